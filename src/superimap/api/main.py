@@ -1,0 +1,104 @@
+"""How does the API run? `serve` opens what it needs, answers until told to stop, and closes."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from superimap.api.app import create_app
+from superimap.config import Settings
+from superimap.crypto import Vault
+from superimap.db.engine import sessions
+from superimap.errors import SuperImapError
+
+log = logging.getLogger(__name__)
+
+GRACE = 3
+BACKLOG = 512
+
+
+class ListenError(SuperImapError):
+    """The address to listen on cannot be had."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn that leaves signals to whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def serve(
+    settings: Settings, stop: asyncio.Event, *, on_listening: Callable[[str], None] | None = None
+) -> None:
+    """Answer on HOST and PORT until `stop` is set; then requests under way have 3 s to end.
+
+    Starts without a database, and answers 503 while there is none. `on_listening` is told the
+    address, such as `http://127.0.0.1:8000`. Raises ListenError if the port is taken.
+    """
+    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+    listener = listen(settings.host, settings.port)
+    async with sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker:
+        server = Server(configuration(create_app(settings, sessionmaker, vault)))
+        address = url_of(listener)
+        log.info("api listens", extra={"address": address})
+        if on_listening is not None:
+            on_listening(address)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(server.serve(sockets=[listener]))
+            stopping = tasks.create_task(stop.wait())
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            stopping.cancel()
+    log.info("api stopped")
+
+
+def configuration(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn is run."""
+    return uvicorn.Config(
+        app,
+        # h11 bounds the size of headers; httptools takes any.
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        # An access log would hold API keys that were sent in the URL.
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; connections wait in it until the server is up."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ListenError(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}. Set HOST and PORT to an "
+            "address that is free."
+        ) from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

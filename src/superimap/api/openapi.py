@@ -1,0 +1,129 @@
+"""What does the OpenAPI description say beyond the routes? Refusals, and what bodies hold."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from superimap.api.body import FORM, JSON
+from superimap.api.errors import MEDIA_TYPE, Problem
+from superimap.api.schemas import (
+    ConnectionChange,
+    NewConnection,
+    NewUser,
+    ProblemOut,
+    UserChange,
+)
+
+BODIES: tuple[type[BaseModel], ...] = (NewConnection, ConnectionChange, NewUser, UserChange)
+TEMPLATE = "#/components/schemas/{model}"
+DESCRIPTION = """\
+Watches IMAP inboxes and POSTs a signed webhook for every new mail.
+
+Each call is made by a partner, known by its API key, and sees that partner's rows alone. In production,
+plain HTTP is refused with 403. Bodies are JSON, or the same fields as `application/x-www-form-urlencoded`,
+of at most 256 KiB; unknown fields are passed over. Refusals are `application/problem+json` (RFC 9457).
+"""
+TAGS = (
+    {"name": "connections", "description": "The mail providers that a partner's users have their mail at."},
+    {"name": "users", "description": "The people whose inboxes are watched."},
+    {
+        "name": "webhook test",
+        "description": "Webhooks may be pointed here to see them sent; content is dropped.",
+    },
+    {"name": "health", "description": "For load balancers and orchestrators."},
+)
+
+_EXAMPLES: Mapping[int, Problem] = {
+    401: Problem(401, "Partner not found. Check your api_key."),
+    404: Problem(404, "User not found for 'MY_USER'."),
+    408: Problem(408, "The body did not arrive in time."),
+    409: Problem(
+        409, "Another user of this connection has this tag.", kind="taken", errors=[("tag", "is taken")]
+    ),
+    413: Problem(413, "The body may hold 262144 bytes at most.", kind="too-large"),
+    415: Problem(415, f"Send {JSON} or {FORM}, and say which in the header Content-Type."),
+    422: Problem(422, "Tag is missing.", kind="invalid", errors=[("tag", "is missing")]),
+    503: Problem(503, "The database cannot be reached at the moment.", kind="unavailable"),
+}
+_HEADERS: Mapping[int, tuple[str, str]] = {
+    401: ("WWW-Authenticate", "How to authenticate."),
+    503: ("Retry-After", "Seconds after which another try is worth while."),
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route for these refusals."""
+    return {status: _problem(status) for status in statuses}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    schema = {"$ref": TEMPLATE.format(model="Problem")}
+    content = {MEDIA_TYPE: {"schema": schema, "example": _EXAMPLES[status].body()}}
+    described: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": content}
+    if status in _HEADERS:
+        name, description = _HEADERS[status]
+        described["headers"] = {name: {"description": description, "schema": {"type": "string"}}}
+    return described
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """The `openapi_extra` of a route whose body is read by `body.reading(model)`.
+
+    Forms are told in prose alone: with two media types openapi-python-client 0.29 makes modules that
+    do not import.
+    """
+    schema = {"$ref": TEMPLATE.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Operations are named after their functions, so that generated clients stay the same."""
+    return route.name
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The description of the app, made once."""
+    if app.openapi_schema is None:
+        described = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            tags=app.openapi_tags,
+            servers=app.servers or None,
+            routes=app.routes,
+        )
+        schemas = described["components"]["schemas"] | _schemas()
+        described["components"]["schemas"] = dict(sorted(schemas.items()))
+        _drop_validation_errors(described)
+        app.openapi_schema = described
+    return app.openapi_schema
+
+
+def _drop_validation_errors(described: dict[str, Any]) -> None:
+    """FastAPI adds its own 422 wherever the path has a parameter; ours cannot be wrong, only unknown."""
+    for path in described["paths"].values():
+        for operation in path.values():
+            if JSON in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        described["components"]["schemas"].pop(name, None)
+
+
+def _schemas() -> dict[str, Any]:
+    """The bodies of requests, and Problem: routes name them without FastAPI's knowing."""
+    models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in BODIES]
+    models.append((ProblemOut, "serialization"))
+    _, schema = models_json_schema(models, ref_template=TEMPLATE)
+    schemas: dict[str, Any] = schema["$defs"]
+    schemas["Problem"] = schemas.pop("ProblemOut")
+    for model in BODIES:
+        # What is left out stays as it is: a client that sent a default instead would change it.
+        for field in schemas[model.__name__]["properties"].values():
+            field.pop("default", None)
+    return schemas

@@ -1,0 +1,87 @@
+"""Which mail providers does the calling partner use? /api/v1/connections"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from superimap.api.body import reading
+from superimap.api.deps import CallingPartner, Db, Opened, PartnerConnection, unknown_provider
+from superimap.api.errors import Problem
+from superimap.api.openapi import problems, takes
+from superimap.api.schemas import ConnectionChange, ConnectionOut, NewConnection
+from superimap.db.queries import connections, providers
+
+router = APIRouter(prefix="/api/v1/connections", tags=["connections"])
+
+CODE = "/{imap_provider_code}"
+BODY = (408, 413, 415, 422)
+
+
+@router.get("", summary="List connections", responses=problems(401, 503))
+async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOut]:
+    """Every connection of the calling partner, by provider code."""
+    return [
+        ConnectionOut.model_validate(listed) for listed in await connections.list_with_counts(db, partner.id)
+    ]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a connection",
+    openapi_extra=takes(NewConnection),
+    responses=problems(401, 404, 409, *BODY, 503),
+)
+async def create_connection(
+    partner: CallingPartner,
+    wanted: Annotated[NewConnection, Depends(reading(NewConnection))],
+    db: Db,
+    opened: Opened,
+) -> ConnectionOut:
+    """Let the partner's users have their mail at this provider. There is one connection per provider."""
+    code = wanted.imap_provider_code
+    provider = await providers.by_code(db, code) if code.isprintable() else None
+    if provider is None:
+        raise unknown_provider(code)
+    linked = await connections.create(db, opened.vault, partner.id, provider, wanted.fields())
+    return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
+
+
+@router.get(CODE, summary="Show a connection", responses=problems(401, 404, 503))
+async def show_connection(linked: PartnerConnection, db: Db) -> ConnectionOut:
+    """One connection with the number of its users."""
+    return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
+
+
+_CHANGES = problems(401, 404, *BODY, 503)
+
+
+@router.put(
+    CODE,
+    summary="Update a connection",
+    openapi_extra=takes(ConnectionChange),
+    responses=_CHANGES,
+)
+@router.patch(
+    CODE,
+    operation_id="patch_connection",
+    summary="Update a connection",
+    openapi_extra=takes(ConnectionChange),
+    responses=_CHANGES,
+)
+async def update_connection(
+    linked: PartnerConnection,
+    change: Annotated[ConnectionChange, Depends(reading(ConnectionChange))],
+    db: Db,
+    opened: Opened,
+) -> ConnectionOut:
+    """Set what is sent; the rest stays, by PUT as by PATCH. Users who could not sign in are tried again."""
+    await connections.update(db, opened.vault, linked, change.fields())
+    return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
+
+
+@router.delete(CODE, status_code=204, summary="Delete a connection", responses=problems(401, 404, 503))
+async def delete_connection(linked: PartnerConnection, db: Db) -> None:
+    """Remove the connection, its users, and all that was recorded of them. This cannot be undone."""
+    if not await connections.delete(db, linked.connection.partner_id, linked.provider.code):
+        raise Problem(404, "Connection not found.")

@@ -1,0 +1,47 @@
+"""Where can the API be read and tried? /docs: Swagger UI, all of it served from here."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+router = APIRouter(include_in_schema=False)
+
+STATIC = Path(__file__).resolve().parents[1] / "static"
+assets = StaticFiles(directory=STATIC)
+
+# Scripts and styles are files of ours; Swagger UI's icons are data: images within its style sheet.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>SuperIMAP API</title>
+  <link rel="icon" type="image/png" href="/docs/assets/swagger-ui/favicon-32x32.png">
+  <link rel="stylesheet" href="/docs/assets/swagger-ui/swagger-ui.css">
+</head>
+<body>
+  <div id="swagger-ui"></div>
+  <script src="/docs/assets/swagger-ui/swagger-ui-bundle.js"></script>
+  <script src="/docs/assets/docs.js"></script>
+</body>
+</html>
+"""
+
+
+@router.get("/")
+async def front() -> RedirectResponse:
+    """Somebody looks what is here."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/docs")
+async def docs() -> HTMLResponse:
+    """The page; its script reads /openapi.json."""
+    return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})

@@ -1,0 +1,172 @@
+"""How are partners' connections to providers looked after?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson, Code, PartnerName, Yes, confirm, given_secret
+from superimap.cli.running import CommandError, command, find_connection, find_partner, transaction
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from superimap.db.models import Provider
+    from superimap.db.queries.account_values import ConnectionFields
+    from superimap.db.queries.connections import Linked
+
+app = typer.Typer(help="A partner's accounts with mail providers.", no_args_is_help=True)
+
+ClientId = Annotated[
+    str | None, typer.Option("--oauth2-client-id", help="The OAuth 2.0 client that the provider gave you.")
+]
+ClientSecret = Annotated[
+    str | None,
+    typer.Option(
+        "--oauth2-client-secret", help="Its secret. Better left out: you are asked, or use the next option."
+    ),
+]
+SecretStdin = Annotated[
+    bool, typer.Option("--secret-stdin", help="Read the secret from the first line of standard input.")
+]
+
+
+@app.command("list")
+@command
+async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
+    """Show a partner's connections."""
+    from superimap.db.queries import connections
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        rows = await connections.list_with_counts(work.db, found.id)
+    if as_json:
+        output.show_json([row._asdict() for row in rows])
+        return
+    output.table(
+        ("PROVIDER", "USERS"),
+        rows,
+        none=f"{found.name} has no connection yet; `superimap connections create {found.id} CODE` adds one.",
+    )
+
+
+@app.command()
+@command
+async def show(partner: PartnerName, code: Code, as_json: AsJson = False) -> None:
+    """Show a connection; the client's secret stays hidden."""
+    async with transaction() as work:
+        linked = await find_connection(work.db, await find_partner(work.db, partner), code)
+        answer = await _described(work.db, linked)
+    (output.show_json if as_json else output.record)(answer)
+
+
+@app.command()
+@command
+async def create(
+    partner: PartnerName,
+    code: Code,
+    oauth2_client_id: ClientId = None,
+    oauth2_client_secret: ClientSecret = None,
+    secret_stdin: SecretStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Connect a partner to a provider. An OAUTH2 provider needs the client's id and secret."""
+    from superimap.db.queries import connections
+
+    async with transaction() as work:
+        provider = await _find_provider(work.db, code)
+    secret = given_secret(
+        oauth2_client_secret,
+        from_stdin=secret_stdin,
+        prompt="OAuth 2.0 client secret",
+        wanted=provider.kind == "OAUTH2",
+    )
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        fields = _fields(oauth2_client_id, secret)
+        linked = await connections.create(work.db, work.vault, found.id, provider, fields)
+        answer = await _described(work.db, linked)
+    if as_json:
+        output.show_json(answer)
+    else:
+        output.say(f"Connected {found.name} to {provider.code}.")
+
+
+@app.command()
+@command
+async def update(
+    partner: PartnerName,
+    code: Code,
+    oauth2_client_id: ClientId = None,
+    oauth2_client_secret: ClientSecret = None,
+    secret_stdin: SecretStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change the OAuth 2.0 client; users that could not sign in are tried again."""
+    from superimap.db.queries import connections
+
+    nothing = oauth2_client_id is None and oauth2_client_secret is None
+    secret = given_secret(
+        oauth2_client_secret, from_stdin=secret_stdin, prompt="OAuth 2.0 client secret", wanted=nothing
+    )
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        linked = await find_connection(work.db, found, code, lock=True)
+        linked = await connections.update(work.db, work.vault, linked, _fields(oauth2_client_id, secret))
+        answer = await _described(work.db, linked)
+    (output.show_json if as_json else output.record)(answer)
+
+
+@app.command()
+@command
+async def delete(partner: PartnerName, code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete a connection with its users, their messages and webhooks owed."""
+    from superimap.db.queries import connections
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        linked = await find_connection(work.db, found, code)
+        users = (await connections.with_count(work.db, linked.connection.id)).users_count
+    name = f"{found.name}'s connection to {linked.provider.code}"
+    confirm(f"Delete {name} with {users} user(s) for good?", yes=yes)
+    async with transaction() as work:
+        await connections.delete(work.db, found.id, linked.provider.code)
+    if as_json:
+        output.show_json({"imap_provider_code": linked.provider.code, "deleted": True})
+    else:
+        output.say(f"Deleted {name}.")
+
+
+async def _find_provider(db: AsyncSession, code: str) -> Provider:
+    from superimap.db.queries import providers
+
+    provider = await providers.by_code(db, code)
+    if provider is None:
+        raise CommandError(f"There is no provider {code!r}; `superimap providers list` shows them.")
+    return provider
+
+
+def _fields(client_id: str | None, client_secret: str | None) -> ConnectionFields:
+    """What was given; what was left out stays as it is."""
+    fields: ConnectionFields = {}
+    if client_id is not None:
+        fields["oauth2_client_id"] = client_id
+    if client_secret is not None:
+        fields["oauth2_client_secret"] = client_secret
+    return fields
+
+
+async def _described(db: AsyncSession, linked: Linked) -> dict[str, object]:
+    from superimap.db.queries import connections
+
+    listed = await connections.with_count(db, linked.connection.id)
+    return {
+        "imap_provider_code": listed.imap_provider_code,
+        "users_count": listed.users_count,
+        "kind": linked.provider.kind,
+        "oauth2_client_id": linked.connection.oauth2_client_id,
+        "has_oauth2_client_secret": linked.connection.oauth2_client_secret is not None,
+        "created_at": linked.connection.created_at,
+    }

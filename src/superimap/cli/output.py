@@ -1,0 +1,129 @@
+"""How do commands answer? Tables for people, JSON for programs, one line for what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+NONE = "—"
+FOLDING = {"EMAIL", "NAME", "REASON", "TITLE"}
+PIPE_WIDTH = 1000
+
+
+def show_json(answer: object) -> None:
+    """The answer as JSON on standard output."""
+    typer.echo(json.dumps(answer, indent=2, default=_plain))
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def say(sentence: str) -> None:
+    """One line for people, on standard output."""
+    typer.echo(printable(sentence))
+
+
+def fail(sentence: str) -> NoReturn:
+    """Say on standard error what went wrong and what to do, and leave with exit code 1."""
+    for line in sentence.splitlines():
+        typer.echo(f"error: {printable(line)}", err=True)
+    raise typer.Exit(1)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, none: str) -> None:
+    """Rows under headings; `none` is said of no rows. Only long-winded columns may take several lines."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for heading in headings:
+        shown.add_column(heading, no_wrap=heading not in FOLDING, overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(value) for value in row))
+    if shown.row_count:
+        _console().print(shown)
+    else:
+        say(none)
+
+
+def record(fields: Mapping[str, object]) -> None:
+    """One thing: a name and a value per line, and no value broken, so that it can be copied."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        for number, line in enumerate(_lines(value)):
+            typer.echo(typer.style(("" if number else name).ljust(width), bold=True) + f"  {line}")
+
+
+def secret(name: str, value: str) -> None:
+    """A secret on a line of its own, whole however narrow the terminal, so that it can be copied."""
+    typer.echo(f"{name}: {value}")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Into a pipe or a file lines may be long: nothing there wraps or cuts them.
+    is_narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(file=sys.stdout, highlight=False, width=None if is_narrow else PIPE_WIDTH)
+
+
+def _cell(value: object) -> RenderableType:
+    from rich.text import Text
+
+    return Text("\n".join(_lines(value)))
+
+
+def _lines(value: object) -> list[str]:
+    """A value as people read it: a line, or one for each thing in a list."""
+    match value:
+        case None | "" | []:
+            return [NONE]
+        case bool():
+            return ["yes" if value else "no"]
+        case datetime():
+            return [moment(value)]
+        case dict():
+            return [", ".join(f"{name} {_lines(inner)[0]}" for name, inner in value.items())]
+        case list() | tuple():
+            return [line for item in value for line in _lines(item)]
+        case _:
+            return [printable(str(value))]
+
+
+def printable(text: str) -> str:
+    """`text` without what would steer the terminal; others named and wrote some of it."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def moment(when: datetime) -> str:
+    """A moment to the minute, in UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M") + "Z"
+
+
+def ago(when: datetime, *, now: datetime) -> str:
+    """How long ago in one or two words, as `3 min`."""
+    return span(now - when)
+
+
+def span(length: timedelta) -> str:
+    """A length of time, rounded down to one unit, as `3 min`."""
+    seconds = max(int(length.total_seconds()), 0)
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def as_dict(row: Any, names: Iterable[str]) -> dict[str, object]:
+    """Those attributes of a row, for JSON."""
+    return {name: getattr(row, name) for name in names}

@@ -1,0 +1,126 @@
+"""How are a partner's API keys and signing secrets changed without a webhook or a call failing?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson, Overlap, PartnerName
+from superimap.cli.running import command, find_partner, transaction
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+DAY = timedelta(days=1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands about keys to those about partners."""
+    app.command("keys")(keys)
+    app.command("rotate-key")(rotate_key)
+    app.command("retire-key")(retire_key)
+    app.command("rotate-secret")(rotate_secret)
+
+
+@command
+async def keys(partner: PartnerName, as_json: AsJson = False) -> None:
+    """Show how the API keys begin, and since when and until when keys and secrets are valid."""
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        rows = await _listed(work.db, found.id)
+    if as_json:
+        output.show_json(rows)
+        return
+    output.table(
+        ("ID", "KIND", "BEGINS", "CREATED", "EXPIRES", "STATE"),
+        [tuple(row.values()) for row in rows],
+        none="This partner has no keys.",
+    )
+
+
+@command
+async def rotate_key(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJson = False) -> None:
+    """Make a new API key, shown this once. The old one stays valid for a while.
+
+    Until it expires or is retired, the old key goes on making the `signature` in webhook bodies,
+    so that receivers can learn the new key first.
+    """
+    from superimap.db.queries import partners
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        api_key = await partners.rotate_api_key(work.db, work.vault, found.id, overlap=overlap)
+    if as_json:
+        output.show_json({"id": found.id, "name": found.name, "api_key": api_key})
+        return
+    output.secret("API key", api_key)
+    output.say("Keep it now: it is not shown again.")
+    if overlap:
+        output.say(
+            f"The key before calls the API and signs webhook bodies for {output.span(overlap)} more, "
+            "or until `superimap partners retire-key`; then this one does."
+        )
+    else:
+        output.say("The key before is no longer valid; this one signs webhook bodies from now on.")
+
+
+@command
+async def rotate_secret(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJson = False) -> None:
+    """Make a new signing secret, shown this once. The old one goes on signing beside it for a while."""
+    from superimap.db.queries import partners
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        secret = await partners.rotate_signing_secret(work.db, work.vault, found.id, overlap=overlap)
+    if as_json:
+        output.show_json({"id": found.id, "name": found.name, "signing_secret": secret})
+        return
+    output.secret("Signing secret", secret)
+    output.say("Keep it now: it is not shown again.")
+    if overlap:
+        output.say(f"For {output.span(overlap)} webhooks carry a signature by each of the two secrets.")
+    else:
+        output.say("The secret before signs no more.")
+
+
+@command
+async def retire_key(
+    partner: PartnerName,
+    key: Annotated[int, typer.Argument(help="The key's id, which `partners keys` shows.")],
+    as_json: AsJson = False,
+) -> None:
+    """End an API key now, before it expires. The last valid one cannot be retired."""
+    from superimap.db.queries import partners
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        retired = await partners.retire_api_key(work.db, found.id, key)
+    if as_json:
+        output.show_json(output.as_dict(retired, ("id", "hint", "expires_at")))
+    else:
+        output.say(f"Retired API key {retired.id} ({retired.hint}…) of {found.name}.")
+
+
+async def _listed(db: AsyncSession, partner_id: int) -> list[dict[str, object]]:
+    from superimap.db.queries import partners
+
+    now = datetime.now(UTC)
+
+    def line(kind: str, begins: str | None, row: Any) -> dict[str, object]:
+        expires: datetime | None = row.expires_at
+        return {
+            "id": row.id,
+            "kind": kind,
+            "begins": begins,
+            "created_at": row.created_at,
+            "expires_at": expires,
+            "state": "expired" if expires is not None and expires <= now else "valid",
+        }
+
+    return [
+        *(line("api_key", row.hint, row) for row in await partners.api_keys(db, partner_id)),
+        *(line("signing_secret", None, row) for row in await partners.signing_secrets(db, partner_id)),
+    ]

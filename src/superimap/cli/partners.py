@@ -1,0 +1,184 @@
+"""How are partners, their keys and their webhooks looked after?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from superimap.cli import output, partner_keys
+from superimap.cli.options import AsJson, PartnerName, Yes, confirm
+from superimap.cli.running import command, find_partner, transaction
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from superimap.db.models import Partner
+
+app = typer.Typer(help="Applications that have inboxes watched.", no_args_is_help=True)
+
+SHOWN_ONCE = "Keep both now: they are not shown again."
+SuccessUrl = Annotated[
+    str | None, typer.Option(help="Where people go after connecting or disconnecting; '' clears.")
+]
+FailureUrl = Annotated[str | None, typer.Option(help="Where people go when that failed; '' clears.")]
+ReturnOrigin = Annotated[
+    list[str] | None,
+    typer.Option(help="An origin that links may return people to, as https://app.example.com; repeatable."),
+]
+NewMail = Annotated[str | None, typer.Option(help="Where every new mail is POSTed; '' clears.")]
+Connected = Annotated[str | None, typer.Option(help="Where a connected user is announced; '' clears.")]
+Disconnected = Annotated[str | None, typer.Option(help="Where a disconnected user is announced; '' clears.")]
+
+
+@app.command()
+@command
+async def create(
+    name: Annotated[str, typer.Argument(help="The partner's name, such as acme-production.")],
+    success_url: SuccessUrl = None,
+    failure_url: FailureUrl = None,
+    return_origin: ReturnOrigin = None,
+    new_mail_webhook: NewMail = None,
+    user_connected_webhook: Connected = None,
+    user_disconnected_webhook: Disconnected = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a partner; shows its API key and its signing secret, this once."""
+    from superimap.db.queries import partners
+
+    async with transaction() as work:
+        created = await partners.create(
+            work.db,
+            work.vault,
+            https_only=work.https_only,
+            name=name,
+            success_url=success_url,
+            failure_url=failure_url,
+            return_origins=return_origin or (),
+            new_mail_webhook=new_mail_webhook,
+            user_connected_webhook=user_connected_webhook,
+            user_disconnected_webhook=user_disconnected_webhook,
+        )
+        answer = await described(work.db, created.partner)
+    secrets = {"api_key": created.api_key, "signing_secret": created.signing_secret}
+    if as_json:
+        output.show_json(answer | secrets)
+        return
+    output.say(f"Created partner {created.partner.name} with id {created.partner.id}.")
+    output.secret("API key       ", created.api_key)
+    output.secret("Signing secret", created.signing_secret)
+    output.say(SHOWN_ONCE)
+    output.say(f"Next: `superimap connections create {created.partner.id} CODE` lets it use a mail provider.")
+
+
+@app.command("list")
+@command
+async def list_all(as_json: AsJson = False) -> None:
+    """Show every partner."""
+    from superimap.db.queries import partners
+
+    async with transaction() as work:
+        rows = await partners.list_with_counts(work.db)
+    if as_json:
+        names = ("id", "name", "created_at")
+        output.show_json(
+            [
+                output.as_dict(row.partner, names) | {"connections": row.connections, "users": row.users}
+                for row in rows
+            ]
+        )
+        return
+    output.table(
+        ("ID", "NAME", "CONNECTIONS", "USERS", "CREATED"),
+        [
+            (row.partner.id, row.partner.name, row.connections, row.users, row.partner.created_at)
+            for row in rows
+        ],
+        none="There is no partner yet; `superimap partners create NAME` adds one.",
+    )
+
+
+@app.command()
+@command
+async def show(partner: PartnerName, as_json: AsJson = False) -> None:
+    """Show a partner's URLs; `partners keys` shows its keys."""
+    async with transaction() as work:
+        answer = await described(work.db, await find_partner(work.db, partner))
+    _answer(answer, as_json=as_json)
+
+
+@app.command()
+@command
+async def update(
+    partner: PartnerName,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    success_url: SuccessUrl = None,
+    failure_url: FailureUrl = None,
+    return_origin: ReturnOrigin = None,
+    no_return_origins: Annotated[
+        bool, typer.Option("--no-return-origins", help="Forget every return origin.")
+    ] = False,
+    new_mail_webhook: NewMail = None,
+    user_connected_webhook: Connected = None,
+    user_disconnected_webhook: Disconnected = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given; the rest stays. Return origins replace the ones before."""
+    from superimap.db.queries import partners
+
+    changes: dict[str, Any] = {
+        "name": name,
+        "success_url": success_url,
+        "failure_url": failure_url,
+        "return_origins": () if no_return_origins else return_origin or None,
+        "new_mail_webhook": new_mail_webhook,
+        "user_connected_webhook": user_connected_webhook,
+        "user_disconnected_webhook": user_disconnected_webhook,
+    }
+    changes = {field: value for field, value in changes.items() if value is not None}
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        found = await partners.update(work.db, found.id, https_only=work.https_only, **changes)
+        answer = await described(work.db, found)
+    _answer(answer, as_json=as_json)
+
+
+@app.command()
+@command
+async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete a partner with its connections, users, messages and webhooks owed."""
+    from superimap.db.queries import connections, partners
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        linked = await connections.list_with_counts(work.db, found.id)
+    users = sum(connection.users_count for connection in linked)
+    confirm(f"Delete {found.name} with {len(linked)} connection(s) and {users} user(s) for good?", yes=yes)
+    async with transaction() as work:
+        for connection in linked:  # each rings, so that its sessions end now
+            await connections.delete(work.db, found.id, connection.imap_provider_code)
+        await partners.delete(work.db, found.id)
+    if as_json:
+        output.show_json({"id": found.id, "name": found.name, "deleted": True})
+    else:
+        output.say(f"Deleted partner {found.name}.")
+
+
+async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
+    """A partner as commands show it; no secrets."""
+    from superimap.db.queries import partners
+
+    names = ("id", "name", "success_url", "failure_url", "return_origins")
+    webhooks = await partners.webhooks(db, partner.id)
+    return (
+        output.as_dict(partner, names)
+        | {f"{kind}_webhook": url for kind, url in webhooks.items()}
+        | {"created_at": partner.created_at}
+    )
+
+
+def _answer(answer: dict[str, object], *, as_json: bool) -> None:
+    (output.show_json if as_json else output.record)(answer)
+
+
+partner_keys.register(app)

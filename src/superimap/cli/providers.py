@@ -1,0 +1,154 @@
+"""How is the catalogue of mail providers looked after?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson, Code, Yes, confirm
+from superimap.cli.running import CommandError, command, transaction
+
+app = typer.Typer(help="Mail providers: where their servers are, how one signs in.", no_args_is_help=True)
+
+FIELDS = (
+    "code", "title", "kind", "imap_host", "imap_port", "imap_tls",
+    "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope", "oauth2_userinfo_url", "oauth2_revoke_url",
+    "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
+)  # fmt: skip
+Title = Annotated[str | None, typer.Option(help="Its name for people.")]
+Kind = Annotated[str | None, typer.Option(help="PLAIN (name and password) or OAUTH2.")]
+ImapHost = Annotated[str | None, typer.Option(help="The IMAP server, such as imap.example.com.")]
+ImapPort = Annotated[int | None, typer.Option(help="Its port; 993 if not said.", show_default=False)]
+ImapTls = Annotated[str | None, typer.Option(help="tls, starttls or none; tls if not said.")]
+AuthorizeUrl = Annotated[str | None, typer.Option("--oauth2-authorize-url", help="Where people consent.")]
+TokenUrl = Annotated[str | None, typer.Option("--oauth2-token-url", help="Where tokens are given.")]
+Scope = Annotated[str | None, typer.Option("--oauth2-scope", help="What to ask consent for.")]
+UserinfoUrl = Annotated[
+    str | None, typer.Option("--oauth2-userinfo-url", help="Where to ask whose account it is; '' clears.")
+]
+RevokeUrl = Annotated[
+    str | None, typer.Option("--oauth2-revoke-url", help="Where to give tokens back; '' clears.")
+]
+AccessType = Annotated[
+    str | None, typer.Option("--oauth2-access-type", help="Google's access_type; '' clears.")
+]
+Prompt = Annotated[str | None, typer.Option("--oauth2-approval-prompt", help="The prompt; '' clears.")]
+
+
+@app.command("list")
+@command
+async def list_all(as_json: AsJson = False) -> None:
+    """Show every provider."""
+    from superimap.db.queries import providers
+
+    async with transaction() as work:
+        rows = await providers.list_all(work.db)
+    if as_json:
+        output.show_json([output.as_dict(row, FIELDS) for row in rows])
+        return
+    output.table(
+        ("CODE", "KIND", "SERVER", "TITLE"),
+        [(row.code, row.kind, _server(row), row.title) for row in rows],
+        none="There is no provider yet; `superimap migrate` installs those that are well known.",
+    )
+
+
+@app.command()
+@command
+async def show(code: Code, as_json: AsJson = False) -> None:
+    """Show all that is known of a provider."""
+    from superimap.db.queries import providers
+
+    async with transaction() as work:
+        provider = await providers.by_code(work.db, code)
+    if provider is None:
+        raise CommandError(f"There is no provider {code!r}; `superimap providers list` shows them.")
+    _answer(provider, as_json=as_json)
+
+
+@app.command()
+@command
+async def create(
+    code: Code,
+    imap_host: Annotated[str, typer.Option(help="The IMAP server, such as imap.example.com.")],
+    title: Title = None,
+    kind: Kind = None,
+    imap_port: ImapPort = None,
+    imap_tls: ImapTls = None,
+    oauth2_authorize_url: AuthorizeUrl = None,
+    oauth2_token_url: TokenUrl = None,
+    oauth2_scope: Scope = None,
+    oauth2_userinfo_url: UserinfoUrl = None,
+    oauth2_revoke_url: RevokeUrl = None,
+    oauth2_access_type: AccessType = None,
+    oauth2_approval_prompt: Prompt = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a provider: PLAIN, or OAUTH2 if it is given where people consent."""
+    values = _given(locals())
+    from superimap.db.queries import providers
+
+    values.setdefault("title", code.upper())
+    values.setdefault("kind", "OAUTH2" if oauth2_authorize_url else "PLAIN")
+    async with transaction() as work:
+        provider = await providers.create(work.db, **values)
+    _answer(provider, as_json=as_json)
+
+
+@app.command()
+@command
+async def update(
+    code: Code,
+    title: Title = None,
+    kind: Kind = None,
+    imap_host: ImapHost = None,
+    imap_port: ImapPort = None,
+    imap_tls: ImapTls = None,
+    oauth2_authorize_url: AuthorizeUrl = None,
+    oauth2_token_url: TokenUrl = None,
+    oauth2_scope: Scope = None,
+    oauth2_userinfo_url: UserinfoUrl = None,
+    oauth2_revoke_url: RevokeUrl = None,
+    oauth2_access_type: AccessType = None,
+    oauth2_approval_prompt: Prompt = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given; the rest stays. `superimap migrate` never undoes it."""
+    changes = _given(locals())
+    from superimap.db.queries import providers
+
+    changes.pop("code")
+    async with transaction() as work:
+        provider = await providers.update(work.db, code, **changes)
+    _answer(provider, as_json=as_json)
+
+
+@app.command()
+@command
+async def delete(code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete a provider that no connection uses."""
+    from superimap.db.queries import providers
+
+    confirm(f"Delete provider {code.upper()}?", yes=yes)
+    async with transaction() as work:
+        await providers.delete(work.db, code)
+    if as_json:
+        output.show_json({"code": code.upper(), "deleted": True})
+    else:
+        output.say(f"Deleted provider {code.upper()}.")
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those arguments of a command that are fields of a provider and were given."""
+    return {name: value for name, value in arguments.items() if name in FIELDS and value is not None}
+
+
+def _server(provider: Any) -> str:
+    tls = "" if provider.imap_tls == "tls" else f" ({provider.imap_tls})"
+    return f"{provider.imap_host}:{provider.imap_port}{tls}"
+
+
+def _answer(provider: Any, *, as_json: bool) -> None:
+    (output.show_json if as_json else output.record)(output.as_dict(provider, FIELDS))

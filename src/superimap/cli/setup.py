@@ -1,0 +1,146 @@
+"""How is an installation set up and looked at? Schema, settings, the API's description, health."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson
+from superimap.cli.running import CommandError, command, explaining, failing, transaction
+
+AGAIN = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(migrate)
+    app.command()(config)
+    app.command()(openapi)
+    app.command()(health)
+
+
+def migrate(
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for PostgreSQL to come up.")
+    ] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database to this version's schema, and install the providers that are not there yet."""
+    from superimap.config import load
+    from superimap.db.migrate import upgrade
+
+    with failing():
+        settings = load()
+        with explaining(settings.database_url):
+            asyncio.run(_reach(settings.database_url, wait))
+            upgrade(settings.database_url)
+        revision, installed = asyncio.run(_install())
+    if as_json:
+        output.show_json({"revision": revision, "installed_providers": installed})
+        return
+    output.say(f"The schema is at revision {revision}.")
+    if installed:
+        output.say(f"Installed {len(installed)} providers; `superimap providers list` shows them.")
+
+
+async def _reach(url: str, wait: float) -> None:
+    """Connect, however often it takes within `wait` seconds."""
+    from superimap.db.engine import UNAVAILABLE, connector
+
+    connect = connector(url)
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        try:
+            await (await connect()).close()
+            return
+        except UNAVAILABLE:
+            if asyncio.get_running_loop().time() + AGAIN > deadline:
+                raise
+        await asyncio.sleep(AGAIN)
+
+
+async def _install() -> tuple[str, list[str]]:
+    """The revision of the schema, and the codes of the presets that were missing."""
+    from sqlalchemy import text
+
+    from superimap.db.queries import providers
+    from superimap.providers import presets
+
+    async with transaction() as work:
+        revision = await work.db.scalar(text("SELECT version_num FROM alembic_version"))
+        known = presets(development=work.settings.environment == "development")
+        return str(revision), await providers.install_presets(work.db, known)
+
+
+@command
+async def config(as_json: AsJson = False) -> None:
+    """Show the settings in force; secrets are masked."""
+    from superimap.config import in_force, load
+
+    settings = in_force(load())
+    if as_json:
+        output.show_json(settings)
+    else:
+        output.record(settings)
+
+
+@command
+async def openapi(
+    target: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of printing.")
+    ] = None,
+) -> None:
+    """Print the API's OpenAPI description."""
+    import json
+
+    from superimap.api.app import openapi as describe
+
+    text = json.dumps(describe(), indent=2) + "\n"
+    if target is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        target.write_text(text)
+    except OSError as error:
+        raise CommandError(f"Cannot write {target}: {error.strerror}.") from None
+    output.say(f"Wrote {target}.")
+
+
+def health(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="The process' port; else HEALTH_PORT, PORT, or 8000.", show_default=False
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The process' address.")] = "127.0.0.1",
+    as_json: AsJson = False,
+) -> None:
+    """Ask a process whether it is ready: exit code 0 if so, 1 if not."""
+    asked = port or _port()
+    try:
+        connection = http.client.HTTPConnection(host, asked, timeout=3)
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        ready, said = answer.status == 200, answer.read(500).decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        ready, said = False, f"no answer ({getattr(error, 'strerror', None) or type(error).__name__})"
+    if as_json:
+        output.show_json({"host": host, "port": asked, "ready": ready, "answer": said})
+    else:
+        output.say(f"{host}:{asked} is {'ready' if ready else 'not ready'}: {said}")
+    raise typer.Exit(0 if ready else 1)
+
+
+def _port() -> int:
+    for name in ("HEALTH_PORT", "PORT"):
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value):
+            return int(value)
+    return 8000

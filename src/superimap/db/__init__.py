@@ -1,0 +1,1 @@
+"""The truth: schema, engine, and one function per statement."""

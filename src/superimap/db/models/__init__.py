@@ -1,0 +1,30 @@
+"""The schema, one module per part of the story. Importing this registers every table."""
+
+from superimap.db.models.base import Base
+from superimap.db.models.cluster import Idler, Shard
+from superimap.db.models.connecting import OAuthState
+from superimap.db.models.delivery import Attempt, Delivery, Endpoint
+from superimap.db.models.mail import Mailbox, Message, Tracer
+from superimap.db.models.partner import ApiKey, Partner, SigningSecret
+from superimap.db.models.user import Connection, Provider, User
+from superimap.db.models.vault import VaultCanary
+
+__all__ = [
+    "ApiKey",
+    "Attempt",
+    "Base",
+    "Connection",
+    "Delivery",
+    "Endpoint",
+    "Idler",
+    "Mailbox",
+    "Message",
+    "OAuthState",
+    "Partner",
+    "Provider",
+    "Shard",
+    "SigningSecret",
+    "Tracer",
+    "User",
+    "VaultCanary",
+]

@@ -1,0 +1,118 @@
+"""What is owed: endpoints, deliveries (a webhook owed) and attempts (one POST)."""
+
+import uuid
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one_of
+from superimap.db.models.partner import Partner
+from superimap.webhooks.events import EventKind
+
+
+class DeliveryState(StrEnum):
+    """pending -> sending -> delivered, or back to pending, or failed; cancelled where there is no URL."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Endpoint(Base):
+    """Where a partner's webhooks of one kind go. No URL: nothing is owed."""
+
+    __tablename__ = "endpoints"
+    id: Mapped[Id]
+    partner_id: Mapped[int] = mapped_column(ForeignKey(Partner.id, ondelete="CASCADE"))
+    kind: Mapped[Words]
+    url: Mapped[Words | None]
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        UniqueConstraint("partner_id", "kind"),
+        UniqueConstraint("id", "partner_id"),
+        one_of("kind", EventKind),
+        CheckConstraint("url <> ''", name="url_not_blank"),
+    )
+
+
+class Delivery(Base):
+    """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx."""
+
+    __tablename__ = "deliveries"
+    id: Mapped[uuid.UUID] = mapped_column(Uuid)
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    endpoint_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    message_id: Mapped[int | None] = mapped_column(BigInteger)
+    kind: Mapped[Words]
+    state: Mapped[Words] = mapped_column(server_default="pending")
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    due_at: Mapped[Created]
+    lease_until: Mapped[When | None]
+    lease_token: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    content: Mapped[Sealed | None]
+    created_at: Mapped[Created]
+    settled_at: Mapped[When | None]
+    last_code: Mapped[int | None] = mapped_column(Integer)
+    last_error: Mapped[Words | None]
+
+    __table_args__ = (
+        PrimaryKeyConstraint("id", "partner_id"),
+        ForeignKeyConstraint(
+            ["endpoint_id", "partner_id"], ["endpoints.id", "endpoints.partner_id"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(
+            ["message_id", "partner_id"], ["messages.id", "messages.partner_id"], ondelete="CASCADE"
+        ),
+        one_of("state", DeliveryState),
+        one_of("kind", EventKind),
+        Index("ix_deliveries_due", "endpoint_id", "due_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_lease", "lease_until", postgresql_where=text("state = 'sending'")),
+        Index("ix_deliveries_sending", "endpoint_id", postgresql_where=text("state = 'sending'")),
+        Index("ix_deliveries_user", "user_id", "created_at"),
+        Index("ix_deliveries_message", "message_id", postgresql_where=text("message_id IS NOT NULL")),
+        Index("ix_deliveries_kept", "settled_at", postgresql_where=text("content IS NOT NULL")),
+        Index("ix_deliveries_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
+    )
+
+
+class Attempt(Base):
+    """One POST and what came of it.
+
+    `body` is the start of the answer, at most 1,024 characters: sealed, since some answers echo the mail.
+    """
+
+    __tablename__ = "attempts"
+    id: Mapped[uuid.UUID] = mapped_column(Uuid)
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    delivery_id: Mapped[uuid.UUID] = mapped_column(Uuid)
+    number: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[Created]
+    milliseconds: Mapped[int] = mapped_column(Integer)
+    code: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[Words | None]
+    body: Mapped[Sealed | None]
+
+    __table_args__ = (
+        PrimaryKeyConstraint("id"),
+        ForeignKeyConstraint(
+            ["delivery_id", "partner_id"], ["deliveries.id", "deliveries.partner_id"], ondelete="CASCADE"
+        ),
+        Index("ix_attempts_delivery", "delivery_id", "number"),
+    )

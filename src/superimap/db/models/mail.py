@@ -1,0 +1,117 @@
+"""What was seen: mailboxes with their cursors, messages with their outcomes, tracers."""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from superimap.db.models.base import Base, Created, Digest, Id, When, Words, one_of, uint32
+
+
+class Outcome(StrEnum):
+    """What became of a mail that was seen."""
+
+    DELIVERED = "delivered"
+    DUPLICATE = "duplicate"
+    BEFORE_CONNECT = "before_connect"
+    TOO_BIG = "too_big"
+    OWN_MAIL = "own_mail"
+    UNREADABLE = "unreadable"
+    GONE = "gone"
+    NO_WEBHOOK = "no_webhook"
+
+
+class Mailbox(Base):
+    """One watched folder of a user with its cursor: all UIDs up to `last_uid` are accounted for.
+
+    `account` is the name that the user signed in with: UIDs of one mail account mean nothing in another.
+    """
+
+    __tablename__ = "mailboxes"
+    id: Mapped[Id]
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    account: Mapped[Words]
+    name: Mapped[Words]
+    uid_validity: Mapped[int | None] = mapped_column(BigInteger)
+    last_uid: Mapped[int | None] = mapped_column(BigInteger)
+    last_internal_date: Mapped[When | None]
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        UniqueConstraint("user_id", "account", "name"),
+        UniqueConstraint("id", "user_id", "partner_id"),
+        uint32("uid_validity"),
+        uint32("last_uid"),
+    )
+
+
+class Message(Base):
+    """A mail that was seen, also when a rule skipped it. Ids, digests and the outcome; never content."""
+
+    __tablename__ = "messages"
+    id: Mapped[int] = mapped_column(BigInteger, Identity())
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    mailbox_id: Mapped[int] = mapped_column(BigInteger)
+    uid_validity: Mapped[int] = mapped_column(BigInteger)
+    uid: Mapped[int] = mapped_column(BigInteger)
+    internal_date: Mapped[When | None]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha1: Mapped[Digest | None]
+    fingerprint: Mapped[Digest | None]
+    message_id: Mapped[Words | None]
+    outcome: Mapped[Words]
+    detail: Mapped[Words | None]
+    duplicate_of: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        PrimaryKeyConstraint("id", "partner_id"),
+        ForeignKeyConstraint(
+            ["mailbox_id", "user_id", "partner_id"],
+            ["mailboxes.id", "mailboxes.user_id", "mailboxes.partner_id"],
+            ondelete="CASCADE",
+        ),
+        UniqueConstraint("mailbox_id", "uid_validity", "uid"),
+        one_of("outcome", Outcome),
+        uint32("uid"),
+        uint32("uid_validity"),
+        Index("ix_messages_user", "user_id", text("id DESC")),
+        Index("ix_messages_sha1", "user_id", "sha1", postgresql_where=text("sha1 IS NOT NULL")),
+        Index(
+            "ix_messages_fingerprint",
+            "user_id",
+            "fingerprint",
+            postgresql_where=text("fingerprint IS NOT NULL"),
+        ),
+        Index("ix_messages_created_at", "created_at", postgresql_using="brin"),
+    )
+
+
+class Tracer(Base):
+    """A mail that we sent to a user of our own to see it arrive; known by its token's digest."""
+
+    __tablename__ = "tracers"
+    id: Mapped[Id]
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    token_digest: Mapped[Digest]
+    created_at: Mapped[Created]
+    detected_at: Mapped[When | None]
+    tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        UniqueConstraint("user_id", "token_digest"),
+    )

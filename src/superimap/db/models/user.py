@@ -1,0 +1,155 @@
+"""Whose inboxes: providers, a partner's connections to them, and its users."""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    SmallInteger,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one_of
+from superimap.db.models.partner import Partner
+
+SHARDS = 4096
+
+
+class ProviderKind(StrEnum):
+    """How users of a provider prove who they are."""
+
+    PLAIN = "PLAIN"
+    OAUTH2 = "OAUTH2"
+
+
+class Tls(StrEnum):
+    """How the way to a server is secured: at once, by STARTTLS, or not at all."""
+
+    TLS = "tls"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+class UserStatus(StrEnum):
+    """What a user's session is doing, or why there is none."""
+
+    NOT_CONNECTED = "not_connected"
+    CONNECTING = "connecting"
+    WATCHING = "watching"
+    BACKING_OFF = "backing_off"
+    AUTHENTICATION_FAILED = "authentication_failed"
+    ARCHIVED = "archived"
+
+
+class Provider(Base):
+    """A mail provider, as data: where its servers are and how one signs in."""
+
+    __tablename__ = "providers"
+    id: Mapped[Id]
+    code: Mapped[Words]
+    title: Mapped[Words]
+    kind: Mapped[Words]
+    imap_host: Mapped[Words]
+    imap_port: Mapped[int] = mapped_column(Integer)
+    imap_tls: Mapped[Words] = mapped_column(server_default="tls")
+    smtp_host: Mapped[Words | None]
+    smtp_port: Mapped[int | None] = mapped_column(Integer)
+    smtp_domain: Mapped[Words | None]
+    smtp_tls: Mapped[Words] = mapped_column(server_default="starttls")
+    oauth2_grant_type: Mapped[Words | None]
+    oauth2_scope: Mapped[Words | None]
+    oauth2_site: Mapped[Words | None]
+    oauth2_token_method: Mapped[Words | None]
+    oauth2_token_url: Mapped[Words | None]
+    oauth2_authorize_url: Mapped[Words | None]
+    oauth2_response_type: Mapped[Words | None]
+    oauth2_access_type: Mapped[Words | None]
+    oauth2_approval_prompt: Mapped[Words | None]
+    oauth2_userinfo_url: Mapped[Words | None]
+    oauth2_revoke_url: Mapped[Words | None]
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        Index("uq_providers_code", text("upper(code)"), unique=True),
+        one_of("kind", ProviderKind),
+        one_of("imap_tls", Tls),
+        one_of("smtp_tls", Tls),
+        CheckConstraint(
+            "kind <> 'OAUTH2' OR (oauth2_token_url IS NOT NULL AND oauth2_authorize_url IS NOT NULL"
+            " AND oauth2_scope IS NOT NULL)",
+            name="oauth2_complete",
+        ),
+    )
+
+
+class Connection(Base):
+    """A partner's account with a provider; for OAuth 2.0 it holds the client's credentials."""
+
+    __tablename__ = "connections"
+    id: Mapped[Id]
+    partner_id: Mapped[int] = mapped_column(ForeignKey(Partner.id, ondelete="CASCADE"))
+    provider_id: Mapped[int] = mapped_column(ForeignKey(Provider.id), index=True)
+    oauth2_client_id: Mapped[Words | None]
+    oauth2_client_secret: Mapped[Sealed | None]
+    created_at: Mapped[Created]
+
+    __table_args__ = (UniqueConstraint("partner_id", "provider_id"), UniqueConstraint("id", "partner_id"))
+
+
+class User(Base):
+    """One person's mail account, named by the partner's tag. `connected_at` marks complete credentials."""
+
+    __tablename__ = "users"
+    id: Mapped[Id]
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    connection_id: Mapped[int] = mapped_column(BigInteger)
+    shard: Mapped[int] = mapped_column(SmallInteger, Computed(f"id % {SHARDS}", persisted=True))
+    tag: Mapped[Words]
+    email: Mapped[Words | None]
+    login_username: Mapped[Words | None]
+    login_password: Mapped[Sealed | None]
+    oauth2_refresh_token: Mapped[Sealed | None]
+    oauth2_access_token: Mapped[Sealed | None]
+    oauth2_access_token_expires_at: Mapped[When | None]
+    enable_tracer: Mapped[bool] = mapped_column(server_default=text("false"))
+    archived: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[Created]
+    connected_at: Mapped[When | None]
+    credentials_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    status: Mapped[Words] = mapped_column(server_default="not_connected")
+    status_reason: Mapped[Words | None]
+    status_since: Mapped[Created]
+    last_login_at: Mapped[When | None]
+    last_email_at: Mapped[When | None]
+    last_proven_alive_at: Mapped[When | None]
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["connection_id", "partner_id"], ["connections.id", "connections.partner_id"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("id", "partner_id"),
+        one_of("status", UserStatus),
+        Index(
+            "uq_users_tag",
+            "connection_id",
+            text("lower(tag)"),
+            unique=True,
+            postgresql_where=text("NOT archived"),
+        ),
+        Index(
+            "uq_users_email",
+            "connection_id",
+            text("lower(email)"),
+            unique=True,
+            postgresql_where=text("NOT archived"),
+        ),
+        Index("ix_users_listed", "connection_id", "email", "id"),
+        Index("ix_users_shard", "shard", postgresql_where=text("NOT archived AND connected_at IS NOT NULL")),
+    )

@@ -1,0 +1,1 @@
+"""One statement per function, in the transaction of whoever calls."""

@@ -1,0 +1,195 @@
+"""The heart: messages recorded, webhooks owed and the cursor moved, in one statement under the fence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What an idler must still own for its writes to count."""
+
+    shard: int
+    owner: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a mailbox stands: every UID up to `last_uid` of this UIDVALIDITY is accounted for."""
+
+    uid_validity: int | None
+    last_uid: int | None
+    last_internal_date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A watched folder's row, as seen by a session that signed in with credentials of this `version`."""
+
+    id: int
+    user_id: int
+    partner_id: int
+    version: int
+    cursor: Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A mail to record. `delivery_id` and `content` (sealed) are set where a webhook is owed."""
+
+    uid: int
+    internal_date: datetime | None
+    size: int
+    outcome: str
+    detail: str | None = None
+    sha1: bytes | None = None
+    fingerprint: bytes | None = None
+    message_id: str | None = None
+    delivery_id: UUID | None = None
+    content: bytes | None = None
+
+
+class Fenced(Exception):
+    """The shard, the user or the cursor is not what this session believes it to be: nothing was written."""
+
+
+async def mailbox(
+    pool: Pool, *, user_id: int, partner_id: int, version: int, account: str, name: str, fence: Fence
+) -> Mailbox:
+    """The row of a folder of the user's mail account, made on the first visit.
+
+    `version` is that of the credentials with which the session signed in to `account`.
+
+    Raises Fenced.
+    """
+    sql = """
+        WITH fence AS (
+            SELECT 1 FROM shards WHERE shard = $4 AND owner = $5 AND epoch = $6 FOR KEY SHARE
+        ), made AS (
+            INSERT INTO mailboxes (user_id, partner_id, name, account)
+            SELECT u.id, u.partner_id, $3, $7 FROM users u, fence WHERE u.id = $1 AND u.partner_id = $2
+            ON CONFLICT (user_id, account, name) DO UPDATE SET name = excluded.name
+            RETURNING id, uid_validity, last_uid, last_internal_date
+        )
+        SELECT * FROM made
+    """
+    row = await pool.fetchrow(sql, user_id, partner_id, name, fence.shard, fence.owner, fence.epoch, account)
+    if row is None:
+        raise Fenced
+    return Mailbox(row[0], user_id, partner_id, version, Cursor(*row[1:]))
+
+
+# `box` asks for the fence before anything is written; everything else asks for `box`. It moves the cursor from
+# where this session believes it to be, or finds it moved already: the answer to an earlier try was lost.
+_RECORD = """
+    WITH fence AS (
+        SELECT 1 FROM shards WHERE shard = $1 AND owner = $2 AND epoch = $3 FOR KEY SHARE
+    ), watched AS (
+        SELECT u.id FROM users u, fence
+        WHERE u.id = $5 AND NOT u.archived AND u.credentials_version = $23
+    ), box AS (
+        UPDATE mailboxes m SET uid_validity = $7, last_uid = $8,
+            last_internal_date = greatest(m.last_internal_date, $9)
+        FROM watched
+        WHERE m.id = $4 AND m.user_id = watched.id AND m.partner_id = $6
+          AND ((m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($20::bigint, $21::bigint)
+               OR (m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($7::bigint, $8::bigint))
+        RETURNING m.id
+    ), endpoint AS (
+        SELECT id FROM endpoints WHERE partner_id = $6 AND kind = 'new_mail' AND url IS NOT NULL
+    ), incoming AS (
+        SELECT i.*, earlier.id AS duplicate_of, endpoint.id AS endpoint_id
+        FROM box
+        CROSS JOIN unnest($10::bigint[], $11::timestamptz[], $12::bigint[], $13::text[], $14::text[],
+                          $15::bytea[], $16::bytea[], $17::text[], $18::uuid[], $19::bytea[])
+            AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
+                 delivery_id, content)
+        LEFT JOIN endpoint ON true
+        LEFT JOIN LATERAL (
+            SELECT id FROM messages e
+            WHERE e.user_id = $5 AND e.outcome = 'delivered'
+              AND (e.sha1 = i.sha1 OR e.fingerprint = i.fingerprint)
+              AND i.outcome = 'delivered'
+            LIMIT 1
+        ) earlier ON true
+    ), recorded AS (
+        INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size,
+                              outcome, detail, sha1, fingerprint, message_id, duplicate_of)
+        SELECT $6, $5, $4, $22, uid, internal_date, size,
+               CASE WHEN outcome <> 'delivered' THEN outcome
+                    WHEN duplicate_of IS NOT NULL THEN 'duplicate'
+                    WHEN endpoint_id IS NULL THEN 'no_webhook'
+                    ELSE 'delivered' END,
+               detail, sha1, fingerprint, message_id, duplicate_of
+        FROM incoming ORDER BY uid
+        ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING
+        RETURNING id, uid, outcome
+    ), owed AS (
+        INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
+        SELECT i.delivery_id, $6, i.endpoint_id, $5, r.id, 'new_mail', i.content
+        FROM recorded r JOIN incoming i USING (uid) WHERE r.outcome = 'delivered'
+        RETURNING endpoint_id
+    ), marked AS (
+        UPDATE users SET last_email_at = now(), last_proven_alive_at = now()
+        WHERE id = $5 AND EXISTS (SELECT 1 FROM owed)
+    )
+    SELECT (SELECT count(*) FROM box) AS moved, (SELECT max(endpoint_id) FROM owed) AS endpoint_id,
+           ARRAY(SELECT outcome FROM recorded) AS outcomes
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of a batch: the endpoint to ring (None if nothing is owed), and an outcome for each new row."""
+
+    endpoint_id: int | None
+    outcomes: tuple[str, ...]
+
+
+async def record(
+    pool: Pool, box: Mailbox, fence: Fence, cursor: Cursor, seen: Sequence[Seen], *, uid_validity: int
+) -> Recorded:
+    """Record `seen`, whose UIDs are of `uid_validity`, and move the cursor, all or nothing.
+
+    Raises Fenced if the ownership is lost, the user is archived or gone, or the cursor is not at
+    `box.cursor`: then nothing was written. A mail recorded before is passed over.
+    """
+    columns = [
+        [getattr(mail, name) for mail in seen]
+        for name in (
+            "uid",
+            "internal_date",
+            "size",
+            "outcome",
+            "detail",
+            "sha1",
+            "fingerprint",
+            "message_id",
+            "delivery_id",
+            "content",
+        )
+    ]
+    row = await pool.fetchrow(
+        _RECORD,
+        fence.shard,
+        fence.owner,
+        fence.epoch,
+        box.id,
+        box.user_id,
+        box.partner_id,
+        cursor.uid_validity,
+        cursor.last_uid,
+        cursor.last_internal_date,
+        *columns,
+        box.cursor.uid_validity,
+        box.cursor.last_uid,
+        uid_validity,
+        box.version,
+    )
+    if not row["moved"]:
+        raise Fenced
+    return Recorded(row["endpoint_id"], tuple(row["outcomes"]))

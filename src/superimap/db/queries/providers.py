@@ -1,0 +1,183 @@
+"""Which mail providers may connections use? The catalogue that all partners share."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, TypedDict, Unpack
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from superimap.db.errors import Conflict, Invalid, NotFound
+from superimap.db.models import Connection, Provider, User
+from superimap.db.models.user import ProviderKind, Tls
+from superimap.providers import Preset
+from superimap.webhooks.urls import UrlError, check_url
+
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
+_HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+_HOSTS = ("imap_host", "smtp_host")
+_PORTS = ("imap_port", "smtp_port")
+_WORDS: dict[str, tuple[str, ...]] = {
+    "kind": tuple(ProviderKind),
+    "imap_tls": tuple(Tls),
+    "smtp_tls": tuple(Tls),
+}
+_REQUIRED = ("code", "title", "kind", "imap_host", "imap_port", "imap_tls", "smtp_tls")
+_OAUTH2 = ("oauth2_authorize_url", "oauth2_token_url", "oauth2_scope")
+
+
+class Values(TypedDict, total=False):
+    """What may be set on a provider; None clears, what is left out stays."""
+
+    code: str
+    title: str
+    kind: str
+    imap_host: str
+    imap_port: int
+    imap_tls: str
+    smtp_host: str | None
+    smtp_port: int | None
+    smtp_domain: str | None
+    smtp_tls: str
+    oauth2_grant_type: str | None
+    oauth2_scope: str | None
+    oauth2_site: str | None
+    oauth2_token_method: str | None
+    oauth2_token_url: str | None
+    oauth2_authorize_url: str | None
+    oauth2_response_type: str | None
+    oauth2_access_type: str | None
+    oauth2_approval_prompt: str | None
+    oauth2_userinfo_url: str | None
+    oauth2_revoke_url: str | None
+
+
+async def by_code(db: AsyncSession, code: str) -> Provider | None:
+    """The provider of this code, in any case of letters, or None."""
+    statement = select(Provider).where(func.upper(Provider.code) == code.upper())
+    return (await db.scalars(statement)).one_or_none()
+
+
+async def list_all(db: AsyncSession) -> Sequence[Provider]:
+    """Every provider, by code."""
+    return (await db.scalars(select(Provider).order_by(Provider.code))).all()
+
+
+async def create(db: AsyncSession, **values: Unpack[Values]) -> Provider:
+    """A new provider. Raises Invalid for a value that will not do, Conflict if the code is taken."""
+    row = _clean({"kind": ProviderKind.PLAIN, "imap_port": 993, "imap_tls": Tls.TLS, **values})
+    for name in ("code", "title", "imap_host"):
+        if name not in row:
+            raise Invalid(name, "is missing")
+    _check_complete(row)
+    statement = insert(Provider).values(row).on_conflict_do_nothing().returning(Provider)
+    provider = (await db.scalars(statement)).one_or_none()
+    if provider is None:
+        raise Conflict(f"There is a provider {row['code']} already; choose another code.")
+    return provider
+
+
+async def install_presets(db: AsyncSession, presets: Iterable[Preset]) -> list[str]:
+    """Insert the presets whose code is not there yet; the codes of those. What an operator changed stays."""
+    rows = [{**asdict(preset), "kind": preset.kind} for preset in presets]
+    statement = insert(Provider).values(rows).on_conflict_do_nothing().returning(Provider.code)
+    return sorted(await db.scalars(statement))
+
+
+async def update(db: AsyncSession, code: str, /, **changes: Unpack[Values]) -> Provider:
+    """Set what is given. Raises NotFound, Invalid, or Conflict.
+
+    The kind stays as it is while connections use the provider: their credentials are of that kind.
+    """
+    row = _clean(dict(changes))
+    provider = await _locked(db, code)
+    if row.get("kind", provider.kind) != provider.kind:
+        await _refuse_if_used(db, provider)
+    for name, value in row.items():
+        setattr(provider, name, value)
+    _check_complete({name: getattr(provider, name) for name in ("kind", *_OAUTH2)})
+    try:
+        await db.flush()
+    except IntegrityError:
+        raise Conflict(f"There is a provider {row['code']} already; choose another code.") from None
+    return provider
+
+
+async def delete(db: AsyncSession, code: str) -> None:
+    """Remove a provider. Raises NotFound, or Conflict while connections use it."""
+    provider = await _locked(db, code)
+    await _refuse_if_used(db, provider)
+    await db.execute(sql_delete(Provider).where(Provider.id == provider.id))
+
+
+async def _locked(db: AsyncSession, code: str) -> Provider:
+    """The provider, closed to changes and new connections until the transaction ends."""
+    statement = select(Provider).where(func.upper(Provider.code) == code.upper()).with_for_update()
+    provider = (await db.scalars(statement)).one_or_none()
+    if provider is None:
+        raise NotFound(f"Imap Provider not found for '{code}'.")
+    return provider
+
+
+async def _refuse_if_used(db: AsyncSession, provider: Provider) -> None:
+    connections = select(func.count()).where(Connection.provider_id == provider.id).scalar_subquery()
+    users = (
+        select(func.count())
+        .where(User.connection_id.in_(select(Connection.id).where(Connection.provider_id == provider.id)))
+        .scalar_subquery()
+    )
+    used, by = (await db.execute(select(connections, users))).one()
+    if used:
+        raise Conflict(
+            f"{provider.code} is used by {used} connection(s) with {by} user(s); delete those first."
+        )
+
+
+def _clean(values: dict[str, Any]) -> dict[str, Any]:
+    """The values as they are stored: text stripped, blank as None, the code in capitals; raises Invalid."""
+    stripped = {
+        name: (value.strip() or None) if isinstance(value, str) else value for name, value in values.items()
+    }
+    for name, value in stripped.items():
+        if value is None and name in _REQUIRED:
+            raise Invalid(name, "cannot be blank")
+        if value is not None and name == "code":
+            stripped[name] = value.upper()
+        if value is not None and (reason := _fault(name, stripped[name])):
+            raise Invalid(name, reason)
+    return stripped
+
+
+def _fault(name: str, value: Any) -> str | None:
+    """What is wrong with a value and what would do, or None."""
+    if name == "code" and not _CODE.fullmatch(value):
+        return "should be letters, digits and _, beginning with a letter, such as ACME_OAUTH2"
+    if name in _WORDS and value not in _WORDS[name]:
+        return f"should be one of {', '.join(_WORDS[name])}"
+    if name in _HOSTS and not _HOST.fullmatch(value):
+        return "is no host name; give one without scheme or port, such as imap.example.com"
+    if name in _PORTS:
+        return None if 1 <= value <= 65535 else "should be a port from 1 to 65535; IMAP over TLS has 993"
+    if name.endswith("_url"):
+        return _url_fault(name, value)
+    return None if value.isprintable() else "should be printable characters on one line"
+
+
+def _url_fault(name: str, value: str) -> str | None:
+    try:
+        check_url(value, field=name)
+    except UrlError as error:
+        return error.reason
+    return None
+
+
+def _check_complete(row: dict[str, Any]) -> None:
+    """An OAuth 2.0 provider needs to know where to send people, and what for."""
+    if row["kind"] == ProviderKind.OAUTH2:
+        for name in _OAUTH2:
+            if not row.get(name):
+                raise Invalid(name, "is missing; an OAUTH2 provider needs it")

@@ -1,0 +1,107 @@
+"""How is one claimed delivery sent? Opened, signed for this very moment, POSTed, judged."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from superimap.crypto import Place, UnknownKey, Vault, VaultError
+from superimap.db.queries.deliveries import Claim, Outcome, Settlement
+from superimap.db.queries.signing_keys import SigningKeys
+from superimap.dispatcher.http import Answer, Sender
+from superimap.dispatcher.verdict import ArchiveUser, Delivered, GiveUp, RetryIn, verdict
+from superimap.ids import time_ordered
+from superimap.webhooks import payload, signing
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = "unreadable"
+LONGEST_BODY = 1024  # characters
+
+
+class Keyring(Protocol):
+    """Where signing keys come from."""
+
+    async def of(self, partner_id: int) -> SigningKeys:
+        """The partner's unexpired keys."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Courier:
+    """Sends claimed deliveries. `clock` is Unix time, which receivers hold against their own."""
+
+    vault: Vault
+    keyring: Keyring
+    sender: Sender
+    clock: Callable[[], float] = time.time
+    chance: Callable[[], float] = random.random
+
+    async def deliver(self, claim: Claim) -> Settlement:
+        """Send it once and say what came of it. Raises only what the database raises, before anything is sent."""
+        started = time.perf_counter()
+        answer = await self._send(claim)
+        outcome, delay = self._meaning(claim, answer)
+        attempt = time_ordered()
+        return Settlement(
+            id=attempt,
+            claim=claim,
+            outcome=outcome,
+            delay=delay,
+            age=time.perf_counter() - started,
+            milliseconds=answer.milliseconds,
+            code=answer.status,
+            error=answer.error,
+            body=self._seal(answer.body, claim.partner_id, attempt),
+        )
+
+    async def _send(self, claim: Claim) -> Answer:
+        keys = await self.keyring.of(claim.partner_id)
+        if not keys.api_keys:
+            log.error("a partner has no key to sign with", extra={"partner_id": claim.partner_id})
+            return _unsent("unsigned")
+        try:
+            content = self._open(claim)
+            now = int(self.clock())
+            body = payload.body(content, timestamp=now, api_keys=keys.api_keys)
+            headers = signing.standard_headers(claim.id, timestamp=now, body=body, secrets=keys.secrets)
+        except UnknownKey as error:  # a rotation is under way, and this process has yet to be restarted
+            log.error("a delivery waits for its key: %s", error, extra={"delivery_id": claim.id})
+            return _unsent("unknown_key")
+        except (VaultError, ValueError, IndexError) as error:
+            log.error("a delivery is unreadable: %s", error, extra={"delivery_id": claim.id})
+            return _unsent(UNREADABLE)
+        return await self.sender.post(claim.url, body, headers)
+
+    def _open(self, claim: Claim) -> bytes:
+        place = Place("deliveries", "content", claim.partner_id, str(claim.id))
+        return self.vault.open(claim.content or b"", place)
+
+    def _seal(self, body: str, partner_id: int, attempt: UUID) -> bytes | None:
+        """An answer as it is kept: its start, and never in clear."""
+        if not body:
+            return None
+        place = Place("attempts", "body", partner_id, str(attempt))
+        return self.vault.seal(body.replace("\0", "")[:LONGEST_BODY].encode("utf-8", "replace"), place)
+
+    def _meaning(self, claim: Claim, answer: Answer) -> tuple[Outcome, float]:
+        if answer.error == UNREADABLE and answer.status is None:
+            return Outcome.FAILED, 0.0
+        match verdict(answer.status, attempt=claim.attempt, chance=self.chance()):
+            case Delivered():
+                return Outcome.DELIVERED, 0.0
+            case ArchiveUser():
+                return Outcome.ARCHIVE, 0.0
+            case RetryIn(seconds):
+                return Outcome.RETRY, seconds
+            case GiveUp():
+                return Outcome.FAILED, 0.0
+
+
+def _unsent(error: str) -> Answer:
+    return Answer(status=None, error=error, body="", milliseconds=0)

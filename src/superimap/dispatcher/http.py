@@ -1,0 +1,140 @@
+"""How is one webhook POSTed? httpx over aiohttp's pool, guarded, and bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from superimap import __version__
+from superimap.egress import EgressBlocked, Guard
+
+LONGEST_ANSWER = 16 * 1024
+KEEPALIVE = 4.0
+"""Seconds an idle connection is kept: less than the 5 s after which many servers close one under our POST."""
+
+DNS_TTL = 10
+
+_HEADERS = {
+    "content-type": "application/json",
+    "accept": "application/json",
+    "accept-encoding": "identity",
+    "user-agent": f"SuperIMAP/{__version__}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `status` is None if nothing did, and `error` a word that says why.
+
+    With a status, `error` may still tell that the body was cut short; the status counts.
+    """
+
+    status: int | None
+    error: str | None
+    body: str
+    milliseconds: int
+
+
+class Sender:
+    """POSTs bodies to other people's URLs; made by `sender`."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, deadline: float) -> None:
+        self._transport = transport
+        self._deadline = deadline
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """POST once, within one deadline from connecting to the last byte read. Raises nothing."""
+        started = time.perf_counter()
+        status: int | None = None
+        error: str | None = None
+        read = bytearray()
+        try:
+            async with asyncio.timeout(self._deadline):
+                request = httpx.Request("POST", _vetted(url), headers={**_HEADERS, **headers}, content=body)
+                response = await self._transport.handle_async_request(request)
+                status = response.status_code
+                try:
+                    await _read(response, read)
+                finally:
+                    await response.aclose()
+        except Exception as failure:  # whatever an odd server brings about is an answer too
+            error = kind_of(failure)
+        return Answer(
+            status=status,
+            error=error,
+            body=bytes(read[:LONGEST_ANSWER]).decode("utf-8", "replace"),
+            milliseconds=round((time.perf_counter() - started) * 1000),
+        )
+
+
+@asynccontextmanager
+async def sender(
+    guard: Guard, *, deadline: float, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Sender]:
+    """A Sender: no redirects, no cookies, no proxy of the environment, no decompression, TLS verified."""
+    context = tls or httpx.create_ssl_context()
+    connector = aiohttp.TCPConnector(
+        ssl=context,
+        socket_factory=guard.socket,
+        limit=0,  # the lanes bound it; a queue here would eat the deadline of those who wait
+        keepalive_timeout=KEEPALIVE,
+        ttl_dns_cache=DNS_TTL,
+    )
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+    ) as session:
+        # The transport without httpx' client around it: no redirects or cookies to switch off, and less work.
+        yield Sender(AiohttpTransport(client=session, verify=context), deadline=deadline)
+
+
+async def _read(response: httpx.Response, into: bytearray) -> None:
+    """At most LONGEST_ANSWER bytes, as they came. Closing an unread rest ends the connection."""
+    async for chunk in response.aiter_raw():
+        into += chunk
+        if len(into) >= LONGEST_ANSWER:
+            return
+
+
+@lru_cache(maxsize=1024)
+def _vetted(url: str) -> httpx.URL:
+    """The URL parsed once; what aiohttp dials is this, printed. Raises httpx.InvalidURL."""
+    parsed = httpx.URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
+        raise httpx.InvalidURL("not the URL of a webhook")
+    return parsed.copy_with(fragment=None)
+
+
+def kind_of(error: BaseException) -> str:
+    """One word for a failure. httpx' names mislead here (a reset is a ConnectTimeout): look at the causes."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and len(chain) < 10:
+        chain += [
+            cause,
+            *([os_error] if isinstance(os_error := getattr(cause, "os_error", None), OSError) else []),
+        ]
+        cause = cause.__cause__ or cause.__context__
+    return next(
+        (word for kinds, word in _KINDS if any(isinstance(item, kinds) for item in chain)), "protocol"
+    )
+
+
+_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (EgressBlocked, "egress_blocked"),
+    ((httpx.InvalidURL, httpx.UnsupportedProtocol, aiohttp.InvalidURL), "url"),
+    (aiohttp.ClientConnectorDNSError, "dns"),
+    ((ssl.SSLError, ssl.CertificateError, aiohttp.ClientSSLError), "tls"),
+    (aiohttp.ClientConnectorError, "connect"),
+    ((aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError), "closed"),
+    (aiohttp.ClientResponseError, "protocol"),
+    (TimeoutError, "timeout"),
+)

@@ -1,0 +1,77 @@
+"""What is a dispatcher? A pool, a queue and a sender, and the loops that keep them busy until a stop."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import AsyncExitStack
+
+import asyncpg
+
+from superimap.config import Settings
+from superimap.crypto import Vault
+from superimap.db import engine
+from superimap.db.queries import deliveries
+from superimap.db.queries.deliveries import Claims
+from superimap.db.queries.signing_keys import SigningKeyring
+from superimap.dispatcher.deliver import Courier
+from superimap.dispatcher.http import sender
+from superimap.dispatcher.lane import Lanes, Trade
+from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.settler import Settler
+from superimap.dispatcher.stats import Stats
+from superimap.dispatcher.sweeper import Retention, Sweeper
+from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.queue import Queue
+
+
+async def serve(
+    settings: Settings, stop: asyncio.Event, *, stats: Stats | None = None, pace: Pace | None = None
+) -> None:
+    """Deliver what is owed until `stop`; everything is closed on return, within 25 seconds of it.
+
+    PostgreSQL and Redis may be away, also at the start: they are tried again.
+    """
+    stats, pace = stats or Stats(), pace or Pace()
+    guard = Guard(settings.allowed_networks, refused_ports=WEBHOOK_PORTS_REFUSED)
+    lease = settings.webhook_timeout + pace.lease_margin
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            engine.pool(settings.database_url, size=settings.database_pool_size)
+        )
+        queue = await stack.enter_async_context(Queue(settings.redis_url))
+        post = await stack.enter_async_context(sender(guard, deadline=settings.webhook_timeout))
+        vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+        courier = Courier(vault, SigningKeyring(pool, vault), post)
+        settler = Settler(pool, stats, patience=lease)
+        trade = Trade(
+            claim=_Claimer(pool, cap=settings.posts_per_endpoint, lease=lease),
+            deliver=courier.deliver,
+            settle=settler.settle,
+            ring=queue.ring,
+            posts_per_endpoint=settings.posts_per_endpoint,
+            budget=pace.lane_budget,
+        )
+        lanes = Lanes(trade, stats, max_lanes=settings.max_lanes)
+        retention = Retention(settings.content_retention_days, settings.message_retention_days)
+        sweeper = Sweeper(settings.database_url, queue, lanes, pace=pace, retention=retention)
+        async with asyncio.TaskGroup() as loops:
+            settling = loops.create_task(settler.run(), name="settler")
+            loops.create_task(queue.run(lanes.attend, stop, max_lanes=settings.max_lanes), name="doorbells")
+            loops.create_task(sweeper.run(stop), name="sweeper")
+            await lanes.run(stop, grace=pace.post_grace, settle_grace=pace.settle_grace)
+            settling.cancel()
+
+
+class _Claimer:
+    """`deliveries.claim` with all that never changes filled in."""
+
+    def __init__(self, pool: asyncpg.Pool, *, cap: int, lease: float) -> None:
+        self._pool = pool
+        self._cap = cap
+        self._lease = lease
+
+    async def __call__(self, endpoint_id: int, *, limit: int, token: uuid.UUID) -> Claims:
+        return await deliveries.claim(
+            self._pool, endpoint_id, limit=limit, cap=self._cap, lease=self._lease, token=token
+        )

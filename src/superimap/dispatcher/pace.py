@@ -1,0 +1,16 @@
+"""How long may things take here? The seconds that are no settings; tests run on a faster clock."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds, all of them."""
+
+    lane_budget: float = 20.0  # then a lane rings itself and lets another endpoint have its seat
+    lease_margin: float = 10.0  # by which a lease outlives the deadline of its POST
+    sweep: float = 1.0
+    late: float = 3.0  # overdue by this: what should have rung is passed by
+    purge: float = 3600.0
+    post_grace: float = 18.0  # at a stop, for POSTs under way
+    settle_grace: float = 5.0  # and then for recording them

@@ -1,0 +1,37 @@
+"""What do all sessions of an idler share?"""
+
+import asyncio
+from dataclasses import dataclass
+
+import httpx
+from asyncpg import Pool
+
+from superimap.config import Settings
+from superimap.crypto import Vault
+from superimap.db.queries.intake import Fence
+from superimap.egress import Guard
+from superimap.idler.gates import ByteGate
+from superimap.idler.ownership import Ownership
+from superimap.imap.types import Limits
+from superimap.queue import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts that a session works with; made once, by `idler.main`."""
+
+    settings: Settings
+    pool: Pool
+    vault: Vault
+    queue: Queue
+    guard: Guard
+    http: httpx.AsyncClient
+    ownership: Ownership
+    bytes_gate: ByteGate
+    connects: asyncio.Semaphore
+    limits: Limits
+
+    def fence(self, shard: int) -> Fence | None:
+        """What must still be owned when something is written for this shard; None if it is lost already."""
+        epoch = self.ownership.epochs.get(shard)
+        return None if epoch is None else Fence(shard, self.ownership.idler, epoch)

@@ -1,0 +1,1 @@
+"""How is IMAP spoken? Knows neither users nor a database; start at `client.connect`."""

@@ -1,0 +1,237 @@
+"""What can be asked of a mail server? `connect` opens a session, `Client` has the dozen commands, typed."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime
+
+from superimap.imap import idle, responses, sasl, transport, wire
+from superimap.imap.errors import Disconnected, Gibberish, ImapError, TimedOut
+from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
+from superimap.imap.responses import Answer
+from superimap.imap.transport import Guard
+from superimap.imap.types import (
+    Credentials,
+    Folder,
+    Limits,
+    MessageMeta,
+    Selected,
+    Server,
+    Timeouts,
+    UidValidity,
+)
+
+_META = "UID INTERNALDATE RFC822.SIZE"
+_CHUNK = 500  # UIDs per command, to keep its line below 8 KiB (RFC 7162 section 4)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    server: Server,
+    credentials: Credentials,
+    *,
+    timeouts: Timeouts | None = None,
+    limits: Limits | None = None,
+    tls_context: ssl.SSLContext | None = None,
+    guard: Guard | None = None,
+) -> AsyncIterator["Client"]:
+    """An authenticated session; on the way out it is logged out (bounded), and its socket is always closed.
+
+    `guard` is given each concrete socket address before it is dialled and may raise to forbid it.
+    `tls_context` replaces the verifying one that all sessions share. Raises any ImapError; ValueError if CR,
+    LF or NUL are in the credentials.
+    """
+    timeouts = timeouts or Timeouts()
+    protocol = Protocol(limits or Limits())
+    try:
+        await _open(protocol, server, timeouts, tls_context, guard)
+        if protocol.greeting == "OK":
+            await _log_in(protocol, credentials, timeouts)
+        yield Client(protocol, timeouts)
+    finally:
+        await _close(protocol, timeouts)
+
+
+async def _open(
+    protocol: Protocol,
+    server: Server,
+    timeouts: Timeouts,
+    tls_context: ssl.SSLContext | None,
+    guard: Guard | None,
+) -> None:
+    """TCP, TLS, greeting, capabilities."""
+    try:
+        async with asyncio.timeout(timeouts.connect):
+            sock = await transport.dial(server, guard=guard, within=timeouts.connect)
+            await transport.attach(protocol, sock, server, tls_context)
+            await protocol.greet(timeouts.connect)
+    except TimeoutError:
+        raise TimedOut(f"connecting to {server.host}", timeouts.connect) from None
+    if not protocol.capabilities:
+        await _ask_capabilities(protocol, timeouts)
+    if server.tls == "starttls":
+        await transport.start_tls(protocol, server, tls_context, within=timeouts.connect)
+        await _ask_capabilities(protocol, timeouts)
+
+
+async def _log_in(protocol: Protocol, credentials: Credentials, timeouts: Timeouts) -> None:
+    before, protocol.capabilities = protocol.capabilities, set(protocol.capabilities)
+    await sasl.authenticate(protocol, credentials, within=timeouts.login)
+    if protocol.capabilities == before:  # not told with the OK; many offer more to whom they know
+        await _ask_capabilities(protocol, timeouts)
+
+
+async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts) -> None:
+    await protocol.run("CAPABILITY", within=timeouts.command)
+
+
+async def _close(protocol: Protocol, timeouts: Timeouts) -> None:
+    if protocol.transport is None:
+        return
+    try:
+        if protocol.lost is None and protocol.state in (NONAUTH, AUTH, SELECTED):
+            with contextlib.suppress(ImapError, TimeoutError):
+                async with asyncio.timeout(timeouts.logout):
+                    await protocol.run("LOGOUT", within=timeouts.logout)
+    finally:
+        protocol.fail(Disconnected("closed by us"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await protocol.closed.wait()
+
+
+class Client:
+    """An authenticated session. A second command waits; a time-out or a cancellation in one closes it."""
+
+    def __init__(self, protocol: Protocol, timeouts: Timeouts) -> None:
+        self._protocol = protocol
+        self._timeouts = timeouts
+        self._mark = 0  # arrivals that a search was started after
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """In capitals, as asked after login."""
+        return frozenset(self._protocol.capabilities)
+
+    @property
+    def last_proven_alive(self) -> float:
+        """The event loop's time of the last bytes received."""
+        return self._protocol.last_proven_alive
+
+    async def list_folders(self) -> list[Folder]:
+        """All mailboxes of the account; those that cannot be understood are left out."""
+        uses = {"LIST-EXTENDED", "SPECIAL-USE"} <= self.capabilities
+        arguments = ('""', '"*"', "RETURN (SPECIAL-USE)") if uses else ('""', '"*"')
+        answer = await self._run("LIST", *arguments, wanted="LIST")
+        return [folder for response in answer.responses if (folder := responses.folder(response))]
+
+    async def examine(self, folder: str) -> Selected:
+        """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if there is none."""
+        view = self._protocol.view
+        view.forget()
+        answer = await self._run("EXAMINE", wire.mailbox(folder), wanted="OK")
+        codes = {
+            said.code: said.value for said in (responses.status(each.line[5:]) for each in answer.responses)
+        }
+        uid_next = responses.number(codes.get("UIDNEXT", b""))
+        self._mark = view.arrivals
+        if view.uid_validity is None:
+            counts = await self.status(folder, "UIDVALIDITY", "UIDNEXT")
+            view.uid_validity = counts.get("UIDVALIDITY")
+            uid_next = uid_next or counts.get("UIDNEXT")
+        if not view.uid_validity:
+            raise self._broken("no UIDVALIDITY")
+        return Selected(folder, UidValidity(view.uid_validity), uid_next, view.exists)
+
+    async def status(self, folder: str, *names: str) -> dict[str, int]:
+        """Numbers of a mailbox, as MESSAGES, UIDNEXT, UIDVALIDITY; those that are not told are absent."""
+        answer = await self._run("STATUS", wire.mailbox(folder), f"({' '.join(names)})", wanted="STATUS")
+        return {
+            name: count for each in answer.responses for name, count in responses.mailbox_status(each).items()
+        }
+
+    async def noop(self) -> None:
+        """Let the server tell what is new, and prove that it is there."""
+        await self._run("NOOP")
+
+    async def search_uids(self, *, after: int | None = None, since: date | None = None) -> list[int]:
+        """The UIDs above `after`, of internal date `since` (the server's day) or later; ascending.
+
+        `n:*` always brings the last message, even if its UID is below n: such UIDs are dropped here.
+        """
+        if after is not None and after >= responses.UID_MAX:
+            return []
+        criteria = [f"UID {after + 1}:*"] if after is not None else []
+        if since is not None:
+            criteria.append(f"SINCE {wire.search_date(since)}")
+        self._mark = self._protocol.view.arrivals  # what arrives from now on, the answer may lack
+        answer = await self._run("SEARCH", *(criteria or ["ALL"]), prefix="UID", wanted="SEARCH ESEARCH")
+        try:
+            found = responses.found_uids(answer.responses)
+        except Gibberish as error:
+            raise self._broken(str(error)) from error
+        return sorted(uid for uid in found if uid > (after or 0))
+
+    async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
+        """What is known of these messages without their bodies, ascending; those that are gone are absent.
+
+        If the server's answer cannot be parsed, it is asked again without the ENVELOPE, whose metas then have
+        None there.
+        """
+        labels = " X-GM-LABELS" if "X-GM-EXT-1" in self.capabilities else ""
+        metas: dict[int, MessageMeta] = {}
+        for start in range(0, len(uids), _CHUNK):
+            chunk = set(uids[start : start + _CHUNK])
+            broken = await self._fetch_meta(chunk, f"({_META}{labels} ENVELOPE)", metas)
+            missing = chunk - metas.keys() if broken else set()
+            if missing and await self._fetch_meta(missing, f"({_META})", metas):
+                raise self._broken("FETCH responses that cannot be parsed")
+        return [metas[uid] for uid in sorted(metas)]
+
+    async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
+        answer = await self._run("FETCH", wire.uid_set(uids), items, prefix="UID", wanted="FETCH")
+        messages, broken = responses.fetched(answer.responses)
+        for uid in uids & messages.keys():
+            if meta := responses.message_meta(uid, messages[uid], now=datetime.now(UTC)):
+                metas[uid] = meta
+        return broken
+
+    async def fetch_raw(self, uid: int) -> bytes | None:
+        """The exact bytes of a message, or None if it is gone. \\Seen is not set."""
+        answer = await self._protocol.run(
+            "FETCH", str(uid), "(UID BODY.PEEK[])", prefix="UID", wanted="FETCH", within=self._timeouts.fetch
+        )
+        messages, broken = responses.fetched(answer.responses)
+        raw = messages.get(uid, {}).get("BODY[]")
+        if raw is None and broken:
+            raise self._broken("a FETCH response that cannot be parsed")
+        return raw if isinstance(raw, bytes) else None
+
+    async def idle(self, *, renew: float = 540.0, poll: float = 60.0) -> AsyncIterator[None]:
+        """Yield whenever something may be new: mail came after the last search was sent, or a round is over.
+
+        A round lasts `renew` seconds of IDLE, or `poll` seconds where there is none, or until the server ends
+        its IDLE; the search that the caller then does catches servers that never push. EXPUNGE and FETCH wake
+        nobody. When it yields, no IDLE stands.
+        """
+        protocol = self._protocol
+        while True:
+            if protocol.view.arrivals <= self._mark:
+                await idle.wait_for_news(
+                    protocol, self._mark, renew=renew, poll=poll, timeouts=self._timeouts
+                )
+            protocol.check()
+            self._mark = protocol.view.arrivals
+            yield
+
+    async def _run(self, name: str, *args: wire.Argument, prefix: str = "", wanted: str = "") -> Answer:
+        return await self._protocol.run(
+            name, *args, prefix=prefix, wanted=wanted, within=self._timeouts.command
+        )
+
+    def _broken(self, what: str) -> Gibberish:
+        """End a session that cannot be trusted to be in step."""
+        error = Gibberish(what)
+        self._protocol.fail(error)
+        return error

@@ -1,0 +1,119 @@
+"""Where does one IMAP response end and the next begin? (RFC 9051 sections 4.3 and 9)
+
+Pure, iterative, linear. Literals are counted off, quoted strings are skipped, the text of a status response
+is text, and no byte is ever altered.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from superimap.imap.errors import LimitExceeded
+from superimap.imap.types import Limits
+
+_LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
+_OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
+_STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
+_OVERHEAD = 128  # bytes that Python needs for a response beside its own
+
+
+@dataclass(slots=True)
+class Response:
+    """One whole response: the texts before, between and after its literals."""
+
+    texts: list[bytes] = field(default_factory=list)
+    literals: list[bytes] = field(default_factory=list)
+
+    @property
+    def line(self) -> bytes:
+        """Its first line, which says what it is."""
+        return self.texts[0]
+
+    @property
+    def weight(self) -> int:
+        """The bytes it holds, or so."""
+        return _OVERHEAD + sum(map(len, self.texts)) + sum(map(len, self.literals))
+
+
+class Framer:
+    """Cuts a stream of bytes, however chunked, into responses."""
+
+    __slots__ = ("_buffer", "_limits", "_owed", "_response", "_scan", "_start")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what is incomplete."""
+        self._buffer = bytearray()
+        self._start = 0  # where the unread part of the buffer begins
+        self._scan = 0  # up to here there is no CRLF
+        self._owed: int | None = None  # the size of the literal that comes next
+        self._response = Response()
+
+    def feed(self, data: bytes) -> Iterator[Response]:
+        """The responses that `data` completes. Raises LimitExceeded."""
+        self._buffer += data
+        while (response := self._next()) is not None:
+            yield response
+        del self._buffer[: self._start]
+        self._scan -= self._start
+        self._start = 0
+
+    def _next(self) -> Response | None:
+        while self._owed is None or self._literal(self._owed):
+            text = self._line()
+            if text is None:
+                return None
+            self._owed = self._announced(text)
+            self._response.texts.append(text)
+            if self._owed is None:
+                response, self._response = self._response, Response()
+                return response
+        return None
+
+    def _literal(self, size: int) -> bool:
+        """Take the literal that is owed, if it is all there."""
+        end = self._start + size
+        if len(self._buffer) < end:
+            return False
+        with memoryview(self._buffer) as view:
+            self._response.literals.append(bytes(view[self._start : end]))
+        self._start = self._scan = end
+        self._owed = None
+        return True
+
+    def _line(self) -> bytes | None:
+        """Take the line up to CRLF, if it is all there."""
+        end = self._buffer.find(b"\r\n", self._scan)
+        length = (end if end >= 0 else len(self._buffer)) - self._start
+        if length > self._limits.line and not self._may_be_long(length):
+            raise LimitExceeded(f"a line of more than {self._limits.line} bytes")
+        if end < 0:
+            self._scan = max(self._start, len(self._buffer) - 1)  # the last byte may be the CR
+            return None
+        text = bytes(self._buffer[self._start : end])
+        self._start = self._scan = end + 2
+        return text
+
+    def _may_be_long(self, length: int) -> bool:
+        """A big mailbox' search result is one line of 7 to 11 bytes a message."""
+        return (
+            length <= self._limits.response
+            and self._buffer[self._start : self._start + 8].upper() == b"* SEARCH"
+        )
+
+    def _announced(self, text: bytes) -> int | None:
+        """The size of the literal that `text` ends with, or None."""
+        if not text.endswith(b"}") or (match := _LITERAL.search(text)) is None:
+            return None
+        first = self._response.texts[0] if self._response.texts else text
+        if not first.startswith(b"* ") or _STATUS.match(first) or not _OUTSIDE_QUOTES.fullmatch(text):
+            return None
+        digits = match[1].lstrip(b"0") or b"0"
+        if len(digits) > 10 or int(digits) > self._limits.literal:
+            raise LimitExceeded(f"a literal of more than {self._limits.literal} bytes")
+        if self._response.weight + int(digits) > self._limits.total:
+            raise LimitExceeded(f"a response of more than {self._limits.total} bytes")
+        return int(digits)

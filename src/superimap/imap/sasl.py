@@ -1,0 +1,134 @@
+"""How does a session prove who it is? LOGIN, PLAIN, XOAUTH2, OAUTHBEARER (RFC 4616, 7628)."""
+
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field
+from json import JSONDecodeError, loads
+
+from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
+from superimap.imap.protocol import Command, Protocol
+from superimap.imap.responses import Answer, readable
+from superimap.imap.types import Credentials, Login, OAuth
+from superimap.imap.wire import astring
+
+_LASTING = {
+    "AUTHENTICATIONFAILED",
+    "AUTHORIZATIONFAILED",
+    "EXPIRED",
+    "PRIVACYREQUIRED",
+    "WEBALERT",
+    "CONTACTADMIN",
+}
+_PASSING = {"UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "OVERQUOTA", "SERVERBUG", "CLIENTBUG"}
+_PASSING_WORDS = (
+    "too many", "simultaneous", "throttl", "tempora", "try again", "later", "unavailable", "timeout",
+    "timed out", "limit", "internal", "busy", "overload", "not connected", "backend",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What is still to be said, and what the server said instead."""
+
+    answers: list[bytes] = field(repr=False)
+    refusal: bytes = b""
+    detail: str | None = None
+
+    def challenge(self, text: bytes) -> bytes:
+        """The first "+" asks for the initial response; one with text is the provider's JSON of refusal."""
+        if self.answers:
+            return self.answers.pop(0)
+        try:
+            self.detail = readable(b64decode(text, validate=True))
+        except ValueError:
+            self.detail = readable(text)
+        return self.refusal
+
+
+async def authenticate(protocol: Protocol, credentials: Credentials, *, within: float) -> None:
+    """Log in. Raises AuthenticationFailed if that will not do, Refused if it may later, Disconnected."""
+    exchange = _Exchange([])
+    command = _command(protocol, credentials, exchange)
+    try:
+        answer = await protocol.execute(command, within)
+    except Disconnected as error:
+        raise Disconnected(error.reason, _without(error.bye or "", credentials) or None) from None
+    if answer.result != "OK":
+        raise _refusal(command.name, answer, exchange.detail, credentials)
+
+
+def _command(protocol: Protocol, credentials: Credentials, exchange: _Exchange) -> Command:
+    match credentials:
+        case OAuth(mechanism=mechanism):
+            if f"AUTH={mechanism}" not in protocol.capabilities:
+                raise Refused("AUTHENTICATE", "NO", f"{mechanism} is not offered by the server")
+            exchange.refusal = b"" if mechanism == "XOAUTH2" else b64encode(b"\1")
+            return _sasl(protocol, mechanism, _bearer(credentials), exchange)
+        case Login(username, password):
+            ascii_only = username.isascii() and password.isascii()
+            disabled = "LOGINDISABLED" in protocol.capabilities
+            if "AUTH=PLAIN" in protocol.capabilities and (disabled or not ascii_only):
+                return _sasl(protocol, "PLAIN", _plain(credentials), exchange)
+            if disabled:
+                raise Refused("LOGIN", "NO", "the server takes no password on this connection")
+            return Command("LOGIN", protocol.new_tag(), astring(username), astring(password))
+
+
+def _sasl(protocol: Protocol, mechanism: str, response: bytes, exchange: _Exchange) -> Command:
+    """AUTHENTICATE, the response beside it where the server knows SASL-IR (RFC 4959)."""
+    encoded = b64encode(response)
+    if "SASL-IR" in protocol.capabilities:
+        command = Command("AUTHENTICATE", protocol.new_tag(), mechanism, encoded.decode("ascii"))
+    else:
+        command = Command("AUTHENTICATE", protocol.new_tag(), mechanism)
+        exchange.answers.append(encoded)
+    command.challenge = exchange.challenge
+    return command
+
+
+def _bearer(credentials: OAuth) -> bytes:
+    user, token = credentials.username, credentials.access_token
+    if any(ord(character) < 32 for character in user + token):
+        raise ValueError("control characters are not allowed in OAuth credentials")
+    if credentials.mechanism == "XOAUTH2":
+        return f"user={user}\1auth=Bearer {token}\1\1".encode()
+    name = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 section 4
+    return f"n,a={name},\1auth=Bearer {token}\1\1".encode()
+
+
+def _plain(credentials: Login) -> bytes:
+    if "\0" in credentials.username + credentials.password:
+        raise ValueError("NUL is not allowed in credentials")
+    return f"\0{credentials.username}\0{credentials.password}".encode()
+
+
+def _refusal(command: str, answer: Answer, detail: str | None, credentials: Credentials) -> ImapError:
+    """Whether other credentials are needed, or only patience."""
+    text, code = _without(answer.status.text, credentials), answer.status.code
+    if lasting(answer.result, code, text, detail):
+        return AuthenticationFailed(text, code, detail and _without(detail, credentials))
+    return Refused(command, answer.result, text, code)
+
+
+def lasting(result: str, code: str | None, text: str, detail: str | None = None) -> bool:
+    """True if the same credentials would be refused again: by status, code (RFC 5530), then words."""
+    if result == "BAD" or code in _PASSING:
+        return False
+    if code in _LASTING:
+        return True
+    if detail is not None and (http := _http_status(detail)):
+        return not http.startswith("5") and http != "429"
+    return not any(word in text.lower() for word in _PASSING_WORDS)
+
+
+def _http_status(detail: str) -> str | None:
+    try:
+        answer = loads(detail)
+    except (JSONDecodeError, RecursionError):
+        return None
+    return str(answer["status"]) if isinstance(answer, dict) and "status" in answer else None
+
+
+def _without(text: str, credentials: Credentials) -> str:
+    """A hostile or clumsy server may echo the secret."""
+    secret = credentials.password if isinstance(credentials, Login) else credentials.access_token
+    return text.replace(secret, "…") if secret else text

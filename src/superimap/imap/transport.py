@@ -1,0 +1,147 @@
+"""How is a connection to a mail server opened, secured and kept alive?
+
+Each address in turn, the guard asked about the concrete one. One TLS context per policy for the whole
+process: a context of its own would cost each session 1.1 MiB and 45 ms of CPU.
+"""
+
+import asyncio
+import functools
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from superimap.imap.errors import Disconnected, ImapError, TimedOut, TlsFailed, Unreachable
+from superimap.imap.protocol import Protocol
+from superimap.imap.types import Server
+
+Guard = Callable[[tuple[Any, ...]], None]
+"""Given a resolved socket address just before it is dialled; raises to forbid it."""
+
+_OPTIONS = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),  # seconds of silence before the first probe
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+    (
+        socket.IPPROTO_TCP,
+        "TCP_USER_TIMEOUT",
+        90_000,
+    ),  # milliseconds that what we sent may stay unacknowledged
+    (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
+)
+
+
+@functools.cache
+def shared_tls_context() -> ssl.SSLContext:
+    """The verifying context that all sessions share."""
+    return ssl.create_default_context()
+
+
+async def dial(server: Server, *, guard: Guard | None, within: float) -> socket.socket:
+    """A connected socket; each address gets its share of the seconds left. Raises Unreachable, TimedOut."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    try:
+        async with asyncio.timeout_at(deadline):
+            found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise TimedOut(f"resolving {server.host}", within) from None
+    except (OSError, UnicodeError) as error:
+        raise Unreachable(f"cannot resolve {server.host}: {error}") from error
+    failure: Exception = Unreachable("no address")
+    for index, (family, kind, proto, _, address) in enumerate(found):
+        share = max(0.0, deadline - loop.time()) / (len(found) - index)
+        try:
+            async with asyncio.timeout(share):
+                return await _dial_one(family, kind, proto, address, guard)
+        except TimeoutError:
+            failure = TimeoutError("no answer")
+        except OSError as error:
+            failure = OSError(os.strerror(error.errno)) if error.errno else error  # asyncio's text is none
+        except (ImapError, ValueError) as error:
+            failure = error
+    raise Unreachable(f"cannot connect to {server.host}:{server.port}: {failure}") from failure
+
+
+async def _dial_one(
+    family: int, kind: int, proto: int, address: tuple[Any, ...], guard: Guard | None
+) -> socket.socket:
+    if guard is not None:
+        guard(address)
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setblocking(False)
+        keep_alive(sock)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel notice a dead peer within two minutes, where it knows how."""
+    for level, name, value in _OPTIONS:
+        if (option := getattr(socket, name, None)) is not None:
+            sock.setsockopt(level, option, value)
+
+
+async def attach(
+    protocol: Protocol, sock: socket.socket, server: Server, tls_context: ssl.SSLContext | None
+) -> None:
+    """Put `protocol` on `sock`, over TLS if `server` says so. Raises TlsFailed, Disconnected.
+
+    The place for a TLS transport that is thriftier than asyncio's, which keeps a receive buffer of 256 KiB
+    each.
+    """
+    loop = asyncio.get_running_loop()
+    context = (tls_context or shared_tls_context()) if server.tls == "tls" else None
+    name = server.host if context else None
+    try:
+        await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=name)
+    except ssl.SSLError as error:  # CertificateError among them
+        raise TlsFailed(_reason(error)) from error
+    except OSError as error:
+        raise Disconnected(f"connection lost in the TLS handshake: {error}") from error
+    finally:
+        if protocol.transport is None:
+            sock.close()
+
+
+async def start_tls(
+    protocol: Protocol, server: Server, tls_context: ssl.SSLContext | None, *, within: float
+) -> None:
+    """STARTTLS (RFC 9051 section 6.2.1), without fail: nothing may follow in clear. Raises TlsFailed."""
+    if protocol.greeting == "PREAUTH":
+        raise TlsFailed("the server greets with PREAUTH, so STARTTLS is not possible")
+    if "STARTTLS" not in protocol.capabilities:
+        raise TlsFailed("the server does not offer STARTTLS")
+    try:
+        await protocol.run("STARTTLS", within=within)
+    except ImapError as error:
+        raise TlsFailed(f"STARTTLS failed: {error}") from error
+    context = tls_context or shared_tls_context()
+    loop = asyncio.get_running_loop()
+    secured: asyncio.Transport | None = None
+    try:
+        async with asyncio.timeout(within):
+            secured = await loop.start_tls(protocol.transport, protocol, context, server_hostname=server.host)
+    except TimeoutError:
+        raise TlsFailed("the TLS handshake after STARTTLS took too long") from None
+    except ssl.SSLError as error:
+        raise TlsFailed(_reason(error)) from error
+    except OSError as error:
+        raise TlsFailed(f"connection lost in the TLS handshake: {error}") from error
+    finally:
+        if secured is None:
+            protocol.fail(TlsFailed("no TLS after STARTTLS"))
+            protocol.closed.set()  # asyncio has closed it and will not tell
+    if secured is None:
+        raise TlsFailed("connection lost in the TLS handshake")
+    protocol.secured(secured)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return getattr(error, "verify_message", "") or error.reason or str(error)

@@ -1,0 +1,86 @@
+"""How are names, secrets and sets written so that they can be nothing else? (RFC 9051 sections 4.3, 5.1)"""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+
+from imapclient import imap_utf7
+
+_FORBIDDEN = re.compile(r"[\0\r\n]")
+_QUOTABLE = 1024  # longer strings go as literals
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Literal:
+    """An argument that is sent as a literal; neither str() nor repr() shows it."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"{{{len(self.data)}}}"
+
+
+Argument = str | Literal
+
+
+def astring(text: str) -> Argument:
+    """`text` quoted, or as a literal where quoting cannot carry it. Raises ValueError on CR, LF or NUL."""
+    if _FORBIDDEN.search(text):
+        raise ValueError("CR, LF and NUL are not allowed in an IMAP string")  # and the string is not shown
+    if not text.isascii() or len(text) > _QUOTABLE:
+        return Literal(text.encode("utf-8"))
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def mailbox(name: str) -> Argument:
+    """A mailbox name in modified UTF-7, quoted. Raises ValueError on CR, LF or NUL."""
+    if _FORBIDDEN.search(name):
+        raise ValueError("CR, LF and NUL are not allowed in a mailbox name")
+    return astring(imap_utf7.encode(name).decode("ascii"))
+
+
+def mailbox_name(wire: bytes) -> str:
+    """The Unicode name of a listed mailbox; raw UTF-8 (RFC 6855) is taken, broken UTF-7 left as it stands."""
+    if wire.upper() == b"INBOX":
+        return "INBOX"
+    if not wire.isascii():
+        return wire.decode("utf-8", errors="replace")
+    try:
+        return str(imap_utf7.decode(wire))
+    except ValueError:
+        return wire.decode("ascii")
+
+
+def pieces(head: str, arguments: Iterable[Argument], *, non_sync: bool) -> list[bytes]:
+    """A command, cut where "+" must come before a literal (RFC 9051 section 4.3); `non_sync`: never."""
+    done, now = [], bytearray(head.encode("ascii"))
+    for argument in arguments:
+        now += b" "
+        if not isinstance(argument, Literal):
+            now += argument.encode("ascii")
+            continue
+        now += b"{%d%s}\r\n" % (len(argument.data), b"+" if non_sync else b"")
+        if not non_sync:
+            done.append(bytes(now))
+            now.clear()
+        now += argument.data
+    return [*done, bytes(now) + b"\r\n"]
+
+
+def uid_set(uids: Iterable[int]) -> str:
+    """`uids` as a sequence set, runs as ranges: 1:3,7."""
+    runs: list[list[int]] = []
+    for uid in sorted(set(uids)):
+        if runs and runs[-1][1] == uid - 1:
+            runs[-1][1] = uid
+        else:
+            runs.append([uid, uid])
+    return ",".join(str(first) if first == last else f"{first}:{last}" for first, last in runs)
+
+
+def search_date(day: date) -> str:
+    """`day` as SEARCH wants it, whatever the locale: 1-Feb-2026."""
+    return f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04}"

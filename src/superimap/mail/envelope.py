@@ -1,0 +1,94 @@
+"""How does an envelope come out of raw headers, and how does it look in a webhook or in a digest?
+
+`from_headers` gives what an IMAP server would have told as ENVELOPE (RFC 9051 section 7.5.2); the webhook
+takes the server's own where there is one.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from email.utils import getaddresses
+from typing import Any
+
+from superimap.envelope import Address, Envelope, clean
+
+_LONGEST = 65_536  # bytes of an address header that are looked at
+
+
+def from_headers(headers: Mapping[str, Sequence[bytes]]) -> Envelope:
+    """The envelope of unfolded header values by lower-case name; of several the first counts. Never raises.
+
+    Sender and Reply-To default to From. The members of a group appear without it.
+    """
+    text = {name: clean(values[0]) for name, values in headers.items() if values}
+    from_ = addresses(text.get("from"))
+    return Envelope(
+        date=text.get("date"),
+        subject=text.get("subject"),
+        from_=from_,
+        sender=addresses(text.get("sender")) or from_,
+        reply_to=addresses(text.get("reply-to")) or from_,
+        to=addresses(text.get("to")),
+        cc=addresses(text.get("cc")),
+        bcc=addresses(text.get("bcc")),
+        in_reply_to=text.get("in-reply-to"),
+        message_id=text.get("message-id"),
+    )
+
+
+def addresses(value: str | None) -> tuple[Address, ...] | None:
+    """The addresses of a header, encoded words left as they are; None if there are none. Never raises."""
+    if not value:
+        return None
+    try:
+        pairs = getaddresses([value[:_LONGEST]])
+    except (ValueError, IndexError, RecursionError, TypeError, AttributeError):
+        return None
+    return tuple(_address(name, spec) for name, spec in pairs if name or spec) or None
+
+
+def _address(name: str, spec: str) -> Address:
+    mailbox, at, host = spec.rpartition("@")
+    return Address(
+        name=name or None, route=None, mailbox=(mailbox if at else spec) or None, host=host if at else None
+    )
+
+
+def as_json(envelope: Envelope) -> dict[str, Any]:
+    """The `envelope` of the webhook: the seed's keys, each address list null or a list of objects."""
+    return {
+        "date": envelope.date,
+        "subject": envelope.subject,
+        "from": _as_list(envelope.from_),
+        "sender": _as_list(envelope.sender),
+        "reply_to": _as_list(envelope.reply_to),
+        "to": _as_list(envelope.to),
+        "cc": _as_list(envelope.cc),
+        "bcc": _as_list(envelope.bcc),
+        "in_reply_to": envelope.in_reply_to,
+        "message_id": envelope.message_id,
+    }
+
+
+def _as_list(found: tuple[Address, ...] | None) -> list[dict[str, str | None]] | None:
+    if found is None:
+        return None
+    return [
+        {"name": each.name, "route": each.route, "mailbox": each.mailbox, "host": each.host} for each in found
+    ]
+
+
+def fingerprint(envelope: Envelope) -> bytes | None:
+    """32 bytes that two copies of one mail share: Message-ID, Date, From, Subject. None without a Message-ID.
+
+    White space counts as one blank, since servers unfold differently; JSON keeps the fields apart.
+    """
+    if not envelope.message_id or not envelope.message_id.strip():
+        return None
+    senders = [(each.name, each.route, each.mailbox, each.host) for each in envelope.from_ or ()]
+    parts = [_plain(envelope.message_id), _plain(envelope.date), senders, _plain(envelope.subject)]
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode("ascii")).digest()
+
+
+def _plain(value: str | None) -> str | None:
+    return None if value is None else " ".join(value.split())

@@ -1,0 +1,1 @@
+"""How people let us into their mail accounts: signed links, consent, tokens."""

@@ -1,0 +1,124 @@
+"""Which mail providers do we know? Presets: where their servers are and how one signs in."""
+
+# ruff: noqa: S106 - the addresses of tokens are no passwords
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A row of the table `providers` as it is installed; operators may change theirs afterwards.
+
+    A preset with an authorize URL is an OAuth 2.0 provider, every other takes a name and a password.
+    """
+
+    code: str
+    title: str
+    imap_host: str
+    imap_port: int = 993
+    imap_tls: Literal["tls", "starttls", "none"] = "tls"
+    smtp_host: str | None = None
+    smtp_port: int | None = None
+    smtp_domain: str | None = None
+    smtp_tls: Literal["tls", "starttls", "none"] = "starttls"
+    oauth2_authorize_url: str | None = None
+    oauth2_token_url: str | None = None
+    oauth2_scope: str | None = None
+    oauth2_revoke_url: str | None = None
+    oauth2_userinfo_url: str | None = None
+    oauth2_access_type: str | None = None
+    oauth2_approval_prompt: str | None = None
+
+    @property
+    def kind(self) -> Literal["PLAIN", "OAUTH2"]:
+        """How users of this provider prove who they are."""
+        return "OAUTH2" if self.oauth2_authorize_url else "PLAIN"
+
+
+_OAUTH2 = (
+    Preset(
+        code="GMAIL_OAUTH2",
+        title="Gmail and Google Workspace (OAuth 2.0)",
+        imap_host="imap.gmail.com",
+        smtp_host="smtp.gmail.com",
+        smtp_port=587,
+        smtp_domain="gmail.com",
+        oauth2_authorize_url="https://accounts.google.com/o/oauth2/v2/auth",
+        oauth2_token_url="https://oauth2.googleapis.com/token",
+        oauth2_revoke_url="https://oauth2.googleapis.com/revoke",
+        oauth2_userinfo_url="https://openidconnect.googleapis.com/v1/userinfo",
+        # `openid email` tells whose account it is; the last one is IMAP, and restricted by Google.
+        oauth2_scope="openid email https://mail.google.com/",
+        # Without both, Google gives a refresh token at a person's first consent alone.
+        oauth2_access_type="offline",
+        oauth2_approval_prompt="consent",
+    ),
+    Preset(
+        code="OUTLOOK_OAUTH2",
+        title="Microsoft 365 and Outlook.com (OAuth 2.0)",
+        imap_host="outlook.office365.com",
+        oauth2_authorize_url="https://login.microsoftonline.com/common/oauth2/v2.0/authorize",
+        oauth2_token_url="https://login.microsoftonline.com/common/oauth2/v2.0/token",
+        # No userinfo URL: an access token for IMAP does not open it. The ID token says whose account it is.
+        oauth2_scope="openid email offline_access https://outlook.office.com/IMAP.AccessAsUser.All",
+    ),
+    Preset(
+        code="YAHOO_OAUTH2",
+        title="Yahoo Mail (OAuth 2.0, by agreement with Yahoo)",
+        imap_host="imap.mail.yahoo.com",
+        oauth2_authorize_url="https://api.login.yahoo.com/oauth2/request_auth",
+        oauth2_token_url="https://api.login.yahoo.com/oauth2/get_token",
+        oauth2_scope="mail-w",
+    ),
+    Preset(
+        code="FASTMAIL_OAUTH2",
+        title="Fastmail (OAuth 2.0)",
+        imap_host="imap.fastmail.com",
+        oauth2_authorize_url="https://api.fastmail.com/oauth/authorize",
+        oauth2_token_url="https://api.fastmail.com/oauth/refresh",
+        oauth2_scope="https://www.fastmail.com/dev/protocol-imap",
+    ),
+    Preset(
+        code="YANDEX_OAUTH2",
+        title="Yandex Mail (OAuth 2.0)",
+        imap_host="imap.yandex.com",
+        oauth2_authorize_url="https://oauth.yandex.com/authorize",
+        oauth2_token_url="https://oauth.yandex.com/token",
+        oauth2_scope="mail:imap_ro",
+    ),
+)
+
+# All of these want a password made for one application, where two-step login is on.
+_PASSWORD = (
+    Preset(code="GMAIL", title="Gmail (app password)", imap_host="imap.gmail.com"),
+    Preset(code="YAHOO", title="Yahoo Mail (app password)", imap_host="imap.mail.yahoo.com"),
+    Preset(code="AOL", title="AOL Mail (app password)", imap_host="imap.aol.com"),
+    Preset(
+        code="ICLOUD",
+        title="iCloud Mail (app-specific password)",
+        imap_host="imap.mail.me.com",
+        smtp_host="smtp.mail.me.com",
+        smtp_port=587,
+    ),
+    Preset(code="FASTMAIL", title="Fastmail (app password)", imap_host="imap.fastmail.com"),
+    # Other regions are imap.zoho.eu, .in, .com.au and .jp; organisations have imappro.zoho.com.
+    Preset(code="ZOHO", title="Zoho Mail (app password)", imap_host="imap.zoho.com"),
+    Preset(code="YANDEX", title="Yandex Mail (app password)", imap_host="imap.yandex.com"),
+    Preset(code="MAILRU", title="Mail.ru (app password)", imap_host="imap.mail.ru"),
+)
+
+# RFC 2606 keeps .invalid free: until an operator sets the host, nobody's password goes anywhere.
+PLAIN = Preset(code="PLAIN", title="Any IMAP server; set its host", imap_host="imap.invalid")
+PLAIN_IN_DEVELOPMENT = Preset(
+    code="PLAIN",
+    title="An IMAP server on this machine",
+    imap_host="localhost",
+    imap_port=10143,
+    imap_tls="none",
+)
+
+
+def presets(*, development: bool = False) -> tuple[Preset, ...]:
+    """Every preset; in development PLAIN leads to `superimap fake-imap` on this machine."""
+    return (*_OAUTH2, *_PASSWORD, PLAIN_IN_DEVELOPMENT if development else PLAIN)

@@ -1,0 +1,53 @@
+"""The life of a process: signals become one event, loops run until it is set, and a second signal forces."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+Main = Callable[[asyncio.Event], Awaitable[None]]
+
+
+def run(main: Main) -> None:
+    """Run `main(stop)`; `stop` is set by SIGTERM or SIGINT. A second signal ends the process at once."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_until_stopped(main))
+
+
+async def _until_stopped(main: Main) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        log.info("stopping", extra={"signal": number.name})
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await main(stop)
+
+
+@contextlib.asynccontextmanager
+async def until(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Run the block, and cancel it quietly once `stop` is set: for waits before there is anything to stop."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine always runs in a task
+
+    async def watch() -> None:
+        await stop.wait()
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stop.is_set() or task.uncancel() > 0:
+            raise
+    finally:
+        watching.cancel()

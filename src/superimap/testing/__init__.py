@@ -1,0 +1,17 @@
+"""What does SuperIMAP ship for tests? An IMAP server that obeys or misbehaves, and a receiver of webhooks.
+
+`ImapServer` is lawful until hooks say otherwise, `ScriptedServer` says exactly the bytes it is given,
+`WebhookSink` records what was POSTed to it. None of them needs anything else of SuperIMAP.
+"""
+
+from superimap.testing.imap_mailbox import Account, Mailbox, Message
+from superimap.testing.imap_server import Event, ImapServer
+from superimap.testing.imap_session import Hook, Session
+from superimap.testing.imap_syntax import Command
+from superimap.testing.script import Dialogue, ScriptedServer, ScriptError
+from superimap.testing.webhook_sink import Received, WebhookSink, verify_body_signature, verify_standard
+
+__all__ = [
+    "Account", "Command", "Dialogue", "Event", "Hook", "ImapServer", "Mailbox", "Message", "Received",
+    "ScriptError", "ScriptedServer", "Session", "WebhookSink", "verify_body_signature", "verify_standard",
+]  # fmt: skip

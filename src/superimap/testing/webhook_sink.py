@@ -1,0 +1,172 @@
+"""What did the partner's endpoint receive? A receiver of webhooks that records, answers and verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request. `at` is the monotonic clock, `wall` seconds since 1970, both when the body was read.
+
+    `headers` are by their names in lower case.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+    wall: float
+
+    @cached_property
+    def json(self) -> Any:
+        """The body parsed, once; ValueError if it is no JSON."""
+        return json.loads(self.body)
+
+
+Answer: TypeAlias = int | web.StreamResponse
+"""A status, or a whole response (headers, body) as aiohttp makes them."""
+
+Answerer: TypeAlias = Callable[[Received], "Answer | Awaitable[Answer]"]
+"""Chooses the answer; async ones may wait for anything, or hang."""
+
+
+class WebhookSink:
+    """An HTTP receiver on its own port: `async with WebhookSink() as sink: ... await sink.wait_for(3)`."""
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *, answer: int | Answerer = 200, record: bool = True
+    ) -> None:
+        """`port` 0 takes a free one. Without `record` requests are only counted, as benchmarks want it."""
+        self.host = host
+        self.port = port
+        self.answer: int | Answerer = answer
+        self.received: list[Received] = []
+        self.count = 0
+        self.most_at_once = 0
+        self._record = record
+        self._at_once = 0
+        self._by_path: dict[str, int | Answerer] = {}
+        self._waiters: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+        self._runner: web.ServerRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        server = web.Server(self._handle, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port, backlog=4096)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def url(self, path: str = "/") -> str:
+        """The address of `path` here."""
+        return f"http://{self.host}:{self.port}/{path.removeprefix('/')}"
+
+    def on(self, path: str, answer: int | Answerer) -> None:
+        """Answer requests to `path` (without query) by `answer` from now on."""
+        self._by_path[path] = answer
+
+    def to(self, path: str) -> list[Received]:
+        """What came to `path` (without query), oldest first."""
+        return [received for received in self.received if received.path.partition("?")[0] == path]
+
+    async def wait_for(
+        self,
+        wanted: int | Callable[[list[Received]], object],
+        timeout: float = 10.0,  # noqa: ASYNC109 - the time-out is the interface here
+    ) -> list[Received]:
+        """Wait until so many requests came, or until `wanted(received)` holds, and return all that came.
+
+        TimeoutError after `timeout` seconds. A request has come when its body is read, answered or not.
+        """
+        if isinstance(wanted, int):
+            condition: Callable[[], object] = lambda: self.count >= wanted  # noqa: E731
+        else:
+            condition = lambda: wanted(self.received)  # noqa: E731
+        if not condition():
+            waiter = (condition, asyncio.get_running_loop().create_future())
+            self._waiters.append(waiter)
+            try:
+                async with asyncio.timeout(timeout):
+                    await waiter[1]
+            finally:
+                self._waiters.remove(waiter)
+        return self.received
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            received = await self._read(request)
+            answer = self._by_path.get(request.path, self.answer)
+            result = answer if isinstance(answer, int) else answer(received)
+            if isinstance(result, Awaitable):
+                result = await result
+            return web.Response(status=result) if isinstance(result, int) else result
+        finally:
+            self._at_once -= 1
+
+    async def _read(self, request: web.BaseRequest) -> Received:
+        body = await request.content.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        received = Received(request.method, request.path_qs, headers, body, time.monotonic(), time.time())
+        self.count += 1
+        if self._record:
+            self.received.append(received)
+        for condition, future in self._waiters:
+            try:
+                if not future.done() and condition():
+                    future.set_result(None)
+            except Exception as error:  # it is the waiting test's fault, not that of the request
+                future.set_exception(error)
+        return received
+
+
+def verify_body_signature(body: Mapping[str, Any], api_key: str) -> bool:
+    """Whether `signature` in a webhook's body is the hex HMAC-SHA256 of timestamp and sha1 under the API key.
+
+    False, and never an error, for a body that lacks one of them. In constant time.
+    """
+    signature = body.get("signature")
+    if not isinstance(signature, str) or "timestamp" not in body or "sha1" not in body:
+        return False
+    message = f"{body['timestamp']}{body['sha1']}".encode()
+    expected = hmac.new(api_key.encode(), message, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected.encode(), signature.encode())
+
+
+def verify_standard(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+    """Whether one of the v1 signatures of Standard Webhooks holds; `secret` is `whsec_` and base64.
+
+    False for missing or malformed headers; how old a timestamp may be is the caller's to say. Constant time.
+    """
+    fields = {name.lower(): value for name, value in headers.items()}
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        message = f"{fields['webhook-id']}.{fields['webhook-timestamp']}.".encode() + body
+        offered = fields["webhook-signature"].split(" ")
+    except (KeyError, ValueError, binascii.Error):
+        return False
+    expected = b"v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest())
+    return any([hmac.compare_digest(expected, signature.encode()) for signature in offered])

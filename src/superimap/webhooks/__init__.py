@@ -1,0 +1,1 @@
+"""What a webhook is: its kinds, its bytes and its signatures. No HTTP client, no database."""

@@ -1,0 +1,85 @@
+"""What stands in a webhook: content made once, when it is owed, and a body made for each attempt.
+
+The body differs from the content by `timestamp` and `signature` alone, so that an attempt splices
+two fields into bytes instead of encoding a mail again.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from superimap.webhooks.signing import body_signature
+
+_SHA1 = slice(9, 49)
+_BEGINNING = re.compile(rb'\{"sha1":"[0-9a-f]{40}"')
+
+
+def new_mail(
+    raw: bytes,
+    *,
+    text: str,
+    is_exact: bool,
+    sha1: str,
+    envelope: Mapping[str, Any] | None,
+    user_tag: str,
+    imap_provider_code: str,
+) -> bytes:
+    """Content of a `new_mail` webhook.
+
+    `text` is `raw` as UTF-8; where that changed a byte (`is_exact` is False) the exact bytes stand
+    beside it as `rfc822_base64`. `sha1` is the hex digest of `raw`.
+    """
+    fields: dict[str, Any] = {
+        "sha1": sha1,
+        "user_tag": user_tag,
+        "imap_provider_code": imap_provider_code,
+        "envelope": envelope,
+        "rfc822": text,
+    }
+    if not is_exact:
+        fields["rfc822_base64"] = base64.b64encode(raw).decode()
+    return _content(fields)
+
+
+def user_connected(*, user_tag: str, imap_provider_code: str, email: str | None) -> bytes:
+    """Content of a `user_connected` webhook; its `sha1` is that of the tag."""
+    return _content(
+        {
+            "sha1": _sha1(user_tag),
+            "user_tag": user_tag,
+            "imap_provider_code": imap_provider_code,
+            "email": email,
+        }
+    )
+
+
+def user_disconnected(*, user_tag: str, imap_provider_code: str) -> bytes:
+    """Content of a `user_disconnected` webhook; its `sha1` is that of the tag."""
+    return _content({"sha1": _sha1(user_tag), "user_tag": user_tag, "imap_provider_code": imap_provider_code})
+
+
+def body(content: bytes, *, timestamp: int, api_keys: Sequence[str]) -> bytes:
+    """The bytes to POST: `content` with `timestamp` (Unix seconds) and `signature` in front.
+
+    The first key makes `signature`. While a key is being rotated there are more, and `signatures`
+    lists what each of them makes, so that a receiver may hold either.
+    """
+    made = [body_signature(key, timestamp=timestamp, sha1=content[_SHA1].decode()) for key in api_keys]
+    head: dict[str, Any] = {"timestamp": timestamp, "signature": made[0]}
+    if len(made) > 1:
+        head["signatures"] = made
+    return json.dumps(head, separators=(",", ":")).encode()[:-1] + b"," + content[1:]
+
+
+def _content(fields: dict[str, Any]) -> bytes:
+    encoded = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    if _BEGINNING.match(encoded) is None:
+        raise ValueError("content begins with its sha1, as 40 hex digits")
+    return encoded
+
+
+def _sha1(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

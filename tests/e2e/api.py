@@ -1,0 +1,50 @@
+"""What do end-to-end tests of the API need? One on a socket, with a partner that uses both providers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import httpx
+
+from tests.support.api import served, world
+
+GMAIL = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "i", "oauth2_client_secret": "s"}
+
+
+class Running(NamedTuple):
+    """Where the API is, and a partner's key."""
+
+    url: str
+    api_key: str
+
+
+@asynccontextmanager
+async def running(database_url: str) -> AsyncIterator[Running]:
+    """The API on this empty database, with a PLAIN connection, a GMAIL_OAUTH2 one, and the user ADA."""
+    async with world(database_url) as made, served(made.settings) as url:
+        headers = {"x-api-key": made.acme}
+        async with httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers) as client:
+            for path, body in (
+                ("/connections", {"imap_provider_code": "PLAIN"}),
+                ("/connections", GMAIL),
+                ("/connections/PLAIN/users", {"tag": "ADA", "email": "ada@example.com"}),
+            ):
+                assert (await client.post(path, json=body)).status_code == 201
+        yield Running(url, made.acme)
+
+
+async def run(*command: str, cwd: object = None, env: dict[str, str] | None = None) -> str:
+    """Run a program to its end; its output, which is also what an assertion shows if it failed."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=str(cwd) if cwd else None,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = (await process.communicate())[0].decode(errors="replace")
+    assert process.returncode == 0, output
+    return output

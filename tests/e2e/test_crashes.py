@@ -1,0 +1,143 @@
+"""kill -9 of any process, in the middle of a burst: every mail has its webhook, under one id."""
+
+import asyncio
+import contextlib
+import itertools
+from pathlib import Path
+
+from superimap.testing import ImapServer, WebhookSink
+from tests.support.mails import Ledger, mail
+from tests.support.processes import environment, started
+from tests.support.world import World, eventually
+
+USERS = 20
+MAILS = 500
+IN_FLIGHT = 10  # POSTs to one endpoint at once
+
+
+class Burst:
+    """MAILS mails over USERS mailboxes, faster than they can be delivered."""
+
+    def __init__(self, imap: ImapServer) -> None:
+        self.imap = imap
+        self.ledger = Ledger()
+        self._numbers = itertools.count()
+
+    async def prepare(self, world: World, sink: WebhookSink) -> None:
+        partner = await world.partner(new_mail_webhook=sink.url("/hook"))
+        await world.provider(self.imap.host, self.imap.port)
+        await world.connection(partner)
+        for number in range(USERS):
+            self.imap.add_account(f"user{number}", "pw")
+            await world.user(partner, f"tag{number}", login=f"user{number}", password="pw")
+
+    async def watched(self) -> None:
+        await self.imap.wait_for(
+            lambda: len({each.username for each in self.imap.sessions if each.idling}) == USERS, timeout=40
+        )
+
+    def send(self, count: int) -> None:
+        for number in itertools.islice(self._numbers, count):
+            user = number % USERS
+            raw = mail(number, to=f"user{user}@example.com")
+            self.ledger.note(raw, path="/hook", tag=f"tag{user}")
+            self.imap.deliver(f"user{user}", raw)
+
+    async def pour(self) -> None:
+        """All MAILS, over about two seconds."""
+        while len(self.ledger.sent) < MAILS:
+            self.send(5)
+            await asyncio.sleep(0.02)
+
+    async def all_arrived(self, sink: WebhookSink) -> None:
+        await sink.wait_for(lambda got: not self.ledger.lost(got), timeout=60)
+
+    def check(self, sink: WebhookSink, *, most_duplicates: int) -> None:
+        received = list(sink.received)
+        assert self.ledger.lost(received) == set()
+        assert self.ledger.astray(received) == []
+        assert self.ledger.ids_per_mail(received) == {1}
+        assert self.ledger.duplicates(received) <= most_duplicates
+
+
+async def slowly(_: object) -> int:
+    await asyncio.sleep(0.02)  # an application at work, so that there is something in flight
+    return 200
+
+
+async def test_kill_9_of_an_idler_loses_nothing_and_repeats_nothing(world: World, imap, sink):
+    burst = Burst(imap)
+    await burst.prepare(world, sink)
+    env = environment(world)
+    async with started("dispatcher", env=env):
+        async with started("idler", env=env) as idler:
+            await burst.watched()
+            pouring = asyncio.create_task(burst.pour())
+            await sink.wait_for(MAILS // 5, timeout=30)
+            idler.kill()
+        assert not pouring.done(), "it was killed in the middle"
+        await pouring
+        async with started("idler", env=env):
+            await burst.all_arrived(sink)
+            await burst.watched()
+
+    burst.check(sink, most_duplicates=0)
+
+
+async def test_kill_9_of_a_dispatcher_repeats_at_most_what_was_in_flight(world: World, imap, sink):
+    sink.answer = slowly
+    burst = Burst(imap)
+    await burst.prepare(world, sink)
+    env = environment(world, WEBHOOK_TIMEOUT="2")
+    async with started("idler", env=env):
+        await burst.watched()
+        async with started("dispatcher", env=env) as dispatcher:
+            burst.send(MAILS)
+            await sink.wait_for(MAILS // 5, timeout=30)
+            dispatcher.kill()
+        assert burst.ledger.lost(list(sink.received)), "it was killed in the middle"
+        async with started("dispatcher", env=env):
+            await burst.all_arrived(sink)
+            await eventually(
+                lambda: world.value("SELECT count(*) = 0 FROM deliveries WHERE state <> 'delivered'"),
+                within=40,
+            )
+
+    burst.check(sink, most_duplicates=IN_FLIGHT)
+
+
+async def test_kill_9_of_everything_database_and_queue_included(
+    open_folder: Path, imap, sink, unused_tcp_port
+):
+    """One command runs it all, engines too; its kill takes all of it down, and a start brings all of it back."""
+    sink.answer = slowly
+    data = open_folder / "everything"
+    port = unused_tcp_port
+    world = World("", "")
+    env = environment(world, WEBHOOK_TIMEOUT="2")
+    del env["DATABASE_URL"], env["REDIS_URL"]
+    command = ("up", "--data", str(data), "--port", str(port))
+    burst = Burst(imap)
+    async with started(*command, env=env) as whole:
+        await whole.says("Ctrl-C ends it.")
+        world.database_url = _database_of(whole.output)
+        await burst.prepare(world, sink)
+        await burst.watched()
+        burst.send(MAILS)
+        await sink.wait_for(MAILS // 5, timeout=30)
+        whole.kill()
+    assert burst.ledger.lost(list(sink.received)), "it was killed in the middle"
+    await imap.wait_for(lambda: not imap.sessions)
+    async with started(*command, env=env):
+        await burst.all_arrived(sink)
+        with contextlib.suppress(OSError):
+            await eventually(
+                lambda: world.value("SELECT count(*) = 0 FROM deliveries WHERE state <> 'delivered'"),
+                within=40,
+            )
+
+    burst.check(sink, most_duplicates=IN_FLIGHT)
+
+
+def _database_of(output: str) -> str:
+    return output.split("DATABASE_URL='", 1)[1].split("'", 1)[0]

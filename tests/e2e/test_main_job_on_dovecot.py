@@ -1,0 +1,98 @@
+"""The main job, on real parts: Dovecot over TLS, PostgreSQL, Valkey, HTTP, and each service in a process."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+
+from superimap.testing import Received, WebhookSink
+from tests.support.dovecot import Dovecot
+from tests.support.mails import Ledger, mail, ruby_recipe
+from tests.support.processes import environment, started
+from tests.support.world import World, eventually
+
+USERS = 50
+MAILS_EACH = 20
+
+
+def standard_signature(secret: str, received: Received) -> str:
+    """Standard Webhooks v1, computed by hand."""
+    signed = (
+        f"{received.headers['webhook-id']}.{received.headers['webhook-timestamp']}.".encode() + received.body
+    )
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+def numbered(user: int, number: int) -> bytes:
+    """Mails of every sort: plain, 8-bit UTF-8, not UTF-8 at all, awkward subjects."""
+    raw = mail(f"{user}-{number}", to=f"user{user}@example.org")
+    match number % 4:
+        case 1:
+            return raw + "Grüße, 🙂\r\n".encode()
+        case 2:
+            return raw.replace(b"Subject: Mail", b'Subject: :( * {42} "quoted" Mail') + b"caf\xe9\r\n"
+        case _:
+            return raw
+
+
+@pytest.mark.timeout(300)
+async def test_1000_mails_of_50_users_of_2_partners_give_exactly_1000_webhooks(
+    world: World, dovecot: Dovecot, sink: WebhookSink
+):
+    partners = [
+        await world.partner(f"partner{number}", new_mail_webhook=sink.url(f"/{number}"))
+        for number in range(2)
+    ]
+    await world.provider("localhost", dovecot.tls_port, tls="tls")
+    logins = []
+    for partner in partners:
+        await world.connection(partner)
+    for number in range(USERS):
+        login = dovecot.add_user()
+        logins.append(login)
+        await world.user(partners[number % 2], f"tag{number}", login=login, password="secret")
+
+    env = environment(world, SSL_CERT_FILE=str(dovecot.authority))
+    ledger = Ledger()
+    async with started("idler", env=env), started("dispatcher", env=env):
+        await eventually(
+            lambda: world.value(f"SELECT count(*) = {USERS} FROM users WHERE status = 'watching'"), within=90
+        )
+        for number in range(MAILS_EACH):
+            for user, login in enumerate(logins):
+                raw = numbered(user, number)
+                ledger.note(raw, path=f"/{user % 2}", tag=f"tag{user}")
+                await asyncio.to_thread(dovecot.deliver, login, raw)
+        await sink.wait_for(lambda got: not ledger.lost(got), timeout=150)
+        await eventually(
+            lambda: world.value("SELECT count(*) = 0 FROM deliveries WHERE state <> 'delivered'")
+        )
+        received = list(sink.received)
+
+    assert len(received) == USERS * MAILS_EACH
+    assert ledger.lost(received) == set()
+    assert ledger.astray(received) == []
+    assert len({each.headers["webhook-id"] for each in received}) == USERS * MAILS_EACH
+    for each in received:
+        partner = partners[int(each.path[1:])]
+        body = json.loads(each.body)
+        assert body["signature"] == ruby_recipe(partner.api_key, each.body)
+        assert each.headers["webhook-signature"] == standard_signature(partner.signing_secret, each)
+        raw = numbered_from(body)
+        assert body["rfc822"] == raw.decode("utf-8", "replace")
+        assert body["sha1"] == hashlib.sha1(raw).hexdigest()
+        assert ("rfc822_base64" in body) == (body["rfc822"].encode() != raw)
+    flags = [flags for login in logins for flags in dovecot.flags(login).values()]
+    assert flags == [""] * (USERS * MAILS_EACH)
+
+
+def numbered_from(body: dict) -> bytes:
+    """The mail as it was delivered, found by the Message-ID of its envelope."""
+    user, _, number = body["envelope"]["message_id"].strip("<>").partition(".")[0].partition("-")
+    raw = numbered(int(user), int(number))
+    assert "rfc822_base64" not in body or base64.b64decode(body["rfc822_base64"]) == raw
+    return raw

@@ -1,0 +1,23 @@
+"""What did the idlers hear?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from superimap.db.bells import USERS
+
+
+@asynccontextmanager
+async def heard(database_url: str) -> AsyncIterator[asyncio.Queue[str]]:
+    """A queue of the shards that were rung for."""
+    rings: asyncio.Queue[str] = asyncio.Queue()
+    db = await asyncpg.connect(database_url)
+    await db.add_listener(USERS, lambda *event: rings.put_nowait(event[3]))
+    try:
+        yield rings
+    finally:
+        await db.close()

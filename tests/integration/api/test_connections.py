@@ -1,0 +1,110 @@
+"""What can a partner do with its connections?"""
+
+from sqlalchemy import select
+
+from superimap.crypto import Place
+from superimap.db.models import Connection, User
+from tests.integration.api.listening import heard
+
+CONNECTIONS = "/api/v1/connections"
+GMAIL = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "id-1", "oauth2_client_secret": "secret-1"}
+
+
+async def test_a_connection_is_created_listed_shown_and_deleted(acme):
+    created = await acme.post(CONNECTIONS, json=GMAIL)
+    listed = await acme.get(CONNECTIONS)
+    shown = await acme.get(f"{CONNECTIONS}/GMAIL_OAUTH2")
+    deleted = await acme.delete(f"{CONNECTIONS}/GMAIL_OAUTH2")
+    gone = await acme.get(f"{CONNECTIONS}/GMAIL_OAUTH2")
+
+    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0}
+    assert (created.status_code, created.json()) == (201, gmail)
+    assert listed.json() == [gmail, {"imap_provider_code": "PLAIN", "users_count": 0}]
+    assert (shown.status_code, shown.json()) == (200, gmail)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (gone.status_code, gone.json()["detail"]) == (404, "Connection not found.")
+
+
+async def test_a_connection_keeps_the_client_it_was_created_with(acme, world):
+    await acme.post(CONNECTIONS, data=GMAIL)
+
+    async with world.sessionmaker() as db:
+        row = (await db.scalars(select(Connection).where(Connection.oauth2_client_id == "id-1"))).one()
+    place = Place("connections", "oauth2_client_secret", row.partner_id, str(row.id))
+    assert world.vault.open_text(row.oauth2_client_secret, place) == "secret-1"
+
+
+async def test_a_new_client_secret_replaces_the_old_one_and_leaves_the_rest(acme, world):
+    await acme.post(CONNECTIONS, json=GMAIL)
+
+    answer = await acme.patch(f"{CONNECTIONS}/GMAIL_OAUTH2", json={"oauth2_client_secret": "secret-2"})
+
+    assert answer.status_code == 200
+    async with world.sessionmaker() as db:
+        row = (await db.scalars(select(Connection).where(Connection.oauth2_client_id == "id-1"))).one()
+    place = Place("connections", "oauth2_client_secret", row.partner_id, str(row.id))
+    assert world.vault.open_text(row.oauth2_client_secret, place) == "secret-2"
+
+
+async def test_a_new_client_lets_users_try_again_who_could_not_sign_in(acme, world):
+    await acme.post(CONNECTIONS, json=GMAIL)
+    person = {"tag": "T", "email": "ada@example.com", "oauth2_refresh_token": "r"}
+    await acme.post(f"{CONNECTIONS}/GMAIL_OAUTH2/users", json=person)
+    async with world.sessionmaker.begin() as db:
+        (await db.scalars(select(User))).one().status = "authentication_failed"
+
+    await acme.put(f"{CONNECTIONS}/GMAIL_OAUTH2", json={"oauth2_client_id": "id-2"})
+
+    async with world.sessionmaker() as db:
+        user = (await db.scalars(select(User))).one()
+    assert (user.status, user.credentials_version) == ("connecting", 2)
+
+
+async def test_oauth2_needs_both_credentials_and_the_answer_names_the_missing_one(acme):
+    answer = await acme.post(
+        CONNECTIONS, json={"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "id"}
+    )
+    blank = await acme.post(CONNECTIONS, json=GMAIL | {"oauth2_client_id": " "})
+
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == ["oauth2_client_secret"]
+    assert [fault["field"] for fault in blank.json()["errors"]] == ["oauth2_client_id"]
+
+
+async def test_a_second_connection_to_a_provider_is_a_conflict(acme):
+    answer = await acme.post(CONNECTIONS, json={"imap_provider_code": "PLAIN"})
+
+    assert answer.status_code == 409
+    assert answer.json()["errors"] == [{"field": "imap_provider_code", "message": "is taken"}]
+
+
+async def test_an_unknown_provider_is_named(acme):
+    created = await acme.post(CONNECTIONS, json={"imap_provider_code": "NOPE"})
+    shown = await acme.get(f"{CONNECTIONS}/NOPE")
+    unspeakable = await acme.get(f"{CONNECTIONS}/A%00B")
+
+    assert (created.status_code, created.json()["detail"]) == (404, "Imap Provider not found for 'NOPE'.")
+    assert (shown.status_code, shown.json()["detail"]) == (404, "Imap Provider not found for 'NOPE'.")
+    assert unspeakable.status_code == 404
+
+
+async def test_without_a_provider_code_the_field_is_named(acme):
+    answer = await acme.post(CONNECTIONS, json={})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "imap_provider_code", "message": "is missing"}]
+
+
+async def test_deleting_a_connection_takes_its_users_and_rings_their_shards(acme, world):
+    for tag in "AB":
+        await acme.post(f"{CONNECTIONS}/PLAIN/users", json={"tag": tag})
+    async with world.sessionmaker() as db:
+        shards = {str(shard) for shard in await db.scalars(select(User.shard))}
+
+    async with heard(world.settings.database_url) as rings:
+        await acme.delete(f"{CONNECTIONS}/PLAIN")
+        rung = {await rings.get() for _ in shards}
+
+    assert rung == shards
+    async with world.sessionmaker() as db:
+        assert (await db.scalars(select(User))).all() == []

@@ -1,0 +1,123 @@
+"""Does the API run: on a socket, without a database, and until it is told to stop?"""
+
+import asyncio
+import logging
+import time
+
+import httpx
+import pytest
+
+from superimap.api.main import ListenError, serve
+from tests.support.api import served, settings_for
+from tests.support.db_proxy import DbProxy
+
+CONNECTIONS = "/api/v1/connections"
+
+
+async def until(condition):
+    """Wait for it, for 20 s at most."""
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def proxy(world, tmp_path_factory):
+    return DbProxy(world.settings.database_url, tmp_path_factory.mktemp("db"))
+
+
+async def test_it_starts_without_a_database_says_so_and_recovers_by_itself(world, proxy):
+    async with served(settings_for(proxy.url)) as url, httpx.AsyncClient(base_url=url) as client:
+        client.headers["x-api-key"] = world.acme
+
+        async def is_ready():
+            return (await client.get("/readyz")).status_code == 200
+
+        async def is_away():
+            return (await client.get("/readyz")).status_code == 503
+
+        for _ in range(2):
+            refused = await client.get(CONNECTIONS)
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "2"
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert (await client.get("/healthz")).status_code == 200
+            assert await is_away()
+
+            await proxy.open()
+            await until(is_ready)
+            assert (await client.get(CONNECTIONS)).status_code == 200
+
+            await proxy.close()
+            await until(is_away)
+
+
+async def test_a_database_that_hangs_is_not_ready_within_a_second_or_so(world, proxy):
+    await proxy.open()
+    async with served(settings_for(proxy.url)) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        proxy.hang()
+
+        began = time.monotonic()
+        hanging = await client.get("/readyz", timeout=10)
+        took = time.monotonic() - began
+
+        proxy.resume()
+        assert hanging.status_code == 503
+        assert took < 4
+    await proxy.close()
+
+
+async def test_it_stops_within_five_seconds_although_a_request_hangs(world):
+    stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(serve(world.settings, stop, on_listening=listening.set_result))
+    host, port = (await listening).removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /webhook_test/new_mail HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+    await writer.drain()
+
+    began = time.monotonic()
+    stop.set()
+    await running
+
+    assert time.monotonic() - began < 5
+    writer.close()
+
+
+async def test_a_port_that_is_taken_is_said_plainly(world):
+    async with served(world.settings) as url:
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(ListenError, match=f"port {port}.*PORT"):
+            await serve(settings_for(world.settings.database_url, port=port), asyncio.Event())
+
+
+async def test_a_key_in_the_query_reaches_no_log(world, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with served(world.settings) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.get(f"{CONNECTIONS}?api_key={world.acme}")
+
+    assert answer.status_code == 200
+    ours = [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
+    assert ours
+    assert world.acme not in "\n".join(str(vars(record)) for record in ours)
+
+
+async def test_headers_are_bounded(world):
+    async with served(world.settings) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1_000_000)
+
+        answer = await asyncio.wait_for(reader.read(200), 5)
+
+        assert answer.startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_a_client_that_sends_a_megabyte_reads_413_and_no_reset(world):
+    async with served(world.settings) as url, httpx.AsyncClient(base_url=url) as client:
+        for _ in range(20):
+            answer = await client.post(
+                CONNECTIONS, content=b"x" * 1_000_000, headers={"content-type": "application/json"}
+            )
+            assert answer.status_code == 413

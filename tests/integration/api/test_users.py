@@ -1,0 +1,256 @@
+"""What can a partner do with its users?"""
+
+import asyncio
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from sqlalchemy import select
+
+from superimap.crypto import Place
+from superimap.db.models import User
+from tests.integration.api.listening import heard
+
+USERS = "/api/v1/connections/PLAIN/users"
+ADA = {"tag": "ADA", "email": "ada@example.com", "login_username": "ada", "login_password": "pass-1"}
+FIELDS = {"tag", "email", "connect_url", "disconnect_url", "connected_at"}
+ADDED = {
+    "archived", "status", "status_reason", "status_since", "last_login_at", "last_email_at",
+    "last_proven_alive_at",
+}  # fmt: skip
+
+
+async def stored(world, tag="ADA"):
+    async with world.sessionmaker() as db:
+        return (await db.scalars(select(User).where(User.tag == tag).order_by(User.id.desc()))).first()
+
+
+async def test_the_flow_of_the_readme(acme):
+    created = await acme.post(USERS, data={"tag": "MY_USER"})
+    shown = await acme.get(f"{USERS}/MY_USER")
+    listed = await acme.get(USERS)
+    archived = await acme.delete(f"{USERS}/MY_USER")
+    restored = await acme.put(f"{USERS}/MY_USER", json={"archived": False})
+
+    assert created.status_code == 201
+    assert set(shown.json()) == FIELDS | ADDED
+    connect = urlsplit(shown.json()["connect_url"])
+    assert (connect.netloc, connect.path) == ("testserver", "/users/connect/new")
+    assert set(parse_qs(connect.query)) == {"user_id", "ts", "sig"}
+    assert listed.json() == [{"tag": "MY_USER", "email": None}]
+    assert archived.status_code == 204
+    assert (restored.json()["archived"], restored.json()["status"]) == (False, "not_connected")
+
+
+async def test_a_user_with_complete_credentials_is_connected_and_rung_for(acme, world):
+    async with heard(world.settings.database_url) as rings:
+        created = await acme.post(USERS, json=ADA)
+        shard = await rings.get()
+
+    user = await stored(world)
+    assert created.json()["connected_at"] is not None
+    assert created.json()["status"] == "connecting"
+    assert shard == str(user.shard)
+    place = Place("users", "login_password", user.partner_id, str(user.id))
+    assert world.vault.open_text(user.login_password, place) == "pass-1"
+    assert "pass-1" not in created.text
+
+
+async def test_connected_at_is_set_once_and_cleared_with_the_credentials(acme):
+    first = (await acme.post(USERS, json=ADA)).json()["connected_at"]
+    again = (await acme.put(f"{USERS}/ADA", json={"login_password": "pass-2"})).json()
+    without = (await acme.put(f"{USERS}/ADA", json={"login_password": None})).json()
+    anew = (await acme.put(f"{USERS}/ADA", json={"login_password": "pass-3"})).json()
+
+    assert first == again["connected_at"]
+    assert (without["connected_at"], without["status"]) == (None, "not_connected")
+    assert anew["connected_at"] > first
+
+
+async def test_other_credentials_raise_the_version_and_other_values_do_not(acme, world):
+    await acme.post(USERS, json=ADA)
+
+    versions = [(await stored(world)).credentials_version]
+    for change in ({"email": "ada@example.org"}, {"login_username": "ada"}, {"login_password": "pass-1"}):
+        await acme.patch(f"{USERS}/ADA", json=change)
+        versions.append((await stored(world)).credentials_version)
+
+    assert versions == [1, 1, 1, 2]
+
+
+async def test_archiving_and_restoring_set_the_status_and_ring(acme, world):
+    await acme.post(USERS, json=ADA)
+
+    async with heard(world.settings.database_url) as rings:
+        await acme.delete(f"{USERS}/ADA")
+        archived = await stored(world)
+        await acme.put(f"{USERS}/ADA", data={"archived": "false"})
+        restored = await stored(world)
+        rung = [await rings.get(), await rings.get()]
+
+    assert (archived.archived, archived.status) == (True, "archived")
+    assert (restored.archived, restored.status) == (False, "connecting")
+    assert restored.credentials_version > archived.credentials_version
+    assert rung == [str(archived.shard)] * 2
+
+
+async def test_new_credentials_of_an_archived_user_do_not_restore_it(acme, world):
+    await acme.post(USERS, json=ADA)
+    await acme.delete(f"{USERS}/ADA")
+
+    await acme.put(f"{USERS}/ADA", json={"login_password": "pass-2"})
+
+    assert ((await stored(world)).archived, (await stored(world)).status) == (True, "archived")
+
+
+async def test_an_oauth2_user_brings_a_refresh_token(acme, world):
+    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "i", "oauth2_client_secret": "s"}
+    await acme.post("/api/v1/connections", json=gmail)
+    users = "/api/v1/connections/GMAIL_OAUTH2/users"
+
+    alone = await acme.post(users, json={"tag": "ADA", "oauth2_refresh_token": "r-1"})
+    complete = await acme.put(f"{users}/ADA", json={"email": "ada@gmail.com", "login_password": "unused"})
+
+    assert alone.json()["connected_at"] is None
+    assert complete.json()["status"] == "connecting"
+    user = await stored(world)
+    place = Place("users", "oauth2_refresh_token", user.partner_id, str(user.id))
+    assert world.vault.open_text(user.oauth2_refresh_token, place) == "r-1"
+    assert user.login_password is None
+
+
+@pytest.mark.parametrize("tag", ["ADA", "ada"])
+async def test_a_tag_is_taken_in_any_case_of_letters(acme, tag):
+    await acme.post(USERS, json={"tag": "ADA"})
+
+    answer = await acme.post(USERS, json={"tag": tag})
+
+    assert answer.status_code == 409
+    assert answer.json()["errors"] == [{"field": "tag", "message": "is taken"}]
+
+
+async def test_an_email_is_taken_in_any_case_of_letters(acme):
+    await acme.post(USERS, json=ADA)
+    await acme.post(USERS, json={"tag": "OTHER"})
+
+    created = await acme.post(USERS, json=ADA | {"tag": "T", "email": "Ada@Example.com"})
+    changed = await acme.put(f"{USERS}/OTHER", json={"email": "ADA@example.com"})
+
+    assert (created.status_code, changed.status_code) == (409, 409)
+    assert changed.json()["errors"] == [{"field": "email", "message": "is taken"}]
+
+
+async def test_of_two_that_create_the_same_tag_at_once_one_wins(acme):
+    answers = await asyncio.gather(*(acme.post(USERS, json={"tag": "ADA"}) for _ in range(4)))
+
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+
+async def test_a_reused_tag_means_the_live_user_and_restoring_into_it_is_a_conflict(acme):
+    await acme.post(USERS, json={"tag": "ADA", "email": "old@example.com"})
+    await acme.delete(f"{USERS}/ADA")
+    await acme.post(USERS, json={"tag": "Ada", "email": "new@example.com"})
+    exact = await acme.get(f"{USERS}/ADA")
+    restored = await acme.put(f"{USERS}/ADA", json={"archived": False})
+    await acme.put(f"{USERS}/Ada", json={"tag": "ADA"})
+
+    live = await acme.get(f"{USERS}/ADA")
+
+    assert exact.json()["email"] == "old@example.com"
+    assert restored.status_code == 409
+    assert live.json()["email"] == "new@example.com"
+
+
+async def test_users_are_listed_by_email_archived_ones_too_and_those_without_last(acme):
+    for tag, email in (("N", None), ("B", "b@x"), ("A", "a@x")):
+        await acme.post(USERS, json={"tag": tag, "email": email})
+    await acme.delete(f"{USERS}/A")
+
+    listed = await acme.get(USERS)
+    live = await acme.get(USERS, params={"archived": "false"})
+
+    assert [user["tag"] for user in listed.json()] == ["A", "B", "N"]
+    assert [user["tag"] for user in live.json()] == ["B", "N"]
+    assert "link" not in listed.headers
+
+
+async def test_pages_together_hold_every_user_once(acme):
+    emails = ["a@x", "b@x", "c@x", None, None]
+    for number, email in enumerate(emails):
+        await acme.post(USERS, json={"tag": f"T{number}", "email": email})
+
+    seen, url = [], f"{USERS}?limit=2"
+    while url:
+        page = await acme.get(url)
+        seen += [user["tag"] for user in page.json()]
+        url = page.links.get("next", {}).get("url")
+
+    assert seen == ["T0", "T1", "T2", "T3", "T4"]
+
+
+async def test_a_cursor_tells_nothing_and_serves_one_connection_only(acme, globex):
+    for tag in "AB":
+        await acme.post(USERS, json={"tag": tag, "email": f"{tag}@x"})
+    await globex.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
+    next_page = (await acme.get(USERS, params={"limit": 1, "api_key": "k"})).links["next"]["url"]
+    cursor = parse_qs(urlsplit(next_page).query)["after"][0]
+
+    foreign = await globex.get(USERS, params={"after": cursor})
+    garbled = await acme.get(USERS, params={"after": "00" + cursor[2:]})
+
+    assert b"A@x".hex() not in cursor
+    assert "api_key" not in next_page
+    assert (foreign.status_code, garbled.status_code) == (422, 422)
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "x", "-1", "99999999999999999999"])
+async def test_a_page_holds_1_to_1000_users(acme, limit):
+    answer = await acme.get(USERS, params={"limit": limit})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "limit"
+
+
+@pytest.mark.parametrize("tag", ["🦄", "zażółć gęślą", "a.b", "50% & more?#", "a\\b", "x" * 255])
+async def test_any_tag_that_is_taken_can_be_addressed(acme, tag):
+    from urllib.parse import quote
+
+    created = await acme.post(USERS, json={"tag": tag})
+    shown = await acme.get(f"{USERS}/{quote(tag, safe='')}")
+
+    assert (created.status_code, shown.status_code, shown.json()["tag"]) == (201, 200, tag)
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "  ", "a/b", ".", "..", "a\0b", "a\nb", "x" * 256, "\ud800", None, [], True]
+)
+async def test_a_tag_that_nobody_could_address_is_refused(acme, tag):
+    import json
+
+    answer = await acme.post(
+        USERS, content=json.dumps({"tag": tag}), headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "tag"
+
+
+async def test_a_numeric_tag_is_taken_for_text(acme):
+    answer = await acme.post(USERS, json={"tag": 42})
+
+    assert (answer.status_code, answer.json()["tag"]) == (201, "42")
+
+
+async def test_nothing_is_assigned_but_what_the_api_names(acme, world):
+    await acme.post(USERS, json=ADA | {"id": 1, "partner_id": 2, "status": "watching", "enable_tracer": True})
+
+    user = await stored(world)
+
+    assert (user.status, user.enable_tracer) == ("connecting", False)
+    assert user.partner_id != 2
+
+
+async def test_an_unknown_user_is_named(acme):
+    answers = [await acme.get(f"{USERS}/NOBODY"), await acme.delete(f"{USERS}/A%00B")]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert answers[0].json()["detail"] == "User not found for 'NOBODY'."

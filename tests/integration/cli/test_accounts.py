@@ -1,0 +1,183 @@
+"""Do the commands for partners, providers, connections and users do what they say, and refuse in one line?"""
+
+from __future__ import annotations
+
+import pytest
+from rich.cells import cell_len
+
+
+@pytest.fixture
+def installed(superimap):
+    """An installation with providers and the partner acme."""
+    superimap("migrate")
+    superimap("partners", "create", "acme")
+
+
+def test_a_partner_is_created_with_its_secrets_shown_once(superimap, ask):
+    created = ask("partners", "create", "acme", "--new-mail-webhook", "http://localhost:9/mail")
+
+    assert created["api_key"].startswith("sip_")
+    assert created["signing_secret"].startswith("whsec_")
+    for words in (("show", "acme"), ("keys", "acme"), ("list",)):
+        for form in ((), ("--json",)):
+            said = superimap("partners", *words, *form).output
+            assert created["api_key"] not in said
+            assert created["signing_secret"] not in said
+
+
+def test_creating_says_in_words_that_the_secrets_are_not_shown_again(superimap):
+    said = superimap("partners", "create", "acme").stdout
+
+    assert "not shown again" in said
+    assert any(line.split(": ")[1].startswith("sip_") for line in said.splitlines() if "API key" in line)
+
+
+def test_a_partner_is_found_by_name_in_any_case_and_by_id(ask):
+    created = ask("partners", "create", "Acme")
+
+    assert ask("partners", "show", "acme")["id"] == created["id"]
+    assert ask("partners", "show", str(created["id"]))["name"] == "Acme"
+
+
+def test_a_partner_is_updated_and_a_blank_clears(ask):
+    ask("partners", "create", "acme", "--success-url", "https://a.example/ok")
+
+    changed = ask(
+        "partners", "update", "acme", "--name", "acme-2", "--success-url", "",
+        "--return-origin", "https://APP.example.com:443/", "--user-connected-webhook", "https://a.example/c",
+    )  # fmt: skip
+
+    assert changed["name"] == "acme-2"
+    assert changed["success_url"] is None
+    assert changed["return_origins"] == ["https://app.example.com"]
+    assert changed["user_connected_webhook"] == "https://a.example/c"
+    assert ask("partners", "update", "acme-2", "--no-return-origins")["return_origins"] == []
+
+
+def test_a_wrong_url_is_refused_by_the_name_of_its_field(superimap):
+    result = superimap("partners", "create", "acme", "--new-mail-webhook", "ftp://a.example/", code=1)
+
+    assert result.stderr.startswith("error: new_mail_webhook should begin with https://")
+
+
+def test_plain_http_is_refused_in_production(superimap, environment):
+    environment.setenv("ENVIRONMENT", "production")
+
+    result = superimap("partners", "create", "acme", "--new-mail-webhook", "http://a.example/", code=1)
+
+    assert "plain http:// is for ENVIRONMENT=development" in result.stderr
+
+
+def test_an_unknown_partner_is_one_line_that_says_where_to_look(superimap):
+    result = superimap("partners", "show", "nobody", code=1)
+
+    assert result.stderr == "error: There is no partner 'nobody'; `superimap partners list` shows them.\n"
+
+
+def test_deleting_wants_a_yes(superimap, installed):
+    refused = superimap("partners", "delete", "acme", code=1)
+    superimap("partners", "delete", "acme", "--yes")
+
+    assert "--yes" in refused.stderr
+    assert "no partner yet" in superimap("partners", "list").stdout
+
+
+def test_keys_are_rotated_and_retired(superimap, ask, installed):
+    old = ask("partners", "keys", "acme")[0]["id"]
+
+    rotated = ask("partners", "rotate-key", "acme", "--overlap", "7d")
+    rows = [row for row in ask("partners", "keys", "acme") if row["kind"] == "api_key"]
+
+    assert [row["state"] for row in rows] == ["valid", "valid"]
+    assert rows[0]["expires_at"] is not None
+    assert rows[1]["begins"] == rotated["api_key"][:8]
+    superimap("partners", "retire-key", "acme", str(old))
+    assert [row["state"] for row in ask("partners", "keys", "acme")][:2] == ["expired", "valid"]
+    refused = superimap("partners", "retire-key", "acme", str(rows[1]["id"]), code=1)
+    assert "rotate it first" in refused.stderr
+
+
+def test_a_span_of_time_that_cannot_be_read_is_wrong_usage(superimap, installed):
+    superimap("partners", "rotate-secret", "acme", "--overlap", "soon", code=2)
+
+
+def test_presets_are_installed_once_and_changes_by_operators_stay(ask):
+    first = ask("migrate")["installed_providers"]
+    ask("providers", "update", "gmail", "--title", "Ours")
+
+    second = ask("migrate")["installed_providers"]
+
+    assert {"GMAIL_OAUTH2", "OUTLOOK_OAUTH2", "PLAIN"} <= set(first)
+    assert second == []
+    assert ask("providers", "show", "GMAIL")["title"] == "Ours"
+
+
+def test_a_provider_is_created_and_refused_while_incomplete(superimap, ask):
+    created = ask("providers", "create", "acme_mail", "--imap-host", "imap.acme.example")
+    refused = superimap(
+        "providers", "create", "acme_oauth2", "--imap-host", "imap.acme.example", "--kind", "OAUTH2", code=1
+    )
+
+    assert (created["code"], created["kind"], created["imap_port"]) == ("ACME_MAIL", "PLAIN", 993)
+    assert "oauth2_authorize_url is missing" in refused.stderr
+
+
+def test_a_provider_in_use_is_not_deleted(superimap, installed):
+    superimap("connections", "create", "acme", "plain")
+
+    refused = superimap("providers", "delete", "PLAIN", "--yes", code=1)
+    superimap("providers", "delete", "YAHOO", "--yes")
+
+    assert "used by 1 connection(s) with 0 user(s)" in refused.stderr
+
+
+def test_a_client_secret_comes_from_standard_input_and_is_never_shown(superimap, ask, installed):
+    words = ("connections", "create", "acme", "GMAIL_OAUTH2", "--oauth2-client-id", "c")
+    created = ask(*words, "--secret-stdin", stdin="hush-hush\n")
+
+    assert created["has_oauth2_client_secret"] is True
+    assert "hush-hush" not in superimap("connections", "show", "acme", "gmail_oauth2").output
+    assert ask("connections", "list", "acme") == [{"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0}]
+
+
+def test_a_user_with_credentials_is_watched_archived_and_restored(superimap, ask, installed):
+    superimap("connections", "create", "acme", "PLAIN")
+    words = ("--email", "ann@example.com", "--login-username", "ann", "--password-stdin")
+    created = ask("users", "create", "acme", "plain", "ann", *words, stdin="hush-hush\n")
+
+    assert created["status"] == "connecting"
+    assert created["connect_url"].startswith("https://superimap.example.com/users/connect/new?user_id=")
+    assert "hush-hush" not in superimap("users", "show", "acme", "plain", "ann").output
+    assert ask("users", "archive", "acme", "plain", "ann")["status"] == "archived"
+    assert ask("users", "list", "acme", "plain", "--live") == []
+    assert ask("users", "restore", "acme", "plain", "ann")["status"] == "connecting"
+    changed = ask("users", "update", "acme", "plain", "ann", "--tag", "anna", "--email", "")
+    assert (changed["tag"], changed["email"]) == ("anna", None)
+
+
+def test_credentials_of_the_other_kind_are_refused(superimap, installed):
+    superimap("connections", "create", "acme", "PLAIN")
+
+    result = superimap("users", "create", "acme", "PLAIN", "ann", "--oauth2-refresh-token", "x", code=1)
+
+    assert "users have no oauth2_refresh_token" in result.stderr
+
+
+def test_tables_fit_eighty_columns_with_ids_whole(superimap, installed):
+    superimap("connections", "create", "acme", "PLAIN")
+    tag, email = "customer-00000017", "a.very.long.address.of.somebody@a.subdomain.example.com"
+    superimap("users", "create", "acme", "PLAIN", tag, "--email", email)
+
+    for words in (("users", "list", "acme", "PLAIN"), ("providers", "list"), ("partners", "keys", "acme")):
+        said = superimap(*words).stdout
+        assert max(cell_len(line) for line in said.splitlines()) <= 80
+    assert tag in superimap("users", "list", "acme", "PLAIN").stdout
+    assert "OUTLOOK_OAUTH2" in superimap("providers", "list").stdout
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(superimap, installed):
+    superimap("connections", "create", "acme", "PLAIN")
+    superimap("users", "create", "acme", "PLAIN", "[red]ann[bold]")
+
+    assert "[red]ann[bold]" in superimap("users", "list", "acme", "PLAIN").stdout
+    assert "\x1b" not in superimap("partners", "show", "\x1b[31mred", code=1).stderr

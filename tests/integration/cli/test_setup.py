@@ -1,0 +1,173 @@
+"""Do the commands that set up an installation work, and say in one line what is missing?"""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from superimap import crypto
+
+PROGRAM = [sys.executable, "-c", "from superimap.cli import main; main()"]
+
+
+def test_a_wrong_setting_is_a_plain_line(superimap, environment):
+    environment.setenv("PORT", "eighty")
+    environment.delenv("ENCRYPTION_KEY")
+
+    lines = superimap("config", code=1).stderr.splitlines()
+
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ENCRYPTION_KEY is not set.")
+    assert lines[1].startswith("error: PORT should be a valid integer")
+
+
+def test_the_settings_are_shown_without_secrets(superimap, ask, environment):
+    key = crypto.generate_key()
+    environment.setenv("ENCRYPTION_KEY", key)
+    environment.setenv("DATABASE_URL", "postgresql://ann:hush@db.example/superimap")
+
+    shown = ask("config")
+
+    assert shown["DATABASE_URL"] == "postgresql://ann:***@db.example/superimap"
+    assert shown["ENCRYPTION_KEY"] == f"key {crypto.key_id(base64.b64decode(key)).hex()}"
+    assert key not in superimap("config").stdout
+
+
+def test_a_database_out_of_reach_is_one_line_with_its_host_and_no_password(superimap, environment):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        environment.setenv("DATABASE_URL", f"postgresql://ann:hush@127.0.0.1:{port}/superimap")
+
+        for words in (("partners", "list"), ("migrate", "--wait", "0")):
+            (line,) = superimap(*words, code=1).stderr.splitlines()
+            assert f"PostgreSQL at 127.0.0.1:{port} cannot be reached" in line
+            assert "hush" not in line
+
+
+def test_a_database_that_does_not_exist_is_named(superimap, environment, database_url):
+    environment.setenv("DATABASE_URL", database_url.replace("/test_", "/none_", 1))
+
+    for words in (("partners", "list"), ("migrate",)):
+        assert "has no database 'none_" in superimap(*words, code=1).stderr
+
+
+def test_a_database_of_another_key_is_refused(superimap, environment):
+    superimap("partners", "create", "acme")
+    environment.setenv("ENCRYPTION_KEY", crypto.generate_key())
+
+    (line,) = superimap("partners", "list", code=1).stderr.splitlines()
+
+    assert "set ENCRYPTION_KEY to the value used before" in line
+
+
+def test_keys_are_rotated_and_the_old_one_reported_unused(superimap, ask, environment):
+    created = ask("partners", "create", "acme")
+    old, new = os.environ["ENCRYPTION_KEY"], crypto.generate_key()
+    environment.setenv("ENCRYPTION_KEY", f"{new},{old}")
+
+    rotation = ask("rotate-keys")
+
+    assert rotation["resealed"]["api_keys.secret"] == 1
+    assert rotation["unused"] == [crypto.key_id(base64.b64decode(old)).hex()]
+    environment.setenv("ENCRYPTION_KEY", new)
+    assert ask("partners", "show", "acme")["id"] == created["id"]
+    assert sum(ask("rotate-keys")["resealed"].values()) == 0
+
+
+def test_a_generated_key_is_one_that_the_settings_take(superimap):
+    key = superimap("generate-key").stdout.strip()
+
+    assert len(base64.b64decode(key)) == 32
+
+
+def test_the_openapi_description_is_printed_or_written(superimap, tmp_path):
+    target = tmp_path / "openapi.json"
+    superimap("openapi", "--output", str(target))
+
+    printed = json.loads(superimap("openapi").stdout)
+
+    assert printed["openapi"].startswith("3.")
+    assert json.loads(target.read_text()) == printed
+    superimap("openapi", "--output", str(tmp_path / "none" / "x.json"), code=1)
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    """Ready, unless told otherwise."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/readyz" else 404)
+        self.end_headers()
+        self.wfile.write(b"well")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_health_is_an_exit_code_and_one_line(monkeypatch, status, code):
+    monkeypatch.setattr(Ready, "status", status)
+    with http.server.HTTPServer(("127.0.0.1", 0), Ready) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        environment = os.environ | {"HEALTH_PORT": str(server.server_port)}
+        result = subprocess.run(
+            [*PROGRAM, "health"], env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert result.returncode == code
+    assert result.stdout.splitlines() == [
+        f"127.0.0.1:{server.server_port} is {'ready' if status == 200 else 'not ready'}: well"
+    ]
+
+
+def test_health_of_nobody_is_bad_health():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        command = [*PROGRAM, "health", "--port", str(taken.getsockname()[1])]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "not ready: no answer" in result.stdout
+
+
+def test_the_fake_imap_server_lets_in_whom_it_was_told_and_ends_on_a_signal():
+    command = [*PROGRAM, "fake-imap", "--port", "0", "--user", "ann:secret"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        port = int(process.stdout.readline().split(":")[1].split(",")[0])
+        with socket.create_connection(("127.0.0.1", port)) as client, client.makefile("rb") as answers:
+            assert answers.readline().startswith(b"* OK")
+            client.sendall(b"a LOGIN ann wrong\r\nb LOGIN ann secret\r\n")
+            said = [answers.readline()]
+            while not said[-1].startswith(b"b "):
+                said.append(answers.readline())
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(10) == 0
+    assert any(line.startswith(b"a NO") for line in said)
+    assert said[-1].startswith(b"b OK")
+
+
+def test_help_imports_neither_the_database_nor_the_web():
+    heavy = ["sqlalchemy", "asyncpg", "fastapi", "aiohttp", "pydantic", "alembic", "rich.console"]
+    code = f"import sys, superimap.cli; print([name for name in {heavy!r} if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert loaded.strip() == "[]"
+
+
+def test_no_secret_stands_in_a_traceback():
+    from superimap.cli import app
+
+    assert app.pretty_exceptions_show_locals is False

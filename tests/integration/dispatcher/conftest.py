@@ -1,0 +1,172 @@
+"""What do tests of the dispatcher need? A partner with endpoints and users, deliveries owed, and dispatchers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+import pytest_asyncio
+
+from superimap import crypto
+from superimap.config import Settings
+from superimap.crypto import Place, Vault
+from superimap.dispatcher.main import serve
+from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.stats import Stats
+from superimap.queue import Queue
+from superimap.testing import WebhookSink
+
+KEY = crypto.generate_key()
+FAST = Pace(lane_budget=2.0, lease_margin=0.5, sweep=0.05, late=0.3, post_grace=1.0, settle_grace=1.0)
+
+
+@dataclass
+class World:
+    """One partner, one user, a database, a queue and a receiver."""
+
+    db: asyncpg.Pool
+    database_url: str
+    redis_url: str
+    queue: Queue
+    sink: WebhookSink
+    partner_id: int = 0
+    user_id: int = 0
+    connection_id: int = 0
+    api_key: str = field(default_factory=crypto.generate_api_key)
+    secret: str = field(default_factory=crypto.generate_signing_secret)
+    vault: Vault = field(default_factory=lambda: Vault.from_setting(KEY))
+
+    def settings(self, **changes: object) -> Settings:
+        """Settings of a dispatcher here; the receiver on loopback is open to it."""
+        values: dict[str, object] = {
+            "environment": "development",
+            "database_url": self.database_url,
+            "redis_url": self.redis_url,
+            "encryption_key": KEY,
+            "webhook_timeout": 1.0,
+        }
+        return Settings(**(values | changes))
+
+    @asynccontextmanager
+    async def dispatcher(self, *, pace: Pace = FAST, **changes: object) -> AsyncIterator[Stats]:
+        """A dispatcher in this process."""
+        stop, stats = asyncio.Event(), Stats()
+        serving = asyncio.create_task(serve(self.settings(**changes), stop, stats=stats, pace=pace))
+        try:
+            yield stats
+        finally:
+            stop.set()
+            async with asyncio.timeout(25):
+                await serving
+
+    async def endpoint(self, path: str = "/", *, kind: str = "new_mail", url: str | None = "") -> int:
+        """An endpoint at the receiver; `url=None` makes a blank one."""
+        url = self.sink.url(path) if url == "" else url
+        return await self.db.fetchval(
+            "INSERT INTO endpoints (partner_id, kind, url) VALUES ($1, $2, $3)"
+            " ON CONFLICT (partner_id, kind) DO UPDATE SET url = excluded.url RETURNING id",
+            self.partner_id, kind, url,
+        )  # fmt: skip
+
+    async def user(self, *, enable_tracer: bool = False) -> int:
+        """Another user."""
+        return await self.db.fetchval(
+            "INSERT INTO users (partner_id, connection_id, tag, enable_tracer, connected_at, status)"
+            " VALUES ($1, $2, $3, $4, now(), 'watching') RETURNING id",
+            self.partner_id, self.connection_id, uuid.uuid4().hex, enable_tracer,
+        )  # fmt: skip
+
+    async def owe(
+        self, endpoint_id: int, count: int = 1, *, user_id: int | None = None, ring: bool = True
+    ) -> list[uuid.UUID]:
+        """Owe webhooks: committed, then rung."""
+        ids = [uuid.uuid4() for _ in range(count)]
+        await self.db.executemany(
+            "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind, content)"
+            " VALUES ($1, $2, $3, $4, 'new_mail', $5)",
+            [
+                (id_, self.partner_id, endpoint_id, user_id or self.user_id, self.sealed(id_))
+                for id_ in ids
+            ],
+        )  # fmt: skip
+        if ring:
+            await self.queue.ring(endpoint_id)
+        return ids
+
+    def sealed(self, id_: uuid.UUID) -> bytes:
+        """Content as it lies in the row."""
+        sha1 = hashlib.sha1(id_.bytes).hexdigest()
+        content = f'{{"sha1":"{sha1}","user_tag":"ann","rfc822":"Subject: hé\\r\\n\\r\\n"}}'.encode()
+        return self.vault.seal(content, Place("deliveries", "content", self.partner_id, str(id_)))
+
+    async def row(self, id_: uuid.UUID) -> asyncpg.Record:
+        """A delivery's row, with how long until it is due."""
+        return await self.db.fetchrow(
+            "SELECT *, extract(epoch FROM due_at - now())::float8 AS due_in FROM deliveries WHERE id = $1",
+            id_,
+        )
+
+    async def attempts(self, id_: uuid.UUID) -> list[asyncpg.Record]:
+        """Its attempts, oldest first."""
+        return await self.db.fetch("SELECT * FROM attempts WHERE delivery_id = $1 ORDER BY id", id_)
+
+    async def in_state(self, state: str) -> int:
+        """How many deliveries are in this state."""
+        return await self.db.fetchval("SELECT count(*) FROM deliveries WHERE state = $1", state)
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[object]], *, within: float = 10.0, every: float = 0.02
+) -> None:
+    """Wait until the condition holds, by looking again and again."""
+    async with asyncio.timeout(within):
+        while not await condition():
+            await asyncio.sleep(every)
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
+    """A partner with keys, a user, and a receiver that answers 200."""
+    async with (
+        asyncpg.create_pool(database_url, min_size=1, max_size=4) as db,
+        Queue(redis_url) as queue,
+        WebhookSink() as sink,
+    ):
+        made = World(db, database_url, redis_url, queue, sink)
+        await _settle_in(made)
+        yield made
+
+
+async def _settle_in(made: World) -> None:
+    db = made.db
+    made.partner_id = await db.fetchval("INSERT INTO partners (name) VALUES ('acme') RETURNING id")
+    provider = await db.fetchval(
+        "INSERT INTO providers (code, title, kind, imap_host, imap_port)"
+        " VALUES ('X', 'X', 'PLAIN', 'localhost', 993) RETURNING id"
+    )
+    made.connection_id = await db.fetchval(
+        "INSERT INTO connections (partner_id, provider_id) VALUES ($1, $2) RETURNING id",
+        made.partner_id, provider,
+    )  # fmt: skip
+    made.user_id = await made.user()
+    await keep_key(made, "api_keys", made.api_key)
+    await keep_key(made, "signing_secrets", made.secret)
+
+
+async def keep_key(made: World, table: str, secret: str) -> int:
+    """Give the partner another API key or signing secret."""
+    id_ = await made.db.fetchval(f"SELECT nextval(pg_get_serial_sequence('{table}', 'id'))")
+    sealed = made.vault.seal_text(secret, Place(table, "secret", made.partner_id, str(id_)))
+    columns, values = "id, partner_id, secret", [id_, made.partner_id, sealed]
+    if table == "api_keys":
+        columns, values = columns + ", digest, hint", [*values, crypto.digest(secret), secret[-4:]]
+    marks = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    await made.db.execute(
+        f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({marks})", *values
+    )
+    return id_

@@ -1,0 +1,139 @@
+"""Who may claim a delivery, and whose settlement counts?"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from superimap.db.queries import deliveries
+from superimap.db.queries.deliveries import Claim, Claims, Outcome, Settlement
+from superimap.ids import time_ordered
+from tests.integration.dispatcher.conftest import World
+
+
+async def claim(
+    world: World, endpoint_id: int, *, limit: int = 10, cap: int = 10, lease: float = 60.0
+) -> Claims:
+    return await deliveries.claim(
+        world.db, endpoint_id, limit=limit, cap=cap, lease=lease, token=uuid.uuid4()
+    )
+
+
+def settlement(claimed: Claim, outcome: Outcome, **more: object) -> Settlement:
+    return Settlement(id=time_ordered(), claim=claimed, outcome=outcome, age=0.1, milliseconds=100, **more)
+
+
+async def test_claims_come_oldest_first_and_say_whether_that_was_all(world: World):
+    endpoint = await world.endpoint()
+    ids = await world.owe(endpoint, 3, ring=False)
+    for age, id_ in enumerate(ids):
+        await world.db.execute(
+            "UPDATE deliveries SET due_at = now() - make_interval(secs => $1) WHERE id = $2", age, id_
+        )
+
+    first = await claim(world, endpoint, limit=2)
+    second = await claim(world, endpoint, limit=2)
+
+    assert [taken.id for taken in first.taken] == [ids[2], ids[1]]
+    assert (first.is_all, first.has_room) == (False, False)
+    assert [taken.id for taken in second.taken] == [ids[0]]
+    assert (second.is_all, second.has_room) == (True, True)
+    assert first.taken[0].attempt == 1
+    assert first.taken[0].content == (await world.row(ids[2]))["content"]
+
+
+async def test_leased_deliveries_count_towards_the_cap_until_their_lease_ends(world: World):
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 9, ring=False)
+
+    assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 3
+    assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 1
+    full = await claim(world, endpoint, limit=3, cap=4)
+    assert (list(full.taken), full.is_all, full.has_room) == ([], False, False)
+    await world.db.execute("UPDATE deliveries SET lease_until = now() WHERE state = 'sending'")
+    assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 3
+
+
+async def test_simultaneous_claims_never_take_the_same_row(world: World):
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 100, ring=False)
+
+    claims = await asyncio.gather(*(claim(world, endpoint, cap=1000) for _ in range(12)))
+
+    ids = [taken.id for one in claims for taken in one.taken]
+    assert len(ids) == len(set(ids)) == 100
+
+
+async def test_an_endpoint_that_is_gone_gives_nothing(world: World):
+    assert await claim(world, 4711) == Claims((), is_all=True, has_room=True)
+
+
+async def test_a_success_counts_whatever_the_token(world: World):
+    [owed] = await world.owe(await world.endpoint(), ring=False)
+    claims = await claim(world, (await world.row(owed))["endpoint_id"])
+    await world.db.execute("UPDATE deliveries SET lease_token = $1", uuid.uuid4())
+
+    await deliveries.settle(world.db, [settlement(claims.taken[0], Outcome.DELIVERED, code=200)])
+
+    row = await world.row(owed)
+    assert (row["state"], row["content"], row["lease_token"]) == ("delivered", None, None)
+
+
+async def test_a_failure_of_a_lost_lease_changes_nothing_but_is_recorded(world: World):
+    [owed] = await world.owe(await world.endpoint(), ring=False)
+    claims = await claim(world, (await world.row(owed))["endpoint_id"])
+    theirs = uuid.uuid4()
+    await world.db.execute("UPDATE deliveries SET lease_token = $1", theirs)
+
+    for outcome in (Outcome.RETRY, Outcome.FAILED, Outcome.ARCHIVE):
+        await deliveries.settle(world.db, [settlement(claims.taken[0], outcome, code=403)])
+
+    row = await world.row(owed)
+    assert (row["state"], row["lease_token"], row["attempts"]) == ("sending", theirs, 0)
+    assert len(await world.attempts(owed)) == 3
+    assert not await world.db.fetchval("SELECT archived FROM users WHERE id = $1", world.user_id)
+
+
+async def test_a_failure_after_a_success_does_not_undo_it(world: World):
+    [owed] = await world.owe(await world.endpoint(), ring=False)
+    [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
+
+    await deliveries.settle(world.db, [settlement(taken, Outcome.DELIVERED, code=200)])
+    await deliveries.settle(world.db, [settlement(taken, Outcome.RETRY, code=500, delay=6)])
+
+    row = await world.row(owed)
+    assert (row["state"], row["last_code"]) == ("delivered", 200)
+
+
+async def test_an_attempt_recorded_twice_is_one_attempt(world: World):
+    [owed] = await world.owe(await world.endpoint(), ring=False)
+    [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
+    tried = settlement(taken, Outcome.DELIVERED, code=200)
+
+    await deliveries.settle(world.db, [tried])
+    await deliveries.settle(world.db, [tried])
+
+    assert len(await world.attempts(owed)) == 1
+
+
+async def test_a_delivery_deleted_meanwhile_does_not_spoil_its_group(world: World):
+    ids = await world.owe(await world.endpoint(), 2, ring=False)
+    claims = await claim(world, (await world.row(ids[0]))["endpoint_id"])
+    await world.db.execute("DELETE FROM deliveries WHERE id = $1", ids[0])
+
+    await deliveries.settle(
+        world.db, [settlement(taken, Outcome.DELIVERED, code=200) for taken in claims.taken]
+    )
+
+    assert (await world.row(ids[1]))["state"] == "delivered"
+
+
+async def test_times_of_attempts_are_those_of_the_database(world: World):
+    [owed] = await world.owe(await world.endpoint(), ring=False)
+    [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
+
+    await deliveries.settle(world.db, [settlement(taken, Outcome.RETRY, code=500, delay=21)])
+
+    [attempt] = await world.attempts(owed)
+    row = await world.row(owed)
+    assert (row["due_at"] - attempt["started_at"]).total_seconds() == 21.1

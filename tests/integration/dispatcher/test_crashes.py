@@ -1,0 +1,255 @@
+"""What if a dispatcher, Redis or PostgreSQL goes away in between? Nothing is lost; a duplicate has the same id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from superimap import embedded
+from superimap.queue import Queue
+from superimap.testing import Received, WebhookSink
+from superimap.webhooks.signing import webhook_id
+from tests.integration.dispatcher.conftest import KEY, World, eventually
+from tests.support.db_proxy import DbProxy
+
+CAP = 4
+
+DISPATCHER = """
+import asyncio, sys
+from superimap.config import load
+from superimap.dispatcher.main import serve
+from tests.integration.dispatcher.conftest import FAST
+asyncio.run(serve(load(), asyncio.Event(), pace=FAST))
+"""
+
+
+@contextlib.asynccontextmanager
+async def process(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A dispatcher in a process of its own, to be killed."""
+    environment = os.environ | {
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": world.database_url,
+        "REDIS_URL": world.redis_url,
+        "ENCRYPTION_KEY": KEY,
+        "WEBHOOK_TIMEOUT": "1",
+        "POSTS_PER_ENDPOINT": str(CAP),
+    }
+    root = Path(__file__).parents[3]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DISPATCHER, cwd=root, env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+def counted(sink: WebhookSink) -> Counter[str]:
+    return Counter(received.headers["webhook-id"] for received in sink.received)
+
+
+async def test_after_kill_9_everything_arrives_and_twice_is_no_more_than_was_in_flight(world: World):
+    async def slowly(_: Received) -> int:
+        await asyncio.sleep(0.05)
+        return 200
+
+    world.sink.answer = slowly
+    endpoint = await world.endpoint()
+    async with process(world) as first:
+        owed = await world.owe(endpoint, 30)
+        await world.sink.wait_for(10)
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
+        had = world.sink.count
+    assert had < 30
+    async with process(world):
+        await eventually(lambda: _all_delivered(world, 30), within=20)
+
+    counts = counted(world.sink)
+    assert set(counts) == {webhook_id(id_) for id_ in owed}
+    assert sum(counts.values()) - len(counts) <= CAP
+    assert max(counts.values()) <= 2
+
+
+async def test_a_dispatcher_that_stood_still_beyond_its_leases_does_no_harm(world: World):
+    async with process(world) as stopped:
+        endpoint = await world.endpoint()
+        await world.owe(endpoint)
+        await world.sink.wait_for(1)
+        world.sink.answer = _after(0.2)
+        await world.owe(endpoint, 20)
+        await world.sink.wait_for(1 + CAP)
+        stopped.send_signal(signal.SIGSTOP)
+        try:
+            async with process(world):
+                await eventually(lambda: _all_delivered(world, 21), within=20)
+        finally:
+            stopped.send_signal(signal.SIGCONT)
+
+    counts = counted(world.sink)
+    assert len(counts) == 21
+    assert sum(counts.values()) - len(counts) <= CAP
+
+
+async def test_flushall_loses_nothing_and_sends_nothing_twice(world: World):
+    endpoint = await world.endpoint()
+    async with world.dispatcher(), Redis.from_url(world.redis_url) as redis:
+        for _ in range(10):
+            await world.owe(endpoint, 20)
+            await redis.flushall()
+        await eventually(lambda: _all_delivered(world, 200))
+
+    assert max(counted(world.sink).values()) == 1
+
+
+async def test_without_redis_deliveries_still_go_out(world: World):
+    world.redis_url = "unix:///nonexistent/redis.sock"
+    endpoint = await world.endpoint()
+    async with world.dispatcher(), Queue(world.redis_url) as nobody:
+        assert not await nobody.ring(endpoint)
+        await world.owe(endpoint, 50, ring=False)
+        await eventually(lambda: _all_delivered(world, 50))
+
+    assert max(counted(world.sink).values()) == 1
+
+
+async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder: Path):
+    endpoint = await world.endpoint()
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(contextlib.AsyncExitStack())
+        world.redis_url = await redis.enter_async_context(embedded.valkey(open_folder / "killed"))
+        queue = await stack.enter_async_context(Queue(world.redis_url))
+        stats = await stack.enter_async_context(world.dispatcher())
+        assert await queue.ring(endpoint)
+        await redis.aclose()
+        await world.owe(endpoint, 30, ring=False)
+        await eventually(lambda: _all_delivered(world, 30))
+        assert not await queue.ring(endpoint)
+
+        again = await stack.enter_async_context(embedded.valkey(open_folder / "killed"))
+        assert again == world.redis_url
+        async with Redis.from_url(again) as client:
+            await client.flushall()
+        await eventually(lambda: queue.ring(endpoint))
+        await world.owe(endpoint, 30, ring=False)
+        await queue.ring(endpoint)
+        await eventually(lambda: _all_delivered(world, 60))
+
+    assert stats.delivered == 60
+    assert max(counted(world.sink).values()) == 1
+
+
+async def test_a_redis_that_hangs_keeps_nobody(world: World):
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    world.redis_url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    endpoint = await world.endpoint()
+    async with Queue(world.redis_url) as queue, world.dispatcher():
+        started = asyncio.get_running_loop().time()
+        assert not await queue.ring(endpoint)
+        assert asyncio.get_running_loop().time() - started < 0.5
+        await world.owe(endpoint, 20, ring=False)
+        await eventually(lambda: _all_delivered(world, 20))
+    server.close()
+
+
+async def test_postgresql_away_before_the_start_and_in_between_loses_nothing(world: World, tmp_path: Path):
+    endpoint = await world.endpoint()
+    proxy = DbProxy(world.database_url, tmp_path)
+    world.database_url = proxy.url
+    async with world.dispatcher():
+        await world.owe(endpoint, 20)
+        await proxy.open()
+        await eventually(lambda: _all_delivered(world, 20))
+
+        await proxy.close()
+        await world.owe(endpoint, 20)
+        await proxy.open()
+        await eventually(lambda: _all_delivered(world, 40))
+    await proxy.close()
+
+    assert len(counted(world.sink)) == 40
+
+
+async def test_an_answer_that_cannot_be_recorded_yet_is_recorded_later_not_sent_again(
+    world: World, tmp_path: Path
+):
+    endpoint = await world.endpoint()
+    proxy = DbProxy(world.database_url, tmp_path)
+    await proxy.open()
+    world.database_url = proxy.url
+
+    async def cut(_: Received) -> int:
+        await proxy.close()
+        return 200
+
+    world.sink.answer = cut
+    async with world.dispatcher(webhook_timeout=5) as stats:
+        await world.owe(endpoint)
+        await world.sink.wait_for(1)
+        assert stats.delivered == 0
+        await proxy.open()
+        await eventually(lambda: _all_delivered(world, 1))
+    await proxy.close()
+
+    assert world.sink.count == 1
+
+
+async def test_a_database_that_hangs_while_an_answer_is_recorded_loses_nothing(world: World, tmp_path: Path):
+    endpoint = await world.endpoint()
+    proxy = DbProxy(world.database_url, tmp_path)
+    await proxy.open()
+    world.database_url = proxy.url
+
+    def hang(_: Received) -> int:
+        proxy.hang()
+        return 200
+
+    world.sink.answer = hang
+    async with world.dispatcher(webhook_timeout=5):
+        await world.owe(endpoint)
+        await world.sink.wait_for(1)
+        proxy.resume()
+        await eventually(lambda: _all_delivered(world, 1))
+    await proxy.close()
+
+    assert world.sink.count == 1
+
+
+async def test_a_rolling_restart_sends_nothing_twice(world: World):
+    endpoint = await world.endpoint()
+    world.sink.answer = _after(0.005)
+    await world.owe(endpoint, 200)
+    for _ in range(5):
+        seen = world.sink.count
+        async with world.dispatcher():
+            await world.sink.wait_for(min(seen + 20, 200))
+    async with world.dispatcher():
+        await eventually(lambda: _all_delivered(world, 200))
+
+    assert max(counted(world.sink).values()) == 1
+
+
+def _after(seconds: float):
+    async def answer(_: Received) -> int:
+        await asyncio.sleep(seconds)
+        return 200
+
+    return answer
+
+
+async def _all_delivered(world: World, count: int) -> bool:
+    return await world.in_state("delivered") == count

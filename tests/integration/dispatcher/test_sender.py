@@ -1,0 +1,258 @@
+"""What does a receiver get to do to us? Little: time, size, redirects, cookies and addresses are bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import ipaddress
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import trustme
+from aiohttp import web
+
+from superimap.dispatcher.http import LONGEST_ANSWER, Answer, Sender, sender
+from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.testing import WebhookSink
+
+LOOPBACK = Guard([ipaddress.ip_network("127.0.0.0/8")])
+Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def receiver(talk: Conversation, **options: object) -> AsyncIterator[int]:
+    """A server that reads a request and then says what `talk` says; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            await talk(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, **options)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def post(url: str, *, guard: Guard = LOOPBACK, deadline: float = 5.0, **options: object) -> Answer:
+    async with sender(guard, deadline=deadline, **options) as made:
+        return await made.post(url, b"{}", {})
+
+
+async def test_an_answer_of_10_gb_is_read_for_16_kib_and_closed():
+    closed = asyncio.Event()
+
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 10000000000\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65536)
+                await writer.drain()
+        except OSError:
+            closed.set()
+
+    async with receiver(flood) as port:
+        answer = await post(f"http://127.0.0.1:{port}/")
+        async with asyncio.timeout(5):
+            await closed.wait()
+
+    assert (answer.status, answer.error, len(answer.body)) == (500, None, LONGEST_ANSWER)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_body_that_trickles_is_cut_at_the_deadline_and_the_status_counts(status: int):
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 1000\r\n\r\n" % status)
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with receiver(trickle) as port:
+        answer = await post(f"http://127.0.0.1:{port}/", deadline=0.3)
+
+    assert (answer.status, answer.error) == (status, "timeout")
+    assert answer.milliseconds < 2000
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X-Long: " + b"x" * 100 + b"\r\n"], ids=["100", "headers"]
+)
+async def test_a_head_that_never_ends_is_a_failure(line: bytes):
+    async def stutter(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not line.startswith(b"HTTP"):
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            writer.write(line)
+            await writer.drain()
+
+    async with receiver(stutter) as port:
+        answer = await post(f"http://127.0.0.1:{port}/", deadline=1.0)
+
+    assert answer.status is None
+    assert answer.error in ("timeout", "protocol", "closed")
+
+
+async def test_what_is_no_http_is_a_failure():
+    async def gibber(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"* OK IMAP4rev1 ready\r\n")
+
+    async with receiver(gibber) as port:
+        assert (await post(f"http://127.0.0.1:{port}/")).error == "protocol"
+
+
+async def test_a_server_that_hangs_up_is_a_failure():
+    async def hang_up(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        pass
+
+    async with receiver(hang_up) as port:
+        assert (await post(f"http://127.0.0.1:{port}/")).error == "closed"
+
+
+async def test_nobody_listening_is_a_failure():
+    async with receiver(lambda *_: asyncio.sleep(0)) as port:
+        pass
+    assert (await post(f"http://127.0.0.1:{port}/")).error == "connect"
+
+
+async def test_a_name_that_does_not_resolve_is_a_failure():
+    assert (await post("http://nobody.invalid/")).error == "dns"
+
+
+async def test_a_compressed_answer_is_not_decompressed():
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    headers = {"Content-Encoding": "gzip"}
+    async with WebhookSink(answer=lambda _: web.Response(body=bomb, headers=headers)) as sink:
+        answer = await post(sink.url())
+        assert sink.received[0].headers["accept-encoding"] == "identity"
+
+    assert (answer.status, answer.error) == (200, None)
+    assert len(answer.body) <= len(bomb)
+
+
+async def test_a_redirect_is_not_followed_and_no_cookie_is_kept():
+    headers = {"Location": "/elsewhere", "Set-Cookie": "a=b"}
+    async with WebhookSink() as sink, sender(LOOPBACK, deadline=5) as made:
+        sink.on("/", lambda _: web.Response(status=302, headers=headers))
+        answers = [await made.post(sink.url(), b"{}", {}) for _ in range(2)]
+
+        assert [answer.status for answer in answers] == [302, 302]
+        assert not sink.to("/elsewhere")
+        assert "cookie" not in sink.received[1].headers
+
+
+async def test_a_connection_is_used_again():
+    async with WebhookSink() as sink, sender(LOOPBACK, deadline=5) as made:
+        for _ in range(3):
+            assert (await made.post(sink.url(), b"{}", {})).status == 200
+        runner = sink._runner
+        assert runner is not None and runner.server is not None
+        assert len(runner.server.connections) == 1
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with WebhookSink() as sink:
+        assert (await post(sink.url())).status == 200
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted"), [("localhost", True), ("localhost", False), ("other.test", True)]
+)
+async def test_tls_is_verified(authority: trustme.CA, name: str, trusted: bool):
+    async def fine(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert(name).configure_cert(theirs)
+    if trusted:
+        authority.configure_trust(ours)
+    async with receiver(fine, ssl=theirs) as port:
+        answer = await post(f"https://localhost:{port}/", tls=ours)
+
+    expected = (200, None) if trusted and name == "localhost" else (None, "tls")
+    assert (answer.status, answer.error) == expected
+
+
+SPELLINGS = """
+    127.0.0.1 localhost 127.1 0x7f.1 0x7f000001 2130706433 0177.0.0.1 ①②⑦.0.0.1 0 [::1] [::] [::ffff:127.0.0.1]
+    [::ffff:10.0.0.1] [::127.0.0.1] [64:ff9b::7f00:1] [2002:7f00:1::] 169.254.169.254 10.0.0.1 [fe80::1] [ff02::1]
+"""
+
+
+@pytest.mark.parametrize("host", SPELLINGS.split())
+async def test_no_spelling_of_a_private_address_is_dialled(host: str):
+    async with WebhookSink() as sink:
+        answer = await post(f"http://{host}:{sink.port}/", guard=Guard(), deadline=3)
+
+        assert answer.status is None
+        assert answer.error in ("egress_blocked", "url", "dns")
+        assert sink.count == 0
+    if host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1"):
+        assert answer.error == "egress_blocked"
+
+
+@pytest.mark.parametrize("port", [25, 5432, 6379])
+async def test_ports_of_other_servers_are_not_dialled(port: int):
+    answer = await post(f"http://8.8.8.8:{port}/", guard=Guard(refused_ports=WEBHOOK_PORTS_REFUSED))
+
+    assert answer.error == "egress_blocked"
+
+
+async def test_a_name_that_is_public_first_and_private_then_is_judged_by_each_address(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """DNS rebinding: what counts is the address that is dialled."""
+    async with WebhookSink() as sink:
+        loop = asyncio.get_running_loop()
+        real = loop.getaddrinfo
+
+        async def rebinding(host: object, port: object, **options: object) -> object:
+            if host in ("rebind.test", b"rebind.test"):
+                return await real("127.0.0.1", port, **options)
+            return await real(host, port, **options)
+
+        monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+        blocked = await post(f"http://rebind.test:{sink.port}/", guard=Guard())
+        passed = await post(f"http://rebind.test:{sink.port}/", guard=LOOPBACK)
+
+        assert (blocked.error, passed.status, sink.count) == ("egress_blocked", 200, 1)
+        assert sink.received[0].headers["host"] == f"rebind.test:{sink.port}"
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a/", "http://u:p@127.0.0.1/", "http://", "//x", "", "http://[::1", "http://a:b/"]
+)
+async def test_an_odd_url_is_not_dialled(url: str):
+    assert (await post(url)).error == "url"
+
+
+async def test_a_cancelled_post_leaves_nothing_behind():
+    async def hang(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    async with receiver(hang) as port, sender(LOOPBACK, deadline=60) as made:
+        task = asyncio.create_task(_post_to(made, port))
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert time.monotonic() - started < 1
+
+
+async def _post_to(made: Sender, port: int) -> Answer:
+    return await made.post(f"http://127.0.0.1:{port}/", b"{}", {})

@@ -1,0 +1,133 @@
+"""Does the sweeper find what nothing rings for, purge what is old, and work in one process at a time?"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+
+import asyncpg
+
+from superimap.db.queries import deliveries
+from superimap.dispatcher.sweeper import LOCK
+from tests.integration.dispatcher.conftest import World, eventually
+
+
+async def test_an_expired_lease_is_put_back_and_a_live_one_is_not(world: World):
+    endpoint = await world.endpoint()
+    dead, alive = await world.owe(endpoint, 2, ring=False)
+    await world.db.execute(
+        "UPDATE deliveries SET state = 'sending', lease_token = $1,"
+        " lease_until = now() + CASE id WHEN $2 THEN interval '-1 ms' ELSE interval '1 min' END",
+        uuid.uuid4(), dead,
+    )  # fmt: skip
+
+    assert await deliveries.release_expired(world.db) == 1
+    assert await deliveries.release_expired(world.db) == 0
+
+    assert (await world.row(dead))["state"] == "pending"
+    assert (await world.row(dead))["lease_token"] is None
+    assert (await world.row(alive))["state"] == "sending"
+
+
+async def test_overdue_endpoints_come_once_each_with_their_oldest_delay(world: World):
+    endpoints = [
+        await world.endpoint(kind=kind) for kind in ("new_mail", "user_connected", "user_disconnected")
+    ]
+    for endpoint in endpoints:
+        await world.owe(endpoint, 5, ring=False)
+    await world.db.execute("UPDATE deliveries SET due_at = now() - interval '7 s'")
+    await world.db.execute(
+        "UPDATE deliveries SET due_at = now() + interval '1 h' WHERE endpoint_id = $1", endpoints[1]
+    )
+
+    late = await deliveries.overdue_endpoints(world.db)
+
+    assert [endpoint for endpoint, _ in late] == [endpoints[0], endpoints[2]]
+    assert all(6.9 < seconds < 10 for _, seconds in late)
+
+
+async def test_one_process_at_a_time_sweeps_and_another_takes_over(world: World):
+    async with world.dispatcher(), contextlib.AsyncExitStack() as other:
+        await other.enter_async_context(world.dispatcher())
+        await eventually(lambda: _holders(world))
+        holder = await _holders(world)
+        assert len(holder) == 1
+
+        await world.db.execute("SELECT pg_terminate_backend($1)", holder[0])
+        await eventually(lambda: _another(world, holder[0]))
+        await world.owe(await world.endpoint(), ring=False)
+        await world.sink.wait_for(1)
+
+
+async def test_old_content_and_old_rows_are_purged_and_others_kept(world: World):
+    endpoint = await world.endpoint()
+    states = [
+        ("failed", 20),
+        ("failed", 3),
+        ("cancelled", 20),
+        ("delivered", 100),
+        ("delivered", 3),
+        ("pending", 200),
+    ]
+    ids = await world.owe(endpoint, len(states), ring=False)
+    for id_, (state, days) in zip(ids, states, strict=True):
+        await world.db.execute(
+            "UPDATE deliveries SET state = $2, created_at = now() - make_interval(days => $3),"
+            " due_at = now() + interval '1 h',"
+            " settled_at = CASE $2 WHEN 'pending' THEN NULL ELSE now() - make_interval(days => $3) END"
+            " WHERE id = $1", id_, state, days,
+        )  # fmt: skip
+    await world.db.execute(
+        "INSERT INTO attempts (id, partner_id, delivery_id, number, milliseconds)"
+        " VALUES (gen_random_uuid(), $1, $2, 1, 1)",
+        world.partner_id, ids[3],
+    )  # fmt: skip
+    old, recent, owing = [await _message(world, days) for days in (100, 3, 200)]
+    await world.db.execute("UPDATE deliveries SET message_id = $1 WHERE id = $2", owing, ids[5])
+
+    async with world.dispatcher():
+        await eventually(lambda: _gone(world, "messages", old))
+
+    kept = [await world.row(id_) for id_ in ids]
+    assert [row is not None for row in kept] == [True, True, True, False, True, True]
+    assert [row["content"] is not None for row in kept if row] == [False, True, False, True, True]
+    assert await world.db.fetchval("SELECT count(*) FROM attempts") == 0
+    assert {row["id"] for row in await world.db.fetch("SELECT id FROM messages")} == {recent, owing}
+
+
+async def test_a_purge_goes_by_batches(world: World):
+    await world.owe(await world.endpoint(), 7, ring=False)
+    await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now() - interval '99 days'")
+
+    assert [await deliveries.erase_old_content(world.db, days=14, limit=5) for _ in range(3)] == [5, 2, 0]
+    assert [await deliveries.delete_old_deliveries(world.db, days=90, limit=5) for _ in range(3)] == [5, 2, 0]
+
+
+async def _message(world: World, days: int) -> int:
+    mailbox = await world.db.fetchval(
+        "INSERT INTO mailboxes (partner_id, user_id, account, name) VALUES ($1, $2, '', $3) RETURNING id",
+        world.partner_id, world.user_id, f"folder {days}",
+    )  # fmt: skip
+    return await world.db.fetchval(
+        "INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, size, outcome, created_at)"
+        " VALUES ($1, $2, $3, 1, 1, 1, 'delivered', now() - make_interval(days => $4)) RETURNING id",
+        world.partner_id, world.user_id, mailbox, days,
+    )  # fmt: skip
+
+
+async def _gone(world: World, table: str, id_: object) -> bool:
+    return not await world.db.fetchval(f"SELECT count(*) FROM {table} WHERE id = $1", id_)
+
+
+async def _holders(world: World) -> list[int]:
+    rows: list[asyncpg.Record] = await world.db.fetch(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND (classid::bigint << 32 | objid::bigint) = $1"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        LOCK,
+    )
+    return [row["pid"] for row in rows]
+
+
+async def _another(world: World, former: int) -> bool:
+    return bool(holders := await _holders(world)) and holders != [former]

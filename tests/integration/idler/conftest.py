@@ -1,0 +1,17 @@
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from superimap.testing import ImapServer
+from tests.support.world import World
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str, redis_url: str) -> World:
+    return World(database_url, redis_url)
+
+
+@pytest_asyncio.fixture
+async def imap() -> AsyncIterator[ImapServer]:
+    async with ImapServer() as server:
+        yield server

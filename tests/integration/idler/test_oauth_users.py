@@ -1,0 +1,120 @@
+"""Users of OAuth 2.0 providers: a refresh token becomes an access token, and that a session."""
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from superimap import services
+from superimap.db import engine
+from superimap.db.queries import connections, providers, users
+from superimap.testing import ImapServer, Received, WebhookSink
+from tests.support.world import World, eventually, running
+
+
+class Provider:
+    """A token endpoint, and a mail server that takes what it gave."""
+
+    def __init__(self, imap: ImapServer, sink: WebhookSink) -> None:
+        self.account = imap.add_account("ann@example.com", "unused")
+        self.given: list[str] = []
+        self.asked: list[str] = []
+        self.error: str | None = None
+        sink.on("/token", self.answer)
+
+    def answer(self, received: Received) -> web.Response:
+        self.asked.append(received.body.decode())
+        if self.error:
+            return web.json_response({"error": self.error}, status=400)
+        token = f"access-{len(self.given)}"
+        self.given.append(token)
+        self.account.tokens.add(token)
+        return web.json_response(
+            {"access_token": token, "expires_in": 3600, "refresh_token": f"refresh-{len(self.given)}"}
+        )
+
+
+@pytest.fixture
+async def provider(world: World, imap: ImapServer) -> Any:
+    async with WebhookSink() as sink:
+        found = Provider(imap, sink)
+        partner = await world.partner()
+        async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+            row = await providers.create(
+                db,
+                code="OAUTH",
+                title="OAuth",
+                kind="OAUTH2",
+                imap_host=imap.host,
+                imap_port=imap.port,
+                imap_tls="none",
+                oauth2_authorize_url="https://id.example.com/authorize",
+                oauth2_token_url=sink.url("/token"),
+                oauth2_scope="mail",
+            )
+            linked = await connections.create(
+                db,
+                world.vault,
+                partner.partner.id,
+                row,
+                {"oauth2_client_id": "client", "oauth2_client_secret": "s3cret"},
+            )
+            await users.create(
+                db,
+                world.vault,
+                linked,
+                {"tag": "ann", "email": "ann@example.com", "oauth2_refresh_token": "refresh-0"},
+            )
+        yield found
+
+
+async def idling(imap: ImapServer) -> None:
+    await imap.wait_for(lambda: any(session.idling for session in imap.sessions))
+
+
+async def test_a_refresh_token_becomes_a_session_and_its_successor_is_kept(world, imap, provider):
+    async with running(services.idler, world.settings):
+        await idling(imap)
+
+    assert len(provider.asked) == 1
+    assert "refresh_token=refresh-0" in provider.asked[0]
+    row = (await world.rows("SELECT * FROM users"))[0]
+    from superimap.crypto import Place
+
+    place = Place("users", "oauth2_refresh_token", row["partner_id"], str(row["id"]))
+    assert world.vault.open_text(row["oauth2_refresh_token"], place) == "refresh-1"
+
+
+async def test_a_fresh_access_token_is_used_again(world, imap, provider):
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        imap.drop_all()
+        await imap.wait_for(lambda: imap.logins == 2)
+        await idling(imap)
+
+    assert len(provider.asked) == 1
+
+
+async def test_an_access_token_revoked_before_its_time_is_replaced_once(world, imap, provider):
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        provider.account.tokens.clear()
+        imap.drop_all()
+        await imap.wait_for(lambda: imap.logins == 2)
+        await idling(imap)
+
+    assert provider.given == ["access-0", "access-1"]
+
+
+async def test_a_revoked_grant_is_told_and_not_asked_for_again(world, imap, provider):
+    provider.error = "invalid_grant"
+    async with running(services.idler, world.settings):
+        await eventually(
+            lambda: world.value("SELECT count(*) = 1 FROM users WHERE status = 'authentication_failed'")
+        )
+
+    assert "invalid_grant" in await world.value("SELECT status_reason FROM users")
+    assert len(provider.asked) == 1
+    assert imap.failed_logins == 0
+    assert json.dumps(provider.given) == "[]"

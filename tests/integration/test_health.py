@@ -1,0 +1,18 @@
+"""A process tells whether it lives and whether it is of use."""
+
+import httpx
+
+from superimap.health import Health, served
+
+
+async def test_ready_only_while_it_is_of_use_and_alive_all_along(unused_tcp_port: int):
+    state = Health()
+    base = f"http://127.0.0.1:{unused_tcp_port}"
+    async with served(state, host="127.0.0.1", port=unused_tcp_port), httpx.AsyncClient() as client:
+        assert (await client.get(f"{base}/readyz")).status_code == 503
+        assert (await client.get(f"{base}/healthz")).status_code == 200
+        state.ready = True
+        assert (await client.get(f"{base}/readyz")).status_code == 200
+        metrics = await client.get(f"{base}/metrics")
+
+    assert "superimap_sessions " in metrics.text

@@ -1,0 +1,289 @@
+"""Does a database open with its own keys alone, and does rotation lose nothing while others write?"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import LargeBinary, insert, select, text, update
+
+from superimap.crypto import Place, Vault, VaultError, sealed_by
+from superimap.db import vaults
+from superimap.db.engine import sessions
+from superimap.db.models import (
+    ApiKey,
+    Attempt,
+    Base,
+    Connection,
+    Delivery,
+    Endpoint,
+    OAuthState,
+    Partner,
+    SigningSecret,
+    User,
+    VaultCanary,
+)
+
+KEYS = [os.urandom(32) for _ in range(3)]
+OLD, NEW, OTHER = (Vault([key]) for key in KEYS)
+BOTH = Vault([KEYS[1], KEYS[0]])
+
+
+@pytest.fixture
+async def sessionmaker(database_url):
+    async with sessions(database_url) as opened:
+        yield opened
+
+
+async def unlock(sessionmaker, vault):
+    async with sessionmaker.begin() as db:
+        await vaults.unlock(db, vault)
+
+
+async def canaries(sessionmaker):
+    async with sessionmaker.begin() as db:
+        return set(await db.scalars(select(VaultCanary.key_id)))
+
+
+async def test_the_first_vault_leaves_a_canary_and_comes_again(sessionmaker):
+    await unlock(sessionmaker, OLD)
+    await unlock(sessionmaker, OLD)
+
+    assert await canaries(sessionmaker) == {OLD.primary.hex()}
+
+
+async def test_a_wrong_key_is_refused_with_the_ids_of_both(sessionmaker):
+    await unlock(sessionmaker, OLD)
+
+    with pytest.raises(VaultError) as refusal:
+        await unlock(sessionmaker, OTHER)
+
+    assert OLD.primary.hex() in str(refusal.value)
+    assert OTHER.primary.hex() in str(refusal.value)
+    assert "ENCRYPTION_KEY" in str(refusal.value)
+    assert await canaries(sessionmaker) == {OLD.primary.hex()}
+
+
+async def test_a_new_first_key_leaves_its_canary_beside_the_old_one(sessionmaker):
+    await unlock(sessionmaker, OLD)
+    await unlock(sessionmaker, BOTH)
+
+    assert await canaries(sessionmaker) == {OLD.primary.hex(), NEW.primary.hex()}
+
+
+async def test_a_key_that_was_taken_away_too_early_is_warned_of(sessionmaker, caplog):
+    await unlock(sessionmaker, OLD)
+    await unlock(sessionmaker, BOTH)
+
+    await unlock(sessionmaker, NEW)
+
+    assert "superimap rotate-keys" in caplog.text
+
+
+async def test_a_forged_canary_opens_nothing(sessionmaker):
+    async with sessionmaker.begin() as db:
+        place = Place("vault_canaries", "word", 0, OTHER.primary.hex())
+        word = OTHER.seal(b"something else", place)
+        await db.execute(insert(VaultCanary).values(key_id=OTHER.primary.hex(), word=word))
+
+    with pytest.raises(VaultError):
+        await unlock(sessionmaker, OTHER)
+
+
+async def test_of_two_first_vaults_at_once_one_is_refused(sessionmaker):
+    outcomes = await asyncio.gather(
+        unlock(sessionmaker, OLD), unlock(sessionmaker, OTHER), return_exceptions=True
+    )
+
+    assert sorted(type(outcome) for outcome in outcomes if outcome) == [VaultError]
+    assert len(await canaries(sessionmaker)) == 1
+
+
+def test_every_column_of_bytes_is_sealed_or_known_to_be_no_secret():
+    digests = {
+        "api_keys.digest", "messages.sha1", "messages.fingerprint", "oauth_states.state_digest",
+        "oauth_states.browser_digest", "tracers.token_digest",
+    }  # fmt: skip
+    of_bytes = {
+        str(column)
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if isinstance(column.type, LargeBinary)
+    }
+
+    sealed = {str(column) for column in vaults.sealed_columns()}
+
+    assert of_bytes == sealed | digests | {"vault_canaries.word"}
+    assert all({"id", "partner_id"} <= set(column.table.c.keys()) for column in vaults.sealed_columns())
+
+
+def sealed(vault, table, column, partner, row):
+    return vault.seal_text(f"{table}.{column}", Place(table, column, partner, str(row)))
+
+
+async def fill(db, vault):
+    """One row with every sealed column in every table that has one; the user's id."""
+    await db.execute(text("INSERT INTO providers (id, code, title, kind, imap_host, imap_port)"
+                          " VALUES (5, 'X', 'X', 'PLAIN', 'x', 993)"))  # fmt: skip
+    db.add(Partner(id=1, name="acme"))
+    await db.flush()
+    db.add(
+        ApiKey(id=2, partner_id=1, digest=b"d", hint="h", secret=sealed(vault, "api_keys", "secret", 1, 2))
+    )
+    db.add(SigningSecret(id=3, partner_id=1, secret=sealed(vault, "signing_secrets", "secret", 1, 3)))
+    db.add(Endpoint(id=4, partner_id=1, kind="new_mail"))
+    secret = sealed(vault, "connections", "oauth2_client_secret", 1, 6)
+    db.add(Connection(id=6, partner_id=1, provider_id=5, oauth2_client_secret=secret))
+    await db.flush()
+    columns = ("login_password", "oauth2_refresh_token", "oauth2_access_token")
+    values = {name: sealed(vault, "users", name, 1, 7) for name in columns}
+    db.add(User(id=7, partner_id=1, connection_id=6, tag="ann", **values))
+    await db.flush()
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    verifier = sealed(vault, "oauth_states", "verifier", 1, 8)
+    state = {"state_digest": b"s", "browser_digest": b"b", "expires_at": later}
+    db.add(OAuthState(id=8, partner_id=1, user_id=7, verifier=verifier, **state))
+    row = uuid.UUID(int=9)
+    content = sealed(vault, "deliveries", "content", 1, row)
+    db.add(Delivery(id=row, partner_id=1, user_id=7, endpoint_id=4, kind="new_mail", content=content))
+    await db.flush()
+    attempt = uuid.UUID(int=10)
+    body = sealed(vault, "attempts", "body", 1, attempt)
+    db.add(Attempt(id=attempt, partner_id=1, delivery_id=row, number=1, milliseconds=1, body=body))
+    return 7
+
+
+async def opened(db, vault):
+    """Every sealed value in clear, opened by where it lies."""
+    found = {}
+    for column in vaults.sealed_columns():
+        key = [column.table.c.partner_id, column.table.c.id]
+        for partner, row, value in await db.execute(select(*key, column).where(column.is_not(None))):
+            place = Place(column.table.name, column.name, partner, str(row))
+            found[str(column)] = vault.open_text(value, place)
+    return found
+
+
+async def test_every_sealed_column_of_every_table_gets_under_the_first_key(sessionmaker):
+    await unlock(sessionmaker, OLD)
+    async with sessionmaker.begin() as db:
+        await fill(db, OLD)
+    await unlock(sessionmaker, BOTH)
+
+    rotation = await vaults.rotate(sessionmaker, BOTH)
+
+    columns = {str(column) for column in vaults.sealed_columns()}
+    assert rotation.resealed == dict.fromkeys(columns, 1)
+    assert (rotation.unopened, rotation.unused) == ([], [OLD.primary.hex()])
+    assert await canaries(sessionmaker) == {NEW.primary.hex()}
+    async with sessionmaker.begin() as db:
+        assert await opened(db, NEW) == {name: name for name in columns}
+    await unlock(sessionmaker, NEW)
+    assert sum((await vaults.rotate(sessionmaker, NEW)).resealed.values()) == 0
+
+
+async def test_rotation_loses_no_write_of_those_who_write_meanwhile(sessionmaker, monkeypatch):
+    monkeypatch.setattr(vaults, "BATCH", 3)
+    monkeypatch.setattr(vaults, "PAUSE", 0.0)
+    async with sessionmaker.begin() as db:
+        await fill(db, OLD)
+        for row in range(100, 140):
+            value = OLD.seal_text("before", Place("users", "login_password", 1, str(row)))
+            db.add(User(id=row, partner_id=1, connection_id=6, tag=str(row), login_password=value))
+    written, done = {}, asyncio.Event()
+
+    async def write():
+        """A process that was not restarted yet: it goes on sealing with the old key."""
+        for number in itertools.count():
+            row = 100 + number * 7 % 40
+            async with sessionmaker.begin() as db:
+                value = OLD.seal_text(f"write {number}", Place("users", "login_password", 1, str(row)))
+                await db.execute(update(User).where(User.id == row).values(login_password=value))
+            written[row] = f"write {number}"
+            if done.is_set() and number > 200:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        for _ in range(5):
+            await vaults.rotate(sessionmaker, BOTH)
+        done.set()
+    last = await vaults.rotate(sessionmaker, BOTH)
+
+    assert last.unopened == []
+    async with sessionmaker.begin() as db:
+        for row, value in await db.execute(select(User.id, User.login_password).where(User.id >= 100)):
+            assert sealed_by(value) == NEW.primary
+            clear = NEW.open_text(value, Place("users", "login_password", 1, str(row)))
+            assert clear == written.get(row, "before")
+
+
+async def test_a_value_that_changes_between_read_and_write_stays_as_its_writer_left_it(
+    sessionmaker, monkeypatch
+):
+    async with sessionmaker.begin() as db:
+        await fill(db, OLD)
+    newer = OLD.seal_text("newer", Place("users", "login_password", 1, "7"))
+    read, raced = vaults._read, []
+
+    async def read_and_be_overtaken(db, vault, column, after):
+        rows = await read(db, vault, column, after)
+        if column.name == "login_password" and not raced:
+            async with sessionmaker.begin() as other:
+                await other.execute(update(User).values(login_password=newer))
+            raced.append(column)
+        return rows
+
+    monkeypatch.setattr(vaults, "_read", read_and_be_overtaken)
+    rotation = await vaults.rotate(sessionmaker, BOTH)
+
+    assert rotation.resealed["users.login_password"] == 1
+    async with sessionmaker.begin() as db:
+        assert (await opened(db, NEW))["users.login_password"] == "newer"
+
+
+async def test_rotation_waits_for_no_lock_and_comes_back_for_what_was_locked(sessionmaker, monkeypatch):
+    async with sessionmaker.begin() as db:
+        await fill(db, OLD)
+    looked = asyncio.Event()
+
+    async def pause(_):
+        looked.set()
+        await released.wait()
+
+    released = asyncio.Event()
+    monkeypatch.setattr(vaults, "sleep", pause)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        async with sessionmaker.begin() as db:
+            await db.execute(select(Delivery).with_for_update())
+            rotation = group.create_task(vaults.rotate(sessionmaker, BOTH))
+            await looked.wait()
+        released.set()
+
+    assert rotation.result().resealed["deliveries.content"] == 1
+
+
+async def test_what_does_not_open_is_told_and_left_alone(sessionmaker):
+    async with sessionmaker.begin() as db:
+        await fill(db, OTHER)
+
+    rotation = await vaults.rotate(sessionmaker, BOTH)
+
+    assert sum(rotation.resealed.values()) == 0
+    assert len(rotation.unopened) == len(vaults.sealed_columns())
+    assert all(OTHER.primary.hex() in fault for fault in rotation.unopened)
+    async with sessionmaker.begin() as db:
+        assert await opened(db, OTHER)
+
+
+async def test_ciphertexts_that_changed_places_do_not_open(sessionmaker):
+    async with sessionmaker.begin() as db:
+        await fill(db, OLD)
+        await db.execute(update(User).values(login_password=User.oauth2_refresh_token))
+
+        with pytest.raises(VaultError, match=r"users\.login_password of row 7 does not open"):
+            await opened(db, OLD)

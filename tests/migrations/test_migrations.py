@@ -1,0 +1,171 @@
+"""Does the schema match the models, and refuse rows that join two partners?"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import asyncpg
+import pytest
+from alembic import command
+
+from superimap.db import migrate
+
+PARTNERS = """
+INSERT INTO partners (id, name) VALUES (1, 'one'), (2, 'two');
+INSERT INTO providers (id, code, title, kind, imap_host, imap_port) VALUES (1, 'X', 'X', 'PLAIN', 'x', 993);
+INSERT INTO connections (id, partner_id, provider_id) VALUES (1, 1, 1), (2, 2, 1);
+INSERT INTO users (id, partner_id, connection_id, tag) VALUES (1, 1, 1, 'ann'), (2, 2, 2, 'bob');
+INSERT INTO mailboxes (id, partner_id, user_id, account, name)
+    VALUES (1, 1, 1, 'a', 'INBOX'), (2, 2, 2, 'b', 'INBOX');
+INSERT INTO messages (id, partner_id, user_id, mailbox_id, uid_validity, uid, size, outcome)
+  VALUES (1, 1, 1, 1, 1, 1, 1, 'delivered'), (2, 2, 2, 2, 1, 1, 1, 'delivered');
+INSERT INTO endpoints (id, partner_id, kind) VALUES (1, 1, 'new_mail'), (2, 2, 'new_mail');
+INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind)
+  VALUES ('00000000-0000-0000-0000-000000000001', 1, 1, 1, 1, 'new_mail'),
+         ('00000000-0000-0000-0000-000000000002', 2, 2, 2, 2, 'new_mail');
+SELECT setval(pg_get_serial_sequence(name, 'id'), 100) FROM unnest('{users,mailboxes,messages}'::text[]) AS name;
+"""
+
+
+@pytest.fixture
+async def db(database_url):
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def two_partners(db):
+    """The connection, with two partners who have one of everything each, under the ids 1 and 2."""
+    await db.execute(PARTNERS)
+    return db
+
+
+async def test_models_and_migrations_agree(database_url):
+    await asyncio.to_thread(command.check, migrate.configuration(database_url))
+
+
+async def test_migrating_again_changes_nothing(database_url, db):
+    await asyncio.to_thread(migrate.upgrade, database_url)
+
+    assert await db.fetchval("SELECT count(*) FROM alembic_version") == 1
+
+
+async def test_a_process_that_migrates_waits_for_another_that_does(database_url, db):
+    await db.execute("SELECT pg_advisory_lock($1)", migrate.LOCK)
+    program = f"from superimap.db.migrate import upgrade; upgrade({database_url!r})"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    while not await db.fetchval(waiting):
+        assert process.returncode is None, "it did not wait"
+        await asyncio.sleep(0.01)
+
+    await db.execute("SELECT pg_advisory_unlock($1)", migrate.LOCK)
+
+    assert await process.wait() == 0
+
+
+async def test_every_shard_is_there_and_free(db):
+    row = await db.fetchrow("SELECT count(*), min(shard), max(shard), count(owner) FROM shards")
+
+    assert tuple(row) == (4096, 0, 4095, 0)
+
+
+ID = "gen_random_uuid()"
+JOINS = {
+    "a user of another's connection":
+        "INSERT INTO users (partner_id, connection_id, tag) VALUES ($1, $2, 'eve')",
+    "a mailbox of another's user":
+        "INSERT INTO mailboxes (partner_id, user_id, account, name) VALUES ($1, $2, 'a', 'Sent')",
+    "a message of another's mailbox":
+        "INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, size, outcome)"
+        " VALUES ($1, $1, $2, 9, 9, 1, 'delivered')",
+    "a message of another's user":
+        "INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, size, outcome)"
+        " VALUES ($1, $2, $1, 9, 9, 1, 'delivered')",
+    "a message that is another's":
+        "INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, size, outcome)"
+        " VALUES ($1, $2, $2, 9, 9, 1, 'delivered')",
+    "a delivery to another's endpoint":
+        "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind)"
+        f" VALUES ({ID}, $1, $2, $1, $1, 'new_mail')",
+    "a delivery about another's user":
+        "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind)"
+        f" VALUES ({ID}, $1, $1, $2, $1, 'new_mail')",
+    "a delivery of another's message":
+        "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind)"
+        f" VALUES ({ID}, $1, $1, $1, $2, 'new_mail')",
+    "an attempt at another's delivery":
+        "INSERT INTO attempts (id, partner_id, delivery_id, number, milliseconds)"
+        " VALUES (gen_random_uuid(), $1, ('00000000-0000-0000-0000-00000000000' || $2::int)::uuid, 1, 1)",
+    "a consent for another's user":
+        "INSERT INTO oauth_states (partner_id, user_id, state_digest, browser_digest, verifier, expires_at)"
+        " VALUES ($1, $2, 'a', 'b', 'c', now())",
+    "a tracer to another's user":
+        "INSERT INTO tracers (partner_id, user_id, token_digest) VALUES ($1, $2, 'x')",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", JOINS.values(), ids=JOINS.keys())
+async def test_no_row_joins_two_partners(two_partners, statement):
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await two_partners.execute(statement, 1, 2)
+
+    await two_partners.execute(statement, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "table", ["users", "mailboxes", "messages", "deliveries", "endpoints", "connections"]
+)
+async def test_no_row_moves_to_another_partner(two_partners, table):
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await two_partners.execute(f"UPDATE {table} SET partner_id = 2 WHERE partner_id = 1")
+
+
+async def test_every_table_of_a_partners_rows_is_tried_above(db):
+    rows = await db.fetch(
+        "SELECT table_name FROM information_schema.columns WHERE column_name = 'partner_id'"
+    )
+    directly = {
+        "api_keys",
+        "signing_secrets",
+        "endpoints",
+        "connections",
+    }  # belong to a partner, join nothing
+
+    tried = {statement.split()[2] for statement in JOINS.values()}
+
+    assert {row["table_name"] for row in rows} - directly == tried
+
+
+@pytest.mark.parametrize("column", ["uid_validity", "last_uid"])
+async def test_uids_are_unsigned_32_bit_numbers(two_partners, column):
+    statement = f"UPDATE mailboxes SET {column} = $1 WHERE id = 1"
+    await two_partners.execute(statement, 4294967295)
+    await two_partners.execute(
+        "INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, size, outcome)"
+        " VALUES (1, 1, 1, 4294967295, 4294967295, 1, 'delivered')"
+    )
+
+    for beyond in (4294967296, -1):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await two_partners.execute(statement, beyond)
+
+
+async def test_one_live_user_has_a_tag_in_any_case_and_archived_ones_may_share_it(two_partners):
+    insert = "INSERT INTO users (partner_id, connection_id, tag, archived) VALUES (1, 1, $1, $2)"
+    await two_partners.execute(insert, "ANN", True)
+    await two_partners.execute(insert, "Ann", True)
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await two_partners.execute(insert, "ANN", False)
+
+
+async def test_deleting_a_partner_leaves_nothing_of_it_and_all_of_the_other(two_partners):
+    await two_partners.execute("DELETE FROM partners WHERE id = 1")
+
+    for table in ("users", "mailboxes", "messages", "deliveries", "endpoints", "connections"):
+        assert [row["partner_id"] for row in await two_partners.fetch(f"SELECT partner_id FROM {table}")] == [
+            2
+        ]

@@ -1,0 +1,33 @@
+"""Do names survive the way out and back, and can none break out of its quotes?"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from superimap.imap import responses, wire
+from superimap.imap.framing import Framer
+from superimap.imap.types import Limits
+
+_names = st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categories=("Cs",)), max_size=50)
+
+
+@given(_names.filter(lambda name: name.upper() != "INBOX"))
+def test_h21_a_mailbox_name_comes_back_as_it_went(name):
+    argument = wire.mailbox(name)
+    data = wire.pieces("* LIST () NIL", [argument], non_sync=True)[0]
+    (response,) = Framer(Limits()).feed(data)
+
+    assert responses.folder(response).name == name
+
+
+@given(_names)
+def test_h21_a_string_is_one_token_of_the_command(text):
+    (data,) = wire.pieces("* X", [wire.astring(text), "END"], non_sync=True)
+    (response,) = Framer(Limits()).feed(data)
+
+    _, found, end = responses.tokens(response)
+    assert (found, end) == (text.encode(), b"END")
+
+
+@given(st.sets(st.integers(1, 2000)))
+def test_a_uid_set_stands_for_exactly_its_uids(uids):
+    assert not uids or responses._expand(wire.uid_set(uids).encode()) == uids

@@ -1,0 +1,42 @@
+"""Does a link open exactly what it was signed for?"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from superimap.oauth.links import LIFETIME, Purpose, Verdict, sign, verify
+
+keys = st.binary(min_size=32, max_size=32)
+purposes = st.sampled_from(Purpose)
+numbers = st.integers(min_value=0, max_value=2**63)
+facts = st.tuples(purposes, numbers, numbers, keys)
+
+
+@given(signed=facts, shown=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME))
+def test_a_link_opens_what_it_was_signed_for_and_nothing_else(signed, shown, age):
+    sig = sign(*signed)
+    purpose, user_id, ts, key = shown
+
+    verdict = verify(purpose, user_id, ts, sig, (key,), now=ts + age)
+
+    if signed != shown:
+        assert verdict is Verdict.FORGED
+    else:
+        assert verdict is (Verdict.VALID if age <= LIFETIME else Verdict.EXPIRED)
+
+
+@given(signed=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME))
+def test_a_true_link_is_good_until_it_expires(signed, age):
+    purpose, user_id, ts, key = signed
+
+    verdict = verify(purpose, user_id, ts, sign(*signed), (b"0" * 32, key), now=ts + age)
+
+    assert verdict is (Verdict.VALID if age <= LIFETIME else Verdict.EXPIRED)
+
+
+@given(signed=facts, sig=st.text())
+def test_any_text_can_be_judged(signed, sig):
+    purpose, user_id, ts, key = signed
+
+    verdict = verify(purpose, user_id, ts, sig, (key,), now=ts)
+
+    assert verdict is (Verdict.VALID if sig == sign(*signed) else Verdict.FORGED)

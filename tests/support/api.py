@@ -1,0 +1,92 @@
+"""What do tests of the API need? Partners, a provider of each kind, and a client that calls as one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from superimap.api.app import create_app
+from superimap.api.main import serve
+from superimap.config import Settings, load
+from superimap.crypto import Vault, generate_key
+from superimap.db.engine import sessions
+from superimap.db.models import Provider
+from superimap.db.queries import partners
+
+KEY = generate_key()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An API on a database with the providers PLAIN and GMAIL_OAUTH2 and the partners acme and globex."""
+
+    settings: Settings
+    app: FastAPI
+    sessionmaker: async_sessionmaker[AsyncSession]
+    vault: Vault
+    acme: str
+    globex: str
+
+    def client(self, api_key: str | None = None, **options: object) -> httpx.AsyncClient:
+        """A client that sends this API key, straight into the application."""
+        transport = httpx.ASGITransport(self.app, **options)  # type: ignore[arg-type]
+        headers = {"x-api-key": api_key} if api_key else {}
+        return httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers)
+
+
+def settings_for(database_url: str, **values: object) -> Settings:
+    """Settings of a development API on a free port."""
+    chosen = {"environment": "development", "port": 0, "encryption_key": KEY, **values}
+    return load({"database_url": database_url, **chosen})
+
+
+@asynccontextmanager
+async def world(database_url: str, **values: object) -> AsyncIterator[World]:
+    """Make it in this migrated, empty database."""
+    settings = settings_for(database_url, **values)
+    vault = Vault.from_setting(KEY)
+    async with sessions(database_url) as sessionmaker:
+        async with sessionmaker.begin() as db:
+            db.add_all([plain(), gmail()])
+            acme = await partners.create(db, vault, name="acme")
+            globex = await partners.create(db, vault, name="globex")
+        app = create_app(settings, sessionmaker, vault)
+        yield World(settings, app, sessionmaker, vault, acme.api_key, globex.api_key)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[str]:
+    """The API on a socket; its address."""
+    stop = asyncio.Event()
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(settings, stop, on_listening=listening.set_result))
+        try:
+            yield await asyncio.wait_for(listening, 5)
+        finally:
+            stop.set()
+
+
+def plain() -> Provider:
+    """A provider with passwords."""
+    return Provider(code="PLAIN", title="Test", kind="PLAIN", imap_host="localhost", imap_port=10143)
+
+
+def gmail() -> Provider:
+    """A provider with OAuth 2.0."""
+    return Provider(
+        code="GMAIL_OAUTH2",
+        title="Gmail",
+        kind="OAUTH2",
+        imap_host="imap.gmail.com",
+        imap_port=993,
+        oauth2_scope="https://mail.google.com/",
+        oauth2_token_url="https://oauth2.googleapis.com/token",
+        oauth2_authorize_url="https://accounts.google.com/o/oauth2/v2/auth",
+    )

@@ -1,0 +1,63 @@
+"""How is a database made to go away and come back? By a socket between it and us."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+SOCKET = ".s.PGSQL.5432"
+
+
+class DbProxy:
+    """Passes bytes between its own socket, which it opens and closes, and that of the real database."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        parts = urlsplit(database_url)
+        query = parse_qs(parts.query)
+        self._upstream = Path(query["host"][0]) / f".s.PGSQL.{query.get('port', ['5432'])[0]}"
+        self._path = folder / SOCKET
+        self._server: asyncio.Server | None = None
+        self._pipes: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self.url = f"postgresql://{parts.netloc.partition('@')[0]}@{parts.path}?host={folder}"
+
+    async def open(self) -> None:
+        """The database is there."""
+        self._server = await asyncio.start_unix_server(self._pass, self._path)
+
+    async def close(self) -> None:
+        """The database is gone, and so is every connection to it."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        for pipe in self._pipes:
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    def hang(self) -> None:
+        """The database takes connections and answers nothing."""
+        self._flows.clear()
+
+    def resume(self) -> None:
+        """It answers again."""
+        self._flows.set()
+
+    async def _pass(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        far, far_out = await asyncio.open_unix_connection(self._upstream)
+        for reader, writer in ((near, far_out), (far, near_out)):
+            pipe = asyncio.create_task(self._pipe(reader, writer))
+            self._pipes.add(pipe)
+            pipe.add_done_callback(self._pipes.discard)
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()

@@ -1,0 +1,107 @@
+"""SuperIMAP's processes as an operator starts them: commands of their own, which can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.world import World
+
+SUPERIMAP = Path(sys.executable).with_name("superimap")
+
+QUICK = {
+    "HEARTBEAT_INTERVAL": "0.5",
+    "HEARTBEAT_EXPIRY": "2",
+    "RECONCILE_INTERVAL": "1",
+    "ENVIRONMENT": "development",
+    "LOG_LEVEL": "debug",
+}
+
+
+def environment(world: World, **more: str) -> dict[str, str]:
+    """What a process needs to work in this world."""
+    return {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": world.database_url,
+        "REDIS_URL": world.redis_url,
+        "ENCRYPTION_KEY": world.encryption_key,
+        **QUICK,
+        **more,
+    }
+
+
+@dataclass
+class Process:
+    """A running command; its output lies in `log`."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    _final: str | None = None
+
+    @property
+    def output(self) -> str:
+        """What it has said so far, also after its end."""
+        return self._final if self._final is not None else self.log.read_text(errors="replace")
+
+    def close(self) -> None:
+        """Its output outlives its file."""
+        self._final = self.output
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.popen.kill()
+        self.popen.wait(10)
+
+    def terminate(self) -> None:
+        """SIGTERM, as an orchestrator sends it."""
+        self.popen.send_signal(signal.SIGTERM)
+
+    async def ended(self, *, within: float = 30.0) -> int:
+        """Its exit code."""
+        return await asyncio.to_thread(self.popen.wait, within)
+
+    async def says(self, text: str, *, within: float = 30.0) -> None:
+        """Until `text` stands in its output."""
+        try:
+            async with asyncio.timeout(within):
+                while text not in self.output:
+                    if self.popen.poll() is not None and text not in self.output:
+                        raise AssertionError(
+                            f"{self.name} ended with {self.popen.returncode}:\n{self.output}"
+                        )
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} never said {text!r}:\n{self.output}") from None
+
+
+@contextlib.asynccontextmanager
+async def started(*command: str, env: Mapping[str, str], patience: float = 30.0) -> AsyncIterator[Process]:
+    """`superimap …` for the length of the block; ends by SIGTERM, or kill -9 if it does not."""
+    with tempfile.TemporaryDirectory(prefix="superimap-log-") as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                [SUPERIMAP, *command], env=dict(env), stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+        process = Process(" ".join(command), popen, log)
+        try:
+            yield process
+        finally:
+            if popen.poll() is None:
+                popen.terminate()
+                try:
+                    await process.ended(within=patience)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    raise AssertionError(f"{process.name} ignored SIGTERM:\n{process.output}") from None
+            process.close()

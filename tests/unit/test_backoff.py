@@ -1,0 +1,44 @@
+"""Does the wait double, stay under its ceiling, and begin anew after a success?"""
+
+from __future__ import annotations
+
+from superimap.backoff import Backoff
+
+
+def test_ceilings_double_up_to_the_longest():
+    backoff = Backoff(first=1.0, longest=10.0, chance=lambda: 1.0)
+
+    assert [backoff.next() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert backoff.failures == 6
+
+
+def test_each_wait_is_a_random_part_of_its_ceiling():
+    chances = iter([0.0, 0.5, 0.25])
+    backoff = Backoff(first=4.0, longest=100.0, chance=lambda: next(chances))
+
+    assert [backoff.next() for _ in range(3)] == [0.0, 4.0, 4.0]
+
+
+def test_success_begins_anew():
+    backoff = Backoff(first=1.0, longest=60.0, chance=lambda: 1.0)
+    for _ in range(5):
+        backoff.next()
+
+    backoff.reset()
+
+    assert backoff.failures == 0
+    assert backoff.next() == 1.0
+
+
+def test_years_of_failures_overflow_nothing():
+    backoff = Backoff(first=1.0, longest=300.0, chance=lambda: 1.0)
+
+    assert {backoff.next() for _ in range(5000)} >= {300.0}
+    assert backoff.next() == 300.0
+
+
+def test_those_that_failed_together_do_not_come_back_together():
+    waits = {Backoff(first=60.0, longest=60.0).next() for _ in range(50)}
+
+    assert len(waits) == 50
+    assert all(0 <= wait < 60 for wait in waits)

@@ -1,0 +1,160 @@
+"""Is every wrong setting one line that names the variable, the fault and the remedy, and shows no secret?"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+
+import pytest
+
+from superimap import config
+from superimap.config import SettingsError, in_force, load, mask_password
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """An environment with what must be set, and nothing else of ours."""
+    for field in config.Settings.model_fields:
+        for name in config.variables(field):
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hush@db/superimap")
+    monkeypatch.setenv("ENCRYPTION_KEY", KEY)
+    return monkeypatch
+
+
+def test_two_variables_are_enough(environment):
+    settings = load()
+
+    assert (settings.environment, settings.port, settings.max_sessions) == ("production", 8000, 10_000)
+
+
+def test_a_blank_variable_is_one_that_is_not_set(environment):
+    environment.setenv("PORT", "")
+    environment.setenv("ENCRYPTION_KEY", "")
+
+    with pytest.raises(SettingsError, match="ENCRYPTION_KEY is not set") as refusal:
+        load()
+
+    assert "PORT" not in str(refusal.value)
+
+
+WRONG = [
+    ("ENVIRONMENT", "staging", "should be 'production' or 'development'"),
+    ("DATABASE_URL", "mysql://ann:hush@db/x", "should look like postgresql://"),
+    ("REDIS_URL", "http://:hush@redis", "should look like redis://"),
+    ("ENCRYPTION_KEY", "hush", "superimap generate-key"),
+    ("ENCRYPTION_KEY", f"{KEY},hush!", "is not base64"),
+    ("PORT", "eighty", "should be a valid integer"),
+    ("PORT", "65536", "less than or equal to 65535"),
+    ("BASE_URL", "superimap.example.com", "should start with https://"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8,next-door", "'next-door', which is no network"),
+    ("EGRESS_ALLOW", "10.0.0.0/40", "should look like 10.0.0.0/8"),
+    ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+    ("DATABASE_POOL_SIZE", "1", "greater than or equal to 2"),
+    ("MAX_SESSIONS", "0", "greater than or equal to 1"),
+    ("MAX_USER_THREADS", "0", "greater than or equal to 1"),
+    ("IDLE_RENEW", "1800", "less than or equal to 1740"),
+    ("HEARTBEAT_EXPIRY", "15", "at least twice HEARTBEAT_INTERVAL"),
+    ("WEBHOOK_TIMEOUT", "soon", "should be a valid number"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "remedy"), WRONG)
+def test_a_wrong_value_is_one_line_that_begins_with_its_variable(environment, name, value, remedy):
+    environment.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refusal:
+        load()
+
+    (line,) = str(refusal.value).splitlines()
+    assert line.startswith(f"{name} ")
+    assert remedy in line
+    assert "hush" not in line
+    assert KEY not in line
+
+
+def test_all_that_is_wrong_is_told_at_once(environment):
+    environment.setenv("PORT", "eighty")
+    environment.delenv("DATABASE_URL")
+
+    with pytest.raises(SettingsError) as refusal:
+        load()
+
+    assert [line.split()[0] for line in str(refusal.value).splitlines()] == ["DATABASE_URL", "PORT"]
+
+
+def test_the_seeds_name_for_the_most_sessions_still_works(environment):
+    environment.setenv("MAX_USER_THREADS", "500")
+    assert load().max_sessions == 500
+
+    environment.setenv("MAX_SESSIONS", "600")
+    assert load().max_sessions == 600
+
+
+def test_overrides_win(environment):
+    environment.setenv("PORT", "8001")
+
+    assert load({"port": 9000, "max_sessions": 3}).port == 9000
+
+
+def test_addresses_are_brought_to_one_form(environment):
+    environment.setenv("DATABASE_URL", "postgres://db/superimap")
+    environment.setenv("BASE_URL", "https://superimap.example.com/")
+    environment.setenv("EGRESS_ALLOW", "10.0.0.1/8, fd00::/8,")
+
+    settings = load()
+
+    assert settings.database_url == "postgresql://db/superimap"
+    assert settings.base_url == "https://superimap.example.com"
+    assert settings.egress_allow == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
+
+
+def test_loopback_is_open_in_development_alone(environment):
+    loopback = ipaddress.ip_network("127.0.0.0/8")
+    assert loopback not in load().allowed_networks
+
+    environment.setenv("ENVIRONMENT", "development")
+    assert loopback in load().allowed_networks
+
+
+def test_settings_cannot_be_changed(environment):
+    with pytest.raises(ValueError, match="frozen"):
+        load().port = 1
+
+
+def test_every_setting_is_described(environment):
+    assert all(field.description for field in config.Settings.model_fields.values())
+
+
+def test_what_is_in_force_is_shown_without_secrets(environment):
+    environment.setenv("REDIS_URL", "unix:///run/redis.sock?password=hush&db=1")
+    settings = load()
+
+    shown = in_force(settings)
+
+    assert len(shown) == len(config.Settings.model_fields)
+    assert shown["DATABASE_URL"] == "postgresql://ann:***@db/superimap"
+    assert shown["REDIS_URL"] == "unix:///run/redis.sock?password=***&db=1"
+    assert shown["BASE_URL"] == ""
+    assert shown["TRUSTED_PROXIES"] == ""
+    assert "hush" not in repr(shown) + repr(settings)
+    assert KEY not in repr(shown) + repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("postgresql:///superimap?host=/tmp/pg", "postgresql:///superimap?host=/tmp/pg"),
+        ("postgresql://ann@db/x", "postgresql://ann@db/x"),
+        ("postgresql://ann:hush@one,two:5433/x", "postgresql://ann:***@one,two:5433/x"),
+        ("postgresql://ann:hu/s@h?#@db/x", "postgresql://ann:***@db/x"),
+        ("redis://:hush@redis:6379/0", "redis://:***@redis:6379/0"),
+        ("postgresql://db/x?user=a&password=hush", "postgresql://db/x?user=a&password=***"),
+        ("postgresql://db/x?sslpassword=hush", "postgresql://db/x?sslpassword=***"),
+    ],
+)
+def test_passwords_are_masked_wherever_they_stand(url, shown):
+    assert mask_password(url) == shown

@@ -1,0 +1,127 @@
+"""Do secrets open in their own place, under their own key, and nowhere else?"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from superimap import crypto
+from superimap.crypto import Place, Vault, VaultError
+
+KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
+PLACE = Place("users", "login_password", 1, "7")
+
+
+def test_what_was_sealed_opens_in_its_place():
+    vault = Vault([KEY])
+
+    assert vault.open_text(vault.seal_text("pässword", PLACE), PLACE) == "pässword"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        Place("connections", "login_password", 1, "7"),
+        Place("users", "oauth2_refresh_token", 1, "7"),
+        Place("users", "login_password", 2, "7"),
+        Place("users", "login_password", 1, "8"),
+    ],
+)
+def test_what_was_moved_does_not_open(place):
+    vault = Vault([KEY])
+    sealed = vault.seal(b"secret", PLACE)
+
+    with pytest.raises(VaultError, match="does not open"):
+        vault.open(sealed, place)
+
+
+def test_the_same_text_is_never_sealed_alike():
+    vault = Vault([KEY])
+
+    assert len({vault.seal(b"secret", PLACE) for _ in range(100)}) == 100
+
+
+def test_the_form_is_version_key_id_nonce_and_aes_gcm():
+    sealed = Vault([KEY]).seal(b"secret", PLACE)
+
+    assert sealed[0] == 1
+    assert sealed[1:5] == hashlib.sha256(b"superimap key id\x00" + KEY).digest()[:4]
+    aad = b"users\x1flogin_password\x1f1\x1f7"
+    assert AESGCM(KEY).decrypt(sealed[5:17], sealed[17:], aad) == b"secret"
+
+
+def test_the_first_key_seals_and_all_open():
+    old, both = Vault([OTHER]), Vault([KEY, OTHER])
+
+    assert both.open(old.seal(b"secret", PLACE), PLACE) == b"secret"
+    assert crypto.sealed_by(both.seal(b"secret", PLACE)) == crypto.key_id(KEY)
+
+
+def test_a_missing_key_is_told_by_its_id_and_nothing_else():
+    sealed = Vault([OTHER]).seal(b"a secret text", PLACE)
+
+    with pytest.raises(VaultError) as refusal:
+        Vault([KEY]).open(sealed, PLACE)
+
+    assert crypto.key_id(OTHER).hex() in str(refusal.value)
+    assert "a secret text" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\x01", b"plain text that nobody sealed", b"\x02" + b"x" * 40])
+def test_what_nobody_sealed_is_refused_and_never_handed_on(rubbish):
+    with pytest.raises(VaultError):
+        Vault([KEY]).open(rubbish, PLACE)
+
+
+def test_the_setting_takes_either_alphabet_padded_or_not_and_several():
+    standard = base64.b64encode(KEY).decode()
+    url_safe = base64.urlsafe_b64encode(OTHER).decode().rstrip("=")
+
+    vault = Vault.from_setting(f" {standard} , {url_safe}")
+
+    assert vault.describe() == f"{crypto.key_id(KEY).hex()}, {crypto.key_id(OTHER).hex()}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("", "exactly 32 bytes"),
+        ("not base64!", "is not base64"),
+        (base64.b64encode(b"x" * 16).decode(), "exactly 32 bytes"),
+        (",".join([base64.b64encode(KEY).decode()] * 2), "the same key twice"),
+        (base64.b64encode(KEY).decode() + ",", "exactly 32 bytes"),
+    ],
+)
+def test_a_wrong_setting_is_told_without_being_shown(setting, reason):
+    with pytest.raises(VaultError, match=reason) as refusal:
+        Vault.from_setting(setting)
+
+    assert not setting or setting not in str(refusal.value)
+
+
+def test_a_ring_without_keys_is_refused():
+    with pytest.raises(VaultError, match="no key"):
+        Vault([])
+
+
+def test_made_keys_are_long_random_and_recognisable():
+    api_keys = {crypto.generate_api_key() for _ in range(100)}
+    secrets = {crypto.generate_signing_secret() for _ in range(100)}
+
+    assert len(api_keys) == len(secrets) == 100
+    assert all(key.startswith("sip_") and len(key) == 47 for key in api_keys)
+    assert all(len(base64.b64decode(secret.removeprefix("whsec_"))) == 32 for secret in secrets)
+    assert Vault.from_setting(crypto.generate_key())
+
+
+def test_a_vault_shows_no_key():
+    assert KEY.hex() not in repr(Vault([KEY])) + Vault([KEY]).describe()
+    assert not hasattr(Vault([KEY]), "__dict__")
+
+
+def test_digests_compare_and_take_any_text():
+    assert crypto.equal(crypto.digest("sip_x"), hashlib.sha256(b"sip_x").digest())
+    assert not crypto.equal(crypto.digest("\ud800"), crypto.digest(""))

@@ -1,0 +1,93 @@
+"""Are responses cut where they end?"""
+
+import time
+
+import pytest
+
+from superimap.imap.errors import LimitExceeded
+from superimap.imap.framing import Framer, Response
+from superimap.imap.types import Limits
+
+
+def frame(data: bytes, limits: Limits | None = None) -> list[Response]:
+    return list(Framer(limits or Limits()).feed(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "texts", "literals"),
+    [
+        (b"* 3 EXISTS\r\n", [b"* 3 EXISTS"], []),
+        (b"* 1 FETCH (BODY[] {3}\r\n\r\n\0)\r\n", [b"* 1 FETCH (BODY[] {3}", b")"], [b"\r\n\0"]),
+        (
+            b"* 1 FETCH (A ~{1}\r\n\xff B {0+}\r\n)\r\n",
+            [b"* 1 FETCH (A ~{1}", b" B {0+}", b")"],
+            [b"\xff", b""],
+        ),
+        (b'* 1 FETCH (A "{3}\r\n', [b'* 1 FETCH (A "{3}'], []),
+        (b'* 1 FETCH (A "\\"" {1}\r\nx)\r\n', [b'* 1 FETCH (A "\\"" {1}', b")"], [b"x"]),
+        (b"* OK [ALERT] {3}\r\n", [b"* OK [ALERT] {3}"], []),
+        (b"* bye {3}\r\n", [b"* bye {3}"], []),
+        (b"+ {3}\r\n", [b"+ {3}"], []),
+        (b"A1 OK {3}\r\n", [b"A1 OK {3}"], []),
+        (b"* X {-3}\r\n", [b"* X {-3}"], []),
+    ],
+)
+def test_h10_h11_literals_are_counted_quotes_skipped_and_text_is_text(data, texts, literals):
+    (response,) = frame(data)
+
+    assert (response.texts, response.literals) == (texts, literals)
+
+
+def test_h10_time_is_linear_in_the_number_of_lines_and_of_pieces():
+    lines = b'* 1 FETCH (ENVELOPE ("\\"(" {2}\r\n:( NIL))\r\n' * 50_000
+    framer = Framer(Limits())
+    began = time.perf_counter()
+
+    found = sum(1 for start in range(0, len(lines), 1000) for _ in framer.feed(lines[start : start + 1000]))
+
+    assert found == 50_000
+    assert time.perf_counter() - began < 2
+
+
+def test_h10_a_hostile_line_of_quotes_takes_linear_time():
+    began = time.perf_counter()
+
+    frame(b'* 1 FETCH "' + b'\\"' * 500_000 + b"{5}\r\n")
+
+    assert time.perf_counter() - began < 1
+
+
+def test_h13_a_literal_in_small_pieces_takes_linear_time():
+    framer = Framer(Limits())
+    list(framer.feed(b"* 1 FETCH (BODY[] {20000000}\r\n"))
+    began = time.perf_counter()
+    for _ in range(20_000):
+        assert not list(framer.feed(b"x" * 1000))
+
+    assert len(next(framer.feed(b")\r\n")).literals[0]) == 20_000_000
+    assert time.perf_counter() - began < 2
+
+
+LIMITS = Limits(line=100, literal=1000, response=2000)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x" * 101,
+        b"* " + b"x" * 200 + b"\r\n",
+        b"* 1 FETCH {1001}\r\n",
+        b"* 1 FETCH {" + b"9" * 50 + b"}\r\n",
+        b"* 1 FETCH {900}\r\n" + b"x" * 900 + b"{900}\r\n" + b"x" * 900 + b"{900}\r\n",
+        b"* SEARCH " + b"1 " * 1100 + b"\r\n",
+    ],
+)
+def test_h13_what_exceeds_a_limit_is_refused_before_it_is_kept(data):
+    with pytest.raises(LimitExceeded):
+        frame(data, LIMITS)
+
+
+def test_a_search_may_fill_a_long_line():
+    (response,) = frame(b"* SEARCH" + b" 12" * 500 + b"\r\n", LIMITS)
+
+    assert len(response.line) == 1508

@@ -1,0 +1,162 @@
+"""Are responses understood, and nonsense survived?"""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from superimap.envelope import Address
+from superimap.imap import responses
+from superimap.imap.errors import Gibberish
+from superimap.imap.framing import Framer, Response
+from superimap.imap.types import Folder, Limits
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def one(data: bytes) -> Response:
+    (response,) = Framer(Limits()).feed(data + b"\r\n")
+    return response
+
+
+def meta(items: bytes):
+    messages, broken = responses.fetched([one(b"* 1 FETCH (" + items + b")")])
+    assert not broken
+    ((uid, named),) = messages.items()
+    return responses.message_meta(uid, named, now=NOW)
+
+
+ENVELOPE = (
+    b'("d" "=?utf-8?q?x?=" (("Ann \\"A\\"" NIL "ann" "x.org")(NIL NIL "list" NIL)(NIL NIL NIL NIL)) '
+    b'NIL NIL NIL () NIL "r" "<i>")'
+)
+REST = b'UID 5 RFC822.SIZE 9 INTERNALDATE "01-Feb-2026 10:00:00 -0530"'
+
+
+def test_an_envelope_is_raw_and_keeps_groups():
+    envelope = meta(REST + b" ENVELOPE " + ENVELOPE).envelope
+
+    assert envelope.subject == "=?utf-8?q?x?="
+    assert envelope.from_ == (
+        Address('Ann "A"', None, "ann", "x.org"),
+        Address(None, None, "list", None),
+        Address(None, None, None, None),
+    )
+    assert (envelope.sender, envelope.cc) == (None, None)
+    assert (envelope.date, envelope.in_reply_to, envelope.message_id) == ("d", "r", "<i>")
+
+
+def test_bad_utf8_and_nul_in_an_envelope_become_replacement_characters():
+    envelope = meta(REST + b" ENVELOPE (NIL {4}\r\n\xe9\0\xc3\xa9" + b" NIL" * 8 + b")").envelope
+
+    assert envelope.subject == "\ufffd\ufffdé"
+
+
+@pytest.mark.parametrize(
+    "broken", [b"NIL", b"()", b'("d")', b"(1 (2) 3 4 5 6 7 8 9 10)", b'"x"', b"(a b ((c)) d e f g h i j)"]
+)
+def test_h26_a_broken_envelope_is_none_and_the_rest_stands(broken):
+    found = meta(REST + b" ENVELOPE " + broken)
+
+    assert (found.uid, found.size, found.envelope) == (5, 9, None)
+
+
+def test_h26_an_internal_date_is_aware():
+    assert meta(REST).internal_date.isoformat() == "2026-02-01T10:00:00-05:30"
+
+
+@pytest.mark.parametrize(
+    "date", [b'"nonsense"', b'""', b'"32-Feb-2026 00:00:00 +0000"', b'"01-Feb-2026 00:00:00 +9999"', b"7"]
+)
+def test_an_internal_date_that_is_none_is_now(date):
+    assert meta(b"UID 5 RFC822.SIZE 9 INTERNALDATE " + date).internal_date in (
+        NOW,
+        datetime(2026, 2, 1, tzinfo=UTC),
+    )
+
+
+def test_gmail_labels_are_decoded():
+    assert meta(REST + b' X-GM-LABELS ("\\\\Sent" Plain "Entw&APw-rfe" 2024)').labels == (
+        "\\Sent",
+        "Plain",
+        "Entwürfe",
+        "2024",
+    )
+
+
+def test_an_unsolicited_fetch_is_no_meta():
+    assert meta(b"UID 5 FLAGS (\\Seen)") is None
+    assert responses.fetched([one(b"* 1 FETCH (FLAGS ())")]) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"* 1 FETCH",
+        b"* 1 FETCH (UID",
+        b"* 1 FETCH (UID 5 X)",
+        b"* 1 FETCH ((",
+        b"* 1 FETCH " + b"(" * 10_000,
+        b'* 1 FETCH (A"b" 1)',
+    ],
+)
+def test_nonsense_is_counted(line):
+    assert responses.fetched([one(line)]) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "folder"),
+    [
+        (
+            b'* LIST (\\HasNoChildren \\all) "/" "[Gmail]/Entw&APw-rfe"',
+            Folder("[Gmail]/Entwürfe", frozenset({"\\HasNoChildren", "\\All"}), "/"),
+        ),
+        (b"* LIST () NIL inbox", Folder("INBOX", frozenset(), None)),
+        (b'* LIST () "." {3}\r\na"b', Folder('a"b', frozenset(), ".")),
+        (b'* LIST () "/" 2024', Folder("2024", frozenset(), "/")),
+        (b'* LIST () "/" "a&b"', Folder("a&b", frozenset(), "/")),
+        (b'* LIST () "\\\\" "a\\\\b" ("CHILDINFO" ("SUBSCRIBED"))', Folder("a\\b", frozenset(), "\\")),
+        (b"* LIST", None),
+        (b"* LIST x y z", None),
+        (b'* LIST () (x) "a"', None),
+    ],
+)
+def test_folders(line, folder):
+    assert responses.folder(one(line)) == folder
+
+
+def test_searches_come_in_several_lines_and_forms():
+    lines = [
+        b"* SEARCH 3 1",
+        b"* SEARCH",
+        b"* search 9 (MODSEQ 917162500)",
+        b'* ESEARCH (TAG "A1") UID COUNT 3 ALL 4:6,20',
+        b"* ESEARCH",
+    ]
+
+    assert responses.found_uids(map(one, lines)) == {1, 3, 4, 5, 6, 9, 20}
+
+
+@pytest.mark.parametrize("bad", [b"0 -1 x 4294967296 99999999999999999999"])
+def test_no_uid_is_beyond_32_bits(bad):
+    assert responses.found_uids([one(b"* SEARCH " + bad)]) == set()
+
+
+@pytest.mark.parametrize("bad", [b"1:4294967295", b"1:99999999999", b",", b":"])
+def test_a_hostile_set_is_not_expanded(bad):
+    with pytest.raises(Gibberish):
+        responses.found_uids([one(b"* ESEARCH UID ALL " + bad)])
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "value", "rest"),
+    [
+        (b"[UIDVALIDITY 42] UIDs", "UIDVALIDITY", b"42", "UIDs"),
+        (b"[read-only] x", "READ-ONLY", b"", "x"),
+        (b'[BADCHARSET ("a]b" c)] no', "BADCHARSET", b'("a]b" c)', "no"),
+        (b"[unclosed x", None, b"", "[unclosed x"),
+        (b"a\x1b[31m\r\nb\xff", None, b"", "a [31m b\ufffd"),
+        (b"", None, b"", ""),
+    ],
+)
+def test_response_codes(text, code, value, rest):
+    assert responses.status(text) == responses.Status(rest, code, value)

@@ -1,0 +1,48 @@
+"""Is what goes out exactly what was meant?"""
+
+from datetime import date
+
+import pytest
+
+from superimap.imap import wire
+from superimap.imap.view import View
+
+
+@pytest.mark.parametrize(
+    ("non_sync", "pieces"),
+    [
+        (False, [b'A1 LOGIN "a" {3}\r\n', b'\xc3\xa9x "b"\r\n']),
+        (True, [b'A1 LOGIN "a" {3+}\r\n\xc3\xa9x "b"\r\n']),
+    ],
+)
+def test_h21_a_literal_waits_for_its_plus_unless_the_server_needs_none(non_sync, pieces):
+    arguments = [wire.astring("a"), wire.astring("éx"), wire.astring("b")]
+
+    assert wire.pieces("A1 LOGIN", arguments, non_sync=non_sync) == pieces
+
+
+def test_h22_a_literal_does_not_show_its_bytes():
+    assert repr(wire.astring("pässword")) == str(wire.astring("pässword")) == "{9}"
+
+
+@pytest.mark.parametrize(("uids", "sequence"), [([1], "1"), ([3, 1, 2, 9, 2], "1:3,9"), ([], "")])
+def test_uid_sets_are_short(uids, sequence):
+    assert wire.uid_set(uids) == sequence
+
+
+def test_search_dates_are_english():
+    assert wire.search_date(date(2026, 2, 1)) == "1-Feb-2026"
+
+
+def test_h04_only_what_is_above_the_count_has_arrived():
+    view = View()
+    told = [
+        (b"EXISTS", b"5", True),
+        (b"EXISTS", b"5", False),
+        (b"EXPUNGE", b"2", False),
+        (b"EXISTS", b"6", False),
+    ]
+    for name, digits, opening in told:
+        view.told(name, digits, opening=opening)
+
+    assert (view.exists, view.arrivals) == (6, 2)

@@ -1,0 +1,94 @@
+"""What stands in a webhook's body, on the first attempt and on a later one?"""
+
+import base64
+import hashlib
+import json
+
+import pytest
+
+from superimap.webhooks import payload
+from superimap.webhooks.signing import body_signature
+
+RAW = b"Subject: h\xe9\r\n\r\nbye\xff\r\n"
+TEXT = RAW.decode("utf-8", "replace")
+SHA1 = hashlib.sha1(RAW).hexdigest()
+
+
+def new_mail(*, raw: bytes = RAW, text: str = TEXT, is_exact: bool = False) -> bytes:
+    return payload.new_mail(
+        raw,
+        text=text,
+        is_exact=is_exact,
+        sha1=hashlib.sha1(raw).hexdigest(),
+        envelope={"subject": "hé"},
+        user_tag='a"n\\n',
+        imap_provider_code="GMAIL_OAUTH2",
+    )
+
+
+def test_a_body_holds_every_documented_field():
+    body = json.loads(payload.body(new_mail(), timestamp=17, api_keys=["key"]))
+
+    assert body == {
+        "timestamp": 17,
+        "signature": body_signature("key", timestamp=17, sha1=SHA1),
+        "sha1": SHA1,
+        "user_tag": 'a"n\\n',
+        "imap_provider_code": "GMAIL_OAUTH2",
+        "envelope": {"subject": "hé"},
+        "rfc822": TEXT,
+        "rfc822_base64": base64.b64encode(RAW).decode(),
+    }
+
+
+def test_exact_text_comes_without_base64():
+    body = json.loads(
+        payload.body(new_mail(raw=b"hi", text="hi", is_exact=True), timestamp=1, api_keys=["k"])
+    )
+
+    assert "rfc822_base64" not in body
+
+
+def test_a_later_attempt_differs_by_timestamp_and_signature_alone():
+    content = new_mail()
+    first, later = (json.loads(payload.body(content, timestamp=at, api_keys=["k"])) for at in (1, 2))
+
+    assert {name for name in first if first[name] != later[name]} == {"timestamp", "signature"}
+
+
+def test_during_a_rotation_each_key_signs_and_the_first_one_stays():
+    body = json.loads(payload.body(new_mail(), timestamp=5, api_keys=["old", "new"]))
+
+    made = [body_signature(key, timestamp=5, sha1=SHA1) for key in ("old", "new")]
+    assert (body["signature"], body["signatures"]) == (made[0], made)
+
+
+@pytest.mark.parametrize("tag", ["ann", "änn", "", 'x"}'])
+def test_connected_and_disconnected_carry_the_tags_sha1(tag: str):
+    sha1 = hashlib.sha1(tag.encode()).hexdigest()
+    connected = payload.user_connected(user_tag=tag, imap_provider_code="P", email="a@b")
+    disconnected = payload.user_disconnected(user_tag=tag, imap_provider_code="P")
+
+    for content, more in ((connected, {"email": "a@b"}), (disconnected, {})):
+        body = json.loads(payload.body(content, timestamp=9, api_keys=["k"]))
+        assert body == {
+            "timestamp": 9,
+            "signature": body_signature("k", timestamp=9, sha1=sha1),
+            "sha1": sha1,
+            "user_tag": tag,
+            "imap_provider_code": "P",
+            **more,
+        }
+
+
+def test_a_lone_surrogate_does_not_stop_a_webhook():
+    content = payload.user_disconnected(user_tag="a", imap_provider_code="\ud800")
+
+    assert json.loads(content)["imap_provider_code"] == "?"
+
+
+def test_content_that_does_not_begin_with_its_sha1_is_refused():
+    with pytest.raises(ValueError, match="begins with its sha1"):
+        payload.new_mail(
+            b"", text="", is_exact=True, sha1="0" * 39, envelope=None, user_tag="", imap_provider_code=""
+        )

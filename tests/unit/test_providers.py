@@ -1,0 +1,44 @@
+"""Are the presets whole: secure, unique, and with all that OAuth 2.0 needs?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from superimap.db.models import Provider
+from superimap.providers import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
+from superimap.webhooks.urls import check_url
+
+ALL = presets()
+
+
+@pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.code)
+def test_a_preset_is_secure_and_whole(preset):
+    assert (preset.imap_port, preset.imap_tls) == (993, "tls")
+    assert preset.code == preset.code.upper()
+    assert preset.kind == ("OAUTH2" if preset.code.endswith("_OAUTH2") else "PLAIN")
+    if preset.kind == "OAUTH2":
+        assert preset.oauth2_scope
+        for url in (preset.oauth2_authorize_url, preset.oauth2_token_url):
+            check_url(url, field="url", https_only=True)
+
+
+def test_codes_are_unique_and_the_seeds_are_there():
+    codes = [preset.code for preset in ALL]
+
+    assert len(set(codes)) == len(codes)
+    assert {"GMAIL_OAUTH2", "PLAIN"} <= set(codes)
+
+
+def test_plain_leads_nowhere_until_its_host_is_set_and_to_this_machine_in_development():
+    assert PLAIN in ALL
+    assert PLAIN.imap_host.endswith(".invalid")
+    assert PLAIN_IN_DEVELOPMENT in presets(development=True)
+    assert PLAIN not in presets(development=True)
+
+
+def test_every_field_of_a_preset_is_a_column():
+    fields = {field.name for field in dataclasses.fields(Preset)}
+
+    assert fields <= set(Provider.__table__.c.keys())

@@ -1,0 +1,91 @@
+"""Is every URL refused that two parsers could read differently, with the field's name and a remedy?"""
+
+from __future__ import annotations
+
+import pytest
+
+from superimap.webhooks.urls import LONGEST, UrlError, check_origin, check_url, origin_of
+
+GOOD = [
+    "https://app.example.com/hook",
+    "http://localhost:9292/hook?token=a%20b&x=1",
+    "https://127.0.0.1:8443/",
+    "https://[2001:db8::1]:8443/hook",
+    "https://xn--bcher-kva.example/",
+    "https://a_b.example.com",
+    "https://app.example.com./",
+    "HTTPS://APP.EXAMPLE.COM/HOOK",
+    "https://app.example.com/" + "x" * (LONGEST - 24),
+]
+BAD = [
+    ("", "should begin with https://"),
+    ("app.example.com", "should begin with https://"),
+    ("//app.example.com", "should begin with https://"),
+    ("ftp://app.example.com", "should begin with https://"),
+    ("javascript:alert(1)", "should begin with https://"),
+    ("https://", "names no host"),
+    ("https:///path", "names no host"),
+    ("https://:443/", "names no host"),
+    ("https://app..example.com/", "names no host"),
+    ("https://-app.example.com/", "names no host"),
+    ("https://app.example.com:/", "names no host"),
+    ("https://app.example.com:0/", "names no host"),
+    ("https://app.example.com:65536/", "is no URL"),
+    ("https://app.example.com:port/", "is no URL"),
+    ("https://[fe80::1%25eth0]/", "names no host"),
+    ("https://[::1/", "is no URL"),
+    ("https://%31%32%37.0.0.1/", "names no host"),
+    ("https://ann@app.example.com/", "user name or password"),
+    ("https://good.example#@evil.example/", "fragment"),
+    ("https://app.example.com/#top", "fragment"),
+    ("https://app.example.com/#", "fragment"),
+    ("https://good.example\\@evil.example/", "holds one of"),
+    ("https://app.example.com/a b", "line break or control character"),
+    (" https://app.example.com/", "line break or control character"),
+    ("https://app.example.com/\r\nX-Injected: 1", "line break or control character"),
+    ("https://app.example.com/\x00", "line break or control character"),
+    ("https://①②⑦.0.0.1/", "beyond ASCII"),
+    ("https://app.example.com/ü", "beyond ASCII"),
+    ("https://app.example.com/" + "x" * LONGEST, "longer than"),
+]
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_a_good_url_is_taken_as_it_is(url):
+    assert check_url(url, field="success_url") == url
+
+
+@pytest.mark.parametrize(("url", "reason"), BAD)
+def test_a_bad_url_is_refused_by_field_and_reason(url, reason):
+    with pytest.raises(UrlError, match=f"^success_url .*{reason}") as refusal:
+        check_url(url, field="success_url")
+
+    assert len(str(refusal.value).splitlines()) == 1
+    assert refusal.value.field == "success_url"
+
+
+def test_plain_http_is_refused_where_only_https_will_do():
+    with pytest.raises(UrlError, match="https"):
+        check_url("http://app.example.com/", field="x", https_only=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://APP.example.com", "https://app.example.com"),
+        ("https://app.example.com:443/", "https://app.example.com"),
+        ("http://app.example.com:80", "http://app.example.com"),
+        ("https://app.example.com:80", "https://app.example.com:80"),
+        ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("https://app.example.com.", "https://app.example.com"),
+    ],
+)
+def test_an_origin_is_brought_to_the_form_that_browsers_send(url, origin):
+    assert check_origin(url, field="return_origins") == origin
+    assert origin_of(url.rstrip("/") + "/path?x=1") == origin
+
+
+@pytest.mark.parametrize("url", ["https://app.example.com/path", "https://app.example.com?x=1"])
+def test_more_than_an_origin_is_refused(url):
+    with pytest.raises(UrlError, match="leave the path out"):
+        check_origin(url, field="return_origins")
