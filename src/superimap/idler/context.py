@@ -12,6 +12,7 @@ from superimap.db.queries.intake import Fence
 from superimap.egress import Guard
 from superimap.idler.gates import ByteGate
 from superimap.idler.ownership import Ownership
+from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 from superimap.queue import Queue
 
@@ -30,6 +31,7 @@ class Context:
     bytes_gate: ByteGate
     connects: asyncio.Semaphore
     limits: Limits
+    timing: Timing
 
     def fence(self, shard: int) -> Fence | None:
         """What must still be owned when something is written for this shard; None if it is lost already."""

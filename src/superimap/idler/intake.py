@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from superimap import metrics
 from superimap.backoff import Backoff
@@ -34,18 +34,27 @@ class Intake:
     ) -> None:
         self.uid_validity = uid_validity
         self.last_uid = 0
+        self.last_seen = 0
+        self.latest = box.cursor.last_internal_date
+        self.by_date = False
         self.seen: list[Seen] = []
         self._context = context
         self._watched = watched
-        self._box = box
+        self.box = box
         self._fence = fence
         self._bytes = 0
         self._held = 0
+        self._unsettled: datetime | None = None
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to flush."""
         return len(self.seen) >= MOST_MAILS or self._bytes >= MOST_BYTES
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the mailbox stands."""
+        return Cursor(self.uid_validity, self.last_uid, self.latest)
 
     def close(self) -> None:
         """Drop what is not recorded, and give its room back. It will be found again from the cursor."""
@@ -53,17 +62,17 @@ class Intake:
         self._context.bytes_gate.leave(self._held)
         self._held = 0
 
-    def has_room(self, size: int) -> bool:
-        """Whether `size` more bytes may be read now; if not, what is held is recorded before waiting."""
-        return not self.seen or self._context.bytes_gate.has_room(size)
-
     async def make_room(self, size: int) -> None:
-        """Wait until `size` more bytes may be read."""
-        self._held += await self._context.bytes_gate.enter(size)
+        """Wait until `size` more bytes may be read; what is held is recorded first rather than waited with."""
+        gate = self._context.bytes_gate
+        if self.seen and not gate.has_room(size):
+            await self.flush_part()
+        self._held += await gate.enter(size)
 
     def skip(self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str) -> None:
         """Record a mail that gets no webhook, and why."""
         message_id = meta.envelope.message_id if meta and meta.envelope else None
+        self.last_seen = max(self.last_seen, uid)
         self.seen.append(
             Seen(
                 uid=uid,
@@ -83,6 +92,7 @@ class Intake:
         twin = self._twin(sha1, fingerprint)
         delivery_id = time_ordered()
         place = Place("deliveries", "content", self._watched.partner_id, str(delivery_id))
+        self.last_seen = max(self.last_seen, meta.uid)
         self.seen.append(
             Seen(
                 uid=int(meta.uid),
@@ -99,34 +109,47 @@ class Intake:
         )
         self._bytes += len(raw)
 
-    async def flush(self, *, last_uid: int | None) -> None:
-        """Record everything and move the cursor to `last_uid`, in one statement; then ring.
+    async def flush_part(self) -> None:
+        """Record what was seen so far.
 
-        None leaves the cursor where it is: a visit by date sees UIDs in no order that a cursor could stand
-        for until its end. If it is interrupted it begins anew, and what was recorded is passed over.
+        Where mails are looked for by date their UIDs are in no order that matters, so that there is a cursor
+        only once all are recorded: until then they are looked for by the same date again.
+        """
+        if self.seen:
+            await self._record(None if self.by_date else self.last_seen)
+
+    async def flush(self, *, last_uid: int) -> None:
+        """Record everything and move the cursor to `last_uid`: all up to there is accounted for."""
+        await self._record(last_uid)
+
+    async def _record(self, last_uid: int | None) -> None:
+        """Record everything and move the cursor, in one statement; then ring. None leaves the cursor alone.
+
         While PostgreSQL is away this waits, and the connection with it: nothing is lost or read meanwhile.
         Raises Fenced if the user's shard is another's by now, or the cursor is elsewhere: nothing is written.
         """
-        cursor = self._box.cursor
-        if last_uid is not None:
-            cursor = Cursor(self.uid_validity, last_uid, _latest(self.seen))
-        recorded = await self._record(cursor)
+        latest = self._latest()
+        cursor = self.box.cursor if last_uid is None else Cursor(self.uid_validity, last_uid, latest)
+        recorded = await self._until_recorded(cursor)
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
-        self._box = replace(self._box, cursor=cursor)
-        self.last_uid = self.last_uid if last_uid is None else last_uid
+        self.box = replace(self.box, cursor=cursor)
+        if last_uid is None:
+            self._unsettled = latest
+        else:
+            self.last_uid, self.latest, self._unsettled = last_uid, latest, None
         self.close()
         if recorded.endpoint_id is not None:
             await self._context.queue.ring(recorded.endpoint_id)
 
-    async def _record(self, cursor: Cursor) -> Recorded:
+    async def _until_recorded(self, cursor: Cursor) -> Recorded:
         """Try until PostgreSQL answers. A try whose answer got lost is repeated safely."""
         backoff = Backoff(first=0.5, longest=10.0)
         while True:
             try:
                 return await queries.record(
                     self._context.pool,
-                    self._box,
+                    self.box,
                     self._fence,
                     cursor,
                     self.seen,
@@ -135,6 +158,12 @@ class Intake:
             except UNAVAILABLE as error:
                 log.warning("waiting for PostgreSQL: %s", error, extra={"user_id": self._watched.user_id})
                 await asyncio.sleep(backoff.next())
+
+    def _latest(self) -> datetime | None:
+        """The latest INTERNALDATE known; a mail from the future counts as of now, or it would hide others."""
+        now = datetime.now(UTC)
+        dates = [min(each.internal_date, now) for each in self.seen if each.internal_date]
+        return max([*dates, *filter(None, (self.latest, self._unsettled))], default=None)
 
     def _twin(self, sha1: bytes, fingerprint: bytes | None) -> Seen | None:
         for other in self.seen:
@@ -155,7 +184,3 @@ class Intake:
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,
         )
-
-
-def _latest(seen: list[Seen]) -> datetime | None:
-    return max((each.internal_date for each in seen if each.internal_date), default=None)

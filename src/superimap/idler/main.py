@@ -25,6 +25,7 @@ from superimap.idler.doorbell import Doorbell
 from superimap.idler.gates import ByteGate
 from superimap.idler.ownership import Ownership, StruckOff
 from superimap.idler.supervisor import Supervisor
+from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 from superimap.queue import Queue
 
@@ -35,7 +36,9 @@ RELEASED_AT_ONCE = 512
 STRUCK_OFF_AFTER = 10.0  # heartbeat expiries
 
 
-async def serve(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+async def serve(
+    settings: Settings, stop: asyncio.Event, health: Health, *, timing: Timing | None = None
+) -> None:
     """Watch until `stop` is set, then end the sessions and give the shards back, within 25 s."""
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -48,7 +51,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health) -> None
             idler = await _join(pool, settings)
         if stop.is_set():
             return
-        context = _context(settings, pool, queue, guard, http, idler)
+        context = _context(settings, pool, queue, guard, http, idler, timing or Timing())
         supervisor = Supervisor(context)
         doorbell = Doorbell()
         async with asyncio.TaskGroup() as group:
@@ -76,7 +79,13 @@ async def _join(pool: asyncpg.Pool, settings: Settings) -> int:
 
 
 def _context(
-    settings: Settings, pool: asyncpg.Pool, queue: Queue, guard: Guard, http: httpx.AsyncClient, idler: int
+    settings: Settings,
+    pool: asyncpg.Pool,
+    queue: Queue,
+    guard: Guard,
+    http: httpx.AsyncClient,
+    idler: int,
+    timing: Timing,
 ) -> Context:
     return Context(
         settings=settings,
@@ -91,6 +100,7 @@ def _context(
         bytes_gate=ByteGate(settings.bytes_in_flight),
         connects=asyncio.Semaphore(settings.connects_in_flight),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
+        timing=timing,
     )
 
 
@@ -144,6 +154,8 @@ async def _hand_over(context: Context, supervisor: Supervisor, loops: list[async
                 await context.ownership.release(
                     shards[start : start + RELEASED_AT_ONCE], supervisor.end_shards
                 )
+            beating.cancel()  # a heartbeat after the farewell would find itself struck off
+            await asyncio.gather(beating, return_exceptions=True)
             await cluster.leave(context.pool, context.ownership.idler)
             log.info("gave all shards back", extra={"shards": len(shards)})
     beating.cancel()

@@ -1,6 +1,7 @@
 """How does a mailbox get from its cursor to now? A plan, made of facts alone, and what carries it out."""
 
-from collections.abc import AsyncIterator, Iterator
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -10,6 +11,7 @@ from superimap.imap.types import Folder, MessageMeta, Selected
 
 META_BATCH = 100
 ALL_MAIL = "\\All"
+NUMBERINGS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +28,39 @@ class Plan:
         return self.after is None
 
 
-def plan(cursor: Cursor, selected: Selected, *, connected_at: datetime, now: datetime) -> Plan:
+def plan(
+    cursor: Cursor, selected: Selected, *, connected_at: datetime, now: datetime, restarted: bool = False
+) -> Plan:
     """By UID from the cursor on, however long ago that was; by date on the first visit and after a
     UIDVALIDITY change, when all UIDs known so far are void (RFC 9051 section 2.3.1.1).
 
+    `restarted` says that UIDs begin again though UIDVALIDITY is the same: a new numbering of ours, by date.
     A day of slack: SEARCH SINCE disregards time and time zone (RFC 9051 section 6.4.4).
     """
-    if cursor.uid_validity == selected.uid_validity and cursor.last_uid is not None:
-        return Plan(selected.uid_validity, after=cursor.last_uid)
+    known = numbering_of(cursor.uid_validity, selected.uid_validity)
+    if known is not None and cursor.uid_validity is not None and not restarted:
+        validity = cursor.uid_validity
+        if cursor.last_uid is not None:
+            return Plan(validity, after=cursor.last_uid)
+    else:
+        validity = numbering(selected.uid_validity, 0 if known is None else known + 1)
     start = connected_at
     if cursor.last_internal_date is not None:  # a date in the future would hide what comes until then
         start = max(connected_at, min(cursor.last_internal_date, now) - timedelta(days=1))
-    return Plan(selected.uid_validity, since=(start - timedelta(days=1)).date())
+    return Plan(validity, since=(start - timedelta(days=1)).date())
+
+
+def numbering(uid_validity: int, count: int) -> int:
+    """The UIDVALIDITY that we keep: the server's, or one of our own once it gave UIDs out again `count` times.
+
+    A server that begins its UIDs anew must change UIDVALIDITY; some do not, and a UID means another mail then.
+    """
+    return zlib.crc32(b"%d %d" % (uid_validity, count)) or 1 if count else uid_validity
+
+
+def numbering_of(kept: int | None, uid_validity: int) -> int | None:
+    """How often the UIDs had begun again when `kept` was made of `uid_validity`; None if it was not."""
+    return next((count for count in range(NUMBERINGS) if kept == numbering(uid_validity, count)), None)
 
 
 async def find(client: Client, looking: Plan) -> list[int]:
@@ -60,9 +83,7 @@ def batches(uids: list[int], size: int = META_BATCH) -> Iterator[list[int]]:
         yield uids[start : start + size]
 
 
-async def metas(client: Client, uids: list[int]) -> AsyncIterator[tuple[int, MessageMeta | None]]:
+async def metas(client: Client, uids: list[int]) -> list[tuple[int, MessageMeta | None]]:
     """Each UID with what is known of it; None if the mail is gone meanwhile."""
-    for piece in batches(uids):
-        known = {int(meta.uid): meta for meta in await client.fetch_meta(piece)}
-        for uid in piece:
-            yield uid, known.pop(uid, None)
+    known = {int(meta.uid): meta for meta in await client.fetch_meta(uids)}
+    return [(uid, known.get(uid)) for uid in uids]

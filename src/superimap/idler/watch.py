@@ -1,9 +1,8 @@
 """One connection's work: catch up from the cursor, then again whenever something may be new."""
 
+import asyncio
 import contextlib
 import logging
-import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from superimap import metrics
@@ -11,70 +10,20 @@ from superimap.db.engine import UNAVAILABLE
 from superimap.db.models.mail import Outcome
 from superimap.db.queries import intake as queries
 from superimap.db.queries import watching
-from superimap.db.queries.intake import Fenced
+from superimap.db.queries.intake import Cursor, Fence, Fenced, Mailbox
 from superimap.db.queries.watching import Watched
-from superimap.idler import sync
+from superimap.idler import pace, sync
 from superimap.idler.context import Context
 from superimap.idler.filters import skip_reason
 from superimap.idler.intake import Intake
+from superimap.idler.stumbles import POISON, Stumbles
 from superimap.imap.client import Client
-from superimap.imap.errors import (
-    Disconnected,
-    Gibberish,
-    ImapError,
-    LimitExceeded,
-    Refused,
-    TimedOut,
-)
+from superimap.imap.errors import Gibberish, ImapError
 from superimap.imap.types import MessageMeta, Selected
 
 log = logging.getLogger(__name__)
 
-# The server answered, and not with the mail: another answer is not to be expected.
-ANSWERED = (Gibberish, LimitExceeded, Refused)
-MOST_ANSWERS = 3
-# The connection was lost while this very mail was read. It may be the network, so it takes more, and a while.
-LOST = (Disconnected, TimedOut)
-MOST_LOSSES = 5
-LOSSES_SPAN = 600.0
-
-
-@dataclass(slots=True)
-class Stumble:
-    """How often, and since when, one mail has ended its session."""
-
-    since: float
-    answers: int = 0
-    losses: int = 0
-
-
-class Stumbles:
-    """Mails that ended their session; kept over sessions, so that a poison mail is passed over at last."""
-
-    __slots__ = ("_by_uid",)
-
-    def __init__(self) -> None:
-        self._by_uid: dict[int, Stumble] = {}
-
-    def note(self, uid: int, error: ImapError, *, now: float) -> None:
-        """This mail has ended its session with `error`."""
-        stumble = self._by_uid.setdefault(uid, Stumble(now))
-        if isinstance(error, LOST):
-            stumble.losses += 1
-        else:
-            stumble.answers += 1
-
-    def too_many(self, uid: int, *, now: float) -> bool:
-        """Whether to pass this mail over: 3 answers that were no mail, or 5 lost connections over 10 minutes."""
-        stumble = self._by_uid.get(uid)
-        if stumble is None:
-            return False
-        is_deadly = stumble.losses >= MOST_LOSSES and now - stumble.since >= LOSSES_SPAN
-        return stumble.answers >= MOST_ANSWERS or is_deadly
-
-    def forget(self) -> None:
-        """All is recorded; past mails do not matter."""
-        self._by_uid.clear()
+LONGEST_CALM = 5.0
 
 
 class Watch:
@@ -85,7 +34,12 @@ class Watch:
         self._client = client
         self._watched = watched
         self._stumbles = stumbles
+        self._fence: Fence
+        self._box: Mailbox
+        self._selected: Selected
         self._intake: Intake
+        self._told = 0  # arrivals that were looked for
+        self._top: tuple[int, int] | None = None  # the last mail seen: its UID, and what it is
 
     async def begin(self) -> None:
         """Open the mailbox and catch up with everything since its cursor."""
@@ -94,8 +48,9 @@ class Watch:
         if fence is None:
             raise Fenced
         folder = await self._folder()
-        selected = await self._client.examine(folder)
-        box = await queries.mailbox(
+        self._selected = await self._client.examine(folder)
+        self._fence = fence
+        self._box = await queries.mailbox(
             self._context.pool,
             user_id=watched.user_id,
             partner_id=watched.partner_id,
@@ -104,32 +59,79 @@ class Watch:
             name=folder,
             fence=fence,
         )
-        looking = sync.plan(box.cursor, selected, connected_at=watched.connected_at, now=datetime.now(UTC))
-        self._intake = Intake(self._context, watched, box, fence, selected.uid_validity)
-        if looking.by_date:
-            await self._catch_up(looking, baseline=await self._baseline(selected))
-        else:
-            self._intake.last_uid = looking.after or 0
-            await self._catch_up(looking)
+        await self._start(self._box.cursor, restarted=await self._has_restarted(self._box.cursor))
         await watching.logged_in(self._context.pool, watched.user_id, version=watched.version)
 
     async def follow(self) -> None:
         """Wait for news and see it, for as long as the connection lasts."""
         metrics.WATCHING.inc()
+        false_alarms = 0
         try:
             async for _ in self._client.idle(renew=self._context.settings.idle_renew):
-                before = self._intake.last_uid
+                before, told = self._intake.last_uid, self._client.arrivals
                 await self._catch_up(sync.Plan(self._intake.uid_validity, after=before))
+                is_false = self._intake.last_uid == before and told > self._told
+                self._told = max(told, self._told)
+                if is_false and await self._is_reused():
+                    self._box = self._intake.box
+                    await self._start(self._intake.cursor, restarted=True)
+                elif is_false:
+                    false_alarms += 1
+                    await asyncio.sleep(_calm(false_alarms))
+                else:
+                    false_alarms = 0
                 if self._intake.last_uid == before:
                     await self._tell_alive()
         finally:
             metrics.WATCHING.dec()
 
-    async def _baseline(self, selected: Selected) -> int:
-        """The highest UID before any that is yet to come; asked for before the search that it must cover."""
-        if selected.uid_next is not None:
-            return selected.uid_next - 1
-        return max(await self._client.search_uids(), default=0)
+    async def _start(self, cursor: Cursor, *, restarted: bool) -> None:
+        """Catch up from `cursor`; by date if it is void."""
+        looking = sync.plan(
+            cursor,
+            self._selected,
+            connected_at=self._watched.connected_at,
+            now=datetime.now(UTC),
+            restarted=restarted,
+        )
+        self._told = self._client.arrivals
+        self._intake = Intake(self._context, self._watched, self._box, self._fence, looking.uid_validity)
+        self._intake.latest = cursor.last_internal_date
+        if looking.by_date:
+            # Asked for before the search that it must cover, and never taken from UIDNEXT: some servers lie.
+            await self._catch_up(looking, baseline=await self._client.highest_uid())
+        else:
+            self._intake.last_uid = looking.after or 0
+            await self._catch_up(looking)
+
+    async def _has_restarted(self, cursor: Cursor) -> bool:
+        """Whether the server begins its UIDs anew under the same UIDVALIDITY.
+
+        UIDNEXT below the cursor says so, unless it lies: then the mailbox still holds a UID that high.
+        """
+        last, coming = cursor.last_uid, self._selected.uid_next
+        if last is None or coming is None or coming > last:
+            return False
+        if sync.numbering_of(cursor.uid_validity, self._selected.uid_validity) is None:
+            return False
+        return not await self._client.search_uids(after=last - 1)
+
+    async def _is_reused(self) -> bool:
+        """Mail was told to have come, and yet no UID is new: does an old UID mean another mail now?
+
+        Usually not: the mail came and was moved away at once.
+        """
+        last = self._intake.last_uid
+        highest = await self._client.highest_uid()
+        metas = await self._client.fetch_meta([highest]) if 0 < highest <= last else []
+        if not metas:
+            return False
+        if self._top is not None and self._top[0] == highest:
+            return self._top[1] != _identity(metas[0])
+        latest = self._intake.latest or self._watched.connected_at
+        return metas[0].internal_date > latest or (
+            highest < last and metas[0].internal_date == latest.replace(microsecond=0)
+        )
 
     async def _tell_alive(self) -> None:
         with contextlib.suppress(*UNAVAILABLE):
@@ -141,44 +143,95 @@ class Watch:
         return sync.folder_to_watch(await self._client.list_folders(), is_gmail=True)
 
     async def _catch_up(self, looking: sync.Plan, *, baseline: int = 0) -> None:
-        """See all that the plan finds; what is seen is recorded in batches, the cursor with it."""
+        """See all that the plan finds; what is seen is recorded in batches, the cursor with it.
+
+        If the connection ends on the way, what was seen until then is recorded: each try gets further.
+        """
         intake = self._intake
-        highest = max(baseline, intake.last_uid)
+        intake.by_date = looking.by_date
         with contextlib.closing(intake):
-            async for uid, meta in sync.metas(self._client, await sync.find(self._client, looking)):
-                if intake.is_full or (meta is not None and not intake.has_room(meta.size)):
-                    await intake.flush(last_uid=None if looking.by_date else highest)
-                await self._see(uid, meta, by_date=looking.by_date)
-                highest = max(highest, uid)
-            if intake.seen or looking.by_date:
-                await intake.flush(last_uid=highest)
+            try:
+                await self._see_all(await sync.find(self._client, looking), by_date=looking.by_date)
+            except ImapError:
+                await intake.flush_part()
+                raise
+            last = max(intake.last_seen, baseline, intake.last_uid)
+            if intake.seen or last > intake.last_uid or looking.by_date:
+                await intake.flush(last_uid=last)
+        intake.by_date = False
         self._stumbles.forget()
+
+    async def _see_all(self, uids: list[int], *, by_date: bool) -> None:
+        for piece in sync.batches(uids, self._stumbles.batch):
+            for uid, meta in await self._metas(piece):
+                await self._see(uid, meta, by_date=by_date)
+                if meta is not None:
+                    self._top = (uid, _identity(meta))
+                if self._intake.is_full:
+                    await self._intake.flush_part()
+
+    async def _metas(self, piece: list[int]) -> list[tuple[int, MessageMeta | None]]:
+        """What is known of each; nothing of a mail on which the server failed again and again."""
+        if len(piece) == 1 and self._stumbles.too_many(piece[0]):
+            return [(piece[0], None)]
+        try:
+            found = await sync.metas(self._client, piece)
+            await self._must_be_gone([uid for uid, meta in found if meta is None])
+            return found
+        except POISON as error:
+            if not pace.is_passing(error):
+                self._stumbles.blame(piece, error)
+            raise
 
     async def _see(self, uid: int, meta: MessageMeta | None, *, by_date: bool) -> None:
         """Judge one mail, and read it if a webhook is owed."""
-        intake = self._intake
+        intake, too_many = self._intake, self._stumbles.too_many(uid)
+        unreadable = Outcome.UNREADABLE, "the mail server failed again and again to hand it over"
+        gone = Outcome.GONE, "deleted or moved before it could be read"
         if meta is None:
-            intake.skip(uid, None, Outcome.GONE, "deleted or moved before it could be read")
+            intake.skip(uid, None, *(unreadable if too_many else gone))
             return
         most = self._context.settings.max_email_size
         skip = skip_reason(meta, by_date=by_date, connected_at=self._watched.connected_at, max_size=most)
-        if skip is None and self._stumbles.too_many(uid, now=time.monotonic()):
-            skip = Outcome.UNREADABLE, "the mail server failed again and again to hand it over"
+        if skip is None and too_many:
+            skip = unreadable
         if skip is not None:
             intake.skip(uid, meta, *skip)
             return
         await intake.make_room(meta.size)
-        try:
-            raw = await self._client.fetch_raw(uid)
-        except (*ANSWERED, *LOST) as error:
-            self._stumbles.note(uid, error, now=time.monotonic())
-            log.warning(
-                "mail could not be read: %s", error, extra={"user_id": self._watched.user_id, "uid": uid}
-            )
-            raise
+        raw = await self._read(uid)
         if raw is None:
-            intake.skip(uid, meta, Outcome.GONE, "deleted or moved before it could be read")
+            intake.skip(uid, meta, *gone)
         elif len(raw) > most:
             intake.skip(uid, meta, Outcome.TOO_BIG, f"{len(raw)} bytes; MAX_EMAIL_SIZE is {most}")
         else:
             intake.take(meta, raw)
+
+    async def _read(self, uid: int) -> bytes | None:
+        """The mail's bytes. Who fails to hand one over is asked a few times, but not for ever."""
+        try:
+            raw = await self._client.fetch_raw(uid)
+            await self._must_be_gone([uid] if raw is None else [])
+            return raw
+        except ImapError as error:
+            if not pace.is_passing(error):
+                self._stumbles.note(uid, error)
+            log.info(
+                "mail could not be read: %s", error, extra={"user_id": self._watched.user_id, "uid": uid}
+            )
+            raise
+
+    async def _must_be_gone(self, uids: list[int]) -> None:
+        """A server that gives no answer about a mail may be at fault: raises Gibberish if one is still there."""
+        if uids and await self._client.still_there(uids):
+            raise Gibberish("an answer without a mail that is there")
+
+
+def _calm(false_alarms: int) -> float:
+    """Seconds to wait after so many alarms in a row without a mail: some servers' counts jump for ever."""
+    return min(0.05 * 2.0 ** min(false_alarms - 3, 10), LONGEST_CALM) if false_alarms > 3 else 0.0
+
+
+def _identity(meta: MessageMeta) -> int:
+    """The same for the same mail, and hardly for another."""
+    return hash((meta.internal_date, meta.size, meta.envelope))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 
 from superimap.imap import idle, responses, sasl, transport, wire
-from superimap.imap.errors import Disconnected, Gibberish, ImapError, TimedOut
+from superimap.imap.errors import Disconnected, Gibberish, ImapError, Refused, TimedOut
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
 from superimap.imap.responses import Answer
 from superimap.imap.transport import Guard
@@ -76,7 +76,7 @@ async def _open(
 
 
 async def _log_in(protocol: Protocol, credentials: Credentials, timeouts: Timeouts) -> None:
-    before, protocol.capabilities = protocol.capabilities, set(protocol.capabilities)
+    before = protocol.capabilities
     await sasl.authenticate(protocol, credentials, within=timeouts.login)
     if protocol.capabilities == before:  # not told with the OK; many offer more to whom they know
         await _ask_capabilities(protocol, timeouts)
@@ -118,6 +118,11 @@ class Client:
     def last_proven_alive(self) -> float:
         """The event loop's time of the last bytes received."""
         return self._protocol.last_proven_alive
+
+    @property
+    def arrivals(self) -> int:
+        """How many messages were told to have come since the connection was opened."""
+        return self._protocol.view.arrivals
 
     async def list_folders(self) -> list[Folder]:
         """All mailboxes of the account; those that cannot be understood are left out."""
@@ -166,12 +171,28 @@ class Client:
         if since is not None:
             criteria.append(f"SINCE {wire.search_date(since)}")
         self._mark = self._protocol.view.arrivals  # what arrives from now on, the answer may lack
-        answer = await self._run("SEARCH", *(criteria or ["ALL"]), prefix="UID", wanted="SEARCH ESEARCH")
+        return sorted(uid for uid in await self._search(*(criteria or ["ALL"])) if uid > (after or 0))
+
+    async def _search(self, *criteria: str) -> set[int]:
+        answer = await self._run("SEARCH", *criteria, prefix="UID", wanted="SEARCH ESEARCH")
         try:
-            found = responses.found_uids(answer.responses)
+            return responses.found_uids(answer.responses)
         except Gibberish as error:
             raise self._broken(str(error)) from error
-        return sorted(uid for uid in found if uid > (after or 0))
+
+    async def highest_uid(self) -> int:
+        """The UID of the last message, 0 if there is none. (UIDNEXT says less: some servers lie about it.)"""
+        if self._protocol.view.exists == 0:
+            return 0
+        with contextlib.suppress(Refused):
+            if found := await self._search("UID *"):
+                return max(found)
+        return max(await self._search("ALL"), default=0)
+
+    async def still_there(self, uids: Sequence[int]) -> set[int]:
+        """Those of these messages that are not expunged (the server is given the chance to tell of it)."""
+        await self.noop()
+        return set(uids) & await self._search(f"UID {wire.uid_set(uids)}")
 
     async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
         """What is known of these messages without their bodies, ascending; those that are gone are absent.

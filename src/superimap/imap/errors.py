@@ -13,7 +13,8 @@ class ImapError(SuperImapError):
       TimedOut               no answer within its time         try again
       Refused                NO or BAD to a command            try again later (`code` says more)
       AuthenticationFailed   these credentials will not do     ask the user for others
-      Gibberish              not IMAP, or out of step          try again
+      Gibberish              not IMAP                          try again
+        OutOfStep            an answer to nothing that was asked
       LimitExceeded          more than `Limits` allows         try again; the mail may be the cause
     """
 
@@ -80,6 +81,10 @@ class AuthenticationFailed(ImapError):
 
 class Gibberish(ImapError):
     """What the server sent cannot be understood, or does not belong to what was asked."""
+
+
+class OutOfStep(Gibberish):
+    """A tagged line that is no answer to the command at hand: the fault of the connection, not of a mail."""
 
 
 class LimitExceeded(ImapError):

@@ -52,7 +52,7 @@ class Framer:
         self._owed: int | None = None  # the size of the literal that comes next
         self._response = Response()
 
-    def feed(self, data: bytes) -> Iterator[Response]:
+    def feed(self, data: bytes | memoryview) -> Iterator[Response]:
         """The responses that `data` completes. Raises LimitExceeded."""
         self._buffer += data
         while (response := self._next()) is not None:
@@ -62,6 +62,8 @@ class Framer:
         self._start = 0
 
     def _next(self) -> Response | None:
+        if self._owed is None and not self._response.texts and (text := self._whole_line()) is not None:
+            return Response([text])
         while self._owed is None or self._literal(self._owed):
             text = self._line()
             if text is None:
@@ -72,6 +74,15 @@ class Framer:
                 response, self._response = self._response, Response()
                 return response
         return None
+
+    def _whole_line(self) -> bytes | None:
+        """Take the line that is a response of its own, as nearly all are; None asks for a closer look."""
+        end = self._buffer.find(b"\r\n", self._scan)
+        if end <= self._start or end - self._start > self._limits.line or self._buffer[end - 1] == 0x7D:
+            return None  # not whole, empty, too long, or it ends with "}"
+        text = bytes(self._buffer[self._start : end])
+        self._start = self._scan = end + 2
+        return text
 
     def _literal(self, size: int) -> bool:
         """Take the literal that is owed, if it is all there."""

@@ -1,70 +1,49 @@
 """How are commands and responses kept in step on one connection? The only module that knows aioimaplib.
 
-From upstream come the tags, the states, the table of commands with the states they are valid in, and the
-Command with its event. What reads, waits, writes and ends is replaced; each override says what upstream's
-did. `# upstream:` marks what could go there.
+From upstream come the tags, the states, and the table of commands with the states they are valid in. What
+reads, waits, writes and ends is replaced; each override says what upstream's did. `# upstream:` marks what
+could go there.
 """
 
 import asyncio
-import contextlib
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+import functools
+import secrets
+from collections.abc import Awaitable, Callable
 
 from aioimaplib import aioimaplib
 
 from superimap.imap import wire
-from superimap.imap.errors import Disconnected, Gibberish, ImapError, LimitExceeded, Refused, TimedOut
+from superimap.imap.command import Command
+from superimap.imap.errors import Disconnected, ImapError, LimitExceeded, OutOfStep, Refused, TimedOut
 from superimap.imap.framing import Framer, Response
 from superimap.imap.responses import Answer, Status, capabilities, greeting, number, readable, status
 from superimap.imap.types import Limits
 from superimap.imap.view import View, next_state
 from superimap.imap.wire import Argument
 
+_LONGEST_SHARED = 2048  # bytes
 AUTH, SELECTED, NONAUTH, LOGOUT = aioimaplib.AUTH, aioimaplib.SELECTED, aioimaplib.NONAUTH, aioimaplib.LOGOUT
 
-Challenge = Callable[[bytes], bytes]
-"""Answers a SASL challenge (base64, without CRLF, either way)."""
 
-
-class Command(aioimaplib.Command):  # type: ignore[misc]  # untyped upstream
-    """A command whose repr shows no argument: some are secret. # upstream: scrubs not all"""
-
-    def __init__(self, name: str, tag: str, *args: Argument, prefix: str = "", wanted: str = "") -> None:
-        super().__init__(name, tag, *args, prefix=prefix or None)
-        self.wanted = frozenset(wanted.split())
-        self.challenge: Challenge | None = None
-        self.pieces: deque[bytes] = deque()  # each but the first waits for a "+"
-        self.weight = 0
-
-    def __repr__(self) -> str:
-        return f"{self.prefix or ''}{self.name}"
-
-    @property
-    def head(self) -> str:
-        """All before the arguments."""
-        return f"{self.tag} {self!r}"
-
-    @property
-    def closed(self) -> bool:
-        """Its tagged answer is here, or will never be."""
-        return bool(self._event.is_set())
-
-    def fail(self, error: ImapError) -> None:
-        """Wake whoever waits, with `error`."""
-        self._exception = error
-        self._event.set()
+@functools.lru_cache(maxsize=128)
+def _shared_capabilities(words: bytes) -> frozenset[str]:
+    return frozenset(capabilities(words))
 
 
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped upstream
     """One connection, one command at a time; a fault, time-out or cancellation in one ends it for good."""
 
     def __init__(self, limits: Limits) -> None:
-        super().__init__(asyncio.get_running_loop())
+        # Not upstream's: its queue, condition and events take 4 KiB.
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.state = aioimaplib.STARTED
+        self.capabilities: frozenset[str] = frozenset()
+        self.tagnum, self.tagpre = 0, aioimaplib.int2ap(secrets.randbelow(61440) + 4096)
         self.greeting: str | None = None  # OK, PREAUTH or BYE
         self.lost: ImapError | None = None
         self.view = View()
         self.last_proven_alive: float = self.loop.time()
-        self.closed = asyncio.Event()
         self._limits = limits
         self._framer = Framer(limits)
         self._turn = asyncio.Lock()
@@ -72,10 +51,21 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self._idling = False  # the server said "+" to IDLE
         self._deaf = False  # between the OK to STARTTLS and TLS nothing is heard
         self._change: asyncio.Future[None] | None = None
+        self._gone = False
+        self._closed: asyncio.Event | None = None
+
+    @property
+    def closed(self) -> asyncio.Event:
+        """Set when the transport is closed; made when somebody asks, as few do."""
+        if self._closed is None:
+            self._closed = asyncio.Event()
+            if self._gone:
+                self._closed.set()
+        return self._closed
 
     # Reading
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Handle what is complete. # upstream: recursed per line, and formatted all data for a log"""
         self.last_proven_alive = self.loop.time()
         try:
@@ -92,7 +82,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         """Fail all that waits. # upstream: woke nobody, who then sat out their time-outs"""
         reason = f"connection lost: {exc}" if exc else "connection closed by the server"
         self.fail(Disconnected(reason))
-        self.closed.set()
+        self._gone = True
+        if self._closed is not None:
+            self._closed.set()
 
     def fail(self, error: ImapError) -> None:
         """End the connection because of `error`; the first error is the one that counts."""
@@ -136,24 +128,30 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         elif name in (b"OK", b"NO", b"BAD"):
             self._code(status(response.line[3 + len(name) :]))
         elif name == b"CAPABILITY":
-            self.capabilities = capabilities(response.line[13:])
+            self._offers(response.line[13:])
         elif name == b"BYE" and (self._pending is None or self._pending.name != "LOGOUT"):
             self.fail(Disconnected("closed by the server", bye=status(response.line[6:]).text))
         command = self._pending
-        if command is not None and name.decode("latin-1") in command.wanted:
+        if command is not None and name in command.wanted:
             command.weight += response.weight
             if command.weight > self._limits.total:
                 raise LimitExceeded(f"more than {self._limits.total} bytes to one command")
-            command.append_to_resp(response)
+            command.responses.append(response)
 
     def _code(self, said: Status) -> None:
         if said.code == "CAPABILITY":
-            self.capabilities = capabilities(said.value)
+            self._offers(said.value)
         elif said.code == "UIDVALIDITY" and (value := number(said.value)):
             if self._opening:
                 self.view.uid_validity = value
             elif self.state == SELECTED and self.view.uid_validity not in (None, value):
                 self.fail(Disconnected("UIDVALIDITY changed under the open mailbox"))
+
+    def _offers(self, words: bytes) -> None:
+        """All sessions with a server share one set; a long list is not kept for others."""
+        self.capabilities = (
+            _shared_capabilities(words) if len(words) <= _LONGEST_SHARED else frozenset(capabilities(words))
+        )
 
     @property
     def _opening(self) -> bool:
@@ -164,9 +162,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if command is None or command.closed:
             return
         if command.pieces:
-            self.transport.write(command.pieces.popleft())
+            self._write(command.pieces.pop(0))
         elif command.challenge is not None:
-            self.transport.write(command.challenge(line[1:].strip()) + b"\r\n")
+            self._write(command.challenge(line[1:].strip()) + b"\r\n")
         elif command.name == "IDLE":
             self._idling = True
 
@@ -178,14 +176,16 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if tag == b"DONE":  # the server had just ended our IDLE, and complains
             return
         if command is None or tag != command.tag.encode() or result not in ("OK", "NO", "BAD"):
-            raise Gibberish(f"not an answer to {command or 'anything'}: {readable(line, 40)!r}")
+            raise OutOfStep(f"not an answer to {command or 'anything'}: {readable(line, 40)!r}")
         self._pending, self._idling = None, False
-        self._code(status(text))
+        said = status(text)
+        self._code(said)
         self.state = next_state(self.state, command.name, result)
         if command.name == "STARTTLS" and result == "OK":
             self._deaf = True
-            self.transport.pause_reading()
-        command.close(text, result)
+            if self.transport is not None:
+                self.transport.pause_reading()
+        command.close(result, said)
 
     # Writing and waiting
 
@@ -198,10 +198,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         async with self._turn:
             await self._end_idle(done)
             self._send(command)
-            async with self._within(within, repr(command)):
-                await command.wait()
-        answer = command.response
-        return Answer(answer.result, status(answer.lines[-1]), answer.lines[:-1])
+            await self._within(within, repr(command), command.wait())
+        return Answer(command.result, command.said, command.responses)
 
     async def run(
         self, name: str, *args: Argument, prefix: str = "", wanted: str = "", within: float
@@ -220,14 +218,12 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             await self._end_idle(within)
             command = Command("IDLE", self.new_tag())
             self._send(command)
-            async with self._within(within, "IDLE"):
-                await self.until(lambda: self._idling or command.closed)
+            await self._within(within, "IDLE", self.until(lambda: self._idling or command.closed))
             if not command.closed:
                 return
             await command.wait()  # raises if the connection is what ended
-            said = status(command.response.lines[-1])
-            if command.response.result != "OK":
-                raise Refused("IDLE", command.response.result, said.text, said.code)
+            if command.result != "OK":
+                raise Refused("IDLE", command.result, command.said.text, command.said.code)
 
     async def end_idle(self, within: float) -> None:
         """Send DONE and wait for the end of IDLE; nothing to do if the server ended it."""
@@ -236,9 +232,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     async def _end_idle(self, within: float) -> None:
         if self._idling and (command := self._pending) is not None:
-            self.transport.write(b"DONE\r\n")
-            async with self._within(within, "DONE"):
-                await command.wait()
+            self._write(b"DONE\r\n")
+            await self._within(within, "DONE", command.wait())
 
     @property
     def idling(self) -> bool:
@@ -247,8 +242,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     async def greet(self, within: float) -> None:
         """Wait for the greeting."""
-        async with self._within(within, "greeting"):
-            await self.until(lambda: self.greeting is not None)
+        await self._within(within, "greeting", self.until(lambda: self.greeting is not None))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds, or raise what ended the connection; for one waiter at a time."""
@@ -265,9 +259,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if self.lost is not None:
             raise self.lost.with_traceback(None)
 
-    def secured(self, transport: asyncio.Transport) -> None:
+    def secured(self) -> None:
         """TLS stands: forget what was said before it (RFC 9051 section 6.2.1)."""
-        self.transport, self.capabilities, self._deaf = transport, set(), False
+        self.capabilities, self._deaf = frozenset(), False
         self._framer.reset()
 
     def _send(self, command: Command) -> None:
@@ -275,23 +269,27 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if self.state not in aioimaplib.Commands[command.name].valid_states:
             raise Refused(command.name, "BAD", f"not sent: not valid in state {self.state}")
         non_sync = "LITERAL+" in self.capabilities
-        command.pieces = deque(wire.pieces(command.head, command.args, non_sync=non_sync))
+        command.pieces = wire.pieces(command.head, command.args, non_sync=non_sync)
         self._pending = command
-        self.transport.write(command.pieces.popleft())
+        self._write(command.pieces.pop(0))
 
-    @contextlib.asynccontextmanager
-    async def _within(self, seconds: float, doing: str) -> AsyncIterator[None]:
+    def _write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    async def _within(self, seconds: float, doing: str, waiting: Awaitable[None]) -> None:
         """One deadline for all of it; leaving early closes the connection, which is then out of step."""
+        timer = self.loop.call_later(seconds, self._late, seconds, doing)
         try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError:
-            error = TimedOut(doing, seconds)
-            self.fail(error)
-            raise error from None
+            await waiting
         except asyncio.CancelledError:
             self.fail(Disconnected(f"closed by us in the middle of {doing}"))
             raise
+        finally:
+            timer.cancel()
+
+    def _late(self, seconds: float, doing: str) -> None:
+        self.fail(TimedOut(doing, seconds))
 
     def _stir(self) -> None:
         if self._change is not None and not self._change.done():

@@ -16,6 +16,7 @@ from imapclient.datetime_util import parse_to_datetime
 from superimap.envelope import Address, Envelope, clean
 from superimap.imap.errors import Gibberish
 from superimap.imap.framing import Response
+from superimap.imap.tokens import of_ordinary
 from superimap.imap.types import Folder, MessageMeta, Uid
 from superimap.imap.wire import mailbox_name
 
@@ -81,6 +82,8 @@ def number(value: bytes) -> int | None:
 def tokens(response: Response) -> tuple[Any, ...]:
     """All after `* `, nested as it was: bytes, int, None (NIL) and tuples. Raises Gibberish."""
     texts = [response.line[2:], *response.texts[1:]]
+    if (ordinary := of_ordinary(texts, response.literals)) is not None:
+        return ordinary
     records: list[bytes | tuple[bytes, bytes]] = []
     for text, literal in zip(texts, response.literals, strict=False):
         records.append((_MARKER.sub(b"", text) + b" {%d}" % len(literal), literal))

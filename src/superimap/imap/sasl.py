@@ -4,8 +4,9 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from json import JSONDecodeError, loads
 
+from superimap.imap.command import Command
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
-from superimap.imap.protocol import Command, Protocol
+from superimap.imap.protocol import Protocol
 from superimap.imap.responses import Answer, readable
 from superimap.imap.types import Credentials, Login, OAuth
 from superimap.imap.wire import astring

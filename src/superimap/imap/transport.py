@@ -10,10 +10,11 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from superimap.imap.errors import Disconnected, ImapError, TimedOut, TlsFailed, Unreachable
 from superimap.imap.protocol import Protocol
+from superimap.imap.stream import Stream
 from superimap.imap.types import Server
 
 Guard = Callable[[tuple[Any, ...]], None]
@@ -36,6 +37,11 @@ _OPTIONS = (
 @functools.cache
 def shared_tls_context() -> ssl.SSLContext:
     """The verifying context that all sessions share."""
+    return new_tls_context()
+
+
+def new_tls_context() -> ssl.SSLContext:
+    """A context as the shared one is, for somebody who trusts another authority besides."""
     return ssl.create_default_context()
 
 
@@ -91,23 +97,16 @@ def keep_alive(sock: socket.socket) -> None:
 async def attach(
     protocol: Protocol, sock: socket.socket, server: Server, tls_context: ssl.SSLContext | None
 ) -> None:
-    """Put `protocol` on `sock`, over TLS if `server` says so. Raises TlsFailed, Disconnected.
-
-    The place for a TLS transport that is thriftier than asyncio's, which keeps a receive buffer of 256 KiB
-    each.
-    """
-    loop = asyncio.get_running_loop()
-    context = (tls_context or shared_tls_context()) if server.tls == "tls" else None
-    name = server.host if context else None
-    try:
-        await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=name)
-    except ssl.SSLError as error:  # CertificateError among them
-        raise TlsFailed(_reason(error)) from error
-    except OSError as error:
-        raise Disconnected(f"connection lost in the TLS handshake: {error}") from error
-    finally:
-        if protocol.transport is None:
-            sock.close()
+    """Put `protocol` on `sock`, over TLS if `server` says so. Raises TlsFailed, Disconnected."""
+    stream = Stream(protocol, sock)
+    if server.tls == "tls":
+        try:
+            await stream.secure(tls_context or shared_tls_context(), server.host)
+        except ssl.SSLError as error:  # CertificateError among them
+            raise TlsFailed(_reason(error)) from error
+        except OSError as error:
+            raise Disconnected(f"connection lost in the TLS handshake: {error}") from error
+    stream.start()
 
 
 async def start_tls(
@@ -122,12 +121,10 @@ async def start_tls(
         await protocol.run("STARTTLS", within=within)
     except ImapError as error:
         raise TlsFailed(f"STARTTLS failed: {error}") from error
-    context = tls_context or shared_tls_context()
-    loop = asyncio.get_running_loop()
-    secured: asyncio.Transport | None = None
+    stream = cast(Stream, protocol.transport)
     try:
         async with asyncio.timeout(within):
-            secured = await loop.start_tls(protocol.transport, protocol, context, server_hostname=server.host)
+            await stream.secure(tls_context or shared_tls_context(), server.host)
     except TimeoutError:
         raise TlsFailed("the TLS handshake after STARTTLS took too long") from None
     except ssl.SSLError as error:
@@ -135,12 +132,10 @@ async def start_tls(
     except OSError as error:
         raise TlsFailed(f"connection lost in the TLS handshake: {error}") from error
     finally:
-        if secured is None:
+        if stream.is_closing():
             protocol.fail(TlsFailed("no TLS after STARTTLS"))
-            protocol.closed.set()  # asyncio has closed it and will not tell
-    if secured is None:
-        raise TlsFailed("connection lost in the TLS handshake")
-    protocol.secured(secured)
+    protocol.secured()
+    stream.resume_reading()
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -67,7 +67,8 @@ class Timeouts:
     """TCP, TLS and the greeting, over all addresses."""
     login: float = 60.0
     """Authentication; throttled servers let it wait 30 s."""
-    command: float = 30.0
+    command: float = 60.0
+    """Throttled servers let each answer wait 30 s."""
     fetch: float = 120.0
     """The transfer of one whole mail."""
     done: float = 15.0

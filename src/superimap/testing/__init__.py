@@ -1,9 +1,14 @@
 """What does SuperIMAP ship for tests? An IMAP server that obeys or misbehaves, and a receiver of webhooks.
 
-`ImapServer` is lawful until hooks say otherwise, `ScriptedServer` says exactly the bytes it is given,
+`ImapServer` is lawful until hooks say otherwise, and `Chaos` says so by the names of what goes wrong with mail
+servers; `ChaosProxy` spoils the network before any server; `ScriptedServer` says exactly the bytes it is given;
 `WebhookSink` records what was POSTed to it. None of them needs anything else of SuperIMAP.
 """
 
+from superimap.testing.chaos import Chaos, UnknownCase
+from superimap.testing.chaos_case import Struck
+from superimap.testing.chaos_proxy import ChaosProxy, Fault
+from superimap.testing.chaos_scenario import Scenario, ScenarioError
 from superimap.testing.imap_mailbox import Account, Mailbox, Message
 from superimap.testing.imap_server import Event, ImapServer
 from superimap.testing.imap_session import Hook, Session
@@ -12,6 +17,7 @@ from superimap.testing.script import Dialogue, ScriptedServer, ScriptError
 from superimap.testing.webhook_sink import Received, WebhookSink, verify_body_signature, verify_standard
 
 __all__ = [
-    "Account", "Command", "Dialogue", "Event", "Hook", "ImapServer", "Mailbox", "Message", "Received",
-    "ScriptError", "ScriptedServer", "Session", "WebhookSink", "verify_body_signature", "verify_standard",
+    "Account", "Chaos", "ChaosProxy", "Command", "Dialogue", "Event", "Fault", "Hook", "ImapServer", "Mailbox",
+    "Message", "Received", "Scenario", "ScenarioError", "ScriptError", "ScriptedServer", "Session", "Struck",
+    "UnknownCase", "WebhookSink", "verify_body_signature", "verify_standard",
 ]  # fmt: skip

@@ -107,6 +107,11 @@ class ImapServer:
             self._listener.close()
             self._listener = None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether connections are taken."""
+        return self._listener is not None
+
     def drop_all(self, *, reset: bool = False) -> None:
         """End every session at once without a BYE, by RST if `reset`."""
         for session in tuple(self.sessions):

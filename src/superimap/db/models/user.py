@@ -44,6 +44,7 @@ class UserStatus(StrEnum):
     CONNECTING = "connecting"
     WATCHING = "watching"
     BACKING_OFF = "backing_off"
+    THROTTLED = "throttled"
     AUTHENTICATION_FAILED = "authentication_failed"
     ARCHIVED = "archived"
 

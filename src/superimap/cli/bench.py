@@ -1,0 +1,49 @@
+"""The benchmarks: each prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from superimap.cli.running import command
+
+app = typer.Typer(help="Measure what sessions and mails cost on this machine.", no_args_is_help=True)
+
+Tls = Annotated[bool, typer.Option("--tls", help="Over TLS, with a throw-away certificate.")]
+
+
+@app.command()
+@command
+async def sessions(
+    count: Annotated[int, typer.Option(min=1, max=25_000, help="How many sessions.")] = 1000,
+    tls: Tls = False,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to hold them idle.")] = 10,
+    mail_bytes: Annotated[
+        int, typer.Option(min=0, help="Size of the mail that each then reads; 0: none.")
+    ] = 1_000_000,
+) -> None:
+    """Measure idle IMAP sessions: memory, CPU, lag, and what is left when they close."""
+    from superimap.bench import sessions as bench
+
+    _print(await bench.run(count=count, tls=tls, seconds=seconds, mail_bytes=mail_bytes))
+
+
+@app.command()
+@command
+async def wake(
+    count: Annotated[int, typer.Option(min=1, help="How many mails.")] = 2000,
+    sessions: Annotated[int, typer.Option(min=1, max=25_000, help="How many idle sessions.")] = 500,
+    tls: Tls = False,
+    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail.")] = 5000,
+    at_once: Annotated[int, typer.Option(min=1, help="Mails that come at the same time.")] = 10,
+) -> None:
+    """Measure what a mail costs an idle session, from the push until it is idle again."""
+    from superimap.bench import wake as bench
+
+    _print(await bench.run(count=count, sessions=sessions, tls=tls, mail_bytes=mail_bytes, at_once=at_once))
+
+
+def _print(figures: dict[str, Any]) -> None:
+    typer.echo(json.dumps(figures))

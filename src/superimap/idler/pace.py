@@ -1,0 +1,45 @@
+"""How long does a mail server itself ask us to stay away?"""
+
+import re
+
+from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
+
+LONGEST = 3600.0  # what a server asks for is believed up to this
+
+# Exchange: "Request is throttled. Suggested Backoff Time: 92415 milliseconds".
+_SUGGESTED = re.compile(r"suggested backoff time:?\s*(\d{1,12})", re.IGNORECASE)
+_CODES = {"THROTTLED", "LIMIT", "OVERQUOTA"}
+_PASSING = {*_CODES, "UNAVAILABLE", "INUSE"}
+_WORDS = re.compile(
+    r"\[(?:throttled|limit|overquota)\]|throttl|rate limit|bandwidth limit|backoff time"
+    r"|too many (?:simultaneous|concurrent|open)? ?(?:imap )?(?:connections|sessions|logins)"
+    r"|maximum number of (?:imap )?connections",
+    re.IGNORECASE,
+)
+
+
+def asked_pause(error: BaseException, *, ordinary: float) -> float | None:
+    """Seconds that the server wants us to wait before the next connection; None if it does not.
+
+    `ordinary` if it only says that we should slow down.
+    """
+    code, text = _said(error)
+    if suggested := _SUGGESTED.search(text):
+        return min(int(suggested[1]) / 1000, LONGEST)
+    if code in _CODES or _WORDS.search(text):
+        return ordinary
+    return None
+
+
+def is_passing(error: ImapError) -> bool:
+    """Whether a refusal speaks of the server's state rather than of what was asked for."""
+    return _said(error)[0] in _PASSING or asked_pause(error, ordinary=0.0) is not None
+
+
+def _said(error: BaseException) -> tuple[str | None, str]:
+    match error:
+        case Refused() | AuthenticationFailed():
+            return error.code, error.text
+        case Disconnected():
+            return None, error.bye or ""
+    return None, ""

@@ -1,0 +1,175 @@
+"""Where chaos is played: a partner, two users on one server, of whom one is left alone, and the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from superimap.config import Settings
+from superimap.db import engine
+from superimap.db.queries import connections, partners, providers, users
+from superimap.idler import main
+from superimap.idler.timing import Timing
+from superimap.imap.types import Timeouts
+from superimap.testing import Chaos, ImapServer
+from superimap.testing.chaos_hostile import small_mail
+from tests.support.world import World, eventually, running
+
+FAST = Timing(
+    timeouts=Timeouts(connect=0.5, login=1.0, command=1.0, fetch=1.0, done=0.3, logout=0.1),
+    backoff_first=0.02,
+    backoff_longest=0.2,
+    refused_first=600.0,
+    throttled=0.3,
+)
+VICTIM, BYSTANDER = "joe", "ann"
+HOOK = "https://app.example.com/hook"
+
+
+@dataclass
+class Scene:
+    """Chaos hits `joe` alone, unless a test says otherwise; `ann` must not notice."""
+
+    world: World
+    imap: ImapServer
+    chaos: Chaos
+    partner: Any = None
+    ledger: dict[bytes, str] = field(default_factory=dict)
+    timing: Timing = FAST
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    async def set_up(self, *logins: str) -> None:
+        """A partner with a provider, and a user for each login that has an account or gets one."""
+        world, vault = self.world, self.world.vault
+        async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+            self.partner = await partners.create(db, vault, name="acme", new_mail_webhook=HOOK)
+            provider = await providers.create(
+                db,
+                code="TEST",
+                title="T",
+                imap_host=self.imap.host,
+                imap_port=self.imap.port,
+                imap_tls="none",
+            )
+            await connections.create(db, vault, self.partner.partner.id, provider, {})
+            linked = await connections.by_code(db, self.partner.partner.id, "TEST")
+            assert linked is not None
+            for login in logins or (VICTIM, BYSTANDER):
+                if login not in self.imap.accounts:
+                    self.imap.add_account(login, "pw")
+                fields: Any = {"tag": login, "email": login, "login_username": login, "login_password": "pw"}
+                await users.create(db, vault, linked, fields)
+
+    async def user_elsewhere(self, login: str, *, host: str, port: int, tls: str = "none") -> None:
+        """A user whose provider is reached by another way."""
+        await self.world.provider(host, port, code="OTHER", tls=tls)
+        await self.world.connection(self.partner, code="OTHER")
+        if login not in self.imap.accounts:
+            self.imap.add_account(login, "pw")
+        await self.world.user(self.partner, login, login=login, password="pw", code="OTHER")
+
+    @property
+    def settings(self) -> Settings:
+        """As of the world; overrides are not checked, so that times may be short."""
+        return self.world.settings.model_copy(update={"idle_renew": 60.0} | self.overrides)
+
+    @contextlib.asynccontextmanager
+    async def watching(self, *logins: str) -> AsyncIterator[None]:
+        """An idler for the length of the block, which begins once these users (ann) are watched."""
+        async with running(functools.partial(main.serve, timing=self.timing), self.settings):
+            for login in logins or (BYSTANDER,):
+                await self.idling(login)
+            yield
+
+    @contextlib.asynccontextmanager
+    async def watching_nobody(self) -> AsyncIterator[None]:
+        """An idler for the length of the block, whomever it may reach."""
+        async with running(functools.partial(main.serve, timing=self.timing), self.settings):
+            yield
+
+    async def idling(self, login: str = VICTIM) -> None:
+        """Until a session of this user idles."""
+        await self.imap.wait_for(lambda: any(session.idling for session in self.imap.sessions_of(login)))
+
+    def deliver(
+        self, subject: str, *, to: str = VICTIM, at: datetime | None = None, body: bytes = b"text\r\n"
+    ) -> int:
+        """A mail, in the ledger."""
+        raw = small_mail(f"{subject} to {to}", body=body)
+        self.ledger[hashlib.sha1(raw).digest()] = to
+        return self.imap.deliver(to, raw, internal_date=at)
+
+    async def found(self) -> Counter[bytes]:
+        """How many webhooks are owed for each mail."""
+        rows = await self.world.rows(
+            "SELECT m.sha1 FROM deliveries d JOIN messages m"
+            " ON m.id = d.message_id AND m.partner_id = d.partner_id"
+        )
+        return Counter(row["sha1"] for row in rows)
+
+    async def all_found(self, *, within: float = 10.0) -> None:
+        """Until every mail of the ledger is owed once; fails on any that is owed twice or was never sent."""
+
+        async def complete() -> bool:
+            return self.ledger.keys() <= (await self.found()).keys()
+
+        try:
+            await eventually(complete, within=within)
+        except TimeoutError:
+            lost = len(self.ledger.keys() - (await self.found()).keys())
+            rows = [
+                tuple(row) for row in await self.world.rows("SELECT uid_validity, uid, outcome FROM messages")
+            ]
+            states = [
+                tuple(row) for row in await self.world.rows("SELECT tag, status, status_reason FROM users")
+            ]
+            raise AssertionError(f"{lost} of {len(self.ledger)} mails lost; {rows}; {states}") from None
+        await self.nothing_twice()
+
+    async def nothing_twice(self) -> None:
+        """No webhook is owed twice, nor for a mail that is not in the ledger."""
+        found = await self.found()
+        assert max(found.values(), default=1) == 1, "a mail is owed twice"
+        assert found.keys() <= self.ledger.keys(), "a mail is owed that nobody sent, or that is old"
+
+    def connections(self, login: str = VICTIM) -> int:
+        """How many of this user's connections have got as far as a login."""
+        return len({event.session for event in self.imap.log if event.username == login})
+
+    def bystander_is_undisturbed(self) -> None:
+        """The other user's first connection still stands."""
+        assert self.connections(BYSTANDER) == 1
+        assert len(self.imap.sessions_of(BYSTANDER)) == 1
+
+    async def status(self, status: str, *, login: str = VICTIM, reason: str = "") -> str:
+        """Until the user has this status, with a reason that holds these words; the reason."""
+
+        async def told() -> str | None:
+            (row,) = await self.world.rows("SELECT status, status_reason FROM users WHERE tag = $1", login)
+            if row["status"] == status and reason in (row["status_reason"] or ""):
+                return row["status_reason"] or "none"
+            return None
+
+        answer: str = await eventually(told, what=status)
+        return answer
+
+    async def outcomes(self, login: str = VICTIM) -> Counter[str]:
+        """How many mails of this user came to what."""
+        rows = await self.world.rows(
+            "SELECT m.outcome FROM messages m JOIN users u ON u.id = m.user_id WHERE u.tag = $1", login
+        )
+        return Counter(row["outcome"] for row in rows)
+
+    async def both_find(self, count: int = 3, *, within: float = 10.0) -> None:
+        """Deliver to both users, one after the other, and see all found while the bystander notices nothing."""
+        for number in range(count):
+            self.deliver(f"mail {number}")
+            self.deliver(f"mail {number}", to=BYSTANDER)
+            await self.all_found(within=within)
+        self.bystander_is_undisturbed()

@@ -1,0 +1,246 @@
+"""What becomes of noise, moved mailboxes, throttling and tokens that expire? C11 to C20."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from superimap.db import engine
+from superimap.db.queries import connections, providers, users
+from superimap.imap.types import Timeouts
+from superimap.testing import WebhookSink
+from superimap.testing.chaos_hostile import small_mail
+from superimap.testing.chaos_mail import age
+from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM, Scene
+from tests.support.world import eventually
+
+
+async def test_C11_old_uids_in_a_search_are_not_news(scene):
+    scene.chaos.add("C11")
+    async with scene.watching(VICTIM, BYSTANDER):
+        await scene.both_find(4)
+
+    assert await scene.outcomes() == {"delivered": 4}
+
+
+async def test_C12_noise_in_any_order_hides_nothing_and_wakes_nobody_for_ever(scene):
+    scene.chaos.add("C12", only=VICTIM)
+    async with scene.watching(VICTIM, BYSTANDER):
+        await scene.both_find(4)
+
+        assert scene.connections() == 1
+        searches = [event for event in scene.imap.log if event.username == VICTIM and "SEARCH" in event.name]
+        assert len(searches) < 120, "each answer's noise is the next alarm"
+
+
+async def test_C13_a_mailbox_that_is_gone_is_told_and_watched_when_it_is_back(scene):
+    scene.chaos.add("C13 mailbox is gone", only=VICTIM)
+    async with scene.watching():
+        await scene.status("backing_off", reason="NONEXISTENT")
+        scene.chaos.clear()
+        await scene.both_find(2)
+        await scene.status("watching")
+
+
+async def test_C13_a_mailbox_deleted_under_a_session_and_made_anew_loses_nothing(scene):
+    account = scene.imap.accounts[VICTIM]
+    async with scene.watching(VICTIM, BYSTANDER):
+        await scene.both_find(2)
+        account.delete("INBOX")
+        await scene.status("backing_off", reason="NONEXISTENT")
+        account.create("INBOX").uidvalidity = 9
+        await scene.both_find(4)
+
+
+async def test_C13_a_renamed_mailbox_goes_on_where_it_stood(scene):
+    account = scene.imap.add_account("gil", "pw", gmail=True)
+    account.create("[Gmail]/All Mail", special_use="\\All")
+    await scene.world.user(scene.partner, "gil", login="gil", password="pw")
+
+    def deliver(subject: str, mailbox: str) -> None:
+        scene.deliver(subject, to="gil")  # in the ledger, and in INBOX, which nobody watches here
+        scene.imap.deliver("gil", account.inbox.messages[-1].raw, mailbox)
+
+    async with scene.watching("gil"):
+        for number in range(20):
+            deliver(f"before {number}", "[Gmail]/All Mail")
+        await scene.all_found()
+        connected = "UPDATE users SET connected_at = connected_at - interval '300 days' WHERE tag = 'gil'"
+        await scene.world.rows(connected)
+        age(account.mailboxes["[Gmail]/All Mail"], days=100)
+        account.rename("[Gmail]/All Mail", "[Gmail]/Alle Nachrichten")
+        scene.imap.sessions_of("gil")[0].close()
+        deliver("after", "[Gmail]/Alle Nachrichten")
+        await scene.all_found()
+
+    assert await scene.outcomes("gil") == {"delivered": 21}, "mail from long ago was read again"
+
+
+async def test_C13_the_named_case_renames_as_well(scene):
+    account = scene.imap.add_account("gil", "pw", gmail=True)
+    account.create("[Gmail]/All Mail", special_use="\\All")
+    await scene.world.user(scene.partner, "gil", login="gil", password="pw")
+    scene.chaos.add("C13 mailbox is renamed", only="gil", times=1, to="[Gmail]/Tous")
+    async with scene.watching():
+        await eventually(
+            lambda: scene.world.value("SELECT count(*) > 0 FROM mailboxes WHERE name LIKE '%Tous'")
+        )
+        await scene.idling("gil")
+
+
+async def test_C14_mail_that_is_moved_away_at_once_leaves_nothing_behind(scene):
+    scene.chaos.add("C14", only=VICTIM, times=5)
+    async with scene.watching():
+        await scene.both_find(5)
+
+        assert scene.connections() == 1
+    assert scene.chaos.struck("C14") == 5
+    assert (await scene.outcomes())["delivered"] == 5
+
+
+async def test_C15_too_many_connections_is_throttling(scene):
+    scene.chaos.add("C15", only=VICTIM)
+    async with scene.watching():
+        reason = await scene.status("throttled", reason="Too many simultaneous connections")
+
+        assert "next try in" in reason
+        scene.chaos.clear()
+        await scene.both_find(1)
+        await scene.status("watching")
+
+
+@pytest.mark.parametrize("at", ["LOGIN", "EXAMINE", "UID SEARCH"])
+async def test_C16_the_server_s_own_figure_is_obeyed(scene, at):
+    scene.timing = dataclasses.replace(FAST, throttled=0.0)
+    scene.chaos.add("C16", only=VICTIM, times=1, ms=700, at=at)
+    began = time.monotonic()
+    async with scene.watching():
+        reason = await scene.status("throttled", reason="Suggested Backoff Time: 700")
+        assert "next try in 1 s" in reason
+        await scene.both_find(1)
+
+    assert scene.chaos.log[0].at + 0.7 < time.monotonic()
+    assert time.monotonic() - began > 0.7
+    logins = [event.at for event in scene.imap.log if event.username == VICTIM and event.name == "EXAMINE"]
+    assert not [at for at in logins if scene.chaos.log[0].at < at < scene.chaos.log[0].at + 0.65]
+
+
+@pytest.mark.parametrize("case", ["C16", "C17 throttled"])
+async def test_C16_C17_a_throttled_fetch_makes_no_mail_unreadable(scene, case):
+    scene.timing = dataclasses.replace(FAST, throttled=0.02)
+    scene.chaos.add(case, only=VICTIM, times=8, at="UID FETCH", **({"ms": 20} if case == "C16" else {}))
+    async with scene.watching():
+        await scene.both_find(2)
+        await scene.status("watching")
+
+    assert scene.chaos.struck(case) == 8
+    assert await scene.outcomes() == {"delivered": 2}
+
+
+async def test_C17_thirty_seconds_for_each_answer_are_waited_for(scene):
+    assert Timeouts().command > 31
+    assert Timeouts().login > 31
+    scene.chaos.add("C17 throttled by delays", only=VICTIM, times=4, seconds=0.3)
+    async with scene.watching():
+        await scene.both_find(1)
+
+        assert scene.connections() == 1
+
+
+async def test_C18_overquota_is_harmless(scene):
+    scene.chaos.add("C18", only=VICTIM)
+    async with scene.watching(VICTIM, BYSTANDER):
+        await scene.both_find()
+        await scene.status("watching")
+
+        assert scene.connections() == 1
+
+
+async def test_C19_authenticated_but_not_connected_is_no_refusal_of_credentials(scene):
+    scene.chaos.add("C19", only=VICTIM, times=6)
+    async with scene.watching():
+        await scene.status("backing_off", reason="not connected")
+        await scene.both_find(1)
+        await scene.status("watching")
+
+
+class Tokens:
+    """A token endpoint, and the mail server's account that takes what it gives."""
+
+    def __init__(self, scene: Scene, sink: WebhookSink) -> None:
+        self.account = scene.imap.add_account("olive@example.com", "")
+        self.given = 0
+        self.refusal: str | None = None
+        self.answer = 200
+        sink.on("/token", self._give)
+
+    def _give(self, _received: object) -> web.Response:
+        if self.refusal:
+            return web.json_response({"error": self.refusal}, status=400)
+        self.given += 1
+        token = f"token-{self.given}"
+        self.account.tokens.add(token)
+        fields = {"access_token": token, "expires_in": 3600, "refresh_token": f"refresh-{self.given}"}
+        return web.json_response(fields)
+
+
+@pytest_asyncio.fixture
+async def tokens(scene: Scene) -> AsyncIterator[Tokens]:
+    async with WebhookSink() as sink:
+        await _oauth_user(scene, sink.url("/token"))
+        yield Tokens(scene, sink)
+
+
+async def _oauth_user(scene: Scene, token_url: str) -> None:
+    world = scene.world
+    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+        provider = await providers.create(
+            db, code="OAUTH", title="O", kind="OAUTH2", imap_host=scene.imap.host, imap_port=scene.imap.port,
+            imap_tls="none", oauth2_token_url=token_url, oauth2_authorize_url=token_url, oauth2_scope="mail",
+        )  # fmt: skip
+        fields = {"oauth2_client_id": "id", "oauth2_client_secret": "secret"}
+        await connections.create(db, world.vault, scene.partner.partner.id, provider, fields)
+        linked = await connections.by_code(db, scene.partner.partner.id, "OAUTH")
+        assert linked is not None
+        user = {"tag": "olive", "email": "olive@example.com", "oauth2_refresh_token": "refresh-0"}
+        await users.create(db, world.vault, linked, user)
+
+
+async def test_C20_a_token_that_expires_in_an_open_session_is_replaced(scene, tokens):
+    scene.chaos.add("C20", only="olive@example.com", times=2)
+    async with scene.watching():
+        await scene.imap.wait_for(lambda: scene.chaos.struck("C20") == 2)
+        scene.ledger.update({})
+        await scene.idling("olive@example.com")
+        scene.deliver("with a new token", to="olive@example.com")
+        await scene.all_found()
+        await scene.status("watching", login="olive")
+
+        assert tokens.given == 3
+        scene.bystander_is_undisturbed()
+
+
+async def test_C20_a_revoked_grant_is_told_once_and_not_asked_for_again(scene, tokens):
+    async with scene.watching("olive@example.com", BYSTANDER):
+        tokens.refusal = "invalid_grant"
+        tokens.account.tokens.clear()
+        scene.imap.sessions_of("olive@example.com")[0].close()
+        reason = await scene.status("authentication_failed", login="olive")
+
+        assert "invalid_grant" in reason
+        assert scene.imap.failed_logins == 1
+        scene.bystander_is_undisturbed()
+
+
+async def test_C20_a_token_endpoint_that_fails_is_asked_again(scene, tokens):
+    tokens.refusal = "temporarily_unavailable"
+    async with scene.watching():
+        await scene.status("backing_off", login="olive", reason="temporarily_unavailable")
+        tokens.refusal = None
+        scene.imap.deliver("olive@example.com", small_mail("not in the ledger"))
+        await scene.status("watching", login="olive")

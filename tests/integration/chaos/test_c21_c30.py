@@ -1,0 +1,207 @@
+"""What becomes of refusals, strange greetings, floods and hostile mail? C21 to C30."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+
+import pytest
+import trustme
+
+from superimap.imap.client import connect
+from superimap.imap.errors import TlsFailed
+from superimap.imap.types import Login, Server, Timeouts
+from superimap.testing import Chaos, ImapServer
+from superimap.testing.chaos_hostile import hostile_mails, small_mail
+from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
+from tests.support.world import eventually
+
+
+async def test_C21_a_login_that_fails_for_good_is_told_and_not_repeated(scene):
+    scene.chaos.add("C21 authentication failed", only=VICTIM)
+    async with scene.watching():
+        await scene.status("authentication_failed", reason="AUTHENTICATIONFAILED")
+        scene.deliver("for the other", to=BYSTANDER)
+        await scene.all_found()
+
+        assert scene.chaos.struck("C21") == 1
+        scene.bystander_is_undisturbed()
+
+
+async def test_C21_credentials_that_were_good_get_one_more_chance(scene):
+    async with scene.watching(VICTIM, BYSTANDER):
+        scene.chaos.add("C21 authentication failed", only=VICTIM, times=1)
+        scene.imap.sessions_of(VICTIM)[0].close()
+        await scene.both_find(1)
+
+        await scene.idling()
+        scene.chaos.clear()
+        scene.chaos.add("C21 authentication failed", only=VICTIM)
+        scene.imap.sessions_of(VICTIM)[0].close()
+        await scene.status("authentication_failed")
+        assert scene.chaos.struck("C21") == 1 + 2
+
+
+async def test_C21_a_login_that_is_unavailable_is_tried_again(scene):
+    scene.chaos.add("C21 login unavailable", only=VICTIM)
+    async with scene.watching():
+        await scene.status("backing_off", reason="UNAVAILABLE")
+        scene.chaos.clear()
+        await scene.both_find(1)
+        await scene.status("watching")
+
+
+@pytest.mark.parametrize("case", ["C22 no greeting", "C22 slow greeting"])
+async def test_C22_a_greeting_that_does_not_come_is_waited_for_so_long(scene, case):
+    scene.timing = dataclasses.replace(FAST, timeouts=dataclasses.replace(FAST.timeouts, connect=0.2))
+    scene.chaos.add(case)
+    async with scene.watching_nobody():
+        await scene.status("backing_off", reason="took more than")
+        scene.chaos.clear()
+        scene.deliver("after all")
+        await scene.all_found()
+
+
+async def test_C23_a_bye_for_a_greeting_is_told_with_its_words(scene):
+    scene.chaos.add("C23", text="Down for maintenance")
+    async with scene.watching_nobody():
+        await scene.status("backing_off", reason="Down for maintenance")
+        scene.chaos.clear()
+        scene.deliver("after all")
+        await scene.all_found()
+
+
+async def test_C23_a_bye_that_speaks_of_too_many_connections_is_throttling(scene):
+    scene.chaos.add("C23", text="Maximum number of connections from user+IP exceeded")
+    async with scene.watching_nobody():
+        await scene.status("throttled", reason="Maximum number")
+
+
+async def test_C24_preauth_is_a_session_of_the_account_that_the_server_says(scene):
+    scene.chaos.add("C24")
+    async with connect(Server(scene.imap.host, scene.imap.port, "none"), Login("x", "y")) as client:
+        assert (await client.examine("INBOX")).exists == 0
+    assert not scene.imap.logins
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def contexts(authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's, and the client's that trusts it."""
+    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("localhost").configure_cert(serving)
+    authority.configure_trust(trusting)
+    return serving, trusting
+
+
+async def test_C25_starttls_that_is_stripped_costs_no_password(authority):
+    serving, trusting = contexts(authority)
+    async with ImapServer(starttls=serving, any_login=True) as server:
+        with Chaos(server).add("C25 starttls stripped"), pytest.raises(TlsFailed):
+            async with connect(
+                Server("localhost", server.port, "starttls"), Login("x", "y"), tls_context=trusting
+            ):
+                pass
+        assert not [event for event in server.log if event.name in {"LOGIN", "AUTHENTICATE"}]
+
+
+async def test_C25_what_is_injected_before_tls_does_not_survive_it(authority):
+    serving, trusting = contexts(authority)
+    async with ImapServer(starttls=serving, any_login=True) as server:
+        with Chaos(server).add("C25 starttls injected") as chaos:
+            where = Server("localhost", server.port, "starttls")
+            async with connect(where, Login("x", "y"), tls_context=trusting) as client:
+                assert "EVIL" not in client.capabilities
+            assert server.logins == 1
+            assert chaos.struck("C25") == 1
+
+
+@pytest.mark.parametrize(
+    "case", ["C26 four gigabyte literal", "C26 nested literals", "C26 impossible numbers"]
+)
+async def test_C26_numbers_and_literals_that_cannot_be_lose_no_mail(scene, case):
+    scene.chaos.add(case, only=VICTIM, times=2)
+    async with scene.watching():
+        await scene.both_find(2)
+
+    assert scene.chaos.struck(case) == 2
+    assert (await scene.outcomes())["delivered"] == 2
+
+
+async def test_C26_a_mail_that_is_always_announced_as_four_gigabytes_is_passed_over(scene):
+    async with scene.watching(VICTIM, BYSTANDER):
+        scene.chaos.add("C26 four gigabyte literal", only=VICTIM)
+        scene.imap.deliver(VICTIM, small_mail("poison"))
+        await eventually(lambda: unreadable(scene))
+        scene.chaos.clear()
+        await scene.both_find(1)
+
+
+async def unreadable(scene) -> bool:
+    return (await scene.outcomes())["unreadable"] == 1
+
+
+async def test_C27_an_endless_line_ends_its_session_alone(scene):
+    scene.chaos.add("C27", only=VICTIM, times=2, megabytes=16)
+    async with scene.watching():
+        await scene.both_find(2)
+
+
+async def test_C28_three_hundred_thousand_lines_stop_nobody(scene):
+    scene.timing = dataclasses.replace(FAST, timeouts=Timeouts(logout=0.1))
+    scene.chaos.add("C28", only=VICTIM, times=1)
+    async with scene.watching():
+        await scene.both_find(2)
+
+        assert scene.connections() == 1
+
+
+async def test_C29_a_dripped_mail_is_given_up_in_time(scene):
+    scene.timing = dataclasses.replace(FAST, timeouts=dataclasses.replace(FAST.timeouts, fetch=0.2))
+    scene.chaos.add("C29", only=VICTIM, times=3, seconds=0.1)
+    async with scene.watching():
+        await scene.both_find(2)
+
+    assert await scene.outcomes() == {"delivered": 2}
+
+
+async def test_C29_a_mail_that_always_drips_is_passed_over_in_the_end(scene):
+    scene.timing = dataclasses.replace(
+        FAST, backoff_longest=0.05, timeouts=dataclasses.replace(FAST.timeouts, fetch=0.05)
+    )
+    async with scene.watching(VICTIM, BYSTANDER):
+        scene.chaos.add("C29", only=VICTIM, seconds=0.1)
+        scene.imap.deliver(VICTIM, small_mail("drip"))
+        await eventually(lambda: unreadable(scene))
+        scene.chaos.clear()
+        await scene.both_find(1)
+
+
+@pytest.mark.parametrize("most", [1 << 20, 8 << 20])
+async def test_C30_hostile_mail_is_recorded_and_stops_nothing(scene, most):
+    scene.overrides |= {"max_email_size": most, "bytes_in_flight": 64 << 20}
+    scene.timing = dataclasses.replace(FAST, timeouts=Timeouts(logout=0.1))
+    header = 10 << 20 if most < 2 << 20 else 2 << 20
+    scene.chaos.add("C30", only=VICTIM, times=1, header=header)
+    async with scene.watching():
+        await scene.imap.wait_for(lambda: scene.chaos.struck("C30"))
+        count = len(hostile_mails())
+
+        async def recorded() -> bool:
+            return sum((await scene.outcomes()).values()) == count
+
+        await eventually(recorded, within=30)
+        scene.deliver("and after them", to=BYSTANDER)
+        scene.deliver("and after them")
+
+        async def after() -> bool:
+            return scene.ledger.keys() <= (await scene.found()).keys()
+
+        await eventually(after)
+        scene.bystander_is_undisturbed()
+    outcomes = await scene.outcomes()
+    assert outcomes["delivered"] == (count + 1 if most > header else count - 1), outcomes
+    assert max((await scene.found()).values()) == 1

@@ -1,0 +1,25 @@
+"""Is every mail found exactly once in the chaos of the original's stress server? In small; bench.chaos in full."""
+
+from __future__ import annotations
+
+from superimap.bench import chaos
+
+
+async def test_every_mail_is_found_once_in_the_original_s_chaos(database_url, redis_url):
+    figures = await chaos.run(
+        database_url=database_url, redis_url=redis_url, seed=3, count=40, mails=200, spread=2.0, patience=60
+    )
+
+    assert (figures["mails"], figures["found"]) == (200, 200), figures
+    assert (figures["lost"], figures["duplicates"]) == (0, 0), figures
+    assert figures["strikes"] > 20
+    assert figures["recognised"] > 0, "no UIDVALIDITY has changed"
+
+
+async def test_the_oracle_tells_what_is_missing(database_url, redis_url):
+    figures = await chaos.run(
+        database_url=database_url, redis_url=redis_url, count=1, mails=3, spread=0.1, patience=0.5,
+        cases=["C21 login unavailable"],
+    )  # fmt: skip
+
+    assert (figures["found"], figures["lost"], figures["duplicates"]) == (0, 3, 0)

@@ -1,0 +1,74 @@
+"""Do the benchmarks run, and do sessions cost as little as promised? Generous bounds; exact figures by hand."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from superimap.bench import measure
+from superimap.cli import app
+
+
+def bench(*words: str) -> dict[str, Any]:
+    """Run a benchmark in a process of its own; its one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "superimap", "bench", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    return json.loads(line)
+
+
+@pytest.mark.parametrize(("tls", "most", "most_after_mail"), [(("--tls",), 60, 90), ((), 25, 90)])
+def test_an_idle_session_is_small_also_after_a_big_mail(tls, most, most_after_mail):
+    """asyncio's own TLS takes 300 KiB, and 640 after the mail."""
+    found = bench("sessions", "--count", "300", "--seconds", "0.5", "--mail-bytes", "500000", *tls)
+
+    assert 1 < found["kib_per_session"] < most
+    assert found["kib_after_mail"] < most_after_mail
+    assert (found["dropped"], found["files_left"]) == (0, 0)
+    assert found["mib_left"] < 20
+    assert {"connect_cpu_ms", "lag_p99_ms", "idle_cpu_s", "gc_ms", "gc_frozen_ms"} <= found.keys()
+
+
+def test_a_wake_reads_every_mail():
+    found = bench("wake", "--count", "200", "--sessions", "50", "--tls")
+
+    assert found["count"] == 200
+    assert found["dropped"] == 0
+    assert 0 < found["cpu_ms_per_wake"] < 10  # generous: machines differ
+    assert found["wakes_per_cpu_s"] > 100
+
+
+def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
+    def refuse(*_arguments: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (100, 200))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+
+    result = CliRunner().invoke(app, ["bench", "sessions", "--count", "1000"])
+
+    assert result.exit_code == 1
+    assert "1000 sessions need 1256 open files and 200 are allowed" in result.stderr
+
+
+def test_the_limit_of_open_files_is_raised_only_if_it_must(monkeypatch):
+    asked = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: asked.append(limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1024, 4096))
+
+    measure.allow_files(500)
+    measure.allow_files(2000)
+
+    assert asked == [(2256, 4096)]

@@ -1,0 +1,198 @@
+"""Does the chaos kit what it says: by name, by seed, by scenario, and is the server lawful without it?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from superimap.cli.app import app
+from superimap.imap.client import connect
+from superimap.imap.errors import ImapError
+from superimap.imap.types import Login, Server, Timeouts
+from superimap.testing import Chaos, ImapServer, Scenario, ScenarioError, UnknownCase
+from superimap.testing.chaos_case import CASES
+from superimap.testing.chaos_hostile import small_mail
+from superimap.testing.chaos_seed import KINDS
+
+FAST = Timeouts(connect=0.3, login=0.3, command=0.3, fetch=0.3, done=0.3, logout=0.05)
+
+
+async def visit(server: ImapServer, username: str = "joe") -> str:
+    """One session that does a bit of everything: what came of it."""
+    try:
+        async with connect(
+            Server(server.host, server.port, "none"), Login(username, "pw"), timeouts=FAST
+        ) as client:
+            await client.list_folders()
+            await client.examine("INBOX")
+            found = await client.search_uids()
+            await client.fetch_meta(found)
+            for uid in found:
+                await client.fetch_raw(uid)
+            await client.noop()
+    except ImapError as error:
+        return type(error).__name__
+    return "well"
+
+
+@contextlib.asynccontextmanager
+async def serving(*usernames: str, mails: int = 5):
+    async with ImapServer(any_login=True) as server:
+        for username in usernames or ("joe",):
+            for number in range(mails):
+                server.deliver(username, small_mail(f"mail {number}"))
+        yield server
+
+
+def test_all_forty_cases_and_the_eight_kinds_have_names():
+    groups = {CASES[name].group for name in Chaos.names()}
+
+    assert {f"C{number:02}" for number in range(1, 41)} <= groups
+    assert {name for name in Chaos.names() if CASES[name].group == "seed"} == {
+        f"seed {kind.name}" for kind in KINDS
+    }
+    assert sum(kind.weight for kind in KINDS) + 400 == 409
+    assert all(Chaos.describe().values())
+
+
+async def test_a_name_may_be_short_and_an_unknown_one_is_told():
+    async with serving() as server:
+        chaos = Chaos(server).add("c05").add("C07").add("seed gibberish tagged")
+
+        assert [arm.case.name for arm in chaos.arms] == [
+            "C05 bye in idle",
+            "C07 uidvalidity changes at select",
+            "C07 uidvalidity changes in idle",
+            "seed gibberish tagged",
+        ]
+        for bad in ({"name": "C41"}, {"name": "C05", "rate": 2}, {"name": "C05", "secs": 1}):
+            with pytest.raises(ValueError, match=r"C41|rate|secs"):
+                chaos.add(**bad)
+        with pytest.raises(UnknownCase):
+            chaos.remove("nothing")
+
+
+async def story(seed: int, *, others: int = 0) -> tuple[list[str], list[tuple[str, str]]]:
+    """What becomes of thirty visits of joe, while others come too: results, and what struck him."""
+    async with serving("joe", *(f"other{number}" for number in range(others))) as server:
+        with Chaos(server, seed=seed).add("seed", rate=0.01).add("C32", rate=0.02) as chaos:
+            results = []
+            for _ in range(30):
+                crowd = [visit(server, f"other{number}") for number in range(others)]
+                results.append((await asyncio.gather(visit(server), *crowd))[0])
+            return results, [(line.case, line.what) for line in chaos.log if line.username == "joe"]
+
+
+async def test_the_same_seed_strikes_the_same_way_and_another_does_not():
+    first, again, other = await story(1), await story(1), await story(2)
+
+    assert first == again
+    assert first[1]
+    assert first != other
+
+
+async def test_what_others_do_does_not_change_what_strikes_a_user():
+    # Before a login a connection is known by its number, which others change: only what comes after counts.
+    alone, crowded = await story(4), await story(4, others=3)
+
+    assert alone[1][:3] == crowded[1][:3]
+
+
+async def test_a_server_is_lawful_before_and_after_its_chaos():
+    async with serving() as server:
+        before = (server.on_push, server.greeting, list(server.capabilities))
+        with Chaos(server) as chaos:
+            assert await visit(server) == "well"
+            for name in Chaos.names():
+                if CASES[name].group not in {"C34", "C35", "C36"}:
+                    chaos.add(name)
+            assert await visit(server) != "well"
+            chaos.clear()
+            assert await visit(server) == "well"
+
+        assert (server.on_push, server.greeting, list(server.capabilities)) == before
+        assert not server.hooks_for("UID FETCH")
+        assert not server.errors
+
+
+async def test_only_times_rate_and_removal_are_obeyed():
+    async with serving("joe", "ann") as server:
+        chaos = Chaos(server).add("C21 authentication failed", only="joe").add("C16", times=2, only=["ann"])
+
+        assert await visit(server) == "AuthenticationFailed"
+        assert [await visit(server, "ann") for _ in range(3)] == ["Refused", "Refused", "well"]
+        assert chaos.struck("C16", username="ann") == 2
+        chaos.remove("C16")
+        chaos.add("C32 wrong tag", rate=0.0)
+        assert await visit(server, "ann") == "well"
+
+
+async def test_a_case_has_its_hours():
+    async with serving() as server:
+        chaos = Chaos(server).add("C21 authentication failed", after=0.2, until=0.4)
+        chaos.began -= 0.0
+
+        assert await visit(server) == "well"
+        chaos.began -= 0.25
+        assert await visit(server) == "AuthenticationFailed"
+        chaos.began -= 0.25
+        assert await visit(server) == "well"
+
+
+async def test_a_scenario_is_read_from_a_file(tmp_path):
+    file = tmp_path / "evening.toml"
+    file.write_text(
+        'seed = 7\n[[case]]\nname = "C16"\nms = 50\nat = "EXAMINE"\nonly = ["joe"]\ntimes = 1\n'
+        '[[case]]\nname = "seed"\nrate = 0.0\n'
+    )
+    async with serving() as server:
+        chaos = Scenario.load(file).arm(server)
+
+        assert chaos.seed == 7
+        assert [await visit(server), await visit(server)] == ["Refused", "well"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[case]]\nrate = 1", "case 1 has no name"),
+        ('[[case]]\nname = "C99"', "C99"),
+        ('[[case]]\nname = "C05"\nrate = "often"', "rate should be a number"),
+        ('[[case]]\nname = "C05"\nonly = 3', "only should be a list"),
+        ("case = 3", "alone"),
+        ("cases = []", "alone"),
+        ("[[case", "Expected"),
+    ],
+)
+def test_a_file_that_is_no_scenario_is_told(text, said):
+    with pytest.raises(ScenarioError, match=said):
+        Scenario.loads(text)
+
+
+async def test_a_scenario_with_a_wrong_option_is_told_when_it_is_armed():
+    async with serving() as server:
+        with pytest.raises(ScenarioError, match="no option colour"):
+            Scenario.loads('[[case]]\nname = "C05"\ncolour = 3').arm(server)
+
+        assert await visit(server) == "well"
+
+
+def test_the_command_lists_the_names():
+    printed = CliRunner().invoke(app, ["fake-imap", "--list"]).output
+
+    assert all(name in re.sub(r"\s+", " ", printed) for name in Chaos.names())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--chaos", "C99"], ["--chaos", "C05=often"], ["--chaos", "C05=7"], ["--scenario", "/nowhere.toml"]],
+)
+def test_the_command_tells_what_it_cannot_do(arguments):
+    result = CliRunner().invoke(app, ["fake-imap", "--port", "0", *arguments])
+
+    assert result.exit_code != 0
+    assert "Traceback" not in result.output

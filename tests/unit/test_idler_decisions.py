@@ -1,0 +1,100 @@
+"""How do sessions decide where to go on, how long to wait, and which mail to pass over?"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from superimap.db.queries.intake import Cursor
+from superimap.idler import pace, sync
+from superimap.idler.stumbles import Stumbles
+from superimap.imap.errors import Disconnected, Gibberish, OutOfStep, Refused, TimedOut
+from superimap.imap.types import Selected
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+CONNECTED = NOW - timedelta(days=100)
+
+
+def plan(cursor: Cursor, uid_validity: int = 7, *, restarted: bool = False) -> sync.Plan:
+    selected = Selected("INBOX", uid_validity, 10, 3)
+    return sync.plan(cursor, selected, connected_at=CONNECTED, now=NOW, restarted=restarted)
+
+
+def test_a_cursor_is_gone_on_from_however_old_it_is():
+    assert plan(Cursor(7, 41, NOW - timedelta(days=99))) == sync.Plan(7, after=41)
+    assert plan(Cursor(7, 0, None)) == sync.Plan(7, after=0)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "since"),
+    [
+        (Cursor(None, None, None), date(2026, 8, 14)),  # the first visit: since the day before the connect
+        (Cursor(6, 41, NOW - timedelta(days=5)), date(2026, 11, 16)),  # another UIDVALIDITY
+        (Cursor(6, 41, NOW + timedelta(days=900)), date(2026, 11, 21)),  # a date in the future
+        (Cursor(7, None, NOW - timedelta(days=5)), date(2026, 11, 16)),  # the search by date was not over
+    ],
+)
+def test_without_a_cursor_the_date_decides(cursor, since):
+    assert plan(cursor) == sync.Plan(7, since=since)
+
+
+def test_uids_that_begin_again_get_a_numbering_of_their_own():
+    first = plan(Cursor(7, 41, NOW), restarted=True)
+    kept = Cursor(first.uid_validity, 3, NOW)
+
+    assert first.by_date
+    assert first.uid_validity not in (0, 7)
+    assert plan(kept) == sync.Plan(first.uid_validity, after=3)
+    again = plan(kept, restarted=True)
+    assert len({7, first.uid_validity, again.uid_validity}) == 3
+    assert plan(kept, uid_validity=8) == sync.Plan(8, since=date(2026, 11, 21))
+    assert all(0 < sync.numbering(7, count) < 1 << 32 for count in range(sync.NUMBERINGS))
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Refused("LOGIN", "NO", "Request is throttled. Suggested Backoff Time: 92415 milliseconds"), 92.415),
+        (Refused("LOGIN", "NO", "Suggested Backoff Time: 99999999999"), pace.LONGEST),
+        (Refused("FETCH", "NO", "slow down", "THROTTLED"), 60),
+        (Refused("LOGIN", "NO", "[ALERT] Too many simultaneous connections. (Failure)"), 60),
+        (Refused("LOGIN", "NO", "Account exceeded command or bandwidth limits", "OVERQUOTA"), 60),
+        (Disconnected("refused at the greeting", "Maximum number of connections from user+IP exceeded"), 60),
+        (Disconnected("closed by the server", "Session expired"), None),
+        (Refused("FETCH", "NO", "no such message"), None),
+        (TimedOut("FETCH", 9), None),
+        (OSError("too many connections"), None),
+    ],
+)
+def test_what_a_server_asks_for(error, seconds):
+    assert pace.asked_pause(error, ordinary=60) == seconds
+
+
+def test_three_answers_or_twelve_broken_connections_are_enough():
+    stumbles = Stumbles()
+    for _ in range(2):
+        stumbles.note(5, Gibberish("no mail"))
+    for _ in range(11):
+        stumbles.note(6, TimedOut("FETCH", 120))
+        stumbles.note(7, OutOfStep("not an answer"))
+
+    assert not any(map(stumbles.too_many, (4, 5, 6, 7)))
+    for uid in (5, 6, 7):
+        stumbles.note(uid, Refused("FETCH", "NO", "internal error"))
+        assert stumbles.too_many(uid)
+
+
+def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
+    stumbles = Stumbles()
+    sizes = [stumbles.batch]
+    for _ in range(2):
+        stumbles.blame(list(range(1, stumbles.batch + 1)), Gibberish("cannot parse"))
+        sizes.append(stumbles.batch)
+    for _ in range(3):
+        stumbles.blame([9], Gibberish("cannot parse"))
+
+    assert sizes == [100, 10, 1]
+    assert stumbles.too_many(9)
+    stumbles.forget()
+    assert stumbles.batch == 100
