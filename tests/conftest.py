@@ -17,10 +17,26 @@ from redis.asyncio import Redis
 from superimap import embedded
 from tests import support
 from tests.support import dovecot as dovecot_server
-from tests.support import needs
+from tests.support import leaks, needs
 
 TEMPLATE = "template_superimap"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def all_logs_are_read() -> Iterator[None]:
+    """From the first test to the last; what comes to light after a test's own end fails the run here."""
+    with leaks.watched():
+        yield
+    leaks.watch.must_be_clean()
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_logged(all_logs_are_read: None) -> Iterator[None]:
+    """Not at DEBUG, by whatever library, in this process or in those that a test starts."""
+    leaks.listen()
+    yield
+    leaks.watch.must_be_clean()
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ from superimap.db.models.mail import Outcome
 from superimap.db.models.user import SHARDS, UserStatus
 from superimap.dispatcher import http, verdict
 from superimap.dispatcher.pace import Pace
+from superimap.idler.timing import Timing
 from superimap.ids import time_ordered
 from superimap.imap.types import Timeouts
 from superimap.mail import envelope as envelopes
@@ -247,6 +248,13 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("reading one mail") == f"{timeouts.fetch:g} s"
     assert said("IDLE is ended") == f"{default['idle_renew']:g} s"
     assert said("the answer to DONE") == f"{timeouts.done:g} s"
+    timing = Timing()
+    assert said("where the server has no IDLE") == f"{timing.poll:g} s"
+    assert said("proofs of life are written") == f"{timing.prove:g} s"
+    assert said("without a proof of life") == f"{default['stalled_after']:g} s"
+    assert said("who is stalled is looked for") == f"{pace.stalls:g} s"
+    assert said("a catch-up is told") == f"{timing.lag:g} s"
+    assert f"waits {pace.hearing:g} s before it believes in silence" in text
     assert said("logging out") == f"{timeouts.logout:g} s"
     assert said("largest mail") == f"{default['max_email_size']:,} bytes"
     assert said("bytes of mail in memory") == f"{default['bytes_in_flight'] >> 20} MiB"

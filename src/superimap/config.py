@@ -98,7 +98,18 @@ class Settings(BaseSettings):
         50, ge=1, le=10_000, description="Handshakes and logins that an idler has under way at once."
     )
     idle_renew: float = Field(
-        540.0, ge=5, le=1740, description="Seconds after which an IDLE is ended and begun anew."
+        300.0,
+        ge=5,
+        le=540,
+        description="Seconds after which an IDLE is ended at the latest, the mailbox searched, and IDLE "
+        "begun anew.",
+    )
+    stalled_after: float = Field(
+        900.0,
+        ge=660,
+        le=604_800,
+        description="Seconds without a proof that a user's mail server is alive, after which the user is "
+        "`stalled`.",
     )
     heartbeat_interval: float = Field(
         10.0, gt=0, le=60, description="Seconds between heartbeats of an idler."

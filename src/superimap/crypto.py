@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from superimap.errors import SuperImapError
 
@@ -78,7 +80,7 @@ class Vault:
         """Encrypt for this place under the first key."""
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._ring[self.primary].encrypt(nonce, text, place.aad())
-        return bytes((_VERSION,)) + self.primary + nonce + sealed
+        return b"".join((bytes((_VERSION,)), self.primary, nonce, sealed))  # lets other threads run meanwhile
 
     def open(self, sealed: bytes, place: Place) -> bytes:
         """Decrypt what was sealed for this very place; raises VaultError otherwise."""
@@ -119,6 +121,16 @@ def key_id(key: bytes) -> bytes:
 def sealed_by(sealed: bytes) -> bytes:
     """The id of the key that sealed this value."""
     return sealed[1 : 1 + _ID_BYTES]
+
+
+def derive(encryption_key: str, *, info: bytes) -> tuple[bytes, ...]:
+    """Keys of 32 bytes for one use, one per key of ENCRYPTION_KEY (already checked by the settings).
+
+    HKDF with an info of its own (RFC 5869): such a key tells nothing of the vault key, nor serves as one.
+    """
+    parts = (part.strip().replace("-", "+").replace("_", "/") for part in encryption_key.split(","))
+    roots = (base64.b64decode(part + "=" * (-len(part) % 4)) for part in parts)
+    return tuple(HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(root) for root in roots)
 
 
 def generate_key() -> str:

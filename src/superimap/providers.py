@@ -1,16 +1,32 @@
-"""Which mail providers do we know? Presets: where their servers are and how one signs in."""
+"""Which mail providers do we know? Presets: where their servers are, how one signs in, and how one watches there.
+
+Marks: [D] from the provider's own documentation, [S] as other shipping clients do it, [R] reported by users,
+[O] our own choice, on the careful side, where the provider names no figure.
+"""
 
 # ruff: noqa: S106 - the addresses of tokens are no passwords
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
+
+
+class Watched(TypedDict, total=False):
+    """What differs by provider in how one watches there; the logins per second are [O] throughout."""
+
+    idle_renew: int
+    poll_by: Literal["noop", "status"]
+    poll_seconds: int
+    logins_per_second: float
+    connections_per_account: int
+    folders: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """A row of the table `providers` as it is installed; operators may change theirs afterwards.
 
-    A preset with an authorize URL is an OAuth 2.0 provider, every other takes a name and a password.
+    A preset with an authorize URL is an OAuth 2.0 provider, every other takes a name and a password. What is
+    None is as for any other provider.
     """
 
     code: str
@@ -22,6 +38,18 @@ class Preset:
     smtp_port: int | None = None
     smtp_domain: str | None = None
     smtp_tls: Literal["tls", "starttls", "none"] = "starttls"
+    idle_renew: int | None = None
+    """Seconds after which an IDLE is renewed at the latest, where IDLE_RENEW is too long."""
+    poll_by: Literal["noop", "status"] | None = None
+    """How to ask for news where IDLE is missing or lies; None: IDLE where it is offered, else NOOP."""
+    poll_seconds: int | None = None
+    """Seconds between questions without IDLE; None: 60."""
+    logins_per_second: float | None = None
+    """Logins that one host is asked for in a second, at most."""
+    connections_per_account: int | None = None
+    """IMAP connections that an account may have; a user takes one of them, other programs the rest."""
+    folders: str | None = None
+    """Which folder to watch: the first that exists, of special uses (`\\All`) and names; None: INBOX."""
     oauth2_authorize_url: str | None = None
     oauth2_token_url: str | None = None
     oauth2_scope: str | None = None
@@ -36,11 +64,31 @@ class Preset:
         return "OAUTH2" if self.oauth2_authorize_url else "PLAIN"
 
 
+_WATCHED: dict[str, Watched] = {
+    # All Mail, localised and hidden at will, so by its special use [R]. 15 connections an account [R]. It sends
+    # "* OK Still here" every two minutes or so [R], and wants IDLE anew well within 15 minutes [R].
+    "gmail": {"folders": r"\All", "connections_per_account": 15, "logins_per_second": 10.0},
+    # 16 connections a user is the documented default on premises [D], 20 online [R].
+    "outlook": {"connections_per_account": 16, "logins_per_second": 10.0},
+    # IDLE is to be broken within 3 minutes [S], and is cut at 300 s (AOL) [R]. About 10 connections, and rate
+    # limits [R].
+    "yahoo": {"idle_renew": 170, "connections_per_account": 10, "logins_per_second": 2.0},
+    # About 5 connections [R].
+    "icloud": {"connections_per_account": 5, "logins_per_second": 2.0},
+    # Excess use of IMAP is blocked for a time [D], without a figure.
+    "zoho": {"logins_per_second": 2.0},
+    # No IDLE, and NOOP tells nothing: STATUS does [S].
+    "163": {"poll_by": "status", "poll_seconds": 60, "logins_per_second": 2.0},
+    # IDLE is cut after a minute [S].
+    "rambler": {"idle_renew": 50, "logins_per_second": 2.0},
+}
+
 _OAUTH2 = (
     Preset(
         code="GMAIL_OAUTH2",
         title="Gmail and Google Workspace (OAuth 2.0)",
         imap_host="imap.gmail.com",
+        **_WATCHED["gmail"],
         smtp_host="smtp.gmail.com",
         smtp_port=587,
         smtp_domain="gmail.com",
@@ -58,6 +106,7 @@ _OAUTH2 = (
         code="OUTLOOK_OAUTH2",
         title="Microsoft 365 and Outlook.com (OAuth 2.0)",
         imap_host="outlook.office365.com",
+        **_WATCHED["outlook"],
         oauth2_authorize_url="https://login.microsoftonline.com/common/oauth2/v2.0/authorize",
         oauth2_token_url="https://login.microsoftonline.com/common/oauth2/v2.0/token",
         # No userinfo URL: an access token for IMAP does not open it. The ID token says whose account it is.
@@ -67,6 +116,7 @@ _OAUTH2 = (
         code="YAHOO_OAUTH2",
         title="Yahoo Mail (OAuth 2.0, by agreement with Yahoo)",
         imap_host="imap.mail.yahoo.com",
+        **_WATCHED["yahoo"],
         oauth2_authorize_url="https://api.login.yahoo.com/oauth2/request_auth",
         oauth2_token_url="https://api.login.yahoo.com/oauth2/get_token",
         oauth2_scope="mail-w",
@@ -91,21 +141,34 @@ _OAUTH2 = (
 
 # All of these want a password made for one application, where two-step login is on.
 _PASSWORD = (
-    Preset(code="GMAIL", title="Gmail (app password)", imap_host="imap.gmail.com"),
-    Preset(code="YAHOO", title="Yahoo Mail (app password)", imap_host="imap.mail.yahoo.com"),
-    Preset(code="AOL", title="AOL Mail (app password)", imap_host="imap.aol.com"),
+    Preset(code="GMAIL", title="Gmail (app password)", imap_host="imap.gmail.com", **_WATCHED["gmail"]),
+    Preset(
+        code="YAHOO",
+        title="Yahoo Mail (app password)",
+        imap_host="imap.mail.yahoo.com",
+        **_WATCHED["yahoo"],
+    ),
+    Preset(code="AOL", title="AOL Mail (app password)", imap_host="imap.aol.com", **_WATCHED["yahoo"]),
     Preset(
         code="ICLOUD",
         title="iCloud Mail (app-specific password)",
         imap_host="imap.mail.me.com",
+        **_WATCHED["icloud"],
         smtp_host="smtp.mail.me.com",
         smtp_port=587,
     ),
     Preset(code="FASTMAIL", title="Fastmail (app password)", imap_host="imap.fastmail.com"),
     # Other regions are imap.zoho.eu, .in, .com.au and .jp; organisations have imappro.zoho.com.
-    Preset(code="ZOHO", title="Zoho Mail (app password)", imap_host="imap.zoho.com"),
+    Preset(code="ZOHO", title="Zoho Mail (app password)", imap_host="imap.zoho.com", **_WATCHED["zoho"]),
     Preset(code="YANDEX", title="Yandex Mail (app password)", imap_host="imap.yandex.com"),
     Preset(code="MAILRU", title="Mail.ru (app password)", imap_host="imap.mail.ru"),
+    Preset(
+        code="NETEASE_163",
+        title="163.com (authorisation code)",
+        imap_host="imap.163.com",
+        **_WATCHED["163"],
+    ),
+    Preset(code="RAMBLER", title="Rambler (password)", imap_host="imap.rambler.ru", **_WATCHED["rambler"]),
 )
 
 # RFC 2606 keeps .invalid free: until an operator sets the host, nobody's password goes anywhere.

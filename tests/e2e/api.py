@@ -10,6 +10,7 @@ from typing import NamedTuple
 import httpx
 
 from tests.support.api import served, world
+from tests.support.leaks import watch
 
 GMAIL = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "i", "oauth2_client_secret": "s"}
 
@@ -46,5 +47,6 @@ async def run(*command: str, cwd: object = None, env: dict[str, str] | None = No
         stderr=asyncio.subprocess.STDOUT,
     )
     output = (await process.communicate())[0].decode(errors="replace")
+    watch.search(output, command[0])
     assert process.returncode == 0, output
     return output

@@ -85,7 +85,7 @@ async def test_planted_secrets_are_in_no_dump_and_no_log(world: World, imap, sin
     sink.on("/hook", lambda got: web.Response(status=500, body=got.body[:1000]))
     env = environment(world)
     async with started("idler", env=env) as idler, started("dispatcher", env=env) as dispatcher:
-        await imap.wait_for(lambda: any(session.idling for session in imap.sessions))
+        await imap.wait_for(lambda: any(session.idling for session in imap.sessions), 30)
         imap.deliver("joe", mail(1, body=BODY.encode()).replace(b"Mail 1", SUBJECT.encode()))
         await sink.wait_for(lambda got: any(each.path == "/hook" for each in got), timeout=20)
         await sink.wait_for(lambda got: any(each.path == "/token" for each in got), timeout=20)
@@ -124,11 +124,11 @@ async def test_keys_rotate_while_everything_runs(world: World, imap, sink):
     await plant(world, imap, sink)
     old = world.encryption_key
     async with started("idler", env=environment(world)), started("dispatcher", env=environment(world)):
-        await imap.wait_for(lambda: any(session.idling for session in imap.sessions))
+        await imap.wait_for(lambda: any(session.idling for session in imap.sessions), 30)
     world.encryption_key = f"{World('', '').encryption_key},{old}"
     env = environment(world)
     async with started("idler", env=env), started("dispatcher", env=env):
-        await imap.wait_for(lambda: any(session.idling for session in imap.sessions))
+        await imap.wait_for(lambda: any(session.idling for session in imap.sessions), 30)
         for number in range(20):
             imap.deliver("joe", mail(number))
             await asyncio.sleep(0)
@@ -141,7 +141,7 @@ async def test_keys_rotate_while_everything_runs(world: World, imap, sink):
     world.encryption_key = world.encryption_key.partition(",")[0]
     env = environment(world)
     async with started("idler", env=env), started("dispatcher", env=env):
-        await imap.wait_for(lambda: any(session.idling for session in imap.sessions))
+        await imap.wait_for(lambda: any(session.idling for session in imap.sessions), 30)
         imap.deliver("joe", mail("with the new key alone"))
         await sink.wait_for(
             lambda got: len({e.json["sha1"] for e in got if e.path == "/hook"}) == 22, timeout=30

@@ -50,6 +50,15 @@ def test_a_wake_reads_every_mail():
     assert found["wakes_per_cpu_s"] > 100
 
 
+def test_a_hostile_server_ends_its_own_session_alone_and_takes_little_memory():
+    found = bench("hostile", "--sessions", "10", "--wakes", "10", "--mib", "60")
+
+    assert found["ended_only_it"] is True
+    assert found["ended_by"] == dict.fromkeys(("literal", "line", "untagged"), "LimitExceeded")
+    assert max(found["rss_growth_mib"].values()) < 50
+    assert found["others_p95_ratio"].keys() == found["ended_by"].keys()
+
+
 def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
     def refuse(*_arguments: object) -> None:
         raise ValueError("not allowed to raise maximum limit")

@@ -542,6 +542,19 @@ async def test_h20_a_stripped_starttls_is_refused_before_any_login():
         assert server.dialogues[0].received[0].count(b"\r\n") == 1
 
 
+async def test_h20_preauth_where_starttls_is_asked_for_is_refused():
+    """STARTTLS is not possible any more then (RFC 9051 section 6.2.1): somebody between us may have said it."""
+    greeting = send(b"* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n")
+    async with ScriptedServer(greeting, listen()) as server:
+        with pytest.raises(TlsFailed, match="PREAUTH"):
+            async with connect(Server("localhost", server.port, "starttls"), USER, timeouts=FAST):
+                pass
+
+        await server.finished()
+        assert server.dialogues[0].received[0].endswith(b" LOGOUT\r\n")
+        assert server.dialogues[0].received[0].count(b"\r\n") == 1
+
+
 async def test_h20_what_was_injected_before_tls_is_thrown_away(authority):
     steps = [
         send(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n"),

@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -237,3 +238,33 @@ def test_each_event_loop_has_a_buffer_of_its_own():
 
     asyncio.run(both())
     assert len(stream._buffers) <= 2  # those of loops that are gone are gone
+
+
+async def test_who_keeps_the_event_loop_busy_is_not_read_for_a_while_and_loses_nothing():
+    """Others get their turn after each record, not after all that is there."""
+
+    class Busy(Recorder):
+        turns = 0
+
+        def data_received(self, data: memoryview) -> None:
+            super().data_received(data)
+            self.turns += 1
+            until = time.perf_counter() + 0.002
+            while time.perf_counter() < until:
+                pass
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        theirs.sendall(BIG[: 6 * stream.RECORD])
+        recorder = Busy()
+        made = Stream(recorder, ours)
+        made.start()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        at_first = recorder.turns
+        await recorder.until(6 * stream.RECORD)
+        made.abort()
+
+    assert at_first < 5
+    assert bytes(recorder.data) == BIG[: 6 * stream.RECORD]

@@ -102,6 +102,8 @@ JOINS = {
     "a consent for another's user":
         "INSERT INTO oauth_states (partner_id, user_id, state_digest, browser_digest, verifier, expires_at)"
         " VALUES ($1, $2, 'a', 'b', 'c', now())",
+    "an event of another's user":
+        "INSERT INTO user_events (partner_id, user_id, kind) VALUES ($1, $2, 'stalled')",
     "a tracer to another's user":
         "INSERT INTO tracers (partner_id, user_id, token_digest) VALUES ($1, $2, 'x')",
 }  # fmt: skip

@@ -1,13 +1,16 @@
 """Does nothing that anybody may send make the parser raise?"""
 
 import hashlib
+import itertools
 import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.mail.envelope import as_json, fingerprint
-from superimap.mail.message import parse, text_of
+from superimap.mail.envelope import as_json
+from superimap.mail.message import PIECE, parse, text_of
+from tests.support import fuzz
+from tests.support.malformed import MALFORMED
 
 SEED = (
     b'From: "A, B" <a@x.org> (c), g: d@e.f;\r\nTo: =?utf-8?q?x?= <b@[1.2.3.4]>\r\n y@z\r\n'
@@ -41,7 +44,7 @@ def test_parsing_never_raises_and_what_comes_out_can_be_stored(raw):
     assert "\\u0000" not in found
     assert mail.size == len(raw)
     assert mail.message_id is None or (0 < len(mail.message_id) <= 255 and "\0" not in mail.message_id)
-    assert (fingerprint(mail.envelope) is None) == (mail.message_id is None)
+    assert (mail.fingerprint is None) == (mail.message_id is None)
     found.encode()
     mail.envelope.__repr__().encode("utf-8", "strict")
 
@@ -51,11 +54,36 @@ def test_the_digest_is_of_the_raw_bytes(raw):
     assert parse(raw).sha1 == hashlib.sha1(raw).hexdigest()
 
 
-@given(_raws)
-def test_text_that_was_not_changed_is_the_bytes(raw):
-    text, changed = text_of(raw)
+_characters = st.lists(st.sampled_from(["\U0001f642", "é", "€"]), min_size=8).map(
+    lambda all: "".join(all).encode()
+)
 
-    assert (text.encode() == raw) is not changed
+
+@given(_raws | _characters, st.integers(-8, 8))
+def test_text_in_pieces_is_the_text_of_the_whole(raw, offset):
+    """Pieces are cut between any two bytes, be they of one character."""
+    raw = b"x" * (PIECE - len(raw) // 2 + offset) + raw
+    pieces, changed = text_of(raw)
+
+    assert "".join(pieces) == raw.decode("utf-8", "replace")
+    assert ("".join(pieces).encode() == raw) is not changed
+
+
+@given(st.text("\r\nab", max_size=30), st.text("\r\nab", max_size=30), st.integers(-8, 8))
+def test_the_body_digest_knows_nothing_of_line_ends(before, after, offset):
+    """Also where a line ends at the end of a piece."""
+    lines = [*before.splitlines(), "x" * (PIECE + offset), *after.splitlines()]
+    digests = {parse(b"A: b\r\n\r\n" + end.join(lines).encode()).body_digest for end in ("\r\n", "\n")}
+
+    assert len(digests) == 1
+    assert parse(b"A: b\r\n\r\n" + "\n".join([*lines, "c"]).encode()).body_digest not in digests
+
+
+def test_malformed_mails_are_read_as_far_as_they_can_be():
+    for raw in itertools.chain(
+        MALFORMED.values(), itertools.islice(fuzz.mutants([*MALFORMED.values()], 1), 1500)
+    ):
+        fuzz.check(raw)
 
 
 @given(

@@ -20,7 +20,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -148,12 +148,25 @@ class Dovecot:
 
     def add_user(self, user: str = "", password: str = "secret") -> str:
         """Make a user, under a fresh name if none is given, or change its password; returns the name."""
-        user = user or f"user{next(self._count)}@example.org"
-        self._passwords[user] = password
-        self._write_users()
-        for sub in ("cur", "new", "tmp"):
-            self._own_folder(self.base / "mail" / user / "Maildir" / sub)
+        user = user or self._fresh_name()
+        self._add({user: password})
         return user
+
+    def add_users(self, passwords: Sequence[str]) -> list[str]:
+        """Make a user for each of these passwords, at one go; returns their names."""
+        users = {self._fresh_name(): password for password in passwords}
+        self._add(users)
+        return list(users)
+
+    def _fresh_name(self) -> str:
+        return f"user{next(self._count)}@example.org"
+
+    def _add(self, users: Mapping[str, str]) -> None:
+        self._passwords.update(users)
+        self._write_users()
+        for user in users:
+            for sub in ("cur", "new", "tmp"):
+                self._own_folder(self.base / "mail" / user / "Maildir" / sub)
 
     def remove_user(self, user: str) -> None:
         """No further login of this user succeeds; sessions go on (see `kick`)."""
@@ -242,6 +255,7 @@ class Dovecot:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+            self._forget_sockets()
 
     def restart(self) -> None:
         """Kill it and start it again, on the same ports with the same mail."""
@@ -257,6 +271,18 @@ class Dovecot:
             yield
         finally:
             os.killpg(self._process.pid, signal.SIGCONT)
+
+    def _forget_sockets(self) -> None:
+        """Once the children are dead, too: a socket that answers would mean that it is running already."""
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            with socket.socket() as port, socket.socket() as tls_port:
+                if port.connect_ex((self.host, self.port)) and tls_port.connect_ex(
+                    (self.host, self.tls_port)
+                ):
+                    break
+            time.sleep(0.005)
+        shutil.rmtree(self.base / "run", ignore_errors=True)
 
     def _answers(self) -> bool:
         try:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.leaks import watch
 from tests.support.world import World
 
 SUPERIMAP = Path(sys.executable).with_name("superimap")
@@ -105,3 +106,4 @@ async def started(*command: str, env: Mapping[str, str], patience: float = 30.0)
                     process.kill()
                     raise AssertionError(f"{process.name} ignored SIGTERM:\n{process.output}") from None
             process.close()
+            watch.search(process.output, process.name)

@@ -55,7 +55,8 @@ WRONG = [
     ("DATABASE_POOL_SIZE", "1", "greater than or equal to 2"),
     ("MAX_SESSIONS", "0", "greater than or equal to 1"),
     ("MAX_USER_THREADS", "0", "greater than or equal to 1"),
-    ("IDLE_RENEW", "1800", "less than or equal to 1740"),
+    ("IDLE_RENEW", "541", "less than or equal to 540"),
+    ("STALLED_AFTER", "300", "greater than or equal to 660"),
     ("HEARTBEAT_EXPIRY", "15", "at least twice HEARTBEAT_INTERVAL"),
     ("WEBHOOK_TIMEOUT", "soon", "should be a valid number"),
 ]

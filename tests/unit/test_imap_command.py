@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from superimap.imap.command import Command
-from superimap.imap.errors import Disconnected
+from superimap.imap.errors import Disconnected, LimitExceeded
 from superimap.imap.protocol import Protocol
 from superimap.imap.responses import Status
 from superimap.imap.types import Limits
@@ -59,3 +59,20 @@ async def test_a_long_list_of_capabilities_is_not_kept_for_others():
 
     assert protocols[0].capabilities is not protocols[1].capabilities
     assert protocols[0].capabilities == protocols[1].capabilities
+
+
+async def test_too_many_responses_to_one_command_end_the_connection():
+    protocol = Protocol(Limits(responses=10))
+    protocol.data_received(b"* OK hello\r\n")
+    protocol.state = "SELECTED"
+    waiting = asyncio.create_task(
+        protocol.execute(Command("FETCH", "A1", "1", "FLAGS", wanted="FETCH"), within=60)
+    )
+    await asyncio.sleep(0)
+
+    protocol.data_received(b"* 1 FETCH (FLAGS ())\r\n" * 10)
+    assert protocol.lost is None
+    protocol.data_received(b"* 1 FETCH (FLAGS ())\r\n")
+
+    with pytest.raises(LimitExceeded, match="more than 10 responses"):
+        await waiting

@@ -7,7 +7,9 @@ places are in tests/integration/test_imap_client_hazards.py, under the same numb
 import asyncio
 import contextlib
 import inspect
+import socket
 import ssl
+import sys
 import time
 from unittest.mock import Mock
 
@@ -53,8 +55,7 @@ async def test_h01_a_lost_connection_wakes_nobody():
 
 
 async def test_h02_idle_start_does_not_notice_a_lost_connection():
-    client = aioimaplib.IMAP4.__new__(aioimaplib.IMAP4)
-    client.protocol, client.tasks, client._idle_waiter = protocol(), set(), None
+    client = client_of(protocol())
     async with running(client.idle_start()) as starting:
         client.protocol.connection_lost(None)
         await turn()
@@ -189,6 +190,156 @@ async def test_h10_time_is_quadratic_in_the_lines_of_a_fetch():
         return time.perf_counter() - began
 
     assert seconds(1000) > 20 * min(seconds(100) for _ in range(5))  # ten times the lines
+
+
+async def test_h03_no_keepalive_is_set_and_a_silent_peer_goes_unnoticed():
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    client = aioimaplib.IMAP4("127.0.0.1", listener.sockets[0].getsockname()[1])
+    await client._client_task
+    connection = client.protocol.transport.get_extra_info("socket")
+
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+    assert inspect.signature(client.wait_server_push).parameters["timeout"].default == 29 * 60
+    client.protocol.state, client.protocol.capabilities = aioimaplib.SELECTED, {"IDLE"}
+    async with running(client.idle()) as idling:
+        client.idle_done()
+        await turn()
+        assert not idling.done()
+        assert (
+            client.protocol.pending_sync_command._timeout is None
+        )  # nothing ever asks for the answer to DONE
+    client.protocol.transport.abort()
+    listener.close()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the fault of wait_for was cured in Python 3.12")
+async def test_h06_a_push_of_the_same_tick_swallows_the_cancellation():
+    client = client_of(protocol())
+    waiting = asyncio.create_task(client.wait_server_push(timeout=60))
+    await turn()
+    client.protocol.idle_queue.put_nowait([b"3 EXISTS"])
+    await asyncio.sleep(0)  # the queue's getter is done by now, the task that waits for it was not told yet
+    waiting.cancel()
+
+    assert await waiting == [b"3 EXISTS"]
+    assert not waiting.cancelled()
+
+
+async def test_h07_a_stop_that_came_late_ends_the_next_idle_before_it_began():
+    client = client_of(protocol())
+    async with running(client.idle()):
+        await client.stop_wait_server_push()
+        client.protocol.data_received(b"+ idling\r\n" + tag(client.protocol) + b" OK terminated\r\n")
+        await turn()
+    async with running(client.idle()):
+        assert await client.wait_server_push(timeout=1) == aioimaplib.STOP_WAIT_SERVER_PUSH
+
+
+async def test_h07_an_idle_that_the_server_ended_gets_a_stray_done():
+    client = client_of(protocol())
+    async with running(client.idle()):
+        client.protocol.data_received(b"+ idling\r\n" + tag(client.protocol) + b" OK terminated\r\n")
+        await turn()
+        client.idle_done()
+
+        assert client.protocol.transport.write.call_args.args[0] == b"DONE\r\n"
+
+
+async def test_h15_three_commands_at_once_lose_one_of_them():
+    stock = protocol()
+    async with (
+        running(stock.fetch("1", "(UID)")) as first,
+        running(stock.fetch("2", "(UID)")) as second,
+        running(stock.fetch("3", "(UID)")) as third,
+    ):
+        stock.data_received(tag(stock) + b" OK first\r\n")
+        await turn()
+        assert first.done()
+        # Both that waited were let go at once, on one place: the answer to the first of them is nobody's.
+        sent = [call.args[0] for call in stock.transport.write.call_args_list]
+        assert [line.split(b" ", 1)[1] for line in sent[1:]] == [b"FETCH 2 (UID)\r\n", b"FETCH 3 (UID)\r\n"]
+        with pytest.raises(aioimaplib.Abort, match="unexpected tagged"):
+            stock.data_received(sent[1].split(b" ")[0] + b" OK second\r\n")
+        assert not second.done()
+        assert not third.done()
+
+
+async def test_h18_a_capability_listed_last_in_a_code_has_a_bracket_and_none_is_asked_after_login():
+    stock = protocol(aioimaplib.NONAUTH)
+    stock.capabilities = set()
+    async with running(stock.login("ann", "pw")) as logging_in:
+        stock.data_received(tag(stock) + b" OK [CAPABILITY IMAP4rev1 IDLE] in\r\n")
+        await logging_in
+
+        assert "IDLE]" in stock.capabilities
+        with pytest.raises(aioimaplib.Abort, match="not IDLE capability"):
+            await stock.idle()
+    stock = protocol(aioimaplib.NONAUTH)
+    stock.capabilities = {"IMAP4REV1"}
+    async with running(stock.login("ann", "pw")) as logging_in:
+        stock.data_received(tag(stock) + b" OK in\r\n")
+        await logging_in
+
+        assert stock.transport.write.call_count == 1  # LOGIN, and no CAPABILITY
+
+
+async def test_h19_the_challenge_with_the_provider_s_refusal_is_never_answered():
+    stock = protocol(aioimaplib.NONAUTH)
+    async with running(stock.xoauth2("ann", "t0ken")) as logging_in:
+        stock.data_received(b"+ eyJzdGF0dXMiOiI0MDAifQ==\r\n")
+        await turn()
+
+        assert stock.transport.write.call_count == 1  # the provider waits for an empty line
+        assert not logging_in.done()
+    with pytest.raises(UnicodeEncodeError):
+        await protocol(aioimaplib.NONAUTH).xoauth2("zoë", "t0ken")
+
+
+def test_h20_most_ways_in_and_starttls_are_missing():
+    names = {name.lower() for name in (*dir(aioimaplib.IMAP4), *dir(aioimaplib.IMAP4ClientProtocol))}
+
+    assert "xoauth2" in names
+    assert not [name for name in names if "starttls" in name or "plain" in name or "oauthbearer" in name]
+    assert not [name for name in names if "unselect" in name or "notify" in name]
+    source = inspect.getsource(aioimaplib)
+    assert "SASL-IR" not in source  # the initial response goes out unasked
+    assert "LITERAL+" not in source
+
+
+async def test_h25_a_logout_and_a_missing_greeting_leave_the_socket_open():
+    stock = protocol()
+    async with running(stock.logout()) as leaving:
+        stock.data_received(b"* BYE\r\n" + tag(stock) + b" OK bye\r\n")
+        await leaving
+
+        stock.transport.close.assert_not_called()
+        stock.transport.abort.assert_not_called()
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    silent = aioimaplib.IMAP4("127.0.0.1", listener.sockets[0].getsockname()[1], timeout=0.05)
+    with pytest.raises(TimeoutError):
+        await silent.wait_hello_from_server()
+
+    assert not silent.protocol.transport.is_closing()
+    silent.protocol.transport.abort()
+    listener.close()
+
+
+async def test_h26_envelopes_and_dates_are_raw_lines():
+    stock = protocol()
+    line = b'1 FETCH (UID 5 INTERNALDATE "01-Feb-2026 00:00:00 +0000" ENVELOPE (NIL "hi" NIL))'
+    async with running(stock.fetch("1", "(UID INTERNALDATE ENVELOPE)")) as fetching:
+        stock.data_received(b"* " + line + b"\r\n" + tag(stock) + b" OK\r\n")
+        response = await fetching
+
+    assert response.lines[0] == line  # bytes, all of them still to be parsed
+
+
+def client_of(stock: aioimaplib.IMAP4ClientProtocol) -> aioimaplib.IMAP4:
+    """A stock client on this protocol."""
+    client = aioimaplib.IMAP4.__new__(aioimaplib.IMAP4)
+    client.protocol, client.tasks, client._idle_waiter = stock, set(), None
+    return client
 
 
 def tag(stock: aioimaplib.IMAP4ClientProtocol) -> bytes:

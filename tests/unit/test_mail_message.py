@@ -6,8 +6,8 @@ import time
 import pytest
 
 from superimap.envelope import Address, Envelope
-from superimap.mail.envelope import as_json, fingerprint
-from superimap.mail.message import parse, text_of
+from superimap.mail.envelope import MOST_ADDRESSES, as_json, fingerprint
+from superimap.mail.message import is_quick, parse, text_of
 
 RAW = (
     b"From: =?utf-8?q?Ann?= <ann@x.org>\r\n"
@@ -89,7 +89,9 @@ def test_hostile_mails_take_bounded_time(raw):
     ],
 )
 def test_text_is_scrubbed_only_where_it_must_be(raw, text, changed):
-    assert text_of(raw) == (text, changed)
+    pieces, was_changed = text_of(raw)
+
+    assert ("".join(pieces), was_changed) == (text, changed)
 
 
 def test_the_json_has_the_keys_of_the_wire():
@@ -115,9 +117,9 @@ def test_fingerprints_are_equal_for_copies_and_differ_otherwise():
     ann = (Address("A", None, "ann", "x.org"),)
     mail = Envelope(date="d", subject="a b", from_=ann, message_id="<1>")
 
-    assert len(fingerprint(mail)) == 32
-    assert fingerprint(mail) == fingerprint(
-        Envelope(date="d", subject=" a \t b", from_=ann, to=ann, message_id="<1> ")
+    assert len(fingerprint(mail, b"body")) == 32
+    assert fingerprint(mail, b"body") == fingerprint(
+        Envelope(date="d", subject=" a \t b", from_=ann, to=ann, message_id="<1> "), b"body"
     )
     others = [
         Envelope(date="d", subject="a b", from_=ann, message_id="<2>"),
@@ -126,6 +128,19 @@ def test_fingerprints_are_equal_for_copies_and_differ_otherwise():
         Envelope(date="d", subject="a b", from_=None, message_id="<1>"),
         Envelope(date=None, subject="a b", from_=ann, message_id="<1>"),
     ]
-    assert len({fingerprint(each) for each in [mail, *others]}) == 6
-    assert fingerprint(Envelope(subject="s")) is None
-    assert fingerprint(Envelope(message_id=" ")) is None
+    made = [fingerprint(each, b"body") for each in [mail, *others]]
+    assert len({*made, fingerprint(mail, b"another body")}) == 7
+    assert fingerprint(Envelope(subject="s"), b"body") is None
+    assert fingerprint(Envelope(message_id=" "), b"body") is None
+
+
+def test_a_mail_is_quick_only_if_it_is_small_and_its_headers_are():
+    assert is_quick(b"Subject: x\r\n\r\n" + b"\xff" * 120_000)
+    assert not is_quick(b"Subject: x\r\n\r\n" + b"x" * 140_000)
+    assert not is_quick(b"To: " + b"a," * 5000 + b"\r\n\r\nx")
+
+
+def test_a_webhooks_envelope_lists_so_many_addresses_and_no_more():
+    mail = parse(b"To: " + b"a@b.example," * 5000 + b"\r\nMessage-ID: <1>\r\n\r\n")
+
+    assert len(as_json(mail.envelope)["to"]) == MOST_ADDRESSES

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from superimap.db.models import Provider
+from superimap.db.queries.providers import _clean
 from superimap.providers import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
 from superimap.webhooks.urls import check_url
 
@@ -42,3 +43,25 @@ def test_every_field_of_a_preset_is_a_column():
     fields = {field.name for field in dataclasses.fields(Preset)}
 
     assert fields <= set(Provider.__table__.c.keys())
+
+
+@pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.code)
+def test_what_a_preset_says_of_watching_is_what_an_operator_could_set(preset):
+    values = {
+        name: getattr(preset, name)
+        for name in ("idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account")
+    }
+
+    assert _clean(values) == values
+    assert preset.folders is None or preset.folders.startswith("\\")
+
+
+def test_what_is_known_to_differ_differs():
+    known = {preset.code: preset for preset in ALL}
+
+    assert len(known) >= 10
+    assert known["GMAIL"].folders == known["GMAIL_OAUTH2"].folders == "\\All"
+    assert known["NETEASE_163"].poll_by == "status"
+    for code, seconds in (("YAHOO", 180), ("YAHOO_OAUTH2", 180), ("AOL", 180), ("RAMBLER", 55)):
+        assert known[code].idle_renew < seconds
+    assert known["PLAIN"].idle_renew is None

@@ -71,6 +71,18 @@ def test_C8_all_mail_is_known_by_its_special_use_in_any_language():
         Folder("[Gmail]/Alle Nachrichten", frozenset({"\\All"}), "/"),
     ]
 
-    assert folder_to_watch(folders, is_gmail=True) == "[Gmail]/Alle Nachrichten"
-    assert folder_to_watch(folders, is_gmail=False) == "INBOX"
-    assert folder_to_watch(folders[:1], is_gmail=True) == "INBOX"
+    assert folder_to_watch(folders, ["\\All"]) == "[Gmail]/Alle Nachrichten"
+    assert folder_to_watch(folders, []) == "INBOX"
+    assert folder_to_watch(folders[:1], ["\\All"]) == "INBOX"
+
+
+def test_the_first_folder_that_exists_and_can_be_opened_is_watched():
+    folders = [
+        Folder("Archive", frozenset({"\\NoSelect"}), "/"),
+        Folder("News", frozenset({"\\archive"}), "/"),
+        Folder("Work", frozenset(), "/"),
+    ]
+
+    assert folder_to_watch(folders, ["Archive", "\\Archive", "Work"]) == "News"
+    assert folder_to_watch(folders, ["\\All", "Work"]) == "Work"
+    assert folder_to_watch(folders, ["\\All", "Gone"]) == "INBOX"

@@ -11,12 +11,12 @@ from superimap.api.deps import Resources
 from superimap.api.door import Door
 from superimap.api.errors import install
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
-from superimap.api.routes import connections, docs, health, links, sinks, users
+from superimap.api.routes import connections, docs, health, links, messages, sinks, users
 from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.oauth.links import derive
 
-MODULES = (connections, users, sinks, health, links, docs)
+MODULES = (connections, users, messages, sinks, health, links, docs)
 
 
 def create_app(settings: Settings, sessionmaker: async_sessionmaker[AsyncSession], vault: Vault) -> FastAPI:

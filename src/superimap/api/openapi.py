@@ -32,6 +32,7 @@ of at most 256 KiB; unknown fields are passed over. Refusals are `application/pr
 TAGS = (
     {"name": "connections", "description": "The mail providers that a partner's users have their mail at."},
     {"name": "users", "description": "The people whose inboxes are watched."},
+    {"name": "messages", "description": "The mails that were seen, and why each gave a webhook or none."},
     {
         "name": "webhook test",
         "description": "Webhooks may be pointed here to see them sent; content is dropped.",

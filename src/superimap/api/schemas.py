@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from superimap.db.models.user import UserStatus
+from superimap.db.models.user import UserEventKind, UserStatus
 from superimap.db.queries.account_values import LONGEST, ConnectionFields, UserFields
 
 Archived = Annotated[bool, Field(description="Archived users are not watched; `false` restores one.")]
@@ -168,6 +168,27 @@ class UserOut(BaseModel):
     last_login_at: datetime | None
     last_email_at: datetime | None
     last_proven_alive_at: datetime | None = Field(description="When the mail server last answered.")
+
+
+class UserEventOut(BaseModel):
+    """Something that happened to the watching of a user."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "example": {
+                "kind": "stalled",
+                "reason": "connecting to imap.example.com took more than 15 s",
+                "at": "2026-09-21T14:46:21Z",
+            }
+        },
+    )
+
+    kind: UserEventKind = Field(
+        description="`stalled`: the mail server was not proven alive for long; `recovered`: it is again."
+    )
+    reason: str | None = Field(description="Why, for a person to read.")
+    at: datetime
 
 
 class FieldFault(BaseModel):

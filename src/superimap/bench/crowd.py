@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 from collections.abc import AsyncIterator, Callable
 
+from superimap import runtime
 from superimap.bench import certificate, far_end
 from superimap.bench.far_end import FarEnd
 from superimap.bench.measure import BenchError
@@ -27,6 +29,7 @@ class Crowd:
     def __init__(self, server: FarEnd, tls_context: ssl.SSLContext | None) -> None:
         self.far_end = server
         self.ready = 0
+        self.standing = 0
         self.read = 0
         self.dropped = 0
         self.first_fault: ImapError | None = None
@@ -96,11 +99,15 @@ class Crowd:
         await client.examine("INBOX")
         last = 0
         self.ready += 1
+        self.standing += 1
         self._changed()
-        async for _ in client.idle():
-            last, count = await _catch_up(client, last)
-            self.read += count
-            self._changed()
+        try:
+            async for _ in client.idle():
+                last, count = await _catch_up(client, last)
+                self.read += count
+                self._changed()
+        finally:
+            self.standing -= 1
 
 
 async def _catch_up(client: Client, last: int) -> tuple[int, int]:
@@ -115,7 +122,10 @@ async def _catch_up(client: Client, last: int) -> tuple[int, int]:
 
 @contextlib.asynccontextmanager
 async def gathered(*, tls: bool) -> AsyncIterator[Crowd]:
-    """A server of its own and nobody there yet; whoever is left at the end is sent away."""
+    """A server of its own and nobody there yet; whoever is left at the end is sent away.
+
+    Memory is tended as in the idler.
+    """
     authority, chain = certificate.make_certificate()
     async with far_end.running(chain if tls else None) as server:
         context = None
@@ -123,7 +133,10 @@ async def gathered(*, tls: bool) -> AsyncIterator[Crowd]:
             context = transport.new_tls_context()
             context.load_verify_locations(cadata=authority)
         crowd = Crowd(server, context)
+        tending = asyncio.create_task(runtime.tend_memory(lambda: crowd.standing))
         try:
             yield crowd
         finally:
+            tending.cancel()
             await crowd.leave()
+            gc.unfreeze()

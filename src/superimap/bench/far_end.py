@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -45,12 +45,19 @@ class FarEnd:
 @contextlib.asynccontextmanager
 async def running(chain: str | None) -> AsyncIterator[FarEnd]:
     """A server for everybody, with TLS if there is a `chain` (PEM, key first)."""
+    async with process(_main, chain) as (pipe, port):
+        yield FarEnd(pipe, port)
+
+
+@contextlib.asynccontextmanager
+async def process(main: Callable[..., None], *args: object) -> AsyncIterator[tuple[Connection, int]]:
+    """`main(pipe, *args)` in a process of its own; our end of the pipe, and the port that it sends first."""
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_main, args=(there, chain), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=main, args=(there, *args), daemon=True)
     process.start()
     try:
         there.close()
-        yield FarEnd(here, await _port(here))
+        yield here, await _port(here)
     finally:
         here.close()
         process.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
 import resource
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from superimap import runtime
 from superimap.errors import SuperImapError
 
 _SPARE = 256  # descriptors for all that is no session
@@ -42,13 +42,16 @@ def open_files() -> int:
 
 
 def resident_kib(*, trim: bool = False) -> float:
-    """The resident memory of this process, garbage collected first.
+    """The resident memory of this process, garbage collected first; `trim`: what is kept for later given back."""
+    if trim:
+        runtime.give_back()
+    else:
+        gc.collect()
+    return resident_now_kib()
 
-    `trim`: without what the C library keeps for the next time, where it can be asked to give it back (glibc).
-    """
-    gc.collect()
-    if trim and (give_back := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        give_back(0)
+
+def resident_now_kib() -> float:
+    """The resident memory of this process as it is."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 

@@ -20,7 +20,8 @@ async def run(*, count: int, tls: bool, seconds: float, mail_bytes: int) -> dict
         await crowd.grow(_WARM_UP, within=60)
         await crowd.mail(5000, first=0, count=_WARM_UP, within=60)
         figures: dict[str, Any] = {"bench": "sessions", "count": count, "tls": tls, "seconds": seconds}
-        memory, files = resident_kib(), open_files()
+        memory, files = resident_kib(trim=True), open_files()
+        figures |= {"mib_before": round(memory / 1024, 1), "files_before": files}
         figures |= await _connect(crowd, count)
         figures["kib_per_session"] = round((resident_kib() - memory) / count, 1)
         figures |= await _hold(crowd, seconds)
@@ -34,8 +35,10 @@ async def run(*, count: int, tls: bool, seconds: float, mail_bytes: int) -> dict
         figures["close_s"] = round(time.perf_counter() - began, 2)
         gc.unfreeze()
         await asyncio.sleep(0.1)
-        figures["mib_left"] = round((resident_kib(trim=True) - memory) / 1024, 1)
-        figures["files_left"] = max(0, open_files() - files + _WARM_UP)
+        left, files_after = resident_kib(trim=True), open_files()
+        figures |= {"mib_after": round(left / 1024, 1), "files_after": files_after}
+        figures["mib_left"] = round((left - memory) / 1024, 1)
+        figures["files_left"] = max(0, files_after - files + _WARM_UP)
     return figures
 
 
@@ -71,7 +74,8 @@ async def _mail(crowd: Crowd, count: int, size: int) -> None:
 
 
 def _collect() -> dict[str, Any]:
-    """The pause of a full garbage collection, and the same once all that lives is set aside."""
+    """The pause of a full garbage collection, and the same once all that lives is frozen, as in the idler."""
+    gc.unfreeze()
     pause = collect_ms()
     gc.freeze()
     return {"gc_ms": round(pause, 1), "gc_frozen_ms": round(collect_ms(), 1)}

@@ -20,7 +20,7 @@ async def run(*, count: int, sessions: int, tls: bool, mail_bytes: int, at_once:
         await crowd.grow(sessions, within=60 + sessions * 0.1)
         await _wake(crowd, 100, sessions, mail_bytes, at_once)  # not counted: everything is warm then
         gc.collect()
-        gc.freeze()  # as the idler does once it is up
+        gc.freeze()
         cpu, kernel, began = time.process_time(), os.times().system, time.perf_counter()
         with Lag() as lag:
             read = await _wake(crowd, count, sessions, mail_bytes, at_once)

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from superimap import __version__
-from superimap.cli import bench, connections, fake_imap, keys, partners, processes, providers, setup, users
+from superimap.cli import (
+    bench,
+    connections,
+    fake_imap,
+    keys,
+    messages,
+    partners,
+    processes,
+    providers,
+    setup,
+    users,
+)
 
 app = typer.Typer(
     name="superimap",
@@ -39,6 +50,7 @@ processes.register(app)
 setup.register(app)
 keys.register(app)
 fake_imap.register(app)
+messages.register(app)
 app.add_typer(partners.app, name="partners")
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")

@@ -45,5 +45,20 @@ async def wake(
     _print(await bench.run(count=count, sessions=sessions, tls=tls, mail_bytes=mail_bytes, at_once=at_once))
 
 
+@app.command()
+@command
+async def hostile(
+    sessions: Annotated[int, typer.Option(min=1, max=25_000, help="How many idle sessions beside it.")] = 200,
+    wakes: Annotated[
+        int, typer.Option(min=1, help="Mails to the others, in peace and under each attack.")
+    ] = 300,
+    mib: Annotated[int, typer.Option(min=1, help="How much is sent.")] = 300,
+) -> None:
+    """Measure what a server that sends without end costs: memory, and the wake-ups of the others."""
+    from superimap.bench import hostile as bench
+
+    _print(await bench.run(sessions=sessions, wakes=wakes, mib=mib))
+
+
 def _print(figures: dict[str, Any]) -> None:
     typer.echo(json.dumps(figures))

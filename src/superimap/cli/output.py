@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 NONE = "—"
-FOLDING = {"EMAIL", "NAME", "REASON", "TITLE"}
+FOLDING = {"EMAIL", "MAIL", "NAME", "REASON", "TITLE"}
 PIPE_WIDTH = 1000
 
 

@@ -14,14 +14,33 @@ app = typer.Typer(help="Mail providers: where their servers are, how one signs i
 
 FIELDS = (
     "code", "title", "kind", "imap_host", "imap_port", "imap_tls",
+    "idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account", "folders",
     "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope", "oauth2_userinfo_url", "oauth2_revoke_url",
     "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
 )  # fmt: skip
+CLEARED_BY_0 = {"idle_renew", "poll_seconds", "logins_per_second", "connections_per_account"}
 Title = Annotated[str | None, typer.Option(help="Its name for people.")]
 Kind = Annotated[str | None, typer.Option(help="PLAIN (name and password) or OAUTH2.")]
 ImapHost = Annotated[str | None, typer.Option(help="The IMAP server, such as imap.example.com.")]
 ImapPort = Annotated[int | None, typer.Option(help="Its port; 993 if not said.", show_default=False)]
 ImapTls = Annotated[str | None, typer.Option(help="tls, starttls or none; tls if not said.")]
+IdleRenew = Annotated[
+    int | None, typer.Option(help="Seconds after which IDLE is renewed, if less than IDLE_RENEW; 0 clears.")
+]
+PollBy = Annotated[
+    str | None, typer.Option(help="noop or status: how to ask where IDLE is missing or lies; '' clears.")
+]
+PollSeconds = Annotated[int | None, typer.Option(help="Seconds between such questions; 0 clears.")]
+LoginsPerSecond = Annotated[
+    float | None, typer.Option(help="Logins that its host is asked for in a second, at most; 0 clears.")
+]
+ConnectionsPerAccount = Annotated[
+    int | None, typer.Option(help="IMAP connections that an account may have; 0 clears.")
+]
+Folders = Annotated[
+    str | None,
+    typer.Option(help=r"What to watch, the first that exists, such as '\All,Archive,INBOX'; '' clears."),
+]
 AuthorizeUrl = Annotated[str | None, typer.Option("--oauth2-authorize-url", help="Where people consent.")]
 TokenUrl = Annotated[str | None, typer.Option("--oauth2-token-url", help="Where tokens are given.")]
 Scope = Annotated[str | None, typer.Option("--oauth2-scope", help="What to ask consent for.")]
@@ -77,6 +96,12 @@ async def create(
     kind: Kind = None,
     imap_port: ImapPort = None,
     imap_tls: ImapTls = None,
+    idle_renew: IdleRenew = None,
+    poll_by: PollBy = None,
+    poll_seconds: PollSeconds = None,
+    logins_per_second: LoginsPerSecond = None,
+    connections_per_account: ConnectionsPerAccount = None,
+    folders: Folders = None,
     oauth2_authorize_url: AuthorizeUrl = None,
     oauth2_token_url: TokenUrl = None,
     oauth2_scope: Scope = None,
@@ -106,6 +131,12 @@ async def update(
     imap_host: ImapHost = None,
     imap_port: ImapPort = None,
     imap_tls: ImapTls = None,
+    idle_renew: IdleRenew = None,
+    poll_by: PollBy = None,
+    poll_seconds: PollSeconds = None,
+    logins_per_second: LoginsPerSecond = None,
+    connections_per_account: ConnectionsPerAccount = None,
+    folders: Folders = None,
     oauth2_authorize_url: AuthorizeUrl = None,
     oauth2_token_url: TokenUrl = None,
     oauth2_scope: Scope = None,
@@ -141,8 +172,12 @@ async def delete(code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those arguments of a command that are fields of a provider and were given."""
-    return {name: value for name, value in arguments.items() if name in FIELDS and value is not None}
+    """Those arguments of a command that are fields of a provider and were given; 0 is how one clears a number."""
+    return {
+        name: None if name in CLEARED_BY_0 and value == 0 else value
+        for name, value in arguments.items()
+        if name in FIELDS and value is not None
+    }
 
 
 def _server(provider: Any) -> str:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="People whose inboxes are watched.", no_args_is_help=True)
 
 COLUMNS = ("tag", "email", "status", "status_since", "status_reason", "archived")
-DATES = ("created_at", "connected_at", "last_login_at", "last_email_at", "last_proven_alive_at")
+DATES = ("created_at", "connected_at", "last_login_at", "last_email_at", "last_proven_alive_at", "retry_at")
+EVENTS = 10
 Email = Annotated[str | None, typer.Option(help="The account's address; '' clears.")]
 Username = Annotated[str | None, typer.Option("--login-username", help="PLAIN: the name to log in with.")]
 Password = Annotated[
@@ -78,7 +79,7 @@ async def list_all(
 @app.command()
 @command
 async def show(partner: PartnerName, code: Code, tag: Tag, as_json: AsJson = False) -> None:
-    """Show a user: status and its reason, dates, mailboxes, and a link for connecting."""
+    """Show a user: status and its reason, dates, mailboxes, last events, and a link for connecting."""
     async with transaction() as work:
         linked, user = await _find(work, partner, code, tag)
         answer = await _described(work, linked, user)
@@ -230,6 +231,7 @@ async def _described(work: Work, linked: Linked, user: User) -> dict[str, object
     from superimap.oauth import links
 
     mailboxes = await statuses.of_mailboxes(work.db, user)
+    events = await statuses.of_events(work.db, user, limit=EVENTS)
     answer: dict[str, object] = {"id": user.id} | output.as_dict(user, COLUMNS)
     answer |= {
         "login_username": user.login_username,
@@ -241,6 +243,7 @@ async def _described(work: Work, linked: Linked, user: User) -> dict[str, object
         {"name": mailbox.name, "uid_validity": mailbox.uid_validity, "last_uid": mailbox.last_uid}
         for mailbox in mailboxes
     ]
+    answer["events"] = [output.as_dict(event, ("at", "kind", "reason")) for event in events]
     if work.settings.base_url:
         key = links.derive(work.settings.encryption_key.get_secret_value())[0]
         answer["connect_url"] = links.url(

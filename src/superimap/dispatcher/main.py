@@ -54,7 +54,14 @@ async def serve(
         )
         lanes = Lanes(trade, stats, max_lanes=settings.max_lanes)
         retention = Retention(settings.content_retention_days, settings.message_retention_days)
-        sweeper = Sweeper(settings.database_url, queue, lanes, pace=pace, retention=retention)
+        sweeper = Sweeper(
+            settings.database_url,
+            queue,
+            lanes,
+            pace=pace,
+            retention=retention,
+            stalled_after=settings.stalled_after,
+        )
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")
             loops.create_task(queue.run(lanes.attend, stop, max_lanes=settings.max_lanes), name="doorbells")

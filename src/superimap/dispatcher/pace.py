@@ -12,5 +12,7 @@ class Pace:
     sweep: float = 1.0
     late: float = 3.0  # overdue by this: what should have rung is passed by
     purge: float = 3600.0
+    stalls: float = 30.0  # between looks for users whose mail server is silent
+    hearing: float = 150.0  # before the first such look: until then idlers have written what they heard
     post_grace: float = 18.0  # at a stop, for POSTs under way
     settle_grace: float = 5.0  # and then for recording them

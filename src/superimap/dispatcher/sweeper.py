@@ -1,6 +1,7 @@
 """What finds deliveries that nothing rings for? One process at a time looks every second.
 
-It puts deliveries back whose lease ran out, rings endpoints with overdue ones, and purges what is old. Where Redis
+It puts deliveries back whose lease ran out, rings endpoints with overdue ones, finds users who are stalled, and
+purges what is old. Where Redis
 is away its rings fail, and it starts the lanes in its own process.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from superimap.db import engine
-from superimap.db.queries import deliveries
+from superimap.db.queries import deliveries, liveness
 from superimap.dispatcher.lane import FAULTS, Lanes
 from superimap.dispatcher.pace import Pace
 from superimap.queue import Queue
@@ -38,14 +39,23 @@ class Sweeper:
     """Sweeps while it holds the lock; until then it tries for it."""
 
     def __init__(
-        self, database_url: str, queue: Queue, lanes: Lanes, *, pace: Pace, retention: Retention
+        self,
+        database_url: str,
+        queue: Queue,
+        lanes: Lanes,
+        *,
+        pace: Pace,
+        retention: Retention,
+        stalled_after: float,
     ) -> None:
         self._database_url = database_url
         self._queue = queue
         self._lanes = lanes
         self._pace = pace
         self._retention = retention
+        self._stalled_after = stalled_after
         self._purge_at = 0.0
+        self._stall_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop`. A lost connection is a lost lock: both are had again."""
@@ -74,10 +84,13 @@ class Sweeper:
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
         is_ours = False
+        # If the database was away, idlers could not write what they have heard.
+        self._stall_at = time.monotonic() + self._pace.hearing
         while not stop.is_set():
             is_ours = is_ours or await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
             if is_ours:
                 await self._sweep(db)
+                await self._stall(db)
                 await self._purge(db)
             await _pause(stop, self._pace.sweep)
 
@@ -92,6 +105,15 @@ class Sweeper:
             if not is_rung:
                 self._lanes.start(endpoint_id)
 
+    async def _stall(self, db: asyncpg.Connection) -> None:
+        """One batch a sweep, so that sweeping goes on; a rest when all is done."""
+        if time.monotonic() < self._stall_at:
+            return
+        if stalled := await liveness.stall(db, after=self._stalled_after):
+            log.warning("users are stalled", extra={"users": stalled})
+        else:
+            self._stall_at = time.monotonic() + self._pace.stalls
+
     async def _purge(self, db: asyncpg.Connection) -> None:
         """One batch of each a sweep, so that sweeping goes on; an hour's rest when all is done."""
         if time.monotonic() < self._purge_at:
@@ -101,11 +123,15 @@ class Sweeper:
             await deliveries.erase_old_content(db, days=kept.content_days),
             await deliveries.delete_old_deliveries(db, days=kept.row_days),
             await deliveries.delete_old_messages(db, days=kept.row_days),
+            await liveness.delete_old_events(db, days=kept.row_days),
         )
         if not any(removed):
             self._purge_at = time.monotonic() + self._pace.purge
         else:
-            log.info("purged", extra=dict(zip(("contents", "deliveries", "messages"), removed, strict=True)))
+            log.info(
+                "purged",
+                extra=dict(zip(("contents", "deliveries", "messages", "user_events"), removed, strict=True)),
+            )
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

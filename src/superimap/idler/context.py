@@ -12,6 +12,7 @@ from superimap.db.queries.intake import Fence
 from superimap.egress import Guard
 from superimap.idler.gates import ByteGate
 from superimap.idler.ownership import Ownership
+from superimap.idler.proofs import Proofs
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 from superimap.queue import Queue
@@ -28,10 +29,12 @@ class Context:
     guard: Guard
     http: httpx.AsyncClient
     ownership: Ownership
+    proofs: Proofs
     bytes_gate: ByteGate
     connects: asyncio.Semaphore
     limits: Limits
     timing: Timing
+    tracer_keys: tuple[bytes, ...]
 
     def fence(self, shard: int) -> Fence | None:
         """What must still be owned when something is written for this shard; None if it is lost already."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from superimap import metrics
 from superimap.backoff import Backoff
@@ -13,11 +15,13 @@ from superimap.db.models.mail import Outcome
 from superimap.db.queries import intake as queries
 from superimap.db.queries.intake import Cursor, Fence, Mailbox, Recorded, Seen
 from superimap.db.queries.watching import Watched
+from superimap.idler import aside
 from superimap.idler.context import Context
 from superimap.ids import time_ordered
 from superimap.imap.types import MessageMeta
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
+from superimap.mail import tracer
 from superimap.webhooks import payload
 
 log = logging.getLogger(__name__)
@@ -84,14 +88,17 @@ class Intake:
             )
         )
 
-    def take(self, meta: MessageMeta, raw: bytes) -> None:
-        """Record a mail with the webhook that it is owed; the second of two in one batch is a duplicate."""
-        read = mail.parse(raw)
-        fingerprint = envelopes.fingerprint(read.envelope)
+    async def take(self, meta: MessageMeta, raw: bytes) -> None:
+        """Record a mail with the webhook that it is owed; the second of two in one batch is a duplicate.
+
+        Whether it is a copy of an earlier mail, or a tracer of ours, is for PostgreSQL to say: if so it drops
+        the content.
+        """
+        read = await aside.run(_read, raw)
         sha1 = bytes.fromhex(read.sha1)
-        twin = self._twin(sha1, fingerprint)
+        twin = self._twin(sha1)
         delivery_id = time_ordered()
-        place = Place("deliveries", "content", self._watched.partner_id, str(delivery_id))
+        content = None if twin else await aside.run(self._sealed_content, raw, meta, read, delivery_id)
         self.last_seen = max(self.last_seen, meta.uid)
         self.seen.append(
             Seen(
@@ -99,12 +106,13 @@ class Intake:
                 internal_date=meta.internal_date,
                 size=len(raw),
                 outcome=Outcome.DUPLICATE if twin else Outcome.DELIVERED,
-                detail=f"the same mail as UID {twin.uid}" if twin else None,
                 sha1=sha1,
-                fingerprint=fingerprint,
+                fingerprint=read.fingerprint,
                 message_id=read.message_id,
                 delivery_id=delivery_id,
-                content=None if twin else self._context.vault.seal(self._content(meta, read, raw), place),
+                content=content,
+                twin_uid=twin.uid if twin else None,
+                token_digest=None if twin else self._token_digest(read),
             )
         )
         self._bytes += len(raw)
@@ -165,17 +173,23 @@ class Intake:
         dates = [min(each.internal_date, now) for each in self.seen if each.internal_date]
         return max([*dates, *filter(None, (self.latest, self._unsettled))], default=None)
 
-    def _twin(self, sha1: bytes, fingerprint: bytes | None) -> Seen | None:
-        for other in self.seen:
-            if other.outcome == Outcome.DELIVERED and (
-                other.sha1 == sha1 or (fingerprint is not None and other.fingerprint == fingerprint)
-            ):
-                return other
-        return None
+    def _twin(self, sha1: bytes) -> Seen | None:
+        """The same bytes in this batch. The same headers are not enough: all here are in one numbering."""
+        return next((other for other in self.seen if other.sha1 == sha1 and other.content), None)
 
-    def _content(self, meta: MessageMeta, read: mail.Mail, raw: bytes) -> bytes:
+    def _token_digest(self, read: mail.Mail) -> bytes | None:
+        """What a tracer of ours is known by; None for any other mail. A token counts once in a batch."""
+        token = tracer.token_in(read.headers)
+        if token is None or not tracer.is_ours(
+            token, self._watched.user_id, self._context.tracer_keys, now=time.time()
+        ):
+            return None
+        found = tracer.digest(token)
+        return None if any(other.token_digest == found for other in self.seen) else found
+
+    def _sealed_content(self, raw: bytes, meta: MessageMeta, read: mail.Mail, delivery_id: UUID) -> bytes:
         text, was_scrubbed = mail.text_of(raw)
-        return payload.new_mail(
+        content = payload.new_mail(
             raw,
             text=text,
             is_exact=not was_scrubbed,
@@ -184,3 +198,11 @@ class Intake:
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,
         )
+        place = Place("deliveries", "content", self._watched.partner_id, str(delivery_id))
+        return self._context.vault.seal(content, place)
+
+
+def _read(raw: bytes) -> mail.Mail:
+    read = mail.parse(raw)
+    _ = read.fingerprint  # made here, where there is time
+    return read

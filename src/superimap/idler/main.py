@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from superimap import __version__, runtime
+from superimap import __version__, metrics, runtime
 from superimap.backoff import Backoff
 from superimap.config import Settings
 from superimap.crypto import Vault
@@ -20,13 +20,16 @@ from superimap.db.engine import UNAVAILABLE
 from superimap.db.queries import cluster
 from superimap.egress import Guard
 from superimap.health import Health
+from superimap.idler import aside
 from superimap.idler.context import Context
 from superimap.idler.doorbell import Doorbell
 from superimap.idler.gates import ByteGate
 from superimap.idler.ownership import Ownership, StruckOff
+from superimap.idler.proofs import Proofs
 from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
+from superimap.mail import tracer
 from superimap.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ async def serve(
     settings: Settings, stop: asyncio.Event, health: Health, *, timing: Timing | None = None
 ) -> None:
     """Watch until `stop` is set, then end the sessions and give the shards back, within 25 s."""
+    aside.share_the_lock()
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             engine.pool(settings.database_url, size=settings.database_pool_size)
@@ -60,9 +64,19 @@ async def serve(
                 group.create_task(_beat(context, supervisor)),
                 group.create_task(_rounds(context, supervisor, doorbell, health)),
             ]
+            tending = group.create_task(runtime.tend_memory(_watching))
+            proving = group.create_task(context.proofs.write(pool, every=context.timing.prove))
             await stop.wait()
             health.ready = False
             await _hand_over(context, supervisor, loops)
+            tending.cancel()
+            proving.cancel()
+
+
+def _watching() -> float:
+    """Sessions that stand."""
+    (metric,) = metrics.WATCHING.collect()
+    return metric.samples[0].value
 
 
 async def _join(pool: asyncpg.Pool, settings: Settings) -> int:
@@ -97,10 +111,12 @@ def _context(
         ownership=Ownership(
             pool, idler, interval=settings.heartbeat_interval, expiry=settings.heartbeat_expiry
         ),
+        proofs=Proofs(),
         bytes_gate=ByteGate(settings.bytes_in_flight),
         connects=asyncio.Semaphore(settings.connects_in_flight),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,
+        tracer_keys=tracer.derive(settings.encryption_key.get_secret_value()),
     )
 
 

@@ -8,9 +8,10 @@ from superimap import metrics
 from superimap.backoff import Backoff
 from superimap.crypto import VaultError
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.models.user import ProviderKind, UserStatus
+from superimap.db.models.user import Happening, ProviderKind
 from superimap.db.queries import tokens, watching
 from superimap.db.queries.intake import Fenced
+from superimap.db.queries.watching import Watched
 from superimap.idler import pace
 from superimap.idler.context import Context
 from superimap.idler.credentials import credentials_of
@@ -64,9 +65,7 @@ class Session:
 
     async def _connect_and_watch(self) -> None:
         """One connection's life."""
-        watched = await watching.load(self._context.pool, self._user_id)
-        if watched is None or watched.version != self._version:
-            raise NobodyToWatch
+        watched = await self._admitted()
         if self._chances is None:
             self._chances = int(watched.provider_kind == ProviderKind.OAUTH2)
         async with contextlib.AsyncExitStack() as stack:
@@ -84,11 +83,22 @@ class Session:
                 )
             metrics.LOGINS.inc()
             watch = Watch(self._context, client, watched, self._stumbles)
+            stack.enter_context(self._context.proofs.of(self._user_id, client))
             await watch.begin()
             self._refusals.reset()
             self._chances = 1
             self._stood_since = asyncio.get_running_loop().time()
             await watch.follow()
+
+    async def _admitted(self) -> Watched:
+        """Whom to watch, once the pause is over that the row asks for: restarts must not make a login storm."""
+        while True:
+            watched = await watching.load(self._context.pool, self._user_id)
+            if watched is None or watched.version != self._version:
+                raise NobodyToWatch
+            if not watched.wait:
+                return watched
+            await asyncio.sleep(watched.wait)
 
     async def _refused(self, error: Exception) -> float:
         """These credentials will not do: say so, and seconds until they are tried again all the same.
@@ -102,12 +112,14 @@ class Session:
             if self._chances:
                 self._chances = 0
                 return await self._failed(error)
-        if isinstance(error, VaultError):
+        pause = self._context.timing.refused_first / 2 + self._refusals.next()
+        if isinstance(error, VaultError):  # no server has seen them: the right key may be tried at once
             log.error("stored credentials do not open: %s", error, extra={"user_id": self._user_id})
+            await self._tell(Happening.REFUSED, str(error))
         else:
             log.info("login refused: %s", error, extra={"user_id": self._user_id})
-        await self._tell(UserStatus.AUTHENTICATION_FAILED, str(error))
-        return self._context.timing.refused_first / 2 + self._refusals.next()
+            await self._tell(Happening.REFUSED, str(error), retry_in=pause)
+        return pause
 
     async def _failed(self, error: BaseException) -> float:
         """The connection is gone; seconds until the next."""
@@ -120,13 +132,19 @@ class Session:
         pause = self._backoff.next()
         if (asked := pace.asked_pause(error, ordinary=timing.throttled)) is not None:
             pause += asked
-            await self._tell(UserStatus.THROTTLED, f"{reason} (next try in {pause:.0f} s)")
+            said = f"{reason} (next try in {pause:.0f} s)"
+            await self._tell(Happening.THROTTLED, said, retry_in=pause)
         elif self._backoff.failures > 1:  # one lost connection is every day's business
-            await self._tell(UserStatus.BACKING_OFF, reason)
+            await self._tell(Happening.LOST, reason)
         return pause
 
-    async def _tell(self, status: UserStatus, reason: str) -> None:
+    async def _tell(self, happening: Happening, reason: str, *, retry_in: float | None = None) -> None:
         with contextlib.suppress(*UNAVAILABLE):
             await watching.tell(
-                self._context.pool, self._user_id, status, reason=reason, version=self._version
+                self._context.pool,
+                self._user_id,
+                happening,
+                reason=reason,
+                version=self._version,
+                retry_in=retry_in,
             )

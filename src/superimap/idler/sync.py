@@ -1,7 +1,7 @@
 """How does a mailbox get from its cursor to now? A plan, made of facts alone, and what carries it out."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -11,6 +11,7 @@ from superimap.imap.types import Folder, MessageMeta, Selected
 
 META_BATCH = 100
 ALL_MAIL = "\\All"
+UNUSABLE = {"\\noselect", "\\nonexistent"}
 NUMBERINGS = 64
 
 
@@ -68,11 +69,15 @@ async def find(client: Client, looking: Plan) -> list[int]:
     return await client.search_uids(after=looking.after, since=looking.since)
 
 
-def folder_to_watch(folders: list[Folder], *, is_gmail: bool) -> str:
-    """INBOX; on Gmail the mailbox with the special use All, whatever its name in the user's language."""
-    if is_gmail:
-        for folder in folders:
-            if ALL_MAIL in folder.attributes:
+def folder_to_watch(folders: list[Folder], wanted: Iterable[str]) -> str:
+    """The first wanted one that exists, else INBOX.
+
+    Special uses, as `\\All`, are told from names by their backslash: the user may call that folder anything.
+    """
+    there = [folder for folder in folders if not UNUSABLE & {each.lower() for each in folder.attributes}]
+    for want in wanted:
+        for folder in there:
+            if want == folder.name or want.lower() in {each.lower() for each in folder.attributes}:
                 return folder.name
     return "INBOX"
 

@@ -19,3 +19,9 @@ class Timing:
     throttled: float = 60.0
     # A connection that stood this long was a good one: the next loss begins with a short wait again.
     settled: float = 30.0
+    # A catch-up that takes longer is told as a status.
+    lag: float = 2.0
+    # Proofs of life are written together, so often.
+    prove: float = 60.0
+    # Where there is no IDLE the server is asked so often, unless the provider's row says otherwise.
+    poll: float = 60.0

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import random
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from superimap import metrics
@@ -15,7 +17,7 @@ from superimap.db.queries.watching import Watched
 from superimap.idler import pace, sync
 from superimap.idler.context import Context
 from superimap.idler.filters import skip_reason
-from superimap.idler.intake import Intake
+from superimap.idler.intake import MOST_MAILS, Intake
 from superimap.idler.stumbles import POISON, Stumbles
 from superimap.imap.client import Client
 from superimap.imap.errors import Gibberish, ImapError
@@ -24,6 +26,7 @@ from superimap.imap.types import MessageMeta, Selected
 log = logging.getLogger(__name__)
 
 LONGEST_CALM = 5.0
+SPREAD = 0.8  # of what a round may last: the shortest that a session has
 
 
 class Watch:
@@ -39,6 +42,9 @@ class Watch:
         self._selected: Selected
         self._intake: Intake
         self._told = 0  # arrivals that were looked for
+        self._began = 0.0  # the event loop's time when this catch-up began
+        self._lags = False  # and was told to take long
+        self._is_new = True  # that it stands was not told yet
         self._top: tuple[int, int] | None = None  # the last mail seen: its UID, and what it is
 
     async def begin(self) -> None:
@@ -60,14 +66,14 @@ class Watch:
             fence=fence,
         )
         await self._start(self._box.cursor, restarted=await self._has_restarted(self._box.cursor))
-        await watching.logged_in(self._context.pool, watched.user_id, version=watched.version)
+        await self._tell()
 
     async def follow(self) -> None:
         """Wait for news and see it, for as long as the connection lasts."""
         metrics.WATCHING.inc()
         false_alarms = 0
         try:
-            async for _ in self._client.idle(renew=self._context.settings.idle_renew):
+            async for _ in self._rounds():
                 before, told = self._intake.last_uid, self._client.arrivals
                 await self._catch_up(sync.Plan(self._intake.uid_validity, after=before))
                 is_false = self._intake.last_uid == before and told > self._told
@@ -80,8 +86,9 @@ class Watch:
                     await asyncio.sleep(_calm(false_alarms))
                 else:
                     false_alarms = 0
-                if self._intake.last_uid == before:
-                    await self._tell_alive()
+                if self._lags:
+                    with contextlib.suppress(*UNAVAILABLE):
+                        await self._tell()
         finally:
             metrics.WATCHING.dec()
 
@@ -133,14 +140,40 @@ class Watch:
             highest < last and metas[0].internal_date == latest.replace(microsecond=0)
         )
 
-    async def _tell_alive(self) -> None:
-        with contextlib.suppress(*UNAVAILABLE):
-            await watching.alive(self._context.pool, self._watched.user_id)
+    def _rounds(self) -> AsyncIterator[None]:
+        """Each session has rounds of its own length, so that those begun together drift apart."""
+        settings, watched = self._context.settings, self._watched
+        renew = min(watched.idle_renew or settings.idle_renew, settings.idle_renew)
+        return self._client.idle(
+            renew=renew * random.uniform(SPREAD, 1.0),  # noqa: S311 - no secret
+            poll=watched.poll_seconds or self._context.timing.poll,
+            poll_by=watched.poll_by,
+        )
+
+    async def _tell(self, *, lags: bool = False) -> None:
+        """That the session stands and has caught up, or `lags`."""
+        watched, is_new = self._watched, self._is_new
+        self._is_new, self._lags = False, lags
+        await watching.stands(
+            self._context.pool, watched.user_id, version=watched.version, is_new=is_new, lags=lags
+        )
+
+    async def _tell_if_it_lags(self, mails: int) -> None:
+        """Once per catch-up, and only of those that last: the ordinary one costs no statement."""
+        if self._lags:
+            return
+        lasts = asyncio.get_running_loop().time() - self._began
+        if mails > MOST_MAILS or lasts > self._context.timing.lag:
+            with contextlib.suppress(*UNAVAILABLE):
+                await self._tell(lags=True)
 
     async def _folder(self) -> str:
-        if "X-GM-EXT-1" not in self._client.capabilities:
+        wanted = self._watched.folders
+        if not wanted and "X-GM-EXT-1" in self._client.capabilities:
+            wanted = (sync.ALL_MAIL,)
+        if not wanted or wanted[0].upper() == "INBOX":
             return "INBOX"
-        return sync.folder_to_watch(await self._client.list_folders(), is_gmail=True)
+        return sync.folder_to_watch(await self._client.list_folders(), wanted)
 
     async def _catch_up(self, looking: sync.Plan, *, baseline: int = 0) -> None:
         """See all that the plan finds; what is seen is recorded in batches, the cursor with it.
@@ -149,6 +182,7 @@ class Watch:
         """
         intake = self._intake
         intake.by_date = looking.by_date
+        self._began = asyncio.get_running_loop().time()
         with contextlib.closing(intake):
             try:
                 await self._see_all(await sync.find(self._client, looking), by_date=looking.by_date)
@@ -164,6 +198,7 @@ class Watch:
     async def _see_all(self, uids: list[int], *, by_date: bool) -> None:
         for piece in sync.batches(uids, self._stumbles.batch):
             for uid, meta in await self._metas(piece):
+                await self._tell_if_it_lags(len(uids))
                 await self._see(uid, meta, by_date=by_date)
                 if meta is not None:
                     self._top = (uid, _identity(meta))
@@ -205,7 +240,7 @@ class Watch:
         elif len(raw) > most:
             intake.skip(uid, meta, Outcome.TOO_BIG, f"{len(raw)} bytes; MAX_EMAIL_SIZE is {most}")
         else:
-            intake.take(meta, raw)
+            await intake.take(meta, raw)
 
     async def _read(self, uid: int) -> bytes | None:
         """The mail's bytes. Who fails to hand one over is asked a few times, but not for ever."""

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime
+from typing import Literal, TypeVar
 
 from superimap.imap import idle, responses, sasl, transport, wire
 from superimap.imap.errors import Disconnected, Gibberish, ImapError, Refused, TimedOut
+from superimap.imap.framing import Response
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
 from superimap.imap.responses import Answer
 from superimap.imap.transport import Guard
@@ -22,7 +24,9 @@ from superimap.imap.types import (
     UidValidity,
 )
 
+T = TypeVar("T")
 _META = "UID INTERNALDATE RFC822.SIZE"
+_QUICK = 256 * 1024  # bytes of text that are parsed on the event loop, in some milliseconds
 _CHUNK = 500  # UIDs per command, to keep its line below 8 KiB (RFC 7162 section 4)
 
 
@@ -108,6 +112,8 @@ class Client:
         self._protocol = protocol
         self._timeouts = timeouts
         self._mark = 0  # arrivals that a search was started after
+        self._folder = ""  # the open mailbox, and its counts when STATUS last told of them
+        self._counts: dict[str, int] = {}
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -147,6 +153,7 @@ class Client:
             uid_next = uid_next or counts.get("UIDNEXT")
         if not view.uid_validity:
             raise self._broken("no UIDVALIDITY")
+        self._folder = folder
         return Selected(folder, UidValidity(view.uid_validity), uid_next, view.exists)
 
     async def status(self, folder: str, *names: str) -> dict[str, int]:
@@ -176,7 +183,7 @@ class Client:
     async def _search(self, *criteria: str) -> set[int]:
         answer = await self._run("SEARCH", *criteria, prefix="UID", wanted="SEARCH ESEARCH")
         try:
-            return responses.found_uids(answer.responses)
+            return await _parsed(responses.found_uids, answer.responses)
         except Gibberish as error:
             raise self._broken(str(error)) from error
 
@@ -212,7 +219,7 @@ class Client:
 
     async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
         answer = await self._run("FETCH", wire.uid_set(uids), items, prefix="UID", wanted="FETCH")
-        messages, broken = responses.fetched(answer.responses)
+        messages, broken = await _parsed(responses.fetched, answer.responses)
         for uid in uids & messages.keys():
             if meta := responses.message_meta(uid, messages[uid], now=datetime.now(UTC)):
                 metas[uid] = meta
@@ -223,28 +230,46 @@ class Client:
         answer = await self._protocol.run(
             "FETCH", str(uid), "(UID BODY.PEEK[])", prefix="UID", wanted="FETCH", within=self._timeouts.fetch
         )
-        messages, broken = responses.fetched(answer.responses)
+        messages, broken = await _parsed(responses.fetched, answer.responses)
         raw = messages.get(uid, {}).get("BODY[]")
         if raw is None and broken:
             raise self._broken("a FETCH response that cannot be parsed")
         return raw if isinstance(raw, bytes) else None
 
-    async def idle(self, *, renew: float = 540.0, poll: float = 60.0) -> AsyncIterator[None]:
+    async def idle(
+        self, *, renew: float = 300.0, poll: float = 60.0, poll_by: Literal["noop", "status"] | None = None
+    ) -> AsyncIterator[None]:
         """Yield whenever something may be new: mail came after the last search was sent, or a round is over.
 
-        A round lasts `renew` seconds of IDLE, or `poll` seconds where there is none, or until the server ends
-        its IDLE; the search that the caller then does catches servers that never push. EXPUNGE and FETCH wake
-        nobody. When it yields, no IDLE stands.
+        A round lasts `renew` seconds of IDLE, or `poll` seconds where there is none or `poll_by` says that it is
+        not to be used, or until the server ends its IDLE; the search that the caller then does catches servers
+        that never push. EXPUNGE and FETCH wake nobody. When it yields, no IDLE stands.
         """
         protocol = self._protocol
         while True:
             if protocol.view.arrivals <= self._mark:
-                await idle.wait_for_news(
-                    protocol, self._mark, renew=renew, poll=poll, timeouts=self._timeouts
-                )
+                if poll_by is None and "IDLE" in protocol.capabilities:
+                    await idle.wait_for_news(protocol, self._mark, renew=renew, timeouts=self._timeouts)
+                else:
+                    await idle.sit(protocol, self._mark, poll)
+                    await (self._look_anew() if poll_by == "status" else self.noop())
             protocol.check()
             self._mark = protocol.view.arrivals
             yield
+
+    async def _look_anew(self) -> None:
+        """Ask by STATUS, and open the mailbox again if it says anything else than before.
+
+        For servers that tell an open mailbox nothing (163.com). Raises Disconnected on a new UIDVALIDITY.
+        """
+        counts = await self.status(self._folder, "MESSAGES", "UIDNEXT", "UIDVALIDITY")
+        if counts == self._counts:
+            return
+        before = self._protocol.view.uid_validity
+        selected = await self.examine(self._folder)
+        if selected.uid_validity != before:
+            self._protocol.fail(Disconnected("UIDVALIDITY changed under the open mailbox"))
+        self._counts = counts
 
     async def _run(self, name: str, *args: wire.Argument, prefix: str = "", wanted: str = "") -> Answer:
         return await self._protocol.run(
@@ -256,3 +281,10 @@ class Client:
         error = Gibberish(what)
         self._protocol.fail(error)
         return error
+
+
+async def _parsed(work: Callable[[list[Response]], T], answers: list[Response]) -> T:
+    """What `work` makes of the answers; beside the event loop if they are unusually many, or long."""
+    if sum(len(text) + 100 for each in answers for text in each.texts) <= _QUICK:
+        return work(answers)
+    return await asyncio.to_thread(work, answers)

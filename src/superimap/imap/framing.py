@@ -14,7 +14,7 @@ from superimap.imap.types import Limits
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
 _STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
-_OVERHEAD = 128  # bytes that Python needs for a response beside its own
+_OVERHEAD = 256  # bytes that Python needs for a response beside its own
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""When may something new be in the open mailbox? IDLE (RFC 2177), and NOOP where there is no IDLE."""
+"""When may something new be in the open mailbox? What IDLE says (RFC 2177), and the waits where there is none."""
 
 import asyncio
 import contextlib
@@ -9,19 +9,13 @@ from superimap.imap.types import Timeouts
 SHORT = 5.0  # seconds: a server that ends IDLE sooner than this without news does not mean it
 
 
-async def wait_for_news(
-    protocol: Protocol, mark: int, *, renew: float, poll: float, timeouts: Timeouts
-) -> None:
-    """Return once more than `mark` messages arrived, or after `renew` (IDLE) or `poll` (NOOP) seconds.
+async def wait_for_news(protocol: Protocol, mark: int, *, renew: float, timeouts: Timeouts) -> None:
+    """Return once more than `mark` messages arrived, or after `renew` seconds of IDLE.
 
     No IDLE stands afterwards. If cancelled, an IDLE is left standing: the next command, LOGOUT too, ends it
-    first.
+    first. A server that does not answer DONE in time is dead: raises TimedOut.
     """
     loop = asyncio.get_running_loop()
-    if "IDLE" not in protocol.capabilities:
-        await _sit(protocol, mark, poll)
-        await protocol.run("NOOP", within=timeouts.command)
-        return
     began = loop.time()
     await protocol.start_idle(timeouts.command)
     with contextlib.suppress(TimeoutError):
@@ -29,10 +23,10 @@ async def wait_for_news(
             await protocol.until(lambda: protocol.view.arrivals > mark or not protocol.idling)
     await protocol.end_idle(timeouts.done)
     if protocol.view.arrivals <= mark and loop.time() - began < min(SHORT, renew):
-        await _sit(protocol, mark, SHORT)
+        await sit(protocol, mark, SHORT)
 
 
-async def _sit(protocol: Protocol, mark: int, seconds: float) -> None:
+async def sit(protocol: Protocol, mark: int, seconds: float) -> None:
     """Wait without IDLE; some servers push all the same."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -137,6 +137,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             if command.weight > self._limits.total:
                 raise LimitExceeded(f"more than {self._limits.total} bytes to one command")
             command.responses.append(response)
+            if len(command.responses) > self._limits.responses:
+                raise LimitExceeded(f"more than {self._limits.responses} responses to one command")
 
     def _code(self, said: Status) -> None:
         if said.code == "CAPABILITY":

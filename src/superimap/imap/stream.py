@@ -15,6 +15,9 @@ from weakref import WeakKeyDictionary
 RECORD = 16 * 1024
 """Bytes that are received at once: the most that a TLS record holds (RFC 8446 section 5.1)."""
 _TURNS = 4  # full records that one connection may receive before others get their turn
+_LONG = 0.001  # seconds that handling them may take, else it is not read for _RESTS times as long
+_RESTS = 9
+_LONGEST_REST = 0.02
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 _NO_INFO: dict[str, Any] = {}
@@ -35,7 +38,7 @@ class Stream(asyncio.Transport):
     The protocol is given a view of the shared buffer and must have copied it when `data_received` returns.
     """
 
-    __slots__ = ("_backlog", "_buffer", "_fd", "_loop", "_protocol", "_reading", "_sock", "_writing")
+    __slots__ = ("_backlog", "_buffer", "_fd", "_loop", "_protocol", "_reading", "_rest", "_sock", "_writing")
 
     def __init__(self, protocol: Receiver, sock: socket.socket) -> None:
         super().__init__(_NO_INFO)
@@ -45,6 +48,7 @@ class Stream(asyncio.Transport):
         self._fd = sock.fileno()
         self._backlog: bytearray | None = None  # what the kernel would not take yet
         self._reading = self._writing = False  # what the event loop looks out for
+        self._rest: asyncio.TimerHandle | None = None
         if (buffer := _buffers.get(self._loop)) is None:
             buffer = _buffers[self._loop] = memoryview(bytearray(RECORD))
         self._buffer = buffer
@@ -104,18 +108,23 @@ class Stream(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Leave to the kernel what comes in."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         """Read on."""
+        self._rest = None
         if not self._reading and self._sock is not None:
             self._reading = True
             self._loop.add_reader(self._fd, self._readable)
 
     def _readable(self) -> None:
         """Take a record, or a few if they are full."""
+        began = self._loop.time()
         for _ in range(_TURNS):
             if (sock := self._sock) is None or self._protocol is None or not self._reading:
                 return
@@ -134,10 +143,19 @@ class Stream(asyncio.Transport):
                 self._end(None)
                 return
             self._protocol.data_received(self._buffer[:size])
+            if (took := self._loop.time() - began) > _LONG:
+                self._take_a_rest(took)
+                break
             if size < RECORD and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
                 break
         if self._backlog is not None:
             self._look_for_room()
+
+    def _take_a_rest(self, took: float) -> None:
+        """Who floods us with things to do, as with short lines, may not have the event loop to itself."""
+        if self._reading:
+            self.pause_reading()
+            self._rest = self._loop.call_later(min(_RESTS * took, _LONGEST_REST), self.resume_reading)
 
     # Writing
 
@@ -202,9 +220,10 @@ class Stream(asyncio.Transport):
     def _end(self, error: Exception | None) -> None:
         if self._sock is None:
             return
+        self.pause_reading()
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
-        self._reading = self._writing = False
+        self._writing = False
         self._sock.close()
         self._sock = self._backlog = None
         self._loop.call_soon(self._tell_end, error)

@@ -84,6 +84,8 @@ class Limits:
     literal: int = 64 * MIB
     response: int = 32 * MIB
     """All that answers one command; at least `literal` + `line`, whatever is said here."""
+    responses: int = 100_000
+    """How many responses may answer one command."""
 
     @property
     def total(self) -> int:

@@ -12,15 +12,22 @@ from typing import Any
 
 from superimap.envelope import Address, Envelope, clean
 
+MOST_ADDRESSES = 2000
+"""Of a header that a webhook's `envelope` lists; the whole header stands in the mail itself."""
+FINGERPRINTED = frozenset(("message-id", "date", "from", "subject"))
 _LONGEST = 65_536  # bytes of an address header that are looked at
+_SENDERS = 100  # that count for a fingerprint
 
 
-def from_headers(headers: Mapping[str, Sequence[bytes]]) -> Envelope:
+def from_headers(headers: Mapping[str, Sequence[bytes]], *, only: frozenset[str] | None = None) -> Envelope:
     """The envelope of unfolded header values by lower-case name; of several the first counts. Never raises.
 
-    Sender and Reply-To default to From. The members of a group appear without it.
+    `only`: the headers that are looked at. Sender and Reply-To default to From. The members of a group appear
+    without it.
     """
-    text = {name: clean(values[0]) for name, values in headers.items() if values}
+    text = {
+        name: clean(values[0]) for name, values in headers.items() if values and (not only or name in only)
+    }
     from_ = addresses(text.get("from"))
     return Envelope(
         date=text.get("date"),
@@ -74,19 +81,22 @@ def _as_list(found: tuple[Address, ...] | None) -> list[dict[str, str | None]] |
     if found is None:
         return None
     return [
-        {"name": each.name, "route": each.route, "mailbox": each.mailbox, "host": each.host} for each in found
+        {"name": each.name, "route": each.route, "mailbox": each.mailbox, "host": each.host}
+        for each in found[:MOST_ADDRESSES]
     ]
 
 
-def fingerprint(envelope: Envelope) -> bytes | None:
-    """32 bytes that two copies of one mail share: Message-ID, Date, From, Subject. None without a Message-ID.
+def fingerprint(envelope: Envelope, body_digest: bytes) -> bytes | None:
+    """32 bytes that two copies of one mail share, even if a server rewrote other headers in between.
 
-    White space counts as one blank, since servers unfold differently; JSON keeps the fields apart.
+    Made of Message-ID, Date, From, Subject and body; None without a Message-ID. White space counts as one
+    blank, since servers unfold differently; JSON keeps the fields apart.
     """
     if not envelope.message_id or not envelope.message_id.strip():
         return None
-    senders = [(each.name, each.route, each.mailbox, each.host) for each in envelope.from_ or ()]
+    senders = [(each.name, each.route, each.mailbox, each.host) for each in (envelope.from_ or ())[:_SENDERS]]
     parts = [_plain(envelope.message_id), _plain(envelope.date), senders, _plain(envelope.subject)]
+    parts.append(body_digest.hex())
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode("ascii")).digest()
 
 

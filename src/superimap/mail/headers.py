@@ -4,7 +4,7 @@ The values are given as they were sent, only unfolded: a general parser decodes 
 oddity, and reads the body too, which nobody here needs.
 """
 
-LONGEST = 1 << 20  # bytes at the start of a mail in which its headers are looked for
+LONGEST = 256 * 1024  # bytes at the start of a mail in which its headers are looked for
 
 
 def read(raw: bytes, names: frozenset[bytes]) -> dict[str, list[bytes]]:

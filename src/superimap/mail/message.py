@@ -1,14 +1,19 @@
 """What does a raw mail say about itself? Never raises, whatever the bytes are."""
 
+import codecs
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from superimap.envelope import Envelope, clean
-from superimap.mail import envelope, headers
+from superimap.mail import envelope, headers, tracer
 
 MESSAGE_ID_LENGTH = 255
+PIECE = 64 * 1024
+"""Bytes that are decoded at once: no step of the work on a big mail may hold Python's lock for long."""
+_QUICK_MAIL = 128 * 1024
+_QUICK_HEADERS = 8 * 1024
 
 _NAMES = frozenset(
     (
@@ -22,6 +27,7 @@ _NAMES = frozenset(
         b"bcc",
         b"in-reply-to",
         b"message-id",
+        tracer.HEADER.lower(),
     )
 )
 
@@ -40,10 +46,19 @@ class Mail:
     """What is wrong with the headers, in words of ours: no content."""
     headers: Mapping[str, Sequence[bytes]] = field(repr=False, compare=False)
 
+    body_digest: bytes = field(repr=False)
+    """SHA-256 of what follows the headers; of line ends, and of empty lines at the end, it knows nothing."""
+
     @cached_property
     def envelope(self) -> Envelope:
         """Built when it is asked for: the server's own is wanted first."""
         return envelope.from_headers(self.headers)
+
+    @cached_property
+    def fingerprint(self) -> bytes | None:
+        """See `mail.envelope.fingerprint`; only what it is made of is parsed."""
+        made_of = envelope.from_headers(self.headers, only=envelope.FINGERPRINTED)
+        return envelope.fingerprint(made_of, self.body_digest)
 
 
 def parse(raw: bytes) -> Mail:
@@ -56,7 +71,32 @@ def parse(raw: bytes) -> Mail:
         message_id=clean(message_ids[0])[:MESSAGE_ID_LENGTH] or None,
         defects=tuple(_defects(raw, found)),
         headers=found,
+        body_digest=_body_digest(raw),
     )
+
+
+def _body_digest(raw: bytes) -> bytes:
+    """Servers that store or move a mail end its lines in their own way."""
+    start, end = _without_empty_lines(raw, len(headers.section(raw)))
+    digest = hashlib.sha256()
+    while start < end:
+        stop = min(start + PIECE, end)
+        stop += raw[stop - 1 : stop + 1] == b"\r\n"  # never between the two
+        digest.update(raw[start:stop].replace(b"\r\n", b"\n"))
+        start = stop
+    return digest.digest()
+
+
+def _without_empty_lines(raw: bytes, start: int) -> tuple[int, int]:
+    """Where the first line after `start` that is not empty begins, and where the last one ends."""
+    end = len(raw)
+    while start < end and raw[start] in b"\r\n":
+        piece = raw[start : start + PIECE]
+        start += len(piece) - len(piece.lstrip(b"\r\n"))
+    while start < end and raw[end - 1] in b"\r\n":
+        piece = raw[max(start, end - PIECE) : end]
+        end -= len(piece) - len(piece.rstrip(b"\r\n"))
+    return start, end
 
 
 def _defects(raw: bytes, found: Mapping[str, Sequence[bytes]]) -> list[str]:
@@ -75,12 +115,27 @@ def _defects(raw: bytes, found: Mapping[str, Sequence[bytes]]) -> list[str]:
     ]
 
 
-def text_of(raw: bytes) -> tuple[str, bool]:
-    """The mail as text, bad UTF-8 replaced by U+FFFD, and whether that changed any byte.
+def is_quick(raw: bytes) -> bool:
+    """Whether all that can be done with the mail takes a few milliseconds, however malformed it is.
+
+    What costs most for a byte is a header of nothing but short addresses.
+    """
+    return len(raw) <= _QUICK_MAIL and len(headers.section(raw)) <= _QUICK_HEADERS
+
+
+def text_of(raw: bytes) -> tuple[list[str], bool]:
+    """The mail as text in pieces, bad UTF-8 replaced by U+FFFD, and whether that changed any byte.
 
     If it did not, the text encodes to exactly these bytes again.
     """
     try:
-        return raw.decode("utf-8"), False
+        return list(_decoded(raw, "strict")), False
     except UnicodeDecodeError:
-        return raw.decode("utf-8", errors="replace"), True
+        return list(_decoded(raw, "replace")), True
+
+
+def _decoded(raw: bytes, errors: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    for start in range(0, len(raw), PIECE):
+        yield decoder.decode(raw[start : start + PIECE])
+    yield decoder.decode(b"", final=True)

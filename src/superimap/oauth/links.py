@@ -1,12 +1,10 @@
 """Who may open a connect or disconnect page? Whoever holds a link that we signed in the last half hour."""
 
-import base64
 import hashlib
 import hmac
 from enum import StrEnum
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from superimap import crypto
 
 LIFETIME = 30 * 60
 # Clocks of two of our machines may differ; a link "from the future" by more is none of ours.
@@ -30,13 +28,8 @@ class Verdict(StrEnum):
 
 
 def derive(encryption_key: str) -> tuple[bytes, ...]:
-    """The link keys of ENCRYPTION_KEY (already checked by the settings): the first signs, each verifies.
-
-    HKDF with an info of its own (RFC 5869): a link key tells nothing of the vault key, nor serves as one.
-    """
-    parts = (part.strip().replace("-", "+").replace("_", "/") for part in encryption_key.split(","))
-    roots = (base64.b64decode(part + "=" * (-len(part) % 4)) for part in parts)
-    return tuple(HKDF(algorithm=SHA256(), length=32, salt=None, info=_INFO).derive(root) for root in roots)
+    """The link keys of ENCRYPTION_KEY (already checked by the settings): the first signs, each verifies."""
+    return crypto.derive(encryption_key, info=_INFO)
 
 
 def sign(purpose: Purpose, user_id: int, ts: int, key: bytes) -> str:

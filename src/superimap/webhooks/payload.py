@@ -8,11 +8,12 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from superimap.webhooks.signing import body_signature
 
+_PIECE = 48 * 1024  # bytes; of three each, so that only the last is padded
 _SHA1 = slice(9, 49)
 _BEGINNING = re.compile(rb'\{"sha1":"[0-9a-f]{40}"')
 
@@ -20,7 +21,7 @@ _BEGINNING = re.compile(rb'\{"sha1":"[0-9a-f]{40}"')
 def new_mail(
     raw: bytes,
     *,
-    text: str,
+    text: Sequence[str],
     is_exact: bool,
     sha1: str,
     envelope: Mapping[str, Any] | None,
@@ -29,19 +30,30 @@ def new_mail(
 ) -> bytes:
     """Content of a `new_mail` webhook.
 
-    `text` is `raw` as UTF-8; where that changed a byte (`is_exact` is False) the exact bytes stand
-    beside it as `rfc822_base64`. `sha1` is the hex digest of `raw`.
+    `text` is `raw` as UTF-8, in pieces: each is a step of its own, so that encoding a big mail in a thread
+    does not hold up the others. Where it changed a byte (`is_exact` is False) the exact bytes stand beside it
+    as `rfc822_base64`. `sha1` is the hex digest of `raw`.
     """
     fields: dict[str, Any] = {
         "sha1": sha1,
         "user_tag": user_tag,
         "imap_provider_code": imap_provider_code,
         "envelope": envelope,
-        "rfc822": text,
     }
+    mail = [b',"rfc822":"', *map(_escaped, text), b'"']
     if not is_exact:
-        fields["rfc822_base64"] = base64.b64encode(raw).decode()
-    return _content(fields)
+        mail += [b',"rfc822_base64":"', *_base64(raw), b'"']
+    return b"".join((_content(fields)[:-1], *mail, b"}"))
+
+
+def _escaped(text: str) -> bytes:
+    """As it stands between the quotation marks of a JSON string."""
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")[1:-1]
+
+
+def _base64(raw: bytes) -> Iterator[bytes]:
+    for start in range(0, len(raw), _PIECE):
+        yield base64.b64encode(raw[start : start + _PIECE])
 
 
 def user_connected(*, user_tag: str, imap_provider_code: str, email: str | None) -> bytes:

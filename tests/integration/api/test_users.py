@@ -1,13 +1,14 @@
 """What can a partner do with its users?"""
 
 import asyncio
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from superimap.crypto import Place
-from superimap.db.models import User
+from superimap.db.models import User, UserEvent
 from tests.integration.api.listening import heard
 
 USERS = "/api/v1/connections/PLAIN/users"
@@ -254,3 +255,35 @@ async def test_an_unknown_user_is_named(acme):
 
     assert [answer.status_code for answer in answers] == [404, 404]
     assert answers[0].json()["detail"] == "User not found for 'NOBODY'."
+
+
+async def test_what_happened_to_a_user_is_told_newest_first_and_to_its_partner_alone(acme, globex, world):
+    await acme.post(USERS, json=ADA)
+    async with world.sessionmaker.begin() as db:
+        user = (await db.scalars(select(User))).one()
+        for kind, reason in (("stalled", "no route"), ("recovered", None)):
+            event = UserEvent(partner_id=user.partner_id, user_id=user.id, kind=kind, reason=reason)
+            db.add(event)
+            await db.flush()
+
+    told = (await acme.get(f"{USERS}/ADA/events")).json()
+    last = (await acme.get(f"{USERS}/ADA/events", params={"limit": 1})).json()
+    await globex.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
+    foreign = await globex.get(f"{USERS}/ADA/events")
+
+    assert [(event["kind"], event["reason"]) for event in told] == [
+        ("recovered", None),
+        ("stalled", "no route"),
+    ]
+    assert last == told[:1]
+    assert foreign.status_code == 404
+
+
+async def test_new_credentials_end_every_wait(acme, world):
+    await acme.post(USERS, json=ADA)
+    async with world.sessionmaker.begin() as db:
+        await db.execute(update(User).values(retry_at=func.now() + timedelta(hours=6)))
+
+    await acme.put(f"{USERS}/ADA", json={"login_password": "pass-2"})
+
+    assert (await stored(world)).retry_at is None

@@ -19,6 +19,7 @@ from superimap.idler.timing import Timing
 from superimap.imap.types import Timeouts
 from superimap.testing import Chaos, ImapServer
 from superimap.testing.chaos_hostile import small_mail
+from tests.support.leaks import watch
 from tests.support.world import World, eventually, running
 
 FAST = Timing(
@@ -29,6 +30,7 @@ FAST = Timing(
     throttled=0.3,
 )
 VICTIM, BYSTANDER = "joe", "ann"
+PASSWORD = watch.plant("s3cr3t-of-the-scene")
 HOOK = "https://app.example.com/hook"
 
 
@@ -62,8 +64,13 @@ class Scene:
             assert linked is not None
             for login in logins or (VICTIM, BYSTANDER):
                 if login not in self.imap.accounts:
-                    self.imap.add_account(login, "pw")
-                fields: Any = {"tag": login, "email": login, "login_username": login, "login_password": "pw"}
+                    self.imap.add_account(login, PASSWORD)
+                fields: Any = {
+                    "tag": login,
+                    "email": login,
+                    "login_username": login,
+                    "login_password": PASSWORD,
+                }
                 await users.create(db, vault, linked, fields)
 
     async def user_elsewhere(self, login: str, *, host: str, port: int, tls: str = "none") -> None:
@@ -71,8 +78,8 @@ class Scene:
         await self.world.provider(host, port, code="OTHER", tls=tls)
         await self.world.connection(self.partner, code="OTHER")
         if login not in self.imap.accounts:
-            self.imap.add_account(login, "pw")
-        await self.world.user(self.partner, login, login=login, password="pw", code="OTHER")
+            self.imap.add_account(login, PASSWORD)
+        await self.world.user(self.partner, login, login=login, password=PASSWORD, code="OTHER")
 
     @property
     def settings(self) -> Settings:

@@ -52,7 +52,11 @@ async def test_C02_the_named_case_is_the_same_after_some_silence(scene):
     scene.chaos.add("C02", only=VICTIM, times=1, seconds=0.1)
     async with scene.watching():
         await scene.imap.wait_for(lambda: scene.chaos.struck("C02"))
+        scene.deliver("into the forgotten flow")
+        await scene.all_found()
         await scene.both_find(1)
+
+        assert scene.connections() == 2
 
 
 async def test_C03_a_server_that_never_pushes_is_asked(scene):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import asyncpg
 import pytest
 from rich.cells import cell_len
 
@@ -181,3 +184,41 @@ def test_what_others_wrote_cannot_steer_the_terminal(superimap, installed):
 
     assert "[red]ann[bold]" in superimap("users", "list", "acme", "PLAIN").stdout
     assert "\x1b" not in superimap("partners", "show", "\x1b[31mred", code=1).stderr
+
+
+def test_what_differs_by_provider_is_shown_changed_and_cleared(installed, superimap, ask):
+    gmail = ask("providers", "show", "GMAIL")
+    assert (gmail["folders"], gmail["connections_per_account"]) == (r"\All", 15)
+    assert ask("providers", "show", "YAHOO")["idle_renew"] < 180
+    assert ask("providers", "show", "NETEASE_163")["poll_by"] == "status"
+
+    changed = ask(
+        "providers", "update", "YAHOO", "--idle-renew", "0", "--poll-by", "noop", "--logins-per-second", "0.5"
+    )
+
+    assert (changed["idle_renew"], changed["poll_by"], changed["logins_per_second"]) == (None, "noop", 0.5)
+    for words, would_do in (
+        (("--idle-renew", "541"), "seconds from 5 to 540"),
+        (("--poll-by", "fax"), "noop, status"),
+        (("--poll-seconds", "301"), "seconds from 5 to 300"),
+    ):
+        assert would_do in superimap("providers", "update", "YAHOO", *words, code=1).stderr
+
+
+def test_show_tells_what_happened_to_a_user(installed, superimap, ask, database_url):
+    superimap("connections", "create", "acme", "PLAIN")
+    superimap("users", "create", "acme", "PLAIN", "ada")
+
+    async def stalled() -> None:
+        db = await asyncpg.connect(database_url)
+        await db.execute(
+            "INSERT INTO user_events (partner_id, user_id, kind, reason)"
+            " SELECT partner_id, id, 'stalled', 'no route' FROM users"
+        )
+        await db.close()
+
+    asyncio.run(stalled())
+
+    (event,) = ask("users", "show", "acme", "PLAIN", "ada")["events"]
+    assert (event["kind"], event["reason"]) == ("stalled", "no route")
+    assert "no route" in superimap("users", "show", "acme", "PLAIN", "ada").stdout

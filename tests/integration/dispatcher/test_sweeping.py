@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 
 import asyncpg
 
 from superimap.db.queries import deliveries
 from superimap.dispatcher.sweeper import LOCK
-from tests.integration.dispatcher.conftest import World, eventually
+from tests.integration.dispatcher.conftest import FAST, World, eventually
 
 
 async def test_an_expired_lease_is_put_back_and_a_live_one_is_not(world: World):
@@ -93,6 +94,40 @@ async def test_old_content_and_old_rows_are_purged_and_others_kept(world: World)
     assert [row["content"] is not None for row in kept if row] == [False, True, False, True, True]
     assert await world.db.fetchval("SELECT count(*) FROM attempts") == 0
     assert {row["id"] for row in await world.db.fetch("SELECT id FROM messages")} == {recent, owing}
+
+
+async def test_users_whose_mail_server_is_silent_are_stalled_and_old_events_purged(world: World):
+    await world.db.execute(
+        "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"
+        " last_proven_alive_at = now() - interval '661 s'"
+    )
+    await world.db.execute(
+        "INSERT INTO user_events (partner_id, user_id, kind, at)"
+        " VALUES ($1, $2, 'recovered', now() - interval '91 days')",
+        world.partner_id, world.user_id,
+    )  # fmt: skip
+
+    async with world.dispatcher(pace=dataclasses.replace(FAST, hearing=0.0), stalled_after=660):
+        await eventually(lambda: _kinds(world, ["stalled"]))
+
+    assert await world.db.fetchval("SELECT status FROM users") == "stalled"
+
+
+async def test_silence_is_not_believed_before_idlers_had_time_to_write_what_they_heard(world: World):
+    """After an outage of the database, every proof in it is old."""
+    await world.db.execute(
+        "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"
+        " last_proven_alive_at = now() - interval '9 days'"
+    )
+    async with world.dispatcher(pace=dataclasses.replace(FAST, hearing=600.0), stalled_after=660):
+        await world.owe(await world.endpoint(), ring=False)
+        await world.sink.wait_for(1)  # the sweeper has swept
+
+    assert await _kinds(world, [])
+
+
+async def _kinds(world: World, kinds: list[str]) -> bool:
+    return [row["kind"] for row in await world.db.fetch("SELECT kind FROM user_events ORDER BY id")] == kinds
 
 
 async def test_a_purge_goes_by_batches(world: World):

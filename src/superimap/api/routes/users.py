@@ -19,9 +19,9 @@ from superimap.api.deps import (
 from superimap.api.errors import invalid
 from superimap.api.openapi import problems, takes
 from superimap.api.routes.connections import BODY
-from superimap.api.schemas import ListedUser, NewUser, UserChange, UserOut
+from superimap.api.schemas import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.crypto import Place, Vault, VaultError
-from superimap.db.queries import users
+from superimap.db.queries import statuses, users
 from superimap.db.queries.connections import Linked
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
@@ -89,6 +89,16 @@ async def create_user(
 async def show_user(user: ConnectionUser, shown: Shown) -> UserOut:
     """One user, with freshly signed links. A live user comes before an archived one of the same tag."""
     return shown(user)
+
+
+@router.get("/{tag}/events", summary="List what happened to a user", responses=problems(401, 404, 422, 503))
+async def list_events(
+    user: ConnectionUser,
+    db: Db,
+    limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 20,
+) -> list[UserEventOut]:
+    """When this user's mail server fell silent (`stalled`) and was heard again (`recovered`), newest first."""
+    return [UserEventOut.model_validate(event) for event in await statuses.of_events(db, user, limit=limit)]
 
 
 _CHANGES = problems(401, 404, 409, *BODY, 503)

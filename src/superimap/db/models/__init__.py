@@ -6,7 +6,7 @@ from superimap.db.models.connecting import OAuthState
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import Mailbox, Message, Tracer
 from superimap.db.models.partner import ApiKey, Partner, SigningSecret
-from superimap.db.models.user import Connection, Provider, User
+from superimap.db.models.user import Connection, Provider, User, UserEvent
 from superimap.db.models.vault import VaultCanary
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "SigningSecret",
     "Tracer",
     "User",
+    "UserEvent",
     "VaultCanary",
 ]

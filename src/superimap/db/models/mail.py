@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     BEFORE_CONNECT = "before_connect"
     TOO_BIG = "too_big"
+    TRACER = "tracer"
     OWN_MAIL = "own_mail"
     UNREADABLE = "unreadable"
     GONE = "gone"
@@ -88,6 +89,13 @@ class Message(Base):
         uint32("uid"),
         uint32("uid_validity"),
         Index("ix_messages_user", "user_id", text("id DESC")),
+        Index(
+            "ix_messages_without_webhook",
+            "user_id",
+            "outcome",
+            text("id DESC"),
+            postgresql_where=text("outcome <> 'delivered'"),
+        ),
         Index("ix_messages_sha1", "user_id", "sha1", postgresql_where=text("sha1 IS NOT NULL")),
         Index(
             "ix_messages_fingerprint",

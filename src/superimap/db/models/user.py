@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Computed,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -37,20 +38,78 @@ class Tls(StrEnum):
     NONE = "none"
 
 
+class PollBy(StrEnum):
+    """How a mailbox is asked for news where IDLE is missing or lies."""
+
+    NOOP = "noop"
+    STATUS = "status"
+
+
 class UserStatus(StrEnum):
     """What a user's session is doing, or why there is none."""
 
     NOT_CONNECTED = "not_connected"
     CONNECTING = "connecting"
+    CATCHING_UP = "catching_up"
     WATCHING = "watching"
     BACKING_OFF = "backing_off"
     THROTTLED = "throttled"
     AUTHENTICATION_FAILED = "authentication_failed"
+    STALLED = "stalled"
     ARCHIVED = "archived"
 
 
+class Happening(StrEnum):
+    """What happens to the watching of a user, beside what the user's owner does."""
+
+    STANDS = "stands"  # a session has caught up and waits for news
+    LAGS = "lags"  # a session stands, and has much to read before it has caught up
+    LOST = "lost"  # connections fail, one after the other
+    THROTTLED = "throttled"  # the mail server asks for a pause
+    REFUSED = "refused"  # the mail server, or who gives tokens, refuses the credentials
+    SILENT = "silent"  # nothing has proven the mail server alive for STALLED_AFTER
+
+
+_AFTER = {
+    Happening.STANDS: UserStatus.WATCHING,
+    Happening.LAGS: UserStatus.CATCHING_UP,
+    Happening.LOST: UserStatus.BACKING_OFF,
+    Happening.THROTTLED: UserStatus.THROTTLED,
+    Happening.REFUSED: UserStatus.AUTHENTICATION_FAILED,
+    Happening.SILENT: UserStatus.STALLED,
+}
+_OWNERS = {UserStatus.NOT_CONNECTED, UserStatus.ARCHIVED}
+
+
+def status_after(status: UserStatus, happening: Happening) -> UserStatus:
+    """The status that follows. What the owner did stands: only the owner undoes it.
+
+    Who is stalled stays so until a session stands, or the server says why it will have none. Credentials that
+    are refused say more than silence does: what to do.
+    """
+    if status in _OWNERS:
+        return status
+    if status == UserStatus.STALLED and happening == Happening.LOST:
+        return status
+    if status == UserStatus.AUTHENTICATION_FAILED and happening == Happening.SILENT:
+        return status
+    return _AFTER[happening]
+
+
+class UserEventKind(StrEnum):
+    """What is recorded of a user's watching."""
+
+    STALLED = "stalled"
+    RECOVERED = "recovered"
+
+
 class Provider(Base):
-    """A mail provider, as data: where its servers are and how one signs in."""
+    """A mail provider, as data: where its servers are, how one signs in, and how one watches there.
+
+    `idle_renew` and `poll_seconds` are seconds; without `poll_by` IDLE is used where it is offered. `folders` are
+    separated by commas, the first that exists is watched; one with a backslash is a special use (RFC 6154).
+    What is None is as for any other provider.
+    """
 
     __tablename__ = "providers"
     id: Mapped[Id]
@@ -64,6 +123,12 @@ class Provider(Base):
     smtp_port: Mapped[int | None] = mapped_column(Integer)
     smtp_domain: Mapped[Words | None]
     smtp_tls: Mapped[Words] = mapped_column(server_default="starttls")
+    idle_renew: Mapped[int | None] = mapped_column(Integer)
+    poll_by: Mapped[Words | None]
+    poll_seconds: Mapped[int | None] = mapped_column(Integer)
+    logins_per_second: Mapped[float | None] = mapped_column(Double)
+    connections_per_account: Mapped[int | None] = mapped_column(Integer)
+    folders: Mapped[Words | None]
     oauth2_grant_type: Mapped[Words | None]
     oauth2_scope: Mapped[Words | None]
     oauth2_site: Mapped[Words | None]
@@ -82,6 +147,11 @@ class Provider(Base):
         one_of("kind", ProviderKind),
         one_of("imap_tls", Tls),
         one_of("smtp_tls", Tls),
+        one_of("poll_by", PollBy),
+        CheckConstraint("idle_renew BETWEEN 5 AND 540", name="idle_renew"),
+        CheckConstraint("poll_seconds BETWEEN 5 AND 300", name="poll_seconds"),
+        CheckConstraint("logins_per_second > 0", name="logins_per_second"),
+        CheckConstraint("connections_per_account > 0", name="connections_per_account"),
         CheckConstraint(
             "kind <> 'OAUTH2' OR (oauth2_token_url IS NOT NULL AND oauth2_authorize_url IS NOT NULL"
             " AND oauth2_scope IS NOT NULL)",
@@ -105,7 +175,10 @@ class Connection(Base):
 
 
 class User(Base):
-    """One person's mail account, named by the partner's tag. `connected_at` marks complete credentials."""
+    """One person's mail account, named by the partner's tag. `connected_at` marks complete credentials.
+
+    No session signs in before `retry_at`. `stalled_at` is set until a session stands again, whatever the status.
+    """
 
     __tablename__ = "users"
     id: Mapped[Id]
@@ -130,6 +203,8 @@ class User(Base):
     last_login_at: Mapped[When | None]
     last_email_at: Mapped[When | None]
     last_proven_alive_at: Mapped[When | None]
+    stalled_at: Mapped[When | None]
+    retry_at: Mapped[When | None]
 
     __table_args__ = (
         ForeignKeyConstraint(
@@ -153,4 +228,23 @@ class User(Base):
         ),
         Index("ix_users_listed", "connection_id", "email", "id"),
         Index("ix_users_shard", "shard", postgresql_where=text("NOT archived AND connected_at IS NOT NULL")),
+    )
+
+
+class UserEvent(Base):
+    """What happened to a user's watching that its partner should know: `stalled`, `recovered`."""
+
+    __tablename__ = "user_events"
+    id: Mapped[Id]
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[Words]
+    reason: Mapped[Words | None]
+    at: Mapped[Created]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        one_of("kind", UserEventKind),
+        Index("ix_user_events_user", "user_id", text("id DESC")),
+        Index("ix_user_events_at", "at"),
     )

@@ -166,6 +166,7 @@ async def _try_again(db: AsyncSession, connection_id: int) -> None:
             status=UserStatus.CONNECTING,
             status_reason=None,
             status_since=func.now(),
+            retry_at=None,
         )
     )
     await db.execute(statement.execution_options(synchronize_session=False))

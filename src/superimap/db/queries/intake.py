@@ -1,7 +1,7 @@
 """The heart: messages recorded, webhooks owed and the cursor moved, in one statement under the fence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
@@ -39,7 +39,10 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A mail to record. `delivery_id` and `content` (sealed) are set where a webhook is owed."""
+    """A mail to record. `delivery_id` and `content` (sealed) are set where a webhook is owed.
+
+    `twin_uid` is the UID of the same mail in the same batch, `token_digest` that of a token that we signed.
+    """
 
     uid: int
     internal_date: datetime | None
@@ -51,6 +54,11 @@ class Seen:
     message_id: str | None = None
     delivery_id: UUID | None = None
     content: bytes | None = None
+    twin_uid: int | None = None
+    token_digest: bytes | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Seen))
 
 
 class Fenced(Exception):
@@ -88,47 +96,68 @@ async def mailbox(
 
 # `box` asks for the fence before anything is written; everything else asks for `box`. It moves the cursor from
 # where this session believes it to be, or finds it moved already: the answer to an earlier try was lost.
+# `earlier` is the same mail: the same bytes, or the same fingerprint and INTERNALDATE under another numbering;
+# not under the same one, where whoever knows of a mail that is coming could send one like it first.
+# `first_id` is the one that was owed: a copy of a copy leads there too; what gave no webhook has no copies.
+# `detected` counts a tracer once; mail and tracer are marked together, or neither is.
 _RECORD = """
     WITH fence AS (
         SELECT 1 FROM shards WHERE shard = $1 AND owner = $2 AND epoch = $3 FOR KEY SHARE
     ), watched AS (
-        SELECT u.id FROM users u, fence
-        WHERE u.id = $5 AND NOT u.archived AND u.credentials_version = $23
+        SELECT u.id, u.enable_tracer FROM users u, fence
+        WHERE u.id = $5 AND NOT u.archived AND u.credentials_version = $25
     ), box AS (
         UPDATE mailboxes m SET uid_validity = $7, last_uid = $8,
             last_internal_date = greatest(m.last_internal_date, $9)
         FROM watched
         WHERE m.id = $4 AND m.user_id = watched.id AND m.partner_id = $6
-          AND ((m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($20::bigint, $21::bigint)
+          AND ((m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($22::bigint, $23::bigint)
                OR (m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($7::bigint, $8::bigint))
         RETURNING m.id
     ), endpoint AS (
         SELECT id FROM endpoints WHERE partner_id = $6 AND kind = 'new_mail' AND url IS NOT NULL
     ), incoming AS (
-        SELECT i.*, earlier.id AS duplicate_of, endpoint.id AS endpoint_id
-        FROM box
-        CROSS JOIN unnest($10::bigint[], $11::timestamptz[], $12::bigint[], $13::text[], $14::text[],
-                          $15::bytea[], $16::bytea[], $17::text[], $18::uuid[], $19::bytea[])
-            AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
-                 delivery_id, content)
-        LEFT JOIN endpoint ON true
-        LEFT JOIN LATERAL (
-            SELECT id FROM messages e
-            WHERE e.user_id = $5 AND e.outcome = 'delivered'
-              AND (e.sha1 = i.sha1 OR e.fingerprint = i.fingerprint)
-              AND i.outcome = 'delivered'
-            LIMIT 1
-        ) earlier ON true
+        SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, judged.*
+        FROM (
+            SELECT i.*, earlier.id AS earlier_id, endpoint.id AS endpoint_id
+            FROM box
+            CROSS JOIN unnest($10::bigint[], $11::timestamptz[], $12::bigint[], $13::text[], $14::text[],
+                              $15::bytea[], $16::bytea[], $17::text[], $18::uuid[], $19::bytea[],
+                              $20::bigint[], $21::bytea[])
+                AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
+                     delivery_id, content, twin_uid, token_digest)
+            LEFT JOIN endpoint ON true
+            LEFT JOIN LATERAL (
+                SELECT coalesce(e.duplicate_of, e.id) AS id FROM messages e
+                WHERE e.user_id = $5 AND e.outcome IN ('delivered', 'duplicate', 'tracer')
+                  AND (e.sha1 = i.sha1
+                       OR e.fingerprint = i.fingerprint AND e.internal_date = i.internal_date
+                          AND (e.mailbox_id, e.uid_validity) <> ($4, $24))
+                  AND i.outcome = 'delivered'
+                LIMIT 1
+            ) earlier ON true
+            ORDER BY i.uid
+        ) judged
+    ), detected AS (
+        UPDATE tracers t SET detected_at = now() FROM incoming i, watched
+        WHERE watched.enable_tracer AND t.user_id = $5 AND t.token_digest = i.token_digest
+          AND t.detected_at IS NULL
+        RETURNING t.token_digest
     ), recorded AS (
-        INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size,
+        INSERT INTO messages (id, partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size,
                               outcome, detail, sha1, fingerprint, message_id, duplicate_of)
-        SELECT $6, $5, $4, $22, uid, internal_date, size,
-               CASE WHEN outcome <> 'delivered' THEN outcome
-                    WHEN duplicate_of IS NOT NULL THEN 'duplicate'
-                    WHEN endpoint_id IS NULL THEN 'no_webhook'
+        SELECT i.id, $6, $5, $4, $24, i.uid, i.internal_date, i.size,
+               CASE WHEN i.outcome NOT IN ('delivered', 'duplicate') THEN i.outcome
+                    WHEN i.first_id IS NOT NULL THEN 'duplicate'
+                    WHEN detected.token_digest IS NOT NULL THEN 'tracer'
+                    WHEN i.endpoint_id IS NULL THEN 'no_webhook'
                     ELSE 'delivered' END,
-               detail, sha1, fingerprint, message_id, duplicate_of
-        FROM incoming ORDER BY uid
+               i.detail, i.sha1, i.fingerprint, i.message_id, i.first_id
+        FROM (
+            SELECT i.*, coalesce(i.earlier_id, twin.earlier_id,
+                                 CASE WHEN i.endpoint_id IS NOT NULL THEN twin.id END) AS first_id
+            FROM incoming i LEFT JOIN incoming twin ON twin.uid = i.twin_uid
+        ) i LEFT JOIN detected ON detected.token_digest = i.token_digest
         ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING
         RETURNING id, uid, outcome
     ), owed AS (
@@ -161,21 +190,7 @@ async def record(
     Raises Fenced if the ownership is lost, the user is archived or gone, or the cursor is not at
     `box.cursor`: then nothing was written. A mail recorded before is passed over.
     """
-    columns = [
-        [getattr(mail, name) for mail in seen]
-        for name in (
-            "uid",
-            "internal_date",
-            "size",
-            "outcome",
-            "detail",
-            "sha1",
-            "fingerprint",
-            "message_id",
-            "delivery_id",
-            "content",
-        )
-    ]
+    columns = [[getattr(mail, name) for mail in seen] for name in COLUMNS]
     row = await pool.fetchrow(
         _RECORD,
         fence.shard,

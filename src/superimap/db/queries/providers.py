@@ -13,18 +13,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
-from superimap.db.models.user import ProviderKind, Tls
+from superimap.db.models.user import PollBy, ProviderKind, Tls
 from superimap.providers import Preset
 from superimap.webhooks.urls import UrlError, check_url
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _HOSTS = ("imap_host", "smtp_host")
-_PORTS = ("imap_port", "smtp_port")
 _WORDS: dict[str, tuple[str, ...]] = {
     "kind": tuple(ProviderKind),
     "imap_tls": tuple(Tls),
     "smtp_tls": tuple(Tls),
+    "poll_by": tuple(PollBy),
+}
+# From, to, and what would do.
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "imap_port": (1, 65535, "a port from 1 to 65535; IMAP over TLS has 993"),
+    "smtp_port": (1, 65535, "a port from 1 to 65535; IMAP over TLS has 993"),
+    "idle_renew": (5, 540, "seconds from 5 to 540"),
+    "poll_seconds": (5, 300, "seconds from 5 to 300"),
+    "logins_per_second": (0.01, 10_000, "logins from 0.01 to 10000"),
+    "connections_per_account": (1, 10_000, "connections from 1 to 10000"),
 }
 _REQUIRED = ("code", "title", "kind", "imap_host", "imap_port", "imap_tls", "smtp_tls")
 _OAUTH2 = ("oauth2_authorize_url", "oauth2_token_url", "oauth2_scope")
@@ -43,6 +52,12 @@ class Values(TypedDict, total=False):
     smtp_port: int | None
     smtp_domain: str | None
     smtp_tls: str
+    idle_renew: int | None
+    poll_by: str | None
+    poll_seconds: int | None
+    logins_per_second: float | None
+    connections_per_account: int | None
+    folders: str | None
     oauth2_grant_type: str | None
     oauth2_scope: str | None
     oauth2_site: str | None
@@ -160,8 +175,9 @@ def _fault(name: str, value: Any) -> str | None:
         return f"should be one of {', '.join(_WORDS[name])}"
     if name in _HOSTS and not _HOST.fullmatch(value):
         return "is no host name; give one without scheme or port, such as imap.example.com"
-    if name in _PORTS:
-        return None if 1 <= value <= 65535 else "should be a port from 1 to 65535; IMAP over TLS has 993"
+    if name in _RANGES:
+        least, most, would_do = _RANGES[name]
+        return None if least <= value <= most else f"should be {would_do}"
     if name.endswith("_url"):
         return _url_fault(name, value)
     return None if value.isprintable() else "should be printable characters on one line"

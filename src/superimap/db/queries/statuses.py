@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.db.models import Connection, Mailbox, User
+from superimap.db.models import Connection, Mailbox, User, UserEvent
 
 
 async def of_users(
@@ -33,5 +33,16 @@ async def of_mailboxes(db: AsyncSession, user: User) -> Sequence[Mailbox]:
         select(Mailbox)
         .where(Mailbox.partner_id == user.partner_id, Mailbox.user_id == user.id)
         .order_by(Mailbox.name)
+    )
+    return (await db.scalars(statement)).all()
+
+
+async def of_events(db: AsyncSession, user: User, *, limit: int) -> Sequence[UserEvent]:
+    """What was recorded of the user's watching, newest first."""
+    statement = (
+        select(UserEvent)
+        .where(UserEvent.partner_id == user.partner_id, UserEvent.user_id == user.id)
+        .order_by(UserEvent.id.desc())
+        .limit(limit)
     )
     return (await db.scalars(statement)).all()

@@ -155,6 +155,7 @@ def _consequences(kind: str, user: User, values: dict[str, Any]) -> dict[str, An
         "status": _status(archived=archived, is_connected=is_complete),
         "status_reason": None,
         "status_since": func.now(),
+        "retry_at": None,
     }
     if is_signed_anew:
         since = (

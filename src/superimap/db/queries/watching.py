@@ -1,5 +1,7 @@
 """What an idler must know of the users it watches, and what it tells of their sessions."""
 
+# ruff: noqa: S608 - what is put into statements here are the words of our own enumerations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +9,7 @@ from typing import Literal
 
 from asyncpg import Pool
 
-from superimap.db.models.user import ProviderKind, UserStatus
+from superimap.db.models.user import Happening, ProviderKind, UserStatus, status_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a session needs, read anew at each connect."""
+    """What a session needs, read anew at each connect.
+
+    `wait` is how many seconds to stay away, by PostgreSQL's clock. What differs by provider is None where it
+    does not (see `providers.Preset`).
+    """
 
     user_id: int
     partner_id: int
@@ -38,6 +44,12 @@ class Watched:
     imap_host: str
     imap_port: int
     imap_tls: Literal["tls", "starttls", "none"]
+    idle_renew: int | None
+    poll_by: Literal["noop", "status"] | None
+    poll_seconds: int | None
+    logins_per_second: float | None
+    folders: tuple[str, ...]
+    wait: float
 
     @property
     def account(self) -> str:
@@ -59,38 +71,78 @@ async def wanted(pool: Pool, shards: Iterable[int]) -> list[Wanted]:
 async def load(pool: Pool, user_id: int) -> Watched | None:
     """The user with provider; None if there is nobody to watch any more."""
     sql = """
-        SELECT u.id, u.partner_id, u.shard, u.tag, u.email, u.login_username, u.login_password,
-               u.oauth2_refresh_token, u.connected_at, u.credentials_version,
-               p.code, p.kind, p.imap_host, p.imap_port, p.imap_tls
+        SELECT u.id AS user_id, u.partner_id, u.shard, u.tag, u.email, u.login_username, u.login_password,
+               u.oauth2_refresh_token, u.connected_at, u.credentials_version AS version,
+               p.code AS provider_code, p.kind AS provider_kind, p.imap_host, p.imap_port, p.imap_tls,
+               p.idle_renew, p.poll_by, p.poll_seconds, p.logins_per_second, p.folders,
+               greatest(0, extract(epoch FROM u.retry_at - now()))::float8 AS wait
         FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id
         WHERE u.id = $1 AND NOT u.archived AND u.connected_at IS NOT NULL
     """
     row = await pool.fetchrow(sql, user_id)
-    return Watched(*row) if row else None
+    if row is None:
+        return None
+    values = dict(row)
+    folders = values.pop("folders") or ""
+    return Watched(**values, folders=tuple(filter(None, map(str.strip, folders.split(",")))))
 
 
-async def logged_in(pool: Pool, user_id: int, *, version: int) -> None:
-    """A session stands: note it, unless the credentials have changed since."""
-    sql = """
-        UPDATE users SET last_login_at = now(), last_proven_alive_at = now(), status = 'watching',
-            status_reason = NULL,
-            status_since = CASE WHEN status = 'watching' THEN status_since ELSE now() END
-        WHERE id = $1 AND credentials_version = $2 AND NOT archived
+def _after(happening: Happening) -> str:
+    """`status_after` as SQL, of the column `u.status`."""
+    cases = (f"WHEN '{status}' THEN '{status_after(status, happening)}'" for status in UserStatus)
+    return f"CASE u.status {' '.join(cases)} END"
+
+
+def _stands(happening: Happening) -> str:
+    """A session stands. Who was stalled has recovered: told in the same statement, once."""
+    return f"""
+        WITH stands AS (
+            UPDATE users u SET last_proven_alive_at = now(), status_reason = NULL, stalled_at = NULL,
+                retry_at = NULL, status = {_after(happening)},
+                last_login_at = CASE WHEN $3 THEN now() ELSE u.last_login_at END,
+                status_since = CASE WHEN u.status = {_after(happening)} THEN u.status_since ELSE now() END
+            FROM (SELECT id, stalled_at FROM users WHERE id = $1 FOR NO KEY UPDATE) was
+            WHERE u.id = was.id AND u.credentials_version = $2 AND NOT u.archived
+            RETURNING u.id, u.partner_id, was.stalled_at
+        )
+        INSERT INTO user_events (partner_id, user_id, kind)
+        SELECT partner_id, id, 'recovered' FROM stands WHERE stalled_at IS NOT NULL
     """
-    await pool.execute(sql, user_id, version)
 
 
-async def alive(pool: Pool, user_id: int) -> None:
-    """The mail server has just answered."""
-    await pool.execute("UPDATE users SET last_proven_alive_at = now() WHERE id = $1", user_id)
-
-
-async def tell(pool: Pool, user_id: int, status: UserStatus, *, reason: str, version: int) -> None:
-    """Set the status with its reason, which a person reads; `since` moves when the status does."""
-    sql = """
-        UPDATE users SET status = $2, status_reason = $3,
-            status_since = CASE WHEN status = $2 THEN status_since ELSE now() END
-        WHERE id = $1 AND credentials_version = $4 AND NOT archived
-          AND (status, status_reason) IS DISTINCT FROM ($2, $3)
+_STANDS, _LAGS = _stands(Happening.STANDS), _stands(Happening.LAGS)
+_TOLD = {
+    happening: f"""
+        UPDATE users u SET status = {_after(happening)}, status_reason = $2,
+            retry_at = now() + make_interval(secs => $4::float8),
+            status_since = CASE WHEN u.status = {_after(happening)} THEN u.status_since ELSE now() END
+        WHERE u.id = $1 AND u.credentials_version = $3 AND NOT u.archived
+          AND ((u.status, u.status_reason) IS DISTINCT FROM ({_after(happening)}, $2) OR $4::float8 IS NOT NULL)
     """
-    await pool.execute(sql, user_id, status.value, reason.replace("\0", "")[:500], version)
+    for happening in (Happening.LOST, Happening.THROTTLED, Happening.REFUSED)
+}
+
+
+async def stands(pool: Pool, user_id: int, *, version: int, is_new: bool, lags: bool = False) -> None:
+    """A session stands (it `is_new`: has just signed in), or stands and `lags`.
+
+    Nothing is noted if the credentials have changed since.
+    """
+    await pool.execute(_LAGS if lags else _STANDS, user_id, version, is_new)
+
+
+async def tell(
+    pool: Pool,
+    user_id: int,
+    happening: Happening,
+    *,
+    reason: str,
+    version: int,
+    retry_in: float | None = None,
+) -> None:
+    """Say what has come of the session, for a person to read; `since` moves when the status does.
+
+    `retry_in` seconds from now no idler signs in, whichever it will be and however often it starts; None: no
+    such wait.
+    """
+    await pool.execute(_TOLD[happening], user_id, reason.replace("\0", "")[:500], version, retry_in)

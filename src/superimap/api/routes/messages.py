@@ -1,0 +1,44 @@
+"""Which mails were seen of a user, and why did each give a webhook, or none?"""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from superimap.api.deps import ConnectionUser, Db, base_url
+from superimap.api.openapi import problems
+from superimap.api.routes.users import NEXT_PAGE
+from superimap.api.schemas_messages import MessageOut
+from superimap.db.models.mail import Outcome
+from superimap.db.queries import messages
+
+router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users/{tag}/messages", tags=["messages"])
+
+
+@router.get(
+    "",
+    summary="List messages",
+    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problems(401, 404, 422, 503)},
+)
+async def list_messages(
+    *,
+    request: Request,
+    response: Response,
+    user: ConnectionUser,
+    db: Db,
+    base: Annotated[str, Depends(base_url)],
+    limit: Annotated[int, Query(ge=1, le=messages.MOST, description="Messages per page.")] = 20,
+    before: Annotated[
+        int | None, Query(ge=1, lt=2**63, description="Only messages before the one of this id.")
+    ] = None,
+    outcome: Annotated[Outcome | None, Query(description="Only messages of this outcome.")] = None,
+) -> list[MessageOut]:
+    """The last mails that were seen of the user, the newest first, with the reason of each; no content."""
+    found = await messages.latest(db, user, limit=limit + 1, before=before, outcome=outcome)
+    page = found[:limit]
+    if len(page) < len(found):
+        query: dict[str, int | str] = {"limit": limit, "before": page[-1].id}
+        if outcome is not None:
+            query["outcome"] = outcome.value
+        response.headers["Link"] = f'<{base}{request.url.path}?{urlencode(query)}>; rel="next"'
+    return [MessageOut.model_validate(message, from_attributes=True) for message in page]

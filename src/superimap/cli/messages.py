@@ -1,0 +1,67 @@
+"""Which mails were seen of a user, and why did each give a webhook, or none?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson, Code, PartnerName, Tag
+from superimap.cli.running import CommandError, command, find_connection, find_partner, transaction
+
+MOST = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("messages")(messages)
+
+
+@command
+async def messages(
+    partner: PartnerName,
+    code: Code,
+    tag: Tag,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="So many of the last mails.")] = 20,
+    before: Annotated[
+        int | None, typer.Option(min=1, help="Only those before the message of this id.")
+    ] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only those, such as delivered or too_big.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the last mails that were seen of a user, and why each gave a webhook or none."""
+    from superimap.db.models.mail import Outcome
+    from superimap.db.queries import messages, users
+
+    if outcome is not None and outcome not in set(Outcome):
+        raise CommandError(f"There is no outcome {outcome!r}; there are {', '.join(Outcome)}.")
+    async with transaction() as work:
+        linked = await find_connection(work.db, await find_partner(work.db, partner), code)
+        user = await users.by_tag(work.db, linked.connection, tag)
+        if user is None:
+            raise CommandError(f"This connection has no user {tag!r}; `superimap users list` shows them.")
+        rows = await messages.latest(
+            work.db, user, limit=limit + 1, before=before, outcome=Outcome(outcome) if outcome else None
+        )
+    shown = rows[:limit]
+    if as_json:
+        output.show_json([asdict(message) for message in shown])
+        return
+    output.table(
+        ("ID", "SEEN, DATE", "MAIL", "OUTCOME", "REASON"),
+        [
+            (
+                message.id,
+                [message.seen_at, message.internal_date],
+                [f"{message.mailbox} {message.uid}, {message.size} bytes", message.message_id],
+                message.outcome,
+                message.reason,
+            )
+            for message in shown
+        ],
+        none="No such mail was seen; `superimap users show` tells how far the mailbox has been read.",
+    )
+    if len(rows) > limit:
+        output.say(f"There are more; --before {shown[-1].id} shows those before.")

@@ -1,0 +1,210 @@
+"""Can a partner see what became of a user's mails, and why; of its own users alone?"""
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from superimap.db.models.mail import Outcome
+from superimap.db.queries.messages import REASONS
+from superimap.webhooks.events import EventKind
+
+USERS = "/api/v1/connections/PLAIN/users"
+MESSAGES = f"{USERS}/ADA/messages"
+
+
+class Seen:
+    """Writes down mails as an idler would have."""
+
+    def __init__(self, db: asyncpg.Connection) -> None:
+        self._db = db
+
+    async def user(self, tag: str = "ADA") -> None:
+        self._user = await self._db.fetchrow("SELECT id, partner_id FROM users WHERE tag = $1", tag)
+        self._mailbox = await self._db.fetchval(
+            "INSERT INTO mailboxes (partner_id, user_id, account, name) VALUES ($1, $2, 'ada', 'INBOX')"
+            " RETURNING id",
+            self._user["partner_id"], self._user["id"],
+        )  # fmt: skip
+
+    async def message(self, uid: int, outcome: str, **values: object) -> int:
+        row = {"size": 5120, "uid_validity": 1, "message_id": f"<{uid}@example.com>", **values}
+        row |= {"partner_id": self._user["partner_id"], "user_id": self._user["id"]}
+        row |= {"mailbox_id": self._mailbox, "uid": uid, "outcome": outcome}
+        places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+        sql = f"INSERT INTO messages ({', '.join(row)}) VALUES ({places}) RETURNING id"
+        return int(await self._db.fetchval(sql, *row.values()))
+
+    async def delivery(self, message: int, state: str, **values: object) -> None:
+        endpoint = await self._db.fetchval(
+            "INSERT INTO endpoints (partner_id, kind, url) VALUES ($1, 'new_mail', 'https://a.example')"
+            " ON CONFLICT (partner_id, kind) DO UPDATE SET url = excluded.url RETURNING id",
+            self._user["partner_id"],
+        )
+        row = {
+            "partner_id": self._user["partner_id"],
+            "user_id": self._user["id"],
+            "kind": EventKind.NEW_MAIL.value,
+        }
+        row |= {"message_id": message, "endpoint_id": endpoint, "state": state, **values}
+        places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+        await self._db.execute(
+            f"INSERT INTO deliveries (id, {', '.join(row)}) VALUES (gen_random_uuid(), {places})",
+            *row.values(),
+        )
+
+
+@pytest_asyncio.fixture
+async def seen(world, acme):
+    """The user ADA of acme, of whom mails were seen."""
+    await acme.post(USERS, json={"tag": "ADA"})
+    db = await asyncpg.connect(world.settings.database_url)
+    made = Seen(db)
+    await made.user()
+    yield made
+    await db.close()
+
+
+async def test_each_mail_is_told_with_its_outcome_and_reason_and_no_content(acme, seen):
+    first = await seen.message(1, "delivered", sha1=b"a" * 20)
+    await seen.delivery(first, "pending", attempts=3, last_code=500)
+    await seen.message(2, "duplicate", sha1=b"a" * 20, duplicate_of=first)
+    await seen.message(3, "too_big", detail="2097152 bytes; MAX_EMAIL_SIZE is 1048576")
+
+    big, copy, owed = (await acme.get(MESSAGES)).json()
+
+    assert set(owed) == {
+        "id", "seen_at", "mailbox", "uid_validity", "uid", "internal_date", "size", "message_id", "outcome",
+        "reason", "duplicate_of", "delivery",
+    }  # fmt: skip
+    assert datetime.fromisoformat(owed["seen_at"])
+    assert (owed["mailbox"], owed["uid"], owed["size"], owed["message_id"]) == (
+        "INBOX",
+        1,
+        5120,
+        "<1@example.com>",
+    )
+    assert {name: owed["delivery"][name] for name in ("state", "attempts", "last_code", "last_error")} == {
+        "state": "pending", "attempts": 3, "last_code": 500, "last_error": None,
+    }  # fmt: skip
+    assert owed["reason"] == "the webhook is owed; the last answer was 500 (3 attempts)"
+    assert copy["reason"] == f"byte for byte the same as UID 1 of INBOX (message {first})"
+    assert copy["duplicate_of"] == {
+        "id": first,
+        "mailbox": "INBOX",
+        "uid": 1,
+        "message_id": "<1@example.com>",
+    }
+    assert copy["delivery"] is None
+    assert big["reason"] == "2097152 bytes; MAX_EMAIL_SIZE is 1048576"
+
+
+@pytest.mark.parametrize(
+    ("state", "values", "reason"),
+    [
+        ("pending", {}, "the webhook is owed, and was not tried yet"),
+        (
+            "pending",
+            {"attempts": 1, "last_error": "timeout"},
+            "the webhook is owed; the last answer was timeout (1 attempt)",
+        ),
+        ("sending", {}, "the webhook is being sent"),
+        ("delivered", {"attempts": 2, "last_code": 204}, "the webhook was taken (204, 2 attempts)"),
+        ("failed", {"attempts": 17, "last_code": 503}, "the webhook failed for good (503, 17 attempts)"),
+        ("cancelled", {}, "the new_mail URL was taken away before the webhook was sent"),
+    ],
+)
+async def test_how_the_webhook_stands_is_told_in_words(acme, seen, state, values, reason):
+    await seen.delivery(await seen.message(1, "delivered"), state, **values)
+
+    (found,) = (await acme.get(MESSAGES)).json()
+
+    assert found["reason"] == reason
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+async def test_every_outcome_has_a_reason_and_can_be_asked_for(acme, seen, outcome):
+    for uid, each in enumerate(Outcome, 1):
+        await seen.message(uid, each)
+
+    (found,) = (await acme.get(MESSAGES, params={"outcome": outcome})).json()
+
+    assert (found["outcome"], found["reason"]) == (outcome, REASONS[outcome])
+
+
+async def test_a_renumbered_mail_and_a_purged_original_are_told(acme, seen):
+    first = await seen.message(1, "delivered", sha1=b"a" * 20)
+    await seen.message(2, "duplicate", sha1=b"b" * 20, uid_validity=2, duplicate_of=first)
+    await seen.message(3, "duplicate", duplicate_of=987_654)
+
+    purged, renumbered, _ = (await acme.get(MESSAGES)).json()
+
+    assert (
+        renumbered["reason"]
+        == f"the same mail, renumbered by its server, as UID 1 of INBOX (message {first})"
+    )
+    assert purged["reason"] == "the same mail was seen before; the record of it is purged"
+    assert purged["duplicate_of"] == {"id": 987_654, "mailbox": None, "uid": None, "message_id": None}
+
+
+async def test_pages_are_followed_to_the_end_and_lose_none(acme, seen):
+    for uid in range(1, 8):
+        await seen.message(uid, "delivered" if uid % 2 else "gone")
+    found, pages, url = [], 0, f"{MESSAGES}?limit=2&outcome=delivered"
+    while url:
+        answer = await acme.get(url)
+        found += [message["uid"] for message in answer.json()]
+        pages += 1
+        url = answer.links.get("next", {}).get("url")
+        await seen.message(100 + pages, "delivered")  # what comes meanwhile moves no page
+
+    assert (found, pages) == ([7, 5, 3, 1], 2)
+
+
+async def test_twenty_are_shown_and_at_most_two_hundred(acme, seen):
+    for uid in range(1, 203):
+        await seen.message(uid, "gone")
+
+    assert len((await acme.get(MESSAGES)).json()) == 20
+    assert len((await acme.get(MESSAGES, params={"limit": 200})).json()) == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("limit", "0"),
+        ("limit", "201"),
+        ("limit", "x"),
+        ("before", "0"),
+        ("before", str(2**63)),
+        ("outcome", "lost"),
+    ],
+)
+async def test_what_will_not_do_is_refused_by_its_name(acme, seen, field, value):
+    answer = await acme.get(MESSAGES, params={field: value})
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_another_partners_users_and_messages_are_not_found(acme, globex, seen):
+    mine = await seen.message(1, "delivered")
+    without_connection = await globex.get(MESSAGES)
+    await globex.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
+    without_user = await globex.get(MESSAGES)
+    await globex.post(USERS, json={"tag": "ADA"})
+    of_their_own = await globex.get(MESSAGES, params={"before": mine + 1})
+
+    assert (without_connection.status_code, without_user.status_code) == (404, 404)
+    assert without_user.json()["detail"] == "User not found for 'ADA'."
+    assert of_their_own.json() == []
+    assert urlsplit(str(of_their_own.url)).path == MESSAGES
+
+
+async def test_two_users_of_one_partner_are_kept_apart(acme, seen):
+    await seen.message(1, "delivered")
+    await acme.post(USERS, json={"tag": "BOB"})
+
+    assert (await acme.get(f"{USERS}/BOB/messages")).json() == []

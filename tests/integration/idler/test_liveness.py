@@ -1,0 +1,396 @@
+"""Is it told in time, once and truly, that a mail server is silent, and that it is heard again?"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from superimap.db.models.user import Happening
+from superimap.db.queries import liveness, watching
+from superimap.idler import main
+from superimap.imap import idle
+from superimap.imap.types import Timeouts
+from superimap.testing import ChaosProxy, ImapServer
+from superimap.testing.imap_hooks import answering
+from tests.integration.chaos.scene import FAST
+from tests.integration.idler.test_watching import idling, mail, recorded, set_up
+from tests.support.world import World, eventually, running
+
+QUICK = dataclasses.replace(FAST, timeouts=Timeouts(), prove=0.05, poll=0.05)
+
+
+@pytest_asyncio.fixture
+async def pool(world: World) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(world.database_url, min_size=1, max_size=4) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def joe(world: World, imap: ImapServer) -> int:
+    """A user who should be watched; the id."""
+    partner = await set_up(world, imap)
+    return await world.user(partner, "joe", login="joe", password="pw")
+
+
+def watched(world: World, timing: Any = QUICK, **settings: Any) -> Any:
+    """An idler for the length of a block; these settings are not checked, so that times may be short."""
+    changed = world.settings.model_copy(update={"idle_renew": 60.0} | settings)
+    return running(functools.partial(main.serve, timing=timing), changed)
+
+
+async def silent(world: World, user_id: int, seconds: float = 1000) -> None:
+    """As if this user was connected long ago and the last proof was so old."""
+    await world.rows(
+        "UPDATE users SET connected_at = now() - interval '9 days', status_since = now() - interval '9 days',"
+        " last_proven_alive_at = now() - make_interval(secs => $2) WHERE id = $1",
+        user_id,
+        seconds,
+    )
+
+
+async def state(world: World, user_id: int) -> dict[str, Any]:
+    (row,) = await world.rows("SELECT * FROM users WHERE id = $1", user_id)
+    return dict(row)
+
+
+async def events(world: World) -> list[str]:
+    return [row["kind"] for row in await world.rows("SELECT kind FROM user_events ORDER BY id")]
+
+
+async def has_status(world: World, user_id: int, status: str) -> None:
+    async def told() -> bool:
+        return bool((await state(world, user_id))["status"] == status)
+
+    await eventually(told, what=status)
+
+
+# Stalled and recovered.
+
+
+async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, pool, joe):
+    await silent(world, joe)
+    await watching.tell(pool, joe, Happening.LOST, reason="no route", version=1)
+
+    stalls = await asyncio.gather(*(liveness.stall(pool, after=900) for _ in range(3)))
+    await liveness.stall(pool, after=900)
+
+    assert sum(stalls) == 1
+    assert (await state(world, joe))["status"] == "stalled"
+    (event,) = await world.rows("SELECT kind, reason, at FROM user_events")
+    assert (event["kind"], event["reason"]) == ("stalled", "no route")
+    assert event["at"] == (await state(world, joe))["stalled_at"]
+
+    await watching.tell(pool, joe, Happening.LOST, reason="still no route", version=1)
+    assert (await state(world, joe))["status"] == "stalled"
+    assert (await state(world, joe))["status_reason"] == "still no route"
+
+    await asyncio.gather(*(watching.stands(pool, joe, version=1, is_new=True) for _ in range(3)))
+    await liveness.prove(pool, {joe: 0.0})
+    assert await events(world) == ["stalled", "recovered"]
+    assert (await state(world, joe))["status"] == "watching"
+    assert (await state(world, joe))["stalled_at"] is None
+
+
+async def test_a_proof_alone_ends_a_stall_if_it_is_younger(world, pool, joe):
+    await silent(world, joe)
+    await watching.stands(pool, joe, version=1, is_new=True)
+    await silent(world, joe)
+    await liveness.stall(pool, after=900)
+
+    await liveness.prove(pool, {joe: 500.0})
+    assert await events(world) == ["stalled"]
+    await asyncio.gather(*(liveness.prove(pool, {joe: 0.0}) for _ in range(3)))
+
+    assert await events(world) == ["stalled", "recovered"]
+    assert (await state(world, joe))["status"] == "watching"
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "archived = true, status = 'archived'",
+        "connected_at = NULL, status = 'not_connected'",
+        "status = 'authentication_failed'",
+        "status = 'throttled', retry_at = now() + interval '1 h'",
+        "status = 'connecting', status_since = now()",
+        "last_proven_alive_at = now() - interval '899 s'",
+    ],
+)
+async def test_nobody_is_stalled_who_should_not_be_watched_now_or_of_whom_more_is_known(
+    world, pool, joe, why
+):
+    await silent(world, joe)
+    await world.rows(f"UPDATE users SET {why} WHERE id = $1", joe)
+
+    assert await liveness.stall(pool, after=900) == 0
+    assert await events(world) == []
+
+
+async def test_a_user_whom_no_idler_watches_is_stalled_too(world, pool, joe):
+    await silent(world, joe)
+
+    assert await liveness.stall(pool, after=900) == 1
+
+    assert (await state(world, joe))["status_reason"] == "no session has stood yet"
+
+
+async def test_a_black_hole_is_found_by_an_unanswered_done_stalls_and_recovers(world, imap, pool, caplog):
+    caplog.set_level(logging.INFO, "superimap.idler.session")
+    imap.add_account("joe", "pw")
+    partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
+    async with ChaosProxy(imap.host, imap.port) as proxy:
+        await world.provider(proxy.host, proxy.port)
+        await world.connection(partner)
+        joe = await world.user(partner, "joe", login="joe", password="pw")
+        async with watched(world, dataclasses.replace(FAST, prove=0.05), idle_renew=1.5):
+            await idling(imap)
+            await is_heard(world, imap)  # so the session has its "+", and the next it says is DONE
+            proxy.set(black_hole=True)
+            await has_status(world, joe, "backing_off")
+            before = await state(world, joe)
+            await silent(world, joe)
+            assert await liveness.stall(pool, after=900) == 1
+            imap.deliver("joe", mail("meanwhile"))
+            proxy.set(black_hole=False)
+            await has_status(world, joe, "watching")
+            assert await recorded(world, 1) == [(1, "delivered")]
+
+    assert "session ended: DONE took more than 0.3 s" in caplog.messages
+    assert "took more than" in before["status_reason"]
+    assert await events(world) == ["stalled", "recovered"]
+
+
+# Proofs.
+
+
+async def test_proofs_of_all_sessions_are_written_together_and_go_on_while_nothing_comes(
+    world, imap, joe, pool
+):
+    async def moved_on(since: Any) -> bool:
+        return bool((await state(world, joe))["last_proven_alive_at"] > since)
+
+    async with watched(world, idle_renew=0.2):
+        await idling(imap)
+        for _ in range(2):
+            last = (await state(world, joe))["last_proven_alive_at"]
+            await eventually(functools.partial(moved_on, last))
+
+    assert (await state(world, joe))["status"] == "watching"
+
+
+async def test_a_server_that_says_it_is_still_here_proves_it(world, imap, joe):
+    async with watched(world):
+        await idling(imap)
+        await has_status(world, joe, "watching")
+        await is_heard(world, imap)
+        assert len([event for event in imap.log if event.name == "DONE"]) == 0
+
+
+async def is_heard(world: World, imap: ImapServer) -> None:
+    """Until a push of the server is written as a proof of life."""
+    await world.rows("UPDATE users SET last_proven_alive_at = now() - interval '1 h'")
+    (session,) = imap.sessions_of("joe")
+    session.send(b"* OK Still here\r\n")
+
+    async def proven() -> Any:
+        return await world.value("SELECT last_proven_alive_at > now() - interval '1 min' FROM users")
+
+    await eventually(proven)
+
+
+# Pauses that outlive a restart.
+
+
+async def test_a_refused_login_is_not_repeated_by_an_idler_that_starts(world, imap, joe):
+    imap.accounts["joe"].password = "other"
+    async with watched(world):
+        await has_status(world, joe, "authentication_failed")
+    tries = len([event for event in imap.log if event.name in ("LOGIN", "AUTHENTICATE")])
+    assert (await state(world, joe))["retry_at"] is not None
+    ann = await another(world, imap)
+
+    async with watched(world):
+        await has_status(world, ann, "watching")
+        again = [event for event in imap.log if event.name in ("LOGIN", "AUTHENTICATE")]
+        assert len(again) == tries + 1  # ann's
+        await change_password(world, "other")
+        await has_status(world, joe, "watching")
+
+    assert (await state(world, joe))["retry_at"] is None
+
+
+async def test_a_pause_that_the_server_asked_for_is_kept_by_the_next_idler(world, imap, joe):
+    timing = dataclasses.replace(QUICK, throttled=600.0)
+    remove = imap.on("LOGIN", answering(b"%(tag)s NO [LIMIT] Too many simultaneous connections"))
+    async with watched(world, timing):
+        await has_status(world, joe, "throttled")
+    remove()
+    ann = await another(world, imap)
+
+    async with watched(world, timing):
+        await has_status(world, ann, "watching")
+        assert imap.sessions_of("joe") == []
+        await world.rows("UPDATE users SET retry_at = now() WHERE id = $1", joe)
+    async with watched(world, timing):
+        await has_status(world, joe, "watching")
+
+
+async def another(world: World, imap: ImapServer) -> int:
+    """A second user of the same partner, whose session shows that the idler is at work."""
+    imap.add_account("ann", "pw")
+    return await world.user(await the_partner(world), "ann", login="ann", password="pw")
+
+
+async def change_password(world: World, password: str) -> None:
+    await world.change_user(await the_partner(world), "joe", login_password=password)
+
+
+async def the_partner(world: World) -> Any:
+    from types import SimpleNamespace
+
+    (row,) = await world.rows("SELECT id FROM partners")
+    return SimpleNamespace(partner=SimpleNamespace(id=row["id"]))
+
+
+# Catching up.
+
+WATCH_STATUSES = """
+    CREATE TABLE seen (id bigserial, status text);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO seen (status) VALUES (new.status); RETURN NULL; END $$;
+    CREATE TRIGGER note AFTER UPDATE OF status ON users FOR EACH ROW EXECUTE FUNCTION note();
+"""
+
+
+async def statuses_seen(world: World) -> list[str]:
+    return [row["status"] for row in await world.rows("SELECT status FROM seen ORDER BY id")]
+
+
+async def test_a_catch_up_that_matters_is_told_and_an_ordinary_mail_costs_no_write(world, imap, joe, pool):
+    await pool.execute(WATCH_STATUSES)
+    for number in range(120):
+        imap.deliver("joe", mail(f"backlog {number}"))
+    async with watched(world, dataclasses.replace(QUICK, prove=600.0)):
+        await recorded(world, 120)
+        await idling(imap)
+        assert await statuses_seen(world) == ["catching_up", "watching"]
+        for number in range(3):
+            imap.deliver("joe", mail(f"ordinary {number}"))
+            await recorded(world, 121 + number)
+            await idling(imap)
+
+        assert await statuses_seen(world) == ["catching_up", "watching"]
+
+
+async def test_a_catch_up_that_lasts_is_told_however_few_mails_there_are(world, imap, joe, pool):
+    await pool.execute(WATCH_STATUSES)
+    imap.deliver("joe", mail("one"))
+    async with watched(world, dataclasses.replace(QUICK, prove=600.0, lag=0.0)):
+        await recorded(world, 1)
+        await idling(imap)
+
+        assert await statuses_seen(world) == ["catching_up", "watching"]
+
+
+# Rounds.
+
+
+async def test_a_provider_has_shorter_rounds_of_its_own(world, imap, joe, monkeypatch):
+    rounds: list[float] = []
+    usual = idle.wait_for_news
+
+    async def noted(*args: Any, renew: float, **more: Any) -> None:
+        rounds.append(renew)
+        await usual(*args, renew=renew, **more)
+
+    monkeypatch.setattr(idle, "wait_for_news", noted)
+    await world.rows("UPDATE providers SET idle_renew = 50")
+    async with watched(world, idle_renew=300.0):
+        await idling(imap)
+    await world.rows("UPDATE providers SET idle_renew = 500")
+    async with watched(world, idle_renew=300.0):
+        await idling(imap)
+
+    assert 40 <= rounds[0] <= 50
+    assert 240 <= rounds[1] <= 300
+
+
+async def test_a_server_that_tells_an_open_mailbox_nothing_is_asked_by_status(world, imap, joe):
+    """NOOP and SEARCH know only what was there at the last EXAMINE, as 163.com's do; IDLE is offered and deaf."""
+    known: dict[str, list[int]] = {"joe": []}
+    inbox = imap.accounts["joe"].inbox
+
+    async def opened(session: Any, command: Any) -> None:
+        known["joe"] = [message.uid for message in inbox.messages]
+
+    async def stale(session: Any, command: Any) -> bytes:
+        uids = b" ".join(b"%d" % uid for uid in known["joe"])
+        return b"* SEARCH %s\r\n%s OK done\r\n" % (uids, command.tag)
+
+    imap.on("EXAMINE", opened)
+    imap.on("UID SEARCH", stale)
+    imap.on_push = lambda session, data: None
+    await world.rows("UPDATE providers SET poll_by = 'status'")
+    async with watched(world):
+        await has_status(world, joe, "watching")
+        for number in range(3):
+            imap.deliver("joe", mail(f"mail {number}"))
+            await recorded(world, number + 1)
+
+        names = {event.name for event in imap.log}
+        assert "STATUS" in names
+        assert not {"IDLE", "NOOP"} & names
+        asked = sum(event.name == "STATUS" for event in imap.log)
+        await imap.wait_for(lambda: sum(event.name == "STATUS" for event in imap.log) > asked + 5)
+        assert sum(event.name == "EXAMINE" for event in imap.log) <= 1 + 1 + 3
+
+
+async def test_the_folder_that_the_provider_s_row_names_is_watched(world, imap, joe):
+    imap.accounts["joe"].create("Work")
+    await world.rows(r"UPDATE providers SET folders = '\All, Work, INBOX'")
+    async with watched(world):
+        await has_status(world, joe, "watching")
+
+    assert await world.value("SELECT name FROM mailboxes") == "Work"
+
+
+async def test_waits_begin_anew_only_once_a_session_has_stood_for_a_while(world, imap, joe):
+    """A server that drops everybody after login is met with longer and longer waits."""
+    from superimap.idler.session import Session
+
+    pauses: dict[float, list[int]] = {}
+    for settled in (600.0, 0.0):
+        failures: list[int] = []
+        usual = Session._failed
+
+        async def noted(
+            self: Session, error: BaseException, *, seen: Any = failures, usual: Any = usual
+        ) -> float:
+            pause = await usual(self, error)
+            seen.append(self._backoff.failures)
+            return pause
+
+        Session._failed = noted  # type: ignore[method-assign]
+        try:
+            async with watched(world, dataclasses.replace(QUICK, settled=settled)):
+                for count in range(1, 4):
+                    await idling(imap)
+                    imap.drop_all()
+                    await eventually(functools.partial(_has, failures, count))
+        finally:
+            Session._failed = usual  # type: ignore[method-assign]
+        pauses[settled] = failures[:3]
+
+    assert pauses == {600.0: [1, 2, 3], 0.0: [1, 1, 1]}
+
+
+async def _has(seen: list[int], count: int) -> bool:
+    return len(seen) >= count

@@ -1,0 +1,301 @@
+"""Which mails give no second webhook, and which tracers none? What nobody else can make so."""
+
+import dataclasses
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from superimap import services
+from superimap.mail import tracer
+from tests.integration.idler.test_watching import idling, mail, recorded, set_up
+from tests.support.world import eventually, running
+
+
+async def connected(world, imap, **values):
+    """A partner with the user joe; the user's id."""
+    partner = await set_up(world, imap)
+    user = await world.user(partner, "joe", login="joe", password="pw")
+    if values:
+        await world.change_user(partner, "joe", **values)
+    return user
+
+
+async def delivered(world, imap, *mails):
+    """The outcomes of these mails, each brought alone to a session that waits."""
+    for count, raw in enumerate(mails, 1):
+        imap.deliver("joe", raw)
+        found = await recorded(world, count)
+    return [outcome for _, outcome in found]
+
+
+# Duplicates.
+
+
+async def test_who_sends_the_headers_of_a_coming_mail_first_suppresses_nothing(world, imap):
+    await connected(world, imap)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+
+        found = await delivered(world, imap, mail(body="of the attacker"), mail(body="the true one"))
+
+    assert found == ["delivered", "delivered"]
+
+
+async def test_nor_does_who_knows_the_body_too_and_sends_it_unsigned(world, imap):
+    await connected(world, imap)
+    true = b"DKIM-Signature: v=1; b=abc\r\n" + mail()
+    async with running(services.idler, world.settings):
+        await idling(imap)
+
+        found = await delivered(world, imap, mail(), true)
+
+    assert found == ["delivered", "delivered"]
+
+
+async def test_nor_in_one_batch_within_one_second(world, imap):
+    await connected(world, imap)
+    one_moment = datetime.now(UTC)
+    for raw in (mail(body="of the attacker"), b"X: unsigned\r\n" + mail(), mail()):
+        imap.deliver("joe", raw, internal_date=one_moment)
+    async with running(services.idler, world.settings):
+        found = await recorded(world, 3)
+
+    assert [outcome for _, outcome in found] == ["delivered"] * 3
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+async def test_of_a_hundred_copies_one_is_owed_and_all_name_it(world, imap, is_one_batch):
+    await connected(world, imap)
+    if is_one_batch:
+        for _ in range(100):
+            imap.deliver("joe", mail())
+    async with running(services.idler, world.settings):
+        if not is_one_batch:
+            await idling(imap)
+            for _ in range(100):
+                imap.deliver("joe", mail())
+        found = await recorded(world, 100)
+
+    assert sorted(outcome for _, outcome in found) == ["delivered"] + ["duplicate"] * 99
+    first = await world.value("SELECT id FROM messages WHERE outcome = 'delivered'")
+    assert await world.value("SELECT count(*) FROM messages WHERE duplicate_of = $1", first) == 99
+    assert await world.value("SELECT count(*) FROM deliveries") == 1
+
+
+async def test_copies_in_one_batch_of_an_earlier_mail_name_that_one(world, imap):
+    await connected(world, imap)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        await delivered(world, imap, mail())
+    imap.deliver("joe", mail())
+    imap.deliver("joe", mail())
+    async with running(services.idler, world.settings):
+        await recorded(world, 3)
+
+    rows = await world.rows("SELECT id, duplicate_of FROM messages ORDER BY uid")
+    assert [row["duplicate_of"] for row in rows] == [None, rows[0]["id"], rows[0]["id"]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        pytest.param(mail(), b"X-Moved: yes\r\n" + mail(), "duplicate", id="a header more"),
+        pytest.param(mail(), mail().replace(b"\r\n", b"\n"), "duplicate", id="other line ends"),
+        pytest.param(mail(), mail() + b"\r\n", "duplicate", id="an empty line more"),
+        pytest.param(
+            mail("a long subject"),
+            mail("a long subject").replace(b"a long subject", b"a long\r\n subject"),
+            "duplicate",
+            id="folded",
+        ),
+        pytest.param(
+            mail(),
+            mail().replace(b"Message-ID", b"message-id"),
+            "duplicate",
+            id="a header's name in lower case",
+        ),
+        pytest.param(mail(), mail(body="other"), "delivered", id="another body"),
+        pytest.param(
+            mail(), mail("Hello", message_id="hello@example.com"), "delivered", id="a subject's case"
+        ),
+        pytest.param(
+            mail().replace(b"Message-ID: <hello@example.com>\r\n", b""),
+            b"X-Moved: yes\r\n" + mail().replace(b"Message-ID: <hello@example.com>\r\n", b""),
+            "delivered",
+            id="no Message-ID",
+        ),
+        pytest.param(
+            mail().replace(b"<hello@example.com>", b" "),
+            b"X-Moved: yes\r\n" + mail().replace(b"<hello@example.com>", b" "),
+            "delivered",
+            id="an empty Message-ID",
+        ),
+    ],
+)
+async def test_a_mail_that_its_server_renumbered_and_rewrote(world, imap, before, after, outcome):
+    await connected(world, imap)
+    inbox = imap.accounts["joe"].inbox
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        await delivered(world, imap, before)
+        inbox.messages[0].raw = after
+        inbox.set_uidvalidity(77)
+        found = await recorded(world, 2)
+
+    assert [outcome for _, outcome in found] == ["delivered", outcome]
+
+
+async def test_a_mail_of_another_moment_is_another_mail_after_renumbering_too(world, imap):
+    """Who waits for a renumbering to send what is coming gains nothing: the true mail has a time of its own."""
+    await connected(world, imap)
+    inbox = imap.accounts["joe"].inbox
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        await delivered(world, imap, b"X: unsigned\r\n" + mail())
+        inbox.messages[0].raw, moment = mail(), inbox.messages[0].internal_date
+        inbox.messages[0].internal_date = moment + timedelta(seconds=1)
+        inbox.set_uidvalidity(77)
+        found = await recorded(world, 2)
+
+    assert [outcome for _, outcome in found] == ["delivered", "delivered"]
+
+
+async def test_a_copy_of_another_users_mail_is_delivered(world, imap):
+    partner = await set_up(world, imap)
+    imap.add_account("ann", "pw")
+    await world.user(partner, "joe", login="joe", password="pw")
+    await world.user(partner, "ann", login="ann", password="pw")
+    async with running(services.idler, world.settings):
+        await idling(imap, 2)
+        for login in ("joe", "ann"):
+            imap.deliver(login, mail())
+        found = await recorded(world, 2)
+
+    assert [outcome for _, outcome in found] == ["delivered", "delivered"]
+
+
+# Tracers.
+
+
+def token_for(world, user: int, *, age: float = 0.0) -> str:
+    key = tracer.derive(world.encryption_key)[0]
+    return tracer.make(user, key, now=time.time() - age, nonce=os.urandom(tracer.NONCE_BYTES))
+
+
+async def sent(world, user: int, token: str) -> None:
+    """What is done before a tracer is sent: its digest is written down."""
+    await world.rows(
+        "INSERT INTO tracers (partner_id, user_id, token_digest) SELECT partner_id, id, $2 FROM users"
+        " WHERE id = $1",
+        user, tracer.digest(token),
+    )  # fmt: skip
+
+
+async def detected(world) -> int:
+    return await world.value("SELECT count(*) FROM tracers WHERE detected_at IS NOT NULL")
+
+
+@pytest.mark.parametrize("where", ["subject", "header"])
+async def test_a_tracer_of_ours_is_seen_and_gives_no_webhook(world, imap, where):
+    user = await connected(world, imap, enable_tracer=True)
+    token = token_for(world, user)
+    await sent(world, user, token)
+    raw = mail(f"TRACER: {token}")
+    if where == "header":
+        raw = f"X-SuperIMAP-Tracer: {token}\r\n".encode() + mail()
+    async with running(services.idler, world.settings):
+        await idling(imap)
+
+        assert await delivered(world, imap, raw) == ["tracer"]
+    assert await detected(world) == 1
+    assert await world.value("SELECT count(*) FROM deliveries") == 0
+
+
+async def test_a_token_counts_once(world, imap):
+    user = await connected(world, imap, enable_tracer=True)
+    token = token_for(world, user)
+    await sent(world, user, token)
+    replays = [mail(f"TRACER: {token}", body=body) for body in ("first", "second", "third")]
+    imap.deliver("joe", replays[0])
+    imap.deliver("joe", replays[1])
+    async with running(services.idler, world.settings):
+        await recorded(world, 2)
+        await idling(imap)
+        imap.deliver("joe", replays[2])
+        found = await recorded(world, 3)
+
+    assert [outcome for _, outcome in found] == ["tracer", "delivered", "delivered"]
+
+
+async def test_a_tracer_under_a_new_uidvalidity_is_a_duplicate(world, imap):
+    user = await connected(world, imap, enable_tracer=True)
+    token = token_for(world, user)
+    await sent(world, user, token)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        await delivered(world, imap, mail(f"TRACER: {token}"))
+        imap.accounts["joe"].inbox.set_uidvalidity(77)
+        found = await recorded(world, 2)
+
+    assert [outcome for _, outcome in found] == ["tracer", "duplicate"]
+
+
+async def test_what_only_looks_like_a_tracer_is_a_mail(world, imap):
+    user = await connected(world, imap, enable_tracer=True)
+    other = dataclasses.replace(world, encryption_key="A" * 43 + "=")
+    never_sent, expired = token_for(world, user), token_for(world, user, age=tracer.LIFETIME + 60)
+    of_another, forged = token_for(world, user + 1), token_for(other, user)
+    for token in (expired, of_another, forged):
+        await sent(world, user, token)
+    mails = [mail(f"TRACER: {token}") for token in (never_sent, expired, of_another, forged, "x" * 20)]
+    async with running(services.idler, world.settings):
+        await idling(imap)
+
+        assert await delivered(world, imap, *mails) == ["delivered"] * 5
+    assert await detected(world) == 0
+
+
+async def test_a_user_without_tracers_has_none(world, imap):
+    user = await connected(world, imap)
+    token = token_for(world, user)
+    await sent(world, user, token)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+
+        assert await delivered(world, imap, mail(f"TRACER: {token}")) == ["delivered"]
+    assert await detected(world) == 0
+
+
+async def test_a_recording_whose_answer_got_lost_is_repeated_and_the_tracer_stays_one(
+    world, imap, monkeypatch
+):
+    from superimap.db.queries import intake
+
+    user = await connected(world, imap, enable_tracer=True)
+    token = token_for(world, user)
+    await sent(world, user, token)
+    record, tries = intake.record, []
+
+    async def losing_the_first_answer(*args, **kwargs):
+        answer = await record(*args, **kwargs)
+        if args[4]:
+            tries.append(answer.outcomes)
+        if len(tries) == 1:
+            raise ConnectionResetError
+        return answer
+
+    monkeypatch.setattr(intake, "record", losing_the_first_answer)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        imap.deliver("joe", mail(f"TRACER: {token}"))
+
+        async def tried_twice() -> bool:
+            return len(tries) == 2
+
+        await eventually(tried_twice)
+
+    assert tries == [("tracer",), ()]
+    assert await world.value("SELECT count(*) FROM messages WHERE outcome = 'tracer'") == 1
+    assert await world.value("SELECT count(*) FROM deliveries") == 0

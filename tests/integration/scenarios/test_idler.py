@@ -1,0 +1,165 @@
+"""Does an idler find each mail exactly once, on both servers, in clear, by STARTTLS and by TLS?"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+
+from superimap.idler import main
+from superimap.idler.timing import Timing
+from superimap.testing.chaos_hostile import small_mail
+from tests.integration.scenarios.servers import PASSWORD, TIMEOUTS, UNICODE, MailServer
+from tests.support.world import World, eventually, running
+
+TIMING = Timing(
+    timeouts=TIMEOUTS, backoff_first=0.05, backoff_longest=0.3, refused_first=0.2, refused_longest=0.4
+)
+
+
+@dataclass
+class Watched:
+    """One user whom an idler watches, and what was delivered to it."""
+
+    world: World
+    server: MailServer
+    user: str
+    sent: set[bytes] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """An idler for the length of the block, begun once it watches."""
+        await self.world.rows("UPDATE users SET status = 'connecting', status_reason = NULL")
+        async with running(functools.partial(main.serve, timing=TIMING), self.world.settings):
+            await self.status("watching")
+            yield
+
+    async def status(self, status: str) -> None:
+        await eventually(lambda: self.world.value("SELECT status = $1 FROM users", status), what=status)
+
+    def deliver(self, subject: str, body: bytes = b"text\r\n") -> None:
+        raw = small_mail(subject, body=body)
+        self.sent.add(hashlib.sha1(raw).digest())
+        self.server.deliver(self.user, raw)
+
+    async def found(self) -> Counter[bytes]:
+        """How many webhooks are owed for each mail."""
+        rows = await self.world.rows(
+            "SELECT m.sha1 FROM deliveries d JOIN messages m"
+            " ON m.id = d.message_id AND m.partner_id = d.partner_id"
+        )
+        return Counter(row["sha1"] for row in rows)
+
+    async def all_found_once(self) -> None:
+        async def complete() -> bool:
+            return self.sent <= (await self.found()).keys()
+
+        await eventually(complete, what="all mails are found")
+        assert await self.found() == Counter(self.sent)
+
+
+@pytest_asyncio.fixture
+async def watched(server: MailServer, trusting: None, database_url: str, redis_url: str) -> Watched:
+    return await make(server, World(database_url, redis_url))
+
+
+async def make(server: MailServer, world: World, password: str = PASSWORD) -> Watched:
+    partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
+    await world.provider(server.host, server.port, tls=server.tls)
+    await world.connection(partner)
+    user = await server.user(password)
+    await world.user(partner, "joe", login=user, password=password)
+    return Watched(world, server, user)
+
+
+async def test_mails_while_idle_in_a_burst_and_after_a_gap_are_found_once_and_stay_unseen(watched: Watched):
+    async with watched.watching():
+        watched.deliver("one")
+        await watched.all_found_once()
+        for number in range(60):
+            watched.deliver(f"burst {number}")
+        await watched.all_found_once()
+        await watched.server.next_uid(watched.user, 1_000_000)
+        watched.deliver("after the gap")
+        watched.deliver("big and 8-bit", bytes(range(14, 256)) * 4_000)
+        await watched.all_found_once()
+
+    assert watched.server.seen(watched.user) == 0
+
+
+async def test_what_comes_while_nobody_watches_is_found_once(watched: Watched):
+    async with watched.watching():
+        watched.deliver("first")
+        await watched.all_found_once()
+    for number in range(5):
+        watched.deliver(f"meanwhile {number}")
+    async with watched.watching():
+        await watched.all_found_once()
+
+
+async def test_lost_connections_and_a_restart_cost_no_mail(watched: Watched):
+    async with watched.watching():
+        watched.deliver("before")
+        await watched.server.drop(watched.user)
+        watched.deliver("dropped")
+        await watched.all_found_once()
+        await watched.server.restart()
+        watched.deliver("restarted")
+        await watched.all_found_once()
+        await watched.status("watching")
+
+
+async def test_another_uidvalidity_while_idling_and_at_reconnect_gives_each_mail_once(watched: Watched):
+    async with watched.watching():
+        watched.deliver("before")
+        await watched.all_found_once()
+        await watched.server.set_uidvalidity(watched.user, 4_000_000_001)
+        watched.deliver("under the second")
+        await watched.all_found_once()
+    await watched.server.set_uidvalidity(watched.user, 4_000_000_002)
+    watched.deliver("under the third")
+    async with watched.watching():
+        await watched.all_found_once()
+        watched.deliver("at last")
+        await watched.all_found_once()
+
+
+async def test_an_expunge_by_another_client_hides_no_mail(watched: Watched):
+    async with watched.watching():
+        watched.deliver("goes")
+        await watched.all_found_once()
+        await watched.server.expunge(watched.user, 1)
+        watched.deliver("comes")  # the count of mails is as it was
+        await watched.all_found_once()
+
+
+@pytest.mark.parametrize("password", [UNICODE], ids=["unicode"])
+async def test_a_wrong_password_is_told_and_the_right_one_watches(
+    server: MailServer, trusting: None, database_url: str, redis_url: str, password: str
+):
+    watched = await make(server, World(database_url, redis_url), password)
+    partner = await watched.world.partner("globex", new_mail_webhook="https://app.example.com/hook")
+    await watched.world.connection(partner)
+    await watched.world.user(partner, "jim", login=watched.user, password=password + "!")
+
+    async def told() -> list[str]:
+        rows = await watched.world.rows("SELECT status FROM users ORDER BY tag")
+        return [row["status"] for row in rows]
+
+    async def settled() -> bool:
+        return await told() == ["authentication_failed", "watching"]
+
+    async with running(functools.partial(main.serve, timing=TIMING), watched.world.settings):
+        await eventually(settled)
+        await watched.world.change_user(partner, "jim", login_password=password)
+        await eventually(lambda: _is(told, ["watching", "watching"]))
+
+
+async def _is(ask, answer) -> bool:
+    return bool(await ask() == answer)

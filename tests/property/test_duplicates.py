@@ -1,0 +1,133 @@
+"""Can anybody suppress another's mail, and is none owed twice? Whatever is sent, and however it is renumbered."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from superimap.db import engine
+from superimap.db.queries import cluster, watching
+from superimap.db.queries import intake as queries
+from superimap.db.queries.intake import Fence
+from superimap.egress import Guard
+from superimap.idler import main
+from superimap.idler.context import Context
+from superimap.idler.intake import Intake
+from superimap.idler.timing import Timing
+from superimap.imap.types import MessageMeta, Uid
+from superimap.queue import Queue
+from tests.support.world import World
+
+BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
+
+# Few words, so that mails are often alike: an attacker knows the headers, or the body, or both.
+_mails = st.tuples(
+    st.sampled_from(["", "DKIM-Signature: a\r\n", "X-Spam: yes\r\n"]),
+    st.sampled_from(["1", "2"]),
+    st.sampled_from(["body", "other body"]),
+).map(
+    lambda words: (
+        "{}Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nFrom: a@x.org\r\n"
+        "Subject: one\r\nMessage-ID: <{}@x>\r\n\r\n{}\r\n".format(*words)
+    )
+)
+_arrivals = st.lists(st.tuples(_mails, st.booleans()), max_size=6)  # does the clock tick before it?
+_lives = st.lists(st.tuples(_arrivals, st.booleans()), min_size=1, max_size=5)  # is it rewritten after?
+_tags = count(1)
+
+OWED = "SELECT encode(m.sha1, 'hex') FROM deliveries d JOIN messages m ON m.id = d.message_id WHERE d.user_id = $1"
+STRAYS = """
+    SELECT count(*) FROM messages m WHERE user_id = $1 AND outcome = 'duplicate' AND NOT EXISTS (
+        SELECT FROM messages o WHERE o.id = m.duplicate_of AND o.user_id = $1 AND o.outcome = 'delivered')
+"""
+
+
+class Far:
+    """A mailbox at a server that now and then gives new UIDs to all, and may rewrite them on the way."""
+
+    def __init__(self) -> None:
+        self.clock, self.validity = BEGIN, 1
+        self.mails: list[tuple[str, datetime]] = []
+        self.sent: set[str] = set()
+
+    def receive(self, raw: str, *, ticks: bool) -> None:
+        self.clock += timedelta(seconds=ticks)
+        self.mails.append((raw, self.clock))
+        self.sent.add(raw)
+
+    def renumber(self, *, rewrites: bool) -> None:
+        self.validity += 1
+        self.clock += timedelta(seconds=1)
+        if rewrites:
+            header = f"X-Moved: {self.validity}\r\n"
+            self.mails = [(header + raw, moment) for raw, moment in self.mails]
+
+
+@pytest_asyncio.fixture
+async def context(database_url: str, redis_url: str) -> AsyncIterator[Context]:
+    """What an idler works with, one that owns every shard; there is one partner, with one connection."""
+    world = World(database_url, redis_url)
+    await world.provider("imap.example.com", 993)
+    await world.connection(await world.partner(new_mail_webhook="https://app.example.com/hook"))
+    async with (
+        engine.pool(database_url, size=2) as pool,
+        Queue(redis_url) as queue,
+        httpx.AsyncClient() as http,
+    ):
+        idler = await cluster.join(pool, name="test", version="0", capacity=1)
+        await pool.execute("UPDATE shards SET owner = $1, epoch = 1", idler)
+        yield main._context(world.settings, pool, queue, Guard(), http, idler, Timing())
+
+
+async def a_user(context: Context) -> watching.Watched:
+    user = await context.pool.fetchval(
+        "INSERT INTO users (partner_id, connection_id, tag, login_username, connected_at)"
+        " SELECT partner_id, id, $1, 'joe', now() FROM connections RETURNING id",
+        str(next(_tags)),
+    )
+    watched = await watching.load(context.pool, user)
+    assert watched is not None
+    return watched
+
+
+async def see(
+    context: Context, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
+) -> Any:
+    """Record all but the first `known` mails, in batches of `size`; the mailbox as it stands then."""
+    intake = Intake(context, watched, box, fence, far.validity)
+    for uid, (raw, moment) in enumerate(far.mails[known:], known + 1):
+        await intake.take(MessageMeta(Uid(uid), moment, len(raw), None), raw.encode())
+        if len(intake.seen) >= size:
+            await intake.flush(last_uid=uid)
+    await intake.flush(last_uid=len(far.mails))
+    return intake.box
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lives=_lives, size=st.integers(1, 5))
+async def test_every_mail_is_owed_exactly_once(context, lives, size):
+    watched, far = await a_user(context), Far()
+    fence = Fence(watched.shard, context.ownership.idler, 1)
+    box = await queries.mailbox(
+        context.pool, user_id=watched.user_id, partner_id=watched.partner_id, version=1, account="joe",
+        name="INBOX", fence=fence,
+    )  # fmt: skip
+    for arrivals, is_rewritten in [*lives, ([], False)]:
+        renumbered = len(far.mails)
+        box = await see(context, watched, fence, box, far, known=0, size=size)
+        for raw, ticks in arrivals:
+            far.receive(raw, ticks=ticks)
+        box = await see(context, watched, fence, box, far, known=renumbered, size=size)
+        far.renumber(rewrites=is_rewritten)
+
+    owed = await context.pool.fetch(OWED, watched.user_id)
+    assert sorted(row[0] for row in owed) == sorted(
+        hashlib.sha1(raw.encode()).hexdigest() for raw in far.sent
+    )
+    assert await context.pool.fetchval(STRAYS, watched.user_id) == 0

@@ -1,0 +1,36 @@
+"""Is memory tended as the number of sessions grows and falls?"""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from superimap import runtime
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def thawed() -> AsyncIterator[None]:
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+async def test_what_lives_is_frozen_each_time_there_are_so_many_more():
+    asked = 0
+    counts = iter([0, runtime.SOME - 1, runtime.SOME])
+
+    def count() -> float:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            assert gc.get_freeze_count() == 0
+        return next(counts, runtime.SOME)
+
+    tending = asyncio.create_task(runtime.tend_memory(count, every=0.001))
+    async with asyncio.timeout(10):
+        while not gc.get_freeze_count():
+            await asyncio.sleep(0.001)
+    tending.cancel()
+
+    assert asked >= 3

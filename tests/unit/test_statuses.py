@@ -1,0 +1,66 @@
+"""Which status follows which, and do the figures of liveness fit together?"""
+
+from __future__ import annotations
+
+import pytest
+
+from superimap.config import Settings
+from superimap.db.models.user import Happening, UserStatus, status_after
+from superimap.dispatcher.pace import Pace
+from superimap.idler.timing import Timing
+from superimap.imap import transport
+from superimap.providers import presets
+
+H, S = Happening, UserStatus
+USUAL = {
+    H.STANDS: S.WATCHING,
+    H.LAGS: S.CATCHING_UP,
+    H.LOST: S.BACKING_OFF,
+    H.THROTTLED: S.THROTTLED,
+    H.REFUSED: S.AUTHENTICATION_FAILED,
+    H.SILENT: S.STALLED,
+}
+# Status, what happens, and what follows where it is not the usual.
+UNUSUAL = {
+    (S.STALLED, H.LOST): S.STALLED,
+    (S.AUTHENTICATION_FAILED, H.SILENT): S.AUTHENTICATION_FAILED,
+    **{(owners, happening): owners for owners in (S.NOT_CONNECTED, S.ARCHIVED) for happening in H},
+}
+
+
+@pytest.mark.parametrize("happening", Happening)
+@pytest.mark.parametrize("status", UserStatus)
+def test_the_status_that_follows(status, happening):
+    assert status_after(status, happening) == UNUSUAL.get((status, happening), USUAL[happening])
+
+
+def test_a_dead_peer_is_found_within_90_s_of_its_probe():
+    timing = Timing()
+    (tcp_user_timeout,) = [value for _, name, value in transport._OPTIONS if name == "TCP_USER_TIMEOUT"]
+
+    assert timing.timeouts.done <= 15
+    assert timing.timeouts.command <= 90
+    assert tcp_user_timeout <= 90_000
+
+
+def test_every_mailbox_is_looked_at_within_5_minutes_by_default_and_9_at_the_most():
+    field = Settings.model_fields["idle_renew"]
+    (most,) = [limit.le for limit in field.metadata if hasattr(limit, "le")]
+    timing = Timing()
+
+    assert field.default <= 300
+    assert most <= 540
+    assert timing.poll <= 300
+    assert all((preset.idle_renew or 5) <= 300 for preset in presets())
+    assert all((preset.poll_seconds or 5) <= 300 for preset in presets())
+
+
+def test_no_session_that_stands_can_be_taken_for_stalled():
+    """However STALLED_AFTER and IDLE_RENEW are set, a proof is written before the sweeper misses it."""
+    stalled, renew = Settings.model_fields["stalled_after"], Settings.model_fields["idle_renew"]
+    (least,) = [limit.ge for limit in stalled.metadata if hasattr(limit, "ge")]
+    (longest,) = [limit.le for limit in renew.metadata if hasattr(limit, "le")]
+    timing = Timing()
+
+    assert longest + timing.timeouts.done + timing.prove < least <= stalled.default
+    assert timing.prove * 2 < Pace().hearing

@@ -1,0 +1,74 @@
+"""Is a mail a tracer only if we signed its token, for this user, not long ago?"""
+
+import base64
+
+import pytest
+
+from superimap.crypto import generate_key
+from superimap.mail import message, tracer
+
+# Fixed: the tokens are in the names of tests, which must be the same in every worker.
+KEY, OTHER_KEY = tracer.derive(f"{'A' * 43}=,{'B' * 42}A=")
+NOW = 1_790_000_000.0
+NONCE = b"123456789"
+TOKEN = tracer.make(7, KEY, now=NOW, nonce=NONCE)
+
+
+def is_ours(token: str, *, user_id: int = 7, keys: tuple[bytes, ...] = (KEY,), now: float = NOW) -> bool:
+    return tracer.is_ours(token, user_id, keys, now=now)
+
+
+def test_a_token_is_ours_for_five_days_and_for_its_user_alone():
+    assert len(f"Subject: TRACER: {TOKEN}") < 78
+    assert is_ours(TOKEN)
+    assert is_ours(TOKEN, keys=(OTHER_KEY, KEY)), "while keys are being rotated"
+    assert is_ours(TOKEN, now=NOW + tracer.LIFETIME)
+    assert is_ours(TOKEN, now=NOW - tracer.SKEW)
+    assert not is_ours(TOKEN, now=NOW + tracer.LIFETIME + 1)
+    assert not is_ours(TOKEN, now=NOW - tracer.SKEW - 1)
+    assert not is_ours(TOKEN, user_id=8)
+    assert not is_ours(TOKEN, keys=(OTHER_KEY,))
+    assert not is_ours(TOKEN, keys=())
+
+
+def test_no_bit_of_a_token_can_be_changed():
+    for bit in range(240):
+        raw = bytearray(base64.urlsafe_b64decode(TOKEN))
+        raw[bit // 8] ^= 1 << bit % 8
+
+        assert not is_ours(base64.urlsafe_b64encode(raw).decode()), bit
+
+
+def test_the_key_is_neither_the_vaults_nor_that_of_links():
+    from superimap.oauth import links
+
+    encryption_key = generate_key()
+    keys = {
+        tracer.derive(encryption_key)[0],
+        links.derive(encryption_key)[0],
+        base64.b64decode(encryption_key),
+    }
+
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_found"),
+    [
+        (f"Subject: TRACER: {TOKEN}", True),
+        (f"subject: [EXTERNAL] TRACER: {TOKEN} (seen)", True),
+        (f"X-SuperIMAP-Tracer: {TOKEN}\r\nSubject: something else", True),
+        (f"X-SUPERIMAP-TRACER:\r\n {TOKEN}", True),
+        (f"Subject: {TOKEN}", False),
+        (f"Subject: TRACER: {TOKEN}A", False),
+        (f"Subject: TRACER: {TOKEN[:-1]}", False),
+        (f"Subject: TRACER: {TOKEN[:-1]}é", False),
+        ("Subject: TRACER: 0123456789abcdef0123", False),
+        (f"Comments: TRACER: {TOKEN}", False),
+        (f"Subject: hello\r\n\r\nX-SuperIMAP-Tracer: {TOKEN}", False),
+    ],
+)
+def test_a_token_is_found_in_the_header_or_the_subject(raw, is_found):
+    found = tracer.token_in(message.parse(f"{raw}\r\n\r\nbody\r\n".encode()).headers)
+
+    assert found == (TOKEN if is_found else None)
