@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from superimap import __version__
-from superimap.cli import bench, connections, fake_imap, keys, partners, processes, providers, setup, users
+from superimap.cli import (
+    bench,
+    cluster,
+    connections,
+    fake_imap,
+    keys,
+    partners,
+    processes,
+    providers,
+    setup,
+    users,
+)
 
 app = typer.Typer(
     name="superimap",
@@ -37,6 +48,7 @@ def options(
 
 processes.register(app)
 setup.register(app)
+cluster.register(app)
 keys.register(app)
 fake_imap.register(app)
 app.add_typer(partners.app, name="partners")

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from superimap import metrics
 from superimap.db import engine
 from superimap.db.queries import deliveries
 from superimap.dispatcher.lane import FAULTS, Lanes
+from superimap.dispatcher.lookout import Lookout
 from superimap.dispatcher.pace import Pace
 from superimap.queue import Queue
 
@@ -38,13 +40,21 @@ class Sweeper:
     """Sweeps while it holds the lock; until then it tries for it."""
 
     def __init__(
-        self, database_url: str, queue: Queue, lanes: Lanes, *, pace: Pace, retention: Retention
+        self,
+        database_url: str,
+        queue: Queue,
+        lanes: Lanes,
+        *,
+        pace: Pace,
+        retention: Retention,
+        lookout: Lookout,
     ) -> None:
         self._database_url = database_url
         self._queue = queue
         self._lanes = lanes
         self._pace = pace
         self._retention = retention
+        self._lookout = lookout
         self._purge_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -74,17 +84,24 @@ class Sweeper:
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
         is_ours = False
-        while not stop.is_set():
-            is_ours = is_ours or await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
-            if is_ours:
-                await self._sweep(db)
-                await self._purge(db)
-            await _pause(stop, self._pace.sweep)
+        try:
+            while not stop.is_set():
+                is_ours = is_ours or await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
+                if is_ours:
+                    await self._sweep(db)
+                    await self._purge(db)
+                    await self._lookout.look(db)
+                await _pause(stop, self._pace.sweep)
+        finally:
+            metrics.OVERDUE.set(0)
+            self._lookout.leave()
 
     async def _sweep(self, db: asyncpg.Connection) -> None:
         if expired := await deliveries.release_expired(db):
             log.warning("deliveries are sent again, their leases ran out", extra={"deliveries": expired})
         overdue = await deliveries.overdue_endpoints(db)
+        metrics.SWEEPS.inc()
+        metrics.OVERDUE.set(max((late for _, late in overdue), default=0.0))
         rung = await asyncio.gather(
             *(self._queue.ring(endpoint_id, is_late=late > self._pace.late) for endpoint_id, late in overdue)
         )
