@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         10,
         ge=2,
         le=500,
-        description="Connections in a process's database pool; an idler and a dispatcher hold one more each.",
+        description="Connections in a process's database pool; an idler holds three more, a dispatcher one.",
     )
 
     max_sessions: int = Field(

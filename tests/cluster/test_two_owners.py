@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -70,7 +71,8 @@ def writes(monkeypatch) -> Counter[int]:
 
 
 async def settled(*_: Any, **__: Any) -> Any:
-    """What a deluded owner does in a round: nothing."""
+    """What a deluded owner does in a round: nothing, and it knows of nothing to come."""
+    return math.inf
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,5 @@
 """What do all sessions of an idler share?"""
 
-import asyncio
 from dataclasses import dataclass
 
 import httpx
@@ -10,7 +9,7 @@ from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.db.queries.intake import Fence
 from superimap.egress import Guard
-from superimap.idler.gates import ByteGate
+from superimap.idler.gates import ByteGate, LoginGate
 from superimap.idler.ownership import Ownership
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
@@ -29,7 +28,7 @@ class Context:
     http: httpx.AsyncClient
     ownership: Ownership
     bytes_gate: ByteGate
-    connects: asyncio.Semaphore
+    logins: LoginGate
     limits: Limits
     timing: Timing
 
