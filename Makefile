@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test fuzz lint format lock ci image compose-up clean
+.PHONY: help setup up demo test fuzz lint format lock ci cluster image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lock: setup ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade 
 
 ci: ## what CI runs: lint, then the tests, where a missing server is a failure
 	@.ci/run $(ARGS)
+
+cluster: setup ## try the cluster at length with real processes; a line of JSON each (ARGS="scale kill")
+	$(VENV)/bin/python -m tests.cluster $(ARGS)
 
 image: ## build the container image
 	docker build --tag superimap .

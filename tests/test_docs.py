@@ -92,7 +92,7 @@ def default_of(field: str) -> str:
     default = Settings.model_fields[field].default
     if default is PydanticUndefined:
         return "required"
-    if default in ("", ()):
+    if default in ("", (), None):
         return "empty"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from superimap.crypto import Vault, VaultError
 from superimap.errors import SuperImapError
 
+LEAST_SECRET = 16
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -49,6 +51,11 @@ class Settings(BaseSettings):
         description="One or more base64 keys of 32 bytes, comma-separated; the first encrypts, all decrypt. "
         "`superimap generate-key` makes one.",
     )
+    operator_key: SecretStr | None = Field(
+        None,
+        description="Secret of 16 characters or more with which operators ask the API for `/operators/cluster`; "
+        "empty: there is no such address.",
+    )
     host: str = Field("127.0.0.1", description="Address on which the API listens.")
     port: int = Field(8000, ge=0, le=65535, description="Port on which the API listens; 0 takes a free one.")
     base_url: str = Field(
@@ -73,7 +80,7 @@ class Settings(BaseSettings):
         10,
         ge=2,
         le=500,
-        description="Connections in a process's database pool; an idler and a dispatcher hold one more each.",
+        description="Connections in a process's database pool; an idler holds three more, a dispatcher one.",
     )
 
     max_sessions: int = Field(
@@ -96,6 +103,12 @@ class Settings(BaseSettings):
     )
     connects_in_flight: int = Field(
         50, ge=1, le=10_000, description="Handshakes and logins that an idler has under way at once."
+    )
+    logins_per_second: float = Field(
+        100.0,
+        gt=0,
+        le=10_000,
+        description="Logins per second that an idler begins at one mail server, unless the provider has its own.",
     )
     idle_renew: float = Field(
         300.0,
@@ -200,6 +213,18 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from None
         return value
 
+    @field_validator("operator_key")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        secret = value.get_secret_value() if value else None
+        if secret is not None and (
+            len(secret) < LEAST_SECRET or not secret.isascii() or not secret.isprintable()
+        ):
+            raise ValueError(
+                f"should have {LEAST_SECRET} characters or more, all ASCII; `openssl rand -hex 32` makes one"
+            )
+        return value
+
     @model_validator(mode="after")
     def _lease_outlives_heartbeat(self) -> "Settings":
         if self.heartbeat_expiry < 2 * self.heartbeat_interval:
@@ -264,7 +289,9 @@ def in_force(settings: Settings) -> dict[str, object]:
     shown: dict[str, object] = {}
     for field in Settings.model_fields:
         value = getattr(settings, field)
-        if isinstance(value, SecretStr):
+        if field == "operator_key":
+            value = "***" if value else ""
+        elif isinstance(value, SecretStr):
             value = f"key {Vault.from_setting(value.get_secret_value()).describe()}"
         elif isinstance(value, tuple):
             value = ",".join(str(item) for item in value)

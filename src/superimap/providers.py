@@ -67,20 +67,20 @@ class Preset:
 _WATCHED: dict[str, Watched] = {
     # All Mail, localised and hidden at will, so by its special use [R]. 15 connections an account [R]. It sends
     # "* OK Still here" every two minutes or so [R], and wants IDLE anew well within 15 minutes [R].
-    "gmail": {"folders": r"\All", "connections_per_account": 15, "logins_per_second": 10.0},
+    "gmail": {"folders": r"\All", "connections_per_account": 15},
     # 16 connections a user is the documented default on premises [D], 20 online [R].
-    "outlook": {"connections_per_account": 16, "logins_per_second": 10.0},
+    "outlook": {"connections_per_account": 16},
     # IDLE is to be broken within 3 minutes [S], and is cut at 300 s (AOL) [R]. About 10 connections, and rate
     # limits [R].
-    "yahoo": {"idle_renew": 170, "connections_per_account": 10, "logins_per_second": 2.0},
+    "yahoo": {"idle_renew": 170, "connections_per_account": 10, "logins_per_second": 20.0},
     # About 5 connections [R].
-    "icloud": {"connections_per_account": 5, "logins_per_second": 2.0},
+    "icloud": {"connections_per_account": 5, "logins_per_second": 20.0},
     # Excess use of IMAP is blocked for a time [D], without a figure.
-    "zoho": {"logins_per_second": 2.0},
+    "zoho": {"logins_per_second": 20.0},
     # No IDLE, and NOOP tells nothing: STATUS does [S].
-    "163": {"poll_by": "status", "poll_seconds": 60, "logins_per_second": 2.0},
+    "163": {"poll_by": "status", "poll_seconds": 60, "logins_per_second": 20.0},
     # IDLE is cut after a minute [S].
-    "rambler": {"idle_renew": 50, "logins_per_second": 2.0},
+    "rambler": {"idle_renew": 50, "logins_per_second": 20.0},
 }
 
 _OAUTH2 = (

@@ -80,9 +80,10 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[Context]:
         Queue(redis_url) as queue,
         httpx.AsyncClient() as http,
     ):
-        idler = await cluster.join(pool, name="test", version="0", capacity=1)
+        idler = await cluster.join(pool, name="test", version="0", capacity=1, health_port=None)
         await pool.execute("UPDATE shards SET owner = $1, epoch = 1", idler)
-        yield main._context(world.settings, pool, queue, Guard(), http, idler, Timing())
+        ownership = main._ownership(pool, idler, world.settings)
+        yield main._context(world.settings, pool, queue, Guard(), http, ownership, Timing())
 
 
 async def a_user(context: Context) -> watching.Watched:

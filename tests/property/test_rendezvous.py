@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superimap.idler.rendezvous import choose, share
-
-SHARDS = 1024
+from superimap.db.models.user import SHARDS
+from superimap.idler.rendezvous import choose, firsts
 
 
 @dataclass(frozen=True)
@@ -33,24 +32,54 @@ def test_the_order_of_members_does_not_matter(members, chance):
 @given(members_of, st.integers(20_000, 30_000))
 @settings(max_examples=10, deadline=None)
 def test_who_joins_takes_from_others_and_moves_nothing_else(members, newcomer):
-    before = {shard: choose(shard, members) for shard in range(SHARDS)}
-    after = {shard: choose(shard, [*members, Member(newcomer)]) for shard in range(SHARDS)}
+    before = firsts(range(SHARDS), members)
+    after = firsts(range(SHARDS), [*members, Member(newcomer)])
 
     assert all(after[shard] in (before[shard], newcomer) for shard in range(SHARDS))
+    assert [*after.values()].count(newcomer) <= 1.25 * SHARDS / (len(members) + 1)
 
 
 @given(members_of)
 @settings(max_examples=10, deadline=None)
-def test_every_shard_is_somebodys_and_nobodys_twice(members):
-    shares = [share(member.id, members, SHARDS) for member in members]
+def test_who_leaves_gives_only_its_own(members):
+    before = firsts(range(SHARDS), members)
+    after = firsts(range(SHARDS), members[1:])
 
-    assert sorted(shard for each in shares for shard in each) == list(range(SHARDS))
+    assert all(after[shard] == before[shard] for shard in after if before[shard] != members[0].id)
+
+
+@given(members_of)
+@settings(max_examples=10, deadline=None)
+def test_every_shard_is_somebodys(members):
+    owners = firsts(range(SHARDS), members)
+
+    assert set(owners) == set(range(SHARDS))
+    assert set(owners.values()) <= {member.id for member in members}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 10**6), st.sampled_from([1000, 2000, 3000])),
+        min_size=10,
+        max_size=10,
+        unique_by=lambda each: each[0],
+    )
+)
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_ten_idlers_have_their_shares_by_capacity_within_15_percent(given_):
+    members = [Member(*each) for each in given_]
+    owned = [*firsts(range(SHARDS), members).values()]
+    total = sum(member.capacity for member in members)
+
+    for member in members:
+        fair = SHARDS * member.capacity / total
+        assert abs(owned.count(member.id) - fair) <= 0.15 * fair + 5
 
 
 def test_capacity_is_weight():
-    members = [Member(1, 1000), Member(2, 3000)]
+    owned = [*firsts(range(SHARDS), [Member(1, 1000), Member(2, 3000)]).values()]
 
-    assert 0.20 < len(share(1, members, 4096)) / 4096 < 0.30
+    assert 0.23 < owned.count(1) / SHARDS < 0.27
 
 
 def test_nobody_alive_owns_nothing():

@@ -1,11 +1,11 @@
-"""Bytes in flight: never more than the gate holds, first come first served, nothing leaks."""
+"""Bytes in flight and logins: never more than the gate holds, first come first served, nothing leaks."""
 
 import asyncio
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.idler.gates import ByteGate
+from superimap.idler.gates import ByteGate, LoginGate
 
 
 async def test_who_does_not_fit_waits_until_there_is_room():
@@ -59,3 +59,60 @@ async def _pass(gate: ByteGate, size: int) -> None:
         await asyncio.sleep(0)
     finally:
         gate.leave(held)
+
+
+async def test_logins_to_one_host_are_spread_by_its_pace_and_other_hosts_do_not_wait():
+    loop = asyncio.get_running_loop()
+    gate = LoginGate(rate=100, at_once=1000, chance=lambda: 0.5)
+    begun: dict[str, list[float]] = {"a": [], "b": []}
+
+    async def log_in(host: str) -> None:
+        async with gate.turn(host):
+            begun[host].append(loop.time())
+
+    start = loop.time()
+    await asyncio.gather(*(log_in("a") for _ in range(20)), log_in("b"))
+
+    # Never earlier than its moment; how much later is the machine's affair.
+    assert all(moment - start >= number / 100 for number, moment in enumerate(sorted(begun["a"])))
+    assert begun["b"][0] < max(begun["a"])
+
+
+async def test_a_provider_may_have_a_pace_of_its_own():
+    loop = asyncio.get_running_loop()
+    gate = LoginGate(rate=10_000, at_once=10, chance=lambda: 0.5)
+    start = loop.time()
+    for _ in range(3):
+        async with gate.turn("a", 20.0):
+            pass
+
+    assert loop.time() - start >= 2 / 20
+
+
+async def test_a_host_that_hangs_leaves_places_for_others():
+    gate = LoginGate(rate=1e6, at_once=4)
+    stuck = asyncio.Event()
+
+    async def hang() -> None:
+        async with gate.turn("stuck"):
+            await stuck.wait()
+
+    hanging = [asyncio.create_task(hang()) for _ in range(50)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5), gate.turn("alive"):
+        pass
+    stuck.set()
+    await asyncio.gather(*hanging)
+
+
+async def test_who_is_cancelled_while_it_waits_takes_no_place():
+    gate = LoginGate(rate=1e6, at_once=2)
+    async with gate.turn("a"):
+        waiting = [asyncio.create_task(gate.turn("a").__aenter__()) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    async with asyncio.timeout(5), gate.turn("a"):
+        pass

@@ -1,5 +1,6 @@
 """What is the application made of? Routes behind a door, with the resources they are handed."""
 
+from types import ModuleType
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,12 +12,12 @@ from superimap.api.deps import Resources
 from superimap.api.door import Door
 from superimap.api.errors import install
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
-from superimap.api.routes import connections, docs, health, links, messages, sinks, users
+from superimap.api.routes import cluster, connections, docs, health, links, messages, sinks, users
 from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.oauth.links import derive
 
-MODULES = (connections, users, messages, sinks, health, links, docs)
+MODULES = (connections, users, messages, sinks, health, links, docs, cluster)
 
 
 def create_app(settings: Settings, sessionmaker: async_sessionmaker[AsyncSession], vault: Vault) -> FastAPI:
@@ -24,7 +25,10 @@ def create_app(settings: Settings, sessionmaker: async_sessionmaker[AsyncSession
     app = _routed(settings)
     keys = derive(settings.encryption_key.get_secret_value())
     app.state.resources = Resources(settings, sessionmaker, vault, keys)
-    install(app, [route for module in MODULES for route in module.router.routes if isinstance(route, Route)])
+    install(
+        app,
+        [route for module in offered(settings) for route in module.router.routes if isinstance(route, Route)],
+    )
     app.add_middleware(Door, settings=settings)
     return app
 
@@ -32,6 +36,11 @@ def create_app(settings: Settings, sessionmaker: async_sessionmaker[AsyncSession
 def openapi(settings: Settings | None = None) -> dict[str, Any]:
     """The OpenAPI description; needs no database, and no settings unless the server is to be named."""
     return describe(_routed(settings))
+
+
+def offered(settings: Settings | None) -> list[ModuleType]:
+    """The modules with routes: all, but operators' addresses only where they have a key."""
+    return [each for each in MODULES if each is not cluster or settings is None or settings.operator_key]
 
 
 def _routed(settings: Settings | None) -> FastAPI:
@@ -48,7 +57,7 @@ def _routed(settings: Settings | None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
     )
-    for module in MODULES:
+    for module in offered(settings):
         app.include_router(module.router)
     app.mount("/docs/assets", docs.assets)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

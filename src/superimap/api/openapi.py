@@ -38,6 +38,10 @@ TAGS = (
         "description": "Webhooks may be pointed here to see them sent; content is dropped.",
     },
     {"name": "health", "description": "For load balancers and orchestrators."},
+    {
+        "name": "operators",
+        "description": "For those who run the installation, with OPERATOR_KEY; partners' keys do not open it.",
+    },
 )
 
 _EXAMPLES: Mapping[int, Problem] = {

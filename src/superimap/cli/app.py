@@ -9,6 +9,7 @@ import typer
 from superimap import __version__
 from superimap.cli import (
     bench,
+    cluster,
     connections,
     fake_imap,
     keys,
@@ -48,6 +49,7 @@ def options(
 
 processes.register(app)
 setup.register(app)
+cluster.register(app)
 keys.register(app)
 fake_imap.register(app)
 messages.register(app)

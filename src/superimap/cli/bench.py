@@ -13,6 +13,10 @@ app = typer.Typer(help="Measure what sessions and mails cost on this machine.", 
 
 Tls = Annotated[bool, typer.Option("--tls", help="Over TLS, with a throw-away certificate.")]
 
+Database = Annotated[
+    str | None, typer.Option(help="PostgreSQL without users that may be filled; none: one for the moment.")
+]
+
 
 @app.command()
 @command
@@ -58,6 +62,38 @@ async def hostile(
     from superimap.bench import hostile as bench
 
     _print(await bench.run(sessions=sessions, wakes=wakes, mib=mib))
+
+
+@app.command()
+@command
+async def rebalance(
+    users: Annotated[int, typer.Option(min=1, help="Users in all.")] = 1_000_000,
+    idlers: Annotated[int, typer.Option(min=2, max=1000, help="Idlers that share them.")] = 100,
+    database: Database = None,
+) -> None:
+    """Measure how evenly idlers share users, what moves when one joins or dies, and what a round costs."""
+    from superimap.bench import rebalance as bench
+
+    _print(await bench.run(users=users, idlers=idlers, database=database))
+
+
+@app.command()
+@command
+async def idler(
+    users: Annotated[int, typer.Option(min=1, max=25_000, help="Users that it watches.")] = 2000,
+    tls: Tls = False,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to hold them idle.")] = 10,
+    logins_per_second: Annotated[float, typer.Option(min=1, help="How fast it comes up.")] = 100,
+    database: Database = None,
+) -> None:
+    """Measure a whole idler: how it comes up, what it holds, what its rounds cost, and how it stops."""
+    from superimap.bench import idler as bench
+
+    _print(
+        await bench.run(
+            users=users, tls=tls, seconds=seconds, logins_per_second=logins_per_second, database=database
+        )
+    )
 
 
 def _print(figures: dict[str, Any]) -> None:

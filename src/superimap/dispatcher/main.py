@@ -17,6 +17,7 @@ from superimap.db.queries.signing_keys import SigningKeyring
 from superimap.dispatcher.deliver import Courier
 from superimap.dispatcher.http import sender
 from superimap.dispatcher.lane import Lanes, Trade
+from superimap.dispatcher.lookout import Lookout
 from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.settler import Settler
 from superimap.dispatcher.stats import Stats
@@ -54,6 +55,7 @@ async def serve(
         )
         lanes = Lanes(trade, stats, max_lanes=settings.max_lanes)
         retention = Retention(settings.content_retention_days, settings.message_retention_days)
+        lookout = Lookout(expiry=settings.heartbeat_expiry, every=pace.look)
         sweeper = Sweeper(
             settings.database_url,
             queue,
@@ -61,6 +63,7 @@ async def serve(
             pace=pace,
             retention=retention,
             stalled_after=settings.stalled_after,
+            lookout=lookout,
         )
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")

@@ -11,6 +11,7 @@ class Pace:
     lease_margin: float = 10.0  # by which a lease outlives the deadline of its POST
     sweep: float = 1.0
     late: float = 3.0  # overdue by this: what should have rung is passed by
+    look: float = 15.0  # between two looks at the cluster, for metrics
     purge: float = 3600.0
     stalls: float = 30.0  # between looks for users whose mail server is silent
     hearing: float = 150.0  # before the first such look: until then idlers have written what they heard

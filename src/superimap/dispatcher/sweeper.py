@@ -16,9 +16,11 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from superimap import metrics
 from superimap.db import engine
 from superimap.db.queries import deliveries, liveness
 from superimap.dispatcher.lane import FAULTS, Lanes
+from superimap.dispatcher.lookout import Lookout
 from superimap.dispatcher.pace import Pace
 from superimap.queue import Queue
 
@@ -47,6 +49,7 @@ class Sweeper:
         pace: Pace,
         retention: Retention,
         stalled_after: float,
+        lookout: Lookout,
     ) -> None:
         self._database_url = database_url
         self._queue = queue
@@ -54,6 +57,7 @@ class Sweeper:
         self._pace = pace
         self._retention = retention
         self._stalled_after = stalled_after
+        self._lookout = lookout
         self._purge_at = 0.0
         self._stall_at = 0.0
 
@@ -86,18 +90,25 @@ class Sweeper:
         is_ours = False
         # If the database was away, idlers could not write what they have heard.
         self._stall_at = time.monotonic() + self._pace.hearing
-        while not stop.is_set():
-            is_ours = is_ours or await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
-            if is_ours:
-                await self._sweep(db)
-                await self._stall(db)
-                await self._purge(db)
-            await _pause(stop, self._pace.sweep)
+        try:
+            while not stop.is_set():
+                is_ours = is_ours or await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
+                if is_ours:
+                    await self._sweep(db)
+                    await self._stall(db)
+                    await self._purge(db)
+                    await self._lookout.look(db)
+                await _pause(stop, self._pace.sweep)
+        finally:
+            metrics.OVERDUE.set(0)
+            self._lookout.leave()
 
     async def _sweep(self, db: asyncpg.Connection) -> None:
         if expired := await deliveries.release_expired(db):
             log.warning("deliveries are sent again, their leases ran out", extra={"deliveries": expired})
         overdue = await deliveries.overdue_endpoints(db)
+        metrics.SWEEPS.inc()
+        metrics.OVERDUE.set(max((late for _, late in overdue), default=0.0))
         rung = await asyncio.gather(
             *(self._queue.ring(endpoint_id, is_late=late > self._pace.late) for endpoint_id, late in overdue)
         )

@@ -1,6 +1,5 @@
 """What do all sessions of an idler share?"""
 
-import asyncio
 from dataclasses import dataclass
 
 import httpx
@@ -10,7 +9,7 @@ from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.db.queries.intake import Fence
 from superimap.egress import Guard
-from superimap.idler.gates import ByteGate
+from superimap.idler.gates import ByteGate, LoginGate
 from superimap.idler.ownership import Ownership
 from superimap.idler.proofs import Proofs
 from superimap.idler.timing import Timing
@@ -31,7 +30,7 @@ class Context:
     ownership: Ownership
     proofs: Proofs
     bytes_gate: ByteGate
-    connects: asyncio.Semaphore
+    logins: LoginGate
     limits: Limits
     timing: Timing
     tracer_keys: tuple[bytes, ...]

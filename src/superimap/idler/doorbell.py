@@ -8,7 +8,7 @@ import asyncpg
 from superimap.backoff import Backoff
 from superimap.db.bells import USERS
 from superimap.db.engine import UNAVAILABLE, connector
-from superimap.db.queries.cluster import SHARDS_BELL
+from superimap.db.queries.cluster import EVERYBODY, SHARDS_BELL
 
 log = logging.getLogger(__name__)
 
@@ -16,12 +16,13 @@ CHECK = 15.0
 
 
 class Doorbell:
-    """Collects rings: shards whose users changed, and whether any shard changed hands.
+    """Collects rings: shards whose users changed, and whether it is time for `idler` to look at the cluster.
 
     A ring that is missed costs a reconcile interval, not a mail.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, idler: int) -> None:
+        self._concerning = {EVERYBODY, str(idler)}
         self._rung = asyncio.Event()
         self._shards: set[int] = set()
         self._moved = False
@@ -41,11 +42,18 @@ class Doorbell:
                 log.info("doorbell is off: %s", error)
             await asyncio.sleep(backoff.next())
 
-    async def wait(self, seconds: float) -> tuple[frozenset[int], bool]:
-        """Until something rings, `seconds` at most: shards with changed users, whether it is time for a round."""
+    def ring(self) -> None:
+        """Something within this idler is to be tended."""
+        self._rung.set()
+
+    async def wait(self, due: float) -> tuple[frozenset[int], bool]:
+        """Until something rings, or a round is `due` by the loop's clock.
+
+        Shards whose users changed, and whether it is time for a round.
+        """
         is_round = False
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(due):
                 await self._rung.wait()
         except TimeoutError:
             is_round = True
@@ -70,6 +78,7 @@ class Doorbell:
             self._shards.add(int(shard))
             self._rung.set()
 
-    def _shards_moved(self, *_: object) -> None:
-        self._moved = True
-        self._rung.set()
+    def _shards_moved(self, _connection: object, _pid: int, _channel: str, whom: object) -> None:
+        if whom in self._concerning:
+            self._moved = True
+            self._rung.set()

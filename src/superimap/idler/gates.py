@@ -1,8 +1,9 @@
-"""How much at once? Bytes of mail in memory, over all sessions of an idler."""
+"""How much at once? Bytes of mail in memory, and logins to a mail server, over all sessions of an idler."""
 
 import asyncio
+import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -61,3 +62,42 @@ async def entered(gate: ByteGate, size: int) -> AsyncIterator[None]:
         yield
     finally:
         gate.leave(held)
+
+
+class LoginGate:
+    """Lets logins pass at a pace per host, and so many at once: thousands that come together queue up.
+
+    Each pass reserves the next free moment of its host, with some jitter; the first comes at once. A host that
+    hangs holds half of the places, so that the others go on.
+    """
+
+    def __init__(self, *, rate: float, at_once: int, chance: Callable[[], float] = random.random) -> None:
+        self._rate = rate
+        self._at_once = asyncio.Semaphore(at_once)
+        self._most_per_host = max(1, at_once // 2)
+        self._chance = chance
+        self._hosts: dict[str, _Host] = {}
+
+    @asynccontextmanager
+    async def turn(self, host: str, rate: float | None = None) -> AsyncIterator[None]:
+        """Wait for my turn and hold it; `rate` in logins per second, if the host has its own."""
+        lane = self._hosts.get(host)
+        if lane is None:
+            lane = self._hosts[host] = _Host(self._most_per_host)
+        now = asyncio.get_running_loop().time()
+        moment = max(now, lane.free_at)
+        lane.free_at = moment + (0.5 + self._chance()) / (rate or self._rate)
+        if moment > now:
+            await asyncio.sleep(moment - now)
+        async with lane.at_once, self._at_once:
+            yield
+
+
+class _Host:
+    """When the next login may begin, and how many are under way."""
+
+    __slots__ = ("at_once", "free_at")
+
+    def __init__(self, most: int) -> None:
+        self.free_at = 0.0
+        self.at_once = asyncio.Semaphore(most)

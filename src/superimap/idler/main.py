@@ -23,9 +23,10 @@ from superimap.health import Health
 from superimap.idler import aside
 from superimap.idler.context import Context
 from superimap.idler.doorbell import Doorbell
-from superimap.idler.gates import ByteGate
+from superimap.idler.gates import ByteGate, LoginGate
 from superimap.idler.ownership import Ownership, StruckOff
 from superimap.idler.proofs import Proofs
+from superimap.idler.session import Session
 from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
@@ -34,41 +35,51 @@ from superimap.queue import Queue
 
 log = logging.getLogger(__name__)
 
-STOPPING = 25.0
-RELEASED_AT_ONCE = 512
-STRUCK_OFF_AFTER = 10.0  # heartbeat expiries
+HANDING_OVER = 20.0
+CLOSING = 3.0  # seconds that all sessions together take to close at the very most: LOGOUT has 2, the socket 1
+LONGEST_PAUSE = 2.0  # between tries while PostgreSQL is away
+LEASE_CONNECTIONS = 2
 
 
 async def serve(
     settings: Settings, stop: asyncio.Event, health: Health, *, timing: Timing | None = None
 ) -> None:
-    """Watch until `stop` is set, then end the sessions and give the shards back, within 25 s."""
+    """Watch until `stop` is set, then end the sessions and hand the shards over, within 25 s."""
     aside.share_the_lock()
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             engine.pool(settings.database_url, size=settings.database_pool_size)
         )
+        lease = await stack.enter_async_context(engine.pool(settings.database_url, size=LEASE_CONNECTIONS))
         queue = await stack.enter_async_context(Queue(settings.redis_url))
         guard = Guard(settings.allowed_networks)
         http = await stack.enter_async_context(_guarded_client(guard))
         async with runtime.until(stop):
-            idler = await _join(pool, settings)
+            idler = await _join(lease, settings)
         if stop.is_set():
             return
-        context = _context(settings, pool, queue, guard, http, idler, timing or Timing())
-        supervisor = Supervisor(context)
-        doorbell = Doorbell()
+        ownership = _ownership(lease, idler, settings)
+        context = _context(settings, pool, queue, guard, http, ownership, timing or Timing())
+        doorbell = Doorbell(idler)
+        supervisor = Supervisor(
+            lambda user, version: Session(context, user, version).run(),
+            most=settings.max_sessions,
+            ring=doorbell.ring,
+        )
+        stack.push_async_callback(_close, supervisor)
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(doorbell.listen(settings.database_url)),
-                group.create_task(_beat(context, supervisor)),
-                group.create_task(_rounds(context, supervisor, doorbell, health)),
+                group.create_task(_beat(ownership, supervisor, settings.heartbeat_interval)),
+                group.create_task(
+                    _rounds(ownership, supervisor, doorbell, health, settings.reconcile_interval)
+                ),
             ]
             tending = group.create_task(runtime.tend_memory(_watching))
             proving = group.create_task(context.proofs.write(pool, every=context.timing.prove))
             await stop.wait()
             health.ready = False
-            await _hand_over(context, supervisor, loops)
+            await _hand_over(ownership, supervisor, loops)
             tending.cancel()
             proving.cancel()
 
@@ -85,11 +96,25 @@ async def _join(pool: asyncpg.Pool, settings: Settings) -> int:
     while True:
         try:
             return await cluster.join(
-                pool, name=socket.gethostname(), version=__version__, capacity=settings.max_sessions
+                pool,
+                name=socket.gethostname(),
+                version=__version__,
+                capacity=settings.max_sessions,
+                health_port=settings.health_port or None,
             )
         except UNAVAILABLE as error:
             log.warning("waiting for PostgreSQL: %s", error)
             await asyncio.sleep(backoff.next())
+
+
+def _ownership(pool: asyncpg.Pool, idler: int, settings: Settings) -> Ownership:
+    return Ownership(
+        pool,
+        idler,
+        interval=settings.heartbeat_interval,
+        expiry=settings.heartbeat_expiry,
+        pace=settings.logins_per_second,
+    )
 
 
 def _context(
@@ -98,7 +123,7 @@ def _context(
     queue: Queue,
     guard: Guard,
     http: httpx.AsyncClient,
-    idler: int,
+    ownership: Ownership,
     timing: Timing,
 ) -> Context:
     return Context(
@@ -108,74 +133,76 @@ def _context(
         queue=queue,
         guard=guard,
         http=http,
-        ownership=Ownership(
-            pool, idler, interval=settings.heartbeat_interval, expiry=settings.heartbeat_expiry
-        ),
+        ownership=ownership,
         proofs=Proofs(),
         bytes_gate=ByteGate(settings.bytes_in_flight),
-        connects=asyncio.Semaphore(settings.connects_in_flight),
+        logins=LoginGate(rate=settings.logins_per_second, at_once=settings.connects_in_flight),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,
         tracer_keys=tracer.derive(settings.encryption_key.get_secret_value()),
     )
 
 
-async def _beat(context: Context, supervisor: Supervisor) -> None:
+async def _beat(ownership: Ownership, supervisor: Supervisor, interval: float) -> None:
     """Renew the lease for ever. While PostgreSQL is away nobody can take it either."""
-    settings = context.settings
     while True:
         try:
-            await context.ownership.beat(sessions=supervisor.sessions, capacity=settings.max_sessions)
-            await cluster.strike_off(context.pool, after=STRUCK_OFF_AFTER * settings.heartbeat_expiry)
-            pause = settings.heartbeat_interval
+            await ownership.beat(supervisor)
+            pause = interval
         except UNAVAILABLE as error:
             log.warning("heartbeat failed: %s", error)
-            context.ownership.be_patient()
-            pause = min(1.0, settings.heartbeat_interval)
+            ownership.be_patient()
+            pause = min(1.0, interval)
         await asyncio.sleep(pause)
 
 
-async def _rounds(context: Context, supervisor: Supervisor, doorbell: Doorbell, health: Health) -> None:
+async def _rounds(
+    ownership: Ownership, supervisor: Supervisor, doorbell: Doorbell, health: Health, interval: float
+) -> None:
     """Reconcile shards and sessions for ever: at once when something rings, and by the clock."""
-    backoff = Backoff(first=0.5, longest=context.settings.reconcile_interval)
+    loop = asyncio.get_running_loop()
+    backoff = Backoff(first=0.5, longest=min(LONGEST_PAUSE, interval))
     shards: frozenset[int] = frozenset()
-    is_round = True
+    is_round, due = True, 0.0
     while True:
         try:
-            if is_round:
-                await context.ownership.reconcile(supervisor.end_shards)
-            await supervisor.reconcile(None if is_round else shards)
+            with metrics.ROUNDS.time():
+                if is_round:
+                    due = loop.time() + min(interval, await ownership.reconcile(supervisor))
+                else:
+                    await ownership.refresh(supervisor, shards)
             health.ready = True
             backoff.reset()
         except UNAVAILABLE as error:
             log.warning("round failed: %s", error)
-            context.ownership.be_patient()
+            ownership.be_patient()
             await asyncio.sleep(backoff.next())
             is_round = True
             continue
-        shards, is_round = await doorbell.wait(context.settings.reconcile_interval)
+        shards, is_round = await doorbell.wait(due)
 
 
-async def _hand_over(context: Context, supervisor: Supervisor, loops: list[asyncio.Task[None]]) -> None:
-    """End all sessions and give everything back; the heartbeat goes on until that is done."""
-    context.ownership.is_stopping = True
-    _, beating, rounds = loops
+async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[asyncio.Task[None]]) -> None:
+    """End all sessions and hand everything over; the heartbeat goes on until that is done."""
+    listening, beating, rounds = loops
     rounds.cancel()
     await asyncio.gather(rounds, return_exceptions=True)
     with contextlib.suppress(StruckOff, *UNAVAILABLE):
-        async with asyncio.timeout(STOPPING):
-            await context.ownership.beat(sessions=supervisor.sessions, capacity=context.settings.max_sessions)
-            shards = list(context.ownership.epochs)
-            for start in range(0, len(shards), RELEASED_AT_ONCE):
-                await context.ownership.release(
-                    shards[start : start + RELEASED_AT_ONCE], supervisor.end_shards
-                )
+        async with asyncio.timeout(HANDING_OVER):
+            await ownership.hand_everything_over(supervisor, within=HANDING_OVER, longest_close=CLOSING)
             beating.cancel()  # a heartbeat after the farewell would find itself struck off
             await asyncio.gather(beating, return_exceptions=True)
-            await cluster.leave(context.pool, context.ownership.idler)
-            log.info("gave all shards back", extra={"shards": len(shards)})
+            await ownership.leave()
+            log.info("gave all shards back")
     beating.cancel()
-    loops[0].cancel()
+    listening.cancel()
+
+
+async def _close(supervisor: Supervisor) -> None:
+    """What is left when others have not taken it over, or after a fault."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSING):
+            await supervisor.close()
 
 
 @contextlib.asynccontextmanager

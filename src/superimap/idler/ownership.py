@@ -2,17 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+import math
+import time
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Protocol
 
 from asyncpg import Pool
 
-from superimap.db.models.user import SHARDS
+from superimap import metrics
 from superimap.db.queries import cluster
-from superimap.db.queries.cluster import Member, View
+from superimap.db.queries.cluster import Roll, View
 from superimap.errors import SuperImapError
-from superimap.idler import rendezvous
+from superimap.idler import balance
+from superimap.idler.balance import Load, Move
 
-EndSessions = Callable[[Iterable[int]], Awaitable[None]]
+FORGET_AFTER = 10.0  # heartbeat expiries
+MOST_SHARDS = 512  # that move at once, however few users they have
+LATE = 0.05  # seconds by which a round comes after the moment that it waits for
+BETWEEN_SLICES = 1.0  # seconds, in which the sessions of a slice come up elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -21,69 +29,199 @@ class StruckOff(SuperImapError):
     """The cluster has forgotten this idler, as it does with those long silent; it must start anew."""
 
 
-class Ownership:
-    """The shards this idler owns, with their epochs. The heartbeat row is the lease on all of them."""
+class Crew(Protocol):
+    """Who holds the sessions of my shards."""
 
-    def __init__(self, pool: Pool, idler: int, *, interval: float, expiry: float) -> None:
+    @property
+    def sessions(self) -> int: ...
+    @property
+    def users(self) -> int: ...
+    @property
+    def digests(self) -> Mapping[int, int]: ...
+    @property
+    def loads(self) -> Mapping[int, Load]: ...
+    def learn(self, roll: Roll) -> None: ...
+    def forget(self, shards: Iterable[int]) -> None: ...
+    def tend(self) -> None: ...
+    async def end_shards(self, shards: Iterable[int]) -> None: ...
+
+
+class Ownership:
+    """The shards this idler owns, with their epochs. The heartbeat row is the lease on all of them.
+
+    `pool` is for this alone: a heartbeat must not queue behind the statements of thousands of sessions.
+    `pace` is the logins per second by which sessions come up where shards move to.
+    """
+
+    def __init__(self, pool: Pool, idler: int, *, interval: float, expiry: float, pace: float) -> None:
         self.is_stopping = False
         self.idler = idler
         self.epochs: dict[int, int] = {}
         self._pool = pool
         self._interval = interval
         self._expiry = expiry
-        self._planned: tuple[tuple[Member, ...], frozenset[int]] = ((), frozenset())
-        self._patient_until = 0.0
+        self._pace = pace
+        self._told = 0
+        # Whoever starts may start because PostgreSQL is back, as the others are about to.
+        self._patient_until = time.monotonic() + interval
+        self._beaten_at = time.monotonic()
+        metrics.HEARTBEAT_AGE.set_function(lambda: time.monotonic() - self._beaten_at)
 
-    async def beat(self, *, sessions: int, capacity: int) -> None:
-        """Renew the lease. Raises StruckOff if there is nothing to renew."""
-        is_full = sessions >= capacity
+    async def beat(self, crew: Crew) -> None:
+        """Renew the lease, and tell the load. Raises StruckOff if there is nothing to renew."""
+        self._told = shards = len(self.epochs)
         if not await cluster.beat(
-            self._pool, self.idler, sessions=sessions, is_full=is_full, is_stopping=self.is_stopping
+            self._pool,
+            self.idler,
+            sessions=crew.sessions,
+            users=crew.users,
+            shards=shards,
+            is_stopping=self.is_stopping,
+            forget_after=FORGET_AFTER * self._expiry,
         ):
             raise StruckOff(f"idler {self.idler} is no longer in the cluster")
+        self._beaten_at = time.monotonic()
 
     def be_patient(self) -> None:
-        """PostgreSQL was away, and every heartbeat with it: let all come back before taking what looks free."""
-        self._patient_until = asyncio.get_running_loop().time() + self._interval
+        """PostgreSQL was away, and every heartbeat with it: let all come back before taking what is theirs."""
+        self._patient_until = time.monotonic() + self._interval
 
-    async def reconcile(self, end_sessions: EndSessions) -> None:
-        """Learn what is mine, give up what should be another's, take what should be mine and is free.
+    async def reconcile(self, crew: Crew) -> float:
+        """Learn what is mine and whom to watch, take what should be mine and is free, hand over what should not.
 
-        `end_sessions` ends all sessions of some shards; a shard is given back after that, never before.
+        Seconds after which there may be more to do; infinite if nothing is known to come.
         """
-        view = await cluster.look(self._pool, self.idler, expiry=self._expiry)
+        view = await self._look(crew)
+        again = max(view.next_expiry, 0.0) + LATE
+        # If I am not among the living my heartbeat is late: what I own is mine until somebody takes it.
+        is_acting = not self.is_stopping and any(member.id == self.idler for member in view.members)
+        if is_acting:
+            again = min(again, await self._take(view, crew))
+        crew.tend()
+        if is_acting and self.epochs and await self._move(view, crew):
+            again = min(again, BETWEEN_SLICES)
+        if len(self.epochs) != self._told:
+            await self.beat(crew)
+        return again
+
+    async def refresh(self, crew: Crew, shards: Iterable[int]) -> None:
+        """Learn whom to watch in those of `shards` that are mine."""
+        rung = {shard for shard in shards if shard in self.epochs}
+        if rung:
+            known = {shard: digest for shard in rung if (digest := crew.digests.get(shard)) is not None}
+            crew.learn(await cluster.changed(self._pool, self.idler, rung, known=known))
+        crew.tend()
+
+    async def hand_everything_over(self, crew: Crew, *, within: float, longest_close: float) -> None:
+        """Give all shards to others as their sessions end; `within` seconds.
+
+        In slices, no faster than sessions come up elsewhere as long as there is time; ending a slice takes
+        `longest_close` seconds at most.
+        """
+        deadline = time.monotonic() + within
+        self.is_stopping = True
+        await self.beat(crew)
+        while True:
+            view = await self._look(crew)
+            if not self.epochs:
+                break
+            began = time.monotonic()
+            others = sum(not member.is_stopping for member in view.members)
+            most = max(1.0, (deadline - began) // longest_close - 1)
+            users = max(crew.users / most, self._pace / 2) if others else math.inf
+            slice_ = _slice(balance.leaving(self.idler, view.members, crew.loads), users)
+            await self._hand(slice_, crew)
+            if others and self.epochs:
+                slow = sum(move.users for move in slice_) / (self._pace * others)
+                spare = (deadline - time.monotonic()) / (crew.users / users + 1) - longest_close
+                await asyncio.sleep(max(0.0, min(began + slow - time.monotonic(), spare)))
+
+    async def leave(self) -> None:
+        """Leave the cluster: the lease ends."""
+        await cluster.leave(self._pool, self.idler)
+
+    async def _look(self, crew: Crew) -> View:
+        """See the cluster, and part from what is mine no more before anything else."""
+        view = await cluster.look(self._pool, self.idler, expiry=self._expiry, known=crew.digests)
         lost = {shard for shard, epoch in self.epochs.items() if view.mine.get(shard) != epoch}
-        self.epochs = view.mine
+        received = len(view.mine.keys() - self.epochs.keys())
+        self.epochs = dict(view.mine)
         if lost:
             log.warning("lost shards to another idler", extra={"shards": len(lost)})
-            await end_sessions(lost)
-        if self.is_stopping:
-            return
-        if all(member.id != self.idler for member in view.members):
-            return  # my own heartbeat is late: what I own is mine until somebody takes it
-        should = self._should_own(view)
-        surplus = self.epochs.keys() - should
-        if surplus:
-            await self.release(surplus, end_sessions)
-        wanted = should & view.free
-        if wanted and asyncio.get_running_loop().time() >= self._patient_until:
+            metrics.SHARD_MOVES.labels("lost").inc(len(lost))
+            await crew.end_shards(lost)
+            crew.forget(lost - self.epochs.keys())
+        if received:
+            metrics.SHARD_MOVES.labels("received").inc(received)
+        crew.learn(view.roll)
+        return view
+
+    async def _take(self, view: View, crew: Crew) -> float:
+        """Take what should be mine; seconds until silent idlers have had their time to come back."""
+        patience = self._patient_until - time.monotonic()
+        free = view.free if patience > 0 else view.free | view.expired
+        if wanted := balance.takes(self.idler, view.members, free):
             taken = await cluster.take(self._pool, self.idler, wanted, expiry=self._expiry)
             self.epochs.update(taken)
+            metrics.SHARD_MOVES.labels("taken").inc(len(taken))
             log.info("took shards", extra={"shards": len(taken), "owned": len(self.epochs)})
+            crew.learn(await cluster.changed(self._pool, self.idler, taken, known={}))
+        return max(patience, LATE) if patience > 0 and view.expired else math.inf
 
-    async def release(self, shards: Iterable[int], end_sessions: EndSessions) -> None:
-        """End the sessions of `shards`, then give them back."""
-        going = [shard for shard in shards if shard in self.epochs]
-        await end_sessions(going)
-        for shard in going:
-            self.epochs.pop(shard, None)
-        await cluster.give_back(self._pool, self.idler, going)
-        log.debug("gave shards back", extra={"shards": len(going), "owned": len(self.epochs)})
+    async def _move(self, view: View, crew: Crew) -> bool:
+        """Hand over a slice of what should be others'; whether there was any."""
+        others = sum(member.id != self.idler and not member.is_stopping for member in view.members)
+        if not others:
+            return False
+        # All of them may be sending to the same one.
+        users = self._pace * BETWEEN_SLICES / others
+        return await self._hand(_slice(balance.moves(self.idler, view.members, crew.loads), users), crew) > 0
 
-    def _should_own(self, view: View) -> frozenset[int]:
-        """My share among the living who are not stopping; hashed anew only when they change."""
-        members = tuple(member for member in view.members if not member.is_stopping)
-        key = tuple(Member(m.id, m.capacity, False, False) for m in members)
-        if self._planned[0] != key:
-            self._planned = (key, rendezvous.share(self.idler, key, SHARDS))
-        return self._planned[1]
+    async def _hand(self, moves: list[Move], crew: Crew) -> int:
+        """End the sessions of these shards, then make others their owners; how many shards went.
+
+        Whom it is promised to has room for it. Where nobody has, it stays, or if I stop, becomes free.
+        """
+        going: list[tuple[int | None, list[int]]] = []
+        for (target, most_users, most_shards), group in groupby(sorted(moves, key=_group), key=_group):
+            batch = list(group)
+            has_room = target != balance.NOBODY and await cluster.promise(
+                self._pool,
+                target,
+                users=sum(move.users for move in batch),
+                shards=len(batch),
+                most_users=most_users,
+                most_shards=most_shards,
+                expiry=self._expiry,
+            )
+            if has_room or self.is_stopping:
+                going.append((target if has_room else None, [move.shard for move in batch]))
+        await crew.end_shards(shard for _, shards in going for shard in shards)
+        for receiver, shards in going:
+            if receiver is None:
+                await cluster.give_back(self._pool, self.idler, shards)
+            else:
+                await cluster.hand_over(self._pool, self.idler, receiver, shards)
+            metrics.SHARD_MOVES.labels("returned" if receiver is None else "handed_over").inc(len(shards))
+            self.epochs = {shard: epoch for shard, epoch in self.epochs.items() if shard not in set(shards)}
+            crew.forget(shards)
+        gone = sum(len(shards) for _, shards in going)
+        if gone:
+            log.info("gave shards away", extra={"shards": gone, "owned": len(self.epochs)})
+        return gone
+
+
+def _group(move: Move) -> tuple[int, int, int]:
+    return move.target, move.most_users, move.most_shards
+
+
+def _slice(moves: Iterable[Move], users: float) -> list[Move]:
+    """The first of `moves`, up to so many users and MOST_SHARDS; one at least."""
+    found: list[Move] = []
+    room = users
+    for move in moves:
+        if found and (move.users > room or len(found) >= MOST_SHARDS):
+            break
+        found.append(move)
+        room -= move.users
+    return found

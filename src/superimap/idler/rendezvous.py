@@ -2,8 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Protocol
+
+from superimap.db.models.user import SHARDS
+
+_LOGARITHMS = [math.log((rank + 0.5) / SHARDS) for rank in range(SHARDS)]
 
 
 class Weighted(Protocol):
@@ -15,26 +21,31 @@ class Weighted(Protocol):
     def capacity(self) -> int: ...
 
 
-def choose(shard: int, members: Sequence[Weighted]) -> int | None:
-    """The id of the member that should own `shard`: highest weighted score; None if there is no member.
+@lru_cache(maxsize=1024)
+def scores(member: int, capacity: int) -> Sequence[float]:
+    """A member's score for each shard; whoever has the highest should own it.
 
-    Weighted rendezvous hashing (Schindler and Schomaker, 2005): each member scores -w / ln(u) with u
-    uniform from a hash of both names. One that joins takes only its share; one that leaves gives only its own.
+    Weighted rendezvous hashing (Schindler and Schomaker, 2005): ln(u) / w, with u uniform in (0, 1) from a hash of
+    both names. Who joins takes only its share; who leaves gives only its own. A member's draws are stratified:
+    it draws each 4,096th of (0, 1) once, in an order that the hash gives. So nobody is lucky all over, and shares
+    spread a third less than with independent draws. It takes a millisecond, once for each member.
     """
-    best: tuple[float, int] | None = None
-    for member in members:
-        score = (_score(shard, member.id, member.capacity), member.id)
-        if best is None or score > best:
-            best = score
-    return best[1] if best else None
+    drawn = struct.unpack(f"<{SHARDS}H", hashlib.shake_128(str(member).encode()).digest(2 * SHARDS))
+    order = sorted(range(SHARDS), key=drawn.__getitem__)
+    return [_LOGARITHMS[rank] / capacity for rank in order]  # a permutation's inverse is as random as itself
 
 
-def share(member: int, members: Sequence[Weighted], shards: int) -> frozenset[int]:
-    """All shards that should be `member`'s."""
-    return frozenset(shard for shard in range(shards) if choose(shard, members) == member)
+def firsts(shards: Iterable[int], members: Iterable[Weighted]) -> dict[int, int]:
+    """The id of the member that should own each of these shards; empty if there is no member."""
+    ranked = sorted(members, key=lambda member: member.id)
+    tables = [scores(member.id, member.capacity) for member in ranked]
+    found = {}
+    for shard in shards if ranked else ():
+        column = [table[shard] for table in tables]
+        found[shard] = ranked[column.index(max(column))].id
+    return found
 
 
-def _score(shard: int, member: int, weight: int) -> float:
-    drawn = hashlib.blake2b(f"{shard} {member}".encode(), digest_size=8).digest()
-    uniform = (int.from_bytes(drawn) + 0.5) / 2.0**64
-    return -weight / math.log(uniform)
+def choose(shard: int, members: Iterable[Weighted]) -> int | None:
+    """The id of the member that should own `shard`; None if there is no member."""
+    return firsts([shard], members).get(shard)

@@ -1,9 +1,10 @@
 """Who watches what: idlers with their heartbeats, shards with their owners."""
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Integer, SmallInteger, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, Words
+from superimap.db.models.base import Base, Created, When, Words
 
 
 class Idler(Base):
@@ -19,6 +20,11 @@ class Idler(Base):
     is_stopping: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[Created]
     heartbeat_at: Mapped[Created]
+    address: Mapped[str | None] = mapped_column(INET, server_default=text("inet_client_addr()"))
+    health_port: Mapped[int | None] = mapped_column(Integer)
+    # Load, as the idler told it last; who is about to hand shards over adds them here first.
+    users: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    shards: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
 class Shard(Base):
@@ -28,6 +34,7 @@ class Shard(Base):
     shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     owner: Mapped[int | None] = mapped_column(ForeignKey(Idler.id, ondelete="SET NULL"), index=True)
     epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    changed_at: Mapped[When | None]
 
     # A unique (shard, epoch) makes a new epoch a key change, which waits for every FOR KEY SHARE.
     __table_args__ = (UniqueConstraint("shard", "epoch"),)

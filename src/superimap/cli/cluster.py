@@ -1,0 +1,74 @@
+"""Is everybody watched, and by whom? The cluster as it is now."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson
+from superimap.cli.running import command, database
+
+if TYPE_CHECKING:
+    from superimap.db.queries.sight import IdlerSeen, Sight
+
+COLUMNS = ("ID", "NAME", "ADDRESS", "VERSION", "SESSIONS", "USERS", "SHARDS", "STATE", "HEARTBEAT")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(cluster)
+
+
+@command
+async def cluster(
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if a user is watched by nobody: for scripts.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the idlers, who owns the shards, and whether anybody is not watched."""
+    from superimap.db.queries import sight
+
+    async with database() as (settings, _, sessionmaker), sessionmaker() as db:
+        seen = await sight.look_in(db, expiry=settings.heartbeat_expiry)
+    if as_json:
+        output.show_json(seen.as_dict())
+    else:
+        _show(seen)
+    if check and seen.users.unserved:
+        raise typer.Exit(1)
+
+
+def _show(seen: Sight) -> None:
+    output.table(COLUMNS, [_row(idler) for idler in seen.idlers], none="No idler runs.")
+    shards, users = seen.shards, seen.users
+    output.say("")
+    output.record(
+        {
+            "shards": f"{shards.owned} owned, {shards.free} free, {shards.expired} of silent idlers",
+            "users": f"{users.wanted} wanted, {users.watched} watched, {users.unserved} unserved",
+            "moved": f"{seen.moved} shards within the last hour",
+        }
+    )
+    if users.unserved:
+        output.say(
+            f"{users.unserved} users are watched by nobody: start an idler, or raise MAX_SESSIONS where there "
+            "is memory for it."
+        )
+
+
+def _row(idler: IdlerSeen) -> tuple[object, ...]:
+    return (
+        idler.id,
+        idler.name,
+        idler.address,
+        idler.version,
+        f"{idler.sessions} of {idler.capacity}",
+        idler.users,
+        idler.shards,
+        idler.state,
+        output.span(timedelta(seconds=idler.heartbeat_age)) + " ago",
+    )

@@ -1,0 +1,17 @@
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from superimap.testing import WebhookSink
+from tests.support.world import World
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str, redis_url: str) -> World:
+    return World(database_url, redis_url)
+
+
+@pytest_asyncio.fixture
+async def sink() -> AsyncIterator[WebhookSink]:
+    async with WebhookSink() as receiver:
+        yield receiver

@@ -1,0 +1,259 @@
+"""Do manifests, alerts and dashboard fit the code? Commands, ports, settings, probes, metrics and their labels."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import pytest
+import typer.main
+import yaml
+from pydantic import SecretStr
+
+import superimap.metrics  # noqa: F401 - registers them
+from superimap import config
+from superimap.cli import app
+from superimap.config import Settings, variables
+from superimap.crypto import generate_key
+from superimap.dispatcher.pace import Pace
+from superimap.idler.main import CLOSING, HANDING_OVER
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "deploy" / "k8s"
+ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
+DASHBOARD = json.loads((ROOT / "deploy/grafana/superimap.json").read_text())
+DOCUMENTS: list[dict[str, Any]] = [
+    document for path in sorted(K8S.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())
+]
+PORTS = {"api": ("PORT", 8000), "idler": ("HEALTH_PORT", 8001), "dispatcher": ("HEALTH_PORT", 8002)}
+
+
+def of_kind(*kinds: str) -> list[dict[str, Any]]:
+    return [document for document in DOCUMENTS if document["kind"] in kinds]
+
+
+def name_of(document: dict[str, Any]) -> str:
+    return str(document["metadata"]["name"])
+
+
+def pods() -> list[Any]:
+    return [
+        pytest.param(each["spec"]["template"]["spec"], id=name_of(each))
+        for each in of_kind("Deployment", "Job")
+    ]
+
+
+def container_of(pod: dict[str, Any]) -> dict[str, Any]:
+    (container,) = pod["containers"]
+    return dict(container)
+
+
+def settings_of(kind: str, field: str) -> dict[str, str]:
+    (document,) = of_kind(kind)
+    return dict(document[field])
+
+
+def test_every_process_is_deployed():
+    assert {name_of(each) for each in of_kind("Deployment")} == set(PORTS)
+    assert {name_of(each) for each in of_kind("Job")} == {"migrate"}
+
+
+@pytest.mark.parametrize("pod", pods())
+def test_the_command_and_its_options_are_real(pod):
+    command, *options = container_of(pod)["args"]
+    real = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+
+    assert {word for word in options if word.startswith("--")} <= {
+        flag for each in real.params for flag in each.opts
+    }
+
+
+@pytest.mark.parametrize("pod", pods())
+def test_what_comes_from_the_environment_are_settings(pod):
+    container = container_of(pod)
+    real = {name for field in Settings.model_fields for name in variables(field)}
+
+    assert {each["name"] for each in container.get("env", ())} <= real
+    assert container["envFrom"] == [
+        {"configMapRef": {"name": "superimap"}},
+        {"secretRef": {"name": "superimap"}},
+    ]
+
+
+def test_the_example_settings_are_accepted_once_the_key_is_in(monkeypatch):
+    given = settings_of("ConfigMap", "data") | settings_of("Secret", "stringData")
+    assert given["ENCRYPTION_KEY"] == ""
+    for name, value in (given | {"ENCRYPTION_KEY": generate_key()}).items():
+        monkeypatch.setenv(name, value)
+
+    settings = config.load()
+
+    assert settings.environment == "production"
+    for name in given:
+        assert any(name in variables(field) for field in Settings.model_fields), name
+
+
+def test_secrets_are_in_the_secret():
+    secret = {
+        config.variable(name)
+        for name, field in Settings.model_fields.items()
+        if not field.repr or SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
+    }
+
+    assert secret == settings_of("Secret", "stringData").keys()
+    assert not secret & settings_of("ConfigMap", "data").keys()
+
+
+@pytest.mark.parametrize("deployment", of_kind("Deployment"), ids=name_of)
+def test_probes_ask_the_port_that_the_process_opens(deployment):
+    container = container_of(deployment["spec"]["template"]["spec"])
+    variable, port = PORTS[name_of(deployment)]
+    (opened,) = container["ports"]
+
+    assert container["env"] == [{"name": variable, "value": str(port)}]
+    assert opened["containerPort"] == port
+    for probe, path in (
+        ("livenessProbe", "/healthz"),
+        ("startupProbe", "/healthz"),
+        ("readinessProbe", "/readyz"),
+    ):
+        assert container[probe]["httpGet"] == {"path": path, "port": opened["name"]}
+    scraped = deployment["spec"]["template"]["metadata"].get("annotations", {}).get("prometheus.io/port")
+    assert scraped == (str(port) if variable == "HEALTH_PORT" else None)
+
+
+def test_everyone_has_the_time_to_end():
+    grace = {
+        name_of(each): each["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        for each in of_kind("Deployment")
+    }
+    pace = Pace()
+
+    assert grace["idler"] == 40 >= HANDING_OVER + CLOSING + 10
+    assert grace["dispatcher"] >= pace.post_grace + pace.settle_grace + 10
+    assert grace["api"] >= 3 + 10
+
+
+@pytest.mark.parametrize("pod", pods())
+def test_processes_may_do_as_little_as_possible(pod):
+    security = container_of(pod)["securityContext"]
+
+    assert security == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_selectors_find_their_pods():
+    labels = {
+        name_of(each): each["spec"]["template"]["metadata"]["labels"] for each in of_kind("Deployment", "Job")
+    }
+    for each in of_kind("Deployment", "PodDisruptionBudget"):
+        assert each["spec"]["selector"]["matchLabels"].items() <= labels[name_of(each)].items()
+    for each in of_kind("NetworkPolicy"):
+        wanted = each["spec"]["podSelector"]["matchLabels"].items()
+        found = {name for name, own in labels.items() if wanted <= own.items()}
+        assert found == ({name_of(each)} if name_of(each) in labels else set(labels))
+    (service,) = of_kind("Service")
+    assert service["spec"]["selector"].items() <= labels["api"].items()
+    (scaler,) = of_kind("HorizontalPodAutoscaler")
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "idler"
+    assert scaler["spec"]["metrics"][0]["pods"]["metric"]["name"] in samples()
+
+
+def test_ports_let_in_are_ports_opened():
+    let_in = {
+        port["port"]
+        for each in of_kind("NetworkPolicy")
+        for rule in each["spec"].get("ingress", ())
+        for port in rule["ports"]
+    }
+
+    assert let_in == {port for _, port in PORTS.values()}
+
+
+def test_kustomize_takes_every_file_but_the_examples():
+    listed = set(yaml.safe_load((K8S / "kustomization.yaml").read_text())["resources"])
+    files = {path.name for path in K8S.glob("*.yaml")} - {"kustomization.yaml"}
+
+    assert listed == {name for name in files if not name.endswith(".example.yaml")}
+
+
+# Metrics.
+
+
+def samples() -> dict[str, set[str]]:
+    """Every sample that our metrics can have, with its labels."""
+    found: dict[str, set[str]] = {}
+    for collector in prometheus_client.REGISTRY._collector_to_names:
+        labels = set(getattr(collector, "_labelnames", ()))
+        for name in prometheus_client.REGISTRY._collector_to_names[collector]:
+            found[name] = labels | ({"le"} if name.endswith("_bucket") else set())
+    return {name: labels for name, labels in found.items() if name.startswith("superimap_")}
+
+
+def expressions() -> list[Any]:
+    rules = [pytest.param(rule["expr"], id=rule["alert"]) for rule in ALERTS]
+    panels = [
+        pytest.param(target["expr"], id=panel["title"])
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+    ]
+    return rules + panels
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_alerts_and_panels_ask_for_metrics_and_labels_that_there_are(expression):
+    known = samples()
+    asked = re.findall(r"(superimap_\w+)(?:\{([^}]*)\})?", expression)
+
+    assert asked
+    assert expression.count("(") == expression.count(")")
+    for name, matchers in asked:
+        assert name in known, name
+        assert not name.endswith(("_total", "_bucket")) or re.search(
+            rf"(rate|increase|absent)\({name}", expression
+        )
+        assert set(re.findall(r"(\w+)[!=]", matchers)) <= known[name]
+    grouped = {label.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(",")}
+    assert grouped <= {"instance"}.union(*(known[name] for name, _ in asked))
+
+
+def test_label_values_in_alerts_are_some_that_are_set():
+    from superimap.db.queries.sight import STATES
+
+    values = set(re.findall(r'"(\w+)"', " ".join(rule["expr"] for rule in ALERTS)))
+
+    assert values <= {
+        *STATES,
+        "owned",
+        "free",
+        "expired",
+        "wanted",
+        "watched",
+        "unserved",
+        "taken",
+        "returned",
+        "lost",
+    }
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_every_alert_says_how_bad_and_has_its_runbook(rule):
+    runbooks = (ROOT / "docs/operations.md").read_text()
+
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["annotations"]["summary"]
+    assert f"| `{rule['alert']}` |" in runbooks
+
+
+def test_the_runbooks_speak_of_no_other_alert():
+    text = (ROOT / "docs/operations.md").read_text()
+
+    assert set(re.findall(r"`(Superimap[A-Z]\w+)`", text)) == {rule["alert"] for rule in ALERTS}

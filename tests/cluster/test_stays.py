@@ -1,0 +1,54 @@
+"""Is the ledger read rightly? What it says of two sessions at once, and of gaps, decides the scenarios."""
+
+from __future__ import annotations
+
+from superimap.testing.imap_server import Event
+from tests.cluster.stays import gaps, overlaps, percentile, stays
+
+
+def session(number: int, *, login: float, idle: float, logout: float | None) -> list[Event]:
+    """The lines of a session of Ann's."""
+    events = [
+        Event(login - 0.01, number, None, "connect", ""),
+        Event(login, number, None, "LOGIN", ""),
+        Event(login + 0.01, number, "ann", "EXAMINE", ""),
+        Event(idle, number, "ann", "IDLE", ""),
+    ]
+    if logout is not None:
+        events += [
+            Event(logout, number, "ann", "LOGOUT", ""),
+            Event(logout + 0.5, number, "ann", "disconnect", ""),
+        ]
+    return events
+
+
+def ledger(*sessions: list[Event]) -> list[Event]:
+    return sorted(event for each in sessions for event in each)
+
+
+def test_one_after_the_other_is_a_gap_from_logout_to_idle():
+    found = stays(ledger(session(1, login=1, idle=2, logout=5), session(2, login=5.25, idle=6, logout=None)))
+
+    assert overlaps(found) == []
+    assert list(gaps(found)) == [1.0]
+    assert list(gaps(found, since=5.5)) == []
+
+
+def test_a_login_before_the_logout_of_the_other_is_seen():
+    found = stays(ledger(session(1, login=1, idle=2, logout=5), session(2, login=4.9, idle=6, logout=None)))
+
+    assert overlaps(found) == ["ann"]
+
+
+def test_a_login_beside_one_that_never_ends_is_seen():
+    found = stays(
+        ledger(session(1, login=1, idle=2, logout=None), session(2, login=9, idle=9.5, logout=None))
+    )
+
+    assert overlaps(found) == ["ann"]
+
+
+def test_percentiles():
+    assert percentile([], 0.95) == 0.0
+    assert percentile(range(100), 0.95) == 95
+    assert percentile([3.0], 1.0) == 3.0

@@ -1,0 +1,144 @@
+"""Two idlers that both believe to own every shard: only the one that does writes. And what if it were not so?"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from superimap import services
+from superimap.db.queries import intake
+from superimap.idler import main
+from superimap.idler.ownership import Ownership
+from superimap.testing import ImapServer
+from tests.cluster.conftest import WebhookSink
+from tests.support.mails import Ledger, mail
+from tests.support.world import World, eventually, running
+
+USERS = 12
+OFF = {
+    "fence": ("shard = $1 AND owner = $2 AND epoch = $3", "shard = $1 AND $2::bigint > 0 AND $3::bigint > 0"),
+    "cursor": (
+        "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($22",
+        "($22::bigint, $23::bigint) IS NOT DISTINCT FROM ($22",
+    ),
+    "rows": ("ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", ""),
+    "digests": ("e.user_id = $5", "e.user_id = 0"),
+}
+
+
+def unguarded(*guards: str) -> str:
+    """The intake's statement without these guards."""
+    statement = intake._RECORD
+    for guard in guards:
+        guarding, instead = OFF[guard]
+        assert guarding in statement, f"{guard} looks different by now"
+        statement = statement.replace(guarding, instead)
+    return statement
+
+
+@pytest.fixture
+def owners(monkeypatch) -> list[Ownership]:
+    """Every ownership that comes into being, in the order of it."""
+    made: list[Ownership] = []
+
+    class Known(Ownership):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(main, "Ownership", Known)
+    return made
+
+
+@pytest.fixture
+def writes(monkeypatch) -> Counter[int]:
+    """How many mails each idler has recorded."""
+    counted: Counter[int] = Counter()
+    original = intake.record
+
+    async def record(pool: Any, box: Any, fence: intake.Fence, *args: Any, **kwargs: Any) -> intake.Recorded:
+        recorded = await original(pool, box, fence, *args, **kwargs)
+        counted[fence.owner] += len(recorded.outcomes)
+        return recorded
+
+    monkeypatch.setattr(intake, "record", record)
+    return counted
+
+
+async def settled(*_: Any, **__: Any) -> Any:
+    """What a deluded owner does in a round: nothing, and it knows of nothing to come."""
+    return math.inf
+
+
+@contextlib.asynccontextmanager
+async def two(world: World, imap: ImapServer, owners: list[Ownership]) -> AsyncIterator[None]:
+    """Two idlers with a session each for every user; the first has lost all shards and does not know."""
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(running(services.idler, world.settings))
+        await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == USERS)
+        deluded = owners[0]
+        for name in ("beat", "reconcile"):
+            setattr(deluded, name, settled)
+        await world.rows("UPDATE idlers SET heartbeat_at = now() - interval '10 s'")
+        await stack.enter_async_context(running(services.idler, world.settings))
+        await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == 2 * USERS, timeout=30)
+        assert len(deluded.epochs) == len(owners[1].epochs) == 4096
+        yield
+        deluded.epochs.clear()
+
+
+async def burst(
+    world: World, imap: ImapServer, sink: WebhookSink, owners: list[Ownership]
+) -> tuple[Ledger, int]:
+    """Mails for everybody while there are two owners; the ledger, and how many were recorded more than once."""
+    ledger = Ledger()
+    partner = await world.partner(new_mail_webhook=sink.url("/hook"))
+    await world.provider(imap.host, imap.port)
+    await world.connection(partner)
+    for number in range(USERS):
+        imap.add_account(f"user{number}", "pw")
+        await world.user(partner, f"user{number}", login=f"user{number}", password="pw")
+    async with running(services.dispatcher, world.settings), two(world, imap, owners):
+        for number in range(3):
+            for user in range(USERS):
+                raw = mail(f"{number}-{user}", to=f"user{user}")
+                ledger.note(raw, path="/hook", tag=f"user{user}")
+                imap.deliver(f"user{user}", raw)
+        await sink.wait_for(lambda got: not ledger.lost(got), timeout=30)
+        pending = "SELECT count(*) = 0 FROM deliveries WHERE state <> 'delivered'"
+        await eventually(lambda: world.value(pending))
+    return ledger, await world.value("SELECT count(*) - count(DISTINCT (mailbox_id, uid)) FROM messages")
+
+
+async def test_of_two_that_believe_to_own_a_shard_only_the_owner_writes(world, sink, owners, writes):
+    async with ImapServer() as imap:
+        ledger, repeated = await burst(world, imap, sink, owners)
+
+    deluded, owner = (each.idler for each in owners)
+    assert writes[owner] == len(ledger.sent)
+    assert writes[deluded] == 0
+    assert ledger.duplicates(list(sink.received)) == repeated == 0
+
+
+async def test_without_the_fence_the_deluded_one_would_write(world, sink, owners, writes, monkeypatch):
+    monkeypatch.setattr(intake, "_RECORD", unguarded("fence"))
+    async with ImapServer() as imap:
+        ledger, _ = await burst(world, imap, sink, owners)
+
+    assert writes[owners[0].idler] > 0, "the oracle above would have seen it"
+    assert ledger.duplicates(list(sink.received)) == 0, "the cursor and the key of the row still guard"
+
+
+async def test_without_any_guard_there_would_be_duplicates(world, sink, owners, writes, monkeypatch):
+    monkeypatch.setattr(intake, "_RECORD", unguarded("fence", "cursor", "rows", "digests"))
+    await world.rows("ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid")
+    async with ImapServer() as imap:
+        ledger, repeated = await burst(world, imap, sink, owners)
+
+    assert repeated > 0
+    assert ledger.duplicates(list(sink.received)) > 0, "the oracle above would have seen it"

@@ -1,0 +1,329 @@
+"""Whose a shard is, on a real PostgreSQL: taken once, handed over without a gap in ownership, never shared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from superimap.db import engine
+from superimap.db.queries import cluster, intake
+from superimap.db.queries.intake import Fence, Fenced
+from superimap.idler.doorbell import Doorbell
+from superimap.idler.ownership import Ownership, StruckOff
+from superimap.idler.supervisor import Supervisor
+from tests.support.world import World, eventually
+
+EXPIRY = 30.0
+
+
+@dataclass
+class Idler:
+    """An ownership with sessions that note who is watched, in a ledger that all share."""
+
+    ownership: Ownership
+    crew: Supervisor
+
+    async def round(self) -> float:
+        return await self.ownership.reconcile(self.crew)
+
+    @property
+    def shards(self) -> set[int]:
+        return set(self.ownership.epochs)
+
+
+class Ledger:
+    """Which idler watches which user; two at once are a fault."""
+
+    def __init__(self) -> None:
+        self.watching: dict[int, int] = {}
+        self.most_at_once = 0
+
+    def starter(self, idler: int) -> Callable[[int, int], asyncio.Future[None]]:
+        async def watch(user: int, _version: int) -> None:
+            assert user not in self.watching, f"user {user} is watched twice"
+            self.watching[user] = idler
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                del self.watching[user]
+
+        return watch  # type: ignore[return-value]
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with engine.pool(database_url, size=5) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def joined(
+    pool: asyncpg.Pool, ledger: Ledger, *, capacity: int = 100, interval: float = 0.0, pace: float = 1e6
+) -> AsyncIterator[Idler]:
+    number = await cluster.join(pool, name="test", version="1", capacity=capacity, health_port=None)
+    ownership = Ownership(pool, number, interval=interval, expiry=EXPIRY, pace=pace)
+    crew = Supervisor(ledger.starter(number), most=capacity, ring=lambda: None)  # type: ignore[arg-type]
+    try:
+        yield Idler(ownership, crew)
+    finally:
+        await crew.close()
+
+
+async def silence(world: World, idler: Idler) -> None:
+    await world.rows(
+        "UPDATE idlers SET heartbeat_at = now() - interval '1 minute' WHERE id = $1 RETURNING 1",
+        idler.ownership.idler,
+    )
+
+
+async def users(world: World, count: int) -> None:
+    partner = await world.partner()
+    await world.provider("localhost", 1)
+    await world.connection(partner)
+    for number in range(count):
+        await world.user(partner, f"u{number}", login=f"u{number}", password="pw")
+
+
+async def settle(*idlers: Idler) -> None:
+    for _ in range(40):
+        before = [each.shards for each in idlers]
+        for each in idlers:
+            await each.round()
+        if before == [each.shards for each in idlers]:
+            return
+    raise AssertionError("shards still move")
+
+
+async def test_a_newcomer_is_handed_its_share_and_nobody_is_watched_twice(world, pool):
+    await users(world, 20)
+    ledger = Ledger()
+    async with joined(pool, ledger) as first, joined(pool, ledger) as second:
+        await first.round()
+        assert len(first.shards) + len(second.shards) <= 4096
+        await settle(first, second)
+        async with joined(pool, ledger) as third:
+            await settle(first, second, third)
+            await asyncio.sleep(0)
+
+            assert not first.shards & second.shards
+            assert len(first.shards | second.shards | third.shards) == 4096
+            assert 0.8 < len(third.shards) / (4096 / 3) < 1.1
+            assert len(ledger.watching) == 20
+            owners = await world.rows("SELECT shard, owner, epoch FROM shards")
+            assert all(
+                each.ownership.epochs.get(row["shard"]) == row["epoch"]
+                for row in owners
+                for each in (first, second, third)
+                if each.ownership.idler == row["owner"]
+            )
+
+
+async def test_who_stops_hands_everything_to_those_who_stay(world, pool):
+    await users(world, 10)
+    ledger = Ledger()
+    async with joined(pool, ledger) as first, joined(pool, ledger) as second:
+        await settle(first, second)
+        await second.ownership.hand_everything_over(second.crew, within=10, longest_close=1)
+        await second.ownership.leave()
+
+        assert (
+            await world.value("SELECT count(*) FROM shards WHERE owner = $1", first.ownership.idler) == 4096
+        )
+        await first.round()
+        await asyncio.sleep(0)
+        assert len(ledger.watching) == 10
+
+
+async def test_who_stops_alone_leaves_free_shards(world, pool):
+    async with joined(pool, Ledger()) as only:
+        await only.round()
+        await only.ownership.hand_everything_over(only.crew, within=10, longest_close=1)
+
+        assert await world.value("SELECT count(*) FROM shards WHERE owner IS NULL") == 4096
+
+
+async def test_a_quiet_round_is_one_statement_and_reads_no_user(world, pool):
+    await users(world, 5)
+    ledger = Ledger()
+    async with joined(pool, ledger) as only:
+        await settle(only)
+        view = await cluster.look(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
+        assert view.roll.users == {}
+
+        await world.rows("UPDATE users SET credentials_version = 2 WHERE tag = 'u3' RETURNING 1")
+        view = await cluster.look(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
+
+        ((user, version),) = [item for people in view.roll.users.values() for item in people.items()]
+        assert version == 2
+        assert user == await world.value("SELECT id FROM users WHERE tag = 'u3'")
+
+
+@pytest.mark.parametrize("column", ["archived = true", "connected_at = NULL"])
+async def test_who_is_not_to_be_watched_any_more_is_ended_by_the_next_round(world, pool, column):
+    await users(world, 2)
+    ledger = Ledger()
+    async with joined(pool, ledger) as only:
+        await settle(only)
+        await asyncio.sleep(0)
+        assert len(ledger.watching) == 2
+
+        await world.rows(f"UPDATE users SET {column} WHERE tag = 'u1' RETURNING 1")
+        await only.round()
+
+        await eventually(lambda: asyncio.sleep(0, len(ledger.watching) == 1))
+
+
+async def test_a_zombie_writes_nothing_and_its_sessions_end_when_it_looks(world, pool):
+    await users(world, 3)
+    ledger, theirs = Ledger(), Ledger()
+    async with joined(pool, ledger) as zombie, joined(pool, theirs) as heir:
+        await world.rows(
+            "UPDATE idlers SET is_stopping = true WHERE id = $1 RETURNING 1", heir.ownership.idler
+        )
+        await settle(zombie)
+        await world.rows(
+            "UPDATE idlers SET is_stopping = false WHERE id = $1 RETURNING 1", heir.ownership.idler
+        )
+        old = dict(zombie.ownership.epochs)
+        await silence(world, zombie)
+        await heir.round()
+        assert len(heir.shards) == 4096
+
+        user = await world.rows("SELECT id, partner_id, shard FROM users LIMIT 1")
+        fence = Fence(user[0]["shard"], zombie.ownership.idler, old[user[0]["shard"]])
+        with pytest.raises(Fenced):
+            await intake.mailbox(
+                pool,
+                user_id=user[0]["id"],
+                partner_id=user[0]["partner_id"],
+                version=1,
+                account="u",
+                name="INBOX",
+                fence=fence,
+            )
+        await zombie.ownership.beat(zombie.crew)  # it believes to be alive, and is again
+        await zombie.round()
+        assert not ledger.watching
+        assert not zombie.shards & heir.shards
+
+
+async def test_a_silent_idlers_shards_are_left_alone_until_it_had_time_to_come_back(world, pool):
+    async with joined(pool, Ledger()) as other:
+        await other.round()
+        await silence(world, other)
+        async with joined(pool, Ledger(), interval=60.0) as patient:
+            again = await patient.round()
+            assert not patient.shards
+            assert again <= 60.0
+            await other.ownership.beat(other.crew)
+            await patient.round()
+            assert len(other.shards) == 4096
+
+
+async def test_what_is_free_is_taken_however_patient_one_is(world, pool):
+    async with joined(pool, Ledger(), interval=60.0) as patient:
+        await patient.round()
+
+        assert len(patient.shards) == 4096
+
+
+async def test_a_round_comes_when_a_lease_is_about_to_end(world, pool):
+    async with joined(pool, Ledger()) as silent, joined(pool, Ledger()) as other:
+        await world.rows(
+            "UPDATE idlers SET heartbeat_at = now() - interval '28 seconds' WHERE id = $1 RETURNING 1",
+            silent.ownership.idler,
+        )
+
+        assert 0 < await other.round() < 2.5
+
+
+async def test_what_does_not_fit_goes_to_who_has_room_and_the_rest_is_counted(world, pool):
+    await users(world, 12)
+    ledger = Ledger()
+    async with joined(pool, ledger, capacity=5) as first, joined(pool, ledger, capacity=5) as second:
+        await settle(first, second)
+        await asyncio.sleep(0)
+        assert len(ledger.watching) == 10, "all seats are taken"
+        assert first.crew.users + second.crew.users == 12, "and who has none is counted by somebody"
+
+        async with joined(pool, ledger, capacity=5) as third:
+            await settle(first, second, third)
+            await eventually(lambda: asyncio.sleep(0, len(ledger.watching) == 12))
+
+
+async def test_a_promise_is_kept_within_what_is_left(pool):
+    async with joined(pool, Ledger(), capacity=10) as target:
+        number = target.ownership.idler
+
+        async def promise(count: int) -> bool:
+            return await cluster.promise(
+                pool, number, users=count, shards=1, most_users=10, most_shards=100, expiry=EXPIRY
+            )
+
+        assert sorted(await asyncio.gather(promise(6), promise(6))) == [False, True]
+        assert await promise(4)
+        assert not await promise(1)
+        assert await promise(0)
+
+
+async def test_shards_promised_to_one_who_has_gone_become_free(world, pool):
+    async with joined(pool, Ledger()) as first:
+        await first.round()
+        await cluster.hand_over(pool, first.ownership.idler, 999_999, [1, 2])
+
+        assert await world.value("SELECT count(*) FROM shards WHERE owner IS NULL") == 2
+
+
+async def test_who_was_struck_off_must_start_anew(world, pool):
+    async with joined(pool, Ledger()) as silent, joined(pool, Ledger()) as other:
+        await world.rows(
+            "UPDATE idlers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1 RETURNING 1",
+            silent.ownership.idler,
+        )
+        await other.ownership.beat(other.crew)
+        with pytest.raises(StruckOff):
+            await silent.ownership.beat(silent.crew)
+
+
+async def test_users_that_change_all_the_time_do_not_keep_rounds_from_coming(world, pool):
+    doorbell = Doorbell(1)
+    due = asyncio.get_running_loop().time() + 0.2
+
+    async def ring() -> None:
+        while True:
+            doorbell.ring()
+            await asyncio.sleep(0.01)
+
+    ringing = asyncio.create_task(ring())
+    try:
+        async with asyncio.timeout(10):
+            while not (await doorbell.wait(due))[1]:
+                pass
+    finally:
+        ringing.cancel()
+
+
+async def test_only_those_concerned_are_rung(world, pool):
+    async with joined(pool, Ledger()) as first, joined(pool, Ledger()) as second:
+        await first.round()
+        bell, other = Doorbell(second.ownership.idler), Doorbell(first.ownership.idler)
+        listening = [asyncio.create_task(each.listen(world.database_url)) for each in (bell, other)]
+        try:
+            loop = asyncio.get_running_loop()
+            for each in (bell, other):  # each begins with a round
+                assert (await each.wait(loop.time() + 10))[1]
+            await cluster.hand_over(pool, first.ownership.idler, second.ownership.idler, [1])
+
+            assert (await bell.wait(loop.time() + 10))[1]
+            assert not other._moved
+        finally:
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)

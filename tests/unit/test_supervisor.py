@@ -1,0 +1,117 @@
+"""Sessions are what they should be: one for each wanted user, as many as there is room for, replaced and ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+from superimap import metrics
+from superimap.db.queries.cluster import Roll
+from superimap.idler.supervisor import Supervisor
+
+
+class Sessions:
+    """What was started, and what runs now; ending one takes until `may_end`."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[int, int]] = []
+        self.running: list[tuple[int, int]] = []
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def start(self, user: int, version: int) -> None:
+        self.started.append((user, version))
+        self.running.append((user, version))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.may_end.wait()
+            self.running.remove((user, version))
+
+
+def supervisor(sessions: Sessions, *, most: int = 100) -> Supervisor:
+    def tend() -> None:
+        made.tend()
+
+    made = Supervisor(sessions.start, most=most, ring=tend)
+    return made
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_other_credentials_replace_the_session_once_the_old_one_has_ended():
+    sessions = Sessions()
+    crew = supervisor(sessions)
+    crew.learn(Roll({7: 1}, {7: {1: 1, 2: 1}}))
+    crew.tend()
+    await settled()
+
+    sessions.may_end.clear()
+    crew.learn(Roll({7: 2}, {7: {1: 2, 2: 1}}))
+    crew.tend()
+    crew.tend()
+    await settled()
+    assert sessions.running == [(1, 1), (2, 1)], "the new one waits until the old one is closed"
+    sessions.may_end.set()
+    await settled()
+
+    assert sorted(sessions.running) == [(1, 2), (2, 1)]
+    assert crew.sessions == crew.users == 2
+    await crew.close()
+    assert not sessions.running
+
+
+async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
+    sessions = Sessions()
+    crew = supervisor(sessions, most=2)
+    crew.learn(Roll({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))
+    crew.tend()
+    await settled()
+    assert metrics.UNSERVED._value.get() == 1
+
+    crew.learn(Roll({1: 2}, {1: {2: 1, 3: 1}}))
+    crew.tend()
+    await settled()
+
+    assert sorted(sessions.running) == [(2, 1), (3, 1)]
+    assert metrics.UNSERVED._value.get() == 0
+    await crew.close()
+
+
+async def test_ending_shards_that_was_itself_cancelled_can_be_asked_for_again():
+    sessions = Sessions()
+    crew = supervisor(sessions)
+    crew.learn(Roll({1: 1, 2: 1}, {1: {1: 1}, 2: {2: 1}}))
+    crew.tend()
+    await settled()
+    sessions.may_end.clear()
+    first = asyncio.create_task(crew.end_shards([1]))
+    await settled()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    again = asyncio.create_task(crew.end_shards([1]))
+    await settled()
+    assert not again.done(), "the session has not ended yet"
+    sessions.may_end.set()
+    await again
+
+    assert sessions.running == [(2, 1)]
+    await crew.close()
+
+
+async def test_a_shard_that_is_forgotten_is_not_tended_any_more():
+    sessions = Sessions()
+    crew = supervisor(sessions)
+    crew.learn(Roll({1: 1}, {1: {1: 1}}))
+    crew.tend()
+    await settled()
+
+    await crew.end_shards([1])
+    crew.forget([1])
+    crew.tend()
+    await settled()
+
+    assert not sessions.running
+    assert (crew.sessions, crew.users, dict(crew.digests)) == (0, 0, {})
