@@ -32,8 +32,23 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Breaker(StrEnum):
+    """closed: as many POSTs at once as may be; open: one probe at a time; slow_start: `width` at once."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    SLOW_START = "slow_start"
+
+
 class Endpoint(Base):
-    """Where a partner's webhooks of one kind go. No URL: nothing is owed."""
+    """Where a partner's webhooks of one kind go. No URL: nothing is owed.
+
+    `failures` counts failures in a row, of which `failing_since` is the time of the first. `setbacks` counts how
+    often the breaker opened, or narrowed, since it was last closed; before `probe_at` nothing is sent there.
+
+    Disabled (`disabled_at`, with `gone` or `failing` in `disabled_reason`): its deliveries stay pending, more may
+    come, and none is claimed. Enabling it, or giving it another URL, puts these columns back to their defaults.
+    """
 
     __tablename__ = "endpoints"
     id: Mapped[Id]
@@ -41,17 +56,29 @@ class Endpoint(Base):
     kind: Mapped[Words]
     url: Mapped[Words | None]
     created_at: Mapped[Created]
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failing_since: Mapped[When | None]
+    breaker: Mapped[Words] = mapped_column(server_default="closed")
+    width: Mapped[int | None] = mapped_column(Integer)
+    setbacks: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    probe_at: Mapped[When | None]
+    disabled_at: Mapped[When | None]
+    disabled_reason: Mapped[Words | None]
 
     __table_args__ = (
         UniqueConstraint("partner_id", "kind"),
         UniqueConstraint("id", "partner_id"),
         one_of("kind", EventKind),
+        one_of("breaker", Breaker),
         CheckConstraint("url <> ''", name="url_not_blank"),
     )
 
 
 class Delivery(Base):
-    """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx."""
+    """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx.
+
+    `holder` is the number of the dispatcher that claimed it; None where that one had no number just then.
+    """
 
     __tablename__ = "deliveries"
     id: Mapped[uuid.UUID] = mapped_column(Uuid)
@@ -65,6 +92,7 @@ class Delivery(Base):
     due_at: Mapped[Created]
     lease_until: Mapped[When | None]
     lease_token: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    holder: Mapped[int | None] = mapped_column(Integer)
     content: Mapped[Sealed | None]
     created_at: Mapped[Created]
     settled_at: Mapped[When | None]
