@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from superimap import __version__
-from superimap.cli import bench, connections, fake_imap, keys, partners, processes, providers, setup, users
+from superimap.cli import (
+    bench,
+    connections,
+    deliveries,
+    fake_imap,
+    keys,
+    partners,
+    processes,
+    providers,
+    setup,
+    users,
+    webhooks,
+)
 
 app = typer.Typer(
     name="superimap",
@@ -43,6 +55,8 @@ app.add_typer(partners.app, name="partners")
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")
 app.add_typer(users.app, name="users")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(bench.app, name="bench")
 
 

@@ -78,6 +78,7 @@ class Delivery(Base):
     """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx.
 
     `holder` is the number of the dispatcher that claimed it; None where that one had no number just then.
+    `attempts_before` is how many of the `attempts` came before the last replay: the schedule counts from there.
     """
 
     __tablename__ = "deliveries"
@@ -89,6 +90,7 @@ class Delivery(Base):
     kind: Mapped[Words]
     state: Mapped[Words] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    attempts_before: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     due_at: Mapped[Created]
     lease_until: Mapped[When | None]
     lease_token: Mapped[uuid.UUID | None] = mapped_column(Uuid)
@@ -100,7 +102,8 @@ class Delivery(Base):
     last_error: Mapped[Words | None]
 
     __table_args__ = (
-        PrimaryKeyConstraint("id", "partner_id"),
+        # In this order: ids grow with time, and partners list theirs.
+        PrimaryKeyConstraint("partner_id", "id"),
         ForeignKeyConstraint(
             ["endpoint_id", "partner_id"], ["endpoints.id", "endpoints.partner_id"], ondelete="CASCADE"
         ),
@@ -116,6 +119,12 @@ class Delivery(Base):
         Index("ix_deliveries_user", "user_id", "created_at"),
         Index("ix_deliveries_message", "message_id", postgresql_where=text("message_id IS NOT NULL")),
         Index("ix_deliveries_kept", "settled_at", postgresql_where=text("content IS NOT NULL")),
+        Index(
+            "ix_deliveries_dead",
+            "partner_id",
+            "id",
+            postgresql_where=text("state IN ('failed', 'cancelled')"),
+        ),
         Index("ix_deliveries_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
     )
 
