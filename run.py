@@ -27,13 +27,20 @@ except ImportError:  # Windows
 ROOT = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("SUPERIMAP_VENV") or ROOT / ".venv").absolute()
 CLIENT = VENV.with_name(VENV.name + "-client")
+RECEIVERS = VENV.with_name(VENV.name + "-receivers")
 TOOLS = "requirements-tools.lock"  # uv, and what builds the project itself
 LOCKS = {
     "runtime": ["requirements.lock", TOOLS],
     "dev": ["requirements-dev.lock", TOOLS],
     "client": ["requirements-client.lock"],
 }
-SERVERS = {"dovecot-imapd": ["dovecot", "/usr/sbin/dovecot"], "chromium": ["chromium", "chromium-browser"]}
+PROGRAMS = {  # by the package that brings them; the languages are those of docs/webhooks.md
+    "dovecot-imapd": ["dovecot", "/usr/sbin/dovecot"],
+    "chromium": ["chromium", "chromium-browser"],
+    "ruby": ["ruby"],
+    "php-cli": ["php"],
+    "golang-go": ["go"],
+}
 DISTRACTIONS = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX"}
 
 
@@ -54,7 +61,8 @@ def main(arguments):
             set_up("dev" if command == "test" or "--dev" in arguments[1:2] else "runtime")
             if command == "test":
                 set_up_client()
-                install_servers()
+                install_programs()
+                set_up_receivers()
     except SetupError as error:
         sys.exit(f"run.py: {error}")
     except KeyboardInterrupt:
@@ -227,9 +235,28 @@ def find_uv(pip):
     )
 
 
-def install_servers():
-    """Bring the servers that the tests like to have, where this may be done."""
-    missing = [package for package, names in SERVERS.items() if not any(map(shutil.which, names))]
+def set_up_receivers():
+    """The JavaScript library that webhooks are verified with, as the lock in tests/receivers has it."""
+    wanted = ["package.json", "package-lock.json"]
+    ours = ROOT / "tests" / "receivers"
+    with contextlib.suppress(OSError):
+        # npm writes the last file, and only when all is there.
+        if (RECEIVERS / "node_modules" / ".package-lock.json").exists() and all(
+            (RECEIVERS / name).read_bytes() == (ours / name).read_bytes() for name in wanted
+        ):
+            return
+    say(f"setting up {RECEIVERS} …")
+    shutil.rmtree(RECEIVERS, ignore_errors=True)
+    RECEIVERS.mkdir(parents=True)
+    for name in wanted:
+        shutil.copy(ours / name, RECEIVERS)
+    if not works(["npm", "ci", "--prefix", str(RECEIVERS), "--ignore-scripts", "--no-audit", "--no-fund"]):
+        say("npm or the package standardwebhooks cannot be had: a test is skipped")
+
+
+def install_programs():
+    """Bring the programs that the tests like to have, where this may be done."""
+    missing = [package for package, names in PROGRAMS.items() if not any(map(shutil.which, names))]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get") or os.environ.get("SUPERIMAP_NO_APT"):

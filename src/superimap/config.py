@@ -158,17 +158,23 @@ class Settings(BaseSettings):
         description="Private networks that may be dialled all the same, comma-separated, as `10.0.0.0/8`. "
         "Loopback is open in development.",
     )
+    own_addresses: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="Addresses under which this installation itself is reached, comma-separated, such as that of "
+        "its load balancer: never dialled, also where EGRESS_ALLOW opens them.",
+    )
     content_retention_days: float = Field(
         14.0,
         ge=0,
         le=3650,
-        description="Days for which the encrypted content of a failed or cancelled webhook is kept.",
+        description="Days for which the encrypted content of a failed or cancelled webhook is kept. 0 keeps none: "
+        "it cannot be replayed.",
     )
     message_retention_days: float = Field(
         90.0, ge=1, le=3650, description="Days for which messages, settled deliveries and attempts are kept."
     )
 
-    @field_validator("trusted_proxies", "egress_allow", mode="before")
+    @field_validator("trusted_proxies", "egress_allow", "own_addresses", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -67,10 +67,20 @@ class EgressBlocked(SuperImapError, OSError):
 
 
 class Guard:
-    """Refuses private, local and special addresses, and some ports; `allowed` networks are open, ports too."""
+    """Refuses private, local and special addresses, those of this machine, and some ports.
 
-    def __init__(self, allowed: Iterable[Network] = (), *, refused_ports: Collection[int] = ()) -> None:
+    `allowed` networks are open, ports too. `own` networks are refused, whatever is allowed.
+    """
+
+    def __init__(
+        self,
+        allowed: Iterable[Network] = (),
+        *,
+        own: Iterable[Network] = (),
+        refused_ports: Collection[int] = (),
+    ) -> None:
         self._allowed = tuple(allowed)
+        self._own = tuple(own)
         self._refused_ports = frozenset(refused_ports)
 
     def check(self, sockaddr: Any) -> None:
@@ -80,9 +90,11 @@ class Guard:
         except (ValueError, IndexError, TypeError):
             raise EgressBlocked(sockaddr) from None
         address = unwrapped(written)
-        if any(address in network or written in network for network in self._allowed):
+        if _is_in(self._own, address, written):
+            raise EgressBlocked(sockaddr)
+        if _is_in(self._allowed, address, written):
             return
-        if port in self._refused_ports or not is_public(address):
+        if port in self._refused_ports or not is_public(address) or is_local(address):
             raise EgressBlocked(sockaddr)
 
     def socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
@@ -90,6 +102,24 @@ class Guard:
         family, kind, protocol, _, sockaddr = addr_info
         self.check(sockaddr)
         return socket.socket(family=family, type=kind, proto=protocol)
+
+
+def _is_in(networks: Iterable[Network], address: Address, written: Address) -> bool:
+    return any(address in network or written in network for network in networks)
+
+
+def is_local(address: Address) -> bool:
+    """Whether this machine bears the address itself, so that our own listeners are behind it.
+
+    A socket can be bound to such an address and to no other. Nothing is sent.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
 
 
 def unwrapped(address: Address) -> Address:

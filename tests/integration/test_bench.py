@@ -59,6 +59,27 @@ def test_a_hostile_server_ends_its_own_session_alone_and_takes_little_memory():
     assert found["others_p95_ratio"].keys() == found["ended_by"].keys()
 
 
+def test_a_backlog_is_delivered_once_and_others_are_measured_beside_an_endpoint_that_hangs():
+    found = bench(
+        "deliver",
+        "--count",
+        "200",
+        "--endpoints",
+        "10",
+        "--answer-ms",
+        "5",
+        "--hanging",
+        "30",
+        "--seconds",
+        "1",
+    )
+
+    assert (found["webhooks"], found["lost"], found["duplicates"]) == (200, 0, 0)
+    assert found["webhooks_per_s"] > 10  # generous: machines differ
+    assert 0 < found["cpu_ms_per_webhook"] < 50
+    assert found["p95_alone_ms"] > 0 < found["p95_beside_ms"]
+
+
 def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
     def refuse(*_arguments: object) -> None:
         raise ValueError("not allowed to raise maximum limit")

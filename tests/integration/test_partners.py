@@ -75,6 +75,21 @@ async def test_each_kind_of_webhook_has_an_endpoint_and_a_blank_clears_it(sessio
     assert len(rows) == 3
 
 
+async def test_another_url_begins_with_a_clean_record_and_the_same_one_does_not(sessionmaker, acme):
+    disabled = update(Endpoint).values(failures=12, breaker="open", disabled_at=datetime.now(UTC))
+    async with sessionmaker.begin() as db:
+        await partners.update(db, acme.partner.id, new_mail_webhook="https://a.example/1")
+        await db.execute(disabled)
+    left = []
+    for url in ("https://a.example/1", "https://a.example/2"):
+        async with sessionmaker.begin() as db:
+            await partners.update(db, acme.partner.id, new_mail_webhook=url)
+            endpoint = (await db.scalars(select(Endpoint).where(Endpoint.url == url))).one()
+            left.append((endpoint.failures, endpoint.breaker, endpoint.disabled_at is not None))
+
+    assert left == [(12, "open", True), (0, "closed", False)]
+
+
 async def test_during_an_overlap_both_keys_open_and_the_old_one_signs_first(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         new = await partners.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)

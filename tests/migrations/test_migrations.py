@@ -130,6 +130,7 @@ async def test_every_table_of_a_partners_rows_is_tried_above(db):
         "SELECT table_name FROM information_schema.columns WHERE column_name = 'partner_id'"
     )
     directly = {
+        "allowances",
         "api_keys",
         "signing_secrets",
         "endpoints",

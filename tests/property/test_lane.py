@@ -10,6 +10,7 @@ from collections import deque
 import pytest
 
 from superimap.db.queries.deliveries import Claim, Claims, Outcome, Settlement
+from superimap.dispatcher.deliver import Sent
 from superimap.dispatcher.lane import Lanes, Trade
 from superimap.dispatcher.stats import Stats
 from superimap.ids import time_ordered
@@ -34,6 +35,10 @@ class Table:
         for _ in range(self.random.randrange(4)):
             await asyncio.sleep(0)
 
+    async def partner_of(self, _: int) -> int:
+        await self.step()
+        return 1
+
     async def claim(self, endpoint_id: int, *, limit: int, token: uuid.UUID) -> Claims:
         await self.step()
         room = max(0, min(limit, CAP - self.sending))
@@ -45,14 +50,15 @@ class Table:
         taken = [Claim(id_, 1, endpoint_id, 1, "new_mail", "http://x", b"", 1, token) for id_ in ids]
         return Claims(taken, is_all=is_all, has_room=is_all)
 
-    async def deliver(self, claim: Claim) -> Settlement:
+    async def deliver(self, claim: Claim) -> Sent:
         await self.step()
         self.sent.append(claim.id)
-        return Settlement(
+        settlement = Settlement(
             id=time_ordered(), claim=claim, outcome=Outcome.DELIVERED, age=0, milliseconds=0, code=200
         )
+        return Sent(settlement, None)
 
-    async def settle(self, _: Settlement) -> None:
+    async def settle(self, _: Sent) -> None:
         await self.step()
         self.sending -= 1
         await self.step()
@@ -70,7 +76,15 @@ class Table:
         return True
 
     def trade(self, budget: float) -> Trade:
-        return Trade(self.claim, self.deliver, self.settle, self.ring, posts_per_endpoint=CAP, budget=budget)
+        return Trade(
+            self.partner_of,
+            self.claim,
+            self.deliver,
+            self.settle,
+            self.ring,
+            posts_per_endpoint=CAP,
+            budget=budget,
+        )
 
 
 async def quiet(table: Table, stats: list[Stats]) -> None:

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from superimap import egress
 from superimap.egress import WEBHOOK_PORTS_REFUSED, EgressBlocked, Guard
 
 REFUSED = """
@@ -59,6 +60,26 @@ def test_an_allowed_network_is_open_however_it_is_written(address: str):
 
     with pytest.raises(EgressBlocked):
         guard.check(("192.168.0.1", 443))
+
+
+def test_abuse_15_our_own_addresses_are_refused_whatever_is_allowed():
+    everything = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+    guard = Guard(everything, own=[ipaddress.ip_network("8.8.8.8"), ipaddress.ip_network("2606:4700::/32")])
+
+    for address in ("8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2606:4700:4700::1111"):
+        with pytest.raises(EgressBlocked):
+            guard.check((address, 443))
+    guard.check(("1.1.1.1", 443))
+
+
+def test_abuse_15_addresses_of_this_machine_are_known_without_a_list(monkeypatch: pytest.MonkeyPatch):
+    """Also where they are public ones. Loopback stands in for such: every machine bears it."""
+    monkeypatch.setattr(egress, "is_public", lambda _: True)
+
+    with pytest.raises(EgressBlocked):
+        Guard().check(("127.0.0.1", 8000))
+    Guard().check(("8.8.8.8", 443))
+    Guard([ipaddress.ip_network("127.0.0.0/8")]).check(("127.0.0.1", 8000))
 
 
 @pytest.mark.parametrize(

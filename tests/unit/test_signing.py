@@ -2,6 +2,7 @@
 
 import base64
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,14 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from superimap.crypto import generate_signing_secret
-from superimap.webhooks.signing import body_signature, standard_headers, webhook_id
+from superimap.ids import time_ordered
+from superimap.webhooks.signing import (
+    body_signature,
+    delivery_of,
+    standard_headers,
+    v1_signature,
+    webhook_id,
+)
 
 DELIVERY = UUID("0190163d-8694-739b-aea5-966c26f8ad90")
 
@@ -25,6 +33,31 @@ def test_body_signature_is_hex_hmac_sha256_of_timestamp_and_sha1():
 
 def test_the_id_depends_on_the_delivery_alone():
     assert webhook_id(DELIVERY) == "msg_0190163d8694739baea5966c26f8ad90"
+
+
+def test_an_id_leads_back_to_its_delivery_and_nothing_else_does():
+    made = time_ordered()
+
+    assert delivery_of(webhook_id(made)) == made
+    for other in (
+        str(made),
+        made.hex,
+        webhook_id(made).upper(),
+        webhook_id(made) + "\n",
+        "msg_",
+        "msg_" + "g" * 32,
+    ):
+        assert delivery_of(other) is None
+
+
+def test_the_published_example_of_standard_webhooks_holds():
+    identity, timestamp = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330
+    secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", '{"test": 2432232314}'
+
+    made = v1_signature(identity, timestamp=timestamp, body=body.encode(), secret=secret)
+
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    assert made == Webhook(secret).sign(identity, datetime.fromtimestamp(timestamp, UTC), body)
 
 
 def test_a_verifier_of_the_standard_accepts_each_of_two_secrets():

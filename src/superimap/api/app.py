@@ -8,23 +8,40 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.routing import Route
 
 from superimap import __version__
-from superimap.api.deps import Resources
+from superimap.api.deps import Resources, Ring, unheard
 from superimap.api.door import Door
 from superimap.api.errors import install
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
-from superimap.api.routes import cluster, connections, docs, health, links, messages, sinks, users
+from superimap.api.routes import (
+    cluster,
+    connections,
+    deliveries,
+    docs,
+    health,
+    links,
+    messages,
+    sinks,
+    users,
+    webhooks,
+)
 from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.oauth.links import derive
 
-MODULES = (connections, users, messages, sinks, health, links, docs, cluster)
+MODULES = (connections, users, messages, deliveries, webhooks, sinks, health, links, docs, cluster)
 
 
-def create_app(settings: Settings, sessionmaker: async_sessionmaker[AsyncSession], vault: Vault) -> FastAPI:
+def create_app(
+    settings: Settings,
+    sessionmaker: async_sessionmaker[AsyncSession],
+    vault: Vault,
+    *,
+    ring: Ring = unheard,
+) -> FastAPI:
     """The API as an ASGI application. The caller opened what it is handed, and closes it."""
     app = _routed(settings)
     keys = derive(settings.encryption_key.get_secret_value())
-    app.state.resources = Resources(settings, sessionmaker, vault, keys)
+    app.state.resources = Resources(settings, sessionmaker, vault, keys, ring)
     install(
         app,
         [route for module in offered(settings) for route in module.router.routes if isinstance(route, Route)],

@@ -1,9 +1,9 @@
 """What do routes need? The database, who is calling, and the connection or user that the path names."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, APIKeyQuery
@@ -24,6 +24,14 @@ from superimap.oauth.links import Purpose
 LONGEST_NAME = 1024
 
 
+Ring: TypeAlias = Callable[[int], Awaitable[object]]
+"""The doorbell of an endpoint, rung after the commit."""
+
+
+async def unheard(_: int) -> None:
+    """A doorbell that nobody hears: the sweeper finds the work within a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What the process opened for its requests."""
@@ -32,6 +40,7 @@ class Resources:
     sessionmaker: async_sessionmaker[AsyncSession]
     vault: Vault
     link_keys: tuple[bytes, ...]
+    ring: Ring
 
 
 def resources(request: Request) -> Resources:

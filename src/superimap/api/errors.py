@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.errors import Conflict, Invalid, NotFound, RequestError
+from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
 from superimap.db.queries.account_values import Taken
 from superimap.errors import SuperImapError
 
@@ -121,7 +121,9 @@ def translated(error: Exception) -> Problem | None:
         case Taken():
             problem = Problem(409, str(error), kind="taken", errors=[(error.field, "is taken")])
         case Conflict():
-            problem = Problem(409, str(error))
+            problem = Problem(409, str(error), kind=error.kind)
+        case TooMany():
+            problem = Problem(429, str(error), headers={"Retry-After": str(error.seconds)})
         case RequestValidationError():
             problem = invalid(faults(error.errors()))
         case HTTPException():

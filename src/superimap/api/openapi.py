@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from superimap.api.body import FORM, JSON
+from superimap.api.delivery_schemas import CancelRequest, ReplayRequest, RotateRequest, TestRequest
 from superimap.api.errors import MEDIA_TYPE, Problem
 from superimap.api.schemas import (
     ConnectionChange,
@@ -20,7 +21,16 @@ from superimap.api.schemas import (
     UserChange,
 )
 
-BODIES: tuple[type[BaseModel], ...] = (NewConnection, ConnectionChange, NewUser, UserChange)
+BODIES: tuple[type[BaseModel], ...] = (
+    NewConnection,
+    ConnectionChange,
+    NewUser,
+    UserChange,
+    ReplayRequest,
+    CancelRequest,
+    RotateRequest,
+    TestRequest,
+)
 TEMPLATE = "#/components/schemas/{model}"
 DESCRIPTION = """\
 Watches IMAP inboxes and POSTs a signed webhook for every new mail.
@@ -33,6 +43,8 @@ TAGS = (
     {"name": "connections", "description": "The mail providers that a partner's users have their mail at."},
     {"name": "users", "description": "The people whose inboxes are watched."},
     {"name": "messages", "description": "The mails that were seen, and why each gave a webhook or none."},
+    {"name": "deliveries", "description": "Webhooks that are or were owed; failed ones can be replayed."},
+    {"name": "webhooks", "description": "Where webhooks go, what signs them, and a way to try it."},
     {
         "name": "webhook test",
         "description": "Webhooks may be pointed here to see them sent; content is dropped.",
@@ -54,10 +66,12 @@ _EXAMPLES: Mapping[int, Problem] = {
     413: Problem(413, "The body may hold 262144 bytes at most.", kind="too-large"),
     415: Problem(415, f"Send {JSON} or {FORM}, and say which in the header Content-Type."),
     422: Problem(422, "Tag is missing.", kind="invalid", errors=[("tag", "is missing")]),
+    429: Problem(429, "A partner sends at most 10 test webhooks a minute; go on in 41 s."),
     503: Problem(503, "The database cannot be reached at the moment.", kind="unavailable"),
 }
 _HEADERS: Mapping[int, tuple[str, str]] = {
     401: ("WWW-Authenticate", "How to authenticate."),
+    429: ("Retry-After", "Seconds after which it may be done again."),
     503: ("Retry-After", "Seconds after which another try is worth while."),
 }
 

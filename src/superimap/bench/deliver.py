@@ -1,61 +1,144 @@
-"""How fast does a dispatcher deliver, and at what price? Many endpoints, each with a backlog, one receiver.
+"""How fast does a dispatcher deliver, and at what price? And does anybody notice an endpoint that hangs?
 
-Needs an empty, migrated database and a Redis: `python -m superimap.bench.deliver DATABASE_URL REDIS_URL`.
+One dispatcher in this process, many endpoints of as many partners, and one receiver in a process of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
-import os
-import sys
 import time
-import uuid
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
 import asyncpg
 
-from superimap import crypto
+from superimap.bench import owing
+from superimap.bench.owing import Owed
 from superimap.config import Settings
-from superimap.crypto import Place, Vault
+from superimap.crypto import Vault
 from superimap.dispatcher.main import serve
+from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.stats import Stats
+from superimap.queue import Queue
 from superimap.testing.webhook_sink import Received, WebhookSink
 
-CONTENT = 5_000
-"""Bytes of an ordinary mail."""
+Ask = Callable[[], Awaitable[tuple[int, int, dict[str, float]]]]
+
+HANGS = "/hangs"
+RATE = 100.0
+"""Webhooks a second that the others get, one by one, while an endpoint hangs."""
 
 
-async def run(*, database_url: str, redis_url: str, endpoints: int = 100, each: int = 100) -> dict[str, Any]:
-    """Deliver `each` webhooks to each of so many endpoints of as many partners; the figures."""
-    here, there = multiprocessing.Pipe()
-    receiver = multiprocessing.get_context("spawn").Process(target=_receive, args=(there,), daemon=True)
-    receiver.start()
-    try:
-        base = await asyncio.to_thread(here.recv)
-        key = crypto.generate_key()
-        async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as db:
-            await _owe(db, Vault.from_setting(key), base, endpoints=endpoints, each=each)
-        settings = Settings(
-            environment="development", database_url=database_url, redis_url=redis_url, encryption_key=key
-        )
-        seconds, cpu = await _deliver(settings, endpoints * each)
-        here.send(None)
-        unique, total = await asyncio.to_thread(here.recv)
-    finally:
-        receiver.kill()
-        receiver.join()
-    return {
-        "bench": "deliver",
-        "webhooks": endpoints * each,
-        "webhooks_per_s": round(endpoints * each / seconds),
-        "cpu_ms_per_webhook": round(cpu * 1000 / (endpoints * each), 3),
-        "lost": endpoints * each - unique,
-        "duplicates": total - unique,
-    }
+async def run(
+    *,
+    count: int = 10_000,
+    endpoints: int = 100,
+    answer_ms: float = 50,
+    hanging: int = 0,
+    seconds: float = 10,
+    database_url: str | None = None,
+    redis_url: str | None = None,
+) -> dict[str, Any]:
+    """Deliver a backlog of `count` to so many endpoints, whose answers take `answer_ms`; the figures.
+
+    With `hanging`, another endpoint that never answers then gets so many, and the others a steady stream for
+    `seconds`, before and beside it. Engines that are not given are brought along.
+    """
+    async with (
+        owing.engines(database_url, redis_url) as settings,
+        _receiver(answer_ms / 1000) as (base, ask),
+        asyncpg.create_pool(settings.database_url, min_size=1, max_size=2) as db,
+    ):
+        vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+        owed = await owing.partners(db, vault, [f"{base}{number}" for number in range(endpoints)])
+        ids = [id_ for each in owed for id_ in await owing.owe(db, vault, each, -(-count // endpoints))]
+        await db.execute("ANALYZE")
+        took, spent = await _deliver(settings, len(ids))
+        unique, total, _ = await ask()
+        found: dict[str, Any] = {
+            "bench": "deliver",
+            "webhooks": len(ids),
+            "endpoints": endpoints,
+            "answer_ms": answer_ms,
+            "webhooks_per_s": round(len(ids) / took),
+            "cpu_ms_per_webhook": round(spent * 1000 / len(ids), 3),
+            "lost": len(ids) - unique,
+            "duplicates": total - unique,
+        }
+        if hanging:
+            [bad] = await owing.partners(db, vault, [f"{base}{HANGS.removeprefix('/')}"])
+            crowd = _Crowd(db, vault, settings, owed, bad, seconds)
+            found |= await crowd.measure(hanging, ask)
+    return found
+
+
+class _Crowd:
+    """The others' latency, from the commit to the receiver, alone and beside an endpoint that hangs."""
+
+    def __init__(
+        self, db: asyncpg.Pool, vault: Vault, settings: Settings, good: list[Owed], bad: Owed, seconds: float
+    ) -> None:
+        self._db = db
+        self._vault = vault
+        self._settings = settings
+        self._good = good
+        self._bad = bad
+        self._seconds = seconds
+
+    async def measure(self, hanging: int, ask: Ask) -> dict[str, Any]:
+        stop, stats = asyncio.Event(), Stats()
+        brief = Pace(post_grace=0.5)  # nobody waits for those that hang
+        serving = asyncio.create_task(serve(self._settings, stop, stats=stats, pace=brief))
+        try:
+            async with Queue(self._settings.redis_url) as queue:
+                await self._stream(queue, ask)  # warm
+                alone = await self._stream(queue, ask)
+                await self._let_hang(hanging)
+                await queue.ring(self._bad.endpoint)
+                async with asyncio.timeout(10):
+                    while stats.in_flight < self._settings.posts_per_endpoint:  # noqa: ASYNC110 - no Event
+                        await asyncio.sleep(0.01)
+                beside = await self._stream(queue, ask)
+        finally:
+            stop.set()
+            await serving
+        return {
+            "hanging": hanging,
+            "p95_alone_ms": round(alone * 1000, 1),
+            "p95_beside_ms": round(beside * 1000, 1),
+        }
+
+    async def _let_hang(self, count: int) -> None:
+        """Owe so many to the endpoint that hangs. Until all are there it is disabled: nothing begins sooner."""
+        switch = "UPDATE endpoints SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1"
+        await self._db.execute(switch, self._bad.endpoint, True)
+        for start in range(0, count, 1000):
+            await owing.owe(self._db, self._vault, self._bad, min(1000, count - start))
+        await self._db.execute("ANALYZE deliveries")
+        await self._db.execute(switch, self._bad.endpoint, False)
+
+    async def _stream(self, queue: Queue, ask: Ask) -> float:
+        """One webhook at a time to each in turn; the 95th percentile of how long they took, in seconds."""
+        sent: dict[str, float] = {}
+        start, clock = time.monotonic(), asyncio.get_running_loop().time
+        for number in range(int(self._seconds * RATE)):
+            await asyncio.sleep(max(0.0, start + number / RATE - clock()))
+            to = self._good[number % len(self._good)]
+            [id_] = await owing.owe(self._db, self._vault, to, 1)
+            sent[f"msg_{id_.hex}"] = time.time()
+            await queue.ring(to.endpoint)
+        async with asyncio.timeout(60):
+            while True:
+                _, _, arrived = await ask()
+                if sent.keys() <= arrived.keys():
+                    break
+                await asyncio.sleep(0.1)
+        waits = sorted(arrived[id_] - at for id_, at in sent.items())
+        return waits[int(len(waits) * 0.95)]
 
 
 async def _deliver(settings: Settings, count: int) -> tuple[float, float]:
@@ -71,74 +154,45 @@ async def _deliver(settings: Settings, count: int) -> tuple[float, float]:
     return took, spent
 
 
-async def _owe(db: asyncpg.Pool, vault: Vault, base: str, *, endpoints: int, each: int) -> None:
-    """Partners with keys, an endpoint and a user each, and what is owed to them."""
-    provider = await db.fetchval(
-        "INSERT INTO providers (code, title, kind, imap_host, imap_port)"
-        " VALUES ($1, 'bench', 'PLAIN', 'localhost', 993) RETURNING id",
-        uuid.uuid4().hex,
-    )
-    for number in range(endpoints):
-        partner, user, endpoint = await db.fetchrow(
-            """
-            WITH p AS (INSERT INTO partners (name) VALUES ($1) RETURNING id),
-            e AS (INSERT INTO endpoints (partner_id, kind, url) SELECT id, 'new_mail', $2 FROM p RETURNING id),
-            c AS (INSERT INTO connections (partner_id, provider_id) SELECT id, $3 FROM p RETURNING id),
-            u AS (INSERT INTO users (partner_id, connection_id, tag)
-                  SELECT p.id, c.id, 'ann' FROM p, c RETURNING id)
-            SELECT p.id, u.id, e.id FROM p, u, e
-            """,
-            uuid.uuid4().hex,
-            f"{base}{number}",
-            provider,
-        )
-        await _keep_keys(db, vault, partner)
-        await db.copy_records_to_table(
-            "deliveries",
-            columns=["id", "partner_id", "endpoint_id", "user_id", "kind", "content"],
-            records=[
-                (id_, partner, endpoint, user, "new_mail", _sealed(vault, partner, id_))
-                for id_ in (uuid.uuid4() for _ in range(each))
-            ],
-        )
-    await db.execute("ANALYZE")
+@asynccontextmanager
+async def _receiver(delay: float) -> AsyncIterator[tuple[str, Ask]]:
+    """A receiver's address, and what asks it: how many ids, how many POSTs, and when each id came first."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_receive, args=(there, delay), daemon=True)
+    process.start()
+
+    async def ask() -> tuple[int, int, dict[str, float]]:
+        here.send(None)
+        told: tuple[int, int, dict[str, float]] = await asyncio.to_thread(here.recv)
+        return told
+
+    try:
+        yield await asyncio.to_thread(here.recv), ask
+    finally:
+        process.kill()
+        process.join()
 
 
-async def _keep_keys(db: asyncpg.Pool, vault: Vault, partner: int) -> None:
-    api_key, secret = crypto.generate_api_key(), crypto.generate_signing_secret()
-    for table, text, more in (("api_keys", api_key, ", digest, hint"), ("signing_secrets", secret, "")):
-        row = await db.fetchval(f"SELECT nextval(pg_get_serial_sequence('{table}', 'id'))")
-        values = [row, partner, vault.seal_text(text, Place(table, "secret", partner, str(row)))]
-        values += [crypto.digest(text), text[-4:]] if more else []
-        marks = ", ".join(f"${number + 1}" for number in range(len(values)))
-        await db.execute(
-            f"INSERT INTO {table} (id, partner_id, secret{more}) OVERRIDING SYSTEM VALUE VALUES ({marks})",  # noqa: S608 - our own names
-            *values,
-        )
-
-
-def _sealed(vault: Vault, partner: int, id_: uuid.UUID) -> bytes:
-    content = json.dumps({"sha1": os.urandom(20).hex(), "rfc822": "x" * CONTENT}, separators=(",", ":"))
-    return vault.seal(content.encode(), Place("deliveries", "content", partner, str(id_)))
-
-
-def _receive(pipe: Connection) -> None:
+def _receive(pipe: Connection, delay: float) -> None:
     """The receiver, in a process of its own, so that its CPU is not counted."""
-    asyncio.run(_count(pipe))
+    asyncio.run(_count(pipe, delay))
 
 
-async def _count(pipe: Connection) -> None:
-    seen: Counter[str] = Counter()
+async def _count(pipe: Connection, delay: float) -> None:
+    posts: Counter[str] = Counter()
+    came: dict[str, float] = {}
 
-    def answer(received: Received) -> int:
-        seen[received.headers["webhook-id"]] += 1
+    async def answer(received: Received) -> int:
+        if received.path == HANGS:
+            await asyncio.Event().wait()
+        id_ = received.headers["webhook-id"]
+        posts[id_] += 1
+        came.setdefault(id_, received.wall)
+        await asyncio.sleep(delay)
         return 200
 
     async with WebhookSink(answer=answer, record=False) as sink:
         pipe.send(sink.url("/"))
-        await asyncio.to_thread(pipe.recv)
-        pipe.send((len(seen), seen.total()))
-
-
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(database_url=sys.argv[1], redis_url=sys.argv[2]))))  # noqa: T201
+        while True:
+            await asyncio.to_thread(pipe.recv)
+            pipe.send((len(posts), posts.total(), came))

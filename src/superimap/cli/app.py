@@ -11,6 +11,7 @@ from superimap.cli import (
     bench,
     cluster,
     connections,
+    deliveries,
     fake_imap,
     keys,
     messages,
@@ -19,6 +20,7 @@ from superimap.cli import (
     providers,
     setup,
     users,
+    webhooks,
 )
 
 app = typer.Typer(
@@ -57,6 +59,8 @@ app.add_typer(partners.app, name="partners")
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")
 app.add_typer(users.app, name="users")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(bench.app, name="bench")
 
 

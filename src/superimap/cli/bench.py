@@ -9,7 +9,9 @@ import typer
 
 from superimap.cli.running import command
 
-app = typer.Typer(help="Measure what sessions and mails cost on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure what sessions, mails and webhooks cost on this machine.", no_args_is_help=True
+)
 
 Tls = Annotated[bool, typer.Option("--tls", help="Over TLS, with a throw-away certificate.")]
 
@@ -92,6 +94,40 @@ async def idler(
     _print(
         await bench.run(
             users=users, tls=tls, seconds=seconds, logins_per_second=logins_per_second, database=database
+        )
+    )
+
+
+@app.command()
+@command
+async def deliver(
+    count: Annotated[int, typer.Option(min=1, help="How many webhooks are owed at the start.")] = 10_000,
+    endpoints: Annotated[int, typer.Option(min=1, max=3000, help="To how many endpoints.")] = 100,
+    answer_ms: Annotated[float, typer.Option(min=0, help="How long the receiver takes to answer.")] = 50,
+    hanging: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Then measure the others beside an endpoint that hangs and is owed so many."
+        ),
+    ] = 0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to measure the others, each time.")] = 10,
+    database_url: Annotated[
+        str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")] = None,
+) -> None:
+    """Measure a dispatcher: webhooks per second, CPU of each, and what one endpoint that hangs does to others."""
+    from superimap.bench import deliver as bench
+
+    _print(
+        await bench.run(
+            count=count,
+            endpoints=endpoints,
+            answer_ms=answer_ms,
+            hanging=hanging,
+            seconds=seconds,
+            database_url=database_url,
+            redis_url=redis_url,
         )
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -28,6 +28,19 @@ def _span(text: str) -> timedelta:
     if text.strip() == "0":
         return timedelta()
     raise typer.BadParameter("should be a number and s, min, h or d, such as 24h; or 0")
+
+
+def moment(text: str) -> datetime:
+    """A moment, given as such (UTC unless it says otherwise) or as how long ago it was."""
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        if _SPAN.fullmatch(text.strip()) is None:
+            raise typer.BadParameter(
+                "should be a moment, as 2026-09-21T14:00, or how long ago, as 2h"
+            ) from None
+        return datetime.now(UTC) - _span(text)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 Overlap = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec
@@ -101,6 +101,14 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
             async with sessionmaker.begin() as db:
                 await vaults.unlock(db, vault)
             yield settings, vault, sessionmaker
+
+
+async def ring(settings: Settings, endpoints: Iterable[int]) -> None:
+    """Ring the doorbells of endpoints, after the commit; without Redis the sweeper finds the work."""
+    from superimap.queue import Queue
+
+    async with Queue(settings.redis_url) as queue:
+        await asyncio.gather(*map(queue.ring, endpoints))
 
 
 @contextmanager

@@ -8,8 +8,9 @@ class RequestError(SuperImapError):
 
     RequestError
       NotFound   there is no such row             404
-      Conflict   another row stands in the way    409
+      Conflict   what is there stands in the way  409 (`kind` names how, for programs)
       Invalid    a value will not do              422 (`field` names it)
+      TooMany    not so often                     429 (`seconds` says when again)
     """
 
 
@@ -18,7 +19,17 @@ class NotFound(RequestError):
 
 
 class Conflict(RequestError):
-    """The row exists already, or others still need it."""
+    """The row exists already, others still need it, or it is in no state for this."""
+
+    kind = ""
+
+
+class TooMany(RequestError):
+    """This was done too often; after `seconds` it may be done again."""
+
+    def __init__(self, sentence: str, *, seconds: int) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
 
 
 class Invalid(RequestError):

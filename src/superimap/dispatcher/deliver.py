@@ -13,14 +13,27 @@ from uuid import UUID
 from superimap.crypto import Place, UnknownKey, Vault, VaultError
 from superimap.db.queries.deliveries import Claim, Outcome, Settlement
 from superimap.db.queries.signing_keys import SigningKeys
+from superimap.dispatcher.breaker import Event
 from superimap.dispatcher.http import Answer, Sender
-from superimap.dispatcher.verdict import ArchiveUser, Delivered, GiveUp, RetryIn, verdict
+from superimap.dispatcher.verdict import (
+    ArchiveUser,
+    Delivered,
+    GiveUp,
+    RetryIn,
+    Sign,
+    retry_after,
+    sign,
+    verdict,
+)
 from superimap.ids import time_ordered
 from superimap.webhooks import payload, signing
 
 log = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
+UNSENT = frozenset({"unsigned", "unknown_key", UNREADABLE})
+"""Errors of ours: nothing was sent, and nothing is known of the endpoint."""
+
 LONGEST_BODY = 1024  # characters
 
 
@@ -33,6 +46,14 @@ class Keyring(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of a POST: for its delivery, and for its endpoint unless that has nothing to do with it."""
+
+    settlement: Settlement
+    event: Event | None
+
+
+@dataclass(frozen=True, slots=True)
 class Courier:
     """Sends claimed deliveries. `clock` is Unix time, which receivers hold against their own."""
 
@@ -42,13 +63,14 @@ class Courier:
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
 
-    async def deliver(self, claim: Claim) -> Settlement:
+    async def deliver(self, claim: Claim) -> Sent:
         """Send it once and say what came of it. Raises only what the database raises, before anything is sent."""
         started = time.perf_counter()
         answer = await self._send(claim)
-        outcome, delay = self._meaning(claim, answer)
+        wait = retry_after(answer.retry_after, now=self.clock())
+        outcome, delay = self._meaning(claim, answer, wait)
         attempt = time_ordered()
-        return Settlement(
+        settlement = Settlement(
             id=attempt,
             claim=claim,
             outcome=outcome,
@@ -59,6 +81,7 @@ class Courier:
             error=answer.error,
             body=self._seal(answer.body, claim.partner_id, attempt),
         )
+        return Sent(settlement, _event(claim, answer, wait))
 
     async def _send(self, claim: Claim) -> Answer:
         keys = await self.keyring.of(claim.partner_id)
@@ -89,10 +112,11 @@ class Courier:
         place = Place("attempts", "body", partner_id, str(attempt))
         return self.vault.seal(body.replace("\0", "")[:LONGEST_BODY].encode("utf-8", "replace"), place)
 
-    def _meaning(self, claim: Claim, answer: Answer) -> tuple[Outcome, float]:
+    def _meaning(self, claim: Claim, answer: Answer, wait: float) -> tuple[Outcome, float]:
         if answer.error == UNREADABLE and answer.status is None:
             return Outcome.FAILED, 0.0
-        match verdict(answer.status, attempt=claim.attempt, chance=self.chance()):
+        tries = claim.attempt - claim.attempts_before
+        match verdict(answer.status, attempt=tries, chance=self.chance(), wait=wait):
             case Delivered():
                 return Outcome.DELIVERED, 0.0
             case ArchiveUser():
@@ -101,6 +125,14 @@ class Courier:
                 return Outcome.RETRY, seconds
             case GiveUp():
                 return Outcome.FAILED, 0.0
+
+
+def _event(claim: Claim, answer: Answer, wait: float) -> Event | None:
+    """What the endpoint's breaker has to hear; nothing where all was well and is."""
+    if answer.status is None and answer.error in UNSENT:
+        return None
+    told = sign(answer.status)
+    return None if told is Sign.WELL and claim.is_well else Event(told, claim.setbacks, wait)
 
 
 def _unsent(error: str) -> Answer:

@@ -35,13 +35,15 @@ _HEADERS = {
 class Answer:
     """What came back. `status` is None if nothing did, and `error` a word that says why.
 
-    With a status, `error` may still tell that the body was cut short; the status counts.
+    With a status, `error` may still tell that the body was cut short; the status counts. `retry_after` is that
+    header as it came.
     """
 
     status: int | None
     error: str | None
     body: str
     milliseconds: int
+    retry_after: str | None = None
 
 
 class Sender:
@@ -56,12 +58,13 @@ class Sender:
         started = time.perf_counter()
         status: int | None = None
         error: str | None = None
+        retry_after: str | None = None
         read = bytearray()
         try:
             async with asyncio.timeout(self._deadline):
                 request = httpx.Request("POST", _vetted(url), headers={**_HEADERS, **headers}, content=body)
                 response = await self._transport.handle_async_request(request)
-                status = response.status_code
+                status, retry_after = response.status_code, response.headers.get("retry-after")
                 try:
                     await _read(response, read)
                 finally:
@@ -73,6 +76,7 @@ class Sender:
             error=error,
             body=bytes(read[:LONGEST_ANSWER]).decode("utf-8", "replace"),
             milliseconds=round((time.perf_counter() - started) * 1000),
+            retry_after=retry_after,
         )
 
 

@@ -5,6 +5,10 @@ it marks the lane that runs as rung. A lane takes that mark away only right befo
 work only without the mark, with no await between that look and its removal. Across processes: a claim that finds
 no room because others fill the endpoint may leave, for whoever took the last of the room keeps its mark and looks
 again. What slips through all the same (a process that dies) the sweeper finds within a second.
+
+Fairness: of the seats, which are the lanes of this process, one partner has a fifth at most. An endpoint that gets
+none for that reason waits its turn behind the partner's others. It has its seat until its last POST has ended, so
+that a fifth of all POSTs is the partner's most, too.
 """
 
 from __future__ import annotations
@@ -21,10 +25,17 @@ import asyncpg
 
 from superimap import metrics
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.queries.deliveries import Claim, Claims, Settlement
+from superimap.db.queries.deliveries import Claim, Claims
+from superimap.dispatcher.deliver import Sent
+from superimap.dispatcher.seats import Seats
 from superimap.dispatcher.stats import Stats
 
 log = logging.getLogger(__name__)
+
+FAIR = 5
+"""A partner has one of so many seats."""
+
+MOST_KNOWN = 100_000  # endpoints whose partner is remembered
 
 FAULTS = (*UNAVAILABLE, asyncpg.PostgresError)
 
@@ -41,9 +52,10 @@ class Claimer(Protocol):
 class Trade:
     """What lanes work with."""
 
+    partner_of: Callable[[int], Awaitable[int | None]]
     claim: Claimer
-    deliver: Callable[[Claim], Awaitable[Settlement]]
-    settle: Callable[[Settlement], Awaitable[None]]
+    deliver: Callable[[Claim], Awaitable[Sent]]
+    settle: Callable[[Sent], Awaitable[None]]
     ring: Callable[[int], Awaitable[bool]]
     posts_per_endpoint: int
     budget: float
@@ -66,6 +78,9 @@ class Lanes:
         self._trade = trade
         self._stats = stats
         self._max_lanes = max_lanes
+        self.share = max(1, max_lanes // FAIR)
+        self._seats = Seats(share=self.share)
+        self._partners: dict[int, int] = {}
         self._lanes: dict[int, Lane] = {}
         self._under_way: Counter[int] = Counter()
         self._posts: set[asyncio.Task[None]] = set()
@@ -119,15 +134,35 @@ class Lanes:
     async def _work(self, lane: Lane, group: asyncio.TaskGroup) -> None:
         is_unfinished = False
         try:
-            is_unfinished = await self._run_lane(lane, group)
+            if await self._sit(lane):
+                is_unfinished = await self._run_lane(lane, group)
         except FAULTS as error:  # the sweeper rings again
             log.warning("a lane lost the database: %s", error, extra={"endpoint_id": lane.endpoint_id})
         finally:
             del self._lanes[lane.endpoint_id]
             self._stats.lanes = len(self._lanes)
             metrics.LANES.set(len(self._lanes))
+            self._rise(lane.endpoint_id)
         if is_unfinished:
             await self._trade.ring(lane.endpoint_id)
+
+    async def _sit(self, lane: Lane) -> bool:
+        """Whether the lane has a seat; if not, one is kept for when the partner has one to spare."""
+        partner = self._partners.get(lane.endpoint_id) or await self._trade.partner_of(lane.endpoint_id)
+        if partner is None:  # the endpoint is gone, and its deliveries with it
+            return False
+        if len(self._partners) >= MOST_KNOWN:
+            self._partners.clear()
+        self._partners[lane.endpoint_id] = partner
+        return self._seats.take(partner, lane.endpoint_id)
+
+    def _rise(self, endpoint_id: int) -> None:
+        """Give the seat up, if nothing of this endpoint is under way any more, to the partner's next."""
+        if endpoint_id in self._lanes or self._under_way[endpoint_id]:
+            return
+        heir = self._seats.give_up(endpoint_id)
+        if heir is not None and self._group is not None and not self._is_stopping:
+            self._look(heir, self._group)
 
     async def _run_lane(self, lane: Lane, group: asyncio.TaskGroup) -> bool:
         """Claim and post until there is nothing to do, or the budget is spent; whether somebody must go on."""
@@ -179,6 +214,7 @@ class Lanes:
             self._under_way[claim.endpoint_id] -= 1
             if not self._under_way[claim.endpoint_id]:
                 del self._under_way[claim.endpoint_id]
+            self._rise(claim.endpoint_id)
         lane = self._lanes.get(claim.endpoint_id)
         if lane is not None:
             lane.wake.set()

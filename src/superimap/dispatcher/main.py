@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import AsyncExitStack
+from functools import partial
 
 import asyncpg
 
 from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.db import engine
-from superimap.db.queries import deliveries
+from superimap.db.queries import deliveries, endpoints
 from superimap.db.queries.deliveries import Claims
 from superimap.db.queries.signing_keys import SigningKeyring
 from superimap.dispatcher.deliver import Courier
@@ -19,6 +20,7 @@ from superimap.dispatcher.http import sender
 from superimap.dispatcher.lane import Lanes, Trade
 from superimap.dispatcher.lookout import Lookout
 from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.presence import Presence
 from superimap.dispatcher.settler import Settler
 from superimap.dispatcher.stats import Stats
 from superimap.dispatcher.sweeper import Retention, Sweeper
@@ -34,7 +36,7 @@ async def serve(
     PostgreSQL and Redis may be away, also at the start: they are tried again.
     """
     stats, pace = stats or Stats(), pace or Pace()
-    guard = Guard(settings.allowed_networks, refused_ports=WEBHOOK_PORTS_REFUSED)
+    guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
     lease = settings.webhook_timeout + pace.lease_margin
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -44,9 +46,17 @@ async def serve(
         post = await stack.enter_async_context(sender(guard, deadline=settings.webhook_timeout))
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
         courier = Courier(vault, SigningKeyring(pool, vault), post)
-        settler = Settler(pool, stats, patience=lease)
+        settler = Settler(
+            pool,
+            stats,
+            patience=lease,
+            cap=settings.posts_per_endpoint,
+            keep_failed=settings.content_retention_days > 0,
+        )
+        presence = Presence()
         trade = Trade(
-            claim=_Claimer(pool, cap=settings.posts_per_endpoint, lease=lease),
+            partner_of=partial(endpoints.partner_of, pool),
+            claim=_Claimer(pool, presence, cap=settings.posts_per_endpoint, lease=lease),
             deliver=courier.deliver,
             settle=settler.settle,
             ring=queue.ring,
@@ -60,10 +70,11 @@ async def serve(
             settings.database_url,
             queue,
             lanes,
+            presence,
+            lookout,
             pace=pace,
             retention=retention,
             stalled_after=settings.stalled_after,
-            lookout=lookout,
         )
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")
@@ -76,12 +87,19 @@ async def serve(
 class _Claimer:
     """`deliveries.claim` with all that never changes filled in."""
 
-    def __init__(self, pool: asyncpg.Pool, *, cap: int, lease: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, presence: Presence, *, cap: int, lease: float) -> None:
         self._pool = pool
+        self._presence = presence
         self._cap = cap
         self._lease = lease
 
     async def __call__(self, endpoint_id: int, *, limit: int, token: uuid.UUID) -> Claims:
         return await deliveries.claim(
-            self._pool, endpoint_id, limit=limit, cap=self._cap, lease=self._lease, token=token
+            self._pool,
+            endpoint_id,
+            limit=limit,
+            cap=self._cap,
+            lease=self._lease,
+            token=token,
+            holder=self._presence.number,
         )

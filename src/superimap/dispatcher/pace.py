@@ -10,6 +10,9 @@ class Pace:
     lane_budget: float = 20.0  # then a lane rings itself and lets another endpoint have its seat
     lease_margin: float = 10.0  # by which a lease outlives the deadline of its POST
     sweep: float = 1.0
+    gone: float = (
+        5.0  # absent by this: a dispatcher's leases are let go; one that lives connects again sooner
+    )
     late: float = 3.0  # overdue by this: what should have rung is passed by
     look: float = 15.0  # between two looks at the cluster, for metrics
     purge: float = 3600.0

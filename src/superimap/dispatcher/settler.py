@@ -1,4 +1,8 @@
-"""How do attempts get recorded? Those that end together in one statement, retried while it is worth it."""
+"""How do attempts get recorded? Those that end together in one statement, retried while it is worth it.
+
+Endpoints that fail, or did, take two statements more in the same transaction: their health is read under a lock,
+judged by the breaker, and written. Where all is well nothing of that happens.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,12 @@ import asyncpg
 from superimap import metrics
 from superimap.backoff import Backoff
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.queries import deliveries
+from superimap.db.queries import deliveries, endpoints
 from superimap.db.queries.deliveries import Outcome, Settlement
+from superimap.db.queries.endpoints import Health
+from superimap.dispatcher import breaker
+from superimap.dispatcher.breaker import Event
+from superimap.dispatcher.deliver import Sent
 from superimap.dispatcher.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -26,6 +34,7 @@ TRANSIENT = (*UNAVAILABLE, asyncpg.TransactionRollbackError, asyncpg.LockNotAvai
 @dataclass(slots=True)
 class _Owed:
     settlement: Settlement
+    event: Event | None
     since: float = field(default_factory=time.monotonic)
     recorded: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -33,17 +42,25 @@ class _Owed:
 class Settler:
     """Records settlements by groups: while one statement runs, the next group gathers."""
 
-    def __init__(self, pool: asyncpg.Pool, stats: Stats, *, patience: float) -> None:
-        """`patience` is how long a settlement is worth recording: a lease, after which others send again."""
+    def __init__(
+        self, pool: asyncpg.Pool, stats: Stats, *, patience: float, cap: int, keep_failed: bool = True
+    ) -> None:
+        """`patience` is how long a settlement is worth recording: a lease, after which others send again.
+
+        `cap` is how many POSTs at once an endpoint may have that is well; `keep_failed`, whether content of
+        failures is kept for a while.
+        """
+        self._cap = cap
+        self._keep_failed = keep_failed
         self._pool = pool
         self._stats = stats
         self._patience = patience
         self._waiting: list[_Owed] = []
         self._bell = asyncio.Event()
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, sent: Sent) -> None:
         """Return when this is recorded, or given up because the database stayed away too long."""
-        owed = _Owed(settlement)
+        owed = _Owed(sent.settlement, sent.event)
         self._waiting.append(owed)
         self._bell.set()
         await owed.recorded
@@ -68,7 +85,7 @@ class Settler:
         now = time.monotonic()
         settlements = [_aged(owed, now) for owed in group]
         try:
-            archived = await deliveries.settle(self._pool, settlements)
+            archived = await self._write(settlements, _events(group))
         except TRANSIENT:
             raise
         except asyncpg.PostgresError as error:
@@ -84,6 +101,25 @@ class Settler:
         metrics.ARCHIVED.inc(archived)
         self._count(settlements)
         _release(group)
+
+    async def _write(self, settlements: list[Settlement], events: dict[int, list[Event]]) -> int:
+        if not events:
+            return await deliveries.settle(self._pool, settlements, keep_failed=self._keep_failed)
+        async with self._pool.acquire() as db, db.transaction():
+            archived = await deliveries.settle(db, settlements, keep_failed=self._keep_failed)
+            now, healths = await endpoints.lock_healths(db, events)
+            judged: dict[int, Health] = {}
+            for endpoint_id, before in healths.items():
+                health = before
+                for event in events[endpoint_id]:
+                    health = breaker.after(health, event, now=now, cap=self._cap)
+                if health != before:
+                    judged[endpoint_id] = health
+            if judged:
+                await endpoints.set_healths(db, judged)
+        for endpoint_id, health in judged.items():
+            _tell(endpoint_id, healths[endpoint_id], health)
+        return archived
 
     def _worthwhile(self, group: list[_Owed]) -> list[_Owed]:
         """Those still within their lease; the others are sent again by whoever claims them."""
@@ -106,6 +142,26 @@ class Settler:
                     self._stats.retried += 1
                 case Outcome.FAILED | Outcome.ARCHIVE:
                     self._stats.failed += 1
+
+
+def _events(group: list[_Owed]) -> dict[int, list[Event]]:
+    """By endpoint, in the order in which they came."""
+    events: dict[int, list[Event]] = {}
+    for owed in group:
+        if owed.event is not None:
+            events.setdefault(owed.settlement.claim.endpoint_id, []).append(owed.event)
+    return events
+
+
+def _tell(endpoint_id: int, before: Health, health: Health) -> None:
+    ids = {"endpoint_id": endpoint_id}
+    if health.disabled_at is not None:
+        metrics.DISABLED.inc()
+        log.error("an endpoint is disabled", extra=ids | {"reason": health.disabled_reason})
+    elif health.breaker != before.breaker:
+        if health.breaker == "open":
+            metrics.OPENED.inc()
+        log.warning("a breaker changed", extra=ids | {"breaker": health.breaker})
 
 
 def _aged(owed: _Owed, now: float) -> Settlement:

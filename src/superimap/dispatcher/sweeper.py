@@ -1,8 +1,8 @@
 """What finds deliveries that nothing rings for? One process at a time looks every second.
 
-It puts deliveries back whose lease ran out, rings endpoints with overdue ones, finds users who are stalled, and
-purges what is old. Where Redis
-is away its rings fail, and it starts the lanes in its own process.
+It puts deliveries back whose lease ran out or whose dispatcher is gone, rings endpoints with overdue ones, finds
+users who are stalled, and purges what is old. Where Redis is away its rings fail, and it starts the lanes in its
+own process.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import asyncpg
 
 from superimap import metrics
 from superimap.db import engine
-from superimap.db.queries import deliveries, liveness
+from superimap.db.queries import liveness, sweeping
 from superimap.dispatcher.lane import FAULTS, Lanes
 from superimap.dispatcher.lookout import Lookout
 from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.presence import SPACE, Absences, Presence
 from superimap.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -38,20 +39,22 @@ class Retention:
 
 
 class Sweeper:
-    """Sweeps while it holds the lock; until then it tries for it."""
+    """Sweeps while it holds the lock; until then it tries for it. Its connection also shows our presence."""
 
     def __init__(
         self,
         database_url: str,
         queue: Queue,
         lanes: Lanes,
+        presence: Presence,
+        lookout: Lookout,
         *,
         pace: Pace,
         retention: Retention,
         stalled_after: float,
-        lookout: Lookout,
     ) -> None:
         self._database_url = database_url
+        self._presence = presence
         self._queue = queue
         self._lanes = lanes
         self._pace = pace
@@ -84,17 +87,20 @@ class Sweeper:
         try:
             yield db
         finally:
+            self._presence.hide()
             db.terminate()
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
-        is_ours = False
+        is_ours, absences = False, Absences(patience=self._pace.gone)
         # If the database was away, idlers could not write what they have heard.
         self._stall_at = time.monotonic() + self._pace.hearing
         try:
             while not stop.is_set():
+                await self._presence.show(db)
                 is_ours = is_ours or await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
                 if is_ours:
-                    await self._sweep(db)
+                    await self._release(db, absences)
+                    await self._ring(db)
                     await self._stall(db)
                     await self._purge(db)
                     await self._lookout.look(db)
@@ -103,10 +109,15 @@ class Sweeper:
             metrics.OVERDUE.set(0)
             self._lookout.leave()
 
-    async def _sweep(self, db: asyncpg.Connection) -> None:
-        if expired := await deliveries.release_expired(db):
+    async def _release(self, db: asyncpg.Connection, absences: Absences) -> None:
+        if expired := await sweeping.release_expired(db):
             log.warning("deliveries are sent again, their leases ran out", extra={"deliveries": expired})
-        overdue = await deliveries.overdue_endpoints(db)
+        dead = absences.seen(await sweeping.absent_holders(db, space=SPACE))
+        if dead and (held := await sweeping.release_held(db, dead)):
+            log.warning("deliveries are sent again, their dispatcher is gone", extra={"deliveries": held})
+
+    async def _ring(self, db: asyncpg.Connection) -> None:
+        overdue = await sweeping.overdue_endpoints(db, per_partner=self._lanes.share)
         metrics.SWEEPS.inc()
         metrics.OVERDUE.set(max((late for _, late in overdue), default=0.0))
         rung = await asyncio.gather(
@@ -127,22 +138,23 @@ class Sweeper:
 
     async def _purge(self, db: asyncpg.Connection) -> None:
         """One batch of each a sweep, so that sweeping goes on; an hour's rest when all is done."""
-        if time.monotonic() < self._purge_at:
-            return
         kept = self._retention
+        if time.monotonic() < self._purge_at:
+            if not kept.content_days:  # what failed is erased as it is recorded; this is what was cancelled
+                await sweeping.erase_old_content(db, days=0)
+            return
         removed = (
-            await deliveries.erase_old_content(db, days=kept.content_days),
-            await deliveries.delete_old_deliveries(db, days=kept.row_days),
-            await deliveries.delete_old_messages(db, days=kept.row_days),
+            await sweeping.fail_disabled(db, days=kept.content_days),
+            await sweeping.erase_old_content(db, days=kept.content_days),
+            await sweeping.delete_old_deliveries(db, days=kept.row_days),
+            await sweeping.delete_old_messages(db, days=kept.row_days),
             await liveness.delete_old_events(db, days=kept.row_days),
         )
         if not any(removed):
             self._purge_at = time.monotonic() + self._pace.purge
         else:
-            log.info(
-                "purged",
-                extra=dict(zip(("contents", "deliveries", "messages", "user_events"), removed, strict=True)),
-            )
+            names = ("disabled", "contents", "deliveries", "messages", "user_events")
+            log.info("purged", extra=dict(zip(names, removed, strict=True)))
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

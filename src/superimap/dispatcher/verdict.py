@@ -1,6 +1,13 @@
-"""What does an answer mean for its delivery? Pure: status, attempt and chance in, a verdict out."""
+"""What does an answer mean? Pure: status, attempt, `Retry-After` and chance in; a verdict and a sign out.
 
+The verdict is about the delivery. The sign is about its endpoint, for the breaker.
+"""
+
+import math
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from typing import TypeAlias
 
 SCHEDULE = tuple(n**4 + 5 for n in range(1, 17))
@@ -8,6 +15,8 @@ SCHEDULE = tuple(n**4 + 5 for n in range(1, 17))
 
 EXACT = 5  # so many of them are kept to the second, as the wire promises
 JITTER = 0.1
+LONGEST_WAIT = 3600.0
+"""Seconds that a `Retry-After` can put things off: nobody puts webhooks off for years by a slip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +44,70 @@ class GiveUp:
 Verdict: TypeAlias = Delivered | ArchiveUser | RetryIn | GiveUp
 
 
-def verdict(status: int | None, *, attempt: int, chance: float) -> Verdict:
+class Sign(StrEnum):
+    """What an answer tells of its endpoint."""
+
+    WELL = "well"  # 2xx, and 403: an application that works
+    ODD = "odd"  # it refuses this one delivery; others may fare better
+    BUSY = "busy"  # 429, 503: less at once, please
+    ILL = "ill"  # no answer, or a 5xx
+    GONE = "gone"  # 410: nothing is wanted here any more
+
+
+def verdict(status: int | None, *, attempt: int, chance: float, wait: float = 0.0) -> Verdict:
     """Judge the answer to attempt number `attempt` (from 1); `status` is None if there was no answer.
 
-    `chance` in [0, 1) spreads the later retries by ±10 %.
+    `chance` in [0, 1) spreads the later retries by ±10 %. `wait` is the least seconds to the next attempt, as
+    `retry_after` gives them. After a 410 the delivery stays owed: its endpoint is disabled until someone
+    enables it, and then it is sent.
     """
     match status:
         case int() if 200 <= status <= 299:
             return Delivered()
         case 403:
             return ArchiveUser()
+        case 410:
+            return RetryIn(0.0)
         case _ if attempt <= EXACT:
-            return RetryIn(SCHEDULE[max(attempt, 1) - 1])
+            return RetryIn(max(SCHEDULE[max(attempt, 1) - 1], wait))
         case _ if attempt <= len(SCHEDULE):
-            return RetryIn(SCHEDULE[attempt - 1] * (1 - JITTER + 2 * JITTER * chance))
+            return RetryIn(max(SCHEDULE[attempt - 1] * (1 - JITTER + 2 * JITTER * chance), wait))
         case _:
             return GiveUp()
+
+
+def sign(status: int | None) -> Sign:
+    """What the answer tells of the endpoint; `status` is None if there was no answer."""
+    match status:
+        case int() if 200 <= status <= 299 or status == 403:
+            return Sign.WELL
+        case 410:
+            return Sign.GONE
+        case 429 | 503:
+            return Sign.BUSY
+        case int() if 300 <= status <= 499:
+            return Sign.ODD
+        case _:
+            return Sign.ILL
+
+
+def retry_after(text: str | None, *, now: float) -> float:
+    """Seconds from `now` (Unix time) that a `Retry-After` asks for (RFC 9110 section 10.2.3).
+
+    0.0 for none, nonsense or the past; never more than LONGEST_WAIT.
+    """
+    if text is None or len(text) > 64:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _until(text, now)
+    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+def _until(date: str, now: float) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return 0.0

@@ -52,7 +52,7 @@ async def serve(
         )
         lease = await stack.enter_async_context(engine.pool(settings.database_url, size=LEASE_CONNECTIONS))
         queue = await stack.enter_async_context(Queue(settings.redis_url))
-        guard = Guard(settings.allowed_networks)
+        guard = Guard(settings.allowed_networks, own=settings.own_addresses)
         http = await stack.enter_async_context(_guarded_client(guard))
         async with runtime.until(stop):
             idler = await _join(lease, settings)

@@ -3,13 +3,22 @@
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from uuid import UUID
+
+_WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
 
 
 def webhook_id(delivery_id: UUID) -> str:
     """The `webhook-id` of a delivery: the same on every attempt and replay."""
     return f"msg_{delivery_id.hex}"
+
+
+def delivery_of(webhook_id: str) -> UUID | None:
+    """The delivery whose `webhook-id` this is, or None if it is nobody's."""
+    found = _WEBHOOK_ID.fullmatch(webhook_id)
+    return UUID(hex=found[1]) if found else None
 
 
 def body_signature(api_key: str, *, timestamp: int, sha1: str) -> str:
@@ -25,14 +34,16 @@ def standard_headers(
     Each secret is `whsec_` and base64 of the key.
     """
     identity = webhook_id(delivery_id)
-    signed = f"{identity}.{timestamp}.".encode() + body
+    made = [v1_signature(identity, timestamp=timestamp, body=body, secret=secret) for secret in secrets]
     return {
         "webhook-id": identity,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(_v1(secret, signed) for secret in secrets),
+        "webhook-signature": " ".join(made),
     }
 
 
-def _v1(secret: str, signed: bytes) -> str:
+def v1_signature(identity: str, *, timestamp: int, body: bytes, secret: str) -> str:
+    """`v1,` and base64 HMAC-SHA256 over id, timestamp and body, as Standard Webhooks 1.0.0 has it."""
+    signed = f"{identity}.{timestamp}.".encode() + body
     key = base64.b64decode(secret.removeprefix("whsec_"))
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

@@ -22,7 +22,9 @@ from superimap.queue import Queue
 from superimap.testing import WebhookSink
 
 KEY = crypto.generate_key()
-FAST = Pace(lane_budget=2.0, lease_margin=0.5, sweep=0.05, late=0.3, post_grace=1.0, settle_grace=1.0)
+FAST = Pace(
+    lane_budget=2.0, lease_margin=0.5, sweep=0.05, gone=0.4, late=0.3, post_grace=1.0, settle_grace=1.0
+)
 
 
 @dataclass

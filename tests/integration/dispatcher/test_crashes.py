@@ -9,18 +9,21 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from redis.asyncio import Redis
 
 from superimap import embedded
+from superimap.dispatcher.presence import SPACE
 from superimap.queue import Queue
 from superimap.testing import Received, WebhookSink
 from superimap.webhooks.signing import webhook_id
-from tests.integration.dispatcher.conftest import KEY, World, eventually
+from tests.integration.dispatcher.conftest import FAST, KEY, World, eventually
 from tests.support.db_proxy import DbProxy
 
 CAP = 4
+STARTED = 40.0  # seconds in which a process has started and done something, on a busy machine
 
 DISPATCHER = """
 import asyncio, sys
@@ -32,19 +35,25 @@ asyncio.run(serve(load(), asyncio.Event(), pace=FAST))
 
 
 @contextlib.asynccontextmanager
-async def process(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A dispatcher in a process of its own, to be killed."""
+async def process(
+    world: World, *arguments: str, timeout: float = 1
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A dispatcher in a process of its own, to be killed; by `arguments` of Python's, else on our fast clock."""
     environment = os.environ | {
         "ENVIRONMENT": "development",
         "DATABASE_URL": world.database_url,
         "REDIS_URL": world.redis_url,
         "ENCRYPTION_KEY": KEY,
-        "WEBHOOK_TIMEOUT": "1",
+        "WEBHOOK_TIMEOUT": str(timeout),
         "POSTS_PER_ENDPOINT": str(CAP),
     }
     root = Path(__file__).parents[3]
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", DISPATCHER, cwd=root, env=environment, stderr=asyncio.subprocess.DEVNULL
+        sys.executable,
+        *(arguments or ("-c", DISPATCHER)),
+        cwd=root,
+        env=environment,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         yield child
@@ -67,13 +76,13 @@ async def test_after_kill_9_everything_arrives_and_twice_is_no_more_than_was_in_
     endpoint = await world.endpoint()
     async with process(world) as first:
         owed = await world.owe(endpoint, 30)
-        await world.sink.wait_for(10)
+        await world.sink.wait_for(10, STARTED)
         first.send_signal(signal.SIGKILL)
         await first.wait()
         had = world.sink.count
     assert had < 30
     async with process(world):
-        await eventually(lambda: _all_delivered(world, 30), within=20)
+        await eventually(lambda: _all_delivered(world, 30), within=STARTED)
 
     counts = counted(world.sink)
     assert set(counts) == {webhook_id(id_) for id_ in owed}
@@ -85,19 +94,98 @@ async def test_a_dispatcher_that_stood_still_beyond_its_leases_does_no_harm(worl
     async with process(world) as stopped:
         endpoint = await world.endpoint()
         await world.owe(endpoint)
-        await world.sink.wait_for(1)
+        await world.sink.wait_for(1, STARTED)
         world.sink.answer = _after(0.2)
         await world.owe(endpoint, 20)
         await world.sink.wait_for(1 + CAP)
         stopped.send_signal(signal.SIGSTOP)
         try:
             async with process(world):
-                await eventually(lambda: _all_delivered(world, 21), within=20)
+                await eventually(lambda: _all_delivered(world, 21), within=STARTED)
         finally:
             stopped.send_signal(signal.SIGCONT)
 
     counts = counted(world.sink)
     assert len(counts) == 21
+    assert sum(counts.values()) - len(counts) <= CAP
+
+
+async def test_the_places_of_a_killed_dispatcher_are_free_long_before_its_leases_end(world: World):
+    held = asyncio.Event()
+
+    async def hold(_: Received) -> int:
+        await held.wait()
+        return 200
+
+    world.sink.answer = hold
+    endpoint = await world.endpoint()
+    async with process(world, timeout=60) as first:
+        owed = await world.owe(endpoint, CAP)
+        await world.sink.wait_for(CAP, STARTED)
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
+    held.set()
+    async with world.dispatcher(webhook_timeout=60):
+        await eventually(lambda: _all_delivered(world, CAP), within=STARTED)
+
+    assert counted(world.sink) == {webhook_id(id_): 2 for id_ in owed}
+
+
+async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases(
+    world: World, tmp_path: Path
+):
+    """Its presence goes with its connection, and comes back in time."""
+    held = asyncio.Event()
+
+    async def hold(_: Received) -> int:
+        await held.wait()
+        return 200
+
+    world.sink.answer = hold
+    patient = replace(FAST, gone=5.0)
+    endpoint = await world.endpoint()
+    direct, proxy = world.database_url, DbProxy(world.database_url, tmp_path)
+    await proxy.open()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(world.dispatcher(pace=patient, webhook_timeout=30))
+        await eventually(lambda: _present(world, 1))
+        world.database_url = proxy.url
+        stats = await stack.enter_async_context(world.dispatcher(pace=patient, webhook_timeout=30))
+        await eventually(lambda: _present(world, 2))
+        await world.owe(endpoint, 4)
+        await world.sink.wait_for(4)
+        mine = stats.in_flight
+        await proxy.close()
+        await eventually(lambda: _present(world, 1))
+        await proxy.open()
+        await eventually(lambda: _present(world, 2))
+        assert await world.in_state("sending") == 4
+        held.set()
+        await eventually(lambda: _all_delivered(world, 4))
+        world.database_url = direct
+    await proxy.close()
+
+    assert mine <= 4 == world.sink.count
+
+
+async def test_five_sigterms_in_a_row_lose_nothing(world: World):
+    """The second one ends the process at once, wherever it is."""
+    world.sink.answer = _after(0.05)
+    endpoint = await world.endpoint()
+    async with process(world, "-m", "superimap", "dispatcher") as dispatcher:
+        await world.owe(endpoint, 40)
+        await world.sink.wait_for(8, STARTED)
+        for _ in range(5):
+            with contextlib.suppress(ProcessLookupError):
+                dispatcher.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.01)
+        await dispatcher.wait()
+        assert world.sink.count < 40
+    async with world.dispatcher():
+        await eventually(lambda: _all_delivered(world, 40), within=STARTED)
+
+    counts = counted(world.sink)
+    assert len(counts) == 40
     assert sum(counts.values()) - len(counts) <= CAP
 
 
@@ -130,7 +218,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
         world.redis_url = await redis.enter_async_context(embedded.valkey(open_folder / "killed"))
         queue = await stack.enter_async_context(Queue(world.redis_url))
         stats = await stack.enter_async_context(world.dispatcher())
-        assert await queue.ring(endpoint)
+        await eventually(lambda: queue.ring(endpoint))
         await redis.aclose()
         await world.owe(endpoint, 30, ring=False)
         await eventually(lambda: _all_delivered(world, 30))
@@ -249,6 +337,17 @@ def _after(seconds: float):
         return 200
 
     return answer
+
+
+async def _present(world: World, count: int) -> bool:
+    """So many dispatchers show their presence."""
+    found = await world.db.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
+        " AND classid::bigint = $1"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        SPACE,
+    )
+    return found == count
 
 
 async def _all_delivered(world: World, count: int) -> bool:

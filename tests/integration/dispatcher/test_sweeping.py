@@ -8,7 +8,7 @@ import uuid
 
 import asyncpg
 
-from superimap.db.queries import deliveries
+from superimap.db.queries import sweeping
 from superimap.dispatcher.sweeper import LOCK
 from tests.integration.dispatcher.conftest import FAST, World, eventually
 
@@ -22,12 +22,22 @@ async def test_an_expired_lease_is_put_back_and_a_live_one_is_not(world: World):
         uuid.uuid4(), dead,
     )  # fmt: skip
 
-    assert await deliveries.release_expired(world.db) == 1
-    assert await deliveries.release_expired(world.db) == 0
+    assert await sweeping.release_expired(world.db) == 1
+    assert await sweeping.release_expired(world.db) == 0
 
     assert (await world.row(dead))["state"] == "pending"
     assert (await world.row(dead))["lease_token"] is None
     assert (await world.row(alive))["state"] == "sending"
+
+
+async def test_of_one_partner_only_so_many_endpoints_are_rung_at_a_time_and_not_always_the_same(world: World):
+    for kind in ("new_mail", "user_connected", "user_disconnected"):
+        await world.owe(await world.endpoint(kind=kind), ring=False)
+
+    rung = [await sweeping.overdue_endpoints(world.db, per_partner=1) for _ in range(50)]
+
+    assert {len(one) for one in rung} == {1}
+    assert len({one[0][0] for one in rung}) == 3
 
 
 async def test_overdue_endpoints_come_once_each_with_their_oldest_delay(world: World):
@@ -41,7 +51,7 @@ async def test_overdue_endpoints_come_once_each_with_their_oldest_delay(world: W
         "UPDATE deliveries SET due_at = now() + interval '1 h' WHERE endpoint_id = $1", endpoints[1]
     )
 
-    late = await deliveries.overdue_endpoints(world.db)
+    late = await sweeping.overdue_endpoints(world.db, per_partner=9)
 
     assert [endpoint for endpoint, _ in late] == [endpoints[0], endpoints[2]]
     assert all(6.9 < seconds < 10 for _, seconds in late)
@@ -134,8 +144,8 @@ async def test_a_purge_goes_by_batches(world: World):
     await world.owe(await world.endpoint(), 7, ring=False)
     await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now() - interval '99 days'")
 
-    assert [await deliveries.erase_old_content(world.db, days=14, limit=5) for _ in range(3)] == [5, 2, 0]
-    assert [await deliveries.delete_old_deliveries(world.db, days=90, limit=5) for _ in range(3)] == [5, 2, 0]
+    assert [await sweeping.erase_old_content(world.db, days=14, limit=5) for _ in range(3)] == [5, 2, 0]
+    assert [await sweeping.delete_old_deliveries(world.db, days=90, limit=5) for _ in range(3)] == [5, 2, 0]
 
 
 async def _message(world: World, days: int) -> int:

@@ -1,5 +1,6 @@
 """The schema, one module per part of the story. Importing this registers every table."""
 
+from superimap.db.models.allowance import Allowance
 from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard
 from superimap.db.models.connecting import OAuthState
@@ -10,6 +11,7 @@ from superimap.db.models.user import Connection, Provider, User, UserEvent
 from superimap.db.models.vault import VaultCanary
 
 __all__ = [
+    "Allowance",
     "ApiKey",
     "Attempt",
     "Base",

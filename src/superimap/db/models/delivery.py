@@ -32,8 +32,23 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Breaker(StrEnum):
+    """closed: as many POSTs at once as may be; open: one probe at a time; slow_start: `width` at once."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    SLOW_START = "slow_start"
+
+
 class Endpoint(Base):
-    """Where a partner's webhooks of one kind go. No URL: nothing is owed."""
+    """Where a partner's webhooks of one kind go. No URL: nothing is owed.
+
+    `failures` counts failures in a row, of which `failing_since` is the time of the first. `setbacks` counts how
+    often the breaker opened, or narrowed, since it was last closed; before `probe_at` nothing is sent there.
+
+    Disabled (`disabled_at`, with `gone` or `failing` in `disabled_reason`): its deliveries stay pending, more may
+    come, and none is claimed. Enabling it, or giving it another URL, puts these columns back to their defaults.
+    """
 
     __tablename__ = "endpoints"
     id: Mapped[Id]
@@ -41,17 +56,30 @@ class Endpoint(Base):
     kind: Mapped[Words]
     url: Mapped[Words | None]
     created_at: Mapped[Created]
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failing_since: Mapped[When | None]
+    breaker: Mapped[Words] = mapped_column(server_default="closed")
+    width: Mapped[int | None] = mapped_column(Integer)
+    setbacks: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    probe_at: Mapped[When | None]
+    disabled_at: Mapped[When | None]
+    disabled_reason: Mapped[Words | None]
 
     __table_args__ = (
         UniqueConstraint("partner_id", "kind"),
         UniqueConstraint("id", "partner_id"),
         one_of("kind", EventKind),
+        one_of("breaker", Breaker),
         CheckConstraint("url <> ''", name="url_not_blank"),
     )
 
 
 class Delivery(Base):
-    """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx."""
+    """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx.
+
+    `holder` is the number of the dispatcher that claimed it; None where that one had no number just then.
+    `attempts_before` is how many of the `attempts` came before the last replay: the schedule counts from there.
+    """
 
     __tablename__ = "deliveries"
     id: Mapped[uuid.UUID] = mapped_column(Uuid)
@@ -62,9 +90,11 @@ class Delivery(Base):
     kind: Mapped[Words]
     state: Mapped[Words] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    attempts_before: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     due_at: Mapped[Created]
     lease_until: Mapped[When | None]
     lease_token: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    holder: Mapped[int | None] = mapped_column(Integer)
     content: Mapped[Sealed | None]
     created_at: Mapped[Created]
     settled_at: Mapped[When | None]
@@ -72,7 +102,8 @@ class Delivery(Base):
     last_error: Mapped[Words | None]
 
     __table_args__ = (
-        PrimaryKeyConstraint("id", "partner_id"),
+        # In this order: ids grow with time, and partners list theirs.
+        PrimaryKeyConstraint("partner_id", "id"),
         ForeignKeyConstraint(
             ["endpoint_id", "partner_id"], ["endpoints.id", "endpoints.partner_id"], ondelete="CASCADE"
         ),
@@ -88,6 +119,12 @@ class Delivery(Base):
         Index("ix_deliveries_user", "user_id", "created_at"),
         Index("ix_deliveries_message", "message_id", postgresql_where=text("message_id IS NOT NULL")),
         Index("ix_deliveries_kept", "settled_at", postgresql_where=text("content IS NOT NULL")),
+        Index(
+            "ix_deliveries_dead",
+            "partner_id",
+            "id",
+            postgresql_where=text("state IN ('failed', 'cancelled')"),
+        ),
         Index("ix_deliveries_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
     )
 

@@ -1,4 +1,4 @@
-"""How is a delivery claimed and settled, and found again when its lease ran out?
+"""How is a delivery claimed, and how settled?
 
 Raw statements on asyncpg, one per function, each its own transaction. All times are PostgreSQL's.
 """
@@ -15,8 +15,6 @@ from asyncpg import Connection, Pool, Record
 
 Db: TypeAlias = Pool | Connection
 
-BATCH = 5_000
-
 
 class Outcome(StrEnum):
     """What becomes of a delivery after an attempt; ARCHIVE is a failure that archives the user."""
@@ -29,7 +27,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that is ours to send until its lease ends; `attempt` is the number of this attempt."""
+    """A delivery that is ours to send until its lease ends; `attempt` is the number of this attempt.
+
+    The schedule counts from the last replay on: `attempts_before` came before it. `is_well` and `setbacks` are of
+    the endpoint, as they were at the claim.
+    """
 
     id: UUID
     partner_id: int
@@ -40,6 +42,9 @@ class Claim:
     content: bytes | None
     attempt: int
     token: UUID
+    attempts_before: int = 0
+    is_well: bool = True
+    setbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +74,61 @@ class Settlement:
     delay: float = 0.0
 
 
-# A blank URL sends nothing: what is due there is cancelled, many at a time. Two processes that claim for one
-# endpoint within the same millisecond do not see each other's rows in `sending` and may exceed `cap` together,
-# once, by what one of them took; to close that would cost a lock per claim.
+# A blank URL sends nothing: what is due there is cancelled, many at a time. An open breaker lets one probe pass:
+# moving `probe_at` past its lease is what reserves it, and of two claims at once the second finds it moved. Two
+# processes that claim for a closed one within the same millisecond do not see each other's rows in `sending` and
+# may exceed `cap` together, once, by what one of them took; to close that would cost a lock per claim.
 _CLAIM = """
     WITH target AS (
-        SELECT e.url, CASE WHEN e.url IS NULL THEN 1000 ELSE greatest(0, least($2, $3 - (
-            SELECT count(*) FROM deliveries s
-            WHERE s.endpoint_id = e.id AND s.state = 'sending' AND s.lease_until > now()
-        ))) END AS room
+        SELECT e.id, e.url, e.setbacks, e.failures = 0 AND e.breaker = 'closed' AS is_well,
+            e.url IS NOT NULL AND e.breaker = 'open' AS is_open,
+            CASE WHEN e.url IS NULL THEN 1000
+            WHEN e.disabled_at IS NOT NULL OR e.probe_at > now() THEN 0
+            ELSE greatest(0, least($2, CASE e.breaker WHEN 'open' THEN 1 ELSE least($3, e.width) END - (
+                SELECT count(*) FROM deliveries s
+                WHERE s.endpoint_id = e.id AND s.state = 'sending' AND s.lease_until > now()
+            ))) END AS room
         FROM endpoints e WHERE e.id = $1
+    ), probe AS (
+        UPDATE endpoints e SET probe_at = now() + make_interval(secs => $4) FROM target t
+        WHERE e.id = t.id AND t.is_open AND t.room > 0 AND (e.probe_at IS NULL OR e.probe_at <= now())
+            AND e.breaker = 'open' AND EXISTS (
+                SELECT FROM deliveries d
+                WHERE d.endpoint_id = $1 AND d.state = 'pending' AND d.due_at <= now())
+        RETURNING e.id
     ), due AS (
         SELECT d.id, d.partner_id FROM deliveries d
         WHERE d.endpoint_id = $1 AND d.state = 'pending' AND d.due_at <= now()
-        ORDER BY d.due_at LIMIT (SELECT room FROM target)
+        ORDER BY d.due_at
+        LIMIT (SELECT CASE WHEN t.is_open THEN (SELECT count(*) FROM probe) ELSE t.room END FROM target t)
         FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE deliveries d SET
             state = CASE WHEN t.url IS NULL THEN 'cancelled' ELSE 'sending' END,
             lease_until = CASE WHEN t.url IS NULL THEN NULL ELSE now() + make_interval(secs => $4) END,
             lease_token = CASE WHEN t.url IS NULL THEN NULL ELSE $5::uuid END,
+            holder = CASE WHEN t.url IS NULL THEN NULL ELSE $6::int END,
             settled_at = CASE WHEN t.url IS NULL THEN now() END,
             last_error = CASE WHEN t.url IS NULL THEN 'no_url' ELSE d.last_error END
         FROM due, target t
         WHERE d.id = due.id AND d.partner_id = due.partner_id
-        RETURNING d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.due_at,
+        RETURNING d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at,
             CASE WHEN t.url IS NULL THEN NULL ELSE d.content END AS content
     )
-    SELECT t.room, t.url, c.* FROM target t LEFT JOIN claimed c ON true ORDER BY c.due_at
+    SELECT t.room, t.url, t.is_well, t.setbacks, c.* FROM target t LEFT JOIN claimed c ON true ORDER BY c.due_at
 """
 
 
-async def claim(db: Db, endpoint_id: int, *, limit: int, cap: int, lease: float, token: UUID) -> Claims:
+async def claim(
+    db: Db, endpoint_id: int, *, limit: int, cap: int, lease: float, token: UUID, holder: int | None = None
+) -> Claims:
     """Take due deliveries of an endpoint for `lease` seconds, oldest first: at most `limit`, and no more than
-    bring those under way to it, over all processes, to `cap`.
+    bring those under way to it, over all processes, to `cap`, or to what its breaker lets pass.
 
-    Due deliveries of an endpoint without a URL are cancelled instead.
+    Due deliveries of an endpoint without a URL are cancelled instead. `holder` is the number of the
+    dispatcher that claims.
     """
-    rows = await db.fetch(_CLAIM, endpoint_id, limit, cap, lease, token)
+    rows = await db.fetch(_CLAIM, endpoint_id, limit, cap, lease, token, holder)
     if not rows:  # the endpoint is gone, and its deliveries with it
         return Claims((), is_all=True, has_room=True)
     room, url = rows[0]["room"], rows[0]["url"]
@@ -128,6 +150,9 @@ def _claim(row: Record, endpoint_id: int, token: UUID) -> Claim:
         content=row["content"],
         attempt=row["attempts"] + 1,
         token=token,
+        attempts_before=row["attempts_before"],
+        is_well=row["is_well"],
+        setbacks=row["setbacks"],
     )
 
 
@@ -143,10 +168,10 @@ _SETTLE = """
         UPDATE deliveries d SET
             state = CASE g.outcome WHEN 'delivered' THEN 'delivered' WHEN 'retry' THEN 'pending' ELSE 'failed' END,
             attempts = greatest(d.attempts, g.number),
-            content = CASE g.outcome WHEN 'delivered' THEN NULL ELSE d.content END,
+            content = CASE WHEN g.outcome = 'retry' OR g.outcome <> 'delivered' AND $13 THEN d.content END,
             due_at = CASE g.outcome WHEN 'retry' THEN now() + make_interval(secs => g.delay) ELSE d.due_at END,
             settled_at = CASE g.outcome WHEN 'retry' THEN NULL ELSE now() END,
-            lease_until = NULL, lease_token = NULL, last_code = g.code, last_error = g.error
+            lease_until = NULL, lease_token = NULL, holder = NULL, last_code = g.code, last_error = g.error
         FROM given g
         WHERE d.id = g.id AND d.partner_id = g.partner_id
             AND CASE g.outcome WHEN 'delivered' THEN d.state <> 'delivered'
@@ -170,13 +195,14 @@ _SETTLE = """
 """
 
 
-async def settle(db: Db, settlements: Iterable[Settlement]) -> int:
+async def settle(db: Db, settlements: Iterable[Settlement], *, keep_failed: bool = True) -> int:
     """Record attempts and what they mean for their deliveries; returns how many users a 403 archived.
 
-    Delivered content is erased. Pending deliveries of an archived user stay: each gets its own answer.
+    Delivered content is erased, and without `keep_failed` also that of failures. Pending deliveries of an
+    archived user stay: each gets its own answer.
     """
     columns = zip(*map(_columns, settlements), strict=True)
-    return len(await db.fetch(_SETTLE, *map(list, columns)))
+    return len(await db.fetch(_SETTLE, *map(list, columns), keep_failed))
 
 
 def _columns(given: Settlement) -> tuple[object, ...]:
@@ -195,79 +221,3 @@ def _columns(given: Settlement) -> tuple[object, ...]:
         given.delay,
         given.id,
     )
-
-
-async def release_expired(db: Db) -> int:
-    """Put deliveries back whose lease ran out: their dispatcher died, or lost its database. How many."""
-    sql = """
-        UPDATE deliveries SET state = 'pending', lease_until = NULL, lease_token = NULL
-        WHERE (id, partner_id) IN (
-            SELECT id, partner_id FROM deliveries WHERE state = 'sending' AND lease_until < now()
-            LIMIT $1 FOR UPDATE SKIP LOCKED
-        )
-    """
-    return _count(await db.execute(sql, BATCH))
-
-
-async def overdue_endpoints(db: Db) -> list[tuple[int, float]]:
-    """Each endpoint with a delivery that is due, and by how many seconds the oldest one is late.
-
-    A skip scan: one probe of the index per endpoint, where DISTINCT would read every due row.
-    """
-    sql = """
-        WITH RECURSIVE oldest AS (
-            (SELECT endpoint_id, due_at FROM deliveries WHERE state = 'pending'
-             ORDER BY endpoint_id, due_at LIMIT 1)
-            UNION ALL
-            SELECT n.endpoint_id, n.due_at FROM oldest o, LATERAL (
-                SELECT endpoint_id, due_at FROM deliveries
-                WHERE state = 'pending' AND endpoint_id > o.endpoint_id
-                ORDER BY endpoint_id, due_at LIMIT 1
-            ) n
-        )
-        SELECT endpoint_id, extract(epoch FROM now() - due_at)::float8 FROM oldest WHERE due_at <= now()
-    """
-    return [(row[0], row[1]) for row in await db.fetch(sql)]
-
-
-async def erase_old_content(db: Db, *, days: float, limit: int = BATCH) -> int:
-    """Erase the content of deliveries that failed or were cancelled so long ago. How many."""
-    sql = """
-        UPDATE deliveries SET content = NULL WHERE (id, partner_id) IN (
-            SELECT id, partner_id FROM deliveries
-            WHERE settled_at < now() - make_interval(secs => $1 * 86400)
-                AND state IN ('failed', 'cancelled') AND content IS NOT NULL
-            LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-    """
-    return _count(await db.execute(sql, days, limit))
-
-
-async def delete_old_deliveries(db: Db, *, days: float, limit: int = BATCH) -> int:
-    """Delete deliveries settled so long ago, with their attempts. How many."""
-    sql = """
-        DELETE FROM deliveries WHERE (id, partner_id) IN (
-            SELECT id, partner_id FROM deliveries WHERE settled_at < now() - make_interval(secs => $1 * 86400)
-            LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-    """
-    return _count(await db.execute(sql, days, limit))
-
-
-async def delete_old_messages(db: Db, *, days: float, limit: int = BATCH) -> int:
-    """Delete messages seen so long ago, unless a delivery of theirs is still owed. How many."""
-    sql = """
-        DELETE FROM messages WHERE (id, partner_id) IN (
-            SELECT m.id, m.partner_id FROM messages m
-            WHERE m.created_at < now() - make_interval(secs => $1 * 86400) AND NOT EXISTS (
-                SELECT FROM deliveries d WHERE d.message_id = m.id AND d.state IN ('pending', 'sending')
-            )
-            LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-    """
-    return _count(await db.execute(sql, days, limit))
-
-
-def _count(tag: str) -> int:
-    """The number at the end of a command tag such as `UPDATE 3`."""
-    return int(tag.rpartition(" ")[2])

@@ -1,7 +1,7 @@
 """Who are our customers, where do their webhooks go, and with which keys are those signed?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Unpack, cast
 
@@ -15,10 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.crypto import Place, Vault, digest, equal, generate_api_key, generate_signing_secret
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import ApiKey, Connection, Endpoint, Partner, SigningSecret, User
+from superimap.db.queries.endpoints import WELL
 from superimap.db.queries.partner_values import WEBHOOKS, Changes, clean
 from superimap.webhooks.events import EventKind
 
 HINT = 8
+MOST_SECRETS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,18 @@ async def rotate_api_key(db: AsyncSession, vault: Vault, partner_id: int, *, ove
 async def rotate_signing_secret(
     db: AsyncSession, vault: Vault, partner_id: int, *, overlap: timedelta
 ) -> str:
-    """A new signing secret, shown this once; the ones before expire after `overlap`, if not sooner."""
+    """A new signing secret, shown this once; the ones before expire after `overlap`, if not sooner.
+
+    Raises Conflict if MOST_SECRETS would still be valid: a signature by each stands in every webhook.
+    """
     await _locked(db, partner_id)
     await _expire(db, SigningSecret, partner_id, overlap)
+    valid = select(func.count()).where(SigningSecret.partner_id == partner_id, _unexpired(SigningSecret))
+    if (await db.scalar(valid) or 0) >= MOST_SECRETS:
+        raise Conflict(
+            f"There are {MOST_SECRETS} signing secrets that are still valid; wait until one expires, or "
+            "rotate with no overlap, which ends them all."
+        )
     return await _add_signing_secret(db, vault, partner_id)
 
 
@@ -233,9 +244,12 @@ async def _locked(db: AsyncSession, partner_id: int) -> Partner:
 
 
 async def _set_webhook(db: AsyncSession, partner_id: int, kind: EventKind, url: str | None) -> None:
+    """Another URL is another endpoint: nothing is held against it, and it is enabled."""
     statement = insert(Endpoint).values(partner_id=partner_id, kind=kind, url=url)
     statement = statement.on_conflict_do_update(
-        index_elements=[Endpoint.partner_id, Endpoint.kind], set_={"url": statement.excluded.url}
+        index_elements=[Endpoint.partner_id, Endpoint.kind],
+        set_={"url": statement.excluded.url} | asdict(WELL),
+        where=Endpoint.url.is_distinct_from(statement.excluded.url),
     )
     await db.execute(statement)
 

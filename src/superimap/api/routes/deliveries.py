@@ -1,0 +1,158 @@
+"""What became of the calling partner's webhooks, and which are sent again? /api/v1/deliveries"""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
+
+from superimap.api.body import reading
+from superimap.api.delivery_schemas import (
+    CancelOut,
+    CancelRequest,
+    DeliveryDetail,
+    DeliveryOut,
+    Moment,
+    ReplayOut,
+    ReplayRequest,
+)
+from superimap.api.deps import CallingPartner, Db, Opened, base_url
+from superimap.api.errors import invalid
+from superimap.api.openapi import problems, takes
+from superimap.api.routes.connections import BODY
+from superimap.api.routes.users import NEXT_PAGE
+from superimap.db.models.delivery import DeliveryState
+from superimap.db.queries import allowances, history, replay
+from superimap.db.queries.allowances import Action
+from superimap.db.queries.history import Which
+from superimap.webhooks.events import EventKind
+from superimap.webhooks.signing import delivery_of
+
+router = APIRouter(prefix="/api/v1/deliveries", tags=["deliveries"])
+
+
+@router.get(
+    "",
+    summary="List deliveries",
+    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problems(401, 404, 422, 503)},
+)
+async def list_deliveries(
+    *,
+    request: Request,
+    response: Response,
+    partner: CallingPartner,
+    db: Db,
+    base: Annotated[str, Depends(base_url)],
+    state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
+    kind: Annotated[EventKind | None, Query(description="Only webhooks of this kind.")] = None,
+    user_tag: Annotated[str | None, Query(description="Only those about the user of this tag.")] = None,
+    imap_provider_code: Annotated[
+        str | None, Query(description="With `user_tag`: the user of this connection alone.")
+    ] = None,
+    since: Annotated[Moment | None, Query(description="Only those made at this moment or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Only those made before this moment.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Deliveries per page.")] = 100,
+    after: Annotated[str | None, Query(description="Where the page before ended, from its Link.")] = None,
+) -> list[DeliveryOut]:
+    """The partner's webhooks, the latest first: owed ones, delivered ones, and failed ones (dead letters)."""
+    last = delivery_of(after) if after is not None else None
+    if after is not None and last is None:
+        raise invalid([("after", "should be taken from the Link of the page before, unchanged")])
+    user_ids = None
+    if user_tag is not None:
+        user_ids = await history.users_of(db, partner.id, user_tag, imap_provider_code)
+    which = Which(partner_id=partner.id, state=state, kind=kind, user_ids=user_ids, since=since, until=until)
+    found = await history.page(db, which, after=last, limit=limit + 1)
+    page = found[:limit]
+    if len(page) < len(found):
+        query = [pair for pair in request.query_params.multi_items() if pair[0] not in {"after", "api_key"}]
+        url = f"{base}{request.url.path}?{urlencode([*query, ('after', page[-1].id)])}"
+        response.headers["Link"] = f'<{url}>; rel="next"'
+    return [DeliveryOut.model_validate(listed) for listed in page]
+
+
+@router.post(
+    "/replay",
+    summary="Replay failed deliveries",
+    openapi_extra=takes(ReplayRequest),
+    responses=problems(401, 404, *BODY, 429, 503),
+)
+async def replay_deliveries(
+    *,
+    partner: CallingPartner,
+    wanted: Annotated[ReplayRequest, Depends(reading(ReplayRequest))],
+    db: Db,
+    opened: Opened,
+    background: BackgroundTasks,
+) -> ReplayOut:
+    """Send those again that failed, or were cancelled, and whose content is kept. At most 1,000 a minute."""
+    which = await _which(db, partner.id, DeliveryState(wanted.state), wanted)
+    granted = await allowances.take(db, partner.id, Action.REPLAY, wanted.limit)
+    done = await replay.replay(db, which, limit=granted)
+    await allowances.give_back(db, partner.id, Action.REPLAY, granted - done.count)
+    for endpoint_id in done.endpoints:
+        background.add_task(opened.ring, endpoint_id)
+    return ReplayOut(replayed=done.count, remaining=done.remaining, erased=done.erased, blocked=done.blocked)
+
+
+@router.post(
+    "/cancel",
+    summary="Cancel pending deliveries",
+    openapi_extra=takes(CancelRequest),
+    responses=problems(401, 404, *BODY, 503),
+)
+async def cancel_deliveries(
+    partner: CallingPartner, wanted: Annotated[CancelRequest, Depends(reading(CancelRequest))], db: Db
+) -> CancelOut:
+    """Call those off that are pending. While their content is kept they can be replayed."""
+    which = await _which(db, partner.id, DeliveryState.PENDING, wanted)
+    done = await replay.cancel(db, which, limit=wanted.limit)
+    return CancelOut(cancelled=done.count, remaining=done.remaining)
+
+
+@router.get("/{id}", summary="Show a delivery", responses=problems(401, 404, 503))
+async def show_delivery(id: str, partner: CallingPartner, db: Db, opened: Opened) -> DeliveryDetail:
+    """One delivery by its `webhook-id`, with its attempts and how each answer began."""
+    return await _shown(id, partner.id, db, opened)
+
+
+@router.post("/{id}/replay", summary="Replay a delivery", responses=problems(401, 404, 409, 429, 503))
+async def replay_delivery(
+    id: str,
+    partner: CallingPartner,
+    db: Db,
+    opened: Opened,
+    background: BackgroundTasks,
+) -> DeliveryDetail:
+    """Send a failed or cancelled delivery again, to where the endpoint is now, under its `webhook-id`."""
+    await allowances.take(db, partner.id, Action.REPLAY)
+    background.add_task(opened.ring, await replay.replay_one(db, partner.id, delivery_of(id)))
+    return await _shown(id, partner.id, db, opened)
+
+
+@router.post("/{id}/cancel", summary="Cancel a delivery", responses=problems(401, 404, 409, 503))
+async def cancel_delivery(id: str, partner: CallingPartner, db: Db, opened: Opened) -> DeliveryDetail:
+    """Call a pending delivery off."""
+    await replay.cancel_one(db, partner.id, delivery_of(id))
+    return await _shown(id, partner.id, db, opened)
+
+
+async def _which(db: Db, partner_id: int, state: DeliveryState, wanted: Any) -> Which:
+    """Of the partner's deliveries, those in this state that a request names."""
+    user_ids = None
+    if wanted.user_tag is not None:
+        user_ids = await history.users_of(db, partner_id, wanted.user_tag, wanted.imap_provider_code)
+    return Which(
+        partner_id=partner_id,
+        state=state,
+        kind=wanted.kind,
+        user_ids=user_ids,
+        since=wanted.since,
+        until=wanted.until,
+    )
+
+
+async def _shown(id: str, partner_id: int, db: Db, opened: Opened) -> DeliveryDetail:
+    found = delivery_of(id)
+    listed = DeliveryOut.model_validate(await history.one(db, partner_id, found), from_attributes=True)
+    made = await history.attempts(db, opened.vault, partner_id, found) if found else []
+    return DeliveryDetail.model_validate({**listed.model_dump(), "attempts_made": made})

@@ -1,0 +1,111 @@
+"""Where do the calling partner's webhooks go, what signs them, and does it work? /api/v1/webhooks"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Depends
+
+from superimap.api.body import reading
+from superimap.api.delivery_schemas import (
+    EndpointOut,
+    NewSecret,
+    RotateRequest,
+    SecretOut,
+    TestOut,
+    TestRequest,
+)
+from superimap.api.deps import CallingPartner, Db, Opened
+from superimap.api.errors import Problem
+from superimap.api.openapi import problems, takes
+from superimap.api.routes.connections import BODY
+from superimap.db.queries import allowances, partners, webhooks
+from superimap.db.queries.allowances import Action
+from superimap.dispatcher import trial
+from superimap.webhooks.events import EventKind
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+
+
+@router.get("", summary="List endpoints", responses=problems(401, 503))
+async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
+    """Where each kind of webhook goes, and how that place is doing."""
+    return [EndpointOut.model_validate(found) for found in await webhooks.endpoints(db, partner.id)]
+
+
+@router.post("/{kind}/enable", summary="Enable an endpoint", responses=problems(401, 404, 503))
+async def enable_endpoint(
+    kind: str, partner: CallingPartner, db: Db, opened: Opened, background: BackgroundTasks
+) -> EndpointOut:
+    """Send there again: a disabled endpoint is enabled, an open breaker closed. What is owed follows at once."""
+    if kind not in set(EventKind):
+        raise Problem(404, f"There is no such kind of webhooks; there are {', '.join(EventKind)}.")
+    enabled = await webhooks.enable(db, partner.id, EventKind(kind))
+    background.add_task(opened.ring, enabled.id)
+    return EndpointOut.model_validate(enabled)
+
+
+@router.post(
+    "/test",
+    summary="Send a test webhook",
+    openapi_extra=takes(TestRequest),
+    responses=problems(401, 404, *BODY, 429, 503),
+)
+async def test_endpoint(
+    partner: CallingPartner,
+    wanted: Annotated[TestRequest, Depends(reading(TestRequest))],
+    db: Db,
+    opened: Opened,
+) -> TestOut:
+    """Send a signed sample to the endpoint of a kind and show its answer. At most ten a minute.
+
+    The sample is marked by `"test": true`. It counts as nothing: no retry, no archiving by a 403.
+    """
+    endpoint = await webhooks.endpoint(db, partner.id, wanted.kind)
+    url = str(endpoint.url)
+    await allowances.take(db, partner.id, Action.TEST)
+    keys = await partners.signing_material(db, opened.vault, partner.id)
+    await db.commit()  # it counts whatever comes of it, and no connection is held while somebody answers
+    webhook_id, answer = await trial.attempt(opened.settings, keys, wanted.kind, url)
+    return TestOut(
+        id=webhook_id,
+        url=url,
+        is_success=trial.is_success(answer),
+        code=answer.status,
+        error=answer.error,
+        milliseconds=answer.milliseconds,
+        answer=trial.beginning(answer),
+    )
+
+
+@router.get("/secret", summary="List signing secrets", responses=problems(401, 503))
+async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
+    """Since when and until when the partner's signing secrets are valid, the newest first; never their values."""
+    now = datetime.now(UTC)
+    return [
+        SecretOut(
+            id=secret.id,
+            created_at=secret.created_at,
+            expires_at=secret.expires_at,
+            is_valid=secret.expires_at is None or secret.expires_at > now,
+        )
+        for secret in await partners.signing_secrets(db, partner.id)
+    ]
+
+
+@router.post(
+    "/secret/rotate",
+    status_code=201,
+    summary="Rotate the signing secret",
+    openapi_extra=takes(RotateRequest),
+    responses=problems(401, 409, *BODY, 503),
+)
+async def rotate_secret(
+    partner: CallingPartner,
+    wanted: Annotated[RotateRequest, Depends(reading(RotateRequest))],
+    db: Db,
+    opened: Opened,
+) -> NewSecret:
+    """Make a new signing secret, shown this once. For a while those before sign beside it."""
+    overlap = timedelta(hours=wanted.overlap_hours)
+    secret = await partners.rotate_signing_secret(db, opened.vault, partner.id, overlap=overlap)
+    return NewSecret(signing_secret=secret)

@@ -1,0 +1,253 @@
+"""How are webhooks looked after that are owed, or failed?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson, PartnerName, Yes, confirm, moment
+from superimap.cli.running import CommandError, Work, command, database, find_partner, ring, transaction
+
+if TYPE_CHECKING:
+    from superimap.db.queries.history import Which
+
+app = typer.Typer(help="Webhooks that are or were owed; dead letters.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook-id, or the id of the delivery's row.")]
+Kind = Annotated[str | None, typer.Option(help="Only webhooks of this kind, such as new_mail.")]
+UserTag = Annotated[str | None, typer.Option("--user", metavar="TAG", help="Only those about this user.")]
+CodeOption = Annotated[str | None, typer.Option("--code", help="With --user: of this connection alone.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(parser=moment, metavar="TIME", help="Made since: 2h ago as 2h, or 2026-09-21T14:00."),
+]
+Until = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Made before, in the same way (UTC).")
+]
+
+
+@app.command("list")
+@command
+async def list_all(
+    partner: PartnerName,
+    state: Annotated[str | None, typer.Option(help="Only those, such as failed or pending.")] = None,
+    kind: Kind = None,
+    user: UserTag = None,
+    code: CodeOption = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show a partner's webhooks, the latest first, and what was answered last."""
+    from superimap.db.queries import history
+
+    async with transaction() as work:
+        which = await _which(work, partner, state, kind, user, code, since, until)
+        rows = await history.page(work.db, which, limit=limit + 1)
+    shown = rows[:limit]
+    if as_json:
+        output.show_json([asdict(row) for row in shown])
+        return
+    output.table(
+        ("ID", "STATE", "KIND", "USER", "CREATED", "TRIED", "NEXT", "LAST"),
+        [
+            (
+                row.id, row.state, row.kind, row.user_tag, row.created_at, row.attempts, row.next_attempt_at,
+                row.last_code or row.last_error,
+            )
+            for row in shown
+        ],
+        none="No such webhook.",
+    )  # fmt: skip
+    if len(rows) > limit:
+        output.say(
+            f"There are more than {limit}; --limit shows more, --state, --user and --since narrow down."
+        )
+
+
+@app.command()
+@command
+async def show(partner: PartnerName, delivery: Id, as_json: AsJson = False) -> None:
+    """Show a webhook with its attempts, and how each answer began."""
+    from superimap.db.queries import history
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        id_ = _id(delivery)
+        answer: dict[str, object] = asdict(await history.one(work.db, found.id, id_))
+        attempts = [asdict(one) for one in await history.attempts(work.db, work.vault, found.id, id_)]
+    if as_json:
+        output.show_json(answer | {"attempts_made": attempts})
+        return
+    output.record(answer)
+    for attempt in attempts:
+        output.say("")
+        output.record(attempt)
+
+
+@app.command()
+@command
+async def replay(
+    partner: PartnerName,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their webhook-ids.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that failed, as far as the options below say.")
+    ] = False,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="Those that were cancelled instead.")
+    ] = False,
+    kind: Kind = None,
+    user: UserTag = None,
+    code: CodeOption = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send failed webhooks again, each under its webhook-id, while their content is kept."""
+    from superimap.db.models.delivery import DeliveryState
+
+    _check_choice(ids, every=every, narrowed=bool(kind or user or code or since or until or cancelled))
+    if ids:
+        await _replay_these(partner, ids, as_json=as_json)
+        return
+    state = DeliveryState.CANCELLED if cancelled else DeliveryState.FAILED
+    async with transaction() as work:
+        which = await _which(work, partner, state, kind, user, code, since, until)
+    await _replay_all(which, as_json=as_json)
+
+
+@app.command()
+@command
+async def cancel(
+    partner: PartnerName,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their webhook-ids.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that are pending, as far as the options below say.")
+    ] = False,
+    kind: Kind = None,
+    user: UserTag = None,
+    code: CodeOption = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Call pending webhooks off. While their content is kept they can be replayed."""
+    from superimap.db.models.delivery import DeliveryState
+    from superimap.db.queries import replay as queries
+
+    _check_choice(ids, every=every, narrowed=bool(kind or user or code or since or until))
+    count = 0
+    async with transaction() as work:
+        which = await _which(work, partner, DeliveryState.PENDING, kind, user, code, since, until)
+        for one in ids or ():
+            await queries.cancel_one(work.db, which.partner_id, _id(one))
+            count += 1
+    if not ids:
+        confirm("Cancel every pending webhook that these options name?", yes=yes)
+        async with database() as (_, _, sessionmaker):
+            while True:
+                async with sessionmaker.begin() as db:
+                    done = await queries.cancel(db, which, limit=queries.MOST)
+                count += done.count
+                if not done.count or not done.remaining:
+                    break
+    _answer({"cancelled": count}, f"Cancelled {count} webhook(s).", as_json=as_json)
+
+
+async def _replay_these(partner: str, ids: Iterable[str], *, as_json: bool) -> None:
+    from superimap.db.queries import replay as queries
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        endpoints = [await queries.replay_one(work.db, found.id, _id(one)) for one in ids]
+        settings = work.settings
+    await ring(settings, set(endpoints))
+    _answer({"replayed": len(endpoints)}, f"Sending {len(endpoints)} webhook(s) again.", as_json=as_json)
+
+
+async def _replay_all(which: Which, *, as_json: bool) -> None:
+    """Batch by batch, each once: what fails anew meanwhile is not replayed again by this."""
+    from superimap.db.queries import replay as queries
+
+    count, above = 0, None
+    async with database() as (settings, _, sessionmaker):
+        while True:
+            async with sessionmaker.begin() as db:
+                done = await queries.replay(db, which, limit=queries.MOST, above=above)
+            await ring(settings, done.endpoints)
+            count, above = count + done.count, done.last
+            if above is None or not done.remaining:
+                break
+    said = f"Sending {count} webhook(s) again."
+    if done.erased:
+        said += f" The content of {done.erased} is erased: they cannot be sent."
+    if done.blocked:
+        said += f" {done.blocked} have no enabled URL to go to; see `superimap webhooks show`."
+    answer = {"replayed": count, "erased": done.erased, "blocked": done.blocked}
+    _answer(answer, said, as_json=as_json)
+
+
+def _answer(answer: dict[str, int], sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        output.show_json(answer)
+    else:
+        output.say(sentence)
+
+
+def _check_choice(ids: list[str] | None, *, every: bool, narrowed: bool) -> None:
+    if bool(ids) == every:
+        raise CommandError(
+            "Name the webhooks by their ids, or say --all; `superimap deliveries list` shows them."
+        )
+    if ids and narrowed:
+        raise CommandError("Options that narrow down go with --all, not with ids.")
+
+
+async def _which(
+    work: Work,
+    partner: str,
+    state: str | None,
+    kind: str | None,
+    user: str | None,
+    code: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> Which:
+    from superimap.db.models.delivery import DeliveryState
+    from superimap.db.queries import history
+    from superimap.webhooks.events import EventKind
+
+    found = await find_partner(work.db, partner)
+    return history.Which(
+        partner_id=found.id,
+        state=DeliveryState(_one_of(DeliveryState, "--state", state)) if state else None,
+        kind=EventKind(_one_of(EventKind, "--kind", kind)) if kind else None,
+        user_ids=await history.users_of(work.db, found.id, user, code) if user else None,
+        since=since,
+        until=until,
+    )
+
+
+def _one_of(words: Iterable[str], option: str, given: str) -> str:
+    if given not in set(words):
+        raise CommandError(f"{option} should be one of {', '.join(words)}.")
+    return given
+
+
+def _id(given: str) -> UUID:
+    from superimap.webhooks.signing import delivery_of
+
+    try:
+        return delivery_of(given) or UUID(given)
+    except ValueError:
+        raise CommandError(
+            f"{given!r} is no webhook-id; it should look like msg_ and 32 hex digits."
+        ) from None

@@ -1,0 +1,99 @@
+"""How are the places looked after to which webhooks go?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.options import AsJson, PartnerName
+from superimap.cli.running import CommandError, command, find_partner, ring, transaction
+
+if TYPE_CHECKING:
+    from superimap.webhooks.events import EventKind
+
+app = typer.Typer(help="Where webhooks go, and whether that works.", no_args_is_help=True)
+
+COLUMNS = (
+    "kind",
+    "url",
+    "breaker",
+    "failures",
+    "failing_since",
+    "probe_at",
+    "disabled_at",
+    "disabled_reason",
+)
+Kind = Annotated[str, typer.Argument(metavar="[KIND]", help="The kind of webhook.")]
+
+
+@app.command()
+@command
+async def show(partner: PartnerName, as_json: AsJson = False) -> None:
+    """Show where each kind of webhook goes, and how that place is doing."""
+    from superimap.db.queries import webhooks
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        rows = [output.as_dict(row, COLUMNS) for row in await webhooks.endpoints(work.db, found.id)]
+    if as_json:
+        output.show_json(rows)
+        return
+    output.table(
+        ("KIND", "URL", "BREAKER", "FAILURES", "FAILING SINCE", "NEXT PROBE", "DISABLED", "REASON"),
+        [tuple(row.values()) for row in rows],
+        none="This partner has no endpoints.",
+    )
+
+
+@app.command()
+@command
+async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
+    """Send there again: a disabled endpoint is enabled, an open breaker closed."""
+    from superimap.db.queries import webhooks
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        enabled = await webhooks.enable(work.db, found.id, _kind(kind))
+        answer, settings = output.as_dict(enabled, COLUMNS), work.settings
+    await ring(settings, {enabled.id})
+    if as_json:
+        output.show_json(answer)
+    else:
+        output.say(f"{kind} webhooks go to {enabled.url} again; what is owed there follows at once.")
+
+
+@app.command()
+@command
+async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
+    """Send a signed sample and show the answer: exit code 0 if it was a 2xx, else 1. Nothing else follows."""
+    from superimap.db.queries import partners, webhooks
+    from superimap.dispatcher import trial
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        url = str((await webhooks.endpoint(work.db, found.id, _kind(kind))).url)
+        keys = await partners.signing_material(work.db, work.vault, found.id)
+        settings = work.settings
+    webhook_id, came = await trial.attempt(settings, keys, _kind(kind), url)
+    answer: dict[str, object] = {
+        "id": webhook_id,
+        "url": url,
+        "is_success": trial.is_success(came),
+        "code": came.status,
+        "error": came.error,
+        "milliseconds": came.milliseconds,
+        "answer": trial.beginning(came),
+    }
+    (output.show_json if as_json else output.record)(answer)
+    if not trial.is_success(came):
+        raise typer.Exit(1)
+
+
+def _kind(given: str) -> EventKind:
+    from superimap.webhooks.events import EventKind
+
+    if given not in set(EventKind):
+        raise CommandError(f"There is no kind {given!r}; there are {', '.join(EventKind)}.")
+    return EventKind(given)

@@ -1,0 +1,77 @@
+"""What does an endpoint answer to a webhook that is none? A sample, signed like any other, sent once."""
+
+import json
+import time
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from superimap.config import Settings
+from superimap.db.queries.partners import SigningMaterial
+from superimap.dispatcher.deliver import LONGEST_BODY
+from superimap.dispatcher.http import Answer, sender
+from superimap.dispatcher.verdict import Delivered, verdict
+from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.ids import time_ordered
+from superimap.mail import envelope, message
+from superimap.webhooks import payload, signing
+from superimap.webhooks.events import EventKind
+
+LONGEST = 20.0
+"""Seconds for the whole of it, or WEBHOOK_TIMEOUT if that is less: somebody waits for the answer."""
+
+TAG = "SUPERIMAP_TEST"
+CODE = "PLAIN"
+_MAIL = """\
+From: SuperIMAP <superimap@example.com>
+To: you@example.com
+Date: {date}
+Message-ID: <{id}@example.com>
+Subject: A test of your webhook
+
+This is no mail of anybody's. "test": true in the webhook says so.
+""".replace("\n", "\r\n")
+
+
+def sample(kind: EventKind, *, now: datetime) -> bytes:
+    """Content of a webhook of this kind as it would be, and `"test": true` behind it."""
+    user = {"user_tag": TAG, "imap_provider_code": CODE}
+    match kind:
+        case EventKind.NEW_MAIL:
+            raw = _MAIL.format(date=format_datetime(now), id=time_ordered().hex).encode()
+            read = message.parse(raw)
+            text, was_scrubbed = message.text_of(raw)
+            content = payload.new_mail(
+                raw,
+                text=text,
+                is_exact=not was_scrubbed,
+                sha1=read.sha1,
+                envelope=envelope.as_json(read.envelope),
+                **user,
+            )
+        case EventKind.USER_CONNECTED:
+            content = payload.user_connected(email="you@example.com", **user)
+        case EventKind.USER_DISCONNECTED:
+            content = payload.user_disconnected(**user)
+    return content[:-1] + b"," + json.dumps({"test": True})[1:].encode()
+
+
+async def attempt(settings: Settings, keys: SigningMaterial, kind: EventKind, url: str) -> tuple[str, Answer]:
+    """POST a sample once, as the dispatcher would; its `webhook-id` and what came back. Raises nothing."""
+    guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
+    now = time.time()
+    body = payload.body(
+        sample(kind, now=datetime.fromtimestamp(now, UTC)), timestamp=int(now), api_keys=keys.api_keys
+    )
+    headers = signing.standard_headers(time_ordered(), timestamp=int(now), body=body, secrets=keys.secrets)
+    async with sender(guard, deadline=min(settings.webhook_timeout, LONGEST)) as post:
+        return headers["webhook-id"], await post.post(url, body, headers)
+
+
+def is_success(answer: Answer) -> bool:
+    """Whether a delivery with this answer would be delivered."""
+    return isinstance(verdict(answer.status, attempt=1, chance=0.0), Delivered)
+
+
+def beginning(answer: Answer) -> str | None:
+    """The answer as far as it is shown; None for an empty one."""
+    return answer.body.replace("\0", "")[:LONGEST_BODY] or None

@@ -1,0 +1,312 @@
+"""What becomes of an endpoint that fails, is busy, or is gone: over all dispatchers, and for how long?"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import asyncpg
+import pytest
+from aiohttp import web
+
+from superimap.db.queries import deliveries, endpoints, sweeping
+from superimap.db.queries.endpoints import WELL, Health
+from superimap.testing import Received
+from tests.integration.dispatcher.conftest import World, eventually
+
+
+async def health(world: World, endpoint_id: int) -> Health:
+    async with world.db.acquire() as db, db.transaction():
+        return (await endpoints.lock_healths(db, [endpoint_id]))[1][endpoint_id]
+
+
+async def make(world: World, endpoint_id: int, **columns: object) -> None:
+    async with world.db.acquire() as db, db.transaction():
+        await endpoints.set_healths(db, {endpoint_id: Health(**columns)})
+
+
+async def probe_now(world: World) -> None:
+    await world.db.execute("UPDATE endpoints SET probe_at = now() WHERE breaker = 'open'")
+
+
+async def attempts(world: World) -> int:
+    return await world.db.fetchval("SELECT count(*) FROM attempts")
+
+
+async def test_a_failing_endpoint_is_left_alone_and_what_waits_burns_no_attempts(world: World):
+    world.sink.answer = 500
+    endpoint = await world.endpoint()
+    async with world.dispatcher() as one, world.dispatcher() as other:
+        await world.owe(endpoint, 100)
+        await eventually(lambda: _is(world, endpoint, "open"))
+        await eventually(lambda: _equal(one.in_flight + other.in_flight, 0))
+        before = world.sink.count
+        await world.db.execute("UPDATE endpoints SET probe_at = now() + interval '1 hour'")
+        for _ in range(20):  # bells do not make it probe
+            await world.owe(endpoint, 1)
+        assert world.sink.count == before
+
+    found = await health(world, endpoint)
+    assert 10 <= before <= 20  # two rounds at most: those under way when the tenth failed
+    assert found.setbacks == 1
+    assert found.failing_since is not None
+    assert await world.db.fetchval("SELECT count(*) FROM deliveries WHERE attempts = 0") == 120 - before
+    assert await attempts(world) == before
+
+
+async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
+    """Two claims have looked before either has reserved the probe: a lock holds both at that very point."""
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 20, ring=False)
+    await make(world, endpoint, breaker="open", setbacks=1, failures=10)
+    async with world.db.acquire() as db, db.transaction():
+        await db.execute("SELECT FROM endpoints FOR UPDATE")
+        claims = [
+            asyncio.create_task(
+                deliveries.claim(world.db, endpoint, limit=10, cap=10, lease=60, token=uuid.uuid4())
+            )
+            for _ in range(2)
+        ]
+        await eventually(lambda: _waiting(world, 2))
+
+    assert sorted([len((await one).taken) for one in claims]) == [0, 1]
+
+
+async def test_a_probe_that_died_with_its_dispatcher_is_made_again_after_its_lease(world: World):
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 2, ring=False)
+    await make(world, endpoint, breaker="open", setbacks=1, failures=10)
+
+    async def claim(lease: float) -> int:
+        claims = await deliveries.claim(world.db, endpoint, limit=10, cap=10, lease=lease, token=uuid.uuid4())
+        return len(claims.taken)
+
+    assert [await claim(0.2), await claim(0.2)] == [1, 0]
+    assert await sweeping.overdue_endpoints(world.db, per_partner=9) == []
+    await eventually(lambda: sweeping.overdue_endpoints(world.db, per_partner=9))
+    assert await claim(0.2) == 1
+
+
+async def test_after_it_works_again_it_is_started_slowly_and_everything_arrives(world: World):
+    world.sink.answer = 500
+    endpoint = await world.endpoint()
+    async with world.dispatcher(posts_per_endpoint=4), world.dispatcher(posts_per_endpoint=4):
+        await world.owe(endpoint, 60)
+        await eventually(lambda: _is(world, endpoint, "open"))
+        order: list[int] = []
+
+        async def count(_: Received) -> int:
+            order.append(world.sink._at_once)
+            await asyncio.sleep(0.005)
+            return 200
+
+        world.sink.answer = count
+        await probe_now(world)
+        await world.db.execute("UPDATE deliveries SET due_at = now() WHERE state = 'pending'")
+        await eventually(lambda: _count_is(world, "delivered", 60))
+
+    assert order[0] == 1
+    assert await health(world, endpoint) == WELL
+
+
+async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_do_not_notice(world: World):
+    async def hang(_: Received) -> int:
+        await asyncio.Event().wait()
+        return 200
+
+    world.sink.on("/hangs", hang)
+    hangs, good = await world.endpoint("/hangs", kind="user_connected"), await world.endpoint("/good")
+    async with world.dispatcher(webhook_timeout=0.3):
+        await world.owe(hangs, 100)
+        await eventually(lambda: _is(world, hangs, "open"))
+        before = len(world.sink.to("/hangs"))
+        await probe_now(world)
+        await eventually(lambda: _equal(len(world.sink.to("/hangs")), before + 1))
+        await eventually(lambda: _setbacks_are(world, hangs, 2))
+        await world.owe(good, 50)
+        await eventually(lambda: _count_is(world, "delivered", 50))
+
+    assert len(world.sink.to("/hangs")) == before + 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(world: World, status: int):
+    world.sink.answer = lambda _: web.Response(status=status, headers={"Retry-After": "120"})
+    endpoint = await world.endpoint()
+    async with world.dispatcher():
+        await world.owe(endpoint, 50)
+        await eventually(lambda: _is(world, endpoint, "slow_start"))
+        await eventually(lambda: _equal(world.sink.count, 10))
+        await eventually(lambda: _attempted(world, 10))
+
+    found = await health(world, endpoint)
+    assert (found.width, found.setbacks) == (5, 1)
+    rests = await world.db.fetchval("SELECT extract(epoch FROM probe_at - now())::float8 FROM endpoints")
+    assert 110 < rests <= 120
+    waits = await world.db.fetch(
+        "SELECT extract(epoch FROM due_at - now())::float8 FROM deliveries WHERE attempts = 1"
+    )
+    assert len(waits) == 10
+    assert all(110 < row[0] <= 120 for row in waits)
+
+
+async def test_abuse_62_a_410_disables_this_endpoint_alone_and_everything_stays_owed(world: World):
+    world.sink.on("/gone", 410)
+    gone, other = await world.endpoint("/gone", kind="user_connected"), await world.endpoint("/other")
+    async with world.dispatcher() as stats:
+        await world.owe(gone, 30)
+        await eventually(lambda: _disabled(world, gone))
+        await eventually(lambda: _equal(stats.in_flight, 0))
+        seen = len(world.sink.to("/gone"))
+        await world.owe(gone, 5)
+        await world.owe(other, 5)
+        await eventually(lambda: _count_is(world, "delivered", 5))
+
+        assert seen <= 10 == len(world.sink.to("/gone"))
+        assert (await health(world, gone)).disabled_reason == "gone"
+        assert await world.in_state("pending") == 35
+        assert await health(world, other) == WELL
+
+        world.sink.on("/gone", 200)
+        await make(world, gone)  # enabled: all its columns as those of a new one
+        await eventually(lambda: _count_is(world, "delivered", 40))
+
+
+async def test_an_endpoint_that_failed_for_five_days_is_disabled(world: World):
+    world.sink.answer = 500
+    endpoint = await world.endpoint()
+    since = await world.db.fetchval("SELECT now() - interval '5 days'")
+    await make(world, endpoint, breaker="open", setbacks=99, failures=500, failing_since=since)
+    async with world.dispatcher():
+        await world.owe(endpoint, 3)
+        await eventually(lambda: _disabled(world, endpoint))
+
+    found = await health(world, endpoint)
+    assert (found.disabled_reason, found.failing_since) == ("failing", since)
+    assert await world.in_state("pending") == 3
+    assert world.sink.count == 1
+
+
+async def test_what_waits_for_a_disabled_endpoint_fails_when_content_is_too_old(world: World):
+    endpoint = await world.endpoint()
+    [owed] = await world.owe(endpoint, ring=False)
+    long_ago = await world.db.fetchval("SELECT now() - interval '15 days'")
+    await make(world, endpoint, disabled_at=long_ago, disabled_reason="gone")
+
+    assert await sweeping.fail_disabled(world.db, days=16) == 0
+    async with world.dispatcher():
+        await eventually(lambda: _count_is(world, "failed", 1))
+
+    row = await world.row(owed)
+    assert (row["last_error"], row["content"] is not None) == ("endpoint_disabled", True)
+
+
+async def test_what_is_our_own_fault_is_not_held_against_the_endpoint(world: World):
+    endpoint = await world.endpoint()
+    await world.db.execute("DELETE FROM api_keys")
+    async with world.dispatcher():
+        await world.owe(endpoint, 20)
+        await eventually(lambda: _attempted(world, 20))
+
+    assert await health(world, endpoint) == WELL
+
+
+async def test_where_all_is_well_the_endpoint_is_never_written(world: World):
+    endpoint = await world.endpoint()
+    before = await world.db.fetchval("SELECT xmin::text || ctid::text FROM endpoints")
+    async with world.dispatcher():
+        await world.owe(endpoint, 50)
+        await eventually(lambda: _count_is(world, "delivered", 50))
+
+    assert await world.db.fetchval("SELECT xmin::text || ctid::text FROM endpoints") == before
+
+
+async def test_abuse_60_a_partner_has_a_fifth_of_the_seats_however_many_of_its_endpoints_hang(world: World):
+    async def hang(_: Received) -> int:
+        await asyncio.Event().wait()
+        return 200
+
+    world.sink.on("/hangs", hang)
+    await world.db.execute("ALTER TABLE endpoints DROP CONSTRAINT uq_endpoints_partner_id_kind")
+    many = await world.db.fetch(
+        "INSERT INTO endpoints (partner_id, kind, url) SELECT $1, 'new_mail', $2 FROM generate_series(1, 200)"
+        " RETURNING id",
+        world.partner_id,
+        world.sink.url("/hangs"),
+    )
+    for row in many:
+        await world.owe(row["id"], 3, ring=False)
+    other = await _other_partner(world)
+    async with world.dispatcher(max_lanes=20, posts_per_endpoint=2, webhook_timeout=20) as stats:
+        await world.sink.wait_for(lambda _: len(world.sink.to("/hangs")) == 8)
+        for _ in range(20):
+            [owed] = await _owe_other(world, *other)
+            await eventually(lambda owed=owed: _is_delivered(world, owed))
+        assert len(world.sink.to("/hangs")) == 8  # a fifth of 20 seats, two POSTs each
+        assert stats.in_flight == 8
+        assert stats.lanes <= 5
+
+
+async def _other_partner(world: World) -> tuple[int, int, int]:
+    """Another partner with one good endpoint; its id, the endpoint's and a user's."""
+    partner: asyncpg.Record = await world.db.fetchrow(
+        """
+        WITH p AS (INSERT INTO partners (name) VALUES ('other') RETURNING id),
+        e AS (INSERT INTO endpoints (partner_id, kind, url) SELECT id, 'new_mail', $1 FROM p RETURNING id),
+        c AS (INSERT INTO connections (partner_id, provider_id)
+              SELECT p.id, o.provider_id FROM p, connections o RETURNING id),
+        u AS (INSERT INTO users (partner_id, connection_id, tag) SELECT p.id, c.id, 'bob' FROM p, c RETURNING id)
+        SELECT p.id AS partner, e.id AS endpoint, u.id AS user FROM p, e, u
+        """,
+        world.sink.url("/good"),
+    )
+    return partner["partner"], partner["endpoint"], partner["user"]
+
+
+async def _owe_other(world: World, partner: int, endpoint: int, user: int) -> list[uuid.UUID]:
+    """One delivery without content: that it comes to be tried is all that counts here."""
+    id_ = uuid.uuid4()
+    await world.db.execute(
+        "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind) VALUES ($1, $2, $3, $4, 'new_mail')",
+        id_, partner, endpoint, user,
+    )  # fmt: skip
+    await world.queue.ring(endpoint)
+    return [id_]
+
+
+async def _is_delivered(world: World, id_: uuid.UUID) -> bool:
+    """Or tried: the other partner has no key."""
+    return (await world.row(id_))["last_error"] is not None
+
+
+async def _waiting(world: World, count: int) -> bool:
+    """So many claims wait for a lock."""
+    found = await world.db.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%probe AS%'"
+        " AND datname = current_database()"
+    )
+    return found == count
+
+
+async def _is(world: World, endpoint_id: int, breaker: str) -> bool:
+    return (await health(world, endpoint_id)).breaker == breaker
+
+
+async def _setbacks_are(world: World, endpoint_id: int, count: int) -> bool:
+    return (await health(world, endpoint_id)).setbacks == count
+
+
+async def _disabled(world: World, endpoint_id: int) -> bool:
+    return (await health(world, endpoint_id)).disabled_at is not None
+
+
+async def _attempted(world: World, count: int) -> bool:
+    return await attempts(world) == count
+
+
+async def _equal(one: object, other: object) -> bool:
+    return one == other
+
+
+async def _count_is(world: World, state: str, count: int) -> bool:
+    return await world.in_state(state) == count

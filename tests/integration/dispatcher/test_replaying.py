@@ -1,0 +1,170 @@
+"""Is a webhook that is replayed sent like a new one, under its old id?"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from superimap.db.engine import sessions
+from superimap.db.models.delivery import DeliveryState
+from superimap.db.queries import history, replay
+from superimap.db.queries.history import Which
+from superimap.dispatcher.verdict import SCHEDULE
+from superimap.webhooks.signing import webhook_id
+
+from .conftest import FAST, World, eventually
+
+
+async def again(world: World, delivery_id) -> None:
+    """Replay it, commit, ring."""
+    async with sessions(world.database_url) as sessionmaker:
+        async with sessionmaker.begin() as db:
+            endpoint = await replay.replay_one(db, world.partner_id, delivery_id)
+        await world.queue.ring(endpoint)
+
+
+async def failed(world: World, *, attempts: int = 17):
+    """A delivery whose attempts are all used up."""
+    endpoint = await world.endpoint()
+    (delivery,) = await world.owe(endpoint, ring=False)
+    used_up = "UPDATE deliveries SET state = 'failed', attempts = $2, settled_at = now() WHERE id = $1"
+    await world.db.execute(used_up, delivery, attempts)
+    return delivery
+
+
+async def test_a_replay_is_delivered_under_the_same_webhook_id(world: World):
+    delivery = await failed(world)
+
+    async with world.dispatcher():
+        await again(world, delivery)
+        await eventually(lambda: world.in_state("delivered"))
+
+    (came,) = world.sink.received
+    assert came.headers["webhook-id"] == webhook_id(delivery)
+    row = await world.row(delivery)
+    assert (row["attempts"], row["content"]) == (18, None)
+    assert [one["number"] for one in await world.attempts(delivery)] == [18]
+
+
+async def test_a_replay_begins_the_schedule_anew_and_goes_on_counting(world: World):
+    delivery = await failed(world)
+    world.sink.answer = 500
+
+    async with world.dispatcher():
+        await again(world, delivery)
+        await eventually(lambda: world.attempts(delivery))
+        await eventually(lambda: world.in_state("pending"))
+
+    row = await world.row(delivery)
+    assert (row["state"], row["attempts"], row["attempts_before"]) == ("pending", 18, 17)
+    assert SCHEDULE[0] - 2 <= row["due_in"] <= SCHEDULE[0]
+
+
+async def test_a_replay_fails_for_good_once_its_own_schedule_is_through(world: World):
+    delivery = await failed(world)
+    world.sink.answer = 500
+    await world.db.execute("UPDATE deliveries SET attempts = 33 WHERE id = $1", delivery)
+
+    async with world.dispatcher():
+        await again(world, delivery)
+        await world.db.execute("UPDATE deliveries SET attempts_before = 17 WHERE id = $1", delivery)
+        await world.sink.wait_for(1)
+        await eventually(lambda: world.in_state("failed"))
+
+    assert (await world.row(delivery))["attempts"] == 34
+
+
+async def test_a_cancelled_one_is_not_sent(world: World):
+    endpoint = await world.endpoint()
+    called_off, kept = await world.owe(endpoint, 2, ring=False)
+    async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
+        await replay.cancel_one(db, world.partner_id, called_off)
+
+    async with world.dispatcher():
+        await world.queue.ring(endpoint)
+        await eventually(lambda: world.in_state("delivered"))
+
+    assert [came.headers["webhook-id"] for came in world.sink.received] == [webhook_id(kept)]
+    assert await world.in_state("cancelled") == 1
+
+
+@pytest.mark.parametrize("answer", ["nul\0 and \ud800".encode("utf-8", "surrogatepass"), b"\xff\xfe\x00bad"])
+async def test_abuse_64_an_answer_of_odd_bytes_is_kept_and_shown_as_text(world: World, answer):
+    from aiohttp import web
+
+    endpoint = await world.endpoint()
+    world.sink.answer = lambda _: web.Response(status=500, body=answer)
+
+    async with world.dispatcher():
+        (delivery,) = await world.owe(endpoint)
+        await eventually(lambda: world.attempts(delivery))
+
+    async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
+        (shown,) = await history.attempts(db, world.vault, world.partner_id, delivery)
+        (listed,) = await history.page(db, Which(partner_id=world.partner_id), limit=9)
+    assert shown.answer == answer.decode("utf-8", "replace").replace("\0", "")
+    assert listed.last_code == 500
+
+
+@pytest.mark.parametrize("code", [403, 500])
+async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_recorded(world: World, code):
+    endpoint = await world.endpoint()
+    world.sink.answer = code
+    never = dataclasses.replace(FAST, sweep=3600.0)  # so that no purge does it
+
+    async with world.dispatcher(pace=never, content_retention_days=0):
+        (delivery,) = await world.owe(endpoint, ring=False)
+        await world.db.execute("UPDATE deliveries SET attempts = 16 WHERE id = $1", delivery)
+        await world.queue.ring(endpoint)
+        await eventually(lambda: world.in_state("failed"))
+
+    assert (await world.row(delivery))["content"] is None
+    with pytest.raises(replay.Erased, match="CONTENT_RETENTION_DAYS"):
+        await again(world, delivery)
+
+
+async def test_with_no_retention_what_was_cancelled_is_erased_by_the_next_sweep(world: World):
+    endpoint = await world.endpoint()
+
+    async with world.dispatcher(content_retention_days=0):
+        (early,) = await world.owe(endpoint)
+        await eventually(lambda: world.in_state("delivered"))
+        (delivery,) = await world.owe(endpoint, ring=False)
+        await world.db.execute(
+            "UPDATE deliveries SET state = 'cancelled', settled_at = now(), due_at = now() + interval '1 day'"
+            " WHERE id = $1", delivery,
+        )  # fmt: skip
+
+        async def is_erased() -> bool:
+            return (await world.row(delivery))["content"] is None
+
+        await eventually(is_erased)
+    assert early != delivery
+
+
+async def test_content_of_a_failure_is_kept_for_a_replay_otherwise(world: World):
+    endpoint = await world.endpoint()
+    world.sink.answer = 403
+
+    async with world.dispatcher():
+        (delivery,) = await world.owe(endpoint)
+        await eventually(lambda: world.in_state("failed"))
+
+    assert (await world.row(delivery))["content"] is not None
+
+
+async def test_two_replays_at_once_take_different_deliveries_and_neither_waits(world: World):
+    await world.owe(await world.endpoint(), 5, ring=False)
+    await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now()")
+    which = Which(partner_id=world.partner_id, state=DeliveryState.FAILED)
+
+    async with sessions(world.database_url) as sessionmaker, sessionmaker() as one, sessionmaker() as other:
+        async with asyncio.timeout(10):
+            first = await replay.replay(one, which, limit=2)
+            second = await replay.replay(other, which, limit=5)
+        await one.commit()
+        await other.commit()
+
+    assert (first.count, second.count) == (2, 3)
