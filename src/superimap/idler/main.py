@@ -4,12 +4,9 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
 
-import aiohttp
 import asyncpg
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from superimap import __version__, runtime
 from superimap.backoff import Backoff
@@ -27,6 +24,7 @@ from superimap.idler.ownership import Ownership, StruckOff
 from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
+from superimap.oauth.http import guarded_client
 from superimap.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -46,7 +44,7 @@ async def serve(
         )
         queue = await stack.enter_async_context(Queue(settings.redis_url))
         guard = Guard(settings.allowed_networks)
-        http = await stack.enter_async_context(_guarded_client(guard))
+        http = await stack.enter_async_context(guarded_client(guard))
         async with runtime.until(stop):
             idler = await _join(pool, settings)
         if stop.is_set():
@@ -160,15 +158,3 @@ async def _hand_over(context: Context, supervisor: Supervisor, loops: list[async
             log.info("gave all shards back", extra={"shards": len(shards)})
     beating.cancel()
     loops[0].cancel()
-
-
-@contextlib.asynccontextmanager
-async def _guarded_client(guard: Guard) -> AsyncIterator[httpx.AsyncClient]:
-    """For token endpoints: no redirects, nothing from the environment, and the guard on every socket."""
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=guard.socket)) as session,
-        httpx.AsyncClient(
-            transport=AiohttpTransport(client=session), timeout=15.0, follow_redirects=False, trust_env=False
-        ) as client,
-    ):
-        yield client

@@ -2,7 +2,7 @@
 
 from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard
-from superimap.db.models.connecting import OAuthState
+from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import Mailbox, Message, Tracer
 from superimap.db.models.partner import ApiKey, Partner, SigningSecret
@@ -17,6 +17,7 @@ __all__ = [
     "Delivery",
     "Endpoint",
     "Idler",
+    "LoginTry",
     "Mailbox",
     "Message",
     "OAuthState",
@@ -25,6 +26,7 @@ __all__ = [
     "Shard",
     "SigningSecret",
     "Tracer",
+    "UsedLink",
     "User",
     "VaultCanary",
 ]
