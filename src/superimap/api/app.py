@@ -7,23 +7,42 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.routing import Route
 
 from superimap import __version__
-from superimap.api.deps import Resources
+from superimap.api.deps import Resources, Ring, unheard
 from superimap.api.door import Door
 from superimap.api.errors import install
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
-from superimap.api.routes import connections, docs, health, links, sinks, users
+from superimap.api.routes import (
+    callback,
+    connect,
+    connections,
+    disconnect,
+    docs,
+    health,
+    password,
+    sinks,
+    users,
+)
 from superimap.config import Settings
 from superimap.crypto import Vault
+from superimap.egress import Guard
 from superimap.oauth.links import derive
 
-MODULES = (connections, users, sinks, health, links, docs)
+MODULES = (connections, users, sinks, health, connect, callback, password, disconnect, docs)
 
 
-def create_app(settings: Settings, sessionmaker: async_sessionmaker[AsyncSession], vault: Vault) -> FastAPI:
+def create_app(
+    settings: Settings,
+    sessionmaker: async_sessionmaker[AsyncSession],
+    vault: Vault,
+    *,
+    ring: Ring = unheard,
+) -> FastAPI:
     """The API as an ASGI application. The caller opened what it is handed, and closes it."""
     app = _routed(settings)
     keys = derive(settings.encryption_key.get_secret_value())
-    app.state.resources = Resources(settings, sessionmaker, vault, keys)
+    app.state.resources = Resources(
+        settings, sessionmaker, vault, keys, ring, Guard(settings.allowed_networks)
+    )
     install(app, [route for module in MODULES for route in module.router.routes if isinstance(route, Route)])
     app.add_middleware(Door, settings=settings)
     return app

@@ -1,9 +1,9 @@
 """What do routes need? The database, who is calling, and the connection or user that the path names."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, APIKeyQuery
@@ -17,11 +17,20 @@ from superimap.crypto import Vault
 from superimap.db.models import Partner, User
 from superimap.db.queries import connections, partners, providers, users
 from superimap.db.queries.connections import Linked
+from superimap.egress import Guard
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
 # More than any name may hold; what is longer is not looked up.
 LONGEST_NAME = 1024
+
+
+Ring: TypeAlias = Callable[[int], Awaitable[object]]
+"""The doorbell of an endpoint, rung after the commit."""
+
+
+async def unheard(_: int) -> None:
+    """A doorbell that nobody hears: the sweeper finds the work within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,8 @@ class Resources:
     sessionmaker: async_sessionmaker[AsyncSession]
     vault: Vault
     link_keys: tuple[bytes, ...]
+    ring: Ring
+    guard: Guard
 
 
 def resources(request: Request) -> Resources:

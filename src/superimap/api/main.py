@@ -14,6 +14,7 @@ from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.db.engine import sessions
 from superimap.errors import SuperImapError
+from superimap.queue import Queue
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,11 @@ async def serve(
     """
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     listener = listen(settings.host, settings.port)
-    async with sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker:
-        server = Server(configuration(create_app(settings, sessionmaker, vault)))
+    async with (
+        sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker,
+        Queue(settings.redis_url) as queue,
+    ):
+        server = Server(configuration(create_app(settings, sessionmaker, vault, ring=queue.ring)))
         address = url_of(listener)
         log.info("api listens", extra={"address": address})
         if on_listening is not None:

@@ -1,0 +1,404 @@
+"""A link, a consent, and a connected user; and every way in which that does not come to pass."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from superimap.api.routes import callback
+from tests.integration.connect.conftest import ANN, APP, CALLBACK, consented, danced, told
+from tests.support.api import served, settings_for
+
+OTHER = "somebody.else@example.com"
+
+
+async def test_a_link_leads_through_consent_to_a_connected_user(scene):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
+    assert told(answer) == {"page": "1", "superimap_result": "success", "user_tag": "ann"}
+    after = await scene.shown()
+    assert after["email"] == ANN
+    assert after["connected_at"] is not None
+    user = (await scene.rows("SELECT * FROM users"))[0]
+    assert user["status"] == "connecting"
+    assert user["credentials_version"] == 2
+    assert scene.provider.opens(await scene.secret("oauth2_access_token"), ANN)
+    assert scene.provider.records.by_refresh(await scene.secret("oauth2_refresh_token"))
+    (event,) = await scene.owed()
+    assert (event["kind"], event["user_tag"], event["email"]) == ("user_connected", "ann", ANN)
+    assert len(scene.rung) == 1
+    assert await scene.rows("SELECT 1 FROM oauth_states") == []
+
+
+async def test_the_provider_is_asked_with_pkce_state_nonce_and_hint_and_both_secrets_are_kept_hidden(scene):
+    shown = await scene.user(email=ANN)
+
+    async with scene.browser() as http:
+        opened = await http.get(shown["connect_url"])
+
+    asked = {name: value[0] for name, value in parse_qs(urlsplit(opened.headers["location"]).query).items()}
+    assert asked["code_challenge_method"] == "S256"
+    assert (asked["login_hint"], asked["redirect_uri"]) == (ANN, CALLBACK)
+    assert asked["nonce"]
+    cookie = opened.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert opened.headers["referrer-policy"] == "no-referrer"
+    assert opened.headers["cache-control"] == "no-store"
+    (row,) = await scene.rows("SELECT * FROM oauth_states")
+    kept = b"".join(value for value in row.values() if isinstance(value, bytes))
+    assert asked["state"].encode() not in kept
+    assert http.cookies["superimap-browser"].encode() not in kept
+
+
+async def test_over_https_the_cookie_is_bound_to_this_very_host(scene, database_url):
+    from superimap.api.app import create_app
+    from superimap.crypto import Vault
+    from superimap.db.engine import sessions
+    from tests.support.api import KEY
+
+    shown = await scene.user()
+    settings = settings_for(database_url, base_url="https://superimap.example.com")
+    async with sessions(database_url) as sessionmaker:
+        app = create_app(settings, sessionmaker, Vault.from_setting(KEY))
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://testserver"
+        ) as http:
+            opened = await http.get(shown["connect_url"])
+
+    cookie = opened.headers["set-cookie"]
+    assert cookie.startswith("__Host-superimap-browser=")
+    assert "; Secure" in cookie
+    assert "Path=/" in cookie
+    assert "Domain" not in cookie
+
+
+async def test_the_dance_over_real_sockets_ends_on_a_page_of_ours_where_the_partner_has_none(
+    scene, database_url
+):
+    await scene.rows("UPDATE partners SET success_url = NULL")
+    await scene.user()
+    async with served(settings_for(database_url)) as url, httpx.AsyncClient(timeout=20) as http:
+        scene.provider.add_client(f"{url}/users/connect/callback", client_secret="cl13nt-s3cret")
+        key = {"x-api-key": scene.api_key}
+        shown = (await http.get(f"{url}/api/v1/connections/OAUTH/users/ann", headers=key)).json()
+        answer = await http.get(shown["connect_url"], follow_redirects=True)
+
+    assert answer.status_code == 200
+    assert "You are connected" in answer.text
+    assert answer.url.path == "/users/connect/finished"
+
+
+# What is refused before anything is asked of the provider.
+
+
+async def lands(scene, answer: httpx.Response, status: int, text: str) -> None:
+    """A page for people, and nobody was connected by it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert text in answer.text
+    assert await scene.rows("SELECT 1 FROM users WHERE connected_at IS NOT NULL") == []
+    assert await scene.owed() == []
+
+
+@pytest.mark.parametrize("fault", ["wrong_state", "no_state"])
+async def test_40_a_state_that_is_missing_or_forged_connects_nobody(scene, fault):
+    shown = await scene.user()
+    scene.provider.faults.arm(fault)
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    await lands(scene, answer, 400, "cannot be finished here")
+    assert scene.provider.count("/token") == 0
+
+
+async def test_40_a_state_serves_once_even_if_what_follows_fails(scene):
+    shown = await scene.user()
+    scene.provider.faults.arm("server_error")
+    async with scene.browser() as http:
+        back = await consented(http, shown["connect_url"])
+        assert told(await http.get(back))["superimap_reason"] == "provider_unavailable"
+
+        answer = await http.get(back)
+
+    await lands(scene, answer, 400, "cannot be finished here")
+    assert scene.provider.count("/token") == 1
+
+
+async def test_40_another_browser_cannot_finish_a_consent(scene):
+    shown = await scene.user()
+    async with scene.browser() as hers, scene.browser() as his:
+        back = await consented(hers, shown["connect_url"])
+        await his.get((await scene.shown())["connect_url"])
+
+        answer = await his.get(back)
+
+    await lands(scene, answer, 400, "another browser")
+    assert scene.provider.count("/token") == 0
+
+
+async def test_41_a_code_from_another_consent_is_not_taken(scene):
+    shown = await scene.user()
+    async with scene.browser() as hers, scene.browser() as his:
+        stolen = parse_qs(urlsplit(await consented(his, shown["connect_url"])).query)["code"][0]
+        back = httpx.URL(await consented(hers, (await scene.shown())["connect_url"]))
+
+        answer = await hers.get(back.copy_set_param("code", stolen))
+
+    assert told(answer)["superimap_reason"] == "refused"
+    assert await scene.owed() == []
+
+
+async def test_a_consent_that_took_more_than_an_hour_is_begun_again(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        back = await consented(http, shown["connect_url"])
+        await scene.rows("UPDATE oauth_states SET expires_at = now() - interval '1 second'")
+
+        answer = await http.get(back)
+
+    await lands(scene, answer, 400, "more than an hour")
+
+
+@pytest.mark.parametrize("change", [{"user_id": "2"}, {"ts": "1"}, {"sig": "0" * 64}, {"sig": ""}])
+async def test_44_a_guessed_link_is_404(scene, change):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await http.get(httpx.URL(shown["connect_url"]).copy_merge_params(change))
+
+    await lands(scene, answer, 404, "User not found.")
+
+
+async def test_44_a_link_that_has_connected_somebody_does_no_more(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        pending = await consented(http, shown["connect_url"])
+        await danced(http, shown["connect_url"])
+
+        again = await http.get(shown["connect_url"])
+        late = await http.get(pending)
+
+    assert (again.status_code, late.status_code) == (410, 410)
+    assert "has been used" in again.text
+    assert len(await scene.owed()) == 1
+
+
+async def test_opening_a_link_again_and_again_uses_nothing_up(scene):
+    shown = await scene.user()
+    async with scene.browser() as scanner:
+        for _ in range(3):
+            assert (await scanner.get(shown["connect_url"])).status_code == 303
+
+    async with scene.browser() as http:
+        assert told(await danced(http, shown["connect_url"]))["superimap_result"] == "success"
+
+
+async def test_a_link_that_is_opened_all_the_time_is_refused_in_the_end(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        answers = [await http.get(shown["connect_url"]) for _ in range(51)]
+
+    assert [answer.status_code for answer in answers] == [303] * 50 + [429]
+
+
+@pytest.mark.parametrize("parameter", ["success", "failure"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example.net/",
+        "//evil.example.net",
+        "https://app.example.com.evil.example.net/",
+        "https://app.example.com@evil.example.net/",
+        "https://app.example.com:8443/",
+        "http://app.example.com/",
+        "https://other.example.com/",
+        "javascript:alert(1)",
+        "https:/\\evil.example.net",
+        "",
+    ],
+)
+async def test_43_a_link_returns_nobody_to_where_the_partner_did_not_say(scene, parameter, url):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await http.get(httpx.URL(shown["connect_url"]).copy_set_param(parameter, url))
+
+    await lands(scene, answer, 400, "This link is not in order")
+    assert await scene.rows("SELECT 1 FROM oauth_states") == []
+
+
+@pytest.mark.parametrize("url", ["https://app.example.com/else", "https://other.example.com:8443/x?a=b%20c"])
+async def test_a_link_may_return_people_to_registered_origins(scene, url):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, str(httpx.URL(shown["connect_url"]).copy_set_param("success", url)))
+
+    assert answer.headers["location"].startswith(url)
+
+
+async def test_results_are_appended_for_those_who_ask_only(scene):
+    await scene.rows("UPDATE partners SET append_results = false")
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert answer.headers["location"] == f"{APP}/ok?page=1"
+
+
+# What the provider does instead.
+
+FAILURES = {
+    "denied": "denied",
+    "unavailable": "provider_unavailable",
+    "wrong_code": "refused",
+    "no_refresh_token": "no_refresh_token",
+    "unverified_email": "no_address",
+    "forged_id_token": "no_address",
+    "other_audience": "no_address",
+    "other_nonce": "no_address",
+    "invalid_grant": "refused",
+    "invalid_client": "client",
+    "unauthorized_client": "client",
+    "throttled": "provider_unavailable",
+    "server_error": "provider_unavailable",
+    "unready": "provider_unavailable",
+    "garbage": "provider_unavailable",
+    "no_token": "provider_unavailable",
+    "huge": "provider_unavailable",
+    "redirect": "provider_unavailable",
+}
+
+
+@pytest.mark.parametrize("fault", FAILURES)
+async def test_a_provider_that_fails_connects_nobody_and_the_partners_page_is_told_why(scene, fault, caplog):
+    caplog.set_level(logging.DEBUG)
+    shown = await scene.user()
+    scene.provider.faults.arm(fault)
+
+    async with scene.browser() as http:
+        back = await consented(http, shown["connect_url"])
+        answer = await http.get(back)
+        scene.provider.faults.clear()
+        again = await danced(http, shown["connect_url"])
+
+    assert scene.provider.faults.struck == [fault]
+    assert answer.headers["location"].startswith(f"{APP}/failed?")
+    assert told(answer) == {
+        "superimap_result": "failure",
+        "superimap_reason": FAILURES[fault],
+        "user_tag": "ann",
+    }
+    assert told(again)["superimap_result"] == "success", "the link is still good"
+    assert len(await scene.owed()) == 1
+    ours = "\n".join(str(vars(each)) for each in caplog.records if each.name.startswith("superimap"))
+    secrets = {value for values in parse_qs(urlsplit(back).query).values() for value in values}
+    assert not [each for each in secrets | {"cl13nt-s3cret"} if len(each) > 15 and each in ours]
+
+
+async def test_a_provider_that_tells_no_address_at_all_connects_nobody(scene):
+    shown = await scene.user()
+    scene.provider.faults.arm("no_email", times=None)
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "no_address"
+
+
+async def test_where_a_provider_cannot_tell_the_partners_address_counts(scene):
+    await scene.rows("UPDATE providers SET oauth2_jwks_url = NULL, oauth2_userinfo_url = NULL")
+    known, unknown = await scene.user(email=ANN), await scene.user(tag="bob")
+
+    async with scene.browser() as http:
+        with_one = await danced(http, known["connect_url"])
+        without = await danced(http, unknown["connect_url"])
+
+    assert told(with_one)["superimap_result"] == "success"
+    assert told(without)["superimap_reason"] == "no_address"
+
+
+async def test_a_provider_that_hangs_is_given_up(scene, monkeypatch):
+    monkeypatch.setattr(callback, "PATIENCE", 0.2)
+    shown = await scene.user()
+    scene.provider.faults.arm("hang")
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "provider_unavailable"
+
+
+async def test_42_another_account_than_the_expected_one_is_refused(scene):
+    shown = await scene.user(email=ANN.upper())
+    async with scene.browser() as http:
+        scene.provider.faults.arm("wrong_account")
+        other = await danced(http, shown["connect_url"])
+        assert (await scene.shown())["connected_at"] is None
+        right = await danced(http, shown["connect_url"])
+
+    assert told(other)["superimap_reason"] == "wrong_account"
+    assert told(right)["superimap_result"] == "success"
+    assert (await scene.shown())["email"] == ANN.upper(), "as the partner writes it"
+
+
+async def test_an_account_that_another_user_has_is_refused(scene):
+    await scene.user(tag="bob", email=ANN)
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "address_taken"
+
+
+async def test_a_connection_without_a_client_is_the_partners_to_mend(scene):
+    shown = await scene.user()
+    await scene.rows("UPDATE connections SET oauth2_client_secret = NULL")
+
+    async with scene.browser() as http:
+        answer = await http.get(shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "client"
+
+
+async def test_connecting_again_restores_an_archived_user_and_keeps_its_cursor(scene):
+    await scene.user(email=ANN, oauth2_refresh_token="old")
+    await scene.rows("UPDATE users SET archived = true, status = 'archived', connected_at = '2026-01-01'")
+    await scene.rows(
+        "INSERT INTO mailboxes (partner_id, user_id, account, name, uid_validity, last_uid)"
+        " SELECT partner_id, id, email, 'INBOX', 7, 42 FROM users"
+    )
+    shown = await scene.shown()
+
+    async with scene.browser() as http:
+        assert told(await danced(http, shown["connect_url"]))["superimap_result"] == "success"
+
+    (user,) = await scene.rows("SELECT * FROM users")
+    assert (user["archived"], user["status"]) == (False, "connecting")
+    assert user["connected_at"].year == 2026
+    assert user["connected_at"].month == 1
+    assert (await scene.rows("SELECT last_uid FROM mailboxes"))[0]["last_uid"] == 42
+
+
+async def test_two_callbacks_of_one_link_at_once_connect_once(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        backs = [await consented(http, shown["connect_url"]) for _ in range(2)]
+
+        answers = await asyncio.gather(*(http.get(back) for back in backs))
+
+    assert sorted(answer.status_code for answer in answers) == [303, 410]
+    assert len(await scene.owed()) == 1
