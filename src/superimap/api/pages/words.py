@@ -57,3 +57,8 @@ APP_PASSWORDS = {
 def app_password(code: str) -> str | None:
     """How to get a password that this provider takes, if it is known to want a special one."""
     return APP_PASSWORDS.get(code.partition("_")[0])
+
+
+def spoken(title: str) -> str:
+    """A provider's title as a person knows it: without what stands in brackets for those who choose."""
+    return title.partition(" (")[0]

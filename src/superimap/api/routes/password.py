@@ -51,7 +51,7 @@ def form(
         status=status,
         returns_to=(visit.success_url, visit.failure_url),
         partner=about.partner.name,
-        provider=about.provider.title,
+        provider=words.spoken(about.provider.title),
         hint=words.app_password(about.provider.code),
         username=(about.user.login_username or about.user.email or "") if username is None else username,
         fields=visit.fields,
@@ -104,20 +104,21 @@ def fields_of(user: User, given: Mapping[str, str]) -> UserFields:
 
 def sentence(wrong: Exception, provider: Provider) -> str:
     """What a person can do about a login that failed; nothing of what the server said."""
+    name = words.spoken(provider.title)
     match wrong:
         case AuthenticationFailed():
             hint = words.app_password(provider.code)
             more = f" {hint} Your usual password will not do." if hint else ""
-            return f"{provider.title} does not accept this user name and password.{more}"
+            return f"{name} does not accept this user name and password.{more}"
         case TlsFailed():
             return (
-                f"The mail server of {provider.title} does not prove who it is (its certificate is not in order), "
+                f"The mail server of {name} does not prove who it is (its certificate is not in order), "
                 "so your password was not sent. Tell the application's support."
             )
         case Refused():
-            return f"{provider.title} does not let anybody sign in at the moment. Try again in a few minutes."
+            return f"{name} does not let anybody sign in at the moment. Try again in a few minutes."
         case _:
-            return f"The mail server of {provider.title} does not answer. Try again in a few minutes."
+            return f"The mail server of {name} does not answer. Try again in a few minutes."
 
 
 def printable(text: str) -> str:
