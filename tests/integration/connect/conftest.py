@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -18,6 +18,7 @@ from superimap.api.app import create_app
 from superimap.crypto import Place, Vault
 from superimap.db.engine import sessions
 from superimap.db.queries import connections, partners, providers
+from superimap.egress import Guard
 from superimap.testing import ImapServer
 from superimap.testing.oauth_server import OAuthServer
 from tests.support.api import KEY, settings_for
@@ -44,6 +45,10 @@ class Scene:
         return httpx.AsyncClient(
             mounts={HERE: httpx.ASGITransport(self.app, **options)}, timeout=40, base_url=HERE
         )
+
+    def forbid_loopback(self) -> None:
+        """Dial from now on as in production, where loopback is out of bounds."""
+        self.app.state.resources = replace(self.app.state.resources, guard=Guard())
 
     async def user(self, code: str = "OAUTH", tag: str = "ann", **fields: Any) -> dict[str, Any]:
         """A user as the API shows it, links and all."""

@@ -341,6 +341,17 @@ async def test_a_provider_that_hangs_is_given_up(scene, monkeypatch):
     assert told(answer)["superimap_reason"] == "provider_unavailable"
 
 
+async def test_a_provider_that_we_must_not_dial_is_as_one_that_is_away(scene):
+    shown = await scene.user()
+    scene.forbid_loopback()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "provider_unavailable"
+    assert scene.provider.count("/token") == 0
+
+
 async def test_42_another_account_than_the_expected_one_is_refused(scene):
     shown = await scene.user(email=ANN.upper())
     async with scene.browser() as http:

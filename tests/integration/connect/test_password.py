@@ -147,12 +147,13 @@ async def test_a_server_that_hangs_is_given_up(scene, monkeypatch):
 
 
 async def test_a_server_that_we_must_not_dial_is_as_one_that_is_away(scene):
-    await scene.rows("UPDATE providers SET imap_host = '10.0.0.1' WHERE code = 'GMAIL'")
+    scene.forbid_loopback()
     async with scene.browser() as http:
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
     await refused(scene, answer, "does not answer")
+    assert scene.imap.connects == 0
 
 
 @pytest.mark.parametrize(
