@@ -26,11 +26,14 @@ import typer.main
 from pydantic_core import PydanticUndefined
 
 from superimap import config, crypto, demo
+from superimap.api.pages import browser
+from superimap.api.routes import callback, connect, disconnect, password
 from superimap.cli import app
 from superimap.config import Settings, variables
 from superimap.db.models.delivery import DeliveryState
 from superimap.db.models.mail import Outcome
 from superimap.db.models.user import SHARDS, UserStatus
+from superimap.db.queries import connecting
 from superimap.dispatcher import http, verdict
 from superimap.dispatcher.pace import Pace
 from superimap.idler.timing import Timing
@@ -38,11 +41,12 @@ from superimap.ids import time_ordered
 from superimap.imap.types import Timeouts
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
-from superimap.oauth import links
+from superimap.oauth import links, returns
 from superimap.webhooks import payload, signing
 from superimap.webhooks.events import EventKind
 
 ROOT = Path(__file__).parents[1]
+API = ROOT / "docs/api.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README, OPERATIONS, BEHAVIOUR, WEBHOOKS = (
     ROOT / name for name in ("README.md", "docs/operations.md", "docs/behaviour.md", "docs/webhooks.md")
@@ -102,6 +106,16 @@ def test_operations_lists_every_setting_with_its_default_and_meaning(field):
     assert listed[f"`{config.variable(field)}`"] == [default_of(field), described]
 
 
+def test_api_lists_every_reason_that_a_returning_person_may_bring():
+    listed = {row[0].strip("`") for row in rows(section(API, "Links for people")) if row[0].startswith("`")}
+
+    assert {*returns.Reason} == listed - {"connect_url`, OAUTH2", "connect_url`, PLAIN", "disconnect_url"} - {
+        returns.RESULT,
+        returns.REASON,
+        returns.TAG,
+    }
+
+
 def test_operations_lists_no_setting_that_is_none():
     real = {name for field in Settings.model_fields for name in variables(field)}
 
@@ -118,6 +132,7 @@ def test_words_in_capitals_and_code_are_settings(page):
         "SUPERIMAP_VENV",
         "SUPERIMAP_NO_APT",
         "GMAIL_OAUTH2",
+        "OUTLOOK_OAUTH2",
     }
     said = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)`", page.read_text()))
 
@@ -277,6 +292,14 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
     assert said("messages (ids") == f"{default['message_retention_days']:g} days"
     assert said("a connect or disconnect link") == f"{links.LIFETIME // 60} minutes"
+    assert said("and it can be opened") == f"{connect.OPENED_AT_MOST} times"
+    assert said("a consent or a form") == f"{connecting.CONSENT_LIFE // 3600} hour"
+    assert browser.LIFE == connecting.CONSENT_LIFE
+    assert said("what is asked of a provider") == f"{callback.PATIENCE:g} s"
+    assert said("the login that tries") == f"{password.PATIENCE:g} s"
+    assert said("passwords tried by one link") == str(password.TRIES_PER_LINK)
+    assert said("passwords tried from one address") == f"{password.TRIES_PER_MINUTE} in a minute"
+    assert said("revoking a token") == f"{disconnect.PATIENCE:g} s, once"
 
 
 def test_behaviour_has_every_word_for_a_post_without_an_answer():

@@ -55,6 +55,9 @@ class Preset:
     oauth2_scope: str | None = None
     oauth2_revoke_url: str | None = None
     oauth2_userinfo_url: str | None = None
+    oauth2_issuer: str | None = None
+    oauth2_jwks_url: str | None = None
+    oauth2_email_claims: str | None = None
     oauth2_access_type: str | None = None
     oauth2_approval_prompt: str | None = None
 
@@ -96,6 +99,9 @@ _OAUTH2 = (
         oauth2_token_url="https://oauth2.googleapis.com/token",
         oauth2_revoke_url="https://oauth2.googleapis.com/revoke",
         oauth2_userinfo_url="https://openidconnect.googleapis.com/v1/userinfo",
+        oauth2_issuer="https://accounts.google.com",
+        oauth2_jwks_url="https://www.googleapis.com/oauth2/v3/certs",
+        oauth2_email_claims="email",
         # `openid email` tells whose account it is; the last one is IMAP, and restricted by Google.
         oauth2_scope="openid email https://mail.google.com/",
         # Without both, Google gives a refresh token at a person's first consent alone.
@@ -110,7 +116,11 @@ _OAUTH2 = (
         oauth2_authorize_url="https://login.microsoftonline.com/common/oauth2/v2.0/authorize",
         oauth2_token_url="https://login.microsoftonline.com/common/oauth2/v2.0/token",
         # No userinfo URL: an access token for IMAP does not open it. The ID token says whose account it is.
-        oauth2_scope="openid email offline_access https://outlook.office.com/IMAP.AccessAsUser.All",
+        # `profile` brings preferred_username, which no tenant's administrator can set to another's address.
+        oauth2_scope="openid profile email offline_access https://outlook.office.com/IMAP.AccessAsUser.All",
+        oauth2_issuer="https://login.microsoftonline.com/{tenantid}/v2.0",
+        oauth2_jwks_url="https://login.microsoftonline.com/common/discovery/v2.0/keys",
+        oauth2_email_claims="preferred_username email",
     ),
     Preset(
         code="YAHOO_OAUTH2",
@@ -119,6 +129,14 @@ _OAUTH2 = (
         **_WATCHED["yahoo"],
         oauth2_authorize_url="https://api.login.yahoo.com/oauth2/request_auth",
         oauth2_token_url="https://api.login.yahoo.com/oauth2/get_token",
+        oauth2_scope="mail-w",
+    ),
+    Preset(
+        code="AOL_OAUTH2",
+        title="AOL Mail (OAuth 2.0, by agreement with Yahoo)",
+        imap_host="imap.aol.com",
+        oauth2_authorize_url="https://api.login.aol.com/oauth2/request_auth",
+        oauth2_token_url="https://api.login.aol.com/oauth2/get_token",
         oauth2_scope="mail-w",
     ),
     Preset(
@@ -136,6 +154,14 @@ _OAUTH2 = (
         oauth2_authorize_url="https://oauth.yandex.com/authorize",
         oauth2_token_url="https://oauth.yandex.com/token",
         oauth2_scope="mail:imap_ro",
+    ),
+    Preset(
+        code="MAILRU_OAUTH2",
+        title="Mail.ru (OAuth 2.0)",
+        imap_host="imap.mail.ru",
+        oauth2_authorize_url="https://oauth.mail.ru/login",
+        oauth2_token_url="https://oauth.mail.ru/token",
+        oauth2_scope="mail.imap",
     ),
 )
 

@@ -100,10 +100,12 @@ JOINS = {
         "INSERT INTO attempts (id, partner_id, delivery_id, number, milliseconds)"
         " VALUES (gen_random_uuid(), $1, ('00000000-0000-0000-0000-00000000000' || $2::int)::uuid, 1, 1)",
     "a consent for another's user":
-        "INSERT INTO oauth_states (partner_id, user_id, state_digest, browser_digest, verifier, expires_at)"
-        " VALUES ($1, $2, 'a', 'b', 'c', now())",
+        "INSERT INTO oauth_states (partner_id, user_id, state_digest, browser_digest, link_digest, verifier,"
+        " expires_at) VALUES ($1, $2, 'a', 'b', 'c', 'd', now())",
     "an event of another's user":
         "INSERT INTO user_events (partner_id, user_id, kind) VALUES ($1, $2, 'stalled')",
+    "a used link of another's user":
+        "INSERT INTO used_links (partner_id, user_id, link_digest) VALUES ($1, $2, 'a')",
     "a tracer to another's user":
         "INSERT INTO tracers (partner_id, user_id, token_digest) VALUES ($1, $2, 'x')",
 }  # fmt: skip

@@ -13,22 +13,29 @@ from superimap.api.door import Door
 from superimap.api.errors import install
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
 from superimap.api.routes import (
+    callback,
     cluster,
+    connect,
     connections,
     deliveries,
+    disconnect,
     docs,
     health,
-    links,
     messages,
+    password,
     sinks,
     users,
     webhooks,
 )
 from superimap.config import Settings
 from superimap.crypto import Vault
+from superimap.egress import Guard
 from superimap.oauth.links import derive
 
-MODULES = (connections, users, messages, deliveries, webhooks, sinks, health, links, docs, cluster)
+MODULES = (
+    connections, users, messages, deliveries, webhooks, sinks, health, connect, callback, password, disconnect,
+    docs, cluster,
+)  # fmt: skip
 
 
 def create_app(
@@ -41,7 +48,8 @@ def create_app(
     """The API as an ASGI application. The caller opened what it is handed, and closes it."""
     app = _routed(settings)
     keys = derive(settings.encryption_key.get_secret_value())
-    app.state.resources = Resources(settings, sessionmaker, vault, keys, ring)
+    guard = Guard(settings.allowed_networks, own=settings.own_addresses)
+    app.state.resources = Resources(settings, sessionmaker, vault, keys, ring, guard)
     install(
         app,
         [route for module in offered(settings) for route in module.router.routes if isinstance(route, Route)],

@@ -17,6 +17,7 @@ from superimap.crypto import Vault
 from superimap.db.models import Partner, User
 from superimap.db.queries import connections, partners, providers, users
 from superimap.db.queries.connections import Linked
+from superimap.egress import Guard
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
@@ -41,6 +42,7 @@ class Resources:
     vault: Vault
     link_keys: tuple[bytes, ...]
     ring: Ring
+    guard: Guard
 
 
 def resources(request: Request) -> Resources:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from superimap.api.errors import Problem, translated
+from superimap.api.errors import PEOPLE, Problem, answered, translated
 from superimap.config import Network, Settings
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,13 @@ class Door:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 admit(scope, self._settings)
-                if scope["path"].startswith("/api/"):
+                if scope["path"].startswith(("/api/", PEOPLE)):
                     receive = await buffered(scope, receive)
                 await self._app(scope, receive, reply)
         except Exception as error:
             problem = translated(error) or _unexpected(error)
             if not reply.is_started:
-                await problem.response()(scope, receive, reply)
+                await answered(problem, scope["path"])(scope, receive, reply)
 
 
 def _unexpected(error: Exception) -> Problem:

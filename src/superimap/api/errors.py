@@ -8,17 +8,22 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from superimap.api.pages import words
+from superimap.api.pages.render import page
 from superimap.db.engine import UNAVAILABLE
 from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
 from superimap.db.queries.account_values import Taken
 from superimap.errors import SuperImapError
 
 log = logging.getLogger(__name__)
+
+PEOPLE = "/users/"
+"""Where addresses begin that people open, not programs."""
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 2
@@ -61,6 +66,21 @@ class Problem(SuperImapError):
     def response(self) -> JSONResponse:
         """The answer itself."""
         return JSONResponse(self.body(), self.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def answered(problem: Problem, path: str) -> Response:
+    """A refusal as whoever asked can read it: a page for the person with a link, JSON for programs."""
+    if not path.startswith(PEOPLE):
+        return problem.response()
+    title = words.TITLES.get(problem.kind, HTTPStatus(problem.status).phrase)
+    return page(
+        "message.html",
+        status=problem.status,
+        headers=problem.headers,
+        title=title,
+        text=problem.detail,
+        kind="bad",
+    )
 
 
 def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
@@ -148,7 +168,7 @@ def _sentence(status: int) -> str:
 def install(app: FastAPI, routes: Sequence[Route]) -> None:
     """Translate every expected error; what is left over is answered by the door with a 500."""
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> Response:
         problem = translated(error)
         if problem is None:
             raise error
@@ -157,7 +177,7 @@ def install(app: FastAPI, routes: Sequence[Route]) -> None:
             matching = (route for route in routes if route.path_regex.match(request.url.path))
             methods = {method for route in matching for method in route.methods or ()}
             problem.headers["Allow"] = ", ".join(sorted(methods))
-        return problem.response()
+        return answered(problem, request.url.path)
 
     expected: tuple[type[Exception], ...] = (
         Problem,

@@ -26,6 +26,13 @@ ReturnOrigin = Annotated[
     list[str] | None,
     typer.Option(help="An origin that links may return people to, as https://app.example.com; repeatable."),
 ]
+AppendResults = Annotated[
+    bool | None,
+    typer.Option(
+        "--append-results/--no-append-results",
+        help="Tell the pages that people return to what came of it, in their query; not told if not said.",
+    ),
+]
 NewMail = Annotated[str | None, typer.Option(help="Where every new mail is POSTed; '' clears.")]
 Connected = Annotated[str | None, typer.Option(help="Where a connected user is announced; '' clears.")]
 Disconnected = Annotated[str | None, typer.Option(help="Where a disconnected user is announced; '' clears.")]
@@ -38,6 +45,7 @@ async def create(
     success_url: SuccessUrl = None,
     failure_url: FailureUrl = None,
     return_origin: ReturnOrigin = None,
+    append_results: AppendResults = None,
     new_mail_webhook: NewMail = None,
     user_connected_webhook: Connected = None,
     user_disconnected_webhook: Disconnected = None,
@@ -55,6 +63,7 @@ async def create(
             success_url=success_url,
             failure_url=failure_url,
             return_origins=return_origin or (),
+            append_results=append_results or False,
             new_mail_webhook=new_mail_webhook,
             user_connected_webhook=user_connected_webhook,
             user_disconnected_webhook=user_disconnected_webhook,
@@ -118,6 +127,7 @@ async def update(
     no_return_origins: Annotated[
         bool, typer.Option("--no-return-origins", help="Forget every return origin.")
     ] = False,
+    append_results: AppendResults = None,
     new_mail_webhook: NewMail = None,
     user_connected_webhook: Connected = None,
     user_disconnected_webhook: Disconnected = None,
@@ -130,6 +140,7 @@ async def update(
         "name": name,
         "success_url": success_url,
         "failure_url": failure_url,
+        "append_results": append_results,
         "return_origins": () if no_return_origins else return_origin or None,
         "new_mail_webhook": new_mail_webhook,
         "user_connected_webhook": user_connected_webhook,
@@ -168,7 +179,7 @@ async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
     """A partner as commands show it; no secrets."""
     from superimap.db.queries import partners
 
-    names = ("id", "name", "success_url", "failure_url", "return_origins")
+    names = ("id", "name", "success_url", "failure_url", "return_origins", "append_results")
     webhooks = await partners.webhooks(db, partner.id)
     return (
         output.as_dict(partner, names)

@@ -16,6 +16,7 @@ FIELDS = (
     "code", "title", "kind", "imap_host", "imap_port", "imap_tls",
     "idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account", "folders",
     "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope", "oauth2_userinfo_url", "oauth2_revoke_url",
+    "oauth2_issuer", "oauth2_jwks_url", "oauth2_email_claims",
     "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
 )  # fmt: skip
 CLEARED_BY_0 = {"idle_renew", "poll_seconds", "logins_per_second", "connections_per_account"}
@@ -49,6 +50,17 @@ UserinfoUrl = Annotated[
 ]
 RevokeUrl = Annotated[
     str | None, typer.Option("--oauth2-revoke-url", help="Where to give tokens back; '' clears.")
+]
+Issuer = Annotated[
+    str | None,
+    typer.Option("--oauth2-issuer", help="Who makes its ID tokens; {tenantid} is the claim tid. '' clears."),
+]
+JwksUrl = Annotated[
+    str | None, typer.Option("--oauth2-jwks-url", help="Where the keys of its ID tokens are; '' clears.")
+]
+EmailClaims = Annotated[
+    str | None,
+    typer.Option("--oauth2-email-claims", help="Claims that hold the address, the best one first; email."),
 ]
 AccessType = Annotated[
     str | None, typer.Option("--oauth2-access-type", help="Google's access_type; '' clears.")
@@ -107,6 +119,9 @@ async def create(
     oauth2_scope: Scope = None,
     oauth2_userinfo_url: UserinfoUrl = None,
     oauth2_revoke_url: RevokeUrl = None,
+    oauth2_issuer: Issuer = None,
+    oauth2_jwks_url: JwksUrl = None,
+    oauth2_email_claims: EmailClaims = None,
     oauth2_access_type: AccessType = None,
     oauth2_approval_prompt: Prompt = None,
     as_json: AsJson = False,
@@ -142,6 +157,9 @@ async def update(
     oauth2_scope: Scope = None,
     oauth2_userinfo_url: UserinfoUrl = None,
     oauth2_revoke_url: RevokeUrl = None,
+    oauth2_issuer: Issuer = None,
+    oauth2_jwks_url: JwksUrl = None,
+    oauth2_email_claims: EmailClaims = None,
     oauth2_access_type: AccessType = None,
     oauth2_approval_prompt: Prompt = None,
     as_json: AsJson = False,

@@ -7,7 +7,8 @@ from superimap.db.queries.tokens import GrantRow
 from superimap.db.queries.watching import Watched
 from superimap.idler.context import Context
 from superimap.imap.types import Credentials, Login, OAuth
-from superimap.oauth.tokens import TokenRefused, refresh
+from superimap.oauth.endpoint import Client, Refusal, TokenRefused
+from superimap.oauth.tokens import refresh
 
 # A token is renewed this long before it expires: a login takes a while.
 MARGIN = 120.0
@@ -33,13 +34,12 @@ async def _access_token(watched: Watched, context: Context) -> str:
     if grant.is_fresh and grant.access_token is not None:
         return context.vault.open_text(grant.access_token, _user_place(grant, "oauth2_access_token"))
     if grant.token_url is None or grant.client_id is None or grant.client_secret is None:
-        raise TokenRefused("the connection has no OAuth 2.0 client")
+        raise TokenRefused("the connection has no OAuth 2.0 client", Refusal.CLIENT)
     client_place = Place("connections", "oauth2_client_secret", grant.partner_id, str(grant.connection_id))
+    secret = context.vault.open_text(grant.client_secret, client_place)
     given = await refresh(
         context.http,
-        grant.token_url,
-        client_id=grant.client_id,
-        client_secret=context.vault.open_text(grant.client_secret, client_place),
+        Client(grant.token_url, grant.client_id, secret),
         refresh_token=context.vault.open_text(
             grant.refresh_token, _user_place(grant, "oauth2_refresh_token")
         ),

@@ -4,12 +4,9 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
 
-import aiohttp
 import asyncpg
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from superimap import __version__, metrics, runtime
 from superimap.backoff import Backoff
@@ -31,6 +28,7 @@ from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 from superimap.mail import tracer
+from superimap.oauth.http import guarded_client
 from superimap.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -53,7 +51,7 @@ async def serve(
         lease = await stack.enter_async_context(engine.pool(settings.database_url, size=LEASE_CONNECTIONS))
         queue = await stack.enter_async_context(Queue(settings.redis_url))
         guard = Guard(settings.allowed_networks, own=settings.own_addresses)
-        http = await stack.enter_async_context(_guarded_client(guard))
+        http = await stack.enter_async_context(guarded_client(guard))
         async with runtime.until(stop):
             idler = await _join(lease, settings)
         if stop.is_set():
@@ -203,15 +201,3 @@ async def _close(supervisor: Supervisor) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSING):
             await supervisor.close()
-
-
-@contextlib.asynccontextmanager
-async def _guarded_client(guard: Guard) -> AsyncIterator[httpx.AsyncClient]:
-    """For token endpoints: no redirects, nothing from the environment, and the guard on every socket."""
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=guard.socket)) as session,
-        httpx.AsyncClient(
-            transport=AiohttpTransport(client=session), timeout=15.0, follow_redirects=False, trust_env=False
-        ) as client,
-    ):
-        yield client

@@ -20,7 +20,7 @@ from superimap.idler.watch import Watch
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError
 from superimap.imap.types import Server
-from superimap.oauth.tokens import TokenRefused, TokenUnavailable
+from superimap.oauth.endpoint import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -109,11 +109,12 @@ async def test_a_connect_link_opens_for_half_an_hour_and_its_purpose_only(acme):
 
     async def status(url):
         answer = await acme.get(url)
-        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["content-type"].startswith("text/html")
         return answer.status_code
 
-    assert await status(user["connect_url"]) == 501
-    assert await status(user["disconnect_url"] + "&success=https://app.example") == 501
+    assert await status(user["connect_url"]) == 200
+    assert await status(user["disconnect_url"]) == 200
+    assert await status(user["disconnect_url"] + "&success=https://app.example") == 400
     assert await status(user["connect_url"].replace("/connect/", "/disconnect/")) == 404
     assert await status(user["connect_url"] + "0") == 404
     assert await status(old) == 410

@@ -3,7 +3,7 @@
 from superimap.db.models.allowance import Allowance
 from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard
-from superimap.db.models.connecting import OAuthState
+from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import Mailbox, Message, Tracer
 from superimap.db.models.partner import ApiKey, Partner, SigningSecret
@@ -19,6 +19,7 @@ __all__ = [
     "Delivery",
     "Endpoint",
     "Idler",
+    "LoginTry",
     "Mailbox",
     "Message",
     "OAuthState",
@@ -27,6 +28,7 @@ __all__ = [
     "Shard",
     "SigningSecret",
     "Tracer",
+    "UsedLink",
     "User",
     "UserEvent",
     "VaultCanary",

@@ -1,13 +1,13 @@
-"""Consents under way: one row per OAuth 2.0 authorization request, gone once it is used."""
+"""Links and consents: what is under way, what was used, and how often somebody tried."""
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, Created, Digest, Id, Sealed, When, Words
 
 
 class OAuthState(Base):
-    """A state sent to a provider, stored hashed and bound to one browser; used once, for 10 minutes."""
+    """A state sent to a provider, stored hashed and bound to one browser; gone once it comes back."""
 
     __tablename__ = "oauth_states"
     id: Mapped[Id]
@@ -15,6 +15,7 @@ class OAuthState(Base):
     user_id: Mapped[int] = mapped_column(BigInteger)
     state_digest: Mapped[Digest] = mapped_column(unique=True)
     browser_digest: Mapped[Digest]
+    link_digest: Mapped[Digest]
     verifier: Mapped[Sealed]
     success_url: Mapped[Words | None]
     failure_url: Mapped[Words | None]
@@ -23,4 +24,31 @@ class OAuthState(Base):
 
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        Index("ix_oauth_states_expires_at", "expires_at"),
     )
+
+
+class UsedLink(Base):
+    """A link that connected or disconnected somebody, by its digest: it does no more."""
+
+    __tablename__ = "used_links"
+    link_digest: Mapped[Digest] = mapped_column(primary_key=True)
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    used_at: Mapped[Created]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        Index("ix_used_links_used_at", "used_at"),
+    )
+
+
+class LoginTry(Base):
+    """How often a password was tried by a link, or from an address, until `ends_at`; both as a digest."""
+
+    __tablename__ = "login_tries"
+    key: Mapped[Digest] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    ends_at: Mapped[When]
+
+    __table_args__ = (Index("ix_login_tries_ends_at", "ends_at"),)

@@ -16,6 +16,7 @@ class Partner(Base):
     success_url: Mapped[Words | None]
     failure_url: Mapped[Words | None]
     return_origins: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    append_results: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Created]
 
     __table_args__ = (Index("uq_partners_name", text("lower(name)"), unique=True),)

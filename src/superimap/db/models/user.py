@@ -140,6 +140,9 @@ class Provider(Base):
     oauth2_approval_prompt: Mapped[Words | None]
     oauth2_userinfo_url: Mapped[Words | None]
     oauth2_revoke_url: Mapped[Words | None]
+    oauth2_issuer: Mapped[Words | None]
+    oauth2_jwks_url: Mapped[Words | None]
+    oauth2_email_claims: Mapped[Words | None]
     created_at: Mapped[Created]
 
     __table_args__ = (

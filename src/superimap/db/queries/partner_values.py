@@ -18,6 +18,7 @@ class Changes(TypedDict, total=False):
     success_url: str | None
     failure_url: str | None
     return_origins: Sequence[str]
+    append_results: bool
     new_mail_webhook: str | None
     user_connected_webhook: str | None
     user_disconnected_webhook: str | None
@@ -30,6 +31,8 @@ def clean(values: dict[str, Any], *, https_only: bool) -> dict[str, Any]:
         for name, value in values.items():
             if name == "name":
                 checked[name] = _checked_name(value)
+            elif name == "append_results":
+                checked[name] = bool(value)
             elif name == "return_origins":
                 origins = [check_origin(url, field=name, https_only=https_only) for url in value]
                 checked[name] = list(dict.fromkeys(origins))

@@ -69,6 +69,9 @@ class Values(TypedDict, total=False):
     oauth2_approval_prompt: str | None
     oauth2_userinfo_url: str | None
     oauth2_revoke_url: str | None
+    oauth2_issuer: str | None
+    oauth2_jwks_url: str | None
+    oauth2_email_claims: str | None
 
 
 async def by_code(db: AsyncSession, code: str) -> Provider | None:

@@ -1,0 +1,90 @@
+"""Is it the same browser that comes back, and from which address? A random cookie, and a token bound to it."""
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import time
+
+from fastapi import Request, Response
+
+from superimap.api.door import is_trusted
+from superimap.config import Network
+from superimap.crypto import equal
+
+LIFE = 3600
+"""Seconds: as long as a consent, and as long as a form may stay open."""
+
+_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+def _name(*, is_https: bool) -> str:
+    """`__Host-` has browsers refuse a cookie of that name that a neighbouring host has set."""
+    return "__Host-superimap-browser" if is_https else "superimap-browser"
+
+
+def known(request: Request, *, is_https: bool) -> str | None:
+    """What this browser was given, or None."""
+    value = request.cookies.get(_name(is_https=is_https), "")
+    return value if _VALUE.fullmatch(value) else None
+
+
+def greeted(request: Request, *, is_https: bool) -> str:
+    """What this browser is known by: as before, so that two pages may be open in it, or drawn now."""
+    return known(request, is_https=is_https) or secrets.token_urlsafe(32)
+
+
+def remember(response: Response, browser: str, *, is_https: bool) -> None:
+    """Set the cookie: no script sees it; it comes along when a provider sends the person back, and in no form
+    that another site posts."""
+    response.set_cookie(
+        _name(is_https=is_https), browser, max_age=LIFE, secure=is_https, httponly=True, samesite="lax"
+    )
+
+
+def token(key: bytes, browser: str, sig: str) -> str:
+    """What a form carries to prove that we showed it, to this browser and for this link, in the last hour."""
+    now = int(time.time())
+    return f"{now}.{_mac(key, browser, sig, now)}"
+
+
+def is_ours(given: str, keys: tuple[bytes, ...], browser: str | None, sig: str) -> bool:
+    """Whether `token` made this for the same browser and link, not too long ago."""
+    written, _, mac = given.partition(".")
+    if browser is None or not written.isascii() or not written.isdecimal() or len(written) > 12:
+        return False
+    at = int(written)
+    matches = [equal(_mac(key, browser, sig, at).encode(), mac.encode()) for key in keys]
+    return any(matches) and 0 <= time.time() - at <= LIFE
+
+
+def _mac(key: bytes, browser: str, sig: str, at: int) -> str:
+    # The keys sign links too, whose text begins with their purpose: none is called "form".
+    return hmac.new(key, "\0".join(("form", browser, sig, str(at))).encode(), hashlib.sha256).hexdigest()
+
+
+def address_of(request: Request, proxies: tuple[Network, ...]) -> str:
+    """The client's address as it is counted: an IPv6 one by its network of 64 bits, which one person has.
+
+    Behind proxies that are believed it is the last address in X-Forwarded-For that is none of theirs.
+    """
+    found = request.client.host if request.client else ""
+    if is_trusted(request.scope, proxies):
+        hops = [hop.strip() for hop in request.headers.get("x-forwarded-for", "").split(",")]
+        others = [hop for hop in reversed(hops) if hop and not _is_in(hop, proxies)]
+        found = others[0] if others else found
+    try:
+        address = ipaddress.ip_address(found)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+def _is_in(hop: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        return any(ipaddress.ip_address(hop) in network for network in networks)
+    except ValueError:
+        return False

@@ -1,0 +1,162 @@
+"""What does a provider send people back with? A code, which becomes a connected user; or a reason why not."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Response
+
+from superimap.api.errors import Problem
+from superimap.api.pages.visit import Visiting, Visitor, asked, leave, used
+from superimap.crypto import Place, digest, equal
+from superimap.db.models import User
+from superimap.db.queries import connecting
+from superimap.db.queries.account_values import Taken, UserFields
+from superimap.db.queries.connecting import AccessToken, Consent, LinkUsed, Subject
+from superimap.errors import SuperImapError
+from superimap.oauth.endpoint import Client, Grant, Refusal, TokenRefused, TokenUnavailable
+from superimap.oauth.flow import exchange, nonce_of
+from superimap.oauth.http import guarded_client
+from superimap.oauth.identity import NoIdentity, Sources, email_of
+from superimap.oauth.links import Purpose
+from superimap.oauth.returns import Reason
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/users", include_in_schema=False)
+
+PATIENCE = 20.0
+"""Seconds for all that is asked of the provider while the person waits."""
+
+
+class Failed(SuperImapError):
+    """The person is not connected, for a reason that is told."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@router.get("/connect/callback")
+async def callback(coming: Visiting) -> Response:
+    """Take the consent that this state belongs to, once, and finish it."""
+    given = asked(coming.request)
+    state = given.get("state", "")
+    async with coming.opened.sessionmaker.begin() as db:
+        consent = await connecting.take(db, coming.opened.vault, state)
+    name = coming.browser
+    if consent is None or name is None or not equal(digest(name), consent.browser_digest):
+        raise Problem(
+            400,
+            "It was begun in another browser, has been finished already, or has taken more than an hour. "
+            "Open the link that you were sent once more, with cookies allowed.",
+            kind="consent-unknown",
+        )
+    about = consent.subject
+    try:
+        endpoint_id = await _connect(coming, consent, given, state)
+    except Failed as failed:
+        log.info("not connected", extra={"user_id": about.user.id, "reason": failed.reason})
+        return leave(coming, about, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
+    log.info("connected", extra={"user_id": about.user.id})
+    if endpoint_id is not None:
+        await coming.opened.ring(endpoint_id)
+    return leave(coming, about, consent.success_url, Purpose.CONNECT)
+
+
+def account_of(told: str | None, expected: str | None) -> str:
+    """The address that was connected: as told by the provider, which must be the one that is expected.
+
+    Where a provider cannot tell, the partner's word is taken. Raises Failed.
+    """
+    if told is None and expected is None:
+        raise Failed(Reason.NO_ADDRESS)
+    if told is not None and expected is not None and told.lower() != expected.lower():
+        raise Failed(Reason.WRONG_ACCOUNT)
+    return expected or told or ""
+
+
+def refused(given: Mapping[str, str], issuer: str | None) -> Reason | None:
+    """Why the provider sent no code, or one that is not its own (RFC 6749 section 4.1.2.1, RFC 9207)."""
+    error = given.get("error")
+    if error in {"temporarily_unavailable", "server_error"}:
+        return Reason.UNAVAILABLE
+    if error in {"access_denied", "consent_required", "interaction_required"}:
+        return Reason.DENIED
+    if error in {"unauthorized_client", "invalid_scope", "unsupported_response_type", "invalid_request"}:
+        return Reason.CLIENT
+    is_other = issuer and "{" not in issuer and given.get("iss", issuer) != issuer
+    return Reason.REFUSED if error or is_other or not given.get("code") else None
+
+
+async def _connect(coming: Visitor, consent: Consent, given: Mapping[str, str], state: str) -> int | None:
+    """From a code to a connected user; the endpoint to ring. Raises Failed, or a Problem for a used link."""
+    about = consent.subject
+    if reason := refused(given, about.provider.oauth2_issuer):
+        raise Failed(reason)
+    grant, told = await _granted(coming, consent, given["code"], state)
+    if grant.refresh_token is None:
+        raise Failed(Reason.NO_REFRESH_TOKEN)
+    try:
+        async with coming.opened.sessionmaker.begin() as db:
+            current = await connecting.locked(db, about.user.id)
+            return await connecting.connected(
+                db,
+                coming.opened.vault,
+                current,
+                _fields(current.user, told, grant.refresh_token),
+                link_digest=consent.link_digest,
+                access_token=AccessToken(grant.access_token, grant.expires_in),
+            )
+    except LinkUsed:
+        raise used() from None
+    except Taken:
+        raise Failed(Reason.ADDRESS_TAKEN) from None
+
+
+def _fields(user: User, told: str | None, refresh_token: str) -> UserFields:
+    return {"email": account_of(told, user.email), "oauth2_refresh_token": refresh_token}
+
+
+async def _granted(coming: Visitor, consent: Consent, code: str, state: str) -> tuple[Grant, str | None]:
+    """Tokens for a code, and whose account they open. No transaction is held meanwhile. Raises Failed."""
+    client = _client(coming, consent.subject)
+    try:
+        async with asyncio.timeout(PATIENCE), guarded_client(coming.opened.guard) as http:
+            grant = await exchange(
+                http, client, code=code, verifier=consent.verifier, redirect_uri=coming.redirect_uri
+            )
+            sources = _sources(consent.subject, client)
+            told = await email_of(http, sources, grant, nonce=nonce_of(state), now=time.time())
+    except TokenRefused as error:
+        is_ours = error.refusal is Refusal.CLIENT
+        raise Failed(Reason.CLIENT if is_ours else Reason.REFUSED) from None
+    except NoIdentity as error:
+        log.warning("whose account it is cannot be told: %s", error)
+        raise Failed(Reason.NO_ADDRESS) from None
+    except (TokenUnavailable, TimeoutError) as error:
+        log.warning("the provider did not answer: %s", error)
+        raise Failed(Reason.UNAVAILABLE) from None
+    return grant, told
+
+
+def _client(coming: Visitor, about: Subject) -> Client:
+    """The partner's application. Raises Failed if it was taken away meanwhile."""
+    connection, provider = about.linked
+    if not connection.oauth2_client_id or not connection.oauth2_client_secret:
+        raise Failed(Reason.CLIENT)
+    place = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))
+    secret = coming.opened.vault.open_text(connection.oauth2_client_secret, place)
+    return Client(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
+
+
+def _sources(about: Subject, client: Client) -> Sources:
+    provider = about.provider
+    return Sources(
+        client_id=client.client_id,
+        issuer=provider.oauth2_issuer,
+        jwks_url=provider.oauth2_jwks_url,
+        userinfo_url=provider.oauth2_userinfo_url,
+        email_claims=tuple((provider.oauth2_email_claims or "email").split()),
+    )

@@ -1,0 +1,1 @@
+"""Connecting people: by consent, by password, and out again."""

@@ -1,0 +1,188 @@
+"""A person with a browser, an authorization server, and an API with a partner that sends them a link."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from superimap.api.app import create_app
+from superimap.crypto import Place, Vault
+from superimap.db.engine import sessions
+from superimap.db.queries import connections, partners, providers
+from superimap.egress import Guard
+from superimap.testing import ImapServer
+from superimap.testing.oauth_server import OAuthServer
+from tests.support.api import KEY, settings_for
+
+ANN = "ann@example.com"
+APP = "https://app.example.com"
+HERE = "http://testserver"
+CALLBACK = f"{HERE}/users/connect/callback"
+
+
+@dataclass
+class Scene:
+    """Whoever takes part. `rung` are the endpoints whose doorbell was rung."""
+
+    database_url: str
+    app: Any
+    provider: OAuthServer
+    imap: ImapServer
+    api_key: str
+    rung: list[int] = field(default_factory=list)
+
+    def browser(self, **options: Any) -> httpx.AsyncClient:
+        """A browser of its own, that follows nothing by itself. The provider is asked over a socket."""
+        return httpx.AsyncClient(
+            mounts={HERE: httpx.ASGITransport(self.app, **options)}, timeout=40, base_url=HERE
+        )
+
+    def forbid_loopback(self) -> None:
+        """Dial from now on as in production, where loopback is out of bounds."""
+        self.app.state.resources = replace(self.app.state.resources, guard=Guard())
+
+    async def user(self, code: str = "OAUTH", tag: str = "ann", **fields: Any) -> dict[str, Any]:
+        """A user as the API shows it, links and all."""
+        path = f"/api/v1/connections/{code}/users"
+        async with self.browser() as http:
+            http.headers["x-api-key"] = self.api_key
+            answer = await http.post(path, json={"tag": tag, **fields})
+            assert answer.status_code == 201, answer.text
+            shown: dict[str, Any] = answer.json()
+            return shown
+
+    async def shown(self, code: str = "OAUTH", tag: str = "ann") -> dict[str, Any]:
+        async with self.browser() as http:
+            http.headers["x-api-key"] = self.api_key
+            shown: dict[str, Any] = (await http.get(f"/api/v1/connections/{code}/users/{tag}")).json()
+            return shown
+
+    async def rows(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        db = await asyncpg.connect(self.database_url)
+        try:
+            return list(await db.fetch(sql, *args))
+        finally:
+            await db.close()
+
+    async def owed(self) -> list[dict[str, Any]]:
+        """The content of every delivery, opened."""
+        vault = Vault.from_setting(KEY)
+        rows = await self.rows("SELECT id, partner_id, kind, content FROM deliveries ORDER BY id")
+        found = []
+        for row in rows:
+            place = Place("deliveries", "content", row["partner_id"], str(UUID(str(row["id"]))))
+            found.append({"kind": row["kind"], **json.loads(vault.open(row["content"], place))})
+        return found
+
+    async def secret(self, column: str) -> str | None:
+        """A sealed column of the only user, opened."""
+        row = (await self.rows("SELECT * FROM users"))[0]
+        place = Place("users", column, row["partner_id"], str(row["id"]))
+        return Vault.from_setting(KEY).open_text(row[column], place) if row[column] else None
+
+
+@pytest.fixture
+async def imap() -> AsyncIterator[ImapServer]:
+    async with ImapServer() as server:
+        server.add_account(ANN, "right horse")
+        yield server
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[OAuthServer]:
+    async with OAuthServer(consents=ANN) as server:
+        server.add_person(ANN)
+        server.add_client(CALLBACK, client_secret="cl13nt-s3cret")
+        yield server
+
+
+@pytest.fixture
+async def scene(database_url: str, provider: OAuthServer, imap: ImapServer) -> AsyncIterator[Scene]:
+    """The partner acme, which uses OAUTH and PASSWORD, and is told of both events."""
+    settings, vault = settings_for(database_url), Vault.from_setting(KEY)
+    async with sessions(database_url) as sessionmaker:
+        async with sessionmaker.begin() as db:
+            created = await partners.create(
+                db,
+                vault,
+                name="Acme <b>Mail</b>",
+                success_url=f"{APP}/ok?page=1",
+                failure_url=f"{APP}/failed",
+                return_origins=["https://other.example.com:8443"],
+                append_results=True,
+                user_connected_webhook=f"{APP}/hook",
+                user_disconnected_webhook=f"{APP}/hook",
+            )
+            oauth = await providers.create(db, **facts(provider, imap))
+            plain = await providers.create(
+                db, code="GMAIL", title="Test Mail", imap_host=imap.host, imap_port=imap.port, imap_tls="none"
+            )
+            secret: Any = {"oauth2_client_id": "client", "oauth2_client_secret": "cl13nt-s3cret"}
+            await connections.create(db, vault, created.partner.id, oauth, secret)
+            await connections.create(db, vault, created.partner.id, plain, {})
+        rung: list[int] = []
+
+        async def ring(endpoint_id: int) -> None:
+            rung.append(endpoint_id)
+
+        app = create_app(settings, sessionmaker, vault, ring=ring)
+        yield Scene(database_url, app, provider, imap, created.api_key, rung)
+
+
+def facts(provider: OAuthServer, imap: ImapServer) -> Any:
+    """The authorization server as a row of the catalogue."""
+    return {
+        "code": "OAUTH",
+        "title": "Test provider",
+        "kind": "OAUTH2",
+        "imap_host": imap.host,
+        "imap_port": imap.port,
+        "imap_tls": "none",
+        "oauth2_authorize_url": provider.url("/authorize"),
+        "oauth2_token_url": provider.url("/token"),
+        "oauth2_revoke_url": provider.url("/revoke"),
+        "oauth2_userinfo_url": provider.url("/userinfo"),
+        "oauth2_jwks_url": provider.url("/jwks"),
+        "oauth2_issuer": provider.url(),
+        "oauth2_scope": "openid email mail offline_access",
+        "oauth2_access_type": "offline",
+    }
+
+
+async def consented(http: httpx.AsyncClient, link: str) -> str:
+    """Open the link and consent; the address that the provider sends the browser back to."""
+    opened = await http.get(link)
+    assert opened.status_code == 303, opened.text
+    answer = await http.get(opened.headers["location"])
+    assert answer.status_code == 302, answer.text
+    back: str = answer.headers["location"]
+    assert back.startswith(CALLBACK + "?")
+    return back
+
+
+async def danced(http: httpx.AsyncClient, link: str) -> httpx.Response:
+    """The whole way; the answer to the callback."""
+    return await http.get(await consented(http, link))
+
+
+def told(answer: httpx.Response) -> dict[str, str]:
+    """What the partner's page is told."""
+    assert answer.status_code == 303, answer.text
+    return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+
+
+def fields_of(page: str) -> dict[str, str]:
+    """The hidden fields of a form."""
+    import html
+
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page)
+    return {name: html.unescape(value) for name, value in found}

@@ -1,0 +1,255 @@
+"""A link, a consent, and a connected user; and every link or state that is not in order."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from tests.integration.connect.conftest import ANN, APP, CALLBACK, consented, danced, told
+from tests.support.api import served, settings_for
+
+OTHER = "somebody.else@example.com"
+
+
+async def test_a_link_leads_through_consent_to_a_connected_user(scene):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
+    assert told(answer) == {"page": "1", "superimap_result": "success", "user_tag": "ann"}
+    after = await scene.shown()
+    assert after["email"] == ANN
+    assert after["connected_at"] is not None
+    user = (await scene.rows("SELECT * FROM users"))[0]
+    assert user["status"] == "connecting"
+    assert user["credentials_version"] == 2
+    assert scene.provider.opens(await scene.secret("oauth2_access_token"), ANN)
+    assert scene.provider.records.by_refresh(await scene.secret("oauth2_refresh_token"))
+    (event,) = await scene.owed()
+    assert (event["kind"], event["user_tag"], event["email"]) == ("user_connected", "ann", ANN)
+    assert len(scene.rung) == 1
+    assert await scene.rows("SELECT 1 FROM oauth_states") == []
+
+
+async def test_the_provider_is_asked_with_pkce_state_nonce_and_hint_and_both_secrets_are_kept_hidden(scene):
+    shown = await scene.user(email=ANN)
+
+    async with scene.browser() as http:
+        opened = await http.get(shown["connect_url"])
+
+    asked = {name: value[0] for name, value in parse_qs(urlsplit(opened.headers["location"]).query).items()}
+    assert asked["code_challenge_method"] == "S256"
+    assert (asked["login_hint"], asked["redirect_uri"]) == (ANN, CALLBACK)
+    assert asked["nonce"]
+    cookie = opened.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert opened.headers["referrer-policy"] == "no-referrer"
+    assert opened.headers["cache-control"] == "no-store"
+    (row,) = await scene.rows("SELECT * FROM oauth_states")
+    kept = b"".join(value for value in row.values() if isinstance(value, bytes))
+    assert asked["state"].encode() not in kept
+    assert http.cookies["superimap-browser"].encode() not in kept
+
+
+async def test_over_https_the_cookie_is_bound_to_this_very_host(scene, database_url):
+    from superimap.api.app import create_app
+    from superimap.crypto import Vault
+    from superimap.db.engine import sessions
+    from tests.support.api import KEY
+
+    shown = await scene.user()
+    settings = settings_for(database_url, base_url="https://superimap.example.com")
+    async with sessions(database_url) as sessionmaker:
+        app = create_app(settings, sessionmaker, Vault.from_setting(KEY))
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://testserver"
+        ) as http:
+            opened = await http.get(shown["connect_url"])
+
+    cookie = opened.headers["set-cookie"]
+    assert cookie.startswith("__Host-superimap-browser=")
+    assert "; Secure" in cookie
+    assert "Path=/" in cookie
+    assert "Domain" not in cookie
+
+
+async def test_the_dance_over_real_sockets_ends_on_a_page_of_ours_where_the_partner_has_none(
+    scene, database_url
+):
+    await scene.rows("UPDATE partners SET success_url = NULL")
+    await scene.user()
+    async with served(settings_for(database_url)) as url, httpx.AsyncClient(timeout=20) as http:
+        scene.provider.add_client(f"{url}/users/connect/callback", client_secret="cl13nt-s3cret")
+        key = {"x-api-key": scene.api_key}
+        shown = (await http.get(f"{url}/api/v1/connections/OAUTH/users/ann", headers=key)).json()
+        answer = await http.get(shown["connect_url"], follow_redirects=True)
+
+    assert answer.status_code == 200
+    assert "You are connected" in answer.text
+    assert answer.url.path == "/users/connect/finished"
+
+
+# What is refused before anything is asked of the provider.
+
+
+async def lands(scene, answer: httpx.Response, status: int, text: str) -> None:
+    """A page for people, and nobody was connected by it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert text in answer.text
+    assert await scene.rows("SELECT 1 FROM users WHERE connected_at IS NOT NULL") == []
+    assert await scene.owed() == []
+
+
+@pytest.mark.parametrize("fault", ["wrong_state", "no_state"])
+async def test_40_a_state_that_is_missing_or_forged_connects_nobody(scene, fault):
+    shown = await scene.user()
+    scene.provider.faults.arm(fault)
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    await lands(scene, answer, 400, "cannot be finished here")
+    assert scene.provider.count("/token") == 0
+
+
+async def test_40_a_state_serves_once_even_if_what_follows_fails(scene):
+    shown = await scene.user()
+    scene.provider.faults.arm("server_error")
+    async with scene.browser() as http:
+        back = await consented(http, shown["connect_url"])
+        assert told(await http.get(back))["superimap_reason"] == "provider_unavailable"
+
+        answer = await http.get(back)
+
+    await lands(scene, answer, 400, "cannot be finished here")
+    assert scene.provider.count("/token") == 1
+
+
+async def test_40_another_browser_cannot_finish_a_consent(scene):
+    shown = await scene.user()
+    async with scene.browser() as hers, scene.browser() as his:
+        back = await consented(hers, shown["connect_url"])
+        await his.get((await scene.shown())["connect_url"])
+
+        answer = await his.get(back)
+
+    await lands(scene, answer, 400, "another browser")
+    assert scene.provider.count("/token") == 0
+
+
+async def test_41_a_code_from_another_consent_is_not_taken(scene):
+    shown = await scene.user()
+    async with scene.browser() as hers, scene.browser() as his:
+        stolen = parse_qs(urlsplit(await consented(his, shown["connect_url"])).query)["code"][0]
+        back = httpx.URL(await consented(hers, (await scene.shown())["connect_url"]))
+
+        answer = await hers.get(back.copy_set_param("code", stolen))
+
+    assert told(answer)["superimap_reason"] == "refused"
+    assert await scene.owed() == []
+
+
+async def test_a_consent_that_took_more_than_an_hour_is_begun_again(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        back = await consented(http, shown["connect_url"])
+        await scene.rows("UPDATE oauth_states SET expires_at = now() - interval '1 second'")
+
+        answer = await http.get(back)
+
+    await lands(scene, answer, 400, "more than an hour")
+
+
+@pytest.mark.parametrize("change", [{"user_id": "2"}, {"ts": "1"}, {"sig": "0" * 64}, {"sig": ""}])
+async def test_44_a_guessed_link_is_404(scene, change):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await http.get(httpx.URL(shown["connect_url"]).copy_merge_params(change))
+
+    await lands(scene, answer, 404, "User not found.")
+
+
+async def test_44_a_link_that_has_connected_somebody_does_no_more(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        pending = await consented(http, shown["connect_url"])
+        await danced(http, shown["connect_url"])
+
+        again = await http.get(shown["connect_url"])
+        late = await http.get(pending)
+
+    assert (again.status_code, late.status_code) == (410, 410)
+    assert "has been used" in again.text
+    assert len(await scene.owed()) == 1
+
+
+async def test_opening_a_link_again_and_again_uses_nothing_up(scene):
+    shown = await scene.user()
+    async with scene.browser() as scanner:
+        for _ in range(3):
+            assert (await scanner.get(shown["connect_url"])).status_code == 303
+
+    async with scene.browser() as http:
+        assert told(await danced(http, shown["connect_url"]))["superimap_result"] == "success"
+
+
+async def test_a_link_that_is_opened_all_the_time_is_refused_in_the_end(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        answers = [await http.get(shown["connect_url"]) for _ in range(51)]
+
+    assert [answer.status_code for answer in answers] == [303] * 50 + [429]
+
+
+@pytest.mark.parametrize("parameter", ["success", "failure"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example.net/",
+        "//evil.example.net",
+        "https://app.example.com.evil.example.net/",
+        "https://app.example.com@evil.example.net/",
+        "https://app.example.com:8443/",
+        "http://app.example.com/",
+        "https://other.example.com/",
+        "javascript:alert(1)",
+        "https:/\\evil.example.net",
+        "",
+    ],
+)
+async def test_43_a_link_returns_nobody_to_where_the_partner_did_not_say(scene, parameter, url):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await http.get(httpx.URL(shown["connect_url"]).copy_set_param(parameter, url))
+
+    await lands(scene, answer, 400, "This link is not in order")
+    assert await scene.rows("SELECT 1 FROM oauth_states") == []
+
+
+@pytest.mark.parametrize("url", ["https://app.example.com/else", "https://other.example.com:8443/x?a=b%20c"])
+async def test_a_link_may_return_people_to_registered_origins(scene, url):
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, str(httpx.URL(shown["connect_url"]).copy_set_param("success", url)))
+
+    assert answer.headers["location"].startswith(url)
+
+
+async def test_results_are_appended_for_those_who_ask_only(scene):
+    await scene.rows("UPDATE partners SET append_results = false")
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert answer.headers["location"] == f"{APP}/ok?page=1"

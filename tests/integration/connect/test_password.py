@@ -1,0 +1,241 @@
+"""A form, a login that is tried, and a connected user; and what a person is told when it fails."""
+
+from __future__ import annotations
+
+import logging
+
+import httpx
+import pytest
+import trustme
+
+from superimap.api.routes import password
+from superimap.testing.imap_hooks import hanging
+from tests.integration.connect.conftest import ANN, APP, Scene, fields_of, told
+from tests.support import tls
+
+FORM = "/users/connect/password"
+
+
+async def opened(scene: Scene, http: httpx.AsyncClient, **fields: str) -> dict[str, str]:
+    """The hidden fields of the form behind a new link."""
+    shown = await scene.user("GMAIL", **fields)
+    answer = await http.get(shown["connect_url"])
+    assert answer.status_code == 200, answer.text
+    return fields_of(answer.text)
+
+
+async def test_a_password_that_opens_the_mailbox_connects(scene):
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        answer = await http.post(FORM, data={**form, "username": f" {ANN} ", "password": "right horse"})
+
+    assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
+    assert told(answer)["superimap_result"] == "success"
+    assert await scene.secret("login_password") == "right horse"
+    (user,) = await scene.rows("SELECT * FROM users")
+    assert (user["login_username"], user["email"], user["status"]) == (ANN, ANN, "connecting")
+    (event,) = await scene.owed()
+    assert (event["kind"], event["email"]) == ("user_connected", ANN)
+    assert len(scene.rung) == 1
+    assert scene.imap.logins == 1
+
+
+async def test_the_form_is_one_that_everybody_can_use(scene):
+    async with scene.browser() as http:
+        shown = await scene.user("GMAIL", email=ANN)
+        answer = await http.get(shown["connect_url"])
+
+    assert "Acme &lt;b&gt;Mail&lt;/b&gt;" in answer.text
+    assert f'value="{ANN}"' in answer.text
+    for name in ("username", "password"):
+        assert f'<label for="{name}">' in answer.text
+    assert "<script" not in answer.text
+    assert "style=" not in answer.text
+    assert 'lang="en"' in answer.text
+    assert "App passwords" in answer.text
+
+
+async def test_45_the_form_cannot_be_framed_and_leads_to_us_and_the_partner_only(scene):
+    async with scene.browser() as http:
+        shown = await scene.user("GMAIL")
+        answer = await http.get(shown["connect_url"])
+
+    policy = answer.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert f"form-action 'self' {APP}" in policy
+    assert "default-src 'none'" in policy
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("spoil", ["no token", "old token", "other browser", "no cookie", "other link"])
+async def test_46_a_form_from_elsewhere_is_403(scene, spoil, monkeypatch):
+    async with scene.browser() as http, scene.browser() as other:
+        form, sender = await opened(scene, http), http
+        typed = {"username": ANN, "password": "right horse"}
+        match spoil:
+            case "no token":
+                form.pop("token")
+            case "old token":
+                monkeypatch.setattr("superimap.api.pages.browser.LIFE", -1)
+            case "other browser":
+                await other.get((await scene.shown("GMAIL"))["connect_url"])
+                sender = other
+            case "no cookie":
+                sender = other
+            case "other link":
+                bob = await scene.user("GMAIL", tag="bob")
+                form |= {name: value[0] for name, value in _query(bob["connect_url"]).items()}
+
+        answer = await sender.post(FORM, data={**form, **typed})
+
+    assert answer.status_code == 403
+    assert "not opened here" in answer.text
+    assert scene.imap.logins == 0
+
+
+def _query(url: str) -> dict[str, list[str]]:
+    from urllib.parse import parse_qs, urlsplit
+
+    return parse_qs(urlsplit(url).query)
+
+
+async def refused(scene: Scene, answer: httpx.Response, text: str) -> None:
+    """The form once more, with a sentence, and nothing kept."""
+    assert answer.status_code == 422, answer.text
+    assert 'role="alert"' in answer.text
+    assert text in answer.text.replace("&#39;", "'")
+    assert await scene.rows("SELECT 1 FROM users WHERE connected_at IS NOT NULL") == []
+
+
+async def test_a_wrong_password_is_told_with_what_to_do_and_the_right_one_may_follow(scene, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        wrong = await http.post(FORM, data={**form, "username": ANN, "password": "battery-staple"})
+        right = await http.post(
+            FORM, data={**fields_of(wrong.text), "username": ANN, "password": "right horse"}
+        )
+
+    assert wrong.status_code == 422
+    assert "does not accept this user name and password" in wrong.text
+    assert "App passwords" in wrong.text
+    assert "battery-staple" not in wrong.text
+    assert told(right)["superimap_result"] == "success"
+    logged = "\n".join(str(vars(each)) for each in caplog.records)
+    assert "battery-staple" not in logged
+    assert "right horse" not in logged
+
+
+async def test_a_server_that_is_away_is_told(scene):
+    await scene.imap.refuse()
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    await refused(scene, answer, "does not answer")
+
+
+async def test_a_server_that_hangs_is_given_up(scene, monkeypatch):
+    monkeypatch.setattr(password, "PATIENCE", 0.2)
+    scene.imap.on("LOGIN", hanging())
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    await refused(scene, answer, "does not answer")
+
+
+async def test_a_server_that_we_must_not_dial_is_as_one_that_is_away(scene):
+    scene.forbid_loopback()
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    await refused(scene, answer, "does not answer")
+    assert scene.imap.connects == 0
+
+
+@pytest.mark.parametrize(
+    ("username", "secret", "text"),
+    [
+        (f"{ANN}\r\nA1 LOGOUT", "x", "control characters"),
+        (ANN, "x\r\nA1 LOGOUT", "control characters"),
+        (ANN, "x\0y", "control characters"),
+        ("", "x", "The user name is missing"),
+        (ANN, " ", "The password is missing"),
+        (ANN, "x" * 5000, "at most 4096 characters"),
+    ],
+)
+async def test_what_no_server_should_see_is_not_sent(scene, username, secret, text):
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        answer = await http.post(FORM, data={**form, "username": username, "password": secret})
+
+    await refused(scene, answer, text)
+    assert scene.imap.logins + scene.imap.failed_logins == 0
+
+
+async def test_another_address_than_the_expected_one_is_not_tried(scene):
+    async with scene.browser() as http:
+        form = await opened(scene, http, email="bob@example.com")
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    await refused(scene, answer, "should be bob@example.com")
+    assert scene.imap.logins == 0
+
+
+async def test_16_a_link_gives_five_tries(scene):
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        answers = [
+            await http.post(FORM, data={**form, "username": ANN, "password": f"guess {number}"})
+            for number in range(6)
+        ]
+
+    assert [answer.status_code for answer in answers] == [422] * 5 + [429]
+    assert scene.imap.failed_logins == 5
+
+
+async def test_17_an_address_gives_ten_tries_a_minute_whatever_the_links(scene):
+    statuses = []
+    async with scene.browser() as http:
+        for number in range(3):
+            form = await opened(scene, http, tag=f"user{number}")
+            for _ in range(4):
+                answer = await http.post(FORM, data={**form, "username": ANN, "password": "guess"})
+                statuses.append(answer.status_code)
+
+        assert statuses == [422] * 10 + [429] * 2
+        assert answer.headers["retry-after"] == "60"
+        await scene.rows("UPDATE login_tries SET ends_at = now() - interval '1 second'")
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    assert told(answer)["superimap_result"] == "success"
+
+
+async def test_a_form_that_was_open_while_its_link_aged_is_still_good_but_not_twice(scene, monkeypatch):
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        monkeypatch.setattr("superimap.oauth.links.LIFETIME", -1)
+        typed = {**form, "username": ANN, "password": "right horse"}
+        first, second = await http.post(FORM, data=typed), await http.post(FORM, data=typed)
+
+    assert told(first)["superimap_result"] == "success"
+    assert second.status_code == 410
+
+
+async def test_a_certificate_that_is_not_in_order_is_told_and_the_password_is_not_sent(scene):
+    from superimap.testing import ImapServer
+
+    async with ImapServer(tls=tls.server_context(trustme.CA())) as server, scene.browser() as http:
+        await scene.rows(
+            "UPDATE providers SET imap_host = 'localhost', imap_port = $1, imap_tls = 'tls'"
+            " WHERE code = 'GMAIL'",
+            server.port,
+        )
+        form = await opened(scene, http)
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    await refused(scene, answer, "certificate")
+    assert server.logins + server.failed_logins == 0

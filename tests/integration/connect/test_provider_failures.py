@@ -1,0 +1,166 @@
+"""What the provider, or the person there, does instead of consenting; and what the partner is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from superimap.api.routes import callback
+from tests.integration.connect.conftest import ANN, APP, consented, danced, told
+
+FAILURES = {
+    "denied": "denied",
+    "unavailable": "provider_unavailable",
+    "wrong_code": "refused",
+    "no_refresh_token": "no_refresh_token",
+    "unverified_email": "no_address",
+    "forged_id_token": "no_address",
+    "other_audience": "no_address",
+    "other_nonce": "no_address",
+    "invalid_grant": "refused",
+    "invalid_client": "client",
+    "unauthorized_client": "client",
+    "throttled": "provider_unavailable",
+    "server_error": "provider_unavailable",
+    "unready": "provider_unavailable",
+    "garbage": "provider_unavailable",
+    "no_token": "provider_unavailable",
+    "huge": "provider_unavailable",
+    "redirect": "provider_unavailable",
+}
+
+
+@pytest.mark.parametrize("fault", FAILURES)
+async def test_a_provider_that_fails_connects_nobody_and_the_partners_page_is_told_why(scene, fault, caplog):
+    caplog.set_level(logging.DEBUG)
+    shown = await scene.user()
+    scene.provider.faults.arm(fault)
+
+    async with scene.browser() as http:
+        back = await consented(http, shown["connect_url"])
+        answer = await http.get(back)
+        scene.provider.faults.clear()
+        again = await danced(http, shown["connect_url"])
+
+    assert scene.provider.faults.struck == [fault]
+    assert answer.headers["location"].startswith(f"{APP}/failed?")
+    assert told(answer) == {
+        "superimap_result": "failure",
+        "superimap_reason": FAILURES[fault],
+        "user_tag": "ann",
+    }
+    assert told(again)["superimap_result"] == "success", "the link is still good"
+    assert len(await scene.owed()) == 1
+    ours = "\n".join(str(vars(each)) for each in caplog.records if each.name.startswith("superimap"))
+    secrets = {value for values in parse_qs(urlsplit(back).query).values() for value in values}
+    assert not [each for each in secrets | {"cl13nt-s3cret"} if len(each) > 15 and each in ours]
+
+
+async def test_a_provider_that_tells_no_address_at_all_connects_nobody(scene):
+    shown = await scene.user()
+    scene.provider.faults.arm("no_email", times=None)
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "no_address"
+
+
+async def test_where_a_provider_cannot_tell_the_partners_address_counts(scene):
+    await scene.rows("UPDATE providers SET oauth2_jwks_url = NULL, oauth2_userinfo_url = NULL")
+    known, unknown = await scene.user(email=ANN), await scene.user(tag="bob")
+
+    async with scene.browser() as http:
+        with_one = await danced(http, known["connect_url"])
+        without = await danced(http, unknown["connect_url"])
+
+    assert told(with_one)["superimap_result"] == "success"
+    assert told(without)["superimap_reason"] == "no_address"
+
+
+async def test_a_provider_that_hangs_is_given_up(scene, monkeypatch):
+    monkeypatch.setattr(callback, "PATIENCE", 0.2)
+    shown = await scene.user()
+    scene.provider.faults.arm("hang")
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "provider_unavailable"
+
+
+async def test_a_provider_that_we_must_not_dial_is_as_one_that_is_away(scene):
+    shown = await scene.user()
+    scene.forbid_loopback()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "provider_unavailable"
+    assert scene.provider.count("/token") == 0
+
+
+async def test_42_another_account_than_the_expected_one_is_refused(scene):
+    shown = await scene.user(email=ANN.upper())
+    async with scene.browser() as http:
+        scene.provider.faults.arm("wrong_account")
+        other = await danced(http, shown["connect_url"])
+        assert (await scene.shown())["connected_at"] is None
+        right = await danced(http, shown["connect_url"])
+
+    assert told(other)["superimap_reason"] == "wrong_account"
+    assert told(right)["superimap_result"] == "success"
+    assert (await scene.shown())["email"] == ANN.upper(), "as the partner writes it"
+
+
+async def test_an_account_that_another_user_has_is_refused(scene):
+    await scene.user(tag="bob", email=ANN)
+    shown = await scene.user()
+
+    async with scene.browser() as http:
+        answer = await danced(http, shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "address_taken"
+
+
+async def test_a_connection_without_a_client_is_the_partners_to_mend(scene):
+    shown = await scene.user()
+    await scene.rows("UPDATE connections SET oauth2_client_secret = NULL")
+
+    async with scene.browser() as http:
+        answer = await http.get(shown["connect_url"])
+
+    assert told(answer)["superimap_reason"] == "client"
+
+
+async def test_connecting_again_restores_an_archived_user_and_keeps_its_cursor(scene):
+    await scene.user(email=ANN, oauth2_refresh_token="old")
+    await scene.rows("UPDATE users SET archived = true, status = 'archived', connected_at = '2026-01-01'")
+    await scene.rows(
+        "INSERT INTO mailboxes (partner_id, user_id, account, name, uid_validity, last_uid)"
+        " SELECT partner_id, id, email, 'INBOX', 7, 42 FROM users"
+    )
+    shown = await scene.shown()
+
+    async with scene.browser() as http:
+        assert told(await danced(http, shown["connect_url"]))["superimap_result"] == "success"
+
+    (user,) = await scene.rows("SELECT * FROM users")
+    assert (user["archived"], user["status"]) == (False, "connecting")
+    assert user["connected_at"].year == 2026
+    assert user["connected_at"].month == 1
+    assert (await scene.rows("SELECT last_uid FROM mailboxes"))[0]["last_uid"] == 42
+
+
+async def test_two_callbacks_of_one_link_at_once_connect_once(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        backs = [await consented(http, shown["connect_url"]) for _ in range(2)]
+
+        answers = await asyncio.gather(*(http.get(back) for back in backs))
+
+    assert sorted(answer.status_code for answer in answers) == [303, 410]
+    assert len(await scene.owed()) == 1
