@@ -102,3 +102,19 @@ def test_the_limit_of_open_files_is_raised_only_if_it_must(monkeypatch):
     measure.allow_files(2000)
 
     assert asked == [(2256, 4096)]
+
+
+def test_a_quiet_round_is_one_query_and_who_joins_or_dies_moves_its_share():
+    found = bench("rebalance", "--users", "4000", "--idlers", "5")
+
+    assert found["queries_per_round"] == 1
+    assert found["max_over_mean"] <= 1.2
+    assert found["moved_on_join"] <= 1.1
+    assert found["moved_on_leave"] <= 1.1
+
+
+def test_a_whole_idler_comes_up_and_stops_with_everybody_signed_in_once():
+    found = bench("idler", "--users", "100", "--tls", "--seconds", "1", "--logins-per-second", "500")
+
+    assert found["logins"] == 100
+    assert found["stop_s"] < 25

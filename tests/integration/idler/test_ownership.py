@@ -141,6 +141,50 @@ async def test_who_stops_hands_everything_to_those_who_stay(world, pool):
         assert len(ledger.watching) == 10
 
 
+async def test_a_shard_changes_hands_only_when_its_sessions_have_ended(world, pool):
+    await users(world, 30)
+    ending, may_end = asyncio.Event(), asyncio.Event()
+
+    async def watch(_user: int, _version: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await may_end.wait()
+
+    ledger = Ledger()
+    async with joined(pool, ledger) as first:
+        first.crew._start_session = watch
+        await first.round()
+        await asyncio.sleep(0)
+        async with joined(pool, ledger) as second:
+            moving = asyncio.create_task(first.round())
+            theirs = "SELECT count(*) FROM shards WHERE owner = $1"
+            await asyncio.wait(
+                [moving, (ended := asyncio.create_task(ending.wait()))], return_when="FIRST_COMPLETED"
+            )
+            before = await world.value(theirs, second.ownership.idler)
+            may_end.set()
+            await moving
+            ended.cancel()
+            after = await world.value(theirs, second.ownership.idler)
+
+        assert before == 0 < after
+
+
+async def test_a_shard_that_went_and_came_back_is_under_another_epoch(world, pool):
+    async with joined(pool, Ledger()) as first, joined(pool, Ledger()) as second:
+        await settle(first, second)
+        here, there = first.ownership.idler, second.ownership.idler
+        shard, epoch = next(iter(first.ownership.epochs.items()))
+
+        await cluster.hand_over(pool, here, there, [shard])
+        await cluster.hand_over(pool, there, here, [shard])
+
+        row = await world.rows("SELECT owner, epoch FROM shards WHERE shard = $1", shard)
+        assert (row[0]["owner"], row[0]["epoch"]) == (here, epoch + 2)
+
+
 async def test_who_stops_alone_leaves_free_shards(world, pool):
     async with joined(pool, Ledger()) as only:
         await only.round()
