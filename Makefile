@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test lint format lock ci image compose-up clean
+.PHONY: help setup up demo test faults lint format lock ci image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: ## watch mails become webhooks (ARGS="--mails 50")
 
 test: ## run the tests (ARGS="-k idle")
 	@$(RUN) test $(ARGS)
+
+faults: setup ## let every fault strike, half an hour; a line of JSON for each (ARGS="F03 kills --away 5")
+	@$(VENV)/bin/python -m tests.faults $(ARGS)
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .
