@@ -214,6 +214,8 @@ async def laid(
         sink.answer = bed.answer
         await people(bed)
         yield bed
+        for process in bed.processes:  # the verdict is spoken: nobody has to hand over
+            process.kill()
 
 
 async def people(bed: Bed) -> None:

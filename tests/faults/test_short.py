@@ -9,7 +9,7 @@ from tests.faults.catalogue import run
 from tests.faults.engines import Engines
 from tests.support import open_folder
 
-NAMES = ["F02", "F12", "kills"]
+NAMES = ["F02", "kills"]
 
 
 @pytest_asyncio.fixture(scope="module")
