@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -16,7 +17,6 @@ from superimap.bench.measure import BenchError
 from superimap.config import Settings
 
 OURS = ("idler", "dispatcher")
-ENGINES = ("postgres", "valkey")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -28,8 +28,9 @@ class House:
         self._services = services
 
     async def cpu(self) -> dict[str, float]:
-        """CPU seconds so far by process; an engine that is elsewhere is left out."""
-        spent = {name: _own(pid) for name, pid in self._services.items()}
+        """CPU seconds so far by process, our own children too; an engine that is elsewhere is left out."""
+        spent = {each.name: _own(each.pid or 0) for each in multiprocessing.active_children()}
+        spent |= {name: _own(pid) for name, pid in self._services.items()}
         if postgres := await self._postgres():
             children = [pid for pid in _processes() if _parent(pid) == postgres]
             spent["postgres"] = _own(postgres) + _reaped(postgres) + sum(map(_own, children))

@@ -46,7 +46,9 @@ class Mailroom:
 async def running() -> AsyncIterator[Mailroom]:
     """The server, for as long as this lasts."""
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_main, args=(there,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_main, args=(there,), name="mail_server", daemon=True
+    )
     process.start()
     try:
         yield Mailroom(here, await asyncio.to_thread(here.recv))

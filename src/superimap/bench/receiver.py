@@ -39,7 +39,7 @@ async def running(
     """A receiver that answers after `delay` seconds: its address, and what asks it. `key` tells webhooks apart."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_receive, args=(there, delay, key), daemon=True
+        target=_receive, args=(there, delay, key), name="receiver", daemon=True
     )
     process.start()
 
