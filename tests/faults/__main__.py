@@ -27,11 +27,16 @@ async def main(names: list[str], scale: Scale) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*FAULTS, []], help="which faults; all if none is named")
+    parser.add_argument(
+        "names", nargs="*", metavar="FAULT", help=f"{', '.join(FAULTS)}; all if none is named"
+    )
     parser.add_argument("--away", type=float, default=60.0, help="seconds for which something is away (60)")
     parser.add_argument("--rounds", type=int, default=20, help="how often what is repeated is repeated (20)")
     parser.add_argument("--mails", type=int, default=500, help="mails of each fault; kills has 2,000 (500)")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if unknown := set(given.names) - FAULTS.keys():
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}")
+    return given
 
 
 if __name__ == "__main__":

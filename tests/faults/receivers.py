@@ -146,12 +146,17 @@ async def f25_backlog_of_one(bed: Bed) -> None:
     await bed.both()
     count = bed.scale.mails * 200
 
+    switch = "UPDATE endpoints SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1"
+    bed.moods["/backlog"] = 202
+    async with _pool(bed) as db:
+        [big] = await owing.partners(db, bed.world.vault, [bed.sink.url("/backlog")])
+        await db.execute(switch, big.endpoint, True)
+        for _ in range(0, count, 1000):
+            await owing.owe(db, bed.world.vault, big, min(1000, count))
+        await db.execute("ANALYZE deliveries")
+
     async def strike() -> None:
-        async with _pool(bed) as db:
-            [big] = await owing.partners(db, bed.world.vault, [bed.sink.url("/backlog")])
-            bed.moods["/backlog"] = 202
-            for _ in range(0, count, 1000):
-                await owing.owe(db, bed.world.vault, big, min(1000, count))
+        await bed.world.rows(switch, big.endpoint, False)
 
     await _beside(bed, strike)
     bed.more["backlog"] = count
