@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test fuzz lint format lock ci cluster image compose-up clean
+.PHONY: help setup up demo test fuzz faults lint format lock ci cluster image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: ## run the tests (ARGS="-k idle")
 
 fuzz: setup ## read mutated mails for a while: none may raise (ARGS="--seconds 600 --seed 1")
 	$(VENV)/bin/python -m tests.support.fuzz $(ARGS)
+
+faults: setup ## let every fault strike, half an hour; a line of JSON for each (ARGS="F03 kills --away 5")
+	@$(VENV)/bin/python -m tests.faults $(ARGS)
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .

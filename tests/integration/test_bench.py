@@ -80,6 +80,21 @@ def test_a_backlog_is_delivered_once_and_others_are_measured_beside_an_endpoint_
     assert found["p95_alone_ms"] > 0 < found["p95_beside_ms"]
 
 
+def test_the_whole_way_of_a_mail_is_measured_and_none_is_lost():
+    found = bench(
+        "mail", "--singly", "5", "--idle", "20", "--burst", "100", "--burst-users", "10", "--partners", "2"
+    )
+
+    assert (found["lost"], found["duplicates"]) == (0, 0)
+    assert 0 < found["latency_p50_ms"] <= found["latency_p95_ms"]
+    assert found["mails_per_s"] > 1  # generous: machines differ
+    assert found["cpu_s_per_1000_by_process"].keys() == {
+        *("idler", "dispatcher", "postgres", "valkey"),
+        *("mail_server", "receiver"),
+    }
+    assert 0 < found["cpu_s_per_1000"] < 100
+
+
 def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
     def refuse(*_arguments: object) -> None:
         raise ValueError("not allowed to raise maximum limit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,22 @@ class World:
             assert linked is not None
             fields: Any = {"tag": tag, "email": login, "login_username": login, "login_password": password}
             return (await users.create(db, self.vault, linked, fields)).id
+
+    async def users(
+        self, partner: partners.Created, logins: Mapping[str, str], *, password: str, code: str = "TEST"
+    ) -> None:
+        """Many connected users in one transaction: logins by tag, all of one password."""
+        async with engine.sessions(self.database_url) as sessions, sessions.begin() as db:
+            linked = await connections.by_code(db, partner.partner.id, code)
+            assert linked is not None
+            for tag, login in logins.items():
+                fields: Any = {
+                    "tag": tag,
+                    "email": login,
+                    "login_username": login,
+                    "login_password": password,
+                }
+                await users.create(db, self.vault, linked, fields)
 
     async def change_user(
         self, partner: partners.Created, tag: str, /, *, code: str = "TEST", **fields: Any

@@ -19,7 +19,7 @@ class OriginalOut(BaseModel):
     message_id: str | None
 
 
-class DeliveryOut(BaseModel):
+class MessageDelivery(BaseModel):
     """The webhook of a message."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -72,6 +72,6 @@ class MessageOut(BaseModel):
     outcome: Outcome
     reason: str = Field(description="Why there is a webhook, or none, for a person to read.")
     duplicate_of: OriginalOut | None
-    delivery: DeliveryOut | None = Field(
+    delivery: MessageDelivery | None = Field(
         description="The webhook; null: none is owed, or its record is purged."
     )

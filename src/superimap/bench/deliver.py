@@ -6,29 +6,21 @@ One dispatcher in this process, many endpoints of as many partners, and one rece
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from multiprocessing.connection import Connection
 from typing import Any
 
 import asyncpg
 
-from superimap.bench import owing
+from superimap.bench import owing, receiver
 from superimap.bench.owing import Owed
+from superimap.bench.receiver import HANGS, Ask
 from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.dispatcher.main import serve
 from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.stats import Stats
 from superimap.queue import Queue
-from superimap.testing.webhook_sink import Received, WebhookSink
 
-Ask = Callable[[], Awaitable[tuple[int, int, dict[str, float]]]]
-
-HANGS = "/hangs"
 RATE = 100.0
 """Webhooks a second that the others get, one by one, while an endpoint hangs."""
 
@@ -50,7 +42,7 @@ async def run(
     """
     async with (
         owing.engines(database_url, redis_url) as settings,
-        _receiver(answer_ms / 1000) as (base, ask),
+        receiver.running(answer_ms / 1000) as (base, ask),
         asyncpg.create_pool(settings.database_url, min_size=1, max_size=2) as db,
     ):
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
@@ -152,47 +144,3 @@ async def _deliver(settings: Settings, count: int) -> tuple[float, float]:
     stop.set()
     await serving
     return took, spent
-
-
-@asynccontextmanager
-async def _receiver(delay: float) -> AsyncIterator[tuple[str, Ask]]:
-    """A receiver's address, and what asks it: how many ids, how many POSTs, and when each id came first."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_receive, args=(there, delay), daemon=True)
-    process.start()
-
-    async def ask() -> tuple[int, int, dict[str, float]]:
-        here.send(None)
-        told: tuple[int, int, dict[str, float]] = await asyncio.to_thread(here.recv)
-        return told
-
-    try:
-        yield await asyncio.to_thread(here.recv), ask
-    finally:
-        process.kill()
-        process.join()
-
-
-def _receive(pipe: Connection, delay: float) -> None:
-    """The receiver, in a process of its own, so that its CPU is not counted."""
-    asyncio.run(_count(pipe, delay))
-
-
-async def _count(pipe: Connection, delay: float) -> None:
-    posts: Counter[str] = Counter()
-    came: dict[str, float] = {}
-
-    async def answer(received: Received) -> int:
-        if received.path == HANGS:
-            await asyncio.Event().wait()
-        id_ = received.headers["webhook-id"]
-        posts[id_] += 1
-        came.setdefault(id_, received.wall)
-        await asyncio.sleep(delay)
-        return 200
-
-    async with WebhookSink(answer=answer, record=False) as sink:
-        pipe.send(sink.url("/"))
-        while True:
-            await asyncio.to_thread(pipe.recv)
-            pipe.send((len(posts), posts.total(), came))

@@ -132,5 +132,38 @@ async def deliver(
     )
 
 
+@app.command()
+@command
+async def mail(
+    singly: Annotated[
+        int, typer.Option(min=1, help="How many mails come one by one, for the latency.")
+    ] = 100,
+    idle: Annotated[int, typer.Option(min=1, max=25_000, help="How many users are watched.")] = 1000,
+    burst: Annotated[int, typer.Option(min=1, help="How many mails then come at once.")] = 5000,
+    burst_users: Annotated[int, typer.Option(min=1, help="To how many of the users.")] = 500,
+    partners: Annotated[int, typer.Option(min=1, max=1000, help="Of how many partners.")] = 10,
+    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail.")] = 5000,
+    database_url: Annotated[
+        str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")] = None,
+) -> None:
+    """Measure the whole way of a mail, from IMAP to webhook: latency, mails per second, CPU of each process."""
+    from superimap.bench import mail as bench
+
+    _print(
+        await bench.run(
+            singly=singly,
+            idle=idle,
+            burst=burst,
+            burst_users=burst_users,
+            partner_count=partners,
+            mail_bytes=mail_bytes,
+            database_url=database_url,
+            redis_url=redis_url,
+        )
+    )
+
+
 def _print(figures: dict[str, Any]) -> None:
     typer.echo(json.dumps(figures))

@@ -1,0 +1,55 @@
+"""All faults by name, each with the bed that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from tests.faults import database, doorbells, kills, receivers, sending, watching
+from tests.faults.bed import Bed, Scale, laid
+from tests.faults.engines import Engines
+from tests.faults.oracle import Verdict
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What strikes, over how many partners, and with which settings of the processes."""
+
+    strike: Callable[[Bed], Awaitable[None]]
+    partners: int = 1
+    scale: dict[str, int] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+
+
+FAULTS = {
+    "F01": Fault(watching.f01_idler_killed),
+    "F02": Fault(watching.f02_idler_killed_before_it_rang),
+    "F03": Fault(sending.f03_dispatcher_killed),
+    "F04": Fault(watching.f04_rolling_restart),
+    "F05": Fault(watching.f05_idler_stood_still),
+    "F06": Fault(sending.f06_dispatcher_stood_still),
+    "F07": Fault(doorbells.f07_emptied),
+    "F08": Fault(doorbells.f08_killed),
+    "F09": Fault(doorbells.f09_hangs),
+    "F10": Fault(doorbells.f10_refuses),
+    "F11": Fault(database.f11_killed),
+    "F12": Fault(database.f12_hangs),
+    "F13": Fault(database.f13_taken),
+    "F21": Fault(receivers.f21_fails_then_heals, partners=2),
+    "F22": Fault(receivers.f22_hangs_and_babbles, partners=5),
+    "F23": Fault(receivers.f23_dies_before_it_is_read),
+    "F24": Fault(receivers.f24_refuses, partners=5),
+    "F25": Fault(receivers.f25_backlog_of_one),
+    "F26": Fault(receivers.f26_hanging_partner, partners=2, env={"MAX_LANES": "10"}),
+    "kills": Fault(kills.kills, partners=4, scale={"mails": 2000, "users": 400}),
+}
+
+
+async def run(name: str, engines: Engines, scale: Scale) -> Verdict:
+    """Let a fault strike, wait until all is settled, and judge."""
+    fault = FAULTS[name]
+    full = replace(scale, **fault.scale) if scale.judges_time else scale
+    async with laid(name, engines, full, partners=fault.partners, **fault.env) as bed:
+        await fault.strike(bed)
+        await bed.settled()
+        return await bed.verdict()

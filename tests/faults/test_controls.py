@@ -1,0 +1,135 @@
+"""Can the oracle fail? With one guard switched off it must; with it on, the same story must pass."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from superimap import services
+from superimap.db.queries import intake
+from superimap.dispatcher.sweeper import Sweeper
+from superimap.egress import Guard
+from superimap.idler.doorbell import Doorbell
+from superimap.testing import ImapServer, WebhookSink
+from tests.faults.bed import Bed, Scale, people
+from tests.faults.oracle import Verdict
+from tests.support.world import World, eventually, running
+
+FEW = Scale(mails=20, users=4, away=1.0, rounds=1, judges_time=False)
+FORBIDDEN = "127.0.0.2"
+
+SLOW_PULSE = {"heartbeat_interval": 30.0, "heartbeat_expiry": 60.0, "reconcile_interval": 600.0}
+FENCE = "SELECT 1 FROM shards WHERE shard = $1 AND owner = $2 AND epoch = $3 FOR KEY SHARE"
+CURSOR = "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($20::bigint, $21::bigint)"
+TWINS = "(e.sha1 = i.sha1 OR e.fingerprint = i.fingerprint)"
+NETS = "ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid"
+
+
+@contextlib.asynccontextmanager
+async def bed(database_url: str, redis_url: str, **settings: object) -> AsyncIterator[Bed]:
+    """Mailboxes and receivers; the services run in this process, where a guard can be switched off."""
+    world = World(database_url, redis_url, overrides={"webhook_timeout": 2.0, **settings})
+    async with ImapServer() as imap, WebhookSink(record=False) as sink, contextlib.AsyncExitStack() as stack:
+        made = Bed("control", FEW, None, world, imap, sink, stack, 1)
+        sink.answer = made.answer
+        await people(made)
+        yield made
+
+
+async def nothing(*_: object, **__: object) -> None:
+    await asyncio.Event().wait()
+
+
+# The sweeper.
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_without_the_sweeper_a_doorbell_that_never_rang_is_a_mail_lost(
+    is_on, database_url, redis_url, tmp_path, monkeypatch
+):
+    async with bed(database_url, redis_url) as made:
+        async with running(services.idler, deaf(made.world, tmp_path)):
+            await made.watched()
+            made.send(8)
+            await eventually(lambda: made.world.value("SELECT count(*) = 8 FROM deliveries"))
+        if not is_on:
+            monkeypatch.setattr(Sweeper, "run", lambda _self, stop: stop.wait())
+        async with running(services.dispatcher, made.world.settings):
+            await made.settled(within=10 if is_on else 2.5)
+            verdict = await made.verdict()
+
+    assert (verdict.broken == ()) is is_on
+    assert verdict.lost == (0 if is_on else 8)
+
+
+def deaf(world: World, tmp_path):
+    """Settings of an idler whose rings reach nobody."""
+    return world.settings.model_copy(update={"redis_url": f"unix://{tmp_path}/nobody.sock"})
+
+
+# The fence.
+
+
+async def split_brain(made: Bed, monkeypatch: pytest.MonkeyPatch) -> Verdict:
+    """Two idlers watch the same mailboxes, for one of them has not heard that it was taken for dead."""
+    monkeypatch.setattr(Doorbell, "listen", nothing)
+    unaware = made.world.settings.model_copy(update=SLOW_PULSE)
+    async with running(services.idler, unaware), running(services.dispatcher, made.world.settings):
+        await made.watched()
+        async with running(services.idler, made.world.settings):
+            await made.imap.wait_for(
+                lambda: sum(each.idling for each in made.imap.sessions) == 2 * FEW.users, timeout=30
+            )
+            made.send(FEW.mails)
+            await made.settled(within=15)
+            return await made.verdict()
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_without_the_fence_two_owners_send_twice(is_on, database_url, redis_url, monkeypatch):
+    """The nets below the fence (cursor, copies, unique UIDs) are taken away both times: the fence alone holds."""
+    statement = intake._RECORD
+    for clause in (CURSOR, TWINS, "ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", FENCE):
+        assert clause in statement
+    statement = statement.replace(CURSOR, f"({CURSOR} OR true)").replace(TWINS, "false AND " + TWINS)
+    statement = statement.replace("ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", "")
+    if not is_on:
+        statement = statement.replace(FENCE, "SELECT 1 WHERE ($1::int, $2::bigint, $3::bigint) IS NOT NULL")
+    monkeypatch.setattr(intake, "_RECORD", statement)
+    async with bed(database_url, redis_url) as made:
+        await made.world.rows(NETS)
+        verdict = await split_brain(made, monkeypatch)
+
+    assert (verdict.broken == ()) is is_on
+    assert (verdict.duplicates == 0) is is_on
+    assert verdict.lost == 0
+
+
+# The egress guard.
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_without_the_egress_guard_a_private_address_gets_webhooks(
+    is_on, database_url, redis_url, monkeypatch
+):
+    if not is_on:
+        monkeypatch.setattr(Guard, "check", lambda _self, _sockaddr: None)
+    open_to = {"environment": "production", "egress_allow": "127.0.0.1/32"}
+    async with bed(database_url, redis_url, **open_to) as made, WebhookSink(FORBIDDEN) as forbidden:
+        await made.aim(0, forbidden.url("/p0"))
+        async with (
+            running(services.idler, made.world.settings),
+            running(services.dispatcher, made.world.settings),
+        ):
+            await made.watched()
+            made.send(4)
+            await eventually(lambda: made.world.value("SELECT count(*) >= 4 FROM attempts"))
+            made.broken += [f"I3: a POST to {FORBIDDEN}" for _ in forbidden.received]
+            await made.aim(0, made.sink.url("/p0"))
+            await made.world.rows("UPDATE deliveries SET due_at = now()")
+            await made.settled(within=20 if is_on else 1)
+            verdict = await made.verdict()
+
+    assert (verdict.broken == ()) is is_on
+    assert any(FORBIDDEN in each for each in verdict.broken) is not is_on
