@@ -21,8 +21,8 @@ FORBIDDEN = "127.0.0.2"
 
 SLOW_PULSE = {"heartbeat_interval": 30.0, "heartbeat_expiry": 60.0, "reconcile_interval": 600.0}
 FENCE = "SELECT 1 FROM shards WHERE shard = $1 AND owner = $2 AND epoch = $3 FOR KEY SHARE"
-CURSOR = "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($20::bigint, $21::bigint)"
-TWINS = "(e.sha1 = i.sha1 OR e.fingerprint = i.fingerprint)"
+CURSOR = "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($22::bigint, $23::bigint)"
+TWINS = "e.user_id = $5 AND e.outcome IN"
 NETS = "ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid"
 
 
