@@ -106,7 +106,8 @@ async def test_of_two_first_vaults_at_once_one_is_refused(sessionmaker):
 def test_every_column_of_bytes_is_sealed_or_known_to_be_no_secret():
     digests = {
         "api_keys.digest", "messages.sha1", "messages.fingerprint", "oauth_states.state_digest",
-        "oauth_states.browser_digest", "tracers.token_digest",
+        "oauth_states.browser_digest", "oauth_states.link_digest", "used_links.link_digest", "login_tries.key",
+        "tracers.token_digest",
     }  # fmt: skip
     of_bytes = {
         str(column)
@@ -145,7 +146,7 @@ async def fill(db, vault):
     await db.flush()
     later = datetime.now(UTC) + timedelta(minutes=10)
     verifier = sealed(vault, "oauth_states", "verifier", 1, 8)
-    state = {"state_digest": b"s", "browser_digest": b"b", "expires_at": later}
+    state = {"state_digest": b"s", "browser_digest": b"b", "link_digest": b"l", "expires_at": later}
     db.add(OAuthState(id=8, partner_id=1, user_id=7, verifier=verifier, **state))
     row = uuid.UUID(int=9)
     content = sealed(vault, "deliveries", "content", 1, row)
