@@ -45,7 +45,7 @@ DISTRACTIONS = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PR
 
 
 # Two workers: most tests wait rather than work.
-WHOLE_SUITE = ("-n", "2", "--dist", "worksteal")
+WHOLE_SUITE = ("-n", "3", "--dist", "worksteal")
 
 
 class SetupError(Exception):

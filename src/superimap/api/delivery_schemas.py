@@ -3,7 +3,15 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from superimap.api.schemas import Fields, Word
 from superimap.db.models.delivery import Breaker, DeliveryState
@@ -101,12 +109,29 @@ class DeliveryDetail(DeliveryOut):
 
 
 class _Which(Fields):
+    """Which ones a call is about. A name that is not known, or a null, would widen it to all: both are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
     kind: EventKind | None = Field(None, description="Only webhooks of this kind.")
     user_tag: Word = Field(None, description="Only those about the user of this tag.")
-    imap_provider_code: Word = Field(None, description="With `user_tag`: the user of this connection alone.")
+    imap_provider_code: Word = Field(None, description="Only those about users of this connection.")
     since: Moment | None = Field(None, description="Only those made at this moment or later.")
     until: Moment | None = Field(None, description="Only those made before this moment.")
     limit: int = Field(100, ge=1, le=MOST, description="At most so many.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_key(cls, fields: Any) -> Any:
+        """The key may stand in a body; it is read elsewhere."""
+        return {name: value for name, value in fields.items() if name != "api_key"}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_null(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("should not be null; leave it out to mean any")
+        return value
 
 
 class ReplayRequest(_Which):
@@ -123,6 +148,8 @@ class CancelRequest(_Which):
     """Which pending webhooks are called off, oldest first; all, if nothing is said."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"user_tag": "MY_USER"}})
+
+    state: Literal["pending"] = Field("pending", description="No other can be called off.")
 
 
 class ReplayOut(BaseModel):

@@ -22,7 +22,7 @@ app = typer.Typer(help="Webhooks that are or were owed; dead letters.", no_args_
 Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook-id, or the id of the delivery's row.")]
 Kind = Annotated[str | None, typer.Option(help="Only webhooks of this kind, such as new_mail.")]
 UserTag = Annotated[str | None, typer.Option("--user", metavar="TAG", help="Only those about this user.")]
-CodeOption = Annotated[str | None, typer.Option("--code", help="With --user: of this connection alone.")]
+CodeOption = Annotated[str | None, typer.Option("--code", help="Only those about users of this connection.")]
 Since = Annotated[
     datetime | None,
     typer.Option(parser=moment, metavar="TIME", help="Made since: 2h ago as 2h, or 2026-09-21T14:00."),
@@ -203,12 +203,13 @@ def _answer(answer: dict[str, int], sentence: str, *, as_json: bool) -> None:
 
 
 def _check_choice(ids: list[str] | None, *, every: bool, narrowed: bool) -> None:
-    if bool(ids) == every:
+    if not ids and not every and not narrowed:
         raise CommandError(
-            "Name the webhooks by their ids, or say --all; `superimap deliveries list` shows them."
+            "Name the webhooks by their ids, or say which by --since, --user and so on, or --all; "
+            "`superimap deliveries list` shows them."
         )
-    if ids and narrowed:
-        raise CommandError("Options that narrow down go with --all, not with ids.")
+    if ids and (every or narrowed):
+        raise CommandError("Name ids, or say which by options; not both.")
 
 
 async def _which(
@@ -231,6 +232,7 @@ async def _which(
         state=DeliveryState(_one_of(DeliveryState, "--state", state)) if state else None,
         kind=EventKind(_one_of(EventKind, "--kind", kind)) if kind else None,
         user_ids=await history.users_of(work.db, found.id, user, code) if user else None,
+        connection_id=await history.connection_of(work.db, found.id, code) if code else None,
         since=since,
         until=until,
     )

@@ -26,7 +26,7 @@ async def messages(
     tag: Tag,
     limit: Annotated[int, typer.Option(min=1, max=MOST, help="So many of the last mails.")] = 20,
     before: Annotated[
-        int | None, typer.Option(min=1, help="Only those before the message of this id.")
+        int | None, typer.Option(min=1, max=2**63 - 1, help="Only those before the message of this id.")
     ] = None,
     outcome: Annotated[str | None, typer.Option(help="Only those, such as delivered or too_big.")] = None,
     as_json: AsJson = False,

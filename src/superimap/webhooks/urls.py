@@ -9,6 +9,7 @@ from superimap.errors import SuperImapError
 LONGEST = 2048
 EXAMPLE = "https://app.example.com/hook"
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -97,4 +98,11 @@ def _is_host(parts: SplitResult) -> bool:
         except ValueError:
             return False
     labels = host.removesuffix(".").split(".")
+    if _NUMBER.fullmatch(
+        labels[-1]
+    ):  # an IPv4 address, then; resolvers read 127.1, 0x7f.1 and 2130706433 as one
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            return False
     return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in labels)

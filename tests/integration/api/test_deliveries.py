@@ -71,6 +71,8 @@ async def test_deliveries_are_narrowed_down_by_state_kind_user_and_time(acme, ow
     assert await listed(kind="user_connected") == {connected}
     assert await listed(user_tag="bob") == {of_bob}
     assert await listed(user_tag="bob", imap_provider_code="plain") == {of_bob}
+    assert await listed(imap_provider_code="plain") == await listed()
+    assert (await acme.get(DELIVERIES, params={"imap_provider_code": "GMAIL"})).status_code == 404
     assert await listed(until=hour_ago) == {old}
     assert await listed(since=hour_ago, state="failed", user_tag="ann") == {failed, connected}
 
@@ -203,8 +205,10 @@ async def test_abuse_61_a_replay_goes_to_the_partners_own_url_or_nowhere(acme, o
     await owing.endpoint(HOOK)
     await owing.value("UPDATE endpoints SET disabled_at = now(), disabled_reason = 'gone' RETURNING id")
     disabled = await acme.post(f"{DELIVERIES}/{delivery}/replay", json=body)
-    many = await acme.post(f"{DELIVERIES}/replay", json=body)
+    elsewhere = await acme.post(f"{DELIVERIES}/replay", json=body)
+    many = await acme.post(f"{DELIVERIES}/replay")
 
+    assert [fault["field"] for fault in elsewhere.json()["errors"]] == ["url", "endpoint_id"]
     assert [without.status_code, disabled.status_code] == [409, 409]
     assert without.json()["type"].endswith(":endpoint-not-ready")
     assert "enable" in disabled.json()["detail"]
@@ -318,3 +322,22 @@ async def test_many_are_cancelled_in_bounded_batches(acme, owing):
     assert first.json() == {"cancelled": 2, "remaining": 1}
     assert second.json() == {"cancelled": 1, "remaining": 0}
     assert await owing.state(sending) == "sending"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"imap_provider_code": "GMAIL"}, 404),
+        ({"state": "failed"}, 422),
+        ({"user_tag": None}, 422),
+        ({"ser_tag": "bob"}, 422),
+        ({"since": None}, 422),
+    ],
+)
+async def test_a_call_off_that_names_none_of_ours_never_becomes_all_of_ours(acme, owing, fields, status):
+    await owing.deliveries(2, state="pending")
+
+    answer = await acme.post(f"{DELIVERIES}/cancel", json=fields)
+
+    assert answer.status_code == status, answer.text
+    assert await owing.value("SELECT count(*) FROM deliveries WHERE state = 'pending'") == 2

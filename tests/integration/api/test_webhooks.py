@@ -80,6 +80,16 @@ async def test_enabling_makes_an_endpoint_as_good_as_new(acme, owing):
     assert await owing.value("SELECT count(*) FROM endpoints WHERE disabled_at IS NULL") == 1
 
 
+async def test_what_waits_there_follows_at_once_when_it_is_enabled(acme, owing):
+    await owing.endpoint("https://app.example.com/hook")
+    await owing.deliveries(2, state="pending")
+    await owing.value("UPDATE deliveries SET due_at = now() + interval '1 h' RETURNING 1")
+
+    await acme.post(f"{WEBHOOKS}/new_mail/enable")
+
+    assert await owing.value("SELECT count(*) FROM deliveries WHERE due_at <= now()") == 2
+
+
 @pytest.mark.parametrize("path", ["user_connected/enable", "nothing/enable"])
 async def test_there_is_nothing_to_enable_without_a_url(acme, path):
     assert (await acme.post(f"{WEBHOOKS}/{path}")).status_code == 404

@@ -1,6 +1,7 @@
 """What became of the calling partner's webhooks, and which are sent again? /api/v1/deliveries"""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
@@ -46,7 +47,7 @@ async def list_deliveries(
     kind: Annotated[EventKind | None, Query(description="Only webhooks of this kind.")] = None,
     user_tag: Annotated[str | None, Query(description="Only those about the user of this tag.")] = None,
     imap_provider_code: Annotated[
-        str | None, Query(description="With `user_tag`: the user of this connection alone.")
+        str | None, Query(description="Only those about users of this connection.")
     ] = None,
     since: Annotated[Moment | None, Query(description="Only those made at this moment or later.")] = None,
     until: Annotated[Moment | None, Query(description="Only those made before this moment.")] = None,
@@ -57,10 +58,8 @@ async def list_deliveries(
     last = delivery_of(after) if after is not None else None
     if after is not None and last is None:
         raise invalid([("after", "should be taken from the Link of the page before, unchanged")])
-    user_ids = None
-    if user_tag is not None:
-        user_ids = await history.users_of(db, partner.id, user_tag, imap_provider_code)
-    which = Which(partner_id=partner.id, state=state, kind=kind, user_ids=user_ids, since=since, until=until)
+    named = _Named(user_tag, imap_provider_code, kind, since, until)
+    which = await _which(db, partner.id, state, named)
     found = await history.page(db, which, after=last, limit=limit + 1)
     page = found[:limit]
     if len(page) < len(found):
@@ -136,16 +135,27 @@ async def cancel_delivery(id: str, partner: CallingPartner, db: Db, opened: Open
     return await _shown(id, partner.id, db, opened)
 
 
-async def _which(db: Db, partner_id: int, state: DeliveryState, wanted: Any) -> Which:
-    """Of the partner's deliveries, those in this state that a request names."""
-    user_ids = None
-    if wanted.user_tag is not None:
-        user_ids = await history.users_of(db, partner_id, wanted.user_tag, wanted.imap_provider_code)
+class _Named(NamedTuple):
+    """What a request may name; the bodies have the same fields."""
+
+    user_tag: str | None
+    imap_provider_code: str | None
+    kind: EventKind | None
+    since: datetime | None
+    until: datetime | None
+
+
+async def _which(
+    db: Db, partner_id: int, state: DeliveryState | None, wanted: _Named | ReplayRequest | CancelRequest
+) -> Which:
+    """Of the partner's deliveries, those in this state that a request names. Raises NotFound."""
+    tag, code = wanted.user_tag, wanted.imap_provider_code
     return Which(
+        connection_id=await history.connection_of(db, partner_id, code) if code is not None else None,
         partner_id=partner_id,
         state=state,
         kind=wanted.kind,
-        user_ids=user_ids,
+        user_ids=await history.users_of(db, partner_id, tag, code) if tag is not None else None,
         since=wanted.since,
         until=wanted.until,
     )

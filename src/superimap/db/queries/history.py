@@ -30,6 +30,7 @@ class Which:
     state: DeliveryState | None = None
     kind: EventKind | None = None
     user_ids: Sequence[int] | None = None
+    connection_id: int | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -45,6 +46,9 @@ class Which:
             given.append(Delivery.kind == self.kind)
         if self.user_ids is not None:
             given.append(Delivery.user_id.in_(self.user_ids))
+        if self.connection_id is not None:
+            theirs = select(User.id).where(User.connection_id == self.connection_id)
+            given.append(Delivery.user_id.in_(theirs))
         if self.since is not None:
             given += [Delivery.created_at >= self.since, Delivery.id >= earliest(self.since - SKEW)]
         if self.until is not None:
@@ -93,6 +97,19 @@ async def users_of(db: AsyncSession, partner_id: int, tag: str, code: str | None
         found = list(await db.scalars(statement))
     if not found:
         raise NotFound(f"User not found for '{tag if _is_text(tag) else ''}'.")
+    return found
+
+
+async def connection_of(db: AsyncSession, partner_id: int, code: str) -> int:
+    """The partner's connection to the provider of this code, in any case of letters. Raises NotFound."""
+    statement = (
+        select(Connection.id)
+        .join(Provider, Provider.id == Connection.provider_id)
+        .where(Connection.partner_id == partner_id, Provider.code == code.upper())
+    )
+    found = await db.scalar(statement) if _is_text(code) else None
+    if found is None:
+        raise NotFound("Connection not found.")
     return found
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.errors import NotFound
-from superimap.db.models import Endpoint
+from superimap.db.models import Delivery, Endpoint
+from superimap.db.models.delivery import DeliveryState
 from superimap.db.queries.endpoints import WELL
 from superimap.webhooks.events import EventKind
 
@@ -30,7 +31,7 @@ async def endpoint(db: AsyncSession, partner_id: int, kind: EventKind) -> Endpoi
 async def enable(db: AsyncSession, partner_id: int, kind: EventKind) -> Endpoint:
     """Send to this endpoint again as to a new one: enabled, its breaker closed. Raises NotFound.
 
-    What it is owed is due: ring it after the commit.
+    What it is owed is due at once, whatever it was waiting for: ring it after the commit.
     """
     statement = (
         update(Endpoint)
@@ -42,4 +43,10 @@ async def enable(db: AsyncSession, partner_id: int, kind: EventKind) -> Endpoint
     found = (await db.scalars(statement)).one_or_none()
     if found is None:
         raise NotFound(f"There is no URL for {kind} webhooks; have one set first.")
+    waiting = (
+        Delivery.endpoint_id == found.id,
+        Delivery.state == DeliveryState.PENDING,
+        Delivery.due_at > func.now(),
+    )
+    await db.execute(update(Delivery).where(*waiting).values(due_at=func.now()))
     return found
