@@ -9,7 +9,9 @@ from imapclient import response_parser
 
 from superimap.imap import tokens
 
-ATOMS = st.from_regex(rb"\A\\?[A-Za-z0-9$_.*+:;/@-]{1,8}(\[[A-Z.() ]{0,9}\])?\Z", fullmatch=True)
+ATOMS = st.from_regex(
+    rb"\A\\?[A-Za-z0-9$_.*+:;/@-]{1,8}(\[[A-Z.() ]{0,9}\](<[0-9]{1,5}>)?)?\Z", fullmatch=True
+)
 QUOTED = st.binary(max_size=9).map(
     lambda data: b'"' + data.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 )

@@ -2,9 +2,11 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
 from superimap.db.queries.intake import Cursor
 from superimap.idler.filters import skip_reason
-from superimap.idler.sync import Plan, folder_to_watch, plan
+from superimap.idler.sync import Plan, are_all, folder_to_watch, plan
 from superimap.imap.types import Folder, MessageMeta, Selected, Uid, UidValidity
 
 CONNECTED = datetime(2026, 11, 1, 12, 0, 0, 700_000, tzinfo=UTC)
@@ -34,6 +36,23 @@ def test_a_new_uidvalidity_goes_by_date_from_before_the_last_mail():
 
 def test_C39_a_date_in_the_future_hides_nothing():
     assert planned(Cursor(6, 41, NOW + timedelta(days=900))) == Plan(7, since=date(2026, 11, 21))
+
+
+@pytest.mark.parametrize(
+    ("uids", "coming", "all_of_them"),
+    [
+        ([42], 1, True),
+        ([42, 43], 2, True),
+        ([], 1, False),  # moved away at once, or beyond a gap
+        ([43], 1, False),  # beyond a gap: what was 42?
+        ([42, 44], 2, False),
+        ([42], 2, False),  # another is told of
+        ([42, 43], 1, False),  # more are there than were told of: how many?
+        ([42], 0, False),
+    ],
+)
+def test_a_glance_is_enough_only_if_nothing_can_have_been_left_out(uids, coming, all_of_them):
+    assert are_all(uids, after=41, coming=coming) is all_of_them
 
 
 def meta(*, date: datetime = CONNECTED, size: int = 10, labels: tuple[str, ...] = ()) -> MessageMeta:

@@ -12,6 +12,7 @@ from superimap import runtime
 from superimap.bench import certificate, far_end
 from superimap.bench.far_end import FarEnd
 from superimap.bench.measure import BenchError
+from superimap.idler import sync
 from superimap.imap import transport
 from superimap.imap.client import Client, connect
 from superimap.imap.errors import ImapError
@@ -112,12 +113,14 @@ class Crowd:
 
 async def _catch_up(client: Client, last: int) -> tuple[int, int]:
     """Read what is new, as the idler does; the last UID and the number of mails."""
-    uids = await client.search_uids(after=last)
-    for meta in await client.fetch_meta(uids) if uids else ():
-        raw = await client.fetch_raw(meta.uid)
+    found = await sync.glance(client, after=last, coming=1)
+    if not sync.are_all([meta.uid for meta, _ in found], after=last, coming=1):
+        found = [(meta, None) for meta in await client.fetch_meta(await client.search_uids(after=last))]
+    for meta, peeked in found:
+        raw = await client.fetch_raw(meta.uid) if peeked is None else peeked
         if raw is not None and message.parse(raw).sha1:
             last = meta.uid
-    return last, len(uids)
+    return last, len(found)
 
 
 @contextlib.asynccontextmanager

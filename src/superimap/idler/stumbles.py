@@ -1,5 +1,8 @@
 """On which mails does a server fail? Counted over connections, so that no mail stops its mailbox for ever."""
 
+import contextlib
+from collections.abc import Iterator
+
 from superimap.idler.sync import META_BATCH
 from superimap.imap.errors import Gibberish, ImapError, LimitExceeded, OutOfStep, Refused
 
@@ -9,15 +12,18 @@ POISON = (Gibberish, LimitExceeded, Refused)
 ENOUGH = 12
 ANSWERED = 4
 BROKE = 1
+# Glances that failed in a row, after which there are no more: not every server can hand over a part of a mail.
+BLIND = 3
 
 
 class Stumbles:
     """How often each mail has ended its session, and how many mails to ask about at once."""
 
-    __slots__ = ("_counts", "batch")
+    __slots__ = ("_counts", "_glances", "batch")
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
+        self._glances = 0
         self.batch = META_BATCH
 
     def note(self, uid: int, error: ImapError) -> None:
@@ -35,6 +41,24 @@ class Stumbles:
     def too_many(self, uid: int) -> bool:
         """Whether to pass this mail over."""
         return self._counts.get(uid, 0) >= ENOUGH
+
+    @property
+    def blinded(self) -> bool:
+        """Whether to search for new mails, and not to read them at a glance."""
+        return self._glances >= BLIND
+
+    @contextlib.contextmanager
+    def glancing(self) -> Iterator[None]:
+        """Count what fails inside the block. A plain refusal, after which all is in step, is swallowed."""
+        try:
+            yield
+        except Refused:
+            self._glances += 1
+        except ImapError:
+            self._glances += 1
+            raise
+        else:
+            self._glances = 0
 
     def forget(self) -> None:
         """All is recorded; past mails do not matter."""

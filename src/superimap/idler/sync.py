@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from superimap.db.queries.intake import Cursor
-from superimap.imap.client import Client
+from superimap.imap.client import PEEKED, Client
 from superimap.imap.types import Folder, MessageMeta, Selected
 
 META_BATCH = 100
+FEW = 4  # mails that came at once and are read at a glance
+GLANCE = (FEW + 1) * PEEKED
+"""Bytes of mail that a glance reads at most."""
 ALL_MAIL = "\\All"
 UNUSABLE = {"\\noselect", "\\nonexistent"}
 NUMBERINGS = 64
@@ -64,9 +67,39 @@ def numbering_of(kept: int | None, uid_validity: int) -> int | None:
     return next((count for count in range(NUMBERINGS) if kept == numbering(uid_validity, count)), None)
 
 
+async def has_restarted(client: Client, cursor: Cursor, selected: Selected) -> bool:
+    """Whether the server begins its UIDs anew under the same UIDVALIDITY.
+
+    UIDNEXT below the cursor says so, unless it lies: then the mailbox still holds a UID that high.
+    """
+    last, coming = cursor.last_uid, selected.uid_next
+    if last is None or coming is None or coming > last:
+        return False
+    if numbering_of(cursor.uid_validity, selected.uid_validity) is None:
+        return False
+    return not await client.search_uids(after=last - 1)
+
+
 async def find(client: Client, looking: Plan) -> list[int]:
     """The UIDs that the plan speaks of, ascending."""
     return await client.search_uids(after=looking.after, since=looking.since)
+
+
+async def glance(client: Client, *, after: int, coming: int) -> list[tuple[MessageMeta, bytes | None]]:
+    """The `coming` mails (FEW at most) that the server has just told of, in one command instead of three.
+
+    One UID more is asked for. Whether they are all that is new is for `are_all` to say. Raises any ImapError.
+    """
+    return await client.fetch_next(after, coming + 1)
+
+
+def are_all(uids: list[int], *, after: int, coming: int) -> bool:
+    """Whether nothing else can be new: as many as were told of, and their UIDs go on without a gap.
+
+    UIDs ascend (RFC 9051 section 2.3.1.1), so none can lie between. Where somebody deletes or moves mails
+    there are gaps, and a search has to tell.
+    """
+    return bool(uids) and uids == list(range(after + 1, after + 1 + coming))
 
 
 def folder_to_watch(folders: list[Folder], wanted: Iterable[str]) -> str:

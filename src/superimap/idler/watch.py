@@ -46,6 +46,7 @@ class Watch:
         self._lags = False  # and was told to take long
         self._is_new = True  # that it stands was not told yet
         self._top: tuple[int, int] | None = None  # the last mail seen: its UID, and what it is
+        self._is_dense = True  # UIDs have no gaps here, as far as is known
 
     async def begin(self) -> None:
         """Open the mailbox and catch up with everything since its cursor."""
@@ -65,7 +66,8 @@ class Watch:
             name=folder,
             fence=fence,
         )
-        await self._start(self._box.cursor, restarted=await self._has_restarted(self._box.cursor))
+        restarted = await sync.has_restarted(self._client, self._box.cursor, self._selected)
+        await self._start(self._box.cursor, restarted=restarted)
         await self._tell()
 
     async def follow(self) -> None:
@@ -75,7 +77,9 @@ class Watch:
         try:
             async for _ in self._rounds():
                 before, told = self._intake.last_uid, self._client.arrivals
-                await self._catch_up(sync.Plan(self._intake.uid_validity, after=before))
+                await self._catch_up(
+                    sync.Plan(self._intake.uid_validity, after=before), coming=told - self._told
+                )
                 is_false = self._intake.last_uid == before and told > self._told
                 self._told = max(told, self._told)
                 if is_false and await self._is_reused():
@@ -110,18 +114,6 @@ class Watch:
         else:
             self._intake.last_uid = looking.after or 0
             await self._catch_up(looking)
-
-    async def _has_restarted(self, cursor: Cursor) -> bool:
-        """Whether the server begins its UIDs anew under the same UIDVALIDITY.
-
-        UIDNEXT below the cursor says so, unless it lies: then the mailbox still holds a UID that high.
-        """
-        last, coming = cursor.last_uid, self._selected.uid_next
-        if last is None or coming is None or coming > last:
-            return False
-        if sync.numbering_of(cursor.uid_validity, self._selected.uid_validity) is None:
-            return False
-        return not await self._client.search_uids(after=last - 1)
 
     async def _is_reused(self) -> bool:
         """Mail was told to have come, and yet no UID is new: does an old UID mean another mail now?
@@ -175,8 +167,10 @@ class Watch:
             return "INBOX"
         return sync.folder_to_watch(await self._client.list_folders(), wanted)
 
-    async def _catch_up(self, looking: sync.Plan, *, baseline: int = 0) -> None:
+    async def _catch_up(self, looking: sync.Plan, *, baseline: int = 0, coming: int = 0) -> None:
         """See all that the plan finds; what is seen is recorded in batches, the cursor with it.
+
+        `coming` mails were told of since the last look.
 
         If the connection ends on the way, what was seen until then is recorded: each try gets further.
         """
@@ -185,7 +179,7 @@ class Watch:
         self._began = asyncio.get_running_loop().time()
         with contextlib.closing(intake):
             try:
-                await self._see_all(await sync.find(self._client, looking), by_date=looking.by_date)
+                await self._see_new(looking, coming)
             except ImapError:
                 await intake.flush_part()
                 raise
@@ -195,13 +189,41 @@ class Watch:
         intake.by_date = False
         self._stumbles.forget()
 
+    async def _see_new(self, looking: sync.Plan, coming: int) -> None:
+        if await self._glance(looking, coming):
+            return
+        uids = await sync.find(self._client, looking)
+        if uids and looking.after is not None:
+            self._is_dense = uids[0] == looking.after + 1
+        await self._see_all(uids, by_date=looking.by_date)
+
+    async def _glance(self, looking: sync.Plan, coming: int) -> bool:
+        """Read what has just come in one command; False, and nothing is seen, if a search must tell."""
+        after = looking.after
+        if after is None or not 0 < coming <= sync.FEW or not self._is_dense or self._stumbles.blinded:
+            return False
+        await self._intake.make_room(sync.GLANCE)
+        found: list[tuple[MessageMeta, bytes | None]] = []
+        with self._stumbles.glancing():
+            found = await sync.glance(self._client, after=after, coming=coming)
+        told = self._client.arrivals  # what has come meanwhile may be among them
+        uids = [int(meta.uid) for meta, _ in found]
+        self._is_dense = sync.are_all(uids, after=after, coming=told - self._told)
+        is_whole = all(raw is not None for _, raw in found)
+        if not self._is_dense or not is_whole:
+            self._intake.close()  # who waits for room for more holds none
+        if not self._is_dense:
+            return False
+        for meta, raw in found:
+            await self._see(int(meta.uid), meta, raw=raw if is_whole else None)
+        self._told = told
+        return True
+
     async def _see_all(self, uids: list[int], *, by_date: bool) -> None:
         for piece in sync.batches(uids, self._stumbles.batch):
             for uid, meta in await self._metas(piece):
                 await self._tell_if_it_lags(len(uids))
                 await self._see(uid, meta, by_date=by_date)
-                if meta is not None:
-                    self._top = (uid, _identity(meta))
                 if self._intake.is_full:
                     await self._intake.flush_part()
 
@@ -218,14 +240,17 @@ class Watch:
                 self._stumbles.blame(piece, error)
             raise
 
-    async def _see(self, uid: int, meta: MessageMeta | None, *, by_date: bool) -> None:
-        """Judge one mail, and read it if a webhook is owed."""
+    async def _see(
+        self, uid: int, meta: MessageMeta | None, *, by_date: bool = False, raw: bytes | None = None
+    ) -> None:
+        """Judge one mail, and read it if a webhook is owed and it is not read yet."""
         intake, too_many = self._intake, self._stumbles.too_many(uid)
         unreadable = Outcome.UNREADABLE, "the mail server failed again and again to hand it over"
         gone = Outcome.GONE, "deleted or moved before it could be read"
         if meta is None:
             intake.skip(uid, None, *(unreadable if too_many else gone))
             return
+        self._top = (uid, _identity(meta))
         most = self._context.settings.max_email_size
         skip = skip_reason(meta, by_date=by_date, connected_at=self._watched.connected_at, max_size=most)
         if skip is None and too_many:
@@ -233,8 +258,9 @@ class Watch:
         if skip is not None:
             intake.skip(uid, meta, *skip)
             return
-        await intake.make_room(meta.size)
-        raw = await self._read(uid)
+        if raw is None:
+            await intake.make_room(meta.size)
+            raw = await self._read(uid)
         if raw is None:
             intake.skip(uid, meta, *gone)
         elif len(raw) > most:

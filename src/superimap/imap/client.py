@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Literal, TypeVar
 
-from superimap.imap import idle, responses, sasl, transport, wire
-from superimap.imap.errors import Disconnected, Gibberish, ImapError, Refused, TimedOut
+from superimap.imap import idle, opening, responses, wire
+from superimap.imap.errors import Disconnected, Gibberish, Refused
 from superimap.imap.framing import Response
-from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
+from superimap.imap.protocol import Protocol
 from superimap.imap.responses import Answer
 from superimap.imap.transport import Guard
 from superimap.imap.types import (
@@ -26,6 +26,8 @@ from superimap.imap.types import (
 
 T = TypeVar("T")
 _META = "UID INTERNALDATE RFC822.SIZE"
+PEEKED = 32 * 1024
+"""Bytes of a new mail that `fetch_next` reads unasked: nearly all mails are smaller than that."""
 _QUICK = 256 * 1024  # bytes of text that are parsed on the event loop, in some milliseconds
 _CHUNK = 500  # UIDs per command, to keep its line below 8 KiB (RFC 7162 section 4)
 
@@ -49,60 +51,12 @@ async def connect(
     timeouts = timeouts or Timeouts()
     protocol = Protocol(limits or Limits())
     try:
-        await _open(protocol, server, timeouts, tls_context, guard)
+        await opening.reach(protocol, server, timeouts, tls_context, guard)
         if protocol.greeting == "OK":
-            await _log_in(protocol, credentials, timeouts)
+            await opening.log_in(protocol, credentials, timeouts)
         yield Client(protocol, timeouts)
     finally:
-        await _close(protocol, timeouts)
-
-
-async def _open(
-    protocol: Protocol,
-    server: Server,
-    timeouts: Timeouts,
-    tls_context: ssl.SSLContext | None,
-    guard: Guard | None,
-) -> None:
-    """TCP, TLS, greeting, capabilities."""
-    try:
-        async with asyncio.timeout(timeouts.connect):
-            sock = await transport.dial(server, guard=guard, within=timeouts.connect)
-            await transport.attach(protocol, sock, server, tls_context)
-            await protocol.greet(timeouts.connect)
-    except TimeoutError:
-        raise TimedOut(f"connecting to {server.host}", timeouts.connect) from None
-    if not protocol.capabilities:
-        await _ask_capabilities(protocol, timeouts)
-    if server.tls == "starttls":
-        await transport.start_tls(protocol, server, tls_context, within=timeouts.connect)
-        await _ask_capabilities(protocol, timeouts)
-
-
-async def _log_in(protocol: Protocol, credentials: Credentials, timeouts: Timeouts) -> None:
-    before = protocol.capabilities
-    await sasl.authenticate(protocol, credentials, within=timeouts.login)
-    if protocol.capabilities == before:  # not told with the OK; many offer more to whom they know
-        await _ask_capabilities(protocol, timeouts)
-
-
-async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts) -> None:
-    await protocol.run("CAPABILITY", within=timeouts.command)
-
-
-async def _close(protocol: Protocol, timeouts: Timeouts) -> None:
-    if protocol.transport is None:
-        return
-    try:
-        if protocol.lost is None and protocol.state in (NONAUTH, AUTH, SELECTED):
-            with contextlib.suppress(ImapError, TimeoutError):
-                async with asyncio.timeout(timeouts.logout):
-                    await protocol.run("LOGOUT", within=timeouts.logout)
-    finally:
-        protocol.fail(Disconnected("closed by us"))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await protocol.closed.wait()
+        await opening.leave(protocol, timeouts)
 
 
 class Client:
@@ -207,15 +161,19 @@ class Client:
         If the server's answer cannot be parsed, it is asked again without the ENVELOPE, whose metas then have
         None there.
         """
-        labels = " X-GM-LABELS" if "X-GM-EXT-1" in self.capabilities else ""
         metas: dict[int, MessageMeta] = {}
         for start in range(0, len(uids), _CHUNK):
             chunk = set(uids[start : start + _CHUNK])
-            broken = await self._fetch_meta(chunk, f"({_META}{labels} ENVELOPE)", metas)
+            broken = await self._fetch_meta(chunk, f"({self._all_meta})", metas)
             missing = chunk - metas.keys() if broken else set()
             if missing and await self._fetch_meta(missing, f"({_META})", metas):
                 raise self._broken("FETCH responses that cannot be parsed")
         return [metas[uid] for uid in sorted(metas)]
+
+    @property
+    def _all_meta(self) -> str:
+        labels = " X-GM-LABELS" if "X-GM-EXT-1" in self._protocol.capabilities else ""
+        return f"{_META}{labels} ENVELOPE"
 
     async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
         answer = await self._run("FETCH", wire.uid_set(uids), items, prefix="UID", wanted="FETCH")
@@ -225,11 +183,28 @@ class Client:
                 metas[uid] = meta
         return broken
 
+    async def fetch_next(self, after: int, most: int) -> list[tuple[MessageMeta, bytes | None]]:
+        """What has one of the `most` UIDs after `after`, ascending, in one command; PEEKED bytes of each at most.
+
+        The bytes of a mail are None unless it is known that these are all of it. What cannot be parsed is absent.
+        """
+        self._mark = self._protocol.view.arrivals
+        last = min(after + most, responses.UID_MAX)
+        answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEKED}>)")
+        messages, _ = await _parsed(responses.fetched, answer.responses)
+        found: list[tuple[MessageMeta, bytes | None]] = []
+        for uid in sorted(messages):
+            meta = responses.message_meta(uid, messages[uid], now=datetime.now(UTC))
+            if meta is not None and after < uid <= last:
+                raw = messages[uid].get("BODY[]<0>")
+                # RFC822.SIZE is an estimate on some servers, and some cut partial answers wrongly.
+                is_whole = isinstance(raw, bytes) and len(raw) == meta.size < PEEKED
+                found.append((meta, raw if is_whole else None))
+        return found
+
     async def fetch_raw(self, uid: int) -> bytes | None:
         """The exact bytes of a message, or None if it is gone. \\Seen is not set."""
-        answer = await self._protocol.run(
-            "FETCH", str(uid), "(UID BODY.PEEK[])", prefix="UID", wanted="FETCH", within=self._timeouts.fetch
-        )
+        answer = await self._fetch(str(uid), "(UID BODY.PEEK[])")
         messages, broken = await _parsed(responses.fetched, answer.responses)
         raw = messages.get(uid, {}).get("BODY[]")
         if raw is None and broken:
@@ -274,6 +249,12 @@ class Client:
     async def _run(self, name: str, *args: wire.Argument, prefix: str = "", wanted: str = "") -> Answer:
         return await self._protocol.run(
             name, *args, prefix=prefix, wanted=wanted, within=self._timeouts.command
+        )
+
+    async def _fetch(self, uid_set: str, items: str) -> Answer:
+        """Mail itself, which may take its time."""
+        return await self._protocol.run(
+            "FETCH", uid_set, items, prefix="UID", wanted="FETCH", within=self._timeouts.fetch
         )
 
     def _broken(self, what: str) -> Gibberish:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _QUOTED = rb'"(?:[^"\\]++|\\["\\])*+"'
-_ATOM = rb"\\?[A-Za-z0-9$_.*+:;/@-]++(?:\[[^\]\[\"]*+\])?+(?=[ ()]|\Z)"
+_ATOM = rb"\\?[A-Za-z0-9$_.*+:;/@-]++(?:\[[^\]\[\"]*+\](?:<\d++>)?+)?+(?=[ ()]|\Z)"
 _TOKEN = re.compile(rb"[()]|" + _QUOTED + rb"|" + _ATOM)
 _WHOLE = re.compile(rb"(?: ++|[()]|" + _QUOTED + rb"|" + _ATOM + rb")*+")  # possessive, hence linear
 _MARKER = re.compile(rb"~?\{\d+\+?\}\Z")

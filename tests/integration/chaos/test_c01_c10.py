@@ -200,6 +200,7 @@ async def _true(value: bool) -> bool:
 async def test_C10_a_mail_expunged_between_search_and_fetch_stops_nothing(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         scene.chaos.add("C10", only=VICTIM, times=1)
+        scene.imap.accounts[VICTIM].inbox.uidnext += 1  # or it would be read without a search
         scene.imap.deliver(VICTIM, small_mail("gone at once"))
         await scene.imap.wait_for(lambda: scene.chaos.struck("C10"))
         await scene.both_find()

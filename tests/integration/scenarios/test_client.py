@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from superimap.imap.client import Client, connect
+from superimap.imap.client import PEEKED, Client, connect
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused, TlsFailed
 from superimap.imap.types import Login
 from superimap.testing.chaos_hostile import small_mail
@@ -92,6 +92,33 @@ async def test_a_push_ends_idle_and_the_mail_is_described_and_read(server: MailS
         assert meta.envelope.subject == '* a :( \\ "{42}'
         assert await client.fetch_raw(2) == raw
         assert await client.fetch_raw(77) is None
+    assert server.seen(user) == 0
+
+
+async def test_what_has_just_come_is_described_and_read_in_one_command(server: MailServer):
+    user = await server.user()
+    raws = [small_mail("few"), small_mail("most", body=b"0123456789abcd\r\n" * 2500), small_mail("last")]
+    assert len(raws[1]) > PEEKED
+    server.deliver(user, small_mail("old"))
+    async with server.session(user) as client:
+        await client.examine("INBOX")
+        assert await client.fetch_next(1, 5) == []
+        waiting = await idling(client)
+        for raw in raws:
+            server.deliver(user, raw)
+        await waiting
+        async with asyncio.timeout(10):
+            while client.arrivals < len(raws):
+                await client.noop()
+
+        found = await client.fetch_next(1, 5)
+        assert [(meta.uid, meta.size, meta.envelope and meta.envelope.subject) for meta, _ in found] == [
+            (2, len(raws[0]), "few"), (3, len(raws[1]), "most"), (4, len(raws[2]), "last")
+        ]  # fmt: skip
+        assert [raw for _, raw in found] == [raws[0], None, raws[2]]  # a part of a mail is no mail
+        assert [meta for meta, _ in found] == await client.fetch_meta([2, 3, 4])
+        assert [meta.uid for meta, _ in await client.fetch_next(1, 2)] == [2, 3]
+        assert await client.fetch_next(4, 3) == []
     assert server.seen(user) == 0
 
 

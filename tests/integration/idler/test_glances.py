@@ -1,0 +1,158 @@
+"""Of a mail that has just come an idler reads all in one command, and searches wherever that may miss one."""
+
+from typing import Any
+
+import pytest
+
+from superimap import services
+from superimap.imap.client import PEEKED
+from superimap.testing import ImapServer
+from tests.integration.idler.test_watching import contents, idling, mail, recorded, set_up
+from tests.support.world import World, running
+
+
+@pytest.fixture(autouse=True)
+async def joe(world: World, imap: ImapServer) -> None:
+    partner = await set_up(world, imap)
+    await world.user(partner, "joe", login="joe", password="pw")
+
+
+def is_glance(command: Any) -> bool:
+    return b"<0." in repr(command.arguments).encode()
+
+
+async def comes(world: World, imap: ImapServer, raw: bytes) -> list[str]:
+    """Let a mail come to an idling session; what was asked from then on until it idles again."""
+    idles = sum(event.name == "IDLE" for event in imap.log)
+    known = len(await world.rows("SELECT 1 FROM messages"))
+    imap.deliver("joe", raw)
+    await recorded(world, known + 1)
+    await imap.wait_for(lambda: sum(event.name == "IDLE" for event in imap.log) > idles)
+    await idling(imap)
+    names = [event.name for event in imap.log]
+    began = [index for index, name in enumerate(names) if name == "IDLE"]
+    return [
+        name
+        for name in names[began[idles - 1] + 1 : began[-1]]
+        if name not in ("connect", "disconnect", "DONE")
+    ]
+
+
+async def test_a_mail_takes_one_fetch_and_is_not_marked(world, imap):
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        asked = await comes(world, imap, mail("hello"))
+
+    assert asked == ["UID FETCH"]
+    (content,) = await contents(world)
+    assert content["rfc822"] == mail("hello").decode()
+    assert content["envelope"]["subject"] == "hello"
+    assert not imap.accounts["joe"].inbox.get(1).flags & {"\\Seen"}
+
+
+async def test_of_a_big_mail_the_rest_is_fetched_too(world, imap):
+    big = mail("big", body="0123456789abcde\n" * (PEEKED // 16))
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        asked = await comes(world, imap, big)
+
+    assert asked == ["UID FETCH", "UID FETCH"]
+    assert (await contents(world))[0]["rfc822"] == big.decode()
+
+
+async def test_beyond_gaps_it_searches_until_there_are_none(world, imap):
+    inbox = imap.accounts["joe"].inbox
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        asked = []
+        for uid in (7, 20, 21, 22):
+            inbox.uidnext = uid
+            asked.append(await comes(world, imap, mail(f"mail {uid}")))
+
+    by_search = ["UID SEARCH", "UID FETCH", "UID FETCH"]
+    assert asked == [["UID FETCH", *by_search], by_search, by_search, ["UID FETCH"]]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_mail_that_an_answer_leaves_out_is_not_passed_over(world, imap, number):
+    kept_back, left_out = [], []
+
+    def both_at_once(_session: Any, data: bytes) -> bytes:
+        kept_back.append(data)
+        return b"".join(kept_back) if len(kept_back) == 2 else b""
+
+    async def leave_out(session: Any, command: Any) -> bytes | None:
+        if left_out or not is_glance(command):
+            return None
+        lines: bytes = session.usual(command)
+        start = lines.index(b"* %d FETCH" % number)
+        end = lines.index(b")\r\n", start) + 3
+        left_out.append(lines[start:end])
+        return lines[:start] + lines[end:]
+
+    imap.on_push = both_at_once
+    imap.on("UID FETCH", leave_out)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        imap.deliver("joe", mail("one"))
+        imap.deliver("joe", mail("two"))
+        found = await recorded(world, 2)
+
+    assert b"Message-ID" in left_out[0]
+    assert found == [(1, "delivered"), (2, "delivered")]
+
+
+@pytest.mark.parametrize("answer", [b" BAD I cannot cut mails\r\n", b" NO not today\r\n"])
+async def test_a_server_that_cannot_cut_mails_is_not_asked_for_ever(world, imap, answer):
+    asked = 0
+
+    async def refuse(_session: Any, command: Any) -> bytes | None:
+        nonlocal asked
+        asked += is_glance(command)
+        return bytes(command.tag + answer) if is_glance(command) else None
+
+    imap.on("UID FETCH", refuse)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        for number in range(8):
+            await comes(world, imap, mail(f"mail {number}"))
+
+    assert asked == 3
+    assert sum(event.name == "connect" for event in imap.log) == 1
+
+
+async def test_a_server_that_hangs_up_at_it_is_left_in_peace(world, imap):
+    asked = 0
+
+    async def hang_up(session: Any, command: Any) -> bytes | None:
+        nonlocal asked
+        if not is_glance(command):
+            return None
+        asked += 1
+        session.close()
+        return b""
+
+    imap.on("UID FETCH", hang_up)
+    async with running(services.idler, world.settings):
+        for number in range(5):
+            await idling(imap)
+            imap.deliver("joe", mail(f"mail {number}"))
+            found = await recorded(world, number + 1)
+
+    assert asked == 3
+    assert found == [(uid, "delivered") for uid in range(1, 6)]
+
+
+@pytest.mark.parametrize("size", [0, 17, 10**6])
+async def test_a_size_that_is_only_estimated_cuts_no_mail(world, imap, size):
+    async def estimate(session: Any, command: Any) -> bytes:
+        real = b"RFC822.SIZE %d" % len(mail("hello"))
+        return bytes(session.usual(command).replace(real, b"RFC822.SIZE %d" % size))
+
+    imap.on("UID FETCH", estimate)
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        asked = await comes(world, imap, mail("hello"))
+
+    assert asked == ["UID FETCH", "UID FETCH"]
+    assert (await contents(world))[0]["rfc822"] == mail("hello").decode()
