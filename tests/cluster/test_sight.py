@@ -99,6 +99,16 @@ async def test_check_fails_as_long_as_somebody_is_unserved(cluster, monkeypatch)
     assert (await ask(cluster, monkeypatch, "--check"))[0] == 0
 
 
+async def test_who_was_watched_until_a_full_idler_got_the_shard_is_not_told_to_be_watched(
+    cluster, monkeypatch
+):
+    await cluster.rows("UPDATE users SET status = 'watching' WHERE id = 5")
+
+    _, output = await ask(cluster, monkeypatch, "--json")
+
+    assert json.loads(output)["users"] == {"wanted": 6, "watched": 2, "unserved": 4}
+
+
 async def test_without_any_idler_everybody_is_unserved(cluster, monkeypatch):
     await cluster.rows("DELETE FROM idlers")
 

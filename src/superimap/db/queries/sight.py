@@ -130,7 +130,9 @@ def _sight(row: Iterable[Any]) -> Sight:
     listed, owned, free, expired, wanted, watched, unowned, moved = row
     idlers = tuple(_idler(values) for values in json.loads(listed))
     unserved = int(unowned) + sum(idler.unserved for idler in idlers)
-    return Sight(idlers, Shards(owned, free, expired), Users(int(wanted), int(watched), unserved), moved)
+    # Who was handed to an idler without a seat left says `watching` until it is found to be stalled.
+    seated = min(int(watched), int(wanted) - unserved)
+    return Sight(idlers, Shards(owned, free, expired), Users(int(wanted), seated, unserved), moved)
 
 
 def _idler(values: list[Any]) -> IdlerSeen:
