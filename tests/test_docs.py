@@ -25,7 +25,7 @@ import pytest
 import typer.main
 from pydantic_core import PydanticUndefined
 
-from superimap import config, crypto, demo
+from superimap import config, crypto, demo, tokens
 from superimap.api.pages import browser
 from superimap.api.routes import callback, connect, disconnect, password
 from superimap.cli import app
@@ -34,6 +34,7 @@ from superimap.db.models.delivery import DeliveryState
 from superimap.db.models.mail import Outcome
 from superimap.db.models.user import SHARDS, UserStatus
 from superimap.db.queries import connecting
+from superimap.db.queries import tokens as leases
 from superimap.dispatcher import http, verdict
 from superimap.dispatcher.pace import Pace
 from superimap.idler.timing import Timing
@@ -41,7 +42,7 @@ from superimap.ids import time_ordered
 from superimap.imap.types import Timeouts
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
-from superimap.oauth import links, returns
+from superimap.oauth import endpoint, life, links, returns
 from superimap.webhooks import payload, signing
 from superimap.webhooks.events import EventKind
 
@@ -133,6 +134,7 @@ def test_words_in_capitals_and_code_are_settings(page):
         "SUPERIMAP_NO_APT",
         "GMAIL_OAUTH2",
         "OUTLOOK_OAUTH2",
+        "OUTLOOK_APP_ONLY",
     }
     said = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)`", page.read_text()))
 
@@ -274,6 +276,16 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("who is stalled is looked for") == f"{pace.stalls:g} s"
     assert said("a catch-up is told") == f"{timing.lag:g} s"
     assert f"waits {pace.hearing:g} s before it believes in silence" in text
+    token = "a session comes back with a new access token"
+    assert said(token) == f"{life.EARLIEST:.0%}, {life.LATEST:.0%}".replace("%", " %")
+    shared = f"{life.EARLIEST_SHARED:.0%}, {life.LATEST:.0%}".replace("%", " %")
+    assert said("… where one token opens all") == shared
+    assert said("while no new token can be had") == f"{life.AGAIN * 100:g} % of its life, at least 1 s"
+    assert said("a process alone asks") == f"{leases.LEASE:g} s"
+    assert said("a provider's answer to such") == f"{endpoint.DEADLINE:g} s"
+    assert said("after a wrong client secret") == f"{tokens.CLIENT_PAUSE:g} s"
+    assert said("where a provider asks for a pause") == f"{tokens.THROTTLED_PAUSE:g} s"
+    assert f"({tokens.PATIENCE:g} s at most)" in text
     assert said("logging out") == f"{timeouts.logout:g} s"
     assert said("largest mail") == f"{default['max_email_size']:,} bytes"
     assert said("bytes of mail in memory") == f"{default['bytes_in_flight'] >> 20} MiB"

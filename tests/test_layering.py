@@ -14,7 +14,7 @@ LEVELS = {
     6: ["cli", "__main__", "up", "demo", "services"],
     5: ["api", "bench"],
     4: ["idler", "dispatcher", "admin", "testing"],
-    3: ["queue"],
+    3: ["queue", "tokens"],
     2: ["db", "oauth"],
     1: ["imap", "mail", "providers", "webhooks", "egress", "embedded"],
     0: ["config", "backoff", "log", "runtime", "health", "envelope", "ids"],

@@ -18,6 +18,12 @@ ROUNDS = Histogram(
 LOGINS = Counter("superimap_logins", "IMAP logins that succeeded")
 LOGIN_FAILURES = Counter("superimap_login_failures", "IMAP logins that were refused")
 DISCONNECTS = Counter("superimap_disconnects", "IMAP sessions that ended without being told to")
+ROLL_OVERS = Counter(
+    "superimap_roll_overs", "IMAP sessions that came back with a new access token before the old one expired"
+)
+TOKEN_REQUESTS = Counter(
+    "superimap_token_requests", "Access tokens asked of providers, by what came of it", ["outcome"]
+)
 LANES = Gauge("superimap_lanes", "Endpoints that this dispatcher is working on")
 POSTS = Gauge("superimap_posts_in_flight", "Webhooks under way")
 ATTEMPTS = Counter("superimap_attempts", "Webhooks sent, by what came of it", ["outcome"])

@@ -25,7 +25,7 @@ class Watched(TypedDict, total=False):
 class Preset:
     """A row of the table `providers` as it is installed; operators may change theirs afterwards.
 
-    A preset with an authorize URL is an OAuth 2.0 provider, every other takes a name and a password. What is
+    A preset with a token URL is an OAuth 2.0 provider, every other takes a name and a password. What is
     None is as for any other provider.
     """
 
@@ -50,6 +50,8 @@ class Preset:
     """IMAP connections that an account may have; a user takes one of them, other programs the rest."""
     folders: str | None = None
     """Which folder to watch: the first that exists, of special uses (`\\All`) and names; None: INBOX."""
+    oauth2_grant_type: Literal["authorization_code", "client_credentials"] | None = None
+    """`client_credentials`: nobody is asked, one token opens every mailbox of a connection."""
     oauth2_authorize_url: str | None = None
     oauth2_token_url: str | None = None
     oauth2_scope: str | None = None
@@ -64,7 +66,7 @@ class Preset:
     @property
     def kind(self) -> Literal["PLAIN", "OAUTH2"]:
         """How users of this provider prove who they are."""
-        return "OAUTH2" if self.oauth2_authorize_url else "PLAIN"
+        return "OAUTH2" if self.oauth2_token_url else "PLAIN"
 
 
 _WATCHED: dict[str, Watched] = {
@@ -121,6 +123,17 @@ _OAUTH2 = (
         oauth2_issuer="https://login.microsoftonline.com/{tenantid}/v2.0",
         oauth2_jwks_url="https://login.microsoftonline.com/common/discovery/v2.0/keys",
         oauth2_email_claims="preferred_username email",
+    ),
+    Preset(
+        code="OUTLOOK_APP_ONLY",
+        title="Microsoft 365 (an organisation's mailboxes, by its administrator)",
+        imap_host="outlook.office365.com",
+        **_WATCHED["outlook"],
+        # The permission is IMAP.AccessAsApp, and Exchange names the mailboxes [D learn.microsoft.com,
+        # "Authenticate an IMAP, POP or SMTP connection using OAuth"]. The tenant is the connection's.
+        oauth2_grant_type="client_credentials",
+        oauth2_token_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
+        oauth2_scope="https://outlook.office365.com/.default",
     ),
     Preset(
         code="YAHOO_OAUTH2",

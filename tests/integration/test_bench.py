@@ -95,6 +95,29 @@ def test_the_whole_way_of_a_mail_is_measured_and_none_is_lost():
     assert 0 < found["cpu_s_per_1000"] < 100
 
 
+def test_sessions_whose_tokens_end_come_back_before_and_nothing_is_lost():
+    found = bench(
+        "tokens",
+        "--users",
+        "20",
+        "--life",
+        "5",
+        "--seconds",
+        "6",
+        "--mails-per-second",
+        "10",
+        "--idlers",
+        "1",
+    )
+
+    assert (found["lost"], found["duplicates"], found["mails"]) == (0, 0, 60)
+    assert (found["cut_by_server"], found["logins_refused"]) == (0, 0)
+    assert found["reconnects"] > 10
+    # One refresh for each session that comes back; some have the token and are under way as it is counted.
+    assert 0 <= found["refreshes"] - found["expiries"] <= 3
+    assert 0 < found["reconnects_per_s_mean"] <= found["reconnects_per_s_max"]
+
+
 def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
     def refuse(*_arguments: object) -> None:
         raise ValueError("not allowed to raise maximum limit")

@@ -137,8 +137,9 @@ async def fill(db, vault):
     )
     db.add(SigningSecret(id=3, partner_id=1, secret=sealed(vault, "signing_secrets", "secret", 1, 3)))
     db.add(Endpoint(id=4, partner_id=1, kind="new_mail"))
-    secret = sealed(vault, "connections", "oauth2_client_secret", 1, 6)
-    db.add(Connection(id=6, partner_id=1, provider_id=5, oauth2_client_secret=secret))
+    columns = ("oauth2_client_secret", "oauth2_access_token")
+    secrets = {name: sealed(vault, "connections", name, 1, 6) for name in columns}
+    db.add(Connection(id=6, partner_id=1, provider_id=5, **secrets))
     await db.flush()
     columns = ("login_password", "oauth2_refresh_token", "oauth2_access_token")
     values = {name: sealed(vault, "users", name, 1, 7) for name in columns}

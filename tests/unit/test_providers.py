@@ -8,6 +8,7 @@ import pytest
 
 from superimap.db.models import Provider
 from superimap.db.queries.providers import _clean
+from superimap.oauth.endpoint import token_url
 from superimap.providers import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
 from superimap.webhooks.urls import check_url
 
@@ -18,11 +19,14 @@ ALL = presets()
 def test_a_preset_is_secure_and_whole(preset):
     assert (preset.imap_port, preset.imap_tls) == (993, "tls")
     assert preset.code == preset.code.upper()
-    assert preset.kind == ("OAUTH2" if preset.code.endswith("_OAUTH2") else "PLAIN")
+    assert preset.kind == ("OAUTH2" if preset.code.endswith(("_OAUTH2", "_APP_ONLY")) else "PLAIN")
     if preset.kind == "OAUTH2":
         assert preset.oauth2_scope
-        for url in (preset.oauth2_authorize_url, preset.oauth2_token_url):
-            check_url(url, field="url", https_only=True)
+        is_app_only = preset.oauth2_grant_type == "client_credentials"
+        assert is_app_only == (preset.oauth2_authorize_url is None)
+        check_url(token_url(preset.oauth2_token_url, "a-tenant"), field="url", https_only=True)
+        if preset.oauth2_authorize_url:
+            check_url(preset.oauth2_authorize_url, field="url", https_only=True)
 
 
 def test_codes_are_unique_and_the_seeds_are_there():

@@ -50,6 +50,10 @@ class ConnectionChange(Fields):
     oauth2_client_secret: Word = _text(
         "oauth2_client_secret", "Secret of your OAuth 2.0 client; never shown again.", writeOnly=True
     )
+    oauth2_tenant: Word = _text(
+        "oauth2_tenant",
+        "Whose mailboxes, where the provider opens a whole organisation's (OUTLOOK_APP_ONLY).",
+    )
 
     def fields(self) -> ConnectionFields:
         """What was sent, for the database."""
@@ -57,7 +61,7 @@ class ConnectionChange(Fields):
 
 
 class NewConnection(ConnectionChange):
-    """A connection to a provider. OAuth 2.0 providers need both client credentials."""
+    """A connection to a provider. OAuth 2.0 providers need both client credentials, OUTLOOK_APP_ONLY a tenant."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"imap_provider_code": "PLAIN"}})
 
@@ -79,7 +83,7 @@ class UserChange(Fields):
     """Values of a user; what is left out stays, null or blank clears. Passwords and tokens are write-only.
 
     `login_username` and `login_password` connect a user of a provider with passwords, `email` and
-    `oauth2_refresh_token` one of an OAuth 2.0 provider.
+    `oauth2_refresh_token` one of an OAuth 2.0 provider, `email` alone where that opens a whole organisation's.
     """
 
     model_config = ConfigDict(json_schema_extra={"example": {"archived": False}})

@@ -55,6 +55,14 @@ class House:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[House]:
     """An idler and a dispatcher on these engines, with the default settings otherwise."""
+    async with AsyncExitStack() as stack:
+        services = {name: await stack.enter_async_context(service(name, settings)) for name in OURS}
+        yield House(settings, services)
+
+
+@asynccontextmanager
+async def service(name: str, settings: Settings) -> AsyncIterator[int]:
+    """A process of ours on these engines, with the default settings otherwise; its pid."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "ENVIRONMENT": "development",
@@ -63,15 +71,8 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         "ENCRYPTION_KEY": settings.encryption_key.get_secret_value(),
         "LOG_LEVEL": "warning",
     }
-    async with AsyncExitStack() as stack:
-        services = {name: await stack.enter_async_context(_service(name, environment)) for name in OURS}
-        yield House(settings, services)
-
-
-@asynccontextmanager
-async def _service(name: str, environment: Mapping[str, str]) -> AsyncIterator[int]:
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "superimap", name, env=dict(environment), stdin=asyncio.subprocess.DEVNULL
+        sys.executable, "-m", "superimap", name, env=environment, stdin=asyncio.subprocess.DEVNULL
     )
     try:
         yield child.pid

@@ -165,5 +165,34 @@ async def mail(
     )
 
 
+@app.command()
+@command
+async def tokens(
+    users: Annotated[int, typer.Option(min=1, max=25_000, help="OAuth 2.0 users that are watched.")] = 1000,
+    life: Annotated[int, typer.Option(min=1, help="Seconds that an access token lives.")] = 60,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to measure, once all are watched.")] = 180,
+    idlers: Annotated[int, typer.Option(min=1, max=16, help="Idlers that share the users.")] = 2,
+    mails_per_second: Annotated[float, typer.Option(min=0.1, help="Mails that come meanwhile.")] = 20,
+    database_url: Annotated[
+        str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")] = None,
+) -> None:
+    """Measure sessions whose access tokens end: how evenly they come back, and whether a mail is lost by it."""
+    from superimap.bench import tokens as bench
+
+    _print(
+        await bench.run(
+            users=users,
+            life=life,
+            seconds=seconds,
+            idlers=idlers,
+            rate=mails_per_second,
+            database_url=database_url,
+            redis_url=redis_url,
+        )
+    )
+
+
 def _print(figures: dict[str, Any]) -> None:
     typer.echo(json.dumps(figures))

@@ -28,6 +28,10 @@ ClientSecret = Annotated[
         "--oauth2-client-secret", help="Its secret. Better left out: you are asked, or use the next option."
     ),
 ]
+Tenant = Annotated[
+    str | None,
+    typer.Option("--oauth2-tenant", help="Whose mailboxes, where a provider opens a whole organisation's."),
+]
 SecretStdin = Annotated[
     bool, typer.Option("--secret-stdin", help="Read the secret from the first line of standard input.")
 ]
@@ -69,6 +73,7 @@ async def create(
     code: Code,
     oauth2_client_id: ClientId = None,
     oauth2_client_secret: ClientSecret = None,
+    oauth2_tenant: Tenant = None,
     secret_stdin: SecretStdin = False,
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +90,7 @@ async def create(
     )
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        fields = _fields(oauth2_client_id, secret)
+        fields = _fields(oauth2_client_id, secret, oauth2_tenant)
         linked = await connections.create(work.db, work.vault, found.id, provider, fields)
         answer = await _described(work.db, linked)
     if as_json:
@@ -101,20 +106,22 @@ async def update(
     code: Code,
     oauth2_client_id: ClientId = None,
     oauth2_client_secret: ClientSecret = None,
+    oauth2_tenant: Tenant = None,
     secret_stdin: SecretStdin = False,
     as_json: AsJson = False,
 ) -> None:
     """Change the OAuth 2.0 client; users that could not sign in are tried again."""
     from superimap.db.queries import connections
 
-    nothing = oauth2_client_id is None and oauth2_client_secret is None
+    nothing = oauth2_client_id is None and oauth2_client_secret is None and oauth2_tenant is None
     secret = given_secret(
         oauth2_client_secret, from_stdin=secret_stdin, prompt="OAuth 2.0 client secret", wanted=nothing
     )
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         linked = await find_connection(work.db, found, code, lock=True)
-        linked = await connections.update(work.db, work.vault, linked, _fields(oauth2_client_id, secret))
+        fields = _fields(oauth2_client_id, secret, oauth2_tenant)
+        linked = await connections.update(work.db, work.vault, linked, fields)
         answer = await _described(work.db, linked)
     (output.show_json if as_json else output.record)(answer)
 
@@ -148,13 +155,15 @@ async def _find_provider(db: AsyncSession, code: str) -> Provider:
     return provider
 
 
-def _fields(client_id: str | None, client_secret: str | None) -> ConnectionFields:
+def _fields(client_id: str | None, client_secret: str | None, tenant: str | None) -> ConnectionFields:
     """What was given; what was left out stays as it is."""
     fields: ConnectionFields = {}
     if client_id is not None:
         fields["oauth2_client_id"] = client_id
     if client_secret is not None:
         fields["oauth2_client_secret"] = client_secret
+    if tenant is not None:
+        fields["oauth2_tenant"] = tenant
     return fields
 
 
@@ -167,6 +176,7 @@ async def _described(db: AsyncSession, linked: Linked) -> dict[str, object]:
         "users_count": listed.users_count,
         "kind": linked.provider.kind,
         "oauth2_client_id": linked.connection.oauth2_client_id,
+        "oauth2_tenant": linked.connection.oauth2_tenant,
         "has_oauth2_client_secret": linked.connection.oauth2_client_secret is not None,
         "created_at": linked.connection.created_at,
     }

@@ -15,8 +15,8 @@ app = typer.Typer(help="Mail providers: where their servers are, how one signs i
 FIELDS = (
     "code", "title", "kind", "imap_host", "imap_port", "imap_tls",
     "idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account", "folders",
-    "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope", "oauth2_userinfo_url", "oauth2_revoke_url",
-    "oauth2_issuer", "oauth2_jwks_url", "oauth2_email_claims",
+    "oauth2_grant_type", "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope",
+    "oauth2_userinfo_url", "oauth2_revoke_url", "oauth2_issuer", "oauth2_jwks_url", "oauth2_email_claims",
     "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
 )  # fmt: skip
 CLEARED_BY_0 = {"idle_renew", "poll_seconds", "logins_per_second", "connections_per_account"}
@@ -42,8 +42,20 @@ Folders = Annotated[
     str | None,
     typer.Option(help=r"What to watch, the first that exists, such as '\All,Archive,INBOX'; '' clears."),
 ]
+GrantType = Annotated[
+    str | None,
+    typer.Option(
+        "--oauth2-grant-type",
+        help="client_credentials: nobody consents, one token opens all mailboxes of a connection. '' clears.",
+    ),
+]
 AuthorizeUrl = Annotated[str | None, typer.Option("--oauth2-authorize-url", help="Where people consent.")]
-TokenUrl = Annotated[str | None, typer.Option("--oauth2-token-url", help="Where tokens are given.")]
+TokenUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--oauth2-token-url", help="Where tokens are given; {tenant} in its path is the connection's."
+    ),
+]
 Scope = Annotated[str | None, typer.Option("--oauth2-scope", help="What to ask consent for.")]
 UserinfoUrl = Annotated[
     str | None, typer.Option("--oauth2-userinfo-url", help="Where to ask whose account it is; '' clears.")
@@ -114,6 +126,7 @@ async def create(
     logins_per_second: LoginsPerSecond = None,
     connections_per_account: ConnectionsPerAccount = None,
     folders: Folders = None,
+    oauth2_grant_type: GrantType = None,
     oauth2_authorize_url: AuthorizeUrl = None,
     oauth2_token_url: TokenUrl = None,
     oauth2_scope: Scope = None,
@@ -126,12 +139,12 @@ async def create(
     oauth2_approval_prompt: Prompt = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a provider: PLAIN, or OAUTH2 if it is given where people consent."""
+    """Add a provider: PLAIN, or OAUTH2 if it is given where tokens come from."""
     values = _given(locals())
     from superimap.db.queries import providers
 
     values.setdefault("title", code.upper())
-    values.setdefault("kind", "OAUTH2" if oauth2_authorize_url else "PLAIN")
+    values.setdefault("kind", "OAUTH2" if oauth2_authorize_url or oauth2_token_url else "PLAIN")
     async with transaction() as work:
         provider = await providers.create(work.db, **values)
     _answer(provider, as_json=as_json)
@@ -152,6 +165,7 @@ async def update(
     logins_per_second: LoginsPerSecond = None,
     connections_per_account: ConnectionsPerAccount = None,
     folders: Folders = None,
+    oauth2_grant_type: GrantType = None,
     oauth2_authorize_url: AuthorizeUrl = None,
     oauth2_token_url: TokenUrl = None,
     oauth2_scope: Scope = None,

@@ -213,10 +213,10 @@ def _fields(
 
 def _check(linked: Linked, fields: UserFields) -> None:
     """Credentials that a provider has no use for would be passed over in silence."""
-    useless = {
-        "PLAIN": {"oauth2_refresh_token"},
-        "OAUTH2": {"login_username", "login_password"},
-    }[linked.provider.kind] & fields.keys()
+    from superimap.db.queries.account_values import SIGN_IN, sign_in
+
+    credentials = {name for names in SIGN_IN.values() for name in names} - {"email"}
+    useless = (credentials - {*sign_in(linked.provider)}) & fields.keys()
     if useless:
         raise CommandError(
             f"{linked.provider.code} is of kind {linked.provider.kind}, where users have no "

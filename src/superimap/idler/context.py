@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import httpx
 from asyncpg import Pool
 
 from superimap.config import Settings
@@ -15,6 +14,7 @@ from superimap.idler.proofs import Proofs
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 from superimap.queue import Queue
+from superimap.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Context:
     vault: Vault
     queue: Queue
     guard: Guard
-    http: httpx.AsyncClient
+    tokens: Tokens
     ownership: Ownership
     proofs: Proofs
     bytes_gate: ByteGate

@@ -6,7 +6,6 @@ import logging
 import socket
 
 import asyncpg
-import httpx
 
 from superimap import __version__, metrics, runtime
 from superimap.backoff import Backoff
@@ -30,6 +29,7 @@ from superimap.imap.types import Limits
 from superimap.mail import tracer
 from superimap.oauth.http import guarded_client
 from superimap.queue import Queue
+from superimap.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +52,16 @@ async def serve(
         queue = await stack.enter_async_context(Queue(settings.redis_url))
         guard = Guard(settings.allowed_networks, own=settings.own_addresses)
         http = await stack.enter_async_context(guarded_client(guard))
+        vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+        # As many questions to providers as logins to mail servers: a token endpoint that hangs holds up no login.
+        asking = _login_gate(settings)
+        tokens = await stack.enter_async_context(Tokens(pool, vault, http, turn=asking.turn))
         async with runtime.until(stop):
             idler = await _join(lease, settings)
         if stop.is_set():
             return
         ownership = _ownership(lease, idler, settings)
-        context = _context(settings, pool, queue, guard, http, ownership, timing or Timing())
+        context = _context(settings, pool, vault, queue, guard, tokens, ownership, timing or Timing())
         doorbell = Doorbell(idler)
         supervisor = Supervisor(
             lambda user, version: Session(context, user, version).run(),
@@ -118,27 +122,32 @@ def _ownership(pool: asyncpg.Pool, idler: int, settings: Settings) -> Ownership:
 def _context(
     settings: Settings,
     pool: asyncpg.Pool,
+    vault: Vault,
     queue: Queue,
     guard: Guard,
-    http: httpx.AsyncClient,
+    tokens: Tokens,
     ownership: Ownership,
     timing: Timing,
 ) -> Context:
     return Context(
         settings=settings,
         pool=pool,
-        vault=Vault.from_setting(settings.encryption_key.get_secret_value()),
+        vault=vault,
         queue=queue,
         guard=guard,
-        http=http,
+        tokens=tokens,
         ownership=ownership,
         proofs=Proofs(),
         bytes_gate=ByteGate(settings.bytes_in_flight),
-        logins=LoginGate(rate=settings.logins_per_second, at_once=settings.connects_in_flight),
+        logins=_login_gate(settings),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,
         tracer_keys=tracer.derive(settings.encryption_key.get_secret_value()),
     )
+
+
+def _login_gate(settings: Settings) -> LoginGate:
+    return LoginGate(rate=settings.logins_per_second, at_once=settings.connects_in_flight)
 
 
 async def _beat(ownership: Ownership, supervisor: Supervisor, interval: float) -> None:

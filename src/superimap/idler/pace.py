@@ -1,8 +1,9 @@
-"""How long does a mail server itself ask us to stay away?"""
+"""How long does a mail server, or who gives tokens, itself ask us to stay away?"""
 
 import re
 
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
+from superimap.oauth.endpoint import TokenUnavailable
 
 LONGEST = 3600.0  # what a server asks for is believed up to this
 
@@ -23,6 +24,8 @@ def asked_pause(error: BaseException, *, ordinary: float) -> float | None:
 
     `ordinary` if it only says that we should slow down.
     """
+    if isinstance(error, TokenUnavailable):
+        return error.retry_after  # bounded where it was read
     code, text = _said(error)
     if suggested := _SUGGESTED.search(text):
         return min(int(suggested[1]) / 1000, LONGEST)

@@ -9,12 +9,13 @@ from superimap.backoff import Backoff
 from superimap.crypto import VaultError
 from superimap.db.engine import UNAVAILABLE
 from superimap.db.models.user import Happening, ProviderKind
-from superimap.db.queries import tokens, watching
+from superimap.db.queries import watching
 from superimap.db.queries.intake import Fenced
 from superimap.db.queries.watching import Watched
 from superimap.idler import pace
 from superimap.idler.context import Context
 from superimap.idler.credentials import credentials_of
+from superimap.idler.rollover import RollOver
 from superimap.idler.stumbles import Stumbles
 from superimap.idler.watch import Watch
 from superimap.imap.client import connect
@@ -54,6 +55,9 @@ class Session:
         while True:
             try:
                 await self._connect_and_watch()
+                metrics.ROLL_OVERS.inc()
+                self._backoff.reset()
+                pause = 0.0
             except (NobodyToWatch, Fenced):
                 return
             except (AuthenticationFailed, TokenRefused, VaultError) as error:
@@ -64,13 +68,15 @@ class Session:
             await asyncio.sleep(pause)
 
     async def _connect_and_watch(self) -> None:
-        """One connection's life."""
+        """One connection's life; returns when another should begin, with a new access token."""
         watched = await self._admitted()
         if self._chances is None:
             self._chances = int(watched.provider_kind == ProviderKind.OAUTH2)
         async with contextlib.AsyncExitStack() as stack:
+            credentials, access = await credentials_of(watched, self._context)
             async with self._context.logins.turn(watched.imap_host, watched.logins_per_second):
-                credentials = await credentials_of(watched, self._context)
+                if access is not None and access.left <= 0:  # the queue was long, or its life is short
+                    credentials, access = await credentials_of(watched, self._context)
                 server = Server(watched.imap_host, watched.imap_port, watched.imap_tls)
                 client = await stack.enter_async_context(
                     connect(
@@ -88,7 +94,10 @@ class Session:
             self._refusals.reset()
             self._chances = 1
             self._stood_since = asyncio.get_running_loop().time()
-            await watch.follow()
+            async with RollOver(self._context.tokens, self._user_id, access, watch.leave) as roll_over:
+                await watch.follow()
+        if roll_over.refused is not None:
+            raise roll_over.refused
 
     async def _admitted(self) -> Watched:
         """Whom to watch, once the pause is over that the row asks for: restarts must not make a login storm."""
@@ -108,7 +117,7 @@ class Session:
         metrics.LOGIN_FAILURES.inc()
         if isinstance(error, AuthenticationFailed):
             with contextlib.suppress(*UNAVAILABLE):
-                await tokens.forget(self._context.pool, self._user_id)
+                await self._context.tokens.forget(self._user_id)
             if self._chances:
                 self._chances = 0
                 return await self._failed(error)

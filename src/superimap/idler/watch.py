@@ -45,6 +45,8 @@ class Watch:
         self._began = 0.0  # the event loop's time when this catch-up began
         self._lags = False  # and was told to take long
         self._is_new = True  # that it stands was not told yet
+        self._is_leaving = False
+        self._waiting: asyncio.Timeout | None = None  # while nothing is under way
         self._top: tuple[int, int] | None = None  # the last mail seen: its UID, and what it is
         self._is_dense = True  # UIDs have no gaps here, as far as is known
 
@@ -71,11 +73,12 @@ class Watch:
         await self._tell()
 
     async def follow(self) -> None:
-        """Wait for news and see it, for as long as the connection lasts."""
+        """Wait for news and see it, for as long as the connection lasts, or until it is told to `leave`."""
         metrics.WATCHING.inc()
         false_alarms = 0
         try:
-            async for _ in self._rounds():
+            rounds = self._rounds()
+            while await self._has_news(rounds):
                 before, told = self._intake.last_uid, self._client.arrivals
                 await self._catch_up(
                     sync.Plan(self._intake.uid_validity, after=before), coming=told - self._told
@@ -95,6 +98,27 @@ class Watch:
                         await self._tell()
         finally:
             metrics.WATCHING.dec()
+
+    def leave(self) -> None:
+        """Have `follow` return, once what is under way has been seen."""
+        self._is_leaving = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def _has_news(self, rounds: AsyncIterator[None]) -> bool:
+        """Wait for the end of a round; False if it is time to leave. An IDLE that stands is ended by LOGOUT."""
+        if self._is_leaving:
+            return False
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                await anext(rounds)
+                return True
+        except TimeoutError:
+            if not self._is_leaving:
+                raise
+            return False
+        finally:
+            self._waiting = None
 
     async def _start(self, cursor: Cursor, *, restarted: bool) -> None:
         """Catch up from `cursor`; by date if it is void."""

@@ -14,6 +14,12 @@ from superimap.errors import SuperImapError
 MOST_BYTES = 64 * 1024
 DEADLINE = 15.0
 LONGEST_PAUSE = 3600.0
+THROTTLED = 30.0
+"""Seconds that a provider means that says "too many requests" and no figure."""
+
+TENANT = "{tenant}"
+"""In a token URL's path: the provider's customer, as a connection names it."""
+
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 
@@ -37,6 +43,8 @@ _REFUSALS = {
     "unauthorized_client": Refusal.CLIENT,
     "unsupported_grant_type": Refusal.CLIENT,
 }
+# What Microsoft adds to invalid_grant (learn.microsoft.com, "Handling errors: token endpoint").
+_CONSENT = {"consent_required", "basic_action", "additional_action", "user_password_expired"}
 _SAID = {
     Refusal.REVOKED: "access was revoked or has expired; the person should connect again",
     Refusal.CONSENT: "the person, or their administrator, must consent anew; they should connect again",
@@ -54,6 +62,11 @@ class TokenRefused(SuperImapError):
         super().__init__(code)
         self.code = code
         self.refusal = refusal
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a token that still lives may be used on: the person has taken nothing back."""
+        return self.refusal is Refusal.CLIENT
 
     def __str__(self) -> str:
         return f"the provider refused an access token ({self.code}): {_SAID[self.refusal]}"
@@ -112,17 +125,42 @@ async def ask(http: httpx.AsyncClient, client: Client, form: Mapping[str, str]) 
             id_token=_text(fields.get("id_token")),
             scope=_text(fields.get("scope")),
         )
-    raise meaning(status, fields.get("error"), retry_after=headers.get("Retry-After"))
+    raise meaning(
+        status, fields.get("error"), detail=fields.get("suberror"), retry_after=headers.get("Retry-After")
+    )
 
 
-def meaning(status: int, error: object, *, retry_after: str | None = None) -> TokenRefused | TokenUnavailable:
+def refusal_of(code: str, *, detail: object = None) -> Refusal | None:
+    """What mends the refusal of this code, with Microsoft's `suberror`; None if it is no refusal."""
+    if code == "invalid_grant" and detail in _CONSENT:
+        return Refusal.CONSENT
+    return _REFUSALS.get(code)
+
+
+def token_url(template: str, tenant: str | None) -> str:
+    """The address for a provider's customer, whose name stands in its path alone. Raises TokenRefused without."""
+    if TENANT not in template:
+        return template
+    if tenant is None:
+        raise TokenRefused("the connection names no tenant", Refusal.CLIENT)
+    return template.replace(TENANT, tenant)
+
+
+def meaning(
+    status: int, error: object, *, detail: object = None, retry_after: str | None = None
+) -> TokenRefused | TokenUnavailable:
     """What an answer without a token means: a refusal that lasts, or a failure that passes."""
     code = error if isinstance(error, str) and _CODE.fullmatch(error) else None
     # A server in trouble may say anything; only what it says as an answer is believed.
-    if code in _REFUSALS and 400 <= status < 500 and status != 429:
-        return TokenRefused(code, _REFUSALS[code])
+    refusal = refusal_of(code, detail=detail) if code else None
+    if code and refusal and 400 <= status < 500 and status != 429:
+        return TokenRefused(code, refusal)
     said = f"{code} (HTTP {status})" if code else f"HTTP {status}"
-    return TokenUnavailable(f"the provider's token endpoint answered {said}", retry_after=_pause(retry_after))
+    pause = _pause(retry_after)
+    return TokenUnavailable(
+        f"the provider's token endpoint answered {said}",
+        retry_after=THROTTLED if pause is None and status == 429 else pause,
+    )
 
 
 async def post(

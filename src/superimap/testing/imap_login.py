@@ -180,7 +180,11 @@ def _bearer(session: Session, user: re.Match[bytes] | None, response: bytes) -> 
     token = _BEARER.search(response)
     if user is None or token is None:
         raise ValueError("a user and a bearer token")
-    return session.server.check_token(user[1].decode("utf-8"), token[1].decode("utf-8"))
+    name, text = user[1].decode("utf-8"), token[1].decode("utf-8")
+    account = session.server.check_token(name, text)
+    if account is not None:
+        session.server.end_in_time(session, name, text)
+    return account
 
 
 _MECHANISMS: dict[str, _Check] = {"PLAIN": _plain, "XOAUTH2": _xoauth2, "OAUTHBEARER": _oauthbearer}

@@ -39,7 +39,9 @@ class ImapServer:
     ExceptionGroup, what hooks have raised. Test code changes the public attributes at any time:
     `greeting` (None says nothing, `* BYE` closes, `* PREAUTH` logs in to the first account),
     `capabilities` (what is not in it is not offered, nor are IDLE and SASL mechanisms then taken),
-    `plaintext_login`, `on_push` (given each push to an idling session, returns what is sent instead).
+    `plaintext_login`, `on_push` (given each push to an idling session, returns what is sent instead),
+    `opens_for` (given user and access token, tells for how many seconds that opens the account, 0 if not at
+    all; when they are over the session is ended, as Gmail does).
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class ImapServer:
         self.capabilities = list(CAPABILITIES)
         self.greeting: bytes | Callable[[Session], bytes | Awaitable[bytes | None] | None] | None = greet
         self.on_push: Callable[[Session, bytes], bytes | None] | None = None
+        self.opens_for: Callable[[str, str], float] | None = None
         self.accounts: dict[str, Account] = {account.username: account for account in accounts}
         self.sessions: set[Session] = set()
         self.log: deque[Event] = deque(maxlen=log_size)
         self.connects = 0
         self.logins = 0
         self.failed_logins = 0
+        self.expired = 0
         self.errors: list[Exception] = []
         self._hooks: dict[str, list[Hook]] = {}
         self._listener: asyncio.Server | None = None
@@ -158,10 +162,24 @@ class ImapServer:
 
     def check_token(self, username: str, token: str) -> Account | None:
         """The account that this access token opens, or None."""
+        if self.opens_for is not None and self.opens_for(username, token) <= 0:
+            return None
         if self.any_login:
             return self._account(username)
         account = self.accounts.get(username)
-        return account if account is not None and token in account.tokens else None
+        is_known = account is not None and (self.opens_for is not None or token in account.tokens)
+        return account if is_known else None
+
+    def end_in_time(self, session: Session, username: str, token: str) -> None:
+        """End a session when the token is over that it was opened with."""
+        if self.opens_for is not None:
+            asyncio.get_running_loop().call_later(self.opens_for(username, token), self._expire, session)
+
+    def _expire(self, session: Session) -> None:
+        if session in self.sessions:
+            self.expired += 1
+            session.send(b"* BYE Session expired, please login again.\r\n")
+            session.close()
 
     # Misbehaving.
 

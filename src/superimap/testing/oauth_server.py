@@ -126,9 +126,18 @@ class OAuthServer:
 
     def opens(self, access_token: str, email: str) -> bool:
         """Whether a mail server should let this token into that account now."""
+        return self.opens_for(access_token, email) > 0
+
+    def opens_for(self, access_token: str, email: str) -> float:
+        """Seconds for which a mail server should let this token into that account; 0: not at all.
+
+        One in an application's own name opens every account, as where an administrator has allowed it all.
+        """
         token = self.records.by_access(access_token)
-        is_live = token is not None and not token.is_revoked() and not token.is_expired()
-        return bool(is_live and token and token.person and token.person.email.lower() == email.lower())
+        if token is None or token.is_revoked():
+            return 0.0
+        is_theirs = token.person is None or token.person.email.lower() == email.lower()
+        return max(0.0, token.issued_at + token.expires_in - time.time()) if is_theirs else 0.0
 
     def revoke(self, email: str) -> None:
         """What a person does in the provider's settings: every token of theirs is dead."""

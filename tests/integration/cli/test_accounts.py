@@ -222,3 +222,36 @@ def test_show_tells_what_happened_to_a_user(installed, superimap, ask, database_
     (event,) = ask("users", "show", "acme", "PLAIN", "ada")["events"]
     assert (event["kind"], event["reason"]) == ("stalled", "no route")
     assert "no route" in superimap("users", "show", "acme", "PLAIN", "ada").stdout
+
+
+def test_an_organisation_is_watched_by_an_app_with_a_tenant_and_addresses_alone(superimap, ask, installed):
+    client = ("--oauth2-client-id", "id", "--oauth2-client-secret", "cl13nt-s3cret")
+    lacking = superimap("connections", "create", "acme", "OUTLOOK_APP_ONLY", *client, code=1)
+    assert "oauth2_tenant is required for this provider" in lacking.stderr
+
+    superimap(
+        "connections", "create", "acme", "OUTLOOK_APP_ONLY", *client, "--oauth2-tenant", "contoso.example"
+    )
+
+    assert ask("connections", "show", "acme", "OUTLOOK_APP_ONLY")["oauth2_tenant"] == "contoso.example"
+    user = ask("users", "create", "acme", "OUTLOOK_APP_ONLY", "ada", "--email", "ada@contoso.example")
+    assert user["status"] == "connecting"
+    changed = ask("connections", "update", "acme", "OUTLOOK_APP_ONLY", "--oauth2-tenant", "other.example")
+    assert changed["oauth2_tenant"] == "other.example"
+
+
+def test_a_provider_without_consent_is_made_and_its_token_url_has_the_tenant_in_its_path_alone(
+    superimap, ask, installed
+):
+    words = (
+        "providers", "create", "GOV", "--imap-host", "outlook.example.com", "--oauth2-scope", "mail",
+        "--oauth2-grant-type", "client_credentials", "--oauth2-token-url",
+    )  # fmt: skip
+
+    evil = superimap(*words, "https://{tenant}.example.com/token", code=1)
+    made = ask(*words, "https://login.example.com/{tenant}/token")
+
+    assert "may have {tenant} in its path alone" in evil.stderr
+    assert (made["kind"], made["oauth2_grant_type"]) == ("OAUTH2", "client_credentials")
+    asking = superimap("providers", "update", "GOV", "--oauth2-grant-type", "authorization_code", code=1)
+    assert "oauth2_authorize_url" in asking.stderr

@@ -14,6 +14,11 @@ NOT_DONE = {
     Purpose.CONNECT: "Your mailbox was not connected",
     Purpose.DISCONNECT: "Your mailbox was not disconnected",
 }
+NO_CONSENT = (
+    "There is nothing to do here",
+    "Your organisation's administrator opens its mailboxes to this application: nobody else has to consent. "
+    "You can close this window.",
+)
 AGAIN = "Open the link that you were sent once more to try again."
 REASONS = {
     Reason.DENIED: f"You, or your administrator, did not allow it. {AGAIN}",

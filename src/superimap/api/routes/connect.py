@@ -28,6 +28,8 @@ OPENED_AT_MOST = 50  # times in half an hour: mail scanners open links too, but 
 async def connect(coming: Visiting, db: Db) -> Response:
     """The way to connect; opening it uses nothing up."""
     visit = await admit(db, coming, Purpose.CONNECT, asked(coming.request))
+    if visit.about.provider.is_app_only:
+        return page("message.html", title=words.NO_CONSENT[0], text=words.NO_CONSENT[1], kind="good")
     key = digest("opened\0" + visit.sig)
     if not await connecting.may_try(db, key, at_most=OPENED_AT_MOST, seconds=LIFETIME):
         raise Problem(429, "This link has been opened very often; ask the application for a new one.")

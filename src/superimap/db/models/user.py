@@ -30,6 +30,13 @@ class ProviderKind(StrEnum):
     OAUTH2 = "OAUTH2"
 
 
+class GrantType(StrEnum):
+    """How an OAuth 2.0 provider comes to let us in (RFC 6749 section 1.3); None means as by a code."""
+
+    AUTHORIZATION_CODE = "authorization_code"
+    CLIENT_CREDENTIALS = "client_credentials"
+
+
 class Tls(StrEnum):
     """How the way to a server is secured: at once, by STARTTLS, or not at all."""
 
@@ -156,15 +163,25 @@ class Provider(Base):
         CheckConstraint("logins_per_second > 0", name="logins_per_second"),
         CheckConstraint("connections_per_account > 0", name="connections_per_account"),
         CheckConstraint(
-            "kind <> 'OAUTH2' OR (oauth2_token_url IS NOT NULL AND oauth2_authorize_url IS NOT NULL"
-            " AND oauth2_scope IS NOT NULL)",
+            "kind <> 'OAUTH2' OR (oauth2_token_url IS NOT NULL AND oauth2_scope IS NOT NULL"
+            " AND (oauth2_authorize_url IS NOT NULL OR oauth2_grant_type = 'client_credentials'))",
             name="oauth2_complete",
         ),
     )
 
+    @property
+    def is_app_only(self) -> bool:
+        """Whether one token, in the application's own name, opens every mailbox of a connection."""
+        return self.kind == ProviderKind.OAUTH2 and self.oauth2_grant_type == GrantType.CLIENT_CREDENTIALS
+
 
 class Connection(Base):
-    """A partner's account with a provider; for OAuth 2.0 it holds the client's credentials."""
+    """A partner's account with a provider; for OAuth 2.0 it holds the client's credentials.
+
+    `oauth2_tenant` is the provider's customer, where its token URL wants one. Of an app-only provider it holds
+    the token for all of its users, as a user does otherwise. Until `oauth2_pause_until` nobody asks the provider
+    for tokens of this connection.
+    """
 
     __tablename__ = "connections"
     id: Mapped[Id]
@@ -172,6 +189,14 @@ class Connection(Base):
     provider_id: Mapped[int] = mapped_column(ForeignKey(Provider.id), index=True)
     oauth2_client_id: Mapped[Words | None]
     oauth2_client_secret: Mapped[Sealed | None]
+    oauth2_tenant: Mapped[Words | None]
+    oauth2_access_token: Mapped[Sealed | None]
+    oauth2_access_token_expires_at: Mapped[When | None]
+    oauth2_access_token_life: Mapped[float | None] = mapped_column(Double)
+    oauth2_token_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    oauth2_lease_until: Mapped[When | None]
+    oauth2_pause_until: Mapped[When | None]
+    oauth2_pause_reason: Mapped[Words | None]
     created_at: Mapped[Created]
 
     __table_args__ = (UniqueConstraint("partner_id", "provider_id"), UniqueConstraint("id", "partner_id"))
@@ -181,6 +206,8 @@ class User(Base):
     """One person's mail account, named by the partner's tag. `connected_at` marks complete credentials.
 
     No session signs in before `retry_at`. `stalled_at` is set until a session stands again, whatever the status.
+    An access token lives `oauth2_access_token_life` seconds in all; `oauth2_token_version` changes with it and
+    with what it is made from, and until `oauth2_lease_until` one process alone asks for the next.
     """
 
     __tablename__ = "users"
@@ -195,6 +222,9 @@ class User(Base):
     oauth2_refresh_token: Mapped[Sealed | None]
     oauth2_access_token: Mapped[Sealed | None]
     oauth2_access_token_expires_at: Mapped[When | None]
+    oauth2_access_token_life: Mapped[float | None] = mapped_column(Double)
+    oauth2_token_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    oauth2_lease_until: Mapped[When | None]
     enable_tracer: Mapped[bool] = mapped_column(server_default=text("false"))
     archived: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Created]

@@ -1,5 +1,6 @@
 """What may be set on a connection or a user, how is each value checked, and which are already taken?"""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypedDict
@@ -7,6 +8,7 @@ from typing import Any, NoReturn, TypedDict
 from sqlalchemy.exc import IntegrityError
 
 from superimap.db.errors import Conflict, Invalid, NotFound
+from superimap.db.models import Provider
 from superimap.db.models.user import ProviderKind
 
 LONGEST = {
@@ -17,7 +19,11 @@ LONGEST = {
     "oauth2_refresh_token": 16_384,
     "oauth2_client_id": 1024,
     "oauth2_client_secret": 4096,
+    "oauth2_tenant": 253,
 }
+
+# A number or a domain, as Microsoft knows its customers: it is put into the path of a URL that gets a secret.
+_TENANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|\.(?!\.)){0,251}[A-Za-z0-9]")
 
 # The two values that let a user of each kind sign in: the account's name, and its secret.
 SIGN_IN: Mapping[str, tuple[str, str]] = {
@@ -26,14 +32,21 @@ SIGN_IN: Mapping[str, tuple[str, str]] = {
 }
 
 
+def sign_in(provider: Provider) -> tuple[str, ...]:
+    """What lets a user of this provider sign in: the account's name, and its secret unless one opens them all."""
+    names = SIGN_IN[provider.kind]
+    return names[:1] if provider.is_app_only else names
+
+
 FLAGS = frozenset(("archived", "enable_tracer"))
 
 
 class ConnectionFields(TypedDict, total=False):
-    """What may be set on a connection; other keys, and both for a PLAIN provider, are passed over."""
+    """What may be set on a connection; what its provider has no use for is passed over."""
 
     oauth2_client_id: str | None
     oauth2_client_secret: str | None
+    oauth2_tenant: str | None
 
 
 class UserFields(TypedDict, total=False):
@@ -66,6 +79,11 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = None if value is None or not value.strip() else _text(name, value)
     if "tag" in values:
         _check_tag(values["tag"])
+    tenant = values.get("oauth2_tenant")
+    if tenant is not None and not _TENANT.fullmatch(tenant):
+        raise Invalid(
+            "oauth2_tenant", "should be the directory's id or a domain of it, such as contoso.onmicrosoft.com"
+        )
     return values
 
 

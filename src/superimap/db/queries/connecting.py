@@ -208,6 +208,7 @@ async def connected(
                 oauth2_access_token=vault.seal_text(access_token.value, place),
                 oauth2_access_token_expires_at=func.now()
                 + text(f"interval '{int(access_token.expires_in)} seconds'"),
+                oauth2_access_token_life=access_token.expires_in,
             )
         )
     content = payload.user_connected(

@@ -17,6 +17,14 @@ from superimap.db.models.user import ProviderKind, UserStatus
 from superimap.db.queries.account_values import ConnectionFields, checked, translate
 
 CREDENTIALS = ("oauth2_client_id", "oauth2_client_secret")
+TENANT = "{tenant}"  # in a token URL
+
+
+_WHERE = {
+    "oauth2_client_id": "see your OAuth 2.0 client",
+    "oauth2_client_secret": "see your OAuth 2.0 client",
+    "oauth2_tenant": "it is the id of the directory whose mailboxes are watched",
+}
 
 
 class Linked(NamedTuple):
@@ -65,15 +73,14 @@ async def with_count(db: AsyncSession, connection_id: int) -> Listed:
 async def create(
     db: AsyncSession, vault: Vault, partner_id: int, provider: Provider, fields: ConnectionFields
 ) -> Linked:
-    """A new connection. Raises Invalid for OAuth 2.0 without both credentials, Taken if there is one already.
+    """A new connection. Raises Invalid for OAuth 2.0 without all of its settings, Taken if there is one already.
 
     After Taken the transaction is of no more use.
     """
     values = _checked(provider, fields)
-    if provider.kind == ProviderKind.OAUTH2:
-        for name in CREDENTIALS:
-            if name not in values:
-                raise Invalid(name, "is required for this provider; see your OAuth 2.0 client")
+    for name in settings_of(provider):
+        if name not in values:
+            raise Invalid(name, f"is required for this provider; {_WHERE[name]}")
     drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("connections", "id"))))
     row = cast(int, drawn)
     connection = Connection(
@@ -96,7 +103,13 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, fields: Connect
     statement = (
         sql_update(Connection)
         .where(Connection.id == connection.id, Connection.partner_id == connection.partner_id)
-        .values(values)
+        .values(
+            **values,
+            oauth2_access_token=None,  # it was given to another client, or for another tenant
+            oauth2_token_version=Connection.oauth2_token_version + 1,
+            oauth2_lease_until=None,
+            oauth2_pause_until=None,
+        )
         .returning(Connection)
         .execution_options(populate_existing=True)
     )
@@ -117,6 +130,13 @@ async def delete(db: AsyncSession, partner_id: int, code: str) -> bool:
     return True
 
 
+def settings_of(provider: Provider) -> tuple[str, ...]:
+    """What a connection to this provider has to name."""
+    if provider.kind != ProviderKind.OAUTH2:
+        return ()
+    return (*CREDENTIALS, "oauth2_tenant") if TENANT in (provider.oauth2_token_url or "") else CREDENTIALS
+
+
 # Steps.
 
 
@@ -126,13 +146,12 @@ def _counted() -> Select[str, int]:
 
 
 def _checked(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
-    """The credentials given, for a provider that wants them; none of them may be blank."""
-    if provider.kind != ProviderKind.OAUTH2:
-        return {}
-    values = checked({name: value for name, value in fields.items() if name in CREDENTIALS})
+    """The settings given, as far as the provider wants them; none of them may be blank."""
+    wanted = settings_of(provider)
+    values = checked({name: value for name, value in fields.items() if name in wanted})
     for name, value in values.items():
         if value is None:
-            raise Invalid(name, "should not be blank; see your OAuth 2.0 client")
+            raise Invalid(name, f"should not be blank; {_WHERE[name]}")
     return values
 
 

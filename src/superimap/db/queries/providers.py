@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, TypedDict, Unpack
+from urllib.parse import urlsplit
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
-from superimap.db.models.user import PollBy, ProviderKind, Tls
+from superimap.db.models.user import GrantType, PollBy, ProviderKind, Tls
 from superimap.providers import Preset
 from superimap.webhooks.urls import UrlError, check_url
 
@@ -25,6 +26,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "imap_tls": tuple(Tls),
     "smtp_tls": tuple(Tls),
     "poll_by": tuple(PollBy),
+    "oauth2_grant_type": tuple(GrantType),
 }
 # From, to, and what would do.
 _RANGES: dict[str, tuple[float, float, str]] = {
@@ -109,15 +111,18 @@ async def install_presets(db: AsyncSession, presets: Iterable[Preset]) -> list[s
 async def update(db: AsyncSession, code: str, /, **changes: Unpack[Values]) -> Provider:
     """Set what is given. Raises NotFound, Invalid, or Conflict.
 
-    The kind stays as it is while connections use the provider: their credentials are of that kind.
+    Kind and grant type stay as they are while connections use the provider: their credentials are of that kind.
     """
     row = _clean(dict(changes))
     provider = await _locked(db, code)
-    if row.get("kind", provider.kind) != provider.kind:
+    will_be = Provider(
+        **{name: row.get(name, getattr(provider, name)) for name in ("kind", "oauth2_grant_type")}
+    )
+    if (will_be.kind, will_be.is_app_only) != (provider.kind, provider.is_app_only):
         await _refuse_if_used(db, provider)
     for name, value in row.items():
         setattr(provider, name, value)
-    _check_complete({name: getattr(provider, name) for name in ("kind", *_OAUTH2)})
+    _check_complete({name: getattr(provider, name) for name in ("kind", "oauth2_grant_type", *_OAUTH2)})
     try:
         await db.flush()
     except IntegrityError:
@@ -187,6 +192,11 @@ def _fault(name: str, value: Any) -> str | None:
 
 
 def _url_fault(name: str, value: str) -> str | None:
+    if name == "oauth2_token_url":
+        # A partner's word goes there, so never into the host's place.
+        if "{" in urlsplit(value).netloc:
+            return "may have {tenant} in its path alone"
+        value = value.replace("{tenant}", "tenant")
     try:
         check_url(value, field=name)
     except UrlError as error:
@@ -195,8 +205,13 @@ def _url_fault(name: str, value: str) -> str | None:
 
 
 def _check_complete(row: dict[str, Any]) -> None:
-    """An OAuth 2.0 provider needs to know where to send people, and what for."""
+    """An OAuth 2.0 provider needs to know where to send people, unless it asks none, and what for."""
     if row["kind"] == ProviderKind.OAUTH2:
-        for name in _OAUTH2:
+        is_app_only = row.get("oauth2_grant_type") == GrantType.CLIENT_CREDENTIALS
+        for name in _OAUTH2[1:] if is_app_only else _OAUTH2:
             if not row.get(name):
                 raise Invalid(name, "is missing; an OAUTH2 provider needs it")
+        if "{" in row["oauth2_token_url"] and not is_app_only:
+            raise Invalid(
+                "oauth2_token_url", "may have {tenant} with the grant type client_credentials alone"
+            )

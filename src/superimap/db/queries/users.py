@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.crypto import Place, Vault
 from superimap.db import bells
 from superimap.db.errors import NotFound
-from superimap.db.models import Connection, User
+from superimap.db.models import Connection, Provider, User
 from superimap.db.models.user import ProviderKind, UserStatus
-from superimap.db.queries.account_values import FLAGS, SIGN_IN, UserFields, checked, translate
+from superimap.db.queries.account_values import FLAGS, UserFields, checked, sign_in, translate
 from superimap.db.queries.connections import Linked
 
 SECRETS = frozenset({"login_password", "oauth2_refresh_token"})
@@ -40,10 +40,10 @@ async def create(db: AsyncSession, vault: Vault, linked: Linked, fields: UserFie
     After Taken the transaction is of no more use. Rings on commit.
     """
     connection, provider = linked
-    values = _permitted(provider.kind, checked({"tag": None, **fields}))
+    values = _permitted(provider, checked({"tag": None, **fields}))
     row = cast(int, await db.scalar(select(func.nextval(func.pg_get_serial_sequence("users", "id")))))
     archived = values.get("archived", False)
-    is_complete = all(values.get(name) for name in SIGN_IN[provider.kind])
+    is_complete = all(values.get(name) for name in sign_in(provider))
     statement = (
         insert(User)
         .values(
@@ -88,10 +88,8 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, user: User, fie
     Whatever a running session has in hand (how the user signs in, the tag) or that ends it raises
     `credentials_version`, so that the session is replaced, and begins the status anew. Rings on commit.
     """
-    values = _permitted(linked.provider.kind, checked(fields))
-    changes = _sealed(vault, user.partner_id, user.id, values) | _consequences(
-        linked.provider.kind, user, values
-    )
+    values = _permitted(linked.provider, checked(fields))
+    changes = _sealed(vault, user.partner_id, user.id, values) | _consequences(linked.provider, user, values)
     if not changes:
         return user
     statement = (
@@ -116,9 +114,9 @@ async def archive(db: AsyncSession, vault: Vault, linked: Linked, user: User) ->
     return await update(db, vault, linked, user, {"archived": True})
 
 
-def _permitted(kind: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Those values that a user of this kind has a use for."""
-    permitted = {"tag", "email", *FLAGS, *SIGN_IN[kind]}
+def _permitted(provider: Provider, values: dict[str, Any]) -> dict[str, Any]:
+    """Those values that a user of this provider has a use for."""
+    permitted = {"tag", "email", *FLAGS, *sign_in(provider)}
     return {name: value for name, value in values.items() if name in permitted}
 
 
@@ -139,17 +137,19 @@ def _status(*, archived: bool, is_connected: bool) -> UserStatus:
     return UserStatus.CONNECTING if is_connected else UserStatus.NOT_CONNECTED
 
 
-def _consequences(kind: str, user: User, values: dict[str, Any]) -> dict[str, Any]:
+def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """What else changes with these values: nothing, unless they concern whoever is watching the user."""
-    account, secret = SIGN_IN[kind]
-    is_signed_anew = (account in values and values[account] != getattr(user, account)) or (
-        secret in values and not (values[secret] is None and getattr(user, secret) is None)
+    account, *secrets = names = sign_in(provider)
+    is_signed_anew = (account in values and values[account] != getattr(user, account)) or any(
+        not (values[secret] is None and getattr(user, secret) is None)
+        for secret in secrets
+        if secret in values
     )
     archived = values.get("archived", user.archived)
     is_renamed = values.get("tag", user.tag) != user.tag  # a running session has the old tag in hand
     if not is_signed_anew and not is_renamed and archived == user.archived:
         return {}
-    is_complete = all(values.get(name, getattr(user, name)) for name in (account, secret))
+    is_complete = all(values.get(name, getattr(user, name)) for name in names)
     changes: dict[str, Any] = {
         "credentials_version": User.credentials_version + 1,
         "status": _status(archived=archived, is_connected=is_complete),
@@ -160,18 +160,22 @@ def _consequences(kind: str, user: User, values: dict[str, Any]) -> dict[str, An
     if is_signed_anew:
         since = (
             func.now()
-            if _is_other_account(kind, user, values)
+            if _is_other_account(account, user, values)
             else func.coalesce(User.connected_at, func.now())
         )
         changes["connected_at"] = since if is_complete else None
-        if kind == ProviderKind.OAUTH2:
-            changes |= {"oauth2_access_token": None, "oauth2_access_token_expires_at": None}
+        if provider.kind == ProviderKind.OAUTH2:
+            changes |= {
+                "oauth2_access_token": None,
+                "oauth2_access_token_expires_at": None,
+                "oauth2_token_version": User.oauth2_token_version + 1,  # what is under way is of no more use
+                "oauth2_lease_until": None,
+            }
     return changes
 
 
-def _is_other_account(kind: str, user: User, values: dict[str, Any]) -> bool:
+def _is_other_account(account: str, user: User, values: dict[str, Any]) -> bool:
     """Whether the user is another mail account from now on, of which nothing is known."""
-    account, _ = SIGN_IN[kind]
     before, after = getattr(user, account), values.get(account)
     return bool(before and after and before.lower() != after.lower())
 

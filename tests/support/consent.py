@@ -1,0 +1,93 @@
+"""Users who have consented at our authorization server, and a mail server that takes its tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from superimap.db import engine
+from superimap.db.queries import connections, partners, providers, users
+from superimap.egress import Guard
+from superimap.oauth.http import guarded_client
+from superimap.testing.oauth_server import OAuthServer
+from superimap.tokens import Tokens
+from tests.support.world import World
+
+SECRET = "cl13nt-s3cret-of-acme"
+APP_SCOPE = "https://outlook.example.com/.default"
+
+
+def provider(**options: Any) -> OAuthServer:
+    """An authorization server that knows our client; rotating refresh tokens, unless told otherwise."""
+    server = OAuthServer(**{"rotates": True, "scopes": ("openid", "email", "mail", APP_SCOPE), **options})
+    server.add_client(client_secret=SECRET)
+    return server
+
+
+@dataclass
+class Consented:
+    """A partner's connection to that provider."""
+
+    world: World
+    oauth: OAuthServer
+    partner: partners.Created
+
+    async def user(self, email: str) -> int:
+        """A connected user; its id. Of an app-only connection the address is all."""
+        async with engine.sessions(self.world.database_url) as sessions, sessions.begin() as db:
+            linked = await connections.by_code(db, self.partner.partner.id, "OAUTH")
+            assert linked is not None
+            fields: Any = {"tag": email.partition("@")[0], "email": email}
+            if not linked.provider.is_app_only:
+                fields["oauth2_refresh_token"] = self.oauth.grant(email).refresh_token
+            return (await users.create(db, self.world.vault, linked, fields)).id
+
+    async def change(self, **fields: Any) -> None:
+        """Update the connection."""
+        async with engine.sessions(self.world.database_url) as sessions, sessions.begin() as db:
+            linked = await connections.by_code(db, self.partner.partner.id, "OAUTH")
+            assert linked is not None
+            await connections.update(db, self.world.vault, linked, fields)  # type: ignore[arg-type]
+
+
+async def consented(
+    world: World, oauth: OAuthServer, *, imap: tuple[str, int] = ("127.0.0.1", 1), app_only: bool = False
+) -> Consented:
+    """The partner, its connection, and nobody yet."""
+    values: dict[str, Any] = {
+        "oauth2_authorize_url": oauth.url("/authorize"),
+        "oauth2_token_url": oauth.url("/token"),
+        "oauth2_scope": "mail",
+    }
+    fields: Any = {"oauth2_client_id": "client", "oauth2_client_secret": SECRET}
+    if app_only:
+        values |= {"oauth2_grant_type": "client_credentials", "oauth2_scope": APP_SCOPE}
+        del values["oauth2_authorize_url"]
+    made = await world.partner(new_mail_webhook="https://app.example.com/")
+    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+        row = await providers.create(
+            db, code="OAUTH", title="OAuth", kind="OAUTH2", imap_host=imap[0], imap_port=imap[1],
+            imap_tls="none", **values
+        )  # fmt: skip
+        await connections.create(db, world.vault, made.partner.id, row, fields)
+    return Consented(world, oauth, made)
+
+
+@contextlib.asynccontextmanager
+async def process(world: World, *, database_url: str | None = None) -> AsyncIterator[Tokens]:
+    """The tokens of a process: with connections of its own to everything."""
+
+    @contextlib.asynccontextmanager
+    async def at_once(_url: str) -> AsyncIterator[None]:
+        await asyncio.sleep(0)
+        yield
+
+    async with (
+        engine.pool(database_url or world.database_url, size=4) as pool,
+        guarded_client(Guard(world.settings.allowed_networks)) as http,
+        Tokens(pool, world.vault, http, turn=at_once) as tokens,
+    ):
+        yield tokens
