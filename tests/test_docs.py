@@ -297,6 +297,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert browser.LIFE == connecting.CONSENT_LIFE
     assert said("what is asked of a provider") == f"{callback.PATIENCE:g} s"
     assert said("the login that tries") == f"{password.PATIENCE:g} s"
+    assert said("a mail server that the person named") == f"{password.FLOOR:g} s"
     assert said("passwords tried by one link") == str(password.TRIES_PER_LINK)
     assert said("passwords tried from one address") == f"{password.TRIES_PER_MINUTE} in a minute"
     assert said("revoking a token") == f"{disconnect.PATIENCE:g} s, once"
