@@ -21,9 +21,7 @@ def upgrade() -> None:
     op.add_column("users", sa.Column("imap_host", sa.Text(), nullable=True))
     op.add_column("users", sa.Column("imap_port", sa.Integer(), nullable=True))
     op.add_column("users", sa.Column("imap_tls", sa.Text(), nullable=True))
-    op.create_check_constraint(
-        op.f("ck_users_imap_tls"), "users", "imap_tls IN ('tls', 'starttls', 'none')"
-    )
+    op.create_check_constraint(op.f("ck_users_imap_tls"), "users", "imap_tls IN ('tls', 'starttls', 'none')")
     op.create_check_constraint(
         op.f("ck_users_imap_server"), "users", "num_nulls(imap_host, imap_port, imap_tls) IN (0, 3)"
     )
