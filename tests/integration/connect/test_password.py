@@ -119,6 +119,7 @@ async def test_a_wrong_password_is_told_with_what_to_do_and_the_right_one_may_fo
 
     assert wrong.status_code == 422
     assert "does not accept this user name and password" in wrong.text
+    assert "not for your usual one" in wrong.text
     assert "App passwords" in wrong.text
     assert "battery-staple" not in wrong.text
     assert told(right)["superimap_result"] == "success"

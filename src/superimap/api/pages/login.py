@@ -50,7 +50,8 @@ def form(
     filled = _known(about.user) if typed is None else {each: printable(typed.get(each, "")) for each in TYPED}
     asks_server = about.provider.host_by_user
     fields = ("username", "password", "host", "port") if asks_server else ("username", "password")
-    wrong_fields = wrong.fields if wrong else {each for each in fields if not filled.get(each, "")}
+    empty = [each for each in fields if not filled.get(each, "")]
+    candidates = [each for each in fields if each in wrong.fields] if wrong else empty
     return page(
         "password.html",
         status=200 if wrong is None else 422,
@@ -64,7 +65,7 @@ def form(
         token=browser.token(coming.opened.link_keys[0], name, visit.sig),
         error=wrong.sentence if wrong else "",
         wrong=wrong.fields if wrong else frozenset(),
-        begin=next((each for each in fields if each in wrong_fields), ""),
+        begin=next((each for each in candidates if each in empty), next(iter(candidates), "")),
     )
 
 
@@ -109,8 +110,8 @@ def refused(error: Exception, provider: Provider) -> Wrong:
     match error:
         case AuthenticationFailed():
             who = "The mail server" if provider.host_by_user else name
-            hint = words.app_password(provider.code)
-            more = f" {hint} Your usual password will not do." if hint else ""
+            wants_other = words.app_password(provider.code) is not None
+            more = " It asks for an app password, not for your usual one: see below." if wants_other else ""
             return Wrong(
                 f"{who} does not accept this user name and password.{more}",
                 frozenset({"username", "password"}),
