@@ -186,7 +186,7 @@ async def test_another_address_than_the_expected_one_is_not_tried(scene):
     assert scene.imap.logins == 0
 
 
-async def test_16_a_link_gives_five_tries(scene):
+async def test_17_a_link_gives_five_tries(scene):
     async with scene.browser() as http:
         form = await opened(scene, http)
         answers = [
