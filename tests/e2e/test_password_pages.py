@@ -133,26 +133,24 @@ def unused() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.mark.parametrize(
-    ("broken", "sentence"),
-    [
-        ("unreachable", "The mail server of BROKEN does not answer. Try again in a few minutes."),
-        ("certificate", "its certificate is not in order), so your password was not sent."),
-    ],
-)
 async def test_a_mail_server_that_will_not_do_is_told_and_no_password_is_kept(
-    world, sink, dovecot, chromium, tmp_path, broken, sentence
+    world, sink, dovecot, chromium, tmp_path
 ):
     partner = await partner_of(world, sink)
-    port = unused() if broken == "unreachable" else dovecot.tls_port  # whose authority nobody trusts here
-    await world.provider("localhost", port, code="BROKEN", tls="tls")
-    await world.connection(partner, code="BROKEN")
+    broken = {
+        "AWAY": (unused(), "The mail server of AWAY does not answer. Try again in a few minutes."),
+        # Whose authority nobody trusts here.
+        "FORGED": (dovecot.tls_port, "(its certificate is not in order), so your password was not sent."),
+    }
     async with api(world) as url, chrome(chromium, viewport=PHONE) as person:
-        await person.opens(await new_link(url, partner.api_key, "BROKEN"))
-        await typed(person, username=ANN, password="right horse")
+        for code, (port, sentence) in broken.items():
+            await world.provider("localhost", port, code=code, tls="tls")
+            await world.connection(partner, code=code)
+            await person.opens(await new_link(url, partner.api_key, code))
+            await typed(person, username=ANN, password="right horse")
 
-        assert sentence in await person.alert()
-        await shown(person, tmp_path / broken)
+            assert sentence in await person.alert()
+            await shown(person, tmp_path / code)
     assert await kept(world) == 0
 
 
