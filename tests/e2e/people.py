@@ -58,8 +58,8 @@ class Person:
         return await self.page.get_by_role("alert").inner_text()
 
     async def focus(self) -> str:
-        """The name of the field that the keyboard writes into."""
-        return str(await self.page.evaluate("document.activeElement.name"))
+        """What a screen reader reads first: the name of the field that the keyboard writes into, or an id."""
+        return str(await self.page.evaluate("document.activeElement.name || document.activeElement.id"))
 
     async def described(self, name: str) -> str:
         """What is read out with a field, beside its label."""

@@ -150,6 +150,7 @@ async def test_a_mail_server_that_will_not_do_is_told_and_no_password_is_kept(
             await typed(person, username=ANN, password="right horse")
 
             assert sentence in await person.alert()
+            assert await person.focus() == "error"
             await shown(person, tmp_path / code)
     assert await kept(world) == 0
 
