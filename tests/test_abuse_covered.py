@@ -13,7 +13,10 @@ BAD_URL = "test_webhook_urls.py::test_a_bad_url_is_refused_by_field_and_reason"
 IN_CLEAR = "test_nothing_in_clear.py::test_planted_secrets_are_in_no_dump_and_no_log"
 RUBY = "test_recipes.py::test_abuse_31_and_32_ruby_tells_true_from_forged_and_old"
 
-# By number: 1 to 15 addresses and answers, 31 to 39 signatures and secrets, 57 to 65 load and odd input.
+CONNECT_PAGE = "test_connect_pages.py::test_no_secret_of_a_link_or_a_consent_leaks_by_a_referer_or_to_others"
+
+# By number: 1 to 17 addresses and answers, 31 to 39 signatures and secrets, 40 to 47 people's pages, 57 to 65 load
+# and odd input.
 COVERED = {
     1: ["test_sender.py::test_no_spelling_of_a_private_address_is_dialled"],
     2: ["test_sender.py::test_no_spelling_of_a_private_address_is_dialled"],
@@ -29,6 +32,18 @@ COVERED = {
     13: ["test_sender.py::test_a_head_that_never_ends_is_a_failure"],
     14: ["test_sender.py::test_ports_of_other_servers_are_not_dialled"],
     15: ["test_egress.py::test_abuse_15_our_own_addresses_are_refused_whatever_is_allowed"],
+    16: [
+        "test_own_server.py::test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_written",
+        "test_own_servers.py::test_abuse_16_a_server_inside_is_not_dialled",
+        "test_own_servers.py::test_abuse_16_in_production_only_the_ports_of_imap_are_taken_and_nothing_goes_in_clear",
+        "test_password.py::test_a_server_that_we_must_not_dial_is_as_one_that_is_away",
+    ],
+    17: [
+        "test_own_server.py::test_abuse_17_the_form_is_no_port_scanner",
+        "test_own_server.py::test_abuse_17_tries_are_counted_whatever_server_they_name",
+        "test_password.py::test_17_a_link_gives_five_tries",
+        "test_password.py::test_17_an_address_gives_ten_tries_a_minute_whatever_the_links",
+    ],
     31: ["test_docs.py::test_python_recipes_refuse_a_forged_webhook", RUBY],
     32: ["test_docs.py::test_the_recipe_in_webhooks_takes_either_key_and_no_old_webhook", RUBY],
     33: ["test_webhooks.py::test_abuse_33_after_a_rotation_both_secrets_sign_until_the_old_one_ends"],
@@ -38,6 +53,30 @@ COVERED = {
     37: ["test_queue.py::test_jobs_that_we_did_not_make_do_nothing"],
     38: [IN_CLEAR],
     39: ["test_queue.py::test_many_rings_wait_as_one_job"],
+    40: [
+        "test_consent.py::test_40_a_state_that_is_missing_or_forged_connects_nobody",
+        "test_consent.py::test_40_a_state_serves_once_even_if_what_follows_fails",
+        "test_consent.py::test_40_another_browser_cannot_finish_a_consent",
+    ],
+    41: [
+        "test_consent.py::test_41_a_code_from_another_consent_is_not_taken",
+        "test_consent.py::test_the_code_is_gone_from_the_address_at_once_and_no_answer_repeats_it",
+        CONNECT_PAGE,
+    ],
+    42: ["test_provider_failures.py::test_42_another_account_than_the_expected_one_is_refused"],
+    43: ["test_consent.py::test_43_a_link_returns_nobody_to_where_the_partner_did_not_say"],
+    44: [
+        "test_consent.py::test_44_a_guessed_link_is_404",
+        "test_consent.py::test_44_a_link_that_is_older_than_half_an_hour_is_410",
+        "test_consent.py::test_44_a_link_that_has_connected_somebody_does_no_more",
+        "test_disconnect.py::test_44_the_link_serves_once",
+    ],
+    45: ["test_password.py::test_45_the_form_cannot_be_framed_and_leads_to_us_and_the_partner_only"],
+    46: [
+        "test_password.py::test_46_a_form_from_elsewhere_is_403",
+        "test_disconnect.py::test_46_a_form_from_elsewhere_disconnects_nobody",
+    ],
+    47: ["test_consent.py::test_47_what_others_have_named_is_text_on_every_page"],
     58: ["test_delivering.py::test_other_endpoints_do_not_wait_for_one_that_hangs"],
     59: [
         "test_breaker.py::test_abuse_59_an_endpoint_that_takes_turns_is_posted_to_as_rarely_as_one_that_only_fails"
@@ -85,4 +124,4 @@ def test_every_abuse_has_its_tests(number: int):
 
 
 def test_no_abuse_is_left_out():
-    assert {*COVERED, *NOT_THERE} == {*range(1, 16), *range(31, 40), *range(57, 66)}
+    assert {*COVERED, *NOT_THERE} == {*range(1, 18), *range(31, 48), *range(57, 66)}

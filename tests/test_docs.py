@@ -309,6 +309,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert browser.LIFE == connecting.CONSENT_LIFE
     assert said("what is asked of a provider") == f"{callback.PATIENCE:g} s"
     assert said("the login that tries") == f"{password.PATIENCE:g} s"
+    assert said("a mail server that the person named") == f"{password.FLOOR:g} s"
     assert said("passwords tried by one link") == str(password.TRIES_PER_LINK)
     assert said("passwords tried from one address") == f"{password.TRIES_PER_MINUTE} in a minute"
     assert said("revoking a token") == f"{disconnect.PATIENCE:g} s, once"
@@ -631,7 +632,9 @@ def test_the_first_webhook_of_the_readme_works_as_written(open_folder):
         assert done.returncode == 0, done.stdout + done.stderr
         assert steps.shown[0].splitlines()[0] in done.stdout
         assert re.search(r"^ada +ada@example.com +watching", done.stdout, re.M), done.stdout
-        assert '"tag":"grace"' in done.stdout
+        api = f"http://127.0.0.1:{ports['8000']}/api/v1/connections/OTHER/users/grace"
+        key = re.findall(r"sip_\S+", (folder / "data/acme.txt").read_text())[0]
+        wait_until(lambda: '"status":"watching"' in fetched(api, key), 20)
         wait_until(lambda: (folder / "received.txt").read_text().startswith(steps.shown[1]), 10)
     finally:
         if (folder / "receiver.pid").exists():
@@ -653,6 +656,11 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def fetched(url: str, key: str) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"x-api-key": key}), timeout=5) as answer:
+        return str(answer.read().decode())
 
 
 def wait_until(holds: Any, seconds: float) -> None:

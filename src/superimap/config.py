@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         description="Addresses under which this installation itself is reached, comma-separated, such as that of "
         "its load balancer: never dialled, also where EGRESS_ALLOW opens them.",
     )
+    imap_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        (),
+        description="Ports beside 993 and 143 at which people may have a mail server of their own, "
+        "comma-separated. In development any.",
+    )
     content_retention_days: float = Field(
         14.0,
         ge=0,
@@ -180,6 +185,17 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(_network(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("imap_ports", mode="before")
+    @classmethod
+    def _ports(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        ports = [part.strip() for part in value.split(",") if part.strip()]
+        for port in ports:
+            if not port.isascii() or not port.isdecimal() or not 1 <= int(port) <= 65535:
+                raise ValueError(f"holds {port!r}, which is no port; it should look like 1993,1143")
+        return tuple(map(int, ports))
 
     @field_validator("database_url")
     @classmethod

@@ -34,6 +34,8 @@ class Preset:
     imap_host: str
     imap_port: int = 993
     imap_tls: Literal["tls", "starttls", "none"] = "tls"
+    host_by_user: bool = False
+    """Whether each user has a mail server of its own, named by the person; `imap_host` counts for none then."""
     smtp_host: str | None = None
     smtp_port: int | None = None
     smtp_domain: str | None = None
@@ -210,6 +212,11 @@ _PASSWORD = (
     Preset(code="RAMBLER", title="Rambler (password)", imap_host="imap.rambler.ru", **_WATCHED["rambler"]),
 )
 
+# Each person names the server: the form asks for it, and the API takes it.
+OTHER = Preset(
+    code="OTHER", title="Any mail server, named by the person", imap_host="imap.invalid", host_by_user=True
+)
+
 # RFC 2606 keeps .invalid free: until an operator sets the host, nobody's password goes anywhere.
 PLAIN = Preset(code="PLAIN", title="Any IMAP server; set its host", imap_host="imap.invalid")
 PLAIN_IN_DEVELOPMENT = Preset(
@@ -223,4 +230,4 @@ PLAIN_IN_DEVELOPMENT = Preset(
 
 def presets(*, development: bool = False) -> tuple[Preset, ...]:
     """Every preset; in development PLAIN leads to `superimap fake-imap` on this machine."""
-    return (*_OAUTH2, *_PASSWORD, PLAIN_IN_DEVELOPMENT if development else PLAIN)
+    return (*_OAUTH2, *_PASSWORD, OTHER, PLAIN_IN_DEVELOPMENT if development else PLAIN)

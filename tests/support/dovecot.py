@@ -319,11 +319,16 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Dovecot]:
-    """Dovecot with no users yet, in a folder of its own that is removed afterwards."""
+def running(extra: str = "", **files: str) -> Iterator[Dovecot]:
+    """Dovecot with no users yet, in a folder of its own that is removed afterwards.
+
+    `extra` settings come last, so they win; they may name `files` (by name, with what is in them) in {base}.
+    """
     with open_folder("dovecot-") as base:
         server = Dovecot(base=base, port=_free_port(), tls_port=_free_port())
-        _write_configuration(server)
+        _write_configuration(server, extra)
+        for name, content in files.items():
+            (base / name).write_text(content)
         _allow_many_watches()
         try:
             server.start()
@@ -332,7 +337,7 @@ def running() -> Iterator[Dovecot]:
             server.kill()
 
 
-def _write_configuration(server: Dovecot) -> None:
+def _write_configuration(server: Dovecot, extra: str) -> None:
     base = server.base
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
@@ -357,7 +362,7 @@ def _write_configuration(server: Dovecot) -> None:
         internal="$default_internal_user",
         internal_group="$default_internal_group",
     )
-    (base / "dovecot.conf").write_text(configuration)
+    (base / "dovecot.conf").write_text(configuration + extra.replace("{base}", str(base)))
 
 
 def _allow_many_watches() -> None:

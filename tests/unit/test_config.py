@@ -44,6 +44,7 @@ WRONG = [
     ("ENVIRONMENT", "staging", "should be 'production' or 'development'"),
     ("DATABASE_URL", "mysql://ann:hush@db/x", "should look like postgresql://"),
     ("REDIS_URL", "http://:hush@redis", "should look like redis://"),
+    ("IMAP_PORTS", "1993,imap", "holds 'imap', which is no port"),
     ("ENCRYPTION_KEY", "hush", "superimap generate-key"),
     ("ENCRYPTION_KEY", f"{KEY},hush!", "is not base64"),
     ("PORT", "eighty", "should be a valid integer"),

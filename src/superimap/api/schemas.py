@@ -25,6 +25,8 @@ def _text(name: str, description: str, **extra: Any) -> Any:
 
 
 Word = Annotated[str | None, BeforeValidator(_word)]
+Port = Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""A number, or a form's digits; blank clears."""
 
 
 class Fields(BaseModel):
@@ -84,6 +86,7 @@ class UserChange(Fields):
 
     `login_username` and `login_password` connect a user of a provider with passwords, `email` and
     `oauth2_refresh_token` one of an OAuth 2.0 provider, `email` alone where that opens a whole organisation's.
+    Where the provider leaves the mail server to the person (OTHER), `imap_host` is needed as well.
     """
 
     model_config = ConfigDict(json_schema_extra={"example": {"archived": False}})
@@ -97,6 +100,13 @@ class UserChange(Fields):
     login_password: Word = _text("login_password", "Password to log in with.", writeOnly=True)
     oauth2_refresh_token: Word = _text(
         "oauth2_refresh_token", "Refresh token that your OAuth 2.0 client was given.", writeOnly=True
+    )
+    imap_host: Word = Field(
+        None, description="Mail server, where the provider (OTHER) leaves it to the person; else passed over."
+    )
+    imap_port: Port = Field(None, ge=1, le=65535, description="Its port: 993, which is assumed, or 143.")
+    imap_tls: Word = Field(
+        None, description="`tls` at once or `starttls`; as usual at the port. `none` in development only."
     )
 
     def fields(self) -> UserFields:
@@ -141,6 +151,9 @@ _USER_OUT: Mapping[str, Any] = {
     "connect_url": "https://superimap.example.com/users/connect/new?user_id=7&ts=1790000000&sig=5f2b",
     "disconnect_url": "https://superimap.example.com/users/disconnect/new?user_id=7&ts=1790000000&sig=91ac",
     "connected_at": "2026-09-21T14:13:20Z",
+    "imap_host": None,
+    "imap_port": None,
+    "imap_tls": None,
     "archived": False,
     "status": "watching",
     "status_reason": None,
@@ -165,6 +178,11 @@ class UserOut(BaseModel):
     connected_at: datetime | None = Field(
         description="Since when there are complete credentials; null: there are none."
     )
+    imap_host: str | None = Field(
+        description="The user's own mail server; null: the provider's, or none is known yet."
+    )
+    imap_port: int | None
+    imap_tls: str | None
     archived: bool
     status: UserStatus = Field(description="What the watching of this user's inbox is doing.")
     status_reason: str | None = Field(description="Why it failed, for a person to read.")

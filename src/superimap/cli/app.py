@@ -13,6 +13,7 @@ from superimap.cli import (
     connections,
     deliveries,
     fake_imap,
+    fake_oauth,
     keys,
     messages,
     partners,
@@ -54,6 +55,7 @@ setup.register(app)
 cluster.register(app)
 keys.register(app)
 fake_imap.register(app)
+fake_oauth.register(app)
 messages.register(app)
 app.add_typer(partners.app, name="partners")
 app.add_typer(providers.app, name="providers")

@@ -56,7 +56,7 @@ async def fake_imap(
             output.say(f"IMAP server on {host}:{server.port}, without TLS, for {who}. Ctrl-C ends it.")
             if wrong.arms:
                 output.say(f"It goes wrong: {', '.join(arm.case.name for arm in wrong.arms)}.")
-            await _interrupted()
+            await interrupted()
     except OSError as error:
         raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}; try another --port.") from None
 
@@ -94,7 +94,8 @@ def _go_wrong(server: ImapServer, cases: list[str], scenario: Path | None, seed:
     return chaos
 
 
-async def _interrupted() -> None:
+async def interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

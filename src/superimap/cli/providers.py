@@ -13,7 +13,7 @@ from superimap.cli.running import CommandError, command, transaction
 app = typer.Typer(help="Mail providers: where their servers are, how one signs in.", no_args_is_help=True)
 
 FIELDS = (
-    "code", "title", "kind", "imap_host", "imap_port", "imap_tls",
+    "code", "title", "kind", "imap_host", "imap_port", "imap_tls", "host_by_user",
     "idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account", "folders",
     "oauth2_grant_type", "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope",
     "oauth2_userinfo_url", "oauth2_revoke_url", "oauth2_issuer", "oauth2_jwks_url", "oauth2_email_claims",
@@ -25,6 +25,10 @@ Kind = Annotated[str | None, typer.Option(help="PLAIN (name and password) or OAU
 ImapHost = Annotated[str | None, typer.Option(help="The IMAP server, such as imap.example.com.")]
 ImapPort = Annotated[int | None, typer.Option(help="Its port; 993 if not said.", show_default=False)]
 ImapTls = Annotated[str | None, typer.Option(help="tls, starttls or none; tls if not said.")]
+HostByUser = Annotated[
+    bool | None,
+    typer.Option("--host-by-user/--one-host", help="Whether people name the mail server; no, if not said."),
+]
 IdleRenew = Annotated[
     int | None, typer.Option(help="Seconds after which IDLE is renewed, if less than IDLE_RENEW; 0 clears.")
 ]
@@ -120,6 +124,7 @@ async def create(
     kind: Kind = None,
     imap_port: ImapPort = None,
     imap_tls: ImapTls = None,
+    host_by_user: HostByUser = None,
     idle_renew: IdleRenew = None,
     poll_by: PollBy = None,
     poll_seconds: PollSeconds = None,
@@ -159,6 +164,7 @@ async def update(
     imap_host: ImapHost = None,
     imap_port: ImapPort = None,
     imap_tls: ImapTls = None,
+    host_by_user: HostByUser = None,
     idle_renew: IdleRenew = None,
     poll_by: PollBy = None,
     poll_seconds: PollSeconds = None,
@@ -213,6 +219,8 @@ def _given(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _server(provider: Any) -> str:
+    if provider.host_by_user:
+        return "named by the person"
     tls = "" if provider.imap_tls == "tls" else f" ({provider.imap_tls})"
     return f"{provider.imap_host}:{provider.imap_port}{tls}"
 

@@ -21,6 +21,7 @@ app = typer.Typer(help="People whose inboxes are watched.", no_args_is_help=True
 COLUMNS = ("tag", "email", "status", "status_since", "status_reason", "archived")
 DATES = ("created_at", "connected_at", "last_login_at", "last_email_at", "last_proven_alive_at", "retry_at")
 EVENTS = 10
+SERVER = ("imap_host", "imap_port", "imap_tls")
 Email = Annotated[str | None, typer.Option(help="The account's address; '' clears.")]
 Username = Annotated[str | None, typer.Option("--login-username", help="PLAIN: the name to log in with.")]
 Password = Annotated[
@@ -32,6 +33,11 @@ Password = Annotated[
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="PLAIN: read the password from standard input.")
 ]
+ImapHost = Annotated[
+    str | None, typer.Option(help="OTHER: the user's own mail server, such as imap.example.com; '' clears.")
+]
+ImapPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; 993 if not said.")]
+ImapTls = Annotated[str | None, typer.Option(help="tls, starttls or none; as usual at the port.")]
 Token = Annotated[
     str | None, typer.Option("--oauth2-refresh-token", help="OAUTH2: a refresh token that you hold already.")
 ]
@@ -96,6 +102,9 @@ async def create(
     login_username: Username = None,
     login_password: Password = None,
     password_stdin: PasswordStdin = False,
+    imap_host: ImapHost = None,
+    imap_port: ImapPort = None,
+    imap_tls: ImapTls = None,
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
     as_json: AsJson = False,
@@ -113,6 +122,7 @@ async def create(
             oauth2_refresh_token, from_stdin=refresh_token_stdin, prompt="Refresh token", wanted=False
         ),
     )
+    fields |= _server(imap_host, imap_port, imap_tls)
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
         _check(linked, fields)
@@ -132,6 +142,9 @@ async def update(
     login_username: Username = None,
     login_password: Password = None,
     password_stdin: PasswordStdin = False,
+    imap_host: ImapHost = None,
+    imap_port: ImapPort = None,
+    imap_tls: ImapTls = None,
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
     tracer: Annotated[
@@ -151,6 +164,7 @@ async def update(
             oauth2_refresh_token, from_stdin=refresh_token_stdin, prompt="Refresh token", wanted=False
         ),
     )
+    fields |= _server(imap_host, imap_port, imap_tls)
     if new_tag is not None:
         fields["tag"] = new_tag
     if tracer is not None:
@@ -211,6 +225,18 @@ def _fields(
     return fields
 
 
+def _server(host: str | None, port: int | None, tls: str | None) -> UserFields:
+    """What was given of a mail server of the user's own."""
+    fields: UserFields = {}
+    if host is not None:
+        fields["imap_host"] = host
+    if port is not None:
+        fields["imap_port"] = port
+    if tls is not None:
+        fields["imap_tls"] = tls
+    return fields
+
+
 def _check(linked: Linked, fields: UserFields) -> None:
     """Credentials that a provider has no use for would be passed over in silence."""
     from superimap.db.queries.account_values import SIGN_IN, sign_in
@@ -221,6 +247,11 @@ def _check(linked: Linked, fields: UserFields) -> None:
         raise CommandError(
             f"{linked.provider.code} is of kind {linked.provider.kind}, where users have no "
             f"{' and '.join(sorted(useless))}; leave that out."
+        )
+    if not linked.provider.host_by_user and not fields.keys().isdisjoint(SERVER):
+        raise CommandError(
+            f"{linked.provider.code} has a mail server of its own, which users cannot choose; "
+            "OTHER is the provider where they can."
         )
 
 
@@ -237,7 +268,7 @@ async def _described(work: Work, linked: Linked, user: User) -> dict[str, object
         "login_username": user.login_username,
         "has_login_password": user.login_password is not None,
         "has_oauth2_refresh_token": user.oauth2_refresh_token is not None,
-    }
+    } | output.as_dict(user, SERVER)
     answer |= output.as_dict(user, DATES)
     answer["mailboxes"] = [
         {"name": mailbox.name, "uid_validity": mailbox.uid_validity, "last_uid": mailbox.last_uid}

@@ -80,6 +80,28 @@ async def has_restarted(client: Client, cursor: Cursor, selected: Selected) -> b
     return not await client.search_uids(after=last - 1)
 
 
+async def is_reused(client: Client, *, last: int, latest: datetime, top: tuple[int, int] | None) -> bool:
+    """Mail was told to have come, and yet no UID is above `last`: does an old UID mean another mail now?
+
+    Usually not: the mail came and was moved away at once. `latest` is the INTERNALDATE of the latest mail seen,
+    `top` the UID and the identity of the last one, where it was seen in this session.
+    """
+    highest = await client.highest_uid()
+    metas = await client.fetch_meta([highest]) if 0 < highest <= last else []
+    if not metas:
+        return False
+    if top is not None and top[0] == highest:
+        return top[1] != identity(metas[0])
+    return metas[0].internal_date > latest or (
+        highest < last and metas[0].internal_date == latest.replace(microsecond=0)
+    )
+
+
+def identity(meta: MessageMeta) -> int:
+    """The same for the same mail, and hardly for another; in this process."""
+    return hash((meta.internal_date, meta.size, meta.envelope))
+
+
 async def find(client: Client, looking: Plan) -> list[int]:
     """The UIDs that the plan speaks of, ascending."""
     return await client.search_uids(after=looking.after, since=looking.since)

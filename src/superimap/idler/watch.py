@@ -140,21 +140,8 @@ class Watch:
             await self._catch_up(looking)
 
     async def _is_reused(self) -> bool:
-        """Mail was told to have come, and yet no UID is new: does an old UID mean another mail now?
-
-        Usually not: the mail came and was moved away at once.
-        """
-        last = self._intake.last_uid
-        highest = await self._client.highest_uid()
-        metas = await self._client.fetch_meta([highest]) if 0 < highest <= last else []
-        if not metas:
-            return False
-        if self._top is not None and self._top[0] == highest:
-            return self._top[1] != _identity(metas[0])
         latest = self._intake.latest or self._watched.connected_at
-        return metas[0].internal_date > latest or (
-            highest < last and metas[0].internal_date == latest.replace(microsecond=0)
-        )
+        return await sync.is_reused(self._client, last=self._intake.last_uid, latest=latest, top=self._top)
 
     def _rounds(self) -> AsyncIterator[None]:
         """Each session has rounds of its own length, so that those begun together drift apart."""
@@ -274,7 +261,7 @@ class Watch:
         if meta is None:
             intake.skip(uid, None, *(unreadable if too_many else gone))
             return
-        self._top = (uid, _identity(meta))
+        self._top = (uid, sync.identity(meta))
         most = self._context.settings.max_email_size
         skip = skip_reason(meta, by_date=by_date, connected_at=self._watched.connected_at, max_size=most)
         if skip is None and too_many:
@@ -315,8 +302,3 @@ class Watch:
 def _calm(false_alarms: int) -> float:
     """Seconds to wait after so many alarms in a row without a mail: some servers' counts jump for ever."""
     return min(0.05 * 2.0 ** min(false_alarms - 3, 10), LONGEST_CALM) if false_alarms > 3 else 0.0
-
-
-def _identity(meta: MessageMeta) -> int:
-    """The same for the same mail, and hardly for another."""
-    return hash((meta.internal_date, meta.size, meta.envelope))

@@ -59,11 +59,10 @@ async def authenticate(protocol: Protocol, credentials: Credentials, *, within: 
 
 def _command(protocol: Protocol, credentials: Credentials, exchange: _Exchange) -> Command:
     match credentials:
-        case OAuth(mechanism=mechanism):
-            if f"AUTH={mechanism}" not in protocol.capabilities:
-                raise Refused("AUTHENTICATE", "NO", f"{mechanism} is not offered by the server")
+        case OAuth():
+            mechanism = _mechanism(protocol, credentials)
             exchange.refusal = b"" if mechanism == "XOAUTH2" else b64encode(b"\1")
-            return _sasl(protocol, mechanism, _bearer(credentials), exchange)
+            return _sasl(protocol, mechanism, _bearer(credentials, mechanism), exchange)
         case Login(username, password):
             ascii_only = username.isascii() and password.isascii()
             disabled = "LOGINDISABLED" in protocol.capabilities
@@ -86,11 +85,20 @@ def _sasl(protocol: Protocol, mechanism: str, response: bytes, exchange: _Exchan
     return command
 
 
-def _bearer(credentials: OAuth) -> bytes:
+def _mechanism(protocol: Protocol, credentials: OAuth) -> str:
+    """The one that is wanted, else the first that is offered. Raises Refused."""
+    wanted = (credentials.mechanism,) if credentials.mechanism else ("XOAUTH2", "OAUTHBEARER")
+    for mechanism in wanted:
+        if f"AUTH={mechanism}" in protocol.capabilities:
+            return mechanism
+    raise Refused("AUTHENTICATE", "NO", f"{' or '.join(wanted)} is not offered by the server")
+
+
+def _bearer(credentials: OAuth, mechanism: str) -> bytes:
     user, token = credentials.username, credentials.access_token
     if any(ord(character) < 32 for character in user + token):
         raise ValueError("control characters are not allowed in OAuth credentials")
-    if credentials.mechanism == "XOAUTH2":
+    if mechanism == "XOAUTH2":
         return f"user={user}\1auth=Bearer {token}\1\1".encode()
     name = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 section 4
     return f"n,a={name},\1auth=Bearer {token}\1\1".encode()

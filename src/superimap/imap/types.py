@@ -49,11 +49,14 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """An OAuth 2.0 access token, for SASL XOAUTH2 or OAUTHBEARER (RFC 7628)."""
+    """An OAuth 2.0 access token, for SASL XOAUTH2 or OAUTHBEARER (RFC 7628); None: which the server offers.
+
+    XOAUTH2 comes first: every provider has it, and those that offer both have had it for longer.
+    """
 
     username: str
     access_token: str = field(repr=False)
-    mechanism: Literal["XOAUTH2", "OAUTHBEARER"] = "XOAUTH2"
+    mechanism: Literal["XOAUTH2", "OAUTHBEARER"] | None = None
 
 
 Credentials = Login | OAuth

@@ -26,11 +26,15 @@ from superimap.testing.oauth_rules import Asked, Rules, Terms, userinfo
 SCOPES = ("openid", "email", "offline_access", "mail")
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test provider</title>
-<body style="font: 16px sans-serif; max-width: 26rem; margin: 4rem auto">
-<h1>Test provider</h1><p><b>{client}</b> asks for: {scope}</p>
-<form method="post"><p>{people}</p>
-<button name="decision" value="allow">Allow</button> <button name="decision" value="deny">Deny</button>
-</form></body></html>"""
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 10vh auto; padding: 1rem; }}
+label {{ display: block; padding: .6rem 0; }}
+button {{ font: inherit; padding: .7rem 1.4rem; margin: 1rem .5rem 0 0; border: 1px solid; border-radius: .5rem; }}
+</style><main><h1>Test provider</h1><p><strong>{client}</strong> asks for: {scope}</p>
+<form method="post"><fieldset><legend>Who are you?</legend>{people}</fieldset>
+<button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button>
+</form></main></html>"""
 
 _REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
     "invalid_grant": (400, {"error": "invalid_grant", "error_description": "Token has been revoked."}, {}),
@@ -158,7 +162,7 @@ class OAuthServer:
         if self.consents is not None:
             return self._answer(asked, grant, self.records.people[self.consents])
         hint = request.query.get("login_hint", "")
-        people = "<br>".join(
+        people = "".join(
             f'<label><input type="radio" name="email" value="{html.escape(email)}"'
             f"{' checked' if email == hint or len(self.records.people) == 1 else ''}> {html.escape(email)}</label>"
             for email in self.records.people

@@ -15,8 +15,8 @@ USERS = "/api/v1/connections/PLAIN/users"
 ADA = {"tag": "ADA", "email": "ada@example.com", "login_username": "ada", "login_password": "pass-1"}
 FIELDS = {"tag", "email", "connect_url", "disconnect_url", "connected_at"}
 ADDED = {
-    "archived", "status", "status_reason", "status_since", "last_login_at", "last_email_at",
-    "last_proven_alive_at",
+    "archived", "imap_host", "imap_port", "imap_tls", "status", "status_reason", "status_since",
+    "last_login_at", "last_email_at", "last_proven_alive_at",
 }  # fmt: skip
 
 

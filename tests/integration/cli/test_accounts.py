@@ -255,3 +255,25 @@ def test_a_provider_without_consent_is_made_and_its_token_url_has_the_tenant_in_
     assert (made["kind"], made["oauth2_grant_type"]) == ("OAUTH2", "client_credentials")
     asking = superimap("providers", "update", "GOV", "--oauth2-grant-type", "authorization_code", code=1)
     assert "oauth2_authorize_url" in asking.stderr
+
+
+def test_a_user_has_a_mail_server_of_its_own_where_the_provider_leaves_it_to_people(
+    installed, superimap, ask
+):
+    superimap("connections", "create", "acme", "OTHER")
+    superimap("connections", "create", "acme", "PLAIN")
+
+    created = ask(
+        "users", "create", "acme", "OTHER", "ada", "--imap-host", "imap.example.com", "--imap-port", "143"
+    )
+    cleared = ask("users", "update", "acme", "OTHER", "ada", "--imap-host", "")
+    refused = superimap("users", "create", "acme", "PLAIN", "ada", "--imap-host", "imap.example.com", code=1)
+
+    assert (created["imap_host"], created["imap_port"], created["imap_tls"]) == (
+        "imap.example.com", 143, "starttls",
+    )  # fmt: skip
+    assert (cleared["imap_host"], cleared["imap_port"]) == (None, None)
+    assert "OTHER is the provider where they can" in refused.output
+    assert "named by the person" in superimap("providers", "list").output
+    ask("providers", "create", "OWN", "--imap-host", "imap.invalid", "--host-by-user")
+    assert ask("providers", "update", "OWN", "--one-host")["host_by_user"] is False

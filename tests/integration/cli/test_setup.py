@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
 
 from superimap import crypto
@@ -156,6 +157,47 @@ def test_the_fake_imap_server_lets_in_whom_it_was_told_and_ends_on_a_signal():
         assert process.wait(10) == 0
     assert any(line.startswith(b"a NO") for line in said)
     assert said[-1].startswith(b"b OK")
+
+
+def test_the_fake_provider_consents_fails_as_it_was_told_and_ends_on_a_signal():
+    command = [
+        *PROGRAM, "fake-oauth", "--port", "0", "--client", "app:hush", "--redirect-uri", "http://127.0.0.1/back",
+        "--consents", "ann@example.com", "--fail", "denied=1",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().split(" on ")[1].split(",")[0]
+        told = [process.stdout.readline() for _ in range(8)]
+        asked = {
+            "response_type": "code",
+            "client_id": "app",
+            "redirect_uri": "http://127.0.0.1/back",
+            "state": "s",
+        }
+        answers = [httpx.get(f"{url}/authorize", params=asked).headers["location"] for _ in range(2)]
+        given = httpx.post(
+            f"{url}/token",
+            auth=("app", "hush"),
+            data={
+                "grant_type": "authorization_code",
+                "code": httpx.URL(answers[1]).params["code"],
+                "redirect_uri": "http://127.0.0.1/back",
+            },
+        )
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(10) == 0
+    assert "error=access_denied" in answers[0]
+    assert given.json()["access_token"]
+    assert "ann@example.com" in "".join(told)
+    assert f"--oauth2-token-url {url}/token" in "".join(told)
+
+
+def test_the_fake_provider_lists_its_ways_to_fail_and_takes_no_other(superimap):
+    listed = superimap("fake-oauth", "--list").output
+    refused = superimap("fake-oauth", "--fail", "nonsense", code=2).output
+
+    assert "invalid_grant" in listed
+    assert "nonsense" in refused
 
 
 def test_help_imports_neither_the_database_nor_the_web():

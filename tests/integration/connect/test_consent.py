@@ -177,6 +177,18 @@ async def test_44_a_guessed_link_is_404(scene, change):
     await lands(scene, answer, 404, "User not found.")
 
 
+@pytest.mark.parametrize("purpose", ["connect_url", "disconnect_url"])
+async def test_44_a_link_that_is_older_than_half_an_hour_is_410(scene, purpose, monkeypatch):
+    shown = await scene.user()
+    monkeypatch.setattr("superimap.oauth.links.LIFETIME", -1)
+
+    async with scene.browser() as http:
+        answer = await http.get(shown[purpose])
+
+    await lands(scene, answer, 410, "This link has expired")
+    assert await scene.rows("SELECT 1 FROM oauth_states") == []
+
+
 async def test_44_a_link_that_has_connected_somebody_does_no_more(scene):
     shown = await scene.user()
     async with scene.browser() as http:
@@ -253,3 +265,43 @@ async def test_results_are_appended_for_those_who_ask_only(scene):
         answer = await danced(http, shown["connect_url"])
 
     assert answer.headers["location"] == f"{APP}/ok?page=1"
+
+
+async def test_the_code_is_gone_from_the_address_at_once_and_no_answer_repeats_it(scene):
+    shown = await scene.user()
+    async with scene.browser() as http:
+        back = httpx.URL(await consented(http, shown["connect_url"]))
+        answer = await http.get(back)
+        again = await http.get(back)
+
+    for each in (answer, again):
+        said = each.text + str(each.headers)
+        assert [value for value in back.params.values() if len(value) > 15 and value in said] == []
+        assert each.headers["referrer-policy"] == "no-referrer"
+        assert each.headers["cache-control"] == "no-store"
+    assert (answer.status_code, again.status_code) == (303, 400)
+    assert answer.text == ""
+
+
+SCRIPT = '"><script>alert(1)</script>'
+
+
+async def test_47_what_others_have_named_is_text_on_every_page(scene):
+    await scene.rows("UPDATE partners SET name = $1", f"Acme {SCRIPT}")
+    await scene.rows("UPDATE providers SET title = $1", f"Mail {SCRIPT}")
+    shown = await scene.user("GMAIL", email=f"ann{SCRIPT}@example.com")
+
+    async with scene.browser() as http:
+        pages = [
+            await http.get(shown["connect_url"]),
+            await http.get(shown["disconnect_url"]),
+            await http.get(f"/users/connect/finished?superimap_result={SCRIPT}"),
+            await http.get(httpx.URL(shown["connect_url"]).copy_set_param("success", SCRIPT)),
+        ]
+
+    for page in pages:
+        assert "<script" not in page.text
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
+    assert "&lt;script&gt;" in pages[0].text
+    assert "&lt;script&gt;" in pages[1].text

@@ -119,6 +119,7 @@ async def test_a_wrong_password_is_told_with_what_to_do_and_the_right_one_may_fo
 
     assert wrong.status_code == 422
     assert "does not accept this user name and password" in wrong.text
+    assert "not for your usual one" in wrong.text
     assert "App passwords" in wrong.text
     assert "battery-staple" not in wrong.text
     assert told(right)["superimap_result"] == "success"
@@ -185,7 +186,7 @@ async def test_another_address_than_the_expected_one_is_not_tried(scene):
     assert scene.imap.logins == 0
 
 
-async def test_16_a_link_gives_five_tries(scene):
+async def test_17_a_link_gives_five_tries(scene):
     async with scene.browser() as http:
         form = await opened(scene, http)
         answers = [

@@ -36,6 +36,11 @@ REASONS = {
     Reason.UNAVAILABLE: f"Your mail provider does not answer at the moment. Wait a minute. {AGAIN}",
 }
 
+NO_SERVER = (
+    "We found no mail server there. Check the name and the port: your provider's help pages tell them under IMAP, "
+    "the port is mostly 993. The server must be reachable from the Internet, and its certificate in order."
+)
+
 TITLES = {
     "link-expired": "This link has expired",
     "link-used": "This link has been used",

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.api.deps import Db
 from superimap.api.errors import Problem
 from superimap.api.pages import browser, words
+from superimap.api.pages.login import form
 from superimap.api.pages.render import page
 from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, asked, leave
-from superimap.api.routes.password import form
 from superimap.crypto import digest
 from superimap.db.models.user import ProviderKind
 from superimap.db.queries import connecting

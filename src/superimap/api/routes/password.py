@@ -2,25 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.api.errors import Problem
-from superimap.api.pages import browser, words
-from superimap.api.pages.render import page
+from superimap.api.pages import browser
+from superimap.api.pages.login import fields_of, form, invalid, refused
 from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, leave, posted, used
 from superimap.crypto import digest
 from superimap.db.errors import Invalid
-from superimap.db.models import Provider, User
+from superimap.db.models import Provider
 from superimap.db.models.user import ProviderKind
 from superimap.db.queries import connecting
-from superimap.db.queries.account_values import Taken, UserFields, checked
+from superimap.db.queries.account_values import Taken, UserFields
 from superimap.db.queries.connecting import LinkUsed
 from superimap.imap.client import connect
-from superimap.imap.errors import AuthenticationFailed, ImapError, Refused, TlsFailed
-from superimap.imap.types import Login, Server
+from superimap.imap.errors import AuthenticationFailed, ImapError, Refused
+from superimap.imap.types import Login, Server, Timeouts
 from superimap.oauth.links import LIFETIME, Purpose
 from superimap.oauth.returns import Reason
 
@@ -31,33 +30,11 @@ router = APIRouter(prefix="/users", include_in_schema=False)
 PATIENCE = 15.0
 """Seconds for a login while the person waits."""
 
+FLOOR = 5.0
+"""Seconds within which a server that the person named is reached; before it nobody is told that it is not."""
+
 TRIES_PER_LINK = 5
 TRIES_PER_MINUTE = 10  # from one address
-
-
-def form(
-    coming: Visitor,
-    visit: Visit,
-    name: str,
-    *,
-    username: str | None = None,
-    error: str = "",
-    status: int = 200,
-) -> Response:
-    """The form, with what was wrong the last time. The password is never sent back."""
-    about = visit.about
-    return page(
-        "password.html",
-        status=status,
-        returns_to=(visit.success_url, visit.failure_url),
-        partner=about.partner.name,
-        provider=words.spoken(about.provider.title),
-        hint=words.app_password(about.provider.code),
-        username=(about.user.login_username or about.user.email or "") if username is None else username,
-        fields=visit.fields,
-        token=browser.token(coming.opened.link_keys[0], name, visit.sig),
-        error=error,
-    )
 
 
 @router.post("/connect/password")
@@ -70,60 +47,16 @@ async def submit(coming: Visiting) -> Response:
         await _count(db, coming, visit)
     if visit.about.provider.kind != ProviderKind.PLAIN:
         raise Problem(404, "User not found.")
-    username = given.get("username", "").strip()
+    provider = visit.about.provider
     try:
-        fields = fields_of(visit.about.user, given)
+        fields = fields_of(visit.about.user, provider, given, opened.settings)
     except Invalid as error:
-        said = f"The {error.field} {error.reason}."
-        return form(coming, visit, name, username=printable(username), error=said, status=422)
-    wrong = await _try(coming, visit.about.provider, fields)
-    if wrong is not None:
-        log.info("password not taken", extra={"user_id": visit.about.user.id, "why": type(wrong).__name__})
-        said = sentence(wrong, visit.about.provider)
-        return form(coming, visit, name, username=username, error=said, status=422)
+        return form(coming, visit, name, typed=given, wrong=invalid(error))
+    failed = await _try(coming, provider, fields)
+    if failed is not None:
+        log.info("password not taken", extra={"user_id": visit.about.user.id, "why": type(failed).__name__})
+        return form(coming, visit, name, typed=given, wrong=refused(failed, provider))
     return await _keep(coming, visit, fields)
-
-
-def fields_of(user: User, given: Mapping[str, str]) -> UserFields:
-    """What would be stored. Raises Invalid for what is missing, too long, or holds control characters."""
-    username, password = given.get("username", "").strip(), given.get("password", "")
-    for name, value in (("user name", username), ("password", password)):
-        if not value.strip():
-            raise Invalid(name, "is missing")
-    try:
-        checked({"login_username": username, "login_password": password})
-    except Invalid as error:
-        raise Invalid("password" if error.field == "login_password" else "user name", error.reason) from None
-    if user.email and "@" in username and username.lower() != user.email.lower():
-        raise Invalid("user name", f"should be {user.email}, for which this link was made")
-    fields: UserFields = {"login_username": username, "login_password": password}
-    if user.email is None and "@" in username:
-        fields["email"] = username
-    return fields
-
-
-def sentence(wrong: Exception, provider: Provider) -> str:
-    """What a person can do about a login that failed; nothing of what the server said."""
-    name = words.spoken(provider.title)
-    match wrong:
-        case AuthenticationFailed():
-            hint = words.app_password(provider.code)
-            more = f" {hint} Your usual password will not do." if hint else ""
-            return f"{name} does not accept this user name and password.{more}"
-        case TlsFailed():
-            return (
-                f"The mail server of {name} does not prove who it is (its certificate is not in order), "
-                "so your password was not sent. Tell the application's support."
-            )
-        case Refused():
-            return f"{name} does not let anybody sign in at the moment. Try again in a few minutes."
-        case _:
-            return f"The mail server of {name} does not answer. Try again in a few minutes."
-
-
-def printable(text: str) -> str:
-    """The text without what a form field cannot hold."""
-    return "".join(char for char in text if char.isprintable())
 
 
 async def _count(db: AsyncSession, coming: Visitor, visit: Visit) -> None:
@@ -145,16 +78,29 @@ async def _count(db: AsyncSession, coming: Visitor, visit: Visit) -> None:
 
 
 async def _try(coming: Visitor, provider: Provider, fields: UserFields) -> Exception | None:
-    """Sign in with the mail server, once; what went wrong, or None. No transaction is held meanwhile."""
-    server = Server(provider.imap_host, provider.imap_port, provider.imap_tls)  # type: ignore[arg-type]
+    """Sign in with the mail server, once; what went wrong, or None. No transaction is held meanwhile.
+
+    Whether a server that the person named refuses, is silent, is none, or may not be dialled takes the same time:
+    what is not reached within FLOOR is given up then, and nothing is told before.
+    """
     login = Login(fields["login_username"] or "", fields["login_password"] or "")
+    if provider.host_by_user:
+        server = Server(fields["imap_host"] or "", fields["imap_port"] or 0, fields["imap_tls"])  # type: ignore[arg-type]
+        timeouts, least = Timeouts(connect=FLOOR), FLOOR
+    else:
+        server = Server(provider.imap_host, provider.imap_port, provider.imap_tls)  # type: ignore[arg-type]
+        timeouts, least = Timeouts(), 0.0
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
     try:
         async with (
             asyncio.timeout(PATIENCE),
-            connect(server, login, guard=coming.opened.guard.check),
+            connect(server, login, timeouts=timeouts, guard=coming.opened.guard.check),
         ):
             return None
     except (ImapError, OSError, TimeoutError) as error:
+        if not isinstance(error, AuthenticationFailed | Refused):
+            await asyncio.sleep(begun + least - loop.time())
         return error
 
 

@@ -13,6 +13,7 @@ from superimap.api.deps import (
     LockedUser,
     Opened,
     PartnerConnection,
+    Resources,
     Shown,
     base_url,
 )
@@ -20,8 +21,10 @@ from superimap.api.errors import invalid
 from superimap.api.openapi import problems, takes
 from superimap.api.routes.connections import BODY
 from superimap.api.schemas import ListedUser, NewUser, UserChange, UserEventOut, UserOut
+from superimap.api.servers import check_server
 from superimap.crypto import Place, Vault, VaultError
 from superimap.db.queries import statuses, users
+from superimap.db.queries.account_values import UserFields
 from superimap.db.queries.connections import Linked
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
@@ -82,7 +85,7 @@ async def create_user(
     shown: Shown,
 ) -> UserOut:
     """Add a user. With complete credentials it is watched at once; else send the person to `connect_url`."""
-    return shown(await users.create(db, opened.vault, linked, wanted.fields()))
+    return shown(await users.create(db, opened.vault, linked, _allowed(linked, wanted, opened)))
 
 
 @router.get("/{tag}", summary="Show a user", responses=problems(401, 404, 503))
@@ -122,13 +125,21 @@ async def update_user(
     shown: Shown,
 ) -> UserOut:
     """Set what is sent; the rest stays, by PUT as by PATCH. `archived: false` restores an archived user."""
-    return shown(await users.update(db, opened.vault, linked, user, change.fields()))
+    return shown(await users.update(db, opened.vault, linked, user, _allowed(linked, change, opened)))
 
 
 @router.delete("/{tag}", status_code=204, summary="Archive a user", responses=problems(401, 404, 503))
 async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, opened: Opened) -> None:
     """Watch the user no more. Nothing is deleted: an update with `archived: false` restores it."""
     await users.archive(db, opened.vault, linked, user)
+
+
+def _allowed(linked: Linked, change: UserChange, opened: Resources) -> UserFields:
+    """What was sent. Raises Invalid for a mail server that this installation does not dial for others."""
+    fields = change.fields()
+    if linked.provider.host_by_user:
+        check_server(fields, opened.settings)
+    return fields
 
 
 def _cursor_place(linked: Linked) -> Place:

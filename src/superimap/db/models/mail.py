@@ -34,7 +34,8 @@ class Outcome(StrEnum):
 class Mailbox(Base):
     """One watched folder of a user with its cursor: all UIDs up to `last_uid` are accounted for.
 
-    `account` is the name that the user signed in with: UIDs of one mail account mean nothing in another.
+    `account` is the name that the user signed in with, and after a tab the server if the person named it: UIDs of
+    one mail account mean nothing in another.
     """
 
     __tablename__ = "mailboxes"

@@ -115,6 +115,7 @@ class Provider(Base):
 
     `idle_renew` and `poll_seconds` are seconds; without `poll_by` IDLE is used where it is offered. `folders` are
     separated by commas, the first that exists is watched; one with a backslash is a special use (RFC 6154).
+    With `host_by_user` each user has a mail server of its own.
     What is None is as for any other provider.
     """
 
@@ -126,6 +127,7 @@ class Provider(Base):
     imap_host: Mapped[Words]
     imap_port: Mapped[int] = mapped_column(Integer)
     imap_tls: Mapped[Words] = mapped_column(server_default="tls")
+    host_by_user: Mapped[bool] = mapped_column(server_default=text("false"))
     smtp_host: Mapped[Words | None]
     smtp_port: Mapped[int | None] = mapped_column(Integer)
     smtp_domain: Mapped[Words | None]
@@ -158,6 +160,7 @@ class Provider(Base):
         one_of("imap_tls", Tls),
         one_of("smtp_tls", Tls),
         one_of("poll_by", PollBy),
+        CheckConstraint("NOT host_by_user OR kind = 'PLAIN'", name="host_by_user"),
         CheckConstraint("idle_renew BETWEEN 5 AND 540", name="idle_renew"),
         CheckConstraint("poll_seconds BETWEEN 5 AND 300", name="poll_seconds"),
         CheckConstraint("logins_per_second > 0", name="logins_per_second"),
@@ -205,9 +208,11 @@ class Connection(Base):
 class User(Base):
     """One person's mail account, named by the partner's tag. `connected_at` marks complete credentials.
 
-    No session signs in before `retry_at`. `stalled_at` is set until a session stands again, whatever the status.
-    An access token lives `oauth2_access_token_life` seconds in all; `oauth2_token_version` changes with it and
-    with what it is made from, and until `oauth2_lease_until` one process alone asks for the next.
+    Of `imap_host`, `imap_port` and `imap_tls` all are there or none; they count where the provider has
+    `host_by_user`. No session signs in before `retry_at`. `stalled_at` is set until a session stands again,
+    whatever the status. An access token lives `oauth2_access_token_life` seconds in all; `oauth2_token_version`
+    changes with it and with what it is made from, and until `oauth2_lease_until` one process alone asks for the
+    next.
     """
 
     __tablename__ = "users"
@@ -219,6 +224,9 @@ class User(Base):
     email: Mapped[Words | None]
     login_username: Mapped[Words | None]
     login_password: Mapped[Sealed | None]
+    imap_host: Mapped[Words | None]
+    imap_port: Mapped[int | None] = mapped_column(Integer)
+    imap_tls: Mapped[Words | None]
     oauth2_refresh_token: Mapped[Sealed | None]
     oauth2_access_token: Mapped[Sealed | None]
     oauth2_access_token_expires_at: Mapped[When | None]
@@ -245,6 +253,8 @@ class User(Base):
         ),
         UniqueConstraint("id", "partner_id"),
         one_of("status", UserStatus),
+        one_of("imap_tls", Tls),
+        CheckConstraint("num_nulls(imap_host, imap_port, imap_tls) IN (0, 3)", name="imap_server"),
         Index(
             "uq_users_tag",
             "connection_id",

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Provider
 from superimap.db.models.user import ProviderKind
+from superimap.db.queries.server_values import SERVER, checked_server
 
 LONGEST = {
     "tag": 255,
@@ -57,6 +58,9 @@ class UserFields(TypedDict, total=False):
     archived: bool
     login_username: str | None
     login_password: str | None
+    imap_host: str | None
+    imap_port: int | None
+    imap_tls: str | None
     oauth2_refresh_token: str | None
     enable_tracer: bool
 
@@ -75,6 +79,8 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         if name in FLAGS:
             values[name] = bool(value)
+        elif name in SERVER:
+            values[name] = checked_server(name, value)
         elif name in LONGEST:
             values[name] = None if value is None or not value.strip() else _text(name, value)
     if "tag" in values:

@@ -222,7 +222,7 @@ async def disconnected(db: AsyncSession, vault: Vault, about: Subject, *, link_d
     await use(db, about.user, link_digest)
     cleared: UserFields = {"email": None, "oauth2_refresh_token": None}
     if about.provider.kind == ProviderKind.PLAIN:
-        cleared = {"email": None, "login_username": None, "login_password": None}
+        cleared = {"email": None, "login_username": None, "login_password": None, "imap_host": None}
     user = await users.update(db, vault, about.linked, about.user, cleared)
     content = payload.user_disconnected(user_tag=user.tag, imap_provider_code=about.provider.code)
     return await _owe(db, vault, user, EventKind.USER_DISCONNECTED, content)

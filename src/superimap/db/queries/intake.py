@@ -73,7 +73,8 @@ async def mailbox(
     `version` is that of the credentials with which the session signed in to `account`.
 
     Raises Fenced.
-    A new folder goes on by date where the account's last one stood: mostly it is the same one, renamed.
+    A new folder goes on by date where the account's last one stood: mostly it is the same one, renamed, or the
+    same mail at another server.
     """
     sql = """
         WITH fence AS (
@@ -81,7 +82,8 @@ async def mailbox(
         ), made AS (
             INSERT INTO mailboxes (user_id, partner_id, name, account, last_internal_date)
             SELECT u.id, u.partner_id, $3, $7,
-                   (SELECT max(last_internal_date) FROM mailboxes WHERE user_id = u.id AND account = $7)
+                   (SELECT max(last_internal_date) FROM mailboxes
+                    WHERE user_id = u.id AND split_part(account, E'\\t', 1) = split_part($7, E'\\t', 1))
             FROM users u, fence WHERE u.id = $1 AND u.partner_id = $2
             ON CONFLICT (user_id, account, name) DO UPDATE SET name = excluded.name
             RETURNING id, uid_validity, last_uid, last_internal_date

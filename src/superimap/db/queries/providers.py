@@ -37,7 +37,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "logins_per_second": (0.01, 10_000, "logins from 0.01 to 10000"),
     "connections_per_account": (1, 10_000, "connections from 1 to 10000"),
 }
-_REQUIRED = ("code", "title", "kind", "imap_host", "imap_port", "imap_tls", "smtp_tls")
+_REQUIRED = ("code", "title", "kind", "imap_host", "imap_port", "imap_tls", "host_by_user", "smtp_tls")
 _OAUTH2 = ("oauth2_authorize_url", "oauth2_token_url", "oauth2_scope")
 
 
@@ -50,6 +50,7 @@ class Values(TypedDict, total=False):
     imap_host: str
     imap_port: int
     imap_tls: str
+    host_by_user: bool
     smtp_host: str | None
     smtp_port: int | None
     smtp_domain: str | None
@@ -122,7 +123,9 @@ async def update(db: AsyncSession, code: str, /, **changes: Unpack[Values]) -> P
         await _refuse_if_used(db, provider)
     for name, value in row.items():
         setattr(provider, name, value)
-    _check_complete({name: getattr(provider, name) for name in ("kind", "oauth2_grant_type", *_OAUTH2)})
+    _check_complete(
+        {name: getattr(provider, name) for name in ("kind", "host_by_user", "oauth2_grant_type", *_OAUTH2)}
+    )
     try:
         await db.flush()
     except IntegrityError:
@@ -188,7 +191,11 @@ def _fault(name: str, value: Any) -> str | None:
         return None if least <= value <= most else f"should be {would_do}"
     if name.endswith("_url"):
         return _url_fault(name, value)
-    return None if value.isprintable() else "should be printable characters on one line"
+    return (
+        None
+        if isinstance(value, bool) or value.isprintable()
+        else "should be printable characters on one line"
+    )
 
 
 def _url_fault(name: str, value: str) -> str | None:
@@ -206,6 +213,8 @@ def _url_fault(name: str, value: str) -> str | None:
 
 def _check_complete(row: dict[str, Any]) -> None:
     """An OAuth 2.0 provider needs to know where to send people, unless it asks none, and what for."""
+    if row.get("host_by_user") and row["kind"] != ProviderKind.PLAIN:
+        raise Invalid("host_by_user", "is for providers with passwords; one of OAUTH2 has its server")
     if row["kind"] == ProviderKind.OAUTH2:
         is_app_only = row.get("oauth2_grant_type") == GrantType.CLIENT_CREDENTIALS
         for name in _OAUTH2[1:] if is_app_only else _OAUTH2:

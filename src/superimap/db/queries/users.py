@@ -15,6 +15,7 @@ from superimap.db.models import Connection, Provider, User
 from superimap.db.models.user import ProviderKind, UserStatus
 from superimap.db.queries.account_values import FLAGS, UserFields, checked, sign_in, translate
 from superimap.db.queries.connections import Linked
+from superimap.db.queries.server_values import SERVER, whole
 
 SECRETS = frozenset({"login_password", "oauth2_refresh_token"})
 
@@ -40,10 +41,10 @@ async def create(db: AsyncSession, vault: Vault, linked: Linked, fields: UserFie
     After Taken the transaction is of no more use. Rings on commit.
     """
     connection, provider = linked
-    values = _permitted(provider, checked({"tag": None, **fields}))
+    values = _permitted(provider, None, checked({"tag": None, **fields}))
     row = cast(int, await db.scalar(select(func.nextval(func.pg_get_serial_sequence("users", "id")))))
     archived = values.get("archived", False)
-    is_complete = all(values.get(name) for name in sign_in(provider))
+    is_complete = all(values.get(name) for name in _needed(provider))
     statement = (
         insert(User)
         .values(
@@ -88,7 +89,7 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, user: User, fie
     Whatever a running session has in hand (how the user signs in, the tag) or that ends it raises
     `credentials_version`, so that the session is replaced, and begins the status anew. Rings on commit.
     """
-    values = _permitted(linked.provider, checked(fields))
+    values = _permitted(linked.provider, user, checked(fields))
     changes = _sealed(vault, user.partner_id, user.id, values) | _consequences(linked.provider, user, values)
     if not changes:
         return user
@@ -114,10 +115,18 @@ async def archive(db: AsyncSession, vault: Vault, linked: Linked, user: User) ->
     return await update(db, vault, linked, user, {"archived": True})
 
 
-def _permitted(provider: Provider, values: dict[str, Any]) -> dict[str, Any]:
-    """Those values that a user of this provider has a use for."""
+def _permitted(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
+    """Those values that a user of this provider has a use for; of a mail server of its own all three or none."""
     permitted = {"tag", "email", *FLAGS, *sign_in(provider)}
-    return {name: value for name, value in values.items() if name in permitted}
+    kept = {name: value for name, value in values.items() if name in permitted}
+    if provider.host_by_user and not values.keys().isdisjoint(SERVER):
+        kept |= whole(values, (user.imap_host, user.imap_port, user.imap_tls) if user else (None, None, None))
+    return kept
+
+
+def _needed(provider: Provider) -> tuple[str, ...]:
+    """What must be there before anybody can sign in."""
+    return (*sign_in(provider), *(("imap_host",) if provider.host_by_user else ()))
 
 
 def _sealed(vault: Vault, partner_id: int, user_id: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -139,8 +148,10 @@ def _status(*, archived: bool, is_connected: bool) -> UserStatus:
 
 def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """What else changes with these values: nothing, unless they concern whoever is watching the user."""
-    account, *secrets = names = sign_in(provider)
-    is_signed_anew = (account in values and values[account] != getattr(user, account)) or any(
+    account, *secrets = sign_in(provider)
+    is_signed_anew = any(
+        name in values and values[name] != getattr(user, name) for name in (account, *SERVER)
+    ) or any(
         not (values[secret] is None and getattr(user, secret) is None)
         for secret in secrets
         if secret in values
@@ -149,7 +160,7 @@ def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dic
     is_renamed = values.get("tag", user.tag) != user.tag  # a running session has the old tag in hand
     if not is_signed_anew and not is_renamed and archived == user.archived:
         return {}
-    is_complete = all(values.get(name, getattr(user, name)) for name in names)
+    is_complete = all(values.get(name, getattr(user, name)) for name in _needed(provider))
     changes: dict[str, Any] = {
         "credentials_version": User.credentials_version + 1,
         "status": _status(archived=archived, is_connected=is_complete),

@@ -49,13 +49,14 @@ class Watched:
     poll_seconds: int | None
     logins_per_second: float | None
     folders: tuple[str, ...]
+    has_own_server: bool
     wait: float
 
     @property
     def account(self) -> str:
-        """The name that the user signs in with."""
+        """The name that the user signs in with, and where, if that is not the provider's own server."""
         name = self.email if self.provider_kind == ProviderKind.OAUTH2 else self.login_username
-        return (name or "").lower()
+        return (name or "").lower() + (f"\t{self.imap_host}" if self.has_own_server else "")
 
 
 async def wanted(pool: Pool, shards: Iterable[int]) -> list[Wanted]:
@@ -73,10 +74,14 @@ async def load(pool: Pool, user_id: int) -> Watched | None:
     sql = """
         SELECT u.id AS user_id, u.partner_id, u.shard, u.tag, u.email, u.login_username, u.login_password,
                u.oauth2_refresh_token, u.connected_at, u.credentials_version AS version,
-               p.code AS provider_code, p.kind AS provider_kind, p.imap_host, p.imap_port, p.imap_tls,
+               p.code AS provider_code, p.kind AS provider_kind, own AS has_own_server,
+               CASE WHEN own THEN u.imap_host ELSE p.imap_host END AS imap_host,
+               CASE WHEN own THEN u.imap_port ELSE p.imap_port END AS imap_port,
+               CASE WHEN own THEN u.imap_tls ELSE p.imap_tls END AS imap_tls,
                p.idle_renew, p.poll_by, p.poll_seconds, p.logins_per_second, p.folders,
                greatest(0, extract(epoch FROM u.retry_at - now()))::float8 AS wait
-        FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id
+        FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id,
+             LATERAL (SELECT p.host_by_user AND u.imap_host IS NOT NULL) servers(own)
         WHERE u.id = $1 AND NOT u.archived AND u.connected_at IS NOT NULL
     """
     row = await pool.fetchrow(sql, user_id)

@@ -1,0 +1,24 @@
+"""Which mail server may somebody name who is no operator? One at the ports of IMAP, and nothing in clear. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from superimap.config import Settings
+from superimap.db.errors import Invalid
+from superimap.db.models.user import Tls
+from superimap.db.queries.server_values import IMAP, IMAPS
+
+
+def check_server(fields: Mapping[str, Any], settings: Settings) -> None:
+    """Raise Invalid for a port or a way that this installation does not dial for others.
+
+    The address is judged where it is dialled, by the egress guard. In development anything goes.
+    """
+    if settings.environment == "development":
+        return
+    port, tls = fields.get("imap_port"), fields.get("imap_tls")
+    ports = (IMAPS, IMAP, *settings.imap_ports)
+    if port is not None and port not in ports:
+        raise Invalid("imap_port", f"should be {' or '.join(map(str, ports))}")
+    if tls == Tls.NONE:
+        raise Invalid("imap_tls", "should be tls or starttls, so that no password goes in clear")

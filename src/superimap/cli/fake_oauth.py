@@ -1,0 +1,116 @@
+"""How does one try a consent without a provider? With one of ours, which fails when it is told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from superimap.cli import output
+from superimap.cli.fake_imap import interrupted
+from superimap.cli.running import CommandError, command
+
+if TYPE_CHECKING:
+    from superimap.testing.oauth_server import OAuthServer
+
+REDIRECT_URI = "http://127.0.0.1:8000/users/connect/callback"
+SCOPE = "openid email mail offline_access"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("fake-oauth")(fake_oauth)
+
+
+@command
+async def fake_oauth(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 10080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    client: Annotated[
+        str, typer.Option(metavar="ID:SECRET", help="The application that is registered here.")
+    ] = "client:secret",
+    redirect_uri: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Where it may have people sent back; repeatable. {REDIRECT_URI}, if not said."),
+    ] = None,
+    person: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EMAIL", help="Somebody with an account; repeatable. ada@example.com, if not said."
+        ),
+    ] = None,
+    consents: Annotated[
+        str | None, typer.Option(metavar="EMAIL", help="Who agrees without being asked, for programs.")
+    ] = None,
+    expires_in: Annotated[int, typer.Option(min=1, help="Seconds that an access token lives.")] = 3600,
+    rotates: Annotated[
+        bool, typer.Option("--rotates", help="Every refresh gives a new refresh token.")
+    ] = False,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=TIMES]", help="A way to fail, such as invalid_grant=2; repeatable."),
+    ] = None,
+    names: Annotated[bool, typer.Option("--list", help="List the ways to fail, and leave.")] = False,
+) -> None:
+    """Run an OAuth 2.0 provider for trying things out, until Ctrl-C. No TLS; everything is in memory alone."""
+    from superimap.testing.oauth_faults import FAULTS
+    from superimap.testing.oauth_server import OAuthServer
+
+    if names:
+        for name, what in FAULTS.items():
+            output.say(f"{name:20} {what}")
+        return
+    server = OAuthServer(host, port, expires_in=expires_in, rotates=rotates, consents=consents)
+    people = list(dict.fromkeys([*(person or ["ada@example.com"]), *([consents] if consents else [])]))
+    for email in people:
+        server.add_person(email)
+    _add_client(server, client, redirect_uri or [REDIRECT_URI])
+    wrong = [_fail(server, entry) for entry in fail or []]
+    try:
+        async with server:
+            _tell(server, client, redirect_uri or [REDIRECT_URI], people, wrong)
+            await interrupted()
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}; try another --port.") from None
+
+
+def _add_client(server: OAuthServer, client: str, redirect_uris: list[str]) -> None:
+    name, colon, secret = client.partition(":")
+    if not (name and colon and secret):
+        raise typer.BadParameter(f"{name!r} should be ID:SECRET", param_hint="--client")
+    server.add_client(*redirect_uris, client_id=name, client_secret=secret)
+
+
+def _fail(server: OAuthServer, entry: str) -> str:
+    """Have the server fail so many times; without a number for ever."""
+    name, equals, times = entry.partition("=")
+    try:
+        server.faults.arm(name, times=int(times) if equals else None)
+    except ValueError as error:
+        raise typer.BadParameter(f"{entry!r}: {error}", param_hint="--fail") from None
+    return entry
+
+
+def _tell(
+    server: OAuthServer, client: str, redirect_uris: list[str], people: list[str], wrong: list[str]
+) -> None:
+    output.say(f"OAuth 2.0 provider on {server.url()}, without TLS. Ctrl-C ends it.")
+    output.say(f"Client     {client.replace(':', ', secret ', 1)}")
+    output.say(f"Redirects  {', '.join(redirect_uris)}")
+    output.say(f"People     {', '.join(people)}")
+    output.say(f"Addresses  {server.url('/.well-known/openid-configuration')}")
+    if wrong:
+        output.say(f"It fails: {', '.join(wrong)}.")
+    output.say("With `superimap fake-imap`, which takes any token, a partner NAME uses it so:")
+    output.say(
+        "superimap providers create FAKE_OAUTH2 --imap-host 127.0.0.1 --imap-port 10143 --imap-tls none"
+        f" --oauth2-authorize-url {server.url('/authorize')} --oauth2-token-url {server.url('/token')}"
+        f" --oauth2-revoke-url {server.url('/revoke')} --oauth2-jwks-url {server.url('/jwks')}"
+        f" --oauth2-issuer {server.url()} --oauth2-scope '{SCOPE}'"
+    )
+    name, _, secret = client.partition(":")
+    output.say(
+        f"echo {secret} | superimap connections create NAME FAKE_OAUTH2 --oauth2-client-id {name} --secret-stdin"
+    )

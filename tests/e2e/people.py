@@ -1,0 +1,170 @@
+"""A person with a browser, an API to come to, and a partner whose pages they return to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from aiohttp import web
+from playwright.async_api import Page, Request, async_playwright
+
+from superimap.db import engine
+from superimap.db.queries import connections, providers
+from superimap.imap import transport
+from superimap.testing.oauth_server import OAuthServer
+from tests.e2e.test_swagger_ui import QUIET
+from tests.support.api import served
+from tests.support.dovecot import Dovecot
+from tests.support.world import World
+
+ANN = "ann@example.com"
+PHONE = {"width": 375, "height": 740}
+DESKTOP = {"width": 1280, "height": 800}
+
+
+@dataclass
+class Person:
+    """What a browser shows, and what it asked for on the way."""
+
+    page: Page
+    requests: list[Request] = field(default_factory=list)
+
+    def note(self, request: Request) -> None:
+        self.requests.append(request)
+
+    @property
+    def asked(self) -> list[str]:
+        """Every address that was asked for."""
+        return [request.url for request in self.requests]
+
+    async def referers(self) -> list[str]:
+        """Every Referer that was sent, and by which request."""
+        return [
+            f"{headers['referer']} to {request.url}"
+            for request in self.requests
+            if "referer" in (headers := await request.all_headers())
+        ]
+
+    async def opens(self, url: str) -> None:
+        await self.page.goto(url)
+
+    async def alert(self) -> str:
+        """What the page says that went wrong."""
+        return await self.page.get_by_role("alert").inner_text()
+
+    async def focus(self) -> str:
+        """What a screen reader reads first: the name of the field that the keyboard writes into, or an id."""
+        return str(await self.page.evaluate("document.activeElement.name || document.activeElement.id"))
+
+    async def described(self, name: str) -> str:
+        """What is read out with a field, beside its label."""
+        return str(
+            await self.page.evaluate(
+                "name => (document.getElementById(name).getAttribute('aria-describedby') || '').split(' ')"
+                ".filter(Boolean).map(id => document.getElementById(id).textContent.trim()).join(' ')",
+                name,
+            )
+        )
+
+
+@contextlib.asynccontextmanager
+async def chrome(chromium: str, **options: Any) -> AsyncIterator[Person]:
+    """A page without JavaScript; what it complains about is the test's fault."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        context = await browser.new_context(java_script_enabled=False, **options)
+        person = Person(await context.new_page())
+        complaints: list[str] = []
+
+        person.page.on("console", lambda message: complaints.append(message.text))
+        person.page.on("request", person.note)
+        try:
+            yield person
+        finally:
+            await browser.close()
+        # Chromium says so of every answer beyond 399; everything else would be a fault.
+        assert [each for each in complaints if "responded with a status of 4" not in each] == []
+
+
+@contextlib.asynccontextmanager
+async def api(world: World) -> AsyncIterator[str]:
+    async with served(world.settings.model_copy(update={"port": 0})) as url:
+        yield url
+
+
+async def link(url: str, key: str, code: str, name: str, *, tag: str = "ann") -> str:
+    async with httpx.AsyncClient(headers={"x-api-key": key}) as http:
+        shown = (await http.get(f"{url}/api/v1/connections/{code}/users/{tag}")).json()
+    return str(shown[name])
+
+
+async def new_link(url: str, key: str, code: str, *, tag: str = "ann", **fields: str) -> str:
+    """The connect link of a new user."""
+    async with httpx.AsyncClient(headers={"x-api-key": key}) as http:
+        made = await http.post(f"{url}/api/v1/connections/{code}/users", json={"tag": tag, **fields})
+    return str(made.json()["connect_url"])
+
+
+async def partner_of(world: World, sink: Any) -> Any:
+    """A partner with webhooks, and pages to return to; all of them are the sink."""
+    for path in ("/ok", "/failed"):
+        sink.on(
+            path,
+            lambda received: web.Response(text=f"<h1>Acme: {received.path}</h1>", content_type="text/html"),
+        )
+    return await world.partner(
+        "Acme Mail",
+        new_mail_webhook=sink.url("/new_mail"),
+        user_connected_webhook=sink.url("/connected"),
+        user_disconnected_webhook=sink.url("/disconnected"),
+        success_url=sink.url("/ok"),
+        failure_url=sink.url("/failed"),
+        append_results=True,
+    )
+
+
+async def first(sink: Any, path: str) -> Any:
+    """The first webhook that comes to this path."""
+    await sink.wait_for(lambda _: bool(sink.to(path)))
+    return sink.to(path)[0]
+
+
+async def oauth_connection(
+    world: World, partner: Any, server: OAuthServer, port: int, **changes: Any
+) -> None:
+    """The partner uses this provider, whose mail server is at localhost."""
+    values: Any = {
+        "code": "OAUTH",
+        "title": "Test provider",
+        "kind": "OAUTH2",
+        "imap_host": "localhost",
+        "imap_port": port,
+        "imap_tls": "tls",
+        "oauth2_authorize_url": server.url("/authorize"),
+        "oauth2_token_url": server.url("/token"),
+        "oauth2_revoke_url": server.url("/revoke"),
+        "oauth2_jwks_url": server.url("/jwks"),
+        "oauth2_issuer": server.url(),
+        "oauth2_scope": "openid email mail offline_access",
+        "oauth2_access_type": "offline",
+        **changes,
+    }
+    client: Any = {"oauth2_client_id": "client", "oauth2_client_secret": "s3cret"}
+    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+        row = await providers.create(db, **values)
+        await connections.create(db, world.vault, partner.partner.id, row, client)
+
+
+def trust(monkeypatch: pytest.MonkeyPatch, dovecot: Dovecot) -> None:
+    """Whoever signs in from this process believes this server's certificate."""
+    monkeypatch.setattr(transport, "shared_tls_context", dovecot.ssl_context)
+
+
+def origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,185 @@
+"""The person's own way by password, in Chromium against Dovecot: what is told, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from superimap import services
+from superimap.db import engine
+from superimap.db.queries import providers
+from superimap.providers import OTHER
+from tests.e2e.people import ANN, DESKTOP, PHONE, Person, api, chrome, first, new_link, partner_of, trust
+from tests.support import accessibility
+from tests.support.mails import mail
+from tests.support.world import eventually, running
+
+pytestmark = pytest.mark.usefixtures("dovecot")
+
+
+async def typed(person: Person, **values: str) -> None:
+    """Type into the fields of these names, and send the form by the keyboard."""
+    for name, value in values.items():
+        await person.page.locator(f"#{name}").fill(value)
+    async with person.page.expect_navigation():
+        await person.page.keyboard.press("Enter")
+
+
+async def kept(world) -> int:
+    return int(await world.value("SELECT count(*) FROM users WHERE login_password IS NOT NULL"))
+
+
+async def shown(person: Person, path) -> None:
+    """The page is as it should be for everybody, and can be looked at, at both sizes."""
+    for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
+        await person.page.set_viewport_size(size)
+        await person.page.screenshot(path=f"{path}-{name}.png", full_page=True)
+    await person.page.emulate_media(color_scheme="dark")
+    await person.page.screenshot(path=f"{path}-dark.png", full_page=True)
+    await person.page.emulate_media(color_scheme="light")
+    assert await accessibility.faults(person.page) == []
+
+
+async def test_wrong_then_right_password_with_the_provider_s_hint_to_the_first_webhook(
+    world, sink, dovecot, chromium, tmp_path, monkeypatch
+):
+    trust(monkeypatch, dovecot)
+    user = dovecot.add_user(password="right horse")
+    partner = await partner_of(world, sink)
+    await world.provider("localhost", dovecot.tls_port, code="YAHOO", tls="tls")
+    await world.connection(partner, code="YAHOO")
+    async with (
+        api(world) as url,
+        running(services.idler, world.settings),
+        running(services.dispatcher, world.settings),
+        chrome(chromium, viewport=PHONE) as person,
+    ):
+        connect_url = await new_link(url, partner.api_key, "YAHOO")
+        await person.opens(connect_url)
+        await shown(person, tmp_path / "new")
+        assert await person.focus() == "username"
+        assert "Generate app password" in await person.described("password")
+        assert await person.page.get_by_label("App password").get_attribute("type") == "password"
+
+        await typed(person, username=user, password="battery staple")
+        assert "does not accept this user name and password" in await person.alert()
+        assert "an app password, not for your usual one" in await person.alert()
+        assert (await person.page.title()).startswith("Error: ")
+        assert await person.focus() == "password"
+        assert "does not accept" in await person.described("password")
+        assert await person.page.locator("#username").input_value() == user
+        assert await person.page.locator("#password").input_value() == ""
+        await shown(person, tmp_path / "wrong")
+        assert await kept(world) == 0
+
+        await typed(person, password="right horse")
+        await person.page.wait_for_url(f"{sink.url('/ok')}?superimap_result=success&user_tag=ann")
+        assert (await first(sink, "/connected")).json["email"] == user
+        await eventually(lambda: world.value("SELECT status = 'watching' FROM users"))
+        await asyncio.to_thread(dovecot.deliver, user, mail("first"))
+        assert (await first(sink, "/new_mail")).json["user_tag"] == "ann"
+
+        await person.opens(connect_url)
+        await person.page.get_by_role("heading", name="This link has been used").wait_for()
+        await shown(person, tmp_path / "used")
+
+    assert await kept(world) == 1
+    assert all("battery" not in address and "horse" not in address for address in person.asked)
+
+
+async def test_the_person_names_the_mail_server_and_is_told_what_is_wrong_with_it(
+    world, sink, dovecot, chromium, tmp_path, monkeypatch
+):
+    trust(monkeypatch, dovecot)
+    monkeypatch.setattr("superimap.api.routes.password.FLOOR", 1.0)
+    user = dovecot.add_user(password="right horse")
+    partner = await partner_of(world, sink)
+    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+        await providers.install_presets(db, [OTHER])
+    await world.connection(partner, code="OTHER")
+    async with (
+        api(world) as url,
+        running(services.idler, world.settings),
+        running(services.dispatcher, world.settings),
+        chrome(chromium, viewport=PHONE) as person,
+    ):
+        await person.opens(await new_link(url, partner.api_key, "OTHER"))
+        assert await person.page.get_by_label("Port").input_value() == "993"
+        await shown(person, tmp_path / "server")
+
+        await typed(person, username=user, password="right horse", host="localhost:993")
+        assert "no name of a server" in await person.alert()
+        assert await person.focus() == "host"
+
+        await typed(person, password="right horse", host="127.0.0.1", port=str(unused()))
+        assert "no mail server there" in await person.alert()
+        assert await person.focus() == "host"
+        assert "no mail server there" in await person.described("port")
+        await shown(person, tmp_path / "no-server")
+        assert await kept(world) == 0
+
+        await typed(person, password="right horse", host="localhost", port=str(dovecot.tls_port))
+        await person.page.wait_for_url(f"{sink.url('/ok')}?**")
+        await eventually(lambda: world.value("SELECT status = 'watching' FROM users"))
+        await asyncio.to_thread(dovecot.deliver, user, mail("first"))
+        assert (await first(sink, "/new_mail")).json["user_tag"] == "ann"
+
+
+def unused() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+async def test_a_mail_server_that_will_not_do_is_told_and_no_password_is_kept(
+    world, sink, dovecot, chromium, tmp_path
+):
+    partner = await partner_of(world, sink)
+    broken = {
+        "AWAY": (unused(), "The mail server of AWAY does not answer. Try again in a few minutes."),
+        # Whose authority nobody trusts here.
+        "FORGED": (dovecot.tls_port, "(its certificate is not in order), so your password was not sent."),
+    }
+    async with api(world) as url, chrome(chromium, viewport=PHONE) as person:
+        for code, (port, sentence) in broken.items():
+            await world.provider("localhost", port, code=code, tls="tls")
+            await world.connection(partner, code=code)
+            await person.opens(await new_link(url, partner.api_key, code))
+            await typed(person, username=ANN, password="right horse")
+
+            assert sentence in await person.alert()
+            assert await person.focus() == "error"
+            await shown(person, tmp_path / code)
+    assert await kept(world) == 0
+
+
+async def test_line_breaks_that_a_person_pastes_are_told_and_reach_no_server(
+    world, sink, dovecot, chromium, monkeypatch
+):
+    """A browser takes them out of a line, so they come by a page that was tampered with."""
+    trust(monkeypatch, dovecot)
+    user = dovecot.add_user(password="right horse")
+    partner = await partner_of(world, sink)
+    await world.provider("localhost", dovecot.tls_port, code="TEST", tls="tls")
+    await world.connection(partner, code="TEST")
+    as_text = (
+        "each => { const area = document.createElement('textarea'); area.name = each.name;"
+        " area.id = each.id; each.replaceWith(area); }"
+    )
+    async with api(world) as url, chrome(chromium) as person:
+        await person.opens(await new_link(url, partner.api_key, "TEST"))
+        for name, value, said in (
+            ("username", f"{user}\r\nA1 LOGOUT", "The user name should hold no control characters."),
+            ("password", "right horse\r\nA1 LOGOUT", "The password should hold no control characters."),
+        ):
+            await person.page.locator("#username").fill(user)
+            await person.page.locator("#password").fill("right horse")
+            await person.page.locator(f"#{name}").evaluate(as_text)
+            await person.page.locator(f"#{name}").fill(value)
+            async with person.page.expect_navigation():
+                await person.page.get_by_role("button", name="Connect").click()
+            assert await person.alert() == said
+            assert await person.focus() == name
+    assert await kept(world) == 0

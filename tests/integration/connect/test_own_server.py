@@ -1,0 +1,261 @@
+"""A person who names the mail server, too; and what nobody can find out by that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import html
+import re
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import trustme
+
+from superimap.api.routes import password
+from superimap.db import engine
+from superimap.db.queries import connections, partners, providers
+from superimap.imap import transport
+from superimap.providers import OTHER
+from superimap.testing import ImapServer
+from superimap.testing.imap_hooks import hanging
+from tests.integration.connect.conftest import ANN, Scene, fields_of, told
+from tests.support import tls
+from tests.support.api import KEY
+
+FORM = "/users/connect/password"
+FLOOR = 0.4
+
+
+@pytest.fixture
+async def own(scene: Scene, monkeypatch) -> Scene:
+    """The scene, whose partner uses OTHER as well; nobody waits for long."""
+    from superimap.crypto import Vault
+
+    monkeypatch.setattr(password, "FLOOR", FLOOR)
+    async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:
+        await providers.install_presets(db, [OTHER])
+        row = await providers.by_code(db, "OTHER")
+        partner = await partners.by_api_key(db, scene.api_key)
+        assert row is not None
+        assert partner is not None
+        await connections.create(db, Vault.from_setting(KEY), partner.id, row, {})
+    return scene
+
+
+@pytest.fixture
+async def trusted(monkeypatch) -> AsyncIterator[ImapServer]:
+    """A mail server over TLS whose certificate, for localhost, is in order."""
+    authority = trustme.CA()
+    monkeypatch.setattr(transport, "shared_tls_context", lambda: tls.client_context(authority))
+    async with ImapServer(tls=tls.server_context(authority)) as server:
+        server.add_account(ANN, "right horse")
+        yield server
+
+
+async def opened(scene: Scene, http: httpx.AsyncClient, **fields: object) -> dict[str, str]:
+    shown = await scene.user("OTHER", **fields)
+    answer = await http.get(shown["connect_url"])
+    assert answer.status_code == 200, answer.text
+    return fields_of(answer.text)
+
+
+def typed(host: str, port: object, secret: str = "right horse") -> dict[str, str]:
+    return {"username": ANN, "password": secret, "host": host, "port": str(port)}
+
+
+def alert(answer: httpx.Response) -> str:
+    found = re.search(r'role="alert"[^>]*><p>(.*?)</p>', answer.text)
+    return html.unescape(found[1]) if found else ""
+
+
+def marked(answer: httpx.Response) -> set[str]:
+    """The fields that are told to be wrong."""
+    inputs = re.findall(r"<input id=[^>]*>", answer.text)
+    return {re.findall(r'name="(\w+)"', each)[0] for each in inputs if 'aria-invalid="true"' in each}
+
+
+async def test_a_person_names_the_server_and_it_is_kept_with_the_password(own, trusted):
+    async with own.browser() as http:
+        form = await opened(own, http)
+        answer = await http.post(FORM, data={**form, **typed(" LOCALHOST ", trusted.port)})
+
+    assert told(answer)["superimap_result"] == "success"
+    shown = await own.shown("OTHER")
+    assert (shown["imap_host"], shown["imap_port"], shown["imap_tls"]) == ("localhost", trusted.port, "tls")
+    assert (shown["status"], shown["email"]) == ("connecting", ANN)
+    assert await own.secret("login_password") == "right horse"
+    assert trusted.logins == 1
+
+
+async def test_the_form_knows_what_is_known_and_assumes_the_port(own):
+    async with own.browser() as http:
+        new = await http.get((await own.user("OTHER"))["connect_url"])
+        known = await http.get(
+            (await own.user("OTHER", tag="bob", imap_host="imap.example.com", imap_port=143))["connect_url"]
+        )
+
+    assert re.search(r'<input id="port"[^>]* value="993"', new.text)
+    assert re.search(r'<input id="host"[^>]* value=""', new.text)
+    assert re.search(r'<input id="host"[^>]* value="imap.example.com"', known.text)
+    assert re.search(r'<input id="port"[^>]* value="143"', known.text)
+
+
+async def test_disconnecting_forgets_the_server_too(own, trusted):
+    shown = await own.user(
+        "OTHER", login_username=ANN, login_password="x", imap_host="localhost", imap_port=trusted.port
+    )
+    async with own.browser() as http:
+        page = await http.get(shown["disconnect_url"])
+        await http.post("/users/disconnect", data=fields_of(page.text))
+
+    after = await own.shown("OTHER")
+    assert (after["connected_at"], after["imap_host"], after["imap_port"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "text", "field"),
+    [
+        ("", "993", "The mail server is missing.", "host"),
+        ("imaps://imap.example.com", "993", "The mail server is no name of a server", "host"),
+        ("imap.example.com:993", "993", "The mail server is no name of a server", "host"),
+        ("imap.example.com\r\nA1 LOGOUT", "993", "The mail server is no name of a server", "host"),
+        ("imap.example.com", "imap", "The port should be a number", "port"),
+        ("imap.example.com", "99999", "The port should be a port from 1 to 65535", "port"),
+        ("imap.example.com", "9 93", "The port should be a number", "port"),
+    ],
+)
+async def test_what_is_no_server_is_told_at_its_field(own, host, port, text, field):
+    async with own.browser() as http:
+        form = await opened(own, http)
+        answer = await http.post(FORM, data={**form, **typed(host, port)})
+
+    assert answer.status_code == 422
+    assert text in alert(answer)
+    assert marked(answer) == {field}
+    assert re.search(
+        rf'<input id="{field}"[^>]*aria-describedby="error server-hint"[^>]*autofocus', answer.text
+    )
+
+
+async def test_a_wrong_password_is_told_of_both_fields_and_what_else_was_typed_is_still_there(own, trusted):
+    async with own.browser() as http:
+        form = await opened(own, http)
+        answer = await http.post(FORM, data={**form, **typed("localhost", trusted.port, "battery-staple")})
+
+    assert alert(answer) == "The mail server does not accept this user name and password."
+    assert marked(answer) == {"username", "password"}
+    assert re.search(r'<input id="host"[^>]* value="localhost"', answer.text)
+    assert "battery-staple" not in answer.text
+    assert await own.rows("SELECT 1 FROM users WHERE imap_host IS NOT NULL") == []
+
+
+@contextlib.asynccontextmanager
+async def listening(greeting: bytes) -> AsyncIterator[tuple[int, list[object]]]:
+    """A server of another kind, on this machine; its port, and who came."""
+    came: list[object] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(writer.get_extra_info("peername"))
+        writer.write(greeting)
+        with contextlib.suppress(OSError):
+            await reader.read()  # until the other side goes
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], came
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "0x7f.1",
+        "2130706433",
+        "①②⑦.0.0.1",
+        "::ffff:127.0.0.1",
+        "[::1]",
+        "169.254.169.254",
+    ],
+)
+async def test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_written(own, host):
+    own.forbid_loopback()
+    async with listening(b"* OK IMAP4rev1\r\n") as (port, came), own.browser() as http:
+        form = await opened(own, http)
+        answer = await http.post(FORM, data={**form, **typed(host, port)})
+
+    assert answer.status_code == 422
+    assert "no mail server there" in alert(answer)
+    assert came == []
+
+
+async def test_abuse_17_the_form_is_no_port_scanner(own, monkeypatch):
+    """Whatever is there, or may not be dialled: the same answer after the same time."""
+    monkeypatch.setattr(password, "TRIES_PER_LINK", 20)
+    found: dict[str, tuple[int, str, frozenset[str]]] = {}
+    seconds: dict[str, float] = {}
+    async with (
+        listening(b"") as (silent, _),
+        listening(b"-ERR unknown command\r\n") as (redis, _),
+        listening(b"SSH-2.0-OpenSSH_9.2\r\n") as (ssh, _),
+        ImapServer() as in_clear,
+        ImapServer(tls=tls.server_context(trustme.CA())) as untrusted,
+        own.browser() as http,
+    ):
+        with contextlib.closing(await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)) as gone:
+            closed = gone.sockets[0].getsockname()[1]
+        form = await opened(own, http)
+        cases = {
+            "closed": ("127.0.0.1", closed),
+            "silent": ("127.0.0.1", silent),
+            "redis": ("127.0.0.1", redis),
+            "ssh": ("127.0.0.1", ssh),
+            "in clear": ("127.0.0.1", in_clear.port),
+            "bad certificate": ("localhost", untrusted.port),
+            "no such name": ("imap.invalid", 993),
+            "forbidden": ("127.0.0.1", silent),
+        }
+        for case, (host, port) in cases.items():
+            if case == "forbidden":
+                own.forbid_loopback()
+            begun = time.monotonic()
+            answer = await http.post(FORM, data={**form, **typed(host, port)})
+            seconds[case] = time.monotonic() - begun
+            found[case] = (answer.status_code, alert(answer), frozenset(marked(answer)))
+
+    assert len(set(found.values())) == 1, found
+    assert found["closed"][0] == 422
+    assert found["closed"][2] == {"host", "port"}
+    assert all(FLOOR <= each < FLOOR + 0.35 for each in seconds.values()), seconds
+    assert untrusted.logins + untrusted.failed_logins + in_clear.logins == 0
+
+
+async def test_abuse_17_tries_are_counted_whatever_server_they_name(own, monkeypatch):
+    monkeypatch.setattr(password, "FLOOR", 0.0)
+    statuses = []
+    async with own.browser() as http:
+        for number in range(3):
+            form = await opened(own, http, tag=f"user{number}")
+            for port in range(1, 5):
+                answer = await http.post(FORM, data={**form, **typed("127.0.0.1", port)})
+                statuses.append(answer.status_code)
+
+    assert statuses == [422] * 10 + [429] * 2
+
+
+async def test_a_mail_server_that_lets_us_wait_has_the_time_of_any_other(own, trusted, monkeypatch):
+    monkeypatch.setattr(password, "FLOOR", 0.1)
+    monkeypatch.setattr(password, "PATIENCE", 0.4)
+    trusted.on("LOGIN", hanging())
+    async with own.browser() as http:
+        form = await opened(own, http)
+        begun = time.monotonic()
+        answer = await http.post(FORM, data={**form, **typed("localhost", trusted.port)})
+
+    assert "no mail server there" in alert(answer)
+    assert time.monotonic() - begun >= 0.4
