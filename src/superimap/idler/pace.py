@@ -6,6 +6,7 @@ from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError,
 from superimap.oauth.endpoint import TokenUnavailable
 
 LONGEST = 3600.0  # what a server asks for is believed up to this
+LONGEST_CALM = 5.0
 
 # Exchange: "Request is throttled. Suggested Backoff Time: 92415 milliseconds".
 _SUGGESTED = re.compile(r"suggested backoff time:?\s*(\d{1,12})", re.IGNORECASE)
@@ -46,3 +47,8 @@ def _said(error: BaseException) -> tuple[str | None, str]:
         case Disconnected():
             return None, error.bye or ""
     return None, ""
+
+
+def calm(false_alarms: int) -> float:
+    """Seconds to wait after so many alarms in a row without a mail: some servers' counts jump for ever."""
+    return min(0.05 * 2.0 ** min(false_alarms - 3, 10), LONGEST_CALM) if false_alarms > 3 else 0.0

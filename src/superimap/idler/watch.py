@@ -25,7 +25,6 @@ from superimap.imap.types import MessageMeta, Selected
 
 log = logging.getLogger(__name__)
 
-LONGEST_CALM = 5.0
 SPREAD = 0.8  # of what a round may last: the shortest that a session has
 
 
@@ -90,7 +89,7 @@ class Watch:
                     await self._start(self._intake.cursor, restarted=True)
                 elif is_false:
                     false_alarms += 1
-                    await asyncio.sleep(_calm(false_alarms))
+                    await asyncio.sleep(pace.calm(false_alarms))
                 else:
                     false_alarms = 0
                 if self._lags:
@@ -297,8 +296,3 @@ class Watch:
         """A server that gives no answer about a mail may be at fault: raises Gibberish if one is still there."""
         if uids and await self._client.still_there(uids):
             raise Gibberish("an answer without a mail that is there")
-
-
-def _calm(false_alarms: int) -> float:
-    """Seconds to wait after so many alarms in a row without a mail: some servers' counts jump for ever."""
-    return min(0.05 * 2.0 ** min(false_alarms - 3, 10), LONGEST_CALM) if false_alarms > 3 else 0.0
