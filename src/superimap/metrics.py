@@ -17,6 +17,7 @@ ROUNDS = Histogram(
 )
 LOGINS = Counter("superimap_logins", "IMAP logins that succeeded")
 LOGIN_FAILURES = Counter("superimap_login_failures", "IMAP logins that were refused")
+REAUTH_REQUIRED = Counter("superimap_reauth_required", "Users told to sign in again, by why", ["code"])
 DISCONNECTS = Counter("superimap_disconnects", "IMAP sessions that ended without being told to")
 LANES = Gauge("superimap_lanes", "Endpoints that this dispatcher is working on")
 POSTS = Gauge("superimap_posts_in_flight", "Webhooks under way")

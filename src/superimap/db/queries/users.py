@@ -12,7 +12,7 @@ from superimap.crypto import Place, Vault
 from superimap.db import bells
 from superimap.db.errors import NotFound
 from superimap.db.models import Connection, User
-from superimap.db.models.user import ProviderKind, UserStatus
+from superimap.db.models.user import ProviderKind, Reauth, UserStatus
 from superimap.db.queries.account_values import FLAGS, SIGN_IN, UserFields, checked, translate
 from superimap.db.queries.connections import Linked
 
@@ -166,6 +166,8 @@ def _consequences(kind: str, user: User, values: dict[str, Any]) -> dict[str, An
         changes["connected_at"] = since if is_complete else None
         if kind == ProviderKind.OAUTH2:
             changes |= {"oauth2_access_token": None, "oauth2_access_token_expires_at": None}
+        if user.reauth is not None:
+            changes["reauth"] = Reauth.RENEWED if is_complete else None
     return changes
 
 
