@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,7 +45,7 @@ from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
 from superimap.oauth import endpoint, life, links, returns
 from superimap.webhooks import payload, signing
-from superimap.webhooks.events import EventKind
+from superimap.webhooks.events import EventKind, EventName, ReasonCode
 
 ROOT = Path(__file__).parents[1]
 API = ROOT / "docs/api.md"
@@ -346,6 +347,22 @@ def content(kind: EventKind) -> bytes:
             return payload.user_connected(email="ada@example.com", **user)
         case EventKind.USER_DISCONNECTED:
             return payload.user_disconnected(**user)
+        case EventKind.EVENTS:
+            return event(EventName.USER_RECOVERED)
+
+
+def event(name: EventName) -> bytes:
+    """The content of an event with every field that it can have."""
+    user = {"user_tag": "MY_USER", "imap_provider_code": "PLAIN"}
+    now = datetime.now(UTC)
+    if name is not EventName.MAIL_OVERSIZED:
+        return payload.user_event(
+            name, happened_at=now, code="login_refused", reason="No.", connect_url="https://x", **user
+        )
+    envelope = envelopes.as_json(mail.parse(RAW).envelope)
+    return payload.mail_oversized(
+        happened_at=now, uid_validity=1, uid=2, internal_date=now, size=3, limit=2, envelope=envelope, **user
+    )
 
 
 def webhook(
@@ -365,6 +382,38 @@ def test_webhooks_lists_the_fields_of(kind):
     body = json.loads(webhook(kind, keys=2)[1])
 
     assert listed == body.keys()
+
+
+@pytest.mark.parametrize("name", EventName)
+def test_webhooks_lists_the_fields_of_the_event(name):
+    common = rows(section(WEBHOOKS, "Fields of the body"))[1:]
+    text = section(WEBHOOKS, "Events")
+    own = {row[0].strip("`") for row in rows(text)[1:] if f"`{name}`" in row[1]}
+    (summary,) = [row[2] for row in rows(text) if row[0] == f"`{name}`"]
+
+    body = json.loads(payload.body(event(name), timestamp=1, api_keys=[API_KEY, OTHER_KEY]))
+
+    assert own == set(re.findall(r"`(\w+)`", summary))
+    assert {row[0].strip("`") for row in common if row[1] in ("all", "`events`")} | own == body.keys()
+
+
+def test_the_samples_of_events_are_what_is_sent():
+    samples = [json.loads(block) for block in blocks(WEBHOOKS, "json")]
+
+    assert {sample["event"] for sample in samples} == {"user_reauth_required", "mail_oversized"}
+    for sample in samples:
+        sent = json.loads(payload.body(event(EventName(sample["event"])), timestamp=1, api_keys=[API_KEY]))
+        assert list(sample) == list(sent)
+        assert {name: type(value) for name, value in sample.items()} == {
+            name: type(value) for name, value in sent.items()
+        }
+        assert sample["sha1"] == sent["sha1"]
+        assert (sample.get("envelope") or {}).keys() == (sent.get("envelope") or {}).keys()
+
+
+@pytest.mark.parametrize("words", [EventName, ReasonCode])
+def test_webhooks_lists_every_word_of(words):
+    assert {str(word) for word in words} <= first_cells(section(WEBHOOKS, "Events"))
 
 
 def test_webhooks_describes_the_envelope():

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     base_url: str = Field(
         "",
         description="Public address of the API, such as `https://superimap.example.com`; connect links start "
-        "with it. Empty: taken from each request.",
+        "with it. Empty: taken from each request, and events carry no link.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),

@@ -17,6 +17,7 @@ ROUNDS = Histogram(
 )
 LOGINS = Counter("superimap_logins", "IMAP logins that succeeded")
 LOGIN_FAILURES = Counter("superimap_login_failures", "IMAP logins that were refused")
+REAUTH_REQUIRED = Counter("superimap_reauth_required", "Users told to sign in again, by why", ["code"])
 DISCONNECTS = Counter("superimap_disconnects", "IMAP sessions that ended without being told to")
 ROLL_OVERS = Counter(
     "superimap_roll_overs", "IMAP sessions that came back with a new access token before the old one expired"

@@ -66,13 +66,15 @@ async def test_each_kind_of_webhook_has_an_endpoint_and_a_blank_clears_it(sessio
         EventKind.NEW_MAIL: url,
         EventKind.USER_CONNECTED: None,
         EventKind.USER_DISCONNECTED: None,
+        EventKind.EVENTS: None,
     }
     assert after == {
         EventKind.NEW_MAIL: None,
         EventKind.USER_CONNECTED: url,
         EventKind.USER_DISCONNECTED: None,
+        EventKind.EVENTS: None,
     }
-    assert len(rows) == 3
+    assert len(rows) == len(EventKind)
 
 
 async def test_another_url_begins_with_a_clean_record_and_the_same_one_does_not(sessionmaker, acme):

@@ -24,7 +24,10 @@ INSERT INTO endpoints (id, partner_id, kind) VALUES (1, 1, 'new_mail'), (2, 2, '
 INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind)
   VALUES ('00000000-0000-0000-0000-000000000001', 1, 1, 1, 1, 'new_mail'),
          ('00000000-0000-0000-0000-000000000002', 2, 2, 2, 2, 'new_mail');
-SELECT setval(pg_get_serial_sequence(name, 'id'), 100) FROM unnest('{users,mailboxes,messages}'::text[]) AS name;
+INSERT INTO user_events (id, partner_id, user_id, kind) OVERRIDING SYSTEM VALUE
+  VALUES (1, 1, 1, 'stalled'), (2, 2, 2, 'stalled');
+SELECT setval(pg_get_serial_sequence(name, 'id'), 100)
+  FROM unnest('{users,mailboxes,messages,user_events}'::text[]) AS name;
 """
 
 
@@ -96,6 +99,9 @@ JOINS = {
     "a delivery of another's message":
         "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind)"
         f" VALUES ({ID}, $1, $1, $1, $2, 'new_mail')",
+    "a delivery of another's event":
+        "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, event_id, kind)"
+        f" VALUES ({ID}, $1, $1, $1, $2, 'events')",
     "an attempt at another's delivery":
         "INSERT INTO attempts (id, partner_id, delivery_id, number, milliseconds)"
         " VALUES (gen_random_uuid(), $1, ('00000000-0000-0000-0000-00000000000' || $2::int)::uuid, 1, 1)",

@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import json
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from superimap.webhooks import payload
+from superimap.webhooks.events import EventName
 from superimap.webhooks.signing import body_signature
 
 RAW = b"Subject: h\xe9\r\n\r\nbye\xff\r\n"
@@ -79,6 +81,38 @@ def test_connected_and_disconnected_carry_the_tags_sha1(tag: str):
             "imap_provider_code": "P",
             **more,
         }
+
+
+WHEN = datetime(2026, 9, 21, 16, 46, 21, 402517, timezone(timedelta(hours=2)))
+OF_EVENTS = {
+    EventName.USER_REAUTH_REQUIRED: {"reason_code": "c", "reason": "r", "connect_url": "https://x"},
+    EventName.USER_RESTORED: {},
+    EventName.USER_STALLED: {"reason": "r"},
+    EventName.USER_RECOVERED: {},
+    EventName.USER_ARCHIVED: {"reason_code": "c", "reason": "r"},
+}
+
+
+@pytest.mark.parametrize("name", OF_EVENTS)
+def test_an_event_has_its_name_its_time_in_utc_and_what_belongs_to_it_alone(name: EventName):
+    content = payload.user_event(
+        name,
+        user_tag="ann",
+        imap_provider_code="P",
+        happened_at=WHEN,
+        code="c",
+        reason="r",
+        connect_url="https://x",
+    )
+
+    assert json.loads(content) == {
+        "sha1": hashlib.sha1(b"ann").hexdigest(),
+        "event": name.value,
+        "user_tag": "ann",
+        "imap_provider_code": "P",
+        "happened_at": "2026-09-21T14:46:21.402517Z",
+        **OF_EVENTS[name],
+    }
 
 
 def test_a_lone_surrogate_does_not_stop_a_webhook():

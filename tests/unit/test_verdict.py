@@ -28,6 +28,13 @@ def test_403_archives_the_user_whatever_the_attempt(attempt: int):
     assert verdict(403, attempt=attempt, chance=0.5) == ArchiveUser()
 
 
+def test_403_to_an_event_archives_nobody_and_is_a_refusal_like_any_other():
+    assert verdict(403, attempt=1, chance=0.5, archives=False) == RetryIn(6)
+    assert verdict(403, attempt=17, chance=0.5, archives=False) == GiveUp()
+    assert sign(403, archives=False) is Sign.ODD
+    assert sign(204, archives=False) is Sign.WELL
+
+
 @pytest.mark.parametrize("status", [None, 100, 199, 300, 302, 400, 401, 404, 429, 500, 502, 503, 599, 999])
 def test_anything_else_is_tried_again(status: int | None):
     assert verdict(status, attempt=1, chance=0.5) == RetryIn(6)

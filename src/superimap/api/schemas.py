@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from superimap.db.models.user import UserEventKind, UserStatus
 from superimap.db.queries.account_values import LONGEST, ConnectionFields, UserFields
+from superimap.webhooks.events import ReasonCode
 
 Archived = Annotated[bool, Field(description="Archived users are not watched; `false` restores one.")]
 
@@ -200,6 +201,7 @@ class UserEventOut(BaseModel):
         json_schema_extra={
             "example": {
                 "kind": "stalled",
+                "code": None,
                 "reason": "connecting to imap.example.com took more than 15 s",
                 "at": "2026-09-21T14:46:21Z",
             }
@@ -207,8 +209,11 @@ class UserEventOut(BaseModel):
     )
 
     kind: UserEventKind = Field(
-        description="`stalled`: the mail server was not proven alive for long; `recovered`: it is again."
+        description="`stalled`: the mail server was not proven alive for long; `recovered`: it is again. "
+        "`reauth_required`: the login is refused for good; `restored`: the person has signed in again. "
+        "`archived`: by a 403 of yours."
     )
+    code: ReasonCode | None = Field(description="Why, in a word, for programs.")
     reason: str | None = Field(description="Why, for a person to read.")
     at: datetime
 

@@ -35,6 +35,10 @@ AppendResults = Annotated[
 ]
 NewMail = Annotated[str | None, typer.Option(help="Where every new mail is POSTed; '' clears.")]
 Connected = Annotated[str | None, typer.Option(help="Where a connected user is announced; '' clears.")]
+Events = Annotated[
+    str | None,
+    typer.Option(help="Where what else happens is announced, as a login that is refused; '' clears."),
+]
 Disconnected = Annotated[str | None, typer.Option(help="Where a disconnected user is announced; '' clears.")]
 
 
@@ -49,6 +53,7 @@ async def create(
     new_mail_webhook: NewMail = None,
     user_connected_webhook: Connected = None,
     user_disconnected_webhook: Disconnected = None,
+    events_webhook: Events = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a partner; shows its API key and its signing secret, this once."""
@@ -67,6 +72,7 @@ async def create(
             new_mail_webhook=new_mail_webhook,
             user_connected_webhook=user_connected_webhook,
             user_disconnected_webhook=user_disconnected_webhook,
+            events_webhook=events_webhook,
         )
         answer = await described(work.db, created.partner)
     secrets = {"api_key": created.api_key, "signing_secret": created.signing_secret}
@@ -131,6 +137,7 @@ async def update(
     new_mail_webhook: NewMail = None,
     user_connected_webhook: Connected = None,
     user_disconnected_webhook: Disconnected = None,
+    events_webhook: Events = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given; the rest stays. Return origins replace the ones before."""
@@ -145,6 +152,7 @@ async def update(
         "new_mail_webhook": new_mail_webhook,
         "user_connected_webhook": user_connected_webhook,
         "user_disconnected_webhook": user_disconnected_webhook,
+        "events_webhook": events_webhook,
     }
     changes = {field: value for field, value in changes.items() if value is not None}
     async with transaction() as work:

@@ -274,7 +274,7 @@ async def _described(work: Work, linked: Linked, user: User) -> dict[str, object
         {"name": mailbox.name, "uid_validity": mailbox.uid_validity, "last_uid": mailbox.last_uid}
         for mailbox in mailboxes
     ]
-    answer["events"] = [output.as_dict(event, ("at", "kind", "reason")) for event in events]
+    answer["events"] = [output.as_dict(event, ("at", "kind", "code", "reason")) for event in events]
     if work.settings.base_url:
         key = links.derive(work.settings.encryption_key.get_secret_value())[0]
         answer["connect_url"] = links.url(

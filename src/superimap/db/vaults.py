@@ -179,7 +179,8 @@ async def _read(
 ) -> Sequence[tuple[Any, ...]]:
     """The next batch of values under other keys, each behind its row's key."""
     key = [sealed.table.c[name] for name in _key_names(sealed.table)]
-    statement = select(*key, sealed).where(sealed.is_not(None), _key_id(sealed) != literal(vault.primary))
+    # Empty is what needs no sealing: a delivery that is made of an event.
+    statement = select(*key, sealed).where(sealed != b"", _key_id(sealed) != literal(vault.primary))
     if after is not None:
         statement = statement.where(tuple_(*key) > tuple_(*after))
     return [tuple(row) for row in await db.execute(statement.order_by(*key).limit(BATCH))]
@@ -215,7 +216,7 @@ async def _drop_canaries(db: AsyncSession, vault: Vault) -> list[str]:
     """Forget the keys that seal nothing any more; their ids."""
     used = {vault.primary}
     for sealed in sealed_columns():
-        statement = select(_key_id(sealed)).where(sealed.is_not(None)).distinct()
+        statement = select(_key_id(sealed)).where(sealed != b"").distinct()
         used.update(bytes(key_id) for key_id in await db.scalars(statement))
     forgotten = (
         delete(VaultCanary)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from superimap.crypto import Place, UnknownKey, Vault, VaultError
 from superimap.db.queries.deliveries import Claim, Outcome, Settlement
+from superimap.db.queries.events import Happened
 from superimap.db.queries.signing_keys import SigningKeys
 from superimap.dispatcher.breaker import Event
 from superimap.dispatcher.http import Answer, Sender
@@ -27,6 +28,7 @@ from superimap.dispatcher.verdict import (
 )
 from superimap.ids import time_ordered
 from superimap.webhooks import payload, signing
+from superimap.webhooks.events import EventKind
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +57,16 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """Sends claimed deliveries. `clock` is Unix time, which receivers hold against their own."""
+    """Sends claimed deliveries. `clock` is Unix time, which receivers hold against their own.
+
+    `events` looks an event up; `connect_url` makes a link for a user and a time, or None without a BASE_URL.
+    """
 
     vault: Vault
     keyring: Keyring
     sender: Sender
+    events: Callable[[int], Awaitable[Happened | None]]
+    connect_url: Callable[[int, float], str | None]
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
 
@@ -89,7 +96,7 @@ class Courier:
             log.error("a partner has no key to sign with", extra={"partner_id": claim.partner_id})
             return _unsent("unsigned")
         try:
-            content = self._open(claim)
+            content = self._open(claim) if claim.event_id is None else await self._made(claim, claim.event_id)
             now = int(self.clock())
             body = payload.body(content, timestamp=now, api_keys=keys.api_keys)
             headers = signing.standard_headers(claim.id, timestamp=now, body=body, secrets=keys.secrets)
@@ -100,6 +107,21 @@ class Courier:
             log.error("a delivery is unreadable: %s", error, extra={"delivery_id": claim.id})
             return _unsent(UNREADABLE)
         return await self.sender.post(claim.url, body, headers)
+
+    async def _made(self, claim: Claim, event_id: int) -> bytes:
+        """Content of an event, with a link that is good from now on. Raises ValueError if the event is gone."""
+        happened = await self.events(event_id)
+        if happened is None:
+            raise ValueError("its event is gone")
+        return payload.user_event(
+            happened.kind.event,
+            user_tag=happened.user_tag,
+            imap_provider_code=happened.imap_provider_code,
+            happened_at=happened.at,
+            code=happened.code,
+            reason=happened.reason,
+            connect_url=self.connect_url(claim.user_id, self.clock()),
+        )
 
     def _open(self, claim: Claim) -> bytes:
         place = Place("deliveries", "content", claim.partner_id, str(claim.id))
@@ -116,7 +138,8 @@ class Courier:
         if answer.error == UNREADABLE and answer.status is None:
             return Outcome.FAILED, 0.0
         tries = claim.attempt - claim.attempts_before
-        match verdict(answer.status, attempt=tries, chance=self.chance(), wait=wait):
+        archives = claim.kind != EventKind.EVENTS
+        match verdict(answer.status, attempt=tries, chance=self.chance(), wait=wait, archives=archives):
             case Delivered():
                 return Outcome.DELIVERED, 0.0
             case ArchiveUser():
@@ -131,7 +154,7 @@ def _event(claim: Claim, answer: Answer, wait: float) -> Event | None:
     """What the endpoint's breaker has to hear; nothing where all was well and is."""
     if answer.status is None and answer.error in UNSENT:
         return None
-    told = sign(answer.status)
+    told = sign(answer.status, archives=claim.kind != EventKind.EVENTS)
     return None if told is Sign.WELL and claim.is_well else Event(told, claim.setbacks, wait)
 
 

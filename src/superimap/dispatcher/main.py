@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -12,7 +13,7 @@ import asyncpg
 from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.db import engine
-from superimap.db.queries import deliveries, endpoints
+from superimap.db.queries import deliveries, endpoints, events
 from superimap.db.queries.deliveries import Claims
 from superimap.db.queries.signing_keys import SigningKeyring
 from superimap.dispatcher.deliver import Courier
@@ -25,6 +26,7 @@ from superimap.dispatcher.settler import Settler
 from superimap.dispatcher.stats import Stats
 from superimap.dispatcher.sweeper import Retention, Sweeper
 from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.oauth import links
 from superimap.queue import Queue
 
 
@@ -45,7 +47,13 @@ async def serve(
         queue = await stack.enter_async_context(Queue(settings.redis_url))
         post = await stack.enter_async_context(sender(guard, deadline=settings.webhook_timeout))
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-        courier = Courier(vault, SigningKeyring(pool, vault), post)
+        courier = Courier(
+            vault,
+            SigningKeyring(pool, vault),
+            post,
+            events=partial(events.load, pool),
+            connect_url=_linker(settings),
+        )
         settler = Settler(
             pool,
             stats,
@@ -82,6 +90,16 @@ async def serve(
             loops.create_task(sweeper.run(stop), name="sweeper")
             await lanes.run(stop, grace=pace.post_grace, settle_grace=pace.settle_grace)
             settling.cancel()
+
+
+def _linker(settings: Settings) -> Callable[[int, float], str | None]:
+    """Makes the links that events carry. No request tells us our address, so without BASE_URL there are none."""
+    key, base = links.derive(settings.encryption_key.get_secret_value())[0], settings.base_url
+
+    def connect_url(user_id: int, now: float) -> str | None:
+        return links.url(base, links.Purpose.CONNECT, user_id, key, now=now) if base else None
+
+    return connect_url
 
 
 class _Claimer:

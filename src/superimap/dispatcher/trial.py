@@ -14,7 +14,7 @@ from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.ids import time_ordered
 from superimap.mail import envelope, message
 from superimap.webhooks import payload, signing
-from superimap.webhooks.events import EventKind
+from superimap.webhooks.events import EventKind, EventName, ReasonCode
 
 LONGEST = 20.0
 """Seconds for the whole of it, or WEBHOOK_TIMEOUT if that is less: somebody waits for the answer."""
@@ -52,6 +52,14 @@ def sample(kind: EventKind, *, now: datetime) -> bytes:
             content = payload.user_connected(email="you@example.com", **user)
         case EventKind.USER_DISCONNECTED:
             content = payload.user_disconnected(**user)
+        case EventKind.EVENTS:
+            content = payload.user_event(
+                EventName.USER_REAUTH_REQUIRED,
+                happened_at=now,
+                code=ReasonCode.LOGIN_REFUSED,
+                reason="This is a test: nobody was refused.",
+                **user,
+            )
     return content[:-1] + b"," + json.dumps({"test": True})[1:].encode()
 
 

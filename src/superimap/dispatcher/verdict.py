@@ -54,8 +54,12 @@ class Sign(StrEnum):
     GONE = "gone"  # 410: nothing is wanted here any more
 
 
-def verdict(status: int | None, *, attempt: int, chance: float, wait: float = 0.0) -> Verdict:
+def verdict(
+    status: int | None, *, attempt: int, chance: float, wait: float = 0.0, archives: bool = True
+) -> Verdict:
     """Judge the answer to attempt number `attempt` (from 1); `status` is None if there was no answer.
+
+    `archives`: a 403 says so of the user; else it is a refusal like any other.
 
     `chance` in [0, 1) spreads the later retries by ±10 %. `wait` is the least seconds to the next attempt, as
     `retry_after` gives them. After a 410 the delivery stays owed: its endpoint is disabled until someone
@@ -64,7 +68,7 @@ def verdict(status: int | None, *, attempt: int, chance: float, wait: float = 0.
     match status:
         case int() if 200 <= status <= 299:
             return Delivered()
-        case 403:
+        case 403 if archives:
             return ArchiveUser()
         case 410:
             return RetryIn(0.0)
@@ -76,10 +80,10 @@ def verdict(status: int | None, *, attempt: int, chance: float, wait: float = 0.
             return GiveUp()
 
 
-def sign(status: int | None) -> Sign:
-    """What the answer tells of the endpoint; `status` is None if there was no answer."""
+def sign(status: int | None, *, archives: bool = True) -> Sign:
+    """What the answer tells of the endpoint; `status` is None if there was no answer; `archives` as above."""
     match status:
-        case int() if 200 <= status <= 299 or status == 403:
+        case int() if 200 <= status <= 299 or (archives and status == 403):
             return Sign.WELL
         case 410:
             return Sign.GONE

@@ -73,20 +73,28 @@ class Intake:
             await self.flush_part()
         self._held += await gate.enter(size)
 
-    def skip(self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str) -> None:
-        """Record a mail that gets no webhook, and why."""
+    def skip(
+        self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str, *, size: int | None = None
+    ) -> None:
+        """Record a mail that is not sent, and why; `size` is what it truly has, if that is not what was said.
+
+        Of one that is too big an event tells.
+        """
         message_id = meta.envelope.message_id if meta and meta.envelope else None
         self.last_seen = max(self.last_seen, uid)
-        self.seen.append(
-            Seen(
-                uid=uid,
-                internal_date=meta.internal_date if meta else None,
-                size=meta.size if meta else 0,
-                outcome=outcome,
-                detail=detail,
-                message_id=message_id[:255] if message_id else None,
-            )
+        seen = Seen(
+            uid=uid,
+            internal_date=meta.internal_date if meta else None,
+            size=size or (meta.size if meta else 0),
+            outcome=outcome,
+            detail=detail,
+            message_id=message_id[:255] if message_id else None,
         )
+        if meta is not None and outcome == Outcome.TOO_BIG:
+            delivery_id = time_ordered()
+            content = self._seal(self._oversized(meta, seen.size), delivery_id)
+            seen = replace(seen, delivery_id=delivery_id, content=content)
+        self.seen.append(seen)
 
     async def take(self, meta: MessageMeta, raw: bytes) -> None:
         """Record a mail with the webhook that it is owed; the second of two in one batch is a duplicate.
@@ -147,8 +155,8 @@ class Intake:
         else:
             self.last_uid, self.latest, self._unsettled = last_uid, latest, None
         self.close()
-        if recorded.endpoint_id is not None:
-            await self._context.queue.ring(recorded.endpoint_id)
+        for endpoint_id in recorded.endpoints:
+            await self._context.queue.ring(endpoint_id)
 
     async def _until_recorded(self, cursor: Cursor) -> Recorded:
         """Try until PostgreSQL answers. A try whose answer got lost is repeated safely."""
@@ -198,6 +206,22 @@ class Intake:
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,
         )
+        return self._seal(content, delivery_id)
+
+    def _oversized(self, meta: MessageMeta, size: int) -> bytes:
+        return payload.mail_oversized(
+            user_tag=self._watched.tag,
+            imap_provider_code=self._watched.provider_code,
+            happened_at=datetime.now(UTC),
+            uid_validity=self.uid_validity,
+            uid=int(meta.uid),
+            internal_date=meta.internal_date,
+            size=size,
+            limit=self._context.settings.max_email_size,
+            envelope=envelopes.as_json(meta.envelope) if meta.envelope else None,
+        )
+
+    def _seal(self, content: bytes, delivery_id: UUID) -> bytes:
         place = Place("deliveries", "content", self._watched.partner_id, str(delivery_id))
         return self._context.vault.seal(content, place)
 

@@ -15,6 +15,7 @@ from superimap.db.queries.watching import Watched
 from superimap.idler import pace
 from superimap.idler.context import Context
 from superimap.idler.credentials import credentials_of
+from superimap.idler.refusals import code_of
 from superimap.idler.rollover import RollOver
 from superimap.idler.stumbles import Stumbles
 from superimap.idler.watch import Watch
@@ -109,7 +110,7 @@ class Session:
                 return watched
             await asyncio.sleep(watched.wait)
 
-    async def _refused(self, error: Exception) -> float:
+    async def _refused(self, error: AuthenticationFailed | TokenRefused | VaultError) -> float:
         """These credentials will not do: say so, and seconds until they are tried again all the same.
 
         Those that have been good get one more chance, with a new access token: servers have their moods.
@@ -127,8 +128,25 @@ class Session:
             await self._tell(Happening.REFUSED, str(error))
         else:
             log.info("login refused: %s", error, extra={"user_id": self._user_id})
-            await self._tell(Happening.REFUSED, str(error), retry_in=pause)
+            await self._tell_refusal(error, retry_in=pause)
         return pause
+
+    async def _tell_refusal(self, error: AuthenticationFailed | TokenRefused, *, retry_in: float) -> None:
+        code = code_of(error)
+        if code is None:
+            await self._tell(Happening.REFUSED, str(error), retry_in=retry_in)
+            return
+        with contextlib.suppress(*UNAVAILABLE):
+            is_news = await watching.refuse(
+                self._context.pool,
+                self._user_id,
+                code=code,
+                reason=str(error),
+                version=self._version,
+                retry_in=retry_in,
+            )
+            if is_news:
+                metrics.REAUTH_REQUIRED.labels(code).inc()
 
     async def _failed(self, error: BaseException) -> float:
         """The connection is gone; seconds until the next."""

@@ -274,7 +274,8 @@ class Watch:
         if raw is None:
             intake.skip(uid, meta, *gone)
         elif len(raw) > most:
-            intake.skip(uid, meta, Outcome.TOO_BIG, f"{len(raw)} bytes; MAX_EMAIL_SIZE is {most}")
+            detail = f"{len(raw)} bytes; MAX_EMAIL_SIZE is {most}"
+            intake.skip(uid, meta, Outcome.TOO_BIG, detail, size=len(raw))
         else:
             await intake.take(meta, raw)
 

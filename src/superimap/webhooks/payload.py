@@ -9,8 +9,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from superimap.webhooks.events import EventName
 from superimap.webhooks.signing import body_signature
 
 _PIECE = 48 * 1024  # bytes; of three each, so that only the last is padded
@@ -71,6 +73,71 @@ def user_connected(*, user_tag: str, imap_provider_code: str, email: str | None)
 def user_disconnected(*, user_tag: str, imap_provider_code: str) -> bytes:
     """Content of a `user_disconnected` webhook; its `sha1` is that of the tag."""
     return _content({"sha1": _sha1(user_tag), "user_tag": user_tag, "imap_provider_code": imap_provider_code})
+
+
+def user_event(
+    name: EventName,
+    *,
+    user_tag: str,
+    imap_provider_code: str,
+    happened_at: datetime,
+    code: str | None = None,
+    reason: str | None = None,
+    connect_url: str | None = None,
+) -> bytes:
+    """Content of an `events` webhook about a user; `code` and `reason` say why, for programs and for people.
+
+    Nothing of it is secret but `connect_url`, so that it is made for each attempt and stored nowhere.
+    """
+    fields: dict[str, Any] = _event(name, user_tag, imap_provider_code, happened_at)
+    if name in {EventName.USER_REAUTH_REQUIRED, EventName.USER_ARCHIVED}:
+        fields["reason_code"] = code
+    if name in {EventName.USER_REAUTH_REQUIRED, EventName.USER_ARCHIVED, EventName.USER_STALLED}:
+        fields["reason"] = reason
+    if name is EventName.USER_REAUTH_REQUIRED:
+        fields["connect_url"] = connect_url
+    return _content(fields)
+
+
+def mail_oversized(
+    *,
+    user_tag: str,
+    imap_provider_code: str,
+    happened_at: datetime,
+    uid_validity: int,
+    uid: int,
+    internal_date: datetime | None,
+    size: int,
+    limit: int,
+    envelope: Mapping[str, Any] | None,
+) -> bytes:
+    """Content of an `events` webhook about a mail that is not sent; `size` and `limit` are bytes."""
+    return _content(
+        {
+            **_event(EventName.MAIL_OVERSIZED, user_tag, imap_provider_code, happened_at),
+            "uid_validity": uid_validity,
+            "uid": uid,
+            "internal_date": internal_date and _moment(internal_date),
+            "size": size,
+            "limit": limit,
+            "envelope": envelope,
+        }
+    )
+
+
+def _event(name: EventName, user_tag: str, code: str, happened_at: datetime) -> dict[str, Any]:
+    return {
+        "sha1": _sha1(user_tag),
+        "event": name,
+        "user_tag": user_tag,
+        "imap_provider_code": code,
+        "happened_at": _moment(happened_at),
+    }
+
+
+def _moment(when: datetime) -> str:
+    """As the API writes it."""
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def body(content: bytes, *, timestamp: int, api_keys: Sequence[str]) -> bytes:

@@ -87,7 +87,7 @@ async def test_every_answer_carries_safe_headers(acme, path):
     assert headers["referrer-policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("kind", ["new_mail", "user_connected", "user_disconnected"])
+@pytest.mark.parametrize("kind", ["new_mail", "user_connected", "user_disconnected", "events"])
 async def test_the_sinks_take_any_webhook_and_log_no_content(world, caplog, kind):
     caplog.set_level("INFO")
     async with world.client() as nobody:

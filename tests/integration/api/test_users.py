@@ -261,8 +261,14 @@ async def test_what_happened_to_a_user_is_told_newest_first_and_to_its_partner_a
     await acme.post(USERS, json=ADA)
     async with world.sessionmaker.begin() as db:
         user = (await db.scalars(select(User))).one()
-        for kind, reason in (("stalled", "no route"), ("recovered", None)):
-            event = UserEvent(partner_id=user.partner_id, user_id=user.id, kind=kind, reason=reason)
+        for kind, code, reason in (
+            ("stalled", None, "no route"),
+            ("recovered", None, None),
+            ("reauth_required", "access_revoked", "revoked"),
+        ):
+            event = UserEvent(
+                partner_id=user.partner_id, user_id=user.id, kind=kind, code=code, reason=reason
+            )
             db.add(event)
             await db.flush()
 
@@ -271,9 +277,10 @@ async def test_what_happened_to_a_user_is_told_newest_first_and_to_its_partner_a
     await globex.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
     foreign = await globex.get(f"{USERS}/ADA/events")
 
-    assert [(event["kind"], event["reason"]) for event in told] == [
-        ("recovered", None),
-        ("stalled", "no route"),
+    assert [(event["kind"], event["code"], event["reason"]) for event in told] == [
+        ("reauth_required", "access_revoked", "revoked"),
+        ("recovered", None, None),
+        ("stalled", None, "no route"),
     ]
     assert last == told[:1]
     assert foreign.status_code == 404

@@ -48,12 +48,14 @@ def test_a_partner_is_updated_and_a_blank_clears(ask):
     changed = ask(
         "partners", "update", "acme", "--name", "acme-2", "--success-url", "",
         "--return-origin", "https://APP.example.com:443/", "--user-connected-webhook", "https://a.example/c",
+        "--events-webhook", "https://a.example/e",
     )  # fmt: skip
 
     assert changed["name"] == "acme-2"
     assert changed["success_url"] is None
     assert changed["return_origins"] == ["https://app.example.com"]
     assert changed["user_connected_webhook"] == "https://a.example/c"
+    assert changed["events_webhook"] == "https://a.example/e"
     assert ask("partners", "update", "acme-2", "--no-return-origins")["return_origins"] == []
 
 

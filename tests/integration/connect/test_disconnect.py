@@ -48,6 +48,18 @@ async def test_the_answer_forgets_the_credentials_tells_the_partner_and_revokes_
     assert connected.provider.records.by_refresh(token).refresh_revoked
 
 
+async def test_a_provider_without_an_address_for_it_is_asked_nothing(connected):
+    token = await connected.secret("oauth2_refresh_token")
+    await connected.rows("UPDATE providers SET oauth2_revoke_url = NULL")
+    async with connected.browser() as http:
+        page = await http.get((await connected.shown())["disconnect_url"])
+        answer = await http.post(FORM, data=fields_of(page.text))
+
+    assert told(answer)["superimap_result"] == "success"
+    assert await connected.secret("oauth2_refresh_token") is None
+    assert not connected.provider.records.by_refresh(token).refresh_revoked
+
+
 @pytest.mark.parametrize("fault", ["revoke_error", "hang"])
 async def test_a_provider_that_will_not_revoke_changes_nothing_about_it(connected, fault, monkeypatch):
     monkeypatch.setattr(disconnect, "PATIENCE", 0.2)

@@ -40,6 +40,22 @@ async def test_a_password_that_opens_the_mailbox_connects(scene):
     assert scene.imap.logins == 1
 
 
+async def test_connecting_again_ends_what_was_told_of_a_refused_login(scene):
+    await scene.user("GMAIL", email=ANN, login_username=ANN, login_password="old horse")
+    await scene.rows("UPDATE users SET reauth = 'required', status = 'authentication_failed'")
+    await scene.rows("UPDATE endpoints SET url = $1 WHERE kind = 'events'", f"{APP}/events")
+    async with scene.browser() as http:
+        page = await http.get((await scene.shown("GMAIL"))["connect_url"])
+        form = {**fields_of(page.text), "username": ANN, "password": "right horse"}
+        await http.post(FORM, data=form)
+        await http.post(FORM, data=form)  # which is too late: the link is used
+
+    owed = await scene.rows("SELECT v.kind FROM deliveries d JOIN user_events v ON v.id = d.event_id")
+    assert [row["kind"] for row in owed] == ["restored"]
+    (user,) = await scene.rows("SELECT * FROM users")
+    assert (user["reauth"], user["status"]) == (None, "connecting")
+
+
 async def test_the_form_is_one_that_everybody_can_use(scene):
     async with scene.browser() as http:
         shown = await scene.user("GMAIL", email=ANN)

@@ -8,7 +8,7 @@ import uuid
 
 import asyncpg
 
-from superimap.db.queries import sweeping
+from superimap.db.queries import liveness, sweeping
 from superimap.dispatcher.sweeper import LOCK
 from tests.integration.dispatcher.conftest import FAST, World, eventually
 
@@ -121,6 +121,24 @@ async def test_users_whose_mail_server_is_silent_are_stalled_and_old_events_purg
         await eventually(lambda: _kinds(world, ["stalled"]))
 
     assert await world.db.fetchval("SELECT status FROM users") == "stalled"
+
+
+async def test_an_old_event_is_kept_while_it_is_owed_and_takes_its_delivery_with_it(world: World):
+    endpoint = await world.endpoint(kind="events")
+    for state in ("pending", "delivered"):
+        await world.db.execute(
+            "WITH event AS (INSERT INTO user_events (partner_id, user_id, kind, at)"
+            " VALUES ($1, $2, 'stalled', now() - interval '91 days') RETURNING id)"
+            " INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind, event_id, content, state)"
+            " SELECT gen_random_uuid(), $1, $3, $2, 'events', id, '', $4 FROM event",
+            world.partner_id, world.user_id, endpoint, state,
+        )  # fmt: skip
+
+    assert await liveness.delete_old_events(world.db, days=90) == 1
+
+    rows = await world.db.fetch("SELECT d.state FROM user_events v JOIN deliveries d ON d.event_id = v.id")
+    assert [row["state"] for row in rows] == ["pending"]
+    assert await world.db.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
 async def test_silence_is_not_believed_before_idlers_had_time_to_write_what_they_heard(world: World):

@@ -100,7 +100,7 @@ async def list_events(
     db: Db,
     limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 20,
 ) -> list[UserEventOut]:
-    """When this user's mail server fell silent (`stalled`) and was heard again (`recovered`), newest first."""
+    """What happened to this user, newest first: as told by webhooks of the kind `events`."""
     return [UserEventOut.model_validate(event) for event in await statuses.of_events(db, user, limit=limit)]
 
 

@@ -77,6 +77,8 @@ class Endpoint(Base):
 class Delivery(Base):
     """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx.
 
+    Where `event_id` is set, content is empty instead: what is sent is made of that event, which holds no secret.
+
     `holder` is the number of the dispatcher that claimed it; None where that one had no number just then.
     `attempts_before` is how many of the `attempts` came before the last replay: the schedule counts from there.
     """
@@ -87,6 +89,7 @@ class Delivery(Base):
     endpoint_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger)
+    event_id: Mapped[int | None] = mapped_column(BigInteger)
     kind: Mapped[Words]
     state: Mapped[Words] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
@@ -111,6 +114,9 @@ class Delivery(Base):
         ForeignKeyConstraint(
             ["message_id", "partner_id"], ["messages.id", "messages.partner_id"], ondelete="CASCADE"
         ),
+        ForeignKeyConstraint(
+            ["event_id", "partner_id"], ["user_events.id", "user_events.partner_id"], ondelete="CASCADE"
+        ),
         one_of("state", DeliveryState),
         one_of("kind", EventKind),
         Index("ix_deliveries_due", "endpoint_id", "due_at", postgresql_where=text("state = 'pending'")),
@@ -118,6 +124,7 @@ class Delivery(Base):
         Index("ix_deliveries_sending", "endpoint_id", postgresql_where=text("state = 'sending'")),
         Index("ix_deliveries_user", "user_id", "created_at"),
         Index("ix_deliveries_message", "message_id", postgresql_where=text("message_id IS NOT NULL")),
+        Index("ix_deliveries_event", "event_id", postgresql_where=text("event_id IS NOT NULL")),
         Index("ix_deliveries_kept", "settled_at", postgresql_where=text("content IS NOT NULL")),
         Index(
             "ix_deliveries_dead",

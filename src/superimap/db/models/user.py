@@ -19,6 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one_of
 from superimap.db.models.partner import Partner
+from superimap.webhooks.events import EventName
 
 SHARDS = 4096
 
@@ -108,6 +109,21 @@ class UserEventKind(StrEnum):
 
     STALLED = "stalled"
     RECOVERED = "recovered"
+    REAUTH_REQUIRED = "reauth_required"
+    RESTORED = "restored"
+    ARCHIVED = "archived"
+
+    @property
+    def event(self) -> EventName:
+        """What a webhook calls it."""
+        return EventName(f"user_{self}")
+
+
+class Reauth(StrEnum):
+    """What has been told of a user whose login is refused for good; of all others nothing is kept."""
+
+    REQUIRED = "required"  # the partner was told that the person must sign in again
+    RENEWED = "renewed"  # told, and other credentials have come by the API, which no server has taken yet
 
 
 class Provider(Base):
@@ -246,6 +262,7 @@ class User(Base):
     last_proven_alive_at: Mapped[When | None]
     stalled_at: Mapped[When | None]
     retry_at: Mapped[When | None]
+    reauth: Mapped[Words | None]
 
     __table_args__ = (
         ForeignKeyConstraint(
@@ -255,6 +272,7 @@ class User(Base):
         one_of("status", UserStatus),
         one_of("imap_tls", Tls),
         CheckConstraint("num_nulls(imap_host, imap_port, imap_tls) IN (0, 3)", name="imap_server"),
+        one_of("reauth", Reauth),
         Index(
             "uq_users_tag",
             "connection_id",
@@ -275,18 +293,20 @@ class User(Base):
 
 
 class UserEvent(Base):
-    """What happened to a user's watching that its partner should know: `stalled`, `recovered`."""
+    """What happened to a user that its partner should know. `code` and `reason` say why: a word, a sentence."""
 
     __tablename__ = "user_events"
     id: Mapped[Id]
     partner_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[Words]
+    code: Mapped[Words | None]
     reason: Mapped[Words | None]
     at: Mapped[Created]
 
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        UniqueConstraint("id", "partner_id"),
         one_of("kind", UserEventKind),
         Index("ix_user_events_user", "user_id", text("id DESC")),
         Index("ix_user_events_at", "at"),

@@ -22,7 +22,7 @@ from superimap.db.models import (
     User,
 )
 from superimap.db.models.user import ProviderKind
-from superimap.db.queries import users
+from superimap.db.queries import events, users
 from superimap.db.queries.account_values import UserFields
 from superimap.db.queries.connections import Linked
 from superimap.ids import time_ordered
@@ -194,6 +194,8 @@ async def connected(
 ) -> int | None:
     """Store credentials of a user that `subject` locked, restore it, and owe `user_connected`.
 
+    If the partner was told that the person must sign in again, it is told that this is done.
+
     All in the caller's transaction, with the link used: LinkUsed, Invalid or Taken undo all of it.
     The endpoint to ring after the commit; None if nothing is owed.
     """
@@ -211,6 +213,7 @@ async def connected(
                 oauth2_access_token_life=access_token.expires_in,
             )
         )
+    await events.restored(db, user.id)
     content = payload.user_connected(
         user_tag=user.tag, imap_provider_code=about.provider.code, email=user.email
     )

@@ -13,6 +13,9 @@ from uuid import UUID
 
 from asyncpg import Connection, Pool, Record
 
+from superimap.db.queries.events import telling
+from superimap.webhooks.events import ReasonCode
+
 Db: TypeAlias = Pool | Connection
 
 
@@ -29,7 +32,8 @@ class Outcome(StrEnum):
 class Claim:
     """A delivery that is ours to send until its lease ends; `attempt` is the number of this attempt.
 
-    The schedule counts from the last replay on: `attempts_before` came before it. `is_well` and `setbacks` are of
+    The schedule counts from the last replay on: `attempts_before` came before it. Where `event_id` is set there is
+    no content: it is made of that event. `is_well` and `setbacks` are of
     the endpoint, as they were at the claim.
     """
 
@@ -43,6 +47,7 @@ class Claim:
     attempt: int
     token: UUID
     attempts_before: int = 0
+    event_id: int | None = None
     is_well: bool = True
     setbacks: int = 0
 
@@ -112,7 +117,7 @@ _CLAIM = """
             last_error = CASE WHEN t.url IS NULL THEN 'no_url' ELSE d.last_error END
         FROM due, target t
         WHERE d.id = due.id AND d.partner_id = due.partner_id
-        RETURNING d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at,
+        RETURNING d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at, d.event_id,
             CASE WHEN t.url IS NULL THEN NULL ELSE d.content END AS content
     )
     SELECT t.room, t.url, t.is_well, t.setbacks, c.* FROM target t LEFT JOIN claimed c ON true ORDER BY c.due_at
@@ -151,6 +156,7 @@ def _claim(row: Record, endpoint_id: int, token: UUID) -> Claim:
         attempt=row["attempts"] + 1,
         token=token,
         attempts_before=row["attempts_before"],
+        event_id=row["event_id"],
         is_well=row["is_well"],
         setbacks=row["setbacks"],
     )
@@ -158,7 +164,7 @@ def _claim(row: Record, endpoint_id: int, token: UUID) -> Claim:
 
 # A success counts whatever the token: the receiver has it. A failure counts only while the lease is ours, or it
 # would put a delivery back that another process is sending. The attempt is recorded either way.
-_SETTLE = """
+_SETTLE = f"""
     WITH given AS (
         SELECT * FROM unnest(
             $1::uuid[], $2::bigint[], $3::uuid[], $4::int[], $5::text[], $6::float8[], $7::int[],
@@ -189,10 +195,14 @@ _SETTLE = """
             status_reason = 'the application answered 403'
         WHERE u.id IN (SELECT s.user_id FROM settled s WHERE s.outcome = 'archive')
             AND NOT u.enable_tracer AND NOT u.archived
-        RETURNING u.shard
-    )
+        RETURNING u.id, u.partner_id, u.shard, u.status_reason
+    ), happened AS (
+        SELECT partner_id, id AS user_id, 'archived' AS kind, '{ReasonCode.APPLICATION_REFUSED}' AS code,
+            status_reason AS reason
+        FROM archived
+    ), {telling("happened")}
     SELECT pg_notify('superimap_users', shard::text) FROM archived
-"""
+"""  # noqa: S608 - words of ours
 
 
 async def settle(db: Db, settlements: Iterable[Settlement], *, keep_failed: bool = True) -> int:

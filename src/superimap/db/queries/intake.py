@@ -39,7 +39,8 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A mail to record. `delivery_id` and `content` (sealed) are set where a webhook is owed.
+    """A mail to record. `delivery_id` and `content` (sealed) are set where a webhook is owed: the mail, or, where
+    it is too big, an event about it.
 
     `twin_uid` is the UID of the same mail in the same batch, `token_digest` that of a token that we signed.
     """
@@ -102,6 +103,7 @@ async def mailbox(
 # not under the same one, where whoever knows of a mail that is coming could send one like it first.
 # `first_id` is the one that was owed: a copy of a copy leads there too; what gave no webhook has no copies.
 # `detected` counts a tracer once; mail and tracer are marked together, or neither is.
+# `owed` is a new mail, or the event that it was too big.
 _RECORD = """
     WITH fence AS (
         SELECT 1 FROM shards WHERE shard = $1 AND owner = $2 AND epoch = $3 FOR KEY SHARE
@@ -117,18 +119,19 @@ _RECORD = """
                OR (m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($7::bigint, $8::bigint))
         RETURNING m.id
     ), endpoint AS (
-        SELECT id FROM endpoints WHERE partner_id = $6 AND kind = 'new_mail' AND url IS NOT NULL
+        SELECT max(id) FILTER (WHERE kind = 'new_mail') AS id, max(id) FILTER (WHERE kind = 'events') AS events_id
+        FROM endpoints WHERE partner_id = $6 AND url IS NOT NULL
     ), incoming AS (
         SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, judged.*
         FROM (
-            SELECT i.*, earlier.id AS earlier_id, endpoint.id AS endpoint_id
+            SELECT i.*, earlier.id AS earlier_id, endpoint.id AS endpoint_id, endpoint.events_id
             FROM box
             CROSS JOIN unnest($10::bigint[], $11::timestamptz[], $12::bigint[], $13::text[], $14::text[],
                               $15::bytea[], $16::bytea[], $17::text[], $18::uuid[], $19::bytea[],
                               $20::bigint[], $21::bytea[])
                 AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
                      delivery_id, content, twin_uid, token_digest)
-            LEFT JOIN endpoint ON true
+            CROSS JOIN endpoint
             LEFT JOIN LATERAL (
                 SELECT coalesce(e.duplicate_of, e.id) AS id FROM messages e
                 WHERE e.user_id = $5 AND e.outcome IN ('delivered', 'duplicate', 'tracer')
@@ -164,23 +167,25 @@ _RECORD = """
         RETURNING id, uid, outcome
     ), owed AS (
         INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
-        SELECT i.delivery_id, $6, i.endpoint_id, $5, r.id, 'new_mail', i.content
-        FROM recorded r JOIN incoming i USING (uid) WHERE r.outcome = 'delivered'
-        RETURNING endpoint_id
+        SELECT i.delivery_id, $6, CASE r.outcome WHEN 'delivered' THEN i.endpoint_id ELSE i.events_id END,
+               $5, r.id, CASE r.outcome WHEN 'delivered' THEN 'new_mail' ELSE 'events' END, i.content
+        FROM recorded r JOIN incoming i USING (uid)
+        WHERE r.outcome = 'delivered' OR r.outcome = 'too_big' AND i.events_id IS NOT NULL
+        RETURNING endpoint_id, kind
     ), marked AS (
         UPDATE users SET last_email_at = now(), last_proven_alive_at = now()
-        WHERE id = $5 AND EXISTS (SELECT 1 FROM owed)
+        WHERE id = $5 AND EXISTS (SELECT 1 FROM owed WHERE kind = 'new_mail')
     )
-    SELECT (SELECT count(*) FROM box) AS moved, (SELECT max(endpoint_id) FROM owed) AS endpoint_id,
+    SELECT (SELECT count(*) FROM box) AS moved, ARRAY(SELECT DISTINCT endpoint_id FROM owed) AS endpoints,
            ARRAY(SELECT outcome FROM recorded) AS outcomes
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What came of a batch: the endpoint to ring (None if nothing is owed), and an outcome for each new row."""
+    """What came of a batch: the endpoints to ring, and an outcome for each new row."""
 
-    endpoint_id: int | None
+    endpoints: tuple[int, ...]
     outcomes: tuple[str, ...]
 
 
@@ -212,4 +217,4 @@ async def record(
     )
     if not row["moved"]:
         raise Fenced
-    return Recorded(row["endpoint_id"], tuple(row["outcomes"]))
+    return Recorded(tuple(row["endpoints"]), tuple(row["outcomes"]))

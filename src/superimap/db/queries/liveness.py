@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from asyncpg import Connection, Pool
 
 from superimap.db.models.user import Happening, UserStatus, status_after
+from superimap.db.queries.events import telling
 
 BATCH = 1000
 
@@ -19,7 +20,7 @@ async def prove(pool: Pool, proofs: Mapping[int, float]) -> None:
 
     The rows are locked in one order, so that no two statements wait for each other.
     """
-    sql = """
+    sql = f"""
         WITH was AS (
             SELECT u.id, u.stalled_at, now() - make_interval(secs => p.age) AS proven_at
             FROM unnest($1::bigint[], $2::float8[]) AS p(user_id, age) JOIN users u ON u.id = p.user_id
@@ -32,10 +33,12 @@ async def prove(pool: Pool, proofs: Mapping[int, float]) -> None:
                 status_since = CASE u.status WHEN 'stalled' THEN now() ELSE u.status_since END
             FROM was WHERE u.id = was.id AND (was.stalled_at IS NULL OR was.proven_at > was.stalled_at)
             RETURNING u.id, u.partner_id, was.stalled_at
-        )
-        INSERT INTO user_events (partner_id, user_id, kind)
-        SELECT partner_id, id, 'recovered' FROM proven WHERE stalled_at IS NOT NULL
-    """
+        ), happened AS (
+            SELECT partner_id, id AS user_id, 'recovered' AS kind, NULL AS code, NULL AS reason
+            FROM proven WHERE stalled_at IS NOT NULL
+        ), {telling("happened")}
+        SELECT count(*) FROM told
+    """  # noqa: S608 - words of ours
     users = sorted(proofs)
     for start in range(0, len(users), BATCH):
         some = users[start : start + BATCH]
@@ -49,7 +52,7 @@ async def stall(db: Connection | Pool, *, after: float, limit: int = BATCH) -> i
     Status and event in one statement. How many, at most `limit`; a user that somebody else is changing is left
     for the next time.
     """
-    sql = """
+    sql = f"""
         WITH due AS (
             SELECT id, status FROM users
             WHERE NOT archived AND connected_at IS NOT NULL AND stalled_at IS NULL
@@ -65,19 +68,23 @@ async def stall(db: Connection | Pool, *, after: float, limit: int = BATCH) -> i
                     ELSE 'no idler has heard of the mail server' END)
             FROM due WHERE u.id = due.id
             RETURNING u.id, u.partner_id, u.status_reason
-        )
-        INSERT INTO user_events (partner_id, user_id, kind, reason)
-        SELECT partner_id, id, 'stalled', status_reason FROM stalled
-    """
-    tag = await db.execute(sql, after, list(_WATCHED), limit)
-    return int(tag.rpartition(" ")[2])
+        ), happened AS (
+            SELECT partner_id, id AS user_id, 'stalled' AS kind, NULL AS code, status_reason AS reason FROM stalled
+        ), {telling("happened")}
+        SELECT count(*) FROM told
+    """  # noqa: S608 - words of ours
+    count: int = await db.fetchval(sql, after, list(_WATCHED), limit)
+    return count
 
 
 async def delete_old_events(db: Connection | Pool, *, days: float, limit: int = 5 * BATCH) -> int:
-    """Delete events recorded so long ago. How many, at most `limit`."""
+    """Delete events recorded so long ago, unless a delivery of theirs is still owed. How many, at most `limit`."""
     sql = """
         DELETE FROM user_events WHERE id IN (
-            SELECT id FROM user_events WHERE at < now() - make_interval(secs => $1 * 86400)
+            SELECT v.id FROM user_events v
+            WHERE v.at < now() - make_interval(secs => $1 * 86400) AND NOT EXISTS (
+                SELECT FROM deliveries d WHERE d.event_id = v.id AND d.state IN ('pending', 'sending')
+            )
             LIMIT $2 FOR UPDATE SKIP LOCKED
         )
     """

@@ -22,6 +22,7 @@ class Changes(TypedDict, total=False):
     new_mail_webhook: str | None
     user_connected_webhook: str | None
     user_disconnected_webhook: str | None
+    events_webhook: str | None
 
 
 def clean(values: dict[str, Any], *, https_only: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from superimap.crypto import Place, Vault
 from superimap.db import bells
 from superimap.db.errors import NotFound
 from superimap.db.models import Connection, Provider, User
-from superimap.db.models.user import ProviderKind, UserStatus
+from superimap.db.models.user import ProviderKind, Reauth, UserStatus
 from superimap.db.queries.account_values import FLAGS, UserFields, checked, sign_in, translate
 from superimap.db.queries.connections import Linked
 from superimap.db.queries.server_values import SERVER, whole
@@ -182,6 +182,8 @@ def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dic
                 "oauth2_token_version": User.oauth2_token_version + 1,  # what is under way is of no more use
                 "oauth2_lease_until": None,
             }
+        if user.reauth is not None:
+            changes["reauth"] = Reauth.RENEWED if is_complete else None
     return changes
 
 

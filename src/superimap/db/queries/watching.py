@@ -10,6 +10,8 @@ from typing import Literal
 from asyncpg import Pool
 
 from superimap.db.models.user import Happening, ProviderKind, UserStatus, status_after
+from superimap.db.queries.events import telling
+from superimap.webhooks.events import ReasonCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +101,22 @@ def _after(happening: Happening) -> str:
 
 
 def _stands(happening: Happening) -> str:
-    """A session stands. Who was stalled has recovered: told in the same statement, once."""
+    """A session stands. Who was stalled has recovered, who had to sign in again has: told here, once."""
     return f"""
         WITH stands AS (
             UPDATE users u SET last_proven_alive_at = now(), status_reason = NULL, stalled_at = NULL,
-                retry_at = NULL, status = {_after(happening)},
+                retry_at = NULL, reauth = NULL, status = {_after(happening)},
                 last_login_at = CASE WHEN $3 THEN now() ELSE u.last_login_at END,
                 status_since = CASE WHEN u.status = {_after(happening)} THEN u.status_since ELSE now() END
-            FROM (SELECT id, stalled_at FROM users WHERE id = $1 FOR NO KEY UPDATE) was
+            FROM (SELECT id, stalled_at, reauth FROM users WHERE id = $1 FOR NO KEY UPDATE) was
             WHERE u.id = was.id AND u.credentials_version = $2 AND NOT u.archived
-            RETURNING u.id, u.partner_id, was.stalled_at
-        )
-        INSERT INTO user_events (partner_id, user_id, kind)
-        SELECT partner_id, id, 'recovered' FROM stands WHERE stalled_at IS NOT NULL
+            RETURNING u.id AS user_id, u.partner_id, NULL AS code, NULL AS reason, was.stalled_at, was.reauth
+        ), happened AS (
+            SELECT *, 'recovered' AS kind FROM stands WHERE stalled_at IS NOT NULL
+            UNION ALL
+            SELECT *, 'restored' AS kind FROM stands WHERE reauth IS NOT NULL
+        ), {telling("happened")}
+        SELECT count(*) FROM told
     """
 
 
@@ -126,6 +131,20 @@ _TOLD = {
     """
     for happening in (Happening.LOST, Happening.THROTTLED, Happening.REFUSED)
 }
+_REFUSED = f"""
+    WITH refused AS (
+        UPDATE users u SET status = {_after(Happening.REFUSED)}, status_reason = $2, reauth = 'required',
+            retry_at = now() + make_interval(secs => $4::float8),
+            status_since = CASE WHEN u.status = {_after(Happening.REFUSED)} THEN u.status_since ELSE now() END
+        FROM (SELECT id, reauth FROM users WHERE id = $1 FOR NO KEY UPDATE) was
+        WHERE u.id = was.id AND u.credentials_version = $3 AND NOT u.archived
+        RETURNING u.id, u.partner_id, was.reauth
+    ), happened AS (
+        SELECT partner_id, id AS user_id, 'reauth_required' AS kind, $5::text AS code, $2 AS reason
+        FROM refused WHERE reauth IS DISTINCT FROM 'required'
+    ), {telling("happened")}
+    SELECT count(*) FROM told
+"""
 
 
 async def stands(pool: Pool, user_id: int, *, version: int, is_new: bool, lags: bool = False) -> None:
@@ -151,3 +170,16 @@ async def tell(
     such wait.
     """
     await pool.execute(_TOLD[happening], user_id, reason.replace("\0", "")[:500], version, retry_in)
+
+
+async def refuse(
+    pool: Pool, user_id: int, *, code: ReasonCode, reason: str, version: int, retry_in: float
+) -> bool:
+    """`tell` that the credentials are refused, and that the person alone can mend it. Whether that is news.
+
+    The partner is told the first time, and again only once the user has signed in, or other credentials have come.
+    """
+    told: int = await pool.fetchval(
+        _REFUSED, user_id, reason.replace("\0", "")[:500], version, retry_in, code
+    )
+    return bool(told)

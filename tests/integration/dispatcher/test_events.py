@@ -1,0 +1,145 @@
+"""Events are sent as any webhook is, made of what is known at that moment; their 403 archives nobody."""
+
+from __future__ import annotations
+
+import uuid
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from superimap.db.engine import sessions
+from superimap.db.queries import replay
+from superimap.db.queries.events import telling
+from superimap.db.vaults import rotate
+from superimap.oauth import links
+from superimap.testing.webhook_sink import verify_body_signature, verify_standard
+from tests.integration.dispatcher.conftest import KEY, World, eventually
+
+BASE = "https://mail.example.com"
+
+
+async def happen(
+    world: World, kind: str = "reauth_required", code: str | None = "login_refused"
+) -> uuid.UUID:
+    """Something has happened to the user; what is owed for it."""
+    await world.db.execute(
+        "WITH happened AS (SELECT partner_id, id AS user_id, $2::text AS kind, $3::text AS code,"
+        f" 'It said no.' AS reason FROM users WHERE id = $1), {telling('happened')} SELECT FROM told",
+        world.user_id, kind, code,
+    )  # fmt: skip
+    return await world.db.fetchval("SELECT id FROM deliveries WHERE kind = 'events' ORDER BY id DESC LIMIT 1")
+
+
+async def tag_of(world: World) -> str:
+    return await world.db.fetchval("SELECT tag FROM users WHERE id = $1", world.user_id)
+
+
+async def test_an_event_is_found_sent_and_signed_like_any_webhook(world):
+    await world.endpoint("/events", kind="events")
+    async with world.dispatcher(base_url=BASE):
+        owed = await happen(world)  # and nobody rings
+        (received,) = await world.sink.wait_for(1)
+        await eventually(lambda: world.in_state("delivered"))
+
+    assert received.headers["webhook-id"] == f"msg_{owed.hex}"
+    assert verify_standard(received.headers, received.body, world.secret)
+    assert verify_body_signature(received.json, world.api_key)
+    at = await world.db.fetchval("SELECT at FROM user_events")
+    assert (
+        received.json.items()
+        >= {
+            "event": "user_reauth_required",
+            "user_tag": await tag_of(world),
+            "imap_provider_code": "X",
+            "happened_at": at.isoformat().replace("+00:00", "Z"),
+            "reason_code": "login_refused",
+            "reason": "It said no.",
+        }.items()
+    )
+    assert (await world.row(owed))["content"] is None
+
+
+async def test_the_link_is_good_however_long_ago_the_event_was(world):
+    await world.endpoint("/events", kind="events")
+    await happen(world)
+    await world.db.execute("UPDATE user_events SET at = now() - interval '3 days'")
+    await world.db.execute("UPDATE deliveries SET created_at = now() - interval '3 days', attempts = 16")
+    async with world.dispatcher(base_url=BASE):
+        (received,) = await world.sink.wait_for(1)
+
+    link = urlsplit(received.json["connect_url"])
+    query = {name: values[0] for name, values in parse_qs(link.query).items()}
+    assert f"{link.scheme}://{link.netloc}{link.path}" == f"{BASE}/users/connect/new"
+    assert int(query["user_id"]) == world.user_id
+    verdict = links.verify(
+        links.Purpose.CONNECT, world.user_id, int(query["ts"]), query["sig"], links.derive(KEY),
+        now=received.json["timestamp"],
+    )  # fmt: skip
+    assert verdict is links.Verdict.VALID
+    assert int(query["ts"]) == pytest.approx(received.json["timestamp"], abs=1)
+
+
+async def test_without_a_base_url_the_link_is_null(world):
+    await world.endpoint("/events", kind="events")
+    await happen(world)
+    async with world.dispatcher():
+        (received,) = await world.sink.wait_for(1)
+
+    assert received.json["connect_url"] is None
+
+
+async def test_a_403_from_the_events_url_archives_nobody_and_is_tried_again(world):
+    await world.endpoint("/events", kind="events")
+    world.sink.answer = 403
+    owed = await happen(world)
+    async with world.dispatcher():
+        await eventually(lambda: world.attempts(owed))
+
+    assert (await world.row(owed))["state"] == "pending"
+    assert (await world.row(owed))["due_in"] == pytest.approx(6, abs=3)
+    assert not await world.db.fetchval("SELECT bool_or(archived) FROM users")
+    assert await world.db.fetchval("SELECT failures FROM endpoints WHERE kind = 'events'") == 1
+
+
+async def test_a_403_that_archives_is_told_once(world):
+    await world.endpoint("/events", kind="events")
+    new_mail = await world.endpoint("/new_mail")
+    world.sink.on("/new_mail", 403)
+    await world.owe(new_mail, 3)
+    async with world.dispatcher():
+        await eventually(lambda: world.in_state("delivered"))
+        await eventually(lambda: _is(world, "SELECT count(*) = 3 FROM deliveries WHERE state = 'failed'"))
+
+    (told,) = world.sink.to("/events")
+    assert (told.json["event"], told.json["reason_code"]) == ("user_archived", "application_refused")
+    assert told.json["reason"] == "the application answered 403"
+    assert await _is(world, "SELECT count(*) = 1 FROM user_events")
+
+
+async def test_an_event_that_failed_is_replayed_under_its_id_while_it_is_kept(world):
+    await world.endpoint("/events", kind="events")
+    owed = await happen(world, "stalled", None)
+    await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now(), attempts = 17")
+    async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
+        await replay.replay_one(db, world.partner_id, owed)
+    async with world.dispatcher():
+        (received,) = await world.sink.wait_for(1)
+        await eventually(lambda: world.in_state("delivered"))
+
+    assert received.headers["webhook-id"] == f"msg_{owed.hex}"
+    assert (received.json["event"], received.json["reason"]) == ("user_stalled", "It said no.")
+    assert "reason_code" not in received.json
+
+
+async def test_events_have_nothing_to_reseal(world):
+    await world.endpoint("/events", kind="events")
+    await happen(world)
+    async with sessions(world.database_url) as sessionmaker:
+        done = await rotate(sessionmaker, world.vault)
+
+    assert done.unopened == []
+    assert done.resealed["deliveries.content"] == 0
+
+
+async def _is(world: World, sql: str) -> bool:
+    return bool(await world.db.fetchval(sql))

@@ -1,0 +1,256 @@
+"""What happens to a user is owed to the partner's events URL: with what makes it true, and once each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from superimap import services
+from superimap.crypto import Place
+from superimap.db.models.user import Happening
+from superimap.db.queries import liveness, watching
+from superimap.db.queries.partners import Created
+from superimap.testing import ImapServer
+from superimap.testing.imap_hooks import answering
+from superimap.webhooks.events import ReasonCode
+from tests.integration.idler.test_watching import idling, mail, recorded
+from tests.support.world import World, eventually, running
+
+URL = "https://app.example.com/events"
+
+
+@pytest_asyncio.fixture
+async def pool(world: World) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(world.database_url, min_size=1, max_size=4) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def partner(world: World, imap: ImapServer) -> Created:
+    """One that is told of new mail and of events."""
+    made = await world.partner(new_mail_webhook="https://app.example.com/hook", events_webhook=URL)
+    await world.provider(imap.host, imap.port)
+    await world.connection(made)
+    imap.add_account("joe", "pw")
+    return made
+
+
+@pytest_asyncio.fixture
+async def joe(world: World, partner: Created) -> int:
+    return await world.user(partner, "joe", login="joe", password="pw")
+
+
+async def recorded_and_owed(world: World) -> list[tuple[str, bool]]:
+    """Each event of a user, in order, and whether exactly one delivery of it is owed to the events URL."""
+    rows = await world.rows(
+        "SELECT v.kind, count(d.id) = 1 AND bool_and(e.kind = 'events' AND d.kind = 'events'"
+        " AND d.user_id = v.user_id AND d.state = 'pending' AND d.content = '') AS owed"
+        " FROM user_events v LEFT JOIN deliveries d ON d.event_id = v.id"
+        " LEFT JOIN endpoints e ON e.id = d.endpoint_id GROUP BY v.id ORDER BY v.id"
+    )
+    return [(row["kind"], row["owed"]) for row in rows]
+
+
+async def silent(world: World) -> None:
+    await world.rows(
+        "UPDATE users SET connected_at = now() - interval '1 day', status_since = now() - interval '1 day',"
+        " last_proven_alive_at = now() - interval '1 day'"
+    )
+
+
+async def refuse(pool: asyncpg.Pool, user_id: int, *, version: int = 1, reason: str = "No.") -> None:
+    await watching.refuse(
+        pool, user_id, code=ReasonCode.LOGIN_REFUSED, reason=reason, version=version, retry_in=60.0
+    )
+
+
+async def stands(pool: asyncpg.Pool, user_id: int, *, version: int = 1) -> None:
+    await watching.stands(pool, user_id, version=version, is_new=True)
+
+
+# Silence.
+
+
+async def test_silence_and_its_end_are_owed_once_each_whoever_notices(world, pool, joe):
+    await silent(world)
+
+    await asyncio.gather(*(liveness.stall(pool, after=900) for _ in range(3)))
+    await asyncio.gather(*(stands(pool, joe) for _ in range(3)))
+
+    assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
+
+
+async def test_a_proof_that_ends_silence_is_owed_too(world, pool, joe):
+    await silent(world)
+    await liveness.stall(pool, after=900)
+
+    await asyncio.gather(*(liveness.prove(pool, {joe: 0.0}) for _ in range(3)))
+
+    assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
+
+
+async def test_what_cannot_be_owed_has_not_happened(world, pool, joe):
+    await silent(world)
+    await world.rows("ALTER TABLE deliveries ADD CONSTRAINT spoilt CHECK (kind <> 'events')")
+
+    for attempt in (liveness.stall(pool, after=900), refuse(pool, joe)):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await attempt
+
+    assert await recorded_and_owed(world) == []
+    assert await world.value("SELECT status FROM users") == "connecting"
+    assert await world.value("SELECT reauth FROM users") is None
+
+
+async def test_ids_of_events_grow_with_time_like_those_of_other_webhooks(world, pool, joe):
+    await refuse(pool, joe)
+
+    id_ = await world.value("SELECT id FROM deliveries")
+
+    assert (id_.version, id_.variant) == (7, "specified in RFC 4122")
+    made = datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
+    assert abs((datetime.now(UTC) - made).total_seconds()) < 60
+
+
+@pytest.mark.parametrize("url", [None, URL])
+async def test_without_a_url_all_is_recorded_and_nothing_owed(world, imap, pool, url):
+    partner = await world.partner(events_webhook=url)
+    await world.provider(imap.host, imap.port)
+    await world.connection(partner)
+    joe = await world.user(partner, "joe", login="joe", password="pw")
+    await silent(world)
+
+    await liveness.stall(pool, after=900)
+    await stands(pool, joe)
+    await refuse(pool, joe)
+
+    assert await world.value("SELECT count(*) FROM user_events") == 3
+    assert await world.value("SELECT count(*) FROM deliveries") == (3 if url else 0)
+
+
+# Refused logins.
+
+
+async def test_a_refusal_is_told_once_however_often_it_is_tried_and_so_is_its_end(world, pool, joe):
+    for _ in range(3):
+        await refuse(pool, joe)
+    await asyncio.gather(*(stands(pool, joe) for _ in range(3)))
+    assert await recorded_and_owed(world) == [("reauth_required", True), ("restored", True)]
+
+    await refuse(pool, joe, reason="Not any more.")
+    await watching.tell(pool, joe, Happening.LOST, reason="no route", version=1)
+    await refuse(pool, joe)
+
+    (event,) = await world.rows("SELECT * FROM user_events ORDER BY id DESC LIMIT 1")
+    assert (event["kind"], event["code"], event["reason"]) == (
+        "reauth_required", "login_refused", "Not any more.",
+    )  # fmt: skip
+    assert len(await recorded_and_owed(world)) == 3
+
+
+async def test_other_credentials_by_the_api_are_told_of_anew_if_they_will_not_do_either(
+    world, pool, partner, joe
+):
+    await refuse(pool, joe)
+    await world.change_user(partner, "joe", login_password="wrong too")
+    await refuse(pool, joe, version=2)
+    await world.change_user(partner, "joe", login_password="pw")
+    await stands(pool, joe, version=3)
+
+    assert await recorded_and_owed(world) == [
+        ("reauth_required", True),
+        ("reauth_required", True),
+        ("restored", True),
+    ]
+
+
+async def test_another_tag_and_an_archive_in_between_tell_nothing_new(world, pool, partner, joe):
+    await refuse(pool, joe)
+    await world.change_user(partner, "joe", tag="josef")
+    await refuse(pool, joe, version=2)
+    await world.change_user(partner, "josef", archived=True)
+    await refuse(pool, joe, version=3)
+    await world.change_user(partner, "josef", archived=False)
+    await refuse(pool, joe, version=4)
+
+    assert await recorded_and_owed(world) == [("reauth_required", True)]
+
+
+async def test_who_is_disconnected_needs_no_new_login(world, pool, partner, joe):
+    await refuse(pool, joe)
+    await world.change_user(partner, "joe", login_password=None)
+    await world.change_user(partner, "joe", login_password="pw")
+    await stands(pool, joe, version=3)
+
+    assert await recorded_and_owed(world) == [("reauth_required", True)]
+
+
+async def test_a_session_tells_why_the_person_must_sign_in_again(world, imap, pool, joe):
+    imap.on("LOGIN", answering(b"%(tag)s NO [AUTHENTICATIONFAILED] Invalid credentials"))
+    async with running(services.idler, world.settings):
+        await eventually(lambda: world.value("SELECT count(*) FROM user_events"))
+
+    assert await recorded_and_owed(world) == [("reauth_required", True)]
+    (event,) = await world.rows("SELECT code, reason FROM user_events")
+    assert event["code"] == "login_refused"
+    assert "Invalid credentials" in event["reason"]
+
+
+# Mails that are too big.
+
+
+async def opened(world: World) -> list[dict[str, Any]]:
+    rows = await world.rows("SELECT * FROM deliveries ORDER BY id")
+    return [
+        {"kind": row["kind"]}
+        | json.loads(
+            world.vault.open(
+                row["content"], Place("deliveries", "content", row["partner_id"], str(row["id"]))
+            )
+        )
+        for row in rows
+    ]
+
+
+async def test_a_mail_too_big_is_told_with_its_envelope_and_is_no_new_mail(world, imap, joe):
+    world.overrides["max_email_size"] = 2000
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        uid = imap.deliver("joe", mail("big one", body="x" * 3000))
+        assert await recorded(world, 1) == [(uid, "too_big")]
+        assert await world.value("SELECT last_email_at FROM users") is None
+        imap.deliver("joe", mail("small"))
+        await recorded(world, 2)
+
+    told, small = await opened(world)
+    assert (told["kind"], small["kind"]) == ("events", "new_mail")
+    assert (told["event"], told["user_tag"], told["imap_provider_code"]) == ("mail_oversized", "joe", "TEST")
+    (row,) = await world.rows("SELECT * FROM messages WHERE outcome = 'too_big'")
+    assert (told["uid"], told["uid_validity"], told["size"]) == (uid, row["uid_validity"], row["size"])
+    assert told["size"] > told["limit"] == 2000
+    assert datetime.fromisoformat(told["internal_date"]) == row["internal_date"]
+    assert told["envelope"]["subject"] == "big one"
+    assert told["envelope"]["message_id"] == "<big-one@example.com>"
+    assert await world.value("SELECT message_id FROM deliveries WHERE kind = 'events'") == row["id"]
+
+
+async def test_a_mail_too_big_needs_no_events_url(world, imap, pool):
+    partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
+    await world.provider(imap.host, imap.port)
+    await world.connection(partner)
+    imap.add_account("joe", "pw")
+    await world.user(partner, "joe", login="joe", password="pw")
+    world.overrides["max_email_size"] = 2000
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        imap.deliver("joe", mail("big one", body="x" * 3000))
+        await recorded(world, 1)
+
+    assert await world.value("SELECT count(*) FROM deliveries") == 0

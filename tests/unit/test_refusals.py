@@ -1,0 +1,23 @@
+"""Is a person asked to sign in again, and only where that would help?"""
+
+import pytest
+
+from superimap.idler.refusals import code_of
+from superimap.imap.errors import AuthenticationFailed
+from superimap.oauth.endpoint import Refusal, TokenRefused
+from superimap.webhooks.events import ReasonCode
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AuthenticationFailed("no"), ReasonCode.LOGIN_REFUSED),
+        (TokenRefused("invalid_grant", Refusal.REVOKED), ReasonCode.ACCESS_REVOKED),
+        (TokenRefused("consent_required", Refusal.CONSENT), ReasonCode.CONSENT_REQUIRED),
+        (TokenRefused("invalid_client", Refusal.CLIENT), None),
+    ],
+)
+def test_what_the_person_can_mend_has_a_code(
+    error: AuthenticationFailed | TokenRefused, code: ReasonCode | None
+):
+    assert code_of(error) is code
