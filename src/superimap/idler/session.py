@@ -69,7 +69,9 @@ class Session:
         if self._chances is None:
             self._chances = int(watched.provider_kind == ProviderKind.OAUTH2)
         async with contextlib.AsyncExitStack() as stack:
-            async with self._context.logins.turn(watched.imap_host, watched.logins_per_second):
+            async with self._context.logins.turn(
+                watched.imap_host, watched.logins_per_second, is_named=watched.has_own_server
+            ):
                 credentials = await credentials_of(watched, self._context)
                 server = Server(watched.imap_host, watched.imap_port, watched.imap_tls)
                 client = await stack.enter_async_context(
