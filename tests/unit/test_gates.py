@@ -105,6 +105,24 @@ async def test_a_host_that_hangs_leaves_places_for_others():
     await asyncio.gather(*hanging)
 
 
+async def test_any_number_of_named_hosts_that_hang_leave_places_for_others():
+    gate = LoginGate(rate=1e6, at_once=4)
+    stuck = asyncio.Event()
+
+    async def hang(host: str) -> None:
+        async with gate.turn(host, is_named=True):
+            await stuck.wait()
+
+    hanging = [asyncio.create_task(hang(f"host{number}")) for number in range(20)]
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(5), gate.turn("good"), gate.turn("better"):
+        pass
+
+    stuck.set()
+    await asyncio.gather(*hanging)
+
+
 async def test_who_is_cancelled_while_it_waits_takes_no_place():
     gate = LoginGate(rate=1e6, at_once=2)
     async with gate.turn("a"):

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 
 class ByteGate:
@@ -68,19 +68,25 @@ class LoginGate:
     """Lets logins pass at a pace per host, and so many at once: thousands that come together queue up.
 
     Each pass reserves the next free moment of its host, with some jitter; the first comes at once. A host that
-    hangs holds half of the places, so that the others go on.
+    hangs holds half of the places, so that the others go on; all hosts that people named hold half together.
     """
 
     def __init__(self, *, rate: float, at_once: int, chance: Callable[[], float] = random.random) -> None:
         self._rate = rate
         self._at_once = asyncio.Semaphore(at_once)
         self._most_per_host = max(1, at_once // 2)
+        self._named_at_once = asyncio.Semaphore(self._most_per_host)
         self._chance = chance
         self._hosts: dict[str, _Host] = {}
 
     @asynccontextmanager
-    async def turn(self, host: str, rate: float | None = None) -> AsyncIterator[None]:
-        """Wait for my turn and hold it; `rate` in logins per second, if the host has its own."""
+    async def turn(
+        self, host: str, rate: float | None = None, *, is_named: bool = False
+    ) -> AsyncIterator[None]:
+        """Wait for my turn and hold it; `rate` in logins per second, if the host has its own.
+
+        `is_named`: by a person, who may name any number of hosts that hang.
+        """
         lane = self._hosts.get(host)
         if lane is None:
             lane = self._hosts[host] = _Host(self._most_per_host)
@@ -89,7 +95,7 @@ class LoginGate:
         lane.free_at = moment + (0.5 + self._chance()) / (rate or self._rate)
         if moment > now:
             await asyncio.sleep(moment - now)
-        async with lane.at_once, self._at_once:
+        async with lane.at_once, self._named_at_once if is_named else nullcontext(), self._at_once:
             yield
 
 

@@ -75,7 +75,9 @@ class Session:
             self._chances = int(watched.provider_kind == ProviderKind.OAUTH2)
         async with contextlib.AsyncExitStack() as stack:
             credentials, access = await credentials_of(watched, self._context)
-            async with self._context.logins.turn(watched.imap_host, watched.logins_per_second):
+            async with self._context.logins.turn(
+                watched.imap_host, watched.logins_per_second, is_named=watched.has_own_server
+            ):
                 if access is not None and access.left <= 0:  # the queue was long, or its life is short
                     credentials, access = await credentials_of(watched, self._context)
                 server = Server(watched.imap_host, watched.imap_port, watched.imap_tls)
