@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+import asyncpg
 import httpx
 from asyncpg import Pool
 
@@ -226,7 +227,7 @@ class Tokens:
                     refresh_token=rotated or None,
                 )
                 break
-            except UNAVAILABLE as error:
+            except (asyncpg.PostgresError, *UNAVAILABLE) as error:  # a lock that another holds too long, too
                 log.warning("an access token is not stored yet: %s", error, extra={"user_id": grant.user_id})
                 await asyncio.sleep(backoff.next())
         if version is None:

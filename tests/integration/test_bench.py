@@ -112,9 +112,9 @@ def test_sessions_whose_tokens_end_come_back_before_and_nothing_is_lost():
 
     assert (found["lost"], found["duplicates"], found["mails"]) == (0, 0, 60)
     assert (found["cut_by_server"], found["logins_refused"]) == (0, 0)
-    assert found["reconnects"] > 10
-    # One refresh for each session that comes back; some have the token and are under way as it is counted.
-    assert 0 <= found["refreshes"] - found["expiries"] <= 3
+    assert found["expiries"] > 10
+    # One refresh for each session that comes back; some are under way between the two at either end.
+    assert abs(found["refreshes"] - found["expiries"]) <= 3
     assert 0 < found["reconnects_per_s_mean"] <= found["reconnects_per_s_max"]
 
 

@@ -21,10 +21,10 @@ SECRET = "benchmark"  # noqa: S105 - of a server that lives for minutes
 
 @dataclass
 class Seen:
-    """What the servers saw. Moments are seconds since 1970, gaps between two sessions of a user seconds."""
+    """What the servers saw. Moments are seconds since 1970; a gap is from a user's session to their next login."""
 
     logins: list[float] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
+    gaps: list[tuple[float, float]] = field(default_factory=list)
     asked: list[float] = field(default_factory=list)
     idling: int = 0
     cut: int = 0
@@ -45,7 +45,7 @@ class Mail(ImapServer):
         now = time.time()
         self.seen.logins.append(now)
         if (before := self._left.pop(username, None)) is not None:
-            self.seen.gaps.append(now - before)
+            self.seen.gaps.append((now, now - before))
         super().end_in_time(session, username, token)
 
     def left(self, session: Session) -> None:
