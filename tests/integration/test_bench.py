@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from superimap.bench import measure
 from superimap.cli import app
+from superimap.testing import dovecot
+from tests.support import needs
 
 
 def bench(*words: str) -> dict[str, Any]:
@@ -78,14 +80,20 @@ def test_a_backlog_is_delivered_once_and_others_are_measured_beside_an_endpoint_
     assert found["webhooks_per_s"] > 10  # generous: machines differ
     assert 0 < found["cpu_ms_per_webhook"] < 50
     assert found["p95_alone_ms"] > 0 < found["p95_beside_ms"]
+    assert (found["p95_ratio"] > 0, found["samples"]) == (True, 100)
 
 
-def test_the_whole_way_of_a_mail_is_measured_and_none_is_lost():
+@pytest.mark.parametrize("server", ["own", "dovecot"])
+def test_the_whole_way_of_a_mail_is_measured_and_none_is_lost(server):
+    if server == "dovecot" and dovecot.PROGRAM is None:
+        needs("Dovecot: apt-get install dovecot-imapd")
+
     found = bench(
-        "mail", "--singly", "5", "--idle", "20", "--burst", "100", "--burst-users", "10", "--partners", "2"
+        *("mail", "--server", server, "--singly", "5", "--idle", "20"),
+        *("--burst", "100", "--burst-users", "10", "--partners", "2"),
     )
 
-    assert (found["lost"], found["duplicates"]) == (0, 0)
+    assert (found["server"], found["lost"], found["duplicates"]) == (server, 0, 0)
     assert 0 < found["latency_p50_ms"] <= found["latency_p95_ms"]
     assert found["mails_per_s"] > 1  # generous: machines differ
     assert found["cpu_s_per_1000_by_process"].keys() == {
@@ -116,6 +124,18 @@ def test_sessions_whose_tokens_end_come_back_before_and_nothing_is_lost():
     # One refresh for each session that comes back; some are under way between the two at either end.
     assert abs(found["refreshes"] - found["expiries"]) <= 3
     assert 0 < found["reconnects_per_s_mean"] <= found["reconnects_per_s_max"]
+
+
+def test_without_dovecot_or_its_watches_a_line_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(dovecot, "PROGRAM", None)
+    missing = CliRunner().invoke(app, ["bench", "mail", "--server", "dovecot"])
+    monkeypatch.setattr(dovecot, "PROGRAM", "/usr/sbin/dovecot")
+    monkeypatch.setattr(dovecot, "INOTIFY_INSTANCES", tmp_path / "not there")
+    narrow = CliRunner().invoke(app, ["bench", "mail", "--server", "dovecot", "--idle", "1000"])
+
+    assert (missing.exit_code, narrow.exit_code) == (1, 1)
+    assert "apt-get install dovecot-imapd" in missing.stderr
+    assert "sysctl fs.inotify.max_user_instances=1128" in narrow.stderr
 
 
 def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):

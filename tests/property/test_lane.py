@@ -143,3 +143,21 @@ async def test_at_a_stop_what_is_under_way_ends_and_what_waits_is_rung_for_other
 
         assert (table.sending, stats.in_flight, stats.lanes) == (0, 0, 0)
         assert bool(table.due) <= bool(rung), f"seed {seed}"
+
+
+async def test_a_doorbell_of_an_endpoint_that_is_worked_on_returns_at_once():
+    table, stop = Table(0), asyncio.Event()
+    lanes = Lanes(table.trade(FOREVER), Stats(), max_lanes=9)
+    table.bells = [lanes]
+    running = asyncio.create_task(lanes.run(stop, grace=5, settle_grace=5))
+    await asyncio.sleep(0)
+    table.due.extend(uuid.uuid4() for _ in range(20))
+    first = asyncio.create_task(lanes.attend(1))
+    await asyncio.sleep(0)
+
+    await lanes.attend(1)
+
+    assert not first.done()
+    stop.set()
+    await running
+    await first

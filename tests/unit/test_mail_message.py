@@ -6,6 +6,7 @@ import time
 import pytest
 
 from superimap.envelope import Address, Envelope
+from superimap.mail import headers
 from superimap.mail.envelope import MOST_ADDRESSES, as_json, fingerprint
 from superimap.mail.message import is_quick, parse, text_of
 
@@ -34,6 +35,11 @@ def test_headers_are_read_raw_and_unfolded():
     assert (mail.envelope.cc, mail.envelope.in_reply_to) == (None, None)
     assert mail.defects == ("several subject",)
     assert (mail.size, mail.sha1) == (len(RAW), hashlib.sha1(RAW).hexdigest())
+
+
+@pytest.mark.parametrize("raw", [b"A: b\n\nc\r\n\r\nd", b"A: b\n\n\r\nd", b"A: b\n\r\nc\n\nd"])
+def test_the_first_empty_line_ends_the_headers_whichever_it_is(raw):
+    assert headers.section(raw) == b"A: b"
 
 
 def test_lone_line_feeds_end_headers_too():

@@ -102,6 +102,8 @@ class _Crowd:
             "hanging": hanging,
             "p95_alone_ms": round(alone * 1000, 1),
             "p95_beside_ms": round(beside * 1000, 1),
+            "p95_ratio": round(beside / alone, 2),
+            "samples": int(self._seconds * RATE),
         }
 
     async def _let_hang(self, count: int) -> None:

@@ -23,14 +23,16 @@ TICK = os.sysconf("SC_CLK_TCK")
 class House:
     """Our services, and the engines where they run on this machine."""
 
-    def __init__(self, settings: Settings, services: Mapping[str, int]) -> None:
+    def __init__(self, settings: Settings, services: Mapping[str, int], groups: Mapping[str, int]) -> None:
         self._settings = settings
         self._services = services
+        self._groups = groups
 
     async def cpu(self) -> dict[str, float]:
         """CPU seconds so far by process, our own children too; an engine that is elsewhere is left out."""
         spent = {each.name: _own(each.pid or 0) for each in multiprocessing.active_children()}
         spent |= {name: _own(pid) for name, pid in self._services.items()}
+        spent |= {name: _reaped(pid) + sum(map(_own, members(pid))) for name, pid in self._groups.items()}
         if postgres := await self._postgres():
             children = [pid for pid in _processes() if _parent(pid) == postgres]
             spent["postgres"] = _own(postgres) + _reaped(postgres) + sum(map(_own, children))
@@ -53,11 +55,14 @@ class House:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[House]:
-    """An idler and a dispatcher on these engines, with the default settings otherwise."""
+async def running(settings: Settings, groups: Mapping[str, int]) -> AsyncIterator[House]:
+    """An idler and a dispatcher on these engines, with the default settings otherwise.
+
+    `groups` are other processes whose CPU is told: the leaders of process groups, by name.
+    """
     async with AsyncExitStack() as stack:
         services = {name: await stack.enter_async_context(service(name, settings)) for name in OURS}
-        yield House(settings, services)
+        yield House(settings, services, groups)
 
 
 @asynccontextmanager
@@ -82,6 +87,15 @@ async def service(name: str, settings: Settings) -> AsyncIterator[int]:
         if child.returncode is None:
             child.terminate()
         await child.wait()
+
+
+def members(group: int, *, name: str = "") -> list[int]:
+    """The processes of a process group, or those of them that are called `name`."""
+    return [
+        pid
+        for pid in _processes()
+        if (fields := _stat(pid)) and int(fields[2]) == group and name in {"", _name(pid)}
+    ]
 
 
 def _processes() -> list[int]:

@@ -6,9 +6,10 @@ Idler and dispatcher are processes of their own, as are mail server and receiver
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal
 
-from superimap.bench import house, mailroom, owing, receiver
+from superimap.bench import dovecot, house, mailroom, owing, receiver
 from superimap.bench.house import House
 from superimap.bench.mailroom import Mailroom
 from superimap.bench.measure import BenchError, allow_files
@@ -22,10 +23,16 @@ PROVIDER = "BENCH"
 RATE = 10.0
 """Mails a second that come singly."""
 PATIENCE = 120.0
+DOVECOTS_FILES = 3
+"""Open files that a session takes in the process that holds those that idle."""
+
+
+Server = Literal["own", "dovecot"]
 
 
 async def run(
     *,
+    server: Server = "own",
     singly: int = 100,
     idle: int = 1000,
     burst: int = 5000,
@@ -36,33 +43,42 @@ async def run(
     redis_url: str | None = None,
 ) -> dict[str, Any]:
     """`singly` mails one by one beside so many idle users, then `burst` at once over some of them; the figures."""
-    allow_files(idle)
+    allow_files(idle if server == "own" else DOVECOTS_FILES * idle)
     async with (
+        _mailroom(server, idle) as mails,
         owing.engines(database_url, redis_url) as settings,
-        mailroom.running() as mails,
         receiver.running(key=receiver.by_mail) as (base, ask),
     ):
         await _people(settings, mails.port, base, idle, partner_count)
-        async with house.running(settings) as services:
+        async with house.running(settings, mails.groups) as services:
             await _watched(mails, idle)
             await _through(await mails.deliver(10, users=idle, size=mail_bytes), ask)  # warm
+            await _watched(mails, idle)
             single = await _through(await mails.deliver(singly, users=idle, size=mail_bytes, rate=RATE), ask)
-            loaded = await _burst(services, mails, ask, burst, min(burst_users, idle), mail_bytes)
+            over = min(burst_users, idle)
+            await _watched(mails, idle)
+            await _through(await mails.deliver(over, users=over, size=mail_bytes), ask)  # now they are awake
+            loaded = await _burst(services, mails, ask, burst, over, mail_bytes)
             unique, total, _ = await ask()
     waits = sorted((came - sent) * 1000 for sent, came in single)
     return {
         "bench": "mail",
+        "server": server,
         "idle_users": idle,
         "singly": singly,
         "latency_p50_ms": round(waits[len(waits) // 2], 1),
         "latency_p95_ms": round(waits[int(len(waits) * 0.95)], 1),
         "burst": burst,
-        "burst_users": min(burst_users, idle),
+        "burst_users": over,
         "mail_bytes": mail_bytes,
         **loaded,
-        "lost": singly + burst + 10 - unique,
+        "lost": 10 + singly + over + burst - unique,
         "duplicates": total - unique,
     }
+
+
+def _mailroom(server: Server, users: int) -> AbstractAsyncContextManager[Mailroom]:
+    return mailroom.running() if server == "own" else dovecot.running(users)
 
 
 async def _burst(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -135,6 +135,9 @@ async def deliver(
 @app.command()
 @command
 async def mail(
+    server: Annotated[
+        Literal["own", "dovecot"], typer.Option(help="Our own mail server, or a Dovecot for the moment.")
+    ] = "own",
     singly: Annotated[
         int, typer.Option(min=1, help="How many mails come one by one, for the latency.")
     ] = 100,
@@ -153,6 +156,7 @@ async def mail(
 
     _print(
         await bench.run(
+            server=server,
             singly=singly,
             idle=idle,
             burst=burst,

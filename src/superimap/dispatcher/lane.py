@@ -106,10 +106,15 @@ class Lanes:
                 task.cancel()
 
     async def attend(self, endpoint_id: int) -> None:
-        """A doorbell: have a lane look, and return when it ends. Cancelling this does not end the lane."""
+        """A doorbell: have a lane look, and return when it ends, or at once if it was there already.
+
+        arq looks at every job under way 20 times a second: those of a busy endpoint must not pile up.
+        Cancelling this does not end the lane.
+        """
+        was_there = endpoint_id in self._lanes
         if self._is_stopping or self._group is None:
             await self._trade.ring(endpoint_id)  # another process, or a later one, takes it
-        elif (task := self._look(endpoint_id, self._group).task) is not None:
+        elif (task := self._look(endpoint_id, self._group).task) is not None and not was_there:
             await asyncio.wait([task])
 
     def start(self, endpoint_id: int) -> bool:

@@ -27,5 +27,7 @@ def section(raw: bytes) -> bytes:
     """All before the empty line that ends the headers, up to LONGEST bytes."""
     if raw.startswith((b"\n", b"\r\n")):
         return b""
-    ends = (raw.find(b"\n\r\n", 0, LONGEST), raw.find(b"\n\n", 0, LONGEST))
-    return raw[: min((end for end in ends if end >= 0), default=LONGEST)]
+    end = raw.find(b"\n\r\n", 0, LONGEST)
+    sooner = raw.find(b"\n\n", 0, LONGEST if end < 0 else end + 1)  # never looked for in the body for nothing
+    end = end if sooner < 0 else sooner
+    return raw[: LONGEST if end < 0 else end]

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 
 from superimap.webhooks.events import EventName
@@ -17,6 +18,7 @@ from superimap.webhooks.signing import body_signature
 
 _PIECE = 48 * 1024  # bytes; of three each, so that only the last is padded
 _SHA1 = slice(9, 49)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BEGINNING = re.compile(rb'\{"sha1":"[0-9a-f]{40}"')
 
 
@@ -50,7 +52,7 @@ def new_mail(
 
 def _escaped(text: str) -> bytes:
     """As it stands between the quotation marks of a JSON string."""
-    return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")[1:-1]
+    return encode_basestring(text).encode("utf-8", "replace")[1:-1]
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
@@ -154,7 +156,7 @@ def body(content: bytes, *, timestamp: int, api_keys: Sequence[str]) -> bytes:
 
 
 def _content(fields: dict[str, Any]) -> bytes:
-    encoded = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    encoded = _encode(fields).encode("utf-8", "replace")
     if _BEGINNING.match(encoded) is None:
         raise ValueError("content begins with its sha1, as 40 hex digits")
     return encoded
