@@ -120,6 +120,7 @@ async def test_the_places_of_a_killed_dispatcher_are_free_long_before_its_leases
     world.sink.answer = hold
     endpoint = await world.endpoint()
     async with process(world, timeout=60) as first:
+        await eventually(lambda: _present(world, 1), within=STARTED)
         owed = await world.owe(endpoint, CAP)
         await world.sink.wait_for(CAP, STARTED)
         first.send_signal(signal.SIGKILL)
