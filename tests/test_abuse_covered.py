@@ -82,7 +82,8 @@ COVERED = {
         "test_breaker.py::test_abuse_59_an_endpoint_that_takes_turns_is_posted_to_as_rarely_as_one_that_only_fails"
     ],
     60: [
-        "test_breaking.py::test_abuse_60_a_partner_has_a_fifth_of_the_seats_however_many_of_its_endpoints_hang"
+        "test_breaking.py::test_endpoints_that_hang_leave_the_lanes_to_those_that_answer",
+        "test_breaking.py::test_abuse_60_a_partner_has_a_fifth_of_the_seats_however_many_of_its_endpoints_hang",
     ],
     61: [
         "test_deliveries.py::test_abuse_61_replays_are_counted_by_the_minute",
@@ -93,6 +94,7 @@ COVERED = {
     64: ["test_delivering.py::test_an_answer_is_stored_sealed_without_nul_and_cut_to_1024_characters"],
     65: [
         "test_refusals.py::test_a_body_of_no_declared_length_is_bounded_while_it_is_read",
+        "test_refusals.py::test_a_bad_body_is_refused_and_its_field_named",
         "test_serving.py::test_headers_are_bounded",
     ],
 }
@@ -100,7 +102,7 @@ COVERED = {
 
 NOT_THERE = {
     9: "partners set no headers",
-    57: "partners make no endpoints: each has one of each kind",
+    57: "partners make no endpoints, each has one of each kind; quotas for users are not there",
 }
 
 

@@ -36,7 +36,7 @@ from superimap.db.models.mail import Outcome
 from superimap.db.models.user import SHARDS, UserStatus
 from superimap.db.queries import connecting
 from superimap.db.queries import tokens as leases
-from superimap.dispatcher import http, verdict
+from superimap.dispatcher import http, lane, verdict
 from superimap.dispatcher.pace import Pace
 from superimap.idler.timing import Timing
 from superimap.ids import time_ordered
@@ -44,6 +44,7 @@ from superimap.imap.types import Timeouts
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
 from superimap.oauth import endpoint, life, links, returns
+from superimap.testing.chaos_scenario import Scenario
 from superimap.webhooks import payload, signing
 from superimap.webhooks.events import EventKind, EventName, ReasonCode
 
@@ -296,6 +297,10 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("POSTs under way") == str(default["posts_per_endpoint"])
     assert said("endpoints that a dispatcher") == str(default["max_lanes"])
     assert said("a lane gives its place") == f"{pace.lane_budget:g} s"
+    assert said("the same, while none of its POSTs") == f"{lane.PATIENCE:g} s"
+    assert said("the same, to an endpoint that did not answer") == str(lane.FEW)
+    assert (said("seats (`MAX_LANES`)"), said("seats that all")) == ("a fifth", "a quarter")
+    assert (lane.FAIR, lane.AILING) == (5, 4)
     assert said("the sweeper looks") == f"{pace.sweep:g} s"
     assert said("bytes read of an answer").startswith(f"{http.LONGEST_ANSWER >> 10} KiB")
     assert said("an idle connection to a receiver") == f"{http.KEEPALIVE:g} s"
@@ -318,6 +323,7 @@ def test_behaviour_has_the_numbers_of_the_code():
 
 def test_behaviour_has_every_word_for_a_post_without_an_answer():
     words = {word for _, word in http._KINDS} | {"protocol", "unsigned", "unreadable"}
+    words |= {*http._CERTIFICATES.values(), "certificate_untrusted"}
     said = BEHAVIOUR.read_text().partition("`attempts.error` is one of")[2].partition(".\n")[0]
 
     assert words <= set(re.findall(r"`([a-z_]+)`", said))
@@ -551,6 +557,14 @@ def project_files() -> list[Path]:
         )
         and path.stat().st_size < 2_000_000
     ]
+
+
+def test_the_scenario_in_operations_is_one():
+    [written] = blocks(ROOT / "docs/operations.md", "toml")
+
+    [case] = Scenario.loads(written).cases
+
+    assert case.keys() >= {"name", "rate", "only", "times", "after", "until"}
 
 
 def test_no_file_names_an_index_or_a_place_outside():

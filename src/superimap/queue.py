@@ -107,8 +107,8 @@ class Queue:
         async def lane(_: dict[Any, Any], endpoint_id: object) -> None:
             if not isinstance(endpoint_id, int):
                 return
-            try:  # before the handler reads anything
-                async with asyncio.timeout(PATIENCE):
+            try:  # before the handler reads anything; if it fails, rings until the end of this job go unheard
+                async with asyncio.timeout(WORKER_PATIENCE):
                     await self._redis.incr(f"{GENERATION}{endpoint_id}")
             except UNREACHABLE as error:
                 log.info("the queue did not answer: %s", error, extra={"endpoint_id": endpoint_id})

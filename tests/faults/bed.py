@@ -74,7 +74,9 @@ class Bed:
     async def start(self, name: str, **more: str) -> Process:
         """Another idler or dispatcher."""
         port = free_port()
-        env = environment(self.world, WEBHOOK_TIMEOUT="2", HEALTH_PORT=str(port), **{**self.env, **more})
+        env = environment(
+            self.world, **{"WEBHOOK_TIMEOUT": "2", "HEALTH_PORT": str(port), **self.env, **more}
+        )
         process = await self.stack.enter_async_context(started(name, env=env))
         self.processes.append(process)
         self._ports[process.popen.pid] = port

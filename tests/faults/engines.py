@@ -7,7 +7,8 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from superimap import embedded
 from superimap.db import migrate
 from tests.conftest import TEMPLATE, database, execute
+from tests.support import open_folder
 
 
 class Engine:
@@ -64,6 +66,7 @@ class Engines:
 
     postgres: Engine
     valkey: Engine
+    disk: Path | None = None  # where it is a small one of PostgreSQL's own
     _made: int = 0
 
     async def database(self) -> str:
@@ -81,10 +84,37 @@ async def running(folder: Path) -> AsyncIterator[Engines]:
     valkey = Engine(lambda: embedded.valkey(folder / "vk"), folder / "vk" / "valkey")
     try:
         await asyncio.gather(postgres.start(), valkey.start())
-        await execute(postgres.url, f"CREATE DATABASE {TEMPLATE}")
-        await asyncio.to_thread(migrate.upgrade, database(postgres.url, TEMPLATE))
+        await _prepare(postgres)
         yield Engines(postgres, valkey)
     finally:
         for engine in (postgres, valkey):
             engine.resume()
             await engine.stop()
+
+
+@contextlib.asynccontextmanager
+async def on_small_disk(both: Engines, megabytes: int) -> AsyncIterator[Engines]:
+    """The same Valkey, and a PostgreSQL of its own on so many MiB of disk: a tmpfs, which only root can mount."""
+    with open_folder("superimap-small-") as folder, _mounted(folder, megabytes):
+        postgres = Engine(lambda: embedded.postgres(folder / "pg"), folder / "pg" / "postgres")
+        try:
+            await postgres.start()
+            await _prepare(postgres)
+            yield Engines(postgres, both.valkey, folder)
+        finally:
+            await postgres.stop()
+
+
+@contextlib.contextmanager
+def _mounted(folder: Path, megabytes: int) -> Iterator[None]:
+    options = f"size={megabytes}m,mode=0755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def _prepare(postgres: Engine) -> None:
+    await execute(postgres.url, f"CREATE DATABASE {TEMPLATE}")
+    await asyncio.to_thread(migrate.upgrade, database(postgres.url, TEMPLATE))

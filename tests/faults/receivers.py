@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import asyncpg
+import trustme
 from aiohttp import web
 
 from superimap.bench import owing
+from superimap.queue import Queue
 from superimap.testing import ChaosProxy, Fault, Received
 from tests.faults.bed import IN_FLIGHT, Bed
+from tests.support.tls import server_context
 
+RATE = 100.0
+"""Webhooks a second to those who hang."""
 FACTOR, NOISE_MS = 2.0, 100.0
 """By how much others may be slower beside a fault, and what the machine's own noise is."""
 
@@ -45,6 +53,28 @@ class Reset(web.Response):
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError
+
+
+REFUSALS = (
+    ("partner0", "410", "disabled"),
+    ("partner1", "429", "slow_start"),
+    ("partner2", "302", "closed"),
+    ("partner3", "tls", "open"),
+    ("partner4", "dns", "open"),
+    ("partner5", "certificate_expired", "open"),
+    ("partner6", "certificate_host", "open"),
+    ("partner7", "certificate_untrusted", "open"),
+)
+"""Whose endpoint, what its attempts say, and what becomes of its breaker."""
+
+HEALTHS = """
+    WITH healths AS (
+        SELECT DISTINCT p.name || ' ' || coalesce(a.error, a.code::text) || ' '
+            || CASE WHEN e.disabled_at IS NULL THEN e.breaker ELSE 'disabled' END AS told
+        FROM attempts a JOIN deliveries d ON d.id = a.delivery_id AND d.partner_id = a.partner_id
+        JOIN endpoints e ON e.id = d.endpoint_id JOIN partners p ON p.id = e.partner_id
+    )
+"""
 
 
 async def hang(_: Received) -> int:
@@ -104,41 +134,60 @@ async def f23_dies_before_it_is_read(bed: Bed) -> None:
 
 
 async def f24_refuses(bed: Bed) -> None:
-    """410, 429, a redirect, a certificate nobody knows, a name that is none; each then heals in its own way."""
-    redirect = web.HTTPFound(bed.sink.url("/elsewhere"))
+    """Each partner's endpoint is unwell in a way of its own, as REFUSALS lists; then each heals."""
+    redirect, wanted = bed.sink.url("/elsewhere"), [" ".join(each) for each in REFUSALS]
     bed.moods |= {
         "/p0": 410,
         "/p1": lambda _: web.Response(status=429, headers={"Retry-After": "1"}),
-        "/p2": lambda _: web.Response(status=302, headers=dict(redirect.headers)),
+        "/p2": lambda _: web.Response(status=302, headers={"Location": redirect}),
     }
-    plain = bed.sink.url("/p3").replace("http:", "https:")  # speaks no TLS at all
-    await bed.aim(3, plain)
-    await bed.aim(4, "http://nowhere.invalid/p4")
-    await bed.both()
-    bed.send(bed.scale.users)
-    await _until(bed, "SELECT count(*) >= 5 FROM endpoints e WHERE e.kind = 'new_mail' AND "
-                 "(e.disabled_reason = 'gone' OR EXISTS (SELECT 1 FROM attempts a JOIN deliveries d"
-                 " ON d.id = a.delivery_id WHERE d.endpoint_id = e.id))")  # fmt: skip
-    said = await bed.world.rows(
-        "SELECT p.name, a.code, a.error FROM attempts a JOIN deliveries d ON d.id = a.delivery_id"
-        " JOIN partners p ON p.id = d.partner_id GROUP BY 1, 2, 3 ORDER BY 1"
-    )
-    expected = {
-        ("partner0", 410, None),
-        ("partner1", 429, None),
-        ("partner2", 302, None),
-        ("partner3", None, "tls"),
-        ("partner4", None, "dns"),
-    }
-    if {tuple(row) for row in said} != expected:
-        bed.broken.append(f"the attempts say {sorted(map(str, said))}")
+    async with _tls_servers(bed) as ports:
+        await bed.aim(3, bed.sink.url("/p3").replace("http:", "https:"))  # speaks no TLS at all
+        await bed.aim(4, "http://nowhere.invalid/p4")
+        for partner, port in enumerate(ports, 5):
+            await bed.aim(partner, f"https://localhost:{port}/p{partner}")
+        await bed.both()
+        bed.send(bed.scale.users * 6)
+        with contextlib.suppress(TimeoutError):
+            await _until(
+                bed, HEALTHS + "SELECT array_agg(told ORDER BY told) = $1::text[] FROM healths", wanted
+            )
+    told = [row[0] for row in await bed.world.rows(HEALTHS + "SELECT told FROM healths ORDER BY 1")]
+    if told != wanted:
+        bed.broken.append(f"attempts and breakers say {told}")
     if any(each.path == "/elsewhere" for each in bed.accepted):
         bed.broken.append("a redirect was followed")
     bed.moods.clear()
-    await bed.aim(3, bed.sink.url("/p3"))
-    await bed.aim(4, bed.sink.url("/p4"))
+    for partner in range(3, bed.partners):
+        await bed.aim(partner, bed.sink.url(f"/p{partner}"))
     await bed.world.rows("UPDATE endpoints SET disabled_at = NULL, disabled_reason = NULL")
     await bed.settled(within=420)
+
+
+@asynccontextmanager
+async def _tls_servers(bed: Bed) -> AsyncIterator[list[int]]:
+    """Ports of servers whose certificate ended, is for another host, or of an authority that nobody knows."""
+    known, unknown = trustme.CA(), trustme.CA()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        bed.broken.append("I3: a connection in spite of its certificate")
+        writer.close()
+
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        known.cert_pem.write_to_path(folder / "ca.pem")
+        bed.env["SSL_CERT_FILE"] = str(folder / "ca.pem")
+        ports = []
+        for context in (
+            server_context(known, days=-1),
+            server_context(known, host="other.test"),
+            server_context(unknown),
+        ):
+            server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+            stack.push_async_callback(server.wait_closed)
+            stack.callback(server.close)
+            ports.append(int(server.sockets[0].getsockname()[1]))
+        yield ports
 
 
 async def f25_backlog_of_one(bed: Bed) -> None:
@@ -183,14 +232,41 @@ async def f26_hanging_partner(bed: Bed) -> None:
     await bed.settled(within=420)
 
 
-async def _beside(bed: Bed, strike: Callable[[], Awaitable[None]]) -> None:
-    """The last partner's users get mail one by one, alone and then beside the fault."""
+async def f26_many_hang(bed: Bed) -> None:
+    """A thousand endpoints of as many partners take what comes and never answer, a hundred webhooks a second."""
+
+    urls = [bed.sink.url(f"/hangs{number}") for number in range(bed.scale.mails * 2)]
+    bed.moods |= {f"/hangs{number}": hang for number in range(len(urls))}
+    await bed.both()
+    async with _pool(bed) as db:
+        hanging = await owing.partners(db, bed.world.vault, urls)
+
+        async def strike() -> None:
+            begun, clock = time.monotonic(), time.monotonic
+            for number in range(int(bed.scale.away * RATE)):
+                await asyncio.sleep(max(0.0, begun + number / RATE - clock()))
+                each = hanging[number % len(hanging)]
+                await owing.owe(db, bed.world.vault, each, 1)
+                await queue.ring(each.endpoint)
+
+        async with Queue(bed.world.redis_url) as queue:
+            await _beside(bed, strike, seconds=bed.scale.away)
+    bed.more["hanging"] = await bed.world.value(
+        "SELECT count(DISTINCT d.endpoint_id) FROM attempts a JOIN deliveries d ON d.id = a.delivery_id"
+        " WHERE a.error = 'timeout'"
+    )
+    await bed.world.rows("DELETE FROM deliveries WHERE message_id IS NULL")
+
+
+async def _beside(bed: Bed, strike: Callable[[], Awaitable[None]], *, seconds: float = 0.0) -> None:
+    """The last partner's users get mail one by one, alone and then beside the fault, for so long at least."""
     users = _of(bed, bed.partners - 1)
     spans = []
     for fault in (None, strike):
         striking = asyncio.create_task(fault()) if fault else None
         began = time.time()
-        await bed.pour(max(20, bed.scale.mails // 5), rate=20, users=users)
+        count = max(20, bed.scale.mails // 5, int(seconds * 20) if fault else 0)
+        await bed.pour(count, rate=20, users=users)
         while any(bed.injected.sent[sha1][1] in {f"tag{user}" for user in users}
                   for sha1 in bed.injected.lost(bed.accepted)):  # fmt: skip
             await asyncio.sleep(0.05)
@@ -207,9 +283,9 @@ def _of(bed: Bed, partner: int) -> list[int]:
     return [user for user in range(bed.scale.users) if user % bed.partners == partner]
 
 
-async def _until(bed: Bed, sql: str) -> None:
+async def _until(bed: Bed, sql: str, *args: object) -> None:
     async with asyncio.timeout(60):
-        while not await bed.world.value(sql):
+        while not await bed.world.value(sql, *args):
             await asyncio.sleep(0.05)
 
 

@@ -188,11 +188,17 @@ def test_the_command_lists_the_names():
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["--chaos", "C99"], ["--chaos", "C05=often"], ["--chaos", "C05=7"], ["--scenario", "/nowhere.toml"]],
+    ("arguments", "told"),
+    [
+        (["--chaos", "C99"], "no way to go wrong called 'C99'; superimap fake-imap --list has them all"),
+        (["--chaos", "C05=often"], "the rate after = should be a number from 0 to 1, and is 'often'"),
+        (["--chaos", "C05=7"], "a rate is between 0 and 1, not 7.0"),
+        (["--scenario", "/nowhere.toml"], "Cannot read /nowhere.toml: No such file or directory"),
+    ],
 )
-def test_the_command_tells_what_it_cannot_do(arguments):
+def test_the_command_tells_what_it_cannot_do(arguments, told):
     result = CliRunner().invoke(app, ["fake-imap", "--port", "0", *arguments])
 
     assert result.exit_code != 0
     assert "Traceback" not in result.output
+    assert told in " ".join(result.output.replace("│", " ").split()) + str(result.exception)

@@ -39,7 +39,7 @@ class Table:
         await self.step()
         return 1
 
-    async def claim(self, endpoint_id: int, *, limit: int, token: uuid.UUID) -> Claims:
+    async def claim(self, endpoint_id: int, *, limit: int, token: uuid.UUID, also_ailing: bool) -> Claims:
         await self.step()
         room = max(0, min(limit, CAP - self.sending))
         ids = [self.due.popleft() for _ in range(min(room, len(self.due)))]

@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import trustme
 
 
-def server_context(authority: trustme.CA, *, host: str = "localhost") -> ssl.SSLContext:
-    """A server's context with a certificate for `host`."""
+def server_context(authority: trustme.CA, *, host: str = "localhost", days: int = 30) -> ssl.SSLContext:
+    """A server's context with a certificate for `host`, which ends in so many days; below 0 it ended before."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host).configure_cert(context)
+    now = datetime.now(UTC)
+    certificate = authority.issue_cert(
+        host, not_before=now - timedelta(days=90), not_after=now + timedelta(days=days)
+    )
+    certificate.configure_cert(context)
     return context
 
 

@@ -16,6 +16,7 @@ from superimap.bench.owing import Owed
 from superimap.bench.receiver import HANGS, Ask
 from superimap.config import Settings
 from superimap.crypto import Vault
+from superimap.dispatcher.lane import FEW
 from superimap.dispatcher.main import serve
 from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.stats import Stats
@@ -92,7 +93,7 @@ class _Crowd:
                 await self._let_hang(hanging)
                 await queue.ring(self._bad.endpoint)
                 async with asyncio.timeout(10):
-                    while stats.in_flight < self._settings.posts_per_endpoint:  # noqa: ASYNC110 - no Event
+                    while stats.in_flight < FEW:  # noqa: ASYNC110 - no Event
                         await asyncio.sleep(0.01)
                 beside = await self._stream(queue, ask)
         finally:

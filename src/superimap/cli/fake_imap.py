@@ -74,7 +74,7 @@ def _let_in(server: ImapServer, users: list[str]) -> None:
 
 def _go_wrong(server: ImapServer, cases: list[str], scenario: Path | None, seed: int | None) -> Chaos:
     """The scenario's cases, then those given by name. Its log is empty: nobody reads it here."""
-    from superimap.testing.chaos import Chaos
+    from superimap.testing.chaos import Chaos, UnknownCase
     from superimap.testing.chaos_scenario import Scenario
 
     try:
@@ -88,10 +88,23 @@ def _go_wrong(server: ImapServer, cases: list[str], scenario: Path | None, seed:
     for entry in cases:
         name, equals, rate = entry.partition("=")
         try:
-            chaos.add(name, rate=float(rate) if equals else None)
+            chaos.add(name, rate=_rate(rate) if equals else None)
+        except UnknownCase:
+            raise typer.BadParameter(
+                f"there is no way to go wrong called {name!r}; superimap fake-imap --list has them all, and the "
+                "first word of a line will do, such as C05.",
+                param_hint="--chaos",
+            ) from None
         except ValueError as error:
             raise typer.BadParameter(f"{entry!r}: {error}", param_hint="--chaos") from None
     return chaos
+
+
+def _rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"the rate after = should be a number from 0 to 1, and is {text!r}") from None
 
 
 async def interrupted() -> None:

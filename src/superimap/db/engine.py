@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 CONNECT_TIMEOUT = 5.0
 STATEMENT_TIMEOUT = 30.0
 
-# What a lost, refused or exhausted database raises: worth another try later.
+# What a lost, refused, exhausted or contended database raises: worth another try later.
 UNAVAILABLE: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
@@ -20,6 +20,8 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,  # a deadlock, and it was ours that was ended
+    asyncpg.LockNotAvailableError,  # somebody kept it for longer than `lock_timeout`
 )
 
 

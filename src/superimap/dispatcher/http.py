@@ -15,6 +15,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from superimap import __version__
+from superimap.dispatcher.names import Names
 from superimap.egress import EgressBlocked, Guard
 
 LONGEST_ANSWER = 16 * 1024
@@ -82,9 +83,12 @@ class Sender:
 
 @asynccontextmanager
 async def sender(
-    guard: Guard, *, deadline: float, tls: ssl.SSLContext | None = None
+    guard: Guard, *, deadline: float, tls: ssl.SSLContext | None = None, names: int = 8
 ) -> AsyncIterator[Sender]:
-    """A Sender: no redirects, no cookies, no proxy of the environment, no decompression, TLS verified."""
+    """A Sender: no redirects, no cookies, no proxy of the environment, no decompression, TLS verified.
+
+    It resolves at most `names` at once.
+    """
     context = tls or httpx.create_ssl_context()
     connector = aiohttp.TCPConnector(
         ssl=context,
@@ -92,12 +96,16 @@ async def sender(
         limit=0,  # the lanes bound it; a queue here would eat the deadline of those who wait
         keepalive_timeout=KEEPALIVE,
         ttl_dns_cache=DNS_TTL,
+        resolver=(resolver := Names(names)),
     )
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     ) as session:
         # The transport without httpx' client around it: no redirects or cookies to switch off, and less work.
-        yield Sender(AiohttpTransport(client=session, verify=context), deadline=deadline)
+        try:
+            yield Sender(AiohttpTransport(client=session, verify=context), deadline=deadline)
+        finally:
+            await resolver.close()
 
 
 async def _read(response: httpx.Response, into: bytearray) -> None:
@@ -127,10 +135,22 @@ def kind_of(error: BaseException) -> str:
             *([os_error] if isinstance(os_error := getattr(cause, "os_error", None), OSError) else []),
         ]
         cause = cause.__cause__ or cause.__context__
+    for item in chain:
+        code = getattr(item, "verify_code", None)  # aiohttp's own error of that class has none
+        if isinstance(item, ssl.SSLCertVerificationError) and code is not None:
+            return _CERTIFICATES.get(code, "certificate_untrusted")
     return next(
         (word for kinds, word in _KINDS if any(isinstance(item, kinds) for item in chain)), "protocol"
     )
 
+
+_CERTIFICATES = {
+    9: "certificate_expired",
+    10: "certificate_expired",
+    62: "certificate_host",
+    64: "certificate_host",
+}
+"""By OpenSSL's codes of verification: not valid yet or any more, another name, another address."""
 
 _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (EgressBlocked, "egress_blocked"),

@@ -45,7 +45,9 @@ async def serve(
             engine.pool(settings.database_url, size=settings.database_pool_size)
         )
         queue = await stack.enter_async_context(Queue(settings.redis_url))
-        post = await stack.enter_async_context(sender(guard, deadline=settings.webhook_timeout))
+        post = await stack.enter_async_context(
+            sender(guard, deadline=settings.webhook_timeout, names=settings.max_lanes)
+        )
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
         courier = Courier(
             vault,
@@ -111,7 +113,7 @@ class _Claimer:
         self._cap = cap
         self._lease = lease
 
-    async def __call__(self, endpoint_id: int, *, limit: int, token: uuid.UUID) -> Claims:
+    async def __call__(self, endpoint_id: int, *, limit: int, token: uuid.UUID, also_ailing: bool) -> Claims:
         return await deliveries.claim(
             self._pool,
             endpoint_id,
@@ -120,4 +122,5 @@ class _Claimer:
             lease=self._lease,
             token=token,
             holder=self._presence.number,
+            also_ailing=also_ailing,
         )

@@ -28,7 +28,6 @@ from superimap.dispatcher.stats import Stats
 log = logging.getLogger(__name__)
 
 MOST = 200
-TRANSIENT = (*UNAVAILABLE, asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
 
 
 @dataclass(slots=True)
@@ -76,7 +75,7 @@ class Settler:
                 try:
                     await self._record(group)
                     backoff.reset()
-                except TRANSIENT as error:
+                except UNAVAILABLE as error:
                     log.warning("attempts could not be recorded yet: %s", error)
                     self._waiting = self._worthwhile(group) + self._waiting
                     await asyncio.sleep(backoff.next())
@@ -86,7 +85,7 @@ class Settler:
         settlements = [_aged(owed, now) for owed in group]
         try:
             archived = await self._write(settlements, _events(group))
-        except TRANSIENT:
+        except UNAVAILABLE:
             raise
         except asyncpg.PostgresError as error:
             if len(group) > 1:  # one of them is at fault: the others must not suffer

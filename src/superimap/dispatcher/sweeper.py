@@ -117,15 +117,18 @@ class Sweeper:
             log.warning("deliveries are sent again, their dispatcher is gone", extra={"deliveries": held})
 
     async def _ring(self, db: asyncpg.Connection) -> None:
-        overdue = await sweeping.overdue_endpoints(db, per_partner=self._lanes.share)
-        metrics.SWEEPS.inc()
-        metrics.OVERDUE.set(max((late for _, late in overdue), default=0.0))
-        rung = await asyncio.gather(
-            *(self._queue.ring(endpoint_id, is_late=late > self._pace.late) for endpoint_id, late in overdue)
+        overdue = await sweeping.overdue_endpoints(
+            db, per_partner=self._lanes.share, ailing=self._lanes.ailing_share
         )
-        for (endpoint_id, _), is_rung in zip(overdue, rung, strict=True):
+        metrics.SWEEPS.inc()
+        metrics.OVERDUE.set(max((each.late for each in overdue), default=0.0))
+        silent = [each for each in overdue if each.is_to_ring]
+        rung = await asyncio.gather(
+            *(self._queue.ring(each.endpoint_id, is_late=each.late > self._pace.late) for each in silent)
+        )
+        for each, is_rung in zip(silent, rung, strict=True):
             if not is_rung:
-                self._lanes.start(endpoint_id)
+                self._lanes.start(each.endpoint_id)
 
     async def _stall(self, db: asyncpg.Connection) -> None:
         """One batch a sweep, so that sweeping goes on; a rest when all is done."""

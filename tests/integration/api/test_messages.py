@@ -55,6 +55,9 @@ class Seen:
             *row.values(),
         )
 
+    async def disable(self, reason: str) -> None:
+        await self._db.execute("UPDATE endpoints SET disabled_at = now(), disabled_reason = $1", reason)
+
 
 @pytest_asyncio.fixture
 async def seen(world, acme):
@@ -113,7 +116,12 @@ async def test_each_mail_is_told_with_its_outcome_and_reason_and_no_content(acme
         ("sending", {}, "the webhook is being sent"),
         ("delivered", {"attempts": 2, "last_code": 204}, "the webhook was taken (204, 2 attempts)"),
         ("failed", {"attempts": 17, "last_code": 503}, "the webhook failed for good (503, 17 attempts)"),
-        ("cancelled", {}, "the new_mail URL was taken away before the webhook was sent"),
+        (
+            "cancelled",
+            {"last_error": "no_url"},
+            "the new_mail URL was taken away before the webhook was sent",
+        ),
+        ("cancelled", {"attempts": 1}, "the webhook was called off (1 attempt)"),
     ],
 )
 async def test_how_the_webhook_stands_is_told_in_words(acme, seen, state, values, reason):
@@ -122,6 +130,17 @@ async def test_how_the_webhook_stands_is_told_in_words(acme, seen, state, values
     (found,) = (await acme.get(MESSAGES)).json()
 
     assert found["reason"] == reason
+
+
+@pytest.mark.parametrize(("reason", "told"), [("gone", "it answered 410"), ("failing", "it failed for days")])
+async def test_that_a_webhook_waits_for_a_disabled_endpoint_is_told(acme, seen, reason, told):
+    await seen.delivery(await seen.message(1, "delivered"), "pending", attempts=1, last_code=410)
+    await seen.disable(reason)
+
+    (found,) = (await acme.get(MESSAGES)).json()
+
+    waits = "the webhook is owed, and waits for its endpoint to be enabled, which is disabled because"
+    assert found["reason"] == f"{waits} {told} (1 attempt)"
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Awaitable
 
 import asyncpg
 import pytest
 from aiohttp import web
 
+from superimap.bench import owing
 from superimap.db.queries import deliveries, endpoints, sweeping
 from superimap.db.queries.endpoints import WELL, Health
+from superimap.dispatcher.lane import FEW
 from superimap.testing import Received
 from tests.integration.dispatcher.conftest import World, eventually
 
@@ -82,8 +85,8 @@ async def test_a_probe_that_died_with_its_dispatcher_is_made_again_after_its_lea
         return len(claims.taken)
 
     assert [await claim(0.2), await claim(0.2)] == [1, 0]
-    assert await sweeping.overdue_endpoints(world.db, per_partner=9) == []
-    await eventually(lambda: sweeping.overdue_endpoints(world.db, per_partner=9))
+    assert await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9) == []
+    await eventually(lambda: sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9))
     assert await claim(0.2) == 1
 
 
@@ -136,8 +139,8 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
     async with world.dispatcher():
         await world.owe(endpoint, 50)
         await eventually(lambda: _is(world, endpoint, "slow_start"))
-        await eventually(lambda: _equal(world.sink.count, 10))
-        await eventually(lambda: _attempted(world, 10))
+        await eventually(lambda: _equal(world.sink.count, FEW))
+        await eventually(lambda: _attempted(world, FEW))
 
     found = await health(world, endpoint)
     assert (found.width, found.setbacks) == (5, 1)
@@ -146,7 +149,7 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
     waits = await world.db.fetch(
         "SELECT extract(epoch FROM due_at - now())::float8 FROM deliveries WHERE attempts = 1"
     )
-    assert len(waits) == 10
+    assert len(waits) == FEW
     assert all(110 < row[0] <= 120 for row in waits)
 
 
@@ -162,7 +165,7 @@ async def test_abuse_62_a_410_disables_this_endpoint_alone_and_everything_stays_
         await world.owe(other, 5)
         await eventually(lambda: _count_is(world, "delivered", 5))
 
-        assert seen <= 10 == len(world.sink.to("/gone"))
+        assert seen <= FEW == len(world.sink.to("/gone"))
         assert (await health(world, gone)).disabled_reason == "gone"
         assert await world.in_state("pending") == 35
         assert await health(world, other) == WELL
@@ -245,6 +248,54 @@ async def test_abuse_60_a_partner_has_a_fifth_of_the_seats_however_many_of_its_e
         assert len(world.sink.to("/hangs")) == 8  # a fifth of 20 seats, two POSTs each
         assert stats.in_flight == 8
         assert stats.lanes <= 5
+
+
+async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: World):
+    """Of many more partners than there are lanes: first those nobody knows yet, then a quarter of the seats."""
+
+    async def hang(_: Received) -> int:
+        await asyncio.Event().wait()
+        return 200
+
+    async def answers_at_once(good: int) -> None:
+        for _ in range(10):
+            [owed] = await world.owe(good, 1)
+            await eventually(lambda owed=owed: _has_come(world, owed), within=3.0)
+
+    world.sink.answer = hang
+    world.sink.on("/good", 200)
+    good = await world.endpoint("/good")
+    many = await owing.partners(world.db, world.vault, [world.sink.url("/")] * 40)
+    for each in many:
+        await owing.owe(world.db, world.vault, each, 4)
+    async with world.dispatcher(max_lanes=8, posts_per_endpoint=12, webhook_timeout=1):
+        for each in many:
+            await world.queue.ring(each.endpoint)
+        await world.sink.wait_for(8 * FEW)
+        await answers_at_once(good)
+
+        ailing = "SELECT count(*) = 40 FROM endpoints WHERE failures > 1"
+        await eventually(lambda: world.db.fetchval(ailing))
+        await eventually(lambda: _equal_or_less(_hanging_now(world, good), 2))
+        await world.db.execute("UPDATE deliveries SET due_at = now() WHERE state = 'pending'")
+        for _ in range(3):
+            await answers_at_once(good)
+            assert await _hanging_now(world, good) <= 2
+
+
+async def _equal_or_less(counting: Awaitable[int], most: int) -> bool:
+    return await counting <= most
+
+
+async def _hanging_now(world: World, good: int) -> int:
+    return await world.db.fetchval(
+        "SELECT count(DISTINCT endpoint_id) FROM deliveries WHERE state = 'sending' AND endpoint_id <> $1",
+        good,
+    )
+
+
+async def _has_come(world: World, owed: uuid.UUID) -> bool:
+    return (await world.row(owed))["state"] == "delivered"
 
 
 async def _other_partner(world: World) -> tuple[int, int, int]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import asyncpg
+
 from superimap.db.queries import deliveries
 from superimap.db.queries.deliveries import Claim, Claims, Outcome, Settlement
 from superimap.ids import time_ordered
-from tests.integration.dispatcher.conftest import World
+from tests.integration.dispatcher.conftest import World, eventually
+
+COUNTING = 0x534C_414E << 32  # the lock under which `under_way` counts
 
 
 async def claim(
@@ -62,6 +66,52 @@ async def test_simultaneous_claims_never_take_the_same_row(world: World):
 
     ids = [taken.id for one in claims for taken in one.taken]
     assert len(ids) == len(set(ids)) == 100
+
+
+async def test_claims_of_the_same_millisecond_stay_below_the_cap_together(world: World):
+    """All of them have begun before any has counted: a lock on the table holds them at that very point."""
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 40, ring=False)
+    async with asyncpg.create_pool(world.database_url, min_size=8, max_size=8) as pool:
+        async with world.db.acquire() as db, db.transaction():
+            await db.execute("SELECT pg_advisory_xact_lock($1)", COUNTING + endpoint)
+            claims = [
+                asyncio.create_task(
+                    deliveries.claim(pool, endpoint, limit=6, cap=10, lease=60, token=uuid.uuid4())
+                )
+                for _ in range(8)
+            ]
+            await eventually(lambda: _waiting(world, 8))
+        taken = [len((await one).taken) for one in claims]
+
+    assert sorted(taken) == [0, 0, 0, 0, 0, 0, 4, 6]
+
+
+async def _waiting(world: World, count: int) -> bool:
+    found = await world.db.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return found == count
+
+
+async def test_what_is_ailing_is_taken_only_by_who_asks_for_it(world: World):
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 9, ring=False)
+
+    for columns, is_held_back in (
+        ("failures = 1", False),
+        ("failures = 2", True),
+        ("failures = 0, breaker = 'slow_start', width = 2", True),
+        ("breaker = 'open'", True),
+        ("probe_at = now() + interval '1 h'", False),  # it rests: nobody has to wait for a seat
+    ):
+        await world.db.execute(f"UPDATE endpoints SET {columns}")
+        claims = await deliveries.claim(
+            world.db, endpoint, limit=1, cap=10, lease=60, token=uuid.uuid4(), also_ailing=False
+        )
+        assert claims.is_held_back is is_held_back, columns
+        assert len(claims.taken) == (columns == "failures = 1")
 
 
 async def test_an_endpoint_that_is_gone_gives_nothing(world: World):

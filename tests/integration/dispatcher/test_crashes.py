@@ -15,6 +15,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from superimap import embedded
+from superimap.dispatcher.lane import FEW
 from superimap.dispatcher.presence import SPACE
 from superimap.queue import Queue
 from superimap.testing import Received, WebhookSink
@@ -121,13 +122,13 @@ async def test_the_places_of_a_killed_dispatcher_are_free_long_before_its_leases
     endpoint = await world.endpoint()
     async with process(world, timeout=60) as first:
         await eventually(lambda: _present(world, 1), within=STARTED)
-        owed = await world.owe(endpoint, CAP)
-        await world.sink.wait_for(CAP, STARTED)
+        owed = await world.owe(endpoint, FEW)
+        await world.sink.wait_for(FEW, STARTED)
         first.send_signal(signal.SIGKILL)
         await first.wait()
     held.set()
     async with world.dispatcher(webhook_timeout=60):
-        await eventually(lambda: _all_delivered(world, CAP), within=STARTED)
+        await eventually(lambda: _all_delivered(world, FEW), within=STARTED)
 
     assert counted(world.sink) == {webhook_id(id_): 2 for id_ in owed}
 
@@ -153,20 +154,20 @@ async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases
         world.database_url = proxy.url
         stats = await stack.enter_async_context(world.dispatcher(pace=patient, webhook_timeout=30))
         await eventually(lambda: _present(world, 2))
-        await world.owe(endpoint, 4)
-        await world.sink.wait_for(4)
+        await world.owe(endpoint, FEW)
+        await world.sink.wait_for(FEW)
         mine = stats.in_flight
         await proxy.close()
         await eventually(lambda: _present(world, 1))
         await proxy.open()
         await eventually(lambda: _present(world, 2))
-        assert await world.in_state("sending") == 4
+        assert await world.in_state("sending") == FEW
         held.set()
-        await eventually(lambda: _all_delivered(world, 4))
+        await eventually(lambda: _all_delivered(world, FEW))
         world.database_url = direct
     await proxy.close()
 
-    assert mine <= 4 == world.sink.count
+    assert mine <= FEW == world.sink.count
 
 
 async def test_five_sigterms_in_a_row_lose_nothing(world: World):

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import gzip
 import ipaddress
+import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -17,6 +19,7 @@ from aiohttp import web
 from superimap.dispatcher.http import LONGEST_ANSWER, Answer, Sender, sender
 from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.testing import WebhookSink
+from tests.support.tls import server_context
 
 LOOPBACK = Guard([ipaddress.ip_network("127.0.0.0/8")])
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -168,22 +171,61 @@ def authority() -> trustme.CA:
 
 
 @pytest.mark.parametrize(
-    ("name", "trusted"), [("localhost", True), ("localhost", False), ("other.test", True)]
+    ("name", "days", "trusted", "expected"),
+    [
+        ("localhost", 1, True, (200, None)),
+        ("localhost", -1, True, (None, "certificate_expired")),
+        ("other.test", 1, True, (None, "certificate_host")),
+        ("localhost", 1, False, (None, "certificate_untrusted")),
+    ],
 )
-async def test_tls_is_verified(authority: trustme.CA, name: str, trusted: bool):
+async def test_certificates_are_verified(
+    authority: trustme.CA, name: str, days: int, trusted: bool, expected: tuple[int | None, str | None]
+):
     async def fine(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
 
-    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert(name).configure_cert(theirs)
+    ours = ssl.create_default_context()
     if trusted:
         authority.configure_trust(ours)
-    async with receiver(fine, ssl=theirs) as port:
+    async with receiver(fine, ssl=server_context(authority, host=name, days=days)) as port:
         answer = await post(f"https://localhost:{port}/", tls=ours)
 
-    expected = (200, None) if trusted and name == "localhost" else (None, "tls")
     assert (answer.status, answer.error) == expected
+
+
+async def test_what_speaks_no_tls_is_a_failure():
+    async with WebhookSink() as sink:
+        answer = await post(f"https://localhost:{sink.port}/")
+
+    assert (answer.status, answer.error) == (None, "tls")
+
+
+async def test_names_that_take_long_to_resolve_keep_no_other_name(monkeypatch: pytest.MonkeyPatch):
+    """The system's resolver keeps a thread for each name that it waits for."""
+    released, real = threading.Event(), socket.getaddrinfo
+
+    def slowly(host: str, *more: object, **options: object) -> object:
+        if host.endswith(".slow.test"):
+            released.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "too late")
+        return real(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    async with WebhookSink() as sink, sender(LOOPBACK, deadline=1.0, names=100) as sending:
+        slow = [
+            asyncio.create_task(sending.post(f"http://n{number}.slow.test/", b"{}", {}))
+            for number in range(80)
+        ]
+        await asyncio.sleep(0)
+        good = await sending.post(f"http://localhost:{sink.port}/", b"{}", {})
+        answers = await asyncio.gather(*slow)
+        released.set()
+
+    assert good.status == 200
+    assert {answer.error for answer in answers} == {"timeout"}
+    assert max(answer.milliseconds for answer in answers) < 5000
 
 
 SPELLINGS = """
@@ -216,15 +258,12 @@ async def test_a_name_that_is_public_first_and_private_then_is_judged_by_each_ad
 ):
     """DNS rebinding: what counts is the address that is dialled."""
     async with WebhookSink() as sink:
-        loop = asyncio.get_running_loop()
-        real = loop.getaddrinfo
+        real = socket.getaddrinfo
 
-        async def rebinding(host: object, port: object, **options: object) -> object:
-            if host in ("rebind.test", b"rebind.test"):
-                return await real("127.0.0.1", port, **options)
-            return await real(host, port, **options)
+        def rebinding(host: str, *more: object, **options: object) -> object:
+            return real("127.0.0.1" if host == "rebind.test" else host, *more, **options)
 
-        monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+        monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         blocked = await post(f"http://rebind.test:{sink.port}/", guard=Guard())
         passed = await post(f"http://rebind.test:{sink.port}/", guard=LOOPBACK)
 

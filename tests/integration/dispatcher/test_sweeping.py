@@ -8,7 +8,7 @@ import uuid
 
 import asyncpg
 
-from superimap.db.queries import liveness, sweeping
+from superimap.db.queries import deliveries, liveness, sweeping
 from superimap.dispatcher.sweeper import LOCK
 from tests.integration.dispatcher.conftest import FAST, World, eventually
 
@@ -34,10 +34,41 @@ async def test_of_one_partner_only_so_many_endpoints_are_rung_at_a_time_and_not_
     for kind in ("new_mail", "user_connected", "user_disconnected"):
         await world.owe(await world.endpoint(kind=kind), ring=False)
 
-    rung = [await sweeping.overdue_endpoints(world.db, per_partner=1) for _ in range(50)]
+    rung = [await to_ring(world, per_partner=1) for _ in range(50)]
 
     assert {len(one) for one in rung} == {1}
-    assert len({one[0][0] for one in rung}) == 3
+    assert len({one[0] for one in rung}) == 3
+
+
+async def test_of_ailing_endpoints_only_so_many_are_rung_at_a_time_and_all_are_told_of(world: World):
+    kinds = ("new_mail", "user_connected", "user_disconnected")
+    well, *ailing = [await world.endpoint(kind=kind) for kind in kinds]
+    for endpoint in (well, *ailing):
+        await world.owe(endpoint, ring=False)
+    await world.db.execute("UPDATE endpoints SET failures = 2 WHERE id = ANY($1)", ailing)
+
+    rung = [await to_ring(world, per_partner=9, ailing=1) for _ in range(50)]
+
+    assert {len(one) for one in rung} == {2}
+    assert all(well in one for one in rung)
+    assert {endpoint for one in rung for endpoint in one} == {well, *ailing}
+    assert len(await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=1)) == 3
+
+
+async def test_an_endpoint_with_two_posts_under_way_is_told_of_and_not_rung(world: World):
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 3, ring=False)
+    for expected in ([endpoint], []):
+        await deliveries.claim(world.db, endpoint, limit=1, cap=9, lease=60, token=uuid.uuid4())
+        assert await to_ring(world, per_partner=9) == expected
+
+    [told] = await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9)
+    assert told.endpoint_id == endpoint
+
+
+async def to_ring(world: World, *, per_partner: int, ailing: int = 9) -> list[int]:
+    overdue = await sweeping.overdue_endpoints(world.db, per_partner=per_partner, ailing=ailing)
+    return [each.endpoint_id for each in overdue if each.is_to_ring]
 
 
 async def test_overdue_endpoints_come_once_each_with_their_oldest_delay(world: World):
@@ -51,10 +82,10 @@ async def test_overdue_endpoints_come_once_each_with_their_oldest_delay(world: W
         "UPDATE deliveries SET due_at = now() + interval '1 h' WHERE endpoint_id = $1", endpoints[1]
     )
 
-    late = await sweeping.overdue_endpoints(world.db, per_partner=9)
+    late = await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9)
 
-    assert [endpoint for endpoint, _ in late] == [endpoints[0], endpoints[2]]
-    assert all(6.9 < seconds < 10 for _, seconds in late)
+    assert [each.endpoint_id for each in late] == [endpoints[0], endpoints[2]]
+    assert all(6.9 < each.late < 10 for each in late)
 
 
 async def test_one_process_at_a_time_sweeps_and_another_takes_over(world: World):

@@ -54,11 +54,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What one claim gave. `is_all`: nothing more was due. `has_room`: another claim now could give more."""
+    """What one claim gave. `is_all`: nothing more was due. `has_room`: another claim now could give more.
+
+    `is_well`: the endpoint's last answer was a good one, and its breaker is closed. `is_held_back`: it is ailing,
+    and those were not asked for.
+    """
 
     taken: Sequence[Claim]
     is_all: bool
     has_room: bool
+    is_well: bool = True
+    is_held_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +86,18 @@ class Settlement:
 
 
 # A blank URL sends nothing: what is due there is cancelled, many at a time. An open breaker lets one probe pass:
-# moving `probe_at` past its lease is what reserves it, and of two claims at once the second finds it moved. Two
-# processes that claim for a closed one within the same millisecond do not see each other's rows in `sending` and
-# may exceed `cap` together, once, by what one of them took; to close that would cost a lock per claim.
+# moving `probe_at` past its lease is what reserves it, and of two claims at once the second finds it moved. Of two
+# claims for a closed one, the second waits in `under_way` for the first, and counts what it took (migration 0013).
 _CLAIM = """
     WITH target AS (
         SELECT e.id, e.url, e.setbacks, e.failures = 0 AND e.breaker = 'closed' AS is_well,
             e.url IS NOT NULL AND e.breaker = 'open' AS is_open,
             CASE WHEN e.url IS NULL THEN 1000
             WHEN e.disabled_at IS NOT NULL OR e.probe_at > now() THEN 0
-            ELSE greatest(0, least($2, CASE e.breaker WHEN 'open' THEN 1 ELSE least($3, e.width) END - (
-                SELECT count(*) FROM deliveries s
-                WHERE s.endpoint_id = e.id AND s.state = 'sending' AND s.lease_until > now()
-            ))) END AS room
+            WHEN NOT $7 AND (e.failures > 1 OR e.breaker <> 'closed') THEN -1
+            ELSE greatest(0, least($2,
+                CASE e.breaker WHEN 'open' THEN 1 ELSE least($3, e.width) END - under_way(e.id)
+            )) END AS room
         FROM endpoints e WHERE e.id = $1
     ), probe AS (
         UPDATE endpoints e SET probe_at = now() + make_interval(secs => $4) FROM target t
@@ -105,7 +110,8 @@ _CLAIM = """
         SELECT d.id, d.partner_id FROM deliveries d
         WHERE d.endpoint_id = $1 AND d.state = 'pending' AND d.due_at <= now()
         ORDER BY d.due_at
-        LIMIT (SELECT CASE WHEN t.is_open THEN (SELECT count(*) FROM probe) ELSE t.room END FROM target t)
+        LIMIT (SELECT CASE WHEN t.is_open THEN (SELECT count(*) FROM probe) ELSE greatest(t.room, 0) END
+            FROM target t)
         FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE deliveries d SET
@@ -125,23 +131,35 @@ _CLAIM = """
 
 
 async def claim(
-    db: Db, endpoint_id: int, *, limit: int, cap: int, lease: float, token: UUID, holder: int | None = None
+    db: Db,
+    endpoint_id: int,
+    *,
+    limit: int,
+    cap: int,
+    lease: float,
+    token: UUID,
+    holder: int | None = None,
+    also_ailing: bool = True,
 ) -> Claims:
     """Take due deliveries of an endpoint for `lease` seconds, oldest first: at most `limit`, and no more than
     bring those under way to it, over all processes, to `cap`, or to what its breaker lets pass.
 
     Due deliveries of an endpoint without a URL are cancelled instead. `holder` is the number of the
-    dispatcher that claims.
+    dispatcher that claims. Without `also_ailing` nothing is taken of an endpoint that failed twice in a row, or
+    whose breaker is not closed.
     """
-    rows = await db.fetch(_CLAIM, endpoint_id, limit, cap, lease, token, holder)
+    rows = await db.fetch(_CLAIM, endpoint_id, limit, cap, lease, token, holder, also_ailing)
     if not rows:  # the endpoint is gone, and its deliveries with it
         return Claims((), is_all=True, has_room=True)
-    room, url = rows[0]["room"], rows[0]["url"]
+    room, url, is_well = rows[0]["room"], rows[0]["url"], rows[0]["is_well"]
+    if room < 0:
+        return Claims((), is_all=False, has_room=False, is_well=False, is_held_back=True)
     found = [row for row in rows if row["id"] is not None]
     is_all = len(found) < room
     if url is None:
         return Claims((), is_all=is_all, has_room=True)
-    return Claims([_claim(row, endpoint_id, token) for row in found], is_all=is_all, has_room=is_all)
+    taken = [_claim(row, endpoint_id, token) for row in found]
+    return Claims(taken, is_all=is_all, has_room=is_all, is_well=is_well)
 
 
 def _claim(row: Record, endpoint_id: int, token: UUID) -> Claim:

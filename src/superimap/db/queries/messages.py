@@ -8,7 +8,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from superimap.db.models import Delivery, Mailbox, Message, User
+from superimap.db.models import Delivery, Endpoint, Mailbox, Message, User
 from superimap.db.models.delivery import DeliveryState
 from superimap.db.models.mail import Outcome
 from superimap.webhooks.events import EventKind
@@ -27,6 +27,8 @@ REASONS: Mapping[str, str] = {
     Outcome.GONE: "deleted or moved before it could be read",
     Outcome.NO_WEBHOOK: "the partner had no new_mail URL when it was seen",
 }
+
+DISABLED = {"gone": "it answered 410", "failing": "it failed for days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Owed:
     last_error: str | None
     due_at: datetime
     settled_at: datetime | None
+    disabled_reason: str | None = None
+    """Why its endpoint is disabled, None where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ async def latest(
     original, where = aliased(Message, name="original"), aliased(Mailbox, name="original_mailbox")
     same_user = and_(original.partner_id == seen.partner_id, original.user_id == seen.user_id)
     statement = (
-        select(seen, Mailbox.name, original, where.name, Delivery)
+        select(seen, Mailbox.name, original, where.name, Delivery, Endpoint.disabled_reason)
         .join(Mailbox, Mailbox.id == seen.mailbox_id)
         .outerjoin(original, and_(original.id == seen.duplicate_of, same_user))
         .outerjoin(where, where.id == original.mailbox_id)
@@ -97,6 +101,9 @@ async def latest(
                 Delivery.partner_id == seen.partner_id,
                 Delivery.kind == EventKind.NEW_MAIL,
             ),
+        )
+        .outerjoin(
+            Endpoint, and_(Endpoint.id == Delivery.endpoint_id, Endpoint.partner_id == Delivery.partner_id)
         )
         .order_by(seen.id.desc())
     )
@@ -109,6 +116,7 @@ def _listed(
     original: Message | None,
     original_mailbox: str | None,
     delivery: Delivery | None,
+    disabled_reason: str | None,
 ) -> Listed:
     duplicate_of = owed = None
     if seen.duplicate_of is not None:
@@ -128,6 +136,7 @@ def _listed(
             last_error=delivery.last_error,
             due_at=delivery.due_at,
             settled_at=delivery.settled_at,
+            disabled_reason=disabled_reason,
         )
     return Listed(
         id=seen.id,
@@ -169,11 +178,20 @@ def _explain_delivery(owed: Owed) -> str:
             return f"the webhook was taken ({answer}, {tries})"
         case DeliveryState.FAILED:
             return f"the webhook failed for good ({answer}, {tries})"
-        case DeliveryState.CANCELLED:
+        case DeliveryState.CANCELLED if owed.last_error == "no_url":
             return "the new_mail URL was taken away before the webhook was sent"
+        case DeliveryState.CANCELLED:
+            return f"the webhook was called off ({tries})"
         case DeliveryState.SENDING:
             return "the webhook is being sent"
-        case _ if owed.attempts:
-            return f"the webhook is owed; the last answer was {answer} ({tries})"
         case _:
-            return "the webhook is owed, and was not tried yet"
+            return f"the webhook is owed{_explain_wait(owed, answer, tries)}"
+
+
+def _explain_wait(owed: Owed, answer: str, tries: str) -> str:
+    if owed.disabled_reason is not None:
+        why = DISABLED.get(owed.disabled_reason, owed.disabled_reason)
+        return f", and waits for its endpoint to be enabled, which is disabled because {why} ({tries})"
+    if owed.attempts:
+        return f"; the last answer was {answer} ({tries})"
+    return ", and was not tried yet"

@@ -6,6 +6,7 @@ Raw statements on asyncpg, one per function, each its own transaction. All times
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from superimap.db.queries.deliveries import Db
 
@@ -49,11 +50,21 @@ async def release_held(db: Db, holders: Iterable[int]) -> int:
     return _count(await db.execute(sql, list(holders), BATCH))
 
 
-async def overdue_endpoints(db: Db, *, per_partner: int) -> list[tuple[int, float]]:
-    """Endpoints with a delivery that is due and may be sent, and by how many seconds the oldest one is late.
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """An endpoint with a delivery that may be sent and is `late` by so many seconds."""
 
-    Of one partner at most `per_partner`, by chance. A skip scan: one probe of the index per endpoint, where
-    DISTINCT would read every due row.
+    endpoint_id: int
+    late: float
+    is_to_ring: bool
+
+
+async def overdue_endpoints(db: Db, *, per_partner: int, ailing: int) -> list[Overdue]:
+    """Endpoints with a delivery that is due and may be sent, latest first.
+
+    To be rung are, by chance, at most `per_partner` of one partner's and `ailing` of those that failed twice in a
+    row, or whose breaker is not closed; and none with two POSTs under way, where the next to end looks by itself.
+    A skip scan: one probe of the index per endpoint, where DISTINCT would read every due row.
     """
     sql = """
         WITH RECURSIVE oldest AS (
@@ -65,16 +76,24 @@ async def overdue_endpoints(db: Db, *, per_partner: int) -> list[tuple[int, floa
                 WHERE state = 'pending' AND endpoint_id > o.endpoint_id
                 ORDER BY endpoint_id, due_at LIMIT 1
             ) n
-        ), drawn AS (
-            SELECT o.endpoint_id, extract(epoch FROM now() - o.due_at)::float8 AS late,
-                row_number() OVER (PARTITION BY e.partner_id ORDER BY random()) AS place
+        ), found AS (
+            SELECT o.endpoint_id, e.partner_id, extract(epoch FROM now() - o.due_at)::float8 AS late,
+                e.failures > 1 OR e.breaker <> 'closed' AS is_ailing,
+                (SELECT count(*) FROM (
+                    SELECT FROM deliveries s WHERE s.endpoint_id = o.endpoint_id AND s.state = 'sending' LIMIT 2
+                ) under_way) > 1 AS is_busy
             FROM oldest o JOIN endpoints e ON e.id = o.endpoint_id
             WHERE o.due_at <= now()
                 AND (e.url IS NULL OR e.disabled_at IS NULL AND (e.probe_at IS NULL OR e.probe_at <= now()))
+        ), drawn AS (
+            SELECT *, row_number() OVER (PARTITION BY partner_id, is_busy ORDER BY random()) AS place,
+                row_number() OVER (PARTITION BY is_ailing, is_busy ORDER BY random()) AS lot
+            FROM found
         )
-        SELECT endpoint_id, late FROM drawn WHERE place <= $1 ORDER BY late DESC, endpoint_id
+        SELECT endpoint_id, late, NOT is_busy AND place <= $1 AND (lot <= $2 OR NOT is_ailing) FROM drawn
+        ORDER BY late DESC, endpoint_id
     """
-    return [(row[0], row[1]) for row in await db.fetch(sql, per_partner)]
+    return [Overdue(*row) for row in await db.fetch(sql, per_partner, ailing)]
 
 
 async def fail_disabled(db: Db, *, days: float, limit: int = BATCH) -> int:
