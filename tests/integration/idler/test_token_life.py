@@ -108,6 +108,26 @@ async def test_while_no_new_token_can_be_had_the_session_goes_on_with_the_old_on
     assert (imap.expired, oauth.count("/token")) == (0, 4)
 
 
+async def test_a_session_whose_grant_is_gone_ends_and_is_told_before_its_token_does(
+    world, imap, oauth, acme, monkeypatch
+):
+    """Who took consent back is not read on for the rest of the hour."""
+    monkeypatch.setattr("superimap.idler.rollover.random", lambda: 0.0)
+    oauth.terms.expires_in = 4
+    await acme.user(ANN)
+    async with running(services.idler, world.settings):
+        await imap.wait_for(lambda: imap.logins == 2)
+        await idling(imap)
+        oauth.revoke(ANN)
+        await eventually(
+            lambda: world.value("SELECT count(*) = 1 FROM users WHERE status = 'authentication_failed'")
+        )
+        await imap.wait_for(lambda: not imap.sessions)
+
+    assert "invalid_grant" in await world.value("SELECT status_reason FROM users")
+    assert (imap.expired, imap.failed_logins, oauth.count("/token")) == (0, 0, 3)
+
+
 async def value(of: object) -> object:
     return of
 
