@@ -57,7 +57,7 @@ async def test_swagger_ui_shows_every_operation_and_asks_nobody_else(database_ur
         await page.screenshot(path=str(tmp_path / "swagger-ui-call.png"), full_page=True)
         await browser.close()
 
-    assert shown == 30
+    assert shown == 31
     assert '"login_username"' in body
     assert "GMAIL_OAUTH2" in answered
     foreign = [url for url in asked if urlsplit(url).scheme != "data" and not url.startswith(api.url)]

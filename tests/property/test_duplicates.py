@@ -22,6 +22,7 @@ from superimap.idler.intake import Intake
 from superimap.idler.timing import Timing
 from superimap.imap.types import MessageMeta, Uid
 from superimap.queue import Queue
+from superimap.tokens import Tokens
 from tests.support.world import World
 
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -83,7 +84,11 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[Context]:
         idler = await cluster.join(pool, name="test", version="0", capacity=1, health_port=None)
         await pool.execute("UPDATE shards SET owner = $1, epoch = 1", idler)
         ownership = main._ownership(pool, idler, world.settings)
-        yield main._context(world.settings, pool, queue, Guard(), http, ownership, Timing())
+        asking = main._login_gate(world.settings)
+        async with Tokens(pool, world.vault, http, turn=asking.turn) as tokens:
+            yield main._context(
+                world.settings, pool, world.vault, queue, Guard(), tokens, ownership, Timing()
+            )
 
 
 async def a_user(context: Context) -> watching.Watched:
