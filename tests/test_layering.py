@@ -18,8 +18,9 @@ LEVELS = {
     2: ["db", "oauth"],
     1: ["imap", "mail", "providers", "webhooks", "egress", "embedded"],
     0: ["config", "backoff", "log", "runtime", "health", "envelope", "ids"],
-    -1: ["crypto", "metrics"],  # the settings check keys with the one, health shows the other
-    -2: ["errors", "__init__"],  # the root of every family of errors, and the version
+    -1: ["config_values"],
+    -2: ["crypto", "metrics"],  # the settings check keys with the one, health shows the other
+    -3: ["errors", "__init__"],  # the root of every family of errors, and the version
 }
 ONE_PART = {*LEVELS[6]}  # the command line, in several modules that may know one another
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}

@@ -2,30 +2,29 @@
 
 import ipaddress
 import os
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from superimap.crypto import Vault, VaultError
+from superimap.config_values import (
+    BaseUrl,
+    HardToGuess,
+    KeyRing,
+    Network,
+    Networks,
+    Ports,
+    PostgresUrl,
+    RedisUrl,
+    mask_password,
+)
+from superimap.crypto import Vault
 from superimap.errors import SuperImapError
-
-LEAST_SECRET = 16
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(SuperImapError):
     """A setting is missing or wrong; the text has one line per variable, each with what would do."""
-
-
-def _network(text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"holds {text!r}, which is no network; it should look like 10.0.0.0/8") from None
 
 
 class Settings(BaseSettings):
@@ -39,31 +38,31 @@ class Settings(BaseSettings):
         "production",
         description="`development` allows plain HTTP and loopback addresses; `production` refuses both.",
     )
-    database_url: str = Field(
+    database_url: PostgresUrl = Field(
         repr=False, description="PostgreSQL, the truth: `postgresql://user:password@host:5432/superimap`."
     )
-    redis_url: str = Field(
+    redis_url: RedisUrl = Field(
         "redis://localhost:6379/0",
         repr=False,
         description="Valkey or Redis, the doorbell: `redis://host:6379/0` or `unix:///path.sock`.",
     )
-    encryption_key: SecretStr = Field(
+    encryption_key: KeyRing = Field(
         description="One or more base64 keys of 32 bytes, comma-separated; the first encrypts, all decrypt. "
         "`superimap generate-key` makes one.",
     )
-    operator_key: SecretStr | None = Field(
+    operator_key: HardToGuess | None = Field(
         None,
         description="Secret of 16 characters or more with which operators ask the API for `/operators/cluster`; "
         "empty: there is no such address.",
     )
     host: str = Field("127.0.0.1", description="Address on which the API listens.")
     port: int = Field(8000, ge=0, le=65535, description="Port on which the API listens; 0 takes a free one.")
-    base_url: str = Field(
+    base_url: BaseUrl = Field(
         "",
         description="Public address of the API, such as `https://superimap.example.com`; connect links start "
         "with it. Empty: taken from each request, and events carry no link.",
     )
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+    trusted_proxies: Networks = Field(
         (),
         description="Networks whose `X-Forwarded-*` headers are believed, comma-separated.",
     )
@@ -153,17 +152,17 @@ class Settings(BaseSettings):
         10, ge=1, le=1000, description="Webhooks under way to one endpoint at once."
     )
     max_lanes: int = Field(300, ge=1, le=10_000, description="Endpoints that a dispatcher works on at once.")
-    egress_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+    egress_allow: Networks = Field(
         (),
         description="Private networks that may be dialled all the same, comma-separated, as `10.0.0.0/8`. "
         "Loopback is open in development.",
     )
-    own_addresses: Annotated[tuple[Network, ...], NoDecode] = Field(
+    own_addresses: Networks = Field(
         (),
         description="Addresses under which this installation itself is reached, comma-separated, such as that of "
         "its load balancer: never dialled, also where EGRESS_ALLOW opens them.",
     )
-    imap_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+    imap_ports: Ports = Field(
         (),
         description="Ports beside 993 and 143 at which people may have a mail server of their own, "
         "comma-separated. In development any.",
@@ -178,74 +177,6 @@ class Settings(BaseSettings):
     message_retention_days: float = Field(
         90.0, ge=1, le=3650, description="Days for which messages, settled deliveries and attempts are kept."
     )
-
-    @field_validator("trusted_proxies", "egress_allow", "own_addresses", mode="before")
-    @classmethod
-    def _networks(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(_network(part.strip()) for part in value.split(",") if part.strip())
-
-    @field_validator("imap_ports", mode="before")
-    @classmethod
-    def _ports(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        ports = [part.strip() for part in value.split(",") if part.strip()]
-        for port in ports:
-            if not port.isascii() or not port.isdecimal() or not 1 <= int(port) <= 65535:
-                raise ValueError(f"holds {port!r}, which is no port; it should look like 1993,1143")
-        return tuple(map(int, ports))
-
-    @field_validator("database_url")
-    @classmethod
-    def _postgres(cls, value: str) -> str:
-        if not value.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
-            raise ValueError(
-                "is no PostgreSQL address; it should look like postgresql://user:password@host:5432/name"
-            )
-        return value.replace("postgresql+asyncpg://", "postgresql://", 1).replace(
-            "postgres://", "postgresql://", 1
-        )
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError(
-                "is no Redis address; it should look like redis://host:6379/0 or unix:///path.sock"
-            )
-        return value
-
-    @field_validator("base_url")
-    @classmethod
-    def _public_address(cls, value: str) -> str:
-        if value and not value.startswith(("https://", "http://")):
-            raise ValueError(
-                "should start with https:// (or http:// in development), such as https://superimap.example.com"
-            )
-        return value.rstrip("/")
-
-    @field_validator("encryption_key")
-    @classmethod
-    def _ring(cls, value: SecretStr) -> SecretStr:
-        try:
-            Vault.from_setting(value.get_secret_value())
-        except VaultError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-    @field_validator("operator_key")
-    @classmethod
-    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
-        secret = value.get_secret_value() if value else None
-        if secret is not None and (
-            len(secret) < LEAST_SECRET or not secret.isascii() or not secret.isprintable()
-        ):
-            raise ValueError(
-                f"should have {LEAST_SECRET} characters or more, all ASCII; `openssl rand -hex 32` makes one"
-            )
-        return value
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeat(self) -> "Settings":
@@ -321,9 +252,3 @@ def in_force(settings: Settings) -> dict[str, object]:
             value = mask_password(value)
         shown[variable(field)] = value
     return shown
-
-
-def mask_password(url: str) -> str:
-    """`url` with its password replaced by `***`, also when it stands in the query."""
-    url = re.sub(r"(?<=://)([^:/?#@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(r"([?&][^=&#]*password)=[^&#]*", r"\1=***", url, flags=re.IGNORECASE)

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.db import engine
-from superimap.db.models.user import Tls
+from superimap.db.models.provider import Tls
 from superimap.db.queries import connections, partners, providers, users
 from superimap.testing import ImapServer, Received, WebhookSink, verify_body_signature, verify_standard
 

@@ -12,7 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superimap.api.errors import PEOPLE, Problem, answered, translated
-from superimap.config import Network, Settings
+from superimap.config import Settings
+from superimap.config_values import Network
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from superimap.config import Settings
 from superimap.db.errors import Invalid
-from superimap.db.models.user import Tls
+from superimap.db.models.provider import Tls
 from superimap.db.queries.server_values import IMAP, IMAPS
 
 

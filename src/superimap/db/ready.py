@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.backoff import Backoff
-from superimap.config import mask_password
+from superimap.config_values import mask_password
 from superimap.crypto import Vault
 from superimap.db import engine, vaults
 from superimap.db.engine import UNAVAILABLE

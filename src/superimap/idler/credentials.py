@@ -1,7 +1,7 @@
 """With what does a session sign in? The user's password, or an access token for what they consented to."""
 
 from superimap.crypto import Place
-from superimap.db.models.user import ProviderKind
+from superimap.db.models.provider import ProviderKind
 from superimap.db.queries.watching import Watched
 from superimap.idler.context import Context
 from superimap.imap.types import Credentials, Login, OAuth

@@ -8,7 +8,8 @@ from superimap import metrics
 from superimap.backoff import Backoff
 from superimap.crypto import VaultError
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.models.user import Happening, ProviderKind
+from superimap.db.models.provider import ProviderKind
+from superimap.db.models.user import Happening
 from superimap.db.queries import watching
 from superimap.db.queries.intake import Fenced
 from superimap.db.queries.watching import Watched

@@ -10,7 +10,7 @@ import time
 from fastapi import Request, Response
 
 from superimap.api.door import is_trusted
-from superimap.config import Network
+from superimap.config_values import Network
 from superimap.crypto import equal
 
 LIFE = 3600

@@ -13,7 +13,7 @@ from superimap.api.pages.login import form
 from superimap.api.pages.render import page
 from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, asked, leave
 from superimap.crypto import digest
-from superimap.db.models.user import ProviderKind
+from superimap.db.models.provider import ProviderKind
 from superimap.db.queries import connecting
 from superimap.oauth.flow import Consent, begin
 from superimap.oauth.links import LIFETIME, Purpose

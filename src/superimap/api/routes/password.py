@@ -13,7 +13,7 @@ from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, leave, po
 from superimap.crypto import digest
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider
-from superimap.db.models.user import ProviderKind
+from superimap.db.models.provider import ProviderKind
 from superimap.db.queries import connecting
 from superimap.db.queries.account_values import Taken, UserFields
 from superimap.db.queries.connecting import LinkUsed

@@ -7,7 +7,8 @@ from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import Mailbox, Message, Tracer
 from superimap.db.models.partner import ApiKey, Partner, SigningSecret
-from superimap.db.models.user import Connection, Provider, User, UserEvent
+from superimap.db.models.provider import Provider
+from superimap.db.models.user import Connection, User, UserEvent
 from superimap.db.models.vault import VaultCanary
 
 __all__ = [

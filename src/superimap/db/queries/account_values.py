@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Provider
-from superimap.db.models.user import ProviderKind
+from superimap.db.models.provider import ProviderKind
 from superimap.db.queries.server_values import SERVER, checked_server
 
 LONGEST = {

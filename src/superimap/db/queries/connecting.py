@@ -21,7 +21,7 @@ from superimap.db.models import (
     UsedLink,
     User,
 )
-from superimap.db.models.user import ProviderKind
+from superimap.db.models.provider import ProviderKind
 from superimap.db.queries import events, users
 from superimap.db.queries.account_values import UserFields
 from superimap.db.queries.connections import Linked

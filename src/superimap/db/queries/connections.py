@@ -13,7 +13,8 @@ from superimap.crypto import Place, Vault
 from superimap.db import bells
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
-from superimap.db.models.user import ProviderKind, UserStatus
+from superimap.db.models.provider import ProviderKind
+from superimap.db.models.user import UserStatus
 from superimap.db.queries.account_values import ConnectionFields, checked, translate
 
 CREDENTIALS = ("oauth2_client_id", "oauth2_client_secret")

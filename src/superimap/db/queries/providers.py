@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
-from superimap.db.models.user import GrantType, PollBy, ProviderKind, Tls
+from superimap.db.models.provider import GrantType, PollBy, ProviderKind, Tls
 from superimap.providers import Preset
 from superimap.webhooks.urls import UrlError, check_url
 

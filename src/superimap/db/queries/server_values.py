@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from superimap.db.errors import Invalid
-from superimap.db.models.user import Tls
+from superimap.db.models.provider import Tls
 
 SERVER = ("imap_host", "imap_port", "imap_tls")
 IMAPS, IMAP = 993, 143

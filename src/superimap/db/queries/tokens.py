@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from asyncpg import Pool
 
 from superimap.crypto import Place
-from superimap.db.models.user import GrantType
+from superimap.db.models.provider import GrantType
 
 LEASE = 20.0
 """Seconds for which one process alone asks the provider; longer than the longest answer takes."""

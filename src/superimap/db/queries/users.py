@@ -12,7 +12,8 @@ from superimap.crypto import Place, Vault
 from superimap.db import bells
 from superimap.db.errors import NotFound
 from superimap.db.models import Connection, Provider, User
-from superimap.db.models.user import ProviderKind, Reauth, UserStatus
+from superimap.db.models.provider import ProviderKind
+from superimap.db.models.user import Reauth, UserStatus
 from superimap.db.queries.account_values import FLAGS, UserFields, checked, sign_in, translate
 from superimap.db.queries.connections import Linked
 from superimap.db.queries.server_values import SERVER, whole

@@ -9,7 +9,8 @@ from typing import Literal
 
 from asyncpg import Pool
 
-from superimap.db.models.user import Happening, ProviderKind, UserStatus, status_after
+from superimap.db.models.provider import ProviderKind
+from superimap.db.models.user import Happening, UserStatus, status_after
 from superimap.db.queries.events import telling
 from superimap.webhooks.events import ReasonCode
 

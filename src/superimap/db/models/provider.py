@@ -1,0 +1,105 @@
+"""Which mail providers are there, and what is different about each?"""
+
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, Double, Index, Integer, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from superimap.db.models.base import Base, Created, Id, Words, one_of
+
+
+class ProviderKind(StrEnum):
+    """How users of a provider prove who they are."""
+
+    PLAIN = "PLAIN"
+    OAUTH2 = "OAUTH2"
+
+
+class GrantType(StrEnum):
+    """How an OAuth 2.0 provider comes to let us in (RFC 6749 section 1.3); None means as by a code."""
+
+    AUTHORIZATION_CODE = "authorization_code"
+    CLIENT_CREDENTIALS = "client_credentials"
+
+
+class Tls(StrEnum):
+    """How the way to a server is secured: at once, by STARTTLS, or not at all."""
+
+    TLS = "tls"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+class PollBy(StrEnum):
+    """How a mailbox is asked for news where IDLE is missing or lies."""
+
+    NOOP = "noop"
+    STATUS = "status"
+
+
+class Provider(Base):
+    """A mail provider, as data: where its servers are, how one signs in, and how one watches there.
+
+    `idle_renew` and `poll_seconds` are seconds; without `poll_by` IDLE is used where it is offered. `folders` are
+    separated by commas, the first that exists is watched; one with a backslash is a special use (RFC 6154).
+    With `host_by_user` each user has a mail server of its own.
+    What is None is as for any other provider.
+    """
+
+    __tablename__ = "providers"
+    id: Mapped[Id]
+    code: Mapped[Words]
+    title: Mapped[Words]
+    kind: Mapped[Words]
+    imap_host: Mapped[Words]
+    imap_port: Mapped[int] = mapped_column(Integer)
+    imap_tls: Mapped[Words] = mapped_column(server_default="tls")
+    host_by_user: Mapped[bool] = mapped_column(server_default=text("false"))
+    smtp_host: Mapped[Words | None]
+    smtp_port: Mapped[int | None] = mapped_column(Integer)
+    smtp_domain: Mapped[Words | None]
+    smtp_tls: Mapped[Words] = mapped_column(server_default="starttls")
+    idle_renew: Mapped[int | None] = mapped_column(Integer)
+    poll_by: Mapped[Words | None]
+    poll_seconds: Mapped[int | None] = mapped_column(Integer)
+    logins_per_second: Mapped[float | None] = mapped_column(Double)
+    connections_per_account: Mapped[int | None] = mapped_column(Integer)
+    folders: Mapped[Words | None]
+    oauth2_grant_type: Mapped[Words | None]
+    oauth2_scope: Mapped[Words | None]
+    oauth2_site: Mapped[Words | None]
+    oauth2_token_method: Mapped[Words | None]
+    oauth2_token_url: Mapped[Words | None]
+    oauth2_authorize_url: Mapped[Words | None]
+    oauth2_response_type: Mapped[Words | None]
+    oauth2_access_type: Mapped[Words | None]
+    oauth2_approval_prompt: Mapped[Words | None]
+    oauth2_userinfo_url: Mapped[Words | None]
+    oauth2_revoke_url: Mapped[Words | None]
+    oauth2_issuer: Mapped[Words | None]
+    oauth2_jwks_url: Mapped[Words | None]
+    oauth2_email_claims: Mapped[Words | None]
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        Index("uq_providers_code", text("upper(code)"), unique=True),
+        one_of("kind", ProviderKind),
+        one_of("imap_tls", Tls),
+        one_of("smtp_tls", Tls),
+        one_of("poll_by", PollBy),
+        CheckConstraint("NOT host_by_user OR kind = 'PLAIN'", name="host_by_user"),
+        CheckConstraint("idle_renew BETWEEN 5 AND 540", name="idle_renew"),
+        CheckConstraint("poll_seconds BETWEEN 5 AND 300", name="poll_seconds"),
+        CheckConstraint("logins_per_second > 0", name="logins_per_second"),
+        CheckConstraint("connections_per_account > 0", name="connections_per_account"),
+        CheckConstraint(
+            "kind <> 'OAUTH2' OR (oauth2_token_url IS NOT NULL AND oauth2_scope IS NOT NULL"
+            " AND (oauth2_authorize_url IS NOT NULL OR oauth2_grant_type = 'client_credentials'))",
+            name="oauth2_complete",
+        ),
+    )
+
+    @property
+    def is_app_only(self) -> bool:
+        """Whether one token, in the application's own name, opens every mailbox of a connection."""
+        return self.kind == ProviderKind.OAUTH2 and self.oauth2_grant_type == GrantType.CLIENT_CREDENTIALS
