@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         description="One or more base64 keys of 32 bytes, comma-separated; the first encrypts, all decrypt. "
         "`superimap generate-key` makes one.",
     )
-    operator_key: HardToGuess | None = Field(
+    operator_key: HardToGuess = Field(
         None,
         description="Secret of 16 characters or more with which operators ask the API for `/operators/cluster`; "
         "empty: there is no such address.",

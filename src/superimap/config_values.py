@@ -59,10 +59,10 @@ def key_ring(value: SecretStr) -> SecretStr:
     return value
 
 
-def hard_to_guess(value: SecretStr) -> SecretStr:
-    """A secret that can stand in a header."""
-    secret = value.get_secret_value()
-    if len(secret) < LEAST_SECRET or not secret.isascii() or not secret.isprintable():
+def hard_to_guess(value: SecretStr | None) -> SecretStr | None:
+    """A secret that can stand in a header, or none."""
+    secret = value.get_secret_value() if value else None
+    if secret is not None and not _is_hard_to_guess(secret):
         raise ValueError(
             f"should have {LEAST_SECRET} characters or more, all ASCII; `openssl rand -hex 32` makes one"
         )
@@ -75,13 +75,17 @@ PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 KeyRing = Annotated[SecretStr, AfterValidator(key_ring)]
-HardToGuess = Annotated[SecretStr, AfterValidator(hard_to_guess)]
+HardToGuess = Annotated[SecretStr | None, AfterValidator(hard_to_guess)]
 
 
 def mask_password(url: str) -> str:
     """`url` with its password replaced by `***`, also when it stands in the query."""
     url = re.sub(r"(?<=://)([^:/?#@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"([?&][^=&#]*password)=[^&#]*", r"\1=***", url, flags=re.IGNORECASE)
+
+
+def _is_hard_to_guess(secret: str) -> bool:
+    return len(secret) >= LEAST_SECRET and secret.isascii() and secret.isprintable()
 
 
 def _parts(value: str) -> list[str]:

@@ -241,6 +241,7 @@ def test_label_values_in_alerts_are_some_that_are_set():
         "taken",
         "returned",
         "lost",
+        "given",
     }
 
 
