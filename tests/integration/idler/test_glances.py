@@ -1,13 +1,15 @@
 """Of a mail that has just come an idler reads all in one command, and searches wherever that may miss one."""
 
+import functools
 from typing import Any
 
 import pytest
 
 from superimap import services
+from superimap.idler import main
 from superimap.imap.client import PEEKED
 from superimap.testing import ImapServer
-from tests.integration.idler.test_watching import contents, idling, mail, recorded, set_up
+from tests.integration.idler.test_watching import QUICK, contents, idling, mail, recorded, set_up
 from tests.support.world import World, running
 
 
@@ -133,7 +135,7 @@ async def test_a_server_that_hangs_up_at_it_is_left_in_peace(world, imap):
         return b""
 
     imap.on("UID FETCH", hang_up)
-    async with running(services.idler, world.settings):
+    async with running(functools.partial(main.serve, timing=QUICK), world.settings):
         for number in range(5):
             await idling(imap)
             imap.deliver("joe", mail(f"mail {number}"))

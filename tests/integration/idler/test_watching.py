@@ -1,6 +1,7 @@
 """What an idler promises: every mail that comes is recorded and owed, once, whatever happens in between."""
 
 import asyncio
+import functools
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,13 @@ from typing import Any
 from superimap import services
 from superimap.crypto import Place
 from superimap.db.queries.partners import Created
+from superimap.idler import main
+from superimap.idler.timing import Timing
 from superimap.testing import ImapServer
 from superimap.testing.imap_hooks import only
 from tests.support.world import World, eventually, running
+
+QUICK = Timing(backoff_first=0.02, backoff_longest=0.2)
 
 
 def mail(subject: str = "hello", *, message_id: str | None = None, body: str = "text") -> bytes:
@@ -306,7 +311,7 @@ async def test_a_mail_that_the_server_will_not_hand_over_does_not_stop_its_mailb
         return None
 
     imap.on("UID FETCH", refuse_the_first)
-    async with running(services.idler, world.settings):
+    async with running(functools.partial(main.serve, timing=QUICK), world.settings):
         imap.deliver("joe", mail("poison"))
         imap.deliver("joe", mail("good"))
         found = await recorded(world, 2)
