@@ -47,7 +47,8 @@ def test_cancelled_or_not_all_room_comes_back(entries: list[tuple[int, bool]]):
         for task, (_, cancelled) in zip(tasks, entries, strict=True):
             if cancelled:
                 task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
         assert gate.has_room(100)
 
     asyncio.run(run())

@@ -33,9 +33,9 @@ class ByteGate:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():
                 self.leave(wanted)
-            else:
+            elif (wanted, turn) in self._waiting:  # else `_admit` has passed it over already
                 self._waiting.remove((wanted, turn))
                 self._admit()
             raise
