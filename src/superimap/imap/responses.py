@@ -201,9 +201,7 @@ def folder(response: Response) -> Folder | None:
     """A LIST response as a Folder, or None if it is unintelligible, or has a name by which it cannot be opened."""
     try:
         _, attributes, delimiter, raw, *_ = tokens(response)
-        if not isinstance(raw, bytes | int):
-            raise TypeError("not a name")
-        name = mailbox_name(raw if isinstance(raw, bytes) else str(raw).encode())
+        name = mailbox_name(str(raw).encode() if isinstance(raw, int) else raw)
         mailbox(name)  # raises ValueError
         decoded = (attribute.decode("latin-1") for attribute in attributes)
         return Folder(
