@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.idler.gates import ByteGate, LoginGate
+from superimap.idler.gates import ByteGate, ByteGates, LoginGate
 
 
 async def test_who_does_not_fit_waits_until_there_is_room():
@@ -38,6 +38,37 @@ async def test_one_larger_than_the_gate_passes_alone():
     assert not gate.has_room(1)
 
 
+async def test_of_the_room_a_host_that_hangs_takes_half_and_so_do_all_named_ones():
+    gates = ByteGates(100)
+    hangs, other = gates.lane("hangs"), gates.lane("other")
+    held = await hangs.enter(1000)
+    waiting = asyncio.create_task(hangs.enter(1))
+    await asyncio.sleep(0)
+
+    assert not waiting.done()
+    assert other.has_room(50)
+    hangs.leave(held)
+    assert await waiting == 1
+
+    assert await gates.lane("a", is_named=True).enter(30) == 30
+    assert not gates.lane("b", is_named=True).has_room(30)
+    assert other.has_room(50)
+
+
+async def test_who_is_cancelled_behind_the_first_gate_gives_its_room_back():
+    gates = ByteGates(100)
+    lanes = [gates.lane(name) for name in ("a", "b", "c")]
+    held = [await lane.enter(50) for lane in lanes[:2]]
+    waiting = asyncio.create_task(lanes[2].enter(50))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    for lane, size in zip(lanes, held, strict=False):
+        lane.leave(size)
+
+    assert lanes[2].has_room(50)
+
+
 @given(st.lists(st.tuples(st.integers(1, 150), st.booleans()), max_size=30))
 def test_cancelled_or_not_all_room_comes_back(entries: list[tuple[int, bool]]):
     async def run() -> None:
@@ -47,7 +78,8 @@ def test_cancelled_or_not_all_room_comes_back(entries: list[tuple[int, bool]]):
         for task, (_, cancelled) in zip(tasks, entries, strict=True):
             if cancelled:
                 task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
         assert gate.has_room(100)
 
     asyncio.run(run())

@@ -74,6 +74,19 @@ def test_an_internal_date_that_is_none_is_now(date):
     )
 
 
+def test_an_internal_date_beyond_the_calendar_is_now():
+    date = b'INTERNALDATE "31-Dec-9999 23:00:00 -1200"'
+
+    assert meta(b"UID 5 RFC822.SIZE 9 " + date).internal_date == NOW
+
+
+@pytest.mark.parametrize(
+    ("said", "size"), [(b"0009", 9), (b"9" * 19, responses.SIZE_MAX), (b"9" * 40, responses.SIZE_MAX)]
+)
+def test_a_size_is_what_a_database_can_hold(said, size):
+    assert meta(REST.replace(b"SIZE 9", b"SIZE " + said)).size == size
+
+
 def test_gmail_labels_are_decoded():
     assert meta(REST + b' X-GM-LABELS ("\\\\Sent" Plain "Entw&APw-rfe" 2024)').labels == (
         "\\Sent",
@@ -122,6 +135,19 @@ def test_nonsense_is_counted(line):
 )
 def test_folders(line, folder):
     assert responses.folder(one(line)) == folder
+
+
+@pytest.mark.parametrize(
+    "name", [b'"&2AA-"', b'"&AAA-"', b'"&AA0ACg-"', b"{4}\r\nA\r\nB", b"{3}\r\nA\0B", b"NIL", b'("a")']
+)
+def test_a_folder_that_cannot_be_opened_is_none(name):
+    assert responses.folder(one(b'* LIST (\\All) "/" ' + name)) is None
+
+
+def test_a_status_beyond_32_bits_is_left_out():
+    said = one(b"* STATUS INBOX (UIDVALIDITY 99999999999 UIDNEXT 7)")
+
+    assert responses.mailbox_status(said) == {"UIDNEXT": 7}
 
 
 def test_searches_come_in_several_lines_and_forms():

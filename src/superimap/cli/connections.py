@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,7 +53,8 @@ async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
     output.table(
         ("PROVIDER", "USERS"),
         rows,
-        none=f"{found.name} has no connection yet; `superimap connections create {found.id} CODE` adds one.",
+        none=f"{found.name} has no connection yet; "
+        f"`superimap connections create {shlex.quote(found.name)} CODE` adds one.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,7 +84,8 @@ async def create(
     output.secret("API key       ", created.api_key)
     output.secret("Signing secret", created.signing_secret)
     output.say(SHOWN_ONCE)
-    output.say(f"Next: `superimap connections create {created.partner.id} CODE` lets it use a mail provider.")
+    name = shlex.quote(created.partner.name)
+    output.say(f"Next: `superimap connections create {name} CODE` lets it use a mail provider.")
 
 
 @app.command("list")

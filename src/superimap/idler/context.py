@@ -8,7 +8,7 @@ from superimap.config import Settings
 from superimap.crypto import Vault
 from superimap.db.queries.intake import Fence
 from superimap.egress import Guard
-from superimap.idler.gates import ByteGate, LoginGate
+from superimap.idler.gates import ByteGates, LoginGate
 from superimap.idler.ownership import Ownership
 from superimap.idler.proofs import Proofs
 from superimap.idler.timing import Timing
@@ -29,7 +29,7 @@ class Context:
     tokens: Tokens
     ownership: Ownership
     proofs: Proofs
-    bytes_gate: ByteGate
+    bytes_gates: ByteGates
     logins: LoginGate
     limits: Limits
     timing: Timing

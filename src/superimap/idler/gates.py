@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -33,9 +34,9 @@ class ByteGate:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():
                 self.leave(wanted)
-            else:
+            elif (wanted, turn) in self._waiting:  # else `_admit` has passed it over already
                 self._waiting.remove((wanted, turn))
                 self._admit()
             raise
@@ -52,6 +53,55 @@ class ByteGate:
             if not turn.done():
                 self._free -= wanted
                 turn.set_result(None)
+
+
+class ByteGates:
+    """Room for bytes of mail, of which a host that hangs takes half at most, and so do all that people named."""
+
+    def __init__(self, size: int) -> None:
+        self._half = max(1, size // 2)
+        self._all, self._named = ByteGate(size), ByteGate(self._half)
+        self._lanes: weakref.WeakValueDictionary[tuple[str, bool], Lane] = weakref.WeakValueDictionary()
+
+    def lane(self, host: str, *, is_named: bool = False) -> "Lane":
+        """The way in for all sessions with this host; `is_named`: by a person, who may name any number."""
+        lane = self._lanes.get((host, is_named))
+        if lane is None:
+            shared = (self._named, self._all) if is_named else (self._all,)
+            lane = self._lanes[host, is_named] = Lane(self._half, ByteGate(self._half), *shared)
+        return lane
+
+
+class Lane:
+    """Gates one behind the other, entered in their order. What is larger than `most` counts as that."""
+
+    def __init__(self, most: int, *gates: ByteGate) -> None:
+        self._most = most
+        self._gates = gates
+
+    def has_room(self, size: int) -> bool:
+        """Would `enter` let `size` bytes in at once?"""
+        size = min(size, self._most)
+        return all(gate.has_room(size) for gate in self._gates)
+
+    async def enter(self, size: int) -> int:
+        """Wait for room; the number to give to `leave`."""
+        size = min(size, self._most)
+        entered: list[ByteGate] = []
+        try:
+            for gate in self._gates:
+                await gate.enter(size)
+                entered.append(gate)
+        except BaseException:
+            for gate in entered:
+                gate.leave(size)
+            raise
+        return size
+
+    def leave(self, held: int) -> None:
+        """Give room back."""
+        for gate in self._gates:
+            gate.leave(held)
 
 
 @asynccontextmanager

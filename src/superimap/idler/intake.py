@@ -46,6 +46,7 @@ class Intake:
         self._watched = watched
         self.box = box
         self._fence = fence
+        self._room = context.bytes_gates.lane(watched.imap_host, is_named=watched.has_own_server)
         self._bytes = 0
         self._held = 0
         self._unsettled: datetime | None = None
@@ -63,15 +64,14 @@ class Intake:
     def close(self) -> None:
         """Drop what is not recorded, and give its room back. It will be found again from the cursor."""
         self.seen, self._bytes = [], 0
-        self._context.bytes_gate.leave(self._held)
+        self._room.leave(self._held)
         self._held = 0
 
     async def make_room(self, size: int) -> None:
         """Wait until `size` more bytes may be read; what is held is recorded first rather than waited with."""
-        gate = self._context.bytes_gate
-        if self.seen and not gate.has_room(size):
+        if self.seen and not self._room.has_room(size):
             await self.flush_part()
-        self._held += await gate.enter(size)
+        self._held += await self._room.enter(size)
 
     def skip(
         self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str, *, size: int | None = None

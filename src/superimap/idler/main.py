@@ -19,7 +19,7 @@ from superimap.health import Health
 from superimap.idler import aside
 from superimap.idler.context import Context
 from superimap.idler.doorbell import Doorbell
-from superimap.idler.gates import ByteGate, LoginGate
+from superimap.idler.gates import ByteGates, LoginGate
 from superimap.idler.ownership import Ownership, StruckOff
 from superimap.idler.proofs import Proofs
 from superimap.idler.session import Session
@@ -138,7 +138,7 @@ def _context(
         tokens=tokens,
         ownership=ownership,
         proofs=Proofs(),
-        bytes_gate=ByteGate(settings.bytes_in_flight),
+        bytes_gates=ByteGates(settings.bytes_in_flight),
         logins=_login_gate(settings),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,

@@ -34,6 +34,13 @@ class NobodyToWatch(Exception):
     """The user is archived, disconnected, gone, or has other credentials by now."""
 
 
+class Unforeseen(Exception):
+    """Another kind of error than any that is known here; its own text may quote a mail."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: a fault of SuperIMAP's; the idler's log tells more")
+
+
 class Session:
     """One user's session. `run` returns when there is nobody to watch, and never of itself otherwise."""
 
@@ -66,6 +73,9 @@ class Session:
                 pause = await self._refused(error)
             except PASSING as error:
                 pause = await self._failed(error)
+            except Exception as error:  # nobody foresaw it; no reason to sign in again and again
+                log.exception("session failed", extra={"user_id": self._user_id})
+                pause = await self._failed(Unforeseen(error))
             self._stood_since = None
             await asyncio.sleep(pause)
 

@@ -188,6 +188,8 @@ class Client:
 
         The bytes of a mail are None unless it is known that these are all of it. What cannot be parsed is absent.
         """
+        if after >= responses.UID_MAX:
+            return []
         self._mark = self._protocol.view.arrivals
         last = min(after + most, responses.UID_MAX)
         answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEKED}>)")

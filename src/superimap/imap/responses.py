@@ -18,9 +18,10 @@ from superimap.imap.errors import Gibberish
 from superimap.imap.framing import Response
 from superimap.imap.tokens import of_ordinary
 from superimap.imap.types import Folder, MessageMeta, Uid
-from superimap.imap.wire import mailbox_name
+from superimap.imap.wire import mailbox, mailbox_name
 
 UID_MAX = (1 << 32) - 1
+SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
 _CODE = re.compile(rb'\[([^\] ]++)(?: ((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?\] ?')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -122,8 +123,8 @@ def message_meta(uid: int, items: dict[str, Any], *, now: datetime) -> MessageMe
 
     An INTERNALDATE that is none becomes `now`: the mail was not here the last time.
     """
-    size, date = items.get("RFC822.SIZE"), items.get("INTERNALDATE")
-    if not isinstance(size, int) or date is None:
+    size, date = _size(items.get("RFC822.SIZE")), items.get("INTERNALDATE")
+    if size is None or date is None:
         return None
     return MessageMeta(
         uid=Uid(uid),
@@ -134,13 +135,22 @@ def message_meta(uid: int, items: dict[str, Any], *, now: datetime) -> MessageMe
     )
 
 
+def _size(value: object) -> int | None:
+    """More than SIZE_MAX is as good as that. (Digits are no int to the parsers if they begin with 0.)"""
+    if isinstance(value, bytes) and value.isdigit() and len(value) < 20:
+        value = int(value)
+    return min(value, SIZE_MAX) if isinstance(value, int) else None
+
+
 def _internal_date(value: object) -> datetime | None:
     try:
         parsed: datetime = parse_to_datetime(value, normalise=False)
         aware = datetime.fromisoformat(
             parsed.isoformat()
         )  # its own tzinfo class can neither be pickled nor compared
-        return aware if aware.tzinfo else aware.replace(tzinfo=UTC)
+        aware = aware if aware.tzinfo else aware.replace(tzinfo=UTC)
+        aware.astimezone(UTC)  # there is none of 9999-12-31 23:00 -1200
+        return aware
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None
 
@@ -188,12 +198,14 @@ def _addresses(value: object) -> tuple[Address, ...] | None:
 
 
 def folder(response: Response) -> Folder | None:
-    """A LIST response as a Folder, or None if it is unintelligible."""
+    """A LIST response as a Folder, or None if it is unintelligible, or has a name by which it cannot be opened."""
     try:
-        _, attributes, delimiter, name, *_ = tokens(response)
+        _, attributes, delimiter, raw, *_ = tokens(response)
+        name = mailbox_name(str(raw).encode() if isinstance(raw, int) else raw)
+        mailbox(name)  # raises ValueError
         decoded = (attribute.decode("latin-1") for attribute in attributes)
         return Folder(
-            name=mailbox_name(name if isinstance(name, bytes) else str(name).encode()),
+            name=name,
             attributes=frozenset(_SPECIAL_USE.get(attribute.lower(), attribute) for attribute in decoded),
             delimiter=None if delimiter is None else clean(delimiter),
         )
@@ -202,13 +214,13 @@ def folder(response: Response) -> Folder | None:
 
 
 def mailbox_status(response: Response) -> dict[str, int]:
-    """The numbers of a STATUS response."""
+    """The numbers of a STATUS response; those that are no uint32 are left out."""
     try:
         items = tokens(response)[2]
         return {
             _name(name): value
             for name, value in zip(items[::2], items[1::2], strict=True)
-            if isinstance(value, int)
+            if isinstance(value, int) and value <= UID_MAX
         }
     except (IndexError, ValueError, TypeError) as error:
         raise Gibberish("cannot parse the STATUS response") from error

@@ -1,5 +1,6 @@
 """Of a mail that has just come an idler reads all in one command, and searches wherever that may miss one."""
 
+import asyncio
 import functools
 from typing import Any
 
@@ -158,3 +159,34 @@ async def test_a_size_that_is_only_estimated_cuts_no_mail(world, imap, size):
 
     assert asked == ["UID FETCH", "UID FETCH"]
     assert (await contents(world))[0]["rfc822"] == mail("hello").decode()
+
+
+@pytest.mark.parametrize("at_a_glance", [True, False])
+async def test_a_host_that_hangs_with_mail_under_way_keeps_no_room_from_others(world, imap, at_a_glance):
+    """Many of its sessions at a glance, or one at a big mail."""
+
+    async def hang(session: Any, command: Any) -> bytes:
+        if "BODY.PEEK" in repr(command.arguments) and is_glance(command) is at_a_glance:
+            await asyncio.get_running_loop().create_future()
+        size = b"RFC822.SIZE %d" % len(mail("hangs"))
+        return bytes(session.usual(command).replace(size, b"RFC822.SIZE 1048576"))
+
+    world.overrides = {"bytes_in_flight": 1024 * 1024}
+    async with ImapServer("127.0.0.2") as other:
+        other.on("UID FETCH", hang)
+        await world.provider(other.host, other.port, code="OTHER_HOST")
+        partner = await world.partner("other", new_mail_webhook="https://app.example.com/hook")
+        await world.connection(partner, code="OTHER_HOST")
+        names = [f"user{number}" for number in range(8)]
+        for name in names:
+            other.add_account(name, "pw")
+        await world.users(partner, {name: name for name in names}, password="pw", code="OTHER_HOST")
+        async with running(services.idler, world.settings):
+            await idling(imap)
+            await idling(other, len(names))
+            for name in names:
+                other.deliver(name, mail("hangs"))
+            await other.wait_for(lambda: any(session.busy for session in other.sessions))
+            imap.deliver("joe", mail("hello"))
+
+            assert await recorded(world, 1) == [(1, "delivered")]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from collections import Counter
 from typing import Any
@@ -89,6 +90,46 @@ async def test_a_big_mail_is_worked_on_beside_the_event_loop(world, imap, monkey
     assert {each["sha1"] for each in await contents(world)} == {
         hashlib.sha1(raw).hexdigest() for raw in mails
     }
+
+
+@pytest.mark.parametrize(
+    ("usual", "said", "outcome"),
+    [
+        (rb"RFC822.SIZE \d+", b"RFC822.SIZE 99999999999999999999", "too_big"),
+        (rb'INTERNALDATE "[^"]+"', b'INTERNALDATE "31-Dec-9999 23:00:00 -1200"', "delivered"),
+    ],
+)
+async def test_what_a_server_says_of_a_mail_stops_no_mailbox(world, imap, usual, said, outcome):
+    async def odd(session: Any, command: Any) -> bytes:
+        return re.sub(usual, said, session.usual(command))
+
+    imap.on("UID FETCH", odd)
+    await set_up(world, imap, "https://app.example.com/hook")
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        imap.deliver("joe", small_mail("odd"))
+        await eventually(lambda: _count(world, 1))
+
+    assert [row["outcome"] for row in await world.rows("SELECT outcome FROM messages")] == [outcome]
+    assert imap.logins == 1
+
+
+async def test_a_fault_that_nobody_foresaw_makes_no_login_storm_and_is_told(world, imap):
+    """Here the database refuses what it should take; then it does take it."""
+    await set_up(world, imap, "https://app.example.com/hook")
+    await world.rows("ALTER TABLE messages ADD CONSTRAINT nobody_foresaw CHECK (uid <> 2)")
+    world.overrides = {"reconcile_interval": 0.1}
+    async with running(services.idler, world.settings):
+        await idling(imap)
+        for subject in ("one", "two", "three"):
+            imap.deliver("joe", small_mail(subject))
+        is_told = "SELECT count(*) FROM users WHERE status = 'backing_off' AND status_reason LIKE 'Check%'"
+        await eventually(lambda: world.value(is_told))
+        assert imap.logins < 5
+        await world.rows("ALTER TABLE messages DROP CONSTRAINT nobody_foresaw")
+        await eventually(lambda: _count(world, 3), within=30)
+
+    assert await world.value("SELECT count(*) FROM deliveries") == 3
 
 
 async def _count(world: World, wanted: int) -> bool:

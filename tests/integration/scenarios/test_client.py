@@ -118,7 +118,7 @@ async def test_what_has_just_come_is_described_and_read_in_one_command(server: M
         assert [raw for _, raw in found] == [raws[0], None, raws[2]]  # a part of a mail is no mail
         assert [meta for meta, _ in found] == await client.fetch_meta([2, 3, 4])
         assert [meta.uid for meta, _ in await client.fetch_next(1, 2)] == [2, 3]
-        assert await client.fetch_next(4, 3) == []
+        assert await client.fetch_next(4, 3) == await client.fetch_next(2**32 - 1, 3) == []
     assert server.seen(user) == 0
 
 
