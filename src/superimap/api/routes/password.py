@@ -44,7 +44,6 @@ async def submit(coming: Visiting) -> Response:
     opened, name = coming.opened, coming.browser or ""
     async with opened.sessionmaker.begin() as db:
         visit = await admit(db, coming, Purpose.CONNECT, given, is_form=True)
-        await _count(db, coming, visit)
     if visit.about.provider.kind != ProviderKind.PLAIN:
         raise Problem(404, "User not found.")
     provider = visit.about.provider
@@ -52,6 +51,8 @@ async def submit(coming: Visiting) -> Response:
         fields = fields_of(visit.about.user, provider, given, opened.settings)
     except Invalid as error:
         return form(coming, visit, name, typed=given, wrong=invalid(error))
+    async with opened.sessionmaker.begin() as db:
+        await _count(db, coming, visit)
     failed = await _try(coming, provider, fields)
     if failed is not None:
         log.info("password not taken", extra={"user_id": visit.about.user.id, "why": type(failed).__name__})
