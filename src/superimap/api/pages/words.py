@@ -44,6 +44,7 @@ NO_SERVER = (
 )
 
 TITLES = {
+    "link-unknown": "This link does not work",
     "link-expired": "This link has expired",
     "link-used": "This link has been used",
     "consent-unknown": "This sign-in cannot be finished here",
