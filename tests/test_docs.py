@@ -189,7 +189,10 @@ def command_lines() -> Iterator[tuple[str, str]]:
             for block in blocks(page, "sh")
             for line in re.findall(r"(?:^|\| )(superimap [^|#\n]+)", block, re.M)
         ]
-        found += re.findall(r"`(superimap [a-z][^`\n…]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
+        prose = re.sub(r"```.*?```", "", text, flags=re.S)
+        # A command may be broken where its line ends, but not across paragraphs.
+        prose = re.sub(r"(?<!\n)\n[ ]*(?!\n)", " ", prose)
+        found += re.findall(r"`(superimap [a-z][^`\n…]*)`", prose)
         found += [
             line.replace("docker compose run --rm api", "superimap")
             for line in re.findall(r"docker compose run --rm api [^`\n]+", text)

@@ -44,8 +44,22 @@ class House:
     @property
     def address(self) -> str:
         """Where the API is, for a person."""
-        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
-        return self.settings.base_url or f"http://{host}:{self.settings.port}"
+        return self.settings.base_url or _address(self.settings)
+
+
+def addressed(settings: Settings) -> Settings:
+    """With the API's own address as BASE_URL where nobody else can reach it: so events have a link to sign in."""
+    is_reached_here_alone = (
+        settings.host in {"127.0.0.1", "::1", "localhost"} and not settings.trusted_proxies
+    )
+    if settings.base_url or settings.environment != "development" or not is_reached_here_alone:
+        return settings
+    return settings.model_copy(update={"base_url": _address(settings)})
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +81,7 @@ async def house(data: Path, overrides: Mapping[str, Any] | None = None) -> Async
             found["encryption_key"] = key
         if "ENVIRONMENT" not in os.environ:
             found.setdefault("environment", "development")
-        settings = config.load(found)
+        settings = addressed(config.load(found))
         with explaining(settings.database_url):
             await prepare(settings)
         yield House(settings, data, is_new)

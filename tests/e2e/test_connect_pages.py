@@ -117,7 +117,7 @@ async def test_what_went_wrong_is_told_on_a_page_of_ours_where_the_partner_has_n
         server.add_client(f"{url}/users/connect/callback", client_secret="s3cret")
         await oauth_connection(world, partner, server, 1)
         connect_url = await new_link(url, partner.api_key, "OAUTH", email=ANN)
-        for reason in ("denied", "no_refresh_token", "wrong_account"):
+        for reason in ("denied", "no_refresh_token", "no_mail_scope", "wrong_account"):
             server.faults.arm(reason)
 
             await person.opens(connect_url)

@@ -189,6 +189,7 @@ async def test_tokens_can_lack_what_they_should_hold(dance: Dance) -> None:
     keys = jwk.KeySet.import_key_set((await dance.http.get(dance.provider.url("/jwks"))).json())
 
     assert "refresh_token" not in made["no_refresh_token"]
+    assert made["no_mail_scope"]["scope"] == "openid email"
     assert "email" not in jwt.decode(made["no_email"]["id_token"], keys).claims
     assert jwt.decode(made["unverified_email"]["id_token"], keys).claims["email_verified"] is False
     assert jwt.decode(made["other_audience"]["id_token"], keys).claims["aud"] == ["another-client"]

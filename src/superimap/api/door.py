@@ -99,7 +99,7 @@ def admit(scope: Scope, settings: Settings) -> None:
     headers = Headers(scope=scope)
     scope["superimap.host"] = headers.get("host", "")
     if is_trusted(scope, settings.trusted_proxies):
-        said = {part.strip().lower() for part in headers.get("x-forwarded-proto", "").split(",")}
+        said = {part.strip().lower() for part in ",".join(headers.getlist("x-forwarded-proto")).split(",")}
         scope["scheme"] = "https" if said == {"https"} else scope["scheme"]
         scope["superimap.host"] = headers.get("x-forwarded-host", scope["superimap.host"])
     path = scope["path"]

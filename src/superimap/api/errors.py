@@ -86,7 +86,9 @@ def answered(problem: Problem, path: str) -> Response:
 def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
     """422 for these fields."""
     detail = "; ".join(f"{field} {message}" for field, message in errors)
-    return Problem(422, f"{detail[0].upper()}{detail[1:]}.", kind="invalid", errors=errors)
+    # The name of a field is told as it is written; a mere word may begin a sentence.
+    sentence = detail if "_" in errors[0][0] else f"{detail[0].upper()}{detail[1:]}"
+    return Problem(422, f"{sentence}.", kind="invalid", errors=errors)
 
 
 def unavailable() -> Problem:

@@ -29,7 +29,10 @@ async def fake_imap(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     user: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME:PASSWORD", help="Somebody to let in; repeatable. None: everybody is."),
+        typer.Option(
+            metavar="NAME:PASSWORD",
+            help="Somebody to let in; repeatable. None: everybody is. With an access token everybody is anyway.",
+        ),
     ] = None,
     chaos: Annotated[
         list[str] | None,
@@ -47,12 +50,13 @@ async def fake_imap(
         for name, what in Chaos.describe().items():
             output.say(f"{name:36} {what}")
         return
-    server = ImapServer(host, port, any_login=not user, log_size=0)
+    server = ImapServer(host, port, any_login=not user, any_token=True, log_size=0)
     _let_in(server, user or [])
     try:
         async with server:
             wrong = _go_wrong(server, chaos or [], scenario, seed)
             who = f"{len(user)} user(s)" if user else "any name and password"
+            who += ", or any access token"
             output.say(f"IMAP server on {host}:{server.port}, without TLS, for {who}. Ctrl-C ends it.")
             if wrong.arms:
                 output.say(f"It goes wrong: {', '.join(arm.case.name for arm in wrong.arms)}.")

@@ -11,7 +11,7 @@ from superimap.crypto import VaultError
 from superimap.db.engine import UNAVAILABLE
 from superimap.oauth import life
 from superimap.oauth.endpoint import TokenRefused, TokenUnavailable
-from superimap.tokens import Access, Tokens
+from superimap.tokens import CLIENT_PAUSE, Access, Tokens
 
 PASSING: tuple[type[BaseException], ...] = (TokenUnavailable, *UNAVAILABLE)
 
@@ -68,7 +68,7 @@ class RollOver:
                 if isinstance(error, VaultError) or not error.may_pass:
                     self.refused = error
                     break
-                said, wait = str(error), 0.0
+                said, wait = str(error), min(CLIENT_PAUSE, access.life / 10)
             except PASSING as error:
                 said, wait = str(error), getattr(error, "retry_after", None) or 0.0
             log.info("no new access token yet: %s", said, extra={"user_id": self._user_id})

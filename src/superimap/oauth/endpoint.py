@@ -116,7 +116,7 @@ async def ask(http: httpx.AsyncClient, client: Client, form: Mapping[str, str]) 
     except TimeoutError:
         raise TokenUnavailable("the provider's token endpoint did not answer in time") from None
     except httpx.HTTPError as error:
-        raise TokenUnavailable(f"the provider's token endpoint failed: {type(error).__name__}") from None
+        raise TokenUnavailable(f"the provider's token endpoint failed: {kind_of(error)}") from None
     if status == 200 and isinstance(fields.get("access_token"), str) and fields["access_token"]:
         return Grant(
             access_token=fields["access_token"],
@@ -128,6 +128,12 @@ async def ask(http: httpx.AsyncClient, client: Client, form: Mapping[str, str]) 
     raise meaning(
         status, fields.get("error"), detail=fields.get("suberror"), retry_after=headers.get("Retry-After")
     )
+
+
+def kind_of(error: httpx.HTTPError) -> str:
+    """What went wrong, by the name of its class: the transport's own, as httpx-aiohttp calls all of a refused
+    connection, an unknown host and a bad certificate ConnectTimeout."""
+    return type(error.__cause__ or error).__name__
 
 
 def refusal_of(code: str, *, detail: object = None) -> Refusal | None:

@@ -15,6 +15,9 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from superimap.oauth.endpoint import Client, Grant, ask
 
+# OpenID Connect Core 5.4 and 11.
+_IDENTITY = {"openid", "profile", "email", "address", "phone", "offline_access"}
+
 
 @dataclass(frozen=True, slots=True)
 class Consent:
@@ -58,6 +61,22 @@ def begin(consent: Consent, *, login_hint: str | None = None) -> Begun:
         **{name: value for name, value in extra.items() if value},
     )
     return Begun(url, state, verifier)
+
+
+def leaves_mail_out(asked: str, granted: str | None) -> bool:
+    """Whether a person consented to nothing that opens mail: Google lets them untick single scopes.
+
+    A provider that names no scopes has granted all that was asked (RFC 6749 section 5.1). Scopes are compared by
+    their last part, as Microsoft writes the rest of it in several ways.
+    """
+    if granted is None:
+        return False
+    wanted = {_last(scope) for scope in asked.split()} - _IDENTITY
+    return bool(wanted) and wanted.isdisjoint(_last(scope) for scope in granted.replace(",", " ").split())
+
+
+def _last(scope: str) -> str:
+    return scope.rstrip("/").rpartition("/")[2].lower()
 
 
 def nonce_of(state: str) -> str:

@@ -11,7 +11,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from superimap.errors import SuperImapError
-from superimap.oauth.endpoint import DEADLINE, Grant, read
+from superimap.oauth.endpoint import DEADLINE, Grant, kind_of, read
 
 ALGORITHMS = ["RS256", "ES256", "PS256", "RS384", "RS512", "ES384", "EdDSA"]  # none, and no shared secrets
 SKEW = 300.0  # seconds that a provider's clock may be off
@@ -112,5 +112,7 @@ async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], wh
             if answer.status_code != 200:
                 raise NoIdentity(f"the provider's {what} answered HTTP {answer.status_code}")
             return await read(answer)
-    except (TimeoutError, httpx.HTTPError) as error:
-        raise NoIdentity(f"the provider's {what} could not be read: {type(error).__name__}") from None
+    except TimeoutError:
+        raise NoIdentity(f"the provider's {what} could not be read in time") from None
+    except httpx.HTTPError as error:
+        raise NoIdentity(f"the provider's {what} could not be read: {kind_of(error)}") from None

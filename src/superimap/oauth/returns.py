@@ -23,6 +23,7 @@ class Reason(StrEnum):
     DENIED = "denied"  # the person said no
     WRONG_ACCOUNT = "wrong_account"  # another account than the partner expects
     NO_REFRESH_TOKEN = "no_refresh_token"  # noqa: S105 - access for an hour alone
+    NO_MAIL_SCOPE = "no_mail_scope"  # the person left mail out of what the application may do
     NO_ADDRESS = "no_address"  # the provider does not tell whose account it is, and nor did the partner
     ADDRESS_TAKEN = "address_taken"  # another user of the connection has this account
     REFUSED = "refused"  # the code was not taken

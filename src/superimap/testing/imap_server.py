@@ -53,14 +53,17 @@ class ImapServer:
         starttls: ssl.SSLContext | None = None,
         accounts: Iterable[Account] = (),
         any_login: bool = False,
+        any_token: bool = False,
         log_size: int = 10_000,
     ) -> None:
-        """`port` 0 takes a free one; `any_login` lets everybody in, making accounts; `log_size` 0: no log."""
+        """`port` 0 takes a free one; `any_login` lets everybody in, making accounts, `any_token` everybody with
+        an access token; `log_size` 0: no log."""
         self.host = host
         self.port = port
         self.tls = tls
         self.starttls = starttls
         self.any_login = any_login
+        self.any_token = any_token
         self.plaintext_login = starttls is None
         self.capabilities = list(CAPABILITIES)
         self.greeting: bytes | Callable[[Session], bytes | Awaitable[bytes | None] | None] | None = greet
@@ -164,7 +167,7 @@ class ImapServer:
         """The account that this access token opens, or None."""
         if self.opens_for is not None and self.opens_for(username, token) <= 0:
             return None
-        if self.any_login:
+        if self.any_login or self.any_token:
             return self._account(username)
         account = self.accounts.get(username)
         is_known = account is not None and (self.opens_for is not None or token in account.tokens)

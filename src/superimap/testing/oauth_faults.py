@@ -12,6 +12,7 @@ FAULTS = {
     "wrong_code": "back with a code that was never given",
     "wrong_account": "somebody else signs in than the link was for",
     "no_refresh_token": "a token without a refresh token",
+    "no_mail_scope": "a token for everything but mail, as the person unticked it",
     "no_email": "neither ID token nor userinfo tell an address",
     "unverified_email": "the address is told, with email_verified false",
     "forged_id_token": "an ID token signed by a key that is not the provider's",
@@ -43,7 +44,8 @@ AT_TOKEN = frozenset({
     "unready", "garbage", "no_token", "huge", "hang", "redirect",
 })  # fmt: skip
 IN_TOKEN = frozenset({
-    "no_refresh_token", "no_email", "unverified_email", "forged_id_token", "other_audience", "other_nonce",
+    "no_refresh_token", "no_mail_scope", "no_email", "unverified_email", "forged_id_token", "other_audience",
+    "other_nonce",
 })  # fmt: skip
 ELSEWHERE = frozenset({"userinfo_error", "revoke_error"})
 

@@ -139,6 +139,8 @@ class Rules(AuthorizationServer):  # type: ignore[misc]
             lambda *_: self.terms.expires_in,
         )
         is_kept_back = self.spoil == "no_refresh_token" or grant_type == "client_credentials"
+        if self.spoil == "no_mail_scope":
+            scope = " ".join(each for each in (scope or "").split() if each in {"openid", "email"})
         made: dict[str, Any] = generator(
             grant_type, client, user, scope, expires_in, include_refresh_token and not is_kept_back
         )

@@ -68,6 +68,7 @@ async def test_oauth2_needs_both_credentials_and_the_answer_names_the_missing_on
 
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == ["oauth2_client_secret"]
+    assert answer.json()["detail"].startswith("oauth2_client_secret is required"), "as one writes it"
     assert [fault["field"] for fault in blank.json()["errors"]] == ["oauth2_client_id"]
 
 

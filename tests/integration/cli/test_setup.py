@@ -159,6 +159,20 @@ def test_the_fake_imap_server_lets_in_whom_it_was_told_and_ends_on_a_signal():
     assert said[-1].startswith(b"b OK")
 
 
+def test_the_fake_imap_server_takes_any_access_token_whomever_it_lets_in_by_password():
+    command = [*PROGRAM, "fake-imap", "--port", "0", "--user", "ann:secret"]
+    token = base64.b64encode(b"user=ada@example.com\x01auth=Bearer at-1\x01\x01").decode()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        port = int(process.stdout.readline().split(":")[1].split(",")[0])
+        with socket.create_connection(("127.0.0.1", port)) as client, client.makefile("rb") as answers:
+            client.sendall(f"a AUTHENTICATE XOAUTH2 {token}\r\n".encode())
+            said = [answers.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(10) == 0
+    assert said[-1].startswith(b"a OK")
+
+
 def test_the_fake_provider_consents_fails_as_it_was_told_and_ends_on_a_signal():
     command = [
         *PROGRAM, "fake-oauth", "--port", "0", "--client", "app:hush", "--redirect-uri", "http://127.0.0.1/back",

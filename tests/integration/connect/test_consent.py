@@ -174,7 +174,8 @@ async def test_44_a_guessed_link_is_404(scene, change):
     async with scene.browser() as http:
         answer = await http.get(httpx.URL(shown["connect_url"]).copy_merge_params(change))
 
-    await lands(scene, answer, 404, "User not found.")
+    await lands(scene, answer, 404, "This link does not work")
+    assert "User not found. Open the link exactly as it was sent" in answer.text
 
 
 @pytest.mark.parametrize("purpose", ["connect_url", "disconnect_url"])

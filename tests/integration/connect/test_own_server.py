@@ -102,6 +102,18 @@ async def test_the_form_knows_what_is_known_and_assumes_the_port(own):
     assert re.search(r'<input id="port"[^>]* value="143"', known.text)
 
 
+async def test_a_server_that_the_partner_has_set_is_secured_as_they_say(own):
+    set_by_partner = {"imap_host": own.imap.host, "imap_port": own.imap.port, "imap_tls": "none"}
+    async with own.browser() as http:
+        form = await opened(own, http, **set_by_partner)
+        other = await http.post(FORM, data={**form, **typed("localhost", own.imap.port)})
+        same = await http.post(FORM, data={**form, **typed(own.imap.host, own.imap.port)})
+
+    assert marked(other) == {"host", "port"}, "of another one it is as usual at the port"
+    assert told(same)["superimap_result"] == "success"
+    assert (await own.shown("OTHER"))["imap_tls"] == "none"
+
+
 async def test_disconnecting_forgets_the_server_too(own, trusted):
     shown = await own.user(
         "OTHER", login_username=ANN, login_password="x", imap_host="localhost", imap_port=trusted.port

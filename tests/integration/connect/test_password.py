@@ -214,6 +214,16 @@ async def test_17_a_link_gives_five_tries(scene):
     assert scene.imap.failed_logins == 5
 
 
+async def test_a_slip_that_no_server_is_asked_about_is_no_try(scene):
+    async with scene.browser() as http:
+        form = await opened(scene, http)
+        for _ in range(11):
+            await refused(scene, await http.post(FORM, data={**form, "username": ANN}), "password is missing")
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    assert told(answer)["superimap_result"] == "success"
+
+
 async def test_17_an_address_gives_ten_tries_a_minute_whatever_the_links(scene):
     statuses = []
     async with scene.browser() as http:

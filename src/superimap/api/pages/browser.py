@@ -67,11 +67,13 @@ def _mac(key: bytes, browser: str, sig: str, at: int) -> str:
 def address_of(request: Request, proxies: tuple[Network, ...]) -> str:
     """The client's address as it is counted: an IPv6 one by its network of 64 bits, which one person has.
 
-    Behind proxies that are believed it is the last address in X-Forwarded-For that is none of theirs.
+    Behind proxies that are believed it is the last address in X-Forwarded-For that is none of theirs. What the
+    client wrote there itself stands before: in the same line, or (HAProxy) in one of its own. Some add a port.
     """
     found = request.client.host if request.client else ""
     if is_trusted(request.scope, proxies):
-        hops = [hop.strip() for hop in request.headers.get("x-forwarded-for", "").split(",")]
+        lines = ",".join(request.headers.getlist("x-forwarded-for"))
+        hops = [_without_port(hop.strip()) for hop in lines.split(",")]
         others = [hop for hop in reversed(hops) if hop and not _is_in(hop, proxies)]
         found = others[0] if others else found
     try:
@@ -81,6 +83,13 @@ def address_of(request: Request, proxies: tuple[Network, ...]) -> str:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+def _without_port(hop: str) -> str:
+    """`192.0.2.1:4711` and `[2001:db8::1]:4711` without port and brackets; all else as it is."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _is_in(hop: str, networks: tuple[Network, ...]) -> bool:

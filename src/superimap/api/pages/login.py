@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Response
 
@@ -82,9 +83,8 @@ def fields_of(user: User, provider: Provider, given: Mapping[str, str], settings
         if not value.strip():
             raise Invalid(name, "is missing")
     try:
-        server = whole(checked(values), (None, None, None)) if provider.host_by_user else {}
-        checked(values)
-        check_server(server, settings)
+        stored = checked(values)
+        server = _server(user, stored, settings) if provider.host_by_user else {}
     except Invalid as error:
         raise Invalid(_field(error.field), error.reason) from None
     if user.email and "@" in username and username.lower() != user.email.lower():
@@ -93,6 +93,18 @@ def fields_of(user: User, provider: Provider, given: Mapping[str, str], settings
     if user.email is None and "@" in username:
         fields["email"] = username
     return fields
+
+
+def _server(user: User, values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The server that was typed, with TLS as usual at the port. Raises Invalid.
+
+    One that the partner, or an operator, has set already is as they say: the form does not ask how it is secured.
+    """
+    server = whole(values, (None, None, None))
+    if (server["imap_host"], server["imap_port"]) == (user.imap_host, user.imap_port):
+        return {**server, "imap_tls": user.imap_tls}
+    check_server(server, settings)
+    return server
 
 
 def invalid(error: Invalid) -> Wrong:

@@ -106,17 +106,26 @@ async def admit(
     user_id, ts, sig = _number(given.get("user_id", "")), _number(given.get("ts", "")), given.get("sig", "")
     verdict = links.verify(purpose, user_id, ts, sig, coming.opened.link_keys, now=time.time())
     if verdict is Verdict.FORGED:
-        raise Problem(404, "User not found.")
+        raise unknown()
     if verdict is Verdict.EXPIRED and not is_form:
         raise Problem(410, "This link has expired; ask the application for a new one.", kind="link-expired")
     if await connecting.is_used(db, digest(sig)):
         raise used()
     about = await connecting.subject(db, user_id)
     if about is None:
-        raise Problem(404, "User not found.")
+        raise unknown()
     success_url, failure_url = _returns(coming, about, given)
     fields = {name: given[name] for name in FIELDS if name in given}
     return Visit(purpose, about, sig, fields, success_url, failure_url)
+
+
+def unknown() -> Problem:
+    """404 for a link that is none of ours, or whose user is gone; its first sentence is the original's."""
+    return Problem(
+        404,
+        "User not found. Open the link exactly as it was sent, or ask the application for a new one.",
+        kind="link-unknown",
+    )
 
 
 def used() -> Problem:
@@ -161,4 +170,16 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
 
 
-__all__ = ["LinkUsed", "Visit", "Visiting", "Visitor", "admit", "asked", "leave", "posted", "used", "visitor"]
+__all__ = [
+    "LinkUsed",
+    "Visit",
+    "Visiting",
+    "Visitor",
+    "admit",
+    "asked",
+    "leave",
+    "posted",
+    "unknown",
+    "used",
+    "visitor",
+]

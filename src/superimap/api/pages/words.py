@@ -26,6 +26,8 @@ REASONS = {
     "Open the link once more, and choose the account with the address that the application knows.",
     Reason.NO_REFRESH_TOKEN: "Your mail provider gave access for an hour only. Remove the application from "
     "your account's list of connected applications, then open the link once more.",
+    Reason.NO_MAIL_SCOPE: "You signed in, but did not allow the application to read your mail. "
+    "Open the link once more, and leave the box ticked that is about your mail.",
     Reason.NO_ADDRESS: "Your mail provider did not tell which account you signed in with. "
     "Tell the application's support.",
     Reason.ADDRESS_TAKEN: "This mailbox is connected for somebody else already. "
@@ -42,6 +44,7 @@ NO_SERVER = (
 )
 
 TITLES = {
+    "link-unknown": "This link does not work",
     "link-expired": "This link has expired",
     "link-used": "This link has been used",
     "consent-unknown": "This sign-in cannot be finished here",

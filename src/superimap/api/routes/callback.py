@@ -16,7 +16,7 @@ from superimap.db.queries.account_values import Taken, UserFields
 from superimap.db.queries.connecting import AccessToken, Consent, LinkUsed, Subject
 from superimap.errors import SuperImapError
 from superimap.oauth.endpoint import Client, Grant, Refusal, TokenRefused, TokenUnavailable
-from superimap.oauth.flow import exchange, nonce_of
+from superimap.oauth.flow import exchange, leaves_mail_out, nonce_of
 from superimap.oauth.http import guarded_client
 from superimap.oauth.identity import NoIdentity, Sources, email_of
 from superimap.oauth.links import Purpose
@@ -96,6 +96,8 @@ async def _connect(coming: Visitor, consent: Consent, given: Mapping[str, str], 
     if reason := refused(given, about.provider.oauth2_issuer):
         raise Failed(reason)
     grant, told = await _granted(coming, consent, given["code"], state)
+    if leaves_mail_out(about.provider.oauth2_scope or "", grant.scope):
+        raise Failed(Reason.NO_MAIL_SCOPE)
     if grant.refresh_token is None:
         raise Failed(Reason.NO_REFRESH_TOKEN)
     try:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.api.errors import Problem
 from superimap.api.pages import browser
 from superimap.api.pages.login import fields_of, form, invalid, refused
-from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, leave, posted, used
+from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, leave, posted, unknown, used
 from superimap.crypto import digest
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider
@@ -44,14 +44,15 @@ async def submit(coming: Visiting) -> Response:
     opened, name = coming.opened, coming.browser or ""
     async with opened.sessionmaker.begin() as db:
         visit = await admit(db, coming, Purpose.CONNECT, given, is_form=True)
-        await _count(db, coming, visit)
     if visit.about.provider.kind != ProviderKind.PLAIN:
-        raise Problem(404, "User not found.")
+        raise unknown()
     provider = visit.about.provider
     try:
         fields = fields_of(visit.about.user, provider, given, opened.settings)
     except Invalid as error:
         return form(coming, visit, name, typed=given, wrong=invalid(error))
+    async with opened.sessionmaker.begin() as db:
+        await _count(db, coming, visit)
     failed = await _try(coming, provider, fields)
     if failed is not None:
         log.info("password not taken", extra={"user_id": visit.about.user.id, "why": type(failed).__name__})

@@ -1,0 +1,35 @@
+"""Is an operator told why a token endpoint could not be asked?"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_network
+
+import pytest
+import trustme
+
+from superimap.egress import Guard
+from superimap.oauth.endpoint import Client, TokenUnavailable, ask
+from superimap.oauth.http import guarded_client
+from superimap.testing.oauth_server import OAuthServer
+from tests.support import tls
+
+LOOPBACK = Guard((ip_network("127.0.0.0/8"),))
+
+
+async def told(url: str, guard: Guard = LOOPBACK) -> str:
+    async with guarded_client(guard) as http:
+        with pytest.raises(TokenUnavailable) as caught:
+            await ask(http, Client(url, "client", "s3cret"), {"grant_type": "refresh_token"})
+    return str(caught.value)
+
+
+async def test_a_closed_port_and_a_bad_certificate_are_no_time_out():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        refused = await told(f"http://127.0.0.1:{closed.getsockname()[1]}/token")
+    async with OAuthServer(tls=tls.server_context(trustme.CA())) as server:
+        untrusted = await told(server.url("/token"))
+
+    assert refused.endswith(": ClientConnectorError")
+    assert "Certificate" in untrusted

@@ -1,0 +1,37 @@
+"""Whose tries are counted together? Those from one address, as the proxies tell it, whatever the client claims."""
+
+from ipaddress import ip_network
+
+import pytest
+from fastapi import Request
+
+from superimap.api.pages.browser import address_of
+
+PROXIES = (ip_network("10.0.0.0/8"),)
+
+
+def asking(*lines: str, peer: str = "10.1.2.3") -> str:
+    """The address that is counted for a request with these lines of X-Forwarded-For."""
+    headers = [(b"x-forwarded-for", line.encode()) for line in lines]
+    return address_of(Request({"type": "http", "client": (peer, 4711), "headers": headers}), PROXIES)
+
+
+@pytest.mark.parametrize(
+    ("lines", "address"),
+    [
+        (["198.51.100.7"], "198.51.100.7"),
+        (["203.0.113.9, 198.51.100.7, 10.9.9.9"], "198.51.100.7"),
+        (["203.0.113.9", "198.51.100.7"], "198.51.100.7"),
+        (["198.51.100.7:50123"], "198.51.100.7"),
+        (["[2001:db8:1:2:3::4]:50123"], "2001:db8:1:2::/64"),
+        (["2001:db8:1:2:3::4"], "2001:db8:1:2::/64"),
+        (["unknown"], "unknown"),
+        ([], "10.1.2.3"),
+    ],
+)
+def test_the_last_hop_that_is_no_proxy_counts(lines, address):
+    assert asking(*lines) == address
+
+
+def test_nobody_else_is_believed():
+    assert asking("198.51.100.7", peer="192.0.2.1") == "192.0.2.1"
