@@ -234,6 +234,8 @@ async def settle(db: Db, settlements: Iterable[Settlement], *, keep_failed: bool
     archived user stay: each gets its own answer.
     """
     given = list(settlements)
+    if not given:
+        return 0
     columns = zip(*map(_columns, given), strict=True)
     sql = _ARCHIVE if any(each.outcome is Outcome.ARCHIVE for each in given) else _SETTLE
     return len(await db.fetch(sql, *map(list, columns), keep_failed))
