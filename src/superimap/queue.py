@@ -167,8 +167,18 @@ def _connect(url: str, *, timeout: float | None) -> ArqRedis:
     )
 
 
+class _Worker(Worker):
+    """arq's, which lets nobody know of a job that it could not put away, but the event loop's log of errors."""
+
+    async def finish_job(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().finish_job(*args, **kwargs)
+        except UNREACHABLE as error:  # its generation is passed by, as that of a process that died
+            log.debug("a doorbell was not put away: %s", error)
+
+
 def _worker(redis: ArqRedis, lane: Looker, *, max_lanes: int) -> Worker:
-    return Worker(
+    return _Worker(
         functions=[func(lane, name=JOB)],
         redis_pool=redis,
         queue_name=QUEUE,

@@ -89,7 +89,7 @@ async def f13_taken(bed: Bed) -> None:
 
 
 async def f13_deadlock(bed: Bed) -> None:
-    """Somebody locks what recording a mail, recording an answer and claiming lock, the other way round."""
+    """Somebody locks what recording a mail and claiming lock, the other way round. An answer waits for nobody."""
     await bed.both()
     bed.send(bed.scale.users)
     await bed.settled()
@@ -97,13 +97,11 @@ async def f13_deadlock(bed: Bed) -> None:
     wanted, connects = 0, bed.imap.connects
     for _ in range(min(3, bed.scale.rounds)):
         for embrace in EMBRACES:
-            bed.moods["/p0"] = embrace.mood
             await _embrace(bed, embrace)
             wanted += 1
         await bed.world.rows(
             "UPDATE endpoints SET breaker = 'closed', failures = 0, setbacks = 0, probe_at = NULL"
         )
-    bed.moods.clear()
     await pouring
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(10):
@@ -123,7 +121,6 @@ class Embrace:
     whose: str
     theirs: str
     ours: str
-    mood: int = 200
     before: str = ""
 
 
@@ -132,12 +129,6 @@ EMBRACES = (
         "%watched AS (%",
         "SELECT FROM mailboxes WHERE user_id = (SELECT min(id) FROM users) FOR UPDATE",
         "SELECT FROM shards WHERE shard = (SELECT shard FROM users ORDER BY id LIMIT 1) FOR UPDATE",
-    ),
-    Embrace(
-        "%FOR NO KEY UPDATE%",
-        "SELECT FROM endpoints FOR NO KEY UPDATE",
-        "SELECT FROM deliveries WHERE state = 'sending' FOR UPDATE",
-        mood=500,
     ),
     Embrace(
         "%under_way%",

@@ -21,7 +21,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import asyncpg
 
@@ -257,7 +257,6 @@ class Lanes:
         metrics.POSTS.inc()
         task = group.create_task(self._post(lane, claim, group))
         self._posts.add(task)
-        task.add_done_callback(self._posts.discard)
 
     async def _post(self, lane: Lane, claim: Claim, group: asyncio.TaskGroup) -> None:
         """Send and record one delivery; a fault leaves it to its lease."""
@@ -270,6 +269,9 @@ class Lanes:
         except Exception:
             log.exception("a delivery failed on our side", extra={"delivery_id": str(claim.id)})
         finally:
+            self._posts.discard(
+                cast(asyncio.Task[None], asyncio.current_task())
+            )  # first: there is room again
             self._stats.in_flight -= 1
             metrics.POSTS.dec()
             lane.posts -= 1

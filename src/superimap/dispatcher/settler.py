@@ -1,7 +1,8 @@
 """How do attempts get recorded? Those that end together in one statement, retried while it is worth it.
 
 Endpoints that fail, or did, take two statements more in the same transaction: their health is read under a lock,
-judged by the breaker, and written. Where all is well nothing of that happens.
+judged by the breaker, and written. Where all is well nothing of that happens. If somebody else has the lock, the
+attempt is recorded all the same and the breaker hears of it later: who keeps one endpoint must not keep all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import asyncpg
@@ -28,6 +29,8 @@ from superimap.dispatcher.stats import Stats
 log = logging.getLogger(__name__)
 
 MOST = 200
+TELL_AGAIN = 0.05
+"""Seconds until a breaker is told again whose endpoint somebody else had locked."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class Settler:
         self._stats = stats
         self._patience = patience
         self._waiting: list[_Owed] = []
+        self._untold: dict[int, list[Event]] = {}  # by endpoint, oldest first: of attempts that are recorded
         self._bell = asyncio.Event()
 
     async def settle(self, sent: Sent) -> None:
@@ -68,9 +72,10 @@ class Settler:
         """Record what comes, until cancelled."""
         backoff = Backoff(first=0.2, longest=2.0)
         while True:
-            await self._bell.wait()
+            is_rung = await self._rung()
             self._bell.clear()
-            while self._waiting:
+            while self._waiting or not is_rung:
+                is_rung = True
                 group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 try:
                     await self._record(group)
@@ -80,20 +85,30 @@ class Settler:
                     self._waiting = self._worthwhile(group) + self._waiting
                     await asyncio.sleep(backoff.next())
 
+    async def _rung(self) -> bool:
+        """Wait for something to record; False if it is time to tell a breaker again."""
+        try:
+            async with asyncio.timeout(TELL_AGAIN if self._untold else None):
+                return await self._bell.wait()
+        except TimeoutError:
+            return False
+
     async def _record(self, group: list[_Owed]) -> None:
         now = time.monotonic()
         settlements = [_aged(owed, now) for owed in group]
         try:
-            archived = await self._write(settlements, _events(group))
+            archived = await self._write(settlements, _events(self._untold, group))
         except UNAVAILABLE:
             raise
         except asyncpg.PostgresError as error:
+            self._untold = {}  # it may be at fault as well, and is only news
             if len(group) > 1:  # one of them is at fault: the others must not suffer
                 for owed in group:
                     if not owed.recorded.done():
                         await self._record([owed])
                 return
-            log.error("an attempt cannot be recorded: %s", error, extra={"delivery_id": _id(group[0])})
+            ids = [str(owed.settlement.claim.id) for owed in group]
+            log.error("an attempt cannot be recorded: %s", error, extra={"delivery_ids": ids})
             self._give_up(group)
             return
         self._stats.archived += archived
@@ -116,6 +131,8 @@ class Settler:
                     judged[endpoint_id] = health
             if judged:
                 await endpoints.set_healths(db, judged)
+            locked = await endpoints.existing(db, events.keys() - healths.keys())
+        self._untold = {endpoint_id: events[endpoint_id] for endpoint_id in locked}
         for endpoint_id, health in judged.items():
             _tell(endpoint_id, healths[endpoint_id], health)
         return archived
@@ -143,9 +160,9 @@ class Settler:
                     self._stats.failed += 1
 
 
-def _events(group: list[_Owed]) -> dict[int, list[Event]]:
+def _events(untold: Mapping[int, list[Event]], group: list[_Owed]) -> dict[int, list[Event]]:
     """By endpoint, in the order in which they came."""
-    events: dict[int, list[Event]] = {}
+    events = {endpoint_id: [*earlier] for endpoint_id, earlier in untold.items()}
     for owed in group:
         if owed.event is not None:
             events.setdefault(owed.settlement.claim.endpoint_id, []).append(owed.event)
@@ -165,10 +182,6 @@ def _tell(endpoint_id: int, before: Health, health: Health) -> None:
 
 def _aged(owed: _Owed, now: float) -> Settlement:
     return replace(owed.settlement, age=owed.settlement.age + now - owed.since)
-
-
-def _id(owed: _Owed) -> str:
-    return str(owed.settlement.claim.id)
 
 
 def _release(group: list[_Owed]) -> None:

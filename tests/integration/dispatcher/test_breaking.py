@@ -20,6 +20,7 @@ from tests.integration.dispatcher.conftest import World, eventually
 
 async def health(world: World, endpoint_id: int) -> Health:
     async with world.db.acquire() as db, db.transaction():
+        await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", endpoint_id)
         return (await endpoints.lock_healths(db, [endpoint_id]))[1][endpoint_id]
 
 
@@ -55,6 +56,20 @@ async def test_a_failing_endpoint_is_left_alone_and_what_waits_burns_no_attempts
     assert found.failing_since is not None
     assert await world.db.fetchval("SELECT count(*) FROM deliveries WHERE attempts = 0") == 120 - before
     assert await attempts(world) == before
+
+
+async def test_who_keeps_one_endpoint_locked_keeps_no_others_and_its_breaker_hears_of_it_later(world: World):
+    world.sink.on("/bad", 500)
+    bad, good = await world.endpoint("/bad"), await world.endpoint("/good", kind="user_connected")
+    async with world.dispatcher() as stats:
+        async with world.db.acquire() as db, db.transaction():
+            await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", bad)
+            await world.owe(bad, 1)
+            await eventually(lambda: attempts(world))
+            await world.owe(good, 5)
+            await eventually(lambda: _equal(stats.delivered, 5))
+            await db.execute("SAVEPOINT held")  # it has been all the time
+        await eventually(lambda: _failed(world, bad, 1))
 
 
 async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
@@ -361,3 +376,7 @@ async def _equal(one: object, other: object) -> bool:
 
 async def _count_is(world: World, state: str, count: int) -> bool:
     return await world.in_state(state) == count
+
+
+async def _failed(world: World, endpoint_id: int, times: int) -> bool:
+    return (await world.db.fetchval("SELECT failures FROM endpoints WHERE id = $1", endpoint_id)) == times

@@ -16,10 +16,16 @@ COUNTING = 0x534C_414E << 32  # the lock under which `under_way` counts
 
 
 async def claim(
-    world: World, endpoint_id: int, *, limit: int = 10, cap: int = 10, lease: float = 60.0
+    world: World,
+    endpoint_id: int,
+    *,
+    limit: int = 10,
+    cap: int = 10,
+    lease: float = 60.0,
+    db: asyncpg.Connection | None = None,
 ) -> Claims:
     return await deliveries.claim(
-        world.db, endpoint_id, limit=limit, cap=cap, lease=lease, token=uuid.uuid4()
+        db or world.db, endpoint_id, limit=limit, cap=cap, lease=lease, token=uuid.uuid4()
     )
 
 
@@ -93,6 +99,29 @@ async def _waiting(world: World, count: int) -> bool:
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     return found == count
+
+
+async def test_a_claim_of_much_content_by_who_stands_still_keeps_no_other_claim(world: World):
+    """It reads nothing of the answer to its claim, as a process that was stopped right then."""
+    endpoint = await world.endpoint()
+    await world.owe(endpoint, 12, ring=False)
+    await world.db.execute("UPDATE deliveries SET content = convert_to(repeat('x', 1000000), 'UTF8')")
+    still = await asyncpg.connect(world.database_url)
+    try:
+        await claim(world, 0, db=still)  # so that the statement is prepared
+        claiming = asyncio.create_task(claim(world, endpoint, limit=8, cap=20, db=still))
+        await asyncio.sleep(0)
+        still._transport.pause_reading()
+        async with asyncio.timeout(5):
+            await eventually(lambda: world.in_state("sending"))
+            other = await claim(world, endpoint, limit=9, cap=20)
+        still._transport.resume_reading()
+        first = await claiming
+    finally:
+        still.terminate()
+
+    assert (len(first.taken), len(other.taken)) == (8, 4)
+    assert {len(taken.content or b"") for taken in (*first.taken, *other.taken)} == {1_000_000}
 
 
 async def test_what_is_ailing_is_taken_only_by_who_asks_for_it(world: World):

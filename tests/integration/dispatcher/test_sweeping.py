@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import uuid
@@ -10,6 +11,8 @@ import asyncpg
 
 from superimap.db.queries import deliveries, liveness, sweeping
 from superimap.dispatcher.sweeper import LOCK
+from superimap.testing import Received
+from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import FAST, World, eventually
 
 
@@ -55,15 +58,61 @@ async def test_of_ailing_endpoints_only_so_many_are_rung_at_a_time_and_all_are_t
     assert len(await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=1)) == 3
 
 
-async def test_an_endpoint_with_two_posts_under_way_is_told_of_and_not_rung(world: World):
+async def test_an_ailing_endpoint_with_two_posts_under_way_is_told_of_and_not_rung(world: World):
     endpoint = await world.endpoint()
     await world.owe(endpoint, 3, ring=False)
+    await world.db.execute("UPDATE endpoints SET failures = 2")
     for expected in ([endpoint], []):
-        await deliveries.claim(world.db, endpoint, limit=1, cap=9, lease=60, token=uuid.uuid4())
+        await deliveries.claim(
+            world.db, endpoint, limit=1, cap=9, lease=60, token=uuid.uuid4(), also_ailing=True
+        )
         assert await to_ring(world, per_partner=9) == expected
 
     [told] = await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9)
     assert told.endpoint_id == endpoint
+
+
+async def test_of_busy_endpoints_that_are_well_only_so_many_are_rung_at_a_time(world: World):
+    kinds = ("new_mail", "user_connected", "user_disconnected")
+    well, *busy = [await world.endpoint(kind=kind) for kind in kinds]
+    for endpoint in (well, *busy):
+        await world.owe(endpoint, 3, ring=False)
+    for endpoint in busy:
+        await deliveries.claim(world.db, endpoint, limit=2, cap=9, lease=60, token=uuid.uuid4())
+
+    rung = [await to_ring(world, per_partner=9, ailing=1) for _ in range(50)]
+
+    assert {len(one) for one in rung} == {2}
+    assert all(well in one for one in rung)
+    assert {endpoint for one in rung for endpoint in one} == {well, *busy}
+
+
+async def test_what_nobody_rang_for_does_not_wait_for_two_others_that_hang(world: World):
+    never = asyncio.Event()
+    hanging: set[str] = set()
+
+    async def answer(received: Received) -> int:
+        if received.headers["webhook-id"] in hanging:
+            await never.wait()
+        return 200
+
+    world.sink.answer = answer
+    endpoint = await world.endpoint()
+    async with world.dispatcher(webhook_timeout=60):
+        for _ in range(2):  # it answers, and that is known
+            [known] = await world.owe(endpoint)
+            await eventually(lambda known=known: _is_delivered(world, known))
+        hanging |= {webhook_id(id_) for id_ in await world.owe(endpoint, 2, ring=False)}
+        await world.queue.ring(endpoint)
+        await world.sink.wait_for(4)
+        [unrung] = await world.owe(endpoint, ring=False)
+
+        await eventually(lambda: _is_delivered(world, unrung))
+        never.set()
+
+
+async def _is_delivered(world: World, id_: uuid.UUID) -> bool:
+    return (await world.row(id_))["state"] == "delivered"
 
 
 async def to_ring(world: World, *, per_partner: int, ailing: int = 9) -> list[int]:

@@ -6,7 +6,7 @@ Raw statements on asyncpg, one per function, each its own transaction. All times
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
@@ -85,9 +85,14 @@ class Settlement:
     delay: float = 0.0
 
 
+AT_ONCE = 65_536
+"""Bytes of content that come with a claim, for all that it takes; more is fetched when the claim is committed."""
+
 # A blank URL sends nothing: what is due there is cancelled, many at a time. An open breaker lets one probe pass:
 # moving `probe_at` past its lease is what reserves it, and of two claims at once the second finds it moved. Of two
 # claims for a closed one, the second waits in `under_way` for the first, and counts what it took (migration 0013).
+# Nothing is committed before the client has read all but the last of the answer, and one that stands still reads
+# nothing: so the answer is small enough to lie in the sockets on the way, or others would wait for the lock.
 _CLAIM = """
     WITH target AS (
         SELECT e.id, e.url, e.setbacks, e.failures = 0 AND e.breaker = 'closed' AS is_well,
@@ -126,8 +131,12 @@ _CLAIM = """
         RETURNING d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at, d.event_id,
             CASE WHEN t.url IS NULL THEN NULL ELSE d.content END AS content
     )
-    SELECT t.room, t.url, t.is_well, t.setbacks, c.* FROM target t LEFT JOIN claimed c ON true ORDER BY c.due_at
+    SELECT t.room, t.url, t.is_well, t.setbacks, c.id, c.partner_id, c.user_id, c.kind, c.attempts,
+        c.attempts_before, c.event_id, m.is_much, CASE WHEN NOT m.is_much THEN c.content END AS content
+    FROM target t LEFT JOIN claimed c ON true, (SELECT sum(octet_length(content)) > $8 FROM claimed) m(is_much)
+    ORDER BY c.due_at
 """
+_CONTENTS = "SELECT id, content FROM deliveries WHERE id = ANY($1::uuid[]) AND lease_token = $2"
 
 
 async def claim(
@@ -148,7 +157,7 @@ async def claim(
     dispatcher that claims. Without `also_ailing` nothing is taken of an endpoint that failed twice in a row, or
     whose breaker is not closed.
     """
-    rows = await db.fetch(_CLAIM, endpoint_id, limit, cap, lease, token, holder, also_ailing)
+    rows = await db.fetch(_CLAIM, endpoint_id, limit, cap, lease, token, holder, also_ailing, AT_ONCE)
     if not rows:  # the endpoint is gone, and its deliveries with it
         return Claims((), is_all=True, has_room=True)
     room, url, is_well = rows[0]["room"], rows[0]["url"], rows[0]["is_well"]
@@ -159,6 +168,10 @@ async def claim(
     if url is None:
         return Claims((), is_all=is_all, has_room=True)
     taken = [_claim(row, endpoint_id, token) for row in found]
+    if found and found[0]["is_much"]:
+        contents = dict(await db.fetch(_CONTENTS, [each.id for each in taken], token))
+        # What is not there any more was replaced or erased meanwhile: its lease is not ours either.
+        taken = [replace(each, content=contents[each.id]) for each in taken if each.id in contents]
     return Claims(taken, is_all=is_all, has_room=is_all, is_well=is_well)
 
 
@@ -234,6 +247,8 @@ async def settle(db: Db, settlements: Iterable[Settlement], *, keep_failed: bool
     archived user stay: each gets its own answer.
     """
     given = list(settlements)
+    if not given:
+        return 0
     columns = zip(*map(_columns, given), strict=True)
     sql = _ARCHIVE if any(each.outcome is Outcome.ARCHIVE for each in given) else _SETTLE
     return len(await db.fetch(sql, *map(list, columns), keep_failed))

@@ -5,7 +5,7 @@ Raw statements on asyncpg, one per function. All times are PostgreSQL's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 
@@ -38,17 +38,26 @@ async def partner_of(pool: Pool, endpoint_id: int) -> int | None:
 
 
 async def lock_healths(db: Connection, ids: Iterable[int]) -> tuple[datetime, dict[int, Health]]:
-    """The time, and the health of those endpoints that exist, closed to other changes until the transaction ends.
+    """The time, and the health of endpoints, closed to other changes until the transaction ends.
 
-    Always in one order, so that two of us never wait for one another.
+    Those that somebody else has locked are left out, as are those that are gone: nobody is waited for.
     """
     sql = f"""
         SELECT clock_timestamp(), id, {", ".join(COLUMNS)} FROM endpoints WHERE id = ANY($1::bigint[])
-        ORDER BY id FOR NO KEY UPDATE
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
     """  # noqa: S608 - our own names
     rows = await db.fetch(sql, list(ids))
     found = {row[1]: Health(*row[2:]) for row in map(tuple, rows)}
     return (rows[0][0] if rows else datetime.min), found
+
+
+async def existing(db: Connection, ids: Collection[int]) -> list[int]:
+    """Those that exist, locked or not."""
+    if not ids:
+        return []
+    return [
+        row[0] for row in await db.fetch("SELECT id FROM endpoints WHERE id = ANY($1::bigint[])", list(ids))
+    ]
 
 
 async def set_healths(db: Connection, healths: Mapping[int, Health]) -> None:

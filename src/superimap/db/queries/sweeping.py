@@ -62,8 +62,9 @@ class Overdue:
 async def overdue_endpoints(db: Db, *, per_partner: int, ailing: int) -> list[Overdue]:
     """Endpoints with a delivery that is due and may be sent, latest first.
 
-    To be rung are, by chance, at most `per_partner` of one partner's and `ailing` of those that failed twice in a
-    row, or whose breaker is not closed; and none with two POSTs under way, where the next to end looks by itself.
+    To be rung are, by chance, at most `per_partner` of one partner's, `ailing` of those that failed twice in a row
+    or whose breaker is not closed, and as many of those that are well and have two POSTs under way: these may
+    hang, and a retry must not wait for them. Where both is so, the next POST to end looks by itself.
     A skip scan: one probe of the index per endpoint, where DISTINCT would read every due row.
     """
     sql = """
@@ -90,7 +91,8 @@ async def overdue_endpoints(db: Db, *, per_partner: int, ailing: int) -> list[Ov
                 row_number() OVER (PARTITION BY is_ailing, is_busy ORDER BY random()) AS lot
             FROM found
         )
-        SELECT endpoint_id, late, NOT is_busy AND place <= $1 AND (lot <= $2 OR NOT is_ailing) FROM drawn
+        SELECT endpoint_id, late, place <= $1 AND (lot <= $2 OR NOT (is_ailing OR is_busy))
+            AND NOT (is_ailing AND is_busy) FROM drawn
         ORDER BY late DESC, endpoint_id
     """
     return [Overdue(*row) for row in await db.fetch(sql, per_partner, ailing)]
