@@ -176,8 +176,9 @@ def install(app: FastAPI, routes: Sequence[Route]) -> None:
             raise error
         if problem.status == 405:
             # Starlette names the methods of the first route alone, where several share an address.
-            matching = (route for route in routes if route.path_regex.match(request.url.path))
-            methods = {method for route in matching for method in route.methods or ()}
+            # A name of ours comes before the pattern that it would fit too: /replay before /{id}.
+            path = next((route.path for route in routes if route.path_regex.match(request.url.path)), None)
+            methods = {method for route in routes if route.path == path for method in route.methods or ()}
             problem.headers["Allow"] = ", ".join(sorted(methods))
         return answered(problem, request.url.path)
 

@@ -178,6 +178,8 @@ async def test_an_unknown_method_names_the_known_ones(acme):
 
     assert is_problem(answer, 405)
     assert answer.headers["allow"] == "DELETE, GET, PATCH, PUT"
+    # That /deliveries/{id} would fit too is no offer.
+    assert (await acme.request("OPTIONS", "/api/v1/deliveries/replay")).headers["allow"] == "POST"
 
 
 async def test_a_slash_at_the_end_changes_nothing(acme):
