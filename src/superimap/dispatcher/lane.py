@@ -4,7 +4,8 @@ No wake-up is lost. A ring comes after its row was committed. It has a lane look
 or it marks the lane that looks already as rung. A lane takes that mark away only right before it claims, and ends
 for want of work only without the mark, with no await between that look and its end. Across processes: a claim that
 finds no room because others fill the endpoint may leave, for whoever took the last of the room keeps its mark and
-looks again. What slips through all the same (a process that dies) the sweeper finds within a second.
+looks again. What slips through all the same (a process that dies, a seat passed on to who has no use for it any
+more) the sweeper finds within a second.
 
 Fairness: places are scarce, and those who hang must not keep them from those who answer.
 - A lane whose POSTs keep it waiting steps aside; the next of them to end brings it back.
