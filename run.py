@@ -44,7 +44,7 @@ PROGRAMS = {  # by the package that brings them; the languages are those of docs
 DISTRACTIONS = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX"}
 
 
-# Two workers: most tests wait rather than work.
+# Three workers on two cores: most tests wait rather than work.
 WHOLE_SUITE = ("-n", "3", "--dist", "worksteal")
 
 
