@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 
 RECORD = 16 * 1024
 """Bytes that are received at once: the most that a TLS record holds (RFC 8446 section 5.1)."""
-_TURNS = 4  # full records that one connection may receive before others get their turn
 _LONG = 0.001  # seconds that handling them may take, else it is not read for _RESTS times as long
 _RESTS = 9
 _LONGEST_REST = 0.02
@@ -123,9 +122,9 @@ class Stream(asyncio.Transport):
             self._loop.add_reader(self._fd, self._readable)
 
     def _readable(self) -> None:
-        """Take a record, or a few if they are full."""
+        """Take a record: who has more to say comes again after the others."""
         began = self._loop.time()
-        for _ in range(_TURNS):
+        while True:
             if (sock := self._sock) is None or self._protocol is None or not self._reading:
                 return
             try:
@@ -146,7 +145,9 @@ class Stream(asyncio.Transport):
             if (took := self._loop.time() - began) > _LONG:
                 self._take_a_rest(took)
                 break
-            if size < RECORD and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+            if (
+                not isinstance(sock, ssl.SSLSocket) or not sock.pending()
+            ):  # what OpenSSL holds wakes no selector
                 break
         if self._backlog is not None:
             self._look_for_room()
