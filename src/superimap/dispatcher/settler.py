@@ -2,7 +2,8 @@
 
 Endpoints that fail, or did, take two statements more in the same transaction: their health is read under a lock,
 judged by the breaker, and written. Where all is well nothing of that happens. If somebody else has the lock, the
-attempt is recorded all the same and the breaker hears of it later: who keeps one endpoint must not keep all.
+attempt is recorded all the same, the breaker hears of it later, and that endpoint's lane waits until then: who
+keeps one endpoint must not keep all.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Settler:
         self._patience = patience
         self._waiting: list[_Owed] = []
         self._untold: dict[int, list[Event]] = {}  # by endpoint, oldest first: of attempts that are recorded
+        self._held: list[_Owed] = []  # recorded too, of those endpoints: their lanes wait for the breaker
         self._bell = asyncio.Event()
 
     async def settle(self, sent: Sent) -> None:
@@ -102,6 +104,7 @@ class Settler:
             raise
         except asyncpg.PostgresError as error:
             self._untold = {}  # it may be at fault as well, and is only news
+            self._let_go([])
             if len(group) > 1:  # one of them is at fault: the others must not suffer
                 for owed in group:
                     if not owed.recorded.done():
@@ -114,7 +117,13 @@ class Settler:
         self._stats.archived += archived
         metrics.ARCHIVED.inc(archived)
         self._count(settlements)
-        _release(group)
+        self._let_go(group)
+
+    def _let_go(self, group: list[_Owed]) -> None:
+        """Those may go on whose breaker has heard of them: no lane claims more in the meantime."""
+        both = [*self._held, *group]
+        self._held = [owed for owed in both if owed.settlement.claim.endpoint_id in self._untold]
+        _release(owed for owed in both if owed.settlement.claim.endpoint_id not in self._untold)
 
     async def _write(self, settlements: list[Settlement], events: dict[int, list[Event]]) -> int:
         if not events:
@@ -184,7 +193,7 @@ def _aged(owed: _Owed, now: float) -> Settlement:
     return replace(owed.settlement, age=owed.settlement.age + now - owed.since)
 
 
-def _release(group: list[_Owed]) -> None:
+def _release(group: Iterable[_Owed]) -> None:
     for owed in group:
         if not owed.recorded.done():
             owed.recorded.set_result(None)
