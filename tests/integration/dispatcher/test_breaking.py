@@ -72,6 +72,24 @@ async def test_who_keeps_one_endpoint_locked_keeps_no_others_and_its_breaker_hea
         await eventually(lambda: _failed(world, bad, 1))
 
 
+async def test_until_the_breaker_has_heard_of_an_answer_the_lane_claims_no_more(world: World):
+    world.sink.on("/busy", 429)
+    busy, good = await world.endpoint("/busy"), await world.endpoint("/good", kind="user_connected")
+    async with world.dispatcher() as stats:
+        async with world.db.acquire() as db, db.transaction():
+            await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", busy)
+            await world.owe(busy, 50)
+            await eventually(lambda: _attempted(world, FEW))
+            await world.queue.ring(busy)
+            await world.owe(good, 5)
+            await eventually(lambda: _equal(stats.delivered, 5))
+            assert len(world.sink.to("/busy")) == FEW
+        await eventually(lambda: _is(world, busy, "slow_start"))
+        await eventually(lambda: _equal(stats.in_flight, 0))
+
+    assert len(world.sink.to("/busy")) == FEW
+
+
 async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
     """Two claims have looked before either has reserved the probe: a lock holds both at that very point."""
     endpoint = await world.endpoint()
