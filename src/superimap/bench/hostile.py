@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
@@ -110,7 +109,6 @@ def _p95(took: list[float]) -> float:
 
 
 def _main(pipe: Connection, mib: int) -> None:
-    os.nice(19)  # in life it has a machine of its own, and takes no CPU from the others and their mail server
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(pipe, mib))
 
