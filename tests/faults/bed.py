@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from superimap.testing import ImapServer, Received, WebhookSink
+from superimap.testing import Received, WebhookSink
 from superimap.testing.webhook_sink import Answer
 from tests.faults.engines import Engines
+from tests.faults.mail_servers import MailServer
 from tests.faults.oracle import Injected, Keys, Verdict, judge, latencies, percentile
 from tests.support.mails import mail
 from tests.support.processes import Process, environment, started
@@ -53,7 +54,7 @@ class Bed:
     scale: Scale
     engines: Engines
     world: World
-    imap: ImapServer
+    imap: MailServer
     sink: WebhookSink
     stack: AsyncExitStack
     partners: int
@@ -99,11 +100,8 @@ class Bed:
         return pair
 
     async def watched(self) -> None:
-        """Until every mailbox has a session that idles."""
-        users = self.scale.users
-        await self.imap.wait_for(
-            lambda: len({each.username for each in self.imap.sessions if each.idling}) == users, timeout=60
-        )
+        """Until every mailbox has a session."""
+        await self.imap.watched(self.scale.users)
 
     # Mail.
 
@@ -165,18 +163,13 @@ class Bed:
     async def verdict(self) -> Verdict:
         """What the oracle says. Nothing may be owed any more, marked as read, or told by a log."""
         owed = await self.world.value(UNSETTLED)
-        seen = [
-            message
-            for account in self.imap.accounts.values()
-            for message in account.mailboxes["INBOX"].messages
-            if "\\Seen" in message.flags
-        ]
+        seen = self.imap.seen()
         secrets = [PASSWORD, PLANTED, *(part for keys in self.keys.values() for part in vars(keys).values())]
         told = {each.name for each in self.processes if any(part in each.output for part in secrets)}
         also = [
             *self.broken,
             *([f"I6: {owed} deliveries are not settled"] if owed else []),
-            *([f"I7: {len(seen)} mails were marked as read"] if seen else []),
+            *([f"I7: {seen} mails were marked as read"] if seen else []),
             *([f"I7: a secret stands in the log of {', '.join(sorted(told))}"] if told else []),
         ]
         return judge(
@@ -207,11 +200,11 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def laid(
-    name: str, engines: Engines, scale: Scale, *, partners: int = 1, **env: str
+    name: str, engines: Engines, scale: Scale, imap: MailServer, *, partners: int = 1, **env: str
 ) -> AsyncIterator[Bed]:
     """A bed of its own database, an empty Valkey, and mailboxes with an old mail each that nobody asked for."""
     world = World(await engines.database(), engines.valkey.url)
-    async with ImapServer() as imap, WebhookSink(record=False) as sink, AsyncExitStack() as stack:
+    async with WebhookSink(record=False) as sink, AsyncExitStack() as stack:
         bed = Bed(name, scale, engines, world, imap, sink, stack, partners, env)
         sink.answer = bed.answer
         await people(bed)

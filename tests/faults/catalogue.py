@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 
-from tests.faults import database, doorbells, kills, receivers, sending, watching
+from tests.faults import database, doorbells, kills, mail_servers, receivers, sending, watching
 from tests.faults.bed import Bed, Scale, laid
 from tests.faults.engines import Engines, on_small_disk
+from tests.faults.mail_servers import MailServer
 from tests.faults.oracle import Verdict
 
 
@@ -21,6 +22,7 @@ class Fault:
     scale: dict[str, int] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     disk: int = 0  # MiB of a disk of PostgreSQL's own
+    imap: Callable[[], AbstractAsyncContextManager[MailServer]] = mail_servers.own
 
 
 FAULTS = {
@@ -47,6 +49,9 @@ FAULTS = {
     "F26": Fault(receivers.f26_hanging_partner, partners=2, env={"MAX_LANES": "10"}),
     "F26-many": Fault(receivers.f26_many_hang, env={"WEBHOOK_TIMEOUT": "20"}),
     "kills": Fault(kills.kills, partners=4, scale={"mails": 2000, "users": 400}),
+    "kills-dovecot": Fault(
+        kills.kills, partners=4, scale={"mails": 2000, "users": 400}, imap=mail_servers.dovecot
+    ),
 }
 
 
@@ -57,7 +62,10 @@ async def run(name: str, engines: Engines, scale: Scale) -> Verdict:
     async with AsyncExitStack() as stack:
         if fault.disk:
             engines = await stack.enter_async_context(on_small_disk(engines, fault.disk))
-        bed = await stack.enter_async_context(laid(name, engines, full, partners=fault.partners, **fault.env))
+        imap = await stack.enter_async_context(fault.imap())
+        bed = await stack.enter_async_context(
+            laid(name, engines, full, imap, partners=fault.partners, **fault.env)
+        )
         await fault.strike(bed)
         await bed.settled()
         return await bed.verdict()

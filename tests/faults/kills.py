@@ -27,10 +27,9 @@ async def kills(bed: Bed) -> None:
     bed.engines.valkey.forget()
     await bed.engines.valkey.start()
     await _sent(bed, 4 * fifth)
-    await bed.imap.refuse()
-    bed.imap.drop_all(reset=True)
+    await bed.imap.kill()
     await asyncio.sleep(min(3.0, bed.scale.away))
-    await bed.imap.listen()
+    await bed.imap.back()
     await pouring
     await bed.settled(within=180)
     await bed.watched()

@@ -11,8 +11,9 @@ from superimap.db.queries import intake
 from superimap.dispatcher.sweeper import Sweeper
 from superimap.egress import Guard
 from superimap.idler.doorbell import Doorbell
-from superimap.testing import ImapServer, WebhookSink
+from superimap.testing import WebhookSink
 from tests.faults.bed import Bed, Scale, people
+from tests.faults.mail_servers import Own
 from tests.faults.oracle import Verdict
 from tests.support.world import World, eventually, running
 
@@ -30,7 +31,7 @@ NETS = "ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity
 async def bed(database_url: str, redis_url: str, **settings: object) -> AsyncIterator[Bed]:
     """Mailboxes and receivers; the services run in this process, where a guard can be switched off."""
     world = World(database_url, redis_url, overrides={"webhook_timeout": 2.0, **settings})
-    async with ImapServer() as imap, WebhookSink(record=False) as sink, contextlib.AsyncExitStack() as stack:
+    async with Own() as imap, WebhookSink(record=False) as sink, contextlib.AsyncExitStack() as stack:
         made = Bed("control", FEW, None, world, imap, sink, stack, 1)
         sink.answer = made.answer
         await people(made)
