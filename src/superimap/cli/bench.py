@@ -19,6 +19,11 @@ Database = Annotated[
     str | None, typer.Option(help="PostgreSQL without users that may be filled; none: one for the moment.")
 ]
 
+DatabaseUrl = Annotated[
+    str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
+]
+RedisUrl = Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")]
+
 
 @app.command()
 @command
@@ -111,10 +116,8 @@ async def deliver(
         ),
     ] = 0,
     seconds: Annotated[float, typer.Option(min=1, help="How long to measure the others, each time.")] = 10,
-    database_url: Annotated[
-        str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
-    ] = None,
-    redis_url: Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")] = None,
+    database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
 ) -> None:
     """Measure a dispatcher: webhooks per second, CPU of each, and what one endpoint that hangs does to others."""
     from superimap.bench import deliver as bench
@@ -146,10 +149,8 @@ async def mail(
     burst_users: Annotated[int, typer.Option(min=1, help="To how many of the users.")] = 500,
     partners: Annotated[int, typer.Option(min=1, max=1000, help="Of how many partners.")] = 10,
     mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail.")] = 5000,
-    database_url: Annotated[
-        str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
-    ] = None,
-    redis_url: Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")] = None,
+    database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
 ) -> None:
     """Measure the whole way of a mail, from IMAP to webhook: latency, mails per second, CPU of each process."""
     from superimap.bench import mail as bench
@@ -177,10 +178,8 @@ async def tokens(
     seconds: Annotated[float, typer.Option(min=1, help="How long to measure, once all are watched.")] = 180,
     idlers: Annotated[int, typer.Option(min=1, max=16, help="Idlers that share the users.")] = 2,
     mails_per_second: Annotated[float, typer.Option(min=0.1, help="Mails that come meanwhile.")] = 20,
-    database_url: Annotated[
-        str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
-    ] = None,
-    redis_url: Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")] = None,
+    database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
 ) -> None:
     """Measure sessions whose access tokens end: how evenly they come back, and whether a mail is lost by it."""
     from superimap.bench import tokens as bench

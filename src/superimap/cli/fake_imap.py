@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from superimap.cli import output
-from superimap.cli.running import CommandError, command
+from superimap.cli.running import CommandError, command, interrupted
 
 if TYPE_CHECKING:
     from superimap.testing import Chaos, ImapServer
@@ -109,11 +107,3 @@ def _rate(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"the rate after = should be a number from 0 to 1, and is {text!r}") from None
-
-
-async def interrupted() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from superimap.cli import output
-from superimap.cli.fake_imap import interrupted
-from superimap.cli.running import CommandError, command
+from superimap.cli.running import CommandError, command, interrupted
 
 if TYPE_CHECKING:
     from superimap.testing.oauth_server import OAuthServer

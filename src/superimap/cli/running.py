@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -176,3 +177,11 @@ async def find_connection(db: AsyncSession, partner: Partner, code: str, *, lock
             f"`superimap connections list {partner.id}` shows them."
         )
     return linked
+
+
+async def interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -15,6 +15,7 @@ __all__ = [
     "Login",
     "MessageMeta",
     "OAuth",
+    "Security",
     "Selected",
     "Server",
     "Timeouts",
@@ -30,13 +31,17 @@ UidValidity = NewType("UidValidity", int)
 MIB = 1 << 20
 
 
+Security = Literal["tls", "starttls", "none"]
+"""How a connection is secured: TLS at once, STARTTLS without fail, or not at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where to dial, and how it is secured: TLS at once, STARTTLS without fail, or not at all."""
+    """Where to dial, and how it is secured."""
 
     host: str
     port: int
-    tls: Literal["tls", "starttls", "none"] = "tls"
+    tls: Security = "tls"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from superimap.config import Settings
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider, User
 from superimap.db.queries.account_values import UserFields, checked
-from superimap.db.queries.server_values import IMAPS, whole
+from superimap.db.queries.server_values import IMAPS, ServerFields, whole
 from superimap.imap.errors import AuthenticationFailed, Refused, TlsFailed
 
 log = logging.getLogger(__name__)
@@ -84,18 +84,21 @@ def fields_of(user: User, provider: Provider, given: Mapping[str, str], settings
             raise Invalid(name, "is missing")
     try:
         stored = checked(values)
-        server = _server(user, stored, settings) if provider.host_by_user else {}
+        server: ServerFields = _server(user, stored, settings) if provider.host_by_user else {}
     except Invalid as error:
         raise Invalid(_field(error.field), error.reason) from None
     if user.email and "@" in username and username.lower() != user.email.lower():
         raise Invalid("username", f"should be {user.email}, for which this link was made")
-    fields: UserFields = {"login_username": username, "login_password": password, **server}  # type: ignore[typeddict-item]
+    fields: UserFields = {"login_username": username, "login_password": password}
+    if server:
+        fields["imap_host"], fields["imap_port"] = server["imap_host"], server["imap_port"]
+        fields["imap_tls"] = server["imap_tls"]
     if user.email is None and "@" in username:
         fields["email"] = username
     return fields
 
 
-def _server(user: User, values: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _server(user: User, values: Mapping[str, Any], settings: Settings) -> ServerFields:
     """The server that was typed, with TLS as usual at the port. Raises Invalid.
 
     One that the partner, or an operator, has set already is as they say: the form does not ask how it is secured.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import cast
 
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,7 +20,7 @@ from superimap.db.queries.account_values import Taken, UserFields
 from superimap.db.queries.connecting import LinkUsed
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError, Refused
-from superimap.imap.types import Login, Server, Timeouts
+from superimap.imap.types import Login, Security, Server, Timeouts
 from superimap.oauth.links import LIFETIME, Purpose
 from superimap.oauth.returns import Reason
 
@@ -86,11 +87,12 @@ async def _try(coming: Visitor, provider: Provider, fields: UserFields) -> Excep
     """
     login = Login(fields["login_username"] or "", fields["login_password"] or "")
     if provider.host_by_user:
-        server = Server(fields["imap_host"] or "", fields["imap_port"] or 0, fields["imap_tls"])  # type: ignore[arg-type]
+        host, port, tls = fields["imap_host"] or "", fields["imap_port"] or 0, fields["imap_tls"]
         timeouts, least = Timeouts(connect=FLOOR), FLOOR
     else:
-        server = Server(provider.imap_host, provider.imap_port, provider.imap_tls)  # type: ignore[arg-type]
+        host, port, tls = provider.imap_host, provider.imap_port, provider.imap_tls
         timeouts, least = Timeouts(), 0.0
+    server = Server(host, port, cast(Security, tls))  # the tables hold no other words
     loop = asyncio.get_running_loop()
     begun = loop.time()
     try:

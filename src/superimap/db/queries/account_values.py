@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Provider
 from superimap.db.models.provider import ProviderKind
-from superimap.db.queries.server_values import SERVER, checked_server
+from superimap.db.queries.server_values import SERVER, ServerFields, checked_server
 
 LONGEST = {
     "tag": 255,
@@ -50,7 +50,7 @@ class ConnectionFields(TypedDict, total=False):
     oauth2_tenant: str | None
 
 
-class UserFields(TypedDict, total=False):
+class UserFields(ServerFields, total=False):
     """What may be set on a user; None or blank clears. What its provider has no use for is passed over."""
 
     tag: str | None
@@ -58,9 +58,6 @@ class UserFields(TypedDict, total=False):
     archived: bool
     login_username: str | None
     login_password: str | None
-    imap_host: str | None
-    imap_port: int | None
-    imap_tls: str | None
     oauth2_refresh_token: str | None
     enable_tracer: bool
 

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from superimap.db.errors import Invalid
 from superimap.db.models.provider import Tls
@@ -11,6 +11,15 @@ from superimap.db.models.provider import Tls
 SERVER = ("imap_host", "imap_port", "imap_tls")
 IMAPS, IMAP = 993, 143
 """The two ports of IMAP: with TLS at once (RFC 8314), and with STARTTLS."""
+
+
+class ServerFields(TypedDict, total=False):
+    """A user's own mail server: all three of it, or none."""
+
+    imap_host: str | None
+    imap_port: int | None
+    imap_tls: str | None
+
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
@@ -31,7 +40,7 @@ def checked_server(name: str, value: Any) -> Any:
     return str(value)
 
 
-def whole(values: Mapping[str, Any], before: tuple[str | None, int | None, str | None]) -> dict[str, Any]:
+def whole(values: Mapping[str, Any], before: tuple[str | None, int | None, str | None]) -> ServerFields:
     """The server that follows from what is set and what was there: all three of it, or none.
 
     Without a port it is that of IMAP over TLS. TLS is as usual at the port unless somebody says otherwise; what
@@ -39,7 +48,7 @@ def whole(values: Mapping[str, Any], before: tuple[str | None, int | None, str |
     """
     host, port, tls = (values.get(name, was) for name, was in zip(SERVER, before, strict=True))
     if host is None:
-        return dict.fromkeys(SERVER)
+        return {"imap_host": None, "imap_port": None, "imap_tls": None}
     port = port or IMAPS
     if "imap_tls" not in values and before[1] is not None and tls == tls_of(before[1]):
         tls = None
