@@ -82,7 +82,9 @@ async def house(data: Path, overrides: Mapping[str, Any] | None = None) -> Async
         if "ENVIRONMENT" not in os.environ:
             found.setdefault("environment", "development")
         settings = addressed(config.load(found))
-        with explaining(settings.database_url):
+        is_theirs = "database_url" not in found
+        hint = " Or unset it: without DATABASE_URL a PostgreSQL is brought along." if is_theirs else ""
+        with explaining(settings.database_url, hint=hint):
             await prepare(settings)
         yield House(settings, data, is_new)
 

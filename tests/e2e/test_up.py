@@ -124,6 +124,18 @@ async def test_a_wrong_setting_is_one_line_that_names_it(env, variable, value, t
     assert len(process.output.strip().splitlines()) == 1
 
 
+async def test_who_names_a_database_out_of_reach_is_told_of_the_one_that_is_brought_along(
+    env, open_folder: Path, unused_tcp_port
+):
+    theirs = {"DATABASE_URL": "postgresql://ann:hush@127.0.0.1:1/x"}
+    command = ("up", "--data", str(open_folder / "theirs"), "--port", str(unused_tcp_port))
+    async with started(*command, env=env | theirs) as process:
+        assert await process.ended() == 1
+
+    assert "unset it" in process.output.splitlines()[-1]
+    assert "hush" not in process.output
+
+
 async def test_data_without_its_key_is_left_alone(env, open_folder: Path, unused_tcp_port):
     data = open_folder / "keyless"
     command = ("up", "--data", str(data), "--port", str(unused_tcp_port))

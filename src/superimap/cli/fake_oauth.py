@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 async def fake_oauth(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = 10080,
+    ] = 10081,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     client: Annotated[
         str, typer.Option(metavar="ID:SECRET", help="The application that is registered here.")

@@ -113,8 +113,8 @@ async def ring(settings: Settings, endpoints: Iterable[int]) -> None:
 
 
 @contextmanager
-def explaining(url: str) -> Iterator[None]:
-    """Say in one sentence why the database cannot be worked with; never with its password."""
+def explaining(url: str, *, hint: str = "") -> Iterator[None]:
+    """Say in one sentence, and a `hint`, why the database cannot be worked with; never with its password."""
     import asyncpg
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -123,9 +123,9 @@ def explaining(url: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise CommandError(_explanation(url, error.orig or error)) from None
+        raise CommandError(_explanation(url, error.orig or error) + hint) from None
     except (asyncpg.PostgresError, SQLAlchemyError, *UNAVAILABLE) as error:
-        raise CommandError(_explanation(url, error)) from None
+        raise CommandError(_explanation(url, error) + hint) from None
 
 
 def _explanation(url: str, error: BaseException) -> str:

@@ -6,6 +6,7 @@ import base64
 import http.server
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -204,6 +205,33 @@ def test_the_fake_provider_consents_fails_as_it_was_told_and_ends_on_a_signal():
     assert given.json()["access_token"]
     assert "ann@example.com" in "".join(told)
     assert f"--oauth2-token-url {url}/token" in "".join(told)
+
+
+def test_the_fake_provider_stands_where_browsers_go_unless_told_otherwise(superimap):
+    """Fetch standard, "port blocking": 10080 is one of these."""
+    refused = {
+        *range(1, 1024),
+        1719,
+        1720,
+        1723,
+        2049,
+        3659,
+        4045,
+        4190,
+        5060,
+        5061,
+        6000,
+        6566,
+        6679,
+        6697,
+        10080,
+    }
+    refused |= {*range(6665, 6670)}
+    shown = superimap("fake-oauth", "--help").output
+    default = re.search(r"--port.*?\[default: (\d+)\]", shown, re.DOTALL)
+
+    assert default is not None
+    assert int(default[1]) not in refused
 
 
 def test_the_fake_provider_lists_its_ways_to_fail_and_takes_no_other(superimap):
