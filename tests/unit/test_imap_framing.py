@@ -35,7 +35,7 @@ def frame(data: bytes, limits: Limits | None = None) -> list[Response]:
 def test_h10_h11_literals_are_counted_quotes_skipped_and_text_is_text(data, texts, literals):
     (response,) = frame(data)
 
-    assert (response.texts, response.literals) == (texts, literals)
+    assert (list(response.texts), list(response.literals)) == (texts, literals)
 
 
 def test_h10_time_is_linear_in_the_number_of_lines_and_of_pieces():
@@ -85,6 +85,16 @@ LIMITS = Limits(line=100, literal=1000, response=2000)
 def test_h13_what_exceeds_a_limit_is_refused_before_it_is_kept(data):
     with pytest.raises(LimitExceeded):
         frame(data, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("digits", "announced"), [("1001", 1001), ("0004294967296", 1 << 32), ("9" * 50, (1 << 63) - 1)]
+)
+def test_h13_how_much_was_announced_is_told(digits, announced):
+    with pytest.raises(LimitExceeded) as caught:
+        frame(b"* 1 FETCH (BODY[] {%s}\r\n" % digits.encode(), LIMITS)
+
+    assert caught.value.announced == announced
 
 
 def test_a_search_may_fill_a_long_line():

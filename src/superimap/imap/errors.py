@@ -88,4 +88,11 @@ class OutOfStep(Gibberish):
 
 
 class LimitExceeded(ImapError):
-    """The server sent a line, a literal or a response beyond `Limits`."""
+    """The server sent a line, a literal or a response beyond `Limits`.
+
+    `announced` is the size in bytes of a literal that was not even begun to be read.
+    """
+
+    def __init__(self, text: str, announced: int | None = None) -> None:
+        super().__init__(text)
+        self.announced = announced

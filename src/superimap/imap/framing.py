@@ -5,8 +5,8 @@ is text, and no byte is ever altered.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from superimap.imap.errors import LimitExceeded
 from superimap.imap.types import Limits
@@ -14,15 +14,19 @@ from superimap.imap.types import Limits
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
 _STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
+_LARGEST = (1 << 63) - 1  # a number64 (RFC 9051 section 9)
 _OVERHEAD = 256  # bytes that Python needs for a response beside its own
 
 
 @dataclass(slots=True)
 class Response:
-    """One whole response: the texts before, between and after its literals."""
+    """One whole response: the texts before, between and after its literals.
 
-    texts: list[bytes] = field(default_factory=list)
-    literals: list[bytes] = field(default_factory=list)
+    In tuples, which the garbage collector soon forgets: 100,000 of them stopped all for 80 ms as lists.
+    """
+
+    texts: tuple[bytes, ...]
+    literals: tuple[bytes, ...] = ()
 
     @property
     def line(self) -> bytes:
@@ -32,13 +36,17 @@ class Response:
     @property
     def weight(self) -> int:
         """The bytes it holds, or so."""
-        return _OVERHEAD + sum(map(len, self.texts)) + sum(map(len, self.literals))
+        return _weight(self.texts, self.literals)
+
+
+def _weight(texts: Sequence[bytes], literals: Sequence[bytes]) -> int:
+    return _OVERHEAD + sum(map(len, texts)) + sum(map(len, literals))
 
 
 class Framer:
     """Cuts a stream of bytes, however chunked, into responses."""
 
-    __slots__ = ("_buffer", "_limits", "_owed", "_response", "_scan", "_start")
+    __slots__ = ("_buffer", "_limits", "_literals", "_owed", "_scan", "_start", "_texts")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -50,7 +58,8 @@ class Framer:
         self._start = 0  # where the unread part of the buffer begins
         self._scan = 0  # up to here there is no CRLF
         self._owed: int | None = None  # the size of the literal that comes next
-        self._response = Response()
+        self._texts: list[bytes] = []  # of the response that is not whole yet
+        self._literals: list[bytes] = []
 
     def feed(self, data: bytes | memoryview) -> Iterator[Response]:
         """The responses that `data` completes. Raises LimitExceeded."""
@@ -62,16 +71,17 @@ class Framer:
         self._start = 0
 
     def _next(self) -> Response | None:
-        if self._owed is None and not self._response.texts and (text := self._whole_line()) is not None:
-            return Response([text])
+        if self._owed is None and not self._texts and (text := self._whole_line()) is not None:
+            return Response((text,))
         while self._owed is None or self._literal(self._owed):
             text = self._line()
             if text is None:
                 return None
             self._owed = self._announced(text)
-            self._response.texts.append(text)
+            self._texts.append(text)
             if self._owed is None:
-                response, self._response = self._response, Response()
+                response = Response(tuple(self._texts), tuple(self._literals))
+                self._texts, self._literals = [], []
                 return response
         return None
 
@@ -90,7 +100,7 @@ class Framer:
         if len(self._buffer) < end:
             return False
         with memoryview(self._buffer) as view:
-            self._response.literals.append(bytes(view[self._start : end]))
+            self._literals.append(bytes(view[self._start : end]))
         self._start = self._scan = end
         self._owed = None
         return True
@@ -119,12 +129,13 @@ class Framer:
         """The size of the literal that `text` ends with, or None."""
         if not text.endswith(b"}") or (match := _LITERAL.search(text)) is None:
             return None
-        first = self._response.texts[0] if self._response.texts else text
+        first = self._texts[0] if self._texts else text
         if not first.startswith(b"* ") or _STATUS.match(first) or not _OUTSIDE_QUOTES.fullmatch(text):
             return None
         digits = match[1].lstrip(b"0") or b"0"
         if len(digits) > 10 or int(digits) > self._limits.literal:
-            raise LimitExceeded(f"a literal of more than {self._limits.literal} bytes")
-        if self._response.weight + int(digits) > self._limits.total:
+            announced = min(int(digits[:20]), _LARGEST)
+            raise LimitExceeded(f"a literal of more than {self._limits.literal} bytes", announced)
+        if _weight(self._texts, self._literals) + int(digits) > self._limits.total:
             raise LimitExceeded(f"a response of more than {self._limits.total} bytes")
         return int(digits)

@@ -12,11 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-RECORD = 16 * 1024
-"""Bytes that are received at once: the most that a TLS record holds (RFC 8446 section 5.1)."""
-_LONG = 0.001  # seconds that handling them may take, else it is not read for _RESTS times as long
-_RESTS = 9
-_LONGEST_REST = 0.02
+from superimap.imap.share import RECORD, after_read, must_rest
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 _NO_INFO: dict[str, Any] = {}
@@ -37,7 +33,10 @@ class Stream(asyncio.Transport):
     The protocol is given a view of the shared buffer and must have copied it when `data_received` returns.
     """
 
-    __slots__ = ("_backlog", "_buffer", "_fd", "_loop", "_protocol", "_reading", "_rest", "_sock", "_writing")
+    __slots__ = (
+        "_backlog", "_buffer", "_fd", "_loop", "_owed_until", "_protocol", "_reading", "_rest", "_size",
+        "_sock", "_writing",
+    )  # fmt: skip
 
     def __init__(self, protocol: Receiver, sock: socket.socket) -> None:
         super().__init__(_NO_INFO)
@@ -48,6 +47,8 @@ class Stream(asyncio.Transport):
         self._backlog: bytearray | None = None  # what the kernel would not take yet
         self._reading = self._writing = False  # what the event loop looks out for
         self._rest: asyncio.TimerHandle | None = None
+        self._owed_until = 0.0  # when the loop's time that it took will be no more than its share
+        self._size = RECORD  # bytes that the next read takes
         if (buffer := _buffers.get(self._loop)) is None:
             buffer = _buffers[self._loop] = memoryview(bytearray(RECORD))
         self._buffer = buffer
@@ -128,7 +129,7 @@ class Stream(asyncio.Transport):
             if (sock := self._sock) is None or self._protocol is None or not self._reading:
                 return
             try:
-                size = sock.recv_into(self._buffer)
+                size = sock.recv_into(self._buffer, self._size)
             except ssl.SSLWantWriteError:  # a KeyUpdate must be answered, and the kernel does not take it
                 self._loop.remove_reader(self._fd)
                 self._look_for_room()
@@ -142,21 +143,27 @@ class Stream(asyncio.Transport):
                 self._end(None)
                 return
             self._protocol.data_received(self._buffer[:size])
-            if (took := self._loop.time() - began) > _LONG:
-                self._take_a_rest(took)
+            if self._had_its_share(began) or not _holds_more(sock):
                 break
-            if (
-                not isinstance(sock, ssl.SSLSocket) or not sock.pending()
-            ):  # what OpenSSL holds wakes no selector
-                break
+            began = self._loop.time()
         if self._backlog is not None:
             self._look_for_room()
 
-    def _take_a_rest(self, took: float) -> None:
-        """Who floods us with things to do, as with short lines, may not have the event loop to itself."""
+    def _had_its_share(self, began: float) -> bool:
+        """Account for a read that was handled since `began`; the peer may have to rest now."""
+        now = self._loop.time()
+        self._owed_until, self._size = after_read(self._owed_until, self._size, began=began, now=now)
+        if not must_rest(self._owed_until, now):
+            return False
         if self._reading:
             self.pause_reading()
-            self._rest = self._loop.call_later(min(_RESTS * took, _LONGEST_REST), self.resume_reading)
+            self._rest = self._loop.call_at(self._owed_until, self._rested)
+        return True
+
+    def _rested(self) -> None:
+        self.resume_reading()
+        if _holds_more(self._sock):
+            self._readable()
 
     # Writing
 
@@ -233,6 +240,11 @@ class Stream(asyncio.Transport):
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(error)
+
+
+def _holds_more(sock: socket.socket | None) -> bool:
+    """OpenSSL has bytes for us that no selector will tell of."""
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
 def _cause(error: OSError) -> Exception | None:
