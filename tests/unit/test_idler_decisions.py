@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from unittest.mock import ANY
 
 import pytest
 
+from superimap.db.models.mail import Outcome
 from superimap.db.queries.intake import Cursor
 from superimap.idler import pace, sync
 from superimap.idler.stumbles import Stumbles
-from superimap.imap.errors import Disconnected, Gibberish, OutOfStep, Refused, TimedOut
+from superimap.imap.errors import Disconnected, Gibberish, LimitExceeded, OutOfStep, Refused, TimedOut
 from superimap.imap.types import Selected
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -79,10 +81,20 @@ def test_three_answers_or_twelve_broken_connections_are_enough():
         stumbles.note(6, TimedOut("FETCH", 120))
         stumbles.note(7, OutOfStep("not an answer"))
 
-    assert not any(map(stumbles.too_many, (4, 5, 6, 7)))
+    assert not any(map(stumbles.given_up, (4, 5, 6, 7)))
     for uid in (5, 6, 7):
         stumbles.note(uid, Refused("FETCH", "NO", "internal error"))
-        assert stumbles.too_many(uid)
+        assert stumbles.given_up(uid)[0] == Outcome.UNREADABLE
+
+
+def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
+    stumbles = Stumbles()
+    for _ in range(3):
+        stumbles.note(5, LimitExceeded("a literal of more than 2 bytes", announced=90))
+        stumbles.note(6, LimitExceeded("a line of more than 2 bytes"))
+
+    assert stumbles.given_up(5) == (Outcome.TOO_BIG, ANY, 90)
+    assert stumbles.given_up(6)[0] == Outcome.UNREADABLE
 
 
 def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
@@ -95,6 +107,6 @@ def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
         stumbles.blame([9], Gibberish("cannot parse"))
 
     assert sizes == [100, 10, 1]
-    assert stumbles.too_many(9)
+    assert stumbles.given_up(9)
     stumbles.forget()
     assert stumbles.batch == 100

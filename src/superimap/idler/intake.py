@@ -74,7 +74,7 @@ class Intake:
         self._held += await self._room.enter(size)
 
     def skip(
-        self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str, *, size: int | None = None
+        self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str, size: int | None = None
     ) -> None:
         """Record a mail that is not sent, and why; `size` is what it truly has, if that is not what was said.
 

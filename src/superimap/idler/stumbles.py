@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from superimap.db.models.mail import Outcome
 from superimap.idler.sync import META_BATCH
 from superimap.imap.errors import Gibberish, ImapError, LimitExceeded, OutOfStep, Refused
 
@@ -19,10 +20,11 @@ BLIND = 3
 class Stumbles:
     """How often each mail has ended its session, and how many mails to ask about at once."""
 
-    __slots__ = ("_counts", "_glances", "batch")
+    __slots__ = ("_announced", "_counts", "_glances", "batch")
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
+        self._announced: dict[int, int] = {}
         self._glances = 0
         self.batch = META_BATCH
 
@@ -30,6 +32,8 @@ class Stumbles:
         """This mail has ended its session."""
         is_answer = isinstance(error, POISON) and not isinstance(error, OutOfStep)
         self._counts[uid] = self._counts.get(uid, 0) + (ANSWERED if is_answer else BROKE)
+        if isinstance(error, LimitExceeded) and error.announced is not None:
+            self._announced[uid] = error.announced
 
     def blame(self, uids: list[int], error: ImapError) -> None:
         """One of these has: ask about fewer at once, until it is known which."""
@@ -38,9 +42,17 @@ class Stumbles:
         else:
             self.batch = max(1, min(self.batch, len(uids)) // 10)
 
-    def too_many(self, uid: int) -> bool:
-        """Whether to pass this mail over."""
-        return self._counts.get(uid, 0) >= ENOUGH
+    def given_up(self, uid: int) -> tuple[Outcome, str, int | None] | None:
+        """Why to pass this mail over, if that is what to do, and the size that it was announced with."""
+        if self._counts.get(uid, 0) < ENOUGH:
+            return None
+        if (size := self._announced.get(uid)) is not None:
+            return (
+                Outcome.TOO_BIG,
+                f"the mail server announced {size} bytes each time it was to be read",
+                size,
+            )
+        return Outcome.UNREADABLE, "the mail server failed again and again to hand it over", None
 
     @property
     def blinded(self) -> bool:
@@ -63,4 +75,5 @@ class Stumbles:
     def forget(self) -> None:
         """All is recorded; past mails do not matter."""
         self._counts.clear()
+        self._announced.clear()
         self.batch = META_BATCH

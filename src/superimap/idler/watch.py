@@ -239,7 +239,7 @@ class Watch:
 
     async def _metas(self, piece: list[int]) -> list[tuple[int, MessageMeta | None]]:
         """What is known of each; nothing of a mail on which the server failed again and again."""
-        if len(piece) == 1 and self._stumbles.too_many(piece[0]):
+        if len(piece) == 1 and self._stumbles.given_up(piece[0]):
             return [(piece[0], None)]
         try:
             found = await sync.metas(self._client, piece)
@@ -254,18 +254,15 @@ class Watch:
         self, uid: int, meta: MessageMeta | None, *, by_date: bool = False, raw: bytes | None = None
     ) -> None:
         """Judge one mail, and read it if a webhook is owed and it is not read yet."""
-        intake, too_many = self._intake, self._stumbles.too_many(uid)
-        unreadable = Outcome.UNREADABLE, "the mail server failed again and again to hand it over"
+        intake, given_up = self._intake, self._stumbles.given_up(uid)
         gone = Outcome.GONE, "deleted or moved before it could be read"
         if meta is None:
-            intake.skip(uid, None, *(unreadable if too_many else gone))
+            intake.skip(uid, None, *(given_up or gone))
             return
         self._top = (uid, sync.identity(meta))
         most = self._context.settings.max_email_size
-        skip = skip_reason(meta, by_date=by_date, connected_at=self._watched.connected_at, max_size=most)
-        if skip is None and too_many:
-            skip = unreadable
-        if skip is not None:
+        reason = skip_reason(meta, by_date=by_date, connected_at=self._watched.connected_at, max_size=most)
+        if (skip := reason or given_up) is not None:
             intake.skip(uid, meta, *skip)
             return
         if raw is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import ssl
 
 import pytest
@@ -153,13 +154,31 @@ async def test_C26_a_mail_that_is_always_announced_as_four_gigabytes_is_passed_o
     async with scene.watching(VICTIM, BYSTANDER):
         scene.chaos.add("C26 four gigabyte literal", only=VICTIM)
         scene.imap.deliver(VICTIM, small_mail("poison"))
-        await eventually(lambda: unreadable(scene))
+        await eventually(lambda: one_is("too_big", scene))
         scene.chaos.clear()
         await scene.both_find(1)
 
 
-async def unreadable(scene) -> bool:
-    return (await scene.outcomes())["unreadable"] == 1
+async def test_C26_a_mail_whose_stated_size_is_a_lie_is_too_big(scene):
+    huge = small_mail("huge", body=b"0123456789abcde\n" * 200_000)
+
+    async def lie(session, command):
+        return re.sub(rb"RFC822.SIZE \d+", b"RFC822.SIZE 900", session.usual(command))
+
+    scene.imap.on("UID FETCH", lie)
+    async with scene.watching(VICTIM, BYSTANDER):
+        scene.imap.deliver(VICTIM, huge)
+        await eventually(lambda: one_is("too_big", scene))
+        await scene.both_find(1)
+
+    (row,) = await scene.world.rows("SELECT size, detail FROM messages WHERE outcome = 'too_big'")
+    assert row["size"] == len(huge)
+    assert str(len(huge)) in row["detail"]
+    assert scene.connections() == 4  # three were ended by it
+
+
+async def one_is(outcome, scene) -> bool:
+    return (await scene.outcomes())[outcome] == 1
 
 
 async def test_C27_an_endless_line_ends_its_session_alone(scene):
@@ -193,7 +212,7 @@ async def test_C29_a_mail_that_always_drips_is_passed_over_in_the_end(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         scene.chaos.add("C29", only=VICTIM, seconds=0.1)
         scene.imap.deliver(VICTIM, small_mail("drip"))
-        await eventually(lambda: unreadable(scene))
+        await eventually(lambda: one_is("unreadable", scene))
         scene.chaos.clear()
         await scene.both_find(1)
 
