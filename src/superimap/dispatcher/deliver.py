@@ -144,7 +144,7 @@ class Courier:
                 return Outcome.DELIVERED, 0.0
             case ArchiveUser():
                 return Outcome.ARCHIVE, 0.0
-            case RetryIn(seconds):
+            case RetryIn(seconds=seconds):
                 return Outcome.RETRY, seconds
             case GiveUp():
                 return Outcome.FAILED, 0.0

@@ -63,7 +63,7 @@ def _command(protocol: Protocol, credentials: Credentials, exchange: _Exchange) 
             mechanism = _mechanism(protocol, credentials)
             exchange.refusal = b"" if mechanism == "XOAUTH2" else b64encode(b"\1")
             return _sasl(protocol, mechanism, _bearer(credentials, mechanism), exchange)
-        case Login(username, password):
+        case Login(username=username, password=password):
             ascii_only = username.isascii() and password.isascii()
             disabled = "LOGINDISABLED" in protocol.capabilities
             if "AUTH=PLAIN" in protocol.capabilities and (disabled or not ascii_only):
