@@ -1,0 +1,78 @@
+"""Gmail's labels decide whether a mail is the user's own: whatever stands there is read, and nothing raises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from imapclient import imap_utf7
+
+from superimap.idler.filters import skip_reason
+from superimap.imap.framing import Framer
+from superimap.imap.responses import fetched, message_meta
+from superimap.imap.types import Limits, MessageMeta
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+HEAD = b'* 1 FETCH (UID 1 RFC822.SIZE 9 INTERNALDATE "01-Jan-2026 00:00:00 +0000" X-GM-LABELS '
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+ways = st.sampled_from(["quoted", "literal"])
+
+
+def written(name: str, way: str) -> bytes:
+    wire: bytes = imap_utf7.encode(name)
+    if way == "literal":
+        return b"{%d}\r\n%s" % (len(wire), wire)
+    return b'"' + wire.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def read(value: bytes) -> MessageMeta | None:
+    responses = list(Framer(Limits()).feed(HEAD + value + b")\r\n"))
+    messages, _ = fetched(responses)
+    return message_meta(1, messages[1], now=NOW) if 1 in messages else None
+
+
+def reason(meta: MessageMeta) -> object:
+    return skip_reason(meta, by_date=False, connected_at=NOW, max_size=100)
+
+
+@given(st.lists(st.tuples(names, ways), max_size=8))
+def test_any_label_is_read_as_it_is(labels):
+    meta = read(b"(" + b" ".join(written(*label) for label in labels) + b")")
+
+    assert meta is not None
+    assert meta.labels == tuple(name if name.upper() != "INBOX" else "INBOX" for name, _ in labels)
+
+
+@given(st.lists(names.filter(lambda name: not name.startswith("\\")), max_size=8))
+def test_no_label_that_a_person_can_give_hides_a_mail(labels):
+    """Gmail's own begin with a backslash, and nobody else's may."""
+    meta = read(b"(" + b" ".join(written(label, "quoted") for label in labels) + b")")
+
+    assert meta is not None
+    assert reason(meta) is None
+
+
+@given(st.binary(max_size=60))
+def test_whatever_stands_in_their_place_nothing_raises(junk):
+    meta = read(junk)
+
+    if meta is not None:
+        reason(meta)
+
+
+nested = st.recursive(
+    st.none() | st.integers() | st.binary(max_size=10) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4).map(tuple),
+)
+
+
+@given(nested)
+def test_whatever_the_parser_makes_of_them_nothing_raises(value):
+    items = {"RFC822.SIZE": 9, "INTERNALDATE": b"01-Jan-2026 00:00:00 +0000", "X-GM-LABELS": value}
+
+    meta = message_meta(1, items, now=NOW)
+
+    assert meta is not None
+    reason(meta)
