@@ -74,7 +74,7 @@ async def _mail(crowd: Crowd, count: int, size: int) -> None:
 
 
 async def _forget_timers() -> None:
-    """Until their time comes the event loop keeps up to 100 cancelled timers; it lets go of them if there are more."""
+    """The event loop keeps up to 100 cancelled timers until their time comes, unless there are more."""
     loop = asyncio.get_running_loop()
     for _ in range(200):
         loop.call_later(3600, int).cancel()

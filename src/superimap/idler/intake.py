@@ -15,8 +15,9 @@ from superimap.db.models.mail import Outcome
 from superimap.db.queries import intake as queries
 from superimap.db.queries.intake import Cursor, Fence, Mailbox, Recorded, Seen
 from superimap.db.queries.watching import Watched
-from superimap.idler import aside
+from superimap.idler import aside, sync
 from superimap.idler.context import Context
+from superimap.idler.stumbles import Known
 from superimap.ids import time_ordered
 from superimap.imap.types import MessageMeta
 from superimap.mail import envelope as envelopes
@@ -34,7 +35,13 @@ class Intake:
     """What was seen of one mailbox and is not recorded yet."""
 
     def __init__(
-        self, context: Context, watched: Watched, box: Mailbox, fence: Fence, uid_validity: int
+        self,
+        context: Context,
+        watched: Watched,
+        box: Mailbox,
+        fence: Fence,
+        uid_validity: int,
+        recorded: set[Known] | None = None,
     ) -> None:
         self.uid_validity = uid_validity
         self.last_uid = 0
@@ -50,6 +57,8 @@ class Intake:
         self._bytes = 0
         self._held = 0
         self._unsettled: datetime | None = None
+        self._recorded = set() if recorded is None else recorded  # by earlier tries of this look by date
+        self._known: list[Known] = []  # what was seen by date and is not recorded yet
 
     @property
     def is_full(self) -> bool:
@@ -63,7 +72,7 @@ class Intake:
 
     def close(self) -> None:
         """Drop what is not recorded, and give its room back. It will be found again from the cursor."""
-        self.seen, self._bytes = [], 0
+        self.seen, self._known, self._bytes = [], [], 0
         self._room.leave(self._held)
         self._held = 0
 
@@ -73,6 +82,22 @@ class Intake:
             await self.flush_part()
         self._held += await self._room.enter(size)
 
+    def is_recorded(self, meta: MessageMeta) -> bool:
+        """Whether an earlier try has recorded this mail, which is then accounted for."""
+        if self._know(meta) not in self._recorded:
+            return False
+        self.last_seen = max(self.last_seen, meta.uid)
+        self._unsettled = max(filter(None, (self._unsettled, min(meta.internal_date, datetime.now(UTC)))))
+        return True
+
+    def _know(self, meta: MessageMeta) -> Known:
+        return self.uid_validity, int(meta.uid), sync.identity(meta)
+
+    def _see(self, uid: int, meta: MessageMeta | None) -> None:
+        self.last_seen = max(self.last_seen, uid)
+        if self.by_date and meta is not None:
+            self._known.append(self._know(meta))
+
     def skip(
         self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str, size: int | None = None
     ) -> None:
@@ -81,7 +106,7 @@ class Intake:
         Of one that is too big an event tells.
         """
         message_id = meta.envelope.message_id if meta and meta.envelope else None
-        self.last_seen = max(self.last_seen, uid)
+        self._see(uid, meta)
         seen = Seen(
             uid=uid,
             internal_date=meta.internal_date if meta else None,
@@ -107,7 +132,7 @@ class Intake:
         twin = self._twin(sha1)
         delivery_id = time_ordered()
         content = None if twin else await aside.run(self._sealed_content, raw, meta, read, delivery_id)
-        self.last_seen = max(self.last_seen, meta.uid)
+        self._see(meta.uid, meta)
         self.seen.append(
             Seen(
                 uid=int(meta.uid),
@@ -152,6 +177,7 @@ class Intake:
         self.box = replace(self.box, cursor=cursor)
         if last_uid is None:
             self._unsettled = latest
+            self._recorded.update(self._known)
         else:
             self.last_uid, self.latest, self._unsettled = last_uid, latest, None
         self.close()

@@ -17,16 +17,24 @@ BROKE = 1
 BLIND = 3
 
 
-class Stumbles:
-    """How often each mail has ended its session, and how many mails to ask about at once."""
+Known = tuple[int, int, int]
+"""A mail as a session knows it again: UIDVALIDITY, UID, and what it is (`sync.identity`)."""
 
-    __slots__ = ("_announced", "_counts", "_glances", "batch")
+
+class Stumbles:
+    """How often each mail has ended its session, and how many mails to ask about at once.
+
+    `recorded` is what a look by date has recorded so far, which no cursor tells: each try gets further.
+    """
+
+    __slots__ = ("_announced", "_counts", "_glances", "batch", "recorded")
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
         self._announced: dict[int, int] = {}
         self._glances = 0
         self.batch = META_BATCH
+        self.recorded: set[Known] = set()
 
     def note(self, uid: int, error: ImapError) -> None:
         """This mail has ended its session."""
@@ -76,4 +84,5 @@ class Stumbles:
         """All is recorded; past mails do not matter."""
         self._counts.clear()
         self._announced.clear()
+        self.recorded.clear()
         self.batch = META_BATCH

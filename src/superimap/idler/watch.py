@@ -129,7 +129,8 @@ class Watch:
             restarted=restarted,
         )
         self._told = self._client.arrivals
-        self._intake = Intake(self._context, self._watched, self._box, self._fence, looking.uid_validity)
+        recorded, numbering = self._stumbles.recorded, looking.uid_validity
+        self._intake = Intake(self._context, self._watched, self._box, self._fence, numbering, recorded)
         self._intake.latest = cursor.last_internal_date
         if looking.by_date:
             # Asked for before the search that it must cover, and never taken from UIDNEXT: some servers lie.
@@ -260,6 +261,8 @@ class Watch:
             intake.skip(uid, None, *(given_up or gone))
             return
         self._top = (uid, sync.identity(meta))
+        if by_date and intake.is_recorded(meta):
+            return
         most = self._context.settings.max_email_size
         reason = skip_reason(meta, by_date=by_date, connected_at=self._watched.connected_at, max_size=most)
         if (skip := reason or given_up) is not None:

@@ -87,6 +87,20 @@ async def test_C04_what_was_read_before_the_reset_is_recorded_at_once(scene):
     assert scene.chaos.struck("C04") > 2
 
 
+async def test_C04_a_first_look_gets_further_each_time_though_it_has_no_cursor_yet(scene):
+    """No try gets through all 30 mails; what was recorded is not read again."""
+    scene.chaos.add("C04", only=VICTIM, rate=0.3)
+    for number in range(30):
+        scene.deliver(f"one of many {number}")
+    async with scene.watching():
+        await scene.all_found()
+        await scene.idling()
+
+    assert scene.chaos.struck("C04") > 2
+    bodies = [event for event in scene.imap.log if event.username == VICTIM and "BODY.PEEK" in str(event)]
+    assert len(bodies) == 30 + scene.chaos.struck("C04")
+
+
 async def test_C05_a_bye_in_idle_is_followed_by_another_session(scene):
     scene.chaos.add("C05", only=VICTIM, times=4)
     async with scene.watching():
