@@ -33,7 +33,7 @@ async def acme(world: World, imap: ImapServer, oauth: OAuthServer) -> Consented:
 
 
 async def idling(imap: ImapServer, users: int = 1) -> None:
-    await imap.wait_for(lambda: sum(session.idling for session in imap.sessions) == users)
+    await imap.wait_for(lambda: sum(session.idling for session in imap.sessions) == users, timeout=30)
 
 
 async def status(world: World) -> str:
