@@ -293,3 +293,26 @@ async def test_what_openssl_holds_of_a_record_that_was_read_in_parts_is_not_forg
 
     assert busy.sizes[0] == 1024
     assert bytes(busy.data) == BIG[:RECORD]
+
+
+async def test_what_openssl_holds_when_reading_is_paused_in_the_middle_of_a_record_comes_later(authority):
+    async def play(peer: Peer) -> None:
+        await peer.send(peer.encrypt(BIG[:RECORD]))
+        await peer.reader.read(1)
+
+    class Pausing(Recorder):
+        def data_received(self, data: memoryview) -> None:
+            super().data_received(data)
+            if len(self.data) == len(data):
+                made.pause_reading()
+
+    async with playing(authority, play) as (made, _):
+        made._size = 1024
+        made._protocol = recorder = Pausing()
+        await recorder.until(1)
+        await asyncio.sleep(0)
+        assert len(recorder.data) == 1024
+        made.resume_reading()
+        await recorder.until(RECORD)
+
+    assert bytes(recorder.data) == BIG[:RECORD]

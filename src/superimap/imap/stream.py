@@ -121,6 +121,8 @@ class Stream(asyncio.Transport):
         if not self._reading and self._sock is not None:
             self._reading = True
             self._loop.add_reader(self._fd, self._readable)
+            if _holds_more(self._sock):
+                self._loop.call_soon(self._readable)
 
     def _readable(self) -> None:
         """Take a record: who has more to say comes again after the others."""
@@ -157,13 +159,8 @@ class Stream(asyncio.Transport):
             return False
         if self._reading:
             self.pause_reading()
-            self._rest = self._loop.call_at(self._owed_until, self._rested)
+            self._rest = self._loop.call_at(self._owed_until, self.resume_reading)
         return True
-
-    def _rested(self) -> None:
-        self.resume_reading()
-        if _holds_more(self._sock):
-            self._readable()
 
     # Writing
 
