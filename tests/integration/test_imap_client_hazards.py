@@ -377,6 +377,17 @@ async def test_h13_a_flood_ends_the_session(flood):
             await client.fetch_raw(5)
 
 
+async def test_h13_an_idle_session_takes_no_more_than_a_little_unasked():
+    """Ten thousand sessions idle, and nobody has made room for what their servers say of themselves."""
+    push = send(b"* 1 FETCH (X {2000000}\r\n")
+    async with (
+        ScriptedServer(*login(), *examine(2), *IDLE, push, hang()) as server,
+        session(server) as client,
+    ):
+        with pytest.raises(LimitExceeded):
+            await news(client)
+
+
 async def test_h13_a_dripped_literal_does_not_prolong_the_deadline():
     steps = [*login(), *examine(), expect(rb"\S+ UID FETCH"), send(b"* 1 FETCH (UID 5 BODY[] {4000}\r\n")]
     timeouts = Timeouts(fetch=0.2, logout=0.05)

@@ -316,3 +316,22 @@ async def test_what_openssl_holds_when_reading_is_paused_in_the_middle_of_a_reco
         await recorder.until(RECORD)
 
     assert bytes(recorder.data) == BIG[:RECORD]
+
+
+async def test_session_tickets_without_end_count_as_what_the_peer_took(authority):
+    """They are no data for the protocol, and take time all the same."""
+    context = server_context(authority)
+    context.num_tickets = 2000
+
+    async def play(peer: Peer) -> None:
+        await peer.reader.read(1)
+
+    async with (
+        tls_peer(context, play) as (port, _),
+        opened(port, client_context(authority)) as (made, recorder),
+    ):
+        async with asyncio.timeout(10):
+            while not made._owed_until:
+                await asyncio.sleep(0.01)
+
+        assert not recorder.data

@@ -97,6 +97,42 @@ def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
     assert stumbles.given_up(6)[0] == Outcome.UNREADABLE
 
 
+def test_a_mail_that_is_put_off_for_days_is_given_up(monkeypatch):
+    stumbles, put_off = Stumbles(), Refused("FETCH", "NO", "try again later", "UNAVAILABLE")
+    for _ in range(100):
+        stumbles.note(5, put_off)
+    assert not stumbles.given_up(5)
+
+    monkeypatch.setattr("superimap.idler.stumbles.PATIENCE", 0.0)
+    for _ in range(3):
+        stumbles.note(5, put_off)
+    assert stumbles.given_up(5)
+
+
+def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too():
+    stumbles = Stumbles()
+    for _ in range(6):
+        stumbles.blame(list(range(1, stumbles.batch + 1)), Disconnected("closed by the server"))
+    assert stumbles.batch == 1
+    for _ in range(12):
+        stumbles.blame([9], Disconnected("closed by the server"))
+    assert stumbles.given_up(9)
+
+
+def test_another_numbering_has_other_mails():
+    stumbles = Stumbles()
+    stumbles.begin(7)
+    for _ in range(3):
+        stumbles.note(5, Gibberish("no mail"))
+    stumbles.recorded.add((7, 5, 1))
+    stumbles.begin(7)
+    assert stumbles.given_up(5)
+
+    stumbles.begin(8)
+    assert not stumbles.given_up(5)
+    assert not stumbles.recorded
+
+
 def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
     stumbles = Stumbles()
     sizes = [stumbles.batch]

@@ -10,7 +10,9 @@ from superimap.imap.types import Limits
 
 
 def frame(data: bytes, limits: Limits | None = None) -> list[Response]:
-    return list(Framer(limits or Limits()).feed(data))
+    framer = Framer(limits or Limits())
+    framer.is_asked = True
+    return list(framer.feed(data))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,7 @@ def test_h10_a_hostile_line_of_quotes_takes_linear_time():
 
 def test_h13_a_literal_in_small_pieces_takes_linear_time():
     framer = Framer(Limits())
+    framer.is_asked = True
     list(framer.feed(b"* 1 FETCH (BODY[] {20000000}\r\n"))
     began = time.perf_counter()
     for _ in range(20_000):
@@ -85,6 +88,19 @@ LIMITS = Limits(line=100, literal=1000, response=2000)
 def test_h13_what_exceeds_a_limit_is_refused_before_it_is_kept(data):
     with pytest.raises(LimitExceeded):
         frame(data, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "data", [b"* 1 FETCH (X {65537}\r\n", b"* 1 FETCH " + b"x" * 65536, b"* SEARCH" + b" 12" * 30_000]
+)
+def test_h13_what_nobody_asked_for_has_little_room(data):
+    framer = Framer(Limits())
+    with pytest.raises(LimitExceeded):
+        list(framer.feed(data))
+
+    framer = Framer(Limits())
+    framer.is_asked = True
+    assert not list(framer.feed(data))
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,12 @@ class Intake:
         """Record everything and move the cursor to `last_uid`: all up to there is accounted for."""
         await self._record(last_uid)
 
+    async def begin_anew(self) -> None:
+        """UIDs mean other mails now: write down that there is no cursor, before anything can break off."""
+        cursor = Cursor(self.uid_validity, None, self.latest)
+        await self._until_recorded(cursor)
+        self.box = replace(self.box, cursor=cursor)
+
     async def _record(self, last_uid: int | None) -> None:
         """Record everything and move the cursor, in one statement; then ring. None leaves the cursor alone.
 

@@ -1,11 +1,14 @@
 """On which mails does a server fail? Counted over connections, so that no mail stops its mailbox for ever."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from superimap.db.models.mail import Outcome
+from superimap.idler import pace
 from superimap.idler.sync import META_BATCH
 from superimap.imap.errors import Gibberish, ImapError, LimitExceeded, OutOfStep, Refused
+from superimap.imap.types import MessageMeta
 
 # What the server answered about a mail, rather than what became of the connection.
 POISON = (Gibberish, LimitExceeded, Refused)
@@ -13,9 +16,13 @@ POISON = (Gibberish, LimitExceeded, Refused)
 ENOUGH = 12
 ANSWERED = 4
 BROKE = 1
+# Connections that broke in a row, as many mails were asked about, before it is fewer.
+BREAKS = 3
+# Seconds that a server may put a mail off, as "unavailable" or "throttled": then its answers count, too. Gmail
+# shuts an account that reads too much for a day at most.
+PATIENCE = 2 * 24 * 3600.0
 # Glances that failed in a row, after which there are no more: not every server can hand over a part of a mail.
 BLIND = 3
-
 
 Known = tuple[int, int, int]
 """A mail as a session knows it again: UIDVALIDITY, UID, and what it is (`sync.identity`)."""
@@ -24,22 +31,42 @@ Known = tuple[int, int, int]
 class Stumbles:
     """How often each mail has ended its session, and how many mails to ask about at once.
 
-    `recorded` is what a look by date has recorded so far, which no cursor tells: each try gets further.
+    `recorded` is what a look by date has recorded so far, which no cursor tells: each try gets further. `top` is
+    the last mail seen, its UID and what it is; `owes` says that mail was told of and no look has accounted for it.
     """
 
-    __slots__ = ("_announced", "_counts", "_glances", "batch", "recorded")
+    __slots__ = (
+        "_announced", "_breaks", "_counts", "_glances", "_metas", "_since", "_uid_validity", "batch",
+        "owes", "recorded", "top",
+    )  # fmt: skip
 
     def __init__(self) -> None:
+        self._uid_validity = 0
         self._counts: dict[int, int] = {}
         self._announced: dict[int, int] = {}
+        self._metas: dict[int, MessageMeta] = {}
+        self._since: dict[int, float] = {}  # when it was put off first
+        self._breaks = 0
         self._glances = 0
         self.batch = META_BATCH
         self.recorded: set[Known] = set()
+        self.top: tuple[int, int] | None = None
+        self.owes = False
 
-    def note(self, uid: int, error: ImapError) -> None:
-        """This mail has ended its session."""
-        is_answer = isinstance(error, POISON) and not isinstance(error, OutOfStep)
-        self._counts[uid] = self._counts.get(uid, 0) + (ANSWERED if is_answer else BROKE)
+    def begin(self, uid_validity: int) -> None:
+        """UIDs are of this numbering now; what is known of another's means nothing."""
+        if uid_validity != self._uid_validity:
+            self.forget()
+            self._uid_validity, self.top = uid_validity, None
+
+    def note(self, uid: int, error: ImapError, meta: MessageMeta | None = None) -> None:
+        """This mail has ended its session; `meta` is what was known of it."""
+        if meta is not None:
+            self._metas[uid] = meta
+        now = time.monotonic()
+        if pace.is_passing(error) and now - self._since.setdefault(uid, now) < PATIENCE:
+            return
+        self._counts[uid] = self._counts.get(uid, 0) + (ANSWERED if _is_answer(error) else BROKE)
         if isinstance(error, LimitExceeded) and error.announced is not None:
             self._announced[uid] = error.announced
 
@@ -47,8 +74,10 @@ class Stumbles:
         """One of these has: ask about fewer at once, until it is known which."""
         if len(uids) == 1:
             self.note(uids[0], error)
-        else:
-            self.batch = max(1, min(self.batch, len(uids)) // 10)
+        elif not pace.is_passing(error):
+            self._breaks += 1
+            if _is_answer(error) or self._breaks % BREAKS == 0:
+                self.batch = max(1, min(self.batch, len(uids)) // 10)
 
     def given_up(self, uid: int) -> tuple[Outcome, str, int | None] | None:
         """Why to pass this mail over, if that is what to do, and the size that it was announced with."""
@@ -61,6 +90,10 @@ class Stumbles:
                 size,
             )
         return Outcome.UNREADABLE, "the mail server failed again and again to hand it over", None
+
+    def meta_of(self, uid: int) -> MessageMeta | None:
+        """What was known of a mail that could not be read."""
+        return self._metas.get(uid)
 
     @property
     def blinded(self) -> bool:
@@ -82,7 +115,11 @@ class Stumbles:
 
     def forget(self) -> None:
         """All is recorded; past mails do not matter."""
-        self._counts.clear()
-        self._announced.clear()
-        self.recorded.clear()
+        for known in (self._counts, self._announced, self._metas, self._since, self.recorded):
+            known.clear()
+        self._breaks = 0
         self.batch = META_BATCH
+
+
+def _is_answer(error: ImapError) -> bool:
+    return isinstance(error, POISON) and not isinstance(error, OutOfStep)

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 
 from superimap.db.queries.intake import Cursor
 from superimap.imap.client import PEEKED, Client
+from superimap.imap.errors import Gibberish
 from superimap.imap.types import Folder, MessageMeta, Selected
 
 META_BATCH = 100
@@ -105,6 +106,12 @@ def identity(meta: MessageMeta) -> int:
 async def find(client: Client, looking: Plan) -> list[int]:
     """The UIDs that the plan speaks of, ascending."""
     return await client.search_uids(after=looking.after, since=looking.since)
+
+
+async def must_be_gone(client: Client, uids: list[int]) -> None:
+    """A server that gives no answer about a mail may be at fault: raises Gibberish if one is still there."""
+    if uids and await client.still_there(uids):
+        raise Gibberish("an answer without a mail that is there")
 
 
 async def glance(client: Client, *, after: int, coming: int) -> list[tuple[MessageMeta, bytes | None]]:

@@ -18,9 +18,9 @@ from superimap.idler import pace, sync
 from superimap.idler.context import Context
 from superimap.idler.filters import skip_reason
 from superimap.idler.intake import MOST_MAILS, Intake
-from superimap.idler.stumbles import POISON, Stumbles
+from superimap.idler.stumbles import Stumbles
 from superimap.imap.client import Client
-from superimap.imap.errors import Gibberish, ImapError
+from superimap.imap.errors import ImapError
 from superimap.imap.types import MessageMeta, Selected
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ class Watch:
         self._is_new = True  # that it stands was not told yet
         self._is_leaving = False
         self._waiting: asyncio.Timeout | None = None  # while nothing is under way
-        self._top: tuple[int, int] | None = None  # the last mail seen: its UID, and what it is
         self._is_dense = True  # UIDs have no gaps here, as far as is known
 
     async def begin(self) -> None:
@@ -79,19 +78,16 @@ class Watch:
             rounds = self._rounds()
             while await self._has_news(rounds):
                 before, told = self._intake.last_uid, self._client.arrivals
+                self._stumbles.owes = told > self._told
                 await self._catch_up(
                     sync.Plan(self._intake.uid_validity, after=before), coming=told - self._told
                 )
                 is_false = self._intake.last_uid == before and told > self._told
                 self._told = max(told, self._told)
-                if is_false and await self._is_reused():
-                    self._box = self._intake.box
-                    await self._start(self._intake.cursor, restarted=True)
-                elif is_false:
-                    false_alarms += 1
+                false_alarms = false_alarms + 1 if is_false else 0
+                if is_false and not await self._start_anew_if_reused():
                     await asyncio.sleep(pace.calm(false_alarms))
-                else:
-                    false_alarms = 0
+                self._stumbles.owes = False
                 if self._lags:
                     with contextlib.suppress(*UNAVAILABLE):
                         await self._tell()
@@ -130,18 +126,30 @@ class Watch:
         )
         self._told = self._client.arrivals
         recorded, numbering = self._stumbles.recorded, looking.uid_validity
+        self._stumbles.begin(numbering)
         self._intake = Intake(self._context, self._watched, self._box, self._fence, numbering, recorded)
         self._intake.latest = cursor.last_internal_date
+        if restarted:
+            await self._intake.begin_anew()
         if looking.by_date:
             # Asked for before the search that it must cover, and never taken from UIDNEXT: some servers lie.
             await self._catch_up(looking, baseline=await self._client.highest_uid())
         else:
-            self._intake.last_uid = looking.after or 0
+            self._intake.last_uid = before = looking.after or 0
             await self._catch_up(looking)
+            if self._stumbles.owes and self._intake.last_uid == before:
+                await self._start_anew_if_reused()
+        self._stumbles.owes = False
 
-    async def _is_reused(self) -> bool:
-        latest = self._intake.latest or self._watched.connected_at
-        return await sync.is_reused(self._client, last=self._intake.last_uid, latest=latest, top=self._top)
+    async def _start_anew_if_reused(self) -> bool:
+        """Mail was told of and there is none: the server may give its UIDs out again."""
+        intake, top = self._intake, self._stumbles.top
+        latest = intake.latest or self._watched.connected_at
+        if not await sync.is_reused(self._client, last=intake.last_uid, latest=latest, top=top):
+            return False
+        self._box = intake.box
+        await self._start(intake.cursor, restarted=True)
+        return True
 
     def _rounds(self) -> AsyncIterator[None]:
         """Each session has rounds of its own length, so that those begun together drift apart."""
@@ -239,16 +247,15 @@ class Watch:
                     await self._intake.flush_part()
 
     async def _metas(self, piece: list[int]) -> list[tuple[int, MessageMeta | None]]:
-        """What is known of each; nothing of a mail on which the server failed again and again."""
+        """What is known of each; a mail on which the server failed again and again is not asked about."""
         if len(piece) == 1 and self._stumbles.given_up(piece[0]):
-            return [(piece[0], None)]
+            return [(piece[0], self._stumbles.meta_of(piece[0]))]
         try:
             found = await sync.metas(self._client, piece)
-            await self._must_be_gone([uid for uid, meta in found if meta is None])
+            await sync.must_be_gone(self._client, [uid for uid, meta in found if meta is None])
             return found
-        except POISON as error:
-            if not pace.is_passing(error):
-                self._stumbles.blame(piece, error)
+        except ImapError as error:
+            self._stumbles.blame(piece, error)
             raise
 
     async def _see(
@@ -260,7 +267,7 @@ class Watch:
         if meta is None:
             intake.skip(uid, None, *(given_up or gone))
             return
-        self._top = (uid, sync.identity(meta))
+        self._stumbles.top = (uid, sync.identity(meta))
         if by_date and intake.is_recorded(meta):
             return
         most = self._context.settings.max_email_size
@@ -270,7 +277,7 @@ class Watch:
             return
         if raw is None:
             await intake.make_room(meta.size)
-            raw = await self._read(uid)
+            raw = await self._read(meta)
         if raw is None:
             intake.skip(uid, meta, *gone)
         elif len(raw) > most:
@@ -279,21 +286,14 @@ class Watch:
         else:
             await intake.take(meta, raw)
 
-    async def _read(self, uid: int) -> bytes | None:
+    async def _read(self, meta: MessageMeta) -> bytes | None:
         """The mail's bytes. Who fails to hand one over is asked a few times, but not for ever."""
+        uid = int(meta.uid)
         try:
             raw = await self._client.fetch_raw(uid)
-            await self._must_be_gone([uid] if raw is None else [])
+            await sync.must_be_gone(self._client, [uid] if raw is None else [])
             return raw
         except ImapError as error:
-            if not pace.is_passing(error):
-                self._stumbles.note(uid, error)
-            log.info(
-                "mail could not be read: %s", error, extra={"user_id": self._watched.user_id, "uid": uid}
-            )
+            self._stumbles.note(uid, error, meta)
+            log.info("mail %d could not be read: %s", uid, error, extra={"user_id": self._watched.user_id})
             raise
-
-    async def _must_be_gone(self, uids: list[int]) -> None:
-        """A server that gives no answer about a mail may be at fault: raises Gibberish if one is still there."""
-        if uids and await self._client.still_there(uids):
-            raise Gibberish("an answer without a mail that is there")

@@ -14,6 +14,8 @@ from superimap.imap.types import Limits
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
 _STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
+UNASKED = 64 * 1024
+"""Bytes of a line or a literal that a server may send unasked, as to a session that idles: nobody made room."""
 _LARGEST = (1 << 63) - 1  # a number64 (RFC 9051 section 9)
 _OVERHEAD = 256  # bytes that Python needs for a response beside its own
 
@@ -46,10 +48,11 @@ def _weight(texts: Sequence[bytes], literals: Sequence[bytes]) -> int:
 class Framer:
     """Cuts a stream of bytes, however chunked, into responses."""
 
-    __slots__ = ("_buffer", "_limits", "_literals", "_owed", "_scan", "_start", "_texts")
+    __slots__ = ("_buffer", "_limits", "_literals", "_owed", "_scan", "_start", "_texts", "is_asked")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.is_asked = False  # a command waits for its answer: only then may there be much to say
         self.reset()
 
     def reset(self) -> None:
@@ -88,7 +91,7 @@ class Framer:
     def _whole_line(self) -> bytes | None:
         """Take the line that is a response of its own, as nearly all are; None asks for a closer look."""
         end = self._buffer.find(b"\r\n", self._scan)
-        if end <= self._start or end - self._start > self._limits.line or self._buffer[end - 1] == 0x7D:
+        if end <= self._start or end - self._start > self._longest_line or self._buffer[end - 1] == 0x7D:
             return None  # not whole, empty, too long, or it ends with "}"
         text = bytes(self._buffer[self._start : end])
         self._start = self._scan = end + 2
@@ -109,8 +112,8 @@ class Framer:
         """Take the line up to CRLF, if it is all there."""
         end = self._buffer.find(b"\r\n", self._scan)
         length = (end if end >= 0 else len(self._buffer)) - self._start
-        if length > self._limits.line and not self._may_be_long(length):
-            raise LimitExceeded(f"a line of more than {self._limits.line} bytes")
+        if length > self._longest_line and not self._may_be_long(length):
+            raise LimitExceeded(f"a line of more than {self._longest_line} bytes")
         if end < 0:
             self._scan = max(self._start, len(self._buffer) - 1)  # the last byte may be the CR
             return None
@@ -118,10 +121,15 @@ class Framer:
         self._start = self._scan = end + 2
         return text
 
+    @property
+    def _longest_line(self) -> int:
+        return self._limits.line if self.is_asked else min(self._limits.line, UNASKED)
+
     def _may_be_long(self, length: int) -> bool:
         """A big mailbox' search result is one line of 7 to 11 bytes a message."""
         return (
-            length <= self._limits.response
+            self.is_asked
+            and length <= self._limits.response
             and self._buffer[self._start : self._start + 8].upper() == b"* SEARCH"
         )
 
@@ -133,9 +141,10 @@ class Framer:
         if not first.startswith(b"* ") or _STATUS.match(first) or not _OUTSIDE_QUOTES.fullmatch(text):
             return None
         digits = match[1].lstrip(b"0") or b"0"
-        if len(digits) > 10 or int(digits) > self._limits.literal:
+        most = self._limits.literal if self.is_asked else min(self._limits.literal, UNASKED)
+        if len(digits) > 10 or int(digits) > most:
             announced = min(int(digits[:20]), _LARGEST)
-            raise LimitExceeded(f"a literal of more than {self._limits.literal} bytes", announced)
+            raise LimitExceeded(f"a literal of more than {most} bytes", announced)
         if _weight(self._texts, self._literals) + int(digits) > self._limits.total:
             raise LimitExceeded(f"a response of more than {self._limits.total} bytes")
         return int(digits)

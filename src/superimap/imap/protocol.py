@@ -179,7 +179,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             return
         if command is None or tag != command.tag.encode() or result not in ("OK", "NO", "BAD"):
             raise OutOfStep(f"not an answer to {command or 'anything'}: {readable(line, 40)!r}")
-        self._pending, self._idling = None, False
+        self._pending, self._idling, self._framer.is_asked = None, False, False
         said = status(text)
         self._code(said)
         self.state = next_state(self.state, command.name, result)
@@ -273,6 +273,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         non_sync = "LITERAL+" in self.capabilities
         command.pieces = wire.pieces(command.head, command.args, non_sync=non_sync)
         self._pending = command
+        self._framer.is_asked = command.name != "IDLE"
         self._write(command.pieces.pop(0))
 
     def _write(self, data: bytes) -> None:

@@ -136,7 +136,8 @@ class Stream(asyncio.Transport):
                 self._loop.remove_reader(self._fd)
                 self._look_for_room()
                 return
-            except _LATER:  # a part of a record, or nothing for us: a session ticket, say
+            except _LATER:  # a part of a record, or nothing for us: session tickets, say, which take time too
+                self._had_its_share(began)
                 break
             except OSError as error:  # ssl.SSLError among them
                 self._end(_cause(error))

@@ -116,7 +116,7 @@ class Scene:
         """How many webhooks are owed for each mail."""
         rows = await self.world.rows(
             "SELECT m.sha1 FROM deliveries d JOIN messages m"
-            " ON m.id = d.message_id AND m.partner_id = d.partner_id"
+            " ON m.id = d.message_id AND m.partner_id = d.partner_id WHERE d.kind = 'new_mail'"
         )
         return Counter(row["sha1"] for row in rows)
 

@@ -14,7 +14,7 @@ from superimap.imap.errors import TlsFailed
 from superimap.imap.types import Login, Server, Timeouts
 from superimap.testing import Chaos, ImapServer
 from superimap.testing.chaos_hostile import hostile_mails, small_mail
-from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
+from tests.integration.chaos.scene import BYSTANDER, FAST, HOOK, VICTIM
 from tests.support.world import eventually
 
 
@@ -159,7 +159,53 @@ async def test_C26_a_mail_that_is_always_announced_as_four_gigabytes_is_passed_o
         await scene.both_find(1)
 
 
-async def test_C26_a_mail_whose_stated_size_is_a_lie_is_too_big(scene):
+async def test_C26_a_mail_whose_envelope_kills_every_connection_is_passed_over_in_the_end(scene):
+    """As where a process of the server crashes on it."""
+    poison = []
+
+    async def die(session, command):
+        if session.username != VICTIM or b"ENVELOPE" not in repr(command.arguments).encode():
+            return None
+        usual = session.usual(command)
+        if any(b"UID %d " % uid in usual for uid in poison):
+            session.close()
+            return b""
+        return usual
+
+    scene.imap.on("UID FETCH", die)
+    async with scene.watching(VICTIM, BYSTANDER):
+        poison.append(scene.imap.deliver(VICTIM, small_mail("poison")))
+        await scene.both_find(1, within=20)
+
+    assert await scene.outcomes() == {"unreadable": 1, "delivered": 1}
+
+
+async def test_a_mail_that_is_put_off_for_ever_is_passed_over_in_the_end(scene, monkeypatch):
+    """The server's patience is tried for two days; here it is a moment."""
+    monkeypatch.setattr("superimap.idler.stumbles.PATIENCE", 0.2)
+    scene.timing = dataclasses.replace(FAST, throttled=0.05)
+    put_off = []
+
+    async def refuse(session, command):
+        is_body = session.username == VICTIM and b"BODY" in repr(command.arguments).encode()
+        if not is_body or b"poison" not in session.usual(command):
+            return None
+        put_off.append(session)
+        return command.tag + b" NO [UNAVAILABLE] Server error - please try again later\r\n"
+
+    async with scene.watching(VICTIM, BYSTANDER):
+        scene.imap.on("UID FETCH", refuse)
+        scene.imap.deliver(VICTIM, small_mail("poison"))
+        await scene.both_find(1, within=20)
+
+    assert len(put_off) > 3
+    assert await scene.outcomes() == {"unreadable": 1, "delivered": 1}
+
+
+@pytest.mark.parametrize("are_told", [False, True])
+async def test_C26_a_mail_whose_stated_size_is_a_lie_is_too_big(scene, are_told):
+    if are_told:
+        await scene.world.rows("UPDATE endpoints SET url = $1 WHERE kind = 'events'", HOOK)
     huge = small_mail("huge", body=b"0123456789abcde\n" * 200_000)
 
     async def lie(session, command):
@@ -175,6 +221,8 @@ async def test_C26_a_mail_whose_stated_size_is_a_lie_is_too_big(scene):
     assert row["size"] == len(huge)
     assert str(len(huge)) in row["detail"]
     assert scene.connections() == 4  # three were ended by it
+    events = await scene.world.value("SELECT count(*) FROM deliveries WHERE kind = 'events'")
+    assert events == are_told
 
 
 async def one_is(outcome, scene) -> bool:

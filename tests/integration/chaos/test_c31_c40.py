@@ -159,6 +159,43 @@ async def test_C40_a_uid_that_is_reused_in_an_open_session_is_another_mail(scene
     assert {message.uid for message in inbox.messages} == {1, 2}
 
 
+@pytest.mark.parametrize("ends", ["connection, before it is noticed", "connection", "process"])
+async def test_C40_that_uids_began_again_is_remembered_if_the_look_by_date_is_cut_off(scene, ends):
+    at_a_glance = ends.endswith("noticed")
+    inbox = scene.imap.accounts[VICTIM].inbox
+    cut: list[object] = []
+
+    async def cut_once(session, command):
+        asked = repr(command.arguments)
+        if session.username == VICTIM and "BODY" in asked and ("<0." in asked) is at_a_glance and not cut:
+            cut.append(session)
+            session.close()
+            return b""
+        return None
+
+    async with scene.watching(VICTIM, BYSTANDER):
+        for number in range(3):
+            scene.deliver(f"old {number}")
+        await scene.all_found()
+        await scene.idling()
+        scene.imap.on("UID FETCH", cut_once)
+        if ends == "process":
+            scene.timing = dataclasses.replace(FAST, backoff_first=600.0, backoff_longest=600.0)
+        for message in list(inbox.messages):
+            inbox.expunge(message.uid)
+        inbox.uidnext = 1
+        for number in range(3):
+            scene.deliver(f"new {number}")
+        if ends == "process":
+            await scene.imap.wait_for(lambda: cut)
+        else:
+            await scene.all_found()
+    if ends == "process":
+        async with scene.watching():
+            await scene.all_found()
+    assert cut
+
+
 async def test_C40_the_named_case_reuses_as_well(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(2)

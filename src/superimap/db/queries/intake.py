@@ -170,7 +170,8 @@ _RECORD = """
         SELECT i.delivery_id, $6, CASE r.outcome WHEN 'delivered' THEN i.endpoint_id ELSE i.events_id END,
                $5, r.id, CASE r.outcome WHEN 'delivered' THEN 'new_mail' ELSE 'events' END, i.content
         FROM recorded r JOIN incoming i USING (uid)
-        WHERE r.outcome = 'delivered' OR r.outcome = 'too_big' AND i.events_id IS NOT NULL
+        WHERE r.outcome = 'delivered'
+           OR r.outcome = 'too_big' AND i.events_id IS NOT NULL AND i.delivery_id IS NOT NULL
         RETURNING endpoint_id, kind
     ), marked AS (
         UPDATE users SET last_email_at = now(), last_proven_alive_at = now()
