@@ -12,10 +12,11 @@ from superimap.db.queries.intake import Cursor
 from superimap.idler import pace, sync
 from superimap.idler.stumbles import Stumbles
 from superimap.imap.errors import Disconnected, Gibberish, LimitExceeded, OutOfStep, Refused, TimedOut
-from superimap.imap.types import Selected
+from superimap.imap.types import MessageMeta, Selected, Uid
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CONNECTED = NOW - timedelta(days=100)
+META = MessageMeta(Uid(6), NOW, 9, None)
 
 
 def plan(cursor: Cursor, uid_validity: int = 7, *, restarted: bool = False) -> sync.Plan:
@@ -78,8 +79,8 @@ def test_three_answers_or_twelve_broken_connections_are_enough():
     for _ in range(2):
         stumbles.note(5, Gibberish("no mail"))
     for _ in range(11):
-        stumbles.note(6, TimedOut("FETCH", 120))
-        stumbles.note(7, OutOfStep("not an answer"))
+        stumbles.note(6, TimedOut("FETCH", 120), META)
+        stumbles.note(7, OutOfStep("not an answer"), META)
 
     assert not any(map(stumbles.given_up, (4, 5, 6, 7)))
     for uid in (5, 6, 7):
@@ -109,11 +110,16 @@ def test_a_mail_that_is_put_off_for_days_is_given_up(monkeypatch):
     assert stumbles.given_up(5)
 
 
-def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too():
+def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too(monkeypatch):
     stumbles = Stumbles()
     for _ in range(6):
         stumbles.blame(list(range(1, stumbles.batch + 1)), Disconnected("closed by the server"))
     assert stumbles.batch == 1
+    for _ in range(100):  # an outage in which FETCH hangs costs no mail
+        stumbles.blame([9], TimedOut("FETCH", 60))
+    assert not stumbles.given_up(9)
+
+    monkeypatch.setattr("superimap.idler.stumbles.PATIENCE", 0.0)
     for _ in range(12):
         stumbles.blame([9], Disconnected("closed by the server"))
     assert stumbles.given_up(9)

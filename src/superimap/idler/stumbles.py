@@ -18,8 +18,8 @@ ANSWERED = 4
 BROKE = 1
 # Connections that broke in a row, as many mails were asked about, before it is fewer.
 BREAKS = 3
-# Seconds that a server may put a mail off, as "unavailable" or "throttled": then its answers count, too. Gmail
-# shuts an account that reads too much for a day at most.
+# Seconds that a server may put a mail off, as "unavailable" or "throttled", or break off as it is asked about, as
+# all may during an outage: then that counts, too. Gmail shuts an account that reads too much for a day at most.
 PATIENCE = 2 * 24 * 3600.0
 # Glances that failed in a row, after which there are no more: not every server can hand over a part of a mail.
 BLIND = 3
@@ -60,11 +60,11 @@ class Stumbles:
             self._uid_validity, self.top = uid_validity, None
 
     def note(self, uid: int, error: ImapError, meta: MessageMeta | None = None) -> None:
-        """This mail has ended its session; `meta` is what was known of it."""
+        """This mail has ended its session; `meta` is what was known of it if it was to be read."""
         if meta is not None:
             self._metas[uid] = meta
-        now = time.monotonic()
-        if pace.is_passing(error) and now - self._since.setdefault(uid, now) < PATIENCE:
+        now, is_put_off = time.monotonic(), pace.is_passing(error) or (meta is None and not _is_answer(error))
+        if is_put_off and now - self._since.setdefault(uid, now) < PATIENCE:
             return
         self._counts[uid] = self._counts.get(uid, 0) + (ANSWERED if _is_answer(error) else BROKE)
         if isinstance(error, LimitExceeded) and error.announced is not None:

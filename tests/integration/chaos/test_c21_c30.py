@@ -159,8 +159,9 @@ async def test_C26_a_mail_that_is_always_announced_as_four_gigabytes_is_passed_o
         await scene.both_find(1)
 
 
-async def test_C26_a_mail_whose_envelope_kills_every_connection_is_passed_over_in_the_end(scene):
-    """As where a process of the server crashes on it."""
+async def test_C26_a_mail_whose_envelope_kills_every_connection_is_passed_over_in_the_end(scene, monkeypatch):
+    """As where a process of the server crashes on it, for two days; here it is a moment."""
+    monkeypatch.setattr("superimap.idler.stumbles.PATIENCE", 0.2)
     poison = []
 
     async def die(session, command):
