@@ -24,10 +24,10 @@ test: ## run the tests (ARGS="-k idle")
 	@$(RUN) test $(ARGS)
 
 fuzz: setup ## read mutated mails for a while: none may raise (ARGS="--seconds 600 --seed 1")
-	$(VENV)/bin/python -m tests.support.fuzz $(ARGS)
+	$(VENV)/bin/python -m trials.fuzz $(ARGS)
 
 faults: setup ## let every fault strike, half an hour; a line of JSON for each (ARGS="F03 kills --away 5")
-	@$(VENV)/bin/python -m tests.faults $(ARGS)
+	@$(VENV)/bin/python -m trials.faults $(ARGS)
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .
@@ -48,7 +48,7 @@ ci: ## what CI runs: lint, then the tests, where a missing server is a failure
 	@.ci/run $(ARGS)
 
 cluster: setup ## try the cluster at length with real processes; a line of JSON each (ARGS="scale kill")
-	$(VENV)/bin/python -m tests.cluster $(ARGS)
+	$(VENV)/bin/python -m trials.cluster $(ARGS)
 
 image: ## build the container image
 	docker build --tag superimap .

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from superimap.config import load
+from superimap.core.config import load
 from superimap.db.engine import connector
 from superimap.db.migrate import LOCK
 from superimap.db.models import Base

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from superimap import embedded
+from superimap.launch import engines as embedded
 from tests import support
 from tests.support import dovecot as dovecot_server
 from tests.support import leaks, needs

@@ -26,27 +26,32 @@ import pytest
 import typer.main
 from pydantic_core import PydanticUndefined
 
-from superimap import config, crypto, demo, tokens
+from benchmarks import __main__ as benchmarks
 from superimap.api.pages import browser
 from superimap.api.routes import callback, connect, disconnect, password
 from superimap.cli import app
-from superimap.config import Settings, variables
-from superimap.db.models.delivery import DeliveryState
-from superimap.db.models.mail import Outcome
-from superimap.db.models.user import SHARDS, UserStatus
-from superimap.db.queries import connecting
-from superimap.db.queries import tokens as leases
-from superimap.dispatcher import http, lane, verdict
+from superimap.core import config, crypto
+from superimap.core.config import Settings, variables
+from superimap.core.ids import time_ordered
+from superimap.db.accounts import connecting
+from superimap.db.watching import token_leases as leases
+from superimap.dispatcher import http, lane
 from superimap.dispatcher.pace import Pace
+from superimap.domain import answers as verdict
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.events import EventKind, EventName, ReasonCode
+from superimap.domain.mails import MailOutcome
+from superimap.domain.shards import SHARDS
+from superimap.domain.users import UserStatus
+from superimap.idler import access_tokens as tokens
 from superimap.idler.timing import Timing
-from superimap.ids import time_ordered
 from superimap.imap.types import Timeouts
+from superimap.launch import demo
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
 from superimap.oauth import endpoint, life, links, returns
-from superimap.testing.chaos_scenario import Scenario
+from superimap.testing.chaos.scenario import Scenario
 from superimap.webhooks import payload, signing
-from superimap.webhooks.events import EventKind, EventName, ReasonCode
 
 ROOT = Path(__file__).parents[1]
 API = ROOT / "docs/api.md"
@@ -145,9 +150,6 @@ def test_words_in_capitals_and_code_are_settings(page):
 
 def our_metrics() -> set[str]:
     """The names of all metrics that are registered once every process' modules are loaded."""
-    import superimap.dispatcher.main
-    import superimap.idler.main
-    import superimap.metrics  # noqa: F401
 
     return {
         family.name for family in prometheus_client.REGISTRY.collect() if family.name.startswith("superimap")
@@ -168,14 +170,18 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, An
         yield from commands(one, (*path, name))
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = {
+    f"{program} {words}": command
+    for program, tree in (("superimap", app), ("python -m benchmarks", benchmarks.app))
+    for words, command in commands(typer.main.get_command(tree))
+}
 
 
 def test_operations_lists_every_command_and_no_other():
     listed = {row[0]: row[1] for row in rows(section(OPERATIONS, "Commands"))[1:]}
 
     assert listed == {
-        f"`superimap {words}`": " ".join((command.help or "").splitlines()[0].split())
+        f"`{words}`": " ".join((command.help or "").splitlines()[0].split())
         for words, command in COMMANDS.items()
     }
 
@@ -221,10 +227,10 @@ def test_commands_of_the_pages_parse(page, line):
 # Behaviour.
 
 
-@pytest.mark.parametrize("words", [Outcome, UserStatus, DeliveryState], ids=lambda words: words.__name__)
+@pytest.mark.parametrize("words", [MailOutcome, UserStatus, DeliveryState], ids=lambda words: words.__name__)
 def test_behaviour_lists_every_word_of(words):
     text = {
-        Outcome: section(BEHAVIOUR, "Outcomes"),
+        MailOutcome: section(BEHAVIOUR, "Outcomes"),
         UserStatus: section(BEHAVIOUR, "Users and their statuses"),
         DeliveryState: section(BEHAVIOUR, "Deliveries"),
     }[words]

@@ -11,18 +11,17 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "superimap"
 
 LEVELS = {
-    6: ["cli", "__main__", "up", "demo", "services"],
-    5: ["api", "bench"],
-    4: ["idler", "dispatcher", "admin", "testing"],
-    3: ["queue", "tokens"],
-    2: ["db", "oauth"],
-    1: ["imap", "mail", "providers", "webhooks", "egress", "embedded"],
-    0: ["config", "backoff", "log", "runtime", "health", "envelope", "ids"],
-    -1: ["config_values"],
-    -2: ["crypto", "metrics"],  # the settings check keys with the one, health shows the other
-    -3: ["errors", "__init__"],  # the root of every family of errors, and the version
+    7: ["cli", "launch", "__main__"],
+    6: ["api"],
+    5: ["idler", "dispatcher", "testing"],
+    4: ["doorbells"],
+    3: ["db", "oauth"],
+    2: ["imap", "mail", "webhooks"],
+    1: ["domain"],
+    0: ["core"],
+    -1: ["__init__"],  # the version
 }
-ONE_PART = {*LEVELS[6]}  # the command line, in several modules that may know one another
+ONE_PART = {*LEVELS[7]}  # the command line, in several modules that may know one another
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 
 

@@ -13,11 +13,11 @@ import typer.main
 import yaml
 from pydantic import SecretStr
 
-import superimap.metrics  # noqa: F401 - registers them
-from superimap import config
+import superimap.core.metrics  # noqa: F401 - registers them
 from superimap.cli import app
-from superimap.config import Settings, variables
-from superimap.crypto import generate_key
+from superimap.core import config
+from superimap.core.config import Settings, variables
+from superimap.core.crypto import generate_key
 from superimap.dispatcher.pace import Pace
 from superimap.idler.main import CLOSING, HANDING_OVER
 
@@ -226,7 +226,7 @@ def test_alerts_and_panels_ask_for_metrics_and_labels_that_there_are(expression)
 
 
 def test_label_values_in_alerts_are_some_that_are_set():
-    from superimap.db.queries.sight import STATES
+    from superimap.db.monitoring.sight import STATES
 
     values = set(re.findall(r'"(\w+)"', " ".join(rule["expr"] for rule in ALERTS)))
 

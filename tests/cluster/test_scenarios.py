@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster import scenarios
-from tests.cluster.fleet import fleet
 from tests.support.db_proxy import DbProxy
+from trials.cluster import scenarios
+from trials.cluster.fleet import fleet
 
 
 @pytest.fixture

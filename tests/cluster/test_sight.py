@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from superimap.api.app import create_app, openapi
 from superimap.cli import app
-from superimap.config import SettingsError
+from superimap.core.config import SettingsError
 from superimap.db import engine
-from superimap.db.queries import sight
+from superimap.db.monitoring import sight
 from superimap.dispatcher.lookout import Lookout
 from tests.support.world import World
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from superimap.testing.imap_server import Event
-from tests.cluster.stays import gaps, overlaps, percentile, stays
+from superimap.testing.imap.server import Event
+from trials.cluster.stays import gaps, overlaps, percentile, stays
 
 
 def session(number: int, *, login: float, idle: float, logout: float | None) -> list[Event]:

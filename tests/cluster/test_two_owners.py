@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from superimap import services
-from superimap.db.queries import intake
+from superimap.db.watching import intake
 from superimap.idler import main
 from superimap.idler.ownership import Ownership
+from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.cluster.conftest import WebhookSink
 from tests.support.mails import Ledger, mail

@@ -14,9 +14,9 @@ from aiohttp import web
 from playwright.async_api import Page, Request, async_playwright
 
 from superimap.db import engine
-from superimap.db.queries import connections, providers
+from superimap.db.accounts import connections, providers
 from superimap.imap import transport
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.test_swagger_ui import QUIET
 from tests.support.api import served
 from tests.support.dovecot import Dovecot

@@ -7,8 +7,8 @@ import asyncio
 import httpx
 import pytest
 
-from superimap import services
-from superimap.testing.oauth_server import OAuthServer
+from superimap.launch import services
+from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.people import (
     ANN,
     PHONE,

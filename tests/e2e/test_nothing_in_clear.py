@@ -7,7 +7,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from superimap.db import engine
-from superimap.db.queries import connections, partners, providers, users
+from superimap.db.accounts import connections, partners, providers, users
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import mail
 from tests.support.processes import environment, started

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from superimap import embedded
 from superimap.db import migrate
+from superimap.launch import engines as embedded
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
 from tests.support.processes import environment, started

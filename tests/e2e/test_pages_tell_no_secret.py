@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.people import ANN, oauth_connection, partner_of
 from tests.e2e.test_password_pages import unused
 from tests.integration.connect.conftest import fields_of

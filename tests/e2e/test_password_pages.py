@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
-from superimap import services
 from superimap.db import engine
-from superimap.db.queries import providers
-from superimap.providers import OTHER
+from superimap.db.accounts import providers
+from superimap.domain.presets import OTHER
+from superimap.launch import services
 from tests.e2e.people import ANN, DESKTOP, PHONE, Person, api, chrome, first, new_link, partner_of, trust
 from tests.support import accessibility
 from tests.support.mails import mail

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from superimap import services
+from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.integration.connect.conftest import fields_of
 from tests.support.api import served

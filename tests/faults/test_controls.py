@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from superimap import services
-from superimap.db.queries import intake
+from superimap.core.egress import Guard
+from superimap.db.watching import intake
 from superimap.dispatcher.sweeper import Sweeper
-from superimap.egress import Guard
-from superimap.idler.doorbell import Doorbell
+from superimap.doorbells.postgres import Doorbell
+from superimap.launch import services
 from superimap.testing import WebhookSink
-from tests.faults.bed import Bed, Scale, people
-from tests.faults.mail_servers import Own
-from tests.faults.oracle import Verdict
 from tests.support.world import World, eventually, running
+from trials.faults.bed import Bed, Scale, people
+from trials.faults.mail_servers import Own
+from trials.faults.oracle import Verdict
 
 FEW = Scale(mails=20, users=4, away=1.0, rounds=1, judges_time=False)
 FORBIDDEN = "127.0.0.2"

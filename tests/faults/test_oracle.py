@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from superimap import crypto
+from superimap.core import crypto
 from superimap.testing import Received
 from superimap.webhooks import signing
-from tests.faults.oracle import Injected, Keys, judge
 from tests.support.mails import mail
+from trials.faults.oracle import Injected, Keys, judge
 
 KEYS = {path: Keys(crypto.generate_api_key(), crypto.generate_signing_secret()) for path in ("/p0", "/p1")}
 MAIL = mail(1)

@@ -3,11 +3,11 @@
 import pytest
 import pytest_asyncio
 
-from tests.faults import engines
-from tests.faults.bed import SHORT
-from tests.faults.catalogue import run
-from tests.faults.engines import Engines
 from tests.support import open_folder
+from trials.faults import engines
+from trials.faults.bed import SHORT
+from trials.faults.catalogue import run
+from trials.faults.engines import Engines
 
 NAMES = ["F02", "kills"]
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from superimap.bench import measure
-from superimap.cli import app
-from superimap.testing import dovecot
+from benchmarks import measure
+from benchmarks.__main__ import app
+from superimap.testing.dovecot import server as dovecot
 from tests.support import needs
 
 
 def bench(*words: str) -> dict[str, Any]:
     """Run a benchmark in a process of its own; its one line."""
     done = subprocess.run(
-        [sys.executable, "-m", "superimap", "bench", *words],
+        [sys.executable, "-m", "benchmarks", *words],
         check=False,
         capture_output=True,
         text=True,
@@ -128,10 +128,10 @@ def test_sessions_whose_tokens_end_come_back_before_and_nothing_is_lost():
 
 def test_without_dovecot_or_its_watches_a_line_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(dovecot, "PROGRAM", None)
-    missing = CliRunner().invoke(app, ["bench", "mail", "--server", "dovecot"])
+    missing = CliRunner().invoke(app, ["mail", "--server", "dovecot"])
     monkeypatch.setattr(dovecot, "PROGRAM", "/usr/sbin/dovecot")
     monkeypatch.setattr(dovecot, "INOTIFY_INSTANCES", tmp_path / "not there")
-    narrow = CliRunner().invoke(app, ["bench", "mail", "--server", "dovecot", "--idle", "1000"])
+    narrow = CliRunner().invoke(app, ["mail", "--server", "dovecot", "--idle", "1000"])
 
     assert (missing.exit_code, narrow.exit_code) == (1, 1)
     assert "apt-get install dovecot-imapd" in missing.stderr
@@ -145,7 +145,7 @@ def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (100, 200))
     monkeypatch.setattr(resource, "setrlimit", refuse)
 
-    result = CliRunner().invoke(app, ["bench", "sessions", "--count", "1000"])
+    result = CliRunner().invoke(app, ["sessions", "--count", "1000"])
 
     assert result.exit_code == 1
     assert "1000 sessions need 1256 open files and 200 are allowed" in result.stderr

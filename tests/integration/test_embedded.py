@@ -18,8 +18,8 @@ from arq.connections import RedisSettings, create_pool
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from superimap import embedded
-from superimap.embedded import EmbeddedError, folders, process
+from superimap.launch import engines as embedded
+from superimap.launch.engines import EmbeddedError, folders, process
 from tests.support import open_folder
 
 pytestmark = pytest.mark.usefixtures("postgres_url")  # which skips where there are no engines
@@ -30,7 +30,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
 
 OWNER = """
 import asyncio, pathlib, sys
-from superimap import embedded
+from superimap.launch import engines as embedded
 
 async def main():
     data = pathlib.Path(sys.argv[1])

@@ -2,11 +2,11 @@
 
 import httpx
 
-from superimap.health import Health, served
+from superimap.core.health import Readiness, served
 
 
 async def test_ready_only_while_it_is_of_use_and_alive_all_along(unused_tcp_port: int):
-    state = Health()
+    state = Readiness()
     base = f"http://127.0.0.1:{unused_tcp_port}"
     async with served(state, host="127.0.0.1", port=unused_tcp_port), httpx.AsyncClient() as client:
         assert (await client.get(f"{base}/readyz")).status_code == 503

@@ -9,7 +9,7 @@ import pytest
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, TimedOut, Unreachable
 from superimap.imap.types import Login, OAuth, Server, Timeouts
-from superimap.testing.imap_server import ImapServer
+from superimap.testing.imap.server import ImapServer
 
 USER = Login("ann", "secret")
 

@@ -30,7 +30,7 @@ from superimap.imap.errors import (
     Unreachable,
 )
 from superimap.imap.types import Limits, Login, OAuth, Server, Timeouts
-from superimap.testing.script import (
+from superimap.testing.imap.script import (
     TAG,
     ScriptedServer,
     Step,

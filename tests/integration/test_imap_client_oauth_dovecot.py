@@ -10,7 +10,7 @@ import pytest
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, Refused
 from superimap.imap.types import OAuth, Server
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.support.dovecot_oauth import trusting
 
 ANN, BOB = "ann@example.com", "bob@example.com"

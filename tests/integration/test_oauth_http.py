@@ -8,10 +8,10 @@ from ipaddress import ip_network
 import pytest
 import trustme
 
-from superimap.egress import Guard
+from superimap.core.egress import Guard
 from superimap.oauth.endpoint import Client, TokenUnavailable, ask
 from superimap.oauth.http import guarded_client
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.support import tls
 
 LOOPBACK = Guard((ip_network("127.0.0.0/8"),))

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from superimap import crypto
-from superimap.crypto import Place, Vault, VaultError
+from superimap.core import crypto
+from superimap.core.crypto import Place, Vault, VaultError
+from superimap.db.accounts import partners
 from superimap.db.engine import sessions
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import ApiKey, Endpoint, SigningSecret
-from superimap.db.queries import partners
-from superimap.webhooks.events import EventKind
+from superimap.domain.events import EventKind
 
 HOUR = timedelta(hours=1)
 VAULT = Vault.from_setting(crypto.generate_key())

@@ -14,9 +14,9 @@ from superimap.imap.client import connect
 from superimap.imap.errors import ImapError
 from superimap.imap.types import Login, Server, Timeouts
 from superimap.testing import Chaos, ImapServer, Scenario, ScenarioError, UnknownCase
-from superimap.testing.chaos_case import CASES
-from superimap.testing.chaos_hostile import small_mail
-from superimap.testing.chaos_seed import KINDS
+from superimap.testing.chaos.case import CASES
+from superimap.testing.chaos.hostile import small_mail
+from superimap.testing.chaos.seed import KINDS
 
 FAST = Timeouts(connect=0.3, login=0.3, command=0.3, fetch=0.3, done=0.3, logout=0.05)
 

@@ -12,9 +12,11 @@ import pytest
 import trustme
 from imapclient.response_parser import parse_fetch_response
 
-from superimap.testing import ImapServer, ScriptedServer, imap_hooks, script
-from superimap.testing.imap_envelope import write_addresses, write_envelope
-from superimap.testing.imap_names import decode_name, encode_name
+from superimap.testing import ImapServer, ScriptedServer
+from superimap.testing.imap import hooks as imap_hooks
+from superimap.testing.imap import script
+from superimap.testing.imap.envelope import write_addresses, write_envelope
+from superimap.testing.imap.names import decode_name, encode_name
 
 MAIL = (
     b'Date: Mon, 6 Jan 2025 10:00:00 +0000\r\nFrom: "O\'Neil, \\"Al\\"" <al@example.org>\r\n'

@@ -10,8 +10,8 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwk, jwt
 from joserfc.errors import BadSignatureError
 
-from superimap.testing.oauth_faults import AT_CONSENT, AT_TOKEN, ELSEWHERE, FAULTS, IN_TOKEN, UnknownFault
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.faults import AT_CONSENT, AT_TOKEN, ELSEWHERE, FAULTS, IN_TOKEN, UnknownFault
+from superimap.testing.oauth.server import OAuthServer
 
 BACK = "https://app.example.com/callback"
 ANN = "ann@example.com"

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from superimap import tokens as module
-from superimap.crypto import Place
-from superimap.db.queries import tokens as queries
+from superimap.core.crypto import Place
+from superimap.db.watching import token_leases as queries
+from superimap.idler import access_tokens as module
 from superimap.oauth import life
 from superimap.oauth.endpoint import Refusal, TokenRefused, TokenUnavailable
 from superimap.testing import WebhookSink
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.support.consent import Consented, consented, process, provider
 from tests.support.db_proxy import DbProxy
 from tests.support.world import World

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import LargeBinary, insert, select, text, update
 
-from superimap.crypto import Place, Vault, VaultError, sealed_by
+from superimap.core.crypto import Place, Vault, VaultError, sealed_by
 from superimap.db import vaults
 from superimap.db.engine import sessions
 from superimap.db.models import (

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superimap.db.models.user import SHARDS
-from superimap.db.queries.cluster import Member
+from superimap.db.watching.ownership import Member
+from superimap.domain.shards import SHARDS
 from superimap.idler import balance
 from superimap.idler.balance import Load, Move
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from superimap.crypto import Place, Vault, VaultError
+from superimap.core.crypto import Place, Vault, VaultError
 
 names = st.text("abcdefghijklmnopqrstuvwxyz_0123456789-", min_size=1, max_size=40)
 places = st.builds(Place, names, names, st.integers(0, 2**63 - 1), names)

@@ -11,18 +11,19 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from superimap.core.egress import Guard
 from superimap.db import engine
-from superimap.db.queries import cluster, watching
-from superimap.db.queries import intake as queries
-from superimap.db.queries.intake import Fence
-from superimap.egress import Guard
+from superimap.db.watching import intake as queries
+from superimap.db.watching import ownership as cluster
+from superimap.db.watching import sessions as watching
+from superimap.db.watching.intake import Fence
+from superimap.doorbells.redis import Queue
 from superimap.idler import main
+from superimap.idler.access_tokens import Tokens
 from superimap.idler.context import Context
 from superimap.idler.intake import Intake
 from superimap.idler.timing import Timing
 from superimap.imap.types import MessageMeta, Uid
-from superimap.queue import Queue
-from superimap.tokens import Tokens
 from tests.support.world import World
 
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -91,7 +92,7 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[Context]:
             )
 
 
-async def a_user(context: Context) -> watching.Watched:
+async def a_user(context: Context) -> watching.WatchedUser:
     user = await context.pool.fetchval(
         "INSERT INTO users (partner_id, connection_id, tag, login_username, connected_at)"
         " SELECT partner_id, id, $1, 'joe', now() FROM connections RETURNING id",

@@ -6,7 +6,7 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.egress import EgressBlocked, Guard
+from superimap.core.egress import EgressBlocked, Guard
 
 GUARD = Guard()
 

@@ -9,11 +9,11 @@ from collections import deque
 
 import pytest
 
-from superimap.db.queries.deliveries import Claim, Claims, Outcome, Settlement
+from superimap.core.ids import time_ordered
+from superimap.db.delivery.deliveries import AttemptOutcome, Claim, Claims, Settlement
 from superimap.dispatcher.deliver import Sent
 from superimap.dispatcher.lane import Lanes, Trade
 from superimap.dispatcher.stats import Stats
-from superimap.ids import time_ordered
 
 CAP = 3
 FOREVER = 1e9
@@ -54,7 +54,7 @@ class Table:
         await self.step()
         self.sent.append(claim.id)
         settlement = Settlement(
-            id=time_ordered(), claim=claim, outcome=Outcome.DELIVERED, age=0, milliseconds=0, code=200
+            id=time_ordered(), claim=claim, outcome=AttemptOutcome.DELIVERED, age=0, milliseconds=0, code=200
         )
         return Sent(settlement, None)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from superimap.mail.envelope import as_json
 from superimap.mail.message import PIECE, parse, text_of
-from tests.support import fuzz
 from tests.support.malformed import MALFORMED
+from trials import fuzz
 
 SEED = (
     b'From: "A, B" <a@x.org> (c), g: d@e.f;\r\nTo: =?utf-8?q?x?= <b@[1.2.3.4]>\r\n y@z\r\n'

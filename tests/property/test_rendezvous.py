@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superimap.db.models.user import SHARDS
+from superimap.domain.shards import SHARDS
 from superimap.idler.rendezvous import choose, firsts
 
 

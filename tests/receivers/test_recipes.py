@@ -18,7 +18,7 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from superimap import crypto
+from superimap.core import crypto
 from tests.support import needs
 from tests.test_docs import API_KEY, OTHER_KEY, OTHER_SECRET, SECRET, WEBHOOKS, blocks, webhook
 

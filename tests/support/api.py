@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from superimap.api.app import create_app
 from superimap.api.main import serve
-from superimap.config import Settings, load
-from superimap.crypto import Vault, generate_key
+from superimap.core.config import Settings, load
+from superimap.core.crypto import Vault, generate_key
+from superimap.db.accounts import partners
 from superimap.db.engine import sessions
 from superimap.db.models import Provider
-from superimap.db.queries import partners
 
 KEY = generate_key()
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from superimap.core.egress import Guard
 from superimap.db import engine
-from superimap.db.queries import connections, partners, providers, users
-from superimap.egress import Guard
+from superimap.db.accounts import connections, partners, providers, users
+from superimap.idler.access_tokens import Tokens
 from superimap.oauth.http import guarded_client
-from superimap.testing.oauth_server import OAuthServer
-from superimap.tokens import Tokens
+from superimap.testing.oauth.server import OAuthServer
 from tests.support.world import World
 
 SECRET = "cl13nt-s3cret-of-acme"

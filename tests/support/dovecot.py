@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trustme
 
-from superimap.testing import dovecot
-from superimap.testing.dovecot import PROGRAM, allow_watches
+from superimap.testing.dovecot import server as dovecot
+from superimap.testing.dovecot.server import PROGRAM, allow_watches
 from tests.support import open_folder
 
 __all__ = ["PROGRAM", "Dovecot", "running"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.support import needs
 from tests.support.dovecot import PROGRAM, Dovecot, running
 

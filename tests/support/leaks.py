@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from superimap import log
-from superimap.crypto import Place, Vault
+from superimap.core import log
+from superimap.core.crypto import Place, Vault
 
 MARK = "s3cr3t"
 CONTENTS = {"content", "body"}  # columns that hold mails and answers: no secrets of this sort, and large

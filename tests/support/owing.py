@@ -10,8 +10,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from superimap.crypto import Place, Vault
-from superimap.ids import time_ordered
+from superimap.core.crypto import Place, Vault
+from superimap.core.ids import time_ordered
 from superimap.webhooks.signing import webhook_id
 
 CONTENT = b'{"sha1":"' + b"0" * 40 + b'","user_tag":"ann","rfc822":"x"}'

@@ -10,12 +10,13 @@ from typing import Any
 
 import asyncpg
 
-from superimap import config, services
-from superimap.config import Settings
-from superimap.crypto import Vault, generate_key
+from superimap.core import config
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault, generate_key
+from superimap.core.health import Readiness
 from superimap.db import engine
-from superimap.db.queries import connections, partners, providers, users
-from superimap.health import Health
+from superimap.db.accounts import connections, partners, providers, users
+from superimap.launch import services
 
 Condition = Callable[[], Awaitable[Any]]
 
@@ -119,9 +120,9 @@ async def eventually(condition: Condition, *, within: float = 15.0, what: str = 
 
 
 @contextlib.asynccontextmanager
-async def running(service: services.Service, settings: Settings) -> AsyncIterator[Health]:
+async def running(service: services.Service, settings: Settings) -> AsyncIterator[Readiness]:
     """The service in this event loop, for the length of the block; its faults are the test's."""
-    stop, state = asyncio.Event(), Health()
+    stop, state = asyncio.Event(), Readiness()
     task = asyncio.create_task(service(settings, stop, state))
     try:
         async with asyncio.timeout(20):

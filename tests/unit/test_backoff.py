@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from superimap.backoff import Backoff
+from superimap.core.backoff import Backoff
 
 
 def test_ceilings_double_up_to_the_longest():

@@ -9,22 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.db.queries.endpoints import WELL, Health
-from superimap.dispatcher.breaker import LONGEST_PAUSE, MOST_FAILURES, PATIENCE, Event, after
-from superimap.dispatcher.verdict import Sign
+from superimap.domain.answers import Sign
+from superimap.domain.breaker import LONGEST_PAUSE, MOST_FAILURES, PATIENCE, Event, after
+from superimap.domain.deliveries import WELL, EndpointHealth
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CAP = 10
 
 
-def told(health: Health, *signs: Sign, now: datetime = NOW, wait: float = 0.0, cap: int = CAP) -> Health:
+def told(
+    health: EndpointHealth, *signs: Sign, now: datetime = NOW, wait: float = 0.0, cap: int = CAP
+) -> EndpointHealth:
     """Its health after POSTs, one after the other, that were claimed as it was just before."""
     for sign in signs:
         health = after(health, Event(sign, health.setbacks, wait), now=now, cap=cap)
     return health
 
 
-def pause(health: Health, now: datetime = NOW) -> float:
+def pause(health: EndpointHealth, now: datetime = NOW) -> float:
     return (health.probe_at - now).total_seconds() if health.probe_at else 0.0
 
 

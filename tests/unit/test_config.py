@@ -7,9 +7,9 @@ import ipaddress
 
 import pytest
 
-from superimap import config
-from superimap.config import SettingsError, in_force, load
-from superimap.config_values import mask_password
+from superimap.core import config
+from superimap.core.config import SettingsError, in_force, load
+from superimap.core.config_values import mask_password
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 

@@ -8,8 +8,8 @@ import hashlib
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from superimap import crypto
-from superimap.crypto import Place, Vault, VaultError
+from superimap.core import crypto
+from superimap.core.crypto import Place, Vault, VaultError
 
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
 PLACE = Place("users", "login_password", 1, "7")

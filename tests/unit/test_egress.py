@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from superimap import egress
-from superimap.egress import WEBHOOK_PORTS_REFUSED, EgressBlocked, Guard
+from superimap.core import egress
+from superimap.core.egress import WEBHOOK_PORTS_REFUSED, EgressBlocked, Guard
 
 REFUSED = """
     0.0.0.0 0.1.2.3 10.0.0.0 10.255.255.255 100.64.0.1 100.100.100.200 100.127.255.255 127.0.0.1 127.255.255.254

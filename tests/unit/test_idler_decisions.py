@@ -7,8 +7,8 @@ from unittest.mock import ANY
 
 import pytest
 
-from superimap.db.models.mail import Outcome
-from superimap.db.queries.intake import Cursor
+from superimap.db.watching.intake import Cursor
+from superimap.domain.mails import MailOutcome
 from superimap.idler import pace, sync
 from superimap.idler.stumbles import Stumbles
 from superimap.imap.errors import Disconnected, Gibberish, LimitExceeded, OutOfStep, Refused, TimedOut
@@ -85,7 +85,7 @@ def test_three_answers_or_twelve_broken_connections_are_enough():
     assert not any(map(stumbles.given_up, (4, 5, 6, 7)))
     for uid in (5, 6, 7):
         stumbles.note(uid, Refused("FETCH", "NO", "internal error"))
-        assert stumbles.given_up(uid)[0] == Outcome.UNREADABLE
+        assert stumbles.given_up(uid)[0] == MailOutcome.UNREADABLE
 
 
 def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
@@ -94,8 +94,8 @@ def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
         stumbles.note(5, LimitExceeded("a literal of more than 2 bytes", announced=90))
         stumbles.note(6, LimitExceeded("a line of more than 2 bytes"))
 
-    assert stumbles.given_up(5) == (Outcome.TOO_BIG, ANY, 90)
-    assert stumbles.given_up(6)[0] == Outcome.UNREADABLE
+    assert stumbles.given_up(5) == (MailOutcome.TOO_BIG, ANY, 90)
+    assert stumbles.given_up(6)[0] == MailOutcome.UNREADABLE
 
 
 def test_a_mail_that_is_put_off_for_days_is_given_up(monkeypatch):

@@ -1,6 +1,6 @@
 """Ids of deliveries: UUIDs of version 7 that grow with time."""
 
-from superimap.ids import time_ordered
+from superimap.core.ids import time_ordered
 
 
 def test_they_are_of_version_7():
@@ -12,7 +12,7 @@ def test_they_are_of_version_7():
 
 def test_they_grow_with_time(monkeypatch):
     moments = iter(range(10**18, 10**18 + 50 * 10**6, 10**6))
-    monkeypatch.setattr("superimap.ids.time.time_ns", lambda: next(moments))
+    monkeypatch.setattr("superimap.core.ids.time.time_ns", lambda: next(moments))
     made = [time_ordered() for _ in range(50)]
 
     assert made == sorted(made)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from superimap.envelope import Address
+from superimap.domain.envelope import Address
 from superimap.imap import responses
 from superimap.imap.errors import Gibberish
 from superimap.imap.framing import Framer, Response

@@ -5,7 +5,7 @@ from base64 import b64encode
 
 import pytest
 
-from superimap.crypto import Place, Vault, generate_key
+from superimap.core.crypto import Place, Vault, generate_key
 from tests.support import leaks
 
 SECRET = "correct-horse-7"

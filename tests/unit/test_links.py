@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from superimap.crypto import generate_key
+from superimap.core.crypto import generate_key
 from superimap.oauth.links import LIFETIME, Purpose, Verdict, derive, sign, url, verify
 
 KEYS = derive(generate_key())

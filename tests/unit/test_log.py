@@ -3,7 +3,7 @@
 import json
 import logging
 
-from superimap.log import JsonFormatter, TextFormatter
+from superimap.core.log import JsonFormatter, TextFormatter
 
 
 def record(message: str, **fields: object) -> logging.LogRecord:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from superimap.envelope import Address, Envelope
+from superimap.domain.envelope import Address, Envelope
 from superimap.mail import headers
 from superimap.mail.envelope import MOST_ADDRESSES, as_json, fingerprint
 from superimap.mail.message import is_quick, parse, text_of

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from superimap.domain.events import EventName
 from superimap.webhooks import payload
-from superimap.webhooks.events import EventName
 from superimap.webhooks.signing import body_signature
 
 RAW = b"Subject: h\xe9\r\n\r\nbye\xff\r\n"

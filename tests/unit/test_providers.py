@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from superimap.db.accounts.providers import _clean
 from superimap.db.models import Provider
-from superimap.db.queries.providers import _clean
+from superimap.domain.presets import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
 from superimap.oauth.endpoint import token_url
-from superimap.providers import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
 from superimap.webhooks.urls import check_url
 
 ALL = presets()

@@ -2,10 +2,10 @@
 
 import pytest
 
+from superimap.domain.events import ReasonCode
 from superimap.idler.refusals import code_of
 from superimap.imap.errors import AuthenticationFailed
 from superimap.oauth.endpoint import Refusal, TokenRefused
-from superimap.webhooks.events import ReasonCode
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from superimap import runtime
+from superimap.core import runtime
 
 
 @pytest_asyncio.fixture(autouse=True)

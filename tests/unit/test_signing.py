@@ -9,8 +9,8 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from superimap.crypto import generate_signing_secret
-from superimap.ids import time_ordered
+from superimap.core.crypto import generate_signing_secret
+from superimap.core.ids import time_ordered
 from superimap.webhooks.signing import (
     body_signature,
     delivery_of,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from superimap.config import Settings
-from superimap.db.models.user import Happening, UserStatus, status_after
+from superimap.core.config import Settings
 from superimap.dispatcher.pace import Pace
+from superimap.domain.presets import presets
+from superimap.domain.users import Happening, UserStatus, status_after
 from superimap.idler.timing import Timing
 from superimap.imap import transport
-from superimap.providers import presets
 
 H, S = Happening, UserStatus
 USUAL = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from superimap import metrics
-from superimap.db.queries.cluster import Roll
+from superimap.core import metrics
+from superimap.db.watching.ownership import Roll
 from superimap.idler.supervisor import Supervisor
 
 

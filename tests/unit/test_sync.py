@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from superimap.db.queries.intake import Cursor
+from superimap.db.watching.intake import Cursor
 from superimap.idler.filters import skip_reason
 from superimap.idler.sync import Plan, are_all, folder_to_watch, plan
 from superimap.imap.types import Folder, MessageMeta, Selected, Uid, UidValidity

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from superimap.db.accounts import account_values, providers
 from superimap.db.errors import Invalid
-from superimap.db.queries import account_values, providers
+from superimap.idler.access_tokens import CLIENT_PAUSE, SHARED_PAUSE, THROTTLED_PAUSE, pause_of
 from superimap.oauth import life
 from superimap.oauth.endpoint import Refusal, TokenRefused, TokenUnavailable, meaning, token_url
-from superimap.tokens import CLIENT_PAUSE, SHARED_PAUSE, THROTTLED_PAUSE, pause_of
 
 CHANCE = st.floats(0, 1, exclude_max=True)
 LIVES = st.floats(1, 86_400)

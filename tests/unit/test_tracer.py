@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from superimap.crypto import generate_key
+from superimap.core.crypto import generate_key
 from superimap.mail import message, tracer
 
 # Fixed: the tokens are in the names of tests, which must be the same in every worker.

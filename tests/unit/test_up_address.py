@@ -2,7 +2,7 @@
 
 import pytest
 
-from superimap.up import addressed
+from superimap.launch.up import addressed
 from tests.support.api import settings_for
 
 DATABASE = "postgresql://nobody@127.0.0.1/nothing"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.dispatcher.verdict import (
+from superimap.domain.answers import (
     LONGEST_WAIT,
     SCHEDULE,
     ArchiveUser,

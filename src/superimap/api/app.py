@@ -27,9 +27,9 @@ from superimap.api.routes import (
     users,
     webhooks,
 )
-from superimap.config import Settings
-from superimap.crypto import Vault
-from superimap.egress import Guard
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.egress import Guard
 from superimap.oauth.links import derive
 
 MODULES = (

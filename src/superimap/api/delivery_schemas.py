@@ -14,9 +14,9 @@ from pydantic import (
 )
 
 from superimap.api.schemas import Fields, Word
-from superimap.db.models.delivery import Breaker, DeliveryState
-from superimap.db.queries.replay import MOST
-from superimap.webhooks.events import EventKind
+from superimap.db.delivery.replay import MOST
+from superimap.domain.deliveries import Breaker, DeliveryState
+from superimap.domain.events import EventKind
 
 WEEK = 168
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)

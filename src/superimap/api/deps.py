@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from superimap.api.body import sent_key
 from superimap.api.errors import Problem
 from superimap.api.schemas import UserOut
-from superimap.config import Settings
-from superimap.crypto import Vault
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.egress import Guard
+from superimap.db.accounts import connections, partners, providers, users
+from superimap.db.accounts.connections import Linked
 from superimap.db.models import Partner, User
-from superimap.db.queries import connections, partners, providers, users
-from superimap.db.queries.connections import Linked
-from superimap.egress import Guard
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 

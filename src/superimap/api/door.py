@@ -12,8 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superimap.api.errors import PEOPLE, Problem, answered, translated
-from superimap.config import Settings
-from superimap.config_values import Network
+from superimap.core.config import Settings
+from superimap.core.config_values import Network
 
 log = logging.getLogger(__name__)
 

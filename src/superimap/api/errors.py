@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from superimap.api.pages import words
 from superimap.api.pages.render import page
+from superimap.core.errors import SuperImapError
+from superimap.db.accounts.account_values import Taken
 from superimap.db.engine import UNAVAILABLE
 from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
-from superimap.db.queries.account_values import Taken
-from superimap.errors import SuperImapError
 
 log = logging.getLogger(__name__)
 

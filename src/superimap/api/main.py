@@ -10,11 +10,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from superimap.api.app import create_app
-from superimap.config import Settings
-from superimap.crypto import Vault
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.errors import SuperImapError
 from superimap.db.engine import sessions
-from superimap.errors import SuperImapError
-from superimap.queue import Queue
+from superimap.doorbells.redis import Queue
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from superimap.db.models.user import UserEventKind, UserStatus
-from superimap.db.queries.account_values import LONGEST, ConnectionFields, UserFields
-from superimap.webhooks.events import ReasonCode
+from superimap.db.accounts.account_values import LONGEST, ConnectionFields, UserFields
+from superimap.domain.events import ReasonCode
+from superimap.domain.users import UserEventKind, UserStatus
 
 Archived = Annotated[bool, Field(description="Archived users are not watched; `false` restores one.")]
 

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from superimap.db.models.delivery import DeliveryState
-from superimap.db.models.mail import Outcome
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.mails import MailOutcome
 
 
 class OriginalOut(BaseModel):
@@ -69,7 +69,7 @@ class MessageOut(BaseModel):
     internal_date: datetime | None = Field(description="When the mail server received it.")
     size: int = Field(description="Bytes; 0 where it could not be read.")
     message_id: str | None = Field(description="The header Message-ID, cut at 255 characters.")
-    outcome: Outcome
+    outcome: MailOutcome
     reason: str = Field(description="Why there is a webhook, or none, for a person to read.")
     duplicate_of: OriginalOut | None
     delivery: MessageDelivery | None = Field(

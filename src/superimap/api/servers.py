@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from superimap.config import Settings
+from superimap.core.config import Settings
+from superimap.db.accounts.server_values import IMAP, IMAPS
 from superimap.db.errors import Invalid
-from superimap.db.models.provider import Tls
-from superimap.db.queries.server_values import IMAP, IMAPS
+from superimap.domain.providers import Tls
 
 
 def check_server(fields: Mapping[str, Any], settings: Settings) -> None:

@@ -8,7 +8,6 @@ import typer
 
 from superimap import __version__
 from superimap.cli import (
-    bench,
     cluster,
     connections,
     deliveries,
@@ -63,7 +62,6 @@ app.add_typer(connections.app, name="connections")
 app.add_typer(users.app, name="users")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(webhooks.app, name="webhooks")
-app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from superimap.cli.options import AsJson
 from superimap.cli.running import command, database
 
 if TYPE_CHECKING:
-    from superimap.db.queries.sight import IdlerSeen, Sight
+    from superimap.db.monitoring.sight import IdlerSeen, Sight
 
 COLUMNS = ("ID", "NAME", "ADDRESS", "VERSION", "SESSIONS", "USERS", "SHARDS", "STATE", "HEARTBEAT")
 
@@ -30,7 +30,7 @@ async def cluster(
     as_json: AsJson = False,
 ) -> None:
     """Show the idlers, who owns the shards, and whether anybody is not watched."""
-    from superimap.db.queries import sight
+    from superimap.db.monitoring import sight
 
     async with database() as (settings, _, sessionmaker), sessionmaker() as db:
         seen = await sight.look_in(db, expiry=settings.heartbeat_expiry)

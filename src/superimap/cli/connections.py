@@ -14,9 +14,9 @@ from superimap.cli.running import CommandError, command, find_connection, find_p
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from superimap.db.accounts.account_values import ConnectionFields
+    from superimap.db.accounts.connections import Linked
     from superimap.db.models import Provider
-    from superimap.db.queries.account_values import ConnectionFields
-    from superimap.db.queries.connections import Linked
 
 app = typer.Typer(help="A partner's accounts with mail providers.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ SecretStdin = Annotated[
 @command
 async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
     """Show a partner's connections."""
-    from superimap.db.queries import connections
+    from superimap.db.accounts import connections
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -80,7 +80,7 @@ async def create(
     as_json: AsJson = False,
 ) -> None:
     """Connect a partner to a provider. An OAUTH2 provider needs the client's id and secret."""
-    from superimap.db.queries import connections
+    from superimap.db.accounts import connections
 
     async with transaction() as work:
         provider = await _find_provider(work.db, code)
@@ -113,7 +113,7 @@ async def update(
     as_json: AsJson = False,
 ) -> None:
     """Change the OAuth 2.0 client; users that could not sign in are tried again."""
-    from superimap.db.queries import connections
+    from superimap.db.accounts import connections
 
     nothing = oauth2_client_id is None and oauth2_client_secret is None and oauth2_tenant is None
     secret = given_secret(
@@ -132,7 +132,7 @@ async def update(
 @command
 async def delete(partner: PartnerName, code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a connection with its users, their messages and webhooks owed."""
-    from superimap.db.queries import connections
+    from superimap.db.accounts import connections
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -149,7 +149,7 @@ async def delete(partner: PartnerName, code: Code, yes: Yes = False, as_json: As
 
 
 async def _find_provider(db: AsyncSession, code: str) -> Provider:
-    from superimap.db.queries import providers
+    from superimap.db.accounts import providers
 
     provider = await providers.by_code(db, code)
     if provider is None:
@@ -170,7 +170,7 @@ def _fields(client_id: str | None, client_secret: str | None, tenant: str | None
 
 
 async def _described(db: AsyncSession, linked: Linked) -> dict[str, object]:
-    from superimap.db.queries import connections
+    from superimap.db.accounts import connections
 
     listed = await connections.with_count(db, linked.connection.id)
     return {

@@ -15,7 +15,7 @@ from superimap.cli.options import AsJson, PartnerName, Yes, confirm, moment
 from superimap.cli.running import CommandError, Work, command, database, find_partner, ring, transaction
 
 if TYPE_CHECKING:
-    from superimap.db.queries.history import Which
+    from superimap.db.monitoring.history import Which
 
 app = typer.Typer(help="Webhooks that are or were owed; dead letters.", no_args_is_help=True)
 
@@ -46,7 +46,7 @@ async def list_all(
     as_json: AsJson = False,
 ) -> None:
     """Show a partner's webhooks, the latest first, and what was answered last."""
-    from superimap.db.queries import history
+    from superimap.db.monitoring import history
 
     async with transaction() as work:
         which = await _which(work, partner, state, kind, user, code, since, until)
@@ -76,7 +76,7 @@ async def list_all(
 @command
 async def show(partner: PartnerName, delivery: Id, as_json: AsJson = False) -> None:
     """Show a webhook with its attempts, and how each answer began."""
-    from superimap.db.queries import history
+    from superimap.db.monitoring import history
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -111,7 +111,7 @@ async def replay(
     as_json: AsJson = False,
 ) -> None:
     """Send failed webhooks again, each under its webhook-id, while their content is kept."""
-    from superimap.db.models.delivery import DeliveryState
+    from superimap.domain.deliveries import DeliveryState
 
     _check_choice(ids, every=every, narrowed=bool(kind or user or code or since or until or cancelled))
     if ids:
@@ -140,8 +140,8 @@ async def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Call pending webhooks off. While their content is kept they can be replayed."""
-    from superimap.db.models.delivery import DeliveryState
-    from superimap.db.queries import replay as queries
+    from superimap.db.delivery import replay as queries
+    from superimap.domain.deliveries import DeliveryState
 
     _check_choice(ids, every=every, narrowed=bool(kind or user or code or since or until))
     count = 0
@@ -163,7 +163,7 @@ async def cancel(
 
 
 async def _replay_these(partner: str, ids: Iterable[str], *, as_json: bool) -> None:
-    from superimap.db.queries import replay as queries
+    from superimap.db.delivery import replay as queries
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -175,7 +175,7 @@ async def _replay_these(partner: str, ids: Iterable[str], *, as_json: bool) -> N
 
 async def _replay_all(which: Which, *, as_json: bool) -> None:
     """Batch by batch, each once: what fails anew meanwhile is not replayed again by this."""
-    from superimap.db.queries import replay as queries
+    from superimap.db.delivery import replay as queries
 
     count, above = 0, None
     async with database() as (settings, _, sessionmaker):
@@ -222,9 +222,9 @@ async def _which(
     since: datetime | None,
     until: datetime | None,
 ) -> Which:
-    from superimap.db.models.delivery import DeliveryState
-    from superimap.db.queries import history
-    from superimap.webhooks.events import EventKind
+    from superimap.db.monitoring import history
+    from superimap.domain.deliveries import DeliveryState
+    from superimap.domain.events import EventKind
 
     found = await find_partner(work.db, partner)
     return history.Which(

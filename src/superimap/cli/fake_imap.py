@@ -41,8 +41,8 @@ async def fake_imap(
     names: Annotated[bool, typer.Option("--list", help="List the ways to go wrong, and leave.")] = False,
 ) -> None:
     """Run an IMAP server for trying things out, until Ctrl-C. No TLS; mail is in memory alone."""
-    from superimap.testing.chaos import Chaos
-    from superimap.testing.imap_server import ImapServer
+    from superimap.testing.chaos.server import Chaos
+    from superimap.testing.imap.server import ImapServer
 
     if names:
         for name, what in Chaos.describe().items():
@@ -76,8 +76,8 @@ def _let_in(server: ImapServer, users: list[str]) -> None:
 
 def _go_wrong(server: ImapServer, cases: list[str], scenario: Path | None, seed: int | None) -> Chaos:
     """The scenario's cases, then those given by name. Its log is empty: nobody reads it here."""
-    from superimap.testing.chaos import Chaos, UnknownCase
-    from superimap.testing.chaos_scenario import Scenario
+    from superimap.testing.chaos.scenario import Scenario
+    from superimap.testing.chaos.server import Chaos, UnknownCase
 
     try:
         read = Scenario.load(scenario) if scenario else Scenario(())

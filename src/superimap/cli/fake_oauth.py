@@ -10,7 +10,7 @@ from superimap.cli import output
 from superimap.cli.running import CommandError, command, interrupted
 
 if TYPE_CHECKING:
-    from superimap.testing.oauth_server import OAuthServer
+    from superimap.testing.oauth.server import OAuthServer
 
 REDIRECT_URI = "http://127.0.0.1:8000/users/connect/callback"
 SCOPE = "openid email mail offline_access"
@@ -54,8 +54,8 @@ async def fake_oauth(
     names: Annotated[bool, typer.Option("--list", help="List the ways to fail, and leave.")] = False,
 ) -> None:
     """Run an OAuth 2.0 provider for trying things out, until Ctrl-C. No TLS; everything is in memory alone."""
-    from superimap.testing.oauth_faults import FAULTS
-    from superimap.testing.oauth_server import OAuthServer
+    from superimap.testing.oauth.faults import FAULTS
+    from superimap.testing.oauth.server import OAuthServer
 
     if names:
         for name, what in FAULTS.items():

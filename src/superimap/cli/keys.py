@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def generate_key(as_json: AsJson = False) -> None:
     """Print a new value for ENCRYPTION_KEY. Without it what it encrypted is lost: back it up."""
-    from superimap import crypto
+    from superimap.core import crypto
 
     key = crypto.generate_key()
     if as_json:

@@ -32,18 +32,19 @@ async def messages(
     as_json: AsJson = False,
 ) -> None:
     """Show the last mails that were seen of a user, and why each gave a webhook or none."""
-    from superimap.db.models.mail import Outcome
-    from superimap.db.queries import messages, users
+    from superimap.db.accounts import users
+    from superimap.db.monitoring import messages
+    from superimap.domain.mails import MailOutcome
 
-    if outcome is not None and outcome not in set(Outcome):
-        raise CommandError(f"There is no outcome {outcome!r}; there are {', '.join(Outcome)}.")
+    if outcome is not None and outcome not in set(MailOutcome):
+        raise CommandError(f"There is no outcome {outcome!r}; there are {', '.join(MailOutcome)}.")
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
         user = await users.by_tag(work.db, linked.connection, tag)
         if user is None:
             raise CommandError(f"This connection has no user {tag!r}; `superimap users list` shows them.")
         rows = await messages.latest(
-            work.db, user, limit=limit + 1, before=before, outcome=Outcome(outcome) if outcome else None
+            work.db, user, limit=limit + 1, before=before, outcome=MailOutcome(outcome) if outcome else None
         )
     shown = rows[:limit]
     if as_json:

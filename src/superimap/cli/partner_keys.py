@@ -48,7 +48,7 @@ async def rotate_key(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJs
     Until it expires or is retired, the old key goes on making the `signature` in webhook bodies,
     so that receivers can learn the new key first.
     """
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -70,7 +70,7 @@ async def rotate_key(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJs
 @command
 async def rotate_secret(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJson = False) -> None:
     """Make a new signing secret, shown this once. The old one goes on signing beside it for a while."""
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -93,7 +93,7 @@ async def retire_key(
     as_json: AsJson = False,
 ) -> None:
     """End an API key now, before it expires. The last valid one cannot be retired."""
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -105,7 +105,7 @@ async def retire_key(
 
 
 async def _listed(db: AsyncSession, partner_id: int) -> list[dict[str, object]]:
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     now = datetime.now(UTC)
 

@@ -58,7 +58,7 @@ async def create(
     as_json: AsJson = False,
 ) -> None:
     """Add a partner; shows its API key and its signing secret, this once."""
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     async with transaction() as work:
         created = await partners.create(
@@ -92,7 +92,7 @@ async def create(
 @command
 async def list_all(as_json: AsJson = False) -> None:
     """Show every partner."""
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     async with transaction() as work:
         rows = await partners.list_with_counts(work.db)
@@ -143,7 +143,7 @@ async def update(
     as_json: AsJson = False,
 ) -> None:
     """Change what is given; the rest stays. Return origins replace the ones before."""
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     changes: dict[str, Any] = {
         "name": name,
@@ -168,7 +168,7 @@ async def update(
 @command
 async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a partner with its connections, users, messages and webhooks owed."""
-    from superimap.db.queries import connections, partners
+    from superimap.db.accounts import connections, partners
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -187,7 +187,7 @@ async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False
 
 async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
     """A partner as commands show it; no secrets."""
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     names = ("id", "name", "success_url", "failure_url", "return_origins", "append_results")
     webhooks = await partners.webhooks(db, partner.id)

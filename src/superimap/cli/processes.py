@@ -16,8 +16,8 @@ from superimap.cli.output import fail
 from superimap.cli.running import failing
 
 if TYPE_CHECKING:
-    from superimap.config import Settings
-    from superimap.up import House
+    from superimap.core.config import Settings
+    from superimap.launch.up import House
 
 RUN = "Run"
 SCRATCH = "superimap-demo-"
@@ -41,21 +41,21 @@ def register(app: typer.Typer) -> None:
 
 def api() -> None:
     """Run the REST API (and Swagger UI at /docs) until SIGTERM."""
-    from superimap import services
+    from superimap.launch import services
 
     _run(lambda stop: services.api(_settings(), stop))
 
 
 def idler() -> None:
     """Run an idler: watch mailboxes until SIGTERM. Run as many as you like."""
-    from superimap import services
+    from superimap.launch import services
 
     _run(lambda stop: services.alone(services.idler, _settings(), stop))
 
 
 def dispatcher() -> None:
     """Run a dispatcher: send webhooks until SIGTERM. Run as many as you like."""
-    from superimap import services
+    from superimap.launch import services
 
     _run(lambda stop: services.alone(services.dispatcher, _settings(), stop))
 
@@ -71,7 +71,7 @@ def up(
 
     Data and key are kept between runs; with --demo they are thrown away.
     """
-    from superimap.embedded import default_data_folder
+    from superimap.launch.engines import default_data_folder
 
     if not demo:
         _run(lambda stop: _up(data or default_data_folder(), port, stop))
@@ -126,14 +126,15 @@ def _is_alive(pid: int) -> bool:
 
 def _run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run until stopped; what is raised on purpose is one line and exit code 1."""
-    from superimap import runtime
+    from superimap.core import runtime
 
     with failing():
         runtime.run(main)
 
 
 async def _up(data: Path, port: int | None, stop: asyncio.Event) -> None:
-    from superimap import runtime, up
+    from superimap.core import runtime
+    from superimap.launch import up
 
     async with AsyncExitStack() as stack:
         async with runtime.until(stop):
@@ -158,7 +159,8 @@ async def _up(data: Path, port: int | None, stop: asyncio.Event) -> None:
 
 
 async def _up_demo(data: Path, port: int | None, stop: asyncio.Event) -> None:
-    from superimap import demo, runtime, up
+    from superimap.core import runtime
+    from superimap.launch import demo, up
 
     typer.echo("Starting PostgreSQL, Valkey, API, idler and dispatcher …")
     async with AsyncExitStack() as stack:
@@ -178,7 +180,8 @@ async def _up_demo(data: Path, port: int | None, stop: asyncio.Event) -> None:
 
 async def _demo(data: Path, port: int | None, mails: int, stop: asyncio.Event) -> str | None:
     """None if every mail gave a verified webhook, else what went wrong."""
-    from superimap import demo, runtime, up
+    from superimap.core import runtime
+    from superimap.launch import demo, up
 
     async with AsyncExitStack() as stack:
         async with runtime.until(stop):
@@ -196,7 +199,7 @@ async def _demo(data: Path, port: int | None, mails: int, stop: asyncio.Event) -
 
 
 def _settings() -> "Settings":
-    from superimap import config
+    from superimap.core import config
 
     settings = config.load()
     _log(settings)
@@ -204,7 +207,7 @@ def _settings() -> "Settings":
 
 
 def _log(settings: "Settings") -> None:
-    from superimap import log
+    from superimap.core import log
 
     log.set_up(level=settings.log_level, form=settings.log_format)
 

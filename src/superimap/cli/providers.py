@@ -88,7 +88,7 @@ Prompt = Annotated[str | None, typer.Option("--oauth2-approval-prompt", help="Th
 @command
 async def list_all(as_json: AsJson = False) -> None:
     """Show every provider."""
-    from superimap.db.queries import providers
+    from superimap.db.accounts import providers
 
     async with transaction() as work:
         rows = await providers.list_all(work.db)
@@ -106,7 +106,7 @@ async def list_all(as_json: AsJson = False) -> None:
 @command
 async def show(code: Code, as_json: AsJson = False) -> None:
     """Show all that is known of a provider."""
-    from superimap.db.queries import providers
+    from superimap.db.accounts import providers
 
     async with transaction() as work:
         provider = await providers.by_code(work.db, code)
@@ -146,7 +146,7 @@ async def create(
 ) -> None:
     """Add a provider: PLAIN, or OAUTH2 if it is given where tokens come from."""
     values = _given(locals())
-    from superimap.db.queries import providers
+    from superimap.db.accounts import providers
 
     values.setdefault("title", code.upper())
     values.setdefault("kind", "OAUTH2" if oauth2_authorize_url or oauth2_token_url else "PLAIN")
@@ -186,7 +186,7 @@ async def update(
 ) -> None:
     """Change what is given; the rest stays. `superimap migrate` never undoes it."""
     changes = _given(locals())
-    from superimap.db.queries import providers
+    from superimap.db.accounts import providers
 
     changes.pop("code")
     async with transaction() as work:
@@ -198,7 +198,7 @@ async def update(
 @command
 async def delete(code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a provider that no connection uses."""
-    from superimap.db.queries import providers
+    from superimap.db.accounts import providers
 
     confirm(f"Delete provider {code.upper()}?", yes=yes)
     async with transaction() as work:

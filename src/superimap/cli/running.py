@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, ParamSpec
 from urllib.parse import parse_qs, urlsplit
 
 from superimap.cli.output import fail
-from superimap.errors import SuperImapError
+from superimap.core.errors import SuperImapError
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-    from superimap.config import Settings
-    from superimap.crypto import Vault
+    from superimap.core.config import Settings
+    from superimap.core.crypto import Vault
+    from superimap.db.accounts.connections import Linked
     from superimap.db.models import Partner
-    from superimap.db.queries.connections import Linked
 
 P = ParamSpec("P")
 
@@ -90,8 +90,8 @@ async def transaction() -> AsyncIterator[Work]:
 @asynccontextmanager
 async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[AsyncSession]]]:
     """The settings, the vault, and transactions on the database that the vault was proven to open."""
-    from superimap.config import load
-    from superimap.crypto import Vault
+    from superimap.core.config import load
+    from superimap.core.crypto import Vault
     from superimap.db import vaults
     from superimap.db.engine import sessions
 
@@ -106,7 +106,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
 
 async def ring(settings: Settings, endpoints: Iterable[int]) -> None:
     """Ring the doorbells of endpoints, after the commit; without Redis the sweeper finds the work."""
-    from superimap.queue import Queue
+    from superimap.doorbells.redis import Queue
 
     async with Queue(settings.redis_url) as queue:
         await asyncio.gather(*map(queue.ring, endpoints))
@@ -158,7 +158,7 @@ def reason(error: BaseException | None) -> str:
 
 async def find_partner(db: AsyncSession, name: str) -> Partner:
     """The partner of this name or id."""
-    from superimap.db.queries import partners
+    from superimap.db.accounts import partners
 
     partner = await (partners.by_id(db, int(name)) if name.isdecimal() else partners.by_name(db, name))
     if partner is None:
@@ -168,7 +168,7 @@ async def find_partner(db: AsyncSession, name: str) -> Partner:
 
 async def find_connection(db: AsyncSession, partner: Partner, code: str, *, lock: bool = False) -> Linked:
     """The partner's connection to the provider of this code."""
-    from superimap.db.queries import connections
+    from superimap.db.accounts import connections
 
     linked = await connections.by_code(db, partner.id, code, lock=lock)
     if linked is None:

@@ -32,7 +32,7 @@ def migrate(
     as_json: AsJson = False,
 ) -> None:
     """Bring the database to this version's schema, and install the providers that are not there yet."""
-    from superimap.config import load
+    from superimap.core.config import load
     from superimap.db.migrate import upgrade
 
     with failing():
@@ -69,8 +69,8 @@ async def _install() -> tuple[str, list[str]]:
     """The revision of the schema, and the codes of the presets that were missing."""
     from sqlalchemy import text
 
-    from superimap.db.queries import providers
-    from superimap.providers import presets
+    from superimap.db.accounts import providers
+    from superimap.domain.presets import presets
 
     async with transaction() as work:
         revision = await work.db.scalar(text("SELECT version_num FROM alembic_version"))
@@ -81,7 +81,7 @@ async def _install() -> tuple[str, list[str]]:
 @command
 async def config(as_json: AsJson = False) -> None:
     """Show the settings in force; secrets are masked."""
-    from superimap.config import in_force, load
+    from superimap.core.config import in_force, load
 
     settings = in_force(load())
     if as_json:

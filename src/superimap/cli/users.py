@@ -12,9 +12,9 @@ from superimap.cli.options import AsJson, Code, PartnerName, Tag, given_secret
 from superimap.cli.running import CommandError, Work, command, find_connection, find_partner, transaction
 
 if TYPE_CHECKING:
+    from superimap.db.accounts.account_values import UserFields
+    from superimap.db.accounts.connections import Linked
     from superimap.db.models import User
-    from superimap.db.queries.account_values import UserFields
-    from superimap.db.queries.connections import Linked
 
 app = typer.Typer(help="People whose inboxes are watched.", no_args_is_help=True)
 
@@ -59,7 +59,7 @@ async def list_all(
     as_json: AsJson = False,
 ) -> None:
     """Show a connection's users, and what each one's session is doing since when."""
-    from superimap.db.queries import statuses
+    from superimap.db.monitoring import statuses
 
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
@@ -110,7 +110,7 @@ async def create(
     as_json: AsJson = False,
 ) -> None:
     """Add a user. With credentials it is watched at once, without them once the person has connected."""
-    from superimap.db.queries import users
+    from superimap.db.accounts import users
 
     fields = _fields(
         email=email,
@@ -187,7 +187,7 @@ async def restore(partner: PartnerName, code: Code, tag: Tag, as_json: AsJson = 
 
 
 async def _change(partner: str, code: str, tag: str, fields: UserFields, *, as_json: bool) -> None:
-    from superimap.db.queries import users
+    from superimap.db.accounts import users
 
     async with transaction() as work:
         linked, user = await _find(work, partner, code, tag, lock=True)
@@ -198,7 +198,7 @@ async def _change(partner: str, code: str, tag: str, fields: UserFields, *, as_j
 
 
 async def _find(work: Work, partner: str, code: str, tag: str, *, lock: bool = False) -> tuple[Linked, User]:
-    from superimap.db.queries import users
+    from superimap.db.accounts import users
 
     found = await find_partner(work.db, partner)
     linked = await find_connection(work.db, found, code)
@@ -239,7 +239,7 @@ def _server(host: str | None, port: int | None, tls: str | None) -> UserFields:
 
 def _check(linked: Linked, fields: UserFields) -> None:
     """Credentials that a provider has no use for would be passed over in silence."""
-    from superimap.db.queries.account_values import SIGN_IN, sign_in
+    from superimap.db.accounts.account_values import SIGN_IN, sign_in
 
     credentials = {name for names in SIGN_IN.values() for name in names} - {"email"}
     useless = (credentials - {*sign_in(linked.provider)}) & fields.keys()
@@ -258,7 +258,7 @@ def _check(linked: Linked, fields: UserFields) -> None:
 async def _described(work: Work, linked: Linked, user: User) -> dict[str, object]:
     import time
 
-    from superimap.db.queries import statuses
+    from superimap.db.monitoring import statuses
     from superimap.oauth import links
 
     mailboxes = await statuses.of_mailboxes(work.db, user)

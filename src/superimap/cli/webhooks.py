@@ -11,7 +11,7 @@ from superimap.cli.options import AsJson, PartnerName
 from superimap.cli.running import CommandError, command, find_partner, ring, transaction
 
 if TYPE_CHECKING:
-    from superimap.webhooks.events import EventKind
+    from superimap.domain.events import EventKind
 
 app = typer.Typer(help="Where webhooks go, and whether that works.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ Kind = Annotated[str, typer.Argument(metavar="[KIND]", help="The kind of webhook
 @command
 async def show(partner: PartnerName, as_json: AsJson = False) -> None:
     """Show where each kind of webhook goes, and how that place is doing."""
-    from superimap.db.queries import webhooks
+    from superimap.db.accounts import webhooks
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -51,7 +51,7 @@ async def show(partner: PartnerName, as_json: AsJson = False) -> None:
 @command
 async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
     """Send there again: a disabled endpoint is enabled, an open breaker closed."""
-    from superimap.db.queries import webhooks
+    from superimap.db.accounts import webhooks
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
@@ -68,7 +68,7 @@ async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson 
 @command
 async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
     """Send a signed sample and show the answer: exit code 0 if it was a 2xx, else 1. Nothing else follows."""
-    from superimap.db.queries import partners, webhooks
+    from superimap.db.accounts import partners, webhooks
     from superimap.dispatcher import trial
 
     async with transaction() as work:
@@ -92,7 +92,7 @@ async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = 
 
 
 def _kind(given: str) -> EventKind:
-    from superimap.webhooks.events import EventKind
+    from superimap.domain.events import EventKind
 
     if given not in set(EventKind):
         raise CommandError(f"There is no kind {given!r}; there are {', '.join(EventKind)}.")

@@ -1,6 +1,6 @@
 """What can a request to the database be refused for?"""
 
-from superimap.errors import SuperImapError
+from superimap.core.errors import SuperImapError
 
 
 class RequestError(SuperImapError):

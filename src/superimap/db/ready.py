@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.backoff import Backoff
-from superimap.config_values import mask_password
-from superimap.crypto import Vault
+from superimap.core.backoff import Backoff
+from superimap.core.config_values import mask_password
+from superimap.core.crypto import Vault
 from superimap.db import engine, vaults
 from superimap.db.engine import UNAVAILABLE
 from superimap.db.migrate import configuration

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from superimap.crypto import Place, Vault, VaultError
+from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.models import Base, VaultCanary
 from superimap.db.models.base import is_sealed
 

@@ -10,25 +10,16 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from superimap.crypto import Place, UnknownKey, Vault, VaultError
-from superimap.db.queries.deliveries import Claim, Outcome, Settlement
-from superimap.db.queries.events import Happened
-from superimap.db.queries.signing_keys import SigningKeys
-from superimap.dispatcher.breaker import Event
+from superimap.core.crypto import Place, UnknownKey, Vault, VaultError
+from superimap.core.ids import time_ordered
+from superimap.db.delivery.deliveries import AttemptOutcome, Claim, Settlement
+from superimap.db.delivery.signing_keys import SigningKeys
+from superimap.db.watching.events import Happened
 from superimap.dispatcher.http import Answer, Sender
-from superimap.dispatcher.verdict import (
-    ArchiveUser,
-    Delivered,
-    GiveUp,
-    RetryIn,
-    Sign,
-    retry_after,
-    sign,
-    verdict,
-)
-from superimap.ids import time_ordered
+from superimap.domain.answers import ArchiveUser, Delivered, GiveUp, RetryIn, Sign, retry_after, sign, verdict
+from superimap.domain.breaker import Event
+from superimap.domain.events import EventKind
 from superimap.webhooks import payload, signing
-from superimap.webhooks.events import EventKind
 
 log = logging.getLogger(__name__)
 
@@ -134,20 +125,20 @@ class Courier:
         place = Place("attempts", "body", partner_id, str(attempt))
         return self.vault.seal(body.replace("\0", "")[:LONGEST_BODY].encode("utf-8", "replace"), place)
 
-    def _meaning(self, claim: Claim, answer: Answer, wait: float) -> tuple[Outcome, float]:
+    def _meaning(self, claim: Claim, answer: Answer, wait: float) -> tuple[AttemptOutcome, float]:
         if answer.error == UNREADABLE and answer.status is None:
-            return Outcome.FAILED, 0.0
+            return AttemptOutcome.FAILED, 0.0
         tries = claim.attempt - claim.attempts_before
         archives = claim.kind != EventKind.EVENTS
         match verdict(answer.status, attempt=tries, chance=self.chance(), wait=wait, archives=archives):
             case Delivered():
-                return Outcome.DELIVERED, 0.0
+                return AttemptOutcome.DELIVERED, 0.0
             case ArchiveUser():
-                return Outcome.ARCHIVE, 0.0
+                return AttemptOutcome.ARCHIVE, 0.0
             case RetryIn(seconds=seconds):
-                return Outcome.RETRY, seconds
+                return AttemptOutcome.RETRY, seconds
             case GiveUp():
-                return Outcome.FAILED, 0.0
+                return AttemptOutcome.FAILED, 0.0
 
 
 def _event(claim: Claim, answer: Answer, wait: float) -> Event | None:

@@ -15,8 +15,8 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from superimap import __version__
+from superimap.core.egress import EgressBlocked, Guard
 from superimap.dispatcher.names import Names
-from superimap.egress import EgressBlocked, Guard
 
 LONGEST_ANSWER = 16 * 1024
 KEEPALIVE = 4.0

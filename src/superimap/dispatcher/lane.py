@@ -26,9 +26,9 @@ from typing import Protocol, cast
 
 import asyncpg
 
-from superimap import metrics
+from superimap.core import metrics
+from superimap.db.delivery.deliveries import Claim, Claims
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.queries.deliveries import Claim, Claims
 from superimap.dispatcher.deliver import Sent
 from superimap.dispatcher.seats import Seats
 from superimap.dispatcher.stats import Stats

@@ -7,9 +7,9 @@ from collections import Counter
 
 import asyncpg
 
-from superimap import metrics
-from superimap.db.queries import sight
-from superimap.db.queries.sight import STATES, Sight
+from superimap.core import metrics
+from superimap.db.monitoring import sight
+from superimap.db.monitoring.sight import STATES, Sight
 
 
 class Lookout:

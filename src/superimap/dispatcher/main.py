@@ -10,12 +10,14 @@ from functools import partial
 
 import asyncpg
 
-from superimap.config import Settings
-from superimap.crypto import Vault
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.db import engine
-from superimap.db.queries import deliveries, endpoints, events
-from superimap.db.queries.deliveries import Claims
-from superimap.db.queries.signing_keys import SigningKeyring
+from superimap.db.delivery import deliveries, endpoints
+from superimap.db.delivery.deliveries import Claims
+from superimap.db.delivery.signing_keys import SigningKeyring
+from superimap.db.watching import events
 from superimap.dispatcher.deliver import Courier
 from superimap.dispatcher.http import sender
 from superimap.dispatcher.lane import Lanes, Trade
@@ -25,9 +27,8 @@ from superimap.dispatcher.presence import Presence
 from superimap.dispatcher.settler import Settler
 from superimap.dispatcher.stats import Stats
 from superimap.dispatcher.sweeper import Retention, Sweeper
-from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.doorbells.redis import Queue
 from superimap.oauth import links
-from superimap.queue import Queue
 
 
 async def serve(

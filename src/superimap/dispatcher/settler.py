@@ -16,16 +16,16 @@ from dataclasses import dataclass, field, replace
 
 import asyncpg
 
-from superimap import metrics
-from superimap.backoff import Backoff
+from superimap.core import metrics
+from superimap.core.backoff import Backoff
+from superimap.db.delivery import deliveries, endpoints
+from superimap.db.delivery.deliveries import AttemptOutcome, Settlement
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.queries import deliveries, endpoints
-from superimap.db.queries.deliveries import Outcome, Settlement
-from superimap.db.queries.endpoints import Health
-from superimap.dispatcher import breaker
-from superimap.dispatcher.breaker import Event
 from superimap.dispatcher.deliver import Sent
 from superimap.dispatcher.stats import Stats
+from superimap.domain import breaker
+from superimap.domain.breaker import Event
+from superimap.domain.deliveries import EndpointHealth
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Settler:
         async with self._pool.acquire() as db, db.transaction():
             archived = await deliveries.settle(db, settlements, keep_failed=self._keep_failed)
             now, healths = await endpoints.lock_healths(db, events)
-            judged: dict[int, Health] = {}
+            judged: dict[int, EndpointHealth] = {}
             for endpoint_id, before in healths.items():
                 health = before
                 for event in events[endpoint_id]:
@@ -161,11 +161,11 @@ class Settler:
         for settlement in settlements:
             metrics.ATTEMPTS.labels(settlement.outcome).inc()
             match settlement.outcome:
-                case Outcome.DELIVERED:
+                case AttemptOutcome.DELIVERED:
                     self._stats.delivered += 1
-                case Outcome.RETRY:
+                case AttemptOutcome.RETRY:
                     self._stats.retried += 1
-                case Outcome.FAILED | Outcome.ARCHIVE:
+                case AttemptOutcome.FAILED | AttemptOutcome.ARCHIVE:
                     self._stats.failed += 1
 
 
@@ -178,7 +178,7 @@ def _events(untold: Mapping[int, list[Event]], group: list[_Owed]) -> dict[int, 
     return events
 
 
-def _tell(endpoint_id: int, before: Health, health: Health) -> None:
+def _tell(endpoint_id: int, before: EndpointHealth, health: EndpointHealth) -> None:
     ids = {"endpoint_id": endpoint_id}
     if health.disabled_at is not None:
         metrics.DISABLED.inc()

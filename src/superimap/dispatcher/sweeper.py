@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from superimap import metrics
+from superimap.core import metrics
 from superimap.db import engine
-from superimap.db.queries import liveness, sweeping
+from superimap.db.delivery import liveness, sweeping
 from superimap.dispatcher.lane import FAULTS, Lanes
 from superimap.dispatcher.lookout import Lookout
 from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.presence import SPACE, Absences, Presence
-from superimap.queue import Queue
+from superimap.doorbells.redis import Queue
 
 log = logging.getLogger(__name__)
 

@@ -5,16 +5,16 @@ import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from superimap.config import Settings
-from superimap.db.queries.partners import SigningMaterial
+from superimap.core.config import Settings
+from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.core.ids import time_ordered
+from superimap.db.accounts.partners import SigningMaterial
 from superimap.dispatcher.deliver import LONGEST_BODY
 from superimap.dispatcher.http import Answer, sender
-from superimap.dispatcher.verdict import Delivered, verdict
-from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
-from superimap.ids import time_ordered
+from superimap.domain.answers import Delivered, verdict
+from superimap.domain.events import EventKind, EventName, ReasonCode
 from superimap.mail import envelope, message
 from superimap.webhooks import payload, signing
-from superimap.webhooks.events import EventKind, EventName, ReasonCode
 
 LONGEST = 20.0
 """Seconds for the whole of it, or WEBHOOK_TIMEOUT if that is less: somebody waits for the answer."""

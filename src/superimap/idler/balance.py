@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from superimap.db.models.user import SHARDS
-from superimap.db.queries.cluster import Member
+from superimap.db.watching.ownership import Member
+from superimap.domain.shards import SHARDS
 from superimap.idler.rendezvous import choose, firsts, scores
 
 # Nobody is sent what would make it hand over in its turn: between these nothing moves, so nothing goes to and fro.

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 
 from asyncpg import Pool
 
-from superimap.config import Settings
-from superimap.crypto import Vault
-from superimap.db.queries.intake import Fence
-from superimap.egress import Guard
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.egress import Guard
+from superimap.db.watching.intake import Fence
+from superimap.doorbells.redis import Queue
+from superimap.idler.access_tokens import Tokens
 from superimap.idler.gates import ByteGates, LoginGate
 from superimap.idler.ownership import Ownership
 from superimap.idler.proofs import Proofs
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
-from superimap.queue import Queue
-from superimap.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """With what does a session sign in? The user's password, or an access token for what they consented to."""
 
-from superimap.crypto import Place
-from superimap.db.models.provider import ProviderKind
-from superimap.db.queries.watching import Watched
+from superimap.core.crypto import Place
+from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.providers import ProviderKind
+from superimap.idler.access_tokens import Access
 from superimap.idler.context import Context
 from superimap.imap.types import Credentials, Login, OAuth
-from superimap.tokens import Access
 
 
-async def credentials_of(watched: Watched, context: Context) -> tuple[Credentials, Access | None]:
+async def credentials_of(watched: WatchedUser, context: Context) -> tuple[Credentials, Access | None]:
     """Open or fetch what the server wants to see, and the access token if that is one.
 
     Raises VaultError, TokenRefused (the grant is revoked or wrong) or TokenUnavailable (try again later).

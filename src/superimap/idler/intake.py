@@ -7,18 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from superimap import metrics
-from superimap.backoff import Backoff
-from superimap.crypto import Place
+from superimap.core import metrics
+from superimap.core.backoff import Backoff
+from superimap.core.crypto import Place
+from superimap.core.ids import time_ordered
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.models.mail import Outcome
-from superimap.db.queries import intake as queries
-from superimap.db.queries.intake import Cursor, Fence, Mailbox, Recorded, Seen
-from superimap.db.queries.watching import Watched
+from superimap.db.watching import intake as queries
+from superimap.db.watching.intake import Cursor, Fence, MailboxRow, Recorded, Seen
+from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.mails import MailOutcome
 from superimap.idler import aside, sync
 from superimap.idler.context import Context
 from superimap.idler.stumbles import Known
-from superimap.ids import time_ordered
 from superimap.imap.types import MessageMeta
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
@@ -37,8 +37,8 @@ class Intake:
     def __init__(
         self,
         context: Context,
-        watched: Watched,
-        box: Mailbox,
+        watched: WatchedUser,
+        box: MailboxRow,
         fence: Fence,
         uid_validity: int,
         recorded: set[Known] | None = None,
@@ -99,7 +99,7 @@ class Intake:
             self._known.append(self._know(meta))
 
     def skip(
-        self, uid: int, meta: MessageMeta | None, outcome: Outcome, detail: str, size: int | None = None
+        self, uid: int, meta: MessageMeta | None, outcome: MailOutcome, detail: str, size: int | None = None
     ) -> None:
         """Record a mail that is not sent, and why; `size` is what it truly has, if that is not what was said.
 
@@ -115,7 +115,7 @@ class Intake:
             detail=detail,
             message_id=message_id[:255] if message_id else None,
         )
-        if meta is not None and outcome == Outcome.TOO_BIG:
+        if meta is not None and outcome == MailOutcome.TOO_BIG:
             delivery_id = time_ordered()
             content = self._seal(self._oversized(meta, seen.size), delivery_id)
             seen = replace(seen, delivery_id=delivery_id, content=content)
@@ -138,7 +138,7 @@ class Intake:
                 uid=int(meta.uid),
                 internal_date=meta.internal_date,
                 size=len(raw),
-                outcome=Outcome.DUPLICATE if twin else Outcome.DELIVERED,
+                outcome=MailOutcome.DUPLICATE if twin else MailOutcome.DELIVERED,
                 sha1=sha1,
                 fingerprint=read.fingerprint,
                 message_id=read.message_id,

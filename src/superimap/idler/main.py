@@ -7,18 +7,21 @@ import socket
 
 import asyncpg
 
-from superimap import __version__, metrics, runtime
-from superimap.backoff import Backoff
-from superimap.config import Settings
-from superimap.crypto import Vault
+from superimap import __version__
+from superimap.core import metrics, runtime
+from superimap.core.backoff import Backoff
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.egress import Guard
+from superimap.core.health import Readiness
 from superimap.db import engine
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.queries import cluster
-from superimap.egress import Guard
-from superimap.health import Health
+from superimap.db.watching import ownership as cluster
+from superimap.doorbells.postgres import Doorbell
+from superimap.doorbells.redis import Queue
 from superimap.idler import aside
+from superimap.idler.access_tokens import Tokens
 from superimap.idler.context import Context
-from superimap.idler.doorbell import Doorbell
 from superimap.idler.gates import ByteGates, LoginGate
 from superimap.idler.ownership import Ownership, StruckOff
 from superimap.idler.proofs import Proofs
@@ -28,8 +31,6 @@ from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 from superimap.mail import tracer
 from superimap.oauth.http import guarded_client
-from superimap.queue import Queue
-from superimap.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ LEASE_CONNECTIONS = 2
 
 
 async def serve(
-    settings: Settings, stop: asyncio.Event, health: Health, *, timing: Timing | None = None
+    settings: Settings, stop: asyncio.Event, health: Readiness, *, timing: Timing | None = None
 ) -> None:
     """Watch until `stop` is set, then end the sessions and hand the shards over, within 25 s."""
     aside.share_the_lock()
@@ -164,7 +165,7 @@ async def _beat(ownership: Ownership, supervisor: Supervisor, interval: float) -
 
 
 async def _rounds(
-    ownership: Ownership, supervisor: Supervisor, doorbell: Doorbell, health: Health, interval: float
+    ownership: Ownership, supervisor: Supervisor, doorbell: Doorbell, health: Readiness, interval: float
 ) -> None:
     """Reconcile shards and sessions for ever: at once when something rings, and by the clock."""
     loop = asyncio.get_running_loop()

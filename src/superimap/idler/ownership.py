@@ -10,10 +10,10 @@ from typing import Protocol
 
 from asyncpg import Pool
 
-from superimap import metrics
-from superimap.db.queries import cluster
-from superimap.db.queries.cluster import Roll, View
-from superimap.errors import SuperImapError
+from superimap.core import metrics
+from superimap.core.errors import SuperImapError
+from superimap.db.watching import ownership as cluster
+from superimap.db.watching.ownership import ClusterView, Roll
 from superimap.idler import balance
 from superimap.idler.balance import Load, Move
 
@@ -140,7 +140,7 @@ class Ownership:
         """Leave the cluster: the lease ends."""
         await cluster.leave(self._pool, self.idler)
 
-    async def _look(self, crew: Crew) -> View:
+    async def _look(self, crew: Crew) -> ClusterView:
         """See the cluster, and part from what is mine no more before anything else."""
         view = await cluster.look(self._pool, self.idler, expiry=self._expiry, known=crew.digests)
         lost = {shard for shard, epoch in self.epochs.items() if view.mine.get(shard) != epoch}
@@ -156,7 +156,7 @@ class Ownership:
         crew.learn(view.roll)
         return view
 
-    async def _take(self, view: View, crew: Crew) -> float:
+    async def _take(self, view: ClusterView, crew: Crew) -> float:
         """Take what should be mine; seconds until silent idlers have had their time to come back."""
         patience = self._patient_until - time.monotonic()
         free = view.free if patience > 0 else view.free | view.expired
@@ -168,7 +168,7 @@ class Ownership:
             crew.learn(await cluster.changed(self._pool, self.idler, taken, known={}))
         return max(patience, LATE) if patience > 0 and view.expired else math.inf
 
-    async def _move(self, view: View, crew: Crew) -> bool:
+    async def _move(self, view: ClusterView, crew: Crew) -> bool:
         """Hand over a slice of what should be others'; whether there was any."""
         others = sum(member.id != self.idler and not member.is_stopping for member in view.members)
         if not others:

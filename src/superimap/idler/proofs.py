@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from asyncpg import Pool
 
+from superimap.db.delivery import liveness
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.queries import liveness
 from superimap.imap.client import Client
 
 log = logging.getLogger(__name__)

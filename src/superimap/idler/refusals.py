@@ -1,8 +1,8 @@
 """Who can mend it that credentials are refused?"""
 
+from superimap.domain.events import ReasonCode
 from superimap.imap.errors import AuthenticationFailed
 from superimap.oauth.endpoint import Refusal, TokenRefused
-from superimap.webhooks.events import ReasonCode
 
 _CODES = {Refusal.REVOKED: ReasonCode.ACCESS_REVOKED, Refusal.CONSENT: ReasonCode.CONSENT_REQUIRED}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from superimap.db.models.user import SHARDS
+from superimap.domain.shards import SHARDS
 
 _LOGARITHMS = [math.log((rank + 0.5) / SHARDS) for rank in range(SHARDS)]
 

@@ -7,11 +7,11 @@ from random import random
 from types import TracebackType
 from typing import Self
 
-from superimap.crypto import VaultError
+from superimap.core.crypto import VaultError
 from superimap.db.engine import UNAVAILABLE
+from superimap.idler.access_tokens import CLIENT_PAUSE, Access, Tokens
 from superimap.oauth import life
 from superimap.oauth.endpoint import TokenRefused, TokenUnavailable
-from superimap.tokens import CLIENT_PAUSE, Access, Tokens
 
 PASSING: tuple[type[BaseException], ...] = (TokenUnavailable, *UNAVAILABLE)
 

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import logging
 
-from superimap import metrics
-from superimap.backoff import Backoff
-from superimap.crypto import VaultError
+from superimap.core import metrics
+from superimap.core.backoff import Backoff
+from superimap.core.crypto import VaultError
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.models.provider import ProviderKind
-from superimap.db.models.user import Happening
-from superimap.db.queries import watching
-from superimap.db.queries.intake import Fenced
-from superimap.db.queries.watching import Watched
+from superimap.db.watching import sessions as watching
+from superimap.db.watching.intake import Fenced
+from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.providers import ProviderKind
+from superimap.domain.users import Happening
 from superimap.idler import pace
 from superimap.idler.context import Context
 from superimap.idler.credentials import credentials_of
@@ -113,7 +113,7 @@ class Session:
         if roll_over.refused is not None:
             raise roll_over.refused
 
-    async def _admitted(self) -> Watched:
+    async def _admitted(self) -> WatchedUser:
         """Whom to watch, once the pause is over that the row asks for: restarts must not make a login storm."""
         while True:
             watched = await watching.load(self._context.pool, self._user_id)

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from superimap.db.models.mail import Outcome
+from superimap.domain.mails import MailOutcome
 from superimap.idler import pace
 from superimap.idler.sync import META_BATCH
 from superimap.imap.errors import Gibberish, ImapError, LimitExceeded, OutOfStep, Refused
@@ -79,17 +79,17 @@ class Stumbles:
             if _is_answer(error) or self._breaks % BREAKS == 0:
                 self.batch = max(1, min(self.batch, len(uids)) // 10)
 
-    def given_up(self, uid: int) -> tuple[Outcome, str, int | None] | None:
+    def given_up(self, uid: int) -> tuple[MailOutcome, str, int | None] | None:
         """Why to pass this mail over, if that is what to do, and the size that it was announced with."""
         if self._counts.get(uid, 0) < ENOUGH:
             return None
         if (size := self._announced.get(uid)) is not None:
             return (
-                Outcome.TOO_BIG,
+                MailOutcome.TOO_BIG,
                 f"the mail server announced {size} bytes each time it was to be read",
                 size,
             )
-        return Outcome.UNREADABLE, "the mail server failed again and again to hand it over", None
+        return MailOutcome.UNREADABLE, "the mail server failed again and again to hand it over", None
 
     def meta_of(self, uid: int) -> MessageMeta | None:
         """What was known of a mail that could not be read."""

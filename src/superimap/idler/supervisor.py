@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 
-from superimap import metrics
-from superimap.db.queries.cluster import Roll
+from superimap.core import metrics
+from superimap.db.watching.ownership import Roll
 from superimap.idler.balance import Load
 
 log = logging.getLogger(__name__)

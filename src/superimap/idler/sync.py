@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from superimap.db.queries.intake import Cursor
+from superimap.db.watching.intake import Cursor
 from superimap.imap.client import PEEKED, Client
 from superimap.imap.errors import Gibberish
 from superimap.imap.types import Folder, MessageMeta, Selected

@@ -7,13 +7,13 @@ import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from superimap import metrics
+from superimap.core import metrics
 from superimap.db.engine import UNAVAILABLE
-from superimap.db.models.mail import Outcome
-from superimap.db.queries import intake as queries
-from superimap.db.queries import watching
-from superimap.db.queries.intake import Cursor, Fence, Fenced, Mailbox
-from superimap.db.queries.watching import Watched
+from superimap.db.watching import intake as queries
+from superimap.db.watching import sessions as watching
+from superimap.db.watching.intake import Cursor, Fence, Fenced, MailboxRow
+from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.mails import MailOutcome
 from superimap.idler import pace, sync
 from superimap.idler.context import Context
 from superimap.idler.filters import skip_reason
@@ -31,13 +31,13 @@ SPREAD = 0.8  # of what a round may last: the shortest that a session has
 class Watch:
     """One open mailbox on one connection."""
 
-    def __init__(self, context: Context, client: Client, watched: Watched, stumbles: Stumbles) -> None:
+    def __init__(self, context: Context, client: Client, watched: WatchedUser, stumbles: Stumbles) -> None:
         self._context = context
         self._client = client
         self._watched = watched
         self._stumbles = stumbles
         self._fence: Fence
-        self._box: Mailbox
+        self._box: MailboxRow
         self._selected: Selected
         self._intake: Intake
         self._told = 0  # arrivals that were looked for
@@ -263,7 +263,7 @@ class Watch:
     ) -> None:
         """Judge one mail, and read it if a webhook is owed and it is not read yet."""
         intake, given_up = self._intake, self._stumbles.given_up(uid)
-        gone = Outcome.GONE, "deleted or moved before it could be read"
+        gone = MailOutcome.GONE, "deleted or moved before it could be read"
         if meta is None:
             intake.skip(uid, None, *(given_up or gone))
             return
@@ -282,7 +282,7 @@ class Watch:
             intake.skip(uid, meta, *gone)
         elif len(raw) > most:
             detail = f"{len(raw)} bytes; MAX_EMAIL_SIZE is {most}"
-            intake.skip(uid, meta, Outcome.TOO_BIG, detail, size=len(raw))
+            intake.skip(uid, meta, MailOutcome.TOO_BIG, detail, size=len(raw))
         else:
             await intake.take(meta, raw)
 

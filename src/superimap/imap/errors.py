@@ -1,6 +1,6 @@
 """What can go wrong with a mail server, sorted by what to do next?"""
 
-from superimap.errors import SuperImapError
+from superimap.core.errors import SuperImapError
 
 
 class ImapError(SuperImapError):

@@ -13,7 +13,7 @@ from typing import Any
 from imapclient import response_parser
 from imapclient.datetime_util import parse_to_datetime
 
-from superimap.envelope import Address, Envelope, clean
+from superimap.domain.envelope import Address, Envelope, clean
 from superimap.imap.errors import Gibberish
 from superimap.imap.framing import Response
 from superimap.imap.tokens import of_ordinary

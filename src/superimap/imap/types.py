@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NewType
 
-from superimap.envelope import Address, Envelope
+from superimap.domain.envelope import Address, Envelope
 
 __all__ = [
     "Address",

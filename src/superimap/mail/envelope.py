@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from email.utils import getaddresses
 from typing import Any
 
-from superimap.envelope import Address, Envelope, clean
+from superimap.domain.envelope import Address, Envelope, clean
 
 MOST_ADDRESSES = 2000
 """Of a header that a webhook's `envelope` lists; the whole header stands in the mail itself."""

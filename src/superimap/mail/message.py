@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from superimap.envelope import Envelope, clean
+from superimap.domain.envelope import Envelope, clean
 from superimap.mail import envelope, headers, tracer
 
 MESSAGE_ID_LENGTH = 255

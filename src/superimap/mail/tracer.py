@@ -11,7 +11,7 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 
-from superimap import crypto
+from superimap.core import crypto
 
 HEADER = b"X-SuperIMAP-Tracer"
 MARK = b"TRACER: "

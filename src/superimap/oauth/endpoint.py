@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from superimap.errors import SuperImapError
+from superimap.core.errors import SuperImapError
 
 MOST_BYTES = 64 * 1024
 DEADLINE = 15.0

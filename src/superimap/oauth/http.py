@@ -7,7 +7,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from superimap.egress import Guard
+from superimap.core.egress import Guard
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from superimap.errors import SuperImapError
+from superimap.core.errors import SuperImapError
 from superimap.oauth.endpoint import DEADLINE, Grant, kind_of, read
 
 ALGORITHMS = ["RS256", "ES256", "PS256", "RS384", "RS512", "ES384", "EdDSA"]  # none, and no shared secrets

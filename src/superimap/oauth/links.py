@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from enum import StrEnum
 
-from superimap import crypto
+from superimap.core import crypto
 
 LIFETIME = 30 * 60
 # Clocks of two of our machines may differ; a link "from the future" by more is none of ours.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from urllib.parse import urlencode
 
-from superimap.errors import SuperImapError
+from superimap.core.errors import SuperImapError
 from superimap.webhooks.urls import UrlError, check_url, origin_of
 
 RESULT, REASON, TAG = "superimap_result", "superimap_reason", "user_tag"

@@ -5,15 +5,15 @@ servers; `ChaosProxy` spoils the network before any server; `ScriptedServer` say
 `WebhookSink` records what was POSTed to it. None of them needs anything else of SuperIMAP.
 """
 
-from superimap.testing.chaos import Chaos, UnknownCase
-from superimap.testing.chaos_case import Struck
-from superimap.testing.chaos_proxy import ChaosProxy, Fault
-from superimap.testing.chaos_scenario import Scenario, ScenarioError
-from superimap.testing.imap_mailbox import Account, Mailbox, Message
-from superimap.testing.imap_server import Event, ImapServer
-from superimap.testing.imap_session import Hook, Session
-from superimap.testing.imap_syntax import Command
-from superimap.testing.script import Dialogue, ScriptedServer, ScriptError
+from superimap.testing.chaos.case import Struck
+from superimap.testing.chaos.proxy import ChaosProxy, Fault
+from superimap.testing.chaos.scenario import Scenario, ScenarioError
+from superimap.testing.chaos.server import Chaos, UnknownCase
+from superimap.testing.imap.mailbox import Account, Mailbox, Message
+from superimap.testing.imap.script import Dialogue, ScriptedServer, ScriptError
+from superimap.testing.imap.server import Event, ImapServer
+from superimap.testing.imap.session import Hook, Session
+from superimap.testing.imap.syntax import Command
 from superimap.testing.webhook_sink import Received, WebhookSink, verify_body_signature, verify_standard
 
 __all__ = [

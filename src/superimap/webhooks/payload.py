@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any
 
-from superimap.webhooks.events import EventName
+from superimap.domain.events import EventName
 from superimap.webhooks.signing import body_signature
 
 _PIECE = 48 * 1024  # bytes; of three each, so that only the last is padded

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-from superimap.errors import SuperImapError
+from superimap.core.errors import SuperImapError
 
 LONGEST = 2048
 EXAMPLE = "https://app.example.com/hook"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from superimap.db.bells import USERS
+from superimap.db.accounts.bells import USERS
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from sqlalchemy import select
 
-from superimap.crypto import Place
+from superimap.core.crypto import Place
 from superimap.db.models import Connection, User
 from tests.integration.api.listening import heard
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from superimap.db.queries import allowances
+from superimap.db.accounts import allowances
 from tests.support.owing import Owing
 
 DELIVERIES = "/api/v1/deliveries"

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from superimap.db.models.mail import Outcome
-from superimap.db.queries.messages import REASONS
-from superimap.webhooks.events import EventKind
+from superimap.db.monitoring.messages import REASONS
+from superimap.domain.events import EventKind
+from superimap.domain.mails import MailOutcome
 
 USERS = "/api/v1/connections/PLAIN/users"
 MESSAGES = f"{USERS}/ADA/messages"
@@ -143,9 +143,9 @@ async def test_that_a_webhook_waits_for_a_disabled_endpoint_is_told(acme, seen, 
     assert found["reason"] == f"{waits} {told} (1 attempt)"
 
 
-@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("outcome", MailOutcome)
 async def test_every_outcome_has_a_reason_and_can_be_asked_for(acme, seen, outcome):
-    for uid, each in enumerate(Outcome, 1):
+    for uid, each in enumerate(MailOutcome, 1):
         await seen.message(uid, each)
 
     (found,) = (await acme.get(MESSAGES, params={"outcome": outcome})).json()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from superimap.db.queries import providers
-from superimap.providers import OTHER
+from superimap.db.accounts import providers
+from superimap.domain.presets import OTHER
 from tests.integration.api.test_users import stored
 from tests.support.api import world as make_world
 

@@ -190,7 +190,7 @@ async def test_a_slash_at_the_end_changes_nothing(acme):
 
 async def test_neither_secrets_nor_addresses_are_logged(acme, caplog, monkeypatch):
     """Not even when something fails that nobody thought of."""
-    from superimap.db.queries import users
+    from superimap.db.accounts import users
 
     async def break_down(*_, **__):
         raise RuntimeError(f"INSERT {person}")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlalchemy import func, select, update
 
-from superimap.crypto import Place
+from superimap.core.crypto import Place
 from superimap.db.models import User, UserEvent
 from tests.integration.api.listening import heard
 

@@ -11,10 +11,10 @@ import pytest_asyncio
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from superimap.db.queries import allowances, partners
+from superimap.db.accounts import allowances, partners
+from superimap.domain.events import EventKind
 from superimap.testing import WebhookSink
 from superimap.testing.webhook_sink import verify_body_signature, verify_standard
-from superimap.webhooks.events import EventKind
 from tests.support.owing import Owing
 
 WEBHOOKS = "/api/v1/webhooks"

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from superimap.config import Settings
+from superimap.core.config import Settings
 from superimap.db import engine
-from superimap.db.queries import connections, partners, providers, users
+from superimap.db.accounts import connections, partners, providers, users
 from superimap.idler import main
 from superimap.idler.timing import Timing
 from superimap.imap.types import Timeouts
 from superimap.testing import Chaos, ImapServer
-from superimap.testing.chaos_hostile import small_mail
+from superimap.testing.chaos.hostile import small_mail
 from tests.support.leaks import watch
 from tests.support.world import World, eventually, running
 

@@ -9,7 +9,7 @@ import pytest
 
 from superimap.imap.types import Timeouts
 from superimap.testing import ChaosProxy
-from superimap.testing.chaos_hostile import small_mail
+from superimap.testing.chaos.hostile import small_mail
 from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
 from tests.support.world import eventually
 

@@ -11,10 +11,10 @@ import pytest_asyncio
 from aiohttp import web
 
 from superimap.db import engine
-from superimap.db.queries import connections, providers, users
+from superimap.db.accounts import connections, providers, users
 from superimap.imap.types import Timeouts
 from superimap.testing import WebhookSink
-from superimap.testing.chaos_mail import age
+from superimap.testing.chaos.mail import age
 from tests.integration.chaos.scene import BYSTANDER, FAST, PASSWORD, VICTIM, Scene
 from tests.support.world import eventually
 

@@ -13,7 +13,7 @@ from superimap.imap.client import connect
 from superimap.imap.errors import TlsFailed
 from superimap.imap.types import Login, Server, Timeouts
 from superimap.testing import Chaos, ImapServer
-from superimap.testing.chaos_hostile import hostile_mails, small_mail
+from superimap.testing.chaos.hostile import hostile_mails, small_mail
 from tests.integration.chaos.scene import BYSTANDER, FAST, HOOK, VICTIM
 from tests.support.world import eventually
 

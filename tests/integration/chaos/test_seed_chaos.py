@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from superimap.bench import chaos
+from benchmarks import chaos
 
 
 async def test_every_mail_is_found_once_in_the_original_s_chaos(database_url, redis_url):

@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from superimap import crypto
 from superimap.cli import app
+from superimap.core import crypto
 
 Superimap = Callable[..., Result]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from superimap.crypto import Vault
+from superimap.core.crypto import Vault
 from superimap.db.engine import sessions
 from superimap.testing.webhook_sink import verify_standard
 from tests.support.owing import Owing
@@ -91,7 +91,7 @@ def test_what_cannot_be_done_is_said_in_one_line(superimap, owing, words):
 
 
 def test_failed_ones_are_replayed_by_id_or_all_whatever_their_number(superimap, ask, owing, monkeypatch):
-    from superimap.db.queries import replay
+    from superimap.db.delivery import replay
 
     monkeypatch.setattr(replay, "MOST", 2)
     made = owing.do("deliveries", 5)
@@ -104,7 +104,7 @@ def test_failed_ones_are_replayed_by_id_or_all_whatever_their_number(superimap, 
 
 
 def test_pending_ones_are_cancelled_and_replayed(ask, owing, monkeypatch):
-    from superimap.db.queries import replay
+    from superimap.db.delivery import replay
 
     monkeypatch.setattr(replay, "MOST", 2)
     made = owing.do("deliveries", 5, state="pending")

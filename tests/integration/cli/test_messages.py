@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from superimap.cli import messages as command
-from superimap.db.queries import messages
+from superimap.db.monitoring import messages
 
 WHERE = ("acme", "PLAIN", "ada")
 

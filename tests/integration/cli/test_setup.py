@@ -16,7 +16,7 @@ import threading
 import httpx
 import pytest
 
-from superimap import crypto
+from superimap.core import crypto
 
 PROGRAM = [sys.executable, "-c", "from superimap.cli import main; main()"]
 

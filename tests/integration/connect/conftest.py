@@ -15,12 +15,12 @@ import httpx
 import pytest
 
 from superimap.api.app import create_app
-from superimap.crypto import Place, Vault
+from superimap.core.crypto import Place, Vault
+from superimap.core.egress import Guard
+from superimap.db.accounts import connections, partners, providers
 from superimap.db.engine import sessions
-from superimap.db.queries import connections, partners, providers
-from superimap.egress import Guard
 from superimap.testing import ImapServer
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.support.api import KEY, settings_for
 
 ANN = "ann@example.com"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from superimap.db.queries import connections, providers
+from superimap.db.accounts import connections, providers
 from superimap.testing import ImapServer
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.integration.connect.conftest import Scene, fields_of, told
 
 TENANT = "8eaef023-2b34-4da1-9baa-8bc8c9d6a490"

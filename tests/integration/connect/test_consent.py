@@ -58,7 +58,7 @@ async def test_the_provider_is_asked_with_pkce_state_nonce_and_hint_and_both_sec
 
 async def test_over_https_the_cookie_is_bound_to_this_very_host(scene, database_url):
     from superimap.api.app import create_app
-    from superimap.crypto import Vault
+    from superimap.core.crypto import Vault
     from superimap.db.engine import sessions
     from tests.support.api import KEY
 

@@ -15,11 +15,11 @@ import trustme
 
 from superimap.api.routes import password
 from superimap.db import engine
-from superimap.db.queries import connections, partners, providers
+from superimap.db.accounts import connections, partners, providers
+from superimap.domain.presets import OTHER
 from superimap.imap import transport
-from superimap.providers import OTHER
 from superimap.testing import ImapServer
-from superimap.testing.imap_hooks import hanging
+from superimap.testing.imap.hooks import hanging
 from tests.integration.connect.conftest import ANN, Scene, fields_of, told
 from tests.support import tls
 from tests.support.api import KEY
@@ -31,7 +31,7 @@ FLOOR = 0.4
 @pytest.fixture
 async def own(scene: Scene, monkeypatch) -> Scene:
     """The scene, whose partner uses OTHER as well; nobody waits for long."""
-    from superimap.crypto import Vault
+    from superimap.core.crypto import Vault
 
     monkeypatch.setattr(password, "FLOOR", FLOOR)
     async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:

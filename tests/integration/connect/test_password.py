@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from superimap.api.routes import password
-from superimap.testing.imap_hooks import hanging
+from superimap.testing.imap.hooks import hanging
 from tests.integration.connect.conftest import ANN, APP, Scene, fields_of, told
 from tests.support import tls
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from superimap.api.routes import callback
-from superimap.testing.oauth_faults import FAULTS
+from superimap.testing.oauth.faults import FAULTS
 from tests.integration.connect.conftest import ANN, APP, consented, danced, told
 
 PAGE = Path(__file__).parents[3] / "docs/api.md"

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import asyncpg
 import pytest_asyncio
 
-from superimap import crypto
-from superimap.config import Settings
-from superimap.crypto import Place, Vault
+from superimap.core import crypto
+from superimap.core.config import Settings
+from superimap.core.crypto import Place, Vault
 from superimap.dispatcher.main import serve
 from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.stats import Stats
-from superimap.queue import Queue
+from superimap.doorbells.redis import Queue
 from superimap.testing import WebhookSink
 
 KEY = crypto.generate_key()

@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from superimap.bench import owing
-from superimap.db.queries import deliveries, endpoints, sweeping
-from superimap.db.queries.endpoints import WELL, Health
+from benchmarks import owing
+from superimap.db.delivery import deliveries, endpoints, sweeping
 from superimap.dispatcher.lane import FEW
+from superimap.domain.deliveries import WELL, EndpointHealth
 from superimap.testing import Received
 from tests.integration.dispatcher.conftest import World, eventually
 
 
-async def health(world: World, endpoint_id: int) -> Health:
+async def health(world: World, endpoint_id: int) -> EndpointHealth:
     async with world.db.acquire() as db, db.transaction():
         await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", endpoint_id)
         return (await endpoints.lock_healths(db, [endpoint_id]))[1][endpoint_id]
@@ -26,7 +26,7 @@ async def health(world: World, endpoint_id: int) -> Health:
 
 async def make(world: World, endpoint_id: int, **columns: object) -> None:
     async with world.db.acquire() as db, db.transaction():
-        await endpoints.set_healths(db, {endpoint_id: Health(**columns)})
+        await endpoints.set_healths(db, {endpoint_id: EndpointHealth(**columns)})
 
 
 async def probe_now(world: World) -> None:

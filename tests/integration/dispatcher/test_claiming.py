@@ -7,9 +7,9 @@ import uuid
 
 import asyncpg
 
-from superimap.db.queries import deliveries
-from superimap.db.queries.deliveries import Claim, Claims, Outcome, Settlement
-from superimap.ids import time_ordered
+from superimap.core.ids import time_ordered
+from superimap.db.delivery import deliveries
+from superimap.db.delivery.deliveries import AttemptOutcome, Claim, Claims, Settlement
 from tests.integration.dispatcher.conftest import World, eventually
 
 COUNTING = 0x534C_414E << 32  # the lock under which `under_way` counts
@@ -29,7 +29,7 @@ async def claim(
     )
 
 
-def settlement(claimed: Claim, outcome: Outcome, **more: object) -> Settlement:
+def settlement(claimed: Claim, outcome: AttemptOutcome, **more: object) -> Settlement:
     return Settlement(id=time_ordered(), claim=claimed, outcome=outcome, age=0.1, milliseconds=100, **more)
 
 
@@ -152,7 +152,7 @@ async def test_a_success_counts_whatever_the_token(world: World):
     claims = await claim(world, (await world.row(owed))["endpoint_id"])
     await world.db.execute("UPDATE deliveries SET lease_token = $1", uuid.uuid4())
 
-    await deliveries.settle(world.db, [settlement(claims.taken[0], Outcome.DELIVERED, code=200)])
+    await deliveries.settle(world.db, [settlement(claims.taken[0], AttemptOutcome.DELIVERED, code=200)])
 
     row = await world.row(owed)
     assert (row["state"], row["content"], row["lease_token"]) == ("delivered", None, None)
@@ -164,7 +164,7 @@ async def test_a_failure_of_a_lost_lease_changes_nothing_but_is_recorded(world: 
     theirs = uuid.uuid4()
     await world.db.execute("UPDATE deliveries SET lease_token = $1", theirs)
 
-    for outcome in (Outcome.RETRY, Outcome.FAILED, Outcome.ARCHIVE):
+    for outcome in (AttemptOutcome.RETRY, AttemptOutcome.FAILED, AttemptOutcome.ARCHIVE):
         await deliveries.settle(world.db, [settlement(claims.taken[0], outcome, code=403)])
 
     row = await world.row(owed)
@@ -177,8 +177,8 @@ async def test_a_failure_after_a_success_does_not_undo_it(world: World):
     [owed] = await world.owe(await world.endpoint(), ring=False)
     [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
 
-    await deliveries.settle(world.db, [settlement(taken, Outcome.DELIVERED, code=200)])
-    await deliveries.settle(world.db, [settlement(taken, Outcome.RETRY, code=500, delay=6)])
+    await deliveries.settle(world.db, [settlement(taken, AttemptOutcome.DELIVERED, code=200)])
+    await deliveries.settle(world.db, [settlement(taken, AttemptOutcome.RETRY, code=500, delay=6)])
 
     row = await world.row(owed)
     assert (row["state"], row["last_code"]) == ("delivered", 200)
@@ -187,7 +187,7 @@ async def test_a_failure_after_a_success_does_not_undo_it(world: World):
 async def test_an_attempt_recorded_twice_is_one_attempt(world: World):
     [owed] = await world.owe(await world.endpoint(), ring=False)
     [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
-    tried = settlement(taken, Outcome.DELIVERED, code=200)
+    tried = settlement(taken, AttemptOutcome.DELIVERED, code=200)
 
     await deliveries.settle(world.db, [tried])
     await deliveries.settle(world.db, [tried])
@@ -201,7 +201,7 @@ async def test_a_delivery_deleted_meanwhile_does_not_spoil_its_group(world: Worl
     await world.db.execute("DELETE FROM deliveries WHERE id = $1", ids[0])
 
     await deliveries.settle(
-        world.db, [settlement(taken, Outcome.DELIVERED, code=200) for taken in claims.taken]
+        world.db, [settlement(taken, AttemptOutcome.DELIVERED, code=200) for taken in claims.taken]
     )
 
     assert (await world.row(ids[1]))["state"] == "delivered"
@@ -211,7 +211,7 @@ async def test_times_of_attempts_are_those_of_the_database(world: World):
     [owed] = await world.owe(await world.endpoint(), ring=False)
     [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
 
-    await deliveries.settle(world.db, [settlement(taken, Outcome.RETRY, code=500, delay=21)])
+    await deliveries.settle(world.db, [settlement(taken, AttemptOutcome.RETRY, code=500, delay=21)])
 
     [attempt] = await world.attempts(owed)
     row = await world.row(owed)

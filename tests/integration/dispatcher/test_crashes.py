@@ -14,10 +14,10 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from superimap import embedded
 from superimap.dispatcher.lane import FEW
 from superimap.dispatcher.presence import SPACE
-from superimap.queue import Queue
+from superimap.doorbells.redis import Queue
+from superimap.launch import engines as embedded
 from superimap.testing import Received, WebhookSink
 from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import FAST, KEY, World, eventually
@@ -28,7 +28,7 @@ STARTED = 40.0  # seconds in which a process has started and done something, on 
 
 DISPATCHER = """
 import asyncio, sys
-from superimap.config import load
+from superimap.core.config import load
 from superimap.dispatcher.main import serve
 from tests.integration.dispatcher.conftest import FAST
 asyncio.run(serve(load(), asyncio.Event(), pace=FAST))

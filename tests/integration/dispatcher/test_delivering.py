@@ -11,7 +11,7 @@ import asyncpg
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from superimap import crypto
+from superimap.core import crypto
 from superimap.dispatcher.lane import FEW
 from superimap.testing import Received, verify_body_signature
 from superimap.webhooks.signing import webhook_id

@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from superimap.db.delivery import replay
 from superimap.db.engine import sessions
-from superimap.db.queries import replay
-from superimap.db.queries.events import telling
 from superimap.db.vaults import rotate
+from superimap.db.watching.events import telling
 from superimap.oauth import links
 from superimap.testing.webhook_sink import verify_body_signature, verify_standard
 from tests.integration.dispatcher.conftest import KEY, World, eventually

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from superimap.queue import GENERATION, QUEUE, Queue
+from superimap.doorbells.redis import GENERATION, QUEUE, Queue
 from tests.integration.dispatcher.conftest import eventually
 
 

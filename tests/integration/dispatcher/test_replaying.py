@@ -7,11 +7,12 @@ import dataclasses
 
 import pytest
 
+from superimap.db.delivery import replay
 from superimap.db.engine import sessions
-from superimap.db.models.delivery import DeliveryState
-from superimap.db.queries import history, replay
-from superimap.db.queries.history import Which
-from superimap.dispatcher.verdict import SCHEDULE
+from superimap.db.monitoring import history
+from superimap.db.monitoring.history import Which
+from superimap.domain.answers import SCHEDULE
+from superimap.domain.deliveries import DeliveryState
 from superimap.webhooks.signing import webhook_id
 
 from .conftest import FAST, World, eventually

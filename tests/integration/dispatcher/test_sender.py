@@ -16,8 +16,8 @@ import pytest
 import trustme
 from aiohttp import web
 
+from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.dispatcher.http import LONGEST_ANSWER, Answer, Sender, sender
-from superimap.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.testing import WebhookSink
 from tests.support.tls import server_context
 

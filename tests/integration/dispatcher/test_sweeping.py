@@ -9,7 +9,7 @@ import uuid
 
 import asyncpg
 
-from superimap.db.queries import deliveries, liveness, sweeping
+from superimap.db.delivery import deliveries, liveness, sweeping
 from superimap.dispatcher.sweeper import LOCK
 from superimap.testing import Received
 from superimap.webhooks.signing import webhook_id

@@ -12,14 +12,15 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from superimap import services
-from superimap.crypto import Place
-from superimap.db.models.user import Happening
-from superimap.db.queries import liveness, watching
-from superimap.db.queries.partners import Created
+from superimap.core.crypto import Place
+from superimap.db.accounts.partners import Created
+from superimap.db.delivery import liveness
+from superimap.db.watching import sessions as watching
+from superimap.domain.events import ReasonCode
+from superimap.domain.users import Happening
+from superimap.launch import services
 from superimap.testing import ImapServer
-from superimap.testing.imap_hooks import answering
-from superimap.webhooks.events import ReasonCode
+from superimap.testing.imap.hooks import answering
 from tests.integration.idler.test_watching import idling, mail, recorded
 from tests.support.world import World, eventually, running
 

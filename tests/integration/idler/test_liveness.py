@@ -13,13 +13,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from superimap.db.models.user import Happening
-from superimap.db.queries import liveness, watching
+from superimap.db.delivery import liveness
+from superimap.db.watching import sessions as watching
+from superimap.domain.users import Happening
 from superimap.idler import main
 from superimap.imap import idle
 from superimap.imap.types import Timeouts
 from superimap.testing import ChaosProxy, ImapServer
-from superimap.testing.imap_hooks import answering
+from superimap.testing.imap.hooks import answering
 from tests.integration.chaos.scene import FAST
 from tests.integration.idler.test_watching import idling, mail, recorded, set_up
 from tests.support.world import World, eventually, running

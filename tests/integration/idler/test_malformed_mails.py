@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from superimap import services
-from superimap.crypto import Place
+from superimap.core.crypto import Place
 from superimap.idler import aside
+from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
-from superimap.testing.chaos_hostile import hostile_mails, small_mail
+from superimap.testing.chaos.hostile import hostile_mails, small_mail
 from tests.support.malformed import MALFORMED
 from tests.support.world import World, eventually, running
 

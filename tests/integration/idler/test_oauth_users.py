@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from superimap import services
 from superimap.db import engine
-from superimap.db.queries import connections, providers, users
+from superimap.db.accounts import connections, providers, users
+from superimap.launch import services
 from superimap.testing import ImapServer, Received, WebhookSink
 from tests.support.world import World, eventually, running
 
@@ -80,7 +80,7 @@ async def test_a_refresh_token_becomes_a_session_and_its_successor_is_kept(world
     assert len(provider.asked) == 1
     assert "refresh_token=refresh-0" in provider.asked[0]
     row = (await world.rows("SELECT * FROM users"))[0]
-    from superimap.crypto import Place
+    from superimap.core.crypto import Place
 
     place = Place("users", "oauth2_refresh_token", row["partner_id"], str(row["id"]))
     assert world.vault.open_text(row["oauth2_refresh_token"], place) == "refresh-1"

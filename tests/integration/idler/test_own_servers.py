@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from superimap import services
 from superimap.db import engine
-from superimap.db.queries import connections, providers, users
+from superimap.db.accounts import connections, providers, users
+from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.integration.idler.test_watching import idling, mail
 from tests.support.world import eventually, running
@@ -82,7 +82,7 @@ async def test_a_changed_server_is_watched_at_once_by_a_cursor_of_its_own(world,
 
 
 async def test_abuse_16_a_server_inside_is_not_dialled(world, imap, monkeypatch):
-    monkeypatch.setattr("superimap.config.Settings.allowed_networks", ())
+    monkeypatch.setattr("superimap.core.config.Settings.allowed_networks", ())
     partner = await set_up(world, imap)
     await connected(world, partner, "joe", imap)
     async with running(services.idler, world.settings):

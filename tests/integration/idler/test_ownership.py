@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 
 from superimap.db import engine
-from superimap.db.queries import cluster, intake
-from superimap.db.queries.intake import Fence, Fenced
-from superimap.idler.doorbell import Doorbell
+from superimap.db.watching import intake
+from superimap.db.watching import ownership as cluster
+from superimap.db.watching.intake import Fence, Fenced
+from superimap.doorbells.postgres import Doorbell
 from superimap.idler.ownership import Ownership, StruckOff
 from superimap.idler.supervisor import Supervisor
 from tests.support.world import World, eventually

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from superimap import services
+from superimap.launch import services
 from superimap.mail import tracer
 from tests.integration.idler.test_watching import idling, mail, recorded, set_up
 from tests.support.world import eventually, running
@@ -271,7 +271,7 @@ async def test_a_user_without_tracers_has_none(world, imap):
 async def test_a_recording_whose_answer_got_lost_is_repeated_and_the_tracer_stays_one(
     world, imap, monkeypatch
 ):
-    from superimap.db.queries import intake
+    from superimap.db.watching import intake
 
     user = await connected(world, imap, enable_tracer=True)
     token = token_for(world, user)

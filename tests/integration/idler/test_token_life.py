@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import REGISTRY
 
-from superimap import services
+from superimap.launch import services
 from superimap.testing import ImapServer
-from superimap.testing.oauth_server import OAuthServer
+from superimap.testing.oauth.server import OAuthServer
 from tests.support.consent import Consented, consented, provider
 from tests.support.mails import mail
 from tests.support.world import World, eventually, running

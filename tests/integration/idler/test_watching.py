@@ -7,13 +7,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from superimap import services
-from superimap.crypto import Place
-from superimap.db.queries.partners import Created
+from superimap.core.crypto import Place
+from superimap.db.accounts.partners import Created
 from superimap.idler import main
 from superimap.idler.timing import Timing
+from superimap.launch import services
 from superimap.testing import ImapServer
-from superimap.testing.imap_hooks import only
+from superimap.testing.imap.hooks import only
 from tests.support.world import World, eventually, running
 
 QUICK = Timing(backoff_first=0.02, backoff_longest=0.2)
@@ -399,7 +399,7 @@ async def test_a_user_who_becomes_another_account_is_watched_from_then_on(world,
 
 
 async def test_what_the_database_records_is_what_is_counted(world, imap):
-    from superimap import metrics
+    from superimap.core import metrics
 
     def count(outcome: str) -> float:
         return metrics.MESSAGES.labels(outcome)._value.get()

@@ -12,7 +12,7 @@ import pytest
 from superimap.imap.client import PEEKED, Client, connect
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused, TlsFailed
 from superimap.imap.types import Login
-from superimap.testing.chaos_hostile import small_mail
+from superimap.testing.chaos.hostile import small_mail
 from tests.integration.scenarios.servers import PASSWORD, PASSWORDS, TIMEOUTS, UNICODE, Between, MailServer
 
 IN_CLEAR = pytest.mark.parametrize("server", ["fake-none", "dovecot-none"], indirect=True)

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from superimap.idler import main
 from superimap.idler.timing import Timing
-from superimap.testing.chaos_hostile import small_mail
+from superimap.testing.chaos.hostile import small_mail
 from tests.integration.scenarios.servers import PASSWORD, TIMEOUTS, UNICODE, MailServer
 from tests.support.world import World, eventually, running
 

@@ -10,8 +10,8 @@ import time
 from fastapi import Request, Response
 
 from superimap.api.door import is_trusted
-from superimap.config_values import Network
-from superimap.crypto import equal
+from superimap.core.config_values import Network
+from superimap.core.crypto import equal
 
 LIFE = 3600
 """Seconds: as long as a consent, and as long as a form may stay open."""

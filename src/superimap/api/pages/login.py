@@ -11,11 +11,11 @@ from superimap.api.pages import browser, words
 from superimap.api.pages.render import page
 from superimap.api.pages.visit import Visit, Visitor
 from superimap.api.servers import check_server
-from superimap.config import Settings
+from superimap.core.config import Settings
+from superimap.db.accounts.account_values import UserFields, checked
+from superimap.db.accounts.server_values import IMAPS, ServerFields, whole
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider, User
-from superimap.db.queries.account_values import UserFields, checked
-from superimap.db.queries.server_values import IMAPS, ServerFields, whole
 from superimap.imap.errors import AuthenticationFailed, Refused, TlsFailed
 
 log = logging.getLogger(__name__)

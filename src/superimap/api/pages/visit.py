@@ -13,9 +13,9 @@ from superimap.api.body import FORM, parsed
 from superimap.api.deps import Opened, Resources, base_url
 from superimap.api.errors import Problem
 from superimap.api.pages import browser
-from superimap.crypto import digest
-from superimap.db.queries import connecting
-from superimap.db.queries.connecting import LinkUsed, Subject
+from superimap.core.crypto import digest
+from superimap.db.accounts import connecting
+from superimap.db.accounts.connecting import LinkUsed, Subject
 from superimap.oauth import links, returns
 from superimap.oauth.links import Purpose, Verdict
 from superimap.oauth.returns import BadReturn, Reason, Result

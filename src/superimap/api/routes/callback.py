@@ -9,12 +9,12 @@ from fastapi import APIRouter, Response
 
 from superimap.api.errors import Problem
 from superimap.api.pages.visit import Visiting, Visitor, asked, leave, used
-from superimap.crypto import Place, digest, equal
+from superimap.core.crypto import Place, digest, equal
+from superimap.core.errors import SuperImapError
+from superimap.db.accounts import connecting
+from superimap.db.accounts.account_values import Taken, UserFields
+from superimap.db.accounts.connecting import AccessToken, Consent, LinkUsed, Subject
 from superimap.db.models import User
-from superimap.db.queries import connecting
-from superimap.db.queries.account_values import Taken, UserFields
-from superimap.db.queries.connecting import AccessToken, Consent, LinkUsed, Subject
-from superimap.errors import SuperImapError
 from superimap.oauth.endpoint import Client, Grant, Refusal, TokenRefused, TokenUnavailable
 from superimap.oauth.flow import exchange, leaves_mail_out, nonce_of
 from superimap.oauth.http import guarded_client

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from superimap.api.deps import Db, Opened
 from superimap.api.errors import Problem
 from superimap.api.openapi import problems
-from superimap.db.queries import sight
+from superimap.db.monitoring import sight
 
 TAG = "operators"
 

@@ -12,9 +12,9 @@ from superimap.api.pages import browser, words
 from superimap.api.pages.login import form
 from superimap.api.pages.render import page
 from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, asked, leave
-from superimap.crypto import digest
-from superimap.db.models.provider import ProviderKind
-from superimap.db.queries import connecting
+from superimap.core.crypto import digest
+from superimap.db.accounts import connecting
+from superimap.domain.providers import ProviderKind
 from superimap.oauth.flow import Consent, begin
 from superimap.oauth.links import LIFETIME, Purpose
 from superimap.oauth.returns import Reason, Result

@@ -9,7 +9,7 @@ from superimap.api.deps import CallingPartner, Db, Opened, PartnerConnection, un
 from superimap.api.errors import Problem
 from superimap.api.openapi import problems, takes
 from superimap.api.schemas import ConnectionChange, ConnectionOut, NewConnection
-from superimap.db.queries import connections, providers
+from superimap.db.accounts import connections, providers
 
 router = APIRouter(prefix="/api/v1/connections", tags=["connections"])
 

@@ -21,11 +21,13 @@ from superimap.api.errors import invalid
 from superimap.api.openapi import problems, takes
 from superimap.api.routes.connections import BODY
 from superimap.api.routes.users import NEXT_PAGE
-from superimap.db.models.delivery import DeliveryState
-from superimap.db.queries import allowances, history, replay
-from superimap.db.queries.allowances import Action
-from superimap.db.queries.history import Which
-from superimap.webhooks.events import EventKind
+from superimap.db.accounts import allowances
+from superimap.db.accounts.allowances import Action
+from superimap.db.delivery import replay
+from superimap.db.monitoring import history
+from superimap.db.monitoring.history import Which
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.events import EventKind
 from superimap.webhooks.signing import delivery_of
 
 router = APIRouter(prefix="/api/v1/deliveries", tags=["deliveries"])

@@ -11,9 +11,9 @@ from superimap.api.deps import Db
 from superimap.api.pages import browser
 from superimap.api.pages.render import page
 from superimap.api.pages.visit import Visiting, Visitor, admit, asked, leave, posted, used
-from superimap.crypto import Place, VaultError
-from superimap.db.queries import connecting
-from superimap.db.queries.connecting import LinkUsed, Subject
+from superimap.core.crypto import Place, VaultError
+from superimap.db.accounts import connecting
+from superimap.db.accounts.connecting import LinkUsed, Subject
 from superimap.oauth.endpoint import Client
 from superimap.oauth.http import guarded_client
 from superimap.oauth.links import Purpose

@@ -9,8 +9,8 @@ from superimap.api.deps import ConnectionUser, Db, base_url
 from superimap.api.openapi import problems
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas_messages import MessageOut
-from superimap.db.models.mail import Outcome
-from superimap.db.queries import messages
+from superimap.db.monitoring import messages
+from superimap.domain.mails import MailOutcome
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users/{tag}/messages", tags=["messages"])
 
@@ -31,7 +31,7 @@ async def list_messages(
     before: Annotated[
         int | None, Query(ge=1, lt=2**63, description="Only messages before the one of this id.")
     ] = None,
-    outcome: Annotated[Outcome | None, Query(description="Only messages of this outcome.")] = None,
+    outcome: Annotated[MailOutcome | None, Query(description="Only messages of this outcome.")] = None,
 ) -> list[MessageOut]:
     """The last mails that were seen of the user, the newest first, with the reason of each; no content."""
     found = await messages.latest(db, user, limit=limit + 1, before=before, outcome=outcome)

@@ -11,13 +11,13 @@ from superimap.api.errors import Problem
 from superimap.api.pages import browser
 from superimap.api.pages.login import fields_of, form, invalid, refused
 from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, leave, posted, unknown, used
-from superimap.crypto import digest
+from superimap.core.crypto import digest
+from superimap.db.accounts import connecting
+from superimap.db.accounts.account_values import Taken, UserFields
+from superimap.db.accounts.connecting import LinkUsed
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider
-from superimap.db.models.provider import ProviderKind
-from superimap.db.queries import connecting
-from superimap.db.queries.account_values import Taken, UserFields
-from superimap.db.queries.connecting import LinkUsed
+from superimap.domain.providers import ProviderKind
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError, Refused
 from superimap.imap.types import Login, Security, Server, Timeouts

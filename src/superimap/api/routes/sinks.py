@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
 from superimap.api.body import JSON
-from superimap.webhooks.events import EventKind
+from superimap.domain.events import EventKind
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,11 @@ from superimap.api.openapi import problems, takes
 from superimap.api.routes.connections import BODY
 from superimap.api.schemas import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.api.servers import check_server
-from superimap.crypto import Place, Vault, VaultError
-from superimap.db.queries import statuses, users
-from superimap.db.queries.account_values import UserFields
-from superimap.db.queries.connections import Linked
+from superimap.core.crypto import Place, Vault, VaultError
+from superimap.db.accounts import users
+from superimap.db.accounts.account_values import UserFields
+from superimap.db.accounts.connections import Linked
+from superimap.db.monitoring import statuses
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
 

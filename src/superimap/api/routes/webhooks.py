@@ -18,10 +18,10 @@ from superimap.api.deps import CallingPartner, Db, Opened
 from superimap.api.errors import Problem
 from superimap.api.openapi import problems, takes
 from superimap.api.routes.connections import BODY
-from superimap.db.queries import allowances, partners, webhooks
-from superimap.db.queries.allowances import Action
+from superimap.db.accounts import allowances, partners, webhooks
+from superimap.db.accounts.allowances import Action
 from superimap.dispatcher import trial
-from superimap.webhooks.events import EventKind
+from superimap.domain.events import EventKind
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 

@@ -1,7 +1,6 @@
 """What is owed: endpoints, deliveries (a webhook owed) and attempts (one POST)."""
 
 import uuid
-from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -19,25 +18,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one_of
 from superimap.db.models.partner import Partner
-from superimap.webhooks.events import EventKind
-
-
-class DeliveryState(StrEnum):
-    """pending -> sending -> delivered, or back to pending, or failed; cancelled where there is no URL."""
-
-    PENDING = "pending"
-    SENDING = "sending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class Breaker(StrEnum):
-    """closed: as many POSTs at once as may be; open: one probe at a time; slow_start: `width` at once."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    SLOW_START = "slow_start"
+from superimap.domain.deliveries import Breaker, DeliveryState
+from superimap.domain.events import EventKind
 
 
 class Endpoint(Base):

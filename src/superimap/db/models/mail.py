@@ -1,7 +1,5 @@
 """What was seen: mailboxes with their cursors, messages with their outcomes, tracers."""
 
-from enum import StrEnum
-
 from sqlalchemy import (
     BigInteger,
     ForeignKeyConstraint,
@@ -15,20 +13,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, Created, Digest, Id, When, Words, one_of, uint32
-
-
-class Outcome(StrEnum):
-    """What became of a mail that was seen."""
-
-    DELIVERED = "delivered"
-    DUPLICATE = "duplicate"
-    BEFORE_CONNECT = "before_connect"
-    TOO_BIG = "too_big"
-    TRACER = "tracer"
-    OWN_MAIL = "own_mail"
-    UNREADABLE = "unreadable"
-    GONE = "gone"
-    NO_WEBHOOK = "no_webhook"
+from superimap.domain.mails import MailOutcome
 
 
 class Mailbox(Base):
@@ -86,7 +71,7 @@ class Message(Base):
             ondelete="CASCADE",
         ),
         UniqueConstraint("mailbox_id", "uid_validity", "uid"),
-        one_of("outcome", Outcome),
+        one_of("outcome", MailOutcome),
         uint32("uid"),
         uint32("uid_validity"),
         Index("ix_messages_user", "user_id", text("id DESC")),

@@ -1,40 +1,10 @@
 """Which mail providers are there, and what is different about each?"""
 
-from enum import StrEnum
-
 from sqlalchemy import CheckConstraint, Double, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, Created, Id, Words, one_of
-
-
-class ProviderKind(StrEnum):
-    """How users of a provider prove who they are."""
-
-    PLAIN = "PLAIN"
-    OAUTH2 = "OAUTH2"
-
-
-class GrantType(StrEnum):
-    """How an OAuth 2.0 provider comes to let us in (RFC 6749 section 1.3); None means as by a code."""
-
-    AUTHORIZATION_CODE = "authorization_code"
-    CLIENT_CREDENTIALS = "client_credentials"
-
-
-class Tls(StrEnum):
-    """How the way to a server is secured: at once, by STARTTLS, or not at all."""
-
-    TLS = "tls"
-    STARTTLS = "starttls"
-    NONE = "none"
-
-
-class PollBy(StrEnum):
-    """How a mailbox is asked for news where IDLE is missing or lies."""
-
-    NOOP = "noop"
-    STATUS = "status"
+from superimap.domain.providers import GrantType, PollBy, ProviderKind, Tls
 
 
 class Provider(Base):

@@ -1,0 +1,145 @@
+"""Who are the sessions of a benchmark? Connected, opened and idle as the idler's are, without its database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+from benchmarks import certificate, far_end
+from benchmarks.far_end import FarEnd
+from benchmarks.measure import BenchError
+from superimap.core import runtime
+from superimap.idler import sync
+from superimap.imap import transport
+from superimap.imap.client import Client, connect
+from superimap.imap.errors import ImapError
+from superimap.imap.types import Login, Server, Timeouts
+from superimap.mail import message
+
+AT_ONCE = 32
+"""Connects that may be under way at the same time."""
+_TIMEOUTS = Timeouts(connect=60, command=60, done=60)
+
+
+class Crowd:
+    """Many sessions on one server; the counters say how far they are."""
+
+    def __init__(self, server: FarEnd, tls_context: ssl.SSLContext | None) -> None:
+        self.far_end = server
+        self.ready = 0
+        self.standing = 0
+        self.read = 0
+        self.dropped = 0
+        self.first_fault: ImapError | None = None
+        self._tls_context = tls_context
+        self._where = Server("localhost", server.port, "tls" if tls_context else "none")
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._awaited: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
+
+    async def grow(self, count: int, *, within: float) -> None:
+        """Open so many more sessions and wait until all are idle."""
+        first = len(self._tasks)
+        self._tasks += [asyncio.create_task(self._session(first + number)) for number in range(count)]
+        await self.until(lambda: self.ready + self.dropped >= len(self._tasks), within=within)
+        if self.first_fault is not None:
+            raise BenchError(f"{self.dropped} of {count} sessions could not connect: {self.first_fault}")
+
+    async def mail(self, size: int, *, first: int, count: int, within: float) -> None:
+        """Let mail come to so many of them, and wait until each has read its own and is idle again."""
+        wanted = self.read + count
+        self.far_end.deliver(first, count, size)
+        await self.until(lambda: self.read + self.dropped >= wanted, within=within)
+
+    async def until(self, condition: Callable[[], bool], *, within: float) -> None:
+        """Wait for a condition on the counters. Raises BenchError."""
+        if condition():
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._awaited = (condition, future)
+        try:
+            async with asyncio.timeout(within):
+                await future
+        except TimeoutError:
+            raise BenchError(f"the sessions were not through within {within:g} s") from None
+        finally:
+            self._awaited = None
+
+    async def leave(self) -> None:
+        """End all sessions, some at a time."""
+        while self._tasks:
+            ending, self._tasks = self._tasks[:AT_ONCE], self._tasks[AT_ONCE:]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+
+    def _changed(self) -> None:
+        if self._awaited is not None:
+            condition, future = self._awaited
+            if not future.done() and condition():
+                future.set_result(None)
+
+    async def _session(self, number: int) -> None:
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                async with self._gate:
+                    credentials = Login(f"user{number}", "secret")
+                    client = await stack.enter_async_context(
+                        connect(self._where, credentials, tls_context=self._tls_context, timeouts=_TIMEOUTS)
+                    )
+                await self._watch(client)
+        except ImapError as error:
+            self.dropped += 1
+            self.first_fault = self.first_fault or error
+            self._changed()
+
+    async def _watch(self, client: Client) -> None:
+        await client.examine("INBOX")
+        last = 0
+        self.ready += 1
+        self.standing += 1
+        self._changed()
+        try:
+            async for _ in client.idle():
+                last, count = await _catch_up(client, last)
+                self.read += count
+                self._changed()
+        finally:
+            self.standing -= 1
+
+
+async def _catch_up(client: Client, last: int) -> tuple[int, int]:
+    """Read what is new, as the idler does; the last UID and the number of mails."""
+    found = await sync.glance(client, after=last, coming=1)
+    if not sync.are_all([meta.uid for meta, _ in found], after=last, coming=1):
+        found = [(meta, None) for meta in await client.fetch_meta(await client.search_uids(after=last))]
+    for meta, peeked in found:
+        raw = await client.fetch_raw(meta.uid) if peeked is None else peeked
+        if raw is not None and message.parse(raw).sha1:
+            last = meta.uid
+    return last, len(found)
+
+
+@contextlib.asynccontextmanager
+async def gathered(*, tls: bool) -> AsyncIterator[Crowd]:
+    """A server of its own and nobody there yet; whoever is left at the end is sent away.
+
+    Memory is tended as in the idler.
+    """
+    authority, chain = certificate.make_certificate()
+    async with far_end.running(chain if tls else None) as server:
+        context = None
+        if tls:
+            context = transport.new_tls_context()
+            context.load_verify_locations(cadata=authority)
+        crowd = Crowd(server, context)
+        tending = asyncio.create_task(runtime.tend_memory(lambda: crowd.standing))
+        try:
+            yield crowd
+        finally:
+            tending.cancel()
+            await crowd.leave()
+            gc.unfreeze()

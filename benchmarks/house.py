@@ -1,0 +1,130 @@
+"""What runs in a benchmark of the whole way? Services as processes of their own, and how much CPU each took."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+from redis.asyncio import Redis
+
+from benchmarks.measure import BenchError
+from superimap.core.config import Settings
+
+OURS = ("idler", "dispatcher")
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class House:
+    """Our services, and the engines where they run on this machine."""
+
+    def __init__(self, settings: Settings, services: Mapping[str, int], groups: Mapping[str, int]) -> None:
+        self._settings = settings
+        self._services = services
+        self._groups = groups
+
+    async def cpu(self) -> dict[str, float]:
+        """CPU seconds so far by process, our own children too; an engine that is elsewhere is left out."""
+        spent = {each.name: _own(each.pid or 0) for each in multiprocessing.active_children()}
+        spent |= {name: _own(pid) for name, pid in self._services.items()}
+        spent |= {name: _reaped(pid) + sum(map(_own, members(pid))) for name, pid in self._groups.items()}
+        if postgres := await self._postgres():
+            children = [pid for pid in _processes() if _parent(pid) == postgres]
+            spent["postgres"] = _own(postgres) + _reaped(postgres) + sum(map(_own, children))
+        if valkey := await self._valkey():
+            spent["valkey"] = _own(valkey)
+        return spent
+
+    async def _postgres(self) -> int | None:
+        db = await asyncpg.connect(self._settings.database_url)
+        try:
+            backend: int = await db.fetchval("SELECT pg_backend_pid()")
+            return _parent(backend) if _name(backend) == "postgres" else None
+        finally:
+            await db.close()
+
+    async def _valkey(self) -> int | None:
+        async with Redis.from_url(self._settings.redis_url) as redis:
+            pid = int((await redis.info("server"))["process_id"])
+        return pid if _name(pid).startswith(("valkey", "redis")) else None
+
+
+@asynccontextmanager
+async def running(settings: Settings, groups: Mapping[str, int]) -> AsyncIterator[House]:
+    """An idler and a dispatcher on these engines, with the default settings otherwise.
+
+    `groups` are other processes whose CPU is told: the leaders of process groups, by name.
+    """
+    async with AsyncExitStack() as stack:
+        services = {name: await stack.enter_async_context(service(name, settings)) for name in OURS}
+        yield House(settings, services, groups)
+
+
+@asynccontextmanager
+async def service(name: str, settings: Settings) -> AsyncIterator[int]:
+    """A process of ours on these engines, with the default settings otherwise; its pid."""
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "ENCRYPTION_KEY": settings.encryption_key.get_secret_value(),
+        "LOG_LEVEL": "warning",
+    }
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "superimap", name, env=environment, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield child.pid
+        if child.returncode is not None:
+            raise BenchError(f"the {name} ended with code {child.returncode}; see above why")
+    finally:
+        if child.returncode is None:
+            child.terminate()
+        await child.wait()
+
+
+def members(group: int, *, name: str = "") -> list[int]:
+    """The processes of a process group, or those of them that are called `name`."""
+    return [
+        pid
+        for pid in _processes()
+        if (fields := _stat(pid)) and int(fields[2]) == group and name in {"", _name(pid)}
+    ]
+
+
+def _processes() -> list[int]:
+    return [int(each.name) for each in Path("/proc").glob("[0-9]*")]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/pid/stat behind the name (proc(5)), from the state on; none if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int | None:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def _own(pid: int) -> float:
+    return sum(map(int, _stat(pid)[11:13])) / TICK
+
+
+def _reaped(pid: int) -> float:
+    return sum(map(int, _stat(pid)[13:15])) / TICK

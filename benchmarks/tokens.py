@@ -1,0 +1,156 @@
+"""What happens as access tokens end, again and again? Real idlers, and a provider that cuts who is late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+
+from benchmarks import house, owing, provider
+from benchmarks.measure import BenchError, allow_files
+from benchmarks.provider import Provider, Seen
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.db import engine
+from superimap.db.accounts import connections, partners, providers
+from superimap.db.accounts import users as users_
+
+CODE = "BENCH"
+PATIENCE = 120.0
+_EPOCHS = "SELECT sum(epoch) FROM shards"  # each change of an owner raises one
+
+
+async def run(
+    *,
+    users: int = 1000,
+    life: int = 60,
+    seconds: float = 180.0,
+    idlers: int = 2,
+    rate: float = 20.0,
+    database_url: str | None = None,
+    redis_url: str | None = None,
+) -> dict[str, Any]:
+    """Watch `users` whose tokens live `life` seconds for so many seconds, mails coming at `rate`; the figures.
+
+    Raises BenchError if not all are watched in time.
+    """
+    allow_files(users)
+    async with owing.engines(database_url, redis_url) as settings, provider.running(life=life) as servers:
+        await _people(settings, servers, users)
+        async with AsyncExitStack() as stack:
+            started = time.time()
+            for _ in range(idlers):
+                await stack.enter_async_context(house.service("idler", settings))
+            await _watched(servers, users)
+            if idlers > 1:
+                await _settled(settings)
+            began = time.time()
+            ledger = await servers.deliver(int(seconds * rate), users=users, rate=rate)
+            ended = time.time()
+            seen = await servers.seen()
+            found = await _owed(settings, ledger)
+    return {
+        "bench": "tokens",
+        "users": users,
+        "life_s": life,
+        "idlers": idlers,
+        "seconds": round(ended - began, 1),
+        "ramp_s": round(began - started, 1),
+        **_evenness(seen, began, ended),
+        "refreshes": sum(began <= at < ended for at in seen.asked),
+        "cut_by_server": seen.cut,
+        "logins_refused": seen.refused,
+        **_gaps(seen, began),
+        "mails": len(ledger),
+        "lost": len(ledger - found.keys()),
+        "duplicates": found.total() - len(found) + len(found.keys() - ledger),
+    }
+
+
+def _evenness(seen: Seen, began: float, ended: float) -> dict[str, Any]:
+    """Reconnects by the second, once all are watched: the first life of the tokens is in it."""
+    whole = int(ended - began)
+    seconds = Counter(int(at - began) for at in seen.logins if began <= at < began + whole)
+    mean = seconds.total() / max(whole, 1)
+    most = max(seconds.values(), default=0)
+    return {
+        "expiries": seconds.total(),
+        "reconnects_per_s_mean": round(mean, 2),
+        "reconnects_per_s_max": most,
+        "max_over_mean": round(most / mean, 2) if mean else 0.0,
+    }
+
+
+def _gaps(seen: Seen, began: float) -> dict[str, Any]:
+    """Between the end of a session and the login of the next one of the same user."""
+    ordered = sorted(gap for at, gap in seen.gaps if at >= began) or [0.0]
+    return {
+        "gap_p50_ms": round(ordered[len(ordered) // 2] * 1000, 1),
+        "gap_p99_ms": round(ordered[len(ordered) * 99 // 100] * 1000, 1),
+    }
+
+
+async def _people(settings: Settings, servers: Provider, count: int) -> None:
+    """One partner, and users who have consented."""
+    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+    refresh_tokens = await servers.grants(count)
+    async with engine.sessions(settings.database_url) as sessions, sessions.begin() as db:
+        row = await providers.create(
+            db,
+            code=CODE,
+            title=CODE,
+            kind="OAUTH2",
+            imap_host="127.0.0.1",
+            imap_port=servers.imap_port,
+            imap_tls="none",
+            oauth2_authorize_url=f"{servers.oauth_url}/authorize",
+            oauth2_token_url=f"{servers.oauth_url}/token",
+            oauth2_scope="mail",
+        )
+        made = await partners.create(db, vault, name="bench", new_mail_webhook="https://app.example.com/")
+        client: Any = {"oauth2_client_id": "client", "oauth2_client_secret": provider.SECRET}
+        linked = await connections.create(db, vault, made.partner.id, row, client)
+        for user, refresh_token in enumerate(refresh_tokens):
+            email = f"user{user}@example.com"
+            fields: Any = {"tag": email, "email": email, "oauth2_refresh_token": refresh_token}
+            await users_.create(db, vault, linked, fields)
+
+
+async def _watched(servers: Provider, count: int) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while (await servers.seen()).idling < count * 0.95:  # noqa: ASYNC110 - some are just coming back
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise BenchError(f"{count} users were not watched within {PATIENCE:g} s") from None
+
+
+async def _settled(settings: Settings) -> None:
+    """Until no shard changes its owner for a while: who is handed over comes back too, and it is no roll-over."""
+    async with (
+        asyncpg.create_pool(settings.database_url, min_size=1, max_size=1) as db,
+        asyncio.timeout(PATIENCE),
+    ):
+        before, now = None, await db.fetchval(_EPOCHS)
+        while now != before:
+            await asyncio.sleep(settings.heartbeat_interval * 1.5)
+            before, now = now, await db.fetchval(_EPOCHS)
+
+
+async def _owed(settings: Settings, ledger: set[tuple[str, bytes]]) -> Counter[tuple[str, bytes]]:
+    """How many webhooks are owed for each mail of each user, once there is one for all, or after a while."""
+    async with asyncpg.create_pool(settings.database_url, min_size=1, max_size=1) as db:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            rows = await db.fetch(
+                "SELECT u.email, m.sha1 FROM deliveries d JOIN messages m ON m.id = d.message_id"
+                " AND m.partner_id = d.partner_id JOIN users u ON u.id = m.user_id"
+            )
+            found = Counter((row[0], row[1]) for row in rows)
+            if ledger <= found.keys() or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(0.5)

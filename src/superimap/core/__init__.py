@@ -1,0 +1,1 @@
+"""Foundations for every other package: settings, logging, metrics, encryption, outbound address checks."""

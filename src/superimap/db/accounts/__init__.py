@@ -1,0 +1,1 @@
+"""Statements of the API and the command line: partners, connections, users, providers."""

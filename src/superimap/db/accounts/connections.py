@@ -1,0 +1,193 @@
+"""Which providers does a partner use, and with which OAuth 2.0 client?"""
+
+from typing import NamedTuple, cast
+
+from sqlalchemy import Select, Text, func, select
+from sqlalchemy import cast as sql_cast
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import update as sql_update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from superimap.core.crypto import Place, Vault
+from superimap.db.accounts import bells
+from superimap.db.accounts.account_values import ConnectionFields, checked, translate
+from superimap.db.errors import Invalid, NotFound
+from superimap.db.models import Connection, Provider, User
+from superimap.domain.providers import ProviderKind
+from superimap.domain.users import UserStatus
+
+CREDENTIALS = ("oauth2_client_id", "oauth2_client_secret")
+TENANT = "{tenant}"  # in a token URL
+
+
+_WHERE = {
+    "oauth2_client_id": "see your OAuth 2.0 client",
+    "oauth2_client_secret": "see your OAuth 2.0 client",
+    "oauth2_tenant": "it is the id of the directory whose mailboxes are watched",
+}
+
+
+class Linked(NamedTuple):
+    """A connection with its provider."""
+
+    connection: Connection
+    provider: Provider
+
+
+class ConnectionRow(NamedTuple):
+    """A connection's provider code and the number of its users, archived ones included."""
+
+    imap_provider_code: str
+    users_count: int
+
+
+async def by_code(db: AsyncSession, partner_id: int, code: str, *, lock: bool = False) -> Linked | None:
+    """The partner's connection to this provider, or None. `lock`: nobody adds users until the commit."""
+    if "\0" in code:  # PostgreSQL's text holds none, so no code does
+        return None
+    statement = (
+        select(Connection, Provider)
+        .join(Provider, Provider.id == Connection.provider_id)
+        .where(Connection.partner_id == partner_id, func.upper(Provider.code) == code.upper())
+    )
+    if lock:
+        statement = statement.with_for_update(of=Connection)
+    row = (await db.execute(statement)).one_or_none()
+    return Linked(*row) if row is not None else None
+
+
+async def list_with_counts(db: AsyncSession, partner_id: int) -> list[ConnectionRow]:
+    """The partner's connections, by provider code."""
+    statement = _counted().where(Connection.partner_id == partner_id).order_by(Provider.code)
+    return [ConnectionRow(*row) for row in (await db.execute(statement))]
+
+
+async def with_count(db: AsyncSession, connection_id: int) -> ConnectionRow:
+    """One connection as it is listed. Raises NotFound if it was deleted meanwhile."""
+    row = (await db.execute(_counted().where(Connection.id == connection_id))).one_or_none()
+    if row is None:
+        raise NotFound("Connection not found.")
+    return ConnectionRow(*row)
+
+
+async def create(
+    db: AsyncSession, vault: Vault, partner_id: int, provider: Provider, fields: ConnectionFields
+) -> Linked:
+    """A new connection. Raises Invalid for OAuth 2.0 without all of its settings, Taken if there is one already.
+
+    After Taken the transaction is of no more use.
+    """
+    values = _checked(provider, fields)
+    for name in settings_of(provider):
+        if name not in values:
+            raise Invalid(name, f"is required for this provider; {_WHERE[name]}")
+    drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("connections", "id"))))
+    row = cast(int, drawn)
+    connection = Connection(
+        id=row, partner_id=partner_id, provider_id=provider.id, **_sealed(vault, partner_id, row, values)
+    )
+    db.add(connection)
+    try:
+        await db.flush()
+    except IntegrityError as error:
+        translate(error)
+    return Linked(connection, provider)
+
+
+async def update(db: AsyncSession, vault: Vault, linked: Linked, fields: ConnectionFields) -> Linked:
+    """Set what is given. Users who could not sign in before are tried again with the new client."""
+    connection, provider = linked
+    values = _sealed(vault, connection.partner_id, connection.id, _checked(provider, fields))
+    if not values:
+        return linked
+    statement = (
+        sql_update(Connection)
+        .where(Connection.id == connection.id, Connection.partner_id == connection.partner_id)
+        .values(
+            **values,
+            oauth2_access_token=None,  # it was given to another client, or for another tenant
+            oauth2_token_version=Connection.oauth2_token_version + 1,
+            oauth2_lease_until=None,
+            oauth2_pause_until=None,
+        )
+        .returning(Connection)
+        .execution_options(populate_existing=True)
+    )
+    changed = (await db.scalars(statement)).one_or_none()
+    if changed is None:
+        raise NotFound("Connection not found.")
+    await _try_again(db, connection.id)
+    return Linked(changed, provider)
+
+
+async def delete(db: AsyncSession, partner_id: int, code: str) -> bool:
+    """Remove the connection with its users and all that is theirs; False if there is none."""
+    linked = await by_code(db, partner_id, code, lock=True)
+    if linked is None:
+        return False
+    await _ring(db, linked.connection.id)
+    await db.execute(sql_delete(Connection).where(Connection.id == linked.connection.id))
+    return True
+
+
+def settings_of(provider: Provider) -> tuple[str, ...]:
+    """What a connection to this provider has to name."""
+    if provider.kind != ProviderKind.OAUTH2:
+        return ()
+    return (*CREDENTIALS, "oauth2_tenant") if TENANT in (provider.oauth2_token_url or "") else CREDENTIALS
+
+
+# Steps.
+
+
+def _counted() -> Select[str, int]:
+    users = select(func.count()).where(User.connection_id == Connection.id).scalar_subquery()
+    return select(Provider.code, users).select_from(Connection).join(Provider)
+
+
+def _checked(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
+    """The settings given, as far as the provider wants them; none of them may be blank."""
+    wanted = settings_of(provider)
+    values = checked({name: value for name, value in fields.items() if name in wanted})
+    for name, value in values.items():
+        if value is None:
+            raise Invalid(name, f"should not be blank; {_WHERE[name]}")
+    return values
+
+
+def _sealed(
+    vault: Vault, partner_id: int, connection_id: int, values: dict[str, str]
+) -> dict[str, str | bytes]:
+    """The values as they are stored: the client's secret for this very row."""
+    name = "oauth2_client_secret"
+    if name not in values:
+        return {**values}
+    place = Place("connections", name, partner_id, str(connection_id))
+    return {**values, name: vault.seal_text(values[name], place)}
+
+
+async def _ring(db: AsyncSession, connection_id: int) -> None:
+    """Ring for every shard that has a user of this connection; one statement, however many there are."""
+    shards = select(User.shard).where(User.connection_id == connection_id).distinct().subquery()
+    await db.execute(select(func.pg_notify(bells.USERS, sql_cast(shards.c.shard, Text))))
+
+
+async def _try_again(db: AsyncSession, connection_id: int) -> None:
+    statement = (
+        sql_update(User)
+        .where(
+            User.connection_id == connection_id,
+            User.status == UserStatus.AUTHENTICATION_FAILED,
+            ~User.archived,
+        )
+        .values(
+            credentials_version=User.credentials_version + 1,
+            status=UserStatus.CONNECTING,
+            status_reason=None,
+            status_since=func.now(),
+            retry_at=None,
+        )
+    )
+    await db.execute(statement.execution_options(synchronize_session=False))
+    await _ring(db, connection_id)

@@ -1,0 +1,1 @@
+"""Statements of the dispatcher: claim, settle, endpoint health, sweeping."""

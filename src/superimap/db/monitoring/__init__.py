@@ -1,0 +1,1 @@
+"""Read-only statements for people: messages, deliveries, statuses, the cluster."""

@@ -1,0 +1,193 @@
+"""What became of a partner's webhooks? Deliveries as they are listed, and one with its attempts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, and_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from superimap.core.crypto import Place, Vault, VaultError
+from superimap.core.ids import earliest
+from superimap.db.errors import NotFound
+from superimap.db.models import Attempt, Connection, Delivery, Endpoint, Provider, User
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.events import EventKind
+from superimap.webhooks.signing import webhook_id
+
+MOST_ATTEMPTS = 100
+SKEW = timedelta(days=1)
+"""By how much the clock that made an id may differ from PostgreSQL's, which made `created_at`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Some of a partner's deliveries; None means any. `since` (inclusive) and `until` are of their making."""
+
+    partner_id: int
+    state: DeliveryState | None = None
+    kind: EventKind | None = None
+    user_ids: Sequence[int] | None = None
+    connection_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As a WHERE of deliveries. Ids grow with time, and the key begins with the partner."""
+        given: list[ColumnElement[bool]] = [Delivery.partner_id == self.partner_id]
+        if self.state is not None:
+            given.append(Delivery.state == self.state)
+        if self.state is DeliveryState.PENDING:  # so that the index of what is due serves
+            mine = select(Endpoint.id).where(Endpoint.partner_id == self.partner_id)
+            given.append(Delivery.endpoint_id.in_(mine))
+        if self.kind is not None:
+            given.append(Delivery.kind == self.kind)
+        if self.user_ids is not None:
+            given.append(Delivery.user_id.in_(self.user_ids))
+        if self.connection_id is not None:
+            theirs = select(User.id).where(User.connection_id == self.connection_id)
+            given.append(Delivery.user_id.in_(theirs))
+        if self.since is not None:
+            given += [Delivery.created_at >= self.since, Delivery.id >= earliest(self.since - SKEW)]
+        if self.until is not None:
+            given += [Delivery.created_at < self.until, Delivery.id < earliest(self.until + SKEW)]
+        return given
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery without its content. `next_attempt_at` is None unless one is to come."""
+
+    id: str
+    state: DeliveryState
+    kind: EventKind
+    user_tag: str
+    imap_provider_code: str
+    created_at: datetime
+    attempts: int
+    next_attempt_at: datetime | None
+    settled_at: datetime | None
+    last_code: int | None
+    last_error: str | None
+    has_content: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt. `answer` is the start of what came back; None if nothing did, or if it does not open."""
+
+    number: int
+    started_at: datetime
+    milliseconds: int
+    code: int | None
+    error: str | None
+    answer: str | None
+
+
+async def users_of(db: AsyncSession, partner_id: int, tag: str, code: str | None = None) -> list[int]:
+    """The partner's users of this tag, archived ones too, under any connection or the one. Raises NotFound."""
+    found: list[int] = []
+    if _is_text(tag) and _is_text(code or ""):
+        statement = select(User.id).where(User.partner_id == partner_id, User.tag == tag)
+        if code is not None:
+            linked = select(Connection.id).join(Provider).where(Provider.code == code.upper())
+            statement = statement.where(User.connection_id.in_(linked))
+        found = list(await db.scalars(statement))
+    if not found:
+        raise NotFound(f"User not found for '{tag if _is_text(tag) else ''}'.")
+    return found
+
+
+async def connection_of(db: AsyncSession, partner_id: int, code: str) -> int:
+    """The partner's connection to the provider of this code, in any case of letters. Raises NotFound."""
+    statement = (
+        select(Connection.id)
+        .join(Provider, Provider.id == Connection.provider_id)
+        .where(Connection.partner_id == partner_id, Provider.code == code.upper())
+    )
+    found = await db.scalar(statement) if _is_text(code) else None
+    if found is None:
+        raise NotFound("Connection not found.")
+    return found
+
+
+async def page(db: AsyncSession, which: Which, *, after: UUID | None = None, limit: int) -> list[DeliveryRow]:
+    """Deliveries, the latest first; `after` is the id of the last one of the page before."""
+    statement = _listed().where(*which.conditions())
+    if after is not None:
+        statement = statement.where(Delivery.id < after)
+    return [_as_listed(row) for row in await db.execute(statement.order_by(Delivery.id.desc()).limit(limit))]
+
+
+async def one(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> DeliveryRow:
+    """The partner's delivery of this id. Raises NotFound."""
+    statement = _listed().where(Delivery.partner_id == partner_id, Delivery.id == delivery_id)
+    row = (await db.execute(statement)).one_or_none() if delivery_id is not None else None
+    if row is None:
+        raise NotFound("Delivery not found.")
+    return _as_listed(row)
+
+
+async def attempts(db: AsyncSession, vault: Vault, partner_id: int, delivery_id: UUID) -> list[Tried]:
+    """The latest attempts of a delivery, at most MOST_ATTEMPTS, oldest first, with their answers opened."""
+    statement = (
+        select(Attempt)
+        .where(Attempt.delivery_id == delivery_id, Attempt.partner_id == partner_id)
+        .order_by(Attempt.number.desc(), Attempt.id.desc())
+        .limit(MOST_ATTEMPTS)
+    )
+    rows = (await db.scalars(statement)).all()
+    return [
+        Tried(row.number, row.started_at, row.milliseconds, row.code, row.error, _answer(vault, row))
+        for row in reversed(rows)
+    ]
+
+
+def _listed() -> Select[*tuple[Any, ...]]:
+    """Whole rows would bring the mails along."""
+    return (
+        select(
+            Delivery.id, Delivery.state, Delivery.kind, User.tag, Provider.code, Delivery.created_at,
+            Delivery.attempts, Delivery.due_at, Delivery.settled_at, Delivery.last_code, Delivery.last_error,
+            Delivery.content.is_not(None).label("has_content"),
+        )
+        .join(User, and_(User.id == Delivery.user_id, User.partner_id == Delivery.partner_id))
+        .join(Connection, Connection.id == User.connection_id)
+        .join(Provider, Provider.id == Connection.provider_id)
+    )  # fmt: skip
+
+
+def _as_listed(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
+    return DeliveryRow(
+        id=webhook_id(row.id),
+        state=DeliveryState(row.state),
+        kind=EventKind(row.kind),
+        user_tag=row.tag,
+        imap_provider_code=row.code,
+        created_at=row.created_at,
+        attempts=row.attempts,
+        next_attempt_at=row.due_at if row.state == DeliveryState.PENDING else None,
+        settled_at=row.settled_at,
+        last_code=row.last_code,
+        last_error=row.last_error,
+        has_content=row.has_content,
+    )
+
+
+def _answer(vault: Vault, row: Attempt) -> str | None:
+    if row.body is None:
+        return None
+    try:
+        return vault.open_text(row.body, Place("attempts", "body", row.partner_id, str(row.id)))
+    except VaultError:  # its key is gone; the rest of the attempt is worth showing all the same
+        return None
+
+
+def _is_text(value: str) -> bool:
+    """Whether PostgreSQL can hold it: no NUL, and no half of a surrogate pair, which JSON lets through."""
+    try:
+        return "\0" not in value and bool(value.encode() or not value)
+    except UnicodeEncodeError:
+        return False

@@ -1,1 +1,0 @@
-"""One statement per function, in the transaction of whoever calls."""

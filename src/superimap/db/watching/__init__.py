@@ -1,0 +1,1 @@
+"""Statements of the idler: intake, sessions, shard ownership, access tokens."""

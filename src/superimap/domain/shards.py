@@ -1,0 +1,3 @@
+"""Shards: the unit in which idlers share users."""
+
+SHARDS = 4096

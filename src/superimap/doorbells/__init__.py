@@ -1,0 +1,1 @@
+"""Wake-ups between processes: endpoint ids through Redis, shard numbers through PostgreSQL NOTIFY."""

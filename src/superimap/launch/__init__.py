@@ -1,0 +1,1 @@
+"""Composition of processes: the three services, `superimap up`, the demo and the bundled engines."""

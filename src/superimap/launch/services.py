@@ -1,0 +1,76 @@
+"""The three services, each as one coroutine that runs until told to stop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from superimap.core import health, runtime
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.health import Readiness
+from superimap.db import ready
+
+Service = Callable[[Settings, asyncio.Event, Readiness], Awaitable[None]]
+
+
+async def idler(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
+    """Watch mailboxes."""
+    from superimap.idler import main  # noqa: PLC0415 - each process loads its own service only
+
+    await main.serve(settings, stop, state)
+
+
+async def dispatcher(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
+    """Send webhooks."""
+    from superimap.dispatcher import main  # noqa: PLC0415
+
+    async def until_stopped() -> None:
+        await stop.wait()
+        state.ready = False
+
+    state.ready = True
+    async with asyncio.TaskGroup() as group:
+        group.create_task(until_stopped())
+        await main.serve(settings, stop)
+        stop.set()
+
+
+async def alone(service: Service, settings: Settings, stop: asyncio.Event) -> None:
+    """A worker process: health first, then the database, then its service."""
+    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+    state = Readiness()
+    async with health.served(state, host=settings.health_host, port=settings.health_port):
+        async with runtime.until(stop):
+            await ready.wait(settings.database_url, vault)
+        if not stop.is_set():
+            await service(settings, stop, state)
+
+
+async def api(settings: Settings, stop: asyncio.Event) -> None:
+    """The API process: it answers at once, and ends if the key turns out to be wrong."""
+    from superimap.api import main  # noqa: PLC0415
+
+    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+    async with asyncio.TaskGroup() as group:
+        checking = group.create_task(ready.wait(settings.database_url, vault))
+        await main.serve(settings, stop)
+        checking.cancel()
+
+
+async def together(settings: Settings, stop: asyncio.Event, *, within: float) -> None:
+    """All three in one event loop; once `stop` is set they have `within` seconds to end by themselves."""
+    from superimap.api import main  # noqa: PLC0415
+
+    state = Readiness()
+    async with (
+        health.served(state, host=settings.health_host, port=settings.health_port),
+        asyncio.TaskGroup() as group,
+    ):
+        tasks = [
+            group.create_task(main.serve(settings, stop)),
+            group.create_task(idler(settings, stop, state)),
+            group.create_task(dispatcher(settings, stop, Readiness())),
+        ]
+        await stop.wait()
+        _, late = await asyncio.wait(tasks, timeout=within)
+        for task in late:
+            task.cancel()

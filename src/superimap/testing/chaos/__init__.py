@@ -1,0 +1,1 @@
+"""An IMAP server and a TCP proxy that misbehave on purpose."""

@@ -1,0 +1,1 @@
+"""A real Dovecot server with a temporary configuration."""

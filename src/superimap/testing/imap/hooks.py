@@ -1,0 +1,76 @@
+"""Which misbehaviours does every test need? Ready-made hooks for `ImapServer.on`, to be put together."""
+
+import asyncio
+
+from superimap.testing.imap.session import Hook, Session
+from superimap.testing.imap.syntax import Command
+
+
+def answering(*lines: bytes) -> Hook:
+    """Answer with these lines; `%(tag)s` is the command's tag: `answering(b"%(tag)s NO [INUSE] later")`."""
+
+    async def hook(_session: Session, command: Command) -> bytes:
+        return b"".join(line.replace(b"%(tag)s", command.tag) + b"\r\n" for line in lines)
+
+    return hook
+
+
+def delaying(seconds: float) -> Hook:
+    """Answer as usual, but only after `seconds`."""
+
+    async def hook(_session: Session, _command: Command) -> None:
+        await asyncio.sleep(seconds)
+
+    return hook
+
+
+def hanging() -> Hook:
+    """Never answer; the connection stays open."""
+
+    async def hook(_session: Session, _command: Command) -> bytes:
+        await asyncio.get_running_loop().create_future()
+        return b""
+
+    return hook
+
+
+def ending(*, after: int | None = 0, reset: bool = False) -> Hook:
+    """Send the first `after` bytes of the usual answer (None: all), then end the connection by FIN or RST."""
+
+    async def hook(session: Session, command: Command) -> bytes:
+        session.send(session.usual(command)[:after] if after != 0 else b"")
+        if reset:
+            session.reset()
+        else:
+            session.close()
+        return b""
+
+    return hook
+
+
+def dripping(size: int, seconds: float) -> Hook:
+    """Send the usual answer `size` bytes at a time, `seconds` apart."""
+
+    async def hook(session: Session, command: Command) -> bytes:
+        answer = session.usual(command)
+        for start in range(0, len(answer), size):
+            session.send(answer[start : start + size])
+            await asyncio.sleep(seconds)
+        return b""
+
+    return hook
+
+
+def only(hook: Hook, *, username: str | None = None, times: int | None = None) -> Hook:
+    """Ask `hook` for this user alone, and no more than `times` times; otherwise go on as usual."""
+    left = times
+
+    async def limited(session: Session, command: Command) -> bytes | None:
+        nonlocal left
+        if left == 0 or (username is not None and session.username != username):
+            return None
+        if left is not None:
+            left -= 1
+        return await hook(session, command)
+
+    return limited

@@ -1,0 +1,190 @@
+"""How does a client get in? Greeting, capabilities, TLS, LOGIN and SASL, and the commands of any state."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from superimap.testing.imap.syntax import Bad, Command, No
+
+if TYPE_CHECKING:
+    from superimap.testing.imap.mailbox import Account
+    from superimap.testing.imap.session import Session
+
+_FAILED = "[AUTHENTICATIONFAILED] Invalid credentials (Failure)"
+_BEARER = re.compile(rb"auth=Bearer ([^\x01]*)\x01", re.IGNORECASE)
+_XOAUTH2_USER = re.compile(rb"\Auser=([^\x01]*)\x01")
+_OAUTHBEARER_USER = re.compile(rb"\A[nyp][^,]*,a=([^,]*),\x01")
+
+
+def capabilities(session: Session) -> bytes:
+    """What the server offers to this session now (RFC 9051 section 7.2.2)."""
+    server, words = session.server, list(session.server.capabilities)
+    if session.account is not None:
+        words = [word for word in words if not word.startswith("AUTH=") and word != "SASL-IR"]
+        if session.account.gmail:
+            words.append("X-GM-EXT-1")
+    elif not session.tls:
+        if server.starttls is not None:
+            words.append("STARTTLS")
+        if not server.plaintext_login:
+            words = [word for word in words if not word.startswith("AUTH=")] + ["LOGINDISABLED"]
+    return " ".join(words).encode("ascii")
+
+
+def greet(session: Session) -> bytes:
+    """The greeting of a lawful server."""
+    return b"* OK [CAPABILITY %s] SuperIMAP test server ready\r\n" % capabilities(session)
+
+
+def capability(session: Session, _command: Command) -> str:
+    session.send(b"* CAPABILITY %s\r\n" % capabilities(session))
+    return "CAPABILITY completed"
+
+
+def noop(_session: Session, command: Command) -> str:
+    return f"{command.name} completed"
+
+
+def logout(session: Session, command: Command) -> None:
+    session.send(b"* BYE Logging out\r\n")
+    session.leave()
+    session.finish(command, b"OK", "LOGOUT completed")
+    session.close()
+
+
+def identify(session: Session, _command: Command) -> str:
+    session.send(b'* ID ("name" "superimap-testing")\r\n')
+    return "ID completed"
+
+
+def enable(session: Session, command: Command) -> str:
+    """ENABLE (RFC 5161); UTF8=ACCEPT (RFC 6855) is all there is to enable."""
+    wanted = {command.text(index).upper() for index in range(len(command.arguments))}
+    enabled = wanted & {b"UTF8=ACCEPT"} if "UTF8=ACCEPT" in session.server.capabilities else set()
+    session.utf8 = session.utf8 or bool(enabled)
+    session.send(b" ".join([b"* ENABLED", *enabled]) + b"\r\n")
+    return "ENABLE completed"
+
+
+def idle(session: Session, command: Command) -> None:
+    if "IDLE" not in session.server.capabilities:
+        raise Bad("Unknown command")
+    session.idle(command.tag)
+
+
+def starttls(session: Session, command: Command) -> None:
+    context = session.server.starttls
+    if context is None or session.tls:
+        raise Bad("STARTTLS is not available")
+    session.finish(command, b"OK", "Begin TLS negotiation now")
+    session.start(session.upgrade(context))
+
+
+def login(session: Session, command: Command) -> str:
+    username, password = (command.text(index).decode("utf-8", "replace") for index in (0, 1))
+    _require_privacy(session)
+    return _admit(session, session.server.check_password(username, password))
+
+
+def _require_privacy(session: Session) -> None:
+    if not session.tls and not session.server.plaintext_login:
+        raise No("[PRIVACYREQUIRED] Use STARTTLS first")
+
+
+def _admit(session: Session, account: Account | None) -> str:
+    if account is None:
+        session.server.failed_logins += 1
+        raise No(_FAILED)
+    session.server.logins += 1
+    session.account = account
+    return f"[CAPABILITY {capabilities(session).decode()}] Logged in"
+
+
+def authenticate(session: Session, command: Command) -> str | None:
+    """AUTHENTICATE with or without an initial response (SASL-IR, RFC 4959)."""
+    mechanism = command.text(0).upper().decode("latin-1")
+    check = _MECHANISMS.get(mechanism)
+    if check is None or f"AUTH={mechanism}" not in session.server.capabilities:
+        raise No("[CANNOT] Unknown mechanism")
+    _require_privacy(session)
+    if len(command.arguments) > 1:
+        initial = command.text(1)
+        return _answered(session, command, check, b"" if initial == b"=" else initial)
+    session.ask(b"", lambda line: _later(session, command, check, line))
+    return None
+
+
+_Check = Callable[["Session", bytes], "Account | None"]
+
+
+def _later(session: Session, command: Command, check: _Check, line: bytes) -> None:
+    try:
+        text = _answered(session, command, check, line)
+    except (No, Bad) as refusal:
+        session.finish(command, refusal.status, str(refusal))
+    else:
+        if text is not None:
+            session.finish(command, b"OK", text)
+    session.server.changed()
+
+
+def _answered(session: Session, command: Command, check: _Check, line: bytes) -> str | None:
+    if line == b"*":
+        raise Bad("AUTHENTICATE cancelled")
+    try:
+        account = check(session, base64.b64decode(line, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise Bad("Cannot decode the response") from error
+    if account is None and check is not _plain:
+        challenge = _XOAUTH2_ERROR if check is _xoauth2 else _OAUTHBEARER_ERROR
+        session.ask(base64.b64encode(challenge), lambda _line: _refused(session, command))
+        return None
+    return _admit(session, account)
+
+
+# The client answers the challenge with an empty line or AQ==, and then is told NO (RFC 7628 section 3.2.3).
+_SCOPE = "https://mail.google.com/"
+_XOAUTH2_ERROR = json.dumps({"status": "400", "schemes": "Bearer", "scope": _SCOPE}).encode()
+_OAUTHBEARER_ERROR = json.dumps({"status": "invalid_token", "scope": _SCOPE}).encode()
+
+
+def _refused(session: Session, command: Command) -> None:
+    session.server.failed_logins += 1
+    session.finish(command, b"NO", _FAILED)
+    session.server.changed()
+
+
+def _plain(session: Session, response: bytes) -> Account | None:
+    """PLAIN (RFC 4616): authorisation identity, user, password."""
+    fields = response.split(b"\0")
+    if len(fields) != 3:
+        raise ValueError("three fields")
+    return session.server.check_password(fields[1].decode("utf-8"), fields[2].decode("utf-8"))
+
+
+def _xoauth2(session: Session, response: bytes) -> Account | None:
+    return _bearer(session, _XOAUTH2_USER.search(response), response)
+
+
+def _oauthbearer(session: Session, response: bytes) -> Account | None:
+    """OAUTHBEARER (RFC 7628 section 3.1)."""
+    return _bearer(session, _OAUTHBEARER_USER.search(response), response)
+
+
+def _bearer(session: Session, user: re.Match[bytes] | None, response: bytes) -> Account | None:
+    token = _BEARER.search(response)
+    if user is None or token is None:
+        raise ValueError("a user and a bearer token")
+    name, text = user[1].decode("utf-8"), token[1].decode("utf-8")
+    account = session.server.check_token(name, text)
+    if account is not None:
+        session.server.end_in_time(session, name, text)
+    return account
+
+
+_MECHANISMS: dict[str, _Check] = {"PLAIN": _plain, "XOAUTH2": _xoauth2, "OAUTHBEARER": _oauthbearer}

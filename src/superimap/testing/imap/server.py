@@ -1,0 +1,264 @@
+"""How is an IMAP server run in a test, a demo or a benchmark? Accounts, sessions, deliveries, hooks."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from datetime import datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from superimap.testing.imap.login import greet
+from superimap.testing.imap.mailbox import Account
+from superimap.testing.imap.session import Hook, Session
+
+CAPABILITIES = (
+    "IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "UTF8=ACCEPT", "NAMESPACE", "IDLE", "UNSELECT",
+    "UIDPLUS", "MOVE", "ESEARCH", "CHILDREN", "SPECIAL-USE", "AUTH=PLAIN", "AUTH=XOAUTH2", "AUTH=OAUTHBEARER",
+)  # fmt: skip
+_SECRET = frozenset({"LOGIN", "AUTHENTICATE", "?"})
+
+
+class Event(NamedTuple):
+    """A line of the ledger: `connect`, `disconnect` or a command; `at` in seconds of the monotonic clock."""
+
+    at: float
+    session: int
+    username: str | None
+    name: str
+    line: str
+
+
+class ImapServer:
+    """An IMAP server (RFC 3501, RFC 2177) on one event loop, lawful until a hook makes it misbehave.
+
+    Used as `async with ImapServer() as server:`; leaving ends every session and raises, as an
+    ExceptionGroup, what hooks have raised. Test code changes the public attributes at any time:
+    `greeting` (None says nothing, `* BYE` closes, `* PREAUTH` logs in to the first account),
+    `capabilities` (what is not in it is not offered, nor are IDLE and SASL mechanisms then taken),
+    `plaintext_login`, `on_push` (given each push to an idling session, returns what is sent instead),
+    `opens_for` (given user and access token, tells for how many seconds that opens the account, 0 if not at
+    all; when they are over the session is ended, as Gmail does).
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        tls: ssl.SSLContext | None = None,
+        starttls: ssl.SSLContext | None = None,
+        accounts: Iterable[Account] = (),
+        any_login: bool = False,
+        any_token: bool = False,
+        log_size: int = 10_000,
+    ) -> None:
+        """`port` 0 takes a free one; `any_login` lets everybody in, making accounts, `any_token` everybody with
+        an access token; `log_size` 0: no log."""
+        self.host = host
+        self.port = port
+        self.tls = tls
+        self.starttls = starttls
+        self.any_login = any_login
+        self.any_token = any_token
+        self.plaintext_login = starttls is None
+        self.capabilities = list(CAPABILITIES)
+        self.greeting: bytes | Callable[[Session], bytes | Awaitable[bytes | None] | None] | None = greet
+        self.on_push: Callable[[Session, bytes], bytes | None] | None = None
+        self.opens_for: Callable[[str, str], float] | None = None
+        self.accounts: dict[str, Account] = {account.username: account for account in accounts}
+        self.sessions: set[Session] = set()
+        self.log: deque[Event] = deque(maxlen=log_size)
+        self.connects = 0
+        self.logins = 0
+        self.failed_logins = 0
+        self.expired = 0
+        self.errors: list[Exception] = []
+        self._hooks: dict[str, list[Hook]] = {}
+        self._listener: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiters: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+
+    # Running.
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.refuse()
+        self.drop_all()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.wait_for(lambda: not self.sessions)
+        if self.errors and error is None:
+            raise ExceptionGroup("hooks of the IMAP server failed", self.errors)
+
+    async def listen(self) -> None:
+        """Take connections, again after `refuse` on the same port; OSError if the port is taken."""
+        if self._listener is None:
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._session, self.host, self.port, ssl=self.tls, backlog=4096
+            )
+            self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Take no more connections: they are refused by the kernel. The living ones stay."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether connections are taken."""
+        return self._listener is not None
+
+    def drop_all(self, *, reset: bool = False) -> None:
+        """End every session at once without a BYE, by RST if `reset`."""
+        for session in tuple(self.sessions):
+            if reset:
+                session.reset()
+            else:
+                session.transport.abort()
+
+    # Accounts and mail.
+
+    def add_account(self, username: str, password: str, *, gmail: bool = False) -> Account:
+        """Make an account; ValueError if there is one of that name."""
+        if username in self.accounts:
+            raise ValueError(f"there is an account {username!r}")
+        self.accounts[username] = account = Account(username, password, gmail=gmail)
+        return account
+
+    def deliver(
+        self,
+        username: str,
+        raw: bytes,
+        mailbox: str = "INBOX",
+        internal_date: datetime | None = None,
+        *,
+        flags: Iterable[str] = (),
+        labels: Iterable[str] = (),
+    ) -> int:
+        """Append a mail, telling whoever idles there, and return its UID; KeyError if there is no mailbox."""
+        account = self._account(username) if self.any_login else self.accounts[username]
+        found = account.find(mailbox)
+        if found is None:
+            raise KeyError(mailbox)
+        return found.append(raw, internal_date, flags, labels=labels)
+
+    def _account(self, username: str) -> Account:
+        return self.accounts.get(username) or self.add_account(username, "")
+
+    def check_password(self, username: str, password: str) -> Account | None:
+        """The account that this password opens, or None."""
+        if self.any_login:
+            return self._account(username)
+        account = self.accounts.get(username)
+        return account if account is not None and account.password == password else None
+
+    def check_token(self, username: str, token: str) -> Account | None:
+        """The account that this access token opens, or None."""
+        if self.opens_for is not None and self.opens_for(username, token) <= 0:
+            return None
+        if self.any_login or self.any_token:
+            return self._account(username)
+        account = self.accounts.get(username)
+        is_known = account is not None and (self.opens_for is not None or token in account.tokens)
+        return account if is_known else None
+
+    def end_in_time(self, session: Session, username: str, token: str) -> None:
+        """End a session when the token is over that it was opened with."""
+        if self.opens_for is not None:
+            asyncio.get_running_loop().call_later(self.opens_for(username, token), self._expire, session)
+
+    def _expire(self, session: Session) -> None:
+        if session in self.sessions:
+            self.expired += 1
+            session.send(b"* BYE Session expired, please login again.\r\n")
+            session.close()
+
+    # Misbehaving.
+
+    def on(self, name: str, hook: Hook) -> Callable[[], None]:
+        """Ask `hook` before each command `name` (`UID FETCH` is one name, `DONE` another; `*` is every one).
+
+        Hooks are asked in the order of their coming, until one answers. Returns what takes the hook away.
+        """
+        hooks = self._hooks.setdefault(name.upper(), [])
+        hooks.append(hook)
+
+        def remove() -> None:
+            if hook in hooks:
+                hooks.remove(hook)
+
+        return remove
+
+    def hooks_for(self, name: str) -> list[Hook]:
+        """The hooks that a command meets."""
+        if not self._hooks:
+            return []
+        return [*self._hooks.get(name, ()), *self._hooks.get("*", ())]
+
+    # Watching.
+
+    async def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:  # noqa: ASYNC109
+        """Wait until `condition` holds, asked after each event; TimeoutError after `timeout` seconds."""
+        if condition():
+            return
+        future = asyncio.get_running_loop().create_future()
+        waiter = (condition, future)
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        finally:
+            self._waiters.remove(waiter)
+
+    def sessions_of(self, username: str) -> list[Session]:
+        """The live sessions of a user, oldest first."""
+        return sorted((s for s in self.sessions if s.username == username), key=lambda session: session.id)
+
+    def changed(self) -> None:
+        """Let those who wait look again."""
+        for condition, future in self._waiters:
+            try:
+                if not future.done() and condition():
+                    future.set_result(None)
+            except Exception as error:  # it is the waiting test's fault, not that of the session at work
+                future.set_exception(error)
+
+    def record(self, session: Session, name: str, line: bytes = b"") -> None:
+        """Write to the ledger, without what follows LOGIN and AUTHENTICATE."""
+        if self.log.maxlen:
+            text = "" if name in _SECRET else line[:200].decode("latin-1")
+            self.log.append(Event(time.monotonic(), session.id, session.username, name, text))
+
+    # What sessions call.
+
+    def _session(self) -> Session:
+        self.connects += 1
+        return Session(self, self.connects)
+
+    def joined(self, session: Session) -> None:
+        self.sessions.add(session)
+        self.record(session, "connect")
+        self.changed()
+
+    def left(self, session: Session) -> None:
+        self.sessions.discard(session)
+        self.record(session, "disconnect")
+        self.changed()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a session's work until the server ends. A TaskGroup could not span a fixture's two tasks."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,1 @@
+"""A fake OAuth 2.0 and OpenID Connect provider."""

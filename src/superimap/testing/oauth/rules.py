@@ -1,0 +1,285 @@
+"""What are the rules of an authorization server? authlib's: RFC 6749, 7636, 7009, 7662, OpenID Connect Core."""
+
+from __future__ import annotations
+
+import functools
+import json
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from authlib.oauth2 import AuthorizationServer, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidGrantError, OAuth2Payload, grants
+from authlib.oauth2.rfc6750 import BearerTokenGenerator
+from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7636 import CodeChallenge
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+from authlib.oidc.core import UserInfo
+from authlib.oidc.core.grants import OpenIDCode
+from joserfc.jwk import RSAKey
+
+from superimap.testing.oauth.records import Client, Code, Person, Records, Token
+
+CODE_LIFE = 60.0  # seconds
+
+
+class _Payload(OAuth2Payload):  # type: ignore[misc]
+    def __init__(self, values: Mapping[str, str], lists: dict[str, list[str]]) -> None:
+        self._values = values
+        self._lists = lists
+
+    @property
+    def data(self) -> Mapping[str, str]:
+        return self._values
+
+    @property
+    def datalist(self) -> defaultdict[str, list[str]]:
+        return defaultdict(list, self._lists)
+
+
+class Asked(OAuth2Request):  # type: ignore[misc]
+    """A request as authlib reads it; made from query and form that were read before."""
+
+    def __init__(self, request: web.BaseRequest, form: Mapping[str, str]) -> None:
+        super().__init__(request.method, str(request.url), headers=request.headers)
+        values = {**request.query, **form}
+        self.payload = _Payload(values, {name: [value] for name, value in values.items()})
+        self._args = request.query
+        self._form = form
+
+    @property
+    def args(self) -> Mapping[str, str]:
+        """Of the query."""
+        return self._args
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """Of the body."""
+        return self._form
+
+
+@functools.cache
+def _key(kid: str) -> RSAKey:
+    """Half a second of work, so once a process."""
+    return RSAKey.generate_key(2048, {"kid": kid})
+
+
+@dataclass
+class Terms:
+    """How the provider gives tokens."""
+
+    issuer: str
+    expires_in: int = 3600
+    rotates: bool = False
+    key: RSAKey = field(default_factory=lambda: _key("test"))
+
+
+class Rules(AuthorizationServer):  # type: ignore[misc]
+    """authlib's server over `Records`. `spoil` names the fault that the token being made should have."""
+
+    def __init__(self, records: Records, terms: Terms) -> None:
+        super().__init__(scopes_supported=sorted(records.scopes))
+        self.records = records
+        self.terms = terms
+        self.spoil: str | None = None
+        self.register_token_generator("default", self._generate)
+        self.register_grant(_CodeGrant, [CodeChallenge(required=False), _IdToken(self)])
+        self.register_grant(_RefreshGrant)
+        self.register_grant(_ClientGrant)
+        self.register_endpoint(_Revocation)
+        self.register_endpoint(_Introspection)
+
+    def query_client(self, client_id: str) -> Client | None:
+        """By its id."""
+        return self.records.clients.get(client_id)
+
+    def save_token(self, token: dict[str, Any], request: OAuth2Request) -> None:
+        """Remember what was given."""
+        person = request.user if isinstance(request.user, Person) else None
+        self.records.keep(
+            Token(
+                client_id=request.client.client_id,
+                person=person,
+                access_token=token["access_token"],
+                refresh_token=token.get("refresh_token"),
+                scope=token.get("scope", ""),
+                issued_at=time.time(),
+                expires_in=token["expires_in"],
+            )
+        )
+
+    def create_oauth2_request(self, request: OAuth2Request) -> OAuth2Request:
+        """Requests come as `Asked` already."""
+        return request
+
+    def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> web.Response:
+        """As aiohttp answers."""
+        text = json.dumps(body) if isinstance(body, dict) else body or ""
+        return web.Response(status=status, text=text, headers=dict(headers))
+
+    def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Nobody listens."""
+
+    def _generate(
+        self,
+        grant_type: str,
+        client: Client,
+        user: Person | None = None,
+        scope: str | None = None,
+        expires_in: int | None = None,
+        include_refresh_token: bool = True,
+    ) -> dict[str, Any]:
+        generator = BearerTokenGenerator(
+            lambda **_: "at-" + secrets.token_urlsafe(24),
+            lambda **_: "rt-" + secrets.token_urlsafe(24),
+            lambda *_: self.terms.expires_in,
+        )
+        is_kept_back = self.spoil == "no_refresh_token" or grant_type == "client_credentials"
+        if self.spoil == "no_mail_scope":
+            scope = " ".join(each for each in (scope or "").split() if each in {"openid", "email"})
+        made: dict[str, Any] = generator(
+            grant_type, client, user, scope, expires_in, include_refresh_token and not is_kept_back
+        )
+        return made
+
+
+class _CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def save_authorization_code(self, code: str, request: OAuth2Request) -> None:
+        data = request.payload.data
+        self.server.records.codes[code] = Code(
+            code=code,
+            client_id=request.client.client_id,
+            redirect_uri=request.payload.redirect_uri,
+            scope=request.client.get_allowed_scope(request.payload.scope),
+            person=request.user,
+            nonce=data.get("nonce"),
+            code_challenge=data.get("code_challenge"),
+            code_challenge_method=data.get("code_challenge_method"),
+            is_offline=data.get("access_type") == "offline" or "offline_access" in (data.get("scope") or ""),
+            expires_at=time.time() + CODE_LIFE,
+        )
+
+    def query_authorization_code(self, code: str, client: Client) -> Code | None:
+        found = self.server.records.codes.get(code)
+        is_good = found and found.client_id == client.client_id and found.expires_at > time.time()
+        return found if is_good else None
+
+    def delete_authorization_code(self, authorization_code: Code) -> None:
+        del self.server.records.codes[authorization_code.code]
+
+    def authenticate_user(self, authorization_code: Code) -> Person:
+        return authorization_code.person
+
+
+class _RefreshGrant(grants.RefreshTokenGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    @property
+    def INCLUDE_NEW_REFRESH_TOKEN(self) -> bool:
+        return bool(self.server.terms.rotates)
+
+    def authenticate_refresh_token(self, refresh_token: str) -> Token | None:
+        found = self.server.records.by_refresh(refresh_token)
+        return found if found and not found.refresh_revoked else None
+
+    def authenticate_user(self, refresh_token: Token) -> Person | None:
+        return refresh_token.person
+
+    def revoke_old_credential(self, refresh_token: Token) -> None:
+        """A rotated refresh token dies as its successor is given (RFC 9700 section 4.14.2)."""
+        if self.server.terms.rotates:
+            refresh_token.refresh_revoked = True
+
+
+class _ClientGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+
+class _IdToken(OpenIDCode):  # type: ignore[misc]
+    """An ID token beside each token that was asked for with `openid`."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(require_nonce=False)
+        self._rules = rules
+
+    def exists_nonce(self, nonce: str, request: OAuth2Request) -> bool:
+        return False
+
+    def resolve_client_private_key(self, client: Client) -> RSAKey:
+        is_forged = self._rules.spoil == "forged_id_token"
+        return _key("forged") if is_forged else self._rules.terms.key
+
+    def get_client_claims(self, client: Client) -> dict[str, Any]:
+        other = self._rules.spoil == "other_audience"
+        return {"iss": self._rules.terms.issuer, "aud": ["another-client" if other else client.client_id]}
+
+    def get_authorization_code_claims(self, authorization_code: Code) -> dict[str, Any]:
+        if self._rules.spoil == "other_nonce":
+            return {"nonce": "another-nonce"}
+        claims: dict[str, Any] = super().get_authorization_code_claims(authorization_code)
+        return claims
+
+    def get_encode_header(self, client: Client) -> dict[str, str]:
+        return {"alg": "RS256", "kid": self._rules.terms.key.kid or ""}
+
+    def generate_user_info(self, user: Person, scope: str) -> UserInfo:
+        return userinfo(user, spoil=self._rules.spoil)
+
+
+class _Revocation(RevocationEndpoint):  # type: ignore[misc]
+    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def authenticate_token(self, request: OAuth2Request, client: Client) -> Token | None:
+        self.check_params(request, client)
+        found: Token | None = self.server.records.find(request.form["token"])
+        if found and not found.check_client(client):
+            raise InvalidGrantError()
+        return found
+
+    def revoke_token(self, token: Token, request: OAuth2Request) -> None:
+        """With a refresh token go the access tokens made from it (RFC 7009 section 2.1)."""
+        token.revoked = token.refresh_revoked = True
+
+
+class _Introspection(IntrospectionEndpoint):  # type: ignore[misc]
+    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> Token | None:
+        found: Token | None = self.server.records.by_access(token_string)
+        return found
+
+    def check_permission(self, token: Token, client: Client, request: OAuth2Request) -> bool:
+        return True
+
+    def introspect_token(self, token: Token) -> dict[str, Any]:
+        return described(token)
+
+
+def described(token: Token) -> dict[str, Any]:
+    """What introspection tells of a live token (RFC 7662 section 2.2)."""
+    email = token.person.email if token.person else None
+    return {
+        "active": True,
+        "client_id": token.client_id,
+        "token_type": "Bearer",
+        "scope": token.scope,
+        "username": email,
+        "email": email,
+        "sub": token.person.get_user_id() if token.person else token.client_id,
+        "exp": int(token.issued_at + token.expires_in),
+        "iat": int(token.issued_at),
+    }
+
+
+def userinfo(person: Person, *, spoil: str | None) -> UserInfo:
+    """Who somebody is (OpenID Connect Core 5.1)."""
+    told: dict[str, Any] = {"sub": person.get_user_id(), "name": person.name or person.email}
+    if spoil != "no_email":
+        told |= {"email": person.email, "email_verified": spoil != "unverified_email"}
+    return UserInfo(**told)

@@ -1,0 +1,288 @@
+"""Who lets us into accounts in tests? An OAuth 2.0 and OpenID Connect provider on its own port.
+
+`async with OAuthServer() as provider:` — register clients and people, then send a browser to `authorize_url`.
+It keeps the rules (authlib's server side) until `provider.faults.arm("no_refresh_token")` says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import secrets
+import time
+from collections.abc import Iterable
+from ssl import SSLContext
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from aiohttp import web
+from authlib.oauth2 import OAuth2Error
+
+from superimap.testing.oauth.faults import AT_CONSENT, AT_TOKEN, ELSEWHERE, IN_TOKEN, Faults
+from superimap.testing.oauth.records import Client, Person, Records, Token
+from superimap.testing.oauth.rules import Asked, Rules, Terms, userinfo
+
+SCOPES = ("openid", "email", "offline_access", "mail")
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test provider</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 10vh auto; padding: 1rem; }}
+label {{ display: block; padding: .6rem 0; }}
+button {{ font: inherit; padding: .7rem 1.4rem; margin: 1rem .5rem 0 0; border: 1px solid; border-radius: .5rem; }}
+</style><main><h1>Test provider</h1><p><strong>{client}</strong> asks for: {scope}</p>
+<form method="post"><fieldset><legend>Who are you?</legend>{people}</fieldset>
+<button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button>
+</form></main></html>"""
+
+_REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
+    "invalid_grant": (400, {"error": "invalid_grant", "error_description": "Token has been revoked."}, {}),
+    "invalid_client": (401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"}),
+    "consent_required": (400, {"error": "interaction_required", "suberror": "consent_required"}, {}),
+    "unauthorized_client": (400, {"error": "unauthorized_client"}, {}),
+    "throttled": (429, {"error": "slow_down"}, {"Retry-After": "2"}),
+    "unready": (503, {"error": "temporarily_unavailable"}, {}),
+    "no_token": (200, {"token_type": "Bearer"}, {}),
+}
+
+
+class OAuthServer:
+    """An authorization server in memory. `rotates` gives a new refresh token at every use."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        scopes: Iterable[str] = SCOPES,
+        expires_in: int = 3600,
+        rotates: bool = False,
+        consents: str | None = None,
+        tls: SSLContext | None = None,
+    ) -> None:
+        """`expires_in` is an access token's life in seconds; `consents` is who agrees without being asked."""
+        self.host = host
+        self.port = port
+        self.consents = consents
+        self.faults = Faults()
+        self.records = Records(scopes)
+        self.terms = Terms(issuer="", expires_in=expires_in, rotates=rotates)
+        self.requests: list[tuple[float, str]] = []  # Unix time and path
+        self._rules = Rules(self.records, self.terms)
+        self._tls = tls
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024)
+        app.add_routes([
+            web.get("/authorize", self._ask), web.post("/authorize", self._decide),
+            web.post("/token", self._token), web.post("/revoke", self._revoke),
+            web.post("/introspect", self._introspect), web.get("/userinfo", self._userinfo),
+            web.get("/jwks", self._jwks), web.get("/.well-known/openid-configuration", self._metadata),
+        ])  # fmt: skip
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.1, handle_signals=False, handler_cancellation=True
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls).start()
+        self.port = self._runner.addresses[0][1]
+        self.terms.issuer = self.url()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def url(self, path: str = "") -> str:
+        """The address of `path` here."""
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}{path}"
+
+    def add_client(
+        self, *redirect_uris: str, client_id: str = "client", client_secret: str | None = None
+    ) -> Client:
+        """Register an application; its secret is drawn unless given."""
+        client = Client(
+            client_id, client_secret or secrets.token_urlsafe(24), redirect_uris, self.records.scopes
+        )
+        self.records.clients[client_id] = client
+        return client
+
+    def add_person(self, email: str, *, name: str = "") -> Person:
+        """Open an account."""
+        return self.records.people.setdefault(email, Person(email, name))
+
+    def grant(self, email: str, *, client_id: str = "client", scope: str = "openid email mail") -> Token:
+        """Tokens as after a consent, without the dance."""
+        return self.records.keep(
+            Token(
+                client_id=client_id,
+                person=self.add_person(email),
+                access_token="at-" + secrets.token_urlsafe(24),
+                refresh_token="rt-" + secrets.token_urlsafe(24),
+                scope=scope,
+                issued_at=time.time(),
+                expires_in=self.terms.expires_in,
+            )
+        )
+
+    def opens(self, access_token: str, email: str) -> bool:
+        """Whether a mail server should let this token into that account now."""
+        return self.opens_for(access_token, email) > 0
+
+    def opens_for(self, access_token: str, email: str) -> float:
+        """Seconds for which a mail server should let this token into that account; 0: not at all.
+
+        One in an application's own name opens every account, as where an administrator has allowed it all.
+        """
+        token = self.records.by_access(access_token)
+        if token is None or token.is_revoked():
+            return 0.0
+        is_theirs = token.person is None or token.person.email.lower() == email.lower()
+        return max(0.0, token.issued_at + token.expires_in - time.time()) if is_theirs else 0.0
+
+    def revoke(self, email: str) -> None:
+        """What a person does in the provider's settings: every token of theirs is dead."""
+        for token in self.records.tokens:
+            if token.person and token.person.email == email:
+                token.revoked = token.refresh_revoked = True
+
+    def count(self, path: str) -> int:
+        """How many requests came to `path`."""
+        return sum(1 for _, each in self.requests if each == path)
+
+    async def _ask(self, request: web.Request) -> web.StreamResponse:
+        asked = await self._read(request)
+        try:
+            grant = self._rules.get_consent_grant(asked, end_user=None)
+        except OAuth2Error as error:
+            return web.Response(status=400, text=f"{error.error}: {error.description or ''}")
+        if self.consents is not None:
+            return self._answer(asked, grant, self.records.people[self.consents])
+        hint = request.query.get("login_hint", "")
+        people = "".join(
+            f'<label><input type="radio" name="email" value="{html.escape(email)}"'
+            f"{' checked' if email == hint or len(self.records.people) == 1 else ''}> {html.escape(email)}</label>"
+            for email in self.records.people
+        )
+        page = _PAGE.format(
+            client=html.escape(grant.client.client_id),
+            scope=html.escape(asked.payload.scope or "nothing"),
+            people=people,
+        )
+        return web.Response(text=page, content_type="text/html")
+
+    async def _decide(self, request: web.Request) -> web.StreamResponse:
+        asked = await self._read(request)
+        try:
+            grant = self._rules.get_consent_grant(asked, end_user=None)
+        except OAuth2Error as error:
+            return web.Response(status=400, text=f"{error.error}: {error.description or ''}")
+        person = self.records.people.get(asked.form.get("email", ""))
+        return self._answer(asked, grant, person if asked.form.get("decision") == "allow" else None)
+
+    def _answer(self, asked: Asked, grant: Any, person: Person | None) -> web.StreamResponse:
+        """Back to the application, with what was decided, or with what goes wrong."""
+        fault = self.faults.strike(AT_CONSENT)
+        if fault == "wrong_account":
+            person = self.add_person("somebody.else@example.com")
+        response: web.Response = self._rules.create_authorization_response(
+            asked, grant_user=None if fault == "denied" else person, grant=grant
+        )
+        if fault in {"wrong_state", "no_state", "wrong_code", "unavailable"}:
+            response.headers["Location"] = _spoiled(response.headers["Location"], fault)
+        return response
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        asked = await self._read(request)
+        refreshed = self.records.by_refresh(asked.form.get("refresh_token", ""))
+        person = refreshed.person if refreshed else None
+        email = person.email if person else None
+        if fault := self.faults.strike(AT_TOKEN, email=email):
+            return await _refusal(request, fault)
+        self._rules.spoil = self.faults.strike(IN_TOKEN, email=email)
+        try:
+            response: web.Response = self._rules.create_token_response(asked)
+        finally:
+            self._rules.spoil = None
+        return response
+
+    async def _revoke(self, request: web.Request) -> web.StreamResponse:
+        asked = await self._read(request)
+        if self.faults.strike(ELSEWHERE & {"revoke_error"}):
+            return web.Response(status=500)
+        response: web.Response = self._rules.create_endpoint_response("revocation", asked)
+        return response
+
+    async def _introspect(self, request: web.Request) -> web.StreamResponse:
+        response: web.Response = self._rules.create_endpoint_response(
+            "introspection", await self._read(request)
+        )
+        return response
+
+    async def _userinfo(self, request: web.Request) -> web.StreamResponse:
+        await self._read(request)
+        token = self.records.by_access(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        if token is None or token.person is None or token.is_revoked() or token.is_expired():
+            return web.json_response({"error": "invalid_token"}, status=401)
+        fault = self.faults.strike((ELSEWHERE | IN_TOKEN) - {"revoke_error"})
+        if fault == "userinfo_error":
+            return web.Response(status=500)
+        return web.json_response(dict(userinfo(token.person, spoil=fault)))
+
+    async def _jwks(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"keys": [self.terms.key.as_dict(private=False)]})
+
+    async def _metadata(self, request: web.Request) -> web.StreamResponse:
+        """RFC 8414."""
+        return web.json_response({
+            "issuer": self.terms.issuer,
+            "authorization_endpoint": self.url("/authorize"),
+            "token_endpoint": self.url("/token"),
+            "revocation_endpoint": self.url("/revoke"),
+            "introspection_endpoint": self.url("/introspect"),
+            "userinfo_endpoint": self.url("/userinfo"),
+            "jwks_uri": self.url("/jwks"),
+            "scopes_supported": sorted(self.records.scopes),
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        })  # fmt: skip
+
+    async def _read(self, request: web.Request) -> Asked:
+        self.requests.append((time.time(), request.path))
+        form = await request.post()
+        return Asked(request, {name: value for name, value in form.items() if isinstance(value, str)})
+
+
+async def _refusal(request: web.Request, fault: str) -> web.StreamResponse:
+    if fault in _REFUSALS:
+        status, body, headers = _REFUSALS[fault]
+        return web.json_response(body, status=status, headers=headers)
+    match fault:
+        case "server_error":
+            return web.Response(status=500, text="<h1>Internal error</h1>", content_type="text/html")
+        case "garbage":
+            return web.Response(body=b"\x00\xff{{{", content_type="application/json")
+        case "huge":
+            return web.Response(body=b"[" + b" " * (8 * 1024 * 1024), content_type="application/json")
+        case "hang":
+            await asyncio.Event().wait()  # aiohttp cancels this when the client goes
+    return web.Response(status=302, headers={"Location": "/jwks"})
+
+
+def _spoiled(location: str, fault: str) -> str:
+    parts = urlsplit(location)
+    query = dict(parse_qsl(parts.query))
+    match fault:
+        case "wrong_state":
+            query["state"] = secrets.token_urlsafe(24)
+        case "no_state":
+            query.pop("state", None)
+        case "wrong_code":
+            query["code"] = secrets.token_urlsafe(24)
+        case "unavailable":
+            query = {"error": "temporarily_unavailable", "state": query.get("state", "")}
+    return urlunsplit(parts._replace(query=urlencode(query)))

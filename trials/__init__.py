@@ -1,0 +1,1 @@
+"""Long-running checks: fault injection, cluster scenarios, fuzzing."""

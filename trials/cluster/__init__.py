@@ -1,0 +1,1 @@
+"""Cluster scenarios with real processes: `python -m trials.cluster`."""

@@ -1,0 +1,117 @@
+"""The cluster's promises at length and by the default timings: a line of JSON for each scenario.
+
+`make cluster`, or `python -m trials.cluster [scenario …]`; ends with 1 if one of them fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from benchmarks.measure import allow_files
+from superimap.db import migrate
+from superimap.launch import engines as embedded
+from tests import support
+from tests.conftest import database, execute
+from tests.support.db_proxy import DbProxy
+from tests.support.world import World
+from trials.cluster import scenarios
+from trials.cluster.fleet import fleet
+from trials.cluster.scenarios import Figures
+
+DEFAULTS = {"HEARTBEAT_INTERVAL": "10", "HEARTBEAT_EXPIRY": "30", "RECONCILE_INTERVAL": "10"}
+USERS = 600
+
+
+async def scale(world: World, _: Path) -> Figures:
+    async with fleet(world, count=USERS, **DEFAULTS) as ours:
+        figures = await scenarios.scale(ours, per_second=50, rest=10)
+    assert figures["gap_p95_s"] < 2, figures
+    return figures
+
+
+async def kill(world: World, _: Path) -> Figures:
+    async with fleet(world, count=USERS, **DEFAULTS) as ours:
+        return await scenarios.kill(ours, per_second=50, within=35)
+
+
+async def freeze(world: World, _: Path) -> Figures:
+    async with fleet(world, count=USERS // 2, **DEFAULTS) as ours:
+        return await scenarios.freeze(ours)
+
+
+async def roll(world: World, _: Path) -> Figures:
+    async with fleet(world, count=USERS // 2, **DEFAULTS) as ours:
+        return await scenarios.roll(ours, rounds=10, idlers=3, per_second=50)
+
+
+async def outage(world: World, folder: Path) -> Figures:
+    proxy = DbProxy(world.database_url, folder)
+    await proxy.open()
+    try:
+        env = DEFAULTS | {"DATABASE_URL": proxy.url, "BYTES_IN_FLIGHT": "16777216"}
+        async with fleet(world, count=USERS // 2, **env) as ours:
+            return await scenarios.outage(ours, proxy, seconds=60, size=100_000, most_mib=100)
+    finally:
+        await proxy.close()
+
+
+async def change(world: World, _: Path) -> Figures:
+    async with fleet(world, count=USERS // 2, **DEFAULTS) as ours:
+        figures = await scenarios.change(ours, users=10)
+    slow = {name: value for name, value in figures.items() if name.endswith("_s") and value >= 1}
+    assert not slow, figures
+    return figures
+
+
+async def spill(world: World, _: Path) -> Figures:
+    async with fleet(world, count=250, **DEFAULTS, MAX_SESSIONS="100") as ours:
+        return await scenarios.spill(ours, seats=100, more=100)
+
+
+ALL: dict[str, Callable[[World, Path], Awaitable[Figures]]] = {
+    each.__name__: each for each in (scale, kill, freeze, roll, outage, change, spill)
+}
+
+
+@contextlib.asynccontextmanager
+async def engines(folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """A PostgreSQL and a Valkey for all scenarios."""
+    async with embedded.postgres(folder / "engines", fsync=False) as url, embedded.valkey(None) as redis_url:
+        yield url, redis_url
+
+
+async def main(names: list[str]) -> int:
+    """Run these scenarios; how many failed."""
+    allow_files(4 * USERS)
+    failed = 0
+    with support.open_folder("superimap-cluster-") as folder:
+        async with engines(folder) as (url, redis_url):
+            for name in names:
+                own = database(url, f"cluster_{name}")
+                await execute(url, f"CREATE DATABASE cluster_{name}")
+                await asyncio.to_thread(migrate.upgrade, own)
+                (folder / name).mkdir(mode=0o755)
+                began = time.monotonic()
+                try:
+                    figures = await ALL[name](World(own, redis_url), folder / name)
+                except Exception as error:
+                    traceback.print_exc()
+                    figures = {"failed": str(error) or type(error).__name__}
+                    failed += 1
+                took = round(time.monotonic() - began, 1)
+                print(json.dumps({"scenario": name, **figures, "took_s": took}), flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:] or list(ALL)
+    if unknown := set(asked) - ALL.keys():
+        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    sys.exit(1 if asyncio.run(main(asked)) else 0)

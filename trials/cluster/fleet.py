@@ -1,0 +1,252 @@
+"""Idlers and a dispatcher as processes, users with mailboxes, and mail that keeps coming."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from superimap.core import config
+from superimap.db import engine
+from superimap.db.accounts import connections, users
+from superimap.db.accounts.partners import Created
+from superimap.launch import services
+from superimap.testing import ImapServer, WebhookSink
+from tests.support.mails import Ledger, mail
+from tests.support.processes import Process, environment, started
+from tests.support.world import World, eventually, running
+from trials.cluster.stays import gaps, overlaps, percentile, stays
+
+PAGE = 4096
+AHEAD = 100  # mails that are on their way at once
+
+
+class Fleet:
+    """What a scenario works with. Idlers are hired, dismissed, and killed by the scenario itself."""
+
+    def __init__(
+        self,
+        world: World,
+        db: asyncpg.Connection,
+        imap: ImapServer,
+        sink: WebhookSink,
+        env: dict[str, str],
+    ) -> None:
+        self.db = db
+        self.world = world
+        self.imap = imap
+        self.sink = sink
+        self.env = env
+        self.ledger = Ledger()
+        self.idlers: list[Process] = []
+        self.partner: Created | None = None
+        self.wanted: set[str] = set()
+        self._stack = contextlib.AsyncExitStack()
+        self._numbers = itertools.count()
+
+    # Users and mail.
+
+    async def prepare(self, count: int) -> None:
+        """A partner with a receiver, and so many users."""
+        self.partner = await self.world.partner(new_mail_webhook=self.sink.url("/hook"))
+        await self.world.provider(self.imap.host, self.imap.port)
+        await self.world.connection(self.partner)
+        await self.add_users(count)
+
+    async def add_users(self, count: int) -> None:
+        """So many users more, in one transaction."""
+        assert self.partner is not None
+        async with engine.sessions(self.world.database_url) as sessions, sessions.begin() as db:
+            linked = await connections.by_code(db, self.partner.partner.id, "TEST")
+            assert linked is not None
+            for _ in range(count):
+                name = f"user{len(self.wanted)}"
+                self.imap.add_account(name, "pw")
+                self.wanted.add(name)
+                fields: Any = {"tag": name, "email": name, "login_username": name, "login_password": "pw"}
+                await users.create(db, self.world.vault, linked, fields)
+
+    def send(self, user: str, *, size: int = 600) -> None:
+        """A mail for this user, noted in the ledger."""
+        raw = mail(next(self._numbers), to=user, size=size)
+        self.ledger.note(raw, path="/hook", tag=user)
+        self.imap.deliver(user, raw)
+
+    def send_each(self, *, size: int = 600) -> None:
+        """A mail for everybody."""
+        for user in sorted(self.wanted):
+            self.send(user, size=size)
+
+    @contextlib.asynccontextmanager
+    async def pouring(self, per_second: float) -> AsyncIterator[None]:
+        """Mail for one user after the other, as long as the block takes; slower where the machine is."""
+
+        async def pour() -> None:
+            for user in itertools.cycle(sorted(self.wanted)):
+                if len(self.ledger.sent) - self.sink.count < AHEAD + len(self.wanted):
+                    self.send(user)
+                await asyncio.sleep(1 / per_second)
+
+        task = asyncio.create_task(pour())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # Idlers.
+
+    async def hire(self, count: int = 1, **env: str) -> list[Process]:
+        """Start so many idlers more."""
+        hired = [
+            await self._stack.enter_async_context(started("idler", env=self.env | env)) for _ in range(count)
+        ]
+        self.idlers += hired
+        return hired
+
+    async def dismiss(self, *idlers: Process) -> None:
+        """SIGTERM, and wait until they have handed over."""
+        for idler in idlers:
+            idler.terminate()
+        for idler in idlers:
+            assert await idler.ended() == 0, idler.output
+            self.idlers.remove(idler)
+
+    def kill(self, idler: Process) -> None:
+        """kill -9."""
+        idler.kill()
+        self.idlers.remove(idler)
+
+    @contextlib.asynccontextmanager
+    async def frozen(self, idler: Process) -> AsyncIterator[None]:
+        """SIGSTOP for the length of the block, then SIGCONT."""
+        idler.popen.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            idler.popen.send_signal(signal.SIGCONT)
+
+    async def close(self) -> None:
+        """End everything that still runs."""
+        await self._stack.aclose()
+
+    # Conditions.
+
+    async def watched(self, count: int | None = None, *, within: float = 60.0) -> float:
+        """Until so many (all) of the users have a session that waits for mail; the seconds that it took."""
+        began = time.monotonic()
+        number = len(self.wanted) if count is None else count
+        await self.imap.wait_for(lambda: len(self.watching() & self.wanted) == number, timeout=within)
+        return time.monotonic() - began
+
+    def watching(self) -> set[str | None]:
+        """Who has a session that waits for mail."""
+        return {session.username for session in self.imap.sessions if session.idling}
+
+    async def shared(self, *, within: float = 60.0) -> None:
+        """Until every shard is owned, and every idler that runs owns some."""
+
+        async def is_shared() -> bool:
+            rows = await self.db.fetch("SELECT owner, count(*) FROM shards GROUP BY owner")
+            return len(rows) == len(self.idlers) and all(row["owner"] for row in rows)
+
+        await eventually(is_shared, within=within, what="every idler owns shards")
+
+    async def joined(self, *, within: float = 60.0) -> None:
+        """Until every idler that runs is in the cluster."""
+        count = "SELECT count(*) = $1 FROM idlers WHERE NOT is_stopping"
+        await eventually(
+            lambda: self.db.fetchval(count, len(self.idlers)), within=within, what="all have joined"
+        )
+
+    async def owned(self, *, within: float = 60.0) -> float:
+        """Until every shard is owned by an idler that beats; the seconds that it took."""
+        began = time.monotonic()
+        sql = """
+            SELECT bool_and(i.heartbeat_at > now() - make_interval(secs => $1)) AND count(i.id) = count(*)
+            FROM shards s LEFT JOIN idlers i ON i.id = s.owner
+        """
+        expiry = float(self.env["HEARTBEAT_EXPIRY"])
+        await eventually(lambda: self.db.fetchval(sql, expiry), within=within, what="every shard is owned")
+        return time.monotonic() - began
+
+    async def delivered(self, *, within: float = 60.0) -> float:
+        """Until every mail has its webhook; the seconds that it took."""
+        began = time.monotonic()
+
+        async def all_came() -> bool:
+            return self.sink.count >= len(self.ledger.sent) and not self.ledger.lost(self.sink.received)
+
+        await eventually(all_came, within=within, what="every mail has its webhook")
+        return time.monotonic() - began
+
+    # What came of it.
+
+    def figures(self) -> dict[str, Any]:
+        """Mails, and what became of them; asserts that each gave exactly one webhook, in the right place."""
+        received = list(self.sink.received)
+        figures = {
+            "users": len(self.wanted),
+            "mails": len(self.ledger.sent),
+            "lost": len(self.ledger.lost(received)),
+            "duplicates": self.ledger.duplicates(received),
+        }
+        assert self.ledger.astray(received) == []
+        assert figures["lost"] == figures["duplicates"] == 0, figures
+        return figures
+
+    def moves(self, *, since: float) -> dict[str, Any]:
+        """Gaps in the watching and users signed in twice, by the mail server's ledger."""
+        found = stays(self.imap.log)
+        lengths = list(gaps(found, since=since))
+        return {
+            "moved": len(lengths),
+            "gap_p50_s": percentile(lengths, 0.5),
+            "gap_p95_s": percentile(lengths, 0.95),
+            "gap_max_s": percentile(lengths, 1.0),
+            "signed_in_twice": len(overlaps(found, since=since)),
+        }
+
+    def resident_mib(self) -> float:
+        """The memory of all idlers."""
+        pages = [int(Path(f"/proc/{idler.popen.pid}/statm").read_text().split()[1]) for idler in self.idlers]
+        return round(sum(pages) * PAGE / 2**20, 1)
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database."""
+    db = await asyncpg.connect(url)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+@contextlib.asynccontextmanager
+async def fleet(world: World, *, count: int, **env: str) -> AsyncIterator[Fleet]:
+    """A fleet with so many users, a dispatcher, and no idler yet.
+
+    The dispatcher is not what is tried here, so it runs in this process, which has loaded it already.
+    """
+    async with (
+        contextlib.AsyncExitStack() as stack,
+        ImapServer(log_size=2_000_000) as imap,
+        WebhookSink() as sink,
+    ):
+        db = await stack.enter_async_context(connected(world.database_url))
+        whole = Fleet(world, db, imap, sink, environment(world) | {"LOG_LEVEL": "info"} | env)
+        await whole.prepare(count)
+        settings = config.load({name.lower(): value for name, value in whole.env.items() if name != "PATH"})
+        async with running(services.dispatcher, settings):
+            try:
+                yield whole
+            finally:
+                await whole.close()

@@ -1,0 +1,1 @@
+"""Fault injection on real servers: `python -m trials.faults`."""

@@ -1,0 +1,120 @@
+"""PostgreSQL and Valkey that a fault may kill, stop in their tracks, and bring back at the same address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from superimap.db import migrate
+from superimap.launch import engines as embedded
+from tests.conftest import TEMPLATE, database, execute
+from tests.support import open_folder
+
+
+class Engine:
+    """One engine; `url` stays the same over kill() and start()."""
+
+    def __init__(self, run: Callable[[], AbstractAsyncContextManager[str]], folder: Path) -> None:
+        self._run = run
+        self._folder = folder
+        self._stack = AsyncExitStack()
+        self.url = ""
+
+    async def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.url = await self._stack.enter_async_context(self._run())
+
+    async def stop(self) -> None:
+        """End it in its own way; nothing if it does not run."""
+        await self._stack.aclose()
+
+    async def kill(self) -> None:
+        """kill -9 of all of it; it stays away until start()."""
+        self._signal(signal.SIGKILL)
+        await self._stack.aclose()
+
+    def pause(self) -> None:
+        """Stopped in its tracks: connections stay open, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
+
+    def forget(self) -> None:
+        """Empty its folder; only while it does not run."""
+        shutil.rmtree(self._folder)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "cwd").readlink() == self._folder:
+                    os.kill(int(process.name), number)
+
+
+@dataclass
+class Engines:
+    """Both of them, with a database for each fault."""
+
+    postgres: Engine
+    valkey: Engine
+    disk: Path | None = None  # where it is a small one of PostgreSQL's own
+    _made: int = 0
+
+    async def database(self) -> str:
+        """The URL of a new database with our schema."""
+        self._made += 1
+        name = f"fault_{self._made}"
+        await execute(self.postgres.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        return database(self.postgres.url, name)
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Engines]:
+    """Engines of our own in `folder`, each with fsync as in production."""
+    postgres = Engine(lambda: embedded.postgres(folder / "pg", fsync=True), folder / "pg" / "postgres")
+    valkey = Engine(lambda: embedded.valkey(folder / "vk"), folder / "vk" / "valkey")
+    try:
+        await asyncio.gather(postgres.start(), valkey.start())
+        await _prepare(postgres)
+        yield Engines(postgres, valkey)
+    finally:
+        for engine in (postgres, valkey):
+            engine.resume()
+            await engine.stop()
+
+
+@contextlib.asynccontextmanager
+async def on_small_disk(both: Engines, megabytes: int) -> AsyncIterator[Engines]:
+    """The same Valkey, and a PostgreSQL of its own on so many MiB of disk: a tmpfs, which only root can mount."""
+    with open_folder("superimap-small-") as folder, _mounted(folder, megabytes):
+        postgres = Engine(lambda: embedded.postgres(folder / "pg"), folder / "pg" / "postgres")
+        try:
+            await postgres.start()
+            await _prepare(postgres)
+            yield Engines(postgres, both.valkey, folder)
+        finally:
+            await postgres.stop()
+
+
+@contextlib.contextmanager
+def _mounted(folder: Path, megabytes: int) -> Iterator[None]:
+    options = f"size={megabytes}m,mode=0755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def _prepare(postgres: Engine) -> None:
+    await execute(postgres.url, f"CREATE DATABASE {TEMPLATE}")
+    await asyncio.to_thread(migrate.upgrade, database(postgres.url, TEMPLATE))

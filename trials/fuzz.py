@@ -1,0 +1,142 @@
+"""Does any mail make reading it raise? `make fuzz`: a corpus, mutated for as long as is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import importlib.util
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from superimap.domain.envelope import Envelope
+from superimap.mail.envelope import as_json
+from superimap.mail.message import is_quick, parse, text_of
+from superimap.webhooks import payload
+from tests.support.malformed import MALFORMED
+
+_TOKENS = (
+    b"\r\n", b"\n", b"\r",
+    b"\r\n\r\n", b"\r\n ", b"\0", b'"', b"\\", b"<", b">", b"(", b")", b",", b";", b":", b"@",
+    b"=?utf-8?q?", b"=?utf-8?b?", b"?=", b"\xff", b"\xc3", b"\xf0\x9f", b"\xed\xa0\x80", b"\xef\xbf\xbd",
+    b"--b\r\n",
+    b"From: ", b"Message-ID: ", b"Subject: ", b"Content-Type: multipart/mixed; boundary=b\r\n\r\n",
+)  # fmt: skip
+_LONGEST = 300_000  # bytes of a mutated mail
+
+
+def check(raw: bytes) -> None:
+    """Read the mail in every way that the idler does. AssertionError if what comes out does not fit the bytes."""
+    mail = parse(raw)
+    text, was_scrubbed = text_of(raw)
+    envelope = mail.envelope
+    content = payload.new_mail(
+        raw,
+        text=text,
+        is_exact=not was_scrubbed,
+        sha1=mail.sha1,
+        envelope=as_json(envelope),
+        user_tag="joe",
+        imap_provider_code="TEST",
+    )
+    found = json.loads(content)
+    assert found["rfc822"] == raw.decode("utf-8", "replace")
+    assert ("rfc822_base64" in found) == was_scrubbed == (found["rfc822"].encode() != raw)
+    assert base64.b64decode(found.get("rfc822_base64", "")) == (raw if was_scrubbed else b"")
+    assert (mail.sha1, mail.size) == (hashlib.sha1(raw).hexdigest(), len(raw))
+    assert mail.message_id is None or (0 < len(mail.message_id) <= 255 and "\0" not in mail.message_id)
+    assert (mail.fingerprint is None) == (mail.message_id is None)
+    _storable(envelope)
+
+
+def _storable(envelope: Envelope) -> None:
+    """PostgreSQL takes no NUL, and UTF-8 no surrogates."""
+    assert "\\u0000" not in json.dumps(as_json(envelope))
+    repr(envelope).encode("utf-8", "strict")
+
+
+def mutants(corpus: Sequence[bytes], seed: int) -> Iterator[bytes]:
+    """Without end: mails of the corpus with one to eight things wrong; the same for the same seed."""
+    chance = random.Random(seed)
+    while True:
+        raw = bytearray(chance.choice(corpus))
+        for _ in range(chance.randint(1, 8)):
+            _mutate(raw, corpus, chance)
+        yield bytes(raw[:_LONGEST])
+
+
+def _mutate(raw: bytearray, corpus: Sequence[bytes], chance: random.Random) -> None:
+    at = chance.randint(0, min(len(raw), 2000) if chance.random() < 0.7 else len(raw))  # headers come first
+    piece = bytes(raw[at : at + chance.choice((1, 10, 100, 1000))])
+    match chance.randrange(7):
+        case 0:
+            del raw[at : at + len(piece)]
+        case 1:
+            raw[at:at] = piece * chance.choice((1, 10, 1000))
+        case 2:
+            raw[at:at] = chance.choice(_TOKENS) * chance.choice((1, 1, 1, 3, 5000))
+        case 3:
+            raw[at : at + 1] = bytes((chance.randrange(256),))
+        case 4:
+            raw[at : at + len(piece)] = chance.randbytes(len(piece))
+        case 5:
+            other = chance.choice(corpus)
+            raw[at:] = other[chance.randint(0, len(other)) :]
+        case _:
+            raw[:] = raw.replace(
+                *chance.choice(((b"\r\n", b"\n"), (b"\r\n", b"\r"), (b"\n", b"\r\n"), (b" ", b"\t")))
+            )
+
+
+def pythons_own() -> list[bytes]:
+    """The mails that Python tests its email package with; none if they are not installed."""
+    try:
+        spec = importlib.util.find_spec("test.test_email")
+    except ModuleNotFoundError:
+        return []
+    if spec is None or spec.origin is None:
+        return []
+    return [path.read_bytes() for path in sorted((Path(spec.origin).parent / "data").glob("*.txt"))]
+
+
+def main() -> int:
+    """Print how many mails were read, how many raised, and the slowest."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    options = parser.parse_args()
+    own, python = list(MALFORMED.values()), pythons_own()
+    print(f"corpus: {len(own)} mails of ours, {len(python)} of Python's own; seed {options.seed}")
+    read, failed = 0, 0
+    slowest = {True: (0.0, 0), False: (0.0, 0)}
+    until = time.monotonic() + options.seconds
+    for raw in _all(own + python, options.seed):
+        began = time.thread_time()
+        try:
+            check(raw)
+        except Exception as error:
+            failed += 1
+            print(f"FAILED on mail {read}: {error!r}\n{raw[:500]!r}")
+        quick = is_quick(raw)
+        slowest[quick] = max(slowest[quick], (time.thread_time() - began, len(raw)))
+        read += 1
+        if time.monotonic() > until:
+            break
+    print(f"{read} mails read, {failed} failed; the slowest, in CPU time, checks included:")
+    for quick, (took, size) in slowest.items():
+        where = "on the event loop" if quick else "beside the event loop"
+        print(f"  {took * 1000:.1f} ms for {size} bytes, which are worked on {where}")
+    return 1 if failed else 0
+
+
+def _all(corpus: Sequence[bytes], seed: int) -> Iterator[bytes]:
+    yield from corpus
+    yield from mutants(corpus, seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
