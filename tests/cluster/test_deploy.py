@@ -19,7 +19,7 @@ from superimap.core import config
 from superimap.core.config import Settings, variables
 from superimap.core.crypto import generate_key
 from superimap.dispatcher.pace import Pace
-from superimap.idler.main import CLOSING, HANDING_OVER
+from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
@@ -132,7 +132,7 @@ def test_everyone_has_the_time_to_end():
     }
     pace = Pace()
 
-    assert grace["idler"] == 40 >= HANDING_OVER + CLOSING + 10
+    assert grace["idler"] == 40 >= HAND_OVER_SECONDS + CLOSE_SECONDS + 10
     assert grace["dispatcher"] >= pace.post_grace + pace.settle_grace + 10
     assert grace["api"] >= 3 + 10
 

@@ -20,7 +20,7 @@ from superimap.db.watching.intake import Fence
 from superimap.doorbells.redis import Queue
 from superimap.idler import main
 from superimap.idler.access_tokens import Tokens
-from superimap.idler.context import Context
+from superimap.idler.context import IdlerContext
 from superimap.idler.intake import Intake
 from superimap.idler.timing import Timing
 from superimap.imap.types import MessageMeta, Uid
@@ -72,7 +72,7 @@ class Far:
 
 
 @pytest_asyncio.fixture
-async def context(database_url: str, redis_url: str) -> AsyncIterator[Context]:
+async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerContext]:
     """What an idler works with, one that owns every shard; there is one partner, with one connection."""
     world = World(database_url, redis_url)
     await world.provider("imap.example.com", 993)
@@ -85,14 +85,14 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[Context]:
         idler = await cluster.join(pool, name="test", version="0", capacity=1, health_port=None)
         await pool.execute("UPDATE shards SET owner = $1, epoch = 1", idler)
         ownership = main._ownership(pool, idler, world.settings)
-        asking = main._login_gate(world.settings)
+        asking = main._login_limiter(world.settings)
         async with Tokens(pool, world.vault, http, turn=asking.turn) as tokens:
             yield main._context(
                 world.settings, pool, world.vault, queue, Guard(), tokens, ownership, Timing()
             )
 
 
-async def a_user(context: Context) -> watching.WatchedUser:
+async def a_user(context: IdlerContext) -> watching.WatchedUser:
     user = await context.pool.fetchval(
         "INSERT INTO users (partner_id, connection_id, tag, login_username, connected_at)"
         " SELECT partner_id, id, $1, 'joe', now() FROM connections RETURNING id",
@@ -104,7 +104,7 @@ async def a_user(context: Context) -> watching.WatchedUser:
 
 
 async def see(
-    context: Context, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
+    context: IdlerContext, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
 ) -> Any:
     """Record all but the first `known` mails, in batches of `size`; the mailbox as it stands then."""
     intake = Intake(context, watched, box, fence, far.validity)

@@ -9,8 +9,8 @@ import pytest
 
 from superimap.db.watching.intake import Cursor
 from superimap.domain.mails import MailOutcome
-from superimap.idler import pace, sync
-from superimap.idler.stumbles import Stumbles
+from superimap.idler import server_pauses, sync
+from superimap.idler.read_failures import ReadFailures
 from superimap.imap.errors import Disconnected, Gibberish, LimitExceeded, OutOfStep, Refused, TimedOut
 from superimap.imap.types import MessageMeta, Selected, Uid
 
@@ -59,7 +59,7 @@ def test_uids_that_begin_again_get_a_numbering_of_their_own():
     ("error", "seconds"),
     [
         (Refused("LOGIN", "NO", "Request is throttled. Suggested Backoff Time: 92415 milliseconds"), 92.415),
-        (Refused("LOGIN", "NO", "Suggested Backoff Time: 99999999999"), pace.LONGEST),
+        (Refused("LOGIN", "NO", "Suggested Backoff Time: 99999999999"), server_pauses.MAX_PAUSE_SECONDS),
         (Refused("FETCH", "NO", "slow down", "THROTTLED"), 60),
         (Refused("LOGIN", "NO", "[ALERT] Too many simultaneous connections. (Failure)"), 60),
         (Refused("LOGIN", "NO", "Account exceeded command or bandwidth limits", "OVERQUOTA"), 60),
@@ -71,11 +71,11 @@ def test_uids_that_begin_again_get_a_numbering_of_their_own():
     ],
 )
 def test_what_a_server_asks_for(error, seconds):
-    assert pace.asked_pause(error, ordinary=60) == seconds
+    assert server_pauses.requested_pause(error, ordinary=60) == seconds
 
 
 def test_three_answers_or_twelve_broken_connections_are_enough():
-    stumbles = Stumbles()
+    stumbles = ReadFailures()
     for _ in range(2):
         stumbles.note(5, Gibberish("no mail"))
     for _ in range(11):
@@ -89,7 +89,7 @@ def test_three_answers_or_twelve_broken_connections_are_enough():
 
 
 def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
-    stumbles = Stumbles()
+    stumbles = ReadFailures()
     for _ in range(3):
         stumbles.note(5, LimitExceeded("a literal of more than 2 bytes", announced=90))
         stumbles.note(6, LimitExceeded("a line of more than 2 bytes"))
@@ -99,19 +99,19 @@ def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
 
 
 def test_a_mail_that_is_put_off_for_days_is_given_up(monkeypatch):
-    stumbles, put_off = Stumbles(), Refused("FETCH", "NO", "try again later", "UNAVAILABLE")
+    stumbles, put_off = ReadFailures(), Refused("FETCH", "NO", "try again later", "UNAVAILABLE")
     for _ in range(100):
         stumbles.note(5, put_off)
     assert not stumbles.given_up(5)
 
-    monkeypatch.setattr("superimap.idler.stumbles.PATIENCE", 0.0)
+    monkeypatch.setattr("superimap.idler.read_failures.PATIENCE", 0.0)
     for _ in range(3):
         stumbles.note(5, put_off)
     assert stumbles.given_up(5)
 
 
 def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too(monkeypatch):
-    stumbles = Stumbles()
+    stumbles = ReadFailures()
     for _ in range(6):
         stumbles.blame(list(range(1, stumbles.batch + 1)), Disconnected("closed by the server"))
     assert stumbles.batch == 1
@@ -119,14 +119,14 @@ def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too(monkey
         stumbles.blame([9], TimedOut("FETCH", 60))
     assert not stumbles.given_up(9)
 
-    monkeypatch.setattr("superimap.idler.stumbles.PATIENCE", 0.0)
+    monkeypatch.setattr("superimap.idler.read_failures.PATIENCE", 0.0)
     for _ in range(12):
         stumbles.blame([9], Disconnected("closed by the server"))
     assert stumbles.given_up(9)
 
 
 def test_another_numbering_has_other_mails():
-    stumbles = Stumbles()
+    stumbles = ReadFailures()
     stumbles.begin(7)
     for _ in range(3):
         stumbles.note(5, Gibberish("no mail"))
@@ -140,7 +140,7 @@ def test_another_numbering_has_other_mails():
 
 
 def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
-    stumbles = Stumbles()
+    stumbles = ReadFailures()
     sizes = [stumbles.batch]
     for _ in range(2):
         stumbles.blame(list(range(1, stumbles.batch + 1)), Gibberish("cannot parse"))

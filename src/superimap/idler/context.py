@@ -10,15 +10,15 @@ from superimap.core.egress import Guard
 from superimap.db.watching.intake import Fence
 from superimap.doorbells.redis import Queue
 from superimap.idler.access_tokens import Tokens
-from superimap.idler.gates import ByteGates, LoginGate
+from superimap.idler.limits import ByteLimits, LoginLimiter
+from superimap.idler.liveness import LivenessProofs
 from superimap.idler.ownership import Ownership
-from superimap.idler.proofs import Proofs
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class IdlerContext:
     """The parts that a session works with; made once, by `idler.main`."""
 
     settings: Settings
@@ -28,9 +28,9 @@ class Context:
     guard: Guard
     tokens: Tokens
     ownership: Ownership
-    proofs: Proofs
-    bytes_gates: ByteGates
-    logins: LoginGate
+    liveness: LivenessProofs
+    byte_limits: ByteLimits
+    logins: LoginLimiter
     limits: Limits
     timing: Timing
     tracer_keys: tuple[bytes, ...]

@@ -16,9 +16,9 @@ from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, Recorded, Seen
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.mails import MailOutcome
-from superimap.idler import aside, sync
-from superimap.idler.context import Context
-from superimap.idler.stumbles import Known
+from superimap.idler import big_mails, sync
+from superimap.idler.context import IdlerContext
+from superimap.idler.read_failures import Known
 from superimap.imap.types import MessageMeta
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
@@ -36,7 +36,7 @@ class Intake:
 
     def __init__(
         self,
-        context: Context,
+        context: IdlerContext,
         watched: WatchedUser,
         box: MailboxRow,
         fence: Fence,
@@ -53,7 +53,7 @@ class Intake:
         self._watched = watched
         self.box = box
         self._fence = fence
-        self._room = context.bytes_gates.lane(watched.imap_host, is_named=watched.has_own_server)
+        self._room = context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
         self._bytes = 0
         self._held = 0
         self._unsettled: datetime | None = None
@@ -73,14 +73,14 @@ class Intake:
     def close(self) -> None:
         """Drop what is not recorded, and give its room back. It will be found again from the cursor."""
         self.seen, self._known, self._bytes = [], [], 0
-        self._room.leave(self._held)
+        self._room.release(self._held)
         self._held = 0
 
     async def make_room(self, size: int) -> None:
         """Wait until `size` more bytes may be read; what is held is recorded first rather than waited with."""
         if self.seen and not self._room.has_room(size):
             await self.flush_part()
-        self._held += await self._room.enter(size)
+        self._held += await self._room.acquire(size)
 
     def is_recorded(self, meta: MessageMeta) -> bool:
         """Whether an earlier try has recorded this mail, which is then accounted for."""
@@ -127,11 +127,13 @@ class Intake:
         Whether it is a copy of an earlier mail, or a tracer of ours, is for PostgreSQL to say: if so it drops
         the content.
         """
-        read = await aside.run(_read, raw)
+        read = await big_mails.process(_read, raw)
         sha1 = bytes.fromhex(read.sha1)
         twin = self._twin(sha1)
         delivery_id = time_ordered()
-        content = None if twin else await aside.run(self._sealed_content, raw, meta, read, delivery_id)
+        content = (
+            None if twin else await big_mails.process(self._sealed_content, raw, meta, read, delivery_id)
+        )
         self._see(meta.uid, meta)
         self.seen.append(
             Seen(

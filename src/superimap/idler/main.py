@@ -19,13 +19,13 @@ from superimap.db.engine import UNAVAILABLE
 from superimap.db.watching import ownership as cluster
 from superimap.doorbells.postgres import Doorbell
 from superimap.doorbells.redis import Queue
-from superimap.idler import aside
+from superimap.idler import big_mails
 from superimap.idler.access_tokens import Tokens
-from superimap.idler.context import Context
-from superimap.idler.gates import ByteGates, LoginGate
-from superimap.idler.ownership import Ownership, StruckOff
-from superimap.idler.proofs import Proofs
-from superimap.idler.session import Session
+from superimap.idler.context import IdlerContext
+from superimap.idler.limits import ByteLimits, LoginLimiter
+from superimap.idler.liveness import LivenessProofs
+from superimap.idler.ownership import Ownership, RemovedFromCluster
+from superimap.idler.session import UserSession
 from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
@@ -34,9 +34,11 @@ from superimap.oauth.http import guarded_client
 
 log = logging.getLogger(__name__)
 
-HANDING_OVER = 20.0
-CLOSING = 3.0  # seconds that all sessions together take to close at the very most: LOGOUT has 2, the socket 1
-LONGEST_PAUSE = 2.0  # between tries while PostgreSQL is away
+HAND_OVER_SECONDS = 20.0
+CLOSE_SECONDS = (
+    3.0  # seconds that all sessions together take to close at the very most: LOGOUT has 2, the socket 1
+)
+MAX_ROUND_PAUSE_SECONDS = 2.0  # between rounds that fail while PostgreSQL is unreachable
 LEASE_CONNECTIONS = 2
 
 
@@ -44,7 +46,7 @@ async def serve(
     settings: Settings, stop: asyncio.Event, health: Readiness, *, timing: Timing | None = None
 ) -> None:
     """Watch until `stop` is set, then end the sessions and hand the shards over, within 25 s."""
-    aside.share_the_lock()
+    big_mails.shorten_thread_switches()
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             engine.pool(settings.database_url, size=settings.database_pool_size)
@@ -55,7 +57,7 @@ async def serve(
         http = await stack.enter_async_context(guarded_client(guard))
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
         # As many questions to providers as logins to mail servers: a token endpoint that hangs holds up no login.
-        asking = _login_gate(settings)
+        asking = _login_limiter(settings)
         tokens = await stack.enter_async_context(Tokens(pool, vault, http, turn=asking.turn))
         async with runtime.until(stop):
             idler = await _join(lease, settings)
@@ -65,7 +67,7 @@ async def serve(
         context = _context(settings, pool, vault, queue, guard, tokens, ownership, timing or Timing())
         doorbell = Doorbell(idler)
         supervisor = Supervisor(
-            lambda user, version: Session(context, user, version).run(),
+            lambda user, version: UserSession(context, user, version).run(),
             most=settings.max_sessions,
             ring=doorbell.ring,
         )
@@ -79,7 +81,7 @@ async def serve(
                 ),
             ]
             tending = group.create_task(runtime.tend_memory(_watching))
-            proving = group.create_task(context.proofs.write(pool, every=context.timing.prove))
+            proving = group.create_task(context.liveness.write_periodically(pool, every=context.timing.prove))
             await stop.wait()
             health.ready = False
             await _hand_over(ownership, supervisor, loops)
@@ -129,8 +131,8 @@ def _context(
     tokens: Tokens,
     ownership: Ownership,
     timing: Timing,
-) -> Context:
-    return Context(
+) -> IdlerContext:
+    return IdlerContext(
         settings=settings,
         pool=pool,
         vault=vault,
@@ -138,17 +140,17 @@ def _context(
         guard=guard,
         tokens=tokens,
         ownership=ownership,
-        proofs=Proofs(),
-        bytes_gates=ByteGates(settings.bytes_in_flight),
-        logins=_login_gate(settings),
+        liveness=LivenessProofs(),
+        byte_limits=ByteLimits(settings.bytes_in_flight),
+        logins=_login_limiter(settings),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,
         tracer_keys=tracer.derive(settings.encryption_key.get_secret_value()),
     )
 
 
-def _login_gate(settings: Settings) -> LoginGate:
-    return LoginGate(rate=settings.logins_per_second, at_once=settings.connects_in_flight)
+def _login_limiter(settings: Settings) -> LoginLimiter:
+    return LoginLimiter(rate=settings.logins_per_second, at_once=settings.connects_in_flight)
 
 
 async def _beat(ownership: Ownership, supervisor: Supervisor, interval: float) -> None:
@@ -169,7 +171,7 @@ async def _rounds(
 ) -> None:
     """Reconcile shards and sessions for ever: at once when something rings, and by the clock."""
     loop = asyncio.get_running_loop()
-    backoff = Backoff(first=0.5, longest=min(LONGEST_PAUSE, interval))
+    backoff = Backoff(first=0.5, longest=min(MAX_ROUND_PAUSE_SECONDS, interval))
     shards: frozenset[int] = frozenset()
     is_round, due = True, 0.0
     while True:
@@ -195,9 +197,11 @@ async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[a
     listening, beating, rounds = loops
     rounds.cancel()
     await asyncio.gather(rounds, return_exceptions=True)
-    with contextlib.suppress(StruckOff, *UNAVAILABLE):
-        async with asyncio.timeout(HANDING_OVER):
-            await ownership.hand_everything_over(supervisor, within=HANDING_OVER, longest_close=CLOSING)
+    with contextlib.suppress(RemovedFromCluster, *UNAVAILABLE):
+        async with asyncio.timeout(HAND_OVER_SECONDS):
+            await ownership.hand_everything_over(
+                supervisor, within=HAND_OVER_SECONDS, longest_close=CLOSE_SECONDS
+            )
             beating.cancel()  # a heartbeat after the farewell would find itself struck off
             await asyncio.gather(beating, return_exceptions=True)
             await ownership.leave()
@@ -209,5 +213,5 @@ async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[a
 async def _close(supervisor: Supervisor) -> None:
     """What is left when others have not taken it over, or after a fault."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CLOSING):
+        async with asyncio.timeout(CLOSE_SECONDS):
             await supervisor.close()

@@ -25,11 +25,11 @@ BETWEEN_SLICES = 1.0  # seconds, in which the sessions of a slice come up elsewh
 log = logging.getLogger(__name__)
 
 
-class StruckOff(SuperImapError):
-    """The cluster has forgotten this idler, as it does with those long silent; it must start anew."""
+class RemovedFromCluster(SuperImapError):
+    """The cluster has removed this idler after a long silence; the process must start again."""
 
 
-class Crew(Protocol):
+class ShardSessions(Protocol):
     """Who holds the sessions of my shards."""
 
     @property
@@ -67,8 +67,8 @@ class Ownership:
         self._beaten_at = time.monotonic()
         metrics.HEARTBEAT_AGE.set_function(lambda: time.monotonic() - self._beaten_at)
 
-    async def beat(self, crew: Crew) -> None:
-        """Renew the lease, and tell the load. Raises StruckOff if there is nothing to renew."""
+    async def beat(self, crew: ShardSessions) -> None:
+        """Renew the lease, and tell the load. Raises RemovedFromCluster if there is nothing to renew."""
         self._told = shards = len(self.epochs)
         if not await cluster.beat(
             self._pool,
@@ -79,14 +79,14 @@ class Ownership:
             is_stopping=self.is_stopping,
             forget_after=FORGET_AFTER * self._expiry,
         ):
-            raise StruckOff(f"idler {self.idler} is no longer in the cluster")
+            raise RemovedFromCluster(f"idler {self.idler} is no longer in the cluster")
         self._beaten_at = time.monotonic()
 
     def be_patient(self) -> None:
         """PostgreSQL was away, and every heartbeat with it: let all come back before taking what is theirs."""
         self._patient_until = time.monotonic() + self._interval
 
-    async def reconcile(self, crew: Crew) -> float:
+    async def reconcile(self, crew: ShardSessions) -> float:
         """Learn what is mine and whom to watch, take what should be mine and is free, hand over what should not.
 
         Seconds after which there may be more to do; infinite if nothing is known to come.
@@ -104,7 +104,7 @@ class Ownership:
             await self.beat(crew)
         return again
 
-    async def refresh(self, crew: Crew, shards: Iterable[int]) -> None:
+    async def refresh(self, crew: ShardSessions, shards: Iterable[int]) -> None:
         """Learn whom to watch in those of `shards` that are mine."""
         rung = {shard for shard in shards if shard in self.epochs}
         if rung:
@@ -112,7 +112,7 @@ class Ownership:
             crew.learn(await cluster.changed(self._pool, self.idler, rung, known=known))
         crew.tend()
 
-    async def hand_everything_over(self, crew: Crew, *, within: float, longest_close: float) -> None:
+    async def hand_everything_over(self, crew: ShardSessions, *, within: float, longest_close: float) -> None:
         """Give all shards to others as their sessions end; `within` seconds.
 
         In slices, no faster than sessions come up elsewhere as long as there is time; ending a slice takes
@@ -140,7 +140,7 @@ class Ownership:
         """Leave the cluster: the lease ends."""
         await cluster.leave(self._pool, self.idler)
 
-    async def _look(self, crew: Crew) -> ClusterView:
+    async def _look(self, crew: ShardSessions) -> ClusterView:
         """See the cluster, and part from what is mine no more before anything else."""
         view = await cluster.look(self._pool, self.idler, expiry=self._expiry, known=crew.digests)
         lost = {shard for shard, epoch in self.epochs.items() if view.mine.get(shard) != epoch}
@@ -156,7 +156,7 @@ class Ownership:
         crew.learn(view.roll)
         return view
 
-    async def _take(self, view: ClusterView, crew: Crew) -> float:
+    async def _take(self, view: ClusterView, crew: ShardSessions) -> float:
         """Take what should be mine; seconds until silent idlers have had their time to come back."""
         patience = self._patient_until - time.monotonic()
         free = view.free if patience > 0 else view.free | view.expired
@@ -168,7 +168,7 @@ class Ownership:
             crew.learn(await cluster.changed(self._pool, self.idler, taken, known={}))
         return max(patience, LATE) if patience > 0 and view.expired else math.inf
 
-    async def _move(self, view: ClusterView, crew: Crew) -> bool:
+    async def _move(self, view: ClusterView, crew: ShardSessions) -> bool:
         """Hand over a slice of what should be others'; whether there was any."""
         others = sum(member.id != self.idler and not member.is_stopping for member in view.members)
         if not others:
@@ -177,7 +177,7 @@ class Ownership:
         users = self._pace * BETWEEN_SLICES / others
         return await self._hand(_slice(balance.moves(self.idler, view.members, crew.loads), users), crew) > 0
 
-    async def _hand(self, moves: list[Move], crew: Crew) -> int:
+    async def _hand(self, moves: list[Move], crew: ShardSessions) -> int:
         """End the sessions of these shards, then make others their owners; how many shards went.
 
         Whom it is promised to has room for it. Where nobody has, it stays, or if I stop, becomes free.

@@ -7,18 +7,18 @@ import logging
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.core.crypto import VaultError
+from superimap.core.errors import SuperImapError
 from superimap.db.engine import UNAVAILABLE
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.providers import ProviderKind
 from superimap.domain.users import Happening
-from superimap.idler import pace
-from superimap.idler.context import Context
-from superimap.idler.credentials import credentials_of
-from superimap.idler.refusals import code_of
-from superimap.idler.rollover import RollOver
-from superimap.idler.stumbles import Stumbles
+from superimap.idler import server_pauses
+from superimap.idler.context import IdlerContext
+from superimap.idler.read_failures import ReadFailures
+from superimap.idler.sign_in import load_credentials, reason_code
+from superimap.idler.token_rollover import TokenRollover
 from superimap.idler.watch import Watch
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError
@@ -30,32 +30,32 @@ log = logging.getLogger(__name__)
 PASSING: tuple[type[BaseException], ...] = (ImapError, TokenUnavailable, *UNAVAILABLE)
 
 
-class NobodyToWatch(Exception):
-    """The user is archived, disconnected, gone, or has other credentials by now."""
+class NothingToWatch(SuperImapError):
+    """The user is archived, disconnected or deleted, or has other credentials by now."""
 
 
-class Unforeseen(Exception):
-    """Another kind of error than any that is known here; its own text may quote a mail."""
+class UnexpectedFault(SuperImapError):
+    """An exception of an unexpected type. Its text is left out because it may quote a mail."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(f"{type(error).__name__}: a fault of SuperIMAP's; the idler's log tells more")
+        super().__init__(f"{type(error).__name__}: a fault in SuperIMAP; see the idler's log")
 
 
-class Session:
+class UserSession:
     """One user's session. `run` returns when there is nobody to watch, and never of itself otherwise."""
 
     __slots__ = (
         "_backoff", "_chances", "_context", "_refusals", "_stood_since", "_stumbles", "_user_id", "_version",
     )  # fmt: skip
 
-    def __init__(self, context: Context, user_id: int, version: int) -> None:
+    def __init__(self, context: IdlerContext, user_id: int, version: int) -> None:
         self._context = context
         self._user_id = user_id
         self._version = version
         timing = context.timing
         self._backoff = Backoff(first=timing.backoff_first, longest=timing.backoff_longest)
         self._refusals = Backoff(first=timing.refused_first, longest=timing.refused_longest)
-        self._stumbles = Stumbles()
+        self._stumbles = ReadFailures()
         self._chances: int | None = None  # refusals to pass over: of what was good, or of a token kept
         self._stood_since: float | None = None
 
@@ -67,7 +67,7 @@ class Session:
                 metrics.ROLL_OVERS.inc()
                 self._backoff.reset()
                 pause = 0.0
-            except (NobodyToWatch, Fenced):
+            except (NothingToWatch, Fenced):
                 return
             except (AuthenticationFailed, TokenRefused, VaultError) as error:
                 pause = await self._refused(error)
@@ -75,7 +75,7 @@ class Session:
                 pause = await self._failed(error)
             except Exception as error:  # nobody foresaw it; no reason to sign in again and again
                 log.exception("session failed", extra={"user_id": self._user_id})
-                pause = await self._failed(Unforeseen(error))
+                pause = await self._failed(UnexpectedFault(error))
             self._stood_since = None
             await asyncio.sleep(pause)
 
@@ -85,12 +85,12 @@ class Session:
         if self._chances is None:
             self._chances = int(watched.provider_kind == ProviderKind.OAUTH2)
         async with contextlib.AsyncExitStack() as stack:
-            credentials, access = await credentials_of(watched, self._context)
+            credentials, access = await load_credentials(watched, self._context)
             async with self._context.logins.turn(
                 watched.imap_host, watched.logins_per_second, is_named=watched.has_own_server
             ):
                 if access is not None and access.left <= 0:  # the queue was long, or its life is short
-                    credentials, access = await credentials_of(watched, self._context)
+                    credentials, access = await load_credentials(watched, self._context)
                 server = Server(watched.imap_host, watched.imap_port, watched.imap_tls)
                 client = await stack.enter_async_context(
                     connect(
@@ -103,12 +103,12 @@ class Session:
                 )
             metrics.LOGINS.inc()
             watch = Watch(self._context, client, watched, self._stumbles)
-            stack.enter_context(self._context.proofs.of(self._user_id, client))
+            stack.enter_context(self._context.liveness.track(self._user_id, client))
             await watch.begin()
             self._refusals.reset()
             self._chances = 1
             self._stood_since = asyncio.get_running_loop().time()
-            async with RollOver(self._context.tokens, self._user_id, access, watch.leave) as roll_over:
+            async with TokenRollover(self._context.tokens, self._user_id, access, watch.leave) as roll_over:
                 await watch.follow()
         if roll_over.refused is not None:
             raise roll_over.refused
@@ -118,7 +118,7 @@ class Session:
         while True:
             watched = await watching.load(self._context.pool, self._user_id)
             if watched is None or watched.version != self._version:
-                raise NobodyToWatch
+                raise NothingToWatch
             if not watched.wait:
                 return watched
             await asyncio.sleep(watched.wait)
@@ -145,7 +145,7 @@ class Session:
         return pause
 
     async def _tell_refusal(self, error: AuthenticationFailed | TokenRefused, *, retry_in: float) -> None:
-        code = code_of(error)
+        code = reason_code(error)
         if code is None:
             await self._tell(Happening.REFUSED, str(error), retry_in=retry_in)
             return
@@ -170,7 +170,7 @@ class Session:
         if stood is not None and asyncio.get_running_loop().time() - stood >= timing.settled:
             self._backoff.reset()
         pause = self._backoff.next()
-        if (asked := pace.asked_pause(error, ordinary=timing.throttled)) is not None:
+        if (asked := server_pauses.requested_pause(error, ordinary=timing.throttled)) is not None:
             pause += asked
             said = f"{reason} (next try in {pause:.0f} s)"
             await self._tell(Happening.THROTTLED, said, retry_in=pause)

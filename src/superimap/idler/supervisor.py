@@ -18,7 +18,7 @@ Start = Callable[[int, int], Coroutine[object, object, None]]
 
 
 @dataclass(slots=True)
-class Running:
+class RunningSession:
     """A session's task, and the version that it was started with."""
 
     task: asyncio.Task[None]
@@ -44,7 +44,7 @@ class Supervisor:
         self._ring = ring
         self._wanted: dict[int, dict[int, int]] = {}
         self._digests: dict[int, int] = {}
-        self._running: dict[int, dict[int, Running]] = {}
+        self._running: dict[int, dict[int, RunningSession]] = {}
         self._restless: set[int] = set()  # shards in which something is not as it should be
         self._parting: set[int] = set()  # shards in which nothing is started now
         self._unserved = 0
@@ -129,7 +129,7 @@ class Supervisor:
 
     def _start(self, shard: int, user: int, version: int) -> None:
         task = asyncio.create_task(self._start_session(user, version), name=f"session {user}")
-        self._running.setdefault(shard, {})[user] = Running(task, version)
+        self._running.setdefault(shard, {})[user] = RunningSession(task, version)
         self.sessions += 1
         task.add_done_callback(lambda _: self._ended(shard, user, task))
 

@@ -14,11 +14,11 @@ from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Cursor, Fence, Fenced, MailboxRow
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.mails import MailOutcome
-from superimap.idler import pace, sync
-from superimap.idler.context import Context
+from superimap.idler import server_pauses, sync
+from superimap.idler.context import IdlerContext
 from superimap.idler.filters import skip_reason
 from superimap.idler.intake import MOST_MAILS, Intake
-from superimap.idler.stumbles import Stumbles
+from superimap.idler.read_failures import ReadFailures
 from superimap.imap.client import Client
 from superimap.imap.errors import ImapError
 from superimap.imap.types import MessageMeta, Selected
@@ -31,7 +31,9 @@ SPREAD = 0.8  # of what a round may last: the shortest that a session has
 class Watch:
     """One open mailbox on one connection."""
 
-    def __init__(self, context: Context, client: Client, watched: WatchedUser, stumbles: Stumbles) -> None:
+    def __init__(
+        self, context: IdlerContext, client: Client, watched: WatchedUser, stumbles: ReadFailures
+    ) -> None:
         self._context = context
         self._client = client
         self._watched = watched
@@ -86,7 +88,7 @@ class Watch:
                 self._told = max(told, self._told)
                 false_alarms = false_alarms + 1 if is_false else 0
                 if is_false and not await self._start_anew_if_reused():
-                    await asyncio.sleep(pace.calm(false_alarms))
+                    await asyncio.sleep(server_pauses.false_alarm_pause(false_alarms))
                 self._stumbles.owes = False
                 if self._lags:
                     with contextlib.suppress(*UNAVAILABLE):

@@ -365,21 +365,21 @@ async def test_the_folder_that_the_provider_s_row_names_is_watched(world, imap, 
 
 async def test_waits_begin_anew_only_once_a_session_has_stood_for_a_while(world, imap, joe):
     """A server that drops everybody after login is met with longer and longer waits."""
-    from superimap.idler.session import Session
+    from superimap.idler.session import UserSession
 
     pauses: dict[float, list[int]] = {}
     for settled in (600.0, 0.0):
         failures: list[int] = []
-        usual = Session._failed
+        usual = UserSession._failed
 
         async def noted(
-            self: Session, error: BaseException, *, seen: Any = failures, usual: Any = usual
+            self: UserSession, error: BaseException, *, seen: Any = failures, usual: Any = usual
         ) -> float:
             pause = await usual(self, error)
             seen.append(self._backoff.failures)
             return pause
 
-        Session._failed = noted  # type: ignore[method-assign]
+        UserSession._failed = noted  # type: ignore[method-assign]
         try:
             async with watched(world, dataclasses.replace(QUICK, settled=settled)):
                 for count in range(1, 4):
@@ -387,7 +387,7 @@ async def test_waits_begin_anew_only_once_a_session_has_stood_for_a_while(world,
                     imap.drop_all()
                     await eventually(functools.partial(_has, failures, count))
         finally:
-            Session._failed = usual  # type: ignore[method-assign]
+            UserSession._failed = usual  # type: ignore[method-assign]
         pauses[settled] = failures[:3]
 
     assert pauses == {600.0: [1, 2, 3], 0.0: [1, 1, 1]}

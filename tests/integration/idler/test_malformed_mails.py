@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from superimap.core.crypto import Place
-from superimap.idler import aside
+from superimap.idler import big_mails
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
 from superimap.testing.chaos.hostile import hostile_mails, small_mail
@@ -67,13 +67,13 @@ async def test_each_malformed_mail_is_recorded_and_gives_its_webhook(world, imap
 async def test_a_big_mail_is_worked_on_beside_the_event_loop(world, imap, monkeypatch, is_big):
     """It comes between two small ones, whose order it does not change."""
     threads = []
-    work = aside.mail.parse
+    work = big_mails.mail.parse
 
     def parse(raw: bytes) -> Any:
         threads.append((threading.current_thread() is threading.main_thread(), len(raw)))
         return work(raw)
 
-    monkeypatch.setattr(aside.mail, "parse", parse)
+    monkeypatch.setattr(big_mails.mail, "parse", parse)
     world.overrides = {"max_email_size": 16 * 1024 * 1024}
     middle = small_mail("middle", body=b"caf\xe9\r\n" * (700_000 if is_big else 10))
     mails = [small_mail("first"), middle, small_mail("last")]

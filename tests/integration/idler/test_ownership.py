@@ -16,7 +16,7 @@ from superimap.db.watching import intake
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching.intake import Fence, Fenced
 from superimap.doorbells.postgres import Doorbell
-from superimap.idler.ownership import Ownership, StruckOff
+from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.supervisor import Supervisor
 from tests.support.world import World, eventually
 
@@ -333,7 +333,7 @@ async def test_who_was_struck_off_must_start_anew(world, pool):
             silent.ownership.idler,
         )
         await other.ownership.beat(other.crew)
-        with pytest.raises(StruckOff):
+        with pytest.raises(RemovedFromCluster):
             await silent.ownership.beat(silent.crew)
 
 

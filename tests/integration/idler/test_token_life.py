@@ -60,7 +60,7 @@ async def test_a_session_comes_back_with_a_new_token_before_its_own_ends(
     world, imap, oauth, acme, monkeypatch
 ):
     """No status, no back-off, no mail lost: those of the moment between two sessions are caught up with."""
-    monkeypatch.setattr("superimap.idler.rollover.random", lambda: 0.0)  # at once, then at 75 %
+    monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)  # at once, then at 75 %
     oauth.terms.expires_in = 2
     await acme.user(ANN)
     mails = [mail(number) for number in range(4)]
@@ -91,7 +91,7 @@ async def test_a_session_comes_back_with_a_new_token_before_its_own_ends(
 async def test_while_no_new_token_can_be_had_the_session_goes_on_with_the_old_one(
     world, imap, oauth, acme, monkeypatch
 ):
-    monkeypatch.setattr("superimap.idler.rollover.random", lambda: 0.0)
+    monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)
     oauth.terms.expires_in = 4
     await acme.user(ANN)
     async with running(services.idler, world.settings):
@@ -112,7 +112,7 @@ async def test_a_session_whose_grant_is_gone_ends_and_is_told_before_its_token_d
     world, imap, oauth, acme, monkeypatch
 ):
     """Who took consent back is not read on for the rest of the hour."""
-    monkeypatch.setattr("superimap.idler.rollover.random", lambda: 0.0)
+    monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)
     oauth.terms.expires_in = 4
     await acme.user(ANN)
     async with running(services.idler, world.settings):

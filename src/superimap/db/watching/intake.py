@@ -7,6 +7,8 @@ from uuid import UUID
 
 from asyncpg import Pool
 
+from superimap.core.errors import SuperImapError
+
 
 @dataclass(frozen=True, slots=True)
 class Fence:
@@ -62,7 +64,7 @@ class Seen:
 COLUMNS = tuple(field.name for field in fields(Seen))
 
 
-class Fenced(Exception):
+class Fenced(SuperImapError):
     """The shard, the user or the cursor is not what this session believes it to be: nothing was written."""
 
 

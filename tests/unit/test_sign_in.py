@@ -3,7 +3,7 @@
 import pytest
 
 from superimap.domain.events import ReasonCode
-from superimap.idler.refusals import code_of
+from superimap.idler.sign_in import reason_code
 from superimap.imap.errors import AuthenticationFailed
 from superimap.oauth.endpoint import Refusal, TokenRefused
 
@@ -20,4 +20,4 @@ from superimap.oauth.endpoint import Refusal, TokenRefused
 def test_what_the_person_can_mend_has_a_code(
     error: AuthenticationFailed | TokenRefused, code: ReasonCode | None
 ):
-    assert code_of(error) is code
+    assert reason_code(error) is code

@@ -18,7 +18,7 @@ PASSING: tuple[type[BaseException], ...] = (TokenUnavailable, *UNAVAILABLE)
 log = logging.getLogger(__name__)
 
 
-class RollOver:
+class TokenRollover:
     """For the length of a session: has it `leave` once there is a new token, or once there will be none.
 
     While none can be had for a reason that may pass, the session goes on with the old token, as long as the

@@ -5,66 +5,66 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.idler.gates import ByteGate, ByteGates, LoginGate
+from superimap.idler.limits import ByteLimit, ByteLimits, LoginLimiter
 
 
 async def test_who_does_not_fit_waits_until_there_is_room():
-    gate = ByteGate(100)
-    held = await gate.enter(80)
-    waiting = asyncio.create_task(gate.enter(30))
+    gate = ByteLimit(100)
+    held = await gate.acquire(80)
+    waiting = asyncio.create_task(gate.acquire(30))
     await asyncio.sleep(0)
     assert not waiting.done()
 
-    gate.leave(held)
+    gate.release(held)
 
     assert await waiting == 30
 
 
 async def test_a_small_one_does_not_overtake_a_big_one():
-    gate = ByteGate(100)
-    held = await gate.enter(80)
-    big = asyncio.create_task(gate.enter(90))
+    gate = ByteLimit(100)
+    held = await gate.acquire(80)
+    big = asyncio.create_task(gate.acquire(90))
     await asyncio.sleep(0)
 
     assert not gate.has_room(10)
-    gate.leave(held)
+    gate.release(held)
     assert await big == 90
 
 
 async def test_one_larger_than_the_gate_passes_alone():
-    gate = ByteGate(100)
+    gate = ByteLimit(100)
 
-    assert await gate.enter(1000) == 100
+    assert await gate.acquire(1000) == 100
     assert not gate.has_room(1)
 
 
 async def test_of_the_room_a_host_that_hangs_takes_half_and_so_do_all_named_ones():
-    gates = ByteGates(100)
-    hangs, other = gates.lane("hangs"), gates.lane("other")
-    held = await hangs.enter(1000)
-    waiting = asyncio.create_task(hangs.enter(1))
+    gates = ByteLimits(100)
+    hangs, other = gates.for_host("hangs"), gates.for_host("other")
+    held = await hangs.acquire(1000)
+    waiting = asyncio.create_task(hangs.acquire(1))
     await asyncio.sleep(0)
 
     assert not waiting.done()
     assert other.has_room(50)
-    hangs.leave(held)
+    hangs.release(held)
     assert await waiting == 1
 
-    assert await gates.lane("a", is_named=True).enter(30) == 30
-    assert not gates.lane("b", is_named=True).has_room(30)
+    assert await gates.for_host("a", is_named=True).acquire(30) == 30
+    assert not gates.for_host("b", is_named=True).has_room(30)
     assert other.has_room(50)
 
 
 async def test_who_is_cancelled_behind_the_first_gate_gives_its_room_back():
-    gates = ByteGates(100)
-    lanes = [gates.lane(name) for name in ("a", "b", "c")]
-    held = [await lane.enter(50) for lane in lanes[:2]]
-    waiting = asyncio.create_task(lanes[2].enter(50))
+    gates = ByteLimits(100)
+    lanes = [gates.for_host(name) for name in ("a", "b", "c")]
+    held = [await lane.acquire(50) for lane in lanes[:2]]
+    waiting = asyncio.create_task(lanes[2].acquire(50))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     for lane, size in zip(lanes, held, strict=False):
-        lane.leave(size)
+        lane.release(size)
 
     assert lanes[2].has_room(50)
 
@@ -72,7 +72,7 @@ async def test_who_is_cancelled_behind_the_first_gate_gives_its_room_back():
 @given(st.lists(st.tuples(st.integers(1, 150), st.booleans()), max_size=30))
 def test_cancelled_or_not_all_room_comes_back(entries: list[tuple[int, bool]]):
     async def run() -> None:
-        gate = ByteGate(100)
+        gate = ByteLimit(100)
         tasks = [asyncio.create_task(_pass(gate, size)) for size, _ in entries]
         await asyncio.sleep(0)
         for task, (_, cancelled) in zip(tasks, entries, strict=True):
@@ -85,17 +85,17 @@ def test_cancelled_or_not_all_room_comes_back(entries: list[tuple[int, bool]]):
     asyncio.run(run())
 
 
-async def _pass(gate: ByteGate, size: int) -> None:
-    held = await gate.enter(size)
+async def _pass(gate: ByteLimit, size: int) -> None:
+    held = await gate.acquire(size)
     try:
         await asyncio.sleep(0)
     finally:
-        gate.leave(held)
+        gate.release(held)
 
 
 async def test_logins_to_one_host_are_spread_by_its_pace_and_other_hosts_do_not_wait():
     loop = asyncio.get_running_loop()
-    gate = LoginGate(rate=100, at_once=1000, chance=lambda: 0.5)
+    gate = LoginLimiter(rate=100, at_once=1000, chance=lambda: 0.5)
     begun: dict[str, list[float]] = {"a": [], "b": []}
 
     async def log_in(host: str) -> None:
@@ -112,7 +112,7 @@ async def test_logins_to_one_host_are_spread_by_its_pace_and_other_hosts_do_not_
 
 async def test_a_provider_may_have_a_pace_of_its_own():
     loop = asyncio.get_running_loop()
-    gate = LoginGate(rate=10_000, at_once=10, chance=lambda: 0.5)
+    gate = LoginLimiter(rate=10_000, at_once=10, chance=lambda: 0.5)
     start = loop.time()
     for _ in range(3):
         async with gate.turn("a", 20.0):
@@ -122,7 +122,7 @@ async def test_a_provider_may_have_a_pace_of_its_own():
 
 
 async def test_a_host_that_hangs_leaves_places_for_others():
-    gate = LoginGate(rate=1e6, at_once=4)
+    gate = LoginLimiter(rate=1e6, at_once=4)
     stuck = asyncio.Event()
 
     async def hang() -> None:
@@ -138,7 +138,7 @@ async def test_a_host_that_hangs_leaves_places_for_others():
 
 
 async def test_any_number_of_named_hosts_that_hang_leave_places_for_others():
-    gate = LoginGate(rate=1e6, at_once=4)
+    gate = LoginLimiter(rate=1e6, at_once=4)
     stuck = asyncio.Event()
 
     async def hang(host: str) -> None:
@@ -156,7 +156,7 @@ async def test_any_number_of_named_hosts_that_hang_leave_places_for_others():
 
 
 async def test_who_is_cancelled_while_it_waits_takes_no_place():
-    gate = LoginGate(rate=1e6, at_once=2)
+    gate = LoginLimiter(rate=1e6, at_once=2)
     async with gate.turn("a"):
         waiting = [asyncio.create_task(gate.turn("a").__aenter__()) for _ in range(5)]
         await asyncio.sleep(0.02)

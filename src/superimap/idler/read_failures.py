@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from superimap.domain.mails import MailOutcome
-from superimap.idler import pace
+from superimap.idler import server_pauses
 from superimap.idler.sync import META_BATCH
 from superimap.imap.errors import Gibberish, ImapError, LimitExceeded, OutOfStep, Refused
 from superimap.imap.types import MessageMeta
@@ -28,7 +28,7 @@ Known = tuple[int, int, int]
 """A mail as a session knows it again: UIDVALIDITY, UID, and what it is (`sync.identity`)."""
 
 
-class Stumbles:
+class ReadFailures:
     """How often each mail has ended its session, and how many mails to ask about at once.
 
     `recorded` is what a look by date has recorded so far, which no cursor tells: each try gets further. `top` is
@@ -63,7 +63,10 @@ class Stumbles:
         """This mail has ended its session; `meta` is what was known of it if it was to be read."""
         if meta is not None:
             self._metas[uid] = meta
-        now, is_put_off = time.monotonic(), pace.is_passing(error) or (meta is None and not _is_answer(error))
+        now, is_put_off = (
+            time.monotonic(),
+            server_pauses.is_temporary(error) or (meta is None and not _is_answer(error)),
+        )
         if is_put_off and now - self._since.setdefault(uid, now) < PATIENCE:
             return
         self._counts[uid] = self._counts.get(uid, 0) + (ANSWERED if _is_answer(error) else BROKE)
@@ -74,7 +77,7 @@ class Stumbles:
         """One of these has: ask about fewer at once, until it is known which."""
         if len(uids) == 1:
             self.note(uids[0], error)
-        elif not pace.is_passing(error):
+        elif not server_pauses.is_temporary(error):
             self._breaks += 1
             if _is_answer(error) or self._breaks % BREAKS == 0:
                 self.batch = max(1, min(self.batch, len(uids)) // 10)

@@ -1,0 +1,158 @@
+"""Limits over all sessions of an idler: bytes of mail in memory, and logins to mail servers."""
+
+import asyncio
+import random
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+
+
+class ByteLimit:
+    """A number of bytes that may be held at once. Waiters are admitted first come, first served.
+
+    A mail larger than the whole limit is admitted alone.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def has_room(self, size: int) -> bool:
+        """Return whether `acquire` would admit `size` bytes without waiting."""
+        return not self._waiting and min(size, self._size) <= self._free
+
+    async def acquire(self, size: int) -> int:
+        """Wait for room for `size` bytes; return the number of bytes to pass to `release`."""
+        wanted = min(size, self._size)
+        if self.has_room(wanted):
+            self._free -= wanted
+            return wanted
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((wanted, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.release(wanted)
+            elif (wanted, turn) in self._waiting:  # otherwise `_admit` has already dropped it
+                self._waiting.remove((wanted, turn))
+                self._admit()
+            raise
+        return wanted
+
+    def release(self, held: int) -> None:
+        """Give back `held` bytes and admit the waiters that now fit."""
+        self._free += held
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            wanted, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= wanted
+                turn.set_result(None)
+
+
+class HostByteLimit:
+    """The byte limits of one host, acquired in order. Sizes above `max_size` count as `max_size`."""
+
+    def __init__(self, max_size: int, *limits: ByteLimit) -> None:
+        self._max_size = max_size
+        self._limits = limits
+
+    def has_room(self, size: int) -> bool:
+        """Return whether `acquire` would admit `size` bytes without waiting."""
+        size = min(size, self._max_size)
+        return all(limit.has_room(size) for limit in self._limits)
+
+    async def acquire(self, size: int) -> int:
+        """Wait for room in every limit; return the number of bytes to pass to `release`."""
+        size = min(size, self._max_size)
+        acquired: list[ByteLimit] = []
+        try:
+            for limit in self._limits:
+                await limit.acquire(size)
+                acquired.append(limit)
+        except BaseException:
+            for limit in acquired:
+                limit.release(size)
+            raise
+        return size
+
+    def release(self, held: int) -> None:
+        """Give back `held` bytes to every limit."""
+        for limit in self._limits:
+            limit.release(held)
+
+
+class ByteLimits:
+    """The bytes of mail that all sessions may hold at once, divided between hosts.
+
+    One unresponsive host can hold at most half of them. All servers that people named hold at most half together.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._half = max(1, size // 2)
+        self._all, self._named = ByteLimit(size), ByteLimit(self._half)
+        self._hosts: weakref.WeakValueDictionary[tuple[str, bool], HostByteLimit] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def for_host(self, host: str, *, is_named: bool = False) -> HostByteLimit:
+        """Return the limit that all sessions with this host share.
+
+        `is_named` says that a person named the server; people may name any number of servers.
+        """
+        limit = self._hosts.get((host, is_named))
+        if limit is None:
+            shared = (self._named, self._all) if is_named else (self._all,)
+            limit = self._hosts[host, is_named] = HostByteLimit(self._half, ByteLimit(self._half), *shared)
+        return limit
+
+
+class LoginLimiter:
+    """A rate limit on logins per host and a concurrency limit on all logins: thousands at once form a queue.
+
+    Each login reserves the next free moment of its host, with jitter of ±50 %; the first one starts at once. One
+    unresponsive host can hold at most half of the slots. All servers that people named hold at most half together.
+    """
+
+    def __init__(self, *, rate: float, at_once: int, chance: Callable[[], float] = random.random) -> None:
+        self._rate = rate
+        self._slots = asyncio.Semaphore(at_once)
+        self._slots_per_host = max(1, at_once // 2)
+        self._named_slots = asyncio.Semaphore(self._slots_per_host)
+        self._chance = chance
+        self._hosts: dict[str, _HostLogins] = {}
+
+    @asynccontextmanager
+    async def turn(
+        self, host: str, rate: float | None = None, *, is_named: bool = False
+    ) -> AsyncIterator[None]:
+        """Wait for a login slot and hold it.
+
+        `rate` is in logins per second, for a host that has a rate of its own. `is_named` says that a person named
+        the server; people may name any number of unresponsive ones.
+        """
+        logins = self._hosts.get(host)
+        if logins is None:
+            logins = self._hosts[host] = _HostLogins(self._slots_per_host)
+        now = asyncio.get_running_loop().time()
+        moment = max(now, logins.free_at)
+        logins.free_at = moment + (0.5 + self._chance()) / (rate or self._rate)
+        if moment > now:
+            await asyncio.sleep(moment - now)
+        async with logins.slots, self._named_slots if is_named else nullcontext(), self._slots:
+            yield
+
+
+class _HostLogins:
+    """The moment at which the next login to a host may start, and the slots for logins in progress."""
+
+    __slots__ = ("free_at", "slots")
+
+    def __init__(self, slots: int) -> None:
+        self.free_at = 0.0
+        self.slots = asyncio.Semaphore(slots)

@@ -1,0 +1,60 @@
+"""Pauses that a mail server or token endpoint requests, and pauses after its false alarms."""
+
+import re
+
+from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
+from superimap.oauth.endpoint import TokenUnavailable
+
+MAX_PAUSE_SECONDS = 3600.0
+"""Longer pauses that a server requests are cut to this."""
+MAX_FALSE_ALARM_PAUSE_SECONDS = 5.0
+
+# Exchange: "Request is throttled. Suggested Backoff Time: 92415 milliseconds".
+_SUGGESTED = re.compile(r"suggested backoff time:?\s*(\d{1,12})", re.IGNORECASE)
+_THROTTLING_CODES = {"THROTTLED", "LIMIT", "OVERQUOTA"}
+_TEMPORARY_CODES = {*_THROTTLING_CODES, "UNAVAILABLE", "INUSE"}
+_THROTTLING_TEXTS = re.compile(
+    r"\[(?:throttled|limit|overquota)\]|throttl|rate limit|bandwidth limit|backoff time"
+    r"|too many (?:simultaneous|concurrent|open)? ?(?:imap )?(?:connections|sessions|logins)"
+    r"|maximum number of (?:imap )?connections",
+    re.IGNORECASE,
+)
+
+
+def requested_pause(error: BaseException, *, ordinary: float) -> float | None:
+    """Return the seconds that the server asks us to wait before the next connection; None if it asks for no wait.
+
+    Return `ordinary` if the server asks us to slow down without a figure.
+    """
+    if isinstance(error, TokenUnavailable):
+        return error.retry_after  # limited where the header is read
+    code, text = _code_and_text(error)
+    if suggested := _SUGGESTED.search(text):
+        return min(int(suggested[1]) / 1000, MAX_PAUSE_SECONDS)
+    if code in _THROTTLING_CODES or _THROTTLING_TEXTS.search(text):
+        return ordinary
+    return None
+
+
+def is_temporary(error: ImapError) -> bool:
+    """Return whether a refusal is about the state of the server rather than about the command."""
+    return _code_and_text(error)[0] in _TEMPORARY_CODES or requested_pause(error, ordinary=0.0) is not None
+
+
+def _code_and_text(error: BaseException) -> tuple[str | None, str]:
+    match error:
+        case Refused() | AuthenticationFailed():
+            return error.code, error.text
+        case Disconnected():
+            return None, error.bye or ""
+    return None, ""
+
+
+def false_alarm_pause(false_alarms: int) -> float:
+    """Return the seconds to wait after so many announcements in a row without a mail.
+
+    The message counts of some servers change all the time.
+    """
+    if false_alarms <= 3:
+        return 0.0
+    return min(0.05 * 2.0 ** min(false_alarms - 3, 10), MAX_FALSE_ALARM_PAUSE_SECONDS)
