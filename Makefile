@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test fuzz faults lint format lock ci cluster image compose-up clean
+.PHONY: help setup up demo test fuzz faults lint format docs lock ci cluster image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ lint: setup ## ruff and mypy
 format: setup ## rewrite the sources as ruff likes them
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+docs: setup ## refresh generated tables and build the documentation site into build/docs
+	$(VENV)/bin/python docs/_sphinx/tables.py
+	$(VENV)/bin/sphinx-build -W --keep-going -q -c docs/_sphinx . build/docs
 
 lock: setup ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade for the newest versions)
 	$(COMPILE) --extra embedded --extra dev pyproject.toml -o requirements-dev.lock

@@ -1,0 +1,125 @@
+"""Tables in the documentation that are generated from the code: settings, metrics and commands.
+
+`python docs/_sphinx/tables.py` rewrites every block between `<!-- generated: NAME -->` and `<!-- end -->` in
+docs/operations.md. `tests/test_docs.py` fails while a block differs from the code.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import typer.main
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic_core import PydanticUndefined
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/operations.md"
+BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; cells must not contain an unescaped `|`."""
+    head = list(headings)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    return (
+        "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        .replace("| --- |", "|---|")
+        .replace(" --- |", "---|")
+    )
+
+
+def settings() -> str:
+    """Every setting with its variable, default and description."""
+    from superimap.core.config import Settings, variable
+
+    def default(value: object) -> str:
+        if value is PydanticUndefined:
+            return "required"
+        if value in ("", (), None):
+            return "empty"
+        return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+    fields = Settings.model_fields.items()
+    return table(
+        ("Variable", "Default", "Meaning"),
+        (
+            (f"`{variable(name)}`", default(field.default), " ".join((field.description or "").split()))
+            for name, field in fields
+        ),
+    )
+
+
+def metrics() -> str:
+    """Every metric with its type, labels and description."""
+    from superimap.core import metrics as ours
+
+    found = [each for each in vars(ours).values() if isinstance(each, MetricWrapperBase)]
+    return table(("Metric", "Type", "Meaning"), map(_metric, found))
+
+
+def _metric(metric: MetricWrapperBase) -> tuple[str, str, str]:
+    kinds = {prometheus_client.Counter: "counter", prometheus_client.Gauge: "gauge"}
+    kind = kinds.get(type(metric), "histogram")
+    labels = ", ".join(
+        f"`{label}`" for label in metric._labelnames
+    )  # prometheus_client has no public name for it
+    return f"`{metric._name}`", f"{kind}, by {labels}" if labels else kind, metric._documentation
+
+
+def commands() -> str:
+    """Every command of `superimap` with the first line of its help."""
+    from superimap.cli import app
+
+    return table(
+        ("Command", "Description"),
+        (
+            (f"`superimap {words}`", " ".join((command.help or "").splitlines()[0].split()))
+            for words, command in leaves(typer.main.get_command(app))
+        ),
+    )
+
+
+def benchmarks() -> str:
+    """Every benchmark with the first line of its help."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.__main__ import app
+
+    return table(
+        ("Command", "Measurement"),
+        (
+            (f"`python -m benchmarks {words}`", " ".join((command.help or "").splitlines()[0].split()))
+            for words, command in leaves(typer.main.get_command(app))
+        ),
+    )
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every command below `command` with its words."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield " ".join(path), command
+        return
+    for name, one in below.items():
+        yield from leaves(one, (*path, name))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "metrics": metrics,
+    "commands": commands,
+    "benchmarks": benchmarks,
+}
+
+
+def render(text: str) -> str:
+    """`text` with every generated block as the code has it now. Raises KeyError for an unknown block."""
+    return BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]]()}{block[3]}", text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(PAGE.read_text()))
