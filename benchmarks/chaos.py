@@ -11,22 +11,19 @@ import asyncio
 import hashlib
 import json
 import random
-import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 
+from fixtures.engines import create_database, open_folder
+from fixtures.world import World
 from superimap.core import crypto
 from superimap.core.config import Settings
-from superimap.core.crypto import Vault
 from superimap.core.health import Readiness
-from superimap.db import engine, migrate
-from superimap.db.accounts import connections, partners, providers, users
 from superimap.idler import main
 from superimap.idler.timing import Timing
 from superimap.imap.types import Timeouts
@@ -87,21 +84,14 @@ async def run(
 
 
 async def _users(settings: Settings, server: ImapServer, count: int) -> None:
-    """One partner, and users of whom the server knows nothing yet."""
-    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-    async with engine.sessions(settings.database_url) as sessions, sessions.begin() as db:
-        made = await partners.create(db, vault, name="chaos", new_mail_webhook="https://app.example.com/")
-        provider = await providers.create(
-            db, code="CHAOS", title="C", imap_host=server.host, imap_port=server.port, imap_tls="none"
-        )
-        await connections.create(db, vault, made.partner.id, provider, {})
-        linked = await connections.by_code(db, made.partner.id, "CHAOS")
-        if linked is None:
-            raise RuntimeError("the connection is not there")
-        for number in range(count):
-            name = f"user{number}"
-            fields: Any = {"tag": name, "email": name, "login_username": name, "login_password": "pw"}
-            await users.create(db, vault, linked, fields)
+    """Create one partner, and users whose mailboxes are still empty."""
+    world = World.of(settings)
+    partner = await world.partner("chaos", new_mail_webhook="https://app.example.com/")
+    await world.provider(server.host, server.port, code="CHAOS")
+    await world.connection(partner, code="CHAOS")
+    await world.users(
+        partner, {f"user{number}": f"user{number}" for number in range(count)}, password="pw", code="CHAOS"
+    )
 
 
 @asynccontextmanager
@@ -158,37 +148,16 @@ async def _figures(
     }
 
 
-@contextmanager
-def _open_folder() -> Iterator[Path]:
-    """A folder for a while, open to all: as root, PostgreSQL runs as somebody else."""
-    with tempfile.TemporaryDirectory(prefix="superimap-chaos-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
 async def seeds(numbers: Sequence[int], **arguments: Any) -> AsyncIterator[dict[str, Any]]:
     """The figures of each seed, each in a new database of our own engines."""
-    with _open_folder() as folder:
+    with open_folder("superimap-chaos-", in_memory=False) as folder:
         async with (
             embedded.postgres(folder / "postgres", fsync=False) as url,
             embedded.valkey(None) as redis_url,
         ):
             for seed in numbers:
-                database_url = await _new_database(url, f"chaos_{seed}")
+                database_url = await create_database(url, f"chaos_{seed}")
                 yield await run(database_url=database_url, redis_url=redis_url, seed=seed, **arguments)
-
-
-async def _new_database(url: str, name: str) -> str:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(f'CREATE DATABASE "{name}"')
-    finally:
-        await connection.close()
-    head, _, query = url.partition("?")
-    there = f"{head.rpartition('/')[0]}/{name}?{query}"
-    await asyncio.to_thread(migrate.upgrade, there)
-    return there
 
 
 async def _main() -> int:

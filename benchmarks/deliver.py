@@ -11,9 +11,10 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks import owing, receiver
-from benchmarks.owing import Owed
+from benchmarks import receiver
 from benchmarks.receiver import HANGS, Ask
+from fixtures import bulk, engines
+from fixtures.bulk import Target
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.dispatcher.lane import FEW
@@ -42,13 +43,17 @@ async def run(
     `seconds`, before and beside it. Engines that are not given are brought along.
     """
     async with (
-        owing.engines(database_url, redis_url) as settings,
+        engines.settings_for_engines(database_url, redis_url) as settings,
         receiver.running(answer_ms / 1000) as (base, ask),
         asyncpg.create_pool(settings.database_url, min_size=1, max_size=2) as db,
     ):
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-        owed = await owing.partners(db, vault, [f"{base}{number}" for number in range(endpoints)])
-        ids = [id_ for each in owed for id_ in await owing.owe(db, vault, each, -(-count // endpoints))]
+        owed = await bulk.add_targets(db, vault, [f"{base}{number}" for number in range(endpoints)])
+        ids = [
+            id_
+            for each in owed
+            for id_ in await bulk.add_due_deliveries(db, vault, each, -(-count // endpoints))
+        ]
         await db.execute("ANALYZE")
         took, spent = await _deliver(settings, len(ids))
         unique, total, _ = await ask()
@@ -63,7 +68,7 @@ async def run(
             "duplicates": total - unique,
         }
         if hanging:
-            [bad] = await owing.partners(db, vault, [f"{base}{HANGS.removeprefix('/')}"])
+            [bad] = await bulk.add_targets(db, vault, [f"{base}{HANGS.removeprefix('/')}"])
             crowd = _Crowd(db, vault, settings, owed, bad, seconds)
             found |= await crowd.measure(hanging, ask)
     return found
@@ -73,7 +78,13 @@ class _Crowd:
     """The others' latency, from the commit to the receiver, alone and beside an endpoint that hangs."""
 
     def __init__(
-        self, db: asyncpg.Pool, vault: Vault, settings: Settings, good: list[Owed], bad: Owed, seconds: float
+        self,
+        db: asyncpg.Pool,
+        vault: Vault,
+        settings: Settings,
+        good: list[Target],
+        bad: Target,
+        seconds: float,
     ) -> None:
         self._db = db
         self._vault = vault
@@ -112,7 +123,7 @@ class _Crowd:
         switch = "UPDATE endpoints SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1"
         await self._db.execute(switch, self._bad.endpoint, True)
         for start in range(0, count, 1000):
-            await owing.owe(self._db, self._vault, self._bad, min(1000, count - start))
+            await bulk.add_due_deliveries(self._db, self._vault, self._bad, min(1000, count - start))
         await self._db.execute("ANALYZE deliveries")
         await self._db.execute(switch, self._bad.endpoint, False)
 
@@ -123,7 +134,7 @@ class _Crowd:
         for number in range(int(self._seconds * RATE)):
             await asyncio.sleep(max(0.0, start + number / RATE - clock()))
             to = self._good[number % len(self._good)]
-            [id_] = await owing.owe(self._db, self._vault, to, 1)
+            [id_] = await bulk.add_due_deliveries(self._db, self._vault, to, 1)
             sent[f"msg_{id_.hex}"] = time.time()
             await queue.ring(to.endpoint)
         async with asyncio.timeout(60):

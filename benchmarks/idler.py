@@ -10,8 +10,10 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
-from benchmarks import certificate, far_end, people
+from benchmarks import certificate, far_end
 from benchmarks.measure import BenchError, Lag, allow_files, resident_kib
+from fixtures import bulk
+from fixtures.engines import empty_database
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault, generate_key
 from superimap.core.health import Readiness
@@ -60,11 +62,11 @@ async def _watching(
 ) -> AsyncIterator[tuple[Settings, asyncio.Event, asyncio.Task[None]]]:
     """An idler that has just begun, its servers and its users."""
     authority, chain = certificate.make_certificate()
-    async with people.database(database) as url, far_end.running(chain if tls else None) as server:
+    async with empty_database(database) as url, far_end.running(chain if tls else None) as server:
         if tls:
             transport.shared_tls_context().load_verify_locations(cadata=authority)
         key = generate_key()
-        await people.fill(url, users, vault=Vault.from_setting(key), port=server.port, tls=tls)
+        await bulk.add_users(url, users, vault=Vault.from_setting(key), port=server.port, tls=tls)
         settings = Settings(
             environment="development",
             database_url=url,

@@ -9,15 +9,14 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
-from benchmarks import dovecot, house, mailroom, owing, receiver
+from benchmarks import dovecot, house, mailroom, receiver
 from benchmarks.house import House
 from benchmarks.mailroom import Mailroom
 from benchmarks.measure import BenchError, allow_files
 from benchmarks.receiver import Ask
+from fixtures.engines import settings_for_engines
+from fixtures.world import World
 from superimap.core.config import Settings
-from superimap.core.crypto import Vault
-from superimap.db import engine
-from superimap.db.accounts import connections, partners, providers, users
 
 PROVIDER = "BENCH"
 RATE = 10.0
@@ -46,7 +45,7 @@ async def run(
     allow_files(idle if server == "own" else DOVECOTS_FILES * idle)
     async with (
         _mailroom(server, idle) as mails,
-        owing.engines(database_url, redis_url) as settings,
+        settings_for_engines(database_url, redis_url) as settings,
         receiver.running(key=receiver.by_mail) as (base, ask),
     ):
         await _people(settings, mails.port, base, idle, partner_count)
@@ -120,21 +119,11 @@ async def _watched(mails: Mailroom, count: int) -> None:
 
 
 async def _people(settings: Settings, port: int, base: str, count: int, partner_count: int) -> None:
-    """Partners with an endpoint each, and users of them in turn."""
-    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-    async with engine.sessions(settings.database_url) as sessions, sessions.begin() as db:
-        provider = await providers.create(
-            db, code=PROVIDER, title=PROVIDER, imap_host="127.0.0.1", imap_port=port, imap_tls="none"
-        )
-        linked = []
-        for number in range(partner_count):
-            made = await partners.create(db, vault, name=f"bench{number}", new_mail_webhook=f"{base}{number}")
-            await connections.create(db, vault, made.partner.id, provider, {})
-            linked.append(await connections.by_code(db, made.partner.id, PROVIDER))
-        for user in range(count):
-            of = linked[user % partner_count]
-            assert of is not None  # noqa: S101 - made above
-            login = f"user{user}"
-            await users.create(
-                db, vault, of, {"tag": login, "login_username": login, "login_password": "secret"}
-            )
+    """Create partners with an endpoint each, and divide the users among them in turn."""
+    world = World.of(settings)
+    await world.provider("127.0.0.1", port, code=PROVIDER)
+    for number in range(partner_count):
+        partner = await world.partner(f"bench{number}", new_mail_webhook=f"{base}{number}")
+        await world.connection(partner, code=PROVIDER)
+        logins = [f"user{user}" for user in range(number, count, partner_count)]
+        await world.users(partner, {login: login for login in logins}, password="secret", code=PROVIDER)

@@ -13,7 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks import people
+from fixtures import bulk
+from fixtures.engines import empty_database
 from superimap.core.crypto import Vault, generate_key
 from superimap.db import engine
 from superimap.db.watching import ownership as cluster
@@ -62,8 +63,8 @@ class Idler:
 
 async def run(*, users: int, idlers: int, database: str | None) -> dict[str, Any]:
     """Let so many idlers share so many users; one joins, one dies; the figures."""
-    async with people.database(database) as url, engine.pool(url, size=4) as pool:
-        await people.fill(url, users, vault=Vault.from_setting(generate_key()), port=993, tls=True)
+    async with empty_database(database) as url, engine.pool(url, size=4) as pool:
+        await bulk.add_users(url, users, vault=Vault.from_setting(generate_key()), port=993, tls=True)
         counting, capacity = Counting(pool), math.ceil(1.5 * users / idlers)
         members = [await _join(counting, capacity, is_measured=each < MEASURED) for each in range(idlers)]
         began = time.perf_counter()

@@ -10,14 +10,12 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks import house, owing, provider
+from benchmarks import house, provider
 from benchmarks.measure import BenchError, allow_files
 from benchmarks.provider import Provider, Seen
+from fixtures.engines import settings_for_engines
+from fixtures.world import World
 from superimap.core.config import Settings
-from superimap.core.crypto import Vault
-from superimap.db import engine
-from superimap.db.accounts import connections, partners, providers
-from superimap.db.accounts import users as users_
 
 CODE = "BENCH"
 PATIENCE = 120.0
@@ -39,7 +37,10 @@ async def run(
     Raises BenchError if not all are watched in time.
     """
     allow_files(users)
-    async with owing.engines(database_url, redis_url) as settings, provider.running(life=life) as servers:
+    async with (
+        settings_for_engines(database_url, redis_url) as settings,
+        provider.running(life=life) as servers,
+    ):
         await _people(settings, servers, users)
         async with AsyncExitStack() as stack:
             started = time.time()
@@ -95,29 +96,27 @@ def _gaps(seen: Seen, began: float) -> dict[str, Any]:
 
 
 async def _people(settings: Settings, servers: Provider, count: int) -> None:
-    """One partner, and users who have consented."""
-    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-    refresh_tokens = await servers.grants(count)
-    async with engine.sessions(settings.database_url) as sessions, sessions.begin() as db:
-        row = await providers.create(
-            db,
-            code=CODE,
-            title=CODE,
-            kind="OAUTH2",
-            imap_host="127.0.0.1",
-            imap_port=servers.imap_port,
-            imap_tls="none",
-            oauth2_authorize_url=f"{servers.oauth_url}/authorize",
-            oauth2_token_url=f"{servers.oauth_url}/token",
-            oauth2_scope="mail",
-        )
-        made = await partners.create(db, vault, name="bench", new_mail_webhook="https://app.example.com/")
-        client: Any = {"oauth2_client_id": "client", "oauth2_client_secret": provider.SECRET}
-        linked = await connections.create(db, vault, made.partner.id, row, client)
-        for user, refresh_token in enumerate(refresh_tokens):
-            email = f"user{user}@example.com"
-            fields: Any = {"tag": email, "email": email, "oauth2_refresh_token": refresh_token}
-            await users_.create(db, vault, linked, fields)
+    """Create one partner, and users who have consented."""
+    world = World.of(settings)
+    await world.provider(
+        "127.0.0.1",
+        servers.imap_port,
+        code=CODE,
+        kind="OAUTH2",
+        oauth2_authorize_url=f"{servers.oauth_url}/authorize",
+        oauth2_token_url=f"{servers.oauth_url}/token",
+        oauth2_scope="mail",
+    )
+    partner = await world.partner("bench", new_mail_webhook="https://app.example.com/")
+    await world.connection(
+        partner, code=CODE, oauth2_client_id="client", oauth2_client_secret=provider.SECRET
+    )
+    emails = [f"user{user}@example.com" for user in range(count)]
+    people = [
+        {"tag": email, "email": email, "oauth2_refresh_token": refresh_token}
+        for email, refresh_token in zip(emails, await servers.grants(count), strict=True)
+    ]
+    await world.add_users(partner, people, code=CODE)
 
 
 async def _watched(servers: Provider, count: int) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from fixtures import engines
+from fixtures.engines import TEMPLATE, database, execute
 from superimap.launch import engines as embedded
-from tests import support
 from tests.support import dovecot as dovecot_server
 from tests.support import leaks, needs
 
-TEMPLATE = "template_superimap"
 _numbers = itertools.count(1)
 
 
@@ -42,7 +40,7 @@ def no_secret_is_logged(all_logs_are_read: None) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
     """A folder for this test run that any user may enter."""
-    with support.open_folder("superimap-tests-") as folder:
+    with engines.open_folder("superimap-tests-") as folder:
         yield folder
 
 
@@ -58,10 +56,7 @@ async def postgres_url(open_folder: Path) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session")
 async def template(postgres_url: str) -> str:
     """The name of a database with our schema, which is cloned for each test."""
-    from superimap.db import migrate
-
-    await execute(postgres_url, f"CREATE DATABASE {TEMPLATE}")
-    await asyncio.to_thread(migrate.upgrade, database(postgres_url, TEMPLATE))
+    await engines.create_database(postgres_url, TEMPLATE)
     await execute(postgres_url, f"ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false")
     return TEMPLATE
 
@@ -108,18 +103,3 @@ def chromium() -> str:
         if found := shutil.which(name):
             return found
     needs("Chromium: apt-get install chromium")
-
-
-def database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
-    head, _, query = url.partition("?")
-    return f"{head.rpartition('/')[0]}/{name}?{query}"
-
-
-async def execute(url: str, statement: str) -> None:
-    """One statement outside of any transaction."""
-    db = await asyncpg.connect(url)
-    try:
-        await db.execute(statement)
-    finally:
-        await db.close()

@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from fixtures.world import World
 from superimap.testing import WebhookSink
-from tests.support.world import World
 
 
 @pytest_asyncio.fixture

@@ -14,13 +14,13 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
+from fixtures.world import World
 from superimap.api.app import create_app, openapi
 from superimap.cli import app
 from superimap.core.config import SettingsError
 from superimap.db import engine
 from superimap.db.monitoring import sight
 from superimap.dispatcher.lookout import Lookout
-from tests.support.world import World
 
 KEY = "an-operator-key-of-32-characters"
 ALIVE, DEAD, FULL = 1, 2, 3

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.world import World, eventually, running
 from superimap.db.watching import intake
 from superimap.idler import main
 from superimap.idler.ownership import Ownership
@@ -17,7 +18,6 @@ from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.cluster.conftest import WebhookSink
 from tests.support.mails import Ledger, mail
-from tests.support.world import World, eventually, running
 
 USERS = 12
 OFF = {

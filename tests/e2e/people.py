@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Page, Request, async_playwright
 
+from fixtures.world import World
 from superimap.db import engine
 from superimap.db.accounts import connections, providers
 from superimap.imap import transport
@@ -20,7 +21,6 @@ from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.test_swagger_ui import QUIET
 from tests.support.api import served
 from tests.support.dovecot import Dovecot
-from tests.support.world import World
 
 ANN = "ann@example.com"
 PHONE = {"width": 375, "height": 740}

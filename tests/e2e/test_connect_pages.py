@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from fixtures.world import eventually, running
 from superimap.launch import services
 from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.people import (
@@ -24,7 +25,6 @@ from tests.e2e.people import (
 )
 from tests.support import accessibility, dovecot_oauth
 from tests.support.mails import mail
-from tests.support.world import eventually, running
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])

@@ -5,10 +5,10 @@ import contextlib
 import itertools
 from pathlib import Path
 
+from fixtures.world import World, eventually
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
 from tests.support.processes import environment, started
-from tests.support.world import World, eventually
 
 USERS = 20
 MAILS = 500

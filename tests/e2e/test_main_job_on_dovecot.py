@@ -8,11 +8,11 @@ import json
 
 import pytest
 
+from fixtures.world import World, eventually
 from superimap.testing import Received, WebhookSink
 from tests.support.dovecot import Dovecot
 from tests.support.mails import Ledger, mail, ruby_recipe
 from tests.support.processes import environment, started
-from tests.support.world import World, eventually
 
 USERS = 50
 MAILS_EACH = 20

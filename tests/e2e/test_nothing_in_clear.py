@@ -6,12 +6,12 @@ import asyncpg
 from aiohttp import web
 from redis.asyncio import Redis
 
+from fixtures.world import World, eventually
 from superimap.db import engine
 from superimap.db.accounts import connections, partners, providers, users
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import mail
 from tests.support.processes import environment, started
-from tests.support.world import World, eventually
 
 PASSWORD = 'planted-password-Zk3"q\\x'
 WRONG_PASSWORD = "planted-wrong-password"

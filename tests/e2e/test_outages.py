@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from fixtures.world import World
 from superimap.db import migrate
 from superimap.launch import engines as embedded
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
 from tests.support.processes import environment, started
-from tests.support.world import World
 
 
 class Engine:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import httpx
 
+from fixtures.world import World, eventually
 from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.people import ANN, oauth_connection, partner_of
 from tests.e2e.test_password_pages import unused
 from tests.integration.connect.conftest import fields_of
 from tests.support.processes import environment, started
-from tests.support.world import World, eventually
 
 WRONG, RIGHT = "planted-wrong-word-Zk3", "planted-right-word-8Vq"
 

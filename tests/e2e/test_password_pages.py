@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from fixtures.world import eventually, running
 from superimap.db import engine
 from superimap.db.accounts import providers
 from superimap.domain.presets import OTHER
@@ -14,7 +15,6 @@ from superimap.launch import services
 from tests.e2e.people import ANN, DESKTOP, PHONE, Person, api, chrome, first, new_link, partner_of, trust
 from tests.support import accessibility
 from tests.support.mails import mail
-from tests.support.world import eventually, running
 
 pytestmark = pytest.mark.usefixtures("dovecot")
 

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
+from fixtures.world import World, eventually, running
 from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.integration.connect.conftest import fields_of
 from tests.support.api import served
 from tests.support.mails import mail
-from tests.support.world import World, eventually, running
 
 ANN, BEA = "ann@example.com", "bea@example.com"
 API = "/api/v1/connections/TEST/users"

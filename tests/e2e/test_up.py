@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fixtures.world import eventually
 from tests.support.processes import started
-from tests.support.world import eventually
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fixtures.world import World, eventually, running
 from superimap.core.egress import Guard
 from superimap.db.watching import intake
 from superimap.dispatcher.sweeper import Sweeper
 from superimap.doorbells.postgres import Doorbell
 from superimap.launch import services
 from superimap.testing import WebhookSink
-from tests.support.world import World, eventually, running
 from trials.faults.bed import Bed, Scale, people
 from trials.faults.mail_servers import Own
 from trials.faults.oracle import Verdict

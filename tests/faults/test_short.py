@@ -3,7 +3,7 @@
 import pytest
 import pytest_asyncio
 
-from tests.support import open_folder
+from fixtures.engines import open_folder
 from trials.faults import engines
 from trials.faults.bed import SHORT
 from trials.faults.catalogue import run

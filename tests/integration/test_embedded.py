@@ -18,9 +18,9 @@ from arq.connections import RedisSettings, create_pool
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from fixtures.engines import open_folder
 from superimap.launch import engines as embedded
 from superimap.launch.engines import EmbeddedError, folders, process
-from tests.support import open_folder
 
 pytestmark = pytest.mark.usefixtures("postgres_url")  # which skips where there are no engines
 linux = pytest.mark.skipif(

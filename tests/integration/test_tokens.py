@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from fixtures.world import World
 from superimap.core.crypto import Place
 from superimap.db.watching import token_leases as queries
 from superimap.idler import access_tokens as module
@@ -19,7 +20,6 @@ from superimap.testing import WebhookSink
 from superimap.testing.oauth.server import OAuthServer
 from tests.support.consent import Consented, consented, process, provider
 from tests.support.db_proxy import DbProxy
-from tests.support.world import World
 
 
 @pytest.fixture

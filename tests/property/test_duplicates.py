@@ -11,6 +11,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fixtures.world import World
 from superimap.core.egress import Guard
 from superimap.db import engine
 from superimap.db.watching import intake as queries
@@ -24,7 +25,6 @@ from superimap.idler.context import IdlerContext
 from superimap.idler.intake import Intake
 from superimap.idler.timing import Timing
 from superimap.imap.types import MessageMeta, Uid
-from tests.support.world import World
 
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
 

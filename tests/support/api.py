@@ -1,4 +1,4 @@
-"""What do tests of the API need? Partners, a provider of each kind, and a client that calls as one of them."""
+"""An API with two partners and a provider of each kind, and clients that call it as one of the partners."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = generate_key()
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ApiWorld:
     """An API on a database with the providers PLAIN and GMAIL_OAUTH2 and the partners acme and globex."""
 
     settings: Settings
@@ -34,21 +34,21 @@ class World:
     globex: str
 
     def client(self, api_key: str | None = None, **options: object) -> httpx.AsyncClient:
-        """A client that sends this API key, straight into the application."""
+        """A client that sends this API key and calls the application without a socket."""
         transport = httpx.ASGITransport(self.app, **options)  # type: ignore[arg-type]
         headers = {"x-api-key": api_key} if api_key else {}
         return httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers)
 
 
 def settings_for(database_url: str, **values: object) -> Settings:
-    """Settings of a development API on a free port."""
+    """Settings of an API in development, on a free port."""
     chosen = {"environment": "development", "port": 0, "encryption_key": KEY, **values}
     return load({"database_url": database_url, **chosen})
 
 
 @asynccontextmanager
-async def world(database_url: str, **values: object) -> AsyncIterator[World]:
-    """Make it in this migrated, empty database."""
+async def world(database_url: str, **values: object) -> AsyncIterator[ApiWorld]:
+    """Set up the API on this migrated, empty database."""
     settings = settings_for(database_url, **values)
     vault = Vault.from_setting(KEY)
     async with sessions(database_url) as sessionmaker:
@@ -57,12 +57,12 @@ async def world(database_url: str, **values: object) -> AsyncIterator[World]:
             acme = await partners.create(db, vault, name="acme")
             globex = await partners.create(db, vault, name="globex")
         app = create_app(settings, sessionmaker, vault)
-        yield World(settings, app, sessionmaker, vault, acme.api_key, globex.api_key)
+        yield ApiWorld(settings, app, sessionmaker, vault, acme.api_key, globex.api_key)
 
 
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[str]:
-    """The API on a socket; its address."""
+    """Serve the API on a socket; yields its address."""
     stop = asyncio.Event()
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as tasks:
@@ -74,12 +74,12 @@ async def served(settings: Settings) -> AsyncIterator[str]:
 
 
 def plain() -> Provider:
-    """A provider with passwords."""
+    """A provider whose users sign in with passwords."""
     return Provider(code="PLAIN", title="Test", kind="PLAIN", imap_host="localhost", imap_port=10143)
 
 
 def gmail() -> Provider:
-    """A provider with OAuth 2.0."""
+    """A provider whose users sign in with OAuth 2.0."""
     return Provider(
         code="GMAIL_OAUTH2",
         title="Gmail",

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from fixtures.world import World
 from superimap.core.egress import Guard
 from superimap.db import engine
-from superimap.db.accounts import connections, partners, providers, users
+from superimap.db.accounts import connections, partners
 from superimap.idler.access_tokens import Tokens
 from superimap.oauth.http import guarded_client
 from superimap.testing.oauth.server import OAuthServer
-from tests.support.world import World
 
 SECRET = "cl13nt-s3cret-of-acme"
 APP_SCOPE = "https://outlook.example.com/.default"
@@ -34,16 +34,15 @@ class Consented:
     world: World
     oauth: OAuthServer
     partner: partners.Created
+    app_only: bool = False
 
     async def user(self, email: str) -> int:
         """A connected user; its id. Of an app-only connection the address is all."""
-        async with engine.sessions(self.world.database_url) as sessions, sessions.begin() as db:
-            linked = await connections.by_code(db, self.partner.partner.id, "OAUTH")
-            assert linked is not None
-            fields: Any = {"tag": email.partition("@")[0], "email": email}
-            if not linked.provider.is_app_only:
-                fields["oauth2_refresh_token"] = self.oauth.grant(email).refresh_token
-            return (await users.create(db, self.world.vault, linked, fields)).id
+        fields: dict[str, Any] = {"tag": email.partition("@")[0], "email": email}
+        if not self.app_only:
+            fields["oauth2_refresh_token"] = self.oauth.grant(email).refresh_token
+        (user,) = await self.world.add_users(self.partner, [fields], code="OAUTH")
+        return user
 
     async def change(self, **fields: Any) -> None:
         """Update the connection."""
@@ -67,13 +66,9 @@ async def consented(
         values |= {"oauth2_grant_type": "client_credentials", "oauth2_scope": APP_SCOPE}
         del values["oauth2_authorize_url"]
     made = await world.partner(new_mail_webhook="https://app.example.com/")
-    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
-        row = await providers.create(
-            db, code="OAUTH", title="OAuth", kind="OAUTH2", imap_host=imap[0], imap_port=imap[1],
-            imap_tls="none", **values
-        )  # fmt: skip
-        await connections.create(db, world.vault, made.partner.id, row, fields)
-    return Consented(world, oauth, made)
+    await world.provider(*imap, code="OAUTH", kind="OAUTH2", **values)
+    await world.connection(made, code="OAUTH", **fields)
+    return Consented(world, oauth, made, app_only)
 
 
 @contextlib.asynccontextmanager

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import trustme
 
+from fixtures.engines import open_folder
 from superimap.testing.dovecot import server as dovecot
 from superimap.testing.dovecot.server import PROGRAM, allow_watches
-from tests.support import open_folder
 
 __all__ = ["PROGRAM", "Dovecot", "running"]
 

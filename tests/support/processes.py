@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fixtures.world import World
 from tests.support.leaks import watch
-from tests.support.world import World
 
 SUPERIMAP = Path(sys.executable).with_name("superimap")
 

@@ -15,12 +15,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.measure import allow_files
-from superimap.db import migrate
+from fixtures.engines import create_database, open_folder
+from fixtures.world import World
 from superimap.launch import engines as embedded
-from tests import support
-from tests.conftest import database, execute
 from tests.support.db_proxy import DbProxy
-from tests.support.world import World
 from trials.cluster import scenarios
 from trials.cluster.fleet import fleet
 from trials.cluster.scenarios import Figures
@@ -91,12 +89,10 @@ async def main(names: list[str]) -> int:
     """Run these scenarios; how many failed."""
     allow_files(4 * USERS)
     failed = 0
-    with support.open_folder("superimap-cluster-") as folder:
+    with open_folder("superimap-cluster-") as folder:
         async with engines(folder) as (url, redis_url):
             for name in names:
-                own = database(url, f"cluster_{name}")
-                await execute(url, f"CREATE DATABASE cluster_{name}")
-                await asyncio.to_thread(migrate.upgrade, own)
+                own = await create_database(url, f"cluster_{name}")
                 (folder / name).mkdir(mode=0o755)
                 began = time.monotonic()
                 try:

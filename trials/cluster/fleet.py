@@ -13,15 +13,13 @@ from typing import Any
 
 import asyncpg
 
+from fixtures.world import World, eventually, running
 from superimap.core import config
-from superimap.db import engine
-from superimap.db.accounts import connections, users
 from superimap.db.accounts.partners import Created
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
 from tests.support.processes import Process, environment, started
-from tests.support.world import World, eventually, running
 from trials.cluster.stays import gaps, overlaps, percentile, stays
 
 PAGE = 4096
@@ -63,15 +61,11 @@ class Fleet:
     async def add_users(self, count: int) -> None:
         """So many users more, in one transaction."""
         assert self.partner is not None
-        async with engine.sessions(self.world.database_url) as sessions, sessions.begin() as db:
-            linked = await connections.by_code(db, self.partner.partner.id, "TEST")
-            assert linked is not None
-            for _ in range(count):
-                name = f"user{len(self.wanted)}"
-                self.imap.add_account(name, "pw")
-                self.wanted.add(name)
-                fields: Any = {"tag": name, "email": name, "login_username": name, "login_password": "pw"}
-                await users.create(db, self.world.vault, linked, fields)
+        names = [f"user{number}" for number in range(len(self.wanted), len(self.wanted) + count)]
+        for name in names:
+            self.imap.add_account(name, "pw")
+        self.wanted.update(names)
+        await self.world.users(self.partner, {name: name for name in names}, password="pw")
 
     def send(self, user: str, *, size: int = 600) -> None:
         """A mail for this user, noted in the ledger."""

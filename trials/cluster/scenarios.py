@@ -11,10 +11,10 @@ import subprocess
 import time
 from typing import Any
 
+from fixtures.world import eventually
 from superimap.db.monitoring import sight
 from tests.support.db_proxy import DbProxy
 from tests.support.processes import SUPERIMAP
-from tests.support.world import eventually
 from trials.cluster.fleet import Fleet
 
 Figures = dict[str, Any]

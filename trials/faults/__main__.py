@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 
-from tests.support import open_folder
+from fixtures.engines import open_folder
 from trials.faults import engines
 from trials.faults.bed import Scale
 from trials.faults.catalogue import FAULTS, run

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from fixtures.world import World
 from superimap.testing import Received, WebhookSink
 from superimap.testing.webhook_sink import Answer
 from tests.support.mails import mail
 from tests.support.processes import Process, environment, started
-from tests.support.world import World
 from trials.faults.engines import Engines
 from trials.faults.mail_servers import MailServer
 from trials.faults.oracle import Injected, Keys, Verdict, judge, latencies, percentile

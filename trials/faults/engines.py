@@ -13,10 +13,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from superimap.db import migrate
+from fixtures.engines import TEMPLATE, create_database, database, execute, open_folder
 from superimap.launch import engines as embedded
-from tests.conftest import TEMPLATE, database, execute
-from tests.support import open_folder
 
 
 class Engine:
@@ -116,5 +114,4 @@ def _mounted(folder: Path, megabytes: int) -> Iterator[None]:
 
 
 async def _prepare(postgres: Engine) -> None:
-    await execute(postgres.url, f"CREATE DATABASE {TEMPLATE}")
-    await asyncio.to_thread(migrate.upgrade, database(postgres.url, TEMPLATE))
+    await create_database(postgres.url, TEMPLATE)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Protocol
 
+from fixtures.engines import open_folder
 from superimap.testing import ImapServer
-from tests.support import open_folder
 from tests.support.dovecot import Dovecot, allow_watches
 
 

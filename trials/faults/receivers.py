@@ -14,7 +14,7 @@ import asyncpg
 import trustme
 from aiohttp import web
 
-from benchmarks import owing
+from fixtures import bulk
 from superimap.doorbells.redis import Queue
 from superimap.testing import ChaosProxy, Fault, Received
 from tests.support.tls import server_context
@@ -198,10 +198,10 @@ async def f25_backlog_of_one(bed: Bed) -> None:
     switch = "UPDATE endpoints SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1"
     bed.moods["/backlog"] = 202
     async with _pool(bed) as db:
-        [big] = await owing.partners(db, bed.world.vault, [bed.sink.url("/backlog")])
+        [big] = await bulk.add_targets(db, bed.world.vault, [bed.sink.url("/backlog")])
         await db.execute(switch, big.endpoint, True)
         for _ in range(0, count, 1000):
-            await owing.owe(db, bed.world.vault, big, min(1000, count))
+            await bulk.add_due_deliveries(db, bed.world.vault, big, min(1000, count))
         await db.execute("ANALYZE deliveries")
 
     async def strike() -> None:
@@ -239,14 +239,14 @@ async def f26_many_hang(bed: Bed) -> None:
     bed.moods |= {f"/hangs{number}": hang for number in range(len(urls))}
     await bed.both()
     async with _pool(bed) as db:
-        hanging = await owing.partners(db, bed.world.vault, urls)
+        hanging = await bulk.add_targets(db, bed.world.vault, urls)
 
         async def strike() -> None:
             begun, clock = time.monotonic(), time.monotonic
             for number in range(int(bed.scale.away * RATE)):
                 await asyncio.sleep(max(0.0, begun + number / RATE - clock()))
                 each = hanging[number % len(hanging)]
-                await owing.owe(db, bed.world.vault, each, 1)
+                await bulk.add_due_deliveries(db, bed.world.vault, each, 1)
                 await queue.ring(each.endpoint)
 
         async with Queue(bed.world.redis_url) as queue:

@@ -9,26 +9,26 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from fixtures.deliveries import DeliveryFactory
 from superimap.db.accounts import allowances
-from tests.support.owing import Owing
 
 DELIVERIES = "/api/v1/deliveries"
 HOOK = "https://app.example.com/hook"
 
 
 @pytest_asyncio.fixture
-async def owing(world, acme) -> Owing:
+async def owing(world, acme) -> DeliveryFactory:
     """Deliveries for acme, which has the user ann and a URL."""
-    made = Owing(world.sessionmaker, world.vault)
+    made = DeliveryFactory(world.sessionmaker, world.vault)
     await made.user("ann")
     await made.endpoint(HOOK)
     return made
 
 
 @pytest_asyncio.fixture
-async def theirs(world, globex) -> Owing:
+async def theirs(world, globex) -> DeliveryFactory:
     """The same for globex."""
-    made = Owing(world.sessionmaker, world.vault, "globex")
+    made = DeliveryFactory(world.sessionmaker, world.vault, "globex")
     await made.user("ann")
     await made.endpoint(HOOK)
     return made

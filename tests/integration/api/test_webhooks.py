@@ -11,19 +11,19 @@ import pytest_asyncio
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from fixtures.deliveries import DeliveryFactory
 from superimap.db.accounts import allowances, partners
 from superimap.domain.events import EventKind
 from superimap.testing import WebhookSink
 from superimap.testing.webhook_sink import verify_body_signature, verify_standard
-from tests.support.owing import Owing
 
 WEBHOOKS = "/api/v1/webhooks"
 HOOK = "https://app.example.com/hook"
 
 
 @pytest_asyncio.fixture
-async def owing(world, acme) -> Owing:
-    made = Owing(world.sessionmaker, world.vault)
+async def owing(world, acme) -> DeliveryFactory:
+    made = DeliveryFactory(world.sessionmaker, world.vault)
     await made.user("ann")
     return made
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from fixtures.world import World
 from superimap.imap import idle
 from superimap.testing import Chaos, ImapServer
 from tests.integration.chaos.scene import Scene
-from tests.support.world import World
 
 WATCHED = {"C33", "C38"}  # these strike only if we do what we must not
 ELSEWHERE = {"C34", "C35"}  # these strike in the handshake and in the resolver, where nobody keeps a log

@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from fixtures.world import World, eventually, running
 from superimap.core.config import Settings
-from superimap.db import engine
-from superimap.db.accounts import connections, partners, providers, users
 from superimap.idler import main
 from superimap.idler.timing import Timing
 from superimap.imap.types import Timeouts
 from superimap.testing import Chaos, ImapServer
 from superimap.testing.chaos.hostile import small_mail
 from tests.support.leaks import watch
-from tests.support.world import World, eventually, running
 
 FAST = Timing(
     timeouts=Timeouts(connect=0.5, login=1.0, command=1.0, fetch=1.0, done=0.3, logout=0.1),
@@ -48,30 +46,14 @@ class Scene:
 
     async def set_up(self, *logins: str) -> None:
         """A partner with a provider, and a user for each login that has an account or gets one."""
-        world, vault = self.world, self.world.vault
-        async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
-            self.partner = await partners.create(db, vault, name="acme", new_mail_webhook=HOOK)
-            provider = await providers.create(
-                db,
-                code="TEST",
-                title="T",
-                imap_host=self.imap.host,
-                imap_port=self.imap.port,
-                imap_tls="none",
-            )
-            await connections.create(db, vault, self.partner.partner.id, provider, {})
-            linked = await connections.by_code(db, self.partner.partner.id, "TEST")
-            assert linked is not None
-            for login in logins or (VICTIM, BYSTANDER):
-                if login not in self.imap.accounts:
-                    self.imap.add_account(login, PASSWORD)
-                fields: Any = {
-                    "tag": login,
-                    "email": login,
-                    "login_username": login,
-                    "login_password": PASSWORD,
-                }
-                await users.create(db, vault, linked, fields)
+        self.partner = await self.world.partner(new_mail_webhook=HOOK)
+        await self.world.provider(self.imap.host, self.imap.port)
+        await self.world.connection(self.partner)
+        people = logins or (VICTIM, BYSTANDER)
+        for login in people:
+            if login not in self.imap.accounts:
+                self.imap.add_account(login, PASSWORD)
+        await self.world.users(self.partner, {login: login for login in people}, password=PASSWORD)
 
     async def user_elsewhere(self, login: str, *, host: str, port: int, tls: str = "none") -> None:
         """A user whose provider is reached by another way."""

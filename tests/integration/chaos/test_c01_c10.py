@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fixtures.world import eventually
 from superimap.imap.types import Timeouts
 from superimap.testing import ChaosProxy
 from superimap.testing.chaos.hostile import small_mail
 from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
-from tests.support.world import eventually
 
 
 def days_ago(days: float) -> datetime:

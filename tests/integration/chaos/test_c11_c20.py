@@ -10,13 +10,13 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from fixtures.world import eventually
 from superimap.db import engine
 from superimap.db.accounts import connections, providers, users
 from superimap.imap.types import Timeouts
 from superimap.testing import WebhookSink
 from superimap.testing.chaos.mail import age
 from tests.integration.chaos.scene import BYSTANDER, FAST, PASSWORD, VICTIM, Scene
-from tests.support.world import eventually
 
 
 async def test_C11_old_uids_in_a_search_are_not_news(scene):

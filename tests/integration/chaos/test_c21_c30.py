@@ -9,13 +9,13 @@ import ssl
 import pytest
 import trustme
 
+from fixtures.world import eventually
 from superimap.imap.client import connect
 from superimap.imap.errors import TlsFailed
 from superimap.imap.types import Login, Server, Timeouts
 from superimap.testing import Chaos, ImapServer
 from superimap.testing.chaos.hostile import hostile_mails, small_mail
 from tests.integration.chaos.scene import BYSTANDER, FAST, HOOK, VICTIM
-from tests.support.world import eventually
 
 
 async def test_C21_a_login_that_fails_for_good_is_told_and_not_repeated(scene):

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fixtures.world import eventually
 from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
-from tests.support.world import eventually
 
 
 async def test_C31_a_literal_that_is_too_short_gives_no_wrong_mail(scene):

@@ -10,36 +10,38 @@ from typing import Any
 
 import pytest
 
+from fixtures.deliveries import DeliveryFactory
 from superimap.core.crypto import Vault
 from superimap.db.engine import sessions
 from superimap.testing.webhook_sink import verify_standard
-from tests.support.owing import Owing
 
 
-class Operator:
-    """The partner acme with the user ann, and deliveries as wanted."""
+class BlockingFactory:
+    """A DeliveryFactory for the partner acme, which has the user ann, for tests that are not coroutines."""
 
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
 
     def do(self, what: str, *args: Any, **values: Any) -> Any:
-        """Call a method of Owing, in a loop of its own as commands have."""
+        """Call a method of DeliveryFactory in an event loop of its own, as commands have."""
         import os
 
         async def whole() -> Any:
             vault = Vault.from_setting(os.environ["ENCRYPTION_KEY"])
             async with sessions(self.database_url) as sessionmaker:
-                made: Coroutine[Any, Any, Any] = getattr(Owing(sessionmaker, vault), what)(*args, **values)
+                made: Coroutine[Any, Any, Any] = getattr(DeliveryFactory(sessionmaker, vault), what)(
+                    *args, **values
+                )
                 return await made
 
         return asyncio.run(whole())
 
 
 @pytest.fixture
-def owing(database_url, superimap) -> Operator:
+def owing(database_url, superimap) -> BlockingFactory:
     superimap("migrate")
     superimap("partners", "create", "acme", "--new-mail-webhook", "https://app.example.com/hook")
-    made = Operator(database_url)
+    made = BlockingFactory(database_url)
     made.do("value", "INSERT INTO providers (code, title, kind, imap_host, imap_port) "
             "VALUES ('PLAIN', 'x', 'PLAIN', 'x', 993) ON CONFLICT DO NOTHING RETURNING 1")  # fmt: skip
     made.do("user", "ann")

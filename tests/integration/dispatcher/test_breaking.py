@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from benchmarks import owing
+from fixtures import bulk
 from superimap.db.delivery import deliveries, endpoints, sweeping
 from superimap.dispatcher.lane import FEW
 from superimap.domain.deliveries import WELL, EndpointHealth
@@ -298,9 +298,9 @@ async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: W
     world.sink.answer = hang
     world.sink.on("/good", 200)
     good = await world.endpoint("/good")
-    many = await owing.partners(world.db, world.vault, [world.sink.url("/")] * 40)
+    many = await bulk.add_targets(world.db, world.vault, [world.sink.url("/")] * 40)
     for each in many:
-        await owing.owe(world.db, world.vault, each, 4)
+        await bulk.add_due_deliveries(world.db, world.vault, each, 4)
     async with world.dispatcher(max_lanes=8, posts_per_endpoint=12, webhook_timeout=1):
         for each in many:
             await world.queue.ring(each.endpoint)

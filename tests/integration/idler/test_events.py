@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
 from superimap.db.accounts.partners import Created
 from superimap.db.delivery import liveness
@@ -22,7 +23,6 @@ from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering
 from tests.integration.idler.test_watching import idling, mail, recorded
-from tests.support.world import World, eventually, running
 
 URL = "https://app.example.com/events"
 

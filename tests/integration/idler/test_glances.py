@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from fixtures.world import World, running
 from superimap.idler import main
 from superimap.imap.client import PEEKED
 from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.integration.idler.test_watching import QUICK, contents, idling, mail, recorded, set_up
-from tests.support.world import World, running
 
 
 @pytest.fixture(autouse=True)

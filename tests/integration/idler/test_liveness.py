@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from fixtures.world import World, eventually, running
 from superimap.db.delivery import liveness
 from superimap.db.watching import sessions as watching
 from superimap.domain.users import Happening
@@ -23,7 +24,6 @@ from superimap.testing import ChaosProxy, ImapServer
 from superimap.testing.imap.hooks import answering
 from tests.integration.chaos.scene import FAST
 from tests.integration.idler.test_watching import idling, mail, recorded, set_up
-from tests.support.world import World, eventually, running
 
 QUICK = dataclasses.replace(FAST, timeouts=Timeouts(), prove=0.05, poll=0.05)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
 from superimap.idler import big_mails
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
 from superimap.testing.chaos.hostile import hostile_mails, small_mail
 from tests.support.malformed import MALFORMED
-from tests.support.world import World, eventually, running
 
 
 async def set_up(world: World, imap: ImapServer, url: str) -> None:

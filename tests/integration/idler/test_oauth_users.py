@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from fixtures.world import World, eventually, running
 from superimap.db import engine
 from superimap.db.accounts import connections, providers, users
 from superimap.launch import services
 from superimap.testing import ImapServer, Received, WebhookSink
-from tests.support.world import World, eventually, running
 
 
 class Provider:

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+from fixtures.world import eventually, running
 from superimap.db import engine
 from superimap.db.accounts import connections, providers, users
 from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.integration.idler.test_watching import idling, mail
-from tests.support.world import eventually, running
 
 
 async def connected(world, partner, tag: str, server: ImapServer) -> None:

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from fixtures.world import World, eventually
 from superimap.db import engine
 from superimap.db.watching import intake
 from superimap.db.watching import ownership as cluster
@@ -18,7 +19,6 @@ from superimap.db.watching.intake import Fence, Fenced
 from superimap.doorbells.postgres import Doorbell
 from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.supervisor import Supervisor
-from tests.support.world import World, eventually
 
 EXPIRY = 30.0
 

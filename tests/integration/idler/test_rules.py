@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fixtures.world import eventually, running
 from superimap.launch import services
 from superimap.mail import tracer
 from tests.integration.idler.test_watching import idling, mail, recorded, set_up
-from tests.support.world import eventually, running
 
 
 async def connected(world, imap, **values):

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import REGISTRY
 
+from fixtures.world import World, eventually, running
 from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.oauth.server import OAuthServer
 from tests.support.consent import Consented, consented, provider
 from tests.support.mails import mail
-from tests.support.world import World, eventually, running
 
 ANN, BEN = "ann@example.com", "ben@example.com"
 

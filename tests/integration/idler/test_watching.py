@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
 from superimap.db.accounts.partners import Created
 from superimap.idler import main
@@ -14,7 +15,6 @@ from superimap.idler.timing import Timing
 from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import only
-from tests.support.world import World, eventually, running
 
 QUICK = Timing(backoff_first=0.02, backoff_longest=0.2)
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
+from fixtures.world import World, eventually, running
 from superimap.idler import main
 from superimap.idler.timing import Timing
 from superimap.testing.chaos.hostile import small_mail
 from tests.integration.scenarios.servers import PASSWORD, TIMEOUTS, UNICODE, MailServer
-from tests.support.world import World, eventually, running
 
 TIMING = Timing(
     timeouts=TIMEOUTS, backoff_first=0.05, backoff_longest=0.3, refused_first=0.2, refused_longest=0.4
