@@ -16,9 +16,9 @@ import asyncpg
 from fixtures import bulk
 from fixtures.engines import empty_database
 from superimap.core.crypto import Vault, generate_key
-from superimap.db import engine
+from superimap.db import postgres
 from superimap.db.watching import ownership as cluster
-from superimap.domain.shards import SHARDS
+from superimap.domain.shards import SHARD_COUNT
 from superimap.idler import rendezvous
 from superimap.idler.ownership import Ownership
 from superimap.idler.supervisor import Supervisor
@@ -63,7 +63,7 @@ class Idler:
 
 async def run(*, users: int, idlers: int, database: str | None) -> dict[str, Any]:
     """Let so many idlers share so many users; one joins, one dies; the figures."""
-    async with empty_database(database) as url, engine.pool(url, size=4) as pool:
+    async with empty_database(database) as url, postgres.pool(url, size=4) as pool:
         await bulk.add_users(url, users, vault=Vault.from_setting(generate_key()), port=993, tls=True)
         counting, capacity = Counting(pool), math.ceil(1.5 * users / idlers)
         members = [await _join(counting, capacity, is_measured=each < MEASURED) for each in range(idlers)]
@@ -137,7 +137,7 @@ async def _one_joins(members: list[Idler], counting: Counting, capacity: int) ->
     moved = sum(after[shard] != before[shard] for shard in before)
     return {
         "change_cpu_ms": round(max(spent) * 1000, 2),
-        "moved_on_join": round(moved * len(members) / SHARDS, 3),
+        "moved_on_join": round(moved * len(members) / SHARD_COUNT, 3),
         "max_over_mean_after_join": round(
             max(each.crew.users for each in members)
             * len(members)

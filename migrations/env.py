@@ -9,14 +9,14 @@ from sqlalchemy.pool import NullPool
 
 from superimap.core.config import load
 from superimap.db.engine import connector
-from superimap.db.migrate import LOCK
+from superimap.db.migrate import LOCK_KEY
 from superimap.db.models import Base
 
 
 def run(connection: Connection) -> None:
     # Of processes that start together one migrates; the others wait, and find nothing to do.
     connection.execute(text("SET lock_timeout = 0"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
     connection.commit()
     context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
     with context.begin_transaction():

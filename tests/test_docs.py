@@ -42,7 +42,7 @@ from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind, EventName, ReasonCode
 from superimap.domain.mails import MailOutcome
 from superimap.domain.presets import presets
-from superimap.domain.shards import SHARDS
+from superimap.domain.shards import SHARD_COUNT
 from superimap.domain.users import UserStatus
 from superimap.idler import access_tokens as tokens
 from superimap.idler.timing import Timing
@@ -301,7 +301,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("the sweeper looks") == f"{pace.sweep:g} s"
     assert said("bytes read of an answer").startswith(f"{http.LONGEST_ANSWER >> 10} KiB")
     assert said("an idle connection to a receiver") == f"{http.KEEPALIVE:g} s"
-    assert said("shards; a user's") == f"{SHARDS:,}"
+    assert said("shards; a user's") == f"{SHARD_COUNT:,}"
     assert said("heartbeat") == f"{default['heartbeat_interval']:g} s"
     assert said("an idler is taken for dead") == f"{default['heartbeat_expiry']:g} s"
     assert said("content of a failed") == f"{default['content_retention_days']:g} days; encrypted"

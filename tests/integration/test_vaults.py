@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import LargeBinary, insert, select, text, update
 
 from superimap.core.crypto import Place, Vault, VaultError, sealed_by
-from superimap.db import vaults
+from superimap.db import canaries, postgres
+from superimap.db import rotation as rotating
 from superimap.db.engine import sessions
 from superimap.db.models import (
     ApiKey,
@@ -27,6 +28,7 @@ from superimap.db.models import (
     User,
     VaultCanary,
 )
+from superimap.db.rotation import rotate_keys, sealed_columns
 
 KEYS = [os.urandom(32) for _ in range(3)]
 OLD, NEW, OTHER = (Vault([key]) for key in KEYS)
@@ -39,68 +41,72 @@ async def sessionmaker(database_url):
         yield opened
 
 
-async def unlock(sessionmaker, vault):
-    async with sessionmaker.begin() as db:
-        await vaults.unlock(db, vault)
+@pytest.fixture
+def start_with(database_url):
+    """Check a vault against the database, as a process does when it starts."""
+
+    async def start(vault):
+        async with postgres.transaction(database_url) as db:
+            await canaries.verify_vault(db, vault)
+
+    return start
 
 
-async def canaries(sessionmaker):
+async def stored_canaries(sessionmaker):
     async with sessionmaker.begin() as db:
         return set(await db.scalars(select(VaultCanary.key_id)))
 
 
-async def test_the_first_vault_leaves_a_canary_and_comes_again(sessionmaker):
-    await unlock(sessionmaker, OLD)
-    await unlock(sessionmaker, OLD)
+async def test_the_first_vault_leaves_a_canary_and_comes_again(sessionmaker, start_with):
+    await start_with(OLD)
+    await start_with(OLD)
 
-    assert await canaries(sessionmaker) == {OLD.primary.hex()}
+    assert await stored_canaries(sessionmaker) == {OLD.primary.hex()}
 
 
-async def test_a_wrong_key_is_refused_with_the_ids_of_both(sessionmaker):
-    await unlock(sessionmaker, OLD)
+async def test_a_wrong_key_is_refused_with_the_ids_of_both(sessionmaker, start_with):
+    await start_with(OLD)
 
     with pytest.raises(VaultError) as refusal:
-        await unlock(sessionmaker, OTHER)
+        await start_with(OTHER)
 
     assert OLD.primary.hex() in str(refusal.value)
     assert OTHER.primary.hex() in str(refusal.value)
     assert "ENCRYPTION_KEY" in str(refusal.value)
-    assert await canaries(sessionmaker) == {OLD.primary.hex()}
+    assert await stored_canaries(sessionmaker) == {OLD.primary.hex()}
 
 
-async def test_a_new_first_key_leaves_its_canary_beside_the_old_one(sessionmaker):
-    await unlock(sessionmaker, OLD)
-    await unlock(sessionmaker, BOTH)
+async def test_a_new_first_key_leaves_its_canary_beside_the_old_one(sessionmaker, start_with):
+    await start_with(OLD)
+    await start_with(BOTH)
 
-    assert await canaries(sessionmaker) == {OLD.primary.hex(), NEW.primary.hex()}
+    assert await stored_canaries(sessionmaker) == {OLD.primary.hex(), NEW.primary.hex()}
 
 
-async def test_a_key_that_was_taken_away_too_early_is_warned_of(sessionmaker, caplog):
-    await unlock(sessionmaker, OLD)
-    await unlock(sessionmaker, BOTH)
+async def test_a_key_that_was_taken_away_too_early_is_warned_of(sessionmaker, caplog, start_with):
+    await start_with(OLD)
+    await start_with(BOTH)
 
-    await unlock(sessionmaker, NEW)
+    await start_with(NEW)
 
     assert "superimap rotate-keys" in caplog.text
 
 
-async def test_a_forged_canary_opens_nothing(sessionmaker):
+async def test_a_forged_canary_opens_nothing(sessionmaker, start_with):
     async with sessionmaker.begin() as db:
         place = Place("vault_canaries", "word", 0, OTHER.primary.hex())
         word = OTHER.seal(b"something else", place)
         await db.execute(insert(VaultCanary).values(key_id=OTHER.primary.hex(), word=word))
 
     with pytest.raises(VaultError):
-        await unlock(sessionmaker, OTHER)
+        await start_with(OTHER)
 
 
-async def test_of_two_first_vaults_at_once_one_is_refused(sessionmaker):
-    outcomes = await asyncio.gather(
-        unlock(sessionmaker, OLD), unlock(sessionmaker, OTHER), return_exceptions=True
-    )
+async def test_of_two_first_vaults_at_once_one_is_refused(sessionmaker, start_with):
+    outcomes = await asyncio.gather(start_with(OLD), start_with(OTHER), return_exceptions=True)
 
     assert sorted(type(outcome) for outcome in outcomes if outcome) == [VaultError]
-    assert len(await canaries(sessionmaker)) == 1
+    assert len(await stored_canaries(sessionmaker)) == 1
 
 
 def test_every_column_of_bytes_is_sealed_or_known_to_be_no_secret():
@@ -116,10 +122,10 @@ def test_every_column_of_bytes_is_sealed_or_known_to_be_no_secret():
         if isinstance(column.type, LargeBinary)
     }
 
-    sealed = {str(column) for column in vaults.sealed_columns()}
+    sealed = {str(column) for column in sealed_columns()}
 
     assert of_bytes == sealed | digests | {"vault_canaries.word"}
-    assert all({"id", "partner_id"} <= set(column.table.c.keys()) for column in vaults.sealed_columns())
+    assert all({"id", "partner_id"} <= set(column.table.c.keys()) for column in sealed_columns())
 
 
 def sealed(vault, table, column, partner, row):
@@ -162,7 +168,7 @@ async def fill(db, vault):
 async def opened(db, vault):
     """Every sealed value in clear, opened by where it lies."""
     found = {}
-    for column in vaults.sealed_columns():
+    for column in sealed_columns():
         key = [column.table.c.partner_id, column.table.c.id]
         for partner, row, value in await db.execute(select(*key, column).where(column.is_not(None))):
             place = Place(column.table.name, column.name, partner, str(row))
@@ -170,27 +176,27 @@ async def opened(db, vault):
     return found
 
 
-async def test_every_sealed_column_of_every_table_gets_under_the_first_key(sessionmaker):
-    await unlock(sessionmaker, OLD)
+async def test_every_sealed_column_of_every_table_gets_under_the_first_key(sessionmaker, start_with):
+    await start_with(OLD)
     async with sessionmaker.begin() as db:
         await fill(db, OLD)
-    await unlock(sessionmaker, BOTH)
+    await start_with(BOTH)
 
-    rotation = await vaults.rotate(sessionmaker, BOTH)
+    rotation = await rotate_keys(sessionmaker, BOTH)
 
-    columns = {str(column) for column in vaults.sealed_columns()}
+    columns = {str(column) for column in sealed_columns()}
     assert rotation.resealed == dict.fromkeys(columns, 1)
     assert (rotation.unopened, rotation.unused) == ([], [OLD.primary.hex()])
-    assert await canaries(sessionmaker) == {NEW.primary.hex()}
+    assert await stored_canaries(sessionmaker) == {NEW.primary.hex()}
     async with sessionmaker.begin() as db:
         assert await opened(db, NEW) == {name: name for name in columns}
-    await unlock(sessionmaker, NEW)
-    assert sum((await vaults.rotate(sessionmaker, NEW)).resealed.values()) == 0
+    await start_with(NEW)
+    assert sum((await rotate_keys(sessionmaker, NEW)).resealed.values()) == 0
 
 
 async def test_rotation_loses_no_write_of_those_who_write_meanwhile(sessionmaker, monkeypatch):
-    monkeypatch.setattr(vaults, "BATCH", 3)
-    monkeypatch.setattr(vaults, "PAUSE", 0.0)
+    monkeypatch.setattr(rotating, "BATCH_VALUES", 3)
+    monkeypatch.setattr(rotating, "PASS_PAUSE_SECONDS", 0.0)
     async with sessionmaker.begin() as db:
         await fill(db, OLD)
         for row in range(100, 140):
@@ -212,9 +218,9 @@ async def test_rotation_loses_no_write_of_those_who_write_meanwhile(sessionmaker
     async with asyncio.TaskGroup() as group:
         group.create_task(write())
         for _ in range(5):
-            await vaults.rotate(sessionmaker, BOTH)
+            await rotate_keys(sessionmaker, BOTH)
         done.set()
-    last = await vaults.rotate(sessionmaker, BOTH)
+    last = await rotate_keys(sessionmaker, BOTH)
 
     assert last.unopened == []
     async with sessionmaker.begin() as db:
@@ -230,7 +236,7 @@ async def test_a_value_that_changes_between_read_and_write_stays_as_its_writer_l
     async with sessionmaker.begin() as db:
         await fill(db, OLD)
     newer = OLD.seal_text("newer", Place("users", "login_password", 1, "7"))
-    read, raced = vaults._read, []
+    read, raced = rotating._read, []
 
     async def read_and_be_overtaken(db, vault, column, after):
         rows = await read(db, vault, column, after)
@@ -240,8 +246,8 @@ async def test_a_value_that_changes_between_read_and_write_stays_as_its_writer_l
             raced.append(column)
         return rows
 
-    monkeypatch.setattr(vaults, "_read", read_and_be_overtaken)
-    rotation = await vaults.rotate(sessionmaker, BOTH)
+    monkeypatch.setattr(rotating, "_read", read_and_be_overtaken)
+    rotation = await rotate_keys(sessionmaker, BOTH)
 
     assert rotation.resealed["users.login_password"] == 1
     async with sessionmaker.begin() as db:
@@ -258,11 +264,11 @@ async def test_rotation_waits_for_no_lock_and_comes_back_for_what_was_locked(ses
         await released.wait()
 
     released = asyncio.Event()
-    monkeypatch.setattr(vaults, "sleep", pause)
+    monkeypatch.setattr(rotating, "sleep", pause)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         async with sessionmaker.begin() as db:
             await db.execute(select(Delivery).with_for_update())
-            rotation = group.create_task(vaults.rotate(sessionmaker, BOTH))
+            rotation = group.create_task(rotate_keys(sessionmaker, BOTH))
             await looked.wait()
         released.set()
 
@@ -273,10 +279,10 @@ async def test_what_does_not_open_is_told_and_left_alone(sessionmaker):
     async with sessionmaker.begin() as db:
         await fill(db, OTHER)
 
-    rotation = await vaults.rotate(sessionmaker, BOTH)
+    rotation = await rotate_keys(sessionmaker, BOTH)
 
     assert sum(rotation.resealed.values()) == 0
-    assert len(rotation.unopened) == len(vaults.sealed_columns())
+    assert len(rotation.unopened) == len(sealed_columns())
     assert all(OTHER.primary.hex() in fault for fault in rotation.unopened)
     async with sessionmaker.begin() as db:
         assert await opened(db, OTHER)

@@ -56,7 +56,7 @@ async def test_migrating_again_changes_nothing(database_url, db):
 
 
 async def test_a_process_that_migrates_waits_for_another_that_does(database_url, db):
-    await db.execute("SELECT pg_advisory_lock($1)", migrate.LOCK)
+    await db.execute("SELECT pg_advisory_lock($1)", migrate.LOCK_KEY)
     program = f"from superimap.db.migrate import upgrade; upgrade({database_url!r})"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -64,7 +64,7 @@ async def test_a_process_that_migrates_waits_for_another_that_does(database_url,
         assert process.returncode is None, "it did not wait"
         await asyncio.sleep(0.01)
 
-    await db.execute("SELECT pg_advisory_unlock($1)", migrate.LOCK)
+    await db.execute("SELECT pg_advisory_unlock($1)", migrate.LOCK_KEY)
 
     assert await process.wait() == 0
 

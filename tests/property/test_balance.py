@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superimap.db.watching.ownership import Member
-from superimap.domain.shards import SHARDS
+from superimap.domain.shards import SHARD_COUNT
 from superimap.idler import balance
 from superimap.idler.balance import Load, Move
 
@@ -25,7 +25,7 @@ class Cluster:
     chance: random.Random
     members: dict[int, Member] = field(default_factory=dict)
     held: dict[int, set[int]] = field(default_factory=dict)
-    free: set[int] = field(default_factory=lambda: set(range(SHARDS)))
+    free: set[int] = field(default_factory=lambda: set(range(SHARD_COUNT)))
 
     def join(self, idler: int, capacity: int) -> None:
         self.members[idler] = Member(idler, capacity, users=0, shards=0, is_stopping=False)
@@ -99,9 +99,9 @@ class Cluster:
 
 
 def users(chance: random.Random, total: int) -> list[int]:
-    counts = [0] * SHARDS
+    counts = [0] * SHARD_COUNT
     for _ in range(total):
-        counts[chance.randrange(SHARDS)] += 1
+        counts[chance.randrange(SHARD_COUNT)] += 1
     return counts
 
 
@@ -114,14 +114,14 @@ def test_whatever_joins_dies_or_grows_it_comes_to_rest_with_every_shard_owned(gi
     chance = random.Random(seed)
     cluster = Cluster(users(chance, total), chance)
     for _ in range(big):  # shards larger than most idlers
-        cluster.users[chance.randrange(SHARDS)] = 300
+        cluster.users[chance.randrange(SHARD_COUNT)] = 300
     for idler, capacity in enumerate(given_, 1):
         cluster.join(idler, capacity)
     cluster.settle()
     cluster.join(50, 200)
     cluster.settle()
     for _ in range(200):
-        cluster.users[chance.randrange(SHARDS)] += 1
+        cluster.users[chance.randrange(SHARD_COUNT)] += 1
     cluster.settle()
     cluster.kill(chance.choice(list(cluster.members)))
     cluster.settle()
@@ -152,7 +152,7 @@ def test_what_does_not_fit_spills_to_those_with_room_and_an_empty_idler_relieves
 
 def test_a_shard_larger_than_its_idler_has_as_many_seats_as_there_are_and_the_rest_is_counted():
     chance = random.Random(7)
-    cluster = Cluster([0] * SHARDS, chance)
+    cluster = Cluster([0] * SHARD_COUNT, chance)
     cluster.users[5] = 15
     cluster.users[6] = 3
     cluster.join(1, 10)
@@ -184,7 +184,7 @@ def test_a_user_who_comes_and_goes_at_the_limit_moves_nothing_to_and_fro():
 @pytest.mark.parametrize("count", [2, 10, 40])
 def test_who_joins_gets_its_share_at_most_and_nothing_else_moves(count):
     chance = random.Random(count)
-    cluster = Cluster([10] * SHARDS, chance)
+    cluster = Cluster([10] * SHARD_COUNT, chance)
     for idler in range(1, count + 1):
         cluster.join(idler, 60_000)
     cluster.settle()
@@ -193,15 +193,15 @@ def test_who_joins_gets_its_share_at_most_and_nothing_else_moves(count):
     cluster.settle()
 
     after = cluster.owners
-    moved = [shard for shard in range(SHARDS) if after[shard] != before[shard]]
-    assert 0.8 <= cluster.of(1000) / (SHARDS / (count + 1)) <= 1.1
-    assert len(moved) <= 1.1 * SHARDS / (count + 1) + 1
+    moved = [shard for shard in range(SHARD_COUNT) if after[shard] != before[shard]]
+    assert 0.8 <= cluster.of(1000) / (SHARD_COUNT / (count + 1)) <= 1.1
+    assert len(moved) <= 1.1 * SHARD_COUNT / (count + 1) + 1
 
 
 @pytest.mark.parametrize("count", [2, 10, 40])
 def test_when_one_dies_little_moves_but_its_own(count):
     chance = random.Random(count)
-    cluster = Cluster([10] * SHARDS, chance)
+    cluster = Cluster([10] * SHARD_COUNT, chance)
     for idler in range(1, count + 1):
         cluster.join(idler, 60_000)
     cluster.settle()
@@ -210,18 +210,18 @@ def test_when_one_dies_little_moves_but_its_own(count):
     cluster.settle()
 
     after = cluster.owners
-    elsewhere = [s for s in range(SHARDS) if before[s] != 1 and after[s] != before[s]]
-    assert len(elsewhere) <= 0.1 * SHARDS / count
+    elsewhere = [s for s in range(SHARD_COUNT) if before[s] != 1 and after[s] != before[s]]
+    assert len(elsewhere) <= 0.1 * SHARD_COUNT / count
 
 
 @pytest.mark.parametrize("count", [3, 10, 40])
 def test_nobody_has_far_more_than_its_share(count):
     chance = random.Random(count)
-    cluster = Cluster([10] * SHARDS, chance)
+    cluster = Cluster([10] * SHARD_COUNT, chance)
     for idler in range(1, count + 1):
         cluster.join(idler, chance.choice([30_000, 60_000]))
     cluster.settle()
 
     total = sum(member.capacity for member in cluster.members.values())
     for idler, member in cluster.members.items():
-        assert cluster.of(idler) <= 1.15 * SHARDS * member.capacity / total + 1
+        assert cluster.of(idler) <= 1.15 * SHARD_COUNT * member.capacity / total + 1

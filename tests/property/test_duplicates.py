@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.world import World
 from superimap.core.egress import Guard
-from superimap.db import engine
+from superimap.db import postgres
 from superimap.db.watching import intake as queries
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching import sessions as watching
@@ -78,7 +78,7 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerConte
     await world.provider("imap.example.com", 993)
     await world.connection(await world.partner(new_mail_webhook="https://app.example.com/hook"))
     async with (
-        engine.pool(database_url, size=2) as pool,
+        postgres.pool(database_url, size=2) as pool,
         Queue(redis_url) as queue,
         httpx.AsyncClient() as http,
     ):

@@ -10,7 +10,7 @@ from typing import Any
 
 from fixtures.world import World
 from superimap.core.egress import Guard
-from superimap.db import engine
+from superimap.db import engine, postgres
 from superimap.db.accounts import connections, partners
 from superimap.idler.access_tokens import Tokens
 from superimap.oauth.http import guarded_client
@@ -81,7 +81,7 @@ async def process(world: World, *, database_url: str | None = None) -> AsyncIter
         yield
 
     async with (
-        engine.pool(database_url or world.database_url, size=4) as pool,
+        postgres.pool(database_url or world.database_url, size=4) as pool,
         guarded_client(Guard(world.settings.allowed_networks)) as http,
         Tokens(pool, world.vault, http, turn=at_once) as tokens,
     ):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncpg
 
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from trials.faults.bed import IN_FLIGHT, Bed
 
 OTHERS = """

@@ -17,8 +17,8 @@ from superimap.api.pages import words
 from superimap.api.pages.render import page
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts.account_values import Taken
-from superimap.db.engine import UNAVAILABLE
 from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
+from superimap.db.postgres import UNAVAILABLE
 
 log = logging.getLogger(__name__)
 

@@ -34,10 +34,10 @@ async def rotate_keys(as_json: AsJson = False) -> None:
     so that all write it; then run this; then take the old key away.
     It may be stopped and run again at any time.
     """
-    from superimap.db import vaults
+    from superimap.db.rotation import rotate_keys as rotate
 
     async with database() as (_, vault, sessionmaker):
-        rotation = await vaults.rotate(sessionmaker, vault)
+        rotation = await rotate(sessionmaker, vault)
     if as_json:
         output.show_json(
             {

@@ -92,15 +92,15 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
     """The settings, the vault, and transactions on the database that the vault was proven to open."""
     from superimap.core.config import load
     from superimap.core.crypto import Vault
-    from superimap.db import vaults
+    from superimap.db import canaries, postgres
     from superimap.db.engine import sessions
 
     settings = load()
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     with explaining(settings.database_url):
+        async with postgres.transaction(settings.database_url) as connection:
+            await canaries.verify_vault(connection, vault)
         async with sessions(settings.database_url, pool_size=2) as sessionmaker:
-            async with sessionmaker.begin() as db:
-                await vaults.unlock(db, vault)
             yield settings, vault, sessionmaker
 
 
@@ -118,7 +118,7 @@ def explaining(url: str, *, hint: str = "") -> Iterator[None]:
     import asyncpg
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-    from superimap.db.engine import UNAVAILABLE
+    from superimap.db.postgres import UNAVAILABLE
 
     try:
         yield

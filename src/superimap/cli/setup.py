@@ -51,13 +51,12 @@ def migrate(
 
 async def _reach(url: str, wait: float) -> None:
     """Connect, however often it takes within `wait` seconds."""
-    from superimap.db.engine import UNAVAILABLE, connector
+    from superimap.db.postgres import UNAVAILABLE, connect
 
-    connect = connector(url)
     deadline = asyncio.get_running_loop().time() + wait
     while True:
         try:
-            await (await connect()).close()
+            await (await connect(url)).close()
             return
         except UNAVAILABLE:
             if asyncio.get_running_loop().time() + AGAIN > deadline:

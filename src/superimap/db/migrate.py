@@ -1,24 +1,22 @@
-"""How the schema gets to where the code wants it: Alembic, run from code, serialised by a lock."""
-
-from pathlib import Path
+"""Schema upgrades: Alembic called from code; an advisory lock admits one process at a time."""
 
 from alembic import command
 from alembic.config import Config
 
-# The key of the advisory lock under which one process migrates and others wait.
-LOCK = 0x5153AA01
-ROOT = Path(__file__).resolve().parents[3]
+from superimap.db.revisions import migrations_folder
+
+# The key of the advisory lock that a migrating process holds; others wait for it.
+LOCK_KEY = 0x5153AA01
 
 
 def configuration(url: str) -> Config:
-    """Alembic's configuration for this database; migrations lie beside the sources, or in the wheel."""
-    packaged = Path(__file__).resolve().parent / "migrations"
+    """Return Alembic's configuration for this database."""
     config = Config()
-    config.set_main_option("script_location", str(packaged if packaged.is_dir() else ROOT / "migrations"))
+    config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["url"] = url
     return config
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest schema. Blocking, with an event loop of its own."""
+    """Bring the database to the newest schema. Blocking; runs an event loop of its own."""
     command.upgrade(configuration(url), "head")

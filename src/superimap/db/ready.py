@@ -1,56 +1,54 @@
-"""Is the database there, as new as the code, and does our key open it? Asked once, before any work."""
+"""Start-up check: the database is reachable, its schema is recent enough, and the vault opens it."""
 
 import asyncio
 import logging
 
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
 from superimap.core.backoff import Backoff
 from superimap.core.config_values import mask_password
 from superimap.core.crypto import Vault
-from superimap.db import engine, vaults
-from superimap.db.engine import UNAVAILABLE
-from superimap.db.migrate import configuration
+from superimap.core.errors import SuperImapError
+from superimap.db import canaries, postgres
+from superimap.db.postgres import UNAVAILABLE
+from superimap.db.revisions import known_revisions
 
 log = logging.getLogger(__name__)
 
-UNREADY: tuple[type[BaseException], ...] = (SQLAlchemyError, *UNAVAILABLE)
+NOT_READY: tuple[type[BaseException], ...] = (asyncpg.PostgresError, *UNAVAILABLE)
 
 
-class NotMigrated(Exception):
-    """The schema is not what this code works with."""
+class NotMigrated(SuperImapError):
+    """The schema is older than this code; `superimap migrate` brings it up to date."""
 
 
 async def wait(url: str, vault: Vault) -> None:
-    """Return once the database is reachable, migrated and unlocked; tries for as long as it takes.
+    """Return once the database is reachable, migrated and opened by `vault`; there is no time limit.
 
-    Processes are started in any order: one that comes first waits for PostgreSQL and for `superimap
-    migrate`. Raises VaultError if the ring opens nothing here: waiting would not change that.
+    Processes start in any order: one that starts first waits for PostgreSQL and for `superimap migrate`.
+    Raises VaultError if no key of the vault opens this database: waiting would not change that.
     """
     backoff = Backoff(first=0.5, longest=5.0)
-    async with engine.sessions(url, pool_size=2) as sessions:
-        while True:
-            try:
-                async with sessions.begin() as db:
-                    await _check_schema(db, url)
-                    await vaults.unlock(db, vault)
-                return
-            except NotMigrated as error:
-                log.warning("waiting for the schema: %s", error)
-            except UNREADY as error:
-                reason = str(getattr(error, "orig", None) or error) or type(error).__name__
-                log.warning("waiting for PostgreSQL at %s: %s", mask_password(url), reason)
-            await asyncio.sleep(0.2 + backoff.next())
+    while True:
+        try:
+            async with postgres.transaction(url) as connection:
+                await _check_schema(connection)
+                await canaries.verify_vault(connection, vault)
+            return
+        except NotMigrated as error:
+            log.warning("waiting for the schema: %s", error)
+        except NOT_READY as error:
+            reason = str(error) or type(error).__name__
+            log.warning("waiting for PostgreSQL at %s: %s", mask_password(url), reason)
+        await asyncio.sleep(0.2 + backoff.next())
 
 
-async def _check_schema(db: AsyncSession, url: str) -> None:
-    head = ScriptDirectory.from_config(configuration(url)).get_current_head()
-    if not await db.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
+async def _check_schema(connection: asyncpg.Connection) -> None:
+    """Raise NotMigrated if the schema is older than this code; a newer one, unknown here, is accepted."""
+    known = known_revisions()
+    head = known[-1]
+    if not await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL"):
         raise NotMigrated("the database is empty; run `superimap migrate`")
-    version = await db.scalar(text("SELECT version_num FROM alembic_version"))
-    known = {script.revision for script in ScriptDirectory.from_config(configuration(url)).walk_revisions()}
+    version = await connection.fetchval("SELECT version_num FROM alembic_version")
     if version != head and version in known:
-        raise NotMigrated(f"it is at {version}, this code wants {head}; run `superimap migrate`")
+        raise NotMigrated(f"it is at {version}, this code needs {head}; run `superimap migrate`")

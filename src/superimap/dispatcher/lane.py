@@ -28,7 +28,7 @@ import asyncpg
 
 from superimap.core import metrics
 from superimap.db.delivery.deliveries import Claim, Claims
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.dispatcher.deliver import Sent
 from superimap.dispatcher.seats import Seats
 from superimap.dispatcher.stats import Stats

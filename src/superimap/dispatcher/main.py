@@ -13,7 +13,7 @@ import asyncpg
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
-from superimap.db import engine
+from superimap.db import postgres
 from superimap.db.delivery import deliveries, endpoints
 from superimap.db.delivery.deliveries import Claims
 from superimap.db.delivery.signing_keys import SigningKeyring
@@ -43,7 +43,7 @@ async def serve(
     lease = settings.webhook_timeout + pace.lease_margin
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            engine.pool(settings.database_url, size=settings.database_pool_size)
+            postgres.pool(settings.database_url, size=settings.database_pool_size)
         )
         queue = await stack.enter_async_context(Queue(settings.redis_url))
         post = await stack.enter_async_context(

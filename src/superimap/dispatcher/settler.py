@@ -20,7 +20,7 @@ from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.db.delivery import deliveries, endpoints
 from superimap.db.delivery.deliveries import AttemptOutcome, Settlement
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.dispatcher.deliver import Sent
 from superimap.dispatcher.stats import Stats
 from superimap.domain import breaker

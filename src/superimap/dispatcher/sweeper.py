@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from superimap.core import metrics
-from superimap.db import engine
+from superimap.db import postgres
 from superimap.db.delivery import liveness, sweeping
 from superimap.dispatcher.lane import FAULTS, Lanes
 from superimap.dispatcher.lookout import Lookout
@@ -80,9 +80,9 @@ class Sweeper:
         idle_ms = str(int(10 * self._pace.sweep * 1000))
         db = await asyncpg.connect(
             self._database_url,
-            timeout=engine.CONNECT_TIMEOUT,
-            command_timeout=engine.STATEMENT_TIMEOUT,
-            server_settings={**engine.SERVER_SETTINGS, "idle_session_timeout": idle_ms},
+            timeout=postgres.CONNECT_TIMEOUT_SECONDS,
+            command_timeout=postgres.STATEMENT_TIMEOUT_SECONDS,
+            server_settings={**postgres.SERVER_SETTINGS, "idle_session_timeout": idle_ms},
         )
         try:
             yield db

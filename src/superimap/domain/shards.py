@@ -1,3 +1,10 @@
-"""Shards: the unit in which idlers share users."""
+"""Shards, the unit in which idlers share users, and the NOTIFY channels that announce changes to idlers."""
 
-SHARDS = 4096
+SHARD_COUNT = 4096
+
+# The payload is a shard whose users changed.
+USERS_CHANNEL = "superimap_users"
+
+# The payload is the id of the idler that is to read the cluster, or EVERY_IDLER.
+SHARDS_CHANNEL = "superimap_shards"
+EVERY_IDLER = ""

@@ -6,9 +6,8 @@ import logging
 import asyncpg
 
 from superimap.core.backoff import Backoff
-from superimap.db.accounts.bells import USERS
-from superimap.db.engine import UNAVAILABLE, connector
-from superimap.db.watching.ownership import EVERYBODY, SHARDS_BELL
+from superimap.db.postgres import UNAVAILABLE, connect
+from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL, USERS_CHANNEL
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +21,17 @@ class Doorbell:
     """
 
     def __init__(self, idler: int) -> None:
-        self._concerning = {EVERYBODY, str(idler)}
+        self._concerning = {EVERY_IDLER, str(idler)}
         self._rung = asyncio.Event()
         self._shards: set[int] = set()
         self._moved = False
 
     async def listen(self, url: str) -> None:
         """Hold the connection for ever; while it is away, rounds come by the clock alone."""
-        connect = connector(url)
         backoff = Backoff(first=0.5, longest=10.0)
         while True:
             try:
-                connection = await connect()
+                connection = await connect(url)
                 try:
                     await self._hold(connection, backoff)
                 finally:
@@ -64,8 +62,8 @@ class Doorbell:
         return shards, moved or is_round
 
     async def _hold(self, connection: asyncpg.Connection, backoff: Backoff) -> None:
-        await connection.add_listener(USERS, self._user_changed)
-        await connection.add_listener(SHARDS_BELL, self._shards_moved)
+        await connection.add_listener(USERS_CHANNEL, self._user_changed)
+        await connection.add_listener(SHARDS_CHANNEL, self._shards_moved)
         self._moved = True  # something may have been missed
         self._rung.set()
         backoff.reset()

@@ -20,7 +20,7 @@ from asyncpg import Pool
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.core.crypto import Place, Vault, VaultError
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import token_leases as queries
 from superimap.db.watching.token_leases import GrantRow
 from superimap.oauth import life

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from superimap.db.watching.ownership import Member
-from superimap.domain.shards import SHARDS
+from superimap.domain.shards import SHARD_COUNT
 from superimap.idler.rendezvous import choose, firsts, scores
 
 # Nobody is sent what would make it hand over in its turn: between these nothing moves, so nothing goes to and fro.
@@ -41,7 +41,7 @@ def takes(me: int, members: Sequence[Member], free: Iterable[int]) -> list[int]:
     Where nobody has room whoever ranks first takes it all the same: somebody must count who is not watched.
     """
     staying = [member for member in members if not member.is_stopping]
-    most = MOST * SHARDS / max(1, sum(member.capacity for member in staying))
+    most = MOST * SHARD_COUNT / max(1, sum(member.capacity for member in staying))
     with_room = [member for member in staying if member.users < member.capacity]
     candidates = [each for each in with_room if each.shards < most * each.capacity] or with_room or staying
     return [shard for shard, owner in firsts(free, candidates).items() if owner == me]
@@ -75,7 +75,7 @@ class _Plan:
     def __init__(self, me: int, members: Sequence[Member], mine: Mapping[int, Load]) -> None:
         staying = [member for member in members if not member.is_stopping]
         total = sum(member.capacity for member in staying)
-        self._share = {member.id: SHARDS * member.capacity / total for member in staying}
+        self._share = {member.id: SHARD_COUNT * member.capacity / total for member in staying}
         self._staying = staying
         self._me = next((member for member in members if member.id == me), None)
         self._left = dict(mine)
@@ -135,7 +135,7 @@ class _Plan:
             target,
             users,
             most_users=int(FILLED * member.capacity) if is_by_share else member.capacity,
-            most_shards=int(self._share[target]) if is_by_share else SHARDS,
+            most_shards=int(self._share[target]) if is_by_share else SHARD_COUNT,
         )
 
     def _is_below_share(self, member: Member, users: int) -> bool:

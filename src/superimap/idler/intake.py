@@ -11,7 +11,7 @@ from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.core.crypto import Place
 from superimap.core.ids import time_ordered
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, Recorded, Seen
 from superimap.db.watching.sessions import WatchedUser

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from asyncpg import Pool
 
 from superimap.db.delivery import liveness as queries
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.imap.client import Client
 
 log = logging.getLogger(__name__)

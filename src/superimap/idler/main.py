@@ -14,8 +14,8 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.health import Readiness
-from superimap.db import engine
-from superimap.db.engine import UNAVAILABLE
+from superimap.db import postgres
+from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import ownership as cluster
 from superimap.doorbells.postgres import Doorbell
 from superimap.doorbells.redis import Queue
@@ -49,9 +49,9 @@ async def serve(
     big_mails.shorten_thread_switches()
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            engine.pool(settings.database_url, size=settings.database_pool_size)
+            postgres.pool(settings.database_url, size=settings.database_pool_size)
         )
-        lease = await stack.enter_async_context(engine.pool(settings.database_url, size=LEASE_CONNECTIONS))
+        lease = await stack.enter_async_context(postgres.pool(settings.database_url, size=LEASE_CONNECTIONS))
         queue = await stack.enter_async_context(Queue(settings.redis_url))
         guard = Guard(settings.allowed_networks, own=settings.own_addresses)
         http = await stack.enter_async_context(guarded_client(guard))

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from superimap.domain.shards import SHARDS
+from superimap.domain.shards import SHARD_COUNT
 
-_LOGARITHMS = [math.log((rank + 0.5) / SHARDS) for rank in range(SHARDS)]
+_LOGARITHMS = [math.log((rank + 0.5) / SHARD_COUNT) for rank in range(SHARD_COUNT)]
 
 
 class Weighted(Protocol):
@@ -30,8 +30,8 @@ def scores(member: int, capacity: int) -> Sequence[float]:
     it draws each 4,096th of (0, 1) once, in an order that the hash gives. So nobody is lucky all over, and shares
     spread a third less than with independent draws. It takes a millisecond, once for each member.
     """
-    drawn = struct.unpack(f"<{SHARDS}H", hashlib.shake_128(str(member).encode()).digest(2 * SHARDS))
-    order = sorted(range(SHARDS), key=drawn.__getitem__)
+    drawn = struct.unpack(f"<{SHARD_COUNT}H", hashlib.shake_128(str(member).encode()).digest(2 * SHARD_COUNT))
+    order = sorted(range(SHARD_COUNT), key=drawn.__getitem__)
     return [_LOGARITHMS[rank] / capacity for rank in order]  # a permutation's inverse is as random as itself
 
 

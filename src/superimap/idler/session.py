@@ -8,7 +8,7 @@ from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.core.crypto import VaultError
 from superimap.core.errors import SuperImapError
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser

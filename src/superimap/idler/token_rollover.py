@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from superimap.core.crypto import VaultError
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.idler.access_tokens import CLIENT_PAUSE, Access, Tokens
 from superimap.oauth import life
 from superimap.oauth.endpoint import TokenRefused, TokenUnavailable

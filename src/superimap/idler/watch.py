@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from superimap.core import metrics
-from superimap.db.engine import UNAVAILABLE
+from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Cursor, Fence, Fenced, MailboxRow

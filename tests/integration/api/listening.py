@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from superimap.db.accounts.bells import USERS
+from superimap.domain.shards import USERS_CHANNEL
 
 
 @asynccontextmanager
@@ -16,7 +16,7 @@ async def heard(database_url: str) -> AsyncIterator[asyncio.Queue[str]]:
     """A queue of the shards that were rung for."""
     rings: asyncio.Queue[str] = asyncio.Queue()
     db = await asyncpg.connect(database_url)
-    await db.add_listener(USERS, lambda *event: rings.put_nowait(event[3]))
+    await db.add_listener(USERS_CHANNEL, lambda *event: rings.put_nowait(event[3]))
     try:
         yield rings
     finally:

@@ -9,7 +9,7 @@ import pytest
 
 from superimap.db.delivery import replay
 from superimap.db.engine import sessions
-from superimap.db.vaults import rotate
+from superimap.db.rotation import rotate_keys
 from superimap.db.watching.events import telling
 from superimap.oauth import links
 from superimap.testing.webhook_sink import verify_body_signature, verify_standard
@@ -135,7 +135,7 @@ async def test_events_have_nothing_to_reseal(world):
     await world.endpoint("/events", kind="events")
     await happen(world)
     async with sessions(world.database_url) as sessionmaker:
-        done = await rotate(sessionmaker, world.vault)
+        done = await rotate_keys(sessionmaker, world.vault)
 
     assert done.unopened == []
     assert done.resealed["deliveries.content"] == 0

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from fixtures.world import World, eventually
-from superimap.db import engine
+from superimap.db import postgres
 from superimap.db.watching import intake
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching.intake import Fence, Fenced
@@ -60,7 +60,7 @@ class Ledger:
 
 @pytest_asyncio.fixture
 async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    async with engine.pool(database_url, size=5) as opened:
+    async with postgres.pool(database_url, size=5) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault, digest
 from superimap.core.ids import time_ordered
-from superimap.db.accounts import users
+from superimap.db.accounts import announcements, users
 from superimap.db.accounts.account_values import UserFields
 from superimap.db.accounts.connections import Linked
 from superimap.db.errors import Conflict, NotFound
@@ -25,7 +25,6 @@ from superimap.db.models import (
     UsedLink,
     User,
 )
-from superimap.db.watching import events
 from superimap.domain.events import EventKind
 from superimap.domain.providers import ProviderKind
 from superimap.webhooks import payload
@@ -214,7 +213,7 @@ async def connected(
                 oauth2_access_token_life=access_token.expires_in,
             )
         )
-    await events.restored(db, user.id)
+    await announcements.record_restored(db, user.id)
     content = payload.user_connected(
         user_tag=user.tag, imap_provider_code=about.provider.code, email=user.email
     )

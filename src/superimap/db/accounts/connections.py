@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
-from superimap.db.accounts import bells
 from superimap.db.accounts.account_values import ConnectionFields, checked, translate
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
 from superimap.domain.providers import ProviderKind
+from superimap.domain.shards import USERS_CHANNEL
 from superimap.domain.users import UserStatus
 
 CREDENTIALS = ("oauth2_client_id", "oauth2_client_secret")
@@ -170,7 +170,7 @@ def _sealed(
 async def _ring(db: AsyncSession, connection_id: int) -> None:
     """Ring for every shard that has a user of this connection; one statement, however many there are."""
     shards = select(User.shard).where(User.connection_id == connection_id).distinct().subquery()
-    await db.execute(select(func.pg_notify(bells.USERS, sql_cast(shards.c.shard, Text))))
+    await db.execute(select(func.pg_notify(USERS_CHANNEL, sql_cast(shards.c.shard, Text))))
 
 
 async def _try_again(db: AsyncSession, connection_id: int) -> None:

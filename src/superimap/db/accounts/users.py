@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
-from superimap.db.accounts import bells
 from superimap.db.accounts.account_values import FLAGS, UserFields, checked, sign_in, translate
+from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import Linked
 from superimap.db.accounts.server_values import SERVER, whole
 from superimap.db.errors import NotFound
@@ -62,7 +62,7 @@ async def create(db: AsyncSession, vault: Vault, linked: Linked, fields: UserFie
         user = (await db.scalars(statement)).one()
     except IntegrityError as error:
         translate(error)
-    await bells.ring_users(db, user.shard)
+    await ring_users(db, user.shard)
     return user
 
 
@@ -107,7 +107,7 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, user: User, fie
         translate(error)
     if changed is None:
         raise NotFound(f"User not found for '{user.tag}'.")
-    await bells.ring_users(db, changed.shard)
+    await ring_users(db, changed.shard)
     return changed
 
 

@@ -19,7 +19,7 @@ from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one
 from superimap.db.models.partner import Partner
 from superimap.db.models.provider import Provider
 from superimap.domain.providers import Tls
-from superimap.domain.shards import SHARDS
+from superimap.domain.shards import SHARD_COUNT
 from superimap.domain.users import Reauth, UserEventKind, UserStatus
 
 
@@ -64,7 +64,7 @@ class User(Base):
     id: Mapped[Id]
     partner_id: Mapped[int] = mapped_column(BigInteger)
     connection_id: Mapped[int] = mapped_column(BigInteger)
-    shard: Mapped[int] = mapped_column(SmallInteger, Computed(f"id % {SHARDS}", persisted=True))
+    shard: Mapped[int] = mapped_column(SmallInteger, Computed(f"id % {SHARD_COUNT}", persisted=True))
     tag: Mapped[Words]
     email: Mapped[Words | None]
     login_username: Mapped[Words | None]

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from asyncpg import Pool
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.domain.users import UserEventKind
 
@@ -39,21 +37,6 @@ def telling(happened: str) -> str:
             JOIN endpoints e ON e.partner_id = t.partner_id AND e.kind = 'events' AND e.url IS NOT NULL
         )
     """  # noqa: S608 - words of ours
-
-
-_RESTORED = text(f"""
-    WITH well AS (
-        UPDATE users SET reauth = NULL WHERE id = :user_id AND reauth IS NOT NULL RETURNING id, partner_id
-    ), happened AS (
-        SELECT partner_id, id AS user_id, 'restored' AS kind, NULL AS code, NULL AS reason FROM well
-    ), {telling("happened")}
-    SELECT count(*) FROM told
-""")  # noqa: S608
-
-
-async def restored(db: AsyncSession, user_id: int) -> None:
-    """The person has signed in again. Told once, and only of a user of whom the contrary was told."""
-    await db.execute(_RESTORED, {"user_id": user_id})
 
 
 @dataclass(frozen=True, slots=True)

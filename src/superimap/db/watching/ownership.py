@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from asyncpg import Pool
 
-SHARDS_BELL = "superimap_shards"
-EVERYBODY = ""
+from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ async def join(pool: Pool, *, name: str, version: str, capacity: int, health_por
         )
         SELECT id, pg_notify($5, $6) FROM joined
     """
-    return int(await pool.fetchval(sql, name, version, capacity, health_port, SHARDS_BELL, EVERYBODY))
+    return int(await pool.fetchval(sql, name, version, capacity, health_port, SHARDS_CHANNEL, EVERY_IDLER))
 
 
 async def beat(
@@ -192,7 +191,7 @@ async def hand_over(pool: Pool, idler: int, target: int, shards: Iterable[int]) 
         )
         SELECT pg_notify($4, coalesce(owner::text, $5)) FROM moved LIMIT 1
     """
-    await pool.execute(sql, idler, target, list(shards), SHARDS_BELL, EVERYBODY)
+    await pool.execute(sql, idler, target, list(shards), SHARDS_CHANNEL, EVERY_IDLER)
 
 
 async def give_back(pool: Pool, idler: int, shards: Iterable[int]) -> None:
@@ -203,10 +202,10 @@ async def give_back(pool: Pool, idler: int, shards: Iterable[int]) -> None:
         )
         SELECT pg_notify($3, $4) FROM freed LIMIT 1
     """
-    await pool.execute(sql, idler, list(shards), SHARDS_BELL, EVERYBODY)
+    await pool.execute(sql, idler, list(shards), SHARDS_CHANNEL, EVERY_IDLER)
 
 
 async def leave(pool: Pool, idler: int) -> None:
     """Leave the cluster; whatever is still owned becomes free."""
     sql = "WITH gone AS (DELETE FROM idlers WHERE id = $1) SELECT pg_notify($2, $3)"
-    await pool.execute(sql, idler, SHARDS_BELL, EVERYBODY)
+    await pool.execute(sql, idler, SHARDS_CHANNEL, EVERY_IDLER)
