@@ -260,62 +260,62 @@ def test_behaviour_has_the_numbers_of_the_code():
     def said(start: str) -> str:
         return next(value for name, value in of.items() if name.startswith(start))
 
-    assert said("sessions per idler") == f"{default['max_sessions']:,}"
-    assert said("handshakes and logins") == str(default["connects_in_flight"])
-    assert said("connecting: DNS") == f"{timeouts.connect:g} s"
-    assert said("logging in") == f"{timeouts.login:g} s"
-    assert said("a command") == f"{timeouts.command:g} s"
-    assert said("reading one mail") == f"{timeouts.fetch:g} s"
-    assert said("IDLE is ended") == f"{default['idle_renew']:g} s"
-    assert said("the answer to DONE") == f"{timeouts.done:g} s"
+    assert said("Sessions per idler") == f"{default['max_sessions']:,}"
+    assert said("Concurrent handshakes") == str(default["connects_in_flight"])
+    assert said("Connect timeout") == f"{timeouts.connect:g} s"
+    assert said("Login timeout") == f"{timeouts.login:g} s"
+    assert said("Command timeout") == f"{timeouts.command:g} s"
+    assert said("Timeout for reading one mail") == f"{timeouts.fetch:g} s"
+    assert said("IDLE renewal") == f"{default['idle_renew']:g} s"
+    assert said("Timeout for the answer to DONE") == f"{timeouts.done:g} s"
     timing = Timing()
-    assert said("where the server has no IDLE") == f"{timing.poll:g} s"
-    assert said("proofs of life are written") == f"{timing.prove:g} s"
-    assert said("without a proof of life") == f"{default['stalled_after']:g} s"
-    assert said("who is stalled is looked for") == f"{pace.stalls:g} s"
-    assert said("a catch-up is told") == f"{timing.lag:g} s"
-    assert f"waits {pace.hearing:g} s before it believes in silence" in text
-    token = "a session comes back with a new access token"
+    assert said("Polling interval without IDLE") == f"{timing.poll:g} s"
+    assert said("Interval of writing proofs of life") == f"{timing.prove:g} s"
+    assert said("Time without a proof of life") == f"{default['stalled_after']:g} s"
+    assert said("Stall check interval") == f"{pace.stalls:g} s"
+    assert said("Catch-up reported") == f"{timing.lag:g} s"
+    assert f"waits {pace.hearing:g} s before the first\nstall check" in text
+    token = "Reconnect with a new access token"
     assert said(token) == f"{life.EARLIEST:.0%}, {life.LATEST:.0%}".replace("%", " %")
     shared = f"{life.EARLIEST_SHARED:.0%}, {life.LATEST:.0%}".replace("%", " %")
-    assert said("… where one token opens all") == shared
-    assert said("while no new token can be had") == f"{life.AGAIN * 100:g} % of its life, at least 1 s"
-    assert said("a process alone asks") == f"{leases.LEASE:g} s"
-    assert said("a provider's answer to such") == f"{endpoint.DEADLINE:g} s"
-    assert said("after a wrong client secret") == f"{tokens.CLIENT_PAUSE:g} s"
-    assert said("where a provider asks for a pause") == f"{tokens.THROTTLED_PAUSE:g} s"
+    assert said("Reconnect where one token opens all") == shared
+    assert said("Retry interval while no new token") == f"{life.AGAIN * 100:g} % of its life, at least 1 s"
+    assert said("Exclusive right of one process") == f"{leases.LEASE:g} s"
+    assert said("Timeout for a token response") == f"{endpoint.DEADLINE:g} s"
+    assert said("Token requests of a connection suspended after a wrong") == f"{tokens.CLIENT_PAUSE:g} s"
+    assert said("Token requests of a connection suspended when") == f"{tokens.THROTTLED_PAUSE:g} s"
     assert f"({tokens.PATIENCE:g} s at most)" in text
-    assert said("logging out") == f"{timeouts.logout:g} s"
-    assert said("largest mail") == f"{default['max_email_size']:,} bytes"
-    assert said("bytes of mail in memory") == f"{default['bytes_in_flight'] >> 20} MiB"
-    assert said("one attempt") == f"{default['webhook_timeout']:g} s"
+    assert said("Logout timeout") == f"{timeouts.logout:g} s"
+    assert said("Largest mail") == f"{default['max_email_size']:,} bytes"
+    assert said("Mail bytes in memory") == f"{default['bytes_in_flight'] >> 20} MiB"
+    assert said("Duration of one attempt") == f"{default['webhook_timeout']:g} s"
     lease = default["webhook_timeout"] + pace.lease_margin
-    assert said("lease of a delivery") == f"{lease:g} s: `WEBHOOK_TIMEOUT` + {pace.lease_margin:g} s"
-    assert said("POSTs under way") == str(default["posts_per_endpoint"])
-    assert said("endpoints that a dispatcher") == str(default["max_lanes"])
-    assert said("a lane gives its place") == f"{pace.lane_budget:g} s"
-    assert said("the same, while none of its POSTs") == f"{lane.PATIENCE:g} s"
-    assert said("the same, to an endpoint that did not answer") == str(lane.FEW)
-    assert (said("seats (`MAX_LANES`)"), said("seats that all")) == ("a fifth", "a quarter")
+    assert said("Lease of a delivery") == f"{lease:g} s: `WEBHOOK_TIMEOUT` + {pace.lease_margin:g} s"
+    assert said("POSTs in flight to one endpoint") == str(default["posts_per_endpoint"])
+    assert said("Endpoints that a dispatcher") == str(default["max_lanes"])
+    assert said("Time after which a lane yields its slot to another") == f"{pace.lane_budget:g} s"
+    assert said("Time after which a lane yields its slot while none") == f"{lane.PATIENCE:g} s"
+    assert said("POSTs in flight to an endpoint that did not answer") == str(lane.FEW)
+    assert (said("Slots (`MAX_LANES`)"), said("Slots that all")) == ("a fifth", "a quarter")
     assert (lane.FAIR, lane.AILING) == (5, 4)
-    assert said("the sweeper looks") == f"{pace.sweep:g} s"
-    assert said("bytes read of an answer").startswith(f"{http.LONGEST_ANSWER >> 10} KiB")
-    assert said("an idle connection to a receiver") == f"{http.KEEPALIVE:g} s"
-    assert said("shards; a user's") == f"{SHARD_COUNT:,}"
-    assert said("heartbeat") == f"{default['heartbeat_interval']:g} s"
-    assert said("an idler is taken for dead") == f"{default['heartbeat_expiry']:g} s"
-    assert said("content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
-    assert said("messages (ids") == f"{default['message_retention_days']:g} days"
-    assert said("a connect or disconnect link") == f"{links.LIFETIME // 60} minutes"
-    assert said("and it can be opened") == f"{connect.OPENED_AT_MOST} times"
-    assert said("a consent or a form") == f"{connecting.CONSENT_LIFE // 3600} hour"
+    assert said("Sweep interval") == f"{pace.sweep:g} s"
+    assert said("Answer: bytes read").startswith(f"{http.LONGEST_ANSWER >> 10} KiB")
+    assert said("Keep-alive of an idle connection") == f"{http.KEEPALIVE:g} s"
+    assert said("Shards; a user's") == f"{SHARD_COUNT:,}"
+    assert said("Heartbeat interval") == f"{default['heartbeat_interval']:g} s"
+    assert said("Time without a heartbeat") == f"{default['heartbeat_expiry']:g} s"
+    assert said("Content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
+    assert said("Messages (ids") == f"{default['message_retention_days']:g} days"
+    assert said("Life of a connect") == f"{links.LIFETIME // 60} minutes"
+    assert said("Page views of one link") == f"{connect.OPENED_AT_MOST} times"
+    assert said("Time to finish a consent") == f"{connecting.CONSENT_LIFE // 3600} hour"
     assert browser.LIFE == connecting.CONSENT_LIFE
-    assert said("what is asked of a provider") == f"{callback.PATIENCE:g} s"
-    assert said("the login that tries") == f"{password.PATIENCE:g} s"
-    assert said("a mail server that the person named") == f"{password.FLOOR:g} s"
-    assert said("passwords tried by one link") == str(password.TRIES_PER_LINK)
-    assert said("passwords tried from one address") == f"{password.TRIES_PER_MINUTE} in a minute"
-    assert said("revoking a token") == f"{disconnect.PATIENCE:g} s, once"
+    assert said("Timeout for all requests to a provider") == f"{callback.PATIENCE:g} s"
+    assert said("Timeout for the login that checks") == f"{password.PATIENCE:g} s"
+    assert said("Time to reach a mail server") == f"{password.FLOOR:g} s"
+    assert said("Password submissions per link") == str(password.TRIES_PER_LINK)
+    assert said("Password submissions per address") == f"{password.TRIES_PER_MINUTE} in a minute"
+    assert said("Token revocation") == f"{disconnect.PATIENCE:g} s, once"
 
 
 def test_behaviour_has_every_word_for_a_post_without_an_answer():
