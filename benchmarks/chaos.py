@@ -28,7 +28,7 @@ from superimap.idler import main
 from superimap.idler.timing import Timing
 from superimap.imap.types import Timeouts
 from superimap.launch import engines as embedded
-from superimap.testing.chaos.hostile import small_mail
+from superimap.testing.chaos.hostile_mails import small_mail
 from superimap.testing.chaos.server import Chaos
 from superimap.testing.imap.server import ImapServer
 

@@ -14,9 +14,9 @@ from benchmarks.measure import BenchError
 from superimap.core import runtime
 from superimap.idler import sync
 from superimap.imap import transport
-from superimap.imap.client import Client, connect
+from superimap.imap.client import ImapClient, connect
 from superimap.imap.errors import ImapError
-from superimap.imap.types import Login, Server, Timeouts
+from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.mail import message
 
 AT_ONCE = 32
@@ -35,7 +35,7 @@ class Crowd:
         self.dropped = 0
         self.first_fault: ImapError | None = None
         self._tls_context = tls_context
-        self._where = Server("localhost", server.port, "tls" if tls_context else "none")
+        self._where = ServerAddress("localhost", server.port, "tls" if tls_context else "none")
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
         self._awaited: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
@@ -96,7 +96,7 @@ class Crowd:
             self.first_fault = self.first_fault or error
             self._changed()
 
-    async def _watch(self, client: Client) -> None:
+    async def _watch(self, client: ImapClient) -> None:
         await client.examine("INBOX")
         last = 0
         self.ready += 1
@@ -111,7 +111,7 @@ class Crowd:
             self.standing -= 1
 
 
-async def _catch_up(client: Client, last: int) -> tuple[int, int]:
+async def _catch_up(client: ImapClient, last: int) -> tuple[int, int]:
     """Read what is new, as the idler does; the last UID and the number of mails."""
     found = await sync.glance(client, after=last, coming=1)
     if not sync.are_all([meta.uid for meta, _ in found], after=last, coming=1):

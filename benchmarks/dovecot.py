@@ -19,7 +19,7 @@ from benchmarks import house
 from benchmarks.mailroom import Mailroom, hand_out
 from benchmarks.measure import BenchError
 from superimap.testing.dovecot import server as dovecot
-from superimap.testing.dovecot.server import Dovecot
+from superimap.testing.dovecot.server import DovecotServer
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp, and a disk that others use would be measured otherwise
 ROOM_PER_USER = 1 << 20
@@ -28,7 +28,7 @@ ROOM_PER_USER = 1 << 20
 class FromDovecot:
     """A Mailroom of Dovecot's."""
 
-    def __init__(self, server: Dovecot) -> None:
+    def __init__(self, server: DovecotServer) -> None:
         self._server = server
         self._numbers = itertools.count()
         self.port = server.port
@@ -51,17 +51,17 @@ class FromDovecot:
 @asynccontextmanager
 async def running(users: int) -> AsyncIterator[Mailroom]:
     """A Dovecot with so many users, for as long as this lasts. Raises BenchError if there can be none."""
-    if dovecot.PROGRAM is None:
+    if dovecot.DOVECOT_PROGRAM is None:
         raise BenchError("Dovecot is not installed; `apt-get install dovecot-imapd`, or take --server own.")
     wanted = users + 128
-    if not dovecot.allow_watches(wanted):
+    if not dovecot.raise_inotify_limit(wanted):
         raise BenchError(
             f"Dovecot needs {wanted} inotify instances for {users} users; raise the limit "
             f"(`sysctl fs.inotify.max_user_instances={wanted}` as root) or take a smaller --idle."
         )
     with _open_folder(users) as base:
         # A mail that comes in the last half second before is told with the next one only: no burst may.
-        server = Dovecot(base, hibernate_after=2 + users // 90)
+        server = DovecotServer(base, hibernate_after=2 + users // 90)
         server.add({f"user{number}": "secret" for number in range(users)})
         try:
             await _start(server)
@@ -70,7 +70,7 @@ async def running(users: int) -> AsyncIterator[Mailroom]:
             await asyncio.to_thread(server.kill)
 
 
-async def _start(server: Dovecot) -> None:
+async def _start(server: DovecotServer) -> None:
     try:
         await asyncio.to_thread(server.start)
     except RuntimeError as error:

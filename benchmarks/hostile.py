@@ -14,7 +14,7 @@ from benchmarks.crowd import Crowd, gathered
 from benchmarks.measure import BenchError, allow_files, resident_kib, resident_now_kib
 from superimap.imap.client import connect
 from superimap.imap.errors import ImapError
-from superimap.imap.types import Login, Server, Timeouts
+from superimap.imap.types import Login, ServerAddress, Timeouts
 
 ATTACKS = ("literal", "line", "untagged")
 """As a password: 4 GiB are announced and `mib` come; a line without an end; untagged lines, 300,000 of them."""
@@ -58,7 +58,7 @@ class _Attack:
         self.first = asyncio.Event()
         self.growth_kib = 0.0
         self.ended_by = ""
-        self._where = Server("localhost", port, "none")
+        self._where = ServerAddress("localhost", port, "none")
         self._name = name
 
     async def __aenter__(self) -> _Attack:

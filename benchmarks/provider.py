@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 from benchmarks.far_end import mail_of, process
 from superimap.testing.imap.server import ImapServer
-from superimap.testing.imap.session import Session
+from superimap.testing.imap.session import FakeSession
 from superimap.testing.oauth.server import OAuthServer
 
 SECRET = "benchmark"  # noqa: S105 - of a server that lives for minutes
@@ -40,7 +40,7 @@ class Mail(ImapServer):
         self.seen = Seen()
         self._left: dict[str, float] = {}
 
-    def end_in_time(self, session: Session, username: str, token: str) -> None:
+    def end_in_time(self, session: FakeSession, username: str, token: str) -> None:
         """Somebody has signed in."""
         now = time.time()
         self.seen.logins.append(now)
@@ -48,7 +48,7 @@ class Mail(ImapServer):
             self.seen.gaps.append((now, now - before))
         super().end_in_time(session, username, token)
 
-    def left(self, session: Session) -> None:
+    def left(self, session: FakeSession) -> None:
         """Somebody is gone."""
         if session.username is not None:
             self._left[session.username] = time.time()

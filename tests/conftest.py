@@ -90,7 +90,7 @@ async def redis_url(valkey_url: str) -> str:
 @pytest.fixture(scope="session")
 def dovecot() -> Iterator[dovecot_server.Dovecot]:
     """A Dovecot of this test run; a test makes users of its own with `dovecot.add_user()`."""
-    if dovecot_server.PROGRAM is None:
+    if dovecot_server.DOVECOT_PROGRAM is None:
         needs("Dovecot: apt-get install dovecot-imapd")
     with dovecot_server.running() as server:
         yield server

@@ -334,7 +334,7 @@ RAW = "From: Ada <ada@example.com>\r\nMessage-ID: <1@example.com>\r\n\r\ncaf\xe9
 def content(kind: EventKind) -> bytes:
     """The content of a webhook of this kind, with every field that it can have."""
     read = mail.parse(RAW)
-    text, was_scrubbed = mail.text_of(RAW)
+    text, was_scrubbed = mail.decode_text(RAW)
     user = {"user_tag": "MY_USER", "imap_provider_code": "PLAIN"}
     match kind:
         case EventKind.NEW_MAIL:

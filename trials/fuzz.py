@@ -15,7 +15,7 @@ from pathlib import Path
 
 from superimap.domain.envelope import Envelope
 from superimap.mail.envelope import as_json
-from superimap.mail.message import is_quick, parse, text_of
+from superimap.mail.message import decode_text, is_cheap, parse
 from superimap.webhooks import payload
 from tests.support.malformed import MALFORMED
 
@@ -32,7 +32,7 @@ _LONGEST = 300_000  # bytes of a mutated mail
 def check(raw: bytes) -> None:
     """Read the mail in every way that the idler does. AssertionError if what comes out does not fit the bytes."""
     mail = parse(raw)
-    text, was_scrubbed = text_of(raw)
+    text, was_scrubbed = decode_text(raw)
     envelope = mail.envelope
     content = payload.new_mail(
         raw,
@@ -121,7 +121,7 @@ def main() -> int:
         except Exception as error:
             failed += 1
             print(f"FAILED on mail {read}: {error!r}\n{raw[:500]!r}")
-        quick = is_quick(raw)
+        quick = is_cheap(raw)
         slowest[quick] = max(slowest[quick], (time.thread_time() - began, len(raw)))
         read += 1
         if time.monotonic() > until:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from superimap.testing.imap.server import Event
+from superimap.testing.imap.server import LogEntry
 from trials.cluster.stays import gaps, overlaps, percentile, stays
 
 
-def session(number: int, *, login: float, idle: float, logout: float | None) -> list[Event]:
+def session(number: int, *, login: float, idle: float, logout: float | None) -> list[LogEntry]:
     """The lines of a session of Ann's."""
     events = [
-        Event(login - 0.01, number, None, "connect", ""),
-        Event(login, number, None, "LOGIN", ""),
-        Event(login + 0.01, number, "ann", "EXAMINE", ""),
-        Event(idle, number, "ann", "IDLE", ""),
+        LogEntry(login - 0.01, number, None, "connect", ""),
+        LogEntry(login, number, None, "LOGIN", ""),
+        LogEntry(login + 0.01, number, "ann", "EXAMINE", ""),
+        LogEntry(idle, number, "ann", "IDLE", ""),
     ]
     if logout is not None:
         events += [
-            Event(logout, number, "ann", "LOGOUT", ""),
-            Event(logout + 0.5, number, "ann", "disconnect", ""),
+            LogEntry(logout, number, "ann", "LOGOUT", ""),
+            LogEntry(logout + 0.5, number, "ann", "disconnect", ""),
         ]
     return events
 
 
-def ledger(*sessions: list[Event]) -> list[Event]:
+def ledger(*sessions: list[LogEntry]) -> list[LogEntry]:
     return sorted(event for each in sessions for event in each)
 
 

@@ -85,7 +85,7 @@ def test_a_backlog_is_delivered_once_and_others_are_measured_beside_an_endpoint_
 
 @pytest.mark.parametrize("server", ["own", "dovecot"])
 def test_the_whole_way_of_a_mail_is_measured_and_none_is_lost(server):
-    if server == "dovecot" and dovecot.PROGRAM is None:
+    if server == "dovecot" and dovecot.DOVECOT_PROGRAM is None:
         needs("Dovecot: apt-get install dovecot-imapd")
 
     found = bench(
@@ -127,9 +127,9 @@ def test_sessions_whose_tokens_end_come_back_before_and_nothing_is_lost():
 
 
 def test_without_dovecot_or_its_watches_a_line_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(dovecot, "PROGRAM", None)
+    monkeypatch.setattr(dovecot, "DOVECOT_PROGRAM", None)
     missing = CliRunner().invoke(app, ["mail", "--server", "dovecot"])
-    monkeypatch.setattr(dovecot, "PROGRAM", "/usr/sbin/dovecot")
+    monkeypatch.setattr(dovecot, "DOVECOT_PROGRAM", "/usr/sbin/dovecot")
     monkeypatch.setattr(dovecot, "INOTIFY_INSTANCES", tmp_path / "not there")
     narrow = CliRunner().invoke(app, ["mail", "--server", "dovecot", "--idle", "1000"])
 

@@ -8,7 +8,7 @@ import pytest
 
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, TimedOut, Unreachable
-from superimap.imap.types import Login, OAuth, Server, Timeouts
+from superimap.imap.types import Login, OAuth, ServerAddress, Timeouts
 from superimap.testing.imap.server import ImapServer
 
 USER = Login("ann", "secret")
@@ -37,7 +37,7 @@ async def test_the_guard_sees_each_concrete_address_and_may_forbid_it(server, mo
         if address[0] == "127.0.0.2":
             raise PermissionError("not there")
 
-    async with connect(Server("mail.example", server.port, "none"), USER, guard=guard) as client:
+    async with connect(ServerAddress("mail.example", server.port, "none"), USER, guard=guard) as client:
         assert "IDLE" in client.capabilities
     assert asked == ["127.0.0.2", "127.0.0.1"]
 
@@ -45,7 +45,7 @@ async def test_the_guard_sees_each_concrete_address_and_may_forbid_it(server, mo
         raise PermissionError("nowhere")
 
     with pytest.raises(Unreachable, match="nowhere"):
-        async with connect(Server("mail.example", server.port, "none"), USER, guard=forbid):
+        async with connect(ServerAddress("mail.example", server.port, "none"), USER, guard=forbid):
             pass
     assert server.connects == 1
 
@@ -63,7 +63,7 @@ async def test_dead_addresses_leave_time_for_the_good_one(server, monkeypatch):
     monkeypatch.setattr(type(asyncio.get_running_loop()), "sock_connect", connect_socket)
 
     timeouts = Timeouts(connect=0.4)
-    async with connect(Server("mail.example", server.port, "none"), USER, timeouts=timeouts) as client:
+    async with connect(ServerAddress("mail.example", server.port, "none"), USER, timeouts=timeouts) as client:
         await client.noop()
 
 
@@ -73,7 +73,7 @@ async def test_a_name_that_does_not_resolve_is_unreachable(monkeypatch):
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
     with pytest.raises(Unreachable, match="resolve"):
-        async with connect(Server("no.example", 993), USER):
+        async with connect(ServerAddress("no.example", 993), USER):
             pass
 
 
@@ -84,7 +84,7 @@ async def test_a_server_that_says_nothing_is_left_in_time():
 
     for tls in ("none", "tls"):
         with pytest.raises(TimedOut):
-            async with connect(Server("127.0.0.1", port, tls), USER, timeouts=Timeouts(connect=0.1)):
+            async with connect(ServerAddress("127.0.0.1", port, tls), USER, timeouts=Timeouts(connect=0.1)):
                 pass
 
     assert time.monotonic() - began < 1
@@ -94,7 +94,7 @@ async def test_a_server_that_says_nothing_is_left_in_time():
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 async def test_h19_h20_a_token_opens_the_mailbox_or_does_not(server, mechanism):
     server.accounts["ann"].tokens.add("good")
-    where = Server("127.0.0.1", server.port, "none")
+    where = ServerAddress("127.0.0.1", server.port, "none")
 
     async with connect(where, OAuth("ann", "good", mechanism)) as client:
         await client.examine("INBOX")
@@ -107,7 +107,7 @@ async def test_gmail_labels_come_with_the_meta():
     async with ImapServer() as server:
         server.add_account("ann", "secret", gmail=True)
         uid = server.deliver("ann", b"Subject: x\r\n\r\n", labels=["\\Sent", "Entwürfe"])
-        async with connect(Server("127.0.0.1", server.port, "none"), USER) as client:
+        async with connect(ServerAddress("127.0.0.1", server.port, "none"), USER) as client:
             await client.examine("INBOX")
             (meta,) = await client.fetch_meta([uid])
 

@@ -8,7 +8,7 @@ import pytest
 
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, Disconnected, Refused, TlsFailed
-from superimap.imap.types import Login, Server
+from superimap.imap.types import Login, ServerAddress
 
 RAW = (
     b'From: Ann <ann@x.org>\r\nTo: bob@y.org\r\nSubject: * a :( \\ "{42}\r\nMessage-ID: <%d@x.org>\r\n'
@@ -17,7 +17,7 @@ RAW = (
 
 
 def where(dovecot, tls="tls"):
-    return Server("localhost", dovecot.tls_port if tls == "tls" else dovecot.port, tls)
+    return ServerAddress("localhost", dovecot.tls_port if tls == "tls" else dovecot.port, tls)
 
 
 async def user_of(dovecot, password="secret"):

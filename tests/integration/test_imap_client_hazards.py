@@ -17,19 +17,19 @@ import pytest
 import trustme
 
 from superimap.imap import transport
-from superimap.imap.client import Client, connect
+from superimap.imap.client import ImapClient, connect
 from superimap.imap.errors import (
     AuthenticationFailed,
     Disconnected,
-    Gibberish,
     ImapError,
     LimitExceeded,
+    ProtocolError,
     Refused,
     TimedOut,
     TlsFailed,
     Unreachable,
 )
-from superimap.imap.types import Limits, Login, OAuth, Server, Timeouts
+from superimap.imap.types import Limits, Login, OAuth, ServerAddress, Timeouts
 from superimap.testing.imap.script import (
     TAG,
     ScriptedServer,
@@ -85,16 +85,16 @@ async def session(
     timeouts: Timeouts = FAST,
     limits: Limits | None = None,
     select: bool = True,
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[ImapClient]:
     async with connect(
-        Server("127.0.0.1", server.port, "none"), credentials, timeouts=timeouts, limits=limits
+        ServerAddress("127.0.0.1", server.port, "none"), credentials, timeouts=timeouts, limits=limits
     ) as client:
         if select:
             await client.examine("INBOX")
         yield client
 
 
-async def news(client: Client, renew: float = 30.0, poll: float = 30.0) -> None:
+async def news(client: ImapClient, renew: float = 30.0, poll: float = 30.0) -> None:
     """Wait for the next time that something may be new."""
     await anext(client.idle(renew=renew, poll=poll))
 
@@ -277,7 +277,7 @@ async def test_h06_an_idle_that_was_cancelled_is_ended_by_the_next_command():
 
 
 async def test_h07_an_idle_that_the_server_ends_is_ordinary(monkeypatch):
-    monkeypatch.setattr("superimap.imap.idle.SHORT", 0.0)
+    monkeypatch.setattr("superimap.imap.idle.MIN_IDLE_SECONDS", 0.0)
     ended = [*IDLE, send(TAG, b" OK IDLE terminated\r\n")]
     async with (
         ScriptedServer(*login(), *examine(), *ended, *search(8), *IDLE, *DONE) as server,
@@ -434,7 +434,7 @@ async def test_h14_an_answer_to_something_else_ends_the_session(answer):
         ScriptedServer(*login(), *examine(), expect(rb"\S+ NOOP"), send(answer)) as server,
         session(server) as client,
     ):
-        with pytest.raises(Gibberish):
+        with pytest.raises(ProtocolError):
             await client.noop()
 
 
@@ -464,8 +464,8 @@ async def test_h16_examine_selects_and_a_failed_one_does_not():
     ("greeting", "error"),
     [
         (b"* BYE LOOKUP failed\r\n", Disconnected),
-        (b"* ERROR Not ready.\r\n", Gibberish),
-        (b"220 mail.example ESMTP OK\r\n", Gibberish),
+        (b"* ERROR Not ready.\r\n", ProtocolError),
+        (b"220 mail.example ESMTP OK\r\n", ProtocolError),
         (b"", Disconnected),
     ],
 )
@@ -496,7 +496,7 @@ async def test_h17_a_refused_connection_is_told_at_once():
     async with ScriptedServer() as server:
         port = server.port
     with pytest.raises(Unreachable, match="refused"):
-        async with connect(Server("127.0.0.1", port, "none"), USER):
+        async with connect(ServerAddress("127.0.0.1", port, "none"), USER):
             pass
 
 
@@ -545,7 +545,7 @@ async def test_h20_plain_is_used_where_login_is_disabled_without_sasl_ir_too():
 async def test_h20_a_stripped_starttls_is_refused_before_any_login():
     async with ScriptedServer(send(b"* OK [CAPABILITY IMAP4rev1] hello\r\n"), listen()) as server:
         with pytest.raises(TlsFailed, match="not offer"):
-            async with connect(Server("localhost", server.port, "starttls"), USER, timeouts=FAST):
+            async with connect(ServerAddress("localhost", server.port, "starttls"), USER, timeouts=FAST):
                 pass
 
         await server.finished()
@@ -558,7 +558,7 @@ async def test_h20_preauth_where_starttls_is_asked_for_is_refused():
     greeting = send(b"* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n")
     async with ScriptedServer(greeting, listen()) as server:
         with pytest.raises(TlsFailed, match="PREAUTH"):
-            async with connect(Server("localhost", server.port, "starttls"), USER, timeouts=FAST):
+            async with connect(ServerAddress("localhost", server.port, "starttls"), USER, timeouts=FAST):
                 pass
 
         await server.finished()
@@ -580,7 +580,7 @@ async def test_h20_what_was_injected_before_tls_is_thrown_away(authority):
     ]
     context = _client_context(authority)
     async with ScriptedServer(*steps) as server:
-        where = Server("localhost", server.port, "starttls")
+        where = ServerAddress("localhost", server.port, "starttls")
         async with connect(where, USER, timeouts=FAST, tls_context=context) as client:
             assert client.capabilities == {"IMAP4REV1", "IDLE"}
             assert (await client.examine("INBOX")).exists == 2
@@ -598,7 +598,9 @@ async def test_h20_a_failed_handshake_after_starttls_ends_at_once(authority):
     async with server:
         with pytest.raises(TlsFailed, match="certificate"):
             async with connect(
-                Server("localhost", server.port, "starttls"), USER, tls_context=_client_context(authority)
+                ServerAddress("localhost", server.port, "starttls"),
+                USER,
+                tls_context=_client_context(authority),
             ):
                 pass
         server.errors.clear()
@@ -639,7 +641,9 @@ async def test_h21_line_ends_and_nul_are_refused_and_nothing_is_sent(bad):
         with pytest.raises(ValueError, match="not allowed"):
             await client.examine(bad)
         with pytest.raises(ValueError, match="not allowed") as caught:
-            async with connect(Server("127.0.0.1", server.port, "none"), Login(bad, bad), timeouts=FAST):
+            async with connect(
+                ServerAddress("127.0.0.1", server.port, "none"), Login(bad, bad), timeouts=FAST
+            ):
                 pass
 
     assert bad not in str(caught.value)
@@ -691,7 +695,7 @@ async def test_h24_all_sessions_share_one_tls_context(authority, monkeypatch):
     steps = login()
     async with ScriptedServer(*steps, tls=_server_context(authority)) as server:
         for _ in range(3):
-            async with connect(Server("localhost", server.port), USER, timeouts=FAST):
+            async with connect(ServerAddress("localhost", server.port), USER, timeouts=FAST):
                 pass
     transport.shared_tls_context.cache_clear()
 
@@ -703,7 +707,10 @@ async def test_h24_an_untrusted_certificate_is_refused(authority):
     async with ScriptedServer(*login(), tls=stranger) as server:
         with pytest.raises(TlsFailed):
             async with connect(
-                Server("localhost", server.port), USER, timeouts=FAST, tls_context=_client_context(authority)
+                ServerAddress("localhost", server.port),
+                USER,
+                timeouts=FAST,
+                tls_context=_client_context(authority),
             ):
                 pass
 
@@ -722,7 +729,7 @@ async def test_h25_every_path_closes_its_socket(authority):
     for steps, tls in scripts:
         async with ScriptedServer(*steps, tls=tls) as server:
             before = _descriptors()
-            where = Server("localhost", server.port, "tls" if tls else "none")
+            where = ServerAddress("localhost", server.port, "tls" if tls else "none")
             for _ in range(5):
                 with contextlib.suppress(ImapError):
                     async with connect(where, USER, timeouts=timeouts, tls_context=context) as client:

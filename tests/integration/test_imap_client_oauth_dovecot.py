@@ -9,7 +9,7 @@ import pytest
 
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, Refused
-from superimap.imap.types import OAuth, Server
+from superimap.imap.types import OAuth, ServerAddress
 from superimap.testing.oauth.server import OAuthServer
 from tests.support.dovecot_oauth import trusting
 
@@ -18,7 +18,7 @@ STATUS = {"XOAUTH2": "401", "OAUTHBEARER": "invalid_token"}
 
 
 async def login(dovecot, credentials: OAuth) -> None:
-    server = Server("localhost", dovecot.tls_port)
+    server = ServerAddress("localhost", dovecot.tls_port)
     async with connect(server, credentials, tls_context=dovecot.ssl_context()) as client:
         assert (await client.examine("INBOX")).exists == 1
 

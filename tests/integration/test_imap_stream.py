@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from superimap.imap import stream
-from superimap.imap.share import RECORD
+from superimap.imap.read_budget import MAX_READ_BYTES
 from superimap.imap.stream import Stream
 from tests.support.streams import Recorder, opened
 from tests.support.tls import Peer, client_context, server_context, tls_peer
@@ -262,42 +262,42 @@ async def test_who_keeps_the_event_loop_busy_is_not_read_for_a_while_and_loses_n
     ours, theirs = socket.socketpair()
     with theirs:
         ours.setblocking(False)
-        theirs.sendall(BIG[: 6 * RECORD])
+        theirs.sendall(BIG[: 6 * MAX_READ_BYTES])
         recorder = Busy()
         made = Stream(recorder, ours)
         made.start()
         for _ in range(5):
             await asyncio.sleep(0)
         at_first = len(recorder.sizes)
-        await recorder.until(6 * RECORD)
+        await recorder.until(6 * MAX_READ_BYTES)
         made.abort()
 
     assert at_first < 5
-    assert recorder.sizes[0] == RECORD
+    assert recorder.sizes[0] == MAX_READ_BYTES
     assert 1024 in recorder.sizes  # smaller and smaller reads hold the loop for less
-    assert bytes(recorder.data) == BIG[: 6 * RECORD]
+    assert bytes(recorder.data) == BIG[: 6 * MAX_READ_BYTES]
 
 
 async def test_what_openssl_holds_of_a_record_that_was_read_in_parts_is_not_forgotten(authority):
     """No selector tells of it: the peer says nothing more after its only record."""
 
     async def play(peer: Peer) -> None:
-        await peer.send(peer.encrypt(BIG[:RECORD]))
+        await peer.send(peer.encrypt(BIG[:MAX_READ_BYTES]))
         await peer.reader.read(1)
 
     async with playing(authority, play) as (made, _):
         made._size = 1024  # as after a flood
         busy = Busy()
         made._protocol = busy
-        await busy.until(RECORD)
+        await busy.until(MAX_READ_BYTES)
 
     assert busy.sizes[0] == 1024
-    assert bytes(busy.data) == BIG[:RECORD]
+    assert bytes(busy.data) == BIG[:MAX_READ_BYTES]
 
 
 async def test_what_openssl_holds_when_reading_is_paused_in_the_middle_of_a_record_comes_later(authority):
     async def play(peer: Peer) -> None:
-        await peer.send(peer.encrypt(BIG[:RECORD]))
+        await peer.send(peer.encrypt(BIG[:MAX_READ_BYTES]))
         await peer.reader.read(1)
 
     class Pausing(Recorder):
@@ -313,9 +313,9 @@ async def test_what_openssl_holds_when_reading_is_paused_in_the_middle_of_a_reco
         await asyncio.sleep(0)
         assert len(recorder.data) == 1024
         made.resume_reading()
-        await recorder.until(RECORD)
+        await recorder.until(MAX_READ_BYTES)
 
-    assert bytes(recorder.data) == BIG[:RECORD]
+    assert bytes(recorder.data) == BIG[:MAX_READ_BYTES]
 
 
 async def test_session_tickets_without_end_count_as_what_the_peer_took(authority):

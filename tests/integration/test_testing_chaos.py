@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from superimap.cli.app import app
 from superimap.imap.client import connect
 from superimap.imap.errors import ImapError
-from superimap.imap.types import Login, Server, Timeouts
+from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.testing import Chaos, ImapServer, Scenario, ScenarioError, UnknownCase
 from superimap.testing.chaos.case import CASES
-from superimap.testing.chaos.hostile import small_mail
-from superimap.testing.chaos.seed import KINDS
+from superimap.testing.chaos.cases.original import KINDS
+from superimap.testing.chaos.hostile_mails import small_mail
 
 FAST = Timeouts(connect=0.3, login=0.3, command=0.3, fetch=0.3, done=0.3, logout=0.05)
 
@@ -25,7 +25,7 @@ async def visit(server: ImapServer, username: str = "joe") -> str:
     """One session that does a bit of everything: what came of it."""
     try:
         async with connect(
-            Server(server.host, server.port, "none"), Login(username, "pw"), timeouts=FAST
+            ServerAddress(server.host, server.port, "none"), Login(username, "pw"), timeouts=FAST
         ) as client:
             await client.list_folders()
             await client.examine("INBOX")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from superimap.testing import ChaosProxy, Fault
+from superimap.testing import ChaosProxy, NetworkFault
 
 
 @pytest_asyncio.fixture
@@ -62,7 +62,10 @@ async def test_without_a_fault_bytes_pass_and_so_does_the_end(echo):
 
 
 async def test_latency_and_bandwidth_take_their_time(echo):
-    async with ChaosProxy("127.0.0.1", echo, fault=Fault(latency=0.05)) as proxy, call(proxy) as caller:
+    async with (
+        ChaosProxy("127.0.0.1", echo, fault=NetworkFault(latency=0.05)) as proxy,
+        call(proxy) as caller,
+    ):
         began = time.monotonic()
         await caller.say(b"there and back")
         assert time.monotonic() - began >= 0.1
@@ -74,7 +77,7 @@ async def test_latency_and_bandwidth_take_their_time(echo):
 
 
 async def test_slices_are_so_many_bytes_at_a_time(echo):
-    fault = Fault(slice=3, latency=0.002)
+    fault = NetworkFault(slice=3, latency=0.002)
     async with ChaosProxy("127.0.0.1", echo, fault=fault) as proxy, call(proxy) as caller:
         caller.writer.write(b"123456789")
         pieces = []
@@ -87,7 +90,7 @@ async def test_slices_are_so_many_bytes_at_a_time(echo):
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_limit_ends_the_connection_after_so_many_bytes(echo, reset):
-    fault = Fault(limit=10, reset=reset)
+    fault = NetworkFault(limit=10, reset=reset)
     async with ChaosProxy("127.0.0.1", echo, fault=fault) as proxy, call(proxy) as caller:
         caller.writer.write(b"x" * 25)
 
@@ -117,8 +120,8 @@ async def test_a_black_hole_keeps_the_connection_and_gives_nothing_until_it_is_h
 
 
 async def test_every_connection_may_have_a_plan(echo):
-    def plan(number: int) -> Fault | None:
-        return Fault(limit=0, reset=True) if number == 1 else None
+    def plan(number: int) -> NetworkFault | None:
+        return NetworkFault(limit=0, reset=True) if number == 1 else None
 
     async with ChaosProxy("127.0.0.1", echo, plan=plan) as proxy:
         async with call(proxy) as first:
@@ -132,7 +135,10 @@ async def test_every_connection_may_have_a_plan(echo):
 
 
 async def test_a_slow_close_is_late(echo):
-    async with ChaosProxy("127.0.0.1", echo, fault=Fault(slow_close=0.2)) as proxy, call(proxy) as caller:
+    async with (
+        ChaosProxy("127.0.0.1", echo, fault=NetworkFault(slow_close=0.2)) as proxy,
+        call(proxy) as caller,
+    ):
         await caller.say(b"x")
         began = time.monotonic()
         caller.writer.write_eof()

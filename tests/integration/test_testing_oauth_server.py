@@ -10,7 +10,14 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwk, jwt
 from joserfc.errors import BadSignatureError
 
-from superimap.testing.oauth.faults import AT_CONSENT, AT_TOKEN, ELSEWHERE, FAULTS, IN_TOKEN, UnknownFault
+from superimap.testing.oauth.faults import (
+    CONSENT_FAULTS,
+    FAULTS,
+    OTHER_FAULTS,
+    TOKEN_CONTENT_FAULTS,
+    TOKEN_ENDPOINT_FAULTS,
+    UnknownFault,
+)
 from superimap.testing.oauth.server import OAuthServer
 
 BACK = "https://app.example.com/callback"
@@ -183,7 +190,7 @@ async def test_a_hanging_token_endpoint_answers_nobody(dance: Dance) -> None:
 
 async def test_tokens_can_lack_what_they_should_hold(dance: Dance) -> None:
     made = {}
-    for fault in sorted(IN_TOKEN):
+    for fault in sorted(TOKEN_CONTENT_FAULTS):
         dance.provider.faults.arm(fault)
         made[fault] = (await dance.exchange((await dance.consent())["code"])).json()
     keys = jwk.KeySet.import_key_set((await dance.http.get(dance.provider.url("/jwks"))).json())
@@ -201,6 +208,6 @@ async def test_tokens_can_lack_what_they_should_hold(dance: Dance) -> None:
 def test_every_fault_has_its_place_and_a_wrong_name_is_told() -> None:
     server = OAuthServer()
 
-    assert FAULTS.keys() == AT_CONSENT | AT_TOKEN | IN_TOKEN | ELSEWHERE
+    assert FAULTS.keys() == CONSENT_FAULTS | TOKEN_ENDPOINT_FAULTS | TOKEN_CONTENT_FAULTS | OTHER_FAULTS
     with pytest.raises(UnknownFault, match="invalid_grant"):
         server.faults.arm("invalid_grunt")

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from imapclient import response_parser
 
-from superimap.imap import tokens
+from superimap.imap import fast_parser
 
 ATOMS = st.from_regex(
     rb"\A\\?[A-Za-z0-9$_.*+:;/@-]{1,8}(\[[A-Z.() ]{0,9}\](<[0-9]{1,5}>)?)?\Z", fullmatch=True
@@ -37,7 +37,7 @@ def imapclients(texts: list[bytes], literals: list[bytes]) -> object:
 def test_what_is_well_formed_is_understood_and_alike(parts, wide):
     text = (b"  " if wide else b" ").join(parts)
 
-    assert tokens.of_ordinary([text], []) == imapclients([text], []) is not None
+    assert fast_parser.parse_ordinary([text], []) == imapclients([text], []) is not None
 
 
 @given(
@@ -49,7 +49,7 @@ def test_what_is_well_formed_is_understood_and_alike(parts, wide):
 def test_of_nonsense_it_says_nothing_else_than_imapclient(parts):
     text = b"".join(parts)
 
-    found = tokens.of_ordinary([text], [])
+    found = fast_parser.parse_ordinary([text], [])
 
     assert found is None or found == imapclients([text], [])
 
@@ -59,7 +59,7 @@ def test_literals_stand_where_they_stood(pairs, last):
     texts = [text + b" ~{%d+}" % len(literal) for text, literal in pairs]
     literals = [literal for _, literal in pairs]
 
-    assert tokens.of_ordinary([*texts, last], literals) == imapclients(
+    assert fast_parser.parse_ordinary([*texts, last], literals) == imapclients(
         [*(text for text, _ in pairs), last], literals
     )
 
@@ -72,6 +72,6 @@ def test_a_long_line_takes_time_in_proportion(text):
     began = time.process_time()
 
     for line in (text * 300_000, b"(" + text * 300_000, b'"' + text * 300_000):
-        tokens.of_ordinary([line], [])
+        fast_parser.parse_ordinary([line], [])
 
     assert time.process_time() - began < 2

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.imap import responses, wire
+from superimap.imap import encoding, responses
 from superimap.imap.framing import Framer
 from superimap.imap.types import Limits
 
@@ -12,8 +12,8 @@ _names = st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categori
 
 @given(_names.filter(lambda name: name.upper() != "INBOX"))
 def test_h21_a_mailbox_name_comes_back_as_it_went(name):
-    argument = wire.mailbox(name)
-    data = wire.pieces("* LIST () NIL", [argument], non_sync=True)[0]
+    argument = encoding.quote_mailbox(name)
+    data = encoding.split_command("* LIST () NIL", [argument], non_sync=True)[0]
     (response,) = Framer(Limits()).feed(data)
 
     assert responses.folder(response).name == name
@@ -21,7 +21,7 @@ def test_h21_a_mailbox_name_comes_back_as_it_went(name):
 
 @given(_names)
 def test_h21_a_string_is_one_token_of_the_command(text):
-    (data,) = wire.pieces("* X", [wire.astring(text), "END"], non_sync=True)
+    (data,) = encoding.split_command("* X", [encoding.quote_string(text), "END"], non_sync=True)
     (response,) = Framer(Limits()).feed(data)
 
     _, found, end = responses.tokens(response)
@@ -30,4 +30,4 @@ def test_h21_a_string_is_one_token_of_the_command(text):
 
 @given(st.sets(st.integers(1, 2000)))
 def test_a_uid_set_stands_for_exactly_its_uids(uids):
-    assert not uids or responses._expand(wire.uid_set(uids).encode()) == uids
+    assert not uids or responses._expand(encoding.format_uid_set(uids).encode()) == uids

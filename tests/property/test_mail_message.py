@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superimap.mail.envelope import as_json
-from superimap.mail.message import PIECE, parse, text_of
+from superimap.mail.message import PIECE_BYTES, decode_text, parse
 from tests.support.malformed import MALFORMED
 from trials import fuzz
 
@@ -62,8 +62,8 @@ _characters = st.lists(st.sampled_from(["\U0001f642", "é", "€"]), min_size=8)
 @given(_raws | _characters, st.integers(-8, 8))
 def test_text_in_pieces_is_the_text_of_the_whole(raw, offset):
     """Pieces are cut between any two bytes, be they of one character."""
-    raw = b"x" * (PIECE - len(raw) // 2 + offset) + raw
-    pieces, changed = text_of(raw)
+    raw = b"x" * (PIECE_BYTES - len(raw) // 2 + offset) + raw
+    pieces, changed = decode_text(raw)
 
     assert "".join(pieces) == raw.decode("utf-8", "replace")
     assert ("".join(pieces).encode() == raw) is not changed
@@ -72,7 +72,7 @@ def test_text_in_pieces_is_the_text_of_the_whole(raw, offset):
 @given(st.text("\r\nab", max_size=30), st.text("\r\nab", max_size=30), st.integers(-8, 8))
 def test_the_body_digest_knows_nothing_of_line_ends(before, after, offset):
     """Also where a line ends at the end of a piece."""
-    lines = [*before.splitlines(), "x" * (PIECE + offset), *after.splitlines()]
+    lines = [*before.splitlines(), "x" * (PIECE_BYTES + offset), *after.splitlines()]
     digests = {parse(b"A: b\r\n\r\n" + end.join(lines).encode()).body_digest for end in ("\r\n", "\n")}
 
     assert len(digests) == 1

@@ -14,12 +14,12 @@ import trustme
 
 from fixtures.engines import open_folder
 from superimap.testing.dovecot import server as dovecot
-from superimap.testing.dovecot.server import PROGRAM, allow_watches
+from superimap.testing.dovecot.server import DOVECOT_PROGRAM, raise_inotify_limit
 
-__all__ = ["PROGRAM", "Dovecot", "running"]
+__all__ = ["DOVECOT_PROGRAM", "Dovecot", "running"]
 
 
-class Dovecot(dovecot.Dovecot):
+class Dovecot(dovecot.DovecotServer):
     """A running Dovecot."""
 
     @property
@@ -87,7 +87,7 @@ def running(extra: str = "", **files: str) -> Iterator[Dovecot]:
         server.make_certificate()
         for name, content in files.items():
             (base / name).write_text(content)
-        allow_watches()
+        raise_inotify_limit()
         try:
             server.start()
             yield server

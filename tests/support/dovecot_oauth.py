@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from superimap.testing.oauth.server import OAuthServer
 from tests.support import needs
-from tests.support.dovecot import PROGRAM, Dovecot, running
+from tests.support.dovecot import DOVECOT_PROGRAM, Dovecot, running
 
 SETTINGS = """
 auth_mechanisms = {mechanisms}
@@ -23,7 +23,7 @@ passdb {{
 @contextlib.contextmanager
 def trusting(provider: OAuthServer, *, mechanisms: str = "xoauth2 oauthbearer") -> Iterator[Dovecot]:
     """It takes tokens of this provider for the mailbox of the person that they were given for."""
-    if PROGRAM is None:
+    if DOVECOT_PROGRAM is None:
         needs("Dovecot: apt-get install dovecot-imapd")
     client = provider.add_client(client_id="dovecot")
     address = provider.url("/introspect").replace("://", f"://{client.client_id}:{client.client_secret}@")

@@ -11,7 +11,7 @@ from superimap.db.watching.intake import Cursor
 from superimap.domain.mails import MailOutcome
 from superimap.idler import server_pauses, sync
 from superimap.idler.read_failures import ReadFailures
-from superimap.imap.errors import Disconnected, Gibberish, LimitExceeded, OutOfStep, Refused, TimedOut
+from superimap.imap.errors import Disconnected, LimitExceeded, OutOfSync, ProtocolError, Refused, TimedOut
 from superimap.imap.types import MessageMeta, Selected, Uid
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -77,10 +77,10 @@ def test_what_a_server_asks_for(error, seconds):
 def test_three_answers_or_twelve_broken_connections_are_enough():
     stumbles = ReadFailures()
     for _ in range(2):
-        stumbles.note(5, Gibberish("no mail"))
+        stumbles.note(5, ProtocolError("no mail"))
     for _ in range(11):
         stumbles.note(6, TimedOut("FETCH", 120), META)
-        stumbles.note(7, OutOfStep("not an answer"), META)
+        stumbles.note(7, OutOfSync("not an answer"), META)
 
     assert not any(map(stumbles.given_up, (4, 5, 6, 7)))
     for uid in (5, 6, 7):
@@ -129,7 +129,7 @@ def test_another_numbering_has_other_mails():
     stumbles = ReadFailures()
     stumbles.begin(7)
     for _ in range(3):
-        stumbles.note(5, Gibberish("no mail"))
+        stumbles.note(5, ProtocolError("no mail"))
     stumbles.recorded.add((7, 5, 1))
     stumbles.begin(7)
     assert stumbles.given_up(5)
@@ -143,10 +143,10 @@ def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
     stumbles = ReadFailures()
     sizes = [stumbles.batch]
     for _ in range(2):
-        stumbles.blame(list(range(1, stumbles.batch + 1)), Gibberish("cannot parse"))
+        stumbles.blame(list(range(1, stumbles.batch + 1)), ProtocolError("cannot parse"))
         sizes.append(stumbles.batch)
     for _ in range(3):
-        stumbles.blame([9], Gibberish("cannot parse"))
+        stumbles.blame([9], ProtocolError("cannot parse"))
 
     assert sizes == [100, 10, 1]
     assert stumbles.given_up(9)

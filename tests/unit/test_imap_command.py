@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from superimap.imap.command import Command
+from superimap.imap.encoding import Literal
 from superimap.imap.errors import Disconnected, LimitExceeded
 from superimap.imap.protocol import Protocol
 from superimap.imap.responses import Status
 from superimap.imap.types import Limits
-from superimap.imap.wire import Literal
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\0"])

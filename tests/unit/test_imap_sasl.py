@@ -3,7 +3,7 @@
 import pytest
 
 from superimap.imap.errors import Disconnected, Refused
-from superimap.imap.sasl import lasting
+from superimap.imap.sasl import is_permanent
 from superimap.imap.types import Login, OAuth
 
 
@@ -25,7 +25,7 @@ from superimap.imap.types import Login, OAuth
     ],
 )
 def test_which_refusals_last(result, code, text, detail, verdict):
-    assert lasting(result, code, text, detail) is verdict
+    assert is_permanent(result, code, text, detail) is verdict
 
 
 def test_h22_credentials_do_not_show_their_secret():

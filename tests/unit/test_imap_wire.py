@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from superimap.imap import wire
-from superimap.imap.view import View
+from superimap.imap import encoding
+from superimap.imap.state import MailboxState
 
 
 @pytest.mark.parametrize(
@@ -16,26 +16,26 @@ from superimap.imap.view import View
     ],
 )
 def test_h21_a_literal_waits_for_its_plus_unless_the_server_needs_none(non_sync, pieces):
-    arguments = [wire.astring("a"), wire.astring("éx"), wire.astring("b")]
+    arguments = [encoding.quote_string("a"), encoding.quote_string("éx"), encoding.quote_string("b")]
 
-    assert wire.pieces("A1 LOGIN", arguments, non_sync=non_sync) == pieces
+    assert encoding.split_command("A1 LOGIN", arguments, non_sync=non_sync) == pieces
 
 
 def test_h22_a_literal_does_not_show_its_bytes():
-    assert repr(wire.astring("pässword")) == str(wire.astring("pässword")) == "{9}"
+    assert repr(encoding.quote_string("pässword")) == str(encoding.quote_string("pässword")) == "{9}"
 
 
 @pytest.mark.parametrize(("uids", "sequence"), [([1], "1"), ([3, 1, 2, 9, 2], "1:3,9"), ([], "")])
 def test_uid_sets_are_short(uids, sequence):
-    assert wire.uid_set(uids) == sequence
+    assert encoding.format_uid_set(uids) == sequence
 
 
 def test_search_dates_are_english():
-    assert wire.search_date(date(2026, 2, 1)) == "1-Feb-2026"
+    assert encoding.format_date(date(2026, 2, 1)) == "1-Feb-2026"
 
 
 def test_h04_only_what_is_above_the_count_has_arrived():
-    view = View()
+    view = MailboxState()
     told = [
         (b"EXISTS", b"5", True),
         (b"EXISTS", b"5", False),

@@ -7,8 +7,8 @@ import pytest
 
 from superimap.domain.envelope import Address, Envelope
 from superimap.mail import headers
-from superimap.mail.envelope import MOST_ADDRESSES, as_json, fingerprint
-from superimap.mail.message import is_quick, parse, text_of
+from superimap.mail.envelope import MAX_LISTED_ADDRESSES, as_json, fingerprint
+from superimap.mail.message import decode_text, is_cheap, parse
 
 RAW = (
     b"From: =?utf-8?q?Ann?= <ann@x.org>\r\n"
@@ -95,7 +95,7 @@ def test_hostile_mails_take_bounded_time(raw):
     ],
 )
 def test_text_is_scrubbed_only_where_it_must_be(raw, text, changed):
-    pieces, was_changed = text_of(raw)
+    pieces, was_changed = decode_text(raw)
 
     assert ("".join(pieces), was_changed) == (text, changed)
 
@@ -141,12 +141,12 @@ def test_fingerprints_are_equal_for_copies_and_differ_otherwise():
 
 
 def test_a_mail_is_quick_only_if_it_is_small_and_its_headers_are():
-    assert is_quick(b"Subject: x\r\n\r\n" + b"\xff" * 120_000)
-    assert not is_quick(b"Subject: x\r\n\r\n" + b"x" * 140_000)
-    assert not is_quick(b"To: " + b"a," * 5000 + b"\r\n\r\nx")
+    assert is_cheap(b"Subject: x\r\n\r\n" + b"\xff" * 120_000)
+    assert not is_cheap(b"Subject: x\r\n\r\n" + b"x" * 140_000)
+    assert not is_cheap(b"To: " + b"a," * 5000 + b"\r\n\r\nx")
 
 
 def test_a_webhooks_envelope_lists_so_many_addresses_and_no_more():
     mail = parse(b"To: " + b"a@b.example," * 5000 + b"\r\nMessage-ID: <1>\r\n\r\n")
 
-    assert len(as_json(mail.envelope)["to"]) == MOST_ADDRESSES
+    assert len(as_json(mail.envelope)["to"]) == MAX_LISTED_ADDRESSES

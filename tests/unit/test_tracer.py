@@ -8,24 +8,24 @@ from superimap.core.crypto import generate_key
 from superimap.mail import message, tracer
 
 # Fixed: the tokens are in the names of tests, which must be the same in every worker.
-KEY, OTHER_KEY = tracer.derive(f"{'A' * 43}=,{'B' * 42}A=")
+KEY, OTHER_KEY = tracer.derive_keys(f"{'A' * 43}=,{'B' * 42}A=")
 NOW = 1_790_000_000.0
 NONCE = b"123456789"
-TOKEN = tracer.make(7, KEY, now=NOW, nonce=NONCE)
+TOKEN = tracer.make_token(7, KEY, now=NOW, nonce=NONCE)
 
 
 def is_ours(token: str, *, user_id: int = 7, keys: tuple[bytes, ...] = (KEY,), now: float = NOW) -> bool:
-    return tracer.is_ours(token, user_id, keys, now=now)
+    return tracer.is_valid(token, user_id, keys, now=now)
 
 
 def test_a_token_is_ours_for_five_days_and_for_its_user_alone():
     assert len(f"Subject: TRACER: {TOKEN}") < 78
     assert is_ours(TOKEN)
     assert is_ours(TOKEN, keys=(OTHER_KEY, KEY)), "while keys are being rotated"
-    assert is_ours(TOKEN, now=NOW + tracer.LIFETIME)
-    assert is_ours(TOKEN, now=NOW - tracer.SKEW)
-    assert not is_ours(TOKEN, now=NOW + tracer.LIFETIME + 1)
-    assert not is_ours(TOKEN, now=NOW - tracer.SKEW - 1)
+    assert is_ours(TOKEN, now=NOW + tracer.TOKEN_LIFETIME_SECONDS)
+    assert is_ours(TOKEN, now=NOW - tracer.CLOCK_SKEW_SECONDS)
+    assert not is_ours(TOKEN, now=NOW + tracer.TOKEN_LIFETIME_SECONDS + 1)
+    assert not is_ours(TOKEN, now=NOW - tracer.CLOCK_SKEW_SECONDS - 1)
     assert not is_ours(TOKEN, user_id=8)
     assert not is_ours(TOKEN, keys=(OTHER_KEY,))
     assert not is_ours(TOKEN, keys=())
@@ -44,7 +44,7 @@ def test_the_key_is_neither_the_vaults_nor_that_of_links():
 
     encryption_key = generate_key()
     keys = {
-        tracer.derive(encryption_key)[0],
+        tracer.derive_keys(encryption_key)[0],
         links.derive(encryption_key)[0],
         base64.b64decode(encryption_key),
     }

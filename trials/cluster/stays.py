@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from superimap.testing.imap.server import Event
+from superimap.testing.imap.server import LogEntry
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Stay:
     ended: float | None = None
 
 
-def stays(log: Iterable[Event]) -> dict[str, list[Stay]]:
+def stays(log: Iterable[LogEntry]) -> dict[str, list[Stay]]:
     """Each user's stays, oldest first. One ends with LOGOUT, or when the connection does."""
     signing_in: dict[int, float] = {}
     present: dict[int, Stay] = {}

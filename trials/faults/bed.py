@@ -17,7 +17,7 @@ import httpx
 
 from fixtures.world import World
 from superimap.testing import Received, WebhookSink
-from superimap.testing.webhook_sink import Answer
+from superimap.testing.webhook_sink import SinkAnswer
 from tests.support.mails import mail
 from tests.support.processes import Process, environment, started
 from trials.faults.engines import Engines
@@ -29,7 +29,7 @@ PASSWORD = "planted-password-7f3a"
 PLANTED = "planted-in-subject"
 UNSETTLED = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'sending')"
 
-Mood = int | Callable[[Received], Answer | Awaitable[Answer]]
+Mood = int | Callable[[Received], SinkAnswer | Awaitable[SinkAnswer]]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Bed:
 
     # Receivers.
 
-    async def answer(self, received: Received) -> Answer:
+    async def answer(self, received: Received) -> SinkAnswer:
         """By the path's mood; what is answered by 2xx is accepted."""
         mood = self.moods.get(received.path, 200)
         result = mood if isinstance(mood, int) else mood(received)

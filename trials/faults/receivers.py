@@ -16,7 +16,7 @@ from aiohttp import web
 
 from fixtures import bulk
 from superimap.doorbells.redis import Queue
-from superimap.testing import ChaosProxy, Fault, Received
+from superimap.testing import ChaosProxy, NetworkFault, Received
 from tests.support.tls import server_context
 from trials.faults.bed import IN_FLIGHT, Bed
 
@@ -124,8 +124,8 @@ async def f22_hangs_and_babbles(bed: Bed) -> None:
 async def f23_dies_before_it_is_read(bed: Bed) -> None:
     """The receiver accepts, and every third connection is cut before its answer arrives."""
     await bed.both()
-    cut = Fault(limit=10)
-    plan: Callable[[int], Fault | None] = lambda number: cut if number % 3 == 1 else None  # noqa: E731
+    cut = NetworkFault(limit=10)
+    plan: Callable[[int], NetworkFault | None] = lambda number: cut if number % 3 == 1 else None  # noqa: E731
     async with ChaosProxy("127.0.0.1", bed.sink.port, plan=plan) as proxy:
         await bed.aim(0, f"http://127.0.0.1:{proxy.port}/p0")
         await bed.pour(bed.scale.mails)

@@ -39,7 +39,7 @@ def sample(kind: EventKind, *, now: datetime) -> bytes:
         case EventKind.NEW_MAIL:
             raw = _MAIL.format(date=format_datetime(now), id=time_ordered().hex).encode()
             read = message.parse(raw)
-            text, was_scrubbed = message.text_of(raw)
+            text, was_scrubbed = message.decode_text(raw)
             content = payload.new_mail(
                 raw,
                 text=text,

@@ -28,7 +28,7 @@ async def process(work: Callable[..., T], raw: bytes, *more: object) -> T:
     Big mails are processed one after another. If this call is cancelled, `work` still finishes, and its result is
     discarded.
     """
-    if mail.is_quick(raw):
+    if mail.is_cheap(raw):
         return work(raw, *more)
     return await asyncio.get_running_loop().run_in_executor(_worker, work, raw, *more)
 

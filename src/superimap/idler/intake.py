@@ -219,18 +219,20 @@ class Intake:
         """The same bytes in this batch. The same headers are not enough: all here are in one numbering."""
         return next((other for other in self.seen if other.sha1 == sha1 and other.content), None)
 
-    def _token_digest(self, read: mail.Mail) -> bytes | None:
+    def _token_digest(self, read: mail.ParsedMail) -> bytes | None:
         """What a tracer of ours is known by; None for any other mail. A token counts once in a batch."""
         token = tracer.token_in(read.headers)
-        if token is None or not tracer.is_ours(
+        if token is None or not tracer.is_valid(
             token, self._watched.user_id, self._context.tracer_keys, now=time.time()
         ):
             return None
         found = tracer.digest(token)
         return None if any(other.token_digest == found for other in self.seen) else found
 
-    def _sealed_content(self, raw: bytes, meta: MessageMeta, read: mail.Mail, delivery_id: UUID) -> bytes:
-        text, was_scrubbed = mail.text_of(raw)
+    def _sealed_content(
+        self, raw: bytes, meta: MessageMeta, read: mail.ParsedMail, delivery_id: UUID
+    ) -> bytes:
+        text, was_scrubbed = mail.decode_text(raw)
         content = payload.new_mail(
             raw,
             text=text,
@@ -260,7 +262,7 @@ class Intake:
         return self._context.vault.seal(content, place)
 
 
-def _read(raw: bytes) -> mail.Mail:
+def _read(raw: bytes) -> mail.ParsedMail:
     read = mail.parse(raw)
     _ = read.fingerprint  # made here, where there is time
     return read

@@ -9,7 +9,7 @@ from asyncpg import Pool
 
 from superimap.db.delivery import liveness as queries
 from superimap.db.postgres import UNAVAILABLE
-from superimap.imap.client import Client
+from superimap.imap.client import ImapClient
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +21,12 @@ class LivenessProofs:
     """
 
     def __init__(self) -> None:
-        self._established: dict[int, Client] = {}
+        self._established: dict[int, ImapClient] = {}
         self._unwritten: dict[int, float] = {}  # the last proofs of ended sessions
         self._written: dict[int, float] = {}
 
     @contextlib.contextmanager
-    def track(self, user_id: int, client: Client) -> Iterator[None]:
+    def track(self, user_id: int, client: ImapClient) -> Iterator[None]:
         """Inside the block, count what this client receives as proof of life of the user's mail server."""
         self._established[user_id] = client
         try:

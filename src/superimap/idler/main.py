@@ -145,7 +145,7 @@ def _context(
         logins=_login_limiter(settings),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,
-        tracer_keys=tracer.derive(settings.encryption_key.get_secret_value()),
+        tracer_keys=tracer.derive_keys(settings.encryption_key.get_secret_value()),
     )
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from superimap.domain.mails import MailOutcome
 from superimap.idler import server_pauses
 from superimap.idler.sync import META_BATCH
-from superimap.imap.errors import Gibberish, ImapError, LimitExceeded, OutOfStep, Refused
+from superimap.imap.errors import ImapError, LimitExceeded, OutOfSync, ProtocolError, Refused
 from superimap.imap.types import MessageMeta
 
 # What the server answered about a mail, rather than what became of the connection.
-POISON = (Gibberish, LimitExceeded, Refused)
+POISON = (ProtocolError, LimitExceeded, Refused)
 # Three answers that will not do, or twelve connections that broke as it was read: over a quarter of an hour.
 ENOUGH = 12
 ANSWERED = 4
@@ -125,4 +125,4 @@ class ReadFailures:
 
 
 def _is_answer(error: ImapError) -> bool:
-    return isinstance(error, POISON) and not isinstance(error, OutOfStep)
+    return isinstance(error, POISON) and not isinstance(error, OutOfSync)

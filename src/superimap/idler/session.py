@@ -22,7 +22,7 @@ from superimap.idler.token_rollover import TokenRollover
 from superimap.idler.watch import Watch
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError
-from superimap.imap.types import Server
+from superimap.imap.types import ServerAddress
 from superimap.oauth.endpoint import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class UserSession:
             ):
                 if access is not None and access.left <= 0:  # the queue was long, or its life is short
                     credentials, access = await load_credentials(watched, self._context)
-                server = Server(watched.imap_host, watched.imap_port, watched.imap_tls)
+                server = ServerAddress(watched.imap_host, watched.imap_port, watched.imap_tls)
                 client = await stack.enter_async_context(
                     connect(
                         server,

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from superimap.db.watching.intake import Cursor
-from superimap.imap.client import PEEKED, Client
-from superimap.imap.errors import Gibberish
+from superimap.imap.client import PEEK_BYTES, ImapClient
+from superimap.imap.errors import ProtocolError
 from superimap.imap.types import Folder, MessageMeta, Selected
 
 META_BATCH = 100
 FEW = 4  # mails that came at once and are read at a glance
-GLANCE = (FEW + 1) * PEEKED
+GLANCE = (FEW + 1) * PEEK_BYTES
 """Bytes of mail that a glance reads at most."""
 ALL_MAIL = "\\All"
 UNUSABLE = {"\\noselect", "\\nonexistent"}
@@ -68,7 +68,7 @@ def numbering_of(kept: int | None, uid_validity: int) -> int | None:
     return next((count for count in range(NUMBERINGS) if kept == numbering(uid_validity, count)), None)
 
 
-async def has_restarted(client: Client, cursor: Cursor, selected: Selected) -> bool:
+async def has_restarted(client: ImapClient, cursor: Cursor, selected: Selected) -> bool:
     """Whether the server begins its UIDs anew under the same UIDVALIDITY.
 
     UIDNEXT below the cursor says so, unless it lies: then the mailbox still holds a UID that high.
@@ -81,7 +81,7 @@ async def has_restarted(client: Client, cursor: Cursor, selected: Selected) -> b
     return not await client.search_uids(after=last - 1)
 
 
-async def is_reused(client: Client, *, last: int, latest: datetime, top: tuple[int, int] | None) -> bool:
+async def is_reused(client: ImapClient, *, last: int, latest: datetime, top: tuple[int, int] | None) -> bool:
     """Mail was told to have come, and yet no UID is above `last`: does an old UID mean another mail now?
 
     Usually not: the mail came and was moved away at once. `latest` is the INTERNALDATE of the latest mail seen,
@@ -103,18 +103,18 @@ def identity(meta: MessageMeta) -> int:
     return hash((meta.internal_date, meta.size, meta.envelope))
 
 
-async def find(client: Client, looking: Plan) -> list[int]:
+async def find(client: ImapClient, looking: Plan) -> list[int]:
     """The UIDs that the plan speaks of, ascending."""
     return await client.search_uids(after=looking.after, since=looking.since)
 
 
-async def must_be_gone(client: Client, uids: list[int]) -> None:
-    """A server that gives no answer about a mail may be at fault: raises Gibberish if one is still there."""
+async def must_be_gone(client: ImapClient, uids: list[int]) -> None:
+    """A server that gives no answer about a mail may be at fault: raises ProtocolError if one is still there."""
     if uids and await client.still_there(uids):
-        raise Gibberish("an answer without a mail that is there")
+        raise ProtocolError("an answer without a mail that is there")
 
 
-async def glance(client: Client, *, after: int, coming: int) -> list[tuple[MessageMeta, bytes | None]]:
+async def glance(client: ImapClient, *, after: int, coming: int) -> list[tuple[MessageMeta, bytes | None]]:
     """The `coming` mails (FEW at most) that the server has just told of, in one command instead of three.
 
     One UID more is asked for. Whether they are all that is new is for `are_all` to say. Raises any ImapError.
@@ -150,7 +150,7 @@ def batches(uids: list[int], size: int = META_BATCH) -> Iterator[list[int]]:
         yield uids[start : start + size]
 
 
-async def metas(client: Client, uids: list[int]) -> list[tuple[int, MessageMeta | None]]:
+async def metas(client: ImapClient, uids: list[int]) -> list[tuple[int, MessageMeta | None]]:
     """Each UID with what is known of it; None if the mail is gone meanwhile."""
     known = {int(meta.uid): meta for meta in await client.fetch_meta(uids)}
     return [(uid, known.get(uid)) for uid in uids]

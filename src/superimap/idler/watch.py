@@ -19,7 +19,7 @@ from superimap.idler.context import IdlerContext
 from superimap.idler.filters import skip_reason
 from superimap.idler.intake import MOST_MAILS, Intake
 from superimap.idler.read_failures import ReadFailures
-from superimap.imap.client import Client
+from superimap.imap.client import ImapClient
 from superimap.imap.errors import ImapError
 from superimap.imap.types import MessageMeta, Selected
 
@@ -32,7 +32,7 @@ class Watch:
     """One open mailbox on one connection."""
 
     def __init__(
-        self, context: IdlerContext, client: Client, watched: WatchedUser, stumbles: ReadFailures
+        self, context: IdlerContext, client: ImapClient, watched: WatchedUser, stumbles: ReadFailures
     ) -> None:
         self._context = context
         self._client = client

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Literal, TypeVar
 
-from superimap.imap import idle, opening, responses, wire
-from superimap.imap.errors import Disconnected, Gibberish, Refused
+from superimap.imap import connection, encoding, idle, responses
+from superimap.imap.errors import Disconnected, ProtocolError, Refused
 from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
-from superimap.imap.responses import Answer
+from superimap.imap.responses import CommandResult
 from superimap.imap.transport import Guard
 from superimap.imap.types import (
     Credentials,
@@ -19,14 +19,14 @@ from superimap.imap.types import (
     Limits,
     MessageMeta,
     Selected,
-    Server,
+    ServerAddress,
     Timeouts,
     UidValidity,
 )
 
 T = TypeVar("T")
 _META = "UID INTERNALDATE RFC822.SIZE"
-PEEKED = 32 * 1024
+PEEK_BYTES = 32 * 1024
 """Bytes of a new mail that `fetch_next` reads unasked: nearly all mails are smaller than that."""
 _QUICK = 256 * 1024  # bytes of text that are parsed on the event loop, in some milliseconds
 _CHUNK = 500  # UIDs per command, to keep its line below 8 KiB (RFC 7162 section 4)
@@ -34,14 +34,14 @@ _CHUNK = 500  # UIDs per command, to keep its line below 8 KiB (RFC 7162 section
 
 @contextlib.asynccontextmanager
 async def connect(
-    server: Server,
+    server: ServerAddress,
     credentials: Credentials,
     *,
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
     tls_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
-) -> AsyncIterator["Client"]:
+) -> AsyncIterator["ImapClient"]:
     """An authenticated session; on the way out it is logged out (bounded), and its socket is always closed.
 
     `guard` is given each concrete socket address before it is dialled and may raise to forbid it.
@@ -51,15 +51,15 @@ async def connect(
     timeouts = timeouts or Timeouts()
     protocol = Protocol(limits or Limits())
     try:
-        await opening.reach(protocol, server, timeouts, tls_context, guard)
+        await connection.reach(protocol, server, timeouts, tls_context, guard)
         if protocol.greeting == "OK":
-            await opening.log_in(protocol, credentials, timeouts)
-        yield Client(protocol, timeouts)
+            await connection.log_in(protocol, credentials, timeouts)
+        yield ImapClient(protocol, timeouts)
     finally:
-        await opening.leave(protocol, timeouts)
+        await connection.leave(protocol, timeouts)
 
 
-class Client:
+class ImapClient:
     """An authenticated session. A second command waits; a time-out or a cancellation in one closes it."""
 
     def __init__(self, protocol: Protocol, timeouts: Timeouts) -> None:
@@ -95,7 +95,7 @@ class Client:
         """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if there is none."""
         view = self._protocol.view
         view.forget()
-        answer = await self._run("EXAMINE", wire.mailbox(folder), wanted="OK")
+        answer = await self._run("EXAMINE", encoding.quote_mailbox(folder), wanted="OK")
         codes = {
             said.code: said.value for said in (responses.status(each.line[5:]) for each in answer.responses)
         }
@@ -112,7 +112,9 @@ class Client:
 
     async def status(self, folder: str, *names: str) -> dict[str, int]:
         """Numbers of a mailbox, as MESSAGES, UIDNEXT, UIDVALIDITY; those that are not told are absent."""
-        answer = await self._run("STATUS", wire.mailbox(folder), f"({' '.join(names)})", wanted="STATUS")
+        answer = await self._run(
+            "STATUS", encoding.quote_mailbox(folder), f"({' '.join(names)})", wanted="STATUS"
+        )
         return {
             name: count for each in answer.responses for name, count in responses.mailbox_status(each).items()
         }
@@ -130,7 +132,7 @@ class Client:
             return []
         criteria = [f"UID {after + 1}:*"] if after is not None else []
         if since is not None:
-            criteria.append(f"SINCE {wire.search_date(since)}")
+            criteria.append(f"SINCE {encoding.format_date(since)}")
         self._mark = self._protocol.view.arrivals  # what arrives from now on, the answer may lack
         return sorted(uid for uid in await self._search(*(criteria or ["ALL"])) if uid > (after or 0))
 
@@ -138,7 +140,7 @@ class Client:
         answer = await self._run("SEARCH", *criteria, prefix="UID", wanted="SEARCH ESEARCH")
         try:
             return await _parsed(responses.found_uids, answer.responses)
-        except Gibberish as error:
+        except ProtocolError as error:
             raise self._broken(str(error)) from error
 
     async def highest_uid(self) -> int:
@@ -153,7 +155,7 @@ class Client:
     async def still_there(self, uids: Sequence[int]) -> set[int]:
         """Those of these messages that are not expunged (the server is given the chance to tell of it)."""
         await self.noop()
-        return set(uids) & await self._search(f"UID {wire.uid_set(uids)}")
+        return set(uids) & await self._search(f"UID {encoding.format_uid_set(uids)}")
 
     async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
         """What is known of these messages without their bodies, ascending; those that are gone are absent.
@@ -176,7 +178,7 @@ class Client:
         return f"{_META}{labels} ENVELOPE"
 
     async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
-        answer = await self._run("FETCH", wire.uid_set(uids), items, prefix="UID", wanted="FETCH")
+        answer = await self._run("FETCH", encoding.format_uid_set(uids), items, prefix="UID", wanted="FETCH")
         messages, broken = await _parsed(responses.fetched, answer.responses)
         for uid in uids & messages.keys():
             if meta := responses.message_meta(uid, messages[uid], now=datetime.now(UTC)):
@@ -192,7 +194,7 @@ class Client:
             return []
         self._mark = self._protocol.view.arrivals
         last = min(after + most, responses.UID_MAX)
-        answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEKED}>)")
+        answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEK_BYTES}>)")
         messages, _ = await _parsed(responses.fetched, answer.responses)
         found: list[tuple[MessageMeta, bytes | None]] = []
         for uid in sorted(messages):
@@ -200,7 +202,7 @@ class Client:
             if meta is not None and after < uid <= last:
                 raw = messages[uid].get("BODY[]<0>")
                 # RFC822.SIZE is an estimate on some servers, and some cut partial answers wrongly.
-                is_whole = isinstance(raw, bytes) and len(raw) == meta.size < PEEKED
+                is_whole = isinstance(raw, bytes) and len(raw) == meta.size < PEEK_BYTES
                 found.append((meta, raw if is_whole else None))
         return found
 
@@ -248,20 +250,22 @@ class Client:
             self._protocol.fail(Disconnected("UIDVALIDITY changed under the open mailbox"))
         self._counts = counts
 
-    async def _run(self, name: str, *args: wire.Argument, prefix: str = "", wanted: str = "") -> Answer:
+    async def _run(
+        self, name: str, *args: encoding.Argument, prefix: str = "", wanted: str = ""
+    ) -> CommandResult:
         return await self._protocol.run(
             name, *args, prefix=prefix, wanted=wanted, within=self._timeouts.command
         )
 
-    async def _fetch(self, uid_set: str, items: str) -> Answer:
+    async def _fetch(self, uid_set: str, items: str) -> CommandResult:
         """Mail itself, which may take its time."""
         return await self._protocol.run(
             "FETCH", uid_set, items, prefix="UID", wanted="FETCH", within=self._timeouts.fetch
         )
 
-    def _broken(self, what: str) -> Gibberish:
+    def _broken(self, what: str) -> ProtocolError:
         """End a session that cannot be trusted to be in step."""
-        error = Gibberish(what)
+        error = ProtocolError(what)
         self._protocol.fail(error)
         return error
 

@@ -4,10 +4,10 @@ import asyncio
 import re
 from collections.abc import Callable
 
+from superimap.imap.encoding import Argument
 from superimap.imap.errors import ImapError
 from superimap.imap.framing import Response
 from superimap.imap.responses import Status
-from superimap.imap.wire import Argument
 
 Challenge = Callable[[bytes], bytes]
 """Answers a SASL challenge (base64, without CRLF, either way)."""

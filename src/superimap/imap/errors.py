@@ -79,11 +79,11 @@ class AuthenticationFailed(ImapError):
         return " ".join(part for part in (self.code and f"[{self.code}]", self.text, self.detail) if part)
 
 
-class Gibberish(ImapError):
+class ProtocolError(ImapError):
     """What the server sent cannot be understood, or does not belong to what was asked."""
 
 
-class OutOfStep(Gibberish):
+class OutOfSync(ProtocolError):
     """A tagged line that is no answer to the command at hand: the fault of the connection, not of a mail."""
 
 

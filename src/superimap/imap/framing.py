@@ -14,7 +14,7 @@ from superimap.imap.types import Limits
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
 _STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
-UNASKED = 64 * 1024
+MAX_UNSOLICITED_BYTES = 64 * 1024
 """Bytes of a line or a literal that a server may send unasked, as to a session that idles: nobody made room."""
 _LARGEST = (1 << 63) - 1  # a number64 (RFC 9051 section 9)
 _OVERHEAD = 256  # bytes that Python needs for a response beside its own
@@ -123,7 +123,7 @@ class Framer:
 
     @property
     def _longest_line(self) -> int:
-        return self._limits.line if self.is_asked else min(self._limits.line, UNASKED)
+        return self._limits.line if self.is_asked else min(self._limits.line, MAX_UNSOLICITED_BYTES)
 
     def _may_be_long(self, length: int) -> bool:
         """A big mailbox' search result is one line of 7 to 11 bytes a message."""
@@ -141,7 +141,7 @@ class Framer:
         if not first.startswith(b"* ") or _STATUS.match(first) or not _OUTSIDE_QUOTES.fullmatch(text):
             return None
         digits = match[1].lstrip(b"0") or b"0"
-        most = self._limits.literal if self.is_asked else min(self._limits.literal, UNASKED)
+        most = self._limits.literal if self.is_asked else min(self._limits.literal, MAX_UNSOLICITED_BYTES)
         if len(digits) > 10 or int(digits) > most:
             announced = min(int(digits[:20]), _LARGEST)
             raise LimitExceeded(f"a literal of more than {most} bytes", announced)

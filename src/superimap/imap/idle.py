@@ -6,7 +6,7 @@ import contextlib
 from superimap.imap.protocol import Protocol
 from superimap.imap.types import Timeouts
 
-SHORT = 5.0  # seconds: a server that ends IDLE sooner than this without news does not mean it
+MIN_IDLE_SECONDS = 5.0  # seconds: a server that ends IDLE sooner than this without news does not mean it
 
 
 async def wait_for_news(protocol: Protocol, mark: int, *, renew: float, timeouts: Timeouts) -> None:
@@ -22,8 +22,8 @@ async def wait_for_news(protocol: Protocol, mark: int, *, renew: float, timeouts
         async with asyncio.timeout(renew):
             await protocol.until(lambda: protocol.view.arrivals > mark or not protocol.idling)
     await protocol.end_idle(timeouts.done)
-    if protocol.view.arrivals <= mark and loop.time() - began < min(SHORT, renew):
-        await sit(protocol, mark, SHORT)
+    if protocol.view.arrivals <= mark and loop.time() - began < min(MIN_IDLE_SECONDS, renew):
+        await sit(protocol, mark, MIN_IDLE_SECONDS)
 
 
 async def sit(protocol: Protocol, mark: int, seconds: float) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable
 
 from aioimaplib import aioimaplib
 
-from superimap.imap import wire
+from superimap.imap import encoding
 from superimap.imap.command import Command
-from superimap.imap.errors import Disconnected, ImapError, LimitExceeded, OutOfStep, Refused, TimedOut
+from superimap.imap.encoding import Argument
+from superimap.imap.errors import Disconnected, ImapError, LimitExceeded, OutOfSync, Refused, TimedOut
 from superimap.imap.framing import Framer, Response
-from superimap.imap.responses import Answer, Status, capabilities, greeting, number, readable, status
+from superimap.imap.responses import CommandResult, Status, capabilities, greeting, number, readable, status
+from superimap.imap.state import MailboxState, next_state
 from superimap.imap.types import Limits
-from superimap.imap.view import View, next_state
-from superimap.imap.wire import Argument
 
 _LONGEST_SHARED = 2048  # bytes
 AUTH, SELECTED, NONAUTH, LOGOUT = aioimaplib.AUTH, aioimaplib.SELECTED, aioimaplib.NONAUTH, aioimaplib.LOGOUT
@@ -42,7 +42,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self.tagnum, self.tagpre = 0, aioimaplib.int2ap(secrets.randbelow(61440) + 4096)
         self.greeting: str | None = None  # OK, PREAUTH or BYE
         self.lost: ImapError | None = None
-        self.view = View()
+        self.view = MailboxState()
         self.last_proven_alive: float = self.loop.time()
         self._limits = limits
         self._framer = Framer(limits)
@@ -178,7 +178,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if tag == b"DONE":  # the server had just ended our IDLE, and complains
             return
         if command is None or tag != command.tag.encode() or result not in ("OK", "NO", "BAD"):
-            raise OutOfStep(f"not an answer to {command or 'anything'}: {readable(line, 40)!r}")
+            raise OutOfSync(f"not an answer to {command or 'anything'}: {readable(line, 40)!r}")
         self._pending, self._idling, self._framer.is_asked = None, False, False
         said = status(text)
         self._code(said)
@@ -191,21 +191,21 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     # Writing and waiting
 
-    async def execute(self, command: Command, within: float, done: float = 15.0) -> Answer:
+    async def execute(self, command: Command, within: float, done: float = 15.0) -> CommandResult:
         """Send `command` and wait for its end, up to `within` seconds; a standing IDLE is ended first.
 
-        Raises TimedOut, Disconnected, Gibberish, LimitExceeded; NO and BAD are the caller's.
+        Raises TimedOut, Disconnected, ProtocolError, LimitExceeded; NO and BAD are the caller's.
         # upstream: a time-out left its command pending for ever, three at once mixed their answers
         """
         async with self._turn:
             await self._end_idle(done)
             self._send(command)
             await self._within(within, repr(command), command.wait())
-        return Answer(command.result, command.said, command.responses)
+        return CommandResult(command.result, command.said, command.responses)
 
     async def run(
         self, name: str, *args: Argument, prefix: str = "", wanted: str = "", within: float
-    ) -> Answer:
+    ) -> CommandResult:
         """As `execute`, and Refused is raised on NO and BAD."""
         answer = await self.execute(
             Command(name, self.new_tag(), *args, prefix=prefix, wanted=wanted), within
@@ -271,7 +271,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if self.state not in aioimaplib.Commands[command.name].valid_states:
             raise Refused(command.name, "BAD", f"not sent: not valid in state {self.state}")
         non_sync = "LITERAL+" in self.capabilities
-        command.pieces = wire.pieces(command.head, command.args, non_sync=non_sync)
+        command.pieces = encoding.split_command(command.head, command.args, non_sync=non_sync)
         self._pending = command
         self._framer.is_asked = command.name != "IDLE"
         self._write(command.pieces.pop(0))

@@ -14,11 +14,11 @@ from imapclient import response_parser
 from imapclient.datetime_util import parse_to_datetime
 
 from superimap.domain.envelope import Address, Envelope, clean
-from superimap.imap.errors import Gibberish
+from superimap.imap.encoding import decode_mailbox, quote_mailbox
+from superimap.imap.errors import ProtocolError
+from superimap.imap.fast_parser import parse_ordinary
 from superimap.imap.framing import Response
-from superimap.imap.tokens import of_ordinary
 from superimap.imap.types import Folder, MessageMeta, Uid
-from superimap.imap.wire import mailbox, mailbox_name
 
 UID_MAX = (1 << 32) - 1
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
@@ -40,7 +40,7 @@ class Status:
 
 
 @dataclass(slots=True)
-class Answer:
+class CommandResult:
     """What a command brought: its tagged status, and the untagged responses that it asked for."""
 
     result: str
@@ -66,12 +66,12 @@ def capabilities(words: bytes) -> set[str]:
 
 
 def greeting(line: bytes) -> tuple[str, Status]:
-    """OK, PREAUTH or BYE with its text (RFC 9051 section 7.1). Raises Gibberish."""
+    """OK, PREAUTH or BYE with its text (RFC 9051 section 7.1). Raises ProtocolError."""
     star, _, rest = line.partition(b" ")
     word, _, text = rest.partition(b" ")
     keyword = word.upper().decode("latin-1")
     if star != b"*" or keyword not in ("OK", "PREAUTH", "BYE"):
-        raise Gibberish(f"no IMAP greeting: {readable(line, 80)!r}")
+        raise ProtocolError(f"no IMAP greeting: {readable(line, 80)!r}")
     return keyword, status(text)
 
 
@@ -81,9 +81,9 @@ def number(value: bytes) -> int | None:
 
 
 def tokens(response: Response) -> tuple[Any, ...]:
-    """All after `* `, nested as it was: bytes, int, None (NIL) and tuples. Raises Gibberish."""
+    """All after `* `, nested as it was: bytes, int, None (NIL) and tuples. Raises ProtocolError."""
     texts = [response.line[2:], *response.texts[1:]]
-    if (ordinary := of_ordinary(texts, response.literals)) is not None:
+    if (ordinary := parse_ordinary(texts, response.literals)) is not None:
         return ordinary
     records: list[bytes | tuple[bytes, bytes]] = []
     for text, literal in zip(texts, response.literals, strict=False):
@@ -93,7 +93,7 @@ def tokens(response: Response) -> tuple[Any, ...]:
         return tuple(response_parser.parse_response(records))
     except (response_parser.ProtocolError, ValueError, RecursionError, RuntimeError):
         what = readable(response.line.partition(b"(")[0], 60)
-        raise Gibberish(f"cannot parse {what!r}") from None  # the cause would show the mail
+        raise ProtocolError(f"cannot parse {what!r}") from None  # the cause would show the mail
 
 
 def fetched(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:
@@ -104,7 +104,7 @@ def fetched(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], i
         try:
             _, _, items = tokens(response)
             named = dict(zip(map(_name, items[::2]), items[1::2], strict=True))
-        except (Gibberish, ValueError, TypeError):
+        except (ProtocolError, ValueError, TypeError):
             broken += 1
             continue
         if isinstance(uid := named.get("UID"), int):
@@ -159,7 +159,7 @@ def _labels(value: object) -> tuple[str, ...]:
     if not isinstance(value, tuple):
         return ()
     return tuple(
-        mailbox_name(label) if isinstance(label, bytes) else str(label)
+        decode_mailbox(label) if isinstance(label, bytes) else str(label)
         for label in value
         if label is not None
     )
@@ -201,15 +201,15 @@ def folder(response: Response) -> Folder | None:
     """A LIST response as a Folder, or None if it is unintelligible, or has a name by which it cannot be opened."""
     try:
         _, attributes, delimiter, raw, *_ = tokens(response)
-        name = mailbox_name(str(raw).encode() if isinstance(raw, int) else raw)
-        mailbox(name)  # raises ValueError
+        name = decode_mailbox(str(raw).encode() if isinstance(raw, int) else raw)
+        quote_mailbox(name)  # raises ValueError
         decoded = (attribute.decode("latin-1") for attribute in attributes)
         return Folder(
             name=name,
             attributes=frozenset(_SPECIAL_USE.get(attribute.lower(), attribute) for attribute in decoded),
             delimiter=None if delimiter is None else clean(delimiter),
         )
-    except (Gibberish, ValueError, TypeError, AttributeError):
+    except (ProtocolError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -223,11 +223,11 @@ def mailbox_status(response: Response) -> dict[str, int]:
             if isinstance(value, int) and value <= UID_MAX
         }
     except (IndexError, ValueError, TypeError) as error:
-        raise Gibberish("cannot parse the STATUS response") from error
+        raise ProtocolError("cannot parse the STATUS response") from error
 
 
 def found_uids(responses: Iterable[Response]) -> set[int]:
-    """The UIDs of all SEARCH and ESEARCH (RFC 4731) responses. Raises Gibberish on sets that are no sets."""
+    """The UIDs of all SEARCH and ESEARCH (RFC 4731) responses. Raises ProtocolError on sets that are no sets."""
     uids: set[int] = set()
     for response in responses:
         words = (
@@ -245,6 +245,6 @@ def _expand(sequence_set: bytes) -> set[int]:
         first, _, last = part.partition(b":")
         low, high = sorted((number(first) or 0, number(last or first) or 0))
         if low == 0 or high - low + len(uids) >= _EXPANDED:
-            raise Gibberish("cannot expand the set of an ESEARCH response")
+            raise ProtocolError("cannot expand the set of an ESEARCH response")
         uids.update(range(low, high + 1))
     return uids

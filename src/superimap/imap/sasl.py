@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from json import JSONDecodeError, loads
 
 from superimap.imap.command import Command
+from superimap.imap.encoding import quote_string
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
 from superimap.imap.protocol import Protocol
-from superimap.imap.responses import Answer, readable
+from superimap.imap.responses import CommandResult, readable
 from superimap.imap.types import Credentials, Login, OAuth
-from superimap.imap.wire import astring
 
 _LASTING = {
     "AUTHENTICATIONFAILED",
@@ -70,7 +70,7 @@ def _command(protocol: Protocol, credentials: Credentials, exchange: _Exchange) 
                 return _sasl(protocol, "PLAIN", _plain(credentials), exchange)
             if disabled:
                 raise Refused("LOGIN", "NO", "the server takes no password on this connection")
-            return Command("LOGIN", protocol.new_tag(), astring(username), astring(password))
+            return Command("LOGIN", protocol.new_tag(), quote_string(username), quote_string(password))
 
 
 def _sasl(protocol: Protocol, mechanism: str, response: bytes, exchange: _Exchange) -> Command:
@@ -110,15 +110,15 @@ def _plain(credentials: Login) -> bytes:
     return f"\0{credentials.username}\0{credentials.password}".encode()
 
 
-def _refusal(command: str, answer: Answer, detail: str | None, credentials: Credentials) -> ImapError:
+def _refusal(command: str, answer: CommandResult, detail: str | None, credentials: Credentials) -> ImapError:
     """Whether other credentials are needed, or only patience."""
     text, code = _without(answer.status.text, credentials), answer.status.code
-    if lasting(answer.result, code, text, detail):
+    if is_permanent(answer.result, code, text, detail):
         return AuthenticationFailed(text, code, detail and _without(detail, credentials))
     return Refused(command, answer.result, text, code)
 
 
-def lasting(result: str, code: str | None, text: str, detail: str | None = None) -> bool:
+def is_permanent(result: str, code: str | None, text: str, detail: str | None = None) -> bool:
     """True if the same credentials would be refused again: by status, code (RFC 5530), then words."""
     if result == "BAD" or code in _PASSING:
         return False

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from superimap.imap.share import RECORD, after_read, must_rest
+from superimap.imap.read_budget import MAX_READ_BYTES, after_read, must_rest
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 _NO_INFO: dict[str, Any] = {}
@@ -48,9 +48,9 @@ class Stream(asyncio.Transport):
         self._reading = self._writing = False  # what the event loop looks out for
         self._rest: asyncio.TimerHandle | None = None
         self._owed_until = 0.0  # when the loop's time that it took will be no more than its share
-        self._size = RECORD  # bytes that the next read takes
+        self._size = MAX_READ_BYTES  # bytes that the next read takes
         if (buffer := _buffers.get(self._loop)) is None:
-            buffer = _buffers[self._loop] = memoryview(bytearray(RECORD))
+            buffer = _buffers[self._loop] = memoryview(bytearray(MAX_READ_BYTES))
         self._buffer = buffer
 
     def start(self) -> None:

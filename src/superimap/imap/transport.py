@@ -15,7 +15,7 @@ from typing import Any, cast
 from superimap.imap.errors import Disconnected, ImapError, TimedOut, TlsFailed, Unreachable
 from superimap.imap.protocol import Protocol
 from superimap.imap.stream import Stream
-from superimap.imap.types import Server
+from superimap.imap.types import ServerAddress
 
 Guard = Callable[[tuple[Any, ...]], None]
 """Given a resolved socket address just before it is dialled; raises to forbid it."""
@@ -45,7 +45,7 @@ def new_tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def dial(server: Server, *, guard: Guard | None, within: float) -> socket.socket:
+async def dial(server: ServerAddress, *, guard: Guard | None, within: float) -> socket.socket:
     """A connected socket; each address gets its share of the seconds left. Raises Unreachable, TimedOut."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
@@ -95,7 +95,7 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 async def attach(
-    protocol: Protocol, sock: socket.socket, server: Server, tls_context: ssl.SSLContext | None
+    protocol: Protocol, sock: socket.socket, server: ServerAddress, tls_context: ssl.SSLContext | None
 ) -> None:
     """Put `protocol` on `sock`, over TLS if `server` says so. Raises TlsFailed, Disconnected."""
     stream = Stream(protocol, sock)
@@ -110,7 +110,7 @@ async def attach(
 
 
 async def start_tls(
-    protocol: Protocol, server: Server, tls_context: ssl.SSLContext | None, *, within: float
+    protocol: Protocol, server: ServerAddress, tls_context: ssl.SSLContext | None, *, within: float
 ) -> None:
     """STARTTLS (RFC 9051 section 6.2.1), without fail: nothing may follow in clear. Raises TlsFailed."""
     if protocol.greeting == "PREAUTH":

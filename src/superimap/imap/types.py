@@ -17,7 +17,7 @@ __all__ = [
     "OAuth",
     "Security",
     "Selected",
-    "Server",
+    "ServerAddress",
     "Timeouts",
     "Uid",
     "UidValidity",
@@ -36,7 +36,7 @@ Security = Literal["tls", "starttls", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerAddress:
     """Where to dial, and how it is secured."""
 
     host: str

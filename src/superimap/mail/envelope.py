@@ -12,9 +12,9 @@ from typing import Any
 
 from superimap.domain.envelope import Address, Envelope, clean
 
-MOST_ADDRESSES = 2000
+MAX_LISTED_ADDRESSES = 2000
 """Of a header that a webhook's `envelope` lists; the whole header stands in the mail itself."""
-FINGERPRINTED = frozenset(("message-id", "date", "from", "subject"))
+FINGERPRINT_HEADERS = frozenset(("message-id", "date", "from", "subject"))
 _LONGEST = 65_536  # bytes of an address header that are looked at
 _SENDERS = 100  # that count for a fingerprint
 
@@ -82,7 +82,7 @@ def _as_list(found: tuple[Address, ...] | None) -> list[dict[str, str | None]] |
         return None
     return [
         {"name": each.name, "route": each.route, "mailbox": each.mailbox, "host": each.host}
-        for each in found[:MOST_ADDRESSES]
+        for each in found[:MAX_LISTED_ADDRESSES]
     ]
 
 

@@ -4,7 +4,7 @@ The values are given as they were sent, only unfolded: a general parser decodes 
 oddity, and reads the body too, which nobody here needs.
 """
 
-LONGEST = 256 * 1024  # bytes at the start of a mail in which its headers are looked for
+MAX_HEADER_BYTES = 256 * 1024  # bytes at the start of a mail in which its headers are looked for
 
 
 def read(raw: bytes, names: frozenset[bytes]) -> dict[str, list[bytes]]:
@@ -27,7 +27,9 @@ def section(raw: bytes) -> bytes:
     """All before the empty line that ends the headers, up to LONGEST bytes."""
     if raw.startswith((b"\n", b"\r\n")):
         return b""
-    end = raw.find(b"\n\r\n", 0, LONGEST)
-    sooner = raw.find(b"\n\n", 0, LONGEST if end < 0 else end + 1)  # never looked for in the body for nothing
+    end = raw.find(b"\n\r\n", 0, MAX_HEADER_BYTES)
+    sooner = raw.find(
+        b"\n\n", 0, MAX_HEADER_BYTES if end < 0 else end + 1
+    )  # never looked for in the body for nothing
     end = end if sooner < 0 else sooner
-    return raw[: LONGEST if end < 0 else end]
+    return raw[: MAX_HEADER_BYTES if end < 0 else end]

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from superimap.core import crypto
 
 HEADER = b"X-SuperIMAP-Tracer"
-MARK = b"TRACER: "
+SUBJECT_PREFIX = b"TRACER: "
 """Before the token in a subject, where the header got lost on the way."""
-LIFETIME = 5 * 86_400
+TOKEN_LIFETIME_SECONDS = 5 * 86_400
 """Seconds. Mail servers try for four to five days (RFC 5321 section 4.5.4.1)."""
-SKEW = 5 * 60
+CLOCK_SKEW_SECONDS = 5 * 60
 """Seconds by which the clocks of two of our machines may differ."""
 NONCE_BYTES = 9
 
@@ -28,12 +28,12 @@ _MAC_BYTES = 16
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{40}(?![A-Za-z0-9_-])")
 
 
-def derive(encryption_key: str) -> tuple[bytes, ...]:
+def derive_keys(encryption_key: str) -> tuple[bytes, ...]:
     """The tracer keys of ENCRYPTION_KEY (already checked by the settings): the first signs, each verifies."""
     return crypto.derive(encryption_key, info=_INFO)
 
 
-def make(user_id: int, key: bytes, *, now: float, nonce: bytes) -> str:
+def make_token(user_id: int, key: bytes, *, now: float, nonce: bytes) -> str:
     """A token for a tracer to this user; `nonce` is NONCE_BYTES random bytes."""
     head = int(now).to_bytes(_TIME_BYTES, "big") + nonce
     return base64.urlsafe_b64encode(head + _mac(user_id, head, key)).decode()
@@ -45,13 +45,13 @@ def token_in(headers: Mapping[str, Sequence[bytes]]) -> str | None:
         if found := _TOKEN.match(value):
             return found[0].decode()
     for value in headers.get("subject", ()):
-        start = value.find(MARK)
-        if start >= 0 and (found := _TOKEN.match(value, start + len(MARK))):
+        start = value.find(SUBJECT_PREFIX)
+        if start >= 0 and (found := _TOKEN.match(value, start + len(SUBJECT_PREFIX))):
             return found[0].decode()
     return None
 
 
-def is_ours(token: str, user_id: int, keys: Sequence[bytes], *, now: float) -> bool:
+def is_valid(token: str, user_id: int, keys: Sequence[bytes], *, now: float) -> bool:
     """Whether we signed this token for this very user, at most LIFETIME seconds ago.
 
     Every key is tried, in constant time. Raises ValueError for what `token_in` would not have found.
@@ -59,7 +59,10 @@ def is_ours(token: str, user_id: int, keys: Sequence[bytes], *, now: float) -> b
     raw = base64.urlsafe_b64decode(token)
     head, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     matches = [crypto.equal(_mac(user_id, head, key), mac) for key in keys]
-    return any(matches) and -SKEW <= now - int.from_bytes(head[:_TIME_BYTES], "big") <= LIFETIME
+    return (
+        any(matches)
+        and -CLOCK_SKEW_SECONDS <= now - int.from_bytes(head[:_TIME_BYTES], "big") <= TOKEN_LIFETIME_SECONDS
+    )
 
 
 def digest(token: str) -> bytes:

@@ -38,10 +38,10 @@ class Received:
         return json.loads(self.body)
 
 
-Answer: TypeAlias = int | web.StreamResponse
+SinkAnswer: TypeAlias = int | web.StreamResponse
 """A status, or a whole response (headers, body) as aiohttp makes them."""
 
-Answerer: TypeAlias = Callable[[Received], "Answer | Awaitable[Answer]"]
+ChooseAnswer: TypeAlias = Callable[[Received], "SinkAnswer | Awaitable[SinkAnswer]"]
 """Chooses the answer; async ones may wait for anything, or hang."""
 
 
@@ -49,18 +49,18 @@ class WebhookSink:
     """An HTTP receiver on its own port: `async with WebhookSink() as sink: ... await sink.wait_for(3)`."""
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, answer: int | Answerer = 200, record: bool = True
+        self, host: str = "127.0.0.1", port: int = 0, *, answer: int | ChooseAnswer = 200, record: bool = True
     ) -> None:
         """`port` 0 takes a free one. Without `record` requests are only counted, as benchmarks want it."""
         self.host = host
         self.port = port
-        self.answer: int | Answerer = answer
+        self.answer: int | ChooseAnswer = answer
         self.received: list[Received] = []
         self.count = 0
         self.most_at_once = 0
         self._record = record
         self._at_once = 0
-        self._by_path: dict[str, int | Answerer] = {}
+        self._by_path: dict[str, int | ChooseAnswer] = {}
         self._waiters: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._runner: web.ServerRunner | None = None
 
@@ -83,7 +83,7 @@ class WebhookSink:
         """The address of `path` here."""
         return f"http://{self.host}:{self.port}/{path.removeprefix('/')}"
 
-    def on(self, path: str, answer: int | Answerer) -> None:
+    def on(self, path: str, answer: int | ChooseAnswer) -> None:
         """Answer requests to `path` (without query) by `answer` from now on."""
         self._by_path[path] = answer
 

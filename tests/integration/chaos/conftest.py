@@ -22,7 +22,7 @@ async def empty_scene(
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
     """A server with chaos, and a database without users."""
-    monkeypatch.setattr(idle, "SHORT", 0.05)
+    monkeypatch.setattr(idle, "MIN_IDLE_SECONDS", 0.05)
     async with ImapServer() as imap:
         with Chaos(imap, seed=5) as chaos:
             added = remembering(chaos)

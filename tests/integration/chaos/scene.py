@@ -17,7 +17,7 @@ from superimap.idler import main
 from superimap.idler.timing import Timing
 from superimap.imap.types import Timeouts
 from superimap.testing import Chaos, ImapServer
-from superimap.testing.chaos.hostile import small_mail
+from superimap.testing.chaos.hostile_mails import small_mail
 from tests.support.leaks import watch
 
 FAST = Timing(

@@ -10,7 +10,7 @@ import pytest
 from fixtures.world import eventually
 from superimap.imap.types import Timeouts
 from superimap.testing import ChaosProxy
-from superimap.testing.chaos.hostile import small_mail
+from superimap.testing.chaos.hostile_mails import small_mail
 from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
 
 

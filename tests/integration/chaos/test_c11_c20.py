@@ -15,7 +15,7 @@ from superimap.db import engine
 from superimap.db.accounts import connections, providers, users
 from superimap.imap.types import Timeouts
 from superimap.testing import WebhookSink
-from superimap.testing.chaos.mail import age
+from superimap.testing.chaos.cases.mailbox import age
 from tests.integration.chaos.scene import BYSTANDER, FAST, PASSWORD, VICTIM, Scene
 
 

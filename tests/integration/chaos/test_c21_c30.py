@@ -12,9 +12,9 @@ import trustme
 from fixtures.world import eventually
 from superimap.imap.client import connect
 from superimap.imap.errors import TlsFailed
-from superimap.imap.types import Login, Server, Timeouts
+from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.testing import Chaos, ImapServer
-from superimap.testing.chaos.hostile import hostile_mails, small_mail
+from superimap.testing.chaos.hostile_mails import hostile_mails, small_mail
 from tests.integration.chaos.scene import BYSTANDER, FAST, HOOK, VICTIM
 
 
@@ -83,7 +83,7 @@ async def test_C23_a_bye_that_speaks_of_too_many_connections_is_throttling(scene
 
 async def test_C24_preauth_is_a_session_of_the_account_that_the_server_says(scene):
     scene.chaos.add("C24")
-    async with connect(Server(scene.imap.host, scene.imap.port, "none"), Login("x", "y")) as client:
+    async with connect(ServerAddress(scene.imap.host, scene.imap.port, "none"), Login("x", "y")) as client:
         assert (await client.examine("INBOX")).exists == 0
     assert not scene.imap.logins
 
@@ -121,7 +121,7 @@ async def test_C25_starttls_that_is_stripped_costs_no_password(authority):
     async with ImapServer(starttls=serving, any_login=True) as server:
         with Chaos(server).add("C25 starttls stripped"), pytest.raises(TlsFailed):
             async with connect(
-                Server("localhost", server.port, "starttls"), Login("x", "y"), tls_context=trusting
+                ServerAddress("localhost", server.port, "starttls"), Login("x", "y"), tls_context=trusting
             ):
                 pass
         assert not [event for event in server.log if event.name in {"LOGIN", "AUTHENTICATE"}]
@@ -131,7 +131,7 @@ async def test_C25_what_is_injected_before_tls_does_not_survive_it(authority):
     serving, trusting = contexts(authority)
     async with ImapServer(starttls=serving, any_login=True) as server:
         with Chaos(server).add("C25 starttls injected") as chaos:
-            where = Server("localhost", server.port, "starttls")
+            where = ServerAddress("localhost", server.port, "starttls")
             async with connect(where, Login("x", "y"), tls_context=trusting) as client:
                 assert "EVIL" not in client.capabilities
             assert server.logins == 1

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.world import World, running
 from superimap.idler import main
-from superimap.imap.client import PEEKED
+from superimap.imap.client import PEEK_BYTES
 from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.integration.idler.test_watching import QUICK, contents, idling, mail, recorded, set_up
@@ -54,7 +54,7 @@ async def test_a_mail_takes_one_fetch_and_is_not_marked(world, imap):
 
 
 async def test_of_a_big_mail_the_rest_is_fetched_too(world, imap):
-    big = mail("big", body="0123456789abcde\n" * (PEEKED // 16))
+    big = mail("big", body="0123456789abcde\n" * (PEEK_BYTES // 16))
     async with running(services.idler, world.settings):
         await idling(imap)
         asked = await comes(world, imap, big)

@@ -14,7 +14,7 @@ from superimap.core.crypto import Place
 from superimap.idler import big_mails
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
-from superimap.testing.chaos.hostile import hostile_mails, small_mail
+from superimap.testing.chaos.hostile_mails import hostile_mails, small_mail
 from tests.support.malformed import MALFORMED
 
 

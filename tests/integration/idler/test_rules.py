@@ -180,8 +180,8 @@ async def test_a_copy_of_another_users_mail_is_delivered(world, imap):
 
 
 def token_for(world, user: int, *, age: float = 0.0) -> str:
-    key = tracer.derive(world.encryption_key)[0]
-    return tracer.make(user, key, now=time.time() - age, nonce=os.urandom(tracer.NONCE_BYTES))
+    key = tracer.derive_keys(world.encryption_key)[0]
+    return tracer.make_token(user, key, now=time.time() - age, nonce=os.urandom(tracer.NONCE_BYTES))
 
 
 async def sent(world, user: int, token: str) -> None:
@@ -245,7 +245,10 @@ async def test_a_tracer_under_a_new_uidvalidity_is_a_duplicate(world, imap):
 async def test_what_only_looks_like_a_tracer_is_a_mail(world, imap):
     user = await connected(world, imap, enable_tracer=True)
     other = dataclasses.replace(world, encryption_key="A" * 43 + "=")
-    never_sent, expired = token_for(world, user), token_for(world, user, age=tracer.LIFETIME + 60)
+    never_sent, expired = (
+        token_for(world, user),
+        token_for(world, user, age=tracer.TOKEN_LIFETIME_SECONDS + 60),
+    )
     of_another, forged = token_for(world, user + 1), token_for(other, user)
     for token in (expired, of_another, forged):
         await sent(world, user, token)

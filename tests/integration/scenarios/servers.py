@@ -16,9 +16,9 @@ from typing import Literal
 
 from imapclient import imap_utf7
 
-from superimap.imap.client import Client, connect
+from superimap.imap.client import ImapClient, connect
 from superimap.imap.errors import AuthenticationFailed
-from superimap.imap.types import Login, Server, Timeouts
+from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.testing import ImapServer
 from tests.support.dovecot import Dovecot
 from tests.support.leaks import watch
@@ -45,13 +45,13 @@ class MailServer(abc.ABC):
     """Trusts the server."""
 
     @property
-    def where(self) -> Server:
-        return Server(self.host, self.port, self.tls)
+    def where(self) -> ServerAddress:
+        return ServerAddress(self.host, self.port, self.tls)
 
     @contextlib.asynccontextmanager
     async def session(
-        self, user: str, password: str = PASSWORD, *, where: Server | None = None
-    ) -> AsyncIterator[Client]:
+        self, user: str, password: str = PASSWORD, *, where: ServerAddress | None = None
+    ) -> AsyncIterator[ImapClient]:
         """Our client, logged in; on a way of its own if `where` says so."""
         login = Login(user, password)
         async with connect(where or self.where, login, timeouts=TIMEOUTS, tls_context=self.context) as client:
@@ -165,7 +165,7 @@ class Users:
         made = self.dovecot.add_users(kinds)
         for user, password in zip(made, kinds, strict=True):
             self._ready.setdefault(password, []).append(user)
-        where = Server(self.dovecot.host, self.dovecot.port, "none")
+        where = ServerAddress(self.dovecot.host, self.dovecot.port, "none")
         async with asyncio.timeout(10):
             while True:
                 with contextlib.suppress(AuthenticationFailed):
@@ -227,8 +227,8 @@ class Between:
         self._pipes = asyncio.TaskGroup()
 
     @property
-    def where(self) -> Server:
-        return Server("localhost", self._listener.sockets[0].getsockname()[1], self._server.tls)
+    def where(self) -> ServerAddress:
+        return ServerAddress("localhost", self._listener.sockets[0].getsockname()[1], self._server.tls)
 
     async def __aenter__(self) -> Between:
         await self._pipes.__aenter__()

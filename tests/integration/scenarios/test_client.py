@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from superimap.imap.client import PEEKED, Client, connect
+from superimap.imap.client import PEEK_BYTES, ImapClient, connect
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused, TlsFailed
 from superimap.imap.types import Login
-from superimap.testing.chaos.hostile import small_mail
+from superimap.testing.chaos.hostile_mails import small_mail
 from tests.integration.scenarios.servers import PASSWORD, PASSWORDS, TIMEOUTS, UNICODE, Between, MailServer
 
 IN_CLEAR = pytest.mark.parametrize("server", ["fake-none", "dovecot-none"], indirect=True)
@@ -23,13 +23,13 @@ ENCRYPTED = pytest.mark.parametrize(
 FOLDERS = ["Entwürfe [x]", 'say "hi" & (wait)', "日本語", "a b", "back\\slash", "{42}", "%*"]
 
 
-async def news(client: Client, *, within: float = 20.0) -> None:
+async def news(client: ImapClient, *, within: float = 20.0) -> None:
     """Until the client says that something may be new; its IDLE would last longer than that."""
     async with asyncio.timeout(within):
         await anext(client.idle(renew=600, poll=600))
 
 
-async def idling(client: Client) -> asyncio.Task[None]:
+async def idling(client: ImapClient) -> asyncio.Task[None]:
     """A task that waits for news, begun in earnest: the server holds the IDLE."""
     waiting = asyncio.create_task(news(client))
     async with asyncio.timeout(10):
@@ -98,7 +98,7 @@ async def test_a_push_ends_idle_and_the_mail_is_described_and_read(server: MailS
 async def test_what_has_just_come_is_described_and_read_in_one_command(server: MailServer):
     user = await server.user()
     raws = [small_mail("few"), small_mail("most", body=b"0123456789abcd\r\n" * 2500), small_mail("last")]
-    assert len(raws[1]) > PEEKED
+    assert len(raws[1]) > PEEK_BYTES
     server.deliver(user, small_mail("old"))
     async with server.session(user) as client:
         await client.examine("INBOX")

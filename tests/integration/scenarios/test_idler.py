@@ -15,7 +15,7 @@ import pytest_asyncio
 from fixtures.world import World, eventually, running
 from superimap.idler import main
 from superimap.idler.timing import Timing
-from superimap.testing.chaos.hostile import small_mail
+from superimap.testing.chaos.hostile_mails import small_mail
 from tests.integration.scenarios.servers import PASSWORD, TIMEOUTS, UNICODE, MailServer
 
 TIMING = Timing(

@@ -20,7 +20,7 @@ from superimap.db.models import Provider
 from superimap.domain.providers import ProviderKind
 from superimap.imap.client import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError, Refused
-from superimap.imap.types import Login, Security, Server, Timeouts
+from superimap.imap.types import Login, Security, ServerAddress, Timeouts
 from superimap.oauth.links import LIFETIME, Purpose
 from superimap.oauth.returns import Reason
 
@@ -92,7 +92,7 @@ async def _try(coming: Visitor, provider: Provider, fields: UserFields) -> Excep
     else:
         host, port, tls = provider.imap_host, provider.imap_port, provider.imap_tls
         timeouts, least = Timeouts(), 0.0
-    server = Server(host, port, cast(Security, tls))  # the tables hold no other words
+    server = ServerAddress(host, port, cast(Security, tls))  # the tables hold no other words
     loop = asyncio.get_running_loop()
     begun = loop.time()
     try:

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from superimap.testing.imap.commands import COMMANDS
-from superimap.testing.imap.session import Session
-from superimap.testing.imap.syntax import Command
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
 
 if TYPE_CHECKING:
     from superimap.testing.chaos.server import Chaos
@@ -23,12 +23,12 @@ class Case(NamedTuple):
     """A way in which a server goes wrong. `arm` puts its hooks in place."""
 
     name: str
-    arm: Callable[[Arm], None]
+    arm: Callable[[ArmedCase], None]
     doc: str
     group: str
 
 
-class Struck(NamedTuple):
+class ChaosEvent(NamedTuple):
     """A line of the log: at `at` (monotonic clock), `case` did `what` to a session."""
 
     at: float
@@ -38,17 +38,17 @@ class Struck(NamedTuple):
     what: str
 
 
-Act: TypeAlias = Callable[[Session, Command], Awaitable["bytes | None"]]
+Act: TypeAlias = Callable[[FakeSession, ClientCommand], Awaitable["bytes | None"]]
 """Answers a command in the server's place, as a hook does; asked only when the case strikes."""
 
 CASES: dict[str, Case] = {}
 _SASL_USER = re.compile(rb"\A(?:user=([^\x01]*)\x01|[^\0]*\0([^\0]*)\0|n,a=([^,]*),)")
 
 
-def case(name: str) -> Callable[[Callable[[Arm], None]], Callable[[Arm], None]]:
+def case(name: str) -> Callable[[Callable[[ArmedCase], None]], Callable[[ArmedCase], None]]:
     """Register what the function arms under `name`; its first word (`C05`) is the group."""
 
-    def register(arm: Callable[[Arm], None]) -> Callable[[Arm], None]:
+    def register(arm: Callable[[ArmedCase], None]) -> Callable[[ArmedCase], None]:
         doc = " ".join((arm.__doc__ or "").split())
         CASES[name] = Case(name, arm, doc, name.partition(" ")[0])
         return arm
@@ -56,7 +56,7 @@ def case(name: str) -> Callable[[Callable[[Arm], None]], Callable[[Arm], None]]:
     return register
 
 
-class Arm:
+class ArmedCase:
     """One case at one server: whom it hits, how often, and how it is taken away again.
 
     Every decision comes from a `random.Random` of the seed, the case, the user and which of the user's
@@ -102,7 +102,7 @@ class Arm:
 
     # Whether.
 
-    def chance(self, session: Session) -> random.Random:
+    def chance(self, session: FakeSession) -> random.Random:
         """The source of every decision about this connection."""
         known, who = self._chances.get(session.id), self.chaos.who(session)
         if known is None or known[0] != who:
@@ -112,14 +112,14 @@ class Arm:
             known = self._chances[session.id] = (who, random.Random(seed))  # noqa: S311 - to be repeated
         return known[1]
 
-    def fires(self, session: Session, what: str = "") -> bool:
+    def fires(self, session: FakeSession, what: str = "") -> bool:
         """Decide whether the case strikes now, and write it down if so."""
         if not self.may(session) or (self.rate < 1 and self.chance(session).random() >= self.rate):
             return False
         self.did(session, what)
         return True
 
-    def may(self, session: Session) -> bool:
+    def may(self, session: FakeSession) -> bool:
         """Whether the case could strike: the right user, not too often, the right time."""
         who = self.chaos.who(session)
         if self.only is not None and who not in self.only:
@@ -130,11 +130,11 @@ class Arm:
         after, until = self._window
         return now >= after and (until is None or now < until)
 
-    def did(self, session: Session, what: str) -> None:
+    def did(self, session: FakeSession, what: str) -> None:
         """Write down that the case has struck."""
         who = self.chaos.who(session)
         self._struck_of[who] = self._struck_of.get(who, 0) + 1
-        self.chaos.log.append(Struck(time.monotonic(), self.case.name, session.id, who, what))
+        self.chaos.log.append(ChaosEvent(time.monotonic(), self.case.name, session.id, who, what))
         self.server.changed()
 
     # Where.
@@ -147,7 +147,7 @@ class Arm:
     def hook(self, name: str, act: Act) -> None:
         """Strike at this command (`*` is every one)."""
 
-        async def hook(session: Session, command: Command) -> bytes | None:
+        async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
             return await act(session, command) if self.fires(session, command.name) else None
 
         self.always(name, hook)
@@ -158,7 +158,7 @@ class Arm:
         Cases are asked in the order in which they were added, and the first that answers is the answer.
         """
 
-        async def hook(session: Session, command: Command) -> bytes | None:
+        async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
             if session.username is None and (name := claimed(command)) is not None:
                 self.chaos.claims[session.id] = name
             return await act(session, command)
@@ -166,29 +166,29 @@ class Arm:
         for each in (*COMMANDS, "DONE") if name == "*" else (name,):  # the server's own `*` would come last
             self.undo(self.server.on(each, hook))
 
-    def in_idle(self, act: Callable[[Session], None], *, delay: float = 0.0) -> None:
+    def in_idle(self, act: Callable[[FakeSession], None], *, delay: float = 0.0) -> None:
         """Strike at an IDLE that stands since `delay` seconds."""
 
-        def strike(session: Session) -> None:
+        def strike(session: FakeSession) -> None:
             if session.idling and not session.transport.is_closing() and self.may(session):
                 self.did(session, "IDLE")
                 act(session)
 
-        async def hook(session: Session, _command: Command) -> None:
+        async def hook(session: FakeSession, _command: ClientCommand) -> None:
             if self.may(session) and (self.rate >= 1 or self.chance(session).random() < self.rate):
                 asyncio.get_running_loop().call_later(delay, strike, session)
 
         self.undo(self.server.on("IDLE", hook))
 
-    def pushing(self, change: Callable[[Session, bytes], bytes | None]) -> None:
+    def pushing(self, change: Callable[[FakeSession, bytes], bytes | None]) -> None:
         """Change what is pushed to an idling session; None swallows it."""
         self.chaos.pushers.append(change)
         self.undo(lambda: self.chaos.pushers.remove(change))
 
-    def greeting(self, greet: Callable[[Session], bytes | Awaitable[bytes | None] | None]) -> None:
+    def greeting(self, greet: Callable[[FakeSession], bytes | Awaitable[bytes | None] | None]) -> None:
         """Greet in the server's place when the case strikes."""
 
-        def greeter(session: Session) -> tuple[bool, bytes | Awaitable[bytes | None] | None]:
+        def greeter(session: FakeSession) -> tuple[bool, bytes | Awaitable[bytes | None] | None]:
             return (True, greet(session)) if self.fires(session, "greeting") else (False, None)
 
         self.chaos.greeters.append(greeter)
@@ -206,7 +206,7 @@ class Arm:
             self._undo.pop()()
 
 
-def claimed(command: Command) -> str | None:
+def claimed(command: ClientCommand) -> str | None:
     """Who a LOGIN, or an AUTHENTICATE with its initial response, says it is."""
     words = [word for word in command.arguments if isinstance(word, bytes)]
     if command.name == "LOGIN" and words:

@@ -16,7 +16,7 @@ CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class NetworkFault:
     """What is wrong with a connection, each of them in both directions. The default is nothing."""
 
     latency: float = 0.0
@@ -35,7 +35,7 @@ class Fault:
     """Seconds that a FIN is late."""
 
 
-class Link:
+class ProxiedConnection:
     """One connection through the proxy. `fault` may be changed at any time; None is that of the proxy."""
 
     def __init__(self, proxy: ChaosProxy, number: int) -> None:
@@ -43,17 +43,17 @@ class Link:
         self.number = number
         self.sent = 0
         """Bytes from the server that were handed on."""
-        self._own: Fault | None = None
+        self._own: NetworkFault | None = None
         self._since = (proxy.changes, 0)
         self._writers: list[asyncio.StreamWriter] = []
 
     @property
-    def fault(self) -> Fault:
+    def fault(self) -> NetworkFault:
         """What is wrong with this connection now."""
         return self.proxy.fault if self._own is None else self._own
 
     @fault.setter
-    def fault(self, fault: Fault | None) -> None:
+    def fault(self, fault: NetworkFault | None) -> None:
         self._own, self._since = fault, (self.proxy.changes, self.sent)
         self.proxy.stir()
 
@@ -145,15 +145,15 @@ class ChaosProxy:
         host: str,
         port: int,
         *,
-        fault: Fault | None = None,
-        plan: Callable[[int], Fault | None] | None = None,
+        fault: NetworkFault | None = None,
+        plan: Callable[[int], NetworkFault | None] | None = None,
     ) -> None:
         self.upstream = (host, port)
         self.host = "127.0.0.1"
         self.port = 0
-        self.fault = fault or Fault()
+        self.fault = fault or NetworkFault()
         self.plan = plan
-        self.links: list[Link] = []
+        self.links: list[ProxiedConnection] = []
         self.connects = 0
         self.changes = 0
         self._changed = asyncio.Event()
@@ -182,7 +182,7 @@ class ChaosProxy:
 
     def heal(self) -> None:
         """Nothing is wrong any more, with any connection."""
-        self.fault = Fault()
+        self.fault = NetworkFault()
         self.changes += 1
         for link in self.links:
             link.fault = None
@@ -209,7 +209,7 @@ class ChaosProxy:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self.connects += 1
-        link = Link(self, self.connects)
+        link = ProxiedConnection(self, self.connects)
         if self.plan is not None:
             link.fault = self.plan(self.connects)
         self.links.append(link)

@@ -10,12 +10,10 @@ from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Any, Self
 
-from superimap.testing.chaos import answers, mail, net, wire  # noqa: F401 - importing registers the cases
-from superimap.testing.chaos import seed as seed_cases  # noqa: F401
-from superimap.testing.chaos import session as session_cases  # noqa: F401
-from superimap.testing.chaos.case import CASES, Arm, Case, Struck
+import superimap.testing.chaos.cases  # noqa: F401 - importing it registers the cases
+from superimap.testing.chaos.case import CASES, ArmedCase, Case, ChaosEvent
 from superimap.testing.imap.server import ImapServer
-from superimap.testing.imap.session import Session
+from superimap.testing.imap.session import FakeSession
 
 MANY = 1000
 
@@ -47,10 +45,10 @@ class Chaos:
         self.server = server
         self.seed = seed
         self.began = time.monotonic()
-        self.log: deque[Struck] = deque(maxlen=log_size)
-        self.arms: list[Arm] = []
-        self.pushers: list[Callable[[Session, bytes], bytes | None]] = []
-        self.greeters: list[Callable[[Session], tuple[bool, bytes | Awaitable[bytes | None] | None]]] = []
+        self.log: deque[ChaosEvent] = deque(maxlen=log_size)
+        self.arms: list[ArmedCase] = []
+        self.pushers: list[Callable[[FakeSession, bytes], bytes | None]] = []
+        self.greeters: list[Callable[[FakeSession], tuple[bool, bytes | Awaitable[bytes | None] | None]]] = []
         self.claims: dict[int, str] = {}
         self._ordinals: dict[int, tuple[str | None, int]] = {}
         self._connections: dict[str | None, itertools.count[int]] = {}
@@ -91,7 +89,7 @@ class Chaos:
             raise ValueError(f"a rate is between 0 and 1, not {rate}")
         users = [only] if isinstance(only, str) else only
         for named in find(name):
-            arm = Arm(
+            arm = ArmedCase(
                 self, named, rate=rate, only=users, times=times, after=after, until=until, options=options
             )
             self.arms.append(arm)
@@ -123,7 +121,7 @@ class Chaos:
             line.case in named and (username is None or line.username == username) for line in self.log
         )
 
-    def ordinal(self, session: Session) -> int:
+    def ordinal(self, session: FakeSession) -> int:
         """Which of its user's connections this is, from 1."""
         known, who = self._ordinals.get(session.id), self.who(session)
         if known is None or known[0] != who:
@@ -133,7 +131,7 @@ class Chaos:
             known = self._ordinals[session.id] = (who, next(numbers))
         return known[1]
 
-    def who(self, session: Session) -> str | None:
+    def who(self, session: FakeSession) -> str | None:
         """Whose connection this is, or says it is while it logs in."""
         return session.username or self.claims.get(session.id)
 
@@ -144,7 +142,7 @@ class Chaos:
             for gone in known.keys() - living:
                 del known[gone]
 
-    def _push(self, session: Session, data: bytes) -> bytes | None:
+    def _push(self, session: FakeSession, data: bytes) -> bytes | None:
         changed: bytes | None = data
         for change in self.pushers:
             changed = change(session, changed or b"")
@@ -153,7 +151,7 @@ class Chaos:
         lawful = self._lawful[0]
         return lawful(session, changed or b"") if lawful else changed
 
-    async def _greet(self, session: Session) -> bytes | None:
+    async def _greet(self, session: FakeSession) -> bytes | None:
         for greeter in tuple(self.greeters):
             is_struck, greeting = greeter(session)
             if is_struck:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from superimap.testing.dovecot.config import MAIL_GID, MAIL_UID, ROOT, configuration
 
-PROGRAM = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+DOVECOT_PROGRAM = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 """Dovecot takes one per watched mailbox; the default is 128."""
 
@@ -38,7 +38,7 @@ def _free_port() -> int:
 
 
 @dataclass
-class Dovecot:
+class DovecotServer:
     """A Dovecot in the folder `base`, which any user may enter. Its ports stay the same over kill() and start().
 
     It hibernates a session after `hibernate_after` seconds of IDLE. On `tls_port` it takes TLS, and on `port`
@@ -111,7 +111,7 @@ class Dovecot:
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections. Raises RuntimeError with the end of its log."""
-        if PROGRAM is None:
+        if DOVECOT_PROGRAM is None:
             raise RuntimeError("Dovecot is not installed: apt-get install dovecot-imapd")
         self._own_folder(self.base / "mail")
         self._write_users()
@@ -123,7 +123,7 @@ class Dovecot:
         )
         with (self.base / "dovecot.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own configuration
-                [PROGRAM, "-F", "-c", str(self.base / "dovecot.conf")],
+                [DOVECOT_PROGRAM, "-F", "-c", str(self.base / "dovecot.conf")],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -215,7 +215,7 @@ class Dovecot:
         making.replace(path)
 
 
-def allow_watches(mailboxes: int = 8192) -> bool:
+def raise_inotify_limit(mailboxes: int = 8192) -> bool:
     """Let Dovecot watch so many mailboxes, if we may; whether it can now."""
     with contextlib.suppress(OSError, ValueError):
         if int(INOTIFY_INSTANCES.read_text()) < mailboxes:

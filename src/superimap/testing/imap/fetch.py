@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from superimap.testing.imap.envelope import headers_of, split_message, write_envelope
-from superimap.testing.imap.mailbox import Message
+from superimap.testing.imap.mailbox import FakeMessage
+from superimap.testing.imap.mailbox_view import flag_list
 from superimap.testing.imap.mime import find_part, write_structure
 from superimap.testing.imap.names import encode_name
 from superimap.testing.imap.syntax import Argument, Bad, string, write_date_time
-from superimap.testing.imap.view import flag_list
 
 if TYPE_CHECKING:
-    from superimap.testing.imap.session import Session
+    from superimap.testing.imap.session import FakeSession
 
 _MACROS: dict[bytes, list[Argument]] = {
     b"FAST": [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE"],
@@ -31,37 +31,37 @@ Section: TypeAlias = Callable[[bytes], "bytes | None"]
 """Cuts a section out of a raw message; None if it has no such part."""
 
 
-class Item(NamedTuple):
+class FetchItem(NamedTuple):
     """One thing asked for: its name in the response, how it is written, whether it marks as read."""
 
     name: bytes
-    write: Callable[[Session, Message], bytes]
+    write: Callable[[FakeSession, FakeMessage], bytes]
     sets_seen: bool = False
 
 
-def _labels(_session: Session, message: Message) -> bytes:
+def _labels(_session: FakeSession, message: FakeMessage) -> bytes:
     return b"(%s)" % b" ".join(string(encode_name(label)) for label in message.labels)
 
 
-_SIMPLE: dict[bytes, Item] = {
+_SIMPLE: dict[bytes, FetchItem] = {
     item.name: item
     for item in (
-        Item(b"UID", lambda _s, m: b"%d" % m.uid),
-        Item(b"FLAGS", lambda s, m: flag_list(s.recent_from, m)),
-        Item(b"INTERNALDATE", lambda _s, m: write_date_time(m.internal_date)),
-        Item(b"RFC822.SIZE", lambda _s, m: b"%d" % len(m.raw)),
-        Item(b"ENVELOPE", lambda _s, m: write_envelope(m.raw)),
-        Item(b"BODY", lambda _s, m: write_structure(m.raw, extended=False)),
-        Item(b"BODYSTRUCTURE", lambda _s, m: write_structure(m.raw, extended=True)),
-        Item(b"RFC822", lambda _s, m: _literal(m.raw), sets_seen=True),
-        Item(b"RFC822.HEADER", lambda _s, m: _literal(split_message(m.raw)[0])),
-        Item(b"RFC822.TEXT", lambda _s, m: _literal(split_message(m.raw)[1]), sets_seen=True),
+        FetchItem(b"UID", lambda _s, m: b"%d" % m.uid),
+        FetchItem(b"FLAGS", lambda s, m: flag_list(s.recent_from, m)),
+        FetchItem(b"INTERNALDATE", lambda _s, m: write_date_time(m.internal_date)),
+        FetchItem(b"RFC822.SIZE", lambda _s, m: b"%d" % len(m.raw)),
+        FetchItem(b"ENVELOPE", lambda _s, m: write_envelope(m.raw)),
+        FetchItem(b"BODY", lambda _s, m: write_structure(m.raw, extended=False)),
+        FetchItem(b"BODYSTRUCTURE", lambda _s, m: write_structure(m.raw, extended=True)),
+        FetchItem(b"RFC822", lambda _s, m: _literal(m.raw), sets_seen=True),
+        FetchItem(b"RFC822.HEADER", lambda _s, m: _literal(split_message(m.raw)[0])),
+        FetchItem(b"RFC822.TEXT", lambda _s, m: _literal(split_message(m.raw)[1]), sets_seen=True),
     )
 }
-_GMAIL = Item(b"X-GM-LABELS", _labels)
+_GMAIL = FetchItem(b"X-GM-LABELS", _labels)
 
 
-def parse_items(asked: Argument, *, by_uid: bool, gmail: bool) -> list[Item]:
+def parse_items(asked: Argument, *, by_uid: bool, gmail: bool) -> list[FetchItem]:
     """The items of a FETCH in their order, UID first where it is implied; Bad if one is unknown."""
     words = asked if isinstance(asked, list) else _MACROS.get(asked.upper(), [asked])
     items = [_parse_item(word, gmail) for word in words]
@@ -72,7 +72,7 @@ def parse_items(asked: Argument, *, by_uid: bool, gmail: bool) -> list[Item]:
     return items
 
 
-def _parse_item(word: Argument, gmail: bool) -> Item:
+def _parse_item(word: Argument, gmail: bool) -> FetchItem:
     if not isinstance(word, bytes):
         raise Bad("Unknown FETCH item")
     name = word.upper()
@@ -87,10 +87,12 @@ def _parse_item(word: Argument, gmail: bool) -> Item:
     cut = slice(0, None) if first is None else slice(int(first), int(first) + int(size))
     origin = b"" if first is None else b"<%d>" % int(first)
     take = _section(section)
-    return Item(b"BODY[%s]%s" % (section, origin), partial(_write_section, take, cut), sets_seen=peek is None)
+    return FetchItem(
+        b"BODY[%s]%s" % (section, origin), partial(_write_section, take, cut), sets_seen=peek is None
+    )
 
 
-def _write_section(take: Section, cut: slice, _session: Session, message: Message) -> bytes:
+def _write_section(take: Section, cut: slice, _session: FakeSession, message: FakeMessage) -> bytes:
     data = take(message.raw)
     return b"NIL" if data is None else _literal(data[cut])
 
@@ -134,7 +136,7 @@ def _part_section(numbers: list[int], inner: bytes | None, raw: bytes) -> bytes 
 
 
 def fetch_line(
-    session: Session, sequence: int, message: Message, items: list[Item], *, with_flags: bool
+    session: FakeSession, sequence: int, message: FakeMessage, items: list[FetchItem], *, with_flags: bool
 ) -> bytes:
     """One FETCH response; `with_flags` adds the FLAGS that this very command changed."""
     words = [b"%s %s" % (item.name, item.write(session, message)) for item in items]

@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from superimap.testing.imap.mailbox import Account, Mailbox
+from superimap.testing.imap.mailbox import FakeAccount, FakeMailbox
 from superimap.testing.imap.names import decode_name, encode_name
-from superimap.testing.imap.syntax import Argument, Bad, Command, No, parse_date_time, string
+from superimap.testing.imap.syntax import Argument, Bad, ClientCommand, No, parse_date_time, string
 
 if TYPE_CHECKING:
-    from superimap.testing.imap.session import Session
+    from superimap.testing.imap.session import FakeSession
 
 FLAGS = r"(\Answered \Flagged \Deleted \Seen \Draft)"
 _WILDCARDS = re.compile(r"([*%])")
 
 
-def account_of(session: Session) -> Account:
+def account_of(session: FakeSession) -> FakeAccount:
     """The account of a session whose state says that there is one."""
     assert session.account is not None  # noqa: S101 - the state was checked
     return session.account
 
 
-def mailbox_name(session: Session, wire: bytes) -> str:
+def mailbox_name(session: FakeSession, wire: bytes) -> str:
     """A name as the client wrote it; Bad if it cannot be decoded."""
     try:
         return wire.decode("utf-8") if session.utf8 else decode_name(wire)
@@ -30,7 +30,9 @@ def mailbox_name(session: Session, wire: bytes) -> str:
         raise Bad("Mailbox name is not modified UTF-7") from error
 
 
-def find_mailbox(session: Session, command: Command, index: int, *, missing: str = "NONEXISTENT") -> Mailbox:
+def find_mailbox(
+    session: FakeSession, command: ClientCommand, index: int, *, missing: str = "NONEXISTENT"
+) -> FakeMailbox:
     """The mailbox named by an argument; No with the code `missing` if there is none."""
     mailbox = account_of(session).find(mailbox_name(session, command.text(index)))
     if mailbox is None:
@@ -50,18 +52,18 @@ def flags_of(argument: Argument) -> frozenset[str]:
     return frozenset(flags - {"\\Recent"})
 
 
-def _write_name(session: Session, name: str) -> bytes:
+def _write_name(session: FakeSession, name: str) -> bytes:
     if not session.utf8:
         return string(encode_name(name))
     return b'"%s"' % name.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8")
 
 
-def namespace(session: Session, _command: Command) -> str:
+def namespace(session: FakeSession, _command: ClientCommand) -> str:
     session.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
     return "NAMESPACE completed"
 
 
-def list_mailboxes(session: Session, command: Command) -> str:
+def list_mailboxes(session: FakeSession, command: ClientCommand) -> str:
     """LIST and LSUB; selection options such as (SPECIAL-USE) (RFC 5258, 6154) may stand first."""
     options, arguments = command.arguments[:1], command.arguments
     only_special = False
@@ -90,7 +92,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(pattern, re.DOTALL | (re.IGNORECASE if text.upper() == "INBOX" else 0))
 
 
-def _list_line(session: Session, name: str, mailbox: Mailbox) -> bytes:
+def _list_line(session: FakeSession, name: str, mailbox: FakeMailbox) -> bytes:
     names = account_of(session).mailboxes
     below = any(other.startswith(mailbox.name + "/") for other in names)
     attributes = ["\\HasChildren" if below else "\\HasNoChildren"]
@@ -102,12 +104,12 @@ def _list_line(session: Session, name: str, mailbox: Mailbox) -> bytes:
     return b'* %s (%s) "/" %s\r\n' % (name.encode(), " ".join(attributes).encode(), written)
 
 
-def subscribe(session: Session, command: Command) -> str:
+def subscribe(session: FakeSession, command: ClientCommand) -> str:
     find_mailbox(session, command, 0)
     return f"{command.name} completed"
 
 
-def create(session: Session, command: Command) -> str:
+def create(session: FakeSession, command: ClientCommand) -> str:
     try:
         account_of(session).create(mailbox_name(session, command.text(0)).rstrip("/"))
     except ValueError as error:
@@ -115,7 +117,7 @@ def create(session: Session, command: Command) -> str:
     return "CREATE completed"
 
 
-def delete(session: Session, command: Command) -> str:
+def delete(session: FakeSession, command: ClientCommand) -> str:
     mailbox = find_mailbox(session, command, 0)
     if mailbox.name == "INBOX":
         raise No("[CANNOT] INBOX cannot be deleted")
@@ -125,7 +127,7 @@ def delete(session: Session, command: Command) -> str:
     return "DELETE completed"
 
 
-def rename(session: Session, command: Command) -> str:
+def rename(session: FakeSession, command: ClientCommand) -> str:
     mailbox = find_mailbox(session, command, 0)
     if mailbox.name == "INBOX":
         raise No("[CANNOT] INBOX cannot be renamed here")
@@ -136,7 +138,7 @@ def rename(session: Session, command: Command) -> str:
     return "RENAME completed"
 
 
-def status(session: Session, command: Command) -> str:
+def status(session: FakeSession, command: ClientCommand) -> str:
     """STATUS (RFC 9051 section 6.3.11)."""
     mailbox = find_mailbox(session, command, 0)
     wanted = command.arguments[1] if len(command.arguments) > 1 else None
@@ -151,7 +153,7 @@ def status(session: Session, command: Command) -> str:
     return "STATUS completed"
 
 
-def _status_item(mailbox: Mailbox, item: bytes) -> int | None:
+def _status_item(mailbox: FakeMailbox, item: bytes) -> int | None:
     messages = mailbox.messages
     match item:
         case b"RECENT":
@@ -164,7 +166,7 @@ def _status_item(mailbox: Mailbox, item: bytes) -> int | None:
     return known.get(item)
 
 
-def select(session: Session, command: Command) -> str:
+def select(session: FakeSession, command: ClientCommand) -> str:
     """SELECT and EXAMINE; a refused one leaves nothing selected (RFC 9051 section 6.3.2)."""
     session.leave()
     mailbox = find_mailbox(session, command, 0)
@@ -183,12 +185,12 @@ def select(session: Session, command: Command) -> str:
     return f"[{'READ-ONLY' if read_only else 'READ-WRITE'}] {command.name} completed"
 
 
-def unselect(session: Session, _command: Command) -> str:
+def unselect(session: FakeSession, _command: ClientCommand) -> str:
     session.leave()
     return "UNSELECT completed"
 
 
-def close(session: Session, _command: Command) -> str:
+def close(session: FakeSession, _command: ClientCommand) -> str:
     """CLOSE removes the deleted messages silently, but not after EXAMINE (RFC 9051 section 6.4.1)."""
     mailbox, read_only = session.mailbox, session.read_only
     session.leave()
@@ -198,7 +200,7 @@ def close(session: Session, _command: Command) -> str:
     return "CLOSE completed"
 
 
-def append(session: Session, command: Command) -> str:
+def append(session: FakeSession, command: ClientCommand) -> str:
     """APPEND, with APPENDUID (RFC 4315)."""
     mailbox = find_mailbox(session, command, 0, missing="TRYCREATE")
     options, raw = command.arguments[1:-1], command.arguments[-1]

@@ -2,14 +2,14 @@
 
 import asyncio
 
-from superimap.testing.imap.session import Hook, Session
-from superimap.testing.imap.syntax import Command
+from superimap.testing.imap.session import FakeSession, Hook
+from superimap.testing.imap.syntax import ClientCommand
 
 
 def answering(*lines: bytes) -> Hook:
     """Answer with these lines; `%(tag)s` is the command's tag: `answering(b"%(tag)s NO [INUSE] later")`."""
 
-    async def hook(_session: Session, command: Command) -> bytes:
+    async def hook(_session: FakeSession, command: ClientCommand) -> bytes:
         return b"".join(line.replace(b"%(tag)s", command.tag) + b"\r\n" for line in lines)
 
     return hook
@@ -18,7 +18,7 @@ def answering(*lines: bytes) -> Hook:
 def delaying(seconds: float) -> Hook:
     """Answer as usual, but only after `seconds`."""
 
-    async def hook(_session: Session, _command: Command) -> None:
+    async def hook(_session: FakeSession, _command: ClientCommand) -> None:
         await asyncio.sleep(seconds)
 
     return hook
@@ -27,7 +27,7 @@ def delaying(seconds: float) -> Hook:
 def hanging() -> Hook:
     """Never answer; the connection stays open."""
 
-    async def hook(_session: Session, _command: Command) -> bytes:
+    async def hook(_session: FakeSession, _command: ClientCommand) -> bytes:
         await asyncio.get_running_loop().create_future()
         return b""
 
@@ -37,7 +37,7 @@ def hanging() -> Hook:
 def ending(*, after: int | None = 0, reset: bool = False) -> Hook:
     """Send the first `after` bytes of the usual answer (None: all), then end the connection by FIN or RST."""
 
-    async def hook(session: Session, command: Command) -> bytes:
+    async def hook(session: FakeSession, command: ClientCommand) -> bytes:
         session.send(session.usual(command)[:after] if after != 0 else b"")
         if reset:
             session.reset()
@@ -51,7 +51,7 @@ def ending(*, after: int | None = 0, reset: bool = False) -> Hook:
 def dripping(size: int, seconds: float) -> Hook:
     """Send the usual answer `size` bytes at a time, `seconds` apart."""
 
-    async def hook(session: Session, command: Command) -> bytes:
+    async def hook(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command)
         for start in range(0, len(answer), size):
             session.send(answer[start : start + size])
@@ -65,7 +65,7 @@ def only(hook: Hook, *, username: str | None = None, times: int | None = None) -
     """Ask `hook` for this user alone, and no more than `times` times; otherwise go on as usual."""
     left = times
 
-    async def limited(session: Session, command: Command) -> bytes | None:
+    async def limited(session: FakeSession, command: ClientCommand) -> bytes | None:
         nonlocal left
         if left == 0 or (username is not None and session.username != username):
             return None

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from superimap.testing.imap.syntax import Bad, Command, No
+from superimap.testing.imap.syntax import Bad, ClientCommand, No
 
 if TYPE_CHECKING:
-    from superimap.testing.imap.mailbox import Account
-    from superimap.testing.imap.session import Session
+    from superimap.testing.imap.mailbox import FakeAccount
+    from superimap.testing.imap.session import FakeSession
 
 _FAILED = "[AUTHENTICATIONFAILED] Invalid credentials (Failure)"
 _BEARER = re.compile(rb"auth=Bearer ([^\x01]*)\x01", re.IGNORECASE)
@@ -21,7 +21,7 @@ _XOAUTH2_USER = re.compile(rb"\Auser=([^\x01]*)\x01")
 _OAUTHBEARER_USER = re.compile(rb"\A[nyp][^,]*,a=([^,]*),\x01")
 
 
-def capabilities(session: Session) -> bytes:
+def capabilities(session: FakeSession) -> bytes:
     """What the server offers to this session now (RFC 9051 section 7.2.2)."""
     server, words = session.server, list(session.server.capabilities)
     if session.account is not None:
@@ -36,33 +36,33 @@ def capabilities(session: Session) -> bytes:
     return " ".join(words).encode("ascii")
 
 
-def greet(session: Session) -> bytes:
+def greet(session: FakeSession) -> bytes:
     """The greeting of a lawful server."""
     return b"* OK [CAPABILITY %s] SuperIMAP test server ready\r\n" % capabilities(session)
 
 
-def capability(session: Session, _command: Command) -> str:
+def capability(session: FakeSession, _command: ClientCommand) -> str:
     session.send(b"* CAPABILITY %s\r\n" % capabilities(session))
     return "CAPABILITY completed"
 
 
-def noop(_session: Session, command: Command) -> str:
+def noop(_session: FakeSession, command: ClientCommand) -> str:
     return f"{command.name} completed"
 
 
-def logout(session: Session, command: Command) -> None:
+def logout(session: FakeSession, command: ClientCommand) -> None:
     session.send(b"* BYE Logging out\r\n")
     session.leave()
     session.finish(command, b"OK", "LOGOUT completed")
     session.close()
 
 
-def identify(session: Session, _command: Command) -> str:
+def identify(session: FakeSession, _command: ClientCommand) -> str:
     session.send(b'* ID ("name" "superimap-testing")\r\n')
     return "ID completed"
 
 
-def enable(session: Session, command: Command) -> str:
+def enable(session: FakeSession, command: ClientCommand) -> str:
     """ENABLE (RFC 5161); UTF8=ACCEPT (RFC 6855) is all there is to enable."""
     wanted = {command.text(index).upper() for index in range(len(command.arguments))}
     enabled = wanted & {b"UTF8=ACCEPT"} if "UTF8=ACCEPT" in session.server.capabilities else set()
@@ -71,13 +71,13 @@ def enable(session: Session, command: Command) -> str:
     return "ENABLE completed"
 
 
-def idle(session: Session, command: Command) -> None:
+def idle(session: FakeSession, command: ClientCommand) -> None:
     if "IDLE" not in session.server.capabilities:
         raise Bad("Unknown command")
     session.idle(command.tag)
 
 
-def starttls(session: Session, command: Command) -> None:
+def starttls(session: FakeSession, command: ClientCommand) -> None:
     context = session.server.starttls
     if context is None or session.tls:
         raise Bad("STARTTLS is not available")
@@ -85,18 +85,18 @@ def starttls(session: Session, command: Command) -> None:
     session.start(session.upgrade(context))
 
 
-def login(session: Session, command: Command) -> str:
+def login(session: FakeSession, command: ClientCommand) -> str:
     username, password = (command.text(index).decode("utf-8", "replace") for index in (0, 1))
     _require_privacy(session)
     return _admit(session, session.server.check_password(username, password))
 
 
-def _require_privacy(session: Session) -> None:
+def _require_privacy(session: FakeSession) -> None:
     if not session.tls and not session.server.plaintext_login:
         raise No("[PRIVACYREQUIRED] Use STARTTLS first")
 
 
-def _admit(session: Session, account: Account | None) -> str:
+def _admit(session: FakeSession, account: FakeAccount | None) -> str:
     if account is None:
         session.server.failed_logins += 1
         raise No(_FAILED)
@@ -105,7 +105,7 @@ def _admit(session: Session, account: Account | None) -> str:
     return f"[CAPABILITY {capabilities(session).decode()}] Logged in"
 
 
-def authenticate(session: Session, command: Command) -> str | None:
+def authenticate(session: FakeSession, command: ClientCommand) -> str | None:
     """AUTHENTICATE with or without an initial response (SASL-IR, RFC 4959)."""
     mechanism = command.text(0).upper().decode("latin-1")
     check = _MECHANISMS.get(mechanism)
@@ -119,10 +119,10 @@ def authenticate(session: Session, command: Command) -> str | None:
     return None
 
 
-_Check = Callable[["Session", bytes], "Account | None"]
+_Check = Callable[["FakeSession", bytes], "FakeAccount | None"]
 
 
-def _later(session: Session, command: Command, check: _Check, line: bytes) -> None:
+def _later(session: FakeSession, command: ClientCommand, check: _Check, line: bytes) -> None:
     try:
         text = _answered(session, command, check, line)
     except (No, Bad) as refusal:
@@ -133,7 +133,7 @@ def _later(session: Session, command: Command, check: _Check, line: bytes) -> No
     session.server.changed()
 
 
-def _answered(session: Session, command: Command, check: _Check, line: bytes) -> str | None:
+def _answered(session: FakeSession, command: ClientCommand, check: _Check, line: bytes) -> str | None:
     if line == b"*":
         raise Bad("AUTHENTICATE cancelled")
     try:
@@ -153,13 +153,13 @@ _XOAUTH2_ERROR = json.dumps({"status": "400", "schemes": "Bearer", "scope": _SCO
 _OAUTHBEARER_ERROR = json.dumps({"status": "invalid_token", "scope": _SCOPE}).encode()
 
 
-def _refused(session: Session, command: Command) -> None:
+def _refused(session: FakeSession, command: ClientCommand) -> None:
     session.server.failed_logins += 1
     session.finish(command, b"NO", _FAILED)
     session.server.changed()
 
 
-def _plain(session: Session, response: bytes) -> Account | None:
+def _plain(session: FakeSession, response: bytes) -> FakeAccount | None:
     """PLAIN (RFC 4616): authorisation identity, user, password."""
     fields = response.split(b"\0")
     if len(fields) != 3:
@@ -167,16 +167,16 @@ def _plain(session: Session, response: bytes) -> Account | None:
     return session.server.check_password(fields[1].decode("utf-8"), fields[2].decode("utf-8"))
 
 
-def _xoauth2(session: Session, response: bytes) -> Account | None:
+def _xoauth2(session: FakeSession, response: bytes) -> FakeAccount | None:
     return _bearer(session, _XOAUTH2_USER.search(response), response)
 
 
-def _oauthbearer(session: Session, response: bytes) -> Account | None:
+def _oauthbearer(session: FakeSession, response: bytes) -> FakeAccount | None:
     """OAUTHBEARER (RFC 7628 section 3.1)."""
     return _bearer(session, _OAUTHBEARER_USER.search(response), response)
 
 
-def _bearer(session: Session, user: re.Match[bytes] | None, response: bytes) -> Account | None:
+def _bearer(session: FakeSession, user: re.Match[bytes] | None, response: bytes) -> FakeAccount | None:
     token = _BEARER.search(response)
     if user is None or token is None:
         raise ValueError("a user and a bearer token")

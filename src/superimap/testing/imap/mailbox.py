@@ -12,7 +12,7 @@ _by_uid = attrgetter("uid")
 
 
 @dataclass(slots=True, eq=False)
-class Message:
+class FakeMessage:
     """A message as a mailbox keeps it; `flags` and `labels` are replaced, never changed in place."""
 
     uid: int
@@ -22,16 +22,16 @@ class Message:
     labels: tuple[str, ...] = ()
 
 
-class Listener(Protocol):
+class MailboxListener(Protocol):
     """Whoever has a mailbox selected."""
 
     def appended(self) -> None:
         """New messages stand at the end."""
 
-    def expunging(self, index: int, message: Message) -> None:
+    def expunging(self, index: int, message: FakeMessage) -> None:
         """`message`, at `index` counted from 0, is about to go."""
 
-    def flagged(self, message: Message) -> None:
+    def flagged(self, message: FakeMessage) -> None:
         """The flags of `message` are other ones now."""
 
     def renumbered(self) -> None:
@@ -41,7 +41,7 @@ class Listener(Protocol):
         """The mailbox was deleted or renamed."""
 
 
-class Mailbox:
+class FakeMailbox:
     """One mailbox: messages ascending by UID. Every change is told to the sessions that have it selected."""
 
     __slots__ = (
@@ -57,8 +57,8 @@ class Mailbox:
         self.uidvalidity = uidvalidity
         self.special_use = special_use
         self.selectable = selectable
-        self.messages: list[Message] = []
-        self.listeners: set[Listener] = set()
+        self.messages: list[FakeMessage] = []
+        self.listeners: set[MailboxListener] = set()
         self.recent_from = 1
         self._uidnext = 1
 
@@ -92,14 +92,14 @@ class Mailbox:
         if self._uidnext > MAX_UID:
             raise OverflowError("no UID is left")
         moment = internal_date or datetime.now(UTC)
-        message = Message(self._uidnext, moment, raw, frozenset(flags), tuple(labels))
+        message = FakeMessage(self._uidnext, moment, raw, frozenset(flags), tuple(labels))
         self.messages.append(message)
         self._uidnext += 1
         for listener in tuple(self.listeners):
             listener.appended()
         return message.uid
 
-    def get(self, uid: int) -> Message | None:
+    def get(self, uid: int) -> FakeMessage | None:
         """The message under `uid`, or None if there is none (any more)."""
         index = bisect_left(self.messages, uid, key=_by_uid)
         found = self.messages[index] if index < len(self.messages) else None
@@ -115,7 +115,7 @@ class Mailbox:
             listener.expunging(index, message)
         del self.messages[index]
 
-    def set_flags(self, uid: int, flags: Iterable[str], *, teller: Listener | None = None) -> None:
+    def set_flags(self, uid: int, flags: Iterable[str], *, teller: MailboxListener | None = None) -> None:
         """Replace the flags of a message, telling everybody but `teller`; KeyError if there is none."""
         message = self.get(uid)
         if message is None:
@@ -143,7 +143,7 @@ class Mailbox:
 
 
 @dataclass(slots=True, eq=False)
-class Account:
+class FakeAccount:
     """A login and its mailboxes by name; INBOX is always there.
 
     `tokens` are the access tokens that XOAUTH2 and OAUTHBEARER accept. `gmail` adds X-GM-LABELS.
@@ -153,22 +153,22 @@ class Account:
     password: str
     tokens: set[str] = field(default_factory=set)
     gmail: bool = False
-    mailboxes: dict[str, Mailbox] = field(default_factory=lambda: {"INBOX": Mailbox("INBOX")})
+    mailboxes: dict[str, FakeMailbox] = field(default_factory=lambda: {"INBOX": FakeMailbox("INBOX")})
 
     @property
-    def inbox(self) -> Mailbox:
+    def inbox(self) -> FakeMailbox:
         """The mailbox INBOX."""
         return self.mailboxes["INBOX"]
 
-    def find(self, name: str) -> Mailbox | None:
+    def find(self, name: str) -> FakeMailbox | None:
         """The mailbox of that name (INBOX in any case), or None."""
         return self.mailboxes.get("INBOX" if name.upper() == "INBOX" else name)
 
-    def create(self, name: str, *, special_use: str | None = None, selectable: bool = True) -> Mailbox:
+    def create(self, name: str, *, special_use: str | None = None, selectable: bool = True) -> FakeMailbox:
         """Add a mailbox, `/` between the levels of its name; ValueError if there is one."""
         if self.find(name) is not None:
             raise ValueError(f"there is a mailbox {name!r}")
-        self.mailboxes[name] = mailbox = Mailbox(name, special_use=special_use, selectable=selectable)
+        self.mailboxes[name] = mailbox = FakeMailbox(name, special_use=special_use, selectable=selectable)
         return mailbox
 
     def delete(self, name: str) -> None:

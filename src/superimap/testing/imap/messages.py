@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 
 from superimap.testing.imap.fetch import fetch_line, parse_items
 from superimap.testing.imap.folders import account_of, find_mailbox, flags_of
-from superimap.testing.imap.mailbox import Mailbox, Message
+from superimap.testing.imap.mailbox import FakeMailbox, FakeMessage
+from superimap.testing.imap.mailbox_view import flag_list
 from superimap.testing.imap.search import search_numbers
-from superimap.testing.imap.syntax import Bad, Command, No, number_set, write_set
-from superimap.testing.imap.view import flag_list
+from superimap.testing.imap.syntax import Bad, ClientCommand, No, number_set, write_set
 
 if TYPE_CHECKING:
-    from superimap.testing.imap.session import Session
+    from superimap.testing.imap.session import FakeSession
 
 _by_uid = attrgetter("uid")
 
 
-def _mailbox(session: Session) -> Mailbox:
+def _mailbox(session: FakeSession) -> FakeMailbox:
     assert session.mailbox is not None  # noqa: S101 - the state was checked
     return session.mailbox
 
 
-def _writable(session: Session) -> Mailbox:
+def _writable(session: FakeSession) -> FakeMailbox:
     if session.read_only:
         raise No("[READ-ONLY] The mailbox is open by EXAMINE")
     return _mailbox(session)
 
 
-def _named(session: Session, command: Command) -> list[tuple[int, Message]]:
+def _named(session: FakeSession, command: ClientCommand) -> list[tuple[int, FakeMessage]]:
     """Sequence number and message for each in the set of the first argument; unknown UIDs are passed over."""
     view = session.messages
     by_uid = command.name.startswith("UID ")
@@ -47,7 +47,7 @@ def _named(session: Session, command: Command) -> list[tuple[int, Message]]:
     return [(index + 1, view[index]) for index in sorted(chosen)]
 
 
-def search(session: Session, command: Command) -> str:
+def search(session: FakeSession, command: ClientCommand) -> str:
     """SEARCH, with RETURN (MIN MAX ALL COUNT) of ESEARCH (RFC 4731)."""
     by_uid = command.name == "UID SEARCH"
     arguments = list(command.arguments)
@@ -76,7 +76,7 @@ def _found(word: bytes, numbers: list[int]) -> bytes:
     return b" %s %s" % (word, write_set(chosen))
 
 
-def fetch(session: Session, command: Command) -> str:
+def fetch(session: FakeSession, command: ClientCommand) -> str:
     """FETCH; only a body asked for without PEEK under SELECT sets \\Seen (RFC 9051 section 6.4.5)."""
     if len(command.arguments) < 2:
         raise Bad("FETCH needs a set and items")
@@ -98,7 +98,7 @@ def fetch(session: Session, command: Command) -> str:
     return f"{command.name} completed"
 
 
-def store(session: Session, command: Command) -> str:
+def store(session: FakeSession, command: ClientCommand) -> str:
     """STORE: FLAGS, +FLAGS, -FLAGS, each also .SILENT."""
     if len(command.arguments) < 3:
         raise Bad("STORE needs a set, an item and flags")
@@ -122,7 +122,7 @@ def store(session: Session, command: Command) -> str:
     return f"{command.name} completed"
 
 
-def copy(session: Session, command: Command) -> str:
+def copy(session: FakeSession, command: ClientCommand) -> str:
     """COPY and MOVE, with COPYUID (RFC 4315, RFC 6851)."""
     target = find_mailbox(session, command, 1, missing="TRYCREATE")
     moves = command.name.endswith("MOVE")
@@ -144,7 +144,7 @@ def copy(session: Session, command: Command) -> str:
     return f"{command.name} completed"
 
 
-def expunge(session: Session, command: Command) -> str:
+def expunge(session: FakeSession, command: ClientCommand) -> str:
     """EXPUNGE, and UID EXPUNGE (RFC 4315) of the deleted among a set."""
     mailbox = _writable(session)
     chosen = mailbox.messages

@@ -12,7 +12,7 @@ _PARAMETER = re.compile(rb';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*)
 
 
 @dataclass(slots=True)
-class Part:
+class MimePart:
     """One part of a message: its header and body as they stand, its type in capitals, what it holds."""
 
     header: bytes
@@ -20,13 +20,13 @@ class Part:
     kind: tuple[bytes, bytes] = (b"TEXT", b"PLAIN")
     parameters: list[tuple[bytes, bytes]] = field(default_factory=list)
     fields: dict[bytes, bytes] = field(default_factory=dict)
-    children: "list[Part]" = field(default_factory=list)
+    children: "list[MimePart]" = field(default_factory=list)
 
 
-def parse_part(raw: bytes, depth: int = 0) -> Part:
+def parse_part(raw: bytes, depth: int = 0) -> MimePart:
     """Parse a message or a part; what is no MIME is text/plain, and 50 levels are looked into."""
     header, body = split_message(raw)
-    part = Part(header, body)
+    part = MimePart(header, body)
     for name, value in headers_of(header):
         part.fields.setdefault(name.lower(), value)
     content = part.fields.get(b"content-type", b"")
@@ -62,7 +62,7 @@ def _split(body: bytes, boundary: bytes) -> list[bytes]:
     return pieces if start is None else [*pieces, body[start:]]
 
 
-def find_part(raw: bytes, numbers: list[int]) -> Part | None:
+def find_part(raw: bytes, numbers: list[int]) -> MimePart | None:
     """The part under numbers such as 2.1, or None; part 1 of what is not multipart is itself."""
     part = parse_part(raw)
     for position, number in enumerate(numbers):
@@ -83,7 +83,7 @@ def write_structure(raw: bytes, *, extended: bool) -> bytes:
     return _write(parse_part(raw), extended)
 
 
-def _write(part: Part, extended: bool) -> bytes:
+def _write(part: MimePart, extended: bool) -> bytes:
     rest = b""
     if part.kind[0] == b"MULTIPART":
         if extended:
@@ -116,7 +116,7 @@ def _write_parameters(parameters: list[tuple[bytes, bytes]]) -> bytes:
     return b"(%s)" % b" ".join(b"%s %s" % (string(name), string(value)) for name, value in parameters)
 
 
-def _disposition(part: Part) -> bytes:
+def _disposition(part: MimePart) -> bytes:
     value = part.fields.get(b"content-disposition")
     if value is None:
         return b"NIL"

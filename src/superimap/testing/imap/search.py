@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from superimap.testing.imap.envelope import headers_of
-from superimap.testing.imap.mailbox import Message
+from superimap.testing.imap.mailbox import FakeMessage
 from superimap.testing.imap.syntax import Argument, Bad, No, number_set, parse_date
 
 if TYPE_CHECKING:
-    from superimap.testing.imap.session import Session
+    from superimap.testing.imap.session import FakeSession
 
-Test: TypeAlias = Callable[[int, Message], bool]
+Predicate: TypeAlias = Callable[[int, FakeMessage], bool]
 """Whether a message, by its sequence number and itself, is found."""
 
 _FLAGS = {
@@ -29,7 +29,7 @@ _DAYS: dict[bytes, Callable[[date, date], bool]] = {
 }
 
 
-def search_numbers(session: Session, arguments: list[Argument], *, by_uid: bool) -> list[int]:
+def search_numbers(session: FakeSession, arguments: list[Argument], *, by_uid: bool) -> list[int]:
     """Sequence numbers or UIDs, ascending, of the messages that fit every key."""
     keys = _Keys(session, arguments)
     keys.skip_charset()
@@ -41,7 +41,7 @@ def search_numbers(session: Session, arguments: list[Argument], *, by_uid: bool)
 class _Keys:
     """The search keys still to be read."""
 
-    def __init__(self, session: Session, arguments: list[Argument]) -> None:
+    def __init__(self, session: FakeSession, arguments: list[Argument]) -> None:
         self.session = session
         self.rest = list(reversed(arguments))
 
@@ -51,7 +51,7 @@ class _Keys:
             if self.text().upper() not in {b"UTF-8", b"US-ASCII"}:
                 raise No("[BADCHARSET (US-ASCII UTF-8)] Unknown charset")
 
-    def all(self) -> list[Test]:
+    def all(self) -> list[Predicate]:
         tests = []
         while self.rest:
             tests.append(self.key())
@@ -64,7 +64,7 @@ class _Keys:
             raise Bad("A search key lacks its string")
         return value
 
-    def key(self) -> Test:
+    def key(self) -> Predicate:
         if self.rest and isinstance(self.rest[-1], list):
             inner = _Keys(self.session, self.rest.pop()).all()  # type: ignore[arg-type]
             return lambda n, m: all(test(n, m) for test in inner)
@@ -74,7 +74,7 @@ class _Keys:
             return lambda n, _m: any(n in numbers for numbers in ranges)
         return self._flag_key(word) or self._date_key(word) or self._other_key(word)
 
-    def _flag_key(self, word: bytes) -> Test | None:  # noqa: PLR0911 - one return for each key
+    def _flag_key(self, word: bytes) -> Predicate | None:  # noqa: PLR0911 - one return for each key
         flag, unset = _FLAGS.get(word), _FLAGS.get(word.removeprefix(b"UN"))
         if flag is not None:
             return lambda _n, m: flag in m.flags
@@ -93,7 +93,7 @@ class _Keys:
                 return lambda _n, m: (keyword in m.flags) is wanted
         return None
 
-    def _date_key(self, word: bytes) -> Test | None:
+    def _date_key(self, word: bytes) -> Predicate | None:
         compare = _DAYS.get(word.removeprefix(b"SENT"))
         if compare is None:
             return None
@@ -102,7 +102,7 @@ class _Keys:
             return lambda _n, m: (day := _sent(m)) is not None and compare(day, limit)
         return lambda _n, m: compare(m.internal_date.date(), limit)
 
-    def _other_key(self, word: bytes) -> Test:  # noqa: PLR0911 - one return for each key
+    def _other_key(self, word: bytes) -> Predicate:  # noqa: PLR0911 - one return for each key
         match word:
             case b"ALL":
                 return lambda _n, _m: True
@@ -128,7 +128,7 @@ class _Keys:
         raise Bad("Unknown search key")
 
 
-def _size_test(word: bytes, text: bytes) -> Test:
+def _size_test(word: bytes, text: bytes) -> Predicate:
     if not text.isdigit():
         raise Bad("Invalid size")
     limit = int(text[:20])
@@ -137,11 +137,11 @@ def _size_test(word: bytes, text: bytes) -> Test:
     return lambda _n, m: len(m.raw) < limit
 
 
-def _in_header(name: bytes, wanted: bytes, _n: int, message: Message) -> bool:
+def _in_header(name: bytes, wanted: bytes, _n: int, message: FakeMessage) -> bool:
     return any(wanted in value.lower() for key, value in headers_of(message.raw) if key.lower() == name)
 
 
-def _sent(message: Message) -> date | None:
+def _sent(message: FakeMessage) -> date | None:
     value = next((value for key, value in headers_of(message.raw) if key.lower() == b"date"), None)
     if value is None:
         return None

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from superimap.testing.imap.login import greet
-from superimap.testing.imap.mailbox import Account
-from superimap.testing.imap.session import Hook, Session
+from superimap.testing.imap.mailbox import FakeAccount
+from superimap.testing.imap.session import FakeSession, Hook
 
 CAPABILITIES = (
     "IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "UTF8=ACCEPT", "NAMESPACE", "IDLE", "UNSELECT",
@@ -22,7 +22,7 @@ CAPABILITIES = (
 _SECRET = frozenset({"LOGIN", "AUTHENTICATE", "?"})
 
 
-class Event(NamedTuple):
+class LogEntry(NamedTuple):
     """A line of the ledger: `connect`, `disconnect` or a command; `at` in seconds of the monotonic clock."""
 
     at: float
@@ -51,7 +51,7 @@ class ImapServer:
         *,
         tls: ssl.SSLContext | None = None,
         starttls: ssl.SSLContext | None = None,
-        accounts: Iterable[Account] = (),
+        accounts: Iterable[FakeAccount] = (),
         any_login: bool = False,
         any_token: bool = False,
         log_size: int = 10_000,
@@ -66,12 +66,12 @@ class ImapServer:
         self.any_token = any_token
         self.plaintext_login = starttls is None
         self.capabilities = list(CAPABILITIES)
-        self.greeting: bytes | Callable[[Session], bytes | Awaitable[bytes | None] | None] | None = greet
-        self.on_push: Callable[[Session, bytes], bytes | None] | None = None
+        self.greeting: bytes | Callable[[FakeSession], bytes | Awaitable[bytes | None] | None] | None = greet
+        self.on_push: Callable[[FakeSession, bytes], bytes | None] | None = None
         self.opens_for: Callable[[str, str], float] | None = None
-        self.accounts: dict[str, Account] = {account.username: account for account in accounts}
-        self.sessions: set[Session] = set()
-        self.log: deque[Event] = deque(maxlen=log_size)
+        self.accounts: dict[str, FakeAccount] = {account.username: account for account in accounts}
+        self.sessions: set[FakeSession] = set()
+        self.log: deque[LogEntry] = deque(maxlen=log_size)
         self.connects = 0
         self.logins = 0
         self.failed_logins = 0
@@ -129,11 +129,11 @@ class ImapServer:
 
     # Accounts and mail.
 
-    def add_account(self, username: str, password: str, *, gmail: bool = False) -> Account:
+    def add_account(self, username: str, password: str, *, gmail: bool = False) -> FakeAccount:
         """Make an account; ValueError if there is one of that name."""
         if username in self.accounts:
             raise ValueError(f"there is an account {username!r}")
-        self.accounts[username] = account = Account(username, password, gmail=gmail)
+        self.accounts[username] = account = FakeAccount(username, password, gmail=gmail)
         return account
 
     def deliver(
@@ -153,17 +153,17 @@ class ImapServer:
             raise KeyError(mailbox)
         return found.append(raw, internal_date, flags, labels=labels)
 
-    def _account(self, username: str) -> Account:
+    def _account(self, username: str) -> FakeAccount:
         return self.accounts.get(username) or self.add_account(username, "")
 
-    def check_password(self, username: str, password: str) -> Account | None:
+    def check_password(self, username: str, password: str) -> FakeAccount | None:
         """The account that this password opens, or None."""
         if self.any_login:
             return self._account(username)
         account = self.accounts.get(username)
         return account if account is not None and account.password == password else None
 
-    def check_token(self, username: str, token: str) -> Account | None:
+    def check_token(self, username: str, token: str) -> FakeAccount | None:
         """The account that this access token opens, or None."""
         if self.opens_for is not None and self.opens_for(username, token) <= 0:
             return None
@@ -173,12 +173,12 @@ class ImapServer:
         is_known = account is not None and (self.opens_for is not None or token in account.tokens)
         return account if is_known else None
 
-    def end_in_time(self, session: Session, username: str, token: str) -> None:
+    def end_in_time(self, session: FakeSession, username: str, token: str) -> None:
         """End a session when the token is over that it was opened with."""
         if self.opens_for is not None:
             asyncio.get_running_loop().call_later(self.opens_for(username, token), self._expire, session)
 
-    def _expire(self, session: Session) -> None:
+    def _expire(self, session: FakeSession) -> None:
         if session in self.sessions:
             self.expired += 1
             session.send(b"* BYE Session expired, please login again.\r\n")
@@ -221,7 +221,7 @@ class ImapServer:
         finally:
             self._waiters.remove(waiter)
 
-    def sessions_of(self, username: str) -> list[Session]:
+    def sessions_of(self, username: str) -> list[FakeSession]:
         """The live sessions of a user, oldest first."""
         return sorted((s for s in self.sessions if s.username == username), key=lambda session: session.id)
 
@@ -234,24 +234,24 @@ class ImapServer:
             except Exception as error:  # it is the waiting test's fault, not that of the session at work
                 future.set_exception(error)
 
-    def record(self, session: Session, name: str, line: bytes = b"") -> None:
+    def record(self, session: FakeSession, name: str, line: bytes = b"") -> None:
         """Write to the ledger, without what follows LOGIN and AUTHENTICATE."""
         if self.log.maxlen:
             text = "" if name in _SECRET else line[:200].decode("latin-1")
-            self.log.append(Event(time.monotonic(), session.id, session.username, name, text))
+            self.log.append(LogEntry(time.monotonic(), session.id, session.username, name, text))
 
     # What sessions call.
 
-    def _session(self) -> Session:
+    def _session(self) -> FakeSession:
         self.connects += 1
-        return Session(self, self.connects)
+        return FakeSession(self, self.connects)
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: FakeSession) -> None:
         self.sessions.add(session)
         self.record(session, "connect")
         self.changed()
 
-    def left(self, session: Session) -> None:
+    def left(self, session: FakeSession) -> None:
         self.sessions.discard(session)
         self.record(session, "disconnect")
         self.changed()

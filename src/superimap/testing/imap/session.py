@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from superimap.testing.imap.commands import COMMANDS
-from superimap.testing.imap.mailbox import Account
-from superimap.testing.imap.syntax import Bad, Command, Refusal, parse_command
-from superimap.testing.imap.view import View
+from superimap.testing.imap.mailbox import FakeAccount
+from superimap.testing.imap.mailbox_view import MailboxView
+from superimap.testing.imap.syntax import Bad, ClientCommand, CommandRefused, parse_command
 
 if TYPE_CHECKING:
     import ssl
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH"})
 
 
-class Session(View):
+class FakeSession(MailboxView):
     """A live connection, as hooks and tests see it. Small, since there may be tens of thousands."""
 
     __slots__ = ("_idle_tag", "_task", "account", "commands", "id", "server", "tls", "utf8")
@@ -30,7 +30,7 @@ class Session(View):
         super().__init__()
         self.server = server
         self.id = number
-        self.account: Account | None = None
+        self.account: FakeAccount | None = None
         self.tls = server.tls is not None
         self.utf8 = False
         self.commands = 0
@@ -124,7 +124,7 @@ class Session(View):
             return
         self.dispatch(command, parts[0])
 
-    def dispatch(self, command: Command, line: bytes) -> None:
+    def dispatch(self, command: ClientCommand, line: bytes) -> None:
         """Let the hooks answer `command`, or else execute it."""
         self.commands += 1
         self.server.record(self, command.name, line)
@@ -135,7 +135,7 @@ class Session(View):
             self.execute(command)
             self.server.changed()
 
-    async def _hooked(self, hooks: list[Hook], command: Command) -> None:
+    async def _hooked(self, hooks: list[Hook], command: ClientCommand) -> None:
         for hook in hooks:
             answer = await hook(self, command)
             if self.transport.is_closing():
@@ -145,7 +145,7 @@ class Session(View):
                 return
         self.execute(command)
 
-    def usual(self, command: Command) -> bytes:
+    def usual(self, command: ClientCommand) -> bytes:
         """Execute `command`, but return the answer instead of sending it, for a hook to spoil."""
         self._out = []
         try:
@@ -154,7 +154,7 @@ class Session(View):
             out, self._out = self._out, None
         return b"".join(out or ())
 
-    def execute(self, command: Command) -> None:
+    def execute(self, command: ClientCommand) -> None:
         """Execute `command` and send its answer, in one write."""
         self._out = []
         try:
@@ -162,7 +162,7 @@ class Session(View):
         finally:
             self._flush()
 
-    def _execute(self, command: Command) -> None:
+    def _execute(self, command: ClientCommand) -> None:
         try:
             if command.name == "DONE":
                 text: str | None = "IDLE terminated"
@@ -172,13 +172,13 @@ class Session(View):
                 raise Bad(f"{command.name} is not allowed when {self.state}")
             else:
                 text = entry.handler(self, command)
-        except Refusal as refusal:
+        except CommandRefused as refusal:
             self.finish(command, refusal.status, str(refusal))
         else:
             if text is not None:
                 self.finish(command, b"OK", text)
 
-    def finish(self, command: Command, status: bytes, text: str) -> None:
+    def finish(self, command: ClientCommand, status: bytes, text: str) -> None:
         """Send what is still to be told, then the tagged response."""
         self.send(self.notices(expunges=command.name not in _NO_EXPUNGE))
         self.send(b"%s %s %s\r\n" % (command.tag, status, text.encode("utf-8")))
@@ -194,7 +194,7 @@ class Session(View):
     def _idle_line(self, line: bytes) -> None:
         tag, self._idle_tag = self._idle_tag or b"*", None
         if line.upper() == b"DONE":
-            self.dispatch(Command(tag, "DONE", []), line)
+            self.dispatch(ClientCommand(tag, "DONE", []), line)
         else:
             self.send(b"%s BAD Expected DONE\r\n" % tag)
 
@@ -231,5 +231,5 @@ class Session(View):
         self.tls = True
 
 
-Hook: TypeAlias = Callable[[Session, Command], Awaitable["bytes | None"]]
+Hook: TypeAlias = Callable[[FakeSession, ClientCommand], Awaitable["bytes | None"]]
 """Answers a command in the server's place: with raw bytes (b"" says nothing), or None to go on as usual."""

@@ -19,7 +19,7 @@ _DATE = re.compile(r"([ \d]?\d)-([A-Za-z]{3})-(\d{4})")
 _DATE_TIME = re.compile(r"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\Z")
 
 
-class Refusal(Exception):
+class CommandRefused(Exception):
     """A command is answered with other than OK.
 
     Refusal
@@ -30,18 +30,18 @@ class Refusal(Exception):
     status = b"NO"
 
 
-class Bad(Refusal):
+class Bad(CommandRefused):
     """Answered with a tagged BAD."""
 
     status = b"BAD"
 
 
-class No(Refusal):
+class No(CommandRefused):
     """Answered with a tagged NO; the sentence may begin with a response code such as `[NONEXISTENT]`."""
 
 
 @dataclass(slots=True)
-class Command:
+class ClientCommand:
     """One command of a client: tag, name in capitals (`UID FETCH` counts as one name), arguments."""
 
     tag: bytes
@@ -56,7 +56,7 @@ class Command:
         return value
 
 
-def parse_command(parts: Sequence[bytes]) -> Command:
+def parse_command(parts: Sequence[bytes]) -> ClientCommand:
     """Parse text and literals in turn (text, literal, text, ...) as framed by the wire; Bad if it is none."""
     tokens = parse_arguments(parts)
     words = tokens[:3]
@@ -65,7 +65,7 @@ def parse_command(parts: Sequence[bytes]) -> Command:
     name, used = words[1].upper(), 2
     if name == b"UID" and len(words) == 3 and isinstance(words[2], bytes):
         name, used = b"UID " + words[2].upper(), 3
-    return Command(words[0], name.decode("latin-1"), tokens[used:])
+    return ClientCommand(words[0], name.decode("latin-1"), tokens[used:])
 
 
 def parse_arguments(parts: Sequence[bytes]) -> "list[Argument]":

@@ -38,16 +38,18 @@ FAULTS = {
 What an ID token lacks userinfo may still tell: arm `no_email` with `times=None` to spoil both.
 """
 
-AT_CONSENT = frozenset({"denied", "unavailable", "wrong_state", "no_state", "wrong_code", "wrong_account"})
-AT_TOKEN = frozenset({
+CONSENT_FAULTS = frozenset(
+    {"denied", "unavailable", "wrong_state", "no_state", "wrong_code", "wrong_account"}
+)
+TOKEN_ENDPOINT_FAULTS = frozenset({
     "invalid_grant", "invalid_client", "consent_required", "unauthorized_client", "throttled", "server_error",
     "unready", "garbage", "no_token", "huge", "hang", "redirect",
 })  # fmt: skip
-IN_TOKEN = frozenset({
+TOKEN_CONTENT_FAULTS = frozenset({
     "no_refresh_token", "no_mail_scope", "no_email", "unverified_email", "forged_id_token", "other_audience",
     "other_nonce",
 })  # fmt: skip
-ELSEWHERE = frozenset({"userinfo_error", "revoke_error"})
+OTHER_FAULTS = frozenset({"userinfo_error", "revoke_error"})
 
 
 class UnknownFault(ValueError):
@@ -55,7 +57,7 @@ class UnknownFault(ValueError):
 
 
 @dataclass
-class Armed:
+class ArmedFault:
     """A fault that waits for its moment; `times` None means for ever, `email` None means for everybody."""
 
     name: str
@@ -67,14 +69,14 @@ class Faults:
     """What goes wrong from now on."""
 
     def __init__(self) -> None:
-        self._armed: list[Armed] = []
+        self._armed: list[ArmedFault] = []
         self.struck: list[str] = []
 
     def arm(self, name: str, *, times: int | None = 1, email: str | None = None) -> None:
         """Have `name` happen so many times. Raises UnknownFault."""
         if name not in FAULTS:
             raise UnknownFault(f"{name!r} is none of {', '.join(sorted(FAULTS))}")
-        self._armed.append(Armed(name, times, email))
+        self._armed.append(ArmedFault(name, times, email))
 
     def clear(self) -> None:
         """All is well again."""

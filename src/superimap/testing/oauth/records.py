@@ -23,7 +23,7 @@ class Person:
 
 
 @dataclass
-class Client(ClientMixin):  # type: ignore[misc]
+class RegisteredClient(ClientMixin):  # type: ignore[misc]
     """An application that was registered at the provider."""
 
     client_id: str
@@ -65,7 +65,7 @@ class Client(ClientMixin):  # type: ignore[misc]
 
 
 @dataclass
-class Code(AuthorizationCodeMixin):  # type: ignore[misc]
+class AuthorizationCode(AuthorizationCodeMixin):  # type: ignore[misc]
     """An authorization code: once, for a minute, for one client and one redirect URI."""
 
     code: str
@@ -102,7 +102,7 @@ class Code(AuthorizationCodeMixin):  # type: ignore[misc]
 
 
 @dataclass
-class Token(TokenMixin):  # type: ignore[misc]
+class IssuedToken(TokenMixin):  # type: ignore[misc]
     """An access token with its refresh token, if one was given. Times are Unix seconds."""
 
     client_id: str
@@ -115,7 +115,7 @@ class Token(TokenMixin):  # type: ignore[misc]
     revoked: bool = False
     refresh_revoked: bool = False
 
-    def check_client(self, client: Client) -> bool:
+    def check_client(self, client: RegisteredClient) -> bool:
         """Whether it was given to that client."""
         return self.client_id == client.client_id
 
@@ -149,14 +149,14 @@ class Records:
 
     def __init__(self, scopes: Iterable[str]) -> None:
         self.scopes = frozenset(scopes)
-        self.clients: dict[str, Client] = {}
+        self.clients: dict[str, RegisteredClient] = {}
         self.people: dict[str, Person] = {}
-        self.codes: dict[str, Code] = {}
-        self.tokens: list[Token] = []
-        self._by_access: dict[str, Token] = {}
-        self._by_refresh: dict[str, Token] = {}
+        self.codes: dict[str, AuthorizationCode] = {}
+        self.tokens: list[IssuedToken] = []
+        self._by_access: dict[str, IssuedToken] = {}
+        self._by_refresh: dict[str, IssuedToken] = {}
 
-    def keep(self, token: Token) -> Token:
+    def keep(self, token: IssuedToken) -> IssuedToken:
         """Remember a token that was given."""
         self.tokens.append(token)
         self._by_access[token.access_token] = token
@@ -164,14 +164,14 @@ class Records:
             self._by_refresh[token.refresh_token] = token
         return token
 
-    def by_access(self, text: str) -> Token | None:
+    def by_access(self, text: str) -> IssuedToken | None:
         """The token that opens accounts under this text."""
         return self._by_access.get(text)
 
-    def by_refresh(self, text: str) -> Token | None:
+    def by_refresh(self, text: str) -> IssuedToken | None:
         """The token that this refresh token belongs to."""
         return self._by_refresh.get(text)
 
-    def find(self, text: str) -> Token | None:
+    def find(self, text: str) -> IssuedToken | None:
         """By either."""
         return self.by_access(text) or self.by_refresh(text)

@@ -22,7 +22,7 @@ from authlib.oidc.core import UserInfo
 from authlib.oidc.core.grants import OpenIDCode
 from joserfc.jwk import RSAKey
 
-from superimap.testing.oauth.records import Client, Code, Person, Records, Token
+from superimap.testing.oauth.records import AuthorizationCode, IssuedToken, Person, Records, RegisteredClient
 
 CODE_LIFE = 60.0  # seconds
 
@@ -41,7 +41,7 @@ class _Payload(OAuth2Payload):  # type: ignore[misc]
         return defaultdict(list, self._lists)
 
 
-class Asked(OAuth2Request):  # type: ignore[misc]
+class FormRequest(OAuth2Request):  # type: ignore[misc]
     """A request as authlib reads it; made from query and form that were read before."""
 
     def __init__(self, request: web.BaseRequest, form: Mapping[str, str]) -> None:
@@ -69,7 +69,7 @@ def _key(kid: str) -> RSAKey:
 
 
 @dataclass
-class Terms:
+class TokenPolicy:
     """How the provider gives tokens."""
 
     issuer: str
@@ -78,10 +78,10 @@ class Terms:
     key: RSAKey = field(default_factory=lambda: _key("test"))
 
 
-class Rules(AuthorizationServer):  # type: ignore[misc]
+class AuthorizationRules(AuthorizationServer):  # type: ignore[misc]
     """authlib's server over `Records`. `spoil` names the fault that the token being made should have."""
 
-    def __init__(self, records: Records, terms: Terms) -> None:
+    def __init__(self, records: Records, terms: TokenPolicy) -> None:
         super().__init__(scopes_supported=sorted(records.scopes))
         self.records = records
         self.terms = terms
@@ -93,7 +93,7 @@ class Rules(AuthorizationServer):  # type: ignore[misc]
         self.register_endpoint(_Revocation)
         self.register_endpoint(_Introspection)
 
-    def query_client(self, client_id: str) -> Client | None:
+    def query_client(self, client_id: str) -> RegisteredClient | None:
         """By its id."""
         return self.records.clients.get(client_id)
 
@@ -101,7 +101,7 @@ class Rules(AuthorizationServer):  # type: ignore[misc]
         """Remember what was given."""
         person = request.user if isinstance(request.user, Person) else None
         self.records.keep(
-            Token(
+            IssuedToken(
                 client_id=request.client.client_id,
                 person=person,
                 access_token=token["access_token"],
@@ -127,7 +127,7 @@ class Rules(AuthorizationServer):  # type: ignore[misc]
     def _generate(
         self,
         grant_type: str,
-        client: Client,
+        client: RegisteredClient,
         user: Person | None = None,
         scope: str | None = None,
         expires_in: int | None = None,
@@ -152,7 +152,7 @@ class _CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
 
     def save_authorization_code(self, code: str, request: OAuth2Request) -> None:
         data = request.payload.data
-        self.server.records.codes[code] = Code(
+        self.server.records.codes[code] = AuthorizationCode(
             code=code,
             client_id=request.client.client_id,
             redirect_uri=request.payload.redirect_uri,
@@ -165,15 +165,15 @@ class _CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
             expires_at=time.time() + CODE_LIFE,
         )
 
-    def query_authorization_code(self, code: str, client: Client) -> Code | None:
+    def query_authorization_code(self, code: str, client: RegisteredClient) -> AuthorizationCode | None:
         found = self.server.records.codes.get(code)
         is_good = found and found.client_id == client.client_id and found.expires_at > time.time()
         return found if is_good else None
 
-    def delete_authorization_code(self, authorization_code: Code) -> None:
+    def delete_authorization_code(self, authorization_code: AuthorizationCode) -> None:
         del self.server.records.codes[authorization_code.code]
 
-    def authenticate_user(self, authorization_code: Code) -> Person:
+    def authenticate_user(self, authorization_code: AuthorizationCode) -> Person:
         return authorization_code.person
 
 
@@ -184,14 +184,14 @@ class _RefreshGrant(grants.RefreshTokenGrant):  # type: ignore[misc]
     def INCLUDE_NEW_REFRESH_TOKEN(self) -> bool:
         return bool(self.server.terms.rotates)
 
-    def authenticate_refresh_token(self, refresh_token: str) -> Token | None:
+    def authenticate_refresh_token(self, refresh_token: str) -> IssuedToken | None:
         found = self.server.records.by_refresh(refresh_token)
         return found if found and not found.refresh_revoked else None
 
-    def authenticate_user(self, refresh_token: Token) -> Person | None:
+    def authenticate_user(self, refresh_token: IssuedToken) -> Person | None:
         return refresh_token.person
 
-    def revoke_old_credential(self, refresh_token: Token) -> None:
+    def revoke_old_credential(self, refresh_token: IssuedToken) -> None:
         """A rotated refresh token dies as its successor is given (RFC 9700 section 4.14.2)."""
         if self.server.terms.rotates:
             refresh_token.refresh_revoked = True
@@ -204,28 +204,28 @@ class _ClientGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]
 class _IdToken(OpenIDCode):  # type: ignore[misc]
     """An ID token beside each token that was asked for with `openid`."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: AuthorizationRules) -> None:
         super().__init__(require_nonce=False)
         self._rules = rules
 
     def exists_nonce(self, nonce: str, request: OAuth2Request) -> bool:
         return False
 
-    def resolve_client_private_key(self, client: Client) -> RSAKey:
+    def resolve_client_private_key(self, client: RegisteredClient) -> RSAKey:
         is_forged = self._rules.spoil == "forged_id_token"
         return _key("forged") if is_forged else self._rules.terms.key
 
-    def get_client_claims(self, client: Client) -> dict[str, Any]:
+    def get_client_claims(self, client: RegisteredClient) -> dict[str, Any]:
         other = self._rules.spoil == "other_audience"
         return {"iss": self._rules.terms.issuer, "aud": ["another-client" if other else client.client_id]}
 
-    def get_authorization_code_claims(self, authorization_code: Code) -> dict[str, Any]:
+    def get_authorization_code_claims(self, authorization_code: AuthorizationCode) -> dict[str, Any]:
         if self._rules.spoil == "other_nonce":
             return {"nonce": "another-nonce"}
         claims: dict[str, Any] = super().get_authorization_code_claims(authorization_code)
         return claims
 
-    def get_encode_header(self, client: Client) -> dict[str, str]:
+    def get_encode_header(self, client: RegisteredClient) -> dict[str, str]:
         return {"alg": "RS256", "kid": self._rules.terms.key.kid or ""}
 
     def generate_user_info(self, user: Person, scope: str) -> UserInfo:
@@ -235,14 +235,14 @@ class _IdToken(OpenIDCode):  # type: ignore[misc]
 class _Revocation(RevocationEndpoint):  # type: ignore[misc]
     CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
-    def authenticate_token(self, request: OAuth2Request, client: Client) -> Token | None:
+    def authenticate_token(self, request: OAuth2Request, client: RegisteredClient) -> IssuedToken | None:
         self.check_params(request, client)
-        found: Token | None = self.server.records.find(request.form["token"])
+        found: IssuedToken | None = self.server.records.find(request.form["token"])
         if found and not found.check_client(client):
             raise InvalidGrantError()
         return found
 
-    def revoke_token(self, token: Token, request: OAuth2Request) -> None:
+    def revoke_token(self, token: IssuedToken, request: OAuth2Request) -> None:
         """With a refresh token go the access tokens made from it (RFC 7009 section 2.1)."""
         token.revoked = token.refresh_revoked = True
 
@@ -250,18 +250,18 @@ class _Revocation(RevocationEndpoint):  # type: ignore[misc]
 class _Introspection(IntrospectionEndpoint):  # type: ignore[misc]
     CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
-    def query_token(self, token_string: str, token_type_hint: str | None) -> Token | None:
-        found: Token | None = self.server.records.by_access(token_string)
+    def query_token(self, token_string: str, token_type_hint: str | None) -> IssuedToken | None:
+        found: IssuedToken | None = self.server.records.by_access(token_string)
         return found
 
-    def check_permission(self, token: Token, client: Client, request: OAuth2Request) -> bool:
+    def check_permission(self, token: IssuedToken, client: RegisteredClient, request: OAuth2Request) -> bool:
         return True
 
-    def introspect_token(self, token: Token) -> dict[str, Any]:
+    def introspect_token(self, token: IssuedToken) -> dict[str, Any]:
         return described(token)
 
 
-def described(token: Token) -> dict[str, Any]:
+def described(token: IssuedToken) -> dict[str, Any]:
     """What introspection tells of a live token (RFC 7662 section 2.2)."""
     email = token.person.email if token.person else None
     return {

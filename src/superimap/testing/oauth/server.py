@@ -19,9 +19,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from aiohttp import web
 from authlib.oauth2 import OAuth2Error
 
-from superimap.testing.oauth.faults import AT_CONSENT, AT_TOKEN, ELSEWHERE, IN_TOKEN, Faults
-from superimap.testing.oauth.records import Client, Person, Records, Token
-from superimap.testing.oauth.rules import Asked, Rules, Terms, userinfo
+from superimap.testing.oauth.faults import (
+    CONSENT_FAULTS,
+    OTHER_FAULTS,
+    TOKEN_CONTENT_FAULTS,
+    TOKEN_ENDPOINT_FAULTS,
+    Faults,
+)
+from superimap.testing.oauth.records import IssuedToken, Person, Records, RegisteredClient
+from superimap.testing.oauth.rules import AuthorizationRules, FormRequest, TokenPolicy, userinfo
 
 SCOPES = ("openid", "email", "offline_access", "mail")
 
@@ -67,9 +73,9 @@ class OAuthServer:
         self.consents = consents
         self.faults = Faults()
         self.records = Records(scopes)
-        self.terms = Terms(issuer="", expires_in=expires_in, rotates=rotates)
+        self.terms = TokenPolicy(issuer="", expires_in=expires_in, rotates=rotates)
         self.requests: list[tuple[float, str]] = []  # Unix time and path
-        self._rules = Rules(self.records, self.terms)
+        self._rules = AuthorizationRules(self.records, self.terms)
         self._tls = tls
         self._runner: web.AppRunner | None = None
 
@@ -102,9 +108,9 @@ class OAuthServer:
 
     def add_client(
         self, *redirect_uris: str, client_id: str = "client", client_secret: str | None = None
-    ) -> Client:
+    ) -> RegisteredClient:
         """Register an application; its secret is drawn unless given."""
-        client = Client(
+        client = RegisteredClient(
             client_id, client_secret or secrets.token_urlsafe(24), redirect_uris, self.records.scopes
         )
         self.records.clients[client_id] = client
@@ -114,10 +120,12 @@ class OAuthServer:
         """Open an account."""
         return self.records.people.setdefault(email, Person(email, name))
 
-    def grant(self, email: str, *, client_id: str = "client", scope: str = "openid email mail") -> Token:
+    def grant(
+        self, email: str, *, client_id: str = "client", scope: str = "openid email mail"
+    ) -> IssuedToken:
         """Tokens as after a consent, without the dance."""
         return self.records.keep(
-            Token(
+            IssuedToken(
                 client_id=client_id,
                 person=self.add_person(email),
                 access_token="at-" + secrets.token_urlsafe(24),
@@ -183,9 +191,9 @@ class OAuthServer:
         person = self.records.people.get(asked.form.get("email", ""))
         return self._answer(asked, grant, person if asked.form.get("decision") == "allow" else None)
 
-    def _answer(self, asked: Asked, grant: Any, person: Person | None) -> web.StreamResponse:
+    def _answer(self, asked: FormRequest, grant: Any, person: Person | None) -> web.StreamResponse:
         """Back to the application, with what was decided, or with what goes wrong."""
-        fault = self.faults.strike(AT_CONSENT)
+        fault = self.faults.strike(CONSENT_FAULTS)
         if fault == "wrong_account":
             person = self.add_person("somebody.else@example.com")
         response: web.Response = self._rules.create_authorization_response(
@@ -200,9 +208,9 @@ class OAuthServer:
         refreshed = self.records.by_refresh(asked.form.get("refresh_token", ""))
         person = refreshed.person if refreshed else None
         email = person.email if person else None
-        if fault := self.faults.strike(AT_TOKEN, email=email):
+        if fault := self.faults.strike(TOKEN_ENDPOINT_FAULTS, email=email):
             return await _refusal(request, fault)
-        self._rules.spoil = self.faults.strike(IN_TOKEN, email=email)
+        self._rules.spoil = self.faults.strike(TOKEN_CONTENT_FAULTS, email=email)
         try:
             response: web.Response = self._rules.create_token_response(asked)
         finally:
@@ -211,7 +219,7 @@ class OAuthServer:
 
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
         asked = await self._read(request)
-        if self.faults.strike(ELSEWHERE & {"revoke_error"}):
+        if self.faults.strike(OTHER_FAULTS & {"revoke_error"}):
             return web.Response(status=500)
         response: web.Response = self._rules.create_endpoint_response("revocation", asked)
         return response
@@ -227,7 +235,7 @@ class OAuthServer:
         token = self.records.by_access(request.headers.get("Authorization", "").removeprefix("Bearer "))
         if token is None or token.person is None or token.is_revoked() or token.is_expired():
             return web.json_response({"error": "invalid_token"}, status=401)
-        fault = self.faults.strike((ELSEWHERE | IN_TOKEN) - {"revoke_error"})
+        fault = self.faults.strike((OTHER_FAULTS | TOKEN_CONTENT_FAULTS) - {"revoke_error"})
         if fault == "userinfo_error":
             return web.Response(status=500)
         return web.json_response(dict(userinfo(token.person, spoil=fault)))
@@ -251,10 +259,10 @@ class OAuthServer:
             "id_token_signing_alg_values_supported": ["RS256"],
         })  # fmt: skip
 
-    async def _read(self, request: web.Request) -> Asked:
+    async def _read(self, request: web.Request) -> FormRequest:
         self.requests.append((time.time(), request.path))
         form = await request.post()
-        return Asked(request, {name: value for name, value in form.items() if isinstance(value, str)})
+        return FormRequest(request, {name: value for name, value in form.items() if isinstance(value, str)})
 
 
 async def _refusal(request: web.Request, fault: str) -> web.StreamResponse:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from superimap.testing.chaos.case import Arm, case
-from superimap.testing.imap.session import Session
-from superimap.testing.imap.syntax import Command
+from superimap.testing.chaos.case import ArmedCase, case
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
 
 FAREWELLS = (
     b"* BYE Session expired, please login again.\r\n",
@@ -21,11 +21,11 @@ async def never() -> bytes:
     return b""
 
 
-def _black_hole(arm: Arm, delay: float) -> None:
+def _black_hole(arm: ArmedCase, delay: float) -> None:
     """Connections that are let in and then neither hear nor say anything, though no FIN comes."""
     swallowed: set[int] = set()
 
-    async def swallow(session: Session, _command: Command) -> bytes | None:
+    async def swallow(session: FakeSession, _command: ClientCommand) -> bytes | None:
         return await never() if session.id in swallowed else None
 
     arm.in_idle(lambda session: swallowed.add(session.id), delay=delay)
@@ -34,22 +34,22 @@ def _black_hole(arm: Arm, delay: float) -> None:
 
 
 @case("C01 black hole in idle")
-def black_hole_in_idle(arm: Arm) -> None:
+def black_hole_in_idle(arm: ArmedCase) -> None:
     """As IDLE stands the peer falls silent for ever: no push, no answer to DONE, no FIN."""
     _black_hole(arm, 0.0)
 
 
 @case("C02 nat drops the flow")
-def nat_drops_the_flow(arm: Arm) -> None:
+def nat_drops_the_flow(arm: ArmedCase) -> None:
     """The same after `seconds` of silence (240), as a NAT that forgets a flow."""
     _black_hole(arm, float(arm.option("seconds", 240.0)))
 
 
 @case("C05 bye in idle")
-def bye_in_idle(arm: Arm) -> None:
+def bye_in_idle(arm: ArmedCase) -> None:
     """The server says goodbye after `seconds` (0) of IDLE: session expired, token expired, autologout."""
 
-    def leave(session: Session) -> None:
+    def leave(session: FakeSession) -> None:
         session.send(arm.chance(session).choice(FAREWELLS))
         session.close()
 
@@ -57,27 +57,27 @@ def bye_in_idle(arm: Arm) -> None:
 
 
 @case("C06 idle ended by the server")
-def idle_ended_by_the_server(arm: Arm) -> None:
+def idle_ended_by_the_server(arm: ArmedCase) -> None:
     """The server ends IDLE itself after `seconds` (600) with a tagged OK; the session stays."""
     arm.in_idle(lambda session: session.end_idle(), delay=float(arm.option("seconds", 600.0)))
 
 
 @case("C15 too many connections")
-def too_many_connections(arm: Arm) -> None:
+def too_many_connections(arm: ArmedCase) -> None:
     """Logins are refused: too many simultaneous connections."""
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [ALERT] Too many simultaneous connections. (Failure)\r\n"
 
     arm.on("LOGIN,AUTHENTICATE", refuse)
 
 
 @case("C16 throttled with a figure")
-def throttled_with_a_figure(arm: Arm) -> None:
+def throttled_with_a_figure(arm: ArmedCase) -> None:
     """`at` (LOGIN,EXAMINE,UID SEARCH,UID FETCH) is refused with Exchange's figure, `ms` (92415) milliseconds."""
     figure = int(arm.option("ms", 92_415))
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         text = b"Request is throttled. Suggested Backoff Time: %d milliseconds" % figure
         return command.tag + b" NO " + text + b"\r\n"
 
@@ -85,11 +85,11 @@ def throttled_with_a_figure(arm: Arm) -> None:
 
 
 @case("C17 throttled by delays")
-def throttled_by_delays(arm: Arm) -> None:
+def throttled_by_delays(arm: ArmedCase) -> None:
     """Commands are obeyed `seconds` (30) late, with [THROTTLED] in their OK."""
     seconds = float(arm.option("seconds", 30.0))
 
-    async def delay(session: Session, command: Command) -> bytes:
+    async def delay(session: FakeSession, command: ClientCommand) -> bytes:
         await asyncio.sleep(seconds)
         answer = session.usual(command)
         return answer.replace(command.tag + b" OK ", command.tag + b" OK [THROTTLED] ", 1)
@@ -98,30 +98,30 @@ def throttled_by_delays(arm: Arm) -> None:
 
 
 @case("C17 throttled")
-def throttled(arm: Arm) -> None:
+def throttled(arm: ArmedCase) -> None:
     """Commands are refused with [THROTTLED] and without a figure."""
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [THROTTLED] Account is rate limited.\r\n"
 
     arm.on(str(arm.option("at", "LOGIN,AUTHENTICATE,EXAMINE,UID SEARCH,UID FETCH")), refuse)
 
 
 @case("C19 authenticated but not connected")
-def authenticated_but_not_connected(arm: Arm) -> None:
+def authenticated_but_not_connected(arm: ArmedCase) -> None:
     """The login is taken, and then every command is BAD, as Exchange does."""
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" BAD User is authenticated but not connected.\r\n"
 
     arm.on("LIST,EXAMINE,SELECT,STATUS,IDLE", refuse)
 
 
 @case("C20 access token expires")
-def access_token_expires(arm: Arm) -> None:
+def access_token_expires(arm: ArmedCase) -> None:
     """The account's access tokens expire as IDLE stands: goodbye, and no login by them any more."""
 
-    def expire(session: Session) -> None:
+    def expire(session: FakeSession) -> None:
         if session.account is not None:
             session.account.tokens.clear()
         session.send(b"* BYE Session invalidated - AccessTokenExpired\r\n")
@@ -131,27 +131,27 @@ def access_token_expires(arm: Arm) -> None:
 
 
 @case("C21 authentication failed")
-def authentication_failed(arm: Arm) -> None:
+def authentication_failed(arm: ArmedCase) -> None:
     """The login is refused for good."""
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)\r\n"
 
     arm.on("LOGIN,AUTHENTICATE", refuse)
 
 
 @case("C21 login unavailable")
-def login_unavailable(arm: Arm) -> None:
+def login_unavailable(arm: ArmedCase) -> None:
     """The login is refused for now."""
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [UNAVAILABLE] Temporary authentication failure.\r\n"
 
     arm.on("LOGIN,AUTHENTICATE", refuse)
 
 
 @case("C36 server restarts")
-def server_restarts(arm: Arm) -> None:
+def server_restarts(arm: ArmedCase) -> None:
     """After `seconds` (0) every connection is reset, and for `down` seconds (1) new ones are refused."""
     server, down = arm.server, float(arm.option("down", 1.0))
 

@@ -18,7 +18,7 @@ _DEEPEST = 30
 _LONGEST = 19  # digits
 
 
-def of_ordinary(texts: Sequence[bytes], literals: Sequence[bytes]) -> tuple[Any, ...] | None:
+def parse_ordinary(texts: Sequence[bytes], literals: Sequence[bytes]) -> tuple[Any, ...] | None:
     """The nested tokens of texts with literals between them: bytes, int, None (NIL) and tuples.
 
     None if there is anything unusual in it.

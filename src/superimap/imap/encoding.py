@@ -26,7 +26,7 @@ class Literal:
 Argument = str | Literal
 
 
-def astring(text: str) -> Argument:
+def quote_string(text: str) -> Argument:
     """`text` quoted, or as a literal where quoting cannot carry it. Raises ValueError on CR, LF or NUL."""
     if _FORBIDDEN.search(text):
         raise ValueError("CR, LF and NUL are not allowed in an IMAP string")  # and the string is not shown
@@ -35,14 +35,14 @@ def astring(text: str) -> Argument:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def mailbox(name: str) -> Argument:
+def quote_mailbox(name: str) -> Argument:
     """A mailbox name in modified UTF-7, quoted. Raises ValueError on CR, LF or NUL."""
     if _FORBIDDEN.search(name):
         raise ValueError("CR, LF and NUL are not allowed in a mailbox name")
-    return astring(imap_utf7.encode(name).decode("ascii"))
+    return quote_string(imap_utf7.encode(name).decode("ascii"))
 
 
-def mailbox_name(wire: bytes) -> str:
+def decode_mailbox(wire: bytes) -> str:
     """The Unicode name of a listed mailbox; raw UTF-8 (RFC 6855) is taken, broken UTF-7 left as it stands."""
     if wire.upper() == b"INBOX":
         return "INBOX"
@@ -54,7 +54,7 @@ def mailbox_name(wire: bytes) -> str:
         return wire.decode("ascii")
 
 
-def pieces(head: str, arguments: Iterable[Argument], *, non_sync: bool) -> list[bytes]:
+def split_command(head: str, arguments: Iterable[Argument], *, non_sync: bool) -> list[bytes]:
     """A command, cut where "+" must come before a literal (RFC 9051 section 4.3); `non_sync`: never."""
     done, now = [], bytearray(head.encode("ascii"))
     for argument in arguments:
@@ -70,7 +70,7 @@ def pieces(head: str, arguments: Iterable[Argument], *, non_sync: bool) -> list[
     return [*done, bytes(now) + b"\r\n"]
 
 
-def uid_set(uids: Iterable[int]) -> str:
+def format_uid_set(uids: Iterable[int]) -> str:
     """`uids` as a sequence set, runs as ranges: 1:3,7."""
     runs: list[list[int]] = []
     for uid in sorted(set(uids)):
@@ -81,6 +81,6 @@ def uid_set(uids: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}:{last}" for first, last in runs)
 
 
-def search_date(day: date) -> str:
+def format_date(day: date) -> str:
     """`day` as SEARCH wants it, whatever the locale: 1-Feb-2026."""
     return f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04}"

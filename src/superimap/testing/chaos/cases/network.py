@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from superimap.testing.chaos.case import Arm, case
+from superimap.testing.chaos.case import ArmedCase, case
 
 DEAD = ("127.255.255.254", "127.255.255.253", "127.255.255.252")
 """Addresses of this machine where nobody listens."""
@@ -48,7 +48,7 @@ def bad_context(*, host: str = "localhost", expired: bool = False) -> ssl.SSLCon
     return context
 
 
-def _serving(arm: Arm, context: ssl.SSLContext) -> None:
+def _serving(arm: ArmedCase, context: ssl.SSLContext) -> None:
     """Serve with this context from the next connection on, and as before when the case is over."""
     server, before = arm.server, arm.server.tls
 
@@ -66,25 +66,25 @@ def _serving(arm: Arm, context: ssl.SSLContext) -> None:
 
 
 @case("C34 certificate self-signed")
-def certificate_self_signed(arm: Arm) -> None:
+def certificate_self_signed(arm: ArmedCase) -> None:
     """TLS from the first byte, with a certificate that nobody has signed (or with `context`)."""
     _serving(arm, bad_context())
 
 
 @case("C34 certificate expired")
-def certificate_expired(arm: Arm) -> None:
+def certificate_expired(arm: ArmedCase) -> None:
     """TLS from the first byte, with a certificate that has expired (or with `context`)."""
     _serving(arm, bad_context(expired=True))
 
 
 @case("C34 certificate of another host")
-def certificate_of_another_host(arm: Arm) -> None:
+def certificate_of_another_host(arm: ArmedCase) -> None:
     """TLS from the first byte, with the certificate of another host (or with `context`)."""
     _serving(arm, bad_context(host="elsewhere.example.com"))
 
 
 @case("C35 dead addresses first")
-def dead_addresses_first(arm: Arm) -> None:
+def dead_addresses_first(arm: ArmedCase) -> None:
     """`host` (mail.example.com) has three dead addresses before the server's: for clients in this event loop."""
     loop, server = asyncio.get_running_loop(), arm.server
     host, usual = str(arm.option("host", "mail.example.com")), loop.getaddrinfo

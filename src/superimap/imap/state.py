@@ -3,7 +3,7 @@
 from superimap.imap.responses import number
 
 
-class View:
+class MailboxState:
     """The count of messages and whether any arrived; the server may change it beside any command."""
 
     __slots__ = ("arrivals", "exists", "uid_validity")

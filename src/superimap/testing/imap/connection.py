@@ -15,7 +15,7 @@ _RESET = struct.pack("ii", 1, 0)
 _shared_buffer = bytearray(TLS_BUFFER)
 
 
-class Wire(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """A server's end of a connection: hands each command on in its parts, unless `busy`."""
 
     __slots__ = ("_answer", "_drained", "_inbox", "_need", "_out", "_parts", "busy", "transport")

@@ -5,51 +5,51 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from superimap.testing.chaos.case import Arm, case
-from superimap.testing.imap.session import Session
-from superimap.testing.imap.syntax import Command
+from superimap.testing.chaos.case import ArmedCase, case
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
 
 _UIDNEXT = re.compile(rb"\* OK \[UIDNEXT \d+\][^\r]*\r\n")
 _INTERNALDATE = re.compile(rb'INTERNALDATE "[^"]*"')
 FUTURE = b'INTERNALDATE "19-Jan-2038 03:14:07 +0000"'
 
 
-def _changing(arm: Arm, names: str, change: Callable[[bytes], bytes]) -> None:
-    async def changed(session: Session, command: Command) -> bytes:
+def _changing(arm: ArmedCase, names: str, change: Callable[[bytes], bytes]) -> None:
+    async def changed(session: FakeSession, command: ClientCommand) -> bytes:
         return change(session.usual(command))
 
     arm.on(names, changed)
 
 
 @case("C03 never pushes")
-def never_pushes(arm: Arm) -> None:
+def never_pushes(arm: ArmedCase) -> None:
     """IDLE stands, and nothing is ever told in it."""
     arm.pushing(lambda session, data: None if arm.fires(session, "push") else data)
 
 
 @case("C09 uidnext missing")
-def uidnext_missing(arm: Arm) -> None:
+def uidnext_missing(arm: ArmedCase) -> None:
     """EXAMINE does not tell UIDNEXT."""
     _changing(arm, "EXAMINE", lambda answer: _UIDNEXT.sub(b"", answer))
 
 
 @case("C09 uidnext too high")
-def uidnext_too_high(arm: Arm) -> None:
+def uidnext_too_high(arm: ArmedCase) -> None:
     """EXAMINE tells a UIDNEXT far above every UID to come."""
     _changing(arm, "EXAMINE", lambda answer: _UIDNEXT.sub(b"* OK [UIDNEXT 4000000000] high\r\n", answer))
 
 
 @case("C09 uidnext too low")
-def uidnext_too_low(arm: Arm) -> None:
+def uidnext_too_low(arm: ArmedCase) -> None:
     """EXAMINE tells UIDNEXT 1, whatever the mailbox holds."""
     _changing(arm, "EXAMINE", lambda answer: _UIDNEXT.sub(b"* OK [UIDNEXT 1] low\r\n", answer))
 
 
 @case("C11 search brings old uids")
-def search_brings_old_uids(arm: Arm) -> None:
+def search_brings_old_uids(arm: ArmedCase) -> None:
     """A search by UID brings the last messages too, though they are below what was asked for."""
 
-    async def search(session: Session, command: Command) -> bytes:
+    async def search(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command)
         old = b"".join(b" %d" % message.uid for message in session.messages[-3:])
         return answer.replace(b"* SEARCH", b"* SEARCH" + old, 1)
@@ -58,10 +58,10 @@ def search_brings_old_uids(arm: Arm) -> None:
 
 
 @case("C12 unsolicited responses")
-def unsolicited_responses(arm: Arm) -> None:
+def unsolicited_responses(arm: ArmedCase) -> None:
     """Flags, counts that shrink and grow, and codes come unasked and in no order, beside any answer."""
 
-    def noise(session: Session) -> bytes:
+    def noise(session: FakeSession) -> bytes:
         count = len(session.messages)
         return (
             b"* 1 FETCH (FLAGS (\\Seen $Junk))\r\n* OK [HIGHESTMODSEQ 99] x\r\n* %d EXISTS\r\n* 0 RECENT\r\n"
@@ -69,7 +69,7 @@ def unsolicited_responses(arm: Arm) -> None:
             % (max(0, count - 1), count)
         )
 
-    async def noisy(session: Session, command: Command) -> bytes:
+    async def noisy(session: FakeSession, command: ClientCommand) -> bytes:
         return noise(session) + session.usual(command)
 
     arm.on("UID SEARCH,UID FETCH,NOOP,DONE", noisy)
@@ -77,10 +77,10 @@ def unsolicited_responses(arm: Arm) -> None:
 
 
 @case("C18 overquota")
-def overquota(arm: Arm) -> None:
+def overquota(arm: ArmedCase) -> None:
     """Each answer comes with [OVERQUOTA], untagged and in its OK: the mailbox is full, and readable."""
 
-    async def full(session: Session, command: Command) -> bytes:
+    async def full(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command).replace(command.tag + b" OK ", command.tag + b" OK [OVERQUOTA] ", 1)
         return b"* NO [OVERQUOTA] Mailbox is full\r\n" + answer
 
@@ -88,19 +88,19 @@ def overquota(arm: Arm) -> None:
 
 
 @case("C33 compress offered")
-def compress_offered(arm: Arm) -> None:
+def compress_offered(arm: ArmedCase) -> None:
     """COMPRESS=DEFLATE is offered; who asks for it is told BAD and written down."""
     offered = "COMPRESS=DEFLATE"
     arm.server.capabilities.append(offered)
     arm.undo(lambda: arm.server.capabilities.remove(offered))
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" BAD not here\r\n"
 
     arm.on("COMPRESS", refuse)
 
 
 @case("C39 internaldate in the future")
-def internaldate_in_the_future(arm: Arm) -> None:
+def internaldate_in_the_future(arm: ArmedCase) -> None:
     """Messages are dated 2038."""
     _changing(arm, "UID FETCH", lambda answer: _INTERNALDATE.sub(FUTURE, answer))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from superimap.testing.chaos.case import Arm, case
-from superimap.testing.imap.session import Session
-from superimap.testing.imap.syntax import Command
+from superimap.testing.chaos.case import ArmedCase, case
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
 
 NORMAL = 400
 
@@ -30,7 +30,7 @@ KINDS = (
 )
 
 
-def _of_the_verb(chance: random.Random, session: Session, command: Command) -> bytes | None:
+def _of_the_verb(chance: random.Random, session: FakeSession, command: ClientCommand) -> bytes | None:
     """What each verb did of its own; SEARCH, FETCH, IDLE, DONE and LOGOUT are as usual."""
     match command.name:
         case "LOGIN":
@@ -58,7 +58,7 @@ _ANSWERS = {  # what the original called NO said BAD, too
 }
 
 
-def _answer(arm: Arm, kind: str, session: Session, command: Command) -> bytes | None:
+def _answer(arm: ArmedCase, kind: str, session: FakeSession, command: ClientCommand) -> bytes | None:
     if kind == "verb":
         return _of_the_verb(arm.chance(session), session, command)
     if kind == "hard disconnect":
@@ -67,7 +67,7 @@ def _answer(arm: Arm, kind: str, session: Session, command: Command) -> bytes | 
     return _ANSWERS[kind].replace(b"%(tag)s", command.tag)
 
 
-def _greeting(kind: str, session: Session) -> bytes | None:
+def _greeting(kind: str, session: FakeSession) -> bytes | None:
     if kind == "verb":
         return b"* ERROR Not ready.\r\n"
     if kind == "hard disconnect":
@@ -77,11 +77,11 @@ def _greeting(kind: str, session: Session) -> bytes | None:
 
 
 def _register(kind: Kind, doc: str) -> None:
-    def arm_kind(arm: Arm) -> None:
+    def arm_kind(arm: ArmedCase) -> None:
         if not arm.rate_given:
             arm.rate = kind.weight / (NORMAL + sum(each.weight for each in KINDS))
 
-        async def hook(session: Session, command: Command) -> bytes | None:
+        async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
             fires = arm.fires(session, f"{kind.name}: {command.name}")
             return _answer(arm, kind.name, session, command) if fires else None
 
@@ -109,10 +109,10 @@ for _kind, _doc in zip(
 
 
 @case("seed-uidvalidity")
-def new_uidvalidity_on_every_connection(arm: Arm) -> None:
+def new_uidvalidity_on_every_connection(arm: ArmedCase) -> None:
     """Each connection sees a UIDVALIDITY of its own, as in the original."""
 
-    async def examine(session: Session, command: Command) -> bytes:
+    async def examine(session: FakeSession, command: ClientCommand) -> bytes:
         return _with_uidvalidity(session.usual(command), arm.chance(session))
 
     arm.on("EXAMINE,STATUS", examine)

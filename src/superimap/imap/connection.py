@@ -8,12 +8,12 @@ from superimap.imap import sasl, transport
 from superimap.imap.errors import Disconnected, ImapError, TimedOut
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
 from superimap.imap.transport import Guard
-from superimap.imap.types import Credentials, Server, Timeouts
+from superimap.imap.types import Credentials, ServerAddress, Timeouts
 
 
 async def reach(
     protocol: Protocol,
-    server: Server,
+    server: ServerAddress,
     timeouts: Timeouts,
     tls_context: ssl.SSLContext | None,
     guard: Guard | None,

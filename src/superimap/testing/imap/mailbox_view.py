@@ -3,13 +3,13 @@
 from bisect import bisect_left
 from operator import attrgetter
 
-from superimap.testing.imap.mailbox import Mailbox, Message
-from superimap.testing.imap.wire import Wire
+from superimap.testing.imap.connection import ServerConnection
+from superimap.testing.imap.mailbox import FakeMailbox, FakeMessage
 
 _by_uid = attrgetter("uid")
 
 
-def flag_list(recent_from: int, message: Message) -> bytes:
+def flag_list(recent_from: int, message: FakeMessage) -> bytes:
     """The flags of a message in parentheses, with \\Recent from the UID `recent_from` on."""
     flags = sorted(message.flags)
     if message.uid >= recent_from:
@@ -17,7 +17,7 @@ def flag_list(recent_from: int, message: Message) -> bytes:
     return f"({' '.join(flags)})".encode("latin-1")
 
 
-class View(Wire):
+class MailboxView(ServerConnection):
     """A connection's view of its mailbox, which changes only by what the client was told.
 
     The view is the first so many messages of the mailbox, which costs nothing; only while an
@@ -28,13 +28,13 @@ class View(Wire):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mailbox: Mailbox | None = None
+        self.mailbox: FakeMailbox | None = None
         self.read_only = False
         self.recent_from = 1
         self._exists = 0
-        self._view: list[Message] | None = None
-        self._expunged: list[Message] | None = None
-        self._flagged: dict[Message, None] | None = None
+        self._view: list[FakeMessage] | None = None
+        self._expunged: list[FakeMessage] | None = None
+        self._flagged: dict[FakeMessage, None] | None = None
 
     @property
     def pushes(self) -> bool:
@@ -46,13 +46,13 @@ class View(Wire):
         raise NotImplementedError
 
     @property
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[FakeMessage]:
         """The messages by sequence number, counted from 0, as the client was told them."""
         if self._view is not None:
             return self._view
         return [] if self.mailbox is None else self.mailbox.messages[: self._exists]
 
-    def enter(self, mailbox: Mailbox, *, read_only: bool) -> None:
+    def enter(self, mailbox: FakeMailbox, *, read_only: bool) -> None:
         """Select `mailbox`; only a writer takes \\Recent away from those who come later."""
         self.leave()
         self.mailbox, self.read_only = mailbox, read_only
@@ -108,7 +108,7 @@ class View(Wire):
         view = self._view if self._view is not None or self.mailbox is None else self.mailbox.messages
         return self._exists - bisect_left(view or (), self.recent_from, 0, self._exists, key=_by_uid)
 
-    def index(self, message: Message) -> int | None:
+    def index(self, message: FakeMessage) -> int | None:
         """Where `message` stands in the view, counted from 0, or None if the client was not told of it."""
         view = self._view if self._view is not None or self.mailbox is None else self.mailbox.messages
         if view is None:
@@ -122,7 +122,7 @@ class View(Wire):
         if self.pushes:
             self.push(self.notices())
 
-    def expunging(self, index: int, message: Message) -> None:
+    def expunging(self, index: int, message: FakeMessage) -> None:
         if self.mailbox is None or self.index(message) is None:
             return
         if self._view is None:
@@ -133,7 +133,7 @@ class View(Wire):
         if self.pushes:  # EXPUNGE alone: the mailbox still holds the message, so EXISTS cannot be counted
             self.push(b"".join(self._tell_expunges()))
 
-    def flagged(self, message: Message) -> None:
+    def flagged(self, message: FakeMessage) -> None:
         if self._flagged is None:
             self._flagged = {}
         self._flagged[message] = None

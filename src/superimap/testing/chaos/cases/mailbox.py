@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from superimap.testing.chaos.case import Arm, case
-from superimap.testing.chaos.hostile import hostile_mails, small_mail
-from superimap.testing.imap.mailbox import MAX_UID, Mailbox
-from superimap.testing.imap.session import Session
-from superimap.testing.imap.syntax import Command
+from superimap.testing.chaos.case import ArmedCase, case
+from superimap.testing.chaos.hostile_mails import hostile_mails, small_mail
+from superimap.testing.imap.mailbox import MAX_UID, FakeMailbox
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
 
 GAP = 1_000_000
 
 
-def _renumber(arm: Arm, session: Session, mailbox: Mailbox) -> None:
+def _renumber(arm: ArmedCase, session: FakeSession, mailbox: FakeMailbox) -> None:
     mailbox.set_uidvalidity(arm.chance(session).randrange(1, 2**31))
 
 
-def _inbox(session: Session) -> Mailbox | None:
+def _inbox(session: FakeSession) -> FakeMailbox | None:
     if session.mailbox is not None or session.account is None:
         return session.mailbox
     return session.account.inbox
 
 
-def _named(session: Session, command: Command) -> Mailbox | None:
+def _named(session: FakeSession, command: ClientCommand) -> FakeMailbox | None:
     return None if session.account is None else session.account.find(command.text(0).decode("latin-1"))
 
 
 @case("C07 uidvalidity changes at select")
-def uidvalidity_changes_at_select(arm: Arm) -> None:
+def uidvalidity_changes_at_select(arm: ArmedCase) -> None:
     """Just before EXAMINE is answered the mailbox gets another UIDVALIDITY and new UIDs from 1."""
 
-    async def renumber(session: Session, command: Command) -> None:
+    async def renumber(session: FakeSession, command: ClientCommand) -> None:
         mailbox = _named(session, command)
         if mailbox is not None:
             _renumber(arm, session, mailbox)
@@ -40,10 +40,10 @@ def uidvalidity_changes_at_select(arm: Arm) -> None:
 
 
 @case("C07 uidvalidity changes in idle")
-def uidvalidity_changes_in_idle(arm: Arm) -> None:
+def uidvalidity_changes_in_idle(arm: ArmedCase) -> None:
     """The same as IDLE stands since `seconds` (0): the session is told by a BYE."""
 
-    def renumber(session: Session) -> None:
+    def renumber(session: FakeSession) -> None:
         if session.mailbox is not None:
             _renumber(arm, session, session.mailbox)
 
@@ -51,10 +51,10 @@ def uidvalidity_changes_in_idle(arm: Arm) -> None:
 
 
 @case("C08 uid gap")
-def uid_gap(arm: Arm) -> None:
+def uid_gap(arm: ArmedCase) -> None:
     """A million UIDs go unused as IDLE begins."""
 
-    def leap(session: Session) -> None:
+    def leap(session: FakeSession) -> None:
         mailbox = _inbox(session)
         if mailbox is not None and mailbox.uidnext + GAP < MAX_UID:
             mailbox.uidnext += GAP
@@ -63,10 +63,10 @@ def uid_gap(arm: Arm) -> None:
 
 
 @case("C10 expunge between search and fetch")
-def expunge_between_search_and_fetch(arm: Arm) -> None:
+def expunge_between_search_and_fetch(arm: ArmedCase) -> None:
     """The newest message that a search has found is gone before it can be fetched."""
 
-    async def search(session: Session, command: Command) -> bytes:
+    async def search(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command)
         found = [int(word) for word in answer.split(b"\r\n", 1)[0].split()[2:] if word.isdigit()]
         if found and session.mailbox is not None and session.mailbox.get(found[-1]) is not None:
@@ -77,10 +77,10 @@ def expunge_between_search_and_fetch(arm: Arm) -> None:
 
 
 @case("C13 mailbox is gone")
-def mailbox_is_gone(arm: Arm) -> None:
+def mailbox_is_gone(arm: ArmedCase) -> None:
     """There is no such mailbox at EXAMINE, and a session that idles in it is told by a BYE."""
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [NONEXISTENT] Unknown Mailbox\r\n"
 
     arm.on("EXAMINE", refuse)
@@ -89,11 +89,11 @@ def mailbox_is_gone(arm: Arm) -> None:
 
 
 @case("C13 mailbox is renamed")
-def mailbox_is_renamed(arm: Arm) -> None:
+def mailbox_is_renamed(arm: ArmedCase) -> None:
     """As IDLE stands in a mailbox that may be renamed it gets the name `to` (Renamed), and the session a BYE."""
     new = str(arm.option("to", "Renamed"))
 
-    def rename(session: Session) -> None:
+    def rename(session: FakeSession) -> None:
         mailbox, account = session.mailbox, session.account
         if mailbox is None or account is None or mailbox.name == "INBOX" or account.find(new) is not None:
             return
@@ -104,10 +104,10 @@ def mailbox_is_renamed(arm: Arm) -> None:
 
 
 @case("C14 moved in and out")
-def moved_in_and_out(arm: Arm) -> None:
+def moved_in_and_out(arm: ArmedCase) -> None:
     """As IDLE begins a message arrives and is moved away at once."""
 
-    def pass_through(session: Session) -> None:
+    def pass_through(session: FakeSession) -> None:
         if (mailbox := _inbox(session)) is not None:
             mailbox.expunge(mailbox.append(small_mail(f"passing {mailbox.uidnext}")))
 
@@ -115,12 +115,12 @@ def moved_in_and_out(arm: Arm) -> None:
 
 
 @case("C30 hostile mail")
-def hostile_mail(arm: Arm) -> None:
+def hostile_mail(arm: ArmedCase) -> None:
     """As IDLE begins mails arrive that are hard to read: bad UTF-8, NUL, MIME 10,000 deep, a header of `header`
     bytes (10 MB)."""
     mails = hostile_mails(header=int(arm.option("header", 10 << 20)))
 
-    def deliver(session: Session) -> None:
+    def deliver(session: FakeSession) -> None:
         for raw in mails.values():
             if (mailbox := _inbox(session)) is not None:
                 mailbox.append(raw)
@@ -129,11 +129,11 @@ def hostile_mail(arm: Arm) -> None:
 
 
 @case("C37 burst of mail")
-def burst_of_mail(arm: Arm) -> None:
+def burst_of_mail(arm: ArmedCase) -> None:
     """As IDLE begins `mails` (10000) arrive at once."""
     count = int(arm.option("mails", 10_000))
 
-    def deliver(session: Session) -> None:
+    def deliver(session: FakeSession) -> None:
         for number in range(count):
             if (mailbox := _inbox(session)) is not None:
                 mailbox.append(small_mail(f"burst {session.username} {number}"))
@@ -142,10 +142,10 @@ def burst_of_mail(arm: Arm) -> None:
 
 
 @case("C38 seen is watched")
-def seen_is_watched(arm: Arm) -> None:
+def seen_is_watched(arm: ArmedCase) -> None:
     """Nothing goes wrong; what would mark a message as read is written down."""
 
-    async def watch(session: Session, command: Command) -> None:
+    async def watch(session: FakeSession, command: ClientCommand) -> None:
         asked = repr(command.arguments).upper()
         fetches = "FETCH" in command.name and ("BODY[" in asked or "RFC822'" in asked or "TEXT'" in asked)
         if command.name in {"SELECT", "STORE", "UID STORE"} or fetches:
@@ -155,10 +155,10 @@ def seen_is_watched(arm: Arm) -> None:
 
 
 @case("C40 uid reused")
-def uid_reused(arm: Arm) -> None:
+def uid_reused(arm: ArmedCase) -> None:
     """As IDLE stands the last message goes, and the next to come gets its UID, under the same UIDVALIDITY."""
 
-    def reuse(session: Session) -> None:
+    def reuse(session: FakeSession) -> None:
         mailbox = _inbox(session)
         if mailbox is not None and mailbox.messages:
             last = mailbox.messages[-1].uid
@@ -169,10 +169,10 @@ def uid_reused(arm: Arm) -> None:
 
 
 @case("C40 uids begin again")
-def uids_begin_again(arm: Arm) -> None:
+def uids_begin_again(arm: ArmedCase) -> None:
     """Before EXAMINE is answered UIDs are given out again from 1, under the same UIDVALIDITY."""
 
-    async def restart(session: Session, command: Command) -> None:
+    async def restart(session: FakeSession, command: ClientCommand) -> None:
         mailbox = _named(session, command)
         if mailbox is not None:
             mailbox.set_uidvalidity(mailbox.uidvalidity)
@@ -180,7 +180,7 @@ def uids_begin_again(arm: Arm) -> None:
     arm.on("EXAMINE", restart)
 
 
-def age(mailbox: Mailbox, *, days: float) -> None:
+def age(mailbox: FakeMailbox, *, days: float) -> None:
     """Let every message of a mailbox be that much older."""
     for message in mailbox.messages:
         message.internal_date = min(message.internal_date, datetime.now(UTC)) - timedelta(days=days)

@@ -4,7 +4,7 @@ A peer may flood us with bytes, or with things to do, as short lines are. When i
 is not read until that has evened out, and TCP makes it wait. Pure.
 """
 
-RECORD = 16 * 1024
+MAX_READ_BYTES = 16 * 1024
 """Bytes that are received at once: the most that a TLS record holds (RFC 8446 section 5.1)."""
 _SHARE = 0.1  # of the event loop's time; at 16 KiB in 25 us that is some 60 MB/s
 _AT_ONCE = 0.0025  # seconds of rest that may be owed before it is taken
@@ -21,7 +21,7 @@ def after_read(owed_until: float, size: int, *, began: float, now: float) -> tup
     took = now - began
     if took > _LONG:
         size = max(size // 2, _SIP)
-    elif size < RECORD and took < _LONG / 4:
+    elif size < MAX_READ_BYTES and took < _LONG / 4:
         size *= 2
     return min(max(owed_until, began) + took / _SHARE, now + _LONGEST), size
 

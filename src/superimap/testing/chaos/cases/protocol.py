@@ -6,23 +6,23 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from superimap.testing.chaos.case import Arm, case
+from superimap.testing.chaos.case import ArmedCase, case
 from superimap.testing.imap.login import capabilities, greet
-from superimap.testing.imap.session import Session
-from superimap.testing.imap.syntax import Command
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
 
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n")
 CHUNK = 1 << 16
 
 
-def _reads_a_body(command: Command) -> bool:
+def _reads_a_body(command: ClientCommand) -> bool:
     return "BODY" in repr(command.arguments[1:])
 
 
-def _spoiling(arm: Arm, spoil: Callable[[Session, Command], bytes]) -> None:
+def _spoiling(arm: ArmedCase, spoil: Callable[[FakeSession, ClientCommand], bytes]) -> None:
     """Answer a FETCH of a body by what `spoil` makes of it."""
 
-    async def fetch(session: Session, command: Command) -> bytes | None:
+    async def fetch(session: FakeSession, command: ClientCommand) -> bytes | None:
         if _reads_a_body(command) and arm.fires(session, "UID FETCH"):
             return spoil(session, command)
         return None
@@ -31,10 +31,10 @@ def _spoiling(arm: Arm, spoil: Callable[[Session, Command], bytes]) -> None:
 
 
 @case("C04 reset in fetch")
-def reset_in_fetch(arm: Arm) -> None:
+def reset_in_fetch(arm: ArmedCase) -> None:
     """The connection is reset when half of a message was sent."""
 
-    def spoil(session: Session, command: Command) -> bytes:
+    def spoil(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command)
         session.send(answer[: len(answer) // 2])
         session.reset()
@@ -44,17 +44,17 @@ def reset_in_fetch(arm: Arm) -> None:
 
 
 @case("C22 no greeting")
-def no_greeting(arm: Arm) -> None:
+def no_greeting(arm: ArmedCase) -> None:
     """Connections are taken, and nothing is said."""
     arm.greeting(lambda _session: None)
 
 
 @case("C22 slow greeting")
-def slow_greeting(arm: Arm) -> None:
+def slow_greeting(arm: ArmedCase) -> None:
     """The greeting comes a byte every `seconds` (2)."""
     seconds = float(arm.option("seconds", 2.0))
 
-    async def drip(session: Session) -> None:
+    async def drip(session: FakeSession) -> None:
         for byte in greet(session):
             session.send(bytes([byte]))
             await asyncio.sleep(seconds)
@@ -63,29 +63,29 @@ def slow_greeting(arm: Arm) -> None:
 
 
 @case("C23 greeting bye")
-def greeting_bye(arm: Arm) -> None:
+def greeting_bye(arm: ArmedCase) -> None:
     """The server greets with BYE `text` (Server shutting down) and closes."""
     text = str(arm.option("text", "Server shutting down"))
     arm.greeting(lambda _session: f"* BYE {text}\r\n".encode())
 
 
 @case("C24 greeting preauth")
-def greeting_preauth(arm: Arm) -> None:
+def greeting_preauth(arm: ArmedCase) -> None:
     """The server takes everybody for the first account."""
     arm.greeting(lambda _session: b"* PREAUTH welcome back\r\n")
 
 
 @case("C25 starttls stripped")
-def starttls_stripped(arm: Arm) -> None:
+def starttls_stripped(arm: ArmedCase) -> None:
     """STARTTLS is not offered, and refused, as a man in the middle would have it."""
 
-    def words(session: Session) -> bytes:
+    def words(session: FakeSession) -> bytes:
         return b" ".join(word for word in capabilities(session).split() if word != b"STARTTLS")
 
-    async def tell(session: Session, command: Command) -> bytes:
+    async def tell(session: FakeSession, command: ClientCommand) -> bytes:
         return b"* CAPABILITY %s\r\n%s OK done\r\n" % (words(session), command.tag)
 
-    async def refuse(_session: Session, command: Command) -> bytes:
+    async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" BAD Unknown command\r\n"
 
     arm.greeting(lambda session: b"* OK [CAPABILITY %s] ready\r\n" % words(session))
@@ -94,10 +94,10 @@ def starttls_stripped(arm: Arm) -> None:
 
 
 @case("C25 starttls injected")
-def starttls_injected(arm: Arm) -> None:
+def starttls_injected(arm: ArmedCase) -> None:
     """With the OK to STARTTLS come responses in clear, which must not survive into TLS."""
 
-    async def inject(session: Session, command: Command) -> bytes:
+    async def inject(session: FakeSession, command: ClientCommand) -> bytes:
         context = session.server.starttls
         if context is None or session.tls:
             return command.tag + b" BAD STARTTLS is not available\r\n"
@@ -109,16 +109,16 @@ def starttls_injected(arm: Arm) -> None:
 
 
 @case("C26 four gigabyte literal")
-def four_gigabyte_literal(arm: Arm) -> None:
+def four_gigabyte_literal(arm: ArmedCase) -> None:
     """A message is announced as 4 GiB."""
     _spoiling(arm, lambda _session, _command: b"* 1 FETCH (UID 1 BODY[] {4294967296}\r\n")
 
 
 @case("C26 nested literals")
-def nested_literals(arm: Arm) -> None:
+def nested_literals(arm: ArmedCase) -> None:
     """Literals stand in lists within lists, and in a literal that looks like a response."""
 
-    def nest(_session: Session, command: Command) -> bytes:
+    def nest(_session: FakeSession, command: ClientCommand) -> bytes:
         inner = b"* 1 FETCH (UID 1 BODY[] {3}\r\nabc)\r\n"
         deep = b"(" * 200 + b"{%d}\r\n%s" % (len(inner), inner) + b")" * 200
         return b"* 1 FETCH (UID 1 X %s)\r\n%s OK done\r\n" % (deep, command.tag)
@@ -127,7 +127,7 @@ def nested_literals(arm: Arm) -> None:
 
 
 @case("C26 impossible numbers")
-def impossible_numbers(arm: Arm) -> None:
+def impossible_numbers(arm: ArmedCase) -> None:
     """Numbers are negative, zero, or far too big, beside true answers."""
     huge = b"9" * 40
     noise = (
@@ -135,13 +135,13 @@ def impossible_numbers(arm: Arm) -> None:
         b"* SEARCH -3 0 %b\r\n* 1 FETCH (UID %b FLAGS ())\r\n"
     ) % (huge, huge, huge, huge)
 
-    async def noisy(session: Session, command: Command) -> bytes:
+    async def noisy(session: FakeSession, command: ClientCommand) -> bytes:
         return noise + session.usual(command)
 
     arm.on("UID SEARCH,UID FETCH,EXAMINE", noisy)
 
 
-async def _flood(session: Session, pieces: int, piece: bytes) -> bytes:
+async def _flood(session: FakeSession, pieces: int, piece: bytes) -> bytes:
     for _ in range(pieces):
         if session.transport.is_closing():
             break
@@ -151,11 +151,11 @@ async def _flood(session: Session, pieces: int, piece: bytes) -> bytes:
 
 
 @case("C27 endless line")
-def endless_line(arm: Arm) -> None:
+def endless_line(arm: ArmedCase) -> None:
     """The answer is one line of `megabytes` (64) without an end."""
     count = int(arm.option("megabytes", 64)) * (1 << 20) // CHUNK
 
-    async def flood(session: Session, _command: Command) -> bytes:
+    async def flood(session: FakeSession, _command: ClientCommand) -> bytes:
         session.send(b"* OK ")
         return await _flood(session, count, b"A" * CHUNK)
 
@@ -163,11 +163,11 @@ def endless_line(arm: Arm) -> None:
 
 
 @case("C28 flood of untagged lines")
-def flood_of_untagged_lines(arm: Arm) -> None:
+def flood_of_untagged_lines(arm: ArmedCase) -> None:
     """Before the answer come `lines` (300000) that nobody asked for."""
     lines = int(arm.option("lines", 300_000))
 
-    async def flood(session: Session, command: Command) -> bytes:
+    async def flood(session: FakeSession, command: ClientCommand) -> bytes:
         await _flood(session, lines // 1000, b"* 1 FETCH (FLAGS (\\Seen))\r\n" * 1000)
         return session.usual(command)
 
@@ -175,11 +175,11 @@ def flood_of_untagged_lines(arm: Arm) -> None:
 
 
 @case("C29 dripped fetch")
-def dripped_fetch(arm: Arm) -> None:
+def dripped_fetch(arm: ArmedCase) -> None:
     """A message comes a byte every `seconds` (10)."""
     seconds = float(arm.option("seconds", 10.0))
 
-    async def drip(session: Session, command: Command) -> bytes | None:
+    async def drip(session: FakeSession, command: ClientCommand) -> bytes | None:
         if not (_reads_a_body(command) and arm.fires(session, "UID FETCH")):
             return None
         for byte in session.usual(command):
@@ -191,11 +191,11 @@ def dripped_fetch(arm: Arm) -> None:
 
 
 @case("C31 literal shorter than announced")
-def literal_shorter_than_announced(arm: Arm) -> None:
+def literal_shorter_than_announced(arm: ArmedCase) -> None:
     """A message has `missing` (10) bytes fewer than its literal says."""
     missing = int(arm.option("missing", 10))
 
-    def shorten(session: Session, command: Command) -> bytes:
+    def shorten(session: FakeSession, command: ClientCommand) -> bytes:
         return _LITERAL.sub(
             lambda match: b"{%d}\r\n" % (int(match[1]) + missing), session.usual(command), count=1
         )
@@ -204,20 +204,20 @@ def literal_shorter_than_announced(arm: Arm) -> None:
 
 
 @case("C32 wrong tag")
-def wrong_tag(arm: Arm) -> None:
+def wrong_tag(arm: ArmedCase) -> None:
     """The answer ends with another tag than the command had."""
 
-    async def answer(session: Session, command: Command) -> bytes:
+    async def answer(session: FakeSession, command: ClientCommand) -> bytes:
         return session.usual(command).replace(command.tag + b" OK", b"WRONG9 OK")
 
     arm.on("UID SEARCH,UID FETCH", answer)
 
 
 @case("C32 second tagged ok")
-def second_tagged_ok(arm: Arm) -> None:
+def second_tagged_ok(arm: ArmedCase) -> None:
     """The tagged OK comes twice."""
 
-    async def answer(session: Session, command: Command) -> bytes:
+    async def answer(session: FakeSession, command: ClientCommand) -> bytes:
         usual = session.usual(command)
         return usual + usual[usual.rfind(command.tag) :]
 

@@ -1,0 +1,5 @@
+"""The cases of `Chaos`, grouped by what goes wrong. Importing this package registers all of them."""
+
+from superimap.testing.chaos.cases import answers, mailbox, network, original, protocol, session
+
+__all__ = ["answers", "mailbox", "network", "original", "protocol", "session"]
