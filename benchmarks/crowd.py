@@ -14,7 +14,8 @@ from benchmarks.measure import BenchError
 from superimap.core import runtime
 from superimap.idler import sync
 from superimap.imap import transport
-from superimap.imap.client import ImapClient, connect
+from superimap.imap.client import ImapClient
+from superimap.imap.connection import connect
 from superimap.imap.errors import ImapError
 from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.mail import message

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import far_end
 from benchmarks.crowd import Crowd, gathered
 from benchmarks.measure import BenchError, allow_files, resident_kib, resident_now_kib
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import ImapError
 from superimap.imap.types import Login, ServerAddress, Timeouts
 

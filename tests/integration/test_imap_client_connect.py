@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, TimedOut, Unreachable
 from superimap.imap.types import Login, OAuth, ServerAddress, Timeouts
 from superimap.testing.imap.server import ImapServer

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, Disconnected, Refused, TlsFailed
 from superimap.imap.types import Login, ServerAddress
 

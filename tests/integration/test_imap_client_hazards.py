@@ -17,7 +17,8 @@ import pytest
 import trustme
 
 from superimap.imap import transport
-from superimap.imap.client import ImapClient, connect
+from superimap.imap.client import ImapClient
+from superimap.imap.connection import connect
 from superimap.imap.errors import (
     AuthenticationFailed,
     Disconnected,
@@ -228,7 +229,7 @@ async def test_h04_expunge_flags_and_a_shrinking_count_wake_nobody():
         session(server) as client,
     ):
         waiting = asyncio.create_task(news(client))
-        await _until(lambda: client._protocol.view.exists == 1)
+        await _until(lambda: client._protocol.mailbox.exists == 1)
         assert not waiting.done()
         gate.set()
         await waiting
@@ -306,7 +307,7 @@ async def test_h08_h10_subjects_arrive_unaltered(quoted):
         (meta,) = await client.fetch_meta([5])
 
         assert meta.envelope.subject == SUBJECT.decode()
-        assert client._protocol.view.exists == 3
+        assert client._protocol.mailbox.exists == 3
 
 
 async def test_h08_mails_arrive_byte_for_byte():
@@ -317,7 +318,7 @@ async def test_h08_mails_arrive_byte_for_byte():
     ]
     async with ScriptedServer(*login(), *examine(), *fetch) as server, session(server) as client:
         assert await client.fetch_raw(5) == raw
-        assert client._protocol.view.exists == 2
+        assert client._protocol.mailbox.exists == 2
 
 
 async def test_h09_fifty_thousand_lines_in_one_burst_take_under_a_second():
@@ -328,7 +329,7 @@ async def test_h09_fifty_thousand_lines_in_one_burst_take_under_a_second():
         client._protocol.data_received(burst)
 
         assert time.perf_counter() - began < 1
-        assert client._protocol.view.exists == 3
+        assert client._protocol.mailbox.exists == 3
 
 
 async def test_h10_four_thousand_messages_are_read_in_linear_time():

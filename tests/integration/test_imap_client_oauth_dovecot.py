@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, Refused
 from superimap.imap.types import OAuth, ServerAddress
 from superimap.testing.oauth.server import OAuthServer

@@ -286,7 +286,7 @@ async def test_what_openssl_holds_of_a_record_that_was_read_in_parts_is_not_forg
         await peer.reader.read(1)
 
     async with playing(authority, play) as (made, _):
-        made._size = 1024  # as after a flood
+        made._read_size = 1024  # as after a flood
         busy = Busy()
         made._protocol = busy
         await busy.until(MAX_READ_BYTES)
@@ -307,7 +307,7 @@ async def test_what_openssl_holds_when_reading_is_paused_in_the_middle_of_a_reco
                 made.pause_reading()
 
     async with playing(authority, play) as (made, _):
-        made._size = 1024
+        made._read_size = 1024
         made._protocol = recorder = Pausing()
         await recorder.until(1)
         await asyncio.sleep(0)
@@ -331,7 +331,7 @@ async def test_session_tickets_without_end_count_as_what_the_peer_took(authority
         opened(port, client_context(authority)) as (made, recorder),
     ):
         async with asyncio.timeout(10):
-            while not made._owed_until:
+            while not made._paused_until:
                 await asyncio.sleep(0.01)
 
         assert not recorder.data

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from superimap.cli.app import app
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import ImapError
 from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.testing import Chaos, ImapServer, Scenario, ScenarioError, UnknownCase

@@ -11,7 +11,7 @@ from superimap.imap.types import Limits
 
 def frame(data: bytes, limits: Limits | None = None) -> list[Response]:
     framer = Framer(limits or Limits())
-    framer.is_asked = True
+    framer.expects_answer = True
     return list(framer.feed(data))
 
 
@@ -61,7 +61,7 @@ def test_h10_a_hostile_line_of_quotes_takes_linear_time():
 
 def test_h13_a_literal_in_small_pieces_takes_linear_time():
     framer = Framer(Limits())
-    framer.is_asked = True
+    framer.expects_answer = True
     list(framer.feed(b"* 1 FETCH (BODY[] {20000000}\r\n"))
     began = time.perf_counter()
     for _ in range(20_000):
@@ -99,7 +99,7 @@ def test_h13_what_nobody_asked_for_has_little_room(data):
         list(framer.feed(data))
 
     framer = Framer(Limits())
-    framer.is_asked = True
+    framer.expects_answer = True
     assert not list(framer.feed(data))
 
 

@@ -20,7 +20,7 @@ from superimap.idler.read_failures import ReadFailures
 from superimap.idler.sign_in import load_credentials, reason_code
 from superimap.idler.token_rollover import TokenRollover
 from superimap.idler.watch import Watch
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError
 from superimap.imap.types import ServerAddress
 from superimap.oauth.endpoint import TokenRefused, TokenUnavailable

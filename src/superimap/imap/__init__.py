@@ -1,1 +1,1 @@
-"""How is IMAP spoken? Knows neither users nor a database; start at `client.connect`."""
+"""IMAP client. Independent of users and of the database; `connection.connect` opens a session."""

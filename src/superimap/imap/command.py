@@ -1,45 +1,44 @@
-"""What was asked of the server, and what has it answered so far?"""
+"""A pending command: its encoding, the responses received so far, and its result."""
 
 import asyncio
-import re
 from collections.abc import Callable
 
-from superimap.imap.encoding import Argument
-from superimap.imap.errors import ImapError
+from superimap.imap.encoding import FORBIDDEN, Argument
+from superimap.imap.errors import ImapError, LimitExceeded, Refused
 from superimap.imap.framing import Response
-from superimap.imap.responses import Status
+from superimap.imap.responses import CommandResult, Status
+from superimap.imap.types import Limits
 
 Challenge = Callable[[bytes], bytes]
-"""Answers a SASL challenge (base64, without CRLF, either way)."""
-
-_FORBIDDEN = re.compile(r"[\0\r\n]")
+"""Answers a SASL challenge; both are base64 without CRLF."""
 
 
 class Command:
-    """A command whose repr shows no argument: some are secret.
+    """A command whose repr shows no argument, because some arguments are secret.
 
-    # upstream: scrubs not all, and each has an event, a timer and two buffers: 2 KiB while it waits
+    # upstream: does not scrub all of them; an event, a timer and two buffers take 2 KiB while a command waits
     """
 
     __slots__ = (
-        "_error", "_waiter", "args", "challenge", "name", "pieces", "prefix", "responses", "result", "said",
-        "tag", "wanted", "weight",
+        "_error", "_waiter", "_weight", "args", "challenge", "name", "pieces", "prefix", "responses", "result",
+        "said", "tag", "wanted",
     )  # fmt: skip
 
     def __init__(self, name: str, tag: str, *args: Argument, prefix: str = "", wanted: str = "") -> None:
-        if any(isinstance(arg, str) and _FORBIDDEN.search(arg) for arg in args):
-            raise ValueError("CR, LF and NUL are not allowed in a command")  # which would end it
+        """`wanted`: the names of the untagged responses that belong to the command, separated by blanks."""
+        if any(isinstance(arg, str) and FORBIDDEN.search(arg) for arg in args):
+            raise ValueError("CR, LF and NUL are not allowed in a command")  # they would end it
         self.name = name
         self.tag = tag
         self.args = args
         self.prefix = prefix
-        self.wanted = wanted.encode("ascii").split()  # names of untagged responses
+        self.wanted = wanted.encode("ascii").split()
         self.challenge: Challenge | None = None
         self.pieces: list[bytes] = []  # still to be sent, each after a "+"
-        self.weight = 0
         self.responses: list[Response] = []
         self.result = ""  # OK, NO or BAD
         self.said = Status("")
+        self._weight = 0
         self._error: ImapError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -48,32 +47,49 @@ class Command:
 
     @property
     def head(self) -> str:
-        """All before the arguments."""
+        """The command line before the arguments."""
         return f"{self.tag} {self!r}"
 
     @property
     def closed(self) -> bool:
-        """Its tagged answer is here, or will never be."""
+        """Whether the tagged response has arrived, or never will."""
         return bool(self.result or self._error)
 
+    def collect(self, response: Response, limits: Limits) -> None:
+        """Keep an untagged response that belongs to this command. Raises LimitExceeded."""
+        self._weight += response.weight
+        if self._weight > limits.total:
+            raise LimitExceeded(f"more than {limits.total} bytes to one command")
+        self.responses.append(response)
+        if len(self.responses) > limits.responses:
+            raise LimitExceeded(f"more than {limits.responses} responses to one command")
+
     def close(self, result: str, said: Status) -> None:
-        """Its tagged answer is here."""
+        """End the command by its tagged response."""
         self.result, self.said = result, said
         self._wake()
 
     def fail(self, error: ImapError) -> None:
-        """Its answer will never come, because of `error`."""
+        """End the command by `error`, because its tagged response will never arrive."""
         if not self.closed:
             self._error = error
             self._wake()
 
     async def wait(self) -> None:
-        """Wait until it is closed, or raise why it never will be; for one waiter at a time."""
+        """Wait until the command has ended; raise the error that ended it, if any. One waiter at a time."""
         if not self.closed:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         if self._error is not None:
             raise self._error.with_traceback(None)
+
+    def answer(self) -> CommandResult:
+        """Return the tagged status, and the responses that belong to the command."""
+        return CommandResult(self.result, self.said, self.responses)
+
+    def refusal(self) -> Refused:
+        """Return the error for a command that was answered NO or BAD."""
+        return Refused(self.name, self.result, self.said.text, self.said.code)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

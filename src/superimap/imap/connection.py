@@ -1,17 +1,48 @@
-"""How does a connection become a session that has signed in, and how does it end?"""
+"""Life of a connection: open it, log in, hand out a client, log out, close it."""
 
 import asyncio
 import contextlib
 import ssl
+from collections.abc import AsyncIterator
 
 from superimap.imap import sasl, transport
+from superimap.imap.client import ImapClient
 from superimap.imap.errors import Disconnected, ImapError, TimedOut
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
 from superimap.imap.transport import Guard
-from superimap.imap.types import Credentials, ServerAddress, Timeouts
+from superimap.imap.types import Credentials, Limits, ServerAddress, Timeouts
+
+_CLOSE_SECONDS = 1.0
 
 
-async def reach(
+@contextlib.asynccontextmanager
+async def connect(
+    server: ServerAddress,
+    credentials: Credentials,
+    *,
+    timeouts: Timeouts | None = None,
+    limits: Limits | None = None,
+    tls_context: ssl.SSLContext | None = None,
+    guard: Guard | None = None,
+) -> AsyncIterator[ImapClient]:
+    """Open an authenticated session. On exit it logs out, in bounded time, and always closes the socket.
+
+    `guard` is called with each resolved socket address before it is dialled, and may raise to forbid it.
+    `tls_context` replaces the verifying context that all sessions share. Raises any ImapError; ValueError if the
+    credentials contain CR, LF or NUL.
+    """
+    timeouts = timeouts or Timeouts()
+    protocol = Protocol(limits or Limits())
+    try:
+        await _open(protocol, server, timeouts, tls_context, guard)
+        if protocol.greeting == "OK":  # PREAUTH needs no login
+            await _log_in(protocol, credentials, timeouts)
+        yield ImapClient(protocol, timeouts)
+    finally:
+        await _close(protocol, timeouts)
+
+
+async def _open(
     protocol: Protocol,
     server: ServerAddress,
     timeouts: Timeouts,
@@ -33,11 +64,11 @@ async def reach(
         await _ask_capabilities(protocol, timeouts)
 
 
-async def log_in(protocol: Protocol, credentials: Credentials, timeouts: Timeouts) -> None:
-    """Sign in, and know what is offered afterwards. Raises any ImapError."""
+async def _log_in(protocol: Protocol, credentials: Credentials, timeouts: Timeouts) -> None:
+    """Authenticate, and learn the capabilities that hold afterwards. Raises any ImapError."""
     before = protocol.capabilities
     await sasl.authenticate(protocol, credentials, within=timeouts.login)
-    if protocol.capabilities == before:  # not told with the OK; many offer more to whom they know
+    if protocol.capabilities == before:  # the OK listed none; many servers offer more after login
         await _ask_capabilities(protocol, timeouts)
 
 
@@ -45,8 +76,8 @@ async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts) -> None:
     await protocol.run("CAPABILITY", within=timeouts.command)
 
 
-async def leave(protocol: Protocol, timeouts: Timeouts) -> None:
-    """LOGOUT, if the connection is in step, and close the socket. Raises nothing."""
+async def _close(protocol: Protocol, timeouts: Timeouts) -> None:
+    """Send LOGOUT if the connection is still usable, and close the socket. Raises nothing."""
     if protocol.transport is None:
         return
     try:
@@ -57,5 +88,5 @@ async def leave(protocol: Protocol, timeouts: Timeouts) -> None:
     finally:
         protocol.fail(Disconnected("closed by us"))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await protocol.closed.wait()

@@ -1,4 +1,7 @@
-"""How are names, secrets and sets written so that they can be nothing else? (RFC 9051 sections 4.3, 5.1)"""
+"""Encoding of command arguments: strings, mailbox names, sets and dates (RFC 9051 sections 4.3, 5.1).
+
+No argument can break out of its quotes or end the command.
+"""
 
 import re
 from collections.abc import Iterable
@@ -6,13 +9,14 @@ from datetime import date
 
 from imapclient import imap_utf7
 
-_FORBIDDEN = re.compile(r"[\0\r\n]")
-_QUOTABLE = 1024  # longer strings go as literals
+FORBIDDEN = re.compile(r"[\0\r\n]")
+"""Characters that would end a command; only a literal may carry them."""
+_MAX_QUOTED_CHARS = 1024  # longer strings are sent as literals
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Literal:
-    """An argument that is sent as a literal; neither str() nor repr() shows it."""
+    """An argument that is sent as a literal; neither str() nor repr() shows its bytes."""
 
     __slots__ = ("data",)
 
@@ -27,23 +31,26 @@ Argument = str | Literal
 
 
 def quote_string(text: str) -> Argument:
-    """`text` quoted, or as a literal where quoting cannot carry it. Raises ValueError on CR, LF or NUL."""
-    if _FORBIDDEN.search(text):
-        raise ValueError("CR, LF and NUL are not allowed in an IMAP string")  # and the string is not shown
-    if not text.isascii() or len(text) > _QUOTABLE:
+    """Quote `text`, or make it a literal where quotes cannot carry it. Raises ValueError on CR, LF or NUL."""
+    if FORBIDDEN.search(text):
+        raise ValueError("CR, LF and NUL are not allowed in an IMAP string")  # does not show the string
+    if not text.isascii() or len(text) > _MAX_QUOTED_CHARS:
         return Literal(text.encode("utf-8"))
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def quote_mailbox(name: str) -> Argument:
-    """A mailbox name in modified UTF-7, quoted. Raises ValueError on CR, LF or NUL."""
-    if _FORBIDDEN.search(name):
+    """Encode a mailbox name in modified UTF-7 and quote it. Raises ValueError on CR, LF or NUL."""
+    if FORBIDDEN.search(name):
         raise ValueError("CR, LF and NUL are not allowed in a mailbox name")
     return quote_string(imap_utf7.encode(name).decode("ascii"))
 
 
 def decode_mailbox(wire: bytes) -> str:
-    """The Unicode name of a listed mailbox; raw UTF-8 (RFC 6855) is taken, broken UTF-7 left as it stands."""
+    """Return the Unicode name of a listed mailbox.
+
+    Raw UTF-8 (RFC 6855) is accepted; malformed modified UTF-7 is returned unchanged.
+    """
     if wire.upper() == b"INBOX":
         return "INBOX"
     if not wire.isascii():
@@ -55,7 +62,10 @@ def decode_mailbox(wire: bytes) -> str:
 
 
 def split_command(head: str, arguments: Iterable[Argument], *, non_sync: bool) -> list[bytes]:
-    """A command, cut where "+" must come before a literal (RFC 9051 section 4.3); `non_sync`: never."""
+    """Encode a command, split where the server must send "+" before a literal (RFC 9051 section 4.3).
+
+    With `non_sync` literals (LITERAL+) the command is one piece.
+    """
     done, now = [], bytearray(head.encode("ascii"))
     for argument in arguments:
         now += b" "
@@ -71,7 +81,7 @@ def split_command(head: str, arguments: Iterable[Argument], *, non_sync: bool) -
 
 
 def format_uid_set(uids: Iterable[int]) -> str:
-    """`uids` as a sequence set, runs as ranges: 1:3,7."""
+    """Format `uids` as a sequence set with runs as ranges, such as 1:3,7."""
     runs: list[list[int]] = []
     for uid in sorted(set(uids)):
         if runs and runs[-1][1] == uid - 1:
@@ -82,5 +92,5 @@ def format_uid_set(uids: Iterable[int]) -> str:
 
 
 def format_date(day: date) -> str:
-    """`day` as SEARCH wants it, whatever the locale: 1-Feb-2026."""
+    """Format `day` for SEARCH, independent of the locale: 1-Feb-2026."""
     return f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04}"

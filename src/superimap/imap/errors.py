@@ -1,34 +1,35 @@
-"""What can go wrong with a mail server, sorted by what to do next?"""
+"""Errors of an IMAP session, sorted by what the caller does next."""
 
 from superimap.core.errors import SuperImapError
 
 
 class ImapError(SuperImapError):
-    """The session is of no more use; no text carries a secret or a mail.
+    """The session is no longer usable. No error text contains a secret or a mail.
 
-    ImapError
-      Unreachable            no address could be dialled       try again later
-      TlsFailed              certificate, handshake, STARTTLS  try again later, and tell somebody
-      Disconnected           closed, reset, or BYE             try again
-      TimedOut               no answer within its time         try again
-      Refused                NO or BAD to a command            try again later (`code` says more)
-      AuthenticationFailed   these credentials will not do     ask the user for others
-      Gibberish              not IMAP                          try again
-        OutOfStep            an answer to nothing that was asked
-      LimitExceeded          more than `Limits` allows         try again; the mail may be the cause
+    ImapError                cause                           what to do next
+      Unreachable            no address could be dialled     try again later
+      TlsFailed              certificate, handshake,         try again later, and report it
+                             STARTTLS
+      Disconnected           closed, reset, or BYE           try again
+      TimedOut               no answer in time               try again
+      Refused                NO or BAD to a command          try again later (`code` says more)
+      AuthenticationFailed   credentials not accepted        ask the user for new credentials
+      ProtocolError          not IMAP                        try again
+        OutOfSync            tagged response to no command   try again
+      LimitExceeded          more than `Limits` allows       try again; a mail may be the cause
     """
 
 
 class Unreachable(ImapError):
-    """No address of the host could be dialled: DNS, refused, no route, or the guard said no."""
+    """No address of the host could be dialled: DNS, connection refused, no route, or forbidden by the guard."""
 
 
 class TlsFailed(ImapError):
-    """No trustworthy TLS: bad certificate, failed handshake, STARTTLS missing or stripped."""
+    """No trustworthy TLS: invalid certificate, failed handshake, STARTTLS missing or stripped."""
 
 
 class Disconnected(ImapError):
-    """The connection is gone. `bye` is the text of the server's BYE, if it sent one."""
+    """The connection has ended. `bye` is the text of the server's BYE, if it sent one."""
 
     def __init__(self, reason: str, bye: str | None = None) -> None:
         super().__init__(reason, bye)
@@ -40,7 +41,7 @@ class Disconnected(ImapError):
 
 
 class TimedOut(ImapError):
-    """`doing` was not over within `seconds`; the connection was closed."""
+    """`doing` did not finish within `seconds`; the connection was closed."""
 
     def __init__(self, doing: str, seconds: float) -> None:
         super().__init__(doing, seconds)
@@ -52,7 +53,7 @@ class TimedOut(ImapError):
 
 
 class Refused(ImapError):
-    """The server answered `status`, NO or BAD. `code` is the response code, as "THROTTLED", or None."""
+    """The server answered `status`, NO or BAD. `code` is the response code, such as "THROTTLED", or None."""
 
     def __init__(self, command: str, status: str, text: str, code: str | None = None) -> None:
         super().__init__(command, status, text, code)
@@ -67,7 +68,7 @@ class Refused(ImapError):
 
 
 class AuthenticationFailed(ImapError):
-    """These credentials are not accepted and will not be later. `detail` is the provider's JSON (OAuth)."""
+    """The server does not accept these credentials, now or later. `detail` is the provider's JSON (OAuth)."""
 
     def __init__(self, text: str, code: str | None = None, detail: str | None = None) -> None:
         super().__init__(text, code, detail)
@@ -80,17 +81,17 @@ class AuthenticationFailed(ImapError):
 
 
 class ProtocolError(ImapError):
-    """What the server sent cannot be understood, or does not belong to what was asked."""
+    """A response is malformed, or does not belong to the command that was sent."""
 
 
 class OutOfSync(ProtocolError):
-    """A tagged line that is no answer to the command at hand: the fault of the connection, not of a mail."""
+    """A tagged response that answers no pending command: a fault of the connection, not of a mail."""
 
 
 class LimitExceeded(ImapError):
     """The server sent a line, a literal or a response beyond `Limits`.
 
-    `announced` is the size in bytes of a literal that was not even begun to be read.
+    `announced` is the size in bytes of a literal that was announced and not read.
     """
 
     def __init__(self, text: str, announced: int | None = None) -> None:

@@ -1,7 +1,8 @@
-"""What are the tokens of an ordinary response? imapclient's parser takes a tenth of a millisecond to say.
+"""Fast parser for ordinary responses, as most servers send them.
 
-Here regular expressions do it, for what servers usually send; whoever gets None asks imapclient's parser, which
-knows all the rest and says of nonsense that it is nonsense.
+imapclient's parser needs a tenth of a millisecond for a response; these regular expressions need a fraction of
+that. For anything unusual `parse_ordinary` returns None, and the caller asks imapclient's parser, which knows the
+rest of the grammar and rejects malformed input.
 """
 
 import re
@@ -14,21 +15,21 @@ _TOKEN = re.compile(rb"[()]|" + _QUOTED + rb"|" + _ATOM)
 _WHOLE = re.compile(rb"(?: ++|[()]|" + _QUOTED + rb"|" + _ATOM + rb")*+")  # possessive, hence linear
 _MARKER = re.compile(rb"~?\{\d+\+?\}\Z")
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
-_DEEPEST = 30
-_LONGEST = 19  # digits
+_MAX_DEPTH = 30
+_MAX_DIGITS = 19
 
 
 def parse_ordinary(texts: Sequence[bytes], literals: Sequence[bytes]) -> tuple[Any, ...] | None:
-    """The nested tokens of texts with literals between them: bytes, int, None (NIL) and tuples.
+    """Parse texts with literals between them to nested tokens: bytes, int, None (NIL) and tuples.
 
-    None if there is anything unusual in it.
+    Returns None if the response holds anything unusual.
     """
     if len(texts) != len(literals) + 1:
         return None
     stack: list[list[Any]] = [[]]
     for text, literal in zip(texts, [*literals, None], strict=True):
         if literal is not None:
-            text = _MARKER.sub(b"", text)  # noqa: PLW2901 - the marker says what the framer knows
+            text = _MARKER.sub(b"", text)  # noqa: PLW2901 - the framer has already used the marker
             if text and text[-1] not in b" (":
                 return None
         if not _WHOLE.fullmatch(text) or not _add(stack, _TOKEN.findall(text)):
@@ -39,7 +40,7 @@ def parse_ordinary(texts: Sequence[bytes], literals: Sequence[bytes]) -> tuple[A
 
 
 def _add(stack: list[list[Any]], tokens: Sequence[bytes]) -> bool:
-    """Put tokens on the stack of lists that are open; whether they can be understood."""
+    """Add tokens to the stack of open lists; return False if one of them is unusual."""
     top = stack[-1]
     for token in tokens:
         if token[0] == 0x22:  # a quotation mark
@@ -49,7 +50,7 @@ def _add(stack: list[list[Any]], tokens: Sequence[bytes]) -> bool:
         elif token == b"(":
             top = []
             stack.append(top)
-            if len(stack) > _DEEPEST:
+            if len(stack) > _MAX_DEPTH:
                 return False
         elif token == b")":
             if len(stack) == 1:
@@ -58,7 +59,7 @@ def _add(stack: list[list[Any]], tokens: Sequence[bytes]) -> bool:
             top = stack[-1]
             top.append(done)
         elif token.isdigit() and (token[0] != 0x30 or len(token) == 1):
-            if len(token) > _LONGEST:
+            if len(token) > _MAX_DIGITS:
                 return False
             top.append(int(token))
         else:

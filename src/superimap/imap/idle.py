@@ -1,4 +1,4 @@
-"""When may something new be in the open mailbox? What IDLE says (RFC 2177), and the waits where there is none."""
+"""Waiting for new mail in the open mailbox: by IDLE (RFC 2177), or without it."""
 
 import asyncio
 import contextlib
@@ -6,28 +6,31 @@ import contextlib
 from superimap.imap.protocol import Protocol
 from superimap.imap.types import Timeouts
 
-MIN_IDLE_SECONDS = 5.0  # seconds: a server that ends IDLE sooner than this without news does not mean it
+MIN_IDLE_SECONDS = 5.0
+"""A server that ends IDLE sooner than this, without news, is not asked to IDLE again before this time."""
 
 
-async def wait_for_news(protocol: Protocol, mark: int, *, renew: float, timeouts: Timeouts) -> None:
-    """Return once more than `mark` messages arrived, or after `renew` seconds of IDLE.
+async def wait_in_idle(protocol: Protocol, *, renew: float, timeouts: Timeouts) -> None:
+    """Return once the mailbox has news, after `renew` seconds of IDLE, or when the server ends the IDLE.
 
-    No IDLE stands afterwards. If cancelled, an IDLE is left standing: the next command, LOGOUT too, ends it
-    first. A server that does not answer DONE in time is dead: raises TimedOut.
+    On return no IDLE is running. If cancelled, the IDLE keeps running; the next command, LOGOUT included, ends it
+    first. Raises TimedOut if the server does not answer DONE in time: it is dead.
     """
     loop = asyncio.get_running_loop()
+    mailbox = protocol.mailbox
     began = loop.time()
     await protocol.start_idle(timeouts.command)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(renew):
-            await protocol.until(lambda: protocol.view.arrivals > mark or not protocol.idling)
+            await protocol.until(lambda: mailbox.has_news or not protocol.idling)
     await protocol.end_idle(timeouts.done)
-    if protocol.view.arrivals <= mark and loop.time() - began < min(MIN_IDLE_SECONDS, renew):
-        await sit(protocol, mark, MIN_IDLE_SECONDS)
+    if not mailbox.has_news and loop.time() - began < min(MIN_IDLE_SECONDS, renew):
+        await wait_without_idle(protocol, MIN_IDLE_SECONDS)
 
 
-async def sit(protocol: Protocol, mark: int, seconds: float) -> None:
-    """Wait without IDLE; some servers push all the same."""
+async def wait_without_idle(protocol: Protocol, seconds: float) -> None:
+    """Return once the mailbox has news, or after `seconds`. Some servers push outside of IDLE."""
+    mailbox = protocol.mailbox
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await protocol.until(lambda: protocol.view.arrivals > mark)
+            await protocol.until(lambda: mailbox.has_news)

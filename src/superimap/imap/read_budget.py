@@ -1,31 +1,32 @@
-"""How much of the event loop's time may what one peer says take?
+"""Read budget: the share of the event loop's time that handling one peer's bytes may take.
 
-A peer may flood us with bytes, or with things to do, as short lines are. When it has had more than its share it
-is not read until that has evened out, and TCP makes it wait. Pure.
+A peer can flood a session with bytes, or with short lines that are costly to handle. A peer that exceeds its
+share is not read until the excess has evened out; meanwhile TCP flow control holds it back. Pure functions.
 """
 
 MAX_READ_BYTES = 16 * 1024
-"""Bytes that are received at once: the most that a TLS record holds (RFC 8446 section 5.1)."""
-_SHARE = 0.1  # of the event loop's time; at 16 KiB in 25 us that is some 60 MB/s
-_AT_ONCE = 0.0025  # seconds of rest that may be owed before it is taken
-_LONGEST = 0.1  # seconds of rest: a process that was stopped, or swapped out, was not the peer's doing
-_LONG = 0.00025  # seconds that one read may hold the event loop, else the next takes half as much
-_SIP = 1024
+"""Bytes received at once: the largest TLS record (RFC 8446 section 5.1)."""
+_LOOP_SHARE = 0.1  # of the event loop's time; at 16 KiB in 25 us that is about 60 MB/s
+_MIN_PAUSE_SECONDS = 0.0025  # a shorter pause is not taken yet
+_MAX_PAUSE_SECONDS = 0.1  # time in which the process was stopped or swapped out is not the peer's fault
+_SLOW_READ_SECONDS = 0.00025  # a read that holds the event loop for longer halves the size of the next one
+_MIN_READ_BYTES = 1024
 
 
-def after_read(owed_until: float, size: int, *, began: float, now: float) -> tuple[float, int]:
-    """After a read of at most `size` bytes was handled from `began` to `now`: the new `owed_until` and size.
+def charge_read(paused_until: float, size: int, *, began: float, now: float) -> tuple[float, int]:
+    """Charge a peer for one read of at most `size` bytes; return its new `paused_until` and read size.
 
-    Times are of the event loop, in seconds. At `owed_until` all that the peer took will be no more than its share.
+    The read was handled from `began` to `now`. Times are the event loop's, in seconds. At `paused_until` the time
+    that the peer has used is down to its share.
     """
     took = now - began
-    if took > _LONG:
-        size = max(size // 2, _SIP)
-    elif size < MAX_READ_BYTES and took < _LONG / 4:
+    if took > _SLOW_READ_SECONDS:
+        size = max(size // 2, _MIN_READ_BYTES)
+    elif size < MAX_READ_BYTES and took < _SLOW_READ_SECONDS / 4:
         size *= 2
-    return min(max(owed_until, began) + took / _SHARE, now + _LONGEST), size
+    return min(max(paused_until, began) + took / _LOOP_SHARE, now + _MAX_PAUSE_SECONDS), size
 
 
-def must_rest(owed_until: float, now: float) -> bool:
-    """It has had so much more than its share that it is not to be read until `owed_until`."""
-    return owed_until - now >= _AT_ONCE
+def must_pause(paused_until: float, now: float) -> bool:
+    """Whether the peer is so far over its share that it is not read until `paused_until`."""
+    return paused_until - now >= _MIN_PAUSE_SECONDS

@@ -1,9 +1,10 @@
-"""What does a response say? Typed values out of framed responses (RFC 9051 section 7).
+"""Parsing of framed responses to typed values (RFC 9051 section 7).
 
-imapclient's response parser does the tokens; it knows neither literal8 nor non-synchronising markers, so they
-are written for it in the form that it knows.
+`fast_parser` reads the tokens of ordinary responses, imapclient's response parser those of all others. The latter
+supports neither literal8 nor non-synchronising literal markers, so these are rewritten to plain literal markers.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,14 +26,15 @@ SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQ
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
 _CODE = re.compile(rb'\[([^\] ]++)(?: ((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?\] ?')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_EXPANDED = 1_000_000  # UIDs that a compact ESEARCH set may stand for
+_MAX_EXPANDED_UIDS = 1_000_000  # UIDs that a compact ESEARCH set may stand for
+_MAX_SHARED_CAPABILITIES_BYTES = 2048  # a longer list is not kept for other sessions
 _SPECIAL_USE = {use.lower(): use for use in (r"\All", r"\Archive", r"\Drafts", r"\Flagged", r"\Important",
                                              r"\Junk", r"\Sent", r"\Trash", r"\Noselect")}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The text of an OK, NO, BAD or BYE with its response code, as "UIDVALIDITY" and b"42"."""
+    """The text of an OK, NO, BAD or BYE, with its response code, such as "UIDVALIDITY" with value b"42"."""
 
     text: str
     code: str | None = None
@@ -41,7 +43,7 @@ class Status:
 
 @dataclass(slots=True)
 class CommandResult:
-    """What a command brought: its tagged status, and the untagged responses that it asked for."""
+    """The outcome of a command: its tagged status, and the untagged responses that belong to it."""
 
     result: str
     status: Status
@@ -49,24 +51,33 @@ class CommandResult:
 
 
 def readable(text: bytes, longest: int = 300) -> str:
-    """A server's text for a log: no control characters, of bounded length."""
+    """Make a server's text safe for a log: no control characters, at most `longest` characters."""
     return _CONTROL.sub(" ", text[: 4 * longest].decode("utf-8", errors="replace"))[:longest].strip()
 
 
 def status(text: bytes) -> Status:
-    """Part the response code from the human's text."""
+    """Split the text of a status response into its response code and its human-readable text."""
     if (match := _CODE.match(text)) is None:
         return Status(readable(text))
     return Status(readable(text[match.end() :]), readable(match[1]).upper(), match[2] or b"")
 
 
-def capabilities(words: bytes) -> set[str]:
-    """The capabilities, in capitals."""
-    return set(words.decode("latin-1").upper().split())
+def capabilities(words: bytes) -> frozenset[str]:
+    """Return the capabilities, in capitals. All sessions with a server share one set, unless the list is long."""
+    return (
+        _shared_capabilities(words) if len(words) <= _MAX_SHARED_CAPABILITIES_BYTES else _capabilities(words)
+    )
+
+
+def _capabilities(words: bytes) -> frozenset[str]:
+    return frozenset(words.decode("latin-1").upper().split())
+
+
+_shared_capabilities = functools.lru_cache(maxsize=128)(_capabilities)
 
 
 def greeting(line: bytes) -> tuple[str, Status]:
-    """OK, PREAUTH or BYE with its text (RFC 9051 section 7.1). Raises ProtocolError."""
+    """Return OK, PREAUTH or BYE, with its text (RFC 9051 section 7.1). Raises ProtocolError."""
     star, _, rest = line.partition(b" ")
     word, _, text = rest.partition(b" ")
     keyword = word.upper().decode("latin-1")
@@ -76,12 +87,12 @@ def greeting(line: bytes) -> tuple[str, Status]:
 
 
 def number(value: bytes) -> int | None:
-    """A uint32, or None if it is none."""
+    """Parse a uint32; None if `value` is no uint32."""
     return int(value) if value.isdigit() and len(value) <= 10 and int(value) <= UID_MAX else None
 
 
 def tokens(response: Response) -> tuple[Any, ...]:
-    """All after `* `, nested as it was: bytes, int, None (NIL) and tuples. Raises ProtocolError."""
+    """Return everything after `* ` as nested tokens: bytes, int, None (NIL) and tuples. Raises ProtocolError."""
     texts = [response.line[2:], *response.texts[1:]]
     if (ordinary := parse_ordinary(texts, response.literals)) is not None:
         return ordinary
@@ -93,11 +104,14 @@ def tokens(response: Response) -> tuple[Any, ...]:
         return tuple(response_parser.parse_response(records))
     except (response_parser.ProtocolError, ValueError, RecursionError, RuntimeError):
         what = readable(response.line.partition(b"(")[0], 60)
-        raise ProtocolError(f"cannot parse {what!r}") from None  # the cause would show the mail
+        raise ProtocolError(f"cannot parse {what!r}") from None  # the cause would quote the mail
 
 
 def fetched(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:
-    """The items of each message by UID, and how many responses are unintelligible. (No UID: a push.)"""
+    """Return the FETCH items of each message by UID, and the number of responses that cannot be parsed.
+
+    A response without a UID is unsolicited, and left out.
+    """
     messages: dict[int, dict[str, Any]] = {}
     broken = 0
     for response in responses:
@@ -119,9 +133,9 @@ def _name(item: Any) -> str:
 
 
 def message_meta(uid: int, items: dict[str, Any], *, now: datetime) -> MessageMeta | None:
-    """A MessageMeta, or None if the items are another's (an unsolicited FETCH FLAGS).
+    """Build a MessageMeta; None if the items are not those asked for (an unsolicited FETCH FLAGS).
 
-    An INTERNALDATE that is none becomes `now`: the mail was not here the last time.
+    An invalid INTERNALDATE becomes `now`, because the mail was not in the mailbox at the previous look.
     """
     size, date = _size(items.get("RFC822.SIZE")), items.get("INTERNALDATE")
     if size is None or date is None:
@@ -136,7 +150,7 @@ def message_meta(uid: int, items: dict[str, Any], *, now: datetime) -> MessageMe
 
 
 def _size(value: object) -> int | None:
-    """More than SIZE_MAX is as good as that. (Digits are no int to the parsers if they begin with 0.)"""
+    """Parse a size, capped at SIZE_MAX. The parsers return digits with a leading 0 as bytes."""
     if isinstance(value, bytes) and value.isdigit() and len(value) < 20:
         value = int(value)
     return min(value, SIZE_MAX) if isinstance(value, int) else None
@@ -145,11 +159,10 @@ def _size(value: object) -> int | None:
 def _internal_date(value: object) -> datetime | None:
     try:
         parsed: datetime = parse_to_datetime(value, normalise=False)
-        aware = datetime.fromisoformat(
-            parsed.isoformat()
-        )  # its own tzinfo class can neither be pickled nor compared
+        # imapclient's own tzinfo can be neither pickled nor compared.
+        aware = datetime.fromisoformat(parsed.isoformat())
         aware = aware if aware.tzinfo else aware.replace(tzinfo=UTC)
-        aware.astimezone(UTC)  # there is none of 9999-12-31 23:00 -1200
+        aware.astimezone(UTC)  # raises if UTC has no such time, as for 9999-12-31 23:00 -1200
         return aware
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None
@@ -166,7 +179,7 @@ def _labels(value: object) -> tuple[str, ...]:
 
 
 def envelope(value: object) -> Envelope | None:
-    """An Envelope, or None if it is unintelligible."""
+    """Build an Envelope; None if the server's is malformed."""
     if not isinstance(value, tuple) or len(value) < 10:
         return None
     try:
@@ -198,7 +211,7 @@ def _addresses(value: object) -> tuple[Address, ...] | None:
 
 
 def folder(response: Response) -> Folder | None:
-    """A LIST response as a Folder, or None if it is unintelligible, or has a name by which it cannot be opened."""
+    """Build a Folder of a LIST response; None if it is malformed, or its name cannot be sent in a command."""
     try:
         _, attributes, delimiter, raw, *_ = tokens(response)
         name = decode_mailbox(str(raw).encode() if isinstance(raw, int) else raw)
@@ -214,7 +227,7 @@ def folder(response: Response) -> Folder | None:
 
 
 def mailbox_status(response: Response) -> dict[str, int]:
-    """The numbers of a STATUS response; those that are no uint32 are left out."""
+    """Return the counts of a STATUS response; values that are no uint32 are left out. Raises ProtocolError."""
     try:
         items = tokens(response)[2]
         return {
@@ -227,7 +240,7 @@ def mailbox_status(response: Response) -> dict[str, int]:
 
 
 def found_uids(responses: Iterable[Response]) -> set[int]:
-    """The UIDs of all SEARCH and ESEARCH (RFC 4731) responses. Raises ProtocolError on sets that are no sets."""
+    """Return the UIDs of all SEARCH and ESEARCH (RFC 4731) responses. Raises ProtocolError on an invalid set."""
     uids: set[int] = set()
     for response in responses:
         words = (
@@ -244,7 +257,7 @@ def _expand(sequence_set: bytes) -> set[int]:
     for part in sequence_set.split(b","):
         first, _, last = part.partition(b":")
         low, high = sorted((number(first) or 0, number(last or first) or 0))
-        if low == 0 or high - low + len(uids) >= _EXPANDED:
+        if low == 0 or high - low + len(uids) >= _MAX_EXPANDED_UIDS:
             raise ProtocolError("cannot expand the set of an ESEARCH response")
         uids.update(range(low, high + 1))
     return uids

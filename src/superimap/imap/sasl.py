@@ -1,4 +1,4 @@
-"""How does a session prove who it is? LOGIN, PLAIN, XOAUTH2, OAUTHBEARER (RFC 4616, 7628)."""
+"""Authentication: LOGIN, and SASL PLAIN, XOAUTH2 and OAUTHBEARER (RFC 4616, 7628)."""
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from superimap.imap.protocol import Protocol
 from superimap.imap.responses import CommandResult, readable
 from superimap.imap.types import Credentials, Login, OAuth
 
-_LASTING = {
+_PERMANENT_CODES = {
     "AUTHENTICATIONFAILED",
     "AUTHORIZATIONFAILED",
     "EXPIRED",
@@ -19,8 +19,8 @@ _LASTING = {
     "WEBALERT",
     "CONTACTADMIN",
 }
-_PASSING = {"UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "OVERQUOTA", "SERVERBUG", "CLIENTBUG"}
-_PASSING_WORDS = (
+_TEMPORARY_CODES = {"UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "OVERQUOTA", "SERVERBUG", "CLIENTBUG"}
+_TEMPORARY_WORDS = (
     "too many", "simultaneous", "throttl", "tempora", "try again", "later", "unavailable", "timeout",
     "timed out", "limit", "internal", "busy", "overload", "not connected", "backend",
 )  # fmt: skip
@@ -28,14 +28,14 @@ _PASSING_WORDS = (
 
 @dataclass(slots=True)
 class _Exchange:
-    """What is still to be said, and what the server said instead."""
+    """The state of a SASL exchange: responses to be sent, and the server's refusal."""
 
     answers: list[bytes] = field(repr=False)
     refusal: bytes = b""
     detail: str | None = None
 
     def challenge(self, text: bytes) -> bytes:
-        """The first "+" asks for the initial response; one with text is the provider's JSON of refusal."""
+        """Answer a "+": the first by the initial response; a later one carries the provider's refusal in JSON."""
         if self.answers:
             return self.answers.pop(0)
         try:
@@ -46,13 +46,17 @@ class _Exchange:
 
 
 async def authenticate(protocol: Protocol, credentials: Credentials, *, within: float) -> None:
-    """Log in. Raises AuthenticationFailed if that will not do, Refused if it may later, Disconnected."""
+    """Log in.
+
+    Raises AuthenticationFailed if only other credentials can help, Refused if these may be accepted later, and
+    Disconnected, TimedOut, ProtocolError or LimitExceeded as any command.
+    """
     exchange = _Exchange([])
     command = _command(protocol, credentials, exchange)
     try:
         answer = await protocol.execute(command, within)
     except Disconnected as error:
-        raise Disconnected(error.reason, _without(error.bye or "", credentials) or None) from None
+        raise Disconnected(error.reason, _without_secret(error.bye or "", credentials) or None) from None
     if answer.result != "OK":
         raise _refusal(command.name, answer, exchange.detail, credentials)
 
@@ -69,12 +73,12 @@ def _command(protocol: Protocol, credentials: Credentials, exchange: _Exchange) 
             if "AUTH=PLAIN" in protocol.capabilities and (disabled or not ascii_only):
                 return _sasl(protocol, "PLAIN", _plain(credentials), exchange)
             if disabled:
-                raise Refused("LOGIN", "NO", "the server takes no password on this connection")
+                raise Refused("LOGIN", "NO", "the server accepts no password on this connection")
             return Command("LOGIN", protocol.new_tag(), quote_string(username), quote_string(password))
 
 
 def _sasl(protocol: Protocol, mechanism: str, response: bytes, exchange: _Exchange) -> Command:
-    """AUTHENTICATE, the response beside it where the server knows SASL-IR (RFC 4959)."""
+    """Build AUTHENTICATE, with the initial response if the server supports SASL-IR (RFC 4959)."""
     encoded = b64encode(response)
     if "SASL-IR" in protocol.capabilities:
         command = Command("AUTHENTICATE", protocol.new_tag(), mechanism, encoded.decode("ascii"))
@@ -86,7 +90,7 @@ def _sasl(protocol: Protocol, mechanism: str, response: bytes, exchange: _Exchan
 
 
 def _mechanism(protocol: Protocol, credentials: OAuth) -> str:
-    """The one that is wanted, else the first that is offered. Raises Refused."""
+    """Choose the requested mechanism, else the first that the server offers. Raises Refused."""
     wanted = (credentials.mechanism,) if credentials.mechanism else ("XOAUTH2", "OAUTHBEARER")
     for mechanism in wanted:
         if f"AUTH={mechanism}" in protocol.capabilities:
@@ -111,22 +115,22 @@ def _plain(credentials: Login) -> bytes:
 
 
 def _refusal(command: str, answer: CommandResult, detail: str | None, credentials: Credentials) -> ImapError:
-    """Whether other credentials are needed, or only patience."""
-    text, code = _without(answer.status.text, credentials), answer.status.code
+    """Build AuthenticationFailed for a permanent refusal, else Refused."""
+    text, code = _without_secret(answer.status.text, credentials), answer.status.code
     if is_permanent(answer.result, code, text, detail):
-        return AuthenticationFailed(text, code, detail and _without(detail, credentials))
+        return AuthenticationFailed(text, code, detail and _without_secret(detail, credentials))
     return Refused(command, answer.result, text, code)
 
 
 def is_permanent(result: str, code: str | None, text: str, detail: str | None = None) -> bool:
-    """True if the same credentials would be refused again: by status, code (RFC 5530), then words."""
-    if result == "BAD" or code in _PASSING:
+    """Whether the same credentials would be refused again, judged by status, code (RFC 5530), then wording."""
+    if result == "BAD" or code in _TEMPORARY_CODES:
         return False
-    if code in _LASTING:
+    if code in _PERMANENT_CODES:
         return True
     if detail is not None and (http := _http_status(detail)):
         return not http.startswith("5") and http != "429"
-    return not any(word in text.lower() for word in _PASSING_WORDS)
+    return not any(word in text.lower() for word in _TEMPORARY_WORDS)
 
 
 def _http_status(detail: str) -> str | None:
@@ -137,7 +141,7 @@ def _http_status(detail: str) -> str | None:
     return str(answer["status"]) if isinstance(answer, dict) and "status" in answer else None
 
 
-def _without(text: str, credentials: Credentials) -> str:
-    """A hostile or clumsy server may echo the secret."""
+def _without_secret(text: str, credentials: Credentials) -> str:
+    """Remove the secret from a server's text: a hostile or careless server may echo it."""
     secret = credentials.password if isinstance(credentials, Login) else credentials.access_token
     return text.replace(secret, "…") if secret else text

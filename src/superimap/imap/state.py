@@ -1,25 +1,40 @@
-"""Which state is the session in, and what was told about the open mailbox?"""
+"""State of an IMAP session: the protocol state (RFC 9051 section 3) and the open mailbox."""
 
 from superimap.imap.responses import number
 
 
 class MailboxState:
-    """The count of messages and whether any arrived; the server may change it beside any command."""
+    """Message count, arrivals and UIDVALIDITY of the open mailbox. Any response may change them."""
 
-    __slots__ = ("arrivals", "exists", "uid_validity")
+    __slots__ = ("arrivals", "arrivals_searched", "exists", "uid_validity")
 
     def __init__(self) -> None:
         self.exists = 0
         self.arrivals = 0
-        """How many messages arrived since the connection was opened; it never falls."""
+        """Messages that arrived since the connection was opened; never decreases."""
+        self.arrivals_searched = 0
+        """The arrivals that the caller's latest search covers."""
         self.uid_validity: int | None = None
 
-    def forget(self) -> None:
-        """Another mailbox is about to be opened."""
+    @property
+    def has_news(self) -> bool:
+        """Whether messages arrived that no search covers."""
+        return self.arrivals > self.arrivals_searched
+
+    def mark_searched(self) -> None:
+        """Count all arrivals so far as covered by the search that is about to be sent."""
+        self.arrivals_searched = self.arrivals
+
+    def reset(self) -> None:
+        """Forget the mailbox, because another one is about to be opened."""
         self.exists, self.uid_validity = 0, None
 
-    def told(self, name: bytes, digits: bytes, *, opening: bool) -> None:
-        """`* 23 EXISTS` and the like. Only what is above the count has arrived: EXPUNGE lowers it."""
+    def record_count(self, name: bytes, digits: bytes, *, opening: bool) -> None:
+        """Apply an untagged response such as `* 23 EXISTS`.
+
+        Only messages above the current count have arrived, and EXPUNGE lowers that count. While a mailbox is
+        `opening`, EXISTS announces no arrivals.
+        """
         count = number(digits)
         if name == b"EXISTS" and count is not None:
             self.arrivals += 0 if opening else max(0, count - self.exists)
@@ -29,7 +44,7 @@ class MailboxState:
 
 
 def next_state(state: str, command: str, result: str) -> str:
-    """The state after a command (RFC 9051 section 3); a failed EXAMINE leaves no mailbox open."""
+    """Return the protocol state after a command. A failed EXAMINE leaves no mailbox open."""
     match command, result:
         case "LOGIN" | "AUTHENTICATE", "OK":
             return "AUTH"

@@ -1,8 +1,8 @@
-"""How do bytes go to and fro on a socket, in clear or over TLS, at the least cost in memory?
+"""Socket transport, in clear text or over TLS, that needs little memory per connection.
 
-asyncio's own TLS keeps a receive buffer of 256 KiB for each connection, and OpenSSL's memory BIOs never shrink.
-Here OpenSSL has the socket itself and gives its buffers back whenever they are empty (SSL_MODE_RELEASE_BUFFERS,
-which Python sets), and all connections of an event loop receive into one buffer.
+asyncio's TLS keeps a receive buffer of 256 KiB for each connection, and OpenSSL's memory BIOs never shrink. Here
+OpenSSL reads the socket itself and releases its buffers whenever they are empty (SSL_MODE_RELEASE_BUFFERS, which
+Python sets), and all connections of an event loop receive into one buffer.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from superimap.imap.read_budget import MAX_READ_BYTES, after_read, must_rest
+from superimap.imap.read_budget import MAX_READ_BYTES, charge_read, must_pause
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 _NO_INFO: dict[str, Any] = {}
-_LATER = (ssl.SSLWantReadError, BlockingIOError, InterruptedError)
+_NOTHING_TO_READ = (ssl.SSLWantReadError, BlockingIOError, InterruptedError)
 
 
 class Receiver(Protocol):
-    """What a Stream talks to: an asyncio.Protocol that takes views."""
+    """The protocol side of a Stream: like asyncio.Protocol, but it receives views."""
 
     def connection_made(self, transport: asyncio.BaseTransport, /) -> None: ...
     def data_received(self, data: memoryview, /) -> None: ...
@@ -28,41 +28,41 @@ class Receiver(Protocol):
 
 
 class Stream(asyncio.Transport):
-    """A connected socket; `secure` puts TLS on it, `start` hands to the protocol what comes in.
+    """A transport on a connected socket. `secure` adds TLS; `start` begins to read.
 
-    The protocol is given a view of the shared buffer and must have copied it when `data_received` returns.
+    The protocol receives a view of the shared buffer, and must have copied its data when `data_received` returns.
     """
 
     __slots__ = (
-        "_backlog", "_buffer", "_fd", "_loop", "_owed_until", "_protocol", "_reading", "_rest", "_size",
-        "_sock", "_writing",
+        "_backlog", "_buffer", "_fd", "_loop", "_pause_timer", "_paused_until", "_protocol", "_read_size",
+        "_reading", "_sock", "_writing",
     )  # fmt: skip
 
     def __init__(self, protocol: Receiver, sock: socket.socket) -> None:
         super().__init__(_NO_INFO)
         self._loop = asyncio.get_running_loop()
         self._protocol: Receiver | None = protocol
-        self._sock: socket.socket | None = sock  # None: ended
+        self._sock: socket.socket | None = sock  # None: closed
         self._fd = sock.fileno()
-        self._backlog: bytearray | None = None  # what the kernel would not take yet
-        self._reading = self._writing = False  # what the event loop looks out for
-        self._rest: asyncio.TimerHandle | None = None
-        self._owed_until = 0.0  # when the loop's time that it took will be no more than its share
-        self._size = MAX_READ_BYTES  # bytes that the next read takes
+        self._backlog: bytearray | None = None  # data that the kernel has not accepted yet
+        self._reading = self._writing = False  # the events registered with the event loop
+        self._pause_timer: asyncio.TimerHandle | None = None
+        self._paused_until = 0.0  # when the loop's time that the peer has used is down to its share
+        self._read_size = MAX_READ_BYTES  # of the next read
         if (buffer := _buffers.get(self._loop)) is None:
             buffer = _buffers[self._loop] = memoryview(bytearray(MAX_READ_BYTES))
         self._buffer = buffer
 
     def start(self) -> None:
-        """Tell the protocol that it is connected, and read."""
-        assert self._protocol is not None  # noqa: S101 - it is new
+        """Notify the protocol that it is connected, and begin to read."""
+        assert self._protocol is not None  # noqa: S101 - set by the constructor
         self._protocol.connection_made(self)
         self.resume_reading()
 
     async def secure(self, context: ssl.SSLContext, host: str) -> None:
-        """Begin TLS and verify the peer; whatever is raised, the stream is then ended.
+        """Perform the TLS handshake and verify the peer. On any error the stream is closed.
 
-        Raises ssl.SSLError; ConnectionError and other OSErrors if the connection is what fails.
+        Raises ssl.SSLError if TLS fails; ConnectionError and other OSErrors if the connection fails.
         """
         self.pause_reading()
         if self._sock is None or self._backlog:
@@ -73,7 +73,7 @@ class Stream(asyncio.Transport):
                 self._sock,
                 server_hostname=host,
                 do_handshake_on_connect=False,
-                suppress_ragged_eofs=False,  # or else a reset, too, would look as an orderly end
+                suppress_ragged_eofs=False,  # otherwise a reset would look like an orderly end
             )
             self._sock = sock
             await self._shake_hands(sock)
@@ -101,23 +101,23 @@ class Stream(asyncio.Transport):
         try:
             await ready
         finally:
-            if self._sock is not None:  # else the number may be another's by now
+            if self._sock is not None:  # a closed descriptor may have been reused
                 remove(self._fd)
 
     # Reading
 
     def pause_reading(self) -> None:
-        """Leave to the kernel what comes in."""
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
+        """Stop reading; TCP flow control holds the peer back."""
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
-        """Read on."""
-        self._rest = None
+        """Read again."""
+        self._pause_timer = None
         if not self._reading and self._sock is not None:
             self._reading = True
             self._loop.add_reader(self._fd, self._readable)
@@ -125,19 +125,21 @@ class Stream(asyncio.Transport):
                 self._loop.call_soon(self._readable)
 
     def _readable(self) -> None:
-        """Take a record: who has more to say comes again after the others."""
+        """Read one record. A peer with more to read is served again after the other connections."""
         began = self._loop.time()
         while True:
             if (sock := self._sock) is None or self._protocol is None or not self._reading:
                 return
             try:
-                size = sock.recv_into(self._buffer, self._size)
-            except ssl.SSLWantWriteError:  # a KeyUpdate must be answered, and the kernel does not take it
+                size = sock.recv_into(self._buffer, self._read_size)
+            except ssl.SSLWantWriteError:  # a KeyUpdate needs an answer, which the kernel does not accept yet
                 self._loop.remove_reader(self._fd)
-                self._look_for_room()
+                self._watch_writable()
                 return
-            except _LATER:  # a part of a record, or nothing for us: session tickets, say, which take time too
-                self._had_its_share(began)
+            except (
+                _NOTHING_TO_READ
+            ):  # part of a record, or TLS control data such as session tickets, which takes time too
+                self._charge(began)
                 break
             except OSError as error:  # ssl.SSLError among them
                 self._end(_cause(error))
@@ -146,44 +148,46 @@ class Stream(asyncio.Transport):
                 self._end(None)
                 return
             self._protocol.data_received(self._buffer[:size])
-            if self._had_its_share(began) or not _holds_more(sock):
+            if self._charge(began) or not _holds_more(sock):
                 break
             began = self._loop.time()
         if self._backlog is not None:
-            self._look_for_room()
+            self._watch_writable()
 
-    def _had_its_share(self, began: float) -> bool:
-        """Account for a read that was handled since `began`; the peer may have to rest now."""
+    def _charge(self, began: float) -> bool:
+        """Charge the peer for a read handled since `began`; return whether reading is paused for it."""
         now = self._loop.time()
-        self._owed_until, self._size = after_read(self._owed_until, self._size, began=began, now=now)
-        if not must_rest(self._owed_until, now):
+        self._paused_until, self._read_size = charge_read(
+            self._paused_until, self._read_size, began=began, now=now
+        )
+        if not must_pause(self._paused_until, now):
             return False
         if self._reading:
             self.pause_reading()
-            self._rest = self._loop.call_at(self._owed_until, self.resume_reading)
+            self._pause_timer = self._loop.call_at(self._paused_until, self.resume_reading)
         return True
 
     # Writing
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send `data` now, or as soon as the kernel takes it; after the end it goes nowhere."""
+        """Send `data` now, or as soon as the kernel accepts it. After the end of the connection it is dropped."""
         if self._backlog is not None:
             self._backlog += data
         elif (sent := self._send(data)) < len(data) and self._sock is not None:
             self._backlog = bytearray(data[sent:])
 
     def _send(self, data: bytes | bytearray | memoryview) -> int:
-        """How much of `data` could be sent; what is left is tried again when there is room."""
+        """Return how many bytes of `data` were sent; the caller retries the rest when there is room."""
         sent = 0
         while self._sock is not None and sent < len(data):
             try:
-                # Never less than the last time: OpenSSL must be given again what it has begun to send.
+                # OpenSSL must be given again at least the data that it has begun to send.
                 sent += self._sock.send(memoryview(data)[sent:] if sent else data)
-            except ssl.SSLWantReadError:  # the next read goes on with it
+            except ssl.SSLWantReadError:  # the next read continues the write
                 self._stop_writing()
                 break
             except (ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
-                self._look_for_room()
+                self._watch_writable()
                 break
             except OSError as error:
                 self._end(_cause(error))
@@ -195,11 +199,11 @@ class Stream(asyncio.Transport):
         if not backlog:
             self._backlog = None
             self._stop_writing()
-        if self._reading:  # a read may be what waited for room
+        if self._reading:  # a read may have been waiting for room
             self._loop.add_reader(self._fd, self._readable)
             self._readable()
 
-    def _look_for_room(self) -> None:
+    def _watch_writable(self) -> None:
         if not self._writing:
             self._writing = True
             self._loop.add_writer(self._fd, self._writable)
@@ -212,15 +216,15 @@ class Stream(asyncio.Transport):
     # Ending
 
     def is_closing(self) -> bool:
-        """It is ended."""
+        """Whether the connection has ended."""
         return self._sock is None
 
     def close(self) -> None:
-        """As `abort`: what is said last in IMAP, LOGOUT, is answered before."""
+        """Like `abort`: the last command in IMAP, LOGOUT, has been answered by then."""
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket at once; the protocol is told soon."""
+        """Close the socket at once; the protocol is notified in the next iteration of the event loop."""
         self._end(None)
 
     def _end(self, error: Exception | None) -> None:
@@ -232,24 +236,24 @@ class Stream(asyncio.Transport):
         self._writing = False
         self._sock.close()
         self._sock = self._backlog = None
-        self._loop.call_soon(self._tell_end, error)
+        self._loop.call_soon(self._notify_end, error)
 
-    def _tell_end(self, error: Exception | None) -> None:
+    def _notify_end(self, error: Exception | None) -> None:
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(error)
 
 
 def _holds_more(sock: socket.socket | None) -> bool:
-    """OpenSSL has bytes for us that no selector will tell of."""
+    """Whether OpenSSL holds decrypted bytes, which no selector reports."""
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
 def _cause(error: OSError) -> Exception | None:
-    """What ended the connection; None if the peer has just closed it, be it without a close_notify.
+    """Return the error that ended the connection; None if the peer closed it, with or without close_notify.
 
-    IMAP says itself how long things are, so nothing can be cut off unnoticed. Python's ssl tells a reset, or the
-    kernel's giving up, as an end of file without a reason.
+    IMAP states the length of everything, so truncation cannot go unnoticed. Python's ssl reports a reset, or a
+    time-out in the kernel, as an end of file without a reason.
     """
     if not isinstance(error, ssl.SSLEOFError):
         return error

@@ -1,7 +1,7 @@
-"""How is a connection to a mail server opened, secured and kept alive?
+"""Opening, securing and keeping alive a connection to a mail server.
 
-Each address in turn, the guard asked about the concrete one. One TLS context per policy for the whole
-process: a context of its own would cost each session 1.1 MiB and 45 ms of CPU.
+Addresses are dialled in turn, each only after the guard has accepted it. All sessions of the process share one TLS
+context: a context of its own would cost each session 1.1 MiB and 45 ms of CPU.
 """
 
 import asyncio
@@ -18,35 +18,31 @@ from superimap.imap.stream import Stream
 from superimap.imap.types import ServerAddress
 
 Guard = Callable[[tuple[Any, ...]], None]
-"""Given a resolved socket address just before it is dialled; raises to forbid it."""
+"""Called with a resolved socket address just before it is dialled; raises to forbid it."""
 
 _OPTIONS = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),  # seconds of silence before the first probe
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),  # seconds without traffic before the first probe
     (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
     (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
-    (
-        socket.IPPROTO_TCP,
-        "TCP_USER_TIMEOUT",
-        90_000,
-    ),  # milliseconds that what we sent may stay unacknowledged
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 90_000),  # milliseconds that sent data may stay unacknowledged
     (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
 )
 
 
 @functools.cache
 def shared_tls_context() -> ssl.SSLContext:
-    """The verifying context that all sessions share."""
+    """Return the verifying context that all sessions share."""
     return new_tls_context()
 
 
 def new_tls_context() -> ssl.SSLContext:
-    """A context as the shared one is, for somebody who trusts another authority besides."""
+    """Return a new context like the shared one, to which a caller can add a certificate authority."""
     return ssl.create_default_context()
 
 
 async def dial(server: ServerAddress, *, guard: Guard | None, within: float) -> socket.socket:
-    """A connected socket; each address gets its share of the seconds left. Raises Unreachable, TimedOut."""
+    """Return a connected socket. The time left is shared among the addresses. Raises Unreachable, TimedOut."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     try:
@@ -65,7 +61,9 @@ async def dial(server: ServerAddress, *, guard: Guard | None, within: float) -> 
         except TimeoutError:
             failure = TimeoutError("no answer")
         except OSError as error:
-            failure = OSError(os.strerror(error.errno)) if error.errno else error  # asyncio's text is none
+            failure = (
+                OSError(os.strerror(error.errno)) if error.errno else error
+            )  # asyncio's own text says less
         except (ImapError, ValueError) as error:
             failure = error
     raise Unreachable(f"cannot connect to {server.host}:{server.port}: {failure}") from failure
@@ -88,7 +86,7 @@ async def _dial_one(
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """Let the kernel notice a dead peer within two minutes, where it knows how."""
+    """Let the kernel detect a dead peer within two minutes, where it has these options."""
     for level, name, value in _OPTIONS:
         if (option := getattr(socket, name, None)) is not None:
             sock.setsockopt(level, option, value)
@@ -97,7 +95,7 @@ def keep_alive(sock: socket.socket) -> None:
 async def attach(
     protocol: Protocol, sock: socket.socket, server: ServerAddress, tls_context: ssl.SSLContext | None
 ) -> None:
-    """Put `protocol` on `sock`, over TLS if `server` says so. Raises TlsFailed, Disconnected."""
+    """Connect `protocol` to `sock`, with TLS if `server` requires it. Raises TlsFailed, Disconnected."""
     stream = Stream(protocol, sock)
     if server.tls == "tls":
         try:
@@ -112,7 +110,7 @@ async def attach(
 async def start_tls(
     protocol: Protocol, server: ServerAddress, tls_context: ssl.SSLContext | None, *, within: float
 ) -> None:
-    """STARTTLS (RFC 9051 section 6.2.1), without fail: nothing may follow in clear. Raises TlsFailed."""
+    """Upgrade by STARTTLS (RFC 9051 section 6.2.1), or raise TlsFailed: nothing may follow in clear text."""
     if protocol.greeting == "PREAUTH":
         raise TlsFailed("the server greets with PREAUTH, so STARTTLS is not possible")
     if "STARTTLS" not in protocol.capabilities:

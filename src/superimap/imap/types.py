@@ -1,4 +1,4 @@
-"""Which values go into and come out of an IMAP session?"""
+"""Values that go into and come out of an IMAP session."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,18 +26,17 @@ __all__ = [
 Uid = NewType("Uid", int)
 """1 to 2³²-1, ascending within a UIDVALIDITY (RFC 9051 section 2.3.1.1)."""
 UidValidity = NewType("UidValidity", int)
-"""1 to 2³²-1; another value means that all UIDs known so far are void."""
+"""1 to 2³²-1; another value voids all UIDs known so far."""
 
 MIB = 1 << 20
 
-
 Security = Literal["tls", "starttls", "none"]
-"""How a connection is secured: TLS at once, STARTTLS without fail, or not at all."""
+"""How a connection is secured: TLS from the first byte, mandatory STARTTLS, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where to dial, and how it is secured."""
+    """The address of a mail server, and how connections to it are secured."""
 
     host: str
     port: int
@@ -54,9 +53,10 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """An OAuth 2.0 access token, for SASL XOAUTH2 or OAUTHBEARER (RFC 7628); None: which the server offers.
+    """An OAuth 2.0 access token, for SASL XOAUTH2 or OAUTHBEARER (RFC 7628).
 
-    XOAUTH2 comes first: every provider has it, and those that offer both have had it for longer.
+    `mechanism` None uses whichever the server offers, XOAUTH2 first: every provider supports it, and those that
+    offer both have supported it for longer.
     """
 
     username: str
@@ -69,40 +69,41 @@ Credentials = Login | OAuth
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long each wait may last, in seconds, all in all: a trickle of bytes does not prolong it."""
+    """How long each wait may last in total, in seconds. A trickle of bytes does not extend it."""
 
     connect: float = 15.0
     """TCP, TLS and the greeting, over all addresses."""
     login: float = 60.0
-    """Authentication; throttled servers let it wait 30 s."""
+    """Authentication; throttled servers delay it by 30 s."""
     command: float = 60.0
-    """Throttled servers let each answer wait 30 s."""
+    """Any other command; throttled servers delay each answer by 30 s."""
     fetch: float = 120.0
     """The transfer of one whole mail."""
     done: float = 15.0
-    """The answer to DONE: past it the peer is dead."""
+    """The answer to DONE; a server that takes longer is dead."""
     logout: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a server may send, in bytes; beyond it the session ends with LimitExceeded."""
+    """How much a server may send, in bytes. Beyond a limit the session ends with LimitExceeded."""
 
     line: int = 1 * MIB
     literal: int = 64 * MIB
     response: int = 32 * MIB
-    """All that answers one command; at least `literal` + `line`, whatever is said here."""
+    """All responses to one command. The limit in force is `total`, at least `literal` + `line`."""
     responses: int = 100_000
-    """How many responses may answer one command."""
+    """Number of responses to one command."""
 
     @property
     def total(self) -> int:
+        """Bytes of all responses to one command."""
         return max(self.response, self.literal + self.line)
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A listed mailbox, its name decoded; special-use attributes in RFC 6154's spelling, as `\\All`."""
+    """A listed mailbox. `name` is decoded; special-use attributes are spelled as in RFC 6154, such as `\\All`."""
 
     name: str
     attributes: frozenset[str]
@@ -111,7 +112,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A mailbox as it was when opened. `uid_next` is None where the server does not tell."""
+    """A mailbox as it was when opened. `uid_next` is None if the server did not report it."""
 
     name: str
     uid_validity: UidValidity
@@ -121,10 +122,10 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class MessageMeta:
-    """What decides about a message before its body is fetched.
+    """What is known of a message before its body is fetched.
 
-    `size` is RFC822.SIZE in bytes, which some servers only estimate. `envelope` is None if the server's was
-    unintelligible.
+    `size` is RFC822.SIZE in bytes, which some servers only estimate. `envelope` is None if the server's is
+    malformed.
     """
 
     uid: Uid

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from fixtures.world import eventually
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import TlsFailed
 from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.testing import Chaos, ImapServer

@@ -306,13 +306,13 @@ async def test_a_catch_up_that_lasts_is_told_however_few_mails_there_are(world, 
 
 async def test_a_provider_has_shorter_rounds_of_its_own(world, imap, joe, monkeypatch):
     rounds: list[float] = []
-    usual = idle.wait_for_news
+    usual = idle.wait_in_idle
 
     async def noted(*args: Any, renew: float, **more: Any) -> None:
         rounds.append(renew)
         await usual(*args, renew=renew, **more)
 
-    monkeypatch.setattr(idle, "wait_for_news", noted)
+    monkeypatch.setattr(idle, "wait_in_idle", noted)
     await world.rows("UPDATE providers SET idle_renew = 50")
     async with watched(world, idle_renew=300.0):
         await idling(imap)

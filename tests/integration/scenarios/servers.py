@@ -16,7 +16,8 @@ from typing import Literal
 
 from imapclient import imap_utf7
 
-from superimap.imap.client import ImapClient, connect
+from superimap.imap.client import ImapClient
+from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed
 from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.testing import ImapServer

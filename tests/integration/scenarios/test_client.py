@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from superimap.imap.client import PEEK_BYTES, ImapClient, connect
+from superimap.imap.client import PEEK_BYTES, ImapClient
+from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused, TlsFailed
 from superimap.imap.types import Login
 from superimap.testing.chaos.hostile_mails import small_mail

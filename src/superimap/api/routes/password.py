@@ -18,7 +18,7 @@ from superimap.db.accounts.connecting import LinkUsed
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider
 from superimap.domain.providers import ProviderKind
-from superimap.imap.client import connect
+from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError, Refused
 from superimap.imap.types import Login, Security, ServerAddress, Timeouts
 from superimap.oauth.links import LIFETIME, Purpose

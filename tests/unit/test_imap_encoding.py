@@ -35,7 +35,7 @@ def test_search_dates_are_english():
 
 
 def test_h04_only_what_is_above_the_count_has_arrived():
-    view = MailboxState()
+    mailbox = MailboxState()
     told = [
         (b"EXISTS", b"5", True),
         (b"EXISTS", b"5", False),
@@ -43,6 +43,6 @@ def test_h04_only_what_is_above_the_count_has_arrived():
         (b"EXISTS", b"6", False),
     ]
     for name, digits, opening in told:
-        view.told(name, digits, opening=opening)
+        mailbox.record_count(name, digits, opening=opening)
 
-    assert (view.exists, view.arrivals) == (6, 2)
+    assert (mailbox.exists, mailbox.arrivals) == (6, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.imap.read_budget import MAX_READ_BYTES, after_read, must_rest
+from superimap.imap.read_budget import MAX_READ_BYTES, charge_read, must_pause
 
 costs = st.floats(1e-10, 1e-5)  # seconds a byte
 gaps = st.lists(st.floats(0, 0.01), min_size=200, max_size=200)  # seconds until the peer has more to say
@@ -13,14 +13,14 @@ gaps = st.lists(st.floats(0, 0.01), min_size=200, max_size=200)  # seconds until
 
 def flood(cost: float, gaps: list[float]) -> tuple[list[float], list[int], float]:
     """A peer that always has more: seconds that each read held the loop, their sizes, and seconds in all."""
-    now, owed_until, size, held, sizes = 1000.0, 0.0, MAX_READ_BYTES, [], []
+    now, paused_until, size, held, sizes = 1000.0, 0.0, MAX_READ_BYTES, [], []
     for gap in gaps:
         began = now
         now += size * cost
         held.append(size * cost)
         sizes.append(size)
-        owed_until, size = after_read(owed_until, size, began=began, now=now)
-        now = max(now + gap, owed_until if must_rest(owed_until, now) else now)
+        paused_until, size = charge_read(paused_until, size, began=began, now=now)
+        now = max(now + gap, paused_until if must_pause(paused_until, now) else now)
     return held, sizes, now - 1000.0
 
 
@@ -44,26 +44,26 @@ def test_a_read_that_holds_the_loop_becomes_small_enough(cost, gaps):
 @given(st.floats(0, 3600))
 def test_nobody_rests_longer_than_a_tenth_of_a_second(took):
     """The process may have been stopped in the middle of a read."""
-    owed_until, _ = after_read(0.0, MAX_READ_BYTES, began=5.0, now=5.0 + took)
+    paused_until, _ = charge_read(0.0, MAX_READ_BYTES, began=5.0, now=5.0 + took)
 
-    assert owed_until <= 5.0 + took + 0.1
+    assert paused_until <= 5.0 + took + 0.1
 
 
 def test_who_says_little_never_rests():
     """A wake-up takes three reads of some 0.05 ms; ten a second are no flood."""
-    owed_until, size = 0.0, MAX_READ_BYTES
+    paused_until, size = 0.0, MAX_READ_BYTES
     for number in range(1000):
         began = number / 30
-        owed_until, size = after_read(owed_until, size, began=began, now=began + 0.00005)
-        assert not must_rest(owed_until, began + 0.00005)
+        paused_until, size = charge_read(paused_until, size, began=began, now=began + 0.00005)
+        assert not must_pause(paused_until, began + 0.00005)
     assert size == MAX_READ_BYTES
 
 
 def test_a_read_that_was_long_by_accident_is_forgotten():
-    owed_until, size = after_read(0.0, MAX_READ_BYTES, began=0.0, now=0.02)
+    paused_until, size = charge_read(0.0, MAX_READ_BYTES, began=0.0, now=0.02)
     assert size == MAX_READ_BYTES // 2
-    assert must_rest(owed_until, 0.02)
+    assert must_pause(paused_until, 0.02)
 
-    owed_until, size = after_read(owed_until, size, began=1.0, now=1.00002)
+    paused_until, size = charge_read(paused_until, size, began=1.0, now=1.00002)
     assert size == MAX_READ_BYTES
-    assert not must_rest(owed_until, 1.00002)
+    assert not must_pause(paused_until, 1.00002)
