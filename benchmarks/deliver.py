@@ -17,11 +17,11 @@ from fixtures import bulk, engines
 from fixtures.bulk import Target
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
-from superimap.dispatcher.lane import FEW
+from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
 from superimap.dispatcher.main import serve
-from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.stats import Stats
-from superimap.doorbells.redis import Queue
+from superimap.dispatcher.timings import DispatcherTimings
+from superimap.doorbells.redis import EndpointDoorbell
 
 RATE = 100.0
 """Webhooks a second that the others get, one by one, while an endpoint hangs."""
@@ -95,16 +95,16 @@ class _Crowd:
 
     async def measure(self, hanging: int, ask: Ask) -> dict[str, Any]:
         stop, stats = asyncio.Event(), Stats()
-        brief = Pace(post_grace=0.5)  # nobody waits for those that hang
+        brief = DispatcherTimings(post_grace=0.5)  # nobody waits for those that hang
         serving = asyncio.create_task(serve(self._settings, stop, stats=stats, pace=brief))
         try:
-            async with Queue(self._settings.redis_url) as queue:
+            async with EndpointDoorbell(self._settings.redis_url) as queue:
                 await self._stream(queue, ask)  # warm
                 alone = await self._stream(queue, ask)
                 await self._let_hang(hanging)
                 await queue.ring(self._bad.endpoint)
                 async with asyncio.timeout(10):
-                    while stats.in_flight < FEW:  # noqa: ASYNC110 - no Event
+                    while stats.in_flight < MAX_UNPROVEN_POSTS:  # noqa: ASYNC110 - no Event
                         await asyncio.sleep(0.01)
                 beside = await self._stream(queue, ask)
         finally:
@@ -127,7 +127,7 @@ class _Crowd:
         await self._db.execute("ANALYZE deliveries")
         await self._db.execute(switch, self._bad.endpoint, False)
 
-    async def _stream(self, queue: Queue, ask: Ask) -> float:
+    async def _stream(self, queue: EndpointDoorbell, ask: Ask) -> float:
         """One webhook at a time to each in turn; the 95th percentile of how long they took, in seconds."""
         sent: dict[str, float] = {}
         start, clock = time.monotonic(), asyncio.get_running_loop().time

@@ -35,8 +35,9 @@ from superimap.core.config import Settings, variables
 from superimap.core.ids import time_ordered
 from superimap.db.accounts import connecting
 from superimap.db.watching import token_leases as leases
-from superimap.dispatcher import http, lane
-from superimap.dispatcher.pace import Pace
+from superimap.dispatcher import webhook_client
+from superimap.dispatcher.lanes import runner
+from superimap.dispatcher.timings import DispatcherTimings
 from superimap.domain import answers as verdict
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind, EventName, ReasonCode
@@ -229,21 +230,28 @@ def test_behaviour_lists_every_word_of(words):
 def test_behaviour_has_the_schedule_of_retries():
     table = rows(section(BEHAVIOUR, "Retries"))[1:]
 
-    assert [int(row[1].replace(",", "")) for row in table] == list(verdict.SCHEDULE)
-    assert [int(row[0]) for row in table] == list(range(1, len(verdict.SCHEDULE) + 1))
+    assert [int(row[1].replace(",", "")) for row in table] == list(verdict.RETRY_SCHEDULE_SECONDS)
+    assert [int(row[0]) for row in table] == list(range(1, len(verdict.RETRY_SCHEDULE_SECONDS) + 1))
     for attempt, row in enumerate(table, 1):
         least = verdict.verdict(500, attempt=attempt, chance=0.0)
         assert isinstance(least, verdict.RetryIn)
-        assert row[2] == ("exact" if least.seconds == verdict.SCHEDULE[attempt - 1] else "±10 %")
+        assert row[2] == (
+            "exact" if least.seconds == verdict.RETRY_SCHEDULE_SECONDS[attempt - 1] else "±10 %"
+        )
     units = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
     for attempt, row in enumerate(table, 1):
         number, unit = row[3].split()
-        assert float(number) == pytest.approx(sum(verdict.SCHEDULE[:attempt]) / units[unit], abs=0.051)
+        assert float(number) == pytest.approx(
+            sum(verdict.RETRY_SCHEDULE_SECONDS[:attempt]) / units[unit], abs=0.051
+        )
     assert isinstance(verdict.verdict(500, attempt=len(table) + 1, chance=0.0), verdict.GiveUp)
 
 
 def test_pages_say_how_many_attempts_in_how_many_hours():
-    attempts, hours = len(verdict.SCHEDULE) + 1, round(sum(verdict.SCHEDULE) / 3600)
+    attempts, hours = (
+        len(verdict.RETRY_SCHEDULE_SECONDS) + 1,
+        round(sum(verdict.RETRY_SCHEDULE_SECONDS) / 3600),
+    )
 
     for page in (README, BEHAVIOUR, WEBHOOKS, ROOT / "CHANGELOG.md"):
         assert re.search(
@@ -254,7 +262,7 @@ def test_pages_say_how_many_attempts_in_how_many_hours():
 def test_behaviour_has_the_numbers_of_the_code():
     text = BEHAVIOUR.read_text()
     of = {name: row[1] for row in rows(text) if len(row) > 1 for name in [row[0]]}
-    timeouts, pace = Timeouts(), Pace()
+    timeouts, pace = Timeouts(), DispatcherTimings()
     default = {name: field.default for name, field in Settings.model_fields.items()}
 
     def said(start: str) -> str:
@@ -294,13 +302,13 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("POSTs in flight to one endpoint") == str(default["posts_per_endpoint"])
     assert said("Endpoints that a dispatcher") == str(default["max_lanes"])
     assert said("Time after which a lane yields its slot to another") == f"{pace.lane_budget:g} s"
-    assert said("Time after which a lane yields its slot while none") == f"{lane.PATIENCE:g} s"
-    assert said("POSTs in flight to an endpoint that did not answer") == str(lane.FEW)
+    assert said("Time after which a lane yields its slot while none") == f"{runner.LANE_YIELD_SECONDS:g} s"
+    assert said("POSTs in flight to an endpoint that did not answer") == str(runner.MAX_UNPROVEN_POSTS)
     assert (said("Slots (`MAX_LANES`)"), said("Slots that all")) == ("a fifth", "a quarter")
-    assert (lane.FAIR, lane.AILING) == (5, 4)
+    assert (runner.PARTNER_SLOTS_DIVISOR, runner.UNHEALTHY_SLOTS_DIVISOR) == (5, 4)
     assert said("Sweep interval") == f"{pace.sweep:g} s"
-    assert said("Answer: bytes read").startswith(f"{http.LONGEST_ANSWER >> 10} KiB")
-    assert said("Keep-alive of an idle connection") == f"{http.KEEPALIVE:g} s"
+    assert said("Answer: bytes read").startswith(f"{webhook_client.MAX_ANSWER_BYTES >> 10} KiB")
+    assert said("Keep-alive of an idle connection") == f"{webhook_client.KEEPALIVE_SECONDS:g} s"
     assert said("Shards; a user's") == f"{SHARD_COUNT:,}"
     assert said("Heartbeat interval") == f"{default['heartbeat_interval']:g} s"
     assert said("Time without a heartbeat") == f"{default['heartbeat_expiry']:g} s"
@@ -319,8 +327,8 @@ def test_behaviour_has_the_numbers_of_the_code():
 
 
 def test_behaviour_has_every_word_for_a_post_without_an_answer():
-    words = {word for _, word in http._KINDS} | {"protocol", "unsigned", "unreadable"}
-    words |= {*http._CERTIFICATES.values(), "certificate_untrusted"}
+    words = {word for _, word in webhook_client.ERROR_WORDS} | {"protocol", "unsigned", "unreadable"}
+    words |= {*webhook_client.CERTIFICATE_ERROR_WORDS.values(), "certificate_untrusted"}
     said = BEHAVIOUR.read_text().partition("`attempts.error` is one of")[2].partition(".\n")[0]
 
     assert words <= set(re.findall(r"`([a-z_]+)`", said))
@@ -340,9 +348,9 @@ def content(kind: EventKind) -> bytes:
         case EventKind.NEW_MAIL:
             return payload.new_mail(
                 RAW,
+                read,
                 text=text,
                 is_exact=not was_scrubbed,
-                sha1=read.sha1,
                 envelope=envelopes.as_json(read.envelope),
                 **user,
             )
@@ -430,7 +438,7 @@ def test_webhooks_describes_the_envelope():
 def test_webhooks_lists_every_header():
     listed = first_cells(section(WEBHOOKS, "Headers"))
 
-    assert listed - {"msg_", "v1,"} == {*webhook()[0], *http._HEADERS}
+    assert listed - {"msg_", "v1,"} == {*webhook()[0], *webhook_client._HEADERS}
 
 
 def names_of(source: str) -> dict[str, Any]:

@@ -36,9 +36,9 @@ def check(raw: bytes) -> None:
     envelope = mail.envelope
     content = payload.new_mail(
         raw,
+        mail,
         text=text,
         is_exact=not was_scrubbed,
-        sha1=mail.sha1,
         envelope=as_json(envelope),
         user_tag="joe",
         imap_provider_code="TEST",

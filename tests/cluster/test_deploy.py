@@ -18,7 +18,7 @@ from superimap.cli import app
 from superimap.core import config
 from superimap.core.config import Settings, variables
 from superimap.core.crypto import generate_key
-from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.timings import DispatcherTimings
 from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +130,7 @@ def test_everyone_has_the_time_to_end():
         name_of(each): each["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         for each in of_kind("Deployment")
     }
-    pace = Pace()
+    pace = DispatcherTimings()
 
     assert grace["idler"] == 40 >= HAND_OVER_SECONDS + CLOSE_SECONDS + 10
     assert grace["dispatcher"] >= pace.post_grace + pace.settle_grace + 10

@@ -20,7 +20,7 @@ from superimap.cli import app
 from superimap.core.config import SettingsError
 from superimap.db import engine
 from superimap.db.monitoring import sight
-from superimap.dispatcher.lookout import Lookout
+from superimap.dispatcher.cluster_metrics import ClusterMetrics
 
 KEY = "an-operator-key-of-32-characters"
 ALIVE, DEAD, FULL = 1, 2, 3
@@ -194,7 +194,7 @@ def exported(name: str) -> dict[str, float]:
 
 
 async def test_the_sweeping_dispatcher_tells_of_the_cluster_until_it_leaves(cluster):
-    lookout = Lookout(expiry=30, every=15)
+    lookout = ClusterMetrics(expiry=30, every=15)
     db = await asyncpg.connect(cluster.database_url)
     try:
         await lookout.look(db)

@@ -18,7 +18,7 @@ from superimap.db.watching import intake as queries
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fence
-from superimap.doorbells.redis import Queue
+from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import main
 from superimap.idler.access_tokens import Tokens
 from superimap.idler.context import IdlerContext
@@ -79,7 +79,7 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerConte
     await world.connection(await world.partner(new_mail_webhook="https://app.example.com/hook"))
     async with (
         postgres.pool(database_url, size=2) as pool,
-        Queue(redis_url) as queue,
+        EndpointDoorbell(redis_url) as queue,
         httpx.AsyncClient() as http,
     ):
         idler = await cluster.join(pool, name="test", version="0", capacity=1, health_port=None)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,9 +20,9 @@ SHA1 = hashlib.sha1(RAW).hexdigest()
 def new_mail(*, raw: bytes = RAW, text: str = TEXT, is_exact: bool = False) -> bytes:
     return payload.new_mail(
         raw,
+        SimpleNamespace(sha1=hashlib.sha1(raw).hexdigest()),
         text=text,
         is_exact=is_exact,
-        sha1=hashlib.sha1(raw).hexdigest(),
         envelope={"subject": "hé"},
         user_tag='a"n\\n',
         imap_provider_code="GMAIL_OAUTH2",
@@ -124,5 +125,11 @@ def test_a_lone_surrogate_does_not_stop_a_webhook():
 def test_content_that_does_not_begin_with_its_sha1_is_refused():
     with pytest.raises(ValueError, match="begins with its sha1"):
         payload.new_mail(
-            b"", text="", is_exact=True, sha1="0" * 39, envelope=None, user_tag="", imap_provider_code=""
+            b"",
+            SimpleNamespace(sha1="0" * 39),
+            text="",
+            is_exact=True,
+            envelope=None,
+            user_tag="",
+            imap_provider_code="",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from superimap.core.config import Settings
-from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.timings import DispatcherTimings
 from superimap.domain.presets import presets
 from superimap.domain.users import Happening, UserStatus, status_after
 from superimap.idler.timing import Timing
@@ -63,4 +63,4 @@ def test_no_session_that_stands_can_be_taken_for_stalled():
     timing = Timing()
 
     assert longest + timing.timeouts.done + timing.prove < least <= stalled.default
-    assert timing.prove * 2 < Pace().hearing
+    assert timing.prove * 2 < DispatcherTimings().hearing

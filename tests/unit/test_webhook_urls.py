@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from superimap.webhooks.urls import LONGEST, UrlError, check_origin, check_url, origin_of
+from superimap.webhooks.urls import MAX_URL_CHARACTERS, UrlError, check_origin, check_url, origin_of
 
 GOOD = [
     "https://app.example.com/hook",
@@ -15,7 +15,7 @@ GOOD = [
     "https://a_b.example.com",
     "https://app.example.com./",
     "HTTPS://APP.EXAMPLE.COM/HOOK",
-    "https://app.example.com/" + "x" * (LONGEST - 24),
+    "https://app.example.com/" + "x" * (MAX_URL_CHARACTERS - 24),
 ]
 BAD = [
     ("", "should begin with https://"),
@@ -50,7 +50,7 @@ BAD = [
     ("https://app.example.com/\x00", "line break or control character"),
     ("https://①②⑦.0.0.1/", "beyond ASCII"),
     ("https://app.example.com/ü", "beyond ASCII"),
-    ("https://app.example.com/" + "x" * LONGEST, "longer than"),
+    ("https://app.example.com/" + "x" * MAX_URL_CHARACTERS, "longer than"),
 ]
 
 

@@ -7,7 +7,7 @@ import time
 
 from redis.asyncio import Redis
 
-from superimap.doorbells.redis import Queue
+from superimap.doorbells.redis import EndpointDoorbell
 from trials.faults.bed import Bed
 
 LATE_MS = 2000.0  # the 95th percentile while the sweeper does the ringing
@@ -49,7 +49,7 @@ async def f09_hangs(bed: Bed) -> None:
         pouring = asyncio.create_task(
             bed.pour(bed.scale.mails, rate=max(5.0, bed.scale.mails / bed.scale.away))
         )
-        async with Queue(bed.world.redis_url) as queue:
+        async with EndpointDoorbell(bed.world.redis_url) as queue:
             started = time.perf_counter()
             is_rung = await queue.ring(1)
             bed.more["ring_ms"] = round((time.perf_counter() - started) * 1000, 1)

@@ -15,7 +15,7 @@ import trustme
 from aiohttp import web
 
 from fixtures import bulk
-from superimap.doorbells.redis import Queue
+from superimap.doorbells.redis import EndpointDoorbell
 from superimap.testing import ChaosProxy, NetworkFault, Received
 from tests.support.tls import server_context
 from trials.faults.bed import IN_FLIGHT, Bed
@@ -249,7 +249,7 @@ async def f26_many_hang(bed: Bed) -> None:
                 await bulk.add_due_deliveries(db, bed.world.vault, each, 1)
                 await queue.ring(each.endpoint)
 
-        async with Queue(bed.world.redis_url) as queue:
+        async with EndpointDoorbell(bed.world.redis_url) as queue:
             await _beside(bed, strike, seconds=bed.scale.away)
     bed.more["hanging"] = await bed.world.value(
         "SELECT count(DISTINCT d.endpoint_id) FROM attempts a JOIN deliveries d ON d.id = a.delivery_id"

@@ -14,7 +14,7 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
 from superimap.db.engine import sessions
-from superimap.doorbells.redis import Queue
+from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ async def serve(
     listener = listen(settings.host, settings.port)
     async with (
         sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker,
-        Queue(settings.redis_url) as queue,
+        EndpointDoorbell(settings.redis_url) as queue,
     ):
         server = Server(configuration(create_app(settings, sessionmaker, vault, ring=queue.ring)))
         address = url_of(listener)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from superimap.db.accounts.account_values import LONGEST, ConnectionFields, UserFields
-from superimap.domain.events import ReasonCode
-from superimap.domain.users import UserEventKind, UserStatus
+from superimap.domain.events import ReasonCode, UserEventKind
+from superimap.domain.users import UserStatus
 
 Archived = Annotated[bool, Field(description="Archived users are not watched; `false` restores one.")]
 

@@ -106,9 +106,9 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
 
 async def ring(settings: Settings, endpoints: Iterable[int]) -> None:
     """Ring the doorbells of endpoints, after the commit; without Redis the sweeper finds the work."""
-    from superimap.doorbells.redis import Queue
+    from superimap.doorbells.redis import EndpointDoorbell
 
-    async with Queue(settings.redis_url) as queue:
+    async with EndpointDoorbell(settings.redis_url) as queue:
         await asyncio.gather(*map(queue.ring, endpoints))
 
 

@@ -69,25 +69,25 @@ async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson 
 async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
     """Send a signed sample and show the answer: exit code 0 if it was a 2xx, else 1. Nothing else follows."""
     from superimap.db.accounts import partners, webhooks
-    from superimap.dispatcher import trial
+    from superimap.dispatcher import sample_webhooks
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         url = str((await webhooks.endpoint(work.db, found.id, _kind(kind))).url)
         keys = await partners.signing_material(work.db, work.vault, found.id)
         settings = work.settings
-    webhook_id, came = await trial.attempt(settings, keys, _kind(kind), url)
+    webhook_id, came = await sample_webhooks.send_sample(settings, keys, _kind(kind), url)
     answer: dict[str, object] = {
         "id": webhook_id,
         "url": url,
-        "is_success": trial.is_success(came),
+        "is_success": sample_webhooks.is_success(came),
         "code": came.status,
         "error": came.error,
         "milliseconds": came.milliseconds,
-        "answer": trial.beginning(came),
+        "answer": sample_webhooks.shown_answer(came),
     }
     (output.show_json if as_json else output.record)(answer)
-    if not trial.is_success(came):
+    if not sample_webhooks.is_success(came):
         raise typer.Exit(1)
 
 

@@ -18,39 +18,43 @@ from superimap.db.delivery import deliveries, endpoints
 from superimap.db.delivery.deliveries import Claims
 from superimap.db.delivery.signing_keys import SigningKeyring
 from superimap.db.watching import events
-from superimap.dispatcher.deliver import Courier
-from superimap.dispatcher.http import sender
-from superimap.dispatcher.lane import Lanes, Trade
-from superimap.dispatcher.lookout import Lookout
-from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.cluster_metrics import ClusterMetrics
+from superimap.dispatcher.delivery_sender import DeliverySender
+from superimap.dispatcher.lanes.runner import LaneOperations, Lanes
 from superimap.dispatcher.presence import Presence
 from superimap.dispatcher.settler import Settler
 from superimap.dispatcher.stats import Stats
 from superimap.dispatcher.sweeper import Retention, Sweeper
-from superimap.doorbells.redis import Queue
+from superimap.dispatcher.timings import DispatcherTimings
+from superimap.dispatcher.webhook_client import open_client
+from superimap.doorbells.redis import EndpointDoorbell
 from superimap.oauth import links
 
 
 async def serve(
-    settings: Settings, stop: asyncio.Event, *, stats: Stats | None = None, pace: Pace | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    stats: Stats | None = None,
+    pace: DispatcherTimings | None = None,
 ) -> None:
     """Deliver what is owed until `stop`; everything is closed on return, within 25 seconds of it.
 
     PostgreSQL and Redis may be away, also at the start: they are tried again.
     """
-    stats, pace = stats or Stats(), pace or Pace()
+    stats, pace = stats or Stats(), pace or DispatcherTimings()
     guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
     lease = settings.webhook_timeout + pace.lease_margin
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             postgres.pool(settings.database_url, size=settings.database_pool_size)
         )
-        queue = await stack.enter_async_context(Queue(settings.redis_url))
+        queue = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
         post = await stack.enter_async_context(
-            sender(guard, deadline=settings.webhook_timeout, names=settings.max_lanes)
+            open_client(guard, deadline=settings.webhook_timeout, names=settings.max_lanes)
         )
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-        courier = Courier(
+        courier = DeliverySender(
             vault,
             SigningKeyring(pool, vault),
             post,
@@ -65,7 +69,7 @@ async def serve(
             keep_failed=settings.content_retention_days > 0,
         )
         presence = Presence()
-        trade = Trade(
+        trade = LaneOperations(
             partner_of=partial(endpoints.partner_of, pool),
             claim=_Claimer(pool, presence, cap=settings.posts_per_endpoint, lease=lease),
             deliver=courier.deliver,
@@ -76,7 +80,7 @@ async def serve(
         )
         lanes = Lanes(trade, stats, max_lanes=settings.max_lanes)
         retention = Retention(settings.content_retention_days, settings.message_retention_days)
-        lookout = Lookout(expiry=settings.heartbeat_expiry, every=pace.look)
+        lookout = ClusterMetrics(expiry=settings.heartbeat_expiry, every=pace.look)
         sweeper = Sweeper(
             settings.database_url,
             queue,

@@ -19,13 +19,13 @@ import asyncpg
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.db.delivery import deliveries, endpoints
-from superimap.db.delivery.deliveries import AttemptOutcome, Settlement
+from superimap.db.delivery.deliveries import Settlement
 from superimap.db.postgres import UNAVAILABLE
-from superimap.dispatcher.deliver import Sent
+from superimap.dispatcher.delivery_sender import FinishedAttempt
 from superimap.dispatcher.stats import Stats
 from superimap.domain import breaker
-from superimap.domain.breaker import Event
-from superimap.domain.deliveries import EndpointHealth
+from superimap.domain.breaker import Observation
+from superimap.domain.deliveries import AttemptOutcome, EndpointHealth
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ TELL_AGAIN = 0.05
 @dataclass(slots=True)
 class _Owed:
     settlement: Settlement
-    event: Event | None
+    event: Observation | None
     since: float = field(default_factory=time.monotonic)
     recorded: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -59,11 +59,13 @@ class Settler:
         self._stats = stats
         self._patience = patience
         self._waiting: list[_Owed] = []
-        self._untold: dict[int, list[Event]] = {}  # by endpoint, oldest first: of attempts that are recorded
+        self._untold: dict[
+            int, list[Observation]
+        ] = {}  # by endpoint, oldest first: of attempts that are recorded
         self._held: list[_Owed] = []  # recorded too, of those endpoints: their lanes wait for the breaker
         self._bell = asyncio.Event()
 
-    async def settle(self, sent: Sent) -> None:
+    async def settle(self, sent: FinishedAttempt) -> None:
         """Return when this is recorded, or given up because the database stayed away too long."""
         owed = _Owed(sent.settlement, sent.event)
         self._waiting.append(owed)
@@ -125,7 +127,7 @@ class Settler:
         self._held = [owed for owed in both if owed.settlement.claim.endpoint_id in self._untold]
         _release(owed for owed in both if owed.settlement.claim.endpoint_id not in self._untold)
 
-    async def _write(self, settlements: list[Settlement], events: dict[int, list[Event]]) -> int:
+    async def _write(self, settlements: list[Settlement], events: dict[int, list[Observation]]) -> int:
         if not events:
             return await deliveries.settle(self._pool, settlements, keep_failed=self._keep_failed)
         async with self._pool.acquire() as db, db.transaction():
@@ -135,7 +137,7 @@ class Settler:
             for endpoint_id, before in healths.items():
                 health = before
                 for event in events[endpoint_id]:
-                    health = breaker.after(health, event, now=now, cap=self._cap)
+                    health = breaker.next_health(health, event, now=now, cap=self._cap)
                 if health != before:
                     judged[endpoint_id] = health
             if judged:
@@ -169,7 +171,7 @@ class Settler:
                     self._stats.failed += 1
 
 
-def _events(untold: Mapping[int, list[Event]], group: list[_Owed]) -> dict[int, list[Event]]:
+def _events(untold: Mapping[int, list[Observation]], group: list[_Owed]) -> dict[int, list[Observation]]:
     """By endpoint, in the order in which they came."""
     events = {endpoint_id: [*earlier] for endpoint_id, earlier in untold.items()}
     for owed in group:

@@ -19,11 +19,11 @@ import asyncpg
 from superimap.core import metrics
 from superimap.db import postgres
 from superimap.db.delivery import liveness, sweeping
-from superimap.dispatcher.lane import FAULTS, Lanes
-from superimap.dispatcher.lookout import Lookout
-from superimap.dispatcher.pace import Pace
+from superimap.dispatcher.cluster_metrics import ClusterMetrics
+from superimap.dispatcher.lanes.runner import DATABASE_ERRORS, Lanes
 from superimap.dispatcher.presence import SPACE, Absences, Presence
-from superimap.doorbells.redis import Queue
+from superimap.dispatcher.timings import DispatcherTimings
+from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,12 @@ class Sweeper:
     def __init__(
         self,
         database_url: str,
-        queue: Queue,
+        queue: EndpointDoorbell,
         lanes: Lanes,
         presence: Presence,
-        lookout: Lookout,
+        lookout: ClusterMetrics,
         *,
-        pace: Pace,
+        pace: DispatcherTimings,
         retention: Retention,
         stalled_after: float,
     ) -> None:
@@ -70,7 +70,7 @@ class Sweeper:
             try:
                 async with self._connected() as db:
                     await self._sweep_on(db, stop)
-            except FAULTS as error:
+            except DATABASE_ERRORS as error:
                 log.warning("the sweeper lost the database: %s", error)
                 await _pause(stop, self._pace.sweep)
 

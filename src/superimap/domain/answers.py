@@ -10,12 +10,12 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-SCHEDULE = tuple(n**4 + 5 for n in range(1, 17))
+RETRY_SCHEDULE_SECONDS = tuple(n**4 + 5 for n in range(1, 17))
 """Seconds after the nth failure: 6, 21, 86, 261, 630, …: 17 attempts within 68 hours."""
 
-EXACT = 5  # so many of them are kept to the second, as the wire promises
-JITTER = 0.1
-LONGEST_WAIT = 3600.0
+EXACT_RETRIES = 5  # so many of them are kept to the second, as the wire promises
+JITTER_FRACTION = 0.1
+MAX_RETRY_AFTER_SECONDS = 3600.0
 """Seconds that a `Retry-After` can put things off: nobody puts webhooks off for years by a slip."""
 
 
@@ -44,7 +44,7 @@ class GiveUp:
 Verdict: TypeAlias = Delivered | ArchiveUser | RetryIn | GiveUp
 
 
-class Sign(StrEnum):
+class EndpointSignal(StrEnum):
     """What an answer tells of its endpoint."""
 
     WELL = "well"  # 2xx, and 403: an application that works
@@ -72,27 +72,33 @@ def verdict(
             return ArchiveUser()
         case 410:
             return RetryIn(0.0)
-        case _ if attempt <= EXACT:
-            return RetryIn(max(SCHEDULE[max(attempt, 1) - 1], wait))
-        case _ if attempt <= len(SCHEDULE):
-            return RetryIn(max(SCHEDULE[attempt - 1] * (1 - JITTER + 2 * JITTER * chance), wait))
+        case _ if attempt <= EXACT_RETRIES:
+            return RetryIn(max(RETRY_SCHEDULE_SECONDS[max(attempt, 1) - 1], wait))
+        case _ if attempt <= len(RETRY_SCHEDULE_SECONDS):
+            return RetryIn(
+                max(
+                    RETRY_SCHEDULE_SECONDS[attempt - 1]
+                    * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * chance),
+                    wait,
+                )
+            )
         case _:
             return GiveUp()
 
 
-def sign(status: int | None, *, archives: bool = True) -> Sign:
+def sign(status: int | None, *, archives: bool = True) -> EndpointSignal:
     """What the answer tells of the endpoint; `status` is None if there was no answer; `archives` as above."""
     match status:
         case int() if 200 <= status <= 299 or (archives and status == 403):
-            return Sign.WELL
+            return EndpointSignal.WELL
         case 410:
-            return Sign.GONE
+            return EndpointSignal.GONE
         case 429 | 503:
-            return Sign.BUSY
+            return EndpointSignal.BUSY
         case int() if 300 <= status <= 499:
-            return Sign.ODD
+            return EndpointSignal.ODD
         case _:
-            return Sign.ILL
+            return EndpointSignal.ILL
 
 
 def retry_after(text: str | None, *, now: float) -> float:
@@ -106,7 +112,7 @@ def retry_after(text: str | None, *, now: float) -> float:
         seconds = float(text)
     except ValueError:
         seconds = _until(text, now)
-    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
+    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _until(date: str, now: float) -> float:

@@ -1,4 +1,4 @@
-"""Deliveries and endpoints: states, circuit breaker, health, and the result of one attempt."""
+"""Deliveries and endpoints: states, circuit breaker, health, and the outcome of one attempt."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class DeliveryState(StrEnum):
-    """pending -> sending -> delivered, or back to pending, or failed; cancelled where there is no URL."""
+    """State of a delivery: pending, sending, then delivered, failed, or pending again.
+
+    A delivery to an endpoint without a URL becomes cancelled.
+    """
 
     PENDING = "pending"
     SENDING = "sending"
@@ -15,8 +18,21 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class AttemptOutcome(StrEnum):
+    """What an attempt means for its delivery. ARCHIVE: the delivery fails, and the user is archived."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    FAILED = "failed"
+    ARCHIVE = "archive"
+
+
 class Breaker(StrEnum):
-    """closed: as many POSTs at once as may be; open: one probe at a time; slow_start: `width` at once."""
+    """State of an endpoint's circuit breaker.
+
+    closed: POSTs up to the concurrency limit. open: one probe at a time. slow_start: at most `width` POSTs in
+    flight.
+    """
 
     CLOSED = "closed"
     OPEN = "open"
@@ -25,7 +41,7 @@ class Breaker(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealth:
-    """The columns of an endpoint of the same names: see its model. The default is that of a new endpoint."""
+    """The columns of an endpoint that have these names; see the model. The default is a new endpoint's health."""
 
     failures: int = 0
     failing_since: datetime | None = None
@@ -37,4 +53,4 @@ class EndpointHealth:
     disabled_reason: str | None = None
 
 
-WELL = EndpointHealth()
+HEALTHY = EndpointHealth()

@@ -1,10 +1,16 @@
-"""Which kinds of webhooks are there, and of what does one of the kind `events` tell?"""
+"""Webhook kinds, and the registry of events: wire names, payload fields and documentation.
 
+To add an event: add its names and its definition here, allow its stored kind in a migration, record it in a
+statement of `db`, and add its row to docs/webhooks.md. Payload, API descriptions and the checks of the
+documentation are derived from EVENTS.
+"""
+
+from dataclasses import dataclass
 from enum import StrEnum
 
 
 class EventKind(StrEnum):
-    """The kinds of webhooks; an endpoint takes one kind."""
+    """The kinds of webhooks. An endpoint receives one kind."""
 
     NEW_MAIL = "new_mail"
     USER_CONNECTED = "user_connected"
@@ -13,7 +19,7 @@ class EventKind(StrEnum):
 
 
 class EventName(StrEnum):
-    """What an `events` webhook tells of, in its field `event`."""
+    """Values of the field `event` in a webhook of the kind `events`."""
 
     USER_REAUTH_REQUIRED = "user_reauth_required"
     USER_RESTORED = "user_restored"
@@ -23,10 +29,107 @@ class EventName(StrEnum):
     MAIL_OVERSIZED = "mail_oversized"
 
 
+class UserEventKind(StrEnum):
+    """Events about a user, as the table `user_events` stores them."""
+
+    STALLED = "stalled"
+    RECOVERED = "recovered"
+    REAUTH_REQUIRED = "reauth_required"
+    RESTORED = "restored"
+    ARCHIVED = "archived"
+
+
 class ReasonCode(StrEnum):
     """Why something happened to a user, for programs."""
 
-    LOGIN_REFUSED = "login_refused"  # the mail server does not take the password, or the token
-    ACCESS_REVOKED = "access_revoked"  # the provider gives no token any more
-    CONSENT_REQUIRED = "consent_required"  # the provider wants the person, or an administrator, to agree
+    LOGIN_REFUSED = "login_refused"  # the mail server does not accept the password or the access token
+    ACCESS_REVOKED = "access_revoked"  # the provider no longer issues access tokens
+    CONSENT_REQUIRED = "consent_required"  # the provider requires the person or an administrator to consent
     APPLICATION_REFUSED = "application_refused"  # the application answered 403
+
+
+@dataclass(frozen=True, slots=True)
+class EventDefinition:
+    """One event as partners see it.
+
+    `recorded_as` is the stored kind, or None for an event whose content is stored with its delivery. `fields` are
+    the payload fields that this event has beside those of every event, in their order. `sent_when` is the
+    sentence of docs/webhooks.md and of the API description, without a full stop.
+    """
+
+    name: EventName
+    recorded_as: UserEventKind | None
+    sent_when: str
+    fields: tuple[str, ...] = ()
+
+
+EVENTS: dict[EventName, EventDefinition] = {
+    event.name: event
+    for event in (
+        EventDefinition(
+            EventName.USER_REAUTH_REQUIRED,
+            UserEventKind.REAUTH_REQUIRED,
+            "The mail server or the provider permanently rejects the credentials of a connected user",
+            ("reason_code", "reason", "connect_url"),
+        ),
+        EventDefinition(
+            EventName.USER_RESTORED,
+            UserEventKind.RESTORED,
+            "A user who had to sign in again is connected: the person has connected again,"
+            " or a session is established again",
+        ),
+        EventDefinition(
+            EventName.USER_STALLED,
+            UserEventKind.STALLED,
+            "For `STALLED_AFTER` there was no sign of life from the user's mail server",
+            ("reason",),
+        ),
+        EventDefinition(
+            EventName.USER_RECOVERED,
+            UserEventKind.RECOVERED,
+            "The mail server of a stalled user responds again",
+        ),
+        EventDefinition(
+            EventName.USER_ARCHIVED,
+            UserEventKind.ARCHIVED,
+            "A user is no longer watched because you answered 403",
+            ("reason_code", "reason"),
+        ),
+        EventDefinition(
+            EventName.MAIL_OVERSIZED,
+            None,
+            "A mail is larger than `MAX_EMAIL_SIZE`, so that no `new_mail` is sent for it",
+            ("uid_validity", "uid", "internal_date", "size", "limit", "envelope"),
+        ),
+    )
+}
+"""Every event by its wire name."""
+
+EVENT_FIELDS = {
+    "reason_code": "Reason for programs; one of the codes below",
+    "reason": "Reason for people, a sentence; its wording may change",
+    "connect_url": "Link where the person signs in again; null if `BASE_URL` is not set",
+    "uid_validity": "Identifies the mail together with `uid`, as in `GET …/users/{tag}/messages`",
+    "uid": "Identifies the mail together with `uid_validity`",
+    "internal_date": "Time at which the mail server received the mail, in UTC",
+    "size": "Size of the mail in bytes",
+    "limit": "`MAX_EMAIL_SIZE` at that time, in bytes",
+    "envelope": "As in `new_mail`; null if the mail server's envelope could not be read",
+}
+"""What each field means that only some events have; docs/webhooks.md has the same sentences."""
+
+_NAMES = {event.recorded_as: event.name for event in EVENTS.values() if event.recorded_as is not None}
+
+
+def event_name(kind: UserEventKind) -> EventName:
+    """The wire name of a recorded event."""
+    return _NAMES[kind]
+
+
+def recorded_events_description() -> str:
+    """One sentence for each recorded event, for the API description."""
+    return " ".join(
+        f"`{event.recorded_as}`: {event.sent_when}."
+        for event in EVENTS.values()
+        if event.recorded_as is not None
+    )

@@ -1,8 +1,6 @@
-"""Users: session statuses, the transitions between them, and the events recorded about a user."""
+"""Users: session statuses, the transitions between them, and whether a new sign-in is due."""
 
 from enum import StrEnum
-
-from superimap.domain.events import EventName
 
 
 class UserStatus(StrEnum):
@@ -56,21 +54,6 @@ def status_after(status: UserStatus, happening: Happening) -> UserStatus:
     if status == UserStatus.AUTHENTICATION_FAILED and happening == Happening.SILENT:
         return status
     return _AFTER[happening]
-
-
-class UserEventKind(StrEnum):
-    """What is recorded of a user's watching."""
-
-    STALLED = "stalled"
-    RECOVERED = "recovered"
-    REAUTH_REQUIRED = "reauth_required"
-    RESTORED = "restored"
-    ARCHIVED = "archived"
-
-    @property
-    def event(self) -> EventName:
-        """What a webhook calls it."""
-        return EventName(f"user_{self}")
 
 
 class Reauth(StrEnum):

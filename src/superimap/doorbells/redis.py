@@ -30,20 +30,20 @@ log = logging.getLogger(__name__)
 Handler = Callable[[int], Awaitable[None]]
 Looker = Callable[..., Coroutine[Any, Any, None]]
 
-QUEUE = "superimap:lanes"
-GENERATION = "superimap:gen:"
-JOB = "lane"
-PATIENCE = 0.2
+QUEUE_NAME = "superimap:lanes"
+GENERATION_KEY_PREFIX = "superimap:gen:"
+JOB_NAME = "lane"
+RING_TIMEOUT_SECONDS = 0.2
 """Seconds for which a ring may keep its caller."""
 
-WORKER_PATIENCE = 1.0
-JOB_TIMEOUT = 30
-STOP_GRACE = 25
-EXPIRY_MS = 86_400_000
+COMMAND_TIMEOUT_SECONDS = 1.0
+JOB_TIMEOUT_SECONDS = 30
+STOP_GRACE_SECONDS = 25
+JOB_EXPIRY_MILLISECONDS = 86_400_000
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 
 
-class Queue:
+class EndpointDoorbell:
     """Doorbells of endpoints. Opens without a server; connects when first used, and again when needed."""
 
     def __init__(self, url: str) -> None:
@@ -73,7 +73,7 @@ class Queue:
             if self._flusher is None or self._flusher.done():
                 self._flusher = asyncio.create_task(self._flush(), name="ring")
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(RING_TIMEOUT_SECONDS):
                 return await asyncio.shield(waiting)
         except TimeoutError:
             return False
@@ -85,7 +85,7 @@ class Queue:
         """
         backoff = Backoff(first=0.2, longest=2.0)
         while not stop.is_set():
-            redis = _connect(self._url, timeout=WORKER_PATIENCE)
+            redis = _connect(self._url, timeout=COMMAND_TIMEOUT_SECONDS)
             worker = _worker(redis, self._looker(handler), max_lanes=max_lanes)
             try:
                 await _work(worker, stop, backoff)
@@ -108,8 +108,8 @@ class Queue:
             if not isinstance(endpoint_id, int):
                 return
             try:  # before the handler reads anything; if it fails, rings until the end of this job go unheard
-                async with asyncio.timeout(WORKER_PATIENCE):
-                    await self._redis.incr(f"{GENERATION}{endpoint_id}")
+                async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                    await self._redis.incr(f"{GENERATION_KEY_PREFIX}{endpoint_id}")
             except UNREACHABLE as error:
                 log.info("the queue did not answer: %s", error, extra={"endpoint_id": endpoint_id})
             await handler(endpoint_id)
@@ -122,7 +122,7 @@ class Queue:
             batch, self._next = self._next, {}
             taken: dict[tuple[int, bool], bool] = {}
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(RING_TIMEOUT_SECONDS):
                     await self._send(batch)
                 taken = dict.fromkeys(batch, True)
             except UNREACHABLE as error:
@@ -134,28 +134,28 @@ class Queue:
         """Two round trips, however many ring."""
         ids = {endpoint_id for endpoint_id, _ in batch}
         late = [endpoint_id for endpoint_id, is_late in batch if is_late]
-        names = [f"{GENERATION}{endpoint_id}" for endpoint_id in ids]
+        names = [f"{GENERATION_KEY_PREFIX}{endpoint_id}" for endpoint_id in ids]
         generations = dict(zip(ids, map(_number, await self._redis.mget(names)), strict=True))
         if late:
             await self._pass_dead(late, generations)
         now = int(time.time() * 1000)
         async with self._redis.pipeline(transaction=True) as pipe:
             for endpoint_id, generation in generations.items():
-                job = f"{JOB}:{endpoint_id}:{generation}"
-                work = serialize_job(JOB, (endpoint_id,), {}, None, now, serializer=_dumps)
+                job = f"{JOB_NAME}:{endpoint_id}:{generation}"
+                work = serialize_job(JOB_NAME, (endpoint_id,), {}, None, now, serializer=_dumps)
                 # As arq's enqueue_job, for many at once. Both or none exist: arq removes them together.
-                pipe.set(job_key_prefix + job, work, nx=True, px=EXPIRY_MS)
-                pipe.zadd(QUEUE, {job: now}, nx=True)
+                pipe.set(job_key_prefix + job, work, nx=True, px=JOB_EXPIRY_MILLISECONDS)
+                pipe.zadd(QUEUE_NAME, {job: now}, nx=True)
             await pipe.execute()
 
     async def _pass_dead(self, late: list[int], generations: dict[int, int]) -> None:
         """Raise the generation where its job was taken and yet the generation is still the same."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for endpoint_id in late:
-                pipe.exists(f"{in_progress_key_prefix}{JOB}:{endpoint_id}:{generations[endpoint_id]}")
+                pipe.exists(f"{in_progress_key_prefix}{JOB_NAME}:{endpoint_id}:{generations[endpoint_id]}")
             dead = [id_ for id_, is_taken in zip(late, await pipe.execute(), strict=True) if is_taken]
             for endpoint_id in dead:
-                pipe.incr(f"{GENERATION}{endpoint_id}")
+                pipe.incr(f"{GENERATION_KEY_PREFIX}{endpoint_id}")
             generations.update(zip(dead, await pipe.execute(), strict=True))
 
 
@@ -163,7 +163,7 @@ def _connect(url: str, *, timeout: float | None) -> ArqRedis:
     """A client without a connection yet; `timeout` bounds each of its commands."""
     pool = ConnectionPool.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
     return ArqRedis(
-        pool_or_conn=pool, job_serializer=_dumps, job_deserializer=json.loads, default_queue_name=QUEUE
+        pool_or_conn=pool, job_serializer=_dumps, job_deserializer=json.loads, default_queue_name=QUEUE_NAME
     )
 
 
@@ -179,13 +179,13 @@ class _Worker(Worker):
 
 def _worker(redis: ArqRedis, lane: Looker, *, max_lanes: int) -> Worker:
     return _Worker(
-        functions=[func(lane, name=JOB)],
+        functions=[func(lane, name=JOB_NAME)],
         redis_pool=redis,
-        queue_name=QUEUE,
+        queue_name=QUEUE_NAME,
         handle_signals=False,
         max_jobs=max_lanes,
-        job_timeout=JOB_TIMEOUT,
-        job_completion_wait=STOP_GRACE,
+        job_timeout=JOB_TIMEOUT_SECONDS,
+        job_completion_wait=STOP_GRACE_SECONDS,
         poll_delay=0.05,
         queue_read_limit=2000,
         keep_result=0,
@@ -210,16 +210,16 @@ async def _work(worker: Worker, stop: asyncio.Event, backoff: Backoff) -> None:
             return
         worker.allow_pick_jobs = False
         if jobs := list(worker.tasks.values()):
-            await asyncio.wait(jobs, timeout=STOP_GRACE)
+            await asyncio.wait(jobs, timeout=STOP_GRACE_SECONDS)
     finally:
         stopping.cancel()
-        await _cancel(main, within=2 * WORKER_PATIENCE)
+        await _cancel(main, within=2 * COMMAND_TIMEOUT_SECONDS)
 
 
 async def _end(worker: Worker, redis: ArqRedis) -> None:
     """Cancel what is left of a worker's jobs: they only wait for lanes, which have a life of their own."""
     jobs = list(worker.tasks.values())
-    await _cancel(*jobs, within=2 * WORKER_PATIENCE)
+    await _cancel(*jobs, within=2 * COMMAND_TIMEOUT_SECONDS)
     for job in jobs:
         if job.done() and not job.cancelled() and (error := job.exception()) is not None:
             log.debug("a doorbell was not put away: %s", error)

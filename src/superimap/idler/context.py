@@ -8,7 +8,7 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.db.watching.intake import Fence
-from superimap.doorbells.redis import Queue
+from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler.access_tokens import Tokens
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
@@ -24,7 +24,7 @@ class IdlerContext:
     settings: Settings
     pool: Pool
     vault: Vault
-    queue: Queue
+    queue: EndpointDoorbell
     guard: Guard
     tokens: Tokens
     ownership: Ownership

@@ -235,9 +235,9 @@ class Intake:
         text, was_scrubbed = mail.decode_text(raw)
         content = payload.new_mail(
             raw,
+            read,
             text=text,
             is_exact=not was_scrubbed,
-            sha1=read.sha1,
             envelope=envelopes.as_json(meta.envelope or read.envelope),
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,

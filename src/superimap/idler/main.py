@@ -18,7 +18,7 @@ from superimap.db import postgres
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import ownership as cluster
 from superimap.doorbells.postgres import Doorbell
-from superimap.doorbells.redis import Queue
+from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import big_mails
 from superimap.idler.access_tokens import Tokens
 from superimap.idler.context import IdlerContext
@@ -52,7 +52,7 @@ async def serve(
             postgres.pool(settings.database_url, size=settings.database_pool_size)
         )
         lease = await stack.enter_async_context(postgres.pool(settings.database_url, size=LEASE_CONNECTIONS))
-        queue = await stack.enter_async_context(Queue(settings.redis_url))
+        queue = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
         guard = Guard(settings.allowed_networks, own=settings.own_addresses)
         http = await stack.enter_async_context(guarded_client(guard))
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
@@ -126,7 +126,7 @@ def _context(
     settings: Settings,
     pool: asyncpg.Pool,
     vault: Vault,
-    queue: Queue,
+    queue: EndpointDoorbell,
     guard: Guard,
     tokens: Tokens,
     ownership: Ownership,

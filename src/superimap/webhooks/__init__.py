@@ -1,1 +1,1 @@
-"""What a webhook is: its kinds, its bytes and its signatures. No HTTP client, no database."""
+"""Webhooks: their payloads, their signatures and the rules for their URLs. No HTTP client, no database."""

@@ -1,7 +1,10 @@
-"""What stands in a webhook: content made once, when it is owed, and a body made for each attempt.
+"""Webhook payloads: content encoded once, when a delivery is recorded, and a body made for each attempt.
 
-The body differs from the content by `timestamp` and `signature` alone, so that an attempt splices
-two fields into bytes instead of encoding a mail again.
+The body differs from the content by `timestamp` and `signature` alone, so an attempt splices two fields into bytes
+instead of encoding a mail again.
+
+To add a field to `new_mail`: add it to `new_mail` here, to docs/webhooks.md and to tests/unit/test_payload.py. A
+field that the parsed mail has is read from `ParsedMail`; any other becomes a parameter that the idler passes.
 """
 
 import base64
@@ -11,53 +14,62 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, Protocol
 
-from superimap.domain.events import EventName
+from superimap.domain.events import EVENTS, EventName
 from superimap.webhooks.signing import body_signature
 
-_PIECE = 48 * 1024  # bytes; of three each, so that only the last is padded
+_BASE64_CHUNK_BYTES = 48 * 1024  # a multiple of three, so that only the last chunk is padded
 _SHA1 = slice(9, 49)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_BEGINNING = re.compile(rb'\{"sha1":"[0-9a-f]{40}"')
+_CONTENT_START = re.compile(rb'\{"sha1":"[0-9a-f]{40}"')
+
+
+class ParsedMail(Protocol):
+    """The facts of a parsed mail that the payload contains; `mail.message.Mail` has them."""
+
+    @property
+    def sha1(self) -> str:
+        """SHA-1 of the raw bytes, as 40 hex digits."""
+        ...
 
 
 def new_mail(
     raw: bytes,
+    mail: ParsedMail,
     *,
     text: Sequence[str],
     is_exact: bool,
-    sha1: str,
     envelope: Mapping[str, Any] | None,
     user_tag: str,
     imap_provider_code: str,
 ) -> bytes:
     """Content of a `new_mail` webhook.
 
-    `text` is `raw` as UTF-8, in pieces: each is a step of its own, so that encoding a big mail in a thread
-    does not hold up the others. Where it changed a byte (`is_exact` is False) the exact bytes stand beside it
-    as `rfc822_base64`. `sha1` is the hex digest of `raw`.
+    `mail` is parsed from `raw`. `text` is `raw` as UTF-8, in pieces: each piece is a step of its own, so that
+    encoding a large mail in a thread does not block the other threads. Where the text differs from the bytes
+    (`is_exact` is False), `rfc822_base64` has the exact bytes.
     """
     fields: dict[str, Any] = {
-        "sha1": sha1,
+        "sha1": mail.sha1,
         "user_tag": user_tag,
         "imap_provider_code": imap_provider_code,
         "envelope": envelope,
     }
-    mail = [b',"rfc822":"', *map(_escaped, text), b'"']
+    parts = [b',"rfc822":"', *map(_escaped, text), b'"']
     if not is_exact:
-        mail += [b',"rfc822_base64":"', *_base64(raw), b'"']
-    return b"".join((_content(fields)[:-1], *mail, b"}"))
+        parts += [b',"rfc822_base64":"', *_base64(raw), b'"']
+    return b"".join((_content(fields)[:-1], *parts, b"}"))
 
 
 def _escaped(text: str) -> bytes:
-    """As it stands between the quotation marks of a JSON string."""
+    """`text` as it appears between the quotation marks of a JSON string."""
     return encode_basestring(text).encode("utf-8", "replace")[1:-1]
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
-    for start in range(0, len(raw), _PIECE):
-        yield base64.b64encode(raw[start : start + _PIECE])
+    for start in range(0, len(raw), _BASE64_CHUNK_BYTES):
+        yield base64.b64encode(raw[start : start + _BASE64_CHUNK_BYTES])
 
 
 def user_connected(*, user_tag: str, imap_provider_code: str, email: str | None) -> bytes:
@@ -87,18 +99,12 @@ def user_event(
     reason: str | None = None,
     connect_url: str | None = None,
 ) -> bytes:
-    """Content of an `events` webhook about a user; `code` and `reason` say why, for programs and for people.
+    """Content of an `events` webhook about a user, with the fields that the event's definition lists.
 
-    Nothing of it is secret but `connect_url`, so that it is made for each attempt and stored nowhere.
+    Only `connect_url` is secret, so the content is made for each attempt and stored nowhere.
     """
-    fields: dict[str, Any] = _event(name, user_tag, imap_provider_code, happened_at)
-    if name in {EventName.USER_REAUTH_REQUIRED, EventName.USER_ARCHIVED}:
-        fields["reason_code"] = code
-    if name in {EventName.USER_REAUTH_REQUIRED, EventName.USER_ARCHIVED, EventName.USER_STALLED}:
-        fields["reason"] = reason
-    if name is EventName.USER_REAUTH_REQUIRED:
-        fields["connect_url"] = connect_url
-    return _content(fields)
+    values = {"reason_code": code, "reason": reason, "connect_url": connect_url}
+    return _event(name, user_tag, imap_provider_code, happened_at, values)
 
 
 def mail_oversized(
@@ -114,39 +120,41 @@ def mail_oversized(
     envelope: Mapping[str, Any] | None,
 ) -> bytes:
     """Content of an `events` webhook about a mail that is not sent; `size` and `limit` are bytes."""
-    return _content(
-        {
-            **_event(EventName.MAIL_OVERSIZED, user_tag, imap_provider_code, happened_at),
-            "uid_validity": uid_validity,
-            "uid": uid,
-            "internal_date": internal_date and _moment(internal_date),
-            "size": size,
-            "limit": limit,
-            "envelope": envelope,
-        }
-    )
+    values = {
+        "uid_validity": uid_validity,
+        "uid": uid,
+        "internal_date": internal_date and _utc_text(internal_date),
+        "size": size,
+        "limit": limit,
+        "envelope": envelope,
+    }
+    return _event(EventName.MAIL_OVERSIZED, user_tag, imap_provider_code, happened_at, values)
 
 
-def _event(name: EventName, user_tag: str, code: str, happened_at: datetime) -> dict[str, Any]:
-    return {
+def _event(
+    name: EventName, user_tag: str, code: str, happened_at: datetime, values: Mapping[str, object]
+) -> bytes:
+    """The fields of every event, then those of this event's definition, from `values`."""
+    common = {
         "sha1": _sha1(user_tag),
         "event": name,
         "user_tag": user_tag,
         "imap_provider_code": code,
-        "happened_at": _moment(happened_at),
+        "happened_at": _utc_text(happened_at),
     }
+    return _content(common | {field: values[field] for field in EVENTS[name].fields})
 
 
-def _moment(when: datetime) -> str:
-    """As the API writes it."""
+def _utc_text(when: datetime) -> str:
+    """ISO 8601 in UTC with a Z, as the API writes times."""
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def body(content: bytes, *, timestamp: int, api_keys: Sequence[str]) -> bytes:
     """The bytes to POST: `content` with `timestamp` (Unix seconds) and `signature` in front.
 
-    The first key makes `signature`. While a key is being rotated there are more, and `signatures`
-    lists what each of them makes, so that a receiver may hold either.
+    The first key makes `signature`. While a key is being rotated there are several, and `signatures` lists the
+    signature by each key, so that a receiver may hold any of them.
     """
     made = [body_signature(key, timestamp=timestamp, sha1=content[_SHA1].decode()) for key in api_keys]
     head: dict[str, Any] = {"timestamp": timestamp, "signature": made[0]}
@@ -155,9 +163,10 @@ def body(content: bytes, *, timestamp: int, api_keys: Sequence[str]) -> bytes:
     return json.dumps(head, separators=(",", ":")).encode()[:-1] + b"," + content[1:]
 
 
-def _content(fields: dict[str, Any]) -> bytes:
+def _content(fields: Mapping[str, Any]) -> bytes:
+    """`fields` as JSON. Raises ValueError unless the first field is `sha1` with 40 hex digits."""
     encoded = _encode(fields).encode("utf-8", "replace")
-    if _BEGINNING.match(encoded) is None:
+    if _CONTENT_START.match(encoded) is None:
         raise ValueError("content begins with its sha1, as 40 hex digits")
     return encoded
 

@@ -1,4 +1,4 @@
-"""How a receiver knows that a webhook is ours and whole: two signatures, side by side."""
+"""Webhook signatures: the original's `signature` in the body, and the Standard Webhooks headers."""
 
 import base64
 import hashlib
@@ -16,22 +16,22 @@ def webhook_id(delivery_id: UUID) -> str:
 
 
 def delivery_of(webhook_id: str) -> UUID | None:
-    """The delivery whose `webhook-id` this is, or None if it is nobody's."""
+    """The id of the delivery that has this `webhook-id`, or None if the text is not a `webhook-id`."""
     found = _WEBHOOK_ID.fullmatch(webhook_id)
     return UUID(hex=found[1]) if found else None
 
 
 def body_signature(api_key: str, *, timestamp: int, sha1: str) -> str:
-    """The body's `signature`: hex HMAC-SHA256 keyed by the API key over timestamp and sha1."""
+    """The body's `signature`: hex HMAC-SHA256, keyed by the API key, over timestamp and sha1."""
     return hmac.new(api_key.encode(), f"{timestamp}{sha1}".encode(), hashlib.sha256).hexdigest()
 
 
 def standard_headers(
     delivery_id: UUID, *, timestamp: int, body: bytes, secrets: Sequence[str]
 ) -> dict[str, str]:
-    """Standard Webhooks headers (specification 1.0.0): id, timestamp, and one `v1` signature a secret.
+    """Standard Webhooks headers (specification 1.0.0): id, timestamp, and one `v1` signature for each secret.
 
-    Each secret is `whsec_` and base64 of the key.
+    Each secret is `whsec_` and the base64 of its key.
     """
     identity = webhook_id(delivery_id)
     made = [v1_signature(identity, timestamp=timestamp, body=body, secret=secret) for secret in secrets]
@@ -43,7 +43,7 @@ def standard_headers(
 
 
 def v1_signature(identity: str, *, timestamp: int, body: bytes, secret: str) -> str:
-    """`v1,` and base64 HMAC-SHA256 over id, timestamp and body, as Standard Webhooks 1.0.0 has it."""
+    """`v1,` and the base64 HMAC-SHA256 over id, timestamp and body (Standard Webhooks 1.0.0)."""
     signed = f"{identity}.{timestamp}.".encode() + body
     key = base64.b64decode(secret.removeprefix("whsec_"))
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

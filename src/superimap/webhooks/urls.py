@@ -6,8 +6,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from superimap.core.errors import SuperImapError
 
-LONGEST = 2048
-EXAMPLE = "https://app.example.com/hook"
+MAX_URL_CHARACTERS = 2048
+EXAMPLE_URL = "https://app.example.com/hook"
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -62,9 +62,9 @@ def _split(url: str, field: str, *, https_only: bool) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise UrlError(field, f"is no URL; it should look like {EXAMPLE}") from None
+        raise UrlError(field, f"is no URL; it should look like {EXAMPLE_URL}") from None
     if parts.scheme not in ("http", "https"):
-        raise UrlError(field, f"should begin with https:// or http://, such as {EXAMPLE}")
+        raise UrlError(field, f"should begin with https:// or http://, such as {EXAMPLE_URL}")
     if https_only and parts.scheme == "http":
         raise UrlError(field, "should begin with https://; plain http:// is for ENVIRONMENT=development")
     if "@" in parts.netloc:
@@ -72,13 +72,13 @@ def _split(url: str, field: str, *, https_only: bool) -> SplitResult:
     if "#" in url:
         raise UrlError(field, "holds a fragment, which is never sent; leave out # and what follows")
     if port == 0 or parts.netloc.endswith(":") or not _is_host(parts):
-        raise UrlError(field, f"names no host that can be dialled; it should look like {EXAMPLE}")
+        raise UrlError(field, f"names no host that can be dialled; it should look like {EXAMPLE_URL}")
     return parts
 
 
 def _check_characters(url: str, field: str) -> None:
-    if len(url) > LONGEST:
-        raise UrlError(field, f"is longer than {LONGEST} characters; give a shorter one")
+    if len(url) > MAX_URL_CHARACTERS:
+        raise UrlError(field, f"is longer than {MAX_URL_CHARACTERS} characters; give a shorter one")
     if any(character <= " " or character == "\x7f" for character in url):
         raise UrlError(field, "holds a space, line break or control character; percent-encode it")
     if not url.isascii():

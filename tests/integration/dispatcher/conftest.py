@@ -16,13 +16,13 @@ from superimap.core import crypto
 from superimap.core.config import Settings
 from superimap.core.crypto import Place, Vault
 from superimap.dispatcher.main import serve
-from superimap.dispatcher.pace import Pace
 from superimap.dispatcher.stats import Stats
-from superimap.doorbells.redis import Queue
+from superimap.dispatcher.timings import DispatcherTimings
+from superimap.doorbells.redis import EndpointDoorbell
 from superimap.testing import WebhookSink
 
 KEY = crypto.generate_key()
-FAST = Pace(
+FAST = DispatcherTimings(
     lane_budget=2.0, lease_margin=0.5, sweep=0.05, gone=0.4, late=0.3, post_grace=1.0, settle_grace=1.0
 )
 
@@ -34,7 +34,7 @@ class World:
     db: asyncpg.Pool
     database_url: str
     redis_url: str
-    queue: Queue
+    queue: EndpointDoorbell
     sink: WebhookSink
     partner_id: int = 0
     user_id: int = 0
@@ -55,7 +55,7 @@ class World:
         return Settings(**(values | changes))
 
     @asynccontextmanager
-    async def dispatcher(self, *, pace: Pace = FAST, **changes: object) -> AsyncIterator[Stats]:
+    async def dispatcher(self, *, pace: DispatcherTimings = FAST, **changes: object) -> AsyncIterator[Stats]:
         """A dispatcher in this process."""
         stop, stats = asyncio.Event(), Stats()
         serving = asyncio.create_task(serve(self.settings(**changes), stop, stats=stats, pace=pace))
@@ -136,7 +136,7 @@ async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
     """A partner with keys, a user, and a receiver that answers 200."""
     async with (
         asyncpg.create_pool(database_url, min_size=1, max_size=4) as db,
-        Queue(redis_url) as queue,
+        EndpointDoorbell(redis_url) as queue,
         WebhookSink() as sink,
     ):
         made = World(db, database_url, redis_url, queue, sink)

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from fixtures import bulk
 from superimap.db.delivery import deliveries, endpoints, sweeping
-from superimap.dispatcher.lane import FEW
-from superimap.domain.deliveries import WELL, EndpointHealth
+from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
+from superimap.domain.deliveries import HEALTHY, EndpointHealth
 from superimap.testing import Received
 from tests.integration.dispatcher.conftest import World, eventually
 
@@ -79,15 +79,15 @@ async def test_until_the_breaker_has_heard_of_an_answer_the_lane_claims_no_more(
         async with world.db.acquire() as db, db.transaction():
             await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", busy)
             await world.owe(busy, 50)
-            await eventually(lambda: _attempted(world, FEW))
+            await eventually(lambda: _attempted(world, MAX_UNPROVEN_POSTS))
             await world.queue.ring(busy)
             await world.owe(good, 5)
             await eventually(lambda: _equal(stats.delivered, 5))
-            assert len(world.sink.to("/busy")) == FEW
+            assert len(world.sink.to("/busy")) == MAX_UNPROVEN_POSTS
         await eventually(lambda: _is(world, busy, "slow_start"))
         await eventually(lambda: _equal(stats.in_flight, 0))
 
-    assert len(world.sink.to("/busy")) == FEW
+    assert len(world.sink.to("/busy")) == MAX_UNPROVEN_POSTS
 
 
 async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
@@ -142,7 +142,7 @@ async def test_after_it_works_again_it_is_started_slowly_and_everything_arrives(
         await eventually(lambda: _count_is(world, "delivered", 60))
 
     assert order[0] == 1
-    assert await health(world, endpoint) == WELL
+    assert await health(world, endpoint) == HEALTHY
 
 
 async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_do_not_notice(world: World):
@@ -172,8 +172,8 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
     async with world.dispatcher():
         await world.owe(endpoint, 50)
         await eventually(lambda: _is(world, endpoint, "slow_start"))
-        await eventually(lambda: _equal(world.sink.count, FEW))
-        await eventually(lambda: _attempted(world, FEW))
+        await eventually(lambda: _equal(world.sink.count, MAX_UNPROVEN_POSTS))
+        await eventually(lambda: _attempted(world, MAX_UNPROVEN_POSTS))
 
     found = await health(world, endpoint)
     assert (found.width, found.setbacks) == (5, 1)
@@ -182,7 +182,7 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
     waits = await world.db.fetch(
         "SELECT extract(epoch FROM due_at - now())::float8 FROM deliveries WHERE attempts = 1"
     )
-    assert len(waits) == FEW
+    assert len(waits) == MAX_UNPROVEN_POSTS
     assert all(110 < row[0] <= 120 for row in waits)
 
 
@@ -198,10 +198,10 @@ async def test_abuse_62_a_410_disables_this_endpoint_alone_and_everything_stays_
         await world.owe(other, 5)
         await eventually(lambda: _count_is(world, "delivered", 5))
 
-        assert seen <= FEW == len(world.sink.to("/gone"))
+        assert seen <= MAX_UNPROVEN_POSTS == len(world.sink.to("/gone"))
         assert (await health(world, gone)).disabled_reason == "gone"
         assert await world.in_state("pending") == 35
-        assert await health(world, other) == WELL
+        assert await health(world, other) == HEALTHY
 
         world.sink.on("/gone", 200)
         await make(world, gone)  # enabled: all its columns as those of a new one
@@ -244,7 +244,7 @@ async def test_what_is_our_own_fault_is_not_held_against_the_endpoint(world: Wor
         await world.owe(endpoint, 20)
         await eventually(lambda: _attempted(world, 20))
 
-    assert await health(world, endpoint) == WELL
+    assert await health(world, endpoint) == HEALTHY
 
 
 async def test_where_all_is_well_the_endpoint_is_never_written(world: World):
@@ -304,7 +304,7 @@ async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: W
     async with world.dispatcher(max_lanes=8, posts_per_endpoint=12, webhook_timeout=1):
         for each in many:
             await world.queue.ring(each.endpoint)
-        await world.sink.wait_for(8 * FEW)
+        await world.sink.wait_for(8 * MAX_UNPROVEN_POSTS)
         await answers_at_once(good)
 
         ailing = "SELECT count(*) = 40 FROM endpoints WHERE failures > 1"

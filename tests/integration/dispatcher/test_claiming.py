@@ -9,7 +9,8 @@ import asyncpg
 
 from superimap.core.ids import time_ordered
 from superimap.db.delivery import deliveries
-from superimap.db.delivery.deliveries import AttemptOutcome, Claim, Claims, Settlement
+from superimap.db.delivery.deliveries import Claim, Claims, Settlement
+from superimap.domain.deliveries import AttemptOutcome
 from tests.integration.dispatcher.conftest import World, eventually
 
 COUNTING = 0x534C_414E << 32  # the lock under which `under_way` counts

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from superimap.dispatcher.lane import FEW
+from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
 from superimap.dispatcher.presence import SPACE
-from superimap.doorbells.redis import Queue
+from superimap.doorbells.redis import EndpointDoorbell
 from superimap.launch import engines as embedded
 from superimap.testing import Received, WebhookSink
 from superimap.webhooks.signing import webhook_id
@@ -122,13 +122,13 @@ async def test_the_places_of_a_killed_dispatcher_are_free_long_before_its_leases
     endpoint = await world.endpoint()
     async with process(world, timeout=60) as first:
         await eventually(lambda: _present(world, 1), within=STARTED)
-        owed = await world.owe(endpoint, FEW)
-        await world.sink.wait_for(FEW, STARTED)
+        owed = await world.owe(endpoint, MAX_UNPROVEN_POSTS)
+        await world.sink.wait_for(MAX_UNPROVEN_POSTS, STARTED)
         first.send_signal(signal.SIGKILL)
         await first.wait()
     held.set()
     async with world.dispatcher(webhook_timeout=60):
-        await eventually(lambda: _all_delivered(world, FEW), within=STARTED)
+        await eventually(lambda: _all_delivered(world, MAX_UNPROVEN_POSTS), within=STARTED)
 
     assert counted(world.sink) == {webhook_id(id_): 2 for id_ in owed}
 
@@ -154,20 +154,20 @@ async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases
         world.database_url = proxy.url
         stats = await stack.enter_async_context(world.dispatcher(pace=patient, webhook_timeout=30))
         await eventually(lambda: _present(world, 2))
-        await world.owe(endpoint, FEW)
-        await world.sink.wait_for(FEW)
+        await world.owe(endpoint, MAX_UNPROVEN_POSTS)
+        await world.sink.wait_for(MAX_UNPROVEN_POSTS)
         mine = stats.in_flight
         await proxy.close()
         await eventually(lambda: _present(world, 1))
         await proxy.open()
         await eventually(lambda: _present(world, 2))
-        assert await world.in_state("sending") == FEW
+        assert await world.in_state("sending") == MAX_UNPROVEN_POSTS
         held.set()
-        await eventually(lambda: _all_delivered(world, FEW))
+        await eventually(lambda: _all_delivered(world, MAX_UNPROVEN_POSTS))
         world.database_url = direct
     await proxy.close()
 
-    assert mine <= FEW == world.sink.count
+    assert mine <= MAX_UNPROVEN_POSTS == world.sink.count
 
 
 async def test_five_sigterms_in_a_row_lose_nothing(world: World):
@@ -205,7 +205,7 @@ async def test_flushall_loses_nothing_and_sends_nothing_twice(world: World):
 async def test_without_redis_deliveries_still_go_out(world: World):
     world.redis_url = "unix:///nonexistent/redis.sock"
     endpoint = await world.endpoint()
-    async with world.dispatcher(), Queue(world.redis_url) as nobody:
+    async with world.dispatcher(), EndpointDoorbell(world.redis_url) as nobody:
         assert not await nobody.ring(endpoint)
         await world.owe(endpoint, 50, ring=False)
         await eventually(lambda: _all_delivered(world, 50))
@@ -218,7 +218,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(contextlib.AsyncExitStack())
         world.redis_url = await redis.enter_async_context(embedded.valkey(open_folder / "killed"))
-        queue = await stack.enter_async_context(Queue(world.redis_url))
+        queue = await stack.enter_async_context(EndpointDoorbell(world.redis_url))
         stats = await stack.enter_async_context(world.dispatcher())
         await eventually(lambda: queue.ring(endpoint))
         await redis.aclose()
@@ -247,7 +247,7 @@ async def test_a_redis_that_hangs_keeps_nobody(world: World):
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     world.redis_url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
     endpoint = await world.endpoint()
-    async with Queue(world.redis_url) as queue, world.dispatcher():
+    async with EndpointDoorbell(world.redis_url) as queue, world.dispatcher():
         started = asyncio.get_running_loop().time()
         assert not await queue.ring(endpoint)
         assert asyncio.get_running_loop().time() - started < 0.5

@@ -12,7 +12,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from superimap.core import crypto
-from superimap.dispatcher.lane import FEW
+from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
 from superimap.testing import Received, verify_body_signature
 from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import KEY, World, eventually, keep_key
@@ -254,10 +254,10 @@ async def test_other_endpoints_do_not_wait_for_one_that_hangs(world: World):
     good = await world.endpoint("/good")
     async with world.dispatcher(webhook_timeout=5):
         await world.owe(hangs, 50)
-        await world.sink.wait_for(lambda received: len(world.sink.to("/hangs")) == FEW)
+        await world.sink.wait_for(lambda received: len(world.sink.to("/hangs")) == MAX_UNPROVEN_POSTS)
         await world.owe(good, 50)
         await world.sink.wait_for(lambda received: len(world.sink.to("/good")) == 50)
-        assert len(world.sink.to("/hangs")) == FEW
+        assert len(world.sink.to("/hangs")) == MAX_UNPROVEN_POSTS
         released.set()
         await eventually(lambda: _count_is(world, "delivered", 100))
 
@@ -272,12 +272,12 @@ async def test_a_stop_lets_posts_under_way_end_and_claims_no_more(world: World):
     world.sink.answer = hold
     await world.owe(await world.endpoint(), 30, ring=False)
     async with world.dispatcher(webhook_timeout=5):
-        await world.sink.wait_for(FEW)
+        await world.sink.wait_for(MAX_UNPROVEN_POSTS)
         asyncio.get_running_loop().call_later(0.2, held.set)
 
-    assert await world.in_state("delivered") == FEW
-    assert await world.in_state("pending") == 30 - FEW
-    assert world.sink.count == FEW
+    assert await world.in_state("delivered") == MAX_UNPROVEN_POSTS
+    assert await world.in_state("pending") == 30 - MAX_UNPROVEN_POSTS
+    assert world.sink.count == MAX_UNPROVEN_POSTS
 
 
 async def _has_attempts(world: World, owed: object, count: int) -> bool:

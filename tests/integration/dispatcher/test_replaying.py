@@ -11,7 +11,7 @@ from superimap.db.delivery import replay
 from superimap.db.engine import sessions
 from superimap.db.monitoring import history
 from superimap.db.monitoring.history import Which
-from superimap.domain.answers import SCHEDULE
+from superimap.domain.answers import RETRY_SCHEDULE_SECONDS
 from superimap.domain.deliveries import DeliveryState
 from superimap.webhooks.signing import webhook_id
 
@@ -60,7 +60,7 @@ async def test_a_replay_begins_the_schedule_anew_and_goes_on_counting(world: Wor
 
     row = await world.row(delivery)
     assert (row["state"], row["attempts"], row["attempts_before"]) == ("pending", 18, 17)
-    assert SCHEDULE[0] - 2 <= row["due_in"] <= SCHEDULE[0]
+    assert RETRY_SCHEDULE_SECONDS[0] - 2 <= row["due_in"] <= RETRY_SCHEDULE_SECONDS[0]
 
 
 async def test_a_replay_fails_for_good_once_its_own_schedule_is_through(world: World):

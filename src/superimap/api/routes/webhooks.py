@@ -20,7 +20,7 @@ from superimap.api.openapi import problems, takes
 from superimap.api.routes.connections import BODY
 from superimap.db.accounts import allowances, partners, webhooks
 from superimap.db.accounts.allowances import Action
-from superimap.dispatcher import trial
+from superimap.dispatcher import sample_webhooks
 from superimap.domain.events import EventKind
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
@@ -65,15 +65,15 @@ async def test_endpoint(
     await allowances.take(db, partner.id, Action.TEST)
     keys = await partners.signing_material(db, opened.vault, partner.id)
     await db.commit()  # it counts whatever comes of it, and no connection is held while somebody answers
-    webhook_id, answer = await trial.attempt(opened.settings, keys, wanted.kind, url)
+    webhook_id, answer = await sample_webhooks.send_sample(opened.settings, keys, wanted.kind, url)
     return TestOut(
         id=webhook_id,
         url=url,
-        is_success=trial.is_success(answer),
+        is_success=sample_webhooks.is_success(answer),
         code=answer.status,
         error=answer.error,
         milliseconds=answer.milliseconds,
-        answer=trial.beginning(answer),
+        answer=sample_webhooks.shown_answer(answer),
     )
 
 

@@ -3,8 +3,8 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.domain.events import UserEventKind
 from superimap.domain.shards import USERS_CHANNEL
-from superimap.domain.users import UserEventKind
 
 _RECORD_RESTORED = text("""
     WITH

@@ -16,7 +16,7 @@ from superimap.core.crypto import Place, Vault, digest, equal, generate_api_key,
 from superimap.db.accounts.partner_values import WEBHOOKS, Changes, clean
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import ApiKey, Connection, Endpoint, Partner, SigningSecret, User
-from superimap.domain.deliveries import WELL
+from superimap.domain.deliveries import HEALTHY
 from superimap.domain.events import EventKind
 
 HINT = 8
@@ -248,7 +248,7 @@ async def _set_webhook(db: AsyncSession, partner_id: int, kind: EventKind, url: 
     statement = insert(Endpoint).values(partner_id=partner_id, kind=kind, url=url)
     statement = statement.on_conflict_do_update(
         index_elements=[Endpoint.partner_id, Endpoint.kind],
-        set_={"url": statement.excluded.url} | asdict(WELL),
+        set_={"url": statement.excluded.url} | asdict(HEALTHY),
         where=Endpoint.url.is_distinct_from(statement.excluded.url),
     )
     await db.execute(statement)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.errors import NotFound
 from superimap.db.models import Delivery, Endpoint
-from superimap.domain.deliveries import WELL, DeliveryState
+from superimap.domain.deliveries import HEALTHY, DeliveryState
 from superimap.domain.events import EventKind
 
 
@@ -35,7 +35,7 @@ async def enable(db: AsyncSession, partner_id: int, kind: EventKind) -> Endpoint
     statement = (
         update(Endpoint)
         .where(Endpoint.partner_id == partner_id, Endpoint.kind == kind, Endpoint.url.is_not(None))
-        .values(asdict(WELL))
+        .values(asdict(HEALTHY))
         .returning(Endpoint)
         .execution_options(synchronize_session=False, populate_existing=True)
     )

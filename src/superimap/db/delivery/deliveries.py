@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
 from asyncpg import Connection, Pool, Record
 
 from superimap.db.watching.events import telling
+from superimap.domain.deliveries import AttemptOutcome
 from superimap.domain.events import ReasonCode
 
 Db: TypeAlias = Pool | Connection
-
-
-class AttemptOutcome(StrEnum):
-    """What becomes of a delivery after an attempt; ARCHIVE is a failure that archives the user."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    FAILED = "failed"
-    ARCHIVE = "archive"
 
 
 @dataclass(frozen=True, slots=True)

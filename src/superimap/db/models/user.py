@@ -18,9 +18,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one_of
 from superimap.db.models.partner import Partner
 from superimap.db.models.provider import Provider
+from superimap.domain.events import UserEventKind
 from superimap.domain.providers import Tls
 from superimap.domain.shards import SHARD_COUNT
-from superimap.domain.users import Reauth, UserEventKind, UserStatus
+from superimap.domain.users import Reauth, UserStatus
 
 
 class Connection(Base):

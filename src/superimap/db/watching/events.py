@@ -11,7 +11,7 @@ from datetime import datetime
 
 from asyncpg import Pool
 
-from superimap.domain.users import UserEventKind
+from superimap.domain.events import UserEventKind
 
 # UUID version 7, as `ids.time_ordered` makes them: milliseconds, the version, and the random rest of a version 4.
 _ID = """(

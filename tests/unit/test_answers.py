@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superimap.domain.answers import (
-    LONGEST_WAIT,
-    SCHEDULE,
+    MAX_RETRY_AFTER_SECONDS,
+    RETRY_SCHEDULE_SECONDS,
     ArchiveUser,
     Delivered,
+    EndpointSignal,
     GiveUp,
     RetryIn,
-    Sign,
     retry_after,
     sign,
     verdict,
@@ -31,8 +31,8 @@ def test_403_archives_the_user_whatever_the_attempt(attempt: int):
 def test_403_to_an_event_archives_nobody_and_is_a_refusal_like_any_other():
     assert verdict(403, attempt=1, chance=0.5, archives=False) == RetryIn(6)
     assert verdict(403, attempt=17, chance=0.5, archives=False) == GiveUp()
-    assert sign(403, archives=False) is Sign.ODD
-    assert sign(204, archives=False) is Sign.WELL
+    assert sign(403, archives=False) is EndpointSignal.ODD
+    assert sign(204, archives=False) is EndpointSignal.WELL
 
 
 @pytest.mark.parametrize("status", [None, 100, 199, 300, 302, 400, 401, 404, 429, 500, 502, 503, 599, 999])
@@ -47,17 +47,19 @@ def test_the_first_five_delays_are_kept_to_the_second():
 
 
 def test_later_delays_grow_and_spread_by_a_tenth():
-    for attempt in range(6, len(SCHEDULE) + 1):
+    for attempt in range(6, len(RETRY_SCHEDULE_SECONDS) + 1):
         planned = attempt**4 + 5
         assert verdict(500, attempt=attempt, chance=0.0) == RetryIn(pytest.approx(planned * 0.9))
         assert verdict(500, attempt=attempt, chance=1.0) == RetryIn(pytest.approx(planned * 1.1))
 
 
 def test_all_attempts_take_about_three_days_and_then_end():
-    assert 2.5 < sum(SCHEDULE) / 86_400 <= 3
-    assert list(SCHEDULE) == sorted(SCHEDULE)
-    assert verdict(500, attempt=len(SCHEDULE), chance=0.5) == RetryIn(pytest.approx(SCHEDULE[-1]))
-    assert verdict(500, attempt=len(SCHEDULE) + 1, chance=0.5) == GiveUp()
+    assert 2.5 < sum(RETRY_SCHEDULE_SECONDS) / 86_400 <= 3
+    assert list(RETRY_SCHEDULE_SECONDS) == sorted(RETRY_SCHEDULE_SECONDS)
+    assert verdict(500, attempt=len(RETRY_SCHEDULE_SECONDS), chance=0.5) == RetryIn(
+        pytest.approx(RETRY_SCHEDULE_SECONDS[-1])
+    )
+    assert verdict(500, attempt=len(RETRY_SCHEDULE_SECONDS) + 1, chance=0.5) == GiveUp()
     assert verdict(None, attempt=1000, chance=0.5) == GiveUp()
 
 
@@ -79,14 +81,14 @@ def test_a_pause_that_was_asked_for_puts_a_retry_off_and_never_brings_it_forward
 @pytest.mark.parametrize(
     ("told", "statuses"),
     [
-        (Sign.WELL, [200, 204, 299, 403]),
-        (Sign.ODD, [300, 302, 400, 401, 404, 422, 499]),
-        (Sign.BUSY, [429, 503]),
-        (Sign.ILL, [None, 100, 199, 500, 502, 504, 599, 999]),
-        (Sign.GONE, [410]),
+        (EndpointSignal.WELL, [200, 204, 299, 403]),
+        (EndpointSignal.ODD, [300, 302, 400, 401, 404, 422, 499]),
+        (EndpointSignal.BUSY, [429, 503]),
+        (EndpointSignal.ILL, [None, 100, 199, 500, 502, 504, 599, 999]),
+        (EndpointSignal.GONE, [410]),
     ],
 )
-def test_what_an_answer_tells_of_its_endpoint(told: Sign, statuses: list[int | None]):
+def test_what_an_answer_tells_of_its_endpoint(told: EndpointSignal, statuses: list[int | None]):
     assert {sign(status) for status in statuses} == {told}
 
 
@@ -106,7 +108,7 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ("Tue, 14 Nov 2023 23:14:20 +0100", 60),
         ("Tue, 14 Nov 2023 22:14:20", 60),
         ("Mon, 13 Nov 2023 22:13:20 GMT", 0),
-        ("Fri, 14 Nov 2081 22:13:20 GMT", LONGEST_WAIT),
+        ("Fri, 14 Nov 2081 22:13:20 GMT", MAX_RETRY_AFTER_SECONDS),
     ],
 )
 def test_a_pause_is_read_as_seconds_or_as_a_date(text: str | None, seconds: float):
@@ -115,7 +117,7 @@ def test_a_pause_is_read_as_seconds_or_as_a_date(text: str | None, seconds: floa
 
 @pytest.mark.parametrize("text", ["1000000000", "1e9", "inf", "9" * 60])
 def test_abuse_63_a_pause_of_years_is_cut_to_an_hour(text: str):
-    assert retry_after(text, now=NOW) == LONGEST_WAIT == 3600
+    assert retry_after(text, now=NOW) == MAX_RETRY_AFTER_SECONDS == 3600
 
 
 @pytest.mark.parametrize(
@@ -139,4 +141,4 @@ def test_abuse_63_nonsense_is_no_pause(text: str):
 
 @given(st.text())
 def test_abuse_63_whatever_is_written_a_pause_is_bounded(text: str):
-    assert 0 <= retry_after(text, now=NOW) <= LONGEST_WAIT
+    assert 0 <= retry_after(text, now=NOW) <= MAX_RETRY_AFTER_SECONDS

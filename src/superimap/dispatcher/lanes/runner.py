@@ -29,28 +29,28 @@ import asyncpg
 from superimap.core import metrics
 from superimap.db.delivery.deliveries import Claim, Claims
 from superimap.db.postgres import UNAVAILABLE
-from superimap.dispatcher.deliver import Sent
-from superimap.dispatcher.seats import Seats
+from superimap.dispatcher.delivery_sender import FinishedAttempt
+from superimap.dispatcher.lanes.slots import Slots
 from superimap.dispatcher.stats import Stats
 
 log = logging.getLogger(__name__)
 
-FAIR = 5
+PARTNER_SLOTS_DIVISOR = 5
 """A partner has one of so many seats."""
 
-AILING = 4
+UNHEALTHY_SLOTS_DIVISOR = 4
 """All ailing endpoints together have one of so many seats."""
 
-FEW = 2
+MAX_UNPROVEN_POSTS = 2
 """POSTs under way to an endpoint that did not answer the last one, or is not known yet: more than one, so that a
 single mail takes a single claim."""
 
-PATIENCE, HURRY = 0.25, 0.02
+LANE_YIELD_SECONDS, CROWDED_LANE_YIELD_SECONDS = 0.25, 0.02
 """Seconds after which a lane steps aside if none of its POSTs ends; the shorter one if others need the place."""
 
-MOST_KNOWN = 100_000  # endpoints of which something is remembered
+MAX_REMEMBERED_ENDPOINTS = 100_000  # endpoints of which something is remembered
 
-FAULTS = (*UNAVAILABLE, asyncpg.PostgresError)
+DATABASE_ERRORS = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
 class Claimer(Protocol):
@@ -62,13 +62,13 @@ class Claimer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
+class LaneOperations:
     """What lanes work with."""
 
     partner_of: Callable[[int], Awaitable[int | None]]
     claim: Claimer
-    deliver: Callable[[Claim], Awaitable[Sent]]
-    settle: Callable[[Sent], Awaitable[None]]
+    deliver: Callable[[Claim], Awaitable[FinishedAttempt]]
+    settle: Callable[[FinishedAttempt], Awaitable[None]]
     ring: Callable[[int], Awaitable[bool]]
     posts_per_endpoint: int
     budget: float
@@ -89,15 +89,15 @@ class Lane:
 class Lanes:
     """The lanes of this process, at most one per endpoint, and the POSTs that they have under way."""
 
-    def __init__(self, trade: Trade, stats: Stats, *, max_lanes: int) -> None:
+    def __init__(self, trade: LaneOperations, stats: Stats, *, max_lanes: int) -> None:
         self._trade = trade
         self._stats = stats
         self._max_lanes = max_lanes
         self._most_posts = max_lanes * trade.posts_per_endpoint
-        self.share = max(1, max_lanes // FAIR)
-        self.ailing_share = max(1, max_lanes // AILING)
-        self._seats = Seats(share=self.share)
-        self._ailing = Seats(share=self.ailing_share)  # as if all of them were one partner's
+        self.share = max(1, max_lanes // PARTNER_SLOTS_DIVISOR)
+        self.ailing_share = max(1, max_lanes // UNHEALTHY_SLOTS_DIVISOR)
+        self._seats = Slots(share=self.share)
+        self._ailing = Slots(share=self.ailing_share)  # as if all of them were one partner's
         self._partners: dict[int, int] = {}
         self._answering: set[int] = set()  # endpoints that gave an answer to their last POST
         self._lanes: dict[int, Lane] = {}
@@ -162,7 +162,7 @@ class Lanes:
         try:
             if await self._sit(lane):
                 is_unfinished = await self._run_lane(lane, group)
-        except FAULTS as error:  # the sweeper rings again
+        except DATABASE_ERRORS as error:  # the sweeper rings again
             log.warning("a lane lost the database: %s", error, extra={"endpoint_id": lane.endpoint_id})
         finally:
             lane.task = None
@@ -180,7 +180,7 @@ class Lanes:
         partner = self._partners.get(lane.endpoint_id) or await self._trade.partner_of(lane.endpoint_id)
         if partner is None:  # the endpoint is gone, and its deliveries with it
             return False
-        if len(self._partners) >= MOST_KNOWN:
+        if len(self._partners) >= MAX_REMEMBERED_ENDPOINTS:
             self._partners.clear()
             self._answering.clear()
         self._partners[lane.endpoint_id] = partner
@@ -194,7 +194,7 @@ class Lanes:
         for seats in (self._seats, self._ailing):
             self._pass_on(seats, lane)
 
-    def _pass_on(self, seats: Seats, lane: Lane) -> None:
+    def _pass_on(self, seats: Slots, lane: Lane) -> None:
         heir = seats.give_up(lane.endpoint_id)
         if heir is not None and self._group is not None and not self._is_stopping:
             self._look(heir, self._group)
@@ -213,7 +213,7 @@ class Lanes:
             if not lane.posts and (was_idle or not lane.is_rung):
                 return False
             is_crowded = self._stats.lanes > self._max_lanes // 2
-            patience = HURRY if is_crowded else PATIENCE
+            patience = CROWDED_LANE_YIELD_SECONDS if is_crowded else LANE_YIELD_SECONDS
             if not await _wait(lane.wake, min(patience, end - clock())) and clock() < end:
                 return False  # they hang; the next to end looks again
         return lane.is_rung
@@ -249,7 +249,7 @@ class Lanes:
         width = self._trade.posts_per_endpoint
         is_trusted = lane.endpoint_id in self._answering and len(self._posts) < self._most_posts // 2
         if not is_trusted and not lane.is_ailing:
-            width = min(width, FEW)
+            width = min(width, MAX_UNPROVEN_POSTS)
         return min(width - lane.posts, self._most_posts - len(self._posts))
 
     def _start_post(self, lane: Lane, claim: Claim, group: asyncio.TaskGroup) -> None:
@@ -265,7 +265,7 @@ class Lanes:
             sent = await self._trade.deliver(claim)
             await self._trade.settle(sent)
             self._note(claim.endpoint_id, has_answered=sent.settlement.code is not None)
-        except FAULTS as error:
+        except DATABASE_ERRORS as error:
             log.warning("a delivery lost the database: %s", error, extra={"delivery_id": str(claim.id)})
         except Exception:
             log.exception("a delivery failed on our side", extra={"delivery_id": str(claim.id)})

@@ -10,10 +10,11 @@ from collections import deque
 import pytest
 
 from superimap.core.ids import time_ordered
-from superimap.db.delivery.deliveries import AttemptOutcome, Claim, Claims, Settlement
-from superimap.dispatcher.deliver import Sent
-from superimap.dispatcher.lane import Lanes, Trade
+from superimap.db.delivery.deliveries import Claim, Claims, Settlement
+from superimap.dispatcher.delivery_sender import FinishedAttempt
+from superimap.dispatcher.lanes.runner import LaneOperations, Lanes
 from superimap.dispatcher.stats import Stats
+from superimap.domain.deliveries import AttemptOutcome
 
 CAP = 3
 FOREVER = 1e9
@@ -50,15 +51,15 @@ class Table:
         taken = [Claim(id_, 1, endpoint_id, 1, "new_mail", "http://x", b"", 1, token) for id_ in ids]
         return Claims(taken, is_all=is_all, has_room=is_all)
 
-    async def deliver(self, claim: Claim) -> Sent:
+    async def deliver(self, claim: Claim) -> FinishedAttempt:
         await self.step()
         self.sent.append(claim.id)
         settlement = Settlement(
             id=time_ordered(), claim=claim, outcome=AttemptOutcome.DELIVERED, age=0, milliseconds=0, code=200
         )
-        return Sent(settlement, None)
+        return FinishedAttempt(settlement, None)
 
-    async def settle(self, _: Sent) -> None:
+    async def settle(self, _: FinishedAttempt) -> None:
         await self.step()
         self.sending -= 1
         await self.step()
@@ -75,8 +76,8 @@ class Table:
         task.add_done_callback(self.ringing.discard)
         return True
 
-    def trade(self, budget: float) -> Trade:
-        return Trade(
+    def trade(self, budget: float) -> LaneOperations:
+        return LaneOperations(
             self.partner_of,
             self.claim,
             self.deliver,

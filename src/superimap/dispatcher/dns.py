@@ -14,7 +14,7 @@ from functools import partial
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 
-class Names(AbstractResolver):
+class ThreadedResolver(AbstractResolver):
     """Lookups, at most `most` at once; threads are started as they are needed."""
 
     def __init__(self, most: int) -> None:

@@ -9,14 +9,14 @@ from superimap.core.config import Settings
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.core.ids import time_ordered
 from superimap.db.accounts.partners import SigningMaterial
-from superimap.dispatcher.deliver import LONGEST_BODY
-from superimap.dispatcher.http import Answer, sender
+from superimap.dispatcher.delivery_sender import MAX_STORED_ANSWER_CHARACTERS
+from superimap.dispatcher.webhook_client import PostResult, open_client
 from superimap.domain.answers import Delivered, verdict
 from superimap.domain.events import EventKind, EventName, ReasonCode
 from superimap.mail import envelope, message
 from superimap.webhooks import payload, signing
 
-LONGEST = 20.0
+MAX_SAMPLE_SECONDS = 20.0
 """Seconds for the whole of it, or WEBHOOK_TIMEOUT if that is less: somebody waits for the answer."""
 
 TAG = "SUPERIMAP_TEST"
@@ -32,7 +32,7 @@ This is no mail of anybody's. "test": true in the webhook says so.
 """.replace("\n", "\r\n")
 
 
-def sample(kind: EventKind, *, now: datetime) -> bytes:
+def sample_content(kind: EventKind, *, now: datetime) -> bytes:
     """Content of a webhook of this kind as it would be, and `"test": true` behind it."""
     user = {"user_tag": TAG, "imap_provider_code": CODE}
     match kind:
@@ -42,9 +42,9 @@ def sample(kind: EventKind, *, now: datetime) -> bytes:
             text, was_scrubbed = message.decode_text(raw)
             content = payload.new_mail(
                 raw,
+                read,
                 text=text,
                 is_exact=not was_scrubbed,
-                sha1=read.sha1,
                 envelope=envelope.as_json(read.envelope),
                 **user,
             )
@@ -63,23 +63,25 @@ def sample(kind: EventKind, *, now: datetime) -> bytes:
     return content[:-1] + b"," + json.dumps({"test": True})[1:].encode()
 
 
-async def attempt(settings: Settings, keys: SigningMaterial, kind: EventKind, url: str) -> tuple[str, Answer]:
+async def send_sample(
+    settings: Settings, keys: SigningMaterial, kind: EventKind, url: str
+) -> tuple[str, PostResult]:
     """POST a sample once, as the dispatcher would; its `webhook-id` and what came back. Raises nothing."""
     guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
     now = time.time()
     body = payload.body(
-        sample(kind, now=datetime.fromtimestamp(now, UTC)), timestamp=int(now), api_keys=keys.api_keys
+        sample_content(kind, now=datetime.fromtimestamp(now, UTC)), timestamp=int(now), api_keys=keys.api_keys
     )
     headers = signing.standard_headers(time_ordered(), timestamp=int(now), body=body, secrets=keys.secrets)
-    async with sender(guard, deadline=min(settings.webhook_timeout, LONGEST)) as post:
+    async with open_client(guard, deadline=min(settings.webhook_timeout, MAX_SAMPLE_SECONDS)) as post:
         return headers["webhook-id"], await post.post(url, body, headers)
 
 
-def is_success(answer: Answer) -> bool:
+def is_success(answer: PostResult) -> bool:
     """Whether a delivery with this answer would be delivered."""
     return isinstance(verdict(answer.status, attempt=1, chance=0.0), Delivered)
 
 
-def beginning(answer: Answer) -> str | None:
+def shown_answer(answer: PostResult) -> str | None:
     """The answer as far as it is shown; None for an empty one."""
-    return answer.body.replace("\0", "")[:LONGEST_BODY] or None
+    return answer.body.replace("\0", "")[:MAX_STORED_ANSWER_CHARACTERS] or None

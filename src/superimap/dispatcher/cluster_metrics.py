@@ -12,7 +12,7 @@ from superimap.db.monitoring import sight
 from superimap.db.monitoring.sight import STATES, Sight
 
 
-class Lookout:
+class ClusterMetrics:
     """Sets the metrics of the cluster every `every` seconds. Idlers are dead after `expiry` seconds of silence."""
 
     def __init__(self, *, expiry: float, every: float) -> None:
@@ -24,7 +24,7 @@ class Lookout:
         """Tell how the cluster is, if it is time to."""
         if time.monotonic() < self._due:
             return
-        tell(await sight.look(db, expiry=self._expiry))
+        set_cluster_metrics(await sight.look(db, expiry=self._expiry))
         self._due = time.monotonic() + self._every
 
     def leave(self) -> None:
@@ -34,7 +34,7 @@ class Lookout:
         self._due = 0.0
 
 
-def tell(seen: Sight) -> None:
+def set_cluster_metrics(seen: Sight) -> None:
     """Set the metrics of the cluster."""
     idlers = Counter(idler.state for idler in seen.idlers)
     for state in STATES:

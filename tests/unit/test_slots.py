@@ -7,12 +7,12 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from superimap.dispatcher.lanes.slots import Slots
 from superimap.dispatcher.presence import Absences
-from superimap.dispatcher.seats import Seats
 
 
 def test_beyond_its_share_a_partner_waits_and_others_do_not():
-    seats = Seats(share=2)
+    seats = Slots(share=2)
 
     assert [seats.take(1, endpoint) for endpoint in (11, 12, 13, 14)] == [True, True, False, False]
     assert seats.take(2, 21)
@@ -25,7 +25,7 @@ def test_beyond_its_share_a_partner_waits_and_others_do_not():
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2), st.integers(0, 5)), max_size=100))
 def test_nobody_has_more_than_the_share_and_nobody_is_forgotten(steps: list[tuple[bool, int, int]]):
-    seats, held, waiting = Seats(share=2), {}, set()
+    seats, held, waiting = Slots(share=2), {}, set()
     for takes, partner, number in steps:
         endpoint = partner * 10 + number
         if takes:

@@ -17,7 +17,7 @@ import trustme
 from aiohttp import web
 
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
-from superimap.dispatcher.http import LONGEST_ANSWER, Answer, Sender, sender
+from superimap.dispatcher.webhook_client import MAX_ANSWER_BYTES, PostResult, WebhookClient, open_client
 from superimap.testing import WebhookSink
 from tests.support.tls import server_context
 
@@ -42,8 +42,8 @@ async def receiver(talk: Conversation, **options: object) -> AsyncIterator[int]:
         server.close()
 
 
-async def post(url: str, *, guard: Guard = LOOPBACK, deadline: float = 5.0, **options: object) -> Answer:
-    async with sender(guard, deadline=deadline, **options) as made:
+async def post(url: str, *, guard: Guard = LOOPBACK, deadline: float = 5.0, **options: object) -> PostResult:
+    async with open_client(guard, deadline=deadline, **options) as made:
         return await made.post(url, b"{}", {})
 
 
@@ -64,7 +64,7 @@ async def test_an_answer_of_10_gb_is_read_for_16_kib_and_closed():
         async with asyncio.timeout(5):
             await closed.wait()
 
-    assert (answer.status, answer.error, len(answer.body)) == (500, None, LONGEST_ANSWER)
+    assert (answer.status, answer.error, len(answer.body)) == (500, None, MAX_ANSWER_BYTES)
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -140,7 +140,7 @@ async def test_a_compressed_answer_is_not_decompressed():
 
 async def test_a_redirect_is_not_followed_and_no_cookie_is_kept():
     headers = {"Location": "/elsewhere", "Set-Cookie": "a=b"}
-    async with WebhookSink() as sink, sender(LOOPBACK, deadline=5) as made:
+    async with WebhookSink() as sink, open_client(LOOPBACK, deadline=5) as made:
         sink.on("/", lambda _: web.Response(status=302, headers=headers))
         answers = [await made.post(sink.url(), b"{}", {}) for _ in range(2)]
 
@@ -150,7 +150,7 @@ async def test_a_redirect_is_not_followed_and_no_cookie_is_kept():
 
 
 async def test_a_connection_is_used_again():
-    async with WebhookSink() as sink, sender(LOOPBACK, deadline=5) as made:
+    async with WebhookSink() as sink, open_client(LOOPBACK, deadline=5) as made:
         for _ in range(3):
             assert (await made.post(sink.url(), b"{}", {})).status == 200
         runner = sink._runner
@@ -213,7 +213,7 @@ async def test_names_that_take_long_to_resolve_keep_no_other_name(monkeypatch: p
         return real(host, *more, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
-    async with WebhookSink() as sink, sender(LOOPBACK, deadline=1.0, names=100) as sending:
+    async with WebhookSink() as sink, open_client(LOOPBACK, deadline=1.0, names=100) as sending:
         slow = [
             asyncio.create_task(sending.post(f"http://n{number}.slow.test/", b"{}", {}))
             for number in range(80)
@@ -282,7 +282,7 @@ async def test_a_cancelled_post_leaves_nothing_behind():
     async def hang(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)
 
-    async with receiver(hang) as port, sender(LOOPBACK, deadline=60) as made:
+    async with receiver(hang) as port, open_client(LOOPBACK, deadline=60) as made:
         task = asyncio.create_task(_post_to(made, port))
         await asyncio.sleep(0.05)
         started = time.monotonic()
@@ -293,5 +293,5 @@ async def test_a_cancelled_post_leaves_nothing_behind():
     assert time.monotonic() - started < 1
 
 
-async def _post_to(made: Sender, port: int) -> Answer:
+async def _post_to(made: WebhookClient, port: int) -> PostResult:
     return await made.post(f"http://127.0.0.1:{port}/", b"{}", {})

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 
-class Seats:
+class Slots:
     """Endpoints that have a seat, by partner, and those that wait for one, first come, first served."""
 
     def __init__(self, *, share: int) -> None:

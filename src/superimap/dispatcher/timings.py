@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class DispatcherTimings:
     """Seconds, all of them."""
 
     lane_budget: float = 20.0  # then a lane rings itself and lets another endpoint have its seat

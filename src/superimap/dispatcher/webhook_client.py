@@ -16,13 +16,13 @@ from httpx_aiohttp import AiohttpTransport
 
 from superimap import __version__
 from superimap.core.egress import EgressBlocked, Guard
-from superimap.dispatcher.names import Names
+from superimap.dispatcher.dns import ThreadedResolver
 
-LONGEST_ANSWER = 16 * 1024
-KEEPALIVE = 4.0
+MAX_ANSWER_BYTES = 16 * 1024
+KEEPALIVE_SECONDS = 4.0
 """Seconds an idle connection is kept: less than the 5 s after which many servers close one under our POST."""
 
-DNS_TTL = 10
+DNS_CACHE_SECONDS = 10
 
 _HEADERS = {
     "content-type": "application/json",
@@ -33,7 +33,7 @@ _HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PostResult:
     """What came back. `status` is None if nothing did, and `error` a word that says why.
 
     With a status, `error` may still tell that the body was cut short; the status counts. `retry_after` is that
@@ -47,14 +47,14 @@ class Answer:
     retry_after: str | None = None
 
 
-class Sender:
+class WebhookClient:
     """POSTs bodies to other people's URLs; made by `sender`."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, deadline: float) -> None:
         self._transport = transport
         self._deadline = deadline
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
         """POST once, within one deadline from connecting to the last byte read. Raises nothing."""
         started = time.perf_counter()
         status: int | None = None
@@ -71,20 +71,20 @@ class Sender:
                 finally:
                     await response.aclose()
         except Exception as failure:  # whatever an odd server brings about is an answer too
-            error = kind_of(failure)
-        return Answer(
+            error = error_word(failure)
+        return PostResult(
             status=status,
             error=error,
-            body=bytes(read[:LONGEST_ANSWER]).decode("utf-8", "replace"),
+            body=bytes(read[:MAX_ANSWER_BYTES]).decode("utf-8", "replace"),
             milliseconds=round((time.perf_counter() - started) * 1000),
             retry_after=retry_after,
         )
 
 
 @asynccontextmanager
-async def sender(
+async def open_client(
     guard: Guard, *, deadline: float, tls: ssl.SSLContext | None = None, names: int = 8
-) -> AsyncIterator[Sender]:
+) -> AsyncIterator[WebhookClient]:
     """A Sender: no redirects, no cookies, no proxy of the environment, no decompression, TLS verified.
 
     It resolves at most `names` at once.
@@ -94,16 +94,16 @@ async def sender(
         ssl=context,
         socket_factory=guard.socket,
         limit=0,  # the lanes bound it; a queue here would eat the deadline of those who wait
-        keepalive_timeout=KEEPALIVE,
-        ttl_dns_cache=DNS_TTL,
-        resolver=(resolver := Names(names)),
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        ttl_dns_cache=DNS_CACHE_SECONDS,
+        resolver=(resolver := ThreadedResolver(names)),
     )
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     ) as session:
         # The transport without httpx' client around it: no redirects or cookies to switch off, and less work.
         try:
-            yield Sender(AiohttpTransport(client=session, verify=context), deadline=deadline)
+            yield WebhookClient(AiohttpTransport(client=session, verify=context), deadline=deadline)
         finally:
             await resolver.close()
 
@@ -112,7 +112,7 @@ async def _read(response: httpx.Response, into: bytearray) -> None:
     """At most LONGEST_ANSWER bytes, as they came. Closing an unread rest ends the connection."""
     async for chunk in response.aiter_raw():
         into += chunk
-        if len(into) >= LONGEST_ANSWER:
+        if len(into) >= MAX_ANSWER_BYTES:
             return
 
 
@@ -125,7 +125,7 @@ def _vetted(url: str) -> httpx.URL:
     return parsed.copy_with(fragment=None)
 
 
-def kind_of(error: BaseException) -> str:
+def error_word(error: BaseException) -> str:
     """One word for a failure. httpx' names mislead here (a reset is a ConnectTimeout): look at the causes."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
@@ -138,13 +138,13 @@ def kind_of(error: BaseException) -> str:
     for item in chain:
         code = getattr(item, "verify_code", None)  # aiohttp's own error of that class has none
         if isinstance(item, ssl.SSLCertVerificationError) and code is not None:
-            return _CERTIFICATES.get(code, "certificate_untrusted")
+            return CERTIFICATE_ERROR_WORDS.get(code, "certificate_untrusted")
     return next(
-        (word for kinds, word in _KINDS if any(isinstance(item, kinds) for item in chain)), "protocol"
+        (word for kinds, word in ERROR_WORDS if any(isinstance(item, kinds) for item in chain)), "protocol"
     )
 
 
-_CERTIFICATES = {
+CERTIFICATE_ERROR_WORDS = {
     9: "certificate_expired",
     10: "certificate_expired",
     62: "certificate_host",
@@ -152,7 +152,7 @@ _CERTIFICATES = {
 }
 """By OpenSSL's codes of verification: not valid yet or any more, another name, another address."""
 
-_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+ERROR_WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (EgressBlocked, "egress_blocked"),
     ((httpx.InvalidURL, httpx.UnsupportedProtocol, aiohttp.InvalidURL), "url"),
     (aiohttp.ClientConnectorDNSError, "dns"),

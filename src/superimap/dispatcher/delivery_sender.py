@@ -12,13 +12,23 @@ from uuid import UUID
 
 from superimap.core.crypto import Place, UnknownKey, Vault, VaultError
 from superimap.core.ids import time_ordered
-from superimap.db.delivery.deliveries import AttemptOutcome, Claim, Settlement
+from superimap.db.delivery.deliveries import Claim, Settlement
 from superimap.db.delivery.signing_keys import SigningKeys
 from superimap.db.watching.events import Happened
-from superimap.dispatcher.http import Answer, Sender
-from superimap.domain.answers import ArchiveUser, Delivered, GiveUp, RetryIn, Sign, retry_after, sign, verdict
-from superimap.domain.breaker import Event
-from superimap.domain.events import EventKind
+from superimap.dispatcher.webhook_client import PostResult, WebhookClient
+from superimap.domain.answers import (
+    ArchiveUser,
+    Delivered,
+    EndpointSignal,
+    GiveUp,
+    RetryIn,
+    retry_after,
+    sign,
+    verdict,
+)
+from superimap.domain.breaker import Observation
+from superimap.domain.deliveries import AttemptOutcome
+from superimap.domain.events import EventKind, event_name
 from superimap.webhooks import payload, signing
 
 log = logging.getLogger(__name__)
@@ -27,7 +37,7 @@ UNREADABLE = "unreadable"
 UNSENT = frozenset({"unsigned", "unknown_key", UNREADABLE})
 """Errors of ours: nothing was sent, and nothing is known of the endpoint."""
 
-LONGEST_BODY = 1024  # characters
+MAX_STORED_ANSWER_CHARACTERS = 1024  # characters
 
 
 class Keyring(Protocol):
@@ -39,15 +49,15 @@ class Keyring(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class FinishedAttempt:
     """What came of a POST: for its delivery, and for its endpoint unless that has nothing to do with it."""
 
     settlement: Settlement
-    event: Event | None
+    event: Observation | None
 
 
 @dataclass(frozen=True, slots=True)
-class Courier:
+class DeliverySender:
     """Sends claimed deliveries. `clock` is Unix time, which receivers hold against their own.
 
     `events` looks an event up; `connect_url` makes a link for a user and a time, or None without a BASE_URL.
@@ -55,13 +65,13 @@ class Courier:
 
     vault: Vault
     keyring: Keyring
-    sender: Sender
+    sender: WebhookClient
     events: Callable[[int], Awaitable[Happened | None]]
     connect_url: Callable[[int, float], str | None]
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
 
-    async def deliver(self, claim: Claim) -> Sent:
+    async def deliver(self, claim: Claim) -> FinishedAttempt:
         """Send it once and say what came of it. Raises only what the database raises, before anything is sent."""
         started = time.perf_counter()
         answer = await self._send(claim)
@@ -79,9 +89,9 @@ class Courier:
             error=answer.error,
             body=self._seal(answer.body, claim.partner_id, attempt),
         )
-        return Sent(settlement, _event(claim, answer, wait))
+        return FinishedAttempt(settlement, _event(claim, answer, wait))
 
-    async def _send(self, claim: Claim) -> Answer:
+    async def _send(self, claim: Claim) -> PostResult:
         keys = await self.keyring.of(claim.partner_id)
         if not keys.api_keys:
             log.error("a partner has no key to sign with", extra={"partner_id": claim.partner_id})
@@ -105,7 +115,7 @@ class Courier:
         if happened is None:
             raise ValueError("its event is gone")
         return payload.user_event(
-            happened.kind.event,
+            event_name(happened.kind),
             user_tag=happened.user_tag,
             imap_provider_code=happened.imap_provider_code,
             happened_at=happened.at,
@@ -123,9 +133,11 @@ class Courier:
         if not body:
             return None
         place = Place("attempts", "body", partner_id, str(attempt))
-        return self.vault.seal(body.replace("\0", "")[:LONGEST_BODY].encode("utf-8", "replace"), place)
+        return self.vault.seal(
+            body.replace("\0", "")[:MAX_STORED_ANSWER_CHARACTERS].encode("utf-8", "replace"), place
+        )
 
-    def _meaning(self, claim: Claim, answer: Answer, wait: float) -> tuple[AttemptOutcome, float]:
+    def _meaning(self, claim: Claim, answer: PostResult, wait: float) -> tuple[AttemptOutcome, float]:
         if answer.error == UNREADABLE and answer.status is None:
             return AttemptOutcome.FAILED, 0.0
         tries = claim.attempt - claim.attempts_before
@@ -141,13 +153,13 @@ class Courier:
                 return AttemptOutcome.FAILED, 0.0
 
 
-def _event(claim: Claim, answer: Answer, wait: float) -> Event | None:
+def _event(claim: Claim, answer: PostResult, wait: float) -> Observation | None:
     """What the endpoint's breaker has to hear; nothing where all was well and is."""
     if answer.status is None and answer.error in UNSENT:
         return None
     told = sign(answer.status, archives=claim.kind != EventKind.EVENTS)
-    return None if told is Sign.WELL and claim.is_well else Event(told, claim.setbacks, wait)
+    return None if told is EndpointSignal.WELL and claim.is_well else Observation(told, claim.setbacks, wait)
 
 
-def _unsent(error: str) -> Answer:
-    return Answer(status=None, error=error, body="", milliseconds=0)
+def _unsent(error: str) -> PostResult:
+    return PostResult(status=None, error=error, body="", milliseconds=0)

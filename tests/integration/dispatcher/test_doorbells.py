@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from superimap.doorbells.redis import GENERATION, QUEUE, Queue
+from superimap.doorbells.redis import GENERATION_KEY_PREFIX, QUEUE_NAME, EndpointDoorbell
 from tests.integration.dispatcher.conftest import eventually
 
 
 @contextlib.asynccontextmanager
-async def working(queue: Queue, handler, *, max_lanes: int = 10) -> AsyncIterator[None]:
+async def working(queue: EndpointDoorbell, handler, *, max_lanes: int = 10) -> AsyncIterator[None]:
     stop = asyncio.Event()
     task = asyncio.create_task(queue.run(handler, stop, max_lanes=max_lanes))
     try:
@@ -26,13 +26,13 @@ async def working(queue: Queue, handler, *, max_lanes: int = 10) -> AsyncIterato
 
 
 async def test_many_rings_wait_as_one_job(redis_url: str):
-    async with Queue(redis_url) as queue, Redis.from_url(redis_url) as redis:
+    async with EndpointDoorbell(redis_url) as queue, Redis.from_url(redis_url) as redis:
         assert all(await asyncio.gather(*(queue.ring(1) for _ in range(100))))
         for _ in range(20):
             assert await queue.ring(1)
         assert await queue.ring(2)
 
-        assert await redis.zcard(QUEUE) == 2
+        assert await redis.zcard(QUEUE_NAME) == 2
 
 
 async def test_a_ring_while_the_handler_works_calls_it_again(redis_url: str):
@@ -42,7 +42,7 @@ async def test_a_ring_while_the_handler_works_calls_it_again(redis_url: str):
         calls.append(endpoint_id)
         await go.wait()
 
-    async with Queue(redis_url) as queue, working(queue, handler):
+    async with EndpointDoorbell(redis_url) as queue, working(queue, handler):
         await queue.ring(7)
         await eventually(lambda: _true(calls == [7]))
         for _ in range(5):
@@ -63,7 +63,7 @@ async def test_whoever_looks_after_the_ring_sees_what_was_there_before_it(redis_
         seen = max(seen, looked)
 
     async with contextlib.AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(Queue(redis_url)) for _ in range(queues)]
+        opened = [await stack.enter_async_context(EndpointDoorbell(redis_url)) for _ in range(queues)]
         for queue in opened:
             await stack.enter_async_context(working(queue, handler))
         for number in range(300):
@@ -80,22 +80,22 @@ async def test_a_job_taken_by_a_process_that_died_before_it_looked_is_passed_by(
     async def handler(endpoint_id: int) -> None:
         calls.append(endpoint_id)
 
-    async with Queue(redis_url) as queue, Redis.from_url(redis_url) as redis:
+    async with EndpointDoorbell(redis_url) as queue, Redis.from_url(redis_url) as redis:
         await queue.ring(5)
         await redis.set("arq:in-progress:lane:5:0", b"1", ex=60)
         async with working(queue, handler):
             assert await queue.ring(5)
-            assert await redis.zcard(QUEUE) == 1
+            assert await redis.zcard(QUEUE_NAME) == 1
             assert await queue.ring(5, is_late=True)
             await eventually(lambda: _true(calls == [5]))
 
 
 async def test_late_rings_do_not_pile_up_while_every_lane_is_taken(redis_url: str):
-    async with Queue(redis_url) as queue, Redis.from_url(redis_url) as redis:
+    async with EndpointDoorbell(redis_url) as queue, Redis.from_url(redis_url) as redis:
         for _ in range(50):
             assert await queue.ring(5, is_late=True)
 
-        assert await redis.zcard(QUEUE) == 1
+        assert await redis.zcard(QUEUE_NAME) == 1
 
 
 async def test_jobs_that_we_did_not_make_do_nothing(redis_url: str):
@@ -111,11 +111,11 @@ async def test_jobs_that_we_did_not_make_do_nothing(redis_url: str):
         "d": b'{"f":"lane","a":[],"k":{"x":1},"t":null,"et":1}',
         "e": b"\xff",
     }
-    async with Queue(redis_url) as queue, Redis.from_url(redis_url) as redis:
+    async with EndpointDoorbell(redis_url) as queue, Redis.from_url(redis_url) as redis:
         for name, job in jobs.items():
             await redis.set(f"arq:job:{name}", job)
-            await redis.zadd(QUEUE, {name: 1})
-        await redis.set(f"{GENERATION}1", b"nonsense")
+            await redis.zadd(QUEUE_NAME, {name: 1})
+        await redis.set(f"{GENERATION_KEY_PREFIX}1", b"nonsense")
         async with working(queue, handler):
             await queue.ring(1)
             await eventually(lambda: _true(calls == [1]))
@@ -134,14 +134,17 @@ async def test_no_more_lanes_than_allowed_run_at_once(redis_url: str):
         now -= 1
         done += 1
 
-    async with Queue(redis_url) as queue, working(queue, handler, max_lanes=3):
+    async with EndpointDoorbell(redis_url) as queue, working(queue, handler, max_lanes=3):
         await asyncio.gather(*(queue.ring(number) for number in range(20)))
         await eventually(lambda: _true(done == 20))
     assert most == 3
 
 
 async def test_it_opens_and_closes_without_a_server():
-    async with Queue("unix:///nonexistent.sock") as queue, working(queue, lambda _: asyncio.sleep(0)):
+    async with (
+        EndpointDoorbell("unix:///nonexistent.sock") as queue,
+        working(queue, lambda _: asyncio.sleep(0)),
+    ):
         assert await queue.ring(1) is False
 
 
@@ -152,7 +155,7 @@ async def test_a_handler_that_fails_does_not_stop_the_next(redis_url: str):
         calls.append(endpoint_id)
         raise RuntimeError
 
-    async with Queue(redis_url) as queue, working(queue, handler):
+    async with EndpointDoorbell(redis_url) as queue, working(queue, handler):
         for number in (1, 2):
             await queue.ring(number)
             await eventually(lambda number=number: _true(number in calls))
@@ -170,4 +173,4 @@ async def _true(value: bool) -> bool:
 
 
 async def _empty(redis: Redis) -> bool:
-    return not await redis.zcard(QUEUE)
+    return not await redis.zcard(QUEUE_NAME)

@@ -1,0 +1,1 @@
+"""Lanes: the deliveries of one endpoint at a time, claimed and POSTed."""
