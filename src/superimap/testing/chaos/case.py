@@ -1,4 +1,4 @@
-"""What is a case of chaos, and when does it strike? The register of names, and one case armed at one server."""
+"""Chaos cases: the register of all cases, and one case armed on one server."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from superimap.testing.chaos.state import ChaosEvent, ChaosState, Pusher
 from superimap.testing.imap.commands import COMMANDS
 from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import ClientCommand
 
-if TYPE_CHECKING:
-    from superimap.testing.chaos.server import Chaos
-
 
 class Case(NamedTuple):
-    """A way in which a server goes wrong. `arm` puts its hooks in place."""
+    """One kind of misbehaviour. `arm` installs its hooks; `group` is the first word of the name."""
 
     name: str
     arm: Callable[[ArmedCase], None]
@@ -28,25 +26,15 @@ class Case(NamedTuple):
     group: str
 
 
-class ChaosEvent(NamedTuple):
-    """A line of the log: at `at` (monotonic clock), `case` did `what` to a session."""
-
-    at: float
-    case: str
-    session: int
-    username: str | None
-    what: str
-
-
 Act: TypeAlias = Callable[[FakeSession, ClientCommand], Awaitable["bytes | None"]]
-"""Answers a command in the server's place, as a hook does; asked only when the case strikes."""
+"""Answers a command in the server's place, as a hook does; called only when the case strikes."""
 
 CASES: dict[str, Case] = {}
 _SASL_USER = re.compile(rb"\A(?:user=([^\x01]*)\x01|[^\0]*\0([^\0]*)\0|n,a=([^,]*),)")
 
 
 def case(name: str) -> Callable[[Callable[[ArmedCase], None]], Callable[[ArmedCase], None]]:
-    """Register what the function arms under `name`; its first word (`C05`) is the group."""
+    """Register a function that arms the case `name`; the first word of the name (`C05`) is the group."""
 
     def register(arm: Callable[[ArmedCase], None]) -> Callable[[ArmedCase], None]:
         doc = " ".join((arm.__doc__ or "").split())
@@ -57,16 +45,16 @@ def case(name: str) -> Callable[[Callable[[ArmedCase], None]], Callable[[ArmedCa
 
 
 class ArmedCase:
-    """One case at one server: whom it hits, how often, and how it is taken away again.
+    """One case on one server: which users it hits, how often, and how its hooks are removed.
 
-    Every decision comes from a `random.Random` of the seed, the case, the user and which of the user's
-    connections it is; before a login, of the server's connection number. So each of them repeats by itself,
-    whatever the others do meanwhile.
+    Every decision comes from a `random.Random` seeded with the seed, the case, the user and the number of the
+    connection among those of its user (before a login: the server's connection number). So each connection
+    repeats independently of the others.
     """
 
     def __init__(
         self,
-        chaos: Chaos,
+        chaos: ChaosState,
         named: Case,
         *,
         rate: float | None,
@@ -91,36 +79,36 @@ class ArmedCase:
         self._undo: list[Callable[[], None]] = []
 
     def option(self, name: str, default: Any) -> Any:
-        """A value that `add` was given by name."""
+        """Return an option that was passed to `Chaos.add`, or `default`."""
         self._used.add(name)
         return self._options.get(name, default)
 
     def check_options(self) -> None:
-        """ValueError if an option was given that the case does not know."""
+        """Raise ValueError if an option was passed that the case does not have."""
         if unknown := self._options.keys() - self._used:
             raise ValueError(f"{self.case.name!r} has no option {', '.join(sorted(unknown))}")
 
-    # Whether.
+    # Decisions.
 
     def chance(self, session: FakeSession) -> random.Random:
-        """The source of every decision about this connection."""
+        """Return the source of all random decisions about this connection."""
         known, who = self._chances.get(session.id), self.chaos.who(session)
         if known is None or known[0] != who:
             which = session.id if who is None else self.chaos.ordinal(session)
             self.chaos.prune(self._chances)
             seed = f"{self.chaos.seed}/{self.case.name}/{who}/{which}"
-            known = self._chances[session.id] = (who, random.Random(seed))  # noqa: S311 - to be repeated
+            known = self._chances[session.id] = (who, random.Random(seed))  # noqa: S311 - must be repeatable
         return known[1]
 
     def fires(self, session: FakeSession, what: str = "") -> bool:
-        """Decide whether the case strikes now, and write it down if so."""
+        """Decide whether the case strikes now; if so, record it."""
         if not self.may(session) or (self.rate < 1 and self.chance(session).random() >= self.rate):
             return False
         self.did(session, what)
         return True
 
     def may(self, session: FakeSession) -> bool:
-        """Whether the case could strike: the right user, not too often, the right time."""
+        """Whether the case may strike: user, number of times and period fit."""
         who = self.chaos.who(session)
         if self.only is not None and who not in self.only:
             return False
@@ -131,21 +119,21 @@ class ArmedCase:
         return now >= after and (until is None or now < until)
 
     def did(self, session: FakeSession, what: str) -> None:
-        """Write down that the case has struck."""
+        """Record that the case has struck."""
         who = self.chaos.who(session)
         self._struck_of[who] = self._struck_of.get(who, 0) + 1
         self.chaos.log.append(ChaosEvent(time.monotonic(), self.case.name, session.id, who, what))
         self.server.changed()
 
-    # Where.
+    # Hooks.
 
     def on(self, names: str, act: Act) -> None:
-        """Strike at these commands, parted by commas."""
+        """Strike at these commands, separated by commas."""
         for name in names.split(","):
             self.hook(name, act)
 
     def hook(self, name: str, act: Act) -> None:
-        """Strike at this command (`*` is every one)."""
+        """Strike at this command (`*`: at every command)."""
 
         async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
             return await act(session, command) if self.fires(session, command.name) else None
@@ -153,21 +141,23 @@ class ArmedCase:
         self.always(name, hook)
 
     def always(self, name: str, act: Act) -> None:
-        """Be asked at this command (`*` is every one) without a decision; `act` decides for itself.
+        """Call `act` at this command (`*`: at every command); `act` itself decides whether to strike.
 
-        Cases are asked in the order in which they were added, and the first that answers is the answer.
+        Cases are called in the order in which they were added, until one answers.
         """
 
         async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
             if session.username is None and (name := claimed(command)) is not None:
-                self.chaos.claims[session.id] = name
+                self.chaos.claim(session, name)
             return await act(session, command)
 
-        for each in (*COMMANDS, "DONE") if name == "*" else (name,):  # the server's own `*` would come last
+        for each in (
+            (*COMMANDS, "DONE") if name == "*" else (name,)
+        ):  # hooks of the server's `*` would be called last
             self.undo(self.server.on(each, hook))
 
     def in_idle(self, act: Callable[[FakeSession], None], *, delay: float = 0.0) -> None:
-        """Strike at an IDLE that stands since `delay` seconds."""
+        """Strike at an IDLE that has run for `delay` seconds."""
 
         def strike(session: FakeSession) -> None:
             if session.idling and not session.transport.is_closing() and self.may(session):
@@ -180,8 +170,8 @@ class ArmedCase:
 
         self.undo(self.server.on("IDLE", hook))
 
-    def pushing(self, change: Callable[[FakeSession, bytes], bytes | None]) -> None:
-        """Change what is pushed to an idling session; None swallows it."""
+    def pushing(self, change: Pusher) -> None:
+        """Change what is pushed to an idling session; None sends nothing."""
         self.chaos.pushers.append(change)
         self.undo(lambda: self.chaos.pushers.remove(change))
 
@@ -194,20 +184,20 @@ class ArmedCase:
         self.chaos.greeters.append(greeter)
         self.undo(lambda: self.chaos.greeters.remove(greeter))
 
-    # Ending.
+    # Removal.
 
     def undo(self, back: Callable[[], None]) -> None:
-        """Call this when the case is taken away."""
+        """Call `back` when the case is disarmed."""
         self._undo.append(back)
 
     def off(self) -> None:
-        """Take the case away; the server is lawful again, as far as this case is concerned."""
+        """Disarm the case: remove its hooks from the server."""
         while self._undo:
             self._undo.pop()()
 
 
 def claimed(command: ClientCommand) -> str | None:
-    """Who a LOGIN, or an AUTHENTICATE with its initial response, says it is."""
+    """Return the user that a LOGIN, or an AUTHENTICATE with initial response, names."""
     words = [word for word in command.arguments if isinstance(word, bytes)]
     if command.name == "LOGIN" and words:
         return words[0].decode("utf-8", "replace")

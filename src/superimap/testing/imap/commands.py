@@ -1,23 +1,7 @@
-"""Which commands are there, and in which state is each allowed? (RFC 9051 section 6)"""
-
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+"""Table of commands: the handler of each, and the session states in which it is valid (RFC 9051 section 6)."""
 
 from superimap.testing.imap import folders, login, messages
-
-if TYPE_CHECKING:
-    from superimap.testing.imap.session import FakeSession
-    from superimap.testing.imap.syntax import ClientCommand
-
-
-class Handler(NamedTuple):
-    """A command's handler, which returns the text of its OK or None if it answers later, and its states."""
-
-    handler: Callable[[FakeSession, ClientCommand], str | None]
-    states: frozenset[str]
-
+from superimap.testing.imap.session import Handler
 
 _NEW = frozenset({"not authenticated"})
 _SELECTED = frozenset({"selected"})

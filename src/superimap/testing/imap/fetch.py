@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from superimap.testing.imap.envelope import headers_of, split_message, write_envelope
 from superimap.testing.imap.mailbox import FakeMessage
 from superimap.testing.imap.mailbox_view import flag_list
 from superimap.testing.imap.mime import find_part, write_structure
 from superimap.testing.imap.names import encode_name
+from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import Argument, Bad, string, write_date_time
-
-if TYPE_CHECKING:
-    from superimap.testing.imap.session import FakeSession
 
 _MACROS: dict[bytes, list[Argument]] = {
     b"FAST": [b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE"],

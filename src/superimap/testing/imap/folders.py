@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from superimap.testing.imap.mailbox import FakeAccount, FakeMailbox
 from superimap.testing.imap.names import decode_name, encode_name
+from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import Argument, Bad, ClientCommand, No, parse_date_time, string
-
-if TYPE_CHECKING:
-    from superimap.testing.imap.session import FakeSession
 
 FLAGS = r"(\Answered \Flagged \Deleted \Seen \Draft)"
 _WILDCARDS = re.compile(r"([*%])")

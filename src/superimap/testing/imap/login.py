@@ -7,13 +7,10 @@ import binascii
 import json
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from superimap.testing.imap.mailbox import FakeAccount
+from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import Bad, ClientCommand, No
-
-if TYPE_CHECKING:
-    from superimap.testing.imap.mailbox import FakeAccount
-    from superimap.testing.imap.session import FakeSession
 
 _FAILED = "[AUTHENTICATIONFAILED] Invalid credentials (Failure)"
 _BEARER = re.compile(rb"auth=Bearer ([^\x01]*)\x01", re.IGNORECASE)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from superimap.testing.imap.fetch import fetch_line, parse_items
 from superimap.testing.imap.folders import account_of, find_mailbox, flags_of
 from superimap.testing.imap.mailbox import FakeMailbox, FakeMessage
 from superimap.testing.imap.mailbox_view import flag_list
 from superimap.testing.imap.search import search_numbers
+from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import Bad, ClientCommand, No, number_set, write_set
-
-if TYPE_CHECKING:
-    from superimap.testing.imap.session import FakeSession
 
 _by_uid = attrgetter("uid")
 

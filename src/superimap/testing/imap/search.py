@@ -6,14 +6,12 @@ from collections.abc import Callable
 from datetime import date
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from superimap.testing.imap.envelope import headers_of
 from superimap.testing.imap.mailbox import FakeMessage
+from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import Argument, Bad, No, number_set, parse_date
-
-if TYPE_CHECKING:
-    from superimap.testing.imap.session import FakeSession
 
 Predicate: TypeAlias = Callable[[int, FakeMessage], bool]
 """Whether a message, by its sequence number and itself, is found."""

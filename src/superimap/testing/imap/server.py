@@ -11,9 +11,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from superimap.testing.imap.commands import COMMANDS
 from superimap.testing.imap.login import greet
 from superimap.testing.imap.mailbox import FakeAccount
-from superimap.testing.imap.session import FakeSession, Hook
+from superimap.testing.imap.session import FakeSession, Handler, Hook
 
 CAPABILITIES = (
     "IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "UTF8=ACCEPT", "NAMESPACE", "IDLE", "UNSELECT",
@@ -241,6 +242,10 @@ class ImapServer:
             self.log.append(LogEntry(time.monotonic(), session.id, session.username, name, text))
 
     # What sessions call.
+
+    def handler_for(self, name: str) -> Handler | None:
+        """Return the handler of a command, or None if the command is unknown."""
+        return COMMANDS.get(name)
 
     def _session(self) -> FakeSession:
         self.connects += 1

@@ -1,32 +1,37 @@
-"""What does the server know of one connection? Its state, its view of a mailbox, what is still to be told."""
+"""A session of the fake server: login state, command execution, IDLE."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from superimap.testing.imap.commands import COMMANDS
 from superimap.testing.imap.mailbox import FakeAccount
 from superimap.testing.imap.mailbox_view import MailboxView
 from superimap.testing.imap.syntax import Bad, ClientCommand, CommandRefused, parse_command
-
-if TYPE_CHECKING:
-    import ssl
-
-    from superimap.testing.imap.server import ImapServer
 
 # Sequence numbers in the command or its answer must not shift under it (RFC 3501 section 7.4.1).
 _NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH"})
 
 
+class Handler(NamedTuple):
+    """A command's handler, and the session states in which the command is valid.
+
+    `run` returns the text of the tagged OK, or None if it sends the tagged response itself, now or later.
+    """
+
+    run: Callable[[FakeSession, ClientCommand], str | None]
+    states: frozenset[str]
+
+
 class FakeSession(MailboxView):
-    """A live connection, as hooks and tests see it. Small, since there may be tens of thousands."""
+    """A live connection, as hooks and tests see it. Small, because there may be tens of thousands."""
 
     __slots__ = ("_idle_tag", "_task", "account", "commands", "id", "server", "tls", "utf8")
 
-    def __init__(self, server: ImapServer, number: int) -> None:
+    def __init__(self, server: SessionHost, number: int) -> None:
         super().__init__()
         self.server = server
         self.id = number
@@ -37,7 +42,7 @@ class FakeSession(MailboxView):
         self._idle_tag: bytes | None = None
         self._task: asyncio.Task[None] | None = None
 
-    # What a test asks.
+    # For tests and hooks.
 
     @property
     def state(self) -> str:
@@ -48,7 +53,7 @@ class FakeSession(MailboxView):
 
     @property
     def username(self) -> str | None:
-        """Who is logged in, or None."""
+        """The user name after login, or None."""
         return None if self.account is None else self.account.username
 
     @property
@@ -91,7 +96,7 @@ class FakeSession(MailboxView):
         self.server.left(self)
 
     def start(self, work: Awaitable[None]) -> None:
-        """Let `work` answer the command at hand; the next command waits until it is done."""
+        """Let `work` answer the current command; the next command waits until it is done."""
         self.busy = True
         self._task = self.server.spawn(self._work(work))
         self.server.changed()
@@ -99,7 +104,7 @@ class FakeSession(MailboxView):
     async def _work(self, work: Awaitable[None]) -> None:
         try:
             await work
-        except Exception as error:  # a hook's fault is told when the server ends
+        except Exception as error:  # the server raises it when it ends
             self.server.errors.append(error)
             self.send(b"* BYE Internal error\r\n")
             self.close()
@@ -119,13 +124,13 @@ class FakeSession(MailboxView):
             self.server.record(self, "?", parts[0])
             self.send(b"%s BAD %s\r\n" % (tag, str(error).encode()))
             return
-        if command.name == "DONE":  # with a tag it is none: only `_idle_line` makes that command
+        if command.name == "DONE":  # a tagged DONE is no command; only `_idle_line` makes that one
             self.finish(command, b"BAD", "Unknown command")
             return
         self.dispatch(command, parts[0])
 
     def dispatch(self, command: ClientCommand, line: bytes) -> None:
-        """Let the hooks answer `command`, or else execute it."""
+        """Let a hook answer `command`, or else execute it."""
         self.commands += 1
         self.server.record(self, command.name, line)
         hooks = self.server.hooks_for(command.name)
@@ -146,7 +151,7 @@ class FakeSession(MailboxView):
         self.execute(command)
 
     def usual(self, command: ClientCommand) -> bytes:
-        """Execute `command`, but return the answer instead of sending it, for a hook to spoil."""
+        """Execute `command`, and return the answer instead of sending it, so that a hook can change it."""
         self._out = []
         try:
             self._execute(command)
@@ -166,12 +171,12 @@ class FakeSession(MailboxView):
         try:
             if command.name == "DONE":
                 text: str | None = "IDLE terminated"
-            elif (entry := COMMANDS.get(command.name)) is None:
+            elif (handler := self.server.handler_for(command.name)) is None:
                 raise Bad("Unknown command")
-            elif self.state not in entry.states:
+            elif self.state not in handler.states:
                 raise Bad(f"{command.name} is not allowed when {self.state}")
             else:
-                text = entry.handler(self, command)
+                text = handler.run(self, command)
         except CommandRefused as refusal:
             self.finish(command, refusal.status, str(refusal))
         else:
@@ -179,14 +184,14 @@ class FakeSession(MailboxView):
                 self.finish(command, b"OK", text)
 
     def finish(self, command: ClientCommand, status: bytes, text: str) -> None:
-        """Send what is still to be told, then the tagged response."""
+        """Send the pending untagged responses, then the tagged response."""
         self.send(self.notices(expunges=command.name not in _NO_EXPUNGE))
         self.send(b"%s %s %s\r\n" % (command.tag, status, text.encode("utf-8")))
 
     # IDLE.
 
     def idle(self, tag: bytes) -> None:
-        """Begin to idle: what is pending is told at once, and from now on each change."""
+        """Begin IDLE: send the pending untagged responses at once, and from now on push each change."""
         self._idle_tag = tag
         self.ask(b"idling", self._idle_line)
         self.send(self.notices())
@@ -199,7 +204,7 @@ class FakeSession(MailboxView):
             self.send(b"%s BAD Expected DONE\r\n" % tag)
 
     def end_idle(self, text: bytes = b"OK IDLE terminated by the server") -> None:
-        """End a running IDLE unasked, as some servers do after 10 or 29 minutes."""
+        """End a running IDLE without a DONE, as some servers do after 10 or 29 minutes."""
         if self._idle_tag is not None:
             tag, self._idle_tag, self._answer = self._idle_tag, None, None
             self.send(b"%s %s\r\n" % (tag, text))
@@ -222,7 +227,7 @@ class FakeSession(MailboxView):
         loop = asyncio.get_running_loop()
         try:
             transport = await loop.start_tls(self.transport, self, context, server_side=True)
-        except OSError:  # the client refuses our certificate, or is gone
+        except OSError:  # the client rejects the certificate, or has disconnected
             self.transport.abort()
             return
         if transport is None:
@@ -232,4 +237,31 @@ class FakeSession(MailboxView):
 
 
 Hook: TypeAlias = Callable[[FakeSession, ClientCommand], Awaitable["bytes | None"]]
-"""Answers a command in the server's place: with raw bytes (b"" says nothing), or None to go on as usual."""
+"""Answers a command in the server's place: with raw bytes (b"" sends nothing), or None to continue as usual."""
+
+
+class SessionHost(Protocol):
+    """What a session needs of its server. `ImapServer` documents each of these."""
+
+    tls: ssl.SSLContext | None
+    starttls: ssl.SSLContext | None
+    plaintext_login: bool
+    capabilities: list[str]
+    greeting: bytes | Callable[[FakeSession], bytes | Awaitable[bytes | None] | None] | None
+    on_push: Callable[[FakeSession, bytes], bytes | None] | None
+    logins: int
+    failed_logins: int
+    errors: list[Exception]
+
+    @property
+    def accounts(self) -> Mapping[str, FakeAccount]: ...
+    def check_password(self, username: str, password: str) -> FakeAccount | None: ...
+    def check_token(self, username: str, token: str) -> FakeAccount | None: ...
+    def end_in_time(self, session: FakeSession, username: str, token: str) -> None: ...
+    def handler_for(self, name: str) -> Handler | None: ...
+    def hooks_for(self, name: str) -> list[Hook]: ...
+    def joined(self, session: FakeSession) -> None: ...
+    def left(self, session: FakeSession) -> None: ...
+    def record(self, session: FakeSession, name: str, line: bytes = b"") -> None: ...
+    def changed(self) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
