@@ -20,7 +20,9 @@ CONNECT_PAGE = "test_connect_pages.py::test_no_secret_of_a_link_or_a_consent_lea
 COVERED = {
     1: ["test_webhook_client.py::test_no_spelling_of_a_private_address_is_dialled"],
     2: ["test_webhook_client.py::test_no_spelling_of_a_private_address_is_dialled"],
-    3: ["test_webhook_client.py::test_a_name_that_is_public_first_and_private_then_is_judged_by_each_address"],
+    3: [
+        "test_webhook_client.py::test_a_name_that_is_public_first_and_private_then_is_judged_by_each_address"
+    ],
     4: ["test_egress.py::test_private_and_special_addresses_are_refused"],
     5: ["test_webhook_client.py::test_no_spelling_of_a_private_address_is_dialled"],
     6: ["test_webhook_client.py::test_a_redirect_is_not_followed_and_no_cookie_is_kept"],
