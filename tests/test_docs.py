@@ -175,6 +175,13 @@ def test_generated_tables_are_those_of_the_code():
     assert tables.render(text) == text
 
 
+def test_logged_messages_in_operations_are_in_the_code():
+    source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+
+    for message in first_cells(section(OPERATIONS, "Logs")):
+        assert message in source, message
+
+
 def command_lines() -> Iterator[tuple[str, str]]:
     """Every `superimap …` of the pages, in shell blocks and in running text, by page."""
     for page in PAGES:
