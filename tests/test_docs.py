@@ -51,7 +51,7 @@ from superimap.imap.types import Timeouts
 from superimap.launch import demo
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
-from superimap.oauth import endpoint, life, links, returns
+from superimap.oauth import links, return_urls, token_endpoint, token_lifetime
 from superimap.testing.chaos.scenario import Scenario
 from superimap.webhooks import payload, signing
 
@@ -124,10 +124,14 @@ def test_operations_lists_every_setting_with_its_default_and_meaning(field):
 def test_api_lists_every_reason_that_a_returning_person_may_bring():
     listed = {row[0].strip("`") for row in rows(section(API, "Links for people")) if row[0].startswith("`")}
 
-    assert {*returns.Reason} == listed - {"connect_url`, OAUTH2", "connect_url`, PLAIN", "disconnect_url"} - {
-        returns.RESULT,
-        returns.REASON,
-        returns.TAG,
+    assert {*return_urls.FailureReason} == listed - {
+        "connect_url`, OAUTH2",
+        "connect_url`, PLAIN",
+        "disconnect_url",
+    } - {
+        return_urls.RESULT,
+        return_urls.REASON,
+        return_urls.TAG,
     }
 
 
@@ -290,13 +294,20 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Stall check interval") == f"{pace.stalls:g} s"
     assert said("Catch-up reported") == f"{timing.lag:g} s"
     assert f"waits {pace.hearing:g} s before the first\nstall check" in text
-    token = "Reconnect with a new access token"
-    assert said(token) == f"{life.EARLIEST:.0%}, {life.LATEST:.0%}".replace("%", " %")
-    shared = f"{life.EARLIEST_SHARED:.0%}, {life.LATEST:.0%}".replace("%", " %")
-    assert said("Reconnect where one token opens all") == shared
-    assert said("Retry interval while no new token") == f"{life.AGAIN * 100:g} % of its life, at least 1 s"
+    early, shared, late, retry = (
+        f"{fraction * 100:g} %"
+        for fraction in (
+            token_lifetime.REPLACE_FROM_FRACTION,
+            token_lifetime.REPLACE_SHARED_FROM_FRACTION,
+            token_lifetime.REPLACE_UNTIL_FRACTION,
+            token_lifetime.RETRY_FRACTION,
+        )
+    )
+    assert said("Reconnect with a new access token") == f"{early}, {late}"
+    assert said("Reconnect where one token opens all") == f"{shared}, {late}"
+    assert said("Retry interval while no new token") == f"{retry} of its life, at least 1 s"
     assert said("Exclusive right of one process") == f"{leases.LEASE:g} s"
-    assert said("Timeout for a token response") == f"{endpoint.DEADLINE:g} s"
+    assert said("Timeout for a token response") == f"{token_endpoint.DEADLINE_SECONDS:g} s"
     assert said("Token requests of a connection suspended after a wrong") == f"{tokens.CLIENT_PAUSE:g} s"
     assert said("Token requests of a connection suspended when") == f"{tokens.THROTTLED_PAUSE:g} s"
     assert f"({tokens.PATIENCE:g} s at most)" in text
@@ -321,16 +332,16 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Time without a heartbeat") == f"{default['heartbeat_expiry']:g} s"
     assert said("Content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
     assert said("Messages (ids") == f"{default['message_retention_days']:g} days"
-    assert said("Life of a connect") == f"{links.LIFETIME // 60} minutes"
-    assert said("Page views of one link") == f"{connect.OPENED_AT_MOST} times"
+    assert said("Life of a connect") == f"{links.LIFETIME_SECONDS // 60} minutes"
+    assert said("Page views of one link") == f"{connect.MAX_OPENS_PER_LINK} times"
     assert said("Time to finish a consent") == f"{connecting.CONSENT_LIFE // 3600} hour"
-    assert browser.LIFE == connecting.CONSENT_LIFE
-    assert said("Timeout for all requests to a provider") == f"{callback.PATIENCE:g} s"
-    assert said("Timeout for the login that checks") == f"{password.PATIENCE:g} s"
-    assert said("Time to reach a mail server") == f"{password.FLOOR:g} s"
-    assert said("Password submissions per link") == str(password.TRIES_PER_LINK)
-    assert said("Password submissions per address") == f"{password.TRIES_PER_MINUTE} in a minute"
-    assert said("Token revocation") == f"{disconnect.PATIENCE:g} s, once"
+    assert browser.COOKIE_LIFETIME_SECONDS == connecting.CONSENT_LIFE
+    assert said("Timeout for all requests to a provider") == f"{callback.PROVIDER_TIMEOUT_SECONDS:g} s"
+    assert said("Timeout for the login that checks") == f"{password.LOGIN_TIMEOUT_SECONDS:g} s"
+    assert said("Time to reach a mail server") == f"{password.SERVER_TIMEOUT_SECONDS:g} s"
+    assert said("Password submissions per link") == str(password.MAX_TRIES_PER_LINK)
+    assert said("Password submissions per address") == f"{password.MAX_TRIES_PER_MINUTE} in a minute"
+    assert said("Token revocation") == f"{disconnect.REVOKE_TIMEOUT_SECONDS:g} s, once"
 
 
 def test_behaviour_has_every_word_for_a_post_without_an_answer():

@@ -93,7 +93,7 @@ async def test_the_person_names_the_mail_server_and_is_told_what_is_wrong_with_i
     world, sink, dovecot, chromium, tmp_path, monkeypatch
 ):
     trust(monkeypatch, dovecot)
-    monkeypatch.setattr("superimap.api.routes.password.FLOOR", 1.0)
+    monkeypatch.setattr("superimap.api.routes.password.SERVER_TIMEOUT_SECONDS", 1.0)
     user = dovecot.add_user(password="right horse")
     partner = await partner_of(world, sink)
     async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:

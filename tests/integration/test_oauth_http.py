@@ -9,8 +9,9 @@ import pytest
 import trustme
 
 from superimap.core.egress import Guard
-from superimap.oauth.endpoint import Client, TokenUnavailable, ask
-from superimap.oauth.http import guarded_client
+from superimap.oauth.http_client import guarded_client
+from superimap.oauth.token_endpoint import OAuthClient, request_token
+from superimap.oauth.token_errors import TokenUnavailable
 from superimap.testing.oauth.server import OAuthServer
 from tests.support import tls
 
@@ -20,7 +21,7 @@ LOOPBACK = Guard((ip_network("127.0.0.0/8"),))
 async def told(url: str, guard: Guard = LOOPBACK) -> str:
     async with guarded_client(guard) as http:
         with pytest.raises(TokenUnavailable) as caught:
-            await ask(http, Client(url, "client", "s3cret"), {"grant_type": "refresh_token"})
+            await request_token(http, OAuthClient(url, "client", "s3cret"), {"grant_type": "refresh_token"})
     return str(caught.value)
 
 

@@ -14,8 +14,8 @@ from fixtures.world import World
 from superimap.core.crypto import Place
 from superimap.db.watching import token_leases as queries
 from superimap.idler import access_tokens as module
-from superimap.oauth import life
-from superimap.oauth.endpoint import Refusal, TokenRefused, TokenUnavailable
+from superimap.oauth import token_lifetime
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable
 from superimap.testing import WebhookSink
 from superimap.testing.oauth.server import OAuthServer
 from tests.support.consent import Consented, consented, process, provider
@@ -72,10 +72,10 @@ async def test_what_is_kept_is_used_until_it_is_aged(world, oauth, acme):
     ann = await acme.user("ann@example.com")
     async with process(world) as tokens:
         first = await tokens.get(ann)
-        await make_old(world, part=life.EARLIEST - 0.01)
+        await make_old(world, part=token_lifetime.REPLACE_FROM_FRACTION - 0.01)
         assert (await tokens.get(ann)).token == first.token
 
-        await make_old(world, part=life.EARLIEST)
+        await make_old(world, part=token_lifetime.REPLACE_FROM_FRACTION)
         assert (await tokens.get(ann)).token != first.token
 
     assert oauth.count("/token") == 2
@@ -244,7 +244,7 @@ class Row:
 
 TABLE = [
     Row("invalid_grant", TokenRefused, "revoked or has expired", 2),
-    Row("consent_required", TokenRefused, "must consent anew", 2),
+    Row("consent_required", TokenRefused, "must consent again", 2),
     Row("unauthorized_client", TokenRefused, "client id or secret is wrong", 2),
     Row("invalid_client", TokenRefused, "client id or secret is wrong", 1),
     Row("throttled", TokenUnavailable, "HTTP 429", 1),
@@ -258,7 +258,7 @@ TABLE = [
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.fault)
 async def test_what_a_provider_says_is_told_apart(world, oauth, acme, monkeypatch, row):
-    monkeypatch.setattr("superimap.oauth.endpoint.DEADLINE", 0.3)
+    monkeypatch.setattr("superimap.oauth.token_endpoint.DEADLINE_SECONDS", 0.3)
     ann, ben = [await acme.user(f"{name}@example.com") for name in ("ann", "ben")]
     oauth.faults.arm(row.fault, times=None)
     async with process(world) as tokens:
@@ -280,7 +280,7 @@ async def test_a_client_secret_that_was_mended_is_tried_at_once(world, oauth, ac
         for _ in range(2):
             with pytest.raises(TokenRefused) as refused:
                 await tokens.get(ann)
-            assert refused.value.refusal is Refusal.CLIENT
+            assert refused.value.refusal is TokenRefusal.CLIENT
         assert oauth.count("/token") == 1
         assert await world.value("SELECT oauth2_pause_until > now() + interval '290 s' FROM connections")
 

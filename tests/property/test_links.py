@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.oauth.links import LIFETIME, Purpose, Verdict, sign, verify
+from superimap.oauth.links import LIFETIME_SECONDS, LinkValidity, Purpose, sign, verify
 
 keys = st.binary(min_size=32, max_size=32)
 purposes = st.sampled_from(Purpose)
@@ -11,7 +11,7 @@ numbers = st.integers(min_value=0, max_value=2**63)
 facts = st.tuples(purposes, numbers, numbers, keys)
 
 
-@given(signed=facts, shown=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME))
+@given(signed=facts, shown=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME_SECONDS))
 def test_a_link_opens_what_it_was_signed_for_and_nothing_else(signed, shown, age):
     sig = sign(*signed)
     purpose, user_id, ts, key = shown
@@ -19,18 +19,18 @@ def test_a_link_opens_what_it_was_signed_for_and_nothing_else(signed, shown, age
     verdict = verify(purpose, user_id, ts, sig, (key,), now=ts + age)
 
     if signed != shown:
-        assert verdict is Verdict.FORGED
+        assert verdict is LinkValidity.FORGED
     else:
-        assert verdict is (Verdict.VALID if age <= LIFETIME else Verdict.EXPIRED)
+        assert verdict is (LinkValidity.VALID if age <= LIFETIME_SECONDS else LinkValidity.EXPIRED)
 
 
-@given(signed=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME))
+@given(signed=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME_SECONDS))
 def test_a_true_link_is_good_until_it_expires(signed, age):
     purpose, user_id, ts, key = signed
 
     verdict = verify(purpose, user_id, ts, sign(*signed), (b"0" * 32, key), now=ts + age)
 
-    assert verdict is (Verdict.VALID if age <= LIFETIME else Verdict.EXPIRED)
+    assert verdict is (LinkValidity.VALID if age <= LIFETIME_SECONDS else LinkValidity.EXPIRED)
 
 
 @given(signed=facts, sig=st.text())
@@ -39,4 +39,4 @@ def test_any_text_can_be_judged(signed, sig):
 
     verdict = verify(purpose, user_id, ts, sig, (key,), now=ts)
 
-    assert verdict is (Verdict.VALID if sig == sign(*signed) else Verdict.FORGED)
+    assert verdict is (LinkValidity.VALID if sig == sign(*signed) else LinkValidity.FORGED)

@@ -13,7 +13,7 @@ from superimap.core.egress import Guard
 from superimap.db import engine, postgres
 from superimap.db.accounts import connections, partners
 from superimap.idler.access_tokens import Tokens
-from superimap.oauth.http import guarded_client
+from superimap.oauth.http_client import guarded_client
 from superimap.testing.oauth.server import OAuthServer
 
 SECRET = "cl13nt-s3cret-of-acme"

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 from fastapi import Request
 
-from superimap.api.pages.browser import address_of
+from superimap.api.pages.browser import client_address
 
 PROXIES = (ip_network("10.0.0.0/8"),)
 
@@ -13,7 +13,7 @@ PROXIES = (ip_network("10.0.0.0/8"),)
 def asking(*lines: str, peer: str = "10.1.2.3") -> str:
     """The address that is counted for a request with these lines of X-Forwarded-For."""
     headers = [(b"x-forwarded-for", line.encode()) for line in lines]
-    return address_of(Request({"type": "http", "client": (peer, 4711), "headers": headers}), PROXIES)
+    return client_address(Request({"type": "http", "client": (peer, 4711), "headers": headers}), PROXIES)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from superimap.core.crypto import generate_key
-from superimap.oauth.links import LIFETIME, Purpose, Verdict, derive, sign, url, verify
+from superimap.oauth.links import LIFETIME_SECONDS, LinkValidity, Purpose, derive_keys, sign, url, verify
 
-KEYS = derive(generate_key())
+KEYS = derive_keys(generate_key())
 NOW = 1_790_000_000
 
 
@@ -17,7 +17,7 @@ def judged(*, purpose=Purpose.CONNECT, user_id=7, ts=NOW, sig=None, keys=KEYS, n
 
 
 def test_a_link_is_good_for_its_purpose_user_and_time():
-    assert judged() is Verdict.VALID
+    assert judged() is LinkValidity.VALID
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,21 @@ def test_a_link_is_good_for_its_purpose_user_and_time():
         {"sig": ""},
         {"sig": "ż"},
         {"sig": sign(Purpose.CONNECT, 7, NOW, KEYS[0])[:10]},
-        {"keys": derive(generate_key())},
+        {"keys": derive_keys(generate_key())},
     ],
     ids=lambda changed: next(iter(changed)),
 )
 def test_a_link_that_was_changed_is_forged(changed):
-    assert judged(**changed) is Verdict.FORGED
+    assert judged(**changed) is LinkValidity.FORGED
 
 
 @pytest.mark.parametrize(
     ("age", "verdict"),
     [
-        (LIFETIME, Verdict.VALID),
-        (LIFETIME + 1, Verdict.EXPIRED),
-        (-300, Verdict.VALID),
-        (-301, Verdict.FORGED),
+        (LIFETIME_SECONDS, LinkValidity.VALID),
+        (LIFETIME_SECONDS + 1, LinkValidity.EXPIRED),
+        (-300, LinkValidity.VALID),
+        (-301, LinkValidity.FORGED),
     ],
 )
 def test_a_link_lives_for_half_an_hour(age, verdict):
@@ -51,14 +51,14 @@ def test_a_link_lives_for_half_an_hour(age, verdict):
 
 
 def test_a_forged_link_is_never_called_expired():
-    assert judged(sig="0" * 64, now=NOW + 10 * LIFETIME) is Verdict.FORGED
+    assert judged(sig="0" * 64, now=NOW + 10 * LIFETIME_SECONDS) is LinkValidity.FORGED
 
 
 def test_a_link_outlives_the_rotation_of_the_key():
     old, new = generate_key(), generate_key()
-    sig = sign(Purpose.CONNECT, 7, NOW, derive(old)[0])
+    sig = sign(Purpose.CONNECT, 7, NOW, derive_keys(old)[0])
 
-    assert judged(sig=sig, keys=derive(f"{new}, {old}")) is Verdict.VALID
+    assert judged(sig=sig, keys=derive_keys(f"{new}, {old}")) is LinkValidity.VALID
 
 
 def test_a_link_key_is_not_the_vault_key():
@@ -66,12 +66,12 @@ def test_a_link_key_is_not_the_vault_key():
 
     key = generate_key()
 
-    assert derive(key)[0] != base64.b64decode(key)
-    assert derive(key.replace("+", "-").replace("/", "_").rstrip("=")) == derive(key)
+    assert derive_keys(key)[0] != base64.b64decode(key)
+    assert derive_keys(key.replace("+", "-").replace("/", "_").rstrip("=")) == derive_keys(key)
 
 
 def test_a_url_carries_what_verifies_it():
     query = parse_qs(urlsplit(url("https://x", Purpose.DISCONNECT, 7, KEYS[0], now=NOW + 0.9)).query)
 
     sig = query["sig"][0]
-    assert verify(Purpose.DISCONNECT, 7, int(query["ts"][0]), sig, KEYS, now=NOW) is Verdict.VALID
+    assert verify(Purpose.DISCONNECT, 7, int(query["ts"][0]), sig, KEYS, now=NOW) is LinkValidity.VALID

@@ -9,7 +9,7 @@ import pytest
 from superimap.db.accounts.providers import _clean
 from superimap.db.models import Provider
 from superimap.domain.presets import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
-from superimap.oauth.endpoint import token_url
+from superimap.oauth.token_endpoint import token_url
 from superimap.webhooks.urls import check_url
 
 ALL = presets()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from superimap.oauth.flow import leaves_mail_out
+from superimap.oauth.consent import lacks_mail_scope
 
 GMAIL = "openid email https://mail.google.com/"
 OUTLOOK = "openid profile email offline_access https://outlook.office.com/IMAP.AccessAsUser.All"
@@ -19,7 +19,7 @@ OUTLOOK = "openid profile email offline_access https://outlook.office.com/IMAP.A
     ],
 )
 def test_it_does_where_mail_is_among_it_or_nothing_is_said(asked, granted):
-    assert not leaves_mail_out(asked, granted)
+    assert not lacks_mail_scope(asked, granted)
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_it_does_where_mail_is_among_it_or_nothing_is_said(asked, granted):
     ],
 )
 def test_it_does_not_where_mail_was_left_out(asked, granted):
-    assert leaves_mail_out(asked, granted)
+    assert lacks_mail_scope(asked, granted)

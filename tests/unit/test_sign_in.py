@@ -5,16 +5,16 @@ import pytest
 from superimap.domain.events import ReasonCode
 from superimap.idler.sign_in import reason_code
 from superimap.imap.errors import AuthenticationFailed
-from superimap.oauth.endpoint import Refusal, TokenRefused
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         (AuthenticationFailed("no"), ReasonCode.LOGIN_REFUSED),
-        (TokenRefused("invalid_grant", Refusal.REVOKED), ReasonCode.ACCESS_REVOKED),
-        (TokenRefused("consent_required", Refusal.CONSENT), ReasonCode.CONSENT_REQUIRED),
-        (TokenRefused("invalid_client", Refusal.CLIENT), None),
+        (TokenRefused("invalid_grant", TokenRefusal.REVOKED), ReasonCode.ACCESS_REVOKED),
+        (TokenRefused("consent_required", TokenRefusal.CONSENT), ReasonCode.CONSENT_REQUIRED),
+        (TokenRefused("invalid_client", TokenRefusal.CLIENT), None),
     ],
 )
 def test_what_the_person_can_mend_has_a_code(

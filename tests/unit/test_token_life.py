@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from superimap.db.accounts import account_values, providers
 from superimap.db.errors import Invalid
 from superimap.idler.access_tokens import CLIENT_PAUSE, SHARED_PAUSE, THROTTLED_PAUSE, pause_of
-from superimap.oauth import life
-from superimap.oauth.endpoint import Refusal, TokenRefused, TokenUnavailable, meaning, token_url
+from superimap.oauth import token_lifetime
+from superimap.oauth.token_endpoint import token_url
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable, token_error
 
 CHANCE = st.floats(0, 1, exclude_max=True)
 LIVES = st.floats(1, 86_400)
@@ -22,32 +23,33 @@ LIVES = st.floats(1, 86_400)
 
 @given(LIVES, CHANCE, st.booleans(), st.booleans())
 def test_a_session_comes_back_before_its_token_ends(seconds, chance, is_new, is_shared):
-    pause = life.roll_over(seconds, seconds, chance, is_new=is_new, is_shared=is_shared)
+    pause = token_lifetime.roll_over_delay(seconds, seconds, chance, is_new=is_new, is_shared=is_shared)
 
-    assert 0 <= pause <= life.LATEST * seconds * (1 + 1e-9)
+    assert 0 <= pause <= token_lifetime.REPLACE_UNTIL_FRACTION * seconds * (1 + 1e-9)
 
 
 @given(LIVES, st.floats(0, 1), CHANCE, st.booleans())
 def test_what_is_over_of_a_life_is_not_waited_for_again(seconds, share, chance, is_shared):
     left = seconds * share
 
-    pause = life.roll_over(seconds, left, chance, is_new=False, is_shared=is_shared)
+    pause = token_lifetime.roll_over_delay(seconds, left, chance, is_new=False, is_shared=is_shared)
 
     age = seconds - left
     assert pause >= 0 or pause == pytest.approx(0, abs=1e-6)
-    assert age + pause <= max(life.LATEST * seconds, age) * (1 + 1e-9)
+    assert age + pause <= max(token_lifetime.REPLACE_UNTIL_FRACTION * seconds, age) * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(("is_shared", "least"), [(False, 0.75), (True, 0.5)])
 def test_a_kept_token_is_used_for_most_of_its_life(is_shared, least):
     early, late = (
-        life.roll_over(3600, 3600, chance, is_new=False, is_shared=is_shared) for chance in (0.0, 0.999999)
+        token_lifetime.roll_over_delay(3600, 3600, chance, is_new=False, is_shared=is_shared)
+        for chance in (0.0, 0.999999)
     )
 
     assert early == pytest.approx(3600 * least)
     assert late == pytest.approx(3600 * 0.92, rel=1e-4)
-    assert not life.is_aged(3600, 3600 * (1 - least) + 1, is_shared=is_shared)
-    assert life.is_aged(3600, 3600 * (1 - least), is_shared=is_shared)
+    assert not token_lifetime.is_aged(3600, 3600 * (1 - least) + 1, is_shared=is_shared)
+    assert token_lifetime.is_aged(3600, 3600 * (1 - least), is_shared=is_shared)
 
 
 def busiest(comebacks: list[float], *, first: float, last: float, bins: int) -> float:
@@ -65,7 +67,7 @@ def test_sessions_that_began_together_never_come_back_together():
     for _ in range(10_000):
         at = chance.uniform(0, 100)
         for is_new in itertools.chain([True], itertools.repeat(False)):
-            at += life.roll_over(3600, 3600, chance.random(), is_new=is_new, is_shared=False)
+            at += token_lifetime.roll_over_delay(3600, 3600, chance.random(), is_new=is_new, is_shared=False)
             if at > 4 * 3600:
                 break
             comebacks.append(at)
@@ -76,14 +78,20 @@ def test_sessions_that_began_together_never_come_back_together():
 def test_sessions_with_one_token_do_not_come_back_together_either():
     """A new one is made by whoever comes first; the others take it at moments of their own."""
     chance, comebacks, made = random.Random(7), [], [0.0]
-    due = [life.roll_over(3600, 3600, chance.random(), is_new=False, is_shared=True) for _ in range(5000)]
+    due = [
+        token_lifetime.roll_over_delay(3600, 3600, chance.random(), is_new=False, is_shared=True)
+        for _ in range(5000)
+    ]
     heapq.heapify(due)
     while (at := due[0]) < 4 * 3600:
         comebacks.append(at)
         if at - made[-1] >= 1800:
             made.append(at)
         left = 3600 - (at - made[-1])
-        heapq.heapreplace(due, at + life.roll_over(3600, left, chance.random(), is_new=False, is_shared=True))
+        heapq.heapreplace(
+            due,
+            at + token_lifetime.roll_over_delay(3600, left, chance.random(), is_new=False, is_shared=True),
+        )
 
     assert busiest(comebacks, first=3600, last=4 * 3600, bins=60) < 2.0
     assert len(made) <= 9
@@ -91,16 +99,16 @@ def test_sessions_with_one_token_do_not_come_back_together_either():
 
 @given(LIVES, CHANCE)
 def test_the_next_try_comes_soon_but_not_at_once(seconds, chance):
-    assert 0.5 <= life.again(seconds, chance) <= 0.03 * seconds + 1.5
+    assert 0.5 <= token_lifetime.retry_delay(seconds, chance) <= 0.03 * seconds + 1.5
 
 
 TABLE = [
     # status, what it says, Retry-After; and what it means
-    (400, {"error": "invalid_grant"}, None, Refusal.REVOKED),
-    (400, {"error": "invalid_grant", "suberror": "consent_required"}, None, Refusal.CONSENT),
-    (400, {"error": "interaction_required"}, None, Refusal.CONSENT),
-    (401, {"error": "invalid_client"}, None, Refusal.CLIENT),
-    (400, {"error": "unauthorized_client"}, None, Refusal.CLIENT),
+    (400, {"error": "invalid_grant"}, None, TokenRefusal.REVOKED),
+    (400, {"error": "invalid_grant", "suberror": "consent_required"}, None, TokenRefusal.CONSENT),
+    (400, {"error": "interaction_required"}, None, TokenRefusal.CONSENT),
+    (401, {"error": "invalid_client"}, None, TokenRefusal.CLIENT),
+    (400, {"error": "unauthorized_client"}, None, TokenRefusal.CLIENT),
     (429, {"error": "invalid_grant"}, "7", 7.0),
     (429, {}, None, 30.0),
     (429, {}, "1000000000", 3600.0),
@@ -112,12 +120,12 @@ TABLE = [
 
 @pytest.mark.parametrize(("status", "said", "retry_after", "means"), TABLE)
 def test_what_an_answer_without_a_token_means(status, said, retry_after, means):
-    error = meaning(status, said.get("error"), detail=said.get("suberror"), retry_after=retry_after)
+    error = token_error(status, said.get("error"), detail=said.get("suberror"), retry_after=retry_after)
 
-    if isinstance(means, Refusal):
+    if isinstance(means, TokenRefusal):
         assert isinstance(error, TokenRefused)
         assert error.refusal == means
-        assert error.may_pass == (means is Refusal.CLIENT)
+        assert error.keeps_current_token == (means is TokenRefusal.CLIENT)
     else:
         assert isinstance(error, TokenUnavailable)
         assert error.retry_after == means
@@ -127,8 +135,8 @@ def test_what_an_answer_without_a_token_means(status, said, retry_after, means):
     ("error", "for_one", "for_all"),
     [
         (TokenRefused("invalid_grant"), None, CLIENT_PAUSE),
-        (TokenRefused("unauthorized_client", Refusal.CLIENT), None, CLIENT_PAUSE),
-        (TokenRefused("invalid_client", Refusal.CLIENT), CLIENT_PAUSE, CLIENT_PAUSE),
+        (TokenRefused("unauthorized_client", TokenRefusal.CLIENT), None, CLIENT_PAUSE),
+        (TokenRefused("invalid_client", TokenRefusal.CLIENT), CLIENT_PAUSE, CLIENT_PAUSE),
         (TokenUnavailable("HTTP 429", retry_after=30.0), 30.0, 30.0),
         (TokenUnavailable("HTTP 429", retry_after=3600.0), THROTTLED_PAUSE, THROTTLED_PAUSE),
         (TokenUnavailable("HTTP 500"), None, SHARED_PAUSE),

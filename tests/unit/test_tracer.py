@@ -45,7 +45,7 @@ def test_the_key_is_neither_the_vaults_nor_that_of_links():
     encryption_key = generate_key()
     keys = {
         tracer.derive_keys(encryption_key)[0],
-        links.derive(encryption_key)[0],
+        links.derive_keys(encryption_key)[0],
         base64.b64decode(encryption_key),
     }
 

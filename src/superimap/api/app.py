@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.routing import Route
 
 from superimap import __version__
-from superimap.api.deps import Resources, Ring, unheard
-from superimap.api.door import Door
-from superimap.api.errors import install
+from superimap.api.dependencies import Resources, Ring, no_doorbell
+from superimap.api.errors import install_handlers
+from superimap.api.middleware import EdgeMiddleware
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
 from superimap.api.routes import (
     callback,
@@ -23,14 +23,14 @@ from superimap.api.routes import (
     health,
     messages,
     password,
-    sinks,
     users,
     webhooks,
 )
+from superimap.api.routes import webhook_test as sinks
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
-from superimap.oauth.links import derive
+from superimap.oauth.links import derive_keys
 
 MODULES = (
     connections, users, messages, deliveries, webhooks, sinks, health, connect, callback, password, disconnect,
@@ -43,32 +43,37 @@ def create_app(
     sessionmaker: async_sessionmaker[AsyncSession],
     vault: Vault,
     *,
-    ring: Ring = unheard,
+    ring: Ring = no_doorbell,
 ) -> FastAPI:
     """The API as an ASGI application. The caller opened what it is handed, and closes it."""
-    app = _routed(settings)
-    keys = derive(settings.encryption_key.get_secret_value())
+    app = _app_with_routes(settings)
+    keys = derive_keys(settings.encryption_key.get_secret_value())
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(settings, sessionmaker, vault, keys, ring, guard)
-    install(
+    install_handlers(
         app,
-        [route for module in offered(settings) for route in module.router.routes if isinstance(route, Route)],
+        [
+            route
+            for module in enabled_modules(settings)
+            for route in module.router.routes
+            if isinstance(route, Route)
+        ],
     )
-    app.add_middleware(Door, settings=settings)
+    app.add_middleware(EdgeMiddleware, settings=settings)
     return app
 
 
 def openapi(settings: Settings | None = None) -> dict[str, Any]:
     """The OpenAPI description; needs no database, and no settings unless the server is to be named."""
-    return describe(_routed(settings))
+    return describe(_app_with_routes(settings))
 
 
-def offered(settings: Settings | None) -> list[ModuleType]:
+def enabled_modules(settings: Settings | None) -> list[ModuleType]:
     """The modules with routes: all, but operators' addresses only where they have a key."""
     return [each for each in MODULES if each is not cluster or settings is None or settings.operator_key]
 
 
-def _routed(settings: Settings | None) -> FastAPI:
+def _app_with_routes(settings: Settings | None) -> FastAPI:
     """The application with its routes alone."""
     app = FastAPI(
         title="SuperIMAP",
@@ -82,7 +87,7 @@ def _routed(settings: Settings | None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
     )
-    for module in offered(settings):
+    for module in enabled_modules(settings):
         app.include_router(module.router)
     app.mount("/docs/assets", docs.assets)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

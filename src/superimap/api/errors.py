@@ -13,8 +13,8 @@ from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from superimap.api.pages import words
-from superimap.api.pages.render import page
+from superimap.api.pages import texts
+from superimap.api.pages.render import render_page
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts.account_values import Taken
 from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
@@ -22,14 +22,14 @@ from superimap.db.postgres import UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
-PEOPLE = "/users/"
+PAGES_PATH = "/users/"
 """Where addresses begin that people open, not programs."""
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = 2
+RETRY_AFTER_SECONDS = 2
 
 # Another try may do: deadlock, lost race, lock or statement timeout, a standby, a schema still to come.
-_WORTH_ANOTHER_TRY = frozenset(
+_TRANSIENT_SQLSTATES = frozenset(
     {"40001", "40P01", "55P03", "57014", "25006", "42P01", "42703", "3D000", "28000", "28P01"}
 )
 
@@ -68,12 +68,12 @@ class Problem(SuperImapError):
         return JSONResponse(self.body(), self.status, self.headers, media_type=MEDIA_TYPE)
 
 
-def answered(problem: Problem, path: str) -> Response:
+def problem_response(problem: Problem, path: str) -> Response:
     """A refusal as whoever asked can read it: a page for the person with a link, JSON for programs."""
-    if not path.startswith(PEOPLE):
+    if not path.startswith(PAGES_PATH):
         return problem.response()
-    title = words.TITLES.get(problem.kind, HTTPStatus(problem.status).phrase)
-    return page(
+    title = texts.PROBLEM_TITLES.get(problem.kind, HTTPStatus(problem.status).phrase)
+    return render_page(
         "message.html",
         status=problem.status,
         headers=problem.headers,
@@ -83,7 +83,7 @@ def answered(problem: Problem, path: str) -> Response:
     )
 
 
-def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
+def invalid_fields(errors: Sequence[tuple[str, str]]) -> Problem:
     """422 for these fields."""
     detail = "; ".join(f"{field} {message}" for field, message in errors)
     # The name of a field is told as it is written; a mere word may begin a sentence.
@@ -98,11 +98,11 @@ def unavailable() -> Problem:
         "The database cannot be reached at the moment; nothing was changed for certain, so read before "
         "you write again.",
         kind="unavailable",
-        headers={"Retry-After": str(RETRY_AFTER)},
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
 
-def faults(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def field_faults(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Pydantic's faults as (field, what is wrong); never the value, which may be a secret."""
     return [(_field(error["loc"]), _message(error)) for error in errors]
 
@@ -124,13 +124,13 @@ def is_unavailable(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, (*UNAVAILABLE, sql.TimeoutError)):
             return True
-        if getattr(error, "sqlstate", None) in _WORTH_ANOTHER_TRY:
+        if getattr(error, "sqlstate", None) in _TRANSIENT_SQLSTATES:
             return True
         error = getattr(error, "orig", None) or error.__cause__
     return False
 
 
-def translated(error: Exception) -> Problem | None:
+def problem_of(error: Exception) -> Problem | None:
     """What an error from below means to the caller; None: it is our own fault."""
     problem: Problem | None = None
     match error:
@@ -139,7 +139,7 @@ def translated(error: Exception) -> Problem | None:
         case NotFound():
             problem = Problem(404, str(error))
         case Invalid():
-            problem = invalid([(error.field, error.reason)])
+            problem = invalid_fields([(error.field, error.reason)])
         case Taken():
             problem = Problem(409, str(error), kind="taken", errors=[(error.field, "is taken")])
         case Conflict():
@@ -147,7 +147,7 @@ def translated(error: Exception) -> Problem | None:
         case TooMany():
             problem = Problem(429, str(error), headers={"Retry-After": str(error.seconds)})
         case RequestValidationError():
-            problem = invalid(faults(error.errors()))
+            problem = invalid_fields(field_faults(error.errors()))
         case HTTPException():
             problem = Problem(error.status_code, _sentence(error.status_code), headers=error.headers)
         case _ if is_unavailable(error):
@@ -167,11 +167,11 @@ def _sentence(status: int) -> str:
             return f"{HTTPStatus(status).phrase}."
 
 
-def install(app: FastAPI, routes: Sequence[Route]) -> None:
+def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
     """Translate every expected error; what is left over is answered by the door with a 500."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        problem = translated(error)
+        problem = problem_of(error)
         if problem is None:
             raise error
         if problem.status == 405:
@@ -180,7 +180,7 @@ def install(app: FastAPI, routes: Sequence[Route]) -> None:
             path = next((route.path for route in routes if route.path_regex.match(request.url.path)), None)
             methods = {method for route in routes if route.path == path for method in route.methods or ()}
             problem.headers["Allow"] = ", ".join(sorted(methods))
-        return answered(problem, request.url.path)
+        return problem_response(problem, request.url.path)
 
     expected: tuple[type[Exception], ...] = (
         Problem,

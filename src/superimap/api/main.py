@@ -18,15 +18,15 @@ from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
-GRACE = 3
-BACKLOG = 512
+SHUTDOWN_GRACE_SECONDS = 3
+LISTEN_BACKLOG = 512
 
 
 class ListenError(SuperImapError):
     """The address to listen on cannot be had."""
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """uvicorn that leaves signals to whoever runs it."""
 
     @contextmanager
@@ -44,13 +44,13 @@ async def serve(
     address, such as `http://127.0.0.1:8000`. Raises ListenError if the port is taken.
     """
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-    listener = listen(settings.host, settings.port)
+    listener = open_listener(settings.host, settings.port)
     async with (
         sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker,
         EndpointDoorbell(settings.redis_url) as queue,
     ):
-        server = Server(configuration(create_app(settings, sessionmaker, vault, ring=queue.ring)))
-        address = url_of(listener)
+        server = ApiServer(uvicorn_config(create_app(settings, sessionmaker, vault, ring=queue.ring)))
+        address = listener_url(listener)
         log.info("api listens", extra={"address": address})
         if on_listening is not None:
             on_listening(address)
@@ -63,7 +63,7 @@ async def serve(
     log.info("api stopped")
 
 
-def configuration(app: FastAPI) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI) -> uvicorn.Config:
     """How uvicorn is run."""
     return uvicorn.Config(
         app,
@@ -77,11 +77,11 @@ def configuration(app: FastAPI) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
     """A listening socket; connections wait in it until the server is up."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -90,7 +90,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(BACKLOG)
+            listener.listen(LISTEN_BACKLOG)
         except OSError:
             listener.close()
             raise
@@ -102,7 +102,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def listener_url(listener: socket.socket) -> str:
     """The address of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -10,16 +10,12 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from superimap.api.body import FORM, JSON
-from superimap.api.delivery_schemas import CancelRequest, ReplayRequest, RotateRequest, TestRequest
 from superimap.api.errors import MEDIA_TYPE, Problem
-from superimap.api.schemas import (
-    ConnectionChange,
-    NewConnection,
-    NewUser,
-    ProblemOut,
-    UserChange,
-)
+from superimap.api.request_body import FORM, JSON
+from superimap.api.schemas.accounts import ConnectionChange, NewConnection, NewUser, UserChange
+from superimap.api.schemas.common import ProblemOut
+from superimap.api.schemas.deliveries import CancelRequest, ReplayRequest
+from superimap.api.schemas.webhooks import RotateRequest, TestRequest
 
 BODIES: tuple[type[BaseModel], ...] = (
     NewConnection,
@@ -31,7 +27,9 @@ BODIES: tuple[type[BaseModel], ...] = (
     RotateRequest,
     TestRequest,
 )
-TEMPLATE = "#/components/schemas/{model}"
+REF_TEMPLATE = "#/components/schemas/{model}"
+# Published schema names of classes that are called differently in the code. Generated clients contain them.
+PUBLISHED_NAMES = {"ProblemOut": "Problem", "MailOutcome": "Outcome"}
 DESCRIPTION = """\
 Watches IMAP inboxes and POSTs a signed webhook for every new mail.
 
@@ -82,7 +80,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _problem(status: int) -> dict[str, Any]:
-    schema = {"$ref": TEMPLATE.format(model="Problem")}
+    schema = {"$ref": REF_TEMPLATE.format(model="Problem")}
     content = {MEDIA_TYPE: {"schema": schema, "example": _EXAMPLES[status].body()}}
     described: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": content}
     if status in _HEADERS:
@@ -91,13 +89,13 @@ def _problem(status: int) -> dict[str, Any]:
     return described
 
 
-def takes(model: type[BaseModel]) -> dict[str, Any]:
+def request_body(model: type[BaseModel]) -> dict[str, Any]:
     """The `openapi_extra` of a route whose body is read by `body.reading(model)`.
 
     Forms are told in prose alone: with two media types openapi-python-client 0.29 makes modules that
     do not import.
     """
-    schema = {"$ref": TEMPLATE.format(model=model.__name__)}
+    schema = {"$ref": REF_TEMPLATE.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 
@@ -117,11 +115,32 @@ def describe(app: FastAPI) -> dict[str, Any]:
             servers=app.servers or None,
             routes=app.routes,
         )
-        schemas = described["components"]["schemas"] | _schemas()
-        described["components"]["schemas"] = dict(sorted(schemas.items()))
+        described["components"]["schemas"] |= _schemas()
         _drop_validation_errors(described)
+        described = _with_published_names(described)
+        described["components"]["schemas"] = dict(sorted(described["components"]["schemas"].items()))
         app.openapi_schema = described
     return app.openapi_schema
+
+
+def _with_published_names(described: dict[str, Any]) -> dict[str, Any]:
+    """Return the description with `PUBLISHED_NAMES` as names, titles and targets of references."""
+    schemas = described["components"]["schemas"]
+    for name, published in PUBLISHED_NAMES.items():
+        schemas[published] = schemas.pop(name) | {"title": published}
+    references = {REF_TEMPLATE.format(model=name): published for name, published in PUBLISHED_NAMES.items()}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: renamed(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [renamed(each) for each in value]
+        if isinstance(value, str) and value in references:
+            return REF_TEMPLATE.format(model=references[value])
+        return value
+
+    result: dict[str, Any] = renamed(described)
+    return result
 
 
 def _drop_validation_errors(described: dict[str, Any]) -> None:
@@ -138,9 +157,8 @@ def _schemas() -> dict[str, Any]:
     """The bodies of requests, and Problem: routes name them without FastAPI's knowing."""
     models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in BODIES]
     models.append((ProblemOut, "serialization"))
-    _, schema = models_json_schema(models, ref_template=TEMPLATE)
+    _, schema = models_json_schema(models, ref_template=REF_TEMPLATE)
     schemas: dict[str, Any] = schema["$defs"]
-    schemas["Problem"] = schemas.pop("ProblemOut")
     for model in BODIES:
         # What is left out stays as it is: a client that sent a default instead would change it.
         for field in schemas[model.__name__]["properties"].values():

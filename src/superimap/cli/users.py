@@ -276,7 +276,7 @@ async def _described(work: Work, linked: Linked, user: User) -> dict[str, object
     ]
     answer["events"] = [output.as_dict(event, ("at", "kind", "code", "reason")) for event in events]
     if work.settings.base_url:
-        key = links.derive(work.settings.encryption_key.get_secret_value())[0]
+        key = links.derive_keys(work.settings.encryption_key.get_secret_value())[0]
         answer["connect_url"] = links.url(
             work.settings.base_url, links.Purpose.CONNECT, user.id, key, now=time.time()
         )

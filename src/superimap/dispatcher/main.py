@@ -101,7 +101,7 @@ async def serve(
 
 def _linker(settings: Settings) -> Callable[[int, float], str | None]:
     """Makes the links that events carry. No request tells us our address, so without BASE_URL there are none."""
-    key, base = links.derive(settings.encryption_key.get_secret_value())[0], settings.base_url
+    key, base = links.derive_keys(settings.encryption_key.get_secret_value())[0], settings.base_url
 
     def connect_url(user_id: int, now: float) -> str | None:
         return links.url(base, links.Purpose.CONNECT, user_id, key, now=now) if base else None

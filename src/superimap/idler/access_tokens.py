@@ -23,17 +23,9 @@ from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import token_leases as queries
 from superimap.db.watching.token_leases import GrantRow
-from superimap.oauth import life
-from superimap.oauth.endpoint import (
-    Client,
-    Grant,
-    Refusal,
-    TokenRefused,
-    TokenUnavailable,
-    refusal_of,
-    token_url,
-)
-from superimap.oauth.tokens import client_credentials, refresh
+from superimap.oauth import token_lifetime
+from superimap.oauth.token_endpoint import OAuthClient, TokenResponse, client_credentials, refresh, token_url
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable, refusal_of
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +72,13 @@ class Access:
     @property
     def is_aged(self) -> bool:
         """Whether it is one to replace."""
-        return life.is_aged(self.life, self.left, is_shared=self.is_shared)
+        return token_lifetime.is_aged(self.life, self.left, is_shared=self.is_shared)
 
     def rolls_over_in(self, chance: float) -> float:
         """Seconds until a session with it should come back with another; `chance` is uniform in [0, 1)."""
-        return life.roll_over(self.life, self.left, chance, is_new=self.is_new, is_shared=self.is_shared)
+        return token_lifetime.roll_over_delay(
+            self.life, self.left, chance, is_new=self.is_new, is_shared=self.is_shared
+        )
 
 
 class Tokens:
@@ -131,7 +125,7 @@ class Tokens:
             try:
                 access = await self._ask_once(grant, deadline)
             except (TokenUnavailable, TokenRefused) as error:
-                if will_do is not None and (isinstance(error, TokenUnavailable) or error.may_pass):
+                if will_do is not None and (isinstance(error, TokenUnavailable) or error.keeps_current_token):
                     return will_do
                 raise
             if access is not None:
@@ -172,7 +166,7 @@ class Tokens:
                 return await _patiently(task, deadline)
         return await _patiently(task, deadline)
 
-    def _begin(self, key: tuple[str, int], grant: GrantRow, client: Client) -> asyncio.Task[Access]:
+    def _begin(self, key: tuple[str, int], grant: GrantRow, client: OAuthClient) -> asyncio.Task[Access]:
         task = asyncio.create_task(self._ask_and_store(grant, client), name=f"token of {key[0]} {key[1]}")
         self._under_way[key] = task
 
@@ -184,7 +178,7 @@ class Tokens:
         task.add_done_callback(ended)
         return task
 
-    async def _ask_and_store(self, grant: GrantRow, client: Client) -> Access:
+    async def _ask_and_store(self, grant: GrantRow, client: OAuthClient) -> Access:
         try:
             given = await self._ask(grant, client)
         except (TokenRefused, TokenUnavailable, VaultError) as error:
@@ -201,14 +195,14 @@ class Tokens:
                 await queries.pause(self._pool, grant, seconds=pause[0], reason=pause[1])
             await queries.give_up(self._pool, grant)
 
-    async def _ask(self, grant: GrantRow, client: Client) -> Grant:
+    async def _ask(self, grant: GrantRow, client: OAuthClient) -> TokenResponse:
         if grant.is_shared:
             return await client_credentials(self._http, client, scope=grant.scope or "")
         sealed = grant.refresh_token or b""
         opened = self._vault.open_text(sealed, grant.place("oauth2_refresh_token"))
         return await refresh(self._http, client, refresh_token=opened)
 
-    async def _store(self, grant: GrantRow, given: Grant) -> Access:
+    async def _store(self, grant: GrantRow, given: TokenResponse) -> Access:
         """Keep it, however long PostgreSQL is away: a refresh token that replaced another is nowhere else."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + given.expires_in
@@ -237,17 +231,17 @@ class Tokens:
             given.access_token, given.expires_in, ends_at, version, is_new=True, is_shared=is_shared
         )
 
-    def _client(self, grant: GrantRow) -> Client:
+    def _client(self, grant: GrantRow) -> OAuthClient:
         """Who we are to the provider. Raises TokenRefused if something is missing, VaultError."""
         if not grant.is_shared and grant.refresh_token is None:
             raise TokenRefused("no refresh token is stored")
         if grant.token_url is None or grant.client_id is None or grant.client_secret is None:
-            raise TokenRefused("the connection has no OAuth 2.0 client", Refusal.CLIENT)
+            raise TokenRefused("the connection has no OAuth 2.0 client", TokenRefusal.CLIENT)
         url = token_url(grant.token_url, grant.tenant)
         at_connection = Place(
             "connections", "oauth2_client_secret", grant.partner_id, str(grant.connection_id)
         )
-        return Client(url, grant.client_id, self._vault.open_text(grant.client_secret, at_connection))
+        return OAuthClient(url, grant.client_id, self._vault.open_text(grant.client_secret, at_connection))
 
 
 def pause_of(error: Exception, *, is_shared: bool) -> tuple[float, str] | None:

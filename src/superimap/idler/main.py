@@ -30,7 +30,7 @@ from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import Timing
 from superimap.imap.types import Limits
 from superimap.mail import tracer
-from superimap.oauth.http import guarded_client
+from superimap.oauth.http_client import guarded_client
 
 log = logging.getLogger(__name__)
 

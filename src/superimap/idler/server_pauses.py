@@ -3,7 +3,7 @@
 import re
 
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
-from superimap.oauth.endpoint import TokenUnavailable
+from superimap.oauth.token_errors import TokenUnavailable
 
 MAX_PAUSE_SECONDS = 3600.0
 """Longer pauses that a server requests are cut to this."""

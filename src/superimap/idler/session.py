@@ -23,7 +23,7 @@ from superimap.idler.watch import Watch
 from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError
 from superimap.imap.types import ServerAddress
-from superimap.oauth.endpoint import TokenRefused, TokenUnavailable
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 

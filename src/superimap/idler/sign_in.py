@@ -8,9 +8,9 @@ from superimap.idler.access_tokens import Access
 from superimap.idler.context import IdlerContext
 from superimap.imap.errors import AuthenticationFailed
 from superimap.imap.types import Credentials, Login, OAuth
-from superimap.oauth.endpoint import Refusal, TokenRefused
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused
 
-_CODES = {Refusal.REVOKED: ReasonCode.ACCESS_REVOKED, Refusal.CONSENT: ReasonCode.CONSENT_REQUIRED}
+_CODES = {TokenRefusal.REVOKED: ReasonCode.ACCESS_REVOKED, TokenRefusal.CONSENT: ReasonCode.CONSENT_REQUIRED}
 
 
 async def load_credentials(watched: WatchedUser, context: IdlerContext) -> tuple[Credentials, Access | None]:

@@ -10,8 +10,8 @@ from typing import Self
 from superimap.core.crypto import VaultError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.idler.access_tokens import CLIENT_PAUSE, Access, Tokens
-from superimap.oauth import life
-from superimap.oauth.endpoint import TokenRefused, TokenUnavailable
+from superimap.oauth import token_lifetime
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 PASSING: tuple[type[BaseException], ...] = (TokenUnavailable, *UNAVAILABLE)
 
@@ -65,12 +65,12 @@ class TokenRollover:
                 await self._tokens.get(self._user_id, after=access)
                 break
             except (TokenRefused, VaultError) as error:
-                if isinstance(error, VaultError) or not error.may_pass:
+                if isinstance(error, VaultError) or not error.keeps_current_token:
                     self.refused = error
                     break
                 said, wait = str(error), min(CLIENT_PAUSE, access.life / 10)
             except PASSING as error:
                 said, wait = str(error), getattr(error, "retry_after", None) or 0.0
             log.info("no new access token yet: %s", said, extra={"user_id": self._user_id})
-            await asyncio.sleep(wait + life.again(access.life, random()))  # noqa: S311 - no secret
+            await asyncio.sleep(wait + token_lifetime.retry_delay(access.life, random()))  # noqa: S311 - no secret
         self._leave()

@@ -1,1 +1,1 @@
-"""How people let us into their mail accounts: signed links, consent, tokens."""
+"""OAuth 2.0 towards mail providers, and the signed links with which a person connects or disconnects a mailbox."""

@@ -1,4 +1,4 @@
-"""Whose account was opened? Told by the ID token, or by userinfo. (OpenID Connect Core 3.1.3.7 and 5.3)"""
+"""The account that a consent opened, from the ID token or userinfo (OpenID Connect Core 3.1.3.7 and 5.3)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,22 +11,25 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from superimap.core.errors import SuperImapError
-from superimap.oauth.endpoint import DEADLINE, Grant, kind_of, read
+from superimap.oauth.http_client import error_name, read_json
+from superimap.oauth.token_endpoint import DEADLINE_SECONDS, TokenResponse
 
-ALGORITHMS = ["RS256", "ES256", "PS256", "RS384", "RS512", "ES384", "EdDSA"]  # none, and no shared secrets
-SKEW = 300.0  # seconds that a provider's clock may be off
+# Neither "none" nor algorithms with shared secrets.
+ALGORITHMS = ["RS256", "ES256", "PS256", "RS384", "RS512", "ES384", "EdDSA"]
+CLOCK_SKEW_SECONDS = 300.0  # by which a provider's clock may be off
+MAX_EMAIL_LENGTH = 320
 
 
-class NoIdentity(SuperImapError):
-    """The provider did not tell whose account it is, or not so that it can be believed."""
+class IdentityError(SuperImapError):
+    """The provider did not name the account, or not in a way that can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """Where a provider tells who somebody is. Without `jwks_url` an ID token is not believed.
+class IdentitySources:
+    """Where a provider names the account. Without `jwks_url` an ID token is not trusted.
 
-    `email_claims` are looked at in order: Microsoft's `email` may be set at will by a tenant's administrator,
-    its `preferred_username` may not.
+    `email_claims` are tried in order. Microsoft's `email` can be set at will by a tenant's administrator, its
+    `preferred_username` cannot.
     """
 
     client_id: str
@@ -36,47 +39,49 @@ class Sources:
     email_claims: tuple[str, ...] = ("email",)
 
 
-async def email_of(
-    http: httpx.AsyncClient, sources: Sources, grant: Grant, *, nonce: str, now: float
+async def account_email(
+    http: httpx.AsyncClient, sources: IdentitySources, tokens: TokenResponse, *, nonce: str, now: float
 ) -> str | None:
-    """The address of the account; None if the provider has no way to tell. Raises NoIdentity."""
-    if grant.id_token and sources.jwks_url:
-        claims = await _claims(http, sources, grant.id_token, nonce=nonce, now=now)
+    """Return the email address of the account; None if the provider has no way to tell. Raises IdentityError."""
+    if tokens.id_token and sources.jwks_url:
+        claims = await _id_token_claims(http, sources, tokens.id_token, nonce=nonce, now=now)
         if email := _email(claims, sources.email_claims):
             return email
     if sources.userinfo_url:
-        if email := _email(await _userinfo(http, sources.userinfo_url, grant), sources.email_claims):
+        if email := _email(await _userinfo(http, sources.userinfo_url, tokens), sources.email_claims):
             return email
-        raise NoIdentity("the provider did not tell the address of the account")
+        raise IdentityError("the provider did not send the email address of the account")
     if sources.jwks_url:
-        raise NoIdentity("the provider gave no ID token with the address of the account")
+        raise IdentityError("the provider sent no ID token with the email address of the account")
     return None
 
 
-async def _claims(
-    http: httpx.AsyncClient, sources: Sources, id_token: str, *, nonce: str, now: float
+async def _id_token_claims(
+    http: httpx.AsyncClient, sources: IdentitySources, id_token: str, *, nonce: str, now: float
 ) -> Mapping[str, Any]:
-    """What an ID token says, once its signature, audience, issuer, time and nonce are right."""
+    """Return the claims of an ID token after checking its signature, audience, issuer, time and nonce."""
     fields = await _get(http, sources.jwks_url or "", {}, "keys")
     try:
         token = jwt.decode(id_token, KeySet.import_key_set(fields), algorithms=ALGORITHMS)  # type: ignore[arg-type]
     except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise NoIdentity(f"the ID token cannot be believed: {type(error).__name__}") from None
-    if fault := fault_of(token.claims, sources, nonce=nonce, now=now):
-        raise NoIdentity(f"the ID token cannot be believed: {fault}")
+        raise IdentityError(f"the ID token cannot be trusted: {type(error).__name__}") from None
+    if fault := claims_fault(token.claims, sources, nonce=nonce, now=now):
+        raise IdentityError(f"the ID token cannot be trusted: {fault}")
     return token.claims
 
 
-def fault_of(claims: Mapping[str, Any], sources: Sources, *, nonce: str, now: float) -> str | None:
-    """What is wrong with the claims of a well-signed ID token, or None. Pure."""
+def claims_fault(
+    claims: Mapping[str, Any], sources: IdentitySources, *, nonce: str, now: float
+) -> str | None:
+    """Return what is wrong with the claims of a correctly signed ID token, or None. Pure."""
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     expires = claims.get("exp")
     if sources.client_id not in audiences:
-        return "it was made for another application"
+        return "it was issued for another application"
     if sources.issuer and claims.get("iss") != _issuer(sources.issuer, claims):
-        return "another provider made it"
-    if not isinstance(expires, int | float) or expires + SKEW < now:
+        return "it was issued by another provider"
+    if not isinstance(expires, int | float) or expires + CLOCK_SKEW_SECONDS < now:
         return "it has expired"
     if claims.get("nonce") != nonce:
         return "it belongs to another consent"
@@ -84,35 +89,35 @@ def fault_of(claims: Mapping[str, Any], sources: Sources, *, nonce: str, now: fl
 
 
 def _issuer(issuer: str, claims: Mapping[str, Any]) -> str:
-    """Microsoft's issuer holds the tenant's id, as the claim `tid` does."""
+    """Return the issuer with the tenant's id filled in: Microsoft's has it, from the claim `tid`."""
     return issuer.replace("{tenantid}", str(claims.get("tid", "")))
 
 
 def _email(claims: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The address, unless the provider itself says that it was not verified."""
+    """Return the first usable address; raise IdentityError if the provider says that it is not verified."""
     if claims.get("email_verified") in (False, "false"):
-        raise NoIdentity("the provider has not verified the address of the account")
+        raise IdentityError("the provider has not verified the email address of the account")
     for name in names:
         value = claims.get(name)
-        if isinstance(value, str) and "@" in value and len(value) <= 320 and value.isprintable():
+        if isinstance(value, str) and "@" in value and len(value) <= MAX_EMAIL_LENGTH and value.isprintable():
             return value.strip()
     return None
 
 
-async def _userinfo(http: httpx.AsyncClient, url: str, grant: Grant) -> Mapping[str, Any]:
-    return await _get(http, url, {"Authorization": f"Bearer {grant.access_token}"}, "userinfo")
+async def _userinfo(http: httpx.AsyncClient, url: str, tokens: TokenResponse) -> Mapping[str, Any]:
+    return await _get(http, url, {"Authorization": f"Bearer {tokens.access_token}"}, "userinfo")
 
 
 async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], what: str) -> dict[str, Any]:
     try:
         async with (
-            asyncio.timeout(DEADLINE),
+            asyncio.timeout(DEADLINE_SECONDS),
             http.stream("GET", url, headers=dict(headers), follow_redirects=False) as answer,
         ):
             if answer.status_code != 200:
-                raise NoIdentity(f"the provider's {what} answered HTTP {answer.status_code}")
-            return await read(answer)
+                raise IdentityError(f"the provider's {what} answered HTTP {answer.status_code}")
+            return await read_json(answer)
     except TimeoutError:
-        raise NoIdentity(f"the provider's {what} could not be read in time") from None
+        raise IdentityError(f"the provider's {what} could not be read in time") from None
     except httpx.HTTPError as error:
-        raise NoIdentity(f"the provider's {what} could not be read: {kind_of(error)}") from None
+        raise IdentityError(f"the provider's {what} could not be read: {error_name(error)}") from None

@@ -104,7 +104,7 @@ async def test_the_sinks_take_any_webhook_and_log_no_content(world, caplog, kind
 async def test_a_connect_link_opens_for_half_an_hour_and_its_purpose_only(acme):
     await acme.post(USERS, json={"tag": "ADA"})
     user = (await acme.get(f"{USERS}/ADA")).json()
-    key, now = links.derive(KEY)[0], time.time()
+    key, now = links.derive_keys(KEY)[0], time.time()
     old = links.url("http://testserver", Purpose.CONNECT, 1, key, now=now - 1801)
 
     async def status(url):

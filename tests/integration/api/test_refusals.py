@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from superimap.api.door import MAX_BODY, MOST_DISCARDED
+from superimap.api.middleware import MAX_BODY_BYTES, MAX_DISCARDED_BYTES
 from superimap.db.models import ApiKey
 
 USERS = "/api/v1/connections/PLAIN/users"
@@ -150,7 +150,7 @@ async def test_a_body_of_no_declared_length_is_bounded_while_it_is_read(acme):
     answer = await acme.post(USERS, content=endless(), headers=JSON)
 
     assert is_problem(answer, 413)
-    assert sent <= MAX_BODY + MOST_DISCARDED + 2 * 65536
+    assert sent <= MAX_BODY_BYTES + MAX_DISCARDED_BYTES + 2 * 65536
 
 
 async def test_other_types_of_body_are_refused(acme):

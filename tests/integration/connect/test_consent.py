@@ -181,7 +181,7 @@ async def test_44_a_guessed_link_is_404(scene, change):
 @pytest.mark.parametrize("purpose", ["connect_url", "disconnect_url"])
 async def test_44_a_link_that_is_older_than_half_an_hour_is_410(scene, purpose, monkeypatch):
     shown = await scene.user()
-    monkeypatch.setattr("superimap.oauth.links.LIFETIME", -1)
+    monkeypatch.setattr("superimap.oauth.links.LIFETIME_SECONDS", -1)
 
     async with scene.browser() as http:
         answer = await http.get(shown[purpose])

@@ -62,7 +62,7 @@ async def test_a_provider_without_an_address_for_it_is_asked_nothing(connected):
 
 @pytest.mark.parametrize("fault", ["revoke_error", "hang"])
 async def test_a_provider_that_will_not_revoke_changes_nothing_about_it(connected, fault, monkeypatch):
-    monkeypatch.setattr(disconnect, "PATIENCE", 0.2)
+    monkeypatch.setattr(disconnect, "REVOKE_TIMEOUT_SECONDS", 0.2)
     connected.provider.faults.arm(fault)
     if fault == "hang":  # which its token endpoint does
         await connected.rows("UPDATE providers SET oauth2_revoke_url = oauth2_token_url")

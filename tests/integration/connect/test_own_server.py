@@ -33,7 +33,7 @@ async def own(scene: Scene, monkeypatch) -> Scene:
     """The scene, whose partner uses OTHER as well; nobody waits for long."""
     from superimap.core.crypto import Vault
 
-    monkeypatch.setattr(password, "FLOOR", FLOOR)
+    monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", FLOOR)
     async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:
         await providers.install_presets(db, [OTHER])
         row = await providers.by_code(db, "OTHER")
@@ -208,7 +208,7 @@ async def test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_writte
 
 async def test_abuse_17_the_form_is_no_port_scanner(own, monkeypatch):
     """Whatever is there, or may not be dialled: the same answer after the same time."""
-    monkeypatch.setattr(password, "TRIES_PER_LINK", 20)
+    monkeypatch.setattr(password, "MAX_TRIES_PER_LINK", 20)
     found: dict[str, tuple[int, str, frozenset[str]]] = {}
     seconds: dict[str, float] = {}
     async with (
@@ -248,7 +248,7 @@ async def test_abuse_17_the_form_is_no_port_scanner(own, monkeypatch):
 
 
 async def test_abuse_17_tries_are_counted_whatever_server_they_name(own, monkeypatch):
-    monkeypatch.setattr(password, "FLOOR", 0.0)
+    monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", 0.0)
     statuses = []
     async with own.browser() as http:
         for number in range(3):
@@ -261,8 +261,8 @@ async def test_abuse_17_tries_are_counted_whatever_server_they_name(own, monkeyp
 
 
 async def test_a_mail_server_that_lets_us_wait_has_the_time_of_any_other(own, trusted, monkeypatch):
-    monkeypatch.setattr(password, "FLOOR", 0.1)
-    monkeypatch.setattr(password, "PATIENCE", 0.4)
+    monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(password, "LOGIN_TIMEOUT_SECONDS", 0.4)
     trusted.on("LOGIN", hanging())
     async with own.browser() as http:
         form = await opened(own, http)

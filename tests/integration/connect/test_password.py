@@ -93,7 +93,7 @@ async def test_46_a_form_from_elsewhere_is_403(scene, spoil, monkeypatch):
             case "no token":
                 form.pop("token")
             case "old token":
-                monkeypatch.setattr("superimap.api.pages.browser.LIFE", -1)
+                monkeypatch.setattr("superimap.api.pages.browser.COOKIE_LIFETIME_SECONDS", -1)
             case "other browser":
                 await other.get((await scene.shown("GMAIL"))["connect_url"])
                 sender = other
@@ -154,7 +154,7 @@ async def test_a_server_that_is_away_is_told(scene):
 
 
 async def test_a_server_that_hangs_is_given_up(scene, monkeypatch):
-    monkeypatch.setattr(password, "PATIENCE", 0.2)
+    monkeypatch.setattr(password, "LOGIN_TIMEOUT_SECONDS", 0.2)
     scene.imap.on("LOGIN", hanging())
     async with scene.browser() as http:
         form = await opened(scene, http)
@@ -244,7 +244,7 @@ async def test_17_an_address_gives_ten_tries_a_minute_whatever_the_links(scene):
 async def test_a_form_that_was_open_while_its_link_aged_is_still_good_but_not_twice(scene, monkeypatch):
     async with scene.browser() as http:
         form = await opened(scene, http)
-        monkeypatch.setattr("superimap.oauth.links.LIFETIME", -1)
+        monkeypatch.setattr("superimap.oauth.links.LIFETIME_SECONDS", -1)
         typed = {**form, "username": ANN, "password": "right horse"}
         first, second = await http.post(FORM, data=typed), await http.post(FORM, data=typed)
 

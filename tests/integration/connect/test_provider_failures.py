@@ -37,7 +37,7 @@ async def test_a_provider_that_fails_connects_nobody_and_the_partners_page_is_to
     async with scene.browser() as http:
         back = await consented(http, shown["connect_url"])
         if fault == "hang":
-            monkeypatch.setattr(callback, "PATIENCE", 0.2)
+            monkeypatch.setattr(callback, "PROVIDER_TIMEOUT_SECONDS", 0.2)
         answer = await http.get(back)
         monkeypatch.undo()
         assert await scene.owed() == []

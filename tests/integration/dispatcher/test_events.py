@@ -72,10 +72,10 @@ async def test_the_link_is_good_however_long_ago_the_event_was(world):
     assert f"{link.scheme}://{link.netloc}{link.path}" == f"{BASE}/users/connect/new"
     assert int(query["user_id"]) == world.user_id
     verdict = links.verify(
-        links.Purpose.CONNECT, world.user_id, int(query["ts"]), query["sig"], links.derive(KEY),
+        links.Purpose.CONNECT, world.user_id, int(query["ts"]), query["sig"], links.derive_keys(KEY),
         now=received.json["timestamp"],
     )  # fmt: skip
-    assert verdict is links.Verdict.VALID
+    assert verdict is links.LinkValidity.VALID
     assert int(query["ts"]) == pytest.approx(received.json["timestamp"], abs=1)
 
 

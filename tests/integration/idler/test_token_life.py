@@ -169,7 +169,7 @@ async def test_a_token_revoked_during_idle_is_told_once_and_nothing_is_lost_unti
 FAULTS = {
     # What the provider says: the status, a word of its reason, and from when to when it is tried again.
     "invalid_grant": ("authentication_failed", "connect again", (140, 460)),
-    "consent_required": ("authentication_failed", "must consent anew", (140, 460)),
+    "consent_required": ("authentication_failed", "must consent again", (140, 460)),
     "unauthorized_client": ("authentication_failed", "client id or secret is wrong", (140, 460)),
     "server_error": ("backing_off", "HTTP 500", None),
     "hang": ("backing_off", "did not answer in time", None),
@@ -180,7 +180,7 @@ FAULTS = {
 async def test_what_is_wrong_with_a_token_is_told_with_what_to_do_and_never_a_storm(
     world, imap, oauth, acme, monkeypatch
 ):
-    monkeypatch.setattr("superimap.oauth.endpoint.DEADLINE", 0.2)
+    monkeypatch.setattr("superimap.oauth.token_endpoint.DEADLINE_SECONDS", 0.2)
     for fault in FAULTS:
         await acme.user(f"{fault}@example.com")
         oauth.faults.arm(fault, times=None, email=f"{fault}@example.com")

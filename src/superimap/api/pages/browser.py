@@ -9,11 +9,11 @@ import time
 
 from fastapi import Request, Response
 
-from superimap.api.door import is_trusted
+from superimap.api.middleware import is_trusted
 from superimap.core.config_values import Network
 from superimap.core.crypto import equal
 
-LIFE = 3600
+COOKIE_LIFETIME_SECONDS = 3600
 """Seconds: as long as a consent, and as long as a form may stay open."""
 
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -24,39 +24,44 @@ def _name(*, is_https: bool) -> str:
     return "__Host-superimap-browser" if is_https else "superimap-browser"
 
 
-def known(request: Request, *, is_https: bool) -> str | None:
+def browser_of(request: Request, *, is_https: bool) -> str | None:
     """What this browser was given, or None."""
     value = request.cookies.get(_name(is_https=is_https), "")
     return value if _VALUE.fullmatch(value) else None
 
 
-def greeted(request: Request, *, is_https: bool) -> str:
+def browser_or_new(request: Request, *, is_https: bool) -> str:
     """What this browser is known by: as before, so that two pages may be open in it, or drawn now."""
-    return known(request, is_https=is_https) or secrets.token_urlsafe(32)
+    return browser_of(request, is_https=is_https) or secrets.token_urlsafe(32)
 
 
-def remember(response: Response, browser: str, *, is_https: bool) -> None:
+def set_cookie(response: Response, browser: str, *, is_https: bool) -> None:
     """Set the cookie: no script sees it; it comes along when a provider sends the person back, and in no form
     that another site posts."""
     response.set_cookie(
-        _name(is_https=is_https), browser, max_age=LIFE, secure=is_https, httponly=True, samesite="lax"
+        _name(is_https=is_https),
+        browser,
+        max_age=COOKIE_LIFETIME_SECONDS,
+        secure=is_https,
+        httponly=True,
+        samesite="lax",
     )
 
 
-def token(key: bytes, browser: str, sig: str) -> str:
+def form_token(key: bytes, browser: str, sig: str) -> str:
     """What a form carries to prove that we showed it, to this browser and for this link, in the last hour."""
     now = int(time.time())
     return f"{now}.{_mac(key, browser, sig, now)}"
 
 
-def is_ours(given: str, keys: tuple[bytes, ...], browser: str | None, sig: str) -> bool:
+def is_form_token(given: str, keys: tuple[bytes, ...], browser: str | None, sig: str) -> bool:
     """Whether `token` made this for the same browser and link, not too long ago."""
     written, _, mac = given.partition(".")
     if browser is None or not written.isascii() or not written.isdecimal() or len(written) > 12:
         return False
     at = int(written)
     matches = [equal(_mac(key, browser, sig, at).encode(), mac.encode()) for key in keys]
-    return any(matches) and 0 <= time.time() - at <= LIFE
+    return any(matches) and 0 <= time.time() - at <= COOKIE_LIFETIME_SECONDS
 
 
 def _mac(key: bytes, browser: str, sig: str, at: int) -> str:
@@ -64,7 +69,7 @@ def _mac(key: bytes, browser: str, sig: str, at: int) -> str:
     return hmac.new(key, "\0".join(("form", browser, sig, str(at))).encode(), hashlib.sha256).hexdigest()
 
 
-def address_of(request: Request, proxies: tuple[Network, ...]) -> str:
+def client_address(request: Request, proxies: tuple[Network, ...]) -> str:
     """The client's address as it is counted: an IPv6 one by its network of 64 bits, which one person has.
 
     Behind proxies that are believed it is the last address in X-Forwarded-For that is none of theirs. What the

@@ -17,7 +17,7 @@ _TEMPLATES = Environment(
 )
 
 
-def page(
+def render_page(
     template: str,
     *,
     status: int = 200,

@@ -8,40 +8,41 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Response
 
 from superimap.api.errors import Problem
-from superimap.api.pages.visit import Visiting, Visitor, asked, leave, used
+from superimap.api.pages.opened_link import CurrentVisitor, Visitor, query_fields, redirect_back, used_link
 from superimap.core.crypto import Place, digest, equal
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts import connecting
 from superimap.db.accounts.account_values import Taken, UserFields
 from superimap.db.accounts.connecting import AccessToken, Consent, LinkUsed, Subject
 from superimap.db.models import User
-from superimap.oauth.endpoint import Client, Grant, Refusal, TokenRefused, TokenUnavailable
-from superimap.oauth.flow import exchange, leaves_mail_out, nonce_of
-from superimap.oauth.http import guarded_client
-from superimap.oauth.identity import NoIdentity, Sources, email_of
+from superimap.oauth.consent import exchange_code, lacks_mail_scope, nonce_of
+from superimap.oauth.http_client import guarded_client
+from superimap.oauth.identity import IdentityError, IdentitySources, account_email
 from superimap.oauth.links import Purpose
-from superimap.oauth.returns import Reason
+from superimap.oauth.return_urls import FailureReason
+from superimap.oauth.token_endpoint import OAuthClient, TokenResponse
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/users", include_in_schema=False)
 
-PATIENCE = 20.0
+PROVIDER_TIMEOUT_SECONDS = 20.0
 """Seconds for all that is asked of the provider while the person waits."""
 
 
-class Failed(SuperImapError):
+class ConnectFailed(SuperImapError):
     """The person is not connected, for a reason that is told."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: FailureReason) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
 @router.get("/connect/callback")
-async def callback(coming: Visiting) -> Response:
+async def callback(coming: CurrentVisitor) -> Response:
     """Take the consent that this state belongs to, once, and finish it."""
-    given = asked(coming.request)
+    given = query_fields(coming.request)
     state = given.get("state", "")
     async with coming.opened.sessionmaker.begin() as db:
         consent = await connecting.take(db, coming.opened.vault, state)
@@ -56,50 +57,50 @@ async def callback(coming: Visiting) -> Response:
     about = consent.subject
     try:
         endpoint_id = await _connect(coming, consent, given, state)
-    except Failed as failed:
+    except ConnectFailed as failed:
         log.info("not connected", extra={"user_id": about.user.id, "reason": failed.reason})
-        return leave(coming, about, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
+        return redirect_back(coming, about, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
     log.info("connected", extra={"user_id": about.user.id})
     if endpoint_id is not None:
         await coming.opened.ring(endpoint_id)
-    return leave(coming, about, consent.success_url, Purpose.CONNECT)
+    return redirect_back(coming, about, consent.success_url, Purpose.CONNECT)
 
 
-def account_of(told: str | None, expected: str | None) -> str:
+def connected_email(told: str | None, expected: str | None) -> str:
     """The address that was connected: as told by the provider, which must be the one that is expected.
 
     Where a provider cannot tell, the partner's word is taken. Raises Failed.
     """
     if told is None and expected is None:
-        raise Failed(Reason.NO_ADDRESS)
+        raise ConnectFailed(FailureReason.NO_ADDRESS)
     if told is not None and expected is not None and told.lower() != expected.lower():
-        raise Failed(Reason.WRONG_ACCOUNT)
+        raise ConnectFailed(FailureReason.WRONG_ACCOUNT)
     return expected or told or ""
 
 
-def refused(given: Mapping[str, str], issuer: str | None) -> Reason | None:
+def consent_failure(given: Mapping[str, str], issuer: str | None) -> FailureReason | None:
     """Why the provider sent no code, or one that is not its own (RFC 6749 section 4.1.2.1, RFC 9207)."""
     error = given.get("error")
     if error in {"temporarily_unavailable", "server_error"}:
-        return Reason.UNAVAILABLE
+        return FailureReason.UNAVAILABLE
     if error in {"access_denied", "consent_required", "interaction_required"}:
-        return Reason.DENIED
+        return FailureReason.DENIED
     if error in {"unauthorized_client", "invalid_scope", "unsupported_response_type", "invalid_request"}:
-        return Reason.CLIENT
+        return FailureReason.CLIENT
     is_other = issuer and "{" not in issuer and given.get("iss", issuer) != issuer
-    return Reason.REFUSED if error or is_other or not given.get("code") else None
+    return FailureReason.REFUSED if error or is_other or not given.get("code") else None
 
 
 async def _connect(coming: Visitor, consent: Consent, given: Mapping[str, str], state: str) -> int | None:
     """From a code to a connected user; the endpoint to ring. Raises Failed, or a Problem for a used link."""
     about = consent.subject
-    if reason := refused(given, about.provider.oauth2_issuer):
-        raise Failed(reason)
+    if reason := consent_failure(given, about.provider.oauth2_issuer):
+        raise ConnectFailed(reason)
     grant, told = await _granted(coming, consent, given["code"], state)
-    if leaves_mail_out(about.provider.oauth2_scope or "", grant.scope):
-        raise Failed(Reason.NO_MAIL_SCOPE)
+    if lacks_mail_scope(about.provider.oauth2_scope or "", grant.scope):
+        raise ConnectFailed(FailureReason.NO_MAIL_SCOPE)
     if grant.refresh_token is None:
-        raise Failed(Reason.NO_REFRESH_TOKEN)
+        raise ConnectFailed(FailureReason.NO_REFRESH_TOKEN)
     try:
         async with coming.opened.sessionmaker.begin() as db:
             current = await connecting.locked(db, about.user.id)
@@ -112,50 +113,52 @@ async def _connect(coming: Visitor, consent: Consent, given: Mapping[str, str], 
                 access_token=AccessToken(grant.access_token, grant.expires_in),
             )
     except LinkUsed:
-        raise used() from None
+        raise used_link() from None
     except Taken:
-        raise Failed(Reason.ADDRESS_TAKEN) from None
+        raise ConnectFailed(FailureReason.ADDRESS_TAKEN) from None
 
 
 def _fields(user: User, told: str | None, refresh_token: str) -> UserFields:
-    return {"email": account_of(told, user.email), "oauth2_refresh_token": refresh_token}
+    return {"email": connected_email(told, user.email), "oauth2_refresh_token": refresh_token}
 
 
-async def _granted(coming: Visitor, consent: Consent, code: str, state: str) -> tuple[Grant, str | None]:
+async def _granted(
+    coming: Visitor, consent: Consent, code: str, state: str
+) -> tuple[TokenResponse, str | None]:
     """Tokens for a code, and whose account they open. No transaction is held meanwhile. Raises Failed."""
     client = _client(coming, consent.subject)
     try:
-        async with asyncio.timeout(PATIENCE), guarded_client(coming.opened.guard) as http:
-            grant = await exchange(
+        async with asyncio.timeout(PROVIDER_TIMEOUT_SECONDS), guarded_client(coming.opened.guard) as http:
+            grant = await exchange_code(
                 http, client, code=code, verifier=consent.verifier, redirect_uri=coming.redirect_uri
             )
             sources = _sources(consent.subject, client)
-            told = await email_of(http, sources, grant, nonce=nonce_of(state), now=time.time())
+            told = await account_email(http, sources, grant, nonce=nonce_of(state), now=time.time())
     except TokenRefused as error:
-        is_ours = error.refusal is Refusal.CLIENT
-        raise Failed(Reason.CLIENT if is_ours else Reason.REFUSED) from None
-    except NoIdentity as error:
+        is_ours = error.refusal is TokenRefusal.CLIENT
+        raise ConnectFailed(FailureReason.CLIENT if is_ours else FailureReason.REFUSED) from None
+    except IdentityError as error:
         log.warning("whose account it is cannot be told: %s", error)
-        raise Failed(Reason.NO_ADDRESS) from None
+        raise ConnectFailed(FailureReason.NO_ADDRESS) from None
     except (TokenUnavailable, TimeoutError) as error:
         log.warning("the provider did not answer: %s", error)
-        raise Failed(Reason.UNAVAILABLE) from None
+        raise ConnectFailed(FailureReason.UNAVAILABLE) from None
     return grant, told
 
 
-def _client(coming: Visitor, about: Subject) -> Client:
+def _client(coming: Visitor, about: Subject) -> OAuthClient:
     """The partner's application. Raises Failed if it was taken away meanwhile."""
     connection, provider = about.linked
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
-        raise Failed(Reason.CLIENT)
+        raise ConnectFailed(FailureReason.CLIENT)
     place = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))
     secret = coming.opened.vault.open_text(connection.oauth2_client_secret, place)
-    return Client(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
+    return OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
 
 
-def _sources(about: Subject, client: Client) -> Sources:
+def _sources(about: Subject, client: OAuthClient) -> IdentitySources:
     provider = about.provider
-    return Sources(
+    return IdentitySources(
         client_id=client.client_id,
         issuer=provider.oauth2_issuer,
         jwks_url=provider.oauth2_jwks_url,

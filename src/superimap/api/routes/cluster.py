@@ -1,17 +1,16 @@
 """Is everybody watched? /operators/cluster, for those who run the installation; not for partners."""
 
 import hmac
-from datetime import datetime
 from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field
 
-from superimap.api.deps import Db, Opened
+from superimap.api.dependencies import AppResources, Db
 from superimap.api.errors import Problem
 from superimap.api.openapi import problems
+from superimap.api.schemas.cluster import Cluster
 from superimap.db.monitoring import sight
 
 TAG = "operators"
@@ -28,7 +27,7 @@ _as_bearer = HTTPBearer(
 
 
 def operator(
-    opened: Opened,
+    opened: AppResources,
     header: Annotated[str | None, Depends(_in_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_as_bearer)],
 ) -> None:
@@ -52,54 +51,8 @@ def _same(sent: str, wanted: str) -> bool:
 router = APIRouter(prefix="/operators", tags=[TAG], dependencies=[Depends(operator)])
 
 
-class ClusterIdler(BaseModel):
-    """An idler as the database knows it."""
-
-    id: int
-    name: str = Field(description="Its host's name.")
-    address: str | None = Field(description="Where PostgreSQL sees it; null: through a socket.")
-    version: str
-    started_at: datetime
-    capacity: int = Field(description="Its MAX_SESSIONS.")
-    sessions: int = Field(description="IMAP sessions at its last heartbeat.")
-    is_full: bool
-    is_stopping: bool
-    is_alive: bool = Field(description="Whether its heartbeat is younger than HEARTBEAT_EXPIRY.")
-    heartbeat_age: float = Field(description="Seconds since its last heartbeat, by PostgreSQL's clock.")
-    shards: int
-    users: int = Field(description="Users of its shards who should be watched.")
-    unserved: int = Field(description="Those of them that it cannot watch.")
-
-
-class ClusterShards(BaseModel):
-    """Shards by who owns them."""
-
-    owned: int = Field(description="By a living idler.")
-    free: int = Field(description="By nobody.")
-    expired: int = Field(description="By an idler that fell silent.")
-
-
-class ClusterUsers(BaseModel):
-    """Users by whether they are watched."""
-
-    wanted: int = Field(description="Who should be watched.")
-    watched: int = Field(description="Whose session stands, at a living idler.")
-    unserved: int = Field(
-        description="Whose shard no living idler owns, and those beyond an idler's capacity."
-    )
-
-
-class Cluster(BaseModel):
-    """One look at the cluster."""
-
-    idlers: list[ClusterIdler]
-    shards: ClusterShards
-    users: ClusterUsers
-    moved: int = Field(description="Shards that changed owner within the last hour.")
-
-
 @router.get("/cluster", summary="Is everybody watched?", responses=problems(401, 503))
-async def show_cluster(opened: Opened, db: Db) -> Cluster:
+async def show_cluster(opened: AppResources, db: Db) -> Cluster:
     """The idlers, who owns the shards, and how many users are watched: what `superimap cluster` shows."""
     seen = await sight.look_in(db, expiry=opened.settings.heartbeat_expiry)
     return Cluster.model_validate(seen.as_dict())

@@ -6,63 +6,74 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.api.deps import Db
+from superimap.api.dependencies import Db
 from superimap.api.errors import Problem
-from superimap.api.pages import browser, words
-from superimap.api.pages.login import form
-from superimap.api.pages.render import page
-from superimap.api.pages.visit import Visit, Visiting, Visitor, admit, asked, leave
+from superimap.api.pages import browser, texts
+from superimap.api.pages.opened_link import (
+    CurrentVisitor,
+    OpenedLink,
+    Visitor,
+    open_link,
+    query_fields,
+    redirect_back,
+)
+from superimap.api.pages.password_form import password_form
+from superimap.api.pages.render import render_page
 from superimap.core.crypto import digest
 from superimap.db.accounts import connecting
 from superimap.domain.providers import ProviderKind
-from superimap.oauth.flow import Consent, begin
-from superimap.oauth.links import LIFETIME, Purpose
-from superimap.oauth.returns import Reason, Result
+from superimap.oauth.consent import ConsentRequest, start_consent
+from superimap.oauth.links import LIFETIME_SECONDS, Purpose
+from superimap.oauth.return_urls import FailureReason, LinkResult
 
 router = APIRouter(prefix="/users", include_in_schema=False)
 
-OPENED_AT_MOST = 50  # times in half an hour: mail scanners open links too, but each time costs a row
+MAX_OPENS_PER_LINK = 50  # times in half an hour: mail scanners open links too, but each time costs a row
 
 
 @router.get("/connect/new")
-async def connect(coming: Visiting, db: Db) -> Response:
+async def connect(coming: CurrentVisitor, db: Db) -> Response:
     """The way to connect; opening it uses nothing up."""
-    visit = await admit(db, coming, Purpose.CONNECT, asked(coming.request))
+    visit = await open_link(db, coming, Purpose.CONNECT, query_fields(coming.request))
     if visit.about.provider.is_app_only:
-        return page("message.html", title=words.NO_CONSENT[0], text=words.NO_CONSENT[1], kind="good")
+        return render_page(
+            "message.html", title=texts.NO_CONSENT_NEEDED[0], text=texts.NO_CONSENT_NEEDED[1], kind="good"
+        )
     key = digest("opened\0" + visit.sig)
-    if not await connecting.may_try(db, key, at_most=OPENED_AT_MOST, seconds=LIFETIME):
+    if not await connecting.may_try(db, key, at_most=MAX_OPENS_PER_LINK, seconds=LIFETIME_SECONDS):
         raise Problem(429, "This link has been opened very often; ask the application for a new one.")
-    name = browser.greeted(coming.request, is_https=coming.is_https)
+    name = browser.browser_or_new(coming.request, is_https=coming.is_https)
     if visit.about.provider.kind == ProviderKind.PLAIN:
-        response = form(coming, visit, name)
+        response = password_form(coming, visit, name)
     else:
         response = await _consent(db, coming, visit, name)
-    browser.remember(response, name, is_https=coming.is_https)
+    browser.set_cookie(response, name, is_https=coming.is_https)
     return response
 
 
 @router.get("/{purpose}/finished")
 async def finished(
     purpose: Purpose,
-    result: Annotated[Result, Query(alias="superimap_result")] = Result.FAILURE,
-    reason: Annotated[Reason | None, Query(alias="superimap_reason")] = None,
+    result: Annotated[LinkResult, Query(alias="superimap_result")] = LinkResult.FAILURE,
+    reason: Annotated[FailureReason | None, Query(alias="superimap_reason")] = None,
 ) -> Response:
     """What came of it, for people whose application has no page for that."""
-    if result is Result.SUCCESS:
-        title, text = words.DONE[purpose]
-        return page("message.html", title=title, text=text, kind="good")
-    text = words.REASONS[reason] if reason else words.AGAIN
-    return page("message.html", title=words.NOT_DONE[purpose], text=text, kind="bad")
+    if result is LinkResult.SUCCESS:
+        title, text = texts.SUCCESS_TEXTS[purpose]
+        return render_page("message.html", title=title, text=text, kind="good")
+    text = texts.FAILURE_TEXTS[reason] if reason else texts.TRY_AGAIN
+    return render_page("message.html", title=texts.FAILURE_TITLES[purpose], text=text, kind="bad")
 
 
-async def _consent(db: AsyncSession, coming: Visitor, visit: Visit, name: str) -> Response:
+async def _consent(db: AsyncSession, coming: Visitor, visit: OpenedLink, name: str) -> Response:
     """Remember who goes, and send them to the provider."""
     user, _, connection, provider = visit.about
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
-        return leave(coming, visit.about, visit.failure_url, Purpose.CONNECT, reason=Reason.CLIENT)
-    begun = begin(
-        Consent(
+        return redirect_back(
+            coming, visit.about, visit.failure_url, Purpose.CONNECT, reason=FailureReason.CLIENT
+        )
+    begun = start_consent(
+        ConsentRequest(
             authorize_url=provider.oauth2_authorize_url or "",
             client_id=connection.oauth2_client_id,
             redirect_uri=coming.redirect_uri,

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from superimap.api.body import reading
-from superimap.api.deps import CallingPartner, Db, Opened, PartnerConnection, unknown_provider
+from superimap.api.dependencies import AppResources, CallingPartner, Db, PartnerConnection, unknown_provider
 from superimap.api.errors import Problem
-from superimap.api.openapi import problems, takes
-from superimap.api.schemas import ConnectionChange, ConnectionOut, NewConnection
+from superimap.api.openapi import problems, request_body
+from superimap.api.request_body import read_body
+from superimap.api.schemas.accounts import ConnectionChange, ConnectionOut, NewConnection
 from superimap.db.accounts import connections, providers
 
 router = APIRouter(prefix="/api/v1/connections", tags=["connections"])
@@ -29,14 +29,14 @@ async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOu
     "",
     status_code=201,
     summary="Create a connection",
-    openapi_extra=takes(NewConnection),
+    openapi_extra=request_body(NewConnection),
     responses=problems(401, 404, 409, *BODY, 503),
 )
 async def create_connection(
     partner: CallingPartner,
-    wanted: Annotated[NewConnection, Depends(reading(NewConnection))],
+    wanted: Annotated[NewConnection, Depends(read_body(NewConnection))],
     db: Db,
-    opened: Opened,
+    opened: AppResources,
 ) -> ConnectionOut:
     """Let the partner's users have their mail at this provider. There is one connection per provider."""
     code = wanted.imap_provider_code
@@ -59,21 +59,21 @@ _CHANGES = problems(401, 404, *BODY, 503)
 @router.put(
     CODE,
     summary="Update a connection",
-    openapi_extra=takes(ConnectionChange),
+    openapi_extra=request_body(ConnectionChange),
     responses=_CHANGES,
 )
 @router.patch(
     CODE,
     operation_id="patch_connection",
     summary="Update a connection",
-    openapi_extra=takes(ConnectionChange),
+    openapi_extra=request_body(ConnectionChange),
     responses=_CHANGES,
 )
 async def update_connection(
     linked: PartnerConnection,
-    change: Annotated[ConnectionChange, Depends(reading(ConnectionChange))],
+    change: Annotated[ConnectionChange, Depends(read_body(ConnectionChange))],
     db: Db,
-    opened: Opened,
+    opened: AppResources,
 ) -> ConnectionOut:
     """Set what is sent; the rest stays, by PUT as by PATCH. Users who could not sign in are tried again."""
     await connections.update(db, opened.vault, linked, change.fields())

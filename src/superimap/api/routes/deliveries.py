@@ -6,8 +6,13 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 
-from superimap.api.body import reading
-from superimap.api.delivery_schemas import (
+from superimap.api.dependencies import AppResources, CallingPartner, Db, base_url
+from superimap.api.errors import invalid_fields
+from superimap.api.openapi import problems, request_body
+from superimap.api.request_body import read_body
+from superimap.api.routes.connections import BODY
+from superimap.api.routes.users import NEXT_PAGE
+from superimap.api.schemas.deliveries import (
     CancelOut,
     CancelRequest,
     DeliveryDetail,
@@ -16,11 +21,6 @@ from superimap.api.delivery_schemas import (
     ReplayOut,
     ReplayRequest,
 )
-from superimap.api.deps import CallingPartner, Db, Opened, base_url
-from superimap.api.errors import invalid
-from superimap.api.openapi import problems, takes
-from superimap.api.routes.connections import BODY
-from superimap.api.routes.users import NEXT_PAGE
 from superimap.db.accounts import allowances
 from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import replay
@@ -59,7 +59,7 @@ async def list_deliveries(
     """The partner's webhooks, the latest first: owed ones, delivered ones, and failed ones (dead letters)."""
     last = delivery_of(after) if after is not None else None
     if after is not None and last is None:
-        raise invalid([("after", "should be taken from the Link of the page before, unchanged")])
+        raise invalid_fields([("after", "should be taken from the Link of the page before, unchanged")])
     named = _Named(user_tag, imap_provider_code, kind, since, until)
     which = await _which(db, partner.id, state, named)
     found = await history.page(db, which, after=last, limit=limit + 1)
@@ -74,15 +74,15 @@ async def list_deliveries(
 @router.post(
     "/replay",
     summary="Replay failed deliveries",
-    openapi_extra=takes(ReplayRequest),
+    openapi_extra=request_body(ReplayRequest),
     responses=problems(401, 404, *BODY, 429, 503),
 )
 async def replay_deliveries(
     *,
     partner: CallingPartner,
-    wanted: Annotated[ReplayRequest, Depends(reading(ReplayRequest))],
+    wanted: Annotated[ReplayRequest, Depends(read_body(ReplayRequest))],
     db: Db,
-    opened: Opened,
+    opened: AppResources,
     background: BackgroundTasks,
 ) -> ReplayOut:
     """Send those again that failed, or were cancelled, and whose content is kept. At most 1,000 a minute."""
@@ -98,11 +98,11 @@ async def replay_deliveries(
 @router.post(
     "/cancel",
     summary="Cancel pending deliveries",
-    openapi_extra=takes(CancelRequest),
+    openapi_extra=request_body(CancelRequest),
     responses=problems(401, 404, *BODY, 503),
 )
 async def cancel_deliveries(
-    partner: CallingPartner, wanted: Annotated[CancelRequest, Depends(reading(CancelRequest))], db: Db
+    partner: CallingPartner, wanted: Annotated[CancelRequest, Depends(read_body(CancelRequest))], db: Db
 ) -> CancelOut:
     """Call those off that are pending. While their content is kept they can be replayed."""
     which = await _which(db, partner.id, DeliveryState.PENDING, wanted)
@@ -111,7 +111,7 @@ async def cancel_deliveries(
 
 
 @router.get("/{id}", summary="Show a delivery", responses=problems(401, 404, 503))
-async def show_delivery(id: str, partner: CallingPartner, db: Db, opened: Opened) -> DeliveryDetail:
+async def show_delivery(id: str, partner: CallingPartner, db: Db, opened: AppResources) -> DeliveryDetail:
     """One delivery by its `webhook-id`, with its attempts and how each answer began."""
     return await _shown(id, partner.id, db, opened)
 
@@ -121,7 +121,7 @@ async def replay_delivery(
     id: str,
     partner: CallingPartner,
     db: Db,
-    opened: Opened,
+    opened: AppResources,
     background: BackgroundTasks,
 ) -> DeliveryDetail:
     """Send a failed or cancelled delivery again, to where the endpoint is now, under its `webhook-id`."""
@@ -131,7 +131,7 @@ async def replay_delivery(
 
 
 @router.post("/{id}/cancel", summary="Cancel a delivery", responses=problems(401, 404, 409, 503))
-async def cancel_delivery(id: str, partner: CallingPartner, db: Db, opened: Opened) -> DeliveryDetail:
+async def cancel_delivery(id: str, partner: CallingPartner, db: Db, opened: AppResources) -> DeliveryDetail:
     """Call a pending delivery off."""
     await replay.cancel_one(db, partner.id, delivery_of(id))
     return await _shown(id, partner.id, db, opened)
@@ -163,7 +163,7 @@ async def _which(
     )
 
 
-async def _shown(id: str, partner_id: int, db: Db, opened: Opened) -> DeliveryDetail:
+async def _shown(id: str, partner_id: int, db: Db, opened: AppResources) -> DeliveryDetail:
     found = delivery_of(id)
     listed = DeliveryOut.model_validate(await history.one(db, partner_id, found), from_attributes=True)
     made = await history.attempts(db, opened.vault, partner_id, found) if found else []

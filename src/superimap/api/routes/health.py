@@ -5,14 +5,14 @@ import asyncio
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from superimap.api.deps import Opened
+from superimap.api.dependencies import AppResources
 from superimap.api.openapi import problems
-from superimap.api.schemas import Health
+from superimap.api.schemas.common import Health
 from superimap.db.models import Partner
 
 router = APIRouter(tags=["health"])
 
-PATIENCE = 1.0
+READY_TIMEOUT_SECONDS = 1.0
 
 
 @router.get("/healthz", summary="Alive?")
@@ -22,8 +22,8 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", summary="Ready?", responses=problems(503))
-async def readyz(opened: Opened) -> Health:
+async def readyz(opened: AppResources) -> Health:
     """Whether the database answers within a second and has its schema."""
-    async with asyncio.timeout(PATIENCE), opened.sessionmaker() as db:
+    async with asyncio.timeout(READY_TIMEOUT_SECONDS), opened.sessionmaker() as db:
         await db.execute(select(Partner.id).limit(1))
     return Health(status="ready")

@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from superimap.api.deps import ConnectionUser, Db, base_url
+from superimap.api.dependencies import ConnectionUser, Db, base_url
 from superimap.api.openapi import problems
 from superimap.api.routes.users import NEXT_PAGE
-from superimap.api.schemas_messages import MessageOut
+from superimap.api.schemas.messages import MessageOut
 from superimap.db.monitoring import messages
 from superimap.domain.mails import MailOutcome
 

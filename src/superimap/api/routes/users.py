@@ -6,22 +6,22 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from superimap.api.body import reading
-from superimap.api.deps import (
+from superimap.api.dependencies import (
+    AppResources,
     ConnectionUser,
     Db,
     LockedUser,
-    Opened,
     PartnerConnection,
     Resources,
-    Shown,
+    ShowUser,
     base_url,
 )
-from superimap.api.errors import invalid
-from superimap.api.openapi import problems, takes
+from superimap.api.errors import invalid_fields
+from superimap.api.mail_servers import check_mail_server
+from superimap.api.openapi import problems, request_body
+from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY
-from superimap.api.schemas import ListedUser, NewUser, UserChange, UserEventOut, UserOut
-from superimap.api.servers import check_server
+from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.accounts import users
 from superimap.db.accounts.account_values import UserFields
@@ -44,7 +44,7 @@ async def list_users(
     response: Response,
     linked: PartnerConnection,
     db: Db,
-    opened: Opened,
+    opened: AppResources,
     base: Annotated[str, Depends(base_url)],
     limit: Annotated[
         int | None, Query(ge=1, le=1000, description="Users per page; none: all at once.")
@@ -75,22 +75,22 @@ async def list_users(
     "",
     status_code=201,
     summary="Create a user",
-    openapi_extra=takes(NewUser),
+    openapi_extra=request_body(NewUser),
     responses=problems(401, 404, 409, *BODY, 503),
 )
 async def create_user(
     linked: PartnerConnection,
-    wanted: Annotated[NewUser, Depends(reading(NewUser))],
+    wanted: Annotated[NewUser, Depends(read_body(NewUser))],
     db: Db,
-    opened: Opened,
-    shown: Shown,
+    opened: AppResources,
+    shown: ShowUser,
 ) -> UserOut:
     """Add a user. With complete credentials it is watched at once; else send the person to `connect_url`."""
     return shown(await users.create(db, opened.vault, linked, _allowed(linked, wanted, opened)))
 
 
 @router.get("/{tag}", summary="Show a user", responses=problems(401, 404, 503))
-async def show_user(user: ConnectionUser, shown: Shown) -> UserOut:
+async def show_user(user: ConnectionUser, shown: ShowUser) -> UserOut:
     """One user, with freshly signed links. A live user comes before an archived one of the same tag."""
     return shown(user)
 
@@ -108,29 +108,29 @@ async def list_events(
 _CHANGES = problems(401, 404, 409, *BODY, 503)
 
 
-@router.put("/{tag}", summary="Update a user", openapi_extra=takes(UserChange), responses=_CHANGES)
+@router.put("/{tag}", summary="Update a user", openapi_extra=request_body(UserChange), responses=_CHANGES)
 @router.patch(
     "/{tag}",
     operation_id="patch_user",
     summary="Update a user",
-    openapi_extra=takes(UserChange),
+    openapi_extra=request_body(UserChange),
     responses=_CHANGES,
 )
 async def update_user(
     *,
     linked: PartnerConnection,
     user: LockedUser,
-    change: Annotated[UserChange, Depends(reading(UserChange))],
+    change: Annotated[UserChange, Depends(read_body(UserChange))],
     db: Db,
-    opened: Opened,
-    shown: Shown,
+    opened: AppResources,
+    shown: ShowUser,
 ) -> UserOut:
     """Set what is sent; the rest stays, by PUT as by PATCH. `archived: false` restores an archived user."""
     return shown(await users.update(db, opened.vault, linked, user, _allowed(linked, change, opened)))
 
 
 @router.delete("/{tag}", status_code=204, summary="Archive a user", responses=problems(401, 404, 503))
-async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, opened: Opened) -> None:
+async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, opened: AppResources) -> None:
     """Watch the user no more. Nothing is deleted: an update with `archived: false` restores it."""
     await users.archive(db, opened.vault, linked, user)
 
@@ -139,7 +139,7 @@ def _allowed(linked: Linked, change: UserChange, opened: Resources) -> UserField
     """What was sent. Raises Invalid for a mail server that this installation does not dial for others."""
     fields = change.fields()
     if linked.provider.host_by_user:
-        check_server(fields, opened.settings)
+        check_mail_server(fields, opened.settings)
     return fields
 
 
@@ -156,5 +156,7 @@ def _opened(vault: Vault, place: Place, cursor: str) -> users.After:
     try:
         email, user_id = json.loads(vault.open_text(bytes.fromhex(cursor), place))
     except (ValueError, VaultError):
-        raise invalid([("after", "should be taken from the Link of the page before, unchanged")]) from None
+        raise invalid_fields(
+            [("after", "should be taken from the Link of the page before, unchanged")]
+        ) from None
     return users.After(email, user_id)

@@ -5,8 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
 
-from superimap.api.body import reading
-from superimap.api.delivery_schemas import (
+from superimap.api.dependencies import AppResources, CallingPartner, Db
+from superimap.api.errors import Problem
+from superimap.api.openapi import problems, request_body
+from superimap.api.request_body import read_body
+from superimap.api.routes.connections import BODY
+from superimap.api.schemas.webhooks import (
     EndpointOut,
     NewSecret,
     RotateRequest,
@@ -14,10 +18,6 @@ from superimap.api.delivery_schemas import (
     TestOut,
     TestRequest,
 )
-from superimap.api.deps import CallingPartner, Db, Opened
-from superimap.api.errors import Problem
-from superimap.api.openapi import problems, takes
-from superimap.api.routes.connections import BODY
 from superimap.db.accounts import allowances, partners, webhooks
 from superimap.db.accounts.allowances import Action
 from superimap.dispatcher import sample_webhooks
@@ -34,7 +34,7 @@ async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
 
 @router.post("/{kind}/enable", summary="Enable an endpoint", responses=problems(401, 404, 503))
 async def enable_endpoint(
-    kind: str, partner: CallingPartner, db: Db, opened: Opened, background: BackgroundTasks
+    kind: str, partner: CallingPartner, db: Db, opened: AppResources, background: BackgroundTasks
 ) -> EndpointOut:
     """Send there again: a disabled endpoint is enabled, an open breaker closed. What is owed follows at once."""
     if kind not in set(EventKind):
@@ -47,14 +47,14 @@ async def enable_endpoint(
 @router.post(
     "/test",
     summary="Send a test webhook",
-    openapi_extra=takes(TestRequest),
+    openapi_extra=request_body(TestRequest),
     responses=problems(401, 404, *BODY, 429, 503),
 )
 async def test_endpoint(
     partner: CallingPartner,
-    wanted: Annotated[TestRequest, Depends(reading(TestRequest))],
+    wanted: Annotated[TestRequest, Depends(read_body(TestRequest))],
     db: Db,
-    opened: Opened,
+    opened: AppResources,
 ) -> TestOut:
     """Send a signed sample to the endpoint of a kind and show its answer. At most ten a minute.
 
@@ -96,14 +96,14 @@ async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
     "/secret/rotate",
     status_code=201,
     summary="Rotate the signing secret",
-    openapi_extra=takes(RotateRequest),
+    openapi_extra=request_body(RotateRequest),
     responses=problems(401, 409, *BODY, 503),
 )
 async def rotate_secret(
     partner: CallingPartner,
-    wanted: Annotated[RotateRequest, Depends(reading(RotateRequest))],
+    wanted: Annotated[RotateRequest, Depends(read_body(RotateRequest))],
     db: Db,
-    opened: Opened,
+    opened: AppResources,
 ) -> NewSecret:
     """Make a new signing secret, shown this once. For a while those before sign beside it."""
     overlap = timedelta(hours=wanted.overlap_hours)

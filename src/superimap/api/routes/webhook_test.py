@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from superimap.api.body import JSON
+from superimap.api.request_body import JSON
 from superimap.domain.events import EventKind
 
 log = logging.getLogger(__name__)

@@ -9,18 +9,18 @@ from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.api.body import FORM, parsed
-from superimap.api.deps import Opened, Resources, base_url
+from superimap.api.dependencies import AppResources, Resources, base_url
 from superimap.api.errors import Problem
 from superimap.api.pages import browser
+from superimap.api.request_body import FORM, parse_fields
 from superimap.core.crypto import digest
 from superimap.db.accounts import connecting
-from superimap.db.accounts.connecting import LinkUsed, Subject
-from superimap.oauth import links, returns
-from superimap.oauth.links import Purpose, Verdict
-from superimap.oauth.returns import BadReturn, Reason, Result
+from superimap.db.accounts.connecting import Subject
+from superimap.oauth import links, return_urls
+from superimap.oauth.links import LinkValidity, Purpose
+from superimap.oauth.return_urls import FailureReason, LinkResult, ReturnUrlRefused
 
-FIELDS = ("user_id", "ts", "sig", "success", "failure")
+LINK_FIELDS = ("user_id", "ts", "sig", "success", "failure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Visitor:
     @property
     def browser(self) -> str | None:
         """What it is known by, if it has been here."""
-        return browser.known(self.request, is_https=self.is_https)
+        return browser.browser_of(self.request, is_https=self.is_https)
 
     @property
     def redirect_uri(self) -> str:
@@ -47,16 +47,16 @@ class Visitor:
         return f"{self.base}/users/connect/callback"
 
 
-def visitor(request: Request, opened: Opened, base: Annotated[str, Depends(base_url)]) -> Visitor:
+def get_visitor(request: Request, opened: AppResources, base: Annotated[str, Depends(base_url)]) -> Visitor:
     """The visitor of this request."""
     return Visitor(request, opened, base)
 
 
-Visiting = Annotated[Visitor, Depends(visitor)]
+CurrentVisitor = Annotated[Visitor, Depends(get_visitor)]
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class OpenedLink:
     """A true link: whom it is about, and where the person goes afterwards (None: to a page of ours)."""
 
     purpose: Purpose
@@ -72,7 +72,7 @@ class Visit:
         return digest(self.sig)
 
 
-def asked(request: Request) -> dict[str, str]:
+def query_fields(request: Request) -> dict[str, str]:
     """The query, in which each name stands once. Raises Problem."""
     pairs = request.query_params.multi_items()
     if len({name for name, _ in pairs}) != len(pairs):
@@ -80,14 +80,14 @@ def asked(request: Request) -> dict[str, str]:
     return dict(pairs)
 
 
-async def posted(coming: Visitor) -> dict[str, str]:
+async def form_fields(coming: Visitor) -> dict[str, str]:
     """The fields of a form that we have shown to this browser within the hour. Raises Problem."""
     body = await coming.request.body()
     if coming.request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise Problem(415, "This address takes the form of its own page.")
-    given = {name: str(value) for name, value in parsed(FORM, body).items()}
+    given = {name: str(value) for name, value in parse_fields(FORM, body).items()}
     keys, sig = coming.opened.link_keys, given.get("sig", "")
-    if not browser.is_ours(given.get("token", ""), keys, coming.browser, sig):
+    if not browser.is_form_token(given.get("token", ""), keys, coming.browser, sig):
         raise Problem(
             403,
             "This form was not opened here, or too long ago. Open the link once more, with cookies allowed.",
@@ -96,30 +96,30 @@ async def posted(coming: Visitor) -> dict[str, str]:
     return given
 
 
-async def admit(
+async def open_link(
     db: AsyncSession, coming: Visitor, purpose: Purpose, given: Mapping[str, str], *, is_form: bool = False
-) -> Visit:
+) -> OpenedLink:
     """Judge a link. Raises Problem: 404 forged, 410 expired or used, 400 for where it would return to.
 
     In a form that `posted` let pass it may have aged: it was good when the form was opened.
     """
     user_id, ts, sig = _number(given.get("user_id", "")), _number(given.get("ts", "")), given.get("sig", "")
     verdict = links.verify(purpose, user_id, ts, sig, coming.opened.link_keys, now=time.time())
-    if verdict is Verdict.FORGED:
-        raise unknown()
-    if verdict is Verdict.EXPIRED and not is_form:
+    if verdict is LinkValidity.FORGED:
+        raise unknown_link()
+    if verdict is LinkValidity.EXPIRED and not is_form:
         raise Problem(410, "This link has expired; ask the application for a new one.", kind="link-expired")
     if await connecting.is_used(db, digest(sig)):
-        raise used()
+        raise used_link()
     about = await connecting.subject(db, user_id)
     if about is None:
-        raise unknown()
+        raise unknown_link()
     success_url, failure_url = _returns(coming, about, given)
-    fields = {name: given[name] for name in FIELDS if name in given}
-    return Visit(purpose, about, sig, fields, success_url, failure_url)
+    fields = {name: given[name] for name in LINK_FIELDS if name in given}
+    return OpenedLink(purpose, about, sig, fields, success_url, failure_url)
 
 
-def unknown() -> Problem:
+def unknown_link() -> Problem:
     """404 for a link that is none of ours, or whose user is gone; its first sentence is the original's."""
     return Problem(
         404,
@@ -128,20 +128,20 @@ def unknown() -> Problem:
     )
 
 
-def used() -> Problem:
+def used_link() -> Problem:
     """410 for a link that has done its work."""
     return Problem(410, "This link has been used; ask the application for a new one.", kind="link-used")
 
 
-def leave(
-    coming: Visitor, about: Subject, url: str | None, purpose: Purpose, *, reason: Reason | None = None
+def redirect_back(
+    coming: Visitor, about: Subject, url: str | None, purpose: Purpose, *, reason: FailureReason | None = None
 ) -> RedirectResponse:
     """Send the person on: to `url`, told what came of it if the partner wants that, or to a page of ours."""
-    result = Result.SUCCESS if reason is None else Result.FAILURE
+    result = LinkResult.SUCCESS if reason is None else LinkResult.FAILURE
     if url is None:
-        url = returns.told(f"{coming.base}/users/{purpose}/finished", result, reason=reason)
+        url = return_urls.with_result(f"{coming.base}/users/{purpose}/finished", result, reason=reason)
     elif about.partner.append_results:
-        url = returns.told(url, result, reason=reason, tag=about.user.tag)
+        url = return_urls.with_result(url, result, reason=reason, tag=about.user.tag)
     return RedirectResponse(url, 303)
 
 
@@ -152,7 +152,7 @@ def _returns(coming: Visitor, about: Subject, given: Mapping[str, str]) -> tuple
     chosen = []
     try:
         for name, stored in zip(("success", "failure"), own, strict=True):
-            url = returns.allowed(
+            url = return_urls.checked_return_url(
                 given.get(name),
                 field=name,
                 origins=partner.return_origins,
@@ -160,7 +160,7 @@ def _returns(coming: Visitor, about: Subject, given: Mapping[str, str]) -> tuple
                 https_only=coming.opened.settings.environment == "production",
             )
             chosen.append(url or stored)
-    except BadReturn as error:
+    except ReturnUrlRefused as error:
         raise Problem(400, f"{error}.", kind="return-refused", errors=[(error.field, "is refused")]) from None
     return chosen[0], chosen[1]
 
@@ -168,18 +168,3 @@ def _returns(coming: Visitor, about: Subject, given: Mapping[str, str]) -> tuple
 def _number(text: str) -> int:
     """A whole number of at most 18 digits; 0, which no link is signed for, if it is none."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
-
-
-__all__ = [
-    "LinkUsed",
-    "Visit",
-    "Visiting",
-    "Visitor",
-    "admit",
-    "asked",
-    "leave",
-    "posted",
-    "unknown",
-    "used",
-    "visitor",
-]

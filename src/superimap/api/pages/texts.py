@@ -1,49 +1,49 @@
 """What is a person told? One sentence for each outcome, and how one gets a password for an application."""
 
 from superimap.oauth.links import Purpose
-from superimap.oauth.returns import Reason
+from superimap.oauth.return_urls import FailureReason
 
-DONE = {
+SUCCESS_TEXTS = {
     Purpose.CONNECT: ("You are connected", "Your mailbox is connected. You can close this window."),
     Purpose.DISCONNECT: (
         "You are disconnected",
         "Your mailbox is no longer connected, and what opened it has been deleted. You can close this window.",
     ),
 }
-NOT_DONE = {
+FAILURE_TITLES = {
     Purpose.CONNECT: "Your mailbox was not connected",
     Purpose.DISCONNECT: "Your mailbox was not disconnected",
 }
-NO_CONSENT = (
+NO_CONSENT_NEEDED = (
     "There is nothing to do here",
     "Your organisation's administrator opens its mailboxes to this application: nobody else has to consent. "
     "You can close this window.",
 )
-AGAIN = "Open the link that you were sent once more to try again."
-REASONS = {
-    Reason.DENIED: f"You, or your administrator, did not allow it. {AGAIN}",
-    Reason.WRONG_ACCOUNT: "You signed in with another account than the one that this link is for. "
+TRY_AGAIN = "Open the link that you were sent once more to try again."
+FAILURE_TEXTS = {
+    FailureReason.DENIED: f"You, or your administrator, did not allow it. {TRY_AGAIN}",
+    FailureReason.WRONG_ACCOUNT: "You signed in with another account than the one that this link is for. "
     "Open the link once more, and choose the account with the address that the application knows.",
-    Reason.NO_REFRESH_TOKEN: "Your mail provider gave access for an hour only. Remove the application from "
+    FailureReason.NO_REFRESH_TOKEN: "Your mail provider gave access for an hour only. Remove the application from "
     "your account's list of connected applications, then open the link once more.",
-    Reason.NO_MAIL_SCOPE: "You signed in, but did not allow the application to read your mail. "
+    FailureReason.NO_MAIL_SCOPE: "You signed in, but did not allow the application to read your mail. "
     "Open the link once more, and leave the box ticked that is about your mail.",
-    Reason.NO_ADDRESS: "Your mail provider did not tell which account you signed in with. "
+    FailureReason.NO_ADDRESS: "Your mail provider did not tell which account you signed in with. "
     "Tell the application's support.",
-    Reason.ADDRESS_TAKEN: "This mailbox is connected for somebody else already. "
+    FailureReason.ADDRESS_TAKEN: "This mailbox is connected for somebody else already. "
     "Tell the application's support.",
-    Reason.REFUSED: f"Your mail provider did not confirm the sign-in. {AGAIN}",
-    Reason.CLIENT: "The application is not set up correctly at your mail provider. "
+    FailureReason.REFUSED: f"Your mail provider did not confirm the sign-in. {TRY_AGAIN}",
+    FailureReason.CLIENT: "The application is not set up correctly at your mail provider. "
     "Tell the application's support; trying again will not help.",
-    Reason.UNAVAILABLE: f"Your mail provider does not answer at the moment. Wait a minute. {AGAIN}",
+    FailureReason.UNAVAILABLE: f"Your mail provider does not answer at the moment. Wait a minute. {TRY_AGAIN}",
 }
 
-NO_SERVER = (
+SERVER_NOT_FOUND = (
     "We found no mail server there. Check the name and the port: your provider's help pages tell them under IMAP, "
     "the port is mostly 993. The server must be reachable from the Internet, and its certificate in order."
 )
 
-TITLES = {
+PROBLEM_TITLES = {
     "link-unknown": "This link does not work",
     "link-expired": "This link has expired",
     "link-used": "This link has been used",
@@ -55,7 +55,7 @@ TITLES = {
 }
 
 # How one gets a password for one application, by the beginning of the provider's code.
-APP_PASSWORDS = {
+APP_PASSWORD_HINTS = {
     "GMAIL": "Google asks for an app password: Google Account › Security › 2-Step Verification › App passwords.",
     "YAHOO": "Yahoo asks for an app password: Account info › Security › Generate app password.",
     "AOL": "AOL asks for an app password: Account info › Security › Generate app password.",
@@ -67,11 +67,11 @@ APP_PASSWORDS = {
 }
 
 
-def app_password(code: str) -> str | None:
+def app_password_hint(code: str) -> str | None:
     """How to get a password that this provider takes, if it is known to want a special one."""
-    return APP_PASSWORDS.get(code.partition("_")[0])
+    return APP_PASSWORD_HINTS.get(code.partition("_")[0])
 
 
-def spoken(title: str) -> str:
+def provider_name(title: str) -> str:
     """A provider's title as a person knows it: without what stands in brackets for those who choose."""
     return title.partition(" (")[0]

@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import Response
 
-from superimap.api.pages import browser, words
-from superimap.api.pages.render import page
-from superimap.api.pages.visit import Visit, Visitor
-from superimap.api.servers import check_server
+from superimap.api.mail_servers import check_mail_server
+from superimap.api.pages import browser, texts
+from superimap.api.pages.opened_link import OpenedLink, Visitor
+from superimap.api.pages.render import render_page
 from superimap.core.config import Settings
 from superimap.db.accounts.account_values import UserFields, checked
 from superimap.db.accounts.server_values import IMAPS, ServerFields, whole
@@ -21,56 +21,62 @@ from superimap.imap.errors import AuthenticationFailed, Refused, TlsFailed
 log = logging.getLogger(__name__)
 
 # The fields of the form: what each is called, and where it is stored.
-NAMES = {
+FORM_FIELDS = {
     "username": ("user name", "login_username"),
     "password": ("password", "login_password"),
     "host": ("mail server", "imap_host"),
     "port": ("port", "imap_port"),
 }
-TYPED = ("username", "host", "port")  # what is given back to be corrected; the password never
+ECHOED_FIELDS = ("username", "host", "port")  # what is given back to be corrected; the password never
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class FormError:
     """What will not do: a sentence for the person, and the fields of the form that it is about."""
 
     sentence: str
     fields: frozenset[str]
 
 
-def form(
+def password_form(
     coming: Visitor,
-    visit: Visit,
+    visit: OpenedLink,
     name: str,
     *,
     typed: Mapping[str, str] | None = None,
-    wrong: Wrong | None = None,
+    wrong: FormError | None = None,
 ) -> Response:
     """The form; with what was typed and what was wrong with it, if this is not the first time."""
     about = visit.about
-    filled = _known(about.user) if typed is None else {each: printable(typed.get(each, "")) for each in TYPED}
+    filled = (
+        _known(about.user)
+        if typed is None
+        else {each: printable(typed.get(each, "")) for each in ECHOED_FIELDS}
+    )
     asks_server = about.provider.host_by_user
     fields = ("username", "password", "host", "port") if asks_server else ("username", "password")
     empty = [each for each in fields if not filled.get(each, "")]
     candidates = [each for each in fields if each in wrong.fields] if wrong else empty
-    return page(
+    return render_page(
         "password.html",
         status=200 if wrong is None else 422,
         returns_to=(visit.success_url, visit.failure_url),
         partner=about.partner.name,
-        provider=None if asks_server else words.spoken(about.provider.title),
-        hint=words.app_password(about.provider.code),
+        provider=None if asks_server else texts.provider_name(about.provider.title),
+        hint=texts.app_password_hint(about.provider.code),
         asks_server=asks_server,
         filled=filled,
         fields=visit.fields,
-        token=browser.token(coming.opened.link_keys[0], name, visit.sig),
+        token=browser.form_token(coming.opened.link_keys[0], name, visit.sig),
         error=wrong.sentence if wrong else "",
         wrong=wrong.fields if wrong else frozenset(),
         begin=next((each for each in candidates if each in empty), next(iter(candidates), "")),
     )
 
 
-def fields_of(user: User, provider: Provider, given: Mapping[str, str], settings: Settings) -> UserFields:
+def submitted_fields(
+    user: User, provider: Provider, given: Mapping[str, str], settings: Settings
+) -> UserFields:
     """What would be stored. Raises Invalid, by field of the form, for what is missing or will not do."""
     username, password = given.get("username", "").strip(), given.get("password", "")
     values: UserFields = {"login_username": username, "login_password": password}
@@ -106,46 +112,46 @@ def _server(user: User, values: Mapping[str, Any], settings: Settings) -> Server
     server = whole(values, (None, None, None))
     if (server["imap_host"], server["imap_port"]) == (user.imap_host, user.imap_port):
         return {**server, "imap_tls": user.imap_tls}
-    check_server(server, settings)
+    check_mail_server(server, settings)
     return server
 
 
-def invalid(error: Invalid) -> Wrong:
+def field_error(error: Invalid) -> FormError:
     """What is said of a field that will not do."""
-    return Wrong(f"The {NAMES[error.field][0]} {error.reason}.", frozenset({error.field}))
+    return FormError(f"The {FORM_FIELDS[error.field][0]} {error.reason}.", frozenset({error.field}))
 
 
-def refused(error: Exception, provider: Provider) -> Wrong:
+def login_error(error: Exception, provider: Provider) -> FormError:
     """What a person can do about a login that failed; nothing of what the server said.
 
     Of a server that the person named all that went wrong on the way there is one: nobody shall learn by this
     form what answers at which address.
     """
-    name = words.spoken(provider.title)
+    name = texts.provider_name(provider.title)
     match error:
         case AuthenticationFailed():
             who = "The mail server" if provider.host_by_user else name
-            wants_other = words.app_password(provider.code) is not None
+            wants_other = texts.app_password_hint(provider.code) is not None
             more = " It asks for an app password, not for your usual one: see below." if wants_other else ""
-            return Wrong(
+            return FormError(
                 f"{who} does not accept this user name and password.{more}",
                 frozenset({"username", "password"}),
             )
         case Refused():
             who = "The mail server" if provider.host_by_user else name
-            return Wrong(
+            return FormError(
                 f"{who} does not let anybody sign in at the moment. Try again in a few minutes.", _NONE
             )
         case _ if provider.host_by_user:
-            return Wrong(words.NO_SERVER, frozenset({"host", "port"}))
+            return FormError(texts.SERVER_NOT_FOUND, frozenset({"host", "port"}))
         case TlsFailed():
-            return Wrong(
+            return FormError(
                 f"The mail server of {name} does not prove who it is (its certificate is not in order), "
                 "so your password was not sent. Tell the application's support.",
                 _NONE,
             )
         case _:
-            return Wrong(f"The mail server of {name} does not answer. Try again in a few minutes.", _NONE)
+            return FormError(f"The mail server of {name} does not answer. Try again in a few minutes.", _NONE)
 
 
 _NONE: frozenset[str] = frozenset()
@@ -173,4 +179,4 @@ def _port(text: str) -> int | None:
 
 def _field(column: str) -> str:
     """The field of the form whose value would be stored in this column."""
-    return next(name for name, (_, stored) in NAMES.items() if stored == column)
+    return next(name for name, (_, stored) in FORM_FIELDS.items() if stored == column)

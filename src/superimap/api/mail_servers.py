@@ -9,7 +9,7 @@ from superimap.db.errors import Invalid
 from superimap.domain.providers import Tls
 
 
-def check_server(fields: Mapping[str, Any], settings: Settings) -> None:
+def check_mail_server(fields: Mapping[str, Any], settings: Settings) -> None:
     """Raise Invalid for a port or a way that this installation does not dial for others.
 
     The address is judged where it is dialled, by the egress guard. In development anything goes.

@@ -9,9 +9,9 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from superimap.api.body import sent_key
 from superimap.api.errors import Problem
-from superimap.api.schemas import UserOut
+from superimap.api.request_body import api_key_in_body
+from superimap.api.schemas.accounts import UserOut
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
@@ -22,14 +22,14 @@ from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
 # More than any name may hold; what is longer is not looked up.
-LONGEST_NAME = 1024
+MAX_NAME_LENGTH = 1024
 
 
 Ring: TypeAlias = Callable[[int], Awaitable[object]]
 """The doorbell of an endpoint, rung after the commit."""
 
 
-async def unheard(_: int) -> None:
+async def no_doorbell(_: int) -> None:
     """A doorbell that nobody hears: the sweeper finds the work within a second."""
 
 
@@ -45,16 +45,16 @@ class Resources:
     guard: Guard
 
 
-def resources(request: Request) -> Resources:
+def get_resources(request: Request) -> Resources:
     """The resources of the application that this request came to."""
     opened: Resources = request.app.state.resources
     return opened
 
 
-Opened = Annotated[Resources, Depends(resources)]
+AppResources = Annotated[Resources, Depends(get_resources)]
 
 
-async def database(opened: Opened) -> AsyncIterator[AsyncSession]:
+async def database(opened: AppResources) -> AsyncIterator[AsyncSession]:
     """One transaction around the route; nothing is sent to the server before the first statement."""
     async with opened.sessionmaker.begin() as db:
         yield db
@@ -81,7 +81,7 @@ async def calling_partner(
     query: Annotated[str | None, Depends(in_query)],
 ) -> Partner:
     """Whose API key was sent, in the header, the query or the body; 401 if it is nobody's."""
-    api_key = header or query or await sent_key(request)
+    api_key = header or query or await api_key_in_body(request)
     partner = await partners.by_api_key(db, api_key) if api_key else None
     if partner is None:
         raise Problem(
@@ -111,12 +111,12 @@ PartnerConnection = Annotated[Linked, Depends(partner_connection)]
 
 async def connection_user(tag: str, linked: PartnerConnection, db: Db) -> User:
     """The connection's user of this tag; 404 if there is none."""
-    return _found(tag, await users.by_tag(db, linked.connection, tag))
+    return _require_user(tag, await users.by_tag(db, linked.connection, tag))
 
 
 async def locked_user(tag: str, linked: PartnerConnection, db: Db) -> User:
     """The same user, which nobody else changes before this request ends."""
-    return _found(tag, await users.by_tag(db, linked.connection, tag, lock=True))
+    return _require_user(tag, await users.by_tag(db, linked.connection, tag, lock=True))
 
 
 ConnectionUser = Annotated[User, Depends(connection_user)]
@@ -125,28 +125,28 @@ LockedUser = Annotated[User, Depends(locked_user)]
 
 def unknown_provider(code: str) -> Problem:
     """404 for a provider code; the sentence is the one that clients know."""
-    return Problem(404, f"Imap Provider not found for '{code[:LONGEST_NAME]}'.")
+    return Problem(404, f"Imap Provider not found for '{code[:MAX_NAME_LENGTH]}'.")
 
 
 def _is_a_name(text: str) -> bool:
-    return len(text) <= LONGEST_NAME and text.isprintable()
+    return len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
-def _found(tag: str, user: User | None) -> User:
+def _require_user(tag: str, user: User | None) -> User:
     if user is None:
-        raise Problem(404, f"User not found for '{tag[:LONGEST_NAME]}'.")
+        raise Problem(404, f"User not found for '{tag[:MAX_NAME_LENGTH]}'.")
     return user
 
 
-def base_url(request: Request, opened: Opened) -> str:
+def base_url(request: Request, opened: AppResources) -> str:
     """The public address: BASE_URL, or else the one that the client used."""
     return opened.settings.base_url or f"{request.url.scheme}://{request.scope['superimap.host']}"
 
 
-class Presenter:
+class UserPresenter:
     """Shows users, with links signed at this moment."""
 
-    def __init__(self, opened: Opened, base: Annotated[str, Depends(base_url)]) -> None:
+    def __init__(self, opened: AppResources, base: Annotated[str, Depends(base_url)]) -> None:
         self._key = opened.link_keys[0]
         self._base = base
 
@@ -163,4 +163,4 @@ class Presenter:
         )
 
 
-Shown = Annotated[Presenter, Depends(Presenter)]
+ShowUser = Annotated[UserPresenter, Depends(UserPresenter)]

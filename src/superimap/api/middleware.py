@@ -11,25 +11,25 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from superimap.api.errors import PEOPLE, Problem, answered, translated
+from superimap.api.errors import PAGES_PATH, Problem, problem_of, problem_response
 from superimap.core.config import Settings
 from superimap.core.config_values import Network
 
 log = logging.getLogger(__name__)
 
-MOST_DISCARDED = 4 * 1024 * 1024
-DISCARD_TIMEOUT = 3.0
-MAX_BODY = 256 * 1024
-BODY_TIMEOUT = 10.0
-REQUEST_TIMEOUT = 30.0
-EXEMPT = frozenset({"/healthz", "/readyz"})
-ASSETS = "/docs/assets/"
+MAX_DISCARDED_BYTES = 4 * 1024 * 1024
+DISCARD_TIMEOUT_SECONDS = 3.0
+MAX_BODY_BYTES = 256 * 1024
+BODY_TIMEOUT_SECONDS = 10.0
+REQUEST_TIMEOUT_SECONDS = 30.0
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+ASSETS_PATH = "/docs/assets/"
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _CLOSE = {"Connection": "close"}
 
 
-class Door:
+class EdgeMiddleware:
     """The outermost layer: nothing passes but bounded requests, and nothing leaves without safe headers."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -41,17 +41,19 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(send, path=scope["path"], is_production=self._settings.environment == "production")
+        reply = ResponseSender(
+            send, path=scope["path"], is_production=self._settings.environment == "production"
+        )
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT):
-                admit(scope, self._settings)
-                if scope["path"].startswith(("/api/", PEOPLE)):
-                    receive = await buffered(scope, receive)
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                check_request(scope, self._settings)
+                if scope["path"].startswith(("/api/", PAGES_PATH)):
+                    receive = await buffer_body(scope, receive)
                 await self._app(scope, receive, reply)
         except Exception as error:
-            problem = translated(error) or _unexpected(error)
+            problem = problem_of(error) or _unexpected(error)
             if not reply.is_started:
-                await answered(problem, scope["path"])(scope, receive, reply)
+                await problem_response(problem, scope["path"])(scope, receive, reply)
 
 
 def _unexpected(error: Exception) -> Problem:
@@ -61,7 +63,7 @@ def _unexpected(error: Exception) -> Problem:
     return Problem(500, "Something went wrong here; it has been logged.")
 
 
-class Reply:
+class ResponseSender:
     """`send` that remembers whether it has begun, and adds the headers that every answer carries."""
 
     def __init__(self, send: Send, *, path: str, is_production: bool) -> None:
@@ -85,12 +87,12 @@ class Reply:
         yield "X-Frame-Options", "DENY"
         yield "Referrer-Policy", "no-referrer"
         yield "Cross-Origin-Resource-Policy", "same-origin"
-        yield "Cache-Control", "public, max-age=3600" if self._path.startswith(ASSETS) else "no-store"
+        yield "Cache-Control", "public, max-age=3600" if self._path.startswith(ASSETS_PATH) else "no-store"
         if self._is_production:
             yield "Strict-Transport-Security", "max-age=31536000"
 
 
-def admit(scope: Scope, settings: Settings) -> None:
+def check_request(scope: Scope, settings: Settings) -> None:
     """Set the scheme and host that the client used; refuse plain HTTP in production, and a Host that is none.
 
     A request in clear is refused, not redirected: a client that follows redirects would go on
@@ -103,7 +105,7 @@ def admit(scope: Scope, settings: Settings) -> None:
         scope["scheme"] = "https" if said == {"https"} else scope["scheme"]
         scope["superimap.host"] = headers.get("x-forwarded-host", scope["superimap.host"])
     path = scope["path"]
-    if path in EXEMPT:
+    if path in HEALTH_PATHS:
         return
     if settings.environment == "production" and scope["scheme"] != "https":
         raise Problem(
@@ -131,20 +133,20 @@ def is_trusted(scope: Scope, proxies: tuple[Network, ...]) -> bool:
     return any(peer in network for network in proxies)
 
 
-async def buffered(scope: Scope, receive: Receive) -> Receive:
+async def buffer_body(scope: Scope, receive: Receive) -> Receive:
     """Read the whole body, bounded in size and time, before anything is held for the request."""
     declared = Headers(scope=scope).get("content-length", "0")
-    if not declared.isdecimal() or int(declared[:20]) > MAX_BODY:
-        await _discard(receive)
+    if not declared.isdecimal() or int(declared[:20]) > MAX_BODY_BYTES:
+        await _discard_body(receive)
         raise _too_large()
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             while True:
                 message = await receive()
                 body += message.get("body", b"")
-                if len(body) > MAX_BODY:
-                    await _discard(receive)
+                if len(body) > MAX_BODY_BYTES:
+                    await _discard_body(receive)
                     raise _too_large()
                 if not message.get("more_body", False):
                     break
@@ -158,11 +160,11 @@ async def buffered(scope: Scope, receive: Receive) -> Receive:
     return replay
 
 
-async def _discard(receive: Receive) -> None:
+async def _discard_body(receive: Receive) -> None:
     """Read on for a while without keeping it: a client that is still sending would see a reset, not the answer."""
-    left = MOST_DISCARDED
+    left = MAX_DISCARDED_BYTES
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DISCARD_TIMEOUT):
+        async with asyncio.timeout(DISCARD_TIMEOUT_SECONDS):
             while left > 0:
                 message = await receive()
                 left -= len(message.get("body", b""))
@@ -171,4 +173,6 @@ async def _discard(receive: Receive) -> None:
 
 
 def _too_large() -> Problem:
-    return Problem(413, f"The body may hold {MAX_BODY} bytes at most.", kind="too-large", headers=_CLOSE)
+    return Problem(
+        413, f"The body may hold {MAX_BODY_BYTES} bytes at most.", kind="too-large", headers=_CLOSE
+    )

@@ -1,4 +1,4 @@
-"""What does the answer about a user's mails hold? Ids, dates and reasons; never content."""
+"""Schemas of messages: ids, dates, outcomes and reasons, without content."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from superimap.domain.mails import MailOutcome
 
 
 class OriginalOut(BaseModel):
-    """The message that a duplicate is a copy of. All but `id` is null once its record is purged."""
+    """The message of which a duplicate is a copy. All fields but `id` are null once its record is purged."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -24,17 +24,17 @@ class MessageDelivery(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    webhook_id: str = Field(description="The header `webhook-id` of each of its attempts.")
+    webhook_id: str = Field(description="Value of the header `webhook-id`, the same on every attempt.")
     state: DeliveryState
-    attempts: int = Field(description="How often it was POSTed.")
-    last_code: int | None = Field(description="HTTP status of the last answer; null: there was none.")
-    last_error: str | None = Field(description="Why there was no answer, in a word.")
-    due_at: datetime = Field(description="When the next attempt is due, while it is `pending`.")
+    attempts: int = Field(description="Number of attempts so far.")
+    last_code: int | None = Field(description="HTTP status of the last response; null if there was none.")
+    last_error: str | None = Field(description="Why there was no response, as one word.")
+    due_at: datetime = Field(description="When the next attempt is due, while the state is `pending`.")
     settled_at: datetime | None
 
 
 class MessageOut(BaseModel):
-    """A mail that was seen, what became of it, and why."""
+    """A mail that was seen, its outcome, and the reason for the outcome."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -61,17 +61,17 @@ class MessageOut(BaseModel):
         },
     )
 
-    id: int = Field(description="Grows with each mail seen; `before` takes it.")
+    id: int = Field(description="Increases with each mail that is seen; accepted by the parameter `before`.")
     seen_at: datetime
     mailbox: str
     uid_validity: int
     uid: int
-    internal_date: datetime | None = Field(description="When the mail server received it.")
-    size: int = Field(description="Bytes; 0 where it could not be read.")
-    message_id: str | None = Field(description="The header Message-ID, cut at 255 characters.")
+    internal_date: datetime | None = Field(description="When the mail server received the mail.")
+    size: int = Field(description="Size in bytes; 0 if it could not be read.")
+    message_id: str | None = Field(description="The header Message-ID, cut off after 255 characters.")
     outcome: MailOutcome
-    reason: str = Field(description="Why there is a webhook, or none, for a person to read.")
+    reason: str = Field(description="Why the mail has a webhook or none, for people.")
     duplicate_of: OriginalOut | None
     delivery: MessageDelivery | None = Field(
-        description="The webhook; null: none is owed, or its record is purged."
+        description="The webhook of this mail; null if there is none, or if its record is purged."
     )

@@ -1,0 +1,214 @@
+"""Schemas of connections, users and their events."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from superimap.api.schemas.common import LenientTag, LenientText, Port, RequestBody
+from superimap.db.accounts.account_values import LONGEST, ConnectionFields, UserFields
+from superimap.domain.events import ReasonCode, UserEventKind
+from superimap.domain.users import UserStatus
+
+Archived = Annotated[
+    bool, Field(description="`true` archives the user, which ends its watching; `false` restores it.")
+]
+_TAG_DESCRIPTION = "Your name for this user: any text without slashes and control characters."
+
+
+def _text(name: str, description: str, **extra: Any) -> Any:
+    # The database layer checks length and characters for every caller; here they are only documented.
+    return Field(
+        None, description=description, json_schema_extra={"maxLength": LONGEST[name], **extra}, repr=False
+    )
+
+
+class ConnectionChange(RequestBody):
+    """Settings of a connection. Fields that are left out keep their value. Password providers have no settings."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"oauth2_client_id": "1234.apps.example", "oauth2_client_secret": "s3cret"}
+        }
+    )
+
+    oauth2_client_id: LenientText = _text("oauth2_client_id", "Id of your OAuth 2.0 client.")
+    oauth2_client_secret: LenientText = _text(
+        "oauth2_client_secret", "Secret of your OAuth 2.0 client. Write-only.", writeOnly=True
+    )
+    oauth2_tenant: LenientText = _text(
+        "oauth2_tenant",
+        "The organisation whose mailboxes are opened, for app-only access (OUTLOOK_APP_ONLY).",
+    )
+
+    def fields(self) -> ConnectionFields:
+        """Return the fields that were sent, as the database layer takes them."""
+        return cast(ConnectionFields, self.sent_fields())
+
+
+class NewConnection(ConnectionChange):
+    """A connection to create. OAuth 2.0 providers need client id and secret; OUTLOOK_APP_ONLY also a tenant."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"imap_provider_code": "PLAIN"}})
+
+    imap_provider_code: str = Field(description="Code of the provider.", examples=["PLAIN", "GMAIL_OAUTH2"])
+
+
+class ConnectionOut(BaseModel):
+    """A connection between you and a mail provider."""
+
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_extra={"example": {"imap_provider_code": "PLAIN", "users_count": 2}}
+    )
+
+    imap_provider_code: str = Field(description="Code of the provider; identifies the connection in URLs.")
+    users_count: int = Field(description="Number of users, including archived ones.")
+
+
+class UserChange(RequestBody):
+    """Changes to a user. Fields that are left out keep their value; null or blank clears a value.
+
+    To connect a user, send `login_username` and `login_password` for a password provider, `email` and
+    `oauth2_refresh_token` for an OAuth 2.0 provider, or only `email` for app-only access. The provider OTHER also
+    needs `imap_host`. Passwords and tokens are write-only.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"example": {"archived": False}})
+
+    tag: LenientTag = _text("tag", _TAG_DESCRIPTION)
+    email: LenientText = _text("email", "Email address, as shown in lists.")
+    archived: Archived = False
+    login_username: LenientText = _text("login_username", "User name for the IMAP login.")
+    login_password: LenientText = _text(
+        "login_password", "Password for the IMAP login. Write-only.", writeOnly=True
+    )
+    oauth2_refresh_token: LenientText = _text(
+        "oauth2_refresh_token",
+        "Refresh token that was issued to your OAuth 2.0 client. Write-only.",
+        writeOnly=True,
+    )
+    imap_host: LenientText = Field(
+        None,
+        description="Host name of the IMAP server, for the provider OTHER. Ignored for all other providers.",
+    )
+    imap_port: Port = Field(
+        None, ge=1, le=65535, description="Port of the IMAP server: 993 (the default) or 143."
+    )
+    imap_tls: LenientText = Field(
+        None,
+        description="`tls` or `starttls`. Default: `tls` at port 993, `starttls` at port 143. "
+        "`none` is accepted in development only.",
+    )
+
+    def fields(self) -> UserFields:
+        """Return the fields that were sent, as the database layer takes them."""
+        return cast(UserFields, self.sent_fields())
+
+
+class NewUser(UserChange):
+    """A user to create. The tag must be unique among the connection's live users, regardless of letter case."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "tag": "MY_USER",
+                "email": "ada@example.com",
+                "login_username": "ada",
+                "login_password": "s3cret",
+            }
+        }
+    )
+
+    tag: LenientTag = Field(
+        description=_TAG_DESCRIPTION,
+        json_schema_extra={"minLength": 1, "maxLength": LONGEST["tag"]},
+    )
+
+
+class ListedUser(BaseModel):
+    """A user in a list."""
+
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_extra={"example": {"tag": "MY_USER", "email": "ada@example.com"}}
+    )
+
+    tag: str
+    email: str | None
+
+
+_USER_OUT: Mapping[str, Any] = {
+    "tag": "MY_USER",
+    "email": "ada@example.com",
+    "connect_url": "https://superimap.example.com/users/connect/new?user_id=7&ts=1790000000&sig=5f2b",
+    "disconnect_url": "https://superimap.example.com/users/disconnect/new?user_id=7&ts=1790000000&sig=91ac",
+    "connected_at": "2026-09-21T14:13:20Z",
+    "imap_host": None,
+    "imap_port": None,
+    "imap_tls": None,
+    "archived": False,
+    "status": "watching",
+    "status_reason": None,
+    "status_since": "2026-09-21T14:13:21Z",
+    "last_login_at": "2026-09-21T14:13:21Z",
+    "last_email_at": None,
+    "last_proven_alive_at": "2026-09-21T14:31:02Z",
+}
+
+
+class UserOut(BaseModel):
+    """A user, without secrets."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": {**_USER_OUT}})
+
+    tag: str
+    email: str | None
+    connect_url: str = Field(
+        description="Link to which you send the person to connect. Signed for each response; valid for 30 minutes."
+    )
+    disconnect_url: str = Field(
+        description="Link to which you send the person to disconnect. Signed for each response; "
+        "valid for 30 minutes."
+    )
+    connected_at: datetime | None = Field(
+        description="Since when the credentials are complete; null if they are not."
+    )
+    imap_host: str | None = Field(
+        description="The user's own IMAP server; null if the provider's server is used, or none is known yet."
+    )
+    imap_port: int | None
+    imap_tls: str | None
+    archived: bool
+    status: UserStatus = Field(description="State of the watching of this user's mailbox.")
+    status_reason: str | None = Field(description="Why the watching failed, for people.")
+    status_since: datetime
+    last_login_at: datetime | None
+    last_email_at: datetime | None
+    last_proven_alive_at: datetime | None = Field(
+        description="When the mail server last sent anything in a signed-in session."
+    )
+
+
+class UserEventOut(BaseModel):
+    """A change in the watching of a user."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "example": {
+                "kind": "stalled",
+                "code": None,
+                "reason": "connecting to imap.example.com took more than 15 s",
+                "at": "2026-09-21T14:46:21Z",
+            }
+        },
+    )
+
+    kind: UserEventKind = Field(
+        description="`stalled`: the mail server has been unresponsive for a long time. `recovered`: it responds "
+        "again. `reauth_required`: the login is refused for good, until the person connects again. `restored`: "
+        "the person has connected again. `archived`: you answered a webhook with 403."
+    )
+    code: ReasonCode | None = Field(description="Reason code, for programs.")
+    reason: str | None = Field(description="Reason, for people.")
+    at: datetime

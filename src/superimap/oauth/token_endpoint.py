@@ -1,0 +1,114 @@
+"""Requests to a provider's token endpoint: refresh, client credentials, and revocation."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from superimap.oauth.http_client import error_name, post_form
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable, token_error
+
+DEADLINE_SECONDS = 15.0
+TENANT = "{tenant}"
+"""Placeholder in the path of a token URL for the tenant that a connection names."""
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthClient:
+    """A partner's OAuth 2.0 client at a provider, with the provider's token URL."""
+
+    token_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenResponse:
+    """Tokens from a provider. `expires_in` is in seconds; a `refresh_token` replaces the previous one."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    refresh_token: str | None = field(repr=False)
+    id_token: str | None = field(default=None, repr=False)
+    scope: str | None = None
+
+
+def token_url(template: str, tenant: str | None) -> str:
+    """Return the token URL for a tenant, whose name is put into the path only.
+
+    Raises TokenRefused if the template needs a tenant and there is none.
+    """
+    if TENANT not in template:
+        return template
+    if tenant is None:
+        raise TokenRefused("the connection names no tenant", TokenRefusal.CLIENT)
+    return template.replace(TENANT, tenant)
+
+
+async def request_token(
+    http: httpx.AsyncClient, client: OAuthClient, form: Mapping[str, str]
+) -> TokenResponse:
+    """POST `form` with the client's credentials. Raises TokenRefused or TokenUnavailable.
+
+    The whole exchange has one deadline of 15 s, follows no redirect, and reads at most 64 KiB. Of the answer only
+    the error code gets into an error's text.
+    """
+    sent = {**form, "client_id": client.client_id, "client_secret": client.client_secret}
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            status, headers, fields = await post_form(http, client.token_url, sent)
+    except TimeoutError:
+        raise TokenUnavailable("the provider's token endpoint did not answer in time") from None
+    except httpx.HTTPError as error:
+        raise TokenUnavailable(f"the provider's token endpoint failed: {error_name(error)}") from None
+    if status == 200 and isinstance(fields.get("access_token"), str) and fields["access_token"]:
+        return TokenResponse(
+            access_token=fields["access_token"],
+            expires_in=_expires_in(fields.get("expires_in")),
+            refresh_token=_text(fields.get("refresh_token")),
+            id_token=_text(fields.get("id_token")),
+            scope=_text(fields.get("scope")),
+        )
+    raise token_error(
+        status, fields.get("error"), detail=fields.get("suberror"), retry_after=headers.get("Retry-After")
+    )
+
+
+async def refresh(http: httpx.AsyncClient, client: OAuthClient, *, refresh_token: str) -> TokenResponse:
+    """Request a new access token (RFC 6749 section 6). Raises TokenRefused or TokenUnavailable.
+
+    A refresh token in the response replaces the old one and must be stored before the access token is used.
+    """
+    return await request_token(http, client, {"grant_type": "refresh_token", "refresh_token": refresh_token})
+
+
+async def client_credentials(http: httpx.AsyncClient, client: OAuthClient, *, scope: str) -> TokenResponse:
+    """Request a token for every mailbox that the client may open (RFC 6749 section 4.4).
+
+    Microsoft calls it app-only access: learn.microsoft.com, "Authenticate an IMAP, POP or SMTP connection
+    using OAuth". Raises TokenRefused or TokenUnavailable.
+    """
+    return await request_token(http, client, {"grant_type": "client_credentials", "scope": scope})
+
+
+async def revoke(http: httpx.AsyncClient, revoke_url: str, client: OAuthClient, *, token: str) -> int:
+    """Ask the provider to revoke a token (RFC 7009), and return the HTTP status of its answer.
+
+    Raises httpx.HTTPError. The caller has already deleted the token, so the answer changes nothing.
+    """
+    form = {"token": token, "client_id": client.client_id, "client_secret": client.client_secret}
+    async with http.stream("POST", revoke_url, data=form, follow_redirects=False) as answer:
+        return answer.status_code
+
+
+def _expires_in(value: object) -> int:
+    """Return the lifetime in seconds; some providers send it as a string, and some leave it out (3600)."""
+    try:
+        return max(1, min(int(str(value)), 86_400))
+    except ValueError:
+        return 3600
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
