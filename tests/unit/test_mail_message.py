@@ -6,9 +6,8 @@ import time
 import pytest
 
 from superimap.domain.envelope import Address, Envelope
-from superimap.mail import headers
 from superimap.mail.envelope import MAX_LISTED_ADDRESSES, as_json, fingerprint
-from superimap.mail.message import decode_text, is_cheap, parse
+from superimap.mail.message import decode_text, header_section, is_cheap, parse
 
 RAW = (
     b"From: =?utf-8?q?Ann?= <ann@x.org>\r\n"
@@ -39,7 +38,7 @@ def test_headers_are_read_raw_and_unfolded():
 
 @pytest.mark.parametrize("raw", [b"A: b\n\nc\r\n\r\nd", b"A: b\n\n\r\nd", b"A: b\n\r\nc\n\nd"])
 def test_the_first_empty_line_ends_the_headers_whichever_it_is(raw):
-    assert headers.section(raw) == b"A: b"
+    assert header_section(raw) == b"A: b"
 
 
 def test_lone_line_feeds_end_headers_too():

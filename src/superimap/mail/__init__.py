@@ -1,1 +1,1 @@
-"""What does a raw mail say? Pure functions from bytes; none of them raises on a malformed mail."""
+"""Parsing of raw mails. Pure functions of bytes; none of them raises on a malformed mail."""

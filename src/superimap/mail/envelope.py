@@ -1,7 +1,7 @@
-"""How does an envelope come out of raw headers, and how does it look in a webhook or in a digest?
+"""Envelopes: built from raw headers, formatted for webhooks, and digested to fingerprints.
 
-`from_headers` gives what an IMAP server would have told as ENVELOPE (RFC 9051 section 7.5.2); the webhook
-takes the server's own where there is one.
+`from_headers` builds what an IMAP server would return as ENVELOPE (RFC 9051 section 7.5.2). Webhooks use the
+server's own envelope where there is one.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ from typing import Any
 from superimap.domain.envelope import Address, Envelope, clean
 
 MAX_LISTED_ADDRESSES = 2000
-"""Of a header that a webhook's `envelope` lists; the whole header stands in the mail itself."""
+"""Addresses of one header that a webhook's `envelope` lists. The mail itself has the whole header."""
 FINGERPRINT_HEADERS = frozenset(("message-id", "date", "from", "subject"))
-_LONGEST = 65_536  # bytes of an address header that are looked at
-_SENDERS = 100  # that count for a fingerprint
+_MAX_ADDRESS_HEADER_CHARS = 65_536  # of an address header that are parsed
+_MAX_FINGERPRINT_SENDERS = 100  # addresses of From that count for a fingerprint
 
 
 def from_headers(headers: Mapping[str, Sequence[bytes]], *, only: frozenset[str] | None = None) -> Envelope:
-    """The envelope of unfolded header values by lower-case name; of several the first counts. Never raises.
+    """Build the envelope from unfolded header values by lower-case name. Never raises.
 
-    `only`: the headers that are looked at. Sender and Reply-To default to From. The members of a group appear
-    without it.
+    Of several values the first counts. `only` limits which headers are read. Sender and Reply-To default to From.
+    Members of a group are listed without the group's name.
     """
     text = {
         name: clean(values[0]) for name, values in headers.items() if values and (not only or name in only)
@@ -44,11 +44,11 @@ def from_headers(headers: Mapping[str, Sequence[bytes]], *, only: frozenset[str]
 
 
 def addresses(value: str | None) -> tuple[Address, ...] | None:
-    """The addresses of a header, encoded words left as they are; None if there are none. Never raises."""
+    """Parse the addresses of a header; encoded words stay encoded. None if there are none. Never raises."""
     if not value:
         return None
     try:
-        pairs = getaddresses([value[:_LONGEST]])
+        pairs = getaddresses([value[:_MAX_ADDRESS_HEADER_CHARS]])
     except (ValueError, IndexError, RecursionError, TypeError, AttributeError):
         return None
     return tuple(_address(name, spec) for name, spec in pairs if name or spec) or None
@@ -62,7 +62,7 @@ def _address(name: str, spec: str) -> Address:
 
 
 def as_json(envelope: Envelope) -> dict[str, Any]:
-    """The `envelope` of the webhook: the seed's keys, each address list null or a list of objects."""
+    """Format the `envelope` of a webhook: super-imap's keys, each address list null or a list of objects."""
     return {
         "date": envelope.date,
         "subject": envelope.subject,
@@ -87,14 +87,17 @@ def _as_list(found: tuple[Address, ...] | None) -> list[dict[str, str | None]] |
 
 
 def fingerprint(envelope: Envelope, body_digest: bytes) -> bytes | None:
-    """32 bytes that two copies of one mail share, even if a server rewrote other headers in between.
+    """Return 32 bytes that two copies of one mail share, even if a server has rewritten other headers.
 
-    Made of Message-ID, Date, From, Subject and body; None without a Message-ID. White space counts as one
-    blank, since servers unfold differently; JSON keeps the fields apart.
+    Made of Message-ID, Date, From, Subject and body; None without a Message-ID. A run of white space counts as one
+    blank, because servers unfold differently. JSON keeps the fields apart.
     """
     if not envelope.message_id or not envelope.message_id.strip():
         return None
-    senders = [(each.name, each.route, each.mailbox, each.host) for each in (envelope.from_ or ())[:_SENDERS]]
+    senders = [
+        (each.name, each.route, each.mailbox, each.host)
+        for each in (envelope.from_ or ())[:_MAX_FINGERPRINT_SENDERS]
+    ]
     parts = [_plain(envelope.message_id), _plain(envelope.date), senders, _plain(envelope.subject)]
     parts.append(body_digest.hex())
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode("ascii")).digest()

@@ -1,8 +1,8 @@
-"""Which mails did we send to a user ourselves, to see them arrive? Those with a token that we signed for it.
+"""Signed tokens in tracer mails, which SuperIMAP sends to a user in order to see them arrive.
 
-A token is base64url of time (5 bytes, seconds), nonce (9 bytes) and the first half of an HMAC-SHA256 over user,
-time and nonce: 40 characters, so that a subject with it is one line. Whether a token was sent, and was not seen
-yet, is for the table `tracers` to say, which keeps its digest.
+A token is base64url of the time (5 bytes, Unix seconds), a nonce (9 bytes) and the first half of an HMAC-SHA256
+over user, time and nonce: 40 characters, so that a subject with it stays on one line. The table `tracers` keeps
+the digest of each token that was sent, and knows which of them have not arrived yet.
 """
 
 import base64
@@ -15,11 +15,11 @@ from superimap.core import crypto
 
 HEADER = b"X-SuperIMAP-Tracer"
 SUBJECT_PREFIX = b"TRACER: "
-"""Before the token in a subject, where the header got lost on the way."""
+"""Precedes the token in the subject, in case a mail server on the way removes the header."""
 TOKEN_LIFETIME_SECONDS = 5 * 86_400
-"""Seconds. Mail servers try for four to five days (RFC 5321 section 4.5.4.1)."""
+"""Mail servers retry for four to five days (RFC 5321 section 4.5.4.1)."""
 CLOCK_SKEW_SECONDS = 5 * 60
-"""Seconds by which the clocks of two of our machines may differ."""
+"""The clocks of two machines of an installation may differ by this much."""
 NONCE_BYTES = 9
 
 _INFO = b"superimap tracer mails v1"
@@ -29,18 +29,18 @@ _TOKEN = re.compile(rb"[A-Za-z0-9_-]{40}(?![A-Za-z0-9_-])")
 
 
 def derive_keys(encryption_key: str) -> tuple[bytes, ...]:
-    """The tracer keys of ENCRYPTION_KEY (already checked by the settings): the first signs, each verifies."""
+    """Derive the tracer keys from ENCRYPTION_KEY (validated by the settings): the first signs, all verify."""
     return crypto.derive(encryption_key, info=_INFO)
 
 
 def make_token(user_id: int, key: bytes, *, now: float, nonce: bytes) -> str:
-    """A token for a tracer to this user; `nonce` is NONCE_BYTES random bytes."""
+    """Make a token for a tracer to this user. `nonce` is NONCE_BYTES random bytes."""
     head = int(now).to_bytes(_TIME_BYTES, "big") + nonce
     return base64.urlsafe_b64encode(head + _mac(user_id, head, key)).decode()
 
 
 def token_in(headers: Mapping[str, Sequence[bytes]]) -> str | None:
-    """What looks like a token, in the header or the subject; `headers` are unfolded, by lower-case name."""
+    """Return what looks like a token in the header or the subject. `headers` are unfolded, by lower-case name."""
     for value in headers.get(HEADER.lower().decode(), ()):
         if found := _TOKEN.match(value):
             return found[0].decode()
@@ -52,24 +52,22 @@ def token_in(headers: Mapping[str, Sequence[bytes]]) -> str | None:
 
 
 def is_valid(token: str, user_id: int, keys: Sequence[bytes], *, now: float) -> bool:
-    """Whether we signed this token for this very user, at most LIFETIME seconds ago.
+    """Whether this token was signed for this user, at most TOKEN_LIFETIME_SECONDS ago.
 
-    Every key is tried, in constant time. Raises ValueError for what `token_in` would not have found.
+    Tries every key, in constant time. Raises ValueError for text that `token_in` does not return.
     """
     raw = base64.urlsafe_b64decode(token)
     head, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     matches = [crypto.equal(_mac(user_id, head, key), mac) for key in keys]
-    return (
-        any(matches)
-        and -CLOCK_SKEW_SECONDS <= now - int.from_bytes(head[:_TIME_BYTES], "big") <= TOKEN_LIFETIME_SECONDS
-    )
+    age = now - int.from_bytes(head[:_TIME_BYTES], "big")
+    return any(matches) and -CLOCK_SKEW_SECONDS <= age <= TOKEN_LIFETIME_SECONDS
 
 
 def digest(token: str) -> bytes:
-    """What `tracers.token_digest` holds: who reads the table cannot make a mail that counts as a tracer."""
+    """Return the value of `tracers.token_digest`, from which nobody can make a mail that counts as a tracer."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def _mac(user_id: int, head: bytes, key: bytes) -> bytes:
-    # Both parts have one length, so no two tokens sign the same bytes.
+    # Both parts have a fixed length, so no two tokens sign the same bytes.
     return hmac.digest(key, user_id.to_bytes(8, "big") + head, "sha256")[:_MAC_BYTES]
