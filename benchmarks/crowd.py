@@ -12,7 +12,7 @@ from benchmarks import certificate, far_end
 from benchmarks.far_end import FarEnd
 from benchmarks.measure import BenchError
 from superimap.core import runtime
-from superimap.idler import sync
+from superimap.idler import catch_up_plan, mailbox_queries
 from superimap.imap import transport
 from superimap.imap.client import ImapClient
 from superimap.imap.connection import connect
@@ -114,8 +114,8 @@ class Crowd:
 
 async def _catch_up(client: ImapClient, last: int) -> tuple[int, int]:
     """Read what is new, as the idler does; the last UID and the number of mails."""
-    found = await sync.glance(client, after=last, coming=1)
-    if not sync.are_all([meta.uid for meta, _ in found], after=last, coming=1):
+    found = await mailbox_queries.fetch_announced(client, after=last, announced=1)
+    if not catch_up_plan.are_complete([meta.uid for meta, _ in found], after=last, announced=1):
         found = [(meta, None) for meta in await client.fetch_meta(await client.search_uids(after=last))]
     for meta, peeked in found:
         raw = await client.fetch_raw(meta.uid) if peeked is None else peeked

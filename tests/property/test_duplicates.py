@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest_asyncio
@@ -21,9 +21,13 @@ from superimap.db.watching.intake import Fence
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import main
 from superimap.idler.access_tokens import Tokens
+from superimap.idler.catch_up import Arrivals, CatchUp
+from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
-from superimap.idler.intake import Intake
+from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
+from superimap.idler.status_reports import ConnectionStatus
 from superimap.idler.timing import Timing
+from superimap.imap.client import ImapClient
 from superimap.imap.types import MessageMeta, Uid
 
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -107,13 +111,16 @@ async def see(
     context: IdlerContext, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
 ) -> Any:
     """Record all but the first `known` mails, in batches of `size`; the mailbox as it stands then."""
-    intake = Intake(context, watched, box, fence, far.validity)
+    memory, nobody = MailboxMemory(), cast(ImapClient, None)
+    catch_up = CatchUp(context, nobody, watched, memory, ConnectionStatus(context, watched), Arrivals(nobody))
+    plan = CatchUpPlan(far.validity, after=0)
+    mailbox = WatchedMailbox(context, watched, box, fence, plan, memory)
     for uid, (raw, moment) in enumerate(far.mails[known:], known + 1):
-        await intake.take(MessageMeta(Uid(uid), moment, len(raw), None), raw.encode())
-        if len(intake.seen) >= size:
-            await intake.flush(last_uid=uid)
-    await intake.flush(last_uid=len(far.mails))
-    return intake.box
+        await catch_up.see(mailbox, uid, MessageMeta(Uid(uid), moment, len(raw), None), raw=raw.encode())
+        if len(mailbox.pending) >= size:
+            await mailbox.record_batch()
+    await mailbox.finish(baseline=len(far.mails))
+    return mailbox.row
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

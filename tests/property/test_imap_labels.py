@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imapclient import imap_utf7
 
-from superimap.idler.filters import skip_reason
+from superimap.domain.mails import MailFacts, judge
 from superimap.imap.framing import Framer
 from superimap.imap.responses import fetched, message_meta
 from superimap.imap.types import Limits, MessageMeta
@@ -34,7 +34,7 @@ def read(value: bytes) -> MessageMeta | None:
 
 
 def reason(meta: MessageMeta) -> object:
-    return skip_reason(meta, by_date=False, connected_at=NOW, max_size=100)
+    return judge(MailFacts(NOW, 100, meta.internal_date, meta.size, meta.labels))[1]
 
 
 @given(st.lists(st.tuples(names, ways), max_size=8))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from unittest.mock import ANY
 
 import pytest
 
 from superimap.db.watching.intake import Cursor
-from superimap.domain.mails import MailOutcome
-from superimap.idler import server_pauses, sync
+from superimap.domain.mails import GivenUp
+from superimap.idler import catch_up_plan, server_pauses
+from superimap.idler.catch_up_plan import CatchUpPlan
+from superimap.idler.mailbox import MailboxMemory
 from superimap.idler.read_failures import ReadFailures
 from superimap.imap.errors import Disconnected, LimitExceeded, OutOfSync, ProtocolError, Refused, TimedOut
 from superimap.imap.types import MessageMeta, Selected, Uid
@@ -19,14 +20,14 @@ CONNECTED = NOW - timedelta(days=100)
 META = MessageMeta(Uid(6), NOW, 9, None)
 
 
-def plan(cursor: Cursor, uid_validity: int = 7, *, restarted: bool = False) -> sync.Plan:
+def plan(cursor: Cursor, uid_validity: int = 7, *, restarted: bool = False) -> CatchUpPlan:
     selected = Selected("INBOX", uid_validity, 10, 3)
-    return sync.plan(cursor, selected, connected_at=CONNECTED, now=NOW, restarted=restarted)
+    return catch_up_plan.plan_catch_up(cursor, selected, connected_at=CONNECTED, now=NOW, restarted=restarted)
 
 
 def test_a_cursor_is_gone_on_from_however_old_it_is():
-    assert plan(Cursor(7, 41, NOW - timedelta(days=99))) == sync.Plan(7, after=41)
-    assert plan(Cursor(7, 0, None)) == sync.Plan(7, after=0)
+    assert plan(Cursor(7, 41, NOW - timedelta(days=99))) == CatchUpPlan(7, after=41)
+    assert plan(Cursor(7, 0, None)) == CatchUpPlan(7, after=0)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_cursor_is_gone_on_from_however_old_it_is():
     ],
 )
 def test_without_a_cursor_the_date_decides(cursor, since):
-    assert plan(cursor) == sync.Plan(7, since=since)
+    assert plan(cursor) == CatchUpPlan(7, since=since)
 
 
 def test_uids_that_begin_again_get_a_numbering_of_their_own():
@@ -48,11 +49,13 @@ def test_uids_that_begin_again_get_a_numbering_of_their_own():
 
     assert first.by_date
     assert first.uid_validity not in (0, 7)
-    assert plan(kept) == sync.Plan(first.uid_validity, after=3)
+    assert plan(kept) == CatchUpPlan(first.uid_validity, after=3)
     again = plan(kept, restarted=True)
     assert len({7, first.uid_validity, again.uid_validity}) == 3
-    assert plan(kept, uid_validity=8) == sync.Plan(8, since=date(2026, 11, 21))
-    assert all(0 < sync.numbering(7, count) < 1 << 32 for count in range(sync.NUMBERINGS))
+    assert plan(kept, uid_validity=8) == CatchUpPlan(8, since=date(2026, 11, 21))
+    assert all(
+        0 < catch_up_plan.numbering(7, count) < 1 << 32 for count in range(catch_up_plan.MAX_NUMBERINGS)
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,80 +78,84 @@ def test_what_a_server_asks_for(error, seconds):
 
 
 def test_three_answers_or_twelve_broken_connections_are_enough():
-    stumbles = ReadFailures()
+    failures = ReadFailures()
     for _ in range(2):
-        stumbles.note(5, ProtocolError("no mail"))
+        failures.record(5, ProtocolError("no mail"))
     for _ in range(11):
-        stumbles.note(6, TimedOut("FETCH", 120), META)
-        stumbles.note(7, OutOfSync("not an answer"), META)
+        failures.record(6, TimedOut("FETCH", 120), META)
+        failures.record(7, OutOfSync("not an answer"), META)
 
-    assert not any(map(stumbles.given_up, (4, 5, 6, 7)))
+    assert not any(map(failures.given_up, (4, 5, 6, 7)))
     for uid in (5, 6, 7):
-        stumbles.note(uid, Refused("FETCH", "NO", "internal error"))
-        assert stumbles.given_up(uid)[0] == MailOutcome.UNREADABLE
+        failures.record(uid, Refused("FETCH", "NO", "internal error"))
+        assert failures.given_up(uid) == GivenUp()
 
 
 def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
-    stumbles = ReadFailures()
+    failures = ReadFailures()
     for _ in range(3):
-        stumbles.note(5, LimitExceeded("a literal of more than 2 bytes", announced=90))
-        stumbles.note(6, LimitExceeded("a line of more than 2 bytes"))
+        failures.record(5, LimitExceeded("a literal of more than 2 bytes", announced=90))
+        failures.record(6, LimitExceeded("a line of more than 2 bytes"))
 
-    assert stumbles.given_up(5) == (MailOutcome.TOO_BIG, ANY, 90)
-    assert stumbles.given_up(6)[0] == MailOutcome.UNREADABLE
+    assert failures.given_up(5) == GivenUp(literal_size=90)
+    assert failures.given_up(6) == GivenUp()
 
 
 def test_a_mail_that_is_put_off_for_days_is_given_up(monkeypatch):
-    stumbles, put_off = ReadFailures(), Refused("FETCH", "NO", "try again later", "UNAVAILABLE")
+    failures, put_off = ReadFailures(), Refused("FETCH", "NO", "try again later", "UNAVAILABLE")
     for _ in range(100):
-        stumbles.note(5, put_off)
-    assert not stumbles.given_up(5)
+        failures.record(5, put_off)
+    assert not failures.given_up(5)
 
-    monkeypatch.setattr("superimap.idler.read_failures.PATIENCE", 0.0)
+    monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.0)
     for _ in range(3):
-        stumbles.note(5, put_off)
-    assert stumbles.given_up(5)
+        failures.record(5, put_off)
+    assert failures.given_up(5)
 
 
 def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too(monkeypatch):
-    stumbles = ReadFailures()
+    failures = ReadFailures()
     for _ in range(6):
-        stumbles.blame(list(range(1, stumbles.batch + 1)), Disconnected("closed by the server"))
-    assert stumbles.batch == 1
+        failures.record_batch(list(range(1, failures.batch_size + 1)), Disconnected("closed by the server"))
+    assert failures.batch_size == 1
     for _ in range(100):  # an outage in which FETCH hangs costs no mail
-        stumbles.blame([9], TimedOut("FETCH", 60))
-    assert not stumbles.given_up(9)
+        failures.record_batch([9], TimedOut("FETCH", 60))
+    assert not failures.given_up(9)
 
-    monkeypatch.setattr("superimap.idler.read_failures.PATIENCE", 0.0)
+    monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.0)
     for _ in range(12):
-        stumbles.blame([9], Disconnected("closed by the server"))
-    assert stumbles.given_up(9)
+        failures.record_batch([9], Disconnected("closed by the server"))
+    assert failures.given_up(9)
 
 
 def test_another_numbering_has_other_mails():
-    stumbles = ReadFailures()
-    stumbles.begin(7)
+    memory = MailboxMemory()
+    memory.begin_numbering(7)
     for _ in range(3):
-        stumbles.note(5, ProtocolError("no mail"))
-    stumbles.recorded.add((7, 5, 1))
-    stumbles.begin(7)
-    assert stumbles.given_up(5)
+        memory.failures.record(5, ProtocolError("no mail"))
+    memory.add_recorded([(7, 5, 1)])
+    memory.see(5, META)
+    memory.begin_numbering(7)
+    assert memory.failures.given_up(5)
+    assert memory.is_recorded((7, 5, 1))
+    assert memory.last_seen is not None
 
-    stumbles.begin(8)
-    assert not stumbles.given_up(5)
-    assert not stumbles.recorded
+    memory.begin_numbering(8)
+    assert not memory.failures.given_up(5)
+    assert not memory.is_recorded((7, 5, 1))
+    assert memory.last_seen is None
 
 
 def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
-    stumbles = ReadFailures()
-    sizes = [stumbles.batch]
+    failures = ReadFailures()
+    sizes = [failures.batch_size]
     for _ in range(2):
-        stumbles.blame(list(range(1, stumbles.batch + 1)), ProtocolError("cannot parse"))
-        sizes.append(stumbles.batch)
+        failures.record_batch(list(range(1, failures.batch_size + 1)), ProtocolError("cannot parse"))
+        sizes.append(failures.batch_size)
     for _ in range(3):
-        stumbles.blame([9], ProtocolError("cannot parse"))
+        failures.record_batch([9], ProtocolError("cannot parse"))
 
     assert sizes == [100, 10, 1]
-    assert stumbles.given_up(9)
-    stumbles.forget()
-    assert stumbles.batch == 100
+    assert failures.given_up(9)
+    failures.forget_mails()
+    assert failures.batch_size == 100

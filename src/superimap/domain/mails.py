@@ -1,6 +1,9 @@
-"""Mails: the outcomes that a seen mail can have."""
+"""Mails: the outcomes that a mail can have, and the table of rules that decides its outcome."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class MailOutcome(StrEnum):
@@ -15,3 +18,128 @@ class MailOutcome(StrEnum):
     UNREADABLE = "unreadable"
     GONE = "gone"
     NO_WEBHOOK = "no_webhook"
+
+
+REASONS: Mapping[MailOutcome, str] = {
+    MailOutcome.DELIVERED: "a webhook was due; its record is purged",
+    MailOutcome.DUPLICATE: "the same mail was seen before",
+    MailOutcome.BEFORE_CONNECT: "arrived before the user was connected",
+    MailOutcome.TOO_BIG: "larger than MAX_EMAIL_SIZE",
+    MailOutcome.TRACER: "a tracer that SuperIMAP sent",
+    MailOutcome.OWN_MAIL: "sent by the user, or a draft",
+    MailOutcome.UNREADABLE: "the mail server failed repeatedly to hand it over",
+    MailOutcome.GONE: "deleted or moved before it could be read",
+    MailOutcome.NO_WEBHOOK: "the partner had no new_mail URL when it was seen",
+}
+"""The reason for each outcome, for a person to read, where `judge` gives no more precise one."""
+
+Judgement = tuple[MailOutcome, str | None]
+"""An outcome and its reason. The reason is None where the row itself shows it (`duplicate_of`, the delivery)."""
+
+_OWN_LABELS = {"\\sent", "\\draft", "\\drafts"}
+
+
+class GivenUp(NamedTuple):
+    """A mail that the server failed to hand over too often.
+
+    `literal_size` is the size in bytes that the server announced each time, if that is what was too big to read.
+    """
+
+    literal_size: int | None = None
+
+
+class MailFacts(NamedTuple):
+    """Everything that a mail is judged by. A fact that is not known yet has a value to which no rule applies.
+
+    A named tuple because a frozen dataclass takes three times as long to construct, twice per mail.
+    """
+
+    connected_at: datetime
+    max_size: int
+    """MAX_EMAIL_SIZE, in bytes."""
+
+    # Known from the metadata, before the mail is read.
+    internal_date: datetime | None = None
+    announced_size: int = 0
+    """RFC822.SIZE, which some servers only estimate."""
+    labels: tuple[str, ...] = ()
+    """Gmail's labels."""
+    by_date: bool = False
+    """Whether the mail was found by its date, because there is no cursor."""
+    given_up: GivenUp | None = None
+    is_gone: bool = False
+    """Whether the mailbox no longer holds the mail."""
+
+    # Known after the mail is read.
+    raw: bytes | None = None
+    headers: Mapping[str, Sequence[bytes]] | None = None
+    """Those that `mail.message` keeps, by lower-case name."""
+    has_twin: bool = False
+    """Whether a mail with the same bytes is in the same batch."""
+
+    # Known to PostgreSQL only, in the statement that records the mail.
+    is_copy: bool = False
+    """Whether an earlier message of the user is the same mail and gave a webhook."""
+    is_tracer: bool = False
+    """Whether it carries the token of a tracer that is not detected yet."""
+    has_endpoint: bool = True
+    """Whether the partner has a URL for new mail."""
+
+    @property
+    def is_before_connect(self) -> bool:
+        """Whether it arrived before the second in which the user was connected; IMAP dates have whole seconds."""
+        return self.internal_date is not None and self.internal_date < self.connected_at.replace(
+            microsecond=0
+        )
+
+    @property
+    def size(self) -> int:
+        """The size in bytes, from the most reliable source that is known."""
+        if self.raw is not None:
+            return len(self.raw)
+        if self.given_up is not None and self.given_up.literal_size is not None:
+            return self.given_up.literal_size
+        return self.announced_size
+
+    def __repr__(self) -> str:
+        return f"<MailFacts of {self.size} bytes>"  # never the content
+
+
+def judge(facts: MailFacts) -> Judgement:  # noqa: C901, PLR0911 - a table: the first rule that applies decides
+    """Return the outcome of a mail and the reason for it. Total: every combination of facts has an outcome.
+
+    A mail is judged three times. By its metadata: DELIVERED then means that the mail is to be read. After it is
+    read: DELIVERED and DUPLICATE go to PostgreSQL. The statement that records the mail judges once more, in SQL,
+    by what only the tables know (`db.watching.intake`); a test compares its CASE with this function.
+    """
+    outcome = MailOutcome
+    # A mail found by its UID is new however old its date is: it was moved or imported.
+    if facts.by_date and facts.is_before_connect:
+        moment = f"{facts.connected_at:%Y-%m-%d %H:%M:%S}Z"
+        return outcome.BEFORE_CONNECT, f"{REASONS[outcome.BEFORE_CONNECT]} ({moment})"
+    if facts.labels and is_own_mail(facts.labels):
+        return outcome.OWN_MAIL, REASONS[outcome.OWN_MAIL]
+    if facts.announced_size > facts.max_size:
+        return outcome.TOO_BIG, f"{facts.announced_size} bytes; MAX_EMAIL_SIZE is {facts.max_size}"
+    if facts.given_up is not None:
+        if (size := facts.given_up.literal_size) is not None:
+            return outcome.TOO_BIG, f"the mail server announced {size} bytes each time the mail was read"
+        return outcome.UNREADABLE, REASONS[outcome.UNREADABLE]
+    if facts.is_gone:
+        return outcome.GONE, REASONS[outcome.GONE]
+    if facts.raw is not None and len(facts.raw) > facts.max_size:
+        return outcome.TOO_BIG, f"{len(facts.raw)} bytes; MAX_EMAIL_SIZE is {facts.max_size}"
+    # A rule that looks at `raw` or `headers` belongs here.
+    if facts.is_copy or (facts.has_twin and facts.has_endpoint):
+        return outcome.DUPLICATE, None
+    if facts.is_tracer:
+        return outcome.TRACER, None
+    if not facts.has_endpoint:
+        return outcome.NO_WEBHOOK, None
+    return outcome.DELIVERED, None
+
+
+def is_own_mail(labels: Sequence[str]) -> bool:
+    """Return whether Gmail's labels show a sent mail or a draft; a mail sent to oneself is in the inbox too."""
+    lower = {label.lower() for label in labels}
+    return not lower.isdisjoint(_OWN_LABELS) and "\\inbox" not in lower

@@ -1,128 +1,110 @@
-"""On which mails does a server fail? Counted over connections, so that no mail stops its mailbox for ever."""
+"""Counts of read failures by mail. They survive connections, so that no mail can block its mailbox."""
 
 import contextlib
 import time
 from collections.abc import Iterator
 
-from superimap.domain.mails import MailOutcome
+from superimap.domain.mails import GivenUp
 from superimap.idler import server_pauses
-from superimap.idler.sync import META_BATCH
 from superimap.imap.errors import ImapError, LimitExceeded, OutOfSync, ProtocolError, Refused
 from superimap.imap.types import MessageMeta
 
-# What the server answered about a mail, rather than what became of the connection.
-POISON = (ProtocolError, LimitExceeded, Refused)
-# Three answers that will not do, or twelve connections that broke as it was read: over a quarter of an hour.
-ENOUGH = 12
-ANSWERED = 4
-BROKE = 1
-# Connections that broke in a row, as many mails were asked about, before it is fewer.
-BREAKS = 3
-# Seconds that a server may put a mail off, as "unavailable" or "throttled", or break off as it is asked about, as
-# all may during an outage: then that counts, too. Gmail shuts an account that reads too much for a day at most.
-PATIENCE = 2 * 24 * 3600.0
-# Glances that failed in a row, after which there are no more: not every server can hand over a part of a mail.
-BLIND = 3
+META_BATCH_MAILS = 100
+"""Mails whose metadata is fetched at once, while nothing fails."""
 
-Known = tuple[int, int, int]
-"""A mail as a session knows it again: UIDVALIDITY, UID, and what it is (`sync.identity`)."""
+# Errors in which the server's answer about a mail is at fault, rather than the connection.
+_ANSWER_ERRORS = (ProtocolError, LimitExceeded, Refused)
+# A mail is given up at this count: after three faulty answers, or after twelve connections that broke while it was
+# read, which takes more than a quarter of an hour.
+MAX_FAILURE_POINTS = 12
+POINTS_PER_ANSWER = 4
+POINTS_PER_BREAK = 1
+BREAKS_PER_CUT = 3
+"""Connections in a row that break while metadata is fetched, after which less is fetched at once."""
+DEFERRAL_SECONDS = 2 * 24 * 3600.0
+"""Seconds for which a server may defer a mail before the deferrals count.
+
+It defers a mail by a temporary refusal ("unavailable", "throttled"), or by breaking off while metadata is fetched,
+as happens to all mails in an outage. Gmail locks an account that reads too much for a day at most.
+"""
+MAX_FAST_FETCH_FAILURES = 3
+"""Fast fetches that fail in a row, after which none is tried: not every server can send a part of a mail."""
 
 
 class ReadFailures:
-    """How often each mail has ended its session, and how many mails to ask about at once.
+    """How often each mail has ended its session, and how many mails to ask for at once.
 
-    `recorded` is what a look by date has recorded so far, which no cursor tells: each try gets further. `top` is
-    the last mail seen, its UID and what it is; `owes` says that mail was told of and no look has accounted for it.
+    All mails are of one numbering. `batch_size` is the number of mails whose metadata to fetch in one command.
     """
 
-    __slots__ = (
-        "_announced", "_breaks", "_counts", "_glances", "_metas", "_since", "_uid_validity", "batch",
-        "owes", "recorded", "top",
-    )  # fmt: skip
+    __slots__ = ("_announced", "_breaks", "_deferred_since", "_fast_fetch", "_metas", "_points", "batch_size")
 
     def __init__(self) -> None:
-        self._uid_validity = 0
-        self._counts: dict[int, int] = {}
-        self._announced: dict[int, int] = {}
+        self._points: dict[int, int] = {}
+        self._announced: dict[int, int] = {}  # sizes of literals that were too big to read
         self._metas: dict[int, MessageMeta] = {}
-        self._since: dict[int, float] = {}  # when it was put off first
+        self._deferred_since: dict[int, float] = {}
         self._breaks = 0
-        self._glances = 0
-        self.batch = META_BATCH
-        self.recorded: set[Known] = set()
-        self.top: tuple[int, int] | None = None
-        self.owes = False
+        self._fast_fetch = 0
+        self.batch_size = META_BATCH_MAILS
 
-    def begin(self, uid_validity: int) -> None:
-        """UIDs are of this numbering now; what is known of another's means nothing."""
-        if uid_validity != self._uid_validity:
-            self.forget()
-            self._uid_validity, self.top = uid_validity, None
-
-    def note(self, uid: int, error: ImapError, meta: MessageMeta | None = None) -> None:
-        """This mail has ended its session; `meta` is what was known of it if it was to be read."""
+    def record(self, uid: int, error: ImapError, meta: MessageMeta | None = None) -> None:
+        """Count that this mail has ended its session. `meta` is its metadata, if it failed when it was read."""
         if meta is not None:
             self._metas[uid] = meta
-        now, is_put_off = (
-            time.monotonic(),
-            server_pauses.is_temporary(error) or (meta is None and not _is_answer(error)),
-        )
-        if is_put_off and now - self._since.setdefault(uid, now) < PATIENCE:
+        is_answer = _is_answer(error)
+        is_deferral = server_pauses.is_temporary(error) or (meta is None and not is_answer)
+        now = time.monotonic()
+        if is_deferral and now - self._deferred_since.setdefault(uid, now) < DEFERRAL_SECONDS:
             return
-        self._counts[uid] = self._counts.get(uid, 0) + (ANSWERED if _is_answer(error) else BROKE)
+        self._points[uid] = self._points.get(uid, 0) + (POINTS_PER_ANSWER if is_answer else POINTS_PER_BREAK)
         if isinstance(error, LimitExceeded) and error.announced is not None:
             self._announced[uid] = error.announced
 
-    def blame(self, uids: list[int], error: ImapError) -> None:
-        """One of these has: ask about fewer at once, until it is known which."""
+    def record_batch(self, uids: list[int], error: ImapError) -> None:
+        """Count that one of these mails has. Cut the next batches until it is known which one."""
         if len(uids) == 1:
-            self.note(uids[0], error)
+            self.record(uids[0], error)
         elif not server_pauses.is_temporary(error):
             self._breaks += 1
-            if _is_answer(error) or self._breaks % BREAKS == 0:
-                self.batch = max(1, min(self.batch, len(uids)) // 10)
+            if _is_answer(error) or self._breaks % BREAKS_PER_CUT == 0:
+                self.batch_size = max(1, min(self.batch_size, len(uids)) // 10)
 
-    def given_up(self, uid: int) -> tuple[MailOutcome, str, int | None] | None:
-        """Why to pass this mail over, if that is what to do, and the size that it was announced with."""
-        if self._counts.get(uid, 0) < ENOUGH:
+    def given_up(self, uid: int) -> GivenUp | None:
+        """Return why not to read this mail again; None if it is to be read."""
+        if self._points.get(uid, 0) < MAX_FAILURE_POINTS:
             return None
-        if (size := self._announced.get(uid)) is not None:
-            return (
-                MailOutcome.TOO_BIG,
-                f"the mail server announced {size} bytes each time it was to be read",
-                size,
-            )
-        return MailOutcome.UNREADABLE, "the mail server failed again and again to hand it over", None
+        return GivenUp(self._announced.get(uid))
 
     def meta_of(self, uid: int) -> MessageMeta | None:
-        """What was known of a mail that could not be read."""
+        """Return the metadata of a mail that could not be read, if it is known."""
         return self._metas.get(uid)
 
     @property
-    def blinded(self) -> bool:
-        """Whether to search for new mails, and not to read them at a glance."""
-        return self._glances >= BLIND
+    def is_fast_fetch_disabled(self) -> bool:
+        """Whether new mails are to be searched for, because fast fetches keep failing."""
+        return self._fast_fetch >= MAX_FAST_FETCH_FAILURES
 
     @contextlib.contextmanager
-    def glancing(self) -> Iterator[None]:
-        """Count what fails inside the block. A plain refusal, after which all is in step, is swallowed."""
+    def fast_fetch(self) -> Iterator[None]:
+        """Count whether the block fails. A plain refusal, after which the session is in step, is suppressed."""
         try:
             yield
         except Refused:
-            self._glances += 1
+            self._fast_fetch += 1
         except ImapError:
-            self._glances += 1
+            self._fast_fetch += 1
             raise
         else:
-            self._glances = 0
+            self._fast_fetch = 0
 
-    def forget(self) -> None:
-        """All is recorded; past mails do not matter."""
-        for known in (self._counts, self._announced, self._metas, self._since, self.recorded):
+    def forget_mails(self) -> None:
+        """Drop the counts of all mails: they are recorded, or their UIDs mean other mails now."""
+        for known in (self._points, self._announced, self._metas, self._deferred_since):
             known.clear()
         self._breaks = 0
-        self.batch = META_BATCH
+        self.batch_size = META_BATCH_MAILS
 
 
 def _is_answer(error: ImapError) -> bool:
-    return isinstance(error, POISON) and not isinstance(error, OutOfSync)
+    return isinstance(error, _ANSWER_ERRORS) and not isinstance(error, OutOfSync)

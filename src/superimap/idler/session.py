@@ -16,10 +16,10 @@ from superimap.domain.providers import ProviderKind
 from superimap.domain.users import Happening
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
-from superimap.idler.read_failures import ReadFailures
+from superimap.idler.mailbox import MailboxMemory
 from superimap.idler.sign_in import load_credentials, reason_code
 from superimap.idler.token_rollover import TokenRollover
-from superimap.idler.watch import Watch
+from superimap.idler.watch import MailboxWatch
 from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError
 from superimap.imap.types import ServerAddress
@@ -45,7 +45,14 @@ class UserSession:
     """One user's session. `run` returns when there is nobody to watch, and never of itself otherwise."""
 
     __slots__ = (
-        "_backoff", "_chances", "_context", "_refusals", "_stood_since", "_stumbles", "_user_id", "_version",
+        "_backoff",
+        "_chances",
+        "_context",
+        "_memory",
+        "_refusals",
+        "_stood_since",
+        "_user_id",
+        "_version",
     )  # fmt: skip
 
     def __init__(self, context: IdlerContext, user_id: int, version: int) -> None:
@@ -55,7 +62,7 @@ class UserSession:
         timing = context.timing
         self._backoff = Backoff(first=timing.backoff_first, longest=timing.backoff_longest)
         self._refusals = Backoff(first=timing.refused_first, longest=timing.refused_longest)
-        self._stumbles = ReadFailures()
+        self._memory = MailboxMemory()
         self._chances: int | None = None  # refusals to pass over: of what was good, or of a token kept
         self._stood_since: float | None = None
 
@@ -102,9 +109,8 @@ class UserSession:
                     )
                 )
             metrics.LOGINS.inc()
-            watch = Watch(self._context, client, watched, self._stumbles)
             stack.enter_context(self._context.liveness.track(self._user_id, client))
-            await watch.begin()
+            watch = await MailboxWatch.open(self._context, client, watched, self._memory)
             self._refusals.reset()
             self._chances = 1
             self._stood_since = asyncio.get_running_loop().time()

@@ -7,9 +7,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from superimap.db.monitoring.messages import REASONS
 from superimap.domain.events import EventKind
-from superimap.domain.mails import MailOutcome
+from superimap.domain.mails import REASONS, MailOutcome
 
 USERS = "/api/v1/connections/PLAIN/users"
 MESSAGES = f"{USERS}/ADA/messages"

@@ -161,7 +161,7 @@ async def test_C26_a_mail_that_is_always_announced_as_four_gigabytes_is_passed_o
 
 async def test_C26_a_mail_whose_envelope_kills_every_connection_is_passed_over_in_the_end(scene, monkeypatch):
     """As where a process of the server crashes on it, for two days; here it is a moment."""
-    monkeypatch.setattr("superimap.idler.read_failures.PATIENCE", 0.2)
+    monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.2)
     poison = []
 
     async def die(session, command):
@@ -183,7 +183,7 @@ async def test_C26_a_mail_whose_envelope_kills_every_connection_is_passed_over_i
 
 async def test_a_mail_that_is_put_off_for_ever_is_passed_over_in_the_end(scene, monkeypatch):
     """The server's patience is tried for two days; here it is a moment."""
-    monkeypatch.setattr("superimap.idler.read_failures.PATIENCE", 0.2)
+    monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.2)
     scene.timing = dataclasses.replace(FAST, throttled=0.05)
     put_off = []
 

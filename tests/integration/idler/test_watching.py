@@ -421,7 +421,7 @@ async def _true(value: bool) -> bool:
 
 
 async def test_a_mail_that_kills_every_connection_is_passed_over_in_the_end(world, imap, monkeypatch):
-    monkeypatch.setattr("superimap.idler.read_failures.ENOUGH", 2)
+    monkeypatch.setattr("superimap.idler.read_failures.MAX_FAILURE_POINTS", 2)
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
 

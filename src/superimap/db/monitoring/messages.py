@@ -1,6 +1,5 @@
 """What became of a user's last mails, and why did one give a webhook, or none?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,22 +10,10 @@ from sqlalchemy.orm import aliased
 from superimap.db.models import Delivery, Endpoint, Mailbox, Message, User
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
-from superimap.domain.mails import MailOutcome
+from superimap.domain.mails import REASONS, MailOutcome
 from superimap.webhooks.signing import webhook_id
 
 MOST = 200
-
-REASONS: Mapping[str, str] = {
-    MailOutcome.DELIVERED: "a webhook was owed; the record of it is purged",
-    MailOutcome.DUPLICATE: "the same mail was seen before",
-    MailOutcome.BEFORE_CONNECT: "it arrived before the user was connected",
-    MailOutcome.TOO_BIG: "it is larger than MAX_EMAIL_SIZE",
-    MailOutcome.TRACER: "a tracer that we sent ourselves",
-    MailOutcome.OWN_MAIL: "sent by the user, or a draft",
-    MailOutcome.UNREADABLE: "the mail server failed again and again to hand it over",
-    MailOutcome.GONE: "deleted or moved before it could be read",
-    MailOutcome.NO_WEBHOOK: "the partner had no new_mail URL when it was seen",
-}
 
 DISABLED = {"gone": "it answered 410", "failing": "it failed for days"}
 
@@ -160,7 +147,7 @@ def explain(outcome: str, detail: str | None, duplicate_of: Original | None, owe
         return _explain_duplicate(duplicate_of)
     if outcome == MailOutcome.DELIVERED and owed is not None:
         return _explain_delivery(owed)
-    return detail or REASONS[outcome]
+    return detail or REASONS[MailOutcome(outcome)]
 
 
 def _explain_duplicate(duplicate_of: Original) -> str:

@@ -1,0 +1,202 @@
+"""Catch-up of a mailbox: find its new mails, judge each, read what gives a webhook, and record all in batches."""
+
+import logging
+
+from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.mails import MailFacts, MailOutcome, judge
+from superimap.idler import big_mails, mailbox_queries
+from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, batches
+from superimap.idler.context import IdlerContext
+from superimap.idler.mail_rows import MailRows, find_twin, parse
+from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
+from superimap.idler.mailbox_queries import FAST_FETCH_BYTES, MAX_FAST_FETCH_MAILS
+from superimap.idler.status_reports import ConnectionStatus
+from superimap.imap.client import ImapClient
+from superimap.imap.errors import ImapError
+from superimap.imap.types import MessageMeta
+
+log = logging.getLogger(__name__)
+
+
+class Arrivals:
+    """Mails that the server has announced on one connection, and how many of them were looked for.
+
+    `is_dense` says that the UIDs of new mails have had no gaps so far: a fast fetch is likely to find all of them.
+    """
+
+    __slots__ = ("_client", "_looked_for", "is_dense")
+
+    def __init__(self, client: ImapClient) -> None:
+        self._client = client
+        self._looked_for = 0
+        self.is_dense = True
+
+    @property
+    def announced(self) -> int:
+        """Mails announced so far."""
+        return self._client.arrivals
+
+    @property
+    def pending(self) -> int:
+        """Mails announced since the last look."""
+        return self._client.arrivals - self._looked_for
+
+    def account_for(self, announced: int) -> bool:
+        """Count the first `announced` mails as looked for; return whether some of them were not yet."""
+        has_news = announced > self._looked_for
+        self._looked_for = max(announced, self._looked_for)
+        return has_news
+
+    def record_density(self, is_dense: bool) -> None:
+        """Note whether the last new mails had UIDs without a gap."""
+        self.is_dense = is_dense
+
+
+class CatchUp:
+    """The procedure that brings a mailbox up to date on one connection."""
+
+    __slots__ = (
+        "_arrivals", "_client", "_context", "_failures", "_memory", "_rows", "_status", "_watched",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: IdlerContext,
+        client: ImapClient,
+        watched: WatchedUser,
+        memory: MailboxMemory,
+        status: ConnectionStatus,
+        arrivals: Arrivals,
+    ) -> None:
+        self._context = context
+        self._client = client
+        self._watched = watched
+        self._memory = memory
+        self._failures = memory.failures
+        self._rows = MailRows(context, watched)
+        self._status = status
+        self._arrivals = arrivals
+
+    async def run(self, mailbox: WatchedMailbox, *, baseline: int = 0, announced: int = 0) -> None:
+        """Record everything that the mailbox' plan finds, in batches, and the cursor with it.
+
+        `announced` is the number of mails announced since the last look. The cursor moves to `baseline` at least.
+        If the connection ends on the way, what was seen until then is recorded: each attempt gets further.
+        """
+        plan = mailbox.plan
+        self._status.begin_catch_up()
+        try:
+            try:
+                if not await self._fetch_fast(mailbox, plan, announced):
+                    await self._search(mailbox, plan)
+            except ImapError:
+                await mailbox.record_batch()
+                raise
+            await mailbox.finish(baseline=baseline)
+        finally:
+            mailbox.discard()
+
+    async def _fetch_fast(self, mailbox: WatchedMailbox, plan: CatchUpPlan, announced: int) -> bool:
+        """Read the mails just announced in one command; return False, with nothing seen, if a search is needed."""
+        after, arrivals = plan.after, self._arrivals
+        if after is None or not 0 < announced <= MAX_FAST_FETCH_MAILS:
+            return False
+        if not arrivals.is_dense or self._failures.is_fast_fetch_disabled:
+            return False
+        await mailbox.make_room(FAST_FETCH_BYTES)
+        found: list[tuple[MessageMeta, bytes | None]] = []
+        with self._failures.fast_fetch():
+            found = await mailbox_queries.fetch_announced(self._client, after=after, announced=announced)
+        total = arrivals.announced  # mails announced meanwhile may be among those found
+        uids = [int(meta.uid) for meta, _ in found]
+        is_complete = are_complete(uids, after=after, announced=arrivals.pending)
+        arrivals.record_density(is_complete)
+        is_whole = all(raw is not None for _, raw in found)
+        if not is_complete or not is_whole:
+            mailbox.discard()  # a session that waits for more room must hold none
+        if not is_complete:
+            return False
+        for meta, raw in found:
+            await self.see(mailbox, int(meta.uid), meta, raw=raw if is_whole else None)
+        arrivals.account_for(total)
+        return True
+
+    async def _search(self, mailbox: WatchedMailbox, plan: CatchUpPlan) -> None:
+        """Search for the UIDs of the plan and see each mail, with the metadata of many in one command."""
+        uids = await self._client.search_uids(after=plan.after, since=plan.since)
+        if uids and plan.after is not None:
+            self._arrivals.record_density(uids[0] == plan.after + 1)
+        for piece in batches(uids, self._failures.batch_size):
+            for uid, meta in await self._fetch_metas(piece):
+                await self._status.report_if_lagging(len(uids))
+                await self.see(mailbox, uid, meta)
+                if mailbox.is_full:
+                    await mailbox.record_batch()
+
+    async def _fetch_metas(self, uids: list[int]) -> list[tuple[int, MessageMeta | None]]:
+        """Return the metadata of each mail. The server is not asked for that of a single mail that is given up."""
+        if len(uids) == 1 and self._failures.given_up(uids[0]):
+            return [(uids[0], self._failures.meta_of(uids[0]))]
+        try:
+            return await mailbox_queries.fetch_metas(self._client, uids)
+        except ImapError as error:
+            self._failures.record_batch(uids, error)
+            raise
+
+    async def see(
+        self, mailbox: WatchedMailbox, uid: int, meta: MessageMeta | None, *, raw: bytes | None = None
+    ) -> None:
+        """Judge one mail, read it if it may give a webhook and is not read yet, and add its row to the batch."""
+        if meta is not None:
+            self._memory.see(uid, meta)
+            if mailbox.by_date and mailbox.pass_if_recorded(meta):
+                return
+        facts = self._facts(uid, meta, by_date=mailbox.by_date)
+        judgement = judge(facts)
+        if meta is not None and judgement[0] is MailOutcome.DELIVERED:
+            if raw is None:
+                await mailbox.make_room(meta.size)
+                raw = await self._read(meta)
+            if raw is not None:
+                await self._see_content(mailbox, meta, facts, raw)
+                return
+            facts = facts._replace(is_gone=True)
+            judgement = judge(facts)
+        row = self._rows.skipped(uid, meta, facts, judgement, uid_validity=mailbox.uid_validity)
+        mailbox.add(row, meta)
+
+    async def _see_content(
+        self, mailbox: WatchedMailbox, meta: MessageMeta, facts: MailFacts, raw: bytes
+    ) -> None:
+        """Judge a mail that is read, and add its row to the batch."""
+        parsed = await big_mails.process(parse, raw)
+        twin = find_twin(mailbox.pending, bytes.fromhex(parsed.sha1))
+        facts = facts._replace(raw=raw, headers=parsed.headers, has_twin=twin is not None)
+        judgement = judge(facts)
+        outcome = judgement[0]
+        if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
+            row = await self._rows.to_send(meta, raw, parsed, outcome, twin=twin, batch=mailbox.pending)
+            mailbox.add(row, meta, read_bytes=len(raw))
+        else:
+            uid, uid_validity = int(meta.uid), mailbox.uid_validity
+            mailbox.add(self._rows.skipped(uid, meta, facts, judgement, uid_validity=uid_validity), meta)
+
+    def _facts(self, uid: int, meta: MessageMeta | None, *, by_date: bool) -> MailFacts:
+        """Return what is known of a mail before it is read."""
+        connected_at, max_size = self._watched.connected_at, self._context.settings.max_email_size
+        given_up = self._failures.given_up(uid)
+        if meta is None:
+            return MailFacts(connected_at, max_size, given_up=given_up, is_gone=True)
+        return MailFacts(
+            connected_at, max_size, meta.internal_date, meta.size, meta.labels, by_date, given_up
+        )
+
+    async def _read(self, meta: MessageMeta) -> bytes | None:
+        """Return the bytes of a mail; None if it is gone. Failures are counted, so that attempts end."""
+        uid = int(meta.uid)
+        try:
+            return await mailbox_queries.fetch_raw(self._client, uid)
+        except ImapError as error:
+            self._failures.record(uid, error, meta)
+            log.info("mail %d could not be read: %s", uid, error, extra={"user_id": self._watched.user_id})
+            raise

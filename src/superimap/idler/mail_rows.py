@@ -1,0 +1,149 @@
+"""Rows to record for mails, with their encrypted webhook content."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from superimap.core.crypto import Place
+from superimap.core.ids import time_ordered
+from superimap.db.watching.intake import Seen
+from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.mails import Judgement, MailFacts, MailOutcome
+from superimap.idler import big_mails
+from superimap.idler.context import IdlerContext
+from superimap.imap.types import MessageMeta
+from superimap.mail import envelope as envelopes
+from superimap.mail import message as mail
+from superimap.mail import tracer
+from superimap.webhooks import payload
+
+
+def parse(raw: bytes) -> mail.ParsedMail:
+    """Parse a mail, and compute its fingerprint at once: for a big mail this runs in a thread."""
+    parsed = mail.parse(raw)
+    _ = parsed.fingerprint  # a cached property
+    return parsed
+
+
+def find_twin(batch: Sequence[Seen], sha1: bytes) -> Seen | None:
+    """Return the mail of the batch that has the same bytes and webhook content.
+
+    The same headers are not enough: all mails of a batch are in one numbering.
+    """
+    return next((other for other in batch if other.sha1 == sha1 and other.content), None)
+
+
+class MailRows:
+    """Builder of the rows for one user's mails. It changes nothing."""
+
+    __slots__ = ("_context", "_watched")
+
+    def __init__(self, context: IdlerContext, watched: WatchedUser) -> None:
+        self._context = context
+        self._watched = watched
+
+    def skipped(
+        self,
+        uid: int,
+        meta: MessageMeta | None,
+        facts: MailFacts,
+        judgement: Judgement,
+        *,
+        uid_validity: int,
+    ) -> Seen:
+        """Build the row of a mail that gives no webhook, or, if it is too big and has metadata, an event."""
+        outcome, reason = judgement
+        message_id = meta.envelope.message_id if meta and meta.envelope else None
+        delivery_id = content = None
+        if meta is not None and outcome == MailOutcome.TOO_BIG:
+            delivery_id = time_ordered()
+            content = self._seal(self._oversized_event(meta, facts, uid_validity), delivery_id)
+        return Seen(
+            uid=uid,
+            internal_date=meta.internal_date if meta else None,
+            size=facts.size,
+            outcome=outcome,
+            detail=reason,
+            message_id=message_id[:255] if message_id else None,
+            delivery_id=delivery_id,
+            content=content,
+        )
+
+    async def to_send(
+        self,
+        meta: MessageMeta,
+        raw: bytes,
+        parsed: mail.ParsedMail,
+        outcome: MailOutcome,
+        *,
+        twin: Seen | None,
+        batch: Sequence[Seen],
+    ) -> Seen:
+        """Build the row of a mail with its webhook content; without content if the batch holds its `twin`.
+
+        Only PostgreSQL knows whether it is a copy of an earlier mail or a tracer. Then it drops the content.
+        """
+        delivery_id = time_ordered()
+        content = token_digest = None
+        if twin is None:
+            content = await big_mails.process(self._sealed_content, raw, meta, parsed, delivery_id)
+            token_digest = self._token_digest(parsed, batch)
+        return Seen(
+            uid=int(meta.uid),
+            internal_date=meta.internal_date,
+            size=len(raw),
+            outcome=outcome,
+            sha1=bytes.fromhex(parsed.sha1),
+            fingerprint=parsed.fingerprint,
+            message_id=parsed.message_id,
+            delivery_id=delivery_id,
+            content=content,
+            twin_uid=twin.uid if twin else None,
+            token_digest=token_digest,
+        )
+
+    def _token_digest(self, parsed: mail.ParsedMail, batch: Sequence[Seen]) -> bytes | None:
+        """Return the digest by which a tracer of ours is known; None for any other mail.
+
+        A token counts once in a batch.
+        """
+        token = tracer.token_in(parsed.headers)
+        if token is None or not tracer.is_valid(
+            token, self._watched.user_id, self._context.tracer_keys, now=time.time()
+        ):
+            return None
+        digest = tracer.digest(token)
+        return None if any(other.token_digest == digest for other in batch) else digest
+
+    def _sealed_content(
+        self, raw: bytes, meta: MessageMeta, parsed: mail.ParsedMail, delivery_id: UUID
+    ) -> bytes:
+        text, was_scrubbed = mail.decode_text(raw)
+        content = payload.new_mail(
+            raw,
+            parsed,
+            text=text,
+            is_exact=not was_scrubbed,
+            envelope=envelopes.as_json(meta.envelope or parsed.envelope),
+            user_tag=self._watched.tag,
+            imap_provider_code=self._watched.provider_code,
+        )
+        return self._seal(content, delivery_id)
+
+    def _oversized_event(self, meta: MessageMeta, facts: MailFacts, uid_validity: int) -> bytes:
+        return payload.mail_oversized(
+            user_tag=self._watched.tag,
+            imap_provider_code=self._watched.provider_code,
+            happened_at=datetime.now(UTC),
+            uid_validity=uid_validity,
+            uid=int(meta.uid),
+            internal_date=meta.internal_date,
+            size=facts.size,
+            limit=facts.max_size,
+            envelope=envelopes.as_json(meta.envelope) if meta.envelope else None,
+        )
+
+    def _seal(self, content: bytes, delivery_id: UUID) -> bytes:
+        place = Place("deliveries", "content", self._watched.partner_id, str(delivery_id))
+        return self._context.vault.seal(content, place)

@@ -1,0 +1,229 @@
+"""State of a watched mailbox: its cursor, the mails seen and not recorded yet, and what outlives a connection."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+from superimap.core import metrics
+from superimap.core.backoff import Backoff
+from superimap.db.postgres import UNAVAILABLE
+from superimap.db.watching import intake as queries
+from superimap.db.watching.intake import Cursor, Fence, MailboxRow, Recorded, Seen
+from superimap.db.watching.sessions import WatchedUser
+from superimap.idler.catch_up_plan import CatchUpPlan
+from superimap.idler.context import IdlerContext
+from superimap.idler.mailbox_queries import identity
+from superimap.idler.read_failures import ReadFailures
+from superimap.imap.types import MessageMeta
+
+log = logging.getLogger(__name__)
+
+MAX_BATCH_MAILS = 100
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+KnownMail = tuple[int, int, int]
+"""A mail as later connections recognise it: UIDVALIDITY, UID and `identity`."""
+
+
+class MailboxMemory:
+    """What the next connection of a user knows of the connections before. It is lost with the process.
+
+    - `failures`: the mails on which the server failed.
+    - `last_seen`: UID and `identity` of the last mail seen in this numbering.
+    - `expects_mail`: mail was announced, and no catch-up has accounted for it.
+    - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
+      attempt gets further than the one before.
+    """
+
+    __slots__ = ("_recorded", "_uid_validity", "expects_mail", "failures", "last_seen")
+
+    def __init__(self) -> None:
+        self.failures = ReadFailures()
+        self.last_seen: tuple[int, int] | None = None
+        self.expects_mail = False
+        self._recorded: set[KnownMail] = set()
+        self._uid_validity = 0
+
+    def begin_numbering(self, uid_validity: int) -> None:
+        """Forget everything about mails if UIDs are of another numbering than before."""
+        if uid_validity != self._uid_validity:
+            self.finish_catch_up()
+            self._uid_validity, self.last_seen = uid_validity, None
+
+    def finish_catch_up(self) -> None:
+        """Forget single mails: all are recorded."""
+        self.failures.forget_mails()
+        self._recorded.clear()
+
+    def see(self, uid: int, meta: MessageMeta) -> None:
+        """Remember the last mail seen."""
+        self.last_seen = (uid, identity(meta))
+
+    def add_recorded(self, mails: Sequence[KnownMail]) -> None:
+        """Remember mails that a catch-up by date has recorded."""
+        self._recorded.update(mails)
+
+    def is_recorded(self, mail: KnownMail) -> bool:
+        """Return whether an earlier attempt of this catch-up by date has recorded the mail."""
+        return mail in self._recorded
+
+    def expect_mail(self, is_expected: bool) -> None:
+        """Note whether mail is announced that no catch-up has accounted for."""
+        self.expects_mail = is_expected
+
+
+class WatchedMailbox:
+    """An open mailbox in one numbering of its UIDs: the cursor, and a batch of rows that is not recorded yet.
+
+    The mails of the batch occupy room in the byte limit of the host until they are recorded or discarded.
+
+    While `by_date`, there is no cursor: mails are looked for by date, in any order of UIDs, and the cursor is set
+    once all are recorded. An interrupted catch-up looks for them by the same date again.
+    """
+
+    __slots__ = (
+        "_context", "_fence", "_held_bytes", "_last_seen_uid", "_latest_without_cursor", "_memory",
+        "_pending_bytes", "_pending_known", "_room", "_since", "_user_id", "by_date", "last_uid",
+        "latest_date", "pending", "row", "uid_validity",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: IdlerContext,
+        watched: WatchedUser,
+        row: MailboxRow,
+        fence: Fence,
+        plan: CatchUpPlan,
+        memory: MailboxMemory,
+    ) -> None:
+        self.row = row
+        self.uid_validity = plan.uid_validity
+        self.last_uid = plan.after or 0
+        self.latest_date: datetime | None = row.cursor.last_internal_date
+        self.by_date = plan.by_date
+        self.pending: list[Seen] = []
+        self._context = context
+        self._user_id = watched.user_id
+        self._fence = fence
+        self._memory = memory
+        self._since: date | None = plan.since
+        self._last_seen_uid = 0
+        self._room = context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
+        self._held_bytes = 0
+        self._pending_bytes = 0
+        self._pending_known: list[KnownMail] = []  # kept by date only
+        self._latest_without_cursor: datetime | None = None  # of mails recorded with the cursor left alone
+        memory.begin_numbering(plan.uid_validity)
+
+    @property
+    def plan(self) -> CatchUpPlan:
+        """The plan of the next catch-up."""
+        if self.by_date:
+            return CatchUpPlan(self.uid_validity, since=self._since)
+        return CatchUpPlan(self.uid_validity, after=self.last_uid)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch is large enough to be recorded."""
+        return len(self.pending) >= MAX_BATCH_MAILS or self._pending_bytes >= MAX_BATCH_BYTES
+
+    async def make_room(self, size: int) -> None:
+        """Wait until `size` more bytes may be read. Record the batch first, so that it holds no room."""
+        if self.pending and not self._room.has_room(size):
+            await self.record_batch()
+        self._held_bytes += await self._room.acquire(size)
+
+    def discard(self) -> None:
+        """Drop the batch and give its room back. Its mails are found again from the cursor."""
+        self.pending, self._pending_known, self._pending_bytes = [], [], 0
+        self._room.release(self._held_bytes)
+        self._held_bytes = 0
+
+    def pass_if_recorded(self, meta: MessageMeta) -> bool:
+        """Return whether an earlier attempt has recorded this mail, and account for it if so."""
+        if not self._memory.is_recorded(self._known(meta)):
+            return False
+        self._last_seen_uid = max(self._last_seen_uid, meta.uid)
+        date = min(meta.internal_date, datetime.now(UTC))
+        self._latest_without_cursor = max(filter(None, (self._latest_without_cursor, date)))
+        return True
+
+    def add(self, row: Seen, meta: MessageMeta | None, *, read_bytes: int = 0) -> None:
+        """Add the row of a mail to the batch. `read_bytes` is the size of its content in memory."""
+        self._last_seen_uid = max(self._last_seen_uid, row.uid)
+        if self.by_date and meta is not None:
+            self._pending_known.append(self._known(meta))
+        self.pending.append(row)
+        self._pending_bytes += read_bytes
+
+    async def record_batch(self) -> None:
+        """Record the batch and move the cursor to its last mail; by date, leave the cursor alone."""
+        if self.pending:
+            await self._record(None if self.by_date else self._last_seen_uid)
+
+    async def finish(self, *, baseline: int) -> None:
+        """Record the rest of a catch-up and move the cursor past all mails seen, and to `baseline` at least.
+
+        Nothing is written if nothing is new.
+        """
+        last_uid = max(self._last_seen_uid, baseline, self.last_uid)
+        if self.pending or last_uid > self.last_uid or self.by_date:
+            await self._record(last_uid)
+        self._memory.finish_catch_up()
+
+    async def void_cursor(self) -> None:
+        """Record that there is no cursor, as the first act of a new numbering: anything may break off after it."""
+        cursor = Cursor(self.uid_validity, None, self.latest_date)
+        await self._until_recorded(cursor)
+        self.row = replace(self.row, cursor=cursor)
+
+    async def _record(self, last_uid: int | None) -> None:
+        """Record the batch and move the cursor in one statement, then ring. None leaves the cursor alone.
+
+        While PostgreSQL is unreachable this waits, and the connection with it: nothing is lost or read meanwhile.
+        Raises Fenced if another idler owns the user's shard, or the cursor was moved: then nothing is written.
+        """
+        latest = self._latest()
+        cursor = self.row.cursor if last_uid is None else Cursor(self.uid_validity, last_uid, latest)
+        recorded = await self._until_recorded(cursor)
+        for outcome in recorded.outcomes:
+            metrics.MESSAGES.labels(outcome).inc()
+        self.row = replace(self.row, cursor=cursor)
+        if last_uid is None:
+            self._latest_without_cursor = latest
+            self._memory.add_recorded(self._pending_known)
+        else:
+            self.last_uid, self.latest_date, self._latest_without_cursor = last_uid, latest, None
+            self.by_date = False
+        self.discard()
+        for endpoint_id in recorded.endpoints:
+            await self._context.queue.ring(endpoint_id)
+
+    async def _until_recorded(self, cursor: Cursor) -> Recorded:
+        """Try until PostgreSQL answers. An attempt whose answer is lost is repeated safely."""
+        backoff = Backoff(first=0.5, longest=10.0)
+        while True:
+            try:
+                return await queries.record(
+                    self._context.pool,
+                    self.row,
+                    self._fence,
+                    cursor,
+                    self.pending,
+                    uid_validity=self.uid_validity,
+                )
+            except UNAVAILABLE as error:
+                log.warning("waiting for PostgreSQL: %s", error, extra={"user_id": self._user_id})
+                await asyncio.sleep(backoff.next())
+
+    def _latest(self) -> datetime | None:
+        """Return the latest INTERNALDATE known. A date in the future counts as now: it would hide other mails."""
+        now = datetime.now(UTC)
+        dates = [min(each.internal_date, now) for each in self.pending if each.internal_date]
+        known = filter(None, (self.latest_date, self._latest_without_cursor))
+        return max([*dates, *known], default=None)
+
+    def _known(self, meta: MessageMeta) -> KnownMail:
+        return self.uid_validity, int(meta.uid), identity(meta)

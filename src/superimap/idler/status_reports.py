@@ -1,0 +1,59 @@
+"""Reports of a session's state to PostgreSQL, as the status of the user."""
+
+import asyncio
+import contextlib
+
+from superimap.db.postgres import UNAVAILABLE
+from superimap.db.watching import sessions as queries
+from superimap.db.watching.sessions import WatchedUser
+from superimap.idler.context import IdlerContext
+
+LONG_CATCH_UP_MAILS = 100
+"""Mails in one catch-up above which it is reported that the session lags."""
+
+
+class ConnectionStatus:
+    """Whether one connection is established, and whether it lags: its catch-up takes long."""
+
+    __slots__ = ("_catch_up_began", "_context", "_is_lagging", "_is_new", "_watched")
+
+    def __init__(self, context: IdlerContext, watched: WatchedUser) -> None:
+        self._context = context
+        self._watched = watched
+        self._is_new = True  # nothing is reported yet
+        self._is_lagging = False
+        self._catch_up_began = 0.0  # by the event loop's clock
+
+    async def report_established(self) -> None:
+        """Report that the session is established and has caught up."""
+        await self._report(is_lagging=False)
+
+    def begin_catch_up(self) -> None:
+        """Start the clock of a catch-up."""
+        self._catch_up_began = asyncio.get_running_loop().time()
+
+    async def report_if_lagging(self, mails: int) -> None:
+        """Report once per catch-up that it takes long, by its `mails` or by the clock. Most cost no statement."""
+        if self._is_lagging:
+            return
+        seconds = asyncio.get_running_loop().time() - self._catch_up_began
+        if mails > LONG_CATCH_UP_MAILS or seconds > self._context.timing.lag:
+            with contextlib.suppress(*UNAVAILABLE):
+                await self._report(is_lagging=True)
+
+    async def report_caught_up(self) -> None:
+        """Report that the session has caught up, if it was reported to lag."""
+        if self._is_lagging:
+            with contextlib.suppress(*UNAVAILABLE):
+                await self._report(is_lagging=False)
+
+    async def _report(self, *, is_lagging: bool) -> None:
+        is_new = self._is_new
+        self._is_new, self._is_lagging = False, is_lagging
+        await queries.stands(
+            self._context.pool,
+            self._watched.user_id,
+            version=self._watched.version,
+            is_new=is_new,
+            lags=is_lagging,
+        )

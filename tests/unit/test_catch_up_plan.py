@@ -1,0 +1,79 @@
+"""From a cursor to a plan: by UID where there is one, by date where UIDs mean nothing."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from superimap.db.watching.intake import Cursor
+from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, choose_folder, plan_catch_up
+from superimap.imap.types import Folder, Selected, UidValidity
+
+CONNECTED = datetime(2026, 11, 1, 12, 0, 0, 700_000, tzinfo=UTC)
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+SELECTED = Selected("INBOX", UidValidity(7), 100, 10)
+
+
+def planned(cursor: Cursor) -> CatchUpPlan:
+    return plan_catch_up(cursor, SELECTED, connected_at=CONNECTED, now=NOW)
+
+
+def test_a_cursor_of_this_uidvalidity_is_gone_on_from():
+    assert planned(Cursor(7, 41, None)) == CatchUpPlan(7, after=41)
+
+
+def test_L3_however_long_ago_the_last_mail_was():
+    assert planned(Cursor(7, 41, NOW - timedelta(days=900))) == CatchUpPlan(7, after=41)
+
+
+def test_the_first_visit_goes_by_the_day_before_the_connect():
+    assert planned(Cursor(None, None, None)) == CatchUpPlan(7, since=date(2026, 10, 31))
+
+
+def test_a_new_uidvalidity_goes_by_date_from_before_the_last_mail():
+    assert planned(Cursor(6, 41, datetime(2026, 11, 20, 8, tzinfo=UTC))) == CatchUpPlan(
+        7, since=date(2026, 11, 18)
+    )
+
+
+def test_C39_a_date_in_the_future_hides_nothing():
+    assert planned(Cursor(6, 41, NOW + timedelta(days=900))) == CatchUpPlan(7, since=date(2026, 11, 21))
+
+
+@pytest.mark.parametrize(
+    ("uids", "announced", "is_complete"),
+    [
+        ([42], 1, True),
+        ([42, 43], 2, True),
+        ([], 1, False),  # moved away at once, or beyond a gap
+        ([43], 1, False),  # beyond a gap: what was 42?
+        ([42, 44], 2, False),
+        ([42], 2, False),  # another is told of
+        ([42, 43], 1, False),  # more are there than were told of: how many?
+        ([42], 0, False),
+    ],
+)
+def test_a_glance_is_enough_only_if_nothing_can_have_been_left_out(uids, announced, is_complete):
+    assert are_complete(uids, after=41, announced=announced) is is_complete
+
+
+def test_C8_all_mail_is_known_by_its_special_use_in_any_language():
+    folders = [
+        Folder("INBOX", frozenset(), "/"),
+        Folder("[Gmail]/Alle Nachrichten", frozenset({"\\All"}), "/"),
+    ]
+
+    assert choose_folder(folders, ["\\All"]) == "[Gmail]/Alle Nachrichten"
+    assert choose_folder(folders, []) == "INBOX"
+    assert choose_folder(folders[:1], ["\\All"]) == "INBOX"
+
+
+def test_the_first_folder_that_exists_and_can_be_opened_is_watched():
+    folders = [
+        Folder("Archive", frozenset({"\\NoSelect"}), "/"),
+        Folder("News", frozenset({"\\archive"}), "/"),
+        Folder("Work", frozenset(), "/"),
+    ]
+
+    assert choose_folder(folders, ["Archive", "\\Archive", "Work"]) == "News"
+    assert choose_folder(folders, ["\\All", "Work"]) == "Work"
+    assert choose_folder(folders, ["\\All", "Gone"]) == "INBOX"

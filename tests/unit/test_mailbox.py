@@ -1,0 +1,174 @@
+"""State of a watched mailbox: plans, announced arrivals, twins, and the mails that outlive a connection."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from superimap.db.watching import intake as queries
+from superimap.db.watching.intake import Cursor, Fence, MailboxRow, Recorded, Seen
+from superimap.domain.mails import MailOutcome
+from superimap.idler.catch_up import Arrivals
+from superimap.idler.catch_up_plan import CatchUpPlan
+from superimap.idler.limits import ByteLimits
+from superimap.idler.mail_rows import find_twin
+from superimap.idler.mailbox import MAX_BATCH_MAILS, MailboxMemory, WatchedMailbox
+from superimap.imap.types import MessageMeta, Uid
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DAY = date(2026, 11, 20)
+BY_UID, BY_DATE = CatchUpPlan(7, after=41), CatchUpPlan(7, since=DAY)
+
+
+def meta(uid: int) -> MessageMeta:
+    return MessageMeta(Uid(uid), NOW, 9, None)
+
+
+def seen(uid: int, **values: Any) -> Seen:
+    return Seen(uid, NOW, 9, MailOutcome.DELIVERED, **values)
+
+
+class Statements:
+    """The cursor and the UIDs of each batch that was recorded."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[Cursor, list[int]]] = []
+
+    async def record(
+        self, _pool: Any, _row: Any, _fence: Any, cursor: Cursor, batch: list[Seen], *, uid_validity: int
+    ) -> Recorded:
+        self.made.append((cursor, [each.uid for each in batch]))
+        return Recorded((), tuple(each.outcome for each in batch))
+
+
+@pytest.fixture
+def statements(monkeypatch) -> Statements:
+    made = Statements()
+    monkeypatch.setattr(queries, "record", made.record)
+    return made
+
+
+def opened(
+    plan: CatchUpPlan, memory: MailboxMemory | None = None, *, limits: ByteLimits | None = None
+) -> WatchedMailbox:
+    context = cast(Any, SimpleNamespace(byte_limits=limits or ByteLimits(1000), pool=None))
+    watched = cast(Any, SimpleNamespace(imap_host="imap.example.com", has_own_server=False, user_id=1))
+    row = MailboxRow(1, 1, 1, 1, Cursor(7, plan.after, None))
+    return WatchedMailbox(context, watched, row, Fence(1, 1, 1), plan, memory or MailboxMemory())
+
+
+async def test_the_cursor_moves_with_each_batch_and_the_next_plan_with_it(statements):
+    mailbox = opened(BY_UID)
+    assert mailbox.plan == BY_UID
+
+    mailbox.add(seen(42), meta(42))
+    await mailbox.record_batch()
+    mailbox.add(seen(43), meta(43))
+    await mailbox.finish(baseline=0)
+
+    assert statements.made == [(Cursor(7, 42, NOW), [42]), (Cursor(7, 43, NOW), [43])]
+    assert mailbox.plan == CatchUpPlan(7, after=43)
+    assert mailbox.row.cursor == Cursor(7, 43, NOW)
+
+
+async def test_by_date_the_cursor_is_set_once_all_are_recorded(statements):
+    memory = MailboxMemory()
+    mailbox = opened(BY_DATE, memory)
+
+    mailbox.add(seen(90), meta(90))
+    await mailbox.record_batch()
+    assert mailbox.plan == BY_DATE
+    assert opened(BY_DATE, memory).pass_if_recorded(meta(90)), "the next connection passes it"
+    assert not opened(BY_DATE, memory).pass_if_recorded(meta(91))
+    mailbox.add(seen(12), meta(12))
+    await mailbox.finish(baseline=100)
+
+    assert statements.made == [(Cursor(7, None, None), [90]), (Cursor(7, 100, NOW), [12])]
+    assert mailbox.plan == CatchUpPlan(7, after=100)
+    assert not opened(BY_DATE, memory).pass_if_recorded(meta(90)), "a finished catch-up is forgotten"
+
+
+async def test_a_catch_up_without_news_writes_nothing_but_one_by_date_sets_the_cursor(statements):
+    await opened(BY_UID).finish(baseline=0)
+    assert not statements.made
+
+    await opened(BY_DATE).finish(baseline=0)
+    assert statements.made == [(Cursor(7, 0, None), [])]
+
+
+async def test_what_was_recorded_before_counts_for_the_cursor_and_its_date(statements):
+    memory = MailboxMemory()
+    first = opened(BY_DATE, memory)
+    first.add(seen(90), meta(90))
+    await first.record_batch()
+
+    second = opened(BY_DATE, memory)
+    assert second.pass_if_recorded(meta(90))
+    await second.finish(baseline=0)
+
+    assert statements.made[-1] == (Cursor(7, 90, NOW), [])
+
+
+async def test_a_mail_that_needs_room_has_the_batch_recorded_first(statements):
+    limits = ByteLimits(1000)
+    mailbox = opened(BY_UID, limits=limits)
+    await mailbox.make_room(400)
+    mailbox.add(seen(42), meta(42), read_bytes=400)
+
+    await mailbox.make_room(400)
+
+    assert [uids for _, uids in statements.made] == [[42]]
+    mailbox.discard()
+    assert limits.for_host("imap.example.com").has_room(500), "all room is given back"
+
+
+async def test_discarding_a_batch_gives_its_room_back_and_records_nothing(statements):
+    limits = ByteLimits(1000)
+    mailbox = opened(BY_UID, limits=limits)
+    await mailbox.make_room(500)
+    mailbox.add(seen(42), meta(42), read_bytes=500)
+
+    mailbox.discard()
+
+    assert not mailbox.pending
+    assert limits.for_host("imap.example.com").has_room(500)
+    await mailbox.record_batch()
+    assert not statements.made
+
+
+def test_a_batch_is_full_by_its_mails_or_its_bytes():
+    many, large = opened(BY_UID), opened(BY_UID)
+    for uid in range(42, 42 + MAX_BATCH_MAILS):
+        assert not many.is_full
+        many.add(seen(uid), meta(uid))
+    large.add(seen(42), meta(42), read_bytes=4 * 1024 * 1024)
+
+    assert many.is_full
+    assert large.is_full
+
+
+def test_a_twin_has_the_same_bytes_and_webhook_content():
+    batch = [
+        seen(1, sha1=b"a", content=None),
+        seen(2, sha1=b"a", content=b"sealed"),
+        seen(3, sha1=b"b", content=b"sealed"),
+    ]
+
+    assert find_twin(batch, b"a") is batch[1]
+    assert find_twin(batch, b"c") is None
+
+
+def test_arrivals_are_pending_until_a_catch_up_accounts_for_them():
+    client = SimpleNamespace(arrivals=0)
+    arrivals = Arrivals(cast(Any, client))
+    client.arrivals = 3
+    assert arrivals.pending == 3
+
+    assert arrivals.account_for(2)
+    assert arrivals.pending == 1
+    assert not arrivals.account_for(2), "these were looked for before"
+    assert arrivals.account_for(3)
+    assert arrivals.pending == 0
