@@ -115,7 +115,7 @@ async def test_without_any_idler_everybody_is_unserved(cluster, monkeypatch):
     code, output = await ask(cluster, monkeypatch, "--check")
 
     assert code == 1
-    assert "No idler runs." in output and "6 unserved" in output
+    assert "No idler is running." in output and "6 unserved" in output
 
 
 @contextlib.asynccontextmanager

@@ -45,7 +45,7 @@ async def test_up_keeps_data_and_key_and_ends_within_5_s(env, open_folder: Path,
     command = ("up", "--data", str(data), "--port", str(unused_tcp_port))
     async with started(*command, env=env) as first:
         await first.says("Ctrl-C ends it.")
-        assert "made just now" in first.output
+        assert "created just now" in first.output
         key = data / "encryption.key"
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
         secret = key.read_text()
@@ -56,7 +56,7 @@ async def test_up_keeps_data_and_key_and_ends_within_5_s(env, open_folder: Path,
         assert time.monotonic() - began < 5
     async with started(*command, env=env) as second:
         await second.says("Ctrl-C ends it.")
-        assert "made just now" not in second.output
+        assert "created just now" not in second.output
         assert key.read_text() == secret
 
 

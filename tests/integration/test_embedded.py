@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from fixtures.engines import open_folder
 from superimap.launch import engines as embedded
-from superimap.launch.engines import EmbeddedError, folders, process
+from superimap.launch.engines import EmbeddedError, process, programs
 
 pytestmark = pytest.mark.usefixtures("postgres_url")  # which skips where there are no engines
 linux = pytest.mark.skipif(
@@ -261,7 +261,7 @@ async def test_as_root_a_folder_that_the_engines_cannot_enter_is_refused(tmp_pat
 
 @root
 async def test_as_root_engines_in_a_closed_folder_are_copied_once(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "CACHE", data / "cache")
+    monkeypatch.setattr(programs, "CACHE", data / "cache")
     site = tmp_path / "site"
     (site / "engine" / "bin").mkdir(parents=True)
     (site / "engine" / "bin" / "server").write_text("#!/bin/sh\n")
@@ -269,7 +269,7 @@ async def test_as_root_engines_in_a_closed_folder_are_copied_once(data, tmp_path
     tmp_path.chmod(0o700)
 
     copies = await asyncio.gather(
-        *(asyncio.to_thread(folders._copied, site, ["engine"], key="engine-1", data=data) for _ in range(8))
+        *(asyncio.to_thread(programs._copied, site, ["engine"], key="engine-1", data=data) for _ in range(8))
     )
 
     assert set(copies) == {data / "cache" / "engine-1"}

@@ -1,4 +1,4 @@
-"""How do operators talk to SuperIMAP? The command `superimap`; start at `app`."""
+"""The command line `superimap`, for operators; `app` holds the tree of commands."""
 
 from superimap.cli.app import app, main
 

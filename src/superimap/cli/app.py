@@ -1,4 +1,4 @@
-"""Which commands are there? The tree of them; each module adds its own."""
+"""The tree of commands, to which each module adds its own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from superimap.cli import (
 
 app = typer.Typer(
     name="superimap",
-    help="Watches IMAP inboxes and POSTs a signed webhook for every new mail.\n\n"
-    "Settings come from the environment: `superimap config` shows those in force.",
+    help="Watch IMAP inboxes and POST a signed webhook for every new mail.\n\n"
+    "Settings are read from the environment; `superimap config` shows those in force.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # boxes cut long option names at 80 columns
     add_completion=False,
-    pretty_exceptions_enable=False,  # a log wants a plain traceback
+    pretty_exceptions_enable=False,  # logs need plain tracebacks
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -43,10 +44,11 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """What comes before any command."""
+    """Options that come before any command."""
 
 
 processes.register(app)

@@ -1,4 +1,4 @@
-"""Is everybody watched, and by whom? The cluster as it is now."""
+"""The command `superimap cluster`: idlers, shards and users that are not watched."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from superimap.cli.running import command, database
 if TYPE_CHECKING:
     from superimap.db.monitoring.sight import IdlerSeen, Sight
 
-COLUMNS = ("ID", "NAME", "ADDRESS", "VERSION", "SESSIONS", "USERS", "SHARDS", "STATE", "HEARTBEAT")
+HEADINGS = ("ID", "NAME", "ADDRESS", "VERSION", "SESSIONS", "USERS", "SHARDS", "STATE", "HEARTBEAT")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to `app`."""
     app.command()(cluster)
 
 
 @command
 async def cluster(
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 1 if a user is watched by nobody: for scripts.")
+        bool, typer.Option("--check", help="Exit with code 1 if a user is not watched; for scripts.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the idlers, who owns the shards, and whether anybody is not watched."""
+    """Show idlers, their shards, and users that are not watched."""
     from superimap.db.monitoring import sight
 
     async with database() as (settings, _, sessionmaker), sessionmaker() as db:
@@ -43,20 +43,20 @@ async def cluster(
 
 
 def _show(seen: Sight) -> None:
-    output.table(COLUMNS, [_row(idler) for idler in seen.idlers], none="No idler runs.")
+    output.table(HEADINGS, [_row(idler) for idler in seen.idlers], none="No idler is running.")
     shards, users = seen.shards, seen.users
     output.say("")
     output.record(
         {
-            "shards": f"{shards.owned} owned, {shards.free} free, {shards.expired} of silent idlers",
+            "shards": f"{shards.owned} owned, {shards.free} free, {shards.expired} of unresponsive idlers",
             "users": f"{users.wanted} wanted, {users.watched} watched, {users.unserved} unserved",
-            "moved": f"{seen.moved} shards within the last hour",
+            "moved": f"{seen.moved} shards in the last hour",
         }
     )
     if users.unserved:
         output.say(
-            f"{users.unserved} users are watched by nobody: start an idler, or raise MAX_SESSIONS where there "
-            "is memory for it."
+            f"{users.unserved} users are not watched: start another idler, or raise MAX_SESSIONS "
+            "where there is memory for it."
         )
 
 

@@ -1,4 +1,4 @@
-"""How are partners' connections to providers looked after?"""
+"""The commands `superimap connections`: a partner's connections to providers."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ if TYPE_CHECKING:
     from superimap.db.accounts.connections import Linked
     from superimap.db.models import Provider
 
-app = typer.Typer(help="A partner's accounts with mail providers.", no_args_is_help=True)
+app = typer.Typer(help="Connections of partners to mail providers.", no_args_is_help=True)
 
 ClientId = Annotated[
-    str | None, typer.Option("--oauth2-client-id", help="The OAuth 2.0 client that the provider gave you.")
+    str | None, typer.Option("--oauth2-client-id", help="OAuth 2.0 client id that the provider issued.")
 ]
 ClientSecret = Annotated[
     str | None,
     typer.Option(
-        "--oauth2-client-secret", help="Its secret. Better left out: you are asked, or use the next option."
+        "--oauth2-client-secret",
+        help="Client secret. Safer: leave it out to be prompted, or use --secret-stdin.",
     ),
 ]
 Tenant = Annotated[
     str | None,
-    typer.Option("--oauth2-tenant", help="Whose mailboxes, where a provider opens a whole organisation's."),
+    typer.Option("--oauth2-tenant", help="Organisation whose mailboxes an app-only provider opens."),
 ]
 SecretStdin = Annotated[
-    bool, typer.Option("--secret-stdin", help="Read the secret from the first line of standard input.")
+    bool, typer.Option("--secret-stdin", help="Read the client secret from the first line of standard input.")
 ]
 
 
 @app.command("list")
 @command
 async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
-    """Show a partner's connections."""
+    """List a partner's connections."""
     from superimap.db.accounts import connections
 
     async with transaction() as work:
@@ -53,7 +54,7 @@ async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
     output.table(
         ("PROVIDER", "USERS"),
         rows,
-        none=f"{found.name} has no connection yet; "
+        none=f"{found.name} has no connections; "
         f"`superimap connections create {shlex.quote(found.name)} CODE` adds one.",
     )
 
@@ -61,7 +62,7 @@ async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
 @app.command()
 @command
 async def show(partner: PartnerName, code: Code, as_json: AsJson = False) -> None:
-    """Show a connection; the client's secret stays hidden."""
+    """Show a connection, without its client secret."""
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
         answer = await _described(work.db, linked)
@@ -79,7 +80,7 @@ async def create(
     secret_stdin: SecretStdin = False,
     as_json: AsJson = False,
 ) -> None:
-    """Connect a partner to a provider. An OAUTH2 provider needs the client's id and secret."""
+    """Connect a partner to a provider. An OAUTH2 provider needs a client id and secret."""
     from superimap.db.accounts import connections
 
     async with transaction() as work:
@@ -112,7 +113,7 @@ async def update(
     secret_stdin: SecretStdin = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change the OAuth 2.0 client; users that could not sign in are tried again."""
+    """Change the OAuth 2.0 client. Users that could not sign in are tried again."""
     from superimap.db.accounts import connections
 
     nothing = oauth2_client_id is None and oauth2_client_secret is None and oauth2_tenant is None
@@ -131,7 +132,7 @@ async def update(
 @app.command()
 @command
 async def delete(partner: PartnerName, code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete a connection with its users, their messages and webhooks owed."""
+    """Delete a connection with its users. Their messages and pending webhooks are deleted too."""
     from superimap.db.accounts import connections
 
     async with transaction() as work:
@@ -139,7 +140,7 @@ async def delete(partner: PartnerName, code: Code, yes: Yes = False, as_json: As
         linked = await find_connection(work.db, found, code)
         users = (await connections.with_count(work.db, linked.connection.id)).users_count
     name = f"{found.name}'s connection to {linked.provider.code}"
-    confirm(f"Delete {name} with {users} user(s) for good?", yes=yes)
+    confirm(f"Delete {name} with {users} user(s) permanently?", yes=yes)
     async with transaction() as work:
         await connections.delete(work.db, found.id, linked.provider.code)
     if as_json:
@@ -158,7 +159,7 @@ async def _find_provider(db: AsyncSession, code: str) -> Provider:
 
 
 def _fields(client_id: str | None, client_secret: str | None, tenant: str | None) -> ConnectionFields:
-    """What was given; what was left out stays as it is."""
+    """The fields that were given; the others stay as they are."""
     fields: ConnectionFields = {}
     if client_id is not None:
         fields["oauth2_client_id"] = client_id

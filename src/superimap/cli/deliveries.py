@@ -1,4 +1,4 @@
-"""How are webhooks looked after that are owed, or failed?"""
+"""The commands `superimap deliveries`: list, replay and cancel webhooks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,35 @@ import typer
 
 from superimap.cli import output
 from superimap.cli.options import AsJson, PartnerName, Yes, confirm, moment
-from superimap.cli.running import CommandError, Work, command, database, find_partner, ring, transaction
+from superimap.cli.running import (
+    CommandContext,
+    CommandError,
+    command,
+    database,
+    find_partner,
+    ring,
+    transaction,
+)
 
 if TYPE_CHECKING:
     from superimap.db.monitoring.history import Which
 
-app = typer.Typer(help="Webhooks that are or were owed; dead letters.", no_args_is_help=True)
+app = typer.Typer(help="Pending, delivered, failed and cancelled webhooks.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook-id, or the id of the delivery's row.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook-id, or the UUID of the delivery.")]
 Kind = Annotated[str | None, typer.Option(help="Only webhooks of this kind, such as new_mail.")]
-UserTag = Annotated[str | None, typer.Option("--user", metavar="TAG", help="Only those about this user.")]
-CodeOption = Annotated[str | None, typer.Option("--code", help="Only those about users of this connection.")]
+UserTag = Annotated[str | None, typer.Option("--user", metavar="TAG", help="Only webhooks about this user.")]
+CodeOption = Annotated[
+    str | None, typer.Option("--code", help="Only webhooks about users of this connection.")
+]
 Since = Annotated[
     datetime | None,
-    typer.Option(parser=moment, metavar="TIME", help="Made since: 2h ago as 2h, or 2026-09-21T14:00."),
+    typer.Option(
+        parser=moment, metavar="TIME", help="Created since: an age such as 2h, or 2026-09-21T14:00 (UTC)."
+    ),
 ]
 Until = Annotated[
-    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Made before, in the same way (UTC).")
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Created before, in the same formats.")
 ]
 
 
@@ -36,16 +48,16 @@ Until = Annotated[
 @command
 async def list_all(
     partner: PartnerName,
-    state: Annotated[str | None, typer.Option(help="Only those, such as failed or pending.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only this state, such as failed or pending.")] = None,
     kind: Kind = None,
     user: UserTag = None,
     code: CodeOption = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of webhooks to list.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Show a partner's webhooks, the latest first, and what was answered last."""
+    """List a partner's webhooks, newest first, with the last answer."""
     from superimap.db.monitoring import history
 
     async with transaction() as work:
@@ -56,7 +68,7 @@ async def list_all(
         output.show_json([asdict(row) for row in shown])
         return
     output.table(
-        ("ID", "STATE", "KIND", "USER", "CREATED", "TRIED", "NEXT", "LAST"),
+        ("ID", "STATE", "KIND", "USER", "CREATED", "ATTEMPTS", "NEXT", "LAST"),
         [
             (
                 row.id, row.state, row.kind, row.user_tag, row.created_at, row.attempts, row.next_attempt_at,
@@ -64,18 +76,18 @@ async def list_all(
             )
             for row in shown
         ],
-        none="No such webhook.",
+        none="No webhooks match.",
     )  # fmt: skip
     if len(rows) > limit:
         output.say(
-            f"There are more than {limit}; --limit shows more, --state, --user and --since narrow down."
+            f"There are more than {limit}: raise --limit, or narrow the list with --state, --user or --since."
         )
 
 
 @app.command()
 @command
 async def show(partner: PartnerName, delivery: Id, as_json: AsJson = False) -> None:
-    """Show a webhook with its attempts, and how each answer began."""
+    """Show a webhook, its attempts, and the beginning of each answer."""
     from superimap.db.monitoring import history
 
     async with transaction() as work:
@@ -96,12 +108,12 @@ async def show(partner: PartnerName, delivery: Id, as_json: AsJson = False) -> N
 @command
 async def replay(
     partner: PartnerName,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their webhook-ids.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The webhook-ids.")] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="All that failed, as far as the options below say.")
+        bool, typer.Option("--all", help="All failed webhooks that the options below select.")
     ] = False,
     cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="Those that were cancelled instead.")
+        bool, typer.Option("--cancelled", help="Select cancelled webhooks instead of failed ones.")
     ] = False,
     kind: Kind = None,
     user: UserTag = None,
@@ -110,7 +122,7 @@ async def replay(
     until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send failed webhooks again, each under its webhook-id, while their content is kept."""
+    """Send failed webhooks again under their webhook-ids. Possible while their content is kept."""
     from superimap.domain.deliveries import DeliveryState
 
     _check_choice(ids, every=every, narrowed=bool(kind or user or code or since or until or cancelled))
@@ -127,9 +139,9 @@ async def replay(
 @command
 async def cancel(
     partner: PartnerName,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their webhook-ids.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The webhook-ids.")] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="All that are pending, as far as the options below say.")
+        bool, typer.Option("--all", help="All pending webhooks that the options below select.")
     ] = False,
     kind: Kind = None,
     user: UserTag = None,
@@ -139,7 +151,7 @@ async def cancel(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Call pending webhooks off. While their content is kept they can be replayed."""
+    """Cancel pending webhooks. They can be replayed while their content is kept."""
     from superimap.db.delivery import replay as queries
     from superimap.domain.deliveries import DeliveryState
 
@@ -151,7 +163,7 @@ async def cancel(
             await queries.cancel_one(work.db, which.partner_id, _id(one))
             count += 1
     if not ids:
-        confirm("Cancel every pending webhook that these options name?", yes=yes)
+        confirm("Cancel every pending webhook that these options select?", yes=yes)
         async with database() as (_, _, sessionmaker):
             while True:
                 async with sessionmaker.begin() as db:
@@ -174,7 +186,7 @@ async def _replay_these(partner: str, ids: Iterable[str], *, as_json: bool) -> N
 
 
 async def _replay_all(which: Which, *, as_json: bool) -> None:
-    """Batch by batch, each once: what fails anew meanwhile is not replayed again by this."""
+    """Replay in batches, each delivery once: one that fails again meanwhile is not replayed again."""
     from superimap.db.delivery import replay as queries
 
     count, above = 0, None
@@ -188,9 +200,9 @@ async def _replay_all(which: Which, *, as_json: bool) -> None:
                 break
     said = f"Sending {count} webhook(s) again."
     if done.erased:
-        said += f" The content of {done.erased} is erased: they cannot be sent."
+        said += f" The content of {done.erased} is erased, so they cannot be sent."
     if done.blocked:
-        said += f" {done.blocked} have no enabled URL to go to; see `superimap webhooks show`."
+        said += f" {done.blocked} have no enabled URL; see `superimap webhooks show`."
     answer = {"replayed": count, "erased": done.erased, "blocked": done.blocked}
     _answer(answer, said, as_json=as_json)
 
@@ -205,15 +217,15 @@ def _answer(answer: dict[str, int], sentence: str, *, as_json: bool) -> None:
 def _check_choice(ids: list[str] | None, *, every: bool, narrowed: bool) -> None:
     if not ids and not every and not narrowed:
         raise CommandError(
-            "Name the webhooks by their ids, or say which by --since, --user and so on, or --all; "
-            "`superimap deliveries list` shows them."
+            "Name webhooks by their ids, select them by --since, --user and so on, or give --all; "
+            "`superimap deliveries list` lists them."
         )
     if ids and (every or narrowed):
-        raise CommandError("Name ids, or say which by options; not both.")
+        raise CommandError("Give either ids or options that select webhooks, not both.")
 
 
 async def _which(
-    work: Work,
+    work: CommandContext,
     partner: str,
     state: str | None,
     kind: str | None,
@@ -240,7 +252,7 @@ async def _which(
 
 def _one_of(words: Iterable[str], option: str, given: str) -> str:
     if given not in set(words):
-        raise CommandError(f"{option} should be one of {', '.join(words)}.")
+        raise CommandError(f"{option} must be one of {', '.join(words)}; got {given!r}.")
     return given
 
 
@@ -251,5 +263,5 @@ def _id(given: str) -> UUID:
         return delivery_of(given) or UUID(given)
     except ValueError:
         raise CommandError(
-            f"{given!r} is no webhook-id; it should look like msg_ and 32 hex digits."
+            f"{given!r} is not a webhook-id; it must be msg_ followed by 32 hexadecimal digits."
         ) from None

@@ -1,4 +1,4 @@
-"""How does one try a consent without a provider? With one of ours, which fails when it is told to."""
+"""The command `superimap fake-oauth`: an OAuth 2.0 provider for tests, with injected failures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from superimap.cli import output
-from superimap.cli.running import CommandError, command, interrupted
+from superimap.cli.running import CommandError, command, wait_for_interrupt
 
 if TYPE_CHECKING:
     from superimap.testing.oauth.server import OAuthServer
@@ -17,43 +17,42 @@ SCOPE = "openid email mail offline_access"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to `app`."""
     app.command("fake-oauth")(fake_oauth)
 
 
 @command
 async def fake_oauth(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")
     ] = 10081,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     client: Annotated[
-        str, typer.Option(metavar="ID:SECRET", help="The application that is registered here.")
+        str, typer.Option(metavar="ID:SECRET", help="OAuth 2.0 client that is registered here.")
     ] = "client:secret",
     redirect_uri: Annotated[
         list[str] | None,
-        typer.Option(help=f"Where it may have people sent back; repeatable. {REDIRECT_URI}, if not said."),
+        typer.Option(help=f"Redirect URI of the client; repeatable. [default: {REDIRECT_URI}]"),
     ] = None,
     person: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="EMAIL", help="Somebody with an account; repeatable. ada@example.com, if not said."
-        ),
+        typer.Option(metavar="EMAIL", help="Person with an account; repeatable. [default: ada@example.com]"),
     ] = None,
     consents: Annotated[
-        str | None, typer.Option(metavar="EMAIL", help="Who agrees without being asked, for programs.")
+        str | None,
+        typer.Option(metavar="EMAIL", help="Person who consents without being asked; for programs."),
     ] = None,
-    expires_in: Annotated[int, typer.Option(min=1, help="Seconds that an access token lives.")] = 3600,
+    expires_in: Annotated[int, typer.Option(min=1, help="Lifetime of access tokens in seconds.")] = 3600,
     rotates: Annotated[
-        bool, typer.Option("--rotates", help="Every refresh gives a new refresh token.")
+        bool, typer.Option("--rotates", help="Issue a new refresh token at every refresh.")
     ] = False,
     fail: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=TIMES]", help="A way to fail, such as invalid_grant=2; repeatable."),
+        typer.Option(metavar="NAME[=TIMES]", help="Failure to inject, such as invalid_grant=2; repeatable."),
     ] = None,
-    names: Annotated[bool, typer.Option("--list", help="List the ways to fail, and leave.")] = False,
+    names: Annotated[bool, typer.Option("--list", help="List the failures and exit.")] = False,
 ) -> None:
-    """Run an OAuth 2.0 provider for trying things out, until Ctrl-C. No TLS; everything is in memory alone."""
+    """Run an OAuth 2.0 provider for tests until Ctrl-C. No TLS; everything is kept in memory only."""
     from superimap.testing.oauth.faults import FAULTS
     from superimap.testing.oauth.server import OAuthServer
 
@@ -66,11 +65,11 @@ async def fake_oauth(
     for email in people:
         server.add_person(email)
     _add_client(server, client, redirect_uri or [REDIRECT_URI])
-    wrong = [_fail(server, entry) for entry in fail or []]
+    failures = [_inject_failure(server, entry) for entry in fail or []]
     try:
         async with server:
-            _tell(server, client, redirect_uri or [REDIRECT_URI], people, wrong)
-            await interrupted()
+            _print_instructions(server, client, redirect_uri or [REDIRECT_URI], people, failures)
+            await wait_for_interrupt()
     except OSError as error:
         raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}; try another --port.") from None
 
@@ -78,12 +77,12 @@ async def fake_oauth(
 def _add_client(server: OAuthServer, client: str, redirect_uris: list[str]) -> None:
     name, colon, secret = client.partition(":")
     if not (name and colon and secret):
-        raise typer.BadParameter(f"{name!r} should be ID:SECRET", param_hint="--client")
+        raise typer.BadParameter(f"{name!r} must have the form ID:SECRET", param_hint="--client")
     server.add_client(*redirect_uris, client_id=name, client_secret=secret)
 
 
-def _fail(server: OAuthServer, entry: str) -> str:
-    """Have the server fail so many times; without a number for ever."""
+def _inject_failure(server: OAuthServer, entry: str) -> str:
+    """Inject the failure NAME[=TIMES]; without a number it lasts until the server ends. Returns `entry`."""
     name, equals, times = entry.partition("=")
     try:
         server.faults.arm(name, times=int(times) if equals else None)
@@ -92,17 +91,17 @@ def _fail(server: OAuthServer, entry: str) -> str:
     return entry
 
 
-def _tell(
-    server: OAuthServer, client: str, redirect_uris: list[str], people: list[str], wrong: list[str]
+def _print_instructions(
+    server: OAuthServer, client: str, redirect_uris: list[str], people: list[str], failures: list[str]
 ) -> None:
     output.say(f"OAuth 2.0 provider on {server.url()}, without TLS. Ctrl-C ends it.")
     output.say(f"Client     {client.replace(':', ', secret ', 1)}")
     output.say(f"Redirects  {', '.join(redirect_uris)}")
     output.say(f"People     {', '.join(people)}")
-    output.say(f"Addresses  {server.url('/.well-known/openid-configuration')}")
-    if wrong:
-        output.say(f"It fails: {', '.join(wrong)}.")
-    output.say("With `superimap fake-imap`, which takes any token, a partner NAME uses it so:")
+    output.say(f"Discovery  {server.url('/.well-known/openid-configuration')}")
+    if failures:
+        output.say(f"Injected failures: {', '.join(failures)}.")
+    output.say("To connect the partner NAME to it, with `superimap fake-imap` as the mail server:")
     output.say(
         "superimap providers create FAKE_OAUTH2 --imap-host 127.0.0.1 --imap-port 10143 --imap-tls none"
         f" --oauth2-authorize-url {server.url('/authorize')} --oauth2-token-url {server.url('/token')}"

@@ -1,4 +1,4 @@
-"""How is the key that encrypts the database made, and changed?"""
+"""Commands for the key that encrypts the database: generate and rotate."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from superimap.cli.running import CommandError, command, database
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands about encryption."""
+    """Add the commands to `app`."""
     app.command("generate-key")(generate_key)
     app.command("rotate-keys")(rotate_keys)
 
 
 def generate_key(as_json: AsJson = False) -> None:
-    """Print a new value for ENCRYPTION_KEY. Without it what it encrypted is lost: back it up."""
+    """Print a new value for ENCRYPTION_KEY. Back it up: data encrypted with it is lost without it."""
     from superimap.core import crypto
 
     key = crypto.generate_key()
@@ -28,11 +28,11 @@ def generate_key(as_json: AsJson = False) -> None:
 
 @command
 async def rotate_keys(as_json: AsJson = False) -> None:
-    """Encrypt everything anew with the first key of ENCRYPTION_KEY, while everything runs.
+    """Re-encrypt all secrets with the first key of ENCRYPTION_KEY.
 
-    First give every process both keys, the new one behind (old,new), so that all can read it; then new,old,
-    so that all write it; then run this; then take the old key away.
-    It may be stopped and run again at any time.
+    This needs no downtime. First give every process both keys, the new one last (old,new), so that all can
+    decrypt with it. Then give them new,old, so that all encrypt with it. Then run this command, and remove the
+    old key. The command may be stopped and run again at any time.
     """
     from superimap.db.rotation import rotate_keys as rotate
 
@@ -48,13 +48,13 @@ async def rotate_keys(as_json: AsJson = False) -> None:
             }
         )
     else:
-        output.table(("COLUMN", "ENCRYPTED ANEW"), list(rotation.resealed.items()), none="Nothing to do.")
-        output.say(f"Everything that opens is now under key {vault.primary.hex()}.")
+        output.table(("COLUMN", "RE-ENCRYPTED"), list(rotation.resealed.items()), none="Nothing to do.")
+        output.say(f"All values that can be decrypted are now encrypted with key {vault.primary.hex()}.")
         for key_id in rotation.unused:
-            output.say(f"Key {key_id} is no longer used; take it out of ENCRYPTION_KEY.")
+            output.say(f"Key {key_id} is no longer used; remove it from ENCRYPTION_KEY.")
     if rotation.unopened:
         raise CommandError(
             "\n".join(rotation.unopened)
-            + f"\n{len(rotation.unopened)} value(s) do not open and stay as they are; "
-            "bring their key back into ENCRYPTION_KEY, or set them anew."
+            + f"\n{len(rotation.unopened)} value(s) cannot be decrypted and stay as they are; "
+            "add their key to ENCRYPTION_KEY, or set the values again."
         )

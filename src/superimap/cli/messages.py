@@ -1,4 +1,4 @@
-"""Which mails were seen of a user, and why did each give a webhook, or none?"""
+"""The command `superimap messages`: a user's last mails and the outcome of each."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from superimap.cli import output
 from superimap.cli.options import AsJson, Code, PartnerName, Tag
 from superimap.cli.running import CommandError, command, find_connection, find_partner, transaction
 
-MOST = 200
+MAX_MESSAGES = 200
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to `app`."""
     app.command("messages")(messages)
 
 
@@ -24,20 +24,24 @@ async def messages(
     partner: PartnerName,
     code: Code,
     tag: Tag,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="So many of the last mails.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MAX_MESSAGES, help="Maximum number of mails to list.")
+    ] = 20,
     before: Annotated[
-        int | None, typer.Option(min=1, max=2**63 - 1, help="Only those before the message of this id.")
+        int | None, typer.Option(min=1, max=2**63 - 1, help="Only mails before the message with this id.")
     ] = None,
-    outcome: Annotated[str | None, typer.Option(help="Only those, such as delivered or too_big.")] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help="Only this outcome, such as delivered or too_big.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last mails that were seen of a user, and why each gave a webhook or none."""
+    """List a user's last mails, each with its outcome and reason."""
     from superimap.db.accounts import users
     from superimap.db.monitoring import messages
     from superimap.domain.mails import MailOutcome
 
     if outcome is not None and outcome not in set(MailOutcome):
-        raise CommandError(f"There is no outcome {outcome!r}; there are {', '.join(MailOutcome)}.")
+        raise CommandError(f"There is no outcome {outcome!r}; the outcomes are {', '.join(MailOutcome)}.")
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
         user = await users.by_tag(work.db, linked.connection, tag)
@@ -62,7 +66,7 @@ async def messages(
             )
             for message in shown
         ],
-        none="No such mail was seen; `superimap users show` tells how far the mailbox has been read.",
+        none="No matching mail was seen; `superimap users show` shows how far the mailbox has been read.",
     )
     if len(rows) > limit:
-        output.say(f"There are more; --before {shown[-1].id} shows those before.")
+        output.say(f"There are more; --before {shown[-1].id} lists the earlier ones.")

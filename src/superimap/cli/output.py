@@ -1,4 +1,4 @@
-"""How do commands answer? Tables for people, JSON for programs, one line for what went wrong."""
+"""Output of commands: tables for people, JSON for programs, and one line for an error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-NONE = "—"
-FOLDING = {"EMAIL", "MAIL", "NAME", "REASON", "TITLE"}
-PIPE_WIDTH = 1000
+EMPTY_CELL = "—"
+WRAPPED_HEADINGS = {"EMAIL", "MAIL", "NAME", "REASON", "TITLE"}
+PIPE_WIDTH_COLUMNS = 1000
 
 
 def show_json(answer: object) -> None:
-    """The answer as JSON on standard output."""
+    """Print the answer as JSON on standard output."""
     typer.echo(json.dumps(answer, indent=2, default=_plain))
 
 
@@ -29,25 +29,28 @@ def _plain(value: object) -> object:
 
 
 def say(sentence: str) -> None:
-    """One line for people, on standard output."""
+    """Print one line for people on standard output."""
     typer.echo(printable(sentence))
 
 
 def fail(sentence: str) -> NoReturn:
-    """Say on standard error what went wrong and what to do, and leave with exit code 1."""
+    """Print what went wrong and what to do on standard error, and exit with code 1."""
     for line in sentence.splitlines():
         typer.echo(f"error: {printable(line)}", err=True)
     raise typer.Exit(1)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, none: str) -> None:
-    """Rows under headings; `none` is said of no rows. Only long-winded columns may take several lines."""
+    """Print rows under headings, or the sentence `none` if there are no rows.
+
+    Only the columns of WRAPPED_HEADINGS may take several lines.
+    """
     from rich import box
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for heading in headings:
-        shown.add_column(heading, no_wrap=heading not in FOLDING, overflow="fold")
+        shown.add_column(heading, no_wrap=heading not in WRAPPED_HEADINGS, overflow="fold")
     for row in rows:
         shown.add_row(*(_cell(value) for value in row))
     if shown.row_count:
@@ -57,7 +60,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, none: st
 
 
 def record(fields: Mapping[str, object]) -> None:
-    """One thing: a name and a value per line, and no value broken, so that it can be copied."""
+    """Print one object with a name and a value per line; values are never broken, so that they can be copied."""
     width = max(map(len, fields))
     for name, value in fields.items():
         for number, line in enumerate(_lines(value)):
@@ -65,16 +68,16 @@ def record(fields: Mapping[str, object]) -> None:
 
 
 def secret(name: str, value: str) -> None:
-    """A secret on a line of its own, whole however narrow the terminal, so that it can be copied."""
+    """Print a secret on one line, however narrow the terminal, so that it can be copied."""
     typer.echo(f"{name}: {value}")
 
 
 def _console() -> Console:
     from rich.console import Console
 
-    # Into a pipe or a file lines may be long: nothing there wraps or cuts them.
+    # A pipe or a file takes long lines: nothing there wraps or cuts them.
     is_narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(file=sys.stdout, highlight=False, width=None if is_narrow else PIPE_WIDTH)
+    return Console(file=sys.stdout, highlight=False, width=None if is_narrow else PIPE_WIDTH_COLUMNS)
 
 
 def _cell(value: object) -> RenderableType:
@@ -84,10 +87,10 @@ def _cell(value: object) -> RenderableType:
 
 
 def _lines(value: object) -> list[str]:
-    """A value as people read it: a line, or one for each thing in a list."""
+    """The lines that show a value: one, or one for each item of a list."""
     match value:
         case None | "" | []:
-            return [NONE]
+            return [EMPTY_CELL]
         case bool():
             return ["yes" if value else "no"]
         case datetime():
@@ -101,22 +104,22 @@ def _lines(value: object) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """`text` without what would steer the terminal; others named and wrote some of it."""
+    """`text` with control characters escaped: partners and senders wrote some of it."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def moment(when: datetime) -> str:
-    """A moment to the minute, in UTC."""
+    """A time in UTC, to the minute."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M") + "Z"
 
 
 def ago(when: datetime, *, now: datetime) -> str:
-    """How long ago in one or two words, as `3 min`."""
+    """The time since `when`, such as `3 min`."""
     return span(now - when)
 
 
 def span(length: timedelta) -> str:
-    """A length of time, rounded down to one unit, as `3 min`."""
+    """A length of time, rounded down to one unit, such as `3 min`."""
     seconds = max(int(length.total_seconds()), 0)
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
@@ -125,5 +128,5 @@ def span(length: timedelta) -> str:
 
 
 def as_dict(row: Any, names: Iterable[str]) -> dict[str, object]:
-    """Those attributes of a row, for JSON."""
+    """These attributes of a row, for JSON."""
     return {name: getattr(row, name) for name in names}

@@ -1,4 +1,4 @@
-"""How are a partner's API keys and signing secrets changed without a webhook or a call failing?"""
+"""Commands that rotate a partner's API keys and signing secrets without downtime."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from superimap.cli.running import command, find_partner, transaction
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-DAY = timedelta(days=1)
+DEFAULT_OVERLAP = timedelta(days=1)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands about keys to those about partners."""
+    """Add the commands to `superimap partners`."""
     app.command("keys")(keys)
     app.command("rotate-key")(rotate_key)
     app.command("retire-key")(retire_key)
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 @command
 async def keys(partner: PartnerName, as_json: AsJson = False) -> None:
-    """Show how the API keys begin, and since when and until when keys and secrets are valid."""
+    """List API keys and signing secrets; secrets stay hidden."""
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         rows = await _listed(work.db, found.id)
@@ -35,17 +35,19 @@ async def keys(partner: PartnerName, as_json: AsJson = False) -> None:
         output.show_json(rows)
         return
     output.table(
-        ("ID", "KIND", "BEGINS", "CREATED", "EXPIRES", "STATE"),
+        ("ID", "KIND", "PREFIX", "CREATED", "EXPIRES", "STATE"),
         [tuple(row.values()) for row in rows],
         none="This partner has no keys.",
     )
 
 
 @command
-async def rotate_key(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJson = False) -> None:
-    """Make a new API key, shown this once. The old one stays valid for a while.
+async def rotate_key(
+    partner: PartnerName, overlap: Overlap = DEFAULT_OVERLAP, as_json: AsJson = False
+) -> None:
+    """Create a new API key, shown only once. The previous one stays valid for a while.
 
-    Until it expires or is retired, the old key goes on making the `signature` in webhook bodies,
+    Until it expires or is retired, the previous key still makes the `signature` in webhook bodies,
     so that receivers can learn the new key first.
     """
     from superimap.db.accounts import partners
@@ -57,19 +59,21 @@ async def rotate_key(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJs
         output.show_json({"id": found.id, "name": found.name, "api_key": api_key})
         return
     output.secret("API key", api_key)
-    output.say("Keep it now: it is not shown again.")
+    output.say("Store it now: it is not shown again.")
     if overlap:
         output.say(
-            f"The key before calls the API and signs webhook bodies for {output.span(overlap)} more, "
-            "or until `superimap partners retire-key`; then this one does."
+            f"The previous key is valid for another {output.span(overlap)}, or until `superimap partners "
+            "retire-key`. Until then it signs webhook bodies; afterwards the new key does."
         )
     else:
-        output.say("The key before is no longer valid; this one signs webhook bodies from now on.")
+        output.say("The previous key is no longer valid; the new key signs webhook bodies from now on.")
 
 
 @command
-async def rotate_secret(partner: PartnerName, overlap: Overlap = DAY, as_json: AsJson = False) -> None:
-    """Make a new signing secret, shown this once. The old one goes on signing beside it for a while."""
+async def rotate_secret(
+    partner: PartnerName, overlap: Overlap = DEFAULT_OVERLAP, as_json: AsJson = False
+) -> None:
+    """Create a new signing secret, shown only once. The previous one signs beside it for a while."""
     from superimap.db.accounts import partners
 
     async with transaction() as work:
@@ -79,20 +83,20 @@ async def rotate_secret(partner: PartnerName, overlap: Overlap = DAY, as_json: A
         output.show_json({"id": found.id, "name": found.name, "signing_secret": secret})
         return
     output.secret("Signing secret", secret)
-    output.say("Keep it now: it is not shown again.")
+    output.say("Store it now: it is not shown again.")
     if overlap:
         output.say(f"For {output.span(overlap)} webhooks carry a signature by each of the two secrets.")
     else:
-        output.say("The secret before signs no more.")
+        output.say("The previous secret no longer signs webhooks.")
 
 
 @command
 async def retire_key(
     partner: PartnerName,
-    key: Annotated[int, typer.Argument(help="The key's id, which `partners keys` shows.")],
+    key: Annotated[int, typer.Argument(help="Id of the key, as `partners keys` lists it.")],
     as_json: AsJson = False,
 ) -> None:
-    """End an API key now, before it expires. The last valid one cannot be retired."""
+    """Expire an API key now. The last valid key cannot be retired."""
     from superimap.db.accounts import partners
 
     async with transaction() as work:

@@ -1,4 +1,4 @@
-"""How are partners, their keys and their webhooks looked after?"""
+"""The commands `superimap partners`: partners, their URLs and their keys."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ if TYPE_CHECKING:
 
     from superimap.db.models import Partner
 
-app = typer.Typer(help="Applications that have inboxes watched.", no_args_is_help=True)
+app = typer.Typer(help="Partners: the applications that use the API.", no_args_is_help=True)
 
-SHOWN_ONCE = "Keep both now: they are not shown again."
+SHOWN_ONCE = "Store both now: they are not shown again."
 SuccessUrl = Annotated[
-    str | None, typer.Option(help="Where people go after connecting or disconnecting; '' clears.")
+    str | None, typer.Option(help="Page for people who have connected or disconnected; '' clears it.")
 ]
-FailureUrl = Annotated[str | None, typer.Option(help="Where people go when that failed; '' clears.")]
+FailureUrl = Annotated[str | None, typer.Option(help="Page for people for whom that failed; '' clears it.")]
 ReturnOrigin = Annotated[
     list[str] | None,
-    typer.Option(help="An origin that links may return people to, as https://app.example.com; repeatable."),
+    typer.Option(help="Origin that links may return to, such as https://app.example.com; repeatable."),
 ]
 AppendResults = Annotated[
     bool | None,
     typer.Option(
         "--append-results/--no-append-results",
-        help="Tell the pages that people return to what came of it, in their query; not told if not said.",
+        help="Append the result to the query of the pages that people return to; off by default.",
     ),
 ]
-NewMail = Annotated[str | None, typer.Option(help="Where every new mail is POSTed; '' clears.")]
-Connected = Annotated[str | None, typer.Option(help="Where a connected user is announced; '' clears.")]
+NewMail = Annotated[str | None, typer.Option(help="URL for new_mail webhooks; '' clears it.")]
+Connected = Annotated[str | None, typer.Option(help="URL for user_connected webhooks; '' clears it.")]
 Events = Annotated[
     str | None,
-    typer.Option(help="Where what else happens is announced, as a login that is refused; '' clears."),
+    typer.Option(help="URL for webhooks about other events, such as a refused login; '' clears it."),
 ]
-Disconnected = Annotated[str | None, typer.Option(help="Where a disconnected user is announced; '' clears.")]
+Disconnected = Annotated[str | None, typer.Option(help="URL for user_disconnected webhooks; '' clears it.")]
 
 
 @app.command()
 @command
 async def create(
-    name: Annotated[str, typer.Argument(help="The partner's name, such as acme-production.")],
+    name: Annotated[str, typer.Argument(help="Name of the partner, such as acme-production.")],
     success_url: SuccessUrl = None,
     failure_url: FailureUrl = None,
     return_origin: ReturnOrigin = None,
@@ -57,7 +57,7 @@ async def create(
     events_webhook: Events = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a partner; shows its API key and its signing secret, this once."""
+    """Add a partner. Its API key and signing secret are shown only once."""
     from superimap.db.accounts import partners
 
     async with transaction() as work:
@@ -85,13 +85,13 @@ async def create(
     output.secret("Signing secret", created.signing_secret)
     output.say(SHOWN_ONCE)
     name = shlex.quote(created.partner.name)
-    output.say(f"Next: `superimap connections create {name} CODE` lets it use a mail provider.")
+    output.say(f"Next: `superimap connections create {name} CODE` connects it to a mail provider.")
 
 
 @app.command("list")
 @command
 async def list_all(as_json: AsJson = False) -> None:
-    """Show every partner."""
+    """List all partners."""
     from superimap.db.accounts import partners
 
     async with transaction() as work:
@@ -118,7 +118,7 @@ async def list_all(as_json: AsJson = False) -> None:
 @app.command()
 @command
 async def show(partner: PartnerName, as_json: AsJson = False) -> None:
-    """Show a partner's URLs; `partners keys` shows its keys."""
+    """Show a partner and its URLs. `partners keys` lists its keys."""
     async with transaction() as work:
         answer = await described(work.db, await find_partner(work.db, partner))
     _answer(answer, as_json=as_json)
@@ -128,12 +128,12 @@ async def show(partner: PartnerName, as_json: AsJson = False) -> None:
 @command
 async def update(
     partner: PartnerName,
-    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
     success_url: SuccessUrl = None,
     failure_url: FailureUrl = None,
     return_origin: ReturnOrigin = None,
     no_return_origins: Annotated[
-        bool, typer.Option("--no-return-origins", help="Forget every return origin.")
+        bool, typer.Option("--no-return-origins", help="Remove every return origin.")
     ] = False,
     append_results: AppendResults = None,
     new_mail_webhook: NewMail = None,
@@ -142,7 +142,7 @@ async def update(
     events_webhook: Events = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; the rest stays. Return origins replace the ones before."""
+    """Change the given fields. Return origins replace the previous ones."""
     from superimap.db.accounts import partners
 
     changes: dict[str, Any] = {
@@ -167,16 +167,17 @@ async def update(
 @app.command()
 @command
 async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete a partner with its connections, users, messages and webhooks owed."""
+    """Delete a partner with its connections and users. Their messages and pending webhooks are deleted too."""
     from superimap.db.accounts import connections, partners
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         linked = await connections.list_with_counts(work.db, found.id)
     users = sum(connection.users_count for connection in linked)
-    confirm(f"Delete {found.name} with {len(linked)} connection(s) and {users} user(s) for good?", yes=yes)
+    question = f"Delete {found.name} with {len(linked)} connection(s) and {users} user(s) permanently?"
+    confirm(question, yes=yes)
     async with transaction() as work:
-        for connection in linked:  # each rings, so that its sessions end now
+        for connection in linked:  # each wakes the idlers, so that its sessions end now
             await connections.delete(work.db, found.id, connection.imap_provider_code)
         await partners.delete(work.db, found.id)
     if as_json:
@@ -186,7 +187,7 @@ async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False
 
 
 async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
-    """A partner as commands show it; no secrets."""
+    """The fields of a partner that commands show; no secrets."""
     from superimap.db.accounts import partners
 
     names = ("id", "name", "success_url", "failure_url", "return_origins", "append_results")

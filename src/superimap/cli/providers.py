@@ -1,4 +1,4 @@
-"""How is the catalogue of mail providers looked after?"""
+"""The commands `superimap providers`: the catalogue of mail providers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from superimap.cli import output
 from superimap.cli.options import AsJson, Code, Yes, confirm
 from superimap.cli.running import CommandError, command, transaction
 
-app = typer.Typer(help="Mail providers: where their servers are, how one signs in.", no_args_is_help=True)
+app = typer.Typer(help="Mail providers: their servers and ways to sign in.", no_args_is_help=True)
 
 FIELDS = (
     "code", "title", "kind", "imap_host", "imap_port", "imap_tls", "host_by_user",
@@ -20,74 +20,79 @@ FIELDS = (
     "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
 )  # fmt: skip
 CLEARED_BY_0 = {"idle_renew", "poll_seconds", "logins_per_second", "connections_per_account"}
-Title = Annotated[str | None, typer.Option(help="Its name for people.")]
+Title = Annotated[str | None, typer.Option(help="Name that people see.")]
 Kind = Annotated[str | None, typer.Option(help="PLAIN (name and password) or OAUTH2.")]
-ImapHost = Annotated[str | None, typer.Option(help="The IMAP server, such as imap.example.com.")]
-ImapPort = Annotated[int | None, typer.Option(help="Its port; 993 if not said.", show_default=False)]
-ImapTls = Annotated[str | None, typer.Option(help="tls, starttls or none; tls if not said.")]
+ImapHost = Annotated[str | None, typer.Option(help="IMAP server, such as imap.example.com.")]
+ImapPort = Annotated[int | None, typer.Option(help="Port of the server; 993 by default.", show_default=False)]
+ImapTls = Annotated[str | None, typer.Option(help="tls, starttls or none; tls by default.")]
 HostByUser = Annotated[
     bool | None,
-    typer.Option("--host-by-user/--one-host", help="Whether people name the mail server; no, if not said."),
+    typer.Option("--host-by-user/--one-host", help="Whether each user has its own server; no by default."),
 ]
 IdleRenew = Annotated[
-    int | None, typer.Option(help="Seconds after which IDLE is renewed, if less than IDLE_RENEW; 0 clears.")
+    int | None, typer.Option(help="Seconds after which IDLE is renewed, if below IDLE_RENEW; 0 clears it.")
 ]
 PollBy = Annotated[
-    str | None, typer.Option(help="noop or status: how to ask where IDLE is missing or lies; '' clears.")
+    str | None,
+    typer.Option(help="Polling where IDLE is missing or unreliable: noop or status; '' clears it."),
 ]
-PollSeconds = Annotated[int | None, typer.Option(help="Seconds between such questions; 0 clears.")]
+PollSeconds = Annotated[int | None, typer.Option(help="Seconds between polls; 0 clears it.")]
 LoginsPerSecond = Annotated[
-    float | None, typer.Option(help="Logins that its host is asked for in a second, at most; 0 clears.")
+    float | None, typer.Option(help="Maximum logins per second at the server; 0 clears it.")
 ]
 ConnectionsPerAccount = Annotated[
-    int | None, typer.Option(help="IMAP connections that an account may have; 0 clears.")
+    int | None, typer.Option(help="Maximum IMAP connections of an account; 0 clears it.")
 ]
 Folders = Annotated[
     str | None,
-    typer.Option(help=r"What to watch, the first that exists, such as '\All,Archive,INBOX'; '' clears."),
+    typer.Option(help=r"Folder to watch: the first of '\All,Archive,INBOX' that exists; '' clears it."),
 ]
 GrantType = Annotated[
     str | None,
     typer.Option(
         "--oauth2-grant-type",
-        help="client_credentials: nobody consents, one token opens all mailboxes of a connection. '' clears.",
+        help="client_credentials: one token opens all mailboxes of a connection, without consent. '' clears it.",
     ),
 ]
-AuthorizeUrl = Annotated[str | None, typer.Option("--oauth2-authorize-url", help="Where people consent.")]
+AuthorizeUrl = Annotated[
+    str | None, typer.Option("--oauth2-authorize-url", help="Authorization endpoint, where people consent.")
+]
 TokenUrl = Annotated[
     str | None,
     typer.Option(
-        "--oauth2-token-url", help="Where tokens are given; {tenant} in its path is the connection's."
+        "--oauth2-token-url", help="Token endpoint; {tenant} in its path becomes the connection's tenant."
     ),
 ]
-Scope = Annotated[str | None, typer.Option("--oauth2-scope", help="What to ask consent for.")]
+Scope = Annotated[str | None, typer.Option("--oauth2-scope", help="Scopes to request.")]
 UserinfoUrl = Annotated[
-    str | None, typer.Option("--oauth2-userinfo-url", help="Where to ask whose account it is; '' clears.")
+    str | None, typer.Option("--oauth2-userinfo-url", help="Userinfo endpoint; '' clears it.")
 ]
 RevokeUrl = Annotated[
-    str | None, typer.Option("--oauth2-revoke-url", help="Where to give tokens back; '' clears.")
+    str | None, typer.Option("--oauth2-revoke-url", help="Token revocation endpoint; '' clears it.")
 ]
 Issuer = Annotated[
     str | None,
-    typer.Option("--oauth2-issuer", help="Who makes its ID tokens; {tenantid} is the claim tid. '' clears."),
+    typer.Option("--oauth2-issuer", help="Issuer of ID tokens; {tenantid} is the claim tid. '' clears it."),
 ]
 JwksUrl = Annotated[
-    str | None, typer.Option("--oauth2-jwks-url", help="Where the keys of its ID tokens are; '' clears.")
+    str | None, typer.Option("--oauth2-jwks-url", help="Keys that sign ID tokens (JWKS); '' clears it.")
 ]
 EmailClaims = Annotated[
     str | None,
-    typer.Option("--oauth2-email-claims", help="Claims that hold the address, the best one first; email."),
+    typer.Option("--oauth2-email-claims", help="Claims with the address, in order; email by default."),
 ]
 AccessType = Annotated[
-    str | None, typer.Option("--oauth2-access-type", help="Google's access_type; '' clears.")
+    str | None, typer.Option("--oauth2-access-type", help="Google's access_type; '' clears it.")
 ]
-Prompt = Annotated[str | None, typer.Option("--oauth2-approval-prompt", help="The prompt; '' clears.")]
+Prompt = Annotated[
+    str | None, typer.Option("--oauth2-approval-prompt", help="The prompt parameter; '' clears it.")
+]
 
 
 @app.command("list")
 @command
 async def list_all(as_json: AsJson = False) -> None:
-    """Show every provider."""
+    """List all providers."""
     from superimap.db.accounts import providers
 
     async with transaction() as work:
@@ -98,14 +103,14 @@ async def list_all(as_json: AsJson = False) -> None:
     output.table(
         ("CODE", "KIND", "SERVER", "TITLE"),
         [(row.code, row.kind, _server(row), row.title) for row in rows],
-        none="There is no provider yet; `superimap migrate` installs those that are well known.",
+        none="There are no providers; `superimap migrate` installs the well-known ones.",
     )
 
 
 @app.command()
 @command
 async def show(code: Code, as_json: AsJson = False) -> None:
-    """Show all that is known of a provider."""
+    """Show all settings of a provider."""
     from superimap.db.accounts import providers
 
     async with transaction() as work:
@@ -119,7 +124,7 @@ async def show(code: Code, as_json: AsJson = False) -> None:
 @command
 async def create(
     code: Code,
-    imap_host: Annotated[str, typer.Option(help="The IMAP server, such as imap.example.com.")],
+    imap_host: Annotated[str, typer.Option(help="IMAP server, such as imap.example.com.")],
     title: Title = None,
     kind: Kind = None,
     imap_port: ImapPort = None,
@@ -144,7 +149,7 @@ async def create(
     oauth2_approval_prompt: Prompt = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a provider: PLAIN, or OAUTH2 if it is given where tokens come from."""
+    """Add a provider. Its kind is OAUTH2 if an authorize or token URL is given, else PLAIN."""
     values = _given(locals())
     from superimap.db.accounts import providers
 
@@ -184,7 +189,7 @@ async def update(
     oauth2_approval_prompt: Prompt = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; the rest stays. `superimap migrate` never undoes it."""
+    """Change the given fields. `superimap migrate` never undoes the change."""
     changes = _given(locals())
     from superimap.db.accounts import providers
 
@@ -210,7 +215,7 @@ async def delete(code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those arguments of a command that are fields of a provider and were given; 0 is how one clears a number."""
+    """The arguments that are fields of a provider and were given; 0 becomes None where it clears a number."""
     return {
         name: None if name in CLEARED_BY_0 and value == 0 else value
         for name, value in arguments.items()

@@ -1,4 +1,4 @@
-"""How does a command run, reach the database, and fail in one line?"""
+"""How commands run: errors in one line, the database, and lookups that many commands share."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ P = ParamSpec("P")
 
 
 class CommandError(SuperImapError):
-    """A command cannot do what was asked; the sentence says why and what to do."""
+    """A command cannot do what was asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What a command works with: the settings, the vault that opened the database, a transaction."""
+class CommandContext:
+    """The settings, the vault that fits the database, and a transaction in it."""
 
     settings: Settings
     vault: Vault
@@ -39,36 +39,36 @@ class Work:
 
     @property
     def https_only(self) -> bool:
-        """Plain HTTP is for development."""
+        """Whether plain HTTP URLs are refused, as they are in production."""
         return self.settings.environment == "production"
 
 
 def command(function: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Make a coroutine function a command: what is raised on purpose becomes one line and exit code 1."""
+    """Make a coroutine function a command: a SuperImapError becomes one line and exit code 1."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         async def whole() -> None:
             await function(*args, **kwargs)
 
-        with failing():
+        with reporting_errors():
             asyncio.run(whole())
 
     return run
 
 
 @contextmanager
-def failing() -> Iterator[None]:
-    """Tell what is raised on purpose in one line instead of a traceback."""
+def reporting_errors() -> Iterator[None]:
+    """Print a SuperImapError in one line instead of a traceback, and exit with code 1."""
     try:
         yield
     except SuperImapError as error:
         fail(str(error))
     except BaseExceptionGroup as group:  # of a task group: services run side by side
-        foreseen, unforeseen = group.split(SuperImapError)
-        if foreseen is None or unforeseen is not None:
+        expected, unexpected = group.split(SuperImapError)
+        if expected is None or unexpected is not None:
             raise
-        fail(str(_first(foreseen)))
+        fail(str(_first(expected)))
 
 
 def _first(error: BaseException) -> BaseException:
@@ -78,18 +78,18 @@ def _first(error: BaseException) -> BaseException:
 
 
 @asynccontextmanager
-async def transaction() -> AsyncIterator[Work]:
+async def transaction() -> AsyncIterator[CommandContext]:
     """A transaction on the database of the settings, committed at the end.
 
-    Opens the vault first, so that nothing is ever sealed with a wrong key.
+    The key is checked first, so that nothing is ever encrypted with a wrong one.
     """
     async with database() as (settings, vault, sessionmaker), sessionmaker.begin() as db:
-        yield Work(settings, vault, db)
+        yield CommandContext(settings, vault, db)
 
 
 @asynccontextmanager
 async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[AsyncSession]]]:
-    """The settings, the vault, and transactions on the database that the vault was proven to open."""
+    """The settings, the vault, and transactions on the database, once the key is known to fit it."""
     from superimap.core.config import load
     from superimap.core.crypto import Vault
     from superimap.db import canaries, postgres
@@ -97,7 +97,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
 
     settings = load()
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-    with explaining(settings.database_url):
+    with explaining_database_errors(settings.database_url):
         async with postgres.transaction(settings.database_url) as connection:
             await canaries.verify_vault(connection, vault)
         async with sessions(settings.database_url, pool_size=2) as sessionmaker:
@@ -105,7 +105,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
 
 
 async def ring(settings: Settings, endpoints: Iterable[int]) -> None:
-    """Ring the doorbells of endpoints, after the commit; without Redis the sweeper finds the work."""
+    """Ring the doorbells of endpoints, after the commit; without Redis the sweeper finds the deliveries."""
     from superimap.doorbells.redis import EndpointDoorbell
 
     async with EndpointDoorbell(settings.redis_url) as queue:
@@ -113,8 +113,8 @@ async def ring(settings: Settings, endpoints: Iterable[int]) -> None:
 
 
 @contextmanager
-def explaining(url: str, *, hint: str = "") -> Iterator[None]:
-    """Say in one sentence, and a `hint`, why the database cannot be worked with; never with its password."""
+def explaining_database_errors(url: str, *, hint: str = "") -> Iterator[None]:
+    """Raise database errors as a CommandError: one sentence and `hint`, never with the password."""
     import asyncpg
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -129,7 +129,7 @@ def explaining(url: str, *, hint: str = "") -> Iterator[None]:
 
 
 def _explanation(url: str, error: BaseException) -> str:
-    """What an error of the database means, and what to do; told by its SQLSTATE if it has one."""
+    """The meaning of a database error and what to do about it, by its SQLSTATE if it has one."""
     where = f"PostgreSQL at {host(url)}"
     match getattr(error, "sqlstate", None) or "":
         case "3D000":
@@ -145,19 +145,19 @@ def _explanation(url: str, error: BaseException) -> str:
 
 
 def host(url: str) -> str:
-    """Where a database URL leads: host and port, or the folder of a socket."""
+    """The host and port of a database URL, or the folder of its socket."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["localhost"])[0]
 
 
 def reason(error: BaseException | None) -> str:
-    """The first line of an error, or its kind."""
+    """The first line of an error, or the name of its class."""
     lines = str(error).splitlines()
     return lines[0].rstrip(".") if lines and lines[0] else type(error).__name__
 
 
 async def find_partner(db: AsyncSession, name: str) -> Partner:
-    """The partner of this name or id."""
+    """The partner with this name or id. Raises CommandError if there is none."""
     from superimap.db.accounts import partners
 
     partner = await (partners.by_id(db, int(name)) if name.isdecimal() else partners.by_name(db, name))
@@ -167,7 +167,7 @@ async def find_partner(db: AsyncSession, name: str) -> Partner:
 
 
 async def find_connection(db: AsyncSession, partner: Partner, code: str, *, lock: bool = False) -> Linked:
-    """The partner's connection to the provider of this code."""
+    """The partner's connection to the provider with this code. Raises CommandError if there is none."""
     from superimap.db.accounts import connections
 
     linked = await connections.by_code(db, partner.id, code, lock=lock)
@@ -179,7 +179,7 @@ async def find_connection(db: AsyncSession, partner: Partner, code: str, *, lock
     return linked
 
 
-async def interrupted() -> None:
+async def wait_for_interrupt() -> None:
     """Wait for Ctrl-C or SIGTERM."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""How is an installation set up and looked at? Schema, settings, the API's description, health."""
+"""Commands that set up and inspect an installation: schema, settings, OpenAPI description, health."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ import typer
 
 from superimap.cli import output
 from superimap.cli.options import AsJson
-from superimap.cli.running import CommandError, command, explaining, failing, transaction
+from superimap.cli.running import (
+    CommandError,
+    command,
+    explaining_database_errors,
+    reporting_errors,
+    transaction,
+)
 
-AGAIN = 0.5
+RECONNECT_SECONDS = 0.5
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to `app`."""
     app.command()(migrate)
     app.command()(config)
     app.command()(openapi)
@@ -27,17 +33,17 @@ def register(app: typer.Typer) -> None:
 
 def migrate(
     wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for PostgreSQL to come up.")
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for PostgreSQL to start.")
     ] = 30.0,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the database to this version's schema, and install the providers that are not there yet."""
+    """Upgrade the schema and install missing provider presets."""
     from superimap.core.config import load
     from superimap.db.migrate import upgrade
 
-    with failing():
+    with reporting_errors():
         settings = load()
-        with explaining(settings.database_url):
+        with explaining_database_errors(settings.database_url):
             asyncio.run(_reach(settings.database_url, wait))
             upgrade(settings.database_url)
         revision, installed = asyncio.run(_install())
@@ -50,7 +56,7 @@ def migrate(
 
 
 async def _reach(url: str, wait: float) -> None:
-    """Connect, however often it takes within `wait` seconds."""
+    """Try to connect until it works, for at most `wait` seconds; then the last error is raised."""
     from superimap.db.postgres import UNAVAILABLE, connect
 
     deadline = asyncio.get_running_loop().time() + wait
@@ -59,13 +65,13 @@ async def _reach(url: str, wait: float) -> None:
             await (await connect(url)).close()
             return
         except UNAVAILABLE:
-            if asyncio.get_running_loop().time() + AGAIN > deadline:
+            if asyncio.get_running_loop().time() + RECONNECT_SECONDS > deadline:
                 raise
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(RECONNECT_SECONDS)
 
 
 async def _install() -> tuple[str, list[str]]:
-    """The revision of the schema, and the codes of the presets that were missing."""
+    """Install missing presets; returns the revision of the schema and the codes of the new providers."""
     from sqlalchemy import text
 
     from superimap.db.accounts import providers
@@ -79,7 +85,7 @@ async def _install() -> tuple[str, list[str]]:
 
 @command
 async def config(as_json: AsJson = False) -> None:
-    """Show the settings in force; secrets are masked."""
+    """Show the settings in force, with secrets masked."""
     from superimap.core.config import in_force, load
 
     settings = in_force(load())
@@ -92,7 +98,8 @@ async def config(as_json: AsJson = False) -> None:
 @command
 async def openapi(
     target: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of printing.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of printing."),
     ] = None,
 ) -> None:
     """Print the API's OpenAPI description."""
@@ -115,13 +122,16 @@ def health(
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="The process' port; else HEALTH_PORT, PORT, or 8000.", show_default=False
+            min=1,
+            max=65535,
+            help="Port of the process. [default: HEALTH_PORT, else PORT, else 8000]",
+            show_default=False,
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="The process' address.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address of the process.")] = "127.0.0.1",
     as_json: AsJson = False,
 ) -> None:
-    """Ask a process whether it is ready: exit code 0 if so, 1 if not."""
+    """Ask a process whether it is ready. Exit code 0 if it is, else 1."""
     asked = port or _port()
     try:
         connection = http.client.HTTPConnection(host, asked, timeout=3)

@@ -1,4 +1,4 @@
-"""How are a connection's users looked after, and what is each one's session doing?"""
+"""The commands `superimap users`: a connection's users and the status of each."""
 
 from __future__ import annotations
 
@@ -9,37 +9,54 @@ import typer
 
 from superimap.cli import output
 from superimap.cli.options import AsJson, Code, PartnerName, Tag, given_secret
-from superimap.cli.running import CommandError, Work, command, find_connection, find_partner, transaction
+from superimap.cli.running import (
+    CommandContext,
+    CommandError,
+    command,
+    find_connection,
+    find_partner,
+    transaction,
+)
 
 if TYPE_CHECKING:
     from superimap.db.accounts.account_values import UserFields
     from superimap.db.accounts.connections import Linked
     from superimap.db.models import User
 
-app = typer.Typer(help="People whose inboxes are watched.", no_args_is_help=True)
+app = typer.Typer(help="Users, whose inboxes are watched.", no_args_is_help=True)
 
-COLUMNS = ("tag", "email", "status", "status_since", "status_reason", "archived")
-DATES = ("created_at", "connected_at", "last_login_at", "last_email_at", "last_proven_alive_at", "retry_at")
-EVENTS = 10
-SERVER = ("imap_host", "imap_port", "imap_tls")
-Email = Annotated[str | None, typer.Option(help="The account's address; '' clears.")]
-Username = Annotated[str | None, typer.Option("--login-username", help="PLAIN: the name to log in with.")]
+USER_FIELDS = ("tag", "email", "status", "status_since", "status_reason", "archived")
+DATE_FIELDS = (
+    "created_at",
+    "connected_at",
+    "last_login_at",
+    "last_email_at",
+    "last_proven_alive_at",
+    "retry_at",
+)
+MAX_EVENTS = 10
+SERVER_FIELDS = ("imap_host", "imap_port", "imap_tls")
+Email = Annotated[str | None, typer.Option(help="Address of the account; '' clears it.")]
+Username = Annotated[str | None, typer.Option("--login-username", help="PLAIN: login name.")]
 Password = Annotated[
     str | None,
     typer.Option(
-        "--login-password", help="PLAIN: the password. Better left out: you are asked, or use stdin."
+        "--login-password",
+        help="PLAIN: password. Safer: leave it out to be prompted, or use --password-stdin.",
     ),
 ]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="PLAIN: read the password from standard input.")
 ]
 ImapHost = Annotated[
-    str | None, typer.Option(help="OTHER: the user's own mail server, such as imap.example.com; '' clears.")
+    str | None, typer.Option(help="OTHER: the user's mail server, such as imap.example.com; '' clears it.")
 ]
-ImapPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; 993 if not said.")]
-ImapTls = Annotated[str | None, typer.Option(help="tls, starttls or none; as usual at the port.")]
+ImapPort = Annotated[int | None, typer.Option(min=1, max=65535, help="OTHER: its port; 993 by default.")]
+ImapTls = Annotated[
+    str | None, typer.Option(help="OTHER: tls, starttls or none; by default what is usual for the port.")
+]
 Token = Annotated[
-    str | None, typer.Option("--oauth2-refresh-token", help="OAUTH2: a refresh token that you hold already.")
+    str | None, typer.Option("--oauth2-refresh-token", help="OAUTH2: a refresh token that you already have.")
 ]
 TokenStdin = Annotated[
     bool, typer.Option("--refresh-token-stdin", help="OAUTH2: read the refresh token from standard input.")
@@ -51,14 +68,16 @@ TokenStdin = Annotated[
 async def list_all(
     partner: PartnerName,
     code: Code,
-    status: Annotated[str | None, typer.Option(help="Only those, such as watching or backing_off.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only this status, such as watching or backing_off.")
+    ] = None,
     archived: Annotated[
         bool | None, typer.Option("--archived/--live", help="Only archived users, or only live ones.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of users to list.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Show a connection's users, and what each one's session is doing since when."""
+    """List a connection's users, each with its status and since when."""
     from superimap.db.monitoring import statuses
 
     async with transaction() as work:
@@ -68,7 +87,7 @@ async def list_all(
         )
     shown, now = rows[:limit], datetime.now(UTC)
     if as_json:
-        output.show_json([output.as_dict(user, COLUMNS) for user in shown])
+        output.show_json([output.as_dict(user, USER_FIELDS) for user in shown])
         return
     output.table(
         ("TAG", "EMAIL", "STATUS", "FOR", "REASON"),
@@ -76,16 +95,18 @@ async def list_all(
             (user.tag, user.email, user.status, output.ago(user.status_since, now=now), user.status_reason)
             for user in shown
         ],
-        none="No such user.",
+        none="No users match.",
     )
     if len(rows) > limit:
-        output.say(f"There are more than {limit}; --limit shows more, --status and --archived narrow down.")
+        output.say(
+            f"There are more than {limit}: raise --limit, or narrow the list with --status or --archived."
+        )
 
 
 @app.command()
 @command
 async def show(partner: PartnerName, code: Code, tag: Tag, as_json: AsJson = False) -> None:
-    """Show a user: status and its reason, dates, mailboxes, last events, and a link for connecting."""
+    """Show a user: status, dates, mailboxes, events and connect link."""
     async with transaction() as work:
         linked, user = await _find(work, partner, code, tag)
         answer = await _described(work, linked, user)
@@ -109,7 +130,7 @@ async def create(
     refresh_token_stdin: TokenStdin = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a user. With credentials it is watched at once, without them once the person has connected."""
+    """Add a user. It is watched at once if it has credentials, else once the person has connected."""
     from superimap.db.accounts import users
 
     fields = _fields(
@@ -137,7 +158,7 @@ async def update(
     partner: PartnerName,
     code: Code,
     tag: Tag,
-    new_tag: Annotated[str | None, typer.Option("--tag", help="A new tag.")] = None,
+    new_tag: Annotated[str | None, typer.Option("--tag", help="New tag.")] = None,
     email: Email = None,
     login_username: Username = None,
     login_password: Password = None,
@@ -150,12 +171,12 @@ async def update(
     tracer: Annotated[
         bool | None,
         typer.Option(
-            "--tracer/--no-tracer", help="A mailbox of your own for tests: a 403 does not archive it."
+            "--tracer/--no-tracer", help="Mailbox of your own for tests: a 403 does not archive it."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; the rest stays. New credentials are tried at once."""
+    """Change the given fields. New credentials are tried at once."""
     fields = _fields(
         email=email,
         username=login_username,
@@ -175,7 +196,7 @@ async def update(
 @app.command()
 @command
 async def archive(partner: PartnerName, code: Code, tag: Tag, as_json: AsJson = False) -> None:
-    """Watch a user no more; everything about it is kept."""
+    """Stop watching a user. All its data is kept."""
     await _change(partner, code, tag, {"archived": True}, as_json=as_json)
 
 
@@ -197,7 +218,9 @@ async def _change(partner: str, code: str, tag: str, fields: UserFields, *, as_j
     (output.show_json if as_json else output.record)(answer)
 
 
-async def _find(work: Work, partner: str, code: str, tag: str, *, lock: bool = False) -> tuple[Linked, User]:
+async def _find(
+    work: CommandContext, partner: str, code: str, tag: str, *, lock: bool = False
+) -> tuple[Linked, User]:
     from superimap.db.accounts import users
 
     found = await find_partner(work.db, partner)
@@ -212,7 +235,7 @@ async def _find(work: Work, partner: str, code: str, tag: str, *, lock: bool = F
 def _fields(
     *, email: str | None, username: str | None, password: str | None, token: str | None
 ) -> UserFields:
-    """What was given; what was left out stays as it is."""
+    """The fields that were given; the others stay as they are."""
     fields: UserFields = {}
     if email is not None:
         fields["email"] = email
@@ -226,7 +249,7 @@ def _fields(
 
 
 def _server(host: str | None, port: int | None, tls: str | None) -> UserFields:
-    """What was given of a mail server of the user's own."""
+    """The fields of the user's own mail server that were given."""
     fields: UserFields = {}
     if host is not None:
         fields["imap_host"] = host
@@ -238,7 +261,7 @@ def _server(host: str | None, port: int | None, tls: str | None) -> UserFields:
 
 
 def _check(linked: Linked, fields: UserFields) -> None:
-    """Credentials that a provider has no use for would be passed over in silence."""
+    """Refuse fields that the provider does not use, because they would be ignored silently."""
     from superimap.db.accounts.account_values import SIGN_IN, sign_in
 
     credentials = {name for names in SIGN_IN.values() for name in names} - {"email"}
@@ -246,30 +269,30 @@ def _check(linked: Linked, fields: UserFields) -> None:
     if useless:
         raise CommandError(
             f"{linked.provider.code} is of kind {linked.provider.kind}, where users have no "
-            f"{' and '.join(sorted(useless))}; leave that out."
+            f"{' and '.join(sorted(useless))}; leave it out."
         )
-    if not linked.provider.host_by_user and not fields.keys().isdisjoint(SERVER):
+    if not linked.provider.host_by_user and not fields.keys().isdisjoint(SERVER_FIELDS):
         raise CommandError(
-            f"{linked.provider.code} has a mail server of its own, which users cannot choose; "
-            "OTHER is the provider where they can."
+            f"{linked.provider.code} has a fixed mail server, so users cannot have their own; "
+            "use the provider OTHER for that."
         )
 
 
-async def _described(work: Work, linked: Linked, user: User) -> dict[str, object]:
+async def _described(work: CommandContext, linked: Linked, user: User) -> dict[str, object]:
     import time
 
     from superimap.db.monitoring import statuses
     from superimap.oauth import links
 
     mailboxes = await statuses.of_mailboxes(work.db, user)
-    events = await statuses.of_events(work.db, user, limit=EVENTS)
-    answer: dict[str, object] = {"id": user.id} | output.as_dict(user, COLUMNS)
+    events = await statuses.of_events(work.db, user, limit=MAX_EVENTS)
+    answer: dict[str, object] = {"id": user.id} | output.as_dict(user, USER_FIELDS)
     answer |= {
         "login_username": user.login_username,
         "has_login_password": user.login_password is not None,
         "has_oauth2_refresh_token": user.oauth2_refresh_token is not None,
-    } | output.as_dict(user, SERVER)
-    answer |= output.as_dict(user, DATES)
+    } | output.as_dict(user, SERVER_FIELDS)
+    answer |= output.as_dict(user, DATE_FIELDS)
     answer["mailboxes"] = [
         {"name": mailbox.name, "uid_validity": mailbox.uid_validity, "last_uid": mailbox.last_uid}
         for mailbox in mailboxes

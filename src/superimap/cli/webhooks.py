@@ -1,4 +1,4 @@
-"""How are the places looked after to which webhooks go?"""
+"""The commands `superimap webhooks`: endpoints and their health."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from superimap.cli.running import CommandError, command, find_partner, ring, tra
 if TYPE_CHECKING:
     from superimap.domain.events import EventKind
 
-app = typer.Typer(help="Where webhooks go, and whether that works.", no_args_is_help=True)
+app = typer.Typer(help="Endpoints: where webhooks go, and their health.", no_args_is_help=True)
 
-COLUMNS = (
+ENDPOINT_FIELDS = (
     "kind",
     "url",
     "breaker",
@@ -25,18 +25,18 @@ COLUMNS = (
     "disabled_at",
     "disabled_reason",
 )
-Kind = Annotated[str, typer.Argument(metavar="[KIND]", help="The kind of webhook.")]
+Kind = Annotated[str, typer.Argument(metavar="[KIND]", help="Kind of webhook.")]
 
 
 @app.command()
 @command
 async def show(partner: PartnerName, as_json: AsJson = False) -> None:
-    """Show where each kind of webhook goes, and how that place is doing."""
+    """Show the endpoint of each kind of webhook, and its health."""
     from superimap.db.accounts import webhooks
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        rows = [output.as_dict(row, COLUMNS) for row in await webhooks.endpoints(work.db, found.id)]
+        rows = [output.as_dict(row, ENDPOINT_FIELDS) for row in await webhooks.endpoints(work.db, found.id)]
     if as_json:
         output.show_json(rows)
         return
@@ -50,24 +50,24 @@ async def show(partner: PartnerName, as_json: AsJson = False) -> None:
 @app.command()
 @command
 async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
-    """Send there again: a disabled endpoint is enabled, an open breaker closed."""
+    """Enable a disabled endpoint and close its circuit breaker."""
     from superimap.db.accounts import webhooks
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         enabled = await webhooks.enable(work.db, found.id, _kind(kind))
-        answer, settings = output.as_dict(enabled, COLUMNS), work.settings
+        answer, settings = output.as_dict(enabled, ENDPOINT_FIELDS), work.settings
     await ring(settings, {enabled.id})
     if as_json:
         output.show_json(answer)
     else:
-        output.say(f"{kind} webhooks go to {enabled.url} again; what is owed there follows at once.")
+        output.say(f"{kind} webhooks go to {enabled.url} again; pending ones are sent at once.")
 
 
 @app.command()
 @command
 async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
-    """Send a signed sample and show the answer: exit code 0 if it was a 2xx, else 1. Nothing else follows."""
+    """Send one signed sample, without retries, and show the answer. Exit code 0 for a 2xx, else 1."""
     from superimap.db.accounts import partners, webhooks
     from superimap.dispatcher import sample_webhooks
 
@@ -95,5 +95,5 @@ def _kind(given: str) -> EventKind:
     from superimap.domain.events import EventKind
 
     if given not in set(EventKind):
-        raise CommandError(f"There is no kind {given!r}; there are {', '.join(EventKind)}.")
+        raise CommandError(f"There is no kind {given!r}; the kinds are {', '.join(EventKind)}.")
     return EventKind(given)

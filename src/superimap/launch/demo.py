@@ -1,4 +1,4 @@
-"""What does it look like? A mailbox, mails that arrive in it, and a receiver that checks each webhook."""
+"""The demo: a mailbox, mails that arrive in it, and a receiver that verifies each webhook."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,16 @@ CODE = "DEMO"
 ADDRESS = "ada@demo.localhost"
 Say = Callable[[str], None]
 
-WATCHED_WITHIN = 30.0
-ARRIVES_WITHIN = 30.0
-MAIL_EVERY = 3.0
+WATCH_WAIT_SECONDS = 30.0
+WEBHOOK_WAIT_SECONDS = 30.0
+MAIL_INTERVAL_SECONDS = 3.0
 
 PASSWORD = "demo"  # noqa: S105 - of a mail server that lives as long as the demo
 
 
 @dataclass(slots=True)
 class Arrival:
-    """A webhook for a mail of ours, checked."""
+    """A webhook for a mail of the demo, and what is wrong with it, if anything."""
 
     number: int
     subject: str
@@ -40,7 +40,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class Demo:
-    """The far ends, which would be strangers': a mail server and an application."""
+    """The mail server and the application of the demo, which would belong to others in production."""
 
     imap: ImapServer
     sink: WebhookSink
@@ -50,7 +50,7 @@ class Demo:
     arrivals: asyncio.Queue[Arrival] = field(default_factory=asyncio.Queue)
 
     def send(self) -> None:
-        """A new mail lies in the mailbox."""
+        """Put a new mail into the mailbox."""
         number = len(self.sent) + 1
         mail = EmailMessage()
         mail["Date"] = email.utils.formatdate()
@@ -63,7 +63,7 @@ class Demo:
         self.imap.deliver(ADDRESS, mail.as_bytes().replace(b"\n", b"\r\n"))
 
     def check(self, received: Received) -> int:
-        """Judge a webhook as a careful application would; the status to answer."""
+        """Verify a webhook as an application should; returns the status to answer."""
         body = received.json
         sent = self.sent.get(str((body.get("envelope") or {}).get("message_id")))
         if sent is None:
@@ -82,17 +82,17 @@ class Demo:
 
 @contextlib.asynccontextmanager
 async def stage(settings: Settings) -> AsyncIterator[Demo]:
-    """A mail server, a receiver, and a partner with one user who is watched."""
+    """Run a mail server and a receiver, and create a partner with one user."""
     async with ImapServer() as imap, WebhookSink() as sink:
         imap.add_account(ADDRESS, PASSWORD)
-        api_key, secret = await _introduce(settings, imap, sink)
+        api_key, secret = await _create_user(settings, imap, sink)
         demo = Demo(imap, sink, api_key, secret)
         sink.answer = demo.check
         yield demo
 
 
-async def _introduce(settings: Settings, imap: ImapServer, sink: WebhookSink) -> tuple[str, str]:
-    """Create what an operator and an application would; the partner's API key and signing secret."""
+async def _create_user(settings: Settings, imap: ImapServer, sink: WebhookSink) -> tuple[str, str]:
+    """Create partner, provider, connection and user; returns the partner's API key and signing secret."""
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     async with engine.sessions(settings.database_url, pool_size=2) as sessions, sessions.begin() as db:
         made = await partners.create(db, vault, name="demo", new_mail_webhook=sink.url("/new_mail"))
@@ -110,38 +110,39 @@ async def _introduce(settings: Settings, imap: ImapServer, sink: WebhookSink) ->
 
 
 async def is_watched(demo: Demo, stop: asyncio.Event | None = None) -> bool:
-    """Whether the demo user's session waits in IDLE, at the latest after WATCHED_WITHIN seconds."""
+    """Wait until the demo user's session idles, for at most WATCH_WAIT_SECONDS; returns whether it does."""
     with contextlib.suppress(TimeoutError):
         await demo.imap.wait_for(
             lambda: (stop is not None and stop.is_set()) or any(each.idling for each in demo.imap.sessions),
-            timeout=WATCHED_WITHIN,
+            timeout=WATCH_WAIT_SECONDS,
         )
     return any(each.idling for each in demo.imap.sessions)
 
 
 async def show(demo: Demo, address: str, say: Say) -> None:
-    """For a person: where everything is, then a mail every few seconds and what came of it; for ever."""
+    """Print the addresses, then send a mail every few seconds and print its webhook, until cancelled."""
     if not await is_watched(demo):
-        say(f"The demo mailbox is not watched after {WATCHED_WITHIN:.0f} s; the log above should say why.")
+        say(f"The demo mailbox is not watched after {WATCH_WAIT_SECONDS:.0f} s; see the log above.")
         return
     user = f"{address}/api/v1/connections/{CODE}/users/{TAG}"
     say(f"Swagger UI  {address}/docs")
     say(f"API key     {demo.api_key}")
     say(f"Try it      curl -H 'x-api-key: {demo.api_key}' {user}")
-    say(f"A mail every {MAIL_EVERY:.0f} s for {ADDRESS}; Ctrl-C ends it.")
+    say(f"A mail every {MAIL_INTERVAL_SECONDS:.0f} s for {ADDRESS}; Ctrl-C ends it.")
     while True:
         demo.send()
         say(line(await demo.arrivals.get()))
-        await asyncio.sleep(MAIL_EVERY)
+        await asyncio.sleep(MAIL_INTERVAL_SECONDS)
 
 
 async def prove(demo: Demo, mails: int, say: Say, stop: asyncio.Event) -> str | None:
-    """Send `mails`, each after the webhook of the one before; None if all came verified, else what is wrong.
+    """Send `mails`, each after the webhook of the previous one; returns None if all were verified, else why not.
 
-    Says the figures either way. Ends early when `stop` is set.
+    Prints the latencies in both cases. Ends early when `stop` is set.
     """
     if not await is_watched(demo, stop):
-        return "interrupted" if stop.is_set() else f"nobody watched the mailbox within {WATCHED_WITHIN:.0f} s"
+        late = f"the mailbox was not watched within {WATCH_WAIT_SECONDS:.0f} s"
+        return "interrupted" if stop.is_set() else late
     stopping = asyncio.create_task(stop.wait())
     gathering = asyncio.create_task(_gather(demo, mails, say))
     try:
@@ -154,19 +155,19 @@ async def prove(demo: Demo, mails: int, say: Say, stop: asyncio.Event) -> str | 
     if verified:
         say(f"{len(verified)} of {mails} mails gave a verified webhook: {summary(verified)}")
     if problems := [each.problem for each in arrivals if each.problem]:
-        return f"{len(problems)} webhooks would not do: {problems[0]}"
+        return f"{len(problems)} webhooks were refused: {problems[0]}"
     if len(verified) < mails:
         return f"{mails - len(verified)} of {mails} mails gave no webhook"
     return None
 
 
 async def _gather(demo: Demo, mails: int, say: Say) -> list[Arrival]:
-    """One arrival for each mail sent; stops at the first that does not come within ARRIVES_WITHIN seconds."""
+    """Send the mails and return their arrivals; stops at the first that takes over WEBHOOK_WAIT_SECONDS."""
     seen: dict[int, Arrival] = {}
     with contextlib.suppress(TimeoutError):
         for number in range(1, mails + 1):
             demo.send()
-            async with asyncio.timeout(ARRIVES_WITHIN):
+            async with asyncio.timeout(WEBHOOK_WAIT_SECONDS):
                 while number not in seen:
                     arrival = await demo.arrivals.get()
                     seen.setdefault(arrival.number, arrival)
@@ -175,13 +176,13 @@ async def _gather(demo: Demo, mails: int, say: Say) -> list[Arrival]:
 
 
 def line(arrival: Arrival) -> str:
-    """An arrival, for a person."""
+    """One line about an arrival, for people."""
     verdict = f"REFUSED: {arrival.problem}" if arrival.problem else "both signatures verified"
     return f"webhook {arrival.number:3}  {arrival.subject:14} {arrival.milliseconds:6.0f} ms  {verdict}"
 
 
 def summary(arrivals: list[Arrival]) -> str:
-    """`p50 … p95 … max …`, from the mail lying in the mailbox to its webhook being received."""
+    """`p50 … p95 … max …` of the time from a mail's delivery to the mailbox to the arrival of its webhook."""
     times = sorted(arrival.milliseconds for arrival in arrivals)
     p95 = times[round(0.95 * (len(times) - 1))]
     return f"p50 {statistics.median(times):.0f} ms, p95 {p95:.0f} ms, max {times[-1]:.0f} ms"

@@ -1,4 +1,4 @@
-"""How does everything run on one machine? Engines as our children, the three services in one loop."""
+"""`superimap up`: engines as child processes, and the three services in one event loop."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from superimap.cli.running import explaining
+from superimap.cli.running import explaining_database_errors
 from superimap.core import config, crypto
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
@@ -19,20 +19,20 @@ from superimap.launch import engines as embedded
 from superimap.launch import services
 
 KEY_FILE = "encryption.key"
-STOPPING = 3.0
+STOP_SECONDS = 3.0
 
 
 class PortBusy(SuperImapError):
-    """Something else listens where the API should."""
+    """Another program listens on the port of the API."""
 
 
 class KeyMissing(SuperImapError):
-    """There is data, and not the key that it was sealed with."""
+    """There is data, but the key that encrypted it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What stands before the services start."""
+class Installation:
+    """Settings, data folder and key of one machine, ready for the services to start."""
 
     settings: Settings
     data: Path
@@ -40,17 +40,20 @@ class House:
 
     @property
     def key_file(self) -> Path:
-        """Where the vault's key lies, unless ENCRYPTION_KEY says otherwise."""
+        """The file of the encryption key, which ENCRYPTION_KEY replaces if it is set."""
         return self.data / KEY_FILE
 
     @property
     def address(self) -> str:
-        """Where the API is, for a person."""
+        """The URL of the API, for people."""
         return self.settings.base_url or _address(self.settings)
 
 
-def addressed(settings: Settings) -> Settings:
-    """With the API's own address as BASE_URL where nobody else can reach it: so events have a link to sign in."""
+def with_base_url(settings: Settings) -> Settings:
+    """Settings with the API's own address as BASE_URL if only this machine can reach it.
+
+    Events need BASE_URL for their sign-in links.
+    """
     is_reached_here_alone = (
         settings.host in {"127.0.0.1", "::1", "localhost"} and not settings.trusted_proxies
     )
@@ -65,11 +68,11 @@ def _address(settings: Settings) -> str:
 
 
 @contextlib.asynccontextmanager
-async def house(data: Path, overrides: Mapping[str, Any] | None = None) -> AsyncIterator[House]:
-    """Engines running on `data`, the schema migrated, the key made if there was none.
+async def installation(data: Path, overrides: Mapping[str, Any] | None = None) -> AsyncIterator[Installation]:
+    """Run engines on `data`, migrate the schema, and create the key if there is none.
 
-    DATABASE_URL, REDIS_URL and ENCRYPTION_KEY of the environment win over the embedded parts. Raises
-    PortBusy, EmbeddedError or SettingsError.
+    DATABASE_URL, REDIS_URL and ENCRYPTION_KEY in the environment replace the embedded parts. Raises
+    PortBusy, EmbeddedError, KeyMissing or SettingsError.
     """
     found = dict(overrides or {})
     found["port"] = _free_port(found)
@@ -83,16 +86,16 @@ async def house(data: Path, overrides: Mapping[str, Any] | None = None) -> Async
             found["encryption_key"] = key
         if "ENVIRONMENT" not in os.environ:
             found.setdefault("environment", "development")
-        settings = addressed(config.load(found))
-        is_theirs = "database_url" not in found
-        hint = " Or unset it: without DATABASE_URL a PostgreSQL is brought along." if is_theirs else ""
-        with explaining(settings.database_url, hint=hint):
+        settings = with_base_url(config.load(found))
+        is_embedded = "database_url" in found
+        hint = "" if is_embedded else " Or unset it: without DATABASE_URL an embedded PostgreSQL is started."
+        with explaining_database_errors(settings.database_url, hint=hint):
             await prepare(settings)
-        yield House(settings, data, is_new)
+        yield Installation(settings, data, is_new)
 
 
 async def prepare(settings: Settings) -> None:
-    """Migrate, install the provider presets, and try the key."""
+    """Migrate the schema, install the provider presets, and check the key."""
     from superimap.db.accounts import providers  # noqa: PLC0415
     from superimap.domain.presets import presets  # noqa: PLC0415
 
@@ -103,12 +106,15 @@ async def prepare(settings: Settings) -> None:
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """The three services until `stop`; all is over within 5 s of it."""
-    await services.together(settings, stop, within=STOPPING)
+    """Run the three services until `stop` is set; they end within 5 s of it."""
+    await services.together(settings, stop, within=STOP_SECONDS)
 
 
 def _key(data: Path) -> tuple[str | None, bool]:
-    """The vault's key from its file, made on the first start, readable by its owner alone; is it new?"""
+    """The encryption key from its file, and whether it is new; it is created at the first start, mode 0600.
+
+    Returns None as the key if ENCRYPTION_KEY is set.
+    """
     data.mkdir(parents=True, exist_ok=True)
     if "ENCRYPTION_KEY" in os.environ:
         return None, False
@@ -117,7 +123,7 @@ def _key(data: Path) -> tuple[str | None, bool]:
         return path.read_text().strip(), False
     if (data / "postgres").exists():
         raise KeyMissing(
-            f"{data} holds data, and its key {path} is missing: nothing in it could be read. "
+            f"{data} holds data, but its key {path} is missing, so the data cannot be decrypted. "
             "Put the key back, set ENCRYPTION_KEY, or choose another folder with --data."
         )
     key = crypto.generate_key()
@@ -130,18 +136,18 @@ def _key(data: Path) -> tuple[str | None, bool]:
 
 
 def _free_port(overrides: Mapping[str, Any]) -> int | str:
-    """The port to listen on, which 0 leaves to us; says that one is busy before anything is started."""
+    """The port to listen on; 0 selects a free one. Raises PortBusy, before anything is started."""
     host = str(overrides.get("host") or os.environ.get("HOST") or "127.0.0.1")
     wanted = str(overrides.get("port") or os.environ.get("PORT") or 8000)
     if not wanted.isdecimal() or int(wanted) > 65535:
-        return wanted  # the settings say what is wrong with it
+        return wanted  # loading the settings reports what is wrong with it
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, int(wanted)))
         except OSError as error:
             raise PortBusy(
-                f"{host}:{wanted} cannot be listened on ({error.strerror}). "
-                f"Stop what uses it, or choose another: --port {int(wanted) + 1}, or the setting PORT"
+                f"Cannot listen on {host}:{wanted} ({error.strerror}). "
+                f"Stop the program that uses it, or choose another port: --port {int(wanted) + 1}, or PORT"
             ) from None
         return int(probe.getsockname()[1])

@@ -275,7 +275,7 @@ def test_a_user_has_a_mail_server_of_its_own_where_the_provider_leaves_it_to_peo
         "imap.example.com", 143, "starttls",
     )  # fmt: skip
     assert (cleared["imap_host"], cleared["imap_port"]) == (None, None)
-    assert "OTHER is the provider where they can" in refused.output
+    assert "use the provider OTHER for that" in refused.output
     assert "named by the person" in superimap("providers", "list").output
     ask("providers", "create", "OWN", "--imap-host", "imap.invalid", "--host-by-user")
     assert ask("providers", "update", "OWN", "--one-host")["host_by_user"] is False

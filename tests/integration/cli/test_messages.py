@@ -64,13 +64,13 @@ def test_json_has_all_of_it(ask, installed):
 def test_it_is_narrowed_down_and_paged(superimap, ask, installed):
     assert [each["id"] for each in ask("messages", *WHERE, "--outcome", "duplicate")] == [2]
     assert [each["id"] for each in ask("messages", *WHERE, "--before", "2")] == [1]
-    assert "--before 3 shows those before" in superimap("messages", *WHERE, "--limit", "1").stdout
+    assert "--before 3 lists the earlier ones" in superimap("messages", *WHERE, "--limit", "1").stdout
 
 
 def test_it_says_what_is_not_there(superimap, installed):
     superimap("users", "create", "acme", "PLAIN", "bob")
 
-    assert "No such mail was seen" in superimap("messages", "acme", "PLAIN", "bob").stdout
+    assert "No matching mail was seen" in superimap("messages", "acme", "PLAIN", "bob").stdout
     assert "no user 'eve'" in superimap("messages", "acme", "PLAIN", "eve", code=1).stderr
     refused = superimap("messages", *WHERE, "--outcome", "lost", code=1).stderr
     assert "no outcome 'lost'" in refused and "too_big" in refused
@@ -78,4 +78,4 @@ def test_it_says_what_is_not_there(superimap, installed):
 
 
 def test_the_command_shows_as_many_as_the_query_gives():
-    assert command.MOST == messages.MOST
+    assert command.MAX_MESSAGES == messages.MOST

