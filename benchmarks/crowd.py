@@ -137,7 +137,7 @@ async def gathered(*, tls: bool) -> AsyncIterator[Crowd]:
             context = transport.new_tls_context()
             context.load_verify_locations(cadata=authority)
         crowd = Crowd(server, context)
-        tending = asyncio.create_task(runtime.tend_memory(lambda: crowd.standing))
+        tending = asyncio.create_task(runtime.manage_memory(lambda: crowd.standing))
         try:
             yield crowd
         finally:

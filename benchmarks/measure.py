@@ -44,7 +44,7 @@ def open_files() -> int:
 def resident_kib(*, trim: bool = False) -> float:
     """The resident memory of this process, garbage collected first; `trim`: what is kept for later given back."""
     if trim:
-        runtime.give_back()
+        runtime.release_memory()
     else:
         gc.collect()
     return resident_now_kib()

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from superimap.core.config import load
+from superimap.core.environment import load_settings
 from superimap.db.engine import connector
 from superimap.db.migrate import LOCK_KEY
 from superimap.db.models import Base
@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
 
 
 async def connect_and_run() -> None:
-    url = context.config.attributes.get("url") or load().database_url
+    url = context.config.attributes.get("url") or load_settings().database_url
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=connector(url, statement_timeout=None), poolclass=NullPool
     )

@@ -30,9 +30,10 @@ from docs._sphinx import tables
 from superimap.api.pages import browser
 from superimap.api.routes import callback, connect, disconnect, password
 from superimap.cli import app
-from superimap.core import config, crypto
-from superimap.core.config import Settings, variables
-from superimap.core.ids import time_ordered
+from superimap.core import crypto, environment
+from superimap.core.config import Settings
+from superimap.core.environment import variable_names
+from superimap.core.ids import uuid7
 from superimap.db.accounts import connecting
 from superimap.db.watching import token_leases as leases
 from superimap.dispatcher import webhook_client
@@ -118,7 +119,7 @@ def test_operations_lists_every_setting_with_its_default_and_meaning(field):
     listed = {row[0]: row[1:] for row in rows(section(OPERATIONS, "Settings"))}
     described = " ".join((Settings.model_fields[field].description or "").split())
 
-    assert listed[f"`{config.variable(field)}`"] == [default_of(field), described]
+    assert listed[f"`{environment.variable_name(field)}`"] == [default_of(field), described]
 
 
 def test_api_lists_every_reason_that_a_returning_person_may_bring():
@@ -136,14 +137,14 @@ def test_api_lists_every_reason_that_a_returning_person_may_bring():
 
 
 def test_operations_lists_no_setting_that_is_none():
-    real = {name for field in Settings.model_fields for name in variables(field)}
+    real = {name for field in Settings.model_fields for name in variable_names(field)}
 
     assert first_cells(section(OPERATIONS, "Settings")) <= real
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_words_in_capitals_and_code_are_settings(page):
-    real = {name for field in Settings.model_fields for name in variables(field)}
+    real = {name for field in Settings.model_fields for name in variable_names(field)}
     known = {
         "POSTGRES_PASSWORD",
         "SUPERIMAP_TEST",
@@ -334,8 +335,8 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Messages (ids") == f"{default['message_retention_days']:g} days"
     assert said("Life of a connect") == f"{links.LIFETIME_SECONDS // 60} minutes"
     assert said("Page views of one link") == f"{connect.MAX_OPENS_PER_LINK} times"
-    assert said("Time to finish a consent") == f"{connecting.CONSENT_LIFE // 3600} hour"
-    assert browser.COOKIE_LIFETIME_SECONDS == connecting.CONSENT_LIFE
+    assert said("Time to finish a consent") == f"{connecting.CONSENT_SECONDS // 3600} hour"
+    assert browser.COOKIE_LIFETIME_SECONDS == connecting.CONSENT_SECONDS
     assert said("Timeout for all requests to a provider") == f"{callback.PROVIDER_TIMEOUT_SECONDS:g} s"
     assert said("Timeout for the login that checks") == f"{password.LOGIN_TIMEOUT_SECONDS:g} s"
     assert said("Time to reach a mail server") == f"{password.SERVER_TIMEOUT_SECONDS:g} s"
@@ -401,7 +402,7 @@ def webhook(
     now = int(time.time()) - age
     raw = payload.body(content(kind), timestamp=now, api_keys=(API_KEY, OTHER_KEY)[:keys])
     secrets = (OTHER_SECRET, SECRET)[2 - keys :]
-    return signing.standard_headers(time_ordered(), timestamp=now, body=raw, secrets=secrets), raw
+    return signing.standard_headers(uuid7(), timestamp=now, body=raw, secrets=secrets), raw
 
 
 @pytest.mark.parametrize("kind", EventKind)

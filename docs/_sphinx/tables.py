@@ -35,7 +35,8 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def settings() -> str:
     """Every setting with its variable, default and description."""
-    from superimap.core.config import Settings, variable
+    from superimap.core.config import Settings
+    from superimap.core.environment import variable_name
 
     def default(value: object) -> str:
         if value is PydanticUndefined:
@@ -48,7 +49,7 @@ def settings() -> str:
     return table(
         ("Variable", "Default", "Meaning"),
         (
-            (f"`{variable(name)}`", default(field.default), " ".join((field.description or "").split()))
+            (f"`{variable_name(name)}`", default(field.default), " ".join((field.description or "").split()))
             for name, field in fields
         ),
     )

@@ -15,9 +15,10 @@ from pydantic import SecretStr
 
 import superimap.core.metrics  # noqa: F401 - registers them
 from superimap.cli import app
-from superimap.core import config
-from superimap.core.config import Settings, variables
+from superimap.core import environment
+from superimap.core.config import Settings
 from superimap.core.crypto import generate_key
+from superimap.core.environment import variable_names
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
 
@@ -74,7 +75,7 @@ def test_the_command_and_its_options_are_real(pod):
 @pytest.mark.parametrize("pod", pods())
 def test_what_comes_from_the_environment_are_settings(pod):
     container = container_of(pod)
-    real = {name for field in Settings.model_fields for name in variables(field)}
+    real = {name for field in Settings.model_fields for name in variable_names(field)}
 
     assert {each["name"] for each in container.get("env", ())} <= real
     assert container["envFrom"] == [
@@ -89,16 +90,16 @@ def test_the_example_settings_are_accepted_once_the_key_is_in(monkeypatch):
     for name, value in (given | {"ENCRYPTION_KEY": generate_key()}).items():
         monkeypatch.setenv(name, value)
 
-    settings = config.load()
+    settings = environment.load_settings()
 
     assert settings.environment == "production"
     for name in given:
-        assert any(name in variables(field) for field in Settings.model_fields), name
+        assert any(name in variable_names(field) for field in Settings.model_fields), name
 
 
 def test_secrets_are_in_the_secret():
     secret = {
-        config.variable(name)
+        environment.variable_name(name)
         for name, field in Settings.model_fields.items()
         if not field.repr or SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
     }
@@ -226,12 +227,12 @@ def test_alerts_and_panels_ask_for_metrics_and_labels_that_there_are(expression)
 
 
 def test_label_values_in_alerts_are_some_that_are_set():
-    from superimap.db.monitoring.sight import STATES
+    from superimap.db.monitoring.cluster_status import IDLER_STATES
 
     values = set(re.findall(r'"(\w+)"', " ".join(rule["expr"] for rule in ALERTS)))
 
     assert values <= {
-        *STATES,
+        *IDLER_STATES,
         "owned",
         "free",
         "expired",

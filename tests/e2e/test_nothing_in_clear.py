@@ -21,7 +21,7 @@ BODY = "planted-mail-body-Mv2"
 SUBJECT = "planted-subject-Rt8"
 
 
-async def plant(world: World, imap: ImapServer, sink: WebhookSink) -> partners.Created:
+async def plant(world: World, imap: ImapServer, sink: WebhookSink) -> partners.NewPartner:
     partner = await world.partner(new_mail_webhook=sink.url("/hook"))
     await world.provider(imap.host, imap.port)
     await world.connection(partner)

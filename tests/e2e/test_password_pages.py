@@ -171,8 +171,8 @@ async def test_line_breaks_that_a_person_pastes_are_told_and_reach_no_server(
     async with api(world) as url, chrome(chromium) as person:
         await person.opens(await new_link(url, partner.api_key, "TEST"))
         for name, value, said in (
-            ("username", f"{user}\r\nA1 LOGOUT", "The user name should hold no control characters."),
-            ("password", "right horse\r\nA1 LOGOUT", "The password should hold no control characters."),
+            ("username", f"{user}\r\nA1 LOGOUT", "The user name must not contain control characters."),
+            ("password", "right horse\r\nA1 LOGOUT", "The password must not contain control characters."),
         ):
             await person.page.locator("#username").fill(user)
             await person.page.locator("#password").fill("right horse")

@@ -2,13 +2,13 @@
 
 import httpx
 
-from superimap.core.health import Readiness, served
+from superimap.core.health import Readiness, serve_health
 
 
 async def test_ready_only_while_it_is_of_use_and_alive_all_along(unused_tcp_port: int):
     state = Readiness()
     base = f"http://127.0.0.1:{unused_tcp_port}"
-    async with served(state, host="127.0.0.1", port=unused_tcp_port), httpx.AsyncClient() as client:
+    async with serve_health(state, host="127.0.0.1", port=unused_tcp_port), httpx.AsyncClient() as client:
         assert (await client.get(f"{base}/readyz")).status_code == 503
         assert (await client.get(f"{base}/healthz")).status_code == 200
         state.ready = True

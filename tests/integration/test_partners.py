@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from superimap.core import crypto
 from superimap.core.crypto import Place, Vault, VaultError
-from superimap.db.accounts import partners
+from superimap.db.accounts import partner_keys, partners, webhook_endpoints
 from superimap.db.engine import sessions
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import ApiKey, Endpoint, SigningSecret
@@ -36,9 +36,9 @@ async def test_a_partner_is_known_by_its_api_key_alone(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         await partners.create(db, VAULT, name="other")
 
-        assert (await partners.by_api_key(db, acme.api_key)).id == acme.partner.id
+        assert (await partner_keys.find_partner(db, acme.api_key)).id == acme.partner.id
         for wrong in ("", acme.api_key[:-1], acme.api_key.upper(), "\ud800", "a\0b"):
-            assert await partners.by_api_key(db, wrong) is None
+            assert await partner_keys.find_partner(db, wrong) is None
 
 
 async def test_nothing_secret_is_stored_in_clear(sessionmaker, acme):
@@ -57,9 +57,9 @@ async def test_each_kind_of_webhook_has_an_endpoint_and_a_blank_clears_it(sessio
     async with sessionmaker.begin() as db:
         url = "https://a.example/hook"
         partner = (await partners.create(db, VAULT, name="acme", new_mail_webhook=url)).partner
-        before = await partners.webhooks(db, partner.id)
+        before = await webhook_endpoints.urls_by_kind(db, partner.id)
         await partners.update(db, partner.id, new_mail_webhook=" ", user_connected_webhook=url)
-        after = await partners.webhooks(db, partner.id)
+        after = await webhook_endpoints.urls_by_kind(db, partner.id)
         rows = (await db.scalars(select(Endpoint))).all()
 
     assert before == {
@@ -94,37 +94,37 @@ async def test_another_url_begins_with_a_clean_record_and_the_same_one_does_not(
 
 async def test_during_an_overlap_both_keys_open_and_the_old_one_signs_first(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        new = await partners.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
-        material = await partners.signing_material(db, VAULT, acme.partner.id)
+        new = await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
+        material = await partner_keys.signing_keys(db, VAULT, acme.partner.id)
 
         assert material.api_keys == (acme.api_key, new)
         for key in material.api_keys:
-            assert (await partners.by_api_key(db, key)).id == acme.partner.id
+            assert (await partner_keys.find_partner(db, key)).id == acme.partner.id
 
 
 async def test_secrets_come_newest_first(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        new = await partners.rotate_signing_secret(db, VAULT, acme.partner.id, overlap=HOUR)
-        material = await partners.signing_material(db, VAULT, acme.partner.id)
+        new = await partner_keys.rotate_signing_secret(db, VAULT, acme.partner.id, overlap=HOUR)
+        material = await partner_keys.signing_keys(db, VAULT, acme.partner.id)
 
     assert material.secrets == (new, acme.signing_secret)
 
 
 async def test_an_expired_key_neither_opens_nor_signs(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        new = await partners.rotate_api_key(db, VAULT, acme.partner.id, overlap=timedelta())
+        new = await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=timedelta())
 
-        assert await partners.by_api_key(db, acme.api_key) is None
-        assert (await partners.signing_material(db, VAULT, acme.partner.id)).api_keys == (new,)
+        assert await partner_keys.find_partner(db, acme.api_key) is None
+        assert (await partner_keys.signing_keys(db, VAULT, acme.partner.id)).api_keys == (new,)
 
 
 async def test_rotating_again_never_prolongs_an_old_key(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        await partners.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
-        first = (await partners.api_keys(db, acme.partner.id))[0].expires_at
+        await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
+        first = (await partner_keys.list_api_keys(db, acme.partner.id))[0].expires_at
         db.expire_all()
-        await partners.rotate_api_key(db, VAULT, acme.partner.id, overlap=24 * HOUR)
-        keys = await partners.api_keys(db, acme.partner.id)
+        await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=24 * HOUR)
+        keys = await partner_keys.list_api_keys(db, acme.partner.id)
 
     assert keys[0].expires_at == first
     assert keys[1].expires_at - first == 23 * HOUR
@@ -134,34 +134,34 @@ async def test_rotating_again_never_prolongs_an_old_key(sessionmaker, acme):
 async def test_keys_rotated_at_once_leave_one_that_does_not_expire(sessionmaker, acme):
     async def rotate():
         async with sessionmaker.begin() as db:
-            return await partners.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
+            return await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
 
     await asyncio.gather(rotate(), rotate(), rotate())
 
     async with sessionmaker.begin() as db:
-        keys = await partners.api_keys(db, acme.partner.id)
+        keys = await partner_keys.list_api_keys(db, acme.partner.id)
     assert sum(key.expires_at is None for key in keys) == 1
 
 
 async def test_a_retired_key_is_over_at_once_but_never_the_last_one(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        await partners.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
-        old, new = await partners.api_keys(db, acme.partner.id)
-        retired = await partners.retire_api_key(db, acme.partner.id, old.id)
+        await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
+        old, new = await partner_keys.list_api_keys(db, acme.partner.id)
+        retired = await partner_keys.retire_api_key(db, acme.partner.id, old.id)
 
         assert retired.expires_at <= datetime.now(UTC)
-        assert await partners.by_api_key(db, acme.api_key) is None
+        assert await partner_keys.find_partner(db, acme.api_key) is None
         with pytest.raises(Conflict, match="rotate it first"):
-            await partners.retire_api_key(db, acme.partner.id, new.id)
+            await partner_keys.retire_api_key(db, acme.partner.id, new.id)
 
 
 async def test_another_partners_key_cannot_be_retired(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         other = (await partners.create(db, VAULT, name="other")).partner
-        key = (await partners.api_keys(db, other.id))[0]
+        key = (await partner_keys.list_api_keys(db, other.id))[0]
 
         with pytest.raises(NotFound):
-            await partners.retire_api_key(db, acme.partner.id, key.id)
+            await partner_keys.retire_api_key(db, acme.partner.id, key.id)
 
 
 async def test_a_key_moved_to_another_partner_signs_nothing(sessionmaker, acme):
@@ -172,7 +172,7 @@ async def test_a_key_moved_to_another_partner_signs_nothing(sessionmaker, acme):
         )
 
         with pytest.raises(VaultError, match="does not open"):
-            await partners.signing_material(db, VAULT, other.id)
+            await partner_keys.signing_keys(db, VAULT, other.id)
 
 
 async def test_names_are_unique_in_any_case(sessionmaker, acme):
@@ -198,7 +198,7 @@ async def test_nobody_can_be_changed(sessionmaker):
         with pytest.raises(NotFound):
             await partners.update(db, 404, name="x")
         with pytest.raises(NotFound):
-            await partners.rotate_api_key(db, VAULT, 404, overlap=HOUR)
+            await partner_keys.rotate_api_key(db, VAULT, 404, overlap=HOUR)
         assert not await partners.delete(db, 404)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import LargeBinary, insert, select, text, update
 
-from superimap.core.crypto import Place, Vault, VaultError, sealed_by
+from superimap.core.crypto import Place, Vault, VaultError, sealing_key_id
 from superimap.db import canaries, postgres
 from superimap.db import rotation as rotating
 from superimap.db.engine import sessions
@@ -225,7 +225,7 @@ async def test_rotation_loses_no_write_of_those_who_write_meanwhile(sessionmaker
     assert last.unopened == []
     async with sessionmaker.begin() as db:
         for row, value in await db.execute(select(User.id, User.login_password).where(User.id >= 100)):
-            assert sealed_by(value) == NEW.primary
+            assert sealing_key_id(value) == NEW.primary
             clear = NEW.open_text(value, Place("users", "login_password", 1, str(row)))
             assert clear == written.get(row, "before")
 

@@ -9,7 +9,7 @@ from collections import deque
 
 import pytest
 
-from superimap.core.ids import time_ordered
+from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Claims, Settlement
 from superimap.dispatcher.delivery_sender import FinishedAttempt
 from superimap.dispatcher.lanes.runner import LaneOperations, Lanes
@@ -55,7 +55,7 @@ class Table:
         await self.step()
         self.sent.append(claim.id)
         settlement = Settlement(
-            id=time_ordered(), claim=claim, outcome=AttemptOutcome.DELIVERED, age=0, milliseconds=0, code=200
+            id=uuid7(), claim=claim, outcome=AttemptOutcome.DELIVERED, age=0, milliseconds=0, code=200
         )
         return FinishedAttempt(settlement, None)
 

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from superimap.api.app import create_app
 from superimap.api.main import serve
-from superimap.core.config import Settings, load
+from superimap.core.config import Settings
 from superimap.core.crypto import Vault, generate_key
+from superimap.core.environment import load_settings
 from superimap.db.accounts import partners
 from superimap.db.engine import sessions
 from superimap.db.models import Provider
@@ -43,7 +44,7 @@ class ApiWorld:
 def settings_for(database_url: str, **values: object) -> Settings:
     """Settings of an API in development, on a free port."""
     chosen = {"environment": "development", "port": 0, "encryption_key": KEY, **values}
-    return load({"database_url": database_url, **chosen})
+    return load_settings({"database_url": database_url, **chosen})
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ class Consented:
 
     world: World
     oauth: OAuthServer
-    partner: partners.Created
+    partner: partners.NewPartner
     app_only: bool = False
 
     async def user(self, email: str) -> int:

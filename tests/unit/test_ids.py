@@ -1,10 +1,10 @@
 """Ids of deliveries: UUIDs of version 7 that grow with time."""
 
-from superimap.core.ids import time_ordered
+from superimap.core.ids import uuid7
 
 
 def test_they_are_of_version_7():
-    made = time_ordered()
+    made = uuid7()
 
     assert made.version == 7
     assert made.variant == "specified in RFC 4122"
@@ -13,7 +13,7 @@ def test_they_are_of_version_7():
 def test_they_grow_with_time(monkeypatch):
     moments = iter(range(10**18, 10**18 + 50 * 10**6, 10**6))
     monkeypatch.setattr("superimap.core.ids.time.time_ns", lambda: next(moments))
-    made = [time_ordered() for _ in range(50)]
+    made = [uuid7() for _ in range(50)]
 
     assert made == sorted(made)
     assert len(set(made)) == 50

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from superimap.db.accounts.providers import _clean
+from superimap.db.accounts.validation.providers import validate_provider
 from superimap.db.models import Provider
 from superimap.domain.presets import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
 from superimap.oauth.token_endpoint import token_url
@@ -56,7 +56,7 @@ def test_what_a_preset_says_of_watching_is_what_an_operator_could_set(preset):
         for name in ("idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account")
     }
 
-    assert _clean(values) == values
+    assert validate_provider(values) == values
     assert preset.folders is None or preset.folders.startswith("\\")
 
 

@@ -18,16 +18,16 @@ async def thawed() -> AsyncIterator[None]:
 
 async def test_what_lives_is_frozen_each_time_there_are_so_many_more():
     asked = 0
-    counts = iter([0, runtime.SOME - 1, runtime.SOME])
+    counts = iter([0, runtime.SESSIONS_PER_FREEZE - 1, runtime.SESSIONS_PER_FREEZE])
 
     def count() -> float:
         nonlocal asked
         asked += 1
         if asked == 3:
             assert gc.get_freeze_count() == 0
-        return next(counts, runtime.SOME)
+        return next(counts, runtime.SESSIONS_PER_FREEZE)
 
-    tending = asyncio.create_task(runtime.tend_memory(count, every=0.001))
+    tending = asyncio.create_task(runtime.manage_memory(count, every=0.001))
     async with asyncio.timeout(10):
         while not gc.get_freeze_count():
             await asyncio.sleep(0.001)

@@ -7,28 +7,28 @@ import pytest
 from superimap.core.config import Settings
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.domain.presets import presets
-from superimap.domain.users import Happening, UserStatus, status_after
+from superimap.domain.users import StatusChange, UserStatus, status_after
 from superimap.idler.timing import Timing
 from superimap.imap import transport
 
-H, S = Happening, UserStatus
+H, S = StatusChange, UserStatus
 USUAL = {
-    H.STANDS: S.WATCHING,
-    H.LAGS: S.CATCHING_UP,
-    H.LOST: S.BACKING_OFF,
+    H.CAUGHT_UP: S.WATCHING,
+    H.CATCHING_UP: S.CATCHING_UP,
+    H.CONNECTION_LOST: S.BACKING_OFF,
     H.THROTTLED: S.THROTTLED,
-    H.REFUSED: S.AUTHENTICATION_FAILED,
-    H.SILENT: S.STALLED,
+    H.LOGIN_REFUSED: S.AUTHENTICATION_FAILED,
+    H.UNRESPONSIVE: S.STALLED,
 }
 # Status, what happens, and what follows where it is not the usual.
 UNUSUAL = {
-    (S.STALLED, H.LOST): S.STALLED,
-    (S.AUTHENTICATION_FAILED, H.SILENT): S.AUTHENTICATION_FAILED,
+    (S.STALLED, H.CONNECTION_LOST): S.STALLED,
+    (S.AUTHENTICATION_FAILED, H.UNRESPONSIVE): S.AUTHENTICATION_FAILED,
     **{(owners, happening): owners for owners in (S.NOT_CONNECTED, S.ARCHIVED) for happening in H},
 }
 
 
-@pytest.mark.parametrize("happening", Happening)
+@pytest.mark.parametrize("happening", StatusChange)
 @pytest.mark.parametrize("status", UserStatus)
 def test_the_status_that_follows(status, happening):
     assert status_after(status, happening) == UNUSUAL.get((status, happening), USUAL[happening])

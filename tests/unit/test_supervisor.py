@@ -69,14 +69,14 @@ async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
     crew.learn(Roll({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))
     crew.tend()
     await settled()
-    assert metrics.UNSERVED._value.get() == 1
+    assert metrics.USERS_UNSERVED._value.get() == 1
 
     crew.learn(Roll({1: 2}, {1: {2: 1, 3: 1}}))
     crew.tend()
     await settled()
 
     assert sorted(sessions.running) == [(2, 1), (3, 1)]
-    assert metrics.UNSERVED._value.get() == 0
+    assert metrics.USERS_UNSERVED._value.get() == 0
     await crew.close()
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.db.accounts import account_values, providers
+from superimap.db.accounts.validation.accounts import validate_account
+from superimap.db.accounts.validation.providers import validate_provider
 from superimap.db.errors import Invalid
 from superimap.idler.access_tokens import CLIENT_PAUSE, SHARED_PAUSE, THROTTLED_PAUSE, pause_of
 from superimap.oauth import token_lifetime
@@ -164,19 +165,19 @@ def test_a_tenant_stands_in_the_path_alone():
 )
 def test_a_tenant_leads_to_no_other_place(tenant):
     with pytest.raises(Invalid, match="oauth2_tenant"):
-        account_values.checked({"oauth2_tenant": tenant})
+        validate_account({"oauth2_tenant": tenant})
 
 
 @pytest.mark.parametrize(
     "tenant", ["contoso.onmicrosoft.com", "8eaef023-2b34-4da1-9baa-8bc8c9d6a490", "common"]
 )
 def test_a_tenant_is_an_id_or_a_domain(tenant):
-    assert account_values.checked({"oauth2_tenant": tenant}) == {"oauth2_tenant": tenant}
+    assert validate_account({"oauth2_tenant": tenant}) == {"oauth2_tenant": tenant}
 
 
 @pytest.mark.parametrize(
     "url", ["https://{tenant}.example.com/token", "https://{tenant}/token", "https://x:{tenant}/token"]
 )
 def test_a_tenant_is_no_part_of_a_host(url):
-    with pytest.raises(Invalid, match="path alone"):
-        providers._clean({"oauth2_token_url": url})
+    with pytest.raises(Invalid, match="only in its path"):
+        validate_provider({"oauth2_token_url": url})

@@ -14,8 +14,8 @@ from typing import Any
 import asyncpg
 
 from fixtures.world import World, eventually, running
-from superimap.core import config
-from superimap.db.accounts.partners import Created
+from superimap.core.environment import load_settings
+from superimap.db.accounts.partners import NewPartner
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
@@ -44,7 +44,7 @@ class Fleet:
         self.env = env
         self.ledger = Ledger()
         self.idlers: list[Process] = []
-        self.partner: Created | None = None
+        self.partner: NewPartner | None = None
         self.wanted: set[str] = set()
         self._stack = contextlib.AsyncExitStack()
         self._numbers = itertools.count()
@@ -238,7 +238,7 @@ async def fleet(world: World, *, count: int, **env: str) -> AsyncIterator[Fleet]
         db = await stack.enter_async_context(connected(world.database_url))
         whole = Fleet(world, db, imap, sink, environment(world) | {"LOG_LEVEL": "info"} | env)
         await whole.prepare(count)
-        settings = config.load({name.lower(): value for name, value in whole.env.items() if name != "PATH"})
+        settings = load_settings({name.lower(): value for name, value in whole.env.items() if name != "PATH"})
         async with running(services.dispatcher, settings):
             try:
                 yield whole

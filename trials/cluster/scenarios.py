@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from fixtures.world import eventually
-from superimap.db.monitoring import sight
+from superimap.db.monitoring import cluster_status
 from tests.support.db_proxy import DbProxy
 from tests.support.processes import SUPERIMAP
 from trials.cluster.fleet import Fleet
@@ -216,5 +216,5 @@ async def _check(fleet: Fleet, code: int) -> int:
 
 
 async def _is_told(fleet: Fleet, unserved: int) -> bool:
-    seen = await sight.look(fleet.db, expiry=float(fleet.env["HEARTBEAT_EXPIRY"]))
+    seen = await cluster_status.read(fleet.db, expiry=float(fleet.env["HEARTBEAT_EXPIRY"]))
     return seen.users.unserved == unserved

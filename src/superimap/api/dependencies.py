@@ -15,7 +15,7 @@ from superimap.api.schemas.accounts import UserOut
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
-from superimap.db.accounts import connections, partners, providers, users
+from superimap.db.accounts import connections, partner_keys, providers, users
 from superimap.db.accounts.connections import Linked
 from superimap.db.models import Partner, User
 from superimap.oauth import links
@@ -82,7 +82,7 @@ async def calling_partner(
 ) -> Partner:
     """Whose API key was sent, in the header, the query or the body; 401 if it is nobody's."""
     api_key = header or query or await api_key_in_body(request)
-    partner = await partners.by_api_key(db, api_key) if api_key else None
+    partner = await partner_keys.find_partner(db, api_key) if api_key else None
     if partner is None:
         raise Problem(
             401,

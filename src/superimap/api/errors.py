@@ -16,7 +16,7 @@ from starlette.routing import Route
 from superimap.api.pages import texts
 from superimap.api.pages.render import render_page
 from superimap.core.errors import SuperImapError
-from superimap.db.accounts.account_values import Taken
+from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
 from superimap.db.postgres import UNAVAILABLE
 
@@ -140,7 +140,7 @@ def problem_of(error: Exception) -> Problem | None:
             problem = Problem(404, str(error))
         case Invalid():
             problem = invalid_fields([(error.field, error.reason)])
-        case Taken():
+        case ValueTaken():
             problem = Problem(409, str(error), kind="taken", errors=[(error.field, "is taken")])
         case Conflict():
             problem = Problem(409, str(error), kind=error.kind)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from superimap.core.config import Settings
-from superimap.db.accounts.server_values import IMAP, IMAPS
+from superimap.db.accounts.validation.servers import IMAP_PORT, IMAPS_PORT
 from superimap.db.errors import Invalid
 from superimap.domain.providers import Tls
 
@@ -17,7 +17,7 @@ def check_mail_server(fields: Mapping[str, Any], settings: Settings) -> None:
     if settings.environment == "development":
         return
     port, tls = fields.get("imap_port"), fields.get("imap_tls")
-    ports = (IMAPS, IMAP, *settings.imap_ports)
+    ports = (IMAPS_PORT, IMAP_PORT, *settings.imap_ports)
     if port is not None and port not in ports:
         raise Invalid("imap_port", f"should be {' or '.join(map(str, ports))}")
     if tls == Tls.NONE:

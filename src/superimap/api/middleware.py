@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superimap.api.errors import PAGES_PATH, Problem, problem_of, problem_response
 from superimap.core.config import Settings
-from superimap.core.config_values import Network
+from superimap.core.setting_types import Network
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from superimap.cli.options import AsJson
 from superimap.cli.running import command, database
 
 if TYPE_CHECKING:
-    from superimap.db.monitoring.sight import IdlerSeen, Sight
+    from superimap.db.monitoring.cluster_status import ClusterStatus, IdlerStatus
 
 HEADINGS = ("ID", "NAME", "ADDRESS", "VERSION", "SESSIONS", "USERS", "SHARDS", "STATE", "HEARTBEAT")
 
@@ -30,10 +30,10 @@ async def cluster(
     as_json: AsJson = False,
 ) -> None:
     """Show idlers, their shards, and users that are not watched."""
-    from superimap.db.monitoring import sight
+    from superimap.db.monitoring import statuses
 
     async with database() as (settings, _, sessionmaker), sessionmaker() as db:
-        seen = await sight.look_in(db, expiry=settings.heartbeat_expiry)
+        seen = await statuses.read_cluster_status(db, expiry=settings.heartbeat_expiry)
     if as_json:
         output.show_json(seen.as_dict())
     else:
@@ -42,7 +42,7 @@ async def cluster(
         raise typer.Exit(1)
 
 
-def _show(seen: Sight) -> None:
+def _show(seen: ClusterStatus) -> None:
     output.table(HEADINGS, [_row(idler) for idler in seen.idlers], none="No idler is running.")
     shards, users = seen.shards, seen.users
     output.say("")
@@ -60,7 +60,7 @@ def _show(seen: Sight) -> None:
         )
 
 
-def _row(idler: IdlerSeen) -> tuple[object, ...]:
+def _row(idler: IdlerStatus) -> tuple[object, ...]:
     return (
         idler.id,
         idler.name,

@@ -14,8 +14,8 @@ from superimap.cli.running import CommandError, command, find_connection, find_p
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from superimap.db.accounts.account_values import ConnectionFields
     from superimap.db.accounts.connections import Linked
+    from superimap.db.accounts.validation.accounts import ConnectionFields
     from superimap.db.models import Provider
 
 app = typer.Typer(help="Connections of partners to mail providers.", no_args_is_help=True)

@@ -23,7 +23,7 @@ from superimap.cli.running import (
 )
 
 if TYPE_CHECKING:
-    from superimap.db.monitoring.history import Which
+    from superimap.db.monitoring.history import DeliveryFilter
 
 app = typer.Typer(help="Pending, delivered, failed and cancelled webhooks.", no_args_is_help=True)
 
@@ -62,7 +62,7 @@ async def list_all(
 
     async with transaction() as work:
         which = await _which(work, partner, state, kind, user, code, since, until)
-        rows = await history.page(work.db, which, limit=limit + 1)
+        rows = await history.list_deliveries(work.db, which, limit=limit + 1)
     shown = rows[:limit]
     if as_json:
         output.show_json([asdict(row) for row in shown])
@@ -93,8 +93,8 @@ async def show(partner: PartnerName, delivery: Id, as_json: AsJson = False) -> N
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         id_ = _id(delivery)
-        answer: dict[str, object] = asdict(await history.one(work.db, found.id, id_))
-        attempts = [asdict(one) for one in await history.attempts(work.db, work.vault, found.id, id_)]
+        answer: dict[str, object] = asdict(await history.get_delivery(work.db, found.id, id_))
+        attempts = [asdict(one) for one in await history.list_attempts(work.db, work.vault, found.id, id_)]
     if as_json:
         output.show_json(answer | {"attempts_made": attempts})
         return
@@ -185,7 +185,7 @@ async def _replay_these(partner: str, ids: Iterable[str], *, as_json: bool) -> N
     _answer({"replayed": len(endpoints)}, f"Sending {len(endpoints)} webhook(s) again.", as_json=as_json)
 
 
-async def _replay_all(which: Which, *, as_json: bool) -> None:
+async def _replay_all(which: DeliveryFilter, *, as_json: bool) -> None:
     """Replay in batches, each delivery once: one that fails again meanwhile is not replayed again."""
     from superimap.db.delivery import replay as queries
 
@@ -233,18 +233,18 @@ async def _which(
     code: str | None,
     since: datetime | None,
     until: datetime | None,
-) -> Which:
+) -> DeliveryFilter:
     from superimap.db.monitoring import history
     from superimap.domain.deliveries import DeliveryState
     from superimap.domain.events import EventKind
 
     found = await find_partner(work.db, partner)
-    return history.Which(
+    return history.DeliveryFilter(
         partner_id=found.id,
         state=DeliveryState(_one_of(DeliveryState, "--state", state)) if state else None,
         kind=EventKind(_one_of(EventKind, "--kind", kind)) if kind else None,
-        user_ids=await history.users_of(work.db, found.id, user, code) if user else None,
-        connection_id=await history.connection_of(work.db, found.id, code) if code else None,
+        user_ids=await history.user_ids_by_tag(work.db, found.id, user, code) if user else None,
+        connection_id=await history.connection_id_by_code(work.db, found.id, code) if code else None,
         since=since,
         until=until,
     )

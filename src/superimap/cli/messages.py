@@ -47,7 +47,7 @@ async def messages(
         user = await users.by_tag(work.db, linked.connection, tag)
         if user is None:
             raise CommandError(f"This connection has no user {tag!r}; `superimap users list` shows them.")
-        rows = await messages.latest(
+        rows = await messages.list_latest(
             work.db, user, limit=limit + 1, before=before, outcome=MailOutcome(outcome) if outcome else None
         )
     shown = rows[:limit]

@@ -50,11 +50,11 @@ async def rotate_key(
     Until it expires or is retired, the previous key still makes the `signature` in webhook bodies,
     so that receivers can learn the new key first.
     """
-    from superimap.db.accounts import partners
+    from superimap.db.accounts import partner_keys
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        api_key = await partners.rotate_api_key(work.db, work.vault, found.id, overlap=overlap)
+        api_key = await partner_keys.rotate_api_key(work.db, work.vault, found.id, overlap=overlap)
     if as_json:
         output.show_json({"id": found.id, "name": found.name, "api_key": api_key})
         return
@@ -74,11 +74,11 @@ async def rotate_secret(
     partner: PartnerName, overlap: Overlap = DEFAULT_OVERLAP, as_json: AsJson = False
 ) -> None:
     """Create a new signing secret, shown only once. The previous one signs beside it for a while."""
-    from superimap.db.accounts import partners
+    from superimap.db.accounts import partner_keys
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        secret = await partners.rotate_signing_secret(work.db, work.vault, found.id, overlap=overlap)
+        secret = await partner_keys.rotate_signing_secret(work.db, work.vault, found.id, overlap=overlap)
     if as_json:
         output.show_json({"id": found.id, "name": found.name, "signing_secret": secret})
         return
@@ -97,11 +97,11 @@ async def retire_key(
     as_json: AsJson = False,
 ) -> None:
     """Expire an API key now. The last valid key cannot be retired."""
-    from superimap.db.accounts import partners
+    from superimap.db.accounts import partner_keys
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        retired = await partners.retire_api_key(work.db, found.id, key)
+        retired = await partner_keys.retire_api_key(work.db, found.id, key)
     if as_json:
         output.show_json(output.as_dict(retired, ("id", "hint", "expires_at")))
     else:
@@ -109,7 +109,7 @@ async def retire_key(
 
 
 async def _listed(db: AsyncSession, partner_id: int) -> list[dict[str, object]]:
-    from superimap.db.accounts import partners
+    from superimap.db.accounts import partner_keys
 
     now = datetime.now(UTC)
 
@@ -125,6 +125,9 @@ async def _listed(db: AsyncSession, partner_id: int) -> list[dict[str, object]]:
         }
 
     return [
-        *(line("api_key", row.hint, row) for row in await partners.api_keys(db, partner_id)),
-        *(line("signing_secret", None, row) for row in await partners.signing_secrets(db, partner_id)),
+        *(line("api_key", row.hint, row) for row in await partner_keys.list_api_keys(db, partner_id)),
+        *(
+            line("signing_secret", None, row)
+            for row in await partner_keys.list_signing_secrets(db, partner_id)
+        ),
     ]

@@ -188,10 +188,10 @@ async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False
 
 async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
     """The fields of a partner that commands show; no secrets."""
-    from superimap.db.accounts import partners
+    from superimap.db.accounts import webhook_endpoints
 
     names = ("id", "name", "success_url", "failure_url", "return_origins", "append_results")
-    webhooks = await partners.webhooks(db, partner.id)
+    webhooks = await webhook_endpoints.urls_by_kind(db, partner.id)
     return (
         output.as_dict(partner, names)
         | {f"{kind}_webhook": url for kind, url in webhooks.items()}

@@ -138,7 +138,7 @@ async def _up(data: Path, port: int | None, stop: asyncio.Event) -> None:
     from superimap.launch import up
 
     async with AsyncExitStack() as stack:
-        async with runtime.until(stop):
+        async with runtime.cancel_when(stop):
             installed = await stack.enter_async_context(up.installation(data, _overrides(port)))
         if stop.is_set():
             return
@@ -165,7 +165,7 @@ async def _up_demo(data: Path, port: int | None, stop: asyncio.Event) -> None:
 
     typer.echo("Starting PostgreSQL, Valkey, API, idler and dispatcher …")
     async with AsyncExitStack() as stack:
-        async with runtime.until(stop):
+        async with runtime.cancel_when(stop):
             installed = await stack.enter_async_context(up.installation(data, _overrides(port)))
             stage = await stack.enter_async_context(demo.stage(installed.settings))
         if stop.is_set():
@@ -185,7 +185,7 @@ async def _demo(data: Path, port: int | None, mails: int, stop: asyncio.Event) -
     from superimap.launch import demo, up
 
     async with AsyncExitStack() as stack:
-        async with runtime.until(stop):
+        async with runtime.cancel_when(stop):
             installed = await stack.enter_async_context(up.installation(data, _overrides(port)))
             stage = await stack.enter_async_context(demo.stage(installed.settings))
         if stop.is_set():
@@ -200,9 +200,9 @@ async def _demo(data: Path, port: int | None, mails: int, stop: asyncio.Event) -
 
 
 def _settings() -> "Settings":
-    from superimap.core import config
+    from superimap.core import environment
 
-    settings = config.load()
+    settings = environment.load_settings()
     _set_up_log(settings)
     return settings
 
@@ -210,7 +210,7 @@ def _settings() -> "Settings":
 def _set_up_log(settings: "Settings") -> None:
     from superimap.core import log
 
-    log.set_up(level=settings.log_level, form=settings.log_format)
+    log.configure_logging(level=settings.log_level, form=settings.log_format)
 
 
 def _overrides(port: int | None) -> dict[str, object]:

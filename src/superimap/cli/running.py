@@ -90,12 +90,12 @@ async def transaction() -> AsyncIterator[CommandContext]:
 @asynccontextmanager
 async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[AsyncSession]]]:
     """The settings, the vault, and transactions on the database, once the key is known to fit it."""
-    from superimap.core.config import load
     from superimap.core.crypto import Vault
+    from superimap.core.environment import load_settings
     from superimap.db import canaries, postgres
     from superimap.db.engine import sessions
 
-    settings = load()
+    settings = load_settings()
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     with explaining_database_errors(settings.database_url):
         async with postgres.transaction(settings.database_url) as connection:

@@ -38,11 +38,11 @@ def migrate(
     as_json: AsJson = False,
 ) -> None:
     """Upgrade the schema and install missing provider presets."""
-    from superimap.core.config import load
+    from superimap.core.environment import load_settings
     from superimap.db.migrate import upgrade
 
     with reporting_errors():
-        settings = load()
+        settings = load_settings()
         with explaining_database_errors(settings.database_url):
             asyncio.run(_reach(settings.database_url, wait))
             upgrade(settings.database_url)
@@ -86,9 +86,9 @@ async def _install() -> tuple[str, list[str]]:
 @command
 async def config(as_json: AsJson = False) -> None:
     """Show the settings in force, with secrets masked."""
-    from superimap.core.config import in_force, load
+    from superimap.core.environment import effective_values, load_settings
 
-    settings = in_force(load())
+    settings = effective_values(load_settings())
     if as_json:
         output.show_json(settings)
     else:

@@ -19,8 +19,8 @@ from superimap.cli.running import (
 )
 
 if TYPE_CHECKING:
-    from superimap.db.accounts.account_values import UserFields
     from superimap.db.accounts.connections import Linked
+    from superimap.db.accounts.validation.accounts import UserFields
     from superimap.db.models import User
 
 app = typer.Typer(help="Users, whose inboxes are watched.", no_args_is_help=True)
@@ -82,7 +82,7 @@ async def list_all(
 
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
-        rows = await statuses.of_users(
+        rows = await statuses.list_users(
             work.db, linked.connection, status=status, archived=archived, limit=limit + 1
         )
     shown, now = rows[:limit], datetime.now(UTC)
@@ -262,10 +262,10 @@ def _server(host: str | None, port: int | None, tls: str | None) -> UserFields:
 
 def _check(linked: Linked, fields: UserFields) -> None:
     """Refuse fields that the provider does not use, because they would be ignored silently."""
-    from superimap.db.accounts.account_values import SIGN_IN, sign_in
+    from superimap.db.accounts.validation.accounts import SIGN_IN_FIELDS, sign_in_fields
 
-    credentials = {name for names in SIGN_IN.values() for name in names} - {"email"}
-    useless = (credentials - {*sign_in(linked.provider)}) & fields.keys()
+    credentials = {name for names in SIGN_IN_FIELDS.values() for name in names} - {"email"}
+    useless = (credentials - {*sign_in_fields(linked.provider)}) & fields.keys()
     if useless:
         raise CommandError(
             f"{linked.provider.code} is of kind {linked.provider.kind}, where users have no "
@@ -284,8 +284,8 @@ async def _described(work: CommandContext, linked: Linked, user: User) -> dict[s
     from superimap.db.monitoring import statuses
     from superimap.oauth import links
 
-    mailboxes = await statuses.of_mailboxes(work.db, user)
-    events = await statuses.of_events(work.db, user, limit=MAX_EVENTS)
+    mailboxes = await statuses.list_mailboxes(work.db, user)
+    events = await statuses.list_events(work.db, user, limit=MAX_EVENTS)
     answer: dict[str, object] = {"id": user.id} | output.as_dict(user, USER_FIELDS)
     answer |= {
         "login_username": user.login_username,

@@ -32,11 +32,14 @@ Kind = Annotated[str, typer.Argument(metavar="[KIND]", help="Kind of webhook.")]
 @command
 async def show(partner: PartnerName, as_json: AsJson = False) -> None:
     """Show the endpoint of each kind of webhook, and its health."""
-    from superimap.db.accounts import webhooks
+    from superimap.db.accounts import webhook_endpoints
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        rows = [output.as_dict(row, ENDPOINT_FIELDS) for row in await webhooks.endpoints(work.db, found.id)]
+        rows = [
+            output.as_dict(row, ENDPOINT_FIELDS)
+            for row in await webhook_endpoints.list_endpoints(work.db, found.id)
+        ]
     if as_json:
         output.show_json(rows)
         return
@@ -51,11 +54,11 @@ async def show(partner: PartnerName, as_json: AsJson = False) -> None:
 @command
 async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
     """Enable a disabled endpoint and close its circuit breaker."""
-    from superimap.db.accounts import webhooks
+    from superimap.db.accounts import webhook_endpoints
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        enabled = await webhooks.enable(work.db, found.id, _kind(kind))
+        enabled = await webhook_endpoints.enable(work.db, found.id, _kind(kind))
         answer, settings = output.as_dict(enabled, ENDPOINT_FIELDS), work.settings
     await ring(settings, {enabled.id})
     if as_json:
@@ -68,13 +71,13 @@ async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson 
 @command
 async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = False) -> None:
     """Send one signed sample, without retries, and show the answer. Exit code 0 for a 2xx, else 1."""
-    from superimap.db.accounts import partners, webhooks
+    from superimap.db.accounts import partner_keys, webhook_endpoints
     from superimap.dispatcher import sample_webhooks
 
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        url = str((await webhooks.endpoint(work.db, found.id, _kind(kind))).url)
-        keys = await partners.signing_material(work.db, work.vault, found.id)
+        url = str((await webhook_endpoints.get_endpoint(work.db, found.id, _kind(kind))).url)
+        keys = await partner_keys.signing_keys(work.db, work.vault, found.id)
         settings = work.settings
     webhook_id, came = await sample_webhooks.send_sample(settings, keys, _kind(kind), url)
     answer: dict[str, object] = {

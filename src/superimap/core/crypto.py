@@ -86,11 +86,11 @@ class Vault:
         """Decrypt what was sealed for this very place; raises VaultError otherwise."""
         if len(sealed) < _HEADER or sealed[0] != _VERSION:
             raise VaultError(f"{place.table}.{place.column} of row {place.row} holds no sealed value")
-        cipher = self._ring.get(sealed_by(sealed))
+        cipher = self._ring.get(sealing_key_id(sealed))
         if cipher is None:
             raise UnknownKey(
                 f"{place.table}.{place.column} of row {place.row} was sealed with key "
-                f"{sealed_by(sealed).hex()}, which ENCRYPTION_KEY does not hold"
+                f"{sealing_key_id(sealed).hex()}, which ENCRYPTION_KEY does not hold"
             )
         nonce = sealed[1 + _ID_BYTES : _HEADER]
         try:
@@ -118,12 +118,12 @@ def key_id(key: bytes) -> bytes:
     return hashlib.sha256(b"superimap key id\x00" + key).digest()[:_ID_BYTES]
 
 
-def sealed_by(sealed: bytes) -> bytes:
+def sealing_key_id(sealed: bytes) -> bytes:
     """The id of the key that sealed this value."""
     return sealed[1 : 1 + _ID_BYTES]
 
 
-def derive(encryption_key: str, *, info: bytes) -> tuple[bytes, ...]:
+def derive_keys(encryption_key: str, *, info: bytes) -> tuple[bytes, ...]:
     """Keys of 32 bytes for one use, one per key of ENCRYPTION_KEY (already checked by the settings).
 
     HKDF with an info of its own (RFC 5869): such a key tells nothing of the vault key, nor serves as one.
@@ -153,6 +153,6 @@ def digest(api_key: str) -> bytes:
     return hashlib.sha256(api_key.encode(errors="surrogatepass")).digest()
 
 
-def equal(left: bytes, right: bytes) -> bool:
+def constant_time_equal(left: bytes, right: bytes) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(left, right)

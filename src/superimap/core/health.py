@@ -19,7 +19,7 @@ class Readiness:
 
 
 @asynccontextmanager
-async def served(health: Readiness, *, host: str, port: int) -> AsyncIterator[None]:
+async def serve_health(health: Readiness, *, host: str, port: int) -> AsyncIterator[None]:
     """Answer /healthz, /readyz and /metrics; with port 0, on nothing. Raises OSError if the port is busy."""
     if not port:
         yield

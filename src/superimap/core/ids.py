@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 
-def time_ordered() -> UUID:
+def uuid7() -> UUID:
     """A UUID version 7 (RFC 9562 section 5.7): milliseconds, then 74 random bits.
 
     Rows made together lie together in the index.
@@ -17,7 +17,7 @@ def time_ordered() -> UUID:
     return _version_7(value)
 
 
-def earliest(when: datetime) -> UUID:
+def min_uuid7(when: datetime) -> UUID:
     """The least UUID that `time_ordered` could make at that moment: what was made before it sorts below."""
     return _version_7(max(int(when.timestamp() * 1000), 0) << 80)
 

@@ -48,7 +48,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def set_up(*, level: str, form: str) -> None:
+def configure_logging(*, level: str, form: str) -> None:
     """Send our logs to standard error; libraries speak from `warning` on, whatever our level.
 
     arq and the HTTP libraries would log arguments and addresses at lower levels.

@@ -4,20 +4,22 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # Idlers.
 SESSIONS = Gauge("superimap_sessions", "IMAP sessions that this idler holds, in any state")
-WATCHING = Gauge("superimap_sessions_watching", "IMAP sessions that are established and wait for mail")
-UNSERVED = Gauge(
+SESSIONS_WATCHING = Gauge(
+    "superimap_sessions_watching", "IMAP sessions that are established and wait for mail"
+)
+USERS_UNSERVED = Gauge(
     "superimap_users_unserved", "Users of this idler's shards that are not watched because of `MAX_SESSIONS`"
 )
-SHARDS = Gauge("superimap_shards_owned", "Shards that this idler owns; 4,096 over all idlers")
+SHARDS_OWNED = Gauge("superimap_shards_owned", "Shards that this idler owns; 4,096 over all idlers")
 SHARD_MOVES = Counter(
     "superimap_shard_moves",
     "Shards that this idler gained (`taken`, `received`) or gave up (`handed_over`, `returned`, `lost`)",
     ["kind"],
 )
-HEARTBEAT_AGE = Gauge(
+HEARTBEAT_AGE_SECONDS = Gauge(
     "superimap_heartbeat_age_seconds", "Seconds since this idler last renewed its lease; 0 in other processes"
 )
-ROUNDS = Histogram(
+ROUND_SECONDS = Histogram(
     "superimap_round_seconds",
     "Duration of a reconcile round: shards and sessions compared with what they should be",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
@@ -44,22 +46,22 @@ TOKEN_REQUESTS = Counter(
 MESSAGES = Counter("superimap_messages", "Mails recorded, by outcome", ["outcome"])
 # Dispatchers.
 LANES = Gauge("superimap_lanes", "Endpoints that this dispatcher is working on")
-POSTS = Gauge("superimap_posts_in_flight", "Webhooks in flight")
+POSTS_IN_FLIGHT = Gauge("superimap_posts_in_flight", "Webhooks in flight")
 ATTEMPTS = Counter(
     "superimap_attempts", "Attempts, by outcome: `delivered`, `retry`, `failed`, `archive`", ["outcome"]
 )
-UNRECORDED = Counter(
+ATTEMPTS_UNRECORDED = Counter(
     "superimap_attempts_unrecorded", "Attempts whose outcome was lost with the database; each is repeated"
 )
-ARCHIVED = Counter("superimap_users_archived", "Users archived because the application answered 403")
-OPENED = Counter("superimap_breakers_opened", "Times that the circuit breaker of a failing endpoint opened")
-DISABLED = Counter(
+USERS_ARCHIVED = Counter("superimap_users_archived", "Users archived because the application answered 403")
+BREAKERS_OPENED = Counter("superimap_breakers_opened", "Times that an endpoint's circuit breaker opened")
+ENDPOINTS_DISABLED = Counter(
     "superimap_endpoints_disabled", "Endpoints disabled, after a 410 or after five days of failures"
 )
 SWEEPS = Counter(
     "superimap_sweeps", "Searches for due deliveries without a doorbell; one a second, in one dispatcher"
 )
-OVERDUE = Gauge(
+OVERDUE_SECONDS = Gauge(
     "superimap_overdue_seconds", "Delay of the most overdue delivery, reported by the dispatcher that sweeps"
 )
 # The whole cluster, reported by the dispatcher that sweeps and by no other process.

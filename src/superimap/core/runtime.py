@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
-SOME = 500
+SESSIONS_PER_FREEZE = 500
 
 
 def run(main: Main) -> None:
@@ -39,7 +39,7 @@ async def _until_stopped(main: Main) -> None:
 
 
 @contextlib.asynccontextmanager
-async def until(stop: asyncio.Event) -> AsyncIterator[None]:
+async def cancel_when(stop: asyncio.Event) -> AsyncIterator[None]:
     """Run the block, and cancel it quietly once `stop` is set: for waits before there is anything to stop."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine always runs in a task
@@ -58,7 +58,7 @@ async def until(stop: asyncio.Event) -> AsyncIterator[None]:
         watching.cancel()
 
 
-async def tend_memory(count: Callable[[], float], *, every: float = 1.0) -> None:
+async def manage_memory(count: Callable[[], float], *, every: float = 1.0) -> None:
     """For ever: each time `count` has grown by SOME freeze what lives, each time it fell by that give memory back.
 
     It is looked at `every` so many seconds. A full garbage collection looks at every object and stops everything
@@ -68,17 +68,17 @@ async def tend_memory(count: Callable[[], float], *, every: float = 1.0) -> None
     before = count()
     while True:
         await asyncio.sleep(every)
-        if (now := count()) >= before + SOME:
+        if (now := count()) >= before + SESSIONS_PER_FREEZE:
             gc.collect()  # short: it passes over what is frozen already
             gc.freeze()
-        elif now <= before - SOME:
-            give_back()
+        elif now <= before - SESSIONS_PER_FREEZE:
+            release_memory()
         else:
             continue
         before = now
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Collect garbage, then let the C library give the system what it keeps for the next time (glibc).
 
     CPython gives memory back by the MiB, and its cache of attributes' names alone keeps one in most of them.

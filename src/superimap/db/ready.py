@@ -6,9 +6,9 @@ import logging
 import asyncpg
 
 from superimap.core.backoff import Backoff
-from superimap.core.config_values import mask_password
 from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
+from superimap.core.setting_types import mask_password
 from superimap.db import canaries, postgres
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.revisions import known_revisions

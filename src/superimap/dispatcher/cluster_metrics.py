@@ -8,8 +8,8 @@ from collections import Counter
 import asyncpg
 
 from superimap.core import metrics
-from superimap.db.monitoring import sight
-from superimap.db.monitoring.sight import STATES, Sight
+from superimap.db.monitoring import cluster_status
+from superimap.db.monitoring.cluster_status import IDLER_STATES, ClusterStatus
 
 
 class ClusterMetrics:
@@ -24,7 +24,7 @@ class ClusterMetrics:
         """Tell how the cluster is, if it is time to."""
         if time.monotonic() < self._due:
             return
-        set_cluster_metrics(await sight.look(db, expiry=self._expiry))
+        set_cluster_metrics(await cluster_status.read(db, expiry=self._expiry))
         self._due = time.monotonic() + self._every
 
     def leave(self) -> None:
@@ -34,10 +34,10 @@ class ClusterMetrics:
         self._due = 0.0
 
 
-def set_cluster_metrics(seen: Sight) -> None:
+def set_cluster_metrics(seen: ClusterStatus) -> None:
     """Set the metrics of the cluster."""
     idlers = Counter(idler.state for idler in seen.idlers)
-    for state in STATES:
+    for state in IDLER_STATES:
         metrics.CLUSTER_IDLERS.labels(state).set(idlers[state])
     shards, users = seen.shards, seen.users
     metrics.CLUSTER_SHARDS.labels("owned").set(shards.owned)

@@ -11,9 +11,8 @@ from typing import Protocol
 from uuid import UUID
 
 from superimap.core.crypto import Place, UnknownKey, Vault, VaultError
-from superimap.core.ids import time_ordered
+from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Settlement
-from superimap.db.delivery.signing_keys import SigningKeys
 from superimap.db.watching.events import Happened
 from superimap.dispatcher.webhook_client import PostResult, WebhookClient
 from superimap.domain.answers import (
@@ -30,6 +29,7 @@ from superimap.domain.breaker import Observation
 from superimap.domain.deliveries import AttemptOutcome
 from superimap.domain.events import EventKind, event_name
 from superimap.webhooks import payload, signing
+from superimap.webhooks.signing import SigningKeys
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class DeliverySender:
         answer = await self._send(claim)
         wait = retry_after(answer.retry_after, now=self.clock())
         outcome, delay = self._meaning(claim, answer, wait)
-        attempt = time_ordered()
+        attempt = uuid7()
         settlement = Settlement(
             id=attempt,
             claim=claim,

@@ -7,14 +7,14 @@ from email.utils import format_datetime
 
 from superimap.core.config import Settings
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
-from superimap.core.ids import time_ordered
-from superimap.db.accounts.partners import SigningMaterial
+from superimap.core.ids import uuid7
 from superimap.dispatcher.delivery_sender import MAX_STORED_ANSWER_CHARACTERS
 from superimap.dispatcher.webhook_client import PostResult, open_client
 from superimap.domain.answers import Delivered, verdict
 from superimap.domain.events import EventKind, EventName, ReasonCode
 from superimap.mail import envelope, message
 from superimap.webhooks import payload, signing
+from superimap.webhooks.signing import SigningKeys
 
 MAX_SAMPLE_SECONDS = 20.0
 """Seconds for the whole of it, or WEBHOOK_TIMEOUT if that is less: somebody waits for the answer."""
@@ -37,7 +37,7 @@ def sample_content(kind: EventKind, *, now: datetime) -> bytes:
     user = {"user_tag": TAG, "imap_provider_code": CODE}
     match kind:
         case EventKind.NEW_MAIL:
-            raw = _MAIL.format(date=format_datetime(now), id=time_ordered().hex).encode()
+            raw = _MAIL.format(date=format_datetime(now), id=uuid7().hex).encode()
             read = message.parse(raw)
             text, was_scrubbed = message.decode_text(raw)
             content = payload.new_mail(
@@ -64,7 +64,7 @@ def sample_content(kind: EventKind, *, now: datetime) -> bytes:
 
 
 async def send_sample(
-    settings: Settings, keys: SigningMaterial, kind: EventKind, url: str
+    settings: Settings, keys: SigningKeys, kind: EventKind, url: str
 ) -> tuple[str, PostResult]:
     """POST a sample once, as the dispatcher would; its `webhook-id` and what came back. Raises nothing."""
     guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
@@ -72,7 +72,7 @@ async def send_sample(
     body = payload.body(
         sample_content(kind, now=datetime.fromtimestamp(now, UTC)), timestamp=int(now), api_keys=keys.api_keys
     )
-    headers = signing.standard_headers(time_ordered(), timestamp=int(now), body=body, secrets=keys.secrets)
+    headers = signing.standard_headers(uuid7(), timestamp=int(now), body=body, secrets=keys.secrets)
     async with open_client(guard, deadline=min(settings.webhook_timeout, MAX_SAMPLE_SECONDS)) as post:
         return headers["webhook-id"], await post.post(url, body, headers)
 

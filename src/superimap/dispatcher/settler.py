@@ -117,7 +117,7 @@ class Settler:
             self._give_up(group)
             return
         self._stats.archived += archived
-        metrics.ARCHIVED.inc(archived)
+        metrics.USERS_ARCHIVED.inc(archived)
         self._count(settlements)
         self._let_go(group)
 
@@ -156,7 +156,7 @@ class Settler:
 
     def _give_up(self, group: list[_Owed]) -> None:
         self._stats.unrecorded += len(group)
-        metrics.UNRECORDED.inc(len(group))
+        metrics.ATTEMPTS_UNRECORDED.inc(len(group))
         _release(group)
 
     def _count(self, settlements: Iterable[Settlement]) -> None:
@@ -183,11 +183,11 @@ def _events(untold: Mapping[int, list[Observation]], group: list[_Owed]) -> dict
 def _tell(endpoint_id: int, before: EndpointHealth, health: EndpointHealth) -> None:
     ids = {"endpoint_id": endpoint_id}
     if health.disabled_at is not None:
-        metrics.DISABLED.inc()
+        metrics.ENDPOINTS_DISABLED.inc()
         log.error("an endpoint is disabled", extra=ids | {"reason": health.disabled_reason})
     elif health.breaker != before.breaker:
         if health.breaker == "open":
-            metrics.OPENED.inc()
+            metrics.BREAKERS_OPENED.inc()
         log.warning("a breaker changed", extra=ids | {"breaker": health.breaker})
 
 

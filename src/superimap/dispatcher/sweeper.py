@@ -106,7 +106,7 @@ class Sweeper:
                     await self._lookout.look(db)
                 await _pause(stop, self._pace.sweep)
         finally:
-            metrics.OVERDUE.set(0)
+            metrics.OVERDUE_SECONDS.set(0)
             self._lookout.leave()
 
     async def _release(self, db: asyncpg.Connection, absences: Absences) -> None:
@@ -121,7 +121,7 @@ class Sweeper:
             db, per_partner=self._lanes.share, ailing=self._lanes.ailing_share
         )
         metrics.SWEEPS.inc()
-        metrics.OVERDUE.set(max((each.late for each in overdue), default=0.0))
+        metrics.OVERDUE_SECONDS.set(max((each.late for each in overdue), default=0.0))
         silent = [each for each in overdue if each.is_to_ring]
         rung = await asyncio.gather(
             *(self._queue.ring(each.endpoint_id, is_late=each.late > self._pace.late) for each in silent)

@@ -1,10 +1,10 @@
-"""Users: session statuses, the transitions between them, and whether a new sign-in is due."""
+"""Users: session statuses, status transitions, and the progress of a re-authentication."""
 
 from enum import StrEnum
 
 
 class UserStatus(StrEnum):
-    """What a user's session is doing, or why there is none."""
+    """What the session of a user is doing, or why there is no session."""
 
     NOT_CONNECTED = "not_connected"
     CONNECTING = "connecting"
@@ -17,47 +17,54 @@ class UserStatus(StrEnum):
     ARCHIVED = "archived"
 
 
-class Happening(StrEnum):
-    """What happens to the watching of a user, beside what the user's owner does."""
+class StatusChange(StrEnum):
+    """What is observed about a user's session. Changes by the partner (archive, credentials) are excluded."""
 
-    STANDS = "stands"  # a session has caught up and waits for news
-    LAGS = "lags"  # a session stands, and has much to read before it has caught up
-    LOST = "lost"  # connections fail, one after the other
+    CAUGHT_UP = "caught_up"  # the session has read everything and waits for new mail
+    CATCHING_UP = "catching_up"  # the session is established and has a backlog to read
+    CONNECTION_LOST = "connection_lost"  # connections fail, one after another
     THROTTLED = "throttled"  # the mail server asks for a pause
-    REFUSED = "refused"  # the mail server, or who gives tokens, refuses the credentials
-    SILENT = "silent"  # nothing has proven the mail server alive for STALLED_AFTER
+    LOGIN_REFUSED = "login_refused"  # the mail server or the token endpoint refuses the credentials
+    UNRESPONSIVE = "unresponsive"  # no proof of life from the mail server for STALLED_AFTER seconds
 
 
-_AFTER = {
-    Happening.STANDS: UserStatus.WATCHING,
-    Happening.LAGS: UserStatus.CATCHING_UP,
-    Happening.LOST: UserStatus.BACKING_OFF,
-    Happening.THROTTLED: UserStatus.THROTTLED,
-    Happening.REFUSED: UserStatus.AUTHENTICATION_FAILED,
-    Happening.SILENT: UserStatus.STALLED,
+_STATUS_AFTER = {
+    StatusChange.CAUGHT_UP: UserStatus.WATCHING,
+    StatusChange.CATCHING_UP: UserStatus.CATCHING_UP,
+    StatusChange.CONNECTION_LOST: UserStatus.BACKING_OFF,
+    StatusChange.THROTTLED: UserStatus.THROTTLED,
+    StatusChange.LOGIN_REFUSED: UserStatus.AUTHENTICATION_FAILED,
+    StatusChange.UNRESPONSIVE: UserStatus.STALLED,
 }
 
+# The partner sets these two, and only the partner changes them.
+_SET_BY_PARTNER = frozenset({UserStatus.NOT_CONNECTED, UserStatus.ARCHIVED})
 
-_OWNERS = {UserStatus.NOT_CONNECTED, UserStatus.ARCHIVED}
+# A stalled user stays stalled until a session is established or the server gives a reason for refusing one.
+# A refused login outranks an unresponsive server, because it says what to do.
+_STATUS_KEPT = frozenset(
+    {
+        (UserStatus.STALLED, StatusChange.CONNECTION_LOST),
+        (UserStatus.AUTHENTICATION_FAILED, StatusChange.UNRESPONSIVE),
+    }
+)
 
 
-def status_after(status: UserStatus, happening: Happening) -> UserStatus:
-    """The status that follows. What the owner did stands: only the owner undoes it.
-
-    Who is stalled stays so until a session stands, or the server says why it will have none. Credentials that
-    are refused say more than silence does: what to do.
-    """
-    if status in _OWNERS:
+def status_after(status: UserStatus, change: StatusChange) -> UserStatus:
+    """Return the status that follows `change`: the one that belongs to the change, or the present one if kept."""
+    if status in _SET_BY_PARTNER or (status, change) in _STATUS_KEPT:
         return status
-    if status == UserStatus.STALLED and happening == Happening.LOST:
-        return status
-    if status == UserStatus.AUTHENTICATION_FAILED and happening == Happening.SILENT:
-        return status
-    return _AFTER[happening]
+    return _STATUS_AFTER[change]
 
 
 class Reauth(StrEnum):
-    """What has been told of a user whose login is refused for good; of all others nothing is kept."""
+    """Progress of a re-authentication, kept for users whose login was refused for good; NULL for all others.
 
-    REQUIRED = "required"  # the partner was told that the person must sign in again
-    RENEWED = "renewed"  # told, and other credentials have come by the API, which no server has taken yet
+    NULL or RENEWED -> REQUIRED: a login is refused; `user_reauth_required` is recorded.
+    REQUIRED -> RENEWED: complete new credentials arrive through the API (incomplete ones: NULL).
+    REQUIRED or RENEWED -> NULL: a session is established, or the person connects by link; `user_restored` is
+        recorded.
+    """
+
+    REQUIRED = "required"  # the partner was notified that the person must sign in again
+    RENEWED = "renewed"  # new credentials arrived through the API; no server has accepted them yet

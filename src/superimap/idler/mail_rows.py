@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from superimap.core.crypto import Place
-from superimap.core.ids import time_ordered
+from superimap.core.ids import uuid7
 from superimap.db.watching.intake import Seen
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.mails import Judgement, MailFacts, MailOutcome
@@ -57,7 +57,7 @@ class MailRows:
         message_id = meta.envelope.message_id if meta and meta.envelope else None
         delivery_id = content = None
         if meta is not None and outcome == MailOutcome.TOO_BIG:
-            delivery_id = time_ordered()
+            delivery_id = uuid7()
             content = self._seal(self._oversized_event(meta, facts, uid_validity), delivery_id)
         return Seen(
             uid=uid,
@@ -84,7 +84,7 @@ class MailRows:
 
         Only PostgreSQL knows whether it is a copy of an earlier mail or a tracer. Then it drops the content.
         """
-        delivery_id = time_ordered()
+        delivery_id = uuid7()
         content = token_digest = None
         if twin is None:
             content = await big_mails.process(self._sealed_content, raw, meta, parsed, delivery_id)

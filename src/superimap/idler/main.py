@@ -59,7 +59,7 @@ async def serve(
         # As many questions to providers as logins to mail servers: a token endpoint that hangs holds up no login.
         asking = _login_limiter(settings)
         tokens = await stack.enter_async_context(Tokens(pool, vault, http, turn=asking.turn))
-        async with runtime.until(stop):
+        async with runtime.cancel_when(stop):
             idler = await _join(lease, settings)
         if stop.is_set():
             return
@@ -80,7 +80,7 @@ async def serve(
                     _rounds(ownership, supervisor, doorbell, health, settings.reconcile_interval)
                 ),
             ]
-            tending = group.create_task(runtime.tend_memory(_watching))
+            tending = group.create_task(runtime.manage_memory(_watching))
             proving = group.create_task(context.liveness.write_periodically(pool, every=context.timing.prove))
             await stop.wait()
             health.ready = False
@@ -91,7 +91,7 @@ async def serve(
 
 def _watching() -> float:
     """Sessions that stand."""
-    (metric,) = metrics.WATCHING.collect()
+    (metric,) = metrics.SESSIONS_WATCHING.collect()
     return metric.samples[0].value
 
 
@@ -176,7 +176,7 @@ async def _rounds(
     is_round, due = True, 0.0
     while True:
         try:
-            with metrics.ROUNDS.time():
+            with metrics.ROUND_SECONDS.time():
                 if is_round:
                     due = loop.time() + min(interval, await ownership.reconcile(supervisor))
                 else:

@@ -65,7 +65,7 @@ class Ownership:
         # Whoever starts may start because PostgreSQL is back, as the others are about to.
         self._patient_until = time.monotonic() + interval
         self._beaten_at = time.monotonic()
-        metrics.HEARTBEAT_AGE.set_function(lambda: time.monotonic() - self._beaten_at)
+        metrics.HEARTBEAT_AGE_SECONDS.set_function(lambda: time.monotonic() - self._beaten_at)
 
     async def beat(self, crew: ShardSessions) -> None:
         """Renew the lease, and tell the load. Raises RemovedFromCluster if there is nothing to renew."""

@@ -13,7 +13,7 @@ from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.providers import ProviderKind
-from superimap.domain.users import Happening
+from superimap.domain.users import StatusChange
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.mailbox import MailboxMemory
@@ -144,7 +144,7 @@ class UserSession:
         pause = self._context.timing.refused_first / 2 + self._refusals.next()
         if isinstance(error, VaultError):  # no server has seen them: the right key may be tried at once
             log.error("stored credentials do not open: %s", error, extra={"user_id": self._user_id})
-            await self._tell(Happening.REFUSED, str(error))
+            await self._tell(StatusChange.LOGIN_REFUSED, str(error))
         else:
             log.info("login refused: %s", error, extra={"user_id": self._user_id})
             await self._tell_refusal(error, retry_in=pause)
@@ -153,7 +153,7 @@ class UserSession:
     async def _tell_refusal(self, error: AuthenticationFailed | TokenRefused, *, retry_in: float) -> None:
         code = reason_code(error)
         if code is None:
-            await self._tell(Happening.REFUSED, str(error), retry_in=retry_in)
+            await self._tell(StatusChange.LOGIN_REFUSED, str(error), retry_in=retry_in)
             return
         with contextlib.suppress(*UNAVAILABLE):
             is_news = await watching.refuse(
@@ -179,12 +179,12 @@ class UserSession:
         if (asked := server_pauses.requested_pause(error, ordinary=timing.throttled)) is not None:
             pause += asked
             said = f"{reason} (next try in {pause:.0f} s)"
-            await self._tell(Happening.THROTTLED, said, retry_in=pause)
+            await self._tell(StatusChange.THROTTLED, said, retry_in=pause)
         elif self._backoff.failures > 1:  # one lost connection is every day's business
-            await self._tell(Happening.LOST, reason)
+            await self._tell(StatusChange.CONNECTION_LOST, reason)
         return pause
 
-    async def _tell(self, happening: Happening, reason: str, *, retry_in: float | None = None) -> None:
+    async def _tell(self, happening: StatusChange, reason: str, *, retry_in: float | None = None) -> None:
         with contextlib.suppress(*UNAVAILABLE):
             await watching.tell(
                 self._context.pool,

@@ -85,7 +85,7 @@ class Supervisor:
         for shard in sorted(self._restless - self._parting):
             unserved += self._tend(shard)
         metrics.SESSIONS.set(self.sessions)
-        metrics.SHARDS.set(len(self._wanted))
+        metrics.SHARDS_OWNED.set(len(self._wanted))
         self._tell_unserved(unserved)
 
     async def end_shards(self, shards: Iterable[int]) -> None:
@@ -153,5 +153,5 @@ class Supervisor:
                 "users are not watched: MAX_SESSIONS is reached; raise it or add idlers",
                 extra={"users": unserved, "max_sessions": self._most},
             )
-        metrics.UNSERVED.set(unserved)
+        metrics.USERS_UNSERVED.set(unserved)
         self._unserved = unserved

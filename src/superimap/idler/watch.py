@@ -89,7 +89,7 @@ class MailboxWatch:
 
     async def follow(self) -> None:
         """Wait for news and record it, until the connection ends or `leave` is called."""
-        metrics.WATCHING.inc()
+        metrics.SESSIONS_WATCHING.inc()
         false_alarms = 0
         try:
             rounds = self._rounds()
@@ -106,7 +106,7 @@ class MailboxWatch:
                 self._memory.expect_mail(False)
                 await self._status.report_caught_up()
         finally:
-            metrics.WATCHING.dec()
+            metrics.SESSIONS_WATCHING.dec()
 
     def leave(self) -> None:
         """Have `follow` return once what is in progress is recorded."""

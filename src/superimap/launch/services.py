@@ -38,8 +38,8 @@ async def alone(service: Service, settings: Settings, stop: asyncio.Event) -> No
     """A worker process: health first, then the database, then its service."""
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     state = Readiness()
-    async with health.served(state, host=settings.health_host, port=settings.health_port):
-        async with runtime.until(stop):
+    async with health.serve_health(state, host=settings.health_host, port=settings.health_port):
+        async with runtime.cancel_when(stop):
             await ready.wait(settings.database_url, vault)
         if not stop.is_set():
             await service(settings, stop, state)
@@ -62,7 +62,7 @@ async def together(settings: Settings, stop: asyncio.Event, *, within: float) ->
 
     state = Readiness()
     async with (
-        health.served(state, host=settings.health_host, port=settings.health_port),
+        health.serve_health(state, host=settings.health_host, port=settings.health_port),
         asyncio.TaskGroup() as group,
     ):
         tasks = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from superimap.cli.running import explaining_database_errors
-from superimap.core import config, crypto
+from superimap.core import crypto, environment
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
@@ -86,7 +86,7 @@ async def installation(data: Path, overrides: Mapping[str, Any] | None = None) -
             found["encryption_key"] = key
         if "ENVIRONMENT" not in os.environ:
             found.setdefault("environment", "development")
-        settings = with_base_url(config.load(found))
+        settings = with_base_url(environment.load_settings(found))
         is_embedded = "database_url" in found
         hint = "" if is_embedded else " Or unset it: without DATABASE_URL an embedded PostgreSQL is started."
         with explaining_database_errors(settings.database_url, hint=hint):

@@ -30,7 +30,7 @@ _TOKEN = re.compile(rb"[A-Za-z0-9_-]{40}(?![A-Za-z0-9_-])")
 
 def derive_keys(encryption_key: str) -> tuple[bytes, ...]:
     """Derive the tracer keys from ENCRYPTION_KEY (validated by the settings): the first signs, all verify."""
-    return crypto.derive(encryption_key, info=_INFO)
+    return crypto.derive_keys(encryption_key, info=_INFO)
 
 
 def make_token(user_id: int, key: bytes, *, now: float, nonce: bytes) -> str:
@@ -58,7 +58,7 @@ def is_valid(token: str, user_id: int, keys: Sequence[bytes], *, now: float) -> 
     """
     raw = base64.urlsafe_b64decode(token)
     head, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-    matches = [crypto.equal(_mac(user_id, head, key), mac) for key in keys]
+    matches = [crypto.constant_time_equal(_mac(user_id, head, key), mac) for key in keys]
     age = now - int.from_bytes(head[:_TIME_BYTES], "big")
     return any(matches) and -CLOCK_SKEW_SECONDS <= age <= TOKEN_LIFETIME_SECONDS
 

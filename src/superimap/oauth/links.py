@@ -29,7 +29,7 @@ class LinkValidity(StrEnum):
 
 def derive_keys(encryption_key: str) -> tuple[bytes, ...]:
     """Derive the link keys from ENCRYPTION_KEY, which the settings have checked: the first signs, all verify."""
-    return crypto.derive(encryption_key, info=_INFO)
+    return crypto.derive_keys(encryption_key, info=_INFO)
 
 
 def sign(purpose: Purpose, user_id: int, ts: int, key: bytes) -> str:

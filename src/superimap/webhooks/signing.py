@@ -5,9 +5,21 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 _WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """Unexpired API keys, oldest first, and unexpired signing secrets, newest first.
+
+    The first API key signs the body, and every secret adds a signature to the headers.
+    """
+
+    api_keys: tuple[str, ...] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 def webhook_id(delivery_id: UUID) -> str:

@@ -257,7 +257,7 @@ async def test_a_batch_has_a_greatest_size(acme, limit):
 
 
 async def test_abuse_61_replays_are_counted_by_the_minute(acme, owing, globex, theirs, monkeypatch):
-    monkeypatch.setitem(allowances.PER_WINDOW, allowances.Action.REPLAY, 3)
+    monkeypatch.setitem(allowances.MAX_PER_WINDOW, allowances.Action.REPLAY, 3)
     made = await owing.deliveries(5)
     await theirs.deliveries(1)
 
@@ -275,7 +275,7 @@ async def test_abuse_61_replays_are_counted_by_the_minute(acme, owing, globex, t
 
 
 async def test_what_was_not_replayed_does_not_count(acme, owing, monkeypatch):
-    monkeypatch.setitem(allowances.PER_WINDOW, allowances.Action.REPLAY, 3)
+    monkeypatch.setitem(allowances.MAX_PER_WINDOW, allowances.Action.REPLAY, 3)
     await owing.deliveries(1)
 
     for _ in range(5):

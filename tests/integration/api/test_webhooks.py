@@ -12,7 +12,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from fixtures.deliveries import DeliveryFactory
-from superimap.db.accounts import allowances, partners
+from superimap.db.accounts import allowances, partner_keys, partners
 from superimap.domain.events import EventKind
 from superimap.testing import WebhookSink
 from superimap.testing.webhook_sink import verify_body_signature, verify_standard
@@ -37,7 +37,7 @@ async def sink():
 async def secrets(world) -> tuple[str, ...]:
     async with world.sessionmaker.begin() as db:
         acme = await partners.by_name(db, "acme")
-        return (await partners.signing_material(db, world.vault, acme.id)).secrets
+        return (await partner_keys.signing_keys(db, world.vault, acme.id)).secrets
 
 
 # Endpoints.
@@ -143,7 +143,7 @@ async def test_there_is_nothing_to_test_without_a_url(acme, owing):
 
 async def test_abuse_61_test_webhooks_are_counted_by_the_minute(acme, owing, sink):
     await owing.endpoint(sink.url())
-    most = allowances.PER_WINDOW[allowances.Action.TEST]
+    most = allowances.MAX_PER_WINDOW[allowances.Action.TEST]
 
     answers = [await acme.post(f"{WEBHOOKS}/test") for _ in range(most + 2)]
 
@@ -225,7 +225,7 @@ async def test_an_api_key_that_is_rotated_leaves_the_secret_as_it_is(world, acme
     await owing.endpoint(sink.url())
     async with world.sessionmaker.begin() as db:
         partner = await partners.by_name(db, "acme")
-        new = await partners.rotate_api_key(db, world.vault, partner.id, overlap=timedelta(hours=1))
+        new = await partner_keys.rotate_api_key(db, world.vault, partner.id, overlap=timedelta(hours=1))
 
     await acme.post(f"{WEBHOOKS}/test")
 

@@ -253,7 +253,7 @@ def test_a_provider_without_consent_is_made_and_its_token_url_has_the_tenant_in_
     evil = superimap(*words, "https://{tenant}.example.com/token", code=1)
     made = ask(*words, "https://login.example.com/{tenant}/token")
 
-    assert "may have {tenant} in its path alone" in evil.stderr
+    assert "may contain {tenant} only in its path" in evil.stderr
     assert (made["kind"], made["oauth2_grant_type"]) == ("OAUTH2", "client_credentials")
     asking = superimap("providers", "update", "GOV", "--oauth2-grant-type", "authorization_code", code=1)
     assert "oauth2_authorize_url" in asking.stderr

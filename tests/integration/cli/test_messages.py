@@ -78,4 +78,4 @@ def test_it_says_what_is_not_there(superimap, installed):
 
 
 def test_the_command_shows_as_many_as_the_query_gives():
-    assert command.MAX_MESSAGES == messages.MOST
+    assert command.MAX_MESSAGES == messages.MAX_MESSAGES

@@ -15,7 +15,7 @@ import trustme
 
 from superimap.api.routes import password
 from superimap.db import engine
-from superimap.db.accounts import connections, partners, providers
+from superimap.db.accounts import connections, partner_keys, providers
 from superimap.domain.presets import OTHER
 from superimap.imap import transport
 from superimap.testing import ImapServer
@@ -37,7 +37,7 @@ async def own(scene: Scene, monkeypatch) -> Scene:
     async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:
         await providers.install_presets(db, [OTHER])
         row = await providers.by_code(db, "OTHER")
-        partner = await partners.by_api_key(db, scene.api_key)
+        partner = await partner_keys.find_partner(db, scene.api_key)
         assert row is not None
         assert partner is not None
         await connections.create(db, Vault.from_setting(KEY), partner.id, row, {})
@@ -130,11 +130,11 @@ async def test_disconnecting_forgets_the_server_too(own, trusted):
     ("host", "port", "text", "field"),
     [
         ("", "993", "The mail server is missing.", "host"),
-        ("imaps://imap.example.com", "993", "The mail server is no name of a server", "host"),
-        ("imap.example.com:993", "993", "The mail server is no name of a server", "host"),
-        ("imap.example.com\r\nA1 LOGOUT", "993", "The mail server is no name of a server", "host"),
+        ("imaps://imap.example.com", "993", "The mail server must be a host name", "host"),
+        ("imap.example.com:993", "993", "The mail server must be a host name", "host"),
+        ("imap.example.com\r\nA1 LOGOUT", "993", "The mail server must be a host name", "host"),
         ("imap.example.com", "imap", "The port should be a number", "port"),
-        ("imap.example.com", "99999", "The port should be a port from 1 to 65535", "port"),
+        ("imap.example.com", "99999", "The port must be a port from 1 to 65535", "port"),
         ("imap.example.com", "9 93", "The port should be a number", "port"),
     ],
 )

@@ -7,7 +7,7 @@ import uuid
 
 import asyncpg
 
-from superimap.core.ids import time_ordered
+from superimap.core.ids import uuid7
 from superimap.db.delivery import deliveries
 from superimap.db.delivery.deliveries import Claim, Claims, Settlement
 from superimap.domain.deliveries import AttemptOutcome
@@ -31,7 +31,7 @@ async def claim(
 
 
 def settlement(claimed: Claim, outcome: AttemptOutcome, **more: object) -> Settlement:
-    return Settlement(id=time_ordered(), claim=claimed, outcome=outcome, age=0.1, milliseconds=100, **more)
+    return Settlement(id=uuid7(), claim=claimed, outcome=outcome, age=0.1, milliseconds=100, **more)
 
 
 async def test_claims_come_oldest_first_and_say_whether_that_was_all(world: World):

@@ -28,10 +28,10 @@ STARTED = 40.0  # seconds in which a process has started and done something, on 
 
 DISPATCHER = """
 import asyncio, sys
-from superimap.core.config import load
+from superimap.core.environment import load_settings
 from superimap.dispatcher.main import serve
 from tests.integration.dispatcher.conftest import FAST
-asyncio.run(serve(load(), asyncio.Event(), pace=FAST))
+asyncio.run(serve(load_settings(), asyncio.Event(), pace=FAST))
 """
 
 

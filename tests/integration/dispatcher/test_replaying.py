@@ -10,7 +10,7 @@ import pytest
 from superimap.db.delivery import replay
 from superimap.db.engine import sessions
 from superimap.db.monitoring import history
-from superimap.db.monitoring.history import Which
+from superimap.db.monitoring.history import DeliveryFilter
 from superimap.domain.answers import RETRY_SCHEDULE_SECONDS
 from superimap.domain.deliveries import DeliveryState
 from superimap.webhooks.signing import webhook_id
@@ -103,8 +103,8 @@ async def test_abuse_64_an_answer_of_odd_bytes_is_kept_and_shown_as_text(world: 
         await eventually(lambda: world.attempts(delivery))
 
     async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
-        (shown,) = await history.attempts(db, world.vault, world.partner_id, delivery)
-        (listed,) = await history.page(db, Which(partner_id=world.partner_id), limit=9)
+        (shown,) = await history.list_attempts(db, world.vault, world.partner_id, delivery)
+        (listed,) = await history.list_deliveries(db, DeliveryFilter(partner_id=world.partner_id), limit=9)
     assert shown.answer == answer.decode("utf-8", "replace").replace("\0", "")
     assert listed.last_code == 500
 
@@ -159,7 +159,7 @@ async def test_content_of_a_failure_is_kept_for_a_replay_otherwise(world: World)
 async def test_two_replays_at_once_take_different_deliveries_and_neither_waits(world: World):
     await world.owe(await world.endpoint(), 5, ring=False)
     await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now()")
-    which = Which(partner_id=world.partner_id, state=DeliveryState.FAILED)
+    which = DeliveryFilter(partner_id=world.partner_id, state=DeliveryState.FAILED)
 
     async with sessions(world.database_url) as sessionmaker, sessionmaker() as one, sessionmaker() as other:
         async with asyncio.timeout(10):

@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
-from superimap.db.accounts.partners import Created
+from superimap.db.accounts.partners import NewPartner
 from superimap.db.delivery import liveness
 from superimap.db.watching import sessions as watching
 from superimap.domain.events import ReasonCode
-from superimap.domain.users import Happening
+from superimap.domain.users import StatusChange
 from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering
@@ -34,7 +34,7 @@ async def pool(world: World) -> AsyncIterator[asyncpg.Pool]:
 
 
 @pytest_asyncio.fixture
-async def partner(world: World, imap: ImapServer) -> Created:
+async def partner(world: World, imap: ImapServer) -> NewPartner:
     """One that is told of new mail and of events."""
     made = await world.partner(new_mail_webhook="https://app.example.com/hook", events_webhook=URL)
     await world.provider(imap.host, imap.port)
@@ -44,7 +44,7 @@ async def partner(world: World, imap: ImapServer) -> Created:
 
 
 @pytest_asyncio.fixture
-async def joe(world: World, partner: Created) -> int:
+async def joe(world: World, partner: NewPartner) -> int:
     return await world.user(partner, "joe", login="joe", password="pw")
 
 
@@ -146,7 +146,7 @@ async def test_a_refusal_is_told_once_however_often_it_is_tried_and_so_is_its_en
     assert await recorded_and_owed(world) == [("reauth_required", True), ("restored", True)]
 
     await refuse(pool, joe, reason="Not any more.")
-    await watching.tell(pool, joe, Happening.LOST, reason="no route", version=1)
+    await watching.tell(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
     await refuse(pool, joe)
 
     (event,) = await world.rows("SELECT * FROM user_events ORDER BY id DESC LIMIT 1")

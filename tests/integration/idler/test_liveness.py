@@ -16,7 +16,7 @@ import pytest_asyncio
 from fixtures.world import World, eventually, running
 from superimap.db.delivery import liveness
 from superimap.db.watching import sessions as watching
-from superimap.domain.users import Happening
+from superimap.domain.users import StatusChange
 from superimap.idler import main
 from superimap.imap import idle
 from superimap.imap.types import Timeouts
@@ -78,7 +78,7 @@ async def has_status(world: World, user_id: int, status: str) -> None:
 
 async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, pool, joe):
     await silent(world, joe)
-    await watching.tell(pool, joe, Happening.LOST, reason="no route", version=1)
+    await watching.tell(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
 
     stalls = await asyncio.gather(*(liveness.stall(pool, after=900) for _ in range(3)))
     await liveness.stall(pool, after=900)
@@ -89,7 +89,7 @@ async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, poo
     assert (event["kind"], event["reason"]) == ("stalled", "no route")
     assert event["at"] == (await state(world, joe))["stalled_at"]
 
-    await watching.tell(pool, joe, Happening.LOST, reason="still no route", version=1)
+    await watching.tell(pool, joe, StatusChange.CONNECTION_LOST, reason="still no route", version=1)
     assert (await state(world, joe))["status"] == "stalled"
     assert (await state(world, joe))["status_reason"] == "still no route"
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from superimap.core.ids import time_ordered
+from superimap.core.ids import uuid7
 from superimap.db import postgres
 from superimap.db.watching import intake as queries
 from superimap.db.watching import ownership as cluster
@@ -21,7 +21,7 @@ UID, TWIN, EARLIER = 9, 8, 1
 
 
 def row(uid: int, outcome: MailOutcome, **values) -> Seen:
-    return Seen(uid, NOW, 4, outcome, sha1=SHA1, delivery_id=time_ordered(), **values)
+    return Seen(uid, NOW, 4, outcome, sha1=SHA1, delivery_id=uuid7(), **values)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
-from superimap.db.accounts.partners import Created
+from superimap.db.accounts.partners import NewPartner
 from superimap.idler import main
 from superimap.idler.timing import Timing
 from superimap.launch import services
@@ -29,7 +29,7 @@ def mail(subject: str = "hello", *, message_id: str | None = None, body: str = "
 
 async def set_up(
     world: World, imap: ImapServer, *, url: str | None = "https://app.example.com/hook"
-) -> Created:
+) -> NewPartner:
     imap.add_account("joe", "pw")
     partner = await world.partner(new_mail_webhook=url)
     await world.provider(imap.host, imap.port)

@@ -10,8 +10,8 @@ import time
 from fastapi import Request, Response
 
 from superimap.api.middleware import is_trusted
-from superimap.core.config_values import Network
-from superimap.core.crypto import equal
+from superimap.core.crypto import constant_time_equal
+from superimap.core.setting_types import Network
 
 COOKIE_LIFETIME_SECONDS = 3600
 """Seconds: as long as a consent, and as long as a form may stay open."""
@@ -60,7 +60,7 @@ def is_form_token(given: str, keys: tuple[bytes, ...], browser: str | None, sig:
     if browser is None or not written.isascii() or not written.isdecimal() or len(written) > 12:
         return False
     at = int(written)
-    matches = [equal(_mac(key, browser, sig, at).encode(), mac.encode()) for key in keys]
+    matches = [constant_time_equal(_mac(key, browser, sig, at).encode(), mac.encode()) for key in keys]
     return any(matches) and 0 <= time.time() - at <= COOKIE_LIFETIME_SECONDS
 
 

@@ -15,7 +15,7 @@ from superimap.api.pages import browser
 from superimap.api.request_body import FORM, parse_fields
 from superimap.core.crypto import digest
 from superimap.db.accounts import connecting
-from superimap.db.accounts.connecting import Subject
+from superimap.db.accounts.connecting import LinkedUser
 from superimap.oauth import links, return_urls
 from superimap.oauth.links import LinkValidity, Purpose
 from superimap.oauth.return_urls import FailureReason, LinkResult, ReturnUrlRefused
@@ -60,7 +60,7 @@ class OpenedLink:
     """A true link: whom it is about, and where the person goes afterwards (None: to a page of ours)."""
 
     purpose: Purpose
-    about: Subject
+    about: LinkedUser
     sig: str = field(repr=False)
     fields: Mapping[str, str] = field(repr=False)
     success_url: str | None
@@ -134,7 +134,12 @@ def used_link() -> Problem:
 
 
 def redirect_back(
-    coming: Visitor, about: Subject, url: str | None, purpose: Purpose, *, reason: FailureReason | None = None
+    coming: Visitor,
+    about: LinkedUser,
+    url: str | None,
+    purpose: Purpose,
+    *,
+    reason: FailureReason | None = None,
 ) -> RedirectResponse:
     """Send the person on: to `url`, told what came of it if the partner wants that, or to a page of ours."""
     result = LinkResult.SUCCESS if reason is None else LinkResult.FAILURE
@@ -145,7 +150,7 @@ def redirect_back(
     return RedirectResponse(url, 303)
 
 
-def _returns(coming: Visitor, about: Subject, given: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _returns(coming: Visitor, about: LinkedUser, given: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Where the person goes on success and on failure: as the link says, or as the partner does."""
     partner = about.partner
     own = (partner.success_url, partner.failure_url)

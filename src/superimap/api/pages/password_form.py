@@ -12,8 +12,8 @@ from superimap.api.pages import browser, texts
 from superimap.api.pages.opened_link import OpenedLink, Visitor
 from superimap.api.pages.render import render_page
 from superimap.core.config import Settings
-from superimap.db.accounts.account_values import UserFields, checked
-from superimap.db.accounts.server_values import IMAPS, ServerFields, whole
+from superimap.db.accounts.validation.accounts import UserFields, validate_account
+from superimap.db.accounts.validation.servers import IMAPS_PORT, ServerFields, complete_server
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider, User
 from superimap.imap.errors import AuthenticationFailed, Refused, TlsFailed
@@ -89,7 +89,7 @@ def submitted_fields(
         if not value.strip():
             raise Invalid(name, "is missing")
     try:
-        stored = checked(values)
+        stored = validate_account(values)
         server: ServerFields = _server(user, stored, settings) if provider.host_by_user else {}
     except Invalid as error:
         raise Invalid(_field(error.field), error.reason) from None
@@ -109,7 +109,7 @@ def _server(user: User, values: Mapping[str, Any], settings: Settings) -> Server
 
     One that the partner, or an operator, has set already is as they say: the form does not ask how it is secured.
     """
-    server = whole(values, (None, None, None))
+    server = complete_server(values, (None, None, None))
     if (server["imap_host"], server["imap_port"]) == (user.imap_host, user.imap_port):
         return {**server, "imap_tls": user.imap_tls}
     check_mail_server(server, settings)
@@ -164,7 +164,7 @@ def printable(text: str) -> str:
 
 def _known(user: User) -> dict[str, str]:
     """What is known before anything was typed."""
-    port = str(user.imap_port or IMAPS)
+    port = str(user.imap_port or IMAPS_PORT)
     return {"username": user.login_username or user.email or "", "host": user.imap_host or "", "port": port}
 
 
@@ -173,7 +173,7 @@ def _port(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > 5:
-        raise Invalid("port", f"should be a number, mostly {IMAPS}")
+        raise Invalid("port", f"should be a number, mostly {IMAPS_PORT}")
     return int(text)
 
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Response
 
 from superimap.api.errors import Problem
 from superimap.api.pages.opened_link import CurrentVisitor, Visitor, query_fields, redirect_back, used_link
-from superimap.core.crypto import Place, digest, equal
+from superimap.core.crypto import Place, constant_time_equal, digest
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts import connecting
-from superimap.db.accounts.account_values import Taken, UserFields
-from superimap.db.accounts.connecting import AccessToken, Consent, LinkUsed, Subject
+from superimap.db.accounts.connecting import AccessToken, Consent, LinkedUser, LinkUsed
+from superimap.db.accounts.constraints import ValueTaken
+from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.models import User
 from superimap.oauth.consent import exchange_code, lacks_mail_scope, nonce_of
 from superimap.oauth.http_client import guarded_client
@@ -47,7 +48,7 @@ async def callback(coming: CurrentVisitor) -> Response:
     async with coming.opened.sessionmaker.begin() as db:
         consent = await connecting.take(db, coming.opened.vault, state)
     name = coming.browser
-    if consent is None or name is None or not equal(digest(name), consent.browser_digest):
+    if consent is None or name is None or not constant_time_equal(digest(name), consent.browser_digest):
         raise Problem(
             400,
             "It was begun in another browser, has been finished already, or has taken more than an hour. "
@@ -114,7 +115,7 @@ async def _connect(coming: Visitor, consent: Consent, given: Mapping[str, str], 
             )
     except LinkUsed:
         raise used_link() from None
-    except Taken:
+    except ValueTaken:
         raise ConnectFailed(FailureReason.ADDRESS_TAKEN) from None
 
 
@@ -146,7 +147,7 @@ async def _granted(
     return grant, told
 
 
-def _client(coming: Visitor, about: Subject) -> OAuthClient:
+def _client(coming: Visitor, about: LinkedUser) -> OAuthClient:
     """The partner's application. Raises Failed if it was taken away meanwhile."""
     connection, provider = about.linked
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
@@ -156,7 +157,7 @@ def _client(coming: Visitor, about: Subject) -> OAuthClient:
     return OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
 
 
-def _sources(about: Subject, client: OAuthClient) -> IdentitySources:
+def _sources(about: LinkedUser, client: OAuthClient) -> IdentitySources:
     provider = about.provider
     return IdentitySources(
         client_id=client.client_id,

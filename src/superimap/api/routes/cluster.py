@@ -11,7 +11,7 @@ from superimap.api.dependencies import AppResources, Db
 from superimap.api.errors import Problem
 from superimap.api.openapi import problems
 from superimap.api.schemas.cluster import Cluster
-from superimap.db.monitoring import sight
+from superimap.db.monitoring import statuses
 
 TAG = "operators"
 
@@ -54,5 +54,5 @@ router = APIRouter(prefix="/operators", tags=[TAG], dependencies=[Depends(operat
 @router.get("/cluster", summary="Is everybody watched?", responses=problems(401, 503))
 async def show_cluster(opened: AppResources, db: Db) -> Cluster:
     """The idlers, who owns the shards, and how many users are watched: what `superimap cluster` shows."""
-    seen = await sight.look_in(db, expiry=opened.settings.heartbeat_expiry)
+    seen = await statuses.read_cluster_status(db, expiry=opened.settings.heartbeat_expiry)
     return Cluster.model_validate(seen.as_dict())

@@ -25,7 +25,7 @@ from superimap.db.accounts import allowances
 from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import replay
 from superimap.db.monitoring import history
-from superimap.db.monitoring.history import Which
+from superimap.db.monitoring.history import DeliveryFilter
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.webhooks.signing import delivery_of
@@ -62,7 +62,7 @@ async def list_deliveries(
         raise invalid_fields([("after", "should be taken from the Link of the page before, unchanged")])
     named = _Named(user_tag, imap_provider_code, kind, since, until)
     which = await _which(db, partner.id, state, named)
-    found = await history.page(db, which, after=last, limit=limit + 1)
+    found = await history.list_deliveries(db, which, after=last, limit=limit + 1)
     page = found[:limit]
     if len(page) < len(found):
         query = [pair for pair in request.query_params.multi_items() if pair[0] not in {"after", "api_key"}]
@@ -87,9 +87,9 @@ async def replay_deliveries(
 ) -> ReplayOut:
     """Send those again that failed, or were cancelled, and whose content is kept. At most 1,000 a minute."""
     which = await _which(db, partner.id, DeliveryState(wanted.state), wanted)
-    granted = await allowances.take(db, partner.id, Action.REPLAY, wanted.limit)
+    granted = await allowances.use(db, partner.id, Action.REPLAY, wanted.limit)
     done = await replay.replay(db, which, limit=granted)
-    await allowances.give_back(db, partner.id, Action.REPLAY, granted - done.count)
+    await allowances.refund(db, partner.id, Action.REPLAY, granted - done.count)
     for endpoint_id in done.endpoints:
         background.add_task(opened.ring, endpoint_id)
     return ReplayOut(replayed=done.count, remaining=done.remaining, erased=done.erased, blocked=done.blocked)
@@ -125,7 +125,7 @@ async def replay_delivery(
     background: BackgroundTasks,
 ) -> DeliveryDetail:
     """Send a failed or cancelled delivery again, to where the endpoint is now, under its `webhook-id`."""
-    await allowances.take(db, partner.id, Action.REPLAY)
+    await allowances.use(db, partner.id, Action.REPLAY)
     background.add_task(opened.ring, await replay.replay_one(db, partner.id, delivery_of(id)))
     return await _shown(id, partner.id, db, opened)
 
@@ -149,15 +149,15 @@ class _Named(NamedTuple):
 
 async def _which(
     db: Db, partner_id: int, state: DeliveryState | None, wanted: _Named | ReplayRequest | CancelRequest
-) -> Which:
+) -> DeliveryFilter:
     """Of the partner's deliveries, those in this state that a request names. Raises NotFound."""
     tag, code = wanted.user_tag, wanted.imap_provider_code
-    return Which(
-        connection_id=await history.connection_of(db, partner_id, code) if code is not None else None,
+    return DeliveryFilter(
+        connection_id=await history.connection_id_by_code(db, partner_id, code) if code is not None else None,
         partner_id=partner_id,
         state=state,
         kind=wanted.kind,
-        user_ids=await history.users_of(db, partner_id, tag, code) if tag is not None else None,
+        user_ids=await history.user_ids_by_tag(db, partner_id, tag, code) if tag is not None else None,
         since=wanted.since,
         until=wanted.until,
     )
@@ -165,6 +165,8 @@ async def _which(
 
 async def _shown(id: str, partner_id: int, db: Db, opened: AppResources) -> DeliveryDetail:
     found = delivery_of(id)
-    listed = DeliveryOut.model_validate(await history.one(db, partner_id, found), from_attributes=True)
-    made = await history.attempts(db, opened.vault, partner_id, found) if found else []
+    listed = DeliveryOut.model_validate(
+        await history.get_delivery(db, partner_id, found), from_attributes=True
+    )
+    made = await history.list_attempts(db, opened.vault, partner_id, found) if found else []
     return DeliveryDetail.model_validate({**listed.model_dump(), "attempts_made": made})

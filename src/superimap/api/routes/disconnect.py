@@ -21,7 +21,7 @@ from superimap.api.pages.opened_link import (
 from superimap.api.pages.render import render_page
 from superimap.core.crypto import Place, VaultError
 from superimap.db.accounts import connecting
-from superimap.db.accounts.connecting import LinkUsed, Subject
+from superimap.db.accounts.connecting import LinkedUser, LinkUsed
 from superimap.oauth.http_client import guarded_client
 from superimap.oauth.links import Purpose
 from superimap.oauth.token_endpoint import OAuthClient, revoke
@@ -72,7 +72,7 @@ async def disconnect(coming: CurrentVisitor) -> Response:
     return response
 
 
-async def _revoke(coming: Visitor, about: Subject, sealed: bytes | None) -> None:
+async def _revoke(coming: Visitor, about: LinkedUser, sealed: bytes | None) -> None:
     """Give the refresh token back, if the provider takes it: best effort, within 5 s."""
     connection, provider = about.linked
     url, vault = provider.oauth2_revoke_url, coming.opened.vault

@@ -27,14 +27,14 @@ async def list_messages(
     user: ConnectionUser,
     db: Db,
     base: Annotated[str, Depends(base_url)],
-    limit: Annotated[int, Query(ge=1, le=messages.MOST, description="Messages per page.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=messages.MAX_MESSAGES, description="Messages per page.")] = 20,
     before: Annotated[
         int | None, Query(ge=1, lt=2**63, description="Only messages before the one of this id.")
     ] = None,
     outcome: Annotated[MailOutcome | None, Query(description="Only messages of this outcome.")] = None,
 ) -> list[MessageOut]:
     """The last mails that were seen of the user, the newest first, with the reason of each; no content."""
-    found = await messages.latest(db, user, limit=limit + 1, before=before, outcome=outcome)
+    found = await messages.list_latest(db, user, limit=limit + 1, before=before, outcome=outcome)
     page = found[:limit]
     if len(page) < len(found):
         query: dict[str, int | str] = {"limit": limit, "before": page[-1].id}

@@ -22,8 +22,9 @@ from superimap.api.pages.opened_link import (
 from superimap.api.pages.password_form import field_error, login_error, password_form, submitted_fields
 from superimap.core.crypto import digest
 from superimap.db.accounts import connecting
-from superimap.db.accounts.account_values import Taken, UserFields
 from superimap.db.accounts.connecting import LinkUsed
+from superimap.db.accounts.constraints import ValueTaken
+from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider
 from superimap.domain.providers import ProviderKind
@@ -127,7 +128,7 @@ async def _keep(coming: Visitor, visit: OpenedLink, fields: UserFields) -> Respo
             )
     except LinkUsed:
         raise used_link() from None
-    except Taken:
+    except ValueTaken:
         return redirect_back(
             coming, visit.about, visit.failure_url, Purpose.CONNECT, reason=FailureReason.ADDRESS_TAKEN
         )

@@ -24,8 +24,8 @@ from superimap.api.routes.connections import BODY
 from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.accounts import users
-from superimap.db.accounts.account_values import UserFields
 from superimap.db.accounts.connections import Linked
+from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.monitoring import statuses
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
@@ -102,7 +102,7 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 20,
 ) -> list[UserEventOut]:
     """What happened to this user, newest first: as told by webhooks of the kind `events`."""
-    return [UserEventOut.model_validate(event) for event in await statuses.of_events(db, user, limit=limit)]
+    return [UserEventOut.model_validate(event) for event in await statuses.list_events(db, user, limit=limit)]
 
 
 _CHANGES = problems(401, 404, 409, *BODY, 503)

@@ -18,7 +18,7 @@ from superimap.api.schemas.webhooks import (
     TestOut,
     TestRequest,
 )
-from superimap.db.accounts import allowances, partners, webhooks
+from superimap.db.accounts import allowances, partner_keys, webhook_endpoints
 from superimap.db.accounts.allowances import Action
 from superimap.dispatcher import sample_webhooks
 from superimap.domain.events import EventKind
@@ -29,7 +29,9 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 @router.get("", summary="List endpoints", responses=problems(401, 503))
 async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
     """Where each kind of webhook goes, and how that place is doing."""
-    return [EndpointOut.model_validate(found) for found in await webhooks.endpoints(db, partner.id)]
+    return [
+        EndpointOut.model_validate(found) for found in await webhook_endpoints.list_endpoints(db, partner.id)
+    ]
 
 
 @router.post("/{kind}/enable", summary="Enable an endpoint", responses=problems(401, 404, 503))
@@ -39,7 +41,7 @@ async def enable_endpoint(
     """Send there again: a disabled endpoint is enabled, an open breaker closed. What is owed follows at once."""
     if kind not in set(EventKind):
         raise Problem(404, f"There is no such kind of webhooks; there are {', '.join(EventKind)}.")
-    enabled = await webhooks.enable(db, partner.id, EventKind(kind))
+    enabled = await webhook_endpoints.enable(db, partner.id, EventKind(kind))
     background.add_task(opened.ring, enabled.id)
     return EndpointOut.model_validate(enabled)
 
@@ -60,10 +62,10 @@ async def test_endpoint(
 
     The sample is marked by `"test": true`. It counts as nothing: no retry, no archiving by a 403.
     """
-    endpoint = await webhooks.endpoint(db, partner.id, wanted.kind)
+    endpoint = await webhook_endpoints.get_endpoint(db, partner.id, wanted.kind)
     url = str(endpoint.url)
-    await allowances.take(db, partner.id, Action.TEST)
-    keys = await partners.signing_material(db, opened.vault, partner.id)
+    await allowances.use(db, partner.id, Action.TEST)
+    keys = await partner_keys.signing_keys(db, opened.vault, partner.id)
     await db.commit()  # it counts whatever comes of it, and no connection is held while somebody answers
     webhook_id, answer = await sample_webhooks.send_sample(opened.settings, keys, wanted.kind, url)
     return TestOut(
@@ -88,7 +90,7 @@ async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
             expires_at=secret.expires_at,
             is_valid=secret.expires_at is None or secret.expires_at > now,
         )
-        for secret in await partners.signing_secrets(db, partner.id)
+        for secret in await partner_keys.list_signing_secrets(db, partner.id)
     ]
 
 
@@ -107,5 +109,5 @@ async def rotate_secret(
 ) -> NewSecret:
     """Make a new signing secret, shown this once. For a while those before sign beside it."""
     overlap = timedelta(hours=wanted.overlap_hours)
-    secret = await partners.rotate_signing_secret(db, opened.vault, partner.id, overlap=overlap)
+    secret = await partner_keys.rotate_signing_secret(db, opened.vault, partner.id, overlap=overlap)
     return NewSecret(signing_secret=secret)

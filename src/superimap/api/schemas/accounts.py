@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from superimap.api.schemas.common import LenientTag, LenientText, Port, RequestBody
-from superimap.db.accounts.account_values import LONGEST, ConnectionFields, UserFields
+from superimap.db.accounts.validation.accounts import MAX_CHARACTERS, ConnectionFields, UserFields
 from superimap.domain.events import ReasonCode, UserEventKind
 from superimap.domain.users import UserStatus
 
@@ -20,7 +20,10 @@ _TAG_DESCRIPTION = "Your name for this user: any text without slashes and contro
 def _text(name: str, description: str, **extra: Any) -> Any:
     # The database layer checks length and characters for every caller; here they are only documented.
     return Field(
-        None, description=description, json_schema_extra={"maxLength": LONGEST[name], **extra}, repr=False
+        None,
+        description=description,
+        json_schema_extra={"maxLength": MAX_CHARACTERS[name], **extra},
+        repr=False,
     )
 
 
@@ -122,7 +125,7 @@ class NewUser(UserChange):
 
     tag: LenientTag = Field(
         description=_TAG_DESCRIPTION,
-        json_schema_extra={"minLength": 1, "maxLength": LONGEST["tag"]},
+        json_schema_extra={"minLength": 1, "maxLength": MAX_CHARACTERS["tag"]},
     )
 
 

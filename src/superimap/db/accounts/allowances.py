@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.db.errors import TooMany
 from superimap.db.models import Allowance
 
-WINDOW = 60
+WINDOW_SECONDS = 60
 """Seconds: a window begins with the first use after the one before has ended."""
 
 
@@ -20,10 +20,10 @@ class Action(StrEnum):
     TEST = "test"
 
 
-PER_WINDOW = {Action.REPLAY: 1_000, Action.TEST: 10}
+MAX_PER_WINDOW = {Action.REPLAY: 1_000, Action.TEST: 10}
 
 
-async def take(db: AsyncSession, partner_id: int, action: Action, wanted: int = 1) -> int:
+async def use(db: AsyncSession, partner_id: int, action: Action, wanted: int = 1) -> int:
     """How many of `wanted` the partner may do now, at least one; they count as done. Raises TooMany.
 
     Others who ask for the same partner and action wait for the commit, and what is rolled back was not done.
@@ -35,23 +35,23 @@ async def take(db: AsyncSession, partner_id: int, action: Action, wanted: int = 
     found = await db.execute(select(Allowance.used, passed).where(*mine).with_for_update())
     used, seconds = found.one()
     values: dict[str, object] = {}
-    if seconds >= WINDOW:
+    if seconds >= WINDOW_SECONDS:
         used, values = 0, {"since": func.clock_timestamp()}
-    granted = min(wanted, PER_WINDOW[action] - used)
+    granted = min(wanted, MAX_PER_WINDOW[action] - used)
     if granted <= 0:
-        raise _too_many(action, wait=max(1, WINDOW - int(seconds)))
+        raise _too_many(action, wait=max(1, WINDOW_SECONDS - int(seconds)))
     await db.execute(update(Allowance).where(*mine).values(used=used + granted, **values))
     return granted
 
 
-async def give_back(db: AsyncSession, partner_id: int, action: Action, count: int) -> None:
+async def refund(db: AsyncSession, partner_id: int, action: Action, count: int) -> None:
     """So many of what was taken were not done after all."""
     statement = update(Allowance).where(Allowance.partner_id == partner_id, Allowance.action == action)
     await db.execute(statement.values(used=Allowance.used - count))
 
 
 def _too_many(action: Action, *, wait: int) -> TooMany:
-    most = f"{PER_WINDOW[action]:,}"
+    most = f"{MAX_PER_WINDOW[action]:,}"
     sentence = {
         Action.REPLAY: f"A partner replays at most {most} webhooks a minute",
         Action.TEST: f"A partner sends at most {most} test webhooks a minute",

@@ -9,10 +9,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault, digest
-from superimap.core.ids import time_ordered
+from superimap.core.ids import uuid7
 from superimap.db.accounts import announcements, users
-from superimap.db.accounts.account_values import UserFields
 from superimap.db.accounts.connections import Linked
+from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import (
     Connection,
@@ -29,10 +29,10 @@ from superimap.domain.events import EventKind
 from superimap.domain.providers import ProviderKind
 from superimap.webhooks import payload
 
-CONSENT_LIFE = 3600
+CONSENT_SECONDS = 3600
 """Seconds that a person may take to consent, whatever has become of the link meanwhile."""
 
-KEPT = "2 hours"
+USED_LINK_RETENTION = "2 hours"
 """Used links are forgotten after it: by then their half hour and a consent begun in it are over."""
 
 
@@ -40,7 +40,7 @@ class LinkUsed(Conflict):
     """The link has done already what it was for."""
 
 
-class Subject(NamedTuple):
+class LinkedUser(NamedTuple):
     """Whom a link is about, of whom, and with which provider."""
 
     user: User
@@ -58,7 +58,7 @@ class Subject(NamedTuple):
 class Consent:
     """A consent that has come back. `state` was drawn for it, and `browser` holds the cookie it began with."""
 
-    subject: Subject
+    subject: LinkedUser
     browser_digest: bytes
     link_digest: bytes
     verifier: str = field(repr=False)
@@ -74,7 +74,7 @@ class AccessToken:
     expires_in: int
 
 
-async def subject(db: AsyncSession, user_id: int, *, lock: bool = False) -> Subject | None:
+async def subject(db: AsyncSession, user_id: int, *, lock: bool = False) -> LinkedUser | None:
     """The user with all around it, or None. `lock`: nobody else changes the user until the commit."""
     statement = (
         select(User, Partner, Connection, Provider)
@@ -87,7 +87,7 @@ async def subject(db: AsyncSession, user_id: int, *, lock: bool = False) -> Subj
     if lock:
         statement = statement.with_for_update(of=User, key_share=True)
     row = (await db.execute(statement)).one_or_none()
-    return Subject(*row) if row is not None else None
+    return LinkedUser(*row) if row is not None else None
 
 
 # Consents.
@@ -96,7 +96,7 @@ async def subject(db: AsyncSession, user_id: int, *, lock: bool = False) -> Subj
 async def begin(
     db: AsyncSession,
     vault: Vault,
-    about: Subject,
+    about: LinkedUser,
     *,
     state: str,
     verifier: str,
@@ -118,7 +118,7 @@ async def begin(
         "verifier": vault.seal_text(verifier, Place("oauth_states", "verifier", partner_id, str(row))),
         "success_url": success_url,
         "failure_url": failure_url,
-        "expires_at": func.now() + text(f"interval '{CONSENT_LIFE} seconds'"),
+        "expires_at": func.now() + text(f"interval '{CONSENT_SECONDS} seconds'"),
     }
     await db.execute(insert(OAuthState).values(values))
 
@@ -186,7 +186,7 @@ async def may_try(db: AsyncSession, key: bytes, *, at_most: int, seconds: int) -
 async def connected(
     db: AsyncSession,
     vault: Vault,
-    about: Subject,
+    about: LinkedUser,
     fields: UserFields,
     *,
     link_digest: bytes,
@@ -220,7 +220,9 @@ async def connected(
     return await _owe(db, vault, user, EventKind.USER_CONNECTED, content)
 
 
-async def disconnected(db: AsyncSession, vault: Vault, about: Subject, *, link_digest: bytes) -> int | None:
+async def disconnected(
+    db: AsyncSession, vault: Vault, about: LinkedUser, *, link_digest: bytes
+) -> int | None:
     """Forget the credentials of a user that `subject` locked, and owe `user_disconnected`; as `connected`."""
     await use(db, about.user, link_digest)
     cleared: UserFields = {"email": None, "oauth2_refresh_token": None}
@@ -231,7 +233,7 @@ async def disconnected(db: AsyncSession, vault: Vault, about: Subject, *, link_d
     return await _owe(db, vault, user, EventKind.USER_DISCONNECTED, content)
 
 
-async def locked(db: AsyncSession, user_id: int) -> Subject:
+async def locked(db: AsyncSession, user_id: int) -> LinkedUser:
     """`subject`, locked. Raises NotFound."""
     found = await subject(db, user_id, lock=True)
     if found is None:
@@ -241,7 +243,7 @@ async def locked(db: AsyncSession, user_id: int) -> Subject:
 
 async def _owe(db: AsyncSession, vault: Vault, user: User, kind: EventKind, content: bytes) -> int | None:
     """A delivery, if the partner has a URL for it; the endpoint to ring."""
-    delivery_id = time_ordered()
+    delivery_id = uuid7()
     place = Place("deliveries", "content", user.partner_id, str(delivery_id))
     wanted = select(Endpoint.id).where(
         Endpoint.partner_id == user.partner_id, Endpoint.kind == kind, Endpoint.url.is_not(None)
@@ -265,7 +267,7 @@ async def _forget_old(db: AsyncSession) -> None:
     """What is over by the clock, a hundred of each at a time: no process of its own needs to sweep."""
     for table, key, past in (
         ("oauth_states", "id", "expires_at < now()"),
-        ("used_links", "link_digest", f"used_at < now() - interval '{KEPT}'"),
+        ("used_links", "link_digest", f"used_at < now() - interval '{USED_LINK_RETENTION}'"),
         ("login_tries", "key", "ends_at < now()"),
     ):
         await db.execute(

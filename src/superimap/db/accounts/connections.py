@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
-from superimap.db.accounts.account_values import ConnectionFields, checked, translate
+from superimap.db.accounts.constraints import raise_conflict
+from superimap.db.accounts.validation.accounts import ConnectionFields, validate_account
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
 from superimap.domain.providers import ProviderKind
@@ -91,7 +92,7 @@ async def create(
     try:
         await db.flush()
     except IntegrityError as error:
-        translate(error)
+        raise_conflict(error)
     return Linked(connection, provider)
 
 
@@ -149,7 +150,7 @@ def _counted() -> Select[str, int]:
 def _checked(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
     """The settings given, as far as the provider wants them; none of them may be blank."""
     wanted = settings_of(provider)
-    values = checked({name: value for name, value in fields.items() if name in wanted})
+    values = validate_account({name: value for name, value in fields.items() if name in wanted})
     for name, value in values.items():
         if value is None:
             raise Invalid(name, f"should not be blank; {_WHERE[name]}")

@@ -9,10 +9,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
-from superimap.db.accounts.account_values import FLAGS, UserFields, checked, sign_in, translate
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import Linked
-from superimap.db.accounts.server_values import SERVER, whole
+from superimap.db.accounts.constraints import raise_conflict
+from superimap.db.accounts.validation.accounts import (
+    BOOLEAN_FIELDS,
+    UserFields,
+    sign_in_fields,
+    validate_account,
+)
+from superimap.db.accounts.validation.servers import SERVER_FIELDS, complete_server
 from superimap.db.errors import NotFound
 from superimap.db.models import Connection, Provider, User
 from superimap.domain.providers import ProviderKind
@@ -42,7 +48,7 @@ async def create(db: AsyncSession, vault: Vault, linked: Linked, fields: UserFie
     After Taken the transaction is of no more use. Rings on commit.
     """
     connection, provider = linked
-    values = _permitted(provider, None, checked({"tag": None, **fields}))
+    values = _permitted(provider, None, validate_account({"tag": None, **fields}))
     row = cast(int, await db.scalar(select(func.nextval(func.pg_get_serial_sequence("users", "id")))))
     archived = values.get("archived", False)
     is_complete = all(values.get(name) for name in _needed(provider))
@@ -61,7 +67,7 @@ async def create(db: AsyncSession, vault: Vault, linked: Linked, fields: UserFie
     try:
         user = (await db.scalars(statement)).one()
     except IntegrityError as error:
-        translate(error)
+        raise_conflict(error)
     await ring_users(db, user.shard)
     return user
 
@@ -90,7 +96,7 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, user: User, fie
     Whatever a running session has in hand (how the user signs in, the tag) or that ends it raises
     `credentials_version`, so that the session is replaced, and begins the status anew. Rings on commit.
     """
-    values = _permitted(linked.provider, user, checked(fields))
+    values = _permitted(linked.provider, user, validate_account(fields))
     changes = _sealed(vault, user.partner_id, user.id, values) | _consequences(linked.provider, user, values)
     if not changes:
         return user
@@ -104,7 +110,7 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, user: User, fie
     try:
         changed = (await db.scalars(statement)).one_or_none()
     except IntegrityError as error:
-        translate(error)
+        raise_conflict(error)
     if changed is None:
         raise NotFound(f"User not found for '{user.tag}'.")
     await ring_users(db, changed.shard)
@@ -118,16 +124,18 @@ async def archive(db: AsyncSession, vault: Vault, linked: Linked, user: User) ->
 
 def _permitted(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
     """Those values that a user of this provider has a use for; of a mail server of its own all three or none."""
-    permitted = {"tag", "email", *FLAGS, *sign_in(provider)}
+    permitted = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
     kept = {name: value for name, value in values.items() if name in permitted}
-    if provider.host_by_user and not values.keys().isdisjoint(SERVER):
-        kept |= whole(values, (user.imap_host, user.imap_port, user.imap_tls) if user else (None, None, None))
+    if provider.host_by_user and not values.keys().isdisjoint(SERVER_FIELDS):
+        kept |= complete_server(
+            values, (user.imap_host, user.imap_port, user.imap_tls) if user else (None, None, None)
+        )
     return kept
 
 
 def _needed(provider: Provider) -> tuple[str, ...]:
     """What must be there before anybody can sign in."""
-    return (*sign_in(provider), *(("imap_host",) if provider.host_by_user else ()))
+    return (*sign_in_fields(provider), *(("imap_host",) if provider.host_by_user else ()))
 
 
 def _sealed(vault: Vault, partner_id: int, user_id: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -149,9 +157,9 @@ def _status(*, archived: bool, is_connected: bool) -> UserStatus:
 
 def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """What else changes with these values: nothing, unless they concern whoever is watching the user."""
-    account, *secrets = sign_in(provider)
+    account, *secrets = sign_in_fields(provider)
     is_signed_anew = any(
-        name in values and values[name] != getattr(user, name) for name in (account, *SERVER)
+        name in values and values[name] != getattr(user, name) for name in (account, *SERVER_FIELDS)
     ) or any(
         not (values[secret] is None and getattr(user, secret) is None)
         for secret in secrets

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from asyncpg import Connection, Pool
 
 from superimap.db.watching.events import telling
-from superimap.domain.users import Happening, UserStatus, status_after
+from superimap.domain.users import StatusChange, UserStatus, status_after
 
 BATCH = 1000
 
 # Statuses in which nobody is looking out for a proof, or which say more than silence does.
 _WATCHED = tuple(
-    str(status) for status in UserStatus if status_after(status, Happening.SILENT) == UserStatus.STALLED
+    str(status)
+    for status in UserStatus
+    if status_after(status, StatusChange.UNRESPONSIVE) == UserStatus.STALLED
 )
 
 

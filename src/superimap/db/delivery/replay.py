@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import Delivery, Endpoint
-from superimap.db.monitoring.history import Which
+from superimap.db.monitoring.history import DeliveryFilter
 from superimap.domain.deliveries import DeliveryState
 
 MOST = 1_000
@@ -106,7 +106,9 @@ async def replay_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
     return int(row.endpoint_id)
 
 
-async def replay(db: AsyncSession, which: Which, *, limit: int, above: UUID | None = None) -> Replayed:
+async def replay(
+    db: AsyncSession, which: DeliveryFilter, *, limit: int, above: UUID | None = None
+) -> Replayed:
     """Have at most `limit` of these sent again, oldest first, from the id `above` on.
 
     `which.state` is FAILED or CANCELLED. Those that another replay has in hand are passed over.
@@ -162,7 +164,7 @@ async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
     await db.execute(update(Delivery).where(*mine).values(CALLED_OFF))
 
 
-async def cancel(db: AsyncSession, which: Which, *, limit: int) -> Cancelled:
+async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Cancelled:
     """Call at most `limit` of these off that are pending, oldest first."""
     wanted = [*which.conditions(), Delivery.state == DeliveryState.PENDING]
     chosen: CTE = (

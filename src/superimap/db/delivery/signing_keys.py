@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from asyncpg import Pool
 
 from superimap.core.crypto import Place, Vault, VaultError
+from superimap.webhooks.signing import SigningKeys
 
 log = logging.getLogger(__name__)
 
@@ -19,14 +19,6 @@ TTL = 4.0
 """Seconds: a revoked key signs nothing any more after this."""
 
 MOST = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKeys:
-    """Unexpired API keys, oldest first, and unexpired signing secrets, newest first."""
-
-    api_keys: tuple[str, ...]
-    secrets: tuple[str, ...]
 
 
 class SigningKeyring:

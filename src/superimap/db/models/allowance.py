@@ -3,7 +3,7 @@
 from sqlalchemy import ForeignKey, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, Words
+from superimap.db.models.base import Base, TimestampDefaultNow
 from superimap.db.models.partner import Partner
 
 
@@ -12,6 +12,6 @@ class Allowance(Base):
 
     __tablename__ = "allowances"
     partner_id: Mapped[int] = mapped_column(ForeignKey(Partner.id, ondelete="CASCADE"), primary_key=True)
-    action: Mapped[Words] = mapped_column(primary_key=True)
-    since: Mapped[Created]
+    action: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[TimestampDefaultNow]
     used: Mapped[int] = mapped_column(Integer, server_default=text("0"))

@@ -1,8 +1,8 @@
-"""What every table shares: names of constraints, column types, and the shape of a key."""
+"""Declarative base of the tables: column types, constraint names and shared check constraints."""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-NAMING = {
+CONSTRAINT_NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -25,33 +25,35 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-Timestamp = DateTime(timezone=True)
-Id = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
-When = Annotated[datetime, mapped_column(Timestamp)]
-Created = Annotated[datetime, mapped_column(Timestamp, server_default=func.now())]
-Sealed = Annotated[bytes, mapped_column(LargeBinary, info={"sealed": True})]
-Digest = Annotated[bytes, mapped_column(LargeBinary)]
-Big = Annotated[int, mapped_column(BigInteger)]
-Words = Annotated[str, mapped_column(Text)]
+_TIMESTAMPTZ = DateTime(timezone=True)
+
+IdentityKey = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
+TimestampDefaultNow = Annotated[datetime, mapped_column(_TIMESTAMPTZ, server_default=func.now())]
+SealedBytes = Annotated[bytes, mapped_column(LargeBinary, info={"sealed": True})]
+DigestBytes = Annotated[bytes, mapped_column(LargeBinary)]
 
 
 class Base(DeclarativeBase):
-    """A row. `Sealed` columns hold what the vault made; nothing secret is stored otherwise."""
+    """Base class of every table. Secrets are stored in `SealedBytes` columns only, encrypted by the vault."""
 
-    metadata = MetaData(naming_convention=NAMING)
+    metadata = MetaData(naming_convention=CONSTRAINT_NAMES)
+    type_annotation_map: ClassVar = {str: Text, datetime: _TIMESTAMPTZ}
 
 
 def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    """The column holds one of these words."""
+    """Check constraint: the column holds one of the values of this enum."""
     listed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
 def uint32(column: str) -> CheckConstraint:
-    """IMAP's nz-number and UIDs: unsigned 32 bits (RFC 9051 section 9), so never a signed int4."""
+    """Check constraint: the column holds an unsigned 32-bit number.
+
+    IMAP's UIDs and nz-numbers are unsigned (RFC 9051 section 9), so a signed int4 is too small.
+    """
     return CheckConstraint(f"{column} BETWEEN 0 AND 4294967295", name=column)
 
 
 def is_sealed(column: Column[Any]) -> bool:
-    """The column was declared `Sealed`."""
+    """Whether the column was declared as `SealedBytes`."""
     return column.info.get("sealed") is True

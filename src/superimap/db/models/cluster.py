@@ -1,10 +1,12 @@
 """Who watches what: idlers with their heartbeats, shards with their owners."""
 
+from datetime import datetime
+
 from sqlalchemy import BigInteger, ForeignKey, Identity, Integer, SmallInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, When, Words
+from superimap.db.models.base import Base, TimestampDefaultNow
 
 
 class Idler(Base):
@@ -12,14 +14,14 @@ class Idler(Base):
 
     __tablename__ = "idlers"
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    name: Mapped[Words]
-    version: Mapped[Words]
+    name: Mapped[str]
+    version: Mapped[str]
     capacity: Mapped[int] = mapped_column(Integer)
     sessions: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     is_full: Mapped[bool] = mapped_column(server_default=text("false"))
     is_stopping: Mapped[bool] = mapped_column(server_default=text("false"))
-    started_at: Mapped[Created]
-    heartbeat_at: Mapped[Created]
+    started_at: Mapped[TimestampDefaultNow]
+    heartbeat_at: Mapped[TimestampDefaultNow]
     address: Mapped[str | None] = mapped_column(INET, server_default=text("inet_client_addr()"))
     health_port: Mapped[int | None] = mapped_column(Integer)
     # Load, as the idler told it last; who is about to hand shards over adds them here first.
@@ -34,7 +36,7 @@ class Shard(Base):
     shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     owner: Mapped[int | None] = mapped_column(ForeignKey(Idler.id, ondelete="SET NULL"), index=True)
     epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    changed_at: Mapped[When | None]
+    changed_at: Mapped[datetime | None]
 
     # A unique (shard, epoch) makes a new epoch a key change, which waits for every FOR KEY SHARE.
     __table_args__ = (UniqueConstraint("shard", "epoch"),)

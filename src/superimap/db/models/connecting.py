@@ -1,26 +1,34 @@
 """Links and consents: what is under way, what was used, and how often somebody tried."""
 
+from datetime import datetime
+
 from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, Digest, Id, Sealed, When, Words
+from superimap.db.models.base import (
+    Base,
+    DigestBytes,
+    IdentityKey,
+    SealedBytes,
+    TimestampDefaultNow,
+)
 
 
 class OAuthState(Base):
     """A state sent to a provider, stored hashed and bound to one browser; gone once it comes back."""
 
     __tablename__ = "oauth_states"
-    id: Mapped[Id]
+    id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger)
-    state_digest: Mapped[Digest] = mapped_column(unique=True)
-    browser_digest: Mapped[Digest]
-    link_digest: Mapped[Digest]
-    verifier: Mapped[Sealed]
-    success_url: Mapped[Words | None]
-    failure_url: Mapped[Words | None]
-    created_at: Mapped[Created]
-    expires_at: Mapped[When]
+    state_digest: Mapped[DigestBytes] = mapped_column(unique=True)
+    browser_digest: Mapped[DigestBytes]
+    link_digest: Mapped[DigestBytes]
+    verifier: Mapped[SealedBytes]
+    success_url: Mapped[str | None]
+    failure_url: Mapped[str | None]
+    created_at: Mapped[TimestampDefaultNow]
+    expires_at: Mapped[datetime]
 
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
@@ -32,10 +40,10 @@ class UsedLink(Base):
     """A link that connected or disconnected somebody, by its digest: it does no more."""
 
     __tablename__ = "used_links"
-    link_digest: Mapped[Digest] = mapped_column(primary_key=True)
+    link_digest: Mapped[DigestBytes] = mapped_column(primary_key=True)
     partner_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger)
-    used_at: Mapped[Created]
+    used_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
@@ -47,8 +55,8 @@ class LoginTry(Base):
     """How often a password was tried by a link, or from an address, until `ends_at`; both as a digest."""
 
     __tablename__ = "login_tries"
-    key: Mapped[Digest] = mapped_column(primary_key=True)
+    key: Mapped[DigestBytes] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(Integer, server_default=text("1"))
-    ends_at: Mapped[When]
+    ends_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_login_tries_ends_at", "ends_at"),)

@@ -1,6 +1,7 @@
 """What is owed: endpoints, deliveries (a webhook owed) and attempts (one POST)."""
 
 import uuid
+from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
@@ -16,7 +17,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one_of
+from superimap.db.models.base import (
+    Base,
+    IdentityKey,
+    SealedBytes,
+    TimestampDefaultNow,
+    one_of,
+)
 from superimap.db.models.partner import Partner
 from superimap.domain.deliveries import Breaker, DeliveryState
 from superimap.domain.events import EventKind
@@ -33,19 +40,19 @@ class Endpoint(Base):
     """
 
     __tablename__ = "endpoints"
-    id: Mapped[Id]
+    id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(ForeignKey(Partner.id, ondelete="CASCADE"))
-    kind: Mapped[Words]
-    url: Mapped[Words | None]
-    created_at: Mapped[Created]
+    kind: Mapped[str]
+    url: Mapped[str | None]
+    created_at: Mapped[TimestampDefaultNow]
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    failing_since: Mapped[When | None]
-    breaker: Mapped[Words] = mapped_column(server_default="closed")
+    failing_since: Mapped[datetime | None]
+    breaker: Mapped[str] = mapped_column(server_default="closed")
     width: Mapped[int | None] = mapped_column(Integer)
     setbacks: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    probe_at: Mapped[When | None]
-    disabled_at: Mapped[When | None]
-    disabled_reason: Mapped[Words | None]
+    probe_at: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
 
     __table_args__ = (
         UniqueConstraint("partner_id", "kind"),
@@ -72,19 +79,19 @@ class Delivery(Base):
     user_id: Mapped[int] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger)
     event_id: Mapped[int | None] = mapped_column(BigInteger)
-    kind: Mapped[Words]
-    state: Mapped[Words] = mapped_column(server_default="pending")
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     attempts_before: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    due_at: Mapped[Created]
-    lease_until: Mapped[When | None]
+    due_at: Mapped[TimestampDefaultNow]
+    lease_until: Mapped[datetime | None]
     lease_token: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     holder: Mapped[int | None] = mapped_column(Integer)
-    content: Mapped[Sealed | None]
-    created_at: Mapped[Created]
-    settled_at: Mapped[When | None]
+    content: Mapped[SealedBytes | None]
+    created_at: Mapped[TimestampDefaultNow]
+    settled_at: Mapped[datetime | None]
     last_code: Mapped[int | None] = mapped_column(Integer)
-    last_error: Mapped[Words | None]
+    last_error: Mapped[str | None]
 
     __table_args__ = (
         # In this order: ids grow with time, and partners list theirs.
@@ -129,11 +136,11 @@ class Attempt(Base):
     partner_id: Mapped[int] = mapped_column(BigInteger)
     delivery_id: Mapped[uuid.UUID] = mapped_column(Uuid)
     number: Mapped[int] = mapped_column(Integer)
-    started_at: Mapped[Created]
+    started_at: Mapped[TimestampDefaultNow]
     milliseconds: Mapped[int] = mapped_column(Integer)
     code: Mapped[int | None] = mapped_column(Integer)
-    error: Mapped[Words | None]
-    body: Mapped[Sealed | None]
+    error: Mapped[str | None]
+    body: Mapped[SealedBytes | None]
 
     __table_args__ = (
         PrimaryKeyConstraint("id"),

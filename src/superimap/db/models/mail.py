@@ -1,5 +1,7 @@
 """What was seen: mailboxes with their cursors, messages with their outcomes, tracers."""
 
+from datetime import datetime
+
 from sqlalchemy import (
     BigInteger,
     ForeignKeyConstraint,
@@ -12,7 +14,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, Digest, Id, When, Words, one_of, uint32
+from superimap.db.models.base import (
+    Base,
+    DigestBytes,
+    IdentityKey,
+    TimestampDefaultNow,
+    one_of,
+    uint32,
+)
 from superimap.domain.mails import MailOutcome
 
 
@@ -24,15 +33,15 @@ class Mailbox(Base):
     """
 
     __tablename__ = "mailboxes"
-    id: Mapped[Id]
+    id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger)
-    account: Mapped[Words]
-    name: Mapped[Words]
+    account: Mapped[str]
+    name: Mapped[str]
     uid_validity: Mapped[int | None] = mapped_column(BigInteger)
     last_uid: Mapped[int | None] = mapped_column(BigInteger)
-    last_internal_date: Mapped[When | None]
-    created_at: Mapped[Created]
+    last_internal_date: Mapped[datetime | None]
+    created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
@@ -53,15 +62,15 @@ class Message(Base):
     mailbox_id: Mapped[int] = mapped_column(BigInteger)
     uid_validity: Mapped[int] = mapped_column(BigInteger)
     uid: Mapped[int] = mapped_column(BigInteger)
-    internal_date: Mapped[When | None]
+    internal_date: Mapped[datetime | None]
     size: Mapped[int] = mapped_column(BigInteger)
-    sha1: Mapped[Digest | None]
-    fingerprint: Mapped[Digest | None]
-    message_id: Mapped[Words | None]
-    outcome: Mapped[Words]
-    detail: Mapped[Words | None]
+    sha1: Mapped[DigestBytes | None]
+    fingerprint: Mapped[DigestBytes | None]
+    message_id: Mapped[str | None]
+    outcome: Mapped[str]
+    detail: Mapped[str | None]
     duplicate_of: Mapped[int | None] = mapped_column(BigInteger)
-    created_at: Mapped[Created]
+    created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (
         PrimaryKeyConstraint("id", "partner_id"),
@@ -97,12 +106,12 @@ class Tracer(Base):
     """A mail that we sent to a user of our own to see it arrive; known by its token's digest."""
 
     __tablename__ = "tracers"
-    id: Mapped[Id]
+    id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger)
-    token_digest: Mapped[Digest]
-    created_at: Mapped[Created]
-    detected_at: Mapped[When | None]
+    token_digest: Mapped[DigestBytes]
+    created_at: Mapped[TimestampDefaultNow]
+    detected_at: Mapped[datetime | None]
     tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
     __table_args__ = (

@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, Double, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, Id, Words, one_of
+from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
 from superimap.domain.providers import GrantType, PollBy, ProviderKind, Tls
 
 
@@ -17,39 +17,39 @@ class Provider(Base):
     """
 
     __tablename__ = "providers"
-    id: Mapped[Id]
-    code: Mapped[Words]
-    title: Mapped[Words]
-    kind: Mapped[Words]
-    imap_host: Mapped[Words]
+    id: Mapped[IdentityKey]
+    code: Mapped[str]
+    title: Mapped[str]
+    kind: Mapped[str]
+    imap_host: Mapped[str]
     imap_port: Mapped[int] = mapped_column(Integer)
-    imap_tls: Mapped[Words] = mapped_column(server_default="tls")
+    imap_tls: Mapped[str] = mapped_column(server_default="tls")
     host_by_user: Mapped[bool] = mapped_column(server_default=text("false"))
-    smtp_host: Mapped[Words | None]
+    smtp_host: Mapped[str | None]
     smtp_port: Mapped[int | None] = mapped_column(Integer)
-    smtp_domain: Mapped[Words | None]
-    smtp_tls: Mapped[Words] = mapped_column(server_default="starttls")
+    smtp_domain: Mapped[str | None]
+    smtp_tls: Mapped[str] = mapped_column(server_default="starttls")
     idle_renew: Mapped[int | None] = mapped_column(Integer)
-    poll_by: Mapped[Words | None]
+    poll_by: Mapped[str | None]
     poll_seconds: Mapped[int | None] = mapped_column(Integer)
     logins_per_second: Mapped[float | None] = mapped_column(Double)
     connections_per_account: Mapped[int | None] = mapped_column(Integer)
-    folders: Mapped[Words | None]
-    oauth2_grant_type: Mapped[Words | None]
-    oauth2_scope: Mapped[Words | None]
-    oauth2_site: Mapped[Words | None]
-    oauth2_token_method: Mapped[Words | None]
-    oauth2_token_url: Mapped[Words | None]
-    oauth2_authorize_url: Mapped[Words | None]
-    oauth2_response_type: Mapped[Words | None]
-    oauth2_access_type: Mapped[Words | None]
-    oauth2_approval_prompt: Mapped[Words | None]
-    oauth2_userinfo_url: Mapped[Words | None]
-    oauth2_revoke_url: Mapped[Words | None]
-    oauth2_issuer: Mapped[Words | None]
-    oauth2_jwks_url: Mapped[Words | None]
-    oauth2_email_claims: Mapped[Words | None]
-    created_at: Mapped[Created]
+    folders: Mapped[str | None]
+    oauth2_grant_type: Mapped[str | None]
+    oauth2_scope: Mapped[str | None]
+    oauth2_site: Mapped[str | None]
+    oauth2_token_method: Mapped[str | None]
+    oauth2_token_url: Mapped[str | None]
+    oauth2_authorize_url: Mapped[str | None]
+    oauth2_response_type: Mapped[str | None]
+    oauth2_access_type: Mapped[str | None]
+    oauth2_approval_prompt: Mapped[str | None]
+    oauth2_userinfo_url: Mapped[str | None]
+    oauth2_revoke_url: Mapped[str | None]
+    oauth2_issuer: Mapped[str | None]
+    oauth2_jwks_url: Mapped[str | None]
+    oauth2_email_claims: Mapped[str | None]
+    created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (
         Index("uq_providers_code", text("upper(code)"), unique=True),

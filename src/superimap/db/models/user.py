@@ -1,5 +1,7 @@
 """Whose inboxes: a partner's connections to providers, and its users."""
 
+from datetime import datetime
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -15,7 +17,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, Created, Id, Sealed, When, Words, one_of
+from superimap.db.models.base import (
+    Base,
+    IdentityKey,
+    SealedBytes,
+    TimestampDefaultNow,
+    one_of,
+)
 from superimap.db.models.partner import Partner
 from superimap.db.models.provider import Provider
 from superimap.domain.events import UserEventKind
@@ -33,20 +41,20 @@ class Connection(Base):
     """
 
     __tablename__ = "connections"
-    id: Mapped[Id]
+    id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(ForeignKey(Partner.id, ondelete="CASCADE"))
     provider_id: Mapped[int] = mapped_column(ForeignKey(Provider.id), index=True)
-    oauth2_client_id: Mapped[Words | None]
-    oauth2_client_secret: Mapped[Sealed | None]
-    oauth2_tenant: Mapped[Words | None]
-    oauth2_access_token: Mapped[Sealed | None]
-    oauth2_access_token_expires_at: Mapped[When | None]
+    oauth2_client_id: Mapped[str | None]
+    oauth2_client_secret: Mapped[SealedBytes | None]
+    oauth2_tenant: Mapped[str | None]
+    oauth2_access_token: Mapped[SealedBytes | None]
+    oauth2_access_token_expires_at: Mapped[datetime | None]
     oauth2_access_token_life: Mapped[float | None] = mapped_column(Double)
     oauth2_token_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
-    oauth2_lease_until: Mapped[When | None]
-    oauth2_pause_until: Mapped[When | None]
-    oauth2_pause_reason: Mapped[Words | None]
-    created_at: Mapped[Created]
+    oauth2_lease_until: Mapped[datetime | None]
+    oauth2_pause_until: Mapped[datetime | None]
+    oauth2_pause_reason: Mapped[str | None]
+    created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (UniqueConstraint("partner_id", "provider_id"), UniqueConstraint("id", "partner_id"))
 
@@ -62,37 +70,37 @@ class User(Base):
     """
 
     __tablename__ = "users"
-    id: Mapped[Id]
+    id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(BigInteger)
     connection_id: Mapped[int] = mapped_column(BigInteger)
     shard: Mapped[int] = mapped_column(SmallInteger, Computed(f"id % {SHARD_COUNT}", persisted=True))
-    tag: Mapped[Words]
-    email: Mapped[Words | None]
-    login_username: Mapped[Words | None]
-    login_password: Mapped[Sealed | None]
-    imap_host: Mapped[Words | None]
+    tag: Mapped[str]
+    email: Mapped[str | None]
+    login_username: Mapped[str | None]
+    login_password: Mapped[SealedBytes | None]
+    imap_host: Mapped[str | None]
     imap_port: Mapped[int | None] = mapped_column(Integer)
-    imap_tls: Mapped[Words | None]
-    oauth2_refresh_token: Mapped[Sealed | None]
-    oauth2_access_token: Mapped[Sealed | None]
-    oauth2_access_token_expires_at: Mapped[When | None]
+    imap_tls: Mapped[str | None]
+    oauth2_refresh_token: Mapped[SealedBytes | None]
+    oauth2_access_token: Mapped[SealedBytes | None]
+    oauth2_access_token_expires_at: Mapped[datetime | None]
     oauth2_access_token_life: Mapped[float | None] = mapped_column(Double)
     oauth2_token_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
-    oauth2_lease_until: Mapped[When | None]
+    oauth2_lease_until: Mapped[datetime | None]
     enable_tracer: Mapped[bool] = mapped_column(server_default=text("false"))
     archived: Mapped[bool] = mapped_column(server_default=text("false"))
-    created_at: Mapped[Created]
-    connected_at: Mapped[When | None]
+    created_at: Mapped[TimestampDefaultNow]
+    connected_at: Mapped[datetime | None]
     credentials_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
-    status: Mapped[Words] = mapped_column(server_default="not_connected")
-    status_reason: Mapped[Words | None]
-    status_since: Mapped[Created]
-    last_login_at: Mapped[When | None]
-    last_email_at: Mapped[When | None]
-    last_proven_alive_at: Mapped[When | None]
-    stalled_at: Mapped[When | None]
-    retry_at: Mapped[When | None]
-    reauth: Mapped[Words | None]
+    status: Mapped[str] = mapped_column(server_default="not_connected")
+    status_reason: Mapped[str | None]
+    status_since: Mapped[TimestampDefaultNow]
+    last_login_at: Mapped[datetime | None]
+    last_email_at: Mapped[datetime | None]
+    last_proven_alive_at: Mapped[datetime | None]
+    stalled_at: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
+    reauth: Mapped[str | None]
 
     __table_args__ = (
         ForeignKeyConstraint(
@@ -126,13 +134,13 @@ class UserEvent(Base):
     """What happened to a user that its partner should know. `code` and `reason` say why: a word, a sentence."""
 
     __tablename__ = "user_events"
-    id: Mapped[Id]
+    id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger)
-    kind: Mapped[Words]
-    code: Mapped[Words | None]
-    reason: Mapped[Words | None]
-    at: Mapped[Created]
+    kind: Mapped[str]
+    code: Mapped[str | None]
+    reason: Mapped[str | None]
+    at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),

@@ -10,20 +10,20 @@ from sqlalchemy import ColumnElement, Row, Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault, VaultError
-from superimap.core.ids import earliest
+from superimap.core.ids import min_uuid7
 from superimap.db.errors import NotFound
 from superimap.db.models import Attempt, Connection, Delivery, Endpoint, Provider, User
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.webhooks.signing import webhook_id
 
-MOST_ATTEMPTS = 100
-SKEW = timedelta(days=1)
+MAX_ATTEMPTS = 100
+CLOCK_SKEW = timedelta(days=1)
 """By how much the clock that made an id may differ from PostgreSQL's, which made `created_at`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
+class DeliveryFilter:
     """Some of a partner's deliveries; None means any. `since` (inclusive) and `until` are of their making."""
 
     partner_id: int
@@ -50,9 +50,9 @@ class Which:
             theirs = select(User.id).where(User.connection_id == self.connection_id)
             given.append(Delivery.user_id.in_(theirs))
         if self.since is not None:
-            given += [Delivery.created_at >= self.since, Delivery.id >= earliest(self.since - SKEW)]
+            given += [Delivery.created_at >= self.since, Delivery.id >= min_uuid7(self.since - CLOCK_SKEW)]
         if self.until is not None:
-            given += [Delivery.created_at < self.until, Delivery.id < earliest(self.until + SKEW)]
+            given += [Delivery.created_at < self.until, Delivery.id < min_uuid7(self.until + CLOCK_SKEW)]
         return given
 
 
@@ -75,7 +75,7 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class AttemptRow:
     """One attempt. `answer` is the start of what came back; None if nothing did, or if it does not open."""
 
     number: int
@@ -86,7 +86,7 @@ class Tried:
     answer: str | None
 
 
-async def users_of(db: AsyncSession, partner_id: int, tag: str, code: str | None = None) -> list[int]:
+async def user_ids_by_tag(db: AsyncSession, partner_id: int, tag: str, code: str | None = None) -> list[int]:
     """The partner's users of this tag, archived ones too, under any connection or the one. Raises NotFound."""
     found: list[int] = []
     if _is_text(tag) and _is_text(code or ""):
@@ -100,7 +100,7 @@ async def users_of(db: AsyncSession, partner_id: int, tag: str, code: str | None
     return found
 
 
-async def connection_of(db: AsyncSession, partner_id: int, code: str) -> int:
+async def connection_id_by_code(db: AsyncSession, partner_id: int, code: str) -> int:
     """The partner's connection to the provider of this code, in any case of letters. Raises NotFound."""
     statement = (
         select(Connection.id)
@@ -113,7 +113,9 @@ async def connection_of(db: AsyncSession, partner_id: int, code: str) -> int:
     return found
 
 
-async def page(db: AsyncSession, which: Which, *, after: UUID | None = None, limit: int) -> list[DeliveryRow]:
+async def list_deliveries(
+    db: AsyncSession, which: DeliveryFilter, *, after: UUID | None = None, limit: int
+) -> list[DeliveryRow]:
     """Deliveries, the latest first; `after` is the id of the last one of the page before."""
     statement = _listed().where(*which.conditions())
     if after is not None:
@@ -121,7 +123,7 @@ async def page(db: AsyncSession, which: Which, *, after: UUID | None = None, lim
     return [_as_listed(row) for row in await db.execute(statement.order_by(Delivery.id.desc()).limit(limit))]
 
 
-async def one(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> DeliveryRow:
+async def get_delivery(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> DeliveryRow:
     """The partner's delivery of this id. Raises NotFound."""
     statement = _listed().where(Delivery.partner_id == partner_id, Delivery.id == delivery_id)
     row = (await db.execute(statement)).one_or_none() if delivery_id is not None else None
@@ -130,17 +132,19 @@ async def one(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> De
     return _as_listed(row)
 
 
-async def attempts(db: AsyncSession, vault: Vault, partner_id: int, delivery_id: UUID) -> list[Tried]:
+async def list_attempts(
+    db: AsyncSession, vault: Vault, partner_id: int, delivery_id: UUID
+) -> list[AttemptRow]:
     """The latest attempts of a delivery, at most MOST_ATTEMPTS, oldest first, with their answers opened."""
     statement = (
         select(Attempt)
         .where(Attempt.delivery_id == delivery_id, Attempt.partner_id == partner_id)
         .order_by(Attempt.number.desc(), Attempt.id.desc())
-        .limit(MOST_ATTEMPTS)
+        .limit(MAX_ATTEMPTS)
     )
     rows = (await db.scalars(statement)).all()
     return [
-        Tried(row.number, row.started_at, row.milliseconds, row.code, row.error, _answer(vault, row))
+        AttemptRow(row.number, row.started_at, row.milliseconds, row.code, row.error, _answer(vault, row))
         for row in reversed(rows)
     ]
 

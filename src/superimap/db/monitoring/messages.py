@@ -13,13 +13,13 @@ from superimap.domain.events import EventKind
 from superimap.domain.mails import REASONS, MailOutcome
 from superimap.webhooks.signing import webhook_id
 
-MOST = 200
+MAX_MESSAGES = 200
 
-DISABLED = {"gone": "it answered 410", "failing": "it failed for days"}
+DISABLED_REASONS = {"gone": "it answered 410", "failing": "it failed for days"}
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class DuplicateOriginal:
     """The message that another one is a duplicate of; its row may be purged, then nothing but the id is known."""
 
     id: int
@@ -31,7 +31,7 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class MessageDelivery:
     """The webhook of a message; `last_code` is the HTTP status of the last answer."""
 
     webhook_id: str
@@ -59,11 +59,11 @@ class MessageRow:
     message_id: str | None
     outcome: str
     reason: str
-    duplicate_of: Original | None
-    delivery: Owed | None
+    duplicate_of: DuplicateOriginal | None
+    delivery: MessageDelivery | None
 
 
-async def latest(
+async def list_latest(
     db: AsyncSession, user: User, *, limit: int, before: int | None = None, outcome: MailOutcome | None = None
 ) -> list[MessageRow]:
     """The last `limit` mails that were seen of this user, the newest first; those before the id `before`."""
@@ -107,7 +107,7 @@ def _listed(
 ) -> MessageRow:
     duplicate_of = owed = None
     if seen.duplicate_of is not None:
-        duplicate_of = Original(
+        duplicate_of = DuplicateOriginal(
             id=seen.duplicate_of,
             mailbox=original_mailbox,
             uid=original.uid if original else None,
@@ -115,7 +115,7 @@ def _listed(
             is_exact=original is not None and original.sha1 == seen.sha1,
         )
     if delivery is not None:
-        owed = Owed(
+        owed = MessageDelivery(
             webhook_id=webhook_id(delivery.id),
             state=delivery.state,
             attempts=delivery.attempts,
@@ -141,7 +141,9 @@ def _listed(
     )
 
 
-def explain(outcome: str, detail: str | None, duplicate_of: Original | None, owed: Owed | None) -> str:
+def explain(
+    outcome: str, detail: str | None, duplicate_of: DuplicateOriginal | None, owed: MessageDelivery | None
+) -> str:
     """Why a mail gave a webhook, or none, in words for people; no content."""
     if outcome == MailOutcome.DUPLICATE and duplicate_of is not None:
         return _explain_duplicate(duplicate_of)
@@ -150,14 +152,14 @@ def explain(outcome: str, detail: str | None, duplicate_of: Original | None, owe
     return detail or REASONS[MailOutcome(outcome)]
 
 
-def _explain_duplicate(duplicate_of: Original) -> str:
+def _explain_duplicate(duplicate_of: DuplicateOriginal) -> str:
     if duplicate_of.uid is None:
         return "the same mail was seen before; the record of it is purged"
     how = "byte for byte the same" if duplicate_of.is_exact else "the same mail, renumbered by its server,"
     return f"{how} as UID {duplicate_of.uid} of {duplicate_of.mailbox} (message {duplicate_of.id})"
 
 
-def _explain_delivery(owed: Owed) -> str:
+def _explain_delivery(owed: MessageDelivery) -> str:
     tries = f"{owed.attempts} attempt{'' if owed.attempts == 1 else 's'}"
     answer = str(owed.last_code) if owed.last_code else owed.last_error or "no answer"
     match owed.state:
@@ -175,9 +177,9 @@ def _explain_delivery(owed: Owed) -> str:
             return f"the webhook is owed{_explain_wait(owed, answer, tries)}"
 
 
-def _explain_wait(owed: Owed, answer: str, tries: str) -> str:
+def _explain_wait(owed: MessageDelivery, answer: str, tries: str) -> str:
     if owed.disabled_reason is not None:
-        why = DISABLED.get(owed.disabled_reason, owed.disabled_reason)
+        why = DISABLED_REASONS.get(owed.disabled_reason, owed.disabled_reason)
         return f", and waits for its endpoint to be enabled, which is disabled because {why} ({tries})"
     if owed.attempts:
         return f"; the last answer was {answer} ({tries})"

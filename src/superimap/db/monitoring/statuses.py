@@ -1,14 +1,16 @@
-"""What are a connection's users doing, and how far has each mailbox been read?"""
+"""Statuses of users, mailboxes and the cluster, read through SQLAlchemy for the API and the command line."""
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.models import Connection, Mailbox, User, UserEvent
+from superimap.db.monitoring import cluster_status
+from superimap.db.monitoring.cluster_status import ClusterStatus
 
 
-async def of_users(
+async def list_users(
     db: AsyncSession,
     connection: Connection,
     *,
@@ -16,7 +18,7 @@ async def of_users(
     archived: bool | None = None,
     limit: int | None = None,
 ) -> Sequence[User]:
-    """The connection's users by email, those without one last; `archived` None means both kinds."""
+    """Return the connection's users by email, users without an email last. `archived` None returns both kinds."""
     statement = select(User).where(
         User.partner_id == connection.partner_id, User.connection_id == connection.id
     )
@@ -27,8 +29,8 @@ async def of_users(
     return (await db.scalars(statement.order_by(User.email, User.id).limit(limit))).all()
 
 
-async def of_mailboxes(db: AsyncSession, user: User) -> Sequence[Mailbox]:
-    """The user's watched folders with their cursors, by name."""
+async def list_mailboxes(db: AsyncSession, user: User) -> Sequence[Mailbox]:
+    """Return the user's watched mailboxes with their cursors, by name."""
     statement = (
         select(Mailbox)
         .where(Mailbox.partner_id == user.partner_id, Mailbox.user_id == user.id)
@@ -37,8 +39,8 @@ async def of_mailboxes(db: AsyncSession, user: User) -> Sequence[Mailbox]:
     return (await db.scalars(statement)).all()
 
 
-async def of_events(db: AsyncSession, user: User, *, limit: int) -> Sequence[UserEvent]:
-    """What was recorded of the user's watching, newest first."""
+async def list_events(db: AsyncSession, user: User, *, limit: int) -> Sequence[UserEvent]:
+    """Return the events recorded about the user, newest first."""
     statement = (
         select(UserEvent)
         .where(UserEvent.partner_id == user.partner_id, UserEvent.user_id == user.id)
@@ -46,3 +48,9 @@ async def of_events(db: AsyncSession, user: User, *, limit: int) -> Sequence[Use
         .limit(limit)
     )
     return (await db.scalars(statement)).all()
+
+
+async def read_cluster_status(db: AsyncSession, *, expiry: float) -> ClusterStatus:
+    """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds."""
+    row = (await db.execute(text(cluster_status.QUERY), {"expiry": expiry})).one()
+    return cluster_status.from_row(row)

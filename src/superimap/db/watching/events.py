@@ -13,7 +13,7 @@ from asyncpg import Pool
 
 from superimap.domain.events import UserEventKind
 
-# UUID version 7, as `ids.time_ordered` makes them: milliseconds, the version, and the random rest of a version 4.
+# UUID version 7, as `ids.uuid7` makes them: milliseconds, the version, and the random rest of a version 4.
 _ID = """(
     lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
     || '7' || substr(gen_random_uuid()::text, 16)

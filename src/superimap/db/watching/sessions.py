@@ -12,7 +12,7 @@ from asyncpg import Pool
 from superimap.db.watching.events import telling
 from superimap.domain.events import ReasonCode
 from superimap.domain.providers import ProviderKind
-from superimap.domain.users import Happening, UserStatus, status_after
+from superimap.domain.users import StatusChange, UserStatus, status_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +95,13 @@ async def load(pool: Pool, user_id: int) -> WatchedUser | None:
     return WatchedUser(**values, folders=tuple(filter(None, map(str.strip, folders.split(",")))))
 
 
-def _after(happening: Happening) -> str:
+def _after(happening: StatusChange) -> str:
     """`status_after` as SQL, of the column `u.status`."""
     cases = (f"WHEN '{status}' THEN '{status_after(status, happening)}'" for status in UserStatus)
     return f"CASE u.status {' '.join(cases)} END"
 
 
-def _stands(happening: Happening) -> str:
+def _stands(happening: StatusChange) -> str:
     """A session stands. Who was stalled has recovered, who had to sign in again has: told here, once."""
     return f"""
         WITH stands AS (
@@ -121,7 +121,7 @@ def _stands(happening: Happening) -> str:
     """
 
 
-_STANDS, _LAGS = _stands(Happening.STANDS), _stands(Happening.LAGS)
+_STANDS, _LAGS = _stands(StatusChange.CAUGHT_UP), _stands(StatusChange.CATCHING_UP)
 _TOLD = {
     happening: f"""
         UPDATE users u SET status = {_after(happening)}, status_reason = $2,
@@ -130,13 +130,14 @@ _TOLD = {
         WHERE u.id = $1 AND u.credentials_version = $3 AND NOT u.archived
           AND ((u.status, u.status_reason) IS DISTINCT FROM ({_after(happening)}, $2) OR $4::float8 IS NOT NULL)
     """
-    for happening in (Happening.LOST, Happening.THROTTLED, Happening.REFUSED)
+    for happening in (StatusChange.CONNECTION_LOST, StatusChange.THROTTLED, StatusChange.LOGIN_REFUSED)
 }
 _REFUSED = f"""
     WITH refused AS (
-        UPDATE users u SET status = {_after(Happening.REFUSED)}, status_reason = $2, reauth = 'required',
+        UPDATE users u SET status = {_after(StatusChange.LOGIN_REFUSED)}, status_reason = $2, reauth = 'required',
             retry_at = now() + make_interval(secs => $4::float8),
-            status_since = CASE WHEN u.status = {_after(Happening.REFUSED)} THEN u.status_since ELSE now() END
+            status_since = CASE WHEN u.status = {_after(StatusChange.LOGIN_REFUSED)}
+                THEN u.status_since ELSE now() END
         FROM (SELECT id, reauth FROM users WHERE id = $1 FOR NO KEY UPDATE) was
         WHERE u.id = was.id AND u.credentials_version = $3 AND NOT u.archived
         RETURNING u.id, u.partner_id, was.reauth
@@ -159,7 +160,7 @@ async def stands(pool: Pool, user_id: int, *, version: int, is_new: bool, lags: 
 async def tell(
     pool: Pool,
     user_id: int,
-    happening: Happening,
+    happening: StatusChange,
     *,
     reason: str,
     version: int,

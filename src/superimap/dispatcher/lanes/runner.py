@@ -255,7 +255,7 @@ class Lanes:
     def _start_post(self, lane: Lane, claim: Claim, group: asyncio.TaskGroup) -> None:
         lane.posts += 1
         self._stats.in_flight += 1
-        metrics.POSTS.inc()
+        metrics.POSTS_IN_FLIGHT.inc()
         task = group.create_task(self._post(lane, claim, group))
         self._posts.add(task)
 
@@ -274,7 +274,7 @@ class Lanes:
                 cast(asyncio.Task[None], asyncio.current_task())
             )  # first: there is room again
             self._stats.in_flight -= 1
-            metrics.POSTS.dec()
+            metrics.POSTS_IN_FLIGHT.dec()
             lane.posts -= 1
             is_left_rung = lane.task is None and lane.is_rung
             is_left_rung = is_left_rung and not self.start(claim.endpoint_id)

@@ -7,9 +7,9 @@ import ipaddress
 
 import pytest
 
-from superimap.core import config
-from superimap.core.config import SettingsError, in_force, load
-from superimap.core.config_values import mask_password
+from superimap.core.config import Settings
+from superimap.core.environment import SettingsError, effective_values, load_settings, variable_names
+from superimap.core.setting_types import mask_password
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -17,8 +17,8 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 @pytest.fixture
 def environment(monkeypatch):
     """An environment with what must be set, and nothing else of ours."""
-    for field in config.Settings.model_fields:
-        for name in config.variables(field):
+    for field in Settings.model_fields:
+        for name in variable_names(field):
             monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hush@db/superimap")
     monkeypatch.setenv("ENCRYPTION_KEY", KEY)
@@ -26,7 +26,7 @@ def environment(monkeypatch):
 
 
 def test_two_variables_are_enough(environment):
-    settings = load()
+    settings = load_settings()
 
     assert (settings.environment, settings.port, settings.max_sessions) == ("production", 8000, 10_000)
 
@@ -36,23 +36,23 @@ def test_a_blank_variable_is_one_that_is_not_set(environment):
     environment.setenv("ENCRYPTION_KEY", "")
 
     with pytest.raises(SettingsError, match="ENCRYPTION_KEY is not set") as refusal:
-        load()
+        load_settings()
 
     assert "PORT" not in str(refusal.value)
 
 
 WRONG = [
-    ("ENVIRONMENT", "staging", "should be 'production' or 'development'"),
-    ("DATABASE_URL", "mysql://ann:hush@db/x", "should look like postgresql://"),
-    ("REDIS_URL", "http://:hush@redis", "should look like redis://"),
-    ("IMAP_PORTS", "1993,imap", "holds 'imap', which is no port"),
+    ("ENVIRONMENT", "staging", "must be 'production' or 'development'"),
+    ("DATABASE_URL", "mysql://ann:hush@db/x", "such as postgresql://"),
+    ("REDIS_URL", "http://:hush@redis", "such as redis://"),
+    ("IMAP_PORTS", "1993,imap", "contains 'imap', which is not a port"),
     ("ENCRYPTION_KEY", "hush", "superimap generate-key"),
     ("ENCRYPTION_KEY", f"{KEY},hush!", "is not base64"),
-    ("PORT", "eighty", "should be a valid integer"),
+    ("PORT", "eighty", "must be a valid integer"),
     ("PORT", "65536", "less than or equal to 65535"),
-    ("BASE_URL", "superimap.example.com", "should start with https://"),
-    ("TRUSTED_PROXIES", "10.0.0.0/8,next-door", "'next-door', which is no network"),
-    ("EGRESS_ALLOW", "10.0.0.0/40", "should look like 10.0.0.0/8"),
+    ("BASE_URL", "superimap.example.com", "must start with https://"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8,next-door", "'next-door', which is not a network"),
+    ("EGRESS_ALLOW", "10.0.0.0/40", "such as 10.0.0.0/8"),
     ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
     ("DATABASE_POOL_SIZE", "1", "greater than or equal to 2"),
     ("MAX_SESSIONS", "0", "greater than or equal to 1"),
@@ -60,7 +60,7 @@ WRONG = [
     ("IDLE_RENEW", "541", "less than or equal to 540"),
     ("STALLED_AFTER", "300", "greater than or equal to 660"),
     ("HEARTBEAT_EXPIRY", "15", "at least twice HEARTBEAT_INTERVAL"),
-    ("WEBHOOK_TIMEOUT", "soon", "should be a valid number"),
+    ("WEBHOOK_TIMEOUT", "soon", "must be a valid number"),
 ]
 
 
@@ -69,7 +69,7 @@ def test_a_wrong_value_is_one_line_that_begins_with_its_variable(environment, na
     environment.setenv(name, value)
 
     with pytest.raises(SettingsError) as refusal:
-        load()
+        load_settings()
 
     (line,) = str(refusal.value).splitlines()
     assert line.startswith(f"{name} ")
@@ -83,23 +83,23 @@ def test_all_that_is_wrong_is_told_at_once(environment):
     environment.delenv("DATABASE_URL")
 
     with pytest.raises(SettingsError) as refusal:
-        load()
+        load_settings()
 
     assert [line.split()[0] for line in str(refusal.value).splitlines()] == ["DATABASE_URL", "PORT"]
 
 
 def test_the_seeds_name_for_the_most_sessions_still_works(environment):
     environment.setenv("MAX_USER_THREADS", "500")
-    assert load().max_sessions == 500
+    assert load_settings().max_sessions == 500
 
     environment.setenv("MAX_SESSIONS", "600")
-    assert load().max_sessions == 600
+    assert load_settings().max_sessions == 600
 
 
 def test_overrides_win(environment):
     environment.setenv("PORT", "8001")
 
-    assert load({"port": 9000, "max_sessions": 3}).port == 9000
+    assert load_settings({"port": 9000, "max_sessions": 3}).port == 9000
 
 
 def test_addresses_are_brought_to_one_form(environment):
@@ -107,7 +107,7 @@ def test_addresses_are_brought_to_one_form(environment):
     environment.setenv("BASE_URL", "https://superimap.example.com/")
     environment.setenv("EGRESS_ALLOW", "10.0.0.1/8, fd00::/8,")
 
-    settings = load()
+    settings = load_settings()
 
     assert settings.database_url == "postgresql://db/superimap"
     assert settings.base_url == "https://superimap.example.com"
@@ -116,28 +116,28 @@ def test_addresses_are_brought_to_one_form(environment):
 
 def test_loopback_is_open_in_development_alone(environment):
     loopback = ipaddress.ip_network("127.0.0.0/8")
-    assert loopback not in load().allowed_networks
+    assert loopback not in load_settings().allowed_networks
 
     environment.setenv("ENVIRONMENT", "development")
-    assert loopback in load().allowed_networks
+    assert loopback in load_settings().allowed_networks
 
 
 def test_settings_cannot_be_changed(environment):
     with pytest.raises(ValueError, match="frozen"):
-        load().port = 1
+        load_settings().port = 1
 
 
 def test_every_setting_is_described(environment):
-    assert all(field.description for field in config.Settings.model_fields.values())
+    assert all(field.description for field in Settings.model_fields.values())
 
 
 def test_what_is_in_force_is_shown_without_secrets(environment):
     environment.setenv("REDIS_URL", "unix:///run/redis.sock?password=hush&db=1")
-    settings = load()
+    settings = load_settings()
 
-    shown = in_force(settings)
+    shown = effective_values(settings)
 
-    assert len(shown) == len(config.Settings.model_fields)
+    assert len(shown) == len(Settings.model_fields)
     assert shown["DATABASE_URL"] == "postgresql://ann:***@db/superimap"
     assert shown["REDIS_URL"] == "unix:///run/redis.sock?password=***&db=1"
     assert shown["BASE_URL"] == ""

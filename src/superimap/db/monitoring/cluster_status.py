@@ -1,4 +1,7 @@
-"""Is everybody watched? The whole cluster in one look: idlers, shards, users, and what moved lately."""
+"""Status of the whole cluster: idlers, shards, users, and recent changes of owner.
+
+Imports no SQLAlchemy, because the dispatcher reads the status on its asyncpg pool.
+"""
 
 import json
 from collections.abc import Iterable
@@ -7,17 +10,16 @@ from datetime import datetime
 from typing import Any
 
 from asyncpg import Connection, Pool
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
-STATES = ("ready", "full", "stopping", "silent")
+IDLER_STATES = ("ready", "full", "stopping", "silent")
 
 
 @dataclass(frozen=True, slots=True)
-class IdlerSeen:
-    """An idler as the database knows it; `users` counts those of its shards who should be watched.
+class IdlerStatus:
+    """An idler as the database knows it. `users` counts the users of its shards that should be watched.
 
-    `heartbeat_age` is in seconds by PostgreSQL's clock; `address` is where PostgreSQL sees it (None: a socket).
+    `heartbeat_age` is in seconds by PostgreSQL's clock. `address` is its address as PostgreSQL sees it; None for a
+    Unix socket.
     """
 
     id: int
@@ -36,7 +38,7 @@ class IdlerSeen:
 
     @property
     def state(self) -> str:
-        """One of STATES."""
+        """One of IDLER_STATES."""
         if not self.is_alive:
             return "silent"
         if self.is_stopping:
@@ -45,13 +47,13 @@ class IdlerSeen:
 
     @property
     def unserved(self) -> int:
-        """Users of its shards that it cannot watch: all if it is dead, else those beyond its capacity."""
+        """Users of its shards that it cannot watch: all of them if it is dead, else those above its capacity."""
         return max(self.users - self.capacity, 0) if self.is_alive else self.users
 
 
 @dataclass(frozen=True, slots=True)
-class Shards:
-    """Shards by who owns them: a living idler, nobody, or one whose heartbeat has expired."""
+class ShardCounts:
+    """Shards by owner: a living idler, none (`free`), or an idler whose heartbeat has expired."""
 
     owned: int
     free: int
@@ -59,8 +61,8 @@ class Shards:
 
 
 @dataclass(frozen=True, slots=True)
-class Users:
-    """Users by whether they should be watched, whether they are, and whether nobody can."""
+class UserCounts:
+    """Users that should be watched (`wanted`), are watched, and cannot be watched by any idler (`unserved`)."""
 
     wanted: int
     watched: int
@@ -68,28 +70,28 @@ class Users:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """One look at the cluster. `moved` is the number of shards that changed owner within the last hour."""
+class ClusterStatus:
+    """Snapshot of the cluster. `moved` is the number of shards that changed owner within the last hour."""
 
-    idlers: tuple[IdlerSeen, ...]
-    shards: Shards
-    users: Users
+    idlers: tuple[IdlerStatus, ...]
+    shards: ShardCounts
+    users: UserCounts
     moved: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the same names, with the idlers' own `unserved`."""
+        """Return the status for JSON: the same names, and `unserved` of each idler."""
         idlers = [asdict(idler) | {"unserved": idler.unserved} for idler in self.idlers]
         return asdict(self) | {"idlers": idlers}
 
 
-# One statement, so that what is counted belongs together. Read by index: ix_users_shard has just those wanted.
-_LOOK = """
+# One statement, so that all counts are of one snapshot. The index ix_users_shard holds only the wanted users.
+QUERY = """
     WITH people AS (
         SELECT shard, count(*) AS wanted, count(*) FILTER (WHERE status = 'watching') AS watched
         FROM users WHERE NOT archived AND connected_at IS NOT NULL GROUP BY shard
     ), seen AS (
         SELECT *, extract(epoch FROM now() - heartbeat_at) AS age,
-               heartbeat_at > now() - make_interval(secs => {expiry}) AS is_alive
+               heartbeat_at > now() - make_interval(secs => :expiry) AS is_alive
         FROM idlers
     ), held AS (
         SELECT s.owner, i.is_alive, s.changed_at, coalesce(p.wanted, 0) AS wanted,
@@ -112,30 +114,27 @@ _LOOK = """
         count(*) FILTER (WHERE changed_at > now() - interval '1 hour')
     FROM held
 """
-_RAW = _LOOK.format(expiry="$1")
-_BOUND = text(_LOOK.format(expiry=":expiry"))
+_ASYNCPG_QUERY = QUERY.replace(":expiry", "$1")
 
 
-async def look(db: Connection | Pool, *, expiry: float) -> Sight:
-    """The cluster now. An idler is alive whose heartbeat is younger than `expiry` seconds."""
-    return _sight(await db.fetchrow(_RAW, expiry))
+async def read(db: Connection | Pool, *, expiry: float) -> ClusterStatus:
+    """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds."""
+    return from_row(await db.fetchrow(_ASYNCPG_QUERY, expiry))
 
 
-async def look_in(db: AsyncSession, *, expiry: float) -> Sight:
-    """The same in a transaction of SQLAlchemy's."""
-    return _sight((await db.execute(_BOUND, {"expiry": expiry})).one())
-
-
-def _sight(row: Iterable[Any]) -> Sight:
+def from_row(row: Iterable[Any]) -> ClusterStatus:
+    """Build the status from the one row of QUERY."""
     listed, owned, free, expired, wanted, watched, unowned, moved = row
     idlers = tuple(_idler(values) for values in json.loads(listed))
     unserved = int(unowned) + sum(idler.unserved for idler in idlers)
-    # Who was handed to an idler without a seat left says `watching` until it is found to be stalled.
-    seated = min(int(watched), int(wanted) - unserved)
-    return Sight(idlers, Shards(owned, free, expired), Users(int(wanted), seated, unserved), moved)
+    # A user handed to an idler that is full keeps the status `watching` until it is found to be stalled.
+    served = min(int(watched), int(wanted) - unserved)
+    return ClusterStatus(
+        idlers, ShardCounts(owned, free, expired), UserCounts(int(wanted), served, unserved), moved
+    )
 
 
-def _idler(values: list[Any]) -> IdlerSeen:
+def _idler(values: list[Any]) -> IdlerStatus:
     values[4] = datetime.fromisoformat(values[4])
     values[10] = round(float(values[10]), 1)
-    return IdlerSeen(*values)
+    return IdlerStatus(*values)

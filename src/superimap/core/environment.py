@@ -1,0 +1,75 @@
+"""Settings from the environment: reading, error reports, and the values in effect."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import AliasChoices, SecretStr, ValidationError
+
+from superimap.core.config import Settings
+from superimap.core.crypto import Vault
+from superimap.core.errors import SuperImapError
+from superimap.core.setting_types import mask_password
+
+
+class SettingsError(SuperImapError):
+    """One or more settings are missing or invalid. The text has one line per variable, with what is expected."""
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings from the environment; `overrides` (by field name) take precedence.
+
+    Raises SettingsError with one line per invalid variable. The lines never contain a secret.
+    """
+    try:
+        return Settings(**dict(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(each) for each in error.errors())) from None
+
+
+def _line(error: Any) -> str:
+    """Format one validation error as `VARIABLE what is wrong`, followed by the setting's description."""
+    place = str(error["loc"][0]).upper() if error["loc"] else ""
+    field = _FIELDS.get(place)
+    described = f" {Settings.model_fields[field].description}" if field else ""
+    # A setting may have two names: report the one that is set.
+    name = next((name for name in variable_names(field) if name in os.environ), place) if field else place
+    if error["type"] == "missing":
+        return f"{name} is not set.{described}"
+    message = str(error["msg"])
+    if error["type"] == "value_error":  # our own sentence, which says what is expected
+        return f"{name} {message.removeprefix('Value error, ')}.".lstrip()
+    return f"{name} {message.removeprefix('Input ').replace('should', 'must', 1)}.{described}"
+
+
+def variable_name(field: str) -> str:
+    """Return the environment variable of a field."""
+    return field.upper()
+
+
+def variable_names(field: str) -> tuple[str, ...]:
+    """Return every environment variable that sets a field, the recommended one first."""
+    alias = Settings.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(str(name) for name in alias.choices if name != field)
+    return (variable_name(field),)
+
+
+_FIELDS = {name: field for field in Settings.model_fields for name in variable_names(field)}
+
+
+def effective_values(settings: Settings) -> dict[str, object]:
+    """Return every variable with its value, secrets masked, as `superimap config` prints them."""
+    shown: dict[str, object] = {}
+    for field in Settings.model_fields:
+        value = getattr(settings, field)
+        if field == "operator_key":
+            value = "***" if value else ""
+        elif isinstance(value, SecretStr):
+            value = f"key {Vault.from_setting(value.get_secret_value()).describe()}"
+        elif isinstance(value, tuple):
+            value = ",".join(str(item) for item in value)
+        elif isinstance(value, str):
+            value = mask_password(value)
+        shown[variable_name(field)] = value
+    return shown

@@ -1,0 +1,103 @@
+"""Types of settings with their parsers. Errors say what is expected and never show a secret."""
+
+import ipaddress
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+from superimap.core.crypto import Vault, VaultError
+
+MIN_SECRET_CHARACTERS = 16
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_networks(value: object) -> object:
+    """Parse comma-separated networks."""
+    return tuple(map(_network, _parts(value))) if isinstance(value, str) else value
+
+
+def parse_ports(value: object) -> object:
+    """Parse comma-separated ports."""
+    return tuple(map(_port, _parts(value))) if isinstance(value, str) else value
+
+
+def check_postgres_url(value: str) -> str:
+    """Return the URL of a PostgreSQL server with the scheme `postgresql://`, as asyncpg requires."""
+    if not value.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
+        raise ValueError("must be a PostgreSQL URL, such as postgresql://user:password@host:5432/name")
+    return re.sub(r"^postgres(ql\+asyncpg)?://", "postgresql://", value)
+
+
+def check_redis_url(value: str) -> str:
+    """Return the URL of a Valkey or Redis server."""
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be a Redis URL, such as redis://host:6379/0 or unix:///path.sock")
+    return value
+
+
+def check_base_url(value: str) -> str:
+    """Return an HTTP base URL without trailing slashes, or an empty string."""
+    if value and not value.startswith(("https://", "http://")):
+        raise ValueError(
+            "must start with https:// (or http:// in development), such as https://superimap.example.com"
+        )
+    return value.rstrip("/")
+
+
+def check_key_ring(value: SecretStr) -> SecretStr:
+    """Check that a vault can be built from these keys."""
+    try:
+        Vault.from_setting(value.get_secret_value())
+    except VaultError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def check_strong_secret(value: SecretStr | None) -> SecretStr | None:
+    """Check that a secret is long enough and fits into an HTTP header; None is allowed."""
+    secret = value.get_secret_value() if value else None
+    if secret is not None and not _is_strong(secret):
+        raise ValueError(
+            f"must have {MIN_SECRET_CHARACTERS} or more characters, all printable ASCII; "
+            "`openssl rand -hex 32` generates one"
+        )
+    return value
+
+
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)]
+Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(parse_ports)]
+PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
+RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
+BaseUrl = Annotated[str, AfterValidator(check_base_url)]
+KeyRing = Annotated[SecretStr, AfterValidator(check_key_ring)]
+StrongSecret = Annotated[SecretStr | None, AfterValidator(check_strong_secret)]
+
+
+def mask_password(url: str) -> str:
+    """Return `url` with its password replaced by `***`, in the authority and in the query."""
+    url = re.sub(r"(?<=://)([^:/?#@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(r"([?&][^=&#]*password)=[^&#]*", r"\1=***", url, flags=re.IGNORECASE)
+
+
+def _is_strong(secret: str) -> bool:
+    return len(secret) >= MIN_SECRET_CHARACTERS and secret.isascii() and secret.isprintable()
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"contains {text!r}, which is not a network such as 10.0.0.0/8") from None
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ValueError(f"contains {text!r}, which is not a port; write ports as 1993,1143")
+    return int(text)
