@@ -1,4 +1,4 @@
-"""What did the partner's endpoint receive? A receiver of webhooks that records, answers and verifies."""
+"""Webhook receiver that records requests, and chooses answers; verification of webhook signatures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class Received:
-    """One request. `at` is the monotonic clock, `wall` seconds since 1970, both when the body was read.
+    """A received request. `headers` are keyed by lower-case name.
 
-    `headers` are by their names in lower case.
+    Both `at` (monotonic clock) and `wall` (Unix time) are in seconds, taken when the body had been read.
     """
 
     method: str
@@ -34,15 +34,15 @@ class Received:
 
     @cached_property
     def json(self) -> Any:
-        """The body parsed, once; ValueError if it is no JSON."""
+        """The parsed body. Raises ValueError if it is not JSON."""
         return json.loads(self.body)
 
 
 SinkAnswer: TypeAlias = int | web.StreamResponse
-"""A status, or a whole response (headers, body) as aiohttp makes them."""
+"""A status code, or a whole aiohttp response with headers and body."""
 
 ChooseAnswer: TypeAlias = Callable[[Received], "SinkAnswer | Awaitable[SinkAnswer]"]
-"""Chooses the answer; async ones may wait for anything, or hang."""
+"""Chooses the answer to a request. An async function may wait for anything, or never return."""
 
 
 class WebhookSink:
@@ -51,7 +51,7 @@ class WebhookSink:
     def __init__(
         self, host: str = "127.0.0.1", port: int = 0, *, answer: int | ChooseAnswer = 200, record: bool = True
     ) -> None:
-        """`port` 0 takes a free one. Without `record` requests are only counted, as benchmarks want it."""
+        """`port` 0 takes a free port. Without `record`, requests are only counted, as benchmarks need it."""
         self.host = host
         self.port = port
         self.answer: int | ChooseAnswer = answer
@@ -80,25 +80,25 @@ class WebhookSink:
             await self._runner.cleanup()
 
     def url(self, path: str = "/") -> str:
-        """The address of `path` here."""
+        """Return the URL of `path` on this server."""
         return f"http://{self.host}:{self.port}/{path.removeprefix('/')}"
 
     def on(self, path: str, answer: int | ChooseAnswer) -> None:
-        """Answer requests to `path` (without query) by `answer` from now on."""
+        """Answer requests to `path` (without query) with `answer` from now on."""
         self._by_path[path] = answer
 
     def to(self, path: str) -> list[Received]:
-        """What came to `path` (without query), oldest first."""
+        """Return the requests to `path` (without query), oldest first."""
         return [received for received in self.received if received.path.partition("?")[0] == path]
 
     async def wait_for(
         self,
         wanted: int | Callable[[list[Received]], object],
-        timeout: float = 10.0,  # noqa: ASYNC109 - the time-out is the interface here
+        timeout: float = 10.0,  # noqa: ASYNC109 - the time-out is part of the interface
     ) -> list[Received]:
-        """Wait until so many requests came, or until `wanted(received)` holds, and return all that came.
+        """Wait for this number of requests, or until `wanted(received)` holds; return all requests so far.
 
-        TimeoutError after `timeout` seconds. A request has come when its body is read, answered or not.
+        A request counts once its body has been read, answered or not. Raises TimeoutError after `timeout` seconds.
         """
         if isinstance(wanted, int):
             condition: Callable[[], object] = lambda: self.count >= wanted  # noqa: E731
@@ -138,7 +138,7 @@ class WebhookSink:
             try:
                 if not future.done() and condition():
                     future.set_result(None)
-            except Exception as error:  # it is the waiting test's fault, not that of the request
+            except Exception as error:  # raised in the waiting test, not in the request
                 future.set_exception(error)
         return received
 
@@ -146,7 +146,7 @@ class WebhookSink:
 def verify_body_signature(body: Mapping[str, Any], api_key: str) -> bool:
     """Whether `signature` in a webhook's body is the hex HMAC-SHA256 of timestamp and sha1 under the API key.
 
-    False, and never an error, for a body that lacks one of them. In constant time.
+    Returns False, and never raises, for a body that lacks one of them. Compares in constant time.
     """
     signature = body.get("signature")
     if not isinstance(signature, str) or "timestamp" not in body or "sha1" not in body:
@@ -157,9 +157,10 @@ def verify_body_signature(body: Mapping[str, Any], api_key: str) -> bool:
 
 
 def verify_standard(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
-    """Whether one of the v1 signatures of Standard Webhooks holds; `secret` is `whsec_` and base64.
+    """Whether one of the v1 signatures of Standard Webhooks is valid; `secret` is `whsec_` and base64.
 
-    False for missing or malformed headers; how old a timestamp may be is the caller's to say. Constant time.
+    Returns False for missing or malformed headers. The caller checks the age of the timestamp. Compares in
+    constant time.
     """
     fields = {name.lower(): value for name, value in headers.items()}
     try:

@@ -1,13 +1,13 @@
-"""Which mails are hard to read? Each here has broken some mail program."""
+"""Mails that are hard to parse. Each has broken some mail program."""
 
 from __future__ import annotations
 
-DEPTH = 10_000
+MAX_MIME_DEPTH = 10_000
 MIB = 1 << 20
 
 
 def small_mail(subject: str, *, body: bytes = b"text\r\n") -> bytes:
-    """A mail like any other; its Message-ID is made of its subject."""
+    """Build an ordinary mail whose Message-ID is derived from its subject."""
     name = "".join(letter if letter.isalnum() else "-" for letter in subject)
     head = (
         f"Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nFrom: Fred <fred@example.com>\r\nTo: joe@example.com\r\n"
@@ -16,8 +16,11 @@ def small_mail(subject: str, *, body: bytes = b"text\r\n") -> bytes:
     return head.encode("utf-8", "surrogateescape") + body
 
 
-def hostile_mails(*, header: int = 10 * MIB, depth: int = DEPTH) -> dict[str, bytes]:
-    """By what is wrong with them: one header of `header` bytes, a tenth of that in lines, MIME `depth` deep..."""
+def hostile_mails(*, header: int = 10 * MIB, depth: int = MAX_MIME_DEPTH) -> dict[str, bytes]:
+    """Build hostile mails, by what is wrong with each.
+
+    One has a header line of `header` bytes, one a folded header of a tenth of that, one MIME nested `depth` deep.
+    """
     return {
         "bad utf-8": small_mail("bad utf-8").replace(b"bad utf-8", b"caf\xe9 \xff\xfe", 1),
         "nul": small_mail("nul", body=b"a\0b\r\n\0").replace(b"Subject: nul", b"Subject: n\0ul", 1),

@@ -1,4 +1,4 @@
-"""How is the network between two programs spoilt? A TCP proxy: slow, sliced, cut, reset, or silent."""
+"""TCP proxy that disturbs the network between two programs: slow, sliced, cut, reset, or a black hole."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from types import TracebackType
 from typing import Any, Self
 
 _RESET = struct.pack("ii", 1, 0)
-CHUNK = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkFault:
-    """What is wrong with a connection, each of them in both directions. The default is nothing."""
+    """What is wrong with a connection, in both directions. By default, nothing."""
 
     latency: float = 0.0
-    """Seconds that each piece is late."""
+    """Seconds by which each chunk is delayed."""
     slice: int = 0
-    """Bytes handed on at a time; 0 is all that came."""
+    """Bytes forwarded at a time; 0 forwards all that was received."""
     bandwidth: float = 0.0
-    """Bytes a second; 0 is no limit."""
+    """Bytes per second; 0 is no limit."""
     limit: int | None = None
-    """Bytes from the server, counted from when this was set, after which the connection ends by FIN."""
+    """Bytes from the server, counted since this was set, after which the connection ends by FIN."""
     reset: bool = False
-    """The end that `limit` brings is an RST instead."""
+    """At `limit` the connection ends by RST instead."""
     black_hole: bool = False
-    """Nothing is handed on any more, and nothing is closed."""
+    """Nothing is forwarded any more, and nothing is closed."""
     slow_close: float = 0.0
-    """Seconds that a FIN is late."""
+    """Seconds by which a FIN is delayed."""
 
 
 class ProxiedConnection:
-    """One connection through the proxy. `fault` may be changed at any time; None is that of the proxy."""
+    """One connection through the proxy. `fault` may be changed at any time; None uses that of the proxy."""
 
     def __init__(self, proxy: ChaosProxy, number: int) -> None:
         self.proxy = proxy
         self.number = number
         self.sent = 0
-        """Bytes from the server that were handed on."""
+        """Bytes from the server that were forwarded."""
         self._own: NetworkFault | None = None
         self._since = (proxy.changes, 0)
         self._writers: list[asyncio.StreamWriter] = []
 
     @property
     def fault(self) -> NetworkFault:
-        """What is wrong with this connection now."""
+        """The fault that applies to this connection now."""
         return self.proxy.fault if self._own is None else self._own
 
     @fault.setter
     def fault(self, fault: NetworkFault | None) -> None:
         self._own, self._since = fault, (self.proxy.changes, self.sent)
-        self.proxy.stir()
+        self.proxy.wake()
 
     def reset(self) -> None:
         """End both sides by RST."""
@@ -71,7 +71,7 @@ class ProxiedConnection:
             writer.close()
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hand on until either side ends."""
+        """Forward data until either side ends."""
         self._writers.append(writer)
         try:
             there, back = await asyncio.open_connection(*self.proxy.upstream)
@@ -91,8 +91,8 @@ class ProxiedConnection:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool
     ) -> None:
         with contextlib.suppress(ConnectionError):
-            while data := await reader.read(self.fault.slice or CHUNK):
-                await self._spoil(len(data))
+            while data := await reader.read(self.fault.slice or CHUNK_BYTES):
+                await self._delay(len(data))
                 if counts and (room := self._room()) is not None:
                     data = data[:room]
                 if counts:
@@ -102,23 +102,23 @@ class ProxiedConnection:
                 if counts and self._room() == 0:
                     self._cut()
                     return
-            await self._spoil(0)
+            await self._delay(0)
             await asyncio.sleep(self.fault.slow_close)
         if not writer.is_closing():
             with contextlib.suppress(OSError):
                 writer.write_eof()
 
-    async def _spoil(self, size: int) -> None:
+    async def _delay(self, size: int) -> None:
         fault = self.fault
         pause = fault.latency + (size / fault.bandwidth if fault.bandwidth else 0.0)
         if pause:
             await asyncio.sleep(pause)
         elif fault.slice:
-            await asyncio.sleep(0)  # else the kernel puts the slices together again
+            await asyncio.sleep(0)  # otherwise the kernel would join the slices again
         await self.proxy.until(lambda: not self.fault.black_hole)
 
     def _room(self) -> int | None:
-        """Bytes that may still be handed on, or None if there is no limit."""
+        """Return the bytes that may still be forwarded, or None if there is no limit."""
         if self.fault.limit is None:
             return None
         if self._own is None and self._since[0] != self.proxy.changes:
@@ -133,11 +133,11 @@ class ProxiedConnection:
 
 
 class ChaosProxy:
-    """Stands before a server: `async with ChaosProxy("127.0.0.1", imap.port) as proxy:`, dial `proxy.port`.
+    """A proxy in front of a server: `async with ChaosProxy("127.0.0.1", imap.port) as proxy:`, dial `proxy.port`.
 
-    `fault` is what is wrong with every connection that has no fault of its own; `set(black_hole=True)` changes
-    it while running. `links` are the living connections, oldest first. `plan`, if given, is asked for the fault
-    of each new connection by its number, from 1; None leaves it with the proxy's.
+    `fault` applies to every connection without a fault of its own; `set(black_hole=True)` changes it at any time.
+    `links` are the live connections, oldest first. `plan`, if given, is called with the number of each new
+    connection, from 1, and returns its fault, or None for the proxy's.
     """
 
     def __init__(
@@ -175,31 +175,31 @@ class ChaosProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def set(self, **changes: Any) -> None:
-        """Change the fault of all connections; those with one of their own keep it."""
+        """Change the fault of all connections. Connections with a fault of their own keep it."""
         self.fault = replace(self.fault, **changes)
         self.changes += 1
-        self.stir()
+        self.wake()
 
     def heal(self) -> None:
-        """Nothing is wrong any more, with any connection."""
+        """Remove the faults of all connections."""
         self.fault = NetworkFault()
         self.changes += 1
         for link in self.links:
             link.fault = None
-        self.stir()
+        self.wake()
 
     def reset_all(self) -> None:
         """End every connection by RST."""
         for link in tuple(self.links):
             link.reset()
 
-    def stir(self) -> None:
-        """Let those that hold something back look again."""
+    def wake(self) -> None:
+        """Wake the connections that hold data back."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds, asked at each change of a fault."""
+        """Wait until `condition` holds; it is checked at each change of a fault."""
         while not condition():
             await self._changed.wait()
 

@@ -1,4 +1,4 @@
-"""Which cases make up a scenario? A TOML file that names them, with rates, users and times."""
+"""Scenarios: TOML files that list chaos cases with their rates, users and times."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NUMBERS = {"rate", "times", "after", "until"}
 
 
 class ScenarioError(ValueError):
-    """The file is no scenario; the text says where and why."""
+    """The file is not a valid scenario. The text says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A list of cases: `name`, and what `Chaos.add` takes beside it.
+    """A list of cases: `name`, and the keyword arguments of `Chaos.add`.
 
     seed = 7
     [[case]]
@@ -37,25 +37,25 @@ class Scenario:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file. Raises OSError, ScenarioError."""
+        """Read a scenario file. Raises OSError, ScenarioError."""
         return cls.loads(Path(path).read_text(encoding="utf-8"), title=Path(path).name)
 
     @classmethod
     def loads(cls, text: str, *, title: str = "scenario") -> Self:
-        """Read a text. Raises ScenarioError."""
+        """Parse the text of a scenario. Raises ScenarioError."""
         try:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ScenarioError(f"{title}: {error}") from error
         cases, seed = content.pop("case", []), content.pop("seed", 1)
         if content or not isinstance(cases, list) or not isinstance(seed, int):
-            raise ScenarioError(f"{title}: there should be `seed`, a number, and [[case]] alone")
+            raise ScenarioError(f"{title}: only `seed`, a number, and [[case]] are allowed")
         for number, each in enumerate(cases, 1):
             _check(each, f"{title}: case {number}")
         return cls(tuple(cases), seed, title)
 
     def arm(self, server: ImapServer) -> Chaos:
-        """Let it begin. Raises ScenarioError."""
+        """Arm all cases on a server. Raises ScenarioError."""
         chaos = Chaos(server, seed=self.seed)
         try:
             self.add_to(chaos)
@@ -65,7 +65,7 @@ class Scenario:
         return chaos
 
     def add_to(self, chaos: Chaos) -> None:
-        """Add its cases to a chaos that there is, whose seed counts. Raises ScenarioError."""
+        """Add the cases to an existing Chaos, and use its seed. Raises ScenarioError."""
         for each in self.cases:
             try:
                 chaos.add(**each)
@@ -82,7 +82,7 @@ def _check(each: object, where: str) -> None:
         raise ScenarioError(f"{where}: {error}") from error
     for name in _NUMBERS & each.keys():
         if isinstance(each[name], bool) or not isinstance(each[name], int | float):
-            raise ScenarioError(f"{where}: {name} should be a number")
+            raise ScenarioError(f"{where}: {name} must be a number")
     only = each.get("only", [])
     if not isinstance(only, str) and not (isinstance(only, list) and all(isinstance(x, str) for x in only)):
-        raise ScenarioError(f"{where}: only should be a list of user names")
+        raise ScenarioError(f"{where}: only must be a list of user names")

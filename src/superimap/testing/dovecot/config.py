@@ -1,4 +1,4 @@
-"""How is a Dovecot of our own configured? Ordinary processes, Maildirs, nothing outside its folder."""
+"""Dovecot configuration: ordinary processes, Maildirs, nothing outside of one folder."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ namespace inbox {{
 }}
 service anvil {{
   unix_listener anvil-auth-penalty {{
-    mode = 0  # or a wrong password slows down everybody who comes from 127.0.0.1
+    mode = 0  # otherwise a wrong password slows down all clients on 127.0.0.1
   }}
   client_limit = 20000
   {chroot}
@@ -107,9 +107,9 @@ ssl_key = <{base}/key.pem
 
 
 def configuration(base: Path, *, port: int, tls_port: int, hibernate_after: int) -> str:
-    """What to write into dovecot.conf (Dovecot 2.3). TLS if `base` holds cert.pem and key.pem.
+    """Return the content of dovecot.conf (Dovecot 2.3), with TLS if `base` contains cert.pem and key.pem.
 
-    After `hibernate_after` seconds in IDLE a session is hibernated.
+    A session is hibernated after `hibernate_after` seconds in IDLE.
     """
     us, our_group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
     accounts = (

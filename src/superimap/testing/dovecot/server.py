@@ -1,8 +1,9 @@
-"""A real IMAP server: Debian's Dovecot (`apt-get install dovecot-imapd`) as ordinary processes of our own.
+"""Dovecot, a real IMAP server: Debian's (`apt-get install dovecot-imapd`), run as ordinary child processes.
 
-It takes plain text on `port`, keeps Maildirs, and makes users as they are asked for. To a client that has been in
-IDLE for a second (it is "hibernated" then) it announces a new mail 15 ms after its delivery, and before that after
-500 ms. What comes in the half second before it hibernates is announced with the next mail only (seen with 2.3.19).
+It listens for plain text on `port`, keeps mail in Maildirs, and creates users on demand. To a client that has been
+in IDLE for a second, and is then "hibernated", it announces a new mail 15 ms after the delivery; before that,
+after 500 ms. A mail delivered in the half second before hibernation is announced only with the next one (seen in
+2.3.19).
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from superimap.testing.dovecot.config import MAIL_GID, MAIL_UID, ROOT, configura
 
 DOVECOT_PROGRAM = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
-"""Dovecot takes one per watched mailbox; the default is 128."""
+"""Dovecot needs one inotify instance per watched mailbox; the default limit is 128."""
 
-_PATIENCE = 10.0
+_START_SECONDS = 10.0
 
 
 def _free_port() -> int:
@@ -39,10 +40,10 @@ def _free_port() -> int:
 
 @dataclass
 class DovecotServer:
-    """A Dovecot in the folder `base`, which any user may enter. Its ports stay the same over kill() and start().
+    """A Dovecot in the folder `base`, which every user must be able to enter. kill() and start() keep its ports.
 
-    It hibernates a session after `hibernate_after` seconds of IDLE. On `tls_port` it takes TLS, and on `port`
-    STARTTLS, if `base` holds cert.pem and key.pem. Settings in `extra` come last, so they win.
+    It hibernates a session after `hibernate_after` seconds of IDLE. If `base` contains cert.pem and key.pem it
+    offers TLS on `tls_port`, and STARTTLS on `port`. Settings in `extra` come last, and take precedence.
     """
 
     base: Path
@@ -57,27 +58,27 @@ class DovecotServer:
 
     # Users.
 
-    def add_user(self, user: str = "", password: str = "secret") -> str:  # noqa: S107 - of a test
-        """Make a user, under a fresh name if none is given, or change its password; returns the name."""
+    def add_user(self, user: str = "", password: str = "secret") -> str:  # noqa: S107 - for tests
+        """Create a user, by default with a fresh name, or change the password of a user; return the name."""
         user = user or self._fresh_name()
         self.add({user: password})
         return user
 
     def add_users(self, passwords: Sequence[str]) -> list[str]:
-        """Make a user for each of these passwords, at one go; returns their names."""
+        """Create one user for each of these passwords, in one step; return their names."""
         users = {self._fresh_name(): password for password in passwords}
         self.add(users)
         return list(users)
 
     def add(self, users: Mapping[str, str]) -> None:
-        """Make these users, or change their passwords, by name."""
+        """Create these users, or change their passwords."""
         self._passwords.update(users)
         self._write_users()
         for user in users:
             self._maildir(user, "INBOX")
 
     def remove_user(self, user: str) -> None:
-        """No further login of this user succeeds; sessions go on."""
+        """Remove a user: further logins fail, established sessions continue."""
         del self._passwords[user]
         self._write_users()
 
@@ -86,10 +87,10 @@ class DovecotServer:
     def deliver(
         self, user: str, raw: bytes, *, folder: str = "INBOX", flags: str = "", date: datetime | None = None
     ) -> str:
-        """Put a mail into a folder as a delivery agent does: written to tmp, renamed into new.
+        """Deliver a mail to a folder as a delivery agent does: write it to tmp, rename it into new.
 
-        `date` becomes its INTERNALDATE. `flags` are Maildir letters ("S" for seen).
-        Returns the name of its file, up to the flags.
+        `date` becomes its INTERNALDATE. `flags` are Maildir letters ("S" is seen). Returns the name of its file,
+        without the flags.
         """
         maildir = self._maildir(user, folder)
         name = f"{time.time_ns()}.{os.getpid()}_{next(self._count)}.test"
@@ -106,11 +107,11 @@ class DovecotServer:
 
     @property
     def pid(self) -> int | None:
-        """The process that all its others descend from, and whose process group they are."""
+        """The main process; all other processes of Dovecot are its children, and in its process group."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it, and wait until it accepts connections. Raises RuntimeError with the end of its log."""
+        """Start Dovecot, and wait until it accepts connections. Raises RuntimeError with the end of its log."""
         if DOVECOT_PROGRAM is None:
             raise RuntimeError("Dovecot is not installed: apt-get install dovecot-imapd")
         self._own_folder(self.base / "mail")
@@ -122,22 +123,22 @@ class DovecotServer:
             + self.extra
         )
         with (self.base / "dovecot.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own configuration
+            self._process = subprocess.Popen(  # noqa: S603 - a fixed command
                 [DOVECOT_PROGRAM, "-F", "-c", str(self.base / "dovecot.conf")],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_us,  # noqa: PLW1509 - one system call
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call
             )
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"Dovecot does not start: {self.log[-2000:]}")
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Stop it; connections are closed with a BYE."""
+        """Stop Dovecot; connections are closed with a BYE."""
         if self._process is not None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -145,7 +146,7 @@ class DovecotServer:
             self.kill()
 
     def kill(self) -> None:
-        """Kill -9 every process of it: connections end without a word."""
+        """Kill every process of Dovecot by SIGKILL; connections end without a BYE."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -154,17 +155,17 @@ class DovecotServer:
             self._forget_sockets()
 
     def restart(self) -> None:
-        """Kill it and start it again, on the same ports with the same mail."""
+        """Kill Dovecot and start it again, on the same ports with the same mail."""
         self.kill()
         self.start()
 
     @property
     def log(self) -> str:
-        """What it has to say."""
+        """The content of the log file."""
         return (self.base / "dovecot.log").read_text()
 
     def _forget_sockets(self) -> None:
-        """Once the children are dead, too: a socket that answers would mean that it is running already."""
+        """Remove the sockets once all children have ended: Dovecot takes a live socket for a running instance."""
         end = time.monotonic() + 5
         while time.monotonic() < end:
             with socket.socket() as port, socket.socket() as tls_port:
@@ -208,15 +209,14 @@ class DovecotServer:
         making = path.with_suffix(".new")
         making.write_text("".join(f"{user}:{{PLAIN}}{secret}\n" for user, secret in self._passwords.items()))
         making.chmod(0o644)
-        stamp = 1_000_000_000 + next(
-            self._count
-        )  # it reads the file again when its time in seconds or size differ
+        # Dovecot reads the file again when its size, or its time in seconds, differs.
+        stamp = 1_000_000_000 + next(self._count)
         os.utime(making, (stamp, stamp))
         making.replace(path)
 
 
 def raise_inotify_limit(mailboxes: int = 8192) -> bool:
-    """Let Dovecot watch so many mailboxes, if we may; whether it can now."""
+    """Raise the kernel's inotify limit to `mailboxes`, if permitted; return whether it is that high."""
     with contextlib.suppress(OSError, ValueError):
         if int(INOTIFY_INSTANCES.read_text()) < mailboxes:
             INOTIFY_INSTANCES.write_text(str(mailboxes))
@@ -224,6 +224,6 @@ def raise_inotify_limit(mailboxes: int = 8192) -> bool:
     return False
 
 
-def _die_with_us() -> None:
+def _end_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))

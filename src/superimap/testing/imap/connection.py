@@ -1,4 +1,4 @@
-"""How do bytes become commands? Lines and literals are framed here, and connections ended in every way."""
+"""Server side of a connection: frames lines and literals, sends data, and closes by FIN or RST."""
 
 import asyncio
 import socket
@@ -16,12 +16,12 @@ _shared_buffer = bytearray(TLS_BUFFER)
 
 
 class ServerConnection(asyncio.Protocol):
-    """A server's end of a connection: hands each command on in its parts, unless `busy`."""
+    """A server's end of a connection. Passes on each command in its parts, unless `busy`."""
 
     __slots__ = ("_answer", "_drained", "_inbox", "_need", "_out", "_parts", "busy", "transport")
 
     def __init__(self) -> None:
-        self.transport = cast(asyncio.Transport, None)  # set by connection_made, before anything reads it
+        self.transport = cast(asyncio.Transport, None)  # set by connection_made, before any use
         self.busy = False
         self._inbox: bytearray | None = None
         self._parts: list[bytes] | None = None
@@ -31,10 +31,10 @@ class ServerConnection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
 
     def command_received(self, parts: list[bytes]) -> None:
-        """A command is whole: text, literal, text, ... in turn."""
+        """Handle a complete command, given as text, literal, text, … in turn."""
         raise NotImplementedError
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -52,7 +52,7 @@ class ServerConnection(asyncio.Protocol):
         self.pump()
 
     def pause_writing(self) -> None:
-        """A client that does not read what it asked for may not ask for more."""
+        """Stop reading commands of a client that does not read the answers."""
         self._drained = asyncio.get_running_loop().create_future()
         self.transport.pause_reading()
 
@@ -67,7 +67,7 @@ class ServerConnection(asyncio.Protocol):
             drained.set_result(None)
 
     async def drain(self) -> None:
-        """Wait until the client has read most of what was sent, or is gone; for hooks that send a lot."""
+        """Wait until the client has read most of what was sent, or has disconnected; for hooks that send much."""
         self._flush()
         if self._drained is not None:
             await asyncio.shield(self._drained)
@@ -75,7 +75,7 @@ class ServerConnection(asyncio.Protocol):
     # Framing.
 
     def pump(self) -> None:
-        """Hand on what is whole, unless a command is being worked on."""
+        """Pass on complete commands, unless a command is in progress."""
         while self._inbox and not self.busy and not self.transport.is_closing():
             if self._need is not None:
                 if len(self._inbox) < self._need:
@@ -95,7 +95,7 @@ class ServerConnection(asyncio.Protocol):
             self._inbox = None
 
     def _take_literal(self, size: int) -> None:
-        assert self._inbox is not None and self._parts is not None  # noqa: S101 - `_need` says so
+        assert self._inbox is not None and self._parts is not None  # noqa: S101 - `_need` is set
         self._parts.append(bytes(self._inbox[:size]))
         del self._inbox[:size]
         self._need = None
@@ -125,36 +125,36 @@ class ServerConnection(asyncio.Protocol):
     def _refuse_literal(self, tag: bytes, waits: bool) -> None:
         self._parts = None
         self.send(b"%s NO [TOOBIG] Literal too big\r\n" % tag)
-        if not waits:  # the client does not wait for us: what follows is the literal (RFC 7888 section 4)
+        if not waits:  # the client sends the literal without waiting (RFC 7888 section 4)
             self.send(b"* BYE Literal too big\r\n")
             self.close()
 
     def ask(self, prompt: bytes, answer: Callable[[bytes], None]) -> None:
-        """Send a continuation request; the next line goes to `answer` and not to the command parser."""
+        """Send a continuation request. The next line goes to `answer` instead of the command parser."""
         self._answer = answer
         self.send(b"+ %s\r\n" % prompt)
 
     def forget_input(self) -> None:
-        """Throw away input not yet read: it must not survive STARTTLS (RFC 9051 section 6.2.1)."""
+        """Drop pending input, which must not survive STARTTLS (RFC 9051 section 6.2.1)."""
         if self._inbox is not None:
             self._inbox.clear()
 
     # Sending and ending.
 
     def send(self, data: bytes) -> None:
-        """Write raw bytes; while a command is being answered they leave together with its answer."""
+        """Send raw bytes. While a command is being executed they are sent together with its answer."""
         if self._out is not None:
             self._out.append(data)
         elif not self.transport.is_closing():
             self.transport.write(data)
 
     def close(self) -> None:
-        """End the connection by FIN, after what was sent."""
+        """End the connection by FIN, after pending data."""
         self._flush()
         self.transport.close()
 
     def reset(self) -> None:
-        """End the connection by RST (SO_LINGER 0); what the kernel has not sent yet is lost."""
+        """End the connection by RST (SO_LINGER 0). Data that the kernel has not sent is lost."""
         self._flush()
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
@@ -168,9 +168,9 @@ class ServerConnection(asyncio.Protocol):
 
 
 def slim_tls(transport: asyncio.BaseTransport) -> None:
-    """Let a TLS connection receive into one 16 KiB buffer that all share: asyncio keeps 256 KiB for each.
+    """Let a TLS connection receive into one shared buffer of 16 KiB, instead of asyncio's 256 KiB for each.
 
-    Safe, as asyncio hands on what it received before it receives again. Other event loops: no effect.
+    Safe, because asyncio passes on the received data before it receives again. No effect on other event loops.
     """
     protocol: Any = getattr(transport, "_ssl_protocol", None)
     if protocol is None or not hasattr(protocol, "_ssl_buffer_view"):

@@ -1,6 +1,6 @@
-"""How do raw headers become an ENVELOPE? (RFC 9051 section 7.5.2, addresses by RFC 5322 section 3.4)
+"""ENVELOPE of raw headers (RFC 9051 section 7.5.2, addresses by RFC 5322 section 3.4).
 
-Header bytes go out as they came in: encoded words stay encoded, 8-bit headers travel as literals.
+Header bytes are sent unchanged: encoded words stay encoded, 8-bit headers are sent as literals.
 """
 
 import re
@@ -18,13 +18,13 @@ _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def split_message(raw: bytes) -> tuple[bytes, bytes]:
-    """The header, with the empty line that ends it, and the body."""
+    """Split a message into the header, with the empty line that ends it, and the body."""
     end = _END.search(raw)
     return (raw, b"") if end is None else (raw[: end.end()], raw[end.end() :])
 
 
 def headers_of(raw: bytes) -> list[tuple[bytes, bytes]]:
-    """Names and values of a message's header, unfolded; lines that are no field are passed over."""
+    """Return the names and unfolded values of a message's header. Lines that are no field are skipped."""
     fields = []
     for line in _FOLD.sub(b"", split_message(raw)[0]).split(b"\n"):
         name = _NAME.match(line)
@@ -34,7 +34,7 @@ def headers_of(raw: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def write_envelope(raw: bytes) -> bytes:
-    """The ENVELOPE of a message; Sender and Reply-To default to From."""
+    """Format the ENVELOPE of a message. Sender and Reply-To default to From."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers_of(raw):
         fields.setdefault(name.lower(), value)
@@ -54,7 +54,7 @@ def write_envelope(raw: bytes) -> bytes:
 
 
 def write_addresses(header: bytes | None) -> bytes:
-    """An address list: `(name NIL mailbox host)` each, groups between name and end mark; NIL if empty."""
+    """Format an address list: `(name NIL mailbox host)` each, groups between two markers; NIL if empty."""
     if not header:
         return b"NIL"
     addresses = _Addresses()
@@ -65,7 +65,7 @@ def write_addresses(header: bytes | None) -> bytes:
 
 
 class _Addresses:
-    """Reads tokens one by one; never raises, whatever the header holds."""
+    """Parser of an address header, token by token. Never raises, whatever the header contains."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -113,7 +113,7 @@ class _Addresses:
                     self.written.append(b"(NIL NIL NIL NIL)")
 
     def _is_route(self) -> bool:
-        """Within `<@a,@b:user@host>`, the obsolete source route, a comma separates nothing."""
+        """Whether a comma belongs to an obsolete source route, `<@a,@b:user@host>`, and separates no addresses."""
         return not self._closed and b"".join(self._angle or ()).lstrip().startswith(b"@")
 
     def _phrase_or_angle(self, token: bytes) -> None:
@@ -129,7 +129,7 @@ class _Addresses:
         self.written.append(b"(NIL NIL %s NIL)" % string(name))
 
     def end_address(self) -> None:
-        """What was read since the last one is an address, if it is anything."""
+        """End the current address, if there is one."""
         comment = b"".join(self._comment).strip() or None
         if self._angle is not None:
             name, route = _unquote(self._phrase) or comment, b"".join(self._angle).strip()
@@ -143,7 +143,7 @@ class _Addresses:
         local, at, host = address.rpartition(b"@")
         local, host = (local, host.replace(b" ", b"")) if at else (host, b"")
         mailbox = _unquote([local]) if local.startswith(b'"') else local.strip()
-        # NIL as the host would make it a group (RFC 9051 section 7.5.2), so it is the empty string.
+        # NIL as host would make it a group (RFC 9051 section 7.5.2), so a missing host is the empty string.
         fields = (string(name or None), string(source), string(mailbox), string(host))
         self.written.append(b"(%s %s %s %s)" % fields)
 
@@ -152,7 +152,7 @@ class _Addresses:
 
 
 def _unquote(tokens: list[bytes]) -> bytes:
-    """The tokens of a phrase as one text, quotes and escapes taken off."""
+    """Join the tokens of a phrase, without quotes and escapes."""
     return b"".join(_plain(token) for token in tokens).strip()
 
 

@@ -1,4 +1,4 @@
-"""What does a FETCH response hold? (RFC 9051 sections 6.4.5 and 7.5.2)"""
+"""Items of FETCH, and the FETCH response (RFC 9051 sections 6.4.5 and 7.5.2)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PART = re.compile(rb"(\d{1,5}(?:\.\d{1,5})*)(?:\.([HTM].*))?\Z", re.IGNORECASE 
 
 
 Section: TypeAlias = Callable[[bytes], "bytes | None"]
-"""Cuts a section out of a raw message; None if it has no such part."""
+"""Returns a section of a raw message, or None if the message has no such part."""
 
 
 class FetchItem(NamedTuple):
-    """One thing asked for: its name in the response, how it is written, whether it marks as read."""
+    """A requested item: its name in the response, how it is formatted, and whether it sets \\Seen."""
 
     name: bytes
     write: Callable[[FakeSession, FakeMessage], bytes]
@@ -60,7 +60,7 @@ _GMAIL = FetchItem(b"X-GM-LABELS", _labels)
 
 
 def parse_items(asked: Argument, *, by_uid: bool, gmail: bool) -> list[FetchItem]:
-    """The items of a FETCH in their order, UID first where it is implied; Bad if one is unknown."""
+    """Parse the items of a FETCH, in their order, UID first where it is implied. Raises Bad on an unknown item."""
     words = asked if isinstance(asked, list) else _MACROS.get(asked.upper(), [asked])
     items = [_parse_item(word, gmail) for word in words]
     if not items:
@@ -136,7 +136,7 @@ def _part_section(numbers: list[int], inner: bytes | None, raw: bytes) -> bytes 
 def fetch_line(
     session: FakeSession, sequence: int, message: FakeMessage, items: list[FetchItem], *, with_flags: bool
 ) -> bytes:
-    """One FETCH response; `with_flags` adds the FLAGS that this very command changed."""
+    """Format one FETCH response. `with_flags` adds FLAGS, because this command has changed them."""
     words = [b"%s %s" % (item.name, item.write(session, message)) for item in items]
     if with_flags and all(item.name != b"FLAGS" for item in items):
         words.append(b"FLAGS " + flag_list(session.recent_from, message))

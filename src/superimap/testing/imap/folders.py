@@ -1,4 +1,4 @@
-"""What does the server answer about mailboxes? LIST, SELECT, STATUS, APPEND and what changes them."""
+"""Commands on mailboxes: LIST, SELECT, STATUS, APPEND, CREATE, DELETE, RENAME and others."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _WILDCARDS = re.compile(r"([*%])")
 
 
 def account_of(session: FakeSession) -> FakeAccount:
-    """The account of a session whose state says that there is one."""
-    assert session.account is not None  # noqa: S101 - the state was checked
+    """Return the account of a session that is logged in."""
+    assert session.account is not None  # noqa: S101 - the command is valid after login only
     return session.account
 
 
 def mailbox_name(session: FakeSession, wire: bytes) -> str:
-    """A name as the client wrote it; Bad if it cannot be decoded."""
+    """Decode a mailbox name that the client sent. Raises Bad if it is malformed."""
     try:
         return wire.decode("utf-8") if session.utf8 else decode_name(wire)
     except ValueError as error:
@@ -30,7 +30,7 @@ def mailbox_name(session: FakeSession, wire: bytes) -> str:
 def find_mailbox(
     session: FakeSession, command: ClientCommand, index: int, *, missing: str = "NONEXISTENT"
 ) -> FakeMailbox:
-    """The mailbox named by an argument; No with the code `missing` if there is none."""
+    """Return the mailbox that an argument names. Raises No with the code `missing` if it does not exist."""
     mailbox = account_of(session).find(mailbox_name(session, command.text(index)))
     if mailbox is None:
         raise No(f"[{missing}] No such mailbox")
@@ -38,7 +38,7 @@ def find_mailbox(
 
 
 def flags_of(argument: Argument) -> frozenset[str]:
-    """Flags of STORE or APPEND, system flags in their usual case, \\Recent left out."""
+    """Parse the flags of STORE or APPEND: system flags in their usual case, without \\Recent."""
     words = argument if isinstance(argument, list) else [argument]
     flags = set()
     for word in words:
@@ -61,7 +61,7 @@ def namespace(session: FakeSession, _command: ClientCommand) -> str:
 
 
 def list_mailboxes(session: FakeSession, command: ClientCommand) -> str:
-    """LIST and LSUB; selection options such as (SPECIAL-USE) (RFC 5258, 6154) may stand first."""
+    """LIST and LSUB, with selection options such as (SPECIAL-USE) (RFC 5258, 6154)."""
     options, arguments = command.arguments[:1], command.arguments
     only_special = False
     if options and isinstance(options[0], list):
@@ -164,7 +164,7 @@ def _status_item(mailbox: FakeMailbox, item: bytes) -> int | None:
 
 
 def select(session: FakeSession, command: ClientCommand) -> str:
-    """SELECT and EXAMINE; a refused one leaves nothing selected (RFC 9051 section 6.3.2)."""
+    """SELECT and EXAMINE. If refused, no mailbox is selected afterwards (RFC 9051 section 6.3.2)."""
     session.leave()
     mailbox = find_mailbox(session, command, 0)
     if not mailbox.selectable:
@@ -188,7 +188,7 @@ def unselect(session: FakeSession, _command: ClientCommand) -> str:
 
 
 def close(session: FakeSession, _command: ClientCommand) -> str:
-    """CLOSE removes the deleted messages silently, but not after EXAMINE (RFC 9051 section 6.4.1)."""
+    """CLOSE. Expunges the deleted messages without responses, but not after EXAMINE (RFC 9051 section 6.4.1)."""
     mailbox, read_only = session.mailbox, session.read_only
     session.leave()
     if mailbox is not None and not read_only:

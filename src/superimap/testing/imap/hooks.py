@@ -1,4 +1,4 @@
-"""Which misbehaviours does every test need? Ready-made hooks for `ImapServer.on`, to be put together."""
+"""Ready-made hooks for `ImapServer.on`; they can be combined."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from superimap.testing.imap.syntax import ClientCommand
 
 
 def answering(*lines: bytes) -> Hook:
-    """Answer with these lines; `%(tag)s` is the command's tag: `answering(b"%(tag)s NO [INUSE] later")`."""
+    """Answer with these lines. `%(tag)s` is the command's tag: `answering(b"%(tag)s NO [INUSE] later")`."""
 
     async def hook(_session: FakeSession, command: ClientCommand) -> bytes:
         return b"".join(line.replace(b"%(tag)s", command.tag) + b"\r\n" for line in lines)
@@ -16,7 +16,7 @@ def answering(*lines: bytes) -> Hook:
 
 
 def delaying(seconds: float) -> Hook:
-    """Answer as usual, but only after `seconds`."""
+    """Answer as usual, after `seconds`."""
 
     async def hook(_session: FakeSession, _command: ClientCommand) -> None:
         await asyncio.sleep(seconds)
@@ -25,7 +25,7 @@ def delaying(seconds: float) -> Hook:
 
 
 def hanging() -> Hook:
-    """Never answer; the connection stays open."""
+    """Never answer, and keep the connection open."""
 
     async def hook(_session: FakeSession, _command: ClientCommand) -> bytes:
         await asyncio.get_running_loop().create_future()
@@ -62,7 +62,7 @@ def dripping(size: int, seconds: float) -> Hook:
 
 
 def only(hook: Hook, *, username: str | None = None, times: int | None = None) -> Hook:
-    """Ask `hook` for this user alone, and no more than `times` times; otherwise go on as usual."""
+    """Call `hook` for this user only, and at most `times` times; otherwise continue as usual."""
     left = times
 
     async def limited(session: FakeSession, command: ClientCommand) -> bytes | None:

@@ -1,4 +1,4 @@
-"""How does a client get in? Greeting, capabilities, TLS, LOGIN and SASL, and the commands of any state."""
+"""Greeting, capabilities, STARTTLS, LOGIN, SASL, and the commands that are valid in any state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OAUTHBEARER_USER = re.compile(rb"\A[nyp][^,]*,a=([^,]*),\x01")
 
 
 def capabilities(session: FakeSession) -> bytes:
-    """What the server offers to this session now (RFC 9051 section 7.2.2)."""
+    """Return the capabilities that the server offers to this session now (RFC 9051 section 7.2.2)."""
     server, words = session.server, list(session.server.capabilities)
     if session.account is not None:
         words = [word for word in words if not word.startswith("AUTH=") and word != "SASL-IR"]
@@ -34,7 +34,7 @@ def capabilities(session: FakeSession) -> bytes:
 
 
 def greet(session: FakeSession) -> bytes:
-    """The greeting of a lawful server."""
+    """Return the greeting of a server that obeys the protocol."""
     return b"* OK [CAPABILITY %s] SuperIMAP test server ready\r\n" % capabilities(session)
 
 
@@ -60,7 +60,7 @@ def identify(session: FakeSession, _command: ClientCommand) -> str:
 
 
 def enable(session: FakeSession, command: ClientCommand) -> str:
-    """ENABLE (RFC 5161); UTF8=ACCEPT (RFC 6855) is all there is to enable."""
+    """ENABLE (RFC 5161). Only UTF8=ACCEPT (RFC 6855) can be enabled."""
     wanted = {command.text(index).upper() for index in range(len(command.arguments))}
     enabled = wanted & {b"UTF8=ACCEPT"} if "UTF8=ACCEPT" in session.server.capabilities else set()
     session.utf8 = session.utf8 or bool(enabled)
@@ -144,7 +144,7 @@ def _answered(session: FakeSession, command: ClientCommand, check: _Check, line:
     return _admit(session, account)
 
 
-# The client answers the challenge with an empty line or AQ==, and then is told NO (RFC 7628 section 3.2.3).
+# The client answers the challenge with an empty line or AQ==, and then receives NO (RFC 7628 section 3.2.3).
 _SCOPE = "https://mail.google.com/"
 _XOAUTH2_ERROR = json.dumps({"status": "400", "schemes": "Bearer", "scope": _SCOPE}).encode()
 _OAUTHBEARER_ERROR = json.dumps({"status": "invalid_token", "scope": _SCOPE}).encode()
@@ -157,10 +157,10 @@ def _refused(session: FakeSession, command: ClientCommand) -> None:
 
 
 def _plain(session: FakeSession, response: bytes) -> FakeAccount | None:
-    """PLAIN (RFC 4616): authorisation identity, user, password."""
+    """Check PLAIN (RFC 4616): authorisation identity, user, password."""
     fields = response.split(b"\0")
     if len(fields) != 3:
-        raise ValueError("three fields")
+        raise ValueError("PLAIN has three fields")
     return session.server.check_password(fields[1].decode("utf-8"), fields[2].decode("utf-8"))
 
 
@@ -169,14 +169,14 @@ def _xoauth2(session: FakeSession, response: bytes) -> FakeAccount | None:
 
 
 def _oauthbearer(session: FakeSession, response: bytes) -> FakeAccount | None:
-    """OAUTHBEARER (RFC 7628 section 3.1)."""
+    """Check OAUTHBEARER (RFC 7628 section 3.1)."""
     return _bearer(session, _OAUTHBEARER_USER.search(response), response)
 
 
 def _bearer(session: FakeSession, user: re.Match[bytes] | None, response: bytes) -> FakeAccount | None:
     token = _BEARER.search(response)
     if user is None or token is None:
-        raise ValueError("a user and a bearer token")
+        raise ValueError("the response needs a user and a bearer token")
     name, text = user[1].decode("utf-8"), token[1].decode("utf-8")
     account = session.server.check_token(name, text)
     if account is not None:

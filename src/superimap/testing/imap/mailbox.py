@@ -1,4 +1,4 @@
-"""What does an account hold? Mailboxes, their messages, and who is told when they change."""
+"""Accounts, mailboxes and messages; a mailbox notifies the sessions that have it selected of every change."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _by_uid = attrgetter("uid")
 
 @dataclass(slots=True, eq=False)
 class FakeMessage:
-    """A message as a mailbox keeps it; `flags` and `labels` are replaced, never changed in place."""
+    """A message in a mailbox. `flags` and `labels` are replaced, never changed in place."""
 
     uid: int
     internal_date: datetime
@@ -23,26 +23,26 @@ class FakeMessage:
 
 
 class MailboxListener(Protocol):
-    """Whoever has a mailbox selected."""
+    """Receives the changes of a mailbox; implemented by sessions that have it selected."""
 
     def appended(self) -> None:
-        """New messages stand at the end."""
+        """New messages have been appended."""
 
     def expunging(self, index: int, message: FakeMessage) -> None:
-        """`message`, at `index` counted from 0, is about to go."""
+        """`message`, at `index` counted from 0, is about to be expunged."""
 
     def flagged(self, message: FakeMessage) -> None:
-        """The flags of `message` are other ones now."""
+        """The flags of `message` have changed."""
 
     def renumbered(self) -> None:
-        """UIDVALIDITY and every UID are other ones now."""
+        """UIDVALIDITY and every UID have changed."""
 
     def removed(self) -> None:
         """The mailbox was deleted or renamed."""
 
 
 class FakeMailbox:
-    """One mailbox: messages ascending by UID. Every change is told to the sessions that have it selected."""
+    """A mailbox: messages ascending by UID. Every change is reported to its listeners."""
 
     __slots__ = (
         "_uidnext", "listeners", "messages", "name", "recent_from", "selectable", "special_use",
@@ -52,7 +52,10 @@ class FakeMailbox:
     def __init__(
         self, name: str, *, uidvalidity: int = 1, special_use: str | None = None, selectable: bool = True
     ) -> None:
-        """`special_use` is an attribute such as `\\Sent` (RFC 6154); if not `selectable`, \\Noselect is."""
+        """`special_use` is an attribute such as `\\Sent` (RFC 6154).
+
+        A mailbox that is not `selectable` has \\Noselect.
+        """
         self.name = name
         self.uidvalidity = uidvalidity
         self.special_use = special_use
@@ -67,7 +70,7 @@ class FakeMailbox:
 
     @property
     def uidnext(self) -> int:
-        """The UID of the next message. Set it higher to leave a gap; ValueError if UIDs lost their order."""
+        """The UID of the next message. Set it higher to leave a gap. Raises ValueError if it breaks the order."""
         return self._uidnext
 
     @uidnext.setter
@@ -85,7 +88,7 @@ class FakeMailbox:
         *,
         labels: Iterable[str] = (),
     ) -> int:
-        """Add a message and return its UID; `internal_date` needs a zone and defaults to now.
+        """Add a message and return its UID. `internal_date` needs a time zone, and defaults to now.
 
         Raises OverflowError when the UIDs (uint32) are used up.
         """
@@ -100,13 +103,13 @@ class FakeMailbox:
         return message.uid
 
     def get(self, uid: int) -> FakeMessage | None:
-        """The message under `uid`, or None if there is none (any more)."""
+        """Return the message with this UID, or None."""
         index = bisect_left(self.messages, uid, key=_by_uid)
         found = self.messages[index] if index < len(self.messages) else None
         return found if found is not None and found.uid == uid else None
 
     def expunge(self, uid: int) -> None:
-        """Remove a message; KeyError if there is none under `uid`."""
+        """Remove a message. Raises KeyError if no message has this UID."""
         message = self.get(uid)
         if message is None:
             raise KeyError(uid)
@@ -115,8 +118,11 @@ class FakeMailbox:
             listener.expunging(index, message)
         del self.messages[index]
 
-    def set_flags(self, uid: int, flags: Iterable[str], *, teller: MailboxListener | None = None) -> None:
-        """Replace the flags of a message, telling everybody but `teller`; KeyError if there is none."""
+    def set_flags(self, uid: int, flags: Iterable[str], *, source: MailboxListener | None = None) -> None:
+        """Replace the flags of a message, and notify all listeners but `source`.
+
+        Raises KeyError if there is none.
+        """
         message = self.get(uid)
         if message is None:
             raise KeyError(uid)
@@ -125,13 +131,13 @@ class FakeMailbox:
             return
         message.flags = changed
         for listener in tuple(self.listeners):
-            if listener is not teller:
+            if listener is not source:
                 listener.flagged(message)
 
     def set_uidvalidity(self, uidvalidity: int) -> None:
-        """Begin a new UIDVALIDITY: messages are numbered from 1 again, sessions in it end with a BYE.
+        """Set a new UIDVALIDITY: number the messages from 1 again, and end the sessions in the mailbox with a BYE.
 
-        A UID may not change within a session (RFC 3501 section 2.3.1.1), so a lawful server ends it.
+        A UID must not change within a session (RFC 3501 section 2.3.1.1), so a correct server ends it.
         """
         self.uidvalidity = uidvalidity
         for uid, message in enumerate(self.messages, start=1):
@@ -144,7 +150,7 @@ class FakeMailbox:
 
 @dataclass(slots=True, eq=False)
 class FakeAccount:
-    """A login and its mailboxes by name; INBOX is always there.
+    """A login and its mailboxes by name. INBOX always exists.
 
     `tokens` are the access tokens that XOAUTH2 and OAUTHBEARER accept. `gmail` adds X-GM-LABELS.
     """
@@ -161,26 +167,26 @@ class FakeAccount:
         return self.mailboxes["INBOX"]
 
     def find(self, name: str) -> FakeMailbox | None:
-        """The mailbox of that name (INBOX in any case), or None."""
+        """Return the mailbox of this name (INBOX in any case), or None."""
         return self.mailboxes.get("INBOX" if name.upper() == "INBOX" else name)
 
     def create(self, name: str, *, special_use: str | None = None, selectable: bool = True) -> FakeMailbox:
-        """Add a mailbox, `/` between the levels of its name; ValueError if there is one."""
+        """Add a mailbox; `/` separates the levels of its name. Raises ValueError if it exists."""
         if self.find(name) is not None:
-            raise ValueError(f"there is a mailbox {name!r}")
+            raise ValueError(f"the mailbox {name!r} exists already")
         self.mailboxes[name] = mailbox = FakeMailbox(name, special_use=special_use, selectable=selectable)
         return mailbox
 
     def delete(self, name: str) -> None:
-        """Remove a mailbox, ending the sessions that have it selected; KeyError if there is none."""
+        """Remove a mailbox, and end the sessions that have it selected. Raises KeyError if it does not exist."""
         mailbox = self.mailboxes.pop(name)
         for listener in tuple(mailbox.listeners):
             listener.removed()
 
     def rename(self, name: str, new: str) -> None:
-        """Rename a mailbox; sessions that have it selected keep it (KeyError, ValueError as above)."""
+        """Rename a mailbox. Sessions that have it selected keep it. Raises KeyError and ValueError as above."""
         if self.find(new) is not None:
-            raise ValueError(f"there is a mailbox {new!r}")
+            raise ValueError(f"the mailbox {new!r} exists already")
         mailbox = self.mailboxes.pop(name)
         mailbox.name = new
         self.mailboxes[new] = mailbox

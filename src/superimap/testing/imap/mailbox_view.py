@@ -1,4 +1,4 @@
-"""What has a client been told of the mailbox it selected, and what not yet?"""
+"""A session's view of its selected mailbox: what the client knows, and the changes that it does not know yet."""
 
 from bisect import bisect_left
 from operator import attrgetter
@@ -10,7 +10,7 @@ _by_uid = attrgetter("uid")
 
 
 def flag_list(recent_from: int, message: FakeMessage) -> bytes:
-    """The flags of a message in parentheses, with \\Recent from the UID `recent_from` on."""
+    """Format the flags of a message in parentheses, with \\Recent from the UID `recent_from` on."""
     flags = sorted(message.flags)
     if message.uid >= recent_from:
         flags.append("\\Recent")
@@ -18,10 +18,10 @@ def flag_list(recent_from: int, message: FakeMessage) -> bytes:
 
 
 class MailboxView(ServerConnection):
-    """A connection's view of its mailbox, which changes only by what the client was told.
+    """A connection's view of its mailbox, which changes only when a response reports a change to the client.
 
-    The view is the first so many messages of the mailbox, which costs nothing; only while an
-    EXPUNGE is untold does it keep a list of its own.
+    The view is the first `_exists` messages of the mailbox, which takes no memory. Only while an EXPUNGE is
+    unreported does it keep a list of its own.
     """
 
     __slots__ = ("_exists", "_expunged", "_flagged", "_view", "mailbox", "read_only", "recent_from")
@@ -38,22 +38,22 @@ class MailboxView(ServerConnection):
 
     @property
     def pushes(self) -> bool:
-        """Whether a change may be told right now."""
+        """Whether a change may be sent now, without a command."""
         raise NotImplementedError
 
     def push(self, data: bytes) -> None:
-        """Tell a change unasked."""
+        """Send a change without a command."""
         raise NotImplementedError
 
     @property
     def messages(self) -> list[FakeMessage]:
-        """The messages by sequence number, counted from 0, as the client was told them."""
+        """The messages by sequence number, counted from 0, as the client knows them."""
         if self._view is not None:
             return self._view
         return [] if self.mailbox is None else self.mailbox.messages[: self._exists]
 
     def enter(self, mailbox: FakeMailbox, *, read_only: bool) -> None:
-        """Select `mailbox`; only a writer takes \\Recent away from those who come later."""
+        """Select `mailbox`. Only a read-write session removes \\Recent for later sessions."""
         self.leave()
         self.mailbox, self.read_only = mailbox, read_only
         self._exists = len(mailbox)
@@ -63,17 +63,17 @@ class MailboxView(ServerConnection):
         mailbox.listeners.add(self)
 
     def leave(self) -> None:
-        """Select nothing."""
+        """Deselect the mailbox."""
         if self.mailbox is not None:
             self.mailbox.listeners.discard(self)
         self.mailbox = self._view = self._expunged = self._flagged = None
         self._exists = 0
 
     def notices(self, *, expunges: bool = True) -> bytes:
-        """The untagged responses still to be told: EXPUNGE, EXISTS, FETCH FLAGS. They count as told."""
+        """Return the pending untagged responses (EXPUNGE, EXISTS, FETCH FLAGS), and count them as reported."""
         if self.mailbox is None:
             return b""
-        out = self._tell_expunges() if expunges and self._expunged else []
+        out = self._report_expunges() if expunges and self._expunged else []
         known = self._exists if self._view is None else len(self._view) - len(self._expunged or ())
         if known < len(self.mailbox):
             if self._view is not None:
@@ -92,7 +92,7 @@ class MailboxView(ServerConnection):
                 )
         return b"".join(out)
 
-    def _tell_expunges(self) -> list[bytes]:
+    def _report_expunges(self) -> list[bytes]:
         out = []
         view = self._view or []
         for message in self._expunged or ():
@@ -104,19 +104,19 @@ class MailboxView(ServerConnection):
         return out
 
     def recent(self) -> int:
-        """How many messages of the view are \\Recent."""
+        """Return the number of \\Recent messages in the view."""
         view = self._view if self._view is not None or self.mailbox is None else self.mailbox.messages
         return self._exists - bisect_left(view or (), self.recent_from, 0, self._exists, key=_by_uid)
 
     def index(self, message: FakeMessage) -> int | None:
-        """Where `message` stands in the view, counted from 0, or None if the client was not told of it."""
+        """Return the position of `message` in the view, counted from 0, or None if the client does not know it."""
         view = self._view if self._view is not None or self.mailbox is None else self.mailbox.messages
         if view is None:
             return None
         index = bisect_left(view, message.uid, 0, self._exists, key=_by_uid)
         return index if index < self._exists and view[index] is message else None
 
-    # What a mailbox tells (Listener).
+    # MailboxListener.
 
     def appended(self) -> None:
         if self.pushes:
@@ -128,10 +128,10 @@ class MailboxView(ServerConnection):
         if self._view is None:
             self._view = self.mailbox.messages[: self._exists]
             self._expunged = []
-        assert self._expunged is not None  # noqa: S101 - it comes and goes with `_view`
+        assert self._expunged is not None  # noqa: S101 - set and cleared together with `_view`
         self._expunged.append(message)
         if self.pushes:  # EXPUNGE alone: the mailbox still holds the message, so EXISTS cannot be counted
-            self.push(b"".join(self._tell_expunges()))
+            self.push(b"".join(self._report_expunges()))
 
     def flagged(self, message: FakeMessage) -> None:
         if self._flagged is None:

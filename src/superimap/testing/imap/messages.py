@@ -1,4 +1,4 @@
-"""What does the server answer about messages? SEARCH, FETCH, STORE, COPY, MOVE, EXPUNGE, also by UID."""
+"""Commands on messages: SEARCH, FETCH, STORE, COPY, MOVE and EXPUNGE, and their UID forms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _by_uid = attrgetter("uid")
 
 
 def _mailbox(session: FakeSession) -> FakeMailbox:
-    assert session.mailbox is not None  # noqa: S101 - the state was checked
+    assert session.mailbox is not None  # noqa: S101 - the command is valid in selected state only
     return session.mailbox
 
 
@@ -28,7 +28,7 @@ def _writable(session: FakeSession) -> FakeMailbox:
 
 
 def _named(session: FakeSession, command: ClientCommand) -> list[tuple[int, FakeMessage]]:
-    """Sequence number and message for each in the set of the first argument; unknown UIDs are passed over."""
+    """Return sequence number and message of each message in the set that is the first argument."""
     view = session.messages
     by_uid = command.name.startswith("UID ")
     last = (view[-1].uid if view else 0) if by_uid else len(view)
@@ -74,7 +74,7 @@ def _found(word: bytes, numbers: list[int]) -> bytes:
 
 
 def fetch(session: FakeSession, command: ClientCommand) -> str:
-    """FETCH; only a body asked for without PEEK under SELECT sets \\Seen (RFC 9051 section 6.4.5)."""
+    """FETCH. Only a body fetched without PEEK under SELECT sets \\Seen (RFC 9051 section 6.4.5)."""
     if len(command.arguments) < 2:
         raise Bad("FETCH needs a set and items")
     by_uid = command.name == "UID FETCH"
@@ -88,10 +88,10 @@ def fetch(session: FakeSession, command: ClientCommand) -> str:
             continue
         newly_read = reads and "\\Seen" not in message.flags
         if newly_read:
-            mailbox.set_flags(message.uid, message.flags | {"\\Seen"}, teller=session)
+            mailbox.set_flags(message.uid, message.flags | {"\\Seen"}, source=session)
         session.send(fetch_line(session, sequence, message, items, with_flags=newly_read))
     if gone and not by_uid:
-        raise No("[EXPUNGEISSUED] Some of the messages are gone")
+        raise No("[EXPUNGEISSUED] Some of the messages no longer exist")
     return f"{command.name} completed"
 
 
@@ -110,7 +110,7 @@ def store(session: FakeSession, command: ClientCommand) -> str:
         if mailbox.get(message.uid) is not message:
             continue
         flags = {b"FLAGS": given, b"+FLAGS": message.flags | given, b"-FLAGS": message.flags - given}[how]
-        mailbox.set_flags(message.uid, flags, teller=session)
+        mailbox.set_flags(message.uid, flags, source=session)
         if not silent:
             uid = b"UID %d " % message.uid if command.name == "UID STORE" else b""
             session.send(
@@ -134,7 +134,7 @@ def copy(session: FakeSession, command: ClientCommand) -> str:
     code = f"[COPYUID {target.uidvalidity} {sets}] " if old else ""
     if not moves:
         return f"{code}{command.name} completed"
-    if code:  # MOVE tells the new UIDs before the EXPUNGEs (RFC 6851 section 4.3)
+    if code:  # MOVE reports the new UIDs before the EXPUNGEs (RFC 6851 section 4.3)
         session.send(f"* OK {code}Moved\r\n".encode())
     for uid in old:
         source.expunge(uid)
@@ -142,7 +142,7 @@ def copy(session: FakeSession, command: ClientCommand) -> str:
 
 
 def expunge(session: FakeSession, command: ClientCommand) -> str:
-    """EXPUNGE, and UID EXPUNGE (RFC 4315) of the deleted among a set."""
+    """EXPUNGE, and UID EXPUNGE (RFC 4315) of the deleted messages in a set."""
     mailbox = _writable(session)
     chosen = mailbox.messages
     if command.name == "UID EXPUNGE":

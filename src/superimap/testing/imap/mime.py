@@ -1,4 +1,4 @@
-"""Which parts has a message, and what is its BODYSTRUCTURE? (RFC 9051 sections 6.4.5 and 7.5.2)"""
+"""MIME parts of a message, and BODYSTRUCTURE (RFC 9051 sections 6.4.5 and 7.5.2)."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _PARAMETER = re.compile(rb';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*)
 
 @dataclass(slots=True)
 class MimePart:
-    """One part of a message: its header and body as they stand, its type in capitals, what it holds."""
+    """A part of a message: raw header and body, type in capitals, and the parts within it."""
 
     header: bytes
     body: bytes
@@ -24,7 +24,7 @@ class MimePart:
 
 
 def parse_part(raw: bytes, depth: int = 0) -> MimePart:
-    """Parse a message or a part; what is no MIME is text/plain, and 50 levels are looked into."""
+    """Parse a message or a part. What is not MIME is text/plain; parts below MAX_DEPTH levels are not parsed."""
     header, body = split_message(raw)
     part = MimePart(header, body)
     for name, value in headers_of(header):
@@ -63,7 +63,10 @@ def _split(body: bytes, boundary: bytes) -> list[bytes]:
 
 
 def find_part(raw: bytes, numbers: list[int]) -> MimePart | None:
-    """The part under numbers such as 2.1, or None; part 1 of what is not multipart is itself."""
+    """Return the part with numbers such as 2.1, or None.
+
+    Part 1 of a part that is not multipart is the part itself.
+    """
     part = parse_part(raw)
     for position, number in enumerate(numbers):
         holder = part.children[0] if part.kind == (b"MESSAGE", b"RFC822") and position else part
@@ -79,7 +82,7 @@ def find_part(raw: bytes, numbers: list[int]) -> MimePart | None:
 
 
 def write_structure(raw: bytes, *, extended: bool) -> bytes:
-    """BODYSTRUCTURE, or BODY without the extension data."""
+    """Format BODYSTRUCTURE, or BODY if not `extended`."""
     return _write(parse_part(raw), extended)
 
 

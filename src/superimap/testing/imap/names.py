@@ -1,4 +1,4 @@
-"""How are mailbox names written on the wire? (modified UTF-7, RFC 3501 section 5.1.3)"""
+"""Mailbox names in modified UTF-7 (RFC 3501 section 5.1.3)."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ _ENCODED = re.compile(rb"&([A-Za-z0-9+,]*)-")
 
 
 def encode_name(name: str) -> bytes:
-    """A mailbox name in modified UTF-7: `Entwürfe` is `Entw&APw-rfe`."""
+    """Encode a mailbox name in modified UTF-7: `Entwürfe` is `Entw&APw-rfe`."""
 
     def shift(match: re.Match[str]) -> str:
         if match[0] == "&":
@@ -21,7 +21,7 @@ def encode_name(name: str) -> bytes:
 
 
 def decode_name(wire: bytes) -> str:
-    """The reverse of `encode_name`; raw UTF-8, as some clients send, is taken too; else ValueError."""
+    """Decode a mailbox name. Accepts raw UTF-8 too, as some clients send it. Raises ValueError if malformed."""
 
     def unshift(match: re.Match[bytes]) -> bytes:
         if not match[1]:

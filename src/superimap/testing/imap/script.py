@@ -1,4 +1,4 @@
-"""How is a dialogue with a client played byte by byte? For protocol faults that no lawful server commits."""
+"""Scripted IMAP server: plays exact bytes, for protocol errors that a correct server never makes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ MAX_LINE = 1024 * 1024
 
 
 class ScriptError(AssertionError):
-    """The client did not say what the script expects."""
+    """The client did not send what the script expects."""
 
 
 class Tag:
-    """Stands in `send` for the tag of the last expected line."""
+    """Placeholder in `send` for the tag of the last expected line."""
 
 
 TAG = Tag()
 
 
 class Dialogue:
-    """One connection while its script is played: what steps work with, and what a test looks at."""
+    """One connection while its script is played. Steps work with it; tests inspect `received`."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, changed: asyncio.Condition
@@ -40,13 +40,13 @@ class Dialogue:
         self._changed = changed
 
     async def finish(self) -> None:
-        """Say that the script has nothing more to do."""
+        """Note that the script has ended."""
         self.finished = True
         async with self._changed:
             self._changed.notify_all()
 
     async def line(self) -> bytes:
-        """The client's next line without CRLF; ScriptError if the connection ends before."""
+        """Return the client's next line without CRLF. Raises ScriptError if the connection ends first."""
         try:
             line = await self.reader.readuntil(b"\r\n")
         except (asyncio.IncompleteReadError, ConnectionError) as error:
@@ -55,7 +55,7 @@ class Dialogue:
         return line[:-2]
 
     async def write(self, data: bytes) -> None:
-        """Send bytes as one write; a client that is gone already does not matter."""
+        """Send bytes in one write. A client that has disconnected is no error."""
         if not self.writer.is_closing():
             self.writer.write(data)
             try:
@@ -65,13 +65,13 @@ class Dialogue:
 
 
 Step: TypeAlias = Callable[[Dialogue], Awaitable[None]]
-"""One move of the server; any coroutine function that takes a Dialogue is one."""
+"""One action of the server: any coroutine function that takes a Dialogue."""
 
 
 def expect(pattern: bytes, *, within: float = 10.0) -> Step:
-    """Read a line which `pattern` (a regex, any case) must match from its start; its first word is the tag.
+    """Read a line that `pattern` (a regex, ignoring case) must match at its start; its first word is the tag.
 
-    A ScriptError, told at the end of the server, if it does not, or comes not `within` seconds.
+    If it does not match, or does not arrive `within` seconds, the server raises a ScriptError when it ends.
     """
     regex = re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
@@ -103,7 +103,7 @@ def expect_bytes(size: int, *, within: float = 10.0) -> Step:
 
 
 def send(*pieces: bytes | Tag) -> Step:
-    """Send the pieces in one write (one segment, if small); TAG is the tag of the last expected line."""
+    """Send the pieces in one write (one segment, if small). TAG stands for the tag of the last expected line."""
 
     async def step(dialogue: Dialogue) -> None:
         await dialogue.write(b"".join(dialogue.tag if isinstance(piece, Tag) else piece for piece in pieces))
@@ -112,7 +112,7 @@ def send(*pieces: bytes | Tag) -> Step:
 
 
 def drip(data: bytes, *, size: int = 1, every: float = 0.01) -> Step:
-    """Send `data` in pieces of `size` bytes, `every` so many seconds."""
+    """Send `data` in pieces of `size` bytes, one `every` so many seconds."""
 
     async def step(dialogue: Dialogue) -> None:
         for start in range(0, len(data), size):
@@ -123,7 +123,7 @@ def drip(data: bytes, *, size: int = 1, every: float = 0.01) -> Step:
 
 
 def wait(until: float | asyncio.Event) -> Step:
-    """Do nothing for so many seconds, or until the test sets the event."""
+    """Wait for so many seconds, or until the test sets the event."""
 
     async def step(_dialogue: Dialogue) -> None:
         if isinstance(until, asyncio.Event):
@@ -135,7 +135,7 @@ def wait(until: float | asyncio.Event) -> Step:
 
 
 def wait_closed() -> Step:
-    """Wait until the client has closed the connection, throwing away what it still says."""
+    """Wait until the client has closed the connection; drop what it sends."""
 
     async def step(dialogue: Dialogue) -> None:
         try:
@@ -148,7 +148,7 @@ def wait_closed() -> Step:
 
 
 def hang() -> Step:
-    """Keep the connection open and say nothing more, nor read."""
+    """Keep the connection open, and neither send nor read any more."""
 
     async def step(dialogue: Dialogue) -> None:
         await dialogue.finish()
@@ -178,7 +178,7 @@ def reset() -> Step:
 
 
 def starttls(context: ssl.SSLContext) -> Step:
-    """Begin TLS; put `send(TAG, b" OK go ahead\\r\\n")` before it."""
+    """Begin TLS. The step before it is usually `send(TAG, b" OK go ahead\\r\\n")`."""
 
     async def step(dialogue: Dialogue) -> None:
         await dialogue.writer.start_tls(context)
@@ -187,11 +187,11 @@ def starttls(context: ssl.SSLContext) -> Step:
 
 
 class ScriptedServer:
-    """Plays a script with each client: `async with ScriptedServer(send(b"* OK\\r\\n"), hang()) as server:`.
+    """Plays a script to each client: `async with ScriptedServer(send(b"* OK\\r\\n"), hang()) as server:`.
 
-    Every connection plays the same steps, unless `then` gave other ones for the second, the third and
-    so on; the last script repeats. After its last step a connection is kept until the client closes
-    it. What the client said wrong is raised at the end, as an ExceptionGroup of ScriptErrors.
+    Every connection plays the same steps, unless `then` adds other scripts for the second connection, the third,
+    and so on; the last script repeats. After its last step a connection stays open until the client closes it. On
+    exit the server raises deviations of the client as an ExceptionGroup of ScriptErrors.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class ScriptedServer:
         self._changed = asyncio.Condition()
 
     def then(self, *steps: Step) -> Self:
-        """Play these steps with the next connection after those there are scripts for."""
+        """Play these steps to the connection after those that already have a script."""
         self.scripts.append(steps)
         return self
 
@@ -228,16 +228,16 @@ class ScriptedServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.errors and error is None:
-            raise ExceptionGroup("the client left the script", self.errors)
+            raise ExceptionGroup("the client deviated from the script", self.errors)
 
     async def finished(self, count: int = 1, timeout: float = 10.0) -> None:  # noqa: ASYNC109
-        """Wait until `count` connections have played all their steps; raises what went wrong meanwhile."""
+        """Wait until `count` connections have played all steps. Raises the errors that occurred until then."""
         async with asyncio.timeout(timeout), self._changed:
             await self._changed.wait_for(
                 lambda: self.errors or sum(dialogue.finished for dialogue in self.dialogues) >= count
             )
         if self.errors:
-            raise ExceptionGroup("the client left the script", self.errors)
+            raise ExceptionGroup("the client deviated from the script", self.errors)
 
     def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         dialogue = Dialogue(reader, writer, self._changed)
@@ -256,7 +256,7 @@ class ScriptedServer:
                 await step(dialogue)
             await dialogue.finish()
             await wait_closed()(dialogue)
-        except Exception as error:  # what went wrong is told to the test, not to the event loop
+        except Exception as error:  # reported to the test, not to the event loop
             self.errors.append(error)
             await dialogue.finish()
         finally:

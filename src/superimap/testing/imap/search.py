@@ -1,4 +1,4 @@
-"""Which messages does a SEARCH find? (RFC 9051 section 6.4.4)"""
+"""SEARCH keys (RFC 9051 section 6.4.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import Argument, Bad, No, number_set, parse_date
 
 Predicate: TypeAlias = Callable[[int, FakeMessage], bool]
-"""Whether a message, by its sequence number and itself, is found."""
+"""Decides by sequence number and message whether the message matches."""
 
 _FLAGS = {
     b"ANSWERED": "\\Answered", b"DELETED": "\\Deleted", b"DRAFT": "\\Draft", b"FLAGGED": "\\Flagged",
@@ -28,7 +28,7 @@ _DAYS: dict[bytes, Callable[[date, date], bool]] = {
 
 
 def search_numbers(session: FakeSession, arguments: list[Argument], *, by_uid: bool) -> list[int]:
-    """Sequence numbers or UIDs, ascending, of the messages that fit every key."""
+    """Return the sequence numbers or UIDs, ascending, of the messages that match every key."""
     keys = _Keys(session, arguments)
     keys.skip_charset()
     tests = keys.all()
@@ -37,7 +37,7 @@ def search_numbers(session: FakeSession, arguments: list[Argument], *, by_uid: b
 
 
 class _Keys:
-    """The search keys still to be read."""
+    """Parser of the search keys; holds those that are still to be parsed."""
 
     def __init__(self, session: FakeSession, arguments: list[Argument]) -> None:
         self.session = session

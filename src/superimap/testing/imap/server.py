@@ -1,4 +1,4 @@
-"""How is an IMAP server run in a test, a demo or a benchmark? Accounts, sessions, deliveries, hooks."""
+"""Fake IMAP server in memory, for tests, demos and benchmarks: accounts, sessions, deliveries, hooks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECRET = frozenset({"LOGIN", "AUTHENTICATE", "?"})
 
 
 class LogEntry(NamedTuple):
-    """A line of the ledger: `connect`, `disconnect` or a command; `at` in seconds of the monotonic clock."""
+    """A line of the log: `connect`, `disconnect` or a command. `at` is in seconds of the monotonic clock."""
 
     at: float
     session: int
@@ -34,15 +34,18 @@ class LogEntry(NamedTuple):
 
 
 class ImapServer:
-    """An IMAP server (RFC 3501, RFC 2177) on one event loop, lawful until a hook makes it misbehave.
+    """An IMAP server (RFC 3501, RFC 2177) on one event loop. A hook can make it misbehave.
 
-    Used as `async with ImapServer() as server:`; leaving ends every session and raises, as an
-    ExceptionGroup, what hooks have raised. Test code changes the public attributes at any time:
-    `greeting` (None says nothing, `* BYE` closes, `* PREAUTH` logs in to the first account),
-    `capabilities` (what is not in it is not offered, nor are IDLE and SASL mechanisms then taken),
-    `plaintext_login`, `on_push` (given each push to an idling session, returns what is sent instead),
-    `opens_for` (given user and access token, tells for how many seconds that opens the account, 0 if not at
-    all; when they are over the session is ended, as Gmail does).
+    Use it as `async with ImapServer() as server:`. On exit it ends every session, and raises the exceptions of
+    hooks as an ExceptionGroup. Tests may change these attributes at any time:
+
+    - `greeting`: bytes to greet with, or a function of the session that returns them. None sends no greeting,
+      `* BYE` closes the connection, `* PREAUTH` logs in to the first account.
+    - `capabilities`: what is offered. IDLE and SASL mechanisms that are not listed are rejected.
+    - `plaintext_login`: whether passwords are accepted without TLS.
+    - `on_push`: called with each push to an idling session; returns what is sent instead.
+    - `opens_for`: called with a user and an access token; returns for how many seconds the token opens the
+      account, 0 if not at all. When that time is over the server ends the session, as Gmail does.
     """
 
     def __init__(
@@ -57,8 +60,11 @@ class ImapServer:
         any_token: bool = False,
         log_size: int = 10_000,
     ) -> None:
-        """`port` 0 takes a free one; `any_login` lets everybody in, making accounts, `any_token` everybody with
-        an access token; `log_size` 0: no log."""
+        """`port` 0 takes a free port; `log_size` 0 keeps no log.
+
+        `any_login` accepts every user and password, `any_token` every user with an access token; both create the
+        account.
+        """
         self.host = host
         self.port = port
         self.tls = tls
@@ -83,7 +89,7 @@ class ImapServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
 
-    # Running.
+    # Start and stop.
 
     async def __aenter__(self) -> Self:
         await self.listen()
@@ -102,7 +108,7 @@ class ImapServer:
             raise ExceptionGroup("hooks of the IMAP server failed", self.errors)
 
     async def listen(self) -> None:
-        """Take connections, again after `refuse` on the same port; OSError if the port is taken."""
+        """Accept connections; after `refuse`, on the same port again. Raises OSError if the port is in use."""
         if self._listener is None:
             self._listener = await asyncio.get_running_loop().create_server(
                 self._session, self.host, self.port, ssl=self.tls, backlog=4096
@@ -110,18 +116,18 @@ class ImapServer:
             self.port = self._listener.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Take no more connections: they are refused by the kernel. The living ones stay."""
+        """Accept no more connections: the kernel refuses them. Established ones continue."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
 
     @property
     def is_listening(self) -> bool:
-        """Whether connections are taken."""
+        """Whether connections are accepted."""
         return self._listener is not None
 
     def drop_all(self, *, reset: bool = False) -> None:
-        """End every session at once without a BYE, by RST if `reset`."""
+        """End every session at once without a BYE; by RST if `reset`."""
         for session in tuple(self.sessions):
             if reset:
                 session.reset()
@@ -131,9 +137,9 @@ class ImapServer:
     # Accounts and mail.
 
     def add_account(self, username: str, password: str, *, gmail: bool = False) -> FakeAccount:
-        """Make an account; ValueError if there is one of that name."""
+        """Create an account. Raises ValueError if the name is in use."""
         if username in self.accounts:
-            raise ValueError(f"there is an account {username!r}")
+            raise ValueError(f"the account {username!r} exists already")
         self.accounts[username] = account = FakeAccount(username, password, gmail=gmail)
         return account
 
@@ -147,7 +153,10 @@ class ImapServer:
         flags: Iterable[str] = (),
         labels: Iterable[str] = (),
     ) -> int:
-        """Append a mail, telling whoever idles there, and return its UID; KeyError if there is no mailbox."""
+        """Append a mail, notify the sessions in the mailbox, and return its UID.
+
+        Raises KeyError for unknown names.
+        """
         account = self._account(username) if self.any_login else self.accounts[username]
         found = account.find(mailbox)
         if found is None:
@@ -158,14 +167,14 @@ class ImapServer:
         return self.accounts.get(username) or self.add_account(username, "")
 
     def check_password(self, username: str, password: str) -> FakeAccount | None:
-        """The account that this password opens, or None."""
+        """Return the account that this password opens, or None."""
         if self.any_login:
             return self._account(username)
         account = self.accounts.get(username)
         return account if account is not None and account.password == password else None
 
     def check_token(self, username: str, token: str) -> FakeAccount | None:
-        """The account that this access token opens, or None."""
+        """Return the account that this access token opens, or None."""
         if self.opens_for is not None and self.opens_for(username, token) <= 0:
             return None
         if self.any_login or self.any_token:
@@ -175,7 +184,7 @@ class ImapServer:
         return account if is_known else None
 
     def end_in_time(self, session: FakeSession, username: str, token: str) -> None:
-        """End a session when the token is over that it was opened with."""
+        """End a session when the token that opened it expires."""
         if self.opens_for is not None:
             asyncio.get_running_loop().call_later(self.opens_for(username, token), self._expire, session)
 
@@ -185,12 +194,13 @@ class ImapServer:
             session.send(b"* BYE Session expired, please login again.\r\n")
             session.close()
 
-    # Misbehaving.
+    # Hooks.
 
     def on(self, name: str, hook: Hook) -> Callable[[], None]:
-        """Ask `hook` before each command `name` (`UID FETCH` is one name, `DONE` another; `*` is every one).
+        """Call `hook` before each command `name` (such as `UID FETCH` or `DONE`; `*` is every command).
 
-        Hooks are asked in the order of their coming, until one answers. Returns what takes the hook away.
+        Hooks are called in the order in which they were added, until one answers. Returns a function that removes
+        the hook.
         """
         hooks = self._hooks.setdefault(name.upper(), [])
         hooks.append(hook)
@@ -202,15 +212,18 @@ class ImapServer:
         return remove
 
     def hooks_for(self, name: str) -> list[Hook]:
-        """The hooks that a command meets."""
+        """Return the hooks to call for a command."""
         if not self._hooks:
             return []
         return [*self._hooks.get(name, ()), *self._hooks.get("*", ())]
 
-    # Watching.
+    # Observation.
 
     async def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:  # noqa: ASYNC109
-        """Wait until `condition` holds, asked after each event; TimeoutError after `timeout` seconds."""
+        """Wait until `condition` holds; it is checked after each event.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
         if condition():
             return
         future = asyncio.get_running_loop().create_future()
@@ -223,25 +236,25 @@ class ImapServer:
             self._waiters.remove(waiter)
 
     def sessions_of(self, username: str) -> list[FakeSession]:
-        """The live sessions of a user, oldest first."""
+        """Return the live sessions of a user, oldest first."""
         return sorted((s for s in self.sessions if s.username == username), key=lambda session: session.id)
 
     def changed(self) -> None:
-        """Let those who wait look again."""
+        """Check the conditions of all `wait_for` calls again."""
         for condition, future in self._waiters:
             try:
                 if not future.done() and condition():
                     future.set_result(None)
-            except Exception as error:  # it is the waiting test's fault, not that of the session at work
+            except Exception as error:  # raised in the waiting test, not in the session at work
                 future.set_exception(error)
 
     def record(self, session: FakeSession, name: str, line: bytes = b"") -> None:
-        """Write to the ledger, without what follows LOGIN and AUTHENTICATE."""
+        """Write to the log, without the arguments of LOGIN and AUTHENTICATE."""
         if self.log.maxlen:
             text = "" if name in _SECRET else line[:200].decode("latin-1")
             self.log.append(LogEntry(time.monotonic(), session.id, session.username, name, text))
 
-    # What sessions call.
+    # Called by sessions.
 
     def handler_for(self, name: str) -> Handler | None:
         """Return the handler of a command, or None if the command is unknown."""
@@ -252,17 +265,19 @@ class ImapServer:
         return FakeSession(self, self.connects)
 
     def joined(self, session: FakeSession) -> None:
+        """Add a session that has connected."""
         self.sessions.add(session)
         self.record(session, "connect")
         self.changed()
 
     def left(self, session: FakeSession) -> None:
+        """Remove a session that has disconnected."""
         self.sessions.discard(session)
         self.record(session, "disconnect")
         self.changed()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a session's work until the server ends. A TaskGroup could not span a fixture's two tasks."""
+        """Run work of a session until the server ends. A TaskGroup cannot span the two tasks of a fixture."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""How is an IMAP command read, and how are strings, sets and dates written? (RFC 3501 section 9)"""
+"""Parsing of commands; formatting of strings, sets and dates (RFC 3501 section 9)."""
 
 import re
 from collections.abc import Sequence
@@ -20,36 +20,36 @@ _DATE_TIME = re.compile(r"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) (
 
 
 class CommandRefused(Exception):
-    """A command is answered with other than OK.
+    """The tagged response of a command is not OK.
 
-    Refusal
-    ├── Bad  not understood, or not allowed now
-    └── No   understood, and refused
+    CommandRefused
+      Bad   malformed, or not valid in this state
+      No    understood, and refused
     """
 
     status = b"NO"
 
 
 class Bad(CommandRefused):
-    """Answered with a tagged BAD."""
+    """The tagged response is BAD."""
 
     status = b"BAD"
 
 
 class No(CommandRefused):
-    """Answered with a tagged NO; the sentence may begin with a response code such as `[NONEXISTENT]`."""
+    """The tagged response is NO. The text may begin with a response code such as `[NONEXISTENT]`."""
 
 
 @dataclass(slots=True)
 class ClientCommand:
-    """One command of a client: tag, name in capitals (`UID FETCH` counts as one name), arguments."""
+    """A command of a client: tag, name in capitals (`UID FETCH` is one name), arguments."""
 
     tag: bytes
     name: str
     arguments: "list[Argument]"
 
     def text(self, index: int) -> bytes:
-        """The string at `index`; Bad if it is missing or a list."""
+        """Return the string at `index`. Raises Bad if it is missing, or a list."""
         value = self.arguments[index] if index < len(self.arguments) else None
         if not isinstance(value, bytes):
             raise Bad(f"{self.name} needs a string as argument {index + 1}")
@@ -57,7 +57,7 @@ class ClientCommand:
 
 
 def parse_command(parts: Sequence[bytes]) -> ClientCommand:
-    """Parse text and literals in turn (text, literal, text, ...) as framed by the wire; Bad if it is none."""
+    """Parse a command from text and literals in turn (text, literal, text, …). Raises Bad if malformed."""
     tokens = parse_arguments(parts)
     words = tokens[:3]
     if len(words) < 2 or not isinstance(words[0], bytes) or not isinstance(words[1], bytes):
@@ -69,7 +69,10 @@ def parse_command(parts: Sequence[bytes]) -> ClientCommand:
 
 
 def parse_arguments(parts: Sequence[bytes]) -> "list[Argument]":
-    """Tokens of a command, lists nested; odd parts are literals; Bad on an open list or string."""
+    """Parse the tokens of a command, with nested lists.
+
+    Odd parts are literals. Raises Bad on an unclosed list or string.
+    """
     stack: list[list[Argument]] = [[]]
     for number, part in enumerate(parts):
         if number % 2:
@@ -103,7 +106,7 @@ def _tokens(text: bytes, stack: "list[list[Argument]]") -> None:
 
 
 def string(value: bytes | None) -> bytes:
-    """`value` as an nstring: NIL, a quoted string, or a literal where quotes cannot hold it."""
+    """Format `value` as an nstring: NIL, a quoted string, or a literal where quotes cannot carry it."""
     if value is None:
         return b"NIL"
     if len(value) > 1000 or not _PLAIN.match(value):
@@ -112,9 +115,9 @@ def string(value: bytes | None) -> bytes:
 
 
 def number_set(text: bytes, last: int) -> list[range]:
-    """Ranges of a sequence or UID set; `*` is `last`, so `n:*` always holds it (RFC 3501 section 6.4.8).
+    """Parse a sequence or UID set. `*` is `last`, so `n:*` always contains it (RFC 3501 section 6.4.8).
 
-    An empty mailbox has `last` 0, where nothing matches. Bad if it is no set of nonzero uint32.
+    An empty mailbox has `last` 0, which nothing matches. Raises Bad unless all numbers are nonzero uint32.
     """
     ranges = []
     for piece in text.split(b","):
@@ -132,7 +135,7 @@ def _number(text: bytes) -> int:
 
 
 def write_set(numbers: Sequence[int]) -> bytes:
-    """Ascending numbers as a set, runs folded: 1,2,3,7 is `1:3,7`."""
+    """Format ascending numbers as a set with runs as ranges: 1,2,3,7 is `1:3,7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and runs[-1][1] == number - 1:
@@ -143,7 +146,7 @@ def write_set(numbers: Sequence[int]) -> bytes:
 
 
 def parse_date(text: bytes) -> date:
-    """A date such as 1-Feb-2025; Bad if it is none."""
+    """Parse a date such as 1-Feb-2025. Raises Bad if malformed."""
     match = _DATE.fullmatch(text.decode("latin-1"))
     if match is None or match[2].title() not in MONTHS:
         raise Bad("Invalid date")
@@ -154,7 +157,7 @@ def parse_date(text: bytes) -> date:
 
 
 def parse_date_time(text: bytes) -> datetime:
-    """A date-time of APPEND, with its zone; Bad if it is none."""
+    """Parse the date-time of APPEND, with its time zone. Raises Bad if malformed."""
     match = _DATE_TIME.match(text.decode("latin-1"))
     if match is None:
         raise Bad("Invalid date-time")
@@ -170,6 +173,6 @@ def parse_date_time(text: bytes) -> datetime:
 
 
 def write_date_time(moment: datetime) -> bytes:
-    """An INTERNALDATE in quotes, months in English whatever the locale."""
+    """Format an INTERNALDATE in quotes, with English months in every locale."""
     form = f'"%d-{MONTHS[moment.month - 1]}-{moment.year:04d} %H:%M:%S %z"'
     return moment.strftime(form).encode("ascii")

@@ -1,4 +1,4 @@
-"""What does an authorization server keep? Clients, people, codes and tokens; here in memory."""
+"""Records of the fake authorization server, in memory: clients, people, codes and tokens."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMix
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with an account at the provider."""
+    """A person with an account at the provider."""
 
     email: str
     name: str = ""
 
     def get_user_id(self) -> str:
-        """What tokens know them by: stable, and no address."""
+        """Return the subject identifier in tokens: stable, and not an address."""
         return "sub-" + self.email
 
 
 @dataclass
 class RegisteredClient(ClientMixin):  # type: ignore[misc]
-    """An application that was registered at the provider."""
+    """An application that is registered at the provider."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -32,41 +32,41 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]
     scopes: frozenset[str]
 
     def get_client_id(self) -> str:
-        """Its public name."""
+        """Return the client id."""
         return self.client_id
 
     def get_default_redirect_uri(self) -> str | None:
-        """None: it must say where to."""
+        """Return None: every request must name its redirect URI."""
         return None
 
     def get_allowed_scope(self, scope: str | None) -> str:
-        """Those of `scope` that the provider knows."""
+        """Return those scopes that the provider supports."""
         return " ".join(each for each in (scope or "").split() if each in self.scopes)
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        """Exactly one of the registered ones (RFC 9700 section 2.1)."""
+        """Whether the URI is exactly one of the registered ones (RFC 9700 section 2.1)."""
         return redirect_uri in self.redirect_uris
 
     def check_client_secret(self, client_secret: str) -> bool:
-        """In constant time."""
+        """Compare the secret in constant time."""
         return secrets.compare_digest(self.client_secret.encode(), client_secret.encode())
 
     def check_endpoint_auth_method(self, method: str, _endpoint: str) -> bool:
-        """Secret in the form or by HTTP Basic; there are no public clients here."""
+        """Accept the secret in the form or by HTTP Basic; there are no public clients."""
         return method in {"client_secret_post", "client_secret_basic"}
 
     def check_response_type(self, response_type: str) -> bool:
-        """Codes alone."""
+        """Accept codes only."""
         return response_type == "code"
 
     def check_grant_type(self, grant_type: str) -> bool:
-        """By code, by refresh token, or in its own name."""
+        """Accept codes, refresh tokens and client credentials."""
         return grant_type in {"authorization_code", "refresh_token", "client_credentials"}
 
 
 @dataclass
 class AuthorizationCode(AuthorizationCodeMixin):  # type: ignore[misc]
-    """An authorization code: once, for a minute, for one client and one redirect URI."""
+    """An authorization code: valid once, for a minute, for one client and one redirect URI."""
 
     code: str
     client_id: str
@@ -80,30 +80,30 @@ class AuthorizationCode(AuthorizationCodeMixin):  # type: ignore[misc]
     expires_at: float
 
     def get_redirect_uri(self) -> str | None:
-        """Where it was sent."""
+        """Return the redirect URI that it was sent to."""
         return self.redirect_uri
 
     def get_scope(self) -> str:
-        """What was consented to."""
+        """Return the scopes that the person has consented to."""
         return self.scope
 
     def get_nonce(self) -> str | None:
-        """What the ID token repeats."""
+        """Return the nonce that the ID token must repeat."""
         return self.nonce
 
     def get_auth_time(self) -> None:
-        """Not told."""
+        """Return None: not provided."""
 
     def get_acr(self) -> None:
-        """Not told."""
+        """Return None: not provided."""
 
     def get_amr(self) -> None:
-        """Not told."""
+        """Return None: not provided."""
 
 
 @dataclass
 class IssuedToken(TokenMixin):  # type: ignore[misc]
-    """An access token with its refresh token, if one was given. Times are Unix seconds."""
+    """An access token, with its refresh token if one was issued. Times are Unix seconds."""
 
     client_id: str
     person: Person | None
@@ -116,36 +116,36 @@ class IssuedToken(TokenMixin):  # type: ignore[misc]
     refresh_revoked: bool = False
 
     def check_client(self, client: RegisteredClient) -> bool:
-        """Whether it was given to that client."""
+        """Whether the token was issued to this client."""
         return self.client_id == client.client_id
 
     def get_scope(self) -> str:
-        """What it opens."""
+        """Return the scopes of the token."""
         return self.scope
 
     def get_expires_in(self) -> int:
-        """Seconds that it was given for."""
+        """Return the lifetime of the token in seconds."""
         return self.expires_in
 
     def is_expired(self) -> bool:
-        """Whether its time is over."""
+        """Whether the token has expired."""
         return time.time() >= self.issued_at + self.expires_in
 
     def is_revoked(self) -> bool:
-        """Whether it was taken back."""
+        """Whether the token has been revoked."""
         return self.revoked
 
     def get_user(self) -> Person | None:
-        """Whose account it opens."""
+        """Return the person whose account the token opens."""
         return self.person
 
     def get_client(self) -> str:
-        """Whom it was given to."""
+        """Return the id of the client that the token was issued to."""
         return self.client_id
 
 
 class Records:
-    """All that the provider knows."""
+    """All records of the provider."""
 
     def __init__(self, scopes: Iterable[str]) -> None:
         self.scopes = frozenset(scopes)
@@ -157,7 +157,7 @@ class Records:
         self._by_refresh: dict[str, IssuedToken] = {}
 
     def keep(self, token: IssuedToken) -> IssuedToken:
-        """Remember a token that was given."""
+        """Store an issued token."""
         self.tokens.append(token)
         self._by_access[token.access_token] = token
         if token.refresh_token:
@@ -165,13 +165,13 @@ class Records:
         return token
 
     def by_access(self, text: str) -> IssuedToken | None:
-        """The token that opens accounts under this text."""
+        """Return the token with this access token."""
         return self._by_access.get(text)
 
     def by_refresh(self, text: str) -> IssuedToken | None:
-        """The token that this refresh token belongs to."""
+        """Return the token with this refresh token."""
         return self._by_refresh.get(text)
 
     def find(self, text: str) -> IssuedToken | None:
-        """By either."""
+        """Return the token with this access token or refresh token."""
         return self.by_access(text) or self.by_refresh(text)

@@ -1,4 +1,4 @@
-"""What are the rules of an authorization server? authlib's: RFC 6749, 7636, 7009, 7662, OpenID Connect Core."""
+"""Rules of the authorization server, by authlib: RFC 6749, 7636, 7009, 7662, OpenID Connect Core."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from joserfc.jwk import RSAKey
 
 from superimap.testing.oauth.records import AuthorizationCode, IssuedToken, Person, Records, RegisteredClient
 
-CODE_LIFE = 60.0  # seconds
+CODE_LIFETIME_SECONDS = 60.0
 
 
 class _Payload(OAuth2Payload):  # type: ignore[misc]
@@ -42,7 +42,7 @@ class _Payload(OAuth2Payload):  # type: ignore[misc]
 
 
 class FormRequest(OAuth2Request):  # type: ignore[misc]
-    """A request as authlib reads it; made from query and form that were read before."""
+    """A request in authlib's form, made of a query and a form that have been read."""
 
     def __init__(self, request: web.BaseRequest, form: Mapping[str, str]) -> None:
         super().__init__(request.method, str(request.url), headers=request.headers)
@@ -53,24 +53,24 @@ class FormRequest(OAuth2Request):  # type: ignore[misc]
 
     @property
     def args(self) -> Mapping[str, str]:
-        """Of the query."""
+        """Return the parameters of the query."""
         return self._args
 
     @property
     def form(self) -> Mapping[str, str]:
-        """Of the body."""
+        """Return the parameters of the body."""
         return self._form
 
 
 @functools.cache
 def _key(kid: str) -> RSAKey:
-    """Half a second of work, so once a process."""
+    """Generate a key. It takes half a second, so once per process."""
     return RSAKey.generate_key(2048, {"kid": kid})
 
 
 @dataclass
 class TokenPolicy:
-    """How the provider gives tokens."""
+    """How the provider issues tokens."""
 
     issuer: str
     expires_in: int = 3600
@@ -79,7 +79,7 @@ class TokenPolicy:
 
 
 class AuthorizationRules(AuthorizationServer):  # type: ignore[misc]
-    """authlib's server over `Records`. `spoil` names the fault that the token being made should have."""
+    """authlib's server on `Records`. `spoil` names the fault of the token that is being issued."""
 
     def __init__(self, records: Records, terms: TokenPolicy) -> None:
         super().__init__(scopes_supported=sorted(records.scopes))
@@ -94,11 +94,11 @@ class AuthorizationRules(AuthorizationServer):  # type: ignore[misc]
         self.register_endpoint(_Introspection)
 
     def query_client(self, client_id: str) -> RegisteredClient | None:
-        """By its id."""
+        """Return the client with this id."""
         return self.records.clients.get(client_id)
 
     def save_token(self, token: dict[str, Any], request: OAuth2Request) -> None:
-        """Remember what was given."""
+        """Store an issued token."""
         person = request.user if isinstance(request.user, Person) else None
         self.records.keep(
             IssuedToken(
@@ -113,16 +113,16 @@ class AuthorizationRules(AuthorizationServer):  # type: ignore[misc]
         )
 
     def create_oauth2_request(self, request: OAuth2Request) -> OAuth2Request:
-        """Requests come as `Asked` already."""
+        """Return the request, which is a `FormRequest` already."""
         return request
 
     def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> web.Response:
-        """As aiohttp answers."""
+        """Convert a response to aiohttp's."""
         text = json.dumps(body) if isinstance(body, dict) else body or ""
         return web.Response(status=status, text=text, headers=dict(headers))
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """Nobody listens."""
+        """Do nothing: signals have no receivers."""
 
     def _generate(
         self,
@@ -138,11 +138,11 @@ class AuthorizationRules(AuthorizationServer):  # type: ignore[misc]
             lambda **_: "rt-" + secrets.token_urlsafe(24),
             lambda *_: self.terms.expires_in,
         )
-        is_kept_back = self.spoil == "no_refresh_token" or grant_type == "client_credentials"
+        is_withheld = self.spoil == "no_refresh_token" or grant_type == "client_credentials"
         if self.spoil == "no_mail_scope":
             scope = " ".join(each for each in (scope or "").split() if each in {"openid", "email"})
         made: dict[str, Any] = generator(
-            grant_type, client, user, scope, expires_in, include_refresh_token and not is_kept_back
+            grant_type, client, user, scope, expires_in, include_refresh_token and not is_withheld
         )
         return made
 
@@ -162,13 +162,13 @@ class _CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
             code_challenge=data.get("code_challenge"),
             code_challenge_method=data.get("code_challenge_method"),
             is_offline=data.get("access_type") == "offline" or "offline_access" in (data.get("scope") or ""),
-            expires_at=time.time() + CODE_LIFE,
+            expires_at=time.time() + CODE_LIFETIME_SECONDS,
         )
 
     def query_authorization_code(self, code: str, client: RegisteredClient) -> AuthorizationCode | None:
         found = self.server.records.codes.get(code)
-        is_good = found and found.client_id == client.client_id and found.expires_at > time.time()
-        return found if is_good else None
+        is_valid = found and found.client_id == client.client_id and found.expires_at > time.time()
+        return found if is_valid else None
 
     def delete_authorization_code(self, authorization_code: AuthorizationCode) -> None:
         del self.server.records.codes[authorization_code.code]
@@ -192,7 +192,7 @@ class _RefreshGrant(grants.RefreshTokenGrant):  # type: ignore[misc]
         return refresh_token.person
 
     def revoke_old_credential(self, refresh_token: IssuedToken) -> None:
-        """A rotated refresh token dies as its successor is given (RFC 9700 section 4.14.2)."""
+        """Revoke a rotated refresh token when its successor is issued (RFC 9700 section 4.14.2)."""
         if self.server.terms.rotates:
             refresh_token.refresh_revoked = True
 
@@ -202,7 +202,7 @@ class _ClientGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]
 
 
 class _IdToken(OpenIDCode):  # type: ignore[misc]
-    """An ID token beside each token that was asked for with `openid`."""
+    """Adds an ID token to each token that is requested with the scope `openid`."""
 
     def __init__(self, rules: AuthorizationRules) -> None:
         super().__init__(require_nonce=False)
@@ -243,7 +243,7 @@ class _Revocation(RevocationEndpoint):  # type: ignore[misc]
         return found
 
     def revoke_token(self, token: IssuedToken, request: OAuth2Request) -> None:
-        """With a refresh token go the access tokens made from it (RFC 7009 section 2.1)."""
+        """Revoke a refresh token together with its access tokens (RFC 7009 section 2.1)."""
         token.revoked = token.refresh_revoked = True
 
 
@@ -258,11 +258,11 @@ class _Introspection(IntrospectionEndpoint):  # type: ignore[misc]
         return True
 
     def introspect_token(self, token: IssuedToken) -> dict[str, Any]:
-        return described(token)
+        return describe_token(token)
 
 
-def described(token: IssuedToken) -> dict[str, Any]:
-    """What introspection tells of a live token (RFC 7662 section 2.2)."""
+def describe_token(token: IssuedToken) -> dict[str, Any]:
+    """Describe a valid token for introspection (RFC 7662 section 2.2)."""
     email = token.person.email if token.person else None
     return {
         "active": True,
@@ -278,8 +278,8 @@ def described(token: IssuedToken) -> dict[str, Any]:
 
 
 def userinfo(person: Person, *, spoil: str | None) -> UserInfo:
-    """Who somebody is (OpenID Connect Core 5.1)."""
-    told: dict[str, Any] = {"sub": person.get_user_id(), "name": person.name or person.email}
+    """Return the claims about a person (OpenID Connect Core 5.1)."""
+    claims: dict[str, Any] = {"sub": person.get_user_id(), "name": person.name or person.email}
     if spoil != "no_email":
-        told |= {"email": person.email, "email_verified": spoil != "unverified_email"}
-    return UserInfo(**told)
+        claims |= {"email": person.email, "email_verified": spoil != "unverified_email"}
+    return UserInfo(**claims)

@@ -1,7 +1,7 @@
-"""Who lets us into accounts in tests? An OAuth 2.0 and OpenID Connect provider on its own port.
+"""Fake OAuth 2.0 and OpenID Connect provider on its own port.
 
-`async with OAuthServer() as provider:` — register clients and people, then send a browser to `authorize_url`.
-It keeps the rules (authlib's server side) until `provider.faults.arm("no_refresh_token")` says otherwise.
+`async with OAuthServer() as provider:` — register clients and people, then send a browser to `url("/authorize")`.
+It follows the standards (authlib's server side) until a fault is armed: `provider.faults.arm("no_refresh_token")`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ _REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
 
 
 class OAuthServer:
-    """An authorization server in memory. `rotates` gives a new refresh token at every use."""
+    """An authorization server in memory.
+
+    `faults` makes it fail, `requests` logs Unix time and path of each request.
+    """
 
     def __init__(
         self,
@@ -67,7 +70,12 @@ class OAuthServer:
         consents: str | None = None,
         tls: SSLContext | None = None,
     ) -> None:
-        """`expires_in` is an access token's life in seconds; `consents` is who agrees without being asked."""
+        """`expires_in` is the lifetime of access tokens in seconds.
+
+        `rotates` issues a new refresh token at every use.
+
+        `consents` is the email address of a person who consents without a page.
+        """
         self.host = host
         self.port = port
         self.consents = consents
@@ -103,13 +111,13 @@ class OAuthServer:
             await self._runner.cleanup()
 
     def url(self, path: str = "") -> str:
-        """The address of `path` here."""
+        """Return the URL of `path` on this server."""
         return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}{path}"
 
     def add_client(
         self, *redirect_uris: str, client_id: str = "client", client_secret: str | None = None
     ) -> RegisteredClient:
-        """Register an application; its secret is drawn unless given."""
+        """Register an application. Its secret is random by default."""
         client = RegisteredClient(
             client_id, client_secret or secrets.token_urlsafe(24), redirect_uris, self.records.scopes
         )
@@ -117,13 +125,13 @@ class OAuthServer:
         return client
 
     def add_person(self, email: str, *, name: str = "") -> Person:
-        """Open an account."""
+        """Create an account for a person."""
         return self.records.people.setdefault(email, Person(email, name))
 
     def grant(
         self, email: str, *, client_id: str = "client", scope: str = "openid email mail"
     ) -> IssuedToken:
-        """Tokens as after a consent, without the dance."""
+        """Issue tokens as after a consent, without the redirects."""
         return self.records.keep(
             IssuedToken(
                 client_id=client_id,
@@ -137,13 +145,13 @@ class OAuthServer:
         )
 
     def opens(self, access_token: str, email: str) -> bool:
-        """Whether a mail server should let this token into that account now."""
+        """Whether a mail server should accept this token for this account now."""
         return self.opens_for(access_token, email) > 0
 
     def opens_for(self, access_token: str, email: str) -> float:
-        """Seconds for which a mail server should let this token into that account; 0: not at all.
+        """Return for how many seconds a mail server should accept this token for this account; 0: not at all.
 
-        One in an application's own name opens every account, as where an administrator has allowed it all.
+        A token from client credentials opens every account, as if an administrator had allowed it.
         """
         token = self.records.by_access(access_token)
         if token is None or token.is_revoked():
@@ -152,13 +160,13 @@ class OAuthServer:
         return max(0.0, token.issued_at + token.expires_in - time.time()) if is_theirs else 0.0
 
     def revoke(self, email: str) -> None:
-        """What a person does in the provider's settings: every token of theirs is dead."""
+        """Revoke every token of a person, as the person can in the provider's settings."""
         for token in self.records.tokens:
             if token.person and token.person.email == email:
                 token.revoked = token.refresh_revoked = True
 
     def count(self, path: str) -> int:
-        """How many requests came to `path`."""
+        """Return the number of requests to `path`."""
         return sum(1 for _, each in self.requests if each == path)
 
     async def _ask(self, request: web.Request) -> web.StreamResponse:
@@ -192,7 +200,7 @@ class OAuthServer:
         return self._answer(asked, grant, person if asked.form.get("decision") == "allow" else None)
 
     def _answer(self, asked: FormRequest, grant: Any, person: Person | None) -> web.StreamResponse:
-        """Back to the application, with what was decided, or with what goes wrong."""
+        """Redirect to the application with the decision, or with an armed fault."""
         fault = self.faults.strike(CONSENT_FAULTS)
         if fault == "wrong_account":
             person = self.add_person("somebody.else@example.com")
@@ -244,7 +252,7 @@ class OAuthServer:
         return web.json_response({"keys": [self.terms.key.as_dict(private=False)]})
 
     async def _metadata(self, request: web.Request) -> web.StreamResponse:
-        """RFC 8414."""
+        """Return the server metadata (RFC 8414)."""
         return web.json_response({
             "issuer": self.terms.issuer,
             "authorization_endpoint": self.url("/authorize"),
@@ -277,7 +285,7 @@ async def _refusal(request: web.Request, fault: str) -> web.StreamResponse:
         case "huge":
             return web.Response(body=b"[" + b" " * (8 * 1024 * 1024), content_type="application/json")
         case "hang":
-            await asyncio.Event().wait()  # aiohttp cancels this when the client goes
+            await asyncio.Event().wait()  # aiohttp cancels this when the client disconnects
     return web.Response(status=302, headers={"Location": "/jwks"})
 
 

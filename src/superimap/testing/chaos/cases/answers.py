@@ -1,4 +1,4 @@
-"""How does a mail server lie in answers that are well formed? Counts, UIDs, dates, codes."""
+"""Cases of wrong but well-formed answers: counts, UIDs, dates, codes."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def _changing(arm: ArmedCase, names: str, change: Callable[[bytes], bytes]) -> N
 
 @case("C03 never pushes")
 def never_pushes(arm: ArmedCase) -> None:
-    """IDLE stands, and nothing is ever told in it."""
+    """IDLE is accepted, and nothing is ever pushed in it."""
     arm.pushing(lambda session, data: None if arm.fires(session, "push") else data)
 
 
 @case("C09 uidnext missing")
 def uidnext_missing(arm: ArmedCase) -> None:
-    """EXAMINE does not tell UIDNEXT."""
+    """EXAMINE does not report UIDNEXT."""
     _changing(arm, "EXAMINE", lambda answer: _UIDNEXT.sub(b"", answer))
 
 
 @case("C09 uidnext too high")
 def uidnext_too_high(arm: ArmedCase) -> None:
-    """EXAMINE tells a UIDNEXT far above every UID to come."""
+    """EXAMINE reports a UIDNEXT far above all UIDs to come."""
     _changing(arm, "EXAMINE", lambda answer: _UIDNEXT.sub(b"* OK [UIDNEXT 4000000000] high\r\n", answer))
 
 
 @case("C09 uidnext too low")
 def uidnext_too_low(arm: ArmedCase) -> None:
-    """EXAMINE tells UIDNEXT 1, whatever the mailbox holds."""
+    """EXAMINE reports UIDNEXT 1, whatever the mailbox contains."""
     _changing(arm, "EXAMINE", lambda answer: _UIDNEXT.sub(b"* OK [UIDNEXT 1] low\r\n", answer))
 
 
 @case("C11 search brings old uids")
 def search_brings_old_uids(arm: ArmedCase) -> None:
-    """A search by UID brings the last messages too, though they are below what was asked for."""
+    """A search by UID also returns the last messages, although they are below the requested range."""
 
     async def search(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command)
@@ -59,7 +59,7 @@ def search_brings_old_uids(arm: ArmedCase) -> None:
 
 @case("C12 unsolicited responses")
 def unsolicited_responses(arm: ArmedCase) -> None:
-    """Flags, counts that shrink and grow, and codes come unasked and in no order, beside any answer."""
+    """Unsolicited flags, shrinking and growing counts, and codes arrive in any order beside any answer."""
 
     def noise(session: FakeSession) -> bytes:
         count = len(session.messages)
@@ -78,7 +78,7 @@ def unsolicited_responses(arm: ArmedCase) -> None:
 
 @case("C18 overquota")
 def overquota(arm: ArmedCase) -> None:
-    """Each answer comes with [OVERQUOTA], untagged and in its OK: the mailbox is full, and readable."""
+    """Each answer has [OVERQUOTA], untagged and in its OK: the mailbox is full, but readable."""
 
     async def full(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command).replace(command.tag + b" OK ", command.tag + b" OK [OVERQUOTA] ", 1)
@@ -89,7 +89,7 @@ def overquota(arm: ArmedCase) -> None:
 
 @case("C33 compress offered")
 def compress_offered(arm: ArmedCase) -> None:
-    """COMPRESS=DEFLATE is offered; who asks for it is told BAD and written down."""
+    """COMPRESS=DEFLATE is offered; a client that uses it receives BAD, and is recorded."""
     offered = "COMPRESS=DEFLATE"
     arm.server.capabilities.append(offered)
     arm.undo(lambda: arm.server.capabilities.remove(offered))

@@ -1,4 +1,4 @@
-"""How does a mailbox change under its reader? UIDs, mails that come and go, mailboxes that move away."""
+"""Cases of mailboxes that change while they are read: UIDs, mails, names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from superimap.testing.imap.mailbox import MAX_UID, FakeMailbox
 from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import ClientCommand
 
-GAP = 1_000_000
+GAP_UIDS = 1_000_000
 
 
 def _renumber(arm: ArmedCase, session: FakeSession, mailbox: FakeMailbox) -> None:
@@ -29,7 +29,7 @@ def _named(session: FakeSession, command: ClientCommand) -> FakeMailbox | None:
 
 @case("C07 uidvalidity changes at select")
 def uidvalidity_changes_at_select(arm: ArmedCase) -> None:
-    """Just before EXAMINE is answered the mailbox gets another UIDVALIDITY and new UIDs from 1."""
+    """Just before the answer to EXAMINE the mailbox gets another UIDVALIDITY, and new UIDs from 1."""
 
     async def renumber(session: FakeSession, command: ClientCommand) -> None:
         mailbox = _named(session, command)
@@ -41,7 +41,7 @@ def uidvalidity_changes_at_select(arm: ArmedCase) -> None:
 
 @case("C07 uidvalidity changes in idle")
 def uidvalidity_changes_in_idle(arm: ArmedCase) -> None:
-    """The same as IDLE stands since `seconds` (0): the session is told by a BYE."""
+    """After `seconds` (0) of IDLE the mailbox gets another UIDVALIDITY; the session ends with a BYE."""
 
     def renumber(session: FakeSession) -> None:
         if session.mailbox is not None:
@@ -52,19 +52,19 @@ def uidvalidity_changes_in_idle(arm: ArmedCase) -> None:
 
 @case("C08 uid gap")
 def uid_gap(arm: ArmedCase) -> None:
-    """A million UIDs go unused as IDLE begins."""
+    """When IDLE begins, a million UIDs are skipped."""
 
     def leap(session: FakeSession) -> None:
         mailbox = _inbox(session)
-        if mailbox is not None and mailbox.uidnext + GAP < MAX_UID:
-            mailbox.uidnext += GAP
+        if mailbox is not None and mailbox.uidnext + GAP_UIDS < MAX_UID:
+            mailbox.uidnext += GAP_UIDS
 
     arm.in_idle(leap)
 
 
 @case("C10 expunge between search and fetch")
 def expunge_between_search_and_fetch(arm: ArmedCase) -> None:
-    """The newest message that a search has found is gone before it can be fetched."""
+    """The newest message that a search returns is expunged before it can be fetched."""
 
     async def search(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command)
@@ -78,7 +78,7 @@ def expunge_between_search_and_fetch(arm: ArmedCase) -> None:
 
 @case("C13 mailbox is gone")
 def mailbox_is_gone(arm: ArmedCase) -> None:
-    """There is no such mailbox at EXAMINE, and a session that idles in it is told by a BYE."""
+    """EXAMINE answers that the mailbox does not exist; with `idle`, sessions in IDLE end with a BYE."""
 
     async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [NONEXISTENT] Unknown Mailbox\r\n"
@@ -90,7 +90,7 @@ def mailbox_is_gone(arm: ArmedCase) -> None:
 
 @case("C13 mailbox is renamed")
 def mailbox_is_renamed(arm: ArmedCase) -> None:
-    """As IDLE stands in a mailbox that may be renamed it gets the name `to` (Renamed), and the session a BYE."""
+    """In IDLE a mailbox other than INBOX is renamed to `to` (Renamed); the session ends with a BYE."""
     new = str(arm.option("to", "Renamed"))
 
     def rename(session: FakeSession) -> None:
@@ -105,7 +105,7 @@ def mailbox_is_renamed(arm: ArmedCase) -> None:
 
 @case("C14 moved in and out")
 def moved_in_and_out(arm: ArmedCase) -> None:
-    """As IDLE begins a message arrives and is moved away at once."""
+    """When IDLE begins, a message arrives and is moved away at once."""
 
     def pass_through(session: FakeSession) -> None:
         if (mailbox := _inbox(session)) is not None:
@@ -116,8 +116,7 @@ def moved_in_and_out(arm: ArmedCase) -> None:
 
 @case("C30 hostile mail")
 def hostile_mail(arm: ArmedCase) -> None:
-    """As IDLE begins mails arrive that are hard to read: bad UTF-8, NUL, MIME 10,000 deep, a header of `header`
-    bytes (10 MB)."""
+    """When IDLE begins, hostile mails arrive: bad UTF-8, NUL, deep MIME, a header of `header` bytes (10 MB)."""
     mails = hostile_mails(header=int(arm.option("header", 10 << 20)))
 
     def deliver(session: FakeSession) -> None:
@@ -130,7 +129,7 @@ def hostile_mail(arm: ArmedCase) -> None:
 
 @case("C37 burst of mail")
 def burst_of_mail(arm: ArmedCase) -> None:
-    """As IDLE begins `mails` (10000) arrive at once."""
+    """When IDLE begins, `mails` (10000) arrive at once."""
     count = int(arm.option("mails", 10_000))
 
     def deliver(session: FakeSession) -> None:
@@ -143,7 +142,7 @@ def burst_of_mail(arm: ArmedCase) -> None:
 
 @case("C38 seen is watched")
 def seen_is_watched(arm: ArmedCase) -> None:
-    """Nothing goes wrong; what would mark a message as read is written down."""
+    """Nothing goes wrong; commands that would mark a message as read are recorded."""
 
     async def watch(session: FakeSession, command: ClientCommand) -> None:
         asked = repr(command.arguments).upper()
@@ -156,7 +155,7 @@ def seen_is_watched(arm: ArmedCase) -> None:
 
 @case("C40 uid reused")
 def uid_reused(arm: ArmedCase) -> None:
-    """As IDLE stands the last message goes, and the next to come gets its UID, under the same UIDVALIDITY."""
+    """In IDLE the last message is expunged, and the next one gets its UID, under the same UIDVALIDITY."""
 
     def reuse(session: FakeSession) -> None:
         mailbox = _inbox(session)
@@ -170,7 +169,7 @@ def uid_reused(arm: ArmedCase) -> None:
 
 @case("C40 uids begin again")
 def uids_begin_again(arm: ArmedCase) -> None:
-    """Before EXAMINE is answered UIDs are given out again from 1, under the same UIDVALIDITY."""
+    """Before the answer to EXAMINE all UIDs start again from 1, under the same UIDVALIDITY."""
 
     async def restart(session: FakeSession, command: ClientCommand) -> None:
         mailbox = _named(session, command)
@@ -181,6 +180,6 @@ def uids_begin_again(arm: ArmedCase) -> None:
 
 
 def age(mailbox: FakeMailbox, *, days: float) -> None:
-    """Let every message of a mailbox be that much older."""
+    """Make every message of a mailbox older by this many days."""
     for message in mailbox.messages:
         message.internal_date = min(message.internal_date, datetime.now(UTC)) - timedelta(days=days)

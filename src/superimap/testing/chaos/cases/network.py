@@ -1,4 +1,4 @@
-"""How does the way to a mail server go wrong? Certificates that prove nothing, addresses where nobody is."""
+"""Cases on the way to a mail server: invalid certificates, dead addresses."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cryptography.x509.oid import NameOID
 
 from superimap.testing.chaos.case import ArmedCase, case
 
-DEAD = ("127.255.255.254", "127.255.255.253", "127.255.255.252")
-"""Addresses of this machine where nobody listens."""
+DEAD_ADDRESSES = ("127.255.255.254", "127.255.255.253", "127.255.255.252")
+"""Addresses of this machine on which nothing listens."""
 
 
 def bad_context(*, host: str = "localhost", expired: bool = False) -> ssl.SSLContext:
-    """A server's TLS with a certificate of its own making, for `host`; perhaps expired."""
+    """Return a server's TLS context with a self-signed certificate for `host`, optionally expired."""
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
@@ -41,7 +41,7 @@ def bad_context(*, host: str = "localhost", expired: bool = False) -> ssl.SSLCon
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads certificates from files alone
+    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads certificates only from files
         path = Path(folder) / "server.pem"
         path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
         context.load_cert_chain(path)
@@ -49,7 +49,7 @@ def bad_context(*, host: str = "localhost", expired: bool = False) -> ssl.SSLCon
 
 
 def _serving(arm: ArmedCase, context: ssl.SSLContext) -> None:
-    """Serve with this context from the next connection on, and as before when the case is over."""
+    """Serve with this context from the next connection on; disarming the case restores the previous one."""
     server, before = arm.server, arm.server.tls
 
     async def again() -> None:
@@ -67,7 +67,7 @@ def _serving(arm: ArmedCase, context: ssl.SSLContext) -> None:
 
 @case("C34 certificate self-signed")
 def certificate_self_signed(arm: ArmedCase) -> None:
-    """TLS from the first byte, with a certificate that nobody has signed (or with `context`)."""
+    """TLS from the first byte, with a self-signed certificate (or with `context`)."""
     _serving(arm, bad_context())
 
 
@@ -85,14 +85,14 @@ def certificate_of_another_host(arm: ArmedCase) -> None:
 
 @case("C35 dead addresses first")
 def dead_addresses_first(arm: ArmedCase) -> None:
-    """`host` (mail.example.com) has three dead addresses before the server's: for clients in this event loop."""
+    """`host` (mail.example.com) resolves to three dead addresses before the server's, in this event loop."""
     loop, server = asyncio.get_running_loop(), arm.server
     host, usual = str(arm.option("host", "mail.example.com")), loop.getaddrinfo
 
     async def getaddrinfo(name: Any, port: Any, **keywords: Any) -> Any:
         if name != host:
             return await usual(name, port, **keywords)
-        addresses = [(address, server.port) for address in (*DEAD, server.host)]
+        addresses = [(address, server.port) for address in (*DEAD_ADDRESSES, server.host)]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
 
     vars(loop)["getaddrinfo"] = getaddrinfo

@@ -1,4 +1,4 @@
-"""How did the original's stress server misbehave? Its eight kinds, by the weights it had."""
+"""Cases of the stress server of the original super-imap, with its weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from superimap.testing.chaos.case import ArmedCase, case
 from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import ClientCommand
 
-NORMAL = 400
+NORMAL_WEIGHT = 400
 
 
 class Kind(NamedTuple):
-    """One way of answering a command, and how often it is chosen, against the 400 of a normal answer."""
+    """A way to answer a command, and its weight beside NORMAL_WEIGHT for a normal answer."""
 
     name: str
     weight: int
@@ -31,7 +31,7 @@ KINDS = (
 
 
 def _of_the_verb(chance: random.Random, session: FakeSession, command: ClientCommand) -> bytes | None:
-    """What each verb did of its own; SEARCH, FETCH, IDLE, DONE and LOGOUT are as usual."""
+    """Return the answer specific to each command; SEARCH, FETCH, IDLE, DONE and LOGOUT answer as usual."""
     match command.name:
         case "LOGIN":
             return command.tag + b" NO Invalid credentials\r\n"
@@ -49,7 +49,7 @@ def _with_uidvalidity(answer: bytes, chance: random.Random) -> bytes:
     return head + mark + b"%d" % chance.randrange(1, 2**31) + rest[digits:] if mark else answer
 
 
-_ANSWERS = {  # what the original called NO said BAD, too
+_ANSWERS = {  # the original's NO sent BAD as well
     "no": b"%(tag)s BAD\r\n",
     "bad": b"%(tag)s BAD\r\n",
     "gibberish tagged": b"%(tag)s ZZZ\r\n",
@@ -79,7 +79,7 @@ def _greeting(kind: str, session: FakeSession) -> bytes | None:
 def _register(kind: Kind, doc: str) -> None:
     def arm_kind(arm: ArmedCase) -> None:
         if not arm.rate_given:
-            arm.rate = kind.weight / (NORMAL + sum(each.weight for each in KINDS))
+            arm.rate = kind.weight / (NORMAL_WEIGHT + sum(each.weight for each in KINDS))
 
         async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
             fires = arm.fires(session, f"{kind.name}: {command.name}")
@@ -95,13 +95,13 @@ def _register(kind: Kind, doc: str) -> None:
 for _kind, _doc in zip(
     KINDS,
     (
-        "What each verb did: no greeting, a refused login, a LIST without INBOX, another UIDVALIDITY.",
+        "Specific to each command: no greeting, a refused login, a LIST without INBOX, another UIDVALIDITY.",
         "BAD, which the original called NO.",
         "BAD.",
-        "A tagged line that is no answer.",
-        "An untagged line that is no answer, and none after it.",
+        "A tagged line that is no valid response.",
+        "An untagged line that is no valid response, and no tagged response after it.",
         "BYE, and the socket stays open.",
-        "The connection ends without a word.",
+        "The connection ends without a BYE.",
     ),
     strict=True,
 ):
@@ -110,7 +110,7 @@ for _kind, _doc in zip(
 
 @case("seed-uidvalidity")
 def new_uidvalidity_on_every_connection(arm: ArmedCase) -> None:
-    """Each connection sees a UIDVALIDITY of its own, as in the original."""
+    """Each connection sees a different UIDVALIDITY, as in the original."""
 
     async def examine(session: FakeSession, command: ClientCommand) -> bytes:
         return _with_uidvalidity(session.usual(command), arm.chance(session))

@@ -1,4 +1,4 @@
-"""How does a mail server break the protocol itself? Bytes that come late, for ever, or are no answer."""
+"""Cases of a broken protocol: bytes that arrive late, never end, or are no valid response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import ClientCommand
 
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n")
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 
 
 def _reads_a_body(command: ClientCommand) -> bool:
@@ -20,7 +20,7 @@ def _reads_a_body(command: ClientCommand) -> bool:
 
 
 def _spoiling(arm: ArmedCase, spoil: Callable[[FakeSession, ClientCommand], bytes]) -> None:
-    """Answer a FETCH of a body by what `spoil` makes of it."""
+    """Answer a FETCH of a body with the bytes that `spoil` returns."""
 
     async def fetch(session: FakeSession, command: ClientCommand) -> bytes | None:
         if _reads_a_body(command) and arm.fires(session, "UID FETCH"):
@@ -32,7 +32,7 @@ def _spoiling(arm: ArmedCase, spoil: Callable[[FakeSession, ClientCommand], byte
 
 @case("C04 reset in fetch")
 def reset_in_fetch(arm: ArmedCase) -> None:
-    """The connection is reset when half of a message was sent."""
+    """The connection is reset after half of a message."""
 
     def spoil(session: FakeSession, command: ClientCommand) -> bytes:
         answer = session.usual(command)
@@ -45,13 +45,13 @@ def reset_in_fetch(arm: ArmedCase) -> None:
 
 @case("C22 no greeting")
 def no_greeting(arm: ArmedCase) -> None:
-    """Connections are taken, and nothing is said."""
+    """Connections are accepted, and no greeting is sent."""
     arm.greeting(lambda _session: None)
 
 
 @case("C22 slow greeting")
 def slow_greeting(arm: ArmedCase) -> None:
-    """The greeting comes a byte every `seconds` (2)."""
+    """The greeting arrives one byte every `seconds` (2)."""
     seconds = float(arm.option("seconds", 2.0))
 
     async def drip(session: FakeSession) -> None:
@@ -71,13 +71,13 @@ def greeting_bye(arm: ArmedCase) -> None:
 
 @case("C24 greeting preauth")
 def greeting_preauth(arm: ArmedCase) -> None:
-    """The server takes everybody for the first account."""
+    """The server greets with PREAUTH: every connection is logged in to the first account."""
     arm.greeting(lambda _session: b"* PREAUTH welcome back\r\n")
 
 
 @case("C25 starttls stripped")
 def starttls_stripped(arm: ArmedCase) -> None:
-    """STARTTLS is not offered, and refused, as a man in the middle would have it."""
+    """STARTTLS is neither offered nor accepted, as with a man in the middle."""
 
     def words(session: FakeSession) -> bytes:
         return b" ".join(word for word in capabilities(session).split() if word != b"STARTTLS")
@@ -95,7 +95,7 @@ def starttls_stripped(arm: ArmedCase) -> None:
 
 @case("C25 starttls injected")
 def starttls_injected(arm: ArmedCase) -> None:
-    """With the OK to STARTTLS come responses in clear, which must not survive into TLS."""
+    """Clear-text responses follow the OK to STARTTLS; they must not survive into TLS."""
 
     async def inject(session: FakeSession, command: ClientCommand) -> bytes:
         context = session.server.starttls
@@ -116,7 +116,7 @@ def four_gigabyte_literal(arm: ArmedCase) -> None:
 
 @case("C26 nested literals")
 def nested_literals(arm: ArmedCase) -> None:
-    """Literals stand in lists within lists, and in a literal that looks like a response."""
+    """Literals are nested in lists, and in a literal that looks like a response."""
 
     def nest(_session: FakeSession, command: ClientCommand) -> bytes:
         inner = b"* 1 FETCH (UID 1 BODY[] {3}\r\nabc)\r\n"
@@ -128,7 +128,7 @@ def nested_literals(arm: ArmedCase) -> None:
 
 @case("C26 impossible numbers")
 def impossible_numbers(arm: ArmedCase) -> None:
-    """Numbers are negative, zero, or far too big, beside true answers."""
+    """Negative, zero and far too large numbers arrive beside correct answers."""
     huge = b"9" * 40
     noise = (
         b"* -1 EXISTS\r\n* %b EXISTS\r\n* %b EXPUNGE\r\n* OK [UIDNEXT -5] x\r\n* OK [UIDVALIDITY 0] x\r\n"
@@ -152,19 +152,19 @@ async def _flood(session: FakeSession, pieces: int, piece: bytes) -> bytes:
 
 @case("C27 endless line")
 def endless_line(arm: ArmedCase) -> None:
-    """The answer is one line of `megabytes` (64) without an end."""
-    count = int(arm.option("megabytes", 64)) * (1 << 20) // CHUNK
+    """The answer is one line of `megabytes` (64) that never ends."""
+    count = int(arm.option("megabytes", 64)) * (1 << 20) // CHUNK_BYTES
 
     async def flood(session: FakeSession, _command: ClientCommand) -> bytes:
         session.send(b"* OK ")
-        return await _flood(session, count, b"A" * CHUNK)
+        return await _flood(session, count, b"A" * CHUNK_BYTES)
 
     arm.on("UID SEARCH", flood)
 
 
 @case("C28 flood of untagged lines")
 def flood_of_untagged_lines(arm: ArmedCase) -> None:
-    """Before the answer come `lines` (300000) that nobody asked for."""
+    """Before the answer `lines` (300000) unsolicited responses arrive."""
     lines = int(arm.option("lines", 300_000))
 
     async def flood(session: FakeSession, command: ClientCommand) -> bytes:
@@ -176,7 +176,7 @@ def flood_of_untagged_lines(arm: ArmedCase) -> None:
 
 @case("C29 dripped fetch")
 def dripped_fetch(arm: ArmedCase) -> None:
-    """A message comes a byte every `seconds` (10)."""
+    """A message arrives one byte every `seconds` (10)."""
     seconds = float(arm.option("seconds", 10.0))
 
     async def drip(session: FakeSession, command: ClientCommand) -> bytes | None:
@@ -192,7 +192,7 @@ def dripped_fetch(arm: ArmedCase) -> None:
 
 @case("C31 literal shorter than announced")
 def literal_shorter_than_announced(arm: ArmedCase) -> None:
-    """A message has `missing` (10) bytes fewer than its literal says."""
+    """A message has `missing` (10) bytes fewer than its literal announces."""
     missing = int(arm.option("missing", 10))
 
     def shorten(session: FakeSession, command: ClientCommand) -> bytes:
@@ -205,7 +205,7 @@ def literal_shorter_than_announced(arm: ArmedCase) -> None:
 
 @case("C32 wrong tag")
 def wrong_tag(arm: ArmedCase) -> None:
-    """The answer ends with another tag than the command had."""
+    """The answer ends with a tag other than that of the command."""
 
     async def answer(session: FakeSession, command: ClientCommand) -> bytes:
         return session.usual(command).replace(command.tag + b" OK", b"WRONG9 OK")
@@ -215,7 +215,7 @@ def wrong_tag(arm: ArmedCase) -> None:
 
 @case("C32 second tagged ok")
 def second_tagged_ok(arm: ArmedCase) -> None:
-    """The tagged OK comes twice."""
+    """The tagged OK is sent twice."""
 
     async def answer(session: FakeSession, command: ClientCommand) -> bytes:
         usual = session.usual(command)

@@ -1,4 +1,4 @@
-"""How does a mail server mistreat a whole connection? Silence, farewells, refusals, time-outs of its own."""
+"""Cases about a whole session: black holes, BYE, refused logins, throttling, restarts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def never() -> bytes:
 
 
 def _black_hole(arm: ArmedCase, delay: float) -> None:
-    """Connections that are let in and then neither hear nor say anything, though no FIN comes."""
+    """Make sessions unresponsive after `delay` seconds of IDLE: they neither read nor send, and get no FIN."""
     swallowed: set[int] = set()
 
     async def swallow(session: FakeSession, _command: ClientCommand) -> bytes | None:
@@ -35,19 +35,19 @@ def _black_hole(arm: ArmedCase, delay: float) -> None:
 
 @case("C01 black hole in idle")
 def black_hole_in_idle(arm: ArmedCase) -> None:
-    """As IDLE stands the peer falls silent for ever: no push, no answer to DONE, no FIN."""
+    """In IDLE the server becomes unresponsive for good: no push, no answer to DONE, no FIN."""
     _black_hole(arm, 0.0)
 
 
 @case("C02 nat drops the flow")
 def nat_drops_the_flow(arm: ArmedCase) -> None:
-    """The same after `seconds` of silence (240), as a NAT that forgets a flow."""
+    """The server becomes unresponsive after `seconds` (240) of IDLE, as behind a NAT that drops the flow."""
     _black_hole(arm, float(arm.option("seconds", 240.0)))
 
 
 @case("C05 bye in idle")
 def bye_in_idle(arm: ArmedCase) -> None:
-    """The server says goodbye after `seconds` (0) of IDLE: session expired, token expired, autologout."""
+    """The server sends BYE after `seconds` (0) of IDLE: session expired, token expired, autologout."""
 
     def leave(session: FakeSession) -> None:
         session.send(arm.chance(session).choice(FAREWELLS))
@@ -58,7 +58,7 @@ def bye_in_idle(arm: ArmedCase) -> None:
 
 @case("C06 idle ended by the server")
 def idle_ended_by_the_server(arm: ArmedCase) -> None:
-    """The server ends IDLE itself after `seconds` (600) with a tagged OK; the session stays."""
+    """The server ends the IDLE after `seconds` (600) with a tagged OK; the session continues."""
     arm.in_idle(lambda session: session.end_idle(), delay=float(arm.option("seconds", 600.0)))
 
 
@@ -74,7 +74,7 @@ def too_many_connections(arm: ArmedCase) -> None:
 
 @case("C16 throttled with a figure")
 def throttled_with_a_figure(arm: ArmedCase) -> None:
-    """`at` (LOGIN,EXAMINE,UID SEARCH,UID FETCH) is refused with Exchange's figure, `ms` (92415) milliseconds."""
+    """Commands (`at`) are refused with Exchange's suggested backoff time, `ms` (92415) milliseconds."""
     figure = int(arm.option("ms", 92_415))
 
     async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
@@ -86,7 +86,7 @@ def throttled_with_a_figure(arm: ArmedCase) -> None:
 
 @case("C17 throttled by delays")
 def throttled_by_delays(arm: ArmedCase) -> None:
-    """Commands are obeyed `seconds` (30) late, with [THROTTLED] in their OK."""
+    """Commands are answered `seconds` (30) late, with [THROTTLED] in their OK."""
     seconds = float(arm.option("seconds", 30.0))
 
     async def delay(session: FakeSession, command: ClientCommand) -> bytes:
@@ -99,7 +99,7 @@ def throttled_by_delays(arm: ArmedCase) -> None:
 
 @case("C17 throttled")
 def throttled(arm: ArmedCase) -> None:
-    """Commands are refused with [THROTTLED] and without a figure."""
+    """Commands are refused with [THROTTLED] and without a backoff time."""
 
     async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [THROTTLED] Account is rate limited.\r\n"
@@ -109,7 +109,7 @@ def throttled(arm: ArmedCase) -> None:
 
 @case("C19 authenticated but not connected")
 def authenticated_but_not_connected(arm: ArmedCase) -> None:
-    """The login is taken, and then every command is BAD, as Exchange does."""
+    """The login succeeds, and then every command is answered BAD, as by Exchange."""
 
     async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" BAD User is authenticated but not connected.\r\n"
@@ -119,7 +119,7 @@ def authenticated_but_not_connected(arm: ArmedCase) -> None:
 
 @case("C20 access token expires")
 def access_token_expires(arm: ArmedCase) -> None:
-    """The account's access tokens expire as IDLE stands: goodbye, and no login by them any more."""
+    """In IDLE the account's access tokens expire: the server sends BYE, and accepts them no more."""
 
     def expire(session: FakeSession) -> None:
         if session.account is not None:
@@ -132,7 +132,7 @@ def access_token_expires(arm: ArmedCase) -> None:
 
 @case("C21 authentication failed")
 def authentication_failed(arm: ArmedCase) -> None:
-    """The login is refused for good."""
+    """The login is refused permanently."""
 
     async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)\r\n"
@@ -142,7 +142,7 @@ def authentication_failed(arm: ArmedCase) -> None:
 
 @case("C21 login unavailable")
 def login_unavailable(arm: ArmedCase) -> None:
-    """The login is refused for now."""
+    """The login is refused temporarily."""
 
     async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" NO [UNAVAILABLE] Temporary authentication failure.\r\n"
@@ -152,7 +152,7 @@ def login_unavailable(arm: ArmedCase) -> None:
 
 @case("C36 server restarts")
 def server_restarts(arm: ArmedCase) -> None:
-    """After `seconds` (0) every connection is reset, and for `down` seconds (1) new ones are refused."""
+    """After `seconds` (0) every connection is reset; for `down` seconds (1) new ones are refused."""
     server, down = arm.server, float(arm.option("down", 1.0))
 
     async def restart() -> None:
