@@ -161,10 +161,10 @@ async def test_a_scenario_is_read_from_a_file(tmp_path):
     [
         ("[[case]]\nrate = 1", "case 1 has no name"),
         ('[[case]]\nname = "C99"', "C99"),
-        ('[[case]]\nname = "C05"\nrate = "often"', "rate should be a number"),
-        ('[[case]]\nname = "C05"\nonly = 3', "only should be a list"),
-        ("case = 3", "alone"),
-        ("cases = []", "alone"),
+        ('[[case]]\nname = "C05"\nrate = "often"', "rate must be a number"),
+        ('[[case]]\nname = "C05"\nonly = 3', "only must be a list"),
+        ("case = 3", "are allowed"),
+        ("cases = []", "are allowed"),
         ("[[case", "Expected"),
     ],
 )

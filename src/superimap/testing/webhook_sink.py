@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -16,6 +15,8 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from aiohttp import web
+
+from superimap.testing.waiting import Waiters
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class WebhookSink:
         self._record = record
         self._at_once = 0
         self._by_path: dict[str, int | ChooseAnswer] = {}
-        self._waiters: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+        self._waiters = Waiters()
         self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -104,14 +105,7 @@ class WebhookSink:
             condition: Callable[[], object] = lambda: self.count >= wanted  # noqa: E731
         else:
             condition = lambda: wanted(self.received)  # noqa: E731
-        if not condition():
-            waiter = (condition, asyncio.get_running_loop().create_future())
-            self._waiters.append(waiter)
-            try:
-                async with asyncio.timeout(timeout):
-                    await waiter[1]
-            finally:
-                self._waiters.remove(waiter)
+        await self._waiters.wait_for(condition, timeout)
         return self.received
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -134,12 +128,7 @@ class WebhookSink:
         self.count += 1
         if self._record:
             self.received.append(received)
-        for condition, future in self._waiters:
-            try:
-                if not future.done() and condition():
-                    future.set_result(None)
-            except Exception as error:  # raised in the waiting test, not in the request
-                future.set_exception(error)
+        self._waiters.check()
         return received
 
 

@@ -81,16 +81,16 @@ def fetch(session: FakeSession, command: ClientCommand) -> str:
     items = parse_items(command.arguments[1], by_uid=by_uid, gmail=account_of(session).gmail)
     mailbox = _mailbox(session)
     reads = any(item.sets_seen for item in items) and not session.read_only
-    gone = False
+    any_expunged = False
     for sequence, message in _named(session, command):
         if mailbox.get(message.uid) is not message:
-            gone = True
+            any_expunged = True
             continue
         newly_read = reads and "\\Seen" not in message.flags
         if newly_read:
             mailbox.set_flags(message.uid, message.flags | {"\\Seen"}, source=session)
         session.send(fetch_line(session, sequence, message, items, with_flags=newly_read))
-    if gone and not by_uid:
+    if any_expunged and not by_uid:
         raise No("[EXPUNGEISSUED] Some of the messages no longer exist")
     return f"{command.name} completed"
 

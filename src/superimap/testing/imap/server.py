@@ -15,6 +15,7 @@ from superimap.testing.imap.commands import COMMANDS
 from superimap.testing.imap.login import greet
 from superimap.testing.imap.mailbox import FakeAccount
 from superimap.testing.imap.session import FakeSession, Handler, Hook
+from superimap.testing.waiting import Waiters
 
 CAPABILITIES = (
     "IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "UTF8=ACCEPT", "NAMESPACE", "IDLE", "UNSELECT",
@@ -87,7 +88,7 @@ class ImapServer:
         self._hooks: dict[str, list[Hook]] = {}
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiters: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+        self._waiters = Waiters()
 
     # Start and stop.
 
@@ -224,16 +225,7 @@ class ImapServer:
 
         Raises TimeoutError after `timeout` seconds.
         """
-        if condition():
-            return
-        future = asyncio.get_running_loop().create_future()
-        waiter = (condition, future)
-        self._waiters.append(waiter)
-        try:
-            async with asyncio.timeout(timeout):
-                await future
-        finally:
-            self._waiters.remove(waiter)
+        await self._waiters.wait_for(condition, timeout)
 
     def sessions_of(self, username: str) -> list[FakeSession]:
         """Return the live sessions of a user, oldest first."""
@@ -241,12 +233,7 @@ class ImapServer:
 
     def changed(self) -> None:
         """Check the conditions of all `wait_for` calls again."""
-        for condition, future in self._waiters:
-            try:
-                if not future.done() and condition():
-                    future.set_result(None)
-            except Exception as error:  # raised in the waiting test, not in the session at work
-                future.set_exception(error)
+        self._waiters.check()
 
     def record(self, session: FakeSession, name: str, line: bytes = b"") -> None:
         """Write to the log, without the arguments of LOGIN and AUTHENTICATE."""

@@ -6,19 +6,17 @@ It follows the standards (authlib's server side) until a fault is armed: `provid
 
 from __future__ import annotations
 
-import asyncio
-import html
 import secrets
 import time
 from collections.abc import Iterable
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from aiohttp import web
 from authlib.oauth2 import OAuth2Error
 
+from superimap.testing.oauth.answers import consent_page, faulty_redirect, faulty_token_response
 from superimap.testing.oauth.faults import (
     CONSENT_FAULTS,
     OTHER_FAULTS,
@@ -30,27 +28,6 @@ from superimap.testing.oauth.records import IssuedToken, Person, Records, Regist
 from superimap.testing.oauth.rules import AuthorizationRules, FormRequest, TokenPolicy, userinfo
 
 SCOPES = ("openid", "email", "offline_access", "mail")
-
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test provider</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 10vh auto; padding: 1rem; }}
-label {{ display: block; padding: .6rem 0; }}
-button {{ font: inherit; padding: .7rem 1.4rem; margin: 1rem .5rem 0 0; border: 1px solid; border-radius: .5rem; }}
-</style><main><h1>Test provider</h1><p><strong>{client}</strong> asks for: {scope}</p>
-<form method="post"><fieldset><legend>Who are you?</legend>{people}</fieldset>
-<button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button>
-</form></main></html>"""
-
-_REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
-    "invalid_grant": (400, {"error": "invalid_grant", "error_description": "Token has been revoked."}, {}),
-    "invalid_client": (401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"}),
-    "consent_required": (400, {"error": "interaction_required", "suberror": "consent_required"}, {}),
-    "unauthorized_client": (400, {"error": "unauthorized_client"}, {}),
-    "throttled": (429, {"error": "slow_down"}, {"Retry-After": "2"}),
-    "unready": (503, {"error": "temporarily_unavailable"}, {}),
-    "no_token": (200, {"token_type": "Bearer"}, {}),
-}
 
 
 class OAuthServer:
@@ -178,17 +155,9 @@ class OAuthServer:
         if self.consents is not None:
             return self._answer(asked, grant, self.records.people[self.consents])
         hint = request.query.get("login_hint", "")
-        people = "".join(
-            f'<label><input type="radio" name="email" value="{html.escape(email)}"'
-            f"{' checked' if email == hint or len(self.records.people) == 1 else ''}> {html.escape(email)}</label>"
-            for email in self.records.people
-        )
-        page = _PAGE.format(
-            client=html.escape(grant.client.client_id),
-            scope=html.escape(asked.payload.scope or "nothing"),
-            people=people,
-        )
-        return web.Response(text=page, content_type="text/html")
+        emails = list(self.records.people)
+        chosen = emails[0] if len(emails) == 1 else hint
+        return consent_page(grant.client.client_id, asked.payload.scope or "nothing", emails, chosen=chosen)
 
     async def _decide(self, request: web.Request) -> web.StreamResponse:
         asked = await self._read(request)
@@ -208,7 +177,7 @@ class OAuthServer:
             asked, grant_user=None if fault == "denied" else person, grant=grant
         )
         if fault in {"wrong_state", "no_state", "wrong_code", "unavailable"}:
-            response.headers["Location"] = _spoiled(response.headers["Location"], fault)
+            response.headers["Location"] = faulty_redirect(response.headers["Location"], fault)
         return response
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
@@ -217,7 +186,7 @@ class OAuthServer:
         person = refreshed.person if refreshed else None
         email = person.email if person else None
         if fault := self.faults.strike(TOKEN_ENDPOINT_FAULTS, email=email):
-            return await _refusal(request, fault)
+            return await faulty_token_response(fault)
         self._rules.spoil = self.faults.strike(TOKEN_CONTENT_FAULTS, email=email)
         try:
             response: web.Response = self._rules.create_token_response(asked)
@@ -271,34 +240,3 @@ class OAuthServer:
         self.requests.append((time.time(), request.path))
         form = await request.post()
         return FormRequest(request, {name: value for name, value in form.items() if isinstance(value, str)})
-
-
-async def _refusal(request: web.Request, fault: str) -> web.StreamResponse:
-    if fault in _REFUSALS:
-        status, body, headers = _REFUSALS[fault]
-        return web.json_response(body, status=status, headers=headers)
-    match fault:
-        case "server_error":
-            return web.Response(status=500, text="<h1>Internal error</h1>", content_type="text/html")
-        case "garbage":
-            return web.Response(body=b"\x00\xff{{{", content_type="application/json")
-        case "huge":
-            return web.Response(body=b"[" + b" " * (8 * 1024 * 1024), content_type="application/json")
-        case "hang":
-            await asyncio.Event().wait()  # aiohttp cancels this when the client disconnects
-    return web.Response(status=302, headers={"Location": "/jwks"})
-
-
-def _spoiled(location: str, fault: str) -> str:
-    parts = urlsplit(location)
-    query = dict(parse_qsl(parts.query))
-    match fault:
-        case "wrong_state":
-            query["state"] = secrets.token_urlsafe(24)
-        case "no_state":
-            query.pop("state", None)
-        case "wrong_code":
-            query["code"] = secrets.token_urlsafe(24)
-        case "unavailable":
-            query = {"error": "temporarily_unavailable", "state": query.get("state", "")}
-    return urlunsplit(parts._replace(query=urlencode(query)))

@@ -82,14 +82,14 @@ def starttls_stripped(arm: ArmedCase) -> None:
     def words(session: FakeSession) -> bytes:
         return b" ".join(word for word in capabilities(session).split() if word != b"STARTTLS")
 
-    async def tell(session: FakeSession, command: ClientCommand) -> bytes:
+    async def offer(session: FakeSession, command: ClientCommand) -> bytes:
         return b"* CAPABILITY %s\r\n%s OK done\r\n" % (words(session), command.tag)
 
     async def refuse(_session: FakeSession, command: ClientCommand) -> bytes:
         return command.tag + b" BAD Unknown command\r\n"
 
     arm.greeting(lambda session: b"* OK [CAPABILITY %s] ready\r\n" % words(session))
-    arm.on("CAPABILITY", tell)
+    arm.on("CAPABILITY", offer)
     arm.on("STARTTLS", refuse)
 
 
