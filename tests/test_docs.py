@@ -557,6 +557,16 @@ def test_every_page_is_linked_from_another(page):
     assert page.resolve() in targets
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page):
+    text = page.read_text()
+    folders = "src|docs|tests|trials|benchmarks|migrations|deploy"
+    named = re.findall(rf"`((?:\w+/)+\w+\.py|(?:{folders})/[\w./-]*)`", text)
+
+    for path in named:
+        assert (ROOT / path).exists() or (ROOT / "src/superimap" / path).exists(), f"{page.name}: {path}"
+
+
 def test_the_index_of_decisions_lists_every_decision_by_its_title():
     index = (ROOT / "docs/decisions/README.md").read_text()
 
