@@ -17,9 +17,8 @@ from fixtures import bulk, engines
 from fixtures.bulk import Target
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
-from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
-from superimap.dispatcher.main import serve
-from superimap.dispatcher.stats import Stats
+from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
+from superimap.dispatcher.main import DispatcherCounts, serve
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
 
@@ -94,9 +93,9 @@ class _Crowd:
         self._seconds = seconds
 
     async def measure(self, hanging: int, ask: Ask) -> dict[str, Any]:
-        stop, stats = asyncio.Event(), Stats()
+        stop, counts = asyncio.Event(), DispatcherCounts()
         brief = DispatcherTimings(post_grace=0.5)  # nobody waits for those that hang
-        serving = asyncio.create_task(serve(self._settings, stop, stats=stats, pace=brief))
+        serving = asyncio.create_task(serve(self._settings, stop, counts=counts, timings=brief))
         try:
             async with EndpointDoorbell(self._settings.redis_url) as queue:
                 await self._stream(queue, ask)  # warm
@@ -104,7 +103,7 @@ class _Crowd:
                 await self._let_hang(hanging)
                 await queue.ring(self._bad.endpoint)
                 async with asyncio.timeout(10):
-                    while stats.in_flight < MAX_UNPROVEN_POSTS:  # noqa: ASYNC110 - no Event
+                    while counts.lanes.in_flight < MAX_UNPROVEN_POSTS:  # noqa: ASYNC110 - no Event
                         await asyncio.sleep(0.01)
                 beside = await self._stream(queue, ask)
         finally:
@@ -149,10 +148,10 @@ class _Crowd:
 
 async def _deliver(settings: Settings, count: int) -> tuple[float, float]:
     """Seconds and CPU seconds that a dispatcher takes until so many are delivered, and its stop."""
-    stop, stats = asyncio.Event(), Stats()
+    stop, counts = asyncio.Event(), DispatcherCounts()
     started, cpu = time.perf_counter(), time.process_time()
-    serving = asyncio.create_task(serve(settings, stop, stats=stats))
-    while stats.delivered < count and not serving.done():  # noqa: ASYNC110 - counters set no Event
+    serving = asyncio.create_task(serve(settings, stop, counts=counts))
+    while counts.attempts.delivered < count and not serving.done():  # noqa: ASYNC110 - counters set no Event
         await asyncio.sleep(0.01)
     took, spent = time.perf_counter() - started, time.process_time() - cpu
     stop.set()

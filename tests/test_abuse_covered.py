@@ -9,7 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 
-BAD_URL = "test_webhook_urls.py::test_a_bad_url_is_refused_by_field_and_reason"
+BAD_URL = "test_webhook_urls.py::test_an_invalid_url_is_rejected_with_field_and_reason"
 IN_CLEAR = "test_nothing_in_clear.py::test_planted_secrets_are_in_no_dump_and_no_log"
 RUBY = "test_recipes.py::test_abuse_31_and_32_ruby_tells_true_from_forged_and_old"
 
@@ -81,7 +81,7 @@ COVERED = {
     47: ["test_consent.py::test_47_what_others_have_named_is_text_on_every_page"],
     58: ["test_delivering.py::test_other_endpoints_do_not_wait_for_one_that_hangs"],
     59: [
-        "test_breaker.py::test_abuse_59_an_endpoint_that_takes_turns_is_posted_to_as_rarely_as_one_that_only_fails"
+        "test_breaker.py::test_abuse_59_an_endpoint_that_alternates_is_probed_as_rarely_as_one_that_only_fails"
     ],
     60: [
         "test_breaking.py::test_endpoints_that_hang_leave_the_lanes_to_those_that_answer",

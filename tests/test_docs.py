@@ -37,9 +37,9 @@ from superimap.core.ids import uuid7
 from superimap.db.accounts import connecting
 from superimap.db.watching import token_leases as leases
 from superimap.dispatcher import webhook_client
-from superimap.dispatcher.lanes import runner
+from superimap.dispatcher.lanes import limits
 from superimap.dispatcher.timings import DispatcherTimings
-from superimap.domain import answers as verdict
+from superimap.domain.answers import RETRY_SCHEDULE_SECONDS, retry_delay
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind, EventName, ReasonCode
 from superimap.domain.mails import MailOutcome
@@ -242,27 +242,22 @@ def test_behaviour_lists_every_word_of(words):
 def test_behaviour_has_the_schedule_of_retries():
     table = rows(section(BEHAVIOUR, "Retries"))[1:]
 
-    assert [int(row[1].replace(",", "")) for row in table] == list(verdict.RETRY_SCHEDULE_SECONDS)
-    assert [int(row[0]) for row in table] == list(range(1, len(verdict.RETRY_SCHEDULE_SECONDS) + 1))
+    assert [int(row[1].replace(",", "")) for row in table] == list(RETRY_SCHEDULE_SECONDS)
+    assert [int(row[0]) for row in table] == list(range(1, len(RETRY_SCHEDULE_SECONDS) + 1))
     for attempt, row in enumerate(table, 1):
-        least = verdict.verdict(500, attempt=attempt, chance=0.0)
-        assert isinstance(least, verdict.RetryIn)
-        assert row[2] == (
-            "exact" if least.seconds == verdict.RETRY_SCHEDULE_SECONDS[attempt - 1] else "±10 %"
-        )
+        least = retry_delay(attempt, chance=0.0)
+        assert row[2] == ("exact" if least == RETRY_SCHEDULE_SECONDS[attempt - 1] else "±10 %")
     units = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
     for attempt, row in enumerate(table, 1):
         number, unit = row[3].split()
-        assert float(number) == pytest.approx(
-            sum(verdict.RETRY_SCHEDULE_SECONDS[:attempt]) / units[unit], abs=0.051
-        )
-    assert isinstance(verdict.verdict(500, attempt=len(table) + 1, chance=0.0), verdict.GiveUp)
+        assert float(number) == pytest.approx(sum(RETRY_SCHEDULE_SECONDS[:attempt]) / units[unit], abs=0.051)
+    assert retry_delay(len(table) + 1, chance=0.0) is None
 
 
 def test_pages_say_how_many_attempts_in_how_many_hours():
     attempts, hours = (
-        len(verdict.RETRY_SCHEDULE_SECONDS) + 1,
-        round(sum(verdict.RETRY_SCHEDULE_SECONDS) / 3600),
+        len(RETRY_SCHEDULE_SECONDS) + 1,
+        round(sum(RETRY_SCHEDULE_SECONDS) / 3600),
     )
 
     for page in (README, BEHAVIOUR, WEBHOOKS, ROOT / "CHANGELOG.md"):
@@ -274,7 +269,7 @@ def test_pages_say_how_many_attempts_in_how_many_hours():
 def test_behaviour_has_the_numbers_of_the_code():
     text = BEHAVIOUR.read_text()
     of = {name: row[1] for row in rows(text) if len(row) > 1 for name in [row[0]]}
-    timeouts, pace = Timeouts(), DispatcherTimings()
+    timeouts, timings = Timeouts(), DispatcherTimings()
     default = {name: field.default for name, field in Settings.model_fields.items()}
 
     def said(start: str) -> str:
@@ -292,9 +287,9 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Polling interval without IDLE") == f"{timing.poll:g} s"
     assert said("Interval of writing proofs of life") == f"{timing.prove:g} s"
     assert said("Time without a proof of life") == f"{default['stalled_after']:g} s"
-    assert said("Stall check interval") == f"{pace.stalls:g} s"
+    assert said("Stall check interval") == f"{timings.stall_check_interval:g} s"
     assert said("Catch-up reported") == f"{timing.lag:g} s"
-    assert f"waits {pace.hearing:g} s before the first\nstall check" in text
+    assert f"waits {timings.stall_check_delay:g} s before the first\nstall check" in text
     early, shared, late, retry = (
         f"{fraction * 100:g} %"
         for fraction in (
@@ -316,16 +311,16 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Largest mail") == f"{default['max_email_size']:,} bytes"
     assert said("Mail bytes in memory") == f"{default['bytes_in_flight'] >> 20} MiB"
     assert said("Duration of one attempt") == f"{default['webhook_timeout']:g} s"
-    lease = default["webhook_timeout"] + pace.lease_margin
-    assert said("Lease of a delivery") == f"{lease:g} s: `WEBHOOK_TIMEOUT` + {pace.lease_margin:g} s"
+    lease = default["webhook_timeout"] + timings.lease_margin
+    assert said("Lease of a delivery") == f"{lease:g} s: `WEBHOOK_TIMEOUT` + {timings.lease_margin:g} s"
     assert said("POSTs in flight to one endpoint") == str(default["posts_per_endpoint"])
     assert said("Endpoints that a dispatcher") == str(default["max_lanes"])
-    assert said("Time after which a lane yields its slot to another") == f"{pace.lane_budget:g} s"
-    assert said("Time after which a lane yields its slot while none") == f"{runner.LANE_YIELD_SECONDS:g} s"
-    assert said("POSTs in flight to an endpoint that did not answer") == str(runner.MAX_UNPROVEN_POSTS)
+    assert said("Time after which a lane yields its slot to another") == f"{timings.lane_budget:g} s"
+    assert said("Time after which a lane yields its slot while none") == f"{limits.LANE_YIELD_SECONDS:g} s"
+    assert said("POSTs in flight to an endpoint that did not answer") == str(limits.MAX_UNPROVEN_POSTS)
     assert (said("Slots (`MAX_LANES`)"), said("Slots that all")) == ("a fifth", "a quarter")
-    assert (runner.PARTNER_SLOTS_DIVISOR, runner.UNHEALTHY_SLOTS_DIVISOR) == (5, 4)
-    assert said("Sweep interval") == f"{pace.sweep:g} s"
+    assert (limits.PARTNER_SLOTS_DIVISOR, limits.UNHEALTHY_SLOTS_DIVISOR) == (5, 4)
+    assert said("Sweep interval") == f"{timings.sweep_interval:g} s"
     assert said("Answer: bytes read").startswith(f"{webhook_client.MAX_ANSWER_BYTES >> 10} KiB")
     assert said("Keep-alive of an idle connection") == f"{webhook_client.KEEPALIVE_SECONDS:g} s"
     assert said("Shards; a user's") == f"{SHARD_COUNT:,}"

@@ -131,10 +131,10 @@ def test_everyone_has_the_time_to_end():
         name_of(each): each["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         for each in of_kind("Deployment")
     }
-    pace = DispatcherTimings()
+    timings = DispatcherTimings()
 
     assert grace["idler"] == 40 >= HAND_OVER_SECONDS + CLOSE_SECONDS + 10
-    assert grace["dispatcher"] >= pace.post_grace + pace.settle_grace + 10
+    assert grace["dispatcher"] >= timings.lane_grace + timings.post_grace + 10
     assert grace["api"] >= 3 + 10
 
 

@@ -194,16 +194,16 @@ def exported(name: str) -> dict[str, float]:
 
 
 async def test_the_sweeping_dispatcher_tells_of_the_cluster_until_it_leaves(cluster):
-    lookout = ClusterMetrics(expiry=30, every=15)
+    cluster_metrics = ClusterMetrics(expiry=30, interval=15)
     db = await asyncpg.connect(cluster.database_url)
     try:
-        await lookout.look(db)
+        await cluster_metrics.update(db)
 
         assert exported("superimap_cluster_users") == {"wanted": 6, "watched": 2, "unserved": 4}
         assert exported("superimap_cluster_shards") == {"owned": 4, "free": 4090, "expired": 2}
         assert exported("superimap_cluster_idlers") == {"ready": 1, "full": 1, "stopping": 0, "silent": 1}
     finally:
-        lookout.leave()
+        cluster_metrics.clear()
         await db.close()
 
     assert exported("superimap_cluster_users") == {}

@@ -1,4 +1,4 @@
-"""Does a lane ever lose a wake-up, or send more at once than it may, however its awaits interleave?"""
+"""Lanes lose no wake-up and never exceed a limit, however their awaits interleave."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Claims, Settlement
 from superimap.dispatcher.delivery_sender import FinishedAttempt
-from superimap.dispatcher.lanes.runner import LaneOperations, Lanes
-from superimap.dispatcher.stats import Stats
+from superimap.dispatcher.lanes.limits import LaneLimits
+from superimap.dispatcher.lanes.runner import LaneCounts, LaneOperations, Lanes
 from superimap.domain.deliveries import AttemptOutcome
 
-CAP = 3
-FOREVER = 1e9
+MAX_POSTS = 3
+UNLIMITED_SECONDS = 1e9
 
 
 class Table:
@@ -29,7 +29,7 @@ class Table:
         self.sending = 0
         self.most = 0
         self.sent: list[uuid.UUID] = []
-        self.bells: list[Lanes] = []
+        self.dispatchers: list[Lanes] = []
         self.ringing: set[asyncio.Task[None]] = set()
 
     async def step(self) -> None:
@@ -42,7 +42,7 @@ class Table:
 
     async def claim(self, endpoint_id: int, *, limit: int, token: uuid.UUID, also_ailing: bool) -> Claims:
         await self.step()
-        room = max(0, min(limit, CAP - self.sending))
+        room = max(0, min(limit, MAX_POSTS - self.sending))
         ids = [self.due.popleft() for _ in range(min(room, len(self.due)))]
         self.sending += len(ids)
         self.most = max(self.most, self.sending)
@@ -51,7 +51,7 @@ class Table:
         taken = [Claim(id_, 1, endpoint_id, 1, "new_mail", "http://x", b"", 1, token) for id_ in ids]
         return Claims(taken, is_all=is_all, has_room=is_all)
 
-    async def deliver(self, claim: Claim) -> FinishedAttempt:
+    async def send(self, claim: Claim) -> FinishedAttempt:
         await self.step()
         self.sent.append(claim.id)
         settlement = Settlement(
@@ -69,39 +69,37 @@ class Table:
 
         async def attend() -> None:
             await self.step()
-            await self.random.choice(self.bells).attend(endpoint_id)
+            await self.random.choice(self.dispatchers).attend(endpoint_id)
 
         task = asyncio.create_task(attend())
         self.ringing.add(task)
         task.add_done_callback(self.ringing.discard)
         return True
 
-    def trade(self, budget: float) -> LaneOperations:
-        return LaneOperations(
-            self.partner_of,
-            self.claim,
-            self.deliver,
-            self.settle,
-            self.ring,
-            posts_per_endpoint=CAP,
-            budget=budget,
-        )
+    def lanes(self, budget: float, counts: LaneCounts) -> Lanes:
+        operations = LaneOperations(self.partner_of, self.claim, self.send, self.settle, self.ring)
+        limits = LaneLimits(max_lanes=9, posts_per_endpoint=MAX_POSTS, budget_seconds=budget)
+        return Lanes(operations, limits, counts)
 
 
-async def quiet(table: Table, stats: list[Stats]) -> None:
-    """Until nothing moves any more: no sweeper is here to help."""
-    while table.ringing or any(one.lanes or one.in_flight for one in stats):
+async def settled(table: Table, counts: list[LaneCounts]) -> None:
+    """Wait until nothing is in progress. There is no sweeper here to help."""
+    while table.ringing or any(one.lanes or one.in_flight for one in counts):
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("dispatchers", [1, 2])
-@pytest.mark.parametrize("budget", [FOREVER, 0.0005])
-async def test_every_row_that_was_rung_for_is_sent_once_without_a_sweeper(dispatchers: int, budget: float):
+@pytest.mark.parametrize("budget", [UNLIMITED_SECONDS, 0.0005])
+async def test_every_delivery_that_was_rung_for_is_sent_once_without_a_sweeper(
+    dispatchers: int, budget: float
+):
     for seed in range(300):
         table, stop = Table(seed), asyncio.Event()
-        stats = [Stats() for _ in range(dispatchers)]
-        table.bells = [Lanes(table.trade(budget), one, max_lanes=9) for one in stats]
-        running = [asyncio.create_task(lanes.run(stop, grace=5, settle_grace=5)) for lanes in table.bells]
+        counts = [LaneCounts() for _ in range(dispatchers)]
+        table.dispatchers = [table.lanes(budget, one) for one in counts]
+        running = [
+            asyncio.create_task(lanes.run(stop, lane_grace=5, post_grace=5)) for lanes in table.dispatchers
+        ]
         await asyncio.sleep(0)
         owed = []
         for _ in range(table.random.randrange(1, 30)):
@@ -112,21 +110,21 @@ async def test_every_row_that_was_rung_for_is_sent_once_without_a_sweeper(dispat
             await table.step()
 
         async with asyncio.timeout(5):
-            await quiet(table, stats)
+            await settled(table, counts)
         stop.set()
         await asyncio.gather(*running)
 
         assert sorted(table.sent) == sorted(owed), f"seed {seed}"
-        assert table.most <= CAP, f"seed {seed}"
+        assert table.most <= MAX_POSTS, f"seed {seed}"
 
 
-async def test_at_a_stop_what_is_under_way_ends_and_what_waits_is_rung_for_others():
+async def test_at_a_stop_posts_in_flight_end_and_waiting_deliveries_are_rung_for_other_processes():
     for seed in range(100):
         table, stop = Table(seed), asyncio.Event()
-        stats = Stats()
-        lanes, rung = Lanes(table.trade(FOREVER), stats, max_lanes=9), []
-        table.bells = [lanes]
-        running = asyncio.create_task(lanes.run(stop, grace=5, settle_grace=5))
+        counts = LaneCounts()
+        lanes, rung = table.lanes(UNLIMITED_SECONDS, counts), []
+        table.dispatchers = [lanes]
+        running = asyncio.create_task(lanes.run(stop, lane_grace=5, post_grace=5))
         await asyncio.sleep(0)
         table.due.extend(uuid.uuid4() for _ in range(20))
         attending = asyncio.create_task(lanes.attend(1))
@@ -137,20 +135,20 @@ async def test_at_a_stop_what_is_under_way_ends_and_what_waits_is_rung_for_other
             rung.append(endpoint_id)
             return True
 
-        object.__setattr__(lanes._trade, "ring", ring)
+        object.__setattr__(lanes._operations, "ring", ring)
         stop.set()
         await running
         await attending
 
-        assert (table.sending, stats.in_flight, stats.lanes) == (0, 0, 0)
+        assert (table.sending, counts.in_flight, counts.lanes) == (0, 0, 0)
         assert bool(table.due) <= bool(rung), f"seed {seed}"
 
 
-async def test_a_doorbell_of_an_endpoint_that_is_worked_on_returns_at_once():
+async def test_a_doorbell_of_an_endpoint_whose_lane_runs_returns_at_once():
     table, stop = Table(0), asyncio.Event()
-    lanes = Lanes(table.trade(FOREVER), Stats(), max_lanes=9)
-    table.bells = [lanes]
-    running = asyncio.create_task(lanes.run(stop, grace=5, settle_grace=5))
+    lanes = table.lanes(UNLIMITED_SECONDS, LaneCounts())
+    table.dispatchers = [lanes]
+    running = asyncio.create_task(lanes.run(stop, lane_grace=5, post_grace=5))
     await asyncio.sleep(0)
     table.due.extend(uuid.uuid4() for _ in range(20))
     first = asyncio.create_task(lanes.attend(1))

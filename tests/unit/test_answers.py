@@ -1,4 +1,4 @@
-"""Which answer means what, and when is the next attempt?"""
+"""The judgement of a receiver's answer: outcome, delay of the next attempt, signal for the breaker."""
 
 import pytest
 from hypothesis import given
@@ -7,92 +7,148 @@ from hypothesis import strategies as st
 from superimap.domain.answers import (
     MAX_RETRY_AFTER_SECONDS,
     RETRY_SCHEDULE_SECONDS,
-    ArchiveUser,
-    Delivered,
     EndpointSignal,
-    GiveUp,
-    RetryIn,
-    retry_after,
-    sign,
-    verdict,
+    LocalError,
+    judge,
+    retry_after_seconds,
+    retry_delay,
 )
+from superimap.domain.deliveries import AttemptOutcome
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+DELIVERED = (AttemptOutcome.DELIVERED, 0)
+ARCHIVE = (AttemptOutcome.ARCHIVE, 0)
+FAILED = (AttemptOutcome.FAILED, 0)
+
+
+def retry(seconds: object) -> tuple[AttemptOutcome, object]:
+    return AttemptOutcome.RETRY, seconds
+
+
+def outcome(
+    status: int | None,
+    *,
+    attempt: int = 1,
+    chance: float = 0.5,
+    pause: float | None = None,
+    archives: bool = True,
+) -> tuple[AttemptOutcome, float]:
+    """Outcome and delay; `pause` is what `Retry-After` asks for."""
+    retry_after = None if pause is None else str(pause)
+    judgement = judge(
+        status, attempt=attempt, chance=chance, retry_after=retry_after, now=NOW, archives=archives
+    )
+    return judgement.outcome, judgement.delay
+
+
+def signal(status: int | None, *, archives: bool = True) -> EndpointSignal | None:
+    return judge(status, attempt=1, chance=0.5, archives=archives).signal
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203, 204, 205, 206, 226, 299])
 def test_any_2xx_is_delivered(status: int):
-    assert verdict(status, attempt=1, chance=0.5) == Delivered()
+    assert outcome(status) == DELIVERED
 
 
 @pytest.mark.parametrize("attempt", [1, 6, 17, 99])
-def test_403_archives_the_user_whatever_the_attempt(attempt: int):
-    assert verdict(403, attempt=attempt, chance=0.5) == ArchiveUser()
+def test_403_archives_the_user_at_every_attempt(attempt: int):
+    assert outcome(403, attempt=attempt) == ARCHIVE
 
 
-def test_403_to_an_event_archives_nobody_and_is_a_refusal_like_any_other():
-    assert verdict(403, attempt=1, chance=0.5, archives=False) == RetryIn(6)
-    assert verdict(403, attempt=17, chance=0.5, archives=False) == GiveUp()
-    assert sign(403, archives=False) is EndpointSignal.ODD
-    assert sign(204, archives=False) is EndpointSignal.WELL
+def test_403_to_an_event_archives_no_user_and_is_a_refusal_like_any_other():
+    assert outcome(403, archives=False) == retry(6)
+    assert outcome(403, attempt=17, archives=False) == FAILED
+    assert signal(403, archives=False) is EndpointSignal.REJECTED
+    assert signal(204, archives=False) is EndpointSignal.HEALTHY
 
 
 @pytest.mark.parametrize("status", [None, 100, 199, 300, 302, 400, 401, 404, 429, 500, 502, 503, 599, 999])
-def test_anything_else_is_tried_again(status: int | None):
-    assert verdict(status, attempt=1, chance=0.5) == RetryIn(6)
+def test_any_other_answer_is_retried(status: int | None):
+    assert outcome(status) == retry(6)
 
 
-def test_the_first_five_delays_are_kept_to_the_second():
+def test_the_first_five_delays_are_exact_to_the_second():
     for chance in (0.0, 0.999):
-        delays = [verdict(500, attempt=attempt, chance=chance) for attempt in range(1, 6)]
-        assert delays == [RetryIn(6), RetryIn(21), RetryIn(86), RetryIn(261), RetryIn(630)]
+        delays = [outcome(500, attempt=attempt, chance=chance) for attempt in range(1, 6)]
+        assert delays == [retry(6), retry(21), retry(86), retry(261), retry(630)]
 
 
-def test_later_delays_grow_and_spread_by_a_tenth():
+def test_later_delays_grow_and_are_spread_by_a_tenth():
     for attempt in range(6, len(RETRY_SCHEDULE_SECONDS) + 1):
         planned = attempt**4 + 5
-        assert verdict(500, attempt=attempt, chance=0.0) == RetryIn(pytest.approx(planned * 0.9))
-        assert verdict(500, attempt=attempt, chance=1.0) == RetryIn(pytest.approx(planned * 1.1))
+        assert outcome(500, attempt=attempt, chance=0.0) == retry(pytest.approx(planned * 0.9))
+        assert outcome(500, attempt=attempt, chance=1.0) == retry(pytest.approx(planned * 1.1))
 
 
-def test_all_attempts_take_about_three_days_and_then_end():
+def test_all_attempts_take_about_three_days_and_then_the_delivery_fails():
+    last = len(RETRY_SCHEDULE_SECONDS)
+
     assert 2.5 < sum(RETRY_SCHEDULE_SECONDS) / 86_400 <= 3
     assert list(RETRY_SCHEDULE_SECONDS) == sorted(RETRY_SCHEDULE_SECONDS)
-    assert verdict(500, attempt=len(RETRY_SCHEDULE_SECONDS), chance=0.5) == RetryIn(
-        pytest.approx(RETRY_SCHEDULE_SECONDS[-1])
-    )
-    assert verdict(500, attempt=len(RETRY_SCHEDULE_SECONDS) + 1, chance=0.5) == GiveUp()
-    assert verdict(None, attempt=1000, chance=0.5) == GiveUp()
+    assert outcome(500, attempt=last) == retry(pytest.approx(RETRY_SCHEDULE_SECONDS[-1]))
+    assert outcome(500, attempt=last + 1) == FAILED
+    assert outcome(None, attempt=1000) == FAILED
+    assert retry_delay(last + 1, chance=0.5) is None
 
 
-def test_an_attempt_number_that_cannot_be_is_taken_for_the_first():
-    assert verdict(500, attempt=0, chance=0.5) == RetryIn(6)
+def test_an_impossible_attempt_number_counts_as_the_first():
+    assert outcome(500, attempt=0) == retry(6)
 
 
 @pytest.mark.parametrize("attempt", [1, 17, 99])
-def test_after_410_a_delivery_stays_owed_whatever_the_attempt(attempt: int):
-    assert verdict(410, attempt=attempt, chance=0.5, wait=60) == RetryIn(0)
+def test_after_410_a_delivery_stays_pending_at_every_attempt(attempt: int):
+    assert outcome(410, attempt=attempt, pause=60) == retry(0)
 
 
-def test_a_pause_that_was_asked_for_puts_a_retry_off_and_never_brings_it_forward():
-    assert verdict(429, attempt=1, chance=0.5, wait=120) == RetryIn(120)
-    assert verdict(503, attempt=4, chance=0.5, wait=120) == RetryIn(261)
-    assert verdict(503, attempt=6, chance=0.5, wait=3600) == RetryIn(3600)
+def test_a_requested_pause_delays_a_retry_and_never_brings_it_forward():
+    assert outcome(429, attempt=1, pause=120) == retry(120)
+    assert outcome(503, attempt=4, pause=120) == retry(261)
+    assert outcome(503, attempt=6, pause=3600) == retry(3600)
 
 
 @pytest.mark.parametrize(
-    ("told", "statuses"),
+    ("expected", "statuses"),
     [
-        (EndpointSignal.WELL, [200, 204, 299, 403]),
-        (EndpointSignal.ODD, [300, 302, 400, 401, 404, 422, 499]),
+        (EndpointSignal.HEALTHY, [200, 204, 299, 403]),
+        (EndpointSignal.REJECTED, [300, 302, 400, 401, 404, 422, 499]),
         (EndpointSignal.BUSY, [429, 503]),
-        (EndpointSignal.ILL, [None, 100, 199, 500, 502, 504, 599, 999]),
+        (EndpointSignal.FAILING, [None, 100, 199, 500, 502, 504, 599, 999]),
         (EndpointSignal.GONE, [410]),
     ],
 )
-def test_what_an_answer_tells_of_its_endpoint(told: EndpointSignal, statuses: list[int | None]):
-    assert {sign(status) for status in statuses} == {told}
+def test_signal_of_an_answer(expected: EndpointSignal, statuses: list[int | None]):
+    assert {signal(status) for status in statuses} == {expected}
 
 
-NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+@pytest.mark.parametrize("status", [None, 200, 403, 404, 410, 429, 503])
+def test_a_requested_pause_is_passed_to_the_breaker(status: int | None):
+    judgement = judge(status, attempt=1, chance=0.5, retry_after="120", now=NOW)
+
+    assert judgement.pause == 120
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (LocalError.UNSIGNED, retry(6)),
+        (LocalError.UNKNOWN_KEY, retry(6)),
+        (LocalError.UNREADABLE, FAILED),
+    ],
+)
+def test_an_error_on_our_side_says_nothing_about_the_endpoint(
+    error: LocalError, expected: tuple[AttemptOutcome, float]
+):
+    judgement = judge(None, error=error, attempt=1, chance=0.5)
+
+    assert (judgement.outcome, judgement.delay) == expected
+    assert (judgement.signal, judgement.pause) == (None, 0)
+
+
+@pytest.mark.parametrize("error", ["timeout", "dns", "protocol"])
+def test_an_answer_counts_although_its_body_was_cut_short(error: str):
+    judgement = judge(200, error=error, attempt=1, chance=0.5)
+
+    assert (judgement.outcome, judgement.signal) == (AttemptOutcome.DELIVERED, EndpointSignal.HEALTHY)
 
 
 @pytest.mark.parametrize(
@@ -111,13 +167,13 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ("Fri, 14 Nov 2081 22:13:20 GMT", MAX_RETRY_AFTER_SECONDS),
     ],
 )
-def test_a_pause_is_read_as_seconds_or_as_a_date(text: str | None, seconds: float):
-    assert retry_after(text, now=NOW) == seconds
+def test_retry_after_is_read_as_seconds_or_as_a_date(text: str | None, seconds: float):
+    assert retry_after_seconds(text, now=NOW) == seconds
 
 
 @pytest.mark.parametrize("text", ["1000000000", "1e9", "inf", "9" * 60])
 def test_abuse_63_a_pause_of_years_is_cut_to_an_hour(text: str):
-    assert retry_after(text, now=NOW) == MAX_RETRY_AFTER_SECONDS == 3600
+    assert retry_after_seconds(text, now=NOW) == MAX_RETRY_AFTER_SECONDS == 3600
 
 
 @pytest.mark.parametrize(
@@ -136,9 +192,9 @@ def test_abuse_63_a_pause_of_years_is_cut_to_an_hour(text: str):
     ],
 )
 def test_abuse_63_nonsense_is_no_pause(text: str):
-    assert retry_after(text, now=NOW) == 0
+    assert retry_after_seconds(text, now=NOW) == 0
 
 
 @given(st.text())
-def test_abuse_63_whatever_is_written_a_pause_is_bounded(text: str):
-    assert 0 <= retry_after(text, now=NOW) <= MAX_RETRY_AFTER_SECONDS
+def test_abuse_63_every_pause_is_bounded(text: str):
+    assert 0 <= retry_after_seconds(text, now=NOW) <= MAX_RETRY_AFTER_SECONDS

@@ -1,4 +1,4 @@
-"""How much does the breaker let pass, whatever an endpoint answers?"""
+"""The circuit breaker of an endpoint: how many POSTs it allows after each sequence of answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.domain.answers import EndpointSignal
+from superimap.domain.answers import EndpointSignal as Signal
 from superimap.domain.breaker import (
     DISABLE_AFTER,
     FAILURES_TO_OPEN,
@@ -23,163 +23,157 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CAP = 10
 
 
-def told(
-    health: EndpointHealth, *signs: EndpointSignal, now: datetime = NOW, wait: float = 0.0, cap: int = CAP
+def after(
+    health: EndpointHealth, *signals: Signal, now: datetime = NOW, pause: float = 0.0, cap: int = CAP
 ) -> EndpointHealth:
-    """Its health after POSTs, one after the other, that were claimed as it was just before."""
-    for sign in signs:
-        health = next_health(health, Observation(sign, health.setbacks, wait), now=now, cap=cap)
+    """Its health after POSTs, one after the other, each claimed when the one before had ended."""
+    for signal in signals:
+        health = next_health(health, Observation(signal, health.setbacks, pause), now=now, cap=cap)
     return health
 
 
-def pause(health: EndpointHealth, now: datetime = NOW) -> float:
+def pause_of(health: EndpointHealth, now: datetime = NOW) -> float:
     return (health.probe_at - now).total_seconds() if health.probe_at else 0.0
 
 
-OPEN = told(HEALTHY, *[EndpointSignal.ILL] * FAILURES_TO_OPEN)
+OPEN = after(HEALTHY, *[Signal.FAILING] * FAILURES_TO_OPEN)
 
 
 def test_ten_failures_in_a_row_open_it_and_nine_do_not():
-    nine = told(HEALTHY, *[EndpointSignal.ILL] * 9)
+    nine = after(HEALTHY, *[Signal.FAILING] * 9)
 
     assert (nine.breaker, nine.failures, nine.failing_since) == ("closed", 9, NOW)
-    assert told(nine, EndpointSignal.WELL) == HEALTHY
-    assert (OPEN.breaker, OPEN.setbacks, pause(OPEN)) == ("open", 1, 5.0)
+    assert after(nine, Signal.HEALTHY) == HEALTHY
+    assert (OPEN.breaker, OPEN.setbacks, pause_of(OPEN)) == ("open", 1, 5.0)
 
 
-def test_refusals_of_single_deliveries_never_open_it():
-    assert told(HEALTHY, *[EndpointSignal.ODD] * 1000).breaker == "closed"
+def test_rejected_deliveries_never_open_it():
+    assert after(HEALTHY, *[Signal.REJECTED] * 1000).breaker == "closed"
 
 
-def test_posts_that_hung_together_are_one_setback():
+def test_posts_that_timed_out_together_are_one_setback():
     health = HEALTHY
     for _ in range(50):
-        health = next_health(health, Observation(EndpointSignal.ILL, setbacks=0), now=NOW, cap=CAP)
+        health = next_health(health, Observation(Signal.FAILING, setbacks=0), now=NOW, cap=CAP)
 
-    assert (health.breaker, health.setbacks, pause(health)) == ("open", 1, 5.0)
+    assert (health.breaker, health.setbacks, pause_of(health)) == ("open", 1, 5.0)
 
 
 def test_pauses_between_probes_double_up_to_five_minutes():
     health, pauses = OPEN, []
     for _ in range(8):
-        health = told(
-            replace(health, probe_at=NOW + timedelta(seconds=40)), EndpointSignal.ILL
+        health = after(
+            replace(health, probe_at=NOW + timedelta(seconds=40)), Signal.FAILING
         )  # as the claim left it
-        pauses.append(pause(health))
+        pauses.append(pause_of(health))
 
     assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
-def test_after_a_probe_that_is_well_one_more_at_once_by_each_success_until_it_is_closed():
+def test_after_a_successful_probe_each_success_allows_one_post_more_until_it_is_closed():
     health, widths = OPEN, []
     while health != HEALTHY:
-        health = told(health, EndpointSignal.WELL)
+        health = after(health, Signal.HEALTHY)
         widths.append(health.width)
 
     assert widths == [*range(1, CAP), None]
-    assert told(OPEN, EndpointSignal.WELL).probe_at is None
+    assert after(OPEN, Signal.HEALTHY).probe_at is None
 
 
-def test_with_one_post_at_once_a_probe_that_is_well_closes_it():
-    assert told(OPEN, EndpointSignal.WELL, cap=1) == HEALTHY
+def test_with_a_limit_of_one_post_a_successful_probe_closes_it():
+    assert after(OPEN, Signal.HEALTHY, cap=1) == HEALTHY
 
 
 def test_a_failure_in_slow_start_opens_it_again_for_longer():
-    health = told(OPEN, EndpointSignal.WELL, EndpointSignal.WELL, EndpointSignal.ILL)
+    health = after(OPEN, Signal.HEALTHY, Signal.HEALTHY, Signal.FAILING)
 
-    assert (health.breaker, health.width, health.setbacks, pause(health)) == ("open", None, 2, 10.0)
+    assert (health.breaker, health.width, health.setbacks, pause_of(health)) == ("open", None, 2, 10.0)
 
 
-def test_a_late_success_from_before_it_opened_is_no_probe():
-    health = next_health(OPEN, Observation(EndpointSignal.WELL, setbacks=0), now=NOW, cap=CAP)
+def test_a_late_success_from_before_it_opened_does_not_count_as_a_probe():
+    health = next_health(OPEN, Observation(Signal.HEALTHY, setbacks=0), now=NOW, cap=CAP)
 
     assert (health.breaker, health.probe_at, health.failing_since) == ("open", OPEN.probe_at, None)
 
 
-def test_a_probe_that_is_refused_shows_that_somebody_answers():
-    health = told(OPEN, EndpointSignal.ODD)
+def test_a_rejected_probe_shows_that_the_endpoint_answers():
+    health = after(OPEN, Signal.REJECTED)
 
     assert (health.breaker, health.width, health.probe_at) == ("slow_start", 1, None)
     assert health.failing_since == NOW
 
 
-def test_a_busy_endpoint_gets_half_at_once_after_a_pause():
-    once = told(HEALTHY, EndpointSignal.BUSY)
-    twice = told(once, EndpointSignal.BUSY)
+def test_a_busy_endpoint_gets_half_as_many_posts_after_a_pause():
+    once = after(HEALTHY, Signal.BUSY)
+    twice = after(once, Signal.BUSY)
 
-    assert (once.breaker, once.width, pause(once)) == ("slow_start", 5, 1.0)
-    assert (twice.width, pause(twice)) == (2, 2.0)
-    assert told(twice, EndpointSignal.BUSY, EndpointSignal.BUSY).width == 1
-    assert told(once, EndpointSignal.WELL).width == 6
-
-
-def test_a_pause_that_is_asked_for_is_kept_by_all():
-    health = told(HEALTHY, EndpointSignal.BUSY, wait=77)
-    late = next_health(health, Observation(EndpointSignal.BUSY, setbacks=0, wait=99), now=NOW, cap=CAP)
-
-    assert pause(health) == 77
-    assert (late.setbacks, late.width, pause(late)) == (1, 5, 99)
+    assert (once.breaker, once.width, pause_of(once)) == ("slow_start", 5, 1.0)
+    assert (twice.width, pause_of(twice)) == (2, 2.0)
+    assert after(twice, Signal.BUSY, Signal.BUSY).width == 1
+    assert after(once, Signal.HEALTHY).width == 6
 
 
-def test_gone_disables_it_at_once_and_nothing_it_answers_later_undoes_that():
-    health = told(HEALTHY, EndpointSignal.GONE)
+def test_a_requested_pause_holds_for_all_posts():
+    health = after(HEALTHY, Signal.BUSY, pause=77)
+    late = next_health(health, Observation(Signal.BUSY, setbacks=0, pause=99), now=NOW, cap=CAP)
+
+    assert pause_of(health) == 77
+    assert (late.setbacks, late.width, pause_of(late)) == (1, 5, 99)
+
+
+def test_gone_disables_it_at_once_and_no_later_answer_undoes_that():
+    health = after(HEALTHY, Signal.GONE)
 
     assert (health.disabled_at, health.disabled_reason) == (NOW, "gone")
-    assert (
-        told(
-            health, EndpointSignal.WELL, EndpointSignal.ILL, EndpointSignal.GONE, now=NOW + timedelta(days=9)
-        )
-        == health
-    )
+    assert after(health, Signal.HEALTHY, Signal.FAILING, Signal.GONE, now=NOW + timedelta(days=9)) == health
 
 
-@pytest.mark.parametrize("sign", [EndpointSignal.ILL, EndpointSignal.BUSY, EndpointSignal.ODD])
-def test_five_days_of_failures_alone_disable_it(sign: EndpointSignal):
-    health = told(HEALTHY, *[sign] * FAILURES_TO_OPEN)
+@pytest.mark.parametrize("signal", [Signal.FAILING, Signal.BUSY, Signal.REJECTED])
+def test_five_days_of_nothing_but_failures_disable_it(signal: Signal):
+    health = after(HEALTHY, *[signal] * FAILURES_TO_OPEN)
 
-    just_before = told(health, sign, now=NOW + DISABLE_AFTER - timedelta(seconds=1))
-    then = told(health, sign, now=NOW + DISABLE_AFTER)
+    just_before = after(health, signal, now=NOW + DISABLE_AFTER - timedelta(seconds=1))
+    then = after(health, signal, now=NOW + DISABLE_AFTER)
 
     assert just_before.disabled_at is None
     assert (then.disabled_at, then.disabled_reason) == (NOW + DISABLE_AFTER, "failing")
-    assert told(told(health, EndpointSignal.WELL), sign, now=NOW + DISABLE_AFTER).disabled_at is None
+    assert after(after(health, Signal.HEALTHY), signal, now=NOW + DISABLE_AFTER).disabled_at is None
 
 
-def test_two_failures_with_five_quiet_days_between_disable_nothing():
+def test_two_failures_with_five_days_without_posts_between_disable_nothing():
     assert (
-        told(told(HEALTHY, EndpointSignal.ILL), EndpointSignal.ILL, now=NOW + 2 * DISABLE_AFTER).disabled_at
-        is None
+        after(after(HEALTHY, Signal.FAILING), Signal.FAILING, now=NOW + 2 * DISABLE_AFTER).disabled_at is None
     )
 
 
-def test_abuse_59_an_endpoint_that_takes_turns_is_posted_to_as_rarely_as_one_that_only_fails():
-    """Every second answer is a 500: in an hour, with the breaker open, the POSTs stay few."""
+def test_abuse_59_an_endpoint_that_alternates_is_probed_as_rarely_as_one_that_only_fails():
+    """Every second answer is a 500. In an hour with an open breaker there are few POSTs."""
     health, now, posts = OPEN, NOW, 0
     while now < NOW + timedelta(hours=1):
         now = max(now, health.probe_at or now)
-        health = told(health, EndpointSignal.WELL if posts % 2 == 0 else EndpointSignal.ILL, now=now)
+        health = after(health, Signal.HEALTHY if posts % 2 == 0 else Signal.FAILING, now=now)
         posts += 1
         now += timedelta(milliseconds=10)
 
     assert posts < 2 * (6 + 3600 / MAX_PAUSE_SECONDS) + 2
 
 
-events = st.lists(
+histories = st.lists(
     st.tuples(
-        st.builds(Observation, st.sampled_from(EndpointSignal), st.integers(0, 9), st.floats(0, 3600)),
+        st.builds(Observation, st.sampled_from(Signal), st.integers(0, 9), st.floats(0, 3600)),
         st.floats(0, 1e6),
     ),
     max_size=60,
 )
 
 
-@given(events, st.integers(1, 50))
-def test_whatever_comes_the_state_makes_sense(history: list[tuple[Observation, float]], cap: int):
+@given(histories, st.integers(1, 50))
+def test_the_state_is_consistent_after_every_history(history: list[tuple[Observation, float]], cap: int):
     health, now = HEALTHY, NOW
-    for event, later in history:
+    for observation, later in history:
         now += timedelta(seconds=later)
         before = health
-        health = next_health(health, event, now=now, cap=cap)
+        health = next_health(health, observation, now=now, cap=cap)
 
         assert health.breaker in ("closed", "open", "slow_start")
         assert (health.width is not None) == (health.breaker == "slow_start")

@@ -1,4 +1,4 @@
-"""What stands in a webhook's body, on the first attempt and on a later one?"""
+"""The body of a webhook, on the first attempt and on later ones."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ def new_mail(*, raw: bytes = RAW, text: str = TEXT, is_exact: bool = False) -> b
     )
 
 
-def test_a_body_holds_every_documented_field():
+def test_a_body_has_every_documented_field():
     body = json.loads(payload.body(new_mail(), timestamp=17, api_keys=["key"]))
 
     assert body == {
@@ -44,7 +44,7 @@ def test_a_body_holds_every_documented_field():
     }
 
 
-def test_exact_text_comes_without_base64():
+def test_exact_text_has_no_base64_beside_it():
     body = json.loads(
         payload.body(new_mail(raw=b"hi", text="hi", is_exact=True), timestamp=1, api_keys=["k"])
     )
@@ -59,7 +59,7 @@ def test_a_later_attempt_differs_by_timestamp_and_signature_alone():
     assert {name for name in first if first[name] != later[name]} == {"timestamp", "signature"}
 
 
-def test_during_a_rotation_each_key_signs_and_the_first_one_stays():
+def test_during_a_rotation_each_key_signs_and_signature_stays_with_the_first():
     body = json.loads(payload.body(new_mail(), timestamp=5, api_keys=["old", "new"]))
 
     made = [body_signature(key, timestamp=5, sha1=SHA1) for key in ("old", "new")]
@@ -95,7 +95,7 @@ OF_EVENTS = {
 
 
 @pytest.mark.parametrize("name", OF_EVENTS)
-def test_an_event_has_its_name_its_time_in_utc_and_what_belongs_to_it_alone(name: EventName):
+def test_an_event_has_its_name_its_time_in_utc_and_its_own_fields_only(name: EventName):
     content = payload.user_event(
         name,
         user_tag="ann",

@@ -1,4 +1,4 @@
-"""Do our signatures agree with the published examples, and with others' verifiers?"""
+"""Signatures agree with the published examples and with the verifiers of other projects."""
 
 import base64
 import time
@@ -31,11 +31,11 @@ def test_body_signature_is_hex_hmac_sha256_of_timestamp_and_sha1():
     assert made == expected
 
 
-def test_the_id_depends_on_the_delivery_alone():
+def test_the_webhook_id_depends_on_the_delivery_alone():
     assert webhook_id(DELIVERY) == "msg_0190163d8694739baea5966c26f8ad90"
 
 
-def test_an_id_leads_back_to_its_delivery_and_nothing_else_does():
+def test_only_a_webhook_id_is_mapped_back_to_its_delivery():
     made = uuid7()
 
     assert delivery_of(webhook_id(made)) == made
@@ -50,7 +50,7 @@ def test_an_id_leads_back_to_its_delivery_and_nothing_else_does():
         assert delivery_of(other) is None
 
 
-def test_the_published_example_of_standard_webhooks_holds():
+def test_the_published_example_of_standard_webhooks_is_reproduced():
     identity, timestamp = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330
     secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", '{"test": 2432232314}'
 

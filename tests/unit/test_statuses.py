@@ -63,4 +63,4 @@ def test_no_session_that_stands_can_be_taken_for_stalled():
     timing = Timing()
 
     assert longest + timing.timeouts.done + timing.prove < least <= stalled.default
-    assert timing.prove * 2 < DispatcherTimings().hearing
+    assert timing.prove * 2 < DispatcherTimings().stall_check_delay

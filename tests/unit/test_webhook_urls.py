@@ -1,4 +1,4 @@
-"""Is every URL refused that two parsers could read differently, with the field's name and a remedy?"""
+"""URLs that two parsers could read differently are rejected, with the name of the field and a remedy."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ GOOD = [
     "https://app.example.com/" + "x" * (MAX_URL_CHARACTERS - 24),
 ]
 BAD = [
-    ("", "should begin with https://"),
-    ("app.example.com", "should begin with https://"),
-    ("//app.example.com", "should begin with https://"),
-    ("ftp://app.example.com", "should begin with https://"),
-    ("javascript:alert(1)", "should begin with https://"),
-    ("https://", "names no host"),
-    ("https:///path", "names no host"),
-    ("https://:443/", "names no host"),
-    ("https://app..example.com/", "names no host"),
-    ("https://-app.example.com/", "names no host"),
-    ("https://app.example.com:/", "names no host"),
-    ("https://app.example.com:0/", "names no host"),
-    ("https://app.example.com:65536/", "is no URL"),
-    ("https://app.example.com:port/", "is no URL"),
-    ("https://[fe80::1%25eth0]/", "names no host"),
-    ("https://[::1/", "is no URL"),
-    ("https://%31%32%37.0.0.1/", "names no host"),
-    ("https://2130706433/", "names no host"),
-    ("https://127.1/", "names no host"),
-    ("https://0x7f.0.0.0x1/", "names no host"),
-    ("https://0177.0.0.01/", "names no host"),
+    ("", "must begin with https://"),
+    ("app.example.com", "must begin with https://"),
+    ("//app.example.com", "must begin with https://"),
+    ("ftp://app.example.com", "must begin with https://"),
+    ("javascript:alert(1)", "must begin with https://"),
+    ("https://", "has no host"),
+    ("https:///path", "has no host"),
+    ("https://:443/", "has no host"),
+    ("https://app..example.com/", "has no host"),
+    ("https://-app.example.com/", "has no host"),
+    ("https://app.example.com:/", "has no host"),
+    ("https://app.example.com:0/", "has no host"),
+    ("https://app.example.com:65536/", "is not a URL"),
+    ("https://app.example.com:port/", "is not a URL"),
+    ("https://[fe80::1%25eth0]/", "has no host"),
+    ("https://[::1/", "is not a URL"),
+    ("https://%31%32%37.0.0.1/", "has no host"),
+    ("https://2130706433/", "has no host"),
+    ("https://127.1/", "has no host"),
+    ("https://0x7f.0.0.0x1/", "has no host"),
+    ("https://0177.0.0.01/", "has no host"),
     ("https://ann@app.example.com/", "user name or password"),
     ("https://good.example#@evil.example/", "fragment"),
     ("https://app.example.com/#top", "fragment"),
     ("https://app.example.com/#", "fragment"),
-    ("https://good.example\\@evil.example/", "holds one of"),
+    ("https://good.example\\@evil.example/", "contains one of"),
     ("https://app.example.com/a b", "line break or control character"),
     (" https://app.example.com/", "line break or control character"),
     ("https://app.example.com/\r\nX-Injected: 1", "line break or control character"),
@@ -55,12 +55,12 @@ BAD = [
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_a_good_url_is_taken_as_it_is(url):
+def test_a_valid_url_is_returned_unchanged(url):
     assert check_url(url, field="success_url") == url
 
 
 @pytest.mark.parametrize(("url", "reason"), BAD)
-def test_a_bad_url_is_refused_by_field_and_reason(url, reason):
+def test_an_invalid_url_is_rejected_with_field_and_reason(url, reason):
     with pytest.raises(UrlError, match=f"^success_url .*{reason}") as refusal:
         check_url(url, field="success_url")
 
@@ -68,7 +68,7 @@ def test_a_bad_url_is_refused_by_field_and_reason(url, reason):
     assert refusal.value.field == "success_url"
 
 
-def test_plain_http_is_refused_where_only_https_will_do():
+def test_plain_http_is_rejected_where_https_is_required():
     with pytest.raises(UrlError, match="https"):
         check_url("http://app.example.com/", field="x", https_only=True)
 
@@ -84,12 +84,12 @@ def test_plain_http_is_refused_where_only_https_will_do():
         ("https://app.example.com.", "https://app.example.com"),
     ],
 )
-def test_an_origin_is_brought_to_the_form_that_browsers_send(url, origin):
+def test_an_origin_gets_the_form_that_browsers_send(url, origin):
     assert check_origin(url, field="return_origins") == origin
     assert origin_of(url.rstrip("/") + "/path?x=1") == origin
 
 
 @pytest.mark.parametrize("url", ["https://app.example.com/path", "https://app.example.com?x=1"])
-def test_more_than_an_origin_is_refused(url):
+def test_more_than_an_origin_is_rejected(url):
     with pytest.raises(UrlError, match="leave the path out"):
         check_origin(url, field="return_origins")

@@ -83,14 +83,14 @@ async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = 
     answer: dict[str, object] = {
         "id": webhook_id,
         "url": url,
-        "is_success": sample_webhooks.is_success(came),
+        "is_success": came.is_success,
         "code": came.status,
         "error": came.error,
         "milliseconds": came.milliseconds,
         "answer": sample_webhooks.shown_answer(came),
     }
     (output.show_json if as_json else output.record)(answer)
-    if not sample_webhooks.is_success(came):
+    if not came.is_success:
         raise typer.Exit(1)
 
 

@@ -58,6 +58,15 @@ async def cancel_when(stop: asyncio.Event) -> AsyncIterator[None]:
         watching.cancel()
 
 
+async def wait_for_stop(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep for so many seconds, or until `stop` is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+
+
 async def manage_memory(count: Callable[[], float], *, every: float = 1.0) -> None:
     """For ever: each time `count` has grown by SOME freeze what lives, each time it fell by that give memory back.
 

@@ -1,1 +1,1 @@
-"""What is owed gets POSTed: claims deliveries, sends them, records what came of it. Knows no IMAP and no API."""
+"""Dispatcher: claims due deliveries, POSTs them and records the attempts. Knows neither IMAP nor the API."""

@@ -1,4 +1,4 @@
-"""What do metrics tell of the whole cluster? One dispatcher looks, so that an alarm needs no idler to be alive."""
+"""Metrics of the whole cluster, set by one dispatcher, so that an alert needs no idler to be alive."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from superimap.db.monitoring.cluster_status import IDLER_STATES, ClusterStatus
 
 
 class ClusterMetrics:
-    """Sets the metrics of the cluster every `every` seconds. Idlers are dead after `expiry` seconds of silence."""
+    """Sets the metrics of the cluster every `interval` seconds.
 
-    def __init__(self, *, expiry: float, every: float) -> None:
+    An idler whose heartbeat is older than `expiry` seconds counts as dead.
+    """
+
+    def __init__(self, *, expiry: float, interval: float) -> None:
         self._expiry = expiry
-        self._every = every
-        self._due = 0.0
+        self._interval = interval
+        self._next_update = 0.0
 
-    async def look(self, db: asyncpg.Connection) -> None:
-        """Tell how the cluster is, if it is time to."""
-        if time.monotonic() < self._due:
+    async def update(self, db: asyncpg.Connection) -> None:
+        """Read the state of the cluster and set the metrics, if the interval is over."""
+        if time.monotonic() < self._next_update:
             return
         set_cluster_metrics(await cluster_status.read(db, expiry=self._expiry))
-        self._due = time.monotonic() + self._every
+        self._next_update = time.monotonic() + self._interval
 
-    def leave(self) -> None:
-        """Say nothing more: another dispatcher looks from now on."""
+    def clear(self) -> None:
+        """Remove the metrics: another dispatcher sets them from now on."""
         for metric in (metrics.CLUSTER_IDLERS, metrics.CLUSTER_SHARDS, metrics.CLUSTER_USERS):
             metric.clear()
-        self._due = 0.0
+        self._next_update = 0.0
 
 
 def set_cluster_metrics(seen: ClusterStatus) -> None:
-    """Set the metrics of the cluster."""
+    """Set the metrics of the cluster to what was read."""
     idlers = Counter(idler.state for idler in seen.idlers)
     for state in IDLER_STATES:
         metrics.CLUSTER_IDLERS.labels(state).set(idlers[state])

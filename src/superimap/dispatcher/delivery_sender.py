@@ -1,4 +1,4 @@
-"""How is one claimed delivery sent? Opened, signed for this very moment, POSTed, judged."""
+"""Sending of one claimed delivery: its content is opened, signed and POSTed, and the answer is judged."""
 
 from __future__ import annotations
 
@@ -15,33 +15,19 @@ from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Settlement
 from superimap.db.watching.events import Happened
 from superimap.dispatcher.webhook_client import PostResult, WebhookClient
-from superimap.domain.answers import (
-    ArchiveUser,
-    Delivered,
-    EndpointSignal,
-    GiveUp,
-    RetryIn,
-    retry_after,
-    sign,
-    verdict,
-)
+from superimap.domain.answers import EndpointSignal, Judgement, LocalError, judge
 from superimap.domain.breaker import Observation
-from superimap.domain.deliveries import AttemptOutcome
 from superimap.domain.events import EventKind, event_name
 from superimap.webhooks import payload, signing
 from superimap.webhooks.signing import SigningKeys
 
 log = logging.getLogger(__name__)
 
-UNREADABLE = "unreadable"
-UNSENT = frozenset({"unsigned", "unknown_key", UNREADABLE})
-"""Errors of ours: nothing was sent, and nothing is known of the endpoint."""
-
-MAX_STORED_ANSWER_CHARACTERS = 1024  # characters
+MAX_STORED_ANSWER_CHARACTERS = 1024
 
 
-class Keyring(Protocol):
-    """Where signing keys come from."""
+class SigningKeySource(Protocol):
+    """Source of signing keys."""
 
     async def of(self, partner_id: int) -> SigningKeys:
         """The partner's unexpired keys."""
@@ -50,116 +36,122 @@ class Keyring(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FinishedAttempt:
-    """What came of a POST: for its delivery, and for its endpoint unless that has nothing to do with it."""
+    """An attempt to be recorded, and what its answer showed about the endpoint.
+
+    `observation` is None where the breaker has nothing to learn: the endpoint is healthy and was healthy before,
+    or nothing was sent.
+    """
 
     settlement: Settlement
-    event: Observation | None
+    observation: Observation | None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverySender:
-    """Sends claimed deliveries. `clock` is Unix time, which receivers hold against their own.
+    """Sends claimed deliveries. `clock` is Unix time, which receivers compare with their own.
 
-    `events` looks an event up; `connect_url` makes a link for a user and a time, or None without a BASE_URL.
+    `load_event` reads an event by its id. `connect_url` makes a link for a user, valid from a time on, or None
+    without a BASE_URL.
     """
 
     vault: Vault
-    keyring: Keyring
-    sender: WebhookClient
-    events: Callable[[int], Awaitable[Happened | None]]
+    signing_keys: SigningKeySource
+    client: WebhookClient
+    load_event: Callable[[int], Awaitable[Happened | None]]
     connect_url: Callable[[int, float], str | None]
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
 
-    async def deliver(self, claim: Claim) -> FinishedAttempt:
-        """Send it once and say what came of it. Raises only what the database raises, before anything is sent."""
+    async def send(self, claim: Claim) -> FinishedAttempt:
+        """Send the delivery once. Raises only what the database raises, before anything is sent."""
         started = time.perf_counter()
-        answer = await self._send(claim)
-        wait = retry_after(answer.retry_after, now=self.clock())
-        outcome, delay = self._meaning(claim, answer, wait)
-        attempt = uuid7()
-        settlement = Settlement(
-            id=attempt,
-            claim=claim,
-            outcome=outcome,
-            delay=delay,
-            age=time.perf_counter() - started,
-            milliseconds=answer.milliseconds,
-            code=answer.status,
-            error=answer.error,
-            body=self._seal(answer.body, claim.partner_id, attempt),
+        result = await self._post(claim)
+        judgement = judge(
+            result.status,
+            error=result.error,
+            attempt=claim.attempt - claim.attempts_before,
+            retry_after=result.retry_after,
+            now=self.clock(),
+            chance=self.chance(),
+            archives=claim.kind != EventKind.EVENTS,
         )
-        return FinishedAttempt(settlement, _event(claim, answer, wait))
+        attempt_id = uuid7()
+        settlement = Settlement(
+            id=attempt_id,
+            claim=claim,
+            outcome=judgement.outcome,
+            delay=judgement.delay,
+            age=time.perf_counter() - started,
+            milliseconds=result.milliseconds,
+            code=result.status,
+            error=result.error,
+            body=self._sealed_answer(result.body, claim.partner_id, attempt_id),
+        )
+        return FinishedAttempt(settlement, _observation(claim, judgement))
 
-    async def _send(self, claim: Claim) -> PostResult:
-        keys = await self.keyring.of(claim.partner_id)
+    async def _post(self, claim: Claim) -> PostResult:
+        keys = await self.signing_keys.of(claim.partner_id)
         if not keys.api_keys:
-            log.error("a partner has no key to sign with", extra={"partner_id": claim.partner_id})
-            return _unsent("unsigned")
+            log.error("partner has no API key to sign webhooks with", extra={"partner_id": claim.partner_id})
+            return _not_sent(LocalError.UNSIGNED)
         try:
-            content = self._open(claim) if claim.event_id is None else await self._made(claim, claim.event_id)
+            content = (
+                self._opened(claim) if claim.event_id is None else await self._made(claim, claim.event_id)
+            )
             now = int(self.clock())
             body = payload.body(content, timestamp=now, api_keys=keys.api_keys)
             headers = signing.standard_headers(claim.id, timestamp=now, body=body, secrets=keys.secrets)
-        except UnknownKey as error:  # a rotation is under way, and this process has yet to be restarted
-            log.error("a delivery waits for its key: %s", error, extra={"delivery_id": claim.id})
-            return _unsent("unknown_key")
+        except (
+            UnknownKey
+        ) as error:  # a key rotation is in progress, and this process has not been restarted yet
+            log.error("delivery waits for its encryption key: %s", error, extra={"delivery_id": claim.id})
+            return _not_sent(LocalError.UNKNOWN_KEY)
         except (VaultError, ValueError, IndexError) as error:
-            log.error("a delivery is unreadable: %s", error, extra={"delivery_id": claim.id})
-            return _unsent(UNREADABLE)
-        return await self.sender.post(claim.url, body, headers)
+            log.error("delivery is unreadable: %s", error, extra={"delivery_id": claim.id})
+            return _not_sent(LocalError.UNREADABLE)
+        return await self.client.post(claim.url, body, headers)
 
     async def _made(self, claim: Claim, event_id: int) -> bytes:
-        """Content of an event, with a link that is good from now on. Raises ValueError if the event is gone."""
-        happened = await self.events(event_id)
-        if happened is None:
-            raise ValueError("its event is gone")
+        """Content of an event, with a link that is valid from now on.
+
+        Raises ValueError if the event no longer exists.
+        """
+        event = await self.load_event(event_id)
+        if event is None:
+            raise ValueError("its event no longer exists")
         return payload.user_event(
-            event_name(happened.kind),
-            user_tag=happened.user_tag,
-            imap_provider_code=happened.imap_provider_code,
-            happened_at=happened.at,
-            code=happened.code,
-            reason=happened.reason,
+            event_name(event.kind),
+            user_tag=event.user_tag,
+            imap_provider_code=event.imap_provider_code,
+            happened_at=event.at,
+            code=event.code,
+            reason=event.reason,
             connect_url=self.connect_url(claim.user_id, self.clock()),
         )
 
-    def _open(self, claim: Claim) -> bytes:
+    def _opened(self, claim: Claim) -> bytes:
         place = Place("deliveries", "content", claim.partner_id, str(claim.id))
         return self.vault.open(claim.content or b"", place)
 
-    def _seal(self, body: str, partner_id: int, attempt: UUID) -> bytes | None:
-        """An answer as it is kept: its start, and never in clear."""
+    def _sealed_answer(self, body: str, partner_id: int, attempt_id: UUID) -> bytes | None:
+        """The start of an answer's body, encrypted for the attempt's row; None for an empty one."""
         if not body:
             return None
-        place = Place("attempts", "body", partner_id, str(attempt))
-        return self.vault.seal(
-            body.replace("\0", "")[:MAX_STORED_ANSWER_CHARACTERS].encode("utf-8", "replace"), place
-        )
-
-    def _meaning(self, claim: Claim, answer: PostResult, wait: float) -> tuple[AttemptOutcome, float]:
-        if answer.error == UNREADABLE and answer.status is None:
-            return AttemptOutcome.FAILED, 0.0
-        tries = claim.attempt - claim.attempts_before
-        archives = claim.kind != EventKind.EVENTS
-        match verdict(answer.status, attempt=tries, chance=self.chance(), wait=wait, archives=archives):
-            case Delivered():
-                return AttemptOutcome.DELIVERED, 0.0
-            case ArchiveUser():
-                return AttemptOutcome.ARCHIVE, 0.0
-            case RetryIn(seconds=seconds):
-                return AttemptOutcome.RETRY, seconds
-            case GiveUp():
-                return AttemptOutcome.FAILED, 0.0
+        place = Place("attempts", "body", partner_id, str(attempt_id))
+        return self.vault.seal(stored_answer(body).encode("utf-8", "replace"), place)
 
 
-def _event(claim: Claim, answer: PostResult, wait: float) -> Observation | None:
-    """What the endpoint's breaker has to hear; nothing where all was well and is."""
-    if answer.status is None and answer.error in UNSENT:
+def stored_answer(body: str) -> str:
+    """The part of an answer's body that is stored and shown. PostgreSQL stores no NUL in text."""
+    return body.replace("\0", "")[:MAX_STORED_ANSWER_CHARACTERS]
+
+
+def _observation(claim: Claim, judgement: Judgement) -> Observation | None:
+    signal = judgement.signal
+    if signal is None or (signal is EndpointSignal.HEALTHY and claim.is_well):
         return None
-    told = sign(answer.status, archives=claim.kind != EventKind.EVENTS)
-    return None if told is EndpointSignal.WELL and claim.is_well else Observation(told, claim.setbacks, wait)
+    return Observation(signal, claim.setbacks, judgement.pause)
 
 
-def _unsent(error: str) -> PostResult:
+def _not_sent(error: LocalError) -> PostResult:
     return PostResult(status=None, error=error, body="", milliseconds=0)

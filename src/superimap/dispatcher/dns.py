@@ -1,7 +1,7 @@
-"""How are names resolved? By the system, each lookup in a thread of its own, so that slow ones keep nobody.
+"""Name resolution by the system, each lookup in a thread of its own, so that slow lookups block no other.
 
-asyncio's own threads are few (six on two processors): that many names whose servers do not answer would keep all
-others for as long as the system tries.
+asyncio's own thread pool is small (six threads on two processors): that many names whose servers do not answer
+would block every other lookup for as long as the system tries.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 
 class ThreadedResolver(AbstractResolver):
-    """Lookups, at most `most` at once; threads are started as they are needed."""
+    """Resolver with at most `max_lookups` lookups at once; threads are started as they are needed."""
 
-    def __init__(self, most: int) -> None:
-        self._threads = ThreadPoolExecutor(most, thread_name_prefix="names")
+    def __init__(self, max_lookups: int) -> None:
+        self._threads = ThreadPoolExecutor(max_lookups, thread_name_prefix="dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The addresses of `host`. Raises OSError where there are none."""
-        look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        """The addresses of `host`. Raises OSError if there are none."""
+        look_up = partial(
+            socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         return [
             ResolveResult(
                 hostname=host,
@@ -39,5 +41,5 @@ class ThreadedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Wait for no lookup that is under way: nobody needs its answer."""
+        """Close without waiting for lookups in progress: their answers are no longer needed."""
         self._threads.shutdown(wait=False, cancel_futures=True)

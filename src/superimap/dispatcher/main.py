@@ -1,11 +1,13 @@
-"""What is a dispatcher? A pool, a queue and a sender, and the loops that keep them busy until a stop."""
+"""The dispatcher: a database pool, a doorbell and an HTTP client, and the loops that use them until a stop."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from functools import partial
 
 import asyncpg
@@ -20,87 +22,99 @@ from superimap.db.delivery.signing_keys import SigningKeyring
 from superimap.db.watching import events
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.delivery_sender import DeliverySender
-from superimap.dispatcher.lanes.runner import LaneOperations, Lanes
+from superimap.dispatcher.lanes.limits import LaneLimits
+from superimap.dispatcher.lanes.runner import LaneCounts, LaneOperations, Lanes
 from superimap.dispatcher.presence import Presence
-from superimap.dispatcher.settler import Settler
-from superimap.dispatcher.stats import Stats
+from superimap.dispatcher.settler import AttemptCounts, Settler
 from superimap.dispatcher.sweeper import Retention, Sweeper
 from superimap.dispatcher.timings import DispatcherTimings
-from superimap.dispatcher.webhook_client import open_client
+from superimap.dispatcher.webhook_client import WebhookClient, open_client
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.oauth import links
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherCounts:
+    """What this dispatcher has done since its start, and what is in progress."""
+
+    lanes: LaneCounts = field(default_factory=LaneCounts)
+    attempts: AttemptCounts = field(default_factory=AttemptCounts)
 
 
 async def serve(
     settings: Settings,
     stop: asyncio.Event,
     *,
-    stats: Stats | None = None,
-    pace: DispatcherTimings | None = None,
+    counts: DispatcherCounts | None = None,
+    timings: DispatcherTimings | None = None,
 ) -> None:
-    """Deliver what is owed until `stop`; everything is closed on return, within 25 seconds of it.
+    """Send due deliveries until `stop`. Everything is closed on return, within 25 seconds of the stop.
 
-    PostgreSQL and Redis may be away, also at the start: they are tried again.
+    PostgreSQL and Redis may be away, also at the start: connecting is retried.
     """
-    stats, pace = stats or Stats(), pace or DispatcherTimings()
-    guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
-    lease = settings.webhook_timeout + pace.lease_margin
+    counts, timings = counts or DispatcherCounts(), timings or DispatcherTimings()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             postgres.pool(settings.database_url, size=settings.database_pool_size)
         )
-        queue = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
-        post = await stack.enter_async_context(
-            open_client(guard, deadline=settings.webhook_timeout, names=settings.max_lanes)
-        )
-        vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-        courier = DeliverySender(
-            vault,
-            SigningKeyring(pool, vault),
-            post,
-            events=partial(events.load, pool),
-            connect_url=_linker(settings),
-        )
+        doorbell = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
+        client = await stack.enter_async_context(_open_client(settings))
+        presence = Presence()
+        lease = settings.webhook_timeout + timings.lease_margin
         settler = Settler(
             pool,
-            stats,
-            patience=lease,
+            counts.attempts,
+            lease=lease,
             cap=settings.posts_per_endpoint,
             keep_failed=settings.content_retention_days > 0,
         )
-        presence = Presence()
-        trade = LaneOperations(
+        operations = LaneOperations(
             partner_of=partial(endpoints.partner_of, pool),
-            claim=_Claimer(pool, presence, cap=settings.posts_per_endpoint, lease=lease),
-            deliver=courier.deliver,
+            claim=_ClaimDeliveries(pool, presence, cap=settings.posts_per_endpoint, lease=lease),
+            send=_delivery_sender(settings, pool, client).send,
             settle=settler.settle,
-            ring=queue.ring,
-            posts_per_endpoint=settings.posts_per_endpoint,
-            budget=pace.lane_budget,
+            ring=doorbell.ring,
         )
-        lanes = Lanes(trade, stats, max_lanes=settings.max_lanes)
-        retention = Retention(settings.content_retention_days, settings.message_retention_days)
-        lookout = ClusterMetrics(expiry=settings.heartbeat_expiry, every=pace.look)
-        sweeper = Sweeper(
-            settings.database_url,
-            queue,
-            lanes,
-            presence,
-            lookout,
-            pace=pace,
-            retention=retention,
-            stalled_after=settings.stalled_after,
-        )
+        lanes = Lanes(operations, _lane_limits(settings, timings), counts.lanes)
+        sweeper = _sweeper(settings, timings, doorbell, lanes, presence)
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")
-            loops.create_task(queue.run(lanes.attend, stop, max_lanes=settings.max_lanes), name="doorbells")
+            ringing = doorbell.run(lanes.attend, stop, max_lanes=settings.max_lanes)
+            loops.create_task(ringing, name="doorbells")
             loops.create_task(sweeper.run(stop), name="sweeper")
-            await lanes.run(stop, grace=pace.post_grace, settle_grace=pace.settle_grace)
+            await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
             settling.cancel()
 
 
-def _linker(settings: Settings) -> Callable[[int, float], str | None]:
-    """Makes the links that events carry. No request tells us our address, so without BASE_URL there are none."""
+def _open_client(settings: Settings) -> contextlib.AbstractAsyncContextManager[WebhookClient]:
+    guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
+    return open_client(guard, deadline=settings.webhook_timeout, max_lookups=settings.max_lanes)
+
+
+def _lane_limits(settings: Settings, timings: DispatcherTimings) -> LaneLimits:
+    return LaneLimits(
+        max_lanes=settings.max_lanes,
+        posts_per_endpoint=settings.posts_per_endpoint,
+        budget_seconds=timings.lane_budget,
+    )
+
+
+def _delivery_sender(settings: Settings, pool: asyncpg.Pool, client: WebhookClient) -> DeliverySender:
+    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+    return DeliverySender(
+        vault,
+        SigningKeyring(pool, vault),
+        client,
+        load_event=partial(events.load, pool),
+        connect_url=_connect_links(settings),
+    )
+
+
+def _connect_links(settings: Settings) -> Callable[[int, float], str | None]:
+    """A function that makes the links that events carry, or None without BASE_URL.
+
+    The dispatcher answers no requests from which it could learn its own address.
+    """
     key, base = links.derive_keys(settings.encryption_key.get_secret_value())[0], settings.base_url
 
     def connect_url(user_id: int, now: float) -> str | None:
@@ -109,8 +123,27 @@ def _linker(settings: Settings) -> Callable[[int, float], str | None]:
     return connect_url
 
 
-class _Claimer:
-    """`deliveries.claim` with all that never changes filled in."""
+def _sweeper(
+    settings: Settings,
+    timings: DispatcherTimings,
+    doorbell: EndpointDoorbell,
+    lanes: Lanes,
+    presence: Presence,
+) -> Sweeper:
+    return Sweeper(
+        settings.database_url,
+        doorbell,
+        lanes,
+        presence,
+        ClusterMetrics(expiry=settings.heartbeat_expiry, interval=timings.cluster_metrics_interval),
+        timings=timings,
+        retention=Retention(settings.content_retention_days, settings.message_retention_days),
+        stalled_after=settings.stalled_after,
+    )
+
+
+class _ClaimDeliveries:
+    """`deliveries.claim` with the arguments that are the same for every claim."""
 
     def __init__(self, pool: asyncpg.Pool, presence: Presence, *, cap: int, lease: float) -> None:
         self._pool = pool

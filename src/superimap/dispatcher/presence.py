@@ -1,7 +1,8 @@
-"""Is a dispatcher still there? It holds an advisory lock on a number of its own, and its leases bear the number.
+"""Presence of dispatchers: each holds an advisory lock on a number of its own, which its leases carry.
 
-When a process dies, the server sees its connection close and drops the lock, at once. When it stands still, or
-its way to the database is cut, the server ends the idle connection after some seconds, which comes to the same.
+When a process dies, PostgreSQL sees its connection close and releases the lock at once. When a process is
+stopped, or its connection to the database is cut, PostgreSQL ends the idle connection after some seconds, with
+the same effect.
 """
 
 from __future__ import annotations
@@ -12,44 +13,47 @@ from collections.abc import Callable, Iterable
 
 import asyncpg
 
-SPACE = 0x5349_4D50  # "SIMP": the first half of these locks
-GREATEST = 2**31 - 1
+PRESENCE_LOCK_SPACE = 0x5349_4D50  # "SIMP": the first half of the key of these locks
+MAX_PRESENCE_NUMBER = 2**31 - 1
 
 
 class Presence:
-    """This dispatcher's number, for its leases. None while nobody can see that we are here: those just expire."""
+    """The presence of this dispatcher. `number` is for its leases; None while no lock is held.
+
+    Leases without a number are released only when they expire.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._drawn = secrets.randbelow(GREATEST) + 1
+        self._drawn = secrets.randbelow(MAX_PRESENCE_NUMBER) + 1
 
     async def show(self, db: asyncpg.Connection) -> None:
-        """Try to hold the lock on this connection, for as long as it lasts; to be called until it is held.
+        """Try to take the lock on this connection, which holds it until it ends. Call it until `number` is set.
 
-        The number stays the same over connections, so that what we sent before one was lost remains ours. A lost
-        one that the server takes for alive still has the lock, for some seconds.
+        The number is the same on every connection, so that leases from before a lost connection stay ours.
+        PostgreSQL may take a lost connection for alive, and keep its lock, for some seconds.
         """
         if self.number is None and await db.fetchval(
-            "SELECT pg_try_advisory_lock($1, $2)", SPACE, self._drawn
+            "SELECT pg_try_advisory_lock($1, $2)", PRESENCE_LOCK_SPACE, self._drawn
         ):
             self.number = self._drawn
 
     def hide(self) -> None:
-        """The connection is gone."""
+        """The connection has ended, and the lock with it."""
         self.number = None
 
 
 class Absences:
-    """Since when is each dispatcher seen to be gone? In one sweeper's memory, for as long as it sweeps."""
+    """Since when each dispatcher has been absent. Kept in memory by the process that sweeps."""
 
-    def __init__(self, *, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`patience` is the seconds in which one that lives has connected anew, after the database was away."""
-        self._patience = patience
+    def __init__(self, *, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`limit` is in seconds: a living dispatcher reconnects sooner after an outage of the database."""
+        self._limit = limit
         self._clock = clock
         self._since: dict[int, float] = {}
 
-    def seen(self, absent: Iterable[int]) -> list[int]:
-        """Note who is absent at this look; those that were so at every look for longer than `patience`."""
+    def record(self, absent: Iterable[int]) -> list[int]:
+        """Record the numbers absent now; return those absent at every check for longer than the limit."""
         now = self._clock()
         self._since = {number: self._since.get(number, now) for number in absent}
-        return [number for number, since in self._since.items() if now - since > self._patience]
+        return [number for number, since in self._since.items() if now - since > self._limit]

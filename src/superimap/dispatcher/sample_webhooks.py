@@ -1,4 +1,4 @@
-"""What does an endpoint answer to a webhook that is none? A sample, signed like any other, sent once."""
+"""Test webhooks: a sample of each kind, signed like any other webhook and sent once."""
 
 import json
 import time
@@ -8,19 +8,18 @@ from email.utils import format_datetime
 from superimap.core.config import Settings
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.core.ids import uuid7
-from superimap.dispatcher.delivery_sender import MAX_STORED_ANSWER_CHARACTERS
+from superimap.dispatcher.delivery_sender import stored_answer
 from superimap.dispatcher.webhook_client import PostResult, open_client
-from superimap.domain.answers import Delivered, verdict
 from superimap.domain.events import EventKind, EventName, ReasonCode
 from superimap.mail import envelope, message
 from superimap.webhooks import payload, signing
 from superimap.webhooks.signing import SigningKeys
 
 MAX_SAMPLE_SECONDS = 20.0
-"""Seconds for the whole of it, or WEBHOOK_TIMEOUT if that is less: somebody waits for the answer."""
+"""Deadline of a sample, or WEBHOOK_TIMEOUT if that is less: a person waits for the result."""
 
-TAG = "SUPERIMAP_TEST"
-CODE = "PLAIN"
+SAMPLE_USER_TAG = "SUPERIMAP_TEST"
+SAMPLE_PROVIDER_CODE = "PLAIN"
 _MAIL = """\
 From: SuperIMAP <superimap@example.com>
 To: you@example.com
@@ -28,24 +27,24 @@ Date: {date}
 Message-ID: <{id}@example.com>
 Subject: A test of your webhook
 
-This is no mail of anybody's. "test": true in the webhook says so.
+This mail is a sample and belongs to no user. The webhook contains "test": true.
 """.replace("\n", "\r\n")
 
 
 def sample_content(kind: EventKind, *, now: datetime) -> bytes:
-    """Content of a webhook of this kind as it would be, and `"test": true` behind it."""
-    user = {"user_tag": TAG, "imap_provider_code": CODE}
+    """Content of a webhook of this kind, followed by `"test": true`."""
+    user = {"user_tag": SAMPLE_USER_TAG, "imap_provider_code": SAMPLE_PROVIDER_CODE}
     match kind:
         case EventKind.NEW_MAIL:
             raw = _MAIL.format(date=format_datetime(now), id=uuid7().hex).encode()
-            read = message.parse(raw)
+            mail = message.parse(raw)
             text, was_scrubbed = message.decode_text(raw)
             content = payload.new_mail(
                 raw,
-                read,
+                mail,
                 text=text,
                 is_exact=not was_scrubbed,
-                envelope=envelope.as_json(read.envelope),
+                envelope=envelope.as_json(mail.envelope),
                 **user,
             )
         case EventKind.USER_CONNECTED:
@@ -57,7 +56,7 @@ def sample_content(kind: EventKind, *, now: datetime) -> bytes:
                 EventName.USER_REAUTH_REQUIRED,
                 happened_at=now,
                 code=ReasonCode.LOGIN_REFUSED,
-                reason="This is a test: nobody was refused.",
+                reason="This is a test: no login was refused.",
                 **user,
             )
     return content[:-1] + b"," + json.dumps({"test": True})[1:].encode()
@@ -66,22 +65,19 @@ def sample_content(kind: EventKind, *, now: datetime) -> bytes:
 async def send_sample(
     settings: Settings, keys: SigningKeys, kind: EventKind, url: str
 ) -> tuple[str, PostResult]:
-    """POST a sample once, as the dispatcher would; its `webhook-id` and what came back. Raises nothing."""
+    """POST a sample once, as the dispatcher would. Returns its `webhook-id` and the result; raises nothing."""
     guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
     now = time.time()
     body = payload.body(
-        sample_content(kind, now=datetime.fromtimestamp(now, UTC)), timestamp=int(now), api_keys=keys.api_keys
+        sample_content(kind, now=datetime.fromtimestamp(now, UTC)),
+        timestamp=int(now),
+        api_keys=keys.api_keys,
     )
     headers = signing.standard_headers(uuid7(), timestamp=int(now), body=body, secrets=keys.secrets)
-    async with open_client(guard, deadline=min(settings.webhook_timeout, MAX_SAMPLE_SECONDS)) as post:
-        return headers["webhook-id"], await post.post(url, body, headers)
+    async with open_client(guard, deadline=min(settings.webhook_timeout, MAX_SAMPLE_SECONDS)) as client:
+        return headers["webhook-id"], await client.post(url, body, headers)
 
 
-def is_success(answer: PostResult) -> bool:
-    """Whether a delivery with this answer would be delivered."""
-    return isinstance(verdict(answer.status, attempt=1, chance=0.0), Delivered)
-
-
-def shown_answer(answer: PostResult) -> str | None:
-    """The answer as far as it is shown; None for an empty one."""
-    return answer.body.replace("\0", "")[:MAX_STORED_ANSWER_CHARACTERS] or None
+def shown_answer(result: PostResult) -> str | None:
+    """The start of the answer's body, as it is shown; None for an empty one."""
+    return stored_answer(result.body) or None

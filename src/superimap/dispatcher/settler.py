@@ -1,9 +1,9 @@
-"""How do attempts get recorded? Those that end together in one statement, retried while it is worth it.
+"""Recording of attempts: those that end together go into one statement, which is retried while that is worthwhile.
 
-Endpoints that fail, or did, take two statements more in the same transaction: their health is read under a lock,
-judged by the breaker, and written. Where all is well nothing of that happens. If somebody else has the lock, the
-attempt is recorded all the same, the breaker hears of it later, and that endpoint's lane waits until then: who
-keeps one endpoint must not keep all.
+For endpoints that fail, or that failed before, two statements more run in the same transaction: their health is
+read under a lock, judged by the breaker, and written. Healthy endpoints cost nothing extra. If another transaction
+holds the lock, the attempt is recorded all the same, the breaker gets the observation later, and the endpoint's
+lane waits until then: whatever holds up one endpoint must not hold up the others.
 """
 
 from __future__ import annotations
@@ -22,180 +22,198 @@ from superimap.db.delivery import deliveries, endpoints
 from superimap.db.delivery.deliveries import Settlement
 from superimap.db.postgres import UNAVAILABLE
 from superimap.dispatcher.delivery_sender import FinishedAttempt
-from superimap.dispatcher.stats import Stats
 from superimap.domain import breaker
 from superimap.domain.breaker import Observation
 from superimap.domain.deliveries import AttemptOutcome, EndpointHealth
 
 log = logging.getLogger(__name__)
 
-MOST = 200
-TELL_AGAIN = 0.05
-"""Seconds until a breaker is told again whose endpoint somebody else had locked."""
+MAX_BATCH_ATTEMPTS = 200
+LOCKED_HEALTH_RETRY_SECONDS = 0.05
+"""Pause before the observations of an endpoint whose row was locked are written again."""
 
 
 @dataclass(slots=True)
-class _Owed:
+class AttemptCounts:
+    """Attempts by outcome since the start; written by Settler."""
+
+    delivered: int = 0
+    retried: int = 0
+    failed: int = 0
+    archived: int = 0
+    unrecorded: int = 0  # attempts whose outcome was lost with the database
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An attempt that is not recorded yet, or whose lane still waits for the breaker."""
+
     settlement: Settlement
-    event: Observation | None
+    observation: Observation | None
     since: float = field(default_factory=time.monotonic)
     recorded: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Settler:
-    """Records settlements by groups: while one statement runs, the next group gathers."""
+    """Records attempts in batches: while one statement runs, the next batch gathers."""
 
     def __init__(
-        self, pool: asyncpg.Pool, stats: Stats, *, patience: float, cap: int, keep_failed: bool = True
+        self, pool: asyncpg.Pool, counts: AttemptCounts, *, lease: float, cap: int, keep_failed: bool = True
     ) -> None:
-        """`patience` is how long a settlement is worth recording: a lease, after which others send again.
+        """`lease` is the seconds for which an attempt is worth recording; after it the delivery is sent again.
 
-        `cap` is how many POSTs at once an endpoint may have that is well; `keep_failed`, whether content of
-        failures is kept for a while.
+        `cap` is the concurrency limit of a healthy endpoint. `keep_failed`: whether the content of failed
+        deliveries is kept for a while.
         """
+        self._pool = pool
+        self._counts = counts
+        self._lease = lease
         self._cap = cap
         self._keep_failed = keep_failed
-        self._pool = pool
-        self._stats = stats
-        self._patience = patience
-        self._waiting: list[_Owed] = []
-        self._untold: dict[
-            int, list[Observation]
-        ] = {}  # by endpoint, oldest first: of attempts that are recorded
-        self._held: list[_Owed] = []  # recorded too, of those endpoints: their lanes wait for the breaker
-        self._bell = asyncio.Event()
+        self._waiting: list[_Pending] = []
+        # Observations of recorded attempts that the breaker does not have yet, by endpoint, oldest first.
+        self._unjudged: dict[int, list[Observation]] = {}
+        self._held: list[
+            _Pending
+        ] = []  # recorded attempts of those endpoints: their lanes wait for the breaker
+        self._wake = asyncio.Event()
 
-    async def settle(self, sent: FinishedAttempt) -> None:
-        """Return when this is recorded, or given up because the database stayed away too long."""
-        owed = _Owed(sent.settlement, sent.event)
-        self._waiting.append(owed)
-        self._bell.set()
-        await owed.recorded
+    async def settle(self, attempt: FinishedAttempt) -> None:
+        """Return when the attempt is recorded, or given up because the database was away too long."""
+        pending = _Pending(attempt.settlement, attempt.observation)
+        self._waiting.append(pending)
+        self._wake.set()
+        await pending.recorded
 
     async def run(self) -> None:
-        """Record what comes, until cancelled."""
+        """Record attempts until cancelled."""
         backoff = Backoff(first=0.2, longest=2.0)
         while True:
-            is_rung = await self._rung()
-            self._bell.clear()
-            while self._waiting or not is_rung:
-                is_rung = True
-                group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            is_woken = await self._wait()
+            self._wake.clear()
+            while self._waiting or not is_woken:
+                is_woken = True
+                batch = self._waiting[:MAX_BATCH_ATTEMPTS]
+                self._waiting = self._waiting[MAX_BATCH_ATTEMPTS:]
                 try:
-                    await self._record(group)
+                    await self._record(batch)
                     backoff.reset()
                 except UNAVAILABLE as error:
                     log.warning("attempts could not be recorded yet: %s", error)
-                    self._waiting = self._worthwhile(group) + self._waiting
+                    self._waiting = self._within_lease(batch) + self._waiting
                     await asyncio.sleep(backoff.next())
 
-    async def _rung(self) -> bool:
-        """Wait for something to record; False if it is time to tell a breaker again."""
+    async def _wait(self) -> bool:
+        """Wait for an attempt to record; False if it is time to write delayed observations."""
         try:
-            async with asyncio.timeout(TELL_AGAIN if self._untold else None):
-                return await self._bell.wait()
+            async with asyncio.timeout(LOCKED_HEALTH_RETRY_SECONDS if self._unjudged else None):
+                return await self._wake.wait()
         except TimeoutError:
             return False
 
-    async def _record(self, group: list[_Owed]) -> None:
+    async def _record(self, batch: list[_Pending]) -> None:
         now = time.monotonic()
-        settlements = [_aged(owed, now) for owed in group]
+        settlements = [_aged(pending, now) for pending in batch]
         try:
-            archived = await self._write(settlements, _events(self._untold, group))
+            archived = await self._write(settlements, _observations(self._unjudged, batch))
         except UNAVAILABLE:
             raise
         except asyncpg.PostgresError as error:
-            self._untold = {}  # it may be at fault as well, and is only news
-            self._let_go([])
-            if len(group) > 1:  # one of them is at fault: the others must not suffer
-                for owed in group:
-                    if not owed.recorded.done():
-                        await self._record([owed])
+            self._unjudged = {}  # one of them may cause the error, and the next failures say the same
+            self._release_judged([])
+            if len(batch) > 1:  # one attempt causes the error: record the others one by one
+                for pending in batch:
+                    if not pending.recorded.done():
+                        await self._record([pending])
                 return
-            ids = [str(owed.settlement.claim.id) for owed in group]
-            log.error("an attempt cannot be recorded: %s", error, extra={"delivery_ids": ids})
-            self._give_up(group)
+            ids = [str(pending.settlement.claim.id) for pending in batch]
+            log.error("attempt cannot be recorded: %s", error, extra={"delivery_ids": ids})
+            self._give_up(batch)
             return
-        self._stats.archived += archived
+        self._counts.archived += archived
         metrics.USERS_ARCHIVED.inc(archived)
         self._count(settlements)
-        self._let_go(group)
+        self._release_judged(batch)
 
-    def _let_go(self, group: list[_Owed]) -> None:
-        """Those may go on whose breaker has heard of them: no lane claims more in the meantime."""
-        both = [*self._held, *group]
-        self._held = [owed for owed in both if owed.settlement.claim.endpoint_id in self._untold]
-        _release(owed for owed in both if owed.settlement.claim.endpoint_id not in self._untold)
+    def _release_judged(self, batch: list[_Pending]) -> None:
+        """End the wait of attempts whose breaker has judged them; no lane claims more before that."""
+        recorded = [*self._held, *batch]
+        self._held = [each for each in recorded if each.settlement.claim.endpoint_id in self._unjudged]
+        _release(each for each in recorded if each.settlement.claim.endpoint_id not in self._unjudged)
 
-    async def _write(self, settlements: list[Settlement], events: dict[int, list[Observation]]) -> int:
-        if not events:
+    async def _write(self, settlements: list[Settlement], observations: dict[int, list[Observation]]) -> int:
+        """Record the attempts, and judge the endpoints; returns how many users were archived."""
+        if not observations:
             return await deliveries.settle(self._pool, settlements, keep_failed=self._keep_failed)
         async with self._pool.acquire() as db, db.transaction():
             archived = await deliveries.settle(db, settlements, keep_failed=self._keep_failed)
-            now, healths = await endpoints.lock_healths(db, events)
+            now, healths = await endpoints.lock_healths(db, observations)
             judged: dict[int, EndpointHealth] = {}
             for endpoint_id, before in healths.items():
                 health = before
-                for event in events[endpoint_id]:
-                    health = breaker.next_health(health, event, now=now, cap=self._cap)
+                for observation in observations[endpoint_id]:
+                    health = breaker.next_health(health, observation, now=now, cap=self._cap)
                 if health != before:
                     judged[endpoint_id] = health
             if judged:
                 await endpoints.set_healths(db, judged)
-            locked = await endpoints.existing(db, events.keys() - healths.keys())
-        self._untold = {endpoint_id: events[endpoint_id] for endpoint_id in locked}
+            locked = await endpoints.existing(db, observations.keys() - healths.keys())
+        self._unjudged = {endpoint_id: observations[endpoint_id] for endpoint_id in locked}
         for endpoint_id, health in judged.items():
-            _tell(endpoint_id, healths[endpoint_id], health)
+            _report(endpoint_id, healths[endpoint_id], health)
         return archived
 
-    def _worthwhile(self, group: list[_Owed]) -> list[_Owed]:
-        """Those still within their lease; the others are sent again by whoever claims them."""
-        oldest = time.monotonic() - self._patience
-        self._give_up([owed for owed in group if owed.since < oldest])
-        return [owed for owed in group if not owed.recorded.done()]
+    def _within_lease(self, batch: list[_Pending]) -> list[_Pending]:
+        """The attempts still within their lease. The other deliveries are sent again by the next to claim them."""
+        oldest = time.monotonic() - self._lease
+        self._give_up([pending for pending in batch if pending.since < oldest])
+        return [pending for pending in batch if not pending.recorded.done()]
 
-    def _give_up(self, group: list[_Owed]) -> None:
-        self._stats.unrecorded += len(group)
-        metrics.ATTEMPTS_UNRECORDED.inc(len(group))
-        _release(group)
+    def _give_up(self, batch: list[_Pending]) -> None:
+        self._counts.unrecorded += len(batch)
+        metrics.ATTEMPTS_UNRECORDED.inc(len(batch))
+        _release(batch)
 
     def _count(self, settlements: Iterable[Settlement]) -> None:
         for settlement in settlements:
             metrics.ATTEMPTS.labels(settlement.outcome).inc()
             match settlement.outcome:
                 case AttemptOutcome.DELIVERED:
-                    self._stats.delivered += 1
+                    self._counts.delivered += 1
                 case AttemptOutcome.RETRY:
-                    self._stats.retried += 1
+                    self._counts.retried += 1
                 case AttemptOutcome.FAILED | AttemptOutcome.ARCHIVE:
-                    self._stats.failed += 1
+                    self._counts.failed += 1
 
 
-def _events(untold: Mapping[int, list[Observation]], group: list[_Owed]) -> dict[int, list[Observation]]:
-    """By endpoint, in the order in which they came."""
-    events = {endpoint_id: [*earlier] for endpoint_id, earlier in untold.items()}
-    for owed in group:
-        if owed.event is not None:
-            events.setdefault(owed.settlement.claim.endpoint_id, []).append(owed.event)
-    return events
+def _observations(
+    unjudged: Mapping[int, list[Observation]], batch: list[_Pending]
+) -> dict[int, list[Observation]]:
+    """Observations by endpoint, oldest first."""
+    observations = {endpoint_id: [*earlier] for endpoint_id, earlier in unjudged.items()}
+    for pending in batch:
+        if pending.observation is not None:
+            observations.setdefault(pending.settlement.claim.endpoint_id, []).append(pending.observation)
+    return observations
 
 
-def _tell(endpoint_id: int, before: EndpointHealth, health: EndpointHealth) -> None:
+def _report(endpoint_id: int, before: EndpointHealth, health: EndpointHealth) -> None:
+    """Count and log that an endpoint was disabled, or that its breaker changed."""
     ids = {"endpoint_id": endpoint_id}
     if health.disabled_at is not None:
         metrics.ENDPOINTS_DISABLED.inc()
-        log.error("an endpoint is disabled", extra=ids | {"reason": health.disabled_reason})
+        log.error("endpoint disabled", extra=ids | {"reason": health.disabled_reason})
     elif health.breaker != before.breaker:
         if health.breaker == "open":
             metrics.BREAKERS_OPENED.inc()
-        log.warning("a breaker changed", extra=ids | {"breaker": health.breaker})
+        log.warning("circuit breaker of an endpoint changed", extra=ids | {"breaker": health.breaker})
 
 
-def _aged(owed: _Owed, now: float) -> Settlement:
-    return replace(owed.settlement, age=owed.settlement.age + now - owed.since)
+def _aged(pending: _Pending, now: float) -> Settlement:
+    return replace(pending.settlement, age=pending.settlement.age + now - pending.since)
 
 
-def _release(group: Iterable[_Owed]) -> None:
-    for owed in group:
-        if not owed.recorded.done():
-            owed.recorded.set_result(None)
+def _release(batch: Iterable[_Pending]) -> None:
+    for pending in batch:
+        if not pending.recorded.done():
+            pending.recorded.set_result(None)

@@ -1,8 +1,8 @@
-"""What finds deliveries that nothing rings for? One process at a time looks every second.
+"""Sweeper: finds the deliveries for which no doorbell rang. One process at a time sweeps, every second.
 
-It puts deliveries back whose lease ran out or whose dispatcher is gone, rings endpoints with overdue ones, finds
-users who are stalled, and purges what is old. Where Redis is away its rings fail, and it starts the lanes in its
-own process.
+It releases deliveries whose lease has expired or whose dispatcher no longer exists, rings endpoints with overdue
+deliveries, finds stalled users, and purges old rows. Where Redis is away its rings fail, and it starts lanes in
+its own process.
 """
 
 from __future__ import annotations
@@ -17,67 +17,71 @@ from dataclasses import dataclass
 import asyncpg
 
 from superimap.core import metrics
+from superimap.core.runtime import wait_for_stop
 from superimap.db import postgres
 from superimap.db.delivery import liveness, sweeping
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.lanes.runner import DATABASE_ERRORS, Lanes
-from superimap.dispatcher.presence import SPACE, Absences, Presence
+from superimap.dispatcher.presence import PRESENCE_LOCK_SPACE, Absences, Presence
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
-LOCK = 0x5349_4D41_5053_5750  # "SIMAPSWP": the advisory lock of the sweeper that is at work
+SWEEPER_LOCK_KEY = 0x5349_4D41_5053_5750  # "SIMAPSWP": the advisory lock of the process that sweeps
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days for which content of failures, and rows of all that is settled, are kept."""
+    """Days for which the content of failed deliveries, and all settled rows, are kept."""
 
     content_days: float
     row_days: float
 
 
 class Sweeper:
-    """Sweeps while it holds the lock; until then it tries for it. Its connection also shows our presence."""
+    """Sweeps while it holds the lock, and tries to take the lock until then.
+
+    Its connection also shows the presence of this dispatcher.
+    """
 
     def __init__(
         self,
         database_url: str,
-        queue: EndpointDoorbell,
+        doorbell: EndpointDoorbell,
         lanes: Lanes,
         presence: Presence,
-        lookout: ClusterMetrics,
+        cluster_metrics: ClusterMetrics,
         *,
-        pace: DispatcherTimings,
+        timings: DispatcherTimings,
         retention: Retention,
         stalled_after: float,
     ) -> None:
         self._database_url = database_url
-        self._presence = presence
-        self._queue = queue
+        self._doorbell = doorbell
         self._lanes = lanes
-        self._pace = pace
+        self._presence = presence
+        self._cluster_metrics = cluster_metrics
+        self._timings = timings
         self._retention = retention
         self._stalled_after = stalled_after
-        self._lookout = lookout
-        self._purge_at = 0.0
-        self._stall_at = 0.0
+        self._next_purge = 0.0
+        self._next_stall_check = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Sweep until `stop`. A lost connection is a lost lock: both are had again."""
+        """Sweep until `stop`. A lost connection is a lost lock: both are taken again."""
         while not stop.is_set():
             try:
                 async with self._connected() as db:
                     await self._sweep_on(db, stop)
             except DATABASE_ERRORS as error:
-                log.warning("the sweeper lost the database: %s", error)
-                await _pause(stop, self._pace.sweep)
+                log.warning("sweeper lost the database: %s", error)
+                await wait_for_stop(stop, self._timings.sweep_interval)
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of its own, which the server ends if this process stands still, so that another sweeps."""
-        idle_ms = str(int(10 * self._pace.sweep * 1000))
+        """A connection of its own. PostgreSQL ends it if this process stops working, and another one sweeps."""
+        idle_ms = str(int(10 * self._timings.sweep_interval * 1000))
         db = await asyncpg.connect(
             self._database_url,
             timeout=postgres.CONNECT_TIMEOUT_SECONDS,
@@ -91,59 +95,65 @@ class Sweeper:
             db.terminate()
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
-        is_ours, absences = False, Absences(patience=self._pace.gone)
-        # If the database was away, idlers could not write what they have heard.
-        self._stall_at = time.monotonic() + self._pace.hearing
+        holds_lock, absences = False, Absences(limit=self._timings.absence_limit)
+        # If the database was away, idlers could not write their proofs of life.
+        self._next_stall_check = time.monotonic() + self._timings.stall_check_delay
         try:
             while not stop.is_set():
                 await self._presence.show(db)
-                is_ours = is_ours or await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
-                if is_ours:
-                    await self._release(db, absences)
-                    await self._ring(db)
-                    await self._stall(db)
+                holds_lock = holds_lock or await db.fetchval(
+                    "SELECT pg_try_advisory_lock($1)", SWEEPER_LOCK_KEY
+                )
+                if holds_lock:
+                    await self._release_leases(db, absences)
+                    await self._ring_overdue(db)
+                    await self._mark_stalled(db)
                     await self._purge(db)
-                    await self._lookout.look(db)
-                await _pause(stop, self._pace.sweep)
+                    await self._cluster_metrics.update(db)
+                await wait_for_stop(stop, self._timings.sweep_interval)
         finally:
             metrics.OVERDUE_SECONDS.set(0)
-            self._lookout.leave()
+            self._cluster_metrics.clear()
 
-    async def _release(self, db: asyncpg.Connection, absences: Absences) -> None:
+    async def _release_leases(self, db: asyncpg.Connection, absences: Absences) -> None:
         if expired := await sweeping.release_expired(db):
-            log.warning("deliveries are sent again, their leases ran out", extra={"deliveries": expired})
-        dead = absences.seen(await sweeping.absent_holders(db, space=SPACE))
+            log.warning("leases expired; the deliveries are sent again", extra={"deliveries": expired})
+        dead = absences.record(await sweeping.absent_holders(db, space=PRESENCE_LOCK_SPACE))
         if dead and (held := await sweeping.release_held(db, dead)):
-            log.warning("deliveries are sent again, their dispatcher is gone", extra={"deliveries": held})
+            log.warning(
+                "dispatcher no longer exists; its deliveries are sent again", extra={"deliveries": held}
+            )
 
-    async def _ring(self, db: asyncpg.Connection) -> None:
+    async def _ring_overdue(self, db: asyncpg.Connection) -> None:
+        limits = self._lanes.limits
         overdue = await sweeping.overdue_endpoints(
-            db, per_partner=self._lanes.share, ailing=self._lanes.ailing_share
+            db, per_partner=limits.partner_slots, ailing=limits.unhealthy_slots
         )
         metrics.SWEEPS.inc()
         metrics.OVERDUE_SECONDS.set(max((each.late for each in overdue), default=0.0))
-        silent = [each for each in overdue if each.is_to_ring]
+        to_ring = [each for each in overdue if each.is_to_ring]
+        late_after = self._timings.late_after
         rung = await asyncio.gather(
-            *(self._queue.ring(each.endpoint_id, is_late=each.late > self._pace.late) for each in silent)
+            *(self._doorbell.ring(each.endpoint_id, is_late=each.late > late_after) for each in to_ring)
         )
-        for each, is_rung in zip(silent, rung, strict=True):
+        for each, is_rung in zip(to_ring, rung, strict=True):
             if not is_rung:
                 self._lanes.start(each.endpoint_id)
 
-    async def _stall(self, db: asyncpg.Connection) -> None:
-        """One batch a sweep, so that sweeping goes on; a rest when all is done."""
-        if time.monotonic() < self._stall_at:
+    async def _mark_stalled(self, db: asyncpg.Connection) -> None:
+        """Mark one batch of stalled users per sweep, so that sweeping goes on; pause once all are marked."""
+        if time.monotonic() < self._next_stall_check:
             return
         if stalled := await liveness.stall(db, after=self._stalled_after):
             log.warning("users are stalled", extra={"users": stalled})
         else:
-            self._stall_at = time.monotonic() + self._pace.stalls
+            self._next_stall_check = time.monotonic() + self._timings.stall_check_interval
 
     async def _purge(self, db: asyncpg.Connection) -> None:
-        """One batch of each a sweep, so that sweeping goes on; an hour's rest when all is done."""
+        """Purge one batch of each kind per sweep, so that sweeping goes on; pause once all is purged."""
         kept = self._retention
-        if time.monotonic() < self._purge_at:
-            if not kept.content_days:  # what failed is erased as it is recorded; this is what was cancelled
+        if time.monotonic() < self._next_purge:
+            if not kept.content_days:  # failed content is erased when recorded; this erases cancelled content
                 await sweeping.erase_old_content(db, days=0)
             return
         removed = (
@@ -154,15 +164,7 @@ class Sweeper:
             await liveness.delete_old_events(db, days=kept.row_days),
         )
         if not any(removed):
-            self._purge_at = time.monotonic() + self._pace.purge
+            self._next_purge = time.monotonic() + self._timings.purge_interval
         else:
             names = ("disabled", "contents", "deliveries", "messages", "user_events")
-            log.info("purged", extra=dict(zip(names, removed, strict=True)))
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass
+            log.info("old rows purged", extra=dict(zip(names, removed, strict=True)))

@@ -1,22 +1,20 @@
-"""How long may things take here? The seconds that are no settings; tests run on a faster clock."""
+"""Intervals and grace periods of a dispatcher that are not settings."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherTimings:
-    """Seconds, all of them."""
+    """All values are seconds. Tests use shorter ones."""
 
-    lane_budget: float = 20.0  # then a lane rings itself and lets another endpoint have its seat
+    lane_budget: float = 20.0  # then a lane rings its own doorbell and yields its slot
     lease_margin: float = 10.0  # by which a lease outlives the deadline of its POST
-    sweep: float = 1.0
-    gone: float = (
-        5.0  # absent by this: a dispatcher's leases are let go; one that lives connects again sooner
-    )
-    late: float = 3.0  # overdue by this: what should have rung is passed by
-    look: float = 15.0  # between two looks at the cluster, for metrics
-    purge: float = 3600.0
-    stalls: float = 30.0  # between looks for users whose mail server is silent
-    hearing: float = 150.0  # before the first such look: until then idlers have written what they heard
-    post_grace: float = 18.0  # at a stop, for POSTs under way
-    settle_grace: float = 5.0  # and then for recording them
+    sweep_interval: float = 1.0
+    absence_limit: float = 5.0  # then an absent dispatcher loses its leases; a living one reconnects sooner
+    late_after: float = 3.0  # overdue by more: the job that should have woken a lane is skipped
+    cluster_metrics_interval: float = 15.0
+    purge_interval: float = 3600.0
+    stall_check_interval: float = 30.0
+    stall_check_delay: float = 150.0  # before the first check, so that idlers can write proofs of life
+    lane_grace: float = 5.0  # at a stop, for lanes to end
+    post_grace: float = 18.0  # after that, for POSTs in flight and their recording

@@ -1,4 +1,4 @@
-"""How is one webhook POSTed? httpx over aiohttp's pool, guarded, and bounded in time and size."""
+"""HTTP client for webhooks: httpx on aiohttp's connection pool, guarded, with limits of time and size."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from httpx_aiohttp import AiohttpTransport
 from superimap import __version__
 from superimap.core.egress import EgressBlocked, Guard
 from superimap.dispatcher.dns import ThreadedResolver
+from superimap.domain import answers
 
 MAX_ANSWER_BYTES = 16 * 1024
 KEEPALIVE_SECONDS = 4.0
-"""Seconds an idle connection is kept: less than the 5 s after which many servers close one under our POST."""
+"""Lifetime of an idle connection: many servers close one after 5 s, possibly just as a POST is sent."""
 
 DNS_CACHE_SECONDS = 10
 
@@ -34,10 +35,10 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PostResult:
-    """What came back. `status` is None if nothing did, and `error` a word that says why.
+    """Result of one POST. `status` is None if there was no answer; `error` then says why, in one word.
 
-    With a status, `error` may still tell that the body was cut short; the status counts. `retry_after` is that
-    header as it came.
+    With a status, `error` says that the body was cut short; the status counts nevertheless. `retry_after` is that
+    header as received.
     """
 
     status: int | None
@@ -46,16 +47,21 @@ class PostResult:
     milliseconds: int
     retry_after: str | None = None
 
+    @property
+    def is_success(self) -> bool:
+        """Whether this answer delivers the webhook."""
+        return answers.is_success(self.status)
+
 
 class WebhookClient:
-    """POSTs bodies to other people's URLs; made by `sender`."""
+    """POSTs bodies to the URLs of partners. Made by `open_client`."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, deadline: float) -> None:
         self._transport = transport
         self._deadline = deadline
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
-        """POST once, within one deadline from connecting to the last byte read. Raises nothing."""
+        """POST once. The deadline covers everything from connecting to the last byte read. Raises nothing."""
         started = time.perf_counter()
         status: int | None = None
         error: str | None = None
@@ -63,14 +69,14 @@ class WebhookClient:
         read = bytearray()
         try:
             async with asyncio.timeout(self._deadline):
-                request = httpx.Request("POST", _vetted(url), headers={**_HEADERS, **headers}, content=body)
+                request = httpx.Request("POST", _checked(url), headers={**_HEADERS, **headers}, content=body)
                 response = await self._transport.handle_async_request(request)
                 status, retry_after = response.status_code, response.headers.get("retry-after")
                 try:
                     await _read(response, read)
                 finally:
                     await response.aclose()
-        except Exception as failure:  # whatever an odd server brings about is an answer too
+        except Exception as failure:  # any error that a misbehaving server causes is a result too
             error = error_word(failure)
         return PostResult(
             status=status,
@@ -83,20 +89,20 @@ class WebhookClient:
 
 @asynccontextmanager
 async def open_client(
-    guard: Guard, *, deadline: float, tls: ssl.SSLContext | None = None, names: int = 8
+    guard: Guard, *, deadline: float, tls: ssl.SSLContext | None = None, max_lookups: int = 8
 ) -> AsyncIterator[WebhookClient]:
-    """A Sender: no redirects, no cookies, no proxy of the environment, no decompression, TLS verified.
+    """Open a client: no redirects, no cookies, no proxy from the environment, no decompression, TLS verified.
 
-    It resolves at most `names` at once.
+    `deadline` is in seconds. At most `max_lookups` names are resolved at once.
     """
     context = tls or httpx.create_ssl_context()
     connector = aiohttp.TCPConnector(
         ssl=context,
         socket_factory=guard.socket,
-        limit=0,  # the lanes bound it; a queue here would eat the deadline of those who wait
+        limit=0,  # the lanes limit connections; a queue here would use up the deadline of waiting POSTs
         keepalive_timeout=KEEPALIVE_SECONDS,
         ttl_dns_cache=DNS_CACHE_SECONDS,
-        resolver=(resolver := ThreadedResolver(names)),
+        resolver=(resolver := ThreadedResolver(max_lookups)),
     )
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
@@ -109,7 +115,7 @@ async def open_client(
 
 
 async def _read(response: httpx.Response, into: bytearray) -> None:
-    """At most LONGEST_ANSWER bytes, as they came. Closing an unread rest ends the connection."""
+    """Read at most MAX_ANSWER_BYTES, without decoding. Closing an unread rest ends the connection."""
     async for chunk in response.aiter_raw():
         into += chunk
         if len(into) >= MAX_ANSWER_BYTES:
@@ -117,8 +123,8 @@ async def _read(response: httpx.Response, into: bytearray) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _vetted(url: str) -> httpx.URL:
-    """The URL parsed once; what aiohttp dials is this, printed. Raises httpx.InvalidURL."""
+def _checked(url: str) -> httpx.URL:
+    """The URL, parsed once; aiohttp dials exactly what this prints. Raises httpx.InvalidURL."""
     parsed = httpx.URL(url)
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
         raise httpx.InvalidURL("not the URL of a webhook")
@@ -126,7 +132,10 @@ def _vetted(url: str) -> httpx.URL:
 
 
 def error_word(error: BaseException) -> str:
-    """One word for a failure. httpx' names mislead here (a reset is a ConnectTimeout): look at the causes."""
+    """One word for an error, from its chain of causes.
+
+    httpx' own class names mislead here: a connection reset is a ConnectTimeout.
+    """
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and len(chain) < 10:
@@ -136,7 +145,7 @@ def error_word(error: BaseException) -> str:
         ]
         cause = cause.__cause__ or cause.__context__
     for item in chain:
-        code = getattr(item, "verify_code", None)  # aiohttp's own error of that class has none
+        code = getattr(item, "verify_code", None)  # aiohttp has an error of that class without this attribute
         if isinstance(item, ssl.SSLCertVerificationError) and code is not None:
             return CERTIFICATE_ERROR_WORDS.get(code, "certificate_untrusted")
     return next(
@@ -150,7 +159,7 @@ CERTIFICATE_ERROR_WORDS = {
     62: "certificate_host",
     64: "certificate_host",
 }
-"""By OpenSSL's codes of verification: not valid yet or any more, another name, another address."""
+"""Words by OpenSSL's verification code: 9 not yet valid, 10 expired, 62 other host name, 64 other IP address."""
 
 ERROR_WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (EgressBlocked, "egress_blocked"),

@@ -1,6 +1,6 @@
-"""What does an answer mean? Pure: status, attempt, `Retry-After` and chance in; a verdict and a sign out.
+"""The meaning of a receiver's answer, for its delivery and for the circuit breaker of its endpoint.
 
-The verdict is about the delivery. The sign is about its endpoint, for the breaker.
+`judge` is the one place that decides. It is pure: time and chance are passed in.
 """
 
 import math
@@ -8,114 +8,148 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TypeAlias
+
+from superimap.domain.deliveries import AttemptOutcome
 
 RETRY_SCHEDULE_SECONDS = tuple(n**4 + 5 for n in range(1, 17))
-"""Seconds after the nth failure: 6, 21, 86, 261, 630, …: 17 attempts within 68 hours."""
+"""Delay after the nth failed attempt: 6, 21, 86, 261, 630, …: 17 attempts within 68 hours."""
 
-EXACT_RETRIES = 5  # so many of them are kept to the second, as the wire promises
+EXACT_RETRIES = 5
+"""Number of first delays that are exact to the second, as the API promises; later ones are spread."""
+
 JITTER_FRACTION = 0.1
+"""Later delays are spread by this fraction in both directions."""
+
 MAX_RETRY_AFTER_SECONDS = 3600.0
-"""Seconds that a `Retry-After` can put things off: nobody puts webhooks off for years by a slip."""
+"""Longest pause that a `Retry-After` can ask for, so that no mistake delays webhooks for years."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Any 2xx."""
+class LocalError(StrEnum):
+    """Errors on our side. Nothing was sent, so the attempt says nothing about the endpoint."""
 
-
-@dataclass(frozen=True, slots=True)
-class ArchiveUser:
-    """403: the application does not want this user's mail any more. No retry."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryIn:
-    """Again in so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """The last attempt failed too."""
-
-
-Verdict: TypeAlias = Delivered | ArchiveUser | RetryIn | GiveUp
+    UNSIGNED = "unsigned"  # the partner has no key to sign with
+    UNKNOWN_KEY = "unknown_key"  # the content is encrypted with a key that this process does not have yet
+    UNREADABLE = "unreadable"  # the content cannot be decrypted or built: no later attempt could send it
 
 
 class EndpointSignal(StrEnum):
-    """What an answer tells of its endpoint."""
+    """What an answer says about its endpoint."""
 
-    WELL = "well"  # 2xx, and 403: an application that works
-    ODD = "odd"  # it refuses this one delivery; others may fare better
-    BUSY = "busy"  # 429, 503: less at once, please
-    ILL = "ill"  # no answer, or a 5xx
-    GONE = "gone"  # 410: nothing is wanted here any more
+    HEALTHY = "healthy"  # 2xx, and a 403 that archives: the application works
+    REJECTED = "rejected"  # 3xx, 4xx: this delivery is refused; others may succeed
+    BUSY = "busy"  # 429, 503: the endpoint asks for fewer requests
+    FAILING = "failing"  # no answer, 5xx or any other status
+    GONE = "gone"  # 410: the endpoint wants no webhooks any more
 
 
-def verdict(
-    status: int | None, *, attempt: int, chance: float, wait: float = 0.0, archives: bool = True
-) -> Verdict:
-    """Judge the answer to attempt number `attempt` (from 1); `status` is None if there was no answer.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Everything that follows from an answer.
 
-    `archives`: a 403 says so of the user; else it is a refusal like any other.
-
-    `chance` in [0, 1) spreads the later retries by ±10 %. `wait` is the least seconds to the next attempt, as
-    `retry_after` gives them. After a 410 the delivery stays owed: its endpoint is disabled until someone
-    enables it, and then it is sent.
+    `delay` is the seconds until the next attempt; it matters where `outcome` is RETRY. `signal` is None where
+    nothing is known about the endpoint. `pause` is the seconds of rest that the endpoint asked for.
     """
-    match status:
-        case int() if 200 <= status <= 299:
-            return Delivered()
-        case 403 if archives:
-            return ArchiveUser()
-        case 410:
-            return RetryIn(0.0)
-        case _ if attempt <= EXACT_RETRIES:
-            return RetryIn(max(RETRY_SCHEDULE_SECONDS[max(attempt, 1) - 1], wait))
-        case _ if attempt <= len(RETRY_SCHEDULE_SECONDS):
-            return RetryIn(
-                max(
-                    RETRY_SCHEDULE_SECONDS[attempt - 1]
-                    * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * chance),
-                    wait,
-                )
-            )
-        case _:
-            return GiveUp()
+
+    outcome: AttemptOutcome
+    delay: float
+    signal: EndpointSignal | None
+    pause: float = 0.0
 
 
-def sign(status: int | None, *, archives: bool = True) -> EndpointSignal:
-    """What the answer tells of the endpoint; `status` is None if there was no answer; `archives` as above."""
+def judge(
+    status: int | None,
+    *,
+    attempt: int,
+    chance: float,
+    error: str | None = None,
+    retry_after: str | None = None,
+    now: float = 0.0,
+    archives: bool = True,
+) -> Judgement:
+    """Judge the answer to attempt number `attempt`, counted from 1.
+
+    `status` is None if there was no answer; `error` then says why. `retry_after` is that header as received, and
+    `now` is Unix time. `chance` in [0, 1) spreads the later retries. `archives`: whether a 403 archives the user;
+    if not, it is a refusal like any other. After a 410 the delivery stays pending: its endpoint is disabled, and
+    the delivery is sent once somebody enables the endpoint.
+    """
+    pause = retry_after_seconds(retry_after, now=now)
+    if status is None and error in _LOCAL_ERRORS:
+        return _unsent(error, attempt, chance)
+    match _signal(status, archives=archives):
+        case EndpointSignal.HEALTHY as signal:
+            outcome = AttemptOutcome.DELIVERED if is_success(status) else AttemptOutcome.ARCHIVE
+            return Judgement(outcome, 0.0, signal, pause)
+        case EndpointSignal.GONE as signal:
+            return Judgement(AttemptOutcome.RETRY, 0.0, signal, pause)
+        case signal:
+            return _failed(attempt, chance, signal, pause)
+
+
+def _signal(status: int | None, *, archives: bool) -> EndpointSignal:
     match status:
-        case int() if 200 <= status <= 299 or (archives and status == 403):
-            return EndpointSignal.WELL
+        case int() if is_success(status) or (archives and status == 403):
+            return EndpointSignal.HEALTHY
         case 410:
             return EndpointSignal.GONE
         case 429 | 503:
             return EndpointSignal.BUSY
         case int() if 300 <= status <= 499:
-            return EndpointSignal.ODD
+            return EndpointSignal.REJECTED
         case _:
-            return EndpointSignal.ILL
+            return EndpointSignal.FAILING
 
 
-def retry_after(text: str | None, *, now: float) -> float:
+def is_success(status: int | None) -> bool:
+    """Whether an answer with this status delivers the webhook: any 2xx."""
+    return status is not None and 200 <= status <= 299
+
+
+def retry_delay(attempt: int, *, chance: float) -> float | None:
+    """Seconds from failed attempt number `attempt` to the next one; None after the last attempt.
+
+    A number below 1 counts as the first attempt.
+    """
+    if attempt > len(RETRY_SCHEDULE_SECONDS):
+        return None
+    delay = RETRY_SCHEDULE_SECONDS[max(attempt, 1) - 1]
+    if attempt <= EXACT_RETRIES:
+        return delay
+    return delay * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * chance)
+
+
+def retry_after_seconds(text: str | None, *, now: float) -> float:
     """Seconds from `now` (Unix time) that a `Retry-After` asks for (RFC 9110 section 10.2.3).
 
-    0.0 for none, nonsense or the past; never more than LONGEST_WAIT.
+    0.0 for a header that is absent, malformed or in the past; at most MAX_RETRY_AFTER_SECONDS.
     """
     if text is None or len(text) > 64:
         return 0.0
     try:
         seconds = float(text)
     except ValueError:
-        seconds = _until(text, now)
+        seconds = _seconds_until(text, now)
     return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def _until(date: str, now: float) -> float:
+_LOCAL_ERRORS = frozenset(LocalError)
+
+
+def _unsent(error: str | None, attempt: int, chance: float) -> Judgement:
+    if error == LocalError.UNREADABLE:
+        return Judgement(AttemptOutcome.FAILED, 0.0, None)
+    return _failed(attempt, chance, None, 0.0)
+
+
+def _failed(attempt: int, chance: float, signal: EndpointSignal | None, pause: float) -> Judgement:
+    """Retry by the schedule and not before the pause is over, or fail after the last attempt."""
+    delay = retry_delay(attempt, chance=chance)
+    if delay is None:
+        return Judgement(AttemptOutcome.FAILED, 0.0, signal, pause)
+    return Judgement(AttemptOutcome.RETRY, max(delay, pause), signal, pause)
+
+
+def _seconds_until(date: str, now: float) -> float:
     try:
         moment = parsedate_to_datetime(date)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now

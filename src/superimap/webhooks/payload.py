@@ -4,7 +4,7 @@ The body differs from the content by `timestamp` and `signature` alone, so an at
 instead of encoding a mail again.
 
 To add a field to `new_mail`: add it to `new_mail` here, to docs/webhooks.md and to tests/unit/test_payload.py. A
-field that the parsed mail has is read from `ParsedMail`; any other becomes a parameter that the idler passes.
+field that the parsed mail has is read from `PayloadMail`; any other becomes a parameter that the idler passes.
 """
 
 import base64
@@ -25,8 +25,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _CONTENT_START = re.compile(rb'\{"sha1":"[0-9a-f]{40}"')
 
 
-class ParsedMail(Protocol):
-    """The facts of a parsed mail that the payload contains; `mail.message.Mail` has them."""
+class PayloadMail(Protocol):
+    """The facts of a parsed mail that the payload contains; `mail.message.ParsedMail` has them."""
 
     @property
     def sha1(self) -> str:
@@ -36,7 +36,7 @@ class ParsedMail(Protocol):
 
 def new_mail(
     raw: bytes,
-    mail: ParsedMail,
+    mail: PayloadMail,
     *,
     text: Sequence[str],
     is_exact: bool,

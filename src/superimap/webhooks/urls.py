@@ -1,4 +1,4 @@
-"""Which URLs may a partner give us? Webhook and redirect URLs, and the origins people may return to."""
+"""Rules for URLs that partners set: webhook and redirect URLs, and the origins that people may return to."""
 
 import ipaddress
 import re
@@ -14,7 +14,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class UrlError(SuperImapError):
-    """A URL will not do. `field` names it; `reason` says why and what would do."""
+    """A URL is not allowed. `field` names its setting; `reason` says why, and what is allowed."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
@@ -26,24 +26,27 @@ class UrlError(SuperImapError):
 
 
 def check_url(url: str, *, field: str, https_only: bool = False) -> str:
-    """`url` itself if every parser reads it alike; UrlError otherwise.
+    """Return `url` if every parser reads it the same way; raise UrlError otherwise.
 
-    Says nothing about where the host leads: the egress guard judges the address that is dialled.
+    The address of the host is not checked here: the egress guard checks each address when it is dialled.
     """
     _split(url, field, https_only=https_only)
     return url
 
 
 def check_origin(url: str, *, field: str, https_only: bool = False) -> str:
-    """`url` as a browser writes an origin: scheme, host, and the port unless it is the scheme's own."""
+    """Return `url` as browsers write an origin: scheme, host, and the port unless it is the scheme's default.
+
+    Raises UrlError if it is not an origin.
+    """
     parts = _split(url, field, https_only=https_only)
     if parts.path not in ("", "/") or parts.query:
-        raise UrlError(field, "is more than an origin; leave the path out, such as https://app.example.com")
+        raise UrlError(field, "is more than an origin; leave the path out, as in https://app.example.com")
     return _origin(parts)
 
 
 def origin_of(url: str) -> str:
-    """The origin of a URL that `check_url` let pass."""
+    """The origin of a URL that `check_url` has accepted."""
     return _origin(urlsplit(url))
 
 
@@ -56,23 +59,23 @@ def _origin(parts: SplitResult) -> str:
 
 
 def _split(url: str, field: str, *, https_only: bool) -> SplitResult:
-    """The parts of a URL without anything on which two parsers could disagree."""
+    """Split a URL, and raise UrlError for anything on which two parsers could disagree."""
     _check_characters(url, field)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise UrlError(field, f"is no URL; it should look like {EXAMPLE_URL}") from None
+        raise UrlError(field, f"is not a URL; it should look like {EXAMPLE_URL}") from None
     if parts.scheme not in ("http", "https"):
-        raise UrlError(field, f"should begin with https:// or http://, such as {EXAMPLE_URL}")
+        raise UrlError(field, f"must begin with https:// or http://, as in {EXAMPLE_URL}")
     if https_only and parts.scheme == "http":
-        raise UrlError(field, "should begin with https://; plain http:// is for ENVIRONMENT=development")
+        raise UrlError(field, "must begin with https://; plain http:// is for ENVIRONMENT=development")
     if "@" in parts.netloc:
-        raise UrlError(field, "holds a user name or password; put a secret into the path or query instead")
+        raise UrlError(field, "contains a user name or password; put a secret into the path or query instead")
     if "#" in url:
-        raise UrlError(field, "holds a fragment, which is never sent; leave out # and what follows")
+        raise UrlError(field, "contains a fragment, which is never sent; leave out # and what follows")
     if port == 0 or parts.netloc.endswith(":") or not _is_host(parts):
-        raise UrlError(field, f"names no host that can be dialled; it should look like {EXAMPLE_URL}")
+        raise UrlError(field, f"has no host that can be connected to; it should look like {EXAMPLE_URL}")
     return parts
 
 
@@ -80,13 +83,13 @@ def _check_characters(url: str, field: str) -> None:
     if len(url) > MAX_URL_CHARACTERS:
         raise UrlError(field, f"is longer than {MAX_URL_CHARACTERS} characters; give a shorter one")
     if any(character <= " " or character == "\x7f" for character in url):
-        raise UrlError(field, "holds a space, line break or control character; percent-encode it")
+        raise UrlError(field, "contains a space, line break or control character; percent-encode it")
     if not url.isascii():
         raise UrlError(
-            field, "holds characters beyond ASCII; percent-encode them, and write the host as xn--…"
+            field, "contains characters beyond ASCII; percent-encode them, and write the host as xn--…"
         )
     if any(character in url for character in '\\"<>^`{|}'):
-        raise UrlError(field, 'holds one of \\ " < > ^ ` { | }; percent-encode it')
+        raise UrlError(field, 'contains one of \\ " < > ^ ` { | }; percent-encode it')
 
 
 def _is_host(parts: SplitResult) -> bool:
@@ -98,9 +101,7 @@ def _is_host(parts: SplitResult) -> bool:
         except ValueError:
             return False
     labels = host.removesuffix(".").split(".")
-    if _NUMBER.fullmatch(
-        labels[-1]
-    ):  # an IPv4 address, then; resolvers read 127.1, 0x7f.1 and 2130706433 as one
+    if _NUMBER.fullmatch(labels[-1]):  # resolvers read 127.1, 0x7f.1 and 2130706433 as IPv4 addresses
         try:
             ipaddress.IPv4Address(host)
         except ValueError:

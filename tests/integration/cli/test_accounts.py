@@ -62,7 +62,7 @@ def test_a_partner_is_updated_and_a_blank_clears(ask):
 def test_a_wrong_url_is_refused_by_the_name_of_its_field(superimap):
     result = superimap("partners", "create", "acme", "--new-mail-webhook", "ftp://a.example/", code=1)
 
-    assert result.stderr.startswith("error: new_mail_webhook should begin with https://")
+    assert result.stderr.startswith("error: new_mail_webhook must begin with https://")
 
 
 def test_plain_http_is_refused_in_production(superimap, environment):

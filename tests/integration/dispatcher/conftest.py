@@ -15,15 +15,20 @@ import pytest_asyncio
 from superimap.core import crypto
 from superimap.core.config import Settings
 from superimap.core.crypto import Place, Vault
-from superimap.dispatcher.main import serve
-from superimap.dispatcher.stats import Stats
+from superimap.dispatcher.main import DispatcherCounts, serve
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.testing import WebhookSink
 
 KEY = crypto.generate_key()
 FAST = DispatcherTimings(
-    lane_budget=2.0, lease_margin=0.5, sweep=0.05, gone=0.4, late=0.3, post_grace=1.0, settle_grace=1.0
+    lane_budget=2.0,
+    lease_margin=0.5,
+    sweep_interval=0.05,
+    absence_limit=0.4,
+    late_after=0.3,
+    lane_grace=1.0,
+    post_grace=1.0,
 )
 
 
@@ -55,12 +60,14 @@ class World:
         return Settings(**(values | changes))
 
     @asynccontextmanager
-    async def dispatcher(self, *, pace: DispatcherTimings = FAST, **changes: object) -> AsyncIterator[Stats]:
+    async def dispatcher(
+        self, *, timings: DispatcherTimings = FAST, **changes: object
+    ) -> AsyncIterator[DispatcherCounts]:
         """A dispatcher in this process."""
-        stop, stats = asyncio.Event(), Stats()
-        serving = asyncio.create_task(serve(self.settings(**changes), stop, stats=stats, pace=pace))
+        stop, counts = asyncio.Event(), DispatcherCounts()
+        serving = asyncio.create_task(serve(self.settings(**changes), stop, counts=counts, timings=timings))
         try:
-            yield stats
+            yield counts
         finally:
             stop.set()
             async with asyncio.timeout(25):

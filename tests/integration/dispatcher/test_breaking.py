@@ -12,7 +12,7 @@ from aiohttp import web
 
 from fixtures import bulk
 from superimap.db.delivery import deliveries, endpoints, sweeping
-from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
+from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
 from superimap.domain.deliveries import HEALTHY, EndpointHealth
 from superimap.testing import Received
 from tests.integration.dispatcher.conftest import World, eventually
@@ -43,7 +43,7 @@ async def test_a_failing_endpoint_is_left_alone_and_what_waits_burns_no_attempts
     async with world.dispatcher() as one, world.dispatcher() as other:
         await world.owe(endpoint, 100)
         await eventually(lambda: _is(world, endpoint, "open"))
-        await eventually(lambda: _equal(one.in_flight + other.in_flight, 0))
+        await eventually(lambda: _equal(one.lanes.in_flight + other.lanes.in_flight, 0))
         before = world.sink.count
         await world.db.execute("UPDATE endpoints SET probe_at = now() + interval '1 hour'")
         for _ in range(20):  # bells do not make it probe
@@ -61,13 +61,13 @@ async def test_a_failing_endpoint_is_left_alone_and_what_waits_burns_no_attempts
 async def test_who_keeps_one_endpoint_locked_keeps_no_others_and_its_breaker_hears_of_it_later(world: World):
     world.sink.on("/bad", 500)
     bad, good = await world.endpoint("/bad"), await world.endpoint("/good", kind="user_connected")
-    async with world.dispatcher() as stats:
+    async with world.dispatcher() as counts:
         async with world.db.acquire() as db, db.transaction():
             await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", bad)
             await world.owe(bad, 1)
             await eventually(lambda: attempts(world))
             await world.owe(good, 5)
-            await eventually(lambda: _equal(stats.delivered, 5))
+            await eventually(lambda: _equal(counts.attempts.delivered, 5))
             await db.execute("SAVEPOINT held")  # it has been all the time
         await eventually(lambda: _failed(world, bad, 1))
 
@@ -75,17 +75,17 @@ async def test_who_keeps_one_endpoint_locked_keeps_no_others_and_its_breaker_hea
 async def test_until_the_breaker_has_heard_of_an_answer_the_lane_claims_no_more(world: World):
     world.sink.on("/busy", 429)
     busy, good = await world.endpoint("/busy"), await world.endpoint("/good", kind="user_connected")
-    async with world.dispatcher() as stats:
+    async with world.dispatcher() as counts:
         async with world.db.acquire() as db, db.transaction():
             await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", busy)
             await world.owe(busy, 50)
             await eventually(lambda: _attempted(world, MAX_UNPROVEN_POSTS))
             await world.queue.ring(busy)
             await world.owe(good, 5)
-            await eventually(lambda: _equal(stats.delivered, 5))
+            await eventually(lambda: _equal(counts.attempts.delivered, 5))
             assert len(world.sink.to("/busy")) == MAX_UNPROVEN_POSTS
         await eventually(lambda: _is(world, busy, "slow_start"))
-        await eventually(lambda: _equal(stats.in_flight, 0))
+        await eventually(lambda: _equal(counts.lanes.in_flight, 0))
 
     assert len(world.sink.to("/busy")) == MAX_UNPROVEN_POSTS
 
@@ -189,10 +189,10 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
 async def test_abuse_62_a_410_disables_this_endpoint_alone_and_everything_stays_owed(world: World):
     world.sink.on("/gone", 410)
     gone, other = await world.endpoint("/gone", kind="user_connected"), await world.endpoint("/other")
-    async with world.dispatcher() as stats:
+    async with world.dispatcher() as counts:
         await world.owe(gone, 30)
         await eventually(lambda: _disabled(world, gone))
-        await eventually(lambda: _equal(stats.in_flight, 0))
+        await eventually(lambda: _equal(counts.lanes.in_flight, 0))
         seen = len(world.sink.to("/gone"))
         await world.owe(gone, 5)
         await world.owe(other, 5)
@@ -273,14 +273,14 @@ async def test_abuse_60_a_partner_has_a_fifth_of_the_seats_however_many_of_its_e
     for row in many:
         await world.owe(row["id"], 3, ring=False)
     other = await _other_partner(world)
-    async with world.dispatcher(max_lanes=20, posts_per_endpoint=2, webhook_timeout=20) as stats:
+    async with world.dispatcher(max_lanes=20, posts_per_endpoint=2, webhook_timeout=20) as counts:
         await world.sink.wait_for(lambda _: len(world.sink.to("/hangs")) == 8)
         for _ in range(20):
             [owed] = await _owe_other(world, *other)
             await eventually(lambda owed=owed: _is_delivered(world, owed))
         assert len(world.sink.to("/hangs")) == 8  # a fifth of 20 seats, two POSTs each
-        assert stats.in_flight == 8
-        assert stats.lanes <= 5
+        assert counts.lanes.in_flight == 8
+        assert counts.lanes.lanes <= 5
 
 
 async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: World):

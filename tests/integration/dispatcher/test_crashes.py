@@ -14,8 +14,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
-from superimap.dispatcher.presence import SPACE
+from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
+from superimap.dispatcher.presence import PRESENCE_LOCK_SPACE
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.launch import engines as embedded
 from superimap.testing import Received, WebhookSink
@@ -31,7 +31,7 @@ import asyncio, sys
 from superimap.core.environment import load_settings
 from superimap.dispatcher.main import serve
 from tests.integration.dispatcher.conftest import FAST
-asyncio.run(serve(load_settings(), asyncio.Event(), pace=FAST))
+asyncio.run(serve(load_settings(), asyncio.Event(), timings=FAST))
 """
 
 
@@ -144,19 +144,19 @@ async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases
         return 200
 
     world.sink.answer = hold
-    patient = replace(FAST, gone=5.0)
+    patient = replace(FAST, absence_limit=5.0)
     endpoint = await world.endpoint()
     direct, proxy = world.database_url, DbProxy(world.database_url, tmp_path)
     await proxy.open()
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(world.dispatcher(pace=patient, webhook_timeout=30))
+        await stack.enter_async_context(world.dispatcher(timings=patient, webhook_timeout=30))
         await eventually(lambda: _present(world, 1))
         world.database_url = proxy.url
-        stats = await stack.enter_async_context(world.dispatcher(pace=patient, webhook_timeout=30))
+        counts = await stack.enter_async_context(world.dispatcher(timings=patient, webhook_timeout=30))
         await eventually(lambda: _present(world, 2))
         await world.owe(endpoint, MAX_UNPROVEN_POSTS)
         await world.sink.wait_for(MAX_UNPROVEN_POSTS)
-        mine = stats.in_flight
+        mine = counts.lanes.in_flight
         await proxy.close()
         await eventually(lambda: _present(world, 1))
         await proxy.open()
@@ -219,7 +219,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
         redis = await stack.enter_async_context(contextlib.AsyncExitStack())
         world.redis_url = await redis.enter_async_context(embedded.valkey(open_folder / "killed"))
         queue = await stack.enter_async_context(EndpointDoorbell(world.redis_url))
-        stats = await stack.enter_async_context(world.dispatcher())
+        counts = await stack.enter_async_context(world.dispatcher())
         await eventually(lambda: queue.ring(endpoint))
         await redis.aclose()
         await world.owe(endpoint, 30, ring=False)
@@ -235,7 +235,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
         await queue.ring(endpoint)
         await eventually(lambda: _all_delivered(world, 60))
 
-    assert stats.delivered == 60
+    assert counts.attempts.delivered == 60
     assert max(counted(world.sink).values()) == 1
 
 
@@ -287,10 +287,10 @@ async def test_an_answer_that_cannot_be_recorded_yet_is_recorded_later_not_sent_
         return 200
 
     world.sink.answer = cut
-    async with world.dispatcher(webhook_timeout=5) as stats:
+    async with world.dispatcher(webhook_timeout=5) as counts:
         await world.owe(endpoint)
         await world.sink.wait_for(1)
-        assert stats.delivered == 0
+        assert counts.attempts.delivered == 0
         await proxy.open()
         await eventually(lambda: _all_delivered(world, 1))
     await proxy.close()
@@ -347,7 +347,7 @@ async def _present(world: World, count: int) -> bool:
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
         " AND classid::bigint = $1"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        SPACE,
+        PRESENCE_LOCK_SPACE,
     )
     return found == count
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from superimap.core import crypto
-from superimap.dispatcher.lanes.runner import MAX_UNPROVEN_POSTS
+from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
 from superimap.testing import Received, verify_body_signature
 from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import KEY, World, eventually, keep_key
@@ -95,7 +95,7 @@ async def test_a_403_archives_the_user_and_tells_the_idlers(world: World):
     heard: asyncio.Queue[str] = asyncio.Queue()
     await listener.add_listener("superimap_users", lambda *given: heard.put_nowait(given[3]))
     endpoint = await world.endpoint()
-    async with world.dispatcher() as stats:
+    async with world.dispatcher() as counts:
         [owed] = await world.owe(endpoint)
         async with asyncio.timeout(5):
             told = await heard.get()
@@ -108,7 +108,7 @@ async def test_a_403_archives_the_user_and_tells_the_idlers(world: World):
     row = await world.row(owed)
     assert (row["state"], row["last_code"]) == ("failed", 403)
     assert row["content"] is not None
-    assert (stats.archived, stats.failed) == (1, 1)
+    assert (counts.attempts.archived, counts.attempts.failed) == (1, 1)
 
 
 async def test_a_403_does_not_archive_a_user_with_tracers(world: World):
@@ -229,7 +229,7 @@ async def test_two_dispatchers_send_each_delivery_once(world: World):
 
     ids = [received.headers["webhook-id"] for received in world.sink.received]
     assert len(ids) == len(set(ids)) == 400
-    assert one.delivered + other.delivered == 400
+    assert one.attempts.delivered + other.attempts.delivered == 400
 
 
 async def test_a_delivery_that_waits_for_its_time_is_found_without_a_ring(world: World):

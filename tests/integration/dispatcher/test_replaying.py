@@ -113,9 +113,9 @@ async def test_abuse_64_an_answer_of_odd_bytes_is_kept_and_shown_as_text(world: 
 async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_recorded(world: World, code):
     endpoint = await world.endpoint()
     world.sink.answer = code
-    never = dataclasses.replace(FAST, sweep=3600.0)  # so that no purge does it
+    never = dataclasses.replace(FAST, sweep_interval=3600.0)  # so that no purge does it
 
-    async with world.dispatcher(pace=never, content_retention_days=0):
+    async with world.dispatcher(timings=never, content_retention_days=0):
         (delivery,) = await world.owe(endpoint, ring=False)
         await world.db.execute("UPDATE deliveries SET attempts = 16 WHERE id = $1", delivery)
         await world.queue.ring(endpoint)

@@ -10,7 +10,7 @@ import uuid
 import asyncpg
 
 from superimap.db.delivery import deliveries, liveness, sweeping
-from superimap.dispatcher.sweeper import LOCK
+from superimap.dispatcher.sweeper import SWEEPER_LOCK_KEY
 from superimap.testing import Received
 from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import FAST, World, eventually
@@ -197,7 +197,7 @@ async def test_users_whose_mail_server_is_silent_are_stalled_and_old_events_purg
         world.partner_id, world.user_id,
     )  # fmt: skip
 
-    async with world.dispatcher(pace=dataclasses.replace(FAST, hearing=0.0), stalled_after=660):
+    async with world.dispatcher(timings=dataclasses.replace(FAST, stall_check_delay=0.0), stalled_after=660):
         await eventually(lambda: _kinds(world, ["stalled"]))
 
     assert await world.db.fetchval("SELECT status FROM users") == "stalled"
@@ -227,7 +227,9 @@ async def test_silence_is_not_believed_before_idlers_had_time_to_write_what_they
         "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"
         " last_proven_alive_at = now() - interval '9 days'"
     )
-    async with world.dispatcher(pace=dataclasses.replace(FAST, hearing=600.0), stalled_after=660):
+    async with world.dispatcher(
+        timings=dataclasses.replace(FAST, stall_check_delay=600.0), stalled_after=660
+    ):
         await world.owe(await world.endpoint(), ring=False)
         await world.sink.wait_for(1)  # the sweeper has swept
 
@@ -267,7 +269,7 @@ async def _holders(world: World) -> list[int]:
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
         " AND (classid::bigint << 32 | objid::bigint) = $1"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        LOCK,
+        SWEEPER_LOCK_KEY,
     )
     return [row["pid"] for row in rows]
 

@@ -213,7 +213,7 @@ async def test_names_that_take_long_to_resolve_keep_no_other_name(monkeypatch: p
         return real(host, *more, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
-    async with WebhookSink() as sink, open_client(LOOPBACK, deadline=1.0, names=100) as sending:
+    async with WebhookSink() as sink, open_client(LOOPBACK, deadline=1.0, max_lookups=100) as sending:
         slow = [
             asyncio.create_task(sending.post(f"http://n{number}.slow.test/", b"{}", {}))
             for number in range(80)

@@ -71,7 +71,7 @@ async def test_endpoint(
     return TestOut(
         id=webhook_id,
         url=url,
-        is_success=sample_webhooks.is_success(answer),
+        is_success=answer.is_success,
         code=answer.status,
         error=answer.error,
         milliseconds=answer.milliseconds,

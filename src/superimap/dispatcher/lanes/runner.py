@@ -1,19 +1,4 @@
-"""What works through an endpoint's deliveries? A lane: claims what it may POST at once, until nothing is due.
-
-No wake-up is lost. A ring comes after its row was committed. It has a lane look, whose first claim sees the row,
-or it marks the lane that looks already as rung. A lane takes that mark away only right before it claims, and ends
-for want of work only without the mark, with no await between that look and its end. Across processes: a claim that
-finds no room because others fill the endpoint may leave, for whoever took the last of the room keeps its mark and
-looks again. What slips through all the same (a process that dies, a seat passed on to who has no use for it any
-more) the sweeper finds within a second.
-
-Fairness: places are scarce, and those who hang must not keep them from those who answer.
-- A lane whose POSTs keep it waiting steps aside; the next of them to end brings it back.
-- An endpoint that did not answer, or has not yet, gets few POSTs, and so does everybody while POSTs are many.
-- Of the seats, one partner has a fifth at most, and all who are ailing together a quarter. An endpoint that gets
-  none for that reason waits its turn. It has its seat until its last POST has ended, so that the same is true of
-  POSTs.
-"""
+"""Execution of lanes: their tasks, the claims and the POSTs in flight."""
 
 from __future__ import annotations
 
@@ -30,265 +15,219 @@ from superimap.core import metrics
 from superimap.db.delivery.deliveries import Claim, Claims
 from superimap.db.postgres import UNAVAILABLE
 from superimap.dispatcher.delivery_sender import FinishedAttempt
-from superimap.dispatcher.lanes.slots import Slots
-from superimap.dispatcher.stats import Stats
+from superimap.dispatcher.lanes.admission import Admission
+from superimap.dispatcher.lanes.lane import Lane
+from superimap.dispatcher.lanes.limits import LaneLimits, NextStep, next_step
 
 log = logging.getLogger(__name__)
-
-PARTNER_SLOTS_DIVISOR = 5
-"""A partner has one of so many seats."""
-
-UNHEALTHY_SLOTS_DIVISOR = 4
-"""All ailing endpoints together have one of so many seats."""
-
-MAX_UNPROVEN_POSTS = 2
-"""POSTs under way to an endpoint that did not answer the last one, or is not known yet: more than one, so that a
-single mail takes a single claim."""
-
-LANE_YIELD_SECONDS, CROWDED_LANE_YIELD_SECONDS = 0.25, 0.02
-"""Seconds after which a lane steps aside if none of its POSTs ends; the shorter one if others need the place."""
-
-MAX_REMEMBERED_ENDPOINTS = 100_000  # endpoints of which something is remembered
 
 DATABASE_ERRORS = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
-class Claimer(Protocol):
-    """Takes due deliveries: at most `limit`, under `token`."""
+class ClaimDeliveries(Protocol):
+    """Takes at most `limit` due deliveries of an endpoint, under `token`."""
 
     async def __call__(self, endpoint_id: int, *, limit: int, token: uuid.UUID, also_ailing: bool) -> Claims:
-        """Claim."""
+        """Claim. Unless `also_ailing`, nothing is taken of an unhealthy endpoint."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LaneOperations:
-    """What lanes work with."""
+    """What lanes call: the database, the receiver and the doorbell."""
 
     partner_of: Callable[[int], Awaitable[int | None]]
-    claim: Claimer
-    deliver: Callable[[Claim], Awaitable[FinishedAttempt]]
+    claim: ClaimDeliveries
+    send: Callable[[Claim], Awaitable[FinishedAttempt]]
     settle: Callable[[FinishedAttempt], Awaitable[None]]
     ring: Callable[[int], Awaitable[bool]]
-    posts_per_endpoint: int
-    budget: float
 
 
-class Lane:
-    """The work of one endpoint: a task while there may be something to claim, and the POSTs under way."""
+@dataclass(slots=True)
+class LaneCounts:
+    """Lanes that run and POSTs in flight; written by Lanes."""
 
-    def __init__(self, endpoint_id: int) -> None:
-        self.endpoint_id = endpoint_id
-        self.is_rung = True  # something may be due that no claim has looked for
-        self.wake = asyncio.Event()  # rung, or a POST has ended
-        self.task: asyncio.Task[None] | None = None  # None: it has stepped aside
-        self.posts = 0
-        self.is_ailing = False  # and has a seat of those
+    lanes: int = 0
+    in_flight: int = 0
 
 
 class Lanes:
-    """The lanes of this process, at most one per endpoint, and the POSTs that they have under way."""
+    """The lanes of this process, at most one per endpoint, and their POSTs in flight."""
 
-    def __init__(self, trade: LaneOperations, stats: Stats, *, max_lanes: int) -> None:
-        self._trade = trade
-        self._stats = stats
-        self._max_lanes = max_lanes
-        self._most_posts = max_lanes * trade.posts_per_endpoint
-        self.share = max(1, max_lanes // PARTNER_SLOTS_DIVISOR)
-        self.ailing_share = max(1, max_lanes // UNHEALTHY_SLOTS_DIVISOR)
-        self._seats = Slots(share=self.share)
-        self._ailing = Slots(share=self.ailing_share)  # as if all of them were one partner's
-        self._partners: dict[int, int] = {}
-        self._answering: set[int] = set()  # endpoints that gave an answer to their last POST
+    def __init__(self, operations: LaneOperations, limits: LaneLimits, counts: LaneCounts) -> None:
+        self.limits = limits
+        self._operations = operations
+        self._counts = counts
+        self._admission = Admission(operations.partner_of, limits)
         self._lanes: dict[int, Lane] = {}
         self._posts: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._is_stopping = False
 
-    async def run(self, stop: asyncio.Event, *, grace: float, settle_grace: float) -> None:
-        """Work until `stop`; then claim no more, let POSTs end within `grace`, and cut the rest.
+    async def run(self, stop: asyncio.Event, *, lane_grace: float, post_grace: float) -> None:
+        """Work until `stop`; then claim no more and let lanes and POSTs end within their grace periods.
 
-        A POST that is cut falls to its lease: others send it again.
+        POSTs still in flight after that are cancelled. Their leases expire, and the deliveries are sent again.
         """
         async with asyncio.TaskGroup() as self._group:
             await stop.wait()
             self._is_stopping = True
             for lane in self._lanes.values():
-                lane.wake.set()
+                lane.wake()
             lanes = [lane.task for lane in self._lanes.values() if lane.task is not None]
             if lanes:
-                await asyncio.wait(lanes, timeout=settle_grace)
+                await asyncio.wait(lanes, timeout=lane_grace)
             if self._posts:
-                await asyncio.wait(self._posts, timeout=grace)
+                await asyncio.wait(self._posts, timeout=post_grace)
             for task in (*lanes, *self._posts):
                 task.cancel()
 
     async def attend(self, endpoint_id: int) -> None:
-        """A doorbell: have a lane look, and return when it ends, or at once if it was there already.
+        """Answer a doorbell: run the endpoint's lane, and return when it ends, or at once if it ran already.
 
-        arq looks at every job under way 20 times a second: those of a busy endpoint must not pile up.
-        Cancelling this does not end the lane.
+        arq polls every job in progress 20 times a second, so the jobs of a busy endpoint must not pile up.
+        Cancelling this call does not end the lane.
         """
         lane = self._lanes.get(endpoint_id)
-        was_there = lane is not None and lane.task is not None
+        was_running = lane is not None and lane.task is not None
         if self._is_stopping or self._group is None:
-            await self._trade.ring(endpoint_id)  # another process, or a later one, takes it
-        elif (task := self._look(endpoint_id, self._group)) is not None and not was_there:
+            await self._operations.ring(endpoint_id)  # for another process, or the next one
+        elif (task := self._ring(endpoint_id, self._group)) is not None and not was_running:
             await asyncio.wait([task])
 
     def start(self, endpoint_id: int) -> bool:
-        """As `attend` without waiting, for when there are no doorbells; False if all lanes are taken."""
+        """Like `attend`, without waiting; for when there are no doorbells. False if all lanes are taken."""
         lane = self._lanes.get(endpoint_id)
-        is_full = self._stats.lanes >= self._max_lanes and (lane is None or lane.task is None)
+        is_full = self._counts.lanes >= self.limits.max_lanes and (lane is None or lane.task is None)
         if self._is_stopping or self._group is None or is_full:
             return False
-        self._look(endpoint_id, self._group)
+        self._ring(endpoint_id, self._group)
         return True
 
-    def _look(self, endpoint_id: int, group: asyncio.TaskGroup) -> asyncio.Task[None] | None:
-        """Ring the lane. None if it stands aside with all the POSTs that it may have: it looks when one ends."""
+    def _ring(self, endpoint_id: int, group: asyncio.TaskGroup) -> asyncio.Task[None] | None:
+        """Ring the endpoint's lane, and start it if it does not run.
+
+        None if the lane has yielded with all the POSTs that it may have: it runs again when one of them ends.
+        """
         lane = self._lanes.get(endpoint_id)
         if lane is None:
             lane = self._lanes[endpoint_id] = Lane(endpoint_id)
-        lane.is_rung = True
-        lane.wake.set()
-        if lane.task is None and (not lane.posts or self._room(lane) > 0):
-            self._count(+1)
-            lane.task = group.create_task(self._work(lane, group), name=f"lane {endpoint_id}")
+        lane.ring()
+        if lane.task is None and (not lane.posts or self._post_room(lane) > 0):
+            self._count_lanes(+1)
+            lane.started(group.create_task(self._run_lane(lane, group), name=f"lane {endpoint_id}"))
         return lane.task
 
-    async def _work(self, lane: Lane, group: asyncio.TaskGroup) -> None:
+    async def _run_lane(self, lane: Lane, group: asyncio.TaskGroup) -> None:
         is_unfinished = False
         try:
-            if await self._sit(lane):
-                is_unfinished = await self._run_lane(lane, group)
+            if await self._admission.take(lane.endpoint_id):
+                is_unfinished = await self._claim_and_post(lane, group)
         except DATABASE_ERRORS as error:  # the sweeper rings again
-            log.warning("a lane lost the database: %s", error, extra={"endpoint_id": lane.endpoint_id})
+            log.warning("lane lost the database: %s", error, extra={"endpoint_id": lane.endpoint_id})
         finally:
-            lane.task = None
-            self._count(-1)
-            self._rise(lane)
+            lane.ended()
+            self._count_lanes(-1)
+            self._release_slots(lane)
         if is_unfinished:
-            await self._trade.ring(lane.endpoint_id)
+            await self._operations.ring(lane.endpoint_id)
 
-    def _count(self, change: int) -> None:
-        self._stats.lanes += change
-        metrics.LANES.set(self._stats.lanes)
+    async def _claim_and_post(self, lane: Lane, group: asyncio.TaskGroup) -> bool:
+        """Claim and POST until nothing is left, the lane yields or its budget is spent.
 
-    async def _sit(self, lane: Lane) -> bool:
-        """Whether the lane has a seat; if not, one is kept for when the partner has one to spare."""
-        partner = self._partners.get(lane.endpoint_id) or await self._trade.partner_of(lane.endpoint_id)
-        if partner is None:  # the endpoint is gone, and its deliveries with it
-            return False
-        if len(self._partners) >= MAX_REMEMBERED_ENDPOINTS:
-            self._partners.clear()
-            self._answering.clear()
-        self._partners[lane.endpoint_id] = partner
-        return self._seats.take(partner, lane.endpoint_id)
-
-    def _rise(self, lane: Lane) -> None:
-        """Give the seats up, if nothing of this endpoint is under way any more, to whoever waits for them."""
-        if lane.task is not None or lane.posts:
-            return
-        del self._lanes[lane.endpoint_id]
-        for seats in (self._seats, self._ailing):
-            self._pass_on(seats, lane)
-
-    def _pass_on(self, seats: Slots, lane: Lane) -> None:
-        heir = seats.give_up(lane.endpoint_id)
-        if heir is not None and self._group is not None and not self._is_stopping:
-            self._look(heir, self._group)
-
-    async def _run_lane(self, lane: Lane, group: asyncio.TaskGroup) -> bool:
-        """Claim and post until there is nothing to do, or the budget is spent; whether somebody must go on."""
+        Returns whether the doorbell must be rung, so that some lane goes on.
+        """
         clock = asyncio.get_running_loop().time
-        end = clock() + self._trade.budget
+        end = clock() + self.limits.budget_seconds
         while not self._is_stopping and clock() < end:
-            lane.wake.clear()
+            lane.clear_wake()
             was_idle = not lane.posts
             has_room = await self._claim(lane, group)
-            if lane.is_rung and has_room:
+            step = next_step(
+                is_rung=lane.is_rung, has_room=has_room, was_idle=was_idle, is_idle=not lane.posts
+            )
+            if step is NextStep.CLAIM:
                 continue
-            # No room, and none of it ours when we looked: others have it all, and they look again.
-            if not lane.posts and (was_idle or not lane.is_rung):
+            if step is NextStep.END:
                 return False
-            is_crowded = self._stats.lanes > self._max_lanes // 2
-            patience = CROWDED_LANE_YIELD_SECONDS if is_crowded else LANE_YIELD_SECONDS
-            if not await _wait(lane.wake, min(patience, end - clock())) and clock() < end:
-                return False  # they hang; the next to end looks again
+            seconds = self.limits.yield_seconds(self._counts.lanes)
+            if not await lane.wait(min(seconds, end - clock())) and clock() < end:
+                return False  # yield: the POSTs in flight hang, and the next of them to end restarts the lane
         return lane.is_rung
 
     async def _claim(self, lane: Lane, group: asyncio.TaskGroup) -> bool:
-        """If rung, start as many POSTs as may be under way; whether there is room for more of them."""
-        free = self._room(lane)
-        if not lane.is_rung or free <= 0:
-            return free > 0
-        lane.is_rung = False
-        claims = await self._trade.claim(
-            lane.endpoint_id, limit=free, token=uuid.uuid4(), also_ailing=lane.is_ailing
+        """If the lane is rung, start as many POSTs as it may have; whether it may have more of them."""
+        room = self._post_room(lane)
+        if not lane.is_rung or room <= 0:
+            return room > 0
+        lane.remove_mark()
+        claims = await self._operations.claim(
+            lane.endpoint_id, limit=room, token=uuid.uuid4(), also_ailing=lane.has_unhealthy_slot
         )
         if claims.is_held_back:
-            lane.is_rung = lane.is_ailing = self._ailing.take(0, lane.endpoint_id)
-            return lane.is_ailing
-        if lane.is_ailing and claims.is_well:
-            lane.is_ailing = False
-            self._pass_on(self._ailing, lane)
+            is_held = self._admission.take_unhealthy(lane.endpoint_id)
+            lane.set_unhealthy_slot(is_held)
+            lane.set_mark(is_held)
+            return is_held
+        if lane.has_unhealthy_slot and claims.is_well:
+            lane.set_unhealthy_slot(False)
+            self._ring_next(self._admission.release_unhealthy(lane.endpoint_id))
         for claim in claims.taken:
             self._start_post(lane, claim, group)
-        lane.is_rung = lane.is_rung or not claims.is_all
+        lane.set_mark(lane.is_rung or not claims.is_all)
         return claims.has_room
 
-    def _note(self, endpoint_id: int, *, has_answered: bool) -> None:
-        if has_answered:
-            self._answering.add(endpoint_id)
-        else:
-            self._answering.discard(endpoint_id)
-
-    def _room(self, lane: Lane) -> int:
-        """How many more POSTs this lane may start. Of all POSTs there are a few too many where claims overlap."""
-        width = self._trade.posts_per_endpoint
-        is_trusted = lane.endpoint_id in self._answering and len(self._posts) < self._most_posts // 2
-        if not is_trusted and not lane.is_ailing:
-            width = min(width, MAX_UNPROVEN_POSTS)
-        return min(width - lane.posts, self._most_posts - len(self._posts))
-
     def _start_post(self, lane: Lane, claim: Claim, group: asyncio.TaskGroup) -> None:
-        lane.posts += 1
-        self._stats.in_flight += 1
+        lane.post_started()
+        self._counts.in_flight += 1
         metrics.POSTS_IN_FLIGHT.inc()
-        task = group.create_task(self._post(lane, claim, group))
-        self._posts.add(task)
+        self._posts.add(group.create_task(self._post(lane, claim)))
 
-    async def _post(self, lane: Lane, claim: Claim, group: asyncio.TaskGroup) -> None:
-        """Send and record one delivery; a fault leaves it to its lease."""
+    async def _post(self, lane: Lane, claim: Claim) -> None:
+        """Send and record one delivery. After an error of ours its lease expires, and it is sent again."""
         try:
-            sent = await self._trade.deliver(claim)
-            await self._trade.settle(sent)
-            self._note(claim.endpoint_id, has_answered=sent.settlement.code is not None)
+            attempt = await self._operations.send(claim)
+            await self._operations.settle(attempt)
+            has_answered = attempt.settlement.code is not None
+            self._admission.record_answer(claim.endpoint_id, has_answered=has_answered)
         except DATABASE_ERRORS as error:
-            log.warning("a delivery lost the database: %s", error, extra={"delivery_id": str(claim.id)})
+            log.warning("delivery lost the database: %s", error, extra={"delivery_id": str(claim.id)})
         except Exception:
-            log.exception("a delivery failed on our side", extra={"delivery_id": str(claim.id)})
+            log.exception(
+                "delivery failed because of an internal error", extra={"delivery_id": str(claim.id)}
+            )
         finally:
-            self._posts.discard(
-                cast(asyncio.Task[None], asyncio.current_task())
-            )  # first: there is room again
-            self._stats.in_flight -= 1
+            # First of all: what follows counts the POSTs that are left.
+            self._posts.discard(cast(asyncio.Task[None], asyncio.current_task()))
+            self._counts.in_flight -= 1
             metrics.POSTS_IN_FLIGHT.dec()
-            lane.posts -= 1
+            lane.post_ended()
             is_left_rung = lane.task is None and lane.is_rung
             is_left_rung = is_left_rung and not self.start(claim.endpoint_id)
-            self._rise(lane)
-        lane.wake.set()
+            self._release_slots(lane)
+        lane.wake()
         if is_left_rung:
-            await self._trade.ring(claim.endpoint_id)
+            await self._operations.ring(claim.endpoint_id)
 
+    def _post_room(self, lane: Lane) -> int:
+        return self.limits.post_room(
+            lane_posts=lane.posts,
+            all_posts=len(self._posts),
+            is_answering=self._admission.is_answering(lane.endpoint_id),
+            has_unhealthy_slot=lane.has_unhealthy_slot,
+        )
 
-async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    """Whether it was set within so many seconds."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
-    return event.is_set()
+    def _release_slots(self, lane: Lane) -> None:
+        """Once nothing of this endpoint is in progress, offer its slots to the endpoints that wait for them."""
+        if lane.is_unused:
+            del self._lanes[lane.endpoint_id]
+            self._ring_next(self._admission.release(lane.endpoint_id))
+            self._ring_next(self._admission.release_unhealthy(lane.endpoint_id))
+
+    def _ring_next(self, endpoint_id: int | None) -> None:
+        if endpoint_id is not None and self._group is not None and not self._is_stopping:
+            self._ring(endpoint_id, self._group)
+
+    def _count_lanes(self, change: int) -> None:
+        self._counts.lanes += change
+        metrics.LANES.set(self._counts.lanes)
