@@ -65,7 +65,7 @@ async def test_wrong_then_right_password_with_the_provider_s_hint_to_the_first_w
 
         await typed(person, username=user, password="battery staple")
         assert "does not accept this user name and password" in await person.alert()
-        assert "an app password, not for your usual one" in await person.alert()
+        assert "an app password, not your usual one" in await person.alert()
         assert (await person.page.title()).startswith("Error: ")
         assert await person.focus() == "password"
         assert "does not accept" in await person.described("password")
@@ -138,9 +138,9 @@ async def test_a_mail_server_that_will_not_do_is_told_and_no_password_is_kept(
 ):
     partner = await partner_of(world, sink)
     broken = {
-        "AWAY": (unused(), "The mail server of AWAY does not answer. Try again in a few minutes."),
+        "AWAY": (unused(), "The mail server of AWAY is not responding. Try again in a few minutes."),
         # Whose authority nobody trusts here.
-        "FORGED": (dovecot.tls_port, "(its certificate is not in order), so your password was not sent."),
+        "FORGED": (dovecot.tls_port, "(its certificate is not valid), so your password was not sent."),
     }
     async with api(world) as url, chrome(chromium, viewport=PHONE) as person:
         for code, (port, sentence) in broken.items():

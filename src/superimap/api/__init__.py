@@ -1,1 +1,1 @@
-"""The HTTP API: partners' connections and users, and who is asked what at the door."""
+"""The HTTP API for partners and operators, and the pages for people."""

@@ -1,4 +1,4 @@
-"""What is the application made of? Routes behind a door, with the resources they are handed."""
+"""Assembly of the ASGI application: routes, error handlers, middleware and their resources."""
 
 from types import ModuleType
 from typing import Any
@@ -24,17 +24,17 @@ from superimap.api.routes import (
     messages,
     password,
     users,
+    webhook_test,
     webhooks,
 )
-from superimap.api.routes import webhook_test as sinks
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.oauth.links import derive_keys
 
 MODULES = (
-    connections, users, messages, deliveries, webhooks, sinks, health, connect, callback, password, disconnect,
-    docs, cluster,
+    connections, users, messages, deliveries, webhooks, webhook_test, health, connect, callback, password,
+    disconnect, docs, cluster,
 )  # fmt: skip
 
 
@@ -45,36 +45,28 @@ def create_app(
     *,
     ring: Ring = no_doorbell,
 ) -> FastAPI:
-    """The API as an ASGI application. The caller opened what it is handed, and closes it."""
+    """Create the API as an ASGI application. The caller owns the resources and closes them."""
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(settings, sessionmaker, vault, keys, ring, guard)
-    install_handlers(
-        app,
-        [
-            route
-            for module in enabled_modules(settings)
-            for route in module.router.routes
-            if isinstance(route, Route)
-        ],
-    )
+    every_route = [route for module in enabled_modules(settings) for route in module.router.routes]
+    install_handlers(app, [route for route in every_route if isinstance(route, Route)])
     app.add_middleware(EdgeMiddleware, settings=settings)
     return app
 
 
 def openapi(settings: Settings | None = None) -> dict[str, Any]:
-    """The OpenAPI description; needs no database, and no settings unless the server is to be named."""
+    """Return the OpenAPI description. It needs no database, and settings only for the URL of the server."""
     return describe(_app_with_routes(settings))
 
 
 def enabled_modules(settings: Settings | None) -> list[ModuleType]:
-    """The modules with routes: all, but operators' addresses only where they have a key."""
+    """Return the modules with routes: all of them, but the operators' routes only if OPERATOR_KEY is set."""
     return [each for each in MODULES if each is not cluster or settings is None or settings.operator_key]
 
 
 def _app_with_routes(settings: Settings | None) -> FastAPI:
-    """The application with its routes alone."""
     app = FastAPI(
         title="SuperIMAP",
         version=__version__,
@@ -83,7 +75,7 @@ def _app_with_routes(settings: Settings | None) -> FastAPI:
         servers=[{"url": settings.base_url}] if settings and settings.base_url else [{"url": "/"}],
         docs_url=None,
         redoc_url=None,
-        # A redirect would have the client send its key again, to wherever.
+        # A redirect would make the client send its key again, to an address that it has not chosen.
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
     )

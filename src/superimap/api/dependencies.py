@@ -1,4 +1,4 @@
-"""What do routes need? The database, who is calling, and the connection or user that the path names."""
+"""Dependencies of routes: the database, the calling partner, and the connection or user in the path."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,21 +21,20 @@ from superimap.db.models import Partner, User
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
-# More than any name may hold; what is longer is not looked up.
 MAX_NAME_LENGTH = 1024
-
+"""Longer than any valid name; a longer one is not looked up."""
 
 Ring: TypeAlias = Callable[[int], Awaitable[object]]
-"""The doorbell of an endpoint, rung after the commit."""
+"""Rings the doorbell of the endpoint with this id, after the commit."""
 
 
 async def no_doorbell(_: int) -> None:
-    """A doorbell that nobody hears: the sweeper finds the work within a second."""
+    """Ring no doorbell: the sweeper finds the delivery within a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the process opened for its requests."""
+    """Resources that the process shares among its requests."""
 
     settings: Settings
     sessionmaker: async_sessionmaker[AsyncSession]
@@ -46,21 +45,21 @@ class Resources:
 
 
 def get_resources(request: Request) -> Resources:
-    """The resources of the application that this request came to."""
-    opened: Resources = request.app.state.resources
-    return opened
+    """Return the resources of the application that handles the request."""
+    resources: Resources = request.app.state.resources
+    return resources
 
 
 AppResources = Annotated[Resources, Depends(get_resources)]
 
 
-async def database(opened: AppResources) -> AsyncIterator[AsyncSession]:
-    """One transaction around the route; nothing is sent to the server before the first statement."""
-    async with opened.sessionmaker.begin() as db:
+async def database(resources: AppResources) -> AsyncIterator[AsyncSession]:
+    """Open one transaction for the route; nothing is sent to PostgreSQL before the first statement."""
+    async with resources.sessionmaker.begin() as db:
         yield db
 
 
-# With this scope the commit comes before the answer: what was answered is in the database.
+# With this scope the commit precedes the response, so a response never reports a change that is not stored.
 Db = Annotated[AsyncSession, Depends(database, scope="function")]
 
 in_header = APIKeyHeader(
@@ -70,7 +69,7 @@ in_query = APIKeyQuery(
     name="api_key",
     scheme_name="ApiKeyQuery",
     auto_error=False,
-    description="The same in the URL, where proxies may log it: prefer the header.",
+    description="The partner's API key in the URL, where proxies may log it. Prefer the header.",
 )
 
 
@@ -80,7 +79,7 @@ async def calling_partner(
     header: Annotated[str | None, Depends(in_header)],
     query: Annotated[str | None, Depends(in_query)],
 ) -> Partner:
-    """Whose API key was sent, in the header, the query or the body; 401 if it is nobody's."""
+    """Return the partner whose API key is in the header, the query or the body; 401 if there is none."""
     api_key = header or query or await api_key_in_body(request)
     partner = await partner_keys.find_partner(db, api_key) if api_key else None
     if partner is None:
@@ -96,8 +95,8 @@ CallingPartner = Annotated[Partner, Depends(calling_partner)]
 
 
 async def partner_connection(imap_provider_code: str, partner: CallingPartner, db: Db) -> Linked:
-    """The calling partner's connection of this code; 404 says which of provider and connection is unknown."""
-    code = imap_provider_code if _is_a_name(imap_provider_code) else ""
+    """Return the calling partner's connection; 404 says whether the provider or the connection is unknown."""
+    code = imap_provider_code if _can_be_name(imap_provider_code) else ""
     linked = await connections.by_code(db, partner.id, code)
     if linked is not None:
         return linked
@@ -110,12 +109,12 @@ PartnerConnection = Annotated[Linked, Depends(partner_connection)]
 
 
 async def connection_user(tag: str, linked: PartnerConnection, db: Db) -> User:
-    """The connection's user of this tag; 404 if there is none."""
+    """Return the connection's user with this tag; 404 if there is none."""
     return _require_user(tag, await users.by_tag(db, linked.connection, tag))
 
 
 async def locked_user(tag: str, linked: PartnerConnection, db: Db) -> User:
-    """The same user, which nobody else changes before this request ends."""
+    """Return the same user, locked until this request ends."""
     return _require_user(tag, await users.by_tag(db, linked.connection, tag, lock=True))
 
 
@@ -124,11 +123,11 @@ LockedUser = Annotated[User, Depends(locked_user)]
 
 
 def unknown_provider(code: str) -> Problem:
-    """404 for a provider code; the sentence is the one that clients know."""
+    """Return a 404 for a provider code, with the sentence of the original, which clients know."""
     return Problem(404, f"Imap Provider not found for '{code[:MAX_NAME_LENGTH]}'.")
 
 
-def _is_a_name(text: str) -> bool:
+def _can_be_name(text: str) -> bool:
     return len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
@@ -138,26 +137,26 @@ def _require_user(tag: str, user: User | None) -> User:
     return user
 
 
-def base_url(request: Request, opened: AppResources) -> str:
-    """The public address: BASE_URL, or else the one that the client used."""
-    return opened.settings.base_url or f"{request.url.scheme}://{request.scope['superimap.host']}"
+def base_url(request: Request, resources: AppResources) -> str:
+    """Return the public URL: BASE_URL, or else the URL that the client used."""
+    return resources.settings.base_url or f"{request.url.scheme}://{request.scope['superimap.host']}"
 
 
 class UserPresenter:
-    """Shows users, with links signed at this moment."""
+    """Converts users to responses, with links signed at that moment."""
 
-    def __init__(self, opened: AppResources, base: Annotated[str, Depends(base_url)]) -> None:
-        self._key = opened.link_keys[0]
+    def __init__(self, resources: AppResources, base: Annotated[str, Depends(base_url)]) -> None:
+        self._key = resources.link_keys[0]
         self._base = base
 
     def __call__(self, user: User) -> UserOut:
-        """The user as the API shows it."""
+        """Return the user as the API shows it."""
         user_id, now = user.id, time.time()
-        shown = {
+        columns = {
             name: getattr(user, name) for name in UserOut.model_fields if not name.endswith("connect_url")
         }
         return UserOut(
-            **shown,
+            **columns,
             connect_url=links.url(self._base, Purpose.CONNECT, user_id, self._key, now=now),
             disconnect_url=links.url(self._base, Purpose.DISCONNECT, user_id, self._key, now=now),
         )

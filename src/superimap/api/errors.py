@@ -1,4 +1,4 @@
-"""How does the API say no? Every refusal is a Problem: application/problem+json (RFC 9457)."""
+"""Errors of the API as application/problem+json (RFC 9457), and their translation from errors below."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ from superimap.db.postgres import UNAVAILABLE
 log = logging.getLogger(__name__)
 
 PAGES_PATH = "/users/"
-"""Where addresses begin that people open, not programs."""
+"""Prefix of the paths that people open in a browser."""
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 
-# Another try may do: deadlock, lost race, lock or statement timeout, a standby, a schema still to come.
+# Errors that another try may cure: deadlock, lost race, lock or statement timeout, a standby, a missing schema.
 _TRANSIENT_SQLSTATES = frozenset(
     {"40001", "40P01", "55P03", "57014", "25006", "42P01", "42703", "3D000", "28000", "28P01"}
 )
 
 
 class Problem(SuperImapError):
-    """An answer that is a refusal: `status`, a sentence, and the fields at fault with what would do."""
+    """An error response: a status, a sentence, and the wrong fields, each with what is expected."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Problem(SuperImapError):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, object]:
-        """The members of RFC 9457, and `errors`."""
+        """Return the members of RFC 9457, and `errors`."""
         return {
             "type": f"urn:superimap:problem:{self.kind}",
             "title": HTTPStatus(self.status).phrase,
@@ -64,12 +64,12 @@ class Problem(SuperImapError):
         }
 
     def response(self) -> JSONResponse:
-        """The answer itself."""
+        """Return the response for programs."""
         return JSONResponse(self.body(), self.status, self.headers, media_type=MEDIA_TYPE)
 
 
 def problem_response(problem: Problem, path: str) -> Response:
-    """A refusal as whoever asked can read it: a page for the person with a link, JSON for programs."""
+    """Return the response to a path: a page for people, JSON for programs."""
     if not path.startswith(PAGES_PATH):
         return problem.response()
     title = texts.PROBLEM_TITLES.get(problem.kind, HTTPStatus(problem.status).phrase)
@@ -84,18 +84,18 @@ def problem_response(problem: Problem, path: str) -> Response:
 
 
 def invalid_fields(errors: Sequence[tuple[str, str]]) -> Problem:
-    """422 for these fields."""
+    """Return a 422 that names these fields."""
     detail = "; ".join(f"{field} {message}" for field, message in errors)
-    # The name of a field is told as it is written; a mere word may begin a sentence.
+    # The name of a field keeps its spelling; an ordinary word begins the sentence with a capital.
     sentence = detail if "_" in errors[0][0] else f"{detail[0].upper()}{detail[1:]}"
     return Problem(422, f"{sentence}.", kind="invalid", errors=errors)
 
 
 def unavailable() -> Problem:
-    """503 while the database is away."""
+    """Return a 503 for an unreachable database."""
     return Problem(
         503,
-        "The database cannot be reached at the moment; nothing was changed for certain, so read before "
+        "The database cannot be reached at the moment. Whether a change was stored is unknown: read before "
         "you write again.",
         kind="unavailable",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
@@ -103,7 +103,7 @@ def unavailable() -> Problem:
 
 
 def field_faults(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Pydantic's faults as (field, what is wrong); never the value, which may be a secret."""
+    """Return Pydantic's errors as (field, what is wrong), without the value, which may be a secret."""
     return [(_field(error["loc"]), _message(error)) for error in errors]
 
 
@@ -120,7 +120,7 @@ def _message(error: Mapping[str, Any]) -> str:
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether the database was away, or could not do it at this moment; drivers' errors come wrapped."""
+    """Whether the database was unreachable, or unable for the moment; looks into wrapped errors of drivers."""
     while error is not None:
         if isinstance(error, (*UNAVAILABLE, sql.TimeoutError)):
             return True
@@ -131,7 +131,7 @@ def is_unavailable(error: BaseException | None) -> bool:
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """What an error from below means to the caller; None: it is our own fault."""
+    """Translate an error from below into a Problem; None for an internal error."""
     problem: Problem | None = None
     match error:
         case Problem():
@@ -151,7 +151,7 @@ def problem_of(error: Exception) -> Problem | None:
         case HTTPException():
             problem = Problem(error.status_code, _sentence(error.status_code), headers=error.headers)
         case _ if is_unavailable(error):
-            # Its text may hold values of the statement, so only its kind is told.
+            # Log only the class of the error: its text may contain values of the statement.
             log.warning("database unavailable", extra={"error": type(error).__name__})
             problem = unavailable()
     return problem
@@ -160,23 +160,23 @@ def problem_of(error: Exception) -> Problem | None:
 def _sentence(status: int) -> str:
     match status:
         case 404:
-            return "There is nothing at this address; /docs lists what there is."
+            return "This address does not exist. See /docs for all addresses."
         case 405:
-            return "This address takes other methods; the header Allow lists them."
+            return "This address does not accept this method. The header Allow lists the methods that it accepts."
         case _:
             return f"{HTTPStatus(status).phrase}."
 
 
 def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
-    """Translate every expected error; what is left over is answered by the door with a 500."""
+    """Translate every expected error; EdgeMiddleware answers the others with a 500."""
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
         if problem is None:
             raise error
         if problem.status == 405:
-            # Starlette names the methods of the first route alone, where several share an address.
-            # A name of ours comes before the pattern that it would fit too: /replay before /{id}.
+            # Starlette lists only the methods of the first of several routes with the same path. The first match
+            # is right: a fixed path is registered before a pattern that it also matches (/replay before /{id}).
             path = next((route.path for route in routes if route.path_regex.match(request.url.path)), None)
             methods = {method for route in routes if route.path == path for method in route.methods or ()}
             problem.headers["Allow"] = ", ".join(sorted(methods))

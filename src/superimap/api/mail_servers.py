@@ -1,4 +1,4 @@
-"""Which mail server may somebody name who is no operator? One at the ports of IMAP, and nothing in clear. Pure."""
+"""Policy for mail servers that partners and people name: only IMAP's ports, and no plain text. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from superimap.domain.providers import Tls
 
 
 def check_mail_server(fields: Mapping[str, Any], settings: Settings) -> None:
-    """Raise Invalid for a port or a way that this installation does not dial for others.
+    """Raise Invalid for a port or kind of TLS that this installation does not use for others.
 
-    The address is judged where it is dialled, by the egress guard. In development anything goes.
+    The egress guard checks the address when it is dialled. In development every server is accepted.
     """
     if settings.environment == "development":
         return
@@ -21,4 +21,4 @@ def check_mail_server(fields: Mapping[str, Any], settings: Settings) -> None:
     if port is not None and port not in ports:
         raise Invalid("imap_port", f"should be {' or '.join(map(str, ports))}")
     if tls == Tls.NONE:
-        raise Invalid("imap_tls", "should be tls or starttls, so that no password goes in clear")
+        raise Invalid("imap_tls", "should be tls or starttls, so that no password is sent in plain text")

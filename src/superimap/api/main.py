@@ -1,4 +1,4 @@
-"""How does the API run? `serve` opens what it needs, answers until told to stop, and closes."""
+"""The API process: `serve` opens its resources, answers requests until it is stopped, and closes."""
 
 import asyncio
 import logging
@@ -23,25 +23,25 @@ LISTEN_BACKLOG = 512
 
 
 class ListenError(SuperImapError):
-    """The address to listen on cannot be had."""
+    """The address to listen on is not available."""
 
 
 class ApiServer(uvicorn.Server):
-    """uvicorn that leaves signals to whoever runs it."""
+    """uvicorn without signal handlers: the caller of `serve` handles signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Install no signal handler."""
         yield
 
 
 async def serve(
     settings: Settings, stop: asyncio.Event, *, on_listening: Callable[[str], None] | None = None
 ) -> None:
-    """Answer on HOST and PORT until `stop` is set; then requests under way have 3 s to end.
+    """Answer requests on HOST and PORT until `stop` is set; requests in progress then have 3 s to finish.
 
-    Starts without a database, and answers 503 while there is none. `on_listening` is told the
-    address, such as `http://127.0.0.1:8000`. Raises ListenError if the port is taken.
+    Starts without a database, and answers 503 while it is unreachable. Calls `on_listening` with the address,
+    such as `http://127.0.0.1:8000`. Raises ListenError if the port is in use.
     """
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     listener = open_listener(settings.host, settings.port)
@@ -64,15 +64,15 @@ async def serve(
 
 
 def uvicorn_config(app: FastAPI) -> uvicorn.Config:
-    """How uvicorn is run."""
+    """Return the configuration of uvicorn."""
     return uvicorn.Config(
         app,
-        # h11 bounds the size of headers; httptools takes any.
+        # h11 limits the size of headers; httptools does not.
         http="h11",
         ws="none",
         lifespan="off",
         log_config=None,
-        # An access log would hold API keys that were sent in the URL.
+        # An access log would contain API keys that were sent in the URL.
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -82,7 +82,7 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket; connections wait in it until the server is up."""
+    """Open a listening socket; connections wait in its backlog until the server accepts."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
@@ -97,12 +97,12 @@ def open_listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ListenError(
             f"Cannot listen on {host} port {port}: {error.strerror or error}. Set HOST and PORT to an "
-            "address that is free."
+            "address that is not in use."
         ) from None
     return listener
 
 
 def listener_url(listener: socket.socket) -> str:
-    """The address of a listening socket."""
+    """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

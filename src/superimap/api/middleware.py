@@ -1,4 +1,4 @@
-"""What does every request meet first? Bounds, HTTPS, whom to believe about the address, and safe headers."""
+"""Outermost layer of the API: limits, HTTPS, trusted proxies, and security headers."""
 
 import asyncio
 import contextlib
@@ -30,18 +30,18 @@ _CLOSE = {"Connection": "close"}
 
 
 class EdgeMiddleware:
-    """The outermost layer: nothing passes but bounded requests, and nothing leaves without safe headers."""
+    """Limits every request, answers every error, and adds security headers to every response."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request in, or answer it with a Problem."""
+        """Pass the request on, or answer it with a Problem."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = ResponseSender(
+        sender = ResponseSender(
             send, path=scope["path"], is_production=self._settings.environment == "production"
         )
         try:
@@ -49,22 +49,22 @@ class EdgeMiddleware:
                 check_request(scope, self._settings)
                 if scope["path"].startswith(("/api/", PAGES_PATH)):
                     receive = await buffer_body(scope, receive)
-                await self._app(scope, receive, reply)
+                await self._app(scope, receive, sender)
         except Exception as error:
-            problem = problem_of(error) or _unexpected(error)
-            if not reply.is_started:
-                await problem_response(problem, scope["path"])(scope, receive, reply)
+            problem = problem_of(error) or _internal_error(error)
+            if not sender.is_started:
+                await problem_response(problem, scope["path"])(scope, receive, sender)
 
 
-def _unexpected(error: Exception) -> Problem:
-    # The frames alone: the text of an error may hold a person's address, or worse.
+def _internal_error(error: Exception) -> Problem:
+    # Log only the frames: the text of an error may contain personal data or secrets.
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("request failed", extra={"error": type(error).__name__, "where": where})
-    return Problem(500, "Something went wrong here; it has been logged.")
+    return Problem(500, "An internal error occurred. It has been logged.")
 
 
 class ResponseSender:
-    """`send` that remembers whether it has begun, and adds the headers that every answer carries."""
+    """ASGI `send` that records whether the response has started, and adds the headers of every response."""
 
     def __init__(self, send: Send, *, path: str, is_production: bool) -> None:
         self._send = send
@@ -73,15 +73,15 @@ class ResponseSender:
         self.is_started = False
 
     async def __call__(self, message: Message) -> None:
-        """Pass the message on."""
+        """Pass the message on, with the security headers added to its start."""
         if message["type"] == "http.response.start":
             self.is_started = True
             headers = MutableHeaders(scope=message)
-            for name, value in self._safe_headers():
+            for name, value in self._security_headers():
                 headers.setdefault(name, value)
         await self._send(message)
 
-    def _safe_headers(self) -> Iterable[tuple[str, str]]:
+    def _security_headers(self) -> Iterable[tuple[str, str]]:
         yield "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
         yield "X-Content-Type-Options", "nosniff"
         yield "X-Frame-Options", "DENY"
@@ -93,10 +93,12 @@ class ResponseSender:
 
 
 def check_request(scope: Scope, settings: Settings) -> None:
-    """Set the scheme and host that the client used; refuse plain HTTP in production, and a Host that is none.
+    """Set scheme and host to what the client used. Raises Problem.
 
-    A request in clear is refused, not redirected: a client that follows redirects would go on
-    sending its key in clear for ever.
+    The problem is a 403 for plain HTTP in production, and a 400 for a Host header that is not a host name.
+
+    Plain HTTP is refused and not redirected: a client that follows redirects would keep sending its key
+    unencrypted.
     """
     headers = Headers(scope=scope)
     scope["superimap.host"] = headers.get("host", "")
@@ -110,18 +112,18 @@ def check_request(scope: Scope, settings: Settings) -> None:
     if settings.environment == "production" and scope["scheme"] != "https":
         raise Problem(
             403,
-            "Use https://. If you did: a proxy ends the TLS, and its address must be in TRUSTED_PROXIES and "
-            "it must set X-Forwarded-Proto.",
+            "Use https://. If you did, a proxy terminates TLS: its address must be in TRUSTED_PROXIES, and it "
+            "must set X-Forwarded-Proto.",
             kind="https-required",
         )
     if _HOST.fullmatch(scope["superimap.host"]) is None:
-        raise Problem(400, "The Host header names no host.")
+        raise Problem(400, "The Host header is not a valid host name. Send the host name of this API.")
     if path.startswith("/api/") and path.endswith("/"):
         scope["path"] = path.rstrip("/")
 
 
 def is_trusted(scope: Scope, proxies: tuple[Network, ...]) -> bool:
-    """Whether the peer of this very connection is a proxy whose headers are believed."""
+    """Whether the peer of this connection is a proxy whose forwarding headers are trusted."""
     if not proxies or not scope.get("client"):
         return False
     try:
@@ -134,7 +136,7 @@ def is_trusted(scope: Scope, proxies: tuple[Network, ...]) -> bool:
 
 
 async def buffer_body(scope: Scope, receive: Receive) -> Receive:
-    """Read the whole body, bounded in size and time, before anything is held for the request."""
+    """Read the whole body, limited in size and time, before the request takes any resource."""
     declared = Headers(scope=scope).get("content-length", "0")
     if not declared.isdecimal() or int(declared[:20]) > MAX_BODY_BYTES:
         await _discard_body(receive)
@@ -151,7 +153,9 @@ async def buffer_body(scope: Scope, receive: Receive) -> Receive:
                 if not message.get("more_body", False):
                     break
     except TimeoutError:
-        raise Problem(408, "The body did not arrive in time.", headers=_CLOSE) from None
+        raise Problem(
+            408, f"The body did not arrive within {BODY_TIMEOUT_SECONDS:g} s.", headers=_CLOSE
+        ) from None
     whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
     async def replay() -> Message:
@@ -161,7 +165,10 @@ async def buffer_body(scope: Scope, receive: Receive) -> Receive:
 
 
 async def _discard_body(receive: Receive) -> None:
-    """Read on for a while without keeping it: a client that is still sending would see a reset, not the answer."""
+    """Read and drop the rest of the body: a client that is still sending would see a reset, not the response.
+
+    Gives up after DISCARD_TIMEOUT_SECONDS or MAX_DISCARDED_BYTES.
+    """
     left = MAX_DISCARDED_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_TIMEOUT_SECONDS):
@@ -174,5 +181,8 @@ async def _discard_body(receive: Receive) -> None:
 
 def _too_large() -> Problem:
     return Problem(
-        413, f"The body may hold {MAX_BODY_BYTES} bytes at most.", kind="too-large", headers=_CLOSE
+        413,
+        f"The body is too large: at most {MAX_BODY_BYTES} bytes are accepted.",
+        kind="too-large",
+        headers=_CLOSE,
     )

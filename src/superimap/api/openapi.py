@@ -1,4 +1,4 @@
-"""What does the OpenAPI description say beyond the routes? Refusals, and what bodies hold."""
+"""The OpenAPI description beyond the routes: texts, error responses, and schemas of request bodies."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -31,51 +31,55 @@ REF_TEMPLATE = "#/components/schemas/{model}"
 # Published schema names of classes that are called differently in the code. Generated clients contain them.
 PUBLISHED_NAMES = {"ProblemOut": "Problem", "MailOutcome": "Outcome"}
 DESCRIPTION = """\
-Watches IMAP inboxes and POSTs a signed webhook for every new mail.
+Watches IMAP mailboxes and POSTs a signed webhook for every new mail.
 
-Each call is made by a partner, known by its API key, and sees that partner's rows alone. In production,
-plain HTTP is refused with 403. Bodies are JSON, or the same fields as `application/x-www-form-urlencoded`,
-of at most 256 KiB; unknown fields are passed over. Refusals are `application/problem+json` (RFC 9457).
+A partner calls this API with its API key and sees only its own data. In production, plain HTTP
+is refused with 403. Bodies are JSON, or the same fields as `application/x-www-form-urlencoded`, of at most
+256 KiB. Unknown fields are ignored, except where a request selects deliveries. Errors are
+`application/problem+json` (RFC 9457).
 """
 TAGS = (
-    {"name": "connections", "description": "The mail providers that a partner's users have their mail at."},
-    {"name": "users", "description": "The people whose inboxes are watched."},
-    {"name": "messages", "description": "The mails that were seen, and why each gave a webhook or none."},
-    {"name": "deliveries", "description": "Webhooks that are or were owed; failed ones can be replayed."},
-    {"name": "webhooks", "description": "Where webhooks go, what signs them, and a way to try it."},
+    {"name": "connections", "description": "Connections between you and the mail providers of your users."},
+    {"name": "users", "description": "Users whose mailboxes are watched."},
+    {"name": "messages", "description": "Mails that were seen, and why each has a webhook or none."},
+    {
+        "name": "deliveries",
+        "description": "Webhooks: pending, delivered and failed ones. Failed ones can be replayed.",
+    },
+    {"name": "webhooks", "description": "Endpoints of webhooks, test webhooks, and signing secrets."},
     {
         "name": "webhook test",
-        "description": "Webhooks may be pointed here to see them sent; content is dropped.",
+        "description": "Receivers for trying out webhooks. They answer OK and drop the content.",
     },
-    {"name": "health", "description": "For load balancers and orchestrators."},
+    {"name": "health", "description": "Health checks for load balancers and orchestrators."},
     {
         "name": "operators",
-        "description": "For those who run the installation, with OPERATOR_KEY; partners' keys do not open it.",
+        "description": "Status of the installation, for operators. Needs OPERATOR_KEY; API keys are refused.",
     },
 )
 
 _EXAMPLES: Mapping[int, Problem] = {
     401: Problem(401, "Partner not found. Check your api_key."),
     404: Problem(404, "User not found for 'MY_USER'."),
-    408: Problem(408, "The body did not arrive in time."),
+    408: Problem(408, "The body did not arrive within 10 s."),
     409: Problem(
         409, "Another user of this connection has this tag.", kind="taken", errors=[("tag", "is taken")]
     ),
-    413: Problem(413, "The body may hold 262144 bytes at most.", kind="too-large"),
-    415: Problem(415, f"Send {JSON} or {FORM}, and say which in the header Content-Type."),
+    413: Problem(413, "The body is too large: at most 262144 bytes are accepted.", kind="too-large"),
+    415: Problem(415, f"Send {JSON} or {FORM}, and name it in the header Content-Type."),
     422: Problem(422, "Tag is missing.", kind="invalid", errors=[("tag", "is missing")]),
     429: Problem(429, "A partner sends at most 10 test webhooks a minute; go on in 41 s."),
     503: Problem(503, "The database cannot be reached at the moment.", kind="unavailable"),
 }
 _HEADERS: Mapping[int, tuple[str, str]] = {
     401: ("WWW-Authenticate", "How to authenticate."),
-    429: ("Retry-After", "Seconds after which it may be done again."),
-    503: ("Retry-After", "Seconds after which another try is worth while."),
+    429: ("Retry-After", "Seconds after which another request is accepted."),
+    503: ("Retry-After", "Seconds after which to try again."),
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route for these refusals."""
+    """Return the `responses` of a route for these error statuses."""
     return {status: _problem(status) for status in statuses}
 
 
@@ -90,22 +94,22 @@ def _problem(status: int) -> dict[str, Any]:
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:
-    """The `openapi_extra` of a route whose body is read by `body.reading(model)`.
+    """Return the `openapi_extra` of a route whose body is read by `read_body(model)`.
 
-    Forms are told in prose alone: with two media types openapi-python-client 0.29 makes modules that
-    do not import.
+    Forms are documented in prose only: with two media types, openapi-python-client 0.29 generates modules that
+    cannot be imported.
     """
     schema = {"$ref": REF_TEMPLATE.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 
 def operation_id(route: APIRoute) -> str:
-    """Operations are named after their functions, so that generated clients stay the same."""
+    """Return the name of the route's function; the methods of generated clients are named after it."""
     return route.name
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The description of the app, made once."""
+    """Return the description of the application, built once."""
     if app.openapi_schema is None:
         described = get_openapi(
             title=app.title,
@@ -144,7 +148,7 @@ def _with_published_names(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drop_validation_errors(described: dict[str, Any]) -> None:
-    """FastAPI adds its own 422 wherever the path has a parameter; ours cannot be wrong, only unknown."""
+    """Remove the 422 that FastAPI adds to paths with parameters: ours are never invalid, only unknown."""
     for path in described["paths"].values():
         for operation in path.values():
             if JSON in operation["responses"].get("422", {}).get("content", {}):
@@ -154,13 +158,13 @@ def _drop_validation_errors(described: dict[str, Any]) -> None:
 
 
 def _schemas() -> dict[str, Any]:
-    """The bodies of requests, and Problem: routes name them without FastAPI's knowing."""
+    """Return the schemas of request bodies and of Problem, which routes reference without FastAPI's knowledge."""
     models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in BODIES]
     models.append((ProblemOut, "serialization"))
     _, schema = models_json_schema(models, ref_template=REF_TEMPLATE)
     schemas: dict[str, Any] = schema["$defs"]
     for model in BODIES:
-        # What is left out stays as it is: a client that sent a default instead would change it.
+        # A field that is left out keeps its value. A client that sent the default instead would change it.
         for field in schemas[model.__name__]["properties"].values():
             field.pop("default", None)
     return schemas

@@ -1,4 +1,4 @@
-"""How is a body read? As JSON or as a form, strictly: each name once, and nothing that JSON does not know."""
+"""Strict reading of request bodies, as JSON or as a form: no repeated names, and nothing beyond JSON's grammar."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -12,13 +12,13 @@ from superimap.api.errors import Problem, field_faults, invalid_fields
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
-MAX_FIELDS = 100
+MAX_FORM_FIELDS = 100
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
-    """A dependency that reads the body into `model`; an empty body has no fields."""
+    """Return a dependency that reads the body into `model`; an empty body has no fields."""
 
     async def read(request: Request) -> Model:
         body = await request.body()
@@ -32,7 +32,7 @@ def read_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
 
 
 async def api_key_in_body(request: Request) -> str | None:
-    """The field `api_key` of a body, where the original took it too; None if there is none to be read."""
+    """Return the field `api_key` of the body, which the original accepts too; None without a readable one."""
     body = await request.body()
     if b"api_key" not in body:
         return None
@@ -44,12 +44,12 @@ async def api_key_in_body(request: Request) -> str | None:
 
 
 def parse_fields(content_type: str, body: bytes) -> dict[str, Any]:
-    """The fields of a body of this type. Raises a Problem: 415, or 422 for one that is malformed."""
+    """Parse the fields of a body. Raises Problem: 415 for another type, 422 for a malformed body."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in {JSON, FORM}:
         raise Problem(
             415,
-            f"Send {JSON} or {FORM}, and say which in the header Content-Type.",
+            f"Send {JSON} or {FORM}, and name it in the header Content-Type.",
             headers={"Accept-Post": f"{JSON}, {FORM}"},
         )
     try:
@@ -64,7 +64,7 @@ def _parse_json(text: str) -> dict[str, Any]:
         value = json.loads(text, object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
     except RecursionError:
         raise invalid_fields([("body", "is nested too deeply")]) from None
-    except ValueError:  # also a number of thousands of digits
+    except ValueError:  # also raised for a number with thousands of digits
         raise invalid_fields([("body", "should be JSON")]) from None
     if not isinstance(value, dict):
         raise invalid_fields([("body", 'should be a JSON object, such as {"tag": "MY_USER"}')])
@@ -73,21 +73,21 @@ def _parse_json(text: str) -> dict[str, Any]:
 
 def _parse_form(text: str) -> dict[str, Any]:
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
         raise invalid_fields(
-            [("body", f"should be a form of at most {MAX_FIELDS} fields in UTF-8")]
+            [("body", f"should be a form of at most {MAX_FORM_FIELDS} fields in UTF-8")]
         ) from None
     return _unique_names(pairs)
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs as a dict; a name that comes twice is refused, as parsers read it differently."""
+    """Return the pairs as a dict. A repeated name is refused, as parsers disagree on its value."""
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise invalid_fields([("body", "holds the same name twice")])
+        raise invalid_fields([("body", "contains the same name twice")])
     return values
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise invalid_fields([("body", f"holds {name}, which is not JSON")])
+    raise invalid_fields([("body", f"contains {name}, which is not JSON")])

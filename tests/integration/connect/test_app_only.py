@@ -72,7 +72,7 @@ async def test_its_links_say_that_nobody_has_to_consent_and_disconnecting_forget
         answer = await http.post("/users/disconnect", data=fields_of(asked.text))
 
     assert page.status_code == 200
-    assert "nobody else has to consent" in page.text
+    assert "You do not need to consent" in page.text
     assert "<form" not in page.text
     assert await scene.rows("SELECT FROM oauth_states") == []
     assert told(answer)["superimap_result"] == "success"

@@ -244,7 +244,7 @@ async def test_43_a_link_returns_nobody_to_where_the_partner_did_not_say(scene, 
     async with scene.browser() as http:
         answer = await http.get(httpx.URL(shown["connect_url"]).copy_set_param(parameter, url))
 
-    await lands(scene, answer, 400, "This link is not in order")
+    await lands(scene, answer, 400, "This link is not valid")
     assert await scene.rows("SELECT 1 FROM oauth_states") == []
 
 

@@ -106,7 +106,7 @@ async def test_46_a_form_from_elsewhere_is_403(scene, spoil, monkeypatch):
         answer = await sender.post(FORM, data={**form, **typed})
 
     assert answer.status_code == 403
-    assert "not opened here" in answer.text
+    assert "not opened in this browser" in answer.text
     assert scene.imap.logins == 0
 
 
@@ -135,7 +135,7 @@ async def test_a_wrong_password_is_told_with_what_to_do_and_the_right_one_may_fo
 
     assert wrong.status_code == 422
     assert "does not accept this user name and password" in wrong.text
-    assert "not for your usual one" in wrong.text
+    assert "not your usual one" in wrong.text
     assert "App passwords" in wrong.text
     assert "battery-staple" not in wrong.text
     assert told(right)["superimap_result"] == "success"
@@ -150,7 +150,7 @@ async def test_a_server_that_is_away_is_told(scene):
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "does not answer")
+    await refused(scene, answer, "is not responding")
 
 
 async def test_a_server_that_hangs_is_given_up(scene, monkeypatch):
@@ -160,7 +160,7 @@ async def test_a_server_that_hangs_is_given_up(scene, monkeypatch):
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "does not answer")
+    await refused(scene, answer, "is not responding")
 
 
 async def test_a_server_that_we_must_not_dial_is_as_one_that_is_away(scene):
@@ -169,7 +169,7 @@ async def test_a_server_that_we_must_not_dial_is_as_one_that_is_away(scene):
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "does not answer")
+    await refused(scene, answer, "is not responding")
     assert scene.imap.connects == 0
 
 

@@ -1,1 +1,1 @@
-"""Pages for the person behind a mailbox: no script, one style sheet, nothing from elsewhere."""
+"""Pages for people: HTML without scripts, with one style sheet, and nothing from other hosts."""

@@ -1,4 +1,4 @@
-"""Is it the same browser that comes back, and from which address? A random cookie, and a token bound to it."""
+"""Identity of a browser: its cookie, the form token bound to it, and the client's address."""
 
 import hashlib
 import hmac
@@ -14,30 +14,33 @@ from superimap.core.crypto import constant_time_equal
 from superimap.core.setting_types import Network
 
 COOKIE_LIFETIME_SECONDS = 3600
-"""Seconds: as long as a consent, and as long as a form may stay open."""
+"""As long as a consent may take, and as long as a form may stay open."""
 
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def _name(*, is_https: bool) -> str:
-    """`__Host-` has browsers refuse a cookie of that name that a neighbouring host has set."""
+    """Return the cookie's name. Browsers refuse a `__Host-` cookie that a neighbouring host has set."""
     return "__Host-superimap-browser" if is_https else "superimap-browser"
 
 
 def browser_of(request: Request, *, is_https: bool) -> str | None:
-    """What this browser was given, or None."""
+    """Return the value of this browser's cookie; None without a valid one."""
     value = request.cookies.get(_name(is_https=is_https), "")
     return value if _VALUE.fullmatch(value) else None
 
 
 def browser_or_new(request: Request, *, is_https: bool) -> str:
-    """What this browser is known by: as before, so that two pages may be open in it, or drawn now."""
+    """Return the cookie's value, or a new random one. Keeping the old one lets two pages be open at once."""
     return browser_of(request, is_https=is_https) or secrets.token_urlsafe(32)
 
 
 def set_cookie(response: Response, browser: str, *, is_https: bool) -> None:
-    """Set the cookie: no script sees it; it comes along when a provider sends the person back, and in no form
-    that another site posts."""
+    """Set the cookie, hidden from scripts.
+
+    SameSite=Lax: browsers send it when a provider redirects the person back, but not with a form that another
+    site posts.
+    """
     response.set_cookie(
         _name(is_https=is_https),
         browser,
@@ -49,13 +52,13 @@ def set_cookie(response: Response, browser: str, *, is_https: bool) -> None:
 
 
 def form_token(key: bytes, browser: str, sig: str) -> str:
-    """What a form carries to prove that we showed it, to this browser and for this link, in the last hour."""
+    """Return a token that proves that we showed the form: to this browser, for this link, and when."""
     now = int(time.time())
     return f"{now}.{_mac(key, browser, sig, now)}"
 
 
 def is_form_token(given: str, keys: tuple[bytes, ...], browser: str | None, sig: str) -> bool:
-    """Whether `token` made this for the same browser and link, not too long ago."""
+    """Whether `form_token` returned this value for the same browser and link within the last hour."""
     written, _, mac = given.partition(".")
     if browser is None or not written.isascii() or not written.isdecimal() or len(written) > 12:
         return False
@@ -65,15 +68,16 @@ def is_form_token(given: str, keys: tuple[bytes, ...], browser: str | None, sig:
 
 
 def _mac(key: bytes, browser: str, sig: str, at: int) -> str:
-    # The keys sign links too, whose text begins with their purpose: none is called "form".
+    # The keys also sign links, whose text begins with their purpose; "form" is not a purpose.
     return hmac.new(key, "\0".join(("form", browser, sig, str(at))).encode(), hashlib.sha256).hexdigest()
 
 
 def client_address(request: Request, proxies: tuple[Network, ...]) -> str:
-    """The client's address as it is counted: an IPv6 one by its network of 64 bits, which one person has.
+    """Return the client's address for rate limits: IPv6 as a /64 network, as one person has a whole one.
 
-    Behind proxies that are believed it is the last address in X-Forwarded-For that is none of theirs. What the
-    client wrote there itself stands before: in the same line, or (HAProxy) in one of its own. Some add a port.
+    Behind trusted proxies this is the last address in X-Forwarded-For that is not a proxy's. Addresses that the
+    client itself wrote come before it: in the same line, or (HAProxy) in a line of their own. Some proxies add a
+    port.
     """
     found = request.client.host if request.client else ""
     if is_trusted(request.scope, proxies):
@@ -91,7 +95,7 @@ def client_address(request: Request, proxies: tuple[Network, ...]) -> str:
 
 
 def _without_port(hop: str) -> str:
-    """`192.0.2.1:4711` and `[2001:db8::1]:4711` without port and brackets; all else as it is."""
+    """Strip port and brackets from `192.0.2.1:4711` and `[2001:db8::1]:4711`; return anything else unchanged."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop

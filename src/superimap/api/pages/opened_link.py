@@ -1,4 +1,4 @@
-"""What does somebody with a link want, and may they? The link is judged, with where it wants to return to."""
+"""Requests behind a signed link: the visitor, the verified link, and the redirect back to the partner."""
 
 import time
 from collections.abc import Mapping
@@ -25,31 +25,33 @@ LINK_FIELDS = ("user_id", "ts", "sig", "success", "failure")
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A browser, and what it is asking of us."""
+    """A browser and its current request."""
 
     request: Request
-    opened: Resources
+    resources: Resources
     base: str
 
     @property
     def is_https(self) -> bool:
-        """Whether it came by HTTPS, as far as the outside can see."""
+        """Whether the public URL uses HTTPS."""
         return self.base.startswith("https://")
 
     @property
     def browser(self) -> str | None:
-        """What it is known by, if it has been here."""
+        """The value of its cookie; None on a first visit."""
         return browser.browser_of(self.request, is_https=self.is_https)
 
     @property
     def redirect_uri(self) -> str:
-        """Where providers send people back to: one address for all of them."""
+        """The redirect URI, the same for all providers."""
         return f"{self.base}/users/connect/callback"
 
 
-def get_visitor(request: Request, opened: AppResources, base: Annotated[str, Depends(base_url)]) -> Visitor:
-    """The visitor of this request."""
-    return Visitor(request, opened, base)
+def get_visitor(
+    request: Request, resources: AppResources, base: Annotated[str, Depends(base_url)]
+) -> Visitor:
+    """Return the visitor of this request."""
+    return Visitor(request, resources, base)
 
 
 CurrentVisitor = Annotated[Visitor, Depends(get_visitor)]
@@ -57,10 +59,10 @@ CurrentVisitor = Annotated[Visitor, Depends(get_visitor)]
 
 @dataclass(frozen=True, slots=True)
 class OpenedLink:
-    """A true link: whom it is about, and where the person goes afterwards (None: to a page of ours)."""
+    """A verified link: its user, and where the person goes afterwards (None: to a page of ours)."""
 
     purpose: Purpose
-    about: LinkedUser
+    subject: LinkedUser
     sig: str = field(repr=False)
     fields: Mapping[str, str] = field(repr=False)
     success_url: str | None
@@ -68,59 +70,61 @@ class OpenedLink:
 
     @property
     def digest(self) -> bytes:
-        """What the link is remembered by."""
+        """Digest under which the use of the link is recorded."""
         return digest(self.sig)
 
 
 def query_fields(request: Request) -> dict[str, str]:
-    """The query, in which each name stands once. Raises Problem."""
+    """Return the query's parameters. Raises Problem if a name is repeated."""
     pairs = request.query_params.multi_items()
     if len({name for name, _ in pairs}) != len(pairs):
-        raise Problem(400, "This link holds the same name twice; open it exactly as it was sent.")
+        raise Problem(400, "This link contains the same name twice. Open it exactly as it was sent to you.")
     return dict(pairs)
 
 
-async def form_fields(coming: Visitor) -> dict[str, str]:
-    """The fields of a form that we have shown to this browser within the hour. Raises Problem."""
-    body = await coming.request.body()
-    if coming.request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
-        raise Problem(415, "This address takes the form of its own page.")
+async def form_fields(visitor: Visitor) -> dict[str, str]:
+    """Return the fields of a form that we showed to this browser within the last hour. Raises Problem."""
+    body = await visitor.request.body()
+    if visitor.request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        raise Problem(415, "This address accepts only the form on its own page.")
     given = {name: str(value) for name, value in parse_fields(FORM, body).items()}
-    keys, sig = coming.opened.link_keys, given.get("sig", "")
-    if not browser.is_form_token(given.get("token", ""), keys, coming.browser, sig):
+    keys, sig = visitor.resources.link_keys, given.get("sig", "")
+    if not browser.is_form_token(given.get("token", ""), keys, visitor.browser, sig):
         raise Problem(
             403,
-            "This form was not opened here, or too long ago. Open the link once more, with cookies allowed.",
+            "This form was not opened in this browser, or more than an hour ago. Allow cookies, then open "
+            "the link again.",
             kind="form-forged",
         )
     return given
 
 
 async def open_link(
-    db: AsyncSession, coming: Visitor, purpose: Purpose, given: Mapping[str, str], *, is_form: bool = False
+    db: AsyncSession, visitor: Visitor, purpose: Purpose, given: Mapping[str, str], *, is_form: bool = False
 ) -> OpenedLink:
-    """Judge a link. Raises Problem: 404 forged, 410 expired or used, 400 for where it would return to.
+    """Verify a link. Raises Problem: 404 if forged, 410 if expired or used, 400 for a bad return URL.
 
-    In a form that `posted` let pass it may have aged: it was good when the form was opened.
+    `is_form`: a form that `form_fields` accepted may carry an expired link, as it was valid when the form was
+    opened.
     """
     user_id, ts, sig = _number(given.get("user_id", "")), _number(given.get("ts", "")), given.get("sig", "")
-    verdict = links.verify(purpose, user_id, ts, sig, coming.opened.link_keys, now=time.time())
-    if verdict is LinkValidity.FORGED:
+    validity = links.verify(purpose, user_id, ts, sig, visitor.resources.link_keys, now=time.time())
+    if validity is LinkValidity.FORGED:
         raise unknown_link()
-    if verdict is LinkValidity.EXPIRED and not is_form:
-        raise Problem(410, "This link has expired; ask the application for a new one.", kind="link-expired")
+    if validity is LinkValidity.EXPIRED and not is_form:
+        raise Problem(410, "This link has expired. Ask the application for a new one.", kind="link-expired")
     if await connecting.is_used(db, digest(sig)):
         raise used_link()
-    about = await connecting.subject(db, user_id)
-    if about is None:
+    subject = await connecting.subject(db, user_id)
+    if subject is None:
         raise unknown_link()
-    success_url, failure_url = _returns(coming, about, given)
+    success_url, failure_url = _chosen_urls(visitor, subject, given)
     fields = {name: given[name] for name in LINK_FIELDS if name in given}
-    return OpenedLink(purpose, about, sig, fields, success_url, failure_url)
+    return OpenedLink(purpose, subject, sig, fields, success_url, failure_url)
 
 
 def unknown_link() -> Problem:
-    """404 for a link that is none of ours, or whose user is gone; its first sentence is the original's."""
+    """Return a 404 for a forged link or a deleted user; its first sentence is the original's."""
     return Problem(
         404,
         "User not found. Open the link exactly as it was sent, or ask the application for a new one.",
@@ -129,30 +133,32 @@ def unknown_link() -> Problem:
 
 
 def used_link() -> Problem:
-    """410 for a link that has done its work."""
-    return Problem(410, "This link has been used; ask the application for a new one.", kind="link-used")
+    """Return a 410 for a link that has been used."""
+    return Problem(410, "This link has been used. Ask the application for a new one.", kind="link-used")
 
 
 def redirect_back(
-    coming: Visitor,
-    about: LinkedUser,
+    visitor: Visitor,
+    subject: LinkedUser,
     url: str | None,
     purpose: Purpose,
     *,
     reason: FailureReason | None = None,
 ) -> RedirectResponse:
-    """Send the person on: to `url`, told what came of it if the partner wants that, or to a page of ours."""
+    """Redirect the person to `url`, with the result if the partner wants it; to a page of ours without a URL."""
     result = LinkResult.SUCCESS if reason is None else LinkResult.FAILURE
     if url is None:
-        url = return_urls.with_result(f"{coming.base}/users/{purpose}/finished", result, reason=reason)
-    elif about.partner.append_results:
-        url = return_urls.with_result(url, result, reason=reason, tag=about.user.tag)
+        url = return_urls.with_result(f"{visitor.base}/users/{purpose}/finished", result, reason=reason)
+    elif subject.partner.append_results:
+        url = return_urls.with_result(url, result, reason=reason, tag=subject.user.tag)
     return RedirectResponse(url, 303)
 
 
-def _returns(coming: Visitor, about: LinkedUser, given: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Where the person goes on success and on failure: as the link says, or as the partner does."""
-    partner = about.partner
+def _chosen_urls(
+    visitor: Visitor, subject: LinkedUser, given: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """Return the URLs for success and failure, from the link or else from the partner."""
+    partner = subject.partner
     own = (partner.success_url, partner.failure_url)
     chosen = []
     try:
@@ -162,14 +168,19 @@ def _returns(coming: Visitor, about: LinkedUser, given: Mapping[str, str]) -> tu
                 field=name,
                 origins=partner.return_origins,
                 own=own,
-                https_only=coming.opened.settings.environment == "production",
+                https_only=visitor.resources.settings.environment == "production",
             )
             chosen.append(url or stored)
     except ReturnUrlRefused as error:
-        raise Problem(400, f"{error}.", kind="return-refused", errors=[(error.field, "is refused")]) from None
+        raise Problem(
+            400,
+            f"{error}. Ask the application for a new link.",
+            kind="return-refused",
+            errors=[(error.field, "is not allowed")],
+        ) from None
     return chosen[0], chosen[1]
 
 
 def _number(text: str) -> int:
-    """A whole number of at most 18 digits; 0, which no link is signed for, if it is none."""
+    """Parse a whole number of at most 18 digits; return 0, for which no link is signed, for other text."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0

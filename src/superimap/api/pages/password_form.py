@@ -1,4 +1,4 @@
-"""What is a person asked who signs in with a password, what of it will do, and what is said if it does not?"""
+"""The password form: its fields, their validation, and the sentences for errors."""
 
 import logging
 from collections.abc import Mapping
@@ -20,64 +20,66 @@ from superimap.imap.errors import AuthenticationFailed, Refused, TlsFailed
 
 log = logging.getLogger(__name__)
 
-# The fields of the form: what each is called, and where it is stored.
+# By field of the form: its name in sentences, and the column that stores it.
 FORM_FIELDS = {
     "username": ("user name", "login_username"),
     "password": ("password", "login_password"),
     "host": ("mail server", "imap_host"),
     "port": ("port", "imap_port"),
 }
-ECHOED_FIELDS = ("username", "host", "port")  # what is given back to be corrected; the password never
+ECHOED_FIELDS = ("username", "host", "port")
+"""Fields that keep their value when the form is shown again; never the password."""
+_NO_FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class FormError:
-    """What will not do: a sentence for the person, and the fields of the form that it is about."""
+    """An error in the form: a sentence for the person, and the fields that the sentence is about."""
 
     sentence: str
     fields: frozenset[str]
 
 
 def password_form(
-    coming: Visitor,
-    visit: OpenedLink,
-    name: str,
+    visitor: Visitor,
+    link: OpenedLink,
+    browser_id: str,
     *,
     typed: Mapping[str, str] | None = None,
-    wrong: FormError | None = None,
+    error: FormError | None = None,
 ) -> Response:
-    """The form; with what was typed and what was wrong with it, if this is not the first time."""
-    about = visit.about
+    """Render the form; after a failed submission with the typed values and the error."""
+    subject = link.subject
     filled = (
-        _known(about.user)
+        _known_values(subject.user)
         if typed is None
         else {each: printable(typed.get(each, "")) for each in ECHOED_FIELDS}
     )
-    asks_server = about.provider.host_by_user
+    asks_server = subject.provider.host_by_user
     fields = ("username", "password", "host", "port") if asks_server else ("username", "password")
     empty = [each for each in fields if not filled.get(each, "")]
-    candidates = [each for each in fields if each in wrong.fields] if wrong else empty
+    candidates = [each for each in fields if each in error.fields] if error else empty
     return render_page(
         "password.html",
-        status=200 if wrong is None else 422,
-        returns_to=(visit.success_url, visit.failure_url),
-        partner=about.partner.name,
-        provider=None if asks_server else texts.provider_name(about.provider.title),
-        hint=texts.app_password_hint(about.provider.code),
+        status=200 if error is None else 422,
+        returns_to=(link.success_url, link.failure_url),
+        partner=subject.partner.name,
+        provider=None if asks_server else texts.provider_name(subject.provider.title),
+        hint=texts.app_password_hint(subject.provider.code),
         asks_server=asks_server,
         filled=filled,
-        fields=visit.fields,
-        token=browser.form_token(coming.opened.link_keys[0], name, visit.sig),
-        error=wrong.sentence if wrong else "",
-        wrong=wrong.fields if wrong else frozenset(),
-        begin=next((each for each in candidates if each in empty), next(iter(candidates), "")),
+        fields=link.fields,
+        token=browser.form_token(visitor.resources.link_keys[0], browser_id, link.sig),
+        error=error.sentence if error else "",
+        wrong=error.fields if error else _NO_FIELDS,
+        focus=next((each for each in candidates if each in empty), next(iter(candidates), "")),
     )
 
 
 def submitted_fields(
     user: User, provider: Provider, given: Mapping[str, str], settings: Settings
 ) -> UserFields:
-    """What would be stored. Raises Invalid, by field of the form, for what is missing or will not do."""
+    """Return the values to store. Raises Invalid, with a field of the form, for a missing or invalid value."""
     username, password = given.get("username", "").strip(), given.get("password", "")
     values: UserFields = {"login_username": username, "login_password": password}
     needed = {"username": username, "password": password}
@@ -92,9 +94,9 @@ def submitted_fields(
         stored = validate_account(values)
         server: ServerFields = _server(user, stored, settings) if provider.host_by_user else {}
     except Invalid as error:
-        raise Invalid(_field(error.field), error.reason) from None
+        raise Invalid(_form_field(error.field), error.reason) from None
     if user.email and "@" in username and username.lower() != user.email.lower():
-        raise Invalid("username", f"should be {user.email}, for which this link was made")
+        raise Invalid("username", f"should be {user.email}, which this link is for")
     fields: UserFields = {"login_username": username, "login_password": password}
     if server:
         fields["imap_host"], fields["imap_port"] = server["imap_host"], server["imap_port"]
@@ -105,9 +107,9 @@ def submitted_fields(
 
 
 def _server(user: User, values: Mapping[str, Any], settings: Settings) -> ServerFields:
-    """The server that was typed, with TLS as usual at the port. Raises Invalid.
+    """Return the typed server, with the port's usual kind of TLS. Raises Invalid.
 
-    One that the partner, or an operator, has set already is as they say: the form does not ask how it is secured.
+    A server that the partner or an operator has already set keeps its kind of TLS: the form has no field for it.
     """
     server = complete_server(values, (None, None, None))
     if (server["imap_host"], server["imap_port"]) == (user.imap_host, user.imap_port):
@@ -117,66 +119,65 @@ def _server(user: User, values: Mapping[str, Any], settings: Settings) -> Server
 
 
 def field_error(error: Invalid) -> FormError:
-    """What is said of a field that will not do."""
+    """Return the error for an invalid field."""
     return FormError(f"The {FORM_FIELDS[error.field][0]} {error.reason}.", frozenset({error.field}))
 
 
 def login_error(error: Exception, provider: Provider) -> FormError:
-    """What a person can do about a login that failed; nothing of what the server said.
+    """Return what a person can do about a failed login, without the server's own text.
 
-    Of a server that the person named all that went wrong on the way there is one: nobody shall learn by this
-    form what answers at which address.
+    For a server that the person named, all failures to reach it give the same sentence: the form must not reveal
+    what listens at which address.
     """
     name = texts.provider_name(provider.title)
     match error:
         case AuthenticationFailed():
-            who = "The mail server" if provider.host_by_user else name
-            wants_other = texts.app_password_hint(provider.code) is not None
-            more = " It asks for an app password, not for your usual one: see below." if wants_other else ""
+            server = "The mail server" if provider.host_by_user else name
+            needs_app_password = texts.app_password_hint(provider.code) is not None
+            more = " Use an app password, not your usual one: see below." if needs_app_password else ""
             return FormError(
-                f"{who} does not accept this user name and password.{more}",
+                f"{server} does not accept this user name and password.{more}",
                 frozenset({"username", "password"}),
             )
         case Refused():
-            who = "The mail server" if provider.host_by_user else name
+            server = "The mail server" if provider.host_by_user else name
             return FormError(
-                f"{who} does not let anybody sign in at the moment. Try again in a few minutes.", _NONE
+                f"{server} does not accept any sign-in at the moment. Try again in a few minutes.", _NO_FIELDS
             )
         case _ if provider.host_by_user:
             return FormError(texts.SERVER_NOT_FOUND, frozenset({"host", "port"}))
         case TlsFailed():
             return FormError(
-                f"The mail server of {name} does not prove who it is (its certificate is not in order), "
-                "so your password was not sent. Tell the application's support.",
-                _NONE,
+                f"The mail server of {name} could not be verified (its certificate is not valid), "
+                f"so your password was not sent. {texts.ASK_SUPPORT}",
+                _NO_FIELDS,
             )
         case _:
-            return FormError(f"The mail server of {name} does not answer. Try again in a few minutes.", _NONE)
-
-
-_NONE: frozenset[str] = frozenset()
+            return FormError(
+                f"The mail server of {name} is not responding. Try again in a few minutes.", _NO_FIELDS
+            )
 
 
 def printable(text: str) -> str:
-    """The text without what a form field cannot hold."""
+    """Return the text without characters that a form field cannot contain."""
     return "".join(char for char in text if char.isprintable()).strip()
 
 
-def _known(user: User) -> dict[str, str]:
-    """What is known before anything was typed."""
+def _known_values(user: User) -> dict[str, str]:
+    """Return the values that are known before the person types."""
     port = str(user.imap_port or IMAPS_PORT)
     return {"username": user.login_username or user.email or "", "host": user.imap_host or "", "port": port}
 
 
 def _port(text: str) -> int | None:
-    """The number that was typed; none is as usual. Raises Invalid."""
+    """Parse the port; None if the field is empty, which means the usual port. Raises Invalid."""
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > 5:
-        raise Invalid("port", f"should be a number, mostly {IMAPS_PORT}")
+        raise Invalid("port", f"should be a number, usually {IMAPS_PORT}")
     return int(text)
 
 
-def _field(column: str) -> str:
-    """The field of the form whose value would be stored in this column."""
+def _form_field(column: str) -> str:
+    """Return the field of the form whose value is stored in this column."""
     return next(name for name, (_, stored) in FORM_FIELDS.items() if stored == column)

@@ -1,4 +1,4 @@
-"""How is a page made? From a template, with everything in it escaped, and a policy that leaves nothing open."""
+"""Rendering of pages: templates with autoescaping, and a strict Content-Security-Policy."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,7 +25,10 @@ def render_page(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> HTMLResponse:
-    """A page. Its form goes here, and from here on to one of `returns_to`, which browsers judge as one step."""
+    """Render a page. Its form may be posted here, and redirected from here to one of `returns_to`.
+
+    Browsers apply `form-action` to the whole chain of redirects.
+    """
     body = _TEMPLATES.get_template(template).render(**values)
     targets = ["'self'", *dict.fromkeys(origin_of(url) for url in returns_to if url)]
     policy = (

@@ -1,4 +1,4 @@
-"""What is a person told? One sentence for each outcome, and how one gets a password for an application."""
+"""Texts for people: titles and sentences for each result, and how to get an app password."""
 
 from superimap.oauth.links import Purpose
 from superimap.oauth.return_urls import FailureReason
@@ -7,7 +7,7 @@ SUCCESS_TEXTS = {
     Purpose.CONNECT: ("You are connected", "Your mailbox is connected. You can close this window."),
     Purpose.DISCONNECT: (
         "You are disconnected",
-        "Your mailbox is no longer connected, and what opened it has been deleted. You can close this window.",
+        "Your mailbox is no longer connected, and its credentials have been deleted. You can close this window.",
     ),
 }
 FAILURE_TITLES = {
@@ -16,31 +16,30 @@ FAILURE_TITLES = {
 }
 NO_CONSENT_NEEDED = (
     "There is nothing to do here",
-    "Your organisation's administrator opens its mailboxes to this application: nobody else has to consent. "
-    "You can close this window.",
+    "Your organisation's administrator has given this application access to its mailboxes. You do not need to "
+    "consent. You can close this window.",
 )
-TRY_AGAIN = "Open the link that you were sent once more to try again."
+TRY_AGAIN = "To try again, open the link that you were sent."
+ASK_SUPPORT = "Please contact the application's support."
 FAILURE_TEXTS = {
-    FailureReason.DENIED: f"You, or your administrator, did not allow it. {TRY_AGAIN}",
-    FailureReason.WRONG_ACCOUNT: "You signed in with another account than the one that this link is for. "
-    "Open the link once more, and choose the account with the address that the application knows.",
-    FailureReason.NO_REFRESH_TOKEN: "Your mail provider gave access for an hour only. Remove the application from "
-    "your account's list of connected applications, then open the link once more.",
+    FailureReason.DENIED: f"You, or your administrator, did not allow access. {TRY_AGAIN}",
+    FailureReason.WRONG_ACCOUNT: "You signed in with a different account than the one this link is for. "
+    "Open the link again, and choose the account with the address that the application knows.",
+    FailureReason.NO_REFRESH_TOKEN: "Your mail provider gave access for one hour only. Remove the application "
+    "from your account's list of connected applications, then open the link again.",
     FailureReason.NO_MAIL_SCOPE: "You signed in, but did not allow the application to read your mail. "
-    "Open the link once more, and leave the box ticked that is about your mail.",
-    FailureReason.NO_ADDRESS: "Your mail provider did not tell which account you signed in with. "
-    "Tell the application's support.",
-    FailureReason.ADDRESS_TAKEN: "This mailbox is connected for somebody else already. "
-    "Tell the application's support.",
+    "Open the link again, and leave the box about your mail ticked.",
+    FailureReason.NO_ADDRESS: f"Your mail provider did not say which account you signed in with. {ASK_SUPPORT}",
+    FailureReason.ADDRESS_TAKEN: f"This mailbox is already connected for another user. {ASK_SUPPORT}",
     FailureReason.REFUSED: f"Your mail provider did not confirm the sign-in. {TRY_AGAIN}",
-    FailureReason.CLIENT: "The application is not set up correctly at your mail provider. "
-    "Tell the application's support; trying again will not help.",
-    FailureReason.UNAVAILABLE: f"Your mail provider does not answer at the moment. Wait a minute. {TRY_AGAIN}",
+    FailureReason.CLIENT: "The application is not set up correctly at your mail provider. Trying again will not "
+    f"help. {ASK_SUPPORT}",
+    FailureReason.UNAVAILABLE: f"Your mail provider is not responding at the moment. Wait a minute. {TRY_AGAIN}",
 }
 
 SERVER_NOT_FOUND = (
-    "We found no mail server there. Check the name and the port: your provider's help pages tell them under IMAP, "
-    "the port is mostly 993. The server must be reachable from the Internet, and its certificate in order."
+    "We found no mail server there. Check the name and the port: your provider's help pages list them under IMAP, "
+    "and the port is usually 993. The server must be reachable from the Internet and have a valid certificate."
 )
 
 PROBLEM_TITLES = {
@@ -48,30 +47,30 @@ PROBLEM_TITLES = {
     "link-expired": "This link has expired",
     "link-used": "This link has been used",
     "consent-unknown": "This sign-in cannot be finished here",
-    "return-refused": "This link is not in order",
+    "return-refused": "This link is not valid",
     "form-forged": "Please open the link again",
     "too-many": "Please wait a moment",
-    "unavailable": "We are out of order for a moment",
+    "unavailable": "Please try again in a moment",
 }
 
-# How one gets a password for one application, by the beginning of the provider's code.
+# How to get an app password, by the first part of the provider's code.
 APP_PASSWORD_HINTS = {
-    "GMAIL": "Google asks for an app password: Google Account › Security › 2-Step Verification › App passwords.",
-    "YAHOO": "Yahoo asks for an app password: Account info › Security › Generate app password.",
-    "AOL": "AOL asks for an app password: Account info › Security › Generate app password.",
-    "ICLOUD": "Apple asks for an app-specific password: account.apple.com › Sign-In and Security.",
-    "FASTMAIL": "Fastmail asks for an app password: Settings › Privacy & Security › App passwords.",
-    "ZOHO": "Switch IMAP on in Zoho Mail's settings; with two-factor sign-in, use an app-specific password.",
-    "YANDEX": "Yandex asks for an app password: Yandex ID › Security › App passwords, kind Mail.",
-    "MAILRU": "Mail.ru asks for a password for external applications: Account › Security.",
+    "GMAIL": "Google needs an app password: Google Account › Security › 2-Step Verification › App passwords.",
+    "YAHOO": "Yahoo needs an app password: Account info › Security › Generate app password.",
+    "AOL": "AOL needs an app password: Account info › Security › Generate app password.",
+    "ICLOUD": "Apple needs an app-specific password: account.apple.com › Sign-In and Security.",
+    "FASTMAIL": "Fastmail needs an app password: Settings › Privacy & Security › App passwords.",
+    "ZOHO": "Turn on IMAP in Zoho Mail's settings. With two-factor sign-in, use an app-specific password.",
+    "YANDEX": "Yandex needs an app password: Yandex ID › Security › App passwords, type Mail.",
+    "MAILRU": "Mail.ru needs a password for external applications: Account › Security.",
 }
 
 
 def app_password_hint(code: str) -> str | None:
-    """How to get a password that this provider takes, if it is known to want a special one."""
+    """Return how to get an app password at this provider, if it is known to need one."""
     return APP_PASSWORD_HINTS.get(code.partition("_")[0])
 
 
 def provider_name(title: str) -> str:
-    """A provider's title as a person knows it: without what stands in brackets for those who choose."""
+    """Return a provider's title without the part in brackets, which distinguishes presets."""
     return title.partition(" (")[0]

@@ -1,4 +1,4 @@
-"""What does a provider send people back with? A code, which becomes a connected user; or a reason why not."""
+"""The OAuth 2.0 redirect URI: exchanges the code and connects the user, or records why not."""
 
 import asyncio
 import logging
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/users", include_in_schema=False)
 
 PROVIDER_TIMEOUT_SECONDS = 20.0
-"""Seconds for all that is asked of the provider while the person waits."""
+"""Limit of all requests to the provider together, while the person waits."""
 
 
 class ConnectFailed(SuperImapError):
-    """The person is not connected, for a reason that is told."""
+    """The person is not connected, for a reason that is passed to the partner."""
 
     def __init__(self, reason: FailureReason) -> None:
         super().__init__(reason)
@@ -41,46 +41,50 @@ class ConnectFailed(SuperImapError):
 
 
 @router.get("/connect/callback")
-async def callback(coming: CurrentVisitor) -> Response:
-    """Take the consent that this state belongs to, once, and finish it."""
-    given = query_fields(coming.request)
+async def callback(visitor: CurrentVisitor) -> Response:
+    """Take the consent of this state, which works only once, and finish it."""
+    given = query_fields(visitor.request)
     state = given.get("state", "")
-    async with coming.opened.sessionmaker.begin() as db:
-        consent = await connecting.take(db, coming.opened.vault, state)
-    name = coming.browser
-    if consent is None or name is None or not constant_time_equal(digest(name), consent.browser_digest):
+    async with visitor.resources.sessionmaker.begin() as db:
+        consent = await connecting.take(db, visitor.resources.vault, state)
+    browser_id = visitor.browser
+    if (
+        consent is None
+        or browser_id is None
+        or not constant_time_equal(digest(browser_id), consent.browser_digest)
+    ):
         raise Problem(
             400,
-            "It was begun in another browser, has been finished already, or has taken more than an hour. "
-            "Open the link that you were sent once more, with cookies allowed.",
+            "It was started in another browser, has already been finished, or took more than an hour. "
+            "Allow cookies and open the link that you were sent again.",
             kind="consent-unknown",
         )
-    about = consent.subject
+    subject = consent.subject
     try:
-        endpoint_id = await _connect(coming, consent, given, state)
+        endpoint_id = await _connect(visitor, consent, given, state)
     except ConnectFailed as failed:
-        log.info("not connected", extra={"user_id": about.user.id, "reason": failed.reason})
-        return redirect_back(coming, about, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
-    log.info("connected", extra={"user_id": about.user.id})
+        log.info("not connected", extra={"user_id": subject.user.id, "reason": failed.reason})
+        return redirect_back(visitor, subject, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
+    log.info("connected", extra={"user_id": subject.user.id})
     if endpoint_id is not None:
-        await coming.opened.ring(endpoint_id)
-    return redirect_back(coming, about, consent.success_url, Purpose.CONNECT)
+        await visitor.resources.ring(endpoint_id)
+    return redirect_back(visitor, subject, consent.success_url, Purpose.CONNECT)
 
 
-def connected_email(told: str | None, expected: str | None) -> str:
-    """The address that was connected: as told by the provider, which must be the one that is expected.
+def connected_email(provider_email: str | None, expected: str | None) -> str:
+    """Return the address of the connected account. The provider's must be the one that the partner expects.
 
-    Where a provider cannot tell, the partner's word is taken. Raises Failed.
+    If the provider cannot tell, the partner's is used. Raises ConnectFailed.
     """
-    if told is None and expected is None:
+    if provider_email is None and expected is None:
         raise ConnectFailed(FailureReason.NO_ADDRESS)
-    if told is not None and expected is not None and told.lower() != expected.lower():
+    if provider_email is not None and expected is not None and provider_email.lower() != expected.lower():
         raise ConnectFailed(FailureReason.WRONG_ACCOUNT)
-    return expected or told or ""
+    return expected or provider_email or ""
 
 
 def consent_failure(given: Mapping[str, str], issuer: str | None) -> FailureReason | None:
-    """Why the provider sent no code, or one that is not its own (RFC 6749 section 4.1.2.1, RFC 9207)."""
+    """Return why the redirect has no usable code; None if it has (RFC 6749 section 4.1.2.1, RFC 9207)."""
     error = given.get("error")
     if error in {"temporarily_unavailable", "server_error"}:
         return FailureReason.UNAVAILABLE
@@ -88,30 +92,30 @@ def consent_failure(given: Mapping[str, str], issuer: str | None) -> FailureReas
         return FailureReason.DENIED
     if error in {"unauthorized_client", "invalid_scope", "unsupported_response_type", "invalid_request"}:
         return FailureReason.CLIENT
-    is_other = issuer and "{" not in issuer and given.get("iss", issuer) != issuer
-    return FailureReason.REFUSED if error or is_other or not given.get("code") else None
+    is_other_issuer = issuer and "{" not in issuer and given.get("iss", issuer) != issuer
+    return FailureReason.REFUSED if error or is_other_issuer or not given.get("code") else None
 
 
-async def _connect(coming: Visitor, consent: Consent, given: Mapping[str, str], state: str) -> int | None:
-    """From a code to a connected user; the endpoint to ring. Raises Failed, or a Problem for a used link."""
-    about = consent.subject
-    if reason := consent_failure(given, about.provider.oauth2_issuer):
+async def _connect(visitor: Visitor, consent: Consent, given: Mapping[str, str], state: str) -> int | None:
+    """Connect the user and return the endpoint to ring. Raises ConnectFailed, or Problem for a used link."""
+    subject = consent.subject
+    if reason := consent_failure(given, subject.provider.oauth2_issuer):
         raise ConnectFailed(reason)
-    grant, told = await _granted(coming, consent, given["code"], state)
-    if lacks_mail_scope(about.provider.oauth2_scope or "", grant.scope):
+    tokens, provider_email = await _exchange(visitor, consent, given["code"], state)
+    if lacks_mail_scope(subject.provider.oauth2_scope or "", tokens.scope):
         raise ConnectFailed(FailureReason.NO_MAIL_SCOPE)
-    if grant.refresh_token is None:
+    if tokens.refresh_token is None:
         raise ConnectFailed(FailureReason.NO_REFRESH_TOKEN)
     try:
-        async with coming.opened.sessionmaker.begin() as db:
-            current = await connecting.locked(db, about.user.id)
+        async with visitor.resources.sessionmaker.begin() as db:
+            current = await connecting.locked(db, subject.user.id)
             return await connecting.connected(
                 db,
-                coming.opened.vault,
+                visitor.resources.vault,
                 current,
-                _fields(current.user, told, grant.refresh_token),
+                _credentials(current.user, provider_email, tokens.refresh_token),
                 link_digest=consent.link_digest,
-                access_token=AccessToken(grant.access_token, grant.expires_in),
+                access_token=AccessToken(tokens.access_token, tokens.expires_in),
             )
     except LinkUsed:
         raise used_link() from None
@@ -119,46 +123,51 @@ async def _connect(coming: Visitor, consent: Consent, given: Mapping[str, str], 
         raise ConnectFailed(FailureReason.ADDRESS_TAKEN) from None
 
 
-def _fields(user: User, told: str | None, refresh_token: str) -> UserFields:
-    return {"email": connected_email(told, user.email), "oauth2_refresh_token": refresh_token}
+def _credentials(user: User, provider_email: str | None, refresh_token: str) -> UserFields:
+    return {"email": connected_email(provider_email, user.email), "oauth2_refresh_token": refresh_token}
 
 
-async def _granted(
-    coming: Visitor, consent: Consent, code: str, state: str
+async def _exchange(
+    visitor: Visitor, consent: Consent, code: str, state: str
 ) -> tuple[TokenResponse, str | None]:
-    """Tokens for a code, and whose account they open. No transaction is held meanwhile. Raises Failed."""
-    client = _client(coming, consent.subject)
+    """Exchange the code for tokens and find their account; no transaction is open meanwhile.
+
+    Raises ConnectFailed.
+    """
+    client = _client(visitor, consent.subject)
     try:
-        async with asyncio.timeout(PROVIDER_TIMEOUT_SECONDS), guarded_client(coming.opened.guard) as http:
-            grant = await exchange_code(
-                http, client, code=code, verifier=consent.verifier, redirect_uri=coming.redirect_uri
+        async with asyncio.timeout(PROVIDER_TIMEOUT_SECONDS), guarded_client(visitor.resources.guard) as http:
+            tokens = await exchange_code(
+                http, client, code=code, verifier=consent.verifier, redirect_uri=visitor.redirect_uri
             )
             sources = _sources(consent.subject, client)
-            told = await account_email(http, sources, grant, nonce=nonce_of(state), now=time.time())
+            provider_email = await account_email(
+                http, sources, tokens, nonce=nonce_of(state), now=time.time()
+            )
     except TokenRefused as error:
-        is_ours = error.refusal is TokenRefusal.CLIENT
-        raise ConnectFailed(FailureReason.CLIENT if is_ours else FailureReason.REFUSED) from None
+        is_client_error = error.refusal is TokenRefusal.CLIENT
+        raise ConnectFailed(FailureReason.CLIENT if is_client_error else FailureReason.REFUSED) from None
     except IdentityError as error:
-        log.warning("whose account it is cannot be told: %s", error)
+        log.warning("account of a consent cannot be determined: %s", error)
         raise ConnectFailed(FailureReason.NO_ADDRESS) from None
     except (TokenUnavailable, TimeoutError) as error:
-        log.warning("the provider did not answer: %s", error)
+        log.warning("provider unavailable during a consent: %s", error)
         raise ConnectFailed(FailureReason.UNAVAILABLE) from None
-    return grant, told
+    return tokens, provider_email
 
 
-def _client(coming: Visitor, about: LinkedUser) -> OAuthClient:
-    """The partner's application. Raises Failed if it was taken away meanwhile."""
-    connection, provider = about.linked
+def _client(visitor: Visitor, subject: LinkedUser) -> OAuthClient:
+    """Return the partner's OAuth 2.0 client. Raises ConnectFailed if it was removed meanwhile."""
+    connection, provider = subject.linked
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
         raise ConnectFailed(FailureReason.CLIENT)
     place = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))
-    secret = coming.opened.vault.open_text(connection.oauth2_client_secret, place)
+    secret = visitor.resources.vault.open_text(connection.oauth2_client_secret, place)
     return OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
 
 
-def _sources(about: LinkedUser, client: OAuthClient) -> IdentitySources:
-    provider = about.provider
+def _sources(subject: LinkedUser, client: OAuthClient) -> IdentitySources:
+    provider = subject.provider
     return IdentitySources(
         client_id=client.client_id,
         issuer=provider.oauth2_issuer,

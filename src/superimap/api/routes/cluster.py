@@ -1,4 +1,4 @@
-"""Is everybody watched? /operators/cluster, for those who run the installation; not for partners."""
+"""Cluster status for operators: /operators/cluster."""
 
 import hmac
 from hashlib import sha256
@@ -19,40 +19,42 @@ _in_header = APIKeyHeader(
     name="x-operator-key",
     scheme_name="OperatorKeyHeader",
     auto_error=False,
-    description="OPERATOR_KEY of the settings.",
+    description="The operator key: OPERATOR_KEY in the settings.",
 )
 _as_bearer = HTTPBearer(
-    scheme_name="OperatorKeyBearer", auto_error=False, description="The same as `Authorization: Bearer`."
+    scheme_name="OperatorKeyBearer",
+    auto_error=False,
+    description="The operator key as `Authorization: Bearer`.",
 )
 
 
-def operator(
-    opened: AppResources,
+def require_operator(
+    resources: AppResources,
     header: Annotated[str | None, Depends(_in_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_as_bearer)],
 ) -> None:
-    """Let in whoever sent OPERATOR_KEY; 401 for everybody else, partners too."""
-    wanted = opened.settings.operator_key
+    """Require OPERATOR_KEY; 401 without it, also for API keys of partners."""
+    expected = resources.settings.operator_key
     sent = header or (bearer.credentials if bearer else "")
-    if wanted is None or not _same(sent, wanted.get_secret_value()):
+    if expected is None or not _equal(sent, expected.get_secret_value()):
         raise Problem(
             401,
-            "This is for operators. Send OPERATOR_KEY in the header x-operator-key.",
+            "This address is for operators. Send OPERATOR_KEY in the header x-operator-key.",
             headers={"WWW-Authenticate": 'Bearer realm="superimap operators"'},
         )
 
 
-def _same(sent: str, wanted: str) -> bool:
-    """Compared as digests: the time it takes tells neither length nor content."""
-    digests = (sha256(each.encode("utf-8", "surrogateescape")).digest() for each in (sent, wanted))
+def _equal(sent: str, expected: str) -> bool:
+    """Compare digests, so that the time taken reveals neither length nor content."""
+    digests = (sha256(each.encode("utf-8", "surrogateescape")).digest() for each in (sent, expected))
     return hmac.compare_digest(*digests)
 
 
-router = APIRouter(prefix="/operators", tags=[TAG], dependencies=[Depends(operator)])
+router = APIRouter(prefix="/operators", tags=[TAG], dependencies=[Depends(require_operator)])
 
 
-@router.get("/cluster", summary="Is everybody watched?", responses=problems(401, 503))
-async def show_cluster(opened: AppResources, db: Db) -> Cluster:
-    """The idlers, who owns the shards, and how many users are watched: what `superimap cluster` shows."""
-    seen = await statuses.read_cluster_status(db, expiry=opened.settings.heartbeat_expiry)
+@router.get("/cluster", summary="Show the cluster status", responses=problems(401, 503))
+async def show_cluster(resources: AppResources, db: Db) -> Cluster:
+    """Idlers, owners of shards, and the number of watched users, as `superimap cluster` shows them."""
+    seen = await statuses.read_cluster_status(db, expiry=resources.settings.heartbeat_expiry)
     return Cluster.model_validate(seen.as_dict())

@@ -1,4 +1,4 @@
-"""What opens behind a connect link? The provider's page for consent, or our own form for a password."""
+"""Connect links: they open the provider's consent page, or our password form."""
 
 from typing import Annotated
 
@@ -28,26 +28,27 @@ from superimap.oauth.return_urls import FailureReason, LinkResult
 
 router = APIRouter(prefix="/users", include_in_schema=False)
 
-MAX_OPENS_PER_LINK = 50  # times in half an hour: mail scanners open links too, but each time costs a row
+MAX_OPENS_PER_LINK = 50
+"""Within half an hour. Mail scanners open links too, and each time costs a row."""
 
 
 @router.get("/connect/new")
-async def connect(coming: CurrentVisitor, db: Db) -> Response:
-    """The way to connect; opening it uses nothing up."""
-    visit = await open_link(db, coming, Purpose.CONNECT, query_fields(coming.request))
-    if visit.about.provider.is_app_only:
+async def connect(visitor: CurrentVisitor, db: Db) -> Response:
+    """Open a connect link. This does not use the link up."""
+    link = await open_link(db, visitor, Purpose.CONNECT, query_fields(visitor.request))
+    if link.subject.provider.is_app_only:
         return render_page(
             "message.html", title=texts.NO_CONSENT_NEEDED[0], text=texts.NO_CONSENT_NEEDED[1], kind="good"
         )
-    key = digest("opened\0" + visit.sig)
+    key = digest("opened\0" + link.sig)
     if not await connecting.may_try(db, key, at_most=MAX_OPENS_PER_LINK, seconds=LIFETIME_SECONDS):
-        raise Problem(429, "This link has been opened very often; ask the application for a new one.")
-    name = browser.browser_or_new(coming.request, is_https=coming.is_https)
-    if visit.about.provider.kind == ProviderKind.PLAIN:
-        response = password_form(coming, visit, name)
+        raise Problem(429, "This link has been opened too often. Ask the application for a new one.")
+    browser_id = browser.browser_or_new(visitor.request, is_https=visitor.is_https)
+    if link.subject.provider.kind == ProviderKind.PLAIN:
+        response = password_form(visitor, link, browser_id)
     else:
-        response = await _consent(db, coming, visit, name)
-    browser.set_cookie(response, name, is_https=coming.is_https)
+        response = await _start_consent(db, visitor, link, browser_id)
+    browser.set_cookie(response, browser_id, is_https=visitor.is_https)
     return response
 
 
@@ -57,7 +58,7 @@ async def finished(
     result: Annotated[LinkResult, Query(alias="superimap_result")] = LinkResult.FAILURE,
     reason: Annotated[FailureReason | None, Query(alias="superimap_reason")] = None,
 ) -> Response:
-    """What came of it, for people whose application has no page for that."""
+    """Show the result to people whose application has no page of its own for it."""
     if result is LinkResult.SUCCESS:
         title, text = texts.SUCCESS_TEXTS[purpose]
         return render_page("message.html", title=title, text=text, kind="good")
@@ -65,18 +66,18 @@ async def finished(
     return render_page("message.html", title=texts.FAILURE_TITLES[purpose], text=text, kind="bad")
 
 
-async def _consent(db: AsyncSession, coming: Visitor, visit: OpenedLink, name: str) -> Response:
-    """Remember who goes, and send them to the provider."""
-    user, _, connection, provider = visit.about
+async def _start_consent(db: AsyncSession, visitor: Visitor, link: OpenedLink, browser_id: str) -> Response:
+    """Store the started consent, and redirect the person to the provider."""
+    user, _, connection, provider = link.subject
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
         return redirect_back(
-            coming, visit.about, visit.failure_url, Purpose.CONNECT, reason=FailureReason.CLIENT
+            visitor, link.subject, link.failure_url, Purpose.CONNECT, reason=FailureReason.CLIENT
         )
-    begun = start_consent(
+    started = start_consent(
         ConsentRequest(
             authorize_url=provider.oauth2_authorize_url or "",
             client_id=connection.oauth2_client_id,
-            redirect_uri=coming.redirect_uri,
+            redirect_uri=visitor.redirect_uri,
             scope=provider.oauth2_scope or "",
             access_type=provider.oauth2_access_type,
             prompt=provider.oauth2_approval_prompt,
@@ -85,13 +86,13 @@ async def _consent(db: AsyncSession, coming: Visitor, visit: OpenedLink, name: s
     )
     await connecting.begin(
         db,
-        coming.opened.vault,
-        visit.about,
-        state=begun.state,
-        verifier=begun.verifier,
-        browser=name,
-        link_digest=visit.digest,
-        success_url=visit.success_url,
-        failure_url=visit.failure_url,
+        visitor.resources.vault,
+        link.subject,
+        state=started.state,
+        verifier=started.verifier,
+        browser=browser_id,
+        link_digest=link.digest,
+        success_url=link.success_url,
+        failure_url=link.failure_url,
     )
-    return RedirectResponse(begun.url, 303)
+    return RedirectResponse(started.url, 303)

@@ -1,4 +1,4 @@
-"""Which mail providers does the calling partner use? /api/v1/connections"""
+"""Connections of the calling partner: /api/v1/connections."""
 
 from typing import Annotated
 
@@ -14,12 +14,12 @@ from superimap.db.accounts import connections, providers
 router = APIRouter(prefix="/api/v1/connections", tags=["connections"])
 
 CODE = "/{imap_provider_code}"
-BODY = (408, 413, 415, 422)
+BODY_PROBLEMS = (408, 413, 415, 422)
 
 
 @router.get("", summary="List connections", responses=problems(401, 503))
 async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOut]:
-    """Every connection of the calling partner, by provider code."""
+    """List your connections, ordered by provider code."""
     return [
         ConnectionOut.model_validate(listed) for listed in await connections.list_with_counts(db, partner.id)
     ]
@@ -30,30 +30,30 @@ async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOu
     status_code=201,
     summary="Create a connection",
     openapi_extra=request_body(NewConnection),
-    responses=problems(401, 404, 409, *BODY, 503),
+    responses=problems(401, 404, 409, *BODY_PROBLEMS, 503),
 )
 async def create_connection(
     partner: CallingPartner,
-    wanted: Annotated[NewConnection, Depends(read_body(NewConnection))],
+    body: Annotated[NewConnection, Depends(read_body(NewConnection))],
     db: Db,
-    opened: AppResources,
+    resources: AppResources,
 ) -> ConnectionOut:
-    """Let the partner's users have their mail at this provider. There is one connection per provider."""
-    code = wanted.imap_provider_code
+    """Create a connection to a mail provider, which your users can then use. One per provider."""
+    code = body.imap_provider_code
     provider = await providers.by_code(db, code) if code.isprintable() else None
     if provider is None:
         raise unknown_provider(code)
-    linked = await connections.create(db, opened.vault, partner.id, provider, wanted.fields())
+    linked = await connections.create(db, resources.vault, partner.id, provider, body.fields())
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
 @router.get(CODE, summary="Show a connection", responses=problems(401, 404, 503))
 async def show_connection(linked: PartnerConnection, db: Db) -> ConnectionOut:
-    """One connection with the number of its users."""
+    """Show one connection, with its number of users."""
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
-_CHANGES = problems(401, 404, *BODY, 503)
+_CHANGES = problems(401, 404, *BODY_PROBLEMS, 503)
 
 
 @router.put(
@@ -73,15 +73,18 @@ async def update_connection(
     linked: PartnerConnection,
     change: Annotated[ConnectionChange, Depends(read_body(ConnectionChange))],
     db: Db,
-    opened: AppResources,
+    resources: AppResources,
 ) -> ConnectionOut:
-    """Set what is sent; the rest stays, by PUT as by PATCH. Users who could not sign in are tried again."""
-    await connections.update(db, opened.vault, linked, change.fields())
+    """Change the fields that are sent; all others keep their value, with PUT as with PATCH.
+
+    Logins that were refused are tried again.
+    """
+    await connections.update(db, resources.vault, linked, change.fields())
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
 @router.delete(CODE, status_code=204, summary="Delete a connection", responses=problems(401, 404, 503))
 async def delete_connection(linked: PartnerConnection, db: Db) -> None:
-    """Remove the connection, its users, and all that was recorded of them. This cannot be undone."""
+    """Delete the connection, its users, and all of their records. This cannot be undone."""
     if not await connections.delete(db, linked.connection.partner_id, linked.provider.code):
         raise Problem(404, "Connection not found.")

@@ -1,4 +1,4 @@
-"""What became of the calling partner's webhooks, and which are sent again? /api/v1/deliveries"""
+"""Deliveries of the calling partner, their replay and cancellation: /api/v1/deliveries."""
 
 from datetime import datetime
 from typing import Annotated, NamedTuple
@@ -10,7 +10,7 @@ from superimap.api.dependencies import AppResources, CallingPartner, Db, base_ur
 from superimap.api.errors import invalid_fields
 from superimap.api.openapi import problems, request_body
 from superimap.api.request_body import read_body
-from superimap.api.routes.connections import BODY
+from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.deliveries import (
     CancelOut,
@@ -45,24 +45,28 @@ async def list_deliveries(
     partner: CallingPartner,
     db: Db,
     base: Annotated[str, Depends(base_url)],
-    state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
+    state: Annotated[DeliveryState | None, Query(description="Only webhooks in this state.")] = None,
     kind: Annotated[EventKind | None, Query(description="Only webhooks of this kind.")] = None,
-    user_tag: Annotated[str | None, Query(description="Only those about the user of this tag.")] = None,
+    user_tag: Annotated[str | None, Query(description="Only webhooks about the user with this tag.")] = None,
     imap_provider_code: Annotated[
-        str | None, Query(description="Only those about users of this connection.")
+        str | None, Query(description="Only webhooks about users of this connection.")
     ] = None,
-    since: Annotated[Moment | None, Query(description="Only those made at this moment or later.")] = None,
-    until: Annotated[Moment | None, Query(description="Only those made before this moment.")] = None,
+    since: Annotated[Moment | None, Query(description="Only webhooks created at this time or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Only webhooks created before this time.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Deliveries per page.")] = 100,
-    after: Annotated[str | None, Query(description="Where the page before ended, from its Link.")] = None,
+    after: Annotated[
+        str | None, Query(description="Cursor from the header Link of the previous page.")
+    ] = None,
 ) -> list[DeliveryOut]:
-    """The partner's webhooks, the latest first: owed ones, delivered ones, and failed ones (dead letters)."""
+    """List your webhooks, latest first: pending, delivered and failed ones (dead letters)."""
     last = delivery_of(after) if after is not None else None
     if after is not None and last is None:
-        raise invalid_fields([("after", "should be taken from the Link of the page before, unchanged")])
-    named = _Named(user_tag, imap_provider_code, kind, since, until)
-    which = await _which(db, partner.id, state, named)
-    found = await history.list_deliveries(db, which, after=last, limit=limit + 1)
+        raise invalid_fields(
+            [("after", "should be copied unchanged from the header Link of the previous page")]
+        )
+    selection = _Selection(user_tag, imap_provider_code, kind, since, until)
+    matching = await _filter_for(db, partner.id, state, selection)
+    found = await history.list_deliveries(db, matching, after=last, limit=limit + 1)
     page = found[:limit]
     if len(page) < len(found):
         query = [pair for pair in request.query_params.multi_items() if pair[0] not in {"after", "api_key"}]
@@ -75,23 +79,23 @@ async def list_deliveries(
     "/replay",
     summary="Replay failed deliveries",
     openapi_extra=request_body(ReplayRequest),
-    responses=problems(401, 404, *BODY, 429, 503),
+    responses=problems(401, 404, *BODY_PROBLEMS, 429, 503),
 )
 async def replay_deliveries(
     *,
     partner: CallingPartner,
-    wanted: Annotated[ReplayRequest, Depends(read_body(ReplayRequest))],
+    body: Annotated[ReplayRequest, Depends(read_body(ReplayRequest))],
     db: Db,
-    opened: AppResources,
+    resources: AppResources,
     background: BackgroundTasks,
 ) -> ReplayOut:
-    """Send those again that failed, or were cancelled, and whose content is kept. At most 1,000 a minute."""
-    which = await _which(db, partner.id, DeliveryState(wanted.state), wanted)
-    granted = await allowances.use(db, partner.id, Action.REPLAY, wanted.limit)
-    done = await replay.replay(db, which, limit=granted)
+    """Send failed or cancelled webhooks again, as long as their content is kept. At most 1,000 a minute."""
+    matching = await _filter_for(db, partner.id, DeliveryState(body.state), body)
+    granted = await allowances.use(db, partner.id, Action.REPLAY, body.limit)
+    done = await replay.replay(db, matching, limit=granted)
     await allowances.refund(db, partner.id, Action.REPLAY, granted - done.count)
     for endpoint_id in done.endpoints:
-        background.add_task(opened.ring, endpoint_id)
+        background.add_task(resources.ring, endpoint_id)
     return ReplayOut(replayed=done.count, remaining=done.remaining, erased=done.erased, blocked=done.blocked)
 
 
@@ -99,21 +103,21 @@ async def replay_deliveries(
     "/cancel",
     summary="Cancel pending deliveries",
     openapi_extra=request_body(CancelRequest),
-    responses=problems(401, 404, *BODY, 503),
+    responses=problems(401, 404, *BODY_PROBLEMS, 503),
 )
 async def cancel_deliveries(
-    partner: CallingPartner, wanted: Annotated[CancelRequest, Depends(read_body(CancelRequest))], db: Db
+    partner: CallingPartner, body: Annotated[CancelRequest, Depends(read_body(CancelRequest))], db: Db
 ) -> CancelOut:
-    """Call those off that are pending. While their content is kept they can be replayed."""
-    which = await _which(db, partner.id, DeliveryState.PENDING, wanted)
-    done = await replay.cancel(db, which, limit=wanted.limit)
+    """Cancel pending webhooks. They can be replayed while their content is kept."""
+    matching = await _filter_for(db, partner.id, DeliveryState.PENDING, body)
+    done = await replay.cancel(db, matching, limit=body.limit)
     return CancelOut(cancelled=done.count, remaining=done.remaining)
 
 
 @router.get("/{id}", summary="Show a delivery", responses=problems(401, 404, 503))
-async def show_delivery(id: str, partner: CallingPartner, db: Db, opened: AppResources) -> DeliveryDetail:
-    """One delivery by its `webhook-id`, with its attempts and how each answer began."""
-    return await _shown(id, partner.id, db, opened)
+async def show_delivery(id: str, partner: CallingPartner, db: Db, resources: AppResources) -> DeliveryDetail:
+    """Show a delivery by its `webhook-id`, with its attempts and the beginning of each response."""
+    return await _shown(id, partner.id, db, resources)
 
 
 @router.post("/{id}/replay", summary="Replay a delivery", responses=problems(401, 404, 409, 429, 503))
@@ -121,24 +125,26 @@ async def replay_delivery(
     id: str,
     partner: CallingPartner,
     db: Db,
-    opened: AppResources,
+    resources: AppResources,
     background: BackgroundTasks,
 ) -> DeliveryDetail:
-    """Send a failed or cancelled delivery again, to where the endpoint is now, under its `webhook-id`."""
+    """Send a failed or cancelled delivery again, to the endpoint's current URL, with the same `webhook-id`."""
     await allowances.use(db, partner.id, Action.REPLAY)
-    background.add_task(opened.ring, await replay.replay_one(db, partner.id, delivery_of(id)))
-    return await _shown(id, partner.id, db, opened)
+    background.add_task(resources.ring, await replay.replay_one(db, partner.id, delivery_of(id)))
+    return await _shown(id, partner.id, db, resources)
 
 
 @router.post("/{id}/cancel", summary="Cancel a delivery", responses=problems(401, 404, 409, 503))
-async def cancel_delivery(id: str, partner: CallingPartner, db: Db, opened: AppResources) -> DeliveryDetail:
-    """Call a pending delivery off."""
+async def cancel_delivery(
+    id: str, partner: CallingPartner, db: Db, resources: AppResources
+) -> DeliveryDetail:
+    """Cancel a pending delivery. It can be replayed while its content is kept."""
     await replay.cancel_one(db, partner.id, delivery_of(id))
-    return await _shown(id, partner.id, db, opened)
+    return await _shown(id, partner.id, db, resources)
 
 
-class _Named(NamedTuple):
-    """What a request may name; the bodies have the same fields."""
+class _Selection(NamedTuple):
+    """Selection by query parameters; the request bodies have the same fields."""
 
     user_tag: str | None
     imap_provider_code: str | None
@@ -147,26 +153,29 @@ class _Named(NamedTuple):
     until: datetime | None
 
 
-async def _which(
-    db: Db, partner_id: int, state: DeliveryState | None, wanted: _Named | ReplayRequest | CancelRequest
+async def _filter_for(
+    db: Db,
+    partner_id: int,
+    state: DeliveryState | None,
+    selection: _Selection | ReplayRequest | CancelRequest,
 ) -> DeliveryFilter:
-    """Of the partner's deliveries, those in this state that a request names. Raises NotFound."""
-    tag, code = wanted.user_tag, wanted.imap_provider_code
+    """Return the filter for the partner's deliveries that a request selects. Raises NotFound."""
+    tag, code = selection.user_tag, selection.imap_provider_code
     return DeliveryFilter(
         connection_id=await history.connection_id_by_code(db, partner_id, code) if code is not None else None,
         partner_id=partner_id,
         state=state,
-        kind=wanted.kind,
+        kind=selection.kind,
         user_ids=await history.user_ids_by_tag(db, partner_id, tag, code) if tag is not None else None,
-        since=wanted.since,
-        until=wanted.until,
+        since=selection.since,
+        until=selection.until,
     )
 
 
-async def _shown(id: str, partner_id: int, db: Db, opened: AppResources) -> DeliveryDetail:
+async def _shown(id: str, partner_id: int, db: Db, resources: AppResources) -> DeliveryDetail:
     found = delivery_of(id)
     listed = DeliveryOut.model_validate(
         await history.get_delivery(db, partner_id, found), from_attributes=True
     )
-    made = await history.list_attempts(db, opened.vault, partner_id, found) if found else []
+    made = await history.list_attempts(db, resources.vault, partner_id, found) if found else []
     return DeliveryDetail.model_validate({**listed.model_dump(), "attempts_made": made})

@@ -1,4 +1,4 @@
-"""What opens behind a disconnect link? A question; its answer forgets the credentials."""
+"""Disconnect links: a page that asks for confirmation, and the deletion of credentials."""
 
 import asyncio
 import logging
@@ -34,58 +34,60 @@ REVOKE_TIMEOUT_SECONDS = 5.0
 
 
 @router.get("/disconnect/new")
-async def ask(coming: CurrentVisitor, db: Db) -> Response:
-    """Ask first: links are opened by mail scanners too."""
-    visit = await open_link(db, coming, Purpose.DISCONNECT, query_fields(coming.request))
-    name = browser.browser_or_new(coming.request, is_https=coming.is_https)
+async def ask(visitor: CurrentVisitor, db: Db) -> Response:
+    """Ask for confirmation, as mail scanners open links too."""
+    link = await open_link(db, visitor, Purpose.DISCONNECT, query_fields(visitor.request))
+    browser_id = browser.browser_or_new(visitor.request, is_https=visitor.is_https)
     response = render_page(
         "disconnect.html",
-        returns_to=(visit.success_url, visit.failure_url),
-        partner=visit.about.partner.name,
-        email=visit.about.user.email,
-        fields=visit.fields,
-        token=browser.form_token(coming.opened.link_keys[0], name, visit.sig),
+        returns_to=(link.success_url, link.failure_url),
+        partner=link.subject.partner.name,
+        email=link.subject.user.email,
+        fields=link.fields,
+        token=browser.form_token(visitor.resources.link_keys[0], browser_id, link.sig),
     )
-    browser.set_cookie(response, name, is_https=coming.is_https)
+    browser.set_cookie(response, browser_id, is_https=visitor.is_https)
     return response
 
 
 @router.post("/disconnect")
-async def disconnect(coming: CurrentVisitor) -> Response:
-    """Forget what opens the mailbox, and owe the webhook, in one transaction; then tell the provider."""
-    given = await form_fields(coming)
-    opened = coming.opened
+async def disconnect(visitor: CurrentVisitor) -> Response:
+    """Delete the credentials and record the webhook in one transaction, then revoke the token at the provider."""
+    given = await form_fields(visitor)
+    resources = visitor.resources
     try:
-        async with opened.sessionmaker.begin() as db:
-            visit = await open_link(db, coming, Purpose.DISCONNECT, given, is_form=True)
-            about = await connecting.locked(db, visit.about.user.id)
-            sealed = about.user.oauth2_refresh_token
-            endpoint_id = await connecting.disconnected(db, opened.vault, about, link_digest=visit.digest)
+        async with resources.sessionmaker.begin() as db:
+            link = await open_link(db, visitor, Purpose.DISCONNECT, given, is_form=True)
+            subject = await connecting.locked(db, link.subject.user.id)
+            sealed = subject.user.oauth2_refresh_token
+            endpoint_id = await connecting.disconnected(db, resources.vault, subject, link_digest=link.digest)
     except LinkUsed:
         raise used_link() from None
-    log.info("disconnected", extra={"user_id": about.user.id})
+    log.info("disconnected", extra={"user_id": subject.user.id})
     if endpoint_id is not None:
-        await opened.ring(endpoint_id)
-    response = redirect_back(coming, about, visit.success_url, Purpose.DISCONNECT)
-    # The person need not wait for the provider: whatever it says, we have forgotten the token.
-    response.background = BackgroundTask(_revoke, coming, about, sealed)
+        await resources.ring(endpoint_id)
+    response = redirect_back(visitor, subject, link.success_url, Purpose.DISCONNECT)
+    # The person does not wait for the provider: its answer changes nothing, as the token is already deleted here.
+    response.background = BackgroundTask(_revoke, visitor, subject, sealed)
     return response
 
 
-async def _revoke(coming: Visitor, about: LinkedUser, sealed: bytes | None) -> None:
-    """Give the refresh token back, if the provider takes it: best effort, within 5 s."""
-    connection, provider = about.linked
-    url, vault = provider.oauth2_revoke_url, coming.opened.vault
+async def _revoke(visitor: Visitor, subject: LinkedUser, sealed: bytes | None) -> None:
+    """Revoke the refresh token if the provider has a URL for it: best effort, within 5 s."""
+    connection, provider = subject.linked
+    url, vault = provider.oauth2_revoke_url, visitor.resources.vault
     if not url or not sealed or not connection.oauth2_client_id or not connection.oauth2_client_secret:
         return
     at_connection = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))
-    at_user = Place("users", "oauth2_refresh_token", about.user.partner_id, str(about.user.id))
+    at_user = Place("users", "oauth2_refresh_token", subject.user.partner_id, str(subject.user.id))
     try:
         secret = vault.open_text(connection.oauth2_client_secret, at_connection)
         client = OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
-        async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS), guarded_client(coming.opened.guard) as http:
+        async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS), guarded_client(visitor.resources.guard) as http:
             status = await revoke(http, url, client, token=vault.open_text(sealed, at_user))
     except (httpx.HTTPError, TimeoutError, VaultError) as error:
-        log.warning("not revoked", extra={"user_id": about.user.id, "error": type(error).__name__})
+        log.warning(
+            "refresh token not revoked", extra={"user_id": subject.user.id, "error": type(error).__name__}
+        )
     else:
-        log.info("revoked", extra={"user_id": about.user.id, "status": status})
+        log.info("refresh token revoked", extra={"user_id": subject.user.id, "status": status})

@@ -1,4 +1,4 @@
-"""Where can the API be read and tried? /docs: Swagger UI, all of it served from here."""
+"""Swagger UI at /docs, with all of its files served from here."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ router = APIRouter(include_in_schema=False)
 STATIC = Path(__file__).resolve().parents[1] / "static"
 assets = StaticFiles(directory=STATIC)
 
-# Scripts and styles are files of ours; Swagger UI's icons are data: images within its style sheet.
+# Scripts and styles are our own files. Swagger UI's icons are data: images in its style sheet.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,11 +37,11 @@ PAGE = """\
 
 @router.get("/")
 async def front() -> RedirectResponse:
-    """Somebody looks what is here."""
+    """Redirect visitors of the bare host name to the documentation."""
     return RedirectResponse("/docs")
 
 
 @router.get("/docs")
 async def docs() -> HTMLResponse:
-    """The page; its script reads /openapi.json."""
+    """Serve the page; its script reads /openapi.json."""
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it serve? /healthz and /readyz"""
+"""Health checks: /healthz and /readyz."""
 
 import asyncio
 
@@ -15,15 +15,15 @@ router = APIRouter(tags=["health"])
 READY_TIMEOUT_SECONDS = 1.0
 
 
-@router.get("/healthz", summary="Alive?")
+@router.get("/healthz", summary="Check that the process runs")
 async def healthz() -> Health:
-    """Answers as long as the process does, whatever became of the database."""
+    """Answers 200 as long as the process runs, even without a database."""
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Ready?", responses=problems(503))
-async def readyz(opened: AppResources) -> Health:
-    """Whether the database answers within a second and has its schema."""
-    async with asyncio.timeout(READY_TIMEOUT_SECONDS), opened.sessionmaker() as db:
+@router.get("/readyz", summary="Check that the API can serve requests", responses=problems(503))
+async def readyz(resources: AppResources) -> Health:
+    """Answers 200 if the database responds within a second and has its schema, else 503."""
+    async with asyncio.timeout(READY_TIMEOUT_SECONDS), resources.sessionmaker() as db:
         await db.execute(select(Partner.id).limit(1))
     return Health(status="ready")

@@ -1,4 +1,4 @@
-"""Which mails were seen of a user, and why did each give a webhook, or none?"""
+"""Messages of a user: the mails that were seen, and why each has a webhook or none."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -29,11 +29,11 @@ async def list_messages(
     base: Annotated[str, Depends(base_url)],
     limit: Annotated[int, Query(ge=1, le=messages.MAX_MESSAGES, description="Messages per page.")] = 20,
     before: Annotated[
-        int | None, Query(ge=1, lt=2**63, description="Only messages before the one of this id.")
+        int | None, Query(ge=1, lt=2**63, description="Only messages before the message with this id.")
     ] = None,
-    outcome: Annotated[MailOutcome | None, Query(description="Only messages of this outcome.")] = None,
+    outcome: Annotated[MailOutcome | None, Query(description="Only messages with this outcome.")] = None,
 ) -> list[MessageOut]:
-    """The last mails that were seen of the user, the newest first, with the reason of each; no content."""
+    """List the mails that were seen for the user, newest first, each with its outcome and reason; no content."""
     found = await messages.list_latest(db, user, limit=limit + 1, before=before, outcome=outcome)
     page = found[:limit]
     if len(page) < len(found):

@@ -1,4 +1,4 @@
-"""How does a person give a password? By a form of ours; it is tried with the mail server before it is kept."""
+"""Submission of the password form: the password is tried with the mail server before it is stored."""
 
 import asyncio
 import logging
@@ -39,100 +39,102 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/users", include_in_schema=False)
 
 LOGIN_TIMEOUT_SECONDS = 15.0
-"""Seconds for a login while the person waits."""
+"""Limit of a login, while the person waits."""
 
 SERVER_TIMEOUT_SECONDS = 5.0
-"""Seconds within which a server that the person named is reached; before it nobody is told that it is not."""
+"""Connect timeout for a server that the person named. A failure to connect is reported only after this time."""
 
 MAX_TRIES_PER_LINK = 5
-MAX_TRIES_PER_MINUTE = 10  # from one address
+MAX_TRIES_PER_MINUTE = 10  # per client address
 
 
 @router.post("/connect/password")
-async def submit(coming: CurrentVisitor) -> Response:
-    """Try what was typed, and keep it if it opens the mailbox."""
-    given = await form_fields(coming)
-    opened, name = coming.opened, coming.browser or ""
-    async with opened.sessionmaker.begin() as db:
-        visit = await open_link(db, coming, Purpose.CONNECT, given, is_form=True)
-    if visit.about.provider.kind != ProviderKind.PLAIN:
+async def submit(visitor: CurrentVisitor) -> Response:
+    """Try the typed credentials, and store them if the login succeeds."""
+    given = await form_fields(visitor)
+    resources, browser_id = visitor.resources, visitor.browser or ""
+    async with resources.sessionmaker.begin() as db:
+        link = await open_link(db, visitor, Purpose.CONNECT, given, is_form=True)
+    if link.subject.provider.kind != ProviderKind.PLAIN:
         raise unknown_link()
-    provider = visit.about.provider
+    provider = link.subject.provider
     try:
-        fields = submitted_fields(visit.about.user, provider, given, opened.settings)
+        fields = submitted_fields(link.subject.user, provider, given, resources.settings)
     except Invalid as error:
-        return password_form(coming, visit, name, typed=given, wrong=field_error(error))
-    async with opened.sessionmaker.begin() as db:
-        await _count(db, coming, visit)
-    failed = await _try(coming, provider, fields)
+        return password_form(visitor, link, browser_id, typed=given, error=field_error(error))
+    async with resources.sessionmaker.begin() as db:
+        await _count_try(db, visitor, link)
+    failed = await _try_login(visitor, provider, fields)
     if failed is not None:
-        log.info("password not taken", extra={"user_id": visit.about.user.id, "why": type(failed).__name__})
-        return password_form(coming, visit, name, typed=given, wrong=login_error(failed, provider))
-    return await _keep(coming, visit, fields)
+        log.info(
+            "password not accepted", extra={"user_id": link.subject.user.id, "why": type(failed).__name__}
+        )
+        return password_form(visitor, link, browser_id, typed=given, error=login_error(failed, provider))
+    return await _store(visitor, link, fields)
 
 
-async def _count(db: AsyncSession, coming: Visitor, visit: OpenedLink) -> None:
-    """Count this try. Raises Problem 429: then nothing is counted, and nothing tried."""
-    address = browser.client_address(coming.request, coming.opened.settings.trusted_proxies)
+async def _count_try(db: AsyncSession, visitor: Visitor, link: OpenedLink) -> None:
+    """Count this try. Raises Problem 429 beyond a limit; such a try is neither counted nor made."""
+    address = browser.client_address(visitor.request, visitor.resources.settings.trusted_proxies)
     per_address = digest(f"address\0{address}")
-    per_link = digest("password\0" + visit.sig)
+    per_link = digest("password\0" + link.sig)
     if not await connecting.may_try(db, per_address, at_most=MAX_TRIES_PER_MINUTE, seconds=60):
         raise Problem(
             429,
-            "Too many tries from your address. Wait a minute.",
+            "Too many tries from your network. Wait a minute, then try again.",
             kind="too-many",
             headers={"Retry-After": "60"},
         )
     if not await connecting.may_try(db, per_link, at_most=MAX_TRIES_PER_LINK, seconds=2 * LIFETIME_SECONDS):
         raise Problem(
-            429, "Too many tries with this link; ask the application for a new one.", kind="too-many"
+            429, "Too many tries with this link. Ask the application for a new one.", kind="too-many"
         )
 
 
-async def _try(coming: Visitor, provider: Provider, fields: UserFields) -> Exception | None:
-    """Sign in with the mail server, once; what went wrong, or None. No transaction is held meanwhile.
+async def _try_login(visitor: Visitor, provider: Provider, fields: UserFields) -> Exception | None:
+    """Log in at the mail server once; return the error, or None on success. No transaction is open meanwhile.
 
-    Whether a server that the person named refuses, is silent, is none, or may not be dialled takes the same time:
-    what is not reached within FLOOR is given up then, and nothing is told before.
+    For a server that the person named, every failure to connect takes SERVER_TIMEOUT_SECONDS, be it a refused
+    connection, an unresponsive server, one that does not speak IMAP, or one that must not be dialled.
     """
     login = Login(fields["login_username"] or "", fields["login_password"] or "")
     if provider.host_by_user:
         host, port, tls = fields["imap_host"] or "", fields["imap_port"] or 0, fields["imap_tls"]
-        timeouts, least = Timeouts(connect=SERVER_TIMEOUT_SECONDS), SERVER_TIMEOUT_SECONDS
+        timeouts, least_seconds = Timeouts(connect=SERVER_TIMEOUT_SECONDS), SERVER_TIMEOUT_SECONDS
     else:
         host, port, tls = provider.imap_host, provider.imap_port, provider.imap_tls
-        timeouts, least = Timeouts(), 0.0
-    server = ServerAddress(host, port, cast(Security, tls))  # the tables hold no other words
+        timeouts, least_seconds = Timeouts(), 0.0
+    server = ServerAddress(host, port, cast(Security, tls))  # a CHECK constraint allows no other values
     loop = asyncio.get_running_loop()
-    begun = loop.time()
+    started = loop.time()
     try:
         async with (
             asyncio.timeout(LOGIN_TIMEOUT_SECONDS),
-            connect(server, login, timeouts=timeouts, guard=coming.opened.guard.check),
+            connect(server, login, timeouts=timeouts, guard=visitor.resources.guard.check),
         ):
             return None
     except (ImapError, OSError, TimeoutError) as error:
         if not isinstance(error, AuthenticationFailed | Refused):
-            await asyncio.sleep(begun + least - loop.time())
+            await asyncio.sleep(started + least_seconds - loop.time())
         return error
 
 
-async def _keep(coming: Visitor, visit: OpenedLink, fields: UserFields) -> Response:
-    """Store what opened the mailbox, with the webhook; then send the person on."""
-    user_id = visit.about.user.id
+async def _store(visitor: Visitor, link: OpenedLink, fields: UserFields) -> Response:
+    """Store the credentials together with the webhook, then redirect the person."""
+    user_id = link.subject.user.id
     try:
-        async with coming.opened.sessionmaker.begin() as db:
-            about = await connecting.locked(db, user_id)
+        async with visitor.resources.sessionmaker.begin() as db:
+            subject = await connecting.locked(db, user_id)
             endpoint_id = await connecting.connected(
-                db, coming.opened.vault, about, fields, link_digest=visit.digest
+                db, visitor.resources.vault, subject, fields, link_digest=link.digest
             )
     except LinkUsed:
         raise used_link() from None
     except ValueTaken:
         return redirect_back(
-            coming, visit.about, visit.failure_url, Purpose.CONNECT, reason=FailureReason.ADDRESS_TAKEN
+            visitor, link.subject, link.failure_url, Purpose.CONNECT, reason=FailureReason.ADDRESS_TAKEN
         )
     log.info("connected", extra={"user_id": user_id})
     if endpoint_id is not None:
-        await coming.opened.ring(endpoint_id)
-    return redirect_back(coming, about, visit.success_url, Purpose.CONNECT)
+        await visitor.resources.ring(endpoint_id)
+    return redirect_back(visitor, subject, link.success_url, Purpose.CONNECT)

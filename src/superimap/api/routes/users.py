@@ -1,4 +1,4 @@
-"""Whose inboxes are watched? /api/v1/connections/{imap_provider_code}/users"""
+"""Users of a connection: /api/v1/connections/{imap_provider_code}/users."""
 
 import json
 from typing import Annotated
@@ -20,7 +20,7 @@ from superimap.api.errors import invalid_fields
 from superimap.api.mail_servers import check_mail_server
 from superimap.api.openapi import problems, request_body
 from superimap.api.request_body import read_body
-from superimap.api.routes.connections import BODY
+from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.accounts import users
@@ -30,7 +30,9 @@ from superimap.db.monitoring import statuses
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
 
-NEXT_PAGE = {"Link": {"description": 'The next page, as `<url>; rel="next"`.', "schema": {"type": "string"}}}
+NEXT_PAGE = {
+    "Link": {"description": 'URL of the next page, as `<url>; rel="next"`.', "schema": {"type": "string"}}
+}
 
 
 @router.get(
@@ -44,27 +46,34 @@ async def list_users(
     response: Response,
     linked: PartnerConnection,
     db: Db,
-    opened: AppResources,
+    resources: AppResources,
     base: Annotated[str, Depends(base_url)],
     limit: Annotated[
-        int | None, Query(ge=1, le=1000, description="Users per page; none: all at once.")
+        int | None, Query(ge=1, le=1000, description="Users per page. Default: all users at once.")
     ] = None,
-    after: Annotated[str | None, Query(description="Where the page before ended, from its Link.")] = None,
-    archived: Annotated[bool | None, Query(description="Only archived users, or only live ones.")] = None,
+    after: Annotated[
+        str | None, Query(description="Cursor from the header Link of the previous page.")
+    ] = None,
+    archived: Annotated[
+        bool | None, Query(description="`true`: only archived users. `false`: only live ones.")
+    ] = None,
 ) -> list[ListedUser]:
-    """The connection's users by email, archived ones too. The next page's address holds no API key."""
+    """List the connection's users by email, including archived ones.
+
+    The URL of the next page contains no API key; send the key again.
+    """
     place = _cursor_place(linked)
     found = await users.list(
         db,
         linked.connection,
         archived=archived,
-        after=_opened(opened.vault, place, after) if after is not None else None,
+        after=_open_cursor(resources.vault, place, after) if after is not None else None,
         limit=limit + 1 if limit is not None else None,
     )
     page = found[:limit]
     if len(page) < len(found):
         last = users.After(page[-1].email, page[-1].id)
-        query = {"limit": limit, "after": _sealed(opened.vault, place, last)}
+        query = {"limit": limit, "after": _seal_cursor(resources.vault, place, last)}
         if archived is not None:
             query["archived"] = str(archived).lower()
         response.headers["Link"] = f'<{base}{request.url.path}?{urlencode(query)}>; rel="next"'
@@ -76,36 +85,39 @@ async def list_users(
     status_code=201,
     summary="Create a user",
     openapi_extra=request_body(NewUser),
-    responses=problems(401, 404, 409, *BODY, 503),
+    responses=problems(401, 404, 409, *BODY_PROBLEMS, 503),
 )
 async def create_user(
     linked: PartnerConnection,
-    wanted: Annotated[NewUser, Depends(read_body(NewUser))],
+    body: Annotated[NewUser, Depends(read_body(NewUser))],
     db: Db,
-    opened: AppResources,
-    shown: ShowUser,
+    resources: AppResources,
+    show: ShowUser,
 ) -> UserOut:
-    """Add a user. With complete credentials it is watched at once; else send the person to `connect_url`."""
-    return shown(await users.create(db, opened.vault, linked, _allowed(linked, wanted, opened)))
+    """Create a user. With complete credentials, watching starts at once.
+
+    Without them, send the person to `connect_url`.
+    """
+    return show(await users.create(db, resources.vault, linked, _checked_fields(linked, body, resources)))
 
 
 @router.get("/{tag}", summary="Show a user", responses=problems(401, 404, 503))
-async def show_user(user: ConnectionUser, shown: ShowUser) -> UserOut:
-    """One user, with freshly signed links. A live user comes before an archived one of the same tag."""
-    return shown(user)
+async def show_user(user: ConnectionUser, show: ShowUser) -> UserOut:
+    """Show a user, with newly signed links. A live user is preferred to an archived one with the same tag."""
+    return show(user)
 
 
-@router.get("/{tag}/events", summary="List what happened to a user", responses=problems(401, 404, 422, 503))
+@router.get("/{tag}/events", summary="List a user's events", responses=problems(401, 404, 422, 503))
 async def list_events(
     user: ConnectionUser,
     db: Db,
-    limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Maximum number of events.")] = 20,
 ) -> list[UserEventOut]:
-    """What happened to this user, newest first: as told by webhooks of the kind `events`."""
+    """List the user's events, newest first. Webhooks of the kind `events` report the same events."""
     return [UserEventOut.model_validate(event) for event in await statuses.list_events(db, user, limit=limit)]
 
 
-_CHANGES = problems(401, 404, 409, *BODY, 503)
+_CHANGES = problems(401, 404, 409, *BODY_PROBLEMS, 503)
 
 
 @router.put("/{tag}", summary="Update a user", openapi_extra=request_body(UserChange), responses=_CHANGES)
@@ -122,24 +134,29 @@ async def update_user(
     user: LockedUser,
     change: Annotated[UserChange, Depends(read_body(UserChange))],
     db: Db,
-    opened: AppResources,
-    shown: ShowUser,
+    resources: AppResources,
+    show: ShowUser,
 ) -> UserOut:
-    """Set what is sent; the rest stays, by PUT as by PATCH. `archived: false` restores an archived user."""
-    return shown(await users.update(db, opened.vault, linked, user, _allowed(linked, change, opened)))
+    """Change the fields that are sent; all others keep their value, with PUT as with PATCH.
+
+    `archived: false` restores an archived user.
+    """
+    return show(
+        await users.update(db, resources.vault, linked, user, _checked_fields(linked, change, resources))
+    )
 
 
 @router.delete("/{tag}", status_code=204, summary="Archive a user", responses=problems(401, 404, 503))
-async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, opened: AppResources) -> None:
-    """Watch the user no more. Nothing is deleted: an update with `archived: false` restores it."""
-    await users.archive(db, opened.vault, linked, user)
+async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, resources: AppResources) -> None:
+    """Stop watching the user. Nothing is deleted: an update with `archived: false` restores the user."""
+    await users.archive(db, resources.vault, linked, user)
 
 
-def _allowed(linked: Linked, change: UserChange, opened: Resources) -> UserFields:
-    """What was sent. Raises Invalid for a mail server that this installation does not dial for others."""
+def _checked_fields(linked: Linked, change: UserChange, resources: Resources) -> UserFields:
+    """Return the fields that were sent. Raises Invalid for a mail server that this installation does not dial."""
     fields = change.fields()
     if linked.provider.host_by_user:
-        check_mail_server(fields, opened.settings)
+        check_mail_server(fields, resources.settings)
     return fields
 
 
@@ -147,16 +164,16 @@ def _cursor_place(linked: Linked) -> Place:
     return Place("connections", "cursor", linked.connection.partner_id, str(linked.connection.id))
 
 
-def _sealed(vault: Vault, place: Place, last: users.After) -> str:
-    """A cursor: encrypted, because it holds an address and ends in logs; good for one connection only."""
+def _seal_cursor(vault: Vault, place: Place, last: users.After) -> str:
+    """Return a cursor, valid for one connection. It is encrypted, as it contains an address and gets into logs."""
     return vault.seal_text(json.dumps(last), place).hex()
 
 
-def _opened(vault: Vault, place: Place, cursor: str) -> users.After:
+def _open_cursor(vault: Vault, place: Place, cursor: str) -> users.After:
     try:
         email, user_id = json.loads(vault.open_text(bytes.fromhex(cursor), place))
     except (ValueError, VaultError):
         raise invalid_fields(
-            [("after", "should be taken from the Link of the page before, unchanged")]
+            [("after", "should be copied unchanged from the header Link of the previous page")]
         ) from None
     return users.After(email, user_id)

@@ -1,4 +1,4 @@
-"""Where can webhooks be sent for a try? /webhook_test/…, which answers OK and drops what it was sent."""
+"""Receivers for trying out webhooks: /webhook_test/…"""
 
 import logging
 import re
@@ -41,7 +41,7 @@ def _sink(kind: EventKind) -> None:
         methods=["POST"],
         name=f"receive_{kind}",
         summary=f"Receive a {kind} webhook",
-        description="Answers OK. Logs the webhook's id and size, never its content.",
+        description="Answers OK, and logs the webhook's id and size, never its content.",
         response_class=PlainTextResponse,
         openapi_extra=_BODY,
         responses=_OK,

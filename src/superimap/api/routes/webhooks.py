@@ -1,4 +1,4 @@
-"""Where do the calling partner's webhooks go, what signs them, and does it work? /api/v1/webhooks"""
+"""Endpoints, test webhooks and signing secrets of the calling partner: /api/v1/webhooks."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -9,7 +9,7 @@ from superimap.api.dependencies import AppResources, CallingPartner, Db
 from superimap.api.errors import Problem
 from superimap.api.openapi import problems, request_body
 from superimap.api.request_body import read_body
-from superimap.api.routes.connections import BODY
+from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.webhooks import (
     EndpointOut,
     NewSecret,
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 @router.get("", summary="List endpoints", responses=problems(401, 503))
 async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
-    """Where each kind of webhook goes, and how that place is doing."""
+    """List the endpoint of each kind of webhook, with its health."""
     return [
         EndpointOut.model_validate(found) for found in await webhook_endpoints.list_endpoints(db, partner.id)
     ]
@@ -36,13 +36,13 @@ async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
 
 @router.post("/{kind}/enable", summary="Enable an endpoint", responses=problems(401, 404, 503))
 async def enable_endpoint(
-    kind: str, partner: CallingPartner, db: Db, opened: AppResources, background: BackgroundTasks
+    kind: str, partner: CallingPartner, db: Db, resources: AppResources, background: BackgroundTasks
 ) -> EndpointOut:
-    """Send there again: a disabled endpoint is enabled, an open breaker closed. What is owed follows at once."""
+    """Enable a disabled endpoint and close its circuit breaker. Pending webhooks are then sent at once."""
     if kind not in set(EventKind):
-        raise Problem(404, f"There is no such kind of webhooks; there are {', '.join(EventKind)}.")
+        raise Problem(404, f"Unknown kind of webhook. The kinds are {', '.join(EventKind)}.")
     enabled = await webhook_endpoints.enable(db, partner.id, EventKind(kind))
-    background.add_task(opened.ring, enabled.id)
+    background.add_task(resources.ring, enabled.id)
     return EndpointOut.model_validate(enabled)
 
 
@@ -50,24 +50,24 @@ async def enable_endpoint(
     "/test",
     summary="Send a test webhook",
     openapi_extra=request_body(TestRequest),
-    responses=problems(401, 404, *BODY, 429, 503),
+    responses=problems(401, 404, *BODY_PROBLEMS, 429, 503),
 )
 async def test_endpoint(
     partner: CallingPartner,
-    wanted: Annotated[TestRequest, Depends(read_body(TestRequest))],
+    body: Annotated[TestRequest, Depends(read_body(TestRequest))],
     db: Db,
-    opened: AppResources,
+    resources: AppResources,
 ) -> TestOut:
-    """Send a signed sample to the endpoint of a kind and show its answer. At most ten a minute.
+    """Send a signed sample to the endpoint of a kind, and show its response. At most ten a minute.
 
-    The sample is marked by `"test": true`. It counts as nothing: no retry, no archiving by a 403.
+    The sample is marked with `"test": true`. It has no consequences: no retry, no archiving by a 403.
     """
-    endpoint = await webhook_endpoints.get_endpoint(db, partner.id, wanted.kind)
+    endpoint = await webhook_endpoints.get_endpoint(db, partner.id, body.kind)
     url = str(endpoint.url)
     await allowances.use(db, partner.id, Action.TEST)
-    keys = await partner_keys.signing_keys(db, opened.vault, partner.id)
-    await db.commit()  # it counts whatever comes of it, and no connection is held while somebody answers
-    webhook_id, answer = await sample_webhooks.send_sample(opened.settings, keys, wanted.kind, url)
+    keys = await partner_keys.signing_keys(db, resources.vault, partner.id)
+    await db.commit()  # counts even if the POST fails, and frees the connection while the endpoint answers
+    webhook_id, answer = await sample_webhooks.send_sample(resources.settings, keys, body.kind, url)
     return TestOut(
         id=webhook_id,
         url=url,
@@ -81,7 +81,7 @@ async def test_endpoint(
 
 @router.get("/secret", summary="List signing secrets", responses=problems(401, 503))
 async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
-    """Since when and until when the partner's signing secrets are valid, the newest first; never their values."""
+    """List from when until when your signing secrets are valid, newest first, without their values."""
     now = datetime.now(UTC)
     return [
         SecretOut(
@@ -99,15 +99,15 @@ async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
     status_code=201,
     summary="Rotate the signing secret",
     openapi_extra=request_body(RotateRequest),
-    responses=problems(401, 409, *BODY, 503),
+    responses=problems(401, 409, *BODY_PROBLEMS, 503),
 )
 async def rotate_secret(
     partner: CallingPartner,
-    wanted: Annotated[RotateRequest, Depends(read_body(RotateRequest))],
+    body: Annotated[RotateRequest, Depends(read_body(RotateRequest))],
     db: Db,
-    opened: AppResources,
+    resources: AppResources,
 ) -> NewSecret:
-    """Make a new signing secret, shown this once. For a while those before sign beside it."""
-    overlap = timedelta(hours=wanted.overlap_hours)
-    secret = await partner_keys.rotate_signing_secret(db, opened.vault, partner.id, overlap=overlap)
+    """Create a signing secret, which is shown only in this response. The previous ones stay valid for a while."""
+    overlap = timedelta(hours=body.overlap_hours)
+    secret = await partner_keys.rotate_signing_secret(db, resources.vault, partner.id, overlap=overlap)
     return NewSecret(signing_secret=secret)
