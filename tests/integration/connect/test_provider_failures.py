@@ -15,7 +15,7 @@ from superimap.testing.oauth.faults import FAULTS
 from tests.integration.connect.conftest import ANN, APP, consented, danced, told
 
 PAGE = Path(__file__).parents[3] / "docs/api.md"
-TABLE = PAGE.read_text().partition("### What goes wrong at a consent")[2].partition("\nA user with")[0]
+TABLE = PAGE.read_text().partition("### Consent failures")[2].partition("\nA user with")[0]
 ROWS = re.findall(r"^\| [^|]+ \| `(\w+)` \| ([^|]+) \| ([^|]+) \|$", TABLE, re.M)
 FAILURES = {name: reason.strip("`") for name, where, reason in ROWS if where == "`failure_url`"}
 PAGES = {name: where for name, where, reason in ROWS if reason == "–"}
