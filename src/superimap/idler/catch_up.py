@@ -1,6 +1,7 @@
 """Catch-up of a mailbox: find its new mails, judge each, read what gives a webhook, and record all in batches."""
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.mails import MailFacts, MailOutcome, judge
@@ -151,44 +152,61 @@ class CatchUp:
             self._memory.see(uid, meta)
             if mailbox.by_date and mailbox.pass_if_recorded(meta):
                 return
-        facts = self._facts(uid, meta, by_date=mailbox.by_date)
+            if raw is not None:
+                await self._see_content(mailbox, meta, raw)
+                return
+        facts = self._facts(mailbox, uid, meta, is_gone=meta is None)
         judgement = judge(facts)
         if meta is not None and judgement[0] is MailOutcome.DELIVERED:
-            if raw is None:
-                await mailbox.make_room(meta.size)
-                raw = await self._read(meta)
+            await mailbox.make_room(meta.size)
+            raw = await self._read(meta)
             if raw is not None:
-                await self._see_content(mailbox, meta, facts, raw)
+                await self._see_content(mailbox, meta, raw)
                 return
-            facts = facts._replace(is_gone=True)
+            facts = self._facts(mailbox, uid, meta, is_gone=True)
             judgement = judge(facts)
         row = self._rows.skipped(uid, meta, facts, judgement, uid_validity=mailbox.uid_validity)
         mailbox.add(row, meta)
 
-    async def _see_content(
-        self, mailbox: WatchedMailbox, meta: MessageMeta, facts: MailFacts, raw: bytes
-    ) -> None:
+    async def _see_content(self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes) -> None:
         """Judge a mail that is read, and add its row to the batch."""
+        uid = int(meta.uid)
         parsed = await big_mails.process(parse, raw)
         twin = find_twin(mailbox.pending, bytes.fromhex(parsed.sha1))
-        facts = facts._replace(raw=raw, headers=parsed.headers, has_twin=twin is not None)
+        facts = self._facts(mailbox, uid, meta, raw=raw, headers=parsed.headers, has_twin=twin is not None)
         judgement = judge(facts)
         outcome = judgement[0]
         if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
             row = await self._rows.to_send(meta, raw, parsed, outcome, twin=twin, batch=mailbox.pending)
             mailbox.add(row, meta, read_bytes=len(raw))
         else:
-            uid, uid_validity = int(meta.uid), mailbox.uid_validity
-            mailbox.add(self._rows.skipped(uid, meta, facts, judgement, uid_validity=uid_validity), meta)
+            row = self._rows.skipped(uid, meta, facts, judgement, uid_validity=mailbox.uid_validity)
+            mailbox.add(row, meta)
 
-    def _facts(self, uid: int, meta: MessageMeta | None, *, by_date: bool) -> MailFacts:
-        """Return what is known of a mail before it is read."""
-        connected_at, max_size = self._watched.connected_at, self._context.settings.max_email_size
-        given_up = self._failures.given_up(uid)
-        if meta is None:
-            return MailFacts(connected_at, max_size, given_up=given_up, is_gone=True)
+    def _facts(
+        self,
+        mailbox: WatchedMailbox,
+        uid: int,
+        meta: MessageMeta | None,
+        *,
+        is_gone: bool = False,
+        raw: bytes | None = None,
+        headers: Mapping[str, Sequence[bytes]] | None = None,
+        has_twin: bool = False,
+    ) -> MailFacts:
+        """Collect what is known of a mail without the tables."""
         return MailFacts(
-            connected_at, max_size, meta.internal_date, meta.size, meta.labels, by_date, given_up
+            connected_at=self._watched.connected_at,
+            max_size=self._context.settings.max_email_size,
+            internal_date=meta.internal_date if meta else None,
+            announced_size=meta.size if meta else 0,
+            labels=meta.labels if meta else (),
+            by_date=mailbox.by_date,
+            given_up=self._failures.given_up(uid),
+            is_gone=is_gone,
+            raw=raw,
+            headers=headers,
+            has_twin=has_twin,
         )
 
     async def _read(self, meta: MessageMeta) -> bytes | None:
