@@ -47,6 +47,7 @@ from superimap.domain.presets import presets
 from superimap.domain.shards import SHARD_COUNT
 from superimap.domain.users import UserStatus
 from superimap.idler import access_tokens as tokens
+from superimap.idler import token_pauses
 from superimap.idler.timing import Timing
 from superimap.imap.types import Timeouts
 from superimap.launch import demo
@@ -304,9 +305,15 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Retry interval while no new token") == f"{retry} of its life, at least 1 s"
     assert said("Exclusive right of one process") == f"{leases.LEASE:g} s"
     assert said("Timeout for a token response") == f"{token_endpoint.DEADLINE_SECONDS:g} s"
-    assert said("Token requests of a connection suspended after a wrong") == f"{tokens.CLIENT_PAUSE:g} s"
-    assert said("Token requests of a connection suspended when") == f"{tokens.THROTTLED_PAUSE:g} s"
-    assert f"({tokens.PATIENCE:g} s at most)" in text
+    assert (
+        said("Token requests of a connection suspended after a wrong")
+        == f"{token_pauses.CLIENT_PAUSE_SECONDS:g} s"
+    )
+    assert (
+        said("Token requests of a connection suspended when")
+        == f"{token_pauses.MAX_THROTTLED_PAUSE_SECONDS:g} s"
+    )
+    assert f"({tokens.TOKEN_WAIT_SECONDS:g} s at most)" in text
     assert said("Logout timeout") == f"{timeouts.logout:g} s"
     assert said("Largest mail") == f"{default['max_email_size']:,} bytes"
     assert said("Mail bytes in memory") == f"{default['bytes_in_flight'] >> 20} MiB"

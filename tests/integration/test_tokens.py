@@ -13,7 +13,7 @@ from aiohttp import web
 from fixtures.world import World
 from superimap.core.crypto import Place
 from superimap.db.watching import token_leases as queries
-from superimap.idler import access_tokens as module
+from superimap.idler import token_pauses
 from superimap.oauth import token_lifetime
 from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable
 from superimap.testing import WebhookSink
@@ -103,7 +103,7 @@ async def test_a_token_of_a_minute_is_as_good(world, acme, oauth):
     assert first.token == second.token
     assert (first.is_new, second.is_new) == (True, False)
     assert 58 < second.left <= 60
-    assert 0 < second.rolls_over_in(0.0) < second.rolls_over_in(0.99) < 56
+    assert 0 < second.rollover_delay(0.0) < second.rollover_delay(0.99) < 56
 
 
 # Nothing is lost.
@@ -351,7 +351,7 @@ async def test_a_provider_that_is_away_is_asked_once_for_all_of_them(world, oaut
     assert oauth.count("/token") == 1
     assert 0 < await world.value(
         "SELECT extract(epoch FROM oauth2_pause_until - now())::float8 FROM connections"
-    ) <= module.SHARED_PAUSE  # fmt: skip
+    ) <= token_pauses.SHARED_PAUSE_SECONDS  # fmt: skip
 
 
 async def test_one_user_without_rights_does_not_have_the_token_made_anew(world, oauth, organisation):

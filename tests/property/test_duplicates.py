@@ -20,7 +20,7 @@ from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fence
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import main
-from superimap.idler.access_tokens import Tokens
+from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.catch_up import Arrivals, CatchUp
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
@@ -90,7 +90,7 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerConte
         await pool.execute("UPDATE shards SET owner = $1, epoch = 1", idler)
         ownership = main._ownership(pool, idler, world.settings)
         asking = main._login_limiter(world.settings)
-        async with Tokens(pool, world.vault, http, turn=asking.turn) as tokens:
+        async with AccessTokens(pool, world.vault, http, turn=asking.turn) as tokens:
             yield main._context(
                 world.settings, pool, world.vault, queue, Guard(), tokens, ownership, Timing()
             )

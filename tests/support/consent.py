@@ -12,7 +12,7 @@ from fixtures.world import World
 from superimap.core.egress import Guard
 from superimap.db import engine, postgres
 from superimap.db.accounts import connections, partners
-from superimap.idler.access_tokens import Tokens
+from superimap.idler.access_tokens import AccessTokens
 from superimap.oauth.http_client import guarded_client
 from superimap.testing.oauth.server import OAuthServer
 
@@ -72,7 +72,7 @@ async def consented(
 
 
 @contextlib.asynccontextmanager
-async def process(world: World, *, database_url: str | None = None) -> AsyncIterator[Tokens]:
+async def process(world: World, *, database_url: str | None = None) -> AsyncIterator[AccessTokens]:
     """The tokens of a process: with connections of its own to everything."""
 
     @contextlib.asynccontextmanager
@@ -83,6 +83,6 @@ async def process(world: World, *, database_url: str | None = None) -> AsyncIter
     async with (
         postgres.pool(database_url or world.database_url, size=4) as pool,
         guarded_client(Guard(world.settings.allowed_networks)) as http,
-        Tokens(pool, world.vault, http, turn=at_once) as tokens,
+        AccessTokens(pool, world.vault, http, turn=at_once) as tokens,
     ):
         yield tokens

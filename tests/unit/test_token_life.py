@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from superimap.db.accounts.validation.accounts import validate_account
 from superimap.db.accounts.validation.providers import validate_provider
 from superimap.db.errors import Invalid
-from superimap.idler.access_tokens import CLIENT_PAUSE, SHARED_PAUSE, THROTTLED_PAUSE, pause_of
+from superimap.idler.token_pauses import (
+    CLIENT_PAUSE_SECONDS,
+    MAX_THROTTLED_PAUSE_SECONDS,
+    SHARED_PAUSE_SECONDS,
+    pause_after,
+)
 from superimap.oauth import token_lifetime
 from superimap.oauth.token_endpoint import token_url
 from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable, token_error
@@ -135,18 +140,22 @@ def test_what_an_answer_without_a_token_means(status, said, retry_after, means):
 @pytest.mark.parametrize(
     ("error", "for_one", "for_all"),
     [
-        (TokenRefused("invalid_grant"), None, CLIENT_PAUSE),
-        (TokenRefused("unauthorized_client", TokenRefusal.CLIENT), None, CLIENT_PAUSE),
-        (TokenRefused("invalid_client", TokenRefusal.CLIENT), CLIENT_PAUSE, CLIENT_PAUSE),
+        (TokenRefused("invalid_grant"), None, CLIENT_PAUSE_SECONDS),
+        (TokenRefused("unauthorized_client", TokenRefusal.CLIENT), None, CLIENT_PAUSE_SECONDS),
+        (TokenRefused("invalid_client", TokenRefusal.CLIENT), CLIENT_PAUSE_SECONDS, CLIENT_PAUSE_SECONDS),
         (TokenUnavailable("HTTP 429", retry_after=30.0), 30.0, 30.0),
-        (TokenUnavailable("HTTP 429", retry_after=3600.0), THROTTLED_PAUSE, THROTTLED_PAUSE),
-        (TokenUnavailable("HTTP 500"), None, SHARED_PAUSE),
+        (
+            TokenUnavailable("HTTP 429", retry_after=3600.0),
+            MAX_THROTTLED_PAUSE_SECONDS,
+            MAX_THROTTLED_PAUSE_SECONDS,
+        ),
+        (TokenUnavailable("HTTP 500"), None, SHARED_PAUSE_SECONDS),
     ],
 )
 def test_one_user_in_trouble_does_not_hold_up_the_others(error, for_one, for_all):
     """But for a wrong secret and a limit, which are the connection's; a shared token concerns all of them."""
     for expected, is_shared in ((for_one, False), (for_all, True)):
-        pause = pause_of(error, is_shared=is_shared)
+        pause = pause_after(error, is_shared=is_shared)
         assert (pause and pause[0]) == expected
 
 

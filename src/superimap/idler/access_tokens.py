@@ -1,8 +1,8 @@
-"""How does a user's grant become an access token? Refreshed once for all who ask, in whatever process they are.
+"""Access tokens of users, requested once for all processes that need the same one.
 
-PostgreSQL says who asks the provider: a lease in the row that holds the token, which runs out by itself if its
-holder dies. Nothing of the database is held while the provider is asked, and what it gave is stored before it is
-used: where refresh tokens rotate, the old one is dead by then.
+A token lease in the row that holds the token says which process asks the provider. It expires by itself if that
+process dies. No database connection is held during the request. The answer is stored before it is used: where
+refresh tokens rotate, the old one is void by then.
 """
 
 import asyncio
@@ -23,73 +23,70 @@ from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import token_leases as queries
 from superimap.db.watching.token_leases import GrantRow
+from superimap.idler.token_pauses import check_pause, pause_after
 from superimap.oauth import token_lifetime
 from superimap.oauth.token_endpoint import OAuthClient, TokenResponse, client_credentials, refresh, token_url
-from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable, refusal_of
+from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
-"""Waits for one's turn to ask at this URL."""
+"""Limiter of token requests: waits for a turn at the given URL, and holds it."""
 
-PATIENCE = 45.0
-"""Seconds that one waits for a token that others are asking for, or that cannot be stored."""
-LOOK_AGAIN = 0.1
-"""Seconds until one looks whether they have it; then longer, up to LOOK_AGAIN_AT_MOST."""
-LOOK_AGAIN_AT_MOST = 0.5
-STORE_AT_MOST = 2.0
-"""Seconds between tries to store what a provider gave, while PostgreSQL is away."""
-CLOSING = 5.0
-"""Seconds that answers under way have when the process stops."""
-
-CLIENT_PAUSE = 300.0
-"""Seconds for which nobody asks with a client secret that is wrong: one question, not one per user."""
-THROTTLED_PAUSE = 60.0
-"""Seconds for which a whole connection asks nothing, at most, though one user was told to wait longer."""
-SHARED_PAUSE = 5.0
-"""Seconds between tries for a token of a whole connection, while the provider is away."""
+TOKEN_WAIT_SECONDS = 45.0
+"""Longest wait for a token that another task or process requests, or that cannot be stored."""
+FIRST_POLL_SECONDS = 0.1
+"""Interval in which to look whether another process has the token; it grows to MAX_POLL_SECONDS."""
+MAX_POLL_SECONDS = 0.5
+MAX_STORE_PAUSE_SECONDS = 2.0
+"""Longest pause between attempts to store a provider's answer while PostgreSQL is unreachable."""
+CLOSE_SECONDS = 5.0
+"""Time that requests in progress have when the process stops."""
+DEFAULT_LIFETIME_SECONDS = 3600.0
+"""Lifetime of a token of which only the end is known; most live for an hour."""
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """An access token. It was given for `life` seconds and ends at the event loop's time `ends_at`.
+class AccessToken:
+    """An access token, issued for `lifetime` seconds, that expires at the event loop's time `expires_at`.
 
-    `is_new`: made for whoever got this; `is_shared`: it opens every mailbox of a connection.
+    `is_new` says that it was issued for the caller that got it. `is_shared` says that it opens every mailbox of a
+    connection.
     """
 
     token: str = field(repr=False)
-    life: float
-    ends_at: float
+    lifetime: float
+    expires_at: float
     version: int
     is_new: bool
     is_shared: bool
 
     @property
     def left(self) -> float:
-        """Seconds that it still lives."""
-        return self.ends_at - asyncio.get_running_loop().time()
+        """Seconds until it expires."""
+        return self.expires_at - asyncio.get_running_loop().time()
 
     @property
     def is_aged(self) -> bool:
-        """Whether it is one to replace."""
-        return token_lifetime.is_aged(self.life, self.left, is_shared=self.is_shared)
+        """Whether it is to be replaced."""
+        return token_lifetime.is_aged(self.lifetime, self.left, is_shared=self.is_shared)
 
-    def rolls_over_in(self, chance: float) -> float:
-        """Seconds until a session with it should come back with another; `chance` is uniform in [0, 1)."""
+    def rollover_delay(self, chance: float) -> float:
+        """Return the seconds after which a session with it reconnects with a new one; `chance` is in [0, 1)."""
         return token_lifetime.roll_over_delay(
-            self.life, self.left, chance, is_new=self.is_new, is_shared=self.is_shared
+            self.lifetime, self.left, chance, is_new=self.is_new, is_shared=self.is_shared
         )
 
 
-class Tokens:
-    """The access tokens of users. On the way out, answers under way are awaited for a while and stored."""
+class AccessTokens:
+    """Source of users' access tokens. On exit it waits CLOSE_SECONDS for answers in progress, to store them."""
 
     def __init__(self, pool: Pool, vault: Vault, http: httpx.AsyncClient, *, turn: Turn) -> None:
         self._pool = pool
         self._vault = vault
         self._http = http
         self._turn = turn
-        self._under_way: dict[tuple[str, int], asyncio.Task[Access]] = {}
+        self._requests: dict[tuple[str, int], asyncio.Task[AccessToken]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,119 +94,123 @@ class Tokens:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = list(self._under_way.values())
+        tasks = list(self._requests.values())
         if tasks:
-            await asyncio.wait(tasks, timeout=CLOSING)
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def get(self, user_id: int, *, after: Access | None = None) -> Access:
-        """The token that is kept while it is not aged, else a new one; the aged one where there is none to be had.
+    async def get(self, user_id: int, *, after: AccessToken | None = None) -> AccessToken:
+        """Return the stored token, or a new one if it is aged; the aged one if the provider gives no new one.
 
-        `after` a token that one has already: another one, which is not aged. Raises TokenRefused,
-        TokenUnavailable, VaultError, or what an absent database raises.
+        With `after`, a token that the caller has, return another one that is not aged. Raises TokenRefused,
+        TokenUnavailable, VaultError, and what an unreachable database raises.
         """
-        deadline = asyncio.get_running_loop().time() + PATIENCE
-        pause = LOOK_AGAIN
+        deadline = asyncio.get_running_loop().time() + TOKEN_WAIT_SECONDS
+        pause = FIRST_POLL_SECONDS
         while True:
             grant = await queries.load(self._pool, user_id)
             if grant is None:
-                raise TokenRefused("the user is gone")
-            held = self._held(grant)
-            if after is not None and held is not None and held.version == after.version:
-                held = None
-            if held is not None and not held.is_aged:
-                return held
-            will_do = held if after is None and held is not None and held.left > 0 else None
+                raise TokenRefused("the user no longer exists")
+            stored = self._stored(grant)
+            if after is not None and stored is not None and stored.version == after.version:
+                stored = None
+            if stored is not None and not stored.is_aged:
+                return stored
+            fallback = stored if after is None and stored is not None and stored.left > 0 else None
             try:
-                access = await self._ask_once(grant, deadline)
+                token = await self._request_once(grant, deadline)
             except (TokenUnavailable, TokenRefused) as error:
-                if will_do is not None and (isinstance(error, TokenUnavailable) or error.keeps_current_token):
-                    return will_do
+                if fallback is not None and (
+                    isinstance(error, TokenUnavailable) or error.keeps_current_token
+                ):
+                    return fallback
                 raise
-            if access is not None:
-                return access
+            if token is not None:
+                return token
             if asyncio.get_running_loop().time() > deadline:
-                raise TokenUnavailable("another process asks for the access token, and does not get it")
+                raise TokenUnavailable("another process requests the access token and does not get it")
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LOOK_AGAIN_AT_MOST)
+            pause = min(pause * 1.5, MAX_POLL_SECONDS)
 
     async def forget(self, user_id: int) -> None:
-        """The mail server would not take the token that is kept."""
+        """Drop the stored token, because the mail server refused it."""
         await queries.forget(self._pool, user_id)
 
-    def _held(self, grant: GrantRow) -> Access | None:
+    def _stored(self, grant: GrantRow) -> AccessToken | None:
         if grant.access_token is None or grant.left is None:
             return None
-        return Access(
+        return AccessToken(
             self._vault.open_text(grant.access_token, grant.place("oauth2_access_token")),
-            life=grant.life or life_before(grant.left),
-            ends_at=asyncio.get_running_loop().time() + grant.left,
+            lifetime=grant.life or max(DEFAULT_LIFETIME_SECONDS, grant.left),
+            expires_at=asyncio.get_running_loop().time() + grant.left,
             version=grant.version,
             is_new=False,
             is_shared=grant.is_shared,
         )
 
-    async def _ask_once(self, grant: GrantRow, deadline: float) -> Access | None:
-        """Ask the provider, or join who does in this process; None if that is another process."""
+    async def _request_once(self, grant: GrantRow, deadline: float) -> AccessToken | None:
+        """Request a token, or join a request in progress in this process; None if another process requests it."""
         client = self._client(grant)
         key = (grant.table, grant.row)
-        task = self._under_way.get(key)
+        task = self._requests.get(key)
         if task is None:
-            _must_not_pause(grant)
+            check_pause(grant)
             async with self._turn(client.token_url):
-                if key not in self._under_way and not await queries.claim(self._pool, grant):
+                if key not in self._requests and not await queries.claim(self._pool, grant):
                     return None
-                # Between the claim and this nothing is awaited, and who is cancelled leaves it to finish.
-                task = self._under_way.get(key) or self._begin(key, grant, client)
-                return await _patiently(task, deadline)
-        return await _patiently(task, deadline)
+                # Nothing is awaited between the claim and this, and a cancelled caller leaves the task running.
+                task = self._requests.get(key) or self._start_request(key, grant, client)
+                return await _wait_for(task, deadline)
+        return await _wait_for(task, deadline)
 
-    def _begin(self, key: tuple[str, int], grant: GrantRow, client: OAuthClient) -> asyncio.Task[Access]:
-        task = asyncio.create_task(self._ask_and_store(grant, client), name=f"token of {key[0]} {key[1]}")
-        self._under_way[key] = task
+    def _start_request(
+        self, key: tuple[str, int], grant: GrantRow, client: OAuthClient
+    ) -> asyncio.Task[AccessToken]:
+        task = asyncio.create_task(self._request_and_store(grant, client), name=f"token of {key[0]} {key[1]}")
+        self._requests[key] = task
 
-        def ended(_: asyncio.Task[Access]) -> None:
-            del self._under_way[key]
+        def ended(_: asyncio.Task[AccessToken]) -> None:
+            del self._requests[key]
             if not task.cancelled():
-                task.exception()  # somebody was told, or nobody waits any more
+                task.exception()  # retrieved, also if nobody waits any more
 
         task.add_done_callback(ended)
         return task
 
-    async def _ask_and_store(self, grant: GrantRow, client: OAuthClient) -> Access:
+    async def _request_and_store(self, grant: GrantRow, client: OAuthClient) -> AccessToken:
         try:
-            given = await self._ask(grant, client)
+            given = await self._request(grant, client)
         except (TokenRefused, TokenUnavailable, VaultError) as error:
-            await self._give_up(grant, error)
+            await self._end_lease(grant, error)
             raise
         metrics.TOKEN_REQUESTS.labels(outcome="given").inc()
         return await self._store(grant, given)
 
-    async def _give_up(self, grant: GrantRow, error: Exception) -> None:
+    async def _end_lease(self, grant: GrantRow, error: Exception) -> None:
         refused = not isinstance(error, TokenUnavailable)
         metrics.TOKEN_REQUESTS.labels(outcome="refused" if refused else "unavailable").inc()
-        with suppress(*UNAVAILABLE):  # the lease runs out by itself
-            if (pause := pause_of(error, is_shared=grant.is_shared)) is not None:
+        with suppress(*UNAVAILABLE):  # the lease expires by itself
+            if (pause := pause_after(error, is_shared=grant.is_shared)) is not None:
                 await queries.pause(self._pool, grant, seconds=pause[0], reason=pause[1])
             await queries.give_up(self._pool, grant)
 
-    async def _ask(self, grant: GrantRow, client: OAuthClient) -> TokenResponse:
+    async def _request(self, grant: GrantRow, client: OAuthClient) -> TokenResponse:
         if grant.is_shared:
             return await client_credentials(self._http, client, scope=grant.scope or "")
         sealed = grant.refresh_token or b""
         opened = self._vault.open_text(sealed, grant.place("oauth2_refresh_token"))
         return await refresh(self._http, client, refresh_token=opened)
 
-    async def _store(self, grant: GrantRow, given: TokenResponse) -> Access:
-        """Keep it, however long PostgreSQL is away: a refresh token that replaced another is nowhere else."""
+    async def _store(self, grant: GrantRow, given: TokenResponse) -> AccessToken:
+        """Store the answer, however long PostgreSQL is unreachable: a rotated token exists nowhere else."""
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + given.expires_in
+        expires_at = loop.time() + given.expires_in
         seal, place = self._vault.seal_text, grant.place
         access_token = seal(given.access_token, place("oauth2_access_token"))
         rotated = given.refresh_token and seal(given.refresh_token, place("oauth2_refresh_token"))
-        backoff = Backoff(first=0.1, longest=STORE_AT_MOST)
+        backoff = Backoff(first=0.1, longest=MAX_STORE_PAUSE_SECONDS)
         while True:
             try:
                 version = await queries.store(
@@ -217,22 +218,22 @@ class Tokens:
                     grant,
                     access_token=access_token,
                     life=given.expires_in,
-                    left=ends_at - loop.time(),
+                    left=expires_at - loop.time(),
                     refresh_token=rotated or None,
                 )
                 break
-            except (asyncpg.PostgresError, *UNAVAILABLE) as error:  # a lock that another holds too long, too
+            except (asyncpg.PostgresError, *UNAVAILABLE) as error:  # also if a lock is held for too long
                 log.warning("an access token is not stored yet: %s", error, extra={"user_id": grant.user_id})
                 await asyncio.sleep(backoff.next())
         if version is None:
-            raise TokenUnavailable("the user has other credentials by now")
+            raise TokenUnavailable("the user has other credentials now")
         is_shared = grant.is_shared
-        return Access(
-            given.access_token, given.expires_in, ends_at, version, is_new=True, is_shared=is_shared
+        return AccessToken(
+            given.access_token, given.expires_in, expires_at, version, is_new=True, is_shared=is_shared
         )
 
     def _client(self, grant: GrantRow) -> OAuthClient:
-        """Who we are to the provider. Raises TokenRefused if something is missing, VaultError."""
+        """Return the connection's OAuth client. Raises TokenRefused if something is missing, and VaultError."""
         if not grant.is_shared and grant.refresh_token is None:
             raise TokenRefused("no refresh token is stored")
         if grant.token_url is None or grant.client_id is None or grant.client_secret is None:
@@ -244,37 +245,10 @@ class Tokens:
         return OAuthClient(url, grant.client_id, self._vault.open_text(grant.client_secret, at_connection))
 
 
-def pause_of(error: Exception, *, is_shared: bool) -> tuple[float, str] | None:
-    """Seconds for which nobody should ask for this connection, and why; None if it concerns one user alone.
-
-    A refusal of the client is told by its code, so that the others are refused for the same reason.
-    """
-    if isinstance(error, TokenRefused):
-        return (CLIENT_PAUSE, error.code) if is_shared or error.code == "invalid_client" else None
-    if isinstance(error, TokenUnavailable) and error.retry_after is not None:
-        return min(error.retry_after, THROTTLED_PAUSE), str(error)
-    return (SHARED_PAUSE, str(error)) if is_shared else None
-
-
-def life_before(left: float) -> float:
-    """How long a token was given for of which only the end is known: an hour, as most are."""
-    return max(3600.0, left)
-
-
-def _must_not_pause(grant: GrantRow) -> None:
-    if grant.pause <= 0:
-        return
-    reason = grant.pause_reason or "the provider was asked not long ago"
-    if (refusal := refusal_of(reason)) is not None:
-        raise TokenRefused(reason, refusal)
-    # What is over in a moment is nothing to tell a person: the usual wait will do.
-    raise TokenUnavailable(reason, retry_after=grant.pause if grant.pause > SHARED_PAUSE else None)
-
-
-async def _patiently(task: asyncio.Task[Access], deadline: float) -> Access:
-    """What comes of it. Who stops waiting does not end it: the answer must not be lost."""
+async def _wait_for(task: asyncio.Task[AccessToken], deadline: float) -> AccessToken:
+    """Wait for a request until `deadline`. Cancelling the caller does not cancel it: no answer may be lost."""
     try:
         async with asyncio.timeout_at(deadline):
             return await asyncio.shield(task)
     except TimeoutError:
-        raise TokenUnavailable("an access token is long in coming") from None
+        raise TokenUnavailable("the request for an access token takes too long") from None

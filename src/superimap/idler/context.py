@@ -9,7 +9,7 @@ from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.db.watching.intake import Fence
 from superimap.doorbells.redis import EndpointDoorbell
-from superimap.idler.access_tokens import Tokens
+from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
 from superimap.idler.ownership import Ownership
@@ -26,7 +26,7 @@ class IdlerContext:
     vault: Vault
     queue: EndpointDoorbell
     guard: Guard
-    tokens: Tokens
+    tokens: AccessTokens
     ownership: Ownership
     liveness: LivenessProofs
     byte_limits: ByteLimits

@@ -20,7 +20,7 @@ from superimap.db.watching import ownership as cluster
 from superimap.doorbells.postgres import Doorbell
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import big_mails
-from superimap.idler.access_tokens import Tokens
+from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.context import IdlerContext
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
@@ -58,7 +58,7 @@ async def serve(
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
         # As many questions to providers as logins to mail servers: a token endpoint that hangs holds up no login.
         asking = _login_limiter(settings)
-        tokens = await stack.enter_async_context(Tokens(pool, vault, http, turn=asking.turn))
+        tokens = await stack.enter_async_context(AccessTokens(pool, vault, http, turn=asking.turn))
         async with runtime.cancel_when(stop):
             idler = await _join(lease, settings)
         if stop.is_set():
@@ -128,7 +128,7 @@ def _context(
     vault: Vault,
     queue: EndpointDoorbell,
     guard: Guard,
-    tokens: Tokens,
+    tokens: AccessTokens,
     ownership: Ownership,
     timing: Timing,
 ) -> IdlerContext:

@@ -4,7 +4,7 @@ from superimap.core.crypto import Place
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.events import ReasonCode
 from superimap.domain.providers import ProviderKind
-from superimap.idler.access_tokens import Access
+from superimap.idler.access_tokens import AccessToken
 from superimap.idler.context import IdlerContext
 from superimap.imap.errors import AuthenticationFailed
 from superimap.imap.types import Credentials, Login, OAuth
@@ -13,7 +13,9 @@ from superimap.oauth.token_errors import TokenRefusal, TokenRefused
 _CODES = {TokenRefusal.REVOKED: ReasonCode.ACCESS_REVOKED, TokenRefusal.CONSENT: ReasonCode.CONSENT_REQUIRED}
 
 
-async def load_credentials(watched: WatchedUser, context: IdlerContext) -> tuple[Credentials, Access | None]:
+async def load_credentials(
+    watched: WatchedUser, context: IdlerContext
+) -> tuple[Credentials, AccessToken | None]:
     """Decrypt the user's password, or get an access token; the second value is the token, if there is one.
 
     Raises VaultError, TokenRefused (the grant is revoked or wrong) or TokenUnavailable (try again later).
