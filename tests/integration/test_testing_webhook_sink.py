@@ -1,15 +1,17 @@
-"""Does the webhook sink record, answer and verify as it says?"""
+"""The webhook sink records and answers requests; webhooks are signed and verified."""
 
 import asyncio
 import base64
 import hashlib
 import hmac
 import json
+from uuid import UUID
 
 import aiohttp
 import pytest
 
-from superimap.testing import Received, WebhookSink, verify_body_signature, verify_standard
+from superimap.testing import Received, WebhookSink, signed_webhook, verify_body_signature, verify_standard
+from superimap.webhooks import signing
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 
@@ -150,3 +152,28 @@ def test_standard_webhooks_are_verified_like_the_reference_library_does():
     assert not verify_standard(headers | {"Webhook-Signature": signature}, body.encode() + b" ", SECRET)
     assert not verify_standard(headers | {"Webhook-Signature": "v2" + signature[2:]}, body.encode(), SECRET)
     assert not verify_standard(headers, body.encode(), SECRET)
+
+
+def test_a_signed_webhook_is_verified_by_header_and_by_body():
+    headers, body = signed_webhook({"sha1": "ab12", "user_tag": "joe"}, api_key="sip_one", secret=SECRET)
+    fields = json.loads(body)
+
+    assert verify_standard(headers, body, SECRET)
+    assert verify_body_signature(fields, "sip_one")
+    assert fields["user_tag"] == "joe"
+    assert not verify_standard(headers, body.replace(b"joe", b"eve"), SECRET)
+    assert not verify_body_signature(fields, "sip_two")
+
+
+def test_a_signed_webhook_is_signed_as_the_dispatcher_does():
+    delivery_id = UUID(int=7)
+    identity = signing.webhook_id(delivery_id)
+    headers, body = signed_webhook(
+        {"sha1": "ab12"}, api_key="sip_one", secret=SECRET, webhook_id=identity, timestamp=1_700_000_000
+    )
+
+    sent = signing.standard_headers(delivery_id, timestamp=1_700_000_000, body=body, secrets=[SECRET])
+    assert sent.items() <= headers.items()
+    assert json.loads(body)["signature"] == signing.body_signature(
+        "sip_one", timestamp=1_700_000_000, sha1="ab12"
+    )

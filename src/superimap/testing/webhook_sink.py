@@ -1,11 +1,7 @@
-"""Webhook receiver that records requests, and chooses answers; verification of webhook signatures."""
+"""Webhook receiver that records requests and chooses answers."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -130,33 +126,3 @@ class WebhookSink:
             self.received.append(received)
         self._waiters.check()
         return received
-
-
-def verify_body_signature(body: Mapping[str, Any], api_key: str) -> bool:
-    """Whether `signature` in a webhook's body is the hex HMAC-SHA256 of timestamp and sha1 under the API key.
-
-    Returns False, and never raises, for a body that lacks one of them. Compares in constant time.
-    """
-    signature = body.get("signature")
-    if not isinstance(signature, str) or "timestamp" not in body or "sha1" not in body:
-        return False
-    message = f"{body['timestamp']}{body['sha1']}".encode()
-    expected = hmac.new(api_key.encode(), message, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected.encode(), signature.encode())
-
-
-def verify_standard(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
-    """Whether one of the v1 signatures of Standard Webhooks is valid; `secret` is `whsec_` and base64.
-
-    Returns False for missing or malformed headers. The caller checks the age of the timestamp. Compares in
-    constant time.
-    """
-    fields = {name.lower(): value for name, value in headers.items()}
-    try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        message = f"{fields['webhook-id']}.{fields['webhook-timestamp']}.".encode() + body
-        offered = fields["webhook-signature"].split(" ")
-    except (KeyError, ValueError, binascii.Error):
-        return False
-    expected = b"v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest())
-    return any([hmac.compare_digest(expected, signature.encode()) for signature in offered])

@@ -15,7 +15,7 @@ from fixtures.deliveries import DeliveryFactory
 from superimap.db.accounts import allowances, partner_keys, partners
 from superimap.domain.events import EventKind
 from superimap.testing import WebhookSink
-from superimap.testing.webhook_sink import verify_body_signature, verify_standard
+from superimap.testing.signatures import verify_body_signature, verify_standard
 
 WEBHOOKS = "/api/v1/webhooks"
 HOOK = "https://app.example.com/hook"

@@ -13,7 +13,7 @@ import pytest
 from fixtures.deliveries import DeliveryFactory
 from superimap.core.crypto import Vault
 from superimap.db.engine import sessions
-from superimap.testing.webhook_sink import verify_standard
+from superimap.testing.signatures import verify_standard
 
 
 class BlockingFactory:

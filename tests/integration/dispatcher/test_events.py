@@ -12,7 +12,7 @@ from superimap.db.engine import sessions
 from superimap.db.rotation import rotate_keys
 from superimap.db.watching.events import telling
 from superimap.oauth import links
-from superimap.testing.webhook_sink import verify_body_signature, verify_standard
+from superimap.testing.signatures import verify_body_signature, verify_standard
 from tests.integration.dispatcher.conftest import KEY, World, eventually
 
 BASE = "https://mail.example.com"

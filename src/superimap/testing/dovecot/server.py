@@ -215,6 +215,11 @@ class DovecotServer:
         making.replace(path)
 
 
+def is_installed() -> bool:
+    """Whether this machine has Dovecot."""
+    return DOVECOT_PROGRAM is not None
+
+
 def raise_inotify_limit(mailboxes: int = 8192) -> bool:
     """Raise the kernel's inotify limit to `mailboxes`, if permitted; return whether it is that high."""
     with contextlib.suppress(OSError, ValueError):
