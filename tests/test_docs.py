@@ -181,6 +181,14 @@ def test_generated_tables_are_those_of_the_code():
     assert tables.render(text) == text
 
 
+def test_a_mail_passes_few_modules_on_its_way():
+    """From the push of the mail server to the doorbell, as docs/architecture.md lists them, each once."""
+    steps = section(ROOT / "docs/architecture.md", "Path of a mail").partition("The dispatcher continues")[0]
+    modules = re.findall(r"`([a-z_/]+\.py)`", steps)
+
+    assert len(modules) == len(set(modules)) <= 12
+
+
 def test_logged_messages_in_operations_are_in_the_code():
     source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
 
