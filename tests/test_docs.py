@@ -34,7 +34,7 @@ from superimap.core import crypto, environment
 from superimap.core.config import Settings
 from superimap.core.environment import variable_names
 from superimap.core.ids import uuid7
-from superimap.db.accounts import connecting
+from superimap.db.accounts import consents
 from superimap.db.watching import token_leases as leases
 from superimap.dispatcher import webhook_client
 from superimap.dispatcher.lanes import limits
@@ -345,8 +345,8 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Messages (ids") == f"{default['message_retention_days']:g} days"
     assert said("Life of a connect") == f"{links.LIFETIME_SECONDS // 60} minutes"
     assert said("Page views of one link") == f"{connect.MAX_OPENS_PER_LINK} times"
-    assert said("Time to finish a consent") == f"{connecting.CONSENT_SECONDS // 3600} hour"
-    assert browser.COOKIE_LIFETIME_SECONDS == connecting.CONSENT_SECONDS
+    assert said("Time to finish a consent") == f"{consents.CONSENT_SECONDS // 3600} hour"
+    assert browser.COOKIE_LIFETIME_SECONDS == consents.CONSENT_SECONDS
     assert said("Timeout for all requests to a provider") == f"{callback.PROVIDER_TIMEOUT_SECONDS:g} s"
     assert said("Timeout for the login that checks") == f"{password.LOGIN_TIMEOUT_SECONDS:g} s"
     assert said("Time to reach a mail server") == f"{password.SERVER_TIMEOUT_SECONDS:g} s"

@@ -16,7 +16,7 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.db.accounts import connections, partner_keys, providers, users
-from superimap.db.accounts.connections import Linked
+from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.models import Partner, User
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
@@ -94,7 +94,7 @@ async def calling_partner(
 CallingPartner = Annotated[Partner, Depends(calling_partner)]
 
 
-async def partner_connection(imap_provider_code: str, partner: CallingPartner, db: Db) -> Linked:
+async def partner_connection(imap_provider_code: str, partner: CallingPartner, db: Db) -> ProviderConnection:
     """Return the calling partner's connection; 404 says whether the provider or the connection is unknown."""
     code = imap_provider_code if _can_be_name(imap_provider_code) else ""
     linked = await connections.by_code(db, partner.id, code)
@@ -105,7 +105,7 @@ async def partner_connection(imap_provider_code: str, partner: CallingPartner, d
     raise Problem(404, "Connection not found.")
 
 
-PartnerConnection = Annotated[Linked, Depends(partner_connection)]
+PartnerConnection = Annotated[ProviderConnection, Depends(partner_connection)]
 
 
 async def connection_user(tag: str, linked: PartnerConnection, db: Db) -> User:

@@ -14,7 +14,7 @@ from superimap.cli.running import CommandError, command, find_connection, find_p
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from superimap.db.accounts.connections import Linked
+    from superimap.db.accounts.connections import ProviderConnection
     from superimap.db.accounts.validation.accounts import ConnectionFields
     from superimap.db.models import Provider
 
@@ -170,7 +170,7 @@ def _fields(client_id: str | None, client_secret: str | None, tenant: str | None
     return fields
 
 
-async def _described(db: AsyncSession, linked: Linked) -> dict[str, object]:
+async def _described(db: AsyncSession, linked: ProviderConnection) -> dict[str, object]:
     from superimap.db.accounts import connections
 
     listed = await connections.with_count(db, linked.connection.id)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from superimap.core.config import Settings
     from superimap.core.crypto import Vault
-    from superimap.db.accounts.connections import Linked
+    from superimap.db.accounts.connections import ProviderConnection
     from superimap.db.models import Partner
 
 P = ParamSpec("P")
@@ -166,7 +166,9 @@ async def find_partner(db: AsyncSession, name: str) -> Partner:
     return partner
 
 
-async def find_connection(db: AsyncSession, partner: Partner, code: str, *, lock: bool = False) -> Linked:
+async def find_connection(
+    db: AsyncSession, partner: Partner, code: str, *, lock: bool = False
+) -> ProviderConnection:
     """The partner's connection to the provider with this code. Raises CommandError if there is none."""
     from superimap.db.accounts import connections
 

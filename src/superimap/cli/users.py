@@ -19,7 +19,7 @@ from superimap.cli.running import (
 )
 
 if TYPE_CHECKING:
-    from superimap.db.accounts.connections import Linked
+    from superimap.db.accounts.connections import ProviderConnection
     from superimap.db.accounts.validation.accounts import UserFields
     from superimap.db.models import User
 
@@ -220,7 +220,7 @@ async def _change(partner: str, code: str, tag: str, fields: UserFields, *, as_j
 
 async def _find(
     work: CommandContext, partner: str, code: str, tag: str, *, lock: bool = False
-) -> tuple[Linked, User]:
+) -> tuple[ProviderConnection, User]:
     from superimap.db.accounts import users
 
     found = await find_partner(work.db, partner)
@@ -260,7 +260,7 @@ def _server(host: str | None, port: int | None, tls: str | None) -> UserFields:
     return fields
 
 
-def _check(linked: Linked, fields: UserFields) -> None:
+def _check(linked: ProviderConnection, fields: UserFields) -> None:
     """Refuse fields that the provider does not use, because they would be ignored silently."""
     from superimap.db.accounts.validation.accounts import SIGN_IN_FIELDS, sign_in_fields
 
@@ -278,7 +278,7 @@ def _check(linked: Linked, fields: UserFields) -> None:
         )
 
 
-async def _described(work: CommandContext, linked: Linked, user: User) -> dict[str, object]:
+async def _described(work: CommandContext, linked: ProviderConnection, user: User) -> dict[str, object]:
     import time
 
     from superimap.db.monitoring import statuses

@@ -14,7 +14,7 @@ from superimap.api.errors import Problem
 from superimap.api.pages import browser
 from superimap.api.request_body import FORM, parse_fields
 from superimap.core.crypto import digest
-from superimap.db.accounts import connecting
+from superimap.db.accounts import connecting, link_usage
 from superimap.db.accounts.connecting import LinkedUser
 from superimap.oauth import links, return_urls
 from superimap.oauth.links import LinkValidity, Purpose
@@ -113,9 +113,9 @@ async def open_link(
         raise unknown_link()
     if validity is LinkValidity.EXPIRED and not is_form:
         raise Problem(410, "This link has expired. Ask the application for a new one.", kind="link-expired")
-    if await connecting.is_used(db, digest(sig)):
+    if await link_usage.is_used(db, digest(sig)):
         raise used_link()
-    subject = await connecting.subject(db, user_id)
+    subject = await connecting.find_user(db, user_id)
     if subject is None:
         raise unknown_link()
     success_url, failure_url = _chosen_urls(visitor, subject, given)

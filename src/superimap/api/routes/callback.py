@@ -11,9 +11,11 @@ from superimap.api.errors import Problem
 from superimap.api.pages.opened_link import CurrentVisitor, Visitor, query_fields, redirect_back, used_link
 from superimap.core.crypto import Place, constant_time_equal, digest
 from superimap.core.errors import SuperImapError
-from superimap.db.accounts import connecting
-from superimap.db.accounts.connecting import AccessToken, Consent, LinkedUser, LinkUsed
+from superimap.db.accounts import connecting, consents
+from superimap.db.accounts.connecting import LinkedUser, NewAccessToken
+from superimap.db.accounts.consents import PendingConsent
 from superimap.db.accounts.constraints import ValueTaken
+from superimap.db.accounts.link_usage import LinkUsed
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.models import User
 from superimap.oauth.consent import exchange_code, lacks_mail_scope, nonce_of
@@ -46,7 +48,7 @@ async def callback(visitor: CurrentVisitor) -> Response:
     given = query_fields(visitor.request)
     state = given.get("state", "")
     async with visitor.resources.sessionmaker.begin() as db:
-        consent = await connecting.take(db, visitor.resources.vault, state)
+        consent = await consents.take(db, visitor.resources.vault, state)
     browser_id = visitor.browser
     if (
         consent is None
@@ -59,7 +61,7 @@ async def callback(visitor: CurrentVisitor) -> Response:
             "Allow cookies and open the link that you were sent again.",
             kind="consent-unknown",
         )
-    subject = consent.subject
+    subject = consent.linked_user
     try:
         endpoint_id = await _connect(visitor, consent, given, state)
     except ConnectFailed as failed:
@@ -96,9 +98,11 @@ def consent_failure(given: Mapping[str, str], issuer: str | None) -> FailureReas
     return FailureReason.REFUSED if error or is_other_issuer or not given.get("code") else None
 
 
-async def _connect(visitor: Visitor, consent: Consent, given: Mapping[str, str], state: str) -> int | None:
+async def _connect(
+    visitor: Visitor, consent: PendingConsent, given: Mapping[str, str], state: str
+) -> int | None:
     """Connect the user and return the endpoint to ring. Raises ConnectFailed, or Problem for a used link."""
-    subject = consent.subject
+    subject = consent.linked_user
     if reason := consent_failure(given, subject.provider.oauth2_issuer):
         raise ConnectFailed(reason)
     tokens, provider_email = await _exchange(visitor, consent, given["code"], state)
@@ -108,14 +112,14 @@ async def _connect(visitor: Visitor, consent: Consent, given: Mapping[str, str],
         raise ConnectFailed(FailureReason.NO_REFRESH_TOKEN)
     try:
         async with visitor.resources.sessionmaker.begin() as db:
-            current = await connecting.locked(db, subject.user.id)
-            return await connecting.connected(
+            current = await connecting.lock_user(db, subject.user.id)
+            return await connecting.connect_user(
                 db,
                 visitor.resources.vault,
                 current,
                 _credentials(current.user, provider_email, tokens.refresh_token),
                 link_digest=consent.link_digest,
-                access_token=AccessToken(tokens.access_token, tokens.expires_in),
+                access_token=NewAccessToken(tokens.access_token, tokens.expires_in),
             )
     except LinkUsed:
         raise used_link() from None
@@ -128,19 +132,19 @@ def _credentials(user: User, provider_email: str | None, refresh_token: str) -> 
 
 
 async def _exchange(
-    visitor: Visitor, consent: Consent, code: str, state: str
+    visitor: Visitor, consent: PendingConsent, code: str, state: str
 ) -> tuple[TokenResponse, str | None]:
     """Exchange the code for tokens and find their account; no transaction is open meanwhile.
 
     Raises ConnectFailed.
     """
-    client = _client(visitor, consent.subject)
+    client = _client(visitor, consent.linked_user)
     try:
         async with asyncio.timeout(PROVIDER_TIMEOUT_SECONDS), guarded_client(visitor.resources.guard) as http:
             tokens = await exchange_code(
                 http, client, code=code, verifier=consent.verifier, redirect_uri=visitor.redirect_uri
             )
-            sources = _sources(consent.subject, client)
+            sources = _sources(consent.linked_user, client)
             provider_email = await account_email(
                 http, sources, tokens, nonce=nonce_of(state), now=time.time()
             )
@@ -158,7 +162,7 @@ async def _exchange(
 
 def _client(visitor: Visitor, subject: LinkedUser) -> OAuthClient:
     """Return the partner's OAuth 2.0 client. Raises ConnectFailed if it was removed meanwhile."""
-    connection, provider = subject.linked
+    connection, provider = subject.provider_connection
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
         raise ConnectFailed(FailureReason.CLIENT)
     place = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))

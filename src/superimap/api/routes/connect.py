@@ -20,7 +20,7 @@ from superimap.api.pages.opened_link import (
 from superimap.api.pages.password_form import password_form
 from superimap.api.pages.render import render_page
 from superimap.core.crypto import digest
-from superimap.db.accounts import connecting
+from superimap.db.accounts import consents, link_usage
 from superimap.domain.providers import ProviderKind
 from superimap.oauth.consent import ConsentRequest, start_consent
 from superimap.oauth.links import LIFETIME_SECONDS, Purpose
@@ -41,7 +41,7 @@ async def connect(visitor: CurrentVisitor, db: Db) -> Response:
             "message.html", title=texts.NO_CONSENT_NEEDED[0], text=texts.NO_CONSENT_NEEDED[1], kind="good"
         )
     key = digest("opened\0" + link.sig)
-    if not await connecting.may_try(db, key, at_most=MAX_OPENS_PER_LINK, seconds=LIFETIME_SECONDS):
+    if not await link_usage.count_try(db, key, at_most=MAX_OPENS_PER_LINK, seconds=LIFETIME_SECONDS):
         raise Problem(429, "This link has been opened too often. Ask the application for a new one.")
     browser_id = browser.browser_or_new(visitor.request, is_https=visitor.is_https)
     if link.subject.provider.kind == ProviderKind.PLAIN:
@@ -84,7 +84,7 @@ async def _start_consent(db: AsyncSession, visitor: Visitor, link: OpenedLink, b
         ),
         login_hint=user.email,
     )
-    await connecting.begin(
+    await consents.begin(
         db,
         visitor.resources.vault,
         link.subject,

@@ -21,7 +21,8 @@ from superimap.api.pages.opened_link import (
 from superimap.api.pages.render import render_page
 from superimap.core.crypto import Place, VaultError
 from superimap.db.accounts import connecting
-from superimap.db.accounts.connecting import LinkedUser, LinkUsed
+from superimap.db.accounts.connecting import LinkedUser
+from superimap.db.accounts.link_usage import LinkUsed
 from superimap.oauth.http_client import guarded_client
 from superimap.oauth.links import Purpose
 from superimap.oauth.token_endpoint import OAuthClient, revoke
@@ -58,9 +59,11 @@ async def disconnect(visitor: CurrentVisitor) -> Response:
     try:
         async with resources.sessionmaker.begin() as db:
             link = await open_link(db, visitor, Purpose.DISCONNECT, given, is_form=True)
-            subject = await connecting.locked(db, link.subject.user.id)
+            subject = await connecting.lock_user(db, link.subject.user.id)
             sealed = subject.user.oauth2_refresh_token
-            endpoint_id = await connecting.disconnected(db, resources.vault, subject, link_digest=link.digest)
+            endpoint_id = await connecting.disconnect_user(
+                db, resources.vault, subject, link_digest=link.digest
+            )
     except LinkUsed:
         raise used_link() from None
     log.info("disconnected", extra={"user_id": subject.user.id})
@@ -74,7 +77,7 @@ async def disconnect(visitor: CurrentVisitor) -> Response:
 
 async def _revoke(visitor: Visitor, subject: LinkedUser, sealed: bytes | None) -> None:
     """Revoke the refresh token if the provider has a URL for it: best effort, within 5 s."""
-    connection, provider = subject.linked
+    connection, provider = subject.provider_connection
     url, vault = provider.oauth2_revoke_url, visitor.resources.vault
     if not url or not sealed or not connection.oauth2_client_id or not connection.oauth2_client_secret:
         return

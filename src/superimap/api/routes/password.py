@@ -21,9 +21,9 @@ from superimap.api.pages.opened_link import (
 )
 from superimap.api.pages.password_form import field_error, login_error, password_form, submitted_fields
 from superimap.core.crypto import digest
-from superimap.db.accounts import connecting
-from superimap.db.accounts.connecting import LinkUsed
+from superimap.db.accounts import connecting, link_usage
 from superimap.db.accounts.constraints import ValueTaken
+from superimap.db.accounts.link_usage import LinkUsed
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider
@@ -78,14 +78,14 @@ async def _count_try(db: AsyncSession, visitor: Visitor, link: OpenedLink) -> No
     address = browser.client_address(visitor.request, visitor.resources.settings.trusted_proxies)
     per_address = digest(f"address\0{address}")
     per_link = digest("password\0" + link.sig)
-    if not await connecting.may_try(db, per_address, at_most=MAX_TRIES_PER_MINUTE, seconds=60):
+    if not await link_usage.count_try(db, per_address, at_most=MAX_TRIES_PER_MINUTE, seconds=60):
         raise Problem(
             429,
             "Too many tries from your network. Wait a minute, then try again.",
             kind="too-many",
             headers={"Retry-After": "60"},
         )
-    if not await connecting.may_try(db, per_link, at_most=MAX_TRIES_PER_LINK, seconds=2 * LIFETIME_SECONDS):
+    if not await link_usage.count_try(db, per_link, at_most=MAX_TRIES_PER_LINK, seconds=2 * LIFETIME_SECONDS):
         raise Problem(
             429, "Too many tries with this link. Ask the application for a new one.", kind="too-many"
         )
@@ -124,8 +124,8 @@ async def _store(visitor: Visitor, link: OpenedLink, fields: UserFields) -> Resp
     user_id = link.subject.user.id
     try:
         async with visitor.resources.sessionmaker.begin() as db:
-            subject = await connecting.locked(db, user_id)
-            endpoint_id = await connecting.connected(
+            subject = await connecting.lock_user(db, user_id)
+            endpoint_id = await connecting.connect_user(
                 db, visitor.resources.vault, subject, fields, link_digest=link.digest
             )
     except LinkUsed:

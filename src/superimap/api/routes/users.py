@@ -24,7 +24,7 @@ from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.accounts import users
-from superimap.db.accounts.connections import Linked
+from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.monitoring import statuses
 
@@ -72,7 +72,7 @@ async def list_users(
     )
     page = found[:limit]
     if len(page) < len(found):
-        last = users.After(page[-1].email, page[-1].id)
+        last = users.PageStart(page[-1].email, page[-1].id)
         query = {"limit": limit, "after": _seal_cursor(resources.vault, place, last)}
         if archived is not None:
             query["archived"] = str(archived).lower()
@@ -152,7 +152,7 @@ async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, reso
     await users.archive(db, resources.vault, linked, user)
 
 
-def _checked_fields(linked: Linked, change: UserChange, resources: Resources) -> UserFields:
+def _checked_fields(linked: ProviderConnection, change: UserChange, resources: Resources) -> UserFields:
     """Return the fields that were sent. Raises Invalid for a mail server that this installation does not dial."""
     fields = change.fields()
     if linked.provider.host_by_user:
@@ -160,20 +160,20 @@ def _checked_fields(linked: Linked, change: UserChange, resources: Resources) ->
     return fields
 
 
-def _cursor_place(linked: Linked) -> Place:
+def _cursor_place(linked: ProviderConnection) -> Place:
     return Place("connections", "cursor", linked.connection.partner_id, str(linked.connection.id))
 
 
-def _seal_cursor(vault: Vault, place: Place, last: users.After) -> str:
+def _seal_cursor(vault: Vault, place: Place, last: users.PageStart) -> str:
     """Return a cursor, valid for one connection. It is encrypted, as it contains an address and gets into logs."""
     return vault.seal_text(json.dumps(last), place).hex()
 
 
-def _open_cursor(vault: Vault, place: Place, cursor: str) -> users.After:
+def _open_cursor(vault: Vault, place: Place, cursor: str) -> users.PageStart:
     try:
         email, user_id = json.loads(vault.open_text(bytes.fromhex(cursor), place))
     except (ValueError, VaultError):
         raise invalid_fields(
             [("after", "should be copied unchanged from the header Link of the previous page")]
         ) from None
-    return users.After(email, user_id)
+    return users.PageStart(email, user_id)

@@ -1,4 +1,4 @@
-"""Which providers does a partner use, and with which OAuth 2.0 client?"""
+"""Connections: the providers that a partner uses, each with its OAuth 2.0 client."""
 
 from typing import NamedTuple, cast
 
@@ -18,18 +18,19 @@ from superimap.domain.providers import ProviderKind
 from superimap.domain.shards import USERS_CHANNEL
 from superimap.domain.users import UserStatus
 
-CREDENTIALS = ("oauth2_client_id", "oauth2_client_secret")
-TENANT = "{tenant}"  # in a token URL
+CLIENT_FIELDS = ("oauth2_client_id", "oauth2_client_secret")
+TENANT_PLACEHOLDER = "{tenant}"
+"""Part of a token URL that the tenant of the connection replaces."""
 
-
-_WHERE = {
-    "oauth2_client_id": "see your OAuth 2.0 client",
-    "oauth2_client_secret": "see your OAuth 2.0 client",
+# Where a partner finds the value of a required field.
+_HINTS = {
+    "oauth2_client_id": "copy it from your OAuth 2.0 client",
+    "oauth2_client_secret": "copy it from your OAuth 2.0 client",
     "oauth2_tenant": "it is the id of the directory whose mailboxes are watched",
 }
 
 
-class Linked(NamedTuple):
+class ProviderConnection(NamedTuple):
     """A connection with its provider."""
 
     connection: Connection
@@ -37,15 +38,20 @@ class Linked(NamedTuple):
 
 
 class ConnectionRow(NamedTuple):
-    """A connection's provider code and the number of its users, archived ones included."""
+    """Provider code of a connection and the number of its users, archived users included."""
 
     imap_provider_code: str
     users_count: int
 
 
-async def by_code(db: AsyncSession, partner_id: int, code: str, *, lock: bool = False) -> Linked | None:
-    """The partner's connection to this provider, or None. `lock`: nobody adds users until the commit."""
-    if "\0" in code:  # PostgreSQL's text holds none, so no code does
+async def by_code(
+    db: AsyncSession, partner_id: int, code: str, *, lock: bool = False
+) -> ProviderConnection | None:
+    """Return the partner's connection to this provider, or None.
+
+    `lock` locks the connection, so that no users are added until the transaction ends.
+    """
+    if "\0" in code:  # PostgreSQL's text cannot hold NUL, so no code contains it
         return None
     statement = (
         select(Connection, Provider)
@@ -55,17 +61,17 @@ async def by_code(db: AsyncSession, partner_id: int, code: str, *, lock: bool = 
     if lock:
         statement = statement.with_for_update(of=Connection)
     row = (await db.execute(statement)).one_or_none()
-    return Linked(*row) if row is not None else None
+    return ProviderConnection(*row) if row is not None else None
 
 
 async def list_with_counts(db: AsyncSession, partner_id: int) -> list[ConnectionRow]:
-    """The partner's connections, by provider code."""
+    """Return the partner's connections, by provider code."""
     statement = _counted().where(Connection.partner_id == partner_id).order_by(Provider.code)
     return [ConnectionRow(*row) for row in (await db.execute(statement))]
 
 
 async def with_count(db: AsyncSession, connection_id: int) -> ConnectionRow:
-    """One connection as it is listed. Raises NotFound if it was deleted meanwhile."""
+    """Return one connection as `list_with_counts` does. Raises NotFound if it was deleted meanwhile."""
     row = (await db.execute(_counted().where(Connection.id == connection_id))).one_or_none()
     if row is None:
         raise NotFound("Connection not found.")
@@ -74,15 +80,15 @@ async def with_count(db: AsyncSession, connection_id: int) -> ConnectionRow:
 
 async def create(
     db: AsyncSession, vault: Vault, partner_id: int, provider: Provider, fields: ConnectionFields
-) -> Linked:
-    """A new connection. Raises Invalid for OAuth 2.0 without all of its settings, Taken if there is one already.
+) -> ProviderConnection:
+    """Create a connection. Raises Invalid if a field that the provider requires is missing.
 
-    After Taken the transaction is of no more use.
+    Raises ValueTaken if the partner has a connection to this provider; the transaction must then be rolled back.
     """
-    values = _checked(provider, fields)
-    for name in settings_of(provider):
+    values = _validate(provider, fields)
+    for name in required_fields(provider):
         if name not in values:
-            raise Invalid(name, f"is required for this provider; {_WHERE[name]}")
+            raise Invalid(name, f"is required for this provider; {_HINTS[name]}")
     drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("connections", "id"))))
     row = cast(int, drawn)
     connection = Connection(
@@ -93,13 +99,15 @@ async def create(
         await db.flush()
     except IntegrityError as error:
         raise_conflict(error)
-    return Linked(connection, provider)
+    return ProviderConnection(connection, provider)
 
 
-async def update(db: AsyncSession, vault: Vault, linked: Linked, fields: ConnectionFields) -> Linked:
-    """Set what is given. Users who could not sign in before are tried again with the new client."""
+async def update(
+    db: AsyncSession, vault: Vault, linked: ProviderConnection, fields: ConnectionFields
+) -> ProviderConnection:
+    """Change the given fields. Users in `authentication_failed` sign in again with the new client."""
     connection, provider = linked
-    values = _sealed(vault, connection.partner_id, connection.id, _checked(provider, fields))
+    values = _sealed(vault, connection.partner_id, connection.id, _validate(provider, fields))
     if not values:
         return linked
     statement = (
@@ -107,7 +115,7 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, fields: Connect
         .where(Connection.id == connection.id, Connection.partner_id == connection.partner_id)
         .values(
             **values,
-            oauth2_access_token=None,  # it was given to another client, or for another tenant
+            oauth2_access_token=None,  # it was issued to another client or for another tenant
             oauth2_token_version=Connection.oauth2_token_version + 1,
             oauth2_lease_until=None,
             oauth2_pause_until=None,
@@ -118,28 +126,29 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, fields: Connect
     changed = (await db.scalars(statement)).one_or_none()
     if changed is None:
         raise NotFound("Connection not found.")
-    await _try_again(db, connection.id)
-    return Linked(changed, provider)
+    await _retry_failed_users(db, connection.id)
+    return ProviderConnection(changed, provider)
 
 
 async def delete(db: AsyncSession, partner_id: int, code: str) -> bool:
-    """Remove the connection with its users and all that is theirs; False if there is none."""
+    """Delete the connection with its users and all their rows; False if it does not exist."""
     linked = await by_code(db, partner_id, code, lock=True)
     if linked is None:
         return False
-    await _ring(db, linked.connection.id)
+    await _notify_shards(db, linked.connection.id)
     await db.execute(sql_delete(Connection).where(Connection.id == linked.connection.id))
     return True
 
 
-def settings_of(provider: Provider) -> tuple[str, ...]:
-    """What a connection to this provider has to name."""
+def required_fields(provider: Provider) -> tuple[str, ...]:
+    """Fields that a connection to this provider requires."""
     if provider.kind != ProviderKind.OAUTH2:
         return ()
-    return (*CREDENTIALS, "oauth2_tenant") if TENANT in (provider.oauth2_token_url or "") else CREDENTIALS
-
-
-# Steps.
+    return (
+        (*CLIENT_FIELDS, "oauth2_tenant")
+        if TENANT_PLACEHOLDER in (provider.oauth2_token_url or "")
+        else CLIENT_FIELDS
+    )
 
 
 def _counted() -> Select[str, int]:
@@ -147,20 +156,20 @@ def _counted() -> Select[str, int]:
     return select(Provider.code, users).select_from(Connection).join(Provider)
 
 
-def _checked(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
-    """The settings given, as far as the provider wants them; none of them may be blank."""
-    wanted = settings_of(provider)
-    values = validate_account({name: value for name, value in fields.items() if name in wanted})
+def _validate(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
+    """Validate the given fields that the provider uses. None of them may be blank."""
+    used = required_fields(provider)
+    values = validate_account({name: value for name, value in fields.items() if name in used})
     for name, value in values.items():
         if value is None:
-            raise Invalid(name, f"should not be blank; {_WHERE[name]}")
+            raise Invalid(name, f"must not be blank; {_HINTS[name]}")
     return values
 
 
 def _sealed(
     vault: Vault, partner_id: int, connection_id: int, values: dict[str, str]
 ) -> dict[str, str | bytes]:
-    """The values as they are stored: the client's secret for this very row."""
+    """Return the values as they are stored: the client secret encrypted for this row."""
     name = "oauth2_client_secret"
     if name not in values:
         return {**values}
@@ -168,13 +177,14 @@ def _sealed(
     return {**values, name: vault.seal_text(values[name], place)}
 
 
-async def _ring(db: AsyncSession, connection_id: int) -> None:
-    """Ring for every shard that has a user of this connection; one statement, however many there are."""
+async def _notify_shards(db: AsyncSession, connection_id: int) -> None:
+    """Notify the owner of every shard that has a user of this connection, in one statement."""
     shards = select(User.shard).where(User.connection_id == connection_id).distinct().subquery()
     await db.execute(select(func.pg_notify(USERS_CHANNEL, sql_cast(shards.c.shard, Text))))
 
 
-async def _try_again(db: AsyncSession, connection_id: int) -> None:
+async def _retry_failed_users(db: AsyncSession, connection_id: int) -> None:
+    """Let users in `authentication_failed` connect again, and notify the idlers."""
     statement = (
         sql_update(User)
         .where(
@@ -191,4 +201,4 @@ async def _try_again(db: AsyncSession, connection_id: int) -> None:
         )
     )
     await db.execute(statement.execution_options(synchronize_session=False))
-    await _ring(db, connection_id)
+    await _notify_shards(db, connection_id)

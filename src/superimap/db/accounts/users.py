@@ -1,4 +1,4 @@
-"""Whose inboxes does a partner have watched, and how do they sign in?"""
+"""Users: create, read, change and list. A change notifies the idler that owns the user's shard."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
 from superimap.db.accounts.announcements import ring_users
-from superimap.db.accounts.connections import Linked
+from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.validation.accounts import (
     BOOLEAN_FIELDS,
@@ -24,28 +24,28 @@ from superimap.db.models import Connection, Provider, User
 from superimap.domain.providers import ProviderKind
 from superimap.domain.users import Reauth, UserStatus
 
-SECRETS = frozenset({"login_password", "oauth2_refresh_token"})
+SECRET_FIELDS = frozenset({"login_password", "oauth2_refresh_token"})
 
 
 class UserRow(NamedTuple):
-    """A user as it is listed; `email` and `id` are where the next page begins."""
+    """A user as it is listed; `email` and `id` of the last row start the next page."""
 
     id: int
     tag: str
     email: str | None
 
 
-class After(NamedTuple):
-    """The user at which the page before ended."""
+class PageStart(NamedTuple):
+    """The last user of the previous page."""
 
     email: str | None
     id: int
 
 
-async def create(db: AsyncSession, vault: Vault, linked: Linked, fields: UserFields) -> User:
-    """A new user. Raises Invalid, or Taken if a live user has the tag or the email, in any case of letters.
+async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fields: UserFields) -> User:
+    """Create a user. Raises Invalid, or ValueTaken if an unarchived user has the tag or the email.
 
-    After Taken the transaction is of no more use. Rings on commit.
+    Letter case is ignored. After ValueTaken the transaction must be rolled back.
     """
     connection, provider = linked
     values = _permitted(provider, None, validate_account({"tag": None, **fields}))
@@ -73,11 +73,11 @@ async def create(db: AsyncSession, vault: Vault, linked: Linked, fields: UserFie
 
 
 async def by_tag(db: AsyncSession, connection: Connection, tag: str, *, lock: bool = False) -> User | None:
-    """The user of this tag, or None. A live one comes before archived ones, of which the newest counts.
+    """Return the user with this tag, or None: the unarchived user, else the newest archived user.
 
-    `lock`: nobody else changes the user until the commit.
+    `lock` locks the user against other changes until the transaction ends.
     """
-    if "\0" in tag:  # PostgreSQL's text holds none, so no tag does
+    if "\0" in tag:  # PostgreSQL's text cannot hold NUL, so no tag contains it
         return None
     statement = (
         select(User)
@@ -90,11 +90,13 @@ async def by_tag(db: AsyncSession, connection: Connection, tag: str, *, lock: bo
     return (await db.scalars(statement)).one_or_none()
 
 
-async def update(db: AsyncSession, vault: Vault, linked: Linked, user: User, fields: UserFields) -> User:
-    """Set what is given on a user that `by_tag` locked. Raises Invalid, NotFound, or Taken as `create` does.
+async def update(
+    db: AsyncSession, vault: Vault, linked: ProviderConnection, user: User, fields: UserFields
+) -> User:
+    """Change the given fields of a user that `by_tag` locked. Raises Invalid, NotFound, or ValueTaken.
 
-    Whatever a running session has in hand (how the user signs in, the tag) or that ends it raises
-    `credentials_version`, so that the session is replaced, and begins the status anew. Rings on commit.
+    A change of credentials, tag or archiving increments `credentials_version`, so that a running session is
+    replaced or ended, and resets the status.
     """
     values = _permitted(linked.provider, user, validate_account(fields))
     changes = _sealed(vault, user.partner_id, user.id, values) | _consequences(linked.provider, user, values)
@@ -117,13 +119,13 @@ async def update(db: AsyncSession, vault: Vault, linked: Linked, user: User, fie
     return changed
 
 
-async def archive(db: AsyncSession, vault: Vault, linked: Linked, user: User) -> User:
-    """Watch the user no more, and keep its rows; `update` with `archived=False` restores it."""
+async def archive(db: AsyncSession, vault: Vault, linked: ProviderConnection, user: User) -> User:
+    """Stop watching the user and keep its rows; `update` with `archived=False` restores it."""
     return await update(db, vault, linked, user, {"archived": True})
 
 
 def _permitted(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
-    """Those values that a user of this provider has a use for; of a mail server of its own all three or none."""
+    """Return the values that a user of this provider uses; of its own mail server all three fields, or none."""
     permitted = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
     kept = {name: value for name, value in values.items() if name in permitted}
     if provider.host_by_user and not values.keys().isdisjoint(SERVER_FIELDS):
@@ -134,40 +136,33 @@ def _permitted(provider: Provider, user: User | None, values: dict[str, Any]) ->
 
 
 def _needed(provider: Provider) -> tuple[str, ...]:
-    """What must be there before anybody can sign in."""
+    """Fields that must be set before the user can sign in."""
     return (*sign_in_fields(provider), *(("imap_host",) if provider.host_by_user else ()))
 
 
 def _sealed(vault: Vault, partner_id: int, user_id: int, values: dict[str, Any]) -> dict[str, Any]:
-    """The values as they are stored: secrets sealed for this very row."""
+    """Return the values as they are stored: secrets encrypted for this row."""
     return {
         name: vault.seal_text(value, Place("users", name, partner_id, str(user_id)))
-        if name in SECRETS and value is not None
+        if name in SECRET_FIELDS and value is not None
         else value
         for name, value in values.items()
     }
 
 
 def _status(*, archived: bool, is_connected: bool) -> UserStatus:
-    """Where a user begins whose credentials have just changed."""
+    """Status of a user after its credentials changed."""
     if archived:
         return UserStatus.ARCHIVED
     return UserStatus.CONNECTING if is_connected else UserStatus.NOT_CONNECTED
 
 
 def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
-    """What else changes with these values: nothing, unless they concern whoever is watching the user."""
-    account, *secrets = sign_in_fields(provider)
-    is_signed_anew = any(
-        name in values and values[name] != getattr(user, name) for name in (account, *SERVER_FIELDS)
-    ) or any(
-        not (values[secret] is None and getattr(user, secret) is None)
-        for secret in secrets
-        if secret in values
-    )
+    """Return the further columns that change with these values; empty if no running session is affected."""
+    credentials_change = _credentials_change(provider, user, values)
     archived = values.get("archived", user.archived)
-    is_renamed = values.get("tag", user.tag) != user.tag  # a running session has the old tag in hand
-    if not is_signed_anew and not is_renamed and archived == user.archived:
+    is_renamed = values.get("tag", user.tag) != user.tag  # a running session uses the old tag
+    if not credentials_change and not is_renamed and archived == user.archived:
         return {}
     is_complete = all(values.get(name, getattr(user, name)) for name in _needed(provider))
     changes: dict[str, Any] = {
@@ -177,27 +172,41 @@ def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dic
         "status_since": func.now(),
         "retry_at": None,
     }
-    if is_signed_anew:
-        since = (
-            func.now()
-            if _is_other_account(account, user, values)
-            else func.coalesce(User.connected_at, func.now())
-        )
-        changes["connected_at"] = since if is_complete else None
-        if provider.kind == ProviderKind.OAUTH2:
-            changes |= {
-                "oauth2_access_token": None,
-                "oauth2_access_token_expires_at": None,
-                "oauth2_token_version": User.oauth2_token_version + 1,  # what is under way is of no more use
-                "oauth2_lease_until": None,
-            }
-        if user.reauth is not None:
-            changes["reauth"] = Reauth.RENEWED if is_complete else None
+    if credentials_change:
+        changes |= _new_credentials(provider, user, values, is_complete=is_complete)
+    return changes
+
+
+def _credentials_change(provider: Provider, user: User, values: dict[str, Any]) -> bool:
+    """Whether the account name or the server differs, or a secret is set or cleared."""
+    account, *secrets = sign_in_fields(provider)
+    if any(name in values and values[name] != getattr(user, name) for name in (account, *SERVER_FIELDS)):
+        return True
+    given = [secret for secret in secrets if secret in values]
+    return any(values[secret] is not None or getattr(user, secret) is not None for secret in given)
+
+
+def _new_credentials(
+    provider: Provider, user: User, values: dict[str, Any], *, is_complete: bool
+) -> dict[str, Any]:
+    """Return the columns that change with new credentials: since when connected, tokens, re-authentication."""
+    is_other_account = _is_other_account(sign_in_fields(provider)[0], user, values)
+    since = func.now() if is_other_account else func.coalesce(User.connected_at, func.now())
+    changes: dict[str, Any] = {"connected_at": since if is_complete else None}
+    if provider.kind == ProviderKind.OAUTH2:
+        changes |= {
+            "oauth2_access_token": None,
+            "oauth2_access_token_expires_at": None,
+            "oauth2_token_version": User.oauth2_token_version + 1,  # voids a token request in progress
+            "oauth2_lease_until": None,
+        }
+    if user.reauth is not None:
+        changes["reauth"] = Reauth.RENEWED if is_complete else None
     return changes
 
 
 def _is_other_account(account: str, user: User, values: dict[str, Any]) -> bool:
-    """Whether the user is another mail account from now on, of which nothing is known."""
+    """Whether the new values are of another mail account, of which nothing is known."""
     before, after = getattr(user, account), values.get(account)
     return bool(before and after and before.lower() != after.lower())
 
@@ -207,10 +216,10 @@ async def list(
     connection: Connection,
     *,
     archived: bool | None = None,
-    after: After | None = None,
+    after: PageStart | None = None,
     limit: int | None = None,
 ) -> Sequence[UserRow]:
-    """The connection's users by email, those without one last; `archived` None means both kinds."""
+    """Return the connection's users by email, users without an email last. `archived` None returns both kinds."""
     statement = select(User.id, User.tag, User.email).where(
         User.partner_id == connection.partner_id, User.connection_id == connection.id
     )
