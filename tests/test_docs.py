@@ -311,7 +311,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Reconnect with a new access token") == f"{early}, {late}"
     assert said("Reconnect where one token opens all") == f"{shared}, {late}"
     assert said("Retry interval while no new token") == f"{retry} of its life, at least 1 s"
-    assert said("Exclusive right of one process") == f"{leases.LEASE:g} s"
+    assert said("Exclusive right of one process") == f"{leases.LEASE_SECONDS:g} s"
     assert said("Timeout for a token response") == f"{token_endpoint.DEADLINE_SECONDS:g} s"
     assert (
         said("Token requests of a connection suspended after a wrong")

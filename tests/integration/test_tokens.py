@@ -83,7 +83,7 @@ async def test_what_is_kept_is_used_until_it_is_aged(world, oauth, acme):
 
 async def test_who_is_killed_while_asking_holds_others_up_for_seconds(world, oauth, acme, monkeypatch):
     ann = await acme.user("ann@example.com")
-    monkeypatch.setattr(queries, "LEASE", 0.3)
+    monkeypatch.setattr(queries, "LEASE_SECONDS", 0.3)
     async with process(world) as tokens:
         grant = await queries.load(tokens._pool, ann)
         assert await queries.claim(tokens._pool, grant)  # and is never heard of again
@@ -224,9 +224,9 @@ async def test_a_store_that_was_told_twice_is_one(world, acme):
         sealed = world.vault.seal_text("at-1", Place("users", "oauth2_access_token", row[0], str(ann)))
         kept = {"access_token": sealed, "life": 60.0, "left": 60.0, "refresh_token": None}
 
-        assert await queries.store(tokens._pool, grant, **kept)
-        assert await queries.store(tokens._pool, grant, **kept)
-        assert not await queries.store(tokens._pool, grant, **{**kept, "access_token": sealed[::-1]})
+        assert await queries.store_token(tokens._pool, grant, **kept)
+        assert await queries.store_token(tokens._pool, grant, **kept)
+        assert not await queries.store_token(tokens._pool, grant, **{**kept, "access_token": sealed[::-1]})
 
 
 # While the provider is away, or says no.

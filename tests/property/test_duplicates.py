@@ -128,7 +128,7 @@ async def see(
 async def test_every_mail_is_owed_exactly_once(context, lives, size):
     watched, far = await a_user(context), Far()
     fence = Fence(watched.shard, context.ownership.idler, 1)
-    box = await queries.mailbox(
+    box = await queries.visit_mailbox(
         context.pool, user_id=watched.user_id, partner_id=watched.partner_id, version=1, account="joe",
         name="INBOX", fence=fence,
     )  # fmt: skip

@@ -40,7 +40,9 @@ class Table:
         await self.step()
         return 1
 
-    async def claim(self, endpoint_id: int, *, limit: int, token: uuid.UUID, also_ailing: bool) -> Claims:
+    async def claim(
+        self, endpoint_id: int, *, limit: int, token: uuid.UUID, include_unhealthy: bool
+    ) -> Claims:
         await self.step()
         room = max(0, min(limit, MAX_POSTS - self.sending))
         ids = [self.due.popleft() for _ in range(min(room, len(self.due)))]

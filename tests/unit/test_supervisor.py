@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from superimap.core import metrics
-from superimap.db.watching.ownership import Roll
+from superimap.db.watching.ownership import ShardUsers
 from superimap.idler.supervisor import Supervisor
 
 
@@ -44,12 +44,12 @@ async def settled() -> None:
 async def test_other_credentials_replace_the_session_once_the_old_one_has_ended():
     sessions = Sessions()
     crew = supervisor(sessions)
-    crew.learn(Roll({7: 1}, {7: {1: 1, 2: 1}}))
+    crew.learn(ShardUsers({7: 1}, {7: {1: 1, 2: 1}}))
     crew.tend()
     await settled()
 
     sessions.may_end.clear()
-    crew.learn(Roll({7: 2}, {7: {1: 2, 2: 1}}))
+    crew.learn(ShardUsers({7: 2}, {7: {1: 2, 2: 1}}))
     crew.tend()
     crew.tend()
     await settled()
@@ -66,12 +66,12 @@ async def test_other_credentials_replace_the_session_once_the_old_one_has_ended(
 async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
     sessions = Sessions()
     crew = supervisor(sessions, most=2)
-    crew.learn(Roll({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))
+    crew.learn(ShardUsers({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))
     crew.tend()
     await settled()
     assert metrics.USERS_UNSERVED._value.get() == 1
 
-    crew.learn(Roll({1: 2}, {1: {2: 1, 3: 1}}))
+    crew.learn(ShardUsers({1: 2}, {1: {2: 1, 3: 1}}))
     crew.tend()
     await settled()
 
@@ -83,7 +83,7 @@ async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
 async def test_ending_shards_that_was_itself_cancelled_can_be_asked_for_again():
     sessions = Sessions()
     crew = supervisor(sessions)
-    crew.learn(Roll({1: 1, 2: 1}, {1: {1: 1}, 2: {2: 1}}))
+    crew.learn(ShardUsers({1: 1, 2: 1}, {1: {1: 1}, 2: {2: 1}}))
     crew.tend()
     await settled()
     sessions.may_end.clear()
@@ -104,7 +104,7 @@ async def test_ending_shards_that_was_itself_cancelled_can_be_asked_for_again():
 async def test_a_shard_that_is_forgotten_is_not_tended_any_more():
     sessions = Sessions()
     crew = supervisor(sessions)
-    crew.learn(Roll({1: 1}, {1: {1: 1}}))
+    crew.learn(ShardUsers({1: 1}, {1: {1: 1}}))
     crew.tend()
     await settled()
 

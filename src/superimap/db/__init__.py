@@ -1,1 +1,1 @@
-"""The truth: schema, engine, and one function per statement."""
+"""The database: schema, connections, and one function per statement."""

@@ -13,7 +13,7 @@ from uuid import UUID
 from superimap.core.crypto import Place, UnknownKey, Vault, VaultError
 from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Settlement
-from superimap.db.watching.events import Happened
+from superimap.db.watching.events import RecordedEvent
 from superimap.dispatcher.webhook_client import PostResult, WebhookClient
 from superimap.domain.answers import EndpointSignal, Judgement, LocalError, judge
 from superimap.domain.breaker import Observation
@@ -57,7 +57,7 @@ class DeliverySender:
     vault: Vault
     signing_keys: SigningKeySource
     client: WebhookClient
-    load_event: Callable[[int], Awaitable[Happened | None]]
+    load_event: Callable[[int], Awaitable[RecordedEvent | None]]
     connect_url: Callable[[int, float], str | None]
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
@@ -148,7 +148,7 @@ def stored_answer(body: str) -> str:
 
 def _observation(claim: Claim, judgement: Judgement) -> Observation | None:
     signal = judgement.signal
-    if signal is None or (signal is EndpointSignal.HEALTHY and claim.is_well):
+    if signal is None or (signal is EndpointSignal.HEALTHY and claim.is_healthy):
         return None
     return Observation(signal, claim.setbacks, judgement.pause)
 

@@ -151,7 +151,9 @@ class _ClaimDeliveries:
         self._cap = cap
         self._lease = lease
 
-    async def __call__(self, endpoint_id: int, *, limit: int, token: uuid.UUID, also_ailing: bool) -> Claims:
+    async def __call__(
+        self, endpoint_id: int, *, limit: int, token: uuid.UUID, include_unhealthy: bool
+    ) -> Claims:
         return await deliveries.claim(
             self._pool,
             endpoint_id,
@@ -160,5 +162,5 @@ class _ClaimDeliveries:
             lease=self._lease,
             token=token,
             holder=self._presence.number,
-            also_ailing=also_ailing,
+            include_unhealthy=include_unhealthy,
         )

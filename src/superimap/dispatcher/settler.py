@@ -157,7 +157,7 @@ class Settler:
                     judged[endpoint_id] = health
             if judged:
                 await endpoints.set_healths(db, judged)
-            locked = await endpoints.existing(db, observations.keys() - healths.keys())
+            locked = await endpoints.list_existing(db, observations.keys() - healths.keys())
         self._unjudged = {endpoint_id: observations[endpoint_id] for endpoint_id in locked}
         for endpoint_id, health in judged.items():
             _report(endpoint_id, healths[endpoint_id], health)

@@ -127,7 +127,7 @@ class Sweeper:
     async def _ring_overdue(self, db: asyncpg.Connection) -> None:
         limits = self._lanes.limits
         overdue = await sweeping.overdue_endpoints(
-            db, per_partner=limits.partner_slots, ailing=limits.unhealthy_slots
+            db, per_partner=limits.partner_slots, unhealthy=limits.unhealthy_slots
         )
         metrics.SWEEPS.inc()
         metrics.OVERDUE_SECONDS.set(max((each.late for each in overdue), default=0.0))
@@ -144,7 +144,7 @@ class Sweeper:
         """Mark one batch of stalled users per sweep, so that sweeping goes on; pause once all are marked."""
         if time.monotonic() < self._next_stall_check:
             return
-        if stalled := await liveness.stall(db, after=self._stalled_after):
+        if stalled := await liveness.mark_stalled(db, after=self._stalled_after):
             log.warning("users are stalled", extra={"users": stalled})
         else:
             self._next_stall_check = time.monotonic() + self._timings.stall_check_interval

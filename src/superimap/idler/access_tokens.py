@@ -136,7 +136,7 @@ class AccessTokens:
 
     async def forget(self, user_id: int) -> None:
         """Drop the stored token, because the mail server refused it."""
-        await queries.forget(self._pool, user_id)
+        await queries.discard_token(self._pool, user_id)
 
     def _stored(self, grant: GrantRow) -> AccessToken | None:
         if grant.access_token is None or grant.left is None:
@@ -193,8 +193,8 @@ class AccessTokens:
         metrics.TOKEN_REQUESTS.labels(outcome="refused" if refused else "unavailable").inc()
         with suppress(*UNAVAILABLE):  # the lease expires by itself
             if (pause := pause_after(error, is_shared=grant.is_shared)) is not None:
-                await queries.pause(self._pool, grant, seconds=pause[0], reason=pause[1])
-            await queries.give_up(self._pool, grant)
+                await queries.pause_connection(self._pool, grant, seconds=pause[0], reason=pause[1])
+            await queries.release(self._pool, grant)
 
     async def _request(self, grant: GrantRow, client: OAuthClient) -> TokenResponse:
         if grant.is_shared:
@@ -213,7 +213,7 @@ class AccessTokens:
         backoff = Backoff(first=0.1, longest=MAX_STORE_PAUSE_SECONDS)
         while True:
             try:
-                version = await queries.store(
+                version = await queries.store_token(
                     self._pool,
                     grant,
                     access_token=access_token,

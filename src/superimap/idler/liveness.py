@@ -50,7 +50,7 @@ class LivenessProofs:
             await asyncio.sleep(every)
             proofs, now = self.unwritten(), loop.time()
             try:
-                await queries.prove(pool, {user_id: now - at for user_id, at in proofs.items()})
+                await queries.record_proofs(pool, {user_id: now - at for user_id, at in proofs.items()})
             except UNAVAILABLE as error:
                 log.warning("proofs of life are not written yet: %s", error)
                 continue

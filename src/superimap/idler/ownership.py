@@ -13,7 +13,7 @@ from asyncpg import Pool
 from superimap.core import metrics
 from superimap.core.errors import SuperImapError
 from superimap.db.watching import ownership as cluster
-from superimap.db.watching.ownership import ClusterView, Roll
+from superimap.db.watching.ownership import ClusterView, ShardUsers
 from superimap.idler import balance
 from superimap.idler.balance import Load, Move
 
@@ -40,7 +40,7 @@ class ShardSessions(Protocol):
     def digests(self) -> Mapping[int, int]: ...
     @property
     def loads(self) -> Mapping[int, Load]: ...
-    def learn(self, roll: Roll) -> None: ...
+    def learn(self, roll: ShardUsers) -> None: ...
     def forget(self, shards: Iterable[int]) -> None: ...
     def tend(self) -> None: ...
     async def end_shards(self, shards: Iterable[int]) -> None: ...
@@ -70,7 +70,7 @@ class Ownership:
     async def beat(self, crew: ShardSessions) -> None:
         """Renew the lease, and tell the load. Raises RemovedFromCluster if there is nothing to renew."""
         self._told = shards = len(self.epochs)
-        if not await cluster.beat(
+        if not await cluster.renew_lease(
             self._pool,
             self.idler,
             sessions=crew.sessions,
@@ -109,7 +109,7 @@ class Ownership:
         rung = {shard for shard in shards if shard in self.epochs}
         if rung:
             known = {shard: digest for shard in rung if (digest := crew.digests.get(shard)) is not None}
-            crew.learn(await cluster.changed(self._pool, self.idler, rung, known=known))
+            crew.learn(await cluster.read_changed_users(self._pool, self.idler, rung, known=known))
         crew.tend()
 
     async def hand_everything_over(self, crew: ShardSessions, *, within: float, longest_close: float) -> None:
@@ -142,7 +142,7 @@ class Ownership:
 
     async def _look(self, crew: ShardSessions) -> ClusterView:
         """See the cluster, and part from what is mine no more before anything else."""
-        view = await cluster.look(self._pool, self.idler, expiry=self._expiry, known=crew.digests)
+        view = await cluster.read_cluster(self._pool, self.idler, expiry=self._expiry, known=crew.digests)
         lost = {shard for shard, epoch in self.epochs.items() if view.mine.get(shard) != epoch}
         received = len(view.mine.keys() - self.epochs.keys())
         self.epochs = dict(view.mine)
@@ -153,7 +153,7 @@ class Ownership:
             crew.forget(lost - self.epochs.keys())
         if received:
             metrics.SHARD_MOVES.labels("received").inc(received)
-        crew.learn(view.roll)
+        crew.learn(view.changed)
         return view
 
     async def _take(self, view: ClusterView, crew: ShardSessions) -> float:
@@ -161,11 +161,11 @@ class Ownership:
         patience = self._patient_until - time.monotonic()
         free = view.free if patience > 0 else view.free | view.expired
         if wanted := balance.takes(self.idler, view.members, free):
-            taken = await cluster.take(self._pool, self.idler, wanted, expiry=self._expiry)
+            taken = await cluster.take_shards(self._pool, self.idler, wanted, expiry=self._expiry)
             self.epochs.update(taken)
             metrics.SHARD_MOVES.labels("taken").inc(len(taken))
             log.info("took shards", extra={"shards": len(taken), "owned": len(self.epochs)})
-            crew.learn(await cluster.changed(self._pool, self.idler, taken, known={}))
+            crew.learn(await cluster.read_changed_users(self._pool, self.idler, taken, known={}))
         return max(patience, LATE) if patience > 0 and view.expired else math.inf
 
     async def _move(self, view: ClusterView, crew: ShardSessions) -> bool:
@@ -185,13 +185,13 @@ class Ownership:
         going: list[tuple[int | None, list[int]]] = []
         for (target, most_users, most_shards), group in groupby(sorted(moves, key=_group), key=_group):
             batch = list(group)
-            has_room = target != balance.NOBODY and await cluster.promise(
+            has_room = target != balance.NOBODY and await cluster.reserve_capacity(
                 self._pool,
                 target,
                 users=sum(move.users for move in batch),
                 shards=len(batch),
-                most_users=most_users,
-                most_shards=most_shards,
+                max_users=most_users,
+                max_shards=most_shards,
                 expiry=self._expiry,
             )
             if has_room or self.is_stopping:
@@ -199,9 +199,9 @@ class Ownership:
         await crew.end_shards(shard for _, shards in going for shard in shards)
         for receiver, shards in going:
             if receiver is None:
-                await cluster.give_back(self._pool, self.idler, shards)
+                await cluster.release_shards(self._pool, self.idler, shards)
             else:
-                await cluster.hand_over(self._pool, self.idler, receiver, shards)
+                await cluster.hand_over_shards(self._pool, self.idler, receiver, shards)
             metrics.SHARD_MOVES.labels("returned" if receiver is None else "handed_over").inc(len(shards))
             self.epochs = {shard: epoch for shard, epoch in self.epochs.items() if shard not in set(shards)}
             crew.forget(shards)

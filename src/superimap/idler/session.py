@@ -156,7 +156,7 @@ class UserSession:
             await self._tell(StatusChange.LOGIN_REFUSED, str(error), retry_in=retry_in)
             return
         with contextlib.suppress(*UNAVAILABLE):
-            is_news = await watching.refuse(
+            is_news = await watching.record_refusal(
                 self._context.pool,
                 self._user_id,
                 code=code,
@@ -186,7 +186,7 @@ class UserSession:
 
     async def _tell(self, happening: StatusChange, reason: str, *, retry_in: float | None = None) -> None:
         with contextlib.suppress(*UNAVAILABLE):
-            await watching.tell(
+            await watching.record_status(
                 self._context.pool,
                 self._user_id,
                 happening,

@@ -50,7 +50,7 @@ class ConnectionStatus:
     async def _report(self, *, is_lagging: bool) -> None:
         is_new = self._is_new
         self._is_new, self._is_lagging = False, is_lagging
-        await queries.stands(
+        await queries.record_established(
             self._context.pool,
             self._watched.user_id,
             version=self._watched.version,

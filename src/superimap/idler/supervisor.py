@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 
 from superimap.core import metrics
-from superimap.db.watching.ownership import Roll
+from superimap.db.watching.ownership import ShardUsers
 from superimap.idler.balance import Load
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Supervisor:
             for shard, users in self._wanted.items()
         }
 
-    def learn(self, roll: Roll) -> None:
+    def learn(self, roll: ShardUsers) -> None:
         """These are the users to watch in some shards."""
         for shard, users in roll.users.items():
             self.users += len(users) - len(self._wanted.get(shard, ()))

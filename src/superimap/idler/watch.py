@@ -70,7 +70,7 @@ class MailboxWatch:
             raise Fenced
         folder = await _choose_folder(client, watched)
         selected = await client.examine(folder)
-        row = await queries.mailbox(
+        row = await queries.visit_mailbox(
             context.pool,
             user_id=watched.user_id,
             partner_id=watched.partner_id,

@@ -118,8 +118,8 @@ async def test_a_probe_that_died_with_its_dispatcher_is_made_again_after_its_lea
         return len(claims.taken)
 
     assert [await claim(0.2), await claim(0.2)] == [1, 0]
-    assert await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9) == []
-    await eventually(lambda: sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9))
+    assert await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=9) == []
+    await eventually(lambda: sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=9))
     assert await claim(0.2) == 1
 
 

@@ -138,7 +138,7 @@ async def test_what_is_ailing_is_taken_only_by_who_asks_for_it(world: World):
     ):
         await world.db.execute(f"UPDATE endpoints SET {columns}")
         claims = await deliveries.claim(
-            world.db, endpoint, limit=1, cap=10, lease=60, token=uuid.uuid4(), also_ailing=False
+            world.db, endpoint, limit=1, cap=10, lease=60, token=uuid.uuid4(), include_unhealthy=False
         )
         assert claims.is_held_back is is_held_back, columns
         assert len(claims.taken) == (columns == "failures = 1")

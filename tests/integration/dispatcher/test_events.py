@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from superimap.core import ids
 from superimap.db.delivery import replay
 from superimap.db.engine import sessions
 from superimap.db.rotation import rotate_keys
-from superimap.db.watching.events import telling
 from superimap.oauth import links
 from superimap.testing.signatures import verify_body_signature, verify_standard
 from tests.integration.dispatcher.conftest import KEY, World, eventually
@@ -23,9 +23,12 @@ async def happen(
 ) -> uuid.UUID:
     """Something has happened to the user; what is owed for it."""
     await world.db.execute(
-        "WITH happened AS (SELECT partner_id, id AS user_id, $2::text AS kind, $3::text AS code,"
-        f" 'It said no.' AS reason FROM users WHERE id = $1), {telling('happened')} SELECT FROM told",
-        world.user_id, kind, code,
+        "WITH event AS (INSERT INTO user_events (partner_id, user_id, kind, code, reason)"
+        " SELECT partner_id, id, $2, $3, 'It said no.' FROM users WHERE id = $1 RETURNING *)"
+        " INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind, event_id, content)"
+        " SELECT $4, v.partner_id, e.id, v.user_id, e.kind, v.id, '' FROM event v"
+        " JOIN endpoints e ON e.partner_id = v.partner_id AND e.kind = 'events' AND e.url IS NOT NULL",
+        world.user_id, kind, code, ids.uuid7(),
     )  # fmt: skip
     return await world.db.fetchval("SELECT id FROM deliveries WHERE kind = 'events' ORDER BY id DESC LIMIT 1")
 

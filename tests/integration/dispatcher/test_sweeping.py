@@ -55,7 +55,7 @@ async def test_of_ailing_endpoints_only_so_many_are_rung_at_a_time_and_all_are_t
     assert {len(one) for one in rung} == {2}
     assert all(well in one for one in rung)
     assert {endpoint for one in rung for endpoint in one} == {well, *ailing}
-    assert len(await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=1)) == 3
+    assert len(await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=1)) == 3
 
 
 async def test_an_ailing_endpoint_with_two_posts_under_way_is_told_of_and_not_rung(world: World):
@@ -64,11 +64,11 @@ async def test_an_ailing_endpoint_with_two_posts_under_way_is_told_of_and_not_ru
     await world.db.execute("UPDATE endpoints SET failures = 2")
     for expected in ([endpoint], []):
         await deliveries.claim(
-            world.db, endpoint, limit=1, cap=9, lease=60, token=uuid.uuid4(), also_ailing=True
+            world.db, endpoint, limit=1, cap=9, lease=60, token=uuid.uuid4(), include_unhealthy=True
         )
         assert await to_ring(world, per_partner=9) == expected
 
-    [told] = await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9)
+    [told] = await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=9)
     assert told.endpoint_id == endpoint
 
 
@@ -116,7 +116,7 @@ async def _is_delivered(world: World, id_: uuid.UUID) -> bool:
 
 
 async def to_ring(world: World, *, per_partner: int, ailing: int = 9) -> list[int]:
-    overdue = await sweeping.overdue_endpoints(world.db, per_partner=per_partner, ailing=ailing)
+    overdue = await sweeping.overdue_endpoints(world.db, per_partner=per_partner, unhealthy=ailing)
     return [each.endpoint_id for each in overdue if each.is_to_ring]
 
 
@@ -131,7 +131,7 @@ async def test_overdue_endpoints_come_once_each_with_their_oldest_delay(world: W
         "UPDATE deliveries SET due_at = now() + interval '1 h' WHERE endpoint_id = $1", endpoints[1]
     )
 
-    late = await sweeping.overdue_endpoints(world.db, per_partner=9, ailing=9)
+    late = await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=9)
 
     assert [each.endpoint_id for each in late] == [endpoints[0], endpoints[2]]
     assert all(6.9 < each.late < 10 for each in late)

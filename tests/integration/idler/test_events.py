@@ -67,13 +67,13 @@ async def silent(world: World) -> None:
 
 
 async def refuse(pool: asyncpg.Pool, user_id: int, *, version: int = 1, reason: str = "No.") -> None:
-    await watching.refuse(
+    await watching.record_refusal(
         pool, user_id, code=ReasonCode.LOGIN_REFUSED, reason=reason, version=version, retry_in=60.0
     )
 
 
 async def stands(pool: asyncpg.Pool, user_id: int, *, version: int = 1) -> None:
-    await watching.stands(pool, user_id, version=version, is_new=True)
+    await watching.record_established(pool, user_id, version=version, is_new=True)
 
 
 # Silence.
@@ -82,7 +82,7 @@ async def stands(pool: asyncpg.Pool, user_id: int, *, version: int = 1) -> None:
 async def test_silence_and_its_end_are_owed_once_each_whoever_notices(world, pool, joe):
     await silent(world)
 
-    await asyncio.gather(*(liveness.stall(pool, after=900) for _ in range(3)))
+    await asyncio.gather(*(liveness.mark_stalled(pool, after=900) for _ in range(3)))
     await asyncio.gather(*(stands(pool, joe) for _ in range(3)))
 
     assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
@@ -90,9 +90,9 @@ async def test_silence_and_its_end_are_owed_once_each_whoever_notices(world, poo
 
 async def test_a_proof_that_ends_silence_is_owed_too(world, pool, joe):
     await silent(world)
-    await liveness.stall(pool, after=900)
+    await liveness.mark_stalled(pool, after=900)
 
-    await asyncio.gather(*(liveness.prove(pool, {joe: 0.0}) for _ in range(3)))
+    await asyncio.gather(*(liveness.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
 
     assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
 
@@ -101,7 +101,7 @@ async def test_what_cannot_be_owed_has_not_happened(world, pool, joe):
     await silent(world)
     await world.rows("ALTER TABLE deliveries ADD CONSTRAINT spoilt CHECK (kind <> 'events')")
 
-    for attempt in (liveness.stall(pool, after=900), refuse(pool, joe)):
+    for attempt in (liveness.mark_stalled(pool, after=900), refuse(pool, joe)):
         with pytest.raises(asyncpg.CheckViolationError):
             await attempt
 
@@ -128,7 +128,7 @@ async def test_without_a_url_all_is_recorded_and_nothing_owed(world, imap, pool,
     joe = await world.user(partner, "joe", login="joe", password="pw")
     await silent(world)
 
-    await liveness.stall(pool, after=900)
+    await liveness.mark_stalled(pool, after=900)
     await stands(pool, joe)
     await refuse(pool, joe)
 
@@ -146,7 +146,7 @@ async def test_a_refusal_is_told_once_however_often_it_is_tried_and_so_is_its_en
     assert await recorded_and_owed(world) == [("reauth_required", True), ("restored", True)]
 
     await refuse(pool, joe, reason="Not any more.")
-    await watching.tell(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
+    await watching.record_status(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
     await refuse(pool, joe)
 
     (event,) = await world.rows("SELECT * FROM user_events ORDER BY id DESC LIMIT 1")

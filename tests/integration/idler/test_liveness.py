@@ -78,10 +78,10 @@ async def has_status(world: World, user_id: int, status: str) -> None:
 
 async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, pool, joe):
     await silent(world, joe)
-    await watching.tell(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
+    await watching.record_status(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
 
-    stalls = await asyncio.gather(*(liveness.stall(pool, after=900) for _ in range(3)))
-    await liveness.stall(pool, after=900)
+    stalls = await asyncio.gather(*(liveness.mark_stalled(pool, after=900) for _ in range(3)))
+    await liveness.mark_stalled(pool, after=900)
 
     assert sum(stalls) == 1
     assert (await state(world, joe))["status"] == "stalled"
@@ -89,12 +89,12 @@ async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, poo
     assert (event["kind"], event["reason"]) == ("stalled", "no route")
     assert event["at"] == (await state(world, joe))["stalled_at"]
 
-    await watching.tell(pool, joe, StatusChange.CONNECTION_LOST, reason="still no route", version=1)
+    await watching.record_status(pool, joe, StatusChange.CONNECTION_LOST, reason="still no route", version=1)
     assert (await state(world, joe))["status"] == "stalled"
     assert (await state(world, joe))["status_reason"] == "still no route"
 
-    await asyncio.gather(*(watching.stands(pool, joe, version=1, is_new=True) for _ in range(3)))
-    await liveness.prove(pool, {joe: 0.0})
+    await asyncio.gather(*(watching.record_established(pool, joe, version=1, is_new=True) for _ in range(3)))
+    await liveness.record_proofs(pool, {joe: 0.0})
     assert await events(world) == ["stalled", "recovered"]
     assert (await state(world, joe))["status"] == "watching"
     assert (await state(world, joe))["stalled_at"] is None
@@ -102,13 +102,13 @@ async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, poo
 
 async def test_a_proof_alone_ends_a_stall_if_it_is_younger(world, pool, joe):
     await silent(world, joe)
-    await watching.stands(pool, joe, version=1, is_new=True)
+    await watching.record_established(pool, joe, version=1, is_new=True)
     await silent(world, joe)
-    await liveness.stall(pool, after=900)
+    await liveness.mark_stalled(pool, after=900)
 
-    await liveness.prove(pool, {joe: 500.0})
+    await liveness.record_proofs(pool, {joe: 500.0})
     assert await events(world) == ["stalled"]
-    await asyncio.gather(*(liveness.prove(pool, {joe: 0.0}) for _ in range(3)))
+    await asyncio.gather(*(liveness.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
 
     assert await events(world) == ["stalled", "recovered"]
     assert (await state(world, joe))["status"] == "watching"
@@ -131,16 +131,16 @@ async def test_nobody_is_stalled_who_should_not_be_watched_now_or_of_whom_more_i
     await silent(world, joe)
     await world.rows(f"UPDATE users SET {why} WHERE id = $1", joe)
 
-    assert await liveness.stall(pool, after=900) == 0
+    assert await liveness.mark_stalled(pool, after=900) == 0
     assert await events(world) == []
 
 
 async def test_a_user_whom_no_idler_watches_is_stalled_too(world, pool, joe):
     await silent(world, joe)
 
-    assert await liveness.stall(pool, after=900) == 1
+    assert await liveness.mark_stalled(pool, after=900) == 1
 
-    assert (await state(world, joe))["status_reason"] == "no session has stood yet"
+    assert (await state(world, joe))["status_reason"] == "no session has been established yet"
 
 
 async def test_a_black_hole_is_found_by_an_unanswered_done_stalls_and_recovers(world, imap, pool, caplog):
@@ -158,7 +158,7 @@ async def test_a_black_hole_is_found_by_an_unanswered_done_stalls_and_recovers(w
             await has_status(world, joe, "backing_off")
             before = await state(world, joe)
             await silent(world, joe)
-            assert await liveness.stall(pool, after=900) == 1
+            assert await liveness.mark_stalled(pool, after=900) == 1
             imap.deliver("joe", mail("meanwhile"))
             proxy.set(black_hole=False)
             await has_status(world, joe, "watching")

@@ -45,7 +45,7 @@ async def test_the_recording_statement_decides_as_judge_does(
         watched = await watching.load(pool, user)
         assert watched is not None
         fence = Fence(watched.shard, idler, 1)
-        box = await queries.mailbox(
+        box = await queries.visit_mailbox(
             pool, user_id=user, partner_id=watched.partner_id, version=watched.version, account="joe",
             name="INBOX", fence=fence,
         )  # fmt: skip

@@ -179,8 +179,8 @@ async def test_a_shard_that_went_and_came_back_is_under_another_epoch(world, poo
         here, there = first.ownership.idler, second.ownership.idler
         shard, epoch = next(iter(first.ownership.epochs.items()))
 
-        await cluster.hand_over(pool, here, there, [shard])
-        await cluster.hand_over(pool, there, here, [shard])
+        await cluster.hand_over_shards(pool, here, there, [shard])
+        await cluster.hand_over_shards(pool, there, here, [shard])
 
         row = await world.rows("SELECT owner, epoch FROM shards WHERE shard = $1", shard)
         assert (row[0]["owner"], row[0]["epoch"]) == (here, epoch + 2)
@@ -199,13 +199,13 @@ async def test_a_quiet_round_is_one_statement_and_reads_no_user(world, pool):
     ledger = Ledger()
     async with joined(pool, ledger) as only:
         await settle(only)
-        view = await cluster.look(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
-        assert view.roll.users == {}
+        view = await cluster.read_cluster(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
+        assert view.changed.users == {}
 
         await world.rows("UPDATE users SET credentials_version = 2 WHERE tag = 'u3' RETURNING 1")
-        view = await cluster.look(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
+        view = await cluster.read_cluster(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
 
-        ((user, version),) = [item for people in view.roll.users.values() for item in people.items()]
+        ((user, version),) = [item for people in view.changed.users.values() for item in people.items()]
         assert version == 2
         assert user == await world.value("SELECT id FROM users WHERE tag = 'u3'")
 
@@ -244,7 +244,7 @@ async def test_a_zombie_writes_nothing_and_its_sessions_end_when_it_looks(world,
         user = await world.rows("SELECT id, partner_id, shard FROM users LIMIT 1")
         fence = Fence(user[0]["shard"], zombie.ownership.idler, old[user[0]["shard"]])
         with pytest.raises(Fenced):
-            await intake.mailbox(
+            await intake.visit_mailbox(
                 pool,
                 user_id=user[0]["id"],
                 partner_id=user[0]["partner_id"],
@@ -308,8 +308,8 @@ async def test_a_promise_is_kept_within_what_is_left(pool):
         number = target.ownership.idler
 
         async def promise(count: int) -> bool:
-            return await cluster.promise(
-                pool, number, users=count, shards=1, most_users=10, most_shards=100, expiry=EXPIRY
+            return await cluster.reserve_capacity(
+                pool, number, users=count, shards=1, max_users=10, max_shards=100, expiry=EXPIRY
             )
 
         assert sorted(await asyncio.gather(promise(6), promise(6))) == [False, True]
@@ -321,7 +321,7 @@ async def test_a_promise_is_kept_within_what_is_left(pool):
 async def test_shards_promised_to_one_who_has_gone_become_free(world, pool):
     async with joined(pool, Ledger()) as first:
         await first.round()
-        await cluster.hand_over(pool, first.ownership.idler, 999_999, [1, 2])
+        await cluster.hand_over_shards(pool, first.ownership.idler, 999_999, [1, 2])
 
         assert await world.value("SELECT count(*) FROM shards WHERE owner IS NULL") == 2
 
@@ -364,7 +364,7 @@ async def test_only_those_concerned_are_rung(world, pool):
             loop = asyncio.get_running_loop()
             for each in (bell, other):  # each begins with a round
                 assert (await each.wait(loop.time() + 10))[1]
-            await cluster.hand_over(pool, first.ownership.idler, second.ownership.idler, [1])
+            await cluster.hand_over_shards(pool, first.ownership.idler, second.ownership.idler, [1])
 
             assert (await bell.wait(loop.time() + 10))[1]
             assert not other._moved

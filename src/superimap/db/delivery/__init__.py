@@ -1,1 +1,1 @@
-"""Statements of the dispatcher: claim, settle, endpoint health, sweeping."""
+"""Statements of the dispatcher: claim, settle, endpoint health, sweeping; and replay, for the API."""

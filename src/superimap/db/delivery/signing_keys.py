@@ -1,4 +1,4 @@
-"""What does a partner sign with? Read on the dispatcher's raw pool and kept for a few seconds."""
+"""Signing keys of partners: read on the dispatcher's asyncpg pool and cached for a few seconds."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from weakref import WeakValueDictionary
 from asyncpg import Pool
 
 from superimap.core.crypto import Place, Vault, VaultError
+from superimap.db import statements
 from superimap.webhooks.signing import SigningKeys
 
 log = logging.getLogger(__name__)
 
-TTL = 4.0
-"""Seconds: a revoked key signs nothing any more after this."""
+CACHE_SECONDS = 4.0
+"""A revoked key signs nothing after this time."""
 
-MOST = 10_000
+MAX_CACHED_PARTNERS = 10_000
+
+_READ_SIGNING_KEYS = statements.load(__file__)["read_signing_keys"]
 
 
 class SigningKeyring:
-    """The signing keys of partners, read when needed and kept for TTL seconds."""
+    """Cache of partners' signing keys; each is read when needed and kept for CACHE_SECONDS."""
 
     def __init__(self, pool: Pool, vault: Vault, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
@@ -32,7 +35,7 @@ class SigningKeyring:
         self._reading: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, partner_id: int) -> SigningKeys:
-        """The partner's keys as they are now, or were a few seconds ago; many who ask at once read once."""
+        """Return the partner's keys, at most CACHE_SECONDS old; concurrent calls for a partner read once."""
         if (keys := self._fresh(partner_id)) is not None:
             return keys
         async with self._reading.setdefault(partner_id, asyncio.Lock()):
@@ -40,9 +43,9 @@ class SigningKeyring:
                 return keys
             now = self._clock()
             keys = await read(self._pool, self._vault, partner_id)
-            if len(self._kept) >= MOST:
+            if len(self._kept) >= MAX_CACHED_PARTNERS:
                 self._kept.clear()
-            self._kept[partner_id] = (now + TTL, keys)
+            self._kept[partner_id] = (now + CACHE_SECONDS, keys)
             return keys
 
     def _fresh(self, partner_id: int) -> SigningKeys | None:
@@ -51,18 +54,10 @@ class SigningKeyring:
 
 
 async def read(pool: Pool, vault: Vault, partner_id: int) -> SigningKeys:
-    """The partner's keys from the database. One that does not open is left out, with an alarm in the log."""
-    sql = """
-        SELECT 'api_keys' AS place, id, secret FROM api_keys
-        WHERE partner_id = $1 AND (expires_at IS NULL OR expires_at > now())
-        UNION ALL
-        SELECT 'signing_secrets', id, secret FROM signing_secrets
-        WHERE partner_id = $1 AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY id
-    """
+    """Read the partner's keys from the database; a key that does not open is left out and logged as an error."""
     keys: list[str] = []
     secrets: list[str] = []
-    for place, row, sealed in await pool.fetch(sql, partner_id):
+    for place, row, sealed in await pool.fetch(*_READ_SIGNING_KEYS.bind(partner_id=partner_id)):
         try:
             opened = vault.open_text(sealed, Place(place, "secret", partner_id, str(row)))
         except VaultError as error:

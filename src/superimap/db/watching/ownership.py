@@ -1,4 +1,4 @@
-"""Who watches what: heartbeats and the ownership of shards, by PostgreSQL's clock."""
+"""Membership of idlers in the cluster, and the ownership of shards; all times are PostgreSQL's."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,12 +6,27 @@ from dataclasses import dataclass, field
 
 from asyncpg import Pool
 
+from superimap.db import statements
 from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL
+
+_STATEMENTS = statements.load(__file__)
+_JOIN_CLUSTER = _STATEMENTS["join_cluster"]
+_RENEW_LEASE = _STATEMENTS["renew_lease"]
+_READ_CLUSTER = _STATEMENTS["read_cluster"]
+_READ_CHANGED_USERS = _STATEMENTS["read_changed_users"]
+_TAKE_SHARDS = _STATEMENTS["take_shards"]
+_RESERVE_CAPACITY = _STATEMENTS["reserve_capacity"]
+_HAND_OVER_SHARDS = _STATEMENTS["hand_over_shards"]
+_RELEASE_SHARDS = _STATEMENTS["release_shards"]
+_LEAVE_CLUSTER = _STATEMENTS["leave_cluster"]
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An idler whose heartbeat is fresh. `users` and `shards` are its load, with what it was promised since."""
+    """An idler whose lease has not expired.
+
+    `users` and `shards` are its load as it reported it, plus what was reserved for hand-overs since.
+    """
 
     id: int
     capacity: int
@@ -21,10 +36,11 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Roll:
-    """Who should be watched in some shards: user id to version of the credentials, by shard.
+class ShardUsers:
+    """Users that should be watched in some shards: by shard, user id to version of the credentials.
 
-    `digests` says the same in a number for each of the shards, by which a change is found without reading them.
+    `digests` has a number for each of these shards that changes with its users, so that a change is found without
+    reading the users.
     """
 
     digests: dict[int, int] = field(default_factory=dict)
@@ -33,10 +49,11 @@ class Roll:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """One look at the cluster.
+    """Snapshot of the cluster as one idler sees it.
 
-    Who lives, what is mine (shard to epoch), what has no owner, what is a silent idler's, and whoever changed
-    among my users. `next_expiry`: seconds until another's lease ends unless it is renewed.
+    `mine` maps the idler's shards to their epochs; `free` shards have no owner; the owners of `expired` shards
+    have lost their leases. `next_expiry` is the number of seconds until another idler's lease ends unless it is
+    renewed. `changed` has the users of this idler's shards whose users changed.
     """
 
     members: tuple[Member, ...]
@@ -44,84 +61,49 @@ class ClusterView:
     free: frozenset[int]
     expired: frozenset[int]
     next_expiry: float
-    roll: Roll
+    changed: ShardUsers
 
 
 async def join(pool: Pool, *, name: str, version: str, capacity: int, health_port: int | None) -> int:
-    """Enter the cluster, and tell the others; the id of the new idler."""
-    sql = """
-        WITH joined AS (
-            INSERT INTO idlers (name, version, capacity, health_port) VALUES ($1, $2, $3, $4) RETURNING id
-        )
-        SELECT id, pg_notify($5, $6) FROM joined
-    """
-    return int(await pool.fetchval(sql, name, version, capacity, health_port, SHARDS_CHANNEL, EVERY_IDLER))
+    """Join the cluster and notify the other idlers; return the id of the new idler."""
+    given = {"name": name, "version": version, "capacity": capacity, "health_port": health_port}
+    bound = _JOIN_CLUSTER.bind(**given, channel=SHARDS_CHANNEL, payload=EVERY_IDLER)
+    return int(await pool.fetchval(*bound))
 
 
-async def beat(
+async def renew_lease(
     pool: Pool, idler: int, *, sessions: int, users: int, shards: int, is_stopping: bool, forget_after: float
 ) -> bool:
-    """Renew the lease on everything this idler owns, and tell its load; False if it was struck off meanwhile.
+    """Renew the lease on everything this idler owns, and report its load.
 
-    Idlers silent for `forget_after` seconds are struck off.
+    Returns False if the idler was removed meanwhile. Removes idlers without a heartbeat for `forget_after`
+    seconds.
     """
-    sql = """
-        WITH gone AS (
-            DELETE FROM idlers WHERE id <> $1 AND heartbeat_at < now() - make_interval(secs => $6)
+    return bool(
+        await pool.fetchval(
+            *_RENEW_LEASE.bind(
+                idler=idler,
+                sessions=sessions,
+                users=users,
+                shards=shards,
+                is_stopping=is_stopping,
+                forget_after=forget_after,
+            )
         )
-        UPDATE idlers SET heartbeat_at = now(), sessions = $2, users = $3, shards = $4, is_stopping = $5,
-                          is_full = $3 >= capacity
-        WHERE id = $1 RETURNING true
-    """
-    return bool(await pool.fetchval(sql, idler, sessions, users, shards, is_stopping, forget_after))
-
-
-# The users of shards whose digest is not the one that is known; $3 and $4 are what is known. XOR needs no order,
-# and each user's share of it hangs on its id and version, so that any change changes the digest.
-_ROLL = """
-    digests AS MATERIALIZED (
-        SELECT m.shard, d.digest FROM mine m CROSS JOIN LATERAL (
-            SELECT coalesce(bit_xor(hashint8extended(u.id, u.credentials_version)), 0) AS digest FROM users u
-            WHERE u.shard = m.shard AND NOT u.archived AND u.connected_at IS NOT NULL
-        ) d
-    ), changed AS (
-        SELECT d.shard, d.digest
-        FROM digests d LEFT JOIN unnest($3::smallint[], $4::bigint[]) known(shard, digest) USING (shard)
-        WHERE known.digest IS DISTINCT FROM d.digest
-    ), people AS (
-        SELECT array_agg(u.shard::int) AS shards, array_agg(u.id) AS ids,
-               array_agg(u.credentials_version) AS versions
-        FROM changed c JOIN users u USING (shard) WHERE NOT u.archived AND u.connected_at IS NOT NULL
     )
-"""
-_CHANGED = """
-    ARRAY(SELECT shard::int FROM changed ORDER BY shard), ARRAY(SELECT digest FROM changed ORDER BY shard),
-    people.shards, people.ids, people.versions
-"""
 
 
-async def look(pool: Pool, idler: int, *, expiry: float, known: Mapping[int, int]) -> ClusterView:
-    """The cluster as this idler must see it, in one statement; `expiry` in seconds.
+async def read_cluster(pool: Pool, idler: int, *, expiry: float, known: Mapping[int, int]) -> ClusterView:
+    """Return the cluster as this idler sees it, read in one statement; leases last `expiry` seconds.
 
-    `known` is the digest of each shard whose users are known; only those of other shards, or changed, are read.
+    `known` is the digest of each shard whose users the idler knows; only the users of other shards, or of shards
+    that changed, are read.
     """
-    sql = f"""
-        WITH living AS MATERIALIZED (
-            SELECT id, capacity, users, shards, is_stopping, heartbeat_at FROM idlers
-            WHERE heartbeat_at > now() - make_interval(secs => $2)
-        ), mine AS MATERIALIZED (
-            SELECT shard, epoch FROM shards WHERE owner = $1
-        ), {_ROLL}
-        SELECT
-            ARRAY(SELECT (id, capacity, users, shards, is_stopping) FROM living ORDER BY id),
-            ARRAY(SELECT (shard::int, epoch) FROM mine),
-            ARRAY(SELECT shard::int FROM shards WHERE owner IS NULL),
-            ARRAY(SELECT shard::int FROM shards WHERE owner NOT IN (SELECT id FROM living)),
-            (SELECT $2 - extract(epoch FROM now() - min(heartbeat_at))::float8 FROM living WHERE id <> $1),
-            {_CHANGED}
-        FROM people
-    """  # noqa: S608 - constants
-    row = await pool.fetchrow(sql, idler, expiry, list(known), list(known.values()))
+    row = await pool.fetchrow(
+        *_READ_CLUSTER.bind(
+            idler=idler, expiry=expiry, known_shards=list(known), known_digests=list(known.values())
+        )
+    )
     members, mine, free, expired, next_expiry = row[:5]
     return ClusterView(
         tuple(Member(*each) for each in members),
@@ -129,83 +111,84 @@ async def look(pool: Pool, idler: int, *, expiry: float, known: Mapping[int, int
         frozenset(free),
         frozenset(expired),
         math.inf if next_expiry is None else next_expiry,
-        _roll(row[5:]),
+        _shard_users(row[5:]),
     )
 
 
-async def changed(pool: Pool, idler: int, shards: Iterable[int], *, known: Mapping[int, int]) -> Roll:
-    """The users of those of `shards` that are this idler's, where they are not as `known`."""
-    sql = f"""
-        WITH mine AS MATERIALIZED (
-            SELECT shard FROM shards WHERE owner = $1 AND shard = ANY($2::smallint[])
-        ), {_ROLL}
-        SELECT {_CHANGED} FROM people
-    """  # noqa: S608 - constants
-    return _roll(await pool.fetchrow(sql, idler, list(shards), list(known), list(known.values())))
+async def read_changed_users(
+    pool: Pool, idler: int, shards: Iterable[int], *, known: Mapping[int, int]
+) -> ShardUsers:
+    """Return the users of those of `shards` that this idler owns and whose digest is not the `known` one."""
+    return _shard_users(
+        await pool.fetchrow(
+            *_READ_CHANGED_USERS.bind(
+                idler=idler,
+                shards=list(shards),
+                known_shards=list(known),
+                known_digests=list(known.values()),
+            )
+        )
+    )
 
 
-def _roll(columns: Sequence[list[int] | None]) -> Roll:
+def _shard_users(columns: Sequence[list[int] | None]) -> ShardUsers:
     shards, digests, *people = columns
     users: dict[int, dict[int, int]] = {shard: {} for shard in shards or ()}
     for shard, user, version in zip(*(column or () for column in people), strict=True):
         users[shard][user] = version
-    return Roll(dict(zip(users, digests or (), strict=True)), users)
+    return ShardUsers(dict(zip(users, digests or (), strict=True)), users)
 
 
-async def take(pool: Pool, idler: int, shards: Iterable[int], *, expiry: float) -> dict[int, int]:
-    """Own those of `shards` that no living idler owns; shard to new epoch.
+async def take_shards(pool: Pool, idler: int, shards: Iterable[int], *, expiry: float) -> dict[int, int]:
+    """Become the owner of those of `shards` that no living idler owns; return shard to new epoch.
 
-    The new epoch changes a unique key, so it waits for every intake that asserts the old one.
+    The new epoch changes a unique key, so the statement waits for every intake that asserts the old one.
     """
-    sql = """
-        UPDATE shards SET owner = $1, epoch = epoch + 1, changed_at = now()
-        WHERE shard = ANY($2::smallint[]) AND (owner IS NULL OR owner NOT IN (
-            SELECT id FROM idlers WHERE heartbeat_at > now() - make_interval(secs => $3)))
-        RETURNING shard, epoch
-    """
-    return {row["shard"]: row["epoch"] for row in await pool.fetch(sql, idler, list(shards), expiry)}
+    rows = await pool.fetch(*_TAKE_SHARDS.bind(idler=idler, shards=list(shards), expiry=expiry))
+    return {row["shard"]: row["epoch"] for row in rows}
 
 
-async def promise(
-    pool: Pool, target: int, *, users: int, shards: int, most_users: int, most_shards: int, expiry: float
+async def reserve_capacity(
+    pool: Pool, target: int, *, users: int, shards: int, max_users: int, max_shards: int, expiry: float
 ) -> bool:
-    """Count what is about to be handed to `target` among its load; False if it has no room, stops or is dead."""
-    sql = """
-        UPDATE idlers SET users = users + $2, shards = shards + $3
-        WHERE id = $1 AND ($2 = 0 OR users + $2 <= $4) AND shards + $3 <= $5 AND NOT is_stopping
-          AND heartbeat_at > now() - make_interval(secs => $6)
-        RETURNING true
-    """
-    return bool(await pool.fetchval(sql, target, users, shards, most_users, most_shards, expiry))
-
-
-async def hand_over(pool: Pool, idler: int, target: int, shards: Iterable[int]) -> None:
-    """Make `target` the owner of these shards of mine, and ring it; if it is gone, they become free.
-
-    As in `take`, the new epoch waits for every intake that asserts the old one.
-    """
-    sql = """
-        WITH target AS MATERIALIZED (SELECT id FROM idlers WHERE id = $2 FOR KEY SHARE), moved AS (
-            UPDATE shards SET owner = (SELECT id FROM target), epoch = epoch + 1, changed_at = now()
-            WHERE owner = $1 AND shard = ANY($3::smallint[]) RETURNING owner
+    """Add what is about to be handed to `target` to its load; False if it lacks room, is stopping or is dead."""
+    return bool(
+        await pool.fetchval(
+            *_RESERVE_CAPACITY.bind(
+                target=target,
+                users=users,
+                shards=shards,
+                max_users=max_users,
+                max_shards=max_shards,
+                expiry=expiry,
+            )
         )
-        SELECT pg_notify($4, coalesce(owner::text, $5)) FROM moved LIMIT 1
+    )
+
+
+async def hand_over_shards(pool: Pool, idler: int, target: int, shards: Iterable[int]) -> None:
+    """Make `target` the owner of these shards of `idler` and notify it; if it has left, the shards become free.
+
+    As in `take_shards`, the new epoch waits for every intake that asserts the old one.
     """
-    await pool.execute(sql, idler, target, list(shards), SHARDS_CHANNEL, EVERY_IDLER)
-
-
-async def give_back(pool: Pool, idler: int, shards: Iterable[int]) -> None:
-    """Stop owning `shards`, and tell the others that they are free."""
-    sql = """
-        WITH freed AS (
-            UPDATE shards SET owner = NULL WHERE shard = ANY($2::smallint[]) AND owner = $1 RETURNING 1
+    await pool.execute(
+        *_HAND_OVER_SHARDS.bind(
+            idler=idler,
+            target=target,
+            shards=list(shards),
+            channel=SHARDS_CHANNEL,
+            every_idler=EVERY_IDLER,
         )
-        SELECT pg_notify($3, $4) FROM freed LIMIT 1
-    """
-    await pool.execute(sql, idler, list(shards), SHARDS_CHANNEL, EVERY_IDLER)
+    )
+
+
+async def release_shards(pool: Pool, idler: int, shards: Iterable[int]) -> None:
+    """Stop owning `shards`, and notify the other idlers that the shards are free."""
+    await pool.execute(
+        *_RELEASE_SHARDS.bind(idler=idler, shards=list(shards), channel=SHARDS_CHANNEL, payload=EVERY_IDLER)
+    )
 
 
 async def leave(pool: Pool, idler: int) -> None:
-    """Leave the cluster; whatever is still owned becomes free."""
-    sql = "WITH gone AS (DELETE FROM idlers WHERE id = $1) SELECT pg_notify($2, $3)"
-    await pool.execute(sql, idler, SHARDS_CHANNEL, EVERY_IDLER)
+    """Leave the cluster; every shard that the idler still owns becomes free."""
+    await pool.execute(*_LEAVE_CLUSTER.bind(idler=idler, channel=SHARDS_CHANNEL, payload=EVERY_IDLER))

@@ -1,27 +1,40 @@
-"""What is an access token made from, where is the one we have, and who is asking for the next?"""
-
-# ruff: noqa: S608 - what is put into statements here are the names of our own tables
+"""Access tokens: the grant that each is made from, and the lease of the process that asks for the next."""
 
 from dataclasses import dataclass, field
 
 from asyncpg import Pool
 
 from superimap.core.crypto import Place
+from superimap.db import statements
 from superimap.domain.providers import GrantType
 
-LEASE = 20.0
-"""Seconds for which one process alone asks the provider; longer than the longest answer takes."""
+LEASE_SECONDS = 20.0
+"""Time for which one process alone asks the provider; longer than the longest answer takes."""
 
-YOUNG = 60.0
-"""Seconds for which a token of many users is kept although one of them was refused with it."""
+MIN_SHARED_TOKEN_AGE_SECONDS = 60.0
+"""Age from which a token that many users share is discarded because one of them was refused with it."""
+
+MAX_REASON_CHARACTERS = 200
+
+_STATEMENTS = statements.load(__file__)
+_LOAD_GRANT = _STATEMENTS["load_grant"]
+_CLAIM_USER_LEASE = _STATEMENTS["claim_user_lease"]
+_CLAIM_CONNECTION_LEASE = _STATEMENTS["claim_connection_lease"]
+_STORE_USER_TOKEN = _STATEMENTS["store_user_token"]
+_STORE_CONNECTION_TOKEN = _STATEMENTS["store_connection_token"]
+_RELEASE_USER_LEASE = _STATEMENTS["release_user_lease"]
+_RELEASE_CONNECTION_LEASE = _STATEMENTS["release_connection_lease"]
+_PAUSE_CONNECTION = _STATEMENTS["pause_connection"]
+_DISCARD_TOKEN = _STATEMENTS["discard_token"]
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRow:
-    """What gives a user access, with client and provider; secrets are sealed, seconds are by PostgreSQL's clock.
+    """A user's grant with its client and provider. Secrets are sealed; times are seconds by PostgreSQL's clock.
 
-    The token, its `version` and the lease are the user's, or their connection's where it `is_shared`. `left` and
-    `life` are None without a token. `pause` is for how long nobody should ask, and `pause_reason` why.
+    The token, its `version` and its lease are in the user's row, or in the connection's row if the token
+    `is_shared`. `left` and `life` are None without a token. For `pause` seconds no process may ask for a token;
+    `pause_reason` says why.
     """
 
     user_id: int
@@ -43,103 +56,81 @@ class GrantRow:
 
     @property
     def table(self) -> str:
-        """Whose row it is in."""
+        """The table whose row holds the token."""
         return "connections" if self.is_shared else "users"
 
     @property
     def row(self) -> int:
-        """Its id there."""
+        """The id of that row."""
         return self.connection_id if self.is_shared else self.user_id
 
     def place(self, column: str) -> Place:
-        """Where a secret of it is sealed for."""
+        """Return the place for which a secret of that row is sealed."""
         return Place(self.table, column, self.partner_id, str(self.row))
 
 
 async def load(pool: Pool, user_id: int) -> GrantRow | None:
-    """The grant as it is now; None if the user is gone."""
-    held = """{0}.oauth2_token_version, {0}.oauth2_access_token, {0}.oauth2_access_token_life,
-              extract(epoch FROM {0}.oauth2_access_token_expires_at - now())::float8"""
-    sql = f"""
-        SELECT u.id, u.partner_id, u.connection_id, p.oauth2_token_url, c.oauth2_tenant, p.oauth2_scope,
-               c.oauth2_client_id, c.oauth2_client_secret, u.oauth2_refresh_token,
-               coalesce(greatest(0, extract(epoch FROM c.oauth2_pause_until - now()))::float8, 0),
-               c.oauth2_pause_reason, held.*
-        FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id
-        CROSS JOIN LATERAL (
-            SELECT true, {held.format("c")} WHERE p.oauth2_grant_type = $2
-            UNION ALL SELECT false, {held.format("u")} WHERE p.oauth2_grant_type IS DISTINCT FROM $2
-        ) held
-        WHERE u.id = $1
-    """
-    row = await pool.fetchrow(sql, user_id, GrantType.CLIENT_CREDENTIALS)
+    """Return the grant as it is now; None if the user no longer exists."""
+    row = await pool.fetchrow(
+        *_LOAD_GRANT.bind(user_id=user_id, shared_grant_type=GrantType.CLIENT_CREDENTIALS)
+    )
     return GrantRow(*row) if row else None
 
 
 async def claim(pool: Pool, grant: GrantRow) -> bool:
-    """Be the one who asks for the next token, for `LEASE` seconds.
+    """Take the lease to ask for the next token, for LEASE_SECONDS.
 
-    False if somebody else is, if the token or what it is made from has changed since `grant` was loaded, or if
-    nobody should ask by now: thousands may have waited for their turn meanwhile.
+    Returns False if another process holds the lease, if the token or what it is made from has changed since
+    `grant` was loaded, or if no process may ask by now: thousands may have waited for their turn meanwhile.
     """
-    sql = f"""
-        UPDATE {grant.table} SET oauth2_lease_until = now() + make_interval(secs => $3)
-        WHERE id = $1 AND oauth2_token_version = $2 AND coalesce(oauth2_lease_until <= now(), true)
-          AND NOT EXISTS (SELECT FROM connections WHERE id = $4 AND oauth2_pause_until > now())
-        RETURNING true
-    """
-    return bool(await pool.fetchval(sql, grant.row, grant.version, LEASE, grant.connection_id))
+    given = {"connection_id": grant.connection_id, "version": grant.version, "lease": LEASE_SECONDS}
+    if grant.is_shared:
+        return bool(await pool.fetchval(*_CLAIM_CONNECTION_LEASE.bind(**given)))
+    return bool(await pool.fetchval(*_CLAIM_USER_LEASE.bind(user_id=grant.user_id, **given)))
 
 
-async def store(
+async def store_token(
     pool: Pool, grant: GrantRow, *, access_token: bytes, life: float, left: float, refresh_token: bytes | None
 ) -> int | None:
-    """Keep what the provider gave, and its version; a late answer counts as long as nobody has stored another.
+    """Store the provider's answer and return the token's version; None if the grant has changed.
 
-    None if the grant is another by now. Told twice, as the first answer was lost, it is kept again.
+    A late answer counts as long as no other has been stored. An answer that is stored a second time, because the
+    first result was lost, is stored again. The refresh token is not stored for a shared token, which has none.
     """
-    rotated = ", oauth2_refresh_token = coalesce($6, oauth2_refresh_token)" if not grant.is_shared else ""
-    resumed = ", oauth2_pause_until = NULL, oauth2_pause_reason = NULL" if grant.is_shared else ""
-    sql = f"""
-        UPDATE {grant.table} SET oauth2_access_token = $3, oauth2_access_token_life = $4,
-            oauth2_access_token_expires_at = now() + make_interval(secs => $5),
-            oauth2_token_version = oauth2_token_version + 1, oauth2_lease_until = NULL {rotated}{resumed}
-        WHERE id = $1 AND (oauth2_token_version = $2 OR oauth2_access_token = $3)
-        RETURNING oauth2_token_version
-    """
-    given = [grant.row, grant.version, access_token, life, left]
-    version: int | None = await pool.fetchval(sql, *given, *([] if grant.is_shared else [refresh_token]))
+    given = {"version": grant.version, "access_token": access_token, "life": life, "left": left}
+    if grant.is_shared:
+        bound = _STORE_CONNECTION_TOKEN.bind(connection_id=grant.connection_id, **given)
+    else:
+        bound = _STORE_USER_TOKEN.bind(user_id=grant.user_id, refresh_token=refresh_token, **given)
+    version: int | None = await pool.fetchval(*bound)
     return version
 
 
-async def give_up(pool: Pool, grant: GrantRow) -> None:
-    """Let others ask at once: there was no token to be had."""
-    sql = f"UPDATE {grant.table} SET oauth2_lease_until = NULL WHERE id = $1 AND oauth2_token_version = $2"
-    await pool.execute(sql, grant.row, grant.version)
+async def release(pool: Pool, grant: GrantRow) -> None:
+    """Release the lease, so that another process may ask at once: this one received no token."""
+    if grant.is_shared:
+        bound = _RELEASE_CONNECTION_LEASE.bind(connection_id=grant.connection_id, version=grant.version)
+    else:
+        bound = _RELEASE_USER_LEASE.bind(user_id=grant.user_id, version=grant.version)
+    await pool.execute(*bound)
 
 
-async def pause(pool: Pool, grant: GrantRow, *, seconds: float, reason: str) -> None:
-    """Have nobody ask for tokens of this connection so long, unless it has another client secret by now."""
-    sql = """
-        UPDATE connections SET oauth2_pause_until = now() + make_interval(secs => $3), oauth2_pause_reason = $4
-        WHERE id = $1 AND oauth2_client_secret = $2
-    """
-    await pool.execute(sql, grant.connection_id, grant.client_secret, seconds, reason[:200])
-
-
-async def forget(pool: Pool, user_id: int) -> None:
-    """Drop the access token that is kept: the mail server would not take it.
-
-    That of a whole connection only if it is not young: one user without rights must not have it made anew
-    again and again.
-    """
-    sql = """
-        WITH own AS (
-            UPDATE users SET oauth2_access_token = NULL WHERE id = $1 AND oauth2_access_token IS NOT NULL
+async def pause_connection(pool: Pool, grant: GrantRow, *, seconds: float, reason: str) -> None:
+    """Stop all requests for tokens of this connection for a time, unless it has another client secret by now."""
+    await pool.execute(
+        *_PAUSE_CONNECTION.bind(
+            connection_id=grant.connection_id,
+            client_secret=grant.client_secret,
+            seconds=seconds,
+            reason=reason[:MAX_REASON_CHARACTERS],
         )
-        UPDATE connections SET oauth2_access_token = NULL
-        WHERE id = (SELECT connection_id FROM users WHERE id = $1) AND oauth2_access_token IS NOT NULL
-          AND oauth2_access_token_expires_at
-              < now() + make_interval(secs => greatest(oauth2_access_token_life - $2, 0))
+    )
+
+
+async def discard_token(pool: Pool, user_id: int) -> None:
+    """Discard the stored access token, which the mail server refused.
+
+    A token that the connection's users share is discarded only from a certain age on: one user without access must
+    not cause a new one to be requested again and again.
     """
-    await pool.execute(sql, user_id, YOUNG)
+    await pool.execute(*_DISCARD_TOKEN.bind(user_id=user_id, min_age=MIN_SHARED_TOKEN_AGE_SECONDS))

@@ -27,8 +27,10 @@ DATABASE_ERRORS = (*UNAVAILABLE, asyncpg.PostgresError)
 class ClaimDeliveries(Protocol):
     """Takes at most `limit` due deliveries of an endpoint, under `token`."""
 
-    async def __call__(self, endpoint_id: int, *, limit: int, token: uuid.UUID, also_ailing: bool) -> Claims:
-        """Claim. Unless `also_ailing`, nothing is taken of an unhealthy endpoint."""
+    async def __call__(
+        self, endpoint_id: int, *, limit: int, token: uuid.UUID, include_unhealthy: bool
+    ) -> Claims:
+        """Claim. Unless `include_unhealthy`, nothing is taken of an unhealthy endpoint."""
         ...
 
 
@@ -162,14 +164,14 @@ class Lanes:
             return room > 0
         lane.remove_mark()
         claims = await self._operations.claim(
-            lane.endpoint_id, limit=room, token=uuid.uuid4(), also_ailing=lane.has_unhealthy_slot
+            lane.endpoint_id, limit=room, token=uuid.uuid4(), include_unhealthy=lane.has_unhealthy_slot
         )
         if claims.is_held_back:
             is_held = self._admission.take_unhealthy(lane.endpoint_id)
             lane.set_unhealthy_slot(is_held)
             lane.set_mark(is_held)
             return is_held
-        if lane.has_unhealthy_slot and claims.is_well:
+        if lane.has_unhealthy_slot and claims.is_healthy:
             lane.set_unhealthy_slot(False)
             self._ring_next(self._admission.release_unhealthy(lane.endpoint_id))
         for claim in claims.taken:

@@ -1,0 +1,91 @@
+-- Statements of sweeping.py. Each changes at most :limit rows and skips those that another transaction has locked.
+
+-- name: release_expired!
+UPDATE deliveries SET state = 'pending', lease_until = NULL, lease_token = NULL, holder = NULL
+WHERE (id, partner_id) IN (
+    SELECT id, partner_id FROM deliveries WHERE state = 'sending' AND lease_until < now()
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+);
+
+-- name: list_absent_holders
+-- The dispatchers that hold deliveries, except those that hold their advisory lock (:space, number).
+SELECT holder FROM deliveries WHERE state = 'sending' AND holder IS NOT NULL
+GROUP BY holder
+EXCEPT
+SELECT objid::bigint::int FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND classid::bigint = :space AND objsubid = 2
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: release_held!
+UPDATE deliveries SET state = 'pending', lease_until = NULL, lease_token = NULL, holder = NULL
+WHERE (id, partner_id) IN (
+    SELECT id, partner_id FROM deliveries WHERE state = 'sending' AND holder = ANY(:holders::int[])
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+);
+
+-- name: list_overdue
+WITH RECURSIVE
+-- The oldest pending delivery of each endpoint. A skip scan: one probe of the index for each endpoint, where
+-- DISTINCT would read every due row.
+oldest AS (
+    (SELECT endpoint_id, due_at FROM deliveries WHERE state = 'pending'
+     ORDER BY endpoint_id, due_at LIMIT 1)
+    UNION ALL
+    SELECT n.endpoint_id, n.due_at FROM oldest o, LATERAL (
+        SELECT endpoint_id, due_at FROM deliveries
+        WHERE state = 'pending' AND endpoint_id > o.endpoint_id
+        ORDER BY endpoint_id, due_at LIMIT 1
+    ) n
+),
+-- The endpoints that may be sent to and have a delivery due. Unhealthy: two failures in a row, or a breaker that
+-- is not closed. Busy: two POSTs under way.
+found AS (
+    SELECT o.endpoint_id, e.partner_id, extract(epoch FROM now() - o.due_at)::float8 AS late,
+        e.failures > 1 OR e.breaker <> 'closed' AS is_unhealthy,
+        (SELECT count(*) FROM (
+            SELECT FROM deliveries s WHERE s.endpoint_id = o.endpoint_id AND s.state = 'sending' LIMIT 2
+        ) under_way) > 1 AS is_busy
+    FROM oldest o JOIN endpoints e ON e.id = o.endpoint_id
+    WHERE o.due_at <= now()
+        AND (e.url IS NULL OR e.disabled_at IS NULL AND (e.probe_at IS NULL OR e.probe_at <= now()))
+),
+-- The same in a random order: `place` among the endpoints of the partner, `lot` among those of the same health.
+drawn AS (
+    SELECT *, row_number() OVER (PARTITION BY partner_id, is_busy ORDER BY random()) AS place,
+        row_number() OVER (PARTITION BY is_unhealthy, is_busy ORDER BY random()) AS lot
+    FROM found
+)
+SELECT endpoint_id, late, place <= :per_partner AND (lot <= :unhealthy OR NOT (is_unhealthy OR is_busy))
+    AND NOT (is_unhealthy AND is_busy) FROM drawn
+ORDER BY late DESC, endpoint_id;
+
+-- name: fail_disabled!
+UPDATE deliveries SET state = 'failed', settled_at = now(), last_error = 'endpoint_disabled'
+WHERE (id, partner_id) IN (
+    SELECT d.id, d.partner_id FROM endpoints e JOIN deliveries d ON d.endpoint_id = e.id
+    WHERE e.disabled_at < now() - make_interval(secs => :days * 86400) AND d.state = 'pending'
+    LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+);
+
+-- name: erase_old_content!
+UPDATE deliveries SET content = NULL WHERE (id, partner_id) IN (
+    SELECT id, partner_id FROM deliveries
+    WHERE settled_at < now() - make_interval(secs => :days * 86400)
+        AND state IN ('failed', 'cancelled') AND content IS NOT NULL
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+);
+
+-- name: delete_old_deliveries!
+DELETE FROM deliveries WHERE (id, partner_id) IN (
+    SELECT id, partner_id FROM deliveries WHERE settled_at < now() - make_interval(secs => :days * 86400)
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+);
+
+-- name: delete_old_messages!
+DELETE FROM messages WHERE (id, partner_id) IN (
+    SELECT m.id, m.partner_id FROM messages m
+    WHERE m.created_at < now() - make_interval(secs => :days * 86400) AND NOT EXISTS (
+        SELECT FROM deliveries d WHERE d.message_id = m.id AND d.state IN ('pending', 'sending')
+    )
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+);

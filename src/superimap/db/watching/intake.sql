@@ -1,0 +1,127 @@
+-- Statements of intake.py. Every one is fenced: it writes nothing if the idler no longer owns the shard.
+
+-- name: visit_mailbox^
+WITH
+-- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
+-- transaction.
+fence AS (
+    SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
+),
+-- The folder's row. A new folder starts at the latest date of the same mail account (the part of `account` before
+-- the tab); an existing one is returned as it is, by an update that changes nothing.
+visited AS (
+    INSERT INTO mailboxes (user_id, partner_id, name, account, last_internal_date)
+    SELECT u.id, u.partner_id, :name, :account,
+           (SELECT max(last_internal_date) FROM mailboxes
+            WHERE user_id = u.id AND split_part(account, E'\t', 1) = split_part(:account, E'\t', 1))
+    FROM users u, fence WHERE u.id = :user_id AND u.partner_id = :partner_id
+    ON CONFLICT (user_id, account, name) DO UPDATE SET name = excluded.name
+    RETURNING id, uid_validity, last_uid, last_internal_date
+)
+SELECT id, uid_validity, last_uid, last_internal_date FROM visited;
+
+-- name: record_mails^
+-- The parameters from :uid to :token_digest are arrays with one element for each mail (the fields of `Seen`).
+WITH
+-- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
+-- transaction.
+fence AS (
+    SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
+),
+-- The user, unless archived or with other credentials than those of the session.
+watched AS (
+    SELECT u.id, u.enable_tracer FROM users u, fence
+    WHERE u.id = :user_id AND NOT u.archived AND u.credentials_version = :credentials_version
+),
+-- The mailbox, its cursor moved. The cursor must be where this session believes it to be, or at the new position
+-- already: then the answer to an earlier attempt was lost. Everything below depends on this CTE, and through it on
+-- the fence.
+box AS (
+    UPDATE mailboxes m SET uid_validity = :new_uid_validity, last_uid = :new_last_uid,
+        last_internal_date = greatest(m.last_internal_date, :new_last_internal_date)
+    FROM watched
+    WHERE m.id = :mailbox_id AND m.user_id = watched.id AND m.partner_id = :partner_id
+      AND ((m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:old_uid_validity::bigint, :old_last_uid::bigint)
+           OR (m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:new_uid_validity::bigint, :new_last_uid::bigint))
+    RETURNING m.id
+),
+-- The partner's endpoints with a URL: one row, NULL where there is none.
+endpoint AS (
+    SELECT max(id) FILTER (WHERE kind = 'new_mail') AS id, max(id) FILTER (WHERE kind = 'events') AS events_id
+    FROM endpoints WHERE partner_id = :partner_id AND url IS NOT NULL
+),
+-- The mails of the batch in order of UID, each with the id of its row and with `earlier_id`: the recorded mail of
+-- which it is a copy. A copy has the same bytes, or the same fingerprint and INTERNALDATE under another numbering
+-- (another mailbox or UIDVALIDITY). Under the same numbering a fingerprint does not count: somebody who knows of a
+-- mail that is about to arrive could send one like it first. A copy of a copy refers to the original; a mail that
+-- gave no webhook has no copies.
+incoming AS (
+    SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, judged.*
+    FROM (
+        SELECT i.*, earlier.id AS earlier_id, endpoint.id AS endpoint_id, endpoint.events_id
+        FROM box
+        CROSS JOIN unnest(
+            :uid::bigint[], :internal_date::timestamptz[], :size::bigint[], :outcome::text[], :detail::text[],
+            :sha1::bytea[], :fingerprint::bytea[], :message_id::text[], :delivery_id::uuid[], :content::bytea[],
+            :twin_uid::bigint[], :token_digest::bytea[]
+        ) AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
+               delivery_id, content, twin_uid, token_digest)
+        CROSS JOIN endpoint
+        LEFT JOIN LATERAL (
+            SELECT coalesce(e.duplicate_of, e.id) AS id FROM messages e
+            WHERE e.user_id = :user_id AND e.outcome IN ('delivered', 'duplicate', 'tracer')
+              AND (e.sha1 = i.sha1
+                   OR e.fingerprint = i.fingerprint AND e.internal_date = i.internal_date
+                      AND (e.mailbox_id, e.uid_validity) <> (:mailbox_id, :uid_validity))
+              AND i.outcome = 'delivered'
+            LIMIT 1
+        ) earlier ON true
+        ORDER BY i.uid
+    ) judged
+),
+-- Tracers that arrived, each detected once. The tracer and its mail (in `recorded`) are marked together or not at
+-- all.
+detected AS (
+    UPDATE tracers t SET detected_at = now() FROM incoming i, watched
+    WHERE watched.enable_tracer AND t.user_id = :user_id AND t.token_digest = i.token_digest
+      AND t.detected_at IS NULL
+    RETURNING t.token_digest
+),
+-- The rows of the mails with their final outcomes. `first_id` is the mail whose webhook covers this copy: recorded
+-- earlier, or in this batch (`twin_uid`). A mail that was recorded before is skipped.
+recorded AS (
+    INSERT INTO messages (id, partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size,
+                          outcome, detail, sha1, fingerprint, message_id, duplicate_of)
+    SELECT i.id, :partner_id, :user_id, :mailbox_id, :uid_validity, i.uid, i.internal_date, i.size,
+           CASE WHEN i.outcome NOT IN ('delivered', 'duplicate') THEN i.outcome
+                WHEN i.first_id IS NOT NULL THEN 'duplicate'
+                WHEN detected.token_digest IS NOT NULL THEN 'tracer'
+                WHEN i.endpoint_id IS NULL THEN 'no_webhook'
+                ELSE 'delivered' END,
+           i.detail, i.sha1, i.fingerprint, i.message_id, i.first_id
+    FROM (
+        SELECT i.*, coalesce(i.earlier_id, twin.earlier_id,
+                             CASE WHEN i.endpoint_id IS NOT NULL THEN twin.id END) AS first_id
+        FROM incoming i LEFT JOIN incoming twin ON twin.uid = i.twin_uid
+    ) i LEFT JOIN detected ON detected.token_digest = i.token_digest
+    ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING
+    RETURNING id, uid, outcome
+),
+-- The deliveries: one for each new mail, and an event for each mail that was too big.
+new_deliveries AS (
+    INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
+    SELECT i.delivery_id, :partner_id, CASE r.outcome WHEN 'delivered' THEN i.endpoint_id ELSE i.events_id END,
+           :user_id, r.id, CASE r.outcome WHEN 'delivered' THEN 'new_mail' ELSE 'events' END, i.content
+    FROM recorded r JOIN incoming i USING (uid)
+    WHERE r.outcome = 'delivered'
+       OR r.outcome = 'too_big' AND i.events_id IS NOT NULL AND i.delivery_id IS NOT NULL
+    RETURNING endpoint_id, kind
+),
+-- The time of the user's latest mail with a webhook, which also proves that the mail server is alive.
+marked AS (
+    UPDATE users SET last_email_at = now(), last_proven_alive_at = now()
+    WHERE id = :user_id AND EXISTS (SELECT 1 FROM new_deliveries WHERE kind = 'new_mail')
+)
+SELECT (SELECT count(*) FROM box) AS moved,
+       ARRAY(SELECT DISTINCT endpoint_id FROM new_deliveries) AS endpoints,
+       ARRAY(SELECT outcome FROM recorded) AS outcomes;

@@ -1,0 +1,137 @@
+-- Statements of ownership.py. A lease is a heartbeat that is younger than :expiry seconds, by PostgreSQL's clock.
+
+-- name: join_cluster$
+WITH
+-- The new idler.
+joined AS (
+    INSERT INTO idlers (name, version, capacity, health_port)
+    VALUES (:name, :version, :capacity, :health_port)
+    RETURNING id
+)
+SELECT id, pg_notify(:channel, :payload) FROM joined;
+
+-- name: renew_lease$
+WITH
+-- Idlers without a heartbeat for :forget_after seconds leave the cluster.
+removed AS (
+    DELETE FROM idlers WHERE id <> :idler AND heartbeat_at < now() - make_interval(secs => :forget_after)
+)
+UPDATE idlers SET heartbeat_at = now(), sessions = :sessions, users = :users, shards = :shards,
+                  is_stopping = :is_stopping, is_full = :users >= capacity
+WHERE id = :idler
+RETURNING true;
+
+-- name: read_cluster^
+WITH
+-- The idlers whose leases have not expired.
+living AS MATERIALIZED (
+    SELECT id, capacity, users, shards, is_stopping, heartbeat_at FROM idlers
+    WHERE heartbeat_at > now() - make_interval(secs => :expiry)
+),
+-- The shards of this idler.
+mine AS MATERIALIZED (
+    SELECT shard, epoch FROM shards WHERE owner = :idler
+),
+-- A digest of the users of each shard. XOR needs no order, and the share of each user depends on its id and its
+-- version, so that any change of a user changes the digest.
+digests AS MATERIALIZED (
+    SELECT m.shard, d.digest FROM mine m CROSS JOIN LATERAL (
+        SELECT coalesce(bit_xor(hashint8extended(u.id, u.credentials_version)), 0) AS digest FROM users u
+        WHERE u.shard = m.shard AND NOT u.archived AND u.connected_at IS NOT NULL
+    ) d
+),
+-- The shards whose digest is not the one that the idler knows.
+changed AS (
+    SELECT d.shard, d.digest
+    FROM digests d
+    LEFT JOIN unnest(:known_shards::smallint[], :known_digests::bigint[]) known(shard, digest) USING (shard)
+    WHERE known.digest IS DISTINCT FROM d.digest
+),
+-- The users of these shards, as three arrays of equal length.
+watched AS (
+    SELECT array_agg(u.shard::int) AS shards, array_agg(u.id) AS ids, array_agg(u.credentials_version) AS versions
+    FROM changed c JOIN users u USING (shard) WHERE NOT u.archived AND u.connected_at IS NOT NULL
+)
+SELECT
+    ARRAY(SELECT (id, capacity, users, shards, is_stopping) FROM living ORDER BY id),
+    ARRAY(SELECT (shard::int, epoch) FROM mine),
+    ARRAY(SELECT shard::int FROM shards WHERE owner IS NULL),
+    ARRAY(SELECT shard::int FROM shards WHERE owner NOT IN (SELECT id FROM living)),
+    (SELECT :expiry - extract(epoch FROM now() - min(heartbeat_at))::float8 FROM living WHERE id <> :idler),
+    ARRAY(SELECT shard::int FROM changed ORDER BY shard),
+    ARRAY(SELECT digest FROM changed ORDER BY shard),
+    watched.shards, watched.ids, watched.versions
+FROM watched;
+
+-- name: read_changed_users^
+WITH
+-- Those of the given shards that this idler owns.
+mine AS MATERIALIZED (
+    SELECT shard FROM shards WHERE owner = :idler AND shard = ANY(:shards::smallint[])
+),
+-- A digest of the users of each shard, as in read_cluster.
+digests AS MATERIALIZED (
+    SELECT m.shard, d.digest FROM mine m CROSS JOIN LATERAL (
+        SELECT coalesce(bit_xor(hashint8extended(u.id, u.credentials_version)), 0) AS digest FROM users u
+        WHERE u.shard = m.shard AND NOT u.archived AND u.connected_at IS NOT NULL
+    ) d
+),
+-- The shards whose digest is not the one that the idler knows.
+changed AS (
+    SELECT d.shard, d.digest
+    FROM digests d
+    LEFT JOIN unnest(:known_shards::smallint[], :known_digests::bigint[]) known(shard, digest) USING (shard)
+    WHERE known.digest IS DISTINCT FROM d.digest
+),
+-- The users of these shards, as three arrays of equal length.
+watched AS (
+    SELECT array_agg(u.shard::int) AS shards, array_agg(u.id) AS ids, array_agg(u.credentials_version) AS versions
+    FROM changed c JOIN users u USING (shard) WHERE NOT u.archived AND u.connected_at IS NOT NULL
+)
+SELECT
+    ARRAY(SELECT shard::int FROM changed ORDER BY shard),
+    ARRAY(SELECT digest FROM changed ORDER BY shard),
+    watched.shards, watched.ids, watched.versions
+FROM watched;
+
+-- name: take_shards
+UPDATE shards SET owner = :idler, epoch = epoch + 1, changed_at = now()
+WHERE shard = ANY(:shards::smallint[]) AND (owner IS NULL OR owner NOT IN (
+    SELECT id FROM idlers WHERE heartbeat_at > now() - make_interval(secs => :expiry)))
+RETURNING shard, epoch;
+
+-- name: reserve_capacity$
+UPDATE idlers SET users = users + :users, shards = shards + :shards
+WHERE id = :target AND (:users = 0 OR users + :users <= :max_users) AND shards + :shards <= :max_shards
+  AND NOT is_stopping AND heartbeat_at > now() - make_interval(secs => :expiry)
+RETURNING true;
+
+-- name: hand_over_shards!
+WITH
+-- The new owner; empty if it has left the cluster: then the shards become free.
+target AS MATERIALIZED (
+    SELECT id FROM idlers WHERE id = :target FOR KEY SHARE
+),
+-- The shards, with the new owner and a new epoch.
+moved AS (
+    UPDATE shards SET owner = (SELECT id FROM target), epoch = epoch + 1, changed_at = now()
+    WHERE owner = :idler AND shard = ANY(:shards::smallint[])
+    RETURNING owner
+)
+SELECT pg_notify(:channel, coalesce(owner::text, :every_idler)) FROM moved LIMIT 1;
+
+-- name: release_shards!
+WITH
+-- The shards that this idler still owned.
+released AS (
+    UPDATE shards SET owner = NULL WHERE shard = ANY(:shards::smallint[]) AND owner = :idler RETURNING 1
+)
+SELECT pg_notify(:channel, :payload) FROM released LIMIT 1;
+
+-- name: leave_cluster!
+WITH
+-- The idler's row; the foreign key of `shards` frees what it still owned.
+removed AS (
+    DELETE FROM idlers WHERE id = :idler
+)
+SELECT pg_notify(:channel, :payload);
