@@ -1,4 +1,4 @@
-"""What do tests of the dispatcher need? A partner with endpoints and users, deliveries owed, and dispatchers."""
+"""Fixtures for tests of the dispatcher: a partner with endpoints, users and deliveries, and dispatchers to run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAST = DispatcherTimings(
 
 @dataclass
 class World:
-    """One partner, one user, a database, a queue and a receiver."""
+    """One partner, one user, a database, a doorbell and a receiver."""
 
     db: asyncpg.Pool
     database_url: str
@@ -49,7 +49,7 @@ class World:
     vault: Vault = field(default_factory=lambda: Vault.from_setting(KEY))
 
     def settings(self, **changes: object) -> Settings:
-        """Settings of a dispatcher here; the receiver on loopback is open to it."""
+        """Settings of a dispatcher that may connect to the receiver on loopback."""
         values: dict[str, object] = {
             "environment": "development",
             "database_url": self.database_url,
@@ -63,7 +63,7 @@ class World:
     async def dispatcher(
         self, *, timings: DispatcherTimings = FAST, **changes: object
     ) -> AsyncIterator[DispatcherCounts]:
-        """A dispatcher in this process."""
+        """Run a dispatcher in this process."""
         stop, counts = asyncio.Event(), DispatcherCounts()
         serving = asyncio.create_task(serve(self.settings(**changes), stop, counts=counts, timings=timings))
         try:
@@ -74,7 +74,7 @@ class World:
                 await serving
 
     async def endpoint(self, path: str = "/", *, kind: str = "new_mail", url: str | None = "") -> int:
-        """An endpoint at the receiver; `url=None` makes a blank one."""
+        """Create or update an endpoint at the receiver; with `url=None` it has no URL. Returns its id."""
         url = self.sink.url(path) if url == "" else url
         return await self.db.fetchval(
             "INSERT INTO endpoints (partner_id, kind, url) VALUES ($1, $2, $3)"
@@ -83,17 +83,17 @@ class World:
         )  # fmt: skip
 
     async def user(self, *, enable_tracer: bool = False) -> int:
-        """Another user."""
+        """Create another user; returns its id."""
         return await self.db.fetchval(
             "INSERT INTO users (partner_id, connection_id, tag, enable_tracer, connected_at, status)"
             " VALUES ($1, $2, $3, $4, now(), 'watching') RETURNING id",
             self.partner_id, self.connection_id, uuid.uuid4().hex, enable_tracer,
         )  # fmt: skip
 
-    async def owe(
+    async def add_deliveries(
         self, endpoint_id: int, count: int = 1, *, user_id: int | None = None, ring: bool = True
     ) -> list[uuid.UUID]:
-        """Owe webhooks: committed, then rung."""
+        """Insert due deliveries, commit, and ring the doorbell; returns their ids."""
         ids = [uuid.uuid4() for _ in range(count)]
         await self.db.executemany(
             "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind, content)"
@@ -108,31 +108,31 @@ class World:
         return ids
 
     def sealed(self, id_: uuid.UUID) -> bytes:
-        """Content as it lies in the row."""
+        """Content, encrypted for the row of this delivery."""
         sha1 = hashlib.sha1(id_.bytes).hexdigest()
         content = f'{{"sha1":"{sha1}","user_tag":"ann","rfc822":"Subject: hé\\r\\n\\r\\n"}}'.encode()
         return self.vault.seal(content, Place("deliveries", "content", self.partner_id, str(id_)))
 
     async def row(self, id_: uuid.UUID) -> asyncpg.Record:
-        """A delivery's row, with how long until it is due."""
+        """A delivery's row; `due_in` is the seconds until it is due."""
         return await self.db.fetchrow(
             "SELECT *, extract(epoch FROM due_at - now())::float8 AS due_in FROM deliveries WHERE id = $1",
             id_,
         )
 
     async def attempts(self, id_: uuid.UUID) -> list[asyncpg.Record]:
-        """Its attempts, oldest first."""
+        """Attempts of a delivery, oldest first."""
         return await self.db.fetch("SELECT * FROM attempts WHERE delivery_id = $1 ORDER BY id", id_)
 
     async def in_state(self, state: str) -> int:
-        """How many deliveries are in this state."""
+        """Number of deliveries in this state."""
         return await self.db.fetchval("SELECT count(*) FROM deliveries WHERE state = $1", state)
 
 
 async def eventually(
     condition: Callable[[], Awaitable[object]], *, within: float = 10.0, every: float = 0.02
 ) -> None:
-    """Wait until the condition holds, by looking again and again."""
+    """Check the condition every `every` seconds until it holds. Raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
         while not await condition():
             await asyncio.sleep(every)

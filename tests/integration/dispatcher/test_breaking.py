@@ -1,4 +1,4 @@
-"""What becomes of an endpoint that fails, is busy, or is gone: over all dispatchers, and for how long?"""
+"""Circuit breaker over all dispatchers: endpoints that fail, are busy, hang or no longer exist."""
 
 from __future__ import annotations
 
@@ -37,51 +37,51 @@ async def attempts(world: World) -> int:
     return await world.db.fetchval("SELECT count(*) FROM attempts")
 
 
-async def test_a_failing_endpoint_is_left_alone_and_what_waits_burns_no_attempts(world: World):
+async def test_a_failing_endpoint_gets_no_posts_and_waiting_deliveries_use_no_attempts(world: World):
     world.sink.answer = 500
     endpoint = await world.endpoint()
     async with world.dispatcher() as one, world.dispatcher() as other:
-        await world.owe(endpoint, 100)
+        await world.add_deliveries(endpoint, 100)
         await eventually(lambda: _is(world, endpoint, "open"))
         await eventually(lambda: _equal(one.lanes.in_flight + other.lanes.in_flight, 0))
         before = world.sink.count
         await world.db.execute("UPDATE endpoints SET probe_at = now() + interval '1 hour'")
-        for _ in range(20):  # bells do not make it probe
-            await world.owe(endpoint, 1)
+        for _ in range(20):  # doorbells cause no probe
+            await world.add_deliveries(endpoint, 1)
         assert world.sink.count == before
 
     found = await health(world, endpoint)
-    assert 10 <= before <= 20  # two rounds at most: those under way when the tenth failed
+    assert 10 <= before <= 20  # two rounds at most: POSTs in flight when the tenth failed
     assert found.setbacks == 1
     assert found.failing_since is not None
     assert await world.db.fetchval("SELECT count(*) FROM deliveries WHERE attempts = 0") == 120 - before
     assert await attempts(world) == before
 
 
-async def test_who_keeps_one_endpoint_locked_keeps_no_others_and_its_breaker_hears_of_it_later(world: World):
+async def test_a_locked_endpoint_does_not_hold_up_others_and_its_breaker_is_updated_later(world: World):
     world.sink.on("/bad", 500)
     bad, good = await world.endpoint("/bad"), await world.endpoint("/good", kind="user_connected")
     async with world.dispatcher() as counts:
         async with world.db.acquire() as db, db.transaction():
             await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", bad)
-            await world.owe(bad, 1)
+            await world.add_deliveries(bad, 1)
             await eventually(lambda: attempts(world))
-            await world.owe(good, 5)
+            await world.add_deliveries(good, 5)
             await eventually(lambda: _equal(counts.attempts.delivered, 5))
-            await db.execute("SAVEPOINT held")  # it has been all the time
+            await db.execute("SAVEPOINT held")  # the lock was held all the time
         await eventually(lambda: _failed(world, bad, 1))
 
 
-async def test_until_the_breaker_has_heard_of_an_answer_the_lane_claims_no_more(world: World):
+async def test_a_lane_claims_no_more_until_the_breaker_has_judged_its_answers(world: World):
     world.sink.on("/busy", 429)
     busy, good = await world.endpoint("/busy"), await world.endpoint("/good", kind="user_connected")
     async with world.dispatcher() as counts:
         async with world.db.acquire() as db, db.transaction():
             await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", busy)
-            await world.owe(busy, 50)
+            await world.add_deliveries(busy, 50)
             await eventually(lambda: _attempted(world, MAX_UNPROVEN_POSTS))
             await world.queue.ring(busy)
-            await world.owe(good, 5)
+            await world.add_deliveries(good, 5)
             await eventually(lambda: _equal(counts.attempts.delivered, 5))
             assert len(world.sink.to("/busy")) == MAX_UNPROVEN_POSTS
         await eventually(lambda: _is(world, busy, "slow_start"))
@@ -91,9 +91,9 @@ async def test_until_the_breaker_has_heard_of_an_answer_the_lane_claims_no_more(
 
 
 async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
-    """Two claims have looked before either has reserved the probe: a lock holds both at that very point."""
+    """A lock holds two claims at the point where both have read the endpoint and none has reserved the probe."""
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 20, ring=False)
+    await world.add_deliveries(endpoint, 20, ring=False)
     await make(world, endpoint, breaker="open", setbacks=1, failures=10)
     async with world.db.acquire() as db, db.transaction():
         await db.execute("SELECT FROM endpoints FOR UPDATE")
@@ -108,9 +108,9 @@ async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
     assert sorted([len((await one).taken) for one in claims]) == [0, 1]
 
 
-async def test_a_probe_that_died_with_its_dispatcher_is_made_again_after_its_lease(world: World):
+async def test_a_probe_lost_with_its_dispatcher_is_repeated_after_its_lease(world: World):
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 2, ring=False)
+    await world.add_deliveries(endpoint, 2, ring=False)
     await make(world, endpoint, breaker="open", setbacks=1, failures=10)
 
     async def claim(lease: float) -> int:
@@ -123,11 +123,11 @@ async def test_a_probe_that_died_with_its_dispatcher_is_made_again_after_its_lea
     assert await claim(0.2) == 1
 
 
-async def test_after_it_works_again_it_is_started_slowly_and_everything_arrives(world: World):
+async def test_a_recovered_endpoint_gets_posts_slowly_at_first_and_everything_arrives(world: World):
     world.sink.answer = 500
     endpoint = await world.endpoint()
     async with world.dispatcher(posts_per_endpoint=4), world.dispatcher(posts_per_endpoint=4):
-        await world.owe(endpoint, 60)
+        await world.add_deliveries(endpoint, 60)
         await eventually(lambda: _is(world, endpoint, "open"))
         order: list[int] = []
 
@@ -145,7 +145,7 @@ async def test_after_it_works_again_it_is_started_slowly_and_everything_arrives(
     assert await health(world, endpoint) == HEALTHY
 
 
-async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_do_not_notice(world: World):
+async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_are_unaffected(world: World):
     async def hang(_: Received) -> int:
         await asyncio.Event().wait()
         return 200
@@ -153,13 +153,13 @@ async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_do_not_no
     world.sink.on("/hangs", hang)
     hangs, good = await world.endpoint("/hangs", kind="user_connected"), await world.endpoint("/good")
     async with world.dispatcher(webhook_timeout=0.3):
-        await world.owe(hangs, 100)
+        await world.add_deliveries(hangs, 100)
         await eventually(lambda: _is(world, hangs, "open"))
         before = len(world.sink.to("/hangs"))
         await probe_now(world)
         await eventually(lambda: _equal(len(world.sink.to("/hangs")), before + 1))
         await eventually(lambda: _setbacks_are(world, hangs, 2))
-        await world.owe(good, 50)
+        await world.add_deliveries(good, 50)
         await eventually(lambda: _count_is(world, "delivered", 50))
 
     assert len(world.sink.to("/hangs")) == before + 1
@@ -170,7 +170,7 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
     world.sink.answer = lambda _: web.Response(status=status, headers={"Retry-After": "120"})
     endpoint = await world.endpoint()
     async with world.dispatcher():
-        await world.owe(endpoint, 50)
+        await world.add_deliveries(endpoint, 50)
         await eventually(lambda: _is(world, endpoint, "slow_start"))
         await eventually(lambda: _equal(world.sink.count, MAX_UNPROVEN_POSTS))
         await eventually(lambda: _attempted(world, MAX_UNPROVEN_POSTS))
@@ -186,16 +186,16 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
     assert all(110 < row[0] <= 120 for row in waits)
 
 
-async def test_abuse_62_a_410_disables_this_endpoint_alone_and_everything_stays_owed(world: World):
+async def test_abuse_62_a_410_disables_only_this_endpoint_and_its_deliveries_stay_pending(world: World):
     world.sink.on("/gone", 410)
     gone, other = await world.endpoint("/gone", kind="user_connected"), await world.endpoint("/other")
     async with world.dispatcher() as counts:
-        await world.owe(gone, 30)
+        await world.add_deliveries(gone, 30)
         await eventually(lambda: _disabled(world, gone))
         await eventually(lambda: _equal(counts.lanes.in_flight, 0))
         seen = len(world.sink.to("/gone"))
-        await world.owe(gone, 5)
-        await world.owe(other, 5)
+        await world.add_deliveries(gone, 5)
+        await world.add_deliveries(other, 5)
         await eventually(lambda: _count_is(world, "delivered", 5))
 
         assert seen <= MAX_UNPROVEN_POSTS == len(world.sink.to("/gone"))
@@ -214,7 +214,7 @@ async def test_an_endpoint_that_failed_for_five_days_is_disabled(world: World):
     since = await world.db.fetchval("SELECT now() - interval '5 days'")
     await make(world, endpoint, breaker="open", setbacks=99, failures=500, failing_since=since)
     async with world.dispatcher():
-        await world.owe(endpoint, 3)
+        await world.add_deliveries(endpoint, 3)
         await eventually(lambda: _disabled(world, endpoint))
 
     found = await health(world, endpoint)
@@ -223,9 +223,9 @@ async def test_an_endpoint_that_failed_for_five_days_is_disabled(world: World):
     assert world.sink.count == 1
 
 
-async def test_what_waits_for_a_disabled_endpoint_fails_when_content_is_too_old(world: World):
+async def test_deliveries_of_a_disabled_endpoint_fail_when_their_retention_ends(world: World):
     endpoint = await world.endpoint()
-    [owed] = await world.owe(endpoint, ring=False)
+    [delivery_id] = await world.add_deliveries(endpoint, ring=False)
     long_ago = await world.db.fetchval("SELECT now() - interval '15 days'")
     await make(world, endpoint, disabled_at=long_ago, disabled_reason="gone")
 
@@ -233,31 +233,31 @@ async def test_what_waits_for_a_disabled_endpoint_fails_when_content_is_too_old(
     async with world.dispatcher():
         await eventually(lambda: _count_is(world, "failed", 1))
 
-    row = await world.row(owed)
+    row = await world.row(delivery_id)
     assert (row["last_error"], row["content"] is not None) == ("endpoint_disabled", True)
 
 
-async def test_what_is_our_own_fault_is_not_held_against_the_endpoint(world: World):
+async def test_errors_on_our_side_do_not_count_against_the_endpoint(world: World):
     endpoint = await world.endpoint()
     await world.db.execute("DELETE FROM api_keys")
     async with world.dispatcher():
-        await world.owe(endpoint, 20)
+        await world.add_deliveries(endpoint, 20)
         await eventually(lambda: _attempted(world, 20))
 
     assert await health(world, endpoint) == HEALTHY
 
 
-async def test_where_all_is_well_the_endpoint_is_never_written(world: World):
+async def test_a_healthy_endpoint_is_never_written(world: World):
     endpoint = await world.endpoint()
     before = await world.db.fetchval("SELECT xmin::text || ctid::text FROM endpoints")
     async with world.dispatcher():
-        await world.owe(endpoint, 50)
+        await world.add_deliveries(endpoint, 50)
         await eventually(lambda: _count_is(world, "delivered", 50))
 
     assert await world.db.fetchval("SELECT xmin::text || ctid::text FROM endpoints") == before
 
 
-async def test_abuse_60_a_partner_has_a_fifth_of_the_seats_however_many_of_its_endpoints_hang(world: World):
+async def test_abuse_60_a_partner_has_a_fifth_of_the_slots_however_many_of_its_endpoints_hang(world: World):
     async def hang(_: Received) -> int:
         await asyncio.Event().wait()
         return 200
@@ -271,20 +271,20 @@ async def test_abuse_60_a_partner_has_a_fifth_of_the_seats_however_many_of_its_e
         world.sink.url("/hangs"),
     )
     for row in many:
-        await world.owe(row["id"], 3, ring=False)
+        await world.add_deliveries(row["id"], 3, ring=False)
     other = await _other_partner(world)
     async with world.dispatcher(max_lanes=20, posts_per_endpoint=2, webhook_timeout=20) as counts:
         await world.sink.wait_for(lambda _: len(world.sink.to("/hangs")) == 8)
         for _ in range(20):
-            [owed] = await _owe_other(world, *other)
-            await eventually(lambda owed=owed: _is_delivered(world, owed))
+            [delivery_id] = await _owe_other(world, *other)
+            await eventually(lambda delivery_id=delivery_id: _is_delivered(world, delivery_id))
         assert len(world.sink.to("/hangs")) == 8  # a fifth of 20 seats, two POSTs each
         assert counts.lanes.in_flight == 8
         assert counts.lanes.lanes <= 5
 
 
 async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: World):
-    """Of many more partners than there are lanes: first those nobody knows yet, then a quarter of the seats."""
+    """There are many more partners than lanes. New endpoints hang first, then a quarter of the slots hangs."""
 
     async def hang(_: Received) -> int:
         await asyncio.Event().wait()
@@ -292,8 +292,8 @@ async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: W
 
     async def answers_at_once(good: int) -> None:
         for _ in range(10):
-            [owed] = await world.owe(good, 1)
-            await eventually(lambda owed=owed: _has_come(world, owed), within=3.0)
+            [delivery_id] = await world.add_deliveries(good, 1)
+            await eventually(lambda delivery_id=delivery_id: _has_come(world, delivery_id), within=3.0)
 
     world.sink.answer = hang
     world.sink.on("/good", 200)
@@ -307,8 +307,8 @@ async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: W
         await world.sink.wait_for(8 * MAX_UNPROVEN_POSTS)
         await answers_at_once(good)
 
-        ailing = "SELECT count(*) = 40 FROM endpoints WHERE failures > 1"
-        await eventually(lambda: world.db.fetchval(ailing))
+        unhealthy = "SELECT count(*) = 40 FROM endpoints WHERE failures > 1"
+        await eventually(lambda: world.db.fetchval(unhealthy))
         await eventually(lambda: _equal_or_less(_hanging_now(world, good), 2))
         await world.db.execute("UPDATE deliveries SET due_at = now() WHERE state = 'pending'")
         for _ in range(3):
@@ -327,12 +327,12 @@ async def _hanging_now(world: World, good: int) -> int:
     )
 
 
-async def _has_come(world: World, owed: uuid.UUID) -> bool:
-    return (await world.row(owed))["state"] == "delivered"
+async def _has_come(world: World, delivery_ids: uuid.UUID) -> bool:
+    return (await world.row(delivery_ids))["state"] == "delivered"
 
 
 async def _other_partner(world: World) -> tuple[int, int, int]:
-    """Another partner with one good endpoint; its id, the endpoint's and a user's."""
+    """Create another partner with one healthy endpoint; returns the ids of partner, endpoint and user."""
     partner: asyncpg.Record = await world.db.fetchrow(
         """
         WITH p AS (INSERT INTO partners (name) VALUES ('other') RETURNING id),
@@ -348,7 +348,7 @@ async def _other_partner(world: World) -> tuple[int, int, int]:
 
 
 async def _owe_other(world: World, partner: int, endpoint: int, user: int) -> list[uuid.UUID]:
-    """One delivery without content: that it comes to be tried is all that counts here."""
+    """Insert one delivery without content: the test only needs to see that it is attempted."""
     id_ = uuid.uuid4()
     await world.db.execute(
         "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind) VALUES ($1, $2, $3, $4, 'new_mail')",
@@ -359,12 +359,12 @@ async def _owe_other(world: World, partner: int, endpoint: int, user: int) -> li
 
 
 async def _is_delivered(world: World, id_: uuid.UUID) -> bool:
-    """Or tried: the other partner has no key."""
+    """Delivered or attempted: the other partner has no key."""
     return (await world.row(id_))["last_error"] is not None
 
 
 async def _waiting(world: World, count: int) -> bool:
-    """So many claims wait for a lock."""
+    """Whether so many claims wait for a lock."""
     found = await world.db.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%probe AS%'"
         " AND datname = current_database()"

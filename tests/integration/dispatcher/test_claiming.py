@@ -1,4 +1,4 @@
-"""Who may claim a delivery, and whose settlement counts?"""
+"""Claims and settlements: which rows a claim takes, and which outcomes count."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def settlement(claimed: Claim, outcome: AttemptOutcome, **more: object) -> Settl
     return Settlement(id=uuid7(), claim=claimed, outcome=outcome, age=0.1, milliseconds=100, **more)
 
 
-async def test_claims_come_oldest_first_and_say_whether_that_was_all(world: World):
+async def test_claims_are_oldest_first_and_say_whether_more_is_due(world: World):
     endpoint = await world.endpoint()
-    ids = await world.owe(endpoint, 3, ring=False)
+    ids = await world.add_deliveries(endpoint, 3, ring=False)
     for age, id_ in enumerate(ids):
         await world.db.execute(
             "UPDATE deliveries SET due_at = now() - make_interval(secs => $1) WHERE id = $2", age, id_
@@ -53,9 +53,9 @@ async def test_claims_come_oldest_first_and_say_whether_that_was_all(world: Worl
     assert first.taken[0].content == (await world.row(ids[2]))["content"]
 
 
-async def test_leased_deliveries_count_towards_the_cap_until_their_lease_ends(world: World):
+async def test_leased_deliveries_count_towards_the_limit_until_their_lease_ends(world: World):
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 9, ring=False)
+    await world.add_deliveries(endpoint, 9, ring=False)
 
     assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 3
     assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 1
@@ -67,7 +67,7 @@ async def test_leased_deliveries_count_towards_the_cap_until_their_lease_ends(wo
 
 async def test_simultaneous_claims_never_take_the_same_row(world: World):
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 100, ring=False)
+    await world.add_deliveries(endpoint, 100, ring=False)
 
     claims = await asyncio.gather(*(claim(world, endpoint, cap=1000) for _ in range(12)))
 
@@ -75,10 +75,10 @@ async def test_simultaneous_claims_never_take_the_same_row(world: World):
     assert len(ids) == len(set(ids)) == 100
 
 
-async def test_claims_of_the_same_millisecond_stay_below_the_cap_together(world: World):
-    """All of them have begun before any has counted: a lock on the table holds them at that very point."""
+async def test_simultaneous_claims_together_stay_below_the_limit(world: World):
+    """A lock on the table holds all claims at the point where they have begun and none has counted."""
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 40, ring=False)
+    await world.add_deliveries(endpoint, 40, ring=False)
     async with asyncpg.create_pool(world.database_url, min_size=8, max_size=8) as pool:
         async with world.db.acquire() as db, db.transaction():
             await db.execute("SELECT pg_advisory_xact_lock($1)", COUNTING + endpoint)
@@ -102,10 +102,10 @@ async def _waiting(world: World, count: int) -> bool:
     return found == count
 
 
-async def test_a_claim_of_much_content_by_who_stands_still_keeps_no_other_claim(world: World):
-    """It reads nothing of the answer to its claim, as a process that was stopped right then."""
+async def test_a_stopped_process_that_claimed_much_content_blocks_no_other_claim(world: World):
+    """The process reads nothing of the answer to its claim, as if it had been stopped at that moment."""
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 12, ring=False)
+    await world.add_deliveries(endpoint, 12, ring=False)
     await world.db.execute("UPDATE deliveries SET content = convert_to(repeat('x', 1000000), 'UTF8')")
     still = await asyncpg.connect(world.database_url)
     try:
@@ -125,9 +125,9 @@ async def test_a_claim_of_much_content_by_who_stands_still_keeps_no_other_claim(
     assert {len(taken.content or b"") for taken in (*first.taken, *other.taken)} == {1_000_000}
 
 
-async def test_what_is_ailing_is_taken_only_by_who_asks_for_it(world: World):
+async def test_deliveries_of_an_unhealthy_endpoint_are_claimed_only_on_request(world: World):
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 9, ring=False)
+    await world.add_deliveries(endpoint, 9, ring=False)
 
     for columns, is_held_back in (
         ("failures = 1", False),
@@ -144,60 +144,60 @@ async def test_what_is_ailing_is_taken_only_by_who_asks_for_it(world: World):
         assert len(claims.taken) == (columns == "failures = 1")
 
 
-async def test_an_endpoint_that_is_gone_gives_nothing(world: World):
+async def test_a_deleted_endpoint_gives_no_deliveries(world: World):
     assert await claim(world, 4711) == Claims((), is_all=True, has_room=True)
 
 
-async def test_a_success_counts_whatever_the_token(world: World):
-    [owed] = await world.owe(await world.endpoint(), ring=False)
-    claims = await claim(world, (await world.row(owed))["endpoint_id"])
+async def test_a_success_counts_with_any_lease_token(world: World):
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
+    claims = await claim(world, (await world.row(delivery_id))["endpoint_id"])
     await world.db.execute("UPDATE deliveries SET lease_token = $1", uuid.uuid4())
 
     await deliveries.settle(world.db, [settlement(claims.taken[0], AttemptOutcome.DELIVERED, code=200)])
 
-    row = await world.row(owed)
+    row = await world.row(delivery_id)
     assert (row["state"], row["content"], row["lease_token"]) == ("delivered", None, None)
 
 
-async def test_a_failure_of_a_lost_lease_changes_nothing_but_is_recorded(world: World):
-    [owed] = await world.owe(await world.endpoint(), ring=False)
-    claims = await claim(world, (await world.row(owed))["endpoint_id"])
+async def test_a_failure_after_a_lost_lease_is_recorded_and_changes_nothing_else(world: World):
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
+    claims = await claim(world, (await world.row(delivery_id))["endpoint_id"])
     theirs = uuid.uuid4()
     await world.db.execute("UPDATE deliveries SET lease_token = $1", theirs)
 
     for outcome in (AttemptOutcome.RETRY, AttemptOutcome.FAILED, AttemptOutcome.ARCHIVE):
         await deliveries.settle(world.db, [settlement(claims.taken[0], outcome, code=403)])
 
-    row = await world.row(owed)
+    row = await world.row(delivery_id)
     assert (row["state"], row["lease_token"], row["attempts"]) == ("sending", theirs, 0)
-    assert len(await world.attempts(owed)) == 3
+    assert len(await world.attempts(delivery_id)) == 3
     assert not await world.db.fetchval("SELECT archived FROM users WHERE id = $1", world.user_id)
 
 
 async def test_a_failure_after_a_success_does_not_undo_it(world: World):
-    [owed] = await world.owe(await world.endpoint(), ring=False)
-    [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
+    [taken] = (await claim(world, (await world.row(delivery_id))["endpoint_id"])).taken
 
     await deliveries.settle(world.db, [settlement(taken, AttemptOutcome.DELIVERED, code=200)])
     await deliveries.settle(world.db, [settlement(taken, AttemptOutcome.RETRY, code=500, delay=6)])
 
-    row = await world.row(owed)
+    row = await world.row(delivery_id)
     assert (row["state"], row["last_code"]) == ("delivered", 200)
 
 
 async def test_an_attempt_recorded_twice_is_one_attempt(world: World):
-    [owed] = await world.owe(await world.endpoint(), ring=False)
-    [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
+    [taken] = (await claim(world, (await world.row(delivery_id))["endpoint_id"])).taken
     tried = settlement(taken, AttemptOutcome.DELIVERED, code=200)
 
     await deliveries.settle(world.db, [tried])
     await deliveries.settle(world.db, [tried])
 
-    assert len(await world.attempts(owed)) == 1
+    assert len(await world.attempts(delivery_id)) == 1
 
 
-async def test_a_delivery_deleted_meanwhile_does_not_spoil_its_group(world: World):
-    ids = await world.owe(await world.endpoint(), 2, ring=False)
+async def test_a_delivery_deleted_meanwhile_does_not_affect_its_batch(world: World):
+    ids = await world.add_deliveries(await world.endpoint(), 2, ring=False)
     claims = await claim(world, (await world.row(ids[0]))["endpoint_id"])
     await world.db.execute("DELETE FROM deliveries WHERE id = $1", ids[0])
 
@@ -209,11 +209,11 @@ async def test_a_delivery_deleted_meanwhile_does_not_spoil_its_group(world: Worl
 
 
 async def test_times_of_attempts_are_those_of_the_database(world: World):
-    [owed] = await world.owe(await world.endpoint(), ring=False)
-    [taken] = (await claim(world, (await world.row(owed))["endpoint_id"])).taken
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
+    [taken] = (await claim(world, (await world.row(delivery_id))["endpoint_id"])).taken
 
     await deliveries.settle(world.db, [settlement(taken, AttemptOutcome.RETRY, code=500, delay=21)])
 
-    [attempt] = await world.attempts(owed)
-    row = await world.row(owed)
+    [attempt] = await world.attempts(delivery_id)
+    row = await world.row(delivery_id)
     assert (row["due_at"] - attempt["started_at"]).total_seconds() == 21.1

@@ -1,4 +1,4 @@
-"""What if a dispatcher, Redis or PostgreSQL goes away in between? Nothing is lost; a duplicate has the same id."""
+"""A dispatcher, Redis or PostgreSQL ends at any moment: nothing is lost, and a duplicate has the same id."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import FAST, KEY, World, eventually
 from tests.support.db_proxy import DbProxy
 
-CAP = 4
-STARTED = 40.0  # seconds in which a process has started and done something, on a busy machine
+MAX_POSTS = 4
+START_TIMEOUT_SECONDS = 40.0  # for a process to start and send something, on a busy machine
 
 DISPATCHER = """
 import asyncio, sys
@@ -39,14 +39,17 @@ asyncio.run(serve(load_settings(), asyncio.Event(), timings=FAST))
 async def process(
     world: World, *arguments: str, timeout: float = 1
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A dispatcher in a process of its own, to be killed; by `arguments` of Python's, else on our fast clock."""
+    """Run a dispatcher in a process of its own, which the test may kill.
+
+    `arguments` are those of Python; without them the dispatcher runs with the short timings of tests.
+    """
     environment = os.environ | {
         "ENVIRONMENT": "development",
         "DATABASE_URL": world.database_url,
         "REDIS_URL": world.redis_url,
         "ENCRYPTION_KEY": KEY,
         "WEBHOOK_TIMEOUT": str(timeout),
-        "POSTS_PER_ENDPOINT": str(CAP),
+        "POSTS_PER_ENDPOINT": str(MAX_POSTS),
     }
     root = Path(__file__).parents[3]
     child = await asyncio.create_subprocess_exec(
@@ -68,7 +71,7 @@ def counted(sink: WebhookSink) -> Counter[str]:
     return Counter(received.headers["webhook-id"] for received in sink.received)
 
 
-async def test_after_kill_9_everything_arrives_and_twice_is_no_more_than_was_in_flight(world: World):
+async def test_after_kill_9_everything_arrives_and_only_posts_in_flight_arrive_twice(world: World):
     async def slowly(_: Received) -> int:
         await asyncio.sleep(0.05)
         return 200
@@ -76,42 +79,42 @@ async def test_after_kill_9_everything_arrives_and_twice_is_no_more_than_was_in_
     world.sink.answer = slowly
     endpoint = await world.endpoint()
     async with process(world) as first:
-        owed = await world.owe(endpoint, 30)
-        await world.sink.wait_for(10, STARTED)
+        delivery_ids = await world.add_deliveries(endpoint, 30)
+        await world.sink.wait_for(10, START_TIMEOUT_SECONDS)
         first.send_signal(signal.SIGKILL)
         await first.wait()
         had = world.sink.count
     assert had < 30
     async with process(world):
-        await eventually(lambda: _all_delivered(world, 30), within=STARTED)
+        await eventually(lambda: _all_delivered(world, 30), within=START_TIMEOUT_SECONDS)
 
     counts = counted(world.sink)
-    assert set(counts) == {webhook_id(id_) for id_ in owed}
-    assert sum(counts.values()) - len(counts) <= CAP
+    assert set(counts) == {webhook_id(id_) for id_ in delivery_ids}
+    assert sum(counts.values()) - len(counts) <= MAX_POSTS
     assert max(counts.values()) <= 2
 
 
-async def test_a_dispatcher_that_stood_still_beyond_its_leases_does_no_harm(world: World):
+async def test_a_dispatcher_stopped_for_longer_than_its_leases_does_no_harm(world: World):
     async with process(world) as stopped:
         endpoint = await world.endpoint()
-        await world.owe(endpoint)
-        await world.sink.wait_for(1, STARTED)
+        await world.add_deliveries(endpoint)
+        await world.sink.wait_for(1, START_TIMEOUT_SECONDS)
         world.sink.answer = _after(0.2)
-        await world.owe(endpoint, 20)
-        await world.sink.wait_for(1 + CAP)
+        await world.add_deliveries(endpoint, 20)
+        await world.sink.wait_for(1 + MAX_POSTS)
         stopped.send_signal(signal.SIGSTOP)
         try:
             async with process(world):
-                await eventually(lambda: _all_delivered(world, 21), within=STARTED)
+                await eventually(lambda: _all_delivered(world, 21), within=START_TIMEOUT_SECONDS)
         finally:
             stopped.send_signal(signal.SIGCONT)
 
     counts = counted(world.sink)
     assert len(counts) == 21
-    assert sum(counts.values()) - len(counts) <= CAP
+    assert sum(counts.values()) - len(counts) <= MAX_POSTS
 
 
-async def test_the_places_of_a_killed_dispatcher_are_free_long_before_its_leases_end(world: World):
+async def test_leases_of_a_killed_dispatcher_are_released_long_before_they_expire(world: World):
     held = asyncio.Event()
 
     async def hold(_: Received) -> int:
@@ -121,22 +124,22 @@ async def test_the_places_of_a_killed_dispatcher_are_free_long_before_its_leases
     world.sink.answer = hold
     endpoint = await world.endpoint()
     async with process(world, timeout=60) as first:
-        await eventually(lambda: _present(world, 1), within=STARTED)
-        owed = await world.owe(endpoint, MAX_UNPROVEN_POSTS)
-        await world.sink.wait_for(MAX_UNPROVEN_POSTS, STARTED)
+        await eventually(lambda: _present(world, 1), within=START_TIMEOUT_SECONDS)
+        delivery_ids = await world.add_deliveries(endpoint, MAX_UNPROVEN_POSTS)
+        await world.sink.wait_for(MAX_UNPROVEN_POSTS, START_TIMEOUT_SECONDS)
         first.send_signal(signal.SIGKILL)
         await first.wait()
     held.set()
     async with world.dispatcher(webhook_timeout=60):
-        await eventually(lambda: _all_delivered(world, MAX_UNPROVEN_POSTS), within=STARTED)
+        await eventually(lambda: _all_delivered(world, MAX_UNPROVEN_POSTS), within=START_TIMEOUT_SECONDS)
 
-    assert counted(world.sink) == {webhook_id(id_): 2 for id_ in owed}
+    assert counted(world.sink) == {webhook_id(id_): 2 for id_ in delivery_ids}
 
 
 async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases(
     world: World, tmp_path: Path
 ):
-    """Its presence goes with its connection, and comes back in time."""
+    """Its presence ends with its connection, and is shown again in time."""
     held = asyncio.Event()
 
     async def hold(_: Received) -> int:
@@ -154,7 +157,7 @@ async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases
         world.database_url = proxy.url
         counts = await stack.enter_async_context(world.dispatcher(timings=patient, webhook_timeout=30))
         await eventually(lambda: _present(world, 2))
-        await world.owe(endpoint, MAX_UNPROVEN_POSTS)
+        await world.add_deliveries(endpoint, MAX_UNPROVEN_POSTS)
         await world.sink.wait_for(MAX_UNPROVEN_POSTS)
         mine = counts.lanes.in_flight
         await proxy.close()
@@ -171,12 +174,12 @@ async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases
 
 
 async def test_five_sigterms_in_a_row_lose_nothing(world: World):
-    """The second one ends the process at once, wherever it is."""
+    """The second signal ends the process at once, at any point."""
     world.sink.answer = _after(0.05)
     endpoint = await world.endpoint()
     async with process(world, "-m", "superimap", "dispatcher") as dispatcher:
-        await world.owe(endpoint, 40)
-        await world.sink.wait_for(8, STARTED)
+        await world.add_deliveries(endpoint, 40)
+        await world.sink.wait_for(8, START_TIMEOUT_SECONDS)
         for _ in range(5):
             with contextlib.suppress(ProcessLookupError):
                 dispatcher.send_signal(signal.SIGTERM)
@@ -184,30 +187,30 @@ async def test_five_sigterms_in_a_row_lose_nothing(world: World):
         await dispatcher.wait()
         assert world.sink.count < 40
     async with world.dispatcher():
-        await eventually(lambda: _all_delivered(world, 40), within=STARTED)
+        await eventually(lambda: _all_delivered(world, 40), within=START_TIMEOUT_SECONDS)
 
     counts = counted(world.sink)
     assert len(counts) == 40
-    assert sum(counts.values()) - len(counts) <= CAP
+    assert sum(counts.values()) - len(counts) <= MAX_POSTS
 
 
 async def test_flushall_loses_nothing_and_sends_nothing_twice(world: World):
     endpoint = await world.endpoint()
     async with world.dispatcher(), Redis.from_url(world.redis_url) as redis:
         for _ in range(10):
-            await world.owe(endpoint, 20)
+            await world.add_deliveries(endpoint, 20)
             await redis.flushall()
         await eventually(lambda: _all_delivered(world, 200))
 
     assert max(counted(world.sink).values()) == 1
 
 
-async def test_without_redis_deliveries_still_go_out(world: World):
+async def test_without_redis_deliveries_are_still_sent(world: World):
     world.redis_url = "unix:///nonexistent/redis.sock"
     endpoint = await world.endpoint()
     async with world.dispatcher(), EndpointDoorbell(world.redis_url) as nobody:
         assert not await nobody.ring(endpoint)
-        await world.owe(endpoint, 50, ring=False)
+        await world.add_deliveries(endpoint, 50, ring=False)
         await eventually(lambda: _all_delivered(world, 50))
 
     assert max(counted(world.sink).values()) == 1
@@ -222,7 +225,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
         counts = await stack.enter_async_context(world.dispatcher())
         await eventually(lambda: queue.ring(endpoint))
         await redis.aclose()
-        await world.owe(endpoint, 30, ring=False)
+        await world.add_deliveries(endpoint, 30, ring=False)
         await eventually(lambda: _all_delivered(world, 30))
         assert not await queue.ring(endpoint)
 
@@ -231,7 +234,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
         async with Redis.from_url(again) as client:
             await client.flushall()
         await eventually(lambda: queue.ring(endpoint))
-        await world.owe(endpoint, 30, ring=False)
+        await world.add_deliveries(endpoint, 30, ring=False)
         await queue.ring(endpoint)
         await eventually(lambda: _all_delivered(world, 60))
 
@@ -239,7 +242,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
     assert max(counted(world.sink).values()) == 1
 
 
-async def test_a_redis_that_hangs_keeps_nobody(world: World):
+async def test_a_redis_that_hangs_blocks_neither_rings_nor_deliveries(world: World):
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -251,22 +254,24 @@ async def test_a_redis_that_hangs_keeps_nobody(world: World):
         started = asyncio.get_running_loop().time()
         assert not await queue.ring(endpoint)
         assert asyncio.get_running_loop().time() - started < 0.5
-        await world.owe(endpoint, 20, ring=False)
+        await world.add_deliveries(endpoint, 20, ring=False)
         await eventually(lambda: _all_delivered(world, 20))
     server.close()
 
 
-async def test_postgresql_away_before_the_start_and_in_between_loses_nothing(world: World, tmp_path: Path):
+async def test_an_absence_of_postgresql_before_and_after_the_start_loses_nothing(
+    world: World, tmp_path: Path
+):
     endpoint = await world.endpoint()
     proxy = DbProxy(world.database_url, tmp_path)
     world.database_url = proxy.url
     async with world.dispatcher():
-        await world.owe(endpoint, 20)
+        await world.add_deliveries(endpoint, 20)
         await proxy.open()
         await eventually(lambda: _all_delivered(world, 20))
 
         await proxy.close()
-        await world.owe(endpoint, 20)
+        await world.add_deliveries(endpoint, 20)
         await proxy.open()
         await eventually(lambda: _all_delivered(world, 40))
     await proxy.close()
@@ -274,7 +279,7 @@ async def test_postgresql_away_before_the_start_and_in_between_loses_nothing(wor
     assert len(counted(world.sink)) == 40
 
 
-async def test_an_answer_that_cannot_be_recorded_yet_is_recorded_later_not_sent_again(
+async def test_an_answer_that_cannot_be_recorded_is_recorded_later_and_not_sent_again(
     world: World, tmp_path: Path
 ):
     endpoint = await world.endpoint()
@@ -288,7 +293,7 @@ async def test_an_answer_that_cannot_be_recorded_yet_is_recorded_later_not_sent_
 
     world.sink.answer = cut
     async with world.dispatcher(webhook_timeout=5) as counts:
-        await world.owe(endpoint)
+        await world.add_deliveries(endpoint)
         await world.sink.wait_for(1)
         assert counts.attempts.delivered == 0
         await proxy.open()
@@ -310,7 +315,7 @@ async def test_a_database_that_hangs_while_an_answer_is_recorded_loses_nothing(w
 
     world.sink.answer = hang
     async with world.dispatcher(webhook_timeout=5):
-        await world.owe(endpoint)
+        await world.add_deliveries(endpoint)
         await world.sink.wait_for(1)
         proxy.resume()
         await eventually(lambda: _all_delivered(world, 1))
@@ -322,7 +327,7 @@ async def test_a_database_that_hangs_while_an_answer_is_recorded_loses_nothing(w
 async def test_a_rolling_restart_sends_nothing_twice(world: World):
     endpoint = await world.endpoint()
     world.sink.answer = _after(0.005)
-    await world.owe(endpoint, 200)
+    await world.add_deliveries(endpoint, 200)
     for _ in range(5):
         seen = world.sink.count
         async with world.dispatcher():
@@ -342,7 +347,7 @@ def _after(seconds: float):
 
 
 async def _present(world: World, count: int) -> bool:
-    """So many dispatchers show their presence."""
+    """Whether so many dispatchers show their presence."""
     found = await world.db.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
         " AND classid::bigint = $1"

@@ -1,4 +1,4 @@
-"""Does what is owed get POSTed, signed, recorded and erased, or put off, or given up, as it should?"""
+"""Due deliveries are POSTed, signed, recorded and erased; failed ones are retried and finally given up."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 
 from superimap.core import crypto
 from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
+from superimap.domain.answers import RETRY_SCHEDULE_SECONDS
 from superimap.testing import Received, verify_body_signature
 from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import KEY, World, eventually, keep_key
@@ -20,75 +21,75 @@ from tests.integration.dispatcher.conftest import KEY, World, eventually, keep_k
 
 async def test_a_delivery_is_posted_with_both_signatures_and_its_content_erased(world: World):
     async with world.dispatcher():
-        [owed] = await world.owe(await world.endpoint("/mail"))
+        [delivery_id] = await world.add_deliveries(await world.endpoint("/mail"))
         [received] = await world.sink.wait_for(1)
         await eventually(lambda: world.in_state("delivered"))
 
     assert Webhook(world.secret).verify(received.body, dict(received.headers))["user_tag"] == "ann"
     assert verify_body_signature(received.json, world.api_key)
-    assert received.headers["webhook-id"] == webhook_id(owed)
+    assert received.headers["webhook-id"] == webhook_id(delivery_id)
     assert int(received.headers["webhook-timestamp"]) == received.json["timestamp"]
     assert abs(received.json["timestamp"] - time.time()) < 5
     assert received.headers["content-type"] == received.headers["accept"] == "application/json"
     assert received.headers["user-agent"].startswith("SuperIMAP/")
-    row = await world.row(owed)
+    row = await world.row(delivery_id)
     assert (row["content"], row["attempts"], row["last_code"], row["lease_token"]) == (None, 1, 200, None)
     assert row["settled_at"] is not None
-    [attempt] = await world.attempts(owed)
+    [attempt] = await world.attempts(delivery_id)
     assert (attempt["number"], attempt["code"], attempt["error"]) == (1, 200, None)
 
 
-async def test_the_first_retries_come_after_6_21_86_261_and_630_seconds(world: World):
+async def test_the_first_five_retries_follow_the_schedule_to_the_second(world: World):
     world.sink.answer = 500
-    [owed] = await world.owe(await world.endpoint())
+    [delivery_id] = await world.add_deliveries(await world.endpoint())
     delays = []
     async with world.dispatcher():
         for number in range(1, 6):
-            await eventually(lambda number=number: _has_attempts(world, owed, number))
-            row = await world.row(owed)
+            await eventually(lambda number=number: _has_attempts(world, delivery_id, number))
+            row = await world.row(delivery_id)
             delays.append(row["due_in"])
             assert (row["state"], row["attempts"], row["last_code"]) == ("pending", number, 500)
             await world.db.execute("UPDATE deliveries SET due_at = now()")
         world.sink.answer = 204
         await eventually(lambda: world.in_state("delivered"))
 
-    for delay, planned in zip(delays, (6, 21, 86, 261, 630), strict=True):
+    for delay, planned in zip(delays, RETRY_SCHEDULE_SECONDS, strict=False):
         assert planned - 1 < delay <= planned
-    assert [attempt["number"] for attempt in await world.attempts(owed)] == [1, 2, 3, 4, 5, 6]
-    assert {received.headers["webhook-id"] for received in world.sink.received} == {webhook_id(owed)}
+    assert [attempt["number"] for attempt in await world.attempts(delivery_id)] == [1, 2, 3, 4, 5, 6]
+    assert {received.headers["webhook-id"] for received in world.sink.received} == {webhook_id(delivery_id)}
 
 
 async def test_after_the_last_attempt_it_fails_and_keeps_its_content(world: World):
     world.sink.answer = 500
-    [owed] = await world.owe(await world.endpoint(), ring=False)
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     await world.db.execute("UPDATE deliveries SET attempts = 16")
 
     async with world.dispatcher():
         await eventually(lambda: world.in_state("failed"))
 
-    row = await world.row(owed)
+    row = await world.row(delivery_id)
     assert (row["attempts"], row["last_code"], row["content"]) == (17, 500, ANY)
     assert row["content"] is not None and row["settled_at"] is not None
 
 
-async def test_a_receiver_that_hangs_is_cut_at_the_deadline_and_tried_again(world: World):
+async def test_a_post_that_hangs_ends_at_the_deadline_and_is_retried(world: World):
     async def hang(_: Received) -> int:
         await asyncio.Event().wait()
         return 200
 
     world.sink.answer = hang
-    [owed] = await world.owe(await world.endpoint())
+    [delivery_id] = await world.add_deliveries(await world.endpoint())
 
     async with world.dispatcher(webhook_timeout=0.3):
-        await eventually(lambda: _has_attempts(world, owed, 1))
+        await eventually(lambda: _has_attempts(world, delivery_id, 1))
 
-    [attempt] = await world.attempts(owed)
+    [attempt] = await world.attempts(delivery_id)
     assert (attempt["code"], attempt["error"]) == (None, "timeout")
     assert 250 <= attempt["milliseconds"] < 1500
-    assert (await world.row(owed))["due_in"] > 4
+    assert (await world.row(delivery_id))["due_in"] > 4
 
 
-async def test_a_403_archives_the_user_and_tells_the_idlers(world: World):
+async def test_a_403_archives_the_user_and_notifies_the_idlers(world: World):
     world.sink.answer = 403
     shard = await world.db.fetchval("SELECT shard FROM users WHERE id = $1", world.user_id)
     listener = await asyncpg.connect(world.database_url)
@@ -96,16 +97,16 @@ async def test_a_403_archives_the_user_and_tells_the_idlers(world: World):
     await listener.add_listener("superimap_users", lambda *given: heard.put_nowait(given[3]))
     endpoint = await world.endpoint()
     async with world.dispatcher() as counts:
-        [owed] = await world.owe(endpoint)
+        [delivery_id] = await world.add_deliveries(endpoint)
         async with asyncio.timeout(5):
-            told = await heard.get()
+            notified = await heard.get()
     await listener.close()
 
     user = await world.db.fetchrow("SELECT * FROM users WHERE id = $1", world.user_id)
     assert (user["archived"], user["status"]) == (True, "archived")
     assert user["status_reason"] == "the application answered 403"
-    assert told == str(shard)
-    row = await world.row(owed)
+    assert notified == str(shard)
+    row = await world.row(delivery_id)
     assert (row["state"], row["last_code"]) == ("failed", 403)
     assert row["content"] is not None
     assert (counts.attempts.archived, counts.attempts.failed) == (1, 1)
@@ -115,7 +116,7 @@ async def test_a_403_does_not_archive_a_user_with_tracers(world: World):
     world.sink.answer = 403
     tracer = await world.user(enable_tracer=True)
     async with world.dispatcher():
-        await world.owe(await world.endpoint(), user_id=tracer)
+        await world.add_deliveries(await world.endpoint(), user_id=tracer)
         await eventually(lambda: world.in_state("failed"))
 
     assert await world.db.fetchval("SELECT count(*) FROM users WHERE archived") == 0
@@ -125,29 +126,31 @@ async def test_a_blank_url_sends_nothing(world: World):
     endpoint = await world.endpoint()
     await world.db.execute("UPDATE endpoints SET url = NULL")
     async with world.dispatcher():
-        ids = await world.owe(endpoint, 25)
+        ids = await world.add_deliveries(endpoint, 25)
         await eventually(lambda: _count_is(world, "cancelled", 25))
 
     assert world.sink.count == 0
     assert await world.attempts(ids[0]) == []
 
 
-async def test_content_of_a_key_that_is_yet_to_come_waits_for_it(world: World):
-    """In a rotation a dispatcher may lag behind: nothing may fail for good by that."""
-    [owed] = await world.owe(await world.endpoint(), ring=False)
+async def test_content_encrypted_with_an_unknown_key_waits_for_the_key(world: World):
+    """During a key rotation a dispatcher may lack the new key; no delivery may fail permanently because of that."""
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     other = crypto.Vault.from_setting(crypto.generate_key())
-    place = crypto.Place("deliveries", "content", world.partner_id, str(owed))
-    await world.db.execute("UPDATE deliveries SET content = $2 WHERE id = $1", owed, other.seal(b"{}", place))
+    place = crypto.Place("deliveries", "content", world.partner_id, str(delivery_id))
+    await world.db.execute(
+        "UPDATE deliveries SET content = $2 WHERE id = $1", delivery_id, other.seal(b"{}", place)
+    )
     async with world.dispatcher():
-        await eventually(lambda: _has_attempts(world, owed, 1))
+        await eventually(lambda: _has_attempts(world, delivery_id, 1))
 
-    row = await world.row(owed)
+    row = await world.row(delivery_id)
     assert (row["state"], row["last_error"]) == ("pending", "unknown_key")
 
 
-async def test_content_that_does_not_open_fails_once_and_stops_nobody(world: World):
+async def test_unreadable_content_fails_once_and_stops_no_other_delivery(world: World):
     endpoint = await world.endpoint()
-    bad, good = await world.owe(endpoint, 2, ring=False)
+    bad, good = await world.add_deliveries(endpoint, 2, ring=False)
     await world.db.execute(
         "UPDATE deliveries SET content = (SELECT content FROM deliveries WHERE id = $1) WHERE id = $2",
         good,
@@ -162,7 +165,7 @@ async def test_content_that_does_not_open_fails_once_and_stops_nobody(world: Wor
     assert world.sink.count == 1
 
 
-async def test_while_keys_are_rotated_each_signs_and_an_expired_one_does_not(world: World):
+async def test_during_a_rotation_each_key_signs_and_an_expired_key_does_not(world: World):
     api_key, secret, gone = (
         crypto.generate_api_key(),
         crypto.generate_signing_secret(),
@@ -173,7 +176,7 @@ async def test_while_keys_are_rotated_each_signs_and_an_expired_one_does_not(wor
     expired = await keep_key(world, "api_keys", gone)
     await world.db.execute("UPDATE api_keys SET expires_at = now() WHERE id = $1", expired)
     async with world.dispatcher():
-        await world.owe(await world.endpoint())
+        await world.add_deliveries(await world.endpoint())
         [received] = await world.sink.wait_for(1)
 
     for known in (world.secret, secret):
@@ -185,33 +188,33 @@ async def test_while_keys_are_rotated_each_signs_and_an_expired_one_does_not(wor
 
 async def test_a_partner_without_a_key_is_sent_nothing_until_it_has_one(world: World):
     await world.db.execute("DELETE FROM api_keys")
-    [owed] = await world.owe(await world.endpoint())
+    [delivery_id] = await world.add_deliveries(await world.endpoint())
     async with world.dispatcher():
-        await eventually(lambda: _has_attempts(world, owed, 1))
+        await eventually(lambda: _has_attempts(world, delivery_id, 1))
 
-    assert (await world.row(owed))["last_error"] == "unsigned"
+    assert (await world.row(delivery_id))["last_error"] == "unsigned"
     assert world.sink.count == 0
 
 
 async def test_an_answer_is_stored_sealed_without_nul_and_cut_to_1024_characters(world: World):
     world.sink.answer = lambda _: web.Response(status=500, body=b"\x00\xff" + "é".encode() * 2000)
-    [owed] = await world.owe(await world.endpoint())
+    [delivery_id] = await world.add_deliveries(await world.endpoint())
     async with world.dispatcher():
-        await eventually(lambda: _has_attempts(world, owed, 1))
+        await eventually(lambda: _has_attempts(world, delivery_id, 1))
 
-    [attempt] = await world.attempts(owed)
+    [attempt] = await world.attempts(delivery_id)
     place = crypto.Place("attempts", "body", attempt["partner_id"], str(attempt["id"]))
     assert crypto.Vault.from_setting(KEY).open_text(attempt["body"], place) == "\ufffd" + "é" * 1023
 
 
-async def test_no_more_than_the_cap_are_under_way_to_an_endpoint_over_all_dispatchers(world: World):
+async def test_posts_in_flight_to_an_endpoint_stay_within_the_limit_over_all_dispatchers(world: World):
     async def slowly(_: Received) -> int:
         await asyncio.sleep(0.005)
         return 200
 
     world.sink.answer = slowly
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 60, ring=False)
+    await world.add_deliveries(endpoint, 60, ring=False)
     async with world.dispatcher(posts_per_endpoint=3), world.dispatcher(posts_per_endpoint=3):
         await eventually(lambda: _count_is(world, "delivered", 60))
 
@@ -224,7 +227,7 @@ async def test_two_dispatchers_send_each_delivery_once(world: World):
     async with world.dispatcher() as one, world.dispatcher() as other:
         for _ in range(20):
             for endpoint in endpoints:
-                await world.owe(endpoint, 10)
+                await world.add_deliveries(endpoint, 10)
         await eventually(lambda: _count_is(world, "delivered", 400))
 
     ids = [received.headers["webhook-id"] for received in world.sink.received]
@@ -232,14 +235,14 @@ async def test_two_dispatchers_send_each_delivery_once(world: World):
     assert one.attempts.delivered + other.attempts.delivered == 400
 
 
-async def test_a_delivery_that_waits_for_its_time_is_found_without_a_ring(world: World):
-    [owed] = await world.owe(await world.endpoint(), ring=False)
+async def test_a_delivery_that_becomes_due_is_found_without_a_doorbell(world: World):
+    [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     await world.db.execute("UPDATE deliveries SET due_at = now() + interval '0.4 seconds'")
     async with world.dispatcher():
         await world.sink.wait_for(1)
 
     assert json.loads(world.sink.received[0].body)["user_tag"] == "ann"
-    assert world.sink.received[0].headers["webhook-id"] == webhook_id(owed)
+    assert world.sink.received[0].headers["webhook-id"] == webhook_id(delivery_id)
 
 
 async def test_other_endpoints_do_not_wait_for_one_that_hangs(world: World):
@@ -253,16 +256,16 @@ async def test_other_endpoints_do_not_wait_for_one_that_hangs(world: World):
     hangs = await world.endpoint("/hangs", kind="user_connected")
     good = await world.endpoint("/good")
     async with world.dispatcher(webhook_timeout=5):
-        await world.owe(hangs, 50)
+        await world.add_deliveries(hangs, 50)
         await world.sink.wait_for(lambda received: len(world.sink.to("/hangs")) == MAX_UNPROVEN_POSTS)
-        await world.owe(good, 50)
+        await world.add_deliveries(good, 50)
         await world.sink.wait_for(lambda received: len(world.sink.to("/good")) == 50)
         assert len(world.sink.to("/hangs")) == MAX_UNPROVEN_POSTS
         released.set()
         await eventually(lambda: _count_is(world, "delivered", 100))
 
 
-async def test_a_stop_lets_posts_under_way_end_and_claims_no_more(world: World):
+async def test_a_stop_lets_posts_in_flight_end_and_claims_no_more(world: World):
     held = asyncio.Event()
 
     async def hold(_: Received) -> int:
@@ -270,7 +273,7 @@ async def test_a_stop_lets_posts_under_way_end_and_claims_no_more(world: World):
         return 200
 
     world.sink.answer = hold
-    await world.owe(await world.endpoint(), 30, ring=False)
+    await world.add_deliveries(await world.endpoint(), 30, ring=False)
     async with world.dispatcher(webhook_timeout=5):
         await world.sink.wait_for(MAX_UNPROVEN_POSTS)
         asyncio.get_running_loop().call_later(0.2, held.set)
@@ -280,8 +283,10 @@ async def test_a_stop_lets_posts_under_way_end_and_claims_no_more(world: World):
     assert world.sink.count == MAX_UNPROVEN_POSTS
 
 
-async def _has_attempts(world: World, owed: object, count: int) -> bool:
-    return await world.db.fetchval("SELECT count(*) FROM attempts WHERE delivery_id = $1", owed) >= count
+async def _has_attempts(world: World, delivery_id: object, count: int) -> bool:
+    return (
+        await world.db.fetchval("SELECT count(*) FROM attempts WHERE delivery_id = $1", delivery_id) >= count
+    )
 
 
 async def _count_is(world: World, state: str, count: int) -> bool:

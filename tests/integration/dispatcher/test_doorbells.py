@@ -1,4 +1,4 @@
-"""Does a doorbell ring once, and always once more when it has to?"""
+"""Doorbells of endpoints: rings are combined, and a ring during a look causes another look."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_ring_while_the_handler_works_calls_it_again(redis_url: str):
 
 
 @pytest.mark.parametrize("queues", [1, 2])
-async def test_whoever_looks_after_the_ring_sees_what_was_there_before_it(redis_url: str, queues: int):
+async def test_a_look_after_the_ring_sees_what_was_committed_before_it(redis_url: str, queues: int):
     committed, seen = 0, 0
 
     async def handler(_: int) -> None:
@@ -74,7 +74,7 @@ async def test_whoever_looks_after_the_ring_sees_what_was_there_before_it(redis_
         await eventually(lambda: _true(seen == 299))
 
 
-async def test_a_job_taken_by_a_process_that_died_before_it_looked_is_passed_by(redis_url: str):
+async def test_a_job_taken_by_a_process_that_died_before_its_look_is_skipped(redis_url: str):
     calls = []
 
     async def handler(endpoint_id: int) -> None:
@@ -98,7 +98,7 @@ async def test_late_rings_do_not_pile_up_while_every_lane_is_taken(redis_url: st
         assert await redis.zcard(QUEUE_NAME) == 1
 
 
-async def test_jobs_that_we_did_not_make_do_nothing(redis_url: str):
+async def test_foreign_jobs_have_no_effect(redis_url: str):
     calls = []
 
     async def handler(endpoint_id: int) -> None:
@@ -162,7 +162,7 @@ async def test_a_handler_that_fails_does_not_stop_the_next(redis_url: str):
 
 
 class Trap:
-    """Unpickling this fails the test."""
+    """An object whose unpickling fails the test."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return pytest.fail, ("unpickled",)

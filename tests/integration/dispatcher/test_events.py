@@ -1,4 +1,4 @@
-"""Events are sent as any webhook is, made of what is known at that moment; their 403 archives nobody."""
+"""Events are sent like any other webhook, with content made at each attempt; a 403 to one archives no user."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.integration.dispatcher.conftest import KEY, World, eventually
 BASE = "https://mail.example.com"
 
 
-async def happen(
+async def record_event(
     world: World, kind: str = "reauth_required", code: str | None = "login_refused"
 ) -> uuid.UUID:
-    """Something has happened to the user; what is owed for it."""
+    """Record an event about the user; returns the id of its delivery."""
     await world.db.execute(
         "WITH event AS (INSERT INTO user_events (partner_id, user_id, kind, code, reason)"
         " SELECT partner_id, id, $2, $3, 'It said no.' FROM users WHERE id = $1 RETURNING *)"
@@ -37,14 +37,14 @@ async def tag_of(world: World) -> str:
     return await world.db.fetchval("SELECT tag FROM users WHERE id = $1", world.user_id)
 
 
-async def test_an_event_is_found_sent_and_signed_like_any_webhook(world):
+async def test_an_event_is_found_sent_and_signed_like_any_other_webhook(world):
     await world.endpoint("/events", kind="events")
     async with world.dispatcher(base_url=BASE):
-        owed = await happen(world)  # and nobody rings
+        delivery_id = await record_event(world)  # and no doorbell rings
         (received,) = await world.sink.wait_for(1)
         await eventually(lambda: world.in_state("delivered"))
 
-    assert received.headers["webhook-id"] == f"msg_{owed.hex}"
+    assert received.headers["webhook-id"] == f"msg_{delivery_id.hex}"
     assert verify_standard(received.headers, received.body, world.secret)
     assert verify_body_signature(received.json, world.api_key)
     at = await world.db.fetchval("SELECT at FROM user_events")
@@ -59,12 +59,12 @@ async def test_an_event_is_found_sent_and_signed_like_any_webhook(world):
             "reason": "It said no.",
         }.items()
     )
-    assert (await world.row(owed))["content"] is None
+    assert (await world.row(delivery_id))["content"] is None
 
 
-async def test_the_link_is_good_however_long_ago_the_event_was(world):
+async def test_the_link_is_valid_however_old_the_event_is(world):
     await world.endpoint("/events", kind="events")
-    await happen(world)
+    await record_event(world)
     await world.db.execute("UPDATE user_events SET at = now() - interval '3 days'")
     await world.db.execute("UPDATE deliveries SET created_at = now() - interval '3 days', attempts = 16")
     async with world.dispatcher(base_url=BASE):
@@ -84,59 +84,59 @@ async def test_the_link_is_good_however_long_ago_the_event_was(world):
 
 async def test_without_a_base_url_the_link_is_null(world):
     await world.endpoint("/events", kind="events")
-    await happen(world)
+    await record_event(world)
     async with world.dispatcher():
         (received,) = await world.sink.wait_for(1)
 
     assert received.json["connect_url"] is None
 
 
-async def test_a_403_from_the_events_url_archives_nobody_and_is_tried_again(world):
+async def test_a_403_from_the_events_url_archives_no_user_and_is_retried(world):
     await world.endpoint("/events", kind="events")
     world.sink.answer = 403
-    owed = await happen(world)
+    delivery_id = await record_event(world)
     async with world.dispatcher():
-        await eventually(lambda: world.attempts(owed))
+        await eventually(lambda: world.attempts(delivery_id))
 
-    assert (await world.row(owed))["state"] == "pending"
-    assert (await world.row(owed))["due_in"] == pytest.approx(6, abs=3)
+    assert (await world.row(delivery_id))["state"] == "pending"
+    assert (await world.row(delivery_id))["due_in"] == pytest.approx(6, abs=3)
     assert not await world.db.fetchval("SELECT bool_or(archived) FROM users")
     assert await world.db.fetchval("SELECT failures FROM endpoints WHERE kind = 'events'") == 1
 
 
-async def test_a_403_that_archives_is_told_once(world):
+async def test_a_403_that_archives_causes_one_event(world):
     await world.endpoint("/events", kind="events")
     new_mail = await world.endpoint("/new_mail")
     world.sink.on("/new_mail", 403)
-    await world.owe(new_mail, 3)
+    await world.add_deliveries(new_mail, 3)
     async with world.dispatcher():
         await eventually(lambda: world.in_state("delivered"))
         await eventually(lambda: _is(world, "SELECT count(*) = 3 FROM deliveries WHERE state = 'failed'"))
 
-    (told,) = world.sink.to("/events")
-    assert (told.json["event"], told.json["reason_code"]) == ("user_archived", "application_refused")
-    assert told.json["reason"] == "the application answered 403"
+    (event,) = world.sink.to("/events")
+    assert (event.json["event"], event.json["reason_code"]) == ("user_archived", "application_refused")
+    assert event.json["reason"] == "the application answered 403"
     assert await _is(world, "SELECT count(*) = 1 FROM user_events")
 
 
-async def test_an_event_that_failed_is_replayed_under_its_id_while_it_is_kept(world):
+async def test_a_failed_event_is_replayed_under_its_id_while_it_is_kept(world):
     await world.endpoint("/events", kind="events")
-    owed = await happen(world, "stalled", None)
+    delivery_id = await record_event(world, "stalled", None)
     await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now(), attempts = 17")
     async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
-        await replay.replay_one(db, world.partner_id, owed)
+        await replay.replay_one(db, world.partner_id, delivery_id)
     async with world.dispatcher():
         (received,) = await world.sink.wait_for(1)
         await eventually(lambda: world.in_state("delivered"))
 
-    assert received.headers["webhook-id"] == f"msg_{owed.hex}"
+    assert received.headers["webhook-id"] == f"msg_{delivery_id.hex}"
     assert (received.json["event"], received.json["reason"]) == ("user_stalled", "It said no.")
     assert "reason_code" not in received.json
 
 
 async def test_events_have_nothing_to_reseal(world):
     await world.endpoint("/events", kind="events")
-    await happen(world)
+    await record_event(world)
     async with sessions(world.database_url) as sessionmaker:
         done = await rotate_keys(sessionmaker, world.vault)
 

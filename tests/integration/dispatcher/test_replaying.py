@@ -1,4 +1,4 @@
-"""Is a webhook that is replayed sent like a new one, under its old id?"""
+"""Replays: a replayed webhook is sent like a new one, under its old id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conftest import FAST, World, eventually
 
 
 async def again(world: World, delivery_id) -> None:
-    """Replay it, commit, ring."""
+    """Replay the delivery, commit, and ring the doorbell."""
     async with sessions(world.database_url) as sessionmaker:
         async with sessionmaker.begin() as db:
             endpoint = await replay.replay_one(db, world.partner_id, delivery_id)
@@ -27,9 +27,9 @@ async def again(world: World, delivery_id) -> None:
 
 
 async def failed(world: World, *, attempts: int = 17):
-    """A delivery whose attempts are all used up."""
+    """Insert a failed delivery with this number of attempts; returns its id."""
     endpoint = await world.endpoint()
-    (delivery,) = await world.owe(endpoint, ring=False)
+    (delivery,) = await world.add_deliveries(endpoint, ring=False)
     used_up = "UPDATE deliveries SET state = 'failed', attempts = $2, settled_at = now() WHERE id = $1"
     await world.db.execute(used_up, delivery, attempts)
     return delivery
@@ -49,7 +49,7 @@ async def test_a_replay_is_delivered_under_the_same_webhook_id(world: World):
     assert [one["number"] for one in await world.attempts(delivery)] == [18]
 
 
-async def test_a_replay_begins_the_schedule_anew_and_goes_on_counting(world: World):
+async def test_a_replay_restarts_the_schedule_and_continues_the_numbering(world: World):
     delivery = await failed(world)
     world.sink.answer = 500
 
@@ -63,7 +63,7 @@ async def test_a_replay_begins_the_schedule_anew_and_goes_on_counting(world: Wor
     assert RETRY_SCHEDULE_SECONDS[0] - 2 <= row["due_in"] <= RETRY_SCHEDULE_SECONDS[0]
 
 
-async def test_a_replay_fails_for_good_once_its_own_schedule_is_through(world: World):
+async def test_a_replay_fails_permanently_at_the_end_of_its_own_schedule(world: World):
     delivery = await failed(world)
     world.sink.answer = 500
     await world.db.execute("UPDATE deliveries SET attempts = 33 WHERE id = $1", delivery)
@@ -77,9 +77,9 @@ async def test_a_replay_fails_for_good_once_its_own_schedule_is_through(world: W
     assert (await world.row(delivery))["attempts"] == 34
 
 
-async def test_a_cancelled_one_is_not_sent(world: World):
+async def test_a_cancelled_delivery_is_not_sent(world: World):
     endpoint = await world.endpoint()
-    called_off, kept = await world.owe(endpoint, 2, ring=False)
+    called_off, kept = await world.add_deliveries(endpoint, 2, ring=False)
     async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
         await replay.cancel_one(db, world.partner_id, called_off)
 
@@ -92,14 +92,14 @@ async def test_a_cancelled_one_is_not_sent(world: World):
 
 
 @pytest.mark.parametrize("answer", ["nul\0 and \ud800".encode("utf-8", "surrogatepass"), b"\xff\xfe\x00bad"])
-async def test_abuse_64_an_answer_of_odd_bytes_is_kept_and_shown_as_text(world: World, answer):
+async def test_abuse_64_an_answer_with_invalid_bytes_is_stored_and_shown_as_text(world: World, answer):
     from aiohttp import web
 
     endpoint = await world.endpoint()
     world.sink.answer = lambda _: web.Response(status=500, body=answer)
 
     async with world.dispatcher():
-        (delivery,) = await world.owe(endpoint)
+        (delivery,) = await world.add_deliveries(endpoint)
         await eventually(lambda: world.attempts(delivery))
 
     async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
@@ -113,10 +113,10 @@ async def test_abuse_64_an_answer_of_odd_bytes_is_kept_and_shown_as_text(world: 
 async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_recorded(world: World, code):
     endpoint = await world.endpoint()
     world.sink.answer = code
-    never = dataclasses.replace(FAST, sweep_interval=3600.0)  # so that no purge does it
+    never = dataclasses.replace(FAST, sweep_interval=3600.0)  # so that no purge erases it
 
     async with world.dispatcher(timings=never, content_retention_days=0):
-        (delivery,) = await world.owe(endpoint, ring=False)
+        (delivery,) = await world.add_deliveries(endpoint, ring=False)
         await world.db.execute("UPDATE deliveries SET attempts = 16 WHERE id = $1", delivery)
         await world.queue.ring(endpoint)
         await eventually(lambda: world.in_state("failed"))
@@ -126,13 +126,13 @@ async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_rec
         await again(world, delivery)
 
 
-async def test_with_no_retention_what_was_cancelled_is_erased_by_the_next_sweep(world: World):
+async def test_with_no_retention_cancelled_content_is_erased_by_the_next_sweep(world: World):
     endpoint = await world.endpoint()
 
     async with world.dispatcher(content_retention_days=0):
-        (early,) = await world.owe(endpoint)
+        (early,) = await world.add_deliveries(endpoint)
         await eventually(lambda: world.in_state("delivered"))
-        (delivery,) = await world.owe(endpoint, ring=False)
+        (delivery,) = await world.add_deliveries(endpoint, ring=False)
         await world.db.execute(
             "UPDATE deliveries SET state = 'cancelled', settled_at = now(), due_at = now() + interval '1 day'"
             " WHERE id = $1", delivery,
@@ -145,19 +145,19 @@ async def test_with_no_retention_what_was_cancelled_is_erased_by_the_next_sweep(
     assert early != delivery
 
 
-async def test_content_of_a_failure_is_kept_for_a_replay_otherwise(world: World):
+async def test_with_retention_the_content_of_a_failure_is_kept_for_a_replay(world: World):
     endpoint = await world.endpoint()
     world.sink.answer = 403
 
     async with world.dispatcher():
-        (delivery,) = await world.owe(endpoint)
+        (delivery,) = await world.add_deliveries(endpoint)
         await eventually(lambda: world.in_state("failed"))
 
     assert (await world.row(delivery))["content"] is not None
 
 
 async def test_two_replays_at_once_take_different_deliveries_and_neither_waits(world: World):
-    await world.owe(await world.endpoint(), 5, ring=False)
+    await world.add_deliveries(await world.endpoint(), 5, ring=False)
     await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now()")
     which = DeliveryFilter(partner_id=world.partner_id, state=DeliveryState.FAILED)
 

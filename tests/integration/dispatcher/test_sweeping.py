@@ -1,4 +1,4 @@
-"""Does the sweeper find what nothing rings for, purge what is old, and work in one process at a time?"""
+"""The sweeper finds deliveries without a doorbell, purges old rows, and runs in one process at a time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from superimap.webhooks.signing import webhook_id
 from tests.integration.dispatcher.conftest import FAST, World, eventually
 
 
-async def test_an_expired_lease_is_put_back_and_a_live_one_is_not(world: World):
+async def test_an_expired_lease_is_released_and_a_valid_one_is_not(world: World):
     endpoint = await world.endpoint()
-    dead, alive = await world.owe(endpoint, 2, ring=False)
+    dead, alive = await world.add_deliveries(endpoint, 2, ring=False)
     await world.db.execute(
         "UPDATE deliveries SET state = 'sending', lease_token = $1,"
         " lease_until = now() + CASE id WHEN $2 THEN interval '-1 ms' ELSE interval '1 min' END",
@@ -33,9 +33,9 @@ async def test_an_expired_lease_is_put_back_and_a_live_one_is_not(world: World):
     assert (await world.row(alive))["state"] == "sending"
 
 
-async def test_of_one_partner_only_so_many_endpoints_are_rung_at_a_time_and_not_always_the_same(world: World):
+async def test_endpoints_rung_at_a_time_are_limited_per_partner_and_vary(world: World):
     for kind in ("new_mail", "user_connected", "user_disconnected"):
-        await world.owe(await world.endpoint(kind=kind), ring=False)
+        await world.add_deliveries(await world.endpoint(kind=kind), ring=False)
 
     rung = [await to_ring(world, per_partner=1) for _ in range(50)]
 
@@ -43,24 +43,24 @@ async def test_of_one_partner_only_so_many_endpoints_are_rung_at_a_time_and_not_
     assert len({one[0] for one in rung}) == 3
 
 
-async def test_of_ailing_endpoints_only_so_many_are_rung_at_a_time_and_all_are_told_of(world: World):
+async def test_unhealthy_endpoints_rung_at_a_time_are_limited_and_all_are_reported(world: World):
     kinds = ("new_mail", "user_connected", "user_disconnected")
-    well, *ailing = [await world.endpoint(kind=kind) for kind in kinds]
-    for endpoint in (well, *ailing):
-        await world.owe(endpoint, ring=False)
-    await world.db.execute("UPDATE endpoints SET failures = 2 WHERE id = ANY($1)", ailing)
+    healthy, *unhealthy = [await world.endpoint(kind=kind) for kind in kinds]
+    for endpoint in (healthy, *unhealthy):
+        await world.add_deliveries(endpoint, ring=False)
+    await world.db.execute("UPDATE endpoints SET failures = 2 WHERE id = ANY($1)", unhealthy)
 
-    rung = [await to_ring(world, per_partner=9, ailing=1) for _ in range(50)]
+    rung = [await to_ring(world, per_partner=9, unhealthy=1) for _ in range(50)]
 
     assert {len(one) for one in rung} == {2}
-    assert all(well in one for one in rung)
-    assert {endpoint for one in rung for endpoint in one} == {well, *ailing}
+    assert all(healthy in one for one in rung)
+    assert {endpoint for one in rung for endpoint in one} == {healthy, *unhealthy}
     assert len(await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=1)) == 3
 
 
-async def test_an_ailing_endpoint_with_two_posts_under_way_is_told_of_and_not_rung(world: World):
+async def test_an_unhealthy_endpoint_with_two_posts_in_flight_is_reported_and_not_rung(world: World):
     endpoint = await world.endpoint()
-    await world.owe(endpoint, 3, ring=False)
+    await world.add_deliveries(endpoint, 3, ring=False)
     await world.db.execute("UPDATE endpoints SET failures = 2")
     for expected in ([endpoint], []):
         await deliveries.claim(
@@ -68,26 +68,26 @@ async def test_an_ailing_endpoint_with_two_posts_under_way_is_told_of_and_not_ru
         )
         assert await to_ring(world, per_partner=9) == expected
 
-    [told] = await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=9)
-    assert told.endpoint_id == endpoint
+    [overdue] = await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=9)
+    assert overdue.endpoint_id == endpoint
 
 
-async def test_of_busy_endpoints_that_are_well_only_so_many_are_rung_at_a_time(world: World):
+async def test_healthy_endpoints_with_posts_in_flight_rung_at_a_time_are_limited(world: World):
     kinds = ("new_mail", "user_connected", "user_disconnected")
-    well, *busy = [await world.endpoint(kind=kind) for kind in kinds]
-    for endpoint in (well, *busy):
-        await world.owe(endpoint, 3, ring=False)
+    healthy, *busy = [await world.endpoint(kind=kind) for kind in kinds]
+    for endpoint in (healthy, *busy):
+        await world.add_deliveries(endpoint, 3, ring=False)
     for endpoint in busy:
         await deliveries.claim(world.db, endpoint, limit=2, cap=9, lease=60, token=uuid.uuid4())
 
-    rung = [await to_ring(world, per_partner=9, ailing=1) for _ in range(50)]
+    rung = [await to_ring(world, per_partner=9, unhealthy=1) for _ in range(50)]
 
     assert {len(one) for one in rung} == {2}
-    assert all(well in one for one in rung)
-    assert {endpoint for one in rung for endpoint in one} == {well, *busy}
+    assert all(healthy in one for one in rung)
+    assert {endpoint for one in rung for endpoint in one} == {healthy, *busy}
 
 
-async def test_what_nobody_rang_for_does_not_wait_for_two_others_that_hang(world: World):
+async def test_a_delivery_without_a_doorbell_does_not_wait_for_two_endpoints_that_hang(world: World):
     never = asyncio.Event()
     hanging: set[str] = set()
 
@@ -100,12 +100,12 @@ async def test_what_nobody_rang_for_does_not_wait_for_two_others_that_hang(world
     endpoint = await world.endpoint()
     async with world.dispatcher(webhook_timeout=60):
         for _ in range(2):  # it answers, and that is known
-            [known] = await world.owe(endpoint)
+            [known] = await world.add_deliveries(endpoint)
             await eventually(lambda known=known: _is_delivered(world, known))
-        hanging |= {webhook_id(id_) for id_ in await world.owe(endpoint, 2, ring=False)}
+        hanging |= {webhook_id(id_) for id_ in await world.add_deliveries(endpoint, 2, ring=False)}
         await world.queue.ring(endpoint)
         await world.sink.wait_for(4)
-        [unrung] = await world.owe(endpoint, ring=False)
+        [unrung] = await world.add_deliveries(endpoint, ring=False)
 
         await eventually(lambda: _is_delivered(world, unrung))
         never.set()
@@ -115,17 +115,17 @@ async def _is_delivered(world: World, id_: uuid.UUID) -> bool:
     return (await world.row(id_))["state"] == "delivered"
 
 
-async def to_ring(world: World, *, per_partner: int, ailing: int = 9) -> list[int]:
-    overdue = await sweeping.overdue_endpoints(world.db, per_partner=per_partner, unhealthy=ailing)
+async def to_ring(world: World, *, per_partner: int, unhealthy: int = 9) -> list[int]:
+    overdue = await sweeping.overdue_endpoints(world.db, per_partner=per_partner, unhealthy=unhealthy)
     return [each.endpoint_id for each in overdue if each.is_to_ring]
 
 
-async def test_overdue_endpoints_come_once_each_with_their_oldest_delay(world: World):
+async def test_each_overdue_endpoint_is_listed_once_with_its_longest_delay(world: World):
     endpoints = [
         await world.endpoint(kind=kind) for kind in ("new_mail", "user_connected", "user_disconnected")
     ]
     for endpoint in endpoints:
-        await world.owe(endpoint, 5, ring=False)
+        await world.add_deliveries(endpoint, 5, ring=False)
     await world.db.execute("UPDATE deliveries SET due_at = now() - interval '7 s'")
     await world.db.execute(
         "UPDATE deliveries SET due_at = now() + interval '1 h' WHERE endpoint_id = $1", endpoints[1]
@@ -146,7 +146,7 @@ async def test_one_process_at_a_time_sweeps_and_another_takes_over(world: World)
 
         await world.db.execute("SELECT pg_terminate_backend($1)", holder[0])
         await eventually(lambda: _another(world, holder[0]))
-        await world.owe(await world.endpoint(), ring=False)
+        await world.add_deliveries(await world.endpoint(), ring=False)
         await world.sink.wait_for(1)
 
 
@@ -160,7 +160,7 @@ async def test_old_content_and_old_rows_are_purged_and_others_kept(world: World)
         ("delivered", 3),
         ("pending", 200),
     ]
-    ids = await world.owe(endpoint, len(states), ring=False)
+    ids = await world.add_deliveries(endpoint, len(states), ring=False)
     for id_, (state, days) in zip(ids, states, strict=True):
         await world.db.execute(
             "UPDATE deliveries SET state = $2, created_at = now() - make_interval(days => $3),"
@@ -186,7 +186,7 @@ async def test_old_content_and_old_rows_are_purged_and_others_kept(world: World)
     assert {row["id"] for row in await world.db.fetch("SELECT id FROM messages")} == {recent, owing}
 
 
-async def test_users_whose_mail_server_is_silent_are_stalled_and_old_events_purged(world: World):
+async def test_users_without_a_proof_of_life_are_stalled_and_old_events_purged(world: World):
     await world.db.execute(
         "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"
         " last_proven_alive_at = now() - interval '661 s'"
@@ -203,7 +203,7 @@ async def test_users_whose_mail_server_is_silent_are_stalled_and_old_events_purg
     assert await world.db.fetchval("SELECT status FROM users") == "stalled"
 
 
-async def test_an_old_event_is_kept_while_it_is_owed_and_takes_its_delivery_with_it(world: World):
+async def test_an_old_event_is_kept_while_its_delivery_is_pending_and_deleted_with_it_later(world: World):
     endpoint = await world.endpoint(kind="events")
     for state in ("pending", "delivered"):
         await world.db.execute(
@@ -221,8 +221,8 @@ async def test_an_old_event_is_kept_while_it_is_owed_and_takes_its_delivery_with
     assert await world.db.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
-async def test_silence_is_not_believed_before_idlers_had_time_to_write_what_they_heard(world: World):
-    """After an outage of the database, every proof in it is old."""
+async def test_no_user_is_stalled_before_idlers_had_time_to_write_their_proofs(world: World):
+    """After an outage of the database, every stored proof of life is old."""
     await world.db.execute(
         "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"
         " last_proven_alive_at = now() - interval '9 days'"
@@ -230,7 +230,7 @@ async def test_silence_is_not_believed_before_idlers_had_time_to_write_what_they
     async with world.dispatcher(
         timings=dataclasses.replace(FAST, stall_check_delay=600.0), stalled_after=660
     ):
-        await world.owe(await world.endpoint(), ring=False)
+        await world.add_deliveries(await world.endpoint(), ring=False)
         await world.sink.wait_for(1)  # the sweeper has swept
 
     assert await _kinds(world, [])
@@ -240,8 +240,8 @@ async def _kinds(world: World, kinds: list[str]) -> bool:
     return [row["kind"] for row in await world.db.fetch("SELECT kind FROM user_events ORDER BY id")] == kinds
 
 
-async def test_a_purge_goes_by_batches(world: World):
-    await world.owe(await world.endpoint(), 7, ring=False)
+async def test_a_purge_works_in_batches(world: World):
+    await world.add_deliveries(await world.endpoint(), 7, ring=False)
     await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now() - interval '99 days'")
 
     assert [await sweeping.erase_old_content(world.db, days=14, limit=5) for _ in range(3)] == [5, 2, 0]

@@ -1,4 +1,4 @@
-"""What does a receiver get to do to us? Little: time, size, redirects, cookies and addresses are bounded."""
+"""The HTTP client for webhooks limits what a receiver can do: time, size, redirects, cookies and addresses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 @contextlib.asynccontextmanager
 async def receiver(talk: Conversation, **options: object) -> AsyncIterator[int]:
-    """A server that reads a request and then says what `talk` says; its port."""
+    """Run a server that reads a request and then calls `talk`; yields its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -68,7 +68,7 @@ async def test_an_answer_of_10_gb_is_read_for_16_kib_and_closed():
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_a_body_that_trickles_is_cut_at_the_deadline_and_the_status_counts(status: int):
+async def test_a_slow_body_is_cut_at_the_deadline_and_the_status_counts(status: int):
     async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 1000\r\n\r\n" % status)
         while True:
@@ -86,7 +86,7 @@ async def test_a_body_that_trickles_is_cut_at_the_deadline_and_the_status_counts
 @pytest.mark.parametrize(
     "line", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X-Long: " + b"x" * 100 + b"\r\n"], ids=["100", "headers"]
 )
-async def test_a_head_that_never_ends_is_a_failure(line: bytes):
+async def test_endless_response_headers_are_a_failure(line: bytes):
     async def stutter(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not line.startswith(b"HTTP"):
             writer.write(b"HTTP/1.1 200 OK\r\n")
@@ -101,7 +101,7 @@ async def test_a_head_that_never_ends_is_a_failure(line: bytes):
     assert answer.error in ("timeout", "protocol", "closed")
 
 
-async def test_what_is_no_http_is_a_failure():
+async def test_an_answer_that_is_not_http_is_a_failure():
     async def gibber(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"* OK IMAP4rev1 ready\r\n")
 
@@ -117,7 +117,7 @@ async def test_a_server_that_hangs_up_is_a_failure():
         assert (await post(f"http://127.0.0.1:{port}/")).error == "closed"
 
 
-async def test_nobody_listening_is_a_failure():
+async def test_a_closed_port_is_a_failure():
     async with receiver(lambda *_: asyncio.sleep(0)) as port:
         pass
     assert (await post(f"http://127.0.0.1:{port}/")).error == "connect"
@@ -149,7 +149,7 @@ async def test_a_redirect_is_not_followed_and_no_cookie_is_kept():
         assert "cookie" not in sink.received[1].headers
 
 
-async def test_a_connection_is_used_again():
+async def test_a_connection_is_reused():
     async with WebhookSink() as sink, open_client(LOOPBACK, deadline=5) as made:
         for _ in range(3):
             assert (await made.post(sink.url(), b"{}", {})).status == 200
@@ -158,7 +158,7 @@ async def test_a_connection_is_used_again():
         assert len(runner.server.connections) == 1
 
 
-async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch):
+async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with WebhookSink() as sink:
@@ -195,15 +195,15 @@ async def test_certificates_are_verified(
     assert (answer.status, answer.error) == expected
 
 
-async def test_what_speaks_no_tls_is_a_failure():
+async def test_a_server_without_tls_is_a_failure():
     async with WebhookSink() as sink:
         answer = await post(f"https://localhost:{sink.port}/")
 
     assert (answer.status, answer.error) == (None, "tls")
 
 
-async def test_names_that_take_long_to_resolve_keep_no_other_name(monkeypatch: pytest.MonkeyPatch):
-    """The system's resolver keeps a thread for each name that it waits for."""
+async def test_slow_lookups_of_names_block_no_other_lookup(monkeypatch: pytest.MonkeyPatch):
+    """The system's resolver blocks one thread for each lookup."""
     released, real = threading.Event(), socket.getaddrinfo
 
     def slowly(host: str, *more: object, **options: object) -> object:
@@ -253,10 +253,10 @@ async def test_ports_of_other_servers_are_not_dialled(port: int):
     assert answer.error == "egress_blocked"
 
 
-async def test_a_name_that_is_public_first_and_private_then_is_judged_by_each_address(
+async def test_a_name_that_changes_from_public_to_private_is_checked_at_each_connection(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """DNS rebinding: what counts is the address that is dialled."""
+    """DNS rebinding: the address that is dialled is the one that is checked."""
     async with WebhookSink() as sink:
         real = socket.getaddrinfo
 
@@ -274,7 +274,7 @@ async def test_a_name_that_is_public_first_and_private_then_is_judged_by_each_ad
 @pytest.mark.parametrize(
     "url", ["ftp://a/", "http://u:p@127.0.0.1/", "http://", "//x", "", "http://[::1", "http://a:b/"]
 )
-async def test_an_odd_url_is_not_dialled(url: str):
+async def test_a_malformed_url_is_not_dialled(url: str):
     assert (await post(url)).error == "url"
 
 
