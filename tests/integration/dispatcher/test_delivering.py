@@ -134,7 +134,7 @@ async def test_a_blank_url_sends_nothing(world: World):
 
 
 async def test_content_encrypted_with_an_unknown_key_waits_for_the_key(world: World):
-    """During a key rotation a dispatcher may lack the new key; no delivery may fail permanently because of that."""
+    """During a key rotation a dispatcher may lack the new key; no delivery may fail permanently for that."""
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     other = crypto.Vault.from_setting(crypto.generate_key())
     place = crypto.Place("deliveries", "content", world.partner_id, str(delivery_id))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from superimap.api.schemas.common import LenientTag, LenientText, Port, RequestBody
 from superimap.db.accounts.validation.accounts import MAX_CHARACTERS, ConnectionFields, UserFields
-from superimap.domain.events import ReasonCode, UserEventKind
+from superimap.domain.events import ReasonCode, UserEventKind, recorded_events_description
 from superimap.domain.users import UserStatus
 
 Archived = Annotated[
@@ -207,11 +207,7 @@ class UserEventOut(BaseModel):
         },
     )
 
-    kind: UserEventKind = Field(
-        description="`stalled`: the mail server has been unresponsive for a long time. `recovered`: it responds "
-        "again. `reauth_required`: the login is refused for good, until the person connects again. `restored`: "
-        "the person has connected again. `archived`: you answered a webhook with 403."
-    )
+    kind: UserEventKind = Field(description=recorded_events_description())
     code: ReasonCode | None = Field(description="Reason code, for programs.")
     reason: str | None = Field(description="Reason, for people.")
     at: datetime
