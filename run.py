@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How does one run this with nothing but Python 3.11 and pip? It sets itself up in .venv, then does the job.
+"""Set up SuperIMAP in .venv and run it, with only Python 3.11 and pip installed.
 
-    python3 run.py                     superimap up --demo
-    python3 run.py demo --mails 50     any arguments are superimap's
-    python3 run.py test [-k idle]      the tests, with Dovecot and Chromium where they can be installed
+    python3 run.py                     run `superimap up --demo`
+    python3 run.py demo --mails 50     run `superimap` with any arguments
+    python3 run.py test [-k idle]      run the tests, with Dovecot and Chromium where they can be installed
     python3 run.py setup [--dev]       only set up
 
-SUPERIMAP_VENV puts the environment elsewhere; SUPERIMAP_NO_APT=1 keeps `test` from calling apt-get.
+SUPERIMAP_VENV names another folder for the environment. SUPERIMAP_NO_APT=1 keeps `test` from calling apt-get.
 """
 
 import contextlib
@@ -34,26 +34,26 @@ LOCKS = {
     "dev": ["requirements-dev.lock", TOOLS],
     "client": ["requirements-client.lock"],
 }
-PROGRAMS = {  # by the package that brings them; the languages are those of docs/webhooks.md
+PROGRAMS = {  # by Debian package; the languages are those of docs/webhooks.md
     "dovecot-imapd": ["dovecot", "/usr/sbin/dovecot"],
     "chromium": ["chromium", "chromium-browser"],
     "ruby": ["ruby"],
     "php-cli": ["php"],
     "golang-go": ["go"],
 }
-DISTRACTIONS = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX"}
+REMOVED_VARIABLES = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX"}
 
 
-# Three workers on two cores: most tests wait rather than work.
+# Three workers on two cores: most tests wait most of the time.
 WHOLE_SUITE = ("-n", "3", "--dist", "worksteal")
 
 
 class SetupError(Exception):
-    """Setting up cannot go on; the sentence says what to do."""
+    """Set-up failed; the message says why and what to do."""
 
 
 def main(arguments):
-    """Set up what the arguments need, then become it."""
+    """Set up the environment that the command needs, then replace this process by the command."""
     find_python()
     command = arguments[0] if arguments else "up"
     try:
@@ -66,7 +66,7 @@ def main(arguments):
     except SetupError as error:
         sys.exit(f"run.py: {error}")
     except KeyboardInterrupt:
-        sys.exit("run.py: interrupted; the next start takes it from there")
+        sys.exit("run.py: interrupted; the next run continues the set-up")
     if command == "test":
         os.chdir(ROOT)
         become("pytest", *(arguments[1:] or WHOLE_SUITE))
@@ -75,42 +75,42 @@ def main(arguments):
 
 
 def find_python():
-    """Go on under Python 3.11 or newer, or say that there is none."""
+    """Continue under Python 3.11 or newer, or exit with a message if there is none."""
     if fcntl is None:
         sys.exit("run.py: SuperIMAP needs Linux or macOS; on Windows use WSL or the container image")
-    if sys.version_info >= (3, 11):  # noqa: UP036 - older ones come here to be told
+    if sys.version_info >= (3, 11):  # noqa: UP036 - an older Python gets the message below
         return
     for name in ("python3.14", "python3.13", "python3.12", "python3.11"):
         found = shutil.which(name)
         if found:
             os.execv(found, [found, str(Path(__file__).resolve()), *sys.argv[1:]])
     sys.exit(
-        f"run.py: SuperIMAP needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}. "
-        "Install a newer one beside it and call it by name: python3.12 run.py"
+        f"run.py: SuperIMAP needs Python 3.11 or newer, but {sys.executable} is {sys.version.split()[0]}. "
+        "Install a newer Python and call it by name: python3.12 run.py"
     )
 
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """Wait for another run.py that is setting up this folder."""
+    """Hold a lock on this folder, so that only one run.py sets it up."""
     with (ROOT / "pyproject.toml").open("rb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def become(program, *arguments):
-    """Replace this process by a program of .venv: signals and the process id are the program's own."""
+    """Replace this process by a program of .venv, so that it keeps the process id and gets signals."""
     path = str(VENV / "bin" / program)
     os.execv(path, [path, *arguments])
 
 
 def python_of(venv):
-    """The interpreter of an environment."""
+    """The Python interpreter of an environment."""
     return venv / "bin" / "python"
 
 
 def set_up(kind):
-    """Make sure that .venv holds what the lock says; a dev environment serves as a runtime one too."""
+    """Make .venv match the lock files; a dev environment also serves as a runtime environment."""
     if stamped(VENV, "dev") or (kind == "runtime" and stamped(VENV, kind)):
         return
     if stamp(VENV, "dev").exists():
@@ -124,7 +124,7 @@ def set_up(kind):
         except SetupError as error:
             if not pip:
                 raise
-            say(f"uv did not do; pip tries, which takes half a minute … ({error})")
+            say(f"uv failed; trying pip, which takes half a minute … ({error})")
             call([*pip, "install", "--require-hashes", *(f"--requirement={lock}" for lock in LOCKS[kind])])
             uv = []
         by_uv = [*uv, "pip", "install", "--python", str(python_of(VENV)), "--offline"]
@@ -133,7 +133,7 @@ def set_up(kind):
 
 
 def set_up_client():
-    """An environment for the generator of API clients, which wants another typer than ours."""
+    """Set up an environment for the generator of API clients, which needs another version of typer."""
     if stamped(CLIENT, "client"):
         return
     say(f"setting up {CLIENT} …")
@@ -141,16 +141,16 @@ def set_up_client():
         with remade(CLIENT, "client"):
             synchronise([str(python_of(VENV)), "-m", "uv"], CLIENT, LOCKS["client"])
     except SetupError as error:
-        say(f"the tests with a generated API client are skipped, its generator cannot be installed: {error}")
+        say(f"tests with a generated API client are skipped: its generator cannot be installed: {error}")
 
 
 def synchronise(uv, venv, locks):
-    """Install what the locks say, and remove what they do not."""
+    """Install exactly the packages of the lock files."""
     call([*uv, "pip", "sync", "--python", str(python_of(venv)), "--require-hashes", *locks])
 
 
 def fingerprint(venv, kind):
-    """What an environment must have been made from to be used as it is: its Python, our place, the locks."""
+    """A digest of what an environment was made from: its Python, the project folder and the lock files."""
     python = python_of(venv).resolve()
     digest = hashlib.sha256(f"{python} {python.stat().st_mtime_ns} {ROOT}".encode())
     for name in [*LOCKS[kind], "pyproject.toml"]:
@@ -159,12 +159,12 @@ def fingerprint(venv, kind):
 
 
 def stamp(venv, kind):
-    """The file that says what a finished environment was made from."""
+    """The file that holds the fingerprint of a finished environment."""
     return venv / f"superimap-{kind}.stamp"
 
 
 def stamped(venv, kind):
-    """Whether this environment was finished, and from the files as they are now."""
+    """Whether the environment is finished and matches the current files."""
     try:
         return stamp(venv, kind).read_text() == fingerprint(venv, kind)
     except OSError:
@@ -173,7 +173,7 @@ def stamped(venv, kind):
 
 @contextlib.contextmanager
 def remade(venv, kind):
-    """Change an environment inside the block; one whose making was interrupted is begun anew."""
+    """Change an environment inside the block; one whose set-up was interrupted is created again."""
     started = time.monotonic()
     unfinished = venv / "superimap-unfinished"
     try:
@@ -185,8 +185,8 @@ def remade(venv, kind):
             stamp(venv, other).unlink(missing_ok=True)
     except OSError as error:
         raise SetupError(
-            f"{venv} cannot be written ({error.strerror}). Copy the project to a folder of yours, or name "
-            "another place for it: SUPERIMAP_VENV=/tmp/superimap-venv python3 run.py"
+            f"{venv} cannot be written ({error.strerror}). Copy the project to a folder that you own, or name "
+            "another folder for it: SUPERIMAP_VENV=/tmp/superimap-venv python3 run.py"
         ) from error
     if not is_sound(venv):
         call([sys.executable, "-m", "venv", "--without-pip", str(venv)])
@@ -197,7 +197,7 @@ def remade(venv, kind):
 
 
 def is_sound(venv):
-    """Whether its Python runs, is new enough, and is the one it was made with (systems get upgraded)."""
+    """Whether the environment's Python runs, is new enough, and is still the version it was made with."""
     ask = "import sys; print(sys.version_info >= (3, 11) and sys.prefix != sys.base_prefix, *sys.version_info[:2])"
     try:
         made_with = re.search(r"^version *= *(\d+)\.(\d+)", (venv / "pyvenv.cfg").read_text(), re.M)
@@ -209,7 +209,7 @@ def is_sound(venv):
 
 
 def find_pip():
-    """A pip command that works on .venv: the caller's, or the one inside Python; [] if there is neither."""
+    """A pip command that works on .venv: the caller's, or Python's bundled one; [] if there is neither."""
     python = str(python_of(VENV))
     theirs = [sys.executable, "-m", "pip", "--python", python]
     bundled = [python, "-m", "pip"]
@@ -221,7 +221,7 @@ def find_pip():
 
 
 def find_uv(pip):
-    """A uv command: the locked one, brought by pip, or the caller's own."""
+    """A uv command: the locked version, installed by pip, or else the caller's own."""
     if pip:
         call([*pip, "install", "--require-hashes", "--requirement", TOOLS])
         return [str(python_of(VENV)), "-m", "uv"]
@@ -229,18 +229,18 @@ def find_uv(pip):
     if found:
         return [found]
     raise SetupError(
-        f"there is no pip for {sys.executable}, or it is older than 22.3. Install it (Debian and Ubuntu: "
+        f"{sys.executable} has no pip, or one older than 22.3. Install it (Debian and Ubuntu: "
         "apt-get install python3-pip; Fedora: dnf install python3-pip; Alpine: apk add py3-pip), or uv, "
         "and try again"
     )
 
 
 def set_up_receivers():
-    """The JavaScript library that webhooks are verified with, as the lock in tests/receivers has it."""
+    """Install the JavaScript library that verifies webhooks, as locked in tests/receivers."""
     wanted = ["package.json", "package-lock.json"]
     ours = ROOT / "tests" / "receivers"
     with contextlib.suppress(OSError):
-        # npm writes the last file, and only when all is there.
+        # npm writes this file last, when everything is installed.
         if (RECEIVERS / "node_modules" / ".package-lock.json").exists() and all(
             (RECEIVERS / name).read_bytes() == (ours / name).read_bytes() for name in wanted
         ):
@@ -251,19 +251,19 @@ def set_up_receivers():
     for name in wanted:
         shutil.copy(ours / name, RECEIVERS)
     if not works(["npm", "ci", "--prefix", str(RECEIVERS), "--ignore-scripts", "--no-audit", "--no-fund"]):
-        say("npm or the package standardwebhooks cannot be had: a test is skipped")
+        say("npm or the package standardwebhooks cannot be installed: a test is skipped")
 
 
 def install_programs():
-    """Bring the programs that the tests like to have, where this may be done."""
+    """Install the programs that some tests need, if this process may run apt-get."""
     missing = [package for package, names in PROGRAMS.items() if not any(map(shutil.which, names))]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get") or os.environ.get("SUPERIMAP_NO_APT"):
-        say(f"{' and '.join(missing)} not installed (that takes root and apt-get): some tests are skipped")
+        say(f"{' and '.join(missing)} not installed (needs root and apt-get): some tests are skipped")
         return
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-    say(f"apt-get update, for the tests' {' and '.join(missing)} …")
+    say(f"apt-get update, to install {' and '.join(missing)} for the tests …")
     works(["apt-get", "update", "-qq"])
     for package in missing:
         say(f"apt-get install {package} …")
@@ -272,7 +272,7 @@ def install_programs():
 
 
 def works(command, limit=120):
-    """Whether a command ends well."""
+    """Whether a command ends with exit code 0 within `limit` seconds."""
     quiet = {"stdin": subprocess.DEVNULL, "capture_output": True}
     try:
         return subprocess.run(command, env=environment(), check=False, timeout=limit, **quiet).returncode == 0
@@ -281,20 +281,20 @@ def works(command, limit=120):
 
 
 def call(command):
-    """Run a command of the set-up; when it fails, what it said is the error."""
+    """Run a command of the set-up. Raises SetupError with the end of its output if it fails."""
     quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     try:
         ended = subprocess.run(command, cwd=ROOT, env=environment(), check=False, **quiet)
     except OSError as error:
-        raise SetupError(f"{command[0]} does not run: {error.strerror}") from error
+        raise SetupError(f"{command[0]} cannot be run: {error.strerror}") from error
     if ended.returncode != 0:
-        said = "\n  ".join((ended.stdout + ended.stderr).strip().splitlines()[-15:])
-        raise SetupError(f"this failed: {' '.join(command)}\n  {said}")
+        output = "\n  ".join((ended.stdout + ended.stderr).strip().splitlines()[-15:])
+        raise SetupError(f"a command failed: {' '.join(command)}\n  {output}")
 
 
 def environment():
-    """Our own, less what sends packages elsewhere, and with a cache also where there is no home."""
-    ours = {name: value for name, value in os.environ.items() if name not in DISTRACTIONS}
+    """Our environment without variables that redirect packages, and with a cache if there is no home folder."""
+    ours = {name: value for name, value in os.environ.items() if name not in REMOVED_VARIABLES}
     ours |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0", "PIP_NO_INPUT": "1"}
     if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - Path.home() raises where there is none
         ours |= {"UV_CACHE_DIR": str(VENV / "cache"), "PIP_NO_CACHE_DIR": "1", "UV_NO_CONFIG": "1"}
@@ -305,7 +305,7 @@ def environment():
 
 
 def say(sentence):
-    """One line about the set-up, out of the way of what the program prints."""
+    """Print one line about the set-up on standard error, apart from the program's own output."""
     print(f"run.py: {sentence}", file=sys.stderr, flush=True)
 
 

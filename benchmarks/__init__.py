@@ -1,1 +1,1 @@
-"""What does it cost? Benchmarks that anyone can run, each with its far end in a process of its own."""
+"""Benchmarks, each with its mail server and receiver in processes of their own, which are not measured."""

@@ -11,35 +11,36 @@ from superimap.cli.running import command
 
 app = typer.Typer(
     name="benchmarks",
-    help="Measure what sessions, mails and webhooks cost on this machine.",
+    help="Measure sessions, mails and webhooks on this machine; each prints JSON.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # boxes cut long option names at 80 columns
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-Tls = Annotated[bool, typer.Option("--tls", help="Over TLS, with a throw-away certificate.")]
+Tls = Annotated[bool, typer.Option("--tls", help="Use TLS, with a temporary certificate.")]
 
 Database = Annotated[
-    str | None, typer.Option(help="PostgreSQL without users that may be filled; none: one for the moment.")
+    str | None, typer.Option(help="Empty PostgreSQL database to fill. [default: a temporary one]")
 ]
 
 DatabaseUrl = Annotated[
-    str | None, typer.Option(help="An empty PostgreSQL database; one is brought along if not given.")
+    str | None, typer.Option(help="Empty PostgreSQL database to fill. [default: a temporary one]")
 ]
-RedisUrl = Annotated[str | None, typer.Option(help="Valkey or Redis; likewise.")]
+RedisUrl = Annotated[str | None, typer.Option(help="Valkey or Redis. [default: a temporary one]")]
 
 
 @app.command()
 @command
 async def sessions(
-    count: Annotated[int, typer.Option(min=1, max=25_000, help="How many sessions.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, max=25_000, help="Number of sessions.")] = 1000,
     tls: Tls = False,
-    seconds: Annotated[float, typer.Option(min=0, help="How long to hold them idle.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0, help="Seconds to hold them idle.")] = 10,
     mail_bytes: Annotated[
-        int, typer.Option(min=0, help="Size of the mail that each then reads; 0: none.")
+        int, typer.Option(min=0, help="Size of the mail that each reads afterwards; 0 for none.")
     ] = 1_000_000,
 ) -> None:
-    """Measure idle IMAP sessions: memory, CPU, lag, and what is left when they close."""
+    """Measure idle IMAP sessions. Memory, CPU, event-loop lag, memory left after closing."""
     from benchmarks import sessions as bench
 
     _print(await bench.run(count=count, tls=tls, seconds=seconds, mail_bytes=mail_bytes))
@@ -48,13 +49,13 @@ async def sessions(
 @app.command()
 @command
 async def wake(
-    count: Annotated[int, typer.Option(min=1, help="How many mails.")] = 2000,
-    sessions: Annotated[int, typer.Option(min=1, max=25_000, help="How many idle sessions.")] = 500,
+    count: Annotated[int, typer.Option(min=1, help="Number of mails.")] = 2000,
+    sessions: Annotated[int, typer.Option(min=1, max=25_000, help="Number of idle sessions.")] = 500,
     tls: Tls = False,
-    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail.")] = 5000,
-    at_once: Annotated[int, typer.Option(min=1, help="Mails that come at the same time.")] = 10,
+    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail in bytes.")] = 5000,
+    at_once: Annotated[int, typer.Option(min=1, help="Mails that arrive at the same time.")] = 10,
 ) -> None:
-    """Measure what a mail costs an idle session, from the push until it is idle again."""
+    """Measure the cost of one mail to an idle session. From the push until it idles again."""
     from benchmarks import wake as bench
 
     _print(await bench.run(count=count, sessions=sessions, tls=tls, mail_bytes=mail_bytes, at_once=at_once))
@@ -63,13 +64,15 @@ async def wake(
 @app.command()
 @command
 async def hostile(
-    sessions: Annotated[int, typer.Option(min=1, max=25_000, help="How many idle sessions beside it.")] = 200,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=25_000, help="Number of idle sessions at other servers.")
+    ] = 200,
     wakes: Annotated[
-        int, typer.Option(min=1, help="Mails to the others, in peace and under each attack.")
+        int, typer.Option(min=1, help="Mails to the other sessions, without and during each attack.")
     ] = 300,
-    mib: Annotated[int, typer.Option(min=1, help="How much is sent.")] = 300,
+    mib: Annotated[int, typer.Option(min=1, help="MiB that the hostile server sends.")] = 300,
 ) -> None:
-    """Measure what a server that sends without end costs: memory, and the wake-ups of the others."""
+    """Measure the effect of a server that sends without end. Memory, wake-ups of other sessions."""
     from benchmarks import hostile as bench
 
     _print(await bench.run(sessions=sessions, wakes=wakes, mib=mib))
@@ -78,11 +81,11 @@ async def hostile(
 @app.command()
 @command
 async def rebalance(
-    users: Annotated[int, typer.Option(min=1, help="Users in all.")] = 1_000_000,
+    users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1_000_000,
     idlers: Annotated[int, typer.Option(min=2, max=1000, help="Idlers that share them.")] = 100,
     database: Database = None,
 ) -> None:
-    """Measure how evenly idlers share users, what moves when one joins or dies, and what a round costs."""
+    """Measure how idlers share users. Evenness, shards moved by a change, cost of a round."""
     from benchmarks import rebalance as bench
 
     _print(await bench.run(users=users, idlers=idlers, database=database))
@@ -91,13 +94,13 @@ async def rebalance(
 @app.command()
 @command
 async def idler(
-    users: Annotated[int, typer.Option(min=1, max=25_000, help="Users that it watches.")] = 2000,
+    users: Annotated[int, typer.Option(min=1, max=25_000, help="Number of users to watch.")] = 2000,
     tls: Tls = False,
-    seconds: Annotated[float, typer.Option(min=1, help="How long to hold them idle.")] = 10,
-    logins_per_second: Annotated[float, typer.Option(min=1, help="How fast it comes up.")] = 100,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds to hold the sessions idle.")] = 10,
+    logins_per_second: Annotated[float, typer.Option(min=1, help="Login rate at the start.")] = 100,
     database: Database = None,
 ) -> None:
-    """Measure a whole idler: how it comes up, what it holds, what its rounds cost, and how it stops."""
+    """Measure a whole idler. Start, memory per user, cost of rounds, stop."""
     from benchmarks import idler as bench
 
     _print(
@@ -110,20 +113,20 @@ async def idler(
 @app.command()
 @command
 async def deliver(
-    count: Annotated[int, typer.Option(min=1, help="How many webhooks are owed at the start.")] = 10_000,
-    endpoints: Annotated[int, typer.Option(min=1, max=3000, help="To how many endpoints.")] = 100,
-    answer_ms: Annotated[float, typer.Option(min=0, help="How long the receiver takes to answer.")] = 50,
+    count: Annotated[int, typer.Option(min=1, help="Webhooks due at the start.")] = 10_000,
+    endpoints: Annotated[int, typer.Option(min=1, max=3000, help="Endpoints that share them.")] = 100,
+    answer_ms: Annotated[float, typer.Option(min=0, help="Milliseconds before the receiver answers.")] = 50,
     hanging: Annotated[
         int,
         typer.Option(
-            min=0, help="Then measure the others beside an endpoint that hangs and is owed so many."
+            min=0, help="Webhooks due to a hanging endpoint, beside which the others are then measured."
         ),
     ] = 0,
-    seconds: Annotated[float, typer.Option(min=1, help="How long to measure the others, each time.")] = 10,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds to measure the others, each time.")] = 10,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
-    """Measure a dispatcher: webhooks per second, CPU of each, and what one endpoint that hangs does to others."""
+    """Measure a dispatcher. Webhooks per second, CPU per webhook, effect of a hanging endpoint."""
     from benchmarks import deliver as bench
 
     _print(
@@ -143,20 +146,20 @@ async def deliver(
 @command
 async def mail(
     server: Annotated[
-        Literal["own", "dovecot"], typer.Option(help="Our own mail server, or a Dovecot for the moment.")
+        Literal["own", "dovecot"], typer.Option(help="Mail server: our own fake one, or a temporary Dovecot.")
     ] = "own",
     singly: Annotated[
-        int, typer.Option(min=1, help="How many mails come one by one, for the latency.")
+        int, typer.Option(min=1, help="Mails that arrive one by one, to measure latency.")
     ] = 100,
-    idle: Annotated[int, typer.Option(min=1, max=25_000, help="How many users are watched.")] = 1000,
-    burst: Annotated[int, typer.Option(min=1, help="How many mails then come at once.")] = 5000,
-    burst_users: Annotated[int, typer.Option(min=1, help="To how many of the users.")] = 500,
-    partners: Annotated[int, typer.Option(min=1, max=1000, help="Of how many partners.")] = 10,
-    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail.")] = 5000,
+    idle: Annotated[int, typer.Option(min=1, max=25_000, help="Number of watched users.")] = 1000,
+    burst: Annotated[int, typer.Option(min=1, help="Mails that then arrive at once.")] = 5000,
+    burst_users: Annotated[int, typer.Option(min=1, help="Users that share the burst.")] = 500,
+    partners: Annotated[int, typer.Option(min=1, max=1000, help="Partners that share the users.")] = 10,
+    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail in bytes.")] = 5000,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
-    """Measure the whole way of a mail, from IMAP to webhook: latency, mails per second, CPU of each process."""
+    """Measure mails from IMAP to webhook. Latency, mails per second, CPU of each process."""
     from benchmarks import mail as bench
 
     _print(
@@ -177,15 +180,15 @@ async def mail(
 @app.command()
 @command
 async def tokens(
-    users: Annotated[int, typer.Option(min=1, max=25_000, help="OAuth 2.0 users that are watched.")] = 1000,
-    life: Annotated[int, typer.Option(min=1, help="Seconds that an access token lives.")] = 60,
-    seconds: Annotated[float, typer.Option(min=1, help="How long to measure, once all are watched.")] = 180,
+    users: Annotated[int, typer.Option(min=1, max=25_000, help="Number of OAuth 2.0 users.")] = 1000,
+    life: Annotated[int, typer.Option(min=1, help="Lifetime of an access token in seconds.")] = 60,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds to measure, once all are watched.")] = 180,
     idlers: Annotated[int, typer.Option(min=1, max=16, help="Idlers that share the users.")] = 2,
-    mails_per_second: Annotated[float, typer.Option(min=0.1, help="Mails that come meanwhile.")] = 20,
+    mails_per_second: Annotated[float, typer.Option(min=0.1, help="Mails that arrive meanwhile.")] = 20,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
-    """Measure sessions whose access tokens end: how evenly they come back, and whether a mail is lost by it."""
+    """Measure sessions whose access tokens expire. Evenness of reconnects, mails lost or repeated."""
     from benchmarks import tokens as bench
 
     _print(
@@ -199,6 +202,26 @@ async def tokens(
             redis_url=redis_url,
         )
     )
+
+
+@app.command()
+@command
+async def chaos(
+    users: Annotated[int, typer.Option(min=1, help="Number of users, and of sessions.")] = 200,
+    mails: Annotated[int, typer.Option(min=1, help="Number of mails.")] = 2000,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of random seeds, one after the other.")] = 1,
+    first: Annotated[int, typer.Option(help="The first seed.")] = 1,
+    spread: Annotated[float, typer.Option(min=0, help="Seconds over which the mails arrive.")] = 20,
+) -> None:
+    """Check that each mail is found once while the server fails. One line of JSON per seed."""
+    from benchmarks import chaos as bench
+
+    wrong = 0
+    async for figures in bench.seeds(range(first, first + seeds), count=users, mails=mails, spread=spread):
+        _print(figures)
+        wrong += figures["lost"] + figures["duplicates"]
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _print(figures: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How does a benchmark get TLS? By a certificate authority that is thrown away afterwards."""
+"""TLS certificates for benchmarks, from a certificate authority that exists for one run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-_AN_HOUR = datetime.timedelta(hours=1)
+_HOUR = datetime.timedelta(hours=1)
 
 
 def make_certificate(host: str = "localhost") -> tuple[str, str]:
-    """The authority's certificate for the client; key and certificate of `host` for the server; all PEM."""
+    """Create an authority and a certificate for `host`.
+
+    Returns PEM: the authority's certificate for the client, and key and certificate of `host` for the server.
+    """
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority_name = _name("throw-away authority")
+    authority_name = _name("temporary authority")
     authority = (
         _builder(authority_name, authority_name, authority_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -40,7 +43,7 @@ def make_certificate(host: str = "localhost") -> tuple[str, str]:
 
 
 def server_context(chain: str) -> ssl.SSLContext:
-    """The server's end, for the second of what `make_certificate` made."""
+    """The server's TLS context, from the second value of `make_certificate`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "chain.pem"
@@ -63,6 +66,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _AN_HOUR)
-        .not_valid_after(now + 24 * _AN_HOUR)
+        .not_valid_before(now - _HOUR)
+        .not_valid_after(now + 24 * _HOUR)
     )

@@ -1,15 +1,13 @@
-"""Is every mail found exactly once, though the mail server goes wrong as the original's stress server did?
+"""The benchmark `chaos`: each mail is found exactly once while the mail server fails as the original's did.
 
-`python -m benchmarks.chaos --users 200 --mails 2000 --seeds 10` prints one line of JSON for each seed; it
-brings its own PostgreSQL and Valkey (the extra `embedded`).
+`python -m benchmarks chaos --users 200 --mails 2000 --seeds 10` prints one line of JSON for each seed. It starts
+its own PostgreSQL and Valkey (the extra `embedded`).
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
-import json
 import random
 import time
 from collections import Counter
@@ -33,7 +31,7 @@ from superimap.testing.chaos.server import Chaos
 from superimap.testing.imap.server import ImapServer
 
 CASES = ("seed", "seed-uidvalidity")
-# The original hid a mail for half a minute when it got no answer; here the waits are shorter, and as many.
+# The original's server hid a mail for half a minute if it got no answer; these waits are shorter, but as many.
 QUICK = Timing(
     timeouts=Timeouts(connect=2.0, login=2.0, command=2.0, fetch=3.0, done=2.0, logout=0.2),
     backoff_first=0.1,
@@ -57,9 +55,10 @@ async def run(
     cases: Sequence[str] = CASES,
     timing: Timing = QUICK,
 ) -> dict[str, Any]:
-    """Deliver `mails` to `count` users over `spread` seconds, in chaos; the figures once all are found.
+    """Deliver `mails` to `count` users over `spread` seconds while faults strike; returns the figures at the end.
 
-    `database_url` is that of a migrated database without users. Gives up after `patience` seconds.
+    The end is when all mails are found, or `patience` seconds later. `database_url` is that of a migrated
+    database without users.
     """
     key, began = crypto.generate_key(), time.monotonic()
     settings = Settings(
@@ -110,7 +109,7 @@ async def _idler(settings: Settings, timing: Timing) -> AsyncIterator[None]:
 async def _deliver(
     server: ImapServer, chance: random.Random, count: int, mails: int, spread: float
 ) -> set[tuple[str, bytes]]:
-    """Mails to users as chance has it, at an even pace; user and SHA-1 of each."""
+    """Deliver mails to random users at an even rate; returns user and SHA-1 of each."""
     ledger, began = set(), time.monotonic()
     for number in range(mails):
         name = f"user{chance.randrange(count)}"
@@ -122,7 +121,7 @@ async def _deliver(
 
 
 async def _owed(db: asyncpg.Pool) -> Counter[tuple[str, bytes]]:
-    """How many webhooks are owed for each mail of each user."""
+    """The number of deliveries for each mail of each user."""
     rows = await db.fetch(
         "SELECT u.tag, m.sha1 FROM deliveries d JOIN messages m ON m.id = d.message_id"
         " AND m.partner_id = d.partner_id JOIN users u ON u.id = m.user_id"
@@ -133,7 +132,7 @@ async def _owed(db: asyncpg.Pool) -> Counter[tuple[str, bytes]]:
 async def _figures(
     database_url: str, seed: int, ledger: set[tuple[str, bytes]], seconds: float
 ) -> dict[str, Any]:
-    """What the database holds once nobody writes to it any more, against what was delivered."""
+    """Compare the rows of the database, after the last write, with the mails that were delivered."""
     async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as db:
         owed = await _owed(db)
         recognised = await db.fetchval("SELECT count(*) FROM messages WHERE outcome = 'duplicate'")
@@ -149,7 +148,7 @@ async def _figures(
 
 
 async def seeds(numbers: Sequence[int], **arguments: Any) -> AsyncIterator[dict[str, Any]]:
-    """The figures of each seed, each in a new database of our own engines."""
+    """Yield the figures of each seed, each in a new database on engines of its own."""
     with open_folder("superimap-chaos-", in_memory=False) as folder:
         async with (
             embedded.postgres(folder / "postgres", fsync=False) as url,
@@ -158,23 +157,3 @@ async def seeds(numbers: Sequence[int], **arguments: Any) -> AsyncIterator[dict[
             for seed in numbers:
                 database_url = await create_database(url, f"chaos_{seed}")
                 yield await run(database_url=database_url, redis_url=redis_url, seed=seed, **arguments)
-
-
-async def _main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("--users", type=int, default=200, help="users, and sessions (200)")
-    parser.add_argument("--mails", type=int, default=2000, help="mails, all in all (2000)")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds (1)")
-    parser.add_argument("--first", type=int, default=1, help="the first of them (1)")
-    parser.add_argument("--spread", type=float, default=20.0, help="seconds over which mails come (20)")
-    given = parser.parse_args()
-    wrong = 0
-    numbers = range(given.first, given.first + given.seeds)
-    async for figures in seeds(numbers, count=given.users, mails=given.mails, spread=given.spread):
-        print(json.dumps(figures), flush=True)  # noqa: T201 - it is what this is for
-        wrong += figures["lost"] + figures["duplicates"]
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(asyncio.run(_main()))

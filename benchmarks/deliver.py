@@ -1,6 +1,7 @@
-"""How fast does a dispatcher deliver, and at what price? And does anybody notice an endpoint that hangs?
+"""The benchmark `deliver`: throughput and CPU of a dispatcher, and the effect of an endpoint that hangs.
 
-One dispatcher in this process, many endpoints of as many partners, and one receiver in a process of its own.
+One dispatcher runs in this process, with many endpoints of as many partners, and one receiver in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from benchmarks import receiver
-from benchmarks.receiver import HANGS, Ask
+from benchmarks.receiver import HANGING_PATH, ReadCounts
 from fixtures import bulk, engines
 from fixtures.bulk import Target
 from superimap.core.config import Settings
@@ -22,8 +23,8 @@ from superimap.dispatcher.main import DispatcherCounts, serve
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
 
-RATE = 100.0
-"""Webhooks a second that the others get, one by one, while an endpoint hangs."""
+WEBHOOKS_PER_SECOND = 100.0
+"""Rate of single webhooks to the other endpoints while one endpoint hangs."""
 
 
 async def run(
@@ -36,14 +37,14 @@ async def run(
     database_url: str | None = None,
     redis_url: str | None = None,
 ) -> dict[str, Any]:
-    """Deliver a backlog of `count` to so many endpoints, whose answers take `answer_ms`; the figures.
+    """Deliver a backlog of `count` webhooks to endpoints that answer after `answer_ms`; returns the figures.
 
-    With `hanging`, another endpoint that never answers then gets so many, and the others a steady stream for
-    `seconds`, before and beside it. Engines that are not given are brought along.
+    With `hanging`, another endpoint that never answers then gets that many webhooks, and the others get a steady
+    stream for `seconds`, before and during it. Engines that are not given are started for the benchmark.
     """
     async with (
         engines.settings_for_engines(database_url, redis_url) as settings,
-        receiver.running(answer_ms / 1000) as (base, ask),
+        receiver.running(answer_ms / 1000) as (base, read_counts),
         asyncpg.create_pool(settings.database_url, min_size=1, max_size=2) as db,
     ):
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
@@ -55,7 +56,7 @@ async def run(
         ]
         await db.execute("ANALYZE")
         took, spent = await _deliver(settings, len(ids))
-        unique, total, _ = await ask()
+        unique, total, _ = await read_counts()
         found: dict[str, Any] = {
             "bench": "deliver",
             "webhooks": len(ids),
@@ -67,45 +68,45 @@ async def run(
             "duplicates": total - unique,
         }
         if hanging:
-            [bad] = await bulk.add_targets(db, vault, [f"{base}{HANGS.removeprefix('/')}"])
-            crowd = _Crowd(db, vault, settings, owed, bad, seconds)
-            found |= await crowd.measure(hanging, ask)
+            [target] = await bulk.add_targets(db, vault, [f"{base}{HANGING_PATH.removeprefix('/')}"])
+            comparison = _LatencyComparison(db, vault, settings, owed, target, seconds)
+            found |= await comparison.measure(hanging, read_counts)
     return found
 
 
-class _Crowd:
-    """The others' latency, from the commit to the receiver, alone and beside an endpoint that hangs."""
+class _LatencyComparison:
+    """Latency from commit to receiver for healthy endpoints, without and beside an endpoint that hangs."""
 
     def __init__(
         self,
         db: asyncpg.Pool,
         vault: Vault,
         settings: Settings,
-        good: list[Target],
-        bad: Target,
+        healthy: list[Target],
+        hanging: Target,
         seconds: float,
     ) -> None:
         self._db = db
         self._vault = vault
         self._settings = settings
-        self._good = good
-        self._bad = bad
+        self._healthy = healthy
+        self._hanging = hanging
         self._seconds = seconds
 
-    async def measure(self, hanging: int, ask: Ask) -> dict[str, Any]:
+    async def measure(self, hanging: int, read_counts: ReadCounts) -> dict[str, Any]:
         stop, counts = asyncio.Event(), DispatcherCounts()
-        brief = DispatcherTimings(post_grace=0.5)  # nobody waits for those that hang
+        brief = DispatcherTimings(post_grace=0.5)  # do not wait for POSTs that hang
         serving = asyncio.create_task(serve(self._settings, stop, counts=counts, timings=brief))
         try:
             async with EndpointDoorbell(self._settings.redis_url) as queue:
-                await self._stream(queue, ask)  # warm
-                alone = await self._stream(queue, ask)
-                await self._let_hang(hanging)
-                await queue.ring(self._bad.endpoint)
+                await self._stream(queue, read_counts)  # warm
+                alone = await self._stream(queue, read_counts)
+                await self._insert_hanging(hanging)
+                await queue.ring(self._hanging.endpoint)
                 async with asyncio.timeout(10):
                     while counts.lanes.in_flight < MAX_UNPROVEN_POSTS:  # noqa: ASYNC110 - no Event
                         await asyncio.sleep(0.01)
-                beside = await self._stream(queue, ask)
+                beside = await self._stream(queue, read_counts)
         finally:
             stop.set()
             await serving
@@ -114,31 +115,31 @@ class _Crowd:
             "p95_alone_ms": round(alone * 1000, 1),
             "p95_beside_ms": round(beside * 1000, 1),
             "p95_ratio": round(beside / alone, 2),
-            "samples": int(self._seconds * RATE),
+            "samples": int(self._seconds * WEBHOOKS_PER_SECOND),
         }
 
-    async def _let_hang(self, count: int) -> None:
-        """Owe so many to the endpoint that hangs. Until all are there it is disabled: nothing begins sooner."""
+    async def _insert_hanging(self, count: int) -> None:
+        """Insert deliveries to the hanging endpoint, which is disabled until all of them are there."""
         switch = "UPDATE endpoints SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1"
-        await self._db.execute(switch, self._bad.endpoint, True)
+        await self._db.execute(switch, self._hanging.endpoint, True)
         for start in range(0, count, 1000):
-            await bulk.add_due_deliveries(self._db, self._vault, self._bad, min(1000, count - start))
+            await bulk.add_due_deliveries(self._db, self._vault, self._hanging, min(1000, count - start))
         await self._db.execute("ANALYZE deliveries")
-        await self._db.execute(switch, self._bad.endpoint, False)
+        await self._db.execute(switch, self._hanging.endpoint, False)
 
-    async def _stream(self, queue: EndpointDoorbell, ask: Ask) -> float:
-        """One webhook at a time to each in turn; the 95th percentile of how long they took, in seconds."""
+    async def _stream(self, queue: EndpointDoorbell, read_counts: ReadCounts) -> float:
+        """Send single webhooks to the endpoints in turn; returns the 95th percentile of latency, in seconds."""
         sent: dict[str, float] = {}
         start, clock = time.monotonic(), asyncio.get_running_loop().time
-        for number in range(int(self._seconds * RATE)):
-            await asyncio.sleep(max(0.0, start + number / RATE - clock()))
-            to = self._good[number % len(self._good)]
+        for number in range(int(self._seconds * WEBHOOKS_PER_SECOND)):
+            await asyncio.sleep(max(0.0, start + number / WEBHOOKS_PER_SECOND - clock()))
+            to = self._healthy[number % len(self._healthy)]
             [id_] = await bulk.add_due_deliveries(self._db, self._vault, to, 1)
             sent[f"msg_{id_.hex}"] = time.time()
             await queue.ring(to.endpoint)
         async with asyncio.timeout(60):
             while True:
-                _, _, arrived = await ask()
+                _, _, arrived = await read_counts()
                 if sent.keys() <= arrived.keys():
                     break
                 await asyncio.sleep(0.1)
@@ -147,7 +148,7 @@ class _Crowd:
 
 
 async def _deliver(settings: Settings, count: int) -> tuple[float, float]:
-    """Seconds and CPU seconds that a dispatcher takes until so many are delivered, and its stop."""
+    """Run a dispatcher until `count` are delivered; returns seconds and CPU seconds, without its stop."""
     stop, counts = asyncio.Event(), DispatcherCounts()
     started, cpu = time.perf_counter(), time.process_time()
     serving = asyncio.create_task(serve(settings, stop, counts=counts))

@@ -1,7 +1,7 @@
-"""What if the mail of a benchmark comes from a real server? From Dovecot, with a Maildir for each user.
+"""Mail for benchmarks from Dovecot, with a Maildir for each user.
 
-Mails are put there as a delivery agent does it: written to tmp, renamed into new, where Dovecot sees them by
-inotify. That takes this process 0.1 ms each, so that it holds up nothing.
+Mails are delivered as a delivery agent does it: written to tmp and renamed into new, where Dovecot sees them by
+inotify. That takes this process 0.1 ms each, so it does not delay the measurement.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from benchmarks import house
-from benchmarks.mailroom import Mailroom, hand_out
+from benchmarks import processes
+from benchmarks.mail_source import MailSource, deliver_in_turn
 from benchmarks.measure import BenchError
 from superimap.testing.dovecot import server as dovecot
 from superimap.testing.dovecot.server import DovecotServer
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp, and a disk that others use would be measured otherwise
-ROOM_PER_USER = 1 << 20
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp, and a disk that others use would be measured otherwise
+BYTES_PER_USER = 1 << 20
 
 
-class FromDovecot:
-    """A Mailroom of Dovecot's."""
+class DovecotSource:
+    """A MailSource that delivers into the Maildirs of a Dovecot."""
 
     def __init__(self, server: DovecotServer) -> None:
         self._server = server
@@ -35,37 +35,38 @@ class FromDovecot:
 
     @property
     def groups(self) -> Mapping[str, int]:
-        """See Mailroom."""
+        """See MailSource."""
         return {"mail_server": self._server.pid or 0}
 
     async def idling(self) -> int:
-        """How many sessions are hibernated: from then on mail is told at once, and before within half a second."""
-        return sum(map(_watches, house.members(self._server.pid or 0, name="imap-hibernate")))
+        """The number of hibernated sessions, which announce mail at once; others take up to half a second."""
+        return sum(map(_watches, processes.members(self._server.pid or 0, name="imap-hibernate")))
 
     async def deliver(self, count: int, *, users: int, size: int, rate: float = 0.0) -> dict[str, float]:
-        """See Mailroom."""
+        """See MailSource."""
         some = itertools.islice(self._numbers, count)
-        return await hand_out(self._server.deliver, some, users=users, size=size, rate=rate)
+        return await deliver_in_turn(self._server.deliver, some, users=users, size=size, rate=rate)
 
 
 @asynccontextmanager
-async def running(users: int) -> AsyncIterator[Mailroom]:
-    """A Dovecot with so many users, for as long as this lasts. Raises BenchError if there can be none."""
+async def running(users: int) -> AsyncIterator[MailSource]:
+    """Run a Dovecot with this many users for the length of the block. Raises BenchError if that is impossible."""
     if dovecot.DOVECOT_PROGRAM is None:
-        raise BenchError("Dovecot is not installed; `apt-get install dovecot-imapd`, or take --server own.")
+        raise BenchError("Dovecot is not installed; `apt-get install dovecot-imapd`, or use --server own.")
     wanted = users + 128
     if not dovecot.raise_inotify_limit(wanted):
         raise BenchError(
             f"Dovecot needs {wanted} inotify instances for {users} users; raise the limit "
-            f"(`sysctl fs.inotify.max_user_instances={wanted}` as root) or take a smaller --idle."
+            f"(`sysctl fs.inotify.max_user_instances={wanted}` as root) or use a smaller --idle."
         )
     with _open_folder(users) as base:
-        # A mail that comes in the last half second before is told with the next one only: no burst may.
+        # Mail that arrives half a second before hibernation is announced only with the next mail, so all
+        # sessions must hibernate before a burst.
         server = DovecotServer(base, hibernate_after=2 + users // 90)
         server.add({f"user{number}": "secret" for number in range(users)})
         try:
             await _start(server)
-            yield FromDovecot(server)
+            yield DovecotSource(server)
         finally:
             await asyncio.to_thread(server.kill)
 
@@ -79,18 +80,18 @@ async def _start(server: DovecotServer) -> None:
 
 @contextmanager
 def _open_folder(users: int) -> Iterator[Path]:
-    """A folder that Dovecot's users may enter, in memory where there is room."""
-    is_roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
-    is_roomy = is_roomy and shutil.disk_usage(MEMORY).free > users * ROOM_PER_USER
+    """A folder that Dovecot's users may enter, in memory if there is room."""
+    is_roomy = SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK)
+    is_roomy = is_roomy and shutil.disk_usage(SHARED_MEMORY).free > users * BYTES_PER_USER
     with tempfile.TemporaryDirectory(
-        prefix="superimap-bench-", dir=MEMORY if is_roomy else None, ignore_cleanup_errors=True
+        prefix="superimap-bench-", dir=SHARED_MEMORY if is_roomy else None, ignore_cleanup_errors=True
     ) as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
 def _watches(pid: int) -> int:
-    """How many mailboxes a process watches."""
+    """The number of mailboxes that a process watches."""
     folder, found = f"/proc/{pid}/fd", 0
     try:
         for name in os.listdir(folder):  # noqa: PTH208 - thousands of names

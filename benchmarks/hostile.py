@@ -1,4 +1,4 @@
-"""What does a hostile server cost the others? It sends without end; memory and wake-ups are looked at."""
+"""The benchmark `hostile`: memory, and wake-ups of other sessions, while a server sends without end."""
 
 from __future__ import annotations
 
@@ -9,39 +9,47 @@ from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks import far_end
-from benchmarks.crowd import Crowd, gathered
 from benchmarks.measure import BenchError, allow_files, resident_kib, resident_now_kib
+from benchmarks.server_process import spawn_server
+from benchmarks.session_group import SessionGroup, open_group
 from superimap.imap.connection import connect
 from superimap.imap.errors import ImapError
 from superimap.imap.types import Login, ServerAddress, Timeouts
 
 ATTACKS = ("literal", "line", "untagged")
-"""As a password: 4 GiB are announced and `mib` come; a line without an end; untagged lines, 300,000 of them."""
-UNTAGGED = 300_000
-_BLOCK = 64 * 1024
+"""Kinds of attack, which the client selects by its password.
+
+`literal` announces 4 GiB and sends `mib` MiB; `line` never ends; `untagged` sends 300,000 untagged lines.
+"""
+UNTAGGED_LINES = 300_000
+_BLOCK_BYTES = 64 * 1024
 _GREETING = b"* OK [CAPABILITY IMAP4rev1 IDLE LITERAL+ SASL-IR AUTH=PLAIN] ready\r\n"
 _EXAMINED = b"* 1 EXISTS\r\n* OK [UIDVALIDITY 1] so\r\n"
 
 
 async def run(*, sessions: int, wakes: int, mib: int) -> dict[str, Any]:
-    """Wake `sessions` in turn, `wakes` times in peace, then under each attack; the figures."""
+    """Wake `sessions` in turn, `wakes` times without an attack and during each; returns the figures."""
     allow_files(sessions)
-    figures: dict[str, Any] = {"bench": "hostile", "sessions": sessions, "mib": mib, "untagged": UNTAGGED}
-    async with gathered(tls=False) as crowd, far_end.process(_main, mib) as (_, port):
-        await crowd.grow(sessions, within=60 + sessions * 0.1)
-        await _wake_ms(crowd, sessions, sessions)  # not counted: everything is warm then
-        calm = await _wake_ms(crowd, sessions, wakes)
+    figures: dict[str, Any] = {
+        "bench": "hostile",
+        "sessions": sessions,
+        "mib": mib,
+        "untagged": UNTAGGED_LINES,
+    }
+    async with open_group(tls=False) as group, spawn_server(_main, mib) as (_, port):
+        await group.open_sessions(sessions, within=60 + sessions * 0.1)
+        await _wake_ms(group, sessions, sessions)  # not measured: it warms caches up
+        calm = await _wake_ms(group, sessions, wakes)
         growth: dict[str, float] = {}
         ratio: dict[str, float] = {}
         ended: dict[str, str] = {}
         for attack in ATTACKS:
             async with _Attack(port, attack) as under:
-                busy = await _wake_ms(crowd, sessions, wakes)
+                busy = await _wake_ms(group, sessions, wakes)
                 await under.first.wait()
             growth[attack], ended[attack] = round(under.growth_kib / 1024, 1), under.ended_by
             ratio[attack] = round(_p95(busy) / _p95(calm), 2)
-        dropped = crowd.dropped
+        dropped = group.dropped
     return figures | {
         "rss_growth_mib": growth,
         "ended_by": ended,
@@ -52,7 +60,7 @@ async def run(*, sessions: int, wakes: int, mib: int) -> dict[str, Any]:
 
 
 class _Attack:
-    """For the length of the block a session suffers it, again and again; once at least."""
+    """Repeats one attack on a session for the length of the block, at least once."""
 
     def __init__(self, port: int, name: str) -> None:
         self.first = asyncio.Event()
@@ -91,12 +99,12 @@ class _Attack:
                         self.first.set()
 
 
-async def _wake_ms(crowd: Crowd, sessions: int, count: int) -> list[float]:
-    """Milliseconds from ordering a mail until one of the sessions has read it and is idle again, for each."""
+async def _wake_ms(group: SessionGroup, sessions: int, count: int) -> list[float]:
+    """Deliver `count` mails one by one; returns the milliseconds until each was read and its session idled."""
     took = []
     for number in range(count):
         began = time.perf_counter()
-        await crowd.mail(5000, first=number % sessions, count=1, within=60)
+        await group.deliver(5000, first=number % sessions, count=1, within=60)
         took.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(0.005)
     return took
@@ -125,7 +133,7 @@ async def _serve(pipe: Connection, mib: int) -> None:
 
 
 async def _play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mib: int) -> None:
-    """Log in whoever comes, let a mailbox be opened, and answer to what then follows by the attack."""
+    """Accept a login and EXAMINE, and answer each FETCH by the attack."""
     writer.write(_GREETING)
     attack = ""
     while line := await reader.readline():
@@ -142,13 +150,13 @@ async def _play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mib:
 
 
 async def _stream(attack: str, mib: int) -> AsyncIterator[bytes]:
-    blocks = mib * 1024 * 1024 // _BLOCK
+    blocks = mib * 1024 * 1024 // _BLOCK_BYTES
     if attack == "untagged":
-        for number in range(0, UNTAGGED, 1000):
+        for number in range(0, UNTAGGED_LINES, 1000):
             yield b"".join(
                 b"* %d FETCH (FLAGS (\\Seen))\r\n" % (each + 2) for each in range(number, number + 1000)
             )
         return
     yield b"* 1 FETCH (BODY[] {4294967295}\r\n" if attack == "literal" else b"* 1 FETCH (BODY[] "
     for _ in range(blocks):
-        yield b"x" * _BLOCK
+        yield b"x" * _BLOCK_BYTES

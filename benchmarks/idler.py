@@ -1,4 +1,4 @@
-"""What does a whole idler cost that watches many users? The real one, on a real PostgreSQL, over TLS if wanted."""
+"""The benchmark `idler`: a real idler on a real PostgreSQL that watches many users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
-from benchmarks import certificate, far_end
+from benchmarks import certificate, mail_server
 from benchmarks.measure import BenchError, Lag, allow_files, resident_kib
 from fixtures import bulk
 from fixtures.engines import empty_database
@@ -21,13 +21,13 @@ from superimap.idler.main import serve
 from superimap.imap import transport
 
 NO_REDIS = "redis://127.0.0.1:1/0"
-"""Never asked: no mail comes."""
+"""Never connected to, because no mail arrives."""
 
 
 async def run(
     *, users: int, tls: bool, seconds: float, logins_per_second: float, database: str | None
 ) -> dict[str, Any]:
-    """Let one idler come up with so many users, hold them for `seconds`, and stop it; the figures."""
+    """Start one idler with `users`, hold their sessions for `seconds`, and stop it; returns the figures."""
     allow_files(users)
     async with _watching(users, tls, logins_per_second, database) as (settings, stop, task):
         figures: dict[str, Any] = {"bench": "idler", "users": users, "tls": tls}
@@ -60,9 +60,9 @@ async def run(
 async def _watching(
     users: int, tls: bool, logins_per_second: float, database: str | None
 ) -> AsyncIterator[tuple[Settings, asyncio.Event, asyncio.Task[None]]]:
-    """An idler that has just begun, its servers and its users."""
+    """Start an idler with its servers and users; yields its settings, its stop event and its task."""
     authority, chain = certificate.make_certificate()
-    async with empty_database(database) as url, far_end.running(chain if tls else None) as server:
+    async with empty_database(database) as url, mail_server.running(chain if tls else None) as server:
         if tls:
             transport.shared_tls_context().load_verify_locations(cadata=authority)
         key = generate_key()
@@ -74,7 +74,7 @@ async def _watching(
             encryption_key=key,
             max_sessions=users,
             logins_per_second=logins_per_second,
-            reconcile_interval=1.0,  # ten times as often as usual, to see what a round costs
+            reconcile_interval=1.0,  # ten times as often as by default, to measure the cost of a round
         )
         stop = asyncio.Event()
         task = asyncio.create_task(serve(settings, stop, Readiness()))
@@ -86,7 +86,7 @@ async def _watching(
 
 
 async def _hold(seconds: float) -> dict[str, Any]:
-    """All sessions stand, and nothing happens but rounds and heartbeats."""
+    """Measure a time in which all sessions idle and only rounds and heartbeats happen."""
     count, spent = _value("superimap_round_seconds_count"), _value("superimap_round_seconds_sum")
     cpu, began = time.process_time(), time.perf_counter()
     with Lag() as lag:

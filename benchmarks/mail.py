@@ -1,6 +1,6 @@
-"""How long is a mail under way, and what does it cost? In through IMAP, out as a webhook, through all of it.
+"""The benchmark `mail`: latency, throughput and CPU of mails from IMAP to webhook.
 
-Idler and dispatcher are processes of their own, as are mail server and receiver, and PostgreSQL and Valkey.
+Idler, dispatcher, mail server, receiver, PostgreSQL and Valkey are processes of their own.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
-from benchmarks import dovecot, house, mailroom, receiver
-from benchmarks.house import House
-from benchmarks.mailroom import Mailroom
+from benchmarks import dovecot, mail_source, processes, receiver
+from benchmarks.mail_source import MailSource
 from benchmarks.measure import BenchError, allow_files
-from benchmarks.receiver import Ask
+from benchmarks.processes import CpuMeter
+from benchmarks.receiver import ReadCounts
 from fixtures.engines import settings_for_engines
 from fixtures.world import World
 from superimap.core.config import Settings
 
 PROVIDER = "BENCH"
-RATE = 10.0
-"""Mails a second that come singly."""
-PATIENCE = 120.0
-DOVECOTS_FILES = 3
-"""Open files that a session takes in the process that holds those that idle."""
+SINGLE_MAILS_PER_SECOND = 10.0
+"""Rate of the mails that arrive one by one."""
+WAIT_SECONDS = 120.0
+FILES_PER_DOVECOT_SESSION = 3
+"""Open files of a session in the process that holds hibernated sessions."""
 
 
 Server = Literal["own", "dovecot"]
@@ -41,24 +41,27 @@ async def run(
     database_url: str | None = None,
     redis_url: str | None = None,
 ) -> dict[str, Any]:
-    """`singly` mails one by one beside so many idle users, then `burst` at once over some of them; the figures."""
-    allow_files(idle if server == "own" else DOVECOTS_FILES * idle)
+    """Deliver `singly` mails one by one beside `idle` users, then `burst` mails at once; returns the figures."""
+    allow_files(idle if server == "own" else FILES_PER_DOVECOT_SESSION * idle)
     async with (
-        _mailroom(server, idle) as mails,
+        _mail_source(server, idle) as mails,
         settings_for_engines(database_url, redis_url) as settings,
-        receiver.running(key=receiver.by_mail) as (base, ask),
+        receiver.running(key=receiver.by_mail) as (base, read_counts),
     ):
-        await _people(settings, mails.port, base, idle, partner_count)
-        async with house.running(settings, mails.groups) as services:
-            await _watched(mails, idle)
-            await _through(await mails.deliver(10, users=idle, size=mail_bytes), ask)  # warm
-            await _watched(mails, idle)
-            single = await _through(await mails.deliver(singly, users=idle, size=mail_bytes, rate=RATE), ask)
+        await _create_users(settings, mails.port, base, idle, partner_count)
+        async with processes.workers(settings, mails.groups) as services:
+
+            async def send(count: int, *, users: int, rate: float = 0.0) -> list[tuple[float, float]]:
+                await _wait_until_watched(mails, idle)
+                sent = await mails.deliver(count, users=users, size=mail_bytes, rate=rate)
+                return await _wait_for_webhooks(sent, read_counts)
+
             over = min(burst_users, idle)
-            await _watched(mails, idle)
-            await _through(await mails.deliver(over, users=over, size=mail_bytes), ask)  # now they are awake
-            loaded = await _burst(services, mails, ask, burst, over, mail_bytes)
-            unique, total, _ = await ask()
+            await send(10, users=idle)  # warms up
+            single = await send(singly, users=idle, rate=SINGLE_MAILS_PER_SECOND)
+            await send(over, users=over)  # wakes the sessions of the burst
+            loaded = await _burst(services, mails, read_counts, burst, over, mail_bytes)
+            unique, total, _ = await read_counts()
     waits = sorted((came - sent) * 1000 for sent, came in single)
     return {
         "bench": "mail",
@@ -76,49 +79,51 @@ async def run(
     }
 
 
-def _mailroom(server: Server, users: int) -> AbstractAsyncContextManager[Mailroom]:
-    return mailroom.running() if server == "own" else dovecot.running(users)
+def _mail_source(server: Server, users: int) -> AbstractAsyncContextManager[MailSource]:
+    return mail_source.running() if server == "own" else dovecot.running(users)
 
 
 async def _burst(
-    services: House, mails: Mailroom, ask: Ask, count: int, over: int, size: int
+    services: CpuMeter, mails: MailSource, read_counts: ReadCounts, count: int, over: int, size: int
 ) -> dict[str, Any]:
     before = await services.cpu()
-    times = await _through(await mails.deliver(count, users=over, size=size), ask)
+    times = await _wait_for_webhooks(await mails.deliver(count, users=over, size=size), read_counts)
     after = await services.cpu()
     took = max(came for _, came in times) - min(sent for sent, _ in times)
     spent = {name: round((after[name] - before[name]) * 1000 / count, 3) for name in before}
     return {
         "mails_per_s": round(count / took),
-        "cpu_s_per_1000": round(sum(spent[name] for name in house.OURS), 3),
+        "cpu_s_per_1000": round(sum(spent[name] for name in processes.WORKERS), 3),
         "cpu_s_per_1000_by_process": spent,
     }
 
 
-async def _through(sent: dict[str, float], ask: Ask) -> list[tuple[float, float]]:
-    """When each of these mails came, and its webhook, once all are there. Raises BenchError."""
+async def _wait_for_webhooks(sent: dict[str, float], read_counts: ReadCounts) -> list[tuple[float, float]]:
+    """The times at which each mail and its webhook arrived. Raises BenchError if one is late."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
-                _, _, arrived = await ask()
+                _, _, arrived = await read_counts()
                 if sent.keys() <= arrived.keys():
                     return [(at, arrived[sha1]) for sha1, at in sent.items()]
                 await asyncio.sleep(0.2)
     except TimeoutError:
         missing = len(sent.keys() - arrived.keys())
-        raise BenchError(f"{missing} of {len(sent)} mails gave no webhook within {PATIENCE:g} s") from None
+        raise BenchError(
+            f"{missing} of {len(sent)} mails gave no webhook within {WAIT_SECONDS:g} s"
+        ) from None
 
 
-async def _watched(mails: Mailroom, count: int) -> None:
+async def _wait_until_watched(mails: MailSource, count: int) -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_SECONDS):
             while await mails.idling() < count:  # noqa: ASYNC110 - another process sets no Event
                 await asyncio.sleep(0.2)
     except TimeoutError:
-        raise BenchError(f"{count} users were not watched within {PATIENCE:g} s") from None
+        raise BenchError(f"{count} users were not watched within {WAIT_SECONDS:g} s") from None
 
 
-async def _people(settings: Settings, port: int, base: str, count: int, partner_count: int) -> None:
+async def _create_users(settings: Settings, port: int, base: str, count: int, partner_count: int) -> None:
     """Create partners with an endpoint each, and divide the users among them in turn."""
     world = World.of(settings)
     await world.provider("127.0.0.1", port, code=PROVIDER)

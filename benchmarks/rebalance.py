@@ -1,6 +1,7 @@
-"""What do many idlers with many users cost each other? Rounds of the real ownership on a real PostgreSQL.
+"""The benchmark `rebalance`: reconcile rounds of many idlers with many users on a real PostgreSQL.
 
-The sessions are tasks that wait, and only some idlers have any: they are measured, the others make up the cluster.
+Sessions are tasks that wait. Only some idlers have sessions, and those are measured; the others complete the
+cluster.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from superimap.idler import rendezvous
 from superimap.idler.ownership import Ownership
 from superimap.idler.supervisor import Supervisor
 
-MEASURED = 3
-LEASE = 36_000.0  # nobody dies unless told to
-ROUNDS = 5
+MEASURED_IDLERS = 3
+LEASE_SECONDS = 36_000.0  # no idler expires by itself
+QUIET_ROUNDS = 5
 
 
-class Counting:
-    """A pool that counts its statements."""
+class CountingPool:
+    """A connection pool that counts its statements."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -40,74 +41,76 @@ class Counting:
         return getattr(self._pool, name)
 
 
-class Waiting(Supervisor):
-    """Its users are known, and nobody is started for them."""
+class PassiveSupervisor(Supervisor):
+    """A supervisor that knows its users but starts no sessions."""
 
     def tend(self) -> None:
         """Do nothing."""
 
 
 @dataclass
-class Idler:
-    """One of the cluster."""
+class ClusterMember:
+    """One idler of the cluster."""
 
     ownership: Ownership
-    crew: Supervisor
+    supervisor: Supervisor
 
     async def round(self) -> int:
-        """One round; how many shards came or went."""
+        """Run one reconcile round; returns the number of shards gained or lost."""
         before = self.ownership.epochs
-        await self.ownership.reconcile(self.crew)
+        await self.ownership.reconcile(self.supervisor)
         return len(before.keys() ^ self.ownership.epochs.keys())
 
 
 async def run(*, users: int, idlers: int, database: str | None) -> dict[str, Any]:
-    """Let so many idlers share so many users; one joins, one dies; the figures."""
+    """Let idlers share the users, then let one join and one die; returns the figures."""
     async with empty_database(database) as url, postgres.pool(url, size=4) as pool:
         await bulk.add_users(url, users, vault=Vault.from_setting(generate_key()), port=993, tls=True)
-        counting, capacity = Counting(pool), math.ceil(1.5 * users / idlers)
-        members = [await _join(counting, capacity, is_measured=each < MEASURED) for each in range(idlers)]
+        counting, capacity = CountingPool(pool), math.ceil(1.5 * users / idlers)
+        members = [
+            await _join(counting, capacity, is_measured=each < MEASURED_IDLERS) for each in range(idlers)
+        ]
         began = time.perf_counter()
         await _settle(members)
         figures: dict[str, Any] = {"bench": "rebalance", "users": users, "idlers": idlers}
         figures["settle_s"] = round(time.perf_counter() - began, 2)
-        loads = [member.crew.users for member in members]
+        loads = [member.supervisor.users for member in members]
         figures["max_over_mean"] = round(max(loads) * idlers / users, 3)
-        figures |= await _quiet(members[:MEASURED], counting)
+        figures |= await _quiet(members[:MEASURED_IDLERS], counting)
         figures |= await _one_joins(members, counting, capacity)
         figures |= await _one_dies(members, pool)
-        for member in members[:MEASURED]:
-            await member.crew.close()
+        for member in members[:MEASURED_IDLERS]:
+            await member.supervisor.close()
     return figures
 
 
-async def _join(pool: Any, capacity: int, *, is_measured: bool) -> Idler:
+async def _join(pool: Any, capacity: int, *, is_measured: bool) -> ClusterMember:
     number = await cluster.join(pool, name="bench", version="0", capacity=capacity, health_port=None)
-    # At such a pace a slice is as large as a round allows: how long logins take is not the question here.
-    ownership = Ownership(pool, number, interval=0.0, expiry=LEASE, pace=1e9)
-    crew = (Supervisor if is_measured else Waiting)(_wait, most=capacity, ring=lambda: None)
-    return Idler(ownership, crew)
+    # At this login rate a slice is as large as a round allows: the duration of logins is not measured here.
+    ownership = Ownership(pool, number, interval=0.0, expiry=LEASE_SECONDS, pace=1e9)
+    supervisor = (Supervisor if is_measured else PassiveSupervisor)(_wait, most=capacity, ring=lambda: None)
+    return ClusterMember(ownership, supervisor)
 
 
 async def _wait(_user: int, _version: int) -> None:
     await asyncio.Event().wait()
 
 
-async def _settle(members: list[Idler]) -> None:
-    """Rounds of all until nothing moves."""
+async def _settle(members: list[ClusterMember]) -> None:
+    """Run rounds of all idlers until no shard moves."""
     while sum([await member.round() for member in members]):
         pass
 
 
-def _owners(members: list[Idler]) -> dict[int, int]:
+def _owners(members: list[ClusterMember]) -> dict[int, int]:
     return {shard: each.ownership.idler for each in members for shard in each.ownership.epochs}
 
 
-async def _quiet(measured: list[Idler], counting: Counting) -> dict[str, Any]:
-    """Rounds in which nothing happens: CPU of this process, and what PostgreSQL was asked."""
-    await asyncio.sleep(0.5)  # the tasks have begun
+async def _quiet(measured: list[ClusterMember], counting: CountingPool) -> dict[str, Any]:
+    """Measure rounds in which nothing changes: CPU of this process, and statements."""
+    await asyncio.sleep(0.5)  # until the tasks have started
     counting.statements, spent = 0, []
-    for _ in range(ROUNDS):
+    for _ in range(QUIET_ROUNDS):
         for member in measured:
             began = time.process_time()
             await member.round()
@@ -119,12 +122,12 @@ async def _quiet(measured: list[Idler], counting: Counting) -> dict[str, Any]:
     }
 
 
-async def _one_joins(members: list[Idler], counting: Counting, capacity: int) -> dict[str, Any]:
+async def _one_joins(members: list[ClusterMember], counting: CountingPool, capacity: int) -> dict[str, Any]:
     newcomer = await _join(counting, capacity, is_measured=False)
     spent = []
     before = _owners(members)
-    for member in members[:MEASURED]:
-        # Each has the others' scores and not the newcomer's, as if it had a process to itself.
+    for member in members[:MEASURED_IDLERS]:
+        # Each knows the scores of the others but not of the newcomer, as in a process of its own.
         rendezvous.scores.cache_clear()
         for each in members:
             rendezvous.scores(each.ownership.idler, capacity)
@@ -139,20 +142,20 @@ async def _one_joins(members: list[Idler], counting: Counting, capacity: int) ->
         "change_cpu_ms": round(max(spent) * 1000, 2),
         "moved_on_join": round(moved * len(members) / SHARD_COUNT, 3),
         "max_over_mean_after_join": round(
-            max(each.crew.users for each in members)
+            max(each.supervisor.users for each in members)
             * len(members)
-            / sum(each.crew.users for each in members),
+            / sum(each.supervisor.users for each in members),
             3,
         ),
     }
 
 
-async def _one_dies(members: list[Idler], pool: asyncpg.Pool) -> dict[str, Any]:
+async def _one_dies(members: list[ClusterMember], pool: asyncpg.Pool) -> dict[str, Any]:
     dead = members.pop(len(members) // 2)
     before = _owners(members)
     await cluster.leave(pool, dead.ownership.idler)
     spent = []
-    for member in members[:MEASURED]:
+    for member in members[:MEASURED_IDLERS]:
         began = time.process_time()
         await member.round()
         spent.append(time.process_time() - began)

@@ -1,33 +1,33 @@
-"""Who receives the webhooks of a benchmark? A process of its own, so that its CPU is not counted."""
+"""The receiver of webhooks, in a process of its own so that its CPU is not measured."""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 
+from benchmarks.server_process import spawn_server
 from superimap.testing.webhook_sink import Received, WebhookSink
 
-Ask = Callable[[], Awaitable[tuple[int, int, dict[str, float]]]]
-"""How many were told apart, how many POSTs came, and when each came first (seconds since 1970)."""
+ReadCounts = Callable[[], Awaitable[tuple[int, int, dict[str, float]]]]
+"""Returns the number of different webhooks, of POSTs, and when each webhook came first (seconds since 1970)."""
 
-HANGS = "/hangs"
-"""What is POSTed there is never answered."""
+HANGING_PATH = "/hangs"
+"""The path whose POSTs are never answered."""
 
 _SHA1 = re.compile(rb'"sha1" ?: ?"([0-9a-f]{40})"')
 
 
 def by_id(received: Received) -> str:
-    """Its webhook-id."""
+    """Tell webhooks apart by their webhook-id."""
     return received.headers["webhook-id"]
 
 
 def by_mail(received: Received) -> str:
-    """The SHA-1 of the mail that it tells of, or nothing."""
+    """Tell webhooks apart by the SHA-1 of their mail, which is empty for other kinds."""
     found = _SHA1.search(received.body)
     return found[1].decode() if found else ""
 
@@ -35,24 +35,19 @@ def by_mail(received: Received) -> str:
 @asynccontextmanager
 async def running(
     delay: float = 0.0, *, key: Callable[[Received], str] = by_id
-) -> AsyncIterator[tuple[str, Ask]]:
-    """A receiver that answers after `delay` seconds: its address, and what asks it. `key` tells webhooks apart."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_receive, args=(there, delay, key), name="receiver", daemon=True
-    )
-    process.start()
+) -> AsyncIterator[tuple[str, ReadCounts]]:
+    """Run a receiver that answers after `delay` seconds; yields its URL and the function that reads its counts.
 
-    async def ask() -> tuple[int, int, dict[str, float]]:
-        here.send(None)
-        told: tuple[int, int, dict[str, float]] = await asyncio.to_thread(here.recv)
-        return told
+    `key` tells webhooks apart.
+    """
+    async with spawn_server(_receive, delay, key, name="receiver") as (pipe, url):
 
-    try:
-        yield await asyncio.to_thread(here.recv), ask
-    finally:
-        process.kill()
-        process.join()
+        async def read_counts() -> tuple[int, int, dict[str, float]]:
+            pipe.send(None)
+            counts: tuple[int, int, dict[str, float]] = await asyncio.to_thread(pipe.recv)
+            return counts
+
+        yield url, read_counts
 
 
 def _receive(pipe: Connection, delay: float, key: Callable[[Received], str]) -> None:
@@ -64,7 +59,7 @@ async def _count(pipe: Connection, delay: float, key: Callable[[Received], str])
     came: dict[str, float] = {}
 
     async def answer(received: Received) -> int:
-        if received.path == HANGS:
+        if received.path == HANGING_PATH:
             await asyncio.Event().wait()
         which = key(received)
         posts[which] += 1

@@ -1,4 +1,4 @@
-"""What happens as access tokens end, again and again? Real idlers, and a provider that cuts who is late."""
+"""The benchmark `tokens`: real idlers whose access tokens expire, at a server that cuts expired sessions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks import house, provider
+from benchmarks import oauth_provider, processes
 from benchmarks.measure import BenchError, allow_files
-from benchmarks.provider import Provider, Seen
+from benchmarks.oauth_provider import OAuthProviderProcess, ServerRecord
 from fixtures.engines import settings_for_engines
 from fixtures.world import World
 from superimap.core.config import Settings
 
 CODE = "BENCH"
-PATIENCE = 120.0
-_EPOCHS = "SELECT sum(epoch) FROM shards"  # each change of an owner raises one
+WAIT_SECONDS = 120.0
+_SUM_OF_EPOCHS = "SELECT sum(epoch) FROM shards"  # each change of an owner raises one epoch
 
 
 async def run(
@@ -32,28 +32,28 @@ async def run(
     database_url: str | None = None,
     redis_url: str | None = None,
 ) -> dict[str, Any]:
-    """Watch `users` whose tokens live `life` seconds for so many seconds, mails coming at `rate`; the figures.
+    """Watch users whose tokens are valid for `life` seconds while mails arrive at `rate`; returns the figures.
 
-    Raises BenchError if not all are watched in time.
+    Raises BenchError if not all users are watched in time.
     """
     allow_files(users)
     async with (
         settings_for_engines(database_url, redis_url) as settings,
-        provider.running(life=life) as servers,
+        oauth_provider.running(life=life) as servers,
     ):
-        await _people(settings, servers, users)
+        await _create_users(settings, servers, users)
         async with AsyncExitStack() as stack:
             started = time.time()
             for _ in range(idlers):
-                await stack.enter_async_context(house.service("idler", settings))
-            await _watched(servers, users)
+                await stack.enter_async_context(processes.worker("idler", settings))
+            await _wait_until_watched(servers, users)
             if idlers > 1:
-                await _settled(settings)
+                await _wait_until_settled(settings)
             began = time.time()
             ledger = await servers.deliver(int(seconds * rate), users=users, rate=rate)
             ended = time.time()
             seen = await servers.seen()
-            found = await _owed(settings, ledger)
+            found = await _recorded(settings, ledger)
     return {
         "bench": "tokens",
         "users": users,
@@ -72,8 +72,8 @@ async def run(
     }
 
 
-def _evenness(seen: Seen, began: float, ended: float) -> dict[str, Any]:
-    """Reconnects by the second, once all are watched: the first life of the tokens is in it."""
+def _evenness(seen: ServerRecord, began: float, ended: float) -> dict[str, Any]:
+    """Reconnects per second, once all users are watched; the first lifetime of the tokens is included."""
     whole = int(ended - began)
     seconds = Counter(int(at - began) for at in seen.logins if began <= at < began + whole)
     mean = seconds.total() / max(whole, 1)
@@ -86,8 +86,8 @@ def _evenness(seen: Seen, began: float, ended: float) -> dict[str, Any]:
     }
 
 
-def _gaps(seen: Seen, began: float) -> dict[str, Any]:
-    """Between the end of a session and the login of the next one of the same user."""
+def _gaps(seen: ServerRecord, began: float) -> dict[str, Any]:
+    """Times between the end of a session and the next login of the same user."""
     ordered = sorted(gap for at, gap in seen.gaps if at >= began) or [0.0]
     return {
         "gap_p50_ms": round(ordered[len(ordered) // 2] * 1000, 1),
@@ -95,7 +95,7 @@ def _gaps(seen: Seen, began: float) -> dict[str, Any]:
     }
 
 
-async def _people(settings: Settings, servers: Provider, count: int) -> None:
+async def _create_users(settings: Settings, servers: OAuthProviderProcess, count: int) -> None:
     """Create one partner, and users who have consented."""
     world = World.of(settings)
     await world.provider(
@@ -109,7 +109,7 @@ async def _people(settings: Settings, servers: Provider, count: int) -> None:
     )
     partner = await world.partner("bench", new_mail_webhook="https://app.example.com/")
     await world.connection(
-        partner, code=CODE, oauth2_client_id="client", oauth2_client_secret=provider.SECRET
+        partner, code=CODE, oauth2_client_id="client", oauth2_client_secret=oauth_provider.CLIENT_SECRET
     )
     emails = [f"user{user}@example.com" for user in range(count)]
     people = [
@@ -119,31 +119,31 @@ async def _people(settings: Settings, servers: Provider, count: int) -> None:
     await world.add_users(partner, people, code=CODE)
 
 
-async def _watched(servers: Provider, count: int) -> None:
+async def _wait_until_watched(servers: OAuthProviderProcess, count: int) -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_SECONDS):
             while (await servers.seen()).idling < count * 0.95:  # noqa: ASYNC110 - some are just coming back
                 await asyncio.sleep(0.2)
     except TimeoutError:
-        raise BenchError(f"{count} users were not watched within {PATIENCE:g} s") from None
+        raise BenchError(f"{count} users were not watched within {WAIT_SECONDS:g} s") from None
 
 
-async def _settled(settings: Settings) -> None:
-    """Until no shard changes its owner for a while: who is handed over comes back too, and it is no roll-over."""
+async def _wait_until_settled(settings: Settings) -> None:
+    """Wait until no shard changes its owner: users that are handed over reconnect too, but not for their token."""
     async with (
         asyncpg.create_pool(settings.database_url, min_size=1, max_size=1) as db,
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(WAIT_SECONDS),
     ):
-        before, now = None, await db.fetchval(_EPOCHS)
+        before, now = None, await db.fetchval(_SUM_OF_EPOCHS)
         while now != before:
             await asyncio.sleep(settings.heartbeat_interval * 1.5)
-            before, now = now, await db.fetchval(_EPOCHS)
+            before, now = now, await db.fetchval(_SUM_OF_EPOCHS)
 
 
-async def _owed(settings: Settings, ledger: set[tuple[str, bytes]]) -> Counter[tuple[str, bytes]]:
-    """How many webhooks are owed for each mail of each user, once there is one for all, or after a while."""
+async def _recorded(settings: Settings, ledger: set[tuple[str, bytes]]) -> Counter[tuple[str, bytes]]:
+    """The number of deliveries for each mail of each user, once every mail has one or WAIT_SECONDS have passed."""
     async with asyncpg.create_pool(settings.database_url, min_size=1, max_size=1) as db:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             rows = await db.fetch(
                 "SELECT u.email, m.sha1 FROM deliveries d JOIN messages m ON m.id = d.message_id"

@@ -1,4 +1,4 @@
-"""What does a mail cost a session that waits? From EXISTS until it has read the mail and is idle again."""
+"""The benchmark `wake`: the cost of a mail to an idle session, from EXISTS until it idles again."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import os
 import time
 from typing import Any
 
-from benchmarks.crowd import Crowd, gathered
 from benchmarks.measure import Lag, allow_files
+from benchmarks.session_group import SessionGroup, open_group
 
 
 async def run(*, count: int, sessions: int, tls: bool, mail_bytes: int, at_once: int) -> dict[str, Any]:
-    """Wake one of `sessions` after another, `at_once` at the same time, `count` times; the figures."""
+    """Wake the sessions in turn, `at_once` at a time, `count` times; returns the figures."""
     allow_files(sessions)
     at_once = min(at_once, sessions)
-    async with gathered(tls=tls) as crowd:
-        await crowd.grow(sessions, within=60 + sessions * 0.1)
-        await _wake(crowd, 100, sessions, mail_bytes, at_once)  # not counted: everything is warm then
+    async with open_group(tls=tls) as group:
+        await group.open_sessions(sessions, within=60 + sessions * 0.1)
+        await _wake(group, 100, sessions, mail_bytes, at_once)  # not measured: it warms caches up
         gc.collect()
         gc.freeze()
         cpu, kernel, began = time.process_time(), os.times().system, time.perf_counter()
         with Lag() as lag:
-            read = await _wake(crowd, count, sessions, mail_bytes, at_once)
+            read = await _wake(group, count, sessions, mail_bytes, at_once)
         spent, took = time.process_time() - cpu, time.perf_counter() - began
         kernel = os.times().system - kernel
-        dropped = crowd.dropped
+        dropped = group.dropped
     return {
         "bench": "wake",
         "count": read,
@@ -42,11 +42,11 @@ async def run(*, count: int, sessions: int, tls: bool, mail_bytes: int, at_once:
     }
 
 
-async def _wake(crowd: Crowd, count: int, sessions: int, size: int, at_once: int) -> int:
-    """Wake the sessions in turn, from the first; how many mails were read."""
-    before = crowd.read
+async def _wake(group: SessionGroup, count: int, sessions: int, size: int, at_once: int) -> int:
+    """Wake the sessions in turn, from the first; returns the number of mails read."""
+    before = group.read
     for number in range(0, count, at_once):
         first = number % (sessions - at_once + 1)
-        await crowd.mail(size, first=first, count=at_once, within=60)
-        await asyncio.sleep(0)  # the last one is idle again
-    return crowd.read - before
+        await group.deliver(size, first=first, count=at_once, within=60)
+        await asyncio.sleep(0)  # the last session idles again
+    return group.read - before

@@ -1,16 +1,15 @@
-"""Where is the mail server of a benchmark? In a process of its own, so that its CPU and memory do not count."""
+"""The fake IMAP server in a process of its own, for benchmarks of sessions."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.certificate import server_context
-from benchmarks.measure import BenchError
+from benchmarks.server_process import spawn_server
 from superimap.testing.imap.server import ImapServer
 
 HEADER = (
@@ -25,51 +24,28 @@ HEADER = (
 
 
 def mail_of(size: int) -> bytes:
-    """An ordinary mail of about so many bytes."""
+    """An ordinary mail of about `size` bytes."""
     line = b"The quick brown fox jumps over the lazy dog, and so it goes on for a while.\r\n"
     return HEADER + line * max(1, (size - len(HEADER)) // len(line))
 
 
-class FarEnd:
-    """The running server, from the client's side."""
+class MailServerProcess:
+    """A running server, controlled through a pipe."""
 
     def __init__(self, pipe: Connection, port: int) -> None:
         self._pipe = pipe
         self.port = port
 
     def deliver(self, first: int, count: int, size: int) -> None:
-        """Let a mail of `size` bytes come to each of the users `first`, `first` + 1 and so on, by and by."""
+        """Order a mail of `size` bytes for each of `count` users from number `first` on; does not wait."""
         self._pipe.send((first, count, size))
 
 
 @contextlib.asynccontextmanager
-async def running(chain: str | None) -> AsyncIterator[FarEnd]:
-    """A server for everybody, with TLS if there is a `chain` (PEM, key first)."""
-    async with process(_main, chain) as (pipe, port):
-        yield FarEnd(pipe, port)
-
-
-@contextlib.asynccontextmanager
-async def process(main: Callable[..., None], *args: object) -> AsyncIterator[tuple[Connection, int]]:
-    """`main(pipe, *args)` in a process of its own; our end of the pipe, and the port that it sends first."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=main, args=(there, *args), daemon=True)
-    process.start()
-    try:
-        there.close()
-        yield here, await _port(here)
-    finally:
-        here.close()
-        process.kill()
-        process.join()
-
-
-async def _port(pipe: Connection) -> int:
-    try:
-        port: int = await asyncio.to_thread(pipe.recv)
-    except EOFError:
-        raise BenchError("the benchmark's mail server did not start; see above why") from None
-    return port
+async def running(chain: str | None) -> AsyncIterator[MailServerProcess]:
+    """Run a server that accepts every login, with TLS if there is a `chain` (PEM, key first)."""
+    async with spawn_server(_main, chain) as (pipe, port):
+        yield MailServerProcess(pipe, port)
 
 
 def _main(pipe: Connection, chain: str | None) -> None:

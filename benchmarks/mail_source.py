@@ -1,4 +1,4 @@
-"""Where does the mail of a benchmark come from? From our own IMAP server, each different from all others."""
+"""Mail for benchmarks of the whole path: the interface of a source, and one of the fake IMAP server."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-import multiprocessing
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from benchmarks.far_end import mail_of
+from benchmarks.mail_server import mail_of
+from benchmarks.server_process import spawn_server
 from superimap.testing.imap.server import ImapServer
 
-AT_ONCE = 50
-"""Mails of a burst between which the server looks at its sockets."""
+BURST_BATCH_MAILS = 50
+"""Mails of a burst after which the server handles its sockets."""
 
 
-class Mailroom(Protocol):
-    """A running mail server, from outside. Users are user0, user1 and so on, with the password `secret`."""
+class MailSource(Protocol):
+    """A running mail server. Its users are user0, user1 and so on, with the password `secret`."""
 
     port: int
 
     @property
     def groups(self) -> Mapping[str, int]:
-        """Its processes that are no children of multiprocessing: process groups, by name."""
+        """Process groups of the server that are not children of multiprocessing, by name."""
         ...
 
     async def idling(self) -> int:
-        """How many sessions idle, and would be told of a mail at once."""
+        """The number of idle sessions, which would announce a mail at once."""
         ...
 
     async def deliver(self, count: int, *, users: int, size: int, rate: float = 0.0) -> dict[str, float]:
-        """So many mails of `size` bytes to the first `users` in turn, `rate` a second, or at once.
+        """Deliver `count` different mails of `size` bytes to the first `users` in turn.
 
-        Returns when each came (seconds since 1970), by its SHA-1.
+        They arrive at `rate` per second, or at once if it is 0. Returns when each arrived (seconds since 1970),
+        by its SHA-1.
         """
         ...
 
 
-class Own:
-    """Our own server, in a process called mail_server."""
+class ImapServerSource:
+    """The fake IMAP server, in a process called mail_server."""
 
     groups: Mapping[str, int] = {}
 
@@ -52,44 +53,36 @@ class Own:
         self.port = port
 
     async def idling(self) -> int:
-        """See Mailroom."""
+        """See MailSource."""
         self._pipe.send(None)
-        told: int = await asyncio.to_thread(self._pipe.recv)
-        return told
+        answer: int = await asyncio.to_thread(self._pipe.recv)
+        return answer
 
     async def deliver(self, count: int, *, users: int, size: int, rate: float = 0.0) -> dict[str, float]:
-        """See Mailroom."""
+        """See MailSource."""
         self._pipe.send((count, users, size, rate))
-        told: dict[str, float] = await asyncio.to_thread(self._pipe.recv)
-        return told
+        answer: dict[str, float] = await asyncio.to_thread(self._pipe.recv)
+        return answer
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Mailroom]:
-    """Our own server, for as long as this lasts."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_main, args=(there,), name="mail_server", daemon=True
-    )
-    process.start()
-    try:
-        yield Own(here, await asyncio.to_thread(here.recv))
-    finally:
-        process.kill()
-        process.join()
+async def running() -> AsyncIterator[MailSource]:
+    """Run the fake IMAP server for the length of the block."""
+    async with spawn_server(_main, name="mail_server") as (pipe, port):
+        yield ImapServerSource(pipe, port)
 
 
-async def hand_out(
+async def deliver_in_turn(
     deliver: Callable[[str, bytes], object], numbers: Iterable[int], *, users: int, size: int, rate: float
 ) -> dict[str, float]:
-    """What `Mailroom.deliver` does, by `deliver(user, raw)`: a mail for each of these numbers."""
+    """Implement `MailSource.deliver` by `deliver(user, raw)`, with one mail for each of these numbers."""
     came: dict[str, float] = {}
     text = mail_of(size)
     begun, clock = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
     for done, number in enumerate(numbers):
         if rate:
             await asyncio.sleep(max(0.0, begun + done / rate - clock()))
-        elif done % AT_ONCE == 0:
+        elif done % BURST_BATCH_MAILS == 0:
             await asyncio.sleep(0)
         raw = text.replace(b"4711", b"%d" % number)  # in the Message-ID and in the subject
         came[hashlib.sha1(raw, usedforsecurity=False).hexdigest()] = time.time()
@@ -113,4 +106,4 @@ async def _serve(pipe: Connection) -> None:
                 continue
             count, users, size, rate = order
             some = itertools.islice(numbers, count)
-            pipe.send(await hand_out(server.deliver, some, users=users, size=size, rate=rate))
+            pipe.send(await deliver_in_turn(server.deliver, some, users=users, size=size, rate=rate))

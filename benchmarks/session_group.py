@@ -1,4 +1,4 @@
-"""Who are the sessions of a benchmark? Connected, opened and idle as the idler's are, without its database."""
+"""Sessions for benchmarks: connected, opened and idle as in the idler, but without its database."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import gc
 import ssl
 from collections.abc import AsyncIterator, Callable
 
-from benchmarks import certificate, far_end
-from benchmarks.far_end import FarEnd
+from benchmarks import certificate, mail_server
+from benchmarks.mail_server import MailServerProcess
 from benchmarks.measure import BenchError
 from superimap.core import runtime
 from superimap.idler import catch_up_plan, mailbox_queries
@@ -20,43 +20,43 @@ from superimap.imap.errors import ImapError
 from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.mail import message
 
-AT_ONCE = 32
-"""Connects that may be under way at the same time."""
+MAX_CONNECTS_AT_ONCE = 32
+"""Connection attempts that may run at the same time."""
 _TIMEOUTS = Timeouts(connect=60, command=60, done=60)
 
 
-class Crowd:
-    """Many sessions on one server; the counters say how far they are."""
+class SessionGroup:
+    """Many sessions on one server, with counters of their progress."""
 
-    def __init__(self, server: FarEnd, tls_context: ssl.SSLContext | None) -> None:
-        self.far_end = server
+    def __init__(self, server: MailServerProcess, tls_context: ssl.SSLContext | None) -> None:
+        self.mail_server = server
         self.ready = 0
-        self.standing = 0
+        self.established = 0
         self.read = 0
         self.dropped = 0
         self.first_fault: ImapError | None = None
         self._tls_context = tls_context
         self._where = ServerAddress("localhost", server.port, "tls" if tls_context else "none")
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._gate = asyncio.Semaphore(MAX_CONNECTS_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
         self._awaited: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
 
-    async def grow(self, count: int, *, within: float) -> None:
-        """Open so many more sessions and wait until all are idle."""
+    async def open_sessions(self, count: int, *, within: float) -> None:
+        """Open `count` more sessions and wait until all idle. Raises BenchError if one cannot connect."""
         first = len(self._tasks)
         self._tasks += [asyncio.create_task(self._session(first + number)) for number in range(count)]
-        await self.until(lambda: self.ready + self.dropped >= len(self._tasks), within=within)
+        await self.wait_until(lambda: self.ready + self.dropped >= len(self._tasks), within=within)
         if self.first_fault is not None:
             raise BenchError(f"{self.dropped} of {count} sessions could not connect: {self.first_fault}")
 
-    async def mail(self, size: int, *, first: int, count: int, within: float) -> None:
-        """Let mail come to so many of them, and wait until each has read its own and is idle again."""
+    async def deliver(self, size: int, *, first: int, count: int, within: float) -> None:
+        """Deliver a mail to `count` sessions, and wait until each has read it and idles again."""
         wanted = self.read + count
-        self.far_end.deliver(first, count, size)
-        await self.until(lambda: self.read + self.dropped >= wanted, within=within)
+        self.mail_server.deliver(first, count, size)
+        await self.wait_until(lambda: self.read + self.dropped >= wanted, within=within)
 
-    async def until(self, condition: Callable[[], bool], *, within: float) -> None:
-        """Wait for a condition on the counters. Raises BenchError."""
+    async def wait_until(self, condition: Callable[[], bool], *, within: float) -> None:
+        """Wait for a condition on the counters. Raises BenchError after `within` seconds."""
         if condition():
             return
         future = asyncio.get_running_loop().create_future()
@@ -65,14 +65,14 @@ class Crowd:
             async with asyncio.timeout(within):
                 await future
         except TimeoutError:
-            raise BenchError(f"the sessions were not through within {within:g} s") from None
+            raise BenchError(f"the sessions were not finished within {within:g} s") from None
         finally:
             self._awaited = None
 
-    async def leave(self) -> None:
-        """End all sessions, some at a time."""
+    async def close(self) -> None:
+        """End all sessions, in batches."""
         while self._tasks:
-            ending, self._tasks = self._tasks[:AT_ONCE], self._tasks[AT_ONCE:]
+            ending, self._tasks = self._tasks[:MAX_CONNECTS_AT_ONCE], self._tasks[MAX_CONNECTS_AT_ONCE:]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
@@ -101,7 +101,7 @@ class Crowd:
         await client.examine("INBOX")
         last = 0
         self.ready += 1
-        self.standing += 1
+        self.established += 1
         self._changed()
         try:
             async for _ in client.idle():
@@ -109,11 +109,11 @@ class Crowd:
                 self.read += count
                 self._changed()
         finally:
-            self.standing -= 1
+            self.established -= 1
 
 
 async def _catch_up(client: ImapClient, last: int) -> tuple[int, int]:
-    """Read what is new, as the idler does; the last UID and the number of mails."""
+    """Read new mails as the idler does; returns the last UID and the number of mails."""
     found = await mailbox_queries.fetch_announced(client, after=last, announced=1)
     if not catch_up_plan.are_complete([meta.uid for meta, _ in found], after=last, announced=1):
         found = [(meta, None) for meta in await client.fetch_meta(await client.search_uids(after=last))]
@@ -125,22 +125,22 @@ async def _catch_up(client: ImapClient, last: int) -> tuple[int, int]:
 
 
 @contextlib.asynccontextmanager
-async def gathered(*, tls: bool) -> AsyncIterator[Crowd]:
-    """A server of its own and nobody there yet; whoever is left at the end is sent away.
+async def open_group(*, tls: bool) -> AsyncIterator[SessionGroup]:
+    """Run a mail server and yield a group without sessions; the sessions that it then opens end with the block.
 
-    Memory is tended as in the idler.
+    Memory is managed as in the idler.
     """
     authority, chain = certificate.make_certificate()
-    async with far_end.running(chain if tls else None) as server:
+    async with mail_server.running(chain if tls else None) as server:
         context = None
         if tls:
             context = transport.new_tls_context()
             context.load_verify_locations(cadata=authority)
-        crowd = Crowd(server, context)
-        tending = asyncio.create_task(runtime.manage_memory(lambda: crowd.standing))
+        group = SessionGroup(server, context)
+        tending = asyncio.create_task(runtime.manage_memory(lambda: group.established))
         try:
-            yield crowd
+            yield group
         finally:
             tending.cancel()
-            await crowd.leave()
+            await group.close()
             gc.unfreeze()

@@ -1,4 +1,4 @@
-"""What runs in a benchmark of the whole way? Services as processes of their own, and how much CPU each took."""
+"""Services as processes of their own, and the CPU time of each process and engine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from redis.asyncio import Redis
 from benchmarks.measure import BenchError
 from superimap.core.config import Settings
 
-OURS = ("idler", "dispatcher")
-TICK = os.sysconf("SC_CLK_TCK")
+WORKERS = ("idler", "dispatcher")
+CLOCK_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-class House:
-    """Our services, and the engines where they run on this machine."""
+class CpuMeter:
+    """Reads the CPU time of our services, and of engines that run on this machine."""
 
     def __init__(self, settings: Settings, services: Mapping[str, int], groups: Mapping[str, int]) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class House:
         self._groups = groups
 
     async def cpu(self) -> dict[str, float]:
-        """CPU seconds so far by process, our own children too; an engine that is elsewhere is left out."""
+        """CPU seconds so far by process, with our own children; an engine on another machine is left out."""
         spent = {each.name: _own(each.pid or 0) for each in multiprocessing.active_children()}
         spent |= {name: _own(pid) for name, pid in self._services.items()}
         spent |= {name: _reaped(pid) + sum(map(_own, members(pid))) for name, pid in self._groups.items()}
@@ -55,19 +55,19 @@ class House:
 
 
 @asynccontextmanager
-async def running(settings: Settings, groups: Mapping[str, int]) -> AsyncIterator[House]:
-    """An idler and a dispatcher on these engines, with the default settings otherwise.
+async def workers(settings: Settings, groups: Mapping[str, int]) -> AsyncIterator[CpuMeter]:
+    """Run an idler and a dispatcher on these engines, with default settings otherwise.
 
-    `groups` are other processes whose CPU is told: the leaders of process groups, by name.
+    `groups` are further processes to measure: leaders of process groups, by name.
     """
     async with AsyncExitStack() as stack:
-        services = {name: await stack.enter_async_context(service(name, settings)) for name in OURS}
-        yield House(settings, services, groups)
+        services = {name: await stack.enter_async_context(worker(name, settings)) for name in WORKERS}
+        yield CpuMeter(settings, services, groups)
 
 
 @asynccontextmanager
-async def service(name: str, settings: Settings) -> AsyncIterator[int]:
-    """A process of ours on these engines, with the default settings otherwise; its pid."""
+async def worker(name: str, settings: Settings) -> AsyncIterator[int]:
+    """Run `superimap NAME` on these engines, with default settings otherwise; yields its process id."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "ENVIRONMENT": "development",
@@ -82,7 +82,7 @@ async def service(name: str, settings: Settings) -> AsyncIterator[int]:
     try:
         yield child.pid
         if child.returncode is not None:
-            raise BenchError(f"the {name} ended with code {child.returncode}; see above why")
+            raise BenchError(f"the {name} ended with code {child.returncode}; see its error above")
     finally:
         if child.returncode is None:
             child.terminate()
@@ -90,7 +90,7 @@ async def service(name: str, settings: Settings) -> AsyncIterator[int]:
 
 
 def members(group: int, *, name: str = "") -> list[int]:
-    """The processes of a process group, or those of them that are called `name`."""
+    """Ids of the processes in a process group, or of those called `name`."""
     return [
         pid
         for pid in _processes()
@@ -103,7 +103,7 @@ def _processes() -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/pid/stat behind the name (proc(5)), from the state on; none if it has ended."""
+    """The fields of /proc/PID/stat after the name (proc(5)), starting with the state; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -123,8 +123,8 @@ def _parent(pid: int) -> int | None:
 
 
 def _own(pid: int) -> float:
-    return sum(map(int, _stat(pid)[11:13])) / TICK
+    return sum(map(int, _stat(pid)[11:13])) / CLOCK_TICKS_PER_SECOND
 
 
 def _reaped(pid: int) -> float:
-    return sum(map(int, _stat(pid)[13:15])) / TICK
+    return sum(map(int, _stat(pid)[13:15])) / CLOCK_TICKS_PER_SECOND

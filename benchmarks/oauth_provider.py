@@ -1,4 +1,4 @@
-"""Who gives tokens in a benchmark, and cuts sessions as they end? Two servers, in a process of their own."""
+"""An OAuth 2.0 provider and a mail server that cuts sessions when their tokens expire, in one process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from benchmarks.far_end import mail_of, process
+from benchmarks.mail_server import mail_of
+from benchmarks.server_process import spawn_server
 from superimap.testing.imap.server import ImapServer
 from superimap.testing.imap.session import FakeSession
 from superimap.testing.oauth.server import OAuthServer
 
-SECRET = "benchmark"  # noqa: S105 - of a server that lives for minutes
+CLIENT_SECRET = "benchmark"  # noqa: S105 - of a server that lives for minutes
 
 
 @dataclass
-class Seen:
-    """What the servers saw. Moments are seconds since 1970; a gap is from a user's session to their next login."""
+class ServerRecord:
+    """Events at the servers. Times are seconds since 1970; a gap is from a user's session to the next login."""
 
     logins: list[float] = field(default_factory=list)
     gaps: list[tuple[float, float]] = field(default_factory=list)
@@ -31,17 +32,17 @@ class Seen:
     refused: int = 0
 
 
-class Mail(ImapServer):
-    """Lets users in with the authorization server's tokens for as long as those live, and notes when."""
+class RecordingImapServer(ImapServer):
+    """Accepts the provider's tokens while they are valid, and records logins and gaps."""
 
     def __init__(self, oauth: OAuthServer) -> None:
         super().__init__(any_login=True, log_size=0)
         self.opens_for = lambda user, token: oauth.opens_for(token, user)
-        self.seen = Seen()
+        self.seen = ServerRecord()
         self._left: dict[str, float] = {}
 
     def end_in_time(self, session: FakeSession, username: str, token: str) -> None:
-        """Somebody has signed in."""
+        """Record a login."""
         now = time.time()
         self.seen.logins.append(now)
         if (before := self._left.pop(username, None)) is not None:
@@ -49,14 +50,14 @@ class Mail(ImapServer):
         super().end_in_time(session, username, token)
 
     def left(self, session: FakeSession) -> None:
-        """Somebody is gone."""
+        """Record the end of a session."""
         if session.username is not None:
             self._left[session.username] = time.time()
         super().left(session)
 
 
-class Provider:
-    """The running servers, from outside. Users are user0@example.com and so on."""
+class OAuthProviderProcess:
+    """The running servers, controlled through a pipe. Users are user0@example.com and so on."""
 
     def __init__(self, pipe: Connection, imap_port: int, oauth_port: int) -> None:
         self._pipe = pipe
@@ -64,29 +65,29 @@ class Provider:
         self.oauth_url = f"http://127.0.0.1:{oauth_port}"
 
     async def grants(self, count: int) -> list[str]:
-        """Refresh tokens of so many users, who have consented long ago."""
+        """Refresh tokens of `count` users, who have consented already."""
         self._pipe.send(("grants", count))
-        told: list[str] = await asyncio.to_thread(self._pipe.recv)
-        return told
+        answer: list[str] = await asyncio.to_thread(self._pipe.recv)
+        return answer
 
-    async def seen(self) -> Seen:
-        """What was seen so far."""
+    async def seen(self) -> ServerRecord:
+        """The events so far."""
         self._pipe.send(("seen",))
-        told: Seen = await asyncio.to_thread(self._pipe.recv)
-        return told
+        answer: ServerRecord = await asyncio.to_thread(self._pipe.recv)
+        return answer
 
     async def deliver(self, count: int, *, users: int, rate: float) -> set[tuple[str, bytes]]:
-        """So many mails to the users in turn, `rate` a second; user and SHA-1 of each, once all have come."""
+        """Deliver `count` mails to the users, `rate` per second; returns user and SHA-1 of each at the end."""
         self._pipe.send(("deliver", count, users, rate))
-        told: set[tuple[str, bytes]] = await asyncio.to_thread(self._pipe.recv)
-        return told
+        answer: set[tuple[str, bytes]] = await asyncio.to_thread(self._pipe.recv)
+        return answer
 
 
 @asynccontextmanager
-async def running(*, life: int) -> AsyncIterator[Provider]:
-    """The servers; access tokens live `life` seconds, and refresh tokens rotate."""
-    async with process(_main, life) as (pipe, imap_port):
-        yield Provider(pipe, imap_port, await asyncio.to_thread(pipe.recv))
+async def running(*, life: int) -> AsyncIterator[OAuthProviderProcess]:
+    """Run the servers. Access tokens are valid for `life` seconds, and refresh tokens rotate."""
+    async with spawn_server(_main, life) as (pipe, imap_port):
+        yield OAuthProviderProcess(pipe, imap_port, await asyncio.to_thread(pipe.recv))
 
 
 def _main(pipe: Connection, life: int) -> None:
@@ -95,8 +96,8 @@ def _main(pipe: Connection, life: int) -> None:
 
 
 async def _serve(pipe: Connection, life: int) -> None:
-    async with OAuthServer(expires_in=life, rotates=True) as oauth, Mail(oauth) as mail:
-        oauth.add_client(client_secret=SECRET)
+    async with OAuthServer(expires_in=life, rotates=True) as oauth, RecordingImapServer(oauth) as mail:
+        oauth.add_client(client_secret=CLIENT_SECRET)
         pipe.send(mail.port)
         pipe.send(oauth.port)
         while True:
@@ -113,12 +114,12 @@ async def _serve(pipe: Connection, life: int) -> None:
                     pipe.send(seen)
 
 
-async def _deliver(mail: Mail, count: int, users: int, rate: float) -> set[tuple[str, bytes]]:
+async def _deliver(mail: RecordingImapServer, count: int, users: int, rate: float) -> set[tuple[str, bytes]]:
     clock, ledger = asyncio.get_running_loop().time, set()
     began, text = clock(), mail_of(2000)
     for number in range(count):
         raw = text.replace(b"4711", b"%d" % number)  # in the Message-ID and in the subject
-        # A stride that meets every user: their turns and the ends of their tokens keep no step.
+        # A stride that reaches every user, so that mails are not in step with the ends of tokens.
         user = _address(number * 7919 % users)
         ledger.add((user, hashlib.sha1(raw, usedforsecurity=False).digest()))
         mail.deliver(user, raw)
