@@ -1,1 +1,1 @@
-"""Long-running checks: fault injection, cluster scenarios, fuzzing."""
+"""Long-running checks with real processes: fault injection, cluster scenarios, fuzzing."""

@@ -1,4 +1,4 @@
-"""Does any mail make reading it raise? `make fuzz`: a corpus, mutated for as long as is asked for."""
+"""Fuzzing of the mail parser: mutate a corpus of mails, and fail if parsing one raises (`make fuzz`)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _TOKENS = (
     b"--b\r\n",
     b"From: ", b"Message-ID: ", b"Subject: ", b"Content-Type: multipart/mixed; boundary=b\r\n\r\n",
 )  # fmt: skip
-_LONGEST = 300_000  # bytes of a mutated mail
+_MAX_MAIL_BYTES = 300_000
 
 
 def check(raw: bytes) -> None:
-    """Read the mail in every way that the idler does. AssertionError if what comes out does not fit the bytes."""
+    """Parse the mail in every way that the idler does. AssertionError if a result does not fit the bytes."""
     mail = parse(raw)
     text, was_scrubbed = decode_text(raw)
     envelope = mail.envelope
@@ -54,19 +54,19 @@ def check(raw: bytes) -> None:
 
 
 def _storable(envelope: Envelope) -> None:
-    """PostgreSQL takes no NUL, and UTF-8 no surrogates."""
+    """Check that the envelope can be stored: PostgreSQL accepts no NUL, and UTF-8 no surrogates."""
     assert "\\u0000" not in json.dumps(as_json(envelope))
     repr(envelope).encode("utf-8", "strict")
 
 
 def mutants(corpus: Sequence[bytes], seed: int) -> Iterator[bytes]:
-    """Without end: mails of the corpus with one to eight things wrong; the same for the same seed."""
+    """Yield mails of the corpus with one to eight mutations, without end; the same ones for the same seed."""
     chance = random.Random(seed)
     while True:
         raw = bytearray(chance.choice(corpus))
         for _ in range(chance.randint(1, 8)):
             _mutate(raw, corpus, chance)
-        yield bytes(raw[:_LONGEST])
+        yield bytes(raw[:_MAX_MAIL_BYTES])
 
 
 def _mutate(raw: bytearray, corpus: Sequence[bytes], chance: random.Random) -> None:
@@ -93,7 +93,7 @@ def _mutate(raw: bytearray, corpus: Sequence[bytes], chance: random.Random) -> N
 
 
 def pythons_own() -> list[bytes]:
-    """The mails that Python tests its email package with; none if they are not installed."""
+    """The mails in the tests of Python's email package; empty if they are not installed."""
     try:
         spec = importlib.util.find_spec("test.test_email")
     except ModuleNotFoundError:
@@ -104,13 +104,13 @@ def pythons_own() -> list[bytes]:
 
 
 def main() -> int:
-    """Print how many mails were read, how many raised, and the slowest."""
+    """Print the number of mails parsed, the number that raised, and the slowest; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     own, python = list(MALFORMED.values()), pythons_own()
-    print(f"corpus: {len(own)} mails of ours, {len(python)} of Python's own; seed {options.seed}")
+    print(f"corpus: {len(own)} mails of this project, {len(python)} of Python; seed {options.seed}")
     read, failed = 0, 0
     slowest = {True: (0.0, 0), False: (0.0, 0)}
     until = time.monotonic() + options.seconds
@@ -126,10 +126,10 @@ def main() -> int:
         read += 1
         if time.monotonic() > until:
             break
-    print(f"{read} mails read, {failed} failed; the slowest, in CPU time, checks included:")
+    print(f"{read} mails parsed, {failed} failed; the slowest, in CPU time including the checks:")
     for quick, (took, size) in slowest.items():
-        where = "on the event loop" if quick else "beside the event loop"
-        print(f"  {took * 1000:.1f} ms for {size} bytes, which are worked on {where}")
+        where = "on the event loop" if quick else "in a thread"
+        print(f"  {took * 1000:.1f} ms for {size} bytes, which the idler parses {where}")
     return 1 if failed else 0
 
 

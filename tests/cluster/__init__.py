@@ -1,1 +1,1 @@
-"""The cluster as a whole: seen, scaled, killed, frozen and cut off, with real processes."""
+"""Tests of the whole cluster with real processes: status, scaling, kills, pauses and outages."""

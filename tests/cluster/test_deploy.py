@@ -1,4 +1,4 @@
-"""Do manifests, alerts and dashboard fit the code? Commands, ports, settings, probes, metrics and their labels."""
+"""Manifests, alerts and dashboard match the code: commands, ports, settings, probes, metrics and labels."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_every_process_is_deployed():
 
 
 @pytest.mark.parametrize("pod", pods())
-def test_the_command_and_its_options_are_real(pod):
+def test_the_command_and_its_options_exist(pod):
     command, *options = container_of(pod)["args"]
     real = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
 
@@ -73,7 +73,7 @@ def test_the_command_and_its_options_are_real(pod):
 
 
 @pytest.mark.parametrize("pod", pods())
-def test_what_comes_from_the_environment_are_settings(pod):
+def test_variables_of_the_environment_are_settings(pod):
     container = container_of(pod)
     real = {name for field in Settings.model_fields for name in variable_names(field)}
 
@@ -84,7 +84,7 @@ def test_what_comes_from_the_environment_are_settings(pod):
     ]
 
 
-def test_the_example_settings_are_accepted_once_the_key_is_in(monkeypatch):
+def test_the_example_settings_are_accepted_with_a_key(monkeypatch):
     given = settings_of("ConfigMap", "data") | settings_of("Secret", "stringData")
     assert given["ENCRYPTION_KEY"] == ""
     for name, value in (given | {"ENCRYPTION_KEY": generate_key()}).items():
@@ -109,7 +109,7 @@ def test_secrets_are_in_the_secret():
 
 
 @pytest.mark.parametrize("deployment", of_kind("Deployment"), ids=name_of)
-def test_probes_ask_the_port_that_the_process_opens(deployment):
+def test_probes_use_the_port_that_the_process_opens(deployment):
     container = container_of(deployment["spec"]["template"]["spec"])
     variable, port = PORTS[name_of(deployment)]
     (opened,) = container["ports"]
@@ -126,7 +126,7 @@ def test_probes_ask_the_port_that_the_process_opens(deployment):
     assert scraped == (str(port) if variable == "HEALTH_PORT" else None)
 
 
-def test_everyone_has_the_time_to_end():
+def test_grace_periods_are_longer_than_the_time_to_stop():
     grace = {
         name_of(each): each["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         for each in of_kind("Deployment")
@@ -139,7 +139,7 @@ def test_everyone_has_the_time_to_end():
 
 
 @pytest.mark.parametrize("pod", pods())
-def test_processes_may_do_as_little_as_possible(pod):
+def test_processes_run_with_minimal_privileges(pod):
     security = container_of(pod)["securityContext"]
 
     assert security == {
@@ -168,7 +168,7 @@ def test_selectors_find_their_pods():
     assert scaler["spec"]["metrics"][0]["pods"]["metric"]["name"] in samples()
 
 
-def test_ports_let_in_are_ports_opened():
+def test_ports_allowed_in_are_the_ports_that_processes_open():
     let_in = {
         port["port"]
         for each in of_kind("NetworkPolicy")
@@ -179,7 +179,7 @@ def test_ports_let_in_are_ports_opened():
     assert let_in == {port for _, port in PORTS.values()}
 
 
-def test_kustomize_takes_every_file_but_the_examples():
+def test_kustomize_lists_every_file_but_the_examples():
     listed = set(yaml.safe_load((K8S / "kustomization.yaml").read_text())["resources"])
     files = {path.name for path in K8S.glob("*.yaml")} - {"kustomization.yaml"}
 
@@ -190,7 +190,7 @@ def test_kustomize_takes_every_file_but_the_examples():
 
 
 def samples() -> dict[str, set[str]]:
-    """Every sample that our metrics can have, with its labels."""
+    """Every sample name of our metrics, with its labels."""
     found: dict[str, set[str]] = {}
     for collector in prometheus_client.REGISTRY._collector_to_names:
         labels = set(getattr(collector, "_labelnames", ()))
@@ -210,7 +210,7 @@ def expressions() -> list[Any]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_alerts_and_panels_ask_for_metrics_and_labels_that_there_are(expression):
+def test_alerts_and_panels_use_existing_metrics_and_labels(expression):
     known = samples()
     asked = re.findall(r"(superimap_\w+)(?:\{([^}]*)\})?", expression)
 
@@ -226,7 +226,7 @@ def test_alerts_and_panels_ask_for_metrics_and_labels_that_there_are(expression)
     assert grouped <= {"instance"}.union(*(known[name] for name, _ in asked))
 
 
-def test_label_values_in_alerts_are_some_that_are_set():
+def test_label_values_in_alerts_are_values_that_are_set():
     from superimap.db.monitoring.cluster_status import IDLER_STATES
 
     values = set(re.findall(r'"(\w+)"', " ".join(rule["expr"] for rule in ALERTS)))
@@ -247,7 +247,7 @@ def test_label_values_in_alerts_are_some_that_are_set():
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_every_alert_says_how_bad_and_has_its_runbook(rule):
+def test_every_alert_has_a_severity_and_a_runbook(rule):
     runbooks = (ROOT / "docs/operations.md").read_text()
 
     assert rule["labels"]["severity"] in {"critical", "warning"}
@@ -255,7 +255,7 @@ def test_every_alert_says_how_bad_and_has_its_runbook(rule):
     assert f"| `{rule['alert']}` |" in runbooks
 
 
-def test_the_runbooks_speak_of_no_other_alert():
+def test_the_runbooks_name_no_other_alert():
     text = (ROOT / "docs/operations.md").read_text()
 
     assert set(re.findall(r"`(Superimap[A-Z]\w+)`", text)) == {rule["alert"] for rule in ALERTS}

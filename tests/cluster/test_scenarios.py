@@ -1,4 +1,4 @@
-"""The cluster's promises, small and on a fast clock; `make cluster` runs the same at length."""
+"""The cluster scenarios, small and with short intervals; `make cluster` runs them at full length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trials.cluster.fleet import fleet
 
 @pytest.fixture
 def quick() -> dict[str, str]:
-    """Slow enough that a busy machine's idlers are not taken for dead, fast enough for a suite."""
+    """Intervals long enough that idlers on a busy machine keep their leases, short enough for a test suite."""
     return {"HEARTBEAT_INTERVAL": "0.5", "HEARTBEAT_EXPIRY": "3", "RECONCILE_INTERVAL": "0.5"}
 
 
@@ -20,12 +20,12 @@ async def test_scaling_up_and_down_under_load_never_watches_a_user_twice(world, 
         await scenarios.scale(ours, per_second=40)
 
 
-async def test_the_users_of_a_killed_idler_are_taken_over_with_their_mail(world, quick):
+async def test_users_of_a_killed_idler_are_taken_over_with_their_mail(world, quick):
     async with fleet(world, count=100, **quick) as ours:
         await scenarios.kill(ours, per_second=40, within=30)
 
 
-async def test_an_idler_that_slept_past_its_lease_repeats_nothing(world, quick):
+async def test_an_idler_paused_beyond_its_lease_repeats_nothing(world, quick):
     async with fleet(world, count=40, **quick) as ours:
         await scenarios.freeze(ours)
 
@@ -41,7 +41,7 @@ async def test_while_postgresql_is_away_sessions_stay_and_memory_is_bounded(worl
     proxy = DbProxy(world.database_url, folder)
     await proxy.open()
     try:
-        # Idlers that come back give each other an interval before they take what looks free: a whole one.
+        # Idlers that reconnect wait one heartbeat interval before they take shards that look free.
         slower = {"HEARTBEAT_INTERVAL": "2", "HEARTBEAT_EXPIRY": "4.5", "BYTES_IN_FLIGHT": "1048576"}
         async with fleet(world, count=30, **quick | slower, DATABASE_URL=proxy.url) as ours:
             await scenarios.outage(ours, proxy, seconds=8, size=60_000, most_mib=10)  # of 14 MB of mail
@@ -54,6 +54,6 @@ async def test_changes_of_users_are_in_effect_without_waiting_for_a_round(world,
         await scenarios.change(ours, users=2)
 
 
-async def test_users_beyond_all_seats_are_counted_until_an_idler_relieves(world, quick):
+async def test_users_beyond_all_slots_are_unserved_until_another_idler_joins(world, quick):
     async with fleet(world, count=50, **quick, MAX_SESSIONS="20") as ours:
-        await scenarios.spill(ours, seats=20, more=20)
+        await scenarios.spill(ours, slots=20, more=20)

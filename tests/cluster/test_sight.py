@@ -28,7 +28,7 @@ ALIVE, DEAD, FULL = 1, 2, 3
 
 @pytest_asyncio.fixture
 async def cluster(world: World) -> World:
-    """Three idlers: one with room, one dead for a minute, one with fewer seats than users; and a free shard.
+    """Three idlers: one with room, one dead for a minute, one with fewer slots than users; and a free shard.
 
     Users are made one after the other from id 1 on, so that user n is in shard n.
     """

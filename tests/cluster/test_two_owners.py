@@ -1,4 +1,4 @@
-"""Two idlers that both believe to own every shard: only the one that does writes. And what if it were not so?"""
+"""Two idlers that both believe they own every shard: only the owner writes. Controls switch the guards off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from superimap.testing import ImapServer
 from tests.cluster.conftest import WebhookSink
 from tests.support.mails import Ledger, mail
 
-USERS = 12
+USER_COUNT = 12
 OFF = {
     "fence": ("shard = $1 AND owner = $2 AND epoch = $3", "shard = $1 AND $2::bigint > 0 AND $3::bigint > 0"),
     "cursor": (
@@ -32,7 +32,7 @@ OFF = {
 
 
 def unguarded(*guards: str) -> str:
-    """The intake's statement without these guards."""
+    """The intake statement without these guards."""
     statement = intake._RECORD
     for guard in guards:
         guarding, instead = OFF[guard]
@@ -43,7 +43,7 @@ def unguarded(*guards: str) -> str:
 
 @pytest.fixture
 def owners(monkeypatch) -> list[Ownership]:
-    """Every ownership that comes into being, in the order of it."""
+    """Every Ownership in the order of creation."""
     made: list[Ownership] = []
 
     class Known(Ownership):
@@ -57,7 +57,7 @@ def owners(monkeypatch) -> list[Ownership]:
 
 @pytest.fixture
 def writes(monkeypatch) -> Counter[int]:
-    """How many mails each idler has recorded."""
+    """The number of mails that each idler has recorded."""
     counted: Counter[int] = Counter()
     original = intake.record
 
@@ -71,22 +71,22 @@ def writes(monkeypatch) -> Counter[int]:
 
 
 async def settled(*_: Any, **__: Any) -> Any:
-    """What a deluded owner does in a round: nothing, and it knows of nothing to come."""
+    """Replacement for the rounds of an idler that does not know that it lost its shards: it does nothing."""
     return math.inf
 
 
 @contextlib.asynccontextmanager
 async def two(world: World, imap: ImapServer, owners: list[Ownership]) -> AsyncIterator[None]:
-    """Two idlers with a session each for every user; the first has lost all shards and does not know."""
+    """Run two idlers with a session each for every user; the first has lost all shards and does not know."""
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(running(services.idler, world.settings))
-        await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == USERS)
+        await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == USER_COUNT)
         deluded = owners[0]
         for name in ("beat", "reconcile"):
             setattr(deluded, name, settled)
         await world.rows("UPDATE idlers SET heartbeat_at = now() - interval '10 s'")
         await stack.enter_async_context(running(services.idler, world.settings))
-        await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == 2 * USERS, timeout=30)
+        await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == 2 * USER_COUNT, timeout=30)
         assert len(deluded.epochs) == len(owners[1].epochs) == 4096
         yield
         deluded.epochs.clear()
@@ -95,17 +95,17 @@ async def two(world: World, imap: ImapServer, owners: list[Ownership]) -> AsyncI
 async def burst(
     world: World, imap: ImapServer, sink: WebhookSink, owners: list[Ownership]
 ) -> tuple[Ledger, int]:
-    """Mails for everybody while there are two owners; the ledger, and how many were recorded more than once."""
+    """Deliver mail to every user while there are two owners; returns the ledger and the count of repeated rows."""
     ledger = Ledger()
     partner = await world.partner(new_mail_webhook=sink.url("/hook"))
     await world.provider(imap.host, imap.port)
     await world.connection(partner)
-    for number in range(USERS):
+    for number in range(USER_COUNT):
         imap.add_account(f"user{number}", "pw")
         await world.user(partner, f"user{number}", login=f"user{number}", password="pw")
     async with running(services.dispatcher, world.settings), two(world, imap, owners):
         for number in range(3):
-            for user in range(USERS):
+            for user in range(USER_COUNT):
                 raw = mail(f"{number}-{user}", to=f"user{user}")
                 ledger.note(raw, path="/hook", tag=f"user{user}")
                 imap.deliver(f"user{user}", raw)
@@ -115,7 +115,7 @@ async def burst(
     return ledger, await world.value("SELECT count(*) - count(DISTINCT (mailbox_id, uid)) FROM messages")
 
 
-async def test_of_two_that_believe_to_own_a_shard_only_the_owner_writes(world, sink, owners, writes):
+async def test_of_two_idlers_that_believe_they_own_a_shard_only_the_owner_writes(world, sink, owners, writes):
     async with ImapServer() as imap:
         ledger, repeated = await burst(world, imap, sink, owners)
 
@@ -125,12 +125,12 @@ async def test_of_two_that_believe_to_own_a_shard_only_the_owner_writes(world, s
     assert ledger.duplicates(list(sink.received)) == repeated == 0
 
 
-async def test_without_the_fence_the_deluded_one_would_write(world, sink, owners, writes, monkeypatch):
+async def test_without_the_fence_the_former_owner_would_write(world, sink, owners, writes, monkeypatch):
     monkeypatch.setattr(intake, "_RECORD", unguarded("fence"))
     async with ImapServer() as imap:
         ledger, _ = await burst(world, imap, sink, owners)
 
-    assert writes[owners[0].idler] > 0, "the oracle above would have seen it"
+    assert writes[owners[0].idler] > 0, "the first test would have failed"
     assert ledger.duplicates(list(sink.received)) == 0, "the cursor and the key of the row still guard"
 
 
@@ -141,4 +141,4 @@ async def test_without_any_guard_there_would_be_duplicates(world, sink, owners, 
         ledger, repeated = await burst(world, imap, sink, owners)
 
     assert repeated > 0
-    assert ledger.duplicates(list(sink.received)) > 0, "the oracle above would have seen it"
+    assert ledger.duplicates(list(sink.received)) > 0, "the first test would have failed"

@@ -1,4 +1,4 @@
-"""Can the oracle fail? With one guard switched off it must; with it on, the same story must pass."""
+"""Controls of the oracle: it reports a broken promise if one guard is switched off, and none if it is on."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ from superimap.dispatcher.sweeper import Sweeper
 from superimap.doorbells.postgres import Doorbell
 from superimap.launch import services
 from superimap.testing import WebhookSink
-from trials.faults.bed import Bed, Scale, people
-from trials.faults.mail_servers import Own
-from trials.faults.oracle import Verdict
+from trials.faults.fault_run import FaultRun, Scale, create_users
+from trials.faults.mail_servers import FakeMailServer
+from trials.faults.oracle import FaultReport
 
-FEW = Scale(mails=20, users=4, away=1.0, rounds=1, judges_time=False)
+CONTROL_SCALE = Scale(mails=20, users=4, away=1.0, rounds=1, judges_time=False)
 FORBIDDEN = "127.0.0.2"
 
 SLOW_PULSE = {"heartbeat_interval": 30.0, "heartbeat_expiry": 60.0, "reconcile_interval": 600.0}
@@ -28,13 +28,17 @@ NETS = "ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity
 
 
 @contextlib.asynccontextmanager
-async def bed(database_url: str, redis_url: str, **settings: object) -> AsyncIterator[Bed]:
-    """Mailboxes and receivers; the services run in this process, where a guard can be switched off."""
+async def run(database_url: str, redis_url: str, **settings: object) -> AsyncIterator[FaultRun]:
+    """A fault run whose services run in this process, so that a guard can be switched off."""
     world = World(database_url, redis_url, overrides={"webhook_timeout": 2.0, **settings})
-    async with Own() as imap, WebhookSink(record=False) as sink, contextlib.AsyncExitStack() as stack:
-        made = Bed("control", FEW, None, world, imap, sink, stack, 1)
+    async with (
+        FakeMailServer() as imap,
+        WebhookSink(record=False) as sink,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        made = FaultRun("control", CONTROL_SCALE, None, world, imap, sink, stack, 1)
         sink.answer = made.answer
-        await people(made)
+        await create_users(made)
         yield made
 
 
@@ -46,50 +50,50 @@ async def nothing(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("is_on", [True, False])
-async def test_without_the_sweeper_a_doorbell_that_never_rang_is_a_mail_lost(
+async def test_without_the_sweeper_a_lost_doorbell_loses_the_mail(
     is_on, database_url, redis_url, tmp_path, monkeypatch
 ):
-    async with bed(database_url, redis_url) as made:
+    async with run(database_url, redis_url) as made:
         async with running(services.idler, deaf(made.world, tmp_path)):
-            await made.watched()
+            await made.wait_until_watched()
             made.send(8)
             await eventually(lambda: made.world.value("SELECT count(*) = 8 FROM deliveries"))
         if not is_on:
             monkeypatch.setattr(Sweeper, "run", lambda _self, stop: stop.wait())
         async with running(services.dispatcher, made.world.settings):
-            await made.settled(within=10 if is_on else 2.5)
-            verdict = await made.verdict()
+            await made.wait_until_settled(within=10 if is_on else 2.5)
+            verdict = await made.report()
 
     assert (verdict.broken == ()) is is_on
     assert verdict.lost == (0 if is_on else 8)
 
 
 def deaf(world: World, tmp_path):
-    """Settings of an idler whose rings reach nobody."""
+    """Settings of an idler whose doorbells reach no queue."""
     return world.settings.model_copy(update={"redis_url": f"unix://{tmp_path}/nobody.sock"})
 
 
 # The fence.
 
 
-async def split_brain(made: Bed, monkeypatch: pytest.MonkeyPatch) -> Verdict:
-    """Two idlers watch the same mailboxes, for one of them has not heard that it was taken for dead."""
+async def split_brain(made: FaultRun, monkeypatch: pytest.MonkeyPatch) -> FaultReport:
+    """Two idlers watch the same mailboxes, because one does not know that its lease has expired."""
     monkeypatch.setattr(Doorbell, "listen", nothing)
     unaware = made.world.settings.model_copy(update=SLOW_PULSE)
     async with running(services.idler, unaware), running(services.dispatcher, made.world.settings):
-        await made.watched()
+        await made.wait_until_watched()
         async with running(services.idler, made.world.settings):
             await made.imap.wait_for(
-                lambda: sum(each.idling for each in made.imap.sessions) == 2 * FEW.users, timeout=30
+                lambda: sum(each.idling for each in made.imap.sessions) == 2 * CONTROL_SCALE.users, timeout=30
             )
-            made.send(FEW.mails)
-            await made.settled(within=15)
-            return await made.verdict()
+            made.send(CONTROL_SCALE.mails)
+            await made.wait_until_settled(within=15)
+            return await made.report()
 
 
 @pytest.mark.parametrize("is_on", [True, False])
 async def test_without_the_fence_two_owners_send_twice(is_on, database_url, redis_url, monkeypatch):
-    """The nets below the fence (cursor, copies, unique UIDs) are taken away both times: the fence alone holds."""
+    """The guards behind the fence (cursor, copies, unique UIDs) are off both times, so only the fence is left."""
     statement = intake._RECORD
     for clause in (CURSOR, TWINS, "ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", FENCE):
         assert clause in statement
@@ -98,7 +102,7 @@ async def test_without_the_fence_two_owners_send_twice(is_on, database_url, redi
     if not is_on:
         statement = statement.replace(FENCE, "SELECT 1 WHERE ($1::int, $2::bigint, $3::bigint) IS NOT NULL")
     monkeypatch.setattr(intake, "_RECORD", statement)
-    async with bed(database_url, redis_url) as made:
+    async with run(database_url, redis_url) as made:
         await made.world.rows(NETS)
         verdict = await split_brain(made, monkeypatch)
 
@@ -117,20 +121,20 @@ async def test_without_the_egress_guard_a_private_address_gets_webhooks(
     if not is_on:
         monkeypatch.setattr(Guard, "check", lambda _self, _sockaddr: None)
     open_to = {"environment": "production", "egress_allow": "127.0.0.1/32"}
-    async with bed(database_url, redis_url, **open_to) as made, WebhookSink(FORBIDDEN) as forbidden:
-        await made.aim(0, forbidden.url("/p0"))
+    async with run(database_url, redis_url, **open_to) as made, WebhookSink(FORBIDDEN) as forbidden:
+        await made.set_endpoint_url(0, forbidden.url("/p0"))
         async with (
             running(services.idler, made.world.settings),
             running(services.dispatcher, made.world.settings),
         ):
-            await made.watched()
+            await made.wait_until_watched()
             made.send(4)
             await eventually(lambda: made.world.value("SELECT count(*) >= 4 FROM attempts"))
             made.broken += [f"I3: a POST to {FORBIDDEN}" for _ in forbidden.received]
-            await made.aim(0, made.sink.url("/p0"))
+            await made.set_endpoint_url(0, made.sink.url("/p0"))
             await made.world.rows("UPDATE deliveries SET due_at = now()")
-            await made.settled(within=20 if is_on else 1)
-            verdict = await made.verdict()
+            await made.wait_until_settled(within=20 if is_on else 1)
+            verdict = await made.report()
 
     assert (verdict.broken == ()) is is_on
     assert any(FORBIDDEN in each for each in verdict.broken) is not is_on

@@ -1,4 +1,4 @@
-"""Does the oracle see each kind of broken promise, and nothing where all is well?"""
+"""The oracle reports each kind of broken promise, and none if every promise holds."""
 
 import hashlib
 import hmac
@@ -12,14 +12,16 @@ from superimap.core import crypto
 from superimap.testing import Received
 from superimap.webhooks import signing
 from tests.support.mails import mail
-from trials.faults.oracle import Injected, Keys, judge
+from trials.faults.oracle import InjectedMails, PartnerKeys, assess
 
-KEYS = {path: Keys(crypto.generate_api_key(), crypto.generate_signing_secret()) for path in ("/p0", "/p1")}
+KEYS = {
+    path: PartnerKeys(crypto.generate_api_key(), crypto.generate_signing_secret()) for path in ("/p0", "/p1")
+}
 MAIL = mail(1)
 
 
-def webhook(*, path="/p0", keys: Keys = KEYS["/p0"], tag="tag0", raw=MAIL, at=101.0) -> Received:
-    """As a partner gets it."""
+def webhook(*, path="/p0", keys: PartnerKeys = KEYS["/p0"], tag="tag0", raw=MAIL, at=101.0) -> Received:
+    """A webhook as a partner receives it."""
     sha1 = hashlib.sha1(raw).hexdigest()
     signature = hmac.new(keys.api_key.encode(), f"100{sha1}".encode(), hashlib.sha256).hexdigest()
     body = {"sha1": sha1, "user_tag": tag, "timestamp": 100, "signature": signature}
@@ -29,15 +31,15 @@ def webhook(*, path="/p0", keys: Keys = KEYS["/p0"], tag="tag0", raw=MAIL, at=10
     return Received("POST", path, lower, content, at, at)
 
 
-def verdict(*accepted: Received, most_duplicates: int = 0):
-    injected = Injected()
+def report(*accepted: Received, most_duplicates: int = 0):
+    injected = InjectedMails()
     injected.note(MAIL, path="/p0", tag="tag0")
     injected.at[hashlib.sha1(MAIL).hexdigest()] = 100.0
-    return judge("F00", injected, list(accepted), KEYS, most_duplicates=most_duplicates)
+    return assess("F00", injected, list(accepted), KEYS, most_duplicates=most_duplicates)
 
 
-def test_all_is_well():
-    found = verdict(webhook())
+def test_a_mail_with_one_webhook_breaks_no_promise():
+    found = report(webhook())
 
     assert found.broken == ()
     assert (found.mails, found.lost, found.duplicates) == (1, 0, 0)
@@ -58,9 +60,9 @@ def test_all_is_well():
     ],
     ids=["lost", "twice", "two ids", "other partner", "other keys", "altered", "other tag", "phantom"],
 )
-def test_each_broken_promise_is_told(accepted, promise):
-    assert any(each.startswith(promise) for each in verdict(*accepted).broken)
+def test_each_broken_promise_is_reported(accepted, promise):
+    assert any(each.startswith(promise) for each in report(*accepted).broken)
 
 
-def test_duplicates_within_the_bound_of_the_fault_are_no_broken_promise():
-    assert verdict(*[webhook()] * 3, most_duplicates=2).broken == ()
+def test_duplicates_within_the_limit_of_the_fault_break_no_promise():
+    assert report(*[webhook()] * 3, most_duplicates=2).broken == ()

@@ -1,6 +1,6 @@
-"""The cluster's promises at length and by the default timings: a line of JSON for each scenario.
+"""Cluster scenarios at full length with default timings: one line of JSON for each.
 
-`make cluster`, or `python -m trials.cluster [scenario …]`; ends with 1 if one of them fails.
+`make cluster`, or `python -m trials.cluster [scenario …]`; exit code 1 if one of them fails.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from trials.cluster.fleet import fleet
 from trials.cluster.scenarios import Figures
 
 DEFAULTS = {"HEARTBEAT_INTERVAL": "10", "HEARTBEAT_EXPIRY": "30", "RECONCILE_INTERVAL": "10"}
-USERS = 600
+USER_COUNT = 600
 
 
 async def scale(world: World, _: Path) -> Figures:
-    async with fleet(world, count=USERS, **DEFAULTS) as ours:
+    async with fleet(world, count=USER_COUNT, **DEFAULTS) as ours:
         figures = await scenarios.scale(ours, per_second=50, rest=10)
     assert figures["gap_p95_s"] < 2, figures
     return figures
 
 
 async def kill(world: World, _: Path) -> Figures:
-    async with fleet(world, count=USERS, **DEFAULTS) as ours:
+    async with fleet(world, count=USER_COUNT, **DEFAULTS) as ours:
         return await scenarios.kill(ours, per_second=50, within=35)
 
 
 async def freeze(world: World, _: Path) -> Figures:
-    async with fleet(world, count=USERS // 2, **DEFAULTS) as ours:
+    async with fleet(world, count=USER_COUNT // 2, **DEFAULTS) as ours:
         return await scenarios.freeze(ours)
 
 
 async def roll(world: World, _: Path) -> Figures:
-    async with fleet(world, count=USERS // 2, **DEFAULTS) as ours:
+    async with fleet(world, count=USER_COUNT // 2, **DEFAULTS) as ours:
         return await scenarios.roll(ours, rounds=10, idlers=3, per_second=50)
 
 
@@ -54,14 +54,14 @@ async def outage(world: World, folder: Path) -> Figures:
     await proxy.open()
     try:
         env = DEFAULTS | {"DATABASE_URL": proxy.url, "BYTES_IN_FLIGHT": "16777216"}
-        async with fleet(world, count=USERS // 2, **env) as ours:
+        async with fleet(world, count=USER_COUNT // 2, **env) as ours:
             return await scenarios.outage(ours, proxy, seconds=60, size=100_000, most_mib=100)
     finally:
         await proxy.close()
 
 
 async def change(world: World, _: Path) -> Figures:
-    async with fleet(world, count=USERS // 2, **DEFAULTS) as ours:
+    async with fleet(world, count=USER_COUNT // 2, **DEFAULTS) as ours:
         figures = await scenarios.change(ours, users=10)
     slow = {name: value for name, value in figures.items() if name.endswith("_s") and value >= 1}
     assert not slow, figures
@@ -70,7 +70,7 @@ async def change(world: World, _: Path) -> Figures:
 
 async def spill(world: World, _: Path) -> Figures:
     async with fleet(world, count=250, **DEFAULTS, MAX_SESSIONS="100") as ours:
-        return await scenarios.spill(ours, seats=100, more=100)
+        return await scenarios.spill(ours, slots=100, more=100)
 
 
 ALL: dict[str, Callable[[World, Path], Awaitable[Figures]]] = {
@@ -80,14 +80,14 @@ ALL: dict[str, Callable[[World, Path], Awaitable[Figures]]] = {
 
 @contextlib.asynccontextmanager
 async def engines(folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """A PostgreSQL and a Valkey for all scenarios."""
+    """Run a PostgreSQL and a Valkey for all scenarios."""
     async with embedded.postgres(folder / "engines", fsync=False) as url, embedded.valkey(None) as redis_url:
         yield url, redis_url
 
 
 async def main(names: list[str]) -> int:
-    """Run these scenarios; how many failed."""
-    allow_files(4 * USERS)
+    """Run these scenarios; returns the number that failed."""
+    allow_files(4 * USER_COUNT)
     failed = 0
     with open_folder("superimap-cluster-") as folder:
         async with engines(folder) as (url, redis_url):
@@ -109,5 +109,5 @@ async def main(names: list[str]) -> int:
 if __name__ == "__main__":
     asked = sys.argv[1:] or list(ALL)
     if unknown := set(asked) - ALL.keys():
-        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; the scenarios are {', '.join(ALL)}")
     sys.exit(1 if asyncio.run(main(asked)) else 0)

@@ -1,4 +1,4 @@
-"""Idlers and a dispatcher as processes, users with mailboxes, and mail that keeps coming."""
+"""Idlers as processes, a dispatcher, users with mailboxes, and a steady stream of mail."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
 from tests.support.processes import Process, environment, started
-from trials.cluster.stays import gaps, overlaps, percentile, stays
+from trials.cluster.session_spans import gaps, overlaps, percentile, session_spans
 
-PAGE = 4096
-AHEAD = 100  # mails that are on their way at once
+PAGE_BYTES = 4096
+MAX_MAILS_UNDER_WAY = 100  # mails that are on their way at once
 
 
 class Fleet:
-    """What a scenario works with. Idlers are hired, dismissed, and killed by the scenario itself."""
+    """The idlers, users and mails of one scenario, which starts, stops and kills idlers itself."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class Fleet:
     # Users and mail.
 
     async def prepare(self, count: int) -> None:
-        """A partner with a receiver, and so many users."""
+        """Create a partner with a receiver, and `count` users."""
         self.partner = await self.world.partner(new_mail_webhook=self.sink.url("/hook"))
         await self.world.provider(self.imap.host, self.imap.port)
         await self.world.connection(self.partner)
         await self.add_users(count)
 
     async def add_users(self, count: int) -> None:
-        """So many users more, in one transaction."""
+        """Create `count` more users in one transaction."""
         assert self.partner is not None
         names = [f"user{number}" for number in range(len(self.wanted), len(self.wanted) + count)]
         for name in names:
@@ -68,23 +68,23 @@ class Fleet:
         await self.world.users(self.partner, {name: name for name in names}, password="pw")
 
     def send(self, user: str, *, size: int = 600) -> None:
-        """A mail for this user, noted in the ledger."""
+        """Deliver a mail to this user, and record it in the ledger."""
         raw = mail(next(self._numbers), to=user, size=size)
         self.ledger.note(raw, path="/hook", tag=user)
         self.imap.deliver(user, raw)
 
     def send_each(self, *, size: int = 600) -> None:
-        """A mail for everybody."""
+        """Deliver a mail to every user."""
         for user in sorted(self.wanted):
             self.send(user, size=size)
 
     @contextlib.asynccontextmanager
-    async def pouring(self, per_second: float) -> AsyncIterator[None]:
-        """Mail for one user after the other, as long as the block takes; slower where the machine is."""
+    async def steady_mail(self, per_second: float) -> AsyncIterator[None]:
+        """Deliver mail to the users in turn for the length of the block, slower on a slow machine."""
 
         async def pour() -> None:
             for user in itertools.cycle(sorted(self.wanted)):
-                if len(self.ledger.sent) - self.sink.count < AHEAD + len(self.wanted):
+                if len(self.ledger.sent) - self.sink.count < MAX_MAILS_UNDER_WAY + len(self.wanted):
                     self.send(user)
                 await asyncio.sleep(1 / per_second)
 
@@ -97,16 +97,16 @@ class Fleet:
 
     # Idlers.
 
-    async def hire(self, count: int = 1, **env: str) -> list[Process]:
-        """Start so many idlers more."""
+    async def start_idlers(self, count: int = 1, **env: str) -> list[Process]:
+        """Start `count` more idlers."""
         hired = [
             await self._stack.enter_async_context(started("idler", env=self.env | env)) for _ in range(count)
         ]
         self.idlers += hired
         return hired
 
-    async def dismiss(self, *idlers: Process) -> None:
-        """SIGTERM, and wait until they have handed over."""
+    async def stop_idlers(self, *idlers: Process) -> None:
+        """Stop idlers by SIGTERM, and wait until they have handed over their shards."""
         for idler in idlers:
             idler.terminate()
         for idler in idlers:
@@ -128,24 +128,24 @@ class Fleet:
             idler.popen.send_signal(signal.SIGCONT)
 
     async def close(self) -> None:
-        """End everything that still runs."""
+        """Stop every idler that still runs."""
         await self._stack.aclose()
 
     # Conditions.
 
-    async def watched(self, count: int | None = None, *, within: float = 60.0) -> float:
-        """Until so many (all) of the users have a session that waits for mail; the seconds that it took."""
+    async def wait_until_watched(self, count: int | None = None, *, within: float = 60.0) -> float:
+        """Wait until `count` users, by default all, have an idle session; returns the seconds it took."""
         began = time.monotonic()
         number = len(self.wanted) if count is None else count
         await self.imap.wait_for(lambda: len(self.watching() & self.wanted) == number, timeout=within)
         return time.monotonic() - began
 
     def watching(self) -> set[str | None]:
-        """Who has a session that waits for mail."""
+        """The users who have an idle session."""
         return {session.username for session in self.imap.sessions if session.idling}
 
-    async def shared(self, *, within: float = 60.0) -> None:
-        """Until every shard is owned, and every idler that runs owns some."""
+    async def wait_until_shared(self, *, within: float = 60.0) -> None:
+        """Wait until every shard is owned, and every running idler owns some."""
 
         async def is_shared() -> bool:
             rows = await self.db.fetch("SELECT owner, count(*) FROM shards GROUP BY owner")
@@ -153,15 +153,15 @@ class Fleet:
 
         await eventually(is_shared, within=within, what="every idler owns shards")
 
-    async def joined(self, *, within: float = 60.0) -> None:
-        """Until every idler that runs is in the cluster."""
+    async def wait_until_joined(self, *, within: float = 60.0) -> None:
+        """Wait until every running idler has joined the cluster."""
         count = "SELECT count(*) = $1 FROM idlers WHERE NOT is_stopping"
         await eventually(
             lambda: self.db.fetchval(count, len(self.idlers)), within=within, what="all have joined"
         )
 
-    async def owned(self, *, within: float = 60.0) -> float:
-        """Until every shard is owned by an idler that beats; the seconds that it took."""
+    async def wait_until_owned(self, *, within: float = 60.0) -> float:
+        """Wait until every shard is owned by an idler with a valid heartbeat; returns the seconds it took."""
         began = time.monotonic()
         sql = """
             SELECT bool_and(i.heartbeat_at > now() - make_interval(secs => $1)) AND count(i.id) = count(*)
@@ -171,8 +171,8 @@ class Fleet:
         await eventually(lambda: self.db.fetchval(sql, expiry), within=within, what="every shard is owned")
         return time.monotonic() - began
 
-    async def delivered(self, *, within: float = 60.0) -> float:
-        """Until every mail has its webhook; the seconds that it took."""
+    async def wait_until_delivered(self, *, within: float = 60.0) -> float:
+        """Wait until every mail has its webhook; returns the seconds it took."""
         began = time.monotonic()
 
         async def all_came() -> bool:
@@ -184,7 +184,7 @@ class Fleet:
     # What came of it.
 
     def figures(self) -> dict[str, Any]:
-        """Mails, and what became of them; asserts that each gave exactly one webhook, in the right place."""
+        """Count users, mails and webhooks; asserts that each mail gave exactly one webhook, at the right path."""
         received = list(self.sink.received)
         figures = {
             "users": len(self.wanted),
@@ -196,9 +196,9 @@ class Fleet:
         assert figures["lost"] == figures["duplicates"] == 0, figures
         return figures
 
-    def moves(self, *, since: float) -> dict[str, Any]:
-        """Gaps in the watching and users signed in twice, by the mail server's ledger."""
-        found = stays(self.imap.log)
+    def move_figures(self, *, since: float) -> dict[str, Any]:
+        """Gaps between sessions, and users signed in twice, from the log of the mail server."""
+        found = session_spans(self.imap.log)
         lengths = list(gaps(found, since=since))
         return {
             "moved": len(lengths),
@@ -209,14 +209,14 @@ class Fleet:
         }
 
     def resident_mib(self) -> float:
-        """The memory of all idlers."""
+        """The resident memory of all idlers."""
         pages = [int(Path(f"/proc/{idler.popen.pid}/statm").read_text().split()[1]) for idler in self.idlers]
-        return round(sum(pages) * PAGE / 2**20, 1)
+        return round(sum(pages) * PAGE_BYTES / 2**20, 1)
 
 
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the database."""
+    """Open a connection to the database."""
     db = await asyncpg.connect(url)
     try:
         yield db
@@ -226,9 +226,9 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @contextlib.asynccontextmanager
 async def fleet(world: World, *, count: int, **env: str) -> AsyncIterator[Fleet]:
-    """A fleet with so many users, a dispatcher, and no idler yet.
+    """A fleet with `count` users, a dispatcher, and no idlers.
 
-    The dispatcher is not what is tried here, so it runs in this process, which has loaded it already.
+    Scenarios do not test the dispatcher, so it runs in this process, which has loaded it already.
     """
     async with (
         contextlib.AsyncExitStack() as stack,

@@ -1,6 +1,7 @@
-"""What must hold of the cluster, whatever happens to its idlers. Each scenario asserts it, and gives its figures.
+"""Scenarios that assert the promises of the cluster while its idlers change; each returns its figures.
 
-The suite runs them small and on a fast clock, `python -m trials.cluster` at length and by the default timings.
+The test suite runs them small with short intervals, and `python -m trials.cluster` at full length with default
+timings.
 """
 
 from __future__ import annotations
@@ -21,49 +22,49 @@ Figures = dict[str, Any]
 
 
 async def scale(fleet: Fleet, *, per_second: float, rest: float = 0.0) -> Figures:
-    """Three idlers become five, then two, while mail comes; nobody is ever signed in twice."""
-    await fleet.hire(3)
-    await fleet.watched()
-    await fleet.shared()
+    """Three idlers become five, then two, while mail arrives. No user is ever signed in twice."""
+    await fleet.start_idlers(3)
+    await fleet.wait_until_watched()
+    await fleet.wait_until_shared()
     began = time.monotonic()
-    async with fleet.pouring(per_second):
-        await fleet.hire(2)
-        await fleet.shared()
+    async with fleet.steady_mail(per_second):
+        await fleet.start_idlers(2)
+        await fleet.wait_until_shared()
         await asyncio.sleep(rest)
-        await fleet.watched()
-        await fleet.dismiss(*fleet.idlers[:3])
-        await fleet.watched()
+        await fleet.wait_until_watched()
+        await fleet.stop_idlers(*fleet.idlers[:3])
+        await fleet.wait_until_watched()
         await asyncio.sleep(rest)
-    await fleet.delivered()
-    moves = fleet.moves(since=began)
+    await fleet.wait_until_delivered()
+    moves = fleet.move_figures(since=began)
     assert moves["signed_in_twice"] == 0
     assert moves["moved"] > 0
     return fleet.figures() | moves
 
 
 async def kill(fleet: Fleet, *, per_second: float, within: float) -> Figures:
-    """kill -9 of one of two: the other watches all within `within` seconds, and delivers the mail of the gap."""
-    await fleet.hire(2)
-    await fleet.watched()
-    await fleet.shared()
-    async with fleet.pouring(per_second):
+    """kill -9 of one of two idlers: the other watches all users within `within` s, and finds mail of the gap."""
+    await fleet.start_idlers(2)
+    await fleet.wait_until_watched()
+    await fleet.wait_until_shared()
+    async with fleet.steady_mail(per_second):
         fleet.kill(fleet.idlers[0])
         await fleet.imap.wait_for(lambda: len(fleet.watching()) < len(fleet.wanted))
         fleet.send_each()
-        took = await fleet.watched(within=within)
-    await fleet.delivered()
+        took = await fleet.wait_until_watched(within=within)
+    await fleet.wait_until_delivered()
     return fleet.figures() | {"takeover_s": round(took, 1)}
 
 
 async def freeze(fleet: Fleet) -> Figures:
-    """SIGSTOP past the expiry, SIGCONT: whoever wakes is fenced, while two have a session for its users."""
-    (sleeper,) = await fleet.hire()
-    await fleet.watched()
-    await fleet.hire()
-    await fleet.shared()
-    await fleet.watched()
+    """SIGSTOP beyond the lease, then SIGCONT: the idler is fenced while two idlers have sessions for its users."""
+    (sleeper,) = await fleet.start_idlers()
+    await fleet.wait_until_watched()
+    await fleet.start_idlers()
+    await fleet.wait_until_shared()
+    await fleet.wait_until_watched()
     twice = await fleet.db.fetchval("SELECT count(*) FROM users JOIN shards USING (shard) WHERE owner = 1")
-    assert twice, "whoever falls asleep has users"
+    assert twice, "the paused idler owns users"
     async with fleet.frozen(sleeper):
         one_owner = "SELECT count(DISTINCT owner) = 1 AND count(owner) = count(*) FROM shards"
         await eventually(lambda: fleet.db.fetchval(one_owner), within=60)
@@ -74,11 +75,11 @@ async def freeze(fleet: Fleet) -> Figures:
         for _ in range(3):
             fleet.send_each()
     await sleeper.says("lost shards to another idler")
-    await fleet.delivered()
-    await fleet.shared()
-    await fleet.watched()
+    await fleet.wait_until_delivered()
+    await fleet.wait_until_shared()
+    await fleet.wait_until_watched()
     fleet.send_each()
-    await fleet.delivered()
+    await fleet.wait_until_delivered()
     recorded = await fleet.db.fetchval("SELECT count(*) FROM messages")
     assert recorded == len(fleet.ledger.sent)
     assert sleeper.popen.poll() is None
@@ -86,29 +87,29 @@ async def freeze(fleet: Fleet) -> Figures:
 
 
 async def roll(fleet: Fleet, *, rounds: int, idlers: int, per_second: float) -> Figures:
-    """Every idler is replaced `rounds` times under load: a new one comes, an old one goes."""
-    await fleet.hire(idlers)
-    await fleet.watched()
+    """Every idler is replaced `rounds` times under load: a new one starts, then an old one stops."""
+    await fleet.start_idlers(idlers)
+    await fleet.wait_until_watched()
     began = time.monotonic()
-    async with fleet.pouring(per_second):
+    async with fleet.steady_mail(per_second):
         for _ in range(rounds * idlers):
-            await fleet.hire()
-            await fleet.joined()
-            await fleet.dismiss(fleet.idlers[0])
-    await fleet.watched()
-    await fleet.delivered()
-    moves = fleet.moves(since=began)
+            await fleet.start_idlers()
+            await fleet.wait_until_joined()
+            await fleet.stop_idlers(fleet.idlers[0])
+    await fleet.wait_until_watched()
+    await fleet.wait_until_delivered()
+    moves = fleet.move_figures(since=began)
     assert moves["signed_in_twice"] == 0
     return fleet.figures() | moves | {"restarts": rounds * idlers}
 
 
 async def outage(fleet: Fleet, proxy: DbProxy, *, seconds: float, size: int, most_mib: float) -> Figures:
-    """PostgreSQL goes away while mail comes: sessions stay, memory too, and then all is made good within 15 s."""
-    await fleet.hire(2)
-    await fleet.watched()
-    await fleet.shared()
+    """PostgreSQL is away while mail arrives. Sessions stay, memory is bounded, shards are owned within 15 s."""
+    await fleet.start_idlers(2)
+    await fleet.wait_until_watched()
+    await fleet.wait_until_shared()
     fleet.send_each(size=size)
-    await fleet.delivered()
+    await fleet.wait_until_delivered()
     connects, before = fleet.imap.connects, fleet.resident_mib()
     recorded = await fleet.db.fetchval("SELECT count(*) FROM messages")
     await proxy.close()
@@ -121,8 +122,8 @@ async def outage(fleet: Fleet, proxy: DbProxy, *, seconds: float, size: int, mos
         most = max(most, fleet.resident_mib())
     assert await fleet.db.fetchval("SELECT count(*) FROM messages") == recorded, "nothing was written"
     await proxy.open()
-    owned = await fleet.owned(within=15)
-    delivered = await fleet.delivered()
+    owned = await fleet.wait_until_owned(within=15)
+    delivered = await fleet.wait_until_delivered()
     most = max(most, fleet.resident_mib())
     reconnects = fleet.imap.connects - connects
     assert reconnects == 0
@@ -139,82 +140,81 @@ async def outage(fleet: Fleet, proxy: DbProxy, *, seconds: float, size: int, mos
 
 
 async def change(fleet: Fleet, *, users: int) -> Figures:
-    """A user who is created, given another password, archived or restored is so at once on the idler."""
-    await fleet.hire(2)
-    await fleet.watched()
-    await fleet.shared()
-    partner = fleet.partner
-    assert partner is not None
+    """Creating, changing, archiving and restoring a user take effect on the idler at once."""
+    await fleet.start_idlers(2)
+    await fleet.wait_until_watched()
+    await fleet.wait_until_shared()
     took: dict[str, list[float]] = {"created_s": [], "changed_s": [], "archived_s": [], "restored_s": []}
     for number in range(users):
-        began = time.monotonic()
-        await fleet.add_users(1)
-        await fleet.watched()
-        took["created_s"].append(time.monotonic() - began)
-        name = f"user{len(fleet.wanted) - 1}"
-        (session,) = fleet.imap.sessions_of(name)
-        fleet.imap.accounts[name].password = "other"
-        began = time.monotonic()
-        await fleet.world.change_user(partner, name, login_password="other")
-        await fleet.imap.wait_for(
-            lambda name=name, old=session: any(
-                each.idling and each is not old for each in fleet.imap.sessions_of(name)
-            )
-        )
-        took["changed_s"].append(time.monotonic() - began)
-        began = time.monotonic()
-        await fleet.world.change_user(partner, name, archived=True)
-        await fleet.imap.wait_for(lambda name=name: not fleet.imap.sessions_of(name))
-        took["archived_s"].append(time.monotonic() - began)
-        began = time.monotonic()
-        await fleet.world.change_user(partner, name, archived=False)
-        await fleet.watched()
-        took["restored_s"].append(time.monotonic() - began)
+        name = await _change_one(fleet, took)
         if number == 0:
             fleet.send(name)
-            await fleet.delivered()
+            await fleet.wait_until_delivered()
     return fleet.figures() | {name: round(max(seconds), 3) for name, seconds in took.items()}
 
 
-async def spill(fleet: Fleet, *, seats: int, more: int) -> Figures:
-    """Users beyond all idlers' seats are counted and told of, and one idler more relieves the others."""
-    await fleet.hire(3)
-    await fleet.watched()
+async def _change_one(fleet: Fleet, took: dict[str, list[float]]) -> str:
+    """Create, change, archive and restore one user; appends the seconds of each change and returns the name."""
+    assert fleet.partner is not None
+    began = time.monotonic()
+    await fleet.add_users(1)
+    await fleet.wait_until_watched()
+    took["created_s"].append(time.monotonic() - began)
+    name = f"user{len(fleet.wanted) - 1}"
+    (session,) = fleet.imap.sessions_of(name)
+    fleet.imap.accounts[name].password = "other"
+    began = time.monotonic()
+    await fleet.world.change_user(fleet.partner, name, login_password="other")
+    await fleet.imap.wait_for(
+        lambda: any(each.idling and each is not session for each in fleet.imap.sessions_of(name))
+    )
+    took["changed_s"].append(time.monotonic() - began)
+    began = time.monotonic()
+    await fleet.world.change_user(fleet.partner, name, archived=True)
+    await fleet.imap.wait_for(lambda: not fleet.imap.sessions_of(name))
+    took["archived_s"].append(time.monotonic() - began)
+    began = time.monotonic()
+    await fleet.world.change_user(fleet.partner, name, archived=False)
+    await fleet.wait_until_watched()
+    took["restored_s"].append(time.monotonic() - began)
+    return name
+
+
+async def spill(fleet: Fleet, *, slots: int, more: int) -> Figures:
+    """Users beyond MAX_SESSIONS of all idlers are reported as unserved; another idler takes them."""
+    await fleet.start_idlers(3)
+    await fleet.wait_until_watched()
     assert await _check(fleet, 0) == 0
     fleet.send_each()
-    await fleet.delivered()
+    await fleet.wait_until_delivered()
 
     await fleet.add_users(more)
-    unserved = len(fleet.wanted) - 3 * seats
+    unserved = len(fleet.wanted) - 3 * slots
     assert unserved > 0
-    await fleet.watched(3 * seats)
-    await eventually(lambda: _is_told(fleet, unserved), what="the unserved are counted")
+    await fleet.wait_until_watched(3 * slots)
+    await eventually(lambda: _is_unserved(fleet, unserved), what="the unserved are counted")
     assert await _check(fleet, 1) == unserved
     assert any("users are not watched" in idler.output for idler in fleet.idlers)
 
-    await fleet.hire()
-    relieved = await fleet.watched()
-    await eventually(lambda: _is_told(fleet, 0), what="nobody is unserved any more")
+    await fleet.start_idlers()
+    relieved = await fleet.wait_until_watched()
+    await eventually(lambda: _is_unserved(fleet, 0), what="no user is unserved")
     assert await _check(fleet, 0) == 0
     fleet.send_each()
-    await fleet.delivered()
+    await fleet.wait_until_delivered()
     return fleet.figures() | {"unserved": unserved, "relieved_s": round(relieved, 1)}
 
 
 async def _check(fleet: Fleet, code: int) -> int:
-    """`superimap cluster --check` ends with this code; the number of unserved users that it shows."""
+    """Assert the exit code of `superimap cluster --check`; returns the number of unserved users."""
+    command = [str(SUPERIMAP), "cluster", "--check", "--json"]
     ran = await asyncio.to_thread(
-        subprocess.run,
-        [SUPERIMAP, "cluster", "--check", "--json"],
-        env=fleet.env,
-        capture_output=True,
-        text=True,
-        check=False,
+        lambda: subprocess.run(command, env=fleet.env, capture_output=True, text=True, check=False)
     )
     assert ran.returncode == code, ran.stdout + ran.stderr
     return int(json.loads(ran.stdout)["users"]["unserved"])
 
 
-async def _is_told(fleet: Fleet, unserved: int) -> bool:
+async def _is_unserved(fleet: Fleet, unserved: int) -> bool:
     seen = await cluster_status.read(fleet.db, expiry=float(fleet.env["HEARTBEAT_EXPIRY"]))
     return seen.users.unserved == unserved

@@ -8,66 +8,66 @@ import time
 from redis.asyncio import Redis
 
 from superimap.doorbells.redis import EndpointDoorbell
-from trials.faults.bed import Bed
+from trials.faults.fault_run import FaultRun
 
-LATE_MS = 2000.0  # the 95th percentile while the sweeper does the ringing
+MAX_SWEEPER_P95_MS = 2000.0  # 95th percentile while only the sweeper finds deliveries
 
 
-async def f07_emptied(bed: Bed) -> None:
-    """FLUSHALL five times, while mail pours in."""
-    await bed.both()
-    async with Redis.from_url(bed.world.redis_url) as redis:
+async def f07_emptied(run: FaultRun) -> None:
+    """FLUSHALL five times while mail arrives."""
+    await run.start_workers()
+    async with Redis.from_url(run.world.redis_url) as redis:
         for _ in range(5):
-            pouring = asyncio.create_task(bed.pour(bed.scale.mails // 5))
-            await bed.arrived(len(bed.injected.sent) + 1)
+            pouring = asyncio.create_task(run.send_at_rate(run.scale.mails // 5))
+            await run.wait_for_webhooks(len(run.injected.sent) + 1)
             await redis.flushall()
             await pouring
-    await _in_time(bed)
+    await _check_latency(run)
 
 
-async def f08_killed(bed: Bed) -> None:
-    """kill -9, away, back empty; mail goes on all the while."""
-    await bed.both()
-    bed.send(bed.scale.users)
-    await bed.engines.valkey.kill()
-    bed.engines.valkey.forget()
+async def f08_killed(run: FaultRun) -> None:
+    """kill -9, then a restart with no data, while mail arrives."""
+    await run.start_workers()
+    run.send(run.scale.users)
+    await run.engines.valkey.kill()
+    run.engines.valkey.erase()
     try:
-        await bed.pour(bed.scale.mails, rate=bed.scale.mails / bed.scale.away)
-        await bed.arrived(len(bed.injected.sent))
+        await run.send_at_rate(run.scale.mails, rate=run.scale.mails / run.scale.away)
+        await run.wait_for_webhooks(len(run.injected.sent))
     finally:
-        await bed.engines.valkey.start()
-    await bed.pour(bed.scale.users)
-    await _in_time(bed)
-    _all_alive(bed)
+        await run.engines.valkey.start()
+    await run.send_at_rate(run.scale.users)
+    await _check_latency(run)
+    _check_all_alive(run)
 
 
-async def f09_hangs(bed: Bed) -> None:
-    """SIGSTOP: it takes connections and answers nothing. Nobody waits for it."""
-    await bed.both()
-    bed.engines.valkey.pause()
+async def f09_hangs(run: FaultRun) -> None:
+    """SIGSTOP: Valkey accepts connections and answers nothing. No process waits for it."""
+    await run.start_workers()
+    run.engines.valkey.pause()
     try:
         pouring = asyncio.create_task(
-            bed.pour(bed.scale.mails, rate=max(5.0, bed.scale.mails / bed.scale.away))
+            run.send_at_rate(run.scale.mails, rate=max(5.0, run.scale.mails / run.scale.away))
         )
-        async with EndpointDoorbell(bed.world.redis_url) as queue:
+        async with EndpointDoorbell(run.world.redis_url) as queue:
             started = time.perf_counter()
             is_rung = await queue.ring(1)
-            bed.more["ring_ms"] = round((time.perf_counter() - started) * 1000, 1)
-        if is_rung or (bed.scale.judges_time and bed.more["ring_ms"] > 500):
-            bed.broken.append(f"a ring took {bed.more['ring_ms']} ms")
+            run.extra_figures["ring_ms"] = round((time.perf_counter() - started) * 1000, 1)
+        if is_rung or (run.scale.judges_time and run.extra_figures["ring_ms"] > 500):
+            run.broken.append(f"a ring took {run.extra_figures['ring_ms']} ms")
         await pouring
-        await bed.arrived(len(bed.injected.sent))
+        await run.wait_for_webhooks(len(run.injected.sent))
     finally:
-        bed.engines.valkey.resume()
-    await bed.pour(bed.scale.users)
-    _all_alive(bed)
+        run.engines.valkey.resume()
+    await run.send_at_rate(run.scale.users)
+    _check_all_alive(run)
 
 
-async def f10_refuses(bed: Bed) -> None:
-    """Full, then read-only, then with a password that nobody knows."""
-    await bed.both()
-    share = bed.scale.mails // 3
-    async with Redis.from_url(bed.world.redis_url) as redis:
+async def f10_refuses(run: FaultRun) -> None:
+    """Valkey is full, then read-only, then has an unknown password."""
+    await run.start_workers()
+    share = run.scale.mails // 3
+    async with Redis.from_url(run.world.redis_url) as redis:
         for strike, heal in (
             (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
             (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
@@ -76,21 +76,21 @@ async def f10_refuses(bed: Bed) -> None:
             await redis.execute_command(*strike)
             await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             try:
-                await bed.pour(share, rate=max(20.0, share / bed.scale.away))
-                await bed.arrived(len(bed.injected.sent))
+                await run.send_at_rate(share, rate=max(20.0, share / run.scale.away))
+                await run.wait_for_webhooks(len(run.injected.sent))
             finally:
                 await redis.execute_command(*heal)
-    await bed.pour(bed.scale.users)
-    _all_alive(bed)
+    await run.send_at_rate(run.scale.users)
+    _check_all_alive(run)
 
 
-async def _in_time(bed: Bed) -> None:
-    await bed.settled()
-    if bed.scale.judges_time and (p95 := bed.p95(range(bed.scale.users))) > LATE_MS:
-        bed.broken.append(f"the 95th percentile is {p95} ms")
+async def _check_latency(run: FaultRun) -> None:
+    await run.wait_until_settled()
+    if run.scale.judges_time and (p95 := run.p95(range(run.scale.users))) > MAX_SWEEPER_P95_MS:
+        run.broken.append(f"the 95th percentile is {p95} ms")
 
 
-def _all_alive(bed: Bed) -> None:
-    ended = [each.name for each in bed.processes if each.popen.poll() is not None]
+def _check_all_alive(run: FaultRun) -> None:
+    ended = [each.name for each in run.processes if each.popen.poll() is not None]
     if ended:
-        bed.broken.append(f"I8: {', '.join(ended)} ended")
+        run.broken.append(f"I8: {', '.join(ended)} ended")

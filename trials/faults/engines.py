@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey that a fault may kill, stop in their tracks, and bring back at the same address."""
+"""PostgreSQL and Valkey that a fault may kill, pause and restart at the same address."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fixtures.engines import TEMPLATE, create_database, database, execute, open_
 from superimap.launch import engines as embedded
 
 
-class Engine:
-    """One engine; `url` stays the same over kill() and start()."""
+class EngineControl:
+    """Starts, kills and pauses one engine; `url` stays the same over kill() and start()."""
 
     def __init__(self, run: Callable[[], AbstractAsyncContextManager[str]], folder: Path) -> None:
         self._run = run
@@ -27,28 +27,28 @@ class Engine:
         self.url = ""
 
     async def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the engine, and wait until it answers."""
         self.url = await self._stack.enter_async_context(self._run())
 
     async def stop(self) -> None:
-        """End it in its own way; nothing if it does not run."""
+        """Stop the engine cleanly, if it runs."""
         await self._stack.aclose()
 
     async def kill(self) -> None:
-        """kill -9 of all of it; it stays away until start()."""
+        """kill -9 of all its processes; it is away until start()."""
         self._signal(signal.SIGKILL)
         await self._stack.aclose()
 
     def pause(self) -> None:
-        """Stopped in its tracks: connections stay open, and nothing answers."""
+        """SIGSTOP: connections stay open, and nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """It goes on."""
+        """SIGCONT."""
         self._signal(signal.SIGCONT)
 
-    def forget(self) -> None:
-        """Empty its folder; only while it does not run."""
+    def erase(self) -> None:
+        """Delete its folder; only while it does not run."""
         shutil.rmtree(self._folder)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -60,15 +60,15 @@ class Engine:
 
 @dataclass
 class Engines:
-    """Both of them, with a database for each fault."""
+    """Both engines, with a database for each fault."""
 
-    postgres: Engine
-    valkey: Engine
-    disk: Path | None = None  # where it is a small one of PostgreSQL's own
+    postgres: EngineControl
+    valkey: EngineControl
+    disk: Path | None = None  # only if PostgreSQL has a small one of its own
     _made: int = 0
 
     async def database(self) -> str:
-        """The URL of a new database with our schema."""
+        """Create a database with our schema; returns its URL."""
         self._made += 1
         name = f"fault_{self._made}"
         await execute(self.postgres.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
@@ -77,9 +77,9 @@ class Engines:
 
 @contextlib.asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Engines]:
-    """Engines of our own in `folder`, each with fsync as in production."""
-    postgres = Engine(lambda: embedded.postgres(folder / "pg", fsync=True), folder / "pg" / "postgres")
-    valkey = Engine(lambda: embedded.valkey(folder / "vk"), folder / "vk" / "valkey")
+    """Run engines in `folder`, with fsync as in production."""
+    postgres = EngineControl(lambda: embedded.postgres(folder / "pg", fsync=True), folder / "pg" / "postgres")
+    valkey = EngineControl(lambda: embedded.valkey(folder / "vk"), folder / "vk" / "valkey")
     try:
         await asyncio.gather(postgres.start(), valkey.start())
         await _prepare(postgres)
@@ -92,9 +92,9 @@ async def running(folder: Path) -> AsyncIterator[Engines]:
 
 @contextlib.asynccontextmanager
 async def on_small_disk(both: Engines, megabytes: int) -> AsyncIterator[Engines]:
-    """The same Valkey, and a PostgreSQL of its own on so many MiB of disk: a tmpfs, which only root can mount."""
+    """The same Valkey, and a PostgreSQL on a tmpfs of this size in MiB, which only root can mount."""
     with open_folder("superimap-small-") as folder, _mounted(folder, megabytes):
-        postgres = Engine(lambda: embedded.postgres(folder / "pg"), folder / "pg" / "postgres")
+        postgres = EngineControl(lambda: embedded.postgres(folder / "pg"), folder / "pg" / "postgres")
         try:
             await postgres.start()
             await _prepare(postgres)
@@ -113,5 +113,5 @@ def _mounted(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-async def _prepare(postgres: Engine) -> None:
+async def _prepare(postgres: EngineControl) -> None:
     await create_database(postgres.url, TEMPLATE)

@@ -1,40 +1,41 @@
-"""Everything is killed once, in turn, under a stream of mail."""
+"""The fault `kills`: every process is killed once, in turn, while mail arrives."""
 
 from __future__ import annotations
 
 import asyncio
 
-from trials.faults.bed import IN_FLIGHT, Bed
+from trials.faults.fault_run import POSTS_IN_FLIGHT, FaultRun
 
-RATE, SLOW = 200.0, 20.0
-"""Mails a second; the short form has few, and they must last until the last kill."""
+MAILS_PER_SECOND, SHORT_MAILS_PER_SECOND = 200.0, 20.0
+"""The short form has few mails, which must last until the last kill."""
 
 
-async def kills(bed: Bed) -> None:
-    """kill -9 of idler, dispatcher, Valkey (back empty), mail server (back after 3 s), at 200 mails a second."""
-    bed.most_duplicates = IN_FLIGHT * bed.partners  # of the one dispatcher that dies
-    idler, dispatcher = await bed.both()
-    await bed.start("idler")
-    await bed.start("dispatcher")
-    pouring = asyncio.create_task(bed.pour(bed.scale.mails, rate=RATE if bed.scale.judges_time else SLOW))
-    fifth = bed.scale.mails // 5
-    await _sent(bed, fifth)
+async def kills(run: FaultRun) -> None:
+    """kill -9 of idler, dispatcher, Valkey (data lost) and mail server (away for 3 s), at 200 mails per second."""
+    run.most_duplicates = POSTS_IN_FLIGHT * run.partners  # of the one dispatcher that dies
+    idler, dispatcher = await run.start_workers()
+    await run.start("idler")
+    await run.start("dispatcher")
+    rate = MAILS_PER_SECOND if run.scale.judges_time else SHORT_MAILS_PER_SECOND
+    pouring = asyncio.create_task(run.send_at_rate(run.scale.mails, rate=rate))
+    fifth = run.scale.mails // 5
+    await _wait_until_sent(run, fifth)
     idler.kill()
-    await _sent(bed, 2 * fifth)
+    await _wait_until_sent(run, 2 * fifth)
     dispatcher.kill()
-    await _sent(bed, 3 * fifth)
-    await bed.engines.valkey.kill()
-    bed.engines.valkey.forget()
-    await bed.engines.valkey.start()
-    await _sent(bed, 4 * fifth)
-    await bed.imap.kill()
-    await asyncio.sleep(min(3.0, bed.scale.away))
-    await bed.imap.back()
+    await _wait_until_sent(run, 3 * fifth)
+    await run.engines.valkey.kill()
+    run.engines.valkey.erase()
+    await run.engines.valkey.start()
+    await _wait_until_sent(run, 4 * fifth)
+    await run.imap.kill()
+    await asyncio.sleep(min(3.0, run.scale.away))
+    await run.imap.restart()
     await pouring
-    await bed.settled(within=180)
-    await bed.watched()
+    await run.wait_until_settled(within=180)
+    await run.wait_until_watched()
 
 
-async def _sent(bed: Bed, count: int) -> None:
-    while len(bed.injected.sent) < count:
+async def _wait_until_sent(run: FaultRun, count: int) -> None:
+    while len(run.injected.sent) < count:
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What must hold whatever struck? The ledger of what was put into mailboxes, against that of what was accepted."""
+"""The promises that hold under every fault: mails put into mailboxes compared with webhooks accepted."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from tests.support.mails import Ledger
 
 
 @dataclass(frozen=True)
-class Keys:
-    """What a partner verifies by."""
+class PartnerKeys:
+    """The keys with which a partner verifies webhooks."""
 
     api_key: str
     secret: str
 
 
 @dataclass
-class Injected(Ledger):
-    """The ledger of the injector, with the time of each mail (seconds since 1970)."""
+class InjectedMails(Ledger):
+    """The mails that were delivered, with the time of each (seconds since 1970)."""
 
     at: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What came of a fault. It held if nothing is `broken`."""
+class FaultReport:
+    """The result of a fault. Every promise held if `broken` is empty."""
 
     fault: str
     mails: int
@@ -37,25 +37,25 @@ class Verdict:
     p95_ms: float
     max_ms: float
     broken: tuple[str, ...]
-    more: Mapping[str, float] = field(default_factory=dict)
+    extra_figures: Mapping[str, float] = field(default_factory=dict)
 
     def line(self) -> dict[str, object]:
-        """As it is printed."""
-        shown = {name: value for name, value in vars(self).items() if name != "more"}
-        return {**shown, **self.more, "broken": list(self.broken)}
+        """The fields of the JSON line."""
+        shown = {name: value for name, value in vars(self).items() if name != "extra_figures"}
+        return {**shown, **self.extra_figures, "broken": list(self.broken)}
 
 
-def judge(
+def assess(
     fault: str,
-    injected: Injected,
+    injected: InjectedMails,
     accepted: list[Received],
-    keys: Mapping[str, Keys],
+    keys: Mapping[str, PartnerKeys],
     *,
     most_duplicates: int,
     also: Iterable[str] = (),
-    more: Mapping[str, float] | None = None,
-) -> Verdict:
-    """The verdict on all that receivers answered by 2xx; `also` is what else was found broken."""
+    extra_figures: Mapping[str, float] | None = None,
+) -> FaultReport:
+    """Check every promise for the webhooks that got a 2xx; `also` holds promises found broken elsewhere."""
     lost, duplicates = len(injected.lost(accepted)), injected.duplicates(accepted)
     astray = injected.astray(accepted)
     forged = [each for each in accepted if not _verifies(each, keys)]
@@ -68,7 +68,7 @@ def judge(
         *also,
     ]
     waits = latencies(injected, accepted)
-    return Verdict(
+    return FaultReport(
         fault,
         len(injected.sent),
         lost,
@@ -78,12 +78,14 @@ def judge(
         percentile(waits, 95),
         percentile(waits, 100),
         tuple(broken),
-        more or {},
+        extra_figures or {},
     )
 
 
-def latencies(injected: Injected, accepted: Iterable[Received], *, tags: Iterable[str] = ()) -> list[float]:
-    """Milliseconds from the mailbox to the first acceptance, of all mails or of those of some tags, sorted."""
+def latencies(
+    injected: InjectedMails, accepted: Iterable[Received], *, tags: Iterable[str] = ()
+) -> list[float]:
+    """Milliseconds from the mailbox to the first acceptance, sorted, for all mails or for those of some tags."""
     first: dict[str, float] = {}
     for each in accepted:
         first.setdefault(each.json["sha1"], each.wall)
@@ -96,12 +98,12 @@ def latencies(injected: Injected, accepted: Iterable[Received], *, tags: Iterabl
 
 
 def percentile(ordered: list[float], percent: int) -> float:
-    """The value that so many per cent do not exceed; 0 of nothing."""
+    """The value that `percent` per cent do not exceed; 0 for an empty list."""
     return round(ordered[max(0, -(-len(ordered) * percent // 100) - 1)], 1) if ordered else 0.0
 
 
-def _verifies(received: Received, keys: Mapping[str, Keys]) -> bool:
-    """Under the keys of the partner to which the path belongs, both signatures hold."""
+def _verifies(received: Received, keys: Mapping[str, PartnerKeys]) -> bool:
+    """Whether both signatures hold under the keys of the partner to which the path belongs."""
     of = keys.get(received.path)
     return (
         of is not None

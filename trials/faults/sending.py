@@ -1,4 +1,4 @@
-"""Faults of dispatchers: killed before, in and after a POST, stopped beyond their leases."""
+"""Faults of dispatchers: killed before, during and after a POST, paused beyond their leases."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import asyncio
 import signal
 
 from superimap.testing import ChaosProxy, Received
-from trials.faults.bed import IN_FLIGHT, Bed
+from trials.faults.fault_run import POSTS_IN_FLIGHT, FaultRun
 
 
-async def f03_dispatcher_killed(bed: Bed) -> None:
-    """kill -9 of the dispatcher: before its POSTs arrive, as they have arrived, and as they are to be recorded."""
-    await bed.start("idler")
-    await bed.watched()
-    for stroke in (_before_the_post, _after_the_post, _before_the_record):
-        await stroke(bed)
-        bed.most_duplicates += IN_FLIGHT
-        bed.moods.clear()
-        await bed.aim(0, bed.sink.url("/p0"))
-        dispatcher = await bed.start("dispatcher")
-        await bed.settled()
+async def f03_dispatcher_killed(run: FaultRun) -> None:
+    """kill -9 of the dispatcher: before its POSTs arrive, after they arrived, and before they are recorded."""
+    await run.start("idler")
+    await run.wait_until_watched()
+    for kill_at in (_before_the_post, _after_the_post, _before_the_record):
+        await kill_at(run)
+        run.most_duplicates += POSTS_IN_FLIGHT
+        run.answers.clear()
+        await run.set_endpoint_url(0, run.sink.url("/p0"))
+        dispatcher = await run.start("dispatcher")
+        await run.wait_until_settled()
         dispatcher.kill()
-    await bed.start("dispatcher")
+    await run.start("dispatcher")
 
 
-async def _before_the_post(bed: Bed) -> None:
-    dispatcher = await bed.start("dispatcher")
-    async with ChaosProxy("127.0.0.1", bed.sink.port) as proxy:
+async def _before_the_post(run: FaultRun) -> None:
+    dispatcher = await run.start("dispatcher")
+    async with ChaosProxy("127.0.0.1", run.sink.port) as proxy:
         proxy.set(black_hole=True)
-        await bed.aim(0, f"http://127.0.0.1:{proxy.port}/p0")
-        bed.send(bed.scale.mails // 3)
+        await run.set_endpoint_url(0, f"http://127.0.0.1:{proxy.port}/p0")
+        run.send(run.scale.mails // 3)
         async with asyncio.timeout(30):
             while not proxy.connects:
                 await asyncio.sleep(0.01)
         dispatcher.kill()
 
 
-async def _after_the_post(bed: Bed) -> None:
-    dispatcher = await bed.start("dispatcher")
+async def _after_the_post(run: FaultRun) -> None:
+    dispatcher = await run.start("dispatcher")
     struck = asyncio.Event()
 
     async def strike(_: Received) -> int:
@@ -45,46 +45,46 @@ async def _after_the_post(bed: Bed) -> None:
         struck.set()
         return 200
 
-    bed.moods["/p0"] = strike
-    bed.send(bed.scale.mails // 3)
+    run.answers["/p0"] = strike
+    run.send(run.scale.mails // 3)
     await asyncio.wait_for(struck.wait(), 30)
 
 
-async def _before_the_record(bed: Bed) -> None:
-    dispatcher = await bed.start("dispatcher")
+async def _before_the_record(run: FaultRun) -> None:
+    dispatcher = await run.start("dispatcher")
     struck = asyncio.Event()
 
     def strike(_: Received) -> int:
-        bed.engines.postgres.pause()  # the answer arrives, and cannot be recorded
+        run.engines.postgres.pause()  # the answer arrives but cannot be recorded
         struck.set()
         return 200
 
-    bed.moods["/p0"] = strike
-    bed.send(bed.scale.mails // 3)
+    run.answers["/p0"] = strike
+    run.send(run.scale.mails // 3)
     try:
         await asyncio.wait_for(struck.wait(), 30)
         await asyncio.sleep(0.1)  # for the answer to arrive
         dispatcher.kill()
     finally:
-        bed.engines.postgres.resume()
+        run.engines.postgres.resume()
 
 
-async def f06_dispatcher_stood_still(bed: Bed) -> None:
-    """SIGSTOP of one of two dispatchers amid its POSTs, until the other has done all; then it goes on."""
-    bed.most_duplicates = IN_FLIGHT
+async def f06_dispatcher_stood_still(run: FaultRun) -> None:
+    """SIGSTOP of one of two dispatchers during its POSTs until the other has sent everything; then SIGCONT."""
+    run.most_duplicates = POSTS_IN_FLIGHT
 
     async def slowly(_: Received) -> int:
         await asyncio.sleep(0.05)
         return 200
 
-    _, stopped = await bed.both()
-    bed.moods["/p0"] = slowly
-    bed.send(bed.scale.mails)
-    await bed.arrived(bed.scale.mails // 5)
+    _, stopped = await run.start_workers()
+    run.answers["/p0"] = slowly
+    run.send(run.scale.mails)
+    await run.wait_for_webhooks(run.scale.mails // 5)
     stopped.popen.send_signal(signal.SIGSTOP)
     try:
-        await bed.start("dispatcher")
-        await bed.settled(within=90)
+        await run.start("dispatcher")
+        await run.wait_until_settled(within=90)
     finally:
         stopped.popen.send_signal(signal.SIGCONT)
-    bed.send(bed.scale.mails // 5)
+    run.send(run.scale.mails // 5)

@@ -1,4 +1,4 @@
-"""Faults of idlers: killed, stopped, restarted in turn."""
+"""Faults of idlers: killed, paused, restarted in turn."""
 
 from __future__ import annotations
 
@@ -6,74 +6,74 @@ import asyncio
 import random
 import signal
 
-from trials.faults.bed import Bed
+from trials.faults.fault_run import FaultRun
 
 
-async def f01_idler_killed(bed: Bed) -> None:
-    """kill -9 of the idler at random moments, while mail pours in."""
+async def f01_idler_killed(run: FaultRun) -> None:
+    """kill -9 of the idler at random times while mail arrives."""
     chance = random.Random(1)
-    idler, _ = await bed.both()
-    for _ in range(bed.scale.rounds):
-        pouring = asyncio.create_task(bed.pour(max(10, bed.scale.mails // bed.scale.rounds)))
+    idler, _ = await run.start_workers()
+    for _ in range(run.scale.rounds):
+        pouring = asyncio.create_task(run.send_at_rate(max(10, run.scale.mails // run.scale.rounds)))
         await asyncio.sleep(chance.uniform(0.02, 0.2))
         idler.kill()
         await pouring
-        idler = await bed.start("idler")
-        await bed.watched()
+        idler = await run.start("idler")
+        await run.wait_until_watched()
 
 
-async def f02_idler_killed_before_it_rang(bed: Bed) -> None:
-    """Valkey hangs, so that the idler is killed with its mails committed and nobody told."""
-    idler, _ = await bed.both()
-    for _ in range(min(3, bed.scale.rounds)):
-        bed.engines.valkey.pause()
-        bed.send(bed.scale.users)
-        while await bed.world.value("SELECT count(*) FROM deliveries") < len(bed.injected.sent):
+async def f02_idler_killed_before_it_rang(run: FaultRun) -> None:
+    """Valkey hangs, so that the idler is killed after committing its mails but before ringing a doorbell."""
+    idler, _ = await run.start_workers()
+    for _ in range(min(3, run.scale.rounds)):
+        run.engines.valkey.pause()
+        run.send(run.scale.users)
+        while await run.world.value("SELECT count(*) FROM deliveries") < len(run.injected.sent):
             await asyncio.sleep(0.002)
         idler.kill()
-        bed.engines.valkey.resume()
-        await bed.arrived(len(bed.injected.sent))
-        idler = await bed.start("idler")
-        await bed.watched()
+        run.engines.valkey.resume()
+        await run.wait_for_webhooks(len(run.injected.sent))
+        idler = await run.start("idler")
+        await run.wait_until_watched()
 
 
-async def f04_rolling_restart(bed: Bed) -> None:
-    """A new one of each is started and the old one told to end, again and again, while mail pours in."""
-    old = await bed.both()
-    await bed.ready(old[1])
-    rounds = min(10, bed.scale.rounds)
+async def f04_rolling_restart(run: FaultRun) -> None:
+    """Repeatedly start a new idler and dispatcher and stop the old ones while mail arrives."""
+    old = await run.start_workers()
+    await run.ready(old[1])
+    rounds = min(10, run.scale.rounds)
     for _ in range(rounds):
-        pouring = asyncio.create_task(bed.pour(bed.scale.mails // rounds))
-        new = await bed.start("idler"), await bed.start("dispatcher")
+        pouring = asyncio.create_task(run.send_at_rate(run.scale.mails // rounds))
+        new = await run.start("idler"), await run.start("dispatcher")
         for process in new:
-            await bed.ready(process)
+            await run.ready(process)
         for process in old:
             process.terminate()
         for process in old:
             if await process.ended():
-                bed.broken.append(f"I8: {process.name} ended with {process.popen.returncode}")
+                run.broken.append(f"I8: {process.name} ended with {process.popen.returncode}")
         await pouring
         old = new
-    await bed.watched()
+    await run.wait_until_watched()
 
 
-async def f05_idler_stood_still(bed: Bed) -> None:
-    """SIGSTOP of one of two idlers beyond its lease of 2 s, while mail comes; then it goes on."""
-    stopped, _ = await bed.both()
-    await bed.start("idler")
-    await _both_own(bed)
+async def f05_idler_stood_still(run: FaultRun) -> None:
+    """SIGSTOP of one of two idlers beyond its lease of 2 s while mail arrives; then SIGCONT."""
+    stopped, _ = await run.start_workers()
+    await run.start("idler")
+    await _wait_until_both_own(run)
     stopped.popen.send_signal(signal.SIGSTOP)
     try:
-        bed.send(bed.scale.mails // 2)
-        await bed.arrived(len(bed.injected.sent), within=bed.scale.away + 30)
+        run.send(run.scale.mails // 2)
+        await run.wait_for_webhooks(len(run.injected.sent), within=run.scale.away + 30)
     finally:
         stopped.popen.send_signal(signal.SIGCONT)
-    bed.send(bed.scale.mails // 2)
+    run.send(run.scale.mails // 2)
 
 
-async def _both_own(bed: Bed) -> None:
-    """Until two idlers have their shares."""
+async def _wait_until_both_own(run: FaultRun) -> None:
+    """Wait until two idlers own shards."""
     async with asyncio.timeout(30):
-        while await bed.world.value("SELECT count(DISTINCT owner) FROM shards") < 2:
+        while await run.world.value("SELECT count(DISTINCT owner) FROM shards") < 2:
             await asyncio.sleep(0.02)
-    await bed.watched()
+    await run.wait_until_watched()

@@ -1,13 +1,13 @@
-"""Is the ledger read rightly? What it says of two sessions at once, and of gaps, decides the scenarios."""
+"""Session spans: overlaps and gaps, which decide the cluster scenarios."""
 
 from __future__ import annotations
 
 from superimap.testing.imap.server import LogEntry
-from trials.cluster.stays import gaps, overlaps, percentile, stays
+from trials.cluster.session_spans import gaps, overlaps, percentile, session_spans
 
 
 def session(number: int, *, login: float, idle: float, logout: float | None) -> list[LogEntry]:
-    """The lines of a session of Ann's."""
+    """The log entries of one session of the user ann."""
     events = [
         LogEntry(login - 0.01, number, None, "connect", ""),
         LogEntry(login, number, None, "LOGIN", ""),
@@ -26,22 +26,26 @@ def ledger(*sessions: list[LogEntry]) -> list[LogEntry]:
     return sorted(event for each in sessions for event in each)
 
 
-def test_one_after_the_other_is_a_gap_from_logout_to_idle():
-    found = stays(ledger(session(1, login=1, idle=2, logout=5), session(2, login=5.25, idle=6, logout=None)))
+def test_the_gap_between_two_sessions_is_from_logout_to_idle():
+    found = session_spans(
+        ledger(session(1, login=1, idle=2, logout=5), session(2, login=5.25, idle=6, logout=None))
+    )
 
     assert overlaps(found) == []
     assert list(gaps(found)) == [1.0]
     assert list(gaps(found, since=5.5)) == []
 
 
-def test_a_login_before_the_logout_of_the_other_is_seen():
-    found = stays(ledger(session(1, login=1, idle=2, logout=5), session(2, login=4.9, idle=6, logout=None)))
+def test_a_login_before_the_logout_of_the_previous_session_is_an_overlap():
+    found = session_spans(
+        ledger(session(1, login=1, idle=2, logout=5), session(2, login=4.9, idle=6, logout=None))
+    )
 
     assert overlaps(found) == ["ann"]
 
 
-def test_a_login_beside_one_that_never_ends_is_seen():
-    found = stays(
+def test_a_login_beside_a_session_that_never_ends_is_an_overlap():
+    found = session_spans(
         ledger(session(1, login=1, idle=2, logout=None), session(2, login=9, idle=9.5, logout=None))
     )
 
