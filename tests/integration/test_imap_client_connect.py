@@ -50,7 +50,7 @@ async def test_the_guard_sees_each_concrete_address_and_may_forbid_it(server, mo
     assert server.connects == 1
 
 
-async def test_dead_addresses_leave_time_for_the_good_one(server, monkeypatch):
+async def test_dead_addresses_leave_time_for_a_live_one(server, monkeypatch):
     resolving_to(monkeypatch, *["127.0.0.9"] * 3, "127.0.0.1")
 
     really = type(asyncio.get_running_loop()).sock_connect
@@ -77,7 +77,7 @@ async def test_a_name_that_does_not_resolve_is_unreachable(monkeypatch):
             pass
 
 
-async def test_a_server_that_says_nothing_is_left_in_time():
+async def test_a_server_without_a_greeting_times_out():
     silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     began = time.monotonic()
@@ -103,7 +103,7 @@ async def test_h19_h20_a_token_opens_the_mailbox_or_does_not(server, mechanism):
             pass
 
 
-async def test_gmail_labels_come_with_the_meta():
+async def test_gmail_labels_are_fetched_with_the_metadata():
     async with ImapServer() as server:
         server.add_account("ann", "secret", gmail=True)
         uid = server.deliver("ann", b"Subject: x\r\n\r\n", labels=["\\Sent", "Entwürfe"])

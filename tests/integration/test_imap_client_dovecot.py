@@ -31,7 +31,7 @@ async def user_of(dovecot, password="secret"):
 
 
 @pytest.mark.parametrize("tls", ["tls", "starttls", "none"])
-async def test_a_mail_is_noticed_described_and_fetched_without_being_seen(dovecot, tls):
+async def test_a_mail_is_announced_and_fetched_without_being_marked_as_seen(dovecot, tls):
     user = await user_of(dovecot, 'p"ä\\ss')
     names = [dovecot.deliver(user, RAW % 1)]
     context = dovecot.ssl_context()
@@ -71,7 +71,7 @@ async def test_folders_are_listed_with_their_special_use(dovecot):
             await client.examine("Entwürfe [x]")
 
 
-async def test_refusals_are_told_apart(dovecot):
+async def test_refusals_raise_different_errors(dovecot):
     user = await user_of(dovecot)
     with pytest.raises(AuthenticationFailed) as caught:
         async with connect(where(dovecot), Login(user, "wrong"), tls_context=dovecot.ssl_context()):

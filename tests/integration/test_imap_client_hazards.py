@@ -124,7 +124,7 @@ async def test_h01_a_lost_connection_wakes_a_fetch_at_once():
             await client.noop()
 
 
-async def test_h02_idle_is_over_when_the_peer_closes_before_its_plus():
+async def test_h02_idle_ends_when_the_peer_closes_before_the_plus():
     async with (
         ScriptedServer(*login(), *examine(), expect(rb"\S+ IDLE"), close()) as server,
         session(server) as client,
@@ -133,7 +133,7 @@ async def test_h02_idle_is_over_when_the_peer_closes_before_its_plus():
             await news(client)
 
 
-async def test_h02_idle_without_its_plus_is_bounded_by_the_command_time_out():
+async def test_h02_idle_without_a_plus_ends_after_the_command_time_out():
     timeouts = Timeouts(command=0.1, logout=0.05)
     steps = [*login(), *examine(), expect(rb"\S+ IDLE"), hang()]
     async with ScriptedServer(*steps) as server, session(server, timeouts=timeouts) as client:
@@ -141,7 +141,7 @@ async def test_h02_idle_without_its_plus_is_bounded_by_the_command_time_out():
             await news(client)
 
 
-async def test_h03_the_kernel_probes_a_silent_peer():
+async def test_h03_the_kernel_probes_an_unresponsive_peer():
     with socket.socket() as sock:
         transport.keep_alive(sock)
 
@@ -152,7 +152,7 @@ async def test_h03_the_kernel_probes_a_silent_peer():
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 90_000
 
 
-async def test_h03_a_black_hole_is_noticed_by_an_unanswered_done():
+async def test_h03_a_black_hole_is_detected_by_an_unanswered_done():
     timeouts = Timeouts(done=0.1, logout=0.05)
     async with (
         ScriptedServer(*login(), *examine(), *IDLE, expect(b"DONE"), hang()) as server,
@@ -164,7 +164,7 @@ async def test_h03_a_black_hole_is_noticed_by_an_unanswered_done():
         assert caught.value.doing == "DONE"
 
 
-async def test_h03_idle_is_renewed_and_the_caller_looks_again():
+async def test_h03_idle_is_renewed_and_the_caller_searches_again():
     async with (
         ScriptedServer(*login(), *examine(), *IDLE, *DONE, *IDLE, *DONE) as server,
         session(server) as client,
@@ -210,14 +210,14 @@ async def test_h04_exists_in_the_segment_of_an_ok_is_news():
         await anext(rounds)  # without IDLE: the script would not answer
 
 
-async def test_h04_a_mail_that_comes_as_another_goes_is_news():
+async def test_h04_a_mail_that_arrives_while_another_is_expunged_is_news():
     push = send(b"* 1 EXPUNGE\r\n* 2 EXISTS\r\n")
     async with ScriptedServer(*login(), *examine(2), *IDLE, push, *DONE) as server, session(server) as client:
         async with asyncio.timeout(2):
             await news(client)
 
 
-async def test_h04_expunge_flags_and_a_shrinking_count_wake_nobody():
+async def test_h04_expunge_flags_and_a_shrinking_count_do_not_end_idle():
     noise = send(
         b"* 1 EXPUNGE\r\n* 1 FETCH (FLAGS (\\Seen))\r\n* 1 EXISTS\r\n* 0 RECENT\r\n* OK Still here\r\n"
     )
@@ -235,7 +235,7 @@ async def test_h04_expunge_flags_and_a_shrinking_count_wake_nobody():
         await waiting
 
 
-async def test_h05_a_push_surfaces_though_the_next_line_is_incomplete():
+async def test_h05_a_push_is_handled_although_the_next_line_is_incomplete():
     push = send(b"* 3 EXISTS\r\n* 1 FETCH (FLA")
     finish = [expect(b"DONE"), send(b"GS ())\r\n", TAG, b" OK done\r\n")]
     async with (
@@ -245,7 +245,7 @@ async def test_h05_a_push_surfaces_though_the_next_line_is_incomplete():
         await news(client)
 
 
-async def test_h06_cancellation_wins_over_a_push_of_the_same_tick():
+async def test_h06_cancellation_wins_over_a_push_in_the_same_iteration():
     async with ScriptedServer(*login(), *examine(), *IDLE, *DONE) as server, session(server) as client:
         waiting = asyncio.create_task(news(client))
         await _until(lambda: client._protocol.idling)
@@ -351,7 +351,7 @@ async def test_h11_the_text_of_a_response_announces_no_literal():
             await news(client)
 
 
-async def test_h12_bytes_that_are_not_utf8_hurt_nobody():
+async def test_h12_bytes_that_are_not_utf8_do_no_harm():
     idle = [*IDLE, send(b"* \xff\xfe\x00 x\r\n* 9 \xc3\r\n* NO \xe9t\xe9\r\n* 3 EXISTS\r\n"), *DONE]
     async with ScriptedServer(*login(), *examine(), *idle) as server, session(server) as client:
         async with asyncio.timeout(2):
@@ -378,7 +378,7 @@ async def test_h13_a_flood_ends_the_session(flood):
             await client.fetch_raw(5)
 
 
-async def test_h13_an_idle_session_takes_no_more_than_a_little_unasked():
+async def test_h13_an_idle_session_accepts_little_unsolicited_input():
     """Ten thousand sessions idle, and nobody has made room for what their servers say of themselves."""
     push = send(b"* 1 FETCH (X {2000000}\r\n")
     async with (
@@ -430,7 +430,7 @@ async def test_h14_a_cancelled_command_closes_the_connection():
 
 
 @pytest.mark.parametrize("answer", [b"Z9 OK done\r\n", b"ZZZ\r\n", b"A B C\r\n"])
-async def test_h14_an_answer_to_something_else_ends_the_session(answer):
+async def test_h14_a_response_to_another_command_ends_the_session(answer):
     async with (
         ScriptedServer(*login(), *examine(), expect(rb"\S+ NOOP"), send(answer)) as server,
         session(server) as client,
@@ -439,7 +439,7 @@ async def test_h14_an_answer_to_something_else_ends_the_session(answer):
             await client.noop()
 
 
-async def test_h15_commands_at_once_are_sent_one_after_the_other():
+async def test_h15_concurrent_commands_are_sent_one_after_the_other():
     steps = [*login(), *examine(), *search(3), *search(4), *search(5)]
     async with ScriptedServer(*steps) as server, session(server) as client:
         found = await asyncio.gather(*(client.search_uids(after=after) for after in (2, 3, 4)))
@@ -470,7 +470,7 @@ async def test_h16_examine_selects_and_a_failed_one_does_not():
         (b"", Disconnected),
     ],
 )
-async def test_h17_a_greeting_counts_by_its_keyword(greeting, error):
+async def test_h17_a_greeting_is_judged_by_its_keyword(greeting, error):
     async with ScriptedServer(send(greeting), close()) as server:
         with pytest.raises(error):
             async with session(server):
@@ -493,7 +493,7 @@ async def test_h17_preauth_needs_no_login():
         pass
 
 
-async def test_h17_a_refused_connection_is_told_at_once():
+async def test_h17_a_refusal_at_the_greeting_is_raised_at_once():
     async with ScriptedServer() as server:
         port = server.port
     with pytest.raises(Unreachable, match="refused"):
@@ -501,7 +501,7 @@ async def test_h17_a_refused_connection_is_told_at_once():
             pass
 
 
-async def test_h18_capabilities_are_asked_again_after_login():
+async def test_h18_capabilities_are_requested_again_after_login():
     steps = [
         send(b"* OK [CAPABILITY IMAP4rev1 STARTTLS IDLE] hello\r\n"),
         expect(rb"\S+ LOGIN"),
@@ -517,7 +517,7 @@ JSON = b"eyJzdGF0dXMiOiI0MDAiLCJzY2hlbWVzIjoiQmVhcmVyIn0="  # {"status":"400","s
 
 
 @pytest.mark.parametrize(("mechanism", "answer"), [("XOAUTH2", b""), ("OAUTHBEARER", b"AQ==")])
-async def test_h19_the_provider_s_refusal_of_a_token_is_answered_and_told(mechanism, answer):
+async def test_h19_the_provider_s_refusal_of_a_token_is_answered_and_raised(mechanism, answer):
     steps = [
         send(b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=%s] hello\r\n" % mechanism.encode()),
         expect(rb"\S+ AUTHENTICATE \S+ \S+$"),
@@ -554,7 +554,7 @@ async def test_h20_a_stripped_starttls_is_refused_before_any_login():
         assert server.dialogues[0].received[0].count(b"\r\n") == 1
 
 
-async def test_h20_preauth_where_starttls_is_asked_for_is_refused():
+async def test_h20_preauth_is_refused_where_starttls_is_required():
     """STARTTLS is not possible any more then (RFC 9051 section 6.2.1): somebody between us may have said it."""
     greeting = send(b"* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n")
     async with ScriptedServer(greeting, listen()) as server:
@@ -567,7 +567,7 @@ async def test_h20_preauth_where_starttls_is_asked_for_is_refused():
         assert server.dialogues[0].received[0].count(b"\r\n") == 1
 
 
-async def test_h20_what_was_injected_before_tls_is_thrown_away(authority):
+async def test_h20_responses_injected_before_tls_are_dropped(authority):
     steps = [
         send(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n"),
         expect(rb"\S+ STARTTLS"),
@@ -636,7 +636,7 @@ async def test_h21_passwords_are_quoted_or_sent_as_literals():
 
 
 @pytest.mark.parametrize("bad", ["a\r\nA2 DELETE INBOX", "a\nb", "a\0b"])
-async def test_h21_line_ends_and_nul_are_refused_and_nothing_is_sent(bad):
+async def test_h21_line_ends_and_nul_raise_and_nothing_is_sent(bad):
     greeted = [send(b"* OK [CAPABILITY IMAP4rev1] hello\r\n")]
     async with ScriptedServer(*login()).then(*greeted) as server, session(server, select=False) as client:
         with pytest.raises(ValueError, match="not allowed"):
@@ -671,14 +671,14 @@ async def test_h22_no_secret_reaches_a_log_an_error_or_a_repr(credentials, caplo
     assert "dXNlcj" not in told  # base64 of "user="
 
 
-async def test_h23_no_charset_is_sent_unasked():
+async def test_h23_search_sends_no_charset():
     async with ScriptedServer(*login(), *examine(), *search()) as server, session(server) as client:
         await client.search_uids(after=7)
 
     assert b"CHARSET" not in b" ".join(server.dialogues[0].received)
 
 
-async def test_a_search_beyond_the_end_drops_the_last_message_that_it_brings():
+async def test_a_search_beyond_the_last_uid_drops_the_last_message():
     async with ScriptedServer(*login(), *examine(), *search(7)) as server, session(server) as client:
         assert await client.search_uids(after=7) == []
         assert await client.search_uids(after=(1 << 32) - 1) == []
@@ -760,7 +760,7 @@ async def test_h26_dates_and_sizes_are_typed_also_from_literal8():
     assert meta.envelope.from_[0].mailbox == "ann"
 
 
-async def test_h26_an_unintelligible_envelope_leaves_the_rest():
+async def test_h26_a_malformed_envelope_leaves_the_other_items():
     lead = b'* 1 FETCH (UID 5 INTERNALDATE "01-Feb-2026 00:00:00 +0000" RFC822.SIZE 9'
     steps = [
         expect(rb"\S+ UID FETCH.*ENVELOPE"),
@@ -791,7 +791,7 @@ async def test_a_response_is_not_kept_after_its_command():
         client._protocol.fail(Disconnected("the script has no LOGOUT"))
 
 
-async def test_uidvalidity_that_changes_under_an_open_mailbox_ends_the_session():
+async def test_a_new_uidvalidity_in_an_open_mailbox_ends_the_session():
     async with (
         ScriptedServer(*login(), *examine(), *IDLE, send(b"* OK [UIDVALIDITY 8] new\r\n")) as server,
         session(server) as client,
@@ -800,7 +800,7 @@ async def test_uidvalidity_that_changes_under_an_open_mailbox_ends_the_session()
             await news(client)
 
 
-async def test_where_idle_is_missing_noop_asks_and_the_caller_looks():
+async def test_without_idle_the_client_polls_by_noop_and_the_caller_searches():
     polled = [expect(rb"\S+ NOOP"), send(b"* 3 EXISTS\r\n", TAG, b" OK\r\n")]
     async with ScriptedServer(*login(b"IMAP4rev1"), *examine(), *polled) as server, session(server) as client:
         await news(client, poll=0.01)

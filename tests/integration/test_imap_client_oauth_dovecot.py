@@ -37,7 +37,7 @@ def with_a_mail(dovecot, user: str) -> None:
     dovecot.deliver(user, b"Subject: hello\r\n\r\nhello\r\n")
 
 
-async def test_a_token_opens_its_own_mailbox_while_it_lives_by_either_mechanism():
+async def test_a_valid_token_opens_its_own_mailbox_by_either_mechanism():
     async with OAuthServer() as provider:
         with trusting(provider) as dovecot:
             with_a_mail(dovecot, ANN)
@@ -57,7 +57,7 @@ async def test_a_token_opens_its_own_mailbox_while_it_lives_by_either_mechanism(
 
 
 @pytest.mark.parametrize("offered", STATUS)
-async def test_whichever_mechanism_the_server_offers_is_used(offered):
+async def test_the_mechanism_that_the_server_offers_is_used(offered):
     other = next(each for each in STATUS if each != offered)
     async with OAuthServer() as provider:
         with trusting(provider, mechanisms=offered.lower()) as dovecot:
@@ -70,7 +70,7 @@ async def test_whichever_mechanism_the_server_offers_is_used(offered):
                 await login(dovecot, OAuth(ANN, token, other))
 
 
-async def test_a_provider_that_is_away_refuses_nobody_for_good():
+async def test_an_unreachable_provider_causes_only_temporary_refusals():
     async with contextlib.AsyncExitStack() as servers:
         async with OAuthServer() as provider:
             dovecot = servers.enter_context(trusting(provider))

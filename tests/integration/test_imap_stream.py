@@ -54,7 +54,7 @@ async def playing(authority: trustme.CA, play) -> AsyncIterator[tuple[Stream, Re
         (16384, 1, 40_000),
     ],
 )
-async def test_a_big_mail_arrives_however_records_and_segments_are_cut(authority, record, cut, size):
+async def test_a_big_mail_arrives_with_any_record_and_segment_size(authority, record, cut, size):
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(BIG[:size], record=record), cut=cut)
         await peer.reader.read(1)
@@ -65,7 +65,7 @@ async def test_a_big_mail_arrives_however_records_and_segments_are_cut(authority
         assert recorder.data == BIG[:size]
 
 
-async def test_what_the_peer_does_not_take_yet_is_kept_and_sent_in_order(authority):
+async def test_data_that_the_peer_does_not_read_yet_is_kept_and_sent_in_order(authority):
     go_on = asyncio.Event()
     received = []
 
@@ -86,7 +86,7 @@ async def test_what_the_peer_does_not_take_yet_is_kept_and_sent_in_order(authori
     assert recorder.data == b"thanks"
 
 
-async def test_both_may_send_at_once(authority):
+async def test_both_sides_can_send_at_the_same_time(authority):
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(BIG))
         assert await peer.read(len(BIG)) == BIG
@@ -100,7 +100,7 @@ async def test_both_may_send_at_once(authority):
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_peer_that_leaves_in_the_middle_of_a_record_ends_the_stream(authority, reset):
+async def test_a_peer_that_closes_within_a_record_ends_the_stream(authority, reset):
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(b"whole"))
         await peer.send(peer.encrypt(b"x" * 10_000)[:5000])
@@ -118,7 +118,7 @@ async def test_a_peer_that_leaves_in_the_middle_of_a_record_ends_the_stream(auth
         assert connection.is_closing()
 
 
-async def test_close_notify_ends_the_stream_after_what_came_before_it(authority):
+async def test_close_notify_ends_the_stream_after_earlier_data(authority):
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(b"bye") + peer.close_notify())
         await peer.reader.read()
@@ -142,7 +142,7 @@ async def test_a_record_that_was_tampered_with_ends_the_stream(authority):
         assert recorder.data == b""
 
 
-async def test_what_comes_while_reading_is_paused_comes_later(authority):
+async def test_data_received_while_reading_is_paused_arrives_later(authority):
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(b"a"))
         await peer.read(1)
@@ -160,7 +160,7 @@ async def test_what_comes_while_reading_is_paused_comes_later(authority):
         await recorder.until(2)
 
 
-async def test_a_protocol_that_aborts_hears_nothing_more(authority):
+async def test_a_protocol_that_aborts_receives_no_more_data(authority):
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(b"x" * 100_000))
         with contextlib.suppress(ConnectionError):  # the client leaves most of it unread
@@ -178,7 +178,7 @@ async def test_a_protocol_that_aborts_hears_nothing_more(authority):
         assert len(recorder.data) == 16384
 
 
-async def test_a_handshake_with_somebody_who_leaves_or_speaks_no_tls_fails_and_closes(authority):
+async def test_a_handshake_with_a_peer_that_closes_or_has_no_tls_fails_and_closes(authority):
     for answer, kind in ((b"", ConnectionResetError), (b"* OK this is IMAP in clear\r\n", ssl.SSLError)):
 
         async def serve(reader, writer, answer=answer):
@@ -211,7 +211,7 @@ async def test_a_certificate_for_another_host_is_refused(authority, host):
                 pass
 
 
-async def test_a_stream_in_clear_does_the_same():
+async def test_a_clear_text_stream_behaves_the_same():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(BIG)
         writer.write(await reader.readexactly(len(BIG)))
@@ -257,7 +257,7 @@ class Busy(Recorder):
             pass
 
 
-async def test_who_keeps_the_event_loop_busy_is_not_read_for_a_while_and_loses_nothing():
+async def test_a_peer_that_keeps_the_event_loop_busy_is_paused_and_loses_no_data():
     """Others get their turn after each record, not after all that is there; it is 8 ms of work each."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -278,7 +278,7 @@ async def test_who_keeps_the_event_loop_busy_is_not_read_for_a_while_and_loses_n
     assert bytes(recorder.data) == BIG[: 6 * MAX_READ_BYTES]
 
 
-async def test_what_openssl_holds_of_a_record_that_was_read_in_parts_is_not_forgotten(authority):
+async def test_the_rest_of_a_partly_read_record_is_read_from_openssl(authority):
     """No selector tells of it: the peer says nothing more after its only record."""
 
     async def play(peer: Peer) -> None:
@@ -295,7 +295,7 @@ async def test_what_openssl_holds_of_a_record_that_was_read_in_parts_is_not_forg
     assert bytes(busy.data) == BIG[:MAX_READ_BYTES]
 
 
-async def test_what_openssl_holds_when_reading_is_paused_in_the_middle_of_a_record_comes_later(authority):
+async def test_the_rest_of_a_record_is_read_after_a_pause_within_it(authority):
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(BIG[:MAX_READ_BYTES]))
         await peer.reader.read(1)
@@ -318,7 +318,7 @@ async def test_what_openssl_holds_when_reading_is_paused_in_the_middle_of_a_reco
     assert bytes(recorder.data) == BIG[:MAX_READ_BYTES]
 
 
-async def test_session_tickets_without_end_count_as_what_the_peer_took(authority):
+async def test_endless_session_tickets_are_charged_to_the_peer(authority):
     """They are no data for the protocol, and take time all the same."""
     context = server_context(authority)
     context.num_tickets = 2000

@@ -48,7 +48,7 @@ async def serving(*usernames: str, mails: int = 5):
         yield server
 
 
-def test_all_forty_cases_and_the_eight_kinds_have_names():
+def test_all_forty_cases_and_the_cases_of_the_original_have_names():
     groups = {CASES[name].group for name in Chaos.names()}
 
     assert {f"C{number:02}" for number in range(1, 41)} <= groups
@@ -59,7 +59,7 @@ def test_all_forty_cases_and_the_eight_kinds_have_names():
     assert all(Chaos.describe().values())
 
 
-async def test_a_name_may_be_short_and_an_unknown_one_is_told():
+async def test_a_group_name_is_accepted_and_an_unknown_name_raises():
     async with serving() as server:
         chaos = Chaos(server).add("c05").add("C07").add("seed gibberish tagged")
 
@@ -87,7 +87,7 @@ async def story(seed: int, *, others: int = 0) -> tuple[list[str], list[tuple[st
             return results, [(line.case, line.what) for line in chaos.log if line.username == "joe"]
 
 
-async def test_the_same_seed_strikes_the_same_way_and_another_does_not():
+async def test_the_same_seed_repeats_and_another_differs():
     first, again, other = await story(1), await story(1), await story(2)
 
     assert first == again
@@ -95,14 +95,14 @@ async def test_the_same_seed_strikes_the_same_way_and_another_does_not():
     assert first != other
 
 
-async def test_what_others_do_does_not_change_what_strikes_a_user():
+async def test_other_users_do_not_change_what_strikes_a_user():
     # Before a login a connection is known by its number, which others change: only what comes after counts.
     alone, crowded = await story(4), await story(4, others=3)
 
     assert alone[1][:3] == crowded[1][:3]
 
 
-async def test_a_server_is_lawful_before_and_after_its_chaos():
+async def test_a_server_is_correct_before_and_after_its_chaos():
     async with serving() as server:
         before = (server.on_push, server.greeting, list(server.capabilities))
         with Chaos(server) as chaos:
@@ -131,7 +131,7 @@ async def test_only_times_rate_and_removal_are_obeyed():
         assert await visit(server, "ann") == "well"
 
 
-async def test_a_case_has_its_hours():
+async def test_a_case_strikes_only_in_its_period():
     async with serving() as server:
         chaos = Chaos(server).add("C21 authentication failed", after=0.2, until=0.4)
         chaos.began -= 0.0
@@ -168,12 +168,12 @@ async def test_a_scenario_is_read_from_a_file(tmp_path):
         ("[[case", "Expected"),
     ],
 )
-def test_a_file_that_is_no_scenario_is_told(text, said):
+def test_an_invalid_scenario_raises_with_place_and_reason(text, said):
     with pytest.raises(ScenarioError, match=said):
         Scenario.loads(text)
 
 
-async def test_a_scenario_with_a_wrong_option_is_told_when_it_is_armed():
+async def test_a_scenario_with_an_unknown_option_raises_when_it_is_armed():
     async with serving() as server:
         with pytest.raises(ScenarioError, match="no option colour"):
             Scenario.loads('[[case]]\nname = "C05"\ncolour = 3').arm(server)
@@ -181,7 +181,7 @@ async def test_a_scenario_with_a_wrong_option_is_told_when_it_is_armed():
         assert await visit(server) == "well"
 
 
-def test_the_command_lists_the_names():
+def test_the_command_lists_all_cases():
     printed = CliRunner().invoke(app, ["fake-imap", "--list"]).output
 
     assert all(name in re.sub(r"\s+", " ", printed) for name in Chaos.names())
@@ -196,7 +196,7 @@ def test_the_command_lists_the_names():
         (["--scenario", "/nowhere.toml"], "Cannot read /nowhere.toml: No such file or directory"),
     ],
 )
-def test_the_command_tells_what_it_cannot_do(arguments, told):
+def test_the_command_explains_wrong_options(arguments, told):
     result = CliRunner().invoke(app, ["fake-imap", "--port", "0", *arguments])
 
     assert result.exit_code != 0

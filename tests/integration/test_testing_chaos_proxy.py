@@ -52,7 +52,7 @@ async def call(proxy: ChaosProxy):
         writer.transport.abort()
 
 
-async def test_without_a_fault_bytes_pass_and_so_does_the_end(echo):
+async def test_without_a_fault_data_and_the_end_are_forwarded(echo):
     async with ChaosProxy("127.0.0.1", echo) as proxy, call(proxy) as caller:
         data = bytes(range(256)) * 1000
 
@@ -61,7 +61,7 @@ async def test_without_a_fault_bytes_pass_and_so_does_the_end(echo):
         assert await caller.reader.read() == b""
 
 
-async def test_latency_and_bandwidth_take_their_time(echo):
+async def test_latency_and_bandwidth_delay_data(echo):
     async with (
         ChaosProxy("127.0.0.1", echo, fault=NetworkFault(latency=0.05)) as proxy,
         call(proxy) as caller,
@@ -76,7 +76,7 @@ async def test_latency_and_bandwidth_take_their_time(echo):
         assert time.monotonic() - began >= 0.2
 
 
-async def test_slices_are_so_many_bytes_at_a_time(echo):
+async def test_slices_limit_the_bytes_forwarded_at_a_time(echo):
     fault = NetworkFault(slice=3, latency=0.002)
     async with ChaosProxy("127.0.0.1", echo, fault=fault) as proxy, call(proxy) as caller:
         caller.writer.write(b"123456789")
@@ -89,7 +89,7 @@ async def test_slices_are_so_many_bytes_at_a_time(echo):
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_limit_ends_the_connection_after_so_many_bytes(echo, reset):
+async def test_a_limit_ends_the_connection_after_its_bytes(echo, reset):
     fault = NetworkFault(limit=10, reset=reset)
     async with ChaosProxy("127.0.0.1", echo, fault=fault) as proxy, call(proxy) as caller:
         caller.writer.write(b"x" * 25)
@@ -102,7 +102,7 @@ async def test_a_limit_ends_the_connection_after_so_many_bytes(echo, reset):
             assert await caller.reader.read() == b"x" * 10
 
 
-async def test_a_black_hole_keeps_the_connection_and_gives_nothing_until_it_is_healed(echo):
+async def test_a_black_hole_keeps_the_connection_and_forwards_nothing_until_healed(echo):
     async with ChaosProxy("127.0.0.1", echo) as proxy, call(proxy) as one, call(proxy) as two:
         await one.say(b"1")
         await two.say(b"2")
@@ -119,7 +119,7 @@ async def test_a_black_hole_keeps_the_connection_and_gives_nothing_until_it_is_h
         assert await two.reader.readexactly(5) == b"lost?"
 
 
-async def test_every_connection_may_have_a_plan(echo):
+async def test_a_plan_chooses_the_fault_of_each_connection(echo):
     def plan(number: int) -> NetworkFault | None:
         return NetworkFault(limit=0, reset=True) if number == 1 else None
 
@@ -134,7 +134,7 @@ async def test_every_connection_may_have_a_plan(echo):
                 await second.say(b"hello")
 
 
-async def test_a_slow_close_is_late(echo):
+async def test_a_slow_close_delays_the_end(echo):
     async with (
         ChaosProxy("127.0.0.1", echo, fault=NetworkFault(slow_close=0.2)) as proxy,
         call(proxy) as caller,
@@ -147,7 +147,7 @@ async def test_a_slow_close_is_late(echo):
         assert time.monotonic() - began >= 0.2
 
 
-async def test_nobody_behind_the_proxy_is_a_reset():
+async def test_without_a_server_behind_the_proxy_connections_are_reset():
     async with ChaosProxy("127.0.0.1", 1) as proxy, call(proxy) as caller:
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await caller.say(b"x")

@@ -173,7 +173,7 @@ async def test_a_wrong_password_is_refused_and_counted(server, connect):
     assert (server.logins, server.failed_logins) == (0, 1)
 
 
-async def test_a_refused_token_is_told_by_a_challenge_and_then_by_no(server, connect):
+async def test_a_refused_token_gets_a_challenge_and_then_no(server, connect):
     client = await connect(login=False)
     response = base64.b64encode(b"user=ann@example.org\1auth=Bearer bad\1\1")
 
@@ -199,7 +199,7 @@ async def test_an_authentication_can_be_cancelled(connect):
     assert (await client.line()).startswith(b"a BAD")
 
 
-async def test_any_login_makes_accounts(server, connect):
+async def test_any_login_creates_accounts(server, connect):
     server.any_login = True
     server.deliver("bob", MAIL)
     client = await connect(login=False)
@@ -208,7 +208,7 @@ async def test_any_login_makes_accounts(server, connect):
     assert b"* 1 EXISTS" in await client.run(b"EXAMINE INBOX")
 
 
-async def test_the_ledger_holds_commands_and_no_secrets(server, connect):
+async def test_the_log_has_commands_and_no_secrets(server, connect):
     await connect(b"SELECT INBOX")
 
     assert [event.name for event in server.log] == ["connect", "LOGIN", "SELECT"]
@@ -219,7 +219,7 @@ async def test_the_ledger_holds_commands_and_no_secrets(server, connect):
 # The syntax of commands.
 
 
-async def test_literals_are_asked_for_and_non_synchronising_ones_are_not(connect):
+async def test_only_synchronising_literals_get_a_continuation(connect):
     client = await connect(login=False)
 
     await client.write(b"a LOGIN {15}\r\n")
@@ -252,7 +252,7 @@ async def test_a_literal_beyond_the_limit_is_refused_without_being_read(connect)
 
 
 @pytest.mark.parametrize("line", [b"FETCH 1 (UID", b'LOGIN "open', b"FETCH 1 )", b"UID", b"SEARCH UID 0"])
-async def test_malformed_commands_are_bad_and_the_session_lives(connect, line):
+async def test_malformed_commands_are_bad_and_the_session_continues(connect, line):
     client = await connect(b"SELECT INBOX")
 
     assert (await client.run(line))[-1].startswith(b"BAD")
@@ -298,7 +298,7 @@ async def test_list_shows_special_use_and_honours_wildcards(server, connect):
     assert (await client.run(b"EXAMINE [Gmail]"))[-1].startswith(b"NO")
 
 
-async def test_a_failed_select_leaves_nothing_selected(server, connect):
+async def test_a_failed_select_leaves_no_mailbox_selected(server, connect):
     client = await connect(b"SELECT INBOX")
 
     [answer] = await client.run(b"SELECT Nowhere")
@@ -307,7 +307,7 @@ async def test_a_failed_select_leaves_nothing_selected(server, connect):
     assert [session.state for session in server.sessions] == ["authenticated"]
 
 
-async def test_select_tells_uidvalidity_and_uidnext_of_a_mailbox_with_a_gap(inbox, connect):
+async def test_select_reports_uidvalidity_and_uidnext_of_a_mailbox_with_a_gap(inbox, connect):
     inbox.append(MAIL)
     inbox.uidnext = 4_000_000_000
     inbox.append(MAIL)
@@ -323,14 +323,14 @@ async def test_select_tells_uidvalidity_and_uidnext_of_a_mailbox_with_a_gap(inbo
     assert status[0] == b'* STATUS "INBOX" (MESSAGES 2 UIDNEXT 4000000001 UNSEEN 2)'
 
 
-def test_uids_never_lose_their_order(inbox):
+def test_uids_always_ascend(inbox):
     inbox.append(MAIL)
 
     with pytest.raises(ValueError, match="UIDNEXT"):
         inbox.uidnext = 1
 
 
-async def test_examine_changes_nothing_and_select_takes_recent(inbox, connect):
+async def test_examine_changes_nothing_and_select_clears_recent(inbox, connect):
     inbox.append(MAIL)
     client = await connect()
 
@@ -341,7 +341,7 @@ async def test_examine_changes_nothing_and_select_takes_recent(inbox, connect):
     assert inbox.messages[0].flags == frozenset()
 
 
-async def test_seen_is_set_by_a_body_under_select_alone(inbox, connect):
+async def test_only_fetching_a_body_under_select_sets_seen(inbox, connect):
     inbox.append(MAIL)
     client = await connect(b"EXAMINE INBOX", b"UID FETCH 1 BODY[]", b"UID FETCH 1 RFC822")
     untouched = inbox.messages[0].flags
@@ -356,7 +356,7 @@ async def test_seen_is_set_by_a_body_under_select_alone(inbox, connect):
     assert any(b"FLAGS (\\Seen" in line for line in answer)
 
 
-async def test_examine_refuses_to_store(inbox, connect):
+async def test_store_is_refused_under_examine(inbox, connect):
     inbox.append(MAIL)
     client = await connect(b"EXAMINE INBOX")
 
@@ -367,7 +367,7 @@ async def test_examine_refuses_to_store(inbox, connect):
 # Messages.
 
 
-async def test_a_range_to_the_star_always_holds_the_last_message(inbox, connect):
+async def test_a_range_to_the_star_always_contains_the_last_message(inbox, connect):
     for _ in range(3):
         inbox.append(MAIL)
     client = await connect(b"EXAMINE INBOX")
@@ -417,7 +417,7 @@ async def test_ten_thousand_messages_are_searched_by_uid(inbox, connect):
     assert answer[0].split()[2:] == [b"%d" % uid for uid in range(1, 10_001)]
 
 
-async def test_fetched_metadata_is_what_another_parser_reads(inbox, connect):
+async def test_fetched_metadata_is_read_alike_by_another_parser(inbox, connect):
     moment = datetime(2025, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=-3, minutes=-30)))
     inbox.append(MAIL, moment)
     client = await connect(b"EXAMINE INBOX")
@@ -453,11 +453,11 @@ async def test_fetched_metadata_is_what_another_parser_reads(inbox, connect):
         (b",,;<>((", b'((NIL NIL "" ""))'),
     ],
 )
-def test_addresses_are_written_as_the_rfc_says(header, written):
+def test_addresses_are_formatted_as_in_the_rfc(header, written):
     assert write_addresses(header) == written
 
 
-def test_an_envelope_without_headers_is_all_nil():
+def test_an_envelope_without_headers_has_nil_fields():
     assert write_envelope(b"\r\nbody") == b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
 
 
@@ -486,7 +486,7 @@ async def test_sections_and_partials_of_a_multipart(inbox, connect):
     assert (await client.until(b"p "))[:2] == [b"* 1 FETCH (BODY[]<2> {4}", b"nten)"]
 
 
-async def test_gmail_labels_are_known_to_gmail_accounts_alone(server, connect):
+async def test_only_gmail_accounts_have_gmail_labels(server, connect):
     server.deliver("ann@example.org", MAIL, labels=["\\Sent", "Entwürfe"])
     client = await connect(b"EXAMINE INBOX")
 
@@ -499,7 +499,7 @@ async def test_gmail_labels_are_known_to_gmail_accounts_alone(server, connect):
     ] == b'* 1 FETCH (UID 1 X-GM-LABELS ("\\\\Sent" "Entw&APw-rfe"))'
 
 
-async def test_move_tells_the_new_uids_and_expunges_the_old(server, inbox, connect):
+async def test_move_reports_the_new_uids_and_expunges_the_old(server, inbox, connect):
     server.accounts["ann@example.org"].create("Archive")
     for _ in range(3):
         inbox.append(MAIL)
@@ -519,7 +519,7 @@ async def test_move_tells_the_new_uids_and_expunges_the_old(server, inbox, conne
 # Pushes.
 
 
-async def test_an_idling_client_is_told_of_mail_expunges_and_flags(server, inbox, connect):
+async def test_an_idling_client_receives_mail_expunges_and_flags(server, inbox, connect):
     inbox.append(MAIL)
     client = await connect(b"SELECT INBOX")
     await client.idle()
@@ -539,7 +539,7 @@ async def test_an_idling_client_is_told_of_mail_expunges_and_flags(server, inbox
     assert await client.line() == b"i OK IDLE terminated"
 
 
-async def test_what_happens_outside_idle_is_told_with_the_next_command(server, inbox, connect):
+async def test_changes_outside_idle_are_reported_with_the_next_command(server, inbox, connect):
     for _ in range(3):
         inbox.append(MAIL)
     client = await connect(b"EXAMINE INBOX")
@@ -560,7 +560,7 @@ async def test_what_happens_outside_idle_is_told_with_the_next_command(server, i
     ]
 
 
-async def test_mail_between_select_and_idle_is_told_as_idle_begins(server, connect):
+async def test_mail_between_select_and_idle_is_reported_when_idle_begins(server, connect):
     client = await connect(b"EXAMINE INBOX")
 
     server.deliver("ann@example.org", MAIL)
@@ -569,7 +569,7 @@ async def test_mail_between_select_and_idle_is_told_as_idle_begins(server, conne
     assert await client.line() == b"* 1 EXISTS"
 
 
-async def test_a_mail_that_comes_and_goes_untold_leaves_no_trace(inbox, connect):
+async def test_a_mail_that_is_expunged_before_it_is_reported_leaves_no_trace(inbox, connect):
     client = await connect(b"EXAMINE INBOX")
 
     inbox.expunge(inbox.append(MAIL))
@@ -590,7 +590,7 @@ async def test_a_new_uidvalidity_ends_the_sessions_and_numbers_from_one(inbox, c
     assert any(b"[UIDVALIDITY 7]" in line for line in lines)
 
 
-async def test_two_thousand_idle_connections_are_each_told_of_a_mail(server, inbox):
+async def test_two_thousand_idle_connections_each_receive_a_mail(server, inbox):
     class Idler(asyncio.Protocol):
         def __init__(self):
             self.received = b""
@@ -636,7 +636,7 @@ async def test_tls_from_the_first_byte(server_tls, client_tls):
         assert await asyncio.to_thread(talk) == MAIL * 500
 
 
-async def test_starttls_is_required_before_a_login_and_discards_what_was_injected(server_tls, client_tls):
+async def test_starttls_is_required_before_login_and_drops_injected_input(server_tls, client_tls):
     async with ImapServer(starttls=server_tls, any_login=True) as server:
         client = Client(*await asyncio.open_connection(server.host, server.port))
         greeting = await client.line()
@@ -691,7 +691,7 @@ async def test_a_connection_is_reset_in_the_middle_of_an_answer(server, inbox, c
             pass
 
 
-async def test_a_hanging_command_hangs_alone_and_only_as_often_as_told(server, connect):
+async def test_a_hanging_command_affects_only_itself_and_only_so_many_times(server, connect):
     victim, other = await connect(), await connect()
     server.on("NOOP", imap_hooks.only(imap_hooks.hanging(), times=1))
 
@@ -704,7 +704,7 @@ async def test_a_hanging_command_hangs_alone_and_only_as_often_as_told(server, c
             await victim.reader.read(1)
 
 
-async def test_a_dripped_answer_is_the_usual_one(server, inbox, connect):
+async def test_a_dripped_answer_equals_the_usual_one(server, inbox, connect):
     inbox.append(MAIL)
     client = await connect(b"EXAMINE INBOX")
     server.on("UID SEARCH", imap_hooks.dripping(1, 0))
@@ -712,7 +712,7 @@ async def test_a_dripped_answer_is_the_usual_one(server, inbox, connect):
     assert await client.run(b"UID SEARCH ALL") == [b"* SEARCH 1", b"OK UID SEARCH completed"]
 
 
-async def test_pushes_can_be_swallowed_and_done_left_unanswered(server, connect):
+async def test_pushes_can_be_dropped_and_done_left_unanswered(server, connect):
     client = await connect(b"EXAMINE INBOX")
     server.on_push = lambda session, data: None
     server.on("DONE", imap_hooks.answering())
@@ -726,7 +726,7 @@ async def test_pushes_can_be_swallowed_and_done_left_unanswered(server, connect)
             await client.reader.read(1)
 
 
-async def test_a_hook_that_sends_a_lot_waits_for_the_client(server, connect):
+async def test_a_hook_that_sends_much_waits_for_the_client(server, connect):
     async def flood(session, command):
         for _ in range(100):
             session.send(b"* OK flood\r\n" * 10_000)
@@ -752,7 +752,7 @@ async def test_a_tagged_done_is_no_command(connect):
 
 
 @pytest.mark.parametrize("later", [False, True])
-async def test_the_greeting_is_whatever_the_test_wants(server, later):
+async def test_a_test_can_set_the_greeting(server, later):
     async def greet_later(session):
         return b"* BYE Too many connections\r\n"
 
@@ -790,7 +790,7 @@ async def test_the_error_of_a_hook_ends_its_session_and_is_raised_at_the_end():
     assert raised.group_contains(RuntimeError, match="faulty hook")
 
 
-async def test_a_server_can_drop_everybody_refuse_and_come_back_on_its_port(server, connect):
+async def test_a_server_can_drop_all_sessions_refuse_and_listen_again_on_its_port(server, connect):
     client = await connect()
 
     await server.refuse()
@@ -814,7 +814,7 @@ async def test_the_error_of_a_condition_is_raised_where_it_is_waited_for(server,
         await waiting
 
 
-async def test_an_idle_ended_by_the_server_is_told_with_its_tag(server, connect):
+async def test_an_idle_ended_by_the_server_gets_its_tagged_response(server, connect):
     client = await connect(b"EXAMINE INBOX")
     await client.idle()
 
@@ -848,7 +848,7 @@ async def test_a_script_plays_byte_by_byte_with_the_clients_tag():
     assert server.dialogues[0].received == [b"t1 SELECT INBOX"]
 
 
-async def test_a_client_that_leaves_the_script_is_told_on():
+async def test_a_client_that_deviates_from_the_script_fails_the_test():
     with pytest.raises(ExceptionGroup) as raised:
         async with ScriptedServer(script.expect(rb"a LOGIN ")) as server:
             client = Client(*await asyncio.open_connection(server.host, server.port))

@@ -66,7 +66,7 @@ async def dance() -> AsyncIterator[Dance]:
         yield Dance(provider, http)
 
 
-async def test_a_consent_becomes_tokens_and_a_signed_identity(dance: Dance) -> None:
+async def test_a_consent_yields_tokens_and_a_signed_identity(dance: Dance) -> None:
     back = await dance.consent()
 
     given = (await dance.exchange(back["code"])).json()
@@ -79,7 +79,7 @@ async def test_a_consent_becomes_tokens_and_a_signed_identity(dance: Dance) -> N
     assert not dance.provider.opens(given["access_token"], "bob@example.com")
 
 
-async def test_a_code_is_good_once_and_only_with_its_verifier(dance: Dance) -> None:
+async def test_a_code_is_valid_once_and_only_with_its_verifier(dance: Dance) -> None:
     code = (await dance.consent())["code"]
 
     stolen = await dance.exchange(code, code_verifier="x" * 64)
@@ -89,7 +89,7 @@ async def test_a_code_is_good_once_and_only_with_its_verifier(dance: Dance) -> N
     assert (stolen.status_code, first.status_code, second.status_code) == (400, 200, 400)
 
 
-async def test_a_rotated_refresh_token_is_dead_after_its_use(dance: Dance) -> None:
+async def test_a_rotated_refresh_token_is_invalid_after_its_use(dance: Dance) -> None:
     old = dance.provider.grant(ANN).refresh_token or ""
 
     first, second = await dance.refresh(old), await dance.refresh(old)
@@ -99,7 +99,7 @@ async def test_a_rotated_refresh_token_is_dead_after_its_use(dance: Dance) -> No
     assert second.json()["error"] == "invalid_grant"
 
 
-async def test_revocation_closes_what_was_open_and_introspection_says_so(dance: Dance) -> None:
+async def test_revocation_invalidates_tokens_and_introspection_reports_it(dance: Dance) -> None:
     token = dance.provider.grant(ANN)
     secret = (dance.client.client_id, dance.client.client_secret)
 
@@ -116,7 +116,7 @@ async def test_revocation_closes_what_was_open_and_introspection_says_so(dance: 
     assert await look() == {"active": False}
 
 
-async def test_a_foreign_redirect_uri_is_never_followed(dance: Dance) -> None:
+async def test_an_unregistered_redirect_uri_is_never_followed(dance: Dance) -> None:
     asked = {"response_type": "code", "client_id": "client", "redirect_uri": "https://evil.example/"}
 
     answer = await dance.http.get(dance.provider.url("/authorize"), params=asked)
@@ -131,9 +131,7 @@ async def test_a_foreign_redirect_uri_is_never_followed(dance: Dance) -> None:
         ("unavailable", {"error": "temporarily_unavailable"}),
     ],
 )
-async def test_the_consent_page_can_send_back_an_error(
-    dance: Dance, fault: str, seen: dict[str, str]
-) -> None:
+async def test_the_consent_page_can_return_an_error(dance: Dance, fault: str, seen: dict[str, str]) -> None:
     dance.provider.faults.arm(fault)
 
     back = await dance.consent()
@@ -141,7 +139,7 @@ async def test_the_consent_page_can_send_back_an_error(
     assert seen.items() <= back.items() and back["state"] == "st-1" and "code" not in back
 
 
-async def test_the_consent_page_can_lie_about_state_code_and_account(dance: Dance) -> None:
+async def test_the_consent_page_can_return_a_wrong_state_code_or_account(dance: Dance) -> None:
     for fault in ("wrong_state", "no_state", "wrong_code", "wrong_account"):
         dance.provider.faults.arm(fault)
     wrong, none, code, account = [await dance.consent() for _ in range(4)]
@@ -168,7 +166,7 @@ async def test_the_consent_page_can_lie_about_state_code_and_account(dance: Danc
         ("redirect", 302, None),
     ],
 )
-async def test_the_token_endpoint_fails_once_and_then_no_more(
+async def test_the_token_endpoint_fails_once_and_then_succeeds(
     dance: Dance, fault: str, status: int, error: str | None
 ) -> None:
     token = dance.provider.grant(ANN).refresh_token or ""
@@ -181,14 +179,14 @@ async def test_the_token_endpoint_fails_once_and_then_no_more(
     assert dance.provider.faults.struck == [fault]
 
 
-async def test_a_hanging_token_endpoint_answers_nobody(dance: Dance) -> None:
+async def test_a_hanging_token_endpoint_never_answers(dance: Dance) -> None:
     dance.provider.faults.arm("hang")
 
     with pytest.raises(httpx.ReadTimeout):
         await dance.http.post(dance.provider.url("/token"), data={}, timeout=0.2)
 
 
-async def test_tokens_can_lack_what_they_should_hold(dance: Dance) -> None:
+async def test_tokens_can_lack_required_content(dance: Dance) -> None:
     made = {}
     for fault in sorted(TOKEN_CONTENT_FAULTS):
         dance.provider.faults.arm(fault)
@@ -205,7 +203,7 @@ async def test_tokens_can_lack_what_they_should_hold(dance: Dance) -> None:
         jwt.decode(made["forged_id_token"]["id_token"], keys)
 
 
-def test_every_fault_has_its_place_and_a_wrong_name_is_told() -> None:
+def test_every_fault_belongs_to_one_place_and_an_unknown_name_raises() -> None:
     server = OAuthServer()
 
     assert FAULTS.keys() == CONSENT_FAULTS | TOKEN_ENDPOINT_FAULTS | TOKEN_CONTENT_FAULTS | OTHER_FAULTS

@@ -91,7 +91,7 @@ async def test_waiting_for_a_predicate_returns_as_soon_as_it_holds(sink, http):
     assert [received.body for received in waiting.result()] == [b"1", b"2", b"3"]
 
 
-async def test_waiting_in_vain_times_out(sink):
+async def test_waiting_for_a_request_that_never_comes_times_out(sink):
     with pytest.raises(TimeoutError):
         await sink.wait_for(1, timeout=0.01)
 

@@ -11,7 +11,7 @@ _names = st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categori
 
 
 @given(_names.filter(lambda name: name.upper() != "INBOX"))
-def test_h21_a_mailbox_name_comes_back_as_it_went(name):
+def test_h21_a_mailbox_name_survives_a_round_trip(name):
     argument = encoding.quote_mailbox(name)
     data = encoding.split_command("* LIST () NIL", [argument], non_sync=True)[0]
     (response,) = Framer(Limits()).feed(data)

@@ -34,7 +34,7 @@ def imapclients(texts: list[bytes], literals: list[bytes]) -> object:
 
 @given(st.lists(TEXTS, max_size=4), st.booleans())
 @example([b'("\\"" () "\\\\" "")("a")'], False)
-def test_what_is_well_formed_is_understood_and_alike(parts, wide):
+def test_well_formed_responses_are_parsed_as_imapclient_does(parts, wide):
     text = (b"  " if wide else b" ").join(parts)
 
     assert fast_parser.parse_ordinary([text], []) == imapclients([text], []) is not None
@@ -46,7 +46,7 @@ def test_what_is_well_formed_is_understood_and_alike(parts, wide):
 @example([b'"', b"a", b'"', b'"', b"a", b'"'])
 @example([b"a", b'"', b"a", b'"'])
 @example([b"0", b"0"])
-def test_of_nonsense_it_says_nothing_else_than_imapclient(parts):
+def test_malformed_responses_give_none_or_the_result_of_imapclient(parts):
     text = b"".join(parts)
 
     found = fast_parser.parse_ordinary([text], [])
@@ -55,7 +55,7 @@ def test_of_nonsense_it_says_nothing_else_than_imapclient(parts):
 
 
 @given(st.lists(st.tuples(TEXTS, st.binary(max_size=9)), max_size=3), TEXTS)
-def test_literals_stand_where_they_stood(pairs, last):
+def test_literals_keep_their_position(pairs, last):
     texts = [text + b" ~{%d+}" % len(literal) for text, literal in pairs]
     literals = [literal for _, literal in pairs]
 
@@ -68,7 +68,7 @@ def test_literals_stand_where_they_stood(pairs, last):
     "text",
     [b"(", b")", b"()", b'"', b'"\\"', b'"\\', b"a", b"\\", b"a[", b"a[]", b"[", b'"" ', b"\xff", b"9", b" "],
 )
-def test_a_long_line_takes_time_in_proportion(text):
+def test_a_long_line_takes_linear_time(text):
     began = time.process_time()
 
     for line in (text * 300_000, b"(" + text * 300_000, b'"' + text * 300_000):

@@ -63,7 +63,7 @@ def test_h08_no_byte_is_lost_or_altered(stream):
 
 
 @given(_streams)
-def test_nonsense_is_gibberish_and_nothing_worse(stream):
+def test_malformed_input_raises_protocol_error_and_nothing_else(stream):
     for response in run([stream])[0]:
         with contextlib.suppress(ProtocolError):
             responses.tokens(response)

@@ -38,7 +38,7 @@ def reason(meta: MessageMeta) -> object:
 
 
 @given(st.lists(st.tuples(names, ways), max_size=8))
-def test_any_label_is_read_as_it_is(labels):
+def test_every_label_is_read_unchanged(labels):
     meta = read(b"(" + b" ".join(written(*label) for label in labels) + b")")
 
     assert meta is not None
@@ -55,7 +55,7 @@ def test_no_label_that_a_person_can_give_hides_a_mail(labels):
 
 
 @given(st.binary(max_size=60))
-def test_whatever_stands_in_their_place_nothing_raises(junk):
+def test_no_item_in_place_of_labels_raises(junk):
     meta = read(junk)
 
     if meta is not None:
@@ -69,7 +69,7 @@ nested = st.recursive(
 
 
 @given(nested)
-def test_whatever_the_parser_makes_of_them_nothing_raises(value):
+def test_no_parsed_value_in_place_of_labels_raises(value):
     items = {"RFC822.SIZE": 9, "INTERNALDATE": b"01-Jan-2026 00:00:00 +0000", "X-GM-LABELS": value}
 
     meta = message_meta(1, items, now=NOW)

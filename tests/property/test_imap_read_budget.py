@@ -25,7 +25,7 @@ def flood(cost: float, gaps: list[float]) -> tuple[list[float], list[int], float
 
 
 @given(costs, gaps)
-def test_a_flood_has_a_tenth_of_the_time_and_what_it_may_have_at_once(cost, gaps):
+def test_a_flood_gets_a_tenth_of_the_time_plus_one_burst(cost, gaps):
     held, _, elapsed = flood(cost, gaps)
 
     # A read may be long before its size is known to be too much: eight halvings at most.
@@ -42,14 +42,14 @@ def test_a_read_that_holds_the_loop_becomes_small_enough(cost, gaps):
 
 
 @given(st.floats(0, 3600))
-def test_nobody_rests_longer_than_a_tenth_of_a_second(took):
+def test_no_pause_exceeds_a_tenth_of_a_second(took):
     """The process may have been stopped in the middle of a read."""
     paused_until, _ = charge_read(0.0, MAX_READ_BYTES, began=5.0, now=5.0 + took)
 
     assert paused_until <= 5.0 + took + 0.1
 
 
-def test_who_says_little_never_rests():
+def test_a_peer_that_sends_little_is_never_paused():
     """A wake-up takes three reads of some 0.05 ms; ten a second are no flood."""
     paused_until, size = 0.0, MAX_READ_BYTES
     for number in range(1000):
@@ -59,7 +59,7 @@ def test_who_says_little_never_rests():
     assert size == MAX_READ_BYTES
 
 
-def test_a_read_that_was_long_by_accident_is_forgotten():
+def test_the_effect_of_a_single_long_read_ends():
     paused_until, size = charge_read(0.0, MAX_READ_BYTES, began=0.0, now=0.02)
     assert size == MAX_READ_BYTES // 2
     assert must_pause(paused_until, 0.02)

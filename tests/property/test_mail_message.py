@@ -37,7 +37,7 @@ _raws = st.one_of(st.binary(max_size=500), _mutated())
 
 
 @given(_raws)
-def test_parsing_never_raises_and_what_comes_out_can_be_stored(raw):
+def test_parsing_never_raises_and_its_result_can_be_stored(raw):
     mail = parse(raw)
     found = json.dumps(as_json(mail.envelope))
 
@@ -60,7 +60,7 @@ _characters = st.lists(st.sampled_from(["\U0001f642", "é", "€"]), min_size=8)
 
 
 @given(_raws | _characters, st.integers(-8, 8))
-def test_text_in_pieces_is_the_text_of_the_whole(raw, offset):
+def test_decoding_in_pieces_equals_decoding_the_whole(raw, offset):
     """Pieces are cut between any two bytes, be they of one character."""
     raw = b"x" * (PIECE_BYTES - len(raw) // 2 + offset) + raw
     pieces, changed = decode_text(raw)
@@ -70,7 +70,7 @@ def test_text_in_pieces_is_the_text_of_the_whole(raw, offset):
 
 
 @given(st.text("\r\nab", max_size=30), st.text("\r\nab", max_size=30), st.integers(-8, 8))
-def test_the_body_digest_knows_nothing_of_line_ends(before, after, offset):
+def test_the_body_digest_is_independent_of_line_endings(before, after, offset):
     """Also where a line ends at the end of a piece."""
     lines = [*before.splitlines(), "x" * (PIECE_BYTES + offset), *after.splitlines()]
     digests = {parse(b"A: b\r\n\r\n" + end.join(lines).encode()).body_digest for end in ("\r\n", "\n")}
@@ -79,7 +79,7 @@ def test_the_body_digest_knows_nothing_of_line_ends(before, after, offset):
     assert parse(b"A: b\r\n\r\n" + "\n".join([*lines, "c"]).encode()).body_digest not in digests
 
 
-def test_malformed_mails_are_read_as_far_as_they_can_be():
+def test_malformed_mails_are_parsed_as_far_as_possible():
     for raw in itertools.chain(
         MALFORMED.values(), itertools.islice(fuzz.mutants([*MALFORMED.values()], 1), 1500)
     ):
@@ -93,5 +93,5 @@ def test_malformed_mails_are_read_as_far_as_they_can_be():
         max_size=50,
     )
 )
-def test_a_subject_comes_out_as_it_went_in(subject):
+def test_a_subject_survives_a_round_trip(subject):
     assert parse(b"Subject: " + subject.encode() + b"\r\n\r\n").envelope.subject == subject.strip()

@@ -21,12 +21,12 @@ def test_an_argument_cannot_end_the_command(end):
     Command("LOGIN", "A1", Literal(f"pass{end}word".encode()))  # a literal may hold anything
 
 
-def test_h22_its_repr_shows_no_argument():
+def test_h22_repr_of_a_command_shows_no_argument():
     assert repr(Command("FETCH", "A1", "secret", prefix="UID")) == "UID FETCH"
     assert Command("FETCH", "A1", "secret", prefix="UID").head == "A1 UID FETCH"
 
 
-async def test_whoever_waits_is_told_the_end_whenever_it_came():
+async def test_waiters_see_the_end_of_a_command_before_or_after_it():
     early, late, failed = (Command("NOOP", tag) for tag in ("A1", "A2", "A3"))
     early.close("OK", Status("done"))
     waiting = [asyncio.create_task(command.wait()) for command in (early, late, failed)]
@@ -52,7 +52,7 @@ async def test_sessions_share_one_set_of_capabilities():
     assert protocols[0].capabilities == {"IMAP4REV1", "IDLE", "IMAP4REV2"}
 
 
-async def test_a_long_list_of_capabilities_is_not_kept_for_others():
+async def test_a_long_list_of_capabilities_is_not_shared():
     protocols = [Protocol(Limits()) for _ in range(2)]
     for protocol in protocols:
         protocol.data_received(b"* OK hello\r\n* CAPABILITY IMAP4rev1 " + b"x" * 5000 + b"\r\n")

@@ -15,7 +15,7 @@ from superimap.imap.state import MailboxState
         (True, [b'A1 LOGIN "a" {3+}\r\n\xc3\xa9x "b"\r\n']),
     ],
 )
-def test_h21_a_literal_waits_for_its_plus_unless_the_server_needs_none(non_sync, pieces):
+def test_h21_a_literal_waits_for_a_plus_unless_it_is_non_synchronising(non_sync, pieces):
     arguments = [encoding.quote_string("a"), encoding.quote_string("éx"), encoding.quote_string("b")]
 
     assert encoding.split_command("A1 LOGIN", arguments, non_sync=non_sync) == pieces
@@ -30,11 +30,11 @@ def test_uid_sets_are_short(uids, sequence):
     assert encoding.format_uid_set(uids) == sequence
 
 
-def test_search_dates_are_english():
+def test_search_dates_have_english_months():
     assert encoding.format_date(date(2026, 2, 1)) == "1-Feb-2026"
 
 
-def test_h04_only_what_is_above_the_count_has_arrived():
+def test_h04_only_messages_above_the_count_are_arrivals():
     mailbox = MailboxState()
     told = [
         (b"EXISTS", b"5", True),

@@ -34,7 +34,7 @@ def frame(data: bytes, limits: Limits | None = None) -> list[Response]:
         (b"* X {-3}\r\n", [b"* X {-3}"], []),
     ],
 )
-def test_h10_h11_literals_are_counted_quotes_skipped_and_text_is_text(data, texts, literals):
+def test_h10_h11_literals_are_counted_and_braces_in_quotes_or_text_announce_none(data, texts, literals):
     (response,) = frame(data)
 
     assert (list(response.texts), list(response.literals)) == (texts, literals)
@@ -85,7 +85,7 @@ LIMITS = Limits(line=100, literal=1000, response=2000)
         b"* SEARCH " + b"1 " * 1100 + b"\r\n",
     ],
 )
-def test_h13_what_exceeds_a_limit_is_refused_before_it_is_kept(data):
+def test_h13_input_beyond_a_limit_is_rejected_before_it_is_stored(data):
     with pytest.raises(LimitExceeded):
         frame(data, LIMITS)
 
@@ -93,7 +93,7 @@ def test_h13_what_exceeds_a_limit_is_refused_before_it_is_kept(data):
 @pytest.mark.parametrize(
     "data", [b"* 1 FETCH (X {65537}\r\n", b"* 1 FETCH " + b"x" * 65536, b"* SEARCH" + b" 12" * 30_000]
 )
-def test_h13_what_nobody_asked_for_has_little_room(data):
+def test_h13_unsolicited_input_has_a_small_limit(data):
     framer = Framer(Limits())
     with pytest.raises(LimitExceeded):
         list(framer.feed(data))
@@ -106,7 +106,7 @@ def test_h13_what_nobody_asked_for_has_little_room(data):
 @pytest.mark.parametrize(
     ("digits", "announced"), [("1001", 1001), ("0004294967296", 1 << 32), ("9" * 50, (1 << 63) - 1)]
 )
-def test_h13_how_much_was_announced_is_told(digits, announced):
+def test_h13_the_error_has_the_announced_size(digits, announced):
     with pytest.raises(LimitExceeded) as caught:
         frame(b"* 1 FETCH (BODY[] {%s}\r\n" % digits.encode(), LIMITS)
 

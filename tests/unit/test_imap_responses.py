@@ -32,7 +32,7 @@ ENVELOPE = (
 REST = b'UID 5 RFC822.SIZE 9 INTERNALDATE "01-Feb-2026 10:00:00 -0530"'
 
 
-def test_an_envelope_is_raw_and_keeps_groups():
+def test_an_envelope_keeps_raw_strings_and_groups():
     envelope = meta(REST + b" ENVELOPE " + ENVELOPE).envelope
 
     assert envelope.subject == "=?utf-8?q?x?="
@@ -54,27 +54,27 @@ def test_bad_utf8_and_nul_in_an_envelope_become_replacement_characters():
 @pytest.mark.parametrize(
     "broken", [b"NIL", b"()", b'("d")', b"(1 (2) 3 4 5 6 7 8 9 10)", b'"x"', b"(a b ((c)) d e f g h i j)"]
 )
-def test_h26_a_broken_envelope_is_none_and_the_rest_stands(broken):
+def test_h26_a_malformed_envelope_is_none_and_other_items_are_kept(broken):
     found = meta(REST + b" ENVELOPE " + broken)
 
     assert (found.uid, found.size, found.envelope) == (5, 9, None)
 
 
-def test_h26_an_internal_date_is_aware():
+def test_h26_an_internal_date_has_a_time_zone():
     assert meta(REST).internal_date.isoformat() == "2026-02-01T10:00:00-05:30"
 
 
 @pytest.mark.parametrize(
     "date", [b'"nonsense"', b'""', b'"32-Feb-2026 00:00:00 +0000"', b'"01-Feb-2026 00:00:00 +9999"', b"7"]
 )
-def test_an_internal_date_that_is_none_is_now(date):
+def test_an_invalid_internal_date_becomes_now(date):
     assert meta(b"UID 5 RFC822.SIZE 9 INTERNALDATE " + date).internal_date in (
         NOW,
         datetime(2026, 2, 1, tzinfo=UTC),
     )
 
 
-def test_an_internal_date_beyond_the_calendar_is_now():
+def test_an_internal_date_beyond_the_calendar_becomes_now():
     date = b'INTERNALDATE "31-Dec-9999 23:00:00 -1200"'
 
     assert meta(b"UID 5 RFC822.SIZE 9 " + date).internal_date == NOW
@@ -83,7 +83,7 @@ def test_an_internal_date_beyond_the_calendar_is_now():
 @pytest.mark.parametrize(
     ("said", "size"), [(b"0009", 9), (b"9" * 19, responses.SIZE_MAX), (b"9" * 40, responses.SIZE_MAX)]
 )
-def test_a_size_is_what_a_database_can_hold(said, size):
+def test_a_size_is_capped_at_what_a_database_can_store(said, size):
     assert meta(REST.replace(b"SIZE 9", b"SIZE " + said)).size == size
 
 
@@ -96,7 +96,7 @@ def test_gmail_labels_are_decoded():
     )
 
 
-def test_an_unsolicited_fetch_is_no_meta():
+def test_an_unsolicited_fetch_gives_no_metadata():
     assert meta(b"UID 5 FLAGS (\\Seen)") is None
     assert responses.fetched([one(b"* 1 FETCH (FLAGS ())")]) == ({}, 0)
 
@@ -112,7 +112,7 @@ def test_an_unsolicited_fetch_is_no_meta():
         b'* 1 FETCH (A"b" 1)',
     ],
 )
-def test_nonsense_is_counted(line):
+def test_malformed_responses_are_counted(line):
     assert responses.fetched([one(line)]) == ({}, 1)
 
 
@@ -133,14 +133,14 @@ def test_nonsense_is_counted(line):
         (b'* LIST () (x) "a"', None),
     ],
 )
-def test_folders(line, folder):
+def test_list_responses_become_folders(line, folder):
     assert responses.folder(one(line)) == folder
 
 
 @pytest.mark.parametrize(
     "name", [b'"&2AA-"', b'"&AAA-"', b'"&AA0ACg-"', b"{4}\r\nA\r\nB", b"{3}\r\nA\0B", b"NIL", b'("a")']
 )
-def test_a_folder_that_cannot_be_opened_is_none(name):
+def test_a_folder_whose_name_cannot_be_sent_is_none(name):
     assert responses.folder(one(b'* LIST (\\All) "/" ' + name)) is None
 
 
@@ -150,7 +150,7 @@ def test_a_status_beyond_32_bits_is_left_out():
     assert responses.mailbox_status(said) == {"UIDNEXT": 7}
 
 
-def test_searches_come_in_several_lines_and_forms():
+def test_search_results_may_have_several_lines_and_forms():
     lines = [
         b"* SEARCH 3 1",
         b"* SEARCH",
@@ -163,7 +163,7 @@ def test_searches_come_in_several_lines_and_forms():
 
 
 @pytest.mark.parametrize("bad", [b"0 -1 x 4294967296 99999999999999999999"])
-def test_no_uid_is_beyond_32_bits(bad):
+def test_uids_beyond_32_bits_are_dropped(bad):
     assert responses.found_uids([one(b"* SEARCH " + bad)]) == set()
 
 
@@ -184,5 +184,5 @@ def test_a_hostile_set_is_not_expanded(bad):
         (b"", None, b"", ""),
     ],
 )
-def test_response_codes(text, code, value, rest):
+def test_response_codes_are_split_from_the_text(text, code, value, rest):
     assert responses.status(text) == responses.Status(rest, code, value)

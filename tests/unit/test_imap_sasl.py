@@ -24,7 +24,7 @@ from superimap.imap.types import Login, OAuth
         ("BAD", None, "User is authenticated but not connected.", None, False),
     ],
 )
-def test_which_refusals_last(result, code, text, detail, verdict):
+def test_permanent_refusals_are_told_from_temporary_ones(result, code, text, detail, verdict):
     assert is_permanent(result, code, text, detail) is verdict
 
 
@@ -32,6 +32,6 @@ def test_h22_credentials_do_not_show_their_secret():
     assert "s3cret" not in repr(Login("ann", "s3cret")) + repr(OAuth("ann", "s3cret"))
 
 
-def test_errors_tell_what_happened():
+def test_error_texts_state_what_happened():
     assert str(Refused("EXAMINE", "NO", "gone", "NONEXISTENT")) == "EXAMINE: NO [NONEXISTENT] gone"
     assert str(Disconnected("closed", bye="Autologout")) == "closed: BYE Autologout"

@@ -89,13 +89,13 @@ async def test_h08_subjects_lose_bytes():
     assert b'"a b"' in response.lines[0]
 
 
-async def test_h09_a_thousand_lines_are_too_deep():
+async def test_h09_a_thousand_lines_exceed_the_recursion_limit():
     stock = protocol()
     with pytest.raises(RecursionError):
         stock.data_received(b"* 1 EXISTS\r\n" * 1100)
 
 
-async def test_h10_a_bracket_in_a_subject_swallows_what_follows():
+async def test_h10_a_bracket_in_a_subject_swallows_the_next_lines():
     stock = protocol()
     async with running(stock.fetch("1", "(ENVELOPE)")) as fetching:
         stock.data_received(b'* 1 FETCH (ENVELOPE (NIL ":("))\r\n* 3 EXISTS\r\n' + tag(stock) + b" OK\r\n")
@@ -119,7 +119,7 @@ async def test_h12_a_byte_that_is_not_utf8_raises_within_the_event_loop():
         stock.data_received(b"* \xff x\r\n")
 
 
-async def test_h13_there_are_no_limits():
+async def test_h13_nothing_limits_the_input():
     stock = protocol()
     async with running(stock.fetch("1", "(BODY[])")):
         stock.data_received(b"* 1 FETCH (BODY[] {4294967296}\r\n" + b"x" * (4 << 20))
@@ -127,7 +127,7 @@ async def test_h13_there_are_no_limits():
         assert len(stock.current_command._resp_literal_data) == 4 << 20
 
 
-async def test_h14_a_select_that_timed_out_blocks_all_that_follows():
+async def test_h14_a_select_that_timed_out_blocks_all_later_commands():
     stock = protocol(aioimaplib.AUTH)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(stock.select("INBOX"), 0.01)
@@ -147,13 +147,13 @@ async def test_h16_examine_selects_nothing():
         await stock.fetch("1", "(UID)")
 
 
-async def test_h17_a_bye_that_mentions_ok_is_a_greeting():
+async def test_h17_a_bye_that_contains_ok_is_accepted_as_greeting():
     stock = protocol(aioimaplib.CONNECTED)
     async with running(stock.welcome(b"* BYE LOOKUP failed")):
         assert stock.state == aioimaplib.NONAUTH
 
 
-async def test_h21_mailbox_names_go_out_raw():
+async def test_h21_mailbox_names_are_sent_unquoted():
     stock = protocol(aioimaplib.AUTH)
     async with running(stock.select("[Gmail]/All Mail")):
         assert stock.transport.write.call_args.args[0].endswith(b"SELECT [Gmail]/All Mail\r\n")
@@ -174,7 +174,7 @@ async def test_h23_search_sends_a_charset():
         assert b"CHARSET utf-8" in stock.transport.write.call_args.args[0]
 
 
-def test_h24_every_client_makes_a_tls_context():
+def test_h24_every_client_creates_a_tls_context():
     assert "create_default_context" in inspect.getsource(aioimaplib.IMAP4_SSL.create_client)
     assert ssl.create_default_context() is not ssl.create_default_context()
 
@@ -192,7 +192,7 @@ async def test_h10_time_is_quadratic_in_the_lines_of_a_fetch():
     assert seconds(1000) > 20 * min(seconds(100) for _ in range(5))  # ten times the lines
 
 
-async def test_h03_no_keepalive_is_set_and_a_silent_peer_goes_unnoticed():
+async def test_h03_no_keepalive_is_set_and_an_unresponsive_peer_goes_unnoticed():
     listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     client = aioimaplib.IMAP4("127.0.0.1", listener.sockets[0].getsockname()[1])
     await client._client_task
@@ -214,7 +214,7 @@ async def test_h03_no_keepalive_is_set_and_a_silent_peer_goes_unnoticed():
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the fault of wait_for was cured in Python 3.12")
-async def test_h06_a_push_of_the_same_tick_swallows_the_cancellation():
+async def test_h06_a_push_in_the_same_iteration_swallows_the_cancellation():
     client = client_of(protocol())
     waiting = asyncio.create_task(client.wait_server_push(timeout=60))
     await turn()
@@ -226,7 +226,7 @@ async def test_h06_a_push_of_the_same_tick_swallows_the_cancellation():
     assert not waiting.cancelled()
 
 
-async def test_h07_a_stop_that_came_late_ends_the_next_idle_before_it_began():
+async def test_h07_a_late_stop_ends_the_next_idle_before_it_begins():
     client = client_of(protocol())
     async with running(client.idle()):
         await client.stop_wait_server_push()
@@ -265,7 +265,7 @@ async def test_h15_three_commands_at_once_lose_one_of_them():
         assert not third.done()
 
 
-async def test_h18_a_capability_listed_last_in_a_code_has_a_bracket_and_none_is_asked_after_login():
+async def test_h18_the_last_capability_in_a_code_has_a_bracket_and_none_are_requested_after_login():
     stock = protocol(aioimaplib.NONAUTH)
     stock.capabilities = set()
     async with running(stock.login("ann", "pw")) as logging_in:
@@ -296,7 +296,7 @@ async def test_h19_the_challenge_with_the_provider_s_refusal_is_never_answered()
         await protocol(aioimaplib.NONAUTH).xoauth2("zoë", "t0ken")
 
 
-def test_h20_most_ways_in_and_starttls_are_missing():
+def test_h20_most_sasl_mechanisms_and_starttls_are_missing():
     names = {name.lower() for name in (*dir(aioimaplib.IMAP4), *dir(aioimaplib.IMAP4ClientProtocol))}
 
     assert "xoauth2" in names

@@ -37,7 +37,7 @@ def test_headers_are_read_raw_and_unfolded():
 
 
 @pytest.mark.parametrize("raw", [b"A: b\n\nc\r\n\r\nd", b"A: b\n\n\r\nd", b"A: b\n\r\nc\n\nd"])
-def test_the_first_empty_line_ends_the_headers_whichever_it_is(raw):
+def test_the_first_empty_line_of_either_kind_ends_the_headers(raw):
     assert header_section(raw) == b"A: b"
 
 
@@ -56,7 +56,7 @@ def test_lone_line_feeds_end_headers_too():
         (b"Message-ID: <1@x>\r\nX: " + b"x" * (2 << 20), "headers cut"),
     ],
 )
-def test_defects_are_told(raw, defect):
+def test_defects_are_listed(raw, defect):
     assert defect in parse(raw).defects
 
 
@@ -93,13 +93,13 @@ def test_hostile_mails_take_bounded_time(raw):
         (b"caf\xe9 \xf0\x9f\x98 x", "caf\ufffd \ufffd x", True),
     ],
 )
-def test_text_is_scrubbed_only_where_it_must_be(raw, text, changed):
+def test_only_invalid_utf8_is_replaced_in_text(raw, text, changed):
     pieces, was_changed = decode_text(raw)
 
     assert ("".join(pieces), was_changed) == (text, changed)
 
 
-def test_the_json_has_the_keys_of_the_wire():
+def test_the_envelope_as_json_has_the_documented_keys():
     found = as_json(Envelope(subject="s", to=(Address("B", None, "bob", "y.org"),)))
 
     assert list(found) == [
@@ -139,13 +139,13 @@ def test_fingerprints_are_equal_for_copies_and_differ_otherwise():
     assert fingerprint(Envelope(message_id=" "), b"body") is None
 
 
-def test_a_mail_is_quick_only_if_it_is_small_and_its_headers_are():
+def test_only_a_small_mail_with_small_headers_is_cheap():
     assert is_cheap(b"Subject: x\r\n\r\n" + b"\xff" * 120_000)
     assert not is_cheap(b"Subject: x\r\n\r\n" + b"x" * 140_000)
     assert not is_cheap(b"To: " + b"a," * 5000 + b"\r\n\r\nx")
 
 
-def test_a_webhooks_envelope_lists_so_many_addresses_and_no_more():
+def test_the_envelope_of_a_webhook_lists_a_limited_number_of_addresses():
     mail = parse(b"To: " + b"a@b.example," * 5000 + b"\r\nMessage-ID: <1>\r\n\r\n")
 
     assert len(as_json(mail.envelope)["to"]) == MAX_LISTED_ADDRESSES

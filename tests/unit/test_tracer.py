@@ -18,7 +18,7 @@ def is_ours(token: str, *, user_id: int = 7, keys: tuple[bytes, ...] = (KEY,), n
     return tracer.is_valid(token, user_id, keys, now=now)
 
 
-def test_a_token_is_ours_for_five_days_and_for_its_user_alone():
+def test_a_token_is_valid_for_five_days_and_only_for_its_user():
     assert len(f"Subject: TRACER: {TOKEN}") < 78
     assert is_ours(TOKEN)
     assert is_ours(TOKEN, keys=(OTHER_KEY, KEY)), "while keys are being rotated"
@@ -31,7 +31,7 @@ def test_a_token_is_ours_for_five_days_and_for_its_user_alone():
     assert not is_ours(TOKEN, keys=())
 
 
-def test_no_bit_of_a_token_can_be_changed():
+def test_changing_any_bit_makes_a_token_invalid():
     for bit in range(240):
         raw = bytearray(base64.urlsafe_b64decode(TOKEN))
         raw[bit // 8] ^= 1 << bit % 8
@@ -39,7 +39,7 @@ def test_no_bit_of_a_token_can_be_changed():
         assert not is_ours(base64.urlsafe_b64encode(raw).decode()), bit
 
 
-def test_the_key_is_neither_the_vaults_nor_that_of_links():
+def test_the_tracer_key_differs_from_the_keys_of_vault_and_links():
     from superimap.oauth import links
 
     encryption_key = generate_key()

@@ -40,7 +40,7 @@ async def idling(client: ImapClient) -> asyncio.Task[None]:
 
 
 @pytest.mark.parametrize("kind", PASSWORDS)
-async def test_a_password_opens_the_mailbox_and_another_does_not(server: MailServer, kind: str):
+async def test_the_right_password_opens_the_mailbox_and_a_wrong_one_does_not(server: MailServer, kind: str):
     password = PASSWORDS[kind]
     user = await server.user(password)
     async with server.session(user, password) as client:
@@ -53,14 +53,14 @@ async def test_a_password_opens_the_mailbox_and_another_does_not(server: MailSer
     assert password[:-1] not in str(refused.value)
 
 
-async def test_an_unknown_user_is_refused_for_good(server: MailServer):
+async def test_an_unknown_user_is_refused_permanently(server: MailServer):
     await server.user()
     with pytest.raises(AuthenticationFailed):
         async with server.session('nobody "at" home'):
             pass
 
 
-async def test_an_empty_mailbox_is_watched_from_its_first_mail_on(server: MailServer):
+async def test_the_first_mail_in_an_empty_mailbox_is_announced(server: MailServer):
     user = await server.user()
     async with server.session(user) as client:
         selected = await client.examine("INBOX")
@@ -73,7 +73,7 @@ async def test_an_empty_mailbox_is_watched_from_its_first_mail_on(server: MailSe
         assert await client.search_uids(after=0) == [1]
 
 
-async def test_a_push_ends_idle_and_the_mail_is_described_and_read(server: MailServer):
+async def test_a_push_ends_idle_and_the_mail_can_be_fetched(server: MailServer):
     user = await server.user()
     moment = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)
     server.deliver(user, small_mail("old"))
@@ -96,7 +96,7 @@ async def test_a_push_ends_idle_and_the_mail_is_described_and_read(server: MailS
     assert server.seen(user) == 0
 
 
-async def test_what_has_just_come_is_described_and_read_in_one_command(server: MailServer):
+async def test_new_mails_are_fetched_with_metadata_in_one_command(server: MailServer):
     user = await server.user()
     raws = [small_mail("few"), small_mail("most", body=b"0123456789abcd\r\n" * 2500), small_mail("last")]
     assert len(raws[1]) > PEEK_BYTES
@@ -136,7 +136,7 @@ async def test_a_mail_between_examine_or_search_and_idle_is_news(server: MailSer
         assert await client.search_uids(after=1) == [2]
 
 
-async def test_mails_that_come_while_another_is_read_are_news(server: MailServer):
+async def test_mails_that_arrive_while_another_is_fetched_are_news(server: MailServer):
     user = await server.user()
     big = small_mail("big", body=b"0123456789abcd\r\n" * 65_536)
     server.deliver(user, big)
@@ -152,7 +152,7 @@ async def test_mails_that_come_while_another_is_read_are_news(server: MailServer
         assert await client.search_uids(after=1) == [2]
 
 
-async def test_a_gap_between_uids_hides_nothing(server: MailServer):
+async def test_a_gap_between_uids_hides_no_mail(server: MailServer):
     user = await server.user()
     server.deliver(user, small_mail("before"))
     async with server.session(user) as client:
@@ -166,7 +166,7 @@ async def test_a_gap_between_uids_hides_nothing(server: MailServer):
         assert await client.search_uids(after=2**32 - 2) == []
 
 
-async def test_two_hundred_mails_at_once_are_all_there(server: MailServer):
+async def test_two_hundred_mails_at_once_are_all_found(server: MailServer):
     user = await server.user()
     async with server.session(user) as client:
         await client.examine("INBOX")
@@ -203,7 +203,7 @@ async def test_a_mail_expunged_between_search_and_fetch_is_absent(server: MailSe
         assert await client.search_uids(after=3) == [4]
 
 
-async def test_another_uidvalidity_under_an_open_mailbox_is_never_passed_over(server: MailServer):
+async def test_another_uidvalidity_in_an_open_mailbox_never_goes_unnoticed(server: MailServer):
     user = await server.user()
     server.deliver(user, small_mail("old"))
     async with server.session(user) as client:
@@ -236,7 +236,7 @@ async def test_mailboxes_of_any_name_are_listed_and_opened(server: MailServer):
             assert await client.fetch_raw(1) == small_mail("there")
 
 
-async def test_a_mailbox_that_was_renamed_is_found_under_its_new_name_alone(server: MailServer):
+async def test_a_renamed_mailbox_exists_only_under_its_new_name(server: MailServer):
     user = await server.user()
     await server.create(user, "Über")
     server.deliver(user, small_mail("stays"), "Über")
@@ -254,7 +254,7 @@ async def test_a_mailbox_that_was_renamed_is_found_under_its_new_name_alone(serv
         assert await client.search_uids(after=1) == [2]
 
 
-async def test_a_mailbox_deleted_while_it_is_watched_is_no_reason_to_hang(server: MailServer):
+async def test_a_mailbox_deleted_in_idle_does_not_hang_the_client(server: MailServer):
     user = await server.user()
     await server.create(user, "Work")
     async with server.session(user) as client:
@@ -298,7 +298,7 @@ async def test_a_mail_of_five_megabytes_arrives_byte_for_byte(server: MailServer
         assert (await client.fetch_meta([1]))[0].size == len(raw)
 
 
-async def test_the_end_of_a_session_is_noticed_in_idle_and_in_a_command(server: MailServer):
+async def test_the_end_of_a_session_is_detected_in_idle_and_in_a_command(server: MailServer):
     user = await server.user()
     async with server.session(user) as client:
         await client.examine("INBOX")
@@ -331,7 +331,7 @@ async def test_a_server_that_restarts_has_the_same_mail_under_the_same_uids(serv
 @pytest.mark.parametrize(
     "how", [{"hidden": [b"STARTTLS"]}, {"refuses": b"STARTTLS"}], ids=["hidden", "refused"]
 )
-async def test_no_password_is_said_where_starttls_is_stripped(server: MailServer, how: dict[str, Any]):
+async def test_no_password_is_sent_where_starttls_is_stripped(server: MailServer, how: dict[str, Any]):
     user = await server.user()
     async with Between(server, **how) as way:
         with pytest.raises(TlsFailed):
@@ -354,7 +354,7 @@ async def test_no_password_is_said_where_starttls_is_stripped(server: MailServer
     ],
     ids=["no-sasl-ir", "non-sync-literal", "literal", "bare"],
 )
-async def test_every_way_in_and_each_kind_of_literal_is_understood(
+async def test_every_login_method_and_kind_of_literal_is_accepted(
     server: MailServer, hidden: list[bytes], said: bytes
 ):
     user = await server.user(UNICODE)
@@ -371,7 +371,7 @@ async def test_every_way_in_and_each_kind_of_literal_is_understood(
 
 
 @IN_CLEAR
-async def test_where_idle_is_not_offered_new_mail_is_asked_for(server: MailServer):
+async def test_without_idle_new_mail_is_found_by_polling(server: MailServer):
     user = await server.user()
     async with Between(server, hidden=[b"IDLE"]) as way, server.session(user, where=way.where) as client:
         await client.examine("INBOX")
@@ -384,7 +384,7 @@ async def test_where_idle_is_not_offered_new_mail_is_asked_for(server: MailServe
 
 
 @ENCRYPTED
-async def test_a_certificate_that_nobody_vouches_for_costs_no_password(server: MailServer):
+async def test_an_untrusted_certificate_exposes_no_password(server: MailServer):
     user = await server.user()
     with pytest.raises(TlsFailed):
         async with connect(server.where, Login(user, PASSWORD), timeouts=TIMEOUTS):
