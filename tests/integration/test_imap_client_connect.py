@@ -1,4 +1,4 @@
-"""Is the right address dialled, within its time, and with the guard's leave?"""
+"""Connecting: addresses, time-outs, the guard, login by token."""
 
 import asyncio
 import socket

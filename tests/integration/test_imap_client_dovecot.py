@@ -1,4 +1,4 @@
-"""Does the client get along with a real server? The whole round, over each kind of transport."""
+"""The client against Dovecot, a real server, over each kind of transport."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ def where(dovecot, tls="tls"):
 
 
 async def user_of(dovecot, password="secret"):
-    """A fresh user who can log in: Dovecot reads its users once a second."""
+    """A new user who can log in. Dovecot reads its users once a second."""
     user = dovecot.add_user(password=password)
     async with asyncio.timeout(10):
         while True:
@@ -53,7 +53,7 @@ async def test_a_mail_is_announced_and_fetched_without_being_marked_as_seen(dove
         assert meta.envelope.subject == '* a :( \\ "{42}'
         assert (meta.envelope.from_[0].mailbox, meta.envelope.message_id) == ("ann", "<2@x.org>")
         assert (meta.size, meta.internal_date) == (len(RAW % 2), datetime(2024, 1, 2, tzinfo=UTC))
-        assert await client.fetch_raw(2) == (RAW % 2).replace(b"\0", b"\x80")  # as Dovecot sends a NUL
+        assert await client.fetch_raw(2) == (RAW % 2).replace(b"\0", b"\x80")  # Dovecot replaces NUL
         assert await client.fetch_raw(77) is None
 
     assert dovecot.flags(user) == dict.fromkeys(names, "")

@@ -1,6 +1,6 @@
-"""Do the client's promises hold where stock aioimaplib breaks them? Tests for each known fault, by number.
+"""The client's promises where stock aioimaplib breaks them: tests for each known fault, by number.
 
-What the stock class does in the same places is shown in tests/unit/test_imap_stock_faults.py.
+tests/unit/test_imap_stock_faults.py shows what the stock classes do in the same places.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ async def session(
 
 
 async def news(client: ImapClient, renew: float = 30.0, poll: float = 30.0) -> None:
-    """Wait for the next time that something may be new."""
+    """Wait for the end of a round of idle()."""
     await anext(client.idle(renew=renew, poll=poll))
 
 
@@ -379,7 +379,7 @@ async def test_h13_a_flood_ends_the_session(flood):
 
 
 async def test_h13_an_idle_session_accepts_little_unsolicited_input():
-    """Ten thousand sessions idle, and nobody has made room for what their servers say of themselves."""
+    """Ten thousand sessions may be in IDLE, and no memory is reserved for unsolicited input."""
     push = send(b"* 1 FETCH (X {2000000}\r\n")
     async with (
         ScriptedServer(*login(), *examine(2), *IDLE, push, hang()) as server,
@@ -411,7 +411,7 @@ async def test_h14_a_connection_is_not_used_after_a_time_out():
             await client.noop()
 
         await server.finished()
-        assert server.dialogues[0].received[-1] == b""  # closed, and nothing more said
+        assert server.dialogues[0].received[-1] == b""  # closed without another command
 
 
 async def test_h14_a_cancelled_command_closes_the_connection():
@@ -555,7 +555,7 @@ async def test_h20_a_stripped_starttls_is_refused_before_any_login():
 
 
 async def test_h20_preauth_is_refused_where_starttls_is_required():
-    """STARTTLS is not possible any more then (RFC 9051 section 6.2.1): somebody between us may have said it."""
+    """STARTTLS is impossible after PREAUTH (RFC 9051 section 6.2.1); a man in the middle may have sent it."""
     greeting = send(b"* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n")
     async with ScriptedServer(greeting, listen()) as server:
         with pytest.raises(TlsFailed, match="PREAUTH"):
@@ -736,7 +736,7 @@ async def test_h25_every_path_closes_its_socket(authority):
                     async with connect(where, USER, timeouts=timeouts, tls_context=context) as client:
                         await client.examine("INBOX")
             await _until(lambda before=before: _descriptors() <= before)
-            server.errors.clear()  # that we left early is what is meant
+            server.errors.clear()  # leaving the script early is intended
 
 
 async def test_h26_dates_and_sizes_are_typed_also_from_literal8():
@@ -807,7 +807,7 @@ async def test_without_idle_the_client_polls_by_noop_and_the_caller_searches():
 
 
 def listen() -> Step:
-    """Keep all that the client still says until it closes."""
+    """Keep everything that the client sends until it closes."""
 
     async def step(dialogue) -> None:
         dialogue.received.append(await dialogue.reader.read())
@@ -820,7 +820,7 @@ def _descriptors() -> int:
 
 
 def _keep_tag(*steps: Step) -> Step:
-    """What the client says here starts with no tag."""
+    """Read a line that starts with no tag."""
 
     async def step(dialogue) -> None:
         tag = dialogue.tag
@@ -857,7 +857,7 @@ def authority() -> trustme.CA:
 
 
 async def _until(condition, within: float = 5.0) -> None:
-    """Let the loop turn until `condition` holds."""
+    """Run the event loop until `condition` holds."""
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Does the client sign in by token at a real server, which has its provider asked about the token?"""
+"""Login by token at Dovecot, which asks the OAuth provider about each token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def login(dovecot, credentials: OAuth) -> None:
 
 
 async def refused(dovecot, credentials: OAuth) -> dict[str, str]:
-    """What the server says of the token, which it will not take."""
+    """The server's refusal of the token."""
     with pytest.raises(AuthenticationFailed) as caught:
         await login(dovecot, credentials)
     assert credentials.access_token not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Does every byte arrive, in clear and over TLS, however it is cut, and is every end told once?"""
+"""The stream delivers every byte, in clear text and over TLS, and reports each end once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def descriptors() -> set[Path]:
 
 @contextlib.asynccontextmanager
 async def playing(authority: trustme.CA, play) -> AsyncIterator[tuple[Stream, Recorder]]:
-    """A stream to a TLS server that plays `play`; what goes wrong there is raised."""
+    """A stream to a TLS server that runs `play`; errors of the server are raised."""
     context = server_context(authority)
     async with tls_peer(context, play) as (port, faults), opened(port, client_context(authority)) as pair:
         yield pair
@@ -238,11 +238,11 @@ def test_each_event_loop_has_a_buffer_of_its_own():
         assert await buffer() == mine != found[0]
 
     asyncio.run(both())
-    assert len(stream._buffers) <= 2  # those of loops that are gone are gone
+    assert len(stream._buffers) <= 2  # the buffers of closed loops are released
 
 
 class Busy(Recorder):
-    """Whatever comes keeps the event loop busy, by the byte, until `at_ease`."""
+    """Each received byte keeps the event loop busy, until `at_ease`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -258,7 +258,7 @@ class Busy(Recorder):
 
 
 async def test_a_peer_that_keeps_the_event_loop_busy_is_paused_and_loses_no_data():
-    """Others get their turn after each record, not after all that is there; it is 8 ms of work each."""
+    """Other tasks run after each record of 8 ms of work, not after all of the data."""
     ours, theirs = socket.socketpair()
     with theirs:
         ours.setblocking(False)
@@ -279,7 +279,7 @@ async def test_a_peer_that_keeps_the_event_loop_busy_is_paused_and_loses_no_data
 
 
 async def test_the_rest_of_a_partly_read_record_is_read_from_openssl(authority):
-    """No selector tells of it: the peer says nothing more after its only record."""
+    """No selector reports the rest: the peer sends nothing after its only record."""
 
     async def play(peer: Peer) -> None:
         await peer.send(peer.encrypt(BIG[:MAX_READ_BYTES]))
@@ -319,7 +319,7 @@ async def test_the_rest_of_a_record_is_read_after_a_pause_within_it(authority):
 
 
 async def test_endless_session_tickets_are_charged_to_the_peer(authority):
-    """They are no data for the protocol, and take time all the same."""
+    """Tickets are no data for the protocol, but take time."""
     context = server_context(authority)
     context.num_tickets = 2000
 

@@ -1,4 +1,4 @@
-"""Does a stream live on when keys change in the middle? OpenSSL's own server asks it: Python's ssl cannot."""
+"""A stream continues when TLS keys change. OpenSSL's own server triggers it, because Python's ssl cannot."""
 
 from __future__ import annotations
 

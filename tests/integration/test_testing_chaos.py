@@ -1,4 +1,4 @@
-"""Does the chaos kit what it says: by name, by seed, by scenario, and is the server lawful without it?"""
+"""Chaos by name, by seed and by scenario; without a case the server obeys the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAST = Timeouts(connect=0.3, login=0.3, command=0.3, fetch=0.3, done=0.3, logout
 
 
 async def visit(server: ImapServer, username: str = "joe") -> str:
-    """One session that does a bit of everything: what came of it."""
+    """Run a session that uses most commands; return its outcome."""
     try:
         async with connect(
             ServerAddress(server.host, server.port, "none"), Login(username, "pw"), timeouts=FAST
@@ -77,7 +77,7 @@ async def test_a_group_name_is_accepted_and_an_unknown_name_raises():
 
 
 async def story(seed: int, *, others: int = 0) -> tuple[list[str], list[tuple[str, str]]]:
-    """What becomes of thirty visits of joe, while others come too: results, and what struck him."""
+    """Thirty sessions of joe, while other users connect too: their outcomes, and the cases that struck joe."""
     async with serving("joe", *(f"other{number}" for number in range(others))) as server:
         with Chaos(server, seed=seed).add("seed", rate=0.01).add("C32", rate=0.02) as chaos:
             results = []
@@ -96,7 +96,7 @@ async def test_the_same_seed_repeats_and_another_differs():
 
 
 async def test_other_users_do_not_change_what_strikes_a_user():
-    # Before a login a connection is known by its number, which others change: only what comes after counts.
+    # Before login a connection is identified by its number, which depends on others: compare what follows.
     alone, crowded = await story(4), await story(4, others=3)
 
     assert alone[1][:3] == crowded[1][:3]

@@ -1,4 +1,4 @@
-"""Does the proxy spoil the network as it says, for one connection or all, while it runs?"""
+"""The proxy disturbs one connection or all of them, while they run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from superimap.testing import ChaosProxy, NetworkFault
 
 @pytest_asyncio.fixture
 async def echo():
-    """The port of a server that says everything again."""
+    """The port of an echo server."""
     tasks: set[asyncio.Task] = set()
 
     async def talk(reader, writer):

@@ -1,4 +1,4 @@
-"""Does the test IMAP server keep to the RFCs, and break them only as it is told?"""
+"""The fake IMAP server follows the RFCs, and breaks them only as configured."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ MAIL = (
 
 
 class Client:
-    """A raw client: sends lines, reads responses, holds no opinion."""
+    """A raw client that sends lines and reads responses, without checking them."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
@@ -48,7 +48,7 @@ class Client:
         return lines
 
     async def run(self, command):
-        """Send a command; the lines of its response, the tagged one last and without its tag."""
+        """Send a command; return the lines of its response, the tagged one last and without its tag."""
         self.number += 1
         tag = b"t%d" % self.number
         await self.write(tag + b" " + command + b"\r\n")
@@ -112,7 +112,7 @@ def client_tls(authority):
     return context
 
 
-# imaplib, which is not ours, as the judge.
+# imaplib as an independent client.
 
 
 async def test_imaplib_logs_in_selects_appends_searches_fetches_and_stores(server):
@@ -550,7 +550,7 @@ async def test_changes_outside_idle_are_reported_with_the_next_command(server, i
     told = await client.run(b"NOOP")
     again = await client.run(b"NOOP")
 
-    # Sequence numbers hold until the EXPUNGE is told, which no FETCH may do (RFC 3501 section 7.4.1).
+    # Sequence numbers are valid until the EXPUNGE is reported, which FETCH must not do (RFC 3501 section 7.4.1).
     assert fetched[0] == b"* 2 FETCH (UID 2)"
     assert fetched[1] == b"* 4 EXISTS"
     assert told[0] == b"* 1 EXPUNGE"
@@ -665,7 +665,7 @@ async def test_a_client_that_refuses_the_certificate_does_no_harm(server_tls):
         client.writer.transport.abort()
 
 
-# Misbehaviour, as told.
+# Misbehaviour.
 
 
 async def test_a_hook_answers_in_the_servers_place_until_it_is_removed(server, connect):

@@ -1,4 +1,4 @@
-"""The shipped authorization server keeps the rules of OAuth 2.0, and breaks them only when told to."""
+"""The fake authorization server follows OAuth 2.0, and breaks it only when a fault is armed."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ ANN = "ann@example.com"
 
 
 class Dance:
-    """A client of the server, by hand: nothing stands between the test and the wire."""
+    """A client that builds its requests by hand."""
 
     def __init__(self, provider: OAuthServer, http: httpx.AsyncClient) -> None:
         self.provider = provider
@@ -34,7 +34,7 @@ class Dance:
         self.verifier = secrets.token_urlsafe(48)
 
     async def consent(self, **extra: str) -> dict[str, str]:
-        """What comes back from the consent page."""
+        """The parameters that the consent page returns."""
         asked = {
             "response_type": "code", "client_id": self.client.client_id, "redirect_uri": BACK, "nonce": "n-1",
             "scope": "openid email mail", "state": "st-1", "code_challenge_method": "S256",

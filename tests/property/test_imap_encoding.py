@@ -1,4 +1,4 @@
-"""Do names survive the way out and back, and can none break out of its quotes?"""
+"""Encoded names survive a round trip, and none breaks out of its quotes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Does the quick parser of ordinary responses say the same as imapclient's, or nothing?"""
+"""The fast parser returns the same as imapclient's parser, or None."""
 
 import time
 
@@ -22,7 +22,7 @@ TEXTS = st.recursive(
 
 
 def imapclients(texts: list[bytes], literals: list[bytes]) -> object:
-    """What imapclient's parser says, or None if it says that this is nonsense."""
+    """The result of imapclient's parser, or None if it rejects the input."""
     records: list[object] = [
         (text + b" {%d}" % len(literal), literal) for text, literal in zip(texts, literals, strict=False)
     ]

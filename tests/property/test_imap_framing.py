@@ -1,4 +1,4 @@
-"""Does the chunking of a stream never matter?"""
+"""Framing does not depend on how the stream is cut into chunks."""
 
 import contextlib
 
@@ -28,7 +28,7 @@ _streams = st.one_of(st.lists(_lines, max_size=8).map(b"".join), st.binary(max_s
 
 
 def run(chunks: list[bytes]) -> tuple[list[Response], bool]:
-    """The responses, and whether a limit ended it."""
+    """The responses, and whether a limit ended the stream."""
     framer, found = Framer(LIMITS), []
     try:
         for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Gmail's labels decide whether a mail is the user's own: whatever stands there is read, and nothing raises."""
+"""Gmail's labels, which decide whether the user sent a mail: any value is read, and none raises."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_label_is_read_unchanged(labels):
 
 @given(st.lists(names.filter(lambda name: not name.startswith("\\")), max_size=8))
 def test_no_label_that_a_person_can_give_hides_a_mail(labels):
-    """Gmail's own begin with a backslash, and nobody else's may."""
+    """Gmail's own labels begin with a backslash; labels that people create cannot."""
     meta = read(b"(" + b" ".join(written(label, "quoted") for label in labels) + b")")
 
     assert meta is not None

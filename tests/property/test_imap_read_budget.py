@@ -1,4 +1,4 @@
-"""What may one peer take of the event loop's time?"""
+"""Read budget: the share of the event loop's time that one peer gets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from superimap.imap.read_budget import MAX_READ_BYTES, charge_read, must_pause
 
-costs = st.floats(1e-10, 1e-5)  # seconds a byte
-gaps = st.lists(st.floats(0, 0.01), min_size=200, max_size=200)  # seconds until the peer has more to say
+costs = st.floats(1e-10, 1e-5)  # seconds per byte
+gaps = st.lists(st.floats(0, 0.01), min_size=200, max_size=200)  # seconds until the peer sends more
 
 
 def flood(cost: float, gaps: list[float]) -> tuple[list[float], list[int], float]:
-    """A peer that always has more: seconds that each read held the loop, their sizes, and seconds in all."""
+    """Simulate a peer that always sends more: seconds that each read held the loop, read sizes, total seconds."""
     now, paused_until, size, held, sizes = 1000.0, 0.0, MAX_READ_BYTES, [], []
     for gap in gaps:
         began = now
@@ -28,7 +28,7 @@ def flood(cost: float, gaps: list[float]) -> tuple[list[float], list[int], float
 def test_a_flood_gets_a_tenth_of_the_time_plus_one_burst(cost, gaps):
     held, _, elapsed = flood(cost, gaps)
 
-    # A read may be long before its size is known to be too much: eight halvings at most.
+    # Reads may be long until the read size has adapted: eight halvings at most.
     known = [each for each in held if each <= 0.01]
     assert sum(known) <= elapsed * 0.1 + 0.0025 + max(held)
 
@@ -50,7 +50,7 @@ def test_no_pause_exceeds_a_tenth_of_a_second(took):
 
 
 def test_a_peer_that_sends_little_is_never_paused():
-    """A wake-up takes three reads of some 0.05 ms; ten a second are no flood."""
+    """A wake-up takes three reads of about 0.05 ms; ten wake-ups per second are no flood."""
     paused_until, size = 0.0, MAX_READ_BYTES
     for number in range(1000):
         began = number / 30

@@ -1,4 +1,4 @@
-"""Does nothing that anybody may send make the parser raise?"""
+"""No mail makes the parser raise, and its results fit the database."""
 
 import hashlib
 import itertools
@@ -61,7 +61,7 @@ _characters = st.lists(st.sampled_from(["\U0001f642", "é", "€"]), min_size=8)
 
 @given(_raws | _characters, st.integers(-8, 8))
 def test_decoding_in_pieces_equals_decoding_the_whole(raw, offset):
-    """Pieces are cut between any two bytes, be they of one character."""
+    """Pieces may be cut within a character."""
     raw = b"x" * (PIECE_BYTES - len(raw) // 2 + offset) + raw
     pieces, changed = decode_text(raw)
 

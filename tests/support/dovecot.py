@@ -1,4 +1,4 @@
-"""Dovecot as a test has it: with TLS, and a hand in its mailboxes and its processes."""
+"""Dovecot for tests: with TLS, and control of its mailboxes and processes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Dovecot(dovecot.DovecotServer):
 
     @property
     def authority(self) -> Path:
-        """The file of the authority that signed its certificate (for localhost and 127.0.0.1)."""
+        """The file of the authority that signed the certificate (for localhost and 127.0.0.1)."""
         return self.base / "ca.pem"
 
     def ssl_context(self) -> ssl.SSLContext:
-        """A context that trusts it."""
+        """A TLS context that trusts the server."""
         return ssl.create_default_context(cafile=str(self.authority))
 
     def make_certificate(self) -> None:
-        """Have it take TLS when it starts."""
+        """Create a certificate, so that the server offers TLS when it starts."""
         authority = trustme.CA()
         certificate = authority.issue_cert("localhost", "127.0.0.1")
         authority.cert_pem.write_to_path(str(self.authority))
@@ -51,7 +51,7 @@ class Dovecot(dovecot.DovecotServer):
         return {name.partition(",")[0].partition(":")[0]: name.partition(":2,")[2] for name in files}
 
     def remove(self, user: str, name: str, *, folder: str = "INBOX") -> None:
-        """Take a mail away, as another client's EXPUNGE would."""
+        """Remove a mail, as another client's EXPUNGE does."""
         for sub in ("new", "cur"):
             for path in (self._maildir(user, folder) / sub).glob(f"{name}*"):
                 path.unlink()
@@ -67,7 +67,7 @@ class Dovecot(dovecot.DovecotServer):
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Stopped in its tracks: connections stay open, and nothing answers."""
+        """Stop all processes by SIGSTOP: connections stay open, and nothing answers."""
         assert self.pid is not None
         os.killpg(self.pid, signal.SIGSTOP)
         try:
@@ -78,9 +78,9 @@ class Dovecot(dovecot.DovecotServer):
 
 @contextlib.contextmanager
 def running(extra: str = "", **files: str) -> Iterator[Dovecot]:
-    """Dovecot with no users yet, in a folder of its own that is removed afterwards.
+    """A Dovecot without users, in a temporary folder.
 
-    `extra` settings come last, so they win; they may name `files` (by name, with what is in them) in {base}.
+    `extra` settings come last, and take precedence; they may refer to `files` (content by name) in {base}.
     """
     with open_folder("dovecot-") as base:
         server = Dovecot(base=base, extra=extra.replace("{base}", str(base)))

@@ -1,4 +1,4 @@
-"""A Dovecot that lets people in by access tokens, and asks our authorization server about each (RFC 7662)."""
+"""Dovecot with login by access token, checked by token introspection at the fake provider (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ passdb {{
 
 @contextlib.contextmanager
 def trusting(provider: OAuthServer, *, mechanisms: str = "xoauth2 oauthbearer") -> Iterator[Dovecot]:
-    """It takes tokens of this provider for the mailbox of the person that they were given for."""
+    """A Dovecot that accepts this provider's tokens for the mailbox of the person they were issued for."""
     if DOVECOT_PROGRAM is None:
         needs("Dovecot: apt-get install dovecot-imapd")
     client = provider.add_client(client_id="dovecot")

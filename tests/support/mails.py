@@ -1,4 +1,4 @@
-"""Mails for tests, and the ledger that says whether each gave its webhook."""
+"""Mails for tests, and the ledger of their webhooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from superimap.testing import Received
 def mail(
     number: int | str, *, to: str = "joe@example.com", size: int = 600, body: bytes | None = None
 ) -> bytes:
-    """A mail unlike any other, CRLF and all."""
+    """A unique mail, with CRLF line ends."""
     text = body if body is not None else b"line of text\r\n" * (size // 14)
     head = (
         f"Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nFrom: Fred Foobar <fred@example.com>\r\nTo: {to}\r\n"
@@ -24,7 +24,7 @@ def mail(
 
 
 def ruby_recipe(api_key: str, body: bytes) -> str:
-    """The original README's recipe for a receiver, line by line, in Python.
+    """The receiver of the original README, line by line, in Python.
 
     json_params = JSON.parse(request.raw_post); digest = OpenSSL::Digest.new('sha256');
     OpenSSL::HMAC.hexdigest(digest, api_key, "#{timestamp}#{sha1}")
@@ -37,7 +37,7 @@ def ruby_recipe(api_key: str, body: bytes) -> str:
 
 @dataclass
 class Ledger:
-    """What was put into mailboxes, against what receivers got."""
+    """Compares the mails put into mailboxes with the webhooks that receivers got."""
 
     sent: dict[str, tuple[str, str]] = field(default_factory=dict)
     """SHA-1 of each mail: the path where its webhook belongs, the tag that it should carry."""
@@ -50,7 +50,7 @@ class Ledger:
         return self.sent.keys() - {each.json["sha1"] for each in received}
 
     def astray(self, received: list[Received]) -> list[Received]:
-        """Webhooks for no mail of ours, at the wrong partner, or with the wrong tag."""
+        """Webhooks for unknown mails, at the wrong partner, or with the wrong tag."""
         return [
             each
             for each in received
@@ -58,11 +58,11 @@ class Ledger:
         ]
 
     def duplicates(self, received: list[Received]) -> int:
-        """Webhooks beyond the first of each mail."""
+        """Webhooks beyond the first for each mail."""
         return sum(count - 1 for count in Counter(each.json["sha1"] for each in received).values())
 
     def ids_per_mail(self, received: list[Received]) -> set[int]:
-        """How many `webhook-id`s each mail had: must be {1}."""
+        """The numbers of different `webhook-id`s per mail: must be {1}."""
         ids: dict[str, set[str]] = defaultdict(set)
         for each in received:
             ids[each.json["sha1"]].add(each.headers["webhook-id"])

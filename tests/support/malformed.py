@@ -1,4 +1,4 @@
-"""Thirty mails that are wrong, each in a way of its own; what is fuzzed begins with them."""
+"""Thirty mails, each malformed in a different way; the corpus of the fuzzer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MIXED = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n'
 
 
 def _with(name: str, headers: bytes = b"", body: bytes = b"text\r\n", **replaced: bytes) -> bytes:
-    """An ordinary mail with more headers, another body, and the values of some headers replaced."""
+    """Build an ordinary mail with additional headers, another body, or other values of some headers."""
     lines = (_OK % name.replace(" ", "-").encode()).split(b"\r\n")
     for wanted, value in replaced.items():
         start = wanted.encode() + b":"

@@ -1,4 +1,4 @@
-"""A stream for tests, and a protocol that keeps what it is told."""
+"""A stream for tests, and a protocol that keeps what it receives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from superimap.imap.stream import Stream
 
 
 class Recorder:
-    """A protocol that keeps what it is told."""
+    """A protocol that keeps what it receives."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -32,14 +32,14 @@ class Recorder:
         self._changed.set()
 
     async def until(self, size: int) -> None:
-        """Wait for so many bytes."""
+        """Wait for this number of bytes."""
         async with asyncio.timeout(30):
             while len(self.data) < size:
                 self._changed.clear()
                 await self._changed.wait()
 
     async def ended(self) -> Exception | None:
-        """Wait for the end, and say why; it is told once."""
+        """Wait for the end of the connection; return its error. It must be reported once."""
         async with asyncio.timeout(10):
             while not self.ends:
                 self._changed.clear()

@@ -1,4 +1,4 @@
-"""TLS for tests: throw-away certificates, and a server's end whose ciphertext is sent as the test cuts it."""
+"""TLS for tests: throw-away certificates, and a server whose ciphertext is cut into segments of any size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trustme
 
 
 def server_context(authority: trustme.CA, *, host: str = "localhost", days: int = 30) -> ssl.SSLContext:
-    """A server's context with a certificate for `host`, which ends in so many days; below 0 it ended before."""
+    """A server's context with a certificate for `host` that expires in this many days; below 0 it has expired."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     now = datetime.now(UTC)
     certificate = authority.issue_cert(
@@ -23,14 +23,14 @@ def server_context(authority: trustme.CA, *, host: str = "localhost", days: int 
 
 
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    """A context that verifies, and trusts nobody else."""
+    """A verifying context that trusts only this authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     return context
 
 
 class Peer:
-    """The server's end of one connection, after the handshake: it encrypts, and sends what it is told to."""
+    """The server's side of one connection, after the handshake: encrypts and sends data."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -39,7 +39,7 @@ class Peer:
         self._tls: ssl.SSLObject
 
     async def shake_hands(self, context: ssl.SSLContext) -> None:
-        """Do the handshake."""
+        """Perform the handshake."""
         self._tls = context.wrap_bio(self._received, self._to_send, server_side=True)
         await self._do(self._tls.do_handshake)
         await self.send(self._to_send.read())
@@ -56,25 +56,25 @@ class Peer:
                 self._received.write(data)
 
     def encrypt(self, data: bytes, *, record: int = 16384) -> bytes:
-        """`data` in TLS records of so many bytes."""
+        """Encrypt `data` to TLS records of this many bytes."""
         for start in range(0, len(data), record):
             self._tls.write(data[start : start + record])
         return self._to_send.read()
 
     def close_notify(self) -> bytes:
-        """What says that nothing more will come."""
+        """The close_notify alert."""
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
         return self._to_send.read()
 
     async def send(self, ciphertext: bytes, *, cut: int | None = None) -> None:
-        """Send it, in segments of `cut` bytes."""
+        """Send ciphertext in segments of `cut` bytes."""
         for start in range(0, len(ciphertext), cut or len(ciphertext) or 1):
             self.writer.write(ciphertext[start : start + cut] if cut else ciphertext)
             await self.writer.drain()
 
     async def read(self, size: int) -> bytes:
-        """So many bytes of the client, decrypted."""
+        """Read this many decrypted bytes of the client."""
         found = bytearray()
         while len(found) < size:
             piece = await self._do(lambda: self._tls.read(65536))
@@ -89,7 +89,7 @@ class Peer:
 async def tls_peer(
     context: ssl.SSLContext, play: Callable[[Peer], Awaitable[None]]
 ) -> AsyncIterator[tuple[int, list[BaseException]]]:
-    """A server that plays one role with each client; its port, and what went wrong there."""
+    """Run a server that plays one role to each client; yields its port and its errors."""
     faults: list[BaseException] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,7 +97,7 @@ async def tls_peer(
         try:
             await peer.shake_hands(context)
             await play(peer)
-        except (Exception, asyncio.CancelledError) as error:  # told to the test
+        except (Exception, asyncio.CancelledError) as error:  # reported to the test
             faults.append(error)
         finally:
             writer.close()

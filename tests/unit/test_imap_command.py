@@ -1,4 +1,4 @@
-"""Does a command carry what it must, and no more?"""
+"""Commands: arguments, waiting, limits; capabilities shared between sessions."""
 
 import asyncio
 

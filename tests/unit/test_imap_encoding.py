@@ -1,4 +1,4 @@
-"""Is what goes out exactly what was meant?"""
+"""Encoding of command arguments, and the counts of the open mailbox."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""Are responses cut where they end?"""
+"""The framer cuts responses at their ends, in linear time and within its limits."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Are responses understood, and nonsense survived?"""
+"""Responses are parsed, and malformed ones are survived."""
 
 from datetime import UTC, datetime
 

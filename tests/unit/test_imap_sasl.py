@@ -1,4 +1,4 @@
-"""Is a refusal for good told from one that passes?"""
+"""Permanent and temporary refusals of a login; no secret in a repr or an error."""
 
 import pytest
 

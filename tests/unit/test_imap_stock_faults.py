@@ -1,7 +1,7 @@
-"""Why does superimap.imap.protocol replace so much? Each fault of aioimaplib 2.0.3, shown on the stock class.
+"""Faults of aioimaplib 2.0.3, shown on its own classes: why superimap.imap.protocol overrides so much of them.
 
-A test that fails here after an update of it means that an override may be dropped. Our own promises in these
-places are in tests/integration/test_imap_client_hazards.py, under the same numbers.
+If a test here fails after an update of aioimaplib, the override may be dropped. What SuperIMAP promises in the
+same places is in tests/integration/test_imap_client_hazards.py, under the same numbers.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from aioimaplib import aioimaplib
 
 
 def protocol(state: str = aioimaplib.SELECTED) -> aioimaplib.IMAP4ClientProtocol:
-    """A stock protocol in this state, on a transport that goes nowhere."""
+    """A stock protocol in this state, on a mock transport."""
     made = aioimaplib.IMAP4ClientProtocol(asyncio.get_running_loop())
     made.connection_made(Mock())
     made.state = state
@@ -27,14 +27,14 @@ def protocol(state: str = aioimaplib.SELECTED) -> aioimaplib.IMAP4ClientProtocol
 
 
 async def turn() -> None:
-    """Let what was started run until it waits."""
+    """Let started tasks run until they wait."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
 async def running(coroutine):
-    """A task that has been started, and is cancelled in the end."""
+    """A task that has started, and is cancelled on exit."""
     task = asyncio.create_task(coroutine)
     await turn()
     try:
@@ -134,7 +134,7 @@ async def test_h14_a_select_that_timed_out_blocks_all_later_commands():
 
     async with running(stock.simple_command("NOOP")) as noop:
         assert not noop.done()
-        assert stock.transport.write.call_count == 1  # NOOP was not even sent
+        assert stock.transport.write.call_count == 1  # NOOP was not sent
 
 
 async def test_h16_examine_selects_nothing():
@@ -208,18 +208,18 @@ async def test_h03_no_keepalive_is_set_and_an_unresponsive_peer_goes_unnoticed()
         assert not idling.done()
         assert (
             client.protocol.pending_sync_command._timeout is None
-        )  # nothing ever asks for the answer to DONE
+        )  # nothing ever waits for the answer to DONE
     client.protocol.transport.abort()
     listener.close()
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the fault of wait_for was cured in Python 3.12")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the fault of wait_for was fixed in Python 3.12")
 async def test_h06_a_push_in_the_same_iteration_swallows_the_cancellation():
     client = client_of(protocol())
     waiting = asyncio.create_task(client.wait_server_push(timeout=60))
     await turn()
     client.protocol.idle_queue.put_nowait([b"3 EXISTS"])
-    await asyncio.sleep(0)  # the queue's getter is done by now, the task that waits for it was not told yet
+    await asyncio.sleep(0)  # the queue's getter is done; the task that waits for it has not run yet
     waiting.cancel()
 
     assert await waiting == [b"3 EXISTS"]
@@ -256,7 +256,7 @@ async def test_h15_three_commands_at_once_lose_one_of_them():
         stock.data_received(tag(stock) + b" OK first\r\n")
         await turn()
         assert first.done()
-        # Both that waited were let go at once, on one place: the answer to the first of them is nobody's.
+        # Both waiting commands were sent at once and share one slot: the answer to the first one is lost.
         sent = [call.args[0] for call in stock.transport.write.call_args_list]
         assert [line.split(b" ", 1)[1] for line in sent[1:]] == [b"FETCH 2 (UID)\r\n", b"FETCH 3 (UID)\r\n"]
         with pytest.raises(aioimaplib.Abort, match="unexpected tagged"):
@@ -303,7 +303,7 @@ def test_h20_most_sasl_mechanisms_and_starttls_are_missing():
     assert not [name for name in names if "starttls" in name or "plain" in name or "oauthbearer" in name]
     assert not [name for name in names if "unselect" in name or "notify" in name]
     source = inspect.getsource(aioimaplib)
-    assert "SASL-IR" not in source  # the initial response goes out unasked
+    assert "SASL-IR" not in source  # the initial response is sent without the capability
     assert "LITERAL+" not in source
 
 
@@ -332,7 +332,7 @@ async def test_h26_envelopes_and_dates_are_raw_lines():
         stock.data_received(b"* " + line + b"\r\n" + tag(stock) + b" OK\r\n")
         response = await fetching
 
-    assert response.lines[0] == line  # bytes, all of them still to be parsed
+    assert response.lines[0] == line  # unparsed bytes
 
 
 def client_of(stock: aioimaplib.IMAP4ClientProtocol) -> aioimaplib.IMAP4:

@@ -1,4 +1,4 @@
-"""Is a raw mail told as it is, however malformed?"""
+"""Parsing of raw mails, however malformed."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""Is a mail a tracer only if we signed its token, for this user, not long ago?"""
+"""A tracer token is valid only if it was signed for this user, within its lifetime."""
 
 import base64
 
@@ -7,7 +7,7 @@ import pytest
 from superimap.core.crypto import generate_key
 from superimap.mail import message, tracer
 
-# Fixed: the tokens are in the names of tests, which must be the same in every worker.
+# Fixed, because the tokens are part of test names, which must be the same in every worker.
 KEY, OTHER_KEY = tracer.derive_keys(f"{'A' * 43}=,{'B' * 42}A=")
 NOW = 1_790_000_000.0
 NONCE = b"123456789"

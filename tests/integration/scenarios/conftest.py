@@ -1,4 +1,4 @@
-"""Six servers: our own and Dovecot, each in clear, by STARTTLS and by TLS."""
+"""Six servers: the fake one and Dovecot, each in clear text, by STARTTLS and by TLS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ["fake-none", "fake-starttls", "fake-tls", "dovecot-none", "dovecot-star
 
 @dataclass(frozen=True)
 class Trust:
-    """What our own server shows, and what trusts both servers."""
+    """The certificate of the fake server, and a context that trusts both servers."""
 
     shown: ssl.SSLContext
     context: ssl.SSLContext
@@ -57,5 +57,5 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[MailServer]:
 
 @pytest.fixture
 def trusting(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions of an idler trust the server."""
+    """Let the sessions of an idler trust the server."""
     monkeypatch.setattr(transport, "shared_tls_context", lambda: server.context)

@@ -1,6 +1,6 @@
-"""What may a scenario do to a mail server? One small interface, to our own server and to Dovecot.
+"""One interface to the fake IMAP server and to Dovecot, for scenarios that run against both.
 
-Nothing beyond RFC 3501, RFC 2177 and RFC 9051 is expected of either.
+It expects nothing beyond RFC 3501, RFC 2177 and RFC 9051.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TIMEOUTS = Timeouts(connect=10, login=10, command=10, fetch=20, done=10, logout=
 
 
 class MailServer(abc.ABC):
-    """A running server; users are ready to log in as soon as `user` has returned."""
+    """A running server. Users can log in as soon as `user` has returned."""
 
     host = "localhost"
     port: int
@@ -53,7 +53,7 @@ class MailServer(abc.ABC):
     async def session(
         self, user: str, password: str = PASSWORD, *, where: ServerAddress | None = None
     ) -> AsyncIterator[ImapClient]:
-        """Our client, logged in; on a way of its own if `where` says so."""
+        """A logged-in ImapClient; `where` replaces the address of the server."""
         login = Login(user, password)
         async with connect(where or self.where, login, timeouts=TIMEOUTS, tls_context=self.context) as client:
             yield client
@@ -69,15 +69,15 @@ class MailServer(abc.ABC):
 
     @abc.abstractmethod
     def seen(self, user: str) -> int:
-        """How many mails of the INBOX bear any flag."""
+        """The number of mails in INBOX that have a flag."""
 
     @abc.abstractmethod
     async def expunge(self, user: str, uid: int) -> None:
-        """As another client does."""
+        """Expunge a mail as another client does."""
 
     @abc.abstractmethod
     async def next_uid(self, user: str, uid: int) -> None:
-        """The next mail of the INBOX gets this UID, or a higher one."""
+        """Make the next mail of INBOX get this UID, or a higher one."""
 
     @abc.abstractmethod
     async def set_uidvalidity(self, user: str, value: int, folder: str = "INBOX") -> None: ...
@@ -97,11 +97,11 @@ class MailServer(abc.ABC):
 
     @abc.abstractmethod
     async def restart(self) -> None:
-        """End all sessions without a word, and listen again on the same port."""
+        """End all sessions without a BYE, and listen again on the same port."""
 
 
 class Fake(MailServer):
-    """Our own server."""
+    """The fake IMAP server."""
 
     def __init__(self, imap: ImapServer, tls: Tls, context: ssl.SSLContext) -> None:
         self.imap, self.tls, self.context, self.port = imap, tls, context, imap.port
@@ -147,7 +147,7 @@ class Fake(MailServer):
 
 
 class Users:
-    """Dovecot's users, made beforehand: it looks for new ones only once a second."""
+    """Users of Dovecot, created in advance: it looks for new ones only once a second."""
 
     STOCK = 60
 
@@ -156,7 +156,7 @@ class Users:
         self._ready: dict[str, list[str]] = {}
 
     async def take(self, password: str) -> str:
-        """A user whom nobody has used yet."""
+        """A user that no test has used."""
         if not self._ready.get(password):
             await self._make()
         return self._ready[password].pop()
@@ -185,7 +185,9 @@ class Real(MailServer):
         return await self.users.take(password)
 
     def deliver(self, user: str, raw: bytes, folder: str = "INBOX", *, date: datetime | None = None) -> None:
-        name = imap_utf7.encode(folder).decode("ascii") if folder != "INBOX" else folder  # as Maildir has it
+        name = (
+            imap_utf7.encode(folder).decode("ascii") if folder != "INBOX" else folder
+        )  # the form of Maildir
         self.dovecot.deliver(user, raw, folder=name, date=date)
 
     def seen(self, user: str) -> int:
@@ -220,7 +222,7 @@ class Real(MailServer):
 
 
 class Between:
-    """A way to a server on which somebody hides what it offers, or says NO to STARTTLS; keeps what clients say."""
+    """A man in the middle who hides capabilities, or answers NO to STARTTLS; keeps what clients send."""
 
     def __init__(self, server: MailServer, *, hidden: Sequence[bytes] = (), refuses: bytes = b"") -> None:
         self._server, self._hidden, self._refuses = server, hidden, refuses

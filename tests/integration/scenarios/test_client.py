@@ -1,4 +1,4 @@
-"""Does our client get along with both servers, in clear, by STARTTLS and by TLS?"""
+"""The client against both servers, in clear text, by STARTTLS and by TLS."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FOLDERS = ["Entwürfe [x]", 'say "hi" & (wait)', "日本語", "a b", "back\\slas
 
 
 async def news(client: ImapClient, *, within: float = 20.0) -> None:
-    """Until the client says that something may be new; its IDLE would last longer than that."""
+    """Wait for news; the IDLE would last longer than this time-out."""
     async with asyncio.timeout(within):
         await anext(client.idle(renew=600, poll=600))
 
 
 async def idling(client: ImapClient) -> asyncio.Task[None]:
-    """A task that waits for news, begun in earnest: the server holds the IDLE."""
+    """A task that waits for news, returned once the server has accepted the IDLE."""
     waiting = asyncio.create_task(news(client))
     async with asyncio.timeout(10):
         while not client._protocol.idling:
@@ -116,7 +116,11 @@ async def test_new_mails_are_fetched_with_metadata_in_one_command(server: MailSe
         assert [(meta.uid, meta.size, meta.envelope and meta.envelope.subject) for meta, _ in found] == [
             (2, len(raws[0]), "few"), (3, len(raws[1]), "most"), (4, len(raws[2]), "last")
         ]  # fmt: skip
-        assert [raw for _, raw in found] == [raws[0], None, raws[2]]  # a part of a mail is no mail
+        assert [raw for _, raw in found] == [
+            raws[0],
+            None,
+            raws[2],
+        ]  # a mail that was read in part comes without its bytes
         assert [meta for meta, _ in found] == await client.fetch_meta([2, 3, 4])
         assert [meta.uid for meta, _ in await client.fetch_next(1, 2)] == [2, 3]
         assert await client.fetch_next(4, 3) == await client.fetch_next(2**32 - 1, 3) == []
@@ -211,7 +215,7 @@ async def test_another_uidvalidity_in_an_open_mailbox_never_goes_unnoticed(serve
         waiting = await idling(client)
         await server.set_uidvalidity(user, before.uid_validity + 7)
         server.deliver(user, small_mail("new"))
-        # Within a session no UID changes its meaning (RFC 3501 section 2.3.1.1): it ends, or goes on as it was.
+        # Within a session no UID changes its meaning (RFC 3501 section 2.3.1.1): it ends, or is unaffected.
         try:
             await waiting
             assert await client.search_uids(after=1) == [2]
@@ -261,14 +265,14 @@ async def test_a_mailbox_deleted_in_idle_does_not_hang_the_client(server: MailSe
         await client.examine("Work")
         waiting = await idling(client)
         await server.delete(user, "Work")
-        with pytest.raises(ImapError):  # told by a BYE, or by the answer to what is asked next
+        with pytest.raises(ImapError):  # reported by a BYE, or by the answer to the next command
             await asyncio.wait_for(waiting, 20)
             await client.search_uids(after=0)
             await client.examine("Work")
     async with server.session(user) as client:
         with pytest.raises(Refused):
             await client.examine("Work")
-        await client.examine("INBOX")  # a refusal is no reason to go
+        await client.examine("INBOX")  # a refusal does not end the session
 
 
 async def test_mail_with_nul_and_8_bit_arrives_as_the_server_has_it(server: MailServer):
@@ -279,7 +283,7 @@ async def test_mail_with_nul_and_8_bit_arrives_as_the_server_has_it(server: Mail
         await client.examine("INBOX")
         (meta,) = await client.fetch_meta([1])
         got = await client.fetch_raw(1)
-        assert await client.search_uids(after=1) == []  # and nothing is out of step
+        assert await client.search_uids(after=1) == []  # and the session is in sync
 
     assert got in (raw, raw.replace(b"\0", b"\x80"))  # RFC 3501 has no NUL: Dovecot sends another byte
     assert meta.size == len(raw)
