@@ -11,9 +11,9 @@ TESTS = Path(__file__).parent
 
 BAD_URL = "test_webhook_urls.py::test_an_invalid_url_is_rejected_with_field_and_reason"
 IN_CLEAR = "test_nothing_in_clear.py::test_planted_secrets_are_in_no_dump_and_no_log"
-RUBY = "test_recipes.py::test_abuse_31_and_32_ruby_tells_true_from_forged_and_old"
+RUBY = "test_recipes.py::test_abuse_31_and_32_ruby_rejects_forged_and_old_webhooks"
 
-CONNECT_PAGE = "test_connect_pages.py::test_no_secret_of_a_link_or_a_consent_leaks_by_a_referer_or_to_others"
+CONNECT_PAGE = "test_connect_pages.py::test_no_secret_of_a_link_or_consent_leaks_to_other_sites"
 
 # By number: 1 to 17 addresses and answers, 31 to 39 signatures and secrets, 40 to 47 people's pages, 57 to 65 load
 # and odd input.
@@ -37,14 +37,14 @@ COVERED = {
     16: [
         "test_own_server.py::test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_written",
         "test_own_servers.py::test_abuse_16_a_server_inside_is_not_dialled",
-        "test_own_servers.py::test_abuse_16_in_production_only_the_ports_of_imap_are_taken_and_nothing_goes_in_clear",
-        "test_password.py::test_a_server_that_we_must_not_dial_is_as_one_that_is_away",
+        "test_own_servers.py::test_abuse_16_production_accepts_only_imap_ports_and_tls",
+        "test_password.py::test_a_forbidden_server_is_reported_like_an_unreachable_one",
     ],
     17: [
         "test_own_server.py::test_abuse_17_the_form_is_no_port_scanner",
-        "test_own_server.py::test_abuse_17_tries_are_counted_whatever_server_they_name",
-        "test_password.py::test_17_a_link_gives_five_tries",
-        "test_password.py::test_17_an_address_gives_ten_tries_a_minute_whatever_the_links",
+        "test_own_server.py::test_abuse_17_tries_are_limited_across_all_servers",
+        "test_password.py::test_17_a_link_allows_five_tries",
+        "test_password.py::test_17_an_address_allows_ten_tries_a_minute_across_all_links",
     ],
     31: ["test_docs.py::test_python_recipes_refuse_a_forged_webhook", RUBY],
     32: ["test_docs.py::test_the_recipe_in_webhooks_takes_either_key_and_no_old_webhook", RUBY],
@@ -62,23 +62,23 @@ COVERED = {
     ],
     41: [
         "test_consent.py::test_41_a_code_from_another_consent_is_not_taken",
-        "test_consent.py::test_the_code_is_gone_from_the_address_at_once_and_no_answer_repeats_it",
+        "test_consent.py::test_the_code_leaves_the_address_bar_at_once_and_is_in_no_response",
         CONNECT_PAGE,
     ],
-    42: ["test_provider_failures.py::test_42_another_account_than_the_expected_one_is_refused"],
-    43: ["test_consent.py::test_43_a_link_returns_nobody_to_where_the_partner_did_not_say"],
+    42: ["test_provider_failures.py::test_42_an_account_other_than_the_expected_one_is_refused"],
+    43: ["test_consent.py::test_43_a_link_returns_people_to_registered_origins_only"],
     44: [
         "test_consent.py::test_44_a_guessed_link_is_404",
         "test_consent.py::test_44_a_link_that_is_older_than_half_an_hour_is_410",
-        "test_consent.py::test_44_a_link_that_has_connected_somebody_does_no_more",
-        "test_disconnect.py::test_44_the_link_serves_once",
+        "test_consent.py::test_44_a_link_that_has_connected_a_user_is_410",
+        "test_disconnect.py::test_44_a_disconnect_link_works_once",
     ],
-    45: ["test_password.py::test_45_the_form_cannot_be_framed_and_leads_to_us_and_the_partner_only"],
+    45: ["test_password.py::test_45_the_form_cannot_be_framed_and_leads_only_to_us_and_the_partner"],
     46: [
-        "test_password.py::test_46_a_form_from_elsewhere_is_403",
-        "test_disconnect.py::test_46_a_form_from_elsewhere_disconnects_nobody",
+        "test_password.py::test_46_a_form_from_another_site_is_403",
+        "test_disconnect.py::test_46_a_form_from_another_site_disconnects_nobody",
     ],
-    47: ["test_consent.py::test_47_what_others_have_named_is_text_on_every_page"],
+    47: ["test_consent.py::test_47_names_are_escaped_on_every_page"],
     58: ["test_delivering.py::test_other_endpoints_do_not_wait_for_one_that_hangs"],
     59: [
         "test_breaker.py::test_abuse_59_an_endpoint_that_alternates_is_probed_as_rarely_as_one_that_only_fails"
@@ -88,16 +88,16 @@ COVERED = {
         "test_breaking.py::test_abuse_60_a_partner_has_a_fifth_of_the_slots_however_many_of_its_endpoints_hang",
     ],
     61: [
-        "test_deliveries.py::test_abuse_61_replays_are_counted_by_the_minute",
-        "test_webhooks.py::test_abuse_61_test_webhooks_are_counted_by_the_minute",
+        "test_deliveries.py::test_abuse_61_replays_are_limited_per_minute",
+        "test_webhooks.py::test_abuse_61_test_webhooks_are_limited_per_minute",
     ],
     62: ["test_breaking.py::test_abuse_62_a_410_disables_only_this_endpoint_and_its_deliveries_stay_pending"],
     63: ["test_answers.py::test_abuse_63_a_pause_of_years_is_cut_to_an_hour"],
     64: ["test_delivering.py::test_an_answer_is_stored_sealed_without_nul_and_cut_to_1024_characters"],
     65: [
-        "test_refusals.py::test_a_body_of_no_declared_length_is_bounded_while_it_is_read",
-        "test_refusals.py::test_a_bad_body_is_refused_and_its_field_named",
-        "test_serving.py::test_headers_are_bounded",
+        "test_errors.py::test_a_body_without_declared_length_is_limited_while_it_is_read",
+        "test_errors.py::test_a_bad_body_is_refused_and_its_field_named",
+        "test_serving.py::test_the_size_of_headers_is_limited",
     ],
 }
 

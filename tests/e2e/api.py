@@ -1,4 +1,4 @@
-"""What do end-to-end tests of the API need? One on a socket, with a partner that uses both providers."""
+"""An API on a socket for end-to-end tests, with a partner that uses both providers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GMAIL = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "i", "oauth2_
 
 
 class Running(NamedTuple):
-    """Where the API is, and a partner's key."""
+    """The API's URL, and a partner's key."""
 
     url: str
     api_key: str
@@ -24,7 +24,7 @@ class Running(NamedTuple):
 
 @asynccontextmanager
 async def running(database_url: str) -> AsyncIterator[Running]:
-    """The API on this empty database, with a PLAIN connection, a GMAIL_OAUTH2 one, and the user ADA."""
+    """Run the API on this empty database, with connections to PLAIN and GMAIL_OAUTH2, and the user ADA."""
     async with world(database_url) as made, served(made.settings) as url:
         headers = {"x-api-key": made.acme}
         async with httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers) as client:
@@ -38,7 +38,7 @@ async def running(database_url: str) -> AsyncIterator[Running]:
 
 
 async def run(*command: str, cwd: object = None, env: dict[str, str] | None = None) -> str:
-    """Run a program to its end; its output, which is also what an assertion shows if it failed."""
+    """Run a program to its end and return its output, which the assertion also shows after a failure."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=str(cwd) if cwd else None,

@@ -1,4 +1,4 @@
-"""A person with a browser, an API to come to, and a partner whose pages they return to."""
+"""A person with a browser, an API, and a partner with pages to return to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DESKTOP = {"width": 1280, "height": 800}
 
 @dataclass
 class Person:
-    """What a browser shows, and what it asked for on the way."""
+    """A browser's page, and the requests that it made."""
 
     page: Page
     requests: list[Request] = field(default_factory=list)
@@ -39,11 +39,11 @@ class Person:
 
     @property
     def asked(self) -> list[str]:
-        """Every address that was asked for."""
+        """Every URL that was requested."""
         return [request.url for request in self.requests]
 
     async def referers(self) -> list[str]:
-        """Every Referer that was sent, and by which request."""
+        """Return every Referer that was sent, with its request."""
         return [
             f"{headers['referer']} to {request.url}"
             for request in self.requests
@@ -54,15 +54,15 @@ class Person:
         await self.page.goto(url)
 
     async def alert(self) -> str:
-        """What the page says that went wrong."""
+        """Return the text of the error on the page."""
         return await self.page.get_by_role("alert").inner_text()
 
     async def focus(self) -> str:
-        """What a screen reader reads first: the name of the field that the keyboard writes into, or an id."""
+        """Return what a screen reader reads first: the name of the focused field, or an id."""
         return str(await self.page.evaluate("document.activeElement.name || document.activeElement.id"))
 
     async def described(self, name: str) -> str:
-        """What is read out with a field, beside its label."""
+        """Return the text that is read out with a field, beside its label."""
         return str(
             await self.page.evaluate(
                 "name => (document.getElementById(name).getAttribute('aria-describedby') || '').split(' ')"
@@ -74,7 +74,7 @@ class Person:
 
 @contextlib.asynccontextmanager
 async def chrome(chromium: str, **options: Any) -> AsyncIterator[Person]:
-    """A page without JavaScript; what it complains about is the test's fault."""
+    """Open a page without JavaScript, and fail the test for any message on its console."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
         context = await browser.new_context(java_script_enabled=False, **options)
@@ -87,7 +87,7 @@ async def chrome(chromium: str, **options: Any) -> AsyncIterator[Person]:
             yield person
         finally:
             await browser.close()
-        # Chromium says so of every answer beyond 399; everything else would be a fault.
+        # Chromium reports every response with a 4xx; any other message is a fault.
         assert [each for each in complaints if "responded with a status of 4" not in each] == []
 
 
@@ -104,14 +104,14 @@ async def link(url: str, key: str, code: str, name: str, *, tag: str = "ann") ->
 
 
 async def new_link(url: str, key: str, code: str, *, tag: str = "ann", **fields: str) -> str:
-    """The connect link of a new user."""
+    """Create a user and return its connect link."""
     async with httpx.AsyncClient(headers={"x-api-key": key}) as http:
         made = await http.post(f"{url}/api/v1/connections/{code}/users", json={"tag": tag, **fields})
     return str(made.json()["connect_url"])
 
 
 async def partner_of(world: World, sink: Any) -> Any:
-    """A partner with webhooks, and pages to return to; all of them are the sink."""
+    """Create a partner whose webhooks and return pages all lead to the sink."""
     for path in ("/ok", "/failed"):
         sink.on(
             path,
@@ -129,7 +129,7 @@ async def partner_of(world: World, sink: Any) -> Any:
 
 
 async def first(sink: Any, path: str) -> Any:
-    """The first webhook that comes to this path."""
+    """Wait for the first webhook at this path."""
     await sink.wait_for(lambda _: bool(sink.to(path)))
     return sink.to(path)[0]
 
@@ -137,7 +137,7 @@ async def first(sink: Any, path: str) -> Any:
 async def oauth_connection(
     world: World, partner: Any, server: OAuthServer, port: int, **changes: Any
 ) -> None:
-    """The partner uses this provider, whose mail server is at localhost."""
+    """Connect the partner to this provider, whose mail server is on localhost."""
     values: Any = {
         "code": "OAUTH",
         "title": "Test provider",
@@ -161,7 +161,7 @@ async def oauth_connection(
 
 
 def trust(monkeypatch: pytest.MonkeyPatch, dovecot: Dovecot) -> None:
-    """Whoever signs in from this process believes this server's certificate."""
+    """Make every login from this process trust the server's certificate."""
     monkeypatch.setattr(transport, "shared_tls_context", dovecot.ssl_context)
 
 

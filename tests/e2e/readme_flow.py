@@ -1,4 +1,4 @@
-"""What does the README have an application do? Run by the generated client's Python, with address and key."""
+"""The application's part of the README, run by the generated client's Python with URL and key as arguments."""
 
 import sys
 from http import HTTPStatus

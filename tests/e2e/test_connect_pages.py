@@ -1,4 +1,4 @@
-"""The person's own way by consent, in Chromium: from the link to the first webhook, and out again."""
+"""Connecting by consent in Chromium: from the link to the first webhook, and disconnecting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.mails import mail
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
-async def test_from_the_link_through_consent_to_a_mail_in_dovecot_its_webhook_and_out_again(
+async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
     world, sink, chromium, tmp_path, monkeypatch, mechanism
 ):
     partner = await partner_of(world, sink)
@@ -74,8 +74,8 @@ async def test_from_the_link_through_consent_to_a_mail_in_dovecot_its_webhook_an
     assert server.count("/introspect") == 1
 
 
-async def test_no_secret_of_a_link_or_a_consent_leaks_by_a_referer_or_to_others(world, sink, chromium):
-    """Neither to the provider, nor to the page that the person returns to, nor to anybody else."""
+async def test_no_secret_of_a_link_or_consent_leaks_to_other_sites(world, sink, chromium):
+    """No secret goes to the provider, to the page that the person returns to, or to any other host."""
     partner = await partner_of(world, sink)
     async with OAuthServer() as server, api(world) as url, chrome(chromium) as person:
         server.add_person(ANN)
@@ -95,18 +95,16 @@ async def test_no_secret_of_a_link_or_a_consent_leaks_by_a_referer_or_to_others(
     code = httpx.URL(callback).params["code"]
     secrets = [httpx.URL(connect_url).params["sig"], httpx.URL(callback).params["state"], code, "s3cret"]
     assert {origin(address) for address in person.asked} == {url, server.url(), origin(sink.url())}
-    # The provider's own page names itself to itself, when its form is sent.
+    # The provider's own page sends its own URL as Referer to itself with its form.
     assert [each for each in referers if not each.startswith(server.url())] == []
     (page,) = sink.to("/ok")
     seen = f"{page.path} {dict(page.headers)}"
     assert page.headers.get("referer") is None
     assert [each for each in secrets if each in seen] == []
-    assert back is None or "/callback" not in back.url, "nobody comes back to the code by the button"
+    assert back is None or "/callback" not in back.url, "the back button does not lead to the code"
 
 
-async def test_what_went_wrong_is_told_on_a_page_of_ours_where_the_partner_has_none(
-    world, chromium, tmp_path
-):
+async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chromium, tmp_path):
     partner = await world.partner("Acme Mail")
     async with (
         OAuthServer(consents=ANN) as server,

@@ -10,13 +10,13 @@ from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
 from tests.support.processes import environment, started
 
-USERS = 20
-MAILS = 500
-IN_FLIGHT = 10  # POSTs to one endpoint at once
+USER_COUNT = 20
+MAIL_COUNT = 500
+POSTS_IN_FLIGHT = 10  # to one endpoint
 
 
 class Burst:
-    """MAILS mails over USERS mailboxes, faster than they can be delivered."""
+    """A burst of mails over several mailboxes, faster than they can be delivered."""
 
     def __init__(self, imap: ImapServer) -> None:
         self.imap = imap
@@ -27,25 +27,25 @@ class Burst:
         partner = await world.partner(new_mail_webhook=sink.url("/hook"))
         await world.provider(self.imap.host, self.imap.port)
         await world.connection(partner)
-        for number in range(USERS):
+        for number in range(USER_COUNT):
             self.imap.add_account(f"user{number}", "pw")
             await world.user(partner, f"tag{number}", login=f"user{number}", password="pw")
 
     async def watched(self) -> None:
         await self.imap.wait_for(
-            lambda: len({each.username for each in self.imap.sessions if each.idling}) == USERS, timeout=40
+            lambda: len({each.username for each in self.imap.sessions if each.idling}) == USER_COUNT, timeout=40
         )
 
     def send(self, count: int) -> None:
         for number in itertools.islice(self._numbers, count):
-            user = number % USERS
+            user = number % USER_COUNT
             raw = mail(number, to=f"user{user}@example.com")
             self.ledger.note(raw, path="/hook", tag=f"tag{user}")
             self.imap.deliver(f"user{user}", raw)
 
     async def pour(self) -> None:
-        """All MAILS, over about two seconds."""
-        while len(self.ledger.sent) < MAILS:
+        """Deliver all mails, over about two seconds."""
+        while len(self.ledger.sent) < MAIL_COUNT:
             self.send(5)
             await asyncio.sleep(0.02)
 
@@ -61,7 +61,7 @@ class Burst:
 
 
 async def slowly(_: object) -> int:
-    await asyncio.sleep(0.02)  # an application at work, so that there is something in flight
+    await asyncio.sleep(0.02)  # a slow application, so that there are POSTs in flight
     return 200
 
 
@@ -73,7 +73,7 @@ async def test_kill_9_of_an_idler_loses_nothing_and_repeats_nothing(world: World
         async with started("idler", env=env) as idler:
             await burst.watched()
             pouring = asyncio.create_task(burst.pour())
-            await sink.wait_for(MAILS // 5, timeout=30)
+            await sink.wait_for(MAIL_COUNT // 5, timeout=30)
             idler.kill()
         assert not pouring.done(), "it was killed in the middle"
         await pouring
@@ -92,8 +92,8 @@ async def test_kill_9_of_a_dispatcher_repeats_at_most_what_was_in_flight(world: 
     async with started("idler", env=env):
         await burst.watched()
         async with started("dispatcher", env=env) as dispatcher:
-            burst.send(MAILS)
-            await sink.wait_for(MAILS // 5, timeout=30)
+            burst.send(MAIL_COUNT)
+            await sink.wait_for(MAIL_COUNT // 5, timeout=30)
             dispatcher.kill()
         assert burst.ledger.lost(list(sink.received)), "it was killed in the middle"
         async with started("dispatcher", env=env):
@@ -103,13 +103,13 @@ async def test_kill_9_of_a_dispatcher_repeats_at_most_what_was_in_flight(world: 
                 within=40,
             )
 
-    burst.check(sink, most_duplicates=IN_FLIGHT)
+    burst.check(sink, most_duplicates=POSTS_IN_FLIGHT)
 
 
 async def test_kill_9_of_everything_database_and_queue_included(
     open_folder: Path, imap, sink, unused_tcp_port
 ):
-    """One command runs it all, engines too; its kill takes all of it down, and a start brings all of it back."""
+    """`superimap up` runs everything, engines too; killing it stops everything, and a start brings it back."""
     sink.answer = slowly
     data = open_folder / "everything"
     port = unused_tcp_port
@@ -123,8 +123,8 @@ async def test_kill_9_of_everything_database_and_queue_included(
         world.database_url = _database_of(whole.output)
         await burst.prepare(world, sink)
         await burst.watched()
-        burst.send(MAILS)
-        await sink.wait_for(MAILS // 5, timeout=30)
+        burst.send(MAIL_COUNT)
+        await sink.wait_for(MAIL_COUNT // 5, timeout=30)
         whole.kill()
     assert burst.ledger.lost(list(sink.received)), "it was killed in the middle"
     await imap.wait_for(lambda: not imap.sessions)
@@ -136,7 +136,7 @@ async def test_kill_9_of_everything_database_and_queue_included(
                 within=40,
             )
 
-    burst.check(sink, most_duplicates=IN_FLIGHT)
+    burst.check(sink, most_duplicates=POSTS_IN_FLIGHT)
 
 
 def _database_of(output: str) -> str:

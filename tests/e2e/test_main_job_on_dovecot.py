@@ -1,4 +1,4 @@
-"""The main job, on real parts: Dovecot over TLS, PostgreSQL, Valkey, HTTP, and each service in a process."""
+"""The main job with real parts: Dovecot over TLS, PostgreSQL, Valkey, HTTP, and a process per service."""
 
 import asyncio
 import base64
@@ -14,12 +14,12 @@ from tests.support.dovecot import Dovecot
 from tests.support.mails import Ledger, mail, ruby_recipe
 from tests.support.processes import environment, started
 
-USERS = 50
-MAILS_EACH = 20
+USER_COUNT = 50
+MAILS_PER_USER = 20
 
 
 def standard_signature(secret: str, received: Received) -> str:
-    """Standard Webhooks v1, computed by hand."""
+    """Compute the Standard Webhooks v1 signature by hand."""
     signed = (
         f"{received.headers['webhook-id']}.{received.headers['webhook-timestamp']}.".encode() + received.body
     )
@@ -28,7 +28,7 @@ def standard_signature(secret: str, received: Received) -> str:
 
 
 def numbered(user: int, number: int) -> bytes:
-    """Mails of every sort: plain, 8-bit UTF-8, not UTF-8 at all, awkward subjects."""
+    """Return mails of every kind: plain, 8-bit UTF-8, not UTF-8 at all, unusual subjects."""
     raw = mail(f"{user}-{number}", to=f"user{user}@example.org")
     match number % 4:
         case 1:
@@ -51,20 +51,20 @@ async def test_1000_mails_of_50_users_of_2_partners_give_exactly_1000_webhooks(
     logins = []
     for partner in partners:
         await world.connection(partner)
-    for number in range(USERS):
+    for number in range(USER_COUNT):
         login = dovecot.add_user()
         logins.append(login)
         await world.user(partners[number % 2], f"tag{number}", login=login, password="secret")
 
-    # Of what comes in the half second before it hibernates a session Dovecot tells with the next mail only: where
-    # none comes any more, it is found at the end of a round.
+    # Dovecot reports mail of the half second before it hibernates a session only with the next mail. Without a
+    # next mail, the mail is found at the end of a round.
     env = environment(world, SSL_CERT_FILE=str(dovecot.authority), IDLE_RENEW="20")
     ledger = Ledger()
     async with started("idler", env=env), started("dispatcher", env=env):
         await eventually(
-            lambda: world.value(f"SELECT count(*) = {USERS} FROM users WHERE status = 'watching'"), within=90
+            lambda: world.value(f"SELECT count(*) = {USER_COUNT} FROM users WHERE status = 'watching'"), within=90
         )
-        for number in range(MAILS_EACH):
+        for number in range(MAILS_PER_USER):
             for user, login in enumerate(logins):
                 raw = numbered(user, number)
                 ledger.note(raw, path=f"/{user % 2}", tag=f"tag{user}")
@@ -75,10 +75,10 @@ async def test_1000_mails_of_50_users_of_2_partners_give_exactly_1000_webhooks(
         )
         received = list(sink.received)
 
-    assert len(received) == USERS * MAILS_EACH
+    assert len(received) == USER_COUNT * MAILS_PER_USER
     assert ledger.lost(received) == set()
     assert ledger.astray(received) == []
-    assert len({each.headers["webhook-id"] for each in received}) == USERS * MAILS_EACH
+    assert len({each.headers["webhook-id"] for each in received}) == USER_COUNT * MAILS_PER_USER
     for each in received:
         partner = partners[int(each.path[1:])]
         body = json.loads(each.body)
@@ -89,11 +89,11 @@ async def test_1000_mails_of_50_users_of_2_partners_give_exactly_1000_webhooks(
         assert body["sha1"] == hashlib.sha1(raw).hexdigest()
         assert ("rfc822_base64" in body) == (body["rfc822"].encode() != raw)
     flags = [flags for login in logins for flags in dovecot.flags(login).values()]
-    assert flags == [""] * (USERS * MAILS_EACH)
+    assert flags == [""] * (USER_COUNT * MAILS_PER_USER)
 
 
 def numbered_from(body: dict) -> bytes:
-    """The mail as it was delivered, found by the Message-ID of its envelope."""
+    """Return the mail as it was delivered, found by the Message-ID of its envelope."""
     user, _, number = body["envelope"]["message_id"].strip("<>").partition(".")[0].partition("-")
     raw = numbered(int(user), int(number))
     assert "rfc822_base64" not in body or base64.b64decode(body["rfc822_base64"]) == raw

@@ -1,4 +1,4 @@
-"""No credential, token, API key or mail lies in clear in PostgreSQL, in Valkey or in a log."""
+"""PostgreSQL, Valkey and the logs contain no credential, token, API key or mail unencrypted."""
 
 import asyncio
 
@@ -59,7 +59,7 @@ async def plant(world: World, imap: ImapServer, sink: WebhookSink) -> partners.N
 
 
 async def everything_in_postgres(url: str) -> bytes:
-    """Every value of every row of every table: texts as UTF-8, bytes as they are."""
+    """Return every value of every row of every table: text as UTF-8, bytes as they are."""
     connection = await asyncpg.connect(url)
     try:
         tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -81,7 +81,7 @@ async def everything_in_valkey(url: str) -> bytes:
 
 async def test_planted_secrets_are_in_no_dump_and_no_log(world: World, imap, sink):
     partner = await plant(world, imap, sink)
-    # What is owed stays, and the answer is the sort of error page that shows the request.
+    # Deliveries stay pending, and the response is an error page that repeats the request.
     sink.on("/hook", lambda got: web.Response(status=500, body=got.body[:1000]))
     env = environment(world)
     async with started("idler", env=env) as idler, started("dispatcher", env=env) as dispatcher:
@@ -100,7 +100,7 @@ async def test_planted_secrets_are_in_no_dump_and_no_log(world: World, imap, sin
 
     api_key, secret = partner.api_key, partner.signing_secret.removeprefix("whsec_")
     for planted in (PASSWORD, WRONG_PASSWORD, REFRESH_TOKEN, CLIENT_SECRET, BODY, SUBJECT, api_key, secret):
-        assert planted.encode() not in dump, f"{planted} lies in clear"
+        assert planted.encode() not in dump, f"{planted} is stored unencrypted"
         assert planted.encode() not in logs, f"{planted} is logged"
     assert b"joe" in dump, "the dump has what it should"
     received = next(each for each in sink.received if each.path == "/hook")

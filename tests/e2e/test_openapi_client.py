@@ -1,4 +1,4 @@
-"""Can a client that is generated from our OpenAPI description do what the README says?"""
+"""A client that is generated from the OpenAPI description can do what the README says."""
 
 import json
 import os
@@ -19,7 +19,7 @@ async def test_a_generated_client_does_what_the_readme_says(database_url, tmp_pa
         needs("openapi-python-client 0.29.1 in .venv-client: python3 run.py test")
     (tmp_path / "openapi.json").write_text(json.dumps(openapi()))
     shutil.copy(Path(__file__).with_name("readme_flow.py"), tmp_path)
-    # The generator formats with the ruff beside it.
+    # The generator formats its output with the ruff in its own environment.
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     options = ("--path", "openapi.json", "--meta", "none", "--output-path", "superimap_client")
 

@@ -1,4 +1,4 @@
-"""PostgreSQL or Valkey away, at the start or in the run: nothing ends, nothing is lost, all recovers by itself."""
+"""Outages of PostgreSQL or Valkey, at the start or later: no process ends, no mail is lost, all recover."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.support.processes import environment, started
 
 
 class Engine:
-    """A server of this test's own that can go away and come back at the same address."""
+    """A server of this test's own that can stop and start again at the same address."""
 
     def __init__(self, make: object) -> None:
         self._make = make
@@ -108,7 +108,7 @@ async def test_without_valkey_at_all_webhooks_still_go_out(world, imap, sink, tm
         await sink.wait_for(lambda got: not ledger.lost(got), timeout=30)
 
 
-async def test_valkey_that_goes_and_comes_back_empty_costs_no_mail(world, imap, sink, valkey):
+async def test_a_valkey_that_restarts_empty_costs_no_mail(world, imap, sink, valkey):
     ledger = Ledger()
     world.redis_url = valkey.url
     await watched_user(world, imap, sink)

@@ -1,4 +1,4 @@
-"""The person's own way by password, in Chromium against Dovecot: what is told, and what is kept."""
+"""Connecting by password in Chromium against Dovecot: the errors shown, and the values stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def kept(world) -> int:
 
 
 async def shown(person: Person, path) -> None:
-    """The page is as it should be for everybody, and can be looked at, at both sizes."""
+    """Take screenshots at both sizes and in dark mode, and assert that the page is accessible."""
     for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
         await person.page.set_viewport_size(size)
         await person.page.screenshot(path=f"{path}-{name}.png", full_page=True)
@@ -42,7 +42,7 @@ async def shown(person: Person, path) -> None:
     assert await accessibility.faults(person.page) == []
 
 
-async def test_wrong_then_right_password_with_the_provider_s_hint_to_the_first_webhook(
+async def test_a_wrong_then_a_right_password_with_the_providers_hint_and_the_first_webhook(
     world, sink, dovecot, chromium, tmp_path, monkeypatch
 ):
     trust(monkeypatch, dovecot)
@@ -89,7 +89,7 @@ async def test_wrong_then_right_password_with_the_provider_s_hint_to_the_first_w
     assert all("battery" not in address and "horse" not in address for address in person.asked)
 
 
-async def test_the_person_names_the_mail_server_and_is_told_what_is_wrong_with_it(
+async def test_the_person_names_the_mail_server_and_sees_what_is_wrong_with_it(
     world, sink, dovecot, chromium, tmp_path, monkeypatch
 ):
     trust(monkeypatch, dovecot)
@@ -133,13 +133,13 @@ def unused() -> int:
         return int(found.getsockname()[1])
 
 
-async def test_a_mail_server_that_will_not_do_is_told_and_no_password_is_kept(
+async def test_an_unusable_mail_server_is_reported_and_no_password_stored(
     world, sink, dovecot, chromium, tmp_path
 ):
     partner = await partner_of(world, sink)
     broken = {
         "AWAY": (unused(), "The mail server of AWAY is not responding. Try again in a few minutes."),
-        # Whose authority nobody trusts here.
+        # Its certificate authority is not trusted here.
         "FORGED": (dovecot.tls_port, "(its certificate is not valid), so your password was not sent."),
     }
     async with api(world) as url, chrome(chromium, viewport=PHONE) as person:
@@ -155,10 +155,10 @@ async def test_a_mail_server_that_will_not_do_is_told_and_no_password_is_kept(
     assert await kept(world) == 0
 
 
-async def test_line_breaks_that_a_person_pastes_are_told_and_reach_no_server(
+async def test_pasted_line_breaks_are_reported_and_reach_no_server(
     world, sink, dovecot, chromium, monkeypatch
 ):
-    """A browser takes them out of a line, so they come by a page that was tampered with."""
+    """A browser removes them from an input, so the test replaces the input with a text area."""
     trust(monkeypatch, dovecot)
     user = dovecot.add_user(password="right horse")
     partner = await partner_of(world, sink)

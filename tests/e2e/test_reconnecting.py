@@ -1,4 +1,4 @@
-"""Life after connecting: who fell out comes back by a link, and goes on where it stood; the partner hears of it.
+"""Reconnecting: a user whose watching ended returns by a link and continues from its cursor; webhooks report it.
 
 Everything is real: pages over HTTP, an idler, a dispatcher, a mail server and a receiver.
 """
@@ -17,7 +17,7 @@ import pytest_asyncio
 from fixtures.world import World, eventually, running
 from superimap.launch import services
 from superimap.testing import ImapServer
-from tests.integration.connect.conftest import fields_of
+from tests.integration.connect.conftest import hidden_fields
 from tests.support.api import served
 from tests.support.mails import mail
 
@@ -26,7 +26,7 @@ API = "/api/v1/connections/TEST/users"
 
 
 class Scene:
-    """Ann, connected by a password, and whoever takes part."""
+    """Ann, connected by a password, and the other participants."""
 
     def __init__(self, world: World, imap: ImapServer, sink: Any, http: httpx.AsyncClient) -> None:
         self.world, self.imap, self.sink, self.http = world, imap, sink, http
@@ -38,7 +38,7 @@ class Scene:
         await self.imap.wait_for(lambda: any(each.idling for each in self.imap.sessions_of(name)))
 
     async def first(self, path: str, subject: str) -> Any:
-        """The first mail of this subject, or event of this name, at this path."""
+        """Wait for the first mail of this subject, or event of this name, at this path."""
 
         def found() -> list[Any]:
             return [
@@ -55,7 +55,7 @@ class Scene:
         async with httpx.AsyncClient() as browser:
             page = await browser.get(link)
             assert page.status_code == 200, page.text
-            form = {**fields_of(page.text), "username": name, "password": password}
+            form = {**hidden_fields(page.text), "username": name, "password": password}
             answer = await browser.post(f"{self.http.base_url}/users/connect/password", data=form)
             assert answer.status_code == 303 or "connected" in answer.text, answer.text
 
@@ -97,7 +97,7 @@ async def scene(world, imap, sink) -> AsyncIterator[Scene]:
         yield made
 
 
-async def test_a_user_archived_by_403_comes_back_by_its_link_and_is_read_on_from_its_cursor(scene):
+async def test_a_user_archived_by_403_reconnects_by_link_and_continues_from_its_cursor(scene):
     imap, sink = scene.imap, scene.sink
     imap.deliver(ANN, mail("one"))
     await scene.first("/new_mail", "Mail one")
@@ -122,7 +122,7 @@ async def test_a_user_archived_by_403_comes_back_by_its_link_and_is_read_on_from
     assert [each["kind"] for each in (await scene.http.get(f"{API}/ann/events")).json()] == ["archived"]
 
 
-async def test_a_password_that_changed_is_told_with_a_link_that_leads_back(scene):
+async def test_a_changed_password_is_reported_with_a_link_to_reconnect(scene):
     imap, sink = scene.imap, scene.sink
     imap.deliver(ANN, mail("one"))
     await scene.first("/new_mail", "Mail one")
@@ -149,7 +149,7 @@ async def test_a_password_that_changed_is_told_with_a_link_that_leads_back(scene
     assert len(sink.to("/events")) == 2
 
 
-async def test_another_account_begins_anew_and_the_first_one_goes_on_where_it_stood(scene):
+async def test_another_account_starts_afresh_and_the_first_one_continues_from_its_cursor(scene):
     imap = scene.imap
     long_ago = datetime.now(UTC) - timedelta(hours=2)
     imap.deliver(BEA, mail("of bea, long before", to=BEA), internal_date=long_ago)
@@ -161,7 +161,7 @@ async def test_another_account_begins_anew_and_the_first_one_goes_on_where_it_st
     imap.deliver(ANN, mail("for ann meanwhile"))
     imap.deliver(BEA, mail("of bea", to=BEA))
     await scene.first("/new_mail", "Mail of bea")
-    # By the API: links that were made within one second are the same link, and that one is used.
+    # By the API: two links made within one second are identical, and the first one has been used.
     await scene.http.put(f"{API}/ann", json={"login_username": ANN, "login_password": "right horse"})
     await scene.first("/new_mail", "Mail for ann meanwhile")
 

@@ -1,4 +1,4 @@
-"""Does the API keep to its own OpenAPI description, whatever it is sent?"""
+"""The API conforms to its own OpenAPI description for all kinds of requests."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ CHECKS = (
 )
 
 
-async def test_nothing_that_is_sent_gets_an_undocumented_answer(database_url, tmp_path):
+async def test_no_request_gets_an_undocumented_response(database_url, tmp_path):
     async with running(database_url) as api:
         output = await run(
             str(Path(sys.executable).with_name("schemathesis")),
@@ -20,14 +20,14 @@ async def test_nothing_that_is_sent_gets_an_undocumented_answer(database_url, tm
             f"{api.url}/openapi.json",
             *("--header", f"x-api-key: {api.api_key}"),
             *("--checks", CHECKS, "--phases", "examples,coverage,fuzzing,stateful", "--mode", "all"),
-            # One worker: two that compile at once break CPython 3.11's ast module.
+            # One worker: two that compile concurrently break CPython 3.11's ast module.
             *("--max-examples", "15", "--max-time", "25", "--seed", "1", "--workers", "1"),
             *("--request-timeout", "10", "--suppress-health-check", "all"),
             *("--report", "ndjson", "--report-ndjson-path", "report.ndjson", "--output-sanitize", "true"),
             cwd=tmp_path,
         )
 
-    # Had the key been wrong, everything would have been 401 and nothing proved.
+    # With a wrong key every response would be 401, and the test would prove nothing.
     report = (tmp_path / "report.ndjson").read_text()
     statuses = {int(status) for status in re.findall(r'"status_code": ?(\d+)', report)}
     assert {200, 201, 401, 404, 405, 409, 422} <= statuses, output

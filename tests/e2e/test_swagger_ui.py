@@ -1,4 +1,4 @@
-"""Can a person read the API at /docs, with no network but our own server?"""
+"""Swagger UI at /docs works without any host but our own."""
 
 from urllib.parse import urlsplit
 
@@ -15,12 +15,12 @@ QUIET = [
     "--no-first-run",
     "--no-default-browser-check",
     "--no-pings",
-    # A name that anything asks for all the same resolves to nothing.
+    # Every other name resolves to nothing.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
 
-async def test_swagger_ui_shows_every_operation_and_asks_nobody_else(database_url, chromium, tmp_path):
+async def test_swagger_ui_shows_every_operation_and_contacts_no_other_host(database_url, chromium, tmp_path):
     asked, complaints = [], []
     async with running(database_url) as api, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
@@ -43,7 +43,7 @@ async def test_swagger_ui_shows_every_operation_and_asks_nobody_else(database_ur
         body = await example.inner_text()
         await page.screenshot(path=str(tmp_path / "swagger-ui.png"), full_page=True)
 
-        # A call from the page itself: key entered, answer shown.
+        # A request from the page itself: enter the key, and see the response.
         await page.locator(".authorize").first.click()
         await page.locator(".auth-container input").first.fill(api.api_key)
         await page.locator(".auth-container button.authorize").first.click()

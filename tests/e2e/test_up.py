@@ -1,4 +1,4 @@
-"""One command for everything: it starts from nothing, ends when told, and leaves nothing behind."""
+"""`superimap up` and `superimap demo`: start from nothing, stop on a signal, and leave no process behind."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def children_of(data: str) -> list[str]:
-    """Command lines of living processes that speak of this folder."""
+    """Return the command lines of running processes that contain this folder."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -34,7 +34,7 @@ def children_of(data: str) -> list[str]:
     return found
 
 
-async def test_the_demo_proves_itself(env, unused_tcp_port):
+async def test_the_demo_verifies_its_webhooks(env, unused_tcp_port):
     async with started("demo", "--mails", "10", "--port", str(unused_tcp_port), env=env) as demo:
         assert await demo.ended(within=60) == 0, demo.output
     assert "10 of 10 mails gave a verified webhook" in demo.output
@@ -74,7 +74,7 @@ async def test_kill_9_leaves_no_process_behind(env, open_folder: Path, unused_tc
         await eventually(gone, within=5)
 
 
-async def test_a_busy_port_is_told_with_its_setting(env, open_folder: Path):
+async def test_a_busy_port_is_reported_with_its_setting(env, open_folder: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -124,7 +124,7 @@ async def test_a_wrong_setting_is_one_line_that_names_it(env, variable, value, t
     assert len(process.output.strip().splitlines()) == 1
 
 
-async def test_who_names_a_database_out_of_reach_is_told_of_the_one_that_is_brought_along(
+async def test_an_unreachable_database_is_reported_with_the_bundled_one_as_alternative(
     env, open_folder: Path, unused_tcp_port
 ):
     theirs = {"DATABASE_URL": "postgresql://ann:hush@127.0.0.1:1/x"}
@@ -150,7 +150,7 @@ async def test_data_without_its_key_is_left_alone(env, open_folder: Path, unused
     assert not (data / "encryption.key").exists()
 
 
-async def test_ctrl_c_while_it_starts_ends_it(env, open_folder: Path, unused_tcp_port):
+async def test_ctrl_c_during_the_start_stops_it(env, open_folder: Path, unused_tcp_port):
     data = open_folder / "early"
     async with started("up", "--data", str(data), "--port", str(unused_tcp_port), env=env) as process:
 

@@ -1,4 +1,4 @@
-"""Does a link open exactly what it was signed for?"""
+"""A link is valid for exactly what it was signed for."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ facts = st.tuples(purposes, numbers, numbers, keys)
 
 
 @given(signed=facts, shown=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME_SECONDS))
-def test_a_link_opens_what_it_was_signed_for_and_nothing_else(signed, shown, age):
+def test_a_link_opens_only_what_it_was_signed_for(signed, shown, age):
     sig = sign(*signed)
     purpose, user_id, ts, key = shown
 
@@ -25,7 +25,7 @@ def test_a_link_opens_what_it_was_signed_for_and_nothing_else(signed, shown, age
 
 
 @given(signed=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME_SECONDS))
-def test_a_true_link_is_good_until_it_expires(signed, age):
+def test_a_genuine_link_is_valid_until_it_expires(signed, age):
     purpose, user_id, ts, key = signed
 
     verdict = verify(purpose, user_id, ts, sign(*signed), (b"0" * 32, key), now=ts + age)
@@ -34,7 +34,7 @@ def test_a_true_link_is_good_until_it_expires(signed, age):
 
 
 @given(signed=facts, sig=st.text())
-def test_any_text_can_be_judged(signed, sig):
+def test_any_text_as_signature_is_judged_without_an_error(signed, sig):
     purpose, user_id, ts, key = signed
 
     verdict = verify(purpose, user_id, ts, sig, (key,), now=ts)

@@ -1,6 +1,6 @@
-"""Do the recipes of docs/webhooks.md, run by the languages they are in, tell true webhooks from forged ones?
+"""The recipes of docs/webhooks.md, run in their languages, accept genuine webhooks and reject forged ones.
 
-Python's are run in tests/test_docs.py. Standard Webhooks' own libraries judge by the header alone.
+tests/test_docs.py runs those in Python. The libraries of Standard Webhooks verify the header only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.test_docs import API_KEY, OTHER_KEY, OTHER_SECRET, SECRET, WEBHOOKS, 
 
 PACKAGES = Path(sys.prefix).with_name(Path(sys.prefix).name + "-receivers") / "node_modules"
 
-# Each program reads cases.json and prints, for each case, what it thinks of the header and of the body.
+# Each program reads cases.json and prints, for each case, its verdict by the header and by the body.
 JAVASCRIPT = """
 const {isGenuine, isGenuineByApiKey} = require('./recipe.js');
 console.log(JSON.stringify(require('./cases.json').map((c) => {
@@ -100,7 +100,7 @@ func main() {
 
 
 def cases() -> list[dict[str, Any]]:
-    """Webhooks, each with keys and whether it is true by the header, and by the body."""
+    """Return webhooks, each with keys and whether it is genuine by the header, and by the body."""
     headers, raw = webhook(keys=2)
     old_headers, old_raw = webhook(age=400)
     early_headers, early_raw = webhook(age=-400)
@@ -109,12 +109,12 @@ def cases() -> list[dict[str, Any]]:
         (headers, raw, SECRET, API_KEY, (True, True)),
         (headers, raw, OTHER_SECRET, OTHER_KEY, (True, True)),
         (headers, raw, crypto.generate_signing_secret(), "sip_three", (False, False)),
-        # Abuse 31: forged. The body's signature covers sha1 and timestamp alone.
+        # Abuse 31: forged. The signature in the body covers only sha1 and timestamp.
         (headers, raw.replace(sha1, b"0" * 40), SECRET, API_KEY, (False, False)),
         (headers, raw.replace(b"MY_USER", b"NO_USER"), SECRET, API_KEY, (False, True)),
         (headers | {"webhook-id": "msg_" + "0" * 32}, raw, SECRET, API_KEY, (False, True)),
         (headers | {"webhook-signature": "v1,"}, raw, SECRET, API_KEY, (False, True)),
-        # Abuse 32: overheard, and sent again later; or dated ahead.
+        # Abuse 32: intercepted and sent again later, or dated in the future.
         (old_headers, old_raw, SECRET, API_KEY, (False, False)),
         (early_headers, early_raw, SECRET, API_KEY, (False, False)),
         ({}, raw.replace(b'"timestamp":', b'"stamp":'), SECRET, API_KEY, (False, False)),
@@ -132,7 +132,7 @@ def cases() -> list[dict[str, Any]]:
 
 
 def judged(folder: Path, files: dict[str, str], *command: str, **environment: str) -> tuple[Any, Any]:
-    """What a program says of the cases, and what it should say."""
+    """Return a program's verdicts on the cases, and the correct ones."""
     made = cases()
     for name, source in {**files, "cases.json": json.dumps(made)}.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -151,11 +151,11 @@ def judged(folder: Path, files: dict[str, str], *command: str, **environment: st
 
 
 def program(name: str, how: str) -> str:
-    """The path of an interpreter."""
+    """Return the path of an interpreter, or skip the test."""
     return shutil.which(name) or needs(f"{name}, for a recipe of docs/webhooks.md: {how}")
 
 
-def test_abuse_31_and_32_javascript_tells_true_from_forged_and_old(tmp_path):
+def test_abuse_31_and_32_javascript_rejects_forged_and_old_webhooks(tmp_path):
     files = {"recipe.js": blocks(WEBHOOKS, "javascript")[0], "main.js": JAVASCRIPT}
 
     said, wanted = judged(tmp_path, files, program("node", "Node.js 18 or newer"), "main.js")
@@ -163,7 +163,7 @@ def test_abuse_31_and_32_javascript_tells_true_from_forged_and_old(tmp_path):
     assert said == wanted
 
 
-def test_abuse_31_and_32_ruby_tells_true_from_forged_and_old(tmp_path):
+def test_abuse_31_and_32_ruby_rejects_forged_and_old_webhooks(tmp_path):
     files = {"recipe.rb": blocks(WEBHOOKS, "ruby")[1], "main.rb": RUBY}
 
     said, wanted = judged(tmp_path, files, program("ruby", "apt-get install ruby"), "main.rb")
@@ -190,11 +190,11 @@ def test_the_recipe_of_the_original_in_ruby_works_unchanged(tmp_path):
 
     said, _ = judged(tmp_path, {"main.rb": around}, program("ruby", "apt-get install ruby"), "main.rb")
 
-    # While a key is changed it knows the old one alone; and how old a webhook is it does not ask.
+    # During a rotation it knows only the old key, and it does not check the age of a webhook.
     assert said == [True, False, False, False, True, True, True, True, True, False]
 
 
-def test_abuse_31_and_32_php_tells_true_from_forged_and_old(tmp_path):
+def test_abuse_31_and_32_php_rejects_forged_and_old_webhooks(tmp_path):
     files = {"recipe.php": blocks(WEBHOOKS, "php")[0], "main.php": PHP}
 
     said, wanted = judged(tmp_path, files, program("php", "apt-get install php-cli"), "main.php")
@@ -202,7 +202,7 @@ def test_abuse_31_and_32_php_tells_true_from_forged_and_old(tmp_path):
     assert said == wanted
 
 
-def test_abuse_31_and_32_go_tells_true_from_forged_and_old(tmp_path):
+def test_abuse_31_and_32_go_rejects_forged_and_old_webhooks(tmp_path):
     files = {
         "go.mod": "module receiver\n\ngo 1.19\n",
         "superimap/recipe.go": blocks(WEBHOOKS, "go")[0],

@@ -1,4 +1,4 @@
-"""Which connect links are good?"""
+"""Validity of signed links."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +16,7 @@ def judged(*, purpose=Purpose.CONNECT, user_id=7, ts=NOW, sig=None, keys=KEYS, n
     return verify(purpose, user_id, ts, sig, keys, now=now)
 
 
-def test_a_link_is_good_for_its_purpose_user_and_time():
+def test_a_link_is_valid_for_its_purpose_user_and_time():
     assert judged() is LinkValidity.VALID
 
 
@@ -33,7 +33,7 @@ def test_a_link_is_good_for_its_purpose_user_and_time():
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_link_that_was_changed_is_forged(changed):
+def test_a_changed_link_is_forged(changed):
     assert judged(**changed) is LinkValidity.FORGED
 
 
@@ -46,22 +46,22 @@ def test_a_link_that_was_changed_is_forged(changed):
         (-301, LinkValidity.FORGED),
     ],
 )
-def test_a_link_lives_for_half_an_hour(age, verdict):
+def test_a_link_is_valid_for_half_an_hour(age, verdict):
     assert judged(now=NOW + age) is verdict
 
 
-def test_a_forged_link_is_never_called_expired():
+def test_a_forged_link_is_never_reported_as_expired():
     assert judged(sig="0" * 64, now=NOW + 10 * LIFETIME_SECONDS) is LinkValidity.FORGED
 
 
-def test_a_link_outlives_the_rotation_of_the_key():
+def test_a_link_stays_valid_after_a_key_rotation():
     old, new = generate_key(), generate_key()
     sig = sign(Purpose.CONNECT, 7, NOW, derive_keys(old)[0])
 
     assert judged(sig=sig, keys=derive_keys(f"{new}, {old}")) is LinkValidity.VALID
 
 
-def test_a_link_key_is_not_the_vault_key():
+def test_link_keys_differ_from_the_vault_key():
     import base64
 
     key = generate_key()
@@ -70,7 +70,7 @@ def test_a_link_key_is_not_the_vault_key():
     assert derive_keys(key.replace("+", "-").replace("/", "_").rstrip("=")) == derive_keys(key)
 
 
-def test_a_url_carries_what_verifies_it():
+def test_the_parameters_of_a_url_verify():
     query = parse_qs(urlsplit(url("https://x", Purpose.DISCONNECT, 7, KEYS[0], now=NOW + 0.9)).query)
 
     sig = query["sig"][0]

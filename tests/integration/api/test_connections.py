@@ -1,10 +1,10 @@
-"""What can a partner do with its connections?"""
+"""Connections: create, list, show, change and delete."""
 
 from sqlalchemy import select
 
 from superimap.core.crypto import Place
 from superimap.db.models import Connection, User
-from tests.integration.api.listening import heard
+from tests.integration.api.doorbells import rung_shards
 
 CONNECTIONS = "/api/v1/connections"
 GMAIL = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "id-1", "oauth2_client_secret": "secret-1"}
@@ -25,7 +25,7 @@ async def test_a_connection_is_created_listed_shown_and_deleted(acme):
     assert (gone.status_code, gone.json()["detail"]) == (404, "Connection not found.")
 
 
-async def test_a_connection_keeps_the_client_it_was_created_with(acme, world):
+async def test_a_connection_stores_its_oauth_client(acme, world):
     await acme.post(CONNECTIONS, data=GMAIL)
 
     async with world.sessionmaker() as db:
@@ -34,7 +34,7 @@ async def test_a_connection_keeps_the_client_it_was_created_with(acme, world):
     assert world.vault.open_text(row.oauth2_client_secret, place) == "secret-1"
 
 
-async def test_a_new_client_secret_replaces_the_old_one_and_leaves_the_rest(acme, world):
+async def test_a_new_client_secret_replaces_only_the_old_secret(acme, world):
     await acme.post(CONNECTIONS, json=GMAIL)
 
     answer = await acme.patch(f"{CONNECTIONS}/GMAIL_OAUTH2", json={"oauth2_client_secret": "secret-2"})
@@ -46,7 +46,7 @@ async def test_a_new_client_secret_replaces_the_old_one_and_leaves_the_rest(acme
     assert world.vault.open_text(row.oauth2_client_secret, place) == "secret-2"
 
 
-async def test_a_new_client_lets_users_try_again_who_could_not_sign_in(acme, world):
+async def test_a_new_client_retries_users_whose_login_failed(acme, world):
     await acme.post(CONNECTIONS, json=GMAIL)
     person = {"tag": "T", "email": "ada@example.com", "oauth2_refresh_token": "r"}
     await acme.post(f"{CONNECTIONS}/GMAIL_OAUTH2/users", json=person)
@@ -60,7 +60,7 @@ async def test_a_new_client_lets_users_try_again_who_could_not_sign_in(acme, wor
     assert (user.status, user.credentials_version) == ("connecting", 2)
 
 
-async def test_oauth2_needs_both_credentials_and_the_answer_names_the_missing_one(acme):
+async def test_oauth2_needs_client_id_and_secret_and_names_the_missing_one(acme):
     answer = await acme.post(
         CONNECTIONS, json={"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "id"}
     )
@@ -79,7 +79,7 @@ async def test_a_second_connection_to_a_provider_is_a_conflict(acme):
     assert answer.json()["errors"] == [{"field": "imap_provider_code", "message": "is taken"}]
 
 
-async def test_an_unknown_provider_is_named(acme):
+async def test_an_unknown_provider_is_404_and_named(acme):
     created = await acme.post(CONNECTIONS, json={"imap_provider_code": "NOPE"})
     shown = await acme.get(f"{CONNECTIONS}/NOPE")
     unspeakable = await acme.get(f"{CONNECTIONS}/A%00B")
@@ -89,20 +89,20 @@ async def test_an_unknown_provider_is_named(acme):
     assert unspeakable.status_code == 404
 
 
-async def test_without_a_provider_code_the_field_is_named(acme):
+async def test_a_missing_provider_code_is_named(acme):
     answer = await acme.post(CONNECTIONS, json={})
 
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"field": "imap_provider_code", "message": "is missing"}]
 
 
-async def test_deleting_a_connection_takes_its_users_and_rings_their_shards(acme, world):
+async def test_deleting_a_connection_deletes_its_users_and_rings_their_shards(acme, world):
     for tag in "AB":
         await acme.post(f"{CONNECTIONS}/PLAIN/users", json={"tag": tag})
     async with world.sessionmaker() as db:
         shards = {str(shard) for shard in await db.scalars(select(User.shard))}
 
-    async with heard(world.settings.database_url) as rings:
+    async with rung_shards(world.settings.database_url) as rings:
         await acme.delete(f"{CONNECTIONS}/PLAIN")
         rung = {await rings.get() for _ in shards}
 

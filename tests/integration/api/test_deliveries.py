@@ -1,4 +1,4 @@
-"""Can a partner see what became of its webhooks, have failed ones sent again, and call pending ones off?"""
+"""Deliveries: lists, filters, replays and cancellations."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_deliveries_are_listed_latest_first_without_their_content(acme, ow
     assert "rfc822" not in answer.text
 
 
-async def test_deliveries_are_narrowed_down_by_state_kind_user_and_time(acme, owing):
+async def test_deliveries_are_filtered_by_state_kind_user_and_time(acme, owing):
     await owing.user("bob")
     await owing.endpoint(HOOK, "user_connected")
     (failed,) = await owing.deliveries()
@@ -77,7 +77,7 @@ async def test_deliveries_are_narrowed_down_by_state_kind_user_and_time(acme, ow
     assert await listed(since=hour_ago, state="failed", user_tag="ann") == {failed, connected}
 
 
-async def test_pages_follow_one_another_and_keep_what_was_asked_for(acme, owing):
+async def test_pages_follow_one_another_and_keep_the_filters(acme, owing):
     made = await owing.deliveries(5)
     await owing.deliveries(state="pending")
 
@@ -102,21 +102,21 @@ async def test_pages_follow_one_another_and_keep_what_was_asked_for(acme, owing)
         ({"after": "msg_1"}, "after"),
     ],
 )
-async def test_a_filter_that_will_not_do_is_named(acme, params, field):
+async def test_an_invalid_filter_is_named(acme, params, field):
     answer = await acme.get(DELIVERIES, params=params)
 
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
 
 
-async def test_a_user_that_is_not_there_is_404_rather_than_nothing(acme, owing):
+async def test_a_filter_for_an_unknown_user_is_404_and_not_an_empty_list(acme, owing):
     for tag in ("nobody", "nul\0"):
         assert (await acme.get(DELIVERIES, params={"user_tag": tag})).status_code == 404
     half_a_pair, json = b'{"user_tag":"\\ud800"}', {"content-type": "application/json"}
     assert (await acme.post(f"{DELIVERIES}/replay", content=half_a_pair, headers=json)).status_code == 404
 
 
-async def test_one_is_shown_with_its_attempts_and_how_each_answer_began(acme, owing):
+async def test_a_delivery_is_shown_with_its_attempts_and_their_responses(acme, owing):
     (delivery,) = await owing.deliveries(attempts=2)
     await owing.attempt(delivery, 1, code=None, answer="", error="timeout")
     await owing.attempt(delivery, 2, code=500, answer="Ouch <b>")
@@ -133,7 +133,7 @@ async def test_one_is_shown_with_its_attempts_and_how_each_answer_began(acme, ow
     assert shown["attempts_made"][1]["answer"] == "Ouch <b>"
 
 
-async def test_abuse_24_and_27_what_is_anothers_is_not_there(acme, owing, theirs, globex):
+async def test_abuse_24_and_27_deliveries_of_another_partner_are_404(acme, owing, theirs, globex):
     (delivery,) = await theirs.deliveries(state="failed")
     (pending,) = await theirs.deliveries(state="pending")
     mine = await owing.deliveries(2)
@@ -185,7 +185,9 @@ async def test_a_replay_keeps_the_id_and_is_due_at_once(acme, owing):
         ("sending", True, "owed", "still owed"),
     ],
 )
-async def test_what_cannot_be_replayed_is_refused_and_says_why(acme, owing, state, has_content, kind, says):
+async def test_a_replay_that_is_impossible_is_refused_with_the_reason(
+    acme, owing, state, has_content, kind, says
+):
     (delivery,) = await owing.deliveries(state=state, has_content=has_content)
 
     answer = await acme.post(f"{DELIVERIES}/{delivery}/replay")
@@ -196,7 +198,7 @@ async def test_what_cannot_be_replayed_is_refused_and_says_why(acme, owing, stat
     assert await owing.state(delivery) == state
 
 
-async def test_abuse_61_a_replay_goes_to_the_partners_own_url_or_nowhere(acme, owing):
+async def test_abuse_61_a_replay_goes_only_to_the_partners_own_url(acme, owing):
     (delivery,) = await owing.deliveries()
     body = {"url": "https://victim.example/", "endpoint_id": 2}
     await owing.endpoint(None)
@@ -215,7 +217,7 @@ async def test_abuse_61_a_replay_goes_to_the_partners_own_url_or_nowhere(acme, o
     assert many.json() == {"replayed": 0, "remaining": 0, "erased": 0, "blocked": 1}
 
 
-async def test_many_are_replayed_oldest_first_in_bounded_batches(acme, owing):
+async def test_a_bulk_replay_takes_the_oldest_first_in_limited_batches(acme, owing):
     made = await owing.deliveries(4)
     await owing.deliveries(has_content=False)
     await owing.deliveries(state="cancelled")
@@ -228,7 +230,7 @@ async def test_many_are_replayed_oldest_first_in_bounded_batches(acme, owing):
     assert (await acme.post(f"{DELIVERIES}/replay", json={"state": "cancelled"})).json()["replayed"] == 1
 
 
-async def test_many_are_replayed_by_user_and_time(acme, owing):
+async def test_a_bulk_replay_selects_by_user_and_time(acme, owing):
     await owing.user("bob")
     (old,) = await owing.deliveries(created_at=datetime.now(UTC) - timedelta(hours=5))
     of_ann, of_bob = (await owing.deliveries())[0], (await owing.deliveries(tag="bob"))[0]
@@ -249,14 +251,14 @@ async def test_two_replays_at_once_replay_each_delivery_once(acme, owing):
 
 
 @pytest.mark.parametrize("limit", [0, 1001, "many"])
-async def test_a_batch_has_a_greatest_size(acme, limit):
+async def test_the_limit_of_a_bulk_replay_is_validated(acme, limit):
     answer = await acme.post(f"{DELIVERIES}/replay", json={"limit": limit})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "limit"
 
 
-async def test_abuse_61_replays_are_counted_by_the_minute(acme, owing, globex, theirs, monkeypatch):
+async def test_abuse_61_replays_are_limited_per_minute(acme, owing, globex, theirs, monkeypatch):
     monkeypatch.setitem(allowances.MAX_PER_WINDOW, allowances.Action.REPLAY, 3)
     made = await owing.deliveries(5)
     await theirs.deliveries(1)
@@ -274,7 +276,7 @@ async def test_abuse_61_replays_are_counted_by_the_minute(acme, owing, globex, t
     assert (await acme.post(f"{DELIVERIES}/{made[-1]}/replay")).status_code == 200
 
 
-async def test_what_was_not_replayed_does_not_count(acme, owing, monkeypatch):
+async def test_only_replayed_deliveries_count_towards_the_limit(acme, owing, monkeypatch):
     monkeypatch.setitem(allowances.MAX_PER_WINDOW, allowances.Action.REPLAY, 3)
     await owing.deliveries(1)
 
@@ -288,7 +290,7 @@ async def test_what_was_not_replayed_does_not_count(acme, owing, monkeypatch):
 # Cancelling.
 
 
-async def test_a_pending_one_is_cancelled_and_can_be_replayed(acme, owing):
+async def test_a_pending_delivery_is_cancelled_and_can_be_replayed(acme, owing):
     (delivery,) = await owing.deliveries(state="pending", attempts=3)
 
     cancelled = await acme.post(f"{DELIVERIES}/{delivery}/cancel")
@@ -302,7 +304,7 @@ async def test_a_pending_one_is_cancelled_and_can_be_replayed(acme, owing):
 @pytest.mark.parametrize(
     ("state", "kind"), [("sending", "owed"), ("failed", "settled"), ("cancelled", "settled")]
 )
-async def test_what_is_under_way_or_settled_cannot_be_cancelled(acme, owing, state, kind):
+async def test_a_delivery_in_flight_or_settled_cannot_be_cancelled(acme, owing, state, kind):
     (delivery,) = await owing.deliveries(state=state)
 
     answer = await acme.post(f"{DELIVERIES}/{delivery}/cancel")
@@ -312,7 +314,7 @@ async def test_what_is_under_way_or_settled_cannot_be_cancelled(acme, owing, sta
     assert await owing.state(delivery) == state
 
 
-async def test_many_are_cancelled_in_bounded_batches(acme, owing):
+async def test_a_bulk_cancellation_is_limited_in_size(acme, owing):
     await owing.deliveries(3, state="pending")
     (sending,) = await owing.deliveries(state="sending")
 
@@ -334,7 +336,7 @@ async def test_many_are_cancelled_in_bounded_batches(acme, owing):
         ({"since": None}, 422),
     ],
 )
-async def test_a_call_off_that_names_none_of_ours_never_becomes_all_of_ours(acme, owing, fields, status):
+async def test_a_cancellation_that_selects_nothing_never_cancels_everything(acme, owing, fields, status):
     await owing.deliveries(2, state="pending")
 
     answer = await acme.post(f"{DELIVERIES}/cancel", json=fields)

@@ -1,4 +1,4 @@
-"""Can a partner see what became of a user's mails, and why; of its own users alone?"""
+"""Messages of a user: outcome and reason of each mail, for the user's own partner only."""
 
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ MESSAGES = f"{USERS}/ADA/messages"
 
 
 class Seen:
-    """Writes down mails as an idler would have."""
+    """Records mails as an idler does."""
 
     def __init__(self, db: asyncpg.Connection) -> None:
         self._db = db
@@ -60,7 +60,7 @@ class Seen:
 
 @pytest_asyncio.fixture
 async def seen(world, acme):
-    """The user ADA of acme, of whom mails were seen."""
+    """The user ADA of acme, with mails that were seen."""
     await acme.post(USERS, json={"tag": "ADA"})
     db = await asyncpg.connect(world.settings.database_url)
     made = Seen(db)
@@ -69,7 +69,7 @@ async def seen(world, acme):
     await db.close()
 
 
-async def test_each_mail_is_told_with_its_outcome_and_reason_and_no_content(acme, seen):
+async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen):
     first = await seen.message(1, "delivered", sha1=b"a" * 20)
     await seen.delivery(first, "pending", attempts=3, last_code=500)
     await seen.message(2, "duplicate", sha1=b"a" * 20, duplicate_of=first)
@@ -123,7 +123,7 @@ async def test_each_mail_is_told_with_its_outcome_and_reason_and_no_content(acme
         ("cancelled", {"attempts": 1}, "the webhook was called off (1 attempt)"),
     ],
 )
-async def test_how_the_webhook_stands_is_told_in_words(acme, seen, state, values, reason):
+async def test_the_state_of_the_webhook_is_explained_in_words(acme, seen, state, values, reason):
     await seen.delivery(await seen.message(1, "delivered"), state, **values)
 
     (found,) = (await acme.get(MESSAGES)).json()
@@ -132,7 +132,7 @@ async def test_how_the_webhook_stands_is_told_in_words(acme, seen, state, values
 
 
 @pytest.mark.parametrize(("reason", "told"), [("gone", "it answered 410"), ("failing", "it failed for days")])
-async def test_that_a_webhook_waits_for_a_disabled_endpoint_is_told(acme, seen, reason, told):
+async def test_a_webhook_that_waits_for_a_disabled_endpoint_says_so(acme, seen, reason, told):
     await seen.delivery(await seen.message(1, "delivered"), "pending", attempts=1, last_code=410)
     await seen.disable(reason)
 
@@ -143,7 +143,7 @@ async def test_that_a_webhook_waits_for_a_disabled_endpoint_is_told(acme, seen, 
 
 
 @pytest.mark.parametrize("outcome", MailOutcome)
-async def test_every_outcome_has_a_reason_and_can_be_asked_for(acme, seen, outcome):
+async def test_every_outcome_has_a_reason_and_can_be_filtered_by(acme, seen, outcome):
     for uid, each in enumerate(MailOutcome, 1):
         await seen.message(uid, each)
 
@@ -152,7 +152,7 @@ async def test_every_outcome_has_a_reason_and_can_be_asked_for(acme, seen, outco
     assert (found["outcome"], found["reason"]) == (outcome, REASONS[outcome])
 
 
-async def test_a_renumbered_mail_and_a_purged_original_are_told(acme, seen):
+async def test_a_renumbered_mail_and_a_purged_original_are_explained(acme, seen):
     first = await seen.message(1, "delivered", sha1=b"a" * 20)
     await seen.message(2, "duplicate", sha1=b"b" * 20, uid_validity=2, duplicate_of=first)
     await seen.message(3, "duplicate", duplicate_of=987_654)
@@ -167,7 +167,7 @@ async def test_a_renumbered_mail_and_a_purged_original_are_told(acme, seen):
     assert purged["duplicate_of"] == {"id": 987_654, "mailbox": None, "uid": None, "message_id": None}
 
 
-async def test_pages_are_followed_to_the_end_and_lose_none(acme, seen):
+async def test_the_pages_of_messages_contain_each_message_once(acme, seen):
     for uid in range(1, 8):
         await seen.message(uid, "delivered" if uid % 2 else "gone")
     found, pages, url = [], 0, f"{MESSAGES}?limit=2&outcome=delivered"
@@ -181,7 +181,7 @@ async def test_pages_are_followed_to_the_end_and_lose_none(acme, seen):
     assert (found, pages) == ([7, 5, 3, 1], 2)
 
 
-async def test_twenty_are_shown_and_at_most_two_hundred(acme, seen):
+async def test_a_page_has_20_messages_by_default_and_200_at_most(acme, seen):
     for uid in range(1, 203):
         await seen.message(uid, "gone")
 
@@ -200,7 +200,7 @@ async def test_twenty_are_shown_and_at_most_two_hundred(acme, seen):
         ("outcome", "lost"),
     ],
 )
-async def test_what_will_not_do_is_refused_by_its_name(acme, seen, field, value):
+async def test_an_invalid_parameter_is_refused_and_named(acme, seen, field, value):
     answer = await acme.get(MESSAGES, params={field: value})
 
     assert answer.status_code == 422

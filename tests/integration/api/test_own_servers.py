@@ -1,4 +1,4 @@
-"""Which mail server may a partner give its users, where the provider leaves that to them?"""
+"""Mail servers that a partner sets for users of the provider OTHER."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADA = {"tag": "ADA", "login_username": "ada", "login_password": "pass-1"}
 
 
 async def connected(world, client):
-    """Have a connection to OTHER."""
+    """Create a connection to OTHER."""
     async with world.sessionmaker.begin() as db:
         await providers.install_presets(db, [OTHER])
     assert (await client.post("/api/v1/connections", json={"imap_provider_code": "OTHER"})).status_code == 201
@@ -35,7 +35,7 @@ async def test_a_user_needs_a_mail_server_before_it_is_watched(world, acme):
     assert (given.json()["status"], server(given)) == ("connecting", ("imap.example.com", 993, "tls"))
 
 
-async def test_the_port_says_how_the_way_is_secured_unless_the_partner_does(world, acme):
+async def test_the_port_decides_the_kind_of_tls_unless_the_partner_does(world, acme):
     await connected(world, acme)
     await acme.post(USERS, data={**ADA, "imap_host": "imap.example.com", "imap_port": "143"})
     path = f"{USERS}/ADA"
@@ -52,7 +52,7 @@ async def test_the_port_says_how_the_way_is_secured_unless_the_partner_does(worl
     assert (cleared.json()["status"], server(cleared)) == ("not_connected", (None, None, None))
 
 
-async def test_another_server_means_a_new_session_and_the_same_one_does_not(world, acme):
+async def test_only_a_different_server_starts_a_new_session(world, acme):
     await connected(world, acme)
     await acme.post(USERS, json={**ADA, "imap_host": "imap.example.com"})
     since = (await stored(world)).connected_at
@@ -81,7 +81,7 @@ async def test_another_server_means_a_new_session_and_the_same_one_does_not(worl
         ("imap_tls", "ssl"),
     ],
 )
-async def test_what_is_no_server_is_refused_by_field(world, acme, field, value):
+async def test_an_invalid_server_is_refused_by_field(world, acme, field, value):
     await connected(world, acme)
 
     answer = await acme.post(USERS, json={**ADA, "imap_host": "imap.example.com", field: value})
@@ -91,7 +91,7 @@ async def test_what_is_no_server_is_refused_by_field(world, acme, field, value):
     assert await stored(world) is None
 
 
-async def test_where_the_provider_has_its_server_users_have_none(world, acme):
+async def test_a_user_of_a_provider_with_a_server_has_no_server_of_its_own(world, acme):
     answer = await acme.post(
         "/api/v1/connections/PLAIN/users", json={**ADA, "imap_host": "10.0.0.1", "imap_port": 6379}
     )
@@ -103,9 +103,7 @@ async def test_where_the_provider_has_its_server_users_have_none(world, acme):
     ("sent", "field"),
     [({"imap_port": 6379}, "imap_port"), ({"imap_port": 143, "imap_tls": "none"}, "imap_tls"), ({}, None)],
 )
-async def test_abuse_16_in_production_only_the_ports_of_imap_are_taken_and_nothing_goes_in_clear(
-    database_url, sent, field
-):
+async def test_abuse_16_production_accepts_only_imap_ports_and_tls(database_url, sent, field):
     async with (
         make_world(database_url, environment="production", imap_ports="1993") as world,
         world.client(world.acme) as client,

@@ -1,4 +1,4 @@
-"""Does the API run: on a socket, without a database, and until it is told to stop?"""
+"""The API on a socket: start without a database, readiness, limits, and stop."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ CONNECTIONS = "/api/v1/connections"
 
 
 async def until(condition):
-    """Wait for it, for 20 s at most."""
+    """Wait until the condition holds, for at most 20 s."""
     async with asyncio.timeout(20):
         while not await condition():
             await asyncio.sleep(0.02)
@@ -26,7 +26,7 @@ def proxy(world, tmp_path_factory):
     return DbProxy(world.settings.database_url, tmp_path_factory.mktemp("db"))
 
 
-async def test_it_starts_without_a_database_says_so_and_recovers_by_itself(world, proxy):
+async def test_it_starts_without_a_database_answers_503_and_recovers(world, proxy):
     async with served(settings_for(proxy.url)) as url, httpx.AsyncClient(base_url=url) as client:
         client.headers["x-api-key"] = world.acme
 
@@ -52,7 +52,7 @@ async def test_it_starts_without_a_database_says_so_and_recovers_by_itself(world
             await until(is_away)
 
 
-async def test_a_database_that_hangs_is_not_ready_within_a_second_or_so(world, proxy):
+async def test_a_hanging_database_makes_readyz_fail_within_a_second(world, proxy):
     await proxy.open()
     async with served(settings_for(proxy.url)) as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/readyz")).status_code == 200
@@ -84,7 +84,7 @@ async def test_it_stops_within_five_seconds_although_a_request_hangs(world):
     writer.close()
 
 
-async def test_a_port_that_is_taken_is_said_plainly(world):
+async def test_a_port_in_use_is_a_clear_error(world):
     async with served(world.settings) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(ListenError, match=f"port {port}.*PORT"):
@@ -102,7 +102,7 @@ async def test_a_key_in_the_query_reaches_no_log(world, caplog):
     assert world.acme not in "\n".join(str(vars(record)) for record in ours)
 
 
-async def test_headers_are_bounded(world):
+async def test_the_size_of_headers_is_limited(world):
     async with served(world.settings) as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))

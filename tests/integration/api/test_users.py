@@ -1,4 +1,4 @@
-"""What can a partner do with its users?"""
+"""Users: create, list, show, change, archive, and their events."""
 
 import asyncio
 from datetime import timedelta
@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 
 from superimap.core.crypto import Place
 from superimap.db.models import User, UserEvent
-from tests.integration.api.listening import heard
+from tests.integration.api.doorbells import rung_shards
 
 USERS = "/api/v1/connections/PLAIN/users"
 ADA = {"tag": "ADA", "email": "ada@example.com", "login_username": "ada", "login_password": "pass-1"}
@@ -42,8 +42,8 @@ async def test_the_flow_of_the_readme(acme):
     assert (restored.json()["archived"], restored.json()["status"]) == (False, "not_connected")
 
 
-async def test_a_user_with_complete_credentials_is_connected_and_rung_for(acme, world):
-    async with heard(world.settings.database_url) as rings:
+async def test_a_user_with_complete_credentials_is_connected_and_its_shard_rung(acme, world):
+    async with rung_shards(world.settings.database_url) as rings:
         created = await acme.post(USERS, json=ADA)
         shard = await rings.get()
 
@@ -67,7 +67,7 @@ async def test_connected_at_is_set_once_and_cleared_with_the_credentials(acme):
     assert anew["connected_at"] > first
 
 
-async def test_other_credentials_raise_the_version_and_other_values_do_not(acme, world):
+async def test_only_changed_credentials_raise_the_version(acme, world):
     await acme.post(USERS, json=ADA)
 
     versions = [(await stored(world)).credentials_version]
@@ -81,7 +81,7 @@ async def test_other_credentials_raise_the_version_and_other_values_do_not(acme,
 async def test_archiving_and_restoring_set_the_status_and_ring(acme, world):
     await acme.post(USERS, json=ADA)
 
-    async with heard(world.settings.database_url) as rings:
+    async with rung_shards(world.settings.database_url) as rings:
         await acme.delete(f"{USERS}/ADA")
         archived = await stored(world)
         await acme.put(f"{USERS}/ADA", data={"archived": "false"})
@@ -103,7 +103,7 @@ async def test_new_credentials_of_an_archived_user_do_not_restore_it(acme, world
     assert ((await stored(world)).archived, (await stored(world)).status) == (True, "archived")
 
 
-async def test_an_oauth2_user_brings_a_refresh_token(acme, world):
+async def test_an_oauth2_user_is_connected_by_a_refresh_token(acme, world):
     gmail = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "i", "oauth2_client_secret": "s"}
     await acme.post("/api/v1/connections", json=gmail)
     users = "/api/v1/connections/GMAIL_OAUTH2/users"
@@ -120,7 +120,7 @@ async def test_an_oauth2_user_brings_a_refresh_token(acme, world):
 
 
 @pytest.mark.parametrize("tag", ["ADA", "ada"])
-async def test_a_tag_is_taken_in_any_case_of_letters(acme, tag):
+async def test_tags_are_unique_regardless_of_letter_case(acme, tag):
     await acme.post(USERS, json={"tag": "ADA"})
 
     answer = await acme.post(USERS, json={"tag": tag})
@@ -129,7 +129,7 @@ async def test_a_tag_is_taken_in_any_case_of_letters(acme, tag):
     assert answer.json()["errors"] == [{"field": "tag", "message": "is taken"}]
 
 
-async def test_an_email_is_taken_in_any_case_of_letters(acme):
+async def test_emails_are_unique_regardless_of_letter_case(acme):
     await acme.post(USERS, json=ADA)
     await acme.post(USERS, json={"tag": "OTHER"})
 
@@ -140,7 +140,7 @@ async def test_an_email_is_taken_in_any_case_of_letters(acme):
     assert changed.json()["errors"] == [{"field": "email", "message": "is taken"}]
 
 
-async def test_of_two_that_create_the_same_tag_at_once_one_wins(acme):
+async def test_of_two_concurrent_creations_of_a_tag_one_succeeds(acme):
     answers = await asyncio.gather(*(acme.post(USERS, json={"tag": "ADA"}) for _ in range(4)))
 
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
@@ -161,7 +161,7 @@ async def test_a_reused_tag_means_the_live_user_and_restoring_into_it_is_a_confl
     assert live.json()["email"] == "new@example.com"
 
 
-async def test_users_are_listed_by_email_archived_ones_too_and_those_without_last(acme):
+async def test_users_are_listed_by_email_with_archived_ones_and_those_without_email_last(acme):
     for tag, email in (("N", None), ("B", "b@x"), ("A", "a@x")):
         await acme.post(USERS, json={"tag": tag, "email": email})
     await acme.delete(f"{USERS}/A")
@@ -174,7 +174,7 @@ async def test_users_are_listed_by_email_archived_ones_too_and_those_without_las
     assert "link" not in listed.headers
 
 
-async def test_pages_together_hold_every_user_once(acme):
+async def test_the_pages_of_users_contain_each_user_once(acme):
     emails = ["a@x", "b@x", "c@x", None, None]
     for number, email in enumerate(emails):
         await acme.post(USERS, json={"tag": f"T{number}", "email": email})
@@ -188,7 +188,7 @@ async def test_pages_together_hold_every_user_once(acme):
     assert seen == ["T0", "T1", "T2", "T3", "T4"]
 
 
-async def test_a_cursor_tells_nothing_and_serves_one_connection_only(acme, globex):
+async def test_a_cursor_reveals_nothing_and_works_for_one_connection_only(acme, globex):
     for tag in "AB":
         await acme.post(USERS, json={"tag": tag, "email": f"{tag}@x"})
     await globex.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
@@ -212,7 +212,7 @@ async def test_a_page_holds_1_to_1000_users(acme, limit):
 
 
 @pytest.mark.parametrize("tag", ["🦄", "zażółć gęślą", "a.b", "50% & more?#", "a\\b", "x" * 255])
-async def test_any_tag_that_is_taken_can_be_addressed(acme, tag):
+async def test_every_accepted_tag_can_be_addressed_in_a_url(acme, tag):
     from urllib.parse import quote
 
     created = await acme.post(USERS, json={"tag": tag})
@@ -224,7 +224,7 @@ async def test_any_tag_that_is_taken_can_be_addressed(acme, tag):
 @pytest.mark.parametrize(
     "tag", ["", "  ", "a/b", ".", "..", "a\0b", "a\nb", "x" * 256, "\ud800", None, [], True]
 )
-async def test_a_tag_that_nobody_could_address_is_refused(acme, tag):
+async def test_a_tag_that_no_url_can_address_is_refused(acme, tag):
     import json
 
     answer = await acme.post(
@@ -235,13 +235,13 @@ async def test_a_tag_that_nobody_could_address_is_refused(acme, tag):
     assert answer.json()["errors"][0]["field"] == "tag"
 
 
-async def test_a_numeric_tag_is_taken_for_text(acme):
+async def test_a_numeric_tag_is_accepted_as_text(acme):
     answer = await acme.post(USERS, json={"tag": 42})
 
     assert (answer.status_code, answer.json()["tag"]) == (201, "42")
 
 
-async def test_nothing_is_assigned_but_what_the_api_names(acme, world):
+async def test_only_documented_fields_can_be_set(acme, world):
     await acme.post(USERS, json=ADA | {"id": 1, "partner_id": 2, "status": "watching", "enable_tracer": True})
 
     user = await stored(world)
@@ -257,7 +257,7 @@ async def test_an_unknown_user_is_named(acme):
     assert answers[0].json()["detail"] == "User not found for 'NOBODY'."
 
 
-async def test_what_happened_to_a_user_is_told_newest_first_and_to_its_partner_alone(acme, globex, world):
+async def test_events_are_listed_newest_first_and_only_to_the_users_partner(acme, globex, world):
     await acme.post(USERS, json=ADA)
     async with world.sessionmaker.begin() as db:
         user = (await db.scalars(select(User))).one()
@@ -286,7 +286,7 @@ async def test_what_happened_to_a_user_is_told_newest_first_and_to_its_partner_a
     assert foreign.status_code == 404
 
 
-async def test_new_credentials_end_every_wait(acme, world):
+async def test_new_credentials_end_every_backoff(acme, world):
     await acme.post(USERS, json=ADA)
     async with world.sessionmaker.begin() as db:
         await db.execute(update(User).values(retry_at=func.now() + timedelta(hours=6)))

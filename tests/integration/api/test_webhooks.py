@@ -1,4 +1,4 @@
-"""Can a partner see how its endpoints do, try them, and change what signs?"""
+"""Endpoints: health, enabling, test webhooks, and signing secrets."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_each_kind_is_listed_with_its_health(acme, owing):
     assert mail["disabled_at"] and mail["failing_since"] and mail["next_probe_at"]
 
 
-async def test_enabling_makes_an_endpoint_as_good_as_new(acme, owing):
+async def test_enabling_an_endpoint_resets_its_health(acme, owing):
     await owing.endpoint(HOOK)
     fresh = (await acme.get(WEBHOOKS)).json()
     await owing.value(
@@ -80,7 +80,7 @@ async def test_enabling_makes_an_endpoint_as_good_as_new(acme, owing):
     assert await owing.value("SELECT count(*) FROM endpoints WHERE disabled_at IS NULL") == 1
 
 
-async def test_what_waits_there_follows_at_once_when_it_is_enabled(acme, owing):
+async def test_pending_webhooks_are_sent_at_once_after_enabling(acme, owing):
     await owing.endpoint("https://app.example.com/hook")
     await owing.deliveries(2, state="pending")
     await owing.value("UPDATE deliveries SET due_at = now() + interval '1 h' RETURNING 1")
@@ -91,7 +91,7 @@ async def test_what_waits_there_follows_at_once_when_it_is_enabled(acme, owing):
 
 
 @pytest.mark.parametrize("path", ["user_connected/enable", "nothing/enable"])
-async def test_there_is_nothing_to_enable_without_a_url(acme, path):
+async def test_an_endpoint_without_url_cannot_be_enabled(acme, path):
     assert (await acme.post(f"{WEBHOOKS}/{path}")).status_code == 404
 
 
@@ -115,7 +115,7 @@ async def test_a_test_webhook_is_signed_like_any_other_and_marked(world, acme, o
         assert came.json["envelope"]["subject"] == "A test of your webhook"
 
 
-async def test_the_answer_is_shown_and_nothing_follows_from_it(acme, owing, sink):
+async def test_the_response_to_a_test_webhook_has_no_consequences(acme, owing, sink):
     await owing.endpoint(sink.url())
     sink.answer = lambda _: web.Response(status=403, text="no such user\0" + "x" * 2000)
 
@@ -128,7 +128,7 @@ async def test_the_answer_is_shown_and_nothing_follows_from_it(acme, owing, sink
     assert await owing.value("SELECT count(*) FROM deliveries") == 0
 
 
-async def test_a_test_webhook_goes_by_the_egress_guard(acme, owing):
+async def test_a_test_webhook_passes_the_egress_guard(acme, owing):
     await owing.endpoint("http://169.254.169.254/latest/meta-data")
 
     answer = (await acme.post(f"{WEBHOOKS}/test")).json()
@@ -136,12 +136,12 @@ async def test_a_test_webhook_goes_by_the_egress_guard(acme, owing):
     assert (answer["is_success"], answer["code"], answer["error"]) == (False, None, "egress_blocked")
 
 
-async def test_there_is_nothing_to_test_without_a_url(acme, owing):
+async def test_an_endpoint_without_url_cannot_be_tested(acme, owing):
     assert (await acme.post(f"{WEBHOOKS}/test", json={"kind": "new_mail"})).status_code == 404
     assert (await acme.post(f"{WEBHOOKS}/test", json={"kind": "mail"})).status_code == 422
 
 
-async def test_abuse_61_test_webhooks_are_counted_by_the_minute(acme, owing, sink):
+async def test_abuse_61_test_webhooks_are_limited_per_minute(acme, owing, sink):
     await owing.endpoint(sink.url())
     most = allowances.MAX_PER_WINDOW[allowances.Action.TEST]
 
@@ -152,7 +152,7 @@ async def test_abuse_61_test_webhooks_are_counted_by_the_minute(acme, owing, sin
     assert sink.count == most
 
 
-async def test_no_connection_is_held_while_an_endpoint_answers(world, acme, owing, sink):
+async def test_no_database_connection_is_held_while_an_endpoint_answers(world, acme, owing, sink):
     await owing.endpoint(sink.url())
     open_then = []
 
@@ -191,7 +191,7 @@ async def test_abuse_33_after_a_rotation_both_secrets_sign_until_the_old_one_end
     assert not verify_standard(after.headers, after.body, old)
 
 
-async def test_the_overlap_is_a_day_unless_said_otherwise(acme, owing):
+async def test_the_overlap_is_a_day_by_default(acme, owing):
     await acme.post(f"{WEBHOOKS}/secret/rotate")
     newest, oldest = (await acme.get(f"{WEBHOOKS}/secret")).json()
 
@@ -214,14 +214,14 @@ async def test_abuse_34_a_secret_is_shown_once_and_never_listed(world, acme):
     assert set(listed.json()[0]) == {"id", "created_at", "expires_at", "is_valid"}
 
 
-async def test_rotating_again_and_again_does_not_fill_the_header(acme):
+async def test_the_number_of_valid_secrets_is_limited(acme):
     codes = [(await acme.post(f"{WEBHOOKS}/secret/rotate")).status_code for _ in range(6)]
 
     assert codes == [201] * 4 + [409] * 2
     assert (await acme.post(f"{WEBHOOKS}/secret/rotate", json={"overlap_hours": 0})).status_code == 201
 
 
-async def test_an_api_key_that_is_rotated_leaves_the_secret_as_it_is(world, acme, owing, sink):
+async def test_rotating_an_api_key_keeps_the_signing_secret(world, acme, owing, sink):
     await owing.endpoint(sink.url())
     async with world.sessionmaker.begin() as db:
         partner = await partners.by_name(db, "acme")
@@ -236,7 +236,7 @@ async def test_an_api_key_that_is_rotated_leaves_the_secret_as_it_is(world, acme
     assert json.loads(came.body)["test"] is True
 
 
-async def test_nothing_here_answers_without_a_key(world):
+async def test_no_webhook_route_answers_without_a_key(world):
     async with world.client() as nobody:
         for method, path in (
             ("GET", ""),

@@ -1,1 +1,1 @@
-"""Connecting people: by consent, by password, and out again."""
+"""Connecting people by consent or password, and disconnecting them."""

@@ -31,7 +31,7 @@ CALLBACK = f"{HERE}/users/connect/callback"
 
 @dataclass
 class Scene:
-    """Whoever takes part. `rung` are the endpoints whose doorbell was rung."""
+    """All participants. `rung` lists the endpoints whose doorbell was rung."""
 
     database_url: str
     app: Any
@@ -41,17 +41,17 @@ class Scene:
     rung: list[int] = field(default_factory=list)
 
     def browser(self, **options: Any) -> httpx.AsyncClient:
-        """A browser of its own, that follows nothing by itself. The provider is asked over a socket."""
+        """Return a new browser that follows no redirects. It reaches the provider over a socket."""
         return httpx.AsyncClient(
             mounts={HERE: httpx.ASGITransport(self.app, **options)}, timeout=40, base_url=HERE
         )
 
     def forbid_loopback(self) -> None:
-        """Dial from now on as in production, where loopback is out of bounds."""
+        """Forbid loopback addresses from now on, as in production."""
         self.app.state.resources = replace(self.app.state.resources, guard=Guard())
 
     async def user(self, code: str = "OAUTH", tag: str = "ann", **fields: Any) -> dict[str, Any]:
-        """A user as the API shows it, links and all."""
+        """Create a user and return it as the API shows it, with its links."""
         path = f"/api/v1/connections/{code}/users"
         async with self.browser() as http:
             http.headers["x-api-key"] = self.api_key
@@ -74,7 +74,7 @@ class Scene:
             await db.close()
 
     async def owed(self) -> list[dict[str, Any]]:
-        """The content of every delivery, opened."""
+        """Return the decrypted content of every delivery."""
         vault = Vault.from_setting(KEY)
         rows = await self.rows("SELECT id, partner_id, kind, content FROM deliveries ORDER BY id")
         found = []
@@ -84,7 +84,7 @@ class Scene:
         return found
 
     async def secret(self, column: str) -> str | None:
-        """A sealed column of the only user, opened."""
+        """Return the decrypted value of a column of the only user."""
         row = (await self.rows("SELECT * FROM users"))[0]
         place = Place("users", column, row["partner_id"], str(row["id"]))
         return Vault.from_setting(KEY).open_text(row[column], place) if row[column] else None
@@ -107,7 +107,7 @@ async def provider() -> AsyncIterator[OAuthServer]:
 
 @pytest.fixture
 async def scene(database_url: str, provider: OAuthServer, imap: ImapServer) -> AsyncIterator[Scene]:
-    """The partner acme, which uses OAUTH and PASSWORD, and is told of both events."""
+    """The partner acme, which uses OAUTH and GMAIL and has webhooks for both events."""
     settings, vault = settings_for(database_url), Vault.from_setting(KEY)
     async with sessions(database_url) as sessionmaker:
         async with sessionmaker.begin() as db:
@@ -122,7 +122,7 @@ async def scene(database_url: str, provider: OAuthServer, imap: ImapServer) -> A
                 user_connected_webhook=f"{APP}/hook",
                 user_disconnected_webhook=f"{APP}/hook",
             )
-            oauth = await providers.create(db, **facts(provider, imap))
+            oauth = await providers.create(db, **provider_row(provider, imap))
             plain = await providers.create(
                 db, code="GMAIL", title="Test Mail", imap_host=imap.host, imap_port=imap.port, imap_tls="none"
             )
@@ -138,8 +138,8 @@ async def scene(database_url: str, provider: OAuthServer, imap: ImapServer) -> A
         yield Scene(database_url, app, provider, imap, created.api_key, rung)
 
 
-def facts(provider: OAuthServer, imap: ImapServer) -> Any:
-    """The authorization server as a row of the catalogue."""
+def provider_row(provider: OAuthServer, imap: ImapServer) -> Any:
+    """Return the authorization server as a row of `providers`."""
     return {
         "code": "OAUTH",
         "title": "Test provider",
@@ -158,8 +158,8 @@ def facts(provider: OAuthServer, imap: ImapServer) -> Any:
     }
 
 
-async def consented(http: httpx.AsyncClient, link: str) -> str:
-    """Open the link and consent; the address that the provider sends the browser back to."""
+async def consent(http: httpx.AsyncClient, link: str) -> str:
+    """Open the link and consent; return the URL to which the provider redirects the browser."""
     opened = await http.get(link)
     assert opened.status_code == 303, opened.text
     answer = await http.get(opened.headers["location"])
@@ -169,19 +169,19 @@ async def consented(http: httpx.AsyncClient, link: str) -> str:
     return back
 
 
-async def danced(http: httpx.AsyncClient, link: str) -> httpx.Response:
-    """The whole way; the answer to the callback."""
-    return await http.get(await consented(http, link))
+async def connect_by_consent(http: httpx.AsyncClient, link: str) -> httpx.Response:
+    """Open the link, consent and follow the redirect; return the answer to the callback."""
+    return await http.get(await consent(http, link))
 
 
-def told(answer: httpx.Response) -> dict[str, str]:
-    """What the partner's page is told."""
+def result_of(answer: httpx.Response) -> dict[str, str]:
+    """Return the query parameters that the partner's page receives."""
     assert answer.status_code == 303, answer.text
     return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
 
 
-def fields_of(page: str) -> dict[str, str]:
-    """The hidden fields of a form."""
+def hidden_fields(page: str) -> dict[str, str]:
+    """Return the hidden fields of a form."""
     import html
 
     found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page)

@@ -1,4 +1,4 @@
-"""Where an administrator has opened all mailboxes there is nothing to consent to; an address connects a user."""
+"""App-only access: an email address connects a user, without consent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from superimap.db.accounts import connections, providers
 from superimap.testing import ImapServer
 from superimap.testing.oauth.server import OAuthServer
-from tests.integration.connect.conftest import Scene, fields_of, told
+from tests.integration.connect.conftest import Scene, hidden_fields, result_of
 
 TENANT = "8eaef023-2b34-4da1-9baa-8bc8c9d6a490"
 CLIENT = {"oauth2_client_id": "client", "oauth2_client_secret": "cl13nt-s3cret"}
@@ -57,7 +57,7 @@ async def test_a_connection_names_its_tenant_and_its_users_are_connected_by_an_a
     assert row["oauth2_refresh_token"] is None
 
 
-async def test_its_links_say_that_nobody_has_to_consent_and_disconnecting_forgets_the_address(organisation):
+async def test_app_only_links_need_no_consent_and_disconnecting_deletes_the_address(organisation):
     scene = organisation
     async with scene.app.state.resources.sessionmaker.begin() as db:
         row = await providers.by_code(db, "APP_ONLY")
@@ -69,12 +69,12 @@ async def test_its_links_say_that_nobody_has_to_consent_and_disconnecting_forget
     async with scene.browser() as http:
         page = await http.get(ann["connect_url"])
         asked = await http.get(ann["disconnect_url"])
-        answer = await http.post("/users/disconnect", data=fields_of(asked.text))
+        answer = await http.post("/users/disconnect", data=hidden_fields(asked.text))
 
     assert page.status_code == 200
     assert "You do not need to consent" in page.text
     assert "<form" not in page.text
     assert await scene.rows("SELECT FROM oauth_states") == []
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
     after = await scene.shown("APP_ONLY", "ann")
     assert (after["email"], after["status"]) == (None, "not_connected")

@@ -1,4 +1,4 @@
-"""A link, a consent, and a connected user; and every link or state that is not in order."""
+"""Connecting by consent, and every invalid link or state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.integration.connect.conftest import ANN, APP, CALLBACK, consented, danced, told
+from tests.integration.connect.conftest import ANN, APP, CALLBACK, connect_by_consent, consent, result_of
 from tests.support.api import served, settings_for
 
 OTHER = "somebody.else@example.com"
@@ -17,10 +17,10 @@ async def test_a_link_leads_through_consent_to_a_connected_user(scene):
     shown = await scene.user()
 
     async with scene.browser() as http:
-        answer = await danced(http, shown["connect_url"])
+        answer = await connect_by_consent(http, shown["connect_url"])
 
     assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
-    assert told(answer) == {"page": "1", "superimap_result": "success", "user_tag": "ann"}
+    assert result_of(answer) == {"page": "1", "superimap_result": "success", "user_tag": "ann"}
     after = await scene.shown()
     assert after["email"] == ANN
     assert after["connected_at"] is not None
@@ -35,7 +35,7 @@ async def test_a_link_leads_through_consent_to_a_connected_user(scene):
     assert await scene.rows("SELECT 1 FROM oauth_states") == []
 
 
-async def test_the_provider_is_asked_with_pkce_state_nonce_and_hint_and_both_secrets_are_kept_hidden(scene):
+async def test_the_authorization_request_has_pkce_state_nonce_and_hint_and_its_secrets_are_hashed(scene):
     shown = await scene.user(email=ANN)
 
     async with scene.browser() as http:
@@ -56,7 +56,7 @@ async def test_the_provider_is_asked_with_pkce_state_nonce_and_hint_and_both_sec
     assert http.cookies["superimap-browser"].encode() not in kept
 
 
-async def test_over_https_the_cookie_is_bound_to_this_very_host(scene, database_url):
+async def test_over_https_the_cookie_is_bound_to_the_host(scene, database_url):
     from superimap.api.app import create_app
     from superimap.core.crypto import Vault
     from superimap.db.engine import sessions
@@ -78,9 +78,7 @@ async def test_over_https_the_cookie_is_bound_to_this_very_host(scene, database_
     assert "Domain" not in cookie
 
 
-async def test_the_dance_over_real_sockets_ends_on_a_page_of_ours_where_the_partner_has_none(
-    scene, database_url
-):
+async def test_a_consent_over_real_sockets_ends_on_our_page_if_the_partner_has_none(scene, database_url):
     await scene.rows("UPDATE partners SET success_url = NULL")
     await scene.user()
     async with served(settings_for(database_url)) as url, httpx.AsyncClient(timeout=20) as http:
@@ -94,11 +92,11 @@ async def test_the_dance_over_real_sockets_ends_on_a_page_of_ours_where_the_part
     assert answer.url.path == "/users/connect/finished"
 
 
-# What is refused before anything is asked of the provider.
+# Refused before the provider is asked.
 
 
-async def lands(scene, answer: httpx.Response, status: int, text: str) -> None:
-    """A page for people, and nobody was connected by it."""
+async def assert_error_page(scene, answer: httpx.Response, status: int, text: str) -> None:
+    """Assert that the answer is a page for people, and that nobody was connected."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
@@ -113,9 +111,9 @@ async def test_40_a_state_that_is_missing_or_forged_connects_nobody(scene, fault
     scene.provider.faults.arm(fault)
 
     async with scene.browser() as http:
-        answer = await danced(http, shown["connect_url"])
+        answer = await connect_by_consent(http, shown["connect_url"])
 
-    await lands(scene, answer, 400, "cannot be finished here")
+    await assert_error_page(scene, answer, 400, "cannot be finished here")
     assert scene.provider.count("/token") == 0
 
 
@@ -123,48 +121,48 @@ async def test_40_a_state_serves_once_even_if_what_follows_fails(scene):
     shown = await scene.user()
     scene.provider.faults.arm("server_error")
     async with scene.browser() as http:
-        back = await consented(http, shown["connect_url"])
-        assert told(await http.get(back))["superimap_reason"] == "provider_unavailable"
+        back = await consent(http, shown["connect_url"])
+        assert result_of(await http.get(back))["superimap_reason"] == "provider_unavailable"
 
         answer = await http.get(back)
 
-    await lands(scene, answer, 400, "cannot be finished here")
+    await assert_error_page(scene, answer, 400, "cannot be finished here")
     assert scene.provider.count("/token") == 1
 
 
 async def test_40_another_browser_cannot_finish_a_consent(scene):
     shown = await scene.user()
     async with scene.browser() as hers, scene.browser() as his:
-        back = await consented(hers, shown["connect_url"])
+        back = await consent(hers, shown["connect_url"])
         await his.get((await scene.shown())["connect_url"])
 
         answer = await his.get(back)
 
-    await lands(scene, answer, 400, "another browser")
+    await assert_error_page(scene, answer, 400, "another browser")
     assert scene.provider.count("/token") == 0
 
 
 async def test_41_a_code_from_another_consent_is_not_taken(scene):
     shown = await scene.user()
     async with scene.browser() as hers, scene.browser() as his:
-        stolen = parse_qs(urlsplit(await consented(his, shown["connect_url"])).query)["code"][0]
-        back = httpx.URL(await consented(hers, (await scene.shown())["connect_url"]))
+        stolen = parse_qs(urlsplit(await consent(his, shown["connect_url"])).query)["code"][0]
+        back = httpx.URL(await consent(hers, (await scene.shown())["connect_url"]))
 
         answer = await hers.get(back.copy_set_param("code", stolen))
 
-    assert told(answer)["superimap_reason"] == "refused"
+    assert result_of(answer)["superimap_reason"] == "refused"
     assert await scene.owed() == []
 
 
-async def test_a_consent_that_took_more_than_an_hour_is_begun_again(scene):
+async def test_a_consent_that_took_more_than_an_hour_is_refused(scene):
     shown = await scene.user()
     async with scene.browser() as http:
-        back = await consented(http, shown["connect_url"])
+        back = await consent(http, shown["connect_url"])
         await scene.rows("UPDATE oauth_states SET expires_at = now() - interval '1 second'")
 
         answer = await http.get(back)
 
-    await lands(scene, answer, 400, "more than an hour")
+    await assert_error_page(scene, answer, 400, "more than an hour")
 
 
 @pytest.mark.parametrize("change", [{"user_id": "2"}, {"ts": "1"}, {"sig": "0" * 64}, {"sig": ""}])
@@ -174,7 +172,7 @@ async def test_44_a_guessed_link_is_404(scene, change):
     async with scene.browser() as http:
         answer = await http.get(httpx.URL(shown["connect_url"]).copy_merge_params(change))
 
-    await lands(scene, answer, 404, "This link does not work")
+    await assert_error_page(scene, answer, 404, "This link does not work")
     assert "User not found. Open the link exactly as it was sent" in answer.text
 
 
@@ -186,15 +184,15 @@ async def test_44_a_link_that_is_older_than_half_an_hour_is_410(scene, purpose, 
     async with scene.browser() as http:
         answer = await http.get(shown[purpose])
 
-    await lands(scene, answer, 410, "This link has expired")
+    await assert_error_page(scene, answer, 410, "This link has expired")
     assert await scene.rows("SELECT 1 FROM oauth_states") == []
 
 
-async def test_44_a_link_that_has_connected_somebody_does_no_more(scene):
+async def test_44_a_link_that_has_connected_a_user_is_410(scene):
     shown = await scene.user()
     async with scene.browser() as http:
-        pending = await consented(http, shown["connect_url"])
-        await danced(http, shown["connect_url"])
+        pending = await consent(http, shown["connect_url"])
+        await connect_by_consent(http, shown["connect_url"])
 
         again = await http.get(shown["connect_url"])
         late = await http.get(pending)
@@ -204,17 +202,19 @@ async def test_44_a_link_that_has_connected_somebody_does_no_more(scene):
     assert len(await scene.owed()) == 1
 
 
-async def test_opening_a_link_again_and_again_uses_nothing_up(scene):
+async def test_opening_a_link_repeatedly_does_not_use_it_up(scene):
     shown = await scene.user()
     async with scene.browser() as scanner:
         for _ in range(3):
             assert (await scanner.get(shown["connect_url"])).status_code == 303
 
     async with scene.browser() as http:
-        assert told(await danced(http, shown["connect_url"]))["superimap_result"] == "success"
+        assert (
+            result_of(await connect_by_consent(http, shown["connect_url"]))["superimap_result"] == "success"
+        )
 
 
-async def test_a_link_that_is_opened_all_the_time_is_refused_in_the_end(scene):
+async def test_the_number_of_openings_of_a_link_is_limited(scene):
     shown = await scene.user()
     async with scene.browser() as http:
         answers = [await http.get(shown["connect_url"]) for _ in range(51)]
@@ -238,40 +238,42 @@ async def test_a_link_that_is_opened_all_the_time_is_refused_in_the_end(scene):
         "",
     ],
 )
-async def test_43_a_link_returns_nobody_to_where_the_partner_did_not_say(scene, parameter, url):
+async def test_43_a_link_returns_people_to_registered_origins_only(scene, parameter, url):
     shown = await scene.user()
 
     async with scene.browser() as http:
         answer = await http.get(httpx.URL(shown["connect_url"]).copy_set_param(parameter, url))
 
-    await lands(scene, answer, 400, "This link is not valid")
+    await assert_error_page(scene, answer, 400, "This link is not valid")
     assert await scene.rows("SELECT 1 FROM oauth_states") == []
 
 
 @pytest.mark.parametrize("url", ["https://app.example.com/else", "https://other.example.com:8443/x?a=b%20c"])
-async def test_a_link_may_return_people_to_registered_origins(scene, url):
+async def test_a_link_may_name_a_registered_return_url(scene, url):
     shown = await scene.user()
 
     async with scene.browser() as http:
-        answer = await danced(http, str(httpx.URL(shown["connect_url"]).copy_set_param("success", url)))
+        answer = await connect_by_consent(
+            http, str(httpx.URL(shown["connect_url"]).copy_set_param("success", url))
+        )
 
     assert answer.headers["location"].startswith(url)
 
 
-async def test_results_are_appended_for_those_who_ask_only(scene):
+async def test_results_are_appended_only_if_the_partner_wants_them(scene):
     await scene.rows("UPDATE partners SET append_results = false")
     shown = await scene.user()
 
     async with scene.browser() as http:
-        answer = await danced(http, shown["connect_url"])
+        answer = await connect_by_consent(http, shown["connect_url"])
 
     assert answer.headers["location"] == f"{APP}/ok?page=1"
 
 
-async def test_the_code_is_gone_from_the_address_at_once_and_no_answer_repeats_it(scene):
+async def test_the_code_leaves_the_address_bar_at_once_and_is_in_no_response(scene):
     shown = await scene.user()
     async with scene.browser() as http:
-        back = httpx.URL(await consented(http, shown["connect_url"]))
+        back = httpx.URL(await consent(http, shown["connect_url"]))
         answer = await http.get(back)
         again = await http.get(back)
 
@@ -287,7 +289,7 @@ async def test_the_code_is_gone_from_the_address_at_once_and_no_answer_repeats_i
 SCRIPT = '"><script>alert(1)</script>'
 
 
-async def test_47_what_others_have_named_is_text_on_every_page(scene):
+async def test_47_names_are_escaped_on_every_page(scene):
     await scene.rows("UPDATE partners SET name = $1", f"Acme {SCRIPT}")
     await scene.rows("UPDATE providers SET title = $1", f"Mail {SCRIPT}")
     shown = await scene.user("GMAIL", email=f"ann{SCRIPT}@example.com")

@@ -1,11 +1,11 @@
-"""A link that asks before it does anything, and then forgets what opened the mailbox."""
+"""Disconnect links: confirmation, deletion of credentials, and revocation."""
 
 from __future__ import annotations
 
 import pytest
 
 from superimap.api.routes import disconnect
-from tests.integration.connect.conftest import ANN, APP, danced, fields_of, told
+from tests.integration.connect.conftest import ANN, APP, connect_by_consent, hidden_fields, result_of
 
 FORM = "/users/disconnect"
 
@@ -15,12 +15,12 @@ async def connected(scene):
     """The scene, with Ann connected by consent."""
     shown = await scene.user()
     async with scene.browser() as http:
-        await danced(http, shown["connect_url"])
+        await connect_by_consent(http, shown["connect_url"])
     scene.rung.clear()
     return scene
 
 
-async def test_opening_the_link_asks_and_changes_nothing(connected):
+async def test_opening_a_disconnect_link_changes_nothing(connected):
     async with connected.browser() as http:
         answer = await http.get((await connected.shown())["disconnect_url"])
 
@@ -30,14 +30,14 @@ async def test_opening_the_link_asks_and_changes_nothing(connected):
     assert (await connected.shown())["connected_at"] is not None
 
 
-async def test_the_answer_forgets_the_credentials_tells_the_partner_and_revokes_at_the_provider(connected):
+async def test_confirming_deletes_the_credentials_records_a_webhook_and_revokes_the_token(connected):
     token = await connected.secret("oauth2_refresh_token")
     async with connected.browser() as http:
         page = await http.get((await connected.shown())["disconnect_url"])
-        answer = await http.post(FORM, data=fields_of(page.text))
+        answer = await http.post(FORM, data=hidden_fields(page.text))
 
     assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
     (user,) = await connected.rows("SELECT * FROM users")
     for name in ("email", "oauth2_refresh_token", "oauth2_access_token", "connected_at"):
         assert user[name] is None, name
@@ -48,46 +48,46 @@ async def test_the_answer_forgets_the_credentials_tells_the_partner_and_revokes_
     assert connected.provider.records.by_refresh(token).refresh_revoked
 
 
-async def test_a_provider_without_an_address_for_it_is_asked_nothing(connected):
+async def test_a_provider_without_a_revocation_url_is_not_asked(connected):
     token = await connected.secret("oauth2_refresh_token")
     await connected.rows("UPDATE providers SET oauth2_revoke_url = NULL")
     async with connected.browser() as http:
         page = await http.get((await connected.shown())["disconnect_url"])
-        answer = await http.post(FORM, data=fields_of(page.text))
+        answer = await http.post(FORM, data=hidden_fields(page.text))
 
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
     assert await connected.secret("oauth2_refresh_token") is None
     assert not connected.provider.records.by_refresh(token).refresh_revoked
 
 
 @pytest.mark.parametrize("fault", ["revoke_error", "hang"])
-async def test_a_provider_that_will_not_revoke_changes_nothing_about_it(connected, fault, monkeypatch):
+async def test_a_failed_revocation_does_not_prevent_disconnecting(connected, fault, monkeypatch):
     monkeypatch.setattr(disconnect, "REVOKE_TIMEOUT_SECONDS", 0.2)
     connected.provider.faults.arm(fault)
     if fault == "hang":  # which its token endpoint does
         await connected.rows("UPDATE providers SET oauth2_revoke_url = oauth2_token_url")
     async with connected.browser() as http:
         page = await http.get((await connected.shown())["disconnect_url"])
-        answer = await http.post(FORM, data=fields_of(page.text))
+        answer = await http.post(FORM, data=hidden_fields(page.text))
 
     assert connected.provider.faults.struck == [fault]
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
     assert (await connected.shown())["connected_at"] is None
 
 
-async def test_46_a_form_from_elsewhere_disconnects_nobody(connected):
+async def test_46_a_form_from_another_site_disconnects_nobody(connected):
     async with connected.browser() as http, connected.browser() as other:
         page = await http.get((await connected.shown())["disconnect_url"])
-        answer = await other.post(FORM, data=fields_of(page.text))
+        answer = await other.post(FORM, data=hidden_fields(page.text))
 
     assert answer.status_code == 403
     assert (await connected.shown())["connected_at"] is not None
 
 
-async def test_44_the_link_serves_once(connected):
+async def test_44_a_disconnect_link_works_once(connected):
     async with connected.browser() as http:
         page = await http.get((await connected.shown())["disconnect_url"])
-        form = fields_of(page.text)
+        form = hidden_fields(page.text)
         await http.post(FORM, data=form)
         again = await http.post(FORM, data=form)
 
@@ -95,7 +95,7 @@ async def test_44_the_link_serves_once(connected):
     assert [event["kind"] for event in await connected.owed()] == ["user_connected", "user_disconnected"]
 
 
-async def test_a_connect_link_disconnects_nobody(connected):
+async def test_a_connect_link_does_not_disconnect(connected):
     async with connected.browser() as http:
         page = await http.get((await connected.shown())["disconnect_url"])
         link = (await connected.shown())["connect_url"].replace("/connect/", "/disconnect/")
@@ -105,11 +105,11 @@ async def test_a_connect_link_disconnects_nobody(connected):
         assert (await http.get("/users/disconnect")).status_code == 405
 
 
-async def test_a_password_is_forgotten_too(scene):
+async def test_disconnecting_deletes_a_password_too(scene):
     shown = await scene.user("GMAIL", email=ANN, login_username=ANN, login_password="right horse")
     async with scene.browser() as http:
         page = await http.get(shown["disconnect_url"])
-        await http.post(FORM, data=fields_of(page.text))
+        await http.post(FORM, data=hidden_fields(page.text))
 
     (user,) = await scene.rows("SELECT * FROM users")
     for name in ("email", "login_username", "login_password", "connected_at"):

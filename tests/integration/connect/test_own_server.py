@@ -1,4 +1,4 @@
-"""A person who names the mail server, too; and what nobody can find out by that."""
+"""Mail servers that people name, and what the form must not reveal."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from superimap.domain.presets import OTHER
 from superimap.imap import transport
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import hanging
-from tests.integration.connect.conftest import ANN, Scene, fields_of, told
+from tests.integration.connect.conftest import ANN, Scene, hidden_fields, result_of
 from tests.support import tls
 from tests.support.api import KEY
 
 FORM = "/users/connect/password"
-FLOOR = 0.4
+TIMEOUT_SECONDS = 0.4
 
 
 @pytest.fixture
 async def own(scene: Scene, monkeypatch) -> Scene:
-    """The scene, whose partner uses OTHER as well; nobody waits for long."""
+    """The scene, with a connection to OTHER and a short timeout."""
     from superimap.core.crypto import Vault
 
-    monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", FLOOR)
+    monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:
         await providers.install_presets(db, [OTHER])
         row = await providers.by_code(db, "OTHER")
@@ -46,7 +46,7 @@ async def own(scene: Scene, monkeypatch) -> Scene:
 
 @pytest.fixture
 async def trusted(monkeypatch) -> AsyncIterator[ImapServer]:
-    """A mail server over TLS whose certificate, for localhost, is in order."""
+    """A mail server over TLS with a valid certificate for localhost."""
     authority = trustme.CA()
     monkeypatch.setattr(transport, "shared_tls_context", lambda: tls.client_context(authority))
     async with ImapServer(tls=tls.server_context(authority)) as server:
@@ -58,7 +58,7 @@ async def opened(scene: Scene, http: httpx.AsyncClient, **fields: object) -> dic
     shown = await scene.user("OTHER", **fields)
     answer = await http.get(shown["connect_url"])
     assert answer.status_code == 200, answer.text
-    return fields_of(answer.text)
+    return hidden_fields(answer.text)
 
 
 def typed(host: str, port: object, secret: str = "right horse") -> dict[str, str]:
@@ -71,17 +71,17 @@ def alert(answer: httpx.Response) -> str:
 
 
 def marked(answer: httpx.Response) -> set[str]:
-    """The fields that are told to be wrong."""
+    """Return the fields that are marked as wrong."""
     inputs = re.findall(r"<input id=[^>]*>", answer.text)
     return {re.findall(r'name="(\w+)"', each)[0] for each in inputs if 'aria-invalid="true"' in each}
 
 
-async def test_a_person_names_the_server_and_it_is_kept_with_the_password(own, trusted):
+async def test_a_server_that_the_person_names_is_stored_with_the_password(own, trusted):
     async with own.browser() as http:
         form = await opened(own, http)
         answer = await http.post(FORM, data={**form, **typed(" LOCALHOST ", trusted.port)})
 
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
     shown = await own.shown("OTHER")
     assert (shown["imap_host"], shown["imap_port"], shown["imap_tls"]) == ("localhost", trusted.port, "tls")
     assert (shown["status"], shown["email"]) == ("connecting", ANN)
@@ -89,7 +89,7 @@ async def test_a_person_names_the_server_and_it_is_kept_with_the_password(own, t
     assert trusted.logins == 1
 
 
-async def test_the_form_knows_what_is_known_and_assumes_the_port(own):
+async def test_the_form_is_prefilled_with_known_values_and_the_usual_port(own):
     async with own.browser() as http:
         new = await http.get((await own.user("OTHER"))["connect_url"])
         known = await http.get(
@@ -102,7 +102,7 @@ async def test_the_form_knows_what_is_known_and_assumes_the_port(own):
     assert re.search(r'<input id="port"[^>]* value="143"', known.text)
 
 
-async def test_a_server_that_the_partner_has_set_is_secured_as_they_say(own):
+async def test_a_server_that_the_partner_has_set_keeps_its_kind_of_tls(own):
     set_by_partner = {"imap_host": own.imap.host, "imap_port": own.imap.port, "imap_tls": "none"}
     async with own.browser() as http:
         form = await opened(own, http, **set_by_partner)
@@ -110,17 +110,17 @@ async def test_a_server_that_the_partner_has_set_is_secured_as_they_say(own):
         same = await http.post(FORM, data={**form, **typed(own.imap.host, own.imap.port)})
 
     assert marked(other) == {"host", "port"}, "of another one it is as usual at the port"
-    assert told(same)["superimap_result"] == "success"
+    assert result_of(same)["superimap_result"] == "success"
     assert (await own.shown("OTHER"))["imap_tls"] == "none"
 
 
-async def test_disconnecting_forgets_the_server_too(own, trusted):
+async def test_disconnecting_deletes_the_server_too(own, trusted):
     shown = await own.user(
         "OTHER", login_username=ANN, login_password="x", imap_host="localhost", imap_port=trusted.port
     )
     async with own.browser() as http:
         page = await http.get(shown["disconnect_url"])
-        await http.post("/users/disconnect", data=fields_of(page.text))
+        await http.post("/users/disconnect", data=hidden_fields(page.text))
 
     after = await own.shown("OTHER")
     assert (after["connected_at"], after["imap_host"], after["imap_port"]) == (None, None, None)
@@ -138,7 +138,7 @@ async def test_disconnecting_forgets_the_server_too(own, trusted):
         ("imap.example.com", "9 93", "The port should be a number", "port"),
     ],
 )
-async def test_what_is_no_server_is_told_at_its_field(own, host, port, text, field):
+async def test_an_invalid_server_is_marked_at_its_field(own, host, port, text, field):
     async with own.browser() as http:
         form = await opened(own, http)
         answer = await http.post(FORM, data={**form, **typed(host, port)})
@@ -151,7 +151,7 @@ async def test_what_is_no_server_is_told_at_its_field(own, host, port, text, fie
     )
 
 
-async def test_a_wrong_password_is_told_of_both_fields_and_what_else_was_typed_is_still_there(own, trusted):
+async def test_a_wrong_password_marks_both_fields_and_keeps_the_other_values(own, trusted):
     async with own.browser() as http:
         form = await opened(own, http)
         answer = await http.post(FORM, data={**form, **typed("localhost", trusted.port, "battery-staple")})
@@ -165,7 +165,7 @@ async def test_a_wrong_password_is_told_of_both_fields_and_what_else_was_typed_i
 
 @contextlib.asynccontextmanager
 async def listening(greeting: bytes) -> AsyncIterator[tuple[int, list[object]]]:
-    """A server of another kind, on this machine; its port, and who came."""
+    """Run a server of another kind on this machine; yield its port and its visitors."""
     came: list[object] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -207,7 +207,7 @@ async def test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_writte
 
 
 async def test_abuse_17_the_form_is_no_port_scanner(own, monkeypatch):
-    """Whatever is there, or may not be dialled: the same answer after the same time."""
+    """Every server that is not usable, or forbidden, gives the same answer after the same time."""
     monkeypatch.setattr(password, "MAX_TRIES_PER_LINK", 20)
     found: dict[str, tuple[int, str, frozenset[str]]] = {}
     seconds: dict[str, float] = {}
@@ -243,11 +243,11 @@ async def test_abuse_17_the_form_is_no_port_scanner(own, monkeypatch):
     assert len(set(found.values())) == 1, found
     assert found["closed"][0] == 422
     assert found["closed"][2] == {"host", "port"}
-    assert all(FLOOR <= each < FLOOR + 1.5 for each in seconds.values()), seconds
+    assert all(TIMEOUT_SECONDS <= each < TIMEOUT_SECONDS + 1.5 for each in seconds.values()), seconds
     assert untrusted.logins + untrusted.failed_logins + in_clear.logins == 0
 
 
-async def test_abuse_17_tries_are_counted_whatever_server_they_name(own, monkeypatch):
+async def test_abuse_17_tries_are_limited_across_all_servers(own, monkeypatch):
     monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", 0.0)
     statuses = []
     async with own.browser() as http:
@@ -260,7 +260,7 @@ async def test_abuse_17_tries_are_counted_whatever_server_they_name(own, monkeyp
     assert statuses == [422] * 10 + [429] * 2
 
 
-async def test_a_mail_server_that_lets_us_wait_has_the_time_of_any_other(own, trusted, monkeypatch):
+async def test_a_hanging_login_at_a_named_server_has_the_usual_timeout(own, trusted, monkeypatch):
     monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr(password, "LOGIN_TIMEOUT_SECONDS", 0.4)
     trusted.on("LOGIN", hanging())

@@ -1,4 +1,4 @@
-"""A form, a login that is tried, and a connected user; and what a person is told when it fails."""
+"""Connecting by password: the form, the login that checks it, and the errors."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import trustme
 
 from superimap.api.routes import password
 from superimap.testing.imap.hooks import hanging
-from tests.integration.connect.conftest import ANN, APP, Scene, fields_of, told
+from tests.integration.connect.conftest import ANN, APP, Scene, hidden_fields, result_of
 from tests.support import tls
 
 FORM = "/users/connect/password"
 
 
 async def opened(scene: Scene, http: httpx.AsyncClient, **fields: str) -> dict[str, str]:
-    """The hidden fields of the form behind a new link."""
+    """Return the hidden fields of the form behind a new link."""
     shown = await scene.user("GMAIL", **fields)
     answer = await http.get(shown["connect_url"])
     assert answer.status_code == 200, answer.text
-    return fields_of(answer.text)
+    return hidden_fields(answer.text)
 
 
-async def test_a_password_that_opens_the_mailbox_connects(scene):
+async def test_a_correct_password_connects_the_user(scene):
     async with scene.browser() as http:
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": f" {ANN} ", "password": "right horse"})
 
     assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
     assert await scene.secret("login_password") == "right horse"
     (user,) = await scene.rows("SELECT * FROM users")
     assert (user["login_username"], user["email"], user["status"]) == (ANN, ANN, "connecting")
@@ -40,13 +40,13 @@ async def test_a_password_that_opens_the_mailbox_connects(scene):
     assert scene.imap.logins == 1
 
 
-async def test_connecting_again_ends_what_was_told_of_a_refused_login(scene):
+async def test_connecting_again_resolves_a_reported_refused_login(scene):
     await scene.user("GMAIL", email=ANN, login_username=ANN, login_password="old horse")
     await scene.rows("UPDATE users SET reauth = 'required', status = 'authentication_failed'")
     await scene.rows("UPDATE endpoints SET url = $1 WHERE kind = 'events'", f"{APP}/events")
     async with scene.browser() as http:
         page = await http.get((await scene.shown("GMAIL"))["connect_url"])
-        form = {**fields_of(page.text), "username": ANN, "password": "right horse"}
+        form = {**hidden_fields(page.text), "username": ANN, "password": "right horse"}
         await http.post(FORM, data=form)
         await http.post(FORM, data=form)  # which is too late: the link is used
 
@@ -56,7 +56,7 @@ async def test_connecting_again_ends_what_was_told_of_a_refused_login(scene):
     assert (user["reauth"], user["status"]) == (None, "connecting")
 
 
-async def test_the_form_is_one_that_everybody_can_use(scene):
+async def test_the_form_is_accessible(scene):
     async with scene.browser() as http:
         shown = await scene.user("GMAIL", email=ANN)
         answer = await http.get(shown["connect_url"])
@@ -71,7 +71,7 @@ async def test_the_form_is_one_that_everybody_can_use(scene):
     assert "App passwords" in answer.text
 
 
-async def test_45_the_form_cannot_be_framed_and_leads_to_us_and_the_partner_only(scene):
+async def test_45_the_form_cannot_be_framed_and_leads_only_to_us_and_the_partner(scene):
     async with scene.browser() as http:
         shown = await scene.user("GMAIL")
         answer = await http.get(shown["connect_url"])
@@ -85,7 +85,7 @@ async def test_45_the_form_cannot_be_framed_and_leads_to_us_and_the_partner_only
 
 
 @pytest.mark.parametrize("spoil", ["no token", "old token", "other browser", "no cookie", "other link"])
-async def test_46_a_form_from_elsewhere_is_403(scene, spoil, monkeypatch):
+async def test_46_a_form_from_another_site_is_403(scene, spoil, monkeypatch):
     async with scene.browser() as http, scene.browser() as other:
         form, sender = await opened(scene, http), http
         typed = {"username": ANN, "password": "right horse"}
@@ -116,21 +116,21 @@ def _query(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query)
 
 
-async def refused(scene: Scene, answer: httpx.Response, text: str) -> None:
-    """The form once more, with a sentence, and nothing kept."""
+async def assert_refused(scene: Scene, answer: httpx.Response, text: str) -> None:
+    """Assert that the form is shown again with this sentence, and that nothing was stored."""
     assert answer.status_code == 422, answer.text
     assert 'role="alert"' in answer.text
     assert text in answer.text.replace("&#39;", "'")
     assert await scene.rows("SELECT 1 FROM users WHERE connected_at IS NOT NULL") == []
 
 
-async def test_a_wrong_password_is_told_with_what_to_do_and_the_right_one_may_follow(scene, caplog):
+async def test_a_wrong_password_is_explained_and_can_be_corrected(scene, caplog):
     caplog.set_level(logging.DEBUG)
     async with scene.browser() as http:
         form = await opened(scene, http)
         wrong = await http.post(FORM, data={**form, "username": ANN, "password": "battery-staple"})
         right = await http.post(
-            FORM, data={**fields_of(wrong.text), "username": ANN, "password": "right horse"}
+            FORM, data={**hidden_fields(wrong.text), "username": ANN, "password": "right horse"}
         )
 
     assert wrong.status_code == 422
@@ -138,38 +138,38 @@ async def test_a_wrong_password_is_told_with_what_to_do_and_the_right_one_may_fo
     assert "not your usual one" in wrong.text
     assert "App passwords" in wrong.text
     assert "battery-staple" not in wrong.text
-    assert told(right)["superimap_result"] == "success"
+    assert result_of(right)["superimap_result"] == "success"
     logged = "\n".join(str(vars(each)) for each in caplog.records)
     assert "battery-staple" not in logged
     assert "right horse" not in logged
 
 
-async def test_a_server_that_is_away_is_told(scene):
+async def test_an_unreachable_server_is_reported(scene):
     await scene.imap.refuse()
     async with scene.browser() as http:
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "is not responding")
+    await assert_refused(scene, answer, "is not responding")
 
 
-async def test_a_server_that_hangs_is_given_up(scene, monkeypatch):
+async def test_a_hanging_server_is_abandoned_after_the_timeout(scene, monkeypatch):
     monkeypatch.setattr(password, "LOGIN_TIMEOUT_SECONDS", 0.2)
     scene.imap.on("LOGIN", hanging())
     async with scene.browser() as http:
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "is not responding")
+    await assert_refused(scene, answer, "is not responding")
 
 
-async def test_a_server_that_we_must_not_dial_is_as_one_that_is_away(scene):
+async def test_a_forbidden_server_is_reported_like_an_unreachable_one(scene):
     scene.forbid_loopback()
     async with scene.browser() as http:
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "is not responding")
+    await assert_refused(scene, answer, "is not responding")
     assert scene.imap.connects == 0
 
 
@@ -184,25 +184,25 @@ async def test_a_server_that_we_must_not_dial_is_as_one_that_is_away(scene):
         (ANN, "x" * 5000, "at most 4096 characters"),
     ],
 )
-async def test_what_no_server_should_see_is_not_sent(scene, username, secret, text):
+async def test_invalid_credentials_are_not_sent_to_the_server(scene, username, secret, text):
     async with scene.browser() as http:
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": username, "password": secret})
 
-    await refused(scene, answer, text)
+    await assert_refused(scene, answer, text)
     assert scene.imap.logins + scene.imap.failed_logins == 0
 
 
-async def test_another_address_than_the_expected_one_is_not_tried(scene):
+async def test_an_address_other_than_the_expected_one_is_not_tried(scene):
     async with scene.browser() as http:
         form = await opened(scene, http, email="bob@example.com")
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "should be bob@example.com")
+    await assert_refused(scene, answer, "should be bob@example.com")
     assert scene.imap.logins == 0
 
 
-async def test_17_a_link_gives_five_tries(scene):
+async def test_17_a_link_allows_five_tries(scene):
     async with scene.browser() as http:
         form = await opened(scene, http)
         answers = [
@@ -214,17 +214,19 @@ async def test_17_a_link_gives_five_tries(scene):
     assert scene.imap.failed_logins == 5
 
 
-async def test_a_slip_that_no_server_is_asked_about_is_no_try(scene):
+async def test_an_incomplete_submission_does_not_count_as_a_try(scene):
     async with scene.browser() as http:
         form = await opened(scene, http)
         for _ in range(11):
-            await refused(scene, await http.post(FORM, data={**form, "username": ANN}), "password is missing")
+            await assert_refused(
+                scene, await http.post(FORM, data={**form, "username": ANN}), "password is missing"
+            )
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
 
 
-async def test_17_an_address_gives_ten_tries_a_minute_whatever_the_links(scene):
+async def test_17_an_address_allows_ten_tries_a_minute_across_all_links(scene):
     statuses = []
     async with scene.browser() as http:
         for number in range(3):
@@ -238,21 +240,21 @@ async def test_17_an_address_gives_ten_tries_a_minute_whatever_the_links(scene):
         await scene.rows("UPDATE login_tries SET ends_at = now() - interval '1 second'")
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    assert told(answer)["superimap_result"] == "success"
+    assert result_of(answer)["superimap_result"] == "success"
 
 
-async def test_a_form_that_was_open_while_its_link_aged_is_still_good_but_not_twice(scene, monkeypatch):
+async def test_an_open_form_outlives_its_link_but_works_only_once(scene, monkeypatch):
     async with scene.browser() as http:
         form = await opened(scene, http)
         monkeypatch.setattr("superimap.oauth.links.LIFETIME_SECONDS", -1)
         typed = {**form, "username": ANN, "password": "right horse"}
         first, second = await http.post(FORM, data=typed), await http.post(FORM, data=typed)
 
-    assert told(first)["superimap_result"] == "success"
+    assert result_of(first)["superimap_result"] == "success"
     assert second.status_code == 410
 
 
-async def test_a_certificate_that_is_not_in_order_is_told_and_the_password_is_not_sent(scene):
+async def test_an_invalid_certificate_is_reported_and_the_password_not_sent(scene):
     from superimap.testing import ImapServer
 
     async with ImapServer(tls=tls.server_context(trustme.CA())) as server, scene.browser() as http:
@@ -264,5 +266,5 @@ async def test_a_certificate_that_is_not_in_order_is_told_and_the_password_is_no
         form = await opened(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await refused(scene, answer, "certificate")
+    await assert_refused(scene, answer, "certificate")
     assert server.logins + server.failed_logins == 0

@@ -1,4 +1,4 @@
-"""What the provider, or the person there, does instead of consenting; and what the partner is told."""
+"""Consents that fail at the provider, and the reason that the partner receives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from superimap.api.routes import callback
 from superimap.testing.oauth.faults import FAULTS
-from tests.integration.connect.conftest import ANN, APP, consented, danced, told
+from tests.integration.connect.conftest import ANN, APP, connect_by_consent, consent, result_of
 
 PAGE = Path(__file__).parents[3] / "docs/api.md"
 TABLE = PAGE.read_text().partition("### Consent failures")[2].partition("\nA user with")[0]
@@ -21,13 +21,13 @@ FAILURES = {name: reason.strip("`") for name, where, reason in ROWS if where == 
 PAGES = {name: where for name, where, reason in ROWS if reason == "–"}
 
 
-def test_the_table_in_the_docs_has_every_way_to_fail_before_a_token_is_kept():
+def test_the_docs_list_every_consent_failure():
     assert {*FAILURES, *PAGES} | {"consent_required", "userinfo_error", "revoke_error"} == {*FAULTS}
     assert set(PAGES.values()) == {"a page, 400"}  # by test_40 in test_consent.py, one by one
 
 
 @pytest.mark.parametrize("fault", FAILURES)
-async def test_a_provider_that_fails_connects_nobody_and_the_partners_page_is_told_why(
+async def test_a_failing_provider_connects_nobody_and_the_partners_page_gets_the_reason(
     scene, fault, caplog, monkeypatch
 ):
     caplog.set_level(logging.DEBUG)
@@ -35,83 +35,83 @@ async def test_a_provider_that_fails_connects_nobody_and_the_partners_page_is_to
     scene.provider.faults.arm(fault, times=None if fault == "no_email" else 1)
 
     async with scene.browser() as http:
-        back = await consented(http, shown["connect_url"])
+        back = await consent(http, shown["connect_url"])
         if fault == "hang":
             monkeypatch.setattr(callback, "PROVIDER_TIMEOUT_SECONDS", 0.2)
         answer = await http.get(back)
         monkeypatch.undo()
         assert await scene.owed() == []
         scene.provider.faults.clear()
-        again = await danced(http, shown["connect_url"])
+        again = await connect_by_consent(http, shown["connect_url"])
 
     assert set(scene.provider.faults.struck) == {fault}
     assert answer.headers["location"].startswith(f"{APP}/failed?")
-    assert told(answer) == {
+    assert result_of(answer) == {
         "superimap_result": "failure",
         "superimap_reason": FAILURES[fault],
         "user_tag": "ann",
     }
-    assert told(again)["superimap_result"] == "success", "the link is still good"
+    assert result_of(again)["superimap_result"] == "success", "the link is still good"
     assert len(await scene.owed()) == 1
     ours = "\n".join(str(vars(each)) for each in caplog.records if each.name.startswith("superimap"))
     secrets = {value for values in parse_qs(urlsplit(back).query).values() for value in values}
     assert not [each for each in secrets | {"cl13nt-s3cret"} if len(each) > 15 and each in ours]
 
 
-async def test_where_a_provider_cannot_tell_the_partners_address_counts(scene):
+async def test_without_an_address_from_the_provider_the_partners_is_used(scene):
     await scene.rows("UPDATE providers SET oauth2_jwks_url = NULL, oauth2_userinfo_url = NULL")
     known, unknown = await scene.user(email=ANN), await scene.user(tag="bob")
 
     async with scene.browser() as http:
-        with_one = await danced(http, known["connect_url"])
-        without = await danced(http, unknown["connect_url"])
+        with_one = await connect_by_consent(http, known["connect_url"])
+        without = await connect_by_consent(http, unknown["connect_url"])
 
-    assert told(with_one)["superimap_result"] == "success"
-    assert told(without)["superimap_reason"] == "no_address"
+    assert result_of(with_one)["superimap_result"] == "success"
+    assert result_of(without)["superimap_reason"] == "no_address"
 
 
-async def test_a_provider_that_we_must_not_dial_is_as_one_that_is_away(scene):
+async def test_a_forbidden_provider_is_reported_like_an_unreachable_one(scene):
     shown = await scene.user()
     scene.forbid_loopback()
 
     async with scene.browser() as http:
-        answer = await danced(http, shown["connect_url"])
+        answer = await connect_by_consent(http, shown["connect_url"])
 
-    assert told(answer)["superimap_reason"] == "provider_unavailable"
+    assert result_of(answer)["superimap_reason"] == "provider_unavailable"
     assert scene.provider.count("/token") == 0
 
 
-async def test_42_another_account_than_the_expected_one_is_refused(scene):
+async def test_42_an_account_other_than_the_expected_one_is_refused(scene):
     shown = await scene.user(email=ANN.upper())
     async with scene.browser() as http:
         scene.provider.faults.arm("wrong_account")
-        other = await danced(http, shown["connect_url"])
+        other = await connect_by_consent(http, shown["connect_url"])
         assert (await scene.shown())["connected_at"] is None
-        right = await danced(http, shown["connect_url"])
+        right = await connect_by_consent(http, shown["connect_url"])
 
-    assert told(other)["superimap_reason"] == "wrong_account"
-    assert told(right)["superimap_result"] == "success"
+    assert result_of(other)["superimap_reason"] == "wrong_account"
+    assert result_of(right)["superimap_result"] == "success"
     assert (await scene.shown())["email"] == ANN.upper(), "as the partner writes it"
 
 
-async def test_an_account_that_another_user_has_is_refused(scene):
+async def test_an_account_of_another_user_is_refused(scene):
     await scene.user(tag="bob", email=ANN)
     shown = await scene.user()
 
     async with scene.browser() as http:
-        answer = await danced(http, shown["connect_url"])
+        answer = await connect_by_consent(http, shown["connect_url"])
 
-    assert told(answer)["superimap_reason"] == "address_taken"
+    assert result_of(answer)["superimap_reason"] == "address_taken"
 
 
-async def test_a_connection_without_a_client_is_the_partners_to_mend(scene):
+async def test_a_connection_without_a_client_gives_the_reason_client(scene):
     shown = await scene.user()
     await scene.rows("UPDATE connections SET oauth2_client_secret = NULL")
 
     async with scene.browser() as http:
         answer = await http.get(shown["connect_url"])
 
-    assert told(answer)["superimap_reason"] == "client"
+    assert result_of(answer)["superimap_reason"] == "client"
 
 
 async def test_connecting_again_restores_an_archived_user_and_keeps_its_cursor(scene):
@@ -124,7 +124,9 @@ async def test_connecting_again_restores_an_archived_user_and_keeps_its_cursor(s
     shown = await scene.shown()
 
     async with scene.browser() as http:
-        assert told(await danced(http, shown["connect_url"]))["superimap_result"] == "success"
+        assert (
+            result_of(await connect_by_consent(http, shown["connect_url"]))["superimap_result"] == "success"
+        )
 
     (user,) = await scene.rows("SELECT * FROM users")
     assert (user["archived"], user["status"]) == (False, "connecting")
@@ -133,10 +135,10 @@ async def test_connecting_again_restores_an_archived_user_and_keeps_its_cursor(s
     assert (await scene.rows("SELECT last_uid FROM mailboxes"))[0]["last_uid"] == 42
 
 
-async def test_two_callbacks_of_one_link_at_once_connect_once(scene):
+async def test_two_concurrent_callbacks_of_one_link_connect_once(scene):
     shown = await scene.user()
     async with scene.browser() as http:
-        backs = [await consented(http, shown["connect_url"]) for _ in range(2)]
+        backs = [await consent(http, shown["connect_url"]) for _ in range(2)]
 
         answers = await asyncio.gather(*(http.get(back) for back in backs))
 

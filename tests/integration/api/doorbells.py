@@ -1,4 +1,4 @@
-"""What did the idlers hear?"""
+"""Listening to the doorbells of idlers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from superimap.domain.shards import USERS_CHANNEL
 
 
 @asynccontextmanager
-async def heard(database_url: str) -> AsyncIterator[asyncio.Queue[str]]:
-    """A queue of the shards that were rung for."""
+async def rung_shards(database_url: str) -> AsyncIterator[asyncio.Queue[str]]:
+    """Provide a queue of the shards whose doorbell is rung."""
     rings: asyncio.Queue[str] = asyncio.Queue()
     db = await asyncpg.connect(database_url)
     await db.add_listener(USERS_CHANNEL, lambda *event: rings.put_nowait(event[3]))

@@ -1,4 +1,4 @@
-"""Whose tries are counted together? Those from one address, as the proxies tell it, whatever the client claims."""
+"""The client address for rate limits: taken from trusted proxies, never from the client."""
 
 from ipaddress import ip_network
 
@@ -11,7 +11,7 @@ PROXIES = (ip_network("10.0.0.0/8"),)
 
 
 def asking(*lines: str, peer: str = "10.1.2.3") -> str:
-    """The address that is counted for a request with these lines of X-Forwarded-For."""
+    """Return the client address of a request with these lines of X-Forwarded-For."""
     headers = [(b"x-forwarded-for", line.encode()) for line in lines]
     return client_address(Request({"type": "http", "client": (peer, 4711), "headers": headers}), PROXIES)
 
@@ -29,9 +29,9 @@ def asking(*lines: str, peer: str = "10.1.2.3") -> str:
         ([], "10.1.2.3"),
     ],
 )
-def test_the_last_hop_that_is_no_proxy_counts(lines, address):
+def test_the_last_hop_that_is_not_a_proxy_is_the_client(lines, address):
     assert asking(*lines) == address
 
 
-def test_nobody_else_is_believed():
+def test_an_untrusted_peer_cannot_set_its_address():
     assert asking("198.51.100.7", peer="192.0.2.1") == "192.0.2.1"

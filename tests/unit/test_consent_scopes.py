@@ -1,4 +1,4 @@
-"""Does what a provider granted open mail?"""
+"""Scopes that a provider granted: with or without access to mail."""
 
 import pytest
 
@@ -15,10 +15,10 @@ OUTLOOK = "openid profile email offline_access https://outlook.office.com/IMAP.A
         (GMAIL, "https://mail.google.com/ https://www.googleapis.com/auth/userinfo.email openid"),
         (OUTLOOK, "https://outlook.office365.com/imap.accessasuser.all"),
         ("mail-w", "mail-w,openid"),
-        ("openid email", "openid"),  # whoever asks for nothing is denied nothing
+        ("openid email", "openid"),  # no scope was requested, so none is missing
     ],
 )
-def test_it_does_where_mail_is_among_it_or_nothing_is_said(asked, granted):
+def test_a_grant_with_a_mail_scope_or_without_scopes_opens_mail(asked, granted):
     assert not lacks_mail_scope(asked, granted)
 
 
@@ -30,5 +30,5 @@ def test_it_does_where_mail_is_among_it_or_nothing_is_said(asked, granted):
         ("mail:imap_ro", "login:email"),
     ],
 )
-def test_it_does_not_where_mail_was_left_out(asked, granted):
+def test_a_grant_without_mail_scope_lacks_mail(asked, granted):
     assert lacks_mail_scope(asked, granted)

@@ -1,4 +1,4 @@
-"""What does the API refuse, and does it say so usefully?"""
+"""Requests that the API refuses, and the errors that it returns."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -49,14 +49,14 @@ async def test_no_route_answers_without_a_known_key(world, acme, method, path):
         assert answer.json()["detail"] == "Partner not found. Check your api_key."
 
 
-async def test_the_key_may_come_in_the_query(world, acme):
+async def test_the_key_is_accepted_in_the_query(world, acme):
     async with world.client() as nobody:
         answer = await nobody.get(USERS, params={"api_key": world.acme})
 
     assert answer.status_code == 200
 
 
-async def test_the_key_may_come_in_the_body_as_the_original_took_it(world, acme):
+async def test_the_key_is_accepted_in_the_body_as_in_the_original(world, acme):
     async with world.client() as nobody:
         form = await nobody.post(USERS, data={"api_key": world.acme, "tag": "by-form"})
         json = await nobody.post(USERS, json={"api_key": world.acme, "tag": "by-json"})
@@ -66,7 +66,7 @@ async def test_the_key_may_come_in_the_body_as_the_original_took_it(world, acme)
     assert form.json()["tag"] == "by-form"
 
 
-async def test_an_expired_key_is_nobodys(world, acme):
+async def test_an_expired_key_is_refused(world, acme):
     async with world.sessionmaker.begin() as db:
         await db.execute(update(ApiKey).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
 
@@ -76,7 +76,7 @@ async def test_an_expired_key_is_nobodys(world, acme):
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES[2:])
-async def test_a_partner_never_reaches_anothers_rows(world, acme, globex, method, path):
+async def test_a_partner_cannot_reach_the_rows_of_another(world, acme, globex, method, path):
     """Globex has the same connection, and no user ADA."""
     await acme.post(USERS, json={"tag": "ADA", "email": "ada@example.com"})
     if path.startswith(USERS):
@@ -138,7 +138,7 @@ async def test_a_bad_form_is_refused(acme, body):
     assert is_problem(answer, 422)
 
 
-async def test_a_body_of_no_declared_length_is_bounded_while_it_is_read(acme):
+async def test_a_body_without_declared_length_is_limited_while_it_is_read(acme):
     sent = 0
 
     async def endless():
@@ -162,7 +162,7 @@ async def test_other_types_of_body_are_refused(acme):
     assert "application/x-www-form-urlencoded" in multipart.json()["detail"]
 
 
-async def test_fields_do_not_come_from_the_query(acme):
+async def test_fields_in_the_query_are_ignored(acme):
     answer = await acme.post(USERS, params={"tag": "A"})
 
     assert is_problem(answer, 422)
@@ -173,7 +173,7 @@ async def test_an_unknown_address_is_a_problem(acme, path):
     assert is_problem(await acme.get(path), 404)
 
 
-async def test_an_unknown_method_names_the_known_ones(acme):
+async def test_an_unknown_method_is_405_with_the_allowed_methods(acme):
     answer = await acme.request("OPTIONS", f"{USERS}/ADA")
 
     assert is_problem(answer, 405)
@@ -182,14 +182,14 @@ async def test_an_unknown_method_names_the_known_ones(acme):
     assert (await acme.request("OPTIONS", "/api/v1/deliveries/replay")).headers["allow"] == "POST"
 
 
-async def test_a_slash_at_the_end_changes_nothing(acme):
+async def test_a_trailing_slash_changes_nothing(acme):
     answer = await acme.get("/api/v1/connections/")
 
     assert (answer.status_code, len(answer.json())) == (200, 1)
 
 
 async def test_neither_secrets_nor_addresses_are_logged(acme, caplog, monkeypatch):
-    """Not even when something fails that nobody thought of."""
+    """This also holds after an unexpected error."""
     from superimap.db.accounts import users
 
     async def break_down(*_, **__):

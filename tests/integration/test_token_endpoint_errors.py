@@ -1,4 +1,4 @@
-"""Is an operator told why a token endpoint could not be asked?"""
+"""Errors of the token endpoint name their cause."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.support import tls
 LOOPBACK = Guard((ip_network("127.0.0.0/8"),))
 
 
-async def told(url: str, guard: Guard = LOOPBACK) -> str:
+async def error_text(url: str, guard: Guard = LOOPBACK) -> str:
     async with guarded_client(guard) as http:
         with pytest.raises(TokenUnavailable) as caught:
             await request_token(http, OAuthClient(url, "client", "s3cret"), {"grant_type": "refresh_token"})
     return str(caught.value)
 
 
-async def test_a_closed_port_and_a_bad_certificate_are_no_time_out():
+async def test_a_closed_port_and_a_bad_certificate_are_named_in_the_error():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        refused = await told(f"http://127.0.0.1:{closed.getsockname()[1]}/token")
+        refused = await error_text(f"http://127.0.0.1:{closed.getsockname()[1]}/token")
     async with OAuthServer(tls=tls.server_context(trustme.CA())) as server:
-        untrusted = await told(server.url("/token"))
+        untrusted = await error_text(server.url("/token"))
 
     assert refused.endswith(": ClientConnectorError")
     assert "Certificate" in untrusted

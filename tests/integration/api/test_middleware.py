@@ -1,4 +1,4 @@
-"""What does every request meet first, whatever its route?"""
+"""Checks of the outermost layer, which apply to every route."""
 
 import time
 
@@ -23,7 +23,7 @@ def client_of(world, *, peer="10.1.2.3", **values):
     )
 
 
-async def test_production_refuses_plain_http_and_never_redirects(world):
+async def test_production_refuses_plain_http_without_a_redirect(world):
     async with client_of(world) as client:
         answer = await client.get("/api/v1/connections")
         claimed = await client.get("/api/v1/connections", headers=HTTPS)
@@ -37,7 +37,7 @@ async def test_production_refuses_plain_http_and_never_redirects(world):
 
 
 @pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3"])
-async def test_a_trusted_proxy_says_that_it_was_https_and_which_host(world, acme, peer):
+async def test_forwarded_scheme_and_host_of_a_trusted_proxy_are_used(world, acme, peer):
     await acme.post(USERS, json={"tag": "ADA"})
 
     async with client_of(world, peer=peer, trusted_proxies="10.0.0.0/8") as client:
@@ -50,7 +50,7 @@ async def test_a_trusted_proxy_says_that_it_was_https_and_which_host(world, acme
     assert (in_clear.status_code, mixed.status_code) == (403, 403)
 
 
-async def test_nobody_else_is_believed_about_the_host(world, acme):
+async def test_a_forwarded_host_of_an_untrusted_peer_is_ignored(world, acme):
     await acme.post(USERS, json={"tag": "ADA"})
 
     answer = await acme.get(f"{USERS}/ADA", headers={"x-forwarded-host": "evil.example", **HTTPS})
@@ -58,7 +58,7 @@ async def test_nobody_else_is_believed_about_the_host(world, acme):
     assert answer.json()["connect_url"].startswith("http://testserver/")
 
 
-async def test_the_base_url_wins(world, acme):
+async def test_the_base_url_overrides_the_host(world, acme):
     await acme.post(USERS, json={"tag": "ADA"})
     values = {"trusted_proxies": "10.0.0.0/8", "base_url": "https://superimap.example.com/"}
 
@@ -69,14 +69,14 @@ async def test_the_base_url_wins(world, acme):
 
 
 @pytest.mark.parametrize("host", ["a b", "evil.example/x?", "a@b", "", "x" * 300])
-async def test_a_host_that_is_none_is_refused(acme, host):
+async def test_an_invalid_host_header_is_refused(acme, host):
     answer = await acme.get("/api/v1/connections", headers={"host": host})
 
     assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/api/v1/connections", "/nothing", "/docs", "/openapi.json"])
-async def test_every_answer_carries_safe_headers(acme, path):
+async def test_every_response_has_the_security_headers(acme, path):
     headers = (await acme.get(path)).headers
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -88,7 +88,7 @@ async def test_every_answer_carries_safe_headers(acme, path):
 
 
 @pytest.mark.parametrize("kind", ["new_mail", "user_connected", "user_disconnected", "events"])
-async def test_the_sinks_take_any_webhook_and_log_no_content(world, caplog, kind):
+async def test_the_test_receivers_accept_any_webhook_and_log_no_content(world, caplog, kind):
     caplog.set_level("INFO")
     async with world.client() as nobody:
         answer = await nobody.post(
@@ -101,7 +101,7 @@ async def test_the_sinks_take_any_webhook_and_log_no_content(world, caplog, kind
     assert "confidential" not in logged
 
 
-async def test_a_connect_link_opens_for_half_an_hour_and_its_purpose_only(acme):
+async def test_a_connect_link_is_valid_for_half_an_hour_and_its_purpose(acme):
     await acme.post(USERS, json={"tag": "ADA"})
     user = (await acme.get(f"{USERS}/ADA")).json()
     key, now = links.derive_keys(KEY)[0], time.time()
@@ -122,7 +122,7 @@ async def test_a_connect_link_opens_for_half_an_hour_and_its_purpose_only(acme):
     assert await status("/users/connect/new?user_id=①&ts=1e9&sig=ż") == 404
 
 
-async def test_the_front_leads_to_the_documentation(world):
+async def test_the_root_redirects_to_the_documentation(world):
     async with world.client() as client:
         answer = await client.get("/")
 

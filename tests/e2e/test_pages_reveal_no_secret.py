@@ -1,4 +1,4 @@
-"""No code, state, signature, password or token of a person's visit stands in what the API logs, or in a page."""
+"""The API's logs and pages contain no code, state, signature, password or token of a person's visit."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from fixtures.world import World, eventually
 from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.people import ANN, oauth_connection, partner_of
 from tests.e2e.test_password_pages import unused
-from tests.integration.connect.conftest import fields_of
+from tests.integration.connect.conftest import hidden_fields
 from tests.support.processes import environment, started
 
 WRONG, RIGHT = "planted-wrong-word-Zk3", "planted-right-word-8Vq"
 
 
-async def test_nothing_secret_of_a_visit_is_logged_at_any_level_or_repeated_in_a_page(
-    world: World, sink, imap
-):
+async def test_no_secret_of_a_visit_is_logged_at_any_level_or_shown_on_a_page(world: World, sink, imap):
     imap.add_account(ANN, RIGHT)
     partner = await partner_of(world, sink)
     await world.provider(imap.host, imap.port)
@@ -32,7 +30,7 @@ async def test_nothing_secret_of_a_visit_is_logged_at_any_level_or_repeated_in_a
         await oauth_connection(world, partner, server, imap.port)
         async with httpx.AsyncClient(base_url=url, timeout=20) as http:
             await eventually(lambda: answers(http))
-            # One that is long enough to be looked for.
+            # A secret that is long enough to be searched for.
             await http.patch(
                 "/api/v1/connections/OAUTH",
                 json={"oauth2_client_secret": "planted-client-5Rt"},
@@ -46,7 +44,7 @@ async def test_nothing_secret_of_a_visit_is_logged_at_any_level_or_repeated_in_a
                 done, late = await http.get(back), await http.get(back)
                 pages += done.text + late.text + done.headers["location"]
                 secrets |= {value for value in httpx.URL(back).params.values() if len(value) > 15}
-            form = fields_of((await http.get(await link(http, partner, "TEST"))).text)
+            form = hidden_fields((await http.get(await link(http, partner, "TEST"))).text)
             for password in (WRONG, RIGHT):
                 typed = {**form, "username": ANN, "password": password}
                 answer = await http.post("/users/connect/password", data=typed)
@@ -70,7 +68,7 @@ async def answers(http: httpx.AsyncClient) -> bool:
 
 
 async def link(http: httpx.AsyncClient, partner, code: str) -> str:
-    """The connect link of the user ann, who is made if need be."""
+    """Return the connect link of the user ann, who is created if necessary."""
     key = {"x-api-key": partner.api_key}
     path = f"/api/v1/connections/{code}/users"
     shown = await http.post(path, json={"tag": "ann"}, headers=key)
