@@ -33,7 +33,8 @@ class Burst:
 
     async def watched(self) -> None:
         await self.imap.wait_for(
-            lambda: len({each.username for each in self.imap.sessions if each.idling}) == USER_COUNT, timeout=40
+            lambda: len({each.username for each in self.imap.sessions if each.idling}) == USER_COUNT,
+            timeout=40,
         )
 
     def send(self, count: int) -> None:

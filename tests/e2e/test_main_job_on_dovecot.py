@@ -62,7 +62,8 @@ async def test_1000_mails_of_50_users_of_2_partners_give_exactly_1000_webhooks(
     ledger = Ledger()
     async with started("idler", env=env), started("dispatcher", env=env):
         await eventually(
-            lambda: world.value(f"SELECT count(*) = {USER_COUNT} FROM users WHERE status = 'watching'"), within=90
+            lambda: world.value(f"SELECT count(*) = {USER_COUNT} FROM users WHERE status = 'watching'"),
+            within=90,
         )
         for number in range(MAILS_PER_USER):
             for user, login in enumerate(logins):

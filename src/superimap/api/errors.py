@@ -116,6 +116,8 @@ def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return "is missing"
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if message.startswith("should "):
+        message = f"must {message.removeprefix('should ')}"
     return message[0].lower() + message[1:]
 
 

@@ -19,6 +19,6 @@ def check_mail_server(fields: Mapping[str, Any], settings: Settings) -> None:
     port, tls = fields.get("imap_port"), fields.get("imap_tls")
     ports = (IMAPS_PORT, IMAP_PORT, *settings.imap_ports)
     if port is not None and port not in ports:
-        raise Invalid("imap_port", f"should be {' or '.join(map(str, ports))}")
+        raise Invalid("imap_port", f"must be {' or '.join(map(str, ports))}")
     if tls == Tls.NONE:
-        raise Invalid("imap_tls", "should be tls or starttls, so that no password is sent in plain text")
+        raise Invalid("imap_tls", "must be tls or starttls, so that no password is sent in plain text")

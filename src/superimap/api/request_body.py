@@ -55,7 +55,7 @@ def parse_fields(content_type: str, body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise invalid_fields([("body", "should be UTF-8")]) from None
+        raise invalid_fields([("body", "must be UTF-8")]) from None
     return _parse_json(text) if media_type == JSON else _parse_form(text)
 
 
@@ -65,9 +65,9 @@ def _parse_json(text: str) -> dict[str, Any]:
     except RecursionError:
         raise invalid_fields([("body", "is nested too deeply")]) from None
     except ValueError:  # also raised for a number with thousands of digits
-        raise invalid_fields([("body", "should be JSON")]) from None
+        raise invalid_fields([("body", "must be JSON")]) from None
     if not isinstance(value, dict):
-        raise invalid_fields([("body", 'should be a JSON object, such as {"tag": "MY_USER"}')])
+        raise invalid_fields([("body", 'must be a JSON object, such as {"tag": "MY_USER"}')])
     return value
 
 
@@ -76,7 +76,7 @@ def _parse_form(text: str) -> dict[str, Any]:
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
         raise invalid_fields(
-            [("body", f"should be a form of at most {MAX_FORM_FIELDS} fields in UTF-8")]
+            [("body", f"must be a form of at most {MAX_FORM_FIELDS} fields in UTF-8")]
         ) from None
     return _unique_names(pairs)
 

@@ -133,9 +133,9 @@ async def test_disconnecting_deletes_the_server_too(own, trusted):
         ("imaps://imap.example.com", "993", "The mail server must be a host name", "host"),
         ("imap.example.com:993", "993", "The mail server must be a host name", "host"),
         ("imap.example.com\r\nA1 LOGOUT", "993", "The mail server must be a host name", "host"),
-        ("imap.example.com", "imap", "The port should be a number", "port"),
+        ("imap.example.com", "imap", "The port must be a number", "port"),
         ("imap.example.com", "99999", "The port must be a port from 1 to 65535", "port"),
-        ("imap.example.com", "9 93", "The port should be a number", "port"),
+        ("imap.example.com", "9 93", "The port must be a number", "port"),
     ],
 )
 async def test_an_invalid_server_is_marked_at_its_field(own, host, port, text, field):

@@ -198,7 +198,7 @@ async def test_an_address_other_than_the_expected_one_is_not_tried(scene):
         form = await opened(scene, http, email="bob@example.com")
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
-    await assert_refused(scene, answer, "should be bob@example.com")
+    await assert_refused(scene, answer, "must be bob@example.com")
     assert scene.imap.logins == 0
 
 

@@ -96,7 +96,7 @@ def submitted_fields(
     except Invalid as error:
         raise Invalid(_form_field(error.field), error.reason) from None
     if user.email and "@" in username and username.lower() != user.email.lower():
-        raise Invalid("username", f"should be {user.email}, which this link is for")
+        raise Invalid("username", f"must be {user.email}, which this link is for")
     fields: UserFields = {"login_username": username, "login_password": password}
     if server:
         fields["imap_host"], fields["imap_port"] = server["imap_host"], server["imap_port"]
@@ -174,7 +174,7 @@ def _port(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > 5:
-        raise Invalid("port", f"should be a number, usually {IMAPS_PORT}")
+        raise Invalid("port", f"must be a number, usually {IMAPS_PORT}")
     return int(text)
 
 

@@ -62,7 +62,7 @@ async def list_deliveries(
     last = delivery_of(after) if after is not None else None
     if after is not None and last is None:
         raise invalid_fields(
-            [("after", "should be copied unchanged from the header Link of the previous page")]
+            [("after", "must be copied unchanged from the header Link of the previous page")]
         )
     selection = _Selection(user_tag, imap_provider_code, kind, since, until)
     matching = await _filter_for(db, partner.id, state, selection)

@@ -113,7 +113,7 @@ async def list_events(
     db: Db,
     limit: Annotated[int, Query(ge=1, le=100, description="Maximum number of events.")] = 20,
 ) -> list[UserEventOut]:
-    """List the user's events, newest first. Webhooks of the kind `events` report the same events."""
+    """List the user's events, newest first. Webhooks of the kind `events` report them too."""
     return [UserEventOut.model_validate(event) for event in await statuses.list_events(db, user, limit=limit)]
 
 
@@ -174,6 +174,6 @@ def _open_cursor(vault: Vault, place: Place, cursor: str) -> users.PageStart:
         email, user_id = json.loads(vault.open_text(bytes.fromhex(cursor), place))
     except (ValueError, VaultError):
         raise invalid_fields(
-            [("after", "should be copied unchanged from the header Link of the previous page")]
+            [("after", "must be copied unchanged from the header Link of the previous page")]
         ) from None
     return users.PageStart(email, user_id)

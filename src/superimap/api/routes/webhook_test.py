@@ -40,7 +40,7 @@ def _sink(kind: EventKind) -> None:
         sink,
         methods=["POST"],
         name=f"receive_{kind}",
-        summary=f"Receive a {kind} webhook",
+        summary=f"Receive {kind} webhooks",
         description="Answers OK, and logs the webhook's id and size, never its content.",
         response_class=PlainTextResponse,
         openapi_extra=_BODY,

@@ -107,7 +107,7 @@ async def rotate_secret(
     db: Db,
     resources: AppResources,
 ) -> NewSecret:
-    """Create a signing secret, which is shown only in this response. The previous ones stay valid for a while."""
+    """Create a signing secret, shown only in this response. The previous ones stay valid for `overlap_hours`."""
     overlap = timedelta(hours=body.overlap_hours)
     secret = await partner_keys.rotate_signing_secret(db, resources.vault, partner.id, overlap=overlap)
     return NewSecret(signing_secret=secret)

@@ -23,7 +23,7 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzin
 
 def _plausible(when: datetime) -> datetime:
     if not _EARLIEST <= when <= _LATEST:
-        raise ValueError("should be a time after the year 2000 with an offset, such as 2026-09-21T14:13:20Z")
+        raise ValueError("must be a time after the year 2000 with an offset, such as 2026-09-21T14:13:20Z")
     return when
 
 
@@ -124,7 +124,7 @@ class _Selection(RequestBody):
     @classmethod
     def _is_not_null(cls, value: Any) -> Any:
         if value is None:
-            raise ValueError("should not be null; leave it out to select any")
+            raise ValueError("must not be null; leave it out to select any")
         return value
 
 
@@ -147,7 +147,7 @@ class CancelRequest(_Selection):
 
 
 class ReplayOut(BaseModel):
-    """Result of a replay. Webhooks that remain, are erased or are blocked are counted up to 10,000 each."""
+    """Result of a replay. Remaining, erased and blocked webhooks are counted up to 10,000 in all."""
 
     model_config = _example({"replayed": 500, "remaining": 120, "erased": 7, "blocked": 0})
 
@@ -158,7 +158,7 @@ class ReplayOut(BaseModel):
 
 
 class CancelOut(BaseModel):
-    """Result of a cancellation. Webhooks that remain are counted up to 10,000."""
+    """Result of a cancellation. Remaining webhooks are counted up to 10,000."""
 
     model_config = _example({"cancelled": 12, "remaining": 0})
 
