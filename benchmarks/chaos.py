@@ -23,7 +23,7 @@ from superimap.core import crypto
 from superimap.core.config import Settings
 from superimap.core.health import Readiness
 from superimap.idler import main
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Timeouts
 from superimap.launch import engines as embedded
 from superimap.testing.chaos.hostile_mails import small_mail
@@ -32,7 +32,7 @@ from superimap.testing.imap.server import ImapServer
 
 CASES = ("seed", "seed-uidvalidity")
 # The original's server hid a mail for half a minute if it got no answer; these waits are shorter, but as many.
-QUICK = Timing(
+QUICK = SessionTiming(
     timeouts=Timeouts(connect=2.0, login=2.0, command=2.0, fetch=3.0, done=2.0, logout=0.2),
     backoff_first=0.1,
     backoff_longest=2.0,
@@ -53,7 +53,7 @@ async def run(
     spread: float = 20.0,
     patience: float = 300.0,
     cases: Sequence[str] = CASES,
-    timing: Timing = QUICK,
+    timing: SessionTiming = QUICK,
 ) -> dict[str, Any]:
     """Deliver `mails` to `count` users over `spread` seconds while faults strike; returns the figures at the end.
 
@@ -94,7 +94,7 @@ async def _users(settings: Settings, server: ImapServer, count: int) -> None:
 
 
 @asynccontextmanager
-async def _idler(settings: Settings, timing: Timing) -> AsyncIterator[None]:
+async def _idler(settings: Settings, timing: SessionTiming) -> AsyncIterator[None]:
     stop, health = asyncio.Event(), Readiness()
     task = asyncio.create_task(main.serve(settings, stop, health, timing=timing))
     try:

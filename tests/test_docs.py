@@ -48,7 +48,7 @@ from superimap.domain.shards import SHARD_COUNT
 from superimap.domain.users import UserStatus
 from superimap.idler import access_tokens as tokens
 from superimap.idler import token_pauses
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Timeouts
 from superimap.launch import demo
 from superimap.mail import envelope as envelopes
@@ -291,7 +291,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Timeout for reading one mail") == f"{timeouts.fetch:g} s"
     assert said("IDLE renewal") == f"{default['idle_renew']:g} s"
     assert said("Timeout for the answer to DONE") == f"{timeouts.done:g} s"
-    timing = Timing()
+    timing = SessionTiming()
     assert said("Polling interval without IDLE") == f"{timing.poll:g} s"
     assert said("Interval of writing proofs of life") == f"{timing.prove:g} s"
     assert said("Time without a proof of life") == f"{default['stalled_after']:g} s"

@@ -52,11 +52,11 @@ class Cluster:
     def round(self, idler: int) -> int:
         """One idler's round; how many shards changed hands."""
         view = list(self.members.values())
-        taken = balance.takes(idler, view, self.free)
+        taken = balance.shards_to_take(idler, view, self.free)
         self.free.difference_update(taken)
         self.held[idler].update(taken)
         handed = 0
-        for move in balance.moves(idler, view, self.loads(idler)):
+        for move in balance.hand_overs(idler, view, self.loads(idler)):
             handed += self.hand(idler, move)
             if handed >= SLICE:
                 break
@@ -88,7 +88,9 @@ class Cluster:
 
     @property
     def unserved(self) -> int:
-        return sum(load.users - load.seated for idler in self.members for load in self.loads(idler).values())
+        return sum(
+            load.users - load.sessions for idler in self.members for load in self.loads(idler).values()
+        )
 
     def of(self, idler: int) -> int:
         return len(self.held[idler])

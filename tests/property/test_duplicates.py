@@ -26,7 +26,7 @@ from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
 from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
 from superimap.idler.status_reports import ConnectionStatus
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.imap.client import ImapClient
 from superimap.imap.types import MessageMeta, Uid
 
@@ -92,7 +92,7 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerConte
         asking = main._login_limiter(world.settings)
         async with AccessTokens(pool, world.vault, http, turn=asking.turn) as tokens:
             yield main._context(
-                world.settings, pool, world.vault, queue, Guard(), tokens, ownership, Timing()
+                world.settings, pool, world.vault, queue, Guard(), tokens, ownership, SessionTiming()
             )
 
 

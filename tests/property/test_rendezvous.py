@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superimap.domain.shards import SHARD_COUNT
-from superimap.idler.rendezvous import choose, firsts
+from superimap.idler.rendezvous import owner_of, owners_of
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ def test_the_order_of_members_does_not_matter(members, chance):
     shuffled = list(members)
     chance.shuffle(shuffled)
 
-    assert [choose(s, members) for s in range(50)] == [choose(s, shuffled) for s in range(50)]
+    assert [owner_of(s, members) for s in range(50)] == [owner_of(s, shuffled) for s in range(50)]
 
 
 @given(members_of, st.integers(20_000, 30_000))
 @settings(max_examples=10, deadline=None)
 def test_who_joins_takes_from_others_and_moves_nothing_else(members, newcomer):
-    before = firsts(range(SHARD_COUNT), members)
-    after = firsts(range(SHARD_COUNT), [*members, Member(newcomer)])
+    before = owners_of(range(SHARD_COUNT), members)
+    after = owners_of(range(SHARD_COUNT), [*members, Member(newcomer)])
 
     assert all(after[shard] in (before[shard], newcomer) for shard in range(SHARD_COUNT))
     assert [*after.values()].count(newcomer) <= 1.25 * SHARD_COUNT / (len(members) + 1)
@@ -42,8 +42,8 @@ def test_who_joins_takes_from_others_and_moves_nothing_else(members, newcomer):
 @given(members_of)
 @settings(max_examples=10, deadline=None)
 def test_who_leaves_gives_only_its_own(members):
-    before = firsts(range(SHARD_COUNT), members)
-    after = firsts(range(SHARD_COUNT), members[1:])
+    before = owners_of(range(SHARD_COUNT), members)
+    after = owners_of(range(SHARD_COUNT), members[1:])
 
     assert all(after[shard] == before[shard] for shard in after if before[shard] != members[0].id)
 
@@ -51,7 +51,7 @@ def test_who_leaves_gives_only_its_own(members):
 @given(members_of)
 @settings(max_examples=10, deadline=None)
 def test_every_shard_is_somebodys(members):
-    owners = firsts(range(SHARD_COUNT), members)
+    owners = owners_of(range(SHARD_COUNT), members)
 
     assert set(owners) == set(range(SHARD_COUNT))
     assert set(owners.values()) <= {member.id for member in members}
@@ -68,7 +68,7 @@ def test_every_shard_is_somebodys(members):
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_ten_idlers_have_their_shares_by_capacity_within_15_percent(given_):
     members = [Member(*each) for each in given_]
-    owned = [*firsts(range(SHARD_COUNT), members).values()]
+    owned = [*owners_of(range(SHARD_COUNT), members).values()]
     total = sum(member.capacity for member in members)
 
     for member in members:
@@ -77,10 +77,10 @@ def test_ten_idlers_have_their_shares_by_capacity_within_15_percent(given_):
 
 
 def test_capacity_is_weight():
-    owned = [*firsts(range(SHARD_COUNT), [Member(1, 1000), Member(2, 3000)]).values()]
+    owned = [*owners_of(range(SHARD_COUNT), [Member(1, 1000), Member(2, 3000)]).values()]
 
     assert 0.23 < owned.count(1) / SHARD_COUNT < 0.27
 
 
 def test_nobody_alive_owns_nothing():
-    assert choose(1, []) is None
+    assert owner_of(1, []) is None

@@ -8,7 +8,7 @@ from superimap.core.config import Settings
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.domain.presets import presets
 from superimap.domain.users import StatusChange, UserStatus, status_after
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.imap import transport
 
 H, S = StatusChange, UserStatus
@@ -35,7 +35,7 @@ def test_the_status_that_follows(status, happening):
 
 
 def test_a_dead_peer_is_found_within_90_s_of_its_probe():
-    timing = Timing()
+    timing = SessionTiming()
     (tcp_user_timeout,) = [value for _, name, value in transport._OPTIONS if name == "TCP_USER_TIMEOUT"]
 
     assert timing.timeouts.done <= 15
@@ -46,7 +46,7 @@ def test_a_dead_peer_is_found_within_90_s_of_its_probe():
 def test_every_mailbox_is_looked_at_within_5_minutes_by_default_and_9_at_the_most():
     field = Settings.model_fields["idle_renew"]
     (most,) = [limit.le for limit in field.metadata if hasattr(limit, "le")]
-    timing = Timing()
+    timing = SessionTiming()
 
     assert field.default <= 300
     assert most <= 540
@@ -60,7 +60,7 @@ def test_no_session_that_stands_can_be_taken_for_stalled():
     stalled, renew = Settings.model_fields["stalled_after"], Settings.model_fields["idle_renew"]
     (least,) = [limit.ge for limit in stalled.metadata if hasattr(limit, "ge")]
     (longest,) = [limit.le for limit in renew.metadata if hasattr(limit, "le")]
-    timing = Timing()
+    timing = SessionTiming()
 
     assert longest + timing.timeouts.done + timing.prove < least <= stalled.default
     assert timing.prove * 2 < DispatcherTimings().stall_check_delay

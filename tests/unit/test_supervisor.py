@@ -32,7 +32,7 @@ def supervisor(sessions: Sessions, *, most: int = 100) -> Supervisor:
     def tend() -> None:
         made.tend()
 
-    made = Supervisor(sessions.start, most=most, ring=tend)
+    made = Supervisor(sessions.start, max_sessions=most, ring=tend)
     return made
 
 

@@ -1,4 +1,4 @@
-"""What do all sessions of an idler share?"""
+"""The parts that all sessions of an idler share."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
 from superimap.idler.ownership import Ownership
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Limits
 
 
 @dataclass(frozen=True, slots=True)
 class IdlerContext:
-    """The parts that a session works with; made once, by `idler.main`."""
+    """Settings, connections and limits for sessions. Made once, by `idler.main`."""
 
     settings: Settings
     pool: Pool
@@ -32,10 +32,10 @@ class IdlerContext:
     byte_limits: ByteLimits
     logins: LoginLimiter
     limits: Limits
-    timing: Timing
+    timing: SessionTiming
     tracer_keys: tuple[bytes, ...]
 
     def fence(self, shard: int) -> Fence | None:
-        """What must still be owned when something is written for this shard; None if it is lost already."""
+        """Return the ownership of a shard that each write for it asserts; None if it is lost already."""
         epoch = self.ownership.epochs.get(shard)
         return None if epoch is None else Fence(shard, self.ownership.idler, epoch)

@@ -1,4 +1,4 @@
-"""The idler's life: join the cluster, own shards, watch their users, and hand all over at the end."""
+"""Main function of the idler: join the cluster, own shards, watch their users, and hand over at the end."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from superimap.idler.liveness import LivenessProofs
 from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.session import UserSession
 from superimap.idler.supervisor import Supervisor
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Limits
 from superimap.mail import tracer
 from superimap.oauth.http_client import guarded_client
@@ -35,17 +35,19 @@ from superimap.oauth.http_client import guarded_client
 log = logging.getLogger(__name__)
 
 HAND_OVER_SECONDS = 20.0
-CLOSE_SECONDS = (
-    3.0  # seconds that all sessions together take to close at the very most: LOGOUT has 2, the socket 1
-)
-MAX_ROUND_PAUSE_SECONDS = 2.0  # between rounds that fail while PostgreSQL is unreachable
+"""Time for handing over all shards when the process stops."""
+CLOSE_SECONDS = 3.0
+"""Longest time to close all sessions together: LOGOUT takes up to 2 s, the socket 1 s."""
+MAX_ROUND_PAUSE_SECONDS = 2.0
+"""Longest pause between rounds that fail while PostgreSQL is unreachable."""
 LEASE_CONNECTIONS = 2
+"""Database connections for heartbeats and rounds, which must not queue behind the statements of sessions."""
 
 
 async def serve(
-    settings: Settings, stop: asyncio.Event, health: Readiness, *, timing: Timing | None = None
+    settings: Settings, stop: asyncio.Event, health: Readiness, *, timing: SessionTiming | None = None
 ) -> None:
-    """Watch until `stop` is set, then end the sessions and hand the shards over, within 25 s."""
+    """Watch users until `stop` is set, then end the sessions and hand the shards over, within 25 s."""
     big_mails.shorten_thread_switches()
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -56,47 +58,49 @@ async def serve(
         guard = Guard(settings.allowed_networks, own=settings.own_addresses)
         http = await stack.enter_async_context(guarded_client(guard))
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-        # As many questions to providers as logins to mail servers: a token endpoint that hangs holds up no login.
-        asking = _login_limiter(settings)
-        tokens = await stack.enter_async_context(AccessTokens(pool, vault, http, turn=asking.turn))
+        # A limiter of its own: an unresponsive token endpoint delays no login.
+        token_requests = _login_limiter(settings)
+        tokens = await stack.enter_async_context(AccessTokens(pool, vault, http, turn=token_requests.turn))
         async with runtime.cancel_when(stop):
             idler = await _join(lease, settings)
         if stop.is_set():
             return
         ownership = _ownership(lease, idler, settings)
-        context = _context(settings, pool, vault, queue, guard, tokens, ownership, timing or Timing())
+        context = _context(settings, pool, vault, queue, guard, tokens, ownership, timing or SessionTiming())
         doorbell = Doorbell(idler)
         supervisor = Supervisor(
             lambda user, version: UserSession(context, user, version).run(),
-            most=settings.max_sessions,
+            max_sessions=settings.max_sessions,
             ring=doorbell.ring,
         )
         stack.push_async_callback(_close, supervisor)
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(doorbell.listen(settings.database_url)),
-                group.create_task(_beat(ownership, supervisor, settings.heartbeat_interval)),
+                group.create_task(_renew_lease(ownership, supervisor, settings.heartbeat_interval)),
                 group.create_task(
-                    _rounds(ownership, supervisor, doorbell, health, settings.reconcile_interval)
+                    _reconcile(ownership, supervisor, doorbell, health, settings.reconcile_interval)
                 ),
             ]
-            tending = group.create_task(runtime.manage_memory(_watching))
-            proving = group.create_task(context.liveness.write_periodically(pool, every=context.timing.prove))
+            memory_task = group.create_task(runtime.manage_memory(_count_established))
+            proof_task = group.create_task(
+                context.liveness.write_periodically(pool, every=context.timing.prove)
+            )
             await stop.wait()
             health.ready = False
             await _hand_over(ownership, supervisor, loops)
-            tending.cancel()
-            proving.cancel()
+            memory_task.cancel()
+            proof_task.cancel()
 
 
-def _watching() -> float:
-    """Sessions that stand."""
+def _count_established() -> float:
+    """Return the number of established sessions."""
     (metric,) = metrics.SESSIONS_WATCHING.collect()
     return metric.samples[0].value
 
 
 async def _join(pool: asyncpg.Pool, settings: Settings) -> int:
-    """Enter the cluster, however long PostgreSQL takes."""
+    """Join the cluster and return the id of this idler; wait while PostgreSQL is unreachable."""
     backoff = Backoff(first=0.5, longest=5.0)
     while True:
         try:
@@ -118,7 +122,7 @@ def _ownership(pool: asyncpg.Pool, idler: int, settings: Settings) -> Ownership:
         idler,
         interval=settings.heartbeat_interval,
         expiry=settings.heartbeat_expiry,
-        pace=settings.logins_per_second,
+        login_rate=settings.logins_per_second,
     )
 
 
@@ -130,7 +134,7 @@ def _context(
     guard: Guard,
     tokens: AccessTokens,
     ownership: Ownership,
-    timing: Timing,
+    timing: SessionTiming,
 ) -> IdlerContext:
     return IdlerContext(
         settings=settings,
@@ -153,23 +157,23 @@ def _login_limiter(settings: Settings) -> LoginLimiter:
     return LoginLimiter(rate=settings.logins_per_second, at_once=settings.connects_in_flight)
 
 
-async def _beat(ownership: Ownership, supervisor: Supervisor, interval: float) -> None:
-    """Renew the lease for ever. While PostgreSQL is away nobody can take it either."""
+async def _renew_lease(ownership: Ownership, supervisor: Supervisor, interval: float) -> None:
+    """Renew the lease until cancelled. While PostgreSQL is unreachable nobody can take it over either."""
     while True:
         try:
-            await ownership.beat(supervisor)
+            await ownership.renew_lease(supervisor)
             pause = interval
         except UNAVAILABLE as error:
             log.warning("heartbeat failed: %s", error)
-            ownership.be_patient()
+            ownership.delay_takeovers()
             pause = min(1.0, interval)
         await asyncio.sleep(pause)
 
 
-async def _rounds(
+async def _reconcile(
     ownership: Ownership, supervisor: Supervisor, doorbell: Doorbell, health: Readiness, interval: float
 ) -> None:
-    """Reconcile shards and sessions for ever: at once when something rings, and by the clock."""
+    """Reconcile shards and sessions until cancelled: at once when a doorbell rings, and by the clock."""
     loop = asyncio.get_running_loop()
     backoff = Backoff(first=0.5, longest=min(MAX_ROUND_PAUSE_SECONDS, interval))
     shards: frozenset[int] = frozenset()
@@ -185,7 +189,7 @@ async def _rounds(
             backoff.reset()
         except UNAVAILABLE as error:
             log.warning("round failed: %s", error)
-            ownership.be_patient()
+            ownership.delay_takeovers()
             await asyncio.sleep(backoff.next())
             is_round = True
             continue
@@ -193,7 +197,7 @@ async def _rounds(
 
 
 async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[asyncio.Task[None]]) -> None:
-    """End all sessions and hand everything over; the heartbeat goes on until that is done."""
+    """End all sessions and hand over all shards. The heartbeat continues until that is done."""
     listening, beating, rounds = loops
     rounds.cancel()
     await asyncio.gather(rounds, return_exceptions=True)
@@ -202,16 +206,16 @@ async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[a
             await ownership.hand_everything_over(
                 supervisor, within=HAND_OVER_SECONDS, longest_close=CLOSE_SECONDS
             )
-            beating.cancel()  # a heartbeat after the farewell would find itself struck off
+            beating.cancel()  # a heartbeat after `leave` would find no row
             await asyncio.gather(beating, return_exceptions=True)
             await ownership.leave()
-            log.info("gave all shards back")
+            log.info("handed over all shards")
     beating.cancel()
     listening.cancel()
 
 
 async def _close(supervisor: Supervisor) -> None:
-    """What is left when others have not taken it over, or after a fault."""
+    """End the sessions that remain after the hand-over, or after a fault."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await supervisor.close()

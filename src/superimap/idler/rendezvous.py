@@ -1,4 +1,4 @@
-"""Whose should a shard be? Every idler computes the same answer, and nobody is asked."""
+"""Weighted rendezvous hashing of shards: every idler computes the same owner without communication."""
 
 import hashlib
 import math
@@ -13,7 +13,7 @@ _LOGARITHMS = [math.log((rank + 0.5) / SHARD_COUNT) for rank in range(SHARD_COUN
 
 
 class Weighted(Protocol):
-    """Somebody who can own shards."""
+    """A member that can own shards."""
 
     @property
     def id(self) -> int: ...
@@ -23,20 +23,21 @@ class Weighted(Protocol):
 
 @lru_cache(maxsize=1024)
 def scores(member: int, capacity: int) -> Sequence[float]:
-    """A member's score for each shard; whoever has the highest should own it.
+    """Return a member's score for each shard; the member with the highest score should own the shard.
 
-    Weighted rendezvous hashing (Schindler and Schomaker, 2005): ln(u) / w, with u uniform in (0, 1) from a hash of
-    both names. Who joins takes only its share; who leaves gives only its own. A member's draws are stratified:
-    it draws each 4,096th of (0, 1) once, in an order that the hash gives. So nobody is lucky all over, and shares
-    spread a third less than with independent draws. It takes a millisecond, once for each member.
+    The score is ln(u) / w, with u uniform in (0, 1) from a hash of both names and w the capacity (weighted
+    rendezvous hashing, Schindler and Schomaker, 2005). A member that joins takes only its share; one that leaves
+    gives only its own shards. The draws of a member are stratified: it draws each 4,096th of (0, 1) once, in an
+    order that the hash gives. So no member is lucky everywhere, and shares spread a third less than with
+    independent draws. This takes a millisecond, once for each member.
     """
     drawn = struct.unpack(f"<{SHARD_COUNT}H", hashlib.shake_128(str(member).encode()).digest(2 * SHARD_COUNT))
     order = sorted(range(SHARD_COUNT), key=drawn.__getitem__)
-    return [_LOGARITHMS[rank] / capacity for rank in order]  # a permutation's inverse is as random as itself
+    return [_LOGARITHMS[rank] / capacity for rank in order]  # its inverse is as random
 
 
-def firsts(shards: Iterable[int], members: Iterable[Weighted]) -> dict[int, int]:
-    """The id of the member that should own each of these shards; empty if there is no member."""
+def owners_of(shards: Iterable[int], members: Iterable[Weighted]) -> dict[int, int]:
+    """Return the id of the member that should own each of these shards; empty if there is no member."""
     ranked = sorted(members, key=lambda member: member.id)
     tables = [scores(member.id, member.capacity) for member in ranked]
     found = {}
@@ -46,6 +47,6 @@ def firsts(shards: Iterable[int], members: Iterable[Weighted]) -> dict[int, int]
     return found
 
 
-def choose(shard: int, members: Iterable[Weighted]) -> int | None:
-    """The id of the member that should own `shard`; None if there is no member."""
-    return firsts([shard], members).get(shard)
+def owner_of(shard: int, members: Iterable[Weighted]) -> int | None:
+    """Return the id of the member that should own `shard`; None if there is no member."""
+    return owners_of([shard], members).get(shard)

@@ -1,4 +1,4 @@
-"""The life of one user's session: connect, watch, and come back after whatever went wrong."""
+"""Session of one user: connect, watch, and reconnect after errors."""
 
 import asyncio
 import contextlib
@@ -27,11 +27,11 @@ from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 
-PASSING: tuple[type[BaseException], ...] = (ImapError, TokenUnavailable, *UNAVAILABLE)
+TEMPORARY_ERRORS: tuple[type[BaseException], ...] = (ImapError, TokenUnavailable, *UNAVAILABLE)
 
 
 class NothingToWatch(SuperImapError):
-    """The user is archived, disconnected or deleted, or has other credentials by now."""
+    """The user is archived, disconnected or deleted, or has other credentials now."""
 
 
 class UnexpectedFault(SuperImapError):
@@ -42,16 +42,10 @@ class UnexpectedFault(SuperImapError):
 
 
 class UserSession:
-    """One user's session. `run` returns when there is nobody to watch, and never of itself otherwise."""
+    """Session of one user across connections."""
 
     __slots__ = (
-        "_backoff",
-        "_chances",
-        "_context",
-        "_memory",
-        "_refusals",
-        "_stood_since",
-        "_user_id",
+        "_backoff", "_context", "_established_at", "_memory", "_refusals", "_tolerated_refusals", "_user_id",
         "_version",
     )  # fmt: skip
 
@@ -63,11 +57,12 @@ class UserSession:
         self._backoff = Backoff(first=timing.backoff_first, longest=timing.backoff_longest)
         self._refusals = Backoff(first=timing.refused_first, longest=timing.refused_longest)
         self._memory = MailboxMemory()
-        self._chances: int | None = None  # refusals to pass over: of what was good, or of a token kept
-        self._stood_since: float | None = None
+        # Refusals that do not count yet: credentials accepted before, and stored tokens, are tried once more.
+        self._tolerated_refusals: int | None = None
+        self._established_at: float | None = None
 
     async def run(self) -> None:
-        """Hold a session until cancelled, fenced, or until there is nobody to watch."""
+        """Hold a session until cancelled or fenced, or until there is nothing to watch."""
         while True:
             try:
                 await self._connect_and_watch()
@@ -78,26 +73,26 @@ class UserSession:
                 return
             except (AuthenticationFailed, TokenRefused, VaultError) as error:
                 pause = await self._refused(error)
-            except PASSING as error:
+            except TEMPORARY_ERRORS as error:
                 pause = await self._failed(error)
-            except Exception as error:  # nobody foresaw it; no reason to sign in again and again
+            except Exception as error:  # unexpected, and no reason for a login storm
                 log.exception("session failed", extra={"user_id": self._user_id})
                 pause = await self._failed(UnexpectedFault(error))
-            self._stood_since = None
+            self._established_at = None
             await asyncio.sleep(pause)
 
     async def _connect_and_watch(self) -> None:
-        """One connection's life; returns when another should begin, with a new access token."""
-        watched = await self._admitted()
-        if self._chances is None:
-            self._chances = int(watched.provider_kind == ProviderKind.OAUTH2)
+        """Hold one connection; return when another one is to begin, with a new access token."""
+        watched = await self._load_user()
+        if self._tolerated_refusals is None:
+            self._tolerated_refusals = int(watched.provider_kind == ProviderKind.OAUTH2)
         async with contextlib.AsyncExitStack() as stack:
-            credentials, access = await load_credentials(watched, self._context)
+            credentials, token = await load_credentials(watched, self._context)
             async with self._context.logins.turn(
                 watched.imap_host, watched.logins_per_second, is_named=watched.has_own_server
             ):
-                if access is not None and access.left <= 0:  # the queue was long, or its life is short
-                    credentials, access = await load_credentials(watched, self._context)
+                if token is not None and token.left <= 0:  # the queue was long, or its lifetime is short
+                    credentials, token = await load_credentials(watched, self._context)
                 server = ServerAddress(watched.imap_host, watched.imap_port, watched.imap_tls)
                 client = await stack.enter_async_context(
                     connect(
@@ -112,15 +107,15 @@ class UserSession:
             stack.enter_context(self._context.liveness.track(self._user_id, client))
             watch = await MailboxWatch.open(self._context, client, watched, self._memory)
             self._refusals.reset()
-            self._chances = 1
-            self._stood_since = asyncio.get_running_loop().time()
-            async with TokenRollover(self._context.tokens, self._user_id, access, watch.leave) as roll_over:
+            self._tolerated_refusals = 1
+            self._established_at = asyncio.get_running_loop().time()
+            async with TokenRollover(self._context.tokens, self._user_id, token, watch.leave) as rollover:
                 await watch.follow()
-        if roll_over.refused is not None:
-            raise roll_over.refused
+        if rollover.refused is not None:
+            raise rollover.refused
 
-    async def _admitted(self) -> WatchedUser:
-        """Whom to watch, once the pause is over that the row asks for: restarts must not make a login storm."""
+    async def _load_user(self) -> WatchedUser:
+        """Load the user, after the pause that its row asks for: restarts must not cause a login storm."""
         while True:
             watched = await watching.load(self._context.pool, self._user_id)
             if watched is None or watched.version != self._version:
@@ -130,30 +125,31 @@ class UserSession:
             await asyncio.sleep(watched.wait)
 
     async def _refused(self, error: AuthenticationFailed | TokenRefused | VaultError) -> float:
-        """These credentials will not do: say so, and seconds until they are tried again all the same.
+        """Record that the credentials are refused; return the seconds until they are tried again nevertheless.
 
-        Those that have been good get one more chance, with a new access token: servers have their moods.
+        Credentials that were accepted before are tried once more, with a new access token: some servers refuse
+        valid ones at times.
         """
         metrics.LOGIN_FAILURES.inc()
         if isinstance(error, AuthenticationFailed):
             with contextlib.suppress(*UNAVAILABLE):
                 await self._context.tokens.forget(self._user_id)
-            if self._chances:
-                self._chances = 0
+            if self._tolerated_refusals:
+                self._tolerated_refusals = 0
                 return await self._failed(error)
         pause = self._context.timing.refused_first / 2 + self._refusals.next()
-        if isinstance(error, VaultError):  # no server has seen them: the right key may be tried at once
+        if isinstance(error, VaultError):  # no server has seen them, so the right key may be tried at once
             log.error("stored credentials do not open: %s", error, extra={"user_id": self._user_id})
-            await self._tell(StatusChange.LOGIN_REFUSED, str(error))
+            await self._record_status(StatusChange.LOGIN_REFUSED, str(error))
         else:
             log.info("login refused: %s", error, extra={"user_id": self._user_id})
-            await self._tell_refusal(error, retry_in=pause)
+            await self._record_refusal(error, retry_in=pause)
         return pause
 
-    async def _tell_refusal(self, error: AuthenticationFailed | TokenRefused, *, retry_in: float) -> None:
+    async def _record_refusal(self, error: AuthenticationFailed | TokenRefused, *, retry_in: float) -> None:
         code = reason_code(error)
         if code is None:
-            await self._tell(StatusChange.LOGIN_REFUSED, str(error), retry_in=retry_in)
+            await self._record_status(StatusChange.LOGIN_REFUSED, str(error), retry_in=retry_in)
             return
         with contextlib.suppress(*UNAVAILABLE):
             is_news = await watching.record_refusal(
@@ -168,28 +164,30 @@ class UserSession:
                 metrics.REAUTH_REQUIRED.labels(code).inc()
 
     async def _failed(self, error: BaseException) -> float:
-        """The connection is gone; seconds until the next."""
+        """Record that the connection has ended; return the seconds until the next one."""
         metrics.DISCONNECTS.inc()
         reason = str(error) or type(error).__name__
         log.info("session ended: %s", reason, extra={"user_id": self._user_id})
-        timing, stood = self._context.timing, self._stood_since
-        if stood is not None and asyncio.get_running_loop().time() - stood >= timing.settled:
+        timing, since = self._context.timing, self._established_at
+        if since is not None and asyncio.get_running_loop().time() - since >= timing.settled:
             self._backoff.reset()
         pause = self._backoff.next()
-        if (asked := server_pauses.requested_pause(error, ordinary=timing.throttled)) is not None:
-            pause += asked
-            said = f"{reason} (next try in {pause:.0f} s)"
-            await self._tell(StatusChange.THROTTLED, said, retry_in=pause)
-        elif self._backoff.failures > 1:  # one lost connection is every day's business
-            await self._tell(StatusChange.CONNECTION_LOST, reason)
+        if (requested := server_pauses.requested_pause(error, ordinary=timing.throttled)) is not None:
+            pause += requested
+            reason = f"{reason} (next attempt in {pause:.0f} s)"
+            await self._record_status(StatusChange.THROTTLED, reason, retry_in=pause)
+        elif self._backoff.failures > 1:  # a single lost connection is normal
+            await self._record_status(StatusChange.CONNECTION_LOST, reason)
         return pause
 
-    async def _tell(self, happening: StatusChange, reason: str, *, retry_in: float | None = None) -> None:
+    async def _record_status(
+        self, change: StatusChange, reason: str, *, retry_in: float | None = None
+    ) -> None:
         with contextlib.suppress(*UNAVAILABLE):
             await watching.record_status(
                 self._context.pool,
                 self._user_id,
-                happening,
+                change,
                 reason=reason,
                 version=self._version,
                 retry_in=retry_in,

@@ -1,4 +1,4 @@
-"""How long do sessions wait? For answers, before they come back, and before a refused login is tried again."""
+"""Timing of sessions: timeouts, backoff, polling, and when a state is reported."""
 
 from dataclasses import dataclass, field
 
@@ -6,22 +6,22 @@ from superimap.imap.types import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """In seconds. Tests and benchmarks shorten it; services do not."""
+class SessionTiming:
+    """Times in seconds. Tests and benchmarks shorten them; services use the defaults."""
 
     timeouts: Timeouts = field(default_factory=Timeouts)
     backoff_first: float = 1.0
     backoff_longest: float = 300.0
-    # A refusal that lasts must never become a login storm: minutes, then hours, until other credentials come.
     refused_first: float = 300.0
+    """First wait after a refused login. Minutes, then hours until other credentials come: never a login storm."""
     refused_longest: float = 21_600.0
-    # A server that asks for a pause without a figure means at least this.
     throttled: float = 60.0
-    # A connection that stood this long was a good one: the next loss begins with a short wait again.
+    """Least wait where a server asks for a pause without a figure."""
     settled: float = 30.0
-    # A catch-up that takes longer is told as a status.
+    """Time after which a connection counts as healthy: the backoff of its next loss starts with a short wait."""
     lag: float = 2.0
-    # Proofs of life are written together, so often.
+    """Time after which a catch-up is reported as a status."""
     prove: float = 60.0
-    # Where there is no IDLE the server is asked so often, unless the provider's row says otherwise.
+    """Interval in which the proofs of life of all sessions are written together."""
     poll: float = 60.0
+    """Interval in which a server without IDLE is asked, unless the provider has its own."""

@@ -14,13 +14,13 @@ from typing import Any
 from fixtures.world import World, eventually, running
 from superimap.core.config import Settings
 from superimap.idler import main
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Timeouts
 from superimap.testing import Chaos, ImapServer
 from superimap.testing.chaos.hostile_mails import small_mail
 from tests.support.leaks import watch
 
-FAST = Timing(
+FAST = SessionTiming(
     timeouts=Timeouts(connect=0.5, login=1.0, command=1.0, fetch=1.0, done=0.3, logout=0.1),
     backoff_first=0.02,
     backoff_longest=0.2,
@@ -41,7 +41,7 @@ class Scene:
     chaos: Chaos
     partner: Any = None
     ledger: dict[bytes, str] = field(default_factory=dict)
-    timing: Timing = FAST
+    timing: SessionTiming = FAST
     overrides: dict[str, Any] = field(default_factory=dict)
 
     async def set_up(self, *logins: str) -> None:

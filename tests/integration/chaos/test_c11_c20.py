@@ -112,7 +112,7 @@ async def test_C15_too_many_connections_is_throttling(scene):
     async with scene.watching():
         reason = await scene.status("throttled", reason="Too many simultaneous connections")
 
-        assert "next try in" in reason
+        assert "next attempt in" in reason
         scene.chaos.clear()
         await scene.both_find(1)
         await scene.status("watching")
@@ -125,7 +125,7 @@ async def test_C16_the_server_s_own_figure_is_obeyed(scene, at):
     began = time.monotonic()
     async with scene.watching():
         reason = await scene.status("throttled", reason="Suggested Backoff Time: 700")
-        assert "next try in 1 s" in reason
+        assert "next attempt in 1 s" in reason
         await scene.both_find(1)
 
     assert scene.chaos.log[0].at + 0.7 < time.monotonic()

@@ -66,11 +66,11 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 
 @asynccontextmanager
 async def joined(
-    pool: asyncpg.Pool, ledger: Ledger, *, capacity: int = 100, interval: float = 0.0, pace: float = 1e6
+    pool: asyncpg.Pool, ledger: Ledger, *, capacity: int = 100, interval: float = 0.0, login_rate: float = 1e6
 ) -> AsyncIterator[Idler]:
     number = await cluster.join(pool, name="test", version="1", capacity=capacity, health_port=None)
-    ownership = Ownership(pool, number, interval=interval, expiry=EXPIRY, pace=pace)
-    crew = Supervisor(ledger.starter(number), most=capacity, ring=lambda: None)  # type: ignore[arg-type]
+    ownership = Ownership(pool, number, interval=interval, expiry=EXPIRY, login_rate=login_rate)
+    crew = Supervisor(ledger.starter(number), max_sessions=capacity, ring=lambda: None)  # type: ignore[arg-type]
     try:
         yield Idler(ownership, crew)
     finally:
@@ -253,7 +253,7 @@ async def test_a_zombie_writes_nothing_and_its_sessions_end_when_it_looks(world,
                 name="INBOX",
                 fence=fence,
             )
-        await zombie.ownership.beat(zombie.crew)  # it believes to be alive, and is again
+        await zombie.ownership.renew_lease(zombie.crew)  # it believes to be alive, and is again
         await zombie.round()
         assert not ledger.watching
         assert not zombie.shards & heir.shards
@@ -267,7 +267,7 @@ async def test_a_silent_idlers_shards_are_left_alone_until_it_had_time_to_come_b
             again = await patient.round()
             assert not patient.shards
             assert again <= 60.0
-            await other.ownership.beat(other.crew)
+            await other.ownership.renew_lease(other.crew)
             await patient.round()
             assert len(other.shards) == 4096
 
@@ -332,9 +332,9 @@ async def test_who_was_struck_off_must_start_anew(world, pool):
             "UPDATE idlers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1 RETURNING 1",
             silent.ownership.idler,
         )
-        await other.ownership.beat(other.crew)
+        await other.ownership.renew_lease(other.crew)
         with pytest.raises(RemovedFromCluster):
-            await silent.ownership.beat(silent.crew)
+            await silent.ownership.renew_lease(silent.crew)
 
 
 async def test_users_that_change_all_the_time_do_not_keep_rounds_from_coming(world, pool):

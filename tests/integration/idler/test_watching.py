@@ -11,12 +11,12 @@ from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
 from superimap.db.accounts.partners import NewPartner
 from superimap.idler import main
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import only
 
-QUICK = Timing(backoff_first=0.02, backoff_longest=0.2)
+QUICK = SessionTiming(backoff_first=0.02, backoff_longest=0.2)
 
 
 def mail(subject: str = "hello", *, message_id: str | None = None, body: str = "text") -> bytes:

@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from fixtures.world import World, eventually, running
 from superimap.idler import main
-from superimap.idler.timing import Timing
+from superimap.idler.timing import SessionTiming
 from superimap.testing.chaos.hostile_mails import small_mail
 from tests.integration.scenarios.servers import PASSWORD, TIMEOUTS, UNICODE, MailServer
 
-TIMING = Timing(
+TIMING = SessionTiming(
     timeouts=TIMEOUTS, backoff_first=0.05, backoff_longest=0.3, refused_first=0.2, refused_longest=0.4
 )
 
