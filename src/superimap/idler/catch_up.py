@@ -43,7 +43,7 @@ class Arrivals:
         return self._client.arrivals - self._looked_for
 
     def account_for(self, announced: int) -> bool:
-        """Count the first `announced` mails as looked for; return whether some of them were not yet."""
+        """Count the first `announced` mails as looked for; return whether some were new."""
         has_news = announced > self._looked_for
         self._looked_for = max(announced, self._looked_for)
         return has_news

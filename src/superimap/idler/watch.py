@@ -157,7 +157,7 @@ class MailboxWatch:
         if restarted:
             await mailbox.void_cursor()
         if mailbox.by_date:
-            # Read before the search that it has to cover. UIDNEXT will not do: some servers report a wrong one.
+            # Read before the search that it has to cover. UIDNEXT is not used: some servers report a wrong one.
             await self._catch_up.run(mailbox, baseline=await self._client.highest_uid())
         else:
             last_uid = mailbox.last_uid
