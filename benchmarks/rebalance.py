@@ -44,7 +44,7 @@ class CountingPool:
 class PassiveSupervisor(Supervisor):
     """A supervisor that knows its users but starts no sessions."""
 
-    def tend(self) -> None:
+    def reconcile(self) -> None:
         """Do nothing."""
 
 

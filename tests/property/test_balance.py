@@ -66,7 +66,7 @@ class Cluster:
 
     def hand(self, idler: int, move: Move) -> int:
         target = self.members[move.target]
-        if (move.users and target.users + move.users > move.most_users) or target.shards >= move.most_shards:
+        if (move.users and target.users + move.users > move.max_users) or target.shards >= move.max_shards:
             return 0
         self.members[move.target] = replace(target, users=target.users + move.users, shards=target.shards + 1)
         self.held[idler].discard(move.shard)

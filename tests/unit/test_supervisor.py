@@ -29,10 +29,10 @@ class Sessions:
 
 
 def supervisor(sessions: Sessions, *, most: int = 100) -> Supervisor:
-    def tend() -> None:
-        made.tend()
+    def ring() -> None:
+        made.reconcile()
 
-    made = Supervisor(sessions.start, max_sessions=most, ring=tend)
+    made = Supervisor(sessions.start, max_sessions=most, ring=ring)
     return made
 
 
@@ -44,14 +44,14 @@ async def settled() -> None:
 async def test_other_credentials_replace_the_session_once_the_old_one_has_ended():
     sessions = Sessions()
     crew = supervisor(sessions)
-    crew.learn(ShardUsers({7: 1}, {7: {1: 1, 2: 1}}))
-    crew.tend()
+    crew.set_users(ShardUsers({7: 1}, {7: {1: 1, 2: 1}}))
+    crew.reconcile()
     await settled()
 
     sessions.may_end.clear()
-    crew.learn(ShardUsers({7: 2}, {7: {1: 2, 2: 1}}))
-    crew.tend()
-    crew.tend()
+    crew.set_users(ShardUsers({7: 2}, {7: {1: 2, 2: 1}}))
+    crew.reconcile()
+    crew.reconcile()
     await settled()
     assert sessions.running == [(1, 1), (2, 1)], "the new one waits until the old one is closed"
     sessions.may_end.set()
@@ -66,13 +66,13 @@ async def test_other_credentials_replace_the_session_once_the_old_one_has_ended(
 async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
     sessions = Sessions()
     crew = supervisor(sessions, most=2)
-    crew.learn(ShardUsers({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))
-    crew.tend()
+    crew.set_users(ShardUsers({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))
+    crew.reconcile()
     await settled()
     assert metrics.USERS_UNSERVED._value.get() == 1
 
-    crew.learn(ShardUsers({1: 2}, {1: {2: 1, 3: 1}}))
-    crew.tend()
+    crew.set_users(ShardUsers({1: 2}, {1: {2: 1, 3: 1}}))
+    crew.reconcile()
     await settled()
 
     assert sorted(sessions.running) == [(2, 1), (3, 1)]
@@ -83,8 +83,8 @@ async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
 async def test_ending_shards_that_was_itself_cancelled_can_be_asked_for_again():
     sessions = Sessions()
     crew = supervisor(sessions)
-    crew.learn(ShardUsers({1: 1, 2: 1}, {1: {1: 1}, 2: {2: 1}}))
-    crew.tend()
+    crew.set_users(ShardUsers({1: 1, 2: 1}, {1: {1: 1}, 2: {2: 1}}))
+    crew.reconcile()
     await settled()
     sessions.may_end.clear()
     first = asyncio.create_task(crew.end_shards([1]))
@@ -104,13 +104,13 @@ async def test_ending_shards_that_was_itself_cancelled_can_be_asked_for_again():
 async def test_a_shard_that_is_forgotten_is_not_tended_any_more():
     sessions = Sessions()
     crew = supervisor(sessions)
-    crew.learn(ShardUsers({1: 1}, {1: {1: 1}}))
-    crew.tend()
+    crew.set_users(ShardUsers({1: 1}, {1: {1: 1}}))
+    crew.reconcile()
     await settled()
 
     await crew.end_shards([1])
     crew.forget([1])
-    crew.tend()
+    crew.reconcile()
     await settled()
 
     assert not sessions.running

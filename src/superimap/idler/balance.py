@@ -32,14 +32,14 @@ class Load:
 class Move:
     """A hand-over of a shard to the idler `target`; NO_IDLER frees the shard.
 
-    It does not happen if the target would have more than `most_users` or `most_shards` afterwards.
+    It does not happen if the target would have more than `max_users` or `max_shards` afterwards.
     """
 
     shard: int
     target: int
     users: int
-    most_users: int
-    most_shards: int
+    max_users: int
+    max_shards: int
 
 
 def shards_to_take(me: int, members: Sequence[Member], free: Iterable[int]) -> list[int]:
@@ -144,8 +144,8 @@ class _Plan:
             shard,
             target,
             users,
-            most_users=int(MAX_FILL_BY_RANK * member.capacity) if is_by_share else member.capacity,
-            most_shards=int(self._share[target]) if is_by_share else SHARD_COUNT,
+            max_users=int(MAX_FILL_BY_RANK * member.capacity) if is_by_share else member.capacity,
+            max_shards=int(self._share[target]) if is_by_share else SHARD_COUNT,
         )
 
     def _is_below_share(self, member: Member, users: int) -> bool:

@@ -119,7 +119,9 @@ class Ownership:
             sessions.set_users(await cluster.read_changed_users(self._pool, self.idler, rung, known=known))
         sessions.reconcile()
 
-    async def hand_everything_over(self, sessions: ShardSessions, *, within: float, longest_close: float) -> None:
+    async def hand_everything_over(
+        self, sessions: ShardSessions, *, within: float, longest_close: float
+    ) -> None:
         """End all sessions and hand over all shards, in slices, within `within` seconds.
 
         As long as there is time, this is no faster than other idlers establish the sessions. Ending the sessions
@@ -192,7 +194,7 @@ class Ownership:
         free if this idler is stopping.
         """
         outgoing: list[tuple[int | None, list[int]]] = []
-        for (target, most_users, most_shards), group in groupby(
+        for (target, max_users, max_shards), group in groupby(
             sorted(moves, key=_receiver_of), key=_receiver_of
         ):
             batch = list(group)
@@ -201,8 +203,8 @@ class Ownership:
                 target,
                 users=sum(move.users for move in batch),
                 shards=len(batch),
-                max_users=most_users,
-                max_shards=most_shards,
+                max_users=max_users,
+                max_shards=max_shards,
                 expiry=self._expiry,
             )
             if has_room or self.is_stopping:
@@ -223,7 +225,7 @@ class Ownership:
 
 
 def _receiver_of(move: Move) -> tuple[int, int, int]:
-    return move.target, move.most_users, move.most_shards
+    return move.target, move.max_users, move.max_shards
 
 
 def _slice(moves: Iterable[Move], users: float) -> list[Move]:
