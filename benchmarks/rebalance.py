@@ -88,7 +88,9 @@ async def _join(pool: Any, capacity: int, *, is_measured: bool) -> ClusterMember
     number = await cluster.join(pool, name="bench", version="0", capacity=capacity, health_port=None)
     # At this login rate a slice is as large as a round allows: the duration of logins is not measured here.
     ownership = Ownership(pool, number, interval=0.0, expiry=LEASE_SECONDS, login_rate=1e9)
-    supervisor = (Supervisor if is_measured else PassiveSupervisor)(_wait, max_sessions=capacity, ring=lambda: None)
+    supervisor = (Supervisor if is_measured else PassiveSupervisor)(
+        _wait, max_sessions=capacity, ring=lambda: None
+    )
     return ClusterMember(ownership, supervisor)
 
 
