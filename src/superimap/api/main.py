@@ -51,7 +51,7 @@ async def serve(
     ):
         server = ApiServer(uvicorn_config(create_app(settings, sessionmaker, vault, ring=queue.ring)))
         address = listener_url(listener)
-        log.info("api listens", extra={"address": address})
+        log.info("api is listening", extra={"address": address})
         if on_listening is not None:
             on_listening(address)
         async with asyncio.TaskGroup() as tasks:

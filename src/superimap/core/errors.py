@@ -9,21 +9,22 @@ class SuperImapError(Exception):
       VaultError          core/crypto.py            a key is malformed or missing, or a value does not decrypt
       EgressBlocked       core/egress.py            an address must not be dialled (also an OSError)
       RequestError        db/errors.py              a row cannot be read or changed as requested
+      NotMigrated         db/ready.py               the schema is older than the code; run `superimap migrate`
       Fenced              db/watching/intake.py     an idler wrote for a shard that it no longer owns
       ImapError           imap/errors.py            the mail server, or the connection to it, failed
       UrlError            webhooks/urls.py          a URL of a partner is not valid
-      TokenRefused        oauth/endpoint.py         the token endpoint refused the grant; asking again is useless
-      TokenUnavailable    oauth/endpoint.py         the token endpoint gave no usable answer; ask again later
-      NoIdentity          oauth/identity.py         a consent does not show whose account it is for
-      BadReturn           oauth/returns.py          a link names a return URL that the partner did not allow
+      TokenRefused        oauth/token_errors.py     the token endpoint refused the grant; asking again is useless
+      TokenUnavailable    oauth/token_errors.py     the token endpoint gave no usable answer; ask again later
+      IdentityError       oauth/identity.py         a consent does not show whose account it is for
+      ReturnUrlRefused    oauth/return_urls.py      a link names a return URL that the partner did not allow
       NothingToWatch      idler/session.py          a user is archived or deleted, or has other credentials
       UnexpectedFault     idler/session.py          an exception of an unexpected type ended a session
       RemovedFromCluster  idler/ownership.py        the idler was silent for too long and must start again
       Problem             api/errors.py             an HTTP answer other than 2xx (RFC 9457)
-      Failed              api/routes/callback.py    a consent came back and cannot be completed
+      ConnectFailed       api/routes/callback.py    a consent came back and cannot be completed
       ListenError         api/main.py               the API cannot listen on its address
       CommandError        cli/running.py            a command cannot do what it was asked
-      EmbeddedError       launch/engines/errors.py  PostgreSQL or Valkey of `superimap up` does not start
+      EmbeddedError       launch/engines/folders.py PostgreSQL or Valkey of `superimap up` does not start
       PortBusy            launch/up.py              another process listens on the port of the API
       KeyMissing          launch/up.py              the data folder has no encryption key
     """

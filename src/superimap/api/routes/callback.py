@@ -65,9 +65,9 @@ async def callback(visitor: CurrentVisitor) -> Response:
     try:
         endpoint_id = await _connect(visitor, consent, given, state)
     except ConnectFailed as failed:
-        log.info("not connected", extra={"user_id": subject.user.id, "reason": failed.reason})
+        log.info("user not connected", extra={"user_id": subject.user.id, "reason": failed.reason})
         return redirect_back(visitor, subject, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
-    log.info("connected", extra={"user_id": subject.user.id})
+    log.info("user connected", extra={"user_id": subject.user.id})
     if endpoint_id is not None:
         await visitor.resources.ring(endpoint_id)
     return redirect_back(visitor, subject, consent.success_url, Purpose.CONNECT)

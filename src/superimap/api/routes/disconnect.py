@@ -66,7 +66,7 @@ async def disconnect(visitor: CurrentVisitor) -> Response:
             )
     except LinkUsed:
         raise used_link() from None
-    log.info("disconnected", extra={"user_id": subject.user.id})
+    log.info("user disconnected", extra={"user_id": subject.user.id})
     if endpoint_id is not None:
         await resources.ring(endpoint_id)
     response = redirect_back(visitor, subject, link.success_url, Purpose.DISCONNECT)

@@ -134,7 +134,7 @@ async def _store(visitor: Visitor, link: OpenedLink, fields: UserFields) -> Resp
         return redirect_back(
             visitor, link.subject, link.failure_url, Purpose.CONNECT, reason=FailureReason.ADDRESS_TAKEN
         )
-    log.info("connected", extra={"user_id": user_id})
+    log.info("user connected", extra={"user_id": user_id})
     if endpoint_id is not None:
         await visitor.resources.ring(endpoint_id)
     return redirect_back(visitor, subject, link.success_url, Purpose.CONNECT)
