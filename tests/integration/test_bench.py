@@ -1,4 +1,4 @@
-"""Do the benchmarks run, and do sessions cost as little as promised? Generous bounds; exact figures by hand."""
+"""The benchmarks run, and sessions stay within generous bounds; exact figures need a quiet machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support import needs
 
 
 def bench(*words: str) -> dict[str, Any]:
-    """Run a benchmark in a process of its own; its one line."""
+    """Run a benchmark in a process of its own; returns its line of JSON."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *words],
         check=False,
@@ -32,8 +32,8 @@ def bench(*words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("tls", "most", "most_after_mail"), [(("--tls",), 60, 90), ((), 25, 90)])
-def test_an_idle_session_is_small_also_after_a_big_mail(tls, most, most_after_mail):
-    """asyncio's own TLS takes 300 KiB, and 640 after the mail."""
+def test_an_idle_session_stays_small_after_a_big_mail(tls, most, most_after_mail):
+    """For comparison: asyncio's own TLS takes 300 KiB, and 640 KiB after the mail."""
     found = bench("sessions", "--count", "300", "--seconds", "0.5", "--mail-bytes", "500000", *tls)
 
     assert 1 < found["kib_per_session"] < most
@@ -43,7 +43,7 @@ def test_an_idle_session_is_small_also_after_a_big_mail(tls, most, most_after_ma
     assert {"connect_cpu_ms", "lag_p99_ms", "idle_cpu_s", "gc_ms", "gc_frozen_ms"} <= found.keys()
 
 
-def test_a_wake_reads_every_mail():
+def test_every_wake_up_reads_its_mail():
     found = bench("wake", "--count", "200", "--sessions", "50", "--tls")
 
     assert found["count"] == 200
@@ -52,7 +52,7 @@ def test_a_wake_reads_every_mail():
     assert found["wakes_per_cpu_s"] > 100
 
 
-def test_a_hostile_server_ends_its_own_session_alone_and_takes_little_memory():
+def test_a_hostile_server_ends_only_its_own_session_and_takes_little_memory():
     found = bench("hostile", "--sessions", "10", "--wakes", "10", "--mib", "60")
 
     assert found["ended_only_it"] is True
@@ -61,7 +61,7 @@ def test_a_hostile_server_ends_its_own_session_alone_and_takes_little_memory():
     assert found["others_p95_ratio"].keys() == found["ended_by"].keys()
 
 
-def test_a_backlog_is_delivered_once_and_others_are_measured_beside_an_endpoint_that_hangs():
+def test_a_backlog_is_delivered_once_and_others_are_measured_beside_a_hanging_endpoint():
     found = bench(
         "deliver",
         "--count",
@@ -84,7 +84,7 @@ def test_a_backlog_is_delivered_once_and_others_are_measured_beside_an_endpoint_
 
 
 @pytest.mark.parametrize("server", ["own", "dovecot"])
-def test_the_whole_way_of_a_mail_is_measured_and_none_is_lost(server):
+def test_mails_are_measured_from_imap_to_webhook_and_none_is_lost(server):
     if server == "dovecot" and dovecot.DOVECOT_PROGRAM is None:
         needs("Dovecot: apt-get install dovecot-imapd")
 
@@ -103,7 +103,7 @@ def test_the_whole_way_of_a_mail_is_measured_and_none_is_lost(server):
     assert 0 < found["cpu_s_per_1000"] < 100
 
 
-def test_sessions_whose_tokens_end_come_back_before_and_nothing_is_lost():
+def test_sessions_reconnect_before_their_tokens_expire_and_nothing_is_lost():
     found = bench(
         "tokens",
         "--users",
@@ -121,12 +121,12 @@ def test_sessions_whose_tokens_end_come_back_before_and_nothing_is_lost():
     assert (found["lost"], found["duplicates"], found["mails"]) == (0, 0, 60)
     assert (found["cut_by_server"], found["logins_refused"]) == (0, 0)
     assert found["expiries"] > 10
-    # One refresh for each session that comes back; some are under way between the two at either end.
+    # One refresh for each session that reconnects; at either end some are between the two.
     assert abs(found["refreshes"] - found["expiries"]) <= 3
     assert 0 < found["reconnects_per_s_mean"] <= found["reconnects_per_s_max"]
 
 
-def test_without_dovecot_or_its_watches_a_line_says_what_to_do(monkeypatch, tmp_path):
+def test_without_dovecot_or_inotify_instances_the_error_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(dovecot, "DOVECOT_PROGRAM", None)
     missing = CliRunner().invoke(app, ["mail", "--server", "dovecot"])
     monkeypatch.setattr(dovecot, "DOVECOT_PROGRAM", "/usr/sbin/dovecot")
@@ -138,7 +138,7 @@ def test_without_dovecot_or_its_watches_a_line_says_what_to_do(monkeypatch, tmp_
     assert "sysctl fs.inotify.max_user_instances=1128" in narrow.stderr
 
 
-def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
+def test_a_limit_of_open_files_that_is_too_low_is_reported(monkeypatch):
     def refuse(*_arguments: object) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
@@ -151,7 +151,7 @@ def test_a_limit_of_open_files_that_is_too_low_is_said(monkeypatch):
     assert "1000 sessions need 1256 open files and 200 are allowed" in result.stderr
 
 
-def test_the_limit_of_open_files_is_raised_only_if_it_must(monkeypatch):
+def test_the_limit_of_open_files_is_raised_only_if_needed(monkeypatch):
     asked = []
     monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: asked.append(limits))
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1024, 4096))
@@ -162,7 +162,7 @@ def test_the_limit_of_open_files_is_raised_only_if_it_must(monkeypatch):
     assert asked == [(2256, 4096)]
 
 
-def test_a_quiet_round_is_one_query_and_who_joins_or_dies_moves_its_share():
+def test_a_quiet_round_is_one_query_and_a_join_or_death_moves_one_share():
     found = bench("rebalance", "--users", "4000", "--idlers", "5")
 
     assert found["queries_per_round"] == 1
@@ -171,7 +171,7 @@ def test_a_quiet_round_is_one_query_and_who_joins_or_dies_moves_its_share():
     assert found["moved_on_leave"] <= 1.1
 
 
-def test_a_whole_idler_comes_up_and_stops_with_everybody_signed_in_once():
+def test_a_whole_idler_starts_and_stops_with_every_user_signed_in_once():
     found = bench("idler", "--users", "100", "--tls", "--seconds", "1", "--logins-per-second", "500")
 
     assert found["logins"] == 100

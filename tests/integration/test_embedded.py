@@ -1,4 +1,4 @@
-"""Do the embedded engines keep what they promise: nothing committed is lost, and nothing is left behind?"""
+"""The embedded engines lose nothing that was committed, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from fixtures.engines import open_folder
 from superimap.launch import engines as embedded
 from superimap.launch.engines import EmbeddedError, process, programs
 
-pytestmark = pytest.mark.usefixtures("postgres_url")  # which skips where there are no engines
+pytestmark = pytest.mark.usefixtures("postgres_url")  # skips the tests if the engines are not installed
 linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="needs Linux: /proc, and children that die with us"
+    sys.platform != "linux", reason="needs Linux: /proc, and children that end with their parent"
 )
-root = pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 OWNER = """
 import asyncio, pathlib, sys
@@ -44,14 +44,14 @@ asyncio.run(main())
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    """A data folder of this test's own."""
+    """A data folder for this test."""
     with open_folder("superimap-data-") as folder:
         yield folder / "data"
 
 
 @asynccontextmanager
 async def connected(url: str):
-    """A connection, also to a server that is just coming back."""
+    """Connect, also to a server that is still starting."""
     async with asyncio.timeout(20):
         while True:
             try:
@@ -70,7 +70,7 @@ def postmaster(data: Path) -> int:
 
 
 def processes_in(data: Path) -> Iterator[int]:
-    """Every process that works below `data`."""
+    """Ids of the processes whose working folder is below `data`."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if (entry / "cwd").readlink().is_relative_to(data):
@@ -80,7 +80,7 @@ def processes_in(data: Path) -> Iterator[int]:
 
 
 def start_owner(data: Path) -> subprocess.Popen[str]:
-    """Another process with engines on `data`, which are ready when this returns."""
+    """Start another process with engines on `data`; they are ready when this returns."""
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(data)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     assert owner.stdout.readline().startswith("postgresql")
@@ -98,7 +98,7 @@ async def test_rows_survive_a_restart(data):
 
 
 @linux
-async def test_committed_rows_survive_kill_9_and_the_engine_comes_back(data):
+async def test_committed_rows_survive_kill_9_and_the_engine_is_restarted(data):
     async with embedded.postgres(data) as url:
         async with connected(url) as db:
             await db.execute("CREATE TABLE kept (n int)")
@@ -112,7 +112,7 @@ async def test_committed_rows_survive_kill_9_and_the_engine_comes_back(data):
 
 
 @linux
-async def test_killing_the_owner_leaves_no_process_behind_and_the_next_one_starts(data):
+async def test_killing_the_owner_leaves_no_process_and_the_next_owner_starts(data):
     owner = start_owner(data)
     assert len(list(processes_in(data))) > 2
 
@@ -128,7 +128,7 @@ async def test_killing_the_owner_leaves_no_process_behind_and_the_next_one_start
 
 
 @linux
-async def test_the_next_owner_may_start_while_the_killed_ones_engines_still_die(data):
+async def test_the_next_owner_may_start_while_the_engines_of_a_killed_owner_still_end(data):
     owner = start_owner(data)
     owner.kill()
 
@@ -138,7 +138,7 @@ async def test_the_next_owner_may_start_while_the_killed_ones_engines_still_die(
 
 
 @linux
-async def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(data):
+async def test_a_pid_file_with_the_id_of_another_program_does_not_prevent_the_start(data):
     async with embedded.postgres(data):
         pass
     (data / "postgres" / "postmaster.pid").write_text(
@@ -149,7 +149,7 @@ async def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(data):
         assert await db.fetchval("SELECT 1") == 1
 
 
-async def test_a_second_owner_is_refused_and_told_who_the_first_is(data):
+async def test_a_second_owner_is_refused_with_the_process_id_of_the_first(data):
     owner = start_owner(data)
     try:
         for engine in (embedded.postgres(data), embedded.valkey(data)):
@@ -166,7 +166,7 @@ async def test_a_second_owner_is_refused_and_told_who_the_first_is(data):
     assert embedded.address(data, "postgres") is None
 
 
-async def test_a_half_made_cluster_is_made_again(data):
+async def test_a_half_made_cluster_is_created_again(data):
     making = data / "postgres.new"
     making.mkdir(parents=True)
     data.chmod(0o755)
@@ -186,7 +186,7 @@ async def test_a_cluster_of_another_version_is_refused(data):
             pass
 
 
-async def test_a_path_too_long_or_odd_for_a_socket_works(data):
+async def test_a_data_path_that_is_too_long_or_odd_for_a_socket_works(data):
     data = data / ("long" * 20) / "Üml, ut?#"
 
     async with embedded.postgres(data) as url, embedded.valkey(data) as redis_url, connected(url) as db:
@@ -195,7 +195,7 @@ async def test_a_path_too_long_or_odd_for_a_socket_works(data):
             assert await redis.ping()
 
 
-async def test_what_valkey_was_told_survives_a_restart(data):
+async def test_data_of_valkey_survives_a_restart(data):
     async with embedded.valkey(data) as url, Redis.from_url(url) as redis:
         await redis.set("kept", "1")
 
@@ -204,7 +204,7 @@ async def test_what_valkey_was_told_survives_a_restart(data):
 
 
 @linux
-async def test_valkey_comes_back_after_kill_9(data):
+async def test_valkey_is_restarted_after_kill_9(data):
     async with embedded.valkey(data) as url, Redis.from_url(url) as redis:
         await redis.set("kept", "1")
         for pid in processes_in(data / "valkey"):
@@ -220,7 +220,7 @@ async def test_valkey_comes_back_after_kill_9(data):
         assert found == b"1"
 
 
-async def test_valkey_puts_a_file_aside_that_it_cannot_read(data):
+async def test_valkey_moves_a_file_aside_that_it_cannot_read(data):
     async with embedded.valkey(data) as url, Redis.from_url(url) as redis:
         await redis.set("lost", "1")
     for path in (data / "valkey" / "appendonlydir").iterdir():
@@ -231,7 +231,7 @@ async def test_valkey_puts_a_file_aside_that_it_cannot_read(data):
     assert list(data.glob("valkey.unusable-*"))
 
 
-async def test_arq_takes_the_url_of_our_valkey(redis_url):
+async def test_arq_accepts_the_url_of_our_valkey(redis_url):
     pool = await create_pool(RedisSettings.from_dsn(redis_url))
     try:
         assert await pool.enqueue_job("ring") is not None
@@ -277,7 +277,7 @@ async def test_as_root_engines_in_a_closed_folder_are_copied_once(data, tmp_path
     assert (copies[0] / "engine" / "bin" / "server").stat().st_mode & 0o777 == 0o755
 
 
-def test_the_environment_of_the_engines_holds_none_of_our_secrets(data, monkeypatch):
+def test_the_environment_of_the_engines_contains_no_secrets(data, monkeypatch):
     monkeypatch.setenv("ENCRYPTION_KEY", "of-no-concern-to-them")
     data.mkdir()
     child = process.spawn(Path("/usr/bin/env"), folder=data, log_file=data / "env.log", death=signal.SIGKILL)

@@ -1,11 +1,11 @@
-"""A process tells whether it lives and whether it is of use."""
+"""The health port of a process: /healthz, /readyz and /metrics."""
 
 import httpx
 
 from superimap.core.health import Readiness, serve_health
 
 
-async def test_ready_only_while_it_is_of_use_and_alive_all_along(unused_tcp_port: int):
+async def test_readyz_follows_readiness_and_healthz_is_always_200(unused_tcp_port: int):
     state = Readiness()
     base = f"http://127.0.0.1:{unused_tcp_port}"
     async with serve_health(state, host="127.0.0.1", port=unused_tcp_port), httpx.AsyncClient() as client:

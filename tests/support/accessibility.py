@@ -1,4 +1,4 @@
-"""Can everybody use this page? What can be measured in a browser (WCAG 2.2, AA), without a library for it."""
+"""Accessibility audit of a page in a browser (WCAG 2.2, AA), without a library."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _AUDIT = """
 
 
 async def faults(page: Page) -> list[str]:
-    """What is wrong with the page as it is shown now, in light and in dark colours, and in a narrow window."""
+    """The faults of the page as it is shown now: in light and dark colours, and in a narrow window."""
     found: list[str] = []
     size = page.viewport_size
     for scheme in ("light", "dark"):

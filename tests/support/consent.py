@@ -1,4 +1,4 @@
-"""Users who have consented at our authorization server, and a mail server that takes its tokens."""
+"""Users who have consented at the fake OAuth 2.0 provider, and access tokens as a process gets them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ APP_SCOPE = "https://outlook.example.com/.default"
 
 
 def provider(**options: Any) -> OAuthServer:
-    """An authorization server that knows our client; rotating refresh tokens, unless told otherwise."""
+    """An authorization server with our client registered; refresh tokens rotate by default."""
     server = OAuthServer(**{"rotates": True, "scopes": ("openid", "email", "mail", APP_SCOPE), **options})
     server.add_client(client_secret=SECRET)
     return server
@@ -29,7 +29,7 @@ def provider(**options: Any) -> OAuthServer:
 
 @dataclass
 class Consented:
-    """A partner's connection to that provider."""
+    """A partner's connection to the provider."""
 
     world: World
     oauth: OAuthServer
@@ -37,7 +37,7 @@ class Consented:
     app_only: bool = False
 
     async def user(self, email: str) -> int:
-        """A connected user; its id. Of an app-only connection the address is all."""
+        """Create a connected user; returns its id. An app-only connection needs only the address."""
         fields: dict[str, Any] = {"tag": email.partition("@")[0], "email": email}
         if not self.app_only:
             fields["oauth2_refresh_token"] = self.oauth.grant(email).refresh_token
@@ -55,7 +55,7 @@ class Consented:
 async def consented(
     world: World, oauth: OAuthServer, *, imap: tuple[str, int] = ("127.0.0.1", 1), app_only: bool = False
 ) -> Consented:
-    """The partner, its connection, and nobody yet."""
+    """Create the partner and its connection, without users."""
     values: dict[str, Any] = {
         "oauth2_authorize_url": oauth.url("/authorize"),
         "oauth2_token_url": oauth.url("/token"),

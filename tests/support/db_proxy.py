@@ -1,4 +1,4 @@
-"""How is a database made to go away and come back? By a socket between it and us."""
+"""A proxy socket in front of PostgreSQL, which takes the database away and brings it back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SOCKET = ".s.PGSQL.5432"
 
 
 class DbProxy:
-    """Passes bytes between its own socket, which it opens and closes, and that of the real database."""
+    """Passes bytes between its own socket, which it opens and closes, and the socket of the real database."""
 
     def __init__(self, database_url: str, folder: Path) -> None:
         parts = urlsplit(database_url)
@@ -24,11 +24,11 @@ class DbProxy:
         self.url = f"postgresql://{parts.netloc.partition('@')[0]}@{parts.path}?host={folder}"
 
     async def open(self) -> None:
-        """The database is there."""
+        """Make the database reachable."""
         self._server = await asyncio.start_unix_server(self._pass, self._path)
 
     async def close(self) -> None:
-        """The database is gone, and so is every connection to it."""
+        """Make the database unreachable, and cut every connection to it."""
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
@@ -37,11 +37,11 @@ class DbProxy:
         await asyncio.gather(*self._pipes, return_exceptions=True)
 
     def hang(self) -> None:
-        """The database takes connections and answers nothing."""
+        """Accept connections and answer nothing."""
         self._flows.clear()
 
     def resume(self) -> None:
-        """It answers again."""
+        """Answer again."""
         self._flows.set()
 
     async def _pass(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:

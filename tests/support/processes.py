@@ -1,4 +1,4 @@
-"""SuperIMAP's processes as an operator starts them: commands of their own, which can be killed."""
+"""SuperIMAP's processes, started by the command line as an operator starts them; they can be killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK = {
 
 
 def environment(world: World, **more: str) -> dict[str, str]:
-    """What a process needs to work in this world."""
+    """The environment variables of a process that works in this world."""
     return {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": world.database_url,
@@ -41,7 +41,7 @@ def environment(world: World, **more: str) -> dict[str, str]:
 
 @dataclass
 class Process:
-    """A running command; its output lies in `log`."""
+    """A running command, whose output goes to the file `log`."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -51,11 +51,11 @@ class Process:
 
     @property
     def output(self) -> str:
-        """What it has said so far, also after its end."""
+        """The output so far, also after the end of the process."""
         return self._final if self._final is not None else self.log.read_text(errors="replace")
 
     def close(self) -> None:
-        """Its output outlives its file."""
+        """Keep the output, because its file is deleted."""
         self._final = self.output
 
     def kill(self) -> None:
@@ -64,15 +64,15 @@ class Process:
         self.popen.wait(10)
 
     def terminate(self) -> None:
-        """SIGTERM, as an orchestrator sends it."""
+        """Send SIGTERM, as an orchestrator does."""
         self.popen.send_signal(signal.SIGTERM)
 
     async def ended(self, *, within: float = 30.0) -> int:
-        """Its exit code."""
+        """Wait for the end; returns the exit code."""
         return await asyncio.to_thread(self.popen.wait, within)
 
     async def says(self, text: str, *, within: float = 30.0) -> None:
-        """Until `text` stands in its output."""
+        """Wait until the output contains `text`."""
         try:
             async with asyncio.timeout(within):
                 while text not in self.output:
@@ -87,7 +87,7 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def started(*command: str, env: Mapping[str, str], patience: float = 30.0) -> AsyncIterator[Process]:
-    """`superimap …` for the length of the block; ends by SIGTERM, or kill -9 if it does not."""
+    """Run `superimap …` for the length of the block; SIGTERM stops it, or kill -9 if it ignores that."""
     with tempfile.TemporaryDirectory(prefix="superimap-log-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:

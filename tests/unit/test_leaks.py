@@ -1,4 +1,4 @@
-"""Would a secret in a log be noticed?"""
+"""The search for secrets in logs finds each form of a secret, and nothing else."""
 
 import logging
 from base64 import b64encode
@@ -14,13 +14,13 @@ LOGGER = logging.getLogger("superimap.tests.leaks")
 
 @pytest.fixture
 def found():
-    """What was found in the test; it is meant, and therefore forgotten."""
+    """The leaks that the test causes on purpose; they are removed at its end."""
     yield leaks.watch.leaks
     leaks.watch.leaks.clear()
 
 
 @pytest.mark.parametrize(
-    "tell",
+    "log_secret",
     [
         lambda: LOGGER.debug("sent %r", f'A1 LOGIN "ann" "{SECRET}"'.encode()),
         lambda: LOGGER.info("a constant sentence", extra={"line": SECRET}),
@@ -31,16 +31,16 @@ def found():
     ],
     ids=["argument", "field", "traceback", "plain", "bearer", "library"],
 )
-def test_a_secret_that_a_vault_sealed_is_noticed_in_any_part_of_a_record(found, tell):
+def test_a_secret_that_a_vault_encrypted_is_found_in_any_part_of_a_record(found, log_secret):
     Vault.from_setting(generate_key()).seal(SECRET.encode(), Place("users", "login_password", 1, "1"))
 
-    tell()
+    log_secret()
 
     assert len(found) == 1
     assert SECRET not in found[0]
 
 
-def test_what_is_marked_and_the_vault_s_own_key_are_noticed(found):
+def test_marked_text_and_the_key_of_a_vault_are_found(found):
     key = generate_key()
     Vault.from_setting(key)
 
@@ -50,8 +50,8 @@ def test_what_is_marked_and_the_vault_s_own_key_are_noticed(found):
     assert len(found) == 2
 
 
-def test_other_text_is_no_leak(found):
-    leaks.Watch().plant("password")  # too plain a word
+def test_ordinary_text_is_not_a_leak(found):
+    leaks.Watch().plant("password")  # an ordinary word
 
     LOGGER.debug("the password of %s was refused", "ann")
 

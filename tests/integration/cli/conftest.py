@@ -1,4 +1,4 @@
-"""How do tests call the command line? In this process, on a database of their own."""
+"""The command line for tests: called in this process, on a database for each test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.Mo
 
 @pytest.fixture
 def superimap(environment: pytest.MonkeyPatch) -> Superimap:
-    """Call `superimap` with these words; a failure to be expected is said by `code`."""
+    """Call `superimap` with these words and assert its exit code, which is 0 unless `code` is given."""
 
     def call(*words: str, code: int = 0, stdin: str | None = None) -> Result:
         result = CliRunner().invoke(app, list(words), input=stdin)
@@ -44,7 +44,7 @@ def superimap(environment: pytest.MonkeyPatch) -> Superimap:
 
 @pytest.fixture
 def ask(superimap: Superimap) -> Callable[..., Any]:
-    """Call `superimap … --json` and read the answer, which is all that standard output holds."""
+    """Call `superimap … --json` and parse the answer, which must be all of standard output."""
 
     def call(*words: str, stdin: str | None = None) -> Any:
         return json.loads(superimap(*words, "--json", stdin=stdin).stdout)

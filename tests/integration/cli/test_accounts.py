@@ -1,4 +1,4 @@
-"""Do the commands for partners, providers, connections and users do what they say, and refuse in one line?"""
+"""The commands for partners, providers, connections and users; errors are one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_partner_is_created_with_its_secrets_shown_once(superimap, ask):
             assert created["signing_secret"] not in said
 
 
-def test_creating_says_in_words_that_the_secrets_are_not_shown_again(superimap):
+def test_create_prints_that_the_secrets_are_not_shown_again(superimap):
     said = superimap("partners", "create", "acme").stdout
 
     assert "not shown again" in said
@@ -42,7 +42,7 @@ def test_a_partner_is_found_by_name_in_any_case_and_by_id(ask):
     assert ask("partners", "show", str(created["id"]))["name"] == "Acme"
 
 
-def test_a_partner_is_updated_and_a_blank_clears(ask):
+def test_a_partner_is_updated_and_an_empty_value_clears(ask):
     ask("partners", "create", "acme", "--success-url", "https://a.example/ok")
 
     changed = ask(
@@ -59,7 +59,7 @@ def test_a_partner_is_updated_and_a_blank_clears(ask):
     assert ask("partners", "update", "acme-2", "--no-return-origins")["return_origins"] == []
 
 
-def test_a_wrong_url_is_refused_by_the_name_of_its_field(superimap):
+def test_a_wrong_url_is_refused_with_the_name_of_its_field(superimap):
     result = superimap("partners", "create", "acme", "--new-mail-webhook", "ftp://a.example/", code=1)
 
     assert result.stderr.startswith("error: new_mail_webhook must begin with https://")
@@ -73,13 +73,13 @@ def test_plain_http_is_refused_in_production(superimap, environment):
     assert "plain http:// is for ENVIRONMENT=development" in result.stderr
 
 
-def test_an_unknown_partner_is_one_line_that_says_where_to_look(superimap):
+def test_an_unknown_partner_is_one_line_that_names_the_list_command(superimap):
     result = superimap("partners", "show", "nobody", code=1)
 
     assert result.stderr == "error: There is no partner 'nobody'; `superimap partners list` shows them.\n"
 
 
-def test_deleting_wants_a_yes(superimap, installed):
+def test_deleting_needs_a_confirmation(superimap, installed):
     refused = superimap("partners", "delete", "acme", code=1)
     superimap("partners", "delete", "acme", "--yes")
 
@@ -102,11 +102,11 @@ def test_keys_are_rotated_and_retired(superimap, ask, installed):
     assert "rotate it first" in refused.stderr
 
 
-def test_a_span_of_time_that_cannot_be_read_is_wrong_usage(superimap, installed):
+def test_an_invalid_span_of_time_is_a_usage_error(superimap, installed):
     superimap("partners", "rotate-secret", "acme", "--overlap", "soon", code=2)
 
 
-def test_presets_are_installed_once_and_changes_by_operators_stay(ask):
+def test_presets_are_installed_once_and_changes_by_operators_are_kept(ask):
     first = ask("migrate")["installed_providers"]
     ask("providers", "update", "gmail", "--title", "Ours")
 
@@ -180,7 +180,7 @@ def test_tables_fit_eighty_columns_with_ids_whole(superimap, installed):
     assert "OUTLOOK_OAUTH2" in superimap("providers", "list").stdout
 
 
-def test_what_others_wrote_cannot_steer_the_terminal(superimap, installed):
+def test_text_by_others_cannot_control_the_terminal(superimap, installed):
     superimap("connections", "create", "acme", "PLAIN")
     superimap("users", "create", "acme", "PLAIN", "[red]ann[bold]")
 
@@ -188,7 +188,7 @@ def test_what_others_wrote_cannot_steer_the_terminal(superimap, installed):
     assert "\x1b" not in superimap("partners", "show", "\x1b[31mred", code=1).stderr
 
 
-def test_what_differs_by_provider_is_shown_changed_and_cleared(installed, superimap, ask):
+def test_provider_specific_settings_are_shown_changed_and_cleared(installed, superimap, ask):
     gmail = ask("providers", "show", "GMAIL")
     assert (gmail["folders"], gmail["connections_per_account"]) == (r"\All", 15)
     assert ask("providers", "show", "YAHOO")["idle_renew"] < 180
@@ -207,7 +207,7 @@ def test_what_differs_by_provider_is_shown_changed_and_cleared(installed, superi
         assert would_do in superimap("providers", "update", "YAHOO", *words, code=1).stderr
 
 
-def test_show_tells_what_happened_to_a_user(installed, superimap, ask, database_url):
+def test_show_lists_the_events_of_a_user(installed, superimap, ask, database_url):
     superimap("connections", "create", "acme", "PLAIN")
     superimap("users", "create", "acme", "PLAIN", "ada")
 
@@ -226,7 +226,7 @@ def test_show_tells_what_happened_to_a_user(installed, superimap, ask, database_
     assert "no route" in superimap("users", "show", "acme", "PLAIN", "ada").stdout
 
 
-def test_an_organisation_is_watched_by_an_app_with_a_tenant_and_addresses_alone(superimap, ask, installed):
+def test_an_app_only_connection_needs_a_tenant_and_only_addresses_of_users(superimap, ask, installed):
     client = ("--oauth2-client-id", "id", "--oauth2-client-secret", "cl13nt-s3cret")
     lacking = superimap("connections", "create", "acme", "OUTLOOK_APP_ONLY", *client, code=1)
     assert "oauth2_tenant is required for this provider" in lacking.stderr
@@ -242,7 +242,7 @@ def test_an_organisation_is_watched_by_an_app_with_a_tenant_and_addresses_alone(
     assert changed["oauth2_tenant"] == "other.example"
 
 
-def test_a_provider_without_consent_is_made_and_its_token_url_has_the_tenant_in_its_path_alone(
+def test_an_app_only_provider_may_have_the_tenant_only_in_the_path_of_its_token_url(
     superimap, ask, installed
 ):
     words = (
@@ -259,9 +259,7 @@ def test_a_provider_without_consent_is_made_and_its_token_url_has_the_tenant_in_
     assert "oauth2_authorize_url" in asking.stderr
 
 
-def test_a_user_has_a_mail_server_of_its_own_where_the_provider_leaves_it_to_people(
-    installed, superimap, ask
-):
+def test_a_user_may_have_an_own_mail_server_only_under_a_provider_that_allows_it(installed, superimap, ask):
     superimap("connections", "create", "acme", "OTHER")
     superimap("connections", "create", "acme", "PLAIN")
 

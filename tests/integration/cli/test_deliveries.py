@@ -1,4 +1,4 @@
-"""Can an operator see webhooks, replay and cancel them, and try an endpoint, from the command line?"""
+"""The commands for deliveries and endpoints: list, replay, cancel, enable and test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def owing(database_url, superimap) -> BlockingFactory:
     return made
 
 
-def test_deliveries_are_listed_and_narrowed_down(superimap, ask, owing):
+def test_deliveries_are_listed_and_filtered(superimap, ask, owing):
     failed = owing.do("deliveries", 2)
     owing.do("deliveries", state="pending")
 
@@ -59,7 +59,7 @@ def test_deliveries_are_listed_and_narrowed_down(superimap, ask, owing):
     assert "There are more than 1" in said
 
 
-def test_one_is_shown_with_its_attempts_and_answers(superimap, ask, owing):
+def test_a_delivery_is_shown_with_its_attempts_and_answers(superimap, ask, owing):
     (delivery,) = owing.do("deliveries")
     owing.do("attempt", delivery, 1, code=500, answer="Ouch\x1b[31m")
 
@@ -83,16 +83,16 @@ def test_one_is_shown_with_its_attempts_and_answers(superimap, ask, owing):
         ("replay", "acme", "msg_" + "0" * 32, "--all"),
         ("replay", "acme", "msg_" + "0" * 32, "--since", "1h"),
         ("cancel", "acme"),
-        ("cancel", "acme", "--all"),  # and nobody there to be asked
+        ("cancel", "acme", "--all"),  # without a terminal to confirm at
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(superimap, owing, words):
+def test_every_error_is_one_line(superimap, owing, words):
     said = superimap("deliveries", *words, code=1).stderr
 
     assert len(said.splitlines()) == 1
 
 
-def test_failed_ones_are_replayed_by_id_or_all_whatever_their_number(superimap, ask, owing, monkeypatch):
+def test_failed_deliveries_are_replayed_by_id_or_all_at_once(superimap, ask, owing, monkeypatch):
     from superimap.db.delivery import replay
 
     monkeypatch.setattr(replay, "MOST", 2)
@@ -105,7 +105,7 @@ def test_failed_ones_are_replayed_by_id_or_all_whatever_their_number(superimap, 
     assert "still owed" in superimap("deliveries", "replay", "acme", made[0], code=1).stderr
 
 
-def test_pending_ones_are_cancelled_and_replayed(ask, owing, monkeypatch):
+def test_pending_deliveries_are_cancelled_and_replayed(ask, owing, monkeypatch):
     from superimap.db.delivery import replay
 
     monkeypatch.setattr(replay, "MOST", 2)
@@ -128,7 +128,7 @@ def test_endpoints_are_shown_and_enabled(superimap, ask, owing):
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]], list[int]]]:
-    """A receiver in a thread: commands have event loops of their own."""
+    """A receiver in a thread, because commands have event loops of their own."""
     got: list[tuple[dict[str, str], bytes]] = []
     codes = [200]
 
@@ -151,7 +151,7 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]], list[i
         thread.join()
 
 
-def test_an_endpoint_is_tried_and_the_exit_code_tells(superimap, receiver):
+def test_webhooks_test_sends_a_sample_and_its_exit_code_is_the_result(superimap, receiver):
     import json
 
     url, got, codes = receiver

@@ -1,4 +1,4 @@
-"""Does `superimap messages` say what became of each mail, and why?"""
+"""The command `superimap messages`: the outcome of each mail and its reason."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ WHERE = ("acme", "PLAIN", "ada")
 
 @pytest.fixture
 def installed(superimap, database_url):
-    """The user ada of acme, of whom three mails were seen."""
+    """The user ada of the partner acme, with three recorded mails."""
     superimap("migrate")
     superimap("partners", "create", "acme")
     superimap("connections", "create", "acme", "PLAIN")
@@ -49,10 +49,10 @@ def test_the_table_explains_each_mail(superimap, installed, environment, columns
         assert "2000000 bytes; MAX_EMAIL_SIZE is 1048576" in said
         assert "byte for byte the same as UID 7 of INBOX (message 1)" in said
         assert "the partner had no new_mail URL when it was seen" in said
-    assert "\x1b" not in said, "who wrote the mail steers the terminal"
+    assert "\x1b" not in said, "the sender of the mail controls the terminal"
 
 
-def test_json_has_all_of_it(ask, installed):
+def test_json_has_every_field(ask, installed):
     big, copy, first = ask("messages", *WHERE)
 
     assert [each["id"] for each in (big, copy, first)] == [3, 2, 1]
@@ -61,13 +61,13 @@ def test_json_has_all_of_it(ask, installed):
     assert first["delivery"] is None
 
 
-def test_it_is_narrowed_down_and_paged(superimap, ask, installed):
+def test_messages_are_filtered_and_paged(superimap, ask, installed):
     assert [each["id"] for each in ask("messages", *WHERE, "--outcome", "duplicate")] == [2]
     assert [each["id"] for each in ask("messages", *WHERE, "--before", "2")] == [1]
     assert "--before 3 lists the earlier ones" in superimap("messages", *WHERE, "--limit", "1").stdout
 
 
-def test_it_says_what_is_not_there(superimap, installed):
+def test_missing_mails_users_and_outcomes_are_reported(superimap, installed):
     superimap("users", "create", "acme", "PLAIN", "bob")
 
     assert "No matching mail was seen" in superimap("messages", "acme", "PLAIN", "bob").stdout
@@ -77,5 +77,5 @@ def test_it_says_what_is_not_there(superimap, installed):
     superimap("messages", *WHERE, "--limit", "201", code=2)
 
 
-def test_the_command_shows_as_many_as_the_query_gives():
+def test_the_limits_of_the_command_and_of_the_query_are_equal():
     assert command.MAX_MESSAGES == messages.MAX_MESSAGES

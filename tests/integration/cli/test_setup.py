@@ -1,4 +1,4 @@
-"""Do the commands that set up an installation work, and say in one line what is missing?"""
+"""The commands that set up an installation; a missing setting or database is one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from superimap.core import crypto
 PROGRAM = [sys.executable, "-c", "from superimap.cli import main; main()"]
 
 
-def test_a_wrong_setting_is_a_plain_line(superimap, environment):
+def test_each_wrong_setting_is_one_line(superimap, environment):
     environment.setenv("PORT", "eighty")
     environment.delenv("ENCRYPTION_KEY")
 
@@ -44,7 +44,7 @@ def test_the_settings_are_shown_without_secrets(superimap, ask, environment):
     assert key not in superimap("config").stdout
 
 
-def test_a_database_out_of_reach_is_one_line_with_its_host_and_no_password(superimap, environment):
+def test_an_unreachable_database_is_one_line_with_its_host_and_no_password(superimap, environment):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -63,7 +63,7 @@ def test_a_database_that_does_not_exist_is_named(superimap, environment, databas
         assert "has no database 'none_" in superimap(*words, code=1).stderr
 
 
-def test_a_database_of_another_key_is_refused(superimap, environment):
+def test_a_database_with_another_key_is_refused(superimap, environment):
     superimap("partners", "create", "acme")
     environment.setenv("ENCRYPTION_KEY", crypto.generate_key())
 
@@ -86,7 +86,7 @@ def test_keys_are_rotated_and_the_old_one_reported_unused(superimap, ask, enviro
     assert sum(ask("rotate-keys")["resealed"].values()) == 0
 
 
-def test_a_generated_key_is_one_that_the_settings_take(superimap):
+def test_a_generated_key_is_accepted_by_the_settings(superimap):
     key = superimap("generate-key").stdout.strip()
 
     assert len(base64.b64decode(key)) == 32
@@ -104,7 +104,7 @@ def test_the_openapi_description_is_printed_or_written(superimap, tmp_path):
 
 
 class Ready(http.server.BaseHTTPRequestHandler):
-    """Ready, unless told otherwise."""
+    """A health port that answers with `status`."""
 
     status = 200
 
@@ -133,7 +133,7 @@ def test_health_is_an_exit_code_and_one_line(monkeypatch, status, code):
     ]
 
 
-def test_health_of_nobody_is_bad_health():
+def test_health_without_a_process_is_not_ready():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         command = [*PROGRAM, "health", "--port", str(taken.getsockname()[1])]
@@ -143,7 +143,7 @@ def test_health_of_nobody_is_bad_health():
     assert "not ready: no answer" in result.stdout
 
 
-def test_the_fake_imap_server_lets_in_whom_it_was_told_and_ends_on_a_signal():
+def test_the_fake_imap_server_accepts_the_given_accounts_and_ends_on_a_signal():
     command = [*PROGRAM, "fake-imap", "--port", "0", "--user", "ann:secret"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         port = int(process.stdout.readline().split(":")[1].split(",")[0])
@@ -160,7 +160,7 @@ def test_the_fake_imap_server_lets_in_whom_it_was_told_and_ends_on_a_signal():
     assert said[-1].startswith(b"b OK")
 
 
-def test_the_fake_imap_server_takes_any_access_token_whomever_it_lets_in_by_password():
+def test_the_fake_imap_server_accepts_any_access_token_even_with_given_accounts():
     command = [*PROGRAM, "fake-imap", "--port", "0", "--user", "ann:secret"]
     token = base64.b64encode(b"user=ada@example.com\x01auth=Bearer at-1\x01\x01").decode()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -174,7 +174,7 @@ def test_the_fake_imap_server_takes_any_access_token_whomever_it_lets_in_by_pass
     assert said[-1].startswith(b"a OK")
 
 
-def test_the_fake_provider_consents_fails_as_it_was_told_and_ends_on_a_signal():
+def test_the_fake_provider_consents_injects_failures_and_ends_on_a_signal():
     command = [
         *PROGRAM, "fake-oauth", "--port", "0", "--client", "app:hush", "--redirect-uri", "http://127.0.0.1/back",
         "--consents", "ann@example.com", "--fail", "denied=1",
@@ -207,8 +207,8 @@ def test_the_fake_provider_consents_fails_as_it_was_told_and_ends_on_a_signal():
     assert f"--oauth2-token-url {url}/token" in "".join(told)
 
 
-def test_the_fake_provider_stands_where_browsers_go_unless_told_otherwise(superimap):
-    """Fetch standard, "port blocking": 10080 is one of these."""
+def test_the_default_port_of_the_fake_provider_is_not_blocked_by_browsers(superimap):
+    """The Fetch standard ("port blocking") lists blocked ports; 10080 is one of them."""
     refused = {
         *range(1, 1024),
         1719,
@@ -234,7 +234,7 @@ def test_the_fake_provider_stands_where_browsers_go_unless_told_otherwise(superi
     assert int(default[1]) not in refused
 
 
-def test_the_fake_provider_lists_its_ways_to_fail_and_takes_no_other(superimap):
+def test_the_fake_provider_lists_its_failures_and_refuses_others(superimap):
     listed = superimap("fake-oauth", "--list").output
     refused = superimap("fake-oauth", "--fail", "nonsense", code=2).output
 
@@ -251,7 +251,7 @@ def test_help_imports_neither_the_database_nor_the_web():
     assert loaded.strip() == "[]"
 
 
-def test_no_secret_stands_in_a_traceback():
+def test_tracebacks_show_no_local_variables():
     from superimap.cli import app
 
     assert app.pretty_exceptions_show_locals is False

@@ -70,7 +70,7 @@ def prepared(data: Path) -> Path:
 
 
 def make_folder(folder: Path, *, mode: int) -> None:
-    """Create a folder and its missing parents with this mode, whatever the umask."""
+    """Create a folder and its missing parents with this mode, independent of the umask."""
     if not folder.is_dir():
         make_folder(folder.parent, mode=mode)
         folder.mkdir(exist_ok=True)

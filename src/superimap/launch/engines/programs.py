@@ -70,7 +70,7 @@ def _cache(data: Path) -> Path:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Give all users the owner's rights to read and execute, whatever the umask of the installation was."""
+    """Give all users the owner's rights to read and execute, independent of the installation's umask."""
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
             mode = path.stat().st_mode & 0o700
