@@ -29,7 +29,11 @@ BODIES: tuple[type[BaseModel], ...] = (
 )
 REF_TEMPLATE = "#/components/schemas/{model}"
 # Published schema names of classes that are called differently in the code. Generated clients contain them.
-PUBLISHED_NAMES = {"ProblemOut": "Problem", "MailOutcome": "Outcome"}
+PUBLISHED_NAMES = {
+    "ProblemOut": "Problem",
+    "MailOutcome": "Outcome",
+    "MessageDeliveryOut": "MessageDelivery",
+}
 DESCRIPTION = """\
 Watches IMAP mailboxes and POSTs a signed webhook for every new mail.
 

@@ -64,7 +64,7 @@ async def list_deliveries(
         raise invalid_fields(
             [("after", "must be copied unchanged from the header Link of the previous page")]
         )
-    selection = _Selection(user_tag, imap_provider_code, kind, since, until)
+    selection = _QuerySelection(user_tag, imap_provider_code, kind, since, until)
     matching = await _filter_for(db, partner.id, state, selection)
     found = await history.list_deliveries(db, matching, after=last, limit=limit + 1)
     page = found[:limit]
@@ -143,7 +143,7 @@ async def cancel_delivery(
     return await _shown(id, partner.id, db, resources)
 
 
-class _Selection(NamedTuple):
+class _QuerySelection(NamedTuple):
     """Selection by query parameters; the request bodies have the same fields."""
 
     user_tag: str | None
@@ -157,7 +157,7 @@ async def _filter_for(
     db: Db,
     partner_id: int,
     state: DeliveryState | None,
-    selection: _Selection | ReplayRequest | CancelRequest,
+    selection: _QuerySelection | ReplayRequest | CancelRequest,
 ) -> DeliveryFilter:
     """Return the filter for the partner's deliveries that a request selects. Raises NotFound."""
     tag, code = selection.user_tag, selection.imap_provider_code

@@ -19,7 +19,7 @@ class OriginalOut(BaseModel):
     message_id: str | None
 
 
-class MessageDelivery(BaseModel):
+class MessageDeliveryOut(BaseModel):
     """The webhook of a message."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -72,6 +72,6 @@ class MessageOut(BaseModel):
     outcome: MailOutcome
     reason: str = Field(description="Why the mail has a webhook or none, for people.")
     duplicate_of: OriginalOut | None
-    delivery: MessageDelivery | None = Field(
+    delivery: MessageDeliveryOut | None = Field(
         description="The webhook of this mail; null if there is none, or if its record is purged."
     )
