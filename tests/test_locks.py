@@ -1,4 +1,4 @@
-"""Do the lock files hold what pyproject.toml asks for, and nothing that ties them to one package index?"""
+"""Lock files: they contain every dependency of pyproject.toml and do not depend on one package index."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ LOCKS = sorted(ROOT.glob("requirements*.lock"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def normal(name: str) -> str:
+def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked(name: str) -> dict[str, str]:
-    """Package and version of every line of a lock."""
+    """Return the package and version of every line of a lock file."""
     pins = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", (ROOT / name).read_text(), re.M)
-    return {normal(package): version for package, version in pins}
+    return {normalised(package): version for package, version in pins}
 
 
-def asked_for(*extras: str) -> set[str]:
-    """Names of the dependencies in pyproject.toml."""
+def required(*extras: str) -> set[str]:
+    """Return the names of the dependencies in pyproject.toml."""
     lines = [*PROJECT["dependencies"]]
     for extra in extras:
         lines += PROJECT["optional-dependencies"][extra]
-    return {normal(re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0]) for line in lines}
+    return {normalised(re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0]) for line in lines}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_a_lock_names_no_address(lock):
+def test_a_lock_contains_no_url(lock):
     assert "://" not in lock.read_text()
 
 
@@ -47,13 +47,13 @@ def test_every_line_of_a_lock_has_a_version_and_hashes(lock):
     ("lock", "extras"),
     [("requirements.lock", ["embedded"]), ("requirements-dev.lock", ["embedded", "dev"])],
 )
-def test_a_lock_holds_every_dependency(lock, extras):
-    missing = asked_for(*extras) - locked(lock).keys()
+def test_a_lock_contains_every_dependency(lock, extras):
+    missing = required(*extras) - locked(lock).keys()
 
     assert not missing, "run `make lock`"
 
 
-def test_development_runs_the_versions_that_production_runs():
+def test_development_uses_the_versions_of_production():
     development = locked("requirements-dev.lock")
 
     assert locked("requirements.lock").items() <= development.items()

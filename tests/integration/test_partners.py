@@ -171,7 +171,7 @@ async def test_a_key_moved_to_another_partner_signs_nothing(sessionmaker, acme):
             update(ApiKey).where(ApiKey.partner_id == acme.partner.id).values(partner_id=other.id)
         )
 
-        with pytest.raises(VaultError, match="does not open"):
+        with pytest.raises(VaultError, match="cannot be decrypted"):
             await partner_keys.signing_keys(db, VAULT, other.id)
 
 

@@ -293,5 +293,5 @@ async def test_ciphertexts_that_changed_places_do_not_open(sessionmaker):
         await fill(db, OLD)
         await db.execute(update(User).values(login_password=User.oauth2_refresh_token))
 
-        with pytest.raises(VaultError, match=r"users\.login_password of row 7 does not open"):
+        with pytest.raises(VaultError, match=r"users\.login_password of row 7 cannot be decrypted"):
             await opened(db, OLD)

@@ -1,4 +1,4 @@
-"""Does the vault keep its word for any text, any place, any damage?"""
+"""Encryption for any text, any place and any damage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ keys = st.binary(min_size=32, max_size=32)
 
 
 @given(keys, places, st.binary(max_size=4096))
-def test_whatever_is_sealed_opens_again(key, place, text):
+def test_every_encrypted_value_decrypts(key, place, text):
     vault = Vault([key])
 
     assert vault.open(vault.seal(text, place), place) == text
 
 
 @given(keys, places, places, st.binary(max_size=64))
-def test_nothing_opens_in_another_place(key, place, other, text):
+def test_no_value_decrypts_in_another_place(key, place, other, text):
     assume(place != other)
     vault = Vault([key])
 
@@ -30,7 +30,7 @@ def test_nothing_opens_in_another_place(key, place, other, text):
 
 
 @given(keys, places, st.binary(max_size=64), st.data())
-def test_nothing_opens_after_a_changed_bit(key, place, text, data):
+def test_no_value_decrypts_after_a_changed_bit(key, place, text, data):
     vault = Vault([key])
     sealed = bytearray(vault.seal(text, place))
     bit = data.draw(st.integers(0, len(sealed) * 8 - 1))
@@ -41,13 +41,13 @@ def test_nothing_opens_after_a_changed_bit(key, place, text, data):
 
 
 @given(keys, places, st.binary(max_size=128))
-def test_nothing_opens_that_was_not_sealed(key, place, rubbish):
+def test_bytes_that_were_never_encrypted_do_not_decrypt(key, place, rubbish):
     with pytest.raises(VaultError):
         Vault([key]).open(rubbish, place)
 
 
 @given(st.lists(keys, min_size=2, max_size=5, unique=True), places, st.binary(max_size=64))
-def test_every_key_of_a_ring_opens_and_a_stranger_does_not(ring, place, text):
+def test_every_key_of_a_ring_decrypts_and_an_unknown_key_does_not(ring, place, text):
     stranger, *own = ring
     for key in own:
         assert Vault(own).open(Vault([key]).seal(text, place), place) == text

@@ -1,4 +1,4 @@
-"""Does the guard hold for every address, whatever it is wrapped in?"""
+"""Egress guard for every address, in every IPv6 form that can contain it."""
 
 import contextlib
 import ipaddress
@@ -19,7 +19,7 @@ def is_open(address: object) -> bool:
 
 
 @given(st.ip_addresses())
-def test_nothing_passes_that_python_does_not_call_global(
+def test_every_allowed_address_is_global_for_python(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ):
     mapped = getattr(address, "ipv4_mapped", None)
@@ -28,7 +28,7 @@ def test_nothing_passes_that_python_does_not_call_global(
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_in_an_ipv6_one_fares_no_better(address: ipaddress.IPv4Address):
+def test_an_ipv4_address_inside_an_ipv6_address_is_judged_alike(address: ipaddress.IPv4Address):
     for wrapped in (f"::ffff:{address}", f"64:ff9b::{address}"):
         assert is_open(wrapped) == is_open(address)
     for wrapped in (f"::{address}", f"64:ff9b:1::{address}", f"::ffff:0:{address}"):

@@ -1,11 +1,11 @@
-"""Does the wait double, stay under its ceiling, and begin anew after a success?"""
+"""Backoff: waits double up to a maximum and start again after a success."""
 
 from __future__ import annotations
 
 from superimap.core.backoff import Backoff
 
 
-def test_ceilings_double_up_to_the_longest():
+def test_ceilings_double_up_to_the_maximum():
     backoff = Backoff(first=1.0, longest=10.0, chance=lambda: 1.0)
 
     assert [backoff.next() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
@@ -19,7 +19,7 @@ def test_each_wait_is_a_random_part_of_its_ceiling():
     assert [backoff.next() for _ in range(3)] == [0.0, 4.0, 4.0]
 
 
-def test_success_begins_anew():
+def test_a_success_resets_the_backoff():
     backoff = Backoff(first=1.0, longest=60.0, chance=lambda: 1.0)
     for _ in range(5):
         backoff.next()
@@ -30,14 +30,14 @@ def test_success_begins_anew():
     assert backoff.next() == 1.0
 
 
-def test_years_of_failures_overflow_nothing():
+def test_years_of_failures_do_not_overflow():
     backoff = Backoff(first=1.0, longest=300.0, chance=lambda: 1.0)
 
     assert {backoff.next() for _ in range(5000)} >= {300.0}
     assert backoff.next() == 300.0
 
 
-def test_those_that_failed_together_do_not_come_back_together():
+def test_clients_that_failed_together_do_not_retry_together():
     waits = {Backoff(first=60.0, longest=60.0).next() for _ in range(50)}
 
     assert len(waits) == 50

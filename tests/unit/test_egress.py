@@ -1,4 +1,4 @@
-"""Which addresses does the guard refuse, and which does it let pass?"""
+"""Egress guard: refused and allowed addresses and ports."""
 
 import ipaddress
 import socket
@@ -47,12 +47,12 @@ def test_ports_that_webhooks_use_are_open(port: int):
     Guard(refused_ports=WEBHOOK_PORTS_REFUSED).check(("8.8.8.8", port))
 
 
-def test_imap_ports_are_open_to_a_guard_without_a_list():
+def test_imap_ports_are_open_for_a_guard_without_refused_ports():
     Guard().check(("8.8.8.8", 993))
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3"])
-def test_an_allowed_network_is_open_however_it_is_written(address: str):
+def test_an_allowed_network_is_open_in_every_spelling(address: str):
     guard = Guard([ipaddress.ip_network("10.0.0.0/8")], refused_ports=WEBHOOK_PORTS_REFUSED)
 
     guard.check((address, 443))
@@ -62,7 +62,7 @@ def test_an_allowed_network_is_open_however_it_is_written(address: str):
         guard.check(("192.168.0.1", 443))
 
 
-def test_abuse_15_our_own_addresses_are_refused_whatever_is_allowed():
+def test_abuse_15_own_addresses_are_refused_even_if_allowed():
     everything = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
     guard = Guard(everything, own=[ipaddress.ip_network("8.8.8.8"), ipaddress.ip_network("2606:4700::/32")])
 
@@ -72,8 +72,10 @@ def test_abuse_15_our_own_addresses_are_refused_whatever_is_allowed():
     guard.check(("1.1.1.1", 443))
 
 
-def test_abuse_15_addresses_of_this_machine_are_known_without_a_list(monkeypatch: pytest.MonkeyPatch):
-    """Also where they are public ones. Loopback stands in for such: every machine bears it."""
+def test_abuse_15_addresses_of_this_machine_are_refused_without_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Public addresses of the machine included. Loopback stands in for them, because every machine has it."""
     monkeypatch.setattr(egress, "is_public", lambda _: True)
 
     with pytest.raises(EgressBlocked):
@@ -85,18 +87,18 @@ def test_abuse_15_addresses_of_this_machine_are_known_without_a_list(monkeypatch
 @pytest.mark.parametrize(
     "sockaddr", ["/run/some.sock", b"\0x", (), ("localhost", 80), ("8.8.8.8",), None, ("", 1)]
 )
-def test_what_is_no_address_is_refused(sockaddr: object):
+def test_a_value_that_is_not_an_address_is_refused(sockaddr: object):
     with pytest.raises(EgressBlocked):
         Guard().check(sockaddr)
 
 
-def test_a_refused_socket_is_never_made(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(socket, "socket", lambda **_: pytest.fail("a socket was made"))
+def test_no_socket_is_created_for_a_refused_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(socket, "socket", lambda **_: pytest.fail("a socket was created"))
 
     with pytest.raises(EgressBlocked):
         Guard().socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)))
 
 
-def test_several_refusals_read_the_same_so_that_they_stay_one_error():
+def test_all_refusals_have_the_same_text():
     assert str(EgressBlocked(("::1", 80))) == str(EgressBlocked(("127.0.0.1", 80)))
     assert isinstance(EgressBlocked(None), OSError)

@@ -1,16 +1,16 @@
-"""Ids of deliveries: UUIDs of version 7 that grow with time."""
+"""Ids: UUIDs version 7, which increase with time."""
 
 from superimap.core.ids import uuid7
 
 
-def test_they_are_of_version_7():
+def test_ids_have_version_7():
     made = uuid7()
 
     assert made.version == 7
     assert made.variant == "specified in RFC 4122"
 
 
-def test_they_grow_with_time(monkeypatch):
+def test_ids_increase_with_time(monkeypatch):
     moments = iter(range(10**18, 10**18 + 50 * 10**6, 10**6))
     monkeypatch.setattr("superimap.core.ids.time.time_ns", lambda: next(moments))
     made = [uuid7() for _ in range(50)]

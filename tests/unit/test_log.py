@@ -1,4 +1,4 @@
-"""Log lines: one record is one line, whatever is in it."""
+"""Log formats: one record is one line, for any content."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ def test_a_text_line_has_the_sentence_and_the_ids():
     assert line.endswith("idler.session: session ended  user_id=7")
 
 
-def test_70_nobody_forges_a_line_or_colours_the_terminal():
+def test_70_input_cannot_forge_a_line_or_colour_the_terminal():
     line = TextFormatter().format(record("bye\r\n12:00:00 error: forged \x1b[31m", email="a\nb"))
 
     assert "\n" not in line and "\r" not in line and "\x1b" not in line

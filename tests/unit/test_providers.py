@@ -1,4 +1,4 @@
-"""Are the presets whole: secure, unique, and with all that OAuth 2.0 needs?"""
+"""Provider presets: secure, unique, and complete for OAuth 2.0."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL = presets()
 
 
 @pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.code)
-def test_a_preset_is_secure_and_whole(preset):
+def test_a_preset_is_secure_and_complete(preset):
     assert (preset.imap_port, preset.imap_tls) == (993, "tls")
     assert preset.code == preset.code.upper()
     assert preset.kind == ("OAUTH2" if preset.code.endswith(("_OAUTH2", "_APP_ONLY")) else "PLAIN")
@@ -29,14 +29,14 @@ def test_a_preset_is_secure_and_whole(preset):
             check_url(preset.oauth2_authorize_url, field="url", https_only=True)
 
 
-def test_codes_are_unique_and_the_seeds_are_there():
+def test_codes_are_unique_and_include_those_of_the_original():
     codes = [preset.code for preset in ALL]
 
     assert len(set(codes)) == len(codes)
     assert {"GMAIL_OAUTH2", "PLAIN"} <= set(codes)
 
 
-def test_plain_leads_nowhere_until_its_host_is_set_and_to_this_machine_in_development():
+def test_plain_has_no_server_in_production_and_this_machine_in_development():
     assert PLAIN in ALL
     assert PLAIN.imap_host.endswith(".invalid")
     assert PLAIN_IN_DEVELOPMENT in presets(development=True)
@@ -50,7 +50,7 @@ def test_every_field_of_a_preset_is_a_column():
 
 
 @pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.code)
-def test_what_a_preset_says_of_watching_is_what_an_operator_could_set(preset):
+def test_the_watch_settings_of_a_preset_are_valid_for_the_api(preset):
     values = {
         name: getattr(preset, name)
         for name in ("idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account")
@@ -60,7 +60,7 @@ def test_what_a_preset_says_of_watching_is_what_an_operator_could_set(preset):
     assert preset.folders is None or preset.folders.startswith("\\")
 
 
-def test_what_is_known_to_differ_differs():
+def test_known_differences_between_providers_are_set():
     known = {preset.code: preset for preset in ALL}
 
     assert len(known) >= 10

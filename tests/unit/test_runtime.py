@@ -1,4 +1,4 @@
-"""Is memory tended as the number of sessions grows and falls?"""
+"""Memory management as the number of sessions grows."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ async def thawed() -> AsyncIterator[None]:
     gc.unfreeze()
 
 
-async def test_what_lives_is_frozen_each_time_there_are_so_many_more():
+async def test_live_objects_are_frozen_each_time_the_count_has_grown_by_one_step():
     asked = 0
     counts = iter([0, runtime.SESSIONS_PER_FREEZE - 1, runtime.SESSIONS_PER_FREEZE])
 

@@ -1,4 +1,4 @@
-"""Is every wrong setting one line that names the variable, the fault and the remedy, and shows no secret?"""
+"""Settings: each invalid setting is one line with the variable, the problem and the remedy, without secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 
 @pytest.fixture
 def environment(monkeypatch):
-    """An environment with what must be set, and nothing else of ours."""
+    """An environment with the required settings and no others."""
     for field in Settings.model_fields:
         for name in variable_names(field):
             monkeypatch.delenv(name, raising=False)
@@ -25,20 +25,20 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-def test_two_variables_are_enough(environment):
+def test_two_variables_are_sufficient(environment):
     settings = load_settings()
 
     assert (settings.environment, settings.port, settings.max_sessions) == ("production", 8000, 10_000)
 
 
-def test_a_blank_variable_is_one_that_is_not_set(environment):
+def test_a_blank_variable_counts_as_not_set(environment):
     environment.setenv("PORT", "")
     environment.setenv("ENCRYPTION_KEY", "")
 
-    with pytest.raises(SettingsError, match="ENCRYPTION_KEY is not set") as refusal:
+    with pytest.raises(SettingsError, match="ENCRYPTION_KEY is not set") as raised:
         load_settings()
 
-    assert "PORT" not in str(refusal.value)
+    assert "PORT" not in str(raised.value)
 
 
 WRONG = [
@@ -65,30 +65,30 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "value", "remedy"), WRONG)
-def test_a_wrong_value_is_one_line_that_begins_with_its_variable(environment, name, value, remedy):
+def test_an_invalid_value_is_one_line_that_starts_with_its_variable(environment, name, value, remedy):
     environment.setenv(name, value)
 
-    with pytest.raises(SettingsError) as refusal:
+    with pytest.raises(SettingsError) as raised:
         load_settings()
 
-    (line,) = str(refusal.value).splitlines()
+    (line,) = str(raised.value).splitlines()
     assert line.startswith(f"{name} ")
     assert remedy in line
     assert "hush" not in line
     assert KEY not in line
 
 
-def test_all_that_is_wrong_is_told_at_once(environment):
+def test_all_invalid_settings_are_reported_at_once(environment):
     environment.setenv("PORT", "eighty")
     environment.delenv("DATABASE_URL")
 
-    with pytest.raises(SettingsError) as refusal:
+    with pytest.raises(SettingsError) as raised:
         load_settings()
 
-    assert [line.split()[0] for line in str(refusal.value).splitlines()] == ["DATABASE_URL", "PORT"]
+    assert [line.split()[0] for line in str(raised.value).splitlines()] == ["DATABASE_URL", "PORT"]
 
 
-def test_the_seeds_name_for_the_most_sessions_still_works(environment):
+def test_the_original_name_of_max_sessions_still_works(environment):
     environment.setenv("MAX_USER_THREADS", "500")
     assert load_settings().max_sessions == 500
 
@@ -96,13 +96,13 @@ def test_the_seeds_name_for_the_most_sessions_still_works(environment):
     assert load_settings().max_sessions == 600
 
 
-def test_overrides_win(environment):
+def test_overrides_take_precedence(environment):
     environment.setenv("PORT", "8001")
 
     assert load_settings({"port": 9000, "max_sessions": 3}).port == 9000
 
 
-def test_addresses_are_brought_to_one_form(environment):
+def test_urls_and_networks_are_normalised(environment):
     environment.setenv("DATABASE_URL", "postgres://db/superimap")
     environment.setenv("BASE_URL", "https://superimap.example.com/")
     environment.setenv("EGRESS_ALLOW", "10.0.0.1/8, fd00::/8,")
@@ -114,7 +114,7 @@ def test_addresses_are_brought_to_one_form(environment):
     assert settings.egress_allow == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
 
 
-def test_loopback_is_open_in_development_alone(environment):
+def test_loopback_is_allowed_only_in_development(environment):
     loopback = ipaddress.ip_network("127.0.0.0/8")
     assert loopback not in load_settings().allowed_networks
 
@@ -127,11 +127,11 @@ def test_settings_cannot_be_changed(environment):
         load_settings().port = 1
 
 
-def test_every_setting_is_described(environment):
+def test_every_setting_has_a_description(environment):
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_what_is_in_force_is_shown_without_secrets(environment):
+def test_values_in_effect_are_shown_without_secrets(environment):
     environment.setenv("REDIS_URL", "unix:///run/redis.sock?password=hush&db=1")
     settings = load_settings()
 
@@ -159,5 +159,5 @@ def test_what_is_in_force_is_shown_without_secrets(environment):
         ("postgresql://db/x?sslpassword=hush", "postgresql://db/x?sslpassword=***"),
     ],
 )
-def test_passwords_are_masked_wherever_they_stand(url, shown):
+def test_passwords_are_masked_in_every_position(url, shown):
     assert mask_password(url) == shown

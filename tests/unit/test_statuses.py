@@ -1,4 +1,4 @@
-"""Which status follows which, and do the figures of liveness fit together?"""
+"""Status transitions of a user, and the limits of the liveness intervals."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ USUAL = {
     H.LOGIN_REFUSED: S.AUTHENTICATION_FAILED,
     H.UNRESPONSIVE: S.STALLED,
 }
-# Status, what happens, and what follows where it is not the usual.
+# Status and change, and the status that follows if it is not the usual one.
 UNUSUAL = {
     (S.STALLED, H.CONNECTION_LOST): S.STALLED,
     (S.AUTHENTICATION_FAILED, H.UNRESPONSIVE): S.AUTHENTICATION_FAILED,
-    **{(owners, happening): owners for owners in (S.NOT_CONNECTED, S.ARCHIVED) for happening in H},
+    **{(kept, change): kept for kept in (S.NOT_CONNECTED, S.ARCHIVED) for change in H},
 }
 
 
-@pytest.mark.parametrize("happening", StatusChange)
+@pytest.mark.parametrize("change", StatusChange)
 @pytest.mark.parametrize("status", UserStatus)
-def test_the_status_that_follows(status, happening):
-    assert status_after(status, happening) == UNUSUAL.get((status, happening), USUAL[happening])
+def test_status_after_each_change(status, change):
+    assert status_after(status, change) == UNUSUAL.get((status, change), USUAL[change])
 
 
-def test_a_dead_peer_is_found_within_90_s_of_its_probe():
+def test_a_dead_peer_is_detected_within_90_s_of_its_probe():
     timing = SessionTiming()
     (tcp_user_timeout,) = [value for _, name, value in transport._OPTIONS if name == "TCP_USER_TIMEOUT"]
 
@@ -43,7 +43,7 @@ def test_a_dead_peer_is_found_within_90_s_of_its_probe():
     assert tcp_user_timeout <= 90_000
 
 
-def test_every_mailbox_is_looked_at_within_5_minutes_by_default_and_9_at_the_most():
+def test_every_mailbox_is_checked_within_5_minutes_by_default_and_9_at_most():
     field = Settings.model_fields["idle_renew"]
     (most,) = [limit.le for limit in field.metadata if hasattr(limit, "le")]
     timing = SessionTiming()
@@ -55,8 +55,8 @@ def test_every_mailbox_is_looked_at_within_5_minutes_by_default_and_9_at_the_mos
     assert all((preset.poll_seconds or 5) <= 300 for preset in presets())
 
 
-def test_no_session_that_stands_can_be_taken_for_stalled():
-    """However STALLED_AFTER and IDLE_RENEW are set, a proof is written before the sweeper misses it."""
+def test_an_established_session_cannot_be_reported_as_stalled():
+    """For all values of STALLED_AFTER and IDLE_RENEW, proof of life is written before the sweeper needs it."""
     stalled, renew = Settings.model_fields["stalled_after"], Settings.model_fields["idle_renew"]
     (least,) = [limit.ge for limit in stalled.metadata if hasattr(limit, "ge")]
     (longest,) = [limit.le for limit in renew.metadata if hasattr(limit, "le")]

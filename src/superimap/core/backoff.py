@@ -1,13 +1,13 @@
-"""How long to wait before the next try: exponential, capped, with full jitter."""
+"""Exponential backoff with a maximum and full jitter."""
 
 import random
 from collections.abc import Callable
 
 
 class Backoff:
-    """Doubling ceilings from `first` to `longest` seconds; each wait is random below its ceiling.
+    """Waits in seconds: random below a ceiling that doubles from `first` to `longest`.
 
-    Full jitter keeps thousands of sessions that failed together from coming back together.
+    Full jitter keeps thousands of sessions that failed together from reconnecting together.
     """
 
     __slots__ = ("_chance", "_failures", "_first", "_longest")
@@ -20,15 +20,15 @@ class Backoff:
 
     @property
     def failures(self) -> int:
-        """Failures since the last reset."""
+        """Number of failures since the last reset."""
         return self._failures
 
     def next(self) -> float:
-        """Count a failure; seconds to wait."""
+        """Count a failure and return the seconds to wait."""
         ceiling = min(self._first * 2.0 ** min(self._failures, 32), self._longest)
         self._failures += 1
         return self._chance() * ceiling
 
     def reset(self) -> None:
-        """All is well again."""
+        """Forget all failures, after a success."""
         self._failures = 0

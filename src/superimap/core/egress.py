@@ -1,8 +1,8 @@
-"""Which addresses may be dialled? One guard for webhooks, OAuth and IMAP hosts.
+"""Egress guard: the check of every address that is dialled for webhooks, OAuth and IMAP.
 
-It judges the concrete address that a socket is about to connect to. Names, odd spellings of an address
-(`0x7f.1`, `2130706433`, `①②⑦.0.0.1`) and DNS answers that change are all the same by then. Python's `is_global`
-does not do: it is true for NAT64, for multicast and for `::127.0.0.1`.
+The guard checks the concrete address that a socket is about to connect to. At that point names, unusual spellings
+of an address (`0x7f.1`, `2130706433`, `①②⑦.0.0.1`) and changing DNS answers make no difference. Python's
+`is_global` is not sufficient: it is true for NAT64, for multicast and for `::127.0.0.1`.
 """
 
 import ipaddress
@@ -22,17 +22,17 @@ WEBHOOK_PORTS_REFUSED = frozenset({
     9042, 9092, 9200, 9300, 10250, 11211, 16379, 26379, 27017,
 })
 # fmt: on
-"""Ports of other protocols, whose servers a crafted POST could talk into something."""
+"""Ports of other protocols, whose servers might execute parts of a crafted POST as commands."""
 
 _IPV4_REFUSED = tuple(
     ipaddress.IPv4Network(text)
     for text in (
         "0.0.0.0/8",  # this network; 0.0.0.0 connects to this host
         "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier-grade NAT, and a cloud's metadata
+        "100.64.0.0/10",  # carrier-grade NAT, and the metadata service of one cloud
         "127.0.0.0/8",
-        "168.63.129.16/32",  # a public address, and Azure's agent on every one of its hosts
-        "169.254.0.0/16",  # link-local, and most clouds' metadata
+        "168.63.129.16/32",  # a public address, but Azure's agent on each of its hosts
+        "169.254.0.0/16",  # link-local, and the metadata service of most clouds
         "172.16.0.0/12",
         "192.0.0.0/24",
         "192.0.2.0/24",
@@ -45,7 +45,7 @@ _IPV4_REFUSED = tuple(
         "240.0.0.0/4",
     )
 )
-_IPV6_GLOBAL = ipaddress.IPv6Network("2000::/3")  # all else is private, local, multicast or unassigned
+_IPV6_GLOBAL = ipaddress.IPv6Network("2000::/3")  # everything else is private, local, multicast or unassigned
 _IPV6_REFUSED = tuple(
     ipaddress.IPv6Network(text)
     for text in (
@@ -59,7 +59,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class EgressBlocked(SuperImapError, OSError):
-    """This address may not be dialled. One constant text, so that several refusals in a row stay one error."""
+    """The address must not be dialled. The text is constant, so that repeated refusals count as one error."""
 
     def __init__(self, address: object) -> None:
         super().__init__("this address may not be dialled")
@@ -67,9 +67,9 @@ class EgressBlocked(SuperImapError, OSError):
 
 
 class Guard:
-    """Refuses private, local and special addresses, those of this machine, and some ports.
+    """Refuses private, local and special-purpose addresses, addresses of this machine, and `refused_ports`.
 
-    `allowed` networks are open, ports too. `own` networks are refused, whatever is allowed.
+    Every address and port of the `allowed` networks is open. The `own` networks are refused even if allowed.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Guard:
             raise EgressBlocked(sockaddr)
 
     def socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
-        """A socket for this address if it may be dialled: aiohttp's `TCPConnector(socket_factory=…)`."""
+        """Create a socket if the address may be dialled, for aiohttp's `TCPConnector(socket_factory=…)`."""
         family, kind, protocol, _, sockaddr = addr_info
         self.check(sockaddr)
         return socket.socket(family=family, type=kind, proto=protocol)
@@ -109,9 +109,9 @@ def _is_in(networks: Iterable[Network], address: Address, written: Address) -> b
 
 
 def is_local(address: Address) -> bool:
-    """Whether this machine bears the address itself, so that our own listeners are behind it.
+    """Whether the address belongs to this machine, where our own listeners are.
 
-    A socket can be bound to such an address and to no other. Nothing is sent.
+    A socket can be bound only to such an address. Nothing is sent.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
@@ -123,7 +123,7 @@ def is_local(address: Address) -> bool:
 
 
 def unwrapped(address: Address) -> Address:
-    """The IPv4 address that this one leads to: v4-mapped (RFC 4291) and NAT64 (RFC 6052), else itself."""
+    """Return the IPv4 address inside a v4-mapped (RFC 4291) or NAT64 (RFC 6052) address, else the address."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
@@ -133,7 +133,7 @@ def unwrapped(address: Address) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an unwrapped address is an ordinary one of the public Internet."""
+    """Whether an unwrapped address is an ordinary address of the public Internet."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _IPV4_REFUSED)
     return address in _IPV6_GLOBAL and not any(address in network for network in _IPV6_REFUSED)

@@ -1,4 +1,4 @@
-"""Is this process alive, and is it of use? Told over HTTP, with its metrics."""
+"""HTTP server of a worker for liveness, readiness and metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-import superimap.core.metrics  # noqa: F401 - shows every metric from the start, also those that are still 0
+import superimap.core.metrics  # noqa: F401 - exports every metric from the start, even at 0
 
 
 @dataclass(slots=True)
 class Readiness:
-    """`ready` turns true after the first round of work, and false when the process is told to stop."""
+    """Readiness of a worker. `ready` is true from its first round of work until it is asked to stop."""
 
     ready: bool = False
 
 
 @asynccontextmanager
-async def serve_health(health: Readiness, *, host: str, port: int) -> AsyncIterator[None]:
-    """Answer /healthz, /readyz and /metrics; with port 0, on nothing. Raises OSError if the port is busy."""
+async def serve_health(readiness: Readiness, *, host: str, port: int) -> AsyncIterator[None]:
+    """Serve /healthz, /readyz and /metrics; port 0 serves nothing. Raises OSError if the port is in use."""
     if not port:
         yield
         return
@@ -29,7 +29,9 @@ async def serve_health(health: Readiness, *, host: str, port: int) -> AsyncItera
     app.router.add_get("/metrics", _metrics)
 
     async def is_ready(_: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if health.ready else web.Response(status=503, text="not ready\n")
+        return (
+            web.Response(text="ready\n") if readiness.ready else web.Response(status=503, text="not ready\n")
+        )
 
     app.router.add_get("/readyz", is_ready)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

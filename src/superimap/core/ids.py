@@ -1,4 +1,4 @@
-"""How are rows named that are made outside the database? UUIDs that grow with time."""
+"""Ids that processes create themselves: UUIDs version 7, which increase with time."""
 
 import os
 import time
@@ -7,18 +7,18 @@ from uuid import UUID
 
 
 def uuid7() -> UUID:
-    """A UUID version 7 (RFC 9562 section 5.7): milliseconds, then 74 random bits.
+    """Create a UUID version 7 (RFC 9562 section 5.7): milliseconds, then 74 random bits.
 
-    Rows made together lie together in the index.
+    Rows that are created together are neighbours in the index.
     """
     milliseconds = time.time_ns() // 1_000_000
-    drawn = int.from_bytes(os.urandom(10))
-    value = (milliseconds & (1 << 48) - 1) << 80 | drawn
+    random_bits = int.from_bytes(os.urandom(10))
+    value = (milliseconds & (1 << 48) - 1) << 80 | random_bits
     return _version_7(value)
 
 
 def min_uuid7(when: datetime) -> UUID:
-    """The least UUID that `time_ordered` could make at that moment: what was made before it sorts below."""
+    """Return the least UUID that `uuid7` can create at that moment. All earlier ones are less."""
     return _version_7(max(int(when.timestamp() * 1000), 0) << 80)
 
 

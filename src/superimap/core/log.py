@@ -1,27 +1,27 @@
-"""How a process tells what it does: constant sentences, with ids as fields, as text or as JSON."""
+"""Log formats: constant sentences with ids as fields, as text or as JSON."""
 
 import json
 import logging
 import sys
 from datetime import UTC, datetime
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in vars(record).items() if key not in _OWN}
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
 
 
 def _printable(text: str) -> str:
-    """`text` without line breaks and control characters, so that nobody can forge a line."""
+    """Escape line breaks and control characters, so that no input can forge a log line."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class TextFormatter(logging.Formatter):
-    """`time level logger sentence key=value …`, one line a record."""
+    """One line per record: `time level logger sentence key=value …`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback below it if there is one."""
+        """Format one line, followed by the traceback if there is one."""
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         fields = " ".join(f"{key}={_printable(str(value))}" for key, value in _fields(record).items())
         line = f"{moment} {record.levelname.lower():7} {record.name.removeprefix('superimap.')}: "
@@ -32,10 +32,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record."""
+    """One JSON object per record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON; a traceback is a field of it."""
+        """Format one line of JSON; a traceback is a field."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
@@ -49,9 +49,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(*, level: str, form: str) -> None:
-    """Send our logs to standard error; libraries speak from `warning` on, whatever our level.
+    """Log to standard error: SuperIMAP from `level` on, libraries from `warning` on.
 
-    arq and the HTTP libraries would log arguments and addresses at lower levels.
+    At lower levels arq and the HTTP libraries would log arguments and addresses.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())

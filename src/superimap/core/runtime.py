@@ -1,4 +1,4 @@
-"""The life of a process: signals become one event, loops run until it is set, and a second signal forces."""
+"""Process lifetime: stop signals, waits that a stop cancels, and memory management."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,11 @@ log = logging.getLogger(__name__)
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
 SESSIONS_PER_FREEZE = 500
+"""Growth or decline of the count after which memory is managed."""
 
 
 def run(main: Main) -> None:
-    """Run `main(stop)`; `stop` is set by SIGTERM or SIGINT. A second signal ends the process at once."""
+    """Run `main(stop)`. SIGTERM or SIGINT sets `stop`; a second signal ends the process at once."""
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_until_stopped(main))
 
@@ -40,7 +41,7 @@ async def _until_stopped(main: Main) -> None:
 
 @contextlib.asynccontextmanager
 async def cancel_when(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Run the block, and cancel it quietly once `stop` is set: for waits before there is anything to stop."""
+    """Run the block and cancel it silently once `stop` is set. For waits before there is anything to shut down."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine always runs in a task
 
@@ -68,17 +69,17 @@ async def wait_for_stop(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def manage_memory(count: Callable[[], float], *, every: float = 1.0) -> None:
-    """For ever: each time `count` has grown by SOME freeze what lives, each time it fell by that give memory back.
+    """Run until cancelled: freeze live objects as `count` grows, and release memory as `count` falls.
 
-    It is looked at `every` so many seconds. A full garbage collection looks at every object and stops everything
-    for that long: 30 ms for a thousand sessions. What is frozen it passes over; it is still freed once nobody
-    refers to it.
+    `count` is compared `every` so many seconds; a step is SESSIONS_PER_FREEZE. A full garbage collection visits
+    every object and stops the process meanwhile: 30 ms for a thousand sessions. It skips frozen objects, which are
+    still freed when the last reference to them goes.
     """
     before = count()
     while True:
         await asyncio.sleep(every)
         if (now := count()) >= before + SESSIONS_PER_FREEZE:
-            gc.collect()  # short: it passes over what is frozen already
+            gc.collect()  # short: it skips the objects that are already frozen
             gc.freeze()
         elif now <= before - SESSIONS_PER_FREEZE:
             release_memory()
@@ -88,9 +89,10 @@ async def manage_memory(count: Callable[[], float], *, every: float = 1.0) -> No
 
 
 def release_memory() -> None:
-    """Collect garbage, then let the C library give the system what it keeps for the next time (glibc).
+    """Collect garbage, then make the C library (glibc) return unused memory to the system.
 
-    CPython gives memory back by the MiB, and its cache of attributes' names alone keeps one in most of them.
+    CPython returns memory in units of 1 MiB. Its cache of attribute names alone occupies a part of most units, so
+    the cache is cleared first.
     """
     getattr(sys, "_clear_internal_caches", getattr(sys, "_clear_type_cache", gc.collect))()
     gc.collect()
