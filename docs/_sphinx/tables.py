@@ -1,7 +1,7 @@
-"""Tables in the documentation that are generated from the code: settings, metrics and commands.
+"""Tables in the documentation that are generated from the code: settings, metrics, commands and presets.
 
 `python docs/_sphinx/tables.py` rewrites every block between `<!-- generated: NAME -->` and `<!-- end -->` in
-docs/operations.md. `tests/test_docs.py` fails while a block differs from the code.
+the pages of PAGES. `tests/test_docs.py` fails while a block differs from the code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/operations.md"
+PAGES = (ROOT / "docs/operations.md", ROOT / "docs/providers.md")
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -109,11 +109,36 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]
         yield from leaves(one, (*path, name))
 
 
+def presets() -> str:
+    """Every provider preset with its server and the watch settings that differ from the defaults."""
+    from superimap.domain.presets import presets as all_presets
+    from superimap.domain.providers import WatchSettings
+
+    def watch_settings(preset: Any) -> str:
+        given = {name: getattr(preset, name) for name in sorted(WatchSettings.__annotations__)}
+        shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in given.items()}
+        return ", ".join(f"`{name}={value}`" for name, value in shown.items() if value is not None)
+
+    def server(preset: Any) -> str:
+        if preset.host_by_user:
+            return "set for each user"
+        return "set it first" if preset.imap_host.endswith(".invalid") else f"`{preset.imap_host}`"
+
+    return table(
+        ("Code", "Provider (sign-in)", "IMAP server", "Watch settings"),
+        (
+            (f"`{preset.code}`", preset.title, server(preset), watch_settings(preset))
+            for preset in all_presets()
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
     "commands": commands,
     "benchmarks": benchmarks,
+    "presets": presets,
 }
 
 
@@ -123,4 +148,5 @@ def render(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text()))
+    for page in PAGES:
+        page.write_text(render(page.read_text()))

@@ -8,7 +8,8 @@ import pytest
 
 from superimap.db.accounts.validation.providers import validate_provider
 from superimap.db.models import Provider
-from superimap.domain.presets import PLAIN, PLAIN_IN_DEVELOPMENT, Preset, presets
+from superimap.domain.presets import PLAIN, PLAIN_IN_DEVELOPMENT, presets
+from superimap.domain.providers import Preset
 from superimap.oauth.token_endpoint import token_url
 from superimap.webhooks.urls import check_url
 

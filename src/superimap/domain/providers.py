@@ -1,6 +1,8 @@
-"""Providers: sign-in methods, transport security and polling methods."""
+"""Providers: sign-in methods, transport security, polling methods, and what a preset consists of."""
 
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any, Literal, TypedDict
 
 
 class ProviderKind(StrEnum):
@@ -30,3 +32,72 @@ class PollBy(StrEnum):
 
     NOOP = "noop"
     STATUS = "status"
+
+
+class WatchSettings(TypedDict, total=False):
+    """Watch settings that several presets share. All values of `logins_per_second` are [O]."""
+
+    idle_renew: int
+    poll_by: Literal["noop", "status"]
+    poll_seconds: int
+    logins_per_second: float
+    connections_per_account: int
+    folders: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A row of the table `providers` as `superimap migrate` installs it. Operators may change the row later.
+
+    A preset with a token URL is an OAuth 2.0 provider; all others use a user name and a password. A field that is
+    None has the default of all providers.
+    """
+
+    code: str
+    title: str
+    imap_host: str
+    imap_port: int = 993
+    imap_tls: Literal["tls", "starttls", "none"] = "tls"
+    host_by_user: bool = False
+    """Whether each user has its own mail server, entered by the person. `imap_host` is not used then."""
+    smtp_host: str | None = None
+    smtp_port: int | None = None
+    smtp_domain: str | None = None
+    smtp_tls: Literal["tls", "starttls", "none"] = "starttls"
+    idle_renew: int | None = None
+    """Maximum seconds of one IDLE command, where IDLE_RENEW is too long."""
+    poll_by: Literal["noop", "status"] | None = None
+    """Command that polls, where IDLE is missing or unreliable. None: IDLE where it is offered, else NOOP."""
+    poll_seconds: int | None = None
+    """Seconds between polls. None: 60."""
+    logins_per_second: float | None = None
+    """Maximum logins per second at one host."""
+    connections_per_account: int | None = None
+    """IMAP connections that an account may have. A user takes one of them, other mail clients the rest."""
+    folders: str | None = None
+    """Mailbox to watch: the first that exists, of special uses (`\\All`) and names. None: INBOX."""
+    oauth2_grant_type: Literal["authorization_code", "client_credentials"] | None = None
+    """`client_credentials`: no person consents; one token opens every mailbox of a connection."""
+    oauth2_authorize_url: str | None = None
+    oauth2_token_url: str | None = None
+    oauth2_scope: str | None = None
+    oauth2_revoke_url: str | None = None
+    oauth2_userinfo_url: str | None = None
+    oauth2_issuer: str | None = None
+    oauth2_jwks_url: str | None = None
+    oauth2_email_claims: str | None = None
+    oauth2_access_type: str | None = None
+    oauth2_approval_prompt: str | None = None
+    app_password_hint: str | None = None
+    """Where a person creates an app password. Shown on the password page; not a column."""
+
+    @property
+    def kind(self) -> Literal["PLAIN", "OAUTH2"]:
+        """Sign-in method of the provider's users."""
+        return "OAUTH2" if self.oauth2_token_url else "PLAIN"
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the columns of the table `providers`."""
+        row = {**asdict(self), "kind": self.kind}
+        del row["app_password_hint"]
+        return row

@@ -16,6 +16,7 @@ from superimap.db.accounts.validation.accounts import UserFields, validate_accou
 from superimap.db.accounts.validation.servers import IMAPS_PORT, ServerFields, complete_server
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider, User
+from superimap.domain.presets import app_password_hint
 from superimap.imap.errors import AuthenticationFailed, Refused, TlsFailed
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def password_form(
         returns_to=(link.success_url, link.failure_url),
         partner=subject.partner.name,
         provider=None if asks_server else texts.provider_name(subject.provider.title),
-        hint=texts.app_password_hint(subject.provider.code),
+        hint=app_password_hint(subject.provider.code),
         asks_server=asks_server,
         filled=filled,
         fields=link.fields,
@@ -133,7 +134,7 @@ def login_error(error: Exception, provider: Provider) -> FormError:
     match error:
         case AuthenticationFailed():
             server = "The mail server" if provider.host_by_user else name
-            needs_app_password = texts.app_password_hint(provider.code) is not None
+            needs_app_password = app_password_hint(provider.code) is not None
             more = " Use an app password, not your usual one: see below." if needs_app_password else ""
             return FormError(
                 f"{server} does not accept this user name and password.{more}",

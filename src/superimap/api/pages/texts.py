@@ -1,4 +1,4 @@
-"""Texts for people: titles and sentences for each result, and how to get an app password."""
+"""Texts for people: titles and sentences for each result."""
 
 from superimap.oauth.links import Purpose
 from superimap.oauth.return_urls import FailureReason
@@ -52,23 +52,6 @@ PROBLEM_TITLES = {
     "too-many": "Please wait a moment",
     "unavailable": "Please try again in a moment",
 }
-
-# How to get an app password, by the first part of the provider's code.
-APP_PASSWORD_HINTS = {
-    "GMAIL": "Google needs an app password: Google Account › Security › 2-Step Verification › App passwords.",
-    "YAHOO": "Yahoo needs an app password: Account info › Security › Generate app password.",
-    "AOL": "AOL needs an app password: Account info › Security › Generate app password.",
-    "ICLOUD": "Apple needs an app-specific password: account.apple.com › Sign-In and Security.",
-    "FASTMAIL": "Fastmail needs an app password: Settings › Privacy & Security › App passwords.",
-    "ZOHO": "Turn on IMAP in Zoho Mail's settings. With two-factor sign-in, use an app-specific password.",
-    "YANDEX": "Yandex needs an app password: Yandex ID › Security › App passwords, type Mail.",
-    "MAILRU": "Mail.ru needs a password for external applications: Account › Security.",
-}
-
-
-def app_password_hint(code: str) -> str | None:
-    """Return how to get an app password at this provider, if it is known to need one."""
-    return APP_PASSWORD_HINTS.get(code.partition("_")[0])
 
 
 def provider_name(title: str) -> str:

@@ -1,7 +1,6 @@
 """Providers: the catalogue of mail providers that all partners share."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Unpack
 
 from sqlalchemy import delete as sql_delete
@@ -18,8 +17,7 @@ from superimap.db.accounts.validation.providers import (
 )
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
-from superimap.domain.presets import Preset
-from superimap.domain.providers import ProviderKind, Tls
+from superimap.domain.providers import Preset, ProviderKind, Tls
 
 
 async def by_code(db: AsyncSession, code: str) -> Provider | None:
@@ -49,7 +47,7 @@ async def create(db: AsyncSession, **fields: Unpack[ProviderFields]) -> Provider
 
 async def install_presets(db: AsyncSession, presets: Iterable[Preset]) -> list[str]:
     """Insert the presets whose code does not exist yet and return those codes. Existing rows do not change."""
-    rows = [{**asdict(preset), "kind": preset.kind} for preset in presets]
+    rows = [preset.as_row() for preset in presets]
     statement = insert(Provider).values(rows).on_conflict_do_nothing().returning(Provider.code)
     return sorted(await db.scalars(statement))
 
