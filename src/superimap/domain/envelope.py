@@ -1,6 +1,6 @@
-"""What does the envelope of a mail hold? (RFC 9051 section 7.5.2)
+"""Envelope of a mail (RFC 9051 section 7.5.2).
 
-`imap` builds one from the server's ENVELOPE and `mail` one from the raw headers; both must be the same thing.
+`imap` builds it from the server's ENVELOPE, and `mail` from the raw headers; both must give the same values.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address, or a marker of a group: `host` is None at its start, `mailbox` too at its end."""
+    """One address, or the marker of a group: `host` is None at its start; at its end `mailbox` is None as well."""
 
     name: str | None
     route: str | None
@@ -18,7 +18,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The header values as they were sent, MIME encoded words and all. Made by `clean`, so free of NUL."""
+    """Header values as they were sent, with MIME encoded words. `clean` has removed NUL from each value."""
 
     date: str | None = None
     subject: str | None = None
@@ -33,5 +33,5 @@ class Envelope:
 
 
 def clean(value: bytes) -> str:
-    """Header bytes as text; what is not UTF-8 becomes U+FFFD, and so does NUL (PostgreSQL cannot hold it)."""
+    """Return header bytes as text. Invalid UTF-8 and NUL, which PostgreSQL cannot store, become U+FFFD."""
     return value.decode("utf-8", errors="replace").replace("\0", "\ufffd")

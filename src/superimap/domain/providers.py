@@ -6,21 +6,21 @@ from typing import Any, Literal, TypedDict
 
 
 class ProviderKind(StrEnum):
-    """How users of a provider prove who they are."""
+    """Sign-in method of a provider's users: password, or OAuth 2.0."""
 
     PLAIN = "PLAIN"
     OAUTH2 = "OAUTH2"
 
 
 class GrantType(StrEnum):
-    """How an OAuth 2.0 provider comes to let us in (RFC 6749 section 1.3); None means as by a code."""
+    """Grant type of an OAuth 2.0 provider (RFC 6749 section 1.3). None means `authorization_code`."""
 
     AUTHORIZATION_CODE = "authorization_code"
     CLIENT_CREDENTIALS = "client_credentials"
 
 
 class Tls(StrEnum):
-    """How the way to a server is secured: at once, by STARTTLS, or not at all."""
+    """Transport security of a mail server: TLS from the first byte, STARTTLS, or none."""
 
     TLS = "tls"
     STARTTLS = "starttls"
@@ -28,7 +28,7 @@ class Tls(StrEnum):
 
 
 class PollBy(StrEnum):
-    """How a mailbox is asked for news where IDLE is missing or lies."""
+    """Command that polls a mailbox where IDLE is missing or unreliable."""
 
     NOOP = "noop"
     STATUS = "status"
