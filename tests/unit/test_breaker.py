@@ -20,11 +20,11 @@ from superimap.domain.breaker import (
 from superimap.domain.deliveries import HEALTHY, EndpointHealth
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-CAP = 10
+MAX_POSTS = 10
 
 
 def after(
-    health: EndpointHealth, *signals: Signal, now: datetime = NOW, pause: float = 0.0, cap: int = CAP
+    health: EndpointHealth, *signals: Signal, now: datetime = NOW, pause: float = 0.0, cap: int = MAX_POSTS
 ) -> EndpointHealth:
     """Its health after POSTs, one after the other, each claimed when the one before had ended."""
     for signal in signals:
@@ -54,7 +54,7 @@ def test_rejected_deliveries_never_open_it():
 def test_posts_that_timed_out_together_are_one_setback():
     health = HEALTHY
     for _ in range(50):
-        health = next_health(health, Observation(Signal.FAILING, setbacks=0), now=NOW, cap=CAP)
+        health = next_health(health, Observation(Signal.FAILING, setbacks=0), now=NOW, cap=MAX_POSTS)
 
     assert (health.breaker, health.setbacks, pause_of(health)) == ("open", 1, 5.0)
 
@@ -76,7 +76,7 @@ def test_after_a_successful_probe_each_success_allows_one_post_more_until_it_is_
         health = after(health, Signal.HEALTHY)
         widths.append(health.width)
 
-    assert widths == [*range(1, CAP), None]
+    assert widths == [*range(1, MAX_POSTS), None]
     assert after(OPEN, Signal.HEALTHY).probe_at is None
 
 
@@ -91,7 +91,7 @@ def test_a_failure_in_slow_start_opens_it_again_for_longer():
 
 
 def test_a_late_success_from_before_it_opened_does_not_count_as_a_probe():
-    health = next_health(OPEN, Observation(Signal.HEALTHY, setbacks=0), now=NOW, cap=CAP)
+    health = next_health(OPEN, Observation(Signal.HEALTHY, setbacks=0), now=NOW, cap=MAX_POSTS)
 
     assert (health.breaker, health.probe_at, health.failing_since) == ("open", OPEN.probe_at, None)
 
@@ -115,7 +115,7 @@ def test_a_busy_endpoint_gets_half_as_many_posts_after_a_pause():
 
 def test_a_requested_pause_holds_for_all_posts():
     health = after(HEALTHY, Signal.BUSY, pause=77)
-    late = next_health(health, Observation(Signal.BUSY, setbacks=0, pause=99), now=NOW, cap=CAP)
+    late = next_health(health, Observation(Signal.BUSY, setbacks=0, pause=99), now=NOW, cap=MAX_POSTS)
 
     assert pause_of(health) == 77
     assert (late.setbacks, late.width, pause_of(late)) == (1, 5, 99)

@@ -3,7 +3,7 @@
 For endpoints that fail, or that failed before, two statements more run in the same transaction: their health is
 read under a lock, judged by the breaker, and written. Healthy endpoints cost nothing extra. If another transaction
 holds the lock, the attempt is recorded all the same, the breaker gets the observation later, and the endpoint's
-lane waits until then: whatever holds up one endpoint must not hold up the others.
+lane waits until then. One locked endpoint must not hold up the others.
 """
 
 from __future__ import annotations
