@@ -50,11 +50,13 @@ class Framer:
     """Cuts a stream of bytes, in chunks of any size, into responses."""
 
     __slots__ = (
-        "_buffer", "_limits", "_literal_size", "_literals", "_scan", "_start", "_texts", "expects_answer",
+        "_buffer", "_limits", "_literal_size", "_literals", "_scan", "_short_line_bytes", "_start", "_texts",
+        "expects_answer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._short_line_bytes = min(limits.line, MAX_UNSOLICITED_BYTES)  # allowed at any time
         self.expects_answer = False
         """Whether a command other than IDLE is pending: only then may the server send much."""
         self.reset()
@@ -95,8 +97,8 @@ class Framer:
     def _whole_line(self) -> bytes | None:
         """Take a line that is a whole response, as nearly all are; None if that needs a closer look."""
         end = self._buffer.find(b"\r\n", self._scan)
-        if end <= self._start or end - self._start > self._max_line_bytes or self._buffer[end - 1] == 0x7D:
-            return None  # incomplete, empty, too long, or it ends with "}"
+        if end <= self._start or end - self._start > self._short_line_bytes or self._buffer[end - 1] == 0x7D:
+            return None  # incomplete, empty, long, or it ends with "}"
         text = bytes(self._buffer[self._start : end])
         self._start = self._scan = end + 2
         return text
@@ -127,7 +129,7 @@ class Framer:
 
     @property
     def _max_line_bytes(self) -> int:
-        return self._limits.line if self.expects_answer else min(self._limits.line, MAX_UNSOLICITED_BYTES)
+        return self._limits.line if self.expects_answer else self._short_line_bytes
 
     def _may_be_long(self, length: int) -> bool:
         """Whether this is a search result: in a big mailbox, one line of 7 to 11 bytes for each message."""
