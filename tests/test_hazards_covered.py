@@ -1,16 +1,19 @@
-"""Has every known hazard a test that can be found by its name?"""
+"""Every number of the catalogues in docs/catalogues has a test, and every number in a test name has a row."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.catalogues import catalogue
+
 TESTS = Path(__file__).parent
 
-# Cases of pure protocol whose tests bear the number of the client's hazard, beside those that bear their own.
+# Tests of a number that do not have it in their names.
 ELSEWHERE = {
     "C01": ["test_h03_a_black_hole_is_detected_by_an_unanswered_done"],
     "C05": ["test_h01_a_lost_connection_wakes_idle_at_once_with_the_text_of_its_bye"],
@@ -32,42 +35,91 @@ ELSEWHERE = {
     "C34": ["test_h24_an_untrusted_certificate_is_refused"],
     "C35": ["test_dead_addresses_leave_time_for_a_live_one"],
     "C38": ["test_seen_flags_stay_untouched"],
+    "L1": [
+        "test_kill_9_of_an_idler_loses_nothing_and_repeats_nothing",
+    ],
+    "L6": [
+        "test_behaviour_has_the_schedule_of_retries",
+        "test_a_replay_is_delivered_under_the_same_webhook_id",
+    ],
+    "L8": [
+        "test_a_user_archived_by_403_reconnects_by_link_and_continues_from_its_cursor",
+    ],
+    "L9": [
+        "test_what_does_not_fit_spills_to_those_with_room_and_an_empty_idler_relieves_all",
+        "test_users_of_dead_idlers_free_shards_and_full_idlers_are_unserved",
+    ],
 }
 SEED = ["test_every_mail_is_found_once_in_the_original_s_chaos"]
 
 
 def functions(pattern: str = "**/test_*.py") -> Iterator[str]:
-    """The names of all tests, of this folder and those below."""
-    for path in TESTS.glob(pattern):
+    """The names of all tests in the files that match."""
+    for _, name in functions_by_file(pattern):
+        yield name
+
+
+def functions_by_file(pattern: str = "**/test_*.py") -> Iterator[tuple[str, str]]:
+    """Every test function with its file, relative to this folder."""
+    for path in sorted(TESTS.glob(pattern)):
         for node in ast.parse(path.read_text(), str(path)).body:
             is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             if is_function and node.name.startswith("test_"):
-                yield node.name
+                yield path.relative_to(TESTS).as_posix(), node.name
 
 
-NAMES = set(functions())
+TESTS_BY_FILE = list(functions_by_file())
+NAMES = {name for _, name in TESTS_BY_FILE}
+HAZARDS, CASES, FAULTS = (catalogue(name) for name in ("imap-hazards", "chaos-cases", "original-faults"))
 
 
-@pytest.mark.parametrize("number", range(1, 27))
-def test_every_hazard_of_the_library_has_a_test(number):
-    assert [name for name in NAMES if f"_h{number:02}_" in name]
+def find_tests(number: str) -> list[tuple[str, str]]:
+    """File and name of every test of this number."""
+    return [
+        (file, name)
+        for file, name in TESTS_BY_FILE
+        if f"_{number}_" in name or name in ELSEWHERE.get(number, [])
+    ]
 
 
-@pytest.mark.parametrize("number", range(1, 27))
-def test_every_hazard_is_shown_on_the_library_as_it_is(number):
-    """Or else the test of our own that bears its number might pass without our doing."""
+@pytest.mark.parametrize("number", [*HAZARDS, *CASES, *FAULTS])
+def test_every_number_of_a_catalogue_has_the_tests_that_its_row_names(number):
+    row = {**HAZARDS, **CASES, **FAULTS}[number]
+    files = set(re.findall(r"`([\w/]+\.py)`", row[-1]))
+
+    assert files == {file for file, _ in find_tests(number)}
+    assert files
+
+
+def test_every_number_in_a_test_name_is_in_a_catalogue():
+    used = {number for name in NAMES for number in re.findall(r"_(h\d\d|C\d\d|L\d+)(?=_)", name)}
+
+    assert used <= {**HAZARDS, **CASES, **FAULTS}.keys()
+
+
+def test_the_catalogues_are_complete():
+    assert list(HAZARDS) == [f"h{number:02}" for number in range(1, 27)]
+    assert list(CASES) == [f"C{number:02}" for number in range(1, 41)]
+    assert list(FAULTS) == [f"L{number}" for number in range(1, 11)]
+
+
+@pytest.mark.parametrize("number", HAZARDS)
+def test_every_hazard_is_demonstrated_on_the_unchanged_library(number):
+    """Otherwise our own test of this number might pass without our code."""
     shown = set(functions("unit/test_imap_stock_faults.py"))
 
-    assert [name for name in shown if f"_h{number:02}_" in name]
+    assert [name for name in shown if f"_{number}_" in name]
 
 
-@pytest.mark.parametrize("number", range(1, 41))
-def test_every_way_of_going_wrong_has_a_test(number):
-    case = f"C{number:02}"
-
-    assert [name for name in NAMES if f"_{case}_" in name]
-    assert set(ELSEWHERE.get(case, [])) <= NAMES
+def test_every_assigned_test_exists():
+    assert {name for names in ELSEWHERE.values() for name in names} <= NAMES
 
 
 def test_the_original_s_chaos_has_a_test():
     assert set(SEED) <= NAMES
+
+
+def test_the_catalogue_of_faults_lists_those_that_can_be_applied():
+    source = (TESTS.parent / "trials/faults/catalogue.py").read_text()
+
+    assert list(catalogue("faults")) == re.findall(r'^ +"(F[\w-]+)": Fault\(', source, re.M)
