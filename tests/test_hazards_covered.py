@@ -122,4 +122,4 @@ def test_the_original_s_chaos_has_a_test():
 def test_the_catalogue_of_faults_lists_those_that_can_be_applied():
     source = (TESTS.parent / "trials/faults/catalogue.py").read_text()
 
-    assert list(catalogue("faults")) == re.findall(r'^ +"(F[\w-]+)": Fault\(', source, re.M)
+    assert list(catalogue("faults")) == re.findall(r'^ +"(F[\w-]+)": \w+\(', source, re.M)

@@ -40,7 +40,7 @@ FAULTS = {
     "F12": FaultCase(database.f12_hangs),
     "F13": FaultCase(database.f13_taken),
     "F13-deadlock": FaultCase(database.f13_deadlock),
-    "F13-disk_mib": FaultCase(database.f13_disk_full, disk_mib=256),
+    "F13-disk": FaultCase(database.f13_disk_full, disk_mib=256),
     "F21": FaultCase(receivers.f21_fails_then_heals, partners=2),
     "F22": FaultCase(receivers.f22_hangs_and_babbles, partners=5),
     "F23": FaultCase(receivers.f23_dies_before_it_is_read),
