@@ -130,7 +130,7 @@ COVERED = {
     67: ["test_errors.py::test_a_bad_body_is_refused_and_its_field_named"],
     68: ["test_watching.py::test_L10_a_reused_message_id_does_not_suppress_another_mail"],
     69: ["test_watching.py::test_L5_a_forged_tracer_subject_swallows_nothing"],
-    70: ["test_log.py::test_70_nobody_forges_a_line_or_colours_the_terminal"],
+    70: ["test_log.py::test_70_input_cannot_forge_a_line_or_colour_the_terminal"],
 }
 
 
