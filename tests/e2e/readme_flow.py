@@ -31,7 +31,7 @@ with client:
     login = UserChange(login_username="my", login_password="secret")
     connected = update_user.sync("PLAIN", "MY_USER", client=client, body=login)
     assert connected.status is UserStatus.CONNECTING, connected
-    assert connected.email == "my@example.com", "what was left out has changed"
+    assert connected.email == "my@example.com", "a field that was left out has changed"
 
     assert archive_user.sync_detailed("PLAIN", "MY_USER", client=client).status_code == HTTPStatus.NO_CONTENT
     assert show_user.sync("PLAIN", "MY_USER", client=client).archived

@@ -68,7 +68,9 @@ async def test_oauth2_needs_client_id_and_secret_and_names_the_missing_one(acme)
 
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == ["oauth2_client_secret"]
-    assert answer.json()["detail"].startswith("oauth2_client_secret is required"), "as one writes it"
+    assert answer.json()["detail"].startswith("oauth2_client_secret is required"), (
+        "the field keeps its spelling"
+    )
     assert [fault["field"] for fault in blank.json()["errors"]] == ["oauth2_client_id"]
 
 

@@ -178,7 +178,7 @@ async def test_an_unknown_method_is_405_with_the_allowed_methods(acme):
 
     assert is_problem(answer, 405)
     assert answer.headers["allow"] == "DELETE, GET, PATCH, PUT"
-    # That /deliveries/{id} would fit too is no offer.
+    # The pattern /deliveries/{id} matches too, but its methods are not offered.
     assert (await acme.request("OPTIONS", "/api/v1/deliveries/replay")).headers["allow"] == "POST"
 
 

@@ -63,7 +63,7 @@ async def test_only_a_different_server_starts_a_new_session(world, acme):
     other = await stored(world)
 
     assert (same, other.credentials_version) == (1, 2)
-    assert other.connected_at == since, "mostly it is the same mailbox at another place"
+    assert other.connected_at == since, "another server is usually a new home of the same mailbox"
 
 
 @pytest.mark.parametrize(

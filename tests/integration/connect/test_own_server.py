@@ -109,7 +109,7 @@ async def test_a_server_that_the_partner_has_set_keeps_its_kind_of_tls(own):
         other = await http.post(FORM, data={**form, **typed("localhost", own.imap.port)})
         same = await http.post(FORM, data={**form, **typed(own.imap.host, own.imap.port)})
 
-    assert marked(other) == {"host", "port"}, "of another one it is as usual at the port"
+    assert marked(other) == {"host", "port"}, "another server gets the usual TLS of its port"
     assert result_of(same)["superimap_result"] == "success"
     assert (await own.shown("OTHER"))["imap_tls"] == "none"
 

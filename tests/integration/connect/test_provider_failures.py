@@ -51,7 +51,7 @@ async def test_a_failing_provider_connects_nobody_and_the_partners_page_gets_the
         "superimap_reason": FAILURES[fault],
         "user_tag": "ann",
     }
-    assert result_of(again)["superimap_result"] == "success", "the link is still good"
+    assert result_of(again)["superimap_result"] == "success", "the link is still valid"
     assert len(await scene.owed()) == 1
     ours = "\n".join(str(vars(each)) for each in caplog.records if each.name.startswith("superimap"))
     secrets = {value for values in parse_qs(urlsplit(back).query).values() for value in values}
@@ -91,7 +91,7 @@ async def test_42_an_account_other_than_the_expected_one_is_refused(scene):
 
     assert result_of(other)["superimap_reason"] == "wrong_account"
     assert result_of(right)["superimap_result"] == "success"
-    assert (await scene.shown())["email"] == ANN.upper(), "as the partner writes it"
+    assert (await scene.shown())["email"] == ANN.upper(), "the partner's spelling is kept"
 
 
 async def test_an_account_of_another_user_is_refused(scene):
