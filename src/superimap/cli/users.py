@@ -17,6 +17,21 @@ from superimap.cli.running import (
     find_partner,
     transaction,
 )
+from superimap.cli.user_options import (
+    SERVER_FIELDS,
+    Email,
+    ImapHost,
+    ImapPort,
+    ImapTls,
+    Password,
+    PasswordStdin,
+    Token,
+    TokenStdin,
+    Username,
+    check_fields,
+    server_fields,
+    user_fields,
+)
 
 if TYPE_CHECKING:
     from superimap.db.accounts.connections import ProviderConnection
@@ -35,32 +50,6 @@ DATE_FIELDS = (
     "retry_at",
 )
 MAX_EVENTS = 10
-SERVER_FIELDS = ("imap_host", "imap_port", "imap_tls")
-Email = Annotated[str | None, typer.Option(help="Address of the account; '' clears it.")]
-Username = Annotated[str | None, typer.Option("--login-username", help="PLAIN: login name.")]
-Password = Annotated[
-    str | None,
-    typer.Option(
-        "--login-password",
-        help="PLAIN: password. Safer: leave it out to be prompted, or use --password-stdin.",
-    ),
-]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="PLAIN: read the password from standard input.")
-]
-ImapHost = Annotated[
-    str | None, typer.Option(help="OTHER: the user's mail server, such as imap.example.com; '' clears it.")
-]
-ImapPort = Annotated[int | None, typer.Option(min=1, max=65535, help="OTHER: its port; 993 by default.")]
-ImapTls = Annotated[
-    str | None, typer.Option(help="OTHER: tls, starttls or none; by default what is usual for the port.")
-]
-Token = Annotated[
-    str | None, typer.Option("--oauth2-refresh-token", help="OAUTH2: a refresh token that you already have.")
-]
-TokenStdin = Annotated[
-    bool, typer.Option("--refresh-token-stdin", help="OAUTH2: read the refresh token from standard input.")
-]
 
 
 @app.command("list")
@@ -133,7 +122,7 @@ async def create(
     """Add a user. It is watched at once if it has credentials, else once the person has connected."""
     from superimap.db.accounts import users
 
-    fields = _fields(
+    fields = user_fields(
         email=email,
         username=login_username,
         password=given_secret(
@@ -143,10 +132,10 @@ async def create(
             oauth2_refresh_token, from_stdin=refresh_token_stdin, prompt="Refresh token", wanted=False
         ),
     )
-    fields |= _server(imap_host, imap_port, imap_tls)
+    fields |= server_fields(imap_host, imap_port, imap_tls)
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
-        _check(linked, fields)
+        check_fields(linked, fields)
         user = await users.create(work.db, work.vault, linked, {"tag": tag, **fields})
         answer = await _described(work, linked, user)
     (output.show_json if as_json else output.record)(answer)
@@ -177,7 +166,7 @@ async def update(
     as_json: AsJson = False,
 ) -> None:
     """Change the given fields. New credentials are tried at once."""
-    fields = _fields(
+    fields = user_fields(
         email=email,
         username=login_username,
         password=given_secret(login_password, from_stdin=password_stdin, prompt="Password", wanted=False),
@@ -185,7 +174,7 @@ async def update(
             oauth2_refresh_token, from_stdin=refresh_token_stdin, prompt="Refresh token", wanted=False
         ),
     )
-    fields |= _server(imap_host, imap_port, imap_tls)
+    fields |= server_fields(imap_host, imap_port, imap_tls)
     if new_tag is not None:
         fields["tag"] = new_tag
     if tracer is not None:
@@ -212,7 +201,7 @@ async def _change(partner: str, code: str, tag: str, fields: UserFields, *, as_j
 
     async with transaction() as work:
         linked, user = await _find(work, partner, code, tag, lock=True)
-        _check(linked, fields)
+        check_fields(linked, fields)
         user = await users.update(work.db, work.vault, linked, user, fields)
         answer = await _described(work, linked, user)
     (output.show_json if as_json else output.record)(answer)
@@ -230,52 +219,6 @@ async def _find(
         where = f"`superimap users list {found.id} {linked.provider.code}`"
         raise CommandError(f"This connection has no user {tag!r}; {where} shows them.")
     return linked, user
-
-
-def _fields(
-    *, email: str | None, username: str | None, password: str | None, token: str | None
-) -> UserFields:
-    """The fields that were given; the others stay as they are."""
-    fields: UserFields = {}
-    if email is not None:
-        fields["email"] = email
-    if username is not None:
-        fields["login_username"] = username
-    if password is not None:
-        fields["login_password"] = password
-    if token is not None:
-        fields["oauth2_refresh_token"] = token
-    return fields
-
-
-def _server(host: str | None, port: int | None, tls: str | None) -> UserFields:
-    """The fields of the user's own mail server that were given."""
-    fields: UserFields = {}
-    if host is not None:
-        fields["imap_host"] = host
-    if port is not None:
-        fields["imap_port"] = port
-    if tls is not None:
-        fields["imap_tls"] = tls
-    return fields
-
-
-def _check(linked: ProviderConnection, fields: UserFields) -> None:
-    """Refuse fields that the provider does not use, because they would be ignored silently."""
-    from superimap.db.accounts.validation.accounts import SIGN_IN_FIELDS, sign_in_fields
-
-    credentials = {name for names in SIGN_IN_FIELDS.values() for name in names} - {"email"}
-    useless = (credentials - {*sign_in_fields(linked.provider)}) & fields.keys()
-    if useless:
-        raise CommandError(
-            f"{linked.provider.code} is of kind {linked.provider.kind}, where users have no "
-            f"{' and '.join(sorted(useless))}; leave it out."
-        )
-    if not linked.provider.host_by_user and not fields.keys().isdisjoint(SERVER_FIELDS):
-        raise CommandError(
-            f"{linked.provider.code} has a fixed mail server, so users cannot have their own; "
-            "use the provider OTHER for that."
-        )
 
 
 async def _described(work: CommandContext, linked: ProviderConnection, user: User) -> dict[str, object]:

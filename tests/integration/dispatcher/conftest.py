@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import asyncpg
 import pytest_asyncio
 
+from fixtures import bulk
 from superimap.core import crypto
 from superimap.core.config import Settings
 from superimap.core.crypto import Place, Vault
@@ -33,7 +34,7 @@ FAST = DispatcherTimings(
 
 
 @dataclass
-class World:
+class SinkWorld:
     """One partner, one user, a database, a doorbell and a receiver."""
 
     db: asyncpg.Pool
@@ -139,19 +140,19 @@ async def eventually(
 
 
 @pytest_asyncio.fixture
-async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
+async def world(database_url: str, redis_url: str) -> AsyncIterator[SinkWorld]:
     """A partner with keys, a user, and a receiver that answers 200."""
     async with (
         asyncpg.create_pool(database_url, min_size=1, max_size=4) as db,
         EndpointDoorbell(redis_url) as queue,
         WebhookSink() as sink,
     ):
-        made = World(db, database_url, redis_url, queue, sink)
+        made = SinkWorld(db, database_url, redis_url, queue, sink)
         await _settle_in(made)
         yield made
 
 
-async def _settle_in(made: World) -> None:
+async def _settle_in(made: SinkWorld) -> None:
     db = made.db
     made.partner_id = await db.fetchval("INSERT INTO partners (name) VALUES ('acme') RETURNING id")
     provider = await db.fetchval(
@@ -167,15 +168,6 @@ async def _settle_in(made: World) -> None:
     await keep_key(made, "signing_secrets", made.secret)
 
 
-async def keep_key(made: World, table: str, secret: str) -> int:
+async def keep_key(made: SinkWorld, table: str, secret: str) -> int:
     """Give the partner another API key or signing secret."""
-    id_ = await made.db.fetchval(f"SELECT nextval(pg_get_serial_sequence('{table}', 'id'))")
-    sealed = made.vault.seal_text(secret, Place(table, "secret", made.partner_id, str(id_)))
-    columns, values = "id, partner_id, secret", [id_, made.partner_id, sealed]
-    if table == "api_keys":
-        columns, values = columns + ", digest, hint", [*values, crypto.digest(secret), secret[-4:]]
-    marks = ", ".join(f"${number}" for number in range(1, len(values) + 1))
-    await made.db.execute(
-        f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({marks})", *values
-    )
-    return id_
+    return await bulk.add_partner_key(made.db, made.vault, made.partner_id, table, secret)

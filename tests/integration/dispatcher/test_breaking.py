@@ -15,29 +15,31 @@ from superimap.db.delivery import deliveries, endpoints, sweeping
 from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
 from superimap.domain.deliveries import HEALTHY, EndpointHealth
 from superimap.testing import Received
-from tests.integration.dispatcher.conftest import World, eventually
+from tests.integration.dispatcher.conftest import SinkWorld, eventually
 
 
-async def health(world: World, endpoint_id: int) -> EndpointHealth:
+async def health(world: SinkWorld, endpoint_id: int) -> EndpointHealth:
     async with world.db.acquire() as db, db.transaction():
         await db.execute("SELECT FROM endpoints WHERE id = $1 FOR NO KEY UPDATE", endpoint_id)
         return (await endpoints.lock_healths(db, [endpoint_id]))[1][endpoint_id]
 
 
-async def make(world: World, endpoint_id: int, **columns: object) -> None:
+async def make(world: SinkWorld, endpoint_id: int, **columns: object) -> None:
     async with world.db.acquire() as db, db.transaction():
         await endpoints.set_healths(db, {endpoint_id: EndpointHealth(**columns)})
 
 
-async def probe_now(world: World) -> None:
+async def probe_now(world: SinkWorld) -> None:
     await world.db.execute("UPDATE endpoints SET probe_at = now() WHERE breaker = 'open'")
 
 
-async def attempts(world: World) -> int:
+async def attempts(world: SinkWorld) -> int:
     return await world.db.fetchval("SELECT count(*) FROM attempts")
 
 
-async def test_a_failing_endpoint_gets_no_posts_and_waiting_deliveries_use_no_attempts(world: World):
+async def test_a_failing_endpoint_gets_no_posts_and_waiting_deliveries_use_no_attempts(
+    world: SinkWorld,
+):
     world.sink.answer = 500
     endpoint = await world.endpoint()
     async with world.dispatcher() as one, world.dispatcher() as other:
@@ -58,7 +60,9 @@ async def test_a_failing_endpoint_gets_no_posts_and_waiting_deliveries_use_no_at
     assert await attempts(world) == before
 
 
-async def test_a_locked_endpoint_does_not_hold_up_others_and_its_breaker_is_updated_later(world: World):
+async def test_a_locked_endpoint_does_not_hold_up_others_and_its_breaker_is_updated_later(
+    world: SinkWorld,
+):
     world.sink.on("/bad", 500)
     bad, good = await world.endpoint("/bad"), await world.endpoint("/good", kind="user_connected")
     async with world.dispatcher() as counts:
@@ -72,7 +76,7 @@ async def test_a_locked_endpoint_does_not_hold_up_others_and_its_breaker_is_upda
         await eventually(lambda: _failed(world, bad, 1))
 
 
-async def test_a_lane_claims_no_more_until_the_breaker_has_judged_its_answers(world: World):
+async def test_a_lane_claims_no_more_until_the_breaker_has_judged_its_answers(world: SinkWorld):
     world.sink.on("/busy", 429)
     busy, good = await world.endpoint("/busy"), await world.endpoint("/good", kind="user_connected")
     async with world.dispatcher() as counts:
@@ -90,7 +94,7 @@ async def test_a_lane_claims_no_more_until_the_breaker_has_judged_its_answers(wo
     assert len(world.sink.to("/busy")) == MAX_UNPROVEN_POSTS
 
 
-async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
+async def test_one_probe_at_a_time_over_all_dispatchers(world: SinkWorld):
     """A lock holds two claims at the point where both have read the endpoint and none has reserved the probe."""
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 20, ring=False)
@@ -108,7 +112,7 @@ async def test_one_probe_at_a_time_over_all_dispatchers(world: World):
     assert sorted([len((await one).taken) for one in claims]) == [0, 1]
 
 
-async def test_a_probe_lost_with_its_dispatcher_is_repeated_after_its_lease(world: World):
+async def test_a_probe_lost_with_its_dispatcher_is_repeated_after_its_lease(world: SinkWorld):
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 2, ring=False)
     await make(world, endpoint, breaker="open", setbacks=1, failures=10)
@@ -123,7 +127,7 @@ async def test_a_probe_lost_with_its_dispatcher_is_repeated_after_its_lease(worl
     assert await claim(0.2) == 1
 
 
-async def test_a_recovered_endpoint_gets_posts_slowly_at_first_and_everything_arrives(world: World):
+async def test_a_recovered_endpoint_gets_posts_slowly_at_first_and_everything_arrives(world: SinkWorld):
     world.sink.answer = 500
     endpoint = await world.endpoint()
     async with world.dispatcher(posts_per_endpoint=4), world.dispatcher(posts_per_endpoint=4):
@@ -145,7 +149,7 @@ async def test_a_recovered_endpoint_gets_posts_slowly_at_first_and_everything_ar
     assert await health(world, endpoint) == HEALTHY
 
 
-async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_are_unaffected(world: World):
+async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_are_unaffected(world: SinkWorld):
     async def hang(_: Received) -> int:
         await asyncio.Event().wait()
         return 200
@@ -166,7 +170,7 @@ async def test_an_endpoint_that_hangs_is_probed_by_one_post_and_others_are_unaff
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(world: World, status: int):
+async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(world: SinkWorld, status: int):
     world.sink.answer = lambda _: web.Response(status=status, headers={"Retry-After": "120"})
     endpoint = await world.endpoint()
     async with world.dispatcher():
@@ -186,7 +190,9 @@ async def test_a_busy_endpoint_gets_fewer_posts_after_the_pause_it_asked_for(wor
     assert all(110 < row[0] <= 120 for row in waits)
 
 
-async def test_abuse_62_a_410_disables_only_this_endpoint_and_its_deliveries_stay_pending(world: World):
+async def test_abuse_62_a_410_disables_only_this_endpoint_and_its_deliveries_stay_pending(
+    world: SinkWorld,
+):
     world.sink.on("/gone", 410)
     gone, other = await world.endpoint("/gone", kind="user_connected"), await world.endpoint("/other")
     async with world.dispatcher() as counts:
@@ -208,7 +214,7 @@ async def test_abuse_62_a_410_disables_only_this_endpoint_and_its_deliveries_sta
         await eventually(lambda: _count_is(world, "delivered", 40))
 
 
-async def test_an_endpoint_that_failed_for_five_days_is_disabled(world: World):
+async def test_an_endpoint_that_failed_for_five_days_is_disabled(world: SinkWorld):
     world.sink.answer = 500
     endpoint = await world.endpoint()
     since = await world.db.fetchval("SELECT now() - interval '5 days'")
@@ -223,7 +229,7 @@ async def test_an_endpoint_that_failed_for_five_days_is_disabled(world: World):
     assert world.sink.count == 1
 
 
-async def test_deliveries_of_a_disabled_endpoint_fail_when_their_retention_ends(world: World):
+async def test_deliveries_of_a_disabled_endpoint_fail_when_their_retention_ends(world: SinkWorld):
     endpoint = await world.endpoint()
     [delivery_id] = await world.add_deliveries(endpoint, ring=False)
     long_ago = await world.db.fetchval("SELECT now() - interval '15 days'")
@@ -237,7 +243,7 @@ async def test_deliveries_of_a_disabled_endpoint_fail_when_their_retention_ends(
     assert (row["last_error"], row["content"] is not None) == ("endpoint_disabled", True)
 
 
-async def test_errors_on_our_side_do_not_count_against_the_endpoint(world: World):
+async def test_errors_on_our_side_do_not_count_against_the_endpoint(world: SinkWorld):
     endpoint = await world.endpoint()
     await world.db.execute("DELETE FROM api_keys")
     async with world.dispatcher():
@@ -247,7 +253,7 @@ async def test_errors_on_our_side_do_not_count_against_the_endpoint(world: World
     assert await health(world, endpoint) == HEALTHY
 
 
-async def test_a_healthy_endpoint_is_never_written(world: World):
+async def test_a_healthy_endpoint_is_never_written(world: SinkWorld):
     endpoint = await world.endpoint()
     before = await world.db.fetchval("SELECT xmin::text || ctid::text FROM endpoints")
     async with world.dispatcher():
@@ -257,7 +263,9 @@ async def test_a_healthy_endpoint_is_never_written(world: World):
     assert await world.db.fetchval("SELECT xmin::text || ctid::text FROM endpoints") == before
 
 
-async def test_abuse_60_a_partner_has_a_fifth_of_the_slots_however_many_of_its_endpoints_hang(world: World):
+async def test_abuse_60_a_partner_has_a_fifth_of_the_slots_however_many_of_its_endpoints_hang(
+    world: SinkWorld,
+):
     async def hang(_: Received) -> int:
         await asyncio.Event().wait()
         return 200
@@ -283,7 +291,7 @@ async def test_abuse_60_a_partner_has_a_fifth_of_the_slots_however_many_of_its_e
         assert counts.lanes.lanes <= 5
 
 
-async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: World):
+async def test_endpoints_that_hang_leave_the_lanes_to_those_that_answer(world: SinkWorld):
     """There are many more partners than lanes. New endpoints hang first, then a quarter of the slots hangs."""
 
     async def hang(_: Received) -> int:
@@ -320,18 +328,18 @@ async def _equal_or_less(counting: Awaitable[int], most: int) -> bool:
     return await counting <= most
 
 
-async def _hanging_now(world: World, good: int) -> int:
+async def _hanging_now(world: SinkWorld, good: int) -> int:
     return await world.db.fetchval(
         "SELECT count(DISTINCT endpoint_id) FROM deliveries WHERE state = 'sending' AND endpoint_id <> $1",
         good,
     )
 
 
-async def _has_come(world: World, delivery_ids: uuid.UUID) -> bool:
+async def _has_come(world: SinkWorld, delivery_ids: uuid.UUID) -> bool:
     return (await world.row(delivery_ids))["state"] == "delivered"
 
 
-async def _other_partner(world: World) -> tuple[int, int, int]:
+async def _other_partner(world: SinkWorld) -> tuple[int, int, int]:
     """Create another partner with one healthy endpoint; returns the ids of partner, endpoint and user."""
     partner: asyncpg.Record = await world.db.fetchrow(
         """
@@ -347,7 +355,7 @@ async def _other_partner(world: World) -> tuple[int, int, int]:
     return partner["partner"], partner["endpoint"], partner["user"]
 
 
-async def _owe_other(world: World, partner: int, endpoint: int, user: int) -> list[uuid.UUID]:
+async def _owe_other(world: SinkWorld, partner: int, endpoint: int, user: int) -> list[uuid.UUID]:
     """Insert one delivery without content: the test only needs to see that it is attempted."""
     id_ = uuid.uuid4()
     await world.db.execute(
@@ -358,12 +366,12 @@ async def _owe_other(world: World, partner: int, endpoint: int, user: int) -> li
     return [id_]
 
 
-async def _is_delivered(world: World, id_: uuid.UUID) -> bool:
+async def _is_delivered(world: SinkWorld, id_: uuid.UUID) -> bool:
     """Delivered or attempted: the other partner has no key."""
     return (await world.row(id_))["last_error"] is not None
 
 
-async def _waiting(world: World, count: int) -> bool:
+async def _waiting(world: SinkWorld, count: int) -> bool:
     """Whether so many claims wait for a lock."""
     found = await world.db.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%probe AS%'"
@@ -372,19 +380,19 @@ async def _waiting(world: World, count: int) -> bool:
     return found == count
 
 
-async def _is(world: World, endpoint_id: int, breaker: str) -> bool:
+async def _is(world: SinkWorld, endpoint_id: int, breaker: str) -> bool:
     return (await health(world, endpoint_id)).breaker == breaker
 
 
-async def _setbacks_are(world: World, endpoint_id: int, count: int) -> bool:
+async def _setbacks_are(world: SinkWorld, endpoint_id: int, count: int) -> bool:
     return (await health(world, endpoint_id)).setbacks == count
 
 
-async def _disabled(world: World, endpoint_id: int) -> bool:
+async def _disabled(world: SinkWorld, endpoint_id: int) -> bool:
     return (await health(world, endpoint_id)).disabled_at is not None
 
 
-async def _attempted(world: World, count: int) -> bool:
+async def _attempted(world: SinkWorld, count: int) -> bool:
     return await attempts(world) == count
 
 
@@ -392,9 +400,9 @@ async def _equal(one: object, other: object) -> bool:
     return one == other
 
 
-async def _count_is(world: World, state: str, count: int) -> bool:
+async def _count_is(world: SinkWorld, state: str, count: int) -> bool:
     return await world.in_state(state) == count
 
 
-async def _failed(world: World, endpoint_id: int, times: int) -> bool:
+async def _failed(world: SinkWorld, endpoint_id: int, times: int) -> bool:
     return (await world.db.fetchval("SELECT failures FROM endpoints WHERE id = $1", endpoint_id)) == times

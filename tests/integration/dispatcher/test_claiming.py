@@ -11,13 +11,13 @@ from superimap.core.ids import uuid7
 from superimap.db.delivery import deliveries
 from superimap.db.delivery.deliveries import Claim, Claims, Settlement
 from superimap.domain.deliveries import AttemptOutcome
-from tests.integration.dispatcher.conftest import World, eventually
+from tests.integration.dispatcher.conftest import SinkWorld, eventually
 
 COUNTING = 0x534C_414E << 32  # the lock under which `under_way` counts
 
 
 async def claim(
-    world: World,
+    world: SinkWorld,
     endpoint_id: int,
     *,
     limit: int = 10,
@@ -34,7 +34,7 @@ def settlement(claimed: Claim, outcome: AttemptOutcome, **more: object) -> Settl
     return Settlement(id=uuid7(), claim=claimed, outcome=outcome, age=0.1, milliseconds=100, **more)
 
 
-async def test_claims_are_oldest_first_and_say_whether_more_is_due(world: World):
+async def test_claims_are_oldest_first_and_say_whether_more_is_due(world: SinkWorld):
     endpoint = await world.endpoint()
     ids = await world.add_deliveries(endpoint, 3, ring=False)
     for age, id_ in enumerate(ids):
@@ -53,7 +53,7 @@ async def test_claims_are_oldest_first_and_say_whether_more_is_due(world: World)
     assert first.taken[0].content == (await world.row(ids[2]))["content"]
 
 
-async def test_leased_deliveries_count_towards_the_limit_until_their_lease_ends(world: World):
+async def test_leased_deliveries_count_towards_the_limit_until_their_lease_ends(world: SinkWorld):
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 9, ring=False)
 
@@ -65,7 +65,7 @@ async def test_leased_deliveries_count_towards_the_limit_until_their_lease_ends(
     assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 3
 
 
-async def test_simultaneous_claims_never_take_the_same_row(world: World):
+async def test_simultaneous_claims_never_take_the_same_row(world: SinkWorld):
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 100, ring=False)
 
@@ -75,7 +75,7 @@ async def test_simultaneous_claims_never_take_the_same_row(world: World):
     assert len(ids) == len(set(ids)) == 100
 
 
-async def test_simultaneous_claims_together_stay_below_the_limit(world: World):
+async def test_simultaneous_claims_together_stay_below_the_limit(world: SinkWorld):
     """A lock on the table holds all claims at the point where they have begun and none has counted."""
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 40, ring=False)
@@ -94,7 +94,7 @@ async def test_simultaneous_claims_together_stay_below_the_limit(world: World):
     assert sorted(taken) == [0, 0, 0, 0, 0, 0, 4, 6]
 
 
-async def _waiting(world: World, count: int) -> bool:
+async def _waiting(world: SinkWorld, count: int) -> bool:
     found = await world.db.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -102,7 +102,7 @@ async def _waiting(world: World, count: int) -> bool:
     return found == count
 
 
-async def test_a_stopped_process_that_claimed_much_content_blocks_no_other_claim(world: World):
+async def test_a_stopped_process_that_claimed_much_content_blocks_no_other_claim(world: SinkWorld):
     """The process reads nothing of the answer to its claim, as if it had been stopped at that moment."""
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 12, ring=False)
@@ -125,7 +125,7 @@ async def test_a_stopped_process_that_claimed_much_content_blocks_no_other_claim
     assert {len(taken.content or b"") for taken in (*first.taken, *other.taken)} == {1_000_000}
 
 
-async def test_deliveries_of_an_unhealthy_endpoint_are_claimed_only_on_request(world: World):
+async def test_deliveries_of_an_unhealthy_endpoint_are_claimed_only_on_request(world: SinkWorld):
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 9, ring=False)
 
@@ -144,11 +144,11 @@ async def test_deliveries_of_an_unhealthy_endpoint_are_claimed_only_on_request(w
         assert len(claims.taken) == (columns == "failures = 1")
 
 
-async def test_a_deleted_endpoint_gives_no_deliveries(world: World):
+async def test_a_deleted_endpoint_gives_no_deliveries(world: SinkWorld):
     assert await claim(world, 4711) == Claims((), is_all=True, has_room=True)
 
 
-async def test_a_success_counts_with_any_lease_token(world: World):
+async def test_a_success_counts_with_any_lease_token(world: SinkWorld):
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     claims = await claim(world, (await world.row(delivery_id))["endpoint_id"])
     await world.db.execute("UPDATE deliveries SET lease_token = $1", uuid.uuid4())
@@ -159,7 +159,7 @@ async def test_a_success_counts_with_any_lease_token(world: World):
     assert (row["state"], row["content"], row["lease_token"]) == ("delivered", None, None)
 
 
-async def test_a_failure_after_a_lost_lease_is_recorded_and_changes_nothing_else(world: World):
+async def test_a_failure_after_a_lost_lease_is_recorded_and_changes_nothing_else(world: SinkWorld):
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     claims = await claim(world, (await world.row(delivery_id))["endpoint_id"])
     theirs = uuid.uuid4()
@@ -174,7 +174,7 @@ async def test_a_failure_after_a_lost_lease_is_recorded_and_changes_nothing_else
     assert not await world.db.fetchval("SELECT archived FROM users WHERE id = $1", world.user_id)
 
 
-async def test_a_failure_after_a_success_does_not_undo_it(world: World):
+async def test_a_failure_after_a_success_does_not_undo_it(world: SinkWorld):
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     [taken] = (await claim(world, (await world.row(delivery_id))["endpoint_id"])).taken
 
@@ -185,7 +185,7 @@ async def test_a_failure_after_a_success_does_not_undo_it(world: World):
     assert (row["state"], row["last_code"]) == ("delivered", 200)
 
 
-async def test_an_attempt_recorded_twice_is_one_attempt(world: World):
+async def test_an_attempt_recorded_twice_is_one_attempt(world: SinkWorld):
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     [taken] = (await claim(world, (await world.row(delivery_id))["endpoint_id"])).taken
     tried = settlement(taken, AttemptOutcome.DELIVERED, code=200)
@@ -196,7 +196,7 @@ async def test_an_attempt_recorded_twice_is_one_attempt(world: World):
     assert len(await world.attempts(delivery_id)) == 1
 
 
-async def test_a_delivery_deleted_meanwhile_does_not_affect_its_batch(world: World):
+async def test_a_delivery_deleted_meanwhile_does_not_affect_its_batch(world: SinkWorld):
     ids = await world.add_deliveries(await world.endpoint(), 2, ring=False)
     claims = await claim(world, (await world.row(ids[0]))["endpoint_id"])
     await world.db.execute("DELETE FROM deliveries WHERE id = $1", ids[0])
@@ -208,7 +208,7 @@ async def test_a_delivery_deleted_meanwhile_does_not_affect_its_batch(world: Wor
     assert (await world.row(ids[1]))["state"] == "delivered"
 
 
-async def test_times_of_attempts_are_those_of_the_database(world: World):
+async def test_times_of_attempts_are_those_of_the_database(world: SinkWorld):
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     [taken] = (await claim(world, (await world.row(delivery_id))["endpoint_id"])).taken
 

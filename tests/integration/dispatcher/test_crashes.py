@@ -20,7 +20,7 @@ from superimap.doorbells.redis import EndpointDoorbell
 from superimap.launch import engines as embedded
 from superimap.testing import Received, WebhookSink
 from superimap.webhooks.signing import webhook_id
-from tests.integration.dispatcher.conftest import FAST, KEY, World, eventually
+from tests.integration.dispatcher.conftest import FAST, KEY, SinkWorld, eventually
 from tests.support.db_proxy import DbProxy
 
 MAX_POSTS = 4
@@ -37,7 +37,7 @@ asyncio.run(serve(load_settings(), asyncio.Event(), timings=FAST))
 
 @contextlib.asynccontextmanager
 async def process(
-    world: World, *arguments: str, timeout: float = 1
+    world: SinkWorld, *arguments: str, timeout: float = 1
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a dispatcher in a process of its own, which the test may kill.
 
@@ -71,7 +71,7 @@ def counted(sink: WebhookSink) -> Counter[str]:
     return Counter(received.headers["webhook-id"] for received in sink.received)
 
 
-async def test_after_kill_9_everything_arrives_and_only_posts_in_flight_arrive_twice(world: World):
+async def test_after_kill_9_everything_arrives_and_only_posts_in_flight_arrive_twice(world: SinkWorld):
     async def slowly(_: Received) -> int:
         await asyncio.sleep(0.05)
         return 200
@@ -94,7 +94,7 @@ async def test_after_kill_9_everything_arrives_and_only_posts_in_flight_arrive_t
     assert max(counts.values()) <= 2
 
 
-async def test_a_dispatcher_stopped_for_longer_than_its_leases_does_no_harm(world: World):
+async def test_a_dispatcher_stopped_for_longer_than_its_leases_does_no_harm(world: SinkWorld):
     async with process(world) as stopped:
         endpoint = await world.endpoint()
         await world.add_deliveries(endpoint)
@@ -114,7 +114,7 @@ async def test_a_dispatcher_stopped_for_longer_than_its_leases_does_no_harm(worl
     assert sum(counts.values()) - len(counts) <= MAX_POSTS
 
 
-async def test_leases_of_a_killed_dispatcher_are_released_long_before_they_expire(world: World):
+async def test_leases_of_a_killed_dispatcher_are_released_long_before_they_expire(world: SinkWorld):
     held = asyncio.Event()
 
     async def hold(_: Received) -> int:
@@ -137,7 +137,7 @@ async def test_leases_of_a_killed_dispatcher_are_released_long_before_they_expir
 
 
 async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases(
-    world: World, tmp_path: Path
+    world: SinkWorld, tmp_path: Path
 ):
     """Its presence ends with its connection, and is shown again in time."""
     held = asyncio.Event()
@@ -173,7 +173,7 @@ async def test_a_dispatcher_that_lost_the_database_for_a_moment_keeps_its_leases
     assert mine <= MAX_UNPROVEN_POSTS == world.sink.count
 
 
-async def test_five_sigterms_in_a_row_lose_nothing(world: World):
+async def test_five_sigterms_in_a_row_lose_nothing(world: SinkWorld):
     """The second signal ends the process at once, at any point."""
     world.sink.answer = _after(0.05)
     endpoint = await world.endpoint()
@@ -194,7 +194,7 @@ async def test_five_sigterms_in_a_row_lose_nothing(world: World):
     assert sum(counts.values()) - len(counts) <= MAX_POSTS
 
 
-async def test_flushall_loses_nothing_and_sends_nothing_twice(world: World):
+async def test_flushall_loses_nothing_and_sends_nothing_twice(world: SinkWorld):
     endpoint = await world.endpoint()
     async with world.dispatcher(), Redis.from_url(world.redis_url) as redis:
         for _ in range(10):
@@ -205,7 +205,7 @@ async def test_flushall_loses_nothing_and_sends_nothing_twice(world: World):
     assert max(counted(world.sink).values()) == 1
 
 
-async def test_without_redis_deliveries_are_still_sent(world: World):
+async def test_without_redis_deliveries_are_still_sent(world: SinkWorld):
     world.redis_url = "unix:///nonexistent/redis.sock"
     endpoint = await world.endpoint()
     async with world.dispatcher(), EndpointDoorbell(world.redis_url) as nobody:
@@ -216,7 +216,7 @@ async def test_without_redis_deliveries_are_still_sent(world: World):
     assert max(counted(world.sink).values()) == 1
 
 
-async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder: Path):
+async def test_redis_killed_and_back_empty_rings_again(world: SinkWorld, open_folder: Path):
     endpoint = await world.endpoint()
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(contextlib.AsyncExitStack())
@@ -242,7 +242,7 @@ async def test_redis_killed_and_back_empty_rings_again(world: World, open_folder
     assert max(counted(world.sink).values()) == 1
 
 
-async def test_a_redis_that_hangs_blocks_neither_rings_nor_deliveries(world: World):
+async def test_a_redis_that_hangs_blocks_neither_rings_nor_deliveries(world: SinkWorld):
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -260,7 +260,7 @@ async def test_a_redis_that_hangs_blocks_neither_rings_nor_deliveries(world: Wor
 
 
 async def test_an_absence_of_postgresql_before_and_after_the_start_loses_nothing(
-    world: World, tmp_path: Path
+    world: SinkWorld, tmp_path: Path
 ):
     endpoint = await world.endpoint()
     proxy = DbProxy(world.database_url, tmp_path)
@@ -280,7 +280,7 @@ async def test_an_absence_of_postgresql_before_and_after_the_start_loses_nothing
 
 
 async def test_an_answer_that_cannot_be_recorded_is_recorded_later_and_not_sent_again(
-    world: World, tmp_path: Path
+    world: SinkWorld, tmp_path: Path
 ):
     endpoint = await world.endpoint()
     proxy = DbProxy(world.database_url, tmp_path)
@@ -303,7 +303,9 @@ async def test_an_answer_that_cannot_be_recorded_is_recorded_later_and_not_sent_
     assert world.sink.count == 1
 
 
-async def test_a_database_that_hangs_while_an_answer_is_recorded_loses_nothing(world: World, tmp_path: Path):
+async def test_a_database_that_hangs_while_an_answer_is_recorded_loses_nothing(
+    world: SinkWorld, tmp_path: Path
+):
     endpoint = await world.endpoint()
     proxy = DbProxy(world.database_url, tmp_path)
     await proxy.open()
@@ -324,7 +326,7 @@ async def test_a_database_that_hangs_while_an_answer_is_recorded_loses_nothing(w
     assert world.sink.count == 1
 
 
-async def test_a_rolling_restart_sends_nothing_twice(world: World):
+async def test_a_rolling_restart_sends_nothing_twice(world: SinkWorld):
     endpoint = await world.endpoint()
     world.sink.answer = _after(0.005)
     await world.add_deliveries(endpoint, 200)
@@ -346,7 +348,7 @@ def _after(seconds: float):
     return answer
 
 
-async def _present(world: World, count: int) -> bool:
+async def _present(world: SinkWorld, count: int) -> bool:
     """Whether so many dispatchers show their presence."""
     found = await world.db.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
@@ -357,5 +359,5 @@ async def _present(world: World, count: int) -> bool:
     return found == count
 
 
-async def _all_delivered(world: World, count: int) -> bool:
+async def _all_delivered(world: SinkWorld, count: int) -> bool:
     return await world.in_state("delivered") == count

@@ -16,10 +16,10 @@ from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
 from superimap.domain.answers import RETRY_SCHEDULE_SECONDS
 from superimap.testing import Received, verify_body_signature
 from superimap.webhooks.signing import webhook_id
-from tests.integration.dispatcher.conftest import KEY, World, eventually, keep_key
+from tests.integration.dispatcher.conftest import KEY, SinkWorld, eventually, keep_key
 
 
-async def test_a_delivery_is_posted_with_both_signatures_and_its_content_erased(world: World):
+async def test_a_delivery_is_posted_with_both_signatures_and_its_content_erased(world: SinkWorld):
     async with world.dispatcher():
         [delivery_id] = await world.add_deliveries(await world.endpoint("/mail"))
         [received] = await world.sink.wait_for(1)
@@ -39,7 +39,7 @@ async def test_a_delivery_is_posted_with_both_signatures_and_its_content_erased(
     assert (attempt["number"], attempt["code"], attempt["error"]) == (1, 200, None)
 
 
-async def test_the_first_five_retries_follow_the_schedule_to_the_second(world: World):
+async def test_the_first_five_retries_follow_the_schedule_to_the_second(world: SinkWorld):
     world.sink.answer = 500
     [delivery_id] = await world.add_deliveries(await world.endpoint())
     delays = []
@@ -59,7 +59,7 @@ async def test_the_first_five_retries_follow_the_schedule_to_the_second(world: W
     assert {received.headers["webhook-id"] for received in world.sink.received} == {webhook_id(delivery_id)}
 
 
-async def test_after_the_last_attempt_it_fails_and_keeps_its_content(world: World):
+async def test_after_the_last_attempt_it_fails_and_keeps_its_content(world: SinkWorld):
     world.sink.answer = 500
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     await world.db.execute("UPDATE deliveries SET attempts = 16")
@@ -72,7 +72,7 @@ async def test_after_the_last_attempt_it_fails_and_keeps_its_content(world: Worl
     assert row["content"] is not None and row["settled_at"] is not None
 
 
-async def test_a_post_that_hangs_ends_at_the_deadline_and_is_retried(world: World):
+async def test_a_post_that_hangs_ends_at_the_deadline_and_is_retried(world: SinkWorld):
     async def hang(_: Received) -> int:
         await asyncio.Event().wait()
         return 200
@@ -89,7 +89,7 @@ async def test_a_post_that_hangs_ends_at_the_deadline_and_is_retried(world: Worl
     assert (await world.row(delivery_id))["due_in"] > 4
 
 
-async def test_a_403_archives_the_user_and_notifies_the_idlers(world: World):
+async def test_a_403_archives_the_user_and_notifies_the_idlers(world: SinkWorld):
     world.sink.answer = 403
     shard = await world.db.fetchval("SELECT shard FROM users WHERE id = $1", world.user_id)
     listener = await asyncpg.connect(world.database_url)
@@ -112,7 +112,7 @@ async def test_a_403_archives_the_user_and_notifies_the_idlers(world: World):
     assert (counts.attempts.archived, counts.attempts.failed) == (1, 1)
 
 
-async def test_a_403_does_not_archive_a_user_with_tracers(world: World):
+async def test_a_403_does_not_archive_a_user_with_tracers(world: SinkWorld):
     world.sink.answer = 403
     tracer = await world.user(enable_tracer=True)
     async with world.dispatcher():
@@ -122,7 +122,7 @@ async def test_a_403_does_not_archive_a_user_with_tracers(world: World):
     assert await world.db.fetchval("SELECT count(*) FROM users WHERE archived") == 0
 
 
-async def test_a_blank_url_sends_nothing(world: World):
+async def test_a_blank_url_sends_nothing(world: SinkWorld):
     endpoint = await world.endpoint()
     await world.db.execute("UPDATE endpoints SET url = NULL")
     async with world.dispatcher():
@@ -133,7 +133,7 @@ async def test_a_blank_url_sends_nothing(world: World):
     assert await world.attempts(ids[0]) == []
 
 
-async def test_content_encrypted_with_an_unknown_key_waits_for_the_key(world: World):
+async def test_content_encrypted_with_an_unknown_key_waits_for_the_key(world: SinkWorld):
     """During a key rotation a dispatcher may lack the new key; no delivery may fail permanently for that."""
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     other = crypto.Vault.from_setting(crypto.generate_key())
@@ -148,7 +148,7 @@ async def test_content_encrypted_with_an_unknown_key_waits_for_the_key(world: Wo
     assert (row["state"], row["last_error"]) == ("pending", "unknown_key")
 
 
-async def test_unreadable_content_fails_once_and_stops_no_other_delivery(world: World):
+async def test_unreadable_content_fails_once_and_stops_no_other_delivery(world: SinkWorld):
     endpoint = await world.endpoint()
     bad, good = await world.add_deliveries(endpoint, 2, ring=False)
     await world.db.execute(
@@ -165,7 +165,7 @@ async def test_unreadable_content_fails_once_and_stops_no_other_delivery(world: 
     assert world.sink.count == 1
 
 
-async def test_during_a_rotation_each_key_signs_and_an_expired_key_does_not(world: World):
+async def test_during_a_rotation_each_key_signs_and_an_expired_key_does_not(world: SinkWorld):
     api_key, secret, gone = (
         crypto.generate_api_key(),
         crypto.generate_signing_secret(),
@@ -186,7 +186,7 @@ async def test_during_a_rotation_each_key_signs_and_an_expired_key_does_not(worl
     assert verify_body_signature(received.json | {"signature": received.json["signatures"][1]}, api_key)
 
 
-async def test_a_partner_without_a_key_is_sent_nothing_until_it_has_one(world: World):
+async def test_a_partner_without_a_key_is_sent_nothing_until_it_has_one(world: SinkWorld):
     await world.db.execute("DELETE FROM api_keys")
     [delivery_id] = await world.add_deliveries(await world.endpoint())
     async with world.dispatcher():
@@ -196,7 +196,7 @@ async def test_a_partner_without_a_key_is_sent_nothing_until_it_has_one(world: W
     assert world.sink.count == 0
 
 
-async def test_an_answer_is_stored_sealed_without_nul_and_cut_to_1024_characters(world: World):
+async def test_an_answer_is_stored_sealed_without_nul_and_cut_to_1024_characters(world: SinkWorld):
     world.sink.answer = lambda _: web.Response(status=500, body=b"\x00\xff" + "é".encode() * 2000)
     [delivery_id] = await world.add_deliveries(await world.endpoint())
     async with world.dispatcher():
@@ -207,7 +207,9 @@ async def test_an_answer_is_stored_sealed_without_nul_and_cut_to_1024_characters
     assert crypto.Vault.from_setting(KEY).open_text(attempt["body"], place) == "\ufffd" + "é" * 1023
 
 
-async def test_posts_in_flight_to_an_endpoint_stay_within_the_limit_over_all_dispatchers(world: World):
+async def test_posts_in_flight_to_an_endpoint_stay_within_the_limit_over_all_dispatchers(
+    world: SinkWorld,
+):
     async def slowly(_: Received) -> int:
         await asyncio.sleep(0.005)
         return 200
@@ -222,7 +224,7 @@ async def test_posts_in_flight_to_an_endpoint_stay_within_the_limit_over_all_dis
     assert world.sink.most_at_once <= 3
 
 
-async def test_two_dispatchers_send_each_delivery_once(world: World):
+async def test_two_dispatchers_send_each_delivery_once(world: SinkWorld):
     endpoints = [await world.endpoint(f"/{kind}", kind=kind) for kind in ("new_mail", "user_connected")]
     async with world.dispatcher() as one, world.dispatcher() as other:
         for _ in range(20):
@@ -235,7 +237,7 @@ async def test_two_dispatchers_send_each_delivery_once(world: World):
     assert one.attempts.delivered + other.attempts.delivered == 400
 
 
-async def test_a_delivery_that_becomes_due_is_found_without_a_doorbell(world: World):
+async def test_a_delivery_that_becomes_due_is_found_without_a_doorbell(world: SinkWorld):
     [delivery_id] = await world.add_deliveries(await world.endpoint(), ring=False)
     await world.db.execute("UPDATE deliveries SET due_at = now() + interval '0.4 seconds'")
     async with world.dispatcher():
@@ -245,7 +247,7 @@ async def test_a_delivery_that_becomes_due_is_found_without_a_doorbell(world: Wo
     assert world.sink.received[0].headers["webhook-id"] == webhook_id(delivery_id)
 
 
-async def test_other_endpoints_do_not_wait_for_one_that_hangs(world: World):
+async def test_other_endpoints_do_not_wait_for_one_that_hangs(world: SinkWorld):
     released = asyncio.Event()
 
     async def hang(_: Received) -> int:
@@ -265,7 +267,7 @@ async def test_other_endpoints_do_not_wait_for_one_that_hangs(world: World):
         await eventually(lambda: _count_is(world, "delivered", 100))
 
 
-async def test_a_stop_lets_posts_in_flight_end_and_claims_no_more(world: World):
+async def test_a_stop_lets_posts_in_flight_end_and_claims_no_more(world: SinkWorld):
     held = asyncio.Event()
 
     async def hold(_: Received) -> int:
@@ -283,11 +285,11 @@ async def test_a_stop_lets_posts_in_flight_end_and_claims_no_more(world: World):
     assert world.sink.count == MAX_UNPROVEN_POSTS
 
 
-async def _has_attempts(world: World, delivery_id: object, count: int) -> bool:
+async def _has_attempts(world: SinkWorld, delivery_id: object, count: int) -> bool:
     return (
         await world.db.fetchval("SELECT count(*) FROM attempts WHERE delivery_id = $1", delivery_id) >= count
     )
 
 
-async def _count_is(world: World, state: str, count: int) -> bool:
+async def _count_is(world: SinkWorld, state: str, count: int) -> bool:
     return await world.in_state(state) == count

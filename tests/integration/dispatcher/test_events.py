@@ -13,13 +13,13 @@ from superimap.db.engine import sessions
 from superimap.db.rotation import rotate_keys
 from superimap.oauth import links
 from superimap.testing.signatures import verify_body_signature, verify_standard
-from tests.integration.dispatcher.conftest import KEY, World, eventually
+from tests.integration.dispatcher.conftest import KEY, SinkWorld, eventually
 
 BASE = "https://mail.example.com"
 
 
 async def record_event(
-    world: World, kind: str = "reauth_required", code: str | None = "login_refused"
+    world: SinkWorld, kind: str = "reauth_required", code: str | None = "login_refused"
 ) -> uuid.UUID:
     """Record an event about the user; returns the id of its delivery."""
     await world.db.execute(
@@ -33,7 +33,7 @@ async def record_event(
     return await world.db.fetchval("SELECT id FROM deliveries WHERE kind = 'events' ORDER BY id DESC LIMIT 1")
 
 
-async def tag_of(world: World) -> str:
+async def tag_of(world: SinkWorld) -> str:
     return await world.db.fetchval("SELECT tag FROM users WHERE id = $1", world.user_id)
 
 
@@ -144,5 +144,5 @@ async def test_events_have_nothing_to_reseal(world):
     assert done.resealed["deliveries.content"] == 0
 
 
-async def _is(world: World, sql: str) -> bool:
+async def _is(world: SinkWorld, sql: str) -> bool:
     return bool(await world.db.fetchval(sql))

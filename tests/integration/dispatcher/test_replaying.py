@@ -15,10 +15,10 @@ from superimap.domain.answers import RETRY_SCHEDULE_SECONDS
 from superimap.domain.deliveries import DeliveryState
 from superimap.webhooks.signing import webhook_id
 
-from .conftest import FAST, World, eventually
+from .conftest import FAST, SinkWorld, eventually
 
 
-async def again(world: World, delivery_id) -> None:
+async def again(world: SinkWorld, delivery_id) -> None:
     """Replay the delivery, commit, and ring the doorbell."""
     async with sessions(world.database_url) as sessionmaker:
         async with sessionmaker.begin() as db:
@@ -26,7 +26,7 @@ async def again(world: World, delivery_id) -> None:
         await world.queue.ring(endpoint)
 
 
-async def failed(world: World, *, attempts: int = 17):
+async def failed(world: SinkWorld, *, attempts: int = 17):
     """Insert a failed delivery with this number of attempts; returns its id."""
     endpoint = await world.endpoint()
     (delivery,) = await world.add_deliveries(endpoint, ring=False)
@@ -35,7 +35,7 @@ async def failed(world: World, *, attempts: int = 17):
     return delivery
 
 
-async def test_a_replay_is_delivered_under_the_same_webhook_id(world: World):
+async def test_a_replay_is_delivered_under_the_same_webhook_id(world: SinkWorld):
     delivery = await failed(world)
 
     async with world.dispatcher():
@@ -49,7 +49,7 @@ async def test_a_replay_is_delivered_under_the_same_webhook_id(world: World):
     assert [one["number"] for one in await world.attempts(delivery)] == [18]
 
 
-async def test_a_replay_restarts_the_schedule_and_continues_the_numbering(world: World):
+async def test_a_replay_restarts_the_schedule_and_continues_the_numbering(world: SinkWorld):
     delivery = await failed(world)
     world.sink.answer = 500
 
@@ -63,7 +63,7 @@ async def test_a_replay_restarts_the_schedule_and_continues_the_numbering(world:
     assert RETRY_SCHEDULE_SECONDS[0] - 2 <= row["due_in"] <= RETRY_SCHEDULE_SECONDS[0]
 
 
-async def test_a_replay_fails_permanently_at_the_end_of_its_own_schedule(world: World):
+async def test_a_replay_fails_permanently_at_the_end_of_its_own_schedule(world: SinkWorld):
     delivery = await failed(world)
     world.sink.answer = 500
     await world.db.execute("UPDATE deliveries SET attempts = 33 WHERE id = $1", delivery)
@@ -77,7 +77,7 @@ async def test_a_replay_fails_permanently_at_the_end_of_its_own_schedule(world: 
     assert (await world.row(delivery))["attempts"] == 34
 
 
-async def test_a_cancelled_delivery_is_not_sent(world: World):
+async def test_a_cancelled_delivery_is_not_sent(world: SinkWorld):
     endpoint = await world.endpoint()
     called_off, kept = await world.add_deliveries(endpoint, 2, ring=False)
     async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
@@ -92,7 +92,7 @@ async def test_a_cancelled_delivery_is_not_sent(world: World):
 
 
 @pytest.mark.parametrize("answer", ["nul\0 and \ud800".encode("utf-8", "surrogatepass"), b"\xff\xfe\x00bad"])
-async def test_abuse_64_an_answer_with_invalid_bytes_is_stored_and_shown_as_text(world: World, answer):
+async def test_abuse_64_an_answer_with_invalid_bytes_is_stored_and_shown_as_text(world: SinkWorld, answer):
     from aiohttp import web
 
     endpoint = await world.endpoint()
@@ -110,7 +110,7 @@ async def test_abuse_64_an_answer_with_invalid_bytes_is_stored_and_shown_as_text
 
 
 @pytest.mark.parametrize("code", [403, 500])
-async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_recorded(world: World, code):
+async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_recorded(world: SinkWorld, code):
     endpoint = await world.endpoint()
     world.sink.answer = code
     never = dataclasses.replace(FAST, sweep_interval=3600.0)  # so that no purge erases it
@@ -126,7 +126,7 @@ async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_rec
         await again(world, delivery)
 
 
-async def test_with_no_retention_cancelled_content_is_erased_by_the_next_sweep(world: World):
+async def test_with_no_retention_cancelled_content_is_erased_by_the_next_sweep(world: SinkWorld):
     endpoint = await world.endpoint()
 
     async with world.dispatcher(content_retention_days=0):
@@ -145,7 +145,7 @@ async def test_with_no_retention_cancelled_content_is_erased_by_the_next_sweep(w
     assert early != delivery
 
 
-async def test_with_retention_the_content_of_a_failure_is_kept_for_a_replay(world: World):
+async def test_with_retention_the_content_of_a_failure_is_kept_for_a_replay(world: SinkWorld):
     endpoint = await world.endpoint()
     world.sink.answer = 403
 
@@ -156,7 +156,7 @@ async def test_with_retention_the_content_of_a_failure_is_kept_for_a_replay(worl
     assert (await world.row(delivery))["content"] is not None
 
 
-async def test_two_replays_at_once_take_different_deliveries_and_neither_waits(world: World):
+async def test_two_replays_at_once_take_different_deliveries_and_neither_waits(world: SinkWorld):
     await world.add_deliveries(await world.endpoint(), 5, ring=False)
     await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now()")
     which = DeliveryFilter(partner_id=world.partner_id, state=DeliveryState.FAILED)

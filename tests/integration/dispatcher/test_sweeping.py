@@ -13,10 +13,10 @@ from superimap.db.delivery import deliveries, liveness, sweeping
 from superimap.dispatcher.sweeper import SWEEPER_LOCK_KEY
 from superimap.testing import Received
 from superimap.webhooks.signing import webhook_id
-from tests.integration.dispatcher.conftest import FAST, World, eventually
+from tests.integration.dispatcher.conftest import FAST, SinkWorld, eventually
 
 
-async def test_an_expired_lease_is_released_and_a_valid_one_is_not(world: World):
+async def test_an_expired_lease_is_released_and_a_valid_one_is_not(world: SinkWorld):
     endpoint = await world.endpoint()
     dead, alive = await world.add_deliveries(endpoint, 2, ring=False)
     await world.db.execute(
@@ -33,7 +33,7 @@ async def test_an_expired_lease_is_released_and_a_valid_one_is_not(world: World)
     assert (await world.row(alive))["state"] == "sending"
 
 
-async def test_endpoints_rung_at_a_time_are_limited_per_partner_and_vary(world: World):
+async def test_endpoints_rung_at_a_time_are_limited_per_partner_and_vary(world: SinkWorld):
     for kind in ("new_mail", "user_connected", "user_disconnected"):
         await world.add_deliveries(await world.endpoint(kind=kind), ring=False)
 
@@ -43,7 +43,7 @@ async def test_endpoints_rung_at_a_time_are_limited_per_partner_and_vary(world: 
     assert len({one[0] for one in rung}) == 3
 
 
-async def test_unhealthy_endpoints_rung_at_a_time_are_limited_and_all_are_reported(world: World):
+async def test_unhealthy_endpoints_rung_at_a_time_are_limited_and_all_are_reported(world: SinkWorld):
     kinds = ("new_mail", "user_connected", "user_disconnected")
     healthy, *unhealthy = [await world.endpoint(kind=kind) for kind in kinds]
     for endpoint in (healthy, *unhealthy):
@@ -58,7 +58,9 @@ async def test_unhealthy_endpoints_rung_at_a_time_are_limited_and_all_are_report
     assert len(await sweeping.overdue_endpoints(world.db, per_partner=9, unhealthy=1)) == 3
 
 
-async def test_an_unhealthy_endpoint_with_two_posts_in_flight_is_reported_and_not_rung(world: World):
+async def test_an_unhealthy_endpoint_with_two_posts_in_flight_is_reported_and_not_rung(
+    world: SinkWorld,
+):
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 3, ring=False)
     await world.db.execute("UPDATE endpoints SET failures = 2")
@@ -72,7 +74,7 @@ async def test_an_unhealthy_endpoint_with_two_posts_in_flight_is_reported_and_no
     assert overdue.endpoint_id == endpoint
 
 
-async def test_healthy_endpoints_with_posts_in_flight_rung_at_a_time_are_limited(world: World):
+async def test_healthy_endpoints_with_posts_in_flight_rung_at_a_time_are_limited(world: SinkWorld):
     kinds = ("new_mail", "user_connected", "user_disconnected")
     healthy, *busy = [await world.endpoint(kind=kind) for kind in kinds]
     for endpoint in (healthy, *busy):
@@ -87,7 +89,9 @@ async def test_healthy_endpoints_with_posts_in_flight_rung_at_a_time_are_limited
     assert {endpoint for one in rung for endpoint in one} == {healthy, *busy}
 
 
-async def test_a_delivery_without_a_doorbell_does_not_wait_for_two_endpoints_that_hang(world: World):
+async def test_a_delivery_without_a_doorbell_does_not_wait_for_two_endpoints_that_hang(
+    world: SinkWorld,
+):
     never = asyncio.Event()
     hanging: set[str] = set()
 
@@ -111,16 +115,16 @@ async def test_a_delivery_without_a_doorbell_does_not_wait_for_two_endpoints_tha
         never.set()
 
 
-async def _is_delivered(world: World, id_: uuid.UUID) -> bool:
+async def _is_delivered(world: SinkWorld, id_: uuid.UUID) -> bool:
     return (await world.row(id_))["state"] == "delivered"
 
 
-async def to_ring(world: World, *, per_partner: int, unhealthy: int = 9) -> list[int]:
+async def to_ring(world: SinkWorld, *, per_partner: int, unhealthy: int = 9) -> list[int]:
     overdue = await sweeping.overdue_endpoints(world.db, per_partner=per_partner, unhealthy=unhealthy)
     return [each.endpoint_id for each in overdue if each.is_to_ring]
 
 
-async def test_each_overdue_endpoint_is_listed_once_with_its_longest_delay(world: World):
+async def test_each_overdue_endpoint_is_listed_once_with_its_longest_delay(world: SinkWorld):
     endpoints = [
         await world.endpoint(kind=kind) for kind in ("new_mail", "user_connected", "user_disconnected")
     ]
@@ -137,7 +141,7 @@ async def test_each_overdue_endpoint_is_listed_once_with_its_longest_delay(world
     assert all(6.9 < each.late < 10 for each in late)
 
 
-async def test_one_process_at_a_time_sweeps_and_another_takes_over(world: World):
+async def test_one_process_at_a_time_sweeps_and_another_takes_over(world: SinkWorld):
     async with world.dispatcher(), contextlib.AsyncExitStack() as other:
         await other.enter_async_context(world.dispatcher())
         await eventually(lambda: _holders(world))
@@ -150,7 +154,7 @@ async def test_one_process_at_a_time_sweeps_and_another_takes_over(world: World)
         await world.sink.wait_for(1)
 
 
-async def test_old_content_and_old_rows_are_purged_and_others_kept(world: World):
+async def test_old_content_and_old_rows_are_purged_and_others_kept(world: SinkWorld):
     endpoint = await world.endpoint()
     states = [
         ("failed", 20),
@@ -186,7 +190,7 @@ async def test_old_content_and_old_rows_are_purged_and_others_kept(world: World)
     assert {row["id"] for row in await world.db.fetch("SELECT id FROM messages")} == {recent, owing}
 
 
-async def test_users_without_a_proof_of_life_are_stalled_and_old_events_purged(world: World):
+async def test_users_without_a_proof_of_life_are_stalled_and_old_events_purged(world: SinkWorld):
     await world.db.execute(
         "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"
         " last_proven_alive_at = now() - interval '661 s'"
@@ -203,7 +207,9 @@ async def test_users_without_a_proof_of_life_are_stalled_and_old_events_purged(w
     assert await world.db.fetchval("SELECT status FROM users") == "stalled"
 
 
-async def test_an_old_event_is_kept_while_its_delivery_is_pending_and_deleted_with_it_later(world: World):
+async def test_an_old_event_is_kept_while_its_delivery_is_pending_and_deleted_with_it_later(
+    world: SinkWorld,
+):
     endpoint = await world.endpoint(kind="events")
     for state in ("pending", "delivered"):
         await world.db.execute(
@@ -221,7 +227,7 @@ async def test_an_old_event_is_kept_while_its_delivery_is_pending_and_deleted_wi
     assert await world.db.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
-async def test_no_user_is_stalled_before_idlers_had_time_to_write_their_proofs(world: World):
+async def test_no_user_is_stalled_before_idlers_had_time_to_write_their_proofs(world: SinkWorld):
     """After an outage of the database, every stored proof of life is old."""
     await world.db.execute(
         "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"
@@ -236,11 +242,11 @@ async def test_no_user_is_stalled_before_idlers_had_time_to_write_their_proofs(w
     assert await _kinds(world, [])
 
 
-async def _kinds(world: World, kinds: list[str]) -> bool:
+async def _kinds(world: SinkWorld, kinds: list[str]) -> bool:
     return [row["kind"] for row in await world.db.fetch("SELECT kind FROM user_events ORDER BY id")] == kinds
 
 
-async def test_a_purge_works_in_batches(world: World):
+async def test_a_purge_works_in_batches(world: SinkWorld):
     await world.add_deliveries(await world.endpoint(), 7, ring=False)
     await world.db.execute("UPDATE deliveries SET state = 'failed', settled_at = now() - interval '99 days'")
 
@@ -248,7 +254,7 @@ async def test_a_purge_works_in_batches(world: World):
     assert [await sweeping.delete_old_deliveries(world.db, days=90, limit=5) for _ in range(3)] == [5, 2, 0]
 
 
-async def _message(world: World, days: int) -> int:
+async def _message(world: SinkWorld, days: int) -> int:
     mailbox = await world.db.fetchval(
         "INSERT INTO mailboxes (partner_id, user_id, account, name) VALUES ($1, $2, '', $3) RETURNING id",
         world.partner_id, world.user_id, f"folder {days}",
@@ -260,11 +266,11 @@ async def _message(world: World, days: int) -> int:
     )  # fmt: skip
 
 
-async def _gone(world: World, table: str, id_: object) -> bool:
+async def _gone(world: SinkWorld, table: str, id_: object) -> bool:
     return not await world.db.fetchval(f"SELECT count(*) FROM {table} WHERE id = $1", id_)
 
 
-async def _holders(world: World) -> list[int]:
+async def _holders(world: SinkWorld) -> list[int]:
     rows: list[asyncpg.Record] = await world.db.fetch(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
         " AND (classid::bigint << 32 | objid::bigint) = $1"
@@ -274,5 +280,5 @@ async def _holders(world: World) -> list[int]:
     return [row["pid"] for row in rows]
 
 
-async def _another(world: World, former: int) -> bool:
+async def _another(world: SinkWorld, former: int) -> bool:
     return bool(holders := await _holders(world)) and holders != [former]
