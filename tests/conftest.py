@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from fixtures import engines
 from fixtures.engines import TEMPLATE, database, execute
+from fixtures.world import World
 from superimap.launch import engines as embedded
 from tests.support import dovecot as dovecot_server
 from tests.support import leaks, needs
@@ -85,6 +86,12 @@ async def redis_url(valkey_url: str) -> str:
     async with Redis.from_url(valkey_url) as redis:
         await redis.flushall()
     return valkey_url
+
+
+@pytest.fixture
+def world(database_url: str, redis_url: str) -> World:
+    """A World on an empty database and an empty Redis."""
+    return World(database_url, redis_url)
 
 
 @pytest.fixture(scope="session")

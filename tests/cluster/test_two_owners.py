@@ -82,8 +82,8 @@ async def two(world: World, imap: ImapServer, owners: list[Ownership]) -> AsyncI
         await stack.enter_async_context(running(services.idler, world.settings))
         await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == USER_COUNT)
         deluded = owners[0]
-        for name in ("beat", "reconcile"):
-            setattr(deluded, name, settled)
+        for method in (deluded.renew_lease, deluded.reconcile):
+            setattr(deluded, method.__name__, settled)
         await world.rows("UPDATE idlers SET heartbeat_at = now() - interval '10 s'")
         await stack.enter_async_context(running(services.idler, world.settings))
         await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == 2 * USER_COUNT, timeout=30)

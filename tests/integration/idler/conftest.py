@@ -2,13 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from fixtures.world import World
 from superimap.testing import ImapServer
-
-
-@pytest_asyncio.fixture
-async def world(database_url: str, redis_url: str) -> World:
-    return World(database_url, redis_url)
 
 
 @pytest_asyncio.fixture
