@@ -38,7 +38,7 @@ COVERED = {
     15: ["test_egress.py::test_abuse_15_own_addresses_are_refused_even_if_allowed"],
     16: [
         "test_own_server.py::test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_written",
-        "test_own_servers.py::test_abuse_16_a_server_inside_is_not_dialled",
+        "test_own_servers.py::test_abuse_16_an_internal_server_is_not_dialled",
         "test_own_servers.py::test_abuse_16_production_accepts_only_imap_ports_and_tls",
         "test_password.py::test_a_forbidden_server_is_reported_like_an_unreachable_one",
     ],

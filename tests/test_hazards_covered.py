@@ -50,7 +50,7 @@ ELSEWHERE = {
         "test_users_of_dead_idlers_free_shards_and_full_idlers_are_unserved",
     ],
 }
-SEED = ["test_every_mail_is_found_once_in_the_original_s_chaos"]
+SEED = ["test_every_mail_is_found_once_under_the_faults_of_the_original_server"]
 
 
 def functions(pattern: str = "**/test_*.py") -> Iterator[str]:

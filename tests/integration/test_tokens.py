@@ -50,7 +50,7 @@ async def make_old(world: World, table: str = "users", *, part: float = 0.9) -> 
 # One question.
 
 
-async def test_two_processes_that_ask_at_once_make_one_refresh(world, oauth, acme):
+async def test_two_processes_that_need_a_token_at_once_make_one_refresh(world, oauth, acme):
     """With rotation a second one would kill the grant (RFC 9700 section 4.14.2)."""
     ann = await acme.user("ann@example.com")
 
@@ -68,7 +68,7 @@ async def test_two_processes_that_ask_at_once_make_one_refresh(world, oauth, acm
     assert sum(access.is_new for access in again) == 1
 
 
-async def test_what_is_kept_is_used_until_it_is_aged(world, oauth, acme):
+async def test_a_stored_token_is_used_until_it_is_aged(world, oauth, acme):
     ann = await acme.user("ann@example.com")
     async with process(world) as tokens:
         first = await tokens.get(ann)
@@ -81,7 +81,7 @@ async def test_what_is_kept_is_used_until_it_is_aged(world, oauth, acme):
     assert oauth.count("/token") == 2
 
 
-async def test_who_is_killed_while_asking_holds_others_up_for_seconds(world, oauth, acme, monkeypatch):
+async def test_a_process_killed_during_its_request_delays_others_by_seconds_only(world, oauth, acme, monkeypatch):
     ann = await acme.user("ann@example.com")
     monkeypatch.setattr(queries, "LEASE_SECONDS", 0.3)
     async with process(world) as tokens:
@@ -94,7 +94,7 @@ async def test_who_is_killed_while_asking_holds_others_up_for_seconds(world, oau
     assert oauth.count("/token") == 1
 
 
-async def test_a_token_of_a_minute_is_as_good(world, acme, oauth):
+async def test_a_token_that_lives_for_a_minute_is_used_too(world, acme, oauth):
     oauth.terms.expires_in = 60
     ann = await acme.user("ann@example.com")
     async with process(world) as tokens:
@@ -135,7 +135,7 @@ async def kept_refresh_token(world: World) -> str:
     return world.vault.open_text(row["oauth2_refresh_token"], place)
 
 
-async def test_a_rotated_refresh_token_outlives_an_absence_of_the_database(
+async def test_a_rotated_refresh_token_survives_an_outage_of_the_database(
     world, acme, open_folder, tmp_path
 ):
     ann = await acme.user("ann@example.com")
@@ -159,7 +159,7 @@ async def test_a_rotated_refresh_token_outlives_an_absence_of_the_database(
     assert await kept_refresh_token(world) == "rt-1-of-ann"
 
 
-async def test_what_was_asked_for_is_kept_though_nobody_waits_for_it_any_more(world, acme):
+async def test_a_token_is_stored_even_if_its_caller_was_cancelled(world, acme):
     """A session is ended because its shard is handed over: its successor needs the new refresh token."""
     ann = await acme.user("ann@example.com")
     goes_on = asyncio.Event()
@@ -175,7 +175,7 @@ async def test_what_was_asked_for_is_kept_though_nobody_waits_for_it_any_more(wo
     assert await kept_refresh_token(world) == "rt-1-of-ann"
 
 
-async def test_keys_may_rotate_while_a_token_is_asked_for(world, acme):
+async def test_encryption_keys_may_rotate_during_a_token_request(world, acme):
     """What the row holds is sealed anew meanwhile: the same grant in other bytes."""
     ann = await acme.user("ann@example.com")
 
@@ -196,7 +196,7 @@ async def test_keys_may_rotate_while_a_token_is_asked_for(world, acme):
     assert await kept_refresh_token(world) == "rt-1-of-ann"
 
 
-async def test_an_answer_for_credentials_that_were_replaced_is_not_kept(world, acme):
+async def test_an_answer_for_replaced_credentials_is_not_stored(world, acme):
     ann = await acme.user("ann@example.com")
 
     async def connect_anew() -> None:
@@ -215,7 +215,7 @@ async def test_an_answer_for_credentials_that_were_replaced_is_not_kept(world, a
     assert await world.value("SELECT oauth2_access_token FROM users") is None
 
 
-async def test_a_store_that_was_told_twice_is_one(world, acme):
+async def test_storing_the_same_answer_twice_counts_once(world, acme):
     """The answer to the first was lost with the connection; the second must not think the grant another."""
     ann = await acme.user("ann@example.com")
     async with process(world) as tokens:
@@ -257,7 +257,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.fault)
-async def test_what_a_provider_says_is_told_apart(world, oauth, acme, monkeypatch, row):
+async def test_errors_of_a_provider_are_distinguished(world, oauth, acme, monkeypatch, row):
     monkeypatch.setattr("superimap.oauth.token_endpoint.DEADLINE_SECONDS", 0.3)
     ann, ben = [await acme.user(f"{name}@example.com") for name in ("ann", "ben")]
     oauth.faults.arm(row.fault, times=None)
@@ -273,7 +273,7 @@ async def test_what_a_provider_says_is_told_apart(world, oauth, acme, monkeypatc
                 for each, name in ((ann, "ann"), (ben, "ben"))] == [True, True]  # fmt: skip
 
 
-async def test_a_client_secret_that_was_mended_is_tried_at_once(world, oauth, acme):
+async def test_a_corrected_client_secret_is_tried_at_once(world, oauth, acme):
     ann = await acme.user("ann@example.com")
     await acme.change(oauth2_client_secret="wr0ng-secret-of-acme")
     async with process(world) as tokens:
@@ -290,7 +290,7 @@ async def test_a_client_secret_that_was_mended_is_tried_at_once(world, oauth, ac
 
 
 @pytest.mark.parametrize("fault", ["server_error", "throttled", "invalid_client"])
-async def test_an_aged_token_that_lives_will_do_while_there_is_no_other(world, oauth, acme, fault):
+async def test_an_aged_token_is_used_while_no_new_one_is_available(world, oauth, acme, fault):
     ann = await acme.user("ann@example.com")
     async with process(world) as tokens:
         first = await tokens.get(ann)
@@ -307,7 +307,7 @@ async def test_an_aged_token_that_lives_will_do_while_there_is_no_other(world, o
             await tokens.get(ann)
 
 
-async def test_who_took_consent_back_is_not_read_on_with_what_is_left(world, oauth, acme):
+async def test_the_rest_of_a_token_is_not_used_after_consent_is_withdrawn(world, oauth, acme):
     ann = await acme.user("ann@example.com")
     async with process(world) as tokens:
         await tokens.get(ann)
@@ -340,7 +340,7 @@ async def test_one_token_opens_all_mailboxes_of_a_connection(world, oauth, organ
     assert await world.value("SELECT count(*) FROM users WHERE oauth2_access_token IS NOT NULL") == 0
 
 
-async def test_a_provider_that_is_away_is_asked_once_for_all_of_them(world, oauth, organisation):
+async def test_an_unreachable_provider_gets_one_request_for_all_users(world, oauth, organisation):
     people = [await organisation.user(f"user{number}@example.com") for number in range(5)]
     oauth.faults.arm("server_error", times=None)
     async with process(world) as tokens:
@@ -354,7 +354,7 @@ async def test_a_provider_that_is_away_is_asked_once_for_all_of_them(world, oaut
     ) <= token_pauses.SHARED_PAUSE_SECONDS  # fmt: skip
 
 
-async def test_one_user_without_rights_does_not_have_the_token_made_anew(world, oauth, organisation):
+async def test_one_user_without_permission_does_not_renew_the_shared_token(world, oauth, organisation):
     ann = await organisation.user("ann@example.com")
     async with process(world) as tokens:
         first = await tokens.get(ann)
@@ -366,7 +366,7 @@ async def test_one_user_without_rights_does_not_have_the_token_made_anew(world, 
         assert (await tokens.get(ann)).token != first.token
 
 
-async def test_another_client_or_tenant_is_another_token(world, oauth, organisation):
+async def test_a_new_client_or_tenant_gets_a_new_token(world, oauth, organisation):
     ann = await organisation.user("ann@example.com")
     async with process(world) as tokens:
         first = await tokens.get(ann)
@@ -375,7 +375,7 @@ async def test_another_client_or_tenant_is_another_token(world, oauth, organisat
         assert (await tokens.get(ann)).token != first.token
 
 
-async def test_a_tenant_is_put_into_the_path_of_the_token_url(world, organisation):
+async def test_the_tenant_is_inserted_into_the_path_of_the_token_url(world, organisation):
     ann = await organisation.user("ann@example.com")
     async with WebhookSink() as sink:
         sink.on("/contoso.example.com/token", Giving(lambda: asyncio.sleep(0)))

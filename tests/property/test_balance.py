@@ -112,7 +112,7 @@ capacities = st.lists(st.integers(1, 400), min_size=1, max_size=6)
 
 @given(capacities, st.integers(0, 1200), st.integers(0, 5), st.integers(0, 2**32))
 @settings(max_examples=8, deadline=None)
-def test_whatever_joins_dies_or_grows_it_comes_to_rest_with_every_shard_owned(given_, total, big, seed):
+def test_the_cluster_settles_with_every_shard_owned_after_joins_deaths_and_growth(given_, total, big, seed):
     chance = random.Random(seed)
     cluster = Cluster(users(chance, total), chance)
     for _ in range(big):  # shards larger than most idlers
@@ -138,7 +138,7 @@ def test_whatever_joins_dies_or_grows_it_comes_to_rest_with_every_shard_owned(gi
             assert all(each.users + least > each.capacity for each in others)
 
 
-def test_what_does_not_fit_spills_to_those_with_room_and_an_empty_idler_relieves_all():
+def test_excess_users_move_to_idlers_with_room_and_an_empty_idler_relieves_all():
     chance = random.Random(7)
     cluster = Cluster(users(chance, 2600), chance)
     for idler in (1, 2, 3):
@@ -152,7 +152,7 @@ def test_what_does_not_fit_spills_to_those_with_room_and_an_empty_idler_relieves
     assert cluster.unserved == 0
 
 
-def test_a_shard_larger_than_its_idler_has_as_many_seats_as_there_are_and_the_rest_is_counted():
+def test_a_shard_larger_than_its_idler_fills_it_and_the_rest_is_counted():
     chance = random.Random(7)
     cluster = Cluster([0] * SHARD_COUNT, chance)
     cluster.users[5] = 15
@@ -166,7 +166,7 @@ def test_a_shard_larger_than_its_idler_has_as_many_seats_as_there_are_and_the_re
     assert cluster.owners[5] != cluster.owners[6]
 
 
-def test_a_user_who_comes_and_goes_at_the_limit_moves_nothing_to_and_fro():
+def test_a_user_added_and_removed_at_the_limit_moves_no_shard():
     chance = random.Random(7)
     cluster = Cluster(users(chance, 1000), chance)
     cluster.join(1, 500)
@@ -184,7 +184,7 @@ def test_a_user_who_comes_and_goes_at_the_limit_moves_nothing_to_and_fro():
 
 
 @pytest.mark.parametrize("count", [2, 10, 40])
-def test_who_joins_gets_its_share_at_most_and_nothing_else_moves(count):
+def test_a_joining_idler_gets_at_most_its_share_and_nothing_else_moves(count):
     chance = random.Random(count)
     cluster = Cluster([10] * SHARD_COUNT, chance)
     for idler in range(1, count + 1):
@@ -201,7 +201,7 @@ def test_who_joins_gets_its_share_at_most_and_nothing_else_moves(count):
 
 
 @pytest.mark.parametrize("count", [2, 10, 40])
-def test_when_one_dies_little_moves_but_its_own(count):
+def test_after_a_death_little_moves_besides_the_shards_of_the_dead_idler(count):
     chance = random.Random(count)
     cluster = Cluster([10] * SHARD_COUNT, chance)
     for idler in range(1, count + 1):
@@ -217,7 +217,7 @@ def test_when_one_dies_little_moves_but_its_own(count):
 
 
 @pytest.mark.parametrize("count", [3, 10, 40])
-def test_nobody_has_far_more_than_its_share(count):
+def test_no_idler_keeps_far_more_than_its_share(count):
     chance = random.Random(count)
     cluster = Cluster([10] * SHARD_COUNT, chance)
     for idler in range(1, count + 1):

@@ -31,7 +31,7 @@ def test_the_order_of_members_does_not_matter(members, chance):
 
 @given(members_of, st.integers(20_000, 30_000))
 @settings(max_examples=10, deadline=None)
-def test_who_joins_takes_from_others_and_moves_nothing_else(members, newcomer):
+def test_a_joining_member_takes_shards_and_moves_nothing_else(members, newcomer):
     before = owners_of(range(SHARD_COUNT), members)
     after = owners_of(range(SHARD_COUNT), [*members, Member(newcomer)])
 
@@ -41,7 +41,7 @@ def test_who_joins_takes_from_others_and_moves_nothing_else(members, newcomer):
 
 @given(members_of)
 @settings(max_examples=10, deadline=None)
-def test_who_leaves_gives_only_its_own(members):
+def test_a_leaving_member_gives_only_its_own_shards(members):
     before = owners_of(range(SHARD_COUNT), members)
     after = owners_of(range(SHARD_COUNT), members[1:])
 
@@ -50,7 +50,7 @@ def test_who_leaves_gives_only_its_own(members):
 
 @given(members_of)
 @settings(max_examples=10, deadline=None)
-def test_every_shard_is_somebodys(members):
+def test_every_shard_has_an_owner(members):
     owners = owners_of(range(SHARD_COUNT), members)
 
     assert set(owners) == set(range(SHARD_COUNT))
@@ -76,11 +76,11 @@ def test_ten_idlers_have_their_shares_by_capacity_within_15_percent(given_):
         assert abs(owned.count(member.id) - fair) <= 0.15 * fair + 5
 
 
-def test_capacity_is_weight():
+def test_capacity_is_the_weight():
     owned = [*owners_of(range(SHARD_COUNT), [Member(1, 1000), Member(2, 3000)]).values()]
 
     assert 0.23 < owned.count(1) / SHARD_COUNT < 0.27
 
 
-def test_nobody_alive_owns_nothing():
+def test_without_members_a_shard_has_no_owner():
     assert owner_of(1, []) is None

@@ -17,25 +17,25 @@ def planned(cursor: Cursor) -> CatchUpPlan:
     return plan_catch_up(cursor, SELECTED, connected_at=CONNECTED, now=NOW)
 
 
-def test_a_cursor_of_this_uidvalidity_is_gone_on_from():
+def test_the_catch_up_continues_from_a_cursor_of_the_same_uidvalidity():
     assert planned(Cursor(7, 41, None)) == CatchUpPlan(7, after=41)
 
 
-def test_L3_however_long_ago_the_last_mail_was():
+def test_L3_the_cursor_counts_however_old_the_last_mail_is():
     assert planned(Cursor(7, 41, NOW - timedelta(days=900))) == CatchUpPlan(7, after=41)
 
 
-def test_the_first_visit_goes_by_the_day_before_the_connect():
+def test_the_first_catch_up_starts_on_the_day_before_the_connect():
     assert planned(Cursor(None, None, None)) == CatchUpPlan(7, since=date(2026, 10, 31))
 
 
-def test_a_new_uidvalidity_goes_by_date_from_before_the_last_mail():
+def test_a_new_uidvalidity_is_caught_up_by_date_from_before_the_last_mail():
     assert planned(Cursor(6, 41, datetime(2026, 11, 20, 8, tzinfo=UTC))) == CatchUpPlan(
         7, since=date(2026, 11, 18)
     )
 
 
-def test_C39_a_date_in_the_future_hides_nothing():
+def test_C39_a_date_in_the_future_hides_no_mail():
     assert planned(Cursor(6, 41, NOW + timedelta(days=900))) == CatchUpPlan(7, since=date(2026, 11, 21))
 
 
@@ -52,11 +52,11 @@ def test_C39_a_date_in_the_future_hides_nothing():
         ([42], 0, False),
     ],
 )
-def test_a_glance_is_enough_only_if_nothing_can_have_been_left_out(uids, announced, is_complete):
+def test_a_fast_fetch_is_complete_only_if_no_mail_can_be_missing(uids, announced, is_complete):
     assert are_complete(uids, after=41, announced=announced) is is_complete
 
 
-def test_C8_all_mail_is_known_by_its_special_use_in_any_language():
+def test_C8_all_mail_is_recognised_by_its_special_use_in_any_language():
     folders = [
         Folder("INBOX", frozenset(), "/"),
         Folder("[Gmail]/Alle Nachrichten", frozenset({"\\All"}), "/"),

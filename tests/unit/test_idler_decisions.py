@@ -25,7 +25,7 @@ def plan(cursor: Cursor, uid_validity: int = 7, *, restarted: bool = False) -> C
     return catch_up_plan.plan_catch_up(cursor, selected, connected_at=CONNECTED, now=NOW, restarted=restarted)
 
 
-def test_a_cursor_is_gone_on_from_however_old_it_is():
+def test_the_catch_up_continues_from_a_cursor_of_any_age():
     assert plan(Cursor(7, 41, NOW - timedelta(days=99))) == CatchUpPlan(7, after=41)
     assert plan(Cursor(7, 0, None)) == CatchUpPlan(7, after=0)
 
@@ -39,11 +39,11 @@ def test_a_cursor_is_gone_on_from_however_old_it_is():
         (Cursor(7, None, NOW - timedelta(days=5)), date(2026, 11, 16)),  # the search by date was not over
     ],
 )
-def test_without_a_cursor_the_date_decides(cursor, since):
+def test_without_a_cursor_the_catch_up_is_by_date(cursor, since):
     assert plan(cursor) == CatchUpPlan(7, since=since)
 
 
-def test_uids_that_begin_again_get_a_numbering_of_their_own():
+def test_restarted_uids_get_a_numbering_of_their_own():
     first = plan(Cursor(7, 41, NOW), restarted=True)
     kept = Cursor(first.uid_validity, 3, NOW)
 
@@ -73,11 +73,11 @@ def test_uids_that_begin_again_get_a_numbering_of_their_own():
         (OSError("too many connections"), None),
     ],
 )
-def test_what_a_server_asks_for(error, seconds):
+def test_the_pause_that_a_server_requests(error, seconds):
     assert server_pauses.requested_pause(error, ordinary=60) == seconds
 
 
-def test_three_answers_or_twelve_broken_connections_are_enough():
+def test_three_faulty_answers_or_twelve_broken_connections_give_up_a_mail():
     failures = ReadFailures()
     for _ in range(2):
         failures.record(5, ProtocolError("no mail"))
@@ -91,7 +91,7 @@ def test_three_answers_or_twelve_broken_connections_are_enough():
         assert failures.given_up(uid) == GivenUp()
 
 
-def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
+def test_a_mail_announced_as_too_big_each_time_is_given_up_with_its_size():
     failures = ReadFailures()
     for _ in range(3):
         failures.record(5, LimitExceeded("a literal of more than 2 bytes", announced=90))
@@ -101,7 +101,7 @@ def test_a_mail_that_is_announced_too_big_each_time_is_too_big():
     assert failures.given_up(6) == GivenUp()
 
 
-def test_a_mail_that_is_put_off_for_days_is_given_up(monkeypatch):
+def test_a_mail_deferred_for_days_is_given_up(monkeypatch):
     failures, put_off = ReadFailures(), Refused("FETCH", "NO", "try again later", "UNAVAILABLE")
     for _ in range(100):
         failures.record(5, put_off)
@@ -113,7 +113,7 @@ def test_a_mail_that_is_put_off_for_days_is_given_up(monkeypatch):
     assert failures.given_up(5)
 
 
-def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too(monkeypatch):
+def test_connections_that_break_during_a_batch_cut_the_batch_too(monkeypatch):
     failures = ReadFailures()
     for _ in range(6):
         failures.record_batch(list(range(1, failures.batch_size + 1)), Disconnected("closed by the server"))
@@ -128,7 +128,7 @@ def test_connections_that_break_as_many_are_asked_about_cut_the_batch_too(monkey
     assert failures.given_up(9)
 
 
-def test_another_numbering_has_other_mails():
+def test_a_new_numbering_forgets_the_mails_of_the_old_one():
     memory = MailboxMemory()
     memory.begin_numbering(7)
     for _ in range(3):
@@ -146,7 +146,7 @@ def test_another_numbering_has_other_mails():
     assert memory.last_seen is None
 
 
-def test_a_batch_that_fails_is_cut_until_the_mail_at_fault_is_known():
+def test_a_failing_batch_is_cut_until_the_faulty_mail_is_known():
     failures = ReadFailures()
     sizes = [failures.batch_size]
     for _ in range(2):

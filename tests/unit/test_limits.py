@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from superimap.idler.limits import ByteLimit, ByteLimits, LoginLimiter
 
 
-async def test_who_does_not_fit_waits_until_there_is_room():
+async def test_a_mail_that_does_not_fit_waits_for_room():
     gate = ByteLimit(100)
     held = await gate.acquire(80)
     waiting = asyncio.create_task(gate.acquire(30))
@@ -20,7 +20,7 @@ async def test_who_does_not_fit_waits_until_there_is_room():
     assert await waiting == 30
 
 
-async def test_a_small_one_does_not_overtake_a_big_one():
+async def test_a_small_mail_does_not_overtake_a_big_one():
     gate = ByteLimit(100)
     held = await gate.acquire(80)
     big = asyncio.create_task(gate.acquire(90))
@@ -31,14 +31,14 @@ async def test_a_small_one_does_not_overtake_a_big_one():
     assert await big == 90
 
 
-async def test_one_larger_than_the_gate_passes_alone():
+async def test_a_mail_larger_than_the_limit_is_admitted_alone():
     gate = ByteLimit(100)
 
     assert await gate.acquire(1000) == 100
     assert not gate.has_room(1)
 
 
-async def test_of_the_room_a_host_that_hangs_takes_half_and_so_do_all_named_ones():
+async def test_one_unresponsive_host_takes_at_most_half_and_so_do_all_named_servers():
     gates = ByteLimits(100)
     hangs, other = gates.for_host("hangs"), gates.for_host("other")
     held = await hangs.acquire(1000)
@@ -55,7 +55,7 @@ async def test_of_the_room_a_host_that_hangs_takes_half_and_so_do_all_named_ones
     assert other.has_room(50)
 
 
-async def test_who_is_cancelled_behind_the_first_gate_gives_its_room_back():
+async def test_a_waiter_cancelled_at_the_second_limit_gives_back_the_first():
     gates = ByteLimits(100)
     lanes = [gates.for_host(name) for name in ("a", "b", "c")]
     held = [await lane.acquire(50) for lane in lanes[:2]]
@@ -70,7 +70,7 @@ async def test_who_is_cancelled_behind_the_first_gate_gives_its_room_back():
 
 
 @given(st.lists(st.tuples(st.integers(1, 150), st.booleans()), max_size=30))
-def test_cancelled_or_not_all_room_comes_back(entries: list[tuple[int, bool]]):
+def test_all_room_is_given_back_whether_cancelled_or_not(entries: list[tuple[int, bool]]):
     async def run() -> None:
         gate = ByteLimit(100)
         tasks = [asyncio.create_task(_pass(gate, size)) for size, _ in entries]
@@ -93,7 +93,7 @@ async def _pass(gate: ByteLimit, size: int) -> None:
         gate.release(held)
 
 
-async def test_logins_to_one_host_are_spread_by_its_pace_and_other_hosts_do_not_wait():
+async def test_logins_to_one_host_are_spread_by_its_rate_and_other_hosts_do_not_wait():
     loop = asyncio.get_running_loop()
     gate = LoginLimiter(rate=100, at_once=1000, chance=lambda: 0.5)
     begun: dict[str, list[float]] = {"a": [], "b": []}
@@ -110,7 +110,7 @@ async def test_logins_to_one_host_are_spread_by_its_pace_and_other_hosts_do_not_
     assert begun["b"][0] < max(begun["a"])
 
 
-async def test_a_provider_may_have_a_pace_of_its_own():
+async def test_a_provider_can_have_its_own_login_rate():
     loop = asyncio.get_running_loop()
     gate = LoginLimiter(rate=10_000, at_once=10, chance=lambda: 0.5)
     start = loop.time()
@@ -121,7 +121,7 @@ async def test_a_provider_may_have_a_pace_of_its_own():
     assert loop.time() - start >= 2 / 20
 
 
-async def test_a_host_that_hangs_leaves_places_for_others():
+async def test_an_unresponsive_host_leaves_login_slots_to_others():
     gate = LoginLimiter(rate=1e6, at_once=4)
     stuck = asyncio.Event()
 
@@ -137,7 +137,7 @@ async def test_a_host_that_hangs_leaves_places_for_others():
     await asyncio.gather(*hanging)
 
 
-async def test_any_number_of_named_hosts_that_hang_leave_places_for_others():
+async def test_any_number_of_unresponsive_named_servers_leaves_login_slots_to_others():
     gate = LoginLimiter(rate=1e6, at_once=4)
     stuck = asyncio.Event()
 
@@ -155,7 +155,7 @@ async def test_any_number_of_named_hosts_that_hang_leave_places_for_others():
     await asyncio.gather(*hanging)
 
 
-async def test_who_is_cancelled_while_it_waits_takes_no_place():
+async def test_a_cancelled_waiter_takes_no_login_slot():
     gate = LoginLimiter(rate=1e6, at_once=2)
     async with gate.turn("a"):
         waiting = [asyncio.create_task(gate.turn("a").__aenter__()) for _ in range(5)]

@@ -17,7 +17,7 @@ from superimap.oauth.token_errors import TokenRefusal, TokenRefused
         (TokenRefused("invalid_client", TokenRefusal.CLIENT), None),
     ],
 )
-def test_what_the_person_can_mend_has_a_code(
+def test_refusals_that_the_person_can_fix_have_a_reason_code(
     error: AuthenticationFailed | TokenRefused, code: ReasonCode | None
 ):
     assert reason_code(error) is code

@@ -41,7 +41,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_other_credentials_replace_the_session_once_the_old_one_has_ended():
+async def test_new_credentials_replace_the_session_once_the_old_one_has_ended():
     sessions = Sessions()
     crew = supervisor(sessions)
     crew.set_users(ShardUsers({7: 1}, {7: {1: 1, 2: 1}}))
@@ -63,7 +63,7 @@ async def test_other_credentials_replace_the_session_once_the_old_one_has_ended(
     assert not sessions.running
 
 
-async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
+async def test_a_user_without_room_is_counted_and_gets_the_next_free_slot():
     sessions = Sessions()
     crew = supervisor(sessions, most=2)
     crew.set_users(ShardUsers({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))
@@ -80,7 +80,7 @@ async def test_who_finds_no_room_is_counted_and_gets_the_first_that_there_is():
     await crew.close()
 
 
-async def test_ending_shards_that_was_itself_cancelled_can_be_asked_for_again():
+async def test_ending_shards_can_be_repeated_after_it_was_cancelled():
     sessions = Sessions()
     crew = supervisor(sessions)
     crew.set_users(ShardUsers({1: 1, 2: 1}, {1: {1: 1}, 2: {2: 1}}))
@@ -101,7 +101,7 @@ async def test_ending_shards_that_was_itself_cancelled_can_be_asked_for_again():
     await crew.close()
 
 
-async def test_a_shard_that_is_forgotten_is_not_tended_any_more():
+async def test_a_forgotten_shard_gets_no_sessions():
     sessions = Sessions()
     crew = supervisor(sessions)
     crew.set_users(ShardUsers({1: 1}, {1: {1: 1}}))

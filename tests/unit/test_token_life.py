@@ -28,14 +28,14 @@ LIVES = st.floats(1, 86_400)
 
 
 @given(LIVES, CHANCE, st.booleans(), st.booleans())
-def test_a_session_comes_back_before_its_token_ends(seconds, chance, is_new, is_shared):
+def test_a_session_reconnects_before_its_token_expires(seconds, chance, is_new, is_shared):
     pause = token_lifetime.roll_over_delay(seconds, seconds, chance, is_new=is_new, is_shared=is_shared)
 
     assert 0 <= pause <= token_lifetime.REPLACE_UNTIL_FRACTION * seconds * (1 + 1e-9)
 
 
 @given(LIVES, st.floats(0, 1), CHANCE, st.booleans())
-def test_what_is_over_of_a_life_is_not_waited_for_again(seconds, share, chance, is_shared):
+def test_the_elapsed_part_of_a_lifetime_is_not_waited_for_again(seconds, share, chance, is_shared):
     left = seconds * share
 
     pause = token_lifetime.roll_over_delay(seconds, left, chance, is_new=False, is_shared=is_shared)
@@ -46,7 +46,7 @@ def test_what_is_over_of_a_life_is_not_waited_for_again(seconds, share, chance, 
 
 
 @pytest.mark.parametrize(("is_shared", "least"), [(False, 0.75), (True, 0.5)])
-def test_a_kept_token_is_used_for_most_of_its_life(is_shared, least):
+def test_a_stored_token_is_used_for_most_of_its_lifetime(is_shared, least):
     early, late = (
         token_lifetime.roll_over_delay(3600, 3600, chance, is_new=False, is_shared=is_shared)
         for chance in (0.0, 0.999999)
@@ -67,7 +67,7 @@ def busiest(comebacks: list[float], *, first: float, last: float, bins: int) -> 
     return max(counts) * bins / sum(counts)
 
 
-def test_sessions_that_began_together_never_come_back_together():
+def test_sessions_started_together_do_not_reconnect_together():
     """10,000 of them within 100 s, tokens of an hour, for four hours: bins of a minute."""
     chance, comebacks = random.Random(7), []
     for _ in range(10_000):
@@ -81,7 +81,7 @@ def test_sessions_that_began_together_never_come_back_together():
     assert busiest(comebacks, first=100, last=4 * 3600, bins=239) < 1.4
 
 
-def test_sessions_with_one_token_do_not_come_back_together_either():
+def test_sessions_that_share_a_token_do_not_reconnect_together():
     """A new one is made by whoever comes first; the others take it at moments of their own."""
     chance, comebacks, made = random.Random(7), [], [0.0]
     due = [
@@ -104,7 +104,7 @@ def test_sessions_with_one_token_do_not_come_back_together_either():
 
 
 @given(LIVES, CHANCE)
-def test_the_next_try_comes_soon_but_not_at_once(seconds, chance):
+def test_the_next_attempt_is_soon_but_not_immediate(seconds, chance):
     assert 0.5 <= token_lifetime.retry_delay(seconds, chance) <= 0.03 * seconds + 1.5
 
 
@@ -125,7 +125,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("status", "said", "retry_after", "means"), TABLE)
-def test_what_an_answer_without_a_token_means(status, said, retry_after, means):
+def test_the_meaning_of_each_answer_without_a_token(status, said, retry_after, means):
     error = token_error(status, said.get("error"), detail=said.get("suberror"), retry_after=retry_after)
 
     if isinstance(means, TokenRefusal):
@@ -152,14 +152,14 @@ def test_what_an_answer_without_a_token_means(status, said, retry_after, means):
         (TokenUnavailable("HTTP 500"), None, SHARED_PAUSE_SECONDS),
     ],
 )
-def test_one_user_in_trouble_does_not_hold_up_the_others(error, for_one, for_all):
+def test_the_failure_of_one_user_does_not_delay_the_others(error, for_one, for_all):
     """But for a wrong secret and a limit, which are the connection's; a shared token concerns all of them."""
     for expected, is_shared in ((for_one, False), (for_all, True)):
         pause = pause_after(error, is_shared=is_shared)
         assert (pause and pause[0]) == expected
 
 
-def test_a_tenant_stands_in_the_path_alone():
+def test_a_tenant_appears_only_in_the_path():
     template = "https://login.example.com/{tenant}/oauth2/v2.0/token"
 
     assert token_url(template, "contoso") == "https://login.example.com/contoso/oauth2/v2.0/token"
@@ -172,7 +172,7 @@ def test_a_tenant_stands_in_the_path_alone():
     "tenant",
     ["evil.example.com/", "a@b", "..", "a..b", ".", "-", "a b", "%2e%2e", "a?b", "a#b", "a:b", "a\\b"],
 )
-def test_a_tenant_leads_to_no_other_place(tenant):
+def test_a_tenant_cannot_change_the_url(tenant):
     with pytest.raises(Invalid, match="oauth2_tenant"):
         validate_account({"oauth2_tenant": tenant})
 
@@ -187,6 +187,6 @@ def test_a_tenant_is_an_id_or_a_domain(tenant):
 @pytest.mark.parametrize(
     "url", ["https://{tenant}.example.com/token", "https://{tenant}/token", "https://x:{tenant}/token"]
 )
-def test_a_tenant_is_no_part_of_a_host(url):
+def test_a_tenant_is_not_accepted_in_a_host(url):
     with pytest.raises(Invalid, match="only in its path"):
         validate_provider({"oauth2_token_url": url})

@@ -18,7 +18,7 @@ def days_ago(days: float) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-async def test_C01_a_black_hole_is_noticed_by_an_unanswered_done(scene):
+async def test_C01_an_unanswered_done_reveals_a_black_hole(scene):
     scene.overrides["idle_renew"] = 0.3
     scene.chaos.add("C01", only=VICTIM, times=1)
     async with scene.watching():
@@ -32,7 +32,7 @@ async def test_C01_a_black_hole_is_noticed_by_an_unanswered_done(scene):
         await scene.status("watching")
 
 
-async def test_C02_a_flow_that_a_nat_forgets_is_replaced(scene):
+async def test_C02_a_connection_that_a_nat_forgot_is_replaced(scene):
     scene.overrides["idle_renew"] = 0.3
     async with ChaosProxy(scene.imap.host, scene.imap.port) as proxy:
         await scene.user_elsewhere("kim", host=proxy.host, port=proxy.port)
@@ -47,7 +47,7 @@ async def test_C02_a_flow_that_a_nat_forgets_is_replaced(scene):
             scene.bystander_is_undisturbed()
 
 
-async def test_C02_the_named_case_is_the_same_after_some_silence(scene):
+async def test_C02_the_scenario_by_name_drops_the_connection_after_silence(scene):
     scene.overrides["idle_renew"] = 0.4
     scene.chaos.add("C02", only=VICTIM, times=1, seconds=0.1)
     async with scene.watching():
@@ -59,7 +59,7 @@ async def test_C02_the_named_case_is_the_same_after_some_silence(scene):
         assert scene.connections() == 2
 
 
-async def test_C03_a_server_that_never_pushes_is_asked(scene):
+async def test_C03_a_server_that_never_pushes_is_searched(scene):
     scene.overrides["idle_renew"] = 0.3
     scene.chaos.add("C03")
     async with scene.watching():
@@ -77,7 +77,7 @@ async def test_C04_a_reset_within_a_mail_gives_no_partial_mail(scene):
     assert await scene.outcomes() == {"delivered": 2}
 
 
-async def test_C04_what_was_read_before_the_reset_is_recorded_at_once(scene):
+async def test_C04_mails_read_before_the_reset_are_recorded_at_once(scene):
     scene.chaos.add("C04", only=VICTIM, rate=0.3)
     async with scene.watching():
         for number in range(30):
@@ -87,7 +87,7 @@ async def test_C04_what_was_read_before_the_reset_is_recorded_at_once(scene):
     assert scene.chaos.struck("C04") > 2
 
 
-async def test_C04_a_first_look_gets_further_each_time_though_it_has_no_cursor_yet(scene):
+async def test_C04_an_interrupted_first_catch_up_gets_further_each_time(scene):
     """No try gets through all 30 mails; what was recorded is not read again."""
     scene.chaos.add("C04", only=VICTIM, rate=0.3)
     for number in range(30):
@@ -101,7 +101,7 @@ async def test_C04_a_first_look_gets_further_each_time_though_it_has_no_cursor_y
     assert len(bodies) == 30 + scene.chaos.struck("C04")
 
 
-async def test_C05_a_bye_in_idle_is_followed_by_another_session(scene):
+async def test_C05_a_bye_during_idle_is_followed_by_a_new_session(scene):
     scene.chaos.add("C05", only=VICTIM, times=4)
     async with scene.watching():
         await scene.both_find()
@@ -110,7 +110,7 @@ async def test_C05_a_bye_in_idle_is_followed_by_another_session(scene):
         await scene.status("watching")
 
 
-async def test_C05_a_server_that_always_says_goodbye_is_not_stormed(scene):
+async def test_C05_a_server_that_always_sends_bye_causes_no_login_storm(scene):
     scene.timing = dataclasses.replace(FAST, backoff_first=0.2, backoff_longest=60.0)
     scene.chaos.add("C05", only=VICTIM)
     async with scene.watching():
@@ -119,7 +119,7 @@ async def test_C05_a_server_that_always_says_goodbye_is_not_stormed(scene):
         assert scene.connections() < 10
 
 
-async def test_C06_an_idle_that_the_server_ends_is_begun_again(scene):
+async def test_C06_an_idle_that_the_server_ends_is_restarted(scene):
     scene.chaos.add("C06", only=VICTIM, times=5, seconds=0.02)
     async with scene.watching():
         await scene.both_find()
@@ -129,7 +129,7 @@ async def test_C06_an_idle_that_the_server_ends_is_begun_again(scene):
 
 
 @pytest.mark.parametrize("case", ["C07 uidvalidity changes at select", "C07 uidvalidity changes in idle"])
-async def test_C07_a_new_uidvalidity_loses_nothing_and_floods_nobody(scene, case):
+async def test_C07_a_new_uidvalidity_neither_loses_nor_resends_mail(scene, case):
     for number in range(30):
         scene.imap.deliver(VICTIM, small_mail(f"old {number}"), internal_date=days_ago(10 + number))
     async with scene.watching(VICTIM, BYSTANDER):
@@ -163,7 +163,7 @@ async def test_C07_mail_of_a_long_outage_with_a_new_uidvalidity_is_found(scene):
         await scene.all_found()
 
 
-async def test_C07_a_crash_within_the_search_by_date_loses_nothing(scene):
+async def test_C07_a_crash_during_the_catch_up_by_date_loses_no_mail(scene):
     scene.timing = dataclasses.replace(FAST, backoff_first=0.01, backoff_longest=0.02)
     async with scene.watching(VICTIM, BYSTANDER):
         pass
@@ -180,7 +180,7 @@ async def test_C07_a_crash_within_the_search_by_date_loses_nothing(scene):
     assert scene.chaos.struck("C04")
 
 
-async def test_C08_a_gap_of_a_million_uids_hides_nothing(scene):
+async def test_C08_a_gap_of_a_million_uids_hides_no_mail(scene):
     scene.chaos.add("C08", only=VICTIM)
     async with scene.watching():
         await scene.both_find()
@@ -189,7 +189,7 @@ async def test_C08_a_gap_of_a_million_uids_hides_nothing(scene):
 
 
 @pytest.mark.parametrize("lie", ["missing", "too high", "too low"])
-async def test_C09_uidnext_is_not_believed(scene, lie):
+async def test_C09_a_wrong_uidnext_loses_no_mail(scene, lie):
     for number in range(5):
         scene.imap.deliver(VICTIM, small_mail(f"old {number}"), internal_date=days_ago(5))
     scene.chaos.add(f"C09 uidnext {lie}")
@@ -211,7 +211,7 @@ async def _true(value: bool) -> bool:
     return value
 
 
-async def test_C10_a_mail_expunged_between_search_and_fetch_stops_nothing(scene):
+async def test_C10_a_mail_expunged_between_search_and_fetch_is_recorded_as_gone(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         scene.chaos.add("C10", only=VICTIM, times=1)
         scene.imap.accounts[VICTIM].inbox.uidnext += 1  # or it would be read without a search

@@ -19,7 +19,7 @@ from superimap.testing.chaos.cases.mailbox import age
 from tests.integration.chaos.scene import BYSTANDER, FAST, PASSWORD, VICTIM, Scene
 
 
-async def test_C11_old_uids_in_a_search_are_not_news(scene):
+async def test_C11_old_uids_in_a_search_are_not_new_mail(scene):
     scene.chaos.add("C11")
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(4)
@@ -27,7 +27,7 @@ async def test_C11_old_uids_in_a_search_are_not_news(scene):
     assert await scene.outcomes() == {"delivered": 4}
 
 
-async def test_C12_noise_in_any_order_hides_nothing_and_wakes_nobody_for_ever(scene):
+async def test_C12_unsolicited_responses_hide_no_mail_and_cause_no_endless_wake_ups(scene):
     scene.chaos.add("C12", only=VICTIM)
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(4)
@@ -37,7 +37,7 @@ async def test_C12_noise_in_any_order_hides_nothing_and_wakes_nobody_for_ever(sc
         assert len(searches) < 120, "each answer's noise is the next alarm"
 
 
-async def test_C13_a_mailbox_that_is_gone_is_told_and_watched_when_it_is_back(scene):
+async def test_C13_a_missing_mailbox_is_reported_and_watched_once_it_returns(scene):
     scene.chaos.add("C13 mailbox is gone", only=VICTIM)
     async with scene.watching():
         await scene.status("backing_off", reason="NONEXISTENT")
@@ -46,7 +46,7 @@ async def test_C13_a_mailbox_that_is_gone_is_told_and_watched_when_it_is_back(sc
         await scene.status("watching")
 
 
-async def test_C13_a_mailbox_deleted_under_a_session_and_made_anew_loses_nothing(scene):
+async def test_C13_a_mailbox_deleted_and_recreated_during_a_session_loses_no_mail(scene):
     account = scene.imap.accounts[VICTIM]
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(2)
@@ -56,7 +56,7 @@ async def test_C13_a_mailbox_deleted_under_a_session_and_made_anew_loses_nothing
         await scene.both_find(4)
 
 
-async def test_C13_a_renamed_mailbox_goes_on_where_it_stood(scene):
+async def test_C13_a_renamed_mailbox_resumes_at_its_cursor(scene):
     account = scene.imap.add_account("gil", PASSWORD, gmail=True)
     account.create("[Gmail]/All Mail", special_use="\\All")
     await scene.world.user(scene.partner, "gil", login="gil", password=PASSWORD)
@@ -80,7 +80,7 @@ async def test_C13_a_renamed_mailbox_goes_on_where_it_stood(scene):
     assert await scene.outcomes("gil") == {"delivered": 21}, "mail from long ago was read again"
 
 
-async def test_C13_the_named_case_renames_as_well(scene):
+async def test_C13_the_scenario_by_name_renames_the_mailbox(scene):
     account = scene.imap.add_account("gil", PASSWORD, gmail=True)
     account.create("[Gmail]/All Mail", special_use="\\All")
     await scene.world.user(scene.partner, "gil", login="gil", password=PASSWORD)
@@ -97,7 +97,7 @@ async def test_C13_the_named_case_renames_as_well(scene):
     assert await scene.outcomes("gil") == {"delivered": 1}
 
 
-async def test_C14_mail_that_is_moved_away_at_once_leaves_nothing_behind(scene):
+async def test_C14_mail_moved_away_at_once_leaves_no_trace(scene):
     scene.chaos.add("C14", only=VICTIM, times=5)
     async with scene.watching():
         await scene.both_find(5)
@@ -107,7 +107,7 @@ async def test_C14_mail_that_is_moved_away_at_once_leaves_nothing_behind(scene):
     assert (await scene.outcomes())["delivered"] == 5
 
 
-async def test_C15_too_many_connections_is_throttling(scene):
+async def test_C15_too_many_connections_counts_as_throttling(scene):
     scene.chaos.add("C15", only=VICTIM)
     async with scene.watching():
         reason = await scene.status("throttled", reason="Too many simultaneous connections")
@@ -119,7 +119,7 @@ async def test_C15_too_many_connections_is_throttling(scene):
 
 
 @pytest.mark.parametrize("at", ["LOGIN", "EXAMINE", "UID SEARCH"])
-async def test_C16_the_server_s_own_figure_is_obeyed(scene, at):
+async def test_C16_the_backoff_time_that_the_server_suggests_is_kept(scene, at):
     scene.timing = dataclasses.replace(FAST, throttled=0.0)
     scene.chaos.add("C16", only=VICTIM, times=1, ms=700, at=at)
     began = time.monotonic()
@@ -146,7 +146,7 @@ async def test_C16_C17_a_throttled_fetch_makes_no_mail_unreadable(scene, case):
     assert await scene.outcomes() == {"delivered": 2}
 
 
-async def test_C17_thirty_seconds_for_each_answer_are_waited_for(scene):
+async def test_C17_answers_delayed_by_thirty_seconds_are_awaited(scene):
     assert Timeouts().command > 31
     assert Timeouts().login > 31
     scene.chaos.add("C17 throttled by delays", only=VICTIM, times=4, seconds=0.3)
@@ -165,7 +165,7 @@ async def test_C18_overquota_is_harmless(scene):
         assert scene.connections() == 1
 
 
-async def test_C19_authenticated_but_not_connected_is_no_refusal_of_credentials(scene):
+async def test_C19_authenticated_but_not_connected_does_not_count_as_refused_credentials(scene):
     scene.chaos.add("C19", only=VICTIM, times=6)
     async with scene.watching():
         await scene.status("backing_off", reason="not connected")
@@ -228,7 +228,7 @@ async def test_C20_a_token_that_expires_in_an_open_session_is_replaced(scene, to
         scene.bystander_is_undisturbed()
 
 
-async def test_C20_a_revoked_grant_is_told_once_and_not_asked_for_again(scene, tokens):
+async def test_C20_a_revoked_grant_is_reported_once_and_not_requested_again(scene, tokens):
     async with scene.watching("olive@example.com", BYSTANDER):
         tokens.refusal = "invalid_grant"
         tokens.account.tokens.clear()
@@ -240,7 +240,7 @@ async def test_C20_a_revoked_grant_is_told_once_and_not_asked_for_again(scene, t
         scene.bystander_is_undisturbed()
 
 
-async def test_C20_a_token_endpoint_that_fails_is_asked_again(scene, tokens):
+async def test_C20_a_failed_token_request_is_repeated(scene, tokens):
     tokens.refusal = "temporarily_unavailable"
     async with scene.watching():
         await scene.status("backing_off", login="olive", reason="temporarily_unavailable")

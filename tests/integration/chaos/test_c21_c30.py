@@ -18,7 +18,7 @@ from superimap.testing.chaos.hostile_mails import hostile_mails, small_mail
 from tests.integration.chaos.scene import BYSTANDER, FAST, HOOK, VICTIM
 
 
-async def test_C21_a_login_that_fails_for_good_is_told_and_not_repeated(scene):
+async def test_C21_a_refused_login_is_reported_and_not_repeated(scene):
     scene.chaos.add("C21 authentication failed", only=VICTIM)
     async with scene.watching():
         await scene.status("authentication_failed", reason="AUTHENTICATIONFAILED")
@@ -29,7 +29,7 @@ async def test_C21_a_login_that_fails_for_good_is_told_and_not_repeated(scene):
         scene.bystander_is_undisturbed()
 
 
-async def test_C21_credentials_that_were_good_get_one_more_chance(scene):
+async def test_C21_credentials_accepted_before_are_tried_once_more(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         scene.chaos.add("C21 authentication failed", only=VICTIM, times=1)
         scene.imap.sessions_of(VICTIM)[0].close()
@@ -43,7 +43,7 @@ async def test_C21_credentials_that_were_good_get_one_more_chance(scene):
         assert scene.chaos.struck("C21") == 1 + 2
 
 
-async def test_C21_a_login_that_is_unavailable_is_tried_again(scene):
+async def test_C21_a_login_refused_as_unavailable_is_retried(scene):
     scene.chaos.add("C21 login unavailable", only=VICTIM)
     async with scene.watching():
         await scene.status("backing_off", reason="UNAVAILABLE")
@@ -53,7 +53,7 @@ async def test_C21_a_login_that_is_unavailable_is_tried_again(scene):
 
 
 @pytest.mark.parametrize("case", ["C22 no greeting", "C22 slow greeting"])
-async def test_C22_a_greeting_that_does_not_come_is_waited_for_so_long(scene, case):
+async def test_C22_a_missing_greeting_is_awaited_until_the_timeout(scene, case):
     scene.timing = dataclasses.replace(FAST, timeouts=dataclasses.replace(FAST.timeouts, connect=0.2))
     scene.chaos.add(case)
     async with scene.watching_nobody():
@@ -63,7 +63,7 @@ async def test_C22_a_greeting_that_does_not_come_is_waited_for_so_long(scene, ca
         await scene.all_found()
 
 
-async def test_C23_a_bye_for_a_greeting_is_told_with_its_words(scene):
+async def test_C23_a_bye_as_greeting_is_reported_with_its_text(scene):
     scene.chaos.add("C23", text="Down for maintenance")
     async with scene.watching_nobody():
         await scene.status("backing_off", reason="Down for maintenance")
@@ -72,7 +72,7 @@ async def test_C23_a_bye_for_a_greeting_is_told_with_its_words(scene):
         await scene.all_found()
 
 
-async def test_C23_a_bye_that_speaks_of_too_many_connections_is_throttling(scene):
+async def test_C23_a_bye_about_too_many_connections_counts_as_throttling(scene):
     scene.chaos.add("C23", text="Maximum number of connections from user+IP exceeded")
     async with scene.watching_nobody():
         await scene.status("throttled", reason="Maximum number")
@@ -81,7 +81,7 @@ async def test_C23_a_bye_that_speaks_of_too_many_connections_is_throttling(scene
         await scene.all_found()
 
 
-async def test_C24_preauth_is_a_session_of_the_account_that_the_server_says(scene):
+async def test_C24_preauth_opens_the_account_that_the_server_chose(scene):
     scene.chaos.add("C24")
     async with connect(ServerAddress(scene.imap.host, scene.imap.port, "none"), Login("x", "y")) as client:
         assert (await client.examine("INBOX")).exists == 0
@@ -116,7 +116,7 @@ def contexts(authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return serving, trusting
 
 
-async def test_C25_starttls_that_is_stripped_costs_no_password(authority):
+async def test_C25_no_password_is_sent_if_starttls_is_stripped(authority):
     serving, trusting = contexts(authority)
     async with ImapServer(starttls=serving, any_login=True) as server:
         with Chaos(server).add("C25 starttls stripped"), pytest.raises(TlsFailed):
@@ -127,7 +127,7 @@ async def test_C25_starttls_that_is_stripped_costs_no_password(authority):
         assert not [event for event in server.log if event.name in {"LOGIN", "AUTHENTICATE"}]
 
 
-async def test_C25_what_is_injected_before_tls_does_not_survive_it(authority):
+async def test_C25_responses_injected_before_tls_are_discarded(authority):
     serving, trusting = contexts(authority)
     async with ImapServer(starttls=serving, any_login=True) as server:
         with Chaos(server).add("C25 starttls injected") as chaos:
@@ -141,7 +141,7 @@ async def test_C25_what_is_injected_before_tls_does_not_survive_it(authority):
 @pytest.mark.parametrize(
     "case", ["C26 four gigabyte literal", "C26 nested literals", "C26 impossible numbers"]
 )
-async def test_C26_numbers_and_literals_that_cannot_be_lose_no_mail(scene, case):
+async def test_C26_impossible_numbers_and_literals_lose_no_mail(scene, case):
     scene.chaos.add(case, only=VICTIM, times=2)
     async with scene.watching():
         await scene.both_find(2)
@@ -150,7 +150,7 @@ async def test_C26_numbers_and_literals_that_cannot_be_lose_no_mail(scene, case)
     assert (await scene.outcomes())["delivered"] == 2
 
 
-async def test_C26_a_mail_that_is_always_announced_as_four_gigabytes_is_passed_over(scene):
+async def test_C26_a_mail_always_announced_as_four_gigabytes_is_skipped(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         scene.chaos.add("C26 four gigabyte literal", only=VICTIM)
         scene.imap.deliver(VICTIM, small_mail("poison"))
@@ -159,7 +159,7 @@ async def test_C26_a_mail_that_is_always_announced_as_four_gigabytes_is_passed_o
         await scene.both_find(1)
 
 
-async def test_C26_a_mail_whose_envelope_kills_every_connection_is_passed_over_in_the_end(scene, monkeypatch):
+async def test_C26_a_mail_whose_envelope_breaks_every_connection_is_eventually_skipped(scene, monkeypatch):
     """As where a process of the server crashes on it, for two days; here it is a moment."""
     monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.2)
     poison = []
@@ -181,7 +181,7 @@ async def test_C26_a_mail_whose_envelope_kills_every_connection_is_passed_over_i
     assert await scene.outcomes() == {"unreadable": 1, "delivered": 1}
 
 
-async def test_a_mail_that_is_put_off_for_ever_is_passed_over_in_the_end(scene, monkeypatch):
+async def test_a_mail_that_is_always_deferred_is_eventually_skipped(scene, monkeypatch):
     """The server's patience is tried for two days; here it is a moment."""
     monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.2)
     scene.timing = dataclasses.replace(FAST, throttled=0.05)
@@ -204,7 +204,7 @@ async def test_a_mail_that_is_put_off_for_ever_is_passed_over_in_the_end(scene, 
 
 
 @pytest.mark.parametrize("are_told", [False, True])
-async def test_C26_a_mail_whose_stated_size_is_a_lie_is_too_big(scene, are_told):
+async def test_C26_a_mail_larger_than_its_announced_size_is_too_big(scene, are_told):
     if are_told:
         await scene.world.rows("UPDATE endpoints SET url = $1 WHERE kind = 'events'", HOOK)
     huge = small_mail("huge", body=b"0123456789abcde\n" * 200_000)
@@ -230,13 +230,13 @@ async def one_is(outcome, scene) -> bool:
     return (await scene.outcomes())[outcome] == 1
 
 
-async def test_C27_an_endless_line_ends_its_session_alone(scene):
+async def test_C27_an_endless_line_ends_only_its_session(scene):
     scene.chaos.add("C27", only=VICTIM, times=2, megabytes=16)
     async with scene.watching():
         await scene.both_find(2)
 
 
-async def test_C28_three_hundred_thousand_lines_stop_nobody(scene):
+async def test_C28_three_hundred_thousand_lines_delay_no_other_session(scene):
     scene.timing = dataclasses.replace(FAST, timeouts=Timeouts(logout=0.1))
     scene.chaos.add("C28", only=VICTIM, times=1)
     async with scene.watching():
@@ -245,7 +245,7 @@ async def test_C28_three_hundred_thousand_lines_stop_nobody(scene):
         assert scene.connections() == 1
 
 
-async def test_C29_a_dripped_mail_is_given_up_in_time(scene):
+async def test_C29_a_mail_sent_drop_by_drop_ends_at_the_timeout(scene):
     scene.timing = dataclasses.replace(FAST, timeouts=dataclasses.replace(FAST.timeouts, fetch=0.2))
     scene.chaos.add("C29", only=VICTIM, times=3, seconds=0.1)
     async with scene.watching():
@@ -254,7 +254,7 @@ async def test_C29_a_dripped_mail_is_given_up_in_time(scene):
     assert await scene.outcomes() == {"delivered": 2}
 
 
-async def test_C29_a_mail_that_always_drips_is_passed_over_in_the_end(scene):
+async def test_C29_a_mail_always_sent_drop_by_drop_is_eventually_skipped(scene):
     scene.timing = dataclasses.replace(
         FAST, backoff_longest=0.05, timeouts=dataclasses.replace(FAST.timeouts, fetch=0.05)
     )
@@ -267,7 +267,7 @@ async def test_C29_a_mail_that_always_drips_is_passed_over_in_the_end(scene):
 
 
 @pytest.mark.parametrize("most", [1 << 20, 8 << 20])
-async def test_C30_hostile_mail_is_recorded_and_stops_nothing(scene, most):
+async def test_C30_hostile_mail_is_recorded_and_delays_nothing(scene, most):
     scene.overrides |= {"max_email_size": most, "bytes_in_flight": 64 << 20}
     scene.timing = dataclasses.replace(FAST, timeouts=Timeouts(logout=0.1))
     header = 10 << 20 if most < 2 << 20 else 2 << 20

@@ -12,7 +12,7 @@ from fixtures.world import eventually
 from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
 
 
-async def test_C31_a_literal_that_is_too_short_gives_no_wrong_mail(scene):
+async def test_C31_a_literal_that_is_too_short_gives_no_truncated_mail(scene):
     scene.timing = dataclasses.replace(FAST, timeouts=dataclasses.replace(FAST.timeouts, fetch=0.2))
     scene.chaos.add("C31", only=VICTIM, times=3)
     async with scene.watching():
@@ -22,7 +22,7 @@ async def test_C31_a_literal_that_is_too_short_gives_no_wrong_mail(scene):
 
 
 @pytest.mark.parametrize("case", ["C32 wrong tag", "C32 second tagged ok"])
-async def test_C32_an_answer_out_of_step_ends_its_session_alone(scene, case):
+async def test_C32_an_answer_out_of_step_ends_only_its_session(scene, case):
     scene.chaos.add(case, only=VICTIM, times=4)
     async with scene.watching():
         await scene.both_find(2)
@@ -31,7 +31,7 @@ async def test_C32_an_answer_out_of_step_ends_its_session_alone(scene, case):
     assert await scene.outcomes() == {"delivered": 2}
 
 
-async def test_C33_compression_is_never_asked_for(scene):
+async def test_C33_compression_is_never_requested(scene):
     scene.chaos.add("C33")
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(1)
@@ -42,7 +42,7 @@ async def test_C33_compression_is_never_asked_for(scene):
 
 
 @pytest.mark.parametrize("kind", ["self-signed", "expired", "of another host"])
-async def test_C34_a_bad_certificate_costs_no_password_and_is_told(empty_scene, kind):
+async def test_C34_a_bad_certificate_is_reported_and_no_password_is_sent(empty_scene, kind):
     scene = empty_scene
     scene.partner = await scene.world.partner(new_mail_webhook="https://app.example.com/hook")
     scene.chaos.add(f"C34 certificate {kind}")
@@ -54,7 +54,7 @@ async def test_C34_a_bad_certificate_costs_no_password_and_is_told(empty_scene, 
     assert not [event for event in scene.imap.log if event.name in {"LOGIN", "AUTHENTICATE"}]
 
 
-async def test_C35_three_dead_addresses_before_the_good_one(scene):
+async def test_C35_three_dead_addresses_do_not_prevent_the_connection(scene):
     scene.chaos.add("C35")
     await scene.user_elsewhere("kim", host="mail.example.com", port=993)
     async with scene.watching("kim", BYSTANDER):
@@ -62,7 +62,7 @@ async def test_C35_three_dead_addresses_before_the_good_one(scene):
         await scene.all_found()
 
 
-async def test_C36_all_come_back_after_a_restart_but_not_all_at_once(empty_scene):
+async def test_C36_all_sessions_reconnect_after_a_restart_but_not_at_once(empty_scene):
     scene, most = empty_scene, 5
     logins = [f"user{number}" for number in range(50)]
     await scene.set_up(*logins)
@@ -95,7 +95,7 @@ async def _listens(scene) -> bool:
     return scene.imap.is_listening
 
 
-async def test_C37_a_burst_in_one_mailbox_does_not_make_others_wait(scene):
+async def test_C37_a_burst_in_one_mailbox_does_not_delay_others(scene):
     burst = 1000
     async with scene.watching(VICTIM, BYSTANDER):
         for number in range(burst):
@@ -117,7 +117,7 @@ async def _has(scene, login: str, count: int) -> bool:
     return (await scene.outcomes(login))["delivered"] >= count
 
 
-async def test_C38_nothing_is_asked_that_would_mark_a_mail_as_read(scene):
+async def test_C38_no_command_marks_a_mail_as_read(scene):
     scene.chaos.add("C38")
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(3)
@@ -126,7 +126,7 @@ async def test_C38_nothing_is_asked_that_would_mark_a_mail_as_read(scene):
     assert all(not message.flags for message in scene.imap.accounts[VICTIM].inbox.messages)
 
 
-async def test_C39_a_date_in_the_future_hides_no_mail_that_comes_later(scene):
+async def test_C39_a_date_in_the_future_hides_no_later_mail(scene):
     account = scene.imap.accounts[VICTIM]
     async with scene.watching(VICTIM, BYSTANDER):
         scene.chaos.add("C39", only=VICTIM, times=2)
@@ -144,7 +144,7 @@ async def test_C39_a_date_in_the_future_hides_no_mail_that_comes_later(scene):
         await scene.all_found()
 
 
-async def test_C40_a_uid_that_is_reused_in_an_open_session_is_another_mail(scene):
+async def test_C40_a_uid_reused_in_an_open_session_is_another_mail(scene):
     inbox = scene.imap.accounts[VICTIM].inbox
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(2)
@@ -160,7 +160,7 @@ async def test_C40_a_uid_that_is_reused_in_an_open_session_is_another_mail(scene
 
 
 @pytest.mark.parametrize("ends", ["connection, before it is noticed", "connection", "process"])
-async def test_C40_that_uids_began_again_is_remembered_if_the_look_by_date_is_cut_off(scene, ends):
+async def test_C40_restarted_uids_are_remembered_if_the_catch_up_by_date_is_interrupted(scene, ends):
     at_a_glance = ends.endswith("noticed")
     inbox = scene.imap.accounts[VICTIM].inbox
     cut: list[object] = []
@@ -196,7 +196,7 @@ async def test_C40_that_uids_began_again_is_remembered_if_the_look_by_date_is_cu
     assert cut
 
 
-async def test_C40_the_named_case_reuses_as_well(scene):
+async def test_C40_the_scenario_by_name_reuses_uids(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(2)
         await scene.idling()
@@ -208,7 +208,7 @@ async def test_C40_the_named_case_reuses_as_well(scene):
 
 
 @pytest.mark.parametrize("left", [0, 3])
-async def test_C40_uids_that_begin_again_under_one_uidvalidity_lose_nothing(scene, left):
+async def test_C40_restarted_uids_under_one_uidvalidity_lose_no_mail(scene, left):
     inbox = scene.imap.accounts[VICTIM].inbox
     async with scene.watching(VICTIM, BYSTANDER):
         for number in range(9):
@@ -230,7 +230,7 @@ async def test_C40_uids_that_begin_again_under_one_uidvalidity_lose_nothing(scen
     assert outcomes["duplicate"] == left, "the second connect must go on by UID"
 
 
-async def test_C40_uids_that_began_again_while_nobody_watched_are_noticed_at_once(scene):
+async def test_C40_uids_restarted_while_no_session_ran_are_noticed_at_once(scene):
     inbox = scene.imap.accounts[VICTIM].inbox
     async with scene.watching(VICTIM, BYSTANDER):
         for number in range(9):

@@ -79,7 +79,7 @@ async def stands(pool: asyncpg.Pool, user_id: int, *, version: int = 1) -> None:
 # Silence.
 
 
-async def test_silence_and_its_end_are_owed_once_each_whoever_notices(world, pool, joe):
+async def test_stall_and_recovery_give_one_event_each_whichever_process_notices(world, pool, joe):
     await silent(world)
 
     await asyncio.gather(*(liveness.mark_stalled(pool, after=900) for _ in range(3)))
@@ -88,7 +88,7 @@ async def test_silence_and_its_end_are_owed_once_each_whoever_notices(world, poo
     assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
 
 
-async def test_a_proof_that_ends_silence_is_owed_too(world, pool, joe):
+async def test_a_proof_of_life_that_ends_a_stall_gives_an_event(world, pool, joe):
     await silent(world)
     await liveness.mark_stalled(pool, after=900)
 
@@ -97,7 +97,7 @@ async def test_a_proof_that_ends_silence_is_owed_too(world, pool, joe):
     assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
 
 
-async def test_what_cannot_be_owed_has_not_happened(world, pool, joe):
+async def test_an_event_without_its_delivery_is_rolled_back(world, pool, joe):
     await silent(world)
     await world.rows("ALTER TABLE deliveries ADD CONSTRAINT spoilt CHECK (kind <> 'events')")
 
@@ -110,7 +110,7 @@ async def test_what_cannot_be_owed_has_not_happened(world, pool, joe):
     assert await world.value("SELECT reauth FROM users") is None
 
 
-async def test_ids_of_events_grow_with_time_like_those_of_other_webhooks(world, pool, joe):
+async def test_event_ids_are_ordered_by_time_like_other_webhook_ids(world, pool, joe):
     await refuse(pool, joe)
 
     id_ = await world.value("SELECT id FROM deliveries")
@@ -121,7 +121,7 @@ async def test_ids_of_events_grow_with_time_like_those_of_other_webhooks(world, 
 
 
 @pytest.mark.parametrize("url", [None, URL])
-async def test_without_a_url_all_is_recorded_and_nothing_owed(world, imap, pool, url):
+async def test_without_an_events_url_events_are_recorded_without_deliveries(world, imap, pool, url):
     partner = await world.partner(events_webhook=url)
     await world.provider(imap.host, imap.port)
     await world.connection(partner)
@@ -139,7 +139,7 @@ async def test_without_a_url_all_is_recorded_and_nothing_owed(world, imap, pool,
 # Refused logins.
 
 
-async def test_a_refusal_is_told_once_however_often_it_is_tried_and_so_is_its_end(world, pool, joe):
+async def test_a_refusal_and_its_end_give_one_event_each_despite_repeated_logins(world, pool, joe):
     for _ in range(3):
         await refuse(pool, joe)
     await asyncio.gather(*(stands(pool, joe) for _ in range(3)))
@@ -156,7 +156,7 @@ async def test_a_refusal_is_told_once_however_often_it_is_tried_and_so_is_its_en
     assert len(await recorded_and_owed(world)) == 3
 
 
-async def test_other_credentials_by_the_api_are_told_of_anew_if_they_will_not_do_either(
+async def test_new_credentials_through_the_api_that_are_refused_too_give_another_event(
     world, pool, partner, joe
 ):
     await refuse(pool, joe)
@@ -172,7 +172,7 @@ async def test_other_credentials_by_the_api_are_told_of_anew_if_they_will_not_do
     ]
 
 
-async def test_another_tag_and_an_archive_in_between_tell_nothing_new(world, pool, partner, joe):
+async def test_a_new_tag_and_an_archiving_in_between_give_no_further_event(world, pool, partner, joe):
     await refuse(pool, joe)
     await world.change_user(partner, "joe", tag="josef")
     await refuse(pool, joe, version=2)
@@ -184,7 +184,7 @@ async def test_another_tag_and_an_archive_in_between_tell_nothing_new(world, poo
     assert await recorded_and_owed(world) == [("reauth_required", True)]
 
 
-async def test_who_is_disconnected_needs_no_new_login(world, pool, partner, joe):
+async def test_a_disconnect_after_a_refusal_gives_no_restored_event(world, pool, partner, joe):
     await refuse(pool, joe)
     await world.change_user(partner, "joe", login_password=None)
     await world.change_user(partner, "joe", login_password="pw")
@@ -193,7 +193,7 @@ async def test_who_is_disconnected_needs_no_new_login(world, pool, partner, joe)
     assert await recorded_and_owed(world) == [("reauth_required", True)]
 
 
-async def test_a_session_tells_why_the_person_must_sign_in_again(world, imap, pool, joe):
+async def test_a_session_records_why_the_person_must_sign_in_again(world, imap, pool, joe):
     imap.on("LOGIN", answering(b"%(tag)s NO [AUTHENTICATIONFAILED] Invalid credentials"))
     async with running(services.idler, world.settings):
         await eventually(lambda: world.value("SELECT count(*) FROM user_events"))
@@ -220,7 +220,7 @@ async def opened(world: World) -> list[dict[str, Any]]:
     ]
 
 
-async def test_a_mail_too_big_is_told_with_its_envelope_and_is_no_new_mail(world, imap, joe):
+async def test_a_mail_too_big_gives_an_event_with_its_envelope_and_no_new_mail_webhook(world, imap, joe):
     world.overrides["max_email_size"] = 2000
     async with running(services.idler, world.settings):
         await idling(imap)

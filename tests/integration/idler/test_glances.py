@@ -41,7 +41,7 @@ async def comes(world: World, imap: ImapServer, raw: bytes) -> list[str]:
     ]
 
 
-async def test_a_mail_takes_one_fetch_and_is_not_marked(world, imap):
+async def test_a_new_mail_takes_one_fetch_and_is_not_marked_as_read(world, imap):
     async with running(services.idler, world.settings):
         await idling(imap)
         asked = await comes(world, imap, mail("hello"))
@@ -53,7 +53,7 @@ async def test_a_mail_takes_one_fetch_and_is_not_marked(world, imap):
     assert not imap.accounts["joe"].inbox.get(1).flags & {"\\Seen"}
 
 
-async def test_of_a_big_mail_the_rest_is_fetched_too(world, imap):
+async def test_the_rest_of_a_big_mail_is_fetched_too(world, imap):
     big = mail("big", body="0123456789abcde\n" * (PEEK_BYTES // 16))
     async with running(services.idler, world.settings):
         await idling(imap)
@@ -63,7 +63,7 @@ async def test_of_a_big_mail_the_rest_is_fetched_too(world, imap):
     assert (await contents(world))[0]["rfc822"] == big.decode()
 
 
-async def test_beyond_gaps_it_searches_until_there_are_none(world, imap):
+async def test_after_a_uid_gap_mails_are_searched_for_until_uids_are_dense_again(world, imap):
     inbox = imap.accounts["joe"].inbox
     async with running(services.idler, world.settings):
         await idling(imap)
@@ -77,7 +77,7 @@ async def test_beyond_gaps_it_searches_until_there_are_none(world, imap):
 
 
 @pytest.mark.parametrize("number", [1, 2])
-async def test_a_mail_that_an_answer_leaves_out_is_not_passed_over(world, imap, number):
+async def test_a_mail_that_an_answer_leaves_out_is_not_skipped(world, imap, number):
     kept_back, left_out = [], []
 
     def both_at_once(_session: Any, data: bytes) -> bytes:
@@ -106,7 +106,7 @@ async def test_a_mail_that_an_answer_leaves_out_is_not_passed_over(world, imap, 
 
 
 @pytest.mark.parametrize("answer", [b" BAD I cannot cut mails\r\n", b" NO not today\r\n"])
-async def test_a_server_that_cannot_cut_mails_is_not_asked_for_ever(world, imap, answer):
+async def test_fast_fetches_stop_after_three_refusals_of_partial_mails(world, imap, answer):
     asked = 0
 
     async def refuse(_session: Any, command: Any) -> bytes | None:
@@ -124,7 +124,7 @@ async def test_a_server_that_cannot_cut_mails_is_not_asked_for_ever(world, imap,
     assert sum(event.name == "connect" for event in imap.log) == 1
 
 
-async def test_a_server_that_hangs_up_at_it_is_left_in_peace(world, imap):
+async def test_fast_fetches_stop_after_three_disconnects(world, imap):
     asked = 0
 
     async def hang_up(session: Any, command: Any) -> bytes | None:
@@ -147,7 +147,7 @@ async def test_a_server_that_hangs_up_at_it_is_left_in_peace(world, imap):
 
 
 @pytest.mark.parametrize("size", [0, 17, 10**6])
-async def test_a_size_that_is_only_estimated_cuts_no_mail(world, imap, size):
+async def test_an_estimated_size_truncates_no_mail(world, imap, size):
     async def estimate(session: Any, command: Any) -> bytes:
         real = b"RFC822.SIZE %d" % len(mail("hello"))
         return bytes(session.usual(command).replace(real, b"RFC822.SIZE %d" % size))
@@ -162,7 +162,7 @@ async def test_a_size_that_is_only_estimated_cuts_no_mail(world, imap, size):
 
 
 @pytest.mark.parametrize("at_a_glance", [True, False])
-async def test_a_host_that_hangs_with_mail_under_way_keeps_no_room_from_others(world, imap, at_a_glance):
+async def test_an_unresponsive_host_does_not_take_the_room_of_other_hosts(world, imap, at_a_glance):
     """Many of its sessions at a glance, or one at a big mail."""
 
     async def hang(session: Any, command: Any) -> bytes:

@@ -76,7 +76,7 @@ async def has_status(world: World, user_id: int, status: str) -> None:
 # Stalled and recovered.
 
 
-async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, pool, joe):
+async def test_a_stall_and_its_end_are_each_recorded_once_with_the_reason(world, pool, joe):
     await silent(world, joe)
     await watching.record_status(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
 
@@ -100,7 +100,7 @@ async def test_silence_is_told_once_with_its_reason_and_so_is_its_end(world, poo
     assert (await state(world, joe))["stalled_at"] is None
 
 
-async def test_a_proof_alone_ends_a_stall_if_it_is_younger(world, pool, joe):
+async def test_a_newer_proof_of_life_ends_a_stall(world, pool, joe):
     await silent(world, joe)
     await watching.record_established(pool, joe, version=1, is_new=True)
     await silent(world, joe)
@@ -125,7 +125,7 @@ async def test_a_proof_alone_ends_a_stall_if_it_is_younger(world, pool, joe):
         "last_proven_alive_at = now() - interval '899 s'",
     ],
 )
-async def test_nobody_is_stalled_who_should_not_be_watched_now_or_of_whom_more_is_known(
+async def test_users_not_to_be_watched_or_with_a_more_specific_status_do_not_stall(
     world, pool, joe, why
 ):
     await silent(world, joe)
@@ -135,7 +135,7 @@ async def test_nobody_is_stalled_who_should_not_be_watched_now_or_of_whom_more_i
     assert await events(world) == []
 
 
-async def test_a_user_whom_no_idler_watches_is_stalled_too(world, pool, joe):
+async def test_a_user_watched_by_no_idler_becomes_stalled(world, pool, joe):
     await silent(world, joe)
 
     assert await liveness.mark_stalled(pool, after=900) == 1
@@ -143,7 +143,7 @@ async def test_a_user_whom_no_idler_watches_is_stalled_too(world, pool, joe):
     assert (await state(world, joe))["status_reason"] == "no session has been established yet"
 
 
-async def test_a_black_hole_is_found_by_an_unanswered_done_stalls_and_recovers(world, imap, pool, caplog):
+async def test_an_unanswered_done_reveals_a_black_hole_and_the_user_stalls_and_recovers(world, imap, pool, caplog):
     caplog.set_level(logging.INFO, "superimap.idler.session")
     imap.add_account("joe", "pw")
     partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
@@ -172,7 +172,7 @@ async def test_a_black_hole_is_found_by_an_unanswered_done_stalls_and_recovers(w
 # Proofs.
 
 
-async def test_proofs_of_all_sessions_are_written_together_and_go_on_while_nothing_comes(
+async def test_proofs_of_all_sessions_are_written_together_also_while_no_mail_arrives(
     world, imap, joe, pool
 ):
     async def moved_on(since: Any) -> bool:
@@ -187,7 +187,7 @@ async def test_proofs_of_all_sessions_are_written_together_and_go_on_while_nothi
     assert (await state(world, joe))["status"] == "watching"
 
 
-async def test_a_server_that_says_it_is_still_here_proves_it(world, imap, joe):
+async def test_an_untagged_ok_is_a_proof_of_life(world, imap, joe):
     async with watched(world):
         await idling(imap)
         await has_status(world, joe, "watching")
@@ -228,7 +228,7 @@ async def test_a_refused_login_is_not_repeated_by_an_idler_that_starts(world, im
     assert (await state(world, joe))["retry_at"] is None
 
 
-async def test_a_pause_that_the_server_asked_for_is_kept_by_the_next_idler(world, imap, joe):
+async def test_a_pause_that_the_server_requested_binds_the_next_idler(world, imap, joe):
     timing = dataclasses.replace(QUICK, throttled=600.0)
     remove = imap.on("LOGIN", answering(b"%(tag)s NO [LIMIT] Too many simultaneous connections"))
     async with watched(world, timing):
@@ -275,7 +275,7 @@ async def statuses_seen(world: World) -> list[str]:
     return [row["status"] for row in await world.rows("SELECT status FROM seen ORDER BY id")]
 
 
-async def test_a_catch_up_that_matters_is_told_and_an_ordinary_mail_costs_no_write(world, imap, joe, pool):
+async def test_a_large_catch_up_is_reported_and_a_single_mail_costs_no_write(world, imap, joe, pool):
     await pool.execute(WATCH_STATUSES)
     for number in range(120):
         imap.deliver("joe", mail(f"backlog {number}"))
@@ -291,7 +291,7 @@ async def test_a_catch_up_that_matters_is_told_and_an_ordinary_mail_costs_no_wri
         assert await statuses_seen(world) == ["catching_up", "watching"]
 
 
-async def test_a_catch_up_that_lasts_is_told_however_few_mails_there_are(world, imap, joe, pool):
+async def test_a_slow_catch_up_is_reported_even_with_few_mails(world, imap, joe, pool):
     await pool.execute(WATCH_STATUSES)
     imap.deliver("joe", mail("one"))
     async with watched(world, dataclasses.replace(QUICK, prove=600.0, lag=0.0)):
@@ -304,7 +304,7 @@ async def test_a_catch_up_that_lasts_is_told_however_few_mails_there_are(world, 
 # Rounds.
 
 
-async def test_a_provider_has_shorter_rounds_of_its_own(world, imap, joe, monkeypatch):
+async def test_a_provider_can_shorten_the_rounds_of_idle(world, imap, joe, monkeypatch):
     rounds: list[float] = []
     usual = idle.wait_in_idle
 
@@ -324,7 +324,7 @@ async def test_a_provider_has_shorter_rounds_of_its_own(world, imap, joe, monkey
     assert 240 <= rounds[1] <= 300
 
 
-async def test_a_server_that_tells_an_open_mailbox_nothing_is_asked_by_status(world, imap, joe):
+async def test_a_server_that_does_not_update_an_open_mailbox_is_polled_by_status(world, imap, joe):
     """NOOP and SEARCH know only what was there at the last EXAMINE, as 163.com's do; IDLE is offered and deaf."""
     known: dict[str, list[int]] = {"joe": []}
     inbox = imap.accounts["joe"].inbox
@@ -354,7 +354,7 @@ async def test_a_server_that_tells_an_open_mailbox_nothing_is_asked_by_status(wo
         assert sum(event.name == "EXAMINE" for event in imap.log) <= 1 + 1 + 3
 
 
-async def test_the_folder_that_the_provider_s_row_names_is_watched(world, imap, joe):
+async def test_the_folder_configured_for_the_provider_is_watched(world, imap, joe):
     imap.accounts["joe"].create("Work")
     await world.rows(r"UPDATE providers SET folders = '\All, Work, INBOX'")
     async with watched(world):
@@ -363,7 +363,7 @@ async def test_the_folder_that_the_provider_s_row_names_is_watched(world, imap, 
     assert await world.value("SELECT name FROM mailboxes") == "Work"
 
 
-async def test_waits_begin_anew_only_once_a_session_has_stood_for_a_while(world, imap, joe):
+async def test_backoff_resets_only_after_a_session_has_been_established_for_a_while(world, imap, joe):
     """A server that drops everybody after login is met with longer and longer waits."""
     from superimap.idler.session import UserSession
 

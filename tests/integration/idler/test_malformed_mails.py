@@ -64,7 +64,7 @@ async def test_each_malformed_mail_is_recorded_and_gives_its_webhook(world, imap
 
 
 @pytest.mark.parametrize("is_big", [True, False])
-async def test_a_big_mail_is_worked_on_beside_the_event_loop(world, imap, monkeypatch, is_big):
+async def test_a_big_mail_is_processed_outside_the_event_loop(world, imap, monkeypatch, is_big):
     """It comes between two small ones, whose order it does not change."""
     threads = []
     work = big_mails.mail.parse
@@ -99,7 +99,7 @@ async def test_a_big_mail_is_worked_on_beside_the_event_loop(world, imap, monkey
         (rb'INTERNALDATE "[^"]+"', b'INTERNALDATE "31-Dec-9999 23:00:00 -1200"', "delivered"),
     ],
 )
-async def test_what_a_server_says_of_a_mail_stops_no_mailbox(world, imap, usual, said, outcome):
+async def test_implausible_metadata_of_a_mail_does_not_stop_the_mailbox(world, imap, usual, said, outcome):
     async def odd(session: Any, command: Any) -> bytes:
         return re.sub(usual, said, session.usual(command))
 
@@ -114,7 +114,7 @@ async def test_what_a_server_says_of_a_mail_stops_no_mailbox(world, imap, usual,
     assert imap.logins == 1
 
 
-async def test_a_fault_that_nobody_foresaw_makes_no_login_storm_and_is_told(world, imap):
+async def test_an_unexpected_fault_is_reported_without_a_login_storm(world, imap):
     """Here the database refuses what it should take; then it does take it."""
     await set_up(world, imap, "https://app.example.com/hook")
     await world.rows("ALTER TABLE messages ADD CONSTRAINT nobody_foresaw CHECK (uid <> 2)")

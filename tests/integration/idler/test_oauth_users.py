@@ -73,7 +73,7 @@ async def idling(imap: ImapServer) -> None:
     await imap.wait_for(lambda: any(session.idling for session in imap.sessions))
 
 
-async def test_a_refresh_token_becomes_a_session_and_its_successor_is_kept(world, imap, provider):
+async def test_a_refresh_token_opens_a_session_and_its_successor_is_stored(world, imap, provider):
     async with running(services.idler, world.settings):
         await idling(imap)
 
@@ -86,7 +86,7 @@ async def test_a_refresh_token_becomes_a_session_and_its_successor_is_kept(world
     assert world.vault.open_text(row["oauth2_refresh_token"], place) == "refresh-1"
 
 
-async def test_a_fresh_access_token_is_used_again(world, imap, provider):
+async def test_a_fresh_access_token_is_reused(world, imap, provider):
     async with running(services.idler, world.settings):
         await idling(imap)
         imap.drop_all()
@@ -96,7 +96,7 @@ async def test_a_fresh_access_token_is_used_again(world, imap, provider):
     assert len(provider.asked) == 1
 
 
-async def test_an_access_token_revoked_before_its_time_is_replaced_once(world, imap, provider):
+async def test_an_access_token_revoked_early_is_replaced_once(world, imap, provider):
     async with running(services.idler, world.settings):
         await idling(imap)
         provider.account.tokens.clear()
@@ -107,7 +107,7 @@ async def test_an_access_token_revoked_before_its_time_is_replaced_once(world, i
     assert provider.given == ["access-0", "access-1"]
 
 
-async def test_a_revoked_grant_is_told_and_not_asked_for_again(world, imap, provider):
+async def test_a_revoked_grant_is_reported_and_not_requested_again(world, imap, provider):
     provider.error = "invalid_grant"
     async with running(services.idler, world.settings):
         await eventually(

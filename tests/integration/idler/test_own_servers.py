@@ -40,7 +40,7 @@ async def owed(world) -> list[tuple[str, int]]:
     return [tuple(row) for row in await world.rows(sql)]
 
 
-async def test_each_is_watched_at_its_own_server(world, imap):
+async def test_each_user_is_watched_at_the_server_they_named(world, imap):
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)
         await connected(world, partner, "here", imap)
@@ -59,7 +59,7 @@ async def test_each_is_watched_at_its_own_server(world, imap):
             assert (imap.logins, other.logins) == (1, 1)
 
 
-async def test_a_changed_server_is_watched_at_once_by_a_cursor_of_its_own(world, imap):
+async def test_a_changed_server_is_watched_at_once_with_its_own_cursor(world, imap):
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)
         await connected(world, partner, "joe", imap)
@@ -81,7 +81,7 @@ async def test_a_changed_server_is_watched_at_once_by_a_cursor_of_its_own(world,
     assert imap.accounts["joe"].inbox.uidvalidity == other.accounts["joe"].inbox.uidvalidity
 
 
-async def test_abuse_16_a_server_inside_is_not_dialled(world, imap, monkeypatch):
+async def test_abuse_16_an_internal_server_is_not_dialled(world, imap, monkeypatch):
     monkeypatch.setattr("superimap.core.config.Settings.allowed_networks", ())
     partner = await set_up(world, imap)
     await connected(world, partner, "joe", imap)
@@ -92,7 +92,7 @@ async def test_abuse_16_a_server_inside_is_not_dialled(world, imap, monkeypatch)
     assert imap.connects == 0
 
 
-async def test_a_mailbox_that_moved_goes_on_where_it_stood_and_floods_nobody(world, imap):
+async def test_a_mailbox_moved_to_another_server_resumes_without_resending_mail(world, imap):
     now = datetime.now(UTC)
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)

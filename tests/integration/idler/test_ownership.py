@@ -102,7 +102,7 @@ async def settle(*idlers: Idler) -> None:
     raise AssertionError("shards still move")
 
 
-async def test_a_newcomer_is_handed_its_share_and_nobody_is_watched_twice(world, pool):
+async def test_a_new_idler_receives_its_share_and_no_user_is_watched_twice(world, pool):
     await users(world, 20)
     ledger = Ledger()
     async with joined(pool, ledger) as first, joined(pool, ledger) as second:
@@ -126,7 +126,7 @@ async def test_a_newcomer_is_handed_its_share_and_nobody_is_watched_twice(world,
             )
 
 
-async def test_who_stops_hands_everything_to_those_who_stay(world, pool):
+async def test_a_stopping_idler_hands_everything_to_the_others(world, pool):
     await users(world, 10)
     ledger = Ledger()
     async with joined(pool, ledger) as first, joined(pool, ledger) as second:
@@ -173,7 +173,7 @@ async def test_a_shard_changes_hands_only_when_its_sessions_have_ended(world, po
         assert before == 0 < after
 
 
-async def test_a_shard_that_went_and_came_back_is_under_another_epoch(world, pool):
+async def test_a_shard_that_returns_to_its_owner_has_a_new_epoch(world, pool):
     async with joined(pool, Ledger()) as first, joined(pool, Ledger()) as second:
         await settle(first, second)
         here, there = first.ownership.idler, second.ownership.idler
@@ -186,7 +186,7 @@ async def test_a_shard_that_went_and_came_back_is_under_another_epoch(world, poo
         assert (row[0]["owner"], row[0]["epoch"]) == (here, epoch + 2)
 
 
-async def test_who_stops_alone_leaves_free_shards(world, pool):
+async def test_the_last_idler_to_stop_frees_its_shards(world, pool):
     async with joined(pool, Ledger()) as only:
         await only.round()
         await only.ownership.hand_everything_over(only.crew, within=10, longest_close=1)
@@ -194,7 +194,7 @@ async def test_who_stops_alone_leaves_free_shards(world, pool):
         assert await world.value("SELECT count(*) FROM shards WHERE owner IS NULL") == 4096
 
 
-async def test_a_quiet_round_is_one_statement_and_reads_no_user(world, pool):
+async def test_a_round_without_changes_is_one_statement_and_reads_no_user(world, pool):
     await users(world, 5)
     ledger = Ledger()
     async with joined(pool, ledger) as only:
@@ -211,7 +211,7 @@ async def test_a_quiet_round_is_one_statement_and_reads_no_user(world, pool):
 
 
 @pytest.mark.parametrize("column", ["archived = true", "connected_at = NULL"])
-async def test_who_is_not_to_be_watched_any_more_is_ended_by_the_next_round(world, pool, column):
+async def test_the_next_round_ends_sessions_of_users_no_longer_to_be_watched(world, pool, column):
     await users(world, 2)
     ledger = Ledger()
     async with joined(pool, ledger) as only:
@@ -225,7 +225,7 @@ async def test_who_is_not_to_be_watched_any_more_is_ended_by_the_next_round(worl
         await eventually(lambda: asyncio.sleep(0, len(ledger.watching) == 1))
 
 
-async def test_a_zombie_writes_nothing_and_its_sessions_end_when_it_looks(world, pool):
+async def test_an_idler_that_lost_its_lease_writes_nothing_and_ends_its_sessions(world, pool):
     await users(world, 3)
     ledger, theirs = Ledger(), Ledger()
     async with joined(pool, ledger) as zombie, joined(pool, theirs) as heir:
@@ -259,7 +259,7 @@ async def test_a_zombie_writes_nothing_and_its_sessions_end_when_it_looks(world,
         assert not zombie.shards & heir.shards
 
 
-async def test_a_silent_idlers_shards_are_left_alone_until_it_had_time_to_come_back(world, pool):
+async def test_shards_of_a_silent_idler_are_not_taken_before_it_had_time_to_return(world, pool):
     async with joined(pool, Ledger()) as other:
         await other.round()
         await silence(world, other)
@@ -272,14 +272,14 @@ async def test_a_silent_idlers_shards_are_left_alone_until_it_had_time_to_come_b
             assert len(other.shards) == 4096
 
 
-async def test_what_is_free_is_taken_however_patient_one_is(world, pool):
+async def test_free_shards_are_taken_even_while_takeovers_are_delayed(world, pool):
     async with joined(pool, Ledger(), interval=60.0) as patient:
         await patient.round()
 
         assert len(patient.shards) == 4096
 
 
-async def test_a_round_comes_when_a_lease_is_about_to_end(world, pool):
+async def test_a_round_starts_when_a_lease_is_about_to_expire(world, pool):
     async with joined(pool, Ledger()) as silent, joined(pool, Ledger()) as other:
         await world.rows(
             "UPDATE idlers SET heartbeat_at = now() - interval '28 seconds' WHERE id = $1 RETURNING 1",
@@ -289,7 +289,7 @@ async def test_a_round_comes_when_a_lease_is_about_to_end(world, pool):
         assert 0 < await other.round() < 2.5
 
 
-async def test_what_does_not_fit_goes_to_who_has_room_and_the_rest_is_counted(world, pool):
+async def test_users_that_do_not_fit_move_to_idlers_with_room_and_the_rest_are_counted(world, pool):
     await users(world, 12)
     ledger = Ledger()
     async with joined(pool, ledger, capacity=5) as first, joined(pool, ledger, capacity=5) as second:
@@ -303,7 +303,7 @@ async def test_what_does_not_fit_goes_to_who_has_room_and_the_rest_is_counted(wo
             await eventually(lambda: asyncio.sleep(0, len(ledger.watching) == 12))
 
 
-async def test_a_promise_is_kept_within_what_is_left(pool):
+async def test_a_reservation_never_exceeds_the_remaining_capacity(pool):
     async with joined(pool, Ledger(), capacity=10) as target:
         number = target.ownership.idler
 
@@ -318,7 +318,7 @@ async def test_a_promise_is_kept_within_what_is_left(pool):
         assert await promise(0)
 
 
-async def test_shards_promised_to_one_who_has_gone_become_free(world, pool):
+async def test_shards_reserved_by_an_idler_that_left_become_free(world, pool):
     async with joined(pool, Ledger()) as first:
         await first.round()
         await cluster.hand_over_shards(pool, first.ownership.idler, 999_999, [1, 2])
@@ -326,7 +326,7 @@ async def test_shards_promised_to_one_who_has_gone_become_free(world, pool):
         assert await world.value("SELECT count(*) FROM shards WHERE owner IS NULL") == 2
 
 
-async def test_who_was_struck_off_must_start_anew(world, pool):
+async def test_an_idler_removed_from_the_cluster_must_start_again(world, pool):
     async with joined(pool, Ledger()) as silent, joined(pool, Ledger()) as other:
         await world.rows(
             "UPDATE idlers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1 RETURNING 1",
@@ -337,7 +337,7 @@ async def test_who_was_struck_off_must_start_anew(world, pool):
             await silent.ownership.renew_lease(silent.crew)
 
 
-async def test_users_that_change_all_the_time_do_not_keep_rounds_from_coming(world, pool):
+async def test_constant_user_changes_do_not_prevent_rounds(world, pool):
     doorbell = Doorbell(1)
     due = asyncio.get_running_loop().time() + 0.2
 
@@ -355,7 +355,7 @@ async def test_users_that_change_all_the_time_do_not_keep_rounds_from_coming(wor
         ringing.cancel()
 
 
-async def test_only_those_concerned_are_rung(world, pool):
+async def test_only_the_idlers_concerned_are_notified(world, pool):
     async with joined(pool, Ledger()) as first, joined(pool, Ledger()) as second:
         await first.round()
         bell, other = Doorbell(second.ownership.idler), Doorbell(first.ownership.idler)

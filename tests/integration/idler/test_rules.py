@@ -33,7 +33,7 @@ async def delivered(world, imap, *mails):
 # Duplicates.
 
 
-async def test_who_sends_the_headers_of_a_coming_mail_first_suppresses_nothing(world, imap):
+async def test_a_copy_of_the_headers_does_not_suppress_the_original(world, imap):
     await connected(world, imap)
     async with running(services.idler, world.settings):
         await idling(imap)
@@ -43,7 +43,7 @@ async def test_who_sends_the_headers_of_a_coming_mail_first_suppresses_nothing(w
     assert found == ["delivered", "delivered"]
 
 
-async def test_nor_does_who_knows_the_body_too_and_sends_it_unsigned(world, imap):
+async def test_an_unsigned_copy_with_known_body_does_not_suppress_the_original(world, imap):
     await connected(world, imap)
     true = b"DKIM-Signature: v=1; b=abc\r\n" + mail()
     async with running(services.idler, world.settings):
@@ -54,7 +54,7 @@ async def test_nor_does_who_knows_the_body_too_and_sends_it_unsigned(world, imap
     assert found == ["delivered", "delivered"]
 
 
-async def test_nor_in_one_batch_within_one_second(world, imap):
+async def test_a_copy_in_the_same_batch_and_second_does_not_suppress_the_original(world, imap):
     await connected(world, imap)
     one_moment = datetime.now(UTC)
     for raw in (mail(body="of the attacker"), b"X: unsigned\r\n" + mail(), mail()):
@@ -66,7 +66,7 @@ async def test_nor_in_one_batch_within_one_second(world, imap):
 
 
 @pytest.mark.parametrize("is_one_batch", [True, False])
-async def test_of_a_hundred_copies_one_is_owed_and_all_name_it(world, imap, is_one_batch):
+async def test_a_hundred_copies_give_one_webhook_and_all_refer_to_it(world, imap, is_one_batch):
     await connected(world, imap)
     if is_one_batch:
         for _ in range(100):
@@ -84,7 +84,7 @@ async def test_of_a_hundred_copies_one_is_owed_and_all_name_it(world, imap, is_o
     assert await world.value("SELECT count(*) FROM deliveries") == 1
 
 
-async def test_copies_in_one_batch_of_an_earlier_mail_name_that_one(world, imap):
+async def test_copies_in_one_batch_refer_to_the_earlier_mail(world, imap):
     await connected(world, imap)
     async with running(services.idler, world.settings):
         await idling(imap)
@@ -134,7 +134,7 @@ async def test_copies_in_one_batch_of_an_earlier_mail_name_that_one(world, imap)
         ),
     ],
 )
-async def test_a_mail_that_its_server_renumbered_and_rewrote(world, imap, before, after, outcome):
+async def test_a_mail_that_the_server_renumbered_and_rewrote_is_a_duplicate(world, imap, before, after, outcome):
     await connected(world, imap)
     inbox = imap.accounts["joe"].inbox
     async with running(services.idler, world.settings):
@@ -147,7 +147,7 @@ async def test_a_mail_that_its_server_renumbered_and_rewrote(world, imap, before
     assert [outcome for _, outcome in found] == ["delivered", outcome]
 
 
-async def test_a_mail_of_another_moment_is_another_mail_after_renumbering_too(world, imap):
+async def test_a_mail_with_another_date_is_another_mail_even_after_renumbering(world, imap):
     """Who waits for a renumbering to send what is coming gains nothing: the true mail has a time of its own."""
     await connected(world, imap)
     inbox = imap.accounts["joe"].inbox
@@ -198,7 +198,7 @@ async def detected(world) -> int:
 
 
 @pytest.mark.parametrize("where", ["subject", "header"])
-async def test_a_tracer_of_ours_is_seen_and_gives_no_webhook(world, imap, where):
+async def test_a_genuine_tracer_is_detected_and_gives_no_webhook(world, imap, where):
     user = await connected(world, imap, enable_tracer=True)
     token = token_for(world, user)
     await sent(world, user, token)
@@ -213,7 +213,7 @@ async def test_a_tracer_of_ours_is_seen_and_gives_no_webhook(world, imap, where)
     assert await world.value("SELECT count(*) FROM deliveries") == 0
 
 
-async def test_a_token_counts_once(world, imap):
+async def test_a_tracer_token_counts_once(world, imap):
     user = await connected(world, imap, enable_tracer=True)
     token = token_for(world, user)
     await sent(world, user, token)
@@ -242,7 +242,7 @@ async def test_a_tracer_under_a_new_uidvalidity_is_a_duplicate(world, imap):
     assert [outcome for _, outcome in found] == ["tracer", "duplicate"]
 
 
-async def test_what_only_looks_like_a_tracer_is_a_mail(world, imap):
+async def test_a_mail_that_only_looks_like_a_tracer_is_delivered(world, imap):
     user = await connected(world, imap, enable_tracer=True)
     other = dataclasses.replace(world, encryption_key="A" * 43 + "=")
     never_sent, expired = (
@@ -260,7 +260,7 @@ async def test_what_only_looks_like_a_tracer_is_a_mail(world, imap):
     assert await detected(world) == 0
 
 
-async def test_a_user_without_tracers_has_none(world, imap):
+async def test_tracers_of_a_user_without_tracers_enabled_are_delivered(world, imap):
     user = await connected(world, imap)
     token = token_for(world, user)
     await sent(world, user, token)
@@ -271,7 +271,7 @@ async def test_a_user_without_tracers_has_none(world, imap):
     assert await detected(world) == 0
 
 
-async def test_a_recording_whose_answer_got_lost_is_repeated_and_the_tracer_stays_one(
+async def test_a_recording_repeated_after_a_lost_answer_keeps_the_tracer(
     world, imap, monkeypatch
 ):
     from superimap.db.watching import intake

@@ -56,7 +56,7 @@ def sha1(raw: bytes) -> bytes:
     return hashlib.sha1(raw, usedforsecurity=False).digest()
 
 
-async def test_a_session_comes_back_with_a_new_token_before_its_own_ends(
+async def test_a_session_reconnects_with_a_new_token_before_its_own_expires(
     world, imap, oauth, acme, monkeypatch
 ):
     """No status, no back-off, no mail lost: those of the moment between two sessions are caught up with."""
@@ -88,7 +88,7 @@ async def test_a_session_comes_back_with_a_new_token_before_its_own_ends(
     assert await owed(world) == [sha1(raw) for raw in mails[:2]]
 
 
-async def test_while_no_new_token_can_be_had_the_session_goes_on_with_the_old_one(
+async def test_the_session_continues_with_the_old_token_while_no_new_one_is_available(
     world, imap, oauth, acme, monkeypatch
 ):
     monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)
@@ -108,7 +108,7 @@ async def test_while_no_new_token_can_be_had_the_session_goes_on_with_the_old_on
     assert (imap.expired, oauth.count("/token")) == (0, 4)
 
 
-async def test_a_session_whose_grant_is_gone_ends_and_is_told_before_its_token_does(
+async def test_a_session_ends_and_is_reported_before_its_token_expires_if_the_grant_is_revoked(
     world, imap, oauth, acme, monkeypatch
 ):
     """Who took consent back is not read on for the rest of the hour."""
@@ -132,7 +132,7 @@ async def value(of: object) -> object:
     return of
 
 
-async def test_a_token_revoked_during_idle_is_told_once_and_nothing_is_lost_until_another_consent(
+async def test_a_token_revoked_during_idle_is_reported_once_and_no_mail_is_lost_until_the_next_consent(
     world, imap, oauth, acme
 ):
     await acme.user(ANN)
@@ -177,7 +177,7 @@ FAULTS = {
 }
 
 
-async def test_what_is_wrong_with_a_token_is_told_with_what_to_do_and_never_a_storm(
+async def test_each_token_error_is_reported_with_its_remedy_and_without_a_login_storm(
     world, imap, oauth, acme, monkeypatch
 ):
     monkeypatch.setattr("superimap.oauth.token_endpoint.DEADLINE_SECONDS", 0.2)
@@ -207,7 +207,7 @@ async def test_what_is_wrong_with_a_token_is_told_with_what_to_do_and_never_a_st
         await idling(imap, passing)
 
 
-async def test_a_provider_that_asks_for_a_pause_gets_it_from_the_whole_connection(world, imap, oauth, acme):
+async def test_a_pause_requested_by_the_provider_applies_to_the_whole_connection(world, imap, oauth, acme):
     oauth.faults.arm("throttled")  # Retry-After: 2
     await acme.user(ANN)
     async with running(services.idler, world.settings):
@@ -223,7 +223,7 @@ async def test_a_provider_that_asks_for_a_pause_gets_it_from_the_whole_connectio
     assert asked[1] - asked[0] > 2
 
 
-async def test_a_wrong_client_secret_is_one_question_however_many_users_and_mended_for_all_at_once(
+async def test_a_wrong_client_secret_costs_one_request_for_all_users_and_its_fix_applies_to_all(
     world, imap, oauth, acme
 ):
     imap.any_login = True
@@ -243,7 +243,7 @@ async def test_a_wrong_client_secret_is_one_question_however_many_users_and_mend
         await idling(imap, 12)
 
 
-async def test_users_of_an_app_only_connection_need_their_address_alone(world, imap, oauth):
+async def test_users_of_an_app_only_connection_need_only_their_address(world, imap, oauth):
     organisation = await consented(world, oauth, imap=(imap.host, imap.port), app_only=True)
     for name in (ANN, BEN):
         await organisation.user(name)

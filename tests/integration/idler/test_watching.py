@@ -67,7 +67,7 @@ async def contents(world: World) -> list[dict[str, Any]]:
     ]
 
 
-async def test_a_mail_that_arrives_while_idling_is_owed_with_its_exact_content(world, imap):
+async def test_a_mail_that_arrives_during_idle_gives_a_webhook_with_its_exact_content(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe-tag", login="joe", password="pw")
     async with running(services.idler, world.settings):
@@ -87,7 +87,7 @@ async def test_a_mail_that_arrives_while_idling_is_owed_with_its_exact_content(w
     assert sender == {"name": "Fred", "route": None, "mailbox": "fred", "host": "example.com"}
 
 
-async def test_mails_from_before_the_connect_are_recorded_but_not_owed(world, imap):
+async def test_mails_from_before_the_connect_are_recorded_without_a_webhook(world, imap):
     partner = await set_up(world, imap)
     imap.deliver("joe", mail("old"), internal_date=datetime.now(UTC) - timedelta(hours=2))
     imap.deliver("joe", mail("ancient"), internal_date=datetime.now(UTC) - timedelta(days=400))
@@ -123,7 +123,7 @@ async def test_C5_uids_up_to_32_bits_are_kept(world, imap):
     assert await world.value("SELECT last_uid FROM mailboxes") == 4_294_967_290
 
 
-async def test_L3_what_came_while_no_idler_ran_is_found_however_old_its_date(world, imap):
+async def test_L3_mail_that_arrived_while_no_idler_ran_is_found_whatever_its_date(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     async with running(services.idler, world.settings):
@@ -138,7 +138,7 @@ async def test_L3_what_came_while_no_idler_ran_is_found_however_old_its_date(wor
     assert [outcome for _, outcome in found] == ["delivered"] * 4
 
 
-async def test_L7_a_mail_between_the_search_and_idle_is_seen(world, imap):
+async def test_L7_a_mail_between_search_and_idle_is_found(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
 
@@ -168,7 +168,7 @@ async def test_L10_a_reused_message_id_does_not_suppress_another_mail(world, ima
     )
 
 
-async def test_two_copies_in_one_batch_are_owed_once(world, imap):
+async def test_two_copies_in_one_batch_give_one_webhook(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     imap.deliver("joe", mail("twin"))
@@ -194,7 +194,7 @@ async def test_L4_a_mail_too_big_is_recorded_with_the_reason(world, imap):
     assert "MAX_EMAIL_SIZE is 2000" in await world.value("SELECT detail FROM messages WHERE uid = 1")
 
 
-async def test_L5_a_forged_tracer_subject_swallows_nothing(world, imap):
+async def test_L5_a_forged_tracer_subject_suppresses_no_mail(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     async with running(services.idler, world.settings):
@@ -204,7 +204,7 @@ async def test_L5_a_forged_tracer_subject_swallows_nothing(world, imap):
         assert await recorded(world, 1) == [(1, "delivered")]
 
 
-async def test_C7_bytes_that_are_no_utf8_are_kept_beside_the_text(world, imap):
+async def test_C7_bytes_that_are_not_utf8_are_sent_beside_the_text(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     raw = mail("latin").replace(b"text", b"caf\xe9")
@@ -221,7 +221,7 @@ async def test_C7_bytes_that_are_no_utf8_are_kept_beside_the_text(world, imap):
     assert content["rfc822"] == raw.decode("utf-8", "replace")
 
 
-async def test_without_a_webhook_url_the_mail_is_recorded_and_nothing_is_owed(world, imap):
+async def test_without_a_webhook_url_the_mail_is_recorded_without_a_delivery(world, imap):
     partner = await set_up(world, imap, url=None)
     await world.user(partner, "joe", login="joe", password="pw")
     async with running(services.idler, world.settings):
@@ -243,7 +243,7 @@ async def test_seen_flags_stay_untouched(world, imap):
     assert "\\Seen" not in imap.accounts["joe"].inbox.get(uid).flags
 
 
-async def test_a_new_user_is_watched_at_once_and_an_archived_one_no_more(world, imap):
+async def test_a_new_user_is_watched_at_once_and_an_archived_user_is_not(world, imap):
     world.overrides["reconcile_interval"] = 600  # the bell alone must do
     partner = await set_up(world, imap)
     async with running(services.idler, world.settings):
@@ -257,7 +257,7 @@ async def test_a_new_user_is_watched_at_once_and_an_archived_one_no_more(world, 
         assert await recorded(world, 1) == [(1, "delivered")]
 
 
-async def test_a_wrong_password_is_told_and_not_tried_again_until_it_changes(world, imap):
+async def test_a_wrong_password_is_reported_and_not_retried_until_it_changes(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="wrong")
     async with running(services.idler, world.settings):
@@ -276,7 +276,7 @@ async def test_a_wrong_password_is_told_and_not_tried_again_until_it_changes(wor
     assert await world.value("SELECT status FROM users") == "watching"
 
 
-async def test_a_lost_connection_is_made_anew_and_nothing_is_missed(world, imap):
+async def test_a_lost_connection_is_replaced_without_missing_mail(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     async with running(services.idler, world.settings):
@@ -287,7 +287,7 @@ async def test_a_lost_connection_is_made_anew_and_nothing_is_missed(world, imap)
         assert await recorded(world, 1) == [(1, "delivered")]
 
 
-async def test_a_changed_uidvalidity_floods_nobody_and_loses_nothing(world, imap):
+async def test_a_changed_uidvalidity_neither_resends_nor_loses_mail(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     async with running(services.idler, world.settings):
@@ -301,7 +301,7 @@ async def test_a_changed_uidvalidity_floods_nobody_and_loses_nothing(world, imap
     assert [outcome for _, outcome in found] == ["delivered", "duplicate", "delivered"]
 
 
-async def test_a_mail_that_the_server_will_not_hand_over_does_not_stop_its_mailbox(world, imap):
+async def test_a_mail_that_cannot_be_read_does_not_stop_its_mailbox(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
 
@@ -333,7 +333,7 @@ async def test_an_idler_without_its_shard_writes_nothing(world, imap):
     assert await world.value("SELECT count(*) FROM deliveries") == 0
 
 
-async def test_two_idlers_share_the_users_and_one_that_stops_hands_over(world, imap):
+async def test_two_idlers_share_the_users_and_a_stopping_idler_hands_over(world, imap):
     partner = await set_up(world, imap)
     for number in range(20):
         imap.add_account(f"user{number}", "pw")
@@ -379,7 +379,7 @@ async def test_an_interrupted_first_visit_sends_no_old_mail_as_new(world, imap):
     assert [outcome for _, outcome in found] == ["before_connect"] * 250 + ["delivered"]
 
 
-async def test_a_user_who_becomes_another_account_is_watched_from_then_on(world, imap):
+async def test_a_user_with_another_mail_account_is_watched_from_then_on(world, imap):
     partner = await set_up(world, imap)
     imap.add_account("jane", "pw")
     await world.user(partner, "joe", login="joe", password="pw")
@@ -398,7 +398,7 @@ async def test_a_user_who_becomes_another_account_is_watched_from_then_on(world,
     assert uid == 4, "of the same UIDVALIDITY, and below what joe's cursor was"
 
 
-async def test_what_the_database_records_is_what_is_counted(world, imap):
+async def test_the_message_metric_counts_the_outcomes_that_the_database_records(world, imap):
     from superimap.core import metrics
 
     def count(outcome: str) -> float:
@@ -420,7 +420,7 @@ async def _true(value: bool) -> bool:
     return value
 
 
-async def test_a_mail_that_kills_every_connection_is_passed_over_in_the_end(world, imap, monkeypatch):
+async def test_a_mail_that_breaks_every_connection_is_eventually_skipped(world, imap, monkeypatch):
     monkeypatch.setattr("superimap.idler.read_failures.MAX_FAILURE_POINTS", 2)
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
@@ -440,7 +440,7 @@ async def test_a_mail_that_kills_every_connection_is_passed_over_in_the_end(worl
     assert found == [(1, "unreadable"), (2, "delivered")]
 
 
-async def test_a_user_given_another_tag_is_called_so_at_once(world, imap):
+async def test_a_changed_tag_is_used_at_once(world, imap):
     world.overrides["reconcile_interval"] = 600
     partner = await set_up(world, imap)
     await world.user(partner, "old", login="joe", password="pw")

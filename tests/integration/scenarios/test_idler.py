@@ -78,7 +78,7 @@ async def make(server: MailServer, world: World, password: str = PASSWORD) -> Wa
     return Watched(world, server, user)
 
 
-async def test_mails_while_idle_in_a_burst_and_after_a_gap_are_found_once_and_stay_unseen(watched: Watched):
+async def test_mails_during_idle_in_a_burst_and_after_a_gap_are_found_once_and_stay_unseen(watched: Watched):
     async with watched.watching():
         watched.deliver("one")
         await watched.all_found_once()
@@ -93,7 +93,7 @@ async def test_mails_while_idle_in_a_burst_and_after_a_gap_are_found_once_and_st
     assert watched.server.seen(watched.user) == 0
 
 
-async def test_what_comes_while_nobody_watches_is_found_once(watched: Watched):
+async def test_mail_that_arrives_while_no_idler_runs_is_found_once(watched: Watched):
     async with watched.watching():
         watched.deliver("first")
         await watched.all_found_once()
@@ -103,7 +103,7 @@ async def test_what_comes_while_nobody_watches_is_found_once(watched: Watched):
         await watched.all_found_once()
 
 
-async def test_lost_connections_and_a_restart_cost_no_mail(watched: Watched):
+async def test_lost_connections_and_a_restart_lose_no_mail(watched: Watched):
     async with watched.watching():
         watched.deliver("before")
         await watched.server.drop(watched.user)
@@ -115,7 +115,7 @@ async def test_lost_connections_and_a_restart_cost_no_mail(watched: Watched):
         await watched.status("watching")
 
 
-async def test_another_uidvalidity_while_idling_and_at_reconnect_gives_each_mail_once(watched: Watched):
+async def test_a_new_uidvalidity_during_idle_and_at_reconnect_gives_each_mail_once(watched: Watched):
     async with watched.watching():
         watched.deliver("before")
         await watched.all_found_once()
@@ -140,7 +140,7 @@ async def test_an_expunge_by_another_client_hides_no_mail(watched: Watched):
 
 
 @pytest.mark.parametrize("password", [UNICODE], ids=["unicode"])
-async def test_a_wrong_password_is_told_and_the_right_one_watches(
+async def test_a_wrong_password_is_reported_and_the_right_one_is_used(
     server: MailServer, trusting: None, database_url: str, redis_url: str, password: str
 ):
     watched = await make(server, World(database_url, redis_url), password)
