@@ -1,4 +1,4 @@
-"""An access token is asked for once, by whoever is first; what a provider gave is never lost while we live."""
+"""Access tokens: each is requested once, by the first process that needs it, and no answer is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def acme(world: World, oauth: OAuthServer) -> Consented:
 
 
 async def make_old(world: World, table: str = "users", *, part: float = 0.9) -> None:
-    """The tokens that are kept have so much of their life behind them."""
+    """Age the stored tokens by this part of their lifetime."""
     await world.rows(
         f"UPDATE {table} SET oauth2_access_token_expires_at = now() + make_interval(secs => $1"
         " * oauth2_access_token_life) RETURNING id",
@@ -51,7 +51,7 @@ async def make_old(world: World, table: str = "users", *, part: float = 0.9) -> 
 
 
 async def test_two_processes_that_need_a_token_at_once_make_one_refresh(world, oauth, acme):
-    """With rotation a second one would kill the grant (RFC 9700 section 4.14.2)."""
+    """With rotation, a second refresh would void the grant (RFC 9700 section 4.14.2)."""
     ann = await acme.user("ann@example.com")
 
     async with process(world) as one, process(world) as other:
@@ -81,7 +81,9 @@ async def test_a_stored_token_is_used_until_it_is_aged(world, oauth, acme):
     assert oauth.count("/token") == 2
 
 
-async def test_a_process_killed_during_its_request_delays_others_by_seconds_only(world, oauth, acme, monkeypatch):
+async def test_a_process_killed_during_its_request_delays_others_by_seconds_only(
+    world, oauth, acme, monkeypatch
+):
     ann = await acme.user("ann@example.com")
     monkeypatch.setattr(queries, "LEASE_SECONDS", 0.3)
     async with process(world) as tokens:
@@ -110,7 +112,7 @@ async def test_a_token_that_lives_for_a_minute_is_used_too(world, acme, oauth):
 
 
 class Giving:
-    """A token endpoint that does something before it answers."""
+    """A token endpoint that calls a hook before it answers."""
 
     def __init__(self, before: Any) -> None:
         self.asked = 0
@@ -135,9 +137,7 @@ async def kept_refresh_token(world: World) -> str:
     return world.vault.open_text(row["oauth2_refresh_token"], place)
 
 
-async def test_a_rotated_refresh_token_survives_an_outage_of_the_database(
-    world, acme, open_folder, tmp_path
-):
+async def test_a_rotated_refresh_token_survives_an_outage_of_the_database(world, acme, open_folder, tmp_path):
     ann = await acme.user("ann@example.com")
     proxy = DbProxy(world.database_url, tmp_path)
     await proxy.open()
@@ -160,7 +160,7 @@ async def test_a_rotated_refresh_token_survives_an_outage_of_the_database(
 
 
 async def test_a_token_is_stored_even_if_its_caller_was_cancelled(world, acme):
-    """A session is ended because its shard is handed over: its successor needs the new refresh token."""
+    """A session ends because its shard is handed over; the next one needs the new refresh token."""
     ann = await acme.user("ann@example.com")
     goes_on = asyncio.Event()
     async with WebhookSink() as sink:
@@ -176,7 +176,7 @@ async def test_a_token_is_stored_even_if_its_caller_was_cancelled(world, acme):
 
 
 async def test_encryption_keys_may_rotate_during_a_token_request(world, acme):
-    """What the row holds is sealed anew meanwhile: the same grant in other bytes."""
+    """The row is encrypted again meanwhile: the same grant in other bytes."""
     ann = await acme.user("ann@example.com")
 
     async def reseal() -> None:
@@ -216,7 +216,7 @@ async def test_an_answer_for_replaced_credentials_is_not_stored(world, acme):
 
 
 async def test_storing_the_same_answer_twice_counts_once(world, acme):
-    """The answer to the first was lost with the connection; the second must not think the grant another."""
+    """The answer to the first statement is lost with the connection; the second must recognise the grant."""
     ann = await acme.user("ann@example.com")
     async with process(world) as tokens:
         grant = await queries.load(tokens._pool, ann)
@@ -234,7 +234,7 @@ async def test_storing_the_same_answer_twice_counts_once(world, acme):
 
 @dataclass
 class Row:
-    """A fault of the provider, what comes of it, and how often it is asked when two users of a connection want."""
+    """A fault of the provider, the error, and the requests made when two users of a connection need a token."""
 
     fault: str
     error: type[Exception]

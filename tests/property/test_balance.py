@@ -1,4 +1,4 @@
-"""Who takes and who hands over: all is owned, all who fit are seated, and it comes to rest."""
+"""Balance of shards: all are owned, all users that fit have sessions, and the cluster settles."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from superimap.domain.shards import SHARD_COUNT
 from superimap.idler import balance
 from superimap.idler.balance import Load, Move
 
-SLICE = 400
+SLICE_USERS = 400
 
 
 @dataclass
 class Cluster:
-    """Idlers that do, one after another in any order, what `balance` tells them, as far as it is promised."""
+    """Idlers that carry out, one after another in any order, the moves of `balance` for which room is reserved."""
 
     users: list[int]
     chance: random.Random
@@ -36,7 +36,7 @@ class Cluster:
         self.free |= self.held.pop(idler)
 
     def loads(self, idler: int) -> dict[int, Load]:
-        """The first of its shards have the seats."""
+        """The load of each shard; the first shards get the sessions."""
         room = self.members[idler].capacity
         found = {}
         for shard in sorted(self.held[idler]):
@@ -50,7 +50,7 @@ class Cluster:
         self.members[idler] = replace(self.members[idler], users=users, shards=len(self.held[idler]))
 
     def round(self, idler: int) -> int:
-        """One idler's round; how many shards changed hands."""
+        """Do one round of an idler; return how many shards changed owners."""
         view = list(self.members.values())
         taken = balance.shards_to_take(idler, view, self.free)
         self.free.difference_update(taken)
@@ -58,7 +58,7 @@ class Cluster:
         handed = 0
         for move in balance.hand_overs(idler, view, self.loads(idler)):
             handed += self.hand(idler, move)
-            if handed >= SLICE:
+            if handed >= SLICE_USERS:
                 break
         if taken or handed or self.chance.random() < 0.5:
             self.beat(idler)
@@ -74,7 +74,7 @@ class Cluster:
         return 1
 
     def settle(self, *, within: int = 60) -> int:
-        """Rounds until a whole one moves nothing; how many shards moved. Fails if it does not come to rest."""
+        """Do rounds until one moves nothing; return how many shards moved. Fail if the cluster does not settle."""
         moved = 0
         for _ in range(within):
             order = self.chance.sample(list(self.members), len(self.members))
@@ -129,7 +129,7 @@ def test_the_cluster_settles_with_every_shard_owned_after_joins_deaths_and_growt
     cluster.settle()
 
     assert not cluster.free
-    # Whoever has no seat finds none elsewhere either: no whole shard with users would fit.
+    # A user without a session would find none elsewhere: no whole shard with users would fit.
     for idler in cluster.members:
         loads, mine = cluster.loads(idler), cluster.members[idler]
         if mine.users > mine.capacity:

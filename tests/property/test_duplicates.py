@@ -1,4 +1,4 @@
-"""Can anybody suppress another's mail, and is none owed twice? Whatever is sent, and however it is renumbered."""
+"""Duplicates: no sender can suppress another mail, and none gives two webhooks, however mails are renumbered."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -43,8 +43,10 @@ _mails = st.tuples(
         "Subject: one\r\nMessage-ID: <{}@x>\r\n\r\n{}\r\n".format(*words)
     )
 )
-_arrivals = st.lists(st.tuples(_mails, st.booleans()), max_size=6)  # does the clock tick before it?
-_lives = st.lists(st.tuples(_arrivals, st.booleans()), min_size=1, max_size=5)  # is it rewritten after?
+_arrivals = st.lists(st.tuples(_mails, st.booleans()), max_size=6)  # whether the clock ticks before it
+_lives = st.lists(
+    st.tuples(_arrivals, st.booleans()), min_size=1, max_size=5
+)  # whether all are rewritten after it
 _tags = count(1)
 
 OWED = "SELECT encode(m.sha1, 'hex') FROM deliveries d JOIN messages m ON m.id = d.message_id WHERE d.user_id = $1"
@@ -55,7 +57,7 @@ STRAYS = """
 
 
 class Far:
-    """A mailbox at a server that now and then gives new UIDs to all, and may rewrite them on the way."""
+    """A mailbox on a server that sometimes gives all mails new UIDs, and may rewrite their headers."""
 
     def __init__(self) -> None:
         self.clock, self.validity = BEGIN, 1
@@ -77,7 +79,7 @@ class Far:
 
 @pytest_asyncio.fixture
 async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerContext]:
-    """What an idler works with, one that owns every shard; there is one partner, with one connection."""
+    """The context of an idler that owns every shard; there is one partner with one connection."""
     world = World(database_url, redis_url)
     await world.provider("imap.example.com", 993)
     await world.connection(await world.partner(new_mail_webhook="https://app.example.com/hook"))
@@ -110,7 +112,7 @@ async def a_user(context: IdlerContext) -> watching.WatchedUser:
 async def see(
     context: IdlerContext, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
 ) -> Any:
-    """Record all but the first `known` mails, in batches of `size`; the mailbox as it stands then."""
+    """Record all but the first `known` mails in batches of `size`; return the mailbox row afterwards."""
     memory, nobody = MailboxMemory(), cast(ImapClient, None)
     catch_up = CatchUp(context, nobody, watched, memory, ConnectionStatus(context, watched), Arrivals(nobody))
     plan = CatchUpPlan(far.validity, after=0)

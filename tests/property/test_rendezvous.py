@@ -1,4 +1,4 @@
-"""Whose a shard is: all compute the same; who joins takes its share, who leaves gives only its own."""
+"""Owners of shards: every idler computes the same; a join takes its share, a leave gives only its own shards."""
 
 from dataclasses import dataclass
 

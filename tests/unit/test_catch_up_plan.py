@@ -1,4 +1,4 @@
-"""From a cursor to a plan: by UID where there is one, by date where UIDs mean nothing."""
+"""Plans for a catch-up: by UID from the cursor, by date where UIDs are void; complete fast fetches; folders."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -44,11 +44,11 @@ def test_C39_a_date_in_the_future_hides_no_mail():
     [
         ([42], 1, True),
         ([42, 43], 2, True),
-        ([], 1, False),  # moved away at once, or beyond a gap
-        ([43], 1, False),  # beyond a gap: what was 42?
+        ([], 1, False),  # moved away at once, or behind a gap
+        ([43], 1, False),  # behind a gap: what was 42?
         ([42, 44], 2, False),
-        ([42], 2, False),  # another is told of
-        ([42, 43], 1, False),  # more are there than were told of: how many?
+        ([42], 2, False),  # two are announced
+        ([42, 43], 1, False),  # more than announced: how many?
         ([42], 0, False),
     ],
 )

@@ -1,4 +1,4 @@
-"""How do sessions decide where to go on, how long to wait, and which mail to pass over?"""
+"""Decisions of sessions: where to continue, how long to wait, and which mails to give up."""
 
 from __future__ import annotations
 

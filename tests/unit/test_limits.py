@@ -1,4 +1,4 @@
-"""Bytes in flight and logins: never more than the gate holds, first come first served, nothing leaks."""
+"""Limits on bytes in memory and on logins: never exceeded, first come first served, without leaks."""
 
 import asyncio
 
@@ -9,97 +9,97 @@ from superimap.idler.limits import ByteLimit, ByteLimits, LoginLimiter
 
 
 async def test_a_mail_that_does_not_fit_waits_for_room():
-    gate = ByteLimit(100)
-    held = await gate.acquire(80)
-    waiting = asyncio.create_task(gate.acquire(30))
+    limit = ByteLimit(100)
+    held = await limit.acquire(80)
+    waiting = asyncio.create_task(limit.acquire(30))
     await asyncio.sleep(0)
     assert not waiting.done()
 
-    gate.release(held)
+    limit.release(held)
 
     assert await waiting == 30
 
 
 async def test_a_small_mail_does_not_overtake_a_big_one():
-    gate = ByteLimit(100)
-    held = await gate.acquire(80)
-    big = asyncio.create_task(gate.acquire(90))
+    limit = ByteLimit(100)
+    held = await limit.acquire(80)
+    big = asyncio.create_task(limit.acquire(90))
     await asyncio.sleep(0)
 
-    assert not gate.has_room(10)
-    gate.release(held)
+    assert not limit.has_room(10)
+    limit.release(held)
     assert await big == 90
 
 
 async def test_a_mail_larger_than_the_limit_is_admitted_alone():
-    gate = ByteLimit(100)
+    limit = ByteLimit(100)
 
-    assert await gate.acquire(1000) == 100
-    assert not gate.has_room(1)
+    assert await limit.acquire(1000) == 100
+    assert not limit.has_room(1)
 
 
 async def test_one_unresponsive_host_takes_at_most_half_and_so_do_all_named_servers():
-    gates = ByteLimits(100)
-    hangs, other = gates.for_host("hangs"), gates.for_host("other")
-    held = await hangs.acquire(1000)
-    waiting = asyncio.create_task(hangs.acquire(1))
+    limits = ByteLimits(100)
+    unresponsive, other = limits.for_host("unresponsive"), limits.for_host("other")
+    held = await unresponsive.acquire(1000)
+    waiting = asyncio.create_task(unresponsive.acquire(1))
     await asyncio.sleep(0)
 
     assert not waiting.done()
     assert other.has_room(50)
-    hangs.release(held)
+    unresponsive.release(held)
     assert await waiting == 1
 
-    assert await gates.for_host("a", is_named=True).acquire(30) == 30
-    assert not gates.for_host("b", is_named=True).has_room(30)
+    assert await limits.for_host("a", is_named=True).acquire(30) == 30
+    assert not limits.for_host("b", is_named=True).has_room(30)
     assert other.has_room(50)
 
 
 async def test_a_waiter_cancelled_at_the_second_limit_gives_back_the_first():
-    gates = ByteLimits(100)
-    lanes = [gates.for_host(name) for name in ("a", "b", "c")]
-    held = [await lane.acquire(50) for lane in lanes[:2]]
-    waiting = asyncio.create_task(lanes[2].acquire(50))
+    limits = ByteLimits(100)
+    hosts = [limits.for_host(name) for name in ("a", "b", "c")]
+    held = [await host.acquire(50) for host in hosts[:2]]
+    waiting = asyncio.create_task(hosts[2].acquire(50))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    for lane, size in zip(lanes, held, strict=False):
-        lane.release(size)
+    for host, size in zip(hosts, held, strict=False):
+        host.release(size)
 
-    assert lanes[2].has_room(50)
+    assert hosts[2].has_room(50)
 
 
 @given(st.lists(st.tuples(st.integers(1, 150), st.booleans()), max_size=30))
 def test_all_room_is_given_back_whether_cancelled_or_not(entries: list[tuple[int, bool]]):
     async def run() -> None:
-        gate = ByteLimit(100)
-        tasks = [asyncio.create_task(_pass(gate, size)) for size, _ in entries]
+        limit = ByteLimit(100)
+        tasks = [asyncio.create_task(_pass(limit, size)) for size, _ in entries]
         await asyncio.sleep(0)
         for task, (_, cancelled) in zip(tasks, entries, strict=True):
             if cancelled:
                 task.cancel()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
-        assert gate.has_room(100)
+        assert limit.has_room(100)
 
     asyncio.run(run())
 
 
-async def _pass(gate: ByteLimit, size: int) -> None:
-    held = await gate.acquire(size)
+async def _pass(limit: ByteLimit, size: int) -> None:
+    held = await limit.acquire(size)
     try:
         await asyncio.sleep(0)
     finally:
-        gate.release(held)
+        limit.release(held)
 
 
 async def test_logins_to_one_host_are_spread_by_its_rate_and_other_hosts_do_not_wait():
     loop = asyncio.get_running_loop()
-    gate = LoginLimiter(rate=100, at_once=1000, chance=lambda: 0.5)
+    limit = LoginLimiter(rate=100, at_once=1000, chance=lambda: 0.5)
     begun: dict[str, list[float]] = {"a": [], "b": []}
 
     async def log_in(host: str) -> None:
-        async with gate.turn(host):
+        async with limit.turn(host):
             begun[host].append(loop.time())
 
     start = loop.time()
@@ -112,43 +112,43 @@ async def test_logins_to_one_host_are_spread_by_its_rate_and_other_hosts_do_not_
 
 async def test_a_provider_can_have_its_own_login_rate():
     loop = asyncio.get_running_loop()
-    gate = LoginLimiter(rate=10_000, at_once=10, chance=lambda: 0.5)
+    limit = LoginLimiter(rate=10_000, at_once=10, chance=lambda: 0.5)
     start = loop.time()
     for _ in range(3):
-        async with gate.turn("a", 20.0):
+        async with limit.turn("a", 20.0):
             pass
 
     assert loop.time() - start >= 2 / 20
 
 
 async def test_an_unresponsive_host_leaves_login_slots_to_others():
-    gate = LoginLimiter(rate=1e6, at_once=4)
+    limit = LoginLimiter(rate=1e6, at_once=4)
     stuck = asyncio.Event()
 
     async def hang() -> None:
-        async with gate.turn("stuck"):
+        async with limit.turn("stuck"):
             await stuck.wait()
 
     hanging = [asyncio.create_task(hang()) for _ in range(50)]
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(5), gate.turn("alive"):
+    async with asyncio.timeout(5), limit.turn("alive"):
         pass
     stuck.set()
     await asyncio.gather(*hanging)
 
 
 async def test_any_number_of_unresponsive_named_servers_leaves_login_slots_to_others():
-    gate = LoginLimiter(rate=1e6, at_once=4)
+    limit = LoginLimiter(rate=1e6, at_once=4)
     stuck = asyncio.Event()
 
     async def hang(host: str) -> None:
-        async with gate.turn(host, is_named=True):
+        async with limit.turn(host, is_named=True):
             await stuck.wait()
 
     hanging = [asyncio.create_task(hang(f"host{number}")) for number in range(20)]
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(5), gate.turn("good"), gate.turn("better"):
+    async with asyncio.timeout(5), limit.turn("good"), limit.turn("better"):
         pass
 
     stuck.set()
@@ -156,13 +156,13 @@ async def test_any_number_of_unresponsive_named_servers_leaves_login_slots_to_ot
 
 
 async def test_a_cancelled_waiter_takes_no_login_slot():
-    gate = LoginLimiter(rate=1e6, at_once=2)
-    async with gate.turn("a"):
-        waiting = [asyncio.create_task(gate.turn("a").__aenter__()) for _ in range(5)]
+    limit = LoginLimiter(rate=1e6, at_once=2)
+    async with limit.turn("a"):
+        waiting = [asyncio.create_task(limit.turn("a").__aenter__()) for _ in range(5)]
         await asyncio.sleep(0.02)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    async with asyncio.timeout(5), gate.turn("a"):
+    async with asyncio.timeout(5), limit.turn("a"):
         pass

@@ -1,4 +1,4 @@
-"""Is a person asked to sign in again, and only where that would help?"""
+"""Reason codes of refused logins: the person is asked to sign in again only where that helps."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sessions are what they should be: one for each wanted user, as many as there is room for, replaced and ended."""
+"""Supervisor: one session per wanted user within MAX_SESSIONS, replaced and ended as users and shards change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from superimap.idler.supervisor import Supervisor
 
 
 class Sessions:
-    """What was started, and what runs now; ending one takes until `may_end`."""
+    """The sessions started so far and those running. A session ends once `may_end` is set."""
 
     def __init__(self) -> None:
         self.started: list[tuple[int, int]] = []

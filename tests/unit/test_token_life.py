@@ -1,4 +1,4 @@
-"""When is an access token replaced? Always in time, and never by everybody at once."""
+"""Replacement of access tokens: always in time, and never for all sessions at once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_stored_token_is_used_for_most_of_its_lifetime(is_shared, least):
 
 
 def busiest(comebacks: list[float], *, first: float, last: float, bins: int) -> float:
-    """How many come in the busiest of so many bins, against the mean."""
+    """The count in the busiest of `bins` intervals, divided by the mean."""
     counts = [0] * bins
     for at in comebacks:
         if first <= at < last:
@@ -82,7 +82,7 @@ def test_sessions_started_together_do_not_reconnect_together():
 
 
 def test_sessions_that_share_a_token_do_not_reconnect_together():
-    """A new one is made by whoever comes first; the others take it at moments of their own."""
+    """The first session requests a new token; the others switch to it at moments of their own."""
     chance, comebacks, made = random.Random(7), [], [0.0]
     due = [
         token_lifetime.roll_over_delay(3600, 3600, chance.random(), is_new=False, is_shared=True)
@@ -153,7 +153,7 @@ def test_the_meaning_of_each_answer_without_a_token(status, said, retry_after, m
     ],
 )
 def test_the_failure_of_one_user_does_not_delay_the_others(error, for_one, for_all):
-    """But for a wrong secret and a limit, which are the connection's; a shared token concerns all of them."""
+    """A wrong secret and throttling concern the whole connection, as does every error of a shared token."""
     for expected, is_shared in ((for_one, False), (for_all, True)):
         pause = pause_after(error, is_shared=is_shared)
         assert (pause and pause[0]) == expected

@@ -1,4 +1,4 @@
-"""Chaos is played on one server with two users."""
+"""Fixtures of the fault tests: one server with two users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ELSEWHERE = {"C34", "C35"}  # these strike in the handshake and in the resolver,
 async def empty_scene(
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
-    """A server with chaos, and a database without users."""
+    """A server that injects faults, and a database without users."""
     monkeypatch.setattr(idle, "MIN_IDLE_SECONDS", 0.05)
     async with ImapServer() as imap:
         with Chaos(imap, seed=5) as chaos:
@@ -35,7 +35,7 @@ async def empty_scene(
 
 
 def remembering(chaos: Chaos) -> set[str]:
-    """The names of all cases that are added from now on."""
+    """The names of all fault cases that are added from now on."""
     added: set[str] = set()
     add = chaos.add
 
@@ -49,6 +49,6 @@ def remembering(chaos: Chaos) -> set[str]:
 
 @pytest_asyncio.fixture
 async def scene(empty_scene: Scene) -> Scene:
-    """A server with chaos, and the users joe and ann."""
+    """A server that injects faults, and the users joe and ann."""
     await empty_scene.set_up()
     return empty_scene

@@ -1,4 +1,4 @@
-"""Where chaos is played: a partner, two users on one server, of whom one is left alone, and the ledger."""
+"""Scene of the fault tests: a partner, a server with a victim and a bystander, a ledger of delivered mails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOOK = "https://app.example.com/hook"
 
 @dataclass
 class Scene:
-    """Chaos hits `joe` alone, unless a test says otherwise; `ann` must not notice."""
+    """Faults strike only the victim `joe` unless a test says otherwise; the bystander `ann` is unaffected."""
 
     world: World
     imap: ImapServer
@@ -45,7 +45,7 @@ class Scene:
     overrides: dict[str, Any] = field(default_factory=dict)
 
     async def set_up(self, *logins: str) -> None:
-        """A partner with a provider, and a user for each login that has an account or gets one."""
+        """Create a partner with a provider, and a user for each login, with an account on the server."""
         self.partner = await self.world.partner(new_mail_webhook=HOOK)
         await self.world.provider(self.imap.host, self.imap.port)
         await self.world.connection(self.partner)
@@ -56,7 +56,7 @@ class Scene:
         await self.world.users(self.partner, {login: login for login in people}, password=PASSWORD)
 
     async def user_elsewhere(self, login: str, *, host: str, port: int, tls: str = "none") -> None:
-        """A user whose provider is reached by another way."""
+        """Create a user whose provider is at another address."""
         await self.world.provider(host, port, code="OTHER", tls=tls)
         await self.world.connection(self.partner, code="OTHER")
         if login not in self.imap.accounts:
@@ -65,12 +65,12 @@ class Scene:
 
     @property
     def settings(self) -> Settings:
-        """As of the world; overrides are not checked, so that times may be short."""
+        """The settings of the world. Overrides are not checked, so that times may be short."""
         return self.world.settings.model_copy(update={"idle_renew": 60.0} | self.overrides)
 
     @contextlib.asynccontextmanager
     async def watching(self, *logins: str) -> AsyncIterator[None]:
-        """An idler for the length of the block, which begins once these users (ann) are watched."""
+        """Run an idler; the block starts once these users (by default ann) are watched."""
         async with running(functools.partial(main.serve, timing=self.timing), self.settings):
             for login in logins or (BYSTANDER,):
                 await self.idling(login)
@@ -78,24 +78,24 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def watching_nobody(self) -> AsyncIterator[None]:
-        """An idler for the length of the block, whomever it may reach."""
+        """Run an idler for the duration of the block, whichever servers it can reach."""
         async with running(functools.partial(main.serve, timing=self.timing), self.settings):
             yield
 
     async def idling(self, login: str = VICTIM) -> None:
-        """Until a session of this user idles."""
+        """Wait until a session of this user idles."""
         await self.imap.wait_for(lambda: any(session.idling for session in self.imap.sessions_of(login)))
 
     def deliver(
         self, subject: str, *, to: str = VICTIM, at: datetime | None = None, body: bytes = b"text\r\n"
     ) -> int:
-        """A mail, in the ledger."""
+        """Deliver a mail and enter it in the ledger."""
         raw = small_mail(f"{subject} to {to}", body=body)
         self.ledger[hashlib.sha1(raw).digest()] = to
         return self.imap.deliver(to, raw, internal_date=at)
 
     async def found(self) -> Counter[bytes]:
-        """How many webhooks are owed for each mail."""
+        """Count the deliveries of each mail."""
         rows = await self.world.rows(
             "SELECT m.sha1 FROM deliveries d JOIN messages m"
             " ON m.id = d.message_id AND m.partner_id = d.partner_id WHERE d.kind = 'new_mail'"
@@ -103,7 +103,7 @@ class Scene:
         return Counter(row["sha1"] for row in rows)
 
     async def all_found(self, *, within: float = 10.0) -> None:
-        """Until every mail of the ledger is owed once; fails on any that is owed twice or was never sent."""
+        """Wait until every mail of the ledger has one delivery; fail if one has two or was never sent."""
 
         async def complete() -> bool:
             return self.ledger.keys() <= (await self.found()).keys()
@@ -122,22 +122,22 @@ class Scene:
         await self.nothing_twice()
 
     async def nothing_twice(self) -> None:
-        """No webhook is owed twice, nor for a mail that is not in the ledger."""
+        """Check that no mail has two deliveries, and that each is in the ledger."""
         found = await self.found()
         assert max(found.values(), default=1) == 1, "a mail is owed twice"
         assert found.keys() <= self.ledger.keys(), "a mail is owed that nobody sent, or that is old"
 
     def connections(self, login: str = VICTIM) -> int:
-        """How many of this user's connections have got as far as a login."""
+        """Count the connections of this user that have reached a login."""
         return len({event.session for event in self.imap.log if event.username == login})
 
     def bystander_is_undisturbed(self) -> None:
-        """The other user's first connection still stands."""
+        """Check that the bystander's first connection is still open."""
         assert self.connections(BYSTANDER) == 1
         assert len(self.imap.sessions_of(BYSTANDER)) == 1
 
     async def status(self, status: str, *, login: str = VICTIM, reason: str = "") -> str:
-        """Until the user has this status, with a reason that holds these words; the reason."""
+        """Wait until the user has this status with these words in the reason; return the reason."""
 
         async def told() -> str | None:
             (row,) = await self.world.rows("SELECT status, status_reason FROM users WHERE tag = $1", login)
@@ -149,14 +149,14 @@ class Scene:
         return answer
 
     async def outcomes(self, login: str = VICTIM) -> Counter[str]:
-        """How many mails of this user came to what."""
+        """Count the mails of this user by outcome."""
         rows = await self.world.rows(
             "SELECT m.outcome FROM messages m JOIN users u ON u.id = m.user_id WHERE u.tag = $1", login
         )
         return Counter(row["outcome"] for row in rows)
 
     async def both_find(self, count: int = 3, *, within: float = 10.0) -> None:
-        """Deliver to both users, one after the other, and see all found while the bystander notices nothing."""
+        """Deliver to both users in turn, and check that all mails are found and the bystander is not affected."""
         for number in range(count):
             self.deliver(f"mail {number}")
             self.deliver(f"mail {number}", to=BYSTANDER)

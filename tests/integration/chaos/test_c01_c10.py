@@ -1,4 +1,4 @@
-"""What becomes of silence, farewells and UIDs that move? C01 to C10."""
+"""Faults C01 to C10: silence, BYE, resets and changing UIDs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_C04_mails_read_before_the_reset_are_recorded_at_once(scene):
 
 
 async def test_C04_an_interrupted_first_catch_up_gets_further_each_time(scene):
-    """No try gets through all 30 mails; what was recorded is not read again."""
+    """No attempt reads all 30 mails; mails that are recorded are not read again."""
     scene.chaos.add("C04", only=VICTIM, rate=0.3)
     for number in range(30):
         scene.deliver(f"one of many {number}")

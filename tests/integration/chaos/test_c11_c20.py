@@ -1,4 +1,4 @@
-"""What becomes of noise, moved mailboxes, throttling and tokens that expire? C11 to C20."""
+"""Faults C11 to C20: unsolicited responses, moved mailboxes, throttling and expired tokens."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_C19_authenticated_but_not_connected_does_not_count_as_refused_cre
 
 
 class Tokens:
-    """A token endpoint, and the mail server's account that takes what it gives."""
+    """A token endpoint, and the mail server's account that accepts its tokens."""
 
     def __init__(self, scene: Scene, sink: WebhookSink) -> None:
         self.account = scene.imap.add_account("olive@example.com", "")

@@ -1,4 +1,4 @@
-"""What becomes of refusals, strange greetings, floods and hostile mail? C21 to C30."""
+"""Faults C21 to C30: refusals, odd greetings, floods and hostile mail."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def authority() -> trustme.CA:
 
 
 def contexts(authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The server's, and the client's that trusts it."""
+    """TLS contexts: the server's, and a client's that trusts it."""
     serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.issue_cert("localhost").configure_cert(serving)
     authority.configure_trust(trusting)
@@ -160,7 +160,7 @@ async def test_C26_a_mail_always_announced_as_four_gigabytes_is_skipped(scene):
 
 
 async def test_C26_a_mail_whose_envelope_breaks_every_connection_is_eventually_skipped(scene, monkeypatch):
-    """As where a process of the server crashes on it, for two days; here it is a moment."""
+    """A process of the server crashes on this mail for two days, shortened to a moment here."""
     monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.2)
     poison = []
 
@@ -182,7 +182,7 @@ async def test_C26_a_mail_whose_envelope_breaks_every_connection_is_eventually_s
 
 
 async def test_a_mail_that_is_always_deferred_is_eventually_skipped(scene, monkeypatch):
-    """The server's patience is tried for two days; here it is a moment."""
+    """The server defers the mail for two days, shortened to a moment here."""
     monkeypatch.setattr("superimap.idler.read_failures.DEFERRAL_SECONDS", 0.2)
     scene.timing = dataclasses.replace(FAST, throttled=0.05)
     put_off = []

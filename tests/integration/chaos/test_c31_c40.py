@@ -1,4 +1,4 @@
-"""What becomes of answers out of step, bad certificates, restarts, bursts and reused UIDs? C31 to C40."""
+"""Faults C31 to C40: answers out of step, bad certificates, restarts, bursts and reused UIDs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is every mail found exactly once in the chaos of the original's stress server? In small; bench.chaos in full."""
+"""Every mail is found exactly once under the faults of the original stress server; see `benchmarks/chaos.py`."""
 
 from __future__ import annotations
 

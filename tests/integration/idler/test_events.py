@@ -1,4 +1,4 @@
-"""What happens to a user is owed to the partner's events URL: with what makes it true, and once each."""
+"""User events: each is recorded with its cause in one transaction, and is delivered once to the events URL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def pool(world: World) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest_asyncio.fixture
 async def partner(world: World, imap: ImapServer) -> NewPartner:
-    """One that is told of new mail and of events."""
+    """A partner with URLs for new mail and for events."""
     made = await world.partner(new_mail_webhook="https://app.example.com/hook", events_webhook=URL)
     await world.provider(imap.host, imap.port)
     await world.connection(made)
@@ -49,7 +49,7 @@ async def joe(world: World, partner: NewPartner) -> int:
 
 
 async def recorded_and_owed(world: World) -> list[tuple[str, bool]]:
-    """Each event of a user, in order, and whether exactly one delivery of it is owed to the events URL."""
+    """Each event in order, and whether it has exactly one delivery to the events URL."""
     rows = await world.rows(
         "SELECT v.kind, count(d.id) = 1 AND bool_and(e.kind = 'events' AND d.kind = 'events'"
         " AND d.user_id = v.user_id AND d.state = 'pending' AND d.content = '') AS owed"

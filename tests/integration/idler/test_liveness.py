@@ -1,4 +1,4 @@
-"""Is it told in time, once and truly, that a mail server is silent, and that it is heard again?"""
+"""Liveness of mail servers: stalls and recoveries are recorded in time, once, and correctly."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ async def pool(world: World) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest_asyncio.fixture
 async def joe(world: World, imap: ImapServer) -> int:
-    """A user who should be watched; the id."""
+    """Create a user who is to be watched; return the id."""
     partner = await set_up(world, imap)
     return await world.user(partner, "joe", login="joe", password="pw")
 
 
 def watched(world: World, timing: Any = QUICK, **settings: Any) -> Any:
-    """An idler for the length of a block; these settings are not checked, so that times may be short."""
+    """Run an idler for the duration of the block. Its settings are not checked, so that times may be short."""
     changed = world.settings.model_copy(update={"idle_renew": 60.0} | settings)
     return running(functools.partial(main.serve, timing=timing), changed)
 
 
 async def silent(world: World, user_id: int, seconds: float = 1000) -> None:
-    """As if this user was connected long ago and the last proof was so old."""
+    """Backdate the connect of this user and the last proof of life."""
     await world.rows(
         "UPDATE users SET connected_at = now() - interval '9 days', status_since = now() - interval '9 days',"
         " last_proven_alive_at = now() - make_interval(secs => $2) WHERE id = $1",
@@ -125,9 +125,7 @@ async def test_a_newer_proof_of_life_ends_a_stall(world, pool, joe):
         "last_proven_alive_at = now() - interval '899 s'",
     ],
 )
-async def test_users_not_to_be_watched_or_with_a_more_specific_status_do_not_stall(
-    world, pool, joe, why
-):
+async def test_users_not_to_be_watched_or_with_a_more_specific_status_do_not_stall(world, pool, joe, why):
     await silent(world, joe)
     await world.rows(f"UPDATE users SET {why} WHERE id = $1", joe)
 
@@ -143,7 +141,9 @@ async def test_a_user_watched_by_no_idler_becomes_stalled(world, pool, joe):
     assert (await state(world, joe))["status_reason"] == "no session has been established yet"
 
 
-async def test_an_unanswered_done_reveals_a_black_hole_and_the_user_stalls_and_recovers(world, imap, pool, caplog):
+async def test_an_unanswered_done_reveals_a_black_hole_and_the_user_stalls_and_recovers(
+    world, imap, pool, caplog
+):
     caplog.set_level(logging.INFO, "superimap.idler.session")
     imap.add_account("joe", "pw")
     partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
@@ -172,9 +172,7 @@ async def test_an_unanswered_done_reveals_a_black_hole_and_the_user_stalls_and_r
 # Proofs.
 
 
-async def test_proofs_of_all_sessions_are_written_together_also_while_no_mail_arrives(
-    world, imap, joe, pool
-):
+async def test_proofs_of_all_sessions_are_written_together_also_while_no_mail_arrives(world, imap, joe, pool):
     async def moved_on(since: Any) -> bool:
         return bool((await state(world, joe))["last_proven_alive_at"] > since)
 
@@ -196,7 +194,7 @@ async def test_an_untagged_ok_is_a_proof_of_life(world, imap, joe):
 
 
 async def is_heard(world: World, imap: ImapServer) -> None:
-    """Until a push of the server is written as a proof of life."""
+    """Wait until a push of the server is recorded as a proof of life."""
     await world.rows("UPDATE users SET last_proven_alive_at = now() - interval '1 h'")
     (session,) = imap.sessions_of("joe")
     session.send(b"* OK Still here\r\n")
@@ -245,7 +243,7 @@ async def test_a_pause_that_the_server_requested_binds_the_next_idler(world, ima
 
 
 async def another(world: World, imap: ImapServer) -> int:
-    """A second user of the same partner, whose session shows that the idler is at work."""
+    """Create a second user of the same partner, whose session shows that the idler works."""
     imap.add_account("ann", "pw")
     return await world.user(await the_partner(world), "ann", login="ann", password="pw")
 
@@ -325,7 +323,7 @@ async def test_a_provider_can_shorten_the_rounds_of_idle(world, imap, joe, monke
 
 
 async def test_a_server_that_does_not_update_an_open_mailbox_is_polled_by_status(world, imap, joe):
-    """NOOP and SEARCH know only what was there at the last EXAMINE, as 163.com's do; IDLE is offered and deaf."""
+    """NOOP and SEARCH answer with the state at the last EXAMINE, as on 163.com; IDLE never pushes."""
     known: dict[str, list[int]] = {"joe": []}
     inbox = imap.accounts["joe"].inbox
 
@@ -364,7 +362,7 @@ async def test_the_folder_configured_for_the_provider_is_watched(world, imap, jo
 
 
 async def test_backoff_resets_only_after_a_session_has_been_established_for_a_while(world, imap, joe):
-    """A server that drops everybody after login is met with longer and longer waits."""
+    """A server that drops every session after the login is contacted at growing intervals."""
     from superimap.idler.session import UserSession
 
     pauses: dict[float, list[int]] = {}

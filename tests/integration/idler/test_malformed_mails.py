@@ -1,4 +1,4 @@
-"""What is promised for mails that are wrong, and for big ones: each is a row and a webhook, and stops nobody."""
+"""Malformed and big mails: each is recorded, gives a webhook, and delays no other session."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ async def contents(world: World) -> list[dict[str, Any]]:
 
 
 async def test_each_malformed_mail_is_recorded_and_gives_its_webhook(world, imap):
-    """While the session stands, and with a good mail after them."""
+    """On one established session, with a well-formed mail after them."""
     world.overrides = {"max_email_size": 16 * 1024 * 1024}
     mails = [*MALFORMED.values(), *hostile_mails(header=300_000).values(), small_mail("the last")]
     mails = list({hashlib.sha1(raw).hexdigest(): raw for raw in mails}.values())
@@ -65,7 +65,7 @@ async def test_each_malformed_mail_is_recorded_and_gives_its_webhook(world, imap
 
 @pytest.mark.parametrize("is_big", [True, False])
 async def test_a_big_mail_is_processed_outside_the_event_loop(world, imap, monkeypatch, is_big):
-    """It comes between two small ones, whose order it does not change."""
+    """It arrives between two small mails, and their order does not change."""
     threads = []
     work = big_mails.mail.parse
 
@@ -115,7 +115,7 @@ async def test_implausible_metadata_of_a_mail_does_not_stop_the_mailbox(world, i
 
 
 async def test_an_unexpected_fault_is_reported_without_a_login_storm(world, imap):
-    """Here the database refuses what it should take; then it does take it."""
+    """The database rejects a row that it should accept; later it accepts the row."""
     await set_up(world, imap, "https://app.example.com/hook")
     await world.rows("ALTER TABLE messages ADD CONSTRAINT nobody_foresaw CHECK (uid <> 2)")
     world.overrides = {"reconcile_interval": 0.1}

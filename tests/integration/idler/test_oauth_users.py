@@ -1,4 +1,4 @@
-"""Users of OAuth 2.0 providers: a refresh token becomes an access token, and that a session."""
+"""Users of OAuth 2.0 providers: a refresh token gives an access token, which opens a session."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from superimap.testing import ImapServer, Received, WebhookSink
 
 
 class Provider:
-    """A token endpoint, and a mail server that takes what it gave."""
+    """A token endpoint, and a mail server that accepts its tokens."""
 
     def __init__(self, imap: ImapServer, sink: WebhookSink) -> None:
         self.account = imap.add_account("ann@example.com", "unused")

@@ -1,4 +1,4 @@
-"""Users whose mail servers were named by the person: each is watched where it said."""
+"""Users whose mail servers people have named: each user is watched at the named server."""
 
 from datetime import UTC, datetime, timedelta
 

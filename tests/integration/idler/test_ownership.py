@@ -1,4 +1,4 @@
-"""Whose a shard is, on a real PostgreSQL: taken once, handed over without a gap in ownership, never shared."""
+"""Ownership of shards on a real PostgreSQL: taken once, handed over without a gap, never shared."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from superimap.doorbells.postgres import Doorbell
 from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.supervisor import Supervisor
 
-EXPIRY = 30.0
+EXPIRY_SECONDS = 30.0
 
 
 @dataclass
 class Idler:
-    """An ownership with sessions that note who is watched, in a ledger that all share."""
+    """An ownership with a supervisor whose sessions record the watched users in a ledger that all idlers share."""
 
     ownership: Ownership
     crew: Supervisor
@@ -39,7 +39,7 @@ class Idler:
 
 
 class Ledger:
-    """Which idler watches which user; two at once are a fault."""
+    """The idler that watches each user. Two at once are an error."""
 
     def __init__(self) -> None:
         self.watching: dict[int, int] = {}
@@ -69,7 +69,7 @@ async def joined(
     pool: asyncpg.Pool, ledger: Ledger, *, capacity: int = 100, interval: float = 0.0, login_rate: float = 1e6
 ) -> AsyncIterator[Idler]:
     number = await cluster.join(pool, name="test", version="1", capacity=capacity, health_port=None)
-    ownership = Ownership(pool, number, interval=interval, expiry=EXPIRY, login_rate=login_rate)
+    ownership = Ownership(pool, number, interval=interval, expiry=EXPIRY_SECONDS, login_rate=login_rate)
     crew = Supervisor(ledger.starter(number), max_sessions=capacity, ring=lambda: None)  # type: ignore[arg-type]
     try:
         yield Idler(ownership, crew)
@@ -199,11 +199,15 @@ async def test_a_round_without_changes_is_one_statement_and_reads_no_user(world,
     ledger = Ledger()
     async with joined(pool, ledger) as only:
         await settle(only)
-        view = await cluster.read_cluster(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
+        view = await cluster.read_cluster(
+            pool, only.ownership.idler, expiry=EXPIRY_SECONDS, known=only.crew.digests
+        )
         assert view.changed.users == {}
 
         await world.rows("UPDATE users SET credentials_version = 2 WHERE tag = 'u3' RETURNING 1")
-        view = await cluster.read_cluster(pool, only.ownership.idler, expiry=EXPIRY, known=only.crew.digests)
+        view = await cluster.read_cluster(
+            pool, only.ownership.idler, expiry=EXPIRY_SECONDS, known=only.crew.digests
+        )
 
         ((user, version),) = [item for people in view.changed.users.values() for item in people.items()]
         assert version == 2
@@ -309,7 +313,7 @@ async def test_a_reservation_never_exceeds_the_remaining_capacity(pool):
 
         async def promise(count: int) -> bool:
             return await cluster.reserve_capacity(
-                pool, number, users=count, shards=1, max_users=10, max_shards=100, expiry=EXPIRY
+                pool, number, users=count, shards=1, max_users=10, max_shards=100, expiry=EXPIRY_SECONDS
             )
 
         assert sorted(await asyncio.gather(promise(6), promise(6))) == [False, True]

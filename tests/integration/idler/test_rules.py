@@ -1,4 +1,4 @@
-"""Which mails give no second webhook, and which tracers none? What nobody else can make so."""
+"""Duplicates give no second webhook and tracers give none; no outsider can cause either."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from tests.integration.idler.test_watching import idling, mail, recorded, set_up
 
 
 async def connected(world, imap, **values):
-    """A partner with the user joe; the user's id."""
+    """Create a partner with the user joe; return the user's id."""
     partner = await set_up(world, imap)
     user = await world.user(partner, "joe", login="joe", password="pw")
     if values:
@@ -23,7 +23,7 @@ async def connected(world, imap, **values):
 
 
 async def delivered(world, imap, *mails):
-    """The outcomes of these mails, each brought alone to a session that waits."""
+    """Deliver these mails one by one to an idling session; return their outcomes."""
     for count, raw in enumerate(mails, 1):
         imap.deliver("joe", raw)
         found = await recorded(world, count)
@@ -134,7 +134,9 @@ async def test_copies_in_one_batch_refer_to_the_earlier_mail(world, imap):
         ),
     ],
 )
-async def test_a_mail_that_the_server_renumbered_and_rewrote_is_a_duplicate(world, imap, before, after, outcome):
+async def test_a_mail_that_the_server_renumbered_and_rewrote_is_a_duplicate(
+    world, imap, before, after, outcome
+):
     await connected(world, imap)
     inbox = imap.accounts["joe"].inbox
     async with running(services.idler, world.settings):
@@ -148,7 +150,7 @@ async def test_a_mail_that_the_server_renumbered_and_rewrote_is_a_duplicate(worl
 
 
 async def test_a_mail_with_another_date_is_another_mail_even_after_renumbering(world, imap):
-    """Who waits for a renumbering to send what is coming gains nothing: the true mail has a time of its own."""
+    """An attacker who waits for a renumbering gains nothing: the genuine mail has an INTERNALDATE of its own."""
     await connected(world, imap)
     inbox = imap.accounts["joe"].inbox
     async with running(services.idler, world.settings):
@@ -185,7 +187,7 @@ def token_for(world, user: int, *, age: float = 0.0) -> str:
 
 
 async def sent(world, user: int, token: str) -> None:
-    """What is done before a tracer is sent: its digest is written down."""
+    """Record the digest of a tracer, as is done before one is sent."""
     await world.rows(
         "INSERT INTO tracers (partner_id, user_id, token_digest) SELECT partner_id, id, $2 FROM users"
         " WHERE id = $1",
@@ -271,9 +273,7 @@ async def test_tracers_of_a_user_without_tracers_enabled_are_delivered(world, im
     assert await detected(world) == 0
 
 
-async def test_a_recording_repeated_after_a_lost_answer_keeps_the_tracer(
-    world, imap, monkeypatch
-):
+async def test_a_recording_repeated_after_a_lost_answer_keeps_the_tracer(world, imap, monkeypatch):
     from superimap.db.watching import intake
 
     user = await connected(world, imap, enable_tracer=True)

@@ -1,4 +1,4 @@
-"""Sessions whose access tokens end: they come back before, and what goes wrong with tokens is told and mended."""
+"""Sessions whose access tokens expire: they reconnect before, and token errors are reported and recovered from."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def status(world: World) -> str:
 
 
 async def owed(world: World) -> list[bytes]:
-    """The SHA-1 of each mail that a webhook is owed for, in the order of their coming."""
+    """The SHA-1 of each mail that has a delivery, in order of arrival."""
     rows = await world.rows(
         "SELECT sha1 FROM messages m JOIN deliveries d ON d.message_id = m.id ORDER BY m.id"
     )
@@ -59,7 +59,7 @@ def sha1(raw: bytes) -> bytes:
 async def test_a_session_reconnects_with_a_new_token_before_its_own_expires(
     world, imap, oauth, acme, monkeypatch
 ):
-    """No status, no back-off, no mail lost: those of the moment between two sessions are caught up with."""
+    """No status, no backoff, no lost mail: the next session catches up with mail that arrived in between."""
     monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)  # at once, then at 75 %
     oauth.terms.expires_in = 2
     await acme.user(ANN)
@@ -111,7 +111,7 @@ async def test_the_session_continues_with_the_old_token_while_no_new_one_is_avai
 async def test_a_session_ends_and_is_reported_before_its_token_expires_if_the_grant_is_revoked(
     world, imap, oauth, acme, monkeypatch
 ):
-    """Who took consent back is not read on for the rest of the hour."""
+    """After consent is withdrawn, the mailbox is not read for the rest of the token's hour."""
     monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)
     oauth.terms.expires_in = 4
     await acme.user(ANN)

@@ -1,4 +1,4 @@
-"""What an idler promises: every mail that comes is recorded and owed, once, whatever happens in between."""
+"""Guarantees of an idler: every new mail is recorded and gives one webhook, despite faults in between."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""Does an idler find each mail exactly once, on both servers, in clear, by STARTTLS and by TLS?"""
+"""An idler finds each mail exactly once, on both servers, without TLS, by STARTTLS and by TLS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMING = SessionTiming(
 
 @dataclass
 class Watched:
-    """One user whom an idler watches, and what was delivered to it."""
+    """A watched user, and the mails delivered to it."""
 
     world: World
     server: MailServer
@@ -34,7 +34,7 @@ class Watched:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """An idler for the length of the block, begun once it watches."""
+        """Run an idler; the block starts once the user is watched."""
         await self.world.rows("UPDATE users SET status = 'connecting', status_reason = NULL")
         async with running(functools.partial(main.serve, timing=TIMING), self.world.settings):
             await self.status("watching")
@@ -49,7 +49,7 @@ class Watched:
         self.server.deliver(self.user, raw)
 
     async def found(self) -> Counter[bytes]:
-        """How many webhooks are owed for each mail."""
+        """Count the deliveries of each mail."""
         rows = await self.world.rows(
             "SELECT m.sha1 FROM deliveries d JOIN messages m"
             " ON m.id = d.message_id AND m.partner_id = d.partner_id"

@@ -1,4 +1,4 @@
-"""Of a mail that has just come an idler reads all in one command, and searches wherever that may miss one."""
+"""Fast fetch: an idler reads a new mail in one command, and searches where that could miss one."""
 
 import asyncio
 import functools
@@ -20,12 +20,12 @@ async def joe(world: World, imap: ImapServer) -> None:
     await world.user(partner, "joe", login="joe", password="pw")
 
 
-def is_glance(command: Any) -> bool:
+def is_fast_fetch(command: Any) -> bool:
     return b"<0." in repr(command.arguments).encode()
 
 
 async def comes(world: World, imap: ImapServer, raw: bytes) -> list[str]:
-    """Let a mail come to an idling session; what was asked from then on until it idles again."""
+    """Deliver a mail to an idling session; return the commands from then on until it idles again."""
     idles = sum(event.name == "IDLE" for event in imap.log)
     known = len(await world.rows("SELECT 1 FROM messages"))
     imap.deliver("joe", raw)
@@ -85,7 +85,7 @@ async def test_a_mail_that_an_answer_leaves_out_is_not_skipped(world, imap, numb
         return b"".join(kept_back) if len(kept_back) == 2 else b""
 
     async def leave_out(session: Any, command: Any) -> bytes | None:
-        if left_out or not is_glance(command):
+        if left_out or not is_fast_fetch(command):
             return None
         lines: bytes = session.usual(command)
         start = lines.index(b"* %d FETCH" % number)
@@ -111,8 +111,8 @@ async def test_fast_fetches_stop_after_three_refusals_of_partial_mails(world, im
 
     async def refuse(_session: Any, command: Any) -> bytes | None:
         nonlocal asked
-        asked += is_glance(command)
-        return bytes(command.tag + answer) if is_glance(command) else None
+        asked += is_fast_fetch(command)
+        return bytes(command.tag + answer) if is_fast_fetch(command) else None
 
     imap.on("UID FETCH", refuse)
     async with running(services.idler, world.settings):
@@ -129,7 +129,7 @@ async def test_fast_fetches_stop_after_three_disconnects(world, imap):
 
     async def hang_up(session: Any, command: Any) -> bytes | None:
         nonlocal asked
-        if not is_glance(command):
+        if not is_fast_fetch(command):
             return None
         asked += 1
         session.close()
@@ -161,12 +161,12 @@ async def test_an_estimated_size_truncates_no_mail(world, imap, size):
     assert (await contents(world))[0]["rfc822"] == mail("hello").decode()
 
 
-@pytest.mark.parametrize("at_a_glance", [True, False])
-async def test_an_unresponsive_host_does_not_take_the_room_of_other_hosts(world, imap, at_a_glance):
-    """Many of its sessions at a glance, or one at a big mail."""
+@pytest.mark.parametrize("in_fast_fetch", [True, False])
+async def test_an_unresponsive_host_does_not_take_the_room_of_other_hosts(world, imap, in_fast_fetch):
+    """Many of its sessions in a fast fetch, or one of them reading a big mail."""
 
     async def hang(session: Any, command: Any) -> bytes:
-        if "BODY.PEEK" in repr(command.arguments) and is_glance(command) is at_a_glance:
+        if "BODY.PEEK" in repr(command.arguments) and is_fast_fetch(command) is in_fast_fetch:
             await asyncio.get_running_loop().create_future()
         size = b"RFC822.SIZE %d" % len(mail("hangs"))
         return bytes(session.usual(command).replace(size, b"RFC822.SIZE 1048576"))
