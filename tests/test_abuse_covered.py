@@ -50,10 +50,10 @@ COVERED = {
     ],
     18: ["test_imap_client_hazards.py::test_h13_a_flood_ends_the_session"],
     19: [
-        "test_c21_c30.py::test_C27_an_endless_line_ends_its_session_alone",
-        "test_c21_c30.py::test_C28_three_hundred_thousand_lines_stop_nobody",
+        "test_c21_c30.py::test_C27_an_endless_line_ends_only_its_session",
+        "test_c21_c30.py::test_C28_three_hundred_thousand_lines_delay_no_other_session",
     ],
-    20: ["test_c21_c30.py::test_C30_hostile_mail_is_recorded_and_stops_nothing"],
+    20: ["test_c21_c30.py::test_C30_hostile_mail_is_recorded_and_delays_nothing"],
     21: [
         "test_imap_client_hazards.py::test_h20_a_stripped_starttls_is_refused_before_any_login",
         "test_imap_client_hazards.py::test_h20_responses_injected_before_tls_are_dropped",
@@ -129,7 +129,7 @@ COVERED = {
     ],
     67: ["test_errors.py::test_a_bad_body_is_refused_and_its_field_named"],
     68: ["test_watching.py::test_L10_a_reused_message_id_does_not_suppress_another_mail"],
-    69: ["test_watching.py::test_L5_a_forged_tracer_subject_swallows_nothing"],
+    69: ["test_watching.py::test_L5_a_forged_tracer_subject_suppresses_no_mail"],
     70: ["test_log.py::test_70_input_cannot_forge_a_line_or_colour_the_terminal"],
 }
 

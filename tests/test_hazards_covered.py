@@ -46,7 +46,7 @@ ELSEWHERE = {
         "test_a_user_archived_by_403_reconnects_by_link_and_continues_from_its_cursor",
     ],
     "L9": [
-        "test_what_does_not_fit_spills_to_those_with_room_and_an_empty_idler_relieves_all",
+        "test_excess_users_move_to_idlers_with_room_and_an_empty_idler_relieves_all",
         "test_users_of_dead_idlers_free_shards_and_full_idlers_are_unserved",
     ],
 }
