@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.imap import responses
+from superimap.imap import responses, statuses
 from superimap.imap.errors import LimitExceeded, ProtocolError
 from superimap.imap.framing import Framer, Response
 from superimap.imap.types import Limits
@@ -73,4 +73,4 @@ def test_malformed_input_raises_protocol_error_and_nothing_else(stream):
             responses.mailbox_status(response)
         responses.fetched([response])
         responses.folder(response)
-        responses.status(response.line)
+        statuses.status(response.line)

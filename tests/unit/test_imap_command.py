@@ -8,7 +8,7 @@ from superimap.imap.command import Command
 from superimap.imap.encoding import Literal
 from superimap.imap.errors import Disconnected, LimitExceeded
 from superimap.imap.protocol import Protocol
-from superimap.imap.responses import Status
+from superimap.imap.statuses import Status
 from superimap.imap.types import Limits
 
 

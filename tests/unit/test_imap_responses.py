@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from superimap.domain.envelope import Address
-from superimap.imap import responses
+from superimap.imap import responses, statuses
 from superimap.imap.errors import ProtocolError
 from superimap.imap.framing import Framer, Response
 from superimap.imap.types import Folder, Limits
@@ -185,4 +185,4 @@ def test_a_hostile_set_is_not_expanded(bad):
     ],
 )
 def test_response_codes_are_split_from_the_text(text, code, value, rest):
-    assert responses.status(text) == responses.Status(rest, code, value)
+    assert statuses.status(text) == statuses.Status(rest, code, value)

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Literal, TypeVar
 
-from superimap.imap import encoding, idle, responses
+from superimap.imap import encoding, idle, responses, statuses
 from superimap.imap.errors import Disconnected, ProtocolError, Refused
 from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
-from superimap.imap.responses import CommandResult
+from superimap.imap.statuses import CommandResult
 from superimap.imap.types import Folder, MessageMeta, Selected, Timeouts, UidValidity
 
 T = TypeVar("T")
@@ -59,9 +59,9 @@ class ImapClient:
         mailbox.reset()
         answer = await self._run("EXAMINE", encoding.quote_mailbox(folder), wanted="OK")
         codes = {
-            said.code: said.value for said in (responses.status(each.line[5:]) for each in answer.responses)
+            said.code: said.value for said in (statuses.status(each.line[5:]) for each in answer.responses)
         }
-        uid_next = responses.number(codes.get("UIDNEXT", b""))
+        uid_next = statuses.number(codes.get("UIDNEXT", b""))
         mailbox.mark_searched()
         if mailbox.uid_validity is None:
             counts = await self.status(folder, "UIDVALIDITY", "UIDNEXT")
@@ -90,7 +90,7 @@ class ImapClient:
 
         `n:*` always matches the last message, even if its UID is below n; such UIDs are dropped here.
         """
-        if after is not None and after >= responses.UID_MAX:
+        if after is not None and after >= statuses.UID_MAX:
             return []
         criteria = [f"UID {after + 1}:*"] if after is not None else []
         if since is not None:
@@ -153,10 +153,10 @@ class ImapClient:
         Each comes with its bytes if these are known to be complete (at most PEEK_BYTES), else with None. A
         message whose response cannot be parsed is absent.
         """
-        if after >= responses.UID_MAX:
+        if after >= statuses.UID_MAX:
             return []
         self._mailbox.mark_searched()
-        last = min(after + most, responses.UID_MAX)
+        last = min(after + most, statuses.UID_MAX)
         answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEK_BYTES}>)")
         messages, _ = await _parsed(responses.fetched, answer.responses)
         found: list[tuple[MessageMeta, bytes | None]] = []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from superimap.imap.encoding import FORBIDDEN, Argument
 from superimap.imap.errors import ImapError, LimitExceeded, Refused
 from superimap.imap.framing import Response
-from superimap.imap.responses import CommandResult, Status
+from superimap.imap.statuses import CommandResult, Status
 from superimap.imap.types import Limits
 
 Challenge = Callable[[bytes], bytes]

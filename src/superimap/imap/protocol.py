@@ -16,8 +16,8 @@ from superimap.imap.command import Command
 from superimap.imap.encoding import Argument
 from superimap.imap.errors import Disconnected, ImapError, OutOfSync, Refused, TimedOut
 from superimap.imap.framing import Framer, Response
-from superimap.imap.responses import CommandResult, Status, capabilities, greeting, number, readable, status
 from superimap.imap.state import MailboxState, next_state
+from superimap.imap.statuses import CommandResult, Status, capabilities, greeting, number, readable, status
 from superimap.imap.types import Limits
 
 AUTH, SELECTED, NONAUTH, LOGOUT = aioimaplib.AUTH, aioimaplib.SELECTED, aioimaplib.NONAUTH, aioimaplib.LOGOUT

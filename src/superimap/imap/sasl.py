@@ -8,7 +8,7 @@ from superimap.imap.command import Command
 from superimap.imap.encoding import quote_string
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
 from superimap.imap.protocol import Protocol
-from superimap.imap.responses import CommandResult, readable
+from superimap.imap.statuses import CommandResult, readable
 from superimap.imap.types import Credentials, Login, OAuth
 
 _PERMANENT_CODES = {

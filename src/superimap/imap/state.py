@@ -1,6 +1,6 @@
 """State of an IMAP session: the protocol state (RFC 9051 section 3) and the open mailbox."""
 
-from superimap.imap.responses import number
+from superimap.imap.statuses import number
 
 
 class MailboxState:

@@ -1,0 +1,72 @@
+"""Parsing of status responses: greeting, OK, NO, BAD, BYE and their codes (RFC 9051 section 7.1)."""
+
+import functools
+import re
+from dataclasses import dataclass
+
+from superimap.imap.errors import ProtocolError
+from superimap.imap.framing import Response
+
+UID_MAX = (1 << 32) - 1
+_CODE = re.compile(rb'\[([^\] ]++)(?: ((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?\] ?')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_MAX_SHARED_CAPABILITIES_BYTES = 2048  # a longer list is not kept for other sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The text of an OK, NO, BAD or BYE, with its response code, such as "UIDVALIDITY" with value b"42"."""
+
+    text: str
+    code: str | None = None
+    value: bytes = b""
+
+
+@dataclass(slots=True)
+class CommandResult:
+    """The outcome of a command: its tagged status, and the untagged responses that belong to it."""
+
+    result: str
+    status: Status
+    responses: list[Response]
+
+
+def readable(text: bytes, longest: int = 300) -> str:
+    """Make a server's text safe for a log: no control characters, at most `longest` characters."""
+    return _CONTROL.sub(" ", text[: 4 * longest].decode("utf-8", errors="replace"))[:longest].strip()
+
+
+def status(text: bytes) -> Status:
+    """Split the text of a status response into its response code and its human-readable text."""
+    if (match := _CODE.match(text)) is None:
+        return Status(readable(text))
+    return Status(readable(text[match.end() :]), readable(match[1]).upper(), match[2] or b"")
+
+
+def capabilities(words: bytes) -> frozenset[str]:
+    """Return the capabilities, in capitals. All sessions with a server share one set, unless the list is long."""
+    return (
+        _shared_capabilities(words) if len(words) <= _MAX_SHARED_CAPABILITIES_BYTES else _capabilities(words)
+    )
+
+
+def _capabilities(words: bytes) -> frozenset[str]:
+    return frozenset(words.decode("latin-1").upper().split())
+
+
+_shared_capabilities = functools.lru_cache(maxsize=128)(_capabilities)
+
+
+def greeting(line: bytes) -> tuple[str, Status]:
+    """Return OK, PREAUTH or BYE, with its text (RFC 9051 section 7.1). Raises ProtocolError."""
+    star, _, rest = line.partition(b" ")
+    word, _, text = rest.partition(b" ")
+    keyword = word.upper().decode("latin-1")
+    if star != b"*" or keyword not in ("OK", "PREAUTH", "BYE"):
+        raise ProtocolError(f"no IMAP greeting: {readable(line, 80)!r}")
+    return keyword, status(text)
+
+
+def number(value: bytes) -> int | None:
+    """Parse a uint32; None if `value` is no uint32."""
+    return int(value) if value.isdigit() and len(value) <= 10 and int(value) <= UID_MAX else None
