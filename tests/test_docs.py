@@ -152,6 +152,7 @@ def test_words_in_capitals_and_code_are_settings(page):
         "HTTPS_PROXY",
         "SUPERIMAP_VENV",
         "SUPERIMAP_NO_APT",
+        "RETRY_SCHEDULE_SECONDS",
         *(preset.code for preset in presets()),
     }
     said = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)`", page.read_text()))
