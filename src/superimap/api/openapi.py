@@ -72,7 +72,7 @@ _EXAMPLES: Mapping[int, Problem] = {
     413: Problem(413, "The body is too large: at most 262144 bytes are accepted.", kind="too-large"),
     415: Problem(415, f"Send {JSON} or {FORM}, and name it in the header Content-Type."),
     422: Problem(422, "Tag is missing.", kind="invalid", errors=[("tag", "is missing")]),
-    429: Problem(429, "A partner sends at most 10 test webhooks a minute; go on in 41 s."),
+    429: Problem(429, "A partner can send at most 10 test webhooks per minute; try again in 41 s."),
     503: Problem(503, "The database cannot be reached at the moment.", kind="unavailable"),
 }
 _HEADERS: Mapping[int, tuple[str, str]] = {

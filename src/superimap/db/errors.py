@@ -1,31 +1,31 @@
-"""What can a request to the database be refused for?"""
+"""Errors of requests to the database, as the API and the command line report them."""
 
 from superimap.core.errors import SuperImapError
 
 
 class RequestError(SuperImapError):
-    """A row cannot be read or written as asked; the sentence is meant for whoever asked.
+    """A row cannot be read or written as requested. The text is meant for the caller of the API or command.
 
     RequestError
-      NotFound   there is no such row             404
-      Conflict   what is there stands in the way  409 (`kind` names how, for programs)
-      Invalid    a value will not do              422 (`field` names it)
-      TooMany    not so often                     429 (`seconds` says when again)
+      NotFound   the row does not exist              404
+      Conflict   existing rows forbid the request    409 (`kind` says why, for programs)
+      Invalid    a value is not valid                422 (`field` names it)
+      TooMany    the rate limit is reached           429 (`seconds` says when to retry)
     """
 
 
 class NotFound(RequestError):
-    """There is no such row, or it is another partner's."""
+    """The row does not exist, or belongs to another partner."""
 
 
 class Conflict(RequestError):
-    """The row exists already, others still need it, or it is in no state for this."""
+    """The row exists already, other rows still need it, or its state forbids the request."""
 
     kind = ""
 
 
 class TooMany(RequestError):
-    """This was done too often; after `seconds` it may be done again."""
+    """The rate limit is reached. The request may be repeated after `seconds`."""
 
     def __init__(self, sentence: str, *, seconds: int) -> None:
         super().__init__(sentence)
@@ -33,7 +33,7 @@ class TooMany(RequestError):
 
 
 class Invalid(RequestError):
-    """A value will not do. `field` names it, `reason` says why and what would do."""
+    """A value is not valid. `field` names it; `reason` says what is wrong and what is expected."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)

@@ -91,7 +91,7 @@ async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen
     assert {name: owed["delivery"][name] for name in ("state", "attempts", "last_code", "last_error")} == {
         "state": "pending", "attempts": 3, "last_code": 500, "last_error": None,
     }  # fmt: skip
-    assert owed["reason"] == "the webhook is owed; the last answer was 500 (3 attempts)"
+    assert owed["reason"] == "the webhook is pending; the last answer was 500 (3 attempts)"
     assert copy["reason"] == f"byte for byte the same as UID 1 of INBOX (message {first})"
     assert copy["duplicate_of"] == {
         "id": first,
@@ -106,21 +106,21 @@ async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen
 @pytest.mark.parametrize(
     ("state", "values", "reason"),
     [
-        ("pending", {}, "the webhook is owed, and was not tried yet"),
+        ("pending", {}, "the webhook is pending; there was no attempt yet"),
         (
             "pending",
             {"attempts": 1, "last_error": "timeout"},
-            "the webhook is owed; the last answer was timeout (1 attempt)",
+            "the webhook is pending; the last answer was timeout (1 attempt)",
         ),
         ("sending", {}, "the webhook is being sent"),
-        ("delivered", {"attempts": 2, "last_code": 204}, "the webhook was taken (204, 2 attempts)"),
-        ("failed", {"attempts": 17, "last_code": 503}, "the webhook failed for good (503, 17 attempts)"),
+        ("delivered", {"attempts": 2, "last_code": 204}, "the webhook was delivered (204, 2 attempts)"),
+        ("failed", {"attempts": 17, "last_code": 503}, "the webhook failed permanently (503, 17 attempts)"),
         (
             "cancelled",
             {"last_error": "no_url"},
-            "the new_mail URL was taken away before the webhook was sent",
+            "the new_mail URL was removed before the webhook was sent",
         ),
-        ("cancelled", {"attempts": 1}, "the webhook was called off (1 attempt)"),
+        ("cancelled", {"attempts": 1}, "the webhook was cancelled (1 attempt)"),
     ],
 )
 async def test_the_state_of_the_webhook_is_explained_in_words(acme, seen, state, values, reason):
@@ -138,7 +138,7 @@ async def test_a_webhook_that_waits_for_a_disabled_endpoint_says_so(acme, seen, 
 
     (found,) = (await acme.get(MESSAGES)).json()
 
-    waits = "the webhook is owed, and waits for its endpoint to be enabled, which is disabled because"
+    waits = "the webhook is pending; its endpoint is disabled because"
     assert found["reason"] == f"{waits} {told} (1 attempt)"
 
 
@@ -163,7 +163,7 @@ async def test_a_renumbered_mail_and_a_purged_original_are_explained(acme, seen)
         renumbered["reason"]
         == f"the same mail, renumbered by its server, as UID 1 of INBOX (message {first})"
     )
-    assert purged["reason"] == "the same mail was seen before; the record of it is purged"
+    assert purged["reason"] == "the same mail was seen before; its record is purged"
     assert purged["duplicate_of"] == {"id": 987_654, "mailbox": None, "uid": None, "message_id": None}
 
 

@@ -1,4 +1,4 @@
-"""How often may a partner do what costs others something? Counted in PostgreSQL, so by all processes together."""
+"""Rate limits of a partner for actions that cause outgoing requests. Counted in PostgreSQL, for all processes."""
 
 from enum import StrEnum
 
@@ -10,11 +10,11 @@ from superimap.db.errors import TooMany
 from superimap.db.models import Allowance
 
 WINDOW_SECONDS = 60
-"""Seconds: a window begins with the first use after the one before has ended."""
+"""Length of a window. It begins with the first use after the previous window has ended."""
 
 
 class Action(StrEnum):
-    """What is counted."""
+    """Actions that are counted."""
 
     REPLAY = "replay"
     TEST = "test"
@@ -24,15 +24,15 @@ MAX_PER_WINDOW = {Action.REPLAY: 1_000, Action.TEST: 10}
 
 
 async def use(db: AsyncSession, partner_id: int, action: Action, wanted: int = 1) -> int:
-    """How many of `wanted` the partner may do now, at least one; they count as done. Raises TooMany.
+    """Count up to `wanted` uses and return how many are granted, at least one. Raises TooMany.
 
-    Others who ask for the same partner and action wait for the commit, and what is rolled back was not done.
+    Concurrent calls for the same partner and action wait for the commit. A rollback returns the uses.
     """
     row = {"partner_id": partner_id, "action": action}
     await db.execute(insert(Allowance).values(row).on_conflict_do_nothing())
-    passed = func.extract("epoch", func.clock_timestamp() - Allowance.since)
+    elapsed = func.extract("epoch", func.clock_timestamp() - Allowance.since)
     mine = (Allowance.partner_id == partner_id, Allowance.action == action)
-    found = await db.execute(select(Allowance.used, passed).where(*mine).with_for_update())
+    found = await db.execute(select(Allowance.used, elapsed).where(*mine).with_for_update())
     used, seconds = found.one()
     values: dict[str, object] = {}
     if seconds >= WINDOW_SECONDS:
@@ -45,15 +45,15 @@ async def use(db: AsyncSession, partner_id: int, action: Action, wanted: int = 1
 
 
 async def refund(db: AsyncSession, partner_id: int, action: Action, count: int) -> None:
-    """So many of what was taken were not done after all."""
+    """Return `count` granted uses that were not needed."""
     statement = update(Allowance).where(Allowance.partner_id == partner_id, Allowance.action == action)
     await db.execute(statement.values(used=Allowance.used - count))
 
 
 def _too_many(action: Action, *, wait: int) -> TooMany:
-    most = f"{MAX_PER_WINDOW[action]:,}"
+    limit = f"{MAX_PER_WINDOW[action]:,}"
     sentence = {
-        Action.REPLAY: f"A partner replays at most {most} webhooks a minute",
-        Action.TEST: f"A partner sends at most {most} test webhooks a minute",
+        Action.REPLAY: f"A partner can replay at most {limit} webhooks per minute",
+        Action.TEST: f"A partner can send at most {limit} test webhooks per minute",
     }[action]
-    return TooMany(f"{sentence}; go on in {wait} s.", seconds=wait)
+    return TooMany(f"{sentence}; try again in {wait} s.", seconds=wait)

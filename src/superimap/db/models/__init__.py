@@ -1,15 +1,13 @@
-"""The schema, one module per part of the story. Importing this registers every table."""
+"""Tables of the database. Importing this package registers every table."""
 
-from superimap.db.models.allowance import Allowance
 from superimap.db.models.base import Base
-from superimap.db.models.cluster import Idler, Shard
+from superimap.db.models.cluster import Idler, Shard, VaultCanary
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import Mailbox, Message, Tracer
-from superimap.db.models.partner import ApiKey, Partner, SigningSecret
+from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecret
 from superimap.db.models.provider import Provider
 from superimap.db.models.user import Connection, User, UserEvent
-from superimap.db.models.vault import VaultCanary
 
 __all__ = [
     "Allowance",

@@ -1,4 +1,4 @@
-"""Who watches what: idlers with their heartbeats, shards with their owners."""
+"""State of the installation: idlers with heartbeats, shards with owners, and canaries of the encryption keys."""
 
 from datetime import datetime
 
@@ -6,11 +6,11 @@ from sqlalchemy import BigInteger, ForeignKey, Identity, Integer, SmallInteger, 
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, TimestampDefaultNow
+from superimap.db.models.base import Base, SealedBytes, TimestampDefaultNow
 
 
 class Idler(Base):
-    """A running idler. Its heartbeat is its lease on every shard that it owns."""
+    """A running idler. Its heartbeat is its lease on all shards that it owns."""
 
     __tablename__ = "idlers"
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -24,13 +24,13 @@ class Idler(Base):
     heartbeat_at: Mapped[TimestampDefaultNow]
     address: Mapped[str | None] = mapped_column(INET, server_default=text("inet_client_addr()"))
     health_port: Mapped[int | None] = mapped_column(Integer)
-    # Load, as the idler told it last; who is about to hand shards over adds them here first.
+    # Load as the idler last reported it. A hand-over adds its shards here before it starts.
     users: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     shards: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
 class Shard(Base):
-    """A slice of the users. `epoch` grows with every change of owner and fences the one before."""
+    """A slice of the users. `epoch` grows with every change of owner, and fences the previous owner."""
 
     __tablename__ = "shards"
     shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
@@ -38,5 +38,14 @@ class Shard(Base):
     epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     changed_at: Mapped[datetime | None]
 
-    # A unique (shard, epoch) makes a new epoch a key change, which waits for every FOR KEY SHARE.
+    # The unique key (shard, epoch) makes a new epoch a key change, which waits for every FOR KEY SHARE.
     __table_args__ = (UniqueConstraint("shard", "epoch"),)
+
+
+class VaultCanary(Base):
+    """A known word encrypted with one key of the ring. A process does not start if it can decrypt none of them."""
+
+    __tablename__ = "vault_canaries"
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    word: Mapped[SealedBytes]
+    created_at: Mapped[TimestampDefaultNow]

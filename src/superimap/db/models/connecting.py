@@ -1,4 +1,4 @@
-"""Links and consents: what is under way, what was used, and how often somebody tried."""
+"""Consents in progress, used links, and counts of tries."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from superimap.db.models.base import (
 
 
 class OAuthState(Base):
-    """A state sent to a provider, stored hashed and bound to one browser; gone once it comes back."""
+    """A consent in progress. The state is a digest, bound to one browser; the row is deleted on return."""
 
     __tablename__ = "oauth_states"
     id: Mapped[IdentityKey]
@@ -37,7 +37,7 @@ class OAuthState(Base):
 
 
 class UsedLink(Base):
-    """A link that connected or disconnected somebody, by its digest: it does no more."""
+    """Digest of a link that has connected or disconnected its user and cannot be used again."""
 
     __tablename__ = "used_links"
     link_digest: Mapped[DigestBytes] = mapped_column(primary_key=True)
@@ -52,7 +52,7 @@ class UsedLink(Base):
 
 
 class LoginTry(Base):
-    """How often a password was tried by a link, or from an address, until `ends_at`; both as a digest."""
+    """Number of tries through a link or from an address until `ends_at`. The key is a digest of either."""
 
     __tablename__ = "login_tries"
     key: Mapped[DigestBytes] = mapped_column(primary_key=True)

@@ -1,4 +1,4 @@
-"""What is owed: endpoints, deliveries (a webhook owed) and attempts (one POST)."""
+"""Endpoints, deliveries (one webhook each) and attempts (one POST each)."""
 
 import uuid
 from datetime import datetime
@@ -30,13 +30,13 @@ from superimap.domain.events import EventKind
 
 
 class Endpoint(Base):
-    """Where a partner's webhooks of one kind go. No URL: nothing is owed.
+    """Endpoint for a partner's webhooks of one kind. Without a URL no deliveries are created.
 
-    `failures` counts failures in a row, of which `failing_since` is the time of the first. `setbacks` counts how
-    often the breaker opened, or narrowed, since it was last closed; before `probe_at` nothing is sent there.
+    `failures` counts consecutive failures; `failing_since` is the time of the first. `setbacks` counts how often
+    the breaker opened or narrowed since it was last closed. Nothing is sent before `probe_at`.
 
-    Disabled (`disabled_at`, with `gone` or `failing` in `disabled_reason`): its deliveries stay pending, more may
-    come, and none is claimed. Enabling it, or giving it another URL, puts these columns back to their defaults.
+    A disabled endpoint has `disabled_at`, and `gone` or `failing` in `disabled_reason`. Its deliveries stay
+    pending, more can be created, and none is claimed. Enabling it or changing the URL resets these columns.
     """
 
     __tablename__ = "endpoints"
@@ -64,12 +64,12 @@ class Endpoint(Base):
 
 
 class Delivery(Base):
-    """A webhook owed. Its id is the `webhook-id`; its content is sealed, and gone after the 2xx.
+    """A webhook to send. Its id is the `webhook-id`. Its content is encrypted, and erased after the 2xx.
 
-    Where `event_id` is set, content is empty instead: what is sent is made of that event, which holds no secret.
+    With `event_id` the content is empty: the payload is built from that event, which contains no secret.
 
-    `holder` is the number of the dispatcher that claimed it; None where that one had no number just then.
-    `attempts_before` is how many of the `attempts` came before the last replay: the schedule counts from there.
+    `holder` is the number of the dispatcher that claimed the delivery; None if the dispatcher had no number then.
+    `attempts_before` is the number of attempts before the last replay. The retry schedule counts from there.
     """
 
     __tablename__ = "deliveries"
@@ -94,7 +94,7 @@ class Delivery(Base):
     last_error: Mapped[str | None]
 
     __table_args__ = (
-        # In this order: ids grow with time, and partners list theirs.
+        # In this order, because ids increase with time and deliveries are listed by partner.
         PrimaryKeyConstraint("partner_id", "id"),
         ForeignKeyConstraint(
             ["endpoint_id", "partner_id"], ["endpoints.id", "endpoints.partner_id"], ondelete="CASCADE"
@@ -126,9 +126,9 @@ class Delivery(Base):
 
 
 class Attempt(Base):
-    """One POST and what came of it.
+    """One POST and its result.
 
-    `body` is the start of the answer, at most 1,024 characters: sealed, since some answers echo the mail.
+    `body` is the start of the answer, at most 1,024 characters. Encrypted, because some answers echo the mail.
     """
 
     __tablename__ = "attempts"

@@ -1,4 +1,4 @@
-"""What was seen: mailboxes with their cursors, messages with their outcomes, tracers."""
+"""Mailboxes with their cursors, messages with their outcomes, and tracers."""
 
 from datetime import datetime
 
@@ -26,10 +26,10 @@ from superimap.domain.mails import MailOutcome
 
 
 class Mailbox(Base):
-    """One watched folder of a user with its cursor: all UIDs up to `last_uid` are accounted for.
+    """A watched mailbox of a user with its cursor: all UIDs up to `last_uid` are recorded.
 
-    `account` is the name that the user signed in with, and after a tab the server if the person named it: UIDs of
-    one mail account mean nothing in another.
+    `account` is the name that the user signed in with, followed by a tab and the server if the person entered it,
+    because UIDs are valid in one mail account only.
     """
 
     __tablename__ = "mailboxes"
@@ -53,7 +53,7 @@ class Mailbox(Base):
 
 
 class Message(Base):
-    """A mail that was seen, also when a rule skipped it. Ids, digests and the outcome; never content."""
+    """A mail that was seen, even if a rule skipped it. Contains ids, digests and the outcome, but no content."""
 
     __tablename__ = "messages"
     id: Mapped[int] = mapped_column(BigInteger, Identity())
@@ -103,7 +103,7 @@ class Message(Base):
 
 
 class Tracer(Base):
-    """A mail that we sent to a user of our own to see it arrive; known by its token's digest."""
+    """A test mail that SuperIMAP sends to a user to measure arrival, recognised by the digest of its token."""
 
     __tablename__ = "tracers"
     id: Mapped[IdentityKey]

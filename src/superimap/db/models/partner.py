@@ -1,8 +1,8 @@
-"""Who our customers are: partners, their API keys and their signing secrets."""
+"""Partners with their API keys, signing secrets and rate limits."""
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Text, text
+from sqlalchemy import ForeignKey, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,7 +16,7 @@ from superimap.db.models.base import (
 
 
 class Partner(Base):
-    """An application (or one environment of it) that has inboxes watched."""
+    """An application, or one environment of it, that uses the API."""
 
     __tablename__ = "partners"
     id: Mapped[IdentityKey]
@@ -31,7 +31,7 @@ class Partner(Base):
 
 
 class ApiKey(Base):
-    """A key of a partner: looked up by digest, and kept sealed because it signs webhook bodies too."""
+    """An API key, looked up by digest. It is also stored encrypted, because it signs webhook bodies."""
 
     __tablename__ = "api_keys"
     id: Mapped[IdentityKey]
@@ -44,7 +44,7 @@ class ApiKey(Base):
 
 
 class SigningSecret(Base):
-    """A Standard Webhooks secret of a partner; during a rotation each unexpired one signs."""
+    """A Standard Webhooks secret. During a rotation every unexpired secret signs."""
 
     __tablename__ = "signing_secrets"
     id: Mapped[IdentityKey]
@@ -52,3 +52,13 @@ class SigningSecret(Base):
     secret: Mapped[SealedBytes]
     created_at: Mapped[TimestampDefaultNow]
     expires_at: Mapped[datetime | None]
+
+
+class Allowance(Base):
+    """A partner's uses of one action within a window that began at `since`."""
+
+    __tablename__ = "allowances"
+    partner_id: Mapped[int] = mapped_column(ForeignKey(Partner.id, ondelete="CASCADE"), primary_key=True)
+    action: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[TimestampDefaultNow]
+    used: Mapped[int] = mapped_column(Integer, server_default=text("0"))

@@ -1,4 +1,4 @@
-"""Which mail providers are there, and what is different about each?"""
+"""Providers: servers, sign-in methods and watch settings."""
 
 from sqlalchemy import CheckConstraint, Double, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,12 +8,11 @@ from superimap.domain.providers import GrantType, PollBy, ProviderKind, Tls
 
 
 class Provider(Base):
-    """A mail provider, as data: where its servers are, how one signs in, and how one watches there.
+    """A mail provider: its servers, sign-in method and watch settings. A column that is None has the default.
 
-    `idle_renew` and `poll_seconds` are seconds; without `poll_by` IDLE is used where it is offered. `folders` are
-    separated by commas, the first that exists is watched; one with a backslash is a special use (RFC 6154).
-    With `host_by_user` each user has a mail server of its own.
-    What is None is as for any other provider.
+    `idle_renew` and `poll_seconds` are in seconds. Without `poll_by`, IDLE is used where it is offered. `folders`
+    are comma-separated; the first that exists is watched, and one with a backslash is a special use (RFC 6154).
+    With `host_by_user` each user has its own mail server.
     """
 
     __tablename__ = "providers"
@@ -71,5 +70,5 @@ class Provider(Base):
 
     @property
     def is_app_only(self) -> bool:
-        """Whether one token, in the application's own name, opens every mailbox of a connection."""
+        """Whether one token of the application itself opens every mailbox of a connection."""
         return self.kind == ProviderKind.OAUTH2 and self.oauth2_grant_type == GrantType.CLIENT_CREDENTIALS

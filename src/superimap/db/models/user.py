@@ -1,4 +1,4 @@
-"""Whose inboxes: a partner's connections to providers, and its users."""
+"""Connections of partners to providers, users, and events of users."""
 
 from datetime import datetime
 
@@ -33,11 +33,11 @@ from superimap.domain.users import Reauth, UserStatus
 
 
 class Connection(Base):
-    """A partner's account with a provider; for OAuth 2.0 it holds the client's credentials.
+    """A partner's use of a provider; for OAuth 2.0 it contains the client's credentials.
 
-    `oauth2_tenant` is the provider's customer, where its token URL wants one. Of an app-only provider it holds
-    the token for all of its users, as a user does otherwise. Until `oauth2_pause_until` nobody asks the provider
-    for tokens of this connection.
+    `oauth2_tenant` is the provider's customer, where the token URL contains one. For an app-only provider the
+    connection holds the access token of all its users; for other providers each user holds its own. No process
+    requests tokens for this connection before `oauth2_pause_until`.
     """
 
     __tablename__ = "connections"
@@ -60,13 +60,13 @@ class Connection(Base):
 
 
 class User(Base):
-    """One person's mail account, named by the partner's tag. `connected_at` marks complete credentials.
+    """A person's mail account, named by the partner's tag. `connected_at` is set while credentials are complete.
 
-    Of `imap_host`, `imap_port` and `imap_tls` all are there or none; they count where the provider has
-    `host_by_user`. No session signs in before `retry_at`. `stalled_at` is set until a session stands again,
-    whatever the status. An access token lives `oauth2_access_token_life` seconds in all; `oauth2_token_version`
-    changes with it and with what it is made from, and until `oauth2_lease_until` one process alone asks for the
-    next.
+    `imap_host`, `imap_port` and `imap_tls` are all set or all NULL; a provider's `host_by_user` uses them.
+    No session signs in before `retry_at`. `stalled_at` is set until a session is established again, independent of
+    the status. `oauth2_access_token_life` is the whole lifetime of an access token in seconds.
+    `oauth2_token_version` changes with the access token and with the grant. Until `oauth2_lease_until` only one
+    process requests the next token.
     """
 
     __tablename__ = "users"
@@ -131,7 +131,7 @@ class User(Base):
 
 
 class UserEvent(Base):
-    """What happened to a user that its partner should know. `code` and `reason` say why: a word, a sentence."""
+    """An event that the partner is notified of. `code` says why in one word, `reason` in a sentence."""
 
     __tablename__ = "user_events"
     id: Mapped[IdentityKey]

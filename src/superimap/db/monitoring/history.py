@@ -1,4 +1,4 @@
-"""What became of a partner's webhooks? Deliveries as they are listed, and one with its attempts."""
+"""History of a partner's webhooks: deliveries with their states, and the attempts of one delivery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from superimap.webhooks.signing import webhook_id
 
 MAX_ATTEMPTS = 100
 CLOCK_SKEW = timedelta(days=1)
-"""By how much the clock that made an id may differ from PostgreSQL's, which made `created_at`."""
+"""Maximum difference between the clock that created an id and PostgreSQL's, which set `created_at`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """Some of a partner's deliveries; None means any. `since` (inclusive) and `until` are of their making."""
+    """Filter of a partner's deliveries; None means any. `since` (inclusive) and `until` apply to `created_at`."""
 
     partner_id: int
     state: DeliveryState | None = None
@@ -35,11 +35,11 @@ class DeliveryFilter:
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """As a WHERE of deliveries. Ids grow with time, and the key begins with the partner."""
+        """Return the conditions of a WHERE. Ids increase with time, and the key starts with the partner."""
         given: list[ColumnElement[bool]] = [Delivery.partner_id == self.partner_id]
         if self.state is not None:
             given.append(Delivery.state == self.state)
-        if self.state is DeliveryState.PENDING:  # so that the index of what is due serves
+        if self.state is DeliveryState.PENDING:  # lets PostgreSQL use the index of due deliveries
             mine = select(Endpoint.id).where(Endpoint.partner_id == self.partner_id)
             given.append(Delivery.endpoint_id.in_(mine))
         if self.kind is not None:
@@ -58,7 +58,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery without its content. `next_attempt_at` is None unless one is to come."""
+    """A delivery without its content. `next_attempt_at` is None unless the delivery is pending."""
 
     id: str
     state: DeliveryState
@@ -76,7 +76,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One attempt. `answer` is the start of what came back; None if nothing did, or if it does not open."""
+    """One attempt. `answer` is the start of the answer; None if there was none or it cannot be decrypted."""
 
     number: int
     started_at: datetime
@@ -87,7 +87,10 @@ class AttemptRow:
 
 
 async def user_ids_by_tag(db: AsyncSession, partner_id: int, tag: str, code: str | None = None) -> list[int]:
-    """The partner's users of this tag, archived ones too, under any connection or the one. Raises NotFound."""
+    """Return the ids of the partner's users with this tag, archived users included. Raises NotFound.
+
+    `code` limits the search to the connection of one provider.
+    """
     found: list[int] = []
     if _is_text(tag) and _is_text(code or ""):
         statement = select(User.id).where(User.partner_id == partner_id, User.tag == tag)
@@ -101,7 +104,7 @@ async def user_ids_by_tag(db: AsyncSession, partner_id: int, tag: str, code: str
 
 
 async def connection_id_by_code(db: AsyncSession, partner_id: int, code: str) -> int:
-    """The partner's connection to the provider of this code, in any case of letters. Raises NotFound."""
+    """Return the id of the partner's connection to this provider; letter case is ignored. Raises NotFound."""
     statement = (
         select(Connection.id)
         .join(Provider, Provider.id == Connection.provider_id)
@@ -116,7 +119,7 @@ async def connection_id_by_code(db: AsyncSession, partner_id: int, code: str) ->
 async def list_deliveries(
     db: AsyncSession, which: DeliveryFilter, *, after: UUID | None = None, limit: int
 ) -> list[DeliveryRow]:
-    """Deliveries, the latest first; `after` is the id of the last one of the page before."""
+    """Return a page of deliveries, the latest first. `after` is the id of the previous page's last delivery."""
     statement = _listed().where(*which.conditions())
     if after is not None:
         statement = statement.where(Delivery.id < after)
@@ -124,7 +127,7 @@ async def list_deliveries(
 
 
 async def get_delivery(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> DeliveryRow:
-    """The partner's delivery of this id. Raises NotFound."""
+    """Return the partner's delivery with this id. Raises NotFound."""
     statement = _listed().where(Delivery.partner_id == partner_id, Delivery.id == delivery_id)
     row = (await db.execute(statement)).one_or_none() if delivery_id is not None else None
     if row is None:
@@ -135,7 +138,7 @@ async def get_delivery(db: AsyncSession, partner_id: int, delivery_id: UUID | No
 async def list_attempts(
     db: AsyncSession, vault: Vault, partner_id: int, delivery_id: UUID
 ) -> list[AttemptRow]:
-    """The latest attempts of a delivery, at most MOST_ATTEMPTS, oldest first, with their answers opened."""
+    """Return the latest attempts of a delivery, at most MAX_ATTEMPTS, oldest first, with decrypted answers."""
     statement = (
         select(Attempt)
         .where(Attempt.delivery_id == delivery_id, Attempt.partner_id == partner_id)
@@ -150,7 +153,7 @@ async def list_attempts(
 
 
 def _listed() -> Select[*tuple[Any, ...]]:
-    """Whole rows would bring the mails along."""
+    """Select the listed columns only, because whole rows include the mails."""
     return (
         select(
             Delivery.id, Delivery.state, Delivery.kind, User.tag, Provider.code, Delivery.created_at,
@@ -185,12 +188,12 @@ def _answer(vault: Vault, row: Attempt) -> str | None:
         return None
     try:
         return vault.open_text(row.body, Place("attempts", "body", row.partner_id, str(row.id)))
-    except VaultError:  # its key is gone; the rest of the attempt is worth showing all the same
+    except VaultError:  # its key was removed; the rest of the attempt is still useful
         return None
 
 
 def _is_text(value: str) -> bool:
-    """Whether PostgreSQL can hold it: no NUL, and no half of a surrogate pair, which JSON lets through."""
+    """Whether PostgreSQL can store the text: no NUL, and no lone surrogate, which JSON allows."""
     try:
         return "\0" not in value and bool(value.encode() or not value)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What became of a user's last mails, and why did one give a webhook, or none?"""
+"""Messages of a user with their outcomes, and the reason why a mail caused a webhook or none."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,14 +20,14 @@ DISABLED_REASONS = {"gone": "it answered 410", "failing": "it failed for days"}
 
 @dataclass(frozen=True, slots=True)
 class DuplicateOriginal:
-    """The message that another one is a duplicate of; its row may be purged, then nothing but the id is known."""
+    """The message that another message duplicates. If its row is purged, only the id is known."""
 
     id: int
     mailbox: str | None
     uid: int | None
     message_id: str | None
     is_exact: bool
-    """The bytes are the same; else the fingerprint, and the mail lies under other UIDs now."""
+    """True: the bytes are the same. False: the fingerprint is, and the mail has other UIDs now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class MessageDelivery:
     due_at: datetime
     settled_at: datetime | None
     disabled_reason: str | None = None
-    """Why its endpoint is disabled, None where it is not."""
+    """Why the endpoint is disabled; None if it is enabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ class MessageRow:
 async def list_latest(
     db: AsyncSession, user: User, *, limit: int, before: int | None = None, outcome: MailOutcome | None = None
 ) -> list[MessageRow]:
-    """The last `limit` mails that were seen of this user, the newest first; those before the id `before`."""
+    """Return the last `limit` messages of this user, the newest first, with ids below `before`."""
     page = select(Message).where(Message.partner_id == user.partner_id, Message.user_id == user.id)
     if before is not None:
         page = page.where(Message.id < before)
     if outcome is not None:
         page = page.where(Message.outcome == outcome)
-    # The page is cut first: what is joined to it is looked up by index, row by row.
+    # The page is selected first, so that the joins look up each of its rows by index.
     seen = aliased(Message, page.order_by(Message.id.desc()).limit(limit).cte("page"), name="seen")
     original, where = aliased(Message, name="original"), aliased(Mailbox, name="original_mailbox")
     same_user = and_(original.partner_id == seen.partner_id, original.user_id == seen.user_id)
@@ -105,7 +105,7 @@ def _listed(
     delivery: Delivery | None,
     disabled_reason: str | None,
 ) -> MessageRow:
-    duplicate_of = owed = None
+    duplicate_of = webhook = None
     if seen.duplicate_of is not None:
         duplicate_of = DuplicateOriginal(
             id=seen.duplicate_of,
@@ -115,7 +115,7 @@ def _listed(
             is_exact=original is not None and original.sha1 == seen.sha1,
         )
     if delivery is not None:
-        owed = MessageDelivery(
+        webhook = MessageDelivery(
             webhook_id=webhook_id(delivery.id),
             state=delivery.state,
             attempts=delivery.attempts,
@@ -135,52 +135,52 @@ def _listed(
         size=seen.size,
         message_id=seen.message_id,
         outcome=seen.outcome,
-        reason=explain(seen.outcome, seen.detail, duplicate_of, owed),
+        reason=explain(seen.outcome, seen.detail, duplicate_of, webhook),
         duplicate_of=duplicate_of,
-        delivery=owed,
+        delivery=webhook,
     )
 
 
 def explain(
-    outcome: str, detail: str | None, duplicate_of: DuplicateOriginal | None, owed: MessageDelivery | None
+    outcome: str, detail: str | None, duplicate_of: DuplicateOriginal | None, delivery: MessageDelivery | None
 ) -> str:
-    """Why a mail gave a webhook, or none, in words for people; no content."""
+    """Explain to a person why a mail caused a webhook or none. Contains no content of the mail."""
     if outcome == MailOutcome.DUPLICATE and duplicate_of is not None:
         return _explain_duplicate(duplicate_of)
-    if outcome == MailOutcome.DELIVERED and owed is not None:
-        return _explain_delivery(owed)
+    if outcome == MailOutcome.DELIVERED and delivery is not None:
+        return _explain_delivery(delivery)
     return detail or REASONS[MailOutcome(outcome)]
 
 
 def _explain_duplicate(duplicate_of: DuplicateOriginal) -> str:
     if duplicate_of.uid is None:
-        return "the same mail was seen before; the record of it is purged"
+        return "the same mail was seen before; its record is purged"
     how = "byte for byte the same" if duplicate_of.is_exact else "the same mail, renumbered by its server,"
     return f"{how} as UID {duplicate_of.uid} of {duplicate_of.mailbox} (message {duplicate_of.id})"
 
 
-def _explain_delivery(owed: MessageDelivery) -> str:
-    tries = f"{owed.attempts} attempt{'' if owed.attempts == 1 else 's'}"
-    answer = str(owed.last_code) if owed.last_code else owed.last_error or "no answer"
-    match owed.state:
+def _explain_delivery(delivery: MessageDelivery) -> str:
+    tries = f"{delivery.attempts} attempt{'' if delivery.attempts == 1 else 's'}"
+    answer = str(delivery.last_code) if delivery.last_code else delivery.last_error or "no answer"
+    match delivery.state:
         case DeliveryState.DELIVERED:
-            return f"the webhook was taken ({answer}, {tries})"
+            return f"the webhook was delivered ({answer}, {tries})"
         case DeliveryState.FAILED:
-            return f"the webhook failed for good ({answer}, {tries})"
-        case DeliveryState.CANCELLED if owed.last_error == "no_url":
-            return "the new_mail URL was taken away before the webhook was sent"
+            return f"the webhook failed permanently ({answer}, {tries})"
+        case DeliveryState.CANCELLED if delivery.last_error == "no_url":
+            return "the new_mail URL was removed before the webhook was sent"
         case DeliveryState.CANCELLED:
-            return f"the webhook was called off ({tries})"
+            return f"the webhook was cancelled ({tries})"
         case DeliveryState.SENDING:
             return "the webhook is being sent"
         case _:
-            return f"the webhook is owed{_explain_wait(owed, answer, tries)}"
+            return f"the webhook is pending{_explain_wait(delivery, answer, tries)}"
 
 
-def _explain_wait(owed: MessageDelivery, answer: str, tries: str) -> str:
-    if owed.disabled_reason is not None:
-        why = DISABLED_REASONS.get(owed.disabled_reason, owed.disabled_reason)
-        return f", and waits for its endpoint to be enabled, which is disabled because {why} ({tries})"
-    if owed.attempts:
+def _explain_wait(delivery: MessageDelivery, answer: str, tries: str) -> str:
+    if delivery.disabled_reason is not None:
+        why = DISABLED_REASONS.get(delivery.disabled_reason, delivery.disabled_reason)
+        return f"; its endpoint is disabled because {why} ({tries})"
+    if delivery.attempts:
         return f"; the last answer was {answer} ({tries})"
-    return ", and was not tried yet"
+    return "; there was no attempt yet"
