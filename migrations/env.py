@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: through the address it was handed, over asyncpg."""
+"""Alembic environment: connects through asyncpg to the URL that it is given, or to DATABASE_URL."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from superimap.db.models import Base
 
 
 def run(connection: Connection) -> None:
-    # Of processes that start together one migrates; the others wait, and find nothing to do.
+    # If several processes start together, one migrates; the others wait and find nothing to do.
     connection.execute(text("SET lock_timeout = 0"))
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
     connection.commit()

@@ -1,4 +1,4 @@
-"""initial"""
+"""Initial schema."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""the status of a user whose mail server asks us to slow down"""
+"""Status `throttled`, for users whose mail server asks for a pause."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""statuses of liveness with their events, pauses that outlive a restart, and what differs by provider"""
+"""Liveness statuses with their events, pauses that survive a restart, and watch settings of providers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +16,7 @@ LIMITS = {
     "logins_per_second": "logins_per_second > 0",
     "connections_per_account": "connections_per_account > 0",
 }
-# Of providers that were installed before there were such columns, and still lead to the same host.
+# Settings of providers that were installed before these columns existed and still have the same host.
 KNOWN = (
     # host, idle_renew, logins_per_second, connections_per_account, folders
     ("imap.gmail.com", None, 10.0, 15, "\\All"),

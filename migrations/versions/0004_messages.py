@@ -1,4 +1,4 @@
-"""the outcome of a tracer mail, and an index to find mails without a webhook by outcome"""
+"""Outcome `tracer`, and an index that finds messages without a webhook by outcome."""
 
 import sqlalchemy as sa
 from alembic import op

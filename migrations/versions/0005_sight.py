@@ -1,4 +1,4 @@
-"""when a shard changed hands, and where an idler is"""
+"""Time of a shard's last change of owner, and address of an idler."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("shards", sa.Column("changed_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("idlers", sa.Column("address", postgresql.INET(), nullable=True))
-    # Set apart: as part of ADD COLUMN it would be filled in for idlers that joined from elsewhere.
+    # A separate statement: as part of ADD COLUMN the default would give existing idlers a wrong address.
     op.alter_column("idlers", "address", server_default=sa.text("inet_client_addr()"))
 
 

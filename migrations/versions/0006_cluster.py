@@ -1,4 +1,4 @@
-"""how much an idler has to do, and where its health is told"""
+"""Load of an idler, and the port of its health server."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""the health of an endpoint: its breaker, and why it is disabled; which dispatcher holds a lease"""
+"""Health of an endpoint (breaker, reason why it is disabled), and the dispatcher that holds a lease."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""deliveries are listed by partner, and replayed; what a partner may do only so often is counted"""
+"""Listing and replay of deliveries by partner, and rate limits of partners."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,7 +22,7 @@ def upgrade() -> None:
         ["partner_id", "id"],
         postgresql_where=sa.text("state IN ('failed', 'cancelled')"),
     )
-    # By default a table is vacuumed once a fifth of it is dead: of 90 million rows that is a week of ours.
+    # By default a table is vacuumed once a fifth of its rows are dead: with 90 million rows, once a week.
     op.execute("ALTER TABLE deliveries SET (autovacuum_vacuum_scale_factor = 0.01)")
     op.create_table(
         "allowances",
@@ -48,7 +48,7 @@ def downgrade() -> None:
 
 
 def _key_deliveries_by(*columns: str) -> None:
-    """The order of a key's columns is what it can list by."""
+    """The order of the columns of a key decides which listings it serves."""
     op.drop_constraint(op.f(ATTEMPTS_FK), "attempts", type_="foreignkey")
     op.drop_constraint(op.f("pk_deliveries"), "deliveries", type_="primary")
     op.create_primary_key(op.f("pk_deliveries"), "deliveries", list(columns))

@@ -1,4 +1,4 @@
-"""what connecting people by link needs: who they are, where they return to, and what was used"""
+"""Connecting people by link: expected identity, return URLs, and used links."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -58,7 +58,7 @@ def downgrade() -> None:
 
 
 def _states() -> None:
-    op.execute("DELETE FROM oauth_states")  # nothing has written any yet
+    op.execute("DELETE FROM oauth_states")  # no version so far has written any
     op.add_column("oauth_states", sa.Column("link_digest", sa.LargeBinary(), nullable=False))
     op.create_index(op.f("ix_oauth_states_expires_at"), "oauth_states", ["expires_at"])
 

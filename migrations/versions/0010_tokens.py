@@ -1,4 +1,4 @@
-"""access tokens: refreshed once by whoever is first, and one for a whole connection"""
+"""Access tokens: a lease for the process that refreshes one, and one token for a whole connection."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,9 +39,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_constraint(op.f("ck_providers_oauth2_complete"), "providers", type_="check")
-    # Those without a consent were unknown before, and so are their users.
+    # App-only providers did not exist before, so neither do their connections and users.
     app_only = "SELECT id FROM providers WHERE kind = 'OAUTH2' AND oauth2_authorize_url IS NULL"
-    op.execute(f"DELETE FROM connections WHERE provider_id IN ({app_only})")  # noqa: S608 - our own words
+    op.execute(f"DELETE FROM connections WHERE provider_id IN ({app_only})")  # noqa: S608 - constants
     op.execute(f"DELETE FROM providers WHERE id IN ({app_only})")  # noqa: S608
     op.create_check_constraint(op.f("ck_providers_oauth2_complete"), "providers", COMPLETE_BEFORE)
     for table in ("users", "connections"):

@@ -1,4 +1,4 @@
-"""further events: an endpoint of their own, what is told of users, and deliveries that are made of an event"""
+"""Events: their own endpoint, notifications about users, and deliveries that are built from an event."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""mail servers that people name themselves, at providers that leave it to them"""
+"""Mail servers that people enter themselves, for providers with `host_by_user`."""
 
 import sqlalchemy as sa
 from alembic import op

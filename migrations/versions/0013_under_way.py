@@ -1,4 +1,4 @@
-"""POSTs under way to an endpoint are counted by one claim at a time"""
+"""A function that counts the POSTs in flight to an endpoint, for one claim at a time."""
 
 from alembic import op
 
@@ -7,9 +7,9 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-# Each statement of a volatile function sees what was committed until then: the count sees what the claim took that
-# had the lock before. In the claim's own statement it would see only what was there when that began.
-# The key is "SLAN" and the endpoint's id.
+# Each statement of a volatile function sees everything that was committed before it. The count therefore sees what
+# the previous holder of the lock claimed. Inside the statement of the claim it would see only what was committed
+# when that statement began. The lock's key is "SLAN" and the endpoint's id.
 FUNCTION = """
     CREATE FUNCTION under_way(endpoint bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
     BEGIN

@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     )
     imap_ports: Ports = Field(
         (),
-        description="Ports besides 993 and 143 that a person's own mail server may use, comma-separated. "
+        description="Ports in addition to 993 and 143 that a person's own mail server may use, comma-separated. "
         "Development allows every port.",
     )
     content_retention_days: float = Field(
