@@ -11,34 +11,34 @@ from typing import Any
 import pytest
 
 from fixtures.world import World, eventually, running
+from superimap.db.statements import Statement
 from superimap.db.watching import intake
 from superimap.idler import main
 from superimap.idler.ownership import Ownership
 from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.cluster.conftest import WebhookSink
+from tests.support.guards import intake_with
 from tests.support.mails import Ledger, mail
 
 USER_COUNT = 12
 OFF = {
-    "fence": ("shard = $1 AND owner = $2 AND epoch = $3", "shard = $1 AND $2::bigint > 0 AND $3::bigint > 0"),
+    "fence": (
+        "shard = :shard AND owner = :owner AND epoch = :epoch",
+        "shard = :shard AND :owner::bigint > 0 AND :epoch::bigint > 0",
+    ),
     "cursor": (
-        "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($22",
-        "($22::bigint, $23::bigint) IS NOT DISTINCT FROM ($22",
+        "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:old_uid_validity",
+        "(:old_uid_validity::bigint, :old_last_uid::bigint) IS NOT DISTINCT FROM (:old_uid_validity",
     ),
     "rows": ("ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", ""),
-    "digests": ("e.user_id = $5", "e.user_id = 0"),
+    "digests": ("e.user_id = :user_id", "e.user_id = 0"),
 }
 
 
-def unguarded(*guards: str) -> str:
+def unguarded(*guards: str) -> Statement:
     """The intake statement without these guards."""
-    statement = intake._RECORD
-    for guard in guards:
-        guarding, instead = OFF[guard]
-        assert guarding in statement, f"{guard} looks different by now"
-        statement = statement.replace(guarding, instead)
-    return statement
+    return intake_with(OFF[guard] for guard in guards)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ async def test_of_two_idlers_that_believe_they_own_a_shard_only_the_owner_writes
 
 
 async def test_without_the_fence_the_former_owner_would_write(world, sink, owners, writes, monkeypatch):
-    monkeypatch.setattr(intake, "_RECORD", unguarded("fence"))
+    monkeypatch.setattr(intake, "_RECORD_MAILS", unguarded("fence"))
     async with ImapServer() as imap:
         ledger, _ = await burst(world, imap, sink, owners)
 
@@ -135,7 +135,7 @@ async def test_without_the_fence_the_former_owner_would_write(world, sink, owner
 
 
 async def test_without_any_guard_there_would_be_duplicates(world, sink, owners, writes, monkeypatch):
-    monkeypatch.setattr(intake, "_RECORD", unguarded("fence", "cursor", "rows", "digests"))
+    monkeypatch.setattr(intake, "_RECORD_MAILS", unguarded("fence", "cursor", "rows", "digests"))
     await world.rows("ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid")
     async with ImapServer() as imap:
         ledger, repeated = await burst(world, imap, sink, owners)

@@ -13,6 +13,7 @@ from superimap.dispatcher.sweeper import Sweeper
 from superimap.doorbells.postgres import Doorbell
 from superimap.launch import services
 from superimap.testing import WebhookSink
+from tests.support.guards import intake_with
 from trials.faults.fault_run import FaultRun, Scale, create_users
 from trials.faults.mail_servers import FakeMailServer
 from trials.faults.oracle import FaultReport
@@ -21,10 +22,20 @@ CONTROL_SCALE = Scale(mails=20, users=4, away=1.0, rounds=1, judges_time=False)
 FORBIDDEN = "127.0.0.2"
 
 SLOW_PULSE = {"heartbeat_interval": 30.0, "heartbeat_expiry": 60.0, "reconcile_interval": 600.0}
-FENCE = "SELECT 1 FROM shards WHERE shard = $1 AND owner = $2 AND epoch = $3 FOR KEY SHARE"
-CURSOR = "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM ($22::bigint, $23::bigint)"
-TWINS = "e.user_id = $5 AND e.outcome IN"
-NETS = "ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid"
+FENCE = (
+    "SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE",
+    "SELECT 1 WHERE (:shard::int, :owner::bigint, :epoch::bigint) IS NOT NULL",
+)
+OTHER_GUARDS = (  # the cursor, the search for copies, the unique UIDs
+    (
+        "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:old_uid_validity::bigint, :old_last_uid::bigint)",
+        "((m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:old_uid_validity::bigint, :old_last_uid::bigint)"
+        " OR true)",
+    ),
+    ("e.user_id = :user_id AND e.outcome IN", "false AND e.user_id = :user_id AND e.outcome IN"),
+    ("ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", ""),
+)
+DROP_UNIQUE_UIDS = "ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid"
 
 
 @contextlib.asynccontextmanager
@@ -94,16 +105,10 @@ async def split_brain(made: FaultRun, monkeypatch: pytest.MonkeyPatch) -> FaultR
 @pytest.mark.parametrize("is_on", [True, False])
 async def test_without_the_fence_two_owners_send_twice(is_on, database_url, redis_url, monkeypatch):
     """The guards behind the fence (cursor, copies, unique UIDs) are off both times, so only the fence is left."""
-    statement = intake._RECORD
-    for clause in (CURSOR, TWINS, "ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", FENCE):
-        assert clause in statement
-    statement = statement.replace(CURSOR, f"({CURSOR} OR true)").replace(TWINS, "false AND " + TWINS)
-    statement = statement.replace("ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", "")
-    if not is_on:
-        statement = statement.replace(FENCE, "SELECT 1 WHERE ($1::int, $2::bigint, $3::bigint) IS NOT NULL")
-    monkeypatch.setattr(intake, "_RECORD", statement)
+    replacements = OTHER_GUARDS if is_on else (*OTHER_GUARDS, FENCE)
+    monkeypatch.setattr(intake, "_RECORD_MAILS", intake_with(replacements))
     async with run(database_url, redis_url) as made:
-        await made.world.rows(NETS)
+        await made.world.rows(DROP_UNIQUE_UIDS)
         verdict = await split_brain(made, monkeypatch)
 
     assert (verdict.broken == ()) is is_on
