@@ -1,6 +1,6 @@
 """The recipes of docs/webhooks.md, run in their languages, accept genuine webhooks and reject forged ones.
 
-tests/test_docs.py runs those in Python. The libraries of Standard Webhooks verify the header only.
+tests/test_docs_webhooks.py runs those in Python. The libraries of Standard Webhooks verify the header only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from superimap.core import crypto
 from tests.support import needs
-from tests.test_docs import API_KEY, OTHER_KEY, OTHER_SECRET, SECRET, WEBHOOKS, blocks, webhook
+from tests.support.pages import WEBHOOKS, blocks
+from tests.support.webhook_examples import API_KEY, OTHER_KEY, OTHER_SECRET, SECRET, webhook
 
 PACKAGES = Path(sys.prefix).with_name(Path(sys.prefix).name + "-receivers") / "node_modules"
 

@@ -1,0 +1,152 @@
+"""docs/behaviour.md has the numbers and words of the code."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from superimap.api.pages import browser
+from superimap.api.routes import callback, connect, disconnect, password
+from superimap.core.config import Settings
+from superimap.db.accounts import consents
+from superimap.db.watching import token_leases as leases
+from superimap.dispatcher import webhook_client
+from superimap.dispatcher.lanes import limits
+from superimap.dispatcher.timings import DispatcherTimings
+from superimap.domain.answers import RETRY_SCHEDULE_SECONDS, retry_delay
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.mails import MailOutcome
+from superimap.domain.shards import SHARD_COUNT
+from superimap.domain.users import UserStatus
+from superimap.idler import access_tokens as tokens
+from superimap.idler import token_pauses
+from superimap.idler.timing import SessionTiming
+from superimap.imap.types import Timeouts
+from superimap.oauth import links, token_endpoint, token_lifetime
+from tests.support.pages import BEHAVIOUR, README, WEBHOOKS, first_cells, rows, section
+
+
+@pytest.mark.parametrize("words", [MailOutcome, UserStatus, DeliveryState], ids=lambda words: words.__name__)
+def test_behaviour_lists_every_word_of(words):
+    text = {
+        MailOutcome: section(BEHAVIOUR, "Outcomes"),
+        UserStatus: section(BEHAVIOUR, "Users and their statuses"),
+        DeliveryState: section(BEHAVIOUR, "Deliveries"),
+    }[words]
+
+    assert {str(word) for word in words} <= first_cells(text)
+
+
+def test_behaviour_has_the_schedule_of_retries():
+    table = rows(section(BEHAVIOUR, "Retries"))[1:]
+
+    assert [int(row[1].replace(",", "")) for row in table] == list(RETRY_SCHEDULE_SECONDS)
+    assert [int(row[0]) for row in table] == list(range(1, len(RETRY_SCHEDULE_SECONDS) + 1))
+    for attempt, row in enumerate(table, 1):
+        least = retry_delay(attempt, chance=0.0)
+        assert row[2] == ("exact" if least == RETRY_SCHEDULE_SECONDS[attempt - 1] else "±10 %")
+    units = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+    for attempt, row in enumerate(table, 1):
+        number, unit = row[3].split()
+        assert float(number) == pytest.approx(sum(RETRY_SCHEDULE_SECONDS[:attempt]) / units[unit], abs=0.051)
+    assert retry_delay(len(table) + 1, chance=0.0) is None
+
+
+def test_only_behaviour_says_how_many_attempts_in_how_many_hours():
+    attempts, hours = len(RETRY_SCHEDULE_SECONDS) + 1, round(sum(RETRY_SCHEDULE_SECONDS) / 3600)
+
+    assert set(
+        re.findall(r"(\d+) attempts\s+(?:in|within)\s+(?:about )?(\d+)\s+hours", BEHAVIOUR.read_text())
+    ) == {(str(attempts), str(hours))}
+    for page in (README, WEBHOOKS):
+        assert not re.search(r"\d+ attempts", page.read_text()), page.name
+        assert "behaviour.md#retries" in page.read_text(), page.name
+
+
+def test_behaviour_has_the_numbers_of_the_code():
+    text = BEHAVIOUR.read_text()
+    of = {name: row[1] for row in rows(text) if len(row) > 1 for name in [row[0]]}
+    timeouts, timings = Timeouts(), DispatcherTimings()
+    default = {name: field.default for name, field in Settings.model_fields.items()}
+
+    def said(start: str) -> str:
+        return next(value for name, value in of.items() if name.startswith(start))
+
+    assert said("Sessions per idler") == f"{default['max_sessions']:,}"
+    assert said("Concurrent handshakes") == str(default["connects_in_flight"])
+    assert said("Connect timeout") == f"{timeouts.connect:g} s"
+    assert said("Login timeout") == f"{timeouts.login:g} s"
+    assert said("Command timeout") == f"{timeouts.command:g} s"
+    assert said("Timeout for reading one mail") == f"{timeouts.fetch:g} s"
+    assert said("IDLE renewal") == f"{default['idle_renew']:g} s"
+    assert said("Timeout for the answer to DONE") == f"{timeouts.done:g} s"
+    timing = SessionTiming()
+    assert said("Polling interval without IDLE") == f"{timing.poll:g} s"
+    assert said("Interval of writing proofs of life") == f"{timing.prove:g} s"
+    assert said("Time without a proof of life") == f"{default['stalled_after']:g} s"
+    assert said("Stall check interval") == f"{timings.stall_check_interval:g} s"
+    assert said("Catch-up reported") == f"{timing.lag:g} s"
+    assert f"waits {timings.stall_check_delay:g} s before the first\nstall check" in text
+    early, shared, late, retry = (
+        f"{fraction * 100:g} %"
+        for fraction in (
+            token_lifetime.REPLACE_FROM_FRACTION,
+            token_lifetime.REPLACE_SHARED_FROM_FRACTION,
+            token_lifetime.REPLACE_UNTIL_FRACTION,
+            token_lifetime.RETRY_FRACTION,
+        )
+    )
+    assert said("Reconnect with a new access token") == f"{early}, {late}"
+    assert said("Reconnect where one token opens all") == f"{shared}, {late}"
+    assert said("Retry interval while no new token") == f"{retry} of its life, at least 1 s"
+    assert said("Exclusive right of one process") == f"{leases.LEASE_SECONDS:g} s"
+    assert said("Timeout for a token response") == f"{token_endpoint.DEADLINE_SECONDS:g} s"
+    assert (
+        said("Token requests of a connection suspended after a wrong")
+        == f"{token_pauses.CLIENT_PAUSE_SECONDS:g} s"
+    )
+    assert (
+        said("Token requests of a connection suspended when")
+        == f"{token_pauses.MAX_THROTTLED_PAUSE_SECONDS:g} s"
+    )
+    assert f"({tokens.TOKEN_WAIT_SECONDS:g} s at most)" in text
+    assert said("Logout timeout") == f"{timeouts.logout:g} s"
+    assert said("Largest mail") == f"{default['max_email_size']:,} bytes"
+    assert said("Mail bytes in memory") == f"{default['bytes_in_flight'] >> 20} MiB"
+    assert said("Duration of one attempt") == f"{default['webhook_timeout']:g} s"
+    lease = default["webhook_timeout"] + timings.lease_margin
+    assert said("Lease of a delivery") == f"{lease:g} s: `WEBHOOK_TIMEOUT` + {timings.lease_margin:g} s"
+    assert said("POSTs in flight to one endpoint") == str(default["posts_per_endpoint"])
+    assert said("Endpoints that a dispatcher") == str(default["max_lanes"])
+    assert said("Time after which a lane yields its slot to another") == f"{timings.lane_budget:g} s"
+    assert said("Time after which a lane yields its slot while none") == f"{limits.LANE_YIELD_SECONDS:g} s"
+    assert said("POSTs in flight to an endpoint that did not answer") == str(limits.MAX_UNPROVEN_POSTS)
+    assert (said("Slots (`MAX_LANES`)"), said("Slots that all")) == ("a fifth", "a quarter")
+    assert (limits.PARTNER_SLOTS_DIVISOR, limits.UNHEALTHY_SLOTS_DIVISOR) == (5, 4)
+    assert said("Sweep interval") == f"{timings.sweep_interval:g} s"
+    assert said("Answer: bytes read").startswith(f"{webhook_client.MAX_ANSWER_BYTES >> 10} KiB")
+    assert said("Keep-alive of an idle connection") == f"{webhook_client.KEEPALIVE_SECONDS:g} s"
+    assert said("Shards; a user's") == f"{SHARD_COUNT:,}"
+    assert said("Heartbeat interval") == f"{default['heartbeat_interval']:g} s"
+    assert said("Time without a heartbeat") == f"{default['heartbeat_expiry']:g} s"
+    assert said("Content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
+    assert said("Messages (ids") == f"{default['message_retention_days']:g} days"
+    assert said("Life of a connect") == f"{links.LIFETIME_SECONDS // 60} minutes"
+    assert said("Page views of one link") == f"{connect.MAX_OPENS_PER_LINK} times"
+    assert said("Time to finish a consent") == f"{consents.CONSENT_SECONDS // 3600} hour"
+    assert browser.COOKIE_LIFETIME_SECONDS == consents.CONSENT_SECONDS
+    assert said("Timeout for all requests to a provider") == f"{callback.PROVIDER_TIMEOUT_SECONDS:g} s"
+    assert said("Timeout for the login that checks") == f"{password.LOGIN_TIMEOUT_SECONDS:g} s"
+    assert said("Time to reach a mail server") == f"{password.SERVER_TIMEOUT_SECONDS:g} s"
+    assert said("Password submissions per link") == str(password.MAX_TRIES_PER_LINK)
+    assert said("Password submissions per address") == f"{password.MAX_TRIES_PER_MINUTE} in a minute"
+    assert said("Token revocation") == f"{disconnect.REVOKE_TIMEOUT_SECONDS:g} s, once"
+
+
+def test_behaviour_has_every_word_for_a_post_without_an_answer():
+    words = {word for _, word in webhook_client.ERROR_WORDS} | {"protocol", "unsigned", "unreadable"}
+    words |= {*webhook_client.CERTIFICATE_ERROR_WORDS.values(), "certificate_untrusted"}
+    said = BEHAVIOUR.read_text().partition("`attempts.error` is one of")[2].partition(".\n")[0]
+
+    assert words <= set(re.findall(r"`([a-z_]+)`", said))
