@@ -66,13 +66,13 @@ async def by_code(
 
 async def list_with_counts(db: AsyncSession, partner_id: int) -> list[ConnectionRow]:
     """Return the partner's connections, by provider code."""
-    statement = _counted().where(Connection.partner_id == partner_id).order_by(Provider.code)
+    statement = _with_user_count().where(Connection.partner_id == partner_id).order_by(Provider.code)
     return [ConnectionRow(*row) for row in (await db.execute(statement))]
 
 
 async def with_count(db: AsyncSession, connection_id: int) -> ConnectionRow:
     """Return one connection as `list_with_counts` does. Raises NotFound if it was deleted meanwhile."""
-    row = (await db.execute(_counted().where(Connection.id == connection_id))).one_or_none()
+    row = (await db.execute(_with_user_count().where(Connection.id == connection_id))).one_or_none()
     if row is None:
         raise NotFound("Connection not found.")
     return ConnectionRow(*row)
@@ -92,7 +92,7 @@ async def create(
     drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("connections", "id"))))
     row = cast(int, drawn)
     connection = Connection(
-        id=row, partner_id=partner_id, provider_id=provider.id, **_sealed(vault, partner_id, row, values)
+        id=row, partner_id=partner_id, provider_id=provider.id, **_as_stored(vault, partner_id, row, values)
     )
     db.add(connection)
     try:
@@ -107,7 +107,7 @@ async def update(
 ) -> ProviderConnection:
     """Change the given fields. Users in `authentication_failed` sign in again with the new client."""
     connection, provider = linked
-    values = _sealed(vault, connection.partner_id, connection.id, _validate(provider, fields))
+    values = _as_stored(vault, connection.partner_id, connection.id, _validate(provider, fields))
     if not values:
         return linked
     statement = (
@@ -151,7 +151,7 @@ def required_fields(provider: Provider) -> tuple[str, ...]:
     )
 
 
-def _counted() -> Select[str, int]:
+def _with_user_count() -> Select[str, int]:
     users = select(func.count()).where(User.connection_id == Connection.id).scalar_subquery()
     return select(Provider.code, users).select_from(Connection).join(Provider)
 
@@ -166,7 +166,7 @@ def _validate(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
     return values
 
 
-def _sealed(
+def _as_stored(
     vault: Vault, partner_id: int, connection_id: int, values: dict[str, str]
 ) -> dict[str, str | bytes]:
     """Return the values as they are stored: the client secret encrypted for this row."""

@@ -48,10 +48,10 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
     Letter case is ignored. After ValueTaken the transaction must be rolled back.
     """
     connection, provider = linked
-    values = _permitted(provider, None, validate_account({"tag": None, **fields}))
+    values = _used_values(provider, None, validate_account({"tag": None, **fields}))
     row = cast(int, await db.scalar(select(func.nextval(func.pg_get_serial_sequence("users", "id")))))
     archived = values.get("archived", False)
-    is_complete = all(values.get(name) for name in _needed(provider))
+    is_complete = all(values.get(name) for name in _required_fields(provider))
     statement = (
         insert(User)
         .values(
@@ -60,7 +60,7 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
             connection_id=connection.id,
             connected_at=func.now() if is_complete else None,
             status=_status(archived=archived, is_connected=is_complete),
-            **_sealed(vault, connection.partner_id, row, values),
+            **_as_stored(vault, connection.partner_id, row, values),
         )
         .returning(User)
     )
@@ -98,8 +98,10 @@ async def update(
     A change of credentials, tag or archiving increments `credentials_version`, so that a running session is
     replaced or ended, and resets the status.
     """
-    values = _permitted(linked.provider, user, validate_account(fields))
-    changes = _sealed(vault, user.partner_id, user.id, values) | _consequences(linked.provider, user, values)
+    values = _used_values(linked.provider, user, validate_account(fields))
+    changes = _as_stored(vault, user.partner_id, user.id, values) | _further_changes(
+        linked.provider, user, values
+    )
     if not changes:
         return user
     statement = (
@@ -124,10 +126,10 @@ async def archive(db: AsyncSession, vault: Vault, linked: ProviderConnection, us
     return await update(db, vault, linked, user, {"archived": True})
 
 
-def _permitted(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
+def _used_values(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that a user of this provider uses; of its own mail server all three fields, or none."""
-    permitted = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
-    kept = {name: value for name, value in values.items() if name in permitted}
+    used = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
+    kept = {name: value for name, value in values.items() if name in used}
     if provider.host_by_user and not values.keys().isdisjoint(SERVER_FIELDS):
         kept |= complete_server(
             values, (user.imap_host, user.imap_port, user.imap_tls) if user else (None, None, None)
@@ -135,12 +137,12 @@ def _permitted(provider: Provider, user: User | None, values: dict[str, Any]) ->
     return kept
 
 
-def _needed(provider: Provider) -> tuple[str, ...]:
+def _required_fields(provider: Provider) -> tuple[str, ...]:
     """Fields that must be set before the user can sign in."""
     return (*sign_in_fields(provider), *(("imap_host",) if provider.host_by_user else ()))
 
 
-def _sealed(vault: Vault, partner_id: int, user_id: int, values: dict[str, Any]) -> dict[str, Any]:
+def _as_stored(vault: Vault, partner_id: int, user_id: int, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values as they are stored: secrets encrypted for this row."""
     return {
         name: vault.seal_text(value, Place("users", name, partner_id, str(user_id)))
@@ -157,14 +159,14 @@ def _status(*, archived: bool, is_connected: bool) -> UserStatus:
     return UserStatus.CONNECTING if is_connected else UserStatus.NOT_CONNECTED
 
 
-def _consequences(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
+def _further_changes(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Return the further columns that change with these values; empty if no running session is affected."""
     credentials_change = _credentials_change(provider, user, values)
     archived = values.get("archived", user.archived)
     is_renamed = values.get("tag", user.tag) != user.tag  # a running session uses the old tag
     if not credentials_change and not is_renamed and archived == user.archived:
         return {}
-    is_complete = all(values.get(name, getattr(user, name)) for name in _needed(provider))
+    is_complete = all(values.get(name, getattr(user, name)) for name in _required_fields(provider))
     changes: dict[str, Any] = {
         "credentials_version": User.credentials_version + 1,
         "status": _status(archived=archived, is_connected=is_complete),

@@ -92,14 +92,14 @@ async def user_ids_by_tag(db: AsyncSession, partner_id: int, tag: str, code: str
     `code` limits the search to the connection of one provider.
     """
     found: list[int] = []
-    if _is_text(tag) and _is_text(code or ""):
+    if _is_storable(tag) and _is_storable(code or ""):
         statement = select(User.id).where(User.partner_id == partner_id, User.tag == tag)
         if code is not None:
             linked = select(Connection.id).join(Provider).where(Provider.code == code.upper())
             statement = statement.where(User.connection_id.in_(linked))
         found = list(await db.scalars(statement))
     if not found:
-        raise NotFound(f"User not found for '{tag if _is_text(tag) else ''}'.")
+        raise NotFound(f"User not found for '{tag if _is_storable(tag) else ''}'.")
     return found
 
 
@@ -110,7 +110,7 @@ async def connection_id_by_code(db: AsyncSession, partner_id: int, code: str) ->
         .join(Provider, Provider.id == Connection.provider_id)
         .where(Connection.partner_id == partner_id, Provider.code == code.upper())
     )
-    found = await db.scalar(statement) if _is_text(code) else None
+    found = await db.scalar(statement) if _is_storable(code) else None
     if found is None:
         raise NotFound("Connection not found.")
     return found
@@ -120,19 +120,21 @@ async def list_deliveries(
     db: AsyncSession, which: DeliveryFilter, *, after: UUID | None = None, limit: int
 ) -> list[DeliveryRow]:
     """Return a page of deliveries, the latest first. `after` is the id of the previous page's last delivery."""
-    statement = _listed().where(*which.conditions())
+    statement = _select_rows().where(*which.conditions())
     if after is not None:
         statement = statement.where(Delivery.id < after)
-    return [_as_listed(row) for row in await db.execute(statement.order_by(Delivery.id.desc()).limit(limit))]
+    return [
+        _delivery_row(row) for row in await db.execute(statement.order_by(Delivery.id.desc()).limit(limit))
+    ]
 
 
 async def get_delivery(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> DeliveryRow:
     """Return the partner's delivery with this id. Raises NotFound."""
-    statement = _listed().where(Delivery.partner_id == partner_id, Delivery.id == delivery_id)
+    statement = _select_rows().where(Delivery.partner_id == partner_id, Delivery.id == delivery_id)
     row = (await db.execute(statement)).one_or_none() if delivery_id is not None else None
     if row is None:
         raise NotFound("Delivery not found.")
-    return _as_listed(row)
+    return _delivery_row(row)
 
 
 async def list_attempts(
@@ -147,12 +149,14 @@ async def list_attempts(
     )
     rows = (await db.scalars(statement)).all()
     return [
-        AttemptRow(row.number, row.started_at, row.milliseconds, row.code, row.error, _answer(vault, row))
+        AttemptRow(
+            row.number, row.started_at, row.milliseconds, row.code, row.error, _decrypt_answer(vault, row)
+        )
         for row in reversed(rows)
     ]
 
 
-def _listed() -> Select[*tuple[Any, ...]]:
+def _select_rows() -> Select[*tuple[Any, ...]]:
     """Select the listed columns only, because whole rows include the mails."""
     return (
         select(
@@ -166,7 +170,7 @@ def _listed() -> Select[*tuple[Any, ...]]:
     )  # fmt: skip
 
 
-def _as_listed(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
+def _delivery_row(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
     return DeliveryRow(
         id=webhook_id(row.id),
         state=DeliveryState(row.state),
@@ -183,7 +187,7 @@ def _as_listed(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
     )
 
 
-def _answer(vault: Vault, row: Attempt) -> str | None:
+def _decrypt_answer(vault: Vault, row: Attempt) -> str | None:
     if row.body is None:
         return None
     try:
@@ -192,7 +196,7 @@ def _answer(vault: Vault, row: Attempt) -> str | None:
         return None
 
 
-def _is_text(value: str) -> bool:
+def _is_storable(value: str) -> bool:
     """Whether PostgreSQL can store the text: no NUL, and no lone surrogate, which JSON allows."""
     try:
         return "\0" not in value and bool(value.encode() or not value)

@@ -94,10 +94,10 @@ async def list_latest(
         )
         .order_by(seen.id.desc())
     )
-    return [_listed(*row) for row in await db.execute(statement)]
+    return [_message_row(*row) for row in await db.execute(statement)]
 
 
-def _listed(
+def _message_row(
     seen: Message,
     mailbox: str,
     original: Message | None,
