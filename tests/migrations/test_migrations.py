@@ -8,8 +8,10 @@ import sys
 import asyncpg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 
 from superimap.db import migrate
+from superimap.db.revisions import known_revisions
 
 PARTNERS = """
 INSERT INTO partners (id, name) VALUES (1, 'one'), (2, 'two');
@@ -47,6 +49,13 @@ async def two_partners(db):
 
 async def test_models_and_migrations_agree(database_url):
     await asyncio.to_thread(command.check, migrate.configuration(database_url))
+
+
+def test_file_names_give_the_revisions_in_the_order_of_alembic():
+    script = ScriptDirectory.from_config(migrate.configuration(""))
+
+    assert known_revisions() == [each.revision for each in script.walk_revisions()][::-1]
+    assert known_revisions()[-1] == script.get_current_head()
 
 
 async def test_migrating_again_changes_nothing(database_url, db):
