@@ -10,7 +10,7 @@ from fixtures.world import World, eventually, running
 from superimap.core.egress import Guard
 from superimap.db.watching import intake
 from superimap.dispatcher.sweeper import Sweeper
-from superimap.doorbells.postgres import Doorbell
+from superimap.doorbells.postgres import IdlerDoorbell
 from superimap.launch import services
 from superimap.testing import WebhookSink
 from tests.support.guards import intake_with
@@ -89,7 +89,7 @@ def deaf(world: World, tmp_path):
 
 async def split_brain(made: FaultRun, monkeypatch: pytest.MonkeyPatch) -> FaultReport:
     """Two idlers watch the same mailboxes, because one does not know that its lease has expired."""
-    monkeypatch.setattr(Doorbell, "listen", nothing)
+    monkeypatch.setattr(IdlerDoorbell, "listen", nothing)
     unaware = made.world.settings.model_copy(update=SLOW_PULSE)
     async with running(services.idler, unaware), running(services.dispatcher, made.world.settings):
         await made.wait_until_watched()

@@ -167,7 +167,7 @@ async def cancel(
         async with database() as (_, _, sessionmaker):
             while True:
                 async with sessionmaker.begin() as db:
-                    done = await queries.cancel(db, which, limit=queries.MOST)
+                    done = await queries.cancel(db, which, limit=queries.MAX_PER_CALL)
                 count += done.count
                 if not done.count or not done.remaining:
                     break
@@ -193,7 +193,7 @@ async def _replay_all(which: DeliveryFilter, *, as_json: bool) -> None:
     async with database() as (settings, _, sessionmaker):
         while True:
             async with sessionmaker.begin() as db:
-                done = await queries.replay(db, which, limit=queries.MOST, above=above)
+                done = await queries.replay(db, which, limit=queries.MAX_PER_CALL, above=above)
             await ring(settings, done.endpoints)
             count, above = count + done.count, done.last
             if above is None or not done.remaining:

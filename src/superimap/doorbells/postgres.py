@@ -1,4 +1,4 @@
-"""Who rings? Changes of users and of shards, told by PostgreSQL's NOTIFY on a connection of its own."""
+"""Doorbell of an idler: changes of users and of shards, received by LISTEN on a connection of its own."""
 
 import asyncio
 import logging
@@ -11,23 +11,26 @@ from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL, USERS_CHANNEL
 
 log = logging.getLogger(__name__)
 
-CHECK = 15.0
+CHECK_SECONDS = 15.0
+"""Pause between two tests of the connection, which otherwise only receives."""
+
+CHECK_TIMEOUT_SECONDS = 5.0
 
 
-class Doorbell:
-    """Collects rings: shards whose users changed, and whether it is time for `idler` to look at the cluster.
+class IdlerDoorbell:
+    """Wake-ups since the last call of `wait`: shards whose users changed, and whether to read the cluster.
 
-    A ring that is missed costs a reconcile interval, not a mail.
+    A missed notification delays the change by one reconcile interval; it loses no mail.
     """
 
     def __init__(self, idler: int) -> None:
-        self._concerning = {EVERY_IDLER, str(idler)}
+        self._addressed_to = {EVERY_IDLER, str(idler)}
         self._rung = asyncio.Event()
         self._shards: set[int] = set()
-        self._moved = False
+        self._has_cluster_changed = False
 
     async def listen(self, url: str) -> None:
-        """Hold the connection for ever; while it is away, rounds come by the clock alone."""
+        """Keep a connection that listens, until cancelled; while it is lost, only the clock starts rounds."""
         backoff = Backoff(first=0.5, longest=10.0)
         while True:
             try:
@@ -37,17 +40,17 @@ class Doorbell:
                 finally:
                     connection.terminate()
             except UNAVAILABLE as error:
-                log.info("doorbell is off: %s", error)
+                log.info("doorbell is disconnected: %s", error)
             await asyncio.sleep(backoff.next())
 
     def ring(self) -> None:
-        """Something within this idler is to be tended."""
+        """Wake the idler because of a change in its own process."""
         self._rung.set()
 
     async def wait(self, due: float) -> tuple[frozenset[int], bool]:
-        """Until something rings, or a round is `due` by the loop's clock.
+        """Wait until the doorbell rings, or a reconcile round is `due` by the event loop's clock.
 
-        Shards whose users changed, and whether it is time for a round.
+        Returns the shards whose users changed, and whether to run a round.
         """
         is_round = False
         try:
@@ -55,28 +58,28 @@ class Doorbell:
                 await self._rung.wait()
         except TimeoutError:
             is_round = True
-        shards, moved = frozenset(self._shards), self._moved
+        shards, has_changed = frozenset(self._shards), self._has_cluster_changed
         self._shards.clear()
-        self._moved = False
+        self._has_cluster_changed = False
         self._rung.clear()
-        return shards, moved or is_round
+        return shards, has_changed or is_round
 
     async def _hold(self, connection: asyncpg.Connection, backoff: Backoff) -> None:
         await connection.add_listener(USERS_CHANNEL, self._user_changed)
-        await connection.add_listener(SHARDS_CHANNEL, self._shards_moved)
-        self._moved = True  # something may have been missed
+        await connection.add_listener(SHARDS_CHANNEL, self._cluster_changed)
+        self._has_cluster_changed = True  # notifications may have been missed
         self._rung.set()
         backoff.reset()
         while True:
-            await asyncio.sleep(CHECK)
-            await connection.fetchval("SELECT 1", timeout=5.0)
+            await asyncio.sleep(CHECK_SECONDS)
+            await connection.fetchval("SELECT 1", timeout=CHECK_TIMEOUT_SECONDS)
 
     def _user_changed(self, _connection: object, _pid: int, _channel: str, shard: object) -> None:
         if isinstance(shard, str) and shard.isdecimal():
             self._shards.add(int(shard))
             self._rung.set()
 
-    def _shards_moved(self, _connection: object, _pid: int, _channel: str, whom: object) -> None:
-        if whom in self._concerning:
-            self._moved = True
+    def _cluster_changed(self, _connection: object, _pid: int, _channel: str, idler: object) -> None:
+        if idler in self._addressed_to:
+            self._has_cluster_changed = True
             self._rung.set()

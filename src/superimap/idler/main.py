@@ -17,7 +17,7 @@ from superimap.core.health import Readiness
 from superimap.db import postgres
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import ownership as cluster
-from superimap.doorbells.postgres import Doorbell
+from superimap.doorbells.postgres import IdlerDoorbell
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import big_mails
 from superimap.idler.access_tokens import AccessTokens
@@ -67,7 +67,7 @@ async def serve(
             return
         ownership = _ownership(lease, idler, settings)
         context = _context(settings, pool, vault, queue, guard, tokens, ownership, timing or SessionTiming())
-        doorbell = Doorbell(idler)
+        doorbell = IdlerDoorbell(idler)
         supervisor = Supervisor(
             lambda user, version: UserSession(context, user, version).run(),
             max_sessions=settings.max_sessions,
@@ -171,7 +171,7 @@ async def _renew_lease(ownership: Ownership, supervisor: Supervisor, interval: f
 
 
 async def _reconcile(
-    ownership: Ownership, supervisor: Supervisor, doorbell: Doorbell, health: Readiness, interval: float
+    ownership: Ownership, supervisor: Supervisor, doorbell: IdlerDoorbell, health: Readiness, interval: float
 ) -> None:
     """Reconcile shards and sessions until cancelled: at once when a doorbell rings, and by the clock."""
     loop = asyncio.get_running_loop()

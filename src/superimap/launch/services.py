@@ -1,4 +1,7 @@
-"""The three services, each as one coroutine that runs until told to stop."""
+"""The three services, each as one coroutine that runs until `stop` is set.
+
+Each process imports only its own service: the workers never load SQLAlchemy, which the API uses.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,14 +16,14 @@ Service = Callable[[Settings, asyncio.Event, Readiness], Awaitable[None]]
 
 
 async def idler(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
-    """Watch mailboxes."""
-    from superimap.idler import main  # noqa: PLC0415 - each process loads its own service only
+    """Run the idler, which watches mailboxes."""
+    from superimap.idler import main  # noqa: PLC0415 - each process imports only its own service
 
     await main.serve(settings, stop, state)
 
 
 async def dispatcher(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
-    """Send webhooks."""
+    """Run the dispatcher, which sends webhooks; it is ready at once."""
     from superimap.dispatcher import main  # noqa: PLC0415
 
     async def until_stopped() -> None:
@@ -35,7 +38,7 @@ async def dispatcher(settings: Settings, stop: asyncio.Event, state: Readiness) 
 
 
 async def alone(service: Service, settings: Settings, stop: asyncio.Event) -> None:
-    """A worker process: health first, then the database, then its service."""
+    """Run a worker process: serve its health, wait for the database, then run its service."""
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     state = Readiness()
     async with health.serve_health(state, host=settings.health_host, port=settings.health_port):
@@ -46,7 +49,7 @@ async def alone(service: Service, settings: Settings, stop: asyncio.Event) -> No
 
 
 async def api(settings: Settings, stop: asyncio.Event) -> None:
-    """The API process: it answers at once, and ends if the key turns out to be wrong."""
+    """Run the API process: it answers requests at once, and ends if the encryption key proves to be wrong."""
     from superimap.api import main  # noqa: PLC0415
 
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
@@ -57,7 +60,7 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def together(settings: Settings, stop: asyncio.Event, *, within: float) -> None:
-    """All three in one event loop; once `stop` is set they have `within` seconds to end by themselves."""
+    """Run all three in one event loop; `within` seconds after `stop` is set, cancel those that have not ended."""
     from superimap.api import main  # noqa: PLC0415
 
     state = Readiness()

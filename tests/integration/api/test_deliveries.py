@@ -182,7 +182,7 @@ async def test_a_replay_keeps_the_id_and_is_due_at_once(acme, owing):
         ("cancelled", False, "erased", "nothing is left to send"),
         ("delivered", False, "erased", "delivered"),
         ("pending", True, "owed", "next_attempt_at"),
-        ("sending", True, "owed", "still owed"),
+        ("sending", True, "owed", "still pending"),
     ],
 )
 async def test_a_replay_that_is_impossible_is_refused_with_the_reason(

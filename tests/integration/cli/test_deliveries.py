@@ -95,20 +95,20 @@ def test_every_error_is_one_line(superimap, owing, words):
 def test_failed_deliveries_are_replayed_by_id_or_all_at_once(superimap, ask, owing, monkeypatch):
     from superimap.db.delivery import replay
 
-    monkeypatch.setattr(replay, "MOST", 2)
+    monkeypatch.setattr(replay, "MAX_PER_CALL", 2)
     made = owing.do("deliveries", 5)
     owing.do("deliveries", has_content=False)
 
     assert ask("deliveries", "replay", "acme", made[0]) == {"replayed": 1}
     assert ask("deliveries", "replay", "acme", "--all") == {"replayed": 4, "erased": 1, "blocked": 0}
     assert [owing.do("state", one) for one in made] == ["pending"] * 5
-    assert "still owed" in superimap("deliveries", "replay", "acme", made[0], code=1).stderr
+    assert "still pending" in superimap("deliveries", "replay", "acme", made[0], code=1).stderr
 
 
 def test_pending_deliveries_are_cancelled_and_replayed(ask, owing, monkeypatch):
     from superimap.db.delivery import replay
 
-    monkeypatch.setattr(replay, "MOST", 2)
+    monkeypatch.setattr(replay, "MAX_PER_CALL", 2)
     made = owing.do("deliveries", 5, state="pending")
 
     assert ask("deliveries", "cancel", "acme", made[0]) == {"cancelled": 1}

@@ -122,7 +122,7 @@ async def test_with_no_retention_the_content_of_a_failure_is_erased_as_it_is_rec
         await eventually(lambda: world.in_state("failed"))
 
     assert (await world.row(delivery))["content"] is None
-    with pytest.raises(replay.Erased, match="CONTENT_RETENTION_DAYS"):
+    with pytest.raises(replay.ContentErased, match="CONTENT_RETENTION_DAYS"):
         await again(world, delivery)
 
 

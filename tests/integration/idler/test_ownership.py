@@ -16,7 +16,7 @@ from superimap.db import postgres
 from superimap.db.watching import intake
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching.intake import Fence, Fenced
-from superimap.doorbells.postgres import Doorbell
+from superimap.doorbells.postgres import IdlerDoorbell
 from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.supervisor import Supervisor
 
@@ -342,7 +342,7 @@ async def test_an_idler_removed_from_the_cluster_must_start_again(world, pool):
 
 
 async def test_constant_user_changes_do_not_prevent_rounds(world, pool):
-    doorbell = Doorbell(1)
+    doorbell = IdlerDoorbell(1)
     due = asyncio.get_running_loop().time() + 0.2
 
     async def ring() -> None:
@@ -362,7 +362,7 @@ async def test_constant_user_changes_do_not_prevent_rounds(world, pool):
 async def test_only_the_idlers_concerned_are_notified(world, pool):
     async with joined(pool, Ledger()) as first, joined(pool, Ledger()) as second:
         await first.round()
-        bell, other = Doorbell(second.ownership.idler), Doorbell(first.ownership.idler)
+        bell, other = IdlerDoorbell(second.ownership.idler), IdlerDoorbell(first.ownership.idler)
         listening = [asyncio.create_task(each.listen(world.database_url)) for each in (bell, other)]
         try:
             loop = asyncio.get_running_loop()
@@ -371,7 +371,7 @@ async def test_only_the_idlers_concerned_are_notified(world, pool):
             await cluster.hand_over_shards(pool, first.ownership.idler, second.ownership.idler, [1])
 
             assert (await bell.wait(loop.time() + 10))[1]
-            assert not other._moved
+            assert not other._has_cluster_changed
         finally:
             for task in listening:
                 task.cancel()

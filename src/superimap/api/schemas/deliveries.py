@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from superimap.api.schemas.common import LenientText, RequestBody
-from superimap.db.delivery.replay import MOST
+from superimap.db.delivery.replay import MAX_PER_CALL
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 
@@ -112,7 +112,7 @@ class _Selection(RequestBody):
     imap_provider_code: LenientText = Field(None, description="Only webhooks about users of this connection.")
     since: Moment | None = Field(None, description="Only webhooks created at this time or later.")
     until: Moment | None = Field(None, description="Only webhooks created before this time.")
-    limit: int = Field(100, ge=1, le=MOST, description="Maximum number of webhooks.")
+    limit: int = Field(100, ge=1, le=MAX_PER_CALL, description="Maximum number of webhooks.")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,6 @@
-"""How is a webhook sent again that failed, and how is one called off that is owed?
+"""Replay of failed and cancelled deliveries, and cancellation of pending ones.
 
-A replay keeps the `webhook-id`, goes to wherever the partner's endpoint is now, and begins the schedule anew.
+A replay keeps the `webhook-id`, goes to the endpoint's present URL, and starts the retry schedule again.
 """
 
 from dataclasses import dataclass
@@ -15,43 +15,46 @@ from superimap.db.models import Delivery, Endpoint
 from superimap.db.monitoring.history import DeliveryFilter
 from superimap.domain.deliveries import DeliveryState
 
-MOST = 1_000
+MAX_PER_CALL = 1_000
 """Deliveries that one call replays or cancels at most."""
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
+"""Remaining deliveries that one call counts at most."""
+
 REPLAYABLE = (DeliveryState.FAILED, DeliveryState.CANCELLED)
 
 
-class Erased(Conflict):
-    """There is nothing left to send."""
+class ContentErased(Conflict):
+    """The content was erased; nothing is left to send."""
 
     kind = "erased"
 
 
-class Owed(Conflict):
-    """It is still to be sent, or being sent."""
+class StillPending(Conflict):
+    """The delivery is still to be sent, or is being sent."""
 
     kind = "owed"
 
 
-class Settled(Conflict):
-    """It is not owed any more."""
+class AlreadySettled(Conflict):
+    """The delivery is settled already."""
 
     kind = "settled"
 
 
-class NowhereToGo(Conflict):
-    """Its endpoint has no URL, or is disabled."""
+class EndpointNotReady(Conflict):
+    """The endpoint has no URL, or is disabled."""
 
     kind = "endpoint-not-ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What one call did, and what is left of what it was asked for.
+    """What one call replayed, and what is left of the deliveries that it was asked for.
 
-    `endpoints` are to be rung after the commit. `remaining` could be replayed by another call, `erased` never
-    again, `blocked` once their endpoint has a URL and is enabled; each is counted up to MOST_COUNTED in all.
+    Ring the doorbells of `endpoints` after the commit. Another call could replay the `remaining`; the `erased`
+    can never be replayed; the `blocked` can once their endpoint has a URL and is enabled. At most MAX_COUNTED are
+    counted in all.
     """
 
     count: int
@@ -64,54 +67,61 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """How many were called off, and how many are left (counted up to MOST_COUNTED)."""
+    """Number of deliveries that were cancelled, and of those that are left (counted up to MAX_COUNTED)."""
 
     count: int
     remaining: int
 
 
-def obstacle(state: DeliveryState, *, has_content: bool, has_url: bool, is_disabled: bool) -> Conflict | None:
-    """Why a delivery cannot be replayed, or None if it can."""
+def replay_conflict(
+    state: DeliveryState, *, has_content: bool, has_url: bool, is_disabled: bool
+) -> Conflict | None:
+    """Return why a delivery cannot be replayed; None if it can."""
     if state in {DeliveryState.PENDING, DeliveryState.SENDING}:
-        return Owed("It is still owed, and will be sent by itself; next_attempt_at says when.")
+        return StillPending("It is still pending and is sent without a replay; next_attempt_at says when.")
     if state is DeliveryState.DELIVERED:
-        return Erased("It was delivered, and its content erased at that moment: nothing is left to send.")
+        return ContentErased("It was delivered, and its content was erased then: nothing is left to send.")
     if not has_content:
-        return Erased(
+        return ContentErased(
             "Its content was erased: it is kept for CONTENT_RETENTION_DAYS after a failure, and nothing is left "
             "to send."
         )
     if not has_url:
-        return NowhereToGo("There is no URL for webhooks of this kind; have one set first.")
+        return EndpointNotReady("There is no URL for webhooks of this kind; set one first.")
     if is_disabled:
-        return NowhereToGo("Its endpoint is disabled; enable it first: POST /api/v1/webhooks/{kind}/enable.")
+        return EndpointNotReady(
+            "Its endpoint is disabled; enable it first: POST /api/v1/webhooks/{kind}/enable."
+        )
     return None
 
 
 async def replay_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> int:
-    """Have a delivery sent again; its endpoint, to be rung after the commit. Raises NotFound or a Conflict."""
+    """Replay a delivery; return its endpoint, whose doorbell to ring after the commit.
+
+    Raises NotFound, or a Conflict (see `replay_conflict`).
+    """
     row = (await db.execute(_locked(partner_id, delivery_id))).one_or_none()
     if row is None:
         raise NotFound("Delivery not found.")
-    stands_in_the_way = obstacle(
+    conflict = replay_conflict(
         DeliveryState(row.state),
         has_content=row.has_content,
         has_url=row.url is not None,
         is_disabled=row.disabled_at is not None,
     )
-    if stands_in_the_way is not None:
-        raise stands_in_the_way
+    if conflict is not None:
+        raise conflict
     mine = (Delivery.partner_id == partner_id, Delivery.id == delivery_id)
-    await db.execute(update(Delivery).where(*mine).values(AGAIN))
+    await db.execute(update(Delivery).where(*mine).values(_REPLAY_VALUES))
     return int(row.endpoint_id)
 
 
 async def replay(
     db: AsyncSession, which: DeliveryFilter, *, limit: int, above: UUID | None = None
 ) -> Replayed:
-    """Have at most `limit` of these sent again, oldest first, from the id `above` on.
+    """Replay at most `limit` of these deliveries, oldest first, starting after the id `above`.
 
-    `which.state` is FAILED or CANCELLED. Those that another replay has in hand are passed over.
+    `which.state` is FAILED or CANCELLED. Deliveries that another replay has locked are skipped.
     """
     ready = and_(Endpoint.url.is_not(None), Endpoint.disabled_at.is_(None))
     wanted = [*which.conditions(), Delivery.state.in_(REPLAYABLE)]
@@ -130,14 +140,14 @@ async def replay(
     statement = (
         update(Delivery)
         .where(Delivery.partner_id == which.partner_id, Delivery.id == chosen.c.id)
-        .values(AGAIN)
+        .values(_REPLAY_VALUES)
         .returning(Delivery.id, Delivery.endpoint_id)
     )
     done = (await db.execute(statement.execution_options(synchronize_session=False))).all()
     left = (
         joined.add_columns(Delivery.content.is_(None).label("is_erased"), ready.label("is_ready"))
         .where(*wanted)
-        .limit(MOST_COUNTED)
+        .limit(MAX_COUNTED)
         .subquery()
     )
     counted = await db.execute(
@@ -152,20 +162,23 @@ async def replay(
 
 
 async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> None:
-    """Call a pending delivery off. Raises NotFound, Owed while it is being sent, or Settled."""
+    """Cancel a pending delivery.
+
+    Raises NotFound, StillPending while the delivery is being sent, or AlreadySettled.
+    """
     row = (await db.execute(_locked(partner_id, delivery_id))).one_or_none()
     if row is None:
         raise NotFound("Delivery not found.")
     if row.state == DeliveryState.SENDING:
-        raise Owed("It is being sent at this moment; try again in a few seconds.")
+        raise StillPending("It is being sent at this moment; try again in a few seconds.")
     if row.state != DeliveryState.PENDING:
-        raise Settled(f"It is {row.state}, and not owed any more.")
+        raise AlreadySettled(f"It is {row.state}, not pending; only a pending delivery can be cancelled.")
     mine = (Delivery.partner_id == partner_id, Delivery.id == delivery_id)
-    await db.execute(update(Delivery).where(*mine).values(CALLED_OFF))
+    await db.execute(update(Delivery).where(*mine).values(_CANCEL_VALUES))
 
 
 async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Cancelled:
-    """Call at most `limit` of these off that are pending, oldest first."""
+    """Cancel at most `limit` of these deliveries that are pending, oldest first."""
     wanted = [*which.conditions(), Delivery.state == DeliveryState.PENDING]
     chosen: CTE = (
         select(Delivery.id)
@@ -178,25 +191,25 @@ async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Canc
     statement = (
         update(Delivery)
         .where(Delivery.partner_id == which.partner_id, Delivery.id == chosen.c.id)
-        .values(CALLED_OFF)
+        .values(_CANCEL_VALUES)
         .returning(Delivery.id)
     )
     done = (await db.scalars(statement.execution_options(synchronize_session=False))).all()
-    left = select(Delivery.id).where(*wanted).limit(MOST_COUNTED).subquery()
+    left = select(Delivery.id).where(*wanted).limit(MAX_COUNTED).subquery()
     return Cancelled(len(done), await db.scalar(select(func.count()).select_from(left)) or 0)
 
 
-AGAIN = {
+_REPLAY_VALUES = {
     "state": DeliveryState.PENDING,
     "due_at": func.now(),
     "settled_at": None,
     "attempts_before": Delivery.attempts,
 }
-CALLED_OFF = {"state": DeliveryState.CANCELLED, "settled_at": func.now()}
+_CANCEL_VALUES = {"state": DeliveryState.CANCELLED, "settled_at": func.now()}
 
 
 def _locked(partner_id: int, delivery_id: UUID | None) -> Select[*tuple[Any, ...]]:
-    """A delivery of the partner's, closed to dispatchers and other requests until the transaction ends."""
+    """Select a delivery of the partner, locked until the transaction ends."""
     return (
         select(
             Delivery.state,
