@@ -1,4 +1,4 @@
-"""Does a database open with its own keys alone, and does rotation lose nothing while others write?"""
+"""Vault canaries and key rotation: only the right keys open a database, and rotation loses no write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the schema match the models, and refuse rows that join two partners?"""
+"""Migrations: the schema matches the models, and refuses rows that join two partners."""
 
 from __future__ import annotations
 
