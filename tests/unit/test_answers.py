@@ -9,7 +9,7 @@ from superimap.domain.answers import (
     RETRY_SCHEDULE_SECONDS,
     EndpointSignal,
     LocalError,
-    judge,
+    judge_answer,
     retry_after_seconds,
     retry_delay,
 )
@@ -35,14 +35,14 @@ def outcome(
 ) -> tuple[AttemptOutcome, float]:
     """Outcome and delay; `pause` is what `Retry-After` asks for."""
     retry_after = None if pause is None else str(pause)
-    judgement = judge(
+    judgement = judge_answer(
         status, attempt=attempt, chance=chance, retry_after=retry_after, now=NOW, archives=archives
     )
     return judgement.outcome, judgement.delay
 
 
 def signal(status: int | None, *, archives: bool = True) -> EndpointSignal | None:
-    return judge(status, attempt=1, chance=0.5, archives=archives).signal
+    return judge_answer(status, attempt=1, chance=0.5, archives=archives).signal
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203, 204, 205, 206, 226, 299])
@@ -122,7 +122,7 @@ def test_signal_of_an_answer(expected: EndpointSignal, statuses: list[int | None
 
 @pytest.mark.parametrize("status", [None, 200, 403, 404, 410, 429, 503])
 def test_a_requested_pause_is_passed_to_the_breaker(status: int | None):
-    judgement = judge(status, attempt=1, chance=0.5, retry_after="120", now=NOW)
+    judgement = judge_answer(status, attempt=1, chance=0.5, retry_after="120", now=NOW)
 
     assert judgement.pause == 120
 
@@ -138,7 +138,7 @@ def test_a_requested_pause_is_passed_to_the_breaker(status: int | None):
 def test_an_error_on_our_side_says_nothing_about_the_endpoint(
     error: LocalError, expected: tuple[AttemptOutcome, float]
 ):
-    judgement = judge(None, error=error, attempt=1, chance=0.5)
+    judgement = judge_answer(None, error=error, attempt=1, chance=0.5)
 
     assert (judgement.outcome, judgement.delay) == expected
     assert (judgement.signal, judgement.pause) == (None, 0)
@@ -146,7 +146,7 @@ def test_an_error_on_our_side_says_nothing_about_the_endpoint(
 
 @pytest.mark.parametrize("error", ["timeout", "dns", "protocol"])
 def test_an_answer_counts_although_its_body_was_cut_short(error: str):
-    judgement = judge(200, error=error, attempt=1, chance=0.5)
+    judgement = judge_answer(200, error=error, attempt=1, chance=0.5)
 
     assert (judgement.outcome, judgement.signal) == (AttemptOutcome.DELIVERED, EndpointSignal.HEALTHY)
 

@@ -15,7 +15,7 @@ from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Settlement
 from superimap.db.watching.events import RecordedEvent
 from superimap.dispatcher.webhook_client import PostResult, WebhookClient
-from superimap.domain.answers import EndpointSignal, Judgement, LocalError, judge
+from superimap.domain.answers import AnswerJudgement, EndpointSignal, LocalError, judge_answer
 from superimap.domain.breaker import Observation
 from superimap.domain.events import EventKind, event_name
 from superimap.webhooks import payload, signing
@@ -66,7 +66,7 @@ class DeliverySender:
         """Send the delivery once. Raises only what the database raises, before anything is sent."""
         started = time.perf_counter()
         result = await self._post(claim)
-        judgement = judge(
+        judgement = judge_answer(
             result.status,
             error=result.error,
             attempt=claim.attempt - claim.attempts_before,
@@ -146,7 +146,7 @@ def stored_answer(body: str) -> str:
     return body.replace("\0", "")[:MAX_STORED_ANSWER_CHARACTERS]
 
 
-def _observation(claim: Claim, judgement: Judgement) -> Observation | None:
+def _observation(claim: Claim, judgement: AnswerJudgement) -> Observation | None:
     signal = judgement.signal
     if signal is None or (signal is EndpointSignal.HEALTHY and claim.is_healthy):
         return None

@@ -1,6 +1,6 @@
 """The meaning of a receiver's answer, for its delivery and for the circuit breaker of its endpoint.
 
-`judge` is the one place that decides. It is pure: time and chance are passed in.
+`judge_answer` is the one place that decides. It is pure: time and chance are passed in.
 """
 
 import math
@@ -43,7 +43,7 @@ class EndpointSignal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AnswerJudgement:
     """Everything that follows from an answer.
 
     `delay` is the seconds until the next attempt; it matters where `outcome` is RETRY. `signal` is None where
@@ -56,7 +56,7 @@ class Judgement:
     pause: float = 0.0
 
 
-def judge(
+def judge_answer(
     status: int | None,
     *,
     attempt: int,
@@ -65,7 +65,7 @@ def judge(
     retry_after: str | None = None,
     now: float = 0.0,
     archives: bool = True,
-) -> Judgement:
+) -> AnswerJudgement:
     """Judge the answer to attempt number `attempt`, counted from 1.
 
     `status` is None if there was no answer; `error` then says why. `retry_after` is that header as received, and
@@ -79,9 +79,9 @@ def judge(
     match _signal(status, archives=archives):
         case EndpointSignal.HEALTHY as signal:
             outcome = AttemptOutcome.DELIVERED if is_success(status) else AttemptOutcome.ARCHIVE
-            return Judgement(outcome, 0.0, signal, pause)
+            return AnswerJudgement(outcome, 0.0, signal, pause)
         case EndpointSignal.GONE as signal:
-            return Judgement(AttemptOutcome.RETRY, 0.0, signal, pause)
+            return AnswerJudgement(AttemptOutcome.RETRY, 0.0, signal, pause)
         case signal:
             return _failed(attempt, chance, signal, pause)
 
@@ -135,18 +135,18 @@ def retry_after_seconds(text: str | None, *, now: float) -> float:
 _LOCAL_ERRORS = frozenset(LocalError)
 
 
-def _unsent(error: str | None, attempt: int, chance: float) -> Judgement:
+def _unsent(error: str | None, attempt: int, chance: float) -> AnswerJudgement:
     if error == LocalError.UNREADABLE:
-        return Judgement(AttemptOutcome.FAILED, 0.0, None)
+        return AnswerJudgement(AttemptOutcome.FAILED, 0.0, None)
     return _failed(attempt, chance, None, 0.0)
 
 
-def _failed(attempt: int, chance: float, signal: EndpointSignal | None, pause: float) -> Judgement:
+def _failed(attempt: int, chance: float, signal: EndpointSignal | None, pause: float) -> AnswerJudgement:
     """Retry by the schedule and not before the pause is over, or fail after the last attempt."""
     delay = retry_delay(attempt, chance=chance)
     if delay is None:
-        return Judgement(AttemptOutcome.FAILED, 0.0, signal, pause)
-    return Judgement(AttemptOutcome.RETRY, max(delay, pause), signal, pause)
+        return AnswerJudgement(AttemptOutcome.FAILED, 0.0, signal, pause)
+    return AnswerJudgement(AttemptOutcome.RETRY, max(delay, pause), signal, pause)
 
 
 def _seconds_until(date: str, now: float) -> float:

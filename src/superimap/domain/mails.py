@@ -33,7 +33,7 @@ REASONS: Mapping[MailOutcome, str] = {
 }
 """The reason for each outcome, for a person to read, where `judge` gives no more precise one."""
 
-Judgement = tuple[MailOutcome, str | None]
+MailJudgement = tuple[MailOutcome, str | None]
 """An outcome and its reason. The reason is None where the row itself shows it (`duplicate_of`, the delivery)."""
 
 _OWN_LABELS = {"\\sent", "\\draft", "\\drafts"}
@@ -105,7 +105,7 @@ class MailFacts(NamedTuple):
         return f"<MailFacts of {self.size} bytes>"  # never the content
 
 
-def judge(facts: MailFacts) -> Judgement:  # noqa: C901, PLR0911 - a table: the first rule that applies decides
+def judge(facts: MailFacts) -> MailJudgement:  # noqa: C901, PLR0911 - a table: the first rule that applies decides
     """Return the outcome of a mail and the reason for it. Total: every combination of facts has an outcome.
 
     A mail is judged three times. By its metadata: DELIVERED then means that the mail is to be read. After it is

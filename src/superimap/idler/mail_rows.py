@@ -9,7 +9,7 @@ from superimap.core.crypto import Place
 from superimap.core.ids import uuid7
 from superimap.db.watching.intake import Seen
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.mails import Judgement, MailFacts, MailOutcome
+from superimap.domain.mails import MailFacts, MailJudgement, MailOutcome
 from superimap.idler import big_mails
 from superimap.idler.context import IdlerContext
 from superimap.imap.types import MessageMeta
@@ -48,7 +48,7 @@ class MailRows:
         uid: int,
         meta: MessageMeta | None,
         facts: MailFacts,
-        judgement: Judgement,
+        judgement: MailJudgement,
         *,
         uid_validity: int,
     ) -> Seen:
