@@ -110,7 +110,7 @@ async def _wait_for_webhooks(sent: dict[str, float], read_counts: ReadCounts) ->
     except TimeoutError:
         missing = len(sent.keys() - arrived.keys())
         raise BenchError(
-            f"{missing} of {len(sent)} mails gave no webhook within {WAIT_SECONDS:g} s"
+            f"{missing} of {len(sent)} mails produced no webhook within {WAIT_SECONDS:g} s"
         ) from None
 
 

@@ -42,7 +42,7 @@ def test_the_readme_shows_what_the_demo_prints():
 
     assert lines == [demo.line(demo.Arrival(int(n), subject, float(ms))) for n, subject, ms in shown]
     arrivals = [demo.Arrival(int(n), subject, float(ms)) for n, subject, ms in shown[-5:]]
-    assert f"5 of 5 mails gave a verified webhook: {demo.summary(arrivals)}" in README.read_text()
+    assert f"5 of 5 mails produced a verified webhook: {demo.summary(arrivals)}" in README.read_text()
 
 
 def test_the_readme_is_short_and_shows_two_commands():

@@ -37,7 +37,7 @@ def children_of(data: str) -> list[str]:
 async def test_the_demo_verifies_its_webhooks(env, unused_tcp_port):
     async with started("demo", "--mails", "10", "--port", str(unused_tcp_port), env=env) as demo:
         assert await demo.ended(within=60) == 0, demo.output
-    assert "10 of 10 mails gave a verified webhook" in demo.output
+    assert "10 of 10 mails produced a verified webhook" in demo.output
 
 
 async def test_up_keeps_data_and_key_and_ends_within_5_s(env, open_folder: Path, unused_tcp_port):

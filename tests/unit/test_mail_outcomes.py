@@ -51,7 +51,7 @@ TABLE = [
     ({"raw": TOO_LARGE, "has_twin": True}, "too_big", "101 bytes"),
     ({"is_copy": True, "is_tracer": True}, "duplicate", None),
     ({"is_copy": True, "has_endpoint": False}, "duplicate", None),
-    ({"has_twin": True, "has_endpoint": False}, "no_webhook", None),  # the twin gave no webhook either
+    ({"has_twin": True, "has_endpoint": False}, "no_webhook", None),  # the twin has no webhook either
     ({"is_tracer": True, "has_endpoint": False}, "tracer", None),
 ]
 

@@ -180,7 +180,7 @@ async def _up_demo(data: Path, port: int | None, stop: asyncio.Event) -> None:
 
 
 async def _demo(data: Path, port: int | None, mails: int, stop: asyncio.Event) -> str | None:
-    """Run the demo; returns None if every mail gave a verified webhook, else what went wrong."""
+    """Run the demo; returns None if every mail produced a verified webhook, else what went wrong."""
     from superimap.core import runtime
     from superimap.launch import demo, up
 

@@ -79,7 +79,7 @@ class MailFacts(NamedTuple):
 
     # Known to PostgreSQL only, in the statement that records the mail.
     is_copy: bool = False
-    """Whether an earlier message of the user is the same mail and gave a webhook."""
+    """Whether an earlier message of the user is the same mail and has a webhook."""
     is_tracer: bool = False
     """Whether it carries the token of a tracer that is not detected yet."""
     has_endpoint: bool = True

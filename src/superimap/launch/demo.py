@@ -153,11 +153,11 @@ async def prove(demo: Demo, mails: int, say: Say, stop: asyncio.Event) -> str | 
         gathering.cancel()
     verified = [each for each in arrivals if each.problem is None]
     if verified:
-        say(f"{len(verified)} of {mails} mails gave a verified webhook: {summary(verified)}")
+        say(f"{len(verified)} of {mails} mails produced a verified webhook: {summary(verified)}")
     if problems := [each.problem for each in arrivals if each.problem]:
         return f"{len(problems)} webhooks were refused: {problems[0]}"
     if len(verified) < mails:
-        return f"{mails - len(verified)} of {mails} mails gave no webhook"
+        return f"{mails - len(verified)} of {mails} mails produced no webhook"
     return None
 
 
