@@ -56,7 +56,7 @@ def test_operations_lists_every_setting_with_its_default_and_meaning(field):
     assert listed[f"`{environment.variable_name(field)}`"] == [default_of(field), described]
 
 
-def test_api_lists_every_reason_that_a_returning_person_may_bring():
+def test_api_lists_every_reason_code_appended_to_a_return_url():
     listed = {row[0].strip("`") for row in rows(section(API, "Links for people")) if row[0].startswith("`")}
 
     assert {*return_urls.FailureReason} == listed - {
@@ -70,14 +70,14 @@ def test_api_lists_every_reason_that_a_returning_person_may_bring():
     }
 
 
-def test_operations_lists_no_setting_that_is_none():
+def test_operations_lists_only_existing_settings():
     real = {name for field in Settings.model_fields for name in variable_names(field)}
 
     assert first_cells(section(OPERATIONS, "Settings")) <= real
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_words_in_capitals_and_code_are_settings(page):
+def test_code_words_in_capitals_are_settings(page):
     real = {name for field in Settings.model_fields for name in variable_names(field)}
     known = {
         "POSTGRES_PASSWORD",
@@ -101,7 +101,7 @@ def our_metrics() -> set[str]:
     }
 
 
-def test_operations_lists_every_metric_and_no_other():
+def test_operations_lists_exactly_the_metrics_of_the_code():
     assert {
         name for name in first_cells(section(OPERATIONS, "Metrics")) if name.startswith("superimap_")
     } == our_metrics()
@@ -176,7 +176,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_link_targets_exist(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+://", target):
@@ -220,7 +220,7 @@ def test_the_index_of_decisions_lists_every_decision_by_its_title():
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
-def test_decisions_have_their_parts(page):
+def test_decisions_have_the_required_sections(page):
     text = page.read_text()
 
     assert text.startswith(f"# {int(page.name[:4])}. ")
@@ -254,7 +254,7 @@ def project_files() -> list[Path]:
     ]
 
 
-def test_the_scenario_in_operations_is_one():
+def test_the_scenario_in_operations_is_valid():
     [written] = blocks(ROOT / "docs/operations.md", "toml")
 
     [case] = Scenario.loads(written).cases
@@ -262,7 +262,7 @@ def test_the_scenario_in_operations_is_one():
     assert case.keys() >= {"name", "rate", "only", "times", "after", "until"}
 
 
-def test_no_file_names_an_index_or_a_place_outside():
+def test_no_file_names_a_package_index_or_a_path_outside_the_repository():
     # Assembled from parts, so that this file does not contain them either.
     unwanted = re.compile(
         "|".join(
@@ -283,7 +283,7 @@ def test_no_file_names_an_index_or_a_place_outside():
         assert not found, f"{path.relative_to(ROOT)} names {found[0] if found else ''}"
 
 
-def test_python_blocks_compile_and_use_only_what_there_is():
+def test_python_blocks_compile_and_import_only_the_standard_library():
     for page in PAGES:
         for block in blocks(page, "python"):
             tree = ast.parse(block)
@@ -293,7 +293,7 @@ def test_python_blocks_compile_and_use_only_what_there_is():
                         assert alias.name in sys.stdlib_module_names, f"{page.name} imports {alias.name}"
 
 
-def test_json_blocks_are_json():
+def test_json_blocks_are_valid_json():
     for page in PAGES:
         for block in blocks(page, "json"):
             json.loads(block)

@@ -28,7 +28,7 @@ from tests.support.pages import BEHAVIOUR, README, WEBHOOKS, first_cells, rows, 
 
 
 @pytest.mark.parametrize("words", [MailOutcome, UserStatus, DeliveryState], ids=lambda words: words.__name__)
-def test_behaviour_lists_every_word_of(words):
+def test_behaviour_lists_every_value_of(words):
     text = {
         MailOutcome: section(BEHAVIOUR, "Outcomes"),
         UserStatus: section(BEHAVIOUR, "Users and their statuses"),
@@ -145,7 +145,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Token revocation") == f"{disconnect.REVOKE_TIMEOUT_SECONDS:g} s"
 
 
-def test_behaviour_has_every_word_for_a_post_without_an_answer():
+def test_behaviour_lists_every_error_code_of_a_post_without_an_answer():
     words = {word for _, word in webhook_client.ERROR_WORDS} | {"protocol", "unsigned", "unreadable"}
     words |= {*webhook_client.CERTIFICATE_ERROR_WORDS.values(), "certificate_untrusted"}
     said = BEHAVIOUR.read_text().partition("`attempts.error` is one of")[2].partition(".\n")[0]

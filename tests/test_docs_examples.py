@@ -55,7 +55,7 @@ def test_the_readme_is_short_and_shows_two_commands():
     ]
 
 
-def test_the_sample_in_the_readme_is_what_is_sent():
+def test_the_sample_in_the_readme_equals_the_webhook_sent():
     (sample,) = [json.loads(block) for block in blocks(README, "json")]
     sent = json.loads(webhook()[1])
 

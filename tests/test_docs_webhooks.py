@@ -38,7 +38,7 @@ def test_webhooks_lists_the_fields_of_the_event(name):
     assert {row[0].strip("`") for row in common if row[1] in ("all", "`events`")} | own == body.keys()
 
 
-def test_the_samples_of_events_are_what_is_sent():
+def test_the_samples_of_events_equal_the_events_sent():
     samples = [json.loads(block) for block in blocks(WEBHOOKS, "json")]
 
     assert {sample["event"] for sample in samples} == {"user_reauth_required", "mail_oversized"}
@@ -53,7 +53,7 @@ def test_the_samples_of_events_are_what_is_sent():
 
 
 @pytest.mark.parametrize("words", [EventName, ReasonCode])
-def test_webhooks_lists_every_word_of(words):
+def test_webhooks_lists_every_value_of(words):
     assert {str(word) for word in words} <= first_cells(section(WEBHOOKS, "Events"))
 
 
@@ -112,7 +112,7 @@ def test_python_recipes_refuse_a_forged_webhook(page, by_header, by_api_key):
     assert not by_api_key(body, OTHER_KEY)
 
 
-def test_the_recipe_in_webhooks_takes_either_key_and_no_old_webhook():
+def test_the_recipe_in_webhooks_accepts_either_key_and_rejects_old_webhooks():
     _, by_header, by_api_key = python_recipes()[0]
     _, raw = webhook(keys=2)
     old_headers, old_raw = webhook(age=400)
@@ -123,7 +123,7 @@ def test_the_recipe_in_webhooks_takes_either_key_and_no_old_webhook():
     assert not by_header({}, raw, SECRET)
 
 
-def test_the_recipe_for_exact_bytes_gives_them():
+def test_the_recipe_for_exact_bytes_returns_the_exact_bytes():
     mail_bytes = names_of(blocks(WEBHOOKS, "python")[0])["mail_bytes"]
     body = json.loads(webhook()[1])
 

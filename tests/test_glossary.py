@@ -41,7 +41,7 @@ def exists(kind: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
-def test_what_a_term_names_in_the_code_exists(row):
+def test_code_named_by_a_term_exists(row):
     term, _, where = row
     named = re.findall(r"(?:(table|column|class|function|constant) )?`([\w./]+)`", where)
 
@@ -57,7 +57,7 @@ def test_the_glossary_lists_every_value_of(values):
     assert re.findall(r"`(\w+)`", listed) == [str(value) for value in values]
 
 
-def test_every_table_of_data_has_a_term():
+def test_every_database_table_has_a_term():
     named = set(re.findall(r"table `(\w+)`|column `(\w+)\.", GLOSSARY.read_text()))
     covered = {name for pair in named for name in pair if name}
 

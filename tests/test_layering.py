@@ -1,4 +1,4 @@
-"""Do imports point down, never sideways? docs/architecture.md draws the levels; this holds them."""
+"""Layers: imports point down, never sideways. docs/architecture.md draws the same levels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEVELS = {
     0: ["core"],
     -1: ["__init__"],  # the version
 }
-ONE_PART = {*LEVELS[7]}  # the command line, in several modules that may know one another
+ONE_PART = {*LEVELS[7]}  # the command line: several modules that may import one another
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 
 
@@ -49,7 +49,7 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def imported_part(name: str) -> str | None:
-    """The part of superimap that a dotted name lies in, or None for other people's code."""
+    """The part of superimap that a dotted name lies in, or None for code of others."""
     first, _, rest = name.partition(".")
     if first != "superimap":
         return None
@@ -58,7 +58,7 @@ def imported_part(name: str) -> str | None:
     return found if found and is_module else "__init__"
 
 
-def test_every_part_has_a_level():
+def test_every_package_has_a_level():
     unknown = sorted({part(path) for path in modules()} - LEVEL.keys())
 
     assert not unknown, f"give these a level in LEVELS: {unknown}"
@@ -78,7 +78,7 @@ def test_imports_point_down_and_never_sideways(level):
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_the_protocol_knows_aioimaplib():
+def test_only_the_protocol_imports_aioimaplib():
     users = {
         path.relative_to(SOURCE).as_posix()
         for path in modules()

@@ -35,7 +35,7 @@ async def test_rolling_restarts_under_load_lose_and_repeat_nothing(world, quick)
         await scenarios.roll(ours, rounds=3, idlers=1, per_second=40)
 
 
-async def test_while_postgresql_is_away_sessions_stay_and_memory_is_bounded(world, quick, open_folder):
+async def test_while_postgresql_is_down_sessions_stay_open_and_memory_is_bounded(world, quick, open_folder):
     folder = open_folder / "outage"
     folder.mkdir(exist_ok=True)
     proxy = DbProxy(world.database_url, folder)

@@ -107,7 +107,7 @@ async def test_kill_9_of_a_dispatcher_repeats_at_most_what_was_in_flight(world: 
     burst.check(sink, most_duplicates=POSTS_IN_FLIGHT)
 
 
-async def test_kill_9_of_everything_database_and_queue_included(
+async def test_kill_9_of_all_processes_with_database_and_queue_loses_nothing(
     open_folder: Path, imap, sink, unused_tcp_port
 ):
     """`superimap up` runs everything, engines too; killing it stops everything, and a start brings it back."""

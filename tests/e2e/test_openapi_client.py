@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv-client" / "bin"
 
 
-async def test_a_generated_client_does_what_the_readme_says(database_url, tmp_path):
+async def test_a_generated_client_completes_the_flow_of_the_readme(database_url, tmp_path):
     generator = BIN / "openapi-python-client"
     if not generator.exists():
         needs("openapi-python-client 0.29.1 in .venv-client: python3 run.py test")

@@ -75,7 +75,7 @@ async def test_without_postgresql_at_the_start_everything_waits_for_it(postgres,
         assert idler.popen.poll() is None and dispatcher.popen.poll() is None
 
 
-async def test_while_postgresql_is_away_sessions_stay_and_afterwards_all_is_delivered(
+async def test_while_postgresql_is_down_sessions_stay_open_and_afterwards_all_mail_is_delivered(
     postgres, redis_url, imap, sink
 ):
     world, ledger = World(postgres.url, redis_url), Ledger()

@@ -42,7 +42,7 @@ async def shown(person: Person, path) -> None:
     assert await accessibility.faults(person.page) == []
 
 
-async def test_a_wrong_then_a_right_password_with_the_providers_hint_and_the_first_webhook(
+async def test_a_wrong_password_shows_the_providers_hint_and_the_right_one_leads_to_a_webhook(
     world, sink, dovecot, chromium, tmp_path, monkeypatch
 ):
     trust(monkeypatch, dovecot)
@@ -89,7 +89,7 @@ async def test_a_wrong_then_a_right_password_with_the_providers_hint_and_the_fir
     assert all("battery" not in address and "horse" not in address for address in person.asked)
 
 
-async def test_the_person_names_the_mail_server_and_sees_what_is_wrong_with_it(
+async def test_the_person_enters_a_mail_server_and_each_fault_is_explained(
     world, sink, dovecot, chromium, tmp_path, monkeypatch
 ):
     trust(monkeypatch, dovecot)
@@ -133,7 +133,7 @@ def unused() -> int:
         return int(found.getsockname()[1])
 
 
-async def test_an_unusable_mail_server_is_reported_and_no_password_stored(
+async def test_an_unusable_mail_server_is_reported_and_no_password_is_stored(
     world, sink, dovecot, chromium, tmp_path
 ):
     partner = await partner_of(world, sink)

@@ -136,7 +136,9 @@ async def test_an_unreachable_database_is_reported_with_the_bundled_one_as_alter
     assert "hush" not in process.output
 
 
-async def test_data_without_its_key_is_left_alone(env, open_folder: Path, unused_tcp_port):
+async def test_up_refuses_data_whose_key_is_missing_and_creates_no_new_key(
+    env, open_folder: Path, unused_tcp_port
+):
     data = open_folder / "keyless"
     command = ("up", "--data", str(data), "--port", str(unused_tcp_port))
     async with started(*command, env=env) as first:

@@ -20,7 +20,7 @@ async def both():
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_every_promise_holds_under(name: str, both: Engines):
+async def test_every_promise_is_kept_under(name: str, both: Engines):
     report = await run_fault(name, both, SHORT_SCALE)
 
     assert report.broken == ()

@@ -220,7 +220,7 @@ async def test_valkey_is_restarted_after_kill_9(data):
         assert found == b"1"
 
 
-async def test_valkey_moves_a_file_aside_that_it_cannot_read(data):
+async def test_valkey_renames_a_file_that_it_cannot_read(data):
     async with embedded.valkey(data) as url, Redis.from_url(url) as redis:
         await redis.set("lost", "1")
     for path in (data / "valkey" / "appendonlydir").iterdir():

@@ -175,7 +175,7 @@ async def test_h03_idle_is_renewed_and_the_caller_searches_again():
         await anext(rounds)
 
 
-async def test_h04_exists_between_search_and_idle_is_news():
+async def test_h04_exists_between_search_and_idle_counts_as_new_mail():
     quiet = [expect(rb"\S+ NOOP"), send(b"* 3 EXISTS\r\n", TAG, b" OK done\r\n")]
     async with ScriptedServer(*login(), *examine(), *search(8), *quiet) as server, session(server) as client:
         await client.search_uids(after=7)
@@ -184,7 +184,7 @@ async def test_h04_exists_between_search_and_idle_is_news():
         await news(client)  # without IDLE: the script would not answer
 
 
-async def test_h04_exists_during_a_search_or_fetch_is_news():
+async def test_h04_exists_during_a_search_or_fetch_counts_as_new_mail():
     during = [
         expect(rb"\S+ UID SEARCH"),
         send(b"* SEARCH 9\r\n* 3 EXISTS\r\n", TAG, b" OK done\r\n"),
@@ -198,7 +198,7 @@ async def test_h04_exists_during_a_search_or_fetch_is_news():
         await news(client)
 
 
-async def test_h04_exists_in_the_segment_of_an_ok_is_news():
+async def test_h04_exists_in_the_segment_of_an_ok_counts_as_new_mail():
     last = [expect(rb"\S+ UID SEARCH"), send(b"* SEARCH 8\r\n", TAG, b" OK done\r\n* 5 EXISTS\r\n")]
     ended = [expect(b"DONE"), send(TAG, b" OK done\r\n* 4 EXISTS\r\n")]
     steps = [*login(), *examine(), *IDLE, send(b"* 3 EXISTS\r\n"), *ended, *last]
@@ -210,7 +210,7 @@ async def test_h04_exists_in_the_segment_of_an_ok_is_news():
         await anext(rounds)  # without IDLE: the script would not answer
 
 
-async def test_h04_a_mail_that_arrives_while_another_is_expunged_is_news():
+async def test_h04_a_mail_that_arrives_during_an_expunge_counts_as_new_mail():
     push = send(b"* 1 EXPUNGE\r\n* 2 EXISTS\r\n")
     async with ScriptedServer(*login(), *examine(2), *IDLE, push, *DONE) as server, session(server) as client:
         async with asyncio.timeout(2):

@@ -67,7 +67,7 @@ async def heard(process: asyncio.subprocess.Process, line: bytes) -> None:
         (("-tls1_2",), b"r"),  # renegotiation
     ],
 )
-async def test_keys_may_change_in_the_middle(authority, pem, options, order):
+async def test_tls_keys_may_change_during_a_session(authority, pem, options, order):
     async with (
         s_server(pem, *options) as (port, process),
         opened(port, client_context(authority)) as (connection, recorder),

@@ -32,7 +32,7 @@ async def acme(sessionmaker):
         return await partners.create(db, VAULT, name="acme")
 
 
-async def test_a_partner_is_known_by_its_api_key_alone(sessionmaker, acme):
+async def test_an_api_key_alone_identifies_its_partner(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         await partners.create(db, VAULT, name="other")
 
@@ -41,7 +41,7 @@ async def test_a_partner_is_known_by_its_api_key_alone(sessionmaker, acme):
             assert await partner_keys.find_partner(db, wrong) is None
 
 
-async def test_nothing_secret_is_stored_in_clear(sessionmaker, acme):
+async def test_no_secret_is_stored_in_clear_text(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         key = (await db.scalars(select(ApiKey))).one()
         secret = (await db.scalars(select(SigningSecret))).one()
@@ -53,7 +53,7 @@ async def test_nothing_secret_is_stored_in_clear(sessionmaker, acme):
     ) == (acme.signing_secret)
 
 
-async def test_each_kind_of_webhook_has_an_endpoint_and_a_blank_clears_it(sessionmaker):
+async def test_each_kind_of_webhook_has_an_endpoint_and_a_blank_url_clears_it(sessionmaker):
     async with sessionmaker.begin() as db:
         url = "https://a.example/hook"
         partner = (await partners.create(db, VAULT, name="acme", new_mail_webhook=url)).partner
@@ -77,7 +77,7 @@ async def test_each_kind_of_webhook_has_an_endpoint_and_a_blank_clears_it(sessio
     assert len(rows) == len(EventKind)
 
 
-async def test_another_url_begins_with_a_clean_record_and_the_same_one_does_not(sessionmaker, acme):
+async def test_a_new_url_resets_the_health_of_its_endpoint_and_the_same_url_does_not(sessionmaker, acme):
     disabled = update(Endpoint).values(failures=12, breaker="open", disabled_at=datetime.now(UTC))
     async with sessionmaker.begin() as db:
         await partners.update(db, acme.partner.id, new_mail_webhook="https://a.example/1")
@@ -92,7 +92,7 @@ async def test_another_url_begins_with_a_clean_record_and_the_same_one_does_not(
     assert left == [(12, "open", True), (0, "closed", False)]
 
 
-async def test_during_an_overlap_both_keys_open_and_the_old_one_signs_first(sessionmaker, acme):
+async def test_during_an_overlap_both_keys_are_accepted_and_the_old_one_signs_first(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         new = await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
         material = await partner_keys.signing_keys(db, VAULT, acme.partner.id)
@@ -102,7 +102,7 @@ async def test_during_an_overlap_both_keys_open_and_the_old_one_signs_first(sess
             assert (await partner_keys.find_partner(db, key)).id == acme.partner.id
 
 
-async def test_secrets_come_newest_first(sessionmaker, acme):
+async def test_signing_secrets_are_listed_newest_first(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         new = await partner_keys.rotate_signing_secret(db, VAULT, acme.partner.id, overlap=HOUR)
         material = await partner_keys.signing_keys(db, VAULT, acme.partner.id)
@@ -110,7 +110,7 @@ async def test_secrets_come_newest_first(sessionmaker, acme):
     assert material.secrets == (new, acme.signing_secret)
 
 
-async def test_an_expired_key_neither_opens_nor_signs(sessionmaker, acme):
+async def test_an_expired_key_is_not_accepted_and_signs_nothing(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         new = await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=timedelta())
 
@@ -131,7 +131,7 @@ async def test_rotating_again_never_prolongs_an_old_key(sessionmaker, acme):
     assert keys[2].expires_at is None
 
 
-async def test_keys_rotated_at_once_leave_one_that_does_not_expire(sessionmaker, acme):
+async def test_concurrent_rotations_leave_one_key_that_does_not_expire(sessionmaker, acme):
     async def rotate():
         async with sessionmaker.begin() as db:
             return await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
@@ -143,7 +143,7 @@ async def test_keys_rotated_at_once_leave_one_that_does_not_expire(sessionmaker,
     assert sum(key.expires_at is None for key in keys) == 1
 
 
-async def test_a_retired_key_is_over_at_once_but_never_the_last_one(sessionmaker, acme):
+async def test_a_retired_key_expires_at_once_and_the_last_key_cannot_be_retired(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
         old, new = await partner_keys.list_api_keys(db, acme.partner.id)
@@ -175,7 +175,7 @@ async def test_a_key_moved_to_another_partner_signs_nothing(sessionmaker, acme):
             await partner_keys.signing_keys(db, VAULT, other.id)
 
 
-async def test_names_are_unique_in_any_case(sessionmaker, acme):
+async def test_partner_names_are_unique_regardless_of_letter_case(sessionmaker, acme):
     for change in ("create", "update"):
         with pytest.raises(Conflict, match="already"):
             async with sessionmaker.begin() as db:
@@ -187,13 +187,13 @@ async def test_names_are_unique_in_any_case(sessionmaker, acme):
 
 
 @pytest.mark.parametrize("name", ["", "  ", "17", "a\nb", "x" * 201])
-async def test_names_that_would_confuse_are_refused(sessionmaker, name):
+async def test_ambiguous_partner_names_are_refused(sessionmaker, name):
     with pytest.raises(Invalid, match="name"):
         async with sessionmaker.begin() as db:
             await partners.create(db, VAULT, name=name)
 
 
-async def test_nobody_can_be_changed(sessionmaker):
+async def test_an_unknown_partner_cannot_be_changed(sessionmaker):
     async with sessionmaker.begin() as db:
         with pytest.raises(NotFound):
             await partners.update(db, 404, name="x")
@@ -202,7 +202,7 @@ async def test_nobody_can_be_changed(sessionmaker):
         assert not await partners.delete(db, 404)
 
 
-async def test_deleting_takes_all_that_was_the_partners(sessionmaker, acme):
+async def test_deleting_a_partner_deletes_its_keys_and_endpoints(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         assert await partners.delete(db, acme.partner.id)
 

@@ -119,7 +119,7 @@ async def test_a_server_is_correct_before_and_after_its_chaos():
         assert not server.errors
 
 
-async def test_only_times_rate_and_removal_are_obeyed():
+async def test_options_only_times_and_rate_limit_a_case_and_removal_ends_it():
     async with serving("joe", "ann") as server:
         chaos = Chaos(server).add("C21 authentication failed", only="joe").add("C16", times=2, only=["ann"])
 

@@ -668,7 +668,7 @@ async def test_a_client_that_refuses_the_certificate_does_no_harm(server_tls):
 # Misbehaviour.
 
 
-async def test_a_hook_answers_in_the_servers_place_until_it_is_removed(server, connect):
+async def test_a_hook_answers_instead_of_the_server_until_it_is_removed(server, connect):
     client = await connect()
     remove = server.on("EXAMINE", imap_hooks.answering(b"* 9 EXISTS", b"%(tag)s NO [INUSE] Later"))
 
@@ -691,7 +691,7 @@ async def test_a_connection_is_reset_in_the_middle_of_an_answer(server, inbox, c
             pass
 
 
-async def test_a_hanging_command_affects_only_itself_and_only_so_many_times(server, connect):
+async def test_a_hanging_command_affects_only_its_session_and_a_limited_number_of_times(server, connect):
     victim, other = await connect(), await connect()
     server.on("NOOP", imap_hooks.only(imap_hooks.hanging(), times=1))
 
@@ -745,7 +745,7 @@ async def test_a_hook_that_sends_much_waits_for_the_client(server, connect):
     assert received + len(chunk) == 100 * 10_000 * 12 + 21
 
 
-async def test_a_tagged_done_is_no_command(connect):
+async def test_a_tagged_done_is_rejected(connect):
     client = await connect()
 
     assert await client.run(b"DONE") == [b"BAD Unknown command"]

@@ -82,7 +82,7 @@ async def test_a_request_is_seen_while_its_answer_hangs(sink, http):
     assert posting.result() == 204
 
 
-async def test_waiting_for_a_predicate_returns_as_soon_as_it_holds(sink, http):
+async def test_waiting_for_a_predicate_returns_as_soon_as_it_is_true(sink, http):
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(sink.wait_for(lambda all_: any(r.body == b"3" for r in all_)))
         for body in (b"1", b"2", b"3"):
@@ -112,7 +112,7 @@ async def test_a_thousand_concurrent_posts_are_all_counted_without_recording(htt
         assert sink.received == []
 
 
-async def test_leaving_does_not_wait_for_an_answer_that_hangs(http):
+async def test_closing_the_sink_does_not_wait_for_an_answer_that_hangs(http):
     async def hangs(received: Received) -> int:
         await asyncio.Event().wait()
         return 200

@@ -57,14 +57,14 @@ async def stored_canaries(sessionmaker):
         return set(await db.scalars(select(VaultCanary.key_id)))
 
 
-async def test_the_first_vault_leaves_a_canary_and_comes_again(sessionmaker, start_with):
+async def test_the_first_vault_stores_a_canary_and_is_accepted_again(sessionmaker, start_with):
     await start_with(OLD)
     await start_with(OLD)
 
     assert await stored_canaries(sessionmaker) == {OLD.primary.hex()}
 
 
-async def test_a_wrong_key_is_refused_with_the_ids_of_both(sessionmaker, start_with):
+async def test_a_wrong_key_is_refused_with_the_ids_of_both_keys(sessionmaker, start_with):
     await start_with(OLD)
 
     with pytest.raises(VaultError) as refusal:
@@ -76,14 +76,14 @@ async def test_a_wrong_key_is_refused_with_the_ids_of_both(sessionmaker, start_w
     assert await stored_canaries(sessionmaker) == {OLD.primary.hex()}
 
 
-async def test_a_new_first_key_leaves_its_canary_beside_the_old_one(sessionmaker, start_with):
+async def test_a_new_primary_key_stores_its_canary_beside_the_old_one(sessionmaker, start_with):
     await start_with(OLD)
     await start_with(BOTH)
 
     assert await stored_canaries(sessionmaker) == {OLD.primary.hex(), NEW.primary.hex()}
 
 
-async def test_a_key_that_was_taken_away_too_early_is_warned_of(sessionmaker, caplog, start_with):
+async def test_a_key_removed_before_rotation_causes_a_warning(sessionmaker, caplog, start_with):
     await start_with(OLD)
     await start_with(BOTH)
 
@@ -92,7 +92,7 @@ async def test_a_key_that_was_taken_away_too_early_is_warned_of(sessionmaker, ca
     assert "superimap rotate-keys" in caplog.text
 
 
-async def test_a_forged_canary_opens_nothing(sessionmaker, start_with):
+async def test_a_forged_canary_is_refused(sessionmaker, start_with):
     async with sessionmaker.begin() as db:
         place = Place("vault_canaries", "word", 0, OTHER.primary.hex())
         word = OTHER.seal(b"something else", place)
@@ -102,14 +102,14 @@ async def test_a_forged_canary_opens_nothing(sessionmaker, start_with):
         await start_with(OTHER)
 
 
-async def test_of_two_first_vaults_at_once_one_is_refused(sessionmaker, start_with):
+async def test_of_two_vaults_that_start_first_at_once_one_is_refused(sessionmaker, start_with):
     outcomes = await asyncio.gather(start_with(OLD), start_with(OTHER), return_exceptions=True)
 
     assert sorted(type(outcome) for outcome in outcomes if outcome) == [VaultError]
     assert len(await stored_canaries(sessionmaker)) == 1
 
 
-def test_every_column_of_bytes_is_sealed_or_known_to_be_no_secret():
+def test_every_binary_column_is_encrypted_or_known_to_hold_no_secret():
     digests = {
         "api_keys.digest", "messages.sha1", "messages.fingerprint", "oauth_states.state_digest",
         "oauth_states.browser_digest", "oauth_states.link_digest", "used_links.link_digest", "login_tries.key",
@@ -128,45 +128,47 @@ def test_every_column_of_bytes_is_sealed_or_known_to_be_no_secret():
     assert all({"id", "partner_id"} <= set(column.table.c.keys()) for column in sealed_columns())
 
 
-def sealed(vault, table, column, partner, row):
+def seal_value(vault, table, column, partner, row):
     return vault.seal_text(f"{table}.{column}", Place(table, column, partner, str(row)))
 
 
-async def fill(db, vault):
-    """One row with every sealed column in every table that has one; the user's id."""
+async def add_sealed_rows(db, vault):
+    """Insert one row with every sealed column into every table that has one; return the id of the user."""
     await db.execute(text("INSERT INTO providers (id, code, title, kind, imap_host, imap_port)"
                           " VALUES (5, 'X', 'X', 'PLAIN', 'x', 993)"))  # fmt: skip
     db.add(Partner(id=1, name="acme"))
     await db.flush()
     db.add(
-        ApiKey(id=2, partner_id=1, digest=b"d", hint="h", secret=sealed(vault, "api_keys", "secret", 1, 2))
+        ApiKey(
+            id=2, partner_id=1, digest=b"d", hint="h", secret=seal_value(vault, "api_keys", "secret", 1, 2)
+        )
     )
-    db.add(SigningSecret(id=3, partner_id=1, secret=sealed(vault, "signing_secrets", "secret", 1, 3)))
+    db.add(SigningSecret(id=3, partner_id=1, secret=seal_value(vault, "signing_secrets", "secret", 1, 3)))
     db.add(Endpoint(id=4, partner_id=1, kind="new_mail"))
     columns = ("oauth2_client_secret", "oauth2_access_token")
-    secrets = {name: sealed(vault, "connections", name, 1, 6) for name in columns}
+    secrets = {name: seal_value(vault, "connections", name, 1, 6) for name in columns}
     db.add(Connection(id=6, partner_id=1, provider_id=5, **secrets))
     await db.flush()
     columns = ("login_password", "oauth2_refresh_token", "oauth2_access_token")
-    values = {name: sealed(vault, "users", name, 1, 7) for name in columns}
+    values = {name: seal_value(vault, "users", name, 1, 7) for name in columns}
     db.add(User(id=7, partner_id=1, connection_id=6, tag="ann", **values))
     await db.flush()
     later = datetime.now(UTC) + timedelta(minutes=10)
-    verifier = sealed(vault, "oauth_states", "verifier", 1, 8)
+    verifier = seal_value(vault, "oauth_states", "verifier", 1, 8)
     state = {"state_digest": b"s", "browser_digest": b"b", "link_digest": b"l", "expires_at": later}
     db.add(OAuthState(id=8, partner_id=1, user_id=7, verifier=verifier, **state))
     row = uuid.UUID(int=9)
-    content = sealed(vault, "deliveries", "content", 1, row)
+    content = seal_value(vault, "deliveries", "content", 1, row)
     db.add(Delivery(id=row, partner_id=1, user_id=7, endpoint_id=4, kind="new_mail", content=content))
     await db.flush()
     attempt = uuid.UUID(int=10)
-    body = sealed(vault, "attempts", "body", 1, attempt)
+    body = seal_value(vault, "attempts", "body", 1, attempt)
     db.add(Attempt(id=attempt, partner_id=1, delivery_id=row, number=1, milliseconds=1, body=body))
     return 7
 
 
-async def opened(db, vault):
-    """Every sealed value in clear, opened by where it lies."""
+async def decrypt_all(db, vault):
+    """Decrypt every sealed value, each bound to its table, column and row; return them by column name."""
     found = {}
     for column in sealed_columns():
         key = [column.table.c.partner_id, column.table.c.id]
@@ -176,10 +178,10 @@ async def opened(db, vault):
     return found
 
 
-async def test_every_sealed_column_of_every_table_gets_under_the_first_key(sessionmaker, start_with):
+async def test_rotation_encrypts_every_sealed_column_with_the_primary_key(sessionmaker, start_with):
     await start_with(OLD)
     async with sessionmaker.begin() as db:
-        await fill(db, OLD)
+        await add_sealed_rows(db, OLD)
     await start_with(BOTH)
 
     rotation = await rotate_keys(sessionmaker, BOTH)
@@ -189,23 +191,23 @@ async def test_every_sealed_column_of_every_table_gets_under_the_first_key(sessi
     assert (rotation.unopened, rotation.unused) == ([], [OLD.primary.hex()])
     assert await stored_canaries(sessionmaker) == {NEW.primary.hex()}
     async with sessionmaker.begin() as db:
-        assert await opened(db, NEW) == {name: name for name in columns}
+        assert await decrypt_all(db, NEW) == {name: name for name in columns}
     await start_with(NEW)
     assert sum((await rotate_keys(sessionmaker, NEW)).resealed.values()) == 0
 
 
-async def test_rotation_loses_no_write_of_those_who_write_meanwhile(sessionmaker, monkeypatch):
+async def test_rotation_loses_no_concurrent_write(sessionmaker, monkeypatch):
     monkeypatch.setattr(rotating, "BATCH_VALUES", 3)
     monkeypatch.setattr(rotating, "PASS_PAUSE_SECONDS", 0.0)
     async with sessionmaker.begin() as db:
-        await fill(db, OLD)
+        await add_sealed_rows(db, OLD)
         for row in range(100, 140):
             value = OLD.seal_text("before", Place("users", "login_password", 1, str(row)))
             db.add(User(id=row, partner_id=1, connection_id=6, tag=str(row), login_password=value))
     written, done = {}, asyncio.Event()
 
     async def write():
-        """A process that was not restarted yet: it goes on sealing with the old key."""
+        """Write as a process that still has the old configuration: it encrypts with the old key."""
         for number in itertools.count():
             row = 100 + number * 7 % 40
             async with sessionmaker.begin() as db:
@@ -230,15 +232,13 @@ async def test_rotation_loses_no_write_of_those_who_write_meanwhile(sessionmaker
             assert clear == written.get(row, "before")
 
 
-async def test_a_value_that_changes_between_read_and_write_stays_as_its_writer_left_it(
-    sessionmaker, monkeypatch
-):
+async def test_rotation_keeps_a_value_that_changes_between_its_read_and_its_write(sessionmaker, monkeypatch):
     async with sessionmaker.begin() as db:
-        await fill(db, OLD)
+        await add_sealed_rows(db, OLD)
     newer = OLD.seal_text("newer", Place("users", "login_password", 1, "7"))
     read, raced = rotating._read, []
 
-    async def read_and_be_overtaken(db, vault, column, after):
+    async def read_before_another_write(db, vault, column, after):
         rows = await read(db, vault, column, after)
         if column.name == "login_password" and not raced:
             async with sessionmaker.begin() as other:
@@ -246,21 +246,21 @@ async def test_a_value_that_changes_between_read_and_write_stays_as_its_writer_l
             raced.append(column)
         return rows
 
-    monkeypatch.setattr(rotating, "_read", read_and_be_overtaken)
+    monkeypatch.setattr(rotating, "_read", read_before_another_write)
     rotation = await rotate_keys(sessionmaker, BOTH)
 
     assert rotation.resealed["users.login_password"] == 1
     async with sessionmaker.begin() as db:
-        assert (await opened(db, NEW))["users.login_password"] == "newer"
+        assert (await decrypt_all(db, NEW))["users.login_password"] == "newer"
 
 
-async def test_rotation_waits_for_no_lock_and_comes_back_for_what_was_locked(sessionmaker, monkeypatch):
+async def test_rotation_skips_locked_rows_and_returns_to_them_later(sessionmaker, monkeypatch):
     async with sessionmaker.begin() as db:
-        await fill(db, OLD)
-    looked = asyncio.Event()
+        await add_sealed_rows(db, OLD)
+    paused = asyncio.Event()
 
     async def pause(_):
-        looked.set()
+        paused.set()
         await released.wait()
 
     released = asyncio.Event()
@@ -269,15 +269,15 @@ async def test_rotation_waits_for_no_lock_and_comes_back_for_what_was_locked(ses
         async with sessionmaker.begin() as db:
             await db.execute(select(Delivery).with_for_update())
             rotation = group.create_task(rotate_keys(sessionmaker, BOTH))
-            await looked.wait()
+            await paused.wait()
         released.set()
 
     assert rotation.result().resealed["deliveries.content"] == 1
 
 
-async def test_what_does_not_open_is_told_and_left_alone(sessionmaker):
+async def test_values_that_cannot_be_decrypted_are_reported_and_left_unchanged(sessionmaker):
     async with sessionmaker.begin() as db:
-        await fill(db, OTHER)
+        await add_sealed_rows(db, OTHER)
 
     rotation = await rotate_keys(sessionmaker, BOTH)
 
@@ -285,13 +285,13 @@ async def test_what_does_not_open_is_told_and_left_alone(sessionmaker):
     assert len(rotation.unopened) == len(sealed_columns())
     assert all(OTHER.primary.hex() in fault for fault in rotation.unopened)
     async with sessionmaker.begin() as db:
-        assert await opened(db, OTHER)
+        assert await decrypt_all(db, OTHER)
 
 
-async def test_ciphertexts_that_changed_places_do_not_open(sessionmaker):
+async def test_ciphertexts_moved_to_another_column_do_not_decrypt(sessionmaker):
     async with sessionmaker.begin() as db:
-        await fill(db, OLD)
+        await add_sealed_rows(db, OLD)
         await db.execute(update(User).values(login_password=User.oauth2_refresh_token))
 
         with pytest.raises(VaultError, match=r"users\.login_password of row 7 cannot be decrypted"):
-            await opened(db, OLD)
+            await decrypt_all(db, OLD)

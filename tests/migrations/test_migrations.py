@@ -42,7 +42,7 @@ async def db(database_url):
 
 @pytest.fixture
 async def two_partners(db):
-    """The connection, with two partners who have one of everything each, under the ids 1 and 2."""
+    """A connection to a database with two partners, ids 1 and 2, each with one row in every table."""
     await db.execute(PARTNERS)
     return db
 
@@ -51,7 +51,7 @@ async def test_models_and_migrations_agree(database_url):
     await asyncio.to_thread(command.check, migrate.configuration(database_url))
 
 
-def test_file_names_give_the_revisions_in_the_order_of_alembic():
+def test_revisions_read_from_file_names_are_in_the_order_of_alembic():
     script = ScriptDirectory.from_config(migrate.configuration(""))
 
     assert known_revisions() == [each.revision for each in script.walk_revisions()][::-1]
@@ -64,13 +64,13 @@ async def test_migrating_again_changes_nothing(database_url, db):
     assert await db.fetchval("SELECT count(*) FROM alembic_version") == 1
 
 
-async def test_a_process_that_migrates_waits_for_another_that_does(database_url, db):
+async def test_two_processes_never_migrate_at_the_same_time(database_url, db):
     await db.execute("SELECT pg_advisory_lock($1)", migrate.LOCK_KEY)
     program = f"from superimap.db.migrate import upgrade; upgrade({database_url!r})"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     while not await db.fetchval(waiting):
-        assert process.returncode is None, "it did not wait"
+        assert process.returncode is None, "the process did not wait for the lock"
         await asyncio.sleep(0.01)
 
     await db.execute("SELECT pg_advisory_unlock($1)", migrate.LOCK_KEY)
@@ -78,14 +78,14 @@ async def test_a_process_that_migrates_waits_for_another_that_does(database_url,
     assert await process.wait() == 0
 
 
-async def test_every_shard_is_there_and_free(db):
+async def test_every_shard_exists_and_has_no_owner(db):
     row = await db.fetchrow("SELECT count(*), min(shard), max(shard), count(owner) FROM shards")
 
     assert tuple(row) == (4096, 0, 4095, 0)
 
 
 ID = "gen_random_uuid()"
-JOINS = {
+CROSS_REFERENCES = {
     "a user of another's connection":
         "INSERT INTO users (partner_id, connection_id, tag) VALUES ($1, $2, 'eve')",
     "a mailbox of another's user":
@@ -126,8 +126,8 @@ JOINS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("statement", JOINS.values(), ids=JOINS.keys())
-async def test_no_row_joins_two_partners(two_partners, statement):
+@pytest.mark.parametrize("statement", CROSS_REFERENCES.values(), ids=CROSS_REFERENCES.keys())
+async def test_no_row_refers_to_a_row_of_another_partner(two_partners, statement):
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await two_partners.execute(statement, 1, 2)
 
@@ -142,21 +142,21 @@ async def test_no_row_moves_to_another_partner(two_partners, table):
         await two_partners.execute(f"UPDATE {table} SET partner_id = 2 WHERE partner_id = 1")
 
 
-async def test_every_table_of_a_partners_rows_is_tried_above(db):
+async def test_every_table_with_a_partner_id_is_covered_by_the_references_above(db):
     rows = await db.fetch(
         "SELECT table_name FROM information_schema.columns WHERE column_name = 'partner_id'"
     )
-    directly = {
+    without_references = {
         "allowances",
         "api_keys",
         "signing_secrets",
         "endpoints",
         "connections",
-    }  # belong to a partner, join nothing
+    }  # refer to their partner only
 
-    tried = {statement.split()[2] for statement in JOINS.values()}
+    covered = {statement.split()[2] for statement in CROSS_REFERENCES.values()}
 
-    assert {row["table_name"] for row in rows} - directly == tried
+    assert {row["table_name"] for row in rows} - without_references == covered
 
 
 @pytest.mark.parametrize("column", ["uid_validity", "last_uid"])
@@ -173,7 +173,7 @@ async def test_uids_are_unsigned_32_bit_numbers(two_partners, column):
             await two_partners.execute(statement, beyond)
 
 
-async def test_one_live_user_has_a_tag_in_any_case_and_archived_ones_may_share_it(two_partners):
+async def test_a_tag_is_unique_among_live_users_regardless_of_letter_case(two_partners):
     insert = "INSERT INTO users (partner_id, connection_id, tag, archived) VALUES (1, 1, $1, $2)"
     await two_partners.execute(insert, "ANN", True)
     await two_partners.execute(insert, "Ann", True)
@@ -182,7 +182,7 @@ async def test_one_live_user_has_a_tag_in_any_case_and_archived_ones_may_share_i
         await two_partners.execute(insert, "ANN", False)
 
 
-async def test_deleting_a_partner_leaves_nothing_of_it_and_all_of_the_other(two_partners):
+async def test_deleting_a_partner_deletes_all_its_rows_and_none_of_another(two_partners):
     await two_partners.execute("DELETE FROM partners WHERE id = 1")
 
     for table in ("users", "mailboxes", "messages", "deliveries", "endpoints", "connections"):

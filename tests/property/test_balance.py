@@ -201,7 +201,7 @@ def test_a_joining_idler_gets_at_most_its_share_and_nothing_else_moves(count):
 
 
 @pytest.mark.parametrize("count", [2, 10, 40])
-def test_after_a_death_little_moves_besides_the_shards_of_the_dead_idler(count):
+def test_after_a_death_few_shards_move_except_those_of_the_dead_idler(count):
     chance = random.Random(count)
     cluster = Cluster([10] * SHARD_COUNT, chance)
     for idler in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""Encryption for any text, any place and any damage."""
+"""Encryption: values of any text and place decrypt; moved, damaged and foreign values do not."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def is_open(address: object) -> bool:
 
 
 @given(st.ip_addresses())
-def test_every_allowed_address_is_global_for_python(
+def test_every_allowed_address_is_global_according_to_ipaddress(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ):
     mapped = getattr(address, "ipv4_mapped", None)
@@ -28,7 +28,9 @@ def test_every_allowed_address_is_global_for_python(
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_inside_an_ipv6_address_is_judged_alike(address: ipaddress.IPv4Address):
+def test_an_ipv4_address_inside_an_ipv6_address_is_checked_like_the_address_alone(
+    address: ipaddress.IPv4Address,
+):
     for wrapped in (f"::ffff:{address}", f"64:ff9b::{address}"):
         assert is_open(wrapped) == is_open(address)
     for wrapped in (f"::{address}", f"64:ff9b:1::{address}", f"::ffff:0:{address}"):

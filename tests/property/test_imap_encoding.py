@@ -29,5 +29,5 @@ def test_h21_a_string_is_one_token_of_the_command(text):
 
 
 @given(st.sets(st.integers(1, 2000)))
-def test_a_uid_set_stands_for_exactly_its_uids(uids):
+def test_a_uid_set_contains_exactly_its_uids(uids):
     assert not uids or responses._expand(encoding.format_uid_set(uids).encode()) == uids

@@ -46,7 +46,7 @@ def test_every_label_is_read_unchanged(labels):
 
 
 @given(st.lists(names.filter(lambda name: not name.startswith("\\")), max_size=8))
-def test_no_label_that_a_person_can_give_hides_a_mail(labels):
+def test_no_label_that_a_person_can_assign_hides_a_mail(labels):
     """Gmail's own labels begin with a backslash; labels that people create cannot."""
     meta = read(b"(" + b" ".join(written(label, "quoted") for label in labels) + b")")
 

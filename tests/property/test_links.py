@@ -12,7 +12,7 @@ facts = st.tuples(purposes, numbers, numbers, keys)
 
 
 @given(signed=facts, shown=facts, age=st.integers(min_value=0, max_value=2 * LIFETIME_SECONDS))
-def test_a_link_opens_only_what_it_was_signed_for(signed, shown, age):
+def test_a_link_is_valid_only_for_the_purpose_and_user_that_it_was_signed_for(signed, shown, age):
     sig = sign(*signed)
     purpose, user_id, ts, key = shown
 
@@ -34,7 +34,7 @@ def test_a_genuine_link_is_valid_until_it_expires(signed, age):
 
 
 @given(signed=facts, sig=st.text())
-def test_any_text_as_signature_is_judged_without_an_error(signed, sig):
+def test_any_text_as_a_signature_is_checked_without_an_error(signed, sig):
     purpose, user_id, ts, key = signed
 
     verdict = verify(purpose, user_id, ts, sig, (key,), now=ts)

@@ -76,7 +76,7 @@ def test_ten_idlers_have_their_shares_by_capacity_within_15_percent(given_):
         assert abs(owned.count(member.id) - fair) <= 0.15 * fair + 5
 
 
-def test_capacity_is_the_weight():
+def test_the_share_of_a_member_is_proportional_to_its_capacity():
     owned = [*owners_of(range(SHARD_COUNT), [Member(1, 1000), Member(2, 3000)]).values()]
 
     assert 0.23 < owned.count(1) / SHARD_COUNT < 0.27

@@ -39,7 +39,7 @@ def pause_of(health: EndpointHealth, now: datetime = NOW) -> float:
 OPEN = after(HEALTHY, *[Signal.FAILING] * FAILURES_TO_OPEN)
 
 
-def test_ten_failures_in_a_row_open_it_and_nine_do_not():
+def test_ten_failures_in_a_row_open_the_breaker_and_nine_do_not():
     nine = after(HEALTHY, *[Signal.FAILING] * 9)
 
     assert (nine.breaker, nine.failures, nine.failing_since) == ("closed", 9, NOW)
@@ -47,7 +47,7 @@ def test_ten_failures_in_a_row_open_it_and_nine_do_not():
     assert (OPEN.breaker, OPEN.setbacks, pause_of(OPEN)) == ("open", 1, 5.0)
 
 
-def test_rejected_deliveries_never_open_it():
+def test_rejected_deliveries_never_open_the_breaker():
     assert after(HEALTHY, *[Signal.REJECTED] * 1000).breaker == "closed"
 
 
@@ -70,7 +70,7 @@ def test_pauses_between_probes_double_up_to_five_minutes():
     assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
-def test_after_a_successful_probe_each_success_allows_one_post_more_until_it_is_closed():
+def test_after_a_successful_probe_each_success_allows_one_more_post_until_the_breaker_closes():
     health, widths = OPEN, []
     while health != HEALTHY:
         health = after(health, Signal.HEALTHY)
@@ -80,17 +80,17 @@ def test_after_a_successful_probe_each_success_allows_one_post_more_until_it_is_
     assert after(OPEN, Signal.HEALTHY).probe_at is None
 
 
-def test_with_a_limit_of_one_post_a_successful_probe_closes_it():
+def test_with_a_limit_of_one_post_a_successful_probe_closes_the_breaker():
     assert after(OPEN, Signal.HEALTHY, cap=1) == HEALTHY
 
 
-def test_a_failure_in_slow_start_opens_it_again_for_longer():
+def test_a_failure_in_slow_start_opens_the_breaker_again_for_longer():
     health = after(OPEN, Signal.HEALTHY, Signal.HEALTHY, Signal.FAILING)
 
     assert (health.breaker, health.width, health.setbacks, pause_of(health)) == ("open", None, 2, 10.0)
 
 
-def test_a_late_success_from_before_it_opened_does_not_count_as_a_probe():
+def test_a_late_success_from_before_the_breaker_opened_does_not_count_as_a_probe():
     health = next_health(OPEN, Observation(Signal.HEALTHY, setbacks=0), now=NOW, cap=MAX_POSTS)
 
     assert (health.breaker, health.probe_at, health.failing_since) == ("open", OPEN.probe_at, None)
@@ -113,7 +113,7 @@ def test_a_busy_endpoint_gets_half_as_many_posts_after_a_pause():
     assert after(once, Signal.HEALTHY).width == 6
 
 
-def test_a_requested_pause_holds_for_all_posts():
+def test_a_requested_pause_applies_to_all_posts():
     health = after(HEALTHY, Signal.BUSY, pause=77)
     late = next_health(health, Observation(Signal.BUSY, setbacks=0, pause=99), now=NOW, cap=MAX_POSTS)
 
@@ -121,7 +121,7 @@ def test_a_requested_pause_holds_for_all_posts():
     assert (late.setbacks, late.width, pause_of(late)) == (1, 5, 99)
 
 
-def test_gone_disables_it_at_once_and_no_later_answer_undoes_that():
+def test_410_disables_the_endpoint_at_once_and_no_later_answer_enables_it():
     health = after(HEALTHY, Signal.GONE)
 
     assert (health.disabled_at, health.disabled_reason) == (NOW, "gone")
@@ -129,7 +129,7 @@ def test_gone_disables_it_at_once_and_no_later_answer_undoes_that():
 
 
 @pytest.mark.parametrize("signal", [Signal.FAILING, Signal.BUSY, Signal.REJECTED])
-def test_five_days_of_nothing_but_failures_disable_it(signal: Signal):
+def test_five_days_of_failures_without_a_success_disable_the_endpoint(signal: Signal):
     health = after(HEALTHY, *[signal] * FAILURES_TO_OPEN)
 
     just_before = after(health, signal, now=NOW + DISABLE_AFTER - timedelta(seconds=1))

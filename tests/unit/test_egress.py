@@ -32,7 +32,7 @@ def test_private_and_special_addresses_are_refused(address: str):
 
 
 @pytest.mark.parametrize("address", OPEN.split())
-def test_public_addresses_are_open(address: str):
+def test_public_addresses_are_allowed(address: str):
     Guard(refused_ports=WEBHOOK_PORTS_REFUSED).check((address, 443))
 
 
@@ -43,16 +43,16 @@ def test_ports_of_other_protocols_are_refused(port: int):
 
 
 @pytest.mark.parametrize("port", [80, 443, 8080, 8443, 3000, 8000])
-def test_ports_that_webhooks_use_are_open(port: int):
+def test_ports_that_webhooks_use_are_allowed(port: int):
     Guard(refused_ports=WEBHOOK_PORTS_REFUSED).check(("8.8.8.8", port))
 
 
-def test_imap_ports_are_open_for_a_guard_without_refused_ports():
+def test_imap_ports_are_allowed_by_a_guard_without_refused_ports():
     Guard().check(("8.8.8.8", 993))
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3"])
-def test_an_allowed_network_is_open_in_every_spelling(address: str):
+def test_an_allowed_network_is_allowed_in_every_spelling(address: str):
     guard = Guard([ipaddress.ip_network("10.0.0.0/8")], refused_ports=WEBHOOK_PORTS_REFUSED)
 
     guard.check((address, 443))

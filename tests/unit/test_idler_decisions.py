@@ -43,7 +43,7 @@ def test_without_a_cursor_the_catch_up_is_by_date(cursor, since):
     assert plan(cursor) == CatchUpPlan(7, since=since)
 
 
-def test_restarted_uids_get_a_numbering_of_their_own():
+def test_restarted_uids_get_a_separate_numbering():
     first = plan(Cursor(7, 41, NOW), restarted=True)
     kept = Cursor(first.uid_validity, 3, NOW)
 
@@ -77,7 +77,7 @@ def test_the_pause_that_a_server_requests(error, seconds):
     assert server_pauses.requested_pause(error, ordinary=60) == seconds
 
 
-def test_three_faulty_answers_or_twelve_broken_connections_give_up_a_mail():
+def test_a_mail_is_given_up_after_three_faulty_answers_or_twelve_broken_connections():
     failures = ReadFailures()
     for _ in range(2):
         failures.record(5, ProtocolError("no mail"))

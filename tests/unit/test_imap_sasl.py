@@ -24,7 +24,7 @@ from superimap.imap.types import Login, OAuth
         ("BAD", None, "User is authenticated but not connected.", None, False),
     ],
 )
-def test_permanent_refusals_are_told_from_temporary_ones(result, code, text, detail, verdict):
+def test_permanent_and_temporary_refusals_are_distinguished(result, code, text, detail, verdict):
     assert is_permanent(result, code, text, detail) is verdict
 
 

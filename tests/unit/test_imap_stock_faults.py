@@ -44,7 +44,7 @@ async def running(coroutine):
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_h01_a_lost_connection_wakes_nobody():
+async def test_h01_a_lost_connection_wakes_no_waiting_caller():
     stock = protocol()
     async with running(stock.fetch("1", "(UID)")) as fetching, running(stock.idle_queue.get()) as pushing:
         stock.connection_lost(None)

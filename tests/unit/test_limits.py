@@ -55,7 +55,7 @@ async def test_one_unresponsive_host_takes_at_most_half_and_so_do_all_named_serv
     assert other.has_room(50)
 
 
-async def test_a_waiter_cancelled_at_the_second_limit_gives_back_the_first():
+async def test_a_waiter_cancelled_at_the_second_limit_releases_the_first():
     limits = ByteLimits(100)
     hosts = [limits.for_host(name) for name in ("a", "b", "c")]
     held = [await host.acquire(50) for host in hosts[:2]]
@@ -70,7 +70,7 @@ async def test_a_waiter_cancelled_at_the_second_limit_gives_back_the_first():
 
 
 @given(st.lists(st.tuples(st.integers(1, 150), st.booleans()), max_size=30))
-def test_all_room_is_given_back_whether_cancelled_or_not(entries: list[tuple[int, bool]]):
+def test_all_room_is_released_whether_cancelled_or_not(entries: list[tuple[int, bool]]):
     async def run() -> None:
         limit = ByteLimit(100)
         tasks = [asyncio.create_task(_pass(limit, size)) for size, _ in entries]

@@ -125,7 +125,7 @@ async def test_a_mail_that_needs_room_has_the_batch_recorded_first(statements):
     assert limits.for_host("imap.example.com").has_room(500), "all room is given back"
 
 
-async def test_discarding_a_batch_gives_its_room_back_and_records_nothing(statements):
+async def test_discarding_a_batch_releases_its_room_and_records_nothing(statements):
     limits = ByteLimits(1000)
     mailbox = opened(BY_UID, limits=limits)
     await mailbox.make_room(500)

@@ -26,7 +26,7 @@ def proxy(world, tmp_path_factory):
     return DbProxy(world.settings.database_url, tmp_path_factory.mktemp("db"))
 
 
-async def test_it_starts_without_a_database_answers_503_and_recovers(world, proxy):
+async def test_the_api_starts_without_a_database_answers_503_and_recovers(world, proxy):
     async with served(settings_for(proxy.url)) as url, httpx.AsyncClient(base_url=url) as client:
         client.headers["x-api-key"] = world.acme
 
@@ -68,7 +68,7 @@ async def test_a_hanging_database_makes_readyz_fail_within_a_second(world, proxy
     await proxy.close()
 
 
-async def test_it_stops_within_five_seconds_although_a_request_hangs(world):
+async def test_the_api_stops_within_five_seconds_although_a_request_hangs(world):
     stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
     running = asyncio.create_task(serve(world.settings, stop, on_listening=listening.set_result))
     host, port = (await listening).removeprefix("http://").split(":")

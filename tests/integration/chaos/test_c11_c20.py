@@ -119,7 +119,7 @@ async def test_C15_too_many_connections_counts_as_throttling(scene):
 
 
 @pytest.mark.parametrize("at", ["LOGIN", "EXAMINE", "UID SEARCH"])
-async def test_C16_the_backoff_time_that_the_server_suggests_is_kept(scene, at):
+async def test_C16_the_backoff_time_that_the_server_suggests_is_respected(scene, at):
     scene.timing = dataclasses.replace(FAST, throttled=0.0)
     scene.chaos.add("C16", only=VICTIM, times=1, ms=700, at=at)
     began = time.monotonic()

@@ -180,7 +180,7 @@ def test_tables_fit_eighty_columns_with_ids_whole(superimap, installed):
     assert "OUTLOOK_OAUTH2" in superimap("providers", "list").stdout
 
 
-def test_text_by_others_cannot_control_the_terminal(superimap, installed):
+def test_text_from_others_cannot_control_the_terminal(superimap, installed):
     superimap("connections", "create", "acme", "PLAIN")
     superimap("users", "create", "acme", "PLAIN", "[red]ann[bold]")
 

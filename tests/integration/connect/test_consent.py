@@ -106,7 +106,7 @@ async def assert_error_page(scene, answer: httpx.Response, status: int, text: st
 
 
 @pytest.mark.parametrize("fault", ["wrong_state", "no_state"])
-async def test_40_a_state_that_is_missing_or_forged_connects_nobody(scene, fault):
+async def test_40_a_missing_or_forged_state_connects_no_user(scene, fault):
     shown = await scene.user()
     scene.provider.faults.arm(fault)
 
@@ -117,7 +117,7 @@ async def test_40_a_state_that_is_missing_or_forged_connects_nobody(scene, fault
     assert scene.provider.count("/token") == 0
 
 
-async def test_40_a_state_serves_once_even_if_what_follows_fails(scene):
+async def test_40_a_state_is_accepted_once_even_if_a_later_step_fails(scene):
     shown = await scene.user()
     scene.provider.faults.arm("server_error")
     async with scene.browser() as http:
@@ -142,7 +142,7 @@ async def test_40_another_browser_cannot_finish_a_consent(scene):
     assert scene.provider.count("/token") == 0
 
 
-async def test_41_a_code_from_another_consent_is_not_taken(scene):
+async def test_41_a_code_from_another_consent_is_refused(scene):
     shown = await scene.user()
     async with scene.browser() as hers, scene.browser() as his:
         stolen = parse_qs(urlsplit(await consent(his, shown["connect_url"])).query)["code"][0]

@@ -75,7 +75,7 @@ async def test_a_failed_revocation_does_not_prevent_disconnecting(connected, fau
     assert (await connected.shown())["connected_at"] is None
 
 
-async def test_46_a_form_from_another_site_disconnects_nobody(connected):
+async def test_46_a_form_from_another_site_disconnects_no_user(connected):
     async with connected.browser() as http, connected.browser() as other:
         page = await http.get((await connected.shown())["disconnect_url"])
         answer = await other.post(FORM, data=hidden_fields(page.text))

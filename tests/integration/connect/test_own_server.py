@@ -195,7 +195,7 @@ async def listening(greeting: bytes) -> AsyncIterator[tuple[int, list[object]]]:
         "169.254.169.254",
     ],
 )
-async def test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_written(own, host):
+async def test_abuse_16_an_internal_mail_server_is_not_dialled_in_any_spelling(own, host):
     own.forbid_loopback()
     async with listening(b"* OK IMAP4rev1\r\n") as (port, came), own.browser() as http:
         form = await opened(own, http)
@@ -206,7 +206,7 @@ async def test_abuse_16_a_mail_server_inside_is_not_dialled_however_it_is_writte
     assert came == []
 
 
-async def test_abuse_17_the_form_is_no_port_scanner(own, monkeypatch):
+async def test_abuse_17_the_form_cannot_be_used_as_a_port_scanner(own, monkeypatch):
     """Every server that is not usable, or forbidden, gives the same answer after the same time."""
     monkeypatch.setattr(password, "MAX_TRIES_PER_LINK", 20)
     found: dict[str, tuple[int, str, frozenset[str]]] = {}
@@ -260,7 +260,7 @@ async def test_abuse_17_tries_are_limited_across_all_servers(own, monkeypatch):
     assert statuses == [422] * 10 + [429] * 2
 
 
-async def test_a_hanging_login_at_a_named_server_has_the_usual_timeout(own, trusted, monkeypatch):
+async def test_a_hanging_login_at_an_entered_server_has_the_usual_timeout(own, trusted, monkeypatch):
     monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr(password, "LOGIN_TIMEOUT_SECONDS", 0.4)
     trusted.on("LOGIN", hanging())

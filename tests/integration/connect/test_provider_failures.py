@@ -27,7 +27,7 @@ def test_the_docs_list_every_consent_failure():
 
 
 @pytest.mark.parametrize("fault", FAILURES)
-async def test_a_failing_provider_connects_nobody_and_the_partners_page_gets_the_reason(
+async def test_a_failing_provider_connects_no_user_and_the_partners_page_gets_the_reason(
     scene, fault, caplog, monkeypatch
 ):
     caplog.set_level(logging.DEBUG)
@@ -58,7 +58,7 @@ async def test_a_failing_provider_connects_nobody_and_the_partners_page_gets_the
     assert not [each for each in secrets | {"cl13nt-s3cret"} if len(each) > 15 and each in ours]
 
 
-async def test_without_an_address_from_the_provider_the_partners_is_used(scene):
+async def test_without_an_address_from_the_provider_the_address_set_by_the_partner_is_used(scene):
     await scene.rows("UPDATE providers SET oauth2_jwks_url = NULL, oauth2_userinfo_url = NULL")
     known, unknown = await scene.user(email=ANN), await scene.user(tag="bob")
 

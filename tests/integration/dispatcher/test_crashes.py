@@ -216,7 +216,9 @@ async def test_without_redis_deliveries_are_still_sent(world: SinkWorld):
     assert max(counted(world.sink).values()) == 1
 
 
-async def test_redis_killed_and_back_empty_rings_again(world: SinkWorld, open_folder: Path):
+async def test_doorbells_ring_again_after_redis_is_killed_and_returns_empty(
+    world: SinkWorld, open_folder: Path
+):
     endpoint = await world.endpoint()
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(contextlib.AsyncExitStack())
@@ -259,7 +261,7 @@ async def test_a_redis_that_hangs_blocks_neither_rings_nor_deliveries(world: Sin
     server.close()
 
 
-async def test_an_absence_of_postgresql_before_and_after_the_start_loses_nothing(
+async def test_an_outage_of_postgresql_before_or_after_the_start_loses_nothing(
     world: SinkWorld, tmp_path: Path
 ):
     endpoint = await world.endpoint()

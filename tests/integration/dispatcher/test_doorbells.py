@@ -35,7 +35,7 @@ async def test_many_rings_wait_as_one_job(redis_url: str):
         assert await redis.zcard(QUEUE_NAME) == 2
 
 
-async def test_a_ring_while_the_handler_works_calls_it_again(redis_url: str):
+async def test_a_ring_while_the_handler_runs_calls_it_again(redis_url: str):
     calls, go = [], asyncio.Event()
 
     async def handler(endpoint_id: int) -> None:
@@ -53,7 +53,7 @@ async def test_a_ring_while_the_handler_works_calls_it_again(redis_url: str):
 
 
 @pytest.mark.parametrize("queues", [1, 2])
-async def test_a_look_after_the_ring_sees_what_was_committed_before_it(redis_url: str, queues: int):
+async def test_the_handler_called_for_a_ring_sees_rows_committed_before_it(redis_url: str, queues: int):
     committed, seen = 0, 0
 
     async def handler(_: int) -> None:
@@ -74,7 +74,7 @@ async def test_a_look_after_the_ring_sees_what_was_committed_before_it(redis_url
         await eventually(lambda: _true(seen == 299))
 
 
-async def test_a_job_taken_by_a_process_that_died_before_its_look_is_skipped(redis_url: str):
+async def test_a_job_of_a_process_that_died_before_handling_it_is_skipped(redis_url: str):
     calls = []
 
     async def handler(endpoint_id: int) -> None:
@@ -140,7 +140,7 @@ async def test_no_more_lanes_than_allowed_run_at_once(redis_url: str):
     assert most == 3
 
 
-async def test_it_opens_and_closes_without_a_server():
+async def test_the_doorbell_opens_and_closes_without_a_server():
     async with (
         EndpointDoorbell("unix:///nonexistent.sock") as queue,
         working(queue, lambda _: asyncio.sleep(0)),

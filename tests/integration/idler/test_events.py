@@ -139,7 +139,7 @@ async def test_without_an_events_url_events_are_recorded_without_deliveries(worl
 # Refused logins.
 
 
-async def test_a_refusal_and_its_end_give_one_event_each_despite_repeated_logins(world, pool, joe):
+async def test_a_refused_login_and_its_end_give_one_event_each_despite_repeated_logins(world, pool, joe):
     for _ in range(3):
         await refuse(pool, joe)
     await asyncio.gather(*(stands(pool, joe) for _ in range(3)))

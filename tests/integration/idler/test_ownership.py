@@ -142,7 +142,7 @@ async def test_a_stopping_idler_hands_everything_to_the_others(world, pool):
         assert len(ledger.watching) == 10
 
 
-async def test_a_shard_changes_hands_only_when_its_sessions_have_ended(world, pool):
+async def test_a_shard_is_handed_over_only_when_its_sessions_have_ended(world, pool):
     await users(world, 30)
     ending, may_end = asyncio.Event(), asyncio.Event()
 
@@ -186,7 +186,7 @@ async def test_a_shard_that_returns_to_its_owner_has_a_new_epoch(world, pool):
         assert (row[0]["owner"], row[0]["epoch"]) == (here, epoch + 2)
 
 
-async def test_the_last_idler_to_stop_frees_its_shards(world, pool):
+async def test_the_last_idler_to_stop_releases_its_shards(world, pool):
     async with joined(pool, Ledger()) as only:
         await only.round()
         await only.ownership.hand_everything_over(only.crew, within=10, longest_close=1)
@@ -263,7 +263,7 @@ async def test_an_idler_that_lost_its_lease_writes_nothing_and_ends_its_sessions
         assert not zombie.shards & heir.shards
 
 
-async def test_shards_of_a_silent_idler_are_not_taken_before_it_had_time_to_return(world, pool):
+async def test_shards_of_an_unresponsive_idler_are_not_taken_over_before_it_had_time_to_return(world, pool):
     async with joined(pool, Ledger()) as other:
         await other.round()
         await silence(world, other)

@@ -127,7 +127,7 @@ async def test_new_mails_are_fetched_with_metadata_in_one_command(server: MailSe
     assert server.seen(user) == 0
 
 
-async def test_a_mail_between_examine_or_search_and_idle_is_news(server: MailServer):
+async def test_a_mail_between_examine_or_search_and_idle_is_announced(server: MailServer):
     user = await server.user()
     async with server.session(user) as client:
         await client.examine("INBOX")
@@ -140,7 +140,7 @@ async def test_a_mail_between_examine_or_search_and_idle_is_news(server: MailSer
         assert await client.search_uids(after=1) == [2]
 
 
-async def test_mails_that_arrive_while_another_is_fetched_are_news(server: MailServer):
+async def test_mails_that_arrive_during_a_fetch_are_announced(server: MailServer):
     user = await server.user()
     big = small_mail("big", body=b"0123456789abcd\r\n" * 65_536)
     server.deliver(user, big)

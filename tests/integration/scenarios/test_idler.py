@@ -48,7 +48,7 @@ class Watched:
         self.sent.add(hashlib.sha1(raw).digest())
         self.server.deliver(self.user, raw)
 
-    async def found(self) -> Counter[bytes]:
+    async def count_deliveries(self) -> Counter[bytes]:
         """Count the deliveries of each mail."""
         rows = await self.world.rows(
             "SELECT m.sha1 FROM deliveries d JOIN messages m"
@@ -58,18 +58,18 @@ class Watched:
 
     async def all_found_once(self) -> None:
         async def complete() -> bool:
-            return self.sent <= (await self.found()).keys()
+            return self.sent <= (await self.count_deliveries()).keys()
 
         await eventually(complete, what="all mails are found")
-        assert await self.found() == Counter(self.sent)
+        assert await self.count_deliveries() == Counter(self.sent)
 
 
 @pytest_asyncio.fixture
 async def watched(server: MailServer, trusting: None, database_url: str, redis_url: str) -> Watched:
-    return await make(server, World(database_url, redis_url))
+    return await create_watched(server, World(database_url, redis_url))
 
 
-async def make(server: MailServer, world: World, password: str = PASSWORD) -> Watched:
+async def create_watched(server: MailServer, world: World, password: str = PASSWORD) -> Watched:
     partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
     await world.provider(server.host, server.port, tls=server.tls)
     await world.connection(partner)
@@ -135,7 +135,7 @@ async def test_an_expunge_by_another_client_hides_no_mail(watched: Watched):
         watched.deliver("goes")
         await watched.all_found_once()
         await watched.server.expunge(watched.user, 1)
-        watched.deliver("comes")  # the count of mails is as it was
+        watched.deliver("comes")  # the number of mails in the mailbox is the same as before
         await watched.all_found_once()
 
 
@@ -143,23 +143,22 @@ async def test_an_expunge_by_another_client_hides_no_mail(watched: Watched):
 async def test_a_wrong_password_is_reported_and_the_right_one_is_used(
     server: MailServer, trusting: None, database_url: str, redis_url: str, password: str
 ):
-    watched = await make(server, World(database_url, redis_url), password)
+    watched = await create_watched(server, World(database_url, redis_url), password)
     partner = await watched.world.partner("globex", new_mail_webhook="https://app.example.com/hook")
     await watched.world.connection(partner)
     await watched.world.user(partner, "jim", login=watched.user, password=password + "!")
 
-    async def told() -> list[str]:
+    async def statuses() -> list[str]:
         rows = await watched.world.rows("SELECT status FROM users ORDER BY tag")
         return [row["status"] for row in rows]
 
-    async def settled() -> bool:
-        return await told() == ["authentication_failed", "watching"]
+    async def wrong_password_is_reported() -> bool:
+        return await statuses() == ["authentication_failed", "watching"]
+
+    async def both_are_watched() -> bool:
+        return await statuses() == ["watching", "watching"]
 
     async with running(functools.partial(main.serve, timing=TIMING), watched.world.settings):
-        await eventually(settled)
+        await eventually(wrong_password_is_reported)
         await watched.world.change_user(partner, "jim", login_password=password)
-        await eventually(lambda: _is(told, ["watching", "watching"]))
-
-
-async def _is(ask, answer) -> bool:
-    return bool(await ask() == answer)
+        await eventually(both_are_watched)
