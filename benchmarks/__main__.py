@@ -21,23 +21,34 @@ app = typer.Typer(
 Tls = Annotated[bool, typer.Option("--tls", help="Use TLS, with a temporary certificate.")]
 
 Database = Annotated[
-    str | None, typer.Option(help="Empty PostgreSQL database to fill. [default: a temporary one]")
+    str | None,
+    typer.Option(metavar="URL", help="Empty PostgreSQL database to fill. [default: a temporary one]"),
 ]
 
 DatabaseUrl = Annotated[
-    str | None, typer.Option(help="Empty PostgreSQL database to fill. [default: a temporary one]")
+    str | None,
+    typer.Option(metavar="URL", help="Empty PostgreSQL database to fill. [default: a temporary one]"),
 ]
-RedisUrl = Annotated[str | None, typer.Option(help="Valkey or Redis. [default: a temporary one]")]
+RedisUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Valkey or Redis. [default: a temporary one]")
+]
 
 
 @app.command()
 @command
 async def sessions(
-    count: Annotated[int, typer.Option(min=1, max=25_000, help="Number of sessions.")] = 1000,
+    count: Annotated[
+        int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of sessions.")
+    ] = 1000,
     tls: Tls = False,
-    seconds: Annotated[float, typer.Option(min=0, help="Seconds to hold them idle.")] = 10,
+    seconds: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time for which the sessions stay idle.")
+    ] = 10,
     mail_bytes: Annotated[
-        int, typer.Option(min=0, help="Size of the mail that each reads afterwards; 0 for none.")
+        int,
+        typer.Option(
+            min=0, metavar="BYTES", help="Size of the mail that each session then reads; 0 for none."
+        ),
     ] = 1_000_000,
 ) -> None:
     """Measure idle IMAP sessions. Memory, CPU, event-loop lag, memory left after closing."""
@@ -49,13 +60,17 @@ async def sessions(
 @app.command()
 @command
 async def wake(
-    count: Annotated[int, typer.Option(min=1, help="Number of mails.")] = 2000,
-    sessions: Annotated[int, typer.Option(min=1, max=25_000, help="Number of idle sessions.")] = 500,
+    count: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of mails.")] = 2000,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of idle sessions.")
+    ] = 500,
     tls: Tls = False,
-    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail in bytes.")] = 5000,
-    at_once: Annotated[int, typer.Option(min=1, help="Mails that arrive at the same time.")] = 10,
+    mail_bytes: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Size of each mail.")] = 5000,
+    at_once: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Number of mails that arrive at the same time.")
+    ] = 10,
 ) -> None:
-    """Measure the cost of one mail to an idle session. From the push until it idles again."""
+    """Measure the cost of one mail to an idle session. CPU time from the push to the next IDLE."""
     from benchmarks import wake as bench
 
     _print(await bench.run(count=count, sessions=sessions, tls=tls, mail_bytes=mail_bytes, at_once=at_once))
@@ -65,14 +80,22 @@ async def wake(
 @command
 async def hostile(
     sessions: Annotated[
-        int, typer.Option(min=1, max=25_000, help="Number of idle sessions at other servers.")
+        int,
+        typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of idle sessions at other servers."),
     ] = 200,
     wakes: Annotated[
-        int, typer.Option(min=1, help="Mails to the other sessions, without and during each attack.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help="Number of mails to the other sessions, without an attack and during each.",
+        ),
     ] = 300,
-    mib: Annotated[int, typer.Option(min=1, help="MiB that the hostile server sends.")] = 300,
+    mib: Annotated[
+        int, typer.Option(min=1, metavar="MIB", help="Volume that the hostile server sends.")
+    ] = 300,
 ) -> None:
-    """Measure the effect of a server that sends without end. Memory, wake-ups of other sessions."""
+    """Measure the effect of a server that sends endless data. Memory, wake-ups of other sessions."""
     from benchmarks import hostile as bench
 
     _print(await bench.run(sessions=sessions, wakes=wakes, mib=mib))
@@ -81,8 +104,10 @@ async def hostile(
 @app.command()
 @command
 async def rebalance(
-    users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1_000_000,
-    idlers: Annotated[int, typer.Option(min=2, max=1000, help="Idlers that share them.")] = 100,
+    users: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of users.")] = 1_000_000,
+    idlers: Annotated[
+        int, typer.Option(min=2, max=1000, metavar="NUMBER", help="Number of idlers that share the users.")
+    ] = 100,
     database: Database = None,
 ) -> None:
     """Measure how idlers share users. Evenness, shards moved by a change, cost of a round."""
@@ -94,10 +119,16 @@ async def rebalance(
 @app.command()
 @command
 async def idler(
-    users: Annotated[int, typer.Option(min=1, max=25_000, help="Number of users to watch.")] = 2000,
+    users: Annotated[
+        int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of users to watch.")
+    ] = 2000,
     tls: Tls = False,
-    seconds: Annotated[float, typer.Option(min=1, help="Seconds to hold the sessions idle.")] = 10,
-    logins_per_second: Annotated[float, typer.Option(min=1, help="Login rate at the start.")] = 100,
+    seconds: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Time for which the sessions stay idle.")
+    ] = 10,
+    logins_per_second: Annotated[
+        float, typer.Option(min=1, metavar="NUMBER", help="Login rate at the start.")
+    ] = 100,
     database: Database = None,
 ) -> None:
     """Measure a whole idler. Start, memory per user, cost of rounds, stop."""
@@ -113,16 +144,29 @@ async def idler(
 @app.command()
 @command
 async def deliver(
-    count: Annotated[int, typer.Option(min=1, help="Webhooks due at the start.")] = 10_000,
-    endpoints: Annotated[int, typer.Option(min=1, max=3000, help="Endpoints that share them.")] = 100,
-    answer_ms: Annotated[float, typer.Option(min=0, help="Milliseconds before the receiver answers.")] = 50,
+    count: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Number of webhooks due at the start.")
+    ] = 10_000,
+    endpoints: Annotated[
+        int,
+        typer.Option(min=1, max=3000, metavar="NUMBER", help="Number of endpoints that share the webhooks."),
+    ] = 100,
+    answer_ms: Annotated[
+        float,
+        typer.Option(min=0, metavar="MS", help="Time after which the receiver answers, in milliseconds."),
+    ] = 50,
     hanging: Annotated[
         int,
         typer.Option(
-            min=0, help="Webhooks due to a hanging endpoint, beside which the others are then measured."
+            min=0,
+            metavar="NUMBER",
+            help="Number of webhooks due to a hanging endpoint; the others are then measured a second time.",
         ),
     ] = 0,
-    seconds: Annotated[float, typer.Option(min=1, help="Seconds to measure the others, each time.")] = 10,
+    seconds: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="Duration of each measurement of the other endpoints."),
+    ] = 10,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
@@ -149,13 +193,24 @@ async def mail(
         Literal["own", "dovecot"], typer.Option(help="Mail server: our own fake one, or a temporary Dovecot.")
     ] = "own",
     singly: Annotated[
-        int, typer.Option(min=1, help="Mails that arrive one by one, to measure latency.")
+        int,
+        typer.Option(
+            min=1, metavar="NUMBER", help="Number of mails that arrive one by one, to measure latency."
+        ),
     ] = 100,
-    idle: Annotated[int, typer.Option(min=1, max=25_000, help="Number of watched users.")] = 1000,
-    burst: Annotated[int, typer.Option(min=1, help="Mails that then arrive at once.")] = 5000,
-    burst_users: Annotated[int, typer.Option(min=1, help="Users that share the burst.")] = 500,
-    partners: Annotated[int, typer.Option(min=1, max=1000, help="Partners that share the users.")] = 10,
-    mail_bytes: Annotated[int, typer.Option(min=1, help="Size of each mail in bytes.")] = 5000,
+    idle: Annotated[
+        int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of watched users.")
+    ] = 1000,
+    burst: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Number of mails that then arrive at once.")
+    ] = 5000,
+    burst_users: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Number of users that share the burst.")
+    ] = 500,
+    partners: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="NUMBER", help="Number of partners that share the users.")
+    ] = 10,
+    mail_bytes: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Size of each mail.")] = 5000,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
@@ -180,11 +235,22 @@ async def mail(
 @app.command()
 @command
 async def tokens(
-    users: Annotated[int, typer.Option(min=1, max=25_000, help="Number of OAuth 2.0 users.")] = 1000,
-    life: Annotated[int, typer.Option(min=1, help="Lifetime of an access token in seconds.")] = 60,
-    seconds: Annotated[float, typer.Option(min=1, help="Seconds to measure, once all are watched.")] = 180,
-    idlers: Annotated[int, typer.Option(min=1, max=16, help="Idlers that share the users.")] = 2,
-    mails_per_second: Annotated[float, typer.Option(min=0.1, help="Mails that arrive meanwhile.")] = 20,
+    users: Annotated[
+        int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of OAuth 2.0 users.")
+    ] = 1000,
+    life: Annotated[int, typer.Option(min=1, metavar="SECONDS", help="Lifetime of an access token.")] = 60,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Duration of the measurement, once all users are watched."
+        ),
+    ] = 180,
+    idlers: Annotated[
+        int, typer.Option(min=1, max=16, metavar="NUMBER", help="Number of idlers that share the users.")
+    ] = 2,
+    mails_per_second: Annotated[
+        float, typer.Option(min=0.1, metavar="NUMBER", help="Rate of mails during the measurement.")
+    ] = 20,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
@@ -207,11 +273,17 @@ async def tokens(
 @app.command()
 @command
 async def chaos(
-    users: Annotated[int, typer.Option(min=1, help="Number of users, and of sessions.")] = 200,
-    mails: Annotated[int, typer.Option(min=1, help="Number of mails.")] = 2000,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of random seeds, one after the other.")] = 1,
-    first: Annotated[int, typer.Option(help="The first seed.")] = 1,
-    spread: Annotated[float, typer.Option(min=0, help="Seconds over which the mails arrive.")] = 20,
+    users: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Number of users, and of sessions.")
+    ] = 200,
+    mails: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of mails.")] = 2000,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Number of random seeds, one after the other.")
+    ] = 1,
+    first: Annotated[int, typer.Option(metavar="SEED", help="The first seed.")] = 1,
+    spread: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time over which the mails arrive.")
+    ] = 20,
 ) -> None:
     """Check that each mail is found once while the server fails. One line of JSON per seed."""
     from benchmarks import chaos as bench

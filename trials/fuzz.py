@@ -106,8 +106,13 @@ def pythons_own() -> list[bytes]:
 def main() -> int:
     """Print the number of mails parsed, the number that raised, and the slowest; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--seconds", type=float, default=60, help="duration; default: 60")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=random.SystemRandom().randrange(1 << 32),
+        help="random seed; default: a new one",
+    )
     options = parser.parse_args()
     own, python = list(MALFORMED.values()), pythons_own()
     print(f"corpus: {len(own)} mails of this project, {len(python)} of Python; seed {options.seed}")

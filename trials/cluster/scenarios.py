@@ -1,4 +1,4 @@
-"""Scenarios that assert the promises of the cluster while its idlers change; each returns its figures.
+"""Scenarios that check the guarantees of the cluster while its idlers change; each returns its figures.
 
 The test suite runs them small with short intervals, and `python -m trials.cluster` at full length with default
 timings.

@@ -1,4 +1,4 @@
-"""`python -m trials.faults [F03 kills …]`: one line of JSON per fault; exit code 1 if a promise was broken."""
+"""Inject faults and verify the guarantees. One line of JSON per fault; exit code 1 if a guarantee was broken."""
 
 from __future__ import annotations
 
@@ -30,9 +30,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "names", nargs="*", metavar="FAULT", help=f"{', '.join(FAULTS)}; default: all of them"
     )
-    parser.add_argument("--away", type=float, default=60.0, help="length of an outage in seconds (60)")
-    parser.add_argument("--rounds", type=int, default=20, help="repetitions of a repeated fault (20)")
-    parser.add_argument("--mails", type=int, default=500, help="mails per fault; kills has 2,000 (500)")
+    parser.add_argument(
+        "--away", type=float, default=60.0, metavar="SECONDS", help="duration of an outage; default: 60"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=20,
+        metavar="NUMBER",
+        help="repetitions of a repeated fault; default: 20",
+    )
+    parser.add_argument(
+        "--mails",
+        type=int,
+        default=500,
+        metavar="NUMBER",
+        help="mails per fault; default: 500 (kills: 2,000)",
+    )
     given = parser.parse_args()
     if unknown := set(given.names) - FAULTS.keys():
         parser.error(f"there is no fault {', '.join(sorted(unknown))}")

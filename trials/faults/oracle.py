@@ -1,4 +1,4 @@
-"""The promises that hold under every fault: mails put into mailboxes compared with webhooks accepted."""
+"""The guarantees that hold under every fault: mails put into mailboxes compared with webhooks accepted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class InjectedMails(Ledger):
 
 @dataclass(frozen=True)
 class FaultReport:
-    """The result of a fault. Every promise held if `broken` is empty."""
+    """The result of a fault. No guarantee was broken if `broken` is empty."""
 
     fault: str
     mails: int
@@ -55,7 +55,7 @@ def assess(
     also: Iterable[str] = (),
     extra_figures: Mapping[str, float] | None = None,
 ) -> FaultReport:
-    """Check every promise for the webhooks that got a 2xx; `also` holds promises found broken elsewhere."""
+    """Check every guarantee for the webhooks that got a 2xx; `also` lists violations found elsewhere."""
     lost, duplicates = len(injected.lost(accepted)), injected.duplicates(accepted)
     astray = injected.astray(accepted)
     forged = [each for each in accepted if not _verifies(each, keys)]

@@ -86,7 +86,7 @@ async def f21_fails_then_heals(run: FaultRun) -> None:
     most = 10 + POSTS_IN_FLIGHT + 1 + run.scale.away / 5
     run.extra_figures["attempts_while_failing"] = tries
     if tries > most:
-        run.broken.append(f"{tries} attempts while it failed, {most:.0f} at most were promised")
+        run.broken.append(f"{tries} attempts while the endpoint failed; the guarantee is at most {most:.0f}")
     run.answers.clear()
     await run.wait_until_settled(within=420)
 

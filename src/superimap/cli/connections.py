@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Connections of partners to mail providers.", no_args_is_help=True)
 
 ClientId = Annotated[
-    str | None, typer.Option("--oauth2-client-id", help="OAuth 2.0 client id that the provider issued.")
+    str | None,
+    typer.Option("--oauth2-client-id", metavar="ID", help="OAuth 2.0 client id that the provider issued."),
 ]
 ClientSecret = Annotated[
     str | None,
     typer.Option(
         "--oauth2-client-secret",
+        metavar="SECRET",
         help="Client secret. Safer: leave it out to be prompted, or use --secret-stdin.",
     ),
 ]
 Tenant = Annotated[
     str | None,
-    typer.Option("--oauth2-tenant", help="Organisation whose mailboxes an app-only provider opens."),
+    typer.Option(
+        "--oauth2-tenant", metavar="TENANT", help="Organisation whose mailboxes an app-only provider opens."
+    ),
 ]
 SecretStdin = Annotated[
     bool, typer.Option("--secret-stdin", help="Read the client secret from the first line of standard input.")

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Pending, delivered, failed and cancelled webhooks.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook-id, or the UUID of the delivery.")]
-Kind = Annotated[str | None, typer.Option(help="Only webhooks of this kind, such as new_mail.")]
+Kind = Annotated[
+    str | None, typer.Option(metavar="KIND", help="Only webhooks of this kind, such as new_mail.")
+]
 UserTag = Annotated[str | None, typer.Option("--user", metavar="TAG", help="Only webhooks about this user.")]
 CodeOption = Annotated[
-    str | None, typer.Option("--code", help="Only webhooks about users of this connection.")
+    str | None, typer.Option("--code", metavar="CODE", help="Only webhooks about users of this connection.")
 ]
 Since = Annotated[
     datetime | None,
@@ -48,13 +50,17 @@ Until = Annotated[
 @command
 async def list_all(
     partner: PartnerName,
-    state: Annotated[str | None, typer.Option(help="Only this state, such as failed or pending.")] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only this state, such as failed or pending.")
+    ] = None,
     kind: Kind = None,
     user: UserTag = None,
     code: CodeOption = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of webhooks to list.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="Maximum number of webhooks to list.")
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List a partner's webhooks, newest first, with the last answer."""
@@ -110,7 +116,7 @@ async def replay(
     partner: PartnerName,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The webhook-ids.")] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="All failed webhooks that the options below select.")
+        bool, typer.Option("--all", help="Select all failed webhooks, or all that match the options below.")
     ] = False,
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="Select cancelled webhooks instead of failed ones.")
@@ -141,7 +147,7 @@ async def cancel(
     partner: PartnerName,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The webhook-ids.")] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="All pending webhooks that the options below select.")
+        bool, typer.Option("--all", help="Select all pending webhooks, or all that match the options below.")
     ] = False,
     kind: Kind = None,
     user: UserTag = None,
@@ -217,7 +223,7 @@ def _answer(answer: dict[str, int], sentence: str, *, as_json: bool) -> None:
 def _check_choice(ids: list[str] | None, *, every: bool, narrowed: bool) -> None:
     if not ids and not every and not narrowed:
         raise CommandError(
-            "Name webhooks by their ids, select them by --since, --user and so on, or give --all; "
+            "No webhooks are selected. Give their ids, an option such as --since or --user, or --all; "
             "`superimap deliveries list` lists them."
         )
     if ids and (every or narrowed):

@@ -22,23 +22,27 @@ def register(app: typer.Typer) -> None:
 @command
 async def fake_imap(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 selects a free one.")
     ] = 10143,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     user: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME:PASSWORD",
-            help="Account to let in; repeatable. Without it any name and password is let in. "
-            "Any access token is accepted in either case.",
+            help="Account that may log in; repeatable. Default: any name and password. "
+            "Any access token is always accepted.",
         ),
     ] = None,
     chaos: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[=RATE]", help="Fault to inject, such as C05=0.1; repeatable."),
     ] = None,
-    scenario: Annotated[Path | None, typer.Option(help="TOML file of faults to inject.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed; the same seed repeats the faults.")] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file of faults to inject.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Random seed; the same seed repeats the faults.")
+    ] = None,
     names: Annotated[bool, typer.Option("--list", help="List the faults and exit.")] = False,
 ) -> None:
     """Run an IMAP server for tests until Ctrl-C. No TLS; mail is kept in memory only."""

@@ -24,15 +24,17 @@ def register(app: typer.Typer) -> None:
 @command
 async def fake_oauth(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 selects a free one.")
     ] = 10081,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     client: Annotated[
-        str, typer.Option(metavar="ID:SECRET", help="OAuth 2.0 client that is registered here.")
+        str, typer.Option(metavar="ID:SECRET", help="OAuth 2.0 client to register.")
     ] = "client:secret",
     redirect_uri: Annotated[
         list[str] | None,
-        typer.Option(help=f"Redirect URI of the client; repeatable. [default: {REDIRECT_URI}]"),
+        typer.Option(
+            metavar="URI", help=f"Redirect URI of the client; repeatable. [default: {REDIRECT_URI}]"
+        ),
     ] = None,
     person: Annotated[
         list[str] | None,
@@ -40,9 +42,11 @@ async def fake_oauth(
     ] = None,
     consents: Annotated[
         str | None,
-        typer.Option(metavar="EMAIL", help="Person who consents without being asked; for programs."),
+        typer.Option(metavar="EMAIL", help="Person who consents without a page; for automated tests."),
     ] = None,
-    expires_in: Annotated[int, typer.Option(min=1, help="Lifetime of access tokens in seconds.")] = 3600,
+    expires_in: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="Lifetime of access tokens in seconds.")
+    ] = 3600,
     rotates: Annotated[
         bool, typer.Option("--rotates", help="Issue a new refresh token at every refresh.")
     ] = False,

@@ -25,13 +25,14 @@ async def messages(
     code: Code,
     tag: Tag,
     limit: Annotated[
-        int, typer.Option(min=1, max=MAX_MESSAGES, help="Maximum number of mails to list.")
+        int, typer.Option(min=1, max=MAX_MESSAGES, metavar="NUMBER", help="Maximum number of mails to list.")
     ] = 20,
     before: Annotated[
-        int | None, typer.Option(min=1, max=2**63 - 1, help="Only mails before the message with this id.")
+        int | None,
+        typer.Option(min=1, max=2**63 - 1, metavar="ID", help="Only mails before the message with this id."),
     ] = None,
     outcome: Annotated[
-        str | None, typer.Option(help="Only this outcome, such as delivered or too_big.")
+        str | None, typer.Option(metavar="OUTCOME", help="Only this outcome, such as delivered or too_big.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -48,7 +48,8 @@ Overlap = Annotated[
     typer.Option(
         parser=_span,
         metavar="TIME",
-        help="How long the previous ones stay valid, such as 30min, 24h, 7d or 0.",
+        help="Time for which the previous ones stay valid, such as 30min, 24h, 7d or 0. [default: 24h]",
+        show_default=False,
     ),
 ]
 

@@ -47,7 +47,7 @@ async def rotate_key(
 ) -> None:
     """Create a new API key, shown only once. The previous one stays valid for a while.
 
-    Until it expires or is retired, the previous key still makes the `signature` in webhook bodies,
+    Until it expires or is retired, the previous key still makes `signature` in webhook bodies,
     so that receivers can learn the new key first.
     """
     from superimap.db.accounts import partner_keys
@@ -73,7 +73,7 @@ async def rotate_key(
 async def rotate_secret(
     partner: PartnerName, overlap: Overlap = DEFAULT_OVERLAP, as_json: AsJson = False
 ) -> None:
-    """Create a new signing secret, shown only once. The previous one signs beside it for a while."""
+    """Create a new signing secret, shown only once. The previous one signs as well for a while."""
     from superimap.db.accounts import partner_keys
 
     async with transaction() as work:

@@ -20,12 +20,20 @@ app = typer.Typer(help="Partners: the applications that use the API.", no_args_i
 
 SHOWN_ONCE = "Store both now: they are not shown again."
 SuccessUrl = Annotated[
-    str | None, typer.Option(help="Page for people who have connected or disconnected; '' clears it.")
+    str | None,
+    typer.Option(metavar="URL", help="Page for people who have connected or disconnected; '' clears it."),
 ]
-FailureUrl = Annotated[str | None, typer.Option(help="Page for people for whom that failed; '' clears it.")]
+FailureUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Page for people whose attempt to connect or disconnect failed; '' clears it."
+    ),
+]
 ReturnOrigin = Annotated[
     list[str] | None,
-    typer.Option(help="Origin that links may return to, such as https://app.example.com; repeatable."),
+    typer.Option(
+        metavar="ORIGIN", help="Origin that links may return to, such as https://app.example.com; repeatable."
+    ),
 ]
 AppendResults = Annotated[
     bool | None,
@@ -34,13 +42,19 @@ AppendResults = Annotated[
         help="Append the result to the query of the pages that people return to; off by default.",
     ),
 ]
-NewMail = Annotated[str | None, typer.Option(help="URL for new_mail webhooks; '' clears it.")]
-Connected = Annotated[str | None, typer.Option(help="URL for user_connected webhooks; '' clears it.")]
+NewMail = Annotated[str | None, typer.Option(metavar="URL", help="URL for new_mail webhooks; '' clears it.")]
+Connected = Annotated[
+    str | None, typer.Option(metavar="URL", help="URL for user_connected webhooks; '' clears it.")
+]
 Events = Annotated[
     str | None,
-    typer.Option(help="URL for webhooks about other events, such as a refused login; '' clears it."),
+    typer.Option(
+        metavar="URL", help="URL for webhooks about other events, such as a refused login; '' clears it."
+    ),
 ]
-Disconnected = Annotated[str | None, typer.Option(help="URL for user_disconnected webhooks; '' clears it.")]
+Disconnected = Annotated[
+    str | None, typer.Option(metavar="URL", help="URL for user_disconnected webhooks; '' clears it.")
+]
 
 
 @app.command()
@@ -128,7 +142,7 @@ async def show(partner: PartnerName, as_json: AsJson = False) -> None:
 @command
 async def update(
     partner: PartnerName,
-    name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="New name.")] = None,
     success_url: SuccessUrl = None,
     failure_url: FailureUrl = None,
     return_origin: ReturnOrigin = None,

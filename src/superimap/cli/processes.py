@@ -25,11 +25,13 @@ DEMO_FOLDER_PREFIX = "superimap-demo-"
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for data and key. [default: ~/.local/share/superimap; /var/lib/superimap as root]"
+        metavar="FOLDER",
+        help="Folder for data and key. [default: ~/.local/share/superimap; /var/lib/superimap as root]",
     ),
 ]
 Port = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port of the API. [default: PORT, else 8000]")
+    int | None,
+    typer.Option(min=1, max=65535, metavar="PORT", help="Port of the API. [default: PORT, else 8000]"),
 ]
 
 
@@ -84,7 +86,9 @@ def up(
 
 
 def demo(
-    mails: Annotated[int, typer.Option(min=1, max=100_000, help="Number of mails to send.")] = 50,
+    mails: Annotated[
+        int, typer.Option(min=1, max=100_000, metavar="NUMBER", help="Number of mails to send.")
+    ] = 50,
     port: Port = None,
 ) -> None:
     """Send mails through all services and verify each webhook. Exit code 0 if all arrive, else 1."""

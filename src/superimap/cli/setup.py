@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def migrate(
     wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for PostgreSQL to start.")
+        float, typer.Option(min=0, metavar="SECONDS", help="Longest time to wait for PostgreSQL to start.")
     ] = 30.0,
     as_json: AsJson = False,
 ) -> None:
@@ -124,14 +124,15 @@ def health(
         typer.Option(
             min=1,
             max=65535,
+            metavar="PORT",
             help="Port of the process. [default: HEALTH_PORT, else PORT, else 8000]",
             show_default=False,
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address of the process.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address of the process.")] = "127.0.0.1",
     as_json: AsJson = False,
 ) -> None:
-    """Ask a process whether it is ready. Exit code 0 if it is, else 1."""
+    """Check whether a process is ready. Exit code 0 if it is, else 1."""
     asked = port or _port()
     try:
         connection = http.client.HTTPConnection(host, asked, timeout=3)

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from superimap.db.accounts.validation.accounts import UserFields
 
 SERVER_FIELDS = ("imap_host", "imap_port", "imap_tls")
-Email = Annotated[str | None, typer.Option(help="Address of the account; '' clears it.")]
-Username = Annotated[str | None, typer.Option("--login-username", help="PLAIN: login name.")]
+Email = Annotated[str | None, typer.Option(metavar="EMAIL", help="Address of the account; '' clears it.")]
+Username = Annotated[str | None, typer.Option("--login-username", metavar="NAME", help="PLAIN: login name.")]
 Password = Annotated[
     str | None,
     typer.Option(
         "--login-password",
+        metavar="PASSWORD",
         help="PLAIN: password. Safer: leave it out to be prompted, or use --password-stdin.",
     ),
 ]
@@ -26,14 +27,26 @@ PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="PLAIN: read the password from standard input.")
 ]
 ImapHost = Annotated[
-    str | None, typer.Option(help="OTHER: the user's mail server, such as imap.example.com; '' clears it.")
+    str | None,
+    typer.Option(
+        metavar="HOST", help="OTHER: the user's mail server, such as imap.example.com; '' clears it."
+    ),
 ]
-ImapPort = Annotated[int | None, typer.Option(min=1, max=65535, help="OTHER: its port; 993 by default.")]
+ImapPort = Annotated[
+    int | None,
+    typer.Option(min=1, max=65535, metavar="PORT", help="OTHER: port of that server; 993 by default."),
+]
 ImapTls = Annotated[
-    str | None, typer.Option(help="OTHER: tls, starttls or none; by default what is usual for the port.")
+    str | None,
+    typer.Option(
+        metavar="MODE", help="OTHER: tls, starttls or none; by default starttls at port 143, else tls."
+    ),
 ]
 Token = Annotated[
-    str | None, typer.Option("--oauth2-refresh-token", help="OAUTH2: a refresh token that you already have.")
+    str | None,
+    typer.Option(
+        "--oauth2-refresh-token", metavar="TOKEN", help="OAUTH2: a refresh token that you already have."
+    ),
 ]
 TokenStdin = Annotated[
     bool, typer.Option("--refresh-token-stdin", help="OAUTH2: read the refresh token from standard input.")

@@ -58,12 +58,14 @@ async def list_all(
     partner: PartnerName,
     code: Code,
     status: Annotated[
-        str | None, typer.Option(help="Only this status, such as watching or backing_off.")
+        str | None, typer.Option(metavar="STATUS", help="Only this status, such as watching or backing_off.")
     ] = None,
     archived: Annotated[
         bool | None, typer.Option("--archived/--live", help="Only archived users, or only live ones.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of users to list.")] = 1000,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Maximum number of users to list.")
+    ] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """List a connection's users, each with its status and since when."""
@@ -147,7 +149,7 @@ async def update(
     partner: PartnerName,
     code: Code,
     tag: Tag,
-    new_tag: Annotated[str | None, typer.Option("--tag", help="New tag.")] = None,
+    new_tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="New tag.")] = None,
     email: Email = None,
     login_username: Username = None,
     login_password: Password = None,
@@ -160,7 +162,7 @@ async def update(
     tracer: Annotated[
         bool | None,
         typer.Option(
-            "--tracer/--no-tracer", help="Mailbox of your own for tests: a 403 does not archive it."
+            "--tracer/--no-tracer", help="Mark a user of your own for tests: a 403 does not archive it."
         ),
     ] = None,
     as_json: AsJson = False,
