@@ -81,7 +81,7 @@ EVENTS: dict[EventName, EventDefinition] = {
         EventDefinition(
             EventName.USER_STALLED,
             UserEventKind.STALLED,
-            "For `STALLED_AFTER` there was no sign of life from the user's mail server",
+            "The user's mail server has given no proof of life for `STALLED_AFTER`",
             ("reason",),
         ),
         EventDefinition(

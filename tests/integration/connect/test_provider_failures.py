@@ -23,7 +23,7 @@ PAGES = {name: where for name, where, reason in ROWS if reason == "–"}
 
 def test_the_docs_list_every_consent_failure():
     assert {*FAILURES, *PAGES} | {"consent_required", "userinfo_error", "revoke_error"} == {*FAULTS}
-    assert set(PAGES.values()) == {"a page, 400"}  # by test_40 in test_consent.py, one by one
+    assert set(PAGES.values()) == {"an error page, 400"}  # by test_40 in test_consent.py, one by one
 
 
 @pytest.mark.parametrize("fault", FAILURES)
