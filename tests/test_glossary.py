@@ -19,7 +19,7 @@ GLOSSARY = ROOT / "docs/glossary.md"
 ROWS = [
     [cell.strip() for cell in line.strip("|").split(" | ")]
     for line in GLOSSARY.read_text().splitlines()
-    if line.startswith("| ") and not line.startswith("| term ")
+    if line.startswith("| ") and not line.startswith("| Term ")
 ]
 TABLES = Base.metadata.tables
 
