@@ -72,7 +72,7 @@ async def run(
         async with _idler(settings, timing), asyncpg.create_pool(database_url, min_size=1, max_size=1) as db:
             ledger = await _deliver(server, random.Random(seed), count, mails, spread)  # noqa: S311 - repeatable
             deadline = time.monotonic() + patience
-            while not ledger <= (await _owed(db)).keys() and time.monotonic() < deadline:  # noqa: ASYNC110
+            while not ledger <= (await _count_deliveries(db)).keys() and time.monotonic() < deadline:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
             seconds = time.monotonic() - began
         chaos.close()
@@ -120,7 +120,7 @@ async def _deliver(
     return ledger
 
 
-async def _owed(db: asyncpg.Pool) -> Counter[tuple[str, bytes]]:
+async def _count_deliveries(db: asyncpg.Pool) -> Counter[tuple[str, bytes]]:
     """The number of deliveries for each mail of each user."""
     rows = await db.fetch(
         "SELECT u.tag, m.sha1 FROM deliveries d JOIN messages m ON m.id = d.message_id"
@@ -134,14 +134,14 @@ async def _figures(
 ) -> dict[str, Any]:
     """Compare the rows of the database, after the last write, with the mails that were delivered."""
     async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as db:
-        owed = await _owed(db)
+        deliveries = await _count_deliveries(db)
         recognised = await db.fetchval("SELECT count(*) FROM messages WHERE outcome = 'duplicate'")
     return {
         "seed": seed,
         "mails": len(ledger),
-        "found": len(owed.keys() & ledger),
-        "lost": len(ledger - owed.keys()),
-        "duplicates": owed.total() - len(owed) + len(owed.keys() - ledger),
+        "found": len(deliveries.keys() & ledger),
+        "lost": len(ledger - deliveries.keys()),
+        "duplicates": deliveries.total() - len(deliveries) + len(deliveries.keys() - ledger),
         "seconds": round(seconds, 1),
         "recognised": recognised,
     }

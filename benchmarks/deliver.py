@@ -48,10 +48,10 @@ async def run(
         asyncpg.create_pool(settings.database_url, min_size=1, max_size=2) as db,
     ):
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-        owed = await bulk.add_targets(db, vault, [f"{base}{number}" for number in range(endpoints)])
+        targets = await bulk.add_targets(db, vault, [f"{base}{number}" for number in range(endpoints)])
         ids = [
             id_
-            for each in owed
+            for each in targets
             for id_ in await bulk.add_due_deliveries(db, vault, each, -(-count // endpoints))
         ]
         await db.execute("ANALYZE")
@@ -69,7 +69,7 @@ async def run(
         }
         if hanging:
             [target] = await bulk.add_targets(db, vault, [f"{base}{HANGING_PATH.removeprefix('/')}"])
-            comparison = _LatencyComparison(db, vault, settings, owed, target, seconds)
+            comparison = _LatencyComparison(db, vault, settings, targets, target, seconds)
             found |= await comparison.measure(hanging, read_counts)
     return found
 

@@ -31,7 +31,7 @@ class Burst:
             self.imap.add_account(f"user{number}", "pw")
             await world.user(partner, f"tag{number}", login=f"user{number}", password="pw")
 
-    async def watched(self) -> None:
+    async def wait_until_watched(self) -> None:
         await self.imap.wait_for(
             lambda: len({each.username for each in self.imap.sessions if each.idling}) == USER_COUNT,
             timeout=40,
@@ -44,7 +44,7 @@ class Burst:
             self.ledger.note(raw, path="/hook", tag=f"tag{user}")
             self.imap.deliver(f"user{user}", raw)
 
-    async def pour(self) -> None:
+    async def deliver_all(self) -> None:
         """Deliver all mails, over about two seconds."""
         while len(self.ledger.sent) < MAIL_COUNT:
             self.send(5)
@@ -72,15 +72,15 @@ async def test_kill_9_of_an_idler_loses_nothing_and_repeats_nothing(world: World
     env = environment(world)
     async with started("dispatcher", env=env):
         async with started("idler", env=env) as idler:
-            await burst.watched()
-            pouring = asyncio.create_task(burst.pour())
+            await burst.wait_until_watched()
+            pouring = asyncio.create_task(burst.deliver_all())
             await sink.wait_for(MAIL_COUNT // 5, timeout=30)
             idler.kill()
         assert not pouring.done(), "it was killed in the middle"
         await pouring
         async with started("idler", env=env):
             await burst.all_arrived(sink)
-            await burst.watched()
+            await burst.wait_until_watched()
 
     burst.check(sink, most_duplicates=0)
 
@@ -91,7 +91,7 @@ async def test_kill_9_of_a_dispatcher_repeats_at_most_what_was_in_flight(world: 
     await burst.prepare(world, sink)
     env = environment(world, WEBHOOK_TIMEOUT="2")
     async with started("idler", env=env):
-        await burst.watched()
+        await burst.wait_until_watched()
         async with started("dispatcher", env=env) as dispatcher:
             burst.send(MAIL_COUNT)
             await sink.wait_for(MAIL_COUNT // 5, timeout=30)
@@ -123,7 +123,7 @@ async def test_kill_9_of_all_processes_with_database_and_queue_loses_nothing(
         await whole.says("Ctrl-C ends it.")
         world.database_url = _database_of(whole.output)
         await burst.prepare(world, sink)
-        await burst.watched()
+        await burst.wait_until_watched()
         burst.send(MAIL_COUNT)
         await sink.wait_for(MAIL_COUNT // 5, timeout=30)
         whole.kill()

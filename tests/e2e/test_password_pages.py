@@ -19,7 +19,7 @@ from tests.support.mails import mail
 pytestmark = pytest.mark.usefixtures("dovecot")
 
 
-async def typed(person: Person, **values: str) -> None:
+async def fill_and_submit(person: Person, **values: str) -> None:
     """Type into the fields of these names, and send the form by the keyboard."""
     for name, value in values.items():
         await person.page.locator(f"#{name}").fill(value)
@@ -27,11 +27,11 @@ async def typed(person: Person, **values: str) -> None:
         await person.page.keyboard.press("Enter")
 
 
-async def kept(world) -> int:
+async def count_passwords(world) -> int:
     return int(await world.value("SELECT count(*) FROM users WHERE login_password IS NOT NULL"))
 
 
-async def shown(person: Person, path) -> None:
+async def check_appearance(person: Person, path) -> None:
     """Take screenshots at both sizes and in dark mode, and assert that the page is accessible."""
     for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
         await person.page.set_viewport_size(size)
@@ -58,12 +58,12 @@ async def test_a_wrong_password_shows_the_providers_hint_and_the_right_one_leads
     ):
         connect_url = await new_link(url, partner.api_key, "YAHOO")
         await person.opens(connect_url)
-        await shown(person, tmp_path / "new")
+        await check_appearance(person, tmp_path / "new")
         assert await person.focus() == "username"
         assert "Generate app password" in await person.described("password")
         assert await person.page.get_by_label("App password").get_attribute("type") == "password"
 
-        await typed(person, username=user, password="battery staple")
+        await fill_and_submit(person, username=user, password="battery staple")
         assert "does not accept this user name and password" in await person.alert()
         assert "an app password, not your usual one" in await person.alert()
         assert (await person.page.title()).startswith("Error: ")
@@ -71,10 +71,10 @@ async def test_a_wrong_password_shows_the_providers_hint_and_the_right_one_leads
         assert "does not accept" in await person.described("password")
         assert await person.page.locator("#username").input_value() == user
         assert await person.page.locator("#password").input_value() == ""
-        await shown(person, tmp_path / "wrong")
-        assert await kept(world) == 0
+        await check_appearance(person, tmp_path / "wrong")
+        assert await count_passwords(world) == 0
 
-        await typed(person, password="right horse")
+        await fill_and_submit(person, password="right horse")
         await person.page.wait_for_url(f"{sink.url('/ok')}?superimap_result=success&user_tag=ann")
         assert (await first(sink, "/connected")).json["email"] == user
         await eventually(lambda: world.value("SELECT status = 'watching' FROM users"))
@@ -83,9 +83,9 @@ async def test_a_wrong_password_shows_the_providers_hint_and_the_right_one_leads
 
         await person.opens(connect_url)
         await person.page.get_by_role("heading", name="This link has been used").wait_for()
-        await shown(person, tmp_path / "used")
+        await check_appearance(person, tmp_path / "used")
 
-    assert await kept(world) == 1
+    assert await count_passwords(world) == 1
     assert all("battery" not in address and "horse" not in address for address in person.asked)
 
 
@@ -107,20 +107,20 @@ async def test_the_person_enters_a_mail_server_and_each_fault_is_explained(
     ):
         await person.opens(await new_link(url, partner.api_key, "OTHER"))
         assert await person.page.get_by_label("Port").input_value() == "993"
-        await shown(person, tmp_path / "server")
+        await check_appearance(person, tmp_path / "server")
 
-        await typed(person, username=user, password="right horse", host="localhost:993")
+        await fill_and_submit(person, username=user, password="right horse", host="localhost:993")
         assert "must be a host name without port" in await person.alert()
         assert await person.focus() == "host"
 
-        await typed(person, password="right horse", host="127.0.0.1", port=str(unused()))
+        await fill_and_submit(person, password="right horse", host="127.0.0.1", port=str(unused()))
         assert "no mail server there" in await person.alert()
         assert await person.focus() == "host"
         assert "no mail server there" in await person.described("port")
-        await shown(person, tmp_path / "no-server")
-        assert await kept(world) == 0
+        await check_appearance(person, tmp_path / "no-server")
+        assert await count_passwords(world) == 0
 
-        await typed(person, password="right horse", host="localhost", port=str(dovecot.tls_port))
+        await fill_and_submit(person, password="right horse", host="localhost", port=str(dovecot.tls_port))
         await person.page.wait_for_url(f"{sink.url('/ok')}?**")
         await eventually(lambda: world.value("SELECT status = 'watching' FROM users"))
         await asyncio.to_thread(dovecot.deliver, user, mail("first"))
@@ -147,12 +147,12 @@ async def test_an_unusable_mail_server_is_reported_and_no_password_is_stored(
             await world.provider("localhost", port, code=code, tls="tls")
             await world.connection(partner, code=code)
             await person.opens(await new_link(url, partner.api_key, code))
-            await typed(person, username=ANN, password="right horse")
+            await fill_and_submit(person, username=ANN, password="right horse")
 
             assert sentence in await person.alert()
             assert await person.focus() == "error"
-            await shown(person, tmp_path / code)
-    assert await kept(world) == 0
+            await check_appearance(person, tmp_path / code)
+    assert await count_passwords(world) == 0
 
 
 async def test_pasted_line_breaks_are_reported_and_reach_no_server(
@@ -182,4 +182,4 @@ async def test_pasted_line_breaks_are_reported_and_reach_no_server(
                 await person.page.get_by_role("button", name="Connect").click()
             assert await person.alert() == said
             assert await person.focus() == name
-    assert await kept(world) == 0
+    assert await count_passwords(world) == 0

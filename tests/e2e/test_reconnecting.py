@@ -31,10 +31,10 @@ class Scene:
     def __init__(self, world: World, imap: ImapServer, sink: Any, http: httpx.AsyncClient) -> None:
         self.world, self.imap, self.sink, self.http = world, imap, sink, http
 
-    async def shown(self) -> dict[str, Any]:
+    async def read_user(self) -> dict[str, Any]:
         return dict((await self.http.get(f"{API}/ann")).json())
 
-    async def watched(self, name: str = ANN) -> None:
+    async def wait_until_watched(self, name: str = ANN) -> None:
         await self.imap.wait_for(lambda: any(each.idling for each in self.imap.sessions_of(name)))
 
     async def first(self, path: str, subject: str) -> Any:
@@ -93,7 +93,7 @@ async def scene(world, imap, sink) -> AsyncIterator[Scene]:
         made = Scene(world, imap, sink, http)
         fields = {"tag": "ann", "login_username": ANN, "login_password": "right horse"}
         assert (await http.post(API, json=fields)).status_code == 201
-        await made.watched()
+        await made.wait_until_watched()
         yield made
 
 
@@ -106,18 +106,18 @@ async def test_a_user_archived_by_403_reconnects_by_link_and_continues_from_its_
 
     archived = await scene.first("/events", "user_archived")
     assert (archived.json["user_tag"], archived.json["reason_code"]) == ("ann", "application_refused")
-    assert (await scene.shown())["status"] == "archived"
+    assert (await scene.read_user())["status"] == "archived"
     await imap.wait_for(lambda: not imap.sessions)
     sink.on("/new_mail", 200)
     imap.deliver(ANN, mail("meanwhile"))
 
-    await scene.sign_in((await scene.shown())["connect_url"], password="right horse")
+    await scene.sign_in((await scene.read_user())["connect_url"], password="right horse")
     await scene.first("/new_mail", "Mail meanwhile")
-    await scene.watched()
+    await scene.wait_until_watched()
 
     assert scene.subjects() == ["Mail one", "Mail two", "Mail meanwhile"]
     assert len(sink.to("/connected")) == 1
-    shown = await scene.shown()
+    shown = await scene.read_user()
     assert (shown["archived"], shown["status"]) == (False, "watching")
     assert [each["kind"] for each in (await scene.http.get(f"{API}/ann/events")).json()] == ["archived"]
 
@@ -131,7 +131,7 @@ async def test_a_changed_password_is_reported_with_a_link_to_reconnect(scene):
 
     required = await scene.first("/events", "user_reauth_required")
     assert required.json["reason_code"] == "login_refused"
-    assert (await scene.shown())["status"] == "authentication_failed"
+    assert (await scene.read_user())["status"] == "authentication_failed"
     imap.deliver(ANN, mail("meanwhile"))
 
     await scene.sign_in(required.json["connect_url"], password="new horse")
@@ -156,8 +156,8 @@ async def test_another_account_starts_afresh_and_the_first_one_continues_from_it
     imap.deliver(ANN, mail("one"))
     await scene.first("/new_mail", "Mail one")
 
-    await scene.sign_in((await scene.shown())["connect_url"], name=BEA, password="right horse")
-    await scene.watched(BEA)
+    await scene.sign_in((await scene.read_user())["connect_url"], name=BEA, password="right horse")
+    await scene.wait_until_watched(BEA)
     imap.deliver(ANN, mail("for ann meanwhile"))
     imap.deliver(BEA, mail("of bea", to=BEA))
     await scene.first("/new_mail", "Mail of bea")

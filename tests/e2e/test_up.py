@@ -104,7 +104,7 @@ async def test_the_demo_prints_a_curl_line_that_works(env, unused_tcp_port):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "expected"),
     [
         ("PORT", "eighty", "PORT"),
         ("MAX_SESSIONS", "0", "MAX_SESSIONS"),
@@ -113,14 +113,14 @@ async def test_the_demo_prints_a_curl_line_that_works(env, unused_tcp_port):
         ("ENCRYPTION_KEY", "tooshort", "generate-key"),
     ],
 )
-async def test_a_wrong_setting_is_one_line_that_names_it(env, variable, value, told):
+async def test_a_wrong_setting_is_one_line_that_names_it(env, variable, value, expected):
     right = {
         "DATABASE_URL": "postgresql://localhost/x",
         "ENCRYPTION_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     }
     async with started("idler", env=env | right | {variable: value}) as process:
         assert await process.ended() == 1
-    assert told in process.output
+    assert expected in process.output
     assert len(process.output.strip().splitlines()) == 1
 
 

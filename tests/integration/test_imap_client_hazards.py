@@ -95,7 +95,7 @@ async def session(
         yield client
 
 
-async def news(client: ImapClient, renew: float = 30.0, poll: float = 30.0) -> None:
+async def idle_once(client: ImapClient, renew: float = 30.0, poll: float = 30.0) -> None:
     """Wait for the end of a round of idle()."""
     await anext(client.idle(renew=renew, poll=poll))
 
@@ -109,7 +109,7 @@ async def test_h01_a_lost_connection_wakes_idle_at_once_with_the_text_of_its_bye
         began = time.monotonic()
 
         with pytest.raises(Disconnected) as caught:
-            await news(client, renew=1700)
+            await idle_once(client, renew=1700)
 
         assert caught.value.bye == bye
         assert time.monotonic() - began < 1
@@ -130,7 +130,7 @@ async def test_h02_idle_ends_when_the_peer_closes_before_the_plus():
         session(server) as client,
     ):
         with pytest.raises(Disconnected):
-            await news(client)
+            await idle_once(client)
 
 
 async def test_h02_idle_without_a_plus_ends_after_the_command_time_out():
@@ -138,7 +138,7 @@ async def test_h02_idle_without_a_plus_ends_after_the_command_time_out():
     steps = [*login(), *examine(), expect(rb"\S+ IDLE"), hang()]
     async with ScriptedServer(*steps) as server, session(server, timeouts=timeouts) as client:
         with pytest.raises(TimedOut):
-            await news(client)
+            await idle_once(client)
 
 
 async def test_h03_the_kernel_probes_an_unresponsive_peer():
@@ -159,7 +159,7 @@ async def test_h03_a_black_hole_is_detected_by_an_unanswered_done():
         session(server, timeouts=timeouts) as client,
     ):
         with pytest.raises(TimedOut) as caught:
-            await news(client, renew=0.05)
+            await idle_once(client, renew=0.05)
 
         assert caught.value.doing == "DONE"
 
@@ -181,7 +181,7 @@ async def test_h04_exists_between_search_and_idle_counts_as_new_mail():
         await client.search_uids(after=7)
         await client.noop()
 
-        await news(client)  # without IDLE: the script would not answer
+        await idle_once(client)  # without IDLE: the script would not answer
 
 
 async def test_h04_exists_during_a_search_or_fetch_counts_as_new_mail():
@@ -195,7 +195,7 @@ async def test_h04_exists_during_a_search_or_fetch_counts_as_new_mail():
         await client.search_uids(after=8)
         await client.fetch_raw(9)
 
-        await news(client)
+        await idle_once(client)
 
 
 async def test_h04_exists_in_the_segment_of_an_ok_counts_as_new_mail():
@@ -214,7 +214,7 @@ async def test_h04_a_mail_that_arrives_during_an_expunge_counts_as_new_mail():
     push = send(b"* 1 EXPUNGE\r\n* 2 EXISTS\r\n")
     async with ScriptedServer(*login(), *examine(2), *IDLE, push, *DONE) as server, session(server) as client:
         async with asyncio.timeout(2):
-            await news(client)
+            await idle_once(client)
 
 
 async def test_h04_expunge_flags_and_a_shrinking_count_do_not_end_idle():
@@ -228,7 +228,7 @@ async def test_h04_expunge_flags_and_a_shrinking_count_do_not_end_idle():
         ) as server,
         session(server) as client,
     ):
-        waiting = asyncio.create_task(news(client))
+        waiting = asyncio.create_task(idle_once(client))
         await _until(lambda: client._protocol.mailbox.exists == 1)
         assert not waiting.done()
         gate.set()
@@ -242,12 +242,12 @@ async def test_h05_a_push_is_handled_although_the_next_line_is_incomplete():
         ScriptedServer(*login(), *examine(), *IDLE, push, *finish) as server,
         session(server) as client,
     ):
-        await news(client)
+        await idle_once(client)
 
 
 async def test_h06_cancellation_wins_over_a_push_in_the_same_iteration():
     async with ScriptedServer(*login(), *examine(), *IDLE, *DONE) as server, session(server) as client:
-        waiting = asyncio.create_task(news(client))
+        waiting = asyncio.create_task(idle_once(client))
         await _until(lambda: client._protocol.idling)
 
         client._protocol.data_received(b"* 3 EXISTS\r\n")
@@ -269,7 +269,7 @@ async def test_h06_an_idle_that_was_cancelled_is_ended_by_the_next_command():
     ]
     async with ScriptedServer(*steps) as server:
         async with session(server, timeouts=Timeouts(logout=2)) as client:
-            waiting = asyncio.create_task(news(client))
+            waiting = asyncio.create_task(idle_once(client))
             await _until(lambda: client._protocol.idling)
             waiting.cancel()
 
@@ -348,14 +348,14 @@ async def test_h11_the_text_of_a_response_announces_no_literal():
     idle = [*IDLE, send(b"* OK Still here {42}\r\n* 3 EXISTS\r\n"), *DONE]
     async with ScriptedServer(*login(), *examine(), *idle) as server, session(server) as client:
         async with asyncio.timeout(2):
-            await news(client)
+            await idle_once(client)
 
 
 async def test_h12_bytes_that_are_not_utf8_do_no_harm():
     idle = [*IDLE, send(b"* \xff\xfe\x00 x\r\n* 9 \xc3\r\n* NO \xe9t\xe9\r\n* 3 EXISTS\r\n"), *DONE]
     async with ScriptedServer(*login(), *examine(), *idle) as server, session(server) as client:
         async with asyncio.timeout(2):
-            await news(client)
+            await idle_once(client)
 
 
 LIMITS = Limits(line=1000, literal=5000, response=6000)
@@ -386,7 +386,7 @@ async def test_h13_an_idle_session_accepts_little_unsolicited_input():
         session(server) as client,
     ):
         with pytest.raises(LimitExceeded):
-            await news(client)
+            await idle_once(client)
 
 
 async def test_h13_a_dripped_literal_does_not_prolong_the_deadline():
@@ -666,9 +666,9 @@ async def test_h22_no_secret_reaches_a_log_an_error_or_a_repr(credentials, caplo
             async with session(server, credentials):
                 pass
 
-    told = "".join([str(caught.value), repr(caught.value), repr(credentials), caplog.text])
-    assert "s3cret" not in told
-    assert "dXNlcj" not in told  # base64 of "user="
+    shown = "".join([str(caught.value), repr(caught.value), repr(credentials), caplog.text])
+    assert "s3cret" not in shown
+    assert "dXNlcj" not in shown  # base64 of "user="
 
 
 async def test_h23_search_sends_no_charset():
@@ -781,7 +781,7 @@ async def test_a_response_is_not_kept_after_its_command():
     async with ScriptedServer(*steps) as server, session(server, timeouts=Timeouts()) as client:
         tracemalloc.start()
         assert len(await client.fetch_raw(5)) == 4_000_000
-        waiting = asyncio.create_task(news(client, renew=0.1))
+        waiting = asyncio.create_task(idle_once(client, renew=0.1))
         await _until(lambda: client._protocol.idling)
 
         kept, peak = tracemalloc.get_traced_memory()
@@ -797,13 +797,13 @@ async def test_a_new_uidvalidity_in_an_open_mailbox_ends_the_session():
         session(server) as client,
     ):
         with pytest.raises(Disconnected, match="UIDVALIDITY"):
-            await news(client)
+            await idle_once(client)
 
 
 async def test_without_idle_the_client_polls_by_noop_and_the_caller_searches():
     polled = [expect(rb"\S+ NOOP"), send(b"* 3 EXISTS\r\n", TAG, b" OK\r\n")]
     async with ScriptedServer(*login(b"IMAP4rev1"), *examine(), *polled) as server, session(server) as client:
-        await news(client, poll=0.01)
+        await idle_once(client, poll=0.01)
 
 
 def listen() -> Step:

@@ -23,13 +23,13 @@ async def login(dovecot, credentials: OAuth) -> None:
         assert (await client.examine("INBOX")).exists == 1
 
 
-async def refused(dovecot, credentials: OAuth) -> dict[str, str]:
+async def login_error(dovecot, credentials: OAuth) -> dict[str, str]:
     """The server's refusal of the token."""
     with pytest.raises(AuthenticationFailed) as caught:
         await login(dovecot, credentials)
     assert credentials.access_token not in str(caught.value)
-    told: dict[str, str] = json.loads(caught.value.detail or "")
-    return told
+    error: dict[str, str] = json.loads(caught.value.detail or "")
+    return error
 
 
 def with_a_mail(dovecot, user: str) -> None:
@@ -49,11 +49,11 @@ async def test_a_valid_token_opens_its_own_mailbox_by_either_mechanism():
                 await login(dovecot, OAuth(ANN, hers, mechanism))
             for mechanism, status in STATUS.items():
                 for token in ("made-up", his, without_scope):
-                    told = await refused(dovecot, OAuth(ANN, token, mechanism))
-                    assert told["status"] == status
-                    assert told["openid-configuration"].startswith(provider.url())
+                    error = await login_error(dovecot, OAuth(ANN, token, mechanism))
+                    assert error["status"] == status
+                    assert error["openid-configuration"].startswith(provider.url())
             provider.revoke(ANN)
-            await refused(dovecot, OAuth(ANN, hers))
+            await login_error(dovecot, OAuth(ANN, hers))
 
 
 @pytest.mark.parametrize("offered", STATUS)

@@ -188,7 +188,7 @@ def test_the_command_lists_all_cases():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--chaos", "C99"], "no way to go wrong called 'C99'; superimap fake-imap --list has them all"),
         (["--chaos", "C05=often"], "the rate after = should be a number from 0 to 1, and is 'often'"),
@@ -196,9 +196,9 @@ def test_the_command_lists_all_cases():
         (["--scenario", "/nowhere.toml"], "Cannot read /nowhere.toml: No such file or directory"),
     ],
 )
-def test_the_command_explains_wrong_options(arguments, told):
+def test_the_command_explains_wrong_options(arguments, expected):
     result = CliRunner().invoke(app, ["fake-imap", "--port", "0", *arguments])
 
     assert result.exit_code != 0
     assert "Traceback" not in result.output
-    assert told in " ".join(result.output.replace("│", " ").split()) + str(result.exception)
+    assert expected in " ".join(result.output.replace("│", " ").split()) + str(result.exception)

@@ -547,13 +547,13 @@ async def test_changes_outside_idle_are_reported_with_the_next_command(server, i
     inbox.expunge(1)
     inbox.append(MAIL)
     fetched = await client.run(b"FETCH 2 UID")
-    told = await client.run(b"NOOP")
+    responses = await client.run(b"NOOP")
     again = await client.run(b"NOOP")
 
     # Sequence numbers are valid until the EXPUNGE is reported, which FETCH must not do (RFC 3501 section 7.4.1).
     assert fetched[0] == b"* 2 FETCH (UID 2)"
     assert fetched[1] == b"* 4 EXISTS"
-    assert told[0] == b"* 1 EXPUNGE"
+    assert responses[0] == b"* 1 EXPUNGE"
     assert again == [b"OK NOOP completed"]
     assert (await client.run(b"FETCH 1:* UID"))[:-1] == [
         b"* %d FETCH (UID %d)" % (n, n + 1) for n in (1, 2, 3)
@@ -594,7 +594,7 @@ async def test_two_thousand_idle_connections_each_receive_a_mail(server, inbox):
     class Idler(asyncio.Protocol):
         def __init__(self):
             self.received = b""
-            self.told = asyncio.get_running_loop().create_future()
+            self.has_seen_exists = asyncio.get_running_loop().create_future()
 
         def connection_made(self, transport):
             self.transport = transport
@@ -602,8 +602,8 @@ async def test_two_thousand_idle_connections_each_receive_a_mail(server, inbox):
 
         def data_received(self, data):
             self.received = (self.received + data)[-200:]
-            if b"* 1 EXISTS" in self.received and not self.told.done():
-                self.told.set_result(None)
+            if b"* 1 EXISTS" in self.received and not self.has_seen_exists.done():
+                self.has_seen_exists.set_result(None)
 
     loop = asyncio.get_running_loop()
     idlers = [(await loop.create_connection(Idler, server.host, server.port))[1] for _ in range(2000)]
@@ -613,7 +613,7 @@ async def test_two_thousand_idle_connections_each_receive_a_mail(server, inbox):
     inbox.append(MAIL)
 
     async with asyncio.timeout(30):
-        await asyncio.gather(*(idler.told for idler in idlers))
+        await asyncio.gather(*(idler.has_seen_exists for idler in idlers))
     for idler in idlers:
         idler.transport.abort()
     await server.wait_for(lambda: not server.sessions)

@@ -45,7 +45,7 @@ class Cluster:
             found[shard] = Load(self.users[shard], seated)
         return found
 
-    def beat(self, idler: int) -> None:
+    def heartbeat(self, idler: int) -> None:
         users = sum(self.users[shard] for shard in self.held[idler])
         self.members[idler] = replace(self.members[idler], users=users, shards=len(self.held[idler]))
 
@@ -61,7 +61,7 @@ class Cluster:
             if handed >= SLICE_USERS:
                 break
         if taken or handed or self.chance.random() < 0.5:
-            self.beat(idler)
+            self.heartbeat(idler)
         return len(taken) + handed
 
     def hand(self, idler: int, move: Move) -> int:
@@ -80,7 +80,7 @@ class Cluster:
             order = self.chance.sample(list(self.members), len(self.members))
             now = sum([self.round(idler) for idler in order])
             for idler in order:
-                self.beat(idler)
+                self.heartbeat(idler)
             moved += now
             if not now and not sum([self.round(idler) for idler in order]):
                 return moved
@@ -92,7 +92,7 @@ class Cluster:
             load.users - load.sessions for idler in self.members for load in self.loads(idler).values()
         )
 
-    def of(self, idler: int) -> int:
+    def count_shards(self, idler: int) -> int:
         return len(self.held[idler])
 
     @property
@@ -177,7 +177,7 @@ def test_a_user_added_and_removed_at_the_limit_moves_no_shard():
     for step in range(20):
         cluster.users[shard] += 1 if step % 2 == 0 else -1
         for idler in cluster.members:
-            cluster.beat(idler)
+            cluster.heartbeat(idler)
         moved.append(cluster.settle())
 
     assert sum(moved[2:]) == 0, moved
@@ -196,7 +196,7 @@ def test_a_joining_idler_gets_at_most_its_share_and_nothing_else_moves(count):
 
     after = cluster.owners
     moved = [shard for shard in range(SHARD_COUNT) if after[shard] != before[shard]]
-    assert 0.8 <= cluster.of(1000) / (SHARD_COUNT / (count + 1)) <= 1.1
+    assert 0.8 <= cluster.count_shards(1000) / (SHARD_COUNT / (count + 1)) <= 1.1
     assert len(moved) <= 1.1 * SHARD_COUNT / (count + 1) + 1
 
 
@@ -226,4 +226,4 @@ def test_no_idler_keeps_far_more_than_its_share(count):
 
     total = sum(member.capacity for member in cluster.members.values())
     for idler, member in cluster.members.items():
-        assert cluster.of(idler) <= 1.15 * SHARD_COUNT * member.capacity / total + 1
+        assert cluster.count_shards(idler) <= 1.15 * SHARD_COUNT * member.capacity / total + 1

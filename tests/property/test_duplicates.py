@@ -49,7 +49,9 @@ _lives = st.lists(
 )  # whether all are rewritten after it
 _tags = count(1)
 
-OWED = "SELECT encode(m.sha1, 'hex') FROM deliveries d JOIN messages m ON m.id = d.message_id WHERE d.user_id = $1"
+DELIVERED_MAILS = """
+    SELECT encode(m.sha1, 'hex') FROM deliveries d JOIN messages m ON m.id = d.message_id WHERE d.user_id = $1
+"""
 STRAYS = """
     SELECT count(*) FROM messages m WHERE user_id = $1 AND outcome = 'duplicate' AND NOT EXISTS (
         SELECT FROM messages o WHERE o.id = m.duplicate_of AND o.user_id = $1 AND o.outcome = 'delivered')
@@ -142,8 +144,8 @@ async def test_every_mail_gives_exactly_one_webhook(context, lives, size):
         box = await see(context, watched, fence, box, far, known=renumbered, size=size)
         far.renumber(rewrites=is_rewritten)
 
-    owed = await context.pool.fetch(OWED, watched.user_id)
-    assert sorted(row[0] for row in owed) == sorted(
+    delivered = await context.pool.fetch(DELIVERED_MAILS, watched.user_id)
+    assert sorted(row[0] for row in delivered) == sorted(
         hashlib.sha1(raw.encode()).hexdigest() for raw in far.sent
     )
     assert await context.pool.fetchval(STRAYS, watched.user_id) == 0

@@ -103,11 +103,11 @@ async def test_every_delivery_that_was_rung_for_is_sent_once_without_a_sweeper(
             asyncio.create_task(lanes.run(stop, lane_grace=5, post_grace=5)) for lanes in table.dispatchers
         ]
         await asyncio.sleep(0)
-        owed = []
+        due = []
         for _ in range(table.random.randrange(1, 30)):
             for _ in range(table.random.randrange(1, 4)):
-                owed.append(uuid.uuid4())
-                table.due.append(owed[-1])
+                due.append(uuid.uuid4())
+                table.due.append(due[-1])
             await table.ring(1)
             await table.step()
 
@@ -116,7 +116,7 @@ async def test_every_delivery_that_was_rung_for_is_sent_once_without_a_sweeper(
         stop.set()
         await asyncio.gather(*running)
 
-        assert sorted(table.sent) == sorted(owed), f"seed {seed}"
+        assert sorted(table.sent) == sorted(due), f"seed {seed}"
         assert table.most <= MAX_POSTS, f"seed {seed}"
 
 

@@ -22,10 +22,10 @@ _AUDIT = """
   // 1.3.1, 3.3.1, 3.3.2, 4.1.2
   for (const input of all('input:not([type=hidden])')) {
     if (!input.labels.length || !input.labels[0].textContent.trim()) say('no label', input);
-    const told = (input.getAttribute('aria-describedby') || '').split(' ').filter(Boolean);
-    for (const id of told) if (!document.getElementById(id)) say('described by nothing', input);
+    const descriptions = (input.getAttribute('aria-describedby') || '').split(' ').filter(Boolean);
+    for (const id of descriptions) if (!document.getElementById(id)) say('described by nothing', input);
     const is_wrong = input.getAttribute('aria-invalid') === 'true';
-    if (is_wrong && !told.includes('error')) say('wrong, and not told why', input);
+    if (is_wrong && !descriptions.includes('error')) say('wrong, and without a description of the error', input);
     if (input.name && !input.autocomplete) say('no word for autocomplete', input);
   }
   for (const button of all('button')) if (!button.textContent.trim()) say('no name', button);

@@ -36,13 +36,13 @@ def test_search_dates_have_english_months():
 
 def test_h04_only_messages_above_the_count_are_arrivals():
     mailbox = MailboxState()
-    told = [
+    responses = [
         (b"EXISTS", b"5", True),
         (b"EXISTS", b"5", False),
         (b"EXPUNGE", b"2", False),
         (b"EXISTS", b"6", False),
     ]
-    for name, digits, opening in told:
+    for name, digits, opening in responses:
         mailbox.record_count(name, digits, opening=opening)
 
     assert (mailbox.exists, mailbox.arrivals) == (6, 2)

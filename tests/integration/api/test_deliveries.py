@@ -17,7 +17,7 @@ HOOK = "https://app.example.com/hook"
 
 
 @pytest_asyncio.fixture
-async def owing(world, acme) -> DeliveryFactory:
+async def factory(world, acme) -> DeliveryFactory:
     """Deliveries for acme, which has the user ann and a URL."""
     made = DeliveryFactory(world.sessionmaker, world.vault)
     await made.user("ann")
@@ -42,8 +42,8 @@ def ids(answer: httpx.Response) -> list[str]:
 # Listing.
 
 
-async def test_deliveries_are_listed_latest_first_without_their_content(acme, owing):
-    made = await owing.deliveries(3)
+async def test_deliveries_are_listed_latest_first_without_their_content(acme, factory):
+    made = await factory.deliveries(3)
 
     answer = await acme.get(DELIVERIES)
 
@@ -54,14 +54,14 @@ async def test_deliveries_are_listed_latest_first_without_their_content(acme, ow
     assert "rfc822" not in answer.text
 
 
-async def test_deliveries_are_filtered_by_state_kind_user_and_time(acme, owing):
-    await owing.user("bob")
-    await owing.endpoint(HOOK, "user_connected")
-    (failed,) = await owing.deliveries()
-    (pending,) = await owing.deliveries(state="pending")
-    (of_bob,) = await owing.deliveries(tag="bob")
-    (connected,) = await owing.deliveries(kind="user_connected")
-    (old,) = await owing.deliveries(created_at=datetime.now(UTC) - timedelta(hours=5))
+async def test_deliveries_are_filtered_by_state_kind_user_and_time(acme, factory):
+    await factory.user("bob")
+    await factory.endpoint(HOOK, "user_connected")
+    (failed,) = await factory.deliveries()
+    (pending,) = await factory.deliveries(state="pending")
+    (of_bob,) = await factory.deliveries(tag="bob")
+    (connected,) = await factory.deliveries(kind="user_connected")
+    (old,) = await factory.deliveries(created_at=datetime.now(UTC) - timedelta(hours=5))
     hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
     async def listed(**params: str) -> set[str]:
@@ -77,9 +77,9 @@ async def test_deliveries_are_filtered_by_state_kind_user_and_time(acme, owing):
     assert await listed(since=hour_ago, state="failed", user_tag="ann") == {failed, connected}
 
 
-async def test_pages_follow_one_another_and_keep_the_filters(acme, owing):
-    made = await owing.deliveries(5)
-    await owing.deliveries(state="pending")
+async def test_pages_follow_one_another_and_keep_the_filters(acme, factory):
+    made = await factory.deliveries(5)
+    await factory.deliveries(state="pending")
 
     first = await acme.get(DELIVERIES, params={"limit": 2, "state": "failed", "api_key": "ignored"})
     second = await acme.get(first.links["next"]["url"])
@@ -109,17 +109,17 @@ async def test_an_invalid_filter_is_named(acme, params, field):
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
 
 
-async def test_a_filter_for_an_unknown_user_is_404_and_not_an_empty_list(acme, owing):
+async def test_a_filter_for_an_unknown_user_is_404_and_not_an_empty_list(acme, factory):
     for tag in ("nobody", "nul\0"):
         assert (await acme.get(DELIVERIES, params={"user_tag": tag})).status_code == 404
     half_a_pair, json = b'{"user_tag":"\\ud800"}', {"content-type": "application/json"}
     assert (await acme.post(f"{DELIVERIES}/replay", content=half_a_pair, headers=json)).status_code == 404
 
 
-async def test_a_delivery_is_shown_with_its_attempts_and_their_responses(acme, owing):
-    (delivery,) = await owing.deliveries(attempts=2)
-    await owing.attempt(delivery, 1, code=None, answer="", error="timeout")
-    await owing.attempt(delivery, 2, code=500, answer="Ouch <b>")
+async def test_a_delivery_is_shown_with_its_attempts_and_their_responses(acme, factory):
+    (delivery,) = await factory.deliveries(attempts=2)
+    await factory.attempt(delivery, 1, code=None, answer="", error="timeout")
+    await factory.attempt(delivery, 2, code=500, answer="Ouch <b>")
 
     shown = (await acme.get(f"{DELIVERIES}/{delivery}")).json()
 
@@ -133,10 +133,10 @@ async def test_a_delivery_is_shown_with_its_attempts_and_their_responses(acme, o
     assert shown["attempts_made"][1]["answer"] == "Ouch <b>"
 
 
-async def test_abuse_24_and_27_deliveries_of_another_partner_are_404(acme, owing, theirs, globex):
+async def test_abuse_24_and_27_deliveries_of_another_partner_are_404(acme, factory, theirs, globex):
     (delivery,) = await theirs.deliveries(state="failed")
     (pending,) = await theirs.deliveries(state="pending")
-    mine = await owing.deliveries(2)
+    mine = await factory.deliveries(2)
 
     for method, path in (
         ("GET", delivery),
@@ -160,8 +160,8 @@ async def test_abuse_24_and_27_deliveries_of_another_partner_are_404(acme, owing
 # Replaying.
 
 
-async def test_a_replay_keeps_the_id_and_is_due_at_once(acme, owing):
-    (delivery,) = await owing.deliveries()
+async def test_a_replay_keeps_the_id_and_is_due_at_once(acme, factory):
+    (delivery,) = await factory.deliveries()
 
     answer = await acme.post(f"{DELIVERIES}/{delivery}/replay")
 
@@ -186,26 +186,26 @@ async def test_a_replay_keeps_the_id_and_is_due_at_once(acme, owing):
     ],
 )
 async def test_a_replay_that_is_impossible_is_refused_with_the_reason(
-    acme, owing, state, has_content, kind, says
+    acme, factory, state, has_content, kind, says
 ):
-    (delivery,) = await owing.deliveries(state=state, has_content=has_content)
+    (delivery,) = await factory.deliveries(state=state, has_content=has_content)
 
     answer = await acme.post(f"{DELIVERIES}/{delivery}/replay")
 
     assert answer.status_code == 409
     assert answer.json()["type"] == f"urn:superimap:problem:{kind}"
     assert says in answer.json()["detail"]
-    assert await owing.state(delivery) == state
+    assert await factory.state(delivery) == state
 
 
-async def test_abuse_61_a_replay_goes_only_to_the_partners_own_url(acme, owing):
-    (delivery,) = await owing.deliveries()
+async def test_abuse_61_a_replay_goes_only_to_the_partners_own_url(acme, factory):
+    (delivery,) = await factory.deliveries()
     body = {"url": "https://victim.example/", "endpoint_id": 2}
-    await owing.endpoint(None)
+    await factory.endpoint(None)
 
     without = await acme.post(f"{DELIVERIES}/{delivery}/replay", json=body)
-    await owing.endpoint(HOOK)
-    await owing.value("UPDATE endpoints SET disabled_at = now(), disabled_reason = 'gone' RETURNING id")
+    await factory.endpoint(HOOK)
+    await factory.value("UPDATE endpoints SET disabled_at = now(), disabled_reason = 'gone' RETURNING id")
     disabled = await acme.post(f"{DELIVERIES}/{delivery}/replay", json=body)
     elsewhere = await acme.post(f"{DELIVERIES}/replay", json=body)
     many = await acme.post(f"{DELIVERIES}/replay")
@@ -217,33 +217,33 @@ async def test_abuse_61_a_replay_goes_only_to_the_partners_own_url(acme, owing):
     assert many.json() == {"replayed": 0, "remaining": 0, "erased": 0, "blocked": 1}
 
 
-async def test_a_bulk_replay_takes_the_oldest_first_in_limited_batches(acme, owing):
-    made = await owing.deliveries(4)
-    await owing.deliveries(has_content=False)
-    await owing.deliveries(state="cancelled")
+async def test_a_bulk_replay_takes_the_oldest_first_in_limited_batches(acme, factory):
+    made = await factory.deliveries(4)
+    await factory.deliveries(has_content=False)
+    await factory.deliveries(state="cancelled")
 
     first = await acme.post(f"{DELIVERIES}/replay", json={"limit": 3})
 
     assert first.json() == {"replayed": 3, "remaining": 1, "erased": 1, "blocked": 0}
-    assert [await owing.state(id_) for id_ in made] == ["pending", "pending", "pending", "failed"]
+    assert [await factory.state(id_) for id_ in made] == ["pending", "pending", "pending", "failed"]
     assert (await acme.post(f"{DELIVERIES}/replay", json={"limit": 3})).json()["replayed"] == 1
     assert (await acme.post(f"{DELIVERIES}/replay", json={"state": "cancelled"})).json()["replayed"] == 1
 
 
-async def test_a_bulk_replay_selects_by_user_and_time(acme, owing):
-    await owing.user("bob")
-    (old,) = await owing.deliveries(created_at=datetime.now(UTC) - timedelta(hours=5))
-    of_ann, of_bob = (await owing.deliveries())[0], (await owing.deliveries(tag="bob"))[0]
+async def test_a_bulk_replay_selects_by_user_and_time(acme, factory):
+    await factory.user("bob")
+    (old,) = await factory.deliveries(created_at=datetime.now(UTC) - timedelta(hours=5))
+    of_ann, of_bob = (await factory.deliveries())[0], (await factory.deliveries(tag="bob"))[0]
     hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
     answer = await acme.post(f"{DELIVERIES}/replay", json={"user_tag": "ann", "since": hour_ago})
 
     assert answer.json()["replayed"] == 1
-    assert [await owing.state(id_) for id_ in (old, of_ann, of_bob)] == ["failed", "pending", "failed"]
+    assert [await factory.state(id_) for id_ in (old, of_ann, of_bob)] == ["failed", "pending", "failed"]
 
 
-async def test_two_replays_at_once_replay_each_delivery_once(acme, owing):
-    await owing.deliveries(20)
+async def test_two_replays_at_once_replay_each_delivery_once(acme, factory):
+    await factory.deliveries(20)
 
     answers = await asyncio.gather(*(acme.post(f"{DELIVERIES}/replay", json={"limit": 15}) for _ in range(3)))
 
@@ -258,9 +258,9 @@ async def test_the_limit_of_a_bulk_replay_is_validated(acme, limit):
     assert answer.json()["errors"][0]["field"] == "limit"
 
 
-async def test_abuse_61_replays_are_limited_per_minute(acme, owing, globex, theirs, monkeypatch):
+async def test_abuse_61_replays_are_limited_per_minute(acme, factory, globex, theirs, monkeypatch):
     monkeypatch.setitem(allowances.MAX_PER_WINDOW, allowances.Action.REPLAY, 3)
-    made = await owing.deliveries(5)
+    made = await factory.deliveries(5)
     await theirs.deliveries(1)
 
     first = await acme.post(f"{DELIVERIES}/replay", json={"limit": 2})
@@ -270,19 +270,19 @@ async def test_abuse_61_replays_are_limited_per_minute(acme, owing, globex, thei
     assert (first.json()["replayed"], second.json()["replayed"]) == (2, 1)
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
-    assert await owing.state(made[-1]) == "failed"
+    assert await factory.state(made[-1]) == "failed"
     assert (await globex.post(f"{DELIVERIES}/replay")).json()["replayed"] == 1
-    await owing.value("UPDATE allowances SET since = since - interval '1 minute' RETURNING 1")
+    await factory.value("UPDATE allowances SET since = since - interval '1 minute' RETURNING 1")
     assert (await acme.post(f"{DELIVERIES}/{made[-1]}/replay")).status_code == 200
 
 
-async def test_only_replayed_deliveries_count_towards_the_limit(acme, owing, monkeypatch):
+async def test_only_replayed_deliveries_count_towards_the_limit(acme, factory, monkeypatch):
     monkeypatch.setitem(allowances.MAX_PER_WINDOW, allowances.Action.REPLAY, 3)
-    await owing.deliveries(1)
+    await factory.deliveries(1)
 
     for _ in range(5):
         assert (await acme.post(f"{DELIVERIES}/replay")).status_code == 200
-    (delivered,) = await owing.deliveries(state="delivered", has_content=False)
+    (delivered,) = await factory.deliveries(state="delivered", has_content=False)
     for _ in range(5):
         assert (await acme.post(f"{DELIVERIES}/{delivered}/replay")).status_code == 409
 
@@ -290,8 +290,8 @@ async def test_only_replayed_deliveries_count_towards_the_limit(acme, owing, mon
 # Cancelling.
 
 
-async def test_a_pending_delivery_is_cancelled_and_can_be_replayed(acme, owing):
-    (delivery,) = await owing.deliveries(state="pending", attempts=3)
+async def test_a_pending_delivery_is_cancelled_and_can_be_replayed(acme, factory):
+    (delivery,) = await factory.deliveries(state="pending", attempts=3)
 
     cancelled = await acme.post(f"{DELIVERIES}/{delivery}/cancel")
     again = await acme.post(f"{DELIVERIES}/{delivery}/replay")
@@ -304,26 +304,26 @@ async def test_a_pending_delivery_is_cancelled_and_can_be_replayed(acme, owing):
 @pytest.mark.parametrize(
     ("state", "kind"), [("sending", "owed"), ("failed", "settled"), ("cancelled", "settled")]
 )
-async def test_a_delivery_in_flight_or_settled_cannot_be_cancelled(acme, owing, state, kind):
-    (delivery,) = await owing.deliveries(state=state)
+async def test_a_delivery_in_flight_or_settled_cannot_be_cancelled(acme, factory, state, kind):
+    (delivery,) = await factory.deliveries(state=state)
 
     answer = await acme.post(f"{DELIVERIES}/{delivery}/cancel")
 
     assert answer.status_code == 409
     assert answer.json()["type"] == f"urn:superimap:problem:{kind}"
-    assert await owing.state(delivery) == state
+    assert await factory.state(delivery) == state
 
 
-async def test_a_bulk_cancellation_is_limited_in_size(acme, owing):
-    await owing.deliveries(3, state="pending")
-    (sending,) = await owing.deliveries(state="sending")
+async def test_a_bulk_cancellation_is_limited_in_size(acme, factory):
+    await factory.deliveries(3, state="pending")
+    (sending,) = await factory.deliveries(state="sending")
 
     first = await acme.post(f"{DELIVERIES}/cancel", json={"limit": 2, "user_tag": "ann"})
     second = await acme.post(f"{DELIVERIES}/cancel", json={"limit": 2})
 
     assert first.json() == {"cancelled": 2, "remaining": 1}
     assert second.json() == {"cancelled": 1, "remaining": 0}
-    assert await owing.state(sending) == "sending"
+    assert await factory.state(sending) == "sending"
 
 
 @pytest.mark.parametrize(
@@ -336,10 +336,10 @@ async def test_a_bulk_cancellation_is_limited_in_size(acme, owing):
         ({"since": None}, 422),
     ],
 )
-async def test_a_cancellation_that_selects_nothing_never_cancels_everything(acme, owing, fields, status):
-    await owing.deliveries(2, state="pending")
+async def test_a_cancellation_that_selects_nothing_never_cancels_everything(acme, factory, fields, status):
+    await factory.deliveries(2, state="pending")
 
     answer = await acme.post(f"{DELIVERIES}/cancel", json=fields)
 
     assert answer.status_code == status, answer.text
-    assert await owing.value("SELECT count(*) FROM deliveries WHERE state = 'pending'") == 2
+    assert await factory.value("SELECT count(*) FROM deliveries WHERE state = 'pending'") == 2

@@ -75,23 +75,23 @@ async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen
     await seen.message(2, "duplicate", sha1=b"a" * 20, duplicate_of=first)
     await seen.message(3, "too_big", detail="2097152 bytes; MAX_EMAIL_SIZE is 1048576")
 
-    big, copy, owed = (await acme.get(MESSAGES)).json()
+    big, copy, pending = (await acme.get(MESSAGES)).json()
 
-    assert set(owed) == {
+    assert set(pending) == {
         "id", "seen_at", "mailbox", "uid_validity", "uid", "internal_date", "size", "message_id", "outcome",
         "reason", "duplicate_of", "delivery",
     }  # fmt: skip
-    assert datetime.fromisoformat(owed["seen_at"])
-    assert (owed["mailbox"], owed["uid"], owed["size"], owed["message_id"]) == (
+    assert datetime.fromisoformat(pending["seen_at"])
+    assert (pending["mailbox"], pending["uid"], pending["size"], pending["message_id"]) == (
         "INBOX",
         1,
         5120,
         "<1@example.com>",
     )
-    assert {name: owed["delivery"][name] for name in ("state", "attempts", "last_code", "last_error")} == {
+    assert {name: pending["delivery"][name] for name in ("state", "attempts", "last_code", "last_error")} == {
         "state": "pending", "attempts": 3, "last_code": 500, "last_error": None,
     }  # fmt: skip
-    assert owed["reason"] == "the webhook is pending; the last answer was 500 (3 attempts)"
+    assert pending["reason"] == "the webhook is pending; the last answer was 500 (3 attempts)"
     assert copy["reason"] == f"byte for byte the same as UID 1 of INBOX (message {first})"
     assert copy["duplicate_of"] == {
         "id": first,
@@ -131,15 +131,17 @@ async def test_the_state_of_the_webhook_is_explained_in_words(acme, seen, state,
     assert found["reason"] == reason
 
 
-@pytest.mark.parametrize(("reason", "told"), [("gone", "it answered 410"), ("failing", "it failed for days")])
-async def test_a_webhook_that_waits_for_a_disabled_endpoint_says_so(acme, seen, reason, told):
+@pytest.mark.parametrize(
+    ("reason", "explanation"), [("gone", "it answered 410"), ("failing", "it failed for days")]
+)
+async def test_a_webhook_that_waits_for_a_disabled_endpoint_says_so(acme, seen, reason, explanation):
     await seen.delivery(await seen.message(1, "delivered"), "pending", attempts=1, last_code=410)
     await seen.disable(reason)
 
     (found,) = (await acme.get(MESSAGES)).json()
 
     waits = "the webhook is pending; its endpoint is disabled because"
-    assert found["reason"] == f"{waits} {told} (1 attempt)"
+    assert found["reason"] == f"{waits} {explanation} (1 attempt)"
 
 
 @pytest.mark.parametrize("outcome", MailOutcome)

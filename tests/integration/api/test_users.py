@@ -272,17 +272,17 @@ async def test_events_are_listed_newest_first_and_only_to_the_users_partner(acme
             db.add(event)
             await db.flush()
 
-    told = (await acme.get(f"{USERS}/ADA/events")).json()
+    events = (await acme.get(f"{USERS}/ADA/events")).json()
     last = (await acme.get(f"{USERS}/ADA/events", params={"limit": 1})).json()
     await globex.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
     foreign = await globex.get(f"{USERS}/ADA/events")
 
-    assert [(event["kind"], event["code"], event["reason"]) for event in told] == [
+    assert [(event["kind"], event["code"], event["reason"]) for event in events] == [
         ("reauth_required", "access_revoked", "revoked"),
         ("recovered", None, None),
         ("stalled", None, "no route"),
     ]
-    assert last == told[:1]
+    assert last == events[:1]
     assert foreign.status_code == 404
 
 

@@ -22,7 +22,7 @@ HOOK = "https://app.example.com/hook"
 
 
 @pytest_asyncio.fixture
-async def owing(world, acme) -> DeliveryFactory:
+async def factory(world, acme) -> DeliveryFactory:
     made = DeliveryFactory(world.sessionmaker, world.vault)
     await made.user("ann")
     return made
@@ -43,9 +43,9 @@ async def secrets(world) -> tuple[str, ...]:
 # Endpoints.
 
 
-async def test_each_kind_is_listed_with_its_health(acme, owing):
-    await owing.endpoint(HOOK)
-    await owing.value(
+async def test_each_kind_is_listed_with_its_health(acme, factory):
+    await factory.endpoint(HOOK)
+    await factory.value(
         "UPDATE endpoints SET disabled_at = now(), disabled_reason = 'gone', breaker = 'open', failures = 3, "
         "failing_since = now(), probe_at = now() WHERE kind = 'new_mail' RETURNING 1"
     )
@@ -64,10 +64,10 @@ async def test_each_kind_is_listed_with_its_health(acme, owing):
     assert mail["disabled_at"] and mail["failing_since"] and mail["next_probe_at"]
 
 
-async def test_enabling_an_endpoint_resets_its_health(acme, owing):
-    await owing.endpoint(HOOK)
+async def test_enabling_an_endpoint_resets_its_health(acme, factory):
+    await factory.endpoint(HOOK)
     fresh = (await acme.get(WEBHOOKS)).json()
-    await owing.value(
+    await factory.value(
         "UPDATE endpoints SET disabled_at = now(), disabled_reason = 'failing', breaker = 'slow_start', "
         "failures = 3, failing_since = now(), probe_at = now(), width = 2, setbacks = 4 RETURNING 1"
     )
@@ -76,18 +76,18 @@ async def test_enabling_an_endpoint_resets_its_health(acme, owing):
 
     assert answer.status_code == 200
     assert answer.json() == next(row for row in fresh if row["kind"] == "new_mail")
-    assert await owing.value("SELECT count(*) FROM endpoints WHERE width IS NULL AND setbacks = 0") == 1
-    assert await owing.value("SELECT count(*) FROM endpoints WHERE disabled_at IS NULL") == 1
+    assert await factory.value("SELECT count(*) FROM endpoints WHERE width IS NULL AND setbacks = 0") == 1
+    assert await factory.value("SELECT count(*) FROM endpoints WHERE disabled_at IS NULL") == 1
 
 
-async def test_pending_webhooks_are_sent_at_once_after_enabling(acme, owing):
-    await owing.endpoint("https://app.example.com/hook")
-    await owing.deliveries(2, state="pending")
-    await owing.value("UPDATE deliveries SET due_at = now() + interval '1 h' RETURNING 1")
+async def test_pending_webhooks_are_sent_at_once_after_enabling(acme, factory):
+    await factory.endpoint("https://app.example.com/hook")
+    await factory.deliveries(2, state="pending")
+    await factory.value("UPDATE deliveries SET due_at = now() + interval '1 h' RETURNING 1")
 
     await acme.post(f"{WEBHOOKS}/new_mail/enable")
 
-    assert await owing.value("SELECT count(*) FROM deliveries WHERE due_at <= now()") == 2
+    assert await factory.value("SELECT count(*) FROM deliveries WHERE due_at <= now()") == 2
 
 
 @pytest.mark.parametrize("path", ["user_connected/enable", "nothing/enable"])
@@ -99,8 +99,8 @@ async def test_an_endpoint_without_url_cannot_be_enabled(acme, path):
 
 
 @pytest.mark.parametrize("kind", EventKind)
-async def test_a_test_webhook_is_signed_like_any_other_and_marked(world, acme, owing, sink, kind):
-    await owing.endpoint(sink.url("/hook"), kind)
+async def test_a_test_webhook_is_signed_like_any_other_and_marked(world, acme, factory, sink, kind):
+    await factory.endpoint(sink.url("/hook"), kind)
 
     answer = (await acme.post(f"{WEBHOOKS}/test", json={"kind": kind})).json()
 
@@ -115,8 +115,8 @@ async def test_a_test_webhook_is_signed_like_any_other_and_marked(world, acme, o
         assert came.json["envelope"]["subject"] == "A test of your webhook"
 
 
-async def test_the_response_to_a_test_webhook_has_no_consequences(acme, owing, sink):
-    await owing.endpoint(sink.url())
+async def test_the_response_to_a_test_webhook_has_no_consequences(acme, factory, sink):
+    await factory.endpoint(sink.url())
     sink.answer = lambda _: web.Response(status=403, text="no such user\0" + "x" * 2000)
 
     answer = (await acme.post(f"{WEBHOOKS}/test")).json()
@@ -124,25 +124,25 @@ async def test_the_response_to_a_test_webhook_has_no_consequences(acme, owing, s
     assert (answer["is_success"], answer["code"], answer["error"]) == (False, 403, None)
     assert answer["answer"] == ("no such user" + "x" * 2000)[:1024]
     assert answer["milliseconds"] >= 0
-    assert await owing.value("SELECT count(*) FROM users WHERE archived") == 0
-    assert await owing.value("SELECT count(*) FROM deliveries") == 0
+    assert await factory.value("SELECT count(*) FROM users WHERE archived") == 0
+    assert await factory.value("SELECT count(*) FROM deliveries") == 0
 
 
-async def test_a_test_webhook_passes_the_egress_guard(acme, owing):
-    await owing.endpoint("http://169.254.169.254/latest/meta-data")
+async def test_a_test_webhook_passes_the_egress_guard(acme, factory):
+    await factory.endpoint("http://169.254.169.254/latest/meta-data")
 
     answer = (await acme.post(f"{WEBHOOKS}/test")).json()
 
     assert (answer["is_success"], answer["code"], answer["error"]) == (False, None, "egress_blocked")
 
 
-async def test_an_endpoint_without_url_cannot_be_tested(acme, owing):
+async def test_an_endpoint_without_url_cannot_be_tested(acme, factory):
     assert (await acme.post(f"{WEBHOOKS}/test", json={"kind": "new_mail"})).status_code == 404
     assert (await acme.post(f"{WEBHOOKS}/test", json={"kind": "mail"})).status_code == 422
 
 
-async def test_abuse_61_test_webhooks_are_limited_per_minute(acme, owing, sink):
-    await owing.endpoint(sink.url())
+async def test_abuse_61_test_webhooks_are_limited_per_minute(acme, factory, sink):
+    await factory.endpoint(sink.url())
     most = allowances.MAX_PER_WINDOW[allowances.Action.TEST]
 
     answers = [await acme.post(f"{WEBHOOKS}/test") for _ in range(most + 2)]
@@ -152,8 +152,8 @@ async def test_abuse_61_test_webhooks_are_limited_per_minute(acme, owing, sink):
     assert sink.count == most
 
 
-async def test_no_database_connection_is_held_while_an_endpoint_answers(world, acme, owing, sink):
-    await owing.endpoint(sink.url())
+async def test_no_database_connection_is_held_while_an_endpoint_answers(world, acme, factory, sink):
+    await factory.endpoint(sink.url())
     open_then = []
 
     async def answer(_):
@@ -170,14 +170,14 @@ async def test_no_database_connection_is_held_while_an_endpoint_answers(world, a
 # Signing secrets.
 
 
-async def test_abuse_33_after_a_rotation_both_secrets_sign_until_the_old_one_ends(world, acme, owing, sink):
-    await owing.endpoint(sink.url())
+async def test_abuse_33_after_a_rotation_both_secrets_sign_until_the_old_one_ends(world, acme, factory, sink):
+    await factory.endpoint(sink.url())
     (old,) = await secrets(world)
 
     answer = await acme.post(f"{WEBHOOKS}/secret/rotate")
     new = answer.json()["signing_secret"]
     await acme.post(f"{WEBHOOKS}/test")
-    await owing.value(
+    await factory.value(
         "UPDATE signing_secrets SET expires_at = now() WHERE expires_at IS NOT NULL RETURNING 1"
     )
     await acme.post(f"{WEBHOOKS}/test")
@@ -191,13 +191,13 @@ async def test_abuse_33_after_a_rotation_both_secrets_sign_until_the_old_one_end
     assert not verify_standard(after.headers, after.body, old)
 
 
-async def test_the_overlap_is_a_day_by_default(acme, owing):
+async def test_the_overlap_is_a_day_by_default(acme, factory):
     await acme.post(f"{WEBHOOKS}/secret/rotate")
     newest, oldest = (await acme.get(f"{WEBHOOKS}/secret")).json()
 
     assert (newest["expires_at"], newest["is_valid"], oldest["is_valid"]) == (None, True, True)
     left = "SELECT round(extract(epoch FROM expires_at - now()) / 3600) FROM signing_secrets"
-    assert await owing.value(f"{left} WHERE expires_at IS NOT NULL") == 24
+    assert await factory.value(f"{left} WHERE expires_at IS NOT NULL") == 24
 
     await acme.post(f"{WEBHOOKS}/secret/rotate", json={"overlap_hours": 0})
     assert [one["is_valid"] for one in (await acme.get(f"{WEBHOOKS}/secret")).json()] == [True, False, False]
@@ -221,8 +221,8 @@ async def test_the_number_of_valid_secrets_is_limited(acme):
     assert (await acme.post(f"{WEBHOOKS}/secret/rotate", json={"overlap_hours": 0})).status_code == 201
 
 
-async def test_rotating_an_api_key_keeps_the_signing_secret(world, acme, owing, sink):
-    await owing.endpoint(sink.url())
+async def test_rotating_an_api_key_keeps_the_signing_secret(world, acme, factory, sink):
+    await factory.endpoint(sink.url())
     async with world.sessionmaker.begin() as db:
         partner = await partners.by_name(db, "acme")
         new = await partner_keys.rotate_api_key(db, world.vault, partner.id, overlap=timedelta(hours=1))

@@ -73,16 +73,16 @@ class Scene:
         """Run an idler; the block starts once these users (by default ann) are watched."""
         async with running(functools.partial(main.serve, timing=self.timing), self.settings):
             for login in logins or (BYSTANDER,):
-                await self.idling(login)
+                await self.wait_until_idling(login)
             yield
 
     @contextlib.asynccontextmanager
-    async def watching_nobody(self) -> AsyncIterator[None]:
+    async def running_idler(self) -> AsyncIterator[None]:
         """Run an idler for the duration of the block, whichever servers it can reach."""
         async with running(functools.partial(main.serve, timing=self.timing), self.settings):
             yield
 
-    async def idling(self, login: str = VICTIM) -> None:
+    async def wait_until_idling(self, login: str = VICTIM) -> None:
         """Wait until a session of this user idles."""
         await self.imap.wait_for(lambda: any(session.idling for session in self.imap.sessions_of(login)))
 
@@ -94,7 +94,7 @@ class Scene:
         self.ledger[hashlib.sha1(raw).digest()] = to
         return self.imap.deliver(to, raw, internal_date=at)
 
-    async def found(self) -> Counter[bytes]:
+    async def count_deliveries(self) -> Counter[bytes]:
         """Count the deliveries of each mail."""
         rows = await self.world.rows(
             "SELECT m.sha1 FROM deliveries d JOIN messages m"
@@ -106,12 +106,12 @@ class Scene:
         """Wait until every mail of the ledger has one delivery; fail if one has two or was never sent."""
 
         async def complete() -> bool:
-            return self.ledger.keys() <= (await self.found()).keys()
+            return self.ledger.keys() <= (await self.count_deliveries()).keys()
 
         try:
             await eventually(complete, within=within)
         except TimeoutError:
-            lost = len(self.ledger.keys() - (await self.found()).keys())
+            lost = len(self.ledger.keys() - (await self.count_deliveries()).keys())
             rows = [
                 tuple(row) for row in await self.world.rows("SELECT uid_validity, uid, outcome FROM messages")
             ]
@@ -119,13 +119,15 @@ class Scene:
                 tuple(row) for row in await self.world.rows("SELECT tag, status, status_reason FROM users")
             ]
             raise AssertionError(f"{lost} of {len(self.ledger)} mails lost; {rows}; {states}") from None
-        await self.nothing_twice()
+        await self.assert_nothing_twice()
 
-    async def nothing_twice(self) -> None:
+    async def assert_nothing_twice(self) -> None:
         """Check that no mail has two deliveries, and that each is in the ledger."""
-        found = await self.found()
-        assert max(found.values(), default=1) == 1, "a mail is owed twice"
-        assert found.keys() <= self.ledger.keys(), "a mail is owed that nobody sent, or that is old"
+        found = await self.count_deliveries()
+        assert max(found.values(), default=1) == 1, "a mail has two deliveries"
+        assert found.keys() <= self.ledger.keys(), (
+            "a delivery belongs to a mail that was not sent by this test, or to an old one"
+        )
 
     def connections(self, login: str = VICTIM) -> int:
         """Count the connections of this user that have reached a login."""
@@ -136,16 +138,16 @@ class Scene:
         assert self.connections(BYSTANDER) == 1
         assert len(self.imap.sessions_of(BYSTANDER)) == 1
 
-    async def status(self, status: str, *, login: str = VICTIM, reason: str = "") -> str:
+    async def wait_for_status(self, status: str, *, login: str = VICTIM, reason: str = "") -> str:
         """Wait until the user has this status with these words in the reason; return the reason."""
 
-        async def told() -> str | None:
+        async def find_reason() -> str | None:
             (row,) = await self.world.rows("SELECT status, status_reason FROM users WHERE tag = $1", login)
             if row["status"] == status and reason in (row["status_reason"] or ""):
                 return row["status_reason"] or "none"
             return None
 
-        answer: str = await eventually(told, what=status)
+        answer: str = await eventually(find_reason, what=status)
         return answer
 
     async def outcomes(self, login: str = VICTIM) -> Counter[str]:

@@ -29,7 +29,7 @@ async def test_C01_an_unanswered_done_reveals_a_black_hole(scene):
 
         assert scene.connections() == 2
         scene.bystander_is_undisturbed()
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
 
 async def test_C02_a_connection_that_a_nat_forgot_is_replaced(scene):
@@ -94,7 +94,7 @@ async def test_C04_an_interrupted_first_catch_up_gets_further_each_time(scene):
         scene.deliver(f"one of many {number}")
     async with scene.watching():
         await scene.all_found()
-        await scene.idling()
+        await scene.wait_until_idling()
 
     assert scene.chaos.struck("C04") > 2
     bodies = [event for event in scene.imap.log if event.username == VICTIM and "BODY.PEEK" in str(event)]
@@ -107,14 +107,14 @@ async def test_C05_a_bye_during_idle_is_followed_by_a_new_session(scene):
         await scene.both_find()
 
         assert scene.chaos.struck("C05") == 4
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
 
 async def test_C05_a_server_that_always_sends_bye_causes_no_login_storm(scene):
     scene.timing = dataclasses.replace(FAST, backoff_first=0.2, backoff_longest=60.0)
     scene.chaos.add("C05", only=VICTIM)
     async with scene.watching():
-        await scene.status("backing_off", reason="BYE")
+        await scene.wait_for_status("backing_off", reason="BYE")
 
         assert scene.connections() < 10
 
@@ -198,7 +198,7 @@ async def test_C09_a_wrong_uidnext_loses_no_mail(scene, lie):
         scene.imap.sessions_of(VICTIM)[0].close()
         scene.deliver("while away")
         await scene.all_found()
-        await scene.idling()
+        await scene.wait_until_idling()
         scene.imap.sessions_of(VICTIM)[0].close()
         await eventually(lambda: _true(scene.connections() == 3))
         scene.deliver("at last")

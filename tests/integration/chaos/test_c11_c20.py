@@ -40,10 +40,10 @@ async def test_C12_unsolicited_responses_hide_no_mail_and_cause_no_endless_wake_
 async def test_C13_a_missing_mailbox_is_reported_and_watched_once_it_returns(scene):
     scene.chaos.add("C13 mailbox is gone", only=VICTIM)
     async with scene.watching():
-        await scene.status("backing_off", reason="NONEXISTENT")
+        await scene.wait_for_status("backing_off", reason="NONEXISTENT")
         scene.chaos.clear()
         await scene.both_find(2)
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
 
 async def test_C13_a_mailbox_deleted_and_recreated_during_a_session_loses_no_mail(scene):
@@ -51,7 +51,7 @@ async def test_C13_a_mailbox_deleted_and_recreated_during_a_session_loses_no_mai
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(2)
         account.delete("INBOX")
-        await scene.status("backing_off", reason="NONEXISTENT")
+        await scene.wait_for_status("backing_off", reason="NONEXISTENT")
         account.create("INBOX").uidvalidity = 9
         await scene.both_find(4)
 
@@ -89,7 +89,7 @@ async def test_C13_the_scenario_by_name_renames_the_mailbox(scene):
         await eventually(
             lambda: scene.world.value("SELECT count(*) > 0 FROM mailboxes WHERE name LIKE '%Tous'")
         )
-        await scene.idling("gil")
+        await scene.wait_until_idling("gil")
         scene.deliver("after", to="gil")  # in the ledger, and in INBOX, which nobody watches here
         scene.imap.deliver("gil", account.inbox.messages[-1].raw, "[Gmail]/Tous")
         await scene.all_found()
@@ -110,12 +110,12 @@ async def test_C14_mail_moved_away_at_once_leaves_no_trace(scene):
 async def test_C15_too_many_connections_counts_as_throttling(scene):
     scene.chaos.add("C15", only=VICTIM)
     async with scene.watching():
-        reason = await scene.status("throttled", reason="Too many simultaneous connections")
+        reason = await scene.wait_for_status("throttled", reason="Too many simultaneous connections")
 
         assert "next attempt in" in reason
         scene.chaos.clear()
         await scene.both_find(1)
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
 
 @pytest.mark.parametrize("at", ["LOGIN", "EXAMINE", "UID SEARCH"])
@@ -124,7 +124,7 @@ async def test_C16_the_backoff_time_that_the_server_suggests_is_respected(scene,
     scene.chaos.add("C16", only=VICTIM, times=1, ms=700, at=at)
     began = time.monotonic()
     async with scene.watching():
-        reason = await scene.status("throttled", reason="Suggested Backoff Time: 700")
+        reason = await scene.wait_for_status("throttled", reason="Suggested Backoff Time: 700")
         assert "next attempt in 1 s" in reason
         await scene.both_find(1)
 
@@ -140,7 +140,7 @@ async def test_C16_C17_a_throttled_fetch_makes_no_mail_unreadable(scene, case):
     scene.chaos.add(case, only=VICTIM, times=8, at="UID FETCH", **({"ms": 20} if case == "C16" else {}))
     async with scene.watching():
         await scene.both_find(2)
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
     assert scene.chaos.struck(case) == 8
     assert await scene.outcomes() == {"delivered": 2}
@@ -160,7 +160,7 @@ async def test_C18_overquota_is_harmless(scene):
     scene.chaos.add("C18", only=VICTIM)
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find()
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
         assert scene.connections() == 1
 
@@ -168,9 +168,9 @@ async def test_C18_overquota_is_harmless(scene):
 async def test_C19_authenticated_but_not_connected_does_not_count_as_refused_credentials(scene):
     scene.chaos.add("C19", only=VICTIM, times=6)
     async with scene.watching():
-        await scene.status("backing_off", reason="not connected")
+        await scene.wait_for_status("backing_off", reason="not connected")
         await scene.both_find(1)
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
 
 class Tokens:
@@ -219,10 +219,10 @@ async def test_C20_a_token_that_expires_in_an_open_session_is_replaced(scene, to
     scene.chaos.add("C20", only="olive@example.com", times=2)
     async with scene.watching():
         await scene.imap.wait_for(lambda: scene.chaos.struck("C20") == 2)
-        await scene.idling("olive@example.com")
+        await scene.wait_until_idling("olive@example.com")
         scene.deliver("with a new token", to="olive@example.com")
         await scene.all_found()
-        await scene.status("watching", login="olive")
+        await scene.wait_for_status("watching", login="olive")
 
         assert tokens.given == 3
         scene.bystander_is_undisturbed()
@@ -233,7 +233,7 @@ async def test_C20_a_revoked_grant_is_reported_once_and_not_requested_again(scen
         tokens.refusal = "invalid_grant"
         tokens.account.tokens.clear()
         scene.imap.sessions_of("olive@example.com")[0].close()
-        reason = await scene.status("authentication_failed", login="olive")
+        reason = await scene.wait_for_status("authentication_failed", login="olive")
 
         assert "invalid_grant" in reason
         assert scene.imap.failed_logins == 1
@@ -243,11 +243,11 @@ async def test_C20_a_revoked_grant_is_reported_once_and_not_requested_again(scen
 async def test_C20_a_failed_token_request_is_repeated(scene, tokens):
     tokens.refusal = "temporarily_unavailable"
     async with scene.watching():
-        await scene.status("backing_off", login="olive", reason="temporarily_unavailable")
+        await scene.wait_for_status("backing_off", login="olive", reason="temporarily_unavailable")
         tokens.refusal = None
         scene.deliver("as soon as there is a token", to="olive@example.com")
         await scene.all_found()
-        await scene.status("watching", login="olive")
+        await scene.wait_for_status("watching", login="olive")
 
         assert scene.imap.failed_logins == 0
         scene.bystander_is_undisturbed()

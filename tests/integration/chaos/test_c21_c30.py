@@ -21,7 +21,7 @@ from tests.integration.chaos.scene import BYSTANDER, FAST, HOOK, VICTIM
 async def test_C21_a_refused_login_is_reported_and_not_repeated(scene):
     scene.chaos.add("C21 authentication failed", only=VICTIM)
     async with scene.watching():
-        await scene.status("authentication_failed", reason="AUTHENTICATIONFAILED")
+        await scene.wait_for_status("authentication_failed", reason="AUTHENTICATIONFAILED")
         scene.deliver("for the other", to=BYSTANDER)
         await scene.all_found()
 
@@ -35,29 +35,29 @@ async def test_C21_credentials_accepted_before_are_tried_once_more(scene):
         scene.imap.sessions_of(VICTIM)[0].close()
         await scene.both_find(1)
 
-        await scene.idling()
+        await scene.wait_until_idling()
         scene.chaos.clear()
         scene.chaos.add("C21 authentication failed", only=VICTIM)
         scene.imap.sessions_of(VICTIM)[0].close()
-        await scene.status("authentication_failed")
+        await scene.wait_for_status("authentication_failed")
         assert scene.chaos.struck("C21") == 1 + 2
 
 
 async def test_C21_a_login_refused_as_unavailable_is_retried(scene):
     scene.chaos.add("C21 login unavailable", only=VICTIM)
     async with scene.watching():
-        await scene.status("backing_off", reason="UNAVAILABLE")
+        await scene.wait_for_status("backing_off", reason="UNAVAILABLE")
         scene.chaos.clear()
         await scene.both_find(1)
-        await scene.status("watching")
+        await scene.wait_for_status("watching")
 
 
 @pytest.mark.parametrize("case", ["C22 no greeting", "C22 slow greeting"])
 async def test_C22_a_missing_greeting_is_awaited_until_the_timeout(scene, case):
     scene.timing = dataclasses.replace(FAST, timeouts=dataclasses.replace(FAST.timeouts, connect=0.2))
     scene.chaos.add(case)
-    async with scene.watching_nobody():
-        await scene.status("backing_off", reason="took more than")
+    async with scene.running_idler():
+        await scene.wait_for_status("backing_off", reason="took more than")
         scene.chaos.clear()
         scene.deliver("after all")
         await scene.all_found()
@@ -65,8 +65,8 @@ async def test_C22_a_missing_greeting_is_awaited_until_the_timeout(scene, case):
 
 async def test_C23_a_bye_as_greeting_is_reported_with_its_text(scene):
     scene.chaos.add("C23", text="Down for maintenance")
-    async with scene.watching_nobody():
-        await scene.status("backing_off", reason="Down for maintenance")
+    async with scene.running_idler():
+        await scene.wait_for_status("backing_off", reason="Down for maintenance")
         scene.chaos.clear()
         scene.deliver("after all")
         await scene.all_found()
@@ -74,8 +74,8 @@ async def test_C23_a_bye_as_greeting_is_reported_with_its_text(scene):
 
 async def test_C23_a_bye_about_too_many_connections_counts_as_throttling(scene):
     scene.chaos.add("C23", text="Maximum number of connections from user+IP exceeded")
-    async with scene.watching_nobody():
-        await scene.status("throttled", reason="Maximum number")
+    async with scene.running_idler():
+        await scene.wait_for_status("throttled", reason="Maximum number")
         scene.chaos.clear()
         scene.deliver("after all")
         await scene.all_found()
@@ -203,9 +203,9 @@ async def test_a_mail_that_is_always_deferred_is_eventually_skipped(scene, monke
     assert await scene.outcomes() == {"unreadable": 1, "delivered": 1}
 
 
-@pytest.mark.parametrize("are_told", [False, True])
-async def test_C26_a_mail_larger_than_its_announced_size_is_too_big(scene, are_told):
-    if are_told:
+@pytest.mark.parametrize("has_events_url", [False, True])
+async def test_C26_a_mail_larger_than_its_announced_size_is_too_big(scene, has_events_url):
+    if has_events_url:
         await scene.world.rows("UPDATE endpoints SET url = $1 WHERE kind = 'events'", HOOK)
     huge = small_mail("huge", body=b"0123456789abcde\n" * 200_000)
 
@@ -223,7 +223,7 @@ async def test_C26_a_mail_larger_than_its_announced_size_is_too_big(scene, are_t
     assert str(len(huge)) in row["detail"]
     assert scene.connections() == 4  # three were ended by it
     events = await scene.world.value("SELECT count(*) FROM deliveries WHERE kind = 'events'")
-    assert events == are_told
+    assert events == has_events_url
 
 
 async def one_is(outcome, scene) -> bool:
@@ -284,10 +284,10 @@ async def test_C30_hostile_mail_is_recorded_and_delays_nothing(scene, most):
         scene.deliver("and after them")
 
         async def after() -> bool:
-            return scene.ledger.keys() <= (await scene.found()).keys()
+            return scene.ledger.keys() <= (await scene.count_deliveries()).keys()
 
         await eventually(after)
         scene.bystander_is_undisturbed()
     outcomes = await scene.outcomes()
     assert outcomes["delivered"] == (count + 1 if most > header else count - 1), outcomes
-    assert max((await scene.found()).values()) == 1
+    assert max((await scene.count_deliveries()).values()) == 1

@@ -47,8 +47,8 @@ async def test_C34_a_bad_certificate_is_reported_and_no_password_is_sent(empty_s
     scene.partner = await scene.world.partner(new_mail_webhook="https://app.example.com/hook")
     scene.chaos.add(f"C34 certificate {kind}")
     await scene.user_elsewhere(VICTIM, host="localhost", port=scene.imap.port, tls="tls")
-    async with scene.watching_nobody():
-        await scene.status("backing_off", reason="certificate")
+    async with scene.running_idler():
+        await scene.wait_for_status("backing_off", reason="certificate")
 
     assert not scene.imap.logins
     assert not [event for event in scene.imap.log if event.name in {"LOGIN", "AUTHENTICATE"}]
@@ -75,7 +75,7 @@ async def test_C36_all_sessions_reconnect_after_a_restart_but_not_at_once(empty_
     async def all_idle() -> None:
         await scene.imap.wait_for(lambda: sum(each.idling for each in scene.imap.sessions) == len(logins), 20)
 
-    async with scene.watching_nobody():
+    async with scene.running_idler():
         await all_idle()
         scene.chaos.add("C36", down=0.3)
         await scene.imap.wait_for(lambda: not scene.imap.sessions)
@@ -177,7 +177,7 @@ async def test_C40_restarted_uids_are_remembered_if_the_catch_up_by_date_is_inte
         for number in range(3):
             scene.deliver(f"old {number}")
         await scene.all_found()
-        await scene.idling()
+        await scene.wait_until_idling()
         scene.imap.on("UID FETCH", cut_once)
         if ends == "process":
             scene.timing = dataclasses.replace(FAST, backoff_first=600.0, backoff_longest=600.0)
@@ -199,7 +199,7 @@ async def test_C40_restarted_uids_are_remembered_if_the_catch_up_by_date_is_inte
 async def test_C40_the_scenario_by_name_reuses_uids(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(2)
-        await scene.idling()
+        await scene.wait_until_idling()
         scene.chaos.add("C40 uid reused", only=VICTIM, times=1)
         scene.imap.sessions_of(VICTIM)[0].end_idle()
         await scene.imap.wait_for(lambda: scene.chaos.struck("C40"))

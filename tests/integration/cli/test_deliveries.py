@@ -38,7 +38,7 @@ class BlockingFactory:
 
 
 @pytest.fixture
-def owing(database_url, superimap) -> BlockingFactory:
+def factory(database_url, superimap) -> BlockingFactory:
     superimap("migrate")
     superimap("partners", "create", "acme", "--new-mail-webhook", "https://app.example.com/hook")
     made = BlockingFactory(database_url)
@@ -48,9 +48,9 @@ def owing(database_url, superimap) -> BlockingFactory:
     return made
 
 
-def test_deliveries_are_listed_and_filtered(superimap, ask, owing):
-    failed = owing.do("deliveries", 2)
-    owing.do("deliveries", state="pending")
+def test_deliveries_are_listed_and_filtered(superimap, ask, factory):
+    failed = factory.do("deliveries", 2)
+    factory.do("deliveries", state="pending")
 
     assert [row["id"] for row in ask("deliveries", "list", "acme", "--state", "failed")] == failed[::-1]
     assert len(ask("deliveries", "list", "acme", "--user", "ann", "--since", "1h", "--limit", "1")) == 1
@@ -59,9 +59,9 @@ def test_deliveries_are_listed_and_filtered(superimap, ask, owing):
     assert "There are more than 1" in said
 
 
-def test_a_delivery_is_shown_with_its_attempts_and_answers(superimap, ask, owing):
-    (delivery,) = owing.do("deliveries")
-    owing.do("attempt", delivery, 1, code=500, answer="Ouch\x1b[31m")
+def test_a_delivery_is_shown_with_its_attempts_and_answers(superimap, ask, factory):
+    (delivery,) = factory.do("deliveries")
+    factory.do("attempt", delivery, 1, code=500, answer="Ouch\x1b[31m")
 
     shown = ask("deliveries", "show", "acme", delivery)
     said = superimap("deliveries", "show", "acme", delivery).stdout
@@ -86,38 +86,38 @@ def test_a_delivery_is_shown_with_its_attempts_and_answers(superimap, ask, owing
         ("cancel", "acme", "--all"),  # without a terminal to confirm at
     ],
 )
-def test_every_error_is_one_line(superimap, owing, words):
+def test_every_error_is_one_line(superimap, factory, words):
     said = superimap("deliveries", *words, code=1).stderr
 
     assert len(said.splitlines()) == 1
 
 
-def test_failed_deliveries_are_replayed_by_id_or_all_at_once(superimap, ask, owing, monkeypatch):
+def test_failed_deliveries_are_replayed_by_id_or_all_at_once(superimap, ask, factory, monkeypatch):
     from superimap.db.delivery import replay
 
     monkeypatch.setattr(replay, "MAX_PER_CALL", 2)
-    made = owing.do("deliveries", 5)
-    owing.do("deliveries", has_content=False)
+    made = factory.do("deliveries", 5)
+    factory.do("deliveries", has_content=False)
 
     assert ask("deliveries", "replay", "acme", made[0]) == {"replayed": 1}
     assert ask("deliveries", "replay", "acme", "--all") == {"replayed": 4, "erased": 1, "blocked": 0}
-    assert [owing.do("state", one) for one in made] == ["pending"] * 5
+    assert [factory.do("state", one) for one in made] == ["pending"] * 5
     assert "still pending" in superimap("deliveries", "replay", "acme", made[0], code=1).stderr
 
 
-def test_pending_deliveries_are_cancelled_and_replayed(ask, owing, monkeypatch):
+def test_pending_deliveries_are_cancelled_and_replayed(ask, factory, monkeypatch):
     from superimap.db.delivery import replay
 
     monkeypatch.setattr(replay, "MAX_PER_CALL", 2)
-    made = owing.do("deliveries", 5, state="pending")
+    made = factory.do("deliveries", 5, state="pending")
 
     assert ask("deliveries", "cancel", "acme", made[0]) == {"cancelled": 1}
     assert ask("deliveries", "cancel", "acme", "--all", "--yes") == {"cancelled": 4}
     assert ask("deliveries", "replay", "acme", "--all", "--cancelled")["replayed"] == 5
 
 
-def test_endpoints_are_shown_and_enabled(superimap, ask, owing):
-    owing.do("value", "UPDATE endpoints SET disabled_at = now(), disabled_reason = 'gone' RETURNING 1")
+def test_endpoints_are_shown_and_enabled(superimap, ask, factory):
+    factory.do("value", "UPDATE endpoints SET disabled_at = now(), disabled_reason = 'gone' RETURNING 1")
 
     assert ask("webhooks", "show", "acme")[0]["disabled_reason"] == "gone"
     assert "at once" in superimap("webhooks", "enable", "acme").stdout

@@ -181,7 +181,7 @@ def test_the_fake_provider_consents_injects_failures_and_ends_on_a_signal():
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().split(" on ")[1].split(",")[0]
-        told = [process.stdout.readline() for _ in range(8)]
+        lines = [process.stdout.readline() for _ in range(8)]
         asked = {
             "response_type": "code",
             "client_id": "app",
@@ -203,8 +203,8 @@ def test_the_fake_provider_consents_injects_failures_and_ends_on_a_signal():
         assert process.wait(10) == 0
     assert "error=access_denied" in answers[0]
     assert given.json()["access_token"]
-    assert "ann@example.com" in "".join(told)
-    assert f"--oauth2-token-url {url}/token" in "".join(told)
+    assert "ann@example.com" in "".join(lines)
+    assert f"--oauth2-token-url {url}/token" in "".join(lines)
 
 
 def test_the_default_port_of_the_fake_provider_is_not_blocked_by_browsers(superimap):

@@ -60,7 +60,7 @@ class Scene:
             shown: dict[str, Any] = answer.json()
             return shown
 
-    async def shown(self, code: str = "OAUTH", tag: str = "ann") -> dict[str, Any]:
+    async def read_user(self, code: str = "OAUTH", tag: str = "ann") -> dict[str, Any]:
         async with self.browser() as http:
             http.headers["x-api-key"] = self.api_key
             shown: dict[str, Any] = (await http.get(f"/api/v1/connections/{code}/users/{tag}")).json()
@@ -73,7 +73,7 @@ class Scene:
         finally:
             await db.close()
 
-    async def owed(self) -> list[dict[str, Any]]:
+    async def delivery_contents(self) -> list[dict[str, Any]]:
         """Return the decrypted content of every delivery."""
         vault = Vault.from_setting(KEY)
         rows = await self.rows("SELECT id, partner_id, kind, content FROM deliveries ORDER BY id")

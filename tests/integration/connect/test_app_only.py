@@ -76,5 +76,5 @@ async def test_app_only_links_need_no_consent_and_disconnecting_deletes_the_addr
     assert "<form" not in page.text
     assert await scene.rows("SELECT FROM oauth_states") == []
     assert result_of(answer)["superimap_result"] == "success"
-    after = await scene.shown("APP_ONLY", "ann")
+    after = await scene.read_user("APP_ONLY", "ann")
     assert (after["email"], after["status"]) == (None, "not_connected")

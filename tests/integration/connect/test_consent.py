@@ -21,7 +21,7 @@ async def test_a_link_leads_through_consent_to_a_connected_user(scene):
 
     assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
     assert result_of(answer) == {"page": "1", "superimap_result": "success", "user_tag": "ann"}
-    after = await scene.shown()
+    after = await scene.read_user()
     assert after["email"] == ANN
     assert after["connected_at"] is not None
     user = (await scene.rows("SELECT * FROM users"))[0]
@@ -29,7 +29,7 @@ async def test_a_link_leads_through_consent_to_a_connected_user(scene):
     assert user["credentials_version"] == 2
     assert scene.provider.opens(await scene.secret("oauth2_access_token"), ANN)
     assert scene.provider.records.by_refresh(await scene.secret("oauth2_refresh_token"))
-    (event,) = await scene.owed()
+    (event,) = await scene.delivery_contents()
     assert (event["kind"], event["user_tag"], event["email"]) == ("user_connected", "ann", ANN)
     assert len(scene.rung) == 1
     assert await scene.rows("SELECT 1 FROM oauth_states") == []
@@ -102,7 +102,7 @@ async def assert_error_page(scene, answer: httpx.Response, status: int, text: st
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert text in answer.text
     assert await scene.rows("SELECT 1 FROM users WHERE connected_at IS NOT NULL") == []
-    assert await scene.owed() == []
+    assert await scene.delivery_contents() == []
 
 
 @pytest.mark.parametrize("fault", ["wrong_state", "no_state"])
@@ -134,7 +134,7 @@ async def test_40_another_browser_cannot_finish_a_consent(scene):
     shown = await scene.user()
     async with scene.browser() as hers, scene.browser() as his:
         back = await consent(hers, shown["connect_url"])
-        await his.get((await scene.shown())["connect_url"])
+        await his.get((await scene.read_user())["connect_url"])
 
         answer = await his.get(back)
 
@@ -146,12 +146,12 @@ async def test_41_a_code_from_another_consent_is_refused(scene):
     shown = await scene.user()
     async with scene.browser() as hers, scene.browser() as his:
         stolen = parse_qs(urlsplit(await consent(his, shown["connect_url"])).query)["code"][0]
-        back = httpx.URL(await consent(hers, (await scene.shown())["connect_url"]))
+        back = httpx.URL(await consent(hers, (await scene.read_user())["connect_url"]))
 
         answer = await hers.get(back.copy_set_param("code", stolen))
 
     assert result_of(answer)["superimap_reason"] == "refused"
-    assert await scene.owed() == []
+    assert await scene.delivery_contents() == []
 
 
 async def test_a_consent_that_took_more_than_an_hour_is_refused(scene):
@@ -199,7 +199,7 @@ async def test_44_a_link_that_has_connected_a_user_is_410(scene):
 
     assert (again.status_code, late.status_code) == (410, 410)
     assert "has been used" in again.text
-    assert len(await scene.owed()) == 1
+    assert len(await scene.delivery_contents()) == 1
 
 
 async def test_opening_a_link_repeatedly_does_not_use_it_up(scene):

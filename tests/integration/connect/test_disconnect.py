@@ -22,18 +22,18 @@ async def connected(scene):
 
 async def test_opening_a_disconnect_link_changes_nothing(connected):
     async with connected.browser() as http:
-        answer = await http.get((await connected.shown())["disconnect_url"])
+        answer = await http.get((await connected.read_user())["disconnect_url"])
 
     assert answer.status_code == 200
     assert "Disconnect your mailbox?" in answer.text
     assert ANN in answer.text
-    assert (await connected.shown())["connected_at"] is not None
+    assert (await connected.read_user())["connected_at"] is not None
 
 
 async def test_confirming_deletes_the_credentials_records_a_webhook_and_revokes_the_token(connected):
     token = await connected.secret("oauth2_refresh_token")
     async with connected.browser() as http:
-        page = await http.get((await connected.shown())["disconnect_url"])
+        page = await http.get((await connected.read_user())["disconnect_url"])
         answer = await http.post(FORM, data=hidden_fields(page.text))
 
     assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
@@ -42,7 +42,7 @@ async def test_confirming_deletes_the_credentials_records_a_webhook_and_revokes_
     for name in ("email", "oauth2_refresh_token", "oauth2_access_token", "connected_at"):
         assert user[name] is None, name
     assert (user["status"], user["archived"], user["tag"]) == ("not_connected", False, "ann")
-    event = (await connected.owed())[-1]
+    event = (await connected.delivery_contents())[-1]
     assert (event["kind"], event["user_tag"]) == ("user_disconnected", "ann")
     assert len(connected.rung) == 1
     assert connected.provider.records.by_refresh(token).refresh_revoked
@@ -52,7 +52,7 @@ async def test_a_provider_without_a_revocation_url_is_not_asked(connected):
     token = await connected.secret("oauth2_refresh_token")
     await connected.rows("UPDATE providers SET oauth2_revoke_url = NULL")
     async with connected.browser() as http:
-        page = await http.get((await connected.shown())["disconnect_url"])
+        page = await http.get((await connected.read_user())["disconnect_url"])
         answer = await http.post(FORM, data=hidden_fields(page.text))
 
     assert result_of(answer)["superimap_result"] == "success"
@@ -67,38 +67,41 @@ async def test_a_failed_revocation_does_not_prevent_disconnecting(connected, fau
     if fault == "hang":  # which its token endpoint does
         await connected.rows("UPDATE providers SET oauth2_revoke_url = oauth2_token_url")
     async with connected.browser() as http:
-        page = await http.get((await connected.shown())["disconnect_url"])
+        page = await http.get((await connected.read_user())["disconnect_url"])
         answer = await http.post(FORM, data=hidden_fields(page.text))
 
     assert connected.provider.faults.struck == [fault]
     assert result_of(answer)["superimap_result"] == "success"
-    assert (await connected.shown())["connected_at"] is None
+    assert (await connected.read_user())["connected_at"] is None
 
 
 async def test_46_a_form_from_another_site_disconnects_no_user(connected):
     async with connected.browser() as http, connected.browser() as other:
-        page = await http.get((await connected.shown())["disconnect_url"])
+        page = await http.get((await connected.read_user())["disconnect_url"])
         answer = await other.post(FORM, data=hidden_fields(page.text))
 
     assert answer.status_code == 403
-    assert (await connected.shown())["connected_at"] is not None
+    assert (await connected.read_user())["connected_at"] is not None
 
 
 async def test_44_a_disconnect_link_works_once(connected):
     async with connected.browser() as http:
-        page = await http.get((await connected.shown())["disconnect_url"])
+        page = await http.get((await connected.read_user())["disconnect_url"])
         form = hidden_fields(page.text)
         await http.post(FORM, data=form)
         again = await http.post(FORM, data=form)
 
     assert again.status_code == 410
-    assert [event["kind"] for event in await connected.owed()] == ["user_connected", "user_disconnected"]
+    assert [event["kind"] for event in await connected.delivery_contents()] == [
+        "user_connected",
+        "user_disconnected",
+    ]
 
 
 async def test_a_connect_link_does_not_disconnect(connected):
     async with connected.browser() as http:
-        page = await http.get((await connected.shown())["disconnect_url"])
-        link = (await connected.shown())["connect_url"].replace("/connect/", "/disconnect/")
+        page = await http.get((await connected.read_user())["disconnect_url"])
+        link = (await connected.read_user())["connect_url"].replace("/connect/", "/disconnect/")
 
         assert page.status_code == 200
         assert (await http.get(link)).status_code == 404

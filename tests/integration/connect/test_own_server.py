@@ -54,14 +54,14 @@ async def trusted(monkeypatch) -> AsyncIterator[ImapServer]:
         yield server
 
 
-async def opened(scene: Scene, http: httpx.AsyncClient, **fields: object) -> dict[str, str]:
+async def open_form(scene: Scene, http: httpx.AsyncClient, **fields: object) -> dict[str, str]:
     shown = await scene.user("OTHER", **fields)
     answer = await http.get(shown["connect_url"])
     assert answer.status_code == 200, answer.text
     return hidden_fields(answer.text)
 
 
-def typed(host: str, port: object, secret: str = "right horse") -> dict[str, str]:
+def form_fields(host: str, port: object, secret: str = "right horse") -> dict[str, str]:
     return {"username": ANN, "password": secret, "host": host, "port": str(port)}
 
 
@@ -78,8 +78,8 @@ def marked(answer: httpx.Response) -> set[str]:
 
 async def test_a_server_that_the_person_names_is_stored_with_the_password(own, trusted):
     async with own.browser() as http:
-        form = await opened(own, http)
-        answer = await http.post(FORM, data={**form, **typed(" LOCALHOST ", trusted.port)})
+        form = await open_form(own, http)
+        answer = await http.post(FORM, data={**form, **form_fields(" LOCALHOST ", trusted.port)})
 
     assert result_of(answer)["superimap_result"] == "success"
     shown = await own.shown("OTHER")
@@ -105,9 +105,9 @@ async def test_the_form_is_prefilled_with_known_values_and_the_usual_port(own):
 async def test_a_server_that_the_partner_has_set_keeps_its_kind_of_tls(own):
     set_by_partner = {"imap_host": own.imap.host, "imap_port": own.imap.port, "imap_tls": "none"}
     async with own.browser() as http:
-        form = await opened(own, http, **set_by_partner)
-        other = await http.post(FORM, data={**form, **typed("localhost", own.imap.port)})
-        same = await http.post(FORM, data={**form, **typed(own.imap.host, own.imap.port)})
+        form = await open_form(own, http, **set_by_partner)
+        other = await http.post(FORM, data={**form, **form_fields("localhost", own.imap.port)})
+        same = await http.post(FORM, data={**form, **form_fields(own.imap.host, own.imap.port)})
 
     assert marked(other) == {"host", "port"}, "another server gets the usual TLS of its port"
     assert result_of(same)["superimap_result"] == "success"
@@ -140,8 +140,8 @@ async def test_disconnecting_deletes_the_server_too(own, trusted):
 )
 async def test_an_invalid_server_is_marked_at_its_field(own, host, port, text, field):
     async with own.browser() as http:
-        form = await opened(own, http)
-        answer = await http.post(FORM, data={**form, **typed(host, port)})
+        form = await open_form(own, http)
+        answer = await http.post(FORM, data={**form, **form_fields(host, port)})
 
     assert answer.status_code == 422
     assert text in alert(answer)
@@ -153,8 +153,10 @@ async def test_an_invalid_server_is_marked_at_its_field(own, host, port, text, f
 
 async def test_a_wrong_password_marks_both_fields_and_keeps_the_other_values(own, trusted):
     async with own.browser() as http:
-        form = await opened(own, http)
-        answer = await http.post(FORM, data={**form, **typed("localhost", trusted.port, "battery-staple")})
+        form = await open_form(own, http)
+        answer = await http.post(
+            FORM, data={**form, **form_fields("localhost", trusted.port, "battery-staple")}
+        )
 
     assert alert(answer) == "The mail server does not accept this user name and password."
     assert marked(answer) == {"username", "password"}
@@ -198,8 +200,8 @@ async def listening(greeting: bytes) -> AsyncIterator[tuple[int, list[object]]]:
 async def test_abuse_16_an_internal_mail_server_is_not_dialled_in_any_spelling(own, host):
     own.forbid_loopback()
     async with listening(b"* OK IMAP4rev1\r\n") as (port, came), own.browser() as http:
-        form = await opened(own, http)
-        answer = await http.post(FORM, data={**form, **typed(host, port)})
+        form = await open_form(own, http)
+        answer = await http.post(FORM, data={**form, **form_fields(host, port)})
 
     assert answer.status_code == 422
     assert "no mail server there" in alert(answer)
@@ -221,7 +223,7 @@ async def test_abuse_17_the_form_cannot_be_used_as_a_port_scanner(own, monkeypat
     ):
         with contextlib.closing(await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)) as gone:
             closed = gone.sockets[0].getsockname()[1]
-        form = await opened(own, http)
+        form = await open_form(own, http)
         cases = {
             "closed": ("127.0.0.1", closed),
             "silent": ("127.0.0.1", silent),
@@ -236,7 +238,7 @@ async def test_abuse_17_the_form_cannot_be_used_as_a_port_scanner(own, monkeypat
             if case == "forbidden":
                 own.forbid_loopback()
             begun = time.monotonic()
-            answer = await http.post(FORM, data={**form, **typed(host, port)})
+            answer = await http.post(FORM, data={**form, **form_fields(host, port)})
             seconds[case] = time.monotonic() - begun
             found[case] = (answer.status_code, alert(answer), frozenset(marked(answer)))
 
@@ -252,9 +254,9 @@ async def test_abuse_17_tries_are_limited_across_all_servers(own, monkeypatch):
     statuses = []
     async with own.browser() as http:
         for number in range(3):
-            form = await opened(own, http, tag=f"user{number}")
+            form = await open_form(own, http, tag=f"user{number}")
             for port in range(1, 5):
-                answer = await http.post(FORM, data={**form, **typed("127.0.0.1", port)})
+                answer = await http.post(FORM, data={**form, **form_fields("127.0.0.1", port)})
                 statuses.append(answer.status_code)
 
     assert statuses == [422] * 10 + [429] * 2
@@ -265,9 +267,9 @@ async def test_a_hanging_login_at_an_entered_server_has_the_usual_timeout(own, t
     monkeypatch.setattr(password, "LOGIN_TIMEOUT_SECONDS", 0.4)
     trusted.on("LOGIN", hanging())
     async with own.browser() as http:
-        form = await opened(own, http)
+        form = await open_form(own, http)
         begun = time.monotonic()
-        answer = await http.post(FORM, data={**form, **typed("localhost", trusted.port)})
+        answer = await http.post(FORM, data={**form, **form_fields("localhost", trusted.port)})
 
     assert "no mail server there" in alert(answer)
     assert time.monotonic() - begun >= 0.4

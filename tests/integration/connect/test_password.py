@@ -16,7 +16,7 @@ from tests.support import tls
 FORM = "/users/connect/password"
 
 
-async def opened(scene: Scene, http: httpx.AsyncClient, **fields: str) -> dict[str, str]:
+async def open_form(scene: Scene, http: httpx.AsyncClient, **fields: str) -> dict[str, str]:
     """Return the hidden fields of the form behind a new link."""
     shown = await scene.user("GMAIL", **fields)
     answer = await http.get(shown["connect_url"])
@@ -26,7 +26,7 @@ async def opened(scene: Scene, http: httpx.AsyncClient, **fields: str) -> dict[s
 
 async def test_a_correct_password_connects_the_user(scene):
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         answer = await http.post(FORM, data={**form, "username": f" {ANN} ", "password": "right horse"})
 
     assert answer.headers["location"].startswith(f"{APP}/ok?page=1&")
@@ -34,7 +34,7 @@ async def test_a_correct_password_connects_the_user(scene):
     assert await scene.secret("login_password") == "right horse"
     (user,) = await scene.rows("SELECT * FROM users")
     assert (user["login_username"], user["email"], user["status"]) == (ANN, ANN, "connecting")
-    (event,) = await scene.owed()
+    (event,) = await scene.delivery_contents()
     assert (event["kind"], event["email"]) == ("user_connected", ANN)
     assert len(scene.rung) == 1
     assert scene.imap.logins == 1
@@ -45,13 +45,13 @@ async def test_connecting_again_resolves_a_reported_refused_login(scene):
     await scene.rows("UPDATE users SET reauth = 'required', status = 'authentication_failed'")
     await scene.rows("UPDATE endpoints SET url = $1 WHERE kind = 'events'", f"{APP}/events")
     async with scene.browser() as http:
-        page = await http.get((await scene.shown("GMAIL"))["connect_url"])
+        page = await http.get((await scene.read_user("GMAIL"))["connect_url"])
         form = {**hidden_fields(page.text), "username": ANN, "password": "right horse"}
         await http.post(FORM, data=form)
         await http.post(FORM, data=form)  # which is too late: the link is used
 
-    owed = await scene.rows("SELECT v.kind FROM deliveries d JOIN user_events v ON v.id = d.event_id")
-    assert [row["kind"] for row in owed] == ["restored"]
+    deliveries = await scene.rows("SELECT v.kind FROM deliveries d JOIN user_events v ON v.id = d.event_id")
+    assert [row["kind"] for row in deliveries] == ["restored"]
     (user,) = await scene.rows("SELECT * FROM users")
     assert (user["reauth"], user["status"]) == (None, "connecting")
 
@@ -87,7 +87,7 @@ async def test_45_the_form_cannot_be_framed_and_leads_only_to_us_and_the_partner
 @pytest.mark.parametrize("spoil", ["no token", "old token", "other browser", "no cookie", "other link"])
 async def test_46_a_form_from_another_site_is_403(scene, spoil, monkeypatch):
     async with scene.browser() as http, scene.browser() as other:
-        form, sender = await opened(scene, http), http
+        form, sender = await open_form(scene, http), http
         typed = {"username": ANN, "password": "right horse"}
         match spoil:
             case "no token":
@@ -95,7 +95,7 @@ async def test_46_a_form_from_another_site_is_403(scene, spoil, monkeypatch):
             case "old token":
                 monkeypatch.setattr("superimap.api.pages.browser.COOKIE_LIFETIME_SECONDS", -1)
             case "other browser":
-                await other.get((await scene.shown("GMAIL"))["connect_url"])
+                await other.get((await scene.read_user("GMAIL"))["connect_url"])
                 sender = other
             case "no cookie":
                 sender = other
@@ -127,7 +127,7 @@ async def assert_refused(scene: Scene, answer: httpx.Response, text: str) -> Non
 async def test_a_wrong_password_is_explained_and_can_be_corrected(scene, caplog):
     caplog.set_level(logging.DEBUG)
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         wrong = await http.post(FORM, data={**form, "username": ANN, "password": "battery-staple"})
         right = await http.post(
             FORM, data={**hidden_fields(wrong.text), "username": ANN, "password": "right horse"}
@@ -147,7 +147,7 @@ async def test_a_wrong_password_is_explained_and_can_be_corrected(scene, caplog)
 async def test_an_unreachable_server_is_reported(scene):
     await scene.imap.refuse()
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
     await assert_refused(scene, answer, "is not responding")
@@ -157,7 +157,7 @@ async def test_a_hanging_server_is_abandoned_after_the_timeout(scene, monkeypatc
     monkeypatch.setattr(password, "LOGIN_TIMEOUT_SECONDS", 0.2)
     scene.imap.on("LOGIN", hanging())
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
     await assert_refused(scene, answer, "is not responding")
@@ -166,7 +166,7 @@ async def test_a_hanging_server_is_abandoned_after_the_timeout(scene, monkeypatc
 async def test_a_forbidden_server_is_reported_like_an_unreachable_one(scene):
     scene.forbid_loopback()
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
     await assert_refused(scene, answer, "is not responding")
@@ -186,7 +186,7 @@ async def test_a_forbidden_server_is_reported_like_an_unreachable_one(scene):
 )
 async def test_invalid_credentials_are_not_sent_to_the_server(scene, username, secret, text):
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         answer = await http.post(FORM, data={**form, "username": username, "password": secret})
 
     await assert_refused(scene, answer, text)
@@ -195,7 +195,7 @@ async def test_invalid_credentials_are_not_sent_to_the_server(scene, username, s
 
 async def test_an_address_other_than_the_expected_one_is_not_tried(scene):
     async with scene.browser() as http:
-        form = await opened(scene, http, email="bob@example.com")
+        form = await open_form(scene, http, email="bob@example.com")
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
     await assert_refused(scene, answer, "must be bob@example.com")
@@ -204,7 +204,7 @@ async def test_an_address_other_than_the_expected_one_is_not_tried(scene):
 
 async def test_17_a_link_allows_five_tries(scene):
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         answers = [
             await http.post(FORM, data={**form, "username": ANN, "password": f"guess {number}"})
             for number in range(6)
@@ -216,7 +216,7 @@ async def test_17_a_link_allows_five_tries(scene):
 
 async def test_an_incomplete_submission_does_not_count_as_a_try(scene):
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         for _ in range(11):
             await assert_refused(
                 scene, await http.post(FORM, data={**form, "username": ANN}), "password is missing"
@@ -230,7 +230,7 @@ async def test_17_an_address_allows_ten_tries_a_minute_across_all_links(scene):
     statuses = []
     async with scene.browser() as http:
         for number in range(3):
-            form = await opened(scene, http, tag=f"user{number}")
+            form = await open_form(scene, http, tag=f"user{number}")
             for _ in range(4):
                 answer = await http.post(FORM, data={**form, "username": ANN, "password": "guess"})
                 statuses.append(answer.status_code)
@@ -245,7 +245,7 @@ async def test_17_an_address_allows_ten_tries_a_minute_across_all_links(scene):
 
 async def test_an_open_form_outlives_its_link_but_works_only_once(scene, monkeypatch):
     async with scene.browser() as http:
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         monkeypatch.setattr("superimap.oauth.links.LIFETIME_SECONDS", -1)
         typed = {**form, "username": ANN, "password": "right horse"}
         first, second = await http.post(FORM, data=typed), await http.post(FORM, data=typed)
@@ -263,7 +263,7 @@ async def test_an_invalid_certificate_is_reported_and_the_password_not_sent(scen
             " WHERE code = 'GMAIL'",
             server.port,
         )
-        form = await opened(scene, http)
+        form = await open_form(scene, http)
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
     await assert_refused(scene, answer, "certificate")

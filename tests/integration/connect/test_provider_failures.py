@@ -40,7 +40,7 @@ async def test_a_failing_provider_connects_no_user_and_the_partners_page_gets_th
             monkeypatch.setattr(callback, "PROVIDER_TIMEOUT_SECONDS", 0.2)
         answer = await http.get(back)
         monkeypatch.undo()
-        assert await scene.owed() == []
+        assert await scene.delivery_contents() == []
         scene.provider.faults.clear()
         again = await connect_by_consent(http, shown["connect_url"])
 
@@ -52,7 +52,7 @@ async def test_a_failing_provider_connects_no_user_and_the_partners_page_gets_th
         "user_tag": "ann",
     }
     assert result_of(again)["superimap_result"] == "success", "the link is still valid"
-    assert len(await scene.owed()) == 1
+    assert len(await scene.delivery_contents()) == 1
     ours = "\n".join(str(vars(each)) for each in caplog.records if each.name.startswith("superimap"))
     secrets = {value for values in parse_qs(urlsplit(back).query).values() for value in values}
     assert not [each for each in secrets | {"cl13nt-s3cret"} if len(each) > 15 and each in ours]
@@ -86,12 +86,12 @@ async def test_42_an_account_other_than_the_expected_one_is_refused(scene):
     async with scene.browser() as http:
         scene.provider.faults.arm("wrong_account")
         other = await connect_by_consent(http, shown["connect_url"])
-        assert (await scene.shown())["connected_at"] is None
+        assert (await scene.read_user())["connected_at"] is None
         right = await connect_by_consent(http, shown["connect_url"])
 
     assert result_of(other)["superimap_reason"] == "wrong_account"
     assert result_of(right)["superimap_result"] == "success"
-    assert (await scene.shown())["email"] == ANN.upper(), "the partner's spelling is kept"
+    assert (await scene.read_user())["email"] == ANN.upper(), "the partner's spelling is kept"
 
 
 async def test_an_account_of_another_user_is_refused(scene):
@@ -121,7 +121,7 @@ async def test_connecting_again_restores_an_archived_user_and_keeps_its_cursor(s
         "INSERT INTO mailboxes (partner_id, user_id, account, name, uid_validity, last_uid)"
         " SELECT partner_id, id, email, 'INBOX', 7, 42 FROM users"
     )
-    shown = await scene.shown()
+    shown = await scene.read_user()
 
     async with scene.browser() as http:
         assert (
@@ -143,4 +143,4 @@ async def test_two_concurrent_callbacks_of_one_link_connect_once(scene):
         answers = await asyncio.gather(*(http.get(back) for back in backs))
 
     assert sorted(answer.status_code for answer in answers) == [303, 410]
-    assert len(await scene.owed()) == 1
+    assert len(await scene.delivery_contents()) == 1

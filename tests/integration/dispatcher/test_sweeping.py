@@ -177,8 +177,8 @@ async def test_old_content_and_old_rows_are_purged_and_others_kept(world: SinkWo
         " VALUES (gen_random_uuid(), $1, $2, 1, 1)",
         world.partner_id, ids[3],
     )  # fmt: skip
-    old, recent, owing = [await _message(world, days) for days in (100, 3, 200)]
-    await world.db.execute("UPDATE deliveries SET message_id = $1 WHERE id = $2", owing, ids[5])
+    old, recent, undelivered = [await _message(world, days) for days in (100, 3, 200)]
+    await world.db.execute("UPDATE deliveries SET message_id = $1 WHERE id = $2", undelivered, ids[5])
 
     async with world.dispatcher():
         await eventually(lambda: _gone(world, "messages", old))
@@ -187,7 +187,7 @@ async def test_old_content_and_old_rows_are_purged_and_others_kept(world: SinkWo
     assert [row is not None for row in kept] == [True, True, True, False, True, True]
     assert [row["content"] is not None for row in kept if row] == [False, True, False, True, True]
     assert await world.db.fetchval("SELECT count(*) FROM attempts") == 0
-    assert {row["id"] for row in await world.db.fetch("SELECT id FROM messages")} == {recent, owing}
+    assert {row["id"] for row in await world.db.fetch("SELECT id FROM messages")} == {recent, undelivered}
 
 
 async def test_users_without_a_proof_of_life_are_stalled_and_old_events_purged(world: SinkWorld):

@@ -48,31 +48,31 @@ async def joe(world: World, partner: NewPartner) -> int:
     return await world.user(partner, "joe", login="joe", password="pw")
 
 
-async def recorded_and_owed(world: World) -> list[tuple[str, bool]]:
+async def recorded_events(world: World) -> list[tuple[str, bool]]:
     """Each event in order, and whether it has exactly one delivery to the events URL."""
     rows = await world.rows(
         "SELECT v.kind, count(d.id) = 1 AND bool_and(e.kind = 'events' AND d.kind = 'events'"
-        " AND d.user_id = v.user_id AND d.state = 'pending' AND d.content = '') AS owed"
+        " AND d.user_id = v.user_id AND d.state = 'pending' AND d.content = '') AS has_delivery"
         " FROM user_events v LEFT JOIN deliveries d ON d.event_id = v.id"
         " LEFT JOIN endpoints e ON e.id = d.endpoint_id GROUP BY v.id ORDER BY v.id"
     )
-    return [(row["kind"], row["owed"]) for row in rows]
+    return [(row["kind"], row["has_delivery"]) for row in rows]
 
 
-async def silent(world: World) -> None:
+async def backdate_proofs(world: World) -> None:
     await world.rows(
         "UPDATE users SET connected_at = now() - interval '1 day', status_since = now() - interval '1 day',"
         " last_proven_alive_at = now() - interval '1 day'"
     )
 
 
-async def refuse(pool: asyncpg.Pool, user_id: int, *, version: int = 1, reason: str = "No.") -> None:
+async def record_refusal(pool: asyncpg.Pool, user_id: int, *, version: int = 1, reason: str = "No.") -> None:
     await watching.record_refusal(
         pool, user_id, code=ReasonCode.LOGIN_REFUSED, reason=reason, version=version, retry_in=60.0
     )
 
 
-async def stands(pool: asyncpg.Pool, user_id: int, *, version: int = 1) -> None:
+async def record_session(pool: asyncpg.Pool, user_id: int, *, version: int = 1) -> None:
     await watching.record_established(pool, user_id, version=version, is_new=True)
 
 
@@ -80,38 +80,38 @@ async def stands(pool: asyncpg.Pool, user_id: int, *, version: int = 1) -> None:
 
 
 async def test_stall_and_recovery_give_one_event_each_whichever_process_notices(world, pool, joe):
-    await silent(world)
+    await backdate_proofs(world)
 
     await asyncio.gather(*(liveness.mark_stalled(pool, after=900) for _ in range(3)))
-    await asyncio.gather(*(stands(pool, joe) for _ in range(3)))
+    await asyncio.gather(*(record_session(pool, joe) for _ in range(3)))
 
-    assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
+    assert await recorded_events(world) == [("stalled", True), ("recovered", True)]
 
 
 async def test_a_proof_of_life_that_ends_a_stall_gives_an_event(world, pool, joe):
-    await silent(world)
+    await backdate_proofs(world)
     await liveness.mark_stalled(pool, after=900)
 
     await asyncio.gather(*(liveness.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
 
-    assert await recorded_and_owed(world) == [("stalled", True), ("recovered", True)]
+    assert await recorded_events(world) == [("stalled", True), ("recovered", True)]
 
 
 async def test_an_event_without_its_delivery_is_rolled_back(world, pool, joe):
-    await silent(world)
+    await backdate_proofs(world)
     await world.rows("ALTER TABLE deliveries ADD CONSTRAINT spoilt CHECK (kind <> 'events')")
 
-    for attempt in (liveness.mark_stalled(pool, after=900), refuse(pool, joe)):
+    for attempt in (liveness.mark_stalled(pool, after=900), record_refusal(pool, joe)):
         with pytest.raises(asyncpg.CheckViolationError):
             await attempt
 
-    assert await recorded_and_owed(world) == []
+    assert await recorded_events(world) == []
     assert await world.value("SELECT status FROM users") == "connecting"
     assert await world.value("SELECT reauth FROM users") is None
 
 
 async def test_event_ids_are_ordered_by_time_like_other_webhook_ids(world, pool, joe):
-    await refuse(pool, joe)
+    await record_refusal(pool, joe)
 
     id_ = await world.value("SELECT id FROM deliveries")
 
@@ -126,11 +126,11 @@ async def test_without_an_events_url_events_are_recorded_without_deliveries(worl
     await world.provider(imap.host, imap.port)
     await world.connection(partner)
     joe = await world.user(partner, "joe", login="joe", password="pw")
-    await silent(world)
+    await backdate_proofs(world)
 
     await liveness.mark_stalled(pool, after=900)
-    await stands(pool, joe)
-    await refuse(pool, joe)
+    await record_session(pool, joe)
+    await record_refusal(pool, joe)
 
     assert await world.value("SELECT count(*) FROM user_events") == 3
     assert await world.value("SELECT count(*) FROM deliveries") == (3 if url else 0)
@@ -141,31 +141,31 @@ async def test_without_an_events_url_events_are_recorded_without_deliveries(worl
 
 async def test_a_refused_login_and_its_end_give_one_event_each_despite_repeated_logins(world, pool, joe):
     for _ in range(3):
-        await refuse(pool, joe)
-    await asyncio.gather(*(stands(pool, joe) for _ in range(3)))
-    assert await recorded_and_owed(world) == [("reauth_required", True), ("restored", True)]
+        await record_refusal(pool, joe)
+    await asyncio.gather(*(record_session(pool, joe) for _ in range(3)))
+    assert await recorded_events(world) == [("reauth_required", True), ("restored", True)]
 
-    await refuse(pool, joe, reason="Not any more.")
+    await record_refusal(pool, joe, reason="Not any more.")
     await watching.record_status(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
-    await refuse(pool, joe)
+    await record_refusal(pool, joe)
 
     (event,) = await world.rows("SELECT * FROM user_events ORDER BY id DESC LIMIT 1")
     assert (event["kind"], event["code"], event["reason"]) == (
         "reauth_required", "login_refused", "Not any more.",
     )  # fmt: skip
-    assert len(await recorded_and_owed(world)) == 3
+    assert len(await recorded_events(world)) == 3
 
 
 async def test_new_credentials_through_the_api_that_are_refused_too_give_another_event(
     world, pool, partner, joe
 ):
-    await refuse(pool, joe)
+    await record_refusal(pool, joe)
     await world.change_user(partner, "joe", login_password="wrong too")
-    await refuse(pool, joe, version=2)
+    await record_refusal(pool, joe, version=2)
     await world.change_user(partner, "joe", login_password="pw")
-    await stands(pool, joe, version=3)
+    await record_session(pool, joe, version=3)
 
-    assert await recorded_and_owed(world) == [
+    assert await recorded_events(world) == [
         ("reauth_required", True),
         ("reauth_required", True),
         ("restored", True),
@@ -173,24 +173,24 @@ async def test_new_credentials_through_the_api_that_are_refused_too_give_another
 
 
 async def test_a_new_tag_and_an_archiving_in_between_give_no_further_event(world, pool, partner, joe):
-    await refuse(pool, joe)
+    await record_refusal(pool, joe)
     await world.change_user(partner, "joe", tag="josef")
-    await refuse(pool, joe, version=2)
+    await record_refusal(pool, joe, version=2)
     await world.change_user(partner, "josef", archived=True)
-    await refuse(pool, joe, version=3)
+    await record_refusal(pool, joe, version=3)
     await world.change_user(partner, "josef", archived=False)
-    await refuse(pool, joe, version=4)
+    await record_refusal(pool, joe, version=4)
 
-    assert await recorded_and_owed(world) == [("reauth_required", True)]
+    assert await recorded_events(world) == [("reauth_required", True)]
 
 
 async def test_a_disconnect_after_a_refusal_gives_no_restored_event(world, pool, partner, joe):
-    await refuse(pool, joe)
+    await record_refusal(pool, joe)
     await world.change_user(partner, "joe", login_password=None)
     await world.change_user(partner, "joe", login_password="pw")
-    await stands(pool, joe, version=3)
+    await record_session(pool, joe, version=3)
 
-    assert await recorded_and_owed(world) == [("reauth_required", True)]
+    assert await recorded_events(world) == [("reauth_required", True)]
 
 
 async def test_a_session_records_why_the_person_must_sign_in_again(world, imap, pool, joe):
@@ -198,7 +198,7 @@ async def test_a_session_records_why_the_person_must_sign_in_again(world, imap, 
     async with running(services.idler, world.settings):
         await eventually(lambda: world.value("SELECT count(*) FROM user_events"))
 
-    assert await recorded_and_owed(world) == [("reauth_required", True)]
+    assert await recorded_events(world) == [("reauth_required", True)]
     (event,) = await world.rows("SELECT code, reason FROM user_events")
     assert event["code"] == "login_refused"
     assert "Invalid credentials" in event["reason"]
@@ -207,7 +207,7 @@ async def test_a_session_records_why_the_person_must_sign_in_again(world, imap, 
 # Mails that are too big.
 
 
-async def opened(world: World) -> list[dict[str, Any]]:
+async def decrypt_contents(world: World) -> list[dict[str, Any]]:
     rows = await world.rows("SELECT * FROM deliveries ORDER BY id")
     return [
         {"kind": row["kind"]}
@@ -230,15 +230,23 @@ async def test_a_mail_too_big_gives_an_event_with_its_envelope_and_no_new_mail_w
         imap.deliver("joe", mail("small"))
         await recorded(world, 2)
 
-    told, small = await opened(world)
-    assert (told["kind"], small["kind"]) == ("events", "new_mail")
-    assert (told["event"], told["user_tag"], told["imap_provider_code"]) == ("mail_oversized", "joe", "TEST")
+    oversized, small = await decrypt_contents(world)
+    assert (oversized["kind"], small["kind"]) == ("events", "new_mail")
+    assert (oversized["event"], oversized["user_tag"], oversized["imap_provider_code"]) == (
+        "mail_oversized",
+        "joe",
+        "TEST",
+    )
     (row,) = await world.rows("SELECT * FROM messages WHERE outcome = 'too_big'")
-    assert (told["uid"], told["uid_validity"], told["size"]) == (uid, row["uid_validity"], row["size"])
-    assert told["size"] > told["limit"] == 2000
-    assert datetime.fromisoformat(told["internal_date"]) == row["internal_date"]
-    assert told["envelope"]["subject"] == "big one"
-    assert told["envelope"]["message_id"] == "<big-one@example.com>"
+    assert (oversized["uid"], oversized["uid_validity"], oversized["size"]) == (
+        uid,
+        row["uid_validity"],
+        row["size"],
+    )
+    assert oversized["size"] > oversized["limit"] == 2000
+    assert datetime.fromisoformat(oversized["internal_date"]) == row["internal_date"]
+    assert oversized["envelope"]["subject"] == "big one"
+    assert oversized["envelope"]["message_id"] == "<big-one@example.com>"
     assert await world.value("SELECT message_id FROM deliveries WHERE kind = 'events'") == row["id"]
 
 

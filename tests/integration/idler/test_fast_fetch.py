@@ -24,7 +24,7 @@ def is_fast_fetch(command: Any) -> bool:
     return b"<0." in repr(command.arguments).encode()
 
 
-async def comes(world: World, imap: ImapServer, raw: bytes) -> list[str]:
+async def deliver_and_list_commands(world: World, imap: ImapServer, raw: bytes) -> list[str]:
     """Deliver a mail to an idling session; return the commands from then on until it idles again."""
     idles = sum(event.name == "IDLE" for event in imap.log)
     known = len(await world.rows("SELECT 1 FROM messages"))
@@ -44,7 +44,7 @@ async def comes(world: World, imap: ImapServer, raw: bytes) -> list[str]:
 async def test_a_new_mail_takes_one_fetch_and_is_not_marked_as_read(world, imap):
     async with running(services.idler, world.settings):
         await idling(imap)
-        asked = await comes(world, imap, mail("hello"))
+        asked = await deliver_and_list_commands(world, imap, mail("hello"))
 
     assert asked == ["UID FETCH"]
     (content,) = await contents(world)
@@ -57,7 +57,7 @@ async def test_the_rest_of_a_big_mail_is_fetched_too(world, imap):
     big = mail("big", body="0123456789abcde\n" * (PEEK_BYTES // 16))
     async with running(services.idler, world.settings):
         await idling(imap)
-        asked = await comes(world, imap, big)
+        asked = await deliver_and_list_commands(world, imap, big)
 
     assert asked == ["UID FETCH", "UID FETCH"]
     assert (await contents(world))[0]["rfc822"] == big.decode()
@@ -70,7 +70,7 @@ async def test_after_a_uid_gap_mails_are_searched_for_until_uids_are_dense_again
         asked = []
         for uid in (7, 20, 21, 22):
             inbox.uidnext = uid
-            asked.append(await comes(world, imap, mail(f"mail {uid}")))
+            asked.append(await deliver_and_list_commands(world, imap, mail(f"mail {uid}")))
 
     by_search = ["UID SEARCH", "UID FETCH", "UID FETCH"]
     assert asked == [["UID FETCH", *by_search], by_search, by_search, ["UID FETCH"]]
@@ -118,7 +118,7 @@ async def test_fast_fetches_stop_after_three_refusals_of_partial_mails(world, im
     async with running(services.idler, world.settings):
         await idling(imap)
         for number in range(8):
-            await comes(world, imap, mail(f"mail {number}"))
+            await deliver_and_list_commands(world, imap, mail(f"mail {number}"))
 
     assert asked == 3
     assert sum(event.name == "connect" for event in imap.log) == 1
@@ -155,7 +155,7 @@ async def test_an_estimated_size_truncates_no_mail(world, imap, size):
     imap.on("UID FETCH", estimate)
     async with running(services.idler, world.settings):
         await idling(imap)
-        asked = await comes(world, imap, mail("hello"))
+        asked = await deliver_and_list_commands(world, imap, mail("hello"))
 
     assert asked == ["UID FETCH", "UID FETCH"]
     assert (await contents(world))[0]["rfc822"] == mail("hello").decode()

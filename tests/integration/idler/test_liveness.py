@@ -47,7 +47,7 @@ def watched(world: World, timing: Any = QUICK, **settings: Any) -> Any:
     return running(functools.partial(main.serve, timing=timing), changed)
 
 
-async def silent(world: World, user_id: int, seconds: float = 1000) -> None:
+async def backdate_proof(world: World, user_id: int, seconds: float = 1000) -> None:
     """Backdate the connect of this user and the last proof of life."""
     await world.rows(
         "UPDATE users SET connected_at = now() - interval '9 days', status_since = now() - interval '9 days',"
@@ -66,18 +66,18 @@ async def events(world: World) -> list[str]:
     return [row["kind"] for row in await world.rows("SELECT kind FROM user_events ORDER BY id")]
 
 
-async def has_status(world: World, user_id: int, status: str) -> None:
-    async def told() -> bool:
+async def wait_for_status(world: World, user_id: int, status: str) -> None:
+    async def is_reached() -> bool:
         return bool((await state(world, user_id))["status"] == status)
 
-    await eventually(told, what=status)
+    await eventually(is_reached, what=status)
 
 
 # Stalled and recovered.
 
 
 async def test_a_stall_and_its_end_are_each_recorded_once_with_the_reason(world, pool, joe):
-    await silent(world, joe)
+    await backdate_proof(world, joe)
     await watching.record_status(pool, joe, StatusChange.CONNECTION_LOST, reason="no route", version=1)
 
     stalls = await asyncio.gather(*(liveness.mark_stalled(pool, after=900) for _ in range(3)))
@@ -101,9 +101,9 @@ async def test_a_stall_and_its_end_are_each_recorded_once_with_the_reason(world,
 
 
 async def test_a_newer_proof_of_life_ends_a_stall(world, pool, joe):
-    await silent(world, joe)
+    await backdate_proof(world, joe)
     await watching.record_established(pool, joe, version=1, is_new=True)
-    await silent(world, joe)
+    await backdate_proof(world, joe)
     await liveness.mark_stalled(pool, after=900)
 
     await liveness.record_proofs(pool, {joe: 500.0})
@@ -126,7 +126,7 @@ async def test_a_newer_proof_of_life_ends_a_stall(world, pool, joe):
     ],
 )
 async def test_users_not_to_be_watched_or_with_a_more_specific_status_do_not_stall(world, pool, joe, why):
-    await silent(world, joe)
+    await backdate_proof(world, joe)
     await world.rows(f"UPDATE users SET {why} WHERE id = $1", joe)
 
     assert await liveness.mark_stalled(pool, after=900) == 0
@@ -134,7 +134,7 @@ async def test_users_not_to_be_watched_or_with_a_more_specific_status_do_not_sta
 
 
 async def test_a_user_watched_by_no_idler_becomes_stalled(world, pool, joe):
-    await silent(world, joe)
+    await backdate_proof(world, joe)
 
     assert await liveness.mark_stalled(pool, after=900) == 1
 
@@ -153,15 +153,15 @@ async def test_an_unanswered_done_reveals_a_black_hole_and_the_user_stalls_and_r
         joe = await world.user(partner, "joe", login="joe", password="pw")
         async with watched(world, dataclasses.replace(FAST, prove=0.05), idle_renew=1.5):
             await idling(imap)
-            await is_heard(world, imap)  # so the session has its "+", and the next it says is DONE
+            await push_is_recorded(world, imap)  # the session has received its "+", so its next line is DONE
             proxy.set(black_hole=True)
-            await has_status(world, joe, "backing_off")
+            await wait_for_status(world, joe, "backing_off")
             before = await state(world, joe)
-            await silent(world, joe)
+            await backdate_proof(world, joe)
             assert await liveness.mark_stalled(pool, after=900) == 1
             imap.deliver("joe", mail("meanwhile"))
             proxy.set(black_hole=False)
-            await has_status(world, joe, "watching")
+            await wait_for_status(world, joe, "watching")
             assert await recorded(world, 1) == [(1, "delivered")]
 
     assert "session ended: DONE took more than 0.3 s" in caplog.messages
@@ -188,12 +188,12 @@ async def test_proofs_of_all_sessions_are_written_together_also_while_no_mail_ar
 async def test_an_untagged_ok_is_a_proof_of_life(world, imap, joe):
     async with watched(world):
         await idling(imap)
-        await has_status(world, joe, "watching")
-        await is_heard(world, imap)
+        await wait_for_status(world, joe, "watching")
+        await push_is_recorded(world, imap)
         assert len([event for event in imap.log if event.name == "DONE"]) == 0
 
 
-async def is_heard(world: World, imap: ImapServer) -> None:
+async def push_is_recorded(world: World, imap: ImapServer) -> None:
     """Wait until a push of the server is recorded as a proof of life."""
     await world.rows("UPDATE users SET last_proven_alive_at = now() - interval '1 h'")
     (session,) = imap.sessions_of("joe")
@@ -211,17 +211,17 @@ async def is_heard(world: World, imap: ImapServer) -> None:
 async def test_a_refused_login_is_not_repeated_by_an_idler_that_starts(world, imap, joe):
     imap.accounts["joe"].password = "other"
     async with watched(world):
-        await has_status(world, joe, "authentication_failed")
+        await wait_for_status(world, joe, "authentication_failed")
     tries = len([event for event in imap.log if event.name in ("LOGIN", "AUTHENTICATE")])
     assert (await state(world, joe))["retry_at"] is not None
     ann = await another(world, imap)
 
     async with watched(world):
-        await has_status(world, ann, "watching")
+        await wait_for_status(world, ann, "watching")
         again = [event for event in imap.log if event.name in ("LOGIN", "AUTHENTICATE")]
         assert len(again) == tries + 1  # ann's
         await change_password(world, "other")
-        await has_status(world, joe, "watching")
+        await wait_for_status(world, joe, "watching")
 
     assert (await state(world, joe))["retry_at"] is None
 
@@ -230,16 +230,16 @@ async def test_a_pause_that_the_server_requested_binds_the_next_idler(world, ima
     timing = dataclasses.replace(QUICK, throttled=600.0)
     remove = imap.on("LOGIN", answering(b"%(tag)s NO [LIMIT] Too many simultaneous connections"))
     async with watched(world, timing):
-        await has_status(world, joe, "throttled")
+        await wait_for_status(world, joe, "throttled")
     remove()
     ann = await another(world, imap)
 
     async with watched(world, timing):
-        await has_status(world, ann, "watching")
+        await wait_for_status(world, ann, "watching")
         assert imap.sessions_of("joe") == []
         await world.rows("UPDATE users SET retry_at = now() WHERE id = $1", joe)
     async with watched(world, timing):
-        await has_status(world, joe, "watching")
+        await wait_for_status(world, joe, "watching")
 
 
 async def another(world: World, imap: ImapServer) -> int:
@@ -339,7 +339,7 @@ async def test_a_server_that_does_not_update_an_open_mailbox_is_polled_by_status
     imap.on_push = lambda session, data: None
     await world.rows("UPDATE providers SET poll_by = 'status'")
     async with watched(world):
-        await has_status(world, joe, "watching")
+        await wait_for_status(world, joe, "watching")
         for number in range(3):
             imap.deliver("joe", mail(f"mail {number}"))
             await recorded(world, number + 1)
@@ -356,7 +356,7 @@ async def test_the_folder_configured_for_the_provider_is_watched(world, imap, jo
     imap.accounts["joe"].create("Work")
     await world.rows(r"UPDATE providers SET folders = '\All, Work, INBOX'")
     async with watched(world):
-        await has_status(world, joe, "watching")
+        await wait_for_status(world, joe, "watching")
 
     assert await world.value("SELECT name FROM mailboxes") == "Work"
 

@@ -123,8 +123,10 @@ async def test_an_unexpected_fault_is_reported_without_a_login_storm(world, imap
         await idling(imap)
         for subject in ("one", "two", "three"):
             imap.deliver("joe", small_mail(subject))
-        is_told = "SELECT count(*) FROM users WHERE status = 'backing_off' AND status_reason LIKE 'Check%'"
-        await eventually(lambda: world.value(is_told))
+        is_reported = (
+            "SELECT count(*) FROM users WHERE status = 'backing_off' AND status_reason LIKE 'Check%'"
+        )
+        await eventually(lambda: world.value(is_reported))
         assert imap.logins < 5
         await world.rows("ALTER TABLE messages DROP CONSTRAINT nobody_foresaw")
         await eventually(lambda: _count(world, 3), within=30)

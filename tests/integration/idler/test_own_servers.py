@@ -10,7 +10,7 @@ from superimap.testing import ImapServer
 from tests.integration.idler.test_watching import idling, mail
 
 
-async def connected(world, partner, tag: str, server: ImapServer) -> None:
+async def connect_user(world, partner, tag: str, server: ImapServer) -> None:
     async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
         linked = await connections.by_code(db, partner.partner.id, "OTHER")
         assert linked is not None
@@ -35,7 +35,7 @@ async def set_up(world, *servers: ImapServer):
     return partner
 
 
-async def owed(world) -> list[tuple[str, int]]:
+async def count_deliveries(world) -> list[tuple[str, int]]:
     sql = "SELECT u.tag, count(*) FROM deliveries d JOIN users u ON u.id = d.user_id GROUP BY 1 ORDER BY 1"
     return [tuple(row) for row in await world.rows(sql)]
 
@@ -43,8 +43,8 @@ async def owed(world) -> list[tuple[str, int]]:
 async def test_each_user_is_watched_at_the_server_they_named(world, imap):
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)
-        await connected(world, partner, "here", imap)
-        await connected(world, partner, "there", other)
+        await connect_user(world, partner, "here", imap)
+        await connect_user(world, partner, "there", other)
         async with running(services.idler, world.settings):
             await idling(imap)
             await idling(other)
@@ -52,17 +52,17 @@ async def test_each_user_is_watched_at_the_server_they_named(world, imap):
             other.deliver("joe", mail("two"))
             other.deliver("joe", mail("three"))
 
-            async def all_owed():
-                return await owed(world) == [("here", 1), ("there", 2)]
+            async def all_recorded():
+                return await count_deliveries(world) == [("here", 1), ("there", 2)]
 
-            assert await eventually(all_owed)
+            assert await eventually(all_recorded)
             assert (imap.logins, other.logins) == (1, 1)
 
 
 async def test_a_changed_server_is_watched_at_once_with_its_own_cursor(world, imap):
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)
-        await connected(world, partner, "joe", imap)
+        await connect_user(world, partner, "joe", imap)
         for number in range(9):  # of which the cursor at the server before knows five, if it were asked
             other.deliver("joe", mail(f"older {number}"), internal_date=datetime.now(UTC) - timedelta(days=9))
         async with running(services.idler, world.settings):
@@ -84,7 +84,7 @@ async def test_a_changed_server_is_watched_at_once_with_its_own_cursor(world, im
 async def test_abuse_16_an_internal_server_is_not_dialled(world, imap, monkeypatch):
     monkeypatch.setattr("superimap.core.config.Settings.allowed_networks", ())
     partner = await set_up(world, imap)
-    await connected(world, partner, "joe", imap)
+    await connect_user(world, partner, "joe", imap)
     async with running(services.idler, world.settings):
         reason = await eventually(lambda: world.value("SELECT status_reason FROM users"))
 
@@ -96,7 +96,7 @@ async def test_a_mailbox_moved_to_another_server_resumes_without_resending_mail(
     now = datetime.now(UTC)
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)
-        await connected(world, partner, "joe", imap)
+        await connect_user(world, partner, "joe", imap)
         await world.rows("UPDATE users SET connected_at = now() - interval '60 days'")
         for server in (imap, other):
             server.deliver("joe", mail("seen"), internal_date=now - timedelta(days=1))

@@ -28,10 +28,10 @@ class Idler:
     """An ownership with a supervisor whose sessions record the watched users in a ledger that all idlers share."""
 
     ownership: Ownership
-    crew: Supervisor
+    supervisor: Supervisor
 
     async def round(self) -> float:
-        return await self.ownership.reconcile(self.crew)
+        return await self.ownership.reconcile(self.supervisor)
 
     @property
     def shards(self) -> set[int]:
@@ -70,21 +70,21 @@ async def joined(
 ) -> AsyncIterator[Idler]:
     number = await cluster.join(pool, name="test", version="1", capacity=capacity, health_port=None)
     ownership = Ownership(pool, number, interval=interval, expiry=EXPIRY_SECONDS, login_rate=login_rate)
-    crew = Supervisor(ledger.starter(number), max_sessions=capacity, ring=lambda: None)  # type: ignore[arg-type]
+    supervisor = Supervisor(ledger.starter(number), max_sessions=capacity, ring=lambda: None)  # type: ignore[arg-type]
     try:
-        yield Idler(ownership, crew)
+        yield Idler(ownership, supervisor)
     finally:
-        await crew.close()
+        await supervisor.close()
 
 
-async def silence(world: World, idler: Idler) -> None:
+async def expire_lease(world: World, idler: Idler) -> None:
     await world.rows(
         "UPDATE idlers SET heartbeat_at = now() - interval '1 minute' WHERE id = $1 RETURNING 1",
         idler.ownership.idler,
     )
 
 
-async def users(world: World, count: int) -> None:
+async def add_users(world: World, count: int) -> None:
     partner = await world.partner()
     await world.provider("localhost", 1)
     await world.connection(partner)
@@ -92,7 +92,7 @@ async def users(world: World, count: int) -> None:
         await world.user(partner, f"u{number}", login=f"u{number}", password="pw")
 
 
-async def settle(*idlers: Idler) -> None:
+async def reconcile_until_stable(*idlers: Idler) -> None:
     for _ in range(40):
         before = [each.shards for each in idlers]
         for each in idlers:
@@ -103,14 +103,14 @@ async def settle(*idlers: Idler) -> None:
 
 
 async def test_a_new_idler_receives_its_share_and_no_user_is_watched_twice(world, pool):
-    await users(world, 20)
+    await add_users(world, 20)
     ledger = Ledger()
     async with joined(pool, ledger) as first, joined(pool, ledger) as second:
         await first.round()
         assert len(first.shards) + len(second.shards) <= 4096
-        await settle(first, second)
+        await reconcile_until_stable(first, second)
         async with joined(pool, ledger) as third:
-            await settle(first, second, third)
+            await reconcile_until_stable(first, second, third)
             await asyncio.sleep(0)
 
             assert not first.shards & second.shards
@@ -127,11 +127,11 @@ async def test_a_new_idler_receives_its_share_and_no_user_is_watched_twice(world
 
 
 async def test_a_stopping_idler_hands_everything_to_the_others(world, pool):
-    await users(world, 10)
+    await add_users(world, 10)
     ledger = Ledger()
     async with joined(pool, ledger) as first, joined(pool, ledger) as second:
-        await settle(first, second)
-        await second.ownership.hand_everything_over(second.crew, within=10, longest_close=1)
+        await reconcile_until_stable(first, second)
+        await second.ownership.hand_everything_over(second.supervisor, within=10, longest_close=1)
         await second.ownership.leave()
 
         assert (
@@ -143,7 +143,7 @@ async def test_a_stopping_idler_hands_everything_to_the_others(world, pool):
 
 
 async def test_a_shard_is_handed_over_only_when_its_sessions_have_ended(world, pool):
-    await users(world, 30)
+    await add_users(world, 30)
     ending, may_end = asyncio.Event(), asyncio.Event()
 
     async def watch(_user: int, _version: int) -> None:
@@ -155,7 +155,7 @@ async def test_a_shard_is_handed_over_only_when_its_sessions_have_ended(world, p
 
     ledger = Ledger()
     async with joined(pool, ledger) as first:
-        first.crew._start_session = watch
+        first.supervisor._start_session = watch
         await first.round()
         await asyncio.sleep(0)
         async with joined(pool, ledger) as second:
@@ -175,7 +175,7 @@ async def test_a_shard_is_handed_over_only_when_its_sessions_have_ended(world, p
 
 async def test_a_shard_that_returns_to_its_owner_has_a_new_epoch(world, pool):
     async with joined(pool, Ledger()) as first, joined(pool, Ledger()) as second:
-        await settle(first, second)
+        await reconcile_until_stable(first, second)
         here, there = first.ownership.idler, second.ownership.idler
         shard, epoch = next(iter(first.ownership.epochs.items()))
 
@@ -189,24 +189,24 @@ async def test_a_shard_that_returns_to_its_owner_has_a_new_epoch(world, pool):
 async def test_the_last_idler_to_stop_releases_its_shards(world, pool):
     async with joined(pool, Ledger()) as only:
         await only.round()
-        await only.ownership.hand_everything_over(only.crew, within=10, longest_close=1)
+        await only.ownership.hand_everything_over(only.supervisor, within=10, longest_close=1)
 
         assert await world.value("SELECT count(*) FROM shards WHERE owner IS NULL") == 4096
 
 
 async def test_a_round_without_changes_is_one_statement_and_reads_no_user(world, pool):
-    await users(world, 5)
+    await add_users(world, 5)
     ledger = Ledger()
     async with joined(pool, ledger) as only:
-        await settle(only)
+        await reconcile_until_stable(only)
         view = await cluster.read_cluster(
-            pool, only.ownership.idler, expiry=EXPIRY_SECONDS, known=only.crew.digests
+            pool, only.ownership.idler, expiry=EXPIRY_SECONDS, known=only.supervisor.digests
         )
         assert view.changed.users == {}
 
         await world.rows("UPDATE users SET credentials_version = 2 WHERE tag = 'u3' RETURNING 1")
         view = await cluster.read_cluster(
-            pool, only.ownership.idler, expiry=EXPIRY_SECONDS, known=only.crew.digests
+            pool, only.ownership.idler, expiry=EXPIRY_SECONDS, known=only.supervisor.digests
         )
 
         ((user, version),) = [item for people in view.changed.users.values() for item in people.items()]
@@ -216,10 +216,10 @@ async def test_a_round_without_changes_is_one_statement_and_reads_no_user(world,
 
 @pytest.mark.parametrize("column", ["archived = true", "connected_at = NULL"])
 async def test_the_next_round_ends_sessions_of_users_no_longer_to_be_watched(world, pool, column):
-    await users(world, 2)
+    await add_users(world, 2)
     ledger = Ledger()
     async with joined(pool, ledger) as only:
-        await settle(only)
+        await reconcile_until_stable(only)
         await asyncio.sleep(0)
         assert len(ledger.watching) == 2
 
@@ -230,23 +230,23 @@ async def test_the_next_round_ends_sessions_of_users_no_longer_to_be_watched(wor
 
 
 async def test_an_idler_that_lost_its_lease_writes_nothing_and_ends_its_sessions(world, pool):
-    await users(world, 3)
+    await add_users(world, 3)
     ledger, theirs = Ledger(), Ledger()
-    async with joined(pool, ledger) as zombie, joined(pool, theirs) as heir:
+    async with joined(pool, ledger) as expired, joined(pool, theirs) as successor:
         await world.rows(
-            "UPDATE idlers SET is_stopping = true WHERE id = $1 RETURNING 1", heir.ownership.idler
+            "UPDATE idlers SET is_stopping = true WHERE id = $1 RETURNING 1", successor.ownership.idler
         )
-        await settle(zombie)
+        await reconcile_until_stable(expired)
         await world.rows(
-            "UPDATE idlers SET is_stopping = false WHERE id = $1 RETURNING 1", heir.ownership.idler
+            "UPDATE idlers SET is_stopping = false WHERE id = $1 RETURNING 1", successor.ownership.idler
         )
-        old = dict(zombie.ownership.epochs)
-        await silence(world, zombie)
-        await heir.round()
-        assert len(heir.shards) == 4096
+        old = dict(expired.ownership.epochs)
+        await expire_lease(world, expired)
+        await successor.round()
+        assert len(successor.shards) == 4096
 
         user = await world.rows("SELECT id, partner_id, shard FROM users LIMIT 1")
-        fence = Fence(user[0]["shard"], zombie.ownership.idler, old[user[0]["shard"]])
+        fence = Fence(user[0]["shard"], expired.ownership.idler, old[user[0]["shard"]])
         with pytest.raises(Fenced):
             await intake.visit_mailbox(
                 pool,
@@ -257,30 +257,31 @@ async def test_an_idler_that_lost_its_lease_writes_nothing_and_ends_its_sessions
                 name="INBOX",
                 fence=fence,
             )
-        await zombie.ownership.renew_lease(zombie.crew)  # it believes to be alive, and is again
-        await zombie.round()
+        # The lease is renewed, but the shards belong to the other idler.
+        await expired.ownership.renew_lease(expired.supervisor)
+        await expired.round()
         assert not ledger.watching
-        assert not zombie.shards & heir.shards
+        assert not expired.shards & successor.shards
 
 
 async def test_shards_of_an_unresponsive_idler_are_not_taken_over_before_it_had_time_to_return(world, pool):
     async with joined(pool, Ledger()) as other:
         await other.round()
-        await silence(world, other)
-        async with joined(pool, Ledger(), interval=60.0) as patient:
-            again = await patient.round()
-            assert not patient.shards
+        await expire_lease(world, other)
+        async with joined(pool, Ledger(), interval=60.0) as waiting:
+            again = await waiting.round()
+            assert not waiting.shards
             assert again <= 60.0
-            await other.ownership.renew_lease(other.crew)
-            await patient.round()
+            await other.ownership.renew_lease(other.supervisor)
+            await waiting.round()
             assert len(other.shards) == 4096
 
 
 async def test_free_shards_are_taken_even_while_takeovers_are_delayed(world, pool):
-    async with joined(pool, Ledger(), interval=60.0) as patient:
-        await patient.round()
+    async with joined(pool, Ledger(), interval=60.0) as waiting:
+        await waiting.round()
 
-        assert len(patient.shards) == 4096
+        assert len(waiting.shards) == 4096
 
 
 async def test_a_round_starts_when_a_lease_is_about_to_expire(world, pool):
@@ -294,16 +295,16 @@ async def test_a_round_starts_when_a_lease_is_about_to_expire(world, pool):
 
 
 async def test_users_that_do_not_fit_move_to_idlers_with_room_and_the_rest_are_counted(world, pool):
-    await users(world, 12)
+    await add_users(world, 12)
     ledger = Ledger()
     async with joined(pool, ledger, capacity=5) as first, joined(pool, ledger, capacity=5) as second:
-        await settle(first, second)
+        await reconcile_until_stable(first, second)
         await asyncio.sleep(0)
-        assert len(ledger.watching) == 10, "all seats are taken"
-        assert first.crew.users + second.crew.users == 12, "and who has none is counted by somebody"
+        assert len(ledger.watching) == 10, "all slots are taken"
+        assert first.supervisor.users + second.supervisor.users == 12, "users without a slot count too"
 
         async with joined(pool, ledger, capacity=5) as third:
-            await settle(first, second, third)
+            await reconcile_until_stable(first, second, third)
             await eventually(lambda: asyncio.sleep(0, len(ledger.watching) == 12))
 
 
@@ -311,15 +312,15 @@ async def test_a_reservation_never_exceeds_the_remaining_capacity(pool):
     async with joined(pool, Ledger(), capacity=10) as target:
         number = target.ownership.idler
 
-        async def promise(count: int) -> bool:
+        async def reserve(count: int) -> bool:
             return await cluster.reserve_capacity(
                 pool, number, users=count, shards=1, max_users=10, max_shards=100, expiry=EXPIRY_SECONDS
             )
 
-        assert sorted(await asyncio.gather(promise(6), promise(6))) == [False, True]
-        assert await promise(4)
-        assert not await promise(1)
-        assert await promise(0)
+        assert sorted(await asyncio.gather(reserve(6), reserve(6))) == [False, True]
+        assert await reserve(4)
+        assert not await reserve(1)
+        assert await reserve(0)
 
 
 async def test_shards_reserved_by_an_idler_that_left_become_free(world, pool):
@@ -336,9 +337,9 @@ async def test_an_idler_removed_from_the_cluster_must_start_again(world, pool):
             "UPDATE idlers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1 RETURNING 1",
             silent.ownership.idler,
         )
-        await other.ownership.renew_lease(other.crew)
+        await other.ownership.renew_lease(other.supervisor)
         with pytest.raises(RemovedFromCluster):
-            await silent.ownership.renew_lease(silent.crew)
+            await silent.ownership.renew_lease(silent.supervisor)
 
 
 async def test_constant_user_changes_do_not_prevent_rounds(world, pool):

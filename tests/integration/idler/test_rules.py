@@ -13,7 +13,7 @@ from superimap.mail import tracer
 from tests.integration.idler.test_watching import idling, mail, recorded, set_up
 
 
-async def connected(world, imap, **values):
+async def create_user(world, imap, **values):
     """Create a partner with the user joe; return the user's id."""
     partner = await set_up(world, imap)
     user = await world.user(partner, "joe", login="joe", password="pw")
@@ -22,7 +22,7 @@ async def connected(world, imap, **values):
     return user
 
 
-async def delivered(world, imap, *mails):
+async def deliver_and_list_outcomes(world, imap, *mails):
     """Deliver these mails one by one to an idling session; return their outcomes."""
     for count, raw in enumerate(mails, 1):
         imap.deliver("joe", raw)
@@ -34,28 +34,30 @@ async def delivered(world, imap, *mails):
 
 
 async def test_a_copy_of_the_headers_does_not_suppress_the_original(world, imap):
-    await connected(world, imap)
+    await create_user(world, imap)
     async with running(services.idler, world.settings):
         await idling(imap)
 
-        found = await delivered(world, imap, mail(body="of the attacker"), mail(body="the true one"))
+        found = await deliver_and_list_outcomes(
+            world, imap, mail(body="of the attacker"), mail(body="the true one")
+        )
 
     assert found == ["delivered", "delivered"]
 
 
 async def test_an_unsigned_copy_with_known_body_does_not_suppress_the_original(world, imap):
-    await connected(world, imap)
+    await create_user(world, imap)
     true = b"DKIM-Signature: v=1; b=abc\r\n" + mail()
     async with running(services.idler, world.settings):
         await idling(imap)
 
-        found = await delivered(world, imap, mail(), true)
+        found = await deliver_and_list_outcomes(world, imap, mail(), true)
 
     assert found == ["delivered", "delivered"]
 
 
 async def test_a_copy_in_the_same_batch_and_second_does_not_suppress_the_original(world, imap):
-    await connected(world, imap)
+    await create_user(world, imap)
     one_moment = datetime.now(UTC)
     for raw in (mail(body="of the attacker"), b"X: unsigned\r\n" + mail(), mail()):
         imap.deliver("joe", raw, internal_date=one_moment)
@@ -67,7 +69,7 @@ async def test_a_copy_in_the_same_batch_and_second_does_not_suppress_the_origina
 
 @pytest.mark.parametrize("is_one_batch", [True, False])
 async def test_a_hundred_copies_give_one_webhook_and_all_refer_to_it(world, imap, is_one_batch):
-    await connected(world, imap)
+    await create_user(world, imap)
     if is_one_batch:
         for _ in range(100):
             imap.deliver("joe", mail())
@@ -85,10 +87,10 @@ async def test_a_hundred_copies_give_one_webhook_and_all_refer_to_it(world, imap
 
 
 async def test_copies_in_one_batch_refer_to_the_earlier_mail(world, imap):
-    await connected(world, imap)
+    await create_user(world, imap)
     async with running(services.idler, world.settings):
         await idling(imap)
-        await delivered(world, imap, mail())
+        await deliver_and_list_outcomes(world, imap, mail())
     imap.deliver("joe", mail())
     imap.deliver("joe", mail())
     async with running(services.idler, world.settings):
@@ -137,11 +139,11 @@ async def test_copies_in_one_batch_refer_to_the_earlier_mail(world, imap):
 async def test_a_mail_that_the_server_renumbered_and_rewrote_is_a_duplicate(
     world, imap, before, after, outcome
 ):
-    await connected(world, imap)
+    await create_user(world, imap)
     inbox = imap.accounts["joe"].inbox
     async with running(services.idler, world.settings):
         await idling(imap)
-        await delivered(world, imap, before)
+        await deliver_and_list_outcomes(world, imap, before)
         inbox.messages[0].raw = after
         inbox.set_uidvalidity(77)
         found = await recorded(world, 2)
@@ -151,11 +153,11 @@ async def test_a_mail_that_the_server_renumbered_and_rewrote_is_a_duplicate(
 
 async def test_a_mail_with_another_date_is_another_mail_even_after_renumbering(world, imap):
     """An attacker who waits for a renumbering gains nothing: the genuine mail has an INTERNALDATE of its own."""
-    await connected(world, imap)
+    await create_user(world, imap)
     inbox = imap.accounts["joe"].inbox
     async with running(services.idler, world.settings):
         await idling(imap)
-        await delivered(world, imap, b"X: unsigned\r\n" + mail())
+        await deliver_and_list_outcomes(world, imap, b"X: unsigned\r\n" + mail())
         inbox.messages[0].raw, moment = mail(), inbox.messages[0].internal_date
         inbox.messages[0].internal_date = moment + timedelta(seconds=1)
         inbox.set_uidvalidity(77)
@@ -186,7 +188,7 @@ def token_for(world, user: int, *, age: float = 0.0) -> str:
     return tracer.make_token(user, key, now=time.time() - age, nonce=os.urandom(tracer.NONCE_BYTES))
 
 
-async def sent(world, user: int, token: str) -> None:
+async def record_sent_tracer(world, user: int, token: str) -> None:
     """Record the digest of a tracer, as is done before one is sent."""
     await world.rows(
         "INSERT INTO tracers (partner_id, user_id, token_digest) SELECT partner_id, id, $2 FROM users"
@@ -195,30 +197,30 @@ async def sent(world, user: int, token: str) -> None:
     )  # fmt: skip
 
 
-async def detected(world) -> int:
+async def count_detected(world) -> int:
     return await world.value("SELECT count(*) FROM tracers WHERE detected_at IS NOT NULL")
 
 
 @pytest.mark.parametrize("where", ["subject", "header"])
 async def test_a_genuine_tracer_is_detected_and_gives_no_webhook(world, imap, where):
-    user = await connected(world, imap, enable_tracer=True)
+    user = await create_user(world, imap, enable_tracer=True)
     token = token_for(world, user)
-    await sent(world, user, token)
+    await record_sent_tracer(world, user, token)
     raw = mail(f"TRACER: {token}")
     if where == "header":
         raw = f"X-SuperIMAP-Tracer: {token}\r\n".encode() + mail()
     async with running(services.idler, world.settings):
         await idling(imap)
 
-        assert await delivered(world, imap, raw) == ["tracer"]
-    assert await detected(world) == 1
+        assert await deliver_and_list_outcomes(world, imap, raw) == ["tracer"]
+    assert await count_detected(world) == 1
     assert await world.value("SELECT count(*) FROM deliveries") == 0
 
 
 async def test_a_tracer_token_counts_once(world, imap):
-    user = await connected(world, imap, enable_tracer=True)
+    user = await create_user(world, imap, enable_tracer=True)
     token = token_for(world, user)
-    await sent(world, user, token)
+    await record_sent_tracer(world, user, token)
     replays = [mail(f"TRACER: {token}", body=body) for body in ("first", "second", "third")]
     imap.deliver("joe", replays[0])
     imap.deliver("joe", replays[1])
@@ -232,12 +234,12 @@ async def test_a_tracer_token_counts_once(world, imap):
 
 
 async def test_a_tracer_under_a_new_uidvalidity_is_a_duplicate(world, imap):
-    user = await connected(world, imap, enable_tracer=True)
+    user = await create_user(world, imap, enable_tracer=True)
     token = token_for(world, user)
-    await sent(world, user, token)
+    await record_sent_tracer(world, user, token)
     async with running(services.idler, world.settings):
         await idling(imap)
-        await delivered(world, imap, mail(f"TRACER: {token}"))
+        await deliver_and_list_outcomes(world, imap, mail(f"TRACER: {token}"))
         imap.accounts["joe"].inbox.set_uidvalidity(77)
         found = await recorded(world, 2)
 
@@ -245,7 +247,7 @@ async def test_a_tracer_under_a_new_uidvalidity_is_a_duplicate(world, imap):
 
 
 async def test_a_mail_that_only_looks_like_a_tracer_is_delivered(world, imap):
-    user = await connected(world, imap, enable_tracer=True)
+    user = await create_user(world, imap, enable_tracer=True)
     other = dataclasses.replace(world, encryption_key="A" * 43 + "=")
     never_sent, expired = (
         token_for(world, user),
@@ -253,32 +255,32 @@ async def test_a_mail_that_only_looks_like_a_tracer_is_delivered(world, imap):
     )
     of_another, forged = token_for(world, user + 1), token_for(other, user)
     for token in (expired, of_another, forged):
-        await sent(world, user, token)
+        await record_sent_tracer(world, user, token)
     mails = [mail(f"TRACER: {token}") for token in (never_sent, expired, of_another, forged, "x" * 20)]
     async with running(services.idler, world.settings):
         await idling(imap)
 
-        assert await delivered(world, imap, *mails) == ["delivered"] * 5
-    assert await detected(world) == 0
+        assert await deliver_and_list_outcomes(world, imap, *mails) == ["delivered"] * 5
+    assert await count_detected(world) == 0
 
 
 async def test_tracers_of_a_user_without_tracers_enabled_are_delivered(world, imap):
-    user = await connected(world, imap)
+    user = await create_user(world, imap)
     token = token_for(world, user)
-    await sent(world, user, token)
+    await record_sent_tracer(world, user, token)
     async with running(services.idler, world.settings):
         await idling(imap)
 
-        assert await delivered(world, imap, mail(f"TRACER: {token}")) == ["delivered"]
-    assert await detected(world) == 0
+        assert await deliver_and_list_outcomes(world, imap, mail(f"TRACER: {token}")) == ["delivered"]
+    assert await count_detected(world) == 0
 
 
 async def test_a_recording_repeated_after_a_lost_answer_keeps_the_tracer(world, imap, monkeypatch):
     from superimap.db.watching import intake
 
-    user = await connected(world, imap, enable_tracer=True)
+    user = await create_user(world, imap, enable_tracer=True)
     token = token_for(world, user)
-    await sent(world, user, token)
+    await record_sent_tracer(world, user, token)
     record, tries = intake.record, []
 
     async def losing_the_first_answer(*args, **kwargs):

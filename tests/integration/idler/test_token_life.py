@@ -40,7 +40,7 @@ async def status(world: World) -> str:
     return str(await world.value("SELECT status FROM users"))
 
 
-async def owed(world: World) -> list[bytes]:
+async def delivered_mails(world: World) -> list[bytes]:
     """The SHA-1 of each mail that has a delivery, in order of arrival."""
     rows = await world.rows(
         "SELECT sha1 FROM messages m JOIN deliveries d ON d.message_id = m.id ORDER BY m.id"
@@ -85,7 +85,7 @@ async def test_a_session_reconnects_with_a_new_token_before_its_own_expires(
     assert oauth.count("/token") == imap.logins == 3
     assert (imap.expired, imap.failed_logins) == (0, 0)
     assert {name: count(name) - was for name, was in before.items()} == {"roll_overs": 2, "disconnects": 0}
-    assert await owed(world) == [sha1(raw) for raw in mails[:2]]
+    assert await delivered_mails(world) == [sha1(raw) for raw in mails[:2]]
 
 
 async def test_the_session_continues_with_the_old_token_while_no_new_one_is_available(
@@ -153,7 +153,7 @@ async def test_a_token_revoked_during_idle_is_reported_once_and_no_mail_is_lost_
         row = (await world.rows("SELECT status_reason, retry_at - now() AS wait FROM users"))[0]
         assert "invalid_grant" in row["status_reason"]
         assert 140 < row["wait"].total_seconds() < 460
-        # The token that was kept is tried once, then the provider is asked once, and then nobody any more.
+        # The token that was kept is tried once, then the provider is asked once, and after that neither is asked.
         assert (imap.failed_logins, oauth.count("/token")) == (1, 2)
 
         imap.deliver(ANN, mails[2])
@@ -162,7 +162,7 @@ async def test_a_token_revoked_during_idle_is_reported_once_and_no_mail_is_lost_
         await eventually(lambda: world.value("SELECT count(*) = 3 FROM deliveries"))
         await idling(imap)
 
-    assert await owed(world) == [sha1(raw) for raw in mails]
+    assert await delivered_mails(world) == [sha1(raw) for raw in mails]
     assert (imap.failed_logins, oauth.count("/token")) == (1, 3)
 
 
@@ -184,9 +184,9 @@ async def test_each_token_error_is_reported_with_its_remedy_and_without_a_login_
     for fault in FAULTS:
         await acme.user(f"{fault}@example.com")
         oauth.faults.arm(fault, times=None, email=f"{fault}@example.com")
-    told = "SELECT count(*) = $1 FROM users WHERE status_reason IS NOT NULL"
+    with_reason = "SELECT count(*) = $1 FROM users WHERE status_reason IS NOT NULL"
     async with running(services.idler, world.settings):
-        await eventually(lambda: world.value(told, len(FAULTS)))
+        await eventually(lambda: world.value(with_reason, len(FAULTS)))
         found = {row["tag"]: row for row in await world.rows("SELECT *, retry_at - now() AS wait FROM users")}
 
         for fault, (expected, says, wait) in FAULTS.items():
