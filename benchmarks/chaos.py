@@ -84,7 +84,7 @@ async def run(
 
 async def _users(settings: Settings, server: ImapServer, count: int) -> None:
     """Create one partner, and users whose mailboxes are still empty."""
-    world = World.of(settings)
+    world = World.from_settings(settings)
     partner = await world.partner("chaos", new_mail_webhook="https://app.example.com/")
     await world.provider(server.host, server.port, code="CHAOS")
     await world.connection(partner, code="CHAOS")

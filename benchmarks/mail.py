@@ -125,7 +125,7 @@ async def _wait_until_watched(mails: MailSource, count: int) -> None:
 
 async def _create_users(settings: Settings, port: int, base: str, count: int, partner_count: int) -> None:
     """Create partners with an endpoint each, and divide the users among them in turn."""
-    world = World.of(settings)
+    world = World.from_settings(settings)
     await world.provider("127.0.0.1", port, code=PROVIDER)
     for number in range(partner_count):
         partner = await world.partner(f"bench{number}", new_mail_webhook=f"{base}{number}")

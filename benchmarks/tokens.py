@@ -97,7 +97,7 @@ def _gaps(seen: ServerRecord, began: float) -> dict[str, Any]:
 
 async def _create_users(settings: Settings, servers: OAuthProviderProcess, count: int) -> None:
     """Create one partner, and users who have consented."""
-    world = World.of(settings)
+    world = World.from_settings(settings)
     await world.provider(
         "127.0.0.1",
         servers.imap_port,

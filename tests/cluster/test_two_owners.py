@@ -79,13 +79,13 @@ async def settled(*_: Any, **__: Any) -> Any:
 async def two(world: World, imap: ImapServer, owners: list[Ownership]) -> AsyncIterator[None]:
     """Run two idlers with a session each for every user; the first has lost all shards and does not know."""
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(running(services.idler, world.settings))
+        await stack.enter_async_context(running(services.run_idler, world.settings))
         await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == USER_COUNT)
         deluded = owners[0]
         for method in (deluded.renew_lease, deluded.reconcile):
             setattr(deluded, method.__name__, settled)
         await world.rows("UPDATE idlers SET heartbeat_at = now() - interval '10 s'")
-        await stack.enter_async_context(running(services.idler, world.settings))
+        await stack.enter_async_context(running(services.run_idler, world.settings))
         await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == 2 * USER_COUNT, timeout=30)
         assert len(deluded.epochs) == len(owners[1].epochs) == 4096
         yield
@@ -103,7 +103,7 @@ async def burst(
     for number in range(USER_COUNT):
         imap.add_account(f"user{number}", "pw")
         await world.user(partner, f"user{number}", login=f"user{number}", password="pw")
-    async with running(services.dispatcher, world.settings), two(world, imap, owners):
+    async with running(services.run_dispatcher, world.settings), two(world, imap, owners):
         for number in range(3):
             for user in range(USER_COUNT):
                 raw = mail(f"{number}-{user}", to=f"user{user}")

@@ -40,8 +40,8 @@ async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
             await oauth_connection(world, partner, server, dovecot.tls_port)
             async with (
                 api(world) as url,
-                running(services.idler, world.settings),
-                running(services.dispatcher, world.settings),
+                running(services.run_idler, world.settings),
+                running(services.run_dispatcher, world.settings),
                 chrome(chromium) as person,
             ):
                 server.add_client(f"{url}/users/connect/callback", client_secret="s3cret")

@@ -52,8 +52,8 @@ async def test_a_wrong_password_shows_the_providers_hint_and_the_right_one_leads
     await world.connection(partner, code="YAHOO")
     async with (
         api(world) as url,
-        running(services.idler, world.settings),
-        running(services.dispatcher, world.settings),
+        running(services.run_idler, world.settings),
+        running(services.run_dispatcher, world.settings),
         chrome(chromium, viewport=PHONE) as person,
     ):
         connect_url = await new_link(url, partner.api_key, "YAHOO")
@@ -101,8 +101,8 @@ async def test_the_person_enters_a_mail_server_and_each_fault_is_explained(
     await world.connection(partner, code="OTHER")
     async with (
         api(world) as url,
-        running(services.idler, world.settings),
-        running(services.dispatcher, world.settings),
+        running(services.run_idler, world.settings),
+        running(services.run_dispatcher, world.settings),
         chrome(chromium, viewport=PHONE) as person,
     ):
         await person.opens(await new_link(url, partner.api_key, "OTHER"))

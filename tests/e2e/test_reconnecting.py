@@ -85,8 +85,8 @@ async def scene(world, imap, sink) -> AsyncIterator[Scene]:
     await world.connection(partner)
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(world.settings))
-        await stack.enter_async_context(running(services.idler, world.settings))
-        await stack.enter_async_context(running(services.dispatcher, world.settings))
+        await stack.enter_async_context(running(services.run_idler, world.settings))
+        await stack.enter_async_context(running(services.run_dispatcher, world.settings))
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=url, headers={"x-api-key": partner.api_key})
         )

@@ -65,13 +65,13 @@ async def test_without_the_sweeper_a_lost_doorbell_loses_the_mail(
     is_on, database_url, redis_url, tmp_path, monkeypatch
 ):
     async with run(database_url, redis_url) as made:
-        async with running(services.idler, deaf(made.world, tmp_path)):
+        async with running(services.run_idler, deaf(made.world, tmp_path)):
             await made.wait_until_watched()
             made.send(8)
             await eventually(lambda: made.world.value("SELECT count(*) = 8 FROM deliveries"))
         if not is_on:
             monkeypatch.setattr(Sweeper, "run", lambda _self, stop: stop.wait())
-        async with running(services.dispatcher, made.world.settings):
+        async with running(services.run_dispatcher, made.world.settings):
             await made.wait_until_settled(within=10 if is_on else 2.5)
             verdict = await made.report()
 
@@ -91,9 +91,9 @@ async def split_brain(made: FaultRun, monkeypatch: pytest.MonkeyPatch) -> FaultR
     """Two idlers watch the same mailboxes, because one does not know that its lease has expired."""
     monkeypatch.setattr(IdlerDoorbell, "listen", nothing)
     unaware = made.world.settings.model_copy(update=SLOW_PULSE)
-    async with running(services.idler, unaware), running(services.dispatcher, made.world.settings):
+    async with running(services.run_idler, unaware), running(services.run_dispatcher, made.world.settings):
         await made.wait_until_watched()
-        async with running(services.idler, made.world.settings):
+        async with running(services.run_idler, made.world.settings):
             await made.imap.wait_for(
                 lambda: sum(each.idling for each in made.imap.sessions) == 2 * CONTROL_SCALE.users, timeout=30
             )
@@ -129,8 +129,8 @@ async def test_without_the_egress_guard_a_private_address_gets_webhooks(
     async with run(database_url, redis_url, **open_to) as made, WebhookSink(FORBIDDEN) as forbidden:
         await made.set_endpoint_url(0, forbidden.url("/p0"))
         async with (
-            running(services.idler, made.world.settings),
-            running(services.dispatcher, made.world.settings),
+            running(services.run_idler, made.world.settings),
+            running(services.run_dispatcher, made.world.settings),
         ):
             await made.wait_until_watched()
             made.send(4)

@@ -24,11 +24,17 @@ MAX_POSTS = 10
 
 
 def after(
-    health: EndpointHealth, *signals: Signal, now: datetime = NOW, pause: float = 0.0, cap: int = MAX_POSTS
+    health: EndpointHealth,
+    *signals: Signal,
+    now: datetime = NOW,
+    pause: float = 0.0,
+    max_posts: int = MAX_POSTS,
 ) -> EndpointHealth:
     """Its health after POSTs, one after the other, each claimed when the one before had ended."""
     for signal in signals:
-        health = next_health(health, Observation(signal, health.setbacks, pause), now=now, cap=cap)
+        health = next_health(
+            health, Observation(signal, health.setbacks, pause), now=now, max_posts=max_posts
+        )
     return health
 
 
@@ -54,7 +60,7 @@ def test_rejected_deliveries_never_open_the_breaker():
 def test_posts_that_timed_out_together_are_one_setback():
     health = HEALTHY
     for _ in range(50):
-        health = next_health(health, Observation(Signal.FAILING, setbacks=0), now=NOW, cap=MAX_POSTS)
+        health = next_health(health, Observation(Signal.FAILING, setbacks=0), now=NOW, max_posts=MAX_POSTS)
 
     assert (health.breaker, health.setbacks, pause_of(health)) == ("open", 1, 5.0)
 
@@ -81,7 +87,7 @@ def test_after_a_successful_probe_each_success_allows_one_more_post_until_the_br
 
 
 def test_with_a_limit_of_one_post_a_successful_probe_closes_the_breaker():
-    assert after(OPEN, Signal.HEALTHY, cap=1) == HEALTHY
+    assert after(OPEN, Signal.HEALTHY, max_posts=1) == HEALTHY
 
 
 def test_a_failure_in_slow_start_opens_the_breaker_again_for_longer():
@@ -91,7 +97,7 @@ def test_a_failure_in_slow_start_opens_the_breaker_again_for_longer():
 
 
 def test_a_late_success_from_before_the_breaker_opened_does_not_count_as_a_probe():
-    health = next_health(OPEN, Observation(Signal.HEALTHY, setbacks=0), now=NOW, cap=MAX_POSTS)
+    health = next_health(OPEN, Observation(Signal.HEALTHY, setbacks=0), now=NOW, max_posts=MAX_POSTS)
 
     assert (health.breaker, health.probe_at, health.failing_since) == ("open", OPEN.probe_at, None)
 
@@ -115,7 +121,7 @@ def test_a_busy_endpoint_gets_half_as_many_posts_after_a_pause():
 
 def test_a_requested_pause_applies_to_all_posts():
     health = after(HEALTHY, Signal.BUSY, pause=77)
-    late = next_health(health, Observation(Signal.BUSY, setbacks=0, pause=99), now=NOW, cap=MAX_POSTS)
+    late = next_health(health, Observation(Signal.BUSY, setbacks=0, pause=99), now=NOW, max_posts=MAX_POSTS)
 
     assert pause_of(health) == 77
     assert (late.setbacks, late.width, pause_of(late)) == (1, 5, 99)
@@ -168,16 +174,18 @@ histories = st.lists(
 
 
 @given(histories, st.integers(1, 50))
-def test_the_state_is_consistent_after_every_history(history: list[tuple[Observation, float]], cap: int):
+def test_the_state_is_consistent_after_every_history(
+    history: list[tuple[Observation, float]], max_posts: int
+):
     health, now = HEALTHY, NOW
     for observation, later in history:
         now += timedelta(seconds=later)
         before = health
-        health = next_health(health, observation, now=now, cap=cap)
+        health = next_health(health, observation, now=now, max_posts=max_posts)
 
         assert health.breaker in ("closed", "open", "slow_start")
         assert (health.width is not None) == (health.breaker == "slow_start")
-        assert health.width is None or 1 <= health.width < max(cap, 2)
+        assert health.width is None or 1 <= health.width < max(max_posts, 2)
         assert health.breaker == "closed" or health.setbacks > 0
         assert (health.failing_since is None) == (health.failures == 0)
         if health.disabled_at is None and health.probe_at != before.probe_at and health.probe_at:

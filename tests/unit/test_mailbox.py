@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from superimap.db.watching import intake as queries
-from superimap.db.watching.intake import Cursor, Fence, MailboxRow, Recorded, Seen
+from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded
 from superimap.domain.mails import MailOutcome
 from superimap.idler.catch_up import Arrivals
 from superimap.idler.catch_up_plan import CatchUpPlan
@@ -27,8 +27,8 @@ def meta(uid: int) -> MessageMeta:
     return MessageMeta(Uid(uid), NOW, 9, None)
 
 
-def seen(uid: int, **values: Any) -> Seen:
-    return Seen(uid, NOW, 9, MailOutcome.DELIVERED, **values)
+def seen(uid: int, **values: Any) -> MailRow:
+    return MailRow(uid, NOW, 9, MailOutcome.DELIVERED, **values)
 
 
 class Statements:
@@ -38,7 +38,7 @@ class Statements:
         self.made: list[tuple[Cursor, list[int]]] = []
 
     async def record(
-        self, _pool: Any, _row: Any, _fence: Any, cursor: Cursor, batch: list[Seen], *, uid_validity: int
+        self, _pool: Any, _row: Any, _fence: Any, cursor: Cursor, batch: list[MailRow], *, uid_validity: int
     ) -> Recorded:
         self.made.append((cursor, [each.uid for each in batch]))
         return Recorded((), tuple(each.outcome for each in batch))

@@ -239,7 +239,7 @@ async def fleet(world: World, *, count: int, **env: str) -> AsyncIterator[Fleet]
         whole = Fleet(world, db, imap, sink, environment(world) | {"LOG_LEVEL": "info"} | env)
         await whole.prepare(count)
         settings = load_settings({name.lower(): value for name, value in whole.env.items() if name != "PATH"})
-        async with running(services.dispatcher, settings):
+        async with running(services.run_dispatcher, settings):
             try:
                 yield whole
             finally:

@@ -45,21 +45,21 @@ def api() -> None:
     """Run the REST API, with Swagger UI at /docs, until SIGTERM."""
     from superimap.launch import services
 
-    _run(lambda stop: services.api(_settings(), stop))
+    _run(lambda stop: services.run_api(_settings(), stop))
 
 
 def idler() -> None:
     """Run an idler, which watches mailboxes, until SIGTERM. Any number may run."""
     from superimap.launch import services
 
-    _run(lambda stop: services.alone(services.idler, _settings(), stop))
+    _run(lambda stop: services.run_worker(services.run_idler, _settings(), stop))
 
 
 def dispatcher() -> None:
     """Run a dispatcher, which sends webhooks, until SIGTERM. Any number may run."""
     from superimap.launch import services
 
-    _run(lambda stop: services.alone(services.dispatcher, _settings(), stop))
+    _run(lambda stop: services.run_worker(services.run_dispatcher, _settings(), stop))
 
 
 def up(

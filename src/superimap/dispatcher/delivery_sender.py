@@ -29,7 +29,7 @@ MAX_STORED_ANSWER_CHARACTERS = 1024
 class SigningKeySource(Protocol):
     """Source of signing keys."""
 
-    async def of(self, partner_id: int) -> SigningKeys:
+    async def get_keys(self, partner_id: int) -> SigningKeys:
         """The partner's unexpired keys."""
         ...
 
@@ -90,7 +90,7 @@ class DeliverySender:
         return FinishedAttempt(settlement, _observation(claim, judgement))
 
     async def _post(self, claim: Claim) -> PostResult:
-        keys = await self.signing_keys.of(claim.partner_id)
+        keys = await self.signing_keys.get_keys(claim.partner_id)
         if not keys.api_keys:
             log.error("partner has no API key to sign webhooks with", extra={"partner_id": claim.partner_id})
             return _not_sent(LocalError.UNSIGNED)

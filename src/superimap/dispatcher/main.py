@@ -65,12 +65,12 @@ async def serve(
             pool,
             counts.attempts,
             lease=lease,
-            cap=settings.posts_per_endpoint,
+            max_posts=settings.posts_per_endpoint,
             keep_failed=settings.content_retention_days > 0,
         )
         operations = LaneOperations(
             partner_of=partial(endpoints.partner_of, pool),
-            claim=_ClaimDeliveries(pool, presence, cap=settings.posts_per_endpoint, lease=lease),
+            claim=_ClaimDeliveries(pool, presence, max_posts=settings.posts_per_endpoint, lease=lease),
             send=_delivery_sender(settings, pool, client).send,
             settle=settler.settle,
             ring=doorbell.ring,
@@ -145,10 +145,10 @@ def _sweeper(
 class _ClaimDeliveries:
     """`deliveries.claim` with the arguments that are the same for every claim."""
 
-    def __init__(self, pool: asyncpg.Pool, presence: Presence, *, cap: int, lease: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, presence: Presence, *, max_posts: int, lease: float) -> None:
         self._pool = pool
         self._presence = presence
-        self._cap = cap
+        self._max_posts = max_posts
         self._lease = lease
 
     async def __call__(
@@ -158,7 +158,7 @@ class _ClaimDeliveries:
             self._pool,
             endpoint_id,
             limit=limit,
-            cap=self._cap,
+            max_posts=self._max_posts,
             lease=self._lease,
             token=token,
             holder=self._presence.number,

@@ -58,17 +58,23 @@ class Settler:
     """Records attempts in batches: while one statement runs, the next batch gathers."""
 
     def __init__(
-        self, pool: asyncpg.Pool, counts: AttemptCounts, *, lease: float, cap: int, keep_failed: bool = True
+        self,
+        pool: asyncpg.Pool,
+        counts: AttemptCounts,
+        *,
+        lease: float,
+        max_posts: int,
+        keep_failed: bool = True,
     ) -> None:
         """`lease` is the seconds for which an attempt is worth recording; after it the delivery is sent again.
 
-        `cap` is the concurrency limit of a healthy endpoint. `keep_failed`: whether the content of failed
+        `max_posts` is the concurrency limit of a healthy endpoint. `keep_failed`: whether the content of failed
         deliveries is kept for a while.
         """
         self._pool = pool
         self._counts = counts
         self._lease = lease
-        self._cap = cap
+        self._max_posts = max_posts
         self._keep_failed = keep_failed
         self._waiting: list[_Pending] = []
         # Observations of recorded attempts that the breaker does not have yet, by endpoint, oldest first.
@@ -152,7 +158,7 @@ class Settler:
             for endpoint_id, before in healths.items():
                 health = before
                 for observation in observations[endpoint_id]:
-                    health = breaker.next_health(health, observation, now=now, cap=self._cap)
+                    health = breaker.next_health(health, observation, now=now, max_posts=self._max_posts)
                 if health != before:
                     judged[endpoint_id] = health
             if judged:

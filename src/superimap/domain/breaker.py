@@ -36,40 +36,42 @@ class Observation:
 
 
 def next_health(
-    health: EndpointHealth, observation: Observation, *, now: datetime, cap: int
+    health: EndpointHealth, observation: Observation, *, now: datetime, max_posts: int
 ) -> EndpointHealth:
-    """The endpoint's health after an observation; `cap` is the concurrency limit of a healthy endpoint."""
+    """The endpoint's health after an observation; `max_posts` is the concurrency limit of a healthy endpoint."""
     if health.disabled_at is not None:
         return health
     if observation.signal is EndpointSignal.HEALTHY:
-        return _succeeded(health, observation, cap)
+        return _succeeded(health, observation, max_posts)
     since = health.failing_since or now
     failed = replace(health, failures=health.failures + 1, failing_since=since)
     if observation.signal is EndpointSignal.GONE:
         return replace(failed, disabled_at=now, disabled_reason="gone")
     if failed.failures >= FAILURES_TO_OPEN and now - since >= DISABLE_AFTER:
         return replace(failed, disabled_at=now, disabled_reason="failing")
-    return _failed(failed, observation, now, cap)
+    return _failed(failed, observation, now, max_posts)
 
 
-def _succeeded(health: EndpointHealth, observation: Observation, cap: int) -> EndpointHealth:
+def _succeeded(health: EndpointHealth, observation: Observation, max_posts: int) -> EndpointHealth:
     recovered = replace(health, failures=0, failing_since=None)
     if health.breaker == "closed" or observation.setbacks != health.setbacks:
         return recovered
     width = 1 if health.breaker == "open" else (health.width or 1) + 1
-    if width >= cap:
+    if width >= max_posts:
         return EndpointHealth()
     return replace(recovered, breaker="slow_start", width=width, probe_at=None)
 
 
-def _failed(health: EndpointHealth, observation: Observation, now: datetime, cap: int) -> EndpointHealth:
+def _failed(
+    health: EndpointHealth, observation: Observation, now: datetime, max_posts: int
+) -> EndpointHealth:
     if observation.setbacks != health.setbacks:  # the POST was already in flight at the last setback
         return _paused(health, now, observation.pause)
     match observation.signal, health.breaker:
         case EndpointSignal.REJECTED, "open":  # the endpoint answers again
             return replace(health, breaker="slow_start", width=1, probe_at=None)
         case EndpointSignal.BUSY, "closed" | "slow_start":
-            narrowed = max(1, (health.width or cap) // 2)
+            narrowed = max(1, (health.width or max_posts) // 2)
             return _set_back(replace(health, breaker="slow_start", width=narrowed), observation, now)
         case EndpointSignal.FAILING | EndpointSignal.BUSY, "open" | "slow_start":
             return _set_back(replace(health, breaker="open", width=None, probe_at=None), observation, now)

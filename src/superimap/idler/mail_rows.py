@@ -7,7 +7,7 @@ from uuid import UUID
 
 from superimap.core.crypto import Place
 from superimap.core.ids import uuid7
-from superimap.db.watching.intake import Seen
+from superimap.db.watching.intake import MailRow
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.mails import MailFacts, MailJudgement, MailOutcome
 from superimap.idler import big_mails
@@ -26,7 +26,7 @@ def parse(raw: bytes) -> mail.ParsedMail:
     return parsed
 
 
-def find_twin(batch: Sequence[Seen], sha1: bytes) -> Seen | None:
+def find_twin(batch: Sequence[MailRow], sha1: bytes) -> MailRow | None:
     """Return the mail of the batch that has the same bytes and webhook content.
 
     The same headers are not enough: all mails of a batch are in one numbering.
@@ -51,7 +51,7 @@ class MailRows:
         judgement: MailJudgement,
         *,
         uid_validity: int,
-    ) -> Seen:
+    ) -> MailRow:
         """Build the row of a mail that gives no webhook, or, if it is too big and has metadata, an event."""
         outcome, reason = judgement
         message_id = meta.envelope.message_id if meta and meta.envelope else None
@@ -59,7 +59,7 @@ class MailRows:
         if meta is not None and outcome == MailOutcome.TOO_BIG:
             delivery_id = uuid7()
             content = self._seal(self._oversized_event(meta, facts, uid_validity), delivery_id)
-        return Seen(
+        return MailRow(
             uid=uid,
             internal_date=meta.internal_date if meta else None,
             size=facts.size,
@@ -77,9 +77,9 @@ class MailRows:
         parsed: mail.ParsedMail,
         outcome: MailOutcome,
         *,
-        twin: Seen | None,
-        batch: Sequence[Seen],
-    ) -> Seen:
+        twin: MailRow | None,
+        batch: Sequence[MailRow],
+    ) -> MailRow:
         """Build the row of a mail with its webhook content; without content if the batch holds its `twin`.
 
         Only PostgreSQL knows whether it is a copy of an earlier mail or a tracer. Then it drops the content.
@@ -89,7 +89,7 @@ class MailRows:
         if twin is None:
             content = await big_mails.process(self._sealed_content, raw, meta, parsed, delivery_id)
             token_digest = self._token_digest(parsed, batch)
-        return Seen(
+        return MailRow(
             uid=int(meta.uid),
             internal_date=meta.internal_date,
             size=len(raw),
@@ -103,7 +103,7 @@ class MailRows:
             token_digest=token_digest,
         )
 
-    def _token_digest(self, parsed: mail.ParsedMail, batch: Sequence[Seen]) -> bytes | None:
+    def _token_digest(self, parsed: mail.ParsedMail, batch: Sequence[MailRow]) -> bytes | None:
         """Return the digest by which a tracer of ours is known; None for any other mail.
 
         A token counts once in a batch.

@@ -10,7 +10,7 @@ from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
-from superimap.db.watching.intake import Cursor, Fence, MailboxRow, Recorded, Seen
+from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
@@ -103,7 +103,7 @@ class WatchedMailbox:
         self.last_uid = plan.after or 0
         self.latest_date: datetime | None = row.cursor.last_internal_date
         self.by_date = plan.by_date
-        self.pending: list[Seen] = []
+        self.pending: list[MailRow] = []
         self._context = context
         self._user_id = watched.user_id
         self._fence = fence
@@ -150,7 +150,7 @@ class WatchedMailbox:
         self._latest_without_cursor = max(filter(None, (self._latest_without_cursor, date)))
         return True
 
-    def add(self, row: Seen, meta: MessageMeta | None, *, read_bytes: int = 0) -> None:
+    def add(self, row: MailRow, meta: MessageMeta | None, *, read_bytes: int = 0) -> None:
         """Add the row of a mail to the batch. `read_bytes` is the size of its content in memory."""
         self._last_seen_uid = max(self._last_seen_uid, row.uid)
         if self.by_date and meta is not None:

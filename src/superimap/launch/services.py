@@ -15,14 +15,14 @@ from superimap.db import ready
 Service = Callable[[Settings, asyncio.Event, Readiness], Awaitable[None]]
 
 
-async def idler(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
+async def run_idler(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
     """Run the idler, which watches mailboxes."""
     from superimap.idler import main  # noqa: PLC0415 - each process imports only its own service
 
     await main.serve(settings, stop, state)
 
 
-async def dispatcher(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
+async def run_dispatcher(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
     """Run the dispatcher, which sends webhooks; it is ready at once."""
     from superimap.dispatcher import main  # noqa: PLC0415
 
@@ -37,7 +37,7 @@ async def dispatcher(settings: Settings, stop: asyncio.Event, state: Readiness) 
         stop.set()
 
 
-async def alone(service: Service, settings: Settings, stop: asyncio.Event) -> None:
+async def run_worker(service: Service, settings: Settings, stop: asyncio.Event) -> None:
     """Run a worker process: serve its health, wait for the database, then run its service."""
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     state = Readiness()
@@ -48,7 +48,7 @@ async def alone(service: Service, settings: Settings, stop: asyncio.Event) -> No
             await service(settings, stop, state)
 
 
-async def api(settings: Settings, stop: asyncio.Event) -> None:
+async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """Run the API process: it answers requests at once, and ends if the encryption key proves to be wrong."""
     from superimap.api import main  # noqa: PLC0415
 
@@ -59,7 +59,7 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
         checking.cancel()
 
 
-async def together(settings: Settings, stop: asyncio.Event, *, within: float) -> None:
+async def run_all(settings: Settings, stop: asyncio.Event, *, within: float) -> None:
     """Run all three in one event loop; `within` seconds after `stop` is set, cancel those that have not ended."""
     from superimap.api import main  # noqa: PLC0415
 
@@ -70,8 +70,8 @@ async def together(settings: Settings, stop: asyncio.Event, *, within: float) ->
     ):
         tasks = [
             group.create_task(main.serve(settings, stop)),
-            group.create_task(idler(settings, stop, state)),
-            group.create_task(dispatcher(settings, stop, Readiness())),
+            group.create_task(run_idler(settings, stop, state)),
+            group.create_task(run_dispatcher(settings, stop, Readiness())),
         ]
         await stop.wait()
         _, late = await asyncio.wait(tasks, timeout=within)

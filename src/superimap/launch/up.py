@@ -107,7 +107,7 @@ async def prepare(settings: Settings) -> None:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run the three services until `stop` is set; they end within 5 s of it."""
-    await services.together(settings, stop, within=STOP_SECONDS)
+    await services.run_all(settings, stop, within=STOP_SECONDS)
 
 
 def _key(data: Path) -> tuple[str | None, bool]:

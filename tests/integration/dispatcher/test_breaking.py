@@ -103,7 +103,7 @@ async def test_one_probe_at_a_time_over_all_dispatchers(world: SinkWorld):
         await db.execute("SELECT FROM endpoints FOR UPDATE")
         claims = [
             asyncio.create_task(
-                deliveries.claim(world.db, endpoint, limit=10, cap=10, lease=60, token=uuid.uuid4())
+                deliveries.claim(world.db, endpoint, limit=10, max_posts=10, lease=60, token=uuid.uuid4())
             )
             for _ in range(2)
         ]
@@ -118,7 +118,9 @@ async def test_a_probe_lost_with_its_dispatcher_is_repeated_after_its_lease(worl
     await make(world, endpoint, breaker="open", setbacks=1, failures=10)
 
     async def claim(lease: float) -> int:
-        claims = await deliveries.claim(world.db, endpoint, limit=10, cap=10, lease=lease, token=uuid.uuid4())
+        claims = await deliveries.claim(
+            world.db, endpoint, limit=10, max_posts=10, lease=lease, token=uuid.uuid4()
+        )
         return len(claims.taken)
 
     assert [await claim(0.2), await claim(0.2)] == [1, 0]

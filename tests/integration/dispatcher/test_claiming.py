@@ -21,12 +21,12 @@ async def claim(
     endpoint_id: int,
     *,
     limit: int = 10,
-    cap: int = 10,
+    max_posts: int = 10,
     lease: float = 60.0,
     db: asyncpg.Connection | None = None,
 ) -> Claims:
     return await deliveries.claim(
-        db or world.db, endpoint_id, limit=limit, cap=cap, lease=lease, token=uuid.uuid4()
+        db or world.db, endpoint_id, limit=limit, max_posts=max_posts, lease=lease, token=uuid.uuid4()
     )
 
 
@@ -57,19 +57,19 @@ async def test_leased_deliveries_count_towards_the_limit_until_their_lease_ends(
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 9, ring=False)
 
-    assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 3
-    assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 1
-    full = await claim(world, endpoint, limit=3, cap=4)
+    assert len((await claim(world, endpoint, limit=3, max_posts=4)).taken) == 3
+    assert len((await claim(world, endpoint, limit=3, max_posts=4)).taken) == 1
+    full = await claim(world, endpoint, limit=3, max_posts=4)
     assert (list(full.taken), full.is_all, full.has_room) == ([], False, False)
     await world.db.execute("UPDATE deliveries SET lease_until = now() WHERE state = 'sending'")
-    assert len((await claim(world, endpoint, limit=3, cap=4)).taken) == 3
+    assert len((await claim(world, endpoint, limit=3, max_posts=4)).taken) == 3
 
 
 async def test_simultaneous_claims_never_take_the_same_row(world: SinkWorld):
     endpoint = await world.endpoint()
     await world.add_deliveries(endpoint, 100, ring=False)
 
-    claims = await asyncio.gather(*(claim(world, endpoint, cap=1000) for _ in range(12)))
+    claims = await asyncio.gather(*(claim(world, endpoint, max_posts=1000) for _ in range(12)))
 
     ids = [taken.id for one in claims for taken in one.taken]
     assert len(ids) == len(set(ids)) == 100
@@ -84,7 +84,7 @@ async def test_simultaneous_claims_together_stay_below_the_limit(world: SinkWorl
             await db.execute("SELECT pg_advisory_xact_lock($1)", COUNTING + endpoint)
             claims = [
                 asyncio.create_task(
-                    deliveries.claim(pool, endpoint, limit=6, cap=10, lease=60, token=uuid.uuid4())
+                    deliveries.claim(pool, endpoint, limit=6, max_posts=10, lease=60, token=uuid.uuid4())
                 )
                 for _ in range(8)
             ]
@@ -110,12 +110,12 @@ async def test_a_stopped_process_that_claimed_much_content_blocks_no_other_claim
     still = await asyncpg.connect(world.database_url)
     try:
         await claim(world, 0, db=still)  # so that the statement is prepared
-        claiming = asyncio.create_task(claim(world, endpoint, limit=8, cap=20, db=still))
+        claiming = asyncio.create_task(claim(world, endpoint, limit=8, max_posts=20, db=still))
         await asyncio.sleep(0)
         still._transport.pause_reading()
         async with asyncio.timeout(5):
             await eventually(lambda: world.in_state("sending"))
-            other = await claim(world, endpoint, limit=9, cap=20)
+            other = await claim(world, endpoint, limit=9, max_posts=20)
         still._transport.resume_reading()
         first = await claiming
     finally:
@@ -138,7 +138,7 @@ async def test_deliveries_of_an_unhealthy_endpoint_are_claimed_only_on_request(w
     ):
         await world.db.execute(f"UPDATE endpoints SET {columns}")
         claims = await deliveries.claim(
-            world.db, endpoint, limit=1, cap=10, lease=60, token=uuid.uuid4(), include_unhealthy=False
+            world.db, endpoint, limit=1, max_posts=10, lease=60, token=uuid.uuid4(), include_unhealthy=False
         )
         assert claims.is_held_back is is_held_back, columns
         assert len(claims.taken) == (columns == "failures = 1")

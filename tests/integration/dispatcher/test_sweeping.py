@@ -66,7 +66,7 @@ async def test_an_unhealthy_endpoint_with_two_posts_in_flight_is_reported_and_no
     await world.db.execute("UPDATE endpoints SET failures = 2")
     for expected in ([endpoint], []):
         await deliveries.claim(
-            world.db, endpoint, limit=1, cap=9, lease=60, token=uuid.uuid4(), include_unhealthy=True
+            world.db, endpoint, limit=1, max_posts=9, lease=60, token=uuid.uuid4(), include_unhealthy=True
         )
         assert await to_ring(world, per_partner=9) == expected
 
@@ -80,7 +80,7 @@ async def test_healthy_endpoints_with_posts_in_flight_rung_at_a_time_are_limited
     for endpoint in (healthy, *busy):
         await world.add_deliveries(endpoint, 3, ring=False)
     for endpoint in busy:
-        await deliveries.claim(world.db, endpoint, limit=2, cap=9, lease=60, token=uuid.uuid4())
+        await deliveries.claim(world.db, endpoint, limit=2, max_posts=9, lease=60, token=uuid.uuid4())
 
     rung = [await to_ring(world, per_partner=9, unhealthy=1) for _ in range(50)]
 

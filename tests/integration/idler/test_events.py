@@ -195,7 +195,7 @@ async def test_a_disconnect_after_a_refusal_gives_no_restored_event(world, pool,
 
 async def test_a_session_records_why_the_person_must_sign_in_again(world, imap, pool, joe):
     imap.on("LOGIN", answering(b"%(tag)s NO [AUTHENTICATIONFAILED] Invalid credentials"))
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await eventually(lambda: world.value("SELECT count(*) FROM user_events"))
 
     assert await recorded_events(world) == [("reauth_required", True)]
@@ -222,7 +222,7 @@ async def decrypt_contents(world: World) -> list[dict[str, Any]]:
 
 async def test_a_mail_too_big_gives_an_event_with_its_envelope_and_no_new_mail_webhook(world, imap, joe):
     world.overrides["max_email_size"] = 2000
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         uid = imap.deliver("joe", mail("big one", body="x" * 3000))
         assert await recorded(world, 1) == [(uid, "too_big")]
@@ -257,7 +257,7 @@ async def test_a_mail_too_big_needs_no_events_url(world, imap, pool):
     imap.add_account("joe", "pw")
     await world.user(partner, "joe", login="joe", password="pw")
     world.overrides["max_email_size"] = 2000
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail("big one", body="x" * 3000))
         await recorded(world, 1)

@@ -42,7 +42,7 @@ async def deliver_and_list_commands(world: World, imap: ImapServer, raw: bytes) 
 
 
 async def test_a_new_mail_takes_one_fetch_and_is_not_marked_as_read(world, imap):
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         asked = await deliver_and_list_commands(world, imap, mail("hello"))
 
@@ -55,7 +55,7 @@ async def test_a_new_mail_takes_one_fetch_and_is_not_marked_as_read(world, imap)
 
 async def test_the_rest_of_a_big_mail_is_fetched_too(world, imap):
     big = mail("big", body="0123456789abcde\n" * (PEEK_BYTES // 16))
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         asked = await deliver_and_list_commands(world, imap, big)
 
@@ -65,7 +65,7 @@ async def test_the_rest_of_a_big_mail_is_fetched_too(world, imap):
 
 async def test_after_a_uid_gap_mails_are_searched_for_until_uids_are_dense_again(world, imap):
     inbox = imap.accounts["joe"].inbox
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         asked = []
         for uid in (7, 20, 21, 22):
@@ -95,7 +95,7 @@ async def test_a_mail_that_an_answer_leaves_out_is_not_skipped(world, imap, numb
 
     imap.on_push = both_at_once
     imap.on("UID FETCH", leave_out)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail("one"))
         imap.deliver("joe", mail("two"))
@@ -115,7 +115,7 @@ async def test_fast_fetches_stop_after_three_refusals_of_partial_mails(world, im
         return bytes(command.tag + answer) if is_fast_fetch(command) else None
 
     imap.on("UID FETCH", refuse)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         for number in range(8):
             await deliver_and_list_commands(world, imap, mail(f"mail {number}"))
@@ -153,7 +153,7 @@ async def test_an_estimated_size_truncates_no_mail(world, imap, size):
         return bytes(session.usual(command).replace(real, b"RFC822.SIZE %d" % size))
 
     imap.on("UID FETCH", estimate)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         asked = await deliver_and_list_commands(world, imap, mail("hello"))
 
@@ -181,7 +181,7 @@ async def test_an_unresponsive_host_does_not_take_the_room_of_other_hosts(world,
         for name in names:
             other.add_account(name, "pw")
         await world.users(partner, {name: name for name in names}, password="pw", code="OTHER_HOST")
-        async with running(services.idler, world.settings):
+        async with running(services.run_idler, world.settings):
             await idling(imap)
             await idling(other, len(names))
             for name in names:

@@ -45,7 +45,10 @@ async def test_each_malformed_mail_is_recorded_and_gives_its_webhook(world, imap
     mails = list({hashlib.sha1(raw).hexdigest(): raw for raw in mails}.values())
     async with WebhookSink() as sink:
         await set_up(world, imap, sink.url())
-        async with running(services.idler, world.settings), running(services.dispatcher, world.settings):
+        async with (
+            running(services.run_idler, world.settings),
+            running(services.run_dispatcher, world.settings),
+        ):
             await idling(imap)
             for raw in mails:
                 imap.deliver("joe", raw)
@@ -78,7 +81,7 @@ async def test_a_big_mail_is_processed_outside_the_event_loop(world, imap, monke
     middle = small_mail("middle", body=b"caf\xe9\r\n" * (700_000 if is_big else 10))
     mails = [small_mail("first"), middle, small_mail("last")]
     await set_up(world, imap, "https://app.example.com/hook")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         for raw in mails:
             imap.deliver("joe", raw)
@@ -105,7 +108,7 @@ async def test_implausible_metadata_of_a_mail_does_not_stop_the_mailbox(world, i
 
     imap.on("UID FETCH", odd)
     await set_up(world, imap, "https://app.example.com/hook")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", small_mail("odd"))
         await eventually(lambda: _count(world, 1))
@@ -119,7 +122,7 @@ async def test_an_unexpected_fault_is_reported_without_a_login_storm(world, imap
     await set_up(world, imap, "https://app.example.com/hook")
     await world.rows("ALTER TABLE messages ADD CONSTRAINT nobody_foresaw CHECK (uid <> 2)")
     world.overrides = {"reconcile_interval": 0.1}
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         for subject in ("one", "two", "three"):
             imap.deliver("joe", small_mail(subject))

@@ -74,7 +74,7 @@ async def idling(imap: ImapServer) -> None:
 
 
 async def test_a_refresh_token_opens_a_session_and_its_successor_is_stored(world, imap, provider):
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
 
     assert len(provider.asked) == 1
@@ -87,7 +87,7 @@ async def test_a_refresh_token_opens_a_session_and_its_successor_is_stored(world
 
 
 async def test_a_fresh_access_token_is_reused(world, imap, provider):
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.drop_all()
         await imap.wait_for(lambda: imap.logins == 2)
@@ -97,7 +97,7 @@ async def test_a_fresh_access_token_is_reused(world, imap, provider):
 
 
 async def test_an_access_token_revoked_early_is_replaced_once(world, imap, provider):
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         provider.account.tokens.clear()
         imap.drop_all()
@@ -109,7 +109,7 @@ async def test_an_access_token_revoked_early_is_replaced_once(world, imap, provi
 
 async def test_a_revoked_grant_is_reported_and_not_requested_again(world, imap, provider):
     provider.error = "invalid_grant"
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await eventually(
             lambda: world.value("SELECT count(*) = 1 FROM users WHERE status = 'authentication_failed'")
         )

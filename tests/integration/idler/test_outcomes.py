@@ -12,7 +12,7 @@ from superimap.db import postgres
 from superimap.db.watching import intake as queries
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching import sessions as watching
-from superimap.db.watching.intake import Cursor, Fence, Seen
+from superimap.db.watching.intake import Cursor, Fence, MailRow
 from superimap.domain.mails import MailFacts, MailOutcome, judge
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -20,8 +20,8 @@ SHA1, TOKEN = b"a" * 20, b"t" * 32
 UID, TWIN, EARLIER = 9, 8, 1
 
 
-def row(uid: int, outcome: MailOutcome, **values) -> Seen:
-    return Seen(uid, NOW, 4, outcome, sha1=SHA1, delivery_id=uuid7(), **values)
+def row(uid: int, outcome: MailOutcome, **values) -> MailRow:
+    return MailRow(uid, NOW, 4, outcome, sha1=SHA1, delivery_id=uuid7(), **values)
 
 
 @pytest.mark.parametrize(

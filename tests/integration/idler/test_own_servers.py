@@ -45,7 +45,7 @@ async def test_each_user_is_watched_at_the_server_they_named(world, imap):
         partner = await set_up(world, imap, other)
         await connect_user(world, partner, "here", imap)
         await connect_user(world, partner, "there", other)
-        async with running(services.idler, world.settings):
+        async with running(services.run_idler, world.settings):
             await idling(imap)
             await idling(other)
             imap.deliver("joe", mail("one"))
@@ -65,7 +65,7 @@ async def test_a_changed_server_is_watched_at_once_with_its_own_cursor(world, im
         await connect_user(world, partner, "joe", imap)
         for number in range(9):  # of which the cursor at the server before knows five, if it were asked
             other.deliver("joe", mail(f"older {number}"), internal_date=datetime.now(UTC) - timedelta(days=9))
-        async with running(services.idler, world.settings):
+        async with running(services.run_idler, world.settings):
             await idling(imap)
             for number in range(5):
                 imap.deliver("joe", mail(f"old {number}"))
@@ -85,7 +85,7 @@ async def test_abuse_16_an_internal_server_is_not_dialled(world, imap, monkeypat
     monkeypatch.setattr("superimap.core.config.Settings.allowed_networks", ())
     partner = await set_up(world, imap)
     await connect_user(world, partner, "joe", imap)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         reason = await eventually(lambda: world.value("SELECT status_reason FROM users"))
 
     assert "may not be dialled" in reason
@@ -102,7 +102,7 @@ async def test_a_mailbox_moved_to_another_server_resumes_without_resending_mail(
             server.deliver("joe", mail("seen"), internal_date=now - timedelta(days=1))
         other.deliver("joe", mail("long ago"), internal_date=now - timedelta(days=30))
         other.deliver("joe", mail("missed meanwhile"), internal_date=now)
-        async with running(services.idler, world.settings):
+        async with running(services.run_idler, world.settings):
             await eventually(lambda: world.value("SELECT count(*) = 1 FROM deliveries"))
 
             await world.change_user(partner, "joe", code="OTHER", imap_host="localhost", imap_port=other.port)

@@ -35,7 +35,7 @@ async def deliver_and_list_outcomes(world, imap, *mails):
 
 async def test_a_copy_of_the_headers_does_not_suppress_the_original(world, imap):
     await create_user(world, imap)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
 
         found = await deliver_and_list_outcomes(
@@ -48,7 +48,7 @@ async def test_a_copy_of_the_headers_does_not_suppress_the_original(world, imap)
 async def test_an_unsigned_copy_with_known_body_does_not_suppress_the_original(world, imap):
     await create_user(world, imap)
     true = b"DKIM-Signature: v=1; b=abc\r\n" + mail()
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
 
         found = await deliver_and_list_outcomes(world, imap, mail(), true)
@@ -61,7 +61,7 @@ async def test_a_copy_in_the_same_batch_and_second_does_not_suppress_the_origina
     one_moment = datetime.now(UTC)
     for raw in (mail(body="of the attacker"), b"X: unsigned\r\n" + mail(), mail()):
         imap.deliver("joe", raw, internal_date=one_moment)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         found = await recorded(world, 3)
 
     assert [outcome for _, outcome in found] == ["delivered"] * 3
@@ -73,7 +73,7 @@ async def test_a_hundred_copies_give_one_webhook_and_all_refer_to_it(world, imap
     if is_one_batch:
         for _ in range(100):
             imap.deliver("joe", mail())
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         if not is_one_batch:
             await idling(imap)
             for _ in range(100):
@@ -88,12 +88,12 @@ async def test_a_hundred_copies_give_one_webhook_and_all_refer_to_it(world, imap
 
 async def test_copies_in_one_batch_refer_to_the_earlier_mail(world, imap):
     await create_user(world, imap)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         await deliver_and_list_outcomes(world, imap, mail())
     imap.deliver("joe", mail())
     imap.deliver("joe", mail())
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await recorded(world, 3)
 
     rows = await world.rows("SELECT id, duplicate_of FROM messages ORDER BY uid")
@@ -141,7 +141,7 @@ async def test_a_mail_that_the_server_renumbered_and_rewrote_is_a_duplicate(
 ):
     await create_user(world, imap)
     inbox = imap.accounts["joe"].inbox
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         await deliver_and_list_outcomes(world, imap, before)
         inbox.messages[0].raw = after
@@ -155,7 +155,7 @@ async def test_a_mail_with_another_date_is_another_mail_even_after_renumbering(w
     """An attacker who waits for a renumbering gains nothing: the genuine mail has an INTERNALDATE of its own."""
     await create_user(world, imap)
     inbox = imap.accounts["joe"].inbox
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         await deliver_and_list_outcomes(world, imap, b"X: unsigned\r\n" + mail())
         inbox.messages[0].raw, moment = mail(), inbox.messages[0].internal_date
@@ -171,7 +171,7 @@ async def test_a_copy_of_another_users_mail_is_delivered(world, imap):
     imap.add_account("ann", "pw")
     await world.user(partner, "joe", login="joe", password="pw")
     await world.user(partner, "ann", login="ann", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap, 2)
         for login in ("joe", "ann"):
             imap.deliver(login, mail())
@@ -209,7 +209,7 @@ async def test_a_genuine_tracer_is_detected_and_gives_no_webhook(world, imap, wh
     raw = mail(f"TRACER: {token}")
     if where == "header":
         raw = f"X-SuperIMAP-Tracer: {token}\r\n".encode() + mail()
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
 
         assert await deliver_and_list_outcomes(world, imap, raw) == ["tracer"]
@@ -224,7 +224,7 @@ async def test_a_tracer_token_counts_once(world, imap):
     replays = [mail(f"TRACER: {token}", body=body) for body in ("first", "second", "third")]
     imap.deliver("joe", replays[0])
     imap.deliver("joe", replays[1])
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await recorded(world, 2)
         await idling(imap)
         imap.deliver("joe", replays[2])
@@ -237,7 +237,7 @@ async def test_a_tracer_under_a_new_uidvalidity_is_a_duplicate(world, imap):
     user = await create_user(world, imap, enable_tracer=True)
     token = token_for(world, user)
     await record_sent_tracer(world, user, token)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         await deliver_and_list_outcomes(world, imap, mail(f"TRACER: {token}"))
         imap.accounts["joe"].inbox.set_uidvalidity(77)
@@ -257,7 +257,7 @@ async def test_a_mail_that_only_looks_like_a_tracer_is_delivered(world, imap):
     for token in (expired, of_another, forged):
         await record_sent_tracer(world, user, token)
     mails = [mail(f"TRACER: {token}") for token in (never_sent, expired, of_another, forged, "x" * 20)]
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
 
         assert await deliver_and_list_outcomes(world, imap, *mails) == ["delivered"] * 5
@@ -268,7 +268,7 @@ async def test_tracers_of_a_user_without_tracers_enabled_are_delivered(world, im
     user = await create_user(world, imap)
     token = token_for(world, user)
     await record_sent_tracer(world, user, token)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
 
         assert await deliver_and_list_outcomes(world, imap, mail(f"TRACER: {token}")) == ["delivered"]
@@ -292,7 +292,7 @@ async def test_a_recording_repeated_after_a_lost_answer_keeps_the_tracer(world, 
         return answer
 
     monkeypatch.setattr(intake, "record", losing_the_first_answer)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail(f"TRACER: {token}"))
 

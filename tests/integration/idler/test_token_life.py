@@ -71,7 +71,7 @@ async def test_a_session_reconnects_with_a_new_token_before_its_own_expires(
 
     imap.on("LOGOUT", arrive)
     before = {name: count(name) for name in ("roll_overs", "disconnects")}
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await imap.wait_for(lambda: imap.logins == 2)
         await eventually(lambda: world.value("SELECT count(*) = 1 FROM users WHERE status = 'watching'"))
         since = await world.value("SELECT status_since FROM users")
@@ -94,7 +94,7 @@ async def test_the_session_continues_with_the_old_token_while_no_new_one_is_avai
     monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)
     oauth.terms.expires_in = 4
     await acme.user(ANN)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await imap.wait_for(lambda: imap.logins == 2)
         await idling(imap)
         oauth.faults.arm("server_error")
@@ -115,7 +115,7 @@ async def test_a_session_ends_and_is_reported_before_its_token_expires_if_the_gr
     monkeypatch.setattr("superimap.idler.token_rollover.random", lambda: 0.0)
     oauth.terms.expires_in = 4
     await acme.user(ANN)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await imap.wait_for(lambda: imap.logins == 2)
         await idling(imap)
         oauth.revoke(ANN)
@@ -137,7 +137,7 @@ async def test_a_token_revoked_during_idle_is_reported_once_and_no_mail_is_lost_
 ):
     await acme.user(ANN)
     mails = [mail(number) for number in range(3)]
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver(ANN, mails[0])
         await eventually(lambda: world.value("SELECT count(*) = 1 FROM deliveries"))
@@ -185,7 +185,7 @@ async def test_each_token_error_is_reported_with_its_remedy_and_without_a_login_
         await acme.user(f"{fault}@example.com")
         oauth.faults.arm(fault, times=None, email=f"{fault}@example.com")
     with_reason = "SELECT count(*) = $1 FROM users WHERE status_reason IS NOT NULL"
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await eventually(lambda: world.value(with_reason, len(FAULTS)))
         found = {row["tag"]: row for row in await world.rows("SELECT *, retry_at - now() AS wait FROM users")}
 
@@ -210,7 +210,7 @@ async def test_each_token_error_is_reported_with_its_remedy_and_without_a_login_
 async def test_a_pause_requested_by_the_provider_applies_to_the_whole_connection(world, imap, oauth, acme):
     oauth.faults.arm("throttled")  # Retry-After: 2
     await acme.user(ANN)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await eventually(lambda: world.value("SELECT count(*) = 1 FROM users WHERE status = 'throttled'"))
         wait = await world.value("SELECT extract(epoch FROM retry_at - now())::float8 FROM users")
         assert 1 < wait < 4.1
@@ -232,7 +232,7 @@ async def test_a_wrong_client_secret_costs_one_request_for_all_users_and_its_fix
     for number in range(12):
         await acme.user(f"user{number}@example.com")
     failed = "SELECT count(*) = 12 FROM users WHERE status = 'authentication_failed'"
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await eventually(lambda: world.value(failed))
         assert (oauth.count("/token"), imap.connects) == (1, 0)
         reasons = await world.rows("SELECT DISTINCT status_reason FROM users")
@@ -248,7 +248,7 @@ async def test_users_of_an_app_only_connection_need_only_their_address(world, im
     for name in (ANN, BEN):
         await organisation.user(name)
     assert await world.value("SELECT count(*) FROM users WHERE connected_at IS NOT NULL") == 2
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap, 2)
         imap.deliver(BEN, mail(1))
         await eventually(lambda: world.value("SELECT count(*) = 1 FROM deliveries"))

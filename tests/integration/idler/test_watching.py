@@ -70,7 +70,7 @@ async def contents(world: World) -> list[dict[str, Any]]:
 async def test_a_mail_that_arrives_during_idle_gives_a_webhook_with_its_exact_content(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe-tag", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         raw = mail("smile 🙂", message_id="smile@example.com")
         uid = imap.deliver("joe", raw)
@@ -92,7 +92,7 @@ async def test_mails_from_before_the_connect_are_recorded_without_a_webhook(worl
     imap.deliver("joe", mail("old"), internal_date=datetime.now(UTC) - timedelta(hours=2))
     imap.deliver("joe", mail("ancient"), internal_date=datetime.now(UTC) - timedelta(days=400))
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         new = imap.deliver("joe", mail("new"))
         found = await recorded(world, 2)
@@ -103,7 +103,7 @@ async def test_mails_from_before_the_connect_are_recorded_without_a_webhook(worl
 async def test_L2_a_gap_of_many_uids_hides_nothing(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.accounts["joe"].inbox.uidnext = 1_000_000
         uid = imap.deliver("joe", mail())
@@ -115,7 +115,7 @@ async def test_C5_uids_up_to_32_bits_are_kept(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     imap.accounts["joe"].inbox.uidnext = 4_294_967_290
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         uid = imap.deliver("joe", mail())
 
@@ -126,13 +126,13 @@ async def test_C5_uids_up_to_32_bits_are_kept(world, imap):
 async def test_L3_mail_that_arrived_while_no_idler_ran_is_found_whatever_its_date(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         await eventually(lambda: world.value("SELECT last_uid IS NOT NULL FROM mailboxes"))
     for days in (30, 10, 3, 0):
         imap.deliver("joe", mail(f"days {days}"), internal_date=datetime.now(UTC) - timedelta(days=days))
 
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         found = await recorded(world, 4)
 
     assert [outcome for _, outcome in found] == ["delivered"] * 4
@@ -146,14 +146,14 @@ async def test_L7_a_mail_between_search_and_idle_is_found(world, imap):
         imap.deliver("joe", mail("in between"))
 
     imap.on("IDLE", only(deliver_just_before_idle, times=1))
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         assert await recorded(world, 1) == [(1, "delivered")]
 
 
 async def test_L10_a_reused_message_id_does_not_suppress_another_mail(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail("first", message_id="same@example.com"))
         await recorded(world, 1)
@@ -173,7 +173,7 @@ async def test_two_copies_in_one_batch_give_one_webhook(world, imap):
     await world.user(partner, "joe", login="joe", password="pw")
     imap.deliver("joe", mail("twin"))
     imap.deliver("joe", mail("twin"))
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         found = await recorded(world, 2)
 
     assert [outcome for _, outcome in found] == ["delivered", "duplicate"]
@@ -184,7 +184,7 @@ async def test_L4_a_mail_too_big_is_recorded_with_the_reason(world, imap):
     world.overrides["max_email_size"] = 2000
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail("big", body="x" * 3000))
         imap.deliver("joe", mail("small"))
@@ -197,7 +197,7 @@ async def test_L4_a_mail_too_big_is_recorded_with_the_reason(world, imap):
 async def test_L5_a_forged_tracer_subject_suppresses_no_mail(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail("TRACER: 0123456789abcdef0123"))
 
@@ -208,7 +208,7 @@ async def test_C7_bytes_that_are_not_utf8_are_sent_beside_the_text(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     raw = mail("latin").replace(b"text", b"caf\xe9")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", raw)
         await recorded(world, 1)
@@ -224,7 +224,7 @@ async def test_C7_bytes_that_are_not_utf8_are_sent_beside_the_text(world, imap):
 async def test_without_a_webhook_url_the_mail_is_recorded_without_a_delivery(world, imap):
     partner = await set_up(world, imap, url=None)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail())
 
@@ -235,7 +235,7 @@ async def test_without_a_webhook_url_the_mail_is_recorded_without_a_delivery(wor
 async def test_seen_flags_stay_untouched(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         uid = imap.deliver("joe", mail())
         await recorded(world, 1)
@@ -246,7 +246,7 @@ async def test_seen_flags_stay_untouched(world, imap):
 async def test_a_new_user_is_watched_at_once_and_an_archived_user_is_not(world, imap):
     world.overrides["reconcile_interval"] = 600  # the bell alone must do
     partner = await set_up(world, imap)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await world.user(partner, "joe", login="joe", password="pw")
         await idling(imap)
         await world.change_user(partner, "joe", archived=True)
@@ -260,7 +260,7 @@ async def test_a_new_user_is_watched_at_once_and_an_archived_user_is_not(world, 
 async def test_a_wrong_password_is_reported_and_not_retried_until_it_changes(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="wrong")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
 
         async def refused() -> bool:
             return bool(
@@ -279,7 +279,7 @@ async def test_a_wrong_password_is_reported_and_not_retried_until_it_changes(wor
 async def test_a_lost_connection_is_replaced_without_missing_mail(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.drop_all(reset=True)
         imap.deliver("joe", mail("meanwhile"))
@@ -290,7 +290,7 @@ async def test_a_lost_connection_is_replaced_without_missing_mail(world, imap):
 async def test_a_changed_uidvalidity_neither_resends_nor_loses_mail(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail("one"))
         await recorded(world, 1)
@@ -323,7 +323,7 @@ async def test_an_idler_without_its_shard_writes_nothing(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
     world.overrides |= {"reconcile_interval": 600, "heartbeat_interval": 60, "heartbeat_expiry": 120}
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         await world.rows("UPDATE shards SET epoch = epoch + 1")
         imap.deliver("joe", mail())
@@ -338,9 +338,9 @@ async def test_two_idlers_share_the_users_and_a_stopping_idler_hands_over(world,
     for number in range(20):
         imap.add_account(f"user{number}", "pw")
         await world.user(partner, f"user{number}", login=f"user{number}", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap, 20)
-        async with running(services.idler, world.settings):
+        async with running(services.run_idler, world.settings):
 
             async def shared() -> bool:
                 return await world.value("SELECT count(DISTINCT owner) FROM shards") == 2
@@ -371,7 +371,7 @@ async def test_an_interrupted_first_visit_sends_no_old_mail_as_new(world, imap):
         return None
 
     imap.on("UID FETCH", reset_the_third)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await eventually(lambda: world.value("SELECT count(*) = 1 FROM mailboxes WHERE last_uid = 250"))
         imap.deliver("joe", mail("new"))
         found = await recorded(world, 251)
@@ -385,7 +385,7 @@ async def test_a_user_with_another_mail_account_is_watched_from_then_on(world, i
     await world.user(partner, "joe", login="joe", password="pw")
     for number in range(3):
         imap.deliver("jane", mail(f"jane's {number}"), internal_date=datetime.now(UTC) - timedelta(days=1))
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         for number in range(5):
             imap.deliver("joe", mail(f"joe's {number}"))
@@ -407,7 +407,7 @@ async def test_the_message_metric_counts_the_outcomes_that_the_database_records(
     partner = await set_up(world, imap, url=None)
     await world.user(partner, "joe", login="joe", password="pw")
     before = count("no_webhook"), count("delivered")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         imap.deliver("joe", mail())
         await recorded(world, 1)
@@ -432,7 +432,7 @@ async def test_a_mail_that_breaks_every_connection_is_eventually_skipped(world, 
         return None
 
     imap.on("UID FETCH", drop_on_the_first)
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         imap.deliver("joe", mail("deadly"))
         imap.deliver("joe", mail("good"))
         found = await recorded(world, 2)
@@ -444,7 +444,7 @@ async def test_a_changed_tag_is_used_at_once(world, imap):
     world.overrides["reconcile_interval"] = 600
     partner = await set_up(world, imap)
     await world.user(partner, "old", login="joe", password="pw")
-    async with running(services.idler, world.settings):
+    async with running(services.run_idler, world.settings):
         await idling(imap)
         await world.change_user(partner, "old", tag="new")
         imap.deliver("joe", mail())

@@ -62,7 +62,7 @@ class OpenedLink:
     """A verified link: its user, and where the person goes afterwards (None: to a page of ours)."""
 
     purpose: Purpose
-    subject: LinkedUser
+    linked_user: LinkedUser
     sig: str = field(repr=False)
     fields: Mapping[str, str] = field(repr=False)
     success_url: str | None
@@ -115,12 +115,12 @@ async def open_link(
         raise Problem(410, "This link has expired. Ask the application for a new one.", kind="link-expired")
     if await link_usage.is_used(db, digest(sig)):
         raise used_link()
-    subject = await connecting.find_user(db, user_id)
-    if subject is None:
+    linked_user = await connecting.find_user(db, user_id)
+    if linked_user is None:
         raise unknown_link()
-    success_url, failure_url = _chosen_urls(visitor, subject, given)
+    success_url, failure_url = _chosen_urls(visitor, linked_user, given)
     fields = {name: given[name] for name in LINK_FIELDS if name in given}
-    return OpenedLink(purpose, subject, sig, fields, success_url, failure_url)
+    return OpenedLink(purpose, linked_user, sig, fields, success_url, failure_url)
 
 
 def unknown_link() -> Problem:
@@ -139,7 +139,7 @@ def used_link() -> Problem:
 
 def redirect_back(
     visitor: Visitor,
-    subject: LinkedUser,
+    linked_user: LinkedUser,
     url: str | None,
     purpose: Purpose,
     *,
@@ -149,16 +149,16 @@ def redirect_back(
     result = LinkResult.SUCCESS if reason is None else LinkResult.FAILURE
     if url is None:
         url = return_urls.with_result(f"{visitor.base}/users/{purpose}/finished", result, reason=reason)
-    elif subject.partner.append_results:
-        url = return_urls.with_result(url, result, reason=reason, tag=subject.user.tag)
+    elif linked_user.partner.append_results:
+        url = return_urls.with_result(url, result, reason=reason, tag=linked_user.user.tag)
     return RedirectResponse(url, 303)
 
 
 def _chosen_urls(
-    visitor: Visitor, subject: LinkedUser, given: Mapping[str, str]
+    visitor: Visitor, linked_user: LinkedUser, given: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
     """Return the URLs for success and failure, from the link or else from the partner."""
-    partner = subject.partner
+    partner = linked_user.partner
     own = (partner.success_url, partner.failure_url)
     chosen = []
     try:

@@ -50,13 +50,13 @@ def password_form(
     error: FormError | None = None,
 ) -> Response:
     """Render the form; after a failed submission with the typed values and the error."""
-    subject = link.subject
+    linked_user = link.linked_user
     filled = (
-        _known_values(subject.user)
+        _known_values(linked_user.user)
         if typed is None
         else {each: printable(typed.get(each, "")) for each in ECHOED_FIELDS}
     )
-    asks_server = subject.provider.host_by_user
+    asks_server = linked_user.provider.host_by_user
     fields = ("username", "password", "host", "port") if asks_server else ("username", "password")
     empty = [each for each in fields if not filled.get(each, "")]
     candidates = [each for each in fields if each in error.fields] if error else empty
@@ -64,9 +64,9 @@ def password_form(
         "password.html",
         status=200 if error is None else 422,
         returns_to=(link.success_url, link.failure_url),
-        partner=subject.partner.name,
-        provider=None if asks_server else texts.provider_name(subject.provider.title),
-        hint=app_password_hint(subject.provider.code),
+        partner=linked_user.partner.name,
+        provider=None if asks_server else texts.provider_name(linked_user.provider.title),
+        hint=app_password_hint(linked_user.provider.code),
         asks_server=asks_server,
         filled=filled,
         fields=link.fields,

@@ -61,16 +61,16 @@ async def callback(visitor: CurrentVisitor) -> Response:
             "Allow cookies and open the link that you were sent again.",
             kind="consent-unknown",
         )
-    subject = consent.linked_user
+    linked_user = consent.linked_user
     try:
         endpoint_id = await _connect(visitor, consent, given, state)
     except ConnectFailed as failed:
-        log.info("user not connected", extra={"user_id": subject.user.id, "reason": failed.reason})
-        return redirect_back(visitor, subject, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
-    log.info("user connected", extra={"user_id": subject.user.id})
+        log.info("user not connected", extra={"user_id": linked_user.user.id, "reason": failed.reason})
+        return redirect_back(visitor, linked_user, consent.failure_url, Purpose.CONNECT, reason=failed.reason)
+    log.info("user connected", extra={"user_id": linked_user.user.id})
     if endpoint_id is not None:
         await visitor.resources.ring(endpoint_id)
-    return redirect_back(visitor, subject, consent.success_url, Purpose.CONNECT)
+    return redirect_back(visitor, linked_user, consent.success_url, Purpose.CONNECT)
 
 
 def connected_email(provider_email: str | None, expected: str | None) -> str:
@@ -102,17 +102,17 @@ async def _connect(
     visitor: Visitor, consent: PendingConsent, given: Mapping[str, str], state: str
 ) -> int | None:
     """Connect the user and return the endpoint to ring. Raises ConnectFailed, or Problem for a used link."""
-    subject = consent.linked_user
-    if reason := consent_failure(given, subject.provider.oauth2_issuer):
+    linked_user = consent.linked_user
+    if reason := consent_failure(given, linked_user.provider.oauth2_issuer):
         raise ConnectFailed(reason)
     tokens, provider_email = await _exchange(visitor, consent, given["code"], state)
-    if lacks_mail_scope(subject.provider.oauth2_scope or "", tokens.scope):
+    if lacks_mail_scope(linked_user.provider.oauth2_scope or "", tokens.scope):
         raise ConnectFailed(FailureReason.NO_MAIL_SCOPE)
     if tokens.refresh_token is None:
         raise ConnectFailed(FailureReason.NO_REFRESH_TOKEN)
     try:
         async with visitor.resources.sessionmaker.begin() as db:
-            current = await connecting.lock_user(db, subject.user.id)
+            current = await connecting.lock_user(db, linked_user.user.id)
             return await connecting.connect_user(
                 db,
                 visitor.resources.vault,
@@ -160,9 +160,9 @@ async def _exchange(
     return tokens, provider_email
 
 
-def _client(visitor: Visitor, subject: LinkedUser) -> OAuthClient:
+def _client(visitor: Visitor, linked_user: LinkedUser) -> OAuthClient:
     """Return the partner's OAuth 2.0 client. Raises ConnectFailed if it was removed meanwhile."""
-    connection, provider = subject.provider_connection
+    connection, provider = linked_user.provider_connection
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
         raise ConnectFailed(FailureReason.CLIENT)
     place = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))
@@ -170,8 +170,8 @@ def _client(visitor: Visitor, subject: LinkedUser) -> OAuthClient:
     return OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
 
 
-def _sources(subject: LinkedUser, client: OAuthClient) -> IdentitySources:
-    provider = subject.provider
+def _sources(linked_user: LinkedUser, client: OAuthClient) -> IdentitySources:
+    provider = linked_user.provider
     return IdentitySources(
         client_id=client.client_id,
         issuer=provider.oauth2_issuer,

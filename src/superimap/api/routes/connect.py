@@ -36,7 +36,7 @@ MAX_OPENS_PER_LINK = 50
 async def connect(visitor: CurrentVisitor, db: Db) -> Response:
     """Open a connect link. This does not use the link up."""
     link = await open_link(db, visitor, Purpose.CONNECT, query_fields(visitor.request))
-    if link.subject.provider.is_app_only:
+    if link.linked_user.provider.is_app_only:
         return render_page(
             "message.html", title=texts.NO_CONSENT_NEEDED[0], text=texts.NO_CONSENT_NEEDED[1], kind="good"
         )
@@ -44,7 +44,7 @@ async def connect(visitor: CurrentVisitor, db: Db) -> Response:
     if not await link_usage.count_try(db, key, at_most=MAX_OPENS_PER_LINK, seconds=LIFETIME_SECONDS):
         raise Problem(429, "This link has been opened too often. Ask the application for a new one.")
     browser_id = browser.browser_or_new(visitor.request, is_https=visitor.is_https)
-    if link.subject.provider.kind == ProviderKind.PLAIN:
+    if link.linked_user.provider.kind == ProviderKind.PLAIN:
         response = password_form(visitor, link, browser_id)
     else:
         response = await _start_consent(db, visitor, link, browser_id)
@@ -68,10 +68,10 @@ async def finished(
 
 async def _start_consent(db: AsyncSession, visitor: Visitor, link: OpenedLink, browser_id: str) -> Response:
     """Store the started consent, and redirect the person to the provider."""
-    user, _, connection, provider = link.subject
+    user, _, connection, provider = link.linked_user
     if not connection.oauth2_client_id or not connection.oauth2_client_secret:
         return redirect_back(
-            visitor, link.subject, link.failure_url, Purpose.CONNECT, reason=FailureReason.CLIENT
+            visitor, link.linked_user, link.failure_url, Purpose.CONNECT, reason=FailureReason.CLIENT
         )
     started = start_consent(
         ConsentRequest(
@@ -87,7 +87,7 @@ async def _start_consent(db: AsyncSession, visitor: Visitor, link: OpenedLink, b
     await consents.begin(
         db,
         visitor.resources.vault,
-        link.subject,
+        link.linked_user,
         state=started.state,
         verifier=started.verifier,
         browser=browser_id,

@@ -42,8 +42,8 @@ async def ask(visitor: CurrentVisitor, db: Db) -> Response:
     response = render_page(
         "disconnect.html",
         returns_to=(link.success_url, link.failure_url),
-        partner=link.subject.partner.name,
-        email=link.subject.user.email,
+        partner=link.linked_user.partner.name,
+        email=link.linked_user.user.email,
         fields=link.fields,
         token=browser.form_token(visitor.resources.link_keys[0], browser_id, link.sig),
     )
@@ -59,30 +59,30 @@ async def disconnect(visitor: CurrentVisitor) -> Response:
     try:
         async with resources.sessionmaker.begin() as db:
             link = await open_link(db, visitor, Purpose.DISCONNECT, given, is_form=True)
-            subject = await connecting.lock_user(db, link.subject.user.id)
-            sealed = subject.user.oauth2_refresh_token
+            linked_user = await connecting.lock_user(db, link.linked_user.user.id)
+            sealed = linked_user.user.oauth2_refresh_token
             endpoint_id = await connecting.disconnect_user(
-                db, resources.vault, subject, link_digest=link.digest
+                db, resources.vault, linked_user, link_digest=link.digest
             )
     except LinkUsed:
         raise used_link() from None
-    log.info("user disconnected", extra={"user_id": subject.user.id})
+    log.info("user disconnected", extra={"user_id": linked_user.user.id})
     if endpoint_id is not None:
         await resources.ring(endpoint_id)
-    response = redirect_back(visitor, subject, link.success_url, Purpose.DISCONNECT)
+    response = redirect_back(visitor, linked_user, link.success_url, Purpose.DISCONNECT)
     # The person does not wait for the provider: its answer changes nothing, as the token is already deleted here.
-    response.background = BackgroundTask(_revoke, visitor, subject, sealed)
+    response.background = BackgroundTask(_revoke, visitor, linked_user, sealed)
     return response
 
 
-async def _revoke(visitor: Visitor, subject: LinkedUser, sealed: bytes | None) -> None:
+async def _revoke(visitor: Visitor, linked_user: LinkedUser, sealed: bytes | None) -> None:
     """Revoke the refresh token if the provider has a URL for it: best effort, within 5 s."""
-    connection, provider = subject.provider_connection
+    connection, provider = linked_user.provider_connection
     url, vault = provider.oauth2_revoke_url, visitor.resources.vault
     if not url or not sealed or not connection.oauth2_client_id or not connection.oauth2_client_secret:
         return
     at_connection = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))
-    at_user = Place("users", "oauth2_refresh_token", subject.user.partner_id, str(subject.user.id))
+    at_user = Place("users", "oauth2_refresh_token", linked_user.user.partner_id, str(linked_user.user.id))
     try:
         secret = vault.open_text(connection.oauth2_client_secret, at_connection)
         client = OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
@@ -90,7 +90,7 @@ async def _revoke(visitor: Visitor, subject: LinkedUser, sealed: bytes | None) -
             status = await revoke(http, url, client, token=vault.open_text(sealed, at_user))
     except (httpx.HTTPError, TimeoutError, VaultError) as error:
         log.warning(
-            "refresh token not revoked", extra={"user_id": subject.user.id, "error": type(error).__name__}
+            "refresh token not revoked", extra={"user_id": linked_user.user.id, "error": type(error).__name__}
         )
     else:
-        log.info("refresh token revoked", extra={"user_id": subject.user.id, "status": status})
+        log.info("refresh token revoked", extra={"user_id": linked_user.user.id, "status": status})

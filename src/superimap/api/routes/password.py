@@ -55,11 +55,11 @@ async def submit(visitor: CurrentVisitor) -> Response:
     resources, browser_id = visitor.resources, visitor.browser or ""
     async with resources.sessionmaker.begin() as db:
         link = await open_link(db, visitor, Purpose.CONNECT, given, is_form=True)
-    if link.subject.provider.kind != ProviderKind.PLAIN:
+    if link.linked_user.provider.kind != ProviderKind.PLAIN:
         raise unknown_link()
-    provider = link.subject.provider
+    provider = link.linked_user.provider
     try:
-        fields = submitted_fields(link.subject.user, provider, given, resources.settings)
+        fields = submitted_fields(link.linked_user.user, provider, given, resources.settings)
     except Invalid as error:
         return password_form(visitor, link, browser_id, typed=given, error=field_error(error))
     async with resources.sessionmaker.begin() as db:
@@ -67,7 +67,7 @@ async def submit(visitor: CurrentVisitor) -> Response:
     failed = await _try_login(visitor, provider, fields)
     if failed is not None:
         log.info(
-            "password not accepted", extra={"user_id": link.subject.user.id, "why": type(failed).__name__}
+            "password not accepted", extra={"user_id": link.linked_user.user.id, "why": type(failed).__name__}
         )
         return password_form(visitor, link, browser_id, typed=given, error=login_error(failed, provider))
     return await _store(visitor, link, fields)
@@ -121,20 +121,20 @@ async def _try_login(visitor: Visitor, provider: Provider, fields: UserFields) -
 
 async def _store(visitor: Visitor, link: OpenedLink, fields: UserFields) -> Response:
     """Store the credentials together with the webhook, then redirect the person."""
-    user_id = link.subject.user.id
+    user_id = link.linked_user.user.id
     try:
         async with visitor.resources.sessionmaker.begin() as db:
-            subject = await connecting.lock_user(db, user_id)
+            linked_user = await connecting.lock_user(db, user_id)
             endpoint_id = await connecting.connect_user(
-                db, visitor.resources.vault, subject, fields, link_digest=link.digest
+                db, visitor.resources.vault, linked_user, fields, link_digest=link.digest
             )
     except LinkUsed:
         raise used_link() from None
     except ValueTaken:
         return redirect_back(
-            visitor, link.subject, link.failure_url, Purpose.CONNECT, reason=FailureReason.ADDRESS_TAKEN
+            visitor, link.linked_user, link.failure_url, Purpose.CONNECT, reason=FailureReason.ADDRESS_TAKEN
         )
     log.info("user connected", extra={"user_id": user_id})
     if endpoint_id is not None:
         await visitor.resources.ring(endpoint_id)
-    return redirect_back(visitor, subject, link.success_url, Purpose.CONNECT)
+    return redirect_back(visitor, linked_user, link.success_url, Purpose.CONNECT)

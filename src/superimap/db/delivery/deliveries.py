@@ -93,7 +93,7 @@ async def claim(
     endpoint_id: int,
     *,
     limit: int,
-    cap: int,
+    max_posts: int,
     lease: float,
     token: UUID,
     holder: int | None = None,
@@ -102,7 +102,7 @@ async def claim(
     """Take due deliveries of an endpoint for `lease` seconds, oldest first.
 
     Takes at most `limit`, and no more than bring the POSTs under way to the endpoint, over all processes, to
-    `cap` or to what its breaker admits. Due deliveries of an endpoint without a URL are cancelled instead.
+    `max_posts` or to what its breaker admits. Due deliveries of an endpoint without a URL are cancelled instead.
     `holder` is the number of the claiming dispatcher. Without `include_unhealthy` nothing is taken for an
     endpoint that failed twice in a row or whose breaker is not closed.
     """
@@ -110,7 +110,7 @@ async def claim(
         *_CLAIM.bind(
             endpoint_id=endpoint_id,
             limit=limit,
-            cap=cap,
+            max_posts=max_posts,
             lease=lease,
             token=token,
             holder=holder,

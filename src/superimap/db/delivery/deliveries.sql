@@ -17,7 +17,7 @@ target AS (
         WHEN e.disabled_at IS NOT NULL OR e.probe_at > now() THEN 0
         WHEN NOT :include_unhealthy AND (e.failures > 1 OR e.breaker <> 'closed') THEN -1
         ELSE greatest(0, least(:limit,
-            CASE e.breaker WHEN 'open' THEN 1 ELSE least(:cap, e.width) END - under_way(e.id)
+            CASE e.breaker WHEN 'open' THEN 1 ELSE least(:max_posts, e.width) END - under_way(e.id)
         )) END AS room
     FROM endpoints e WHERE e.id = :endpoint_id
 ),

@@ -34,7 +34,7 @@ class SigningKeyring:
         self._kept: dict[int, tuple[float, SigningKeys]] = {}
         self._reading: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
-    async def of(self, partner_id: int) -> SigningKeys:
+    async def get_keys(self, partner_id: int) -> SigningKeys:
         """Return the partner's keys, at most CACHE_SECONDS old; concurrent calls for a partner read once."""
         if (keys := self._fresh(partner_id)) is not None:
             return keys
@@ -42,7 +42,7 @@ class SigningKeyring:
             if (keys := self._fresh(partner_id)) is not None:
                 return keys
             now = self._clock()
-            keys = await read(self._pool, self._vault, partner_id)
+            keys = await read_signing_keys(self._pool, self._vault, partner_id)
             if len(self._kept) >= MAX_CACHED_PARTNERS:
                 self._kept.clear()
             self._kept[partner_id] = (now + CACHE_SECONDS, keys)
@@ -53,7 +53,7 @@ class SigningKeyring:
         return kept[1] if kept is not None and kept[0] > self._clock() else None
 
 
-async def read(pool: Pool, vault: Vault, partner_id: int) -> SigningKeys:
+async def read_signing_keys(pool: Pool, vault: Vault, partner_id: int) -> SigningKeys:
     """Read the partner's keys from the database; a key that does not open is left out and logged as an error."""
     keys: list[str] = []
     secrets: list[str] = []

@@ -45,7 +45,7 @@ class MailboxRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MailRow:
     """A mail to record.
 
     `delivery_id` and `content` (sealed) are set if there is something to send: the mail, or, if it is too big, an
@@ -67,7 +67,7 @@ class Seen:
     token_digest: bytes | None = None
 
 
-COLUMNS = tuple(field.name for field in fields(Seen))
+COLUMNS = tuple(field.name for field in fields(MailRow))
 
 
 class Fenced(SuperImapError):
@@ -109,7 +109,7 @@ class Recorded:
 
 
 async def record(
-    pool: Pool, box: MailboxRow, fence: Fence, cursor: Cursor, seen: Sequence[Seen], *, uid_validity: int
+    pool: Pool, box: MailboxRow, fence: Fence, cursor: Cursor, seen: Sequence[MailRow], *, uid_validity: int
 ) -> Recorded:
     """Record `seen`, whose UIDs are of `uid_validity`, and move the cursor; all or nothing.
 

@@ -21,7 +21,7 @@ visited AS (
 SELECT id, uid_validity, last_uid, last_internal_date FROM visited;
 
 -- name: record_mails^
--- The parameters from :uid to :token_digest are arrays with one element for each mail (the fields of `Seen`).
+-- The parameters from :uid to :token_digest are arrays with one element for each mail (the fields of `MailRow`).
 WITH
 -- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
 -- transaction.
