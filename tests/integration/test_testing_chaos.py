@@ -190,8 +190,8 @@ def test_the_command_lists_all_cases():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--chaos", "C99"], "no way to go wrong called 'C99'; superimap fake-imap --list has them all"),
-        (["--chaos", "C05=often"], "the rate after = should be a number from 0 to 1, and is 'often'"),
+        (["--chaos", "C99"], "there is no fault 'C99'; `superimap fake-imap --list` lists all"),
+        (["--chaos", "C05=often"], "the rate after = must be a number from 0 to 1; got 'often'"),
         (["--chaos", "C05=7"], "a rate is between 0 and 1, not 7.0"),
         (["--scenario", "/nowhere.toml"], "Cannot read /nowhere.toml: No such file or directory"),
     ],
