@@ -1,4 +1,4 @@
-"""Connecting: addresses, time-outs, the guard, login by token."""
+"""Connecting: addresses, timeouts, the guard, login by token."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The stream delivers every byte, in clear text and over TLS, and reports each end once."""
+"""The stream delivers every byte, without TLS and with it, and reports each end once."""
 
 from __future__ import annotations
 

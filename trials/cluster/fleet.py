@@ -184,7 +184,7 @@ class Fleet:
     # What came of it.
 
     def figures(self) -> dict[str, Any]:
-        """Count users, mails and webhooks; asserts that each mail gave exactly one webhook, at the right path."""
+        """Count users, mails and webhooks; assert that each mail caused exactly one webhook, at the right path."""
         received = list(self.sink.received)
         figures = {
             "users": len(self.wanted),

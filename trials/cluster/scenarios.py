@@ -104,7 +104,7 @@ async def roll(fleet: Fleet, *, rounds: int, idlers: int, per_second: float) -> 
 
 
 async def outage(fleet: Fleet, proxy: DbProxy, *, seconds: float, size: int, most_mib: float) -> Figures:
-    """PostgreSQL is away while mail arrives. Sessions stay, memory is bounded, shards are owned within 15 s."""
+    """PostgreSQL is down while mail arrives. Sessions stay, memory is bounded, shards are owned within 15 s."""
     await fleet.start_idlers(2)
     await fleet.wait_until_watched()
     await fleet.wait_until_shared()

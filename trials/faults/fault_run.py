@@ -175,7 +175,7 @@ class FaultRun:
             *self.broken,
             *([f"I6: {unsettled} deliveries are not settled"] if unsettled else []),
             *([f"I7: {seen} mails were marked as read"] if seen else []),
-            *([f"I7: a secret stands in the log of {', '.join(sorted(told))}"] if told else []),
+            *([f"I7: a secret is in the log of {', '.join(sorted(told))}"] if told else []),
         ]
         return assess(
             self.name,
@@ -207,7 +207,7 @@ def free_port() -> int:
 async def prepared_run(
     name: str, engines: Engines, scale: Scale, imap: MailServer, *, partners: int = 1, **env: str
 ) -> AsyncIterator[FaultRun]:
-    """Prepare a run: a database, an empty Valkey, and an old mail in each mailbox, which gives no webhook."""
+    """Prepare a run: a database, an empty Valkey, and an old mail in each mailbox, which causes no webhook."""
     world = World(await engines.database(), engines.valkey.url)
     async with WebhookSink(record=False) as sink, AsyncExitStack() as stack:
         run = FaultRun(name, scale, engines, world, imap, sink, stack, partners, env)

@@ -82,7 +82,7 @@ def _add_accounts(server: ImapServer, users: list[str]) -> None:
 
 
 def _inject_faults(server: ImapServer, cases: list[str], scenario: Path | None, seed: int | None) -> Chaos:
-    """Inject the faults of the scenario, then those given by name. No log is kept: nobody reads it here."""
+    """Inject the faults of the scenario, then those given by name. The command shows no log, so none is kept."""
     from superimap.testing.chaos.scenario import Scenario
     from superimap.testing.chaos.server import Chaos, UnknownCase
 

@@ -60,7 +60,7 @@ async def cancel_when(stop: asyncio.Event) -> AsyncIterator[None]:
 
 
 async def wait_for_stop(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep for so many seconds, or until `stop` is set."""
+    """Sleep for `seconds`, or until `stop` is set."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()
@@ -71,7 +71,7 @@ async def wait_for_stop(stop: asyncio.Event, seconds: float) -> None:
 async def manage_memory(count: Callable[[], float], *, every: float = 1.0) -> None:
     """Run until cancelled: freeze live objects as `count` grows, and release memory as `count` falls.
 
-    `count` is compared `every` so many seconds; a step is SESSIONS_PER_FREEZE. A full garbage collection visits
+    `count` is compared every `every` seconds; a step is SESSIONS_PER_FREEZE. A full garbage collection visits
     every object and stops the process meanwhile: 30 ms for a thousand sessions. It skips frozen objects, which are
     still freed when the last reference to them goes.
     """

@@ -1,4 +1,4 @@
-"""Start-up check: the database is reachable, its schema is recent enough, and the vault opens it."""
+"""Start-up check: the database is reachable, its schema is recent enough, and the vault decrypts its values."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Schema revisions that this code knows, read from the names of the migration files without Alembic."""
+"""Schema revisions that this version contains, read from the names of the migration files without Alembic."""
 
 from pathlib import Path
 

@@ -34,7 +34,7 @@ PASS_PAUSE_SECONDS = 0.2
 class Rotation:
     """Result of a rotation.
 
-    `resealed` counts values per `table.column`; `unopened` lists an error for each value that no key opens;
+    `resealed` counts values per `table.column`; `unopened` lists an error for each value that no key decrypts;
     `unused` lists the ids of keys that seal nothing any more.
     """
 

@@ -50,7 +50,7 @@ async def serve(
 ) -> None:
     """Send due deliveries until `stop`. Everything is closed on return, within 25 seconds of the stop.
 
-    PostgreSQL and Redis may be away, also at the start: connecting is retried.
+    PostgreSQL and Redis may be unreachable, also at the start: connecting is retried.
     """
     counts, timings = counts or DispatcherCounts(), timings or DispatcherTimings()
     async with AsyncExitStack() as stack:

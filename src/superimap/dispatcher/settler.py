@@ -85,7 +85,7 @@ class Settler:
         self._wake = asyncio.Event()
 
     async def settle(self, attempt: FinishedAttempt) -> None:
-        """Return when the attempt is recorded, or given up because the database was away too long."""
+        """Return when the attempt is recorded, or given up because the database was unreachable too long."""
         pending = _Pending(attempt.settlement, attempt.observation)
         self._waiting.append(pending)
         self._wake.set()

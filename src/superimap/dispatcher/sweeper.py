@@ -1,7 +1,7 @@
 """Sweeper: finds the deliveries for which no doorbell rang. One process at a time sweeps, every second.
 
 It releases deliveries whose lease has expired or whose dispatcher no longer exists, rings endpoints with overdue
-deliveries, finds stalled users, and purges old rows. Where Redis is away its rings fail, and it starts lanes in
+deliveries, finds stalled users, and purges old rows. While Redis is down its rings fail, and it starts lanes in
 its own process.
 """
 
@@ -75,7 +75,7 @@ class Sweeper:
                 async with self._connected() as db:
                     await self._sweep_on(db, stop)
             except DATABASE_ERRORS as error:
-                log.warning("sweeper lost the database: %s", error)
+                log.warning("sweeper lost its database connection: %s", error)
                 await wait_for_stop(stop, self._timings.sweep_interval)
 
     @contextlib.asynccontextmanager
@@ -96,7 +96,7 @@ class Sweeper:
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
         holds_lock, absences = False, Absences(limit=self._timings.absence_limit)
-        # If the database was away, idlers could not write their proofs of life.
+        # If the database was unreachable, idlers could not write their proofs of life.
         self._next_stall_check = time.monotonic() + self._timings.stall_check_delay
         try:
             while not stop.is_set():

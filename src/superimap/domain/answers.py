@@ -71,7 +71,7 @@ def judge_answer(
     `status` is None if there was no answer; `error` then says why. `retry_after` is that header as received, and
     `now` is Unix time. `chance` in [0, 1) spreads the later retries. `archives`: whether a 403 archives the user;
     if not, it is a refusal like any other. After a 410 the delivery stays pending: its endpoint is disabled, and
-    the delivery is sent once somebody enables the endpoint.
+    the delivery is sent once the endpoint is enabled.
     """
     pause = retry_after_seconds(retry_after, now=now)
     if status is None and error in _LOCAL_ERRORS:

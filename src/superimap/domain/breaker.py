@@ -27,7 +27,7 @@ class Observation:
     """What one POST showed about its endpoint: its signal, and the seconds of rest that the endpoint asked for.
 
     `setbacks` is the endpoint's number of setbacks when the delivery was claimed. If the endpoint has more by
-    now, the observation is old news: ten POSTs that time out together are one setback.
+    now, the observation is outdated: ten POSTs that time out together are one setback.
     """
 
     signal: EndpointSignal
@@ -89,7 +89,7 @@ def _set_back(health: EndpointHealth, observation: Observation, now: datetime) -
 
 
 def _paused(health: EndpointHealth, now: datetime, seconds: float) -> EndpointHealth:
-    """Send nothing for so many seconds, or until the end of an earlier pause if that is later."""
+    """Send nothing for `seconds`, or until the end of an earlier pause if that is later."""
     if not seconds:
         return health
     until = now + timedelta(seconds=seconds)

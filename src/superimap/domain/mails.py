@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class MailOutcome(StrEnum):
-    """What became of a mail that was seen."""
+    """Outcome of a mail that was seen."""
 
     DELIVERED = "delivered"
     DUPLICATE = "duplicate"
@@ -40,7 +40,7 @@ _OWN_LABELS = {"\\sent", "\\draft", "\\drafts"}
 
 
 class GivenUp(NamedTuple):
-    """A mail that the server failed to hand over too often.
+    """A mail that the server failed to send too often.
 
     `literal_size` is the size in bytes that the server announced each time, if that is what was too big to read.
     """
@@ -110,7 +110,7 @@ def judge(facts: MailFacts) -> MailJudgement:  # noqa: C901, PLR0911 - a table: 
 
     A mail is judged three times. By its metadata: DELIVERED then means that the mail is to be read. After it is
     read: DELIVERED and DUPLICATE go to PostgreSQL. The statement that records the mail judges once more, in SQL,
-    by what only the tables know (`db.watching.intake`); a test compares its CASE with this function.
+    by facts that only the tables contain (`db.watching.intake`); a test compares its CASE with this function.
     """
     outcome = MailOutcome
     # A mail found by its UID is new however old its date is: it was moved or imported.

@@ -58,7 +58,7 @@ def status_after(status: UserStatus, change: StatusChange) -> UserStatus:
 
 
 class Reauth(StrEnum):
-    """Progress of a re-authentication, kept for users whose login was refused for good; NULL for all others.
+    """Progress of a re-authentication, kept for users whose login was refused permanently; NULL for all others.
 
     NULL or RENEWED -> REQUIRED: a login is refused; `user_reauth_required` is recorded.
     REQUIRED -> RENEWED: complete new credentials arrive through the API (incomplete ones: NULL).

@@ -55,7 +55,7 @@ async def run_worker(
 ) -> None:
     """Run jobs with one arq worker until it fails, or until `stop` is set and its jobs are done.
 
-    Raises one of UNREACHABLE if Redis goes away.
+    Raises one of UNREACHABLE if Redis becomes unreachable.
     """
     redis = connect(url, timeout=COMMAND_TIMEOUT_SECONDS)
     worker = _worker(redis, job, max_jobs=max_jobs)
@@ -124,7 +124,7 @@ async def _end(worker: Worker, redis: ArqRedis) -> None:
 
 
 async def cancel_all(*tasks: asyncio.Task[Any], within: float) -> None:
-    """Cancel tasks until they end, for at most so many seconds.
+    """Cancel tasks until they end, for at most `within` seconds.
 
     One cancellation is not enough: redis-py's `wait_for` swallows one that comes as its command ends.
     """

@@ -83,7 +83,7 @@ class EndpointDoorbell:
     async def run(self, handler: Handler, stop: asyncio.Event, *, max_lanes: int) -> None:
         """Call `handler(endpoint_id)` for doorbells until `stop`, at most `max_lanes` at once.
 
-        If Redis goes away, arq's worker ends; new workers are tried until Redis is back.
+        If Redis becomes unreachable, arq's worker ends; new workers are tried until Redis is back.
         """
         backoff = Backoff(first=0.2, longest=2.0)
         while not stop.is_set():

@@ -174,7 +174,7 @@ class AccessTokens:
         def ended(_: asyncio.Task[AccessToken]) -> None:
             del self._requests[key]
             if not task.cancelled():
-                task.exception()  # retrieved, also if nobody waits any more
+                task.exception()  # retrieved even if no caller waits any more
 
         task.add_done_callback(ended)
         return task

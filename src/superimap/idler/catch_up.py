@@ -1,4 +1,4 @@
-"""Catch-up of a mailbox: find its new mails, judge each, read what gives a webhook, and record all in batches."""
+"""Catch-up of a mailbox: find and judge new mails, read those that need a webhook, record all in batches."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -147,7 +147,7 @@ class CatchUp:
     async def see(
         self, mailbox: WatchedMailbox, uid: int, meta: MessageMeta | None, *, raw: bytes | None = None
     ) -> None:
-        """Judge one mail, read it if it may give a webhook and is not read yet, and add its row to the batch."""
+        """Judge one mail, read it if it may need a webhook and is not read yet, and add its row to the batch."""
         if meta is not None:
             self._memory.see(uid, meta)
             if mailbox.by_date and mailbox.pass_if_recorded(meta):

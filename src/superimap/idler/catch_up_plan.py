@@ -11,7 +11,7 @@ from superimap.imap.types import Folder, Selected
 ALL_MAIL = "\\All"
 _UNUSABLE = {"\\noselect", "\\nonexistent"}
 MAX_NUMBERINGS = 64
-"""Numberings of one UIDVALIDITY that are told apart."""
+"""Numberings of one UIDVALIDITY that are distinguished."""
 
 
 @dataclass(frozen=True, slots=True)

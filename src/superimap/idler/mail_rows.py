@@ -52,7 +52,7 @@ class MailRows:
         *,
         uid_validity: int,
     ) -> MailRow:
-        """Build the row of a mail that gives no webhook, or, if it is too big and has metadata, an event."""
+        """Build the row of a mail without a webhook, or, if it is too big and has metadata, an event."""
         outcome, reason = judgement
         message_id = meta.envelope.message_id if meta and meta.envelope else None
         delivery_id = content = None
@@ -82,7 +82,7 @@ class MailRows:
     ) -> MailRow:
         """Build the row of a mail with its webhook content; without content if the batch holds its `twin`.
 
-        Only PostgreSQL knows whether it is a copy of an earlier mail or a tracer. Then it drops the content.
+        PostgreSQL decides whether the mail is a copy of an earlier one, or a tracer, and then drops the content.
         """
         delivery_id = uuid7()
         content = token_digest = None

@@ -28,7 +28,7 @@ KnownMail = tuple[int, int, int]
 
 
 class MailboxMemory:
-    """What the next connection of a user knows of the connections before. It is lost with the process.
+    """State of a mailbox that outlives a connection of its user. It is lost with the process.
 
     - `failures`: the mails on which the server failed.
     - `last_seen`: UID and `identity` of the last mail seen in this numbering.

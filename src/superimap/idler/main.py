@@ -158,7 +158,7 @@ def _login_limiter(settings: Settings) -> LoginLimiter:
 
 
 async def _renew_lease(ownership: Ownership, supervisor: Supervisor, interval: float) -> None:
-    """Renew the lease until cancelled. While PostgreSQL is unreachable nobody can take it over either."""
+    """Renew the lease until cancelled. While PostgreSQL is unreachable, no other idler can take it over."""
     while True:
         try:
             await ownership.renew_lease(supervisor)

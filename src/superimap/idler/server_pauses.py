@@ -51,7 +51,7 @@ def _code_and_text(error: BaseException) -> tuple[str | None, str]:
 
 
 def false_alarm_pause(false_alarms: int) -> float:
-    """Return the seconds to wait after so many announcements in a row without a mail.
+    """Return the seconds to wait after this number of announcements in a row without a mail.
 
     The message counts of some servers change all the time.
     """

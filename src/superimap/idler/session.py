@@ -125,7 +125,7 @@ class UserSession:
             await asyncio.sleep(watched.wait)
 
     async def _refused(self, error: AuthenticationFailed | TokenRefused | VaultError) -> float:
-        """Record that the credentials are refused; return the seconds until they are tried again nevertheless.
+        """Record that the credentials are refused; return the seconds until they are tried again.
 
         Credentials that were accepted before are tried once more, with a new access token: some servers refuse
         valid ones at times.
@@ -139,7 +139,7 @@ class UserSession:
                 return await self._failed(error)
         pause = self._context.timing.refused_first / 2 + self._refusals.next()
         if isinstance(error, VaultError):  # no server has seen them, so the right key may be tried at once
-            log.error("stored credentials do not open: %s", error, extra={"user_id": self._user_id})
+            log.error("stored credentials do not decrypt: %s", error, extra={"user_id": self._user_id})
             await self._record_status(StatusChange.LOGIN_REFUSED, str(error))
         else:
             log.info("login refused: %s", error, extra={"user_id": self._user_id})

@@ -22,7 +22,7 @@ _MAX_UIDS_PER_COMMAND = 500  # keeps the command line below 8 KiB (RFC 7162 sect
 
 
 class ImapClient:
-    """An authenticated session. Commands run one at a time; a time-out or a cancellation in one closes it."""
+    """An authenticated session. Commands run one at a time; a timeout or a cancellation in one closes it."""
 
     def __init__(self, protocol: Protocol, timeouts: Timeouts) -> None:
         self._protocol = protocol
@@ -106,7 +106,7 @@ class ImapClient:
             raise self._broken(str(error)) from error
 
     async def highest_uid(self) -> int:
-        """Return the UID of the last message, or 0 if there is none. UIDNEXT is no substitute: servers lie."""
+        """Return the UID of the last message, or 0 if there is none. Some servers report a wrong UIDNEXT."""
         if self._mailbox.exists == 0:
             return 0
         with contextlib.suppress(Refused):
@@ -234,7 +234,7 @@ class ImapClient:
 
 
 async def _parsed(work: Callable[[list[Response]], T], answers: list[Response]) -> T:
-    """Parse the answers by `work`, in a thread if they are so many or long that they would hold the loop."""
+    """Parse the answers with `work`, in a thread if they are long enough to block the event loop."""
     if sum(len(text) + 100 for each in answers for text in each.texts) <= _MAX_INLINE_PARSE_BYTES:
         return work(answers)
     return await asyncio.to_thread(work, answers)

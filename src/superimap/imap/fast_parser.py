@@ -1,7 +1,7 @@
 """Fast parser for ordinary responses, as most servers send them.
 
 imapclient's parser needs a tenth of a millisecond for a response; these regular expressions need a fraction of
-that. For anything unusual `parse_ordinary` returns None, and the caller asks imapclient's parser, which knows the
+that. For anything unusual `parse_ordinary` returns None, and the caller asks imapclient's parser, which covers the
 rest of the grammar and rejects malformed input.
 """
 

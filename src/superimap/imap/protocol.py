@@ -24,7 +24,7 @@ AUTH, SELECTED, NONAUTH, LOGOUT = aioimaplib.AUTH, aioimaplib.SELECTED, aioimapl
 
 
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped upstream
-    """One connection, one command at a time; an error, time-out or cancellation in a command ends it for good."""
+    """One connection, one command at a time; an error, timeout or cancellation in a command closes it."""
 
     def __init__(self, limits: Limits) -> None:
         # Does not call upstream's constructor: its queue, condition and events take 4 KiB.
@@ -72,7 +72,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail all waiters. # upstream: woke none of them, so that each waited until its time-out"""
+        """Fail all waiters. # upstream: woke none of them, so that each waited until its timeout"""
         reason = f"connection lost: {exc}" if exc else "connection closed by the server"
         self.fail(Disconnected(reason))
         self._is_closed = True
@@ -176,7 +176,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         """Send `command` and wait up to `within` seconds for its end; a running IDLE is ended first.
 
         Raises TimedOut, Disconnected, ProtocolError, LimitExceeded; the caller handles NO and BAD.
-        # upstream: a time-out left its command pending forever, and three commands at once mixed their answers
+        # upstream: a timeout left its command pending forever, and three commands at once mixed their answers
         """
         async with self._turn:
             await self._end_idle(done)
@@ -261,7 +261,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             self.transport.write(data)
 
     async def _within(self, seconds: float, doing: str, waiting: Awaitable[None]) -> None:
-        """Await `waiting` under one deadline. A time-out or cancellation closes the connection."""
+        """Await `waiting` under one deadline. A timeout or cancellation closes the connection."""
         timer = self.loop.call_later(seconds, self._time_out, seconds, doing)
         try:
             await waiting

@@ -22,7 +22,7 @@ from superimap.imap.types import Folder, MessageMeta, Uid
 
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
-_MAX_EXPANDED_UIDS = 1_000_000  # UIDs that a compact ESEARCH set may stand for
+_MAX_EXPANDED_UIDS = 1_000_000  # UIDs that a compact ESEARCH set may represent
 _SPECIAL_USE = {use.lower(): use for use in (r"\All", r"\Archive", r"\Drafts", r"\Flagged", r"\Important",
                                              r"\Junk", r"\Sent", r"\Trash", r"\Noselect")}  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Socket transport, in clear text or over TLS, that needs little memory per connection.
+"""Socket transport, with or without TLS, that needs little memory per connection.
 
 asyncio's TLS keeps a receive buffer of 256 KiB for each connection, and OpenSSL's memory BIOs never shrink. Here
 OpenSSL reads the socket itself and releases its buffers whenever they are empty (SSL_MODE_RELEASE_BUFFERS, which
@@ -253,7 +253,7 @@ def _cause(error: OSError) -> Exception | None:
     """Return the error that ended the connection; None if the peer closed it, with or without close_notify.
 
     IMAP states the length of everything, so truncation cannot go unnoticed. Python's ssl reports a reset, or a
-    time-out in the kernel, as an end of file without a reason.
+    timeout in the kernel, as an end of file without a reason.
     """
     if not isinstance(error, ssl.SSLEOFError):
         return error

@@ -110,7 +110,7 @@ async def attach(
 async def start_tls(
     protocol: Protocol, server: ServerAddress, tls_context: ssl.SSLContext | None, *, within: float
 ) -> None:
-    """Upgrade by STARTTLS (RFC 9051 section 6.2.1), or raise TlsFailed: nothing may follow in clear text."""
+    """Upgrade by STARTTLS (RFC 9051 section 6.2.1), or raise TlsFailed: nothing may follow unencrypted."""
     if protocol.greeting == "PREAUTH":
         raise TlsFailed("the server greets with PREAUTH, so STARTTLS is not possible")
     if "STARTTLS" not in protocol.capabilities:

@@ -2,7 +2,7 @@
 
 A token is base64url of the time (5 bytes, Unix seconds), a nonce (9 bytes) and the first half of an HMAC-SHA256
 over user, time and nonce: 40 characters, so that a subject with it stays on one line. The table `tracers` keeps
-the digest of each token that was sent, and knows which of them have not arrived yet.
+the digest of each token that was sent, and which of them have not arrived yet.
 """
 
 import base64
@@ -64,7 +64,7 @@ def is_valid(token: str, user_id: int, keys: Sequence[bytes], *, now: float) -> 
 
 
 def digest(token: str) -> bytes:
-    """Return the value of `tracers.token_digest`, from which nobody can make a mail that counts as a tracer."""
+    """Return the value of `tracers.token_digest`, from which no valid tracer can be made."""
     return hashlib.sha256(token.encode()).digest()
 
 

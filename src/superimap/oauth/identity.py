@@ -42,7 +42,7 @@ class IdentitySources:
 async def account_email(
     http: httpx.AsyncClient, sources: IdentitySources, tokens: TokenResponse, *, nonce: str, now: float
 ) -> str | None:
-    """Return the email address of the account; None if the provider has no way to tell. Raises IdentityError."""
+    """Return the email address of the account; None if the provider does not report it. Raises IdentityError."""
     if tokens.id_token and sources.jwks_url:
         claims = await _id_token_claims(http, sources, tokens.id_token, nonce=nonce, now=now)
         if email := _email(claims, sources.email_claims):

@@ -21,7 +21,7 @@ class LinkResult(StrEnum):
 class FailureReason(StrEnum):
     """Why a link did not connect the person."""
 
-    DENIED = "denied"  # the person said no
+    DENIED = "denied"  # the person refused consent
     WRONG_ACCOUNT = "wrong_account"  # another account than the partner expects
     NO_REFRESH_TOKEN = "no_refresh_token"  # noqa: S105 - access for an hour only
     NO_MAIL_SCOPE = "no_mail_scope"  # the person did not allow access to mail

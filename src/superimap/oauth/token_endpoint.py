@@ -42,7 +42,7 @@ def token_url(template: str, tenant: str | None) -> str:
     if TENANT not in template:
         return template
     if tenant is None:
-        raise TokenRefused("the connection names no tenant", TokenRefusal.CLIENT)
+        raise TokenRefused("the connection has no tenant", TokenRefusal.CLIENT)
     return template.replace(TENANT, tenant)
 
 

@@ -91,7 +91,7 @@ class WebhookSink:
     async def wait_for(
         self,
         wanted: int | Callable[[list[Received]], object],
-        timeout: float = 10.0,  # noqa: ASYNC109 - the time-out is part of the interface
+        timeout: float = 10.0,  # noqa: ASYNC109 - the timeout is part of the interface
     ) -> list[Received]:
         """Wait for this number of requests, or until `wanted(received)` holds; return all requests so far.
 

@@ -374,7 +374,7 @@ async def _is_delivered(world: SinkWorld, id_: uuid.UUID) -> bool:
 
 
 async def _waiting(world: SinkWorld, count: int) -> bool:
-    """Whether so many claims wait for a lock."""
+    """Whether this number of claims waits for a lock."""
     found = await world.db.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%probe AS%'"
         " AND datname = current_database()"

@@ -351,7 +351,7 @@ def _after(seconds: float):
 
 
 async def _present(world: SinkWorld, count: int) -> bool:
-    """Whether so many dispatchers show their presence."""
+    """Whether this number of dispatchers shows its presence."""
     found = await world.db.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
         " AND classid::bigint = $1"

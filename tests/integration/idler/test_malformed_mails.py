@@ -1,4 +1,4 @@
-"""Malformed and big mails: each is recorded, gives a webhook, and delays no other session."""
+"""Malformed and big mails: each is recorded, causes a webhook, and delays no other session."""
 
 import hashlib
 import json

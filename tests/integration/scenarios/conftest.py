@@ -1,4 +1,4 @@
-"""Six servers: the fake one and Dovecot, each in clear text, by STARTTLS and by TLS."""
+"""Six servers: the fake one and Dovecot, each without TLS, with STARTTLS and with TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client against both servers, in clear text, by STARTTLS and by TLS."""
+"""The client against both servers, without TLS, with STARTTLS and with TLS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOLDERS = ["Entwürfe [x]", 'say "hi" & (wait)', "日本語", "a b", "back\\slas
 
 
 async def news(client: ImapClient, *, within: float = 20.0) -> None:
-    """Wait for news; the IDLE would last longer than this time-out."""
+    """Wait for news; the IDLE would last longer than this timeout."""
     async with asyncio.timeout(within):
         await anext(client.idle(renew=600, poll=600))
 

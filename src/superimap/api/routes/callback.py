@@ -76,7 +76,7 @@ async def callback(visitor: CurrentVisitor) -> Response:
 def connected_email(provider_email: str | None, expected: str | None) -> str:
     """Return the address of the connected account. The provider's must be the one that the partner expects.
 
-    If the provider cannot tell, the partner's is used. Raises ConnectFailed.
+    If the provider does not report one, the partner's is used. Raises ConnectFailed.
     """
     if provider_email is None and expected is None:
         raise ConnectFailed(FailureReason.NO_ADDRESS)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class ClusterIdler(BaseModel):
-    """An idler, as the database knows it."""
+    """An idler, as the database describes it."""
 
     id: int
     name: str = Field(description="Name of its host.")

@@ -1,4 +1,4 @@
-"""Consents in progress, used links, and counts of tries."""
+"""Consents in progress, used links, and counts of attempts."""
 
 from datetime import datetime
 

@@ -16,7 +16,7 @@ IDLER_STATES = ("ready", "full", "stopping", "silent")
 
 @dataclass(frozen=True, slots=True)
 class IdlerStatus:
-    """An idler as the database knows it. `users` counts the users of its shards that should be watched.
+    """An idler as the database describes it. `users` counts the users of its shards that should be watched.
 
     `heartbeat_age` is in seconds by PostgreSQL's clock. `address` is its address as PostgreSQL sees it; None for a
     Unix socket.

@@ -52,9 +52,9 @@ endpoint AS (
 ),
 -- The mails of the batch in order of UID, each with the id of its row and with `earlier_id`: the recorded mail of
 -- which it is a copy. A copy has the same bytes, or the same fingerprint and INTERNALDATE under another numbering
--- (another mailbox or UIDVALIDITY). Under the same numbering a fingerprint does not count: somebody who knows of a
--- mail that is about to arrive could send one like it first. A copy of a copy refers to the original; a mail that
--- gave no webhook has no copies.
+-- (another mailbox or UIDVALIDITY). Under the same numbering a fingerprint does not count: an attacker who expects a
+-- mail could send one like it first. A copy of a copy refers to the original; a mail that
+-- has no webhook has no copies.
 incoming AS (
     SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, judged.*
     FROM (

@@ -29,7 +29,7 @@ _STATUS_AFTER = {
 
 @dataclass(frozen=True, slots=True)
 class WatchedUser:
-    """What a session needs to know of its user; read again at each connect.
+    """Facts about a user that its session needs; read again at each connect.
 
     `wait` is the number of seconds to wait before signing in, by PostgreSQL's clock. A provider's setting is None
     if it is the default (see `presets.Preset`).

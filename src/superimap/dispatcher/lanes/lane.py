@@ -83,7 +83,7 @@ class Lane:
         self._wake.clear()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for a wake-up, at most so many seconds; whether there was one."""
+        """Wait up to `seconds` for a wake-up; return whether there was one."""
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

@@ -49,7 +49,7 @@ class LaneLimits:
         return min(limit - lane_posts, self.max_posts - all_posts)
 
     def yield_seconds(self, lanes: int) -> float:
-        """Seconds that a lane waits for one of its POSTs to end before it yields, while so many lanes run."""
+        """Seconds that a lane waits for one of its POSTs to end before it yields, with `lanes` running."""
         return CROWDED_LANE_YIELD_SECONDS if lanes > self.max_lanes // 2 else LANE_YIELD_SECONDS
 
 

@@ -126,7 +126,9 @@ class Lanes:
             if await self._admission.take(lane.endpoint_id):
                 is_unfinished = await self._claim_and_post(lane, group)
         except DATABASE_ERRORS as error:  # the sweeper rings again
-            log.warning("lane lost the database: %s", error, extra={"endpoint_id": lane.endpoint_id})
+            log.warning(
+                "lane lost its database connection: %s", error, extra={"endpoint_id": lane.endpoint_id}
+            )
         finally:
             lane.ended()
             self._count_lanes(-1)
@@ -193,7 +195,9 @@ class Lanes:
             has_answered = attempt.settlement.code is not None
             self._admission.record_answer(claim.endpoint_id, has_answered=has_answered)
         except DATABASE_ERRORS as error:
-            log.warning("delivery lost the database: %s", error, extra={"delivery_id": str(claim.id)})
+            log.warning(
+                "delivery lost its database connection: %s", error, extra={"delivery_id": str(claim.id)}
+            )
         except Exception:
             log.exception(
                 "delivery failed because of an internal error", extra={"delivery_id": str(claim.id)}

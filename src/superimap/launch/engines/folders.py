@@ -97,7 +97,7 @@ def closed_parent(path: Path) -> Path | None:
 
 @contextmanager
 def sockets(data: Path) -> Iterator[Path]:
-    """A folder for unix sockets: inside `data`, or a short temporary one if that path is too long or odd."""
+    """A folder for unix sockets: inside `data`, or a temporary one if that path is too long or needs quoting."""
     inside = data / "run"
     is_short = len(os.fsencode(inside)) + len(LONGEST_SOCKET_NAME) <= MAX_SOCKET_PATH_BYTES
     if is_short and UNQUOTED_PATH.fullmatch(str(inside)):

@@ -112,7 +112,7 @@ def send(*pieces: bytes | Tag) -> Step:
 
 
 def drip(data: bytes, *, size: int = 1, every: float = 0.01) -> Step:
-    """Send `data` in pieces of `size` bytes, one `every` so many seconds."""
+    """Send `data` in pieces of `size` bytes, with a pause of `every` seconds after each."""
 
     async def step(dialogue: Dialogue) -> None:
         for start in range(0, len(data), size):
@@ -123,7 +123,7 @@ def drip(data: bytes, *, size: int = 1, every: float = 0.01) -> Step:
 
 
 def wait(until: float | asyncio.Event) -> Step:
-    """Wait for so many seconds, or until the test sets the event."""
+    """Wait for `until` seconds, or until the test sets the event."""
 
     async def step(_dialogue: Dialogue) -> None:
         if isinstance(until, asyncio.Event):

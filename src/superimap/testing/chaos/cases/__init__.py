@@ -1,4 +1,4 @@
-"""The cases of `Chaos`, grouped by what goes wrong. Importing this package registers all of them."""
+"""The cases of `Chaos`, grouped by what fails. Importing this package registers all of them."""
 
 from superimap.testing.chaos.cases import answers, mailbox, network, original, protocol, session
 

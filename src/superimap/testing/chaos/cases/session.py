@@ -35,7 +35,7 @@ def _black_hole(arm: ArmedCase, delay: float) -> None:
 
 @case("C01 black hole in idle")
 def black_hole_in_idle(arm: ArmedCase) -> None:
-    """In IDLE the server becomes unresponsive for good: no push, no answer to DONE, no FIN."""
+    """In IDLE the server becomes permanently unresponsive: no push, no answer to DONE, no FIN."""
     _black_hole(arm, 0.0)
 
 
