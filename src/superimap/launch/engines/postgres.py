@@ -89,7 +89,7 @@ def _engine(data: Path, bin_folder: Path, sockets: Path, *, fsync: bool) -> Engi
 
 
 async def _initialise(data: Path, bin_folder: Path, *, fsync: bool) -> None:
-    """Create the database cluster if it is missing: under another name first, so that no incomplete one is used."""
+    """Create the database cluster if it is missing: under another name first, so no incomplete one is used."""
     folder, making = data / "postgres", data / "postgres.new"
     if _exists(folder):
         return

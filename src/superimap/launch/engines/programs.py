@@ -36,7 +36,7 @@ def packaged(module: str, *, distribution: str, program: str, parts: list[str], 
 
 
 def _copied(site: Path, parts: list[str], *, key: str, data: Path) -> Path:
-    """A copy that every user may read. It is created under another name first, so two processes may do so at once."""
+    """A copy that every user may read. It is created under another name, so two processes may do so at once."""
     cache = _cache(data)
     target = cache / key
     if target.is_dir():
