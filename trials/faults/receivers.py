@@ -82,7 +82,7 @@ async def f21_fails_then_heals(run: FaultRun) -> None:
 
     await measure_beside(run, strike)
     tries = await run.world.value("SELECT count(*) FROM attempts WHERE code = 500")
-    # Until the breaker opens, then POSTs under way, then probes.
+    # Until the breaker opens, then POSTs in flight, then probes.
     most = 10 + POSTS_IN_FLIGHT + 1 + run.scale.away / 5
     run.extra_figures["attempts_while_failing"] = tries
     if tries > most:

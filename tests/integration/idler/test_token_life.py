@@ -227,7 +227,7 @@ async def test_a_wrong_client_secret_costs_one_request_for_all_users_and_its_fix
     world, imap, oauth, acme
 ):
     imap.any_login = True
-    world.overrides["connects_in_flight"] = 1  # else as many may have asked as were under way
+    world.overrides["connects_in_flight"] = 1  # else as many may have asked as were in progress
     await acme.change(oauth2_client_secret="wr0ng-secret-of-acme")
     for number in range(12):
         await acme.user(f"user{number}@example.com")

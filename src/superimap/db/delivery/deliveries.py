@@ -101,7 +101,7 @@ async def claim(
 ) -> Claims:
     """Take due deliveries of an endpoint for `lease` seconds, oldest first.
 
-    Takes at most `limit`, and no more than bring the POSTs under way to the endpoint, over all processes, to
+    Takes at most `limit`, and no more than bring the POSTs in flight to the endpoint, over all processes, to
     `max_posts` or to what its breaker admits. Due deliveries of an endpoint without a URL are cancelled instead.
     `holder` is the number of the claiming dispatcher. Without `include_unhealthy` nothing is taken for an
     endpoint that failed twice in a row or whose breaker is not closed.

@@ -2,12 +2,12 @@
 
 -- name: claim_deliveries
 -- Nothing is committed before the client has read all but the last of the answer, and a client whose event loop
--- stands still reads nothing. So the answer is kept small enough for the socket buffers (:max_content_bytes): or
+-- is blocked reads nothing. So the answer is kept small enough for the socket buffers (:max_content_bytes): otherwise
 -- other claims would wait for the lock.
 WITH
 -- The endpoint, and how many deliveries may be claimed now (`room`). An endpoint without a URL sends nothing:
 -- what is due there is cancelled, 1000 at a time. -1 means that the endpoint is unhealthy, and the caller asked
--- for healthy ones. Otherwise `room` is what remains of the limits after the POSTs under way in all processes. Of
+-- for healthy ones. Otherwise `room` is what remains of the limits after the POSTs in flight in all processes. Of
 -- two claims for the endpoint at once, the second waits in under_way() for the first, and counts what it took
 -- (migration 0013).
 target AS (

@@ -57,8 +57,8 @@ async def overdue_endpoints(db: Db, *, per_partner: int, unhealthy: int) -> list
 
     The doorbells to ring are drawn at random: at most `per_partner` of one partner; at most `unhealthy` of the
     endpoints that failed twice in a row or whose breaker is not closed; and as many of the healthy ones that have
-    two POSTs under way: these may hang, and a retry must not wait for them. An unhealthy endpoint with two POSTs
-    under way is not rung: the next POST that ends claims by itself.
+    two POSTs in flight: these may hang, and a retry must not wait for them. An unhealthy endpoint with two POSTs
+    in flight is not rung: the next POST that ends claims by itself.
     """
     rows = await db.fetch(*_LIST_OVERDUE.bind(per_partner=per_partner, unhealthy=unhealthy))
     return [Overdue(*row) for row in rows]

@@ -38,7 +38,7 @@ oldest AS (
     ) n
 ),
 -- The endpoints that may be sent to and have a delivery due. Unhealthy: two failures in a row, or a breaker that
--- is not closed. Busy: two POSTs under way.
+-- is not closed. Busy: two POSTs in flight.
 found AS (
     SELECT o.endpoint_id, e.partner_id, extract(epoch FROM now() - o.due_at)::float8 AS late,
         e.failures > 1 OR e.breaker <> 'closed' AS is_unhealthy,

@@ -33,7 +33,7 @@ watched AS (
     SELECT u.id, u.enable_tracer FROM users u, fence
     WHERE u.id = :user_id AND NOT u.archived AND u.credentials_version = :credentials_version
 ),
--- The mailbox, its cursor moved. The cursor must be where this session believes it to be, or at the new position
+-- The mailbox, its cursor moved. The cursor must be where this session read it, or at the new position
 -- already: then the answer to an earlier attempt was lost. Everything below depends on this CTE, and through it on
 -- the fence.
 box AS (
