@@ -40,9 +40,13 @@ def test_the_readme_shows_what_the_demo_prints():
     shown = re.findall(r"^webhook +(\d+) +(.+?) +(\d+) ms  .*$", README.read_text(), re.M)
     lines = re.findall(r"^webhook +\d.*$", README.read_text(), re.M)
 
-    assert lines == [demo.line(demo.Arrival(int(n), subject, float(ms))) for n, subject, ms in shown]
+    assert lines == [
+        demo.format_arrival(demo.Arrival(int(n), subject, float(ms))) for n, subject, ms in shown
+    ]
     arrivals = [demo.Arrival(int(n), subject, float(ms)) for n, subject, ms in shown[-5:]]
-    assert f"5 of 5 mails produced a verified webhook: {demo.summary(arrivals)}" in README.read_text()
+    assert (
+        f"5 of 5 mails produced a verified webhook: {demo.format_latencies(arrivals)}" in README.read_text()
+    )
 
 
 def test_the_readme_is_short_and_shows_two_commands():

@@ -159,11 +159,11 @@ async def test_a_second_owner_is_refused_with_the_process_id_of_the_first(data):
             assert str(data) in str(refusal.value)
             assert f"process {owner.pid}" in str(refusal.value)
             assert "--data" in str(refusal.value)
-        assert embedded.address(data, "postgres").startswith("postgresql://")
+        assert embedded.read_url(data, "postgres").startswith("postgresql://")
     finally:
         owner.terminate()
         owner.wait()
-    assert embedded.address(data, "postgres") is None
+    assert embedded.read_url(data, "postgres") is None
 
 
 async def test_a_half_made_cluster_is_created_again(data):

@@ -104,7 +104,7 @@ async def test_a_token_that_lives_for_a_minute_is_used_too(world, acme, oauth):
 
     assert first.token == second.token
     assert (first.is_new, second.is_new) == (True, False)
-    assert 58 < second.left <= 60
+    assert 58 < second.seconds_left <= 60
     assert 0 < second.rollover_delay(0.0) < second.rollover_delay(0.99) < 56
 
 

@@ -94,7 +94,7 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerConte
         await pool.execute("UPDATE shards SET owner = $1, epoch = 1", idler)
         ownership = main._ownership(pool, idler, world.settings)
         asking = main._login_limiter(world.settings)
-        async with AccessTokens(pool, world.vault, http, turn=asking.turn) as tokens:
+        async with AccessTokens(pool, world.vault, http, request_slot=asking.slot) as tokens:
             yield main._context(
                 world.settings, pool, world.vault, queue, Guard(), tokens, ownership, SessionTiming()
             )
@@ -111,7 +111,7 @@ async def a_user(context: IdlerContext) -> watching.WatchedUser:
     return watched
 
 
-async def see(
+async def add_mail(
     context: IdlerContext, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
 ) -> Any:
     """Record all but the first `known` mails in batches of `size`; return the mailbox row afterwards."""
@@ -120,7 +120,7 @@ async def see(
     plan = CatchUpPlan(far.validity, after=0)
     mailbox = WatchedMailbox(context, watched, box, fence, plan, memory)
     for uid, (raw, moment) in enumerate(far.mails[known:], known + 1):
-        await catch_up.see(mailbox, uid, MessageMeta(Uid(uid), moment, len(raw), None), raw=raw.encode())
+        await catch_up.add_mail(mailbox, uid, MessageMeta(Uid(uid), moment, len(raw), None), raw=raw.encode())
         if len(mailbox.pending) >= size:
             await mailbox.record_batch()
     await mailbox.finish(baseline=len(far.mails))
@@ -138,10 +138,10 @@ async def test_every_mail_gives_exactly_one_webhook(context, lives, size):
     )  # fmt: skip
     for arrivals, is_rewritten in [*lives, ([], False)]:
         renumbered = len(far.mails)
-        box = await see(context, watched, fence, box, far, known=0, size=size)
+        box = await add_mail(context, watched, fence, box, far, known=0, size=size)
         for raw, ticks in arrivals:
             far.receive(raw, ticks=ticks)
-        box = await see(context, watched, fence, box, far, known=renumbered, size=size)
+        box = await add_mail(context, watched, fence, box, far, known=renumbered, size=size)
         far.renumber(rewrites=is_rewritten)
 
     delivered = await context.pool.fetch(DELIVERED_MAILS, watched.user_id)

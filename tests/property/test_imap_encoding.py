@@ -16,7 +16,7 @@ def test_h21_a_mailbox_name_survives_a_round_trip(name):
     data = encoding.split_command("* LIST () NIL", [argument], non_sync=True)[0]
     (response,) = Framer(Limits()).feed(data)
 
-    assert responses.folder(response).name == name
+    assert responses.parse_folder(response).name == name
 
 
 @given(_names)
@@ -24,7 +24,7 @@ def test_h21_a_string_is_one_token_of_the_command(text):
     (data,) = encoding.split_command("* X", [encoding.quote_string(text), "END"], non_sync=True)
     (response,) = Framer(Limits()).feed(data)
 
-    _, found, end = responses.tokens(response)
+    _, found, end = responses.parse_tokens(response)
     assert (found, end) == (text.encode(), b"END")
 
 

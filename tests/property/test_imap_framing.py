@@ -66,11 +66,11 @@ def test_h08_no_byte_is_lost_or_altered(stream):
 def test_malformed_input_raises_protocol_error_and_nothing_else(stream):
     for response in run([stream])[0]:
         with contextlib.suppress(ProtocolError):
-            responses.tokens(response)
+            responses.parse_tokens(response)
         with contextlib.suppress(ProtocolError):
             responses.found_uids([response])
         with contextlib.suppress(ProtocolError):
             responses.mailbox_status(response)
-        responses.fetched([response])
-        responses.folder(response)
-        statuses.status(response.line)
+        responses.parse_fetches([response])
+        responses.parse_folder(response)
+        statuses.parse_status(response.line)

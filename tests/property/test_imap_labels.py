@@ -10,7 +10,7 @@ from imapclient import imap_utf7
 
 from superimap.domain.mails import MailFacts, judge
 from superimap.imap.framing import Framer
-from superimap.imap.responses import fetched, message_meta
+from superimap.imap.responses import message_meta, parse_fetches
 from superimap.imap.types import Limits, MessageMeta
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -29,7 +29,7 @@ def written(name: str, way: str) -> bytes:
 
 def read(value: bytes) -> MessageMeta | None:
     responses = list(Framer(Limits()).feed(HEAD + value + b")\r\n"))
-    messages, _ = fetched(responses)
+    messages, _ = parse_fetches(responses)
     return message_meta(1, messages[1], now=NOW) if 1 in messages else None
 
 

@@ -83,6 +83,6 @@ async def process(world: World, *, database_url: str | None = None) -> AsyncIter
     async with (
         postgres.pool(database_url or world.database_url, size=4) as pool,
         guarded_client(Guard(world.settings.allowed_networks)) as http,
-        AccessTokens(pool, world.vault, http, turn=at_once) as tokens,
+        AccessTokens(pool, world.vault, http, request_slot=at_once) as tokens,
     ):
         yield tokens

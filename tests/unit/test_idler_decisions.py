@@ -54,7 +54,8 @@ def test_restarted_uids_get_a_separate_numbering():
     assert len({7, first.uid_validity, again.uid_validity}) == 3
     assert plan(kept, uid_validity=8) == CatchUpPlan(8, since=date(2026, 11, 21))
     assert all(
-        0 < catch_up_plan.numbering(7, count) < 1 << 32 for count in range(catch_up_plan.MAX_NUMBERINGS)
+        0 < catch_up_plan.recorded_uid_validity(7, count) < 1 << 32
+        for count in range(catch_up_plan.MAX_NUMBERINGS)
     )
 
 
@@ -134,7 +135,7 @@ def test_a_new_numbering_forgets_the_mails_of_the_old_one():
     for _ in range(3):
         memory.failures.record(5, ProtocolError("no mail"))
     memory.add_recorded([(7, 5, 1)])
-    memory.see(5, META)
+    memory.remember_last(5, META)
     memory.begin_numbering(7)
     assert memory.failures.given_up(5)
     assert memory.is_recorded((7, 5, 1))

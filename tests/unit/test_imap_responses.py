@@ -19,7 +19,7 @@ def one(data: bytes) -> Response:
 
 
 def meta(items: bytes):
-    messages, broken = responses.fetched([one(b"* 1 FETCH (" + items + b")")])
+    messages, broken = responses.parse_fetches([one(b"* 1 FETCH (" + items + b")")])
     assert not broken
     ((uid, named),) = messages.items()
     return responses.message_meta(uid, named, now=NOW)
@@ -98,7 +98,7 @@ def test_gmail_labels_are_decoded():
 
 def test_an_unsolicited_fetch_gives_no_metadata():
     assert meta(b"UID 5 FLAGS (\\Seen)") is None
-    assert responses.fetched([one(b"* 1 FETCH (FLAGS ())")]) == ({}, 0)
+    assert responses.parse_fetches([one(b"* 1 FETCH (FLAGS ())")]) == ({}, 0)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_an_unsolicited_fetch_gives_no_metadata():
     ],
 )
 def test_malformed_responses_are_counted(line):
-    assert responses.fetched([one(line)]) == ({}, 1)
+    assert responses.parse_fetches([one(line)]) == ({}, 1)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_malformed_responses_are_counted(line):
     ],
 )
 def test_list_responses_become_folders(line, folder):
-    assert responses.folder(one(line)) == folder
+    assert responses.parse_folder(one(line)) == folder
 
 
 @pytest.mark.parametrize(
     "name", [b'"&2AA-"', b'"&AAA-"', b'"&AA0ACg-"', b"{4}\r\nA\r\nB", b"{3}\r\nA\0B", b"NIL", b'("a")']
 )
 def test_a_folder_whose_name_cannot_be_sent_is_none(name):
-    assert responses.folder(one(b'* LIST (\\All) "/" ' + name)) is None
+    assert responses.parse_folder(one(b'* LIST (\\All) "/" ' + name)) is None
 
 
 def test_a_status_beyond_32_bits_is_left_out():
@@ -185,4 +185,4 @@ def test_a_hostile_set_is_not_expanded(bad):
     ],
 )
 def test_response_codes_are_split_from_the_text(text, code, value, rest):
-    assert statuses.status(text) == statuses.Status(rest, code, value)
+    assert statuses.parse_status(text) == statuses.Status(rest, code, value)

@@ -99,7 +99,7 @@ async def test_logins_to_one_host_are_spread_by_its_rate_and_other_hosts_do_not_
     begun: dict[str, list[float]] = {"a": [], "b": []}
 
     async def log_in(host: str) -> None:
-        async with limit.turn(host):
+        async with limit.slot(host):
             begun[host].append(loop.time())
 
     start = loop.time()
@@ -115,7 +115,7 @@ async def test_a_provider_can_have_its_own_login_rate():
     limit = LoginLimiter(rate=10_000, at_once=10, chance=lambda: 0.5)
     start = loop.time()
     for _ in range(3):
-        async with limit.turn("a", 20.0):
+        async with limit.slot("a", 20.0):
             pass
 
     assert loop.time() - start >= 2 / 20
@@ -126,12 +126,12 @@ async def test_an_unresponsive_host_leaves_login_slots_to_others():
     stuck = asyncio.Event()
 
     async def hang() -> None:
-        async with limit.turn("stuck"):
+        async with limit.slot("stuck"):
             await stuck.wait()
 
     hanging = [asyncio.create_task(hang()) for _ in range(50)]
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(5), limit.turn("alive"):
+    async with asyncio.timeout(5), limit.slot("alive"):
         pass
     stuck.set()
     await asyncio.gather(*hanging)
@@ -142,13 +142,13 @@ async def test_any_number_of_unresponsive_named_servers_leaves_login_slots_to_ot
     stuck = asyncio.Event()
 
     async def hang(host: str) -> None:
-        async with limit.turn(host, is_named=True):
+        async with limit.slot(host, is_named=True):
             await stuck.wait()
 
     hanging = [asyncio.create_task(hang(f"host{number}")) for number in range(20)]
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(5), limit.turn("good"), limit.turn("better"):
+    async with asyncio.timeout(5), limit.slot("good"), limit.slot("better"):
         pass
 
     stuck.set()
@@ -157,12 +157,12 @@ async def test_any_number_of_unresponsive_named_servers_leaves_login_slots_to_ot
 
 async def test_a_cancelled_waiter_takes_no_login_slot():
     limit = LoginLimiter(rate=1e6, at_once=2)
-    async with limit.turn("a"):
-        waiting = [asyncio.create_task(limit.turn("a").__aenter__()) for _ in range(5)]
+    async with limit.slot("a"):
+        waiting = [asyncio.create_task(limit.slot("a").__aenter__()) for _ in range(5)]
         await asyncio.sleep(0.02)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    async with asyncio.timeout(5), limit.turn("a"):
+    async with asyncio.timeout(5), limit.slot("a"):
         pass

@@ -216,5 +216,5 @@ async def _check(fleet: Fleet, code: int) -> int:
 
 
 async def _is_unserved(fleet: Fleet, unserved: int) -> bool:
-    seen = await cluster_status.read(fleet.db, expiry=float(fleet.env["HEARTBEAT_EXPIRY"]))
+    seen = await cluster_status.read_cluster_status(fleet.db, expiry=float(fleet.env["HEARTBEAT_EXPIRY"]))
     return seen.users.unserved == unserved

@@ -82,7 +82,7 @@ _HEADERS: Mapping[int, tuple[str, str]] = {
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route for these error statuses."""
     return {status: _problem(status) for status in statuses}
 

@@ -171,13 +171,13 @@ async def _up_demo(data: Path, port: int | None, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         async with runtime.cancel_when(stop):
             installed = await stack.enter_async_context(up.installation(data, _overrides(port)))
-            stage = await stack.enter_async_context(demo.stage(installed.settings))
+            stage = await stack.enter_async_context(demo.set_up_demo(installed.settings))
         if stop.is_set():
             return
         _set_up_log(installed.settings)
         async with asyncio.TaskGroup() as group:
             group.create_task(up.run(installed.settings, stop))
-            showing = group.create_task(demo.show(stage, installed.address, typer.echo))
+            showing = group.create_task(demo.run_demo(stage, installed.address, typer.echo))
             await stop.wait()
             showing.cancel()
     typer.echo("All processes have ended.")
@@ -191,14 +191,14 @@ async def _demo(data: Path, port: int | None, mails: int, stop: asyncio.Event) -
     async with AsyncExitStack() as stack:
         async with runtime.cancel_when(stop):
             installed = await stack.enter_async_context(up.installation(data, _overrides(port)))
-            stage = await stack.enter_async_context(demo.stage(installed.settings))
+            stage = await stack.enter_async_context(demo.set_up_demo(installed.settings))
         if stop.is_set():
             return "interrupted"
         _set_up_log(installed.settings)
         async with asyncio.TaskGroup() as group:
             group.create_task(up.run(installed.settings, stop))
             try:
-                return await demo.prove(stage, mails, typer.echo, stop)
+                return await demo.verify_mails(stage, mails, typer.echo, stop)
             finally:
                 stop.set()
 

@@ -89,7 +89,7 @@ class Guard:
             written, port = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0]), int(sockaddr[1])
         except (ValueError, IndexError, TypeError):
             raise EgressBlocked(sockaddr) from None
-        address = unwrapped(written)
+        address = unwrap_address(written)
         if _is_in(self._own, address, written):
             raise EgressBlocked(sockaddr)
         if _is_in(self._allowed, address, written):
@@ -122,7 +122,7 @@ def is_local(address: Address) -> bool:
     return True
 
 
-def unwrapped(address: Address) -> Address:
+def unwrap_address(address: Address) -> Address:
     """Return the IPv4 address inside a v4-mapped (RFC 4291) or NAT64 (RFC 6052) address, else the address."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:

@@ -27,7 +27,7 @@ class ClusterMetrics:
         """Read the state of the cluster and set the metrics, if the interval is over."""
         if time.monotonic() < self._next_update:
             return
-        set_cluster_metrics(await cluster_status.read(db, expiry=self._expiry))
+        set_cluster_metrics(await cluster_status.read_cluster_status(db, expiry=self._expiry))
         self._next_update = time.monotonic() + self._interval
 
     def clear(self) -> None:

@@ -27,7 +27,7 @@ class Presence:
         self.number: int | None = None
         self._drawn = secrets.randbelow(MAX_PRESENCE_NUMBER) + 1
 
-    async def show(self, db: asyncpg.Connection) -> None:
+    async def take_lock(self, db: asyncpg.Connection) -> None:
         """Try to take the lock on this connection, which holds it until it ends. Call it until `number` is set.
 
         The number is the same on every connection, so that leases from before a lost connection stay ours.
@@ -38,7 +38,7 @@ class Presence:
         ):
             self.number = self._drawn
 
-    def hide(self) -> None:
+    def clear(self) -> None:
         """The connection has ended, and the lock with it."""
         self.number = None
 

@@ -91,7 +91,7 @@ class Sweeper:
         try:
             yield db
         finally:
-            self._presence.hide()
+            self._presence.clear()
             db.terminate()
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
@@ -100,7 +100,7 @@ class Sweeper:
         self._next_stall_check = time.monotonic() + self._timings.stall_check_delay
         try:
             while not stop.is_set():
-                await self._presence.show(db)
+                await self._presence.take_lock(db)
                 holds_lock = holds_lock or await db.fetchval(
                     "SELECT pg_try_advisory_lock($1)", SWEEPER_LOCK_KEY
                 )

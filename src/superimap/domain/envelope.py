@@ -32,6 +32,6 @@ class Envelope:
     message_id: str | None = None
 
 
-def clean(value: bytes) -> str:
+def clean_text(value: bytes) -> str:
     """Return header bytes as text. Invalid UTF-8 and NUL, which PostgreSQL cannot store, become U+FFFD."""
     return value.decode("utf-8", errors="replace").replace("\0", "\ufffd")

@@ -30,8 +30,8 @@ from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavai
 
 log = logging.getLogger(__name__)
 
-Turn = Callable[[str], AbstractAsyncContextManager[None]]
-"""Limiter of token requests: waits for a turn at the given URL, and holds it."""
+RequestSlot = Callable[[str], AbstractAsyncContextManager[None]]
+"""Limiter of token requests: waits for a slot for the given URL, and holds it."""
 
 TOKEN_WAIT_SECONDS = 45.0
 """Longest wait for a token that another task or process requests, or that cannot be stored."""
@@ -62,30 +62,32 @@ class AccessToken:
     is_shared: bool
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until it expires."""
         return self.expires_at - asyncio.get_running_loop().time()
 
     @property
     def is_aged(self) -> bool:
         """Whether it is to be replaced."""
-        return token_lifetime.is_aged(self.lifetime, self.left, is_shared=self.is_shared)
+        return token_lifetime.is_aged(self.lifetime, self.seconds_left, is_shared=self.is_shared)
 
     def rollover_delay(self, chance: float) -> float:
         """Return the seconds after which a session with it reconnects with a new one; `chance` is in [0, 1)."""
         return token_lifetime.roll_over_delay(
-            self.lifetime, self.left, chance, is_new=self.is_new, is_shared=self.is_shared
+            self.lifetime, self.seconds_left, chance, is_new=self.is_new, is_shared=self.is_shared
         )
 
 
 class AccessTokens:
     """Source of users' access tokens. On exit it waits CLOSE_SECONDS for answers in progress, to store them."""
 
-    def __init__(self, pool: Pool, vault: Vault, http: httpx.AsyncClient, *, turn: Turn) -> None:
+    def __init__(
+        self, pool: Pool, vault: Vault, http: httpx.AsyncClient, *, request_slot: RequestSlot
+    ) -> None:
         self._pool = pool
         self._vault = vault
         self._http = http
-        self._turn = turn
+        self._request_slot = request_slot
         self._requests: dict[tuple[str, int], asyncio.Task[AccessToken]] = {}
 
     async def __aenter__(self) -> Self:
@@ -118,7 +120,7 @@ class AccessTokens:
                 stored = None
             if stored is not None and not stored.is_aged:
                 return stored
-            fallback = stored if after is None and stored is not None and stored.left > 0 else None
+            fallback = stored if after is None and stored is not None and stored.seconds_left > 0 else None
             try:
                 token = await self._request_once(grant, deadline)
             except (TokenUnavailable, TokenRefused) as error:
@@ -157,7 +159,7 @@ class AccessTokens:
         task = self._requests.get(key)
         if task is None:
             check_pause(grant)
-            async with self._turn(client.token_url):
+            async with self._request_slot(client.token_url):
                 if key not in self._requests and not await queries.claim(self._pool, grant):
                     return None
                 # Nothing is awaited between the claim and this, and a cancelled caller leaves the task running.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.mails import MailFacts, MailOutcome, judge
 from superimap.idler import big_mails, mailbox_queries
-from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, batches
+from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, split_batches
 from superimap.idler.context import IdlerContext
 from superimap.idler.mail_rows import MailRows, find_twin, parse
 from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
@@ -118,7 +118,7 @@ class CatchUp:
         if not is_complete:
             return False
         for meta, raw in found:
-            await self.see(mailbox, int(meta.uid), meta, raw=raw if is_whole else None)
+            await self.add_mail(mailbox, int(meta.uid), meta, raw=raw if is_whole else None)
         arrivals.account_for(total)
         return True
 
@@ -127,10 +127,10 @@ class CatchUp:
         uids = await self._client.search_uids(after=plan.after, since=plan.since)
         if uids and plan.after is not None:
             self._arrivals.record_density(uids[0] == plan.after + 1)
-        for piece in batches(uids, self._failures.batch_size):
+        for piece in split_batches(uids, self._failures.batch_size):
             for uid, meta in await self._fetch_metas(piece):
                 await self._status.report_if_lagging(len(uids))
-                await self.see(mailbox, uid, meta)
+                await self.add_mail(mailbox, uid, meta)
                 if mailbox.is_full:
                     await mailbox.record_batch()
 
@@ -144,12 +144,12 @@ class CatchUp:
             self._failures.record_batch(uids, error)
             raise
 
-    async def see(
+    async def add_mail(
         self, mailbox: WatchedMailbox, uid: int, meta: MessageMeta | None, *, raw: bytes | None = None
     ) -> None:
         """Judge one mail, read it if it may need a webhook and is not read yet, and add its row to the batch."""
         if meta is not None:
-            self._memory.see(uid, meta)
+            self._memory.remember_last(uid, meta)
             if mailbox.by_date and mailbox.pass_if_recorded(meta):
                 return
             if raw is not None:

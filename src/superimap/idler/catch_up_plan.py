@@ -44,14 +44,14 @@ def plan_catch_up(
         if cursor.last_uid is not None:
             return CatchUpPlan(validity, after=cursor.last_uid)
     else:
-        validity = numbering(selected.uid_validity, 0 if known is None else known + 1)
+        validity = recorded_uid_validity(selected.uid_validity, 0 if known is None else known + 1)
     start = connected_at
     if cursor.last_internal_date is not None:  # a date in the future would hide all mail until then
         start = max(connected_at, min(cursor.last_internal_date, now) - timedelta(days=1))
     return CatchUpPlan(validity, since=(start - timedelta(days=1)).date())
 
 
-def numbering(uid_validity: int, restarts: int) -> int:
+def recorded_uid_validity(uid_validity: int, restarts: int) -> int:
     """Return the UIDVALIDITY to record: the server's, or one of our own after it has restarted its UIDs.
 
     A server that restarts its UIDs must change UIDVALIDITY. Some do not, and then a UID means another mail.
@@ -62,7 +62,8 @@ def numbering(uid_validity: int, restarts: int) -> int:
 def count_restarts(recorded: int | None, uid_validity: int) -> int | None:
     """Return the restarts from which `recorded` was made of `uid_validity`; None if it was made of another one."""
     return next(
-        (count for count in range(MAX_NUMBERINGS) if recorded == numbering(uid_validity, count)), None
+        (count for count in range(MAX_NUMBERINGS) if recorded == recorded_uid_validity(uid_validity, count)),
+        None,
     )
 
 
@@ -89,7 +90,7 @@ def are_complete(uids: list[int], *, after: int, announced: int) -> bool:
     return bool(uids) and uids == list(range(after + 1, after + 1 + announced))
 
 
-def batches(uids: list[int], size: int) -> Iterator[list[int]]:
+def split_batches(uids: list[int], size: int) -> Iterator[list[int]]:
     """Yield `uids` in pieces of at most `size`."""
     for start in range(0, len(uids), size):
         yield uids[start : start + size]

@@ -128,7 +128,7 @@ class LoginLimiter:
         self._hosts: dict[str, _HostLogins] = {}
 
     @asynccontextmanager
-    async def turn(
+    async def slot(
         self, host: str, rate: float | None = None, *, is_named: bool = False
     ) -> AsyncIterator[None]:
         """Wait for a login slot and hold it.

@@ -14,7 +14,7 @@ from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Rec
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
-from superimap.idler.mailbox_queries import identity
+from superimap.idler.mailbox_queries import mail_identity
 from superimap.idler.read_failures import ReadFailures
 from superimap.imap.types import MessageMeta
 
@@ -24,14 +24,14 @@ MAX_BATCH_MAILS = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 KnownMail = tuple[int, int, int]
-"""A mail as later connections recognise it: UIDVALIDITY, UID and `identity`."""
+"""A mail as later connections recognise it: UIDVALIDITY, UID and `mail_identity`."""
 
 
 class MailboxMemory:
     """State of a mailbox that outlives a connection of its user. It is lost with the process.
 
     - `failures`: the mails on which the server failed.
-    - `last_seen`: UID and `identity` of the last mail seen in this numbering.
+    - `last_seen`: UID and `mail_identity` of the last mail seen in this numbering.
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
       attempt gets further than the one before.
@@ -57,9 +57,9 @@ class MailboxMemory:
         self.failures.forget_mails()
         self._recorded.clear()
 
-    def see(self, uid: int, meta: MessageMeta) -> None:
+    def remember_last(self, uid: int, meta: MessageMeta) -> None:
         """Remember the last mail seen."""
-        self.last_seen = (uid, identity(meta))
+        self.last_seen = (uid, mail_identity(meta))
 
     def add_recorded(self, mails: Sequence[KnownMail]) -> None:
         """Remember mails that a catch-up by date has recorded."""
@@ -226,4 +226,4 @@ class WatchedMailbox:
         return max([*dates, *known], default=None)
 
     def _known(self, meta: MessageMeta) -> KnownMail:
-        return self.uid_validity, int(meta.uid), identity(meta)
+        return self.uid_validity, int(meta.uid), mail_identity(meta)

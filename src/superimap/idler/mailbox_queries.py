@@ -68,19 +68,19 @@ async def is_reused(
     """Return whether an old UID means another mail now, after mail was announced and no UID is above `last`.
 
     Usually not: the mail arrived and was moved away at once. `latest` is the INTERNALDATE of the latest mail seen.
-    `last_seen` is the UID and the `identity` of the last mail seen, if this process has seen one.
+    `last_seen` is the UID and the `mail_identity` of the last mail seen, if this process has seen one.
     """
     highest = await client.highest_uid()
     metas = await client.fetch_meta([highest]) if 0 < highest <= last else []
     if not metas:
         return False
     if last_seen is not None and last_seen[0] == highest:
-        return last_seen[1] != identity(metas[0])
+        return last_seen[1] != mail_identity(metas[0])
     return metas[0].internal_date > latest or (
         highest < last and metas[0].internal_date == latest.replace(microsecond=0)
     )
 
 
-def identity(meta: MessageMeta) -> int:
+def mail_identity(meta: MessageMeta) -> int:
     """Return a number that is equal for the same mail, and hardly for another, within this process."""
     return hash((meta.internal_date, meta.size, meta.envelope))

@@ -60,7 +60,9 @@ async def serve(
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
         # A limiter of its own: an unresponsive token endpoint delays no login.
         token_requests = _login_limiter(settings)
-        tokens = await stack.enter_async_context(AccessTokens(pool, vault, http, turn=token_requests.turn))
+        tokens = await stack.enter_async_context(
+            AccessTokens(pool, vault, http, request_slot=token_requests.slot)
+        )
         async with runtime.cancel_when(stop):
             idler = await _join(lease, settings)
         if stop.is_set():

@@ -88,10 +88,12 @@ class UserSession:
             self._tolerated_refusals = int(watched.provider_kind == ProviderKind.OAUTH2)
         async with contextlib.AsyncExitStack() as stack:
             credentials, token = await load_credentials(watched, self._context)
-            async with self._context.logins.turn(
+            async with self._context.logins.slot(
                 watched.imap_host, watched.logins_per_second, is_named=watched.has_own_server
             ):
-                if token is not None and token.left <= 0:  # the queue was long, or its lifetime is short
+                if (
+                    token is not None and token.seconds_left <= 0
+                ):  # the queue was long, or its lifetime is short
                     credentials, token = await load_credentials(watched, self._context)
                 server = ServerAddress(watched.imap_host, watched.imap_port, watched.imap_tls)
                 client = await stack.enter_async_context(
@@ -109,7 +111,7 @@ class UserSession:
             self._refusals.reset()
             self._tolerated_refusals = 1
             self._established_at = asyncio.get_running_loop().time()
-            async with TokenRollover(self._context.tokens, self._user_id, token, watch.leave) as rollover:
+            async with TokenRollover(self._context.tokens, self._user_id, token, watch.stop) as rollover:
                 await watch.follow()
         if rollover.refused is not None:
             raise rollover.refused

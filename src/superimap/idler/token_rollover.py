@@ -20,21 +20,21 @@ log = logging.getLogger(__name__)
 
 
 class TokenRollover:
-    """Inside the block, call `leave` once a new token is stored, or once it is certain that there will be none.
+    """In the block, call `stop_session` once a new token is stored, or once it is certain that there will be none.
 
     While no new token is available for a reason that may pass, the session continues with the old one, as long as
     the mail server permits. `refused` is the error that ended the grant. Without a token this does nothing.
     """
 
-    __slots__ = ("_leave", "_task", "_timer", "_token", "_tokens", "_user_id", "refused")
+    __slots__ = ("_stop_session", "_task", "_timer", "_token", "_tokens", "_user_id", "refused")
 
     def __init__(
-        self, tokens: AccessTokens, user_id: int, token: AccessToken | None, leave: Callable[[], None]
+        self, tokens: AccessTokens, user_id: int, token: AccessToken | None, stop_session: Callable[[], None]
     ) -> None:
         self._tokens = tokens
         self._user_id = user_id
         self._token = token
-        self._leave = leave
+        self._stop_session = stop_session
         self._timer: asyncio.TimerHandle | None = None  # a waiting task would cost each session kilobytes
         self._task: asyncio.Task[None] | None = None
         self.refused: TokenRefused | VaultError | None = None
@@ -58,7 +58,7 @@ class TokenRollover:
         self._task = asyncio.create_task(self._prepare(token), name=f"roll-over {self._user_id}")
 
     async def _prepare(self, token: AccessToken) -> None:
-        """Have a new token stored for the next session, then have this session leave."""
+        """Have a new token stored for the next session, then stop this session."""
         while True:
             try:
                 await self._tokens.get(self._user_id, after=token)
@@ -72,4 +72,4 @@ class TokenRollover:
                 reason, pause = str(error), getattr(error, "retry_after", None) or 0.0
             log.info("no new access token yet: %s", reason, extra={"user_id": self._user_id})
             await asyncio.sleep(pause + token_lifetime.retry_delay(token.lifetime, random()))  # noqa: S311
-        self._leave()
+        self._stop_session()

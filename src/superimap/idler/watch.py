@@ -28,7 +28,7 @@ class MailboxWatch:
     """One open mailbox on one connection. Made by `open`."""
 
     __slots__ = (
-        "_arrivals", "_catch_up", "_client", "_context", "_fence", "_is_leaving", "_mailbox", "_memory",
+        "_arrivals", "_catch_up", "_client", "_context", "_fence", "_is_stopping", "_mailbox", "_memory",
         "_selected", "_status", "_waiting", "_watched",
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ class MailboxWatch:
         self._arrivals = Arrivals(client)
         self._catch_up = CatchUp(context, client, watched, memory, self._status, self._arrivals)
         self._mailbox = self._planned(row, restarted=restarted)
-        self._is_leaving = False
+        self._is_stopping = False
         self._waiting: asyncio.Timeout | None = None  # while nothing is in progress
 
     @classmethod
@@ -88,7 +88,7 @@ class MailboxWatch:
         return watch
 
     async def follow(self) -> None:
-        """Wait for news and record it, until the connection ends or `leave` is called."""
+        """Wait for news and record it, until the connection ends or `stop` is called."""
         metrics.SESSIONS_WATCHING.inc()
         false_alarms = 0
         try:
@@ -108,22 +108,22 @@ class MailboxWatch:
         finally:
             metrics.SESSIONS_WATCHING.dec()
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """Have `follow` return once what is in progress is recorded."""
-        self._is_leaving = True
+        self._is_stopping = True
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def _has_news(self, rounds: AsyncIterator[None]) -> bool:
-        """Wait for the end of a round; False if it is time to leave. LOGOUT ends an IDLE in progress."""
-        if self._is_leaving:
+        """Wait for the end of a round; False if it is time to stop. LOGOUT ends an IDLE in progress."""
+        if self._is_stopping:
             return False
         try:
             async with asyncio.timeout(None) as self._waiting:
                 await anext(rounds)
                 return True
         except TimeoutError:
-            if not self._is_leaving:
+            if not self._is_stopping:
                 raise
             return False
         finally:

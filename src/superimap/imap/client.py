@@ -51,7 +51,7 @@ class ImapClient:
         uses = {"LIST-EXTENDED", "SPECIAL-USE"} <= self.capabilities
         arguments = ('""', '"*"', "RETURN (SPECIAL-USE)") if uses else ('""', '"*"')
         answer = await self._run("LIST", *arguments, wanted="LIST")
-        return [folder for response in answer.responses if (folder := responses.folder(response))]
+        return [folder for response in answer.responses if (folder := responses.parse_folder(response))]
 
     async def examine(self, folder: str) -> Selected:
         """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if it does not exist."""
@@ -59,9 +59,10 @@ class ImapClient:
         mailbox.reset()
         answer = await self._run("EXAMINE", encoding.quote_mailbox(folder), wanted="OK")
         codes = {
-            said.code: said.value for said in (statuses.status(each.line[5:]) for each in answer.responses)
+            said.code: said.value
+            for said in (statuses.parse_status(each.line[5:]) for each in answer.responses)
         }
-        uid_next = statuses.number(codes.get("UIDNEXT", b""))
+        uid_next = statuses.parse_number(codes.get("UIDNEXT", b""))
         mailbox.mark_searched()
         if mailbox.uid_validity is None:
             counts = await self.status(folder, "UIDVALIDITY", "UIDNEXT")
@@ -141,7 +142,7 @@ class ImapClient:
     async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
         """Add to `metas` what the server answers; return the number of responses that cannot be parsed."""
         answer = await self._run("FETCH", encoding.format_uid_set(uids), items, prefix="UID", wanted="FETCH")
-        messages, broken = await _parsed(responses.fetched, answer.responses)
+        messages, broken = await _parsed(responses.parse_fetches, answer.responses)
         for uid in uids & messages.keys():
             if meta := responses.message_meta(uid, messages[uid], now=datetime.now(UTC)):
                 metas[uid] = meta
@@ -158,7 +159,7 @@ class ImapClient:
         self._mailbox.mark_searched()
         last = min(after + most, statuses.UID_MAX)
         answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEK_BYTES}>)")
-        messages, _ = await _parsed(responses.fetched, answer.responses)
+        messages, _ = await _parsed(responses.parse_fetches, answer.responses)
         found: list[tuple[MessageMeta, bytes | None]] = []
         for uid in sorted(messages):
             meta = responses.message_meta(uid, messages[uid], now=datetime.now(UTC))
@@ -172,7 +173,7 @@ class ImapClient:
     async def fetch_raw(self, uid: int) -> bytes | None:
         """Fetch the exact bytes of a message, or None if it no longer exists. Does not set \\Seen."""
         answer = await self._fetch(str(uid), "(UID BODY.PEEK[])")
-        messages, broken = await _parsed(responses.fetched, answer.responses)
+        messages, broken = await _parsed(responses.parse_fetches, answer.responses)
         raw = messages.get(uid, {}).get("BODY[]")
         if raw is None and broken:
             raise self._broken("a FETCH response that cannot be parsed")

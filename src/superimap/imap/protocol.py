@@ -17,7 +17,15 @@ from superimap.imap.encoding import Argument
 from superimap.imap.errors import Disconnected, ImapError, OutOfSync, Refused, TimedOut
 from superimap.imap.framing import Framer, Response
 from superimap.imap.state import MailboxState, next_state
-from superimap.imap.statuses import CommandResult, Status, capabilities, greeting, number, readable, status
+from superimap.imap.statuses import (
+    CommandResult,
+    Status,
+    decode_text,
+    parse_capabilities,
+    parse_greeting,
+    parse_number,
+    parse_status,
+)
 from superimap.imap.types import Limits
 
 AUTH, SELECTED, NONAUTH, LOGOUT = aioimaplib.AUTH, aioimaplib.SELECTED, aioimaplib.NONAUTH, aioimaplib.LOGOUT
@@ -104,7 +112,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     def _take_greeting(self, line: bytes) -> None:
         """Read the greeting by its keyword. # upstream: accepted any "OK" in the line, as in `* BYE LOOKUP`"""
-        self.greeting, said = greeting(line)
+        self.greeting, said = parse_greeting(line)
         if self.greeting == "BYE":
             self.fail(Disconnected("refused at the greeting", bye=said.text))
             return
@@ -119,18 +127,18 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             name = words[2].upper()
             self.mailbox.record_count(name, words[1], opening=self._opening)
         elif name in (b"OK", b"NO", b"BAD"):
-            self._apply_code(status(response.line[3 + len(name) :]))
+            self._apply_code(parse_status(response.line[3 + len(name) :]))
         elif name == b"CAPABILITY":
-            self.capabilities = capabilities(response.line[13:])
+            self.capabilities = parse_capabilities(response.line[13:])
         elif name == b"BYE" and (self._pending is None or self._pending.name != "LOGOUT"):
-            self.fail(Disconnected("closed by the server", bye=status(response.line[6:]).text))
+            self.fail(Disconnected("closed by the server", bye=parse_status(response.line[6:]).text))
         if self._pending is not None and name in self._pending.wanted:
             self._pending.collect(response, self._limits)
 
     def _apply_code(self, said: Status) -> None:
         if said.code == "CAPABILITY":
-            self.capabilities = capabilities(said.value)
-        elif said.code == "UIDVALIDITY" and (value := number(said.value)):
+            self.capabilities = parse_capabilities(said.value)
+        elif said.code == "UIDVALIDITY" and (value := parse_number(said.value)):
             if self._opening:
                 self.mailbox.uid_validity = value
             elif self.state == SELECTED and self.mailbox.uid_validity not in (None, value):
@@ -159,9 +167,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if tag == b"DONE":  # the server ended our IDLE just before our DONE, and rejects it as a command
             return
         if command is None or tag != command.tag.encode() or result not in ("OK", "NO", "BAD"):
-            raise OutOfSync(f"not an answer to {command or 'anything'}: {readable(line, 40)!r}")
+            raise OutOfSync(f"not an answer to {command or 'anything'}: {decode_text(line, 40)!r}")
         self._pending, self._idling, self._framer.expects_answer = None, False, False
-        said = status(text)
+        said = parse_status(text)
         self._apply_code(said)
         self.state = next_state(self.state, command.name, result)
         if command.name == "STARTTLS" and result == "OK":

@@ -12,12 +12,12 @@ from typing import Any
 from imapclient import response_parser
 from imapclient.datetime_util import parse_to_datetime
 
-from superimap.domain.envelope import Address, Envelope, clean
+from superimap.domain.envelope import Address, Envelope, clean_text
 from superimap.imap.encoding import decode_mailbox, quote_mailbox
 from superimap.imap.errors import ProtocolError
 from superimap.imap.fast_parser import parse_ordinary
 from superimap.imap.framing import Response
-from superimap.imap.statuses import UID_MAX, number, readable
+from superimap.imap.statuses import UID_MAX, decode_text, parse_number
 from superimap.imap.types import Folder, MessageMeta, Uid
 
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
@@ -27,7 +27,7 @@ _SPECIAL_USE = {use.lower(): use for use in (r"\All", r"\Archive", r"\Drafts", r
                                              r"\Junk", r"\Sent", r"\Trash", r"\Noselect")}  # fmt: skip
 
 
-def tokens(response: Response) -> tuple[Any, ...]:
+def parse_tokens(response: Response) -> tuple[Any, ...]:
     """Return everything after `* ` as nested tokens: bytes, int, None (NIL) and tuples. Raises ProtocolError."""
     texts = [response.line[2:], *response.texts[1:]]
     if (ordinary := parse_ordinary(texts, response.literals)) is not None:
@@ -39,11 +39,11 @@ def tokens(response: Response) -> tuple[Any, ...]:
     try:
         return tuple(response_parser.parse_response(records))
     except (response_parser.ProtocolError, ValueError, RecursionError, RuntimeError):
-        what = readable(response.line.partition(b"(")[0], 60)
+        what = decode_text(response.line.partition(b"(")[0], 60)
         raise ProtocolError(f"cannot parse {what!r}") from None  # the cause would quote the mail
 
 
-def fetched(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:
+def parse_fetches(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:
     """Return the FETCH items of each message by UID, and the number of responses that cannot be parsed.
 
     A response without a UID is unsolicited, and left out.
@@ -52,7 +52,7 @@ def fetched(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], i
     broken = 0
     for response in responses:
         try:
-            _, _, items = tokens(response)
+            _, _, items = parse_tokens(response)
             named = dict(zip(map(_name, items[::2]), items[1::2], strict=True))
         except (ProtocolError, ValueError, TypeError):
             broken += 1
@@ -80,7 +80,7 @@ def message_meta(uid: int, items: dict[str, Any], *, now: datetime) -> MessageMe
         uid=Uid(uid),
         internal_date=_internal_date(date) or now,
         size=size,
-        envelope=envelope(items.get("ENVELOPE")),
+        envelope=parse_envelope(items.get("ENVELOPE")),
         labels=_labels(items.get("X-GM-LABELS")),
     )
 
@@ -114,7 +114,7 @@ def _labels(value: object) -> tuple[str, ...]:
     )
 
 
-def envelope(value: object) -> Envelope | None:
+def parse_envelope(value: object) -> Envelope | None:
     """Build an Envelope; None if the server's is malformed."""
     if not isinstance(value, tuple) or len(value) < 10:
         return None
@@ -131,7 +131,7 @@ def _text(value: object) -> str | None:
         case None:
             return None
         case bytes():
-            return clean(value)
+            return clean_text(value)
         case int():
             return str(value)
         case _:
@@ -146,17 +146,17 @@ def _addresses(value: object) -> tuple[Address, ...] | None:
     return tuple(Address(*map(_text, address)) for address in value if address)
 
 
-def folder(response: Response) -> Folder | None:
+def parse_folder(response: Response) -> Folder | None:
     """Build a Folder of a LIST response; None if it is malformed, or its name cannot be sent in a command."""
     try:
-        _, attributes, delimiter, raw, *_ = tokens(response)
+        _, attributes, delimiter, raw, *_ = parse_tokens(response)
         name = decode_mailbox(str(raw).encode() if isinstance(raw, int) else raw)
         quote_mailbox(name)  # raises ValueError
         decoded = (attribute.decode("latin-1") for attribute in attributes)
         return Folder(
             name=name,
             attributes=frozenset(_SPECIAL_USE.get(attribute.lower(), attribute) for attribute in decoded),
-            delimiter=None if delimiter is None else clean(delimiter),
+            delimiter=None if delimiter is None else clean_text(delimiter),
         )
     except (ProtocolError, ValueError, TypeError, AttributeError):
         return None
@@ -165,7 +165,7 @@ def folder(response: Response) -> Folder | None:
 def mailbox_status(response: Response) -> dict[str, int]:
     """Return the counts of a STATUS response; values that are no uint32 are left out. Raises ProtocolError."""
     try:
-        items = tokens(response)[2]
+        items = parse_tokens(response)[2]
         return {
             _name(name): value
             for name, value in zip(items[::2], items[1::2], strict=True)
@@ -182,7 +182,7 @@ def found_uids(responses: Iterable[Response]) -> set[int]:
         words = (
             response.line.split(b"(", 1)[0].split() if b"ESEARCH" not in response.line[:12].upper() else []
         )
-        uids.update(uid for word in words[2:] if (uid := number(word)))
+        uids.update(uid for word in words[2:] if (uid := parse_number(word)))
         if not words and (match := re.search(rb" ALL ([0-9:,]+)", response.line, re.IGNORECASE)):
             uids.update(_expand(match[1]))
     return uids
@@ -192,7 +192,7 @@ def _expand(sequence_set: bytes) -> set[int]:
     uids: set[int] = set()
     for part in sequence_set.split(b","):
         first, _, last = part.partition(b":")
-        low, high = sorted((number(first) or 0, number(last or first) or 0))
+        low, high = sorted((parse_number(first) or 0, parse_number(last or first) or 0))
         if low == 0 or high - low + len(uids) >= _MAX_EXPANDED_UIDS:
             raise ProtocolError("cannot expand the set of an ESEARCH response")
         uids.update(range(low, high + 1))

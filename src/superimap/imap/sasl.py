@@ -8,7 +8,7 @@ from superimap.imap.command import Command
 from superimap.imap.encoding import quote_string
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
 from superimap.imap.protocol import Protocol
-from superimap.imap.statuses import CommandResult, readable
+from superimap.imap.statuses import CommandResult, decode_text
 from superimap.imap.types import Credentials, Login, OAuth
 
 _PERMANENT_CODES = {
@@ -39,9 +39,9 @@ class _Exchange:
         if self.answers:
             return self.answers.pop(0)
         try:
-            self.detail = readable(b64decode(text, validate=True))
+            self.detail = decode_text(b64decode(text, validate=True))
         except ValueError:
-            self.detail = readable(text)
+            self.detail = decode_text(text)
         return self.refusal
 
 

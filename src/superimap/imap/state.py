@@ -1,6 +1,6 @@
 """State of an IMAP session: the protocol state (RFC 9051 section 3) and the open mailbox."""
 
-from superimap.imap.statuses import number
+from superimap.imap.statuses import parse_number
 
 
 class MailboxState:
@@ -35,7 +35,7 @@ class MailboxState:
         Only messages above the current count have arrived, and EXPUNGE lowers that count. While a mailbox is
         `opening`, EXISTS announces no arrivals.
         """
-        count = number(digits)
+        count = parse_number(digits)
         if name == b"EXISTS" and count is not None:
             self.arrivals += 0 if opening else max(0, count - self.exists)
             self.exists = count

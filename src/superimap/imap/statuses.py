@@ -31,19 +31,19 @@ class CommandResult:
     responses: list[Response]
 
 
-def readable(text: bytes, longest: int = 300) -> str:
+def decode_text(text: bytes, longest: int = 300) -> str:
     """Make a server's text safe for a log: no control characters, at most `longest` characters."""
     return _CONTROL.sub(" ", text[: 4 * longest].decode("utf-8", errors="replace"))[:longest].strip()
 
 
-def status(text: bytes) -> Status:
+def parse_status(text: bytes) -> Status:
     """Split the text of a status response into its response code and its human-readable text."""
     if (match := _CODE.match(text)) is None:
-        return Status(readable(text))
-    return Status(readable(text[match.end() :]), readable(match[1]).upper(), match[2] or b"")
+        return Status(decode_text(text))
+    return Status(decode_text(text[match.end() :]), decode_text(match[1]).upper(), match[2] or b"")
 
 
-def capabilities(words: bytes) -> frozenset[str]:
+def parse_capabilities(words: bytes) -> frozenset[str]:
     """Return the capabilities, in capitals. All sessions with a server share one set, unless the list is long."""
     return (
         _shared_capabilities(words) if len(words) <= _MAX_SHARED_CAPABILITIES_BYTES else _capabilities(words)
@@ -57,16 +57,16 @@ def _capabilities(words: bytes) -> frozenset[str]:
 _shared_capabilities = functools.lru_cache(maxsize=128)(_capabilities)
 
 
-def greeting(line: bytes) -> tuple[str, Status]:
+def parse_greeting(line: bytes) -> tuple[str, Status]:
     """Return OK, PREAUTH or BYE, with its text (RFC 9051 section 7.1). Raises ProtocolError."""
     star, _, rest = line.partition(b" ")
     word, _, text = rest.partition(b" ")
     keyword = word.upper().decode("latin-1")
     if star != b"*" or keyword not in ("OK", "PREAUTH", "BYE"):
-        raise ProtocolError(f"no IMAP greeting: {readable(line, 80)!r}")
-    return keyword, status(text)
+        raise ProtocolError(f"no IMAP greeting: {decode_text(line, 80)!r}")
+    return keyword, parse_status(text)
 
 
-def number(value: bytes) -> int | None:
+def parse_number(value: bytes) -> int | None:
     """Parse a uint32; None if `value` is no uint32."""
     return int(value) if value.isdigit() and len(value) <= 10 and int(value) <= UID_MAX else None

@@ -81,7 +81,7 @@ class Demo:
 
 
 @contextlib.asynccontextmanager
-async def stage(settings: Settings) -> AsyncIterator[Demo]:
+async def set_up_demo(settings: Settings) -> AsyncIterator[Demo]:
     """Run a mail server and a receiver, and create a partner with one user."""
     async with ImapServer() as imap, WebhookSink() as sink:
         imap.add_account(ADDRESS, PASSWORD)
@@ -109,7 +109,7 @@ async def _create_user(settings: Settings, imap: ImapServer, sink: WebhookSink) 
         return made.api_key, made.signing_secret
 
 
-async def is_watched(demo: Demo, stop: asyncio.Event | None = None) -> bool:
+async def wait_until_watched(demo: Demo, stop: asyncio.Event | None = None) -> bool:
     """Wait until the demo user's session idles, for at most WATCH_WAIT_SECONDS; returns whether it does."""
     with contextlib.suppress(TimeoutError):
         await demo.imap.wait_for(
@@ -119,9 +119,9 @@ async def is_watched(demo: Demo, stop: asyncio.Event | None = None) -> bool:
     return any(each.idling for each in demo.imap.sessions)
 
 
-async def show(demo: Demo, address: str, say: Say) -> None:
+async def run_demo(demo: Demo, address: str, say: Say) -> None:
     """Print the addresses, then send a mail every few seconds and print its webhook, until cancelled."""
-    if not await is_watched(demo):
+    if not await wait_until_watched(demo):
         say(f"The demo mailbox is not watched after {WATCH_WAIT_SECONDS:.0f} s; see the log above.")
         return
     user = f"{address}/api/v1/connections/{CODE}/users/{TAG}"
@@ -131,16 +131,16 @@ async def show(demo: Demo, address: str, say: Say) -> None:
     say(f"A mail every {MAIL_INTERVAL_SECONDS:.0f} s for {ADDRESS}; Ctrl-C ends it.")
     while True:
         demo.send()
-        say(line(await demo.arrivals.get()))
+        say(format_arrival(await demo.arrivals.get()))
         await asyncio.sleep(MAIL_INTERVAL_SECONDS)
 
 
-async def prove(demo: Demo, mails: int, say: Say, stop: asyncio.Event) -> str | None:
+async def verify_mails(demo: Demo, mails: int, say: Say, stop: asyncio.Event) -> str | None:
     """Send `mails`, each after the webhook of the previous one; returns None if all were verified, else why not.
 
     Prints the latencies in both cases. Ends early when `stop` is set.
     """
-    if not await is_watched(demo, stop):
+    if not await wait_until_watched(demo, stop):
         late = f"the mailbox was not watched within {WATCH_WAIT_SECONDS:.0f} s"
         return "interrupted" if stop.is_set() else late
     stopping = asyncio.create_task(stop.wait())
@@ -153,7 +153,7 @@ async def prove(demo: Demo, mails: int, say: Say, stop: asyncio.Event) -> str | 
         gathering.cancel()
     verified = [each for each in arrivals if each.problem is None]
     if verified:
-        say(f"{len(verified)} of {mails} mails produced a verified webhook: {summary(verified)}")
+        say(f"{len(verified)} of {mails} mails produced a verified webhook: {format_latencies(verified)}")
     if problems := [each.problem for each in arrivals if each.problem]:
         return f"{len(problems)} webhooks were refused: {problems[0]}"
     if len(verified) < mails:
@@ -171,17 +171,17 @@ async def _gather(demo: Demo, mails: int, say: Say) -> list[Arrival]:
                 while number not in seen:
                     arrival = await demo.arrivals.get()
                     seen.setdefault(arrival.number, arrival)
-            say(line(seen[number]))
+            say(format_arrival(seen[number]))
     return list(seen.values())
 
 
-def line(arrival: Arrival) -> str:
+def format_arrival(arrival: Arrival) -> str:
     """One line about an arrival, for people."""
     verdict = f"REFUSED: {arrival.problem}" if arrival.problem else "both signatures verified"
     return f"webhook {arrival.number:3}  {arrival.subject:14} {arrival.milliseconds:6.0f} ms  {verdict}"
 
 
-def summary(arrivals: list[Arrival]) -> str:
+def format_latencies(arrivals: list[Arrival]) -> str:
     """`p50 … p95 … max …` of the time from a mail's delivery to the mailbox to the arrival of its webhook."""
     times = sorted(arrival.milliseconds for arrival in arrivals)
     p95 = times[round(0.95 * (len(times) - 1))]

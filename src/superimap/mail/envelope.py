@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from email.utils import getaddresses
 from typing import Any
 
-from superimap.domain.envelope import Address, Envelope, clean
+from superimap.domain.envelope import Address, Envelope, clean_text
 
 MAX_LISTED_ADDRESSES = 2000
 """Addresses of one header that a webhook's `envelope` lists. The mail itself has the whole header."""
@@ -26,7 +26,9 @@ def from_headers(headers: Mapping[str, Sequence[bytes]], *, only: frozenset[str]
     Members of a group are listed without the group's name.
     """
     text = {
-        name: clean(values[0]) for name, values in headers.items() if values and (not only or name in only)
+        name: clean_text(values[0])
+        for name, values in headers.items()
+        if values and (not only or name in only)
     }
     from_ = addresses(text.get("from"))
     return Envelope(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from superimap.domain.envelope import Envelope, clean
+from superimap.domain.envelope import Envelope, clean_text
 from superimap.mail import envelope, tracer
 
 MAX_HEADER_BYTES = 256 * 1024
@@ -63,7 +63,7 @@ def parse(raw: bytes) -> ParsedMail:
     return ParsedMail(
         sha1=hashlib.sha1(raw, usedforsecurity=False).hexdigest(),
         size=len(raw),
-        message_id=clean(message_ids[0])[:MAX_MESSAGE_ID_CHARS] or None,
+        message_id=clean_text(message_ids[0])[:MAX_MESSAGE_ID_CHARS] or None,
         defects=tuple(_defects(raw, found)),
         headers=found,
         body_digest=_body_digest(raw),

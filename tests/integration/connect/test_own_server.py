@@ -82,7 +82,7 @@ async def test_a_server_that_the_person_names_is_stored_with_the_password(own, t
         answer = await http.post(FORM, data={**form, **form_fields(" LOCALHOST ", trusted.port)})
 
     assert result_of(answer)["superimap_result"] == "success"
-    shown = await own.shown("OTHER")
+    shown = await own.read_user("OTHER")
     assert (shown["imap_host"], shown["imap_port"], shown["imap_tls"]) == ("localhost", trusted.port, "tls")
     assert (shown["status"], shown["email"]) == ("connecting", ANN)
     assert await own.secret("login_password") == "right horse"
@@ -111,7 +111,7 @@ async def test_a_server_that_the_partner_has_set_keeps_its_kind_of_tls(own):
 
     assert marked(other) == {"host", "port"}, "another server gets the usual TLS of its port"
     assert result_of(same)["superimap_result"] == "success"
-    assert (await own.shown("OTHER"))["imap_tls"] == "none"
+    assert (await own.read_user("OTHER"))["imap_tls"] == "none"
 
 
 async def test_disconnecting_deletes_the_server_too(own, trusted):
@@ -122,7 +122,7 @@ async def test_disconnecting_deletes_the_server_too(own, trusted):
         page = await http.get(shown["disconnect_url"])
         await http.post("/users/disconnect", data=hidden_fields(page.text))
 
-    after = await own.shown("OTHER")
+    after = await own.read_user("OTHER")
     assert (after["connected_at"], after["imap_host"], after["imap_port"]) == (None, None, None)
 
 

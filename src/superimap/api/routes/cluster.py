@@ -9,7 +9,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from superimap.api.dependencies import AppResources, Db
 from superimap.api.errors import Problem
-from superimap.api.openapi import problems
+from superimap.api.openapi import problem_responses
 from superimap.api.schemas.cluster import Cluster
 from superimap.db.monitoring import statuses
 
@@ -53,7 +53,7 @@ def _equal(sent: str, expected: str) -> bool:
 router = APIRouter(prefix="/operators", tags=[TAG], dependencies=[Depends(require_operator)])
 
 
-@router.get("/cluster", summary="Show the cluster status", responses=problems(401, 503))
+@router.get("/cluster", summary="Show the cluster status", responses=problem_responses(401, 503))
 async def show_cluster(resources: AppResources, db: Db) -> Cluster:
     """Idlers, owners of shards, and the number of watched users, as `superimap cluster` shows them."""
     seen = await statuses.read_cluster_status(db, expiry=resources.settings.heartbeat_expiry)

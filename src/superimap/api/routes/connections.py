@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from superimap.api.dependencies import AppResources, CallingPartner, Db, PartnerConnection, unknown_provider
 from superimap.api.errors import Problem
-from superimap.api.openapi import problems, request_body
+from superimap.api.openapi import problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.schemas.accounts import ConnectionChange, ConnectionOut, NewConnection
 from superimap.db.accounts import connections, providers
@@ -17,7 +17,7 @@ CODE = "/{imap_provider_code}"
 BODY_PROBLEMS = (408, 413, 415, 422)
 
 
-@router.get("", summary="List connections", responses=problems(401, 503))
+@router.get("", summary="List connections", responses=problem_responses(401, 503))
 async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOut]:
     """List your connections, ordered by provider code."""
     return [
@@ -30,7 +30,7 @@ async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOu
     status_code=201,
     summary="Create a connection",
     openapi_extra=request_body(NewConnection),
-    responses=problems(401, 404, 409, *BODY_PROBLEMS, 503),
+    responses=problem_responses(401, 404, 409, *BODY_PROBLEMS, 503),
 )
 async def create_connection(
     partner: CallingPartner,
@@ -47,13 +47,13 @@ async def create_connection(
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
-@router.get(CODE, summary="Show a connection", responses=problems(401, 404, 503))
+@router.get(CODE, summary="Show a connection", responses=problem_responses(401, 404, 503))
 async def show_connection(linked: PartnerConnection, db: Db) -> ConnectionOut:
     """Show one connection, with its number of users."""
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
-_CHANGES = problems(401, 404, *BODY_PROBLEMS, 503)
+_CHANGES = problem_responses(401, 404, *BODY_PROBLEMS, 503)
 
 
 @router.put(
@@ -83,7 +83,9 @@ async def update_connection(
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
-@router.delete(CODE, status_code=204, summary="Delete a connection", responses=problems(401, 404, 503))
+@router.delete(
+    CODE, status_code=204, summary="Delete a connection", responses=problem_responses(401, 404, 503)
+)
 async def delete_connection(linked: PartnerConnection, db: Db) -> None:
     """Delete the connection, its users, and all of their records. This cannot be undone."""
     if not await connections.delete(db, linked.connection.partner_id, linked.provider.code):

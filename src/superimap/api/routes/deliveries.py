@@ -8,7 +8,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Respons
 
 from superimap.api.dependencies import AppResources, CallingPartner, Db, base_url
 from superimap.api.errors import invalid_fields
-from superimap.api.openapi import problems, request_body
+from superimap.api.openapi import problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.routes.users import NEXT_PAGE
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api/v1/deliveries", tags=["deliveries"])
 @router.get(
     "",
     summary="List deliveries",
-    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problems(401, 404, 422, 503)},
+    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problem_responses(401, 404, 422, 503)},
 )
 async def list_deliveries(
     *,
@@ -79,7 +79,7 @@ async def list_deliveries(
     "/replay",
     summary="Replay failed deliveries",
     openapi_extra=request_body(ReplayRequest),
-    responses=problems(401, 404, *BODY_PROBLEMS, 429, 503),
+    responses=problem_responses(401, 404, *BODY_PROBLEMS, 429, 503),
 )
 async def replay_deliveries(
     *,
@@ -103,7 +103,7 @@ async def replay_deliveries(
     "/cancel",
     summary="Cancel pending deliveries",
     openapi_extra=request_body(CancelRequest),
-    responses=problems(401, 404, *BODY_PROBLEMS, 503),
+    responses=problem_responses(401, 404, *BODY_PROBLEMS, 503),
 )
 async def cancel_deliveries(
     partner: CallingPartner, body: Annotated[CancelRequest, Depends(read_body(CancelRequest))], db: Db
@@ -114,13 +114,15 @@ async def cancel_deliveries(
     return CancelOut(cancelled=done.count, remaining=done.remaining)
 
 
-@router.get("/{id}", summary="Show a delivery", responses=problems(401, 404, 503))
+@router.get("/{id}", summary="Show a delivery", responses=problem_responses(401, 404, 503))
 async def show_delivery(id: str, partner: CallingPartner, db: Db, resources: AppResources) -> DeliveryDetail:
     """Show a delivery by its `webhook-id`, with its attempts and the beginning of each response."""
     return await _shown(id, partner.id, db, resources)
 
 
-@router.post("/{id}/replay", summary="Replay a delivery", responses=problems(401, 404, 409, 429, 503))
+@router.post(
+    "/{id}/replay", summary="Replay a delivery", responses=problem_responses(401, 404, 409, 429, 503)
+)
 async def replay_delivery(
     id: str,
     partner: CallingPartner,
@@ -134,7 +136,7 @@ async def replay_delivery(
     return await _shown(id, partner.id, db, resources)
 
 
-@router.post("/{id}/cancel", summary="Cancel a delivery", responses=problems(401, 404, 409, 503))
+@router.post("/{id}/cancel", summary="Cancel a delivery", responses=problem_responses(401, 404, 409, 503))
 async def cancel_delivery(
     id: str, partner: CallingPartner, db: Db, resources: AppResources
 ) -> DeliveryDetail:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy import select
 
 from superimap.api.dependencies import AppResources
-from superimap.api.openapi import problems
+from superimap.api.openapi import problem_responses
 from superimap.api.schemas.common import Health
 from superimap.db.models import Partner
 
@@ -21,7 +21,7 @@ async def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Check that the API can serve requests", responses=problems(503))
+@router.get("/readyz", summary="Check that the API can serve requests", responses=problem_responses(503))
 async def readyz(resources: AppResources) -> Health:
     """Answers 200 if the database responds within a second and has its schema, else 503."""
     async with asyncio.timeout(READY_TIMEOUT_SECONDS), resources.sessionmaker() as db:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from superimap.api.dependencies import ConnectionUser, Db, base_url
-from superimap.api.openapi import problems
+from superimap.api.openapi import problem_responses
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.messages import MessageOut
 from superimap.db.monitoring import messages
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users/{tag}/
 @router.get(
     "",
     summary="List messages",
-    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problems(401, 404, 422, 503)},
+    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problem_responses(401, 404, 422, 503)},
 )
 async def list_messages(
     *,

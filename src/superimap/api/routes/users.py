@@ -18,7 +18,7 @@ from superimap.api.dependencies import (
 )
 from superimap.api.errors import invalid_fields
 from superimap.api.mail_servers import check_mail_server
-from superimap.api.openapi import problems, request_body
+from superimap.api.openapi import problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
@@ -38,7 +38,7 @@ NEXT_PAGE = {
 @router.get(
     "",
     summary="List users",
-    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problems(401, 404, 422, 503)},
+    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problem_responses(401, 404, 422, 503)},
 )
 async def list_users(
     *,
@@ -85,7 +85,7 @@ async def list_users(
     status_code=201,
     summary="Create a user",
     openapi_extra=request_body(NewUser),
-    responses=problems(401, 404, 409, *BODY_PROBLEMS, 503),
+    responses=problem_responses(401, 404, 409, *BODY_PROBLEMS, 503),
 )
 async def create_user(
     linked: PartnerConnection,
@@ -101,13 +101,13 @@ async def create_user(
     return show(await users.create(db, resources.vault, linked, _checked_fields(linked, body, resources)))
 
 
-@router.get("/{tag}", summary="Show a user", responses=problems(401, 404, 503))
+@router.get("/{tag}", summary="Show a user", responses=problem_responses(401, 404, 503))
 async def show_user(user: ConnectionUser, show: ShowUser) -> UserOut:
     """Show a user, with newly signed links. A live user is preferred to an archived one with the same tag."""
     return show(user)
 
 
-@router.get("/{tag}/events", summary="List a user's events", responses=problems(401, 404, 422, 503))
+@router.get("/{tag}/events", summary="List a user's events", responses=problem_responses(401, 404, 422, 503))
 async def list_events(
     user: ConnectionUser,
     db: Db,
@@ -117,7 +117,7 @@ async def list_events(
     return [UserEventOut.model_validate(event) for event in await statuses.list_events(db, user, limit=limit)]
 
 
-_CHANGES = problems(401, 404, 409, *BODY_PROBLEMS, 503)
+_CHANGES = problem_responses(401, 404, 409, *BODY_PROBLEMS, 503)
 
 
 @router.put("/{tag}", summary="Update a user", openapi_extra=request_body(UserChange), responses=_CHANGES)
@@ -146,7 +146,9 @@ async def update_user(
     )
 
 
-@router.delete("/{tag}", status_code=204, summary="Archive a user", responses=problems(401, 404, 503))
+@router.delete(
+    "/{tag}", status_code=204, summary="Archive a user", responses=problem_responses(401, 404, 503)
+)
 async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, resources: AppResources) -> None:
     """Stop watching the user. Nothing is deleted: an update with `archived: false` restores the user."""
     await users.archive(db, resources.vault, linked, user)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends
 
 from superimap.api.dependencies import AppResources, CallingPartner, Db
 from superimap.api.errors import Problem
-from superimap.api.openapi import problems, request_body
+from superimap.api.openapi import problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.webhooks import (
@@ -26,7 +26,7 @@ from superimap.domain.events import EventKind
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 
-@router.get("", summary="List endpoints", responses=problems(401, 503))
+@router.get("", summary="List endpoints", responses=problem_responses(401, 503))
 async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
     """List the endpoint of each kind of webhook, with its health."""
     return [
@@ -34,7 +34,7 @@ async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
     ]
 
 
-@router.post("/{kind}/enable", summary="Enable an endpoint", responses=problems(401, 404, 503))
+@router.post("/{kind}/enable", summary="Enable an endpoint", responses=problem_responses(401, 404, 503))
 async def enable_endpoint(
     kind: str, partner: CallingPartner, db: Db, resources: AppResources, background: BackgroundTasks
 ) -> EndpointOut:
@@ -50,7 +50,7 @@ async def enable_endpoint(
     "/test",
     summary="Send a test webhook",
     openapi_extra=request_body(TestRequest),
-    responses=problems(401, 404, *BODY_PROBLEMS, 429, 503),
+    responses=problem_responses(401, 404, *BODY_PROBLEMS, 429, 503),
 )
 async def test_endpoint(
     partner: CallingPartner,
@@ -79,7 +79,7 @@ async def test_endpoint(
     )
 
 
-@router.get("/secret", summary="List signing secrets", responses=problems(401, 503))
+@router.get("/secret", summary="List signing secrets", responses=problem_responses(401, 503))
 async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
     """List from when until when your signing secrets are valid, newest first, without their values."""
     now = datetime.now(UTC)
@@ -99,7 +99,7 @@ async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
     status_code=201,
     summary="Rotate the signing secret",
     openapi_extra=request_body(RotateRequest),
-    responses=problems(401, 409, *BODY_PROBLEMS, 503),
+    responses=problem_responses(401, 409, *BODY_PROBLEMS, 503),
 )
 async def rotate_secret(
     partner: CallingPartner,

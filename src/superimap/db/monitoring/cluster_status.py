@@ -117,7 +117,7 @@ QUERY = """
 _ASYNCPG_QUERY = QUERY.replace(":expiry", "$1")
 
 
-async def read(db: Connection | Pool, *, expiry: float) -> ClusterStatus:
+async def read_cluster_status(db: Connection | Pool, *, expiry: float) -> ClusterStatus:
     """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds."""
     return from_row(await db.fetchrow(_ASYNCPG_QUERY, expiry))
 

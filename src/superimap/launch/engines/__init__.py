@@ -9,8 +9,8 @@ lives as long as the process.
 """
 
 from superimap.launch.engines.folders import EmbeddedError, default_data_folder
-from superimap.launch.engines.locks import address
+from superimap.launch.engines.locks import read_url
 from superimap.launch.engines.postgres import postgres
 from superimap.launch.engines.valkey import valkey
 
-__all__ = ["EmbeddedError", "address", "default_data_folder", "postgres", "valkey"]
+__all__ = ["EmbeddedError", "default_data_folder", "postgres", "read_url", "valkey"]

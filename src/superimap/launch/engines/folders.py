@@ -34,7 +34,7 @@ class Account:
     gid: int = 65534
 
 
-def account() -> Account | None:
+def engine_account() -> Account | None:
     """The engines' own account, or None if they run as this process does."""
     return Account() if os.geteuid() == 0 else None
 
@@ -47,14 +47,14 @@ def default_data_folder() -> Path:
     return Path(base) / "superimap"
 
 
-def prepared(data: Path) -> Path:
+def prepare_data_folder(data: Path) -> Path:
     """Create the data folder if it is missing; returns its real path.
 
     Raises EmbeddedError if it cannot be created, or if the engines' account cannot enter it.
     """
     data = data.expanduser().absolute()
     try:
-        make_folder(data, mode=0o755 if account() else 0o700)
+        make_folder(data, mode=0o755 if engine_account() else 0o700)
         data = data.resolve()
     except OSError as error:
         raise EmbeddedError(
@@ -77,18 +77,18 @@ def make_folder(folder: Path, *, mode: int) -> None:
         folder.chmod(mode)
 
 
-def own(folder: Path) -> Path:
+def make_private(folder: Path) -> Path:
     """Create the folder if it is missing, and close it to everyone but the engine; returns it."""
     folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
-    if engine_account := account():
-        os.chown(folder, engine_account.uid, engine_account.gid)
+    if account := engine_account():
+        os.chown(folder, account.uid, account.gid)
     return folder
 
 
 def closed_parent(path: Path) -> Path | None:
     """The topmost folder on the way to `path` that the engines' account may not enter, or None."""
-    if account() is None:
+    if engine_account() is None:
         return None
     folders = [path, *path.parents] if path.is_dir() else list(path.parents)
     closed = [folder for folder in folders if not folder.stat().st_mode & stat.S_IXOTH]
@@ -96,25 +96,25 @@ def closed_parent(path: Path) -> Path | None:
 
 
 @contextmanager
-def sockets(data: Path) -> Iterator[Path]:
+def socket_folder(data: Path) -> Iterator[Path]:
     """A folder for unix sockets: inside `data`, or a temporary one if that path is too long or needs quoting."""
     inside = data / "run"
     is_short = len(os.fsencode(inside)) + len(LONGEST_SOCKET_NAME) <= MAX_SOCKET_PATH_BYTES
     if is_short and UNQUOTED_PATH.fullmatch(str(inside)):
-        yield own(inside)
+        yield make_private(inside)
         return
-    runtime = "" if account() else os.environ.get("XDG_RUNTIME_DIR", "")
+    runtime = "" if engine_account() else os.environ.get("XDG_RUNTIME_DIR", "")
     is_usable = (
         UNQUOTED_PATH.fullmatch(runtime)
         and len(runtime) < MAX_RUNTIME_DIR_CHARACTERS
         and Path(runtime).is_dir()
     )
-    with scratch(Path(runtime) if is_usable else Path("/tmp")) as short:  # noqa: S108 - mkdtemp, mode 0700
+    with temporary_folder(Path(runtime) if is_usable else Path("/tmp")) as short:  # noqa: S108 - mkdtemp, mode 0700
         yield short
 
 
 @contextmanager
-def scratch(base: Path | None = None) -> Iterator[Path]:
+def temporary_folder(base: Path | None = None) -> Iterator[Path]:
     """A temporary folder of the engine's own."""
     with tempfile.TemporaryDirectory(prefix="superimap-", dir=base, ignore_cleanup_errors=True) as folder:
-        yield own(Path(folder))
+        yield make_private(Path(folder))

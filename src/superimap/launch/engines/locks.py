@@ -15,7 +15,7 @@ LOCK_WAIT_SECONDS = 0.5  # longer than another process holds the lock to look up
 
 
 @contextmanager
-def locked(data: Path, name: str) -> Iterator[Path]:
+def lock_engine(data: Path, name: str) -> Iterator[Path]:
     """Hold `data` for our engine called `name`. Raises EmbeddedError that names the process that holds it.
 
     The lock is the kernel's and ends with this process, so nothing stale stays behind. Yields the lock file,
@@ -42,11 +42,11 @@ def locked(data: Path, name: str) -> Iterator[Path]:
 
 
 def write_url(lock: Path, url: str) -> None:
-    """Write the engine's URL into its lock file, where `address` finds it."""
+    """Write the engine's URL into its lock file, where `read_url` finds it."""
     lock.write_text(f"{os.getpid()}\n{url}\n")
 
 
-def address(data: Path, name: str) -> str | None:
+def read_url(data: Path, name: str) -> str | None:
     """The URL of the engine ("postgres" or "valkey") that another process runs on `data`, or None."""
     path = data.expanduser().absolute() / f"{name}.lock"
     try:

@@ -14,7 +14,7 @@ import asyncpg
 
 from superimap.launch.engines import folders, locks, programs
 from superimap.launch.engines.folders import EmbeddedError
-from superimap.launch.engines.process import EngineProcess, ended, spawn, tail
+from superimap.launch.engines.process import EngineProcess, spawn, tail, wait_for_end
 
 MAJOR_VERSION = "18"
 NAME = "superimap"  # of the role and of the database
@@ -41,8 +41,8 @@ async def postgres(data: Path, *, fsync: bool = True) -> AsyncIterator[str]:
     With `fsync`, committed rows survive a kill -9 of the engine or of this process, and a power cut. Without it
     they may be lost, which is for tests only. An engine that ends is started again.
     """
-    data = await asyncio.to_thread(folders.prepared, data)
-    with locks.locked(data, "postgres") as lock, folders.sockets(data) as sockets:
+    data = await asyncio.to_thread(folders.prepare_data_folder, data)
+    with locks.lock_engine(data, "postgres") as lock, folders.socket_folder(data) as sockets:
         bin_folder = await asyncio.to_thread(_bin_folder, data)
         await _initialise(data, bin_folder, fsync=fsync)
         async with _engine(data, bin_folder, sockets, fsync=fsync).running():
@@ -105,7 +105,7 @@ async def _initialise(data: Path, bin_folder: Path, *, fsync: bool) -> None:
         death=signal.SIGKILL,
     )
     try:
-        await ended(child)
+        await wait_for_end(child)
     finally:
         child.kill()
     if child.returncode != 0:
@@ -129,7 +129,7 @@ def _exists(folder: Path) -> bool:
 
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folders.own(folder)
+    folders.make_private(folder)
 
 
 async def _answers(sockets: Path) -> bool:

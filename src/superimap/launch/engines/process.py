@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from superimap.launch.engines.folders import EmbeddedError, account
+from superimap.launch.engines.folders import EmbeddedError, engine_account
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class EngineProcess:
         """Restart the engine whenever it ends; its clients reconnect by themselves."""
         while True:
             if self._child is not None:
-                await ended(self._child, every=0.2)
+                await wait_for_end(self._child, every=0.2)
             log.error("an embedded engine ended; restarting it", extra={"engine": self.name})
             try:
                 await self._start()
@@ -102,7 +102,7 @@ class EngineProcess:
         try:
             for stop, seconds in self.stops:
                 child.send_signal(stop)
-                if await ended(child, within=seconds, every=0.02):
+                if await wait_for_end(child, within=seconds, every=0.02):
                     return
             log.error("an embedded engine ignored its stop signals; killing it", extra={"engine": self.name})
         finally:
@@ -134,7 +134,7 @@ def spawn(
     """Start a child as the engines' account that logs to a file; on Linux it ends with this process."""
     if log_file.exists() and log_file.stat().st_size > MAX_LOG_BYTES:
         log_file.replace(log_file.with_suffix(".log.1"))
-    own = account()
+    own = engine_account()
     environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     handle = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -186,7 +186,9 @@ def _at_work_in(folder: Path, name: str) -> list[int]:
     return found
 
 
-async def ended(child: subprocess.Popen[bytes], *, within: float = float("inf"), every: float = 0.02) -> bool:
+async def wait_for_end(
+    child: subprocess.Popen[bytes], *, within: float = float("inf"), every: float = 0.02
+) -> bool:
     """Wait for the child; returns whether it ended in time.
 
     It polls, because that depends on no event loop's child watcher and on no thread.

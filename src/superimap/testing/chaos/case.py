@@ -92,24 +92,24 @@ class ArmedCase:
 
     def chance(self, session: FakeSession) -> random.Random:
         """Return the source of all random decisions about this connection."""
-        known, who = self._chances.get(session.id), self.chaos.who(session)
+        known, who = self._chances.get(session.id), self.chaos.username_of(session)
         if known is None or known[0] != who:
-            which = session.id if who is None else self.chaos.ordinal(session)
+            which = session.id if who is None else self.chaos.connection_number(session)
             self.chaos.prune(self._chances)
             seed = f"{self.chaos.seed}/{self.case.name}/{who}/{which}"
             known = self._chances[session.id] = (who, random.Random(seed))  # noqa: S311 - must be repeatable
         return known[1]
 
-    def fires(self, session: FakeSession, what: str = "") -> bool:
+    def strikes(self, session: FakeSession, what: str = "") -> bool:
         """Decide whether the case strikes now; if so, record it."""
-        if not self.may(session) or (self.rate < 1 and self.chance(session).random() >= self.rate):
+        if not self.may_strike(session) or (self.rate < 1 and self.chance(session).random() >= self.rate):
             return False
-        self.did(session, what)
+        self.record_strike(session, what)
         return True
 
-    def may(self, session: FakeSession) -> bool:
+    def may_strike(self, session: FakeSession) -> bool:
         """Whether the case may strike: user, number of times and period fit."""
-        who = self.chaos.who(session)
+        who = self.chaos.username_of(session)
         if self.only is not None and who not in self.only:
             return False
         if self.times is not None and self._struck_of.get(who, 0) >= self.times:
@@ -118,9 +118,9 @@ class ArmedCase:
         after, until = self._window
         return now >= after and (until is None or now < until)
 
-    def did(self, session: FakeSession, what: str) -> None:
+    def record_strike(self, session: FakeSession, what: str) -> None:
         """Record that the case has struck."""
-        who = self.chaos.who(session)
+        who = self.chaos.username_of(session)
         self._struck_of[who] = self._struck_of.get(who, 0) + 1
         self.chaos.log.append(ChaosEvent(time.monotonic(), self.case.name, session.id, who, what))
         self.server.changed()
@@ -136,7 +136,7 @@ class ArmedCase:
         """Strike at this command (`*`: at every command)."""
 
         async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
-            return await act(session, command) if self.fires(session, command.name) else None
+            return await act(session, command) if self.strikes(session, command.name) else None
 
         self.always(name, hook)
 
@@ -160,12 +160,12 @@ class ArmedCase:
         """Strike at an IDLE that has run for `delay` seconds."""
 
         def strike(session: FakeSession) -> None:
-            if session.idling and not session.transport.is_closing() and self.may(session):
-                self.did(session, "IDLE")
+            if session.idling and not session.transport.is_closing() and self.may_strike(session):
+                self.record_strike(session, "IDLE")
                 act(session)
 
         async def hook(session: FakeSession, _command: ClientCommand) -> None:
-            if self.may(session) and (self.rate >= 1 or self.chance(session).random() < self.rate):
+            if self.may_strike(session) and (self.rate >= 1 or self.chance(session).random() < self.rate):
                 asyncio.get_running_loop().call_later(delay, strike, session)
 
         self.undo(self.server.on("IDLE", hook))
@@ -179,7 +179,7 @@ class ArmedCase:
         """Greet in the server's place when the case strikes."""
 
         def greeter(session: FakeSession) -> tuple[bool, bytes | Awaitable[bytes | None] | None]:
-            return (True, greet(session)) if self.fires(session, "greeting") else (False, None)
+            return (True, greet(session)) if self.strikes(session, "greeting") else (False, None)
 
         self.chaos.greeters.append(greeter)
         self.undo(lambda: self.chaos.greeters.remove(greeter))
@@ -190,7 +190,7 @@ class ArmedCase:
         """Call `back` when the case is disarmed."""
         self._undo.append(back)
 
-    def off(self) -> None:
+    def disarm(self) -> None:
         """Disarm the case: remove its hooks from the server."""
         while self._undo:
             self._undo.pop()()

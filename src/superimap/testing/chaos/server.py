@@ -92,13 +92,13 @@ class Chaos(ChaosState):
         """Disarm a case, or a group."""
         removed = {named.name for named in find(name)}
         for arm in [arm for arm in self.arms if arm.case.name in removed]:
-            arm.off()
+            arm.disarm()
             self.arms.remove(arm)
 
     def clear(self) -> None:
         """Disarm all cases. What they have already damaged stays damaged."""
         while self.arms:
-            self.arms.pop().off()
+            self.arms.pop().disarm()
 
     def close(self) -> None:
         """Disarm all cases, and restore the server's own hooks."""

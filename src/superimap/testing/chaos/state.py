@@ -44,7 +44,7 @@ class ChaosState:
         self._ordinals: dict[int, tuple[str | None, int]] = {}
         self._connections: dict[str | None, itertools.count[int]] = {}
 
-    def who(self, session: FakeSession) -> str | None:
+    def username_of(self, session: FakeSession) -> str | None:
         """Return the user of a connection, or the user that its login names."""
         return session.username or self._claims.get(session.id)
 
@@ -52,9 +52,9 @@ class ChaosState:
         """Note that a connection is logging in as `username`."""
         self._claims[session.id] = username
 
-    def ordinal(self, session: FakeSession) -> int:
+    def connection_number(self, session: FakeSession) -> int:
         """Return the number of this connection among those of its user, from 1."""
-        known, who = self._ordinals.get(session.id), self.who(session)
+        known, who = self._ordinals.get(session.id), self.username_of(session)
         if known is None or known[0] != who:
             numbers = self._connections.setdefault(who, itertools.count(1))
             self.prune(self._ordinals)

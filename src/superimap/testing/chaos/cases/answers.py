@@ -24,7 +24,7 @@ def _changing(arm: ArmedCase, names: str, change: Callable[[bytes], bytes]) -> N
 @case("C03 never pushes")
 def never_pushes(arm: ArmedCase) -> None:
     """IDLE is accepted, and nothing is ever pushed in it."""
-    arm.pushing(lambda session, data: None if arm.fires(session, "push") else data)
+    arm.pushing(lambda session, data: None if arm.strikes(session, "push") else data)
 
 
 @case("C09 uidnext missing")

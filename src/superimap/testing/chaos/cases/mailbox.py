@@ -148,7 +148,7 @@ def seen_is_watched(arm: ArmedCase) -> None:
         asked = repr(command.arguments).upper()
         fetches = "FETCH" in command.name and ("BODY[" in asked or "RFC822'" in asked or "TEXT'" in asked)
         if command.name in {"SELECT", "STORE", "UID STORE"} or fetches:
-            arm.did(session, command.name)
+            arm.record_strike(session, command.name)
 
     arm.always("*", watch)
 

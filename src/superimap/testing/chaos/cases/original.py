@@ -82,7 +82,7 @@ def _register(kind: Kind, doc: str) -> None:
             arm.rate = kind.weight / (NORMAL_WEIGHT + sum(each.weight for each in KINDS))
 
         async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
-            fires = arm.fires(session, f"{kind.name}: {command.name}")
+            fires = arm.strikes(session, f"{kind.name}: {command.name}")
             return _answer(arm, kind.name, session, command) if fires else None
 
         arm.always("*", hook)

@@ -23,7 +23,7 @@ def _spoiling(arm: ArmedCase, spoil: Callable[[FakeSession, ClientCommand], byte
     """Answer a FETCH of a body with the bytes that `spoil` returns."""
 
     async def fetch(session: FakeSession, command: ClientCommand) -> bytes | None:
-        if _reads_a_body(command) and arm.fires(session, "UID FETCH"):
+        if _reads_a_body(command) and arm.strikes(session, "UID FETCH"):
             return spoil(session, command)
         return None
 
@@ -180,7 +180,7 @@ def dripped_fetch(arm: ArmedCase) -> None:
     seconds = float(arm.option("seconds", 10.0))
 
     async def drip(session: FakeSession, command: ClientCommand) -> bytes | None:
-        if not (_reads_a_body(command) and arm.fires(session, "UID FETCH")):
+        if not (_reads_a_body(command) and arm.strikes(session, "UID FETCH")):
             return None
         for byte in session.usual(command):
             session.send(bytes([byte]))

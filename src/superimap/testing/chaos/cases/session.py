@@ -159,7 +159,7 @@ def server_restarts(arm: ArmedCase) -> None:
         await asyncio.sleep(float(arm.option("seconds", 0.0)))
         await server.refuse()
         for session in tuple(server.sessions):
-            arm.did(session, "reset")
+            arm.record_strike(session, "reset")
             session.reset()
         await asyncio.sleep(down)
         await server.listen()
