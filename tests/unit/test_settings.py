@@ -48,7 +48,7 @@ WRONG = [
     ("IMAP_PORTS", "1993,imap", "contains 'imap', which is not a port"),
     ("ENCRYPTION_KEY", "hush", "superimap generate-key"),
     ("ENCRYPTION_KEY", f"{KEY},hush!", "is not base64"),
-    ("PORT", "eighty", "must be a valid integer"),
+    ("PORT", "eighty", "must be a whole number"),
     ("PORT", "65536", "less than or equal to 65535"),
     ("BASE_URL", "superimap.example.com", "must start with https://"),
     ("TRUSTED_PROXIES", "10.0.0.0/8,next-door", "'next-door', which is not a network"),
@@ -60,7 +60,7 @@ WRONG = [
     ("IDLE_RENEW", "541", "less than or equal to 540"),
     ("STALLED_AFTER", "300", "greater than or equal to 660"),
     ("HEARTBEAT_EXPIRY", "15", "at least twice HEARTBEAT_INTERVAL"),
-    ("WEBHOOK_TIMEOUT", "soon", "must be a valid number"),
+    ("WEBHOOK_TIMEOUT", "soon", "must be a number"),
 ]
 
 

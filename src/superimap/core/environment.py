@@ -39,7 +39,13 @@ def _line(error: Any) -> str:
     message = str(error["msg"])
     if error["type"] == "value_error":  # our own sentence, which says what is expected
         return f"{name} {message.removeprefix('Value error, ')}.".lstrip()
+    if error["type"] in _NUMBERS:
+        return f"{name} must be {_NUMBERS[error['type']]}.{described}"
     return f"{name} {message.removeprefix('Input ').replace('should', 'must', 1)}.{described}"
+
+
+_NUMBERS = {"int_parsing": "a whole number", "float_parsing": "a number"}
+"""Descriptions of numeric types, by the type of pydantic's error."""
 
 
 def variable_name(field: str) -> str:

@@ -29,7 +29,7 @@ def test_each_wrong_setting_is_one_line(superimap, environment):
 
     assert len(lines) == 2
     assert lines[0].startswith("error: ENCRYPTION_KEY is not set.")
-    assert lines[1].startswith("error: PORT must be a valid integer")
+    assert lines[1].startswith("error: PORT must be a whole number")
 
 
 def test_the_settings_are_shown_without_secrets(superimap, ask, environment):

@@ -12,7 +12,8 @@ from superimap.domain.events import ReasonCode, UserEventKind, recorded_events_d
 from superimap.domain.users import UserStatus
 
 Archived = Annotated[
-    bool, Field(description="`true` archives the user, which ends its watching; `false` restores it.")
+    bool,
+    Field(description="`true` archives the user, who is then no longer watched; `false` restores the user."),
 ]
 _TAG_DESCRIPTION = "Your name for this user: any text without slashes and control characters."
 
@@ -182,8 +183,8 @@ class UserOut(BaseModel):
     imap_port: int | None
     imap_tls: str | None
     archived: bool
-    status: UserStatus = Field(description="State of the watching of this user's mailbox.")
-    status_reason: str | None = Field(description="Why the watching failed, for people.")
+    status: UserStatus = Field(description="State of watching this user's mailbox.")
+    status_reason: str | None = Field(description="Reason for the status, for people.")
     status_since: datetime
     last_login_at: datetime | None
     last_email_at: datetime | None
