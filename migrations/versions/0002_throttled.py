@@ -1,4 +1,4 @@
-"""Status `throttled`, for users whose mail server asks for a pause."""
+"""Status `throttled`, for users whose mail server requests a pause."""
 
 from alembic import op
 

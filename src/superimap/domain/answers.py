@@ -15,13 +15,13 @@ RETRY_SCHEDULE_SECONDS = tuple(n**4 + 5 for n in range(1, 17))
 """Delay after the nth failed attempt: 6, 21, 86, 261, 630, …: 17 attempts within 68 hours."""
 
 EXACT_RETRIES = 5
-"""Number of first delays that are exact to the second, as the API promises; later ones are spread."""
+"""Number of first delays that are exact to the second, as docs/behaviour.md states; later ones are spread."""
 
 JITTER_FRACTION = 0.1
 """Later delays are spread by this fraction in both directions."""
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
-"""Longest pause that a `Retry-After` can ask for, so that no mistake delays webhooks for years."""
+"""Longest pause that a `Retry-After` can request, so that no mistake delays webhooks for years."""
 
 
 class LocalError(StrEnum):
@@ -37,9 +37,9 @@ class EndpointSignal(StrEnum):
 
     HEALTHY = "healthy"  # 2xx, and a 403 that archives: the application works
     REJECTED = "rejected"  # 3xx, 4xx: this delivery is refused; others may succeed
-    BUSY = "busy"  # 429, 503: the endpoint asks for fewer requests
+    BUSY = "busy"  # 429, 503: the endpoint requests fewer POSTs
     FAILING = "failing"  # no answer, 5xx or any other status
-    GONE = "gone"  # 410: the endpoint wants no webhooks any more
+    GONE = "gone"  # 410: the endpoint accepts no webhooks any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def retry_delay(attempt: int, *, chance: float) -> float | None:
 
 
 def retry_after_seconds(text: str | None, *, now: float) -> float:
-    """Seconds from `now` (Unix time) that a `Retry-After` asks for (RFC 9110 section 10.2.3).
+    """Seconds from `now` (Unix time) that a `Retry-After` requests (RFC 9110 section 10.2.3).
 
     0.0 for a header that is absent, malformed or in the past; at most MAX_RETRY_AFTER_SECONDS.
     """

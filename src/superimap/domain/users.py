@@ -23,7 +23,7 @@ class StatusChange(StrEnum):
     CAUGHT_UP = "caught_up"  # the session has read everything and waits for new mail
     CATCHING_UP = "catching_up"  # the session is established and has a backlog to read
     CONNECTION_LOST = "connection_lost"  # connections fail, one after another
-    THROTTLED = "throttled"  # the mail server asks for a pause
+    THROTTLED = "throttled"  # the mail server requests a pause
     LOGIN_REFUSED = "login_refused"  # the mail server or the token endpoint refuses the credentials
     UNRESPONSIVE = "unresponsive"  # no proof of life from the mail server for STALLED_AFTER seconds
 

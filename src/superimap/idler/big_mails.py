@@ -34,5 +34,5 @@ async def process(work: Callable[..., T], raw: bytes, *more: object) -> T:
 
 
 def shorten_thread_switches() -> None:
-    """Give the event loop Python's global lock soon after it asks for it. This affects the whole process."""
+    """Give the event loop Python's global lock soon after it requests the lock. This affects the whole process."""
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)

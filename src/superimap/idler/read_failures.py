@@ -32,7 +32,7 @@ MAX_FAST_FETCH_FAILURES = 3
 
 
 class ReadFailures:
-    """How often each mail has ended its session, and how many mails to ask for at once.
+    """How often each mail has ended its session, and how many mails to request at once.
 
     All mails are of one numbering. `batch_size` is the number of mails whose metadata to fetch in one command.
     """

@@ -22,7 +22,7 @@ _THROTTLING_TEXTS = re.compile(
 
 
 def requested_pause(error: BaseException, *, ordinary: float) -> float | None:
-    """Return the seconds that the server asks us to wait before the next connection; None if it asks for no wait.
+    """Return the seconds that the server asks us to wait before the next connection; None if it requests no wait.
 
     Return `ordinary` if the server asks us to slow down without a figure.
     """

@@ -117,7 +117,7 @@ class UserSession:
             raise rollover.refused
 
     async def _load_user(self) -> WatchedUser:
-        """Load the user, after the pause that its row asks for: restarts must not cause a login storm."""
+        """Load the user, after the pause that its row states: restarts must not cause a login storm."""
         while True:
             watched = await watching.load(self._context.pool, self._user_id)
             if watched is None or watched.version != self._version:

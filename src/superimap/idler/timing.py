@@ -16,7 +16,7 @@ class SessionTiming:
     """First wait after a refused login. Minutes, then hours until other credentials come: never a login storm."""
     refused_longest: float = 21_600.0
     throttled: float = 60.0
-    """Least wait where a server asks for a pause without a figure."""
+    """Least wait where a server requests a pause without a figure."""
     settled: float = 30.0
     """Time after which a connection counts as healthy: the backoff of its next loss starts with a short wait."""
     lag: float = 2.0

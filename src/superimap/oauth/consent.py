@@ -21,7 +21,7 @@ _IDENTITY_SCOPES = {"openid", "profile", "email", "address", "phone", "offline_a
 
 @dataclass(frozen=True, slots=True)
 class ConsentRequest:
-    """Parameters of the authorization request, as the provider wants them."""
+    """Parameters of the authorization request, as the provider requires them."""
 
     authorize_url: str
     client_id: str

@@ -145,7 +145,7 @@ def redirect_back(
     *,
     reason: FailureReason | None = None,
 ) -> RedirectResponse:
-    """Redirect the person to `url`, with the result if the partner wants it; to a page of ours without a URL."""
+    """Redirect the person to `url`, with the result if enabled; to a page of this API if there is no URL."""
     result = LinkResult.SUCCESS if reason is None else LinkResult.FAILURE
     if url is None:
         url = return_urls.with_result(f"{visitor.base}/users/{purpose}/finished", result, reason=reason)

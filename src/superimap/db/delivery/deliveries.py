@@ -136,7 +136,7 @@ async def claim(
 async def _with_contents(db: Db, taken: Sequence[Claim], token: UUID) -> list[Claim]:
     """Add the contents, which were too big for the answer to the claim.
 
-    A delivery that is not found was replaced or erased meanwhile; its lease is not ours any more either.
+    A delivery that is not found was replaced or erased meanwhile, and its lease is no longer held.
     """
     ids = [each.id for each in taken]
     contents = dict(await db.fetch(*_FETCH_CONTENTS.bind(ids=ids, token=token)))

@@ -138,7 +138,7 @@ recorded AS (
     FROM given g JOIN deliveries d ON d.id = g.id AND d.partner_id = g.partner_id
     ON CONFLICT (id) DO NOTHING
 ),
--- The users that the application no longer wants. Our own test users, which have a tracer, stay.
+-- The users to archive, except those with tracers, which are the operator's own.
 archived AS (
     UPDATE users u SET archived = true, status = 'archived', status_since = now(),
         status_reason = 'the application answered 403'

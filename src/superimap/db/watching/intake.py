@@ -71,7 +71,7 @@ COLUMNS = tuple(field.name for field in fields(MailRow))
 
 
 class Fenced(SuperImapError):
-    """The shard, the user or the cursor is not what this session believes it to be; nothing was written."""
+    """The shard, the user or the cursor is not what this session expects; nothing was written."""
 
 
 async def visit_mailbox(

@@ -1,4 +1,4 @@
-"""Access tokens: the grant that each is made from, and the lease of the process that asks for the next."""
+"""Access tokens: the grant that each is made from, and the lease of the process that requests the next one."""
 
 from dataclasses import dataclass, field
 
@@ -33,7 +33,7 @@ class GrantRow:
     """A user's grant with its client and provider. Secrets are sealed; times are seconds by PostgreSQL's clock.
 
     The token, its `version` and its lease are in the user's row, or in the connection's row if the token
-    `is_shared`. `left` and `life` are None without a token. For `pause` seconds no process may ask for a token;
+    `is_shared`. `left` and `life` are None without a token. For `pause` seconds no process may request a token;
     `pause_reason` says why.
     """
 
@@ -78,7 +78,7 @@ async def load(pool: Pool, user_id: int) -> GrantRow | None:
 
 
 async def claim(pool: Pool, grant: GrantRow) -> bool:
-    """Take the lease to ask for the next token, for LEASE_SECONDS.
+    """Take the lease to request the next token, for LEASE_SECONDS.
 
     Returns False if another process holds the lease, if the token or what it is made from has changed since
     `grant` was loaded, or if no process may ask by now: thousands may have waited for their turn meanwhile.

@@ -188,7 +188,7 @@ class Lanes:
         self._posts.add(group.create_task(self._post(lane, claim)))
 
     async def _post(self, lane: Lane, claim: Claim) -> None:
-        """Send and record one delivery. After an error of ours its lease expires, and it is sent again."""
+        """Send and record one delivery. After an internal error its lease expires, and it is sent again."""
         try:
             attempt = await self._operations.send(claim)
             await self._operations.settle(attempt)
