@@ -15,7 +15,7 @@ from superimap.domain.answers import (
 )
 from superimap.domain.deliveries import AttemptOutcome
 
-NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+NOW_SECONDS = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 DELIVERED = (AttemptOutcome.DELIVERED, 0)
 ARCHIVE = (AttemptOutcome.ARCHIVE, 0)
 FAILED = (AttemptOutcome.FAILED, 0)
@@ -36,7 +36,7 @@ def outcome(
     """Outcome and delay; `pause` is what `Retry-After` asks for."""
     retry_after = None if pause is None else str(pause)
     judgement = judge_answer(
-        status, attempt=attempt, chance=chance, retry_after=retry_after, now=NOW, archives=archives
+        status, attempt=attempt, chance=chance, retry_after=retry_after, now=NOW_SECONDS, archives=archives
     )
     return judgement.outcome, judgement.delay
 
@@ -122,7 +122,7 @@ def test_signal_of_an_answer(expected: EndpointSignal, statuses: list[int | None
 
 @pytest.mark.parametrize("status", [None, 200, 403, 404, 410, 429, 503])
 def test_a_requested_pause_is_passed_to_the_breaker(status: int | None):
-    judgement = judge_answer(status, attempt=1, chance=0.5, retry_after="120", now=NOW)
+    judgement = judge_answer(status, attempt=1, chance=0.5, retry_after="120", now=NOW_SECONDS)
 
     assert judgement.pause == 120
 
@@ -168,12 +168,12 @@ def test_an_answer_counts_although_its_body_was_cut_short(error: str):
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(text: str | None, seconds: float):
-    assert retry_after_seconds(text, now=NOW) == seconds
+    assert retry_after_seconds(text, now=NOW_SECONDS) == seconds
 
 
 @pytest.mark.parametrize("text", ["1000000000", "1e9", "inf", "9" * 60])
 def test_abuse_63_a_pause_of_years_is_cut_to_an_hour(text: str):
-    assert retry_after_seconds(text, now=NOW) == MAX_RETRY_AFTER_SECONDS == 3600
+    assert retry_after_seconds(text, now=NOW_SECONDS) == MAX_RETRY_AFTER_SECONDS == 3600
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_abuse_63_a_pause_of_years_is_cut_to_an_hour(text: str):
     ],
 )
 def test_abuse_63_nonsense_is_no_pause(text: str):
-    assert retry_after_seconds(text, now=NOW) == 0
+    assert retry_after_seconds(text, now=NOW_SECONDS) == 0
 
 
 @given(st.text())
 def test_abuse_63_every_pause_is_bounded(text: str):
-    assert 0 <= retry_after_seconds(text, now=NOW) <= MAX_RETRY_AFTER_SECONDS
+    assert 0 <= retry_after_seconds(text, now=NOW_SECONDS) <= MAX_RETRY_AFTER_SECONDS

@@ -8,11 +8,11 @@ from superimap.core.crypto import generate_key
 from superimap.oauth.links import LIFETIME_SECONDS, LinkValidity, Purpose, derive_keys, sign, url, verify
 
 KEYS = derive_keys(generate_key())
-NOW = 1_790_000_000
+NOW_SECONDS = 1_790_000_000
 
 
-def judged(*, purpose=Purpose.CONNECT, user_id=7, ts=NOW, sig=None, keys=KEYS, now=NOW):
-    sig = sign(Purpose.CONNECT, 7, NOW, KEYS[0]) if sig is None else sig
+def judged(*, purpose=Purpose.CONNECT, user_id=7, ts=NOW_SECONDS, sig=None, keys=KEYS, now=NOW_SECONDS):
+    sig = sign(Purpose.CONNECT, 7, NOW_SECONDS, KEYS[0]) if sig is None else sig
     return verify(purpose, user_id, ts, sig, keys, now=now)
 
 
@@ -25,10 +25,10 @@ def test_a_link_is_valid_for_its_purpose_user_and_time():
     [
         {"purpose": Purpose.DISCONNECT},
         {"user_id": 8},
-        {"ts": NOW + 1},
+        {"ts": NOW_SECONDS + 1},
         {"sig": ""},
         {"sig": "ż"},
-        {"sig": sign(Purpose.CONNECT, 7, NOW, KEYS[0])[:10]},
+        {"sig": sign(Purpose.CONNECT, 7, NOW_SECONDS, KEYS[0])[:10]},
         {"keys": derive_keys(generate_key())},
     ],
     ids=lambda changed: next(iter(changed)),
@@ -47,16 +47,16 @@ def test_a_changed_link_is_forged(changed):
     ],
 )
 def test_a_link_is_valid_for_half_an_hour(age, verdict):
-    assert judged(now=NOW + age) is verdict
+    assert judged(now=NOW_SECONDS + age) is verdict
 
 
 def test_a_forged_link_is_never_reported_as_expired():
-    assert judged(sig="0" * 64, now=NOW + 10 * LIFETIME_SECONDS) is LinkValidity.FORGED
+    assert judged(sig="0" * 64, now=NOW_SECONDS + 10 * LIFETIME_SECONDS) is LinkValidity.FORGED
 
 
 def test_a_link_stays_valid_after_a_key_rotation():
     old, new = generate_key(), generate_key()
-    sig = sign(Purpose.CONNECT, 7, NOW, derive_keys(old)[0])
+    sig = sign(Purpose.CONNECT, 7, NOW_SECONDS, derive_keys(old)[0])
 
     assert judged(sig=sig, keys=derive_keys(f"{new}, {old}")) is LinkValidity.VALID
 
@@ -71,7 +71,9 @@ def test_link_keys_differ_from_the_vault_key():
 
 
 def test_the_parameters_of_a_url_verify():
-    query = parse_qs(urlsplit(url("https://x", Purpose.DISCONNECT, 7, KEYS[0], now=NOW + 0.9)).query)
+    query = parse_qs(urlsplit(url("https://x", Purpose.DISCONNECT, 7, KEYS[0], now=NOW_SECONDS + 0.9)).query)
 
     sig = query["sig"][0]
-    assert verify(Purpose.DISCONNECT, 7, int(query["ts"][0]), sig, KEYS, now=NOW) is LinkValidity.VALID
+    assert (
+        verify(Purpose.DISCONNECT, 7, int(query["ts"][0]), sig, KEYS, now=NOW_SECONDS) is LinkValidity.VALID
+    )

@@ -22,7 +22,7 @@ def facts(**known: Any) -> MailFacts:
 
 
 TABLE = [
-    # what is known besides a limit of 100 bytes; the outcome; a part of its reason
+    # what is known in addition to a limit of 100 bytes; the outcome; a part of its reason
     ({}, "delivered", None),
     (EARLIER, "before_connect", "arrived before the user was connected (2026-11-01 12:00:00Z)"),
     ({"by_date": True, "internal_date": WHOLE_SECOND}, "delivered", None),

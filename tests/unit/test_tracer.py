@@ -9,12 +9,14 @@ from superimap.mail import message, tracer
 
 # Fixed, because the tokens are part of test names, which must be the same in every worker.
 KEY, OTHER_KEY = tracer.derive_keys(f"{'A' * 43}=,{'B' * 42}A=")
-NOW = 1_790_000_000.0
+NOW_SECONDS = 1_790_000_000.0
 NONCE = b"123456789"
-TOKEN = tracer.make_token(7, KEY, now=NOW, nonce=NONCE)
+TOKEN = tracer.make_token(7, KEY, now=NOW_SECONDS, nonce=NONCE)
 
 
-def is_ours(token: str, *, user_id: int = 7, keys: tuple[bytes, ...] = (KEY,), now: float = NOW) -> bool:
+def is_ours(
+    token: str, *, user_id: int = 7, keys: tuple[bytes, ...] = (KEY,), now: float = NOW_SECONDS
+) -> bool:
     return tracer.is_valid(token, user_id, keys, now=now)
 
 
@@ -22,10 +24,10 @@ def test_a_token_is_valid_for_five_days_and_only_for_its_user():
     assert len(f"Subject: TRACER: {TOKEN}") < 78
     assert is_ours(TOKEN)
     assert is_ours(TOKEN, keys=(OTHER_KEY, KEY)), "while keys are being rotated"
-    assert is_ours(TOKEN, now=NOW + tracer.TOKEN_LIFETIME_SECONDS)
-    assert is_ours(TOKEN, now=NOW - tracer.CLOCK_SKEW_SECONDS)
-    assert not is_ours(TOKEN, now=NOW + tracer.TOKEN_LIFETIME_SECONDS + 1)
-    assert not is_ours(TOKEN, now=NOW - tracer.CLOCK_SKEW_SECONDS - 1)
+    assert is_ours(TOKEN, now=NOW_SECONDS + tracer.TOKEN_LIFETIME_SECONDS)
+    assert is_ours(TOKEN, now=NOW_SECONDS - tracer.CLOCK_SKEW_SECONDS)
+    assert not is_ours(TOKEN, now=NOW_SECONDS + tracer.TOKEN_LIFETIME_SECONDS + 1)
+    assert not is_ours(TOKEN, now=NOW_SECONDS - tracer.CLOCK_SKEW_SECONDS - 1)
     assert not is_ours(TOKEN, user_id=8)
     assert not is_ours(TOKEN, keys=(OTHER_KEY,))
     assert not is_ours(TOKEN, keys=())

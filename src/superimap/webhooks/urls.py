@@ -65,7 +65,7 @@ def _split(url: str, field: str, *, https_only: bool) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise UrlError(field, f"is not a URL; it should look like {EXAMPLE_URL}") from None
+        raise UrlError(field, f"is not a URL; it must look like {EXAMPLE_URL}") from None
     if parts.scheme not in ("http", "https"):
         raise UrlError(field, f"must begin with https:// or http://, as in {EXAMPLE_URL}")
     if https_only and parts.scheme == "http":
@@ -75,7 +75,7 @@ def _split(url: str, field: str, *, https_only: bool) -> SplitResult:
     if "#" in url:
         raise UrlError(field, "contains a fragment, which is never sent; leave out # and what follows")
     if port == 0 or parts.netloc.endswith(":") or not _is_host(parts):
-        raise UrlError(field, f"has no host that can be connected to; it should look like {EXAMPLE_URL}")
+        raise UrlError(field, f"has no host that can be connected to; it must look like {EXAMPLE_URL}")
     return parts
 
 
