@@ -75,7 +75,7 @@ async def run(
 
 
 class _LatencyComparison:
-    """Latency from commit to receiver for healthy endpoints, without and beside an endpoint that hangs."""
+    """Latency from commit to receiver for healthy endpoints, without and with an endpoint that hangs."""
 
     def __init__(
         self,

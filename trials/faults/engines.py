@@ -35,7 +35,7 @@ class EngineControl:
         await self._stack.aclose()
 
     async def kill(self) -> None:
-        """kill -9 of all its processes; it is away until start()."""
+        """kill -9 of all its processes; it is down until start()."""
         self._signal(signal.SIGKILL)
         await self._stack.aclose()
 

@@ -1,4 +1,4 @@
-"""Faults of one partner beside others: backlogs and hanging endpoints must not delay healthy endpoints."""
+"""Faults of one partner among others: backlogs and hanging endpoints must not delay healthy endpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trials.faults.fault_run import FaultRun
 HANGING_WEBHOOKS_PER_SECOND = 100.0
 """Rate of webhooks to the endpoints that hang."""
 MAX_SLOWDOWN, NOISE_MS = 2.0, 100.0
-"""How much slower others may be beside a fault, and the noise of the machine."""
+"""How much slower others may be during a fault, and the noise of the machine."""
 
 
 async def hang(_: Received) -> int:
@@ -97,9 +97,9 @@ async def f26_many_hang(run: FaultRun) -> None:
 async def measure_beside(
     run: FaultRun, strike: Callable[[], Awaitable[None]], *, seconds: float = 0.0
 ) -> None:
-    """Measure the latency of the last partner's mails, first alone and then beside the fault.
+    """Measure the latency of the last partner's mails, first alone and then during the fault.
 
-    Mails arrive one by one, beside the fault for at least `seconds`.
+    Mails arrive one by one, during the fault for at least `seconds`.
     """
     users = users_of(run, run.partners - 1)
     spans = []

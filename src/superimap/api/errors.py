@@ -28,7 +28,7 @@ PAGES_PATH = "/users/"
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 
-# Errors that another try may cure: deadlock, lost race, lock or statement timeout, a standby, a missing schema.
+# Errors that a retry may resolve: deadlock, lost race, lock or statement timeout, a standby, a missing schema.
 _TRANSIENT_SQLSTATES = frozenset(
     {"40001", "40P01", "55P03", "57014", "25006", "42P01", "42703", "3D000", "28000", "28P01"}
 )

@@ -34,7 +34,7 @@ async def verify_vault(db: Connection, vault: Vault) -> None:
         canaries = await _read_canaries(db)
     if canaries and not any(_opens(vault, canary) for canary in canaries):
         raise VaultError(
-            f"ENCRYPTION_KEY holds key {vault.describe()}, but this database was sealed with key "
+            f"ENCRYPTION_KEY contains key {vault.describe()}, but this database was encrypted with key "
             f"{_key_ids(canaries)}; set ENCRYPTION_KEY to the value used before, or check DATABASE_URL"
         )
     missing = [canary for canary in canaries if not _opens(vault, canary)]

@@ -1,4 +1,4 @@
-"""Metrics of the whole cluster, set by one dispatcher, so that an alert needs no idler to be alive."""
+"""Metrics of the whole cluster, set by one dispatcher, so that alerts work even if no idler is alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sending of one claimed delivery: its content is opened, signed and POSTed, and the answer is judged."""
+"""Sending of one claimed delivery: its content is decrypted, signed and POSTed, and the answer is judged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SigningKeySource(Protocol):
 class FinishedAttempt:
     """An attempt to be recorded, and what its answer showed about the endpoint.
 
-    `observation` is None where the breaker has nothing to learn: the endpoint is healthy and was healthy before,
+    `observation` is None where the breaker needs no observation: the endpoint is healthy and was healthy before,
     or nothing was sent.
     """
 

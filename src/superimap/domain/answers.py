@@ -47,7 +47,7 @@ class AnswerJudgement:
     """Everything that follows from an answer.
 
     `delay` is the seconds until the next attempt; it matters where `outcome` is RETRY. `signal` is None where
-    nothing is known about the endpoint. `pause` is the seconds of rest that the endpoint asked for.
+    nothing is known about the endpoint. `pause` is the pause in seconds that the endpoint requested.
     """
 
     outcome: AttemptOutcome

@@ -24,7 +24,7 @@ DISABLE_AFTER = timedelta(days=5)
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one POST showed about its endpoint: its signal, and the seconds of rest that the endpoint asked for.
+    """What one POST showed about its endpoint: its signal, and the pause in seconds that it requested.
 
     `setbacks` is the endpoint's number of setbacks when the delivery was claimed. If the endpoint has more by
     now, the observation is outdated: ten POSTs that time out together are one setback.

@@ -53,7 +53,7 @@ class EventDefinition:
     """One event as partners see it.
 
     `recorded_as` is the stored kind, or None for an event whose content is stored with its delivery. `fields` are
-    the payload fields that this event has beside those of every event, in their order. `sent_when` is the
+    the payload fields of this event in addition to those of every event, in order. `sent_when` is the
     sentence of docs/webhooks.md and of the API description, without a full stop.
     """
 

@@ -19,7 +19,7 @@ async def fetch_announced(
 ) -> list[tuple[MessageMeta, bytes | None]]:
     """Read the `announced` mails (MAX_FAST_FETCH_MAILS at most) right above `after` in one command, not three.
 
-    One UID more is asked for, so that `catch_up_plan.are_complete` notices a server that announced too few mails.
+    One UID more is requested, so that `catch_up_plan.are_complete` notices a server that announced too few mails.
     Raises any ImapError.
     """
     return await client.fetch_next(after, announced + 1)

@@ -17,7 +17,7 @@ _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
 _STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
 _MAX_NUMBER64 = (1 << 63) - 1  # RFC 9051 section 9
-_RESPONSE_OVERHEAD_BYTES = 256  # of Python's objects, beside the bytes of the response
+_RESPONSE_OVERHEAD_BYTES = 256  # of Python's objects, in addition to the bytes of the response
 
 
 @dataclass(slots=True)

@@ -65,7 +65,7 @@ class TokenRefused(SuperImapError):
 class TokenUnavailable(SuperImapError):
     """The provider could not be reached, or did not answer as expected; trying again may help.
 
-    `retry_after` is the pause in seconds that the provider asked for, if it did.
+    `retry_after` is the pause in seconds that the provider requested, if any.
     """
 
     def __init__(self, text: str, *, retry_after: float | None = None) -> None:

@@ -74,20 +74,20 @@ async def submit(visitor: CurrentVisitor) -> Response:
 
 
 async def _count_try(db: AsyncSession, visitor: Visitor, link: OpenedLink) -> None:
-    """Count this try. Raises Problem 429 beyond a limit; such a try is neither counted nor made."""
+    """Count this attempt. Raises Problem 429 beyond a limit; such an attempt is neither counted nor made."""
     address = browser.client_address(visitor.request, visitor.resources.settings.trusted_proxies)
     per_address = digest(f"address\0{address}")
     per_link = digest("password\0" + link.sig)
     if not await link_usage.count_try(db, per_address, at_most=MAX_TRIES_PER_MINUTE, seconds=60):
         raise Problem(
             429,
-            "Too many tries from your network. Wait a minute, then try again.",
+            "Too many attempts from your network. Wait a minute, then try again.",
             kind="too-many",
             headers={"Retry-After": "60"},
         )
     if not await link_usage.count_try(db, per_link, at_most=MAX_TRIES_PER_LINK, seconds=2 * LIFETIME_SECONDS):
         raise Problem(
-            429, "Too many tries with this link. Ask the application for a new one.", kind="too-many"
+            429, "Too many attempts with this link. Ask the application for a new one.", kind="too-many"
         )
 
 

@@ -97,7 +97,7 @@ class SecretOut(BaseModel):
 
 
 class RotateRequest(RequestBody):
-    """How long the previous secrets sign beside the new one."""
+    """Time for which the previous secrets sign as well as the new one."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"overlap_hours": 24}})
 

@@ -50,7 +50,7 @@ class EndpointNotReady(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What one call replayed, and what is left of the deliveries that it was asked for.
+    """What one call replayed, and what is left of the selected deliveries.
 
     Ring the doorbells of `endpoints` after the commit. Another call could replay the `remaining`; the `erased`
     can never be replayed; the `blocked` can once their endpoint has a URL and is enabled. At most MAX_COUNTED are

@@ -59,7 +59,7 @@ def search_brings_old_uids(arm: ArmedCase) -> None:
 
 @case("C12 unsolicited responses")
 def unsolicited_responses(arm: ArmedCase) -> None:
-    """Unsolicited flags, shrinking and growing counts, and codes arrive in any order beside any answer."""
+    """Unsolicited flags, shrinking and growing counts, and codes arrive in any order with any answer."""
 
     def noise(session: FakeSession) -> bytes:
         count = len(session.messages)

@@ -13,7 +13,7 @@ NORMAL_WEIGHT = 400
 
 
 class Kind(NamedTuple):
-    """A way to answer a command, and its weight beside NORMAL_WEIGHT for a normal answer."""
+    """A way to answer a command, and its weight; a normal answer has NORMAL_WEIGHT."""
 
     name: str
     weight: int

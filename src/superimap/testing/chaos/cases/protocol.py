@@ -128,7 +128,7 @@ def nested_literals(arm: ArmedCase) -> None:
 
 @case("C26 impossible numbers")
 def impossible_numbers(arm: ArmedCase) -> None:
-    """Negative, zero and far too large numbers arrive beside correct answers."""
+    """Negative, zero and far too large numbers arrive together with correct answers."""
     huge = b"9" * 40
     noise = (
         b"* -1 EXISTS\r\n* %b EXISTS\r\n* %b EXPUNGE\r\n* OK [UIDNEXT -5] x\r\n* OK [UIDVALIDITY 0] x\r\n"
