@@ -41,7 +41,7 @@ async def run(
     database_url: str | None = None,
     redis_url: str | None = None,
 ) -> dict[str, Any]:
-    """Deliver `singly` mails one by one to `idle` watched users, then `burst` mails at once; returns the figures."""
+    """Deliver `singly` mails one by one to `idle` users, then `burst` mails at once; returns the figures."""
     allow_files(idle if server == "own" else FILES_PER_DOVECOT_SESSION * idle)
     async with (
         _mail_source(server, idle) as mails,

@@ -42,7 +42,7 @@ class CountingPool:
 
 
 class PassiveSupervisor(Supervisor):
-    """A supervisor that knows its users but starts no sessions."""
+    """A supervisor that has users but starts no sessions."""
 
     def reconcile(self) -> None:
         """Do nothing."""
@@ -129,7 +129,7 @@ async def _one_joins(members: list[ClusterMember], counting: CountingPool, capac
     spent = []
     before = _owners(members)
     for member in members[:MEASURED_IDLERS]:
-        # Each knows the scores of the others but not of the newcomer, as in a process of its own.
+        # Each has the scores of the others but not of the newcomer, as in a process of its own.
         rendezvous.scores.cache_clear()
         for each in members:
             rendezvous.scores(each.ownership.idler, capacity)

@@ -108,7 +108,7 @@ def test_operations_lists_exactly_the_metrics_of_the_code():
 
 
 def test_generated_tables_are_those_of_the_code():
-    """`make docs` rewrites them; nobody edits them by hand."""
+    """`make docs` rewrites them; they are not edited by hand."""
     texts = [page.read_text() for page in tables.PAGES]
 
     assert set(re.findall(r"<!-- generated: (\w+) -->", "".join(texts))) == tables.TABLES.keys()

@@ -71,13 +71,13 @@ def writes(monkeypatch) -> Counter[int]:
 
 
 async def settled(*_: Any, **__: Any) -> Any:
-    """Replacement for the rounds of an idler that does not know that it lost its shards: it does nothing."""
+    """Replacement for the rounds of an idler that has not noticed the loss of its shards: it does nothing."""
     return math.inf
 
 
 @contextlib.asynccontextmanager
 async def two(world: World, imap: ImapServer, owners: list[Ownership]) -> AsyncIterator[None]:
-    """Run two idlers with a session each for every user; the first has lost all shards and does not know."""
+    """Run two idlers with a session each for every user; the first has lost all shards and has not noticed."""
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(running(services.run_idler, world.settings))
         await imap.wait_for(lambda: sum(each.idling for each in imap.sessions) == USER_COUNT)

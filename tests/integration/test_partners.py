@@ -1,4 +1,4 @@
-"""Keys of partners: they open the API and sign webhooks exactly as long as they are valid."""
+"""Keys of partners: they give access to the API and sign webhooks exactly as long as they are valid."""
 
 from __future__ import annotations
 

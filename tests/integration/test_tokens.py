@@ -229,7 +229,7 @@ async def test_storing_the_same_answer_twice_counts_once(world, acme):
         assert not await queries.store_token(tokens._pool, grant, **{**kept, "access_token": sealed[::-1]})
 
 
-# While the provider is away, or says no.
+# While the provider is unreachable, or refuses.
 
 
 @dataclass

@@ -191,7 +191,7 @@ def test_the_recipe_of_the_original_in_ruby_works_unchanged(tmp_path):
 
     said, _ = judged(tmp_path, {"main.rb": around}, program("ruby", "apt-get install ruby"), "main.rb")
 
-    # During a rotation it knows only the old key, and it does not check the age of a webhook.
+    # During a rotation it has only the old key, and it does not check the age of a webhook.
     assert said == [True, False, False, False, True, True, True, True, True, False]
 
 

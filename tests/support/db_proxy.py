@@ -1,4 +1,4 @@
-"""A proxy socket in front of PostgreSQL, which takes the database away and brings it back."""
+"""A proxy socket in front of PostgreSQL, which makes the database unreachable and reachable again."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def outcome(
     pause: float | None = None,
     archives: bool = True,
 ) -> tuple[AttemptOutcome, float]:
-    """Outcome and delay; `pause` is what `Retry-After` asks for."""
+    """Outcome and delay; `pause` is what `Retry-After` requests."""
     retry_after = None if pause is None else str(pause)
     judgement = judge_answer(
         status, attempt=attempt, chance=chance, retry_after=retry_after, now=NOW_SECONDS, archives=archives

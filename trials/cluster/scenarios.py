@@ -43,7 +43,7 @@ async def scale(fleet: Fleet, *, per_second: float, rest: float = 0.0) -> Figure
 
 
 async def kill(fleet: Fleet, *, per_second: float, within: float) -> Figures:
-    """kill -9 of one of two idlers: the other watches all users within `within` s and finds the mail of that time."""
+    """kill -9 of one of two idlers: the other watches all users within `within` s and misses no mail."""
     await fleet.start_idlers(2)
     await fleet.wait_until_watched()
     await fleet.wait_until_shared()

@@ -14,7 +14,7 @@ from superimap.testing import Chaos, ImapServer
 from tests.integration.chaos.scene import Scene
 
 WATCHED = {"C33", "C38"}  # these strike only if we do what we must not
-ELSEWHERE = {"C34", "C35"}  # these strike in the handshake and in the resolver, where nobody keeps a log
+ELSEWHERE = {"C34", "C35"}  # these strike in the handshake and in the resolver, where no log is kept
 
 
 @pytest_asyncio.fixture

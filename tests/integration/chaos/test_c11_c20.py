@@ -62,7 +62,7 @@ async def test_C13_a_renamed_mailbox_resumes_at_its_cursor(scene):
     await scene.world.user(scene.partner, "gil", login="gil", password=PASSWORD)
 
     def deliver(subject: str, mailbox: str) -> None:
-        scene.deliver(subject, to="gil")  # in the ledger, and in INBOX, which nobody watches here
+        scene.deliver(subject, to="gil")  # in the ledger, and in INBOX, which is not watched here
         scene.imap.deliver("gil", account.inbox.messages[-1].raw, mailbox)
 
     async with scene.watching("gil"):
@@ -90,7 +90,7 @@ async def test_C13_the_scenario_by_name_renames_the_mailbox(scene):
             lambda: scene.world.value("SELECT count(*) > 0 FROM mailboxes WHERE name LIKE '%Tous'")
         )
         await scene.wait_until_idling("gil")
-        scene.deliver("after", to="gil")  # in the ledger, and in INBOX, which nobody watches here
+        scene.deliver("after", to="gil")  # in the ledger, and in INBOX, which is not watched here
         scene.imap.deliver("gil", account.inbox.messages[-1].raw, "[Gmail]/Tous")
         await scene.all_found()
 

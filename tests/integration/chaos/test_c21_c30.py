@@ -1,4 +1,4 @@
-"""Faults C21 to C30: refusals, odd greetings, floods and hostile mail."""
+"""Faults C21 to C30: refusals, unusual greetings, floods and hostile mail."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ async def test_a_consent_over_real_sockets_ends_on_our_page_if_the_partner_has_n
 
 
 async def assert_error_page(scene, answer: httpx.Response, status: int, text: str) -> None:
-    """Assert that the answer is a page for people, and that nobody was connected."""
+    """Assert that the answer is a page for people, and that no user was connected."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]

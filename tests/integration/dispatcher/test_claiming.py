@@ -134,7 +134,7 @@ async def test_deliveries_of_an_unhealthy_endpoint_are_claimed_only_on_request(w
         ("failures = 2", True),
         ("failures = 0, breaker = 'slow_start', width = 2", True),
         ("breaker = 'open'", True),
-        ("probe_at = now() + interval '1 h'", False),  # it rests: nobody has to wait for a seat
+        ("probe_at = now() + interval '1 h'", False),  # it pauses: no other endpoint has to wait for a slot
     ):
         await world.db.execute(f"UPDATE endpoints SET {columns}")
         claims = await deliveries.claim(

@@ -30,7 +30,7 @@ def row(uid: int, outcome: MailOutcome, **values) -> MailRow:
 async def test_the_recording_statement_decides_as_judge_does(
     world, is_copy, is_tracer, has_endpoint, has_twin
 ):
-    """For every combination of the facts that only the tables know, in each case with and without a twin."""
+    """For every combination of the facts that only the tables contain, in each case with and without a twin."""
     partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
     await world.provider("imap.example.com", 993)
     await world.connection(partner)

@@ -63,7 +63,7 @@ async def test_a_changed_server_is_watched_at_once_with_its_own_cursor(world, im
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)
         await connect_user(world, partner, "joe", imap)
-        for number in range(9):  # of which the cursor at the server before knows five, if it were asked
+        for number in range(9):  # five of these are below the cursor of the previous server
             other.deliver("joe", mail(f"older {number}"), internal_date=datetime.now(UTC) - timedelta(days=9))
         async with running(services.run_idler, world.settings):
             await idling(imap)
