@@ -8,10 +8,6 @@ from pathlib import Path
 import pytest
 
 from superimap.db.models import Base
-from superimap.domain.deliveries import DeliveryState
-from superimap.domain.events import EventKind, EventName
-from superimap.domain.mails import MailOutcome
-from superimap.domain.users import UserStatus
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/superimap"
@@ -48,13 +44,6 @@ def test_code_named_by_a_term_exists(row):
     assert named or where == "–", term
     for kind, name in named:
         assert exists(kind, name), f"{term}: {kind} {name}"
-
-
-@pytest.mark.parametrize("values", [UserStatus, MailOutcome, DeliveryState, EventKind, EventName])
-def test_the_glossary_lists_every_value_of(values):
-    (listed,) = [row[1] for row in ROWS if row[2] == f"class `{values.__name__}`" and "; see [" in row[1]]
-
-    assert re.findall(r"`(\w+)`", listed) == [str(value) for value in values]
 
 
 def test_every_database_table_has_a_term():

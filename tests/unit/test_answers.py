@@ -16,6 +16,7 @@ from superimap.domain.answers import (
 from superimap.domain.deliveries import AttemptOutcome
 
 NOW_SECONDS = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+FIRST_DELAY, LAST_ATTEMPT = RETRY_SCHEDULE_SECONDS[0], len(RETRY_SCHEDULE_SECONDS) + 1
 DELIVERED = (AttemptOutcome.DELIVERED, 0)
 ARCHIVE = (AttemptOutcome.ARCHIVE, 0)
 FAILED = (AttemptOutcome.FAILED, 0)
@@ -50,32 +51,36 @@ def test_any_2xx_is_delivered(status: int):
     assert outcome(status) == DELIVERED
 
 
-@pytest.mark.parametrize("attempt", [1, 6, 17, 99])
+@pytest.mark.parametrize("attempt", [1, 6, LAST_ATTEMPT, 99])
 def test_403_archives_the_user_at_every_attempt(attempt: int):
     assert outcome(403, attempt=attempt) == ARCHIVE
 
 
 def test_403_to_an_event_archives_no_user_and_is_a_refusal_like_any_other():
-    assert outcome(403, archives=False) == retry(6)
-    assert outcome(403, attempt=17, archives=False) == FAILED
+    assert outcome(403, archives=False) == retry(FIRST_DELAY)
+    assert outcome(403, attempt=LAST_ATTEMPT, archives=False) == FAILED
     assert signal(403, archives=False) is EndpointSignal.REJECTED
     assert signal(204, archives=False) is EndpointSignal.HEALTHY
 
 
 @pytest.mark.parametrize("status", [None, 100, 199, 300, 302, 400, 401, 404, 429, 500, 502, 503, 599, 999])
 def test_any_other_answer_is_retried(status: int | None):
-    assert outcome(status) == retry(6)
+    assert outcome(status) == retry(FIRST_DELAY)
+
+
+def test_the_first_five_delays_are_those_of_the_original():
+    assert RETRY_SCHEDULE_SECONDS[:5] == (6, 21, 86, 261, 630)
 
 
 def test_the_first_five_delays_are_exact_to_the_second():
     for chance in (0.0, 0.999):
         delays = [outcome(500, attempt=attempt, chance=chance) for attempt in range(1, 6)]
-        assert delays == [retry(6), retry(21), retry(86), retry(261), retry(630)]
+        assert delays == [retry(delay) for delay in RETRY_SCHEDULE_SECONDS[:5]]
 
 
 def test_later_delays_grow_and_are_spread_by_a_tenth():
     for attempt in range(6, len(RETRY_SCHEDULE_SECONDS) + 1):
-        planned = attempt**4 + 5
+        planned = RETRY_SCHEDULE_SECONDS[attempt - 1]
         assert outcome(500, attempt=attempt, chance=0.0) == retry(pytest.approx(planned * 0.9))
         assert outcome(500, attempt=attempt, chance=1.0) == retry(pytest.approx(planned * 1.1))
 
@@ -92,17 +97,17 @@ def test_all_attempts_take_about_three_days_and_then_the_delivery_fails():
 
 
 def test_an_impossible_attempt_number_counts_as_the_first():
-    assert outcome(500, attempt=0) == retry(6)
+    assert outcome(500, attempt=0) == retry(FIRST_DELAY)
 
 
-@pytest.mark.parametrize("attempt", [1, 17, 99])
+@pytest.mark.parametrize("attempt", [1, LAST_ATTEMPT, 99])
 def test_after_410_a_delivery_stays_pending_at_every_attempt(attempt: int):
     assert outcome(410, attempt=attempt, pause=60) == retry(0)
 
 
 def test_a_requested_pause_delays_a_retry_and_never_brings_it_forward():
     assert outcome(429, attempt=1, pause=120) == retry(120)
-    assert outcome(503, attempt=4, pause=120) == retry(261)
+    assert outcome(503, attempt=4, pause=0.5) == retry(RETRY_SCHEDULE_SECONDS[3])
     assert outcome(503, attempt=6, pause=3600) == retry(3600)
 
 
@@ -130,8 +135,8 @@ def test_a_requested_pause_is_passed_to_the_breaker(status: int | None):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (LocalError.UNSIGNED, retry(6)),
-        (LocalError.UNKNOWN_KEY, retry(6)),
+        (LocalError.UNSIGNED, retry(FIRST_DELAY)),
+        (LocalError.UNKNOWN_KEY, retry(FIRST_DELAY)),
         (LocalError.UNREADABLE, FAILED),
     ],
 )

@@ -105,7 +105,7 @@ def test_sessions_that_share_a_token_do_not_reconnect_together():
 
 @given(LIVES, CHANCE)
 def test_the_next_attempt_is_soon_but_not_immediate(seconds, chance):
-    assert 0.5 <= token_lifetime.retry_delay(seconds, chance) <= 0.03 * seconds + 1.5
+    assert 0.5 <= token_lifetime.token_retry_delay(seconds, chance) <= 0.03 * seconds + 1.5
 
 
 TABLE = [

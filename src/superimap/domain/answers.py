@@ -12,7 +12,7 @@ from enum import StrEnum
 from superimap.domain.deliveries import AttemptOutcome
 
 RETRY_SCHEDULE_SECONDS = tuple(n**4 + 5 for n in range(1, 17))
-"""Delay after the nth failed attempt: 6, 21, 86, 261, 630, …: 17 attempts within 68 hours."""
+"""Delay after the nth failed attempt. It sets the time of the next one: `due_at`, in the API `next_attempt_at`."""
 
 EXACT_RETRIES = 5
 """Number of first delays that are exact to the second, as docs/behaviour.md states; later ones are spread."""

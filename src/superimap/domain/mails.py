@@ -33,6 +33,9 @@ REASONS: Mapping[MailOutcome, str] = {
 }
 """The reason for each outcome, for a person to read, where `judge` gives no more precise one."""
 
+RULE_HEADERS: frozenset[bytes] = frozenset()
+"""Lower-case names of further headers that rules of `judge` look at, such as `b"list-id"`."""
+
 MailJudgement = tuple[MailOutcome, str | None]
 """An outcome and its reason. The reason is None where the row itself shows it (`duplicate_of`, the delivery)."""
 
@@ -73,7 +76,7 @@ class MailFacts(NamedTuple):
     # Known after the mail is read.
     raw: bytes | None = None
     headers: Mapping[str, Sequence[bytes]] | None = None
-    """Those that `mail.message` keeps, by lower-case name."""
+    """Values by lower-case name, of the headers that the envelope needs and of RULE_HEADERS."""
     has_twin: bool = False
     """Whether a mail with the same bytes is in the same batch."""
 
@@ -129,7 +132,7 @@ def judge(facts: MailFacts) -> MailJudgement:  # noqa: C901, PLR0911 - a table: 
         return outcome.GONE, REASONS[outcome.GONE]
     if facts.raw is not None and len(facts.raw) > facts.max_size:
         return outcome.TOO_BIG, f"{len(facts.raw)} bytes; MAX_EMAIL_SIZE is {facts.max_size}"
-    # A rule that looks at `raw` or `headers` belongs here.
+    # A rule that looks at `raw` or `headers` belongs here. Its headers are named in RULE_HEADERS.
     if facts.is_copy or (facts.has_twin and facts.has_endpoint):
         return outcome.DUPLICATE, None
     if facts.is_tracer:

@@ -71,5 +71,5 @@ class TokenRollover:
             except TEMPORARY_ERRORS as error:
                 reason, pause = str(error), getattr(error, "retry_after", None) or 0.0
             log.info("no new access token yet: %s", reason, extra={"user_id": self._user_id})
-            await asyncio.sleep(pause + token_lifetime.retry_delay(token.lifetime, random()))  # noqa: S311
+            await asyncio.sleep(pause + token_lifetime.token_retry_delay(token.lifetime, random()))  # noqa: S311
         self._stop_session()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from superimap.domain.envelope import Envelope, clean_text
+from superimap.domain.mails import RULE_HEADERS
 from superimap.mail import envelope, tracer
 
 MAX_HEADER_BYTES = 256 * 1024
@@ -23,7 +24,7 @@ _MAX_CHEAP_HEADER_BYTES = 8 * 1024
 
 _NAMES = frozenset({
     b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"in-reply-to", b"message-id",
-    tracer.HEADER.lower(),
+    tracer.HEADER.lower(), *RULE_HEADERS,
 })  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def roll_over_delay(lifetime: float, left: float, chance: float, *, is_new: bool
     return first + chance * (last - first) - age
 
 
-def retry_delay(lifetime: float, chance: float) -> float:
+def token_retry_delay(lifetime: float, chance: float) -> float:
     """Return the seconds until the next request after a new token could not be had."""
     return max(1.0, RETRY_FRACTION * lifetime) * (0.5 + chance)
 

@@ -6,16 +6,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.domain.events import UserEventKind
 from superimap.domain.shards import USERS_CHANNEL
 
-_RECORD_RESTORED = text("""
+_RECORD_EVENT = text("""
     WITH
-    -- The user, if the partner was notified that the person must sign in again.
-    restored AS (
-        UPDATE users SET reauth = NULL WHERE id = :user_id AND reauth IS NOT NULL RETURNING id, partner_id
-    ),
     -- The event.
     recorded_events AS (
         INSERT INTO user_events (partner_id, user_id, kind)
-        SELECT partner_id, id, :event_kind FROM restored
+        SELECT partner_id, id, :event_kind FROM users WHERE id = :user_id
         RETURNING id, partner_id, user_id
     )
     -- Its delivery, if the partner has a URL for events. The id is a UUID version 7 (RFC 9562 section 5.7): the
@@ -27,6 +23,7 @@ _RECORD_RESTORED = text("""
     FROM recorded_events v
     JOIN endpoints e ON e.partner_id = v.partner_id AND e.kind = 'events' AND e.url IS NOT NULL
 """)
+_END_REAUTH = text("UPDATE users SET reauth = NULL WHERE id = :user_id AND reauth IS NOT NULL RETURNING id")
 
 
 async def ring_users(db: AsyncSession, shard: int) -> None:
@@ -41,4 +38,10 @@ async def record_restored(db: AsyncSession, user_id: int) -> None:
 
     Once, and only for a user whose partner was notified that the person must sign in.
     """
-    await db.execute(_RECORD_RESTORED, {"user_id": user_id, "event_kind": UserEventKind.RESTORED.value})
+    if await db.scalar(_END_REAUTH, {"user_id": user_id}) is not None:
+        await record_event(db, user_id, UserEventKind.RESTORED)
+
+
+async def record_event(db: AsyncSession, user_id: int, kind: UserEventKind) -> None:
+    """Record an event of a user, and make its delivery if the partner has a URL for events."""
+    await db.execute(_RECORD_EVENT, {"user_id": user_id, "event_kind": kind.value})

@@ -21,6 +21,7 @@ visited AS (
 SELECT id, uid_validity, last_uid, last_internal_date FROM visited;
 
 -- name: record_mails^
+-- Records mails with their deliveries and moves the cursor of the mailbox, all or nothing.
 -- The parameters from :uid to :token_digest are arrays with one element for each mail (the fields of `MailRow`).
 WITH
 -- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
