@@ -129,7 +129,7 @@ async def add_mail(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives=_lives, size=st.integers(1, 5))
-async def test_every_mail_gives_exactly_one_webhook(context, lives, size):
+async def test_every_mail_causes_exactly_one_webhook(context, lives, size):
     watched, far = await a_user(context), Far()
     fence = Fence(watched.shard, context.ownership.idler, 1)
     box = await queries.visit_mailbox(

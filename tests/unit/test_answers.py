@@ -140,7 +140,7 @@ def test_a_requested_pause_is_passed_to_the_breaker(status: int | None):
         (LocalError.UNREADABLE, FAILED),
     ],
 )
-def test_an_error_on_our_side_says_nothing_about_the_endpoint(
+def test_an_error_on_our_side_has_no_effect_on_the_endpoint(
     error: LocalError, expected: tuple[AttemptOutcome, float]
 ):
     judgement = judge_answer(None, error=error, attempt=1, chance=0.5)

@@ -68,7 +68,7 @@ async def test_C03_a_server_that_never_pushes_is_searched(scene):
         assert scene.connections() == 1
 
 
-async def test_C04_a_reset_within_a_mail_gives_no_partial_mail(scene):
+async def test_C04_a_reset_within_a_mail_records_no_partial_mail(scene):
     scene.chaos.add("C04", only=VICTIM, times=3)
     async with scene.watching():
         await scene.both_find(2)

@@ -12,7 +12,7 @@ from fixtures.world import eventually
 from tests.integration.chaos.scene import BYSTANDER, FAST, VICTIM
 
 
-async def test_C31_a_literal_that_is_too_short_gives_no_truncated_mail(scene):
+async def test_C31_a_literal_that_is_too_short_causes_no_truncated_mail(scene):
     scene.timing = dataclasses.replace(FAST, timeouts=dataclasses.replace(FAST.timeouts, fetch=0.2))
     scene.chaos.add("C31", only=VICTIM, times=3)
     async with scene.watching():

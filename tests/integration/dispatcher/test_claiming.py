@@ -144,7 +144,7 @@ async def test_deliveries_of_an_unhealthy_endpoint_are_claimed_only_on_request(w
         assert len(claims.taken) == (columns == "failures = 1")
 
 
-async def test_a_deleted_endpoint_gives_no_deliveries(world: SinkWorld):
+async def test_a_deleted_endpoint_has_no_deliveries_to_claim(world: SinkWorld):
     assert await claim(world, 4711) == Claims((), is_all=True, has_room=True)
 
 

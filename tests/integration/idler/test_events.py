@@ -88,7 +88,7 @@ async def test_stall_and_recovery_give_one_event_each_whichever_process_notices(
     assert await recorded_events(world) == [("stalled", True), ("recovered", True)]
 
 
-async def test_a_proof_of_life_that_ends_a_stall_gives_an_event(world, pool, joe):
+async def test_a_proof_of_life_that_ends_a_stall_causes_an_event(world, pool, joe):
     await backdate_proofs(world)
     await liveness.mark_stalled(pool, after=900)
 
@@ -184,7 +184,7 @@ async def test_a_new_tag_and_an_archiving_in_between_give_no_further_event(world
     assert await recorded_events(world) == [("reauth_required", True)]
 
 
-async def test_a_disconnect_after_a_refusal_gives_no_restored_event(world, pool, partner, joe):
+async def test_a_disconnect_after_a_refusal_causes_no_restored_event(world, pool, partner, joe):
     await record_refusal(pool, joe)
     await world.change_user(partner, "joe", login_password=None)
     await world.change_user(partner, "joe", login_password="pw")
@@ -220,7 +220,7 @@ async def decrypt_contents(world: World) -> list[dict[str, Any]]:
     ]
 
 
-async def test_a_mail_too_big_gives_an_event_with_its_envelope_and_no_new_mail_webhook(world, imap, joe):
+async def test_a_mail_too_big_causes_an_event_with_its_envelope_and_no_new_mail_webhook(world, imap, joe):
     world.overrides["max_email_size"] = 2000
     async with running(services.run_idler, world.settings):
         await idling(imap)

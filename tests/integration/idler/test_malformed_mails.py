@@ -38,7 +38,7 @@ async def contents(world: World) -> list[dict[str, Any]]:
     ]
 
 
-async def test_each_malformed_mail_is_recorded_and_gives_its_webhook(world, imap):
+async def test_each_malformed_mail_is_recorded_and_causes_its_webhook(world, imap):
     """On one established session, with a well-formed mail after them."""
     world.overrides = {"max_email_size": 16 * 1024 * 1024}
     mails = [*MALFORMED.values(), *hostile_mails(header=300_000).values(), small_mail("the last")]

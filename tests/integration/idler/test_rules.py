@@ -202,7 +202,7 @@ async def count_detected(world) -> int:
 
 
 @pytest.mark.parametrize("where", ["subject", "header"])
-async def test_a_genuine_tracer_is_detected_and_gives_no_webhook(world, imap, where):
+async def test_a_genuine_tracer_is_detected_and_causes_no_webhook(world, imap, where):
     user = await create_user(world, imap, enable_tracer=True)
     token = token_for(world, user)
     await record_sent_tracer(world, user, token)

@@ -67,7 +67,7 @@ async def contents(world: World) -> list[dict[str, Any]]:
     ]
 
 
-async def test_a_mail_that_arrives_during_idle_gives_a_webhook_with_its_exact_content(world, imap):
+async def test_a_mail_that_arrives_during_idle_causes_a_webhook_with_its_exact_content(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe-tag", login="joe", password="pw")
     async with running(services.run_idler, world.settings):

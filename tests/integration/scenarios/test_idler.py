@@ -115,7 +115,7 @@ async def test_lost_connections_and_a_restart_lose_no_mail(watched: Watched):
         await watched.status("watching")
 
 
-async def test_a_new_uidvalidity_during_idle_and_at_reconnect_gives_each_mail_once(watched: Watched):
+async def test_a_new_uidvalidity_during_idle_and_at_reconnect_sends_each_mail_once(watched: Watched):
     async with watched.watching():
         watched.deliver("before")
         await watched.all_found_once()
