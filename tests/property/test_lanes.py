@@ -71,7 +71,7 @@ class Table:
 
         async def attend() -> None:
             await self.step()
-            await self.random.choice(self.dispatchers).attend(endpoint_id)
+            await self.random.choice(self.dispatchers).run_lane(endpoint_id)
 
         task = asyncio.create_task(attend())
         self.ringing.add(task)
@@ -129,7 +129,7 @@ async def test_at_a_stop_posts_in_flight_end_and_waiting_deliveries_are_rung_for
         running = asyncio.create_task(lanes.run(stop, lane_grace=5, post_grace=5))
         await asyncio.sleep(0)
         table.due.extend(uuid.uuid4() for _ in range(20))
-        attending = asyncio.create_task(lanes.attend(1))
+        attending = asyncio.create_task(lanes.run_lane(1))
         for _ in range(table.random.randrange(20)):
             await asyncio.sleep(0)
 
@@ -153,10 +153,10 @@ async def test_a_doorbell_of_an_endpoint_whose_lane_runs_returns_at_once():
     running = asyncio.create_task(lanes.run(stop, lane_grace=5, post_grace=5))
     await asyncio.sleep(0)
     table.due.extend(uuid.uuid4() for _ in range(20))
-    first = asyncio.create_task(lanes.attend(1))
+    first = asyncio.create_task(lanes.run_lane(1))
     await asyncio.sleep(0)
 
-    await lanes.attend(1)
+    await lanes.run_lane(1)
 
     assert not first.done()
     stop.set()

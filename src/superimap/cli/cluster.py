@@ -43,10 +43,10 @@ async def cluster(
 
 
 def _show(seen: ClusterStatus) -> None:
-    output.table(HEADINGS, [_row(idler) for idler in seen.idlers], none="No idler is running.")
+    output.print_table(HEADINGS, [_row(idler) for idler in seen.idlers], none="No idler is running.")
     shards, users = seen.shards, seen.users
-    output.say("")
-    output.record(
+    output.print_line("")
+    output.print_record(
         {
             "shards": f"{shards.owned} owned, {shards.free} free, {shards.expired} of unresponsive idlers",
             "users": f"{users.wanted} wanted, {users.watched} watched, {users.unserved} unserved",
@@ -54,7 +54,7 @@ def _show(seen: ClusterStatus) -> None:
         }
     )
     if users.unserved:
-        output.say(
+        output.print_line(
             f"{users.unserved} users are not watched: start another idler, or raise MAX_SESSIONS "
             "where there is memory for it."
         )
@@ -70,5 +70,5 @@ def _row(idler: IdlerStatus) -> tuple[object, ...]:
         idler.users,
         idler.shards,
         idler.state,
-        output.span(timedelta(seconds=idler.heartbeat_age)) + " ago",
+        output.format_duration(timedelta(seconds=idler.heartbeat_age)) + " ago",
     )

@@ -55,7 +55,7 @@ async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
     if as_json:
         output.show_json([row._asdict() for row in rows])
         return
-    output.table(
+    output.print_table(
         ("PROVIDER", "USERS"),
         rows,
         none=f"{found.name} has no connections; "
@@ -70,7 +70,7 @@ async def show(partner: PartnerName, code: Code, as_json: AsJson = False) -> Non
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
         answer = await _described(work.db, linked)
-    (output.show_json if as_json else output.record)(answer)
+    (output.show_json if as_json else output.print_record)(answer)
 
 
 @app.command()
@@ -103,7 +103,7 @@ async def create(
     if as_json:
         output.show_json(answer)
     else:
-        output.say(f"Connected {found.name} to {provider.code}.")
+        output.print_line(f"Connected {found.name} to {provider.code}.")
 
 
 @app.command()
@@ -130,7 +130,7 @@ async def update(
         fields = _fields(oauth2_client_id, secret, oauth2_tenant)
         linked = await connections.update(work.db, work.vault, linked, fields)
         answer = await _described(work.db, linked)
-    (output.show_json if as_json else output.record)(answer)
+    (output.show_json if as_json else output.print_record)(answer)
 
 
 @app.command()
@@ -150,7 +150,7 @@ async def delete(partner: PartnerName, code: Code, yes: Yes = False, as_json: As
     if as_json:
         output.show_json({"imap_provider_code": linked.provider.code, "deleted": True})
     else:
-        output.say(f"Deleted {name}.")
+        output.print_line(f"Deleted {name}.")
 
 
 async def _find_provider(db: AsyncSession, code: str) -> Provider:

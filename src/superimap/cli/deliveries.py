@@ -73,7 +73,7 @@ async def list_all(
     if as_json:
         output.show_json([asdict(row) for row in shown])
         return
-    output.table(
+    output.print_table(
         ("ID", "STATE", "KIND", "USER", "CREATED", "ATTEMPTS", "NEXT", "LAST"),
         [
             (
@@ -85,7 +85,7 @@ async def list_all(
         none="No webhooks match.",
     )  # fmt: skip
     if len(rows) > limit:
-        output.say(
+        output.print_line(
             f"There are more than {limit}: raise --limit, or narrow the list with --state, --user or --since."
         )
 
@@ -104,10 +104,10 @@ async def show(partner: PartnerName, delivery: Id, as_json: AsJson = False) -> N
     if as_json:
         output.show_json(answer | {"attempts_made": attempts})
         return
-    output.record(answer)
+    output.print_record(answer)
     for attempt in attempts:
-        output.say("")
-        output.record(attempt)
+        output.print_line("")
+        output.print_record(attempt)
 
 
 @app.command()
@@ -217,7 +217,7 @@ def _answer(answer: dict[str, int], sentence: str, *, as_json: bool) -> None:
     if as_json:
         output.show_json(answer)
     else:
-        output.say(sentence)
+        output.print_line(sentence)
 
 
 def _check_choice(ids: list[str] | None, *, every: bool, narrowed: bool) -> None:

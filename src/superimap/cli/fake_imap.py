@@ -51,7 +51,7 @@ async def fake_imap(
 
     if names:
         for name, what in Chaos.describe().items():
-            output.say(f"{name:36} {what}")
+            output.print_line(f"{name:36} {what}")
         return
     server = ImapServer(host, port, any_login=not user, any_token=True, log_size=0)
     _add_accounts(server, user or [])
@@ -59,12 +59,12 @@ async def fake_imap(
         async with server:
             injected = _inject_faults(server, chaos or [], scenario, seed)
             accepted = f"{len(user)} account(s)" if user else "any name and password"
-            output.say(
+            output.print_line(
                 f"IMAP server on {host}:{server.port}, without TLS, for {accepted}, or any access token. "
                 "Ctrl-C ends it."
             )
             if injected.arms:
-                output.say(f"Injected faults: {', '.join(arm.case.name for arm in injected.arms)}.")
+                output.print_line(f"Injected faults: {', '.join(arm.case.name for arm in injected.arms)}.")
             await wait_for_interrupt()
     except OSError as error:
         raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}; try another --port.") from None

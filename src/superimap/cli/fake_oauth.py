@@ -62,7 +62,7 @@ async def fake_oauth(
 
     if names:
         for name, what in FAULTS.items():
-            output.say(f"{name:20} {what}")
+            output.print_line(f"{name:20} {what}")
         return
     server = OAuthServer(host, port, expires_in=expires_in, rotates=rotates, consents=consents)
     people = list(dict.fromkeys([*(person or ["ada@example.com"]), *([consents] if consents else [])]))
@@ -98,21 +98,21 @@ def _inject_failure(server: OAuthServer, entry: str) -> str:
 def _print_instructions(
     server: OAuthServer, client: str, redirect_uris: list[str], people: list[str], failures: list[str]
 ) -> None:
-    output.say(f"OAuth 2.0 provider on {server.url()}, without TLS. Ctrl-C ends it.")
-    output.say(f"Client     {client.replace(':', ', secret ', 1)}")
-    output.say(f"Redirects  {', '.join(redirect_uris)}")
-    output.say(f"People     {', '.join(people)}")
-    output.say(f"Discovery  {server.url('/.well-known/openid-configuration')}")
+    output.print_line(f"OAuth 2.0 provider on {server.url()}, without TLS. Ctrl-C ends it.")
+    output.print_line(f"Client     {client.replace(':', ', secret ', 1)}")
+    output.print_line(f"Redirects  {', '.join(redirect_uris)}")
+    output.print_line(f"People     {', '.join(people)}")
+    output.print_line(f"Discovery  {server.url('/.well-known/openid-configuration')}")
     if failures:
-        output.say(f"Injected failures: {', '.join(failures)}.")
-    output.say("To connect the partner NAME to it, with `superimap fake-imap` as the mail server:")
-    output.say(
+        output.print_line(f"Injected failures: {', '.join(failures)}.")
+    output.print_line("To connect the partner NAME to it, with `superimap fake-imap` as the mail server:")
+    output.print_line(
         "superimap providers create FAKE_OAUTH2 --imap-host 127.0.0.1 --imap-port 10143 --imap-tls none"
         f" --oauth2-authorize-url {server.url('/authorize')} --oauth2-token-url {server.url('/token')}"
         f" --oauth2-revoke-url {server.url('/revoke')} --oauth2-jwks-url {server.url('/jwks')}"
         f" --oauth2-issuer {server.url()} --oauth2-scope '{SCOPE}'"
     )
     name, _, secret = client.partition(":")
-    output.say(
+    output.print_line(
         f"echo {secret} | superimap connections create NAME FAKE_OAUTH2 --oauth2-client-id {name} --secret-stdin"
     )

@@ -48,10 +48,12 @@ async def rotate_keys(as_json: AsJson = False) -> None:
             }
         )
     else:
-        output.table(("COLUMN", "RE-ENCRYPTED"), list(rotation.resealed.items()), none="Nothing to do.")
-        output.say(f"All values that can be decrypted are now encrypted with key {vault.primary.hex()}.")
+        output.print_table(("COLUMN", "RE-ENCRYPTED"), list(rotation.resealed.items()), none="Nothing to do.")
+        output.print_line(
+            f"All values that can be decrypted are now encrypted with key {vault.primary.hex()}."
+        )
         for key_id in rotation.unused:
-            output.say(f"Key {key_id} is no longer used; remove it from ENCRYPTION_KEY.")
+            output.print_line(f"Key {key_id} is no longer used; remove it from ENCRYPTION_KEY.")
     if rotation.unopened:
         raise CommandError(
             "\n".join(rotation.unopened)

@@ -55,7 +55,7 @@ async def messages(
     if as_json:
         output.show_json([asdict(message) for message in shown])
         return
-    output.table(
+    output.print_table(
         ("ID", "SEEN, DATE", "MAIL", "OUTCOME", "REASON"),
         [
             (
@@ -70,4 +70,4 @@ async def messages(
         none="No matching mail was seen; `superimap users show` shows how far the mailbox has been read.",
     )
     if len(rows) > limit:
-        output.say(f"There are more; --before {shown[-1].id} lists the earlier ones.")
+        output.print_line(f"There are more; --before {shown[-1].id} lists the earlier ones.")

@@ -28,19 +28,19 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def say(sentence: str) -> None:
+def print_line(sentence: str) -> None:
     """Print one line for people on standard output."""
-    typer.echo(printable(sentence))
+    typer.echo(escape_controls(sentence))
 
 
 def fail(sentence: str) -> NoReturn:
     """Print what went wrong and what to do on standard error, and exit with code 1."""
     for line in sentence.splitlines():
-        typer.echo(f"error: {printable(line)}", err=True)
+        typer.echo(f"error: {escape_controls(line)}", err=True)
     raise typer.Exit(1)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, none: str) -> None:
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, none: str) -> None:
     """Print rows under headings, or the sentence `none` if there are no rows.
 
     Only the columns of WRAPPED_HEADINGS may take several lines.
@@ -56,10 +56,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, none: st
     if shown.row_count:
         _console().print(shown)
     else:
-        say(none)
+        print_line(none)
 
 
-def record(fields: Mapping[str, object]) -> None:
+def print_record(fields: Mapping[str, object]) -> None:
     """Print one object with a name and a value per line; values are never broken, so that they can be copied."""
     width = max(map(len, fields))
     for name, value in fields.items():
@@ -67,7 +67,7 @@ def record(fields: Mapping[str, object]) -> None:
             typer.echo(typer.style(("" if number else name).ljust(width), bold=True) + f"  {line}")
 
 
-def secret(name: str, value: str) -> None:
+def print_secret(name: str, value: str) -> None:
     """Print a secret on one line, however narrow the terminal, so that it can be copied."""
     typer.echo(f"{name}: {value}")
 
@@ -94,31 +94,31 @@ def _lines(value: object) -> list[str]:
         case bool():
             return ["yes" if value else "no"]
         case datetime():
-            return [moment(value)]
+            return [format_time(value)]
         case dict():
             return [", ".join(f"{name} {_lines(inner)[0]}" for name, inner in value.items())]
         case list() | tuple():
             return [line for item in value for line in _lines(item)]
         case _:
-            return [printable(str(value))]
+            return [escape_controls(str(value))]
 
 
-def printable(text: str) -> str:
+def escape_controls(text: str) -> str:
     """`text` with control characters escaped: partners and senders wrote some of it."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def moment(when: datetime) -> str:
+def format_time(when: datetime) -> str:
     """A time in UTC, to the minute."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M") + "Z"
 
 
-def ago(when: datetime, *, now: datetime) -> str:
+def format_age(when: datetime, *, now: datetime) -> str:
     """The time since `when`, such as `3 min`."""
-    return span(now - when)
+    return format_duration(now - when)
 
 
-def span(length: timedelta) -> str:
+def format_duration(length: timedelta) -> str:
     """A length of time, rounded down to one unit, such as `3 min`."""
     seconds = max(int(length.total_seconds()), 0)
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):

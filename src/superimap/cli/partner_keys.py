@@ -34,7 +34,7 @@ async def keys(partner: PartnerName, as_json: AsJson = False) -> None:
     if as_json:
         output.show_json(rows)
         return
-    output.table(
+    output.print_table(
         ("ID", "KIND", "PREFIX", "CREATED", "EXPIRES", "STATE"),
         [tuple(row.values()) for row in rows],
         none="This partner has no keys.",
@@ -58,15 +58,17 @@ async def rotate_key(
     if as_json:
         output.show_json({"id": found.id, "name": found.name, "api_key": api_key})
         return
-    output.secret("API key", api_key)
-    output.say("Store it now: it is not shown again.")
+    output.print_secret("API key", api_key)
+    output.print_line("Store it now: it is not shown again.")
     if overlap:
-        output.say(
-            f"The previous key is valid for another {output.span(overlap)}, or until `superimap partners "
-            "retire-key`. Until then it signs webhook bodies; afterwards the new key does."
+        output.print_line(
+            f"The previous key is valid for another {output.format_duration(overlap)}, or until "
+            "`superimap partners retire-key`. Until then it signs webhook bodies; afterwards the new key does."
         )
     else:
-        output.say("The previous key is no longer valid; the new key signs webhook bodies from now on.")
+        output.print_line(
+            "The previous key is no longer valid; the new key signs webhook bodies from now on."
+        )
 
 
 @command
@@ -82,12 +84,14 @@ async def rotate_secret(
     if as_json:
         output.show_json({"id": found.id, "name": found.name, "signing_secret": secret})
         return
-    output.secret("Signing secret", secret)
-    output.say("Store it now: it is not shown again.")
+    output.print_secret("Signing secret", secret)
+    output.print_line("Store it now: it is not shown again.")
     if overlap:
-        output.say(f"For {output.span(overlap)} webhooks carry a signature by each of the two secrets.")
+        output.print_line(
+            f"For {output.format_duration(overlap)} webhooks carry a signature by each of the two secrets."
+        )
     else:
-        output.say("The previous secret no longer signs webhooks.")
+        output.print_line("The previous secret no longer signs webhooks.")
 
 
 @command
@@ -105,7 +109,7 @@ async def retire_key(
     if as_json:
         output.show_json(output.as_dict(retired, ("id", "hint", "expires_at")))
     else:
-        output.say(f"Retired API key {retired.id} ({retired.hint}…) of {found.name}.")
+        output.print_line(f"Retired API key {retired.id} ({retired.hint}…) of {found.name}.")
 
 
 async def _listed(db: AsyncSession, partner_id: int) -> list[dict[str, object]]:

@@ -94,12 +94,12 @@ async def create(
     if as_json:
         output.show_json(answer | secrets)
         return
-    output.say(f"Created partner {created.partner.name} with id {created.partner.id}.")
-    output.secret("API key       ", created.api_key)
-    output.secret("Signing secret", created.signing_secret)
-    output.say(SHOWN_ONCE)
+    output.print_line(f"Created partner {created.partner.name} with id {created.partner.id}.")
+    output.print_secret("API key       ", created.api_key)
+    output.print_secret("Signing secret", created.signing_secret)
+    output.print_line(SHOWN_ONCE)
     name = shlex.quote(created.partner.name)
-    output.say(f"Next: `superimap connections create {name} CODE` connects it to a mail provider.")
+    output.print_line(f"Next: `superimap connections create {name} CODE` connects it to a mail provider.")
 
 
 @app.command("list")
@@ -119,7 +119,7 @@ async def list_all(as_json: AsJson = False) -> None:
             ]
         )
         return
-    output.table(
+    output.print_table(
         ("ID", "NAME", "CONNECTIONS", "USERS", "CREATED"),
         [
             (row.partner.id, row.partner.name, row.connections, row.users, row.partner.created_at)
@@ -197,7 +197,7 @@ async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False
     if as_json:
         output.show_json({"id": found.id, "name": found.name, "deleted": True})
     else:
-        output.say(f"Deleted partner {found.name}.")
+        output.print_line(f"Deleted partner {found.name}.")
 
 
 async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
@@ -214,7 +214,7 @@ async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
 
 
 def _answer(answer: dict[str, object], *, as_json: bool) -> None:
-    (output.show_json if as_json else output.record)(answer)
+    (output.show_json if as_json else output.print_record)(answer)
 
 
 partner_keys.register(app)

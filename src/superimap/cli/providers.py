@@ -137,7 +137,7 @@ async def list_all(as_json: AsJson = False) -> None:
     if as_json:
         output.show_json([output.as_dict(row, FIELDS) for row in rows])
         return
-    output.table(
+    output.print_table(
         ("CODE", "KIND", "SERVER", "TITLE"),
         [(row.code, row.kind, _server(row), row.title) for row in rows],
         none="There are no providers; `superimap migrate` installs the well-known ones.",
@@ -248,7 +248,7 @@ async def delete(code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
     if as_json:
         output.show_json({"code": code.upper(), "deleted": True})
     else:
-        output.say(f"Deleted provider {code.upper()}.")
+        output.print_line(f"Deleted provider {code.upper()}.")
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -268,4 +268,4 @@ def _server(provider: Any) -> str:
 
 
 def _answer(provider: Any, *, as_json: bool) -> None:
-    (output.show_json if as_json else output.record)(output.as_dict(provider, FIELDS))
+    (output.show_json if as_json else output.print_record)(output.as_dict(provider, FIELDS))

@@ -50,9 +50,9 @@ def migrate(
     if as_json:
         output.show_json({"revision": revision, "installed_providers": installed})
         return
-    output.say(f"The schema is at revision {revision}.")
+    output.print_line(f"The schema is at revision {revision}.")
     if installed:
-        output.say(f"Installed {len(installed)} providers; `superimap providers list` shows them.")
+        output.print_line(f"Installed {len(installed)} providers; `superimap providers list` shows them.")
 
 
 async def _reach(url: str, wait: float) -> None:
@@ -92,7 +92,7 @@ async def config(as_json: AsJson = False) -> None:
     if as_json:
         output.show_json(settings)
     else:
-        output.record(settings)
+        output.print_record(settings)
 
 
 @command
@@ -115,7 +115,7 @@ async def openapi(
         target.write_text(text)
     except OSError as error:
         raise CommandError(f"Cannot write {target}: {error.strerror}.") from None
-    output.say(f"Wrote {target}.")
+    output.print_line(f"Wrote {target}.")
 
 
 def health(
@@ -144,7 +144,7 @@ def health(
     if as_json:
         output.show_json({"host": host, "port": asked, "ready": ready, "answer": said})
     else:
-        output.say(f"{host}:{asked} is {'ready' if ready else 'not ready'}: {said}")
+        output.print_line(f"{host}:{asked} is {'ready' if ready else 'not ready'}: {said}")
     raise typer.Exit(0 if ready else 1)
 
 

@@ -80,16 +80,22 @@ async def list_all(
     if as_json:
         output.show_json([output.as_dict(user, USER_FIELDS) for user in shown])
         return
-    output.table(
+    output.print_table(
         ("TAG", "EMAIL", "STATUS", "FOR", "REASON"),
         [
-            (user.tag, user.email, user.status, output.ago(user.status_since, now=now), user.status_reason)
+            (
+                user.tag,
+                user.email,
+                user.status,
+                output.format_age(user.status_since, now=now),
+                user.status_reason,
+            )
             for user in shown
         ],
         none="No users match.",
     )
     if len(rows) > limit:
-        output.say(
+        output.print_line(
             f"There are more than {limit}: raise --limit, or narrow the list with --status or --archived."
         )
 
@@ -101,7 +107,7 @@ async def show(partner: PartnerName, code: Code, tag: Tag, as_json: AsJson = Fal
     async with transaction() as work:
         linked, user = await _find(work, partner, code, tag)
         answer = await _described(work, linked, user)
-    (output.show_json if as_json else output.record)(answer)
+    (output.show_json if as_json else output.print_record)(answer)
 
 
 @app.command()
@@ -140,7 +146,7 @@ async def create(
         check_fields(linked, fields)
         user = await users.create(work.db, work.vault, linked, {"tag": tag, **fields})
         answer = await _described(work, linked, user)
-    (output.show_json if as_json else output.record)(answer)
+    (output.show_json if as_json else output.print_record)(answer)
 
 
 @app.command()
@@ -206,7 +212,7 @@ async def _change(partner: str, code: str, tag: str, fields: UserFields, *, as_j
         check_fields(linked, fields)
         user = await users.update(work.db, work.vault, linked, user, fields)
         answer = await _described(work, linked, user)
-    (output.show_json if as_json else output.record)(answer)
+    (output.show_json if as_json else output.print_record)(answer)
 
 
 async def _find(

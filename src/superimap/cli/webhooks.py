@@ -43,7 +43,7 @@ async def show(partner: PartnerName, as_json: AsJson = False) -> None:
     if as_json:
         output.show_json(rows)
         return
-    output.table(
+    output.print_table(
         ("KIND", "URL", "BREAKER", "FAILURES", "FAILING SINCE", "NEXT PROBE", "DISABLED", "REASON"),
         [tuple(row.values()) for row in rows],
         none="This partner has no endpoints.",
@@ -64,7 +64,7 @@ async def enable(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson 
     if as_json:
         output.show_json(answer)
     else:
-        output.say(f"{kind} webhooks go to {enabled.url} again; pending ones are sent at once.")
+        output.print_line(f"{kind} webhooks go to {enabled.url} again; pending ones are sent at once.")
 
 
 @app.command()
@@ -89,7 +89,7 @@ async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = 
         "milliseconds": came.milliseconds,
         "answer": sample_webhooks.shown_answer(came),
     }
-    (output.show_json if as_json else output.record)(answer)
+    (output.show_json if as_json else output.print_record)(answer)
     if not came.is_success:
         raise typer.Exit(1)
 

@@ -79,7 +79,7 @@ async def serve(
         sweeper = _sweeper(settings, timings, doorbell, lanes, presence)
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")
-            ringing = doorbell.run(lanes.attend, stop, max_lanes=settings.max_lanes)
+            ringing = doorbell.run(lanes.run_lane, stop, max_lanes=settings.max_lanes)
             loops.create_task(ringing, name="doorbells")
             loops.create_task(sweeper.run(stop), name="sweeper")
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)

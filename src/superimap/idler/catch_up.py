@@ -165,7 +165,7 @@ class CatchUp:
                 return
             facts = self._facts(mailbox, uid, meta, is_gone=True)
             judgement = judge(facts)
-        row = self._rows.skipped(uid, meta, facts, judgement, uid_validity=mailbox.uid_validity)
+        row = self._rows.row_without_webhook(uid, meta, facts, judgement, uid_validity=mailbox.uid_validity)
         mailbox.add(row, meta)
 
     async def _see_content(self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes) -> None:
@@ -177,10 +177,14 @@ class CatchUp:
         judgement = judge(facts)
         outcome = judgement[0]
         if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
-            row = await self._rows.to_send(meta, raw, parsed, outcome, twin=twin, batch=mailbox.pending)
+            row = await self._rows.row_with_webhook(
+                meta, raw, parsed, outcome, twin=twin, batch=mailbox.pending
+            )
             mailbox.add(row, meta, read_bytes=len(raw))
         else:
-            row = self._rows.skipped(uid, meta, facts, judgement, uid_validity=mailbox.uid_validity)
+            row = self._rows.row_without_webhook(
+                uid, meta, facts, judgement, uid_validity=mailbox.uid_validity
+            )
             mailbox.add(row, meta)
 
     def _facts(

@@ -43,7 +43,7 @@ class MailRows:
         self._context = context
         self._watched = watched
 
-    def skipped(
+    def row_without_webhook(
         self,
         uid: int,
         meta: MessageMeta | None,
@@ -70,7 +70,7 @@ class MailRows:
             content=content,
         )
 
-    async def to_send(
+    async def row_with_webhook(
         self,
         meta: MessageMeta,
         raw: bytes,

@@ -22,7 +22,7 @@ async def wait_in_idle(protocol: Protocol, *, renew: float, timeouts: Timeouts) 
     await protocol.start_idle(timeouts.command)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(renew):
-            await protocol.until(lambda: mailbox.has_news or not protocol.idling)
+            await protocol.wait_until(lambda: mailbox.has_news or not protocol.idling)
     await protocol.end_idle(timeouts.done)
     if not mailbox.has_news and loop.time() - began < min(MIN_IDLE_SECONDS, renew):
         await wait_without_idle(protocol, MIN_IDLE_SECONDS)
@@ -33,4 +33,4 @@ async def wait_without_idle(protocol: Protocol, seconds: float) -> None:
     mailbox = protocol.mailbox
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await protocol.until(lambda: mailbox.has_news)
+            await protocol.wait_until(lambda: mailbox.has_news)

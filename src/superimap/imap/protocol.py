@@ -208,7 +208,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             await self._end_idle(within)
             command = Command("IDLE", self.new_tag())
             self._send(command)
-            await self._within(within, "IDLE", self.until(lambda: self._idling or command.closed))
+            await self._within(within, "IDLE", self.wait_until(lambda: self._idling or command.closed))
             if not command.closed:
                 return
             await command.wait()  # raises if the connection has ended
@@ -232,9 +232,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     async def greet(self, within: float) -> None:
         """Wait for the greeting."""
-        await self._within(within, "greeting", self.until(lambda: self.greeting is not None))
+        await self._within(within, "greeting", self.wait_until(lambda: self.greeting is not None))
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; raise the error that ended the connection. One waiter at a time."""
         while not condition():
             self.check()
@@ -249,7 +249,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if self.lost is not None:
             raise self.lost.with_traceback(None)
 
-    def secured(self) -> None:
+    def forget_clear_text(self) -> None:
         """Forget what the server said before TLS was established (RFC 9051 section 6.2.1)."""
         self.capabilities, self._deaf = frozenset(), False
         self._framer.reset()

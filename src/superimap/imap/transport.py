@@ -132,7 +132,7 @@ async def start_tls(
     finally:
         if stream.is_closing():
             protocol.fail(TlsFailed("no TLS after STARTTLS"))
-    protocol.secured()
+    protocol.forget_clear_text()
     stream.resume_reading()
 
 

@@ -167,7 +167,7 @@ async def test_C26_a_mail_whose_envelope_breaks_every_connection_is_eventually_s
     async def die(session, command):
         if session.username != VICTIM or b"ENVELOPE" not in repr(command.arguments).encode():
             return None
-        usual = session.usual(command)
+        usual = session.usual_answer(command)
         if any(b"UID %d " % uid in usual for uid in poison):
             session.close()
             return b""
@@ -189,7 +189,7 @@ async def test_a_mail_that_is_always_deferred_is_eventually_skipped(scene, monke
 
     async def refuse(session, command):
         is_body = session.username == VICTIM and b"BODY" in repr(command.arguments).encode()
-        if not is_body or b"poison" not in session.usual(command):
+        if not is_body or b"poison" not in session.usual_answer(command):
             return None
         put_off.append(session)
         return command.tag + b" NO [UNAVAILABLE] Server error - please try again later\r\n"
@@ -210,7 +210,7 @@ async def test_C26_a_mail_larger_than_its_announced_size_is_too_big(scene, has_e
     huge = small_mail("huge", body=b"0123456789abcde\n" * 200_000)
 
     async def lie(session, command):
-        return re.sub(rb"RFC822.SIZE \d+", b"RFC822.SIZE 900", session.usual(command))
+        return re.sub(rb"RFC822.SIZE \d+", b"RFC822.SIZE 900", session.usual_answer(command))
 
     scene.imap.on("UID FETCH", lie)
     async with scene.watching(VICTIM, BYSTANDER):

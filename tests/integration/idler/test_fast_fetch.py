@@ -87,7 +87,7 @@ async def test_a_mail_that_an_answer_leaves_out_is_not_skipped(world, imap, numb
     async def leave_out(session: Any, command: Any) -> bytes | None:
         if left_out or not is_fast_fetch(command):
             return None
-        lines: bytes = session.usual(command)
+        lines: bytes = session.usual_answer(command)
         start = lines.index(b"* %d FETCH" % number)
         end = lines.index(b")\r\n", start) + 3
         left_out.append(lines[start:end])
@@ -150,7 +150,7 @@ async def test_fast_fetches_stop_after_three_disconnects(world, imap):
 async def test_an_estimated_size_truncates_no_mail(world, imap, size):
     async def estimate(session: Any, command: Any) -> bytes:
         real = b"RFC822.SIZE %d" % len(mail("hello"))
-        return bytes(session.usual(command).replace(real, b"RFC822.SIZE %d" % size))
+        return bytes(session.usual_answer(command).replace(real, b"RFC822.SIZE %d" % size))
 
     imap.on("UID FETCH", estimate)
     async with running(services.run_idler, world.settings):
@@ -169,7 +169,7 @@ async def test_an_unresponsive_host_does_not_take_the_room_of_other_hosts(world,
         if "BODY.PEEK" in repr(command.arguments) and is_fast_fetch(command) is in_fast_fetch:
             await asyncio.get_running_loop().create_future()
         size = b"RFC822.SIZE %d" % len(mail("hangs"))
-        return bytes(session.usual(command).replace(size, b"RFC822.SIZE 1048576"))
+        return bytes(session.usual_answer(command).replace(size, b"RFC822.SIZE 1048576"))
 
     world.overrides = {"bytes_in_flight": 1024 * 1024}
     async with ImapServer("127.0.0.2") as other:

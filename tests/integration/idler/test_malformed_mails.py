@@ -104,7 +104,7 @@ async def test_a_big_mail_is_processed_outside_the_event_loop(world, imap, monke
 )
 async def test_implausible_metadata_of_a_mail_does_not_stop_the_mailbox(world, imap, usual, said, outcome):
     async def odd(session: Any, command: Any) -> bytes:
-        return re.sub(usual, said, session.usual(command))
+        return re.sub(usual, said, session.usual_answer(command))
 
     imap.on("UID FETCH", odd)
     await set_up(world, imap, "https://app.example.com/hook")

@@ -53,7 +53,7 @@ async def connect(visitor: CurrentVisitor, db: Db) -> Response:
 
 
 @router.get("/{purpose}/finished")
-async def finished(
+async def show_result(
     purpose: Purpose,
     result: Annotated[LinkResult, Query(alias="superimap_result")] = LinkResult.FAILURE,
     reason: Annotated[FailureReason | None, Query(alias="superimap_reason")] = None,

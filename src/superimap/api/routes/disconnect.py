@@ -35,7 +35,7 @@ REVOKE_TIMEOUT_SECONDS = 5.0
 
 
 @router.get("/disconnect/new")
-async def ask(visitor: CurrentVisitor, db: Db) -> Response:
+async def show_confirmation(visitor: CurrentVisitor, db: Db) -> Response:
     """Ask for confirmation, as mail scanners open links too."""
     link = await open_link(db, visitor, Purpose.DISCONNECT, query_fields(visitor.request))
     browser_id = browser.browser_or_new(visitor.request, is_https=visitor.is_https)

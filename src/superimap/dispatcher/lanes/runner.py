@@ -84,7 +84,7 @@ class Lanes:
             for task in (*lanes, *self._posts):
                 task.cancel()
 
-    async def attend(self, endpoint_id: int) -> None:
+    async def run_lane(self, endpoint_id: int) -> None:
         """Answer a doorbell: run the endpoint's lane, and return when it ends, or at once if it ran already.
 
         arq polls every job in progress 20 times a second, so the jobs of a busy endpoint must not pile up.
@@ -98,7 +98,7 @@ class Lanes:
             await asyncio.wait([task])
 
     def start(self, endpoint_id: int) -> bool:
-        """Like `attend`, without waiting; for when there are no doorbells. False if all lanes are taken."""
+        """Like `run_lane`, without waiting; for when there are no doorbells. False if all lanes are taken."""
         lane = self._lanes.get(endpoint_id)
         is_full = self._counts.lanes >= self.limits.max_lanes and (lane is None or lane.task is None)
         if self._is_stopping or self._group is None or is_full:

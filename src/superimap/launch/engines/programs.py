@@ -15,7 +15,9 @@ from superimap.launch.engines.folders import EmbeddedError, closed_parent, engin
 CACHE = Path("/var/cache/superimap")
 
 
-def packaged(module: str, *, distribution: str, program: str, parts: list[str], data: Path) -> Path:
+def find_packaged_program(
+    module: str, *, distribution: str, program: str, parts: list[str], data: Path
+) -> Path:
     """The path of `program` (a pattern) in an installed wheel, or of a copy that the engines' account can reach.
 
     `parts` are the folders, relative to site-packages, that the program needs. Raises EmbeddedError if the wheel

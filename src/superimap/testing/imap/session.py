@@ -150,7 +150,7 @@ class FakeSession(MailboxView):
                 return
         self.execute(command)
 
-    def usual(self, command: ClientCommand) -> bytes:
+    def usual_answer(self, command: ClientCommand) -> bytes:
         """Execute `command`, and return the answer instead of sending it, so that a hook can change it."""
         self._out = []
         try:

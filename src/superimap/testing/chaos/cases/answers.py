@@ -16,7 +16,7 @@ FUTURE = b'INTERNALDATE "19-Jan-2038 03:14:07 +0000"'
 
 def _changing(arm: ArmedCase, names: str, change: Callable[[bytes], bytes]) -> None:
     async def changed(session: FakeSession, command: ClientCommand) -> bytes:
-        return change(session.usual(command))
+        return change(session.usual_answer(command))
 
     arm.on(names, changed)
 
@@ -50,7 +50,7 @@ def search_brings_old_uids(arm: ArmedCase) -> None:
     """A search by UID also returns the last messages, although they are below the requested range."""
 
     async def search(session: FakeSession, command: ClientCommand) -> bytes:
-        answer = session.usual(command)
+        answer = session.usual_answer(command)
         old = b"".join(b" %d" % message.uid for message in session.messages[-3:])
         return answer.replace(b"* SEARCH", b"* SEARCH" + old, 1)
 
@@ -70,7 +70,7 @@ def unsolicited_responses(arm: ArmedCase) -> None:
         )
 
     async def noisy(session: FakeSession, command: ClientCommand) -> bytes:
-        return noise(session) + session.usual(command)
+        return noise(session) + session.usual_answer(command)
 
     arm.on("UID SEARCH,UID FETCH,NOOP,DONE", noisy)
     arm.in_idle(lambda session: session.send(noise(session)))
@@ -81,7 +81,9 @@ def overquota(arm: ArmedCase) -> None:
     """Each answer has [OVERQUOTA], untagged and in its OK: the mailbox is full, but readable."""
 
     async def full(session: FakeSession, command: ClientCommand) -> bytes:
-        answer = session.usual(command).replace(command.tag + b" OK ", command.tag + b" OK [OVERQUOTA] ", 1)
+        answer = session.usual_answer(command).replace(
+            command.tag + b" OK ", command.tag + b" OK [OVERQUOTA] ", 1
+        )
         return b"* NO [OVERQUOTA] Mailbox is full\r\n" + answer
 
     arm.on("EXAMINE,UID SEARCH,UID FETCH,NOOP", full)

@@ -67,7 +67,7 @@ def expunge_between_search_and_fetch(arm: ArmedCase) -> None:
     """The newest message that a search returns is expunged before it can be fetched."""
 
     async def search(session: FakeSession, command: ClientCommand) -> bytes:
-        answer = session.usual(command)
+        answer = session.usual_answer(command)
         found = [int(word) for word in answer.split(b"\r\n", 1)[0].split()[2:] if word.isdigit()]
         if found and session.mailbox is not None and session.mailbox.get(found[-1]) is not None:
             session.mailbox.expunge(found[-1])

@@ -36,10 +36,10 @@ def _of_the_verb(chance: random.Random, session: FakeSession, command: ClientCom
         case "LOGIN":
             return command.tag + b" NO Invalid credentials\r\n"
         case "LIST":
-            lines = session.usual(command).splitlines(keepends=True)
+            lines = session.usual_answer(command).splitlines(keepends=True)
             return b"".join(line for line in lines if b"INBOX" not in line)
         case "EXAMINE" | "STATUS":
-            return _with_uidvalidity(session.usual(command), chance)
+            return _with_uidvalidity(session.usual_answer(command), chance)
     return None
 
 
@@ -113,6 +113,6 @@ def new_uidvalidity_on_every_connection(arm: ArmedCase) -> None:
     """Each connection sees a different UIDVALIDITY, as in the original."""
 
     async def examine(session: FakeSession, command: ClientCommand) -> bytes:
-        return _with_uidvalidity(session.usual(command), arm.chance(session))
+        return _with_uidvalidity(session.usual_answer(command), arm.chance(session))
 
     arm.on("EXAMINE,STATUS", examine)

@@ -35,7 +35,7 @@ def reset_in_fetch(arm: ArmedCase) -> None:
     """The connection is reset after half of a message."""
 
     def spoil(session: FakeSession, command: ClientCommand) -> bytes:
-        answer = session.usual(command)
+        answer = session.usual_answer(command)
         session.send(answer[: len(answer) // 2])
         session.reset()
         return b""
@@ -136,7 +136,7 @@ def impossible_numbers(arm: ArmedCase) -> None:
     ) % (huge, huge, huge, huge)
 
     async def noisy(session: FakeSession, command: ClientCommand) -> bytes:
-        return noise + session.usual(command)
+        return noise + session.usual_answer(command)
 
     arm.on("UID SEARCH,UID FETCH,EXAMINE", noisy)
 
@@ -169,7 +169,7 @@ def flood_of_untagged_lines(arm: ArmedCase) -> None:
 
     async def flood(session: FakeSession, command: ClientCommand) -> bytes:
         await _flood(session, lines // 1000, b"* 1 FETCH (FLAGS (\\Seen))\r\n" * 1000)
-        return session.usual(command)
+        return session.usual_answer(command)
 
     arm.on("UID SEARCH", flood)
 
@@ -182,7 +182,7 @@ def dripped_fetch(arm: ArmedCase) -> None:
     async def drip(session: FakeSession, command: ClientCommand) -> bytes | None:
         if not (_reads_a_body(command) and arm.strikes(session, "UID FETCH")):
             return None
-        for byte in session.usual(command):
+        for byte in session.usual_answer(command):
             session.send(bytes([byte]))
             await asyncio.sleep(seconds)
         return b""
@@ -197,7 +197,7 @@ def literal_shorter_than_announced(arm: ArmedCase) -> None:
 
     def shorten(session: FakeSession, command: ClientCommand) -> bytes:
         return _LITERAL.sub(
-            lambda match: b"{%d}\r\n" % (int(match[1]) + missing), session.usual(command), count=1
+            lambda match: b"{%d}\r\n" % (int(match[1]) + missing), session.usual_answer(command), count=1
         )
 
     _spoiling(arm, shorten)
@@ -208,7 +208,7 @@ def wrong_tag(arm: ArmedCase) -> None:
     """The answer ends with a tag other than that of the command."""
 
     async def answer(session: FakeSession, command: ClientCommand) -> bytes:
-        return session.usual(command).replace(command.tag + b" OK", b"WRONG9 OK")
+        return session.usual_answer(command).replace(command.tag + b" OK", b"WRONG9 OK")
 
     arm.on("UID SEARCH,UID FETCH", answer)
 
@@ -218,7 +218,7 @@ def second_tagged_ok(arm: ArmedCase) -> None:
     """The tagged OK is sent twice."""
 
     async def answer(session: FakeSession, command: ClientCommand) -> bytes:
-        usual = session.usual(command)
+        usual = session.usual_answer(command)
         return usual + usual[usual.rfind(command.tag) :]
 
     arm.on("UID SEARCH,UID FETCH", answer)

@@ -91,7 +91,7 @@ def throttled_by_delays(arm: ArmedCase) -> None:
 
     async def delay(session: FakeSession, command: ClientCommand) -> bytes:
         await asyncio.sleep(seconds)
-        answer = session.usual(command)
+        answer = session.usual_answer(command)
         return answer.replace(command.tag + b" OK ", command.tag + b" OK [THROTTLED] ", 1)
 
     arm.on(str(arm.option("at", "EXAMINE,UID SEARCH,UID FETCH")), delay)
