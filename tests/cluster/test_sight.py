@@ -72,7 +72,7 @@ async def test_users_of_dead_idlers_free_shards_and_full_idlers_are_unserved(clu
         "wanted": 6,
         "watched": 2,
         "unserved": 4,
-    }  # 2 and 3 dead, 6 free, 5 beyond a seat
+    }  # 2 and 3 dead, 6 free, 5 without a slot
     assert seen["shards"] == {"owned": 4, "free": 4090, "expired": 2}
     assert seen["moved"] == 5
     assert [(each["name"], each["is_alive"], each["users"], each["unserved"]) for each in seen["idlers"]] == [

@@ -186,7 +186,7 @@ async def test_a_cluster_of_another_version_is_refused(data):
             pass
 
 
-async def test_a_data_path_that_is_too_long_or_odd_for_a_socket_works(data):
+async def test_a_data_path_that_is_too_long_for_a_socket_or_needs_quoting_works(data):
     data = data / ("long" * 20) / "Üml, ut?#"
 
     async with embedded.postgres(data) as url, embedded.valkey(data) as redis_url, connected(url) as db:

@@ -40,9 +40,9 @@ class Cluster:
         room = self.members[idler].capacity
         found = {}
         for shard in sorted(self.held[idler]):
-            seated = min(room, self.users[shard])
-            room -= seated
-            found[shard] = Load(self.users[shard], seated)
+            served = min(room, self.users[shard])
+            room -= served
+            found[shard] = Load(self.users[shard], served)
         return found
 
     def heartbeat(self, idler: int) -> None:
@@ -144,7 +144,7 @@ def test_excess_users_move_to_idlers_with_room_and_an_empty_idler_relieves_all()
     for idler in (1, 2, 3):
         cluster.join(idler, 800)
     cluster.settle()
-    assert cluster.unserved == 200, "2,400 seats are all taken, and the rest is counted"
+    assert cluster.unserved == 200, "all 2,400 slots are taken, and the rest is counted"
 
     cluster.join(4, 800)
     cluster.settle()
@@ -152,7 +152,7 @@ def test_excess_users_move_to_idlers_with_room_and_an_empty_idler_relieves_all()
     assert cluster.unserved == 0
 
 
-def test_a_shard_larger_than_its_idler_fills_it_and_the_rest_is_counted():
+def test_a_shard_larger_than_its_idler_fills_it_and_the_other_users_are_counted():
     chance = random.Random(7)
     cluster = Cluster([0] * SHARD_COUNT, chance)
     cluster.users[5] = 15

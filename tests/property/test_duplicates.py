@@ -115,8 +115,10 @@ async def add_mail(
     context: IdlerContext, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
 ) -> Any:
     """Record all but the first `known` mails in batches of `size`; return the mailbox row afterwards."""
-    memory, nobody = MailboxMemory(), cast(ImapClient, None)
-    catch_up = CatchUp(context, nobody, watched, memory, ConnectionStatus(context, watched), Arrivals(nobody))
+    memory, no_client = MailboxMemory(), cast(ImapClient, None)
+    catch_up = CatchUp(
+        context, no_client, watched, memory, ConnectionStatus(context, watched), Arrivals(no_client)
+    )
     plan = CatchUpPlan(far.validity, after=0)
     mailbox = WatchedMailbox(context, watched, box, fence, plan, memory)
     for uid, (raw, moment) in enumerate(far.mails[known:], known + 1):

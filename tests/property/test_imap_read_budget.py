@@ -34,7 +34,7 @@ def test_a_flood_gets_a_tenth_of_the_time_plus_one_burst(cost, gaps):
 
 
 @given(costs, gaps)
-def test_a_read_that_holds_the_loop_becomes_small_enough(cost, gaps):
+def test_reads_that_occupy_the_event_loop_too_long_become_smaller(cost, gaps):
     held, sizes, _ = flood(cost, gaps)
 
     assert all(1024 <= size <= MAX_READ_BYTES for size in sizes)

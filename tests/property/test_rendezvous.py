@@ -41,7 +41,7 @@ def test_a_joining_member_takes_shards_and_moves_nothing_else(members, newcomer)
 
 @given(members_of)
 @settings(max_examples=10, deadline=None)
-def test_a_leaving_member_gives_only_its_own_shards(members):
+def test_only_the_shards_of_a_leaving_member_move(members):
     before = owners_of(range(SHARD_COUNT), members)
     after = owners_of(range(SHARD_COUNT), members[1:])
 

@@ -91,7 +91,7 @@ async def test_by_date_the_cursor_is_set_once_all_are_recorded(statements):
     assert not opened(BY_DATE, memory).pass_if_recorded(meta(90)), "a finished catch-up is forgotten"
 
 
-async def test_a_catch_up_without_news_writes_nothing_but_one_by_date_sets_the_cursor(statements):
+async def test_a_catch_up_without_new_mail_writes_nothing_but_one_by_date_sets_the_cursor(statements):
     await opened(BY_UID).finish(baseline=0)
     assert not statements.made
 

@@ -63,7 +63,7 @@ async def test_new_credentials_replace_the_session_once_the_old_one_has_ended():
     assert not sessions.running
 
 
-async def test_a_user_without_room_is_counted_and_gets_the_next_free_slot():
+async def test_a_user_without_a_slot_is_counted_and_gets_the_next_free_one():
     sessions = Sessions()
     crew = supervisor(sessions, most=2)
     crew.set_users(ShardUsers({1: 1}, {1: {1: 1, 2: 1, 3: 1}}))

@@ -170,12 +170,12 @@ class FaultRun:
         unsettled = await self.world.value(UNSETTLED)
         seen = self.imap.count_read()
         secrets = [PASSWORD, PLANTED, *(part for keys in self.keys.values() for part in vars(keys).values())]
-        told = {each.name for each in self.processes if any(part in each.output for part in secrets)}
+        leaking = {each.name for each in self.processes if any(part in each.output for part in secrets)}
         also = [
             *self.broken,
             *([f"I6: {unsettled} deliveries are not settled"] if unsettled else []),
             *([f"I7: {seen} mails were marked as read"] if seen else []),
-            *([f"I7: a secret is in the log of {', '.join(sorted(told))}"] if told else []),
+            *([f"I7: a secret is in the log of {', '.join(sorted(leaking))}"] if leaking else []),
         ]
         return assess(
             self.name,

@@ -63,7 +63,7 @@ REFUSALS = (
 ENDPOINT_HEALTH = """
     WITH healths AS (
         SELECT DISTINCT p.name || ' ' || coalesce(a.error, a.code::text) || ' '
-            || CASE WHEN e.disabled_at IS NULL THEN e.breaker ELSE 'disabled' END AS told
+            || CASE WHEN e.disabled_at IS NULL THEN e.breaker ELSE 'disabled' END AS health
         FROM attempts a JOIN deliveries d ON d.id = a.delivery_id AND d.partner_id = a.partner_id
         JOIN endpoints e ON e.id = d.endpoint_id JOIN partners p ON p.id = e.partner_id
     )
@@ -141,12 +141,14 @@ async def f24_refuses(run: FaultRun) -> None:
         with contextlib.suppress(TimeoutError):
             await _wait_until(
                 run,
-                ENDPOINT_HEALTH + "SELECT array_agg(told ORDER BY told) = $1::text[] FROM healths",
+                ENDPOINT_HEALTH + "SELECT array_agg(health ORDER BY health) = $1::text[] FROM healths",
                 wanted,
             )
-    told = [row[0] for row in await run.world.rows(ENDPOINT_HEALTH + "SELECT told FROM healths ORDER BY 1")]
-    if told != wanted:
-        run.broken.append(f"attempts and breakers say {told}")
+    health = [
+        row[0] for row in await run.world.rows(ENDPOINT_HEALTH + "SELECT health FROM healths ORDER BY 1")
+    ]
+    if health != wanted:
+        run.broken.append(f"attempts and breakers say {health}")
     if any(each.path == "/elsewhere" for each in run.accepted):
         run.broken.append("a redirect was followed")
     run.answers.clear()

@@ -38,10 +38,10 @@ def is_problem(answer, status):
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_no_route_answers_without_a_known_key(world, acme, method, path):
-    async with world.client() as nobody:
-        missing = await nobody.request(method, path)
-        wrong = await nobody.request(method, path, headers={"x-api-key": world.acme + "x"})
-        in_query = await nobody.request(method, path, params={"api_key": "\0ż"})
+    async with world.client() as anonymous:
+        missing = await anonymous.request(method, path)
+        wrong = await anonymous.request(method, path, headers={"x-api-key": world.acme + "x"})
+        in_query = await anonymous.request(method, path, params={"api_key": "\0ż"})
 
     for answer in (missing, wrong, in_query):
         assert is_problem(answer, 401)
@@ -50,17 +50,17 @@ async def test_no_route_answers_without_a_known_key(world, acme, method, path):
 
 
 async def test_the_key_is_accepted_in_the_query(world, acme):
-    async with world.client() as nobody:
-        answer = await nobody.get(USERS, params={"api_key": world.acme})
+    async with world.client() as anonymous:
+        answer = await anonymous.get(USERS, params={"api_key": world.acme})
 
     assert answer.status_code == 200
 
 
 async def test_the_key_is_accepted_in_the_body_as_in_the_original(world, acme):
-    async with world.client() as nobody:
-        form = await nobody.post(USERS, data={"api_key": world.acme, "tag": "by-form"})
-        json = await nobody.post(USERS, json={"api_key": world.acme, "tag": "by-json"})
-        wrong = await nobody.post(USERS, json={"api_key": "sip_wrong", "tag": "nobody"})
+    async with world.client() as anonymous:
+        form = await anonymous.post(USERS, data={"api_key": world.acme, "tag": "by-form"})
+        json = await anonymous.post(USERS, json={"api_key": world.acme, "tag": "by-json"})
+        wrong = await anonymous.post(USERS, json={"api_key": "sip_wrong", "tag": "nobody"})
 
     assert (form.status_code, json.status_code, wrong.status_code) == (201, 201, 401)
     assert form.json()["tag"] == "by-form"

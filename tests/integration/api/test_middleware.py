@@ -90,8 +90,8 @@ async def test_every_response_has_the_security_headers(acme, path):
 @pytest.mark.parametrize("kind", ["new_mail", "user_connected", "user_disconnected", "events"])
 async def test_the_test_receivers_accept_any_webhook_and_log_no_content(world, caplog, kind):
     caplog.set_level("INFO")
-    async with world.client() as nobody:
-        answer = await nobody.post(
+    async with world.client() as anonymous:
+        answer = await anonymous.post(
             f"/webhook_test/{kind}", content=b"confidential" * 100_000, headers={"webhook-id": "msg_1"}
         )
 

@@ -60,11 +60,11 @@ async def test_connected_at_is_set_once_and_cleared_with_the_credentials(acme):
     first = (await acme.post(USERS, json=ADA)).json()["connected_at"]
     again = (await acme.put(f"{USERS}/ADA", json={"login_password": "pass-2"})).json()
     without = (await acme.put(f"{USERS}/ADA", json={"login_password": None})).json()
-    anew = (await acme.put(f"{USERS}/ADA", json={"login_password": "pass-3"})).json()
+    changed_again = (await acme.put(f"{USERS}/ADA", json={"login_password": "pass-3"})).json()
 
     assert first == again["connected_at"]
     assert (without["connected_at"], without["status"]) == (None, "not_connected")
-    assert anew["connected_at"] > first
+    assert changed_again["connected_at"] > first
 
 
 async def test_only_changed_credentials_raise_the_version(acme, world):

@@ -237,7 +237,7 @@ async def test_rotating_an_api_key_keeps_the_signing_secret(world, acme, factory
 
 
 async def test_no_webhook_route_answers_without_a_key(world):
-    async with world.client() as nobody:
+    async with world.client() as anonymous:
         for method, path in (
             ("GET", ""),
             ("POST", "/test"),
@@ -245,5 +245,5 @@ async def test_no_webhook_route_answers_without_a_key(world):
             ("GET", "/secret"),
             ("POST", "/secret/rotate"),
         ):
-            answer: httpx.Response = await nobody.request(method, WEBHOOKS + path)
+            answer: httpx.Response = await anonymous.request(method, WEBHOOKS + path)
             assert answer.status_code == 401

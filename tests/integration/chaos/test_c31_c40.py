@@ -36,7 +36,7 @@ async def test_C33_compression_is_never_requested(scene):
     async with scene.watching(VICTIM, BYSTANDER):
         await scene.both_find(1)
 
-        assert "COMPRESS=DEFLATE" in scene.imap.capabilities, "nobody was tempted"
+        assert "COMPRESS=DEFLATE" in scene.imap.capabilities, "the server offered no compression"
     assert not scene.chaos.struck("C33")
     assert not [event for event in scene.imap.log if event.name == "COMPRESS"]
 

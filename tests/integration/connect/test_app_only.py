@@ -47,11 +47,11 @@ async def test_a_connection_names_its_tenant_and_its_users_are_connected_by_an_a
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["field"] == "oauth2_tenant"
     assert made.status_code == 201
-    nobody = await organisation.user("APP_ONLY", "nobody")
+    without_address = await organisation.user("APP_ONLY", "nobody")
     ann = await organisation.user(
         "APP_ONLY", "ann", email="ann@example.com", oauth2_refresh_token="passed-over-1"
     )
-    assert (nobody["status"], nobody["connected_at"]) == ("not_connected", None)
+    assert (without_address["status"], without_address["connected_at"]) == ("not_connected", None)
     assert (ann["status"], ann["connected_at"] is None) == ("connecting", False)
     row = (await organisation.rows("SELECT oauth2_refresh_token FROM users WHERE tag = 'ann'"))[0]
     assert row["oauth2_refresh_token"] is None

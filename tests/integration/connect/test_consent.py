@@ -202,7 +202,7 @@ async def test_44_a_link_that_has_connected_a_user_is_410(scene):
     assert len(await scene.delivery_contents()) == 1
 
 
-async def test_opening_a_link_repeatedly_does_not_use_it_up(scene):
+async def test_opening_a_link_repeatedly_does_not_invalidate_it(scene):
     shown = await scene.user()
     async with scene.browser() as scanner:
         for _ in range(3):

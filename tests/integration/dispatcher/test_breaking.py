@@ -288,7 +288,7 @@ async def test_abuse_60_a_partner_has_a_fifth_of_the_slots_however_many_of_its_e
         for _ in range(20):
             [delivery_id] = await _owe_other(world, *other)
             await eventually(lambda delivery_id=delivery_id: _is_delivered(world, delivery_id))
-        assert len(world.sink.to("/hangs")) == 8  # a fifth of 20 seats, two POSTs each
+        assert len(world.sink.to("/hangs")) == 8  # a fifth of 20 slots, two POSTs each
         assert counts.lanes.in_flight == 8
         assert counts.lanes.lanes <= 5
 

@@ -208,8 +208,8 @@ async def test_flushall_loses_nothing_and_sends_nothing_twice(world: SinkWorld):
 async def test_without_redis_deliveries_are_still_sent(world: SinkWorld):
     world.redis_url = "unix:///nonexistent/redis.sock"
     endpoint = await world.endpoint()
-    async with world.dispatcher(), EndpointDoorbell(world.redis_url) as nobody:
-        assert not await nobody.ring(endpoint)
+    async with world.dispatcher(), EndpointDoorbell(world.redis_url) as doorbell:
+        assert not await doorbell.ring(endpoint)
         await world.add_deliveries(endpoint, 50, ring=False)
         await eventually(lambda: _all_delivered(world, 50))
 

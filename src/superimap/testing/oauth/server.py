@@ -24,8 +24,9 @@ from superimap.testing.oauth.faults import (
     TOKEN_ENDPOINT_FAULTS,
     Faults,
 )
+from superimap.testing.oauth.form_request import FormRequest
 from superimap.testing.oauth.records import IssuedToken, Person, Records, RegisteredClient
-from superimap.testing.oauth.rules import AuthorizationRules, FormRequest, TokenPolicy, userinfo
+from superimap.testing.oauth.rules import AuthorizationRules, TokenPolicy, userinfo
 
 SCOPES = ("openid", "email", "offline_access", "mail")
 
