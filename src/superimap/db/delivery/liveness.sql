@@ -61,7 +61,7 @@ stalled AS (
     UPDATE users u SET status = 'stalled', status_since = now(), stalled_at = now(),
         status_reason = coalesce(u.status_reason, CASE
             WHEN due.status = 'connecting' THEN 'no session has been established yet'
-            ELSE 'no idler has heard from the mail server' END)
+            ELSE 'no idler has received anything from the mail server' END)
     FROM due WHERE u.id = due.id
     RETURNING u.id, u.partner_id, u.status_reason
 ),
