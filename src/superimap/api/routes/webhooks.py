@@ -81,7 +81,7 @@ async def test_endpoint(
 
 @router.get("/secret", summary="List signing secrets", responses=problem_responses(401, 503))
 async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
-    """List from when until when your signing secrets are valid, newest first, without their values."""
+    """List the validity periods of your signing secrets, newest first, without their values."""
     now = datetime.now(UTC)
     return [
         SecretOut(

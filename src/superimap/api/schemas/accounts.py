@@ -194,7 +194,7 @@ class UserOut(BaseModel):
 
 
 class UserEventOut(BaseModel):
-    """A change in the watching of a user."""
+    """An event of a user, as it was recorded."""
 
     model_config = ConfigDict(
         from_attributes=True,
