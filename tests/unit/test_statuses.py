@@ -62,5 +62,5 @@ def test_an_established_session_cannot_be_reported_as_stalled():
     (longest,) = [limit.le for limit in renew.metadata if hasattr(limit, "le")]
     timing = SessionTiming()
 
-    assert longest + timing.timeouts.done + timing.prove < least <= stalled.default
-    assert timing.prove * 2 < DispatcherTimings().stall_check_delay
+    assert longest + timing.timeouts.done + timing.proof_interval < least <= stalled.default
+    assert timing.proof_interval * 2 < DispatcherTimings().stall_check_delay

@@ -86,7 +86,7 @@ async def serve(
             ]
             memory_task = group.create_task(runtime.manage_memory(_count_established))
             proof_task = group.create_task(
-                context.liveness.write_periodically(pool, every=context.timing.prove)
+                context.liveness.write_periodically(pool, every=context.timing.proof_interval)
             )
             await stop.wait()
             health.ready = False

@@ -21,7 +21,7 @@ class SessionTiming:
     """Time after which a connection counts as healthy: the backoff of its next loss starts with a short wait."""
     lag: float = 2.0
     """Time after which a catch-up is reported as a status."""
-    prove: float = 60.0
+    proof_interval: float = 60.0
     """Interval in which the proofs of life of all sessions are written together."""
     poll: float = 60.0
     """Interval in which a server without IDLE is asked, unless the provider has its own."""

@@ -50,7 +50,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self._turn = asyncio.Lock()
         self._pending: Command | None = None
         self._idling = False  # the server has answered "+" to IDLE
-        self._deaf = False  # input is dropped between the OK to STARTTLS and TLS
+        self._drops_input = False  # input is dropped between the OK to STARTTLS and TLS
         self._change: asyncio.Future[None] | None = None
         self._is_closed = False
         self._closed: asyncio.Event | None = None
@@ -70,9 +70,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         """Handle all complete responses. # upstream: recursed for each line, and formatted all data for a log"""
         self.last_proven_alive = self.loop.time()
         try:
-            for response in () if self._deaf or self.lost else self._framer.feed(data):
+            for response in () if self._drops_input or self.lost else self._framer.feed(data):
                 self._handle(response)
-                if self._deaf or self.lost:
+                if self._drops_input or self.lost:
                     self._framer.reset()
                     break
         except ImapError as error:
@@ -173,7 +173,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self._apply_code(said)
         self.state = next_state(self.state, command.name, result)
         if command.name == "STARTTLS" and result == "OK":
-            self._deaf = True
+            self._drops_input = True
             if self.transport is not None:
                 self.transport.pause_reading()
         command.close(result, said)
@@ -251,7 +251,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     def forget_clear_text(self) -> None:
         """Forget what the server said before TLS was established (RFC 9051 section 6.2.1)."""
-        self.capabilities, self._deaf = frozenset(), False
+        self.capabilities, self._drops_input = frozenset(), False
         self._framer.reset()
 
     def _send(self, command: Command) -> None:

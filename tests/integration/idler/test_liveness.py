@@ -25,7 +25,7 @@ from superimap.testing.imap.hooks import answering
 from tests.integration.chaos.scene import FAST
 from tests.integration.idler.test_watching import idling, mail, recorded, set_up
 
-QUICK = dataclasses.replace(FAST, timeouts=Timeouts(), prove=0.05, poll=0.05)
+QUICK = dataclasses.replace(FAST, timeouts=Timeouts(), proof_interval=0.05, poll=0.05)
 
 
 @pytest_asyncio.fixture
@@ -151,7 +151,7 @@ async def test_an_unanswered_done_reveals_a_black_hole_and_the_user_stalls_and_r
         await world.provider(proxy.host, proxy.port)
         await world.connection(partner)
         joe = await world.user(partner, "joe", login="joe", password="pw")
-        async with watched(world, dataclasses.replace(FAST, prove=0.05), idle_renew=1.5):
+        async with watched(world, dataclasses.replace(FAST, proof_interval=0.05), idle_renew=1.5):
             await idling(imap)
             await push_is_recorded(world, imap)  # the session has received its "+", so its next line is DONE
             proxy.set(black_hole=True)
@@ -277,7 +277,7 @@ async def test_a_large_catch_up_is_reported_and_a_single_mail_costs_no_write(wor
     await pool.execute(WATCH_STATUSES)
     for number in range(120):
         imap.deliver("joe", mail(f"backlog {number}"))
-    async with watched(world, dataclasses.replace(QUICK, prove=600.0)):
+    async with watched(world, dataclasses.replace(QUICK, proof_interval=600.0)):
         await recorded(world, 120)
         await idling(imap)
         assert await statuses_seen(world) == ["catching_up", "watching"]
@@ -292,7 +292,7 @@ async def test_a_large_catch_up_is_reported_and_a_single_mail_costs_no_write(wor
 async def test_a_slow_catch_up_is_reported_even_with_few_mails(world, imap, joe, pool):
     await pool.execute(WATCH_STATUSES)
     imap.deliver("joe", mail("one"))
-    async with watched(world, dataclasses.replace(QUICK, prove=600.0, lag=0.0)):
+    async with watched(world, dataclasses.replace(QUICK, proof_interval=600.0, lag=0.0)):
         await recorded(world, 1)
         await idling(imap)
 

@@ -38,7 +38,7 @@ class Chaos(ChaosState):
     def __init__(self, server: ImapServer, *, seed: int = 1, log_size: int | None = None) -> None:
         super().__init__(server, seed=seed, log_size=log_size)
         self.arms: list[ArmedCase] = []
-        self._lawful = (server.on_push, server.greeting)
+        self._without_chaos = (server.on_push, server.greeting)
         server.on_push, server.greeting = self._push, self._greet
 
     def __enter__(self) -> Self:
@@ -103,7 +103,7 @@ class Chaos(ChaosState):
     def close(self) -> None:
         """Disarm all cases, and restore the server's own hooks."""
         self.clear()
-        self.server.on_push, self.server.greeting = self._lawful
+        self.server.on_push, self.server.greeting = self._without_chaos
 
     def struck(self, name: str, *, username: str | None = None) -> int:
         """Return how often a case, or a group, has struck, according to the log."""
@@ -118,16 +118,16 @@ class Chaos(ChaosState):
             changed = change(session, changed or b"")
             if not changed:
                 return None
-        lawful = self._lawful[0]
-        return lawful(session, changed or b"") if lawful else changed
+        unchanged = self._without_chaos[0]
+        return unchanged(session, changed or b"") if unchanged else changed
 
     async def _greet(self, session: FakeSession) -> bytes | None:
         for greeter in tuple(self.greeters):
             is_struck, greeting = greeter(session)
             if is_struck:
                 return await greeting if inspect.isawaitable(greeting) else greeting
-        lawful = self._lawful[1]
-        if not callable(lawful):
-            return lawful
-        answer = lawful(session)
+        unchanged = self._without_chaos[1]
+        if not callable(unchanged):
+            return unchanged
+        answer = unchanged(session)
         return await answer if inspect.isawaitable(answer) else answer
