@@ -44,9 +44,9 @@ async def record_proofs(pool: Pool, proofs: Mapping[int, float]) -> None:
 async def mark_stalled(db: Connection | Pool, *, after: float, limit: int = BATCH_USERS) -> int:
     """Mark users as stalled whose mail servers gave no proof of life for `after` seconds.
 
-    Only users that should be watched count. A user who was just connected or restored has as long, and so has one
-    who had to wait until `retry_at`. Status and event are written in one statement. Returns how many were marked,
-    at most `limit`; a user that another transaction is changing is left for the next call.
+    Users that are not to be watched are skipped. The period restarts when a user is connected or restored, and at
+    `retry_at`. Status and event are written in one statement. Returns how many users were marked, at most `limit`;
+    a user that another transaction is changing is left for the next call.
     """
     count: int = await db.fetchval(
         *_MARK_STALLED.bind(after=after, statuses=_CAN_STALL, limit=limit, event_kind=UserEventKind.STALLED)
