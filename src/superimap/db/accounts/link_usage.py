@@ -1,5 +1,7 @@
 """Connect and disconnect links that were used, and limits on how often a link or an address may try."""
 
+from datetime import timedelta
+
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -7,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.db.errors import Conflict
 from superimap.db.models import LoginTry, UsedLink, User
 
-USED_LINK_RETENTION = "2 hours"
+USED_LINK_RETENTION = timedelta(hours=2)
 """Used links are deleted after it. By then the link's half hour and a consent begun within it are over."""
 
 
@@ -50,16 +52,24 @@ async def count_try(db: AsyncSession, key: bytes, *, at_most: int, seconds: int)
     return await db.scalar(statement.returning(LoginTry.count)) is not None
 
 
+_DELETE_EXPIRED = (
+    text("""
+        DELETE FROM oauth_states WHERE id IN (
+            SELECT id FROM oauth_states WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)
+    """),
+    text("""
+        DELETE FROM used_links WHERE link_digest IN (
+            SELECT link_digest FROM used_links WHERE used_at < now() - :retention
+            LIMIT 100 FOR UPDATE SKIP LOCKED)
+    """).bindparams(retention=USED_LINK_RETENTION),
+    text("""
+        DELETE FROM login_tries WHERE key IN (
+            SELECT key FROM login_tries WHERE ends_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)
+    """),
+)
+
+
 async def _delete_expired(db: AsyncSession) -> None:
     """Delete expired consents, used links and tries, at most 100 of each, so that no process has to sweep."""
-    for table, key, is_expired in (
-        ("oauth_states", "id", "expires_at < now()"),
-        ("used_links", "link_digest", f"used_at < now() - interval '{USED_LINK_RETENTION}'"),
-        ("login_tries", "key", "ends_at < now()"),
-    ):
-        await db.execute(
-            text(
-                f"DELETE FROM {table} WHERE {key} IN"  # noqa: S608 - constants of this module
-                f" (SELECT {key} FROM {table} WHERE {is_expired} LIMIT 100 FOR UPDATE SKIP LOCKED)"
-            )
-        )
+    for statement in _DELETE_EXPIRED:
+        await db.execute(statement)
