@@ -681,7 +681,7 @@ async def test_h23_search_sends_no_charset():
 async def test_a_search_beyond_the_last_uid_drops_the_last_message():
     async with ScriptedServer(*login(), *examine(), *search(7)) as server, session(server) as client:
         assert await client.search_uids(after=7) == []
-        assert await client.search_uids(after=(1 << 32) - 1) == []
+        assert await client.search_uids(after=(1 << 63) - 1) == []
 
 
 async def test_h24_all_sessions_share_one_tls_context(authority, monkeypatch):

@@ -144,10 +144,85 @@ def test_a_folder_whose_name_cannot_be_sent_is_none(name):
     assert responses.parse_folder(one(b'* LIST (\\All) "/" ' + name)) is None
 
 
-def test_a_status_beyond_32_bits_is_left_out():
-    said = one(b"* STATUS INBOX (UIDVALIDITY 99999999999 UIDNEXT 7)")
+HASHED = statuses.parse_uid_validity(b"-1")
 
-    assert responses.mailbox_status(said) == {"UIDNEXT": 7}
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        (b"INBOX (UIDVALIDITY 1713632002544 UIDNEXT 7)", {"UIDVALIDITY": 1713632002544, "UIDNEXT": 7}),
+        (b"INBOX (uidvalidity 0 messages 007)", {"UIDVALIDITY": 0, "MESSAGES": 7}),
+        (b"INBOX (UIDVALIDITY -1 UIDNEXT -1 MESSAGES +3)", {"UIDVALIDITY": HASHED}),
+        (b"INBOX (UIDNEXT 0 MESSAGES 0)", {"MESSAGES": 0}),
+        (b"INBOX (UIDNEXT NIL MESSAGES 2)", {"MESSAGES": 2}),
+        (b"INBOX (UIDNEXT 99999999999999999999 MESSAGES 2)", {"MESSAGES": 2}),
+        (b'"a (b) c" (MESSAGES 2 UIDNEXT)', {"MESSAGES": 2}),
+        (b"a(b  (MESSAGES 2) ", {"MESSAGES": 2}),
+        (b"{3}\r\na(b (MESSAGES 2)", {"MESSAGES": 2}),
+        (b"INBOX ()", {}),
+        (b"INBOX", {}),
+    ],
+)
+def test_counts_of_a_status_that_are_no_numbers_are_left_out(line, counts):
+    assert responses.mailbox_status(one(b"* STATUS " + line)) == counts
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (b"0", 0),
+        (b"7", 7),
+        (b"0007", 7),
+        (b"7 and text", 7),
+        (b"4294967296", 1 << 32),
+        (b"1713632002544", 1713632002544),
+        (b"9223372036854775807", statuses.UID_MAX),
+        (b"0" * 100_000 + b"7", 7),
+        (b"", None),
+        (b" ", None),
+    ],
+)
+def test_a_uidvalidity_of_up_to_63_bits_is_kept(value, number):
+    assert statuses.parse_uid_validity(value) == number
+
+
+@pytest.mark.parametrize("value", [b"-1", b"+1", b"9223372036854775808", b"9" * 100_000, b"x", b"NIL"])
+def test_any_other_uidvalidity_has_a_number_that_differs_when_it_does(value):
+    number = statuses.parse_uid_validity(value)
+
+    assert number is not None
+    assert 0 <= number <= statuses.UID_MAX
+    assert number == statuses.parse_uid_validity(value) != statuses.parse_uid_validity(value + b"1")
+
+
+@pytest.mark.parametrize(
+    ("value", "uid"),
+    [
+        (b"1", 1),
+        (b"0000000000000000000000001", 1),
+        (b"19564493749", 19564493749),
+        (b"9223372036854775807", statuses.UID_MAX),
+        (b"9223372036854775808", None),
+        (b"9" * 100_000, None),
+        (b"0", None),
+        (b"+1", None),
+        (b" 1", None),
+        (b"1.0", None),
+        (b"", None),
+    ],
+)
+def test_a_uid_is_a_number_of_up_to_63_bits(value, uid):
+    assert statuses.parse_uid(value) == uid
+
+
+@pytest.mark.parametrize("said", [b"5", b"0005", b'"5"'])
+def test_a_uid_in_a_fetch_response_may_have_leading_zeros_or_quotes(said):
+    assert list(responses.parse_fetches([one(b"* 1 FETCH (UID " + said + b")")])[0]) == [5]
+
+
+@pytest.mark.parametrize("said", [b"0", b"NIL", b"-5", b"x", b"(5)"])
+def test_a_fetch_response_without_a_usable_uid_is_left_out(said):
+    assert not responses.parse_fetches([one(b"* 1 FETCH (UID " + said + b" FLAGS ())")])[0]
 
 
 def test_search_results_may_have_several_lines_and_forms():
@@ -162,9 +237,10 @@ def test_search_results_may_have_several_lines_and_forms():
     assert responses.found_uids(map(one, lines)) == {1, 3, 4, 5, 6, 9, 20}
 
 
-@pytest.mark.parametrize("bad", [b"0 -1 x 4294967296 99999999999999999999"])
-def test_uids_beyond_32_bits_are_dropped(bad):
-    assert responses.found_uids([one(b"* SEARCH " + bad)]) == set()
+def test_uids_of_up_to_63_bits_are_found():
+    found = responses.found_uids([one(b"* SEARCH 0 -1 x 007 4294967296 99999999999999999999")])
+
+    assert found == {7, 1 << 32}
 
 
 @pytest.mark.parametrize("bad", [b"1:4294967295", b"1:99999999999", b",", b":"])

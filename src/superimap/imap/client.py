@@ -58,20 +58,17 @@ class ImapClient:
         mailbox = self._mailbox
         mailbox.reset()
         answer = await self._run("EXAMINE", encoding.quote_mailbox(folder), wanted="OK")
-        codes = {
-            said.code: said.value
-            for said in (statuses.parse_status(each.line[5:]) for each in answer.responses)
-        }
-        uid_next = statuses.parse_number(codes.get("UIDNEXT", b""))
+        said = [statuses.parse_status(each.line[5:]) for each in answer.responses]
+        codes = {each.code: each.value for each in (*said, answer.status)}
+        uid_next = statuses.parse_uid(codes.get("UIDNEXT", b""))
         mailbox.mark_searched()
         if mailbox.uid_validity is None:
-            counts = await self.status(folder, "UIDVALIDITY", "UIDNEXT")
-            mailbox.uid_validity = counts.get("UIDVALIDITY")
-            uid_next = uid_next or counts.get("UIDNEXT")
-        if not mailbox.uid_validity:
-            raise self._broken("no UIDVALIDITY")
+            with contextlib.suppress(Refused):
+                counts = await self.status(folder, "UIDVALIDITY", "UIDNEXT")
+                mailbox.uid_validity = counts.get("UIDVALIDITY")
+                uid_next = uid_next or counts.get("UIDNEXT")
         self._folder = folder
-        return Selected(folder, UidValidity(mailbox.uid_validity), uid_next, mailbox.exists)
+        return Selected(folder, UidValidity(mailbox.uid_validity or 0), uid_next, mailbox.exists)
 
     async def status(self, folder: str, *names: str) -> dict[str, int]:
         """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
@@ -210,7 +207,7 @@ class ImapClient:
             return
         before = self._mailbox.uid_validity
         selected = await self.examine(self._folder)
-        if selected.uid_validity != before:
+        if selected.uid_validity != (before or 0):
             self._protocol.fail(Disconnected("UIDVALIDITY changed under the open mailbox"))
         self._counts = counts
 

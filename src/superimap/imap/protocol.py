@@ -23,8 +23,8 @@ from superimap.imap.statuses import (
     decode_text,
     parse_capabilities,
     parse_greeting,
-    parse_number,
     parse_status,
+    parse_uid_validity,
 )
 from superimap.imap.types import Limits
 
@@ -138,7 +138,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
     def _apply_code(self, said: Status) -> None:
         if said.code == "CAPABILITY":
             self.capabilities = parse_capabilities(said.value)
-        elif said.code == "UIDVALIDITY" and (value := parse_number(said.value)):
+        elif said.code == "UIDVALIDITY" and (value := parse_uid_validity(said.value)) is not None:
             if self._opening:
                 self.mailbox.uid_validity = value
             elif self.state == SELECTED and self.mailbox.uid_validity not in (None, value):
@@ -168,9 +168,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             return
         if command is None or tag != command.tag.encode() or result not in ("OK", "NO", "BAD"):
             raise OutOfSync(f"not an answer to {command or 'anything'}: {decode_text(line, 40)!r}")
-        self._pending, self._idling, self._framer.expects_answer = None, False, False
         said = parse_status(text)
         self._apply_code(said)
+        self._pending, self._idling, self._framer.expects_answer = None, False, False
         self.state = next_state(self.state, command.name, result)
         if command.name == "STARTTLS" and result == "OK":
             self._drops_input = True

@@ -17,7 +17,7 @@ from superimap.imap.encoding import decode_mailbox, quote_mailbox
 from superimap.imap.errors import ProtocolError
 from superimap.imap.fast_parser import parse_ordinary
 from superimap.imap.framing import Response
-from superimap.imap.statuses import UID_MAX, decode_text, parse_number
+from superimap.imap.statuses import UID_MAX, decode_text, parse_number, parse_uid, parse_uid_validity
 from superimap.imap.types import Folder, MessageMeta, Uid
 
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
@@ -57,7 +57,7 @@ def parse_fetches(responses: Iterable[Response]) -> tuple[dict[int, dict[str, An
         except (ProtocolError, ValueError, TypeError):
             broken += 1
             continue
-        if isinstance(uid := named.get("UID"), int):
+        if uid := _number(named.get("UID")):
             messages.setdefault(uid, {}).update(named)
     return messages, broken
 
@@ -73,23 +73,22 @@ def message_meta(uid: int, items: dict[str, Any], *, now: datetime) -> MessageMe
 
     An invalid INTERNALDATE becomes `now`, because the mail was not in the mailbox at the previous look.
     """
-    size, date = _size(items.get("RFC822.SIZE")), items.get("INTERNALDATE")
+    size, date = _number(items.get("RFC822.SIZE")), items.get("INTERNALDATE")
     if size is None or date is None:
         return None
     return MessageMeta(
         uid=Uid(uid),
         internal_date=_internal_date(date) or now,
-        size=size,
+        size=min(size, SIZE_MAX),
         envelope=parse_envelope(items.get("ENVELOPE")),
         labels=_labels(items.get("X-GM-LABELS")),
     )
 
 
-def _size(value: object) -> int | None:
-    """Parse a size, capped at SIZE_MAX. The parsers return digits with a leading 0 as bytes."""
-    if isinstance(value, bytes) and value.isdigit() and len(value) < 20:
-        value = int(value)
-    return min(value, SIZE_MAX) if isinstance(value, int) else None
+def _number(value: object) -> int | None:
+    """Return a number; None if `value` is none. The parsers return quoted digits, or a leading 0, as bytes."""
+    number = parse_number(value) if isinstance(value, bytes) else value
+    return number if isinstance(number, int) else None
 
 
 def _internal_date(value: object) -> datetime | None:
@@ -163,16 +162,19 @@ def parse_folder(response: Response) -> Folder | None:
 
 
 def mailbox_status(response: Response) -> dict[str, int]:
-    """Return the counts of a STATUS response; values that are no uint32 are left out. Raises ProtocolError."""
-    try:
-        items = parse_tokens(response)[2]
-        return {
-            _name(name): value
-            for name, value in zip(items[::2], items[1::2], strict=True)
-            if isinstance(value, int) and value <= UID_MAX
-        }
-    except (IndexError, ValueError, TypeError) as error:
-        raise ProtocolError("cannot parse the STATUS response") from error
+    """Return the counts of a STATUS response; a value that is no number of its kind is left out.
+
+    The list of counts is the last one in the response: a mailbox name may contain anything.
+    """
+    counts: dict[str, int] = {}
+    start = response.texts[-1].rfind(b"(")
+    words = response.texts[-1][start + 1 :].rstrip(b") ").split() if start >= 0 else []
+    for name, value in zip(words[::2], words[1::2], strict=False):
+        key = name.decode("latin-1").upper()
+        count = parse_uid_validity(value) if key == "UIDVALIDITY" else parse_number(value)
+        if count is not None and count <= UID_MAX and (count or key != "UIDNEXT"):
+            counts[key] = count
+    return counts
 
 
 def found_uids(responses: Iterable[Response]) -> set[int]:
@@ -182,7 +184,7 @@ def found_uids(responses: Iterable[Response]) -> set[int]:
         words = (
             response.line.split(b"(", 1)[0].split() if b"ESEARCH" not in response.line[:12].upper() else []
         )
-        uids.update(uid for word in words[2:] if (uid := parse_number(word)))
+        uids.update(uid for word in words[2:] if (uid := parse_uid(word)))
         if not words and (match := re.search(rb" ALL ([0-9:,]+)", response.line, re.IGNORECASE)):
             uids.update(_expand(match[1]))
     return uids
@@ -192,7 +194,7 @@ def _expand(sequence_set: bytes) -> set[int]:
     uids: set[int] = set()
     for part in sequence_set.split(b","):
         first, _, last = part.partition(b":")
-        low, high = sorted((parse_number(first) or 0, parse_number(last or first) or 0))
+        low, high = sorted((parse_uid(first) or 0, parse_uid(last or first) or 0))
         if low == 0 or high - low + len(uids) >= _MAX_EXPANDED_UIDS:
             raise ProtocolError("cannot expand the set of an ESEARCH response")
         uids.update(range(low, high + 1))

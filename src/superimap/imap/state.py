@@ -2,6 +2,8 @@
 
 from superimap.imap.statuses import parse_number
 
+_MAX_MESSAGES = (1 << 32) - 1  # RFC 9051 section 9; a count above it is not believed
+
 
 class MailboxState:
     """Message count, arrivals and UIDVALIDITY of the open mailbox. Any response may change them."""
@@ -15,6 +17,7 @@ class MailboxState:
         self.arrivals_searched = 0
         """The arrivals that the caller's latest search covers."""
         self.uid_validity: int | None = None
+        """None if the server did not report it when the mailbox was opened."""
 
     @property
     def has_news(self) -> bool:
@@ -36,7 +39,7 @@ class MailboxState:
         `opening`, EXISTS announces no arrivals.
         """
         count = parse_number(digits)
-        if name == b"EXISTS" and count is not None:
+        if name == b"EXISTS" and count is not None and count <= _MAX_MESSAGES:
             self.arrivals += 0 if opening else max(0, count - self.exists)
             self.exists = count
         elif name == b"EXPUNGE":

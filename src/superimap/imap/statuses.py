@@ -1,13 +1,17 @@
 """Parsing of status responses: greeting, OK, NO, BAD, BYE and their codes (RFC 9051 section 7.1)."""
 
 import functools
+import hashlib
 import re
 from dataclasses import dataclass
 
 from superimap.imap.errors import ProtocolError
 from superimap.imap.framing import Response
 
-UID_MAX = (1 << 32) - 1
+UID_MAX = (1 << 63) - 1
+"""The largest UID that is accepted. RFC 9051 section 9 allows 32 bits; some servers exceed them."""
+MAX_DIGITS = 40
+"""Digits of the longest number that is parsed, without leading zeros."""
 _CODE = re.compile(rb'\[([^\] ]++)(?: ((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?\] ?')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MAX_SHARED_CAPABILITIES_BYTES = 2048  # a longer list is not kept for other sessions
@@ -68,5 +72,34 @@ def parse_greeting(line: bytes) -> tuple[str, Status]:
 
 
 def parse_number(value: bytes) -> int | None:
-    """Parse a uint32; None if `value` is no uint32."""
-    return int(value) if value.isdigit() and len(value) <= 10 and int(value) <= UID_MAX else None
+    """Parse an unsigned number of at most MAX_DIGITS digits, leading zeros apart; None if `value` is none.
+
+    The range is the caller's business: RFC 9051 section 9 allows 32 bits, and some servers exceed them.
+    """
+    if not value.isdigit():
+        return None
+    if len(value) > MAX_DIGITS:
+        value = value.lstrip(b"0") or b"0"
+    return int(value) if len(value) <= MAX_DIGITS else None
+
+
+def parse_uid(value: bytes) -> int | None:
+    """Parse a UID or UIDNEXT; None unless it is a number from 1 to UID_MAX."""
+    number = parse_number(value)
+    return number if number and number <= UID_MAX else None
+
+
+def parse_uid_validity(value: bytes) -> int | None:
+    """Return UIDVALIDITY as a number from 0 to UID_MAX; None if there is none.
+
+    RFC 9051 section 2.3.1.1 has 32 bits above 0. Whatever else a server reports, such as a time in milliseconds or
+    a negative number, serves as well: it only has to differ when the UIDs are void. A value that is no number of
+    that range is represented by a hash.
+    """
+    words = value.split(None, 1)
+    if not words:
+        return None
+    number = parse_number(words[0])
+    if number is not None and number <= UID_MAX:
+        return number
+    return int.from_bytes(hashlib.sha256(words[0]).digest()[:8]) >> 1

@@ -24,9 +24,9 @@ __all__ = [
 ]
 
 Uid = NewType("Uid", int)
-"""1 to 2³²-1, ascending within a UIDVALIDITY (RFC 9051 section 2.3.1.1)."""
+"""1 to 2⁶³-1, ascending within a UIDVALIDITY (RFC 9051 section 2.3.1.1, which allows 32 bits)."""
 UidValidity = NewType("UidValidity", int)
-"""1 to 2³²-1; another value voids all UIDs known so far."""
+"""0 to 2⁶³-1, 0 if the server reports none; another value voids all UIDs known so far."""
 
 MIB = 1 << 20
 

@@ -46,12 +46,12 @@ def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
-def uint32(column: str) -> CheckConstraint:
-    """Check constraint: the column holds an unsigned 32-bit number.
+def non_negative(column: str) -> CheckConstraint:
+    """Check constraint: the column holds no negative number.
 
-    IMAP's UIDs and nz-numbers are unsigned (RFC 9051 section 9), so a signed int4 is too small.
+    IMAP's UIDs have 32 bits (RFC 9051 section 9); some servers exceed them, so a bigint has no other bound.
     """
-    return CheckConstraint(f"{column} BETWEEN 0 AND 4294967295", name=column)
+    return CheckConstraint(f"{column} >= 0", name=column)
 
 
 def is_sealed(column: Column[Any]) -> bool:

@@ -19,8 +19,8 @@ from superimap.db.models.base import (
     DigestBytes,
     IdentityKey,
     TimestampDefaultNow,
+    non_negative,
     one_of,
-    uint32,
 )
 from superimap.domain.mails import MailOutcome
 
@@ -47,8 +47,8 @@ class Mailbox(Base):
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
         UniqueConstraint("user_id", "account", "name"),
         UniqueConstraint("id", "user_id", "partner_id"),
-        uint32("uid_validity"),
-        uint32("last_uid"),
+        non_negative("uid_validity"),
+        non_negative("last_uid"),
     )
 
 
@@ -81,8 +81,8 @@ class Message(Base):
         ),
         UniqueConstraint("mailbox_id", "uid_validity", "uid"),
         one_of("outcome", MailOutcome),
-        uint32("uid"),
-        uint32("uid_validity"),
+        non_negative("uid"),
+        non_negative("uid_validity"),
         Index("ix_messages_user", "user_id", text("id DESC")),
         Index(
             "ix_messages_without_webhook",

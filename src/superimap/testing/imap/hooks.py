@@ -1,6 +1,7 @@
 """Ready-made hooks for `ImapServer.on`; they can be combined."""
 
 import asyncio
+import re
 
 from superimap.testing.imap.session import FakeSession, Hook
 from superimap.testing.imap.syntax import ClientCommand
@@ -11,6 +12,16 @@ def answering(*lines: bytes) -> Hook:
 
     async def hook(_session: FakeSession, command: ClientCommand) -> bytes:
         return b"".join(line.replace(b"%(tag)s", command.tag) + b"\r\n" for line in lines)
+
+    return hook
+
+
+def rewriting(pattern: bytes, replacement: bytes) -> Hook:
+    """Answer as usual, with each match of the regular expression `pattern` replaced."""
+    regex = re.compile(pattern, re.DOTALL)
+
+    async def hook(session: FakeSession, command: ClientCommand) -> bytes:
+        return regex.sub(replacement, session.usual_answer(command))
 
     return hook
 

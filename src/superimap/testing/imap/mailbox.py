@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Protocol
 
-MAX_UID = 2**32 - 1
+MAX_UID = 2**63 - 1
+"""RFC 9051 section 9 allows 32 bits; some servers exceed them."""
 _by_uid = attrgetter("uid")
 
 
@@ -77,7 +78,7 @@ class FakeMailbox:
     def uidnext(self, uid: int) -> None:
         last = self.messages[-1].uid if self.messages else 0
         if not last < uid <= MAX_UID:
-            raise ValueError(f"UIDNEXT must be above {last} and a uint32, not {uid}")
+            raise ValueError(f"UIDNEXT must be above {last} and of 63 bits, not {uid}")
         self._uidnext = uid
 
     def append(
@@ -90,7 +91,7 @@ class FakeMailbox:
     ) -> int:
         """Add a message and return its UID. `internal_date` needs a time zone, and defaults to now.
 
-        Raises OverflowError when the UIDs (uint32) are used up.
+        Raises OverflowError when the UIDs (63 bits) are used up.
         """
         if self._uidnext > MAX_UID:
             raise OverflowError("no UID is left")

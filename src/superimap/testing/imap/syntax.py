@@ -117,7 +117,7 @@ def string(value: bytes | None) -> bytes:
 def number_set(text: bytes, last: int) -> list[range]:
     """Parse a sequence or UID set. `*` is `last`, so `n:*` always contains it (RFC 3501 section 6.4.8).
 
-    An empty mailbox has `last` 0, which nothing matches. Raises Bad unless all numbers are nonzero uint32.
+    An empty mailbox has `last` 0, which nothing matches. Raises Bad unless all numbers are above 0, of 63 bits.
     """
     ranges = []
     for piece in text.split(b","):
@@ -129,7 +129,7 @@ def number_set(text: bytes, last: int) -> list[range]:
 
 
 def _number(text: bytes) -> int:
-    if not text.isdigit() or not 0 < (value := int(text[:11])) < 2**32:
+    if not text.isdigit() or not 0 < (value := int(text[:20])) < 2**63:
         raise Bad("Invalid set")
     return value
 

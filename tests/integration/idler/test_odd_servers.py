@@ -1,0 +1,130 @@
+"""Mail is delivered from servers that stray from the protocol: one user for each deviation, all in one idler."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from fixtures.world import World, eventually, running
+from superimap.idler import main
+from superimap.idler.timing import SessionTiming
+from superimap.testing import ImapServer
+from superimap.testing.imap.hooks import answering, only, rewriting
+from superimap.testing.imap.session import Hook
+from tests.integration.idler.test_watching import mail, set_up
+
+TIMING = SessionTiming(backoff_first=0.02, backoff_longest=0.2)
+Deviation = Sequence[tuple[str, Hook]]
+"""Commands, and what the server answers to each of them."""
+
+
+@asynccontextmanager
+async def watching(world: World, imap: ImapServer, deviations: Mapping[str, Deviation]):
+    """Watch one account for each deviation, named after it; the block starts when all are watched."""
+    partner = await set_up(world, imap)
+    for name, deviation in deviations.items():
+        imap.add_account(name, "pw")
+        await world.user(partner, name, login=name, password="pw")
+        for command, hook in deviation:
+            imap.on(command, only(hook, username=name))
+    async with running(functools.partial(main.serve, timing=TIMING), world.settings):
+        await until_watched(world, deviations)
+        yield
+
+
+async def until_watched(world: World, names: Sequence[str] | Mapping[str, object]) -> None:
+    async def unwatched() -> dict[str, str]:
+        rows = await world.rows("SELECT tag, status, status_reason FROM users WHERE status <> 'watching'")
+        return {row["tag"]: row["status_reason"] for row in rows if row["tag"] in names}
+
+    async def all_are_watched() -> bool:
+        return not await unwatched()
+
+    try:
+        await eventually(all_are_watched, within=5)
+    except (AssertionError, TimeoutError):
+        raise AssertionError(f"not watched: {await unwatched()}") from None
+
+
+async def outcomes_by_user(world: World) -> dict[str, list[str]]:
+    rows = await world.rows(
+        "SELECT tag, outcome FROM messages m JOIN users u ON u.id = m.user_id ORDER BY uid"
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["tag"], []).append(row["outcome"])
+    return found
+
+
+async def all_have(world: World, names: Mapping[str, object], expected: Sequence[str]) -> None:
+    """Wait until the mails of each user have these outcomes; show those of the users that do not."""
+
+    async def missing() -> dict[str, list[str]]:
+        found = await outcomes_by_user(world)
+        return {name: found.get(name, []) for name in names if found.get(name) != list(expected)}
+
+    async def complete() -> bool:
+        return not await missing()
+
+    try:
+        await eventually(complete, within=8)
+    except (AssertionError, TimeoutError):
+        raise AssertionError(f"expected {list(expected)}, not {await missing()}") from None
+
+
+async def deliver_with_gaps(world: World, imap: ImapServer, names: Mapping[str, object]) -> None:
+    """Deliver a mail to each, then one above a gap, and wait for both."""
+    for name in names:
+        imap.deliver(name, mail(f"first to {name}"))
+    await all_have(world, names, ["delivered"])
+    for name in names:
+        imap.accounts[name].inbox.uidnext += 1000
+        imap.deliver(name, mail(f"second to {name}"))
+    await all_have(world, names, ["delivered", "delivered"])
+
+
+NO_CODE = (b"\\* OK \\[UID(VALIDITY|NEXT) [0-9]+\\][^\r]*\r\n", b"")
+NUMBERS: Mapping[str, Deviation] = {
+    f"UIDVALIDITY {value.decode()}": [
+        ("EXAMINE", rewriting(rb"UIDVALIDITY \d+", b"UIDVALIDITY " + value)),
+        ("STATUS", rewriting(rb"UIDVALIDITY \d+", b"UIDVALIDITY " + value)),
+    ]
+    for value in (b"0", b"1713632002544", b"9223372036854775807", b"9" * 30, b"-1", b"007", b"x")
+} | {
+    "no UIDVALIDITY": [("EXAMINE", rewriting(*NO_CODE)), ("STATUS", rewriting(rb"UID\w+ \d+ ?", b""))],
+    "no UIDVALIDITY and no STATUS": [
+        ("EXAMINE", rewriting(*NO_CODE)),
+        ("STATUS", answering(b"%(tag)s BAD unknown command")),
+    ],
+    "UIDVALIDITY in the tagged OK": [
+        (
+            "EXAMINE",
+            rewriting(rb"\* OK \[UIDVALIDITY 1\][^\r]*\r\n(.*) OK \[READ-ONLY\]", rb"\1 OK [UIDVALIDITY 7]"),
+        )
+    ],
+    "UIDVALIDITY without a text": [("EXAMINE", rewriting(rb"(\[UIDVALIDITY \d+\])[^\r]*", rb"\1"))],
+    "UIDVALIDITY and text without a blank": [("EXAMINE", rewriting(rb"(\[UIDVALIDITY \d+\]) ", rb"\1"))],
+    "codes in lower case": [("EXAMINE", rewriting(rb"OK \[UIDVALIDITY", rb"ok [uidvalidity"))],
+    "UIDNEXT 0": [("EXAMINE", rewriting(rb"UIDNEXT \d+", b"UIDNEXT 0"))],
+    "UIDNEXT 1": [("EXAMINE", rewriting(rb"UIDNEXT \d+", b"UIDNEXT 1"))],
+    "UIDNEXT of 30 digits": [("EXAMINE", rewriting(rb"UIDNEXT \d+", b"UIDNEXT " + b"9" * 30))],
+    "UIDNEXT NIL": [("EXAMINE", rewriting(rb"UIDNEXT \d+", b"UIDNEXT NIL"))],
+    "no FLAGS, no RECENT": [("EXAMINE", rewriting(rb"\* (FLAGS [^\r]*|\d+ RECENT)\r\n", b""))],
+}
+
+
+async def test_mail_is_delivered_whatever_uidvalidity_and_uidnext_the_server_reports(world, imap):
+    async with watching(world, imap, NUMBERS):
+        await deliver_with_gaps(world, imap, NUMBERS)
+
+
+async def test_uids_beyond_32_bits_are_delivered(world, imap):
+    async with watching(world, imap, {"wide": []}):
+        imap.accounts["wide"].inbox._uidnext = 19564493749
+        imap.deliver("wide", mail("first"))
+        await all_have(world, {"wide": []}, ["delivered"])
+        imap.accounts["wide"].inbox._uidnext = (1 << 63) - 1
+        imap.deliver("wide", mail("last"))
+        await all_have(world, {"wide": []}, ["delivered", "delivered"])
+
+    rows = await world.rows("SELECT uid FROM messages ORDER BY uid")
+    assert [row["uid"] for row in rows] == [19564493749, (1 << 63) - 1]
