@@ -121,6 +121,9 @@ CROSS_REFERENCES = {
         "INSERT INTO user_events (partner_id, user_id, kind) VALUES ($1, $2, 'stalled')",
     "a used link of another's user":
         "INSERT INTO used_links (partner_id, user_id, link_digest) VALUES ($1, $2, 'a')",
+    "a deferral of another's message":
+        "INSERT INTO deferred_mails (message_id, partner_id, user_id, mailbox_id, uid_validity, uid,"
+        " found_by_date, next_attempt_at) VALUES ($2, $1, 1, 1, 1, 1, false, now())",
     "a tracer to another's user":
         "INSERT INTO tracers (partner_id, user_id, token_digest) VALUES ($1, $2, 'x')",
 }  # fmt: skip

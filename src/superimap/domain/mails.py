@@ -18,6 +18,7 @@ class MailOutcome(StrEnum):
     UNREADABLE = "unreadable"
     GONE = "gone"
     NO_WEBHOOK = "no_webhook"
+    DEFERRED = "deferred"
 
 
 REASONS: Mapping[MailOutcome, str] = {
@@ -27,9 +28,10 @@ REASONS: Mapping[MailOutcome, str] = {
     MailOutcome.TOO_BIG: "larger than MAX_EMAIL_SIZE",
     MailOutcome.TRACER: "a tracer that SuperIMAP sent",
     MailOutcome.OWN_MAIL: "sent by the user, or a draft",
-    MailOutcome.UNREADABLE: "the mail server failed repeatedly to hand it over",
+    MailOutcome.UNREADABLE: "the mail server failed for two days to hand it over, but handed over other mails",
     MailOutcome.GONE: "deleted or moved before it could be read",
     MailOutcome.NO_WEBHOOK: "the partner had no new_mail URL when it was seen",
+    MailOutcome.DEFERRED: "the mail server could not hand it over yet; it is tried again",
 }
 """The reason for each outcome, for a person to read, where `judge` gives no more precise one."""
 
@@ -43,9 +45,9 @@ _OWN_LABELS = {"\\sent", "\\draft", "\\drafts"}
 
 
 class GivenUp(NamedTuple):
-    """A mail that the server failed to send too often.
+    """A mail that the server failed to send for too long, although it could send others (`domain.deferrals`).
 
-    `literal_size` is the size in bytes that the server announced each time, if that is what was too big to read.
+    `literal_size` is the size in bytes that the server announced last, if that is what was too big to read.
     """
 
     literal_size: int | None = None
@@ -111,6 +113,8 @@ class MailFacts(NamedTuple):
 def judge(facts: MailFacts) -> MailJudgement:  # noqa: C901, PLR0911 - a table: the first rule that applies decides
     """Return the outcome of a mail and the reason for it. Total: every combination of facts has an outcome.
 
+    The outcome is never DEFERRED: a mail whose facts cannot be read is not judged yet.
+
     A mail is judged three times. By its metadata: DELIVERED then means that the mail is to be read. After it is
     read: DELIVERED and DUPLICATE go to PostgreSQL. The statement that records the mail judges once more, in SQL,
     by facts that only the tables contain (`db.watching.intake`); a test compares its CASE with this function.
@@ -126,7 +130,10 @@ def judge(facts: MailFacts) -> MailJudgement:  # noqa: C901, PLR0911 - a table: 
         return outcome.TOO_BIG, f"{facts.announced_size} bytes; MAX_EMAIL_SIZE is {facts.max_size}"
     if facts.given_up is not None:
         if (size := facts.given_up.literal_size) is not None:
-            return outcome.TOO_BIG, f"the mail server announced {size} bytes each time the mail was read"
+            return (
+                outcome.TOO_BIG,
+                f"the mail server announced {size} bytes; MAX_EMAIL_SIZE is {facts.max_size}",
+            )
         return outcome.UNREADABLE, REASONS[outcome.UNREADABLE]
     if facts.is_gone:
         return outcome.GONE, REASONS[outcome.GONE]

@@ -80,7 +80,7 @@ async def delete_old_deliveries(db: Db, *, days: float, limit: int = BATCH_ROWS)
 
 
 async def delete_old_messages(db: Db, *, days: float, limit: int = BATCH_ROWS) -> int:
-    """Delete messages that were recorded `days` ago, unless a delivery of theirs is still to be sent."""
+    """Delete messages of `days` ago, unless they are deferred or have a delivery that is still to be sent."""
     return _count(await db.execute(*_DELETE_OLD_MESSAGES.bind(days=days, limit=limit)))
 
 

@@ -84,7 +84,7 @@ DELETE FROM deliveries WHERE (id, partner_id) IN (
 -- name: delete_old_messages!
 DELETE FROM messages WHERE (id, partner_id) IN (
     SELECT m.id, m.partner_id FROM messages m
-    WHERE m.created_at < now() - make_interval(secs => :days * 86400) AND NOT EXISTS (
+    WHERE m.created_at < now() - make_interval(secs => :days * 86400) AND m.outcome <> 'deferred' AND NOT EXISTS (
         SELECT FROM deliveries d WHERE d.message_id = m.id AND d.state IN ('pending', 'sending')
     )
     LIMIT :limit FOR UPDATE SKIP LOCKED

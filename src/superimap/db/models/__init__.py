@@ -4,7 +4,7 @@ from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard, VaultCanary
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
-from superimap.db.models.mail import Mailbox, Message, Tracer
+from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
 from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecret
 from superimap.db.models.provider import Provider
 from superimap.db.models.user import Connection, User, UserEvent
@@ -15,6 +15,7 @@ __all__ = [
     "Attempt",
     "Base",
     "Connection",
+    "DeferredMail",
     "Delivery",
     "Endpoint",
     "Idler",

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
+    Double,
     ForeignKeyConstraint,
     Identity,
     Index,
@@ -99,6 +100,39 @@ class Message(Base):
             postgresql_where=text("fingerprint IS NOT NULL"),
         ),
         Index("ix_messages_created_at", "created_at", postgresql_using="brin"),
+    )
+
+
+class DeferredMail(Base):
+    """A mail with the outcome `deferred`, and its attempts. Its final outcome deletes the row.
+
+    `failing_seconds` is the time for which the server failed to hand it over although it could hand over others.
+    `announced_size` is the size in bytes of a literal that was too large to be read. `found_by_date` says that the
+    mailbox had no cursor when the mail was found.
+    """
+
+    __tablename__ = "deferred_mails"
+    message_id: Mapped[int] = mapped_column(BigInteger)
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    mailbox_id: Mapped[int] = mapped_column(BigInteger)
+    uid_validity: Mapped[int] = mapped_column(BigInteger)
+    uid: Mapped[int] = mapped_column(BigInteger)
+    found_by_date: Mapped[bool]
+    first_failed_at: Mapped[TimestampDefaultNow]
+    last_attempt_at: Mapped[TimestampDefaultNow]
+    next_attempt_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    failing_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))
+    announced_size: Mapped[int | None] = mapped_column(BigInteger)
+    last_error: Mapped[str | None]
+
+    __table_args__ = (
+        PrimaryKeyConstraint("message_id"),
+        ForeignKeyConstraint(
+            ["message_id", "partner_id"], ["messages.id", "messages.partner_id"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("mailbox_id", "uid_validity", "uid"),
     )
 
 

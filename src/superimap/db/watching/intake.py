@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Pool
@@ -13,6 +14,9 @@ from superimap.db import statements
 _STATEMENTS = statements.load(__file__)
 _VISIT_MAILBOX = _STATEMENTS["visit_mailbox"]
 _RECORD_MAILS = _STATEMENTS["record_mails"]
+_RECORD_FAILED_READ = _STATEMENTS["record_failed_read"]
+_CLOSE_RENUMBERED = _STATEMENTS["close_renumbered"]
+MAX_ERROR_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,24 @@ class Cursor:
     last_internal_date: datetime | None
 
 
+class StoredDeferral(NamedTuple):
+    """A deferred mail as PostgreSQL knows it; the last two fields are in seconds by its clock.
+
+    `message` is the id of its row in `messages`.
+    """
+
+    message: int
+    uid_validity: int
+    uid: int
+    internal_date: datetime | None
+    found_by_date: bool
+    attempts: int
+    failing_seconds: float
+    announced_size: int | None
+    since_attempt: float
+    until_attempt: float
+
+
 @dataclass(frozen=True, slots=True)
 class MailboxRow:
     """Row of a watched folder, read by a session that signed in with credentials of this `version`."""
@@ -42,6 +64,7 @@ class MailboxRow:
     partner_id: int
     version: int
     cursor: Cursor
+    deferred: tuple[StoredDeferral, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +120,15 @@ async def visit_mailbox(
     )
     if row is None:
         raise Fenced
-    return MailboxRow(row[0], user_id, partner_id, version, Cursor(*row[1:]))
+    *cursor, deferred = row[1:]
+    return MailboxRow(
+        row[0],
+        user_id,
+        partner_id,
+        version,
+        Cursor(*cursor),
+        tuple(StoredDeferral(*each) for each in deferred),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +140,22 @@ class Recorded:
 
 
 async def record(
-    pool: Pool, box: MailboxRow, fence: Fence, cursor: Cursor, seen: Sequence[MailRow], *, uid_validity: int
+    pool: Pool,
+    box: MailboxRow,
+    fence: Fence,
+    cursor: Cursor,
+    seen: Sequence[MailRow],
+    *,
+    uid_validity: int,
+    found_by_date: bool = False,
+    retry_in: float = 0.0,
 ) -> Recorded:
     """Record `seen`, whose UIDs are of `uid_validity`, and move the cursor; all or nothing.
 
     Raises Fenced if the ownership is lost, the user is archived or no longer exists, or the cursor is not at
-    `box.cursor`; then nothing was written. A mail that was recorded before is skipped.
+    `box.cursor`; then nothing was written. A mail that was recorded before is skipped, unless it was deferred:
+    then it gets its final outcome. A mail with the outcome `deferred` is due again in `retry_in` seconds, and its
+    `detail` is the error.
     """
     columns = {name: [getattr(mail, name) for mail in seen] for name in COLUMNS}
     row = await pool.fetchrow(
@@ -132,9 +173,73 @@ async def record(
             new_last_uid=cursor.last_uid,
             new_last_internal_date=cursor.last_internal_date,
             uid_validity=uid_validity,
+            found_by_date=found_by_date,
+            retry_in=retry_in,
             **columns,
         )
     )
     if not row["moved"]:
         raise Fenced
     return Recorded(tuple(row["endpoints"]), tuple(row["outcomes"]))
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRead:
+    """A deferred mail after one more attempt that failed; see `models.DeferredMail` for the fields."""
+
+    uid_validity: int
+    uid: int
+    attempts: int
+    failing_seconds: float
+    retry_in: float
+    error: str
+    announced_size: int | None
+
+
+async def record_failed_read(pool: Pool, box: MailboxRow, fence: Fence, failed: FailedRead) -> int:
+    """Record that a deferred mail could not be read again; return the id of its message. Raises Fenced."""
+    message: int | None = await pool.fetchval(
+        *_RECORD_FAILED_READ.bind(
+            **_session(box, fence),
+            uid_validity=failed.uid_validity,
+            uid=failed.uid,
+            attempts=failed.attempts,
+            failing_seconds=failed.failing_seconds,
+            retry_in=failed.retry_in,
+            error=storable_error(failed.error),
+            announced_size=failed.announced_size,
+        )
+    )
+    if message is None:
+        raise Fenced
+    return message
+
+
+async def close_renumbered(
+    pool: Pool, box: MailboxRow, fence: Fence, *, uid_validity: int, reason: str
+) -> int:
+    """Close the deferred mails of other numberings than `uid_validity` as gone; return their number.
+
+    Their mails must have been looked for in the present numbering, and that must be recorded.
+    """
+    closed: int = await pool.fetchval(
+        *_CLOSE_RENUMBERED.bind(**_session(box, fence), uid_validity=uid_validity, reason=reason)
+    )
+    return closed
+
+
+def storable_error(text: str) -> str:
+    """Return the start of an error without NUL characters, which PostgreSQL does not store."""
+    return text.replace("\0", "")[:MAX_ERROR_CHARACTERS]
+
+
+def _session(box: MailboxRow, fence: Fence) -> dict[str, int]:
+    """Return what a statement asserts about the session that runs it."""
+    return {
+        "shard": fence.shard,
+        "owner": fence.owner,
+        "epoch": fence.epoch,
+        "mailbox_id": box.id,
+        "user_id": box.user_id,
+        "credentials_version": box.version,
+    }

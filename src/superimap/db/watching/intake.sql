@@ -18,7 +18,14 @@ visited AS (
     ON CONFLICT (user_id, account, name) DO UPDATE SET name = excluded.name
     RETURNING id, uid_validity, last_uid, last_internal_date
 )
-SELECT id, uid_validity, last_uid, last_internal_date FROM visited;
+-- The folder, and its deferred mails with the seconds since the last attempt and until the next one.
+SELECT id, uid_validity, last_uid, last_internal_date, ARRAY(
+    SELECT (d.message_id, d.uid_validity, d.uid, m.internal_date, d.found_by_date, d.attempts, d.failing_seconds,
+            d.announced_size, extract(epoch FROM now() - d.last_attempt_at)::float8,
+            extract(epoch FROM d.next_attempt_at - now())::float8)
+    FROM deferred_mails d JOIN messages m ON m.id = d.message_id AND m.partner_id = d.partner_id
+    WHERE d.mailbox_id = visited.id ORDER BY d.next_attempt_at
+) FROM visited;
 
 -- name: record_mails^
 -- Records mails with their deliveries and moves the cursor of the mailbox, all or nothing.
@@ -89,7 +96,8 @@ detected AS (
     RETURNING t.token_digest
 ),
 -- The rows of the mails with their final outcomes. `first_id` is the mail whose webhook covers this copy: recorded
--- earlier, or in this batch (`twin_uid`). A mail that was recorded before is skipped.
+-- earlier, or in this batch (`twin_uid`). A mail that was recorded before is skipped, unless it was deferred: then
+-- this is its final outcome.
 recorded AS (
     INSERT INTO messages (id, partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size,
                           outcome, detail, sha1, fingerprint, message_id, duplicate_of)
@@ -105,17 +113,34 @@ recorded AS (
                              CASE WHEN i.endpoint_id IS NOT NULL THEN twin.id END) AS first_id
         FROM incoming i LEFT JOIN incoming twin ON twin.uid = i.twin_uid
     ) i LEFT JOIN detected ON detected.token_digest = i.token_digest
-    ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING
+    ON CONFLICT (mailbox_id, uid_validity, uid) DO UPDATE
+        SET internal_date = coalesce(excluded.internal_date, messages.internal_date), size = excluded.size,
+            outcome = excluded.outcome, detail = excluded.detail, sha1 = excluded.sha1,
+            fingerprint = excluded.fingerprint, duplicate_of = excluded.duplicate_of,
+            message_id = coalesce(excluded.message_id, messages.message_id)
+        WHERE messages.outcome = 'deferred' AND excluded.outcome <> 'deferred'
     RETURNING id, uid, outcome
 ),
--- The deliveries: one for each new mail, and an event for each mail that was too big.
+-- The attempts at mails that are deferred from now on.
+deferred AS (
+    INSERT INTO deferred_mails (message_id, partner_id, user_id, mailbox_id, uid_validity, uid, found_by_date,
+                                next_attempt_at, last_error)
+    SELECT r.id, :partner_id, :user_id, :mailbox_id, :uid_validity, r.uid, :found_by_date,
+           now() + make_interval(secs => :retry_in::float8), i.detail
+    FROM recorded r JOIN incoming i USING (uid) WHERE r.outcome = 'deferred'
+),
+-- The end of the attempts at mails that were deferred.
+ended AS (
+    DELETE FROM deferred_mails d USING recorded r WHERE d.message_id = r.id AND r.outcome <> 'deferred'
+),
+-- The deliveries: one for each new mail, and an event for each mail that was too big or could not be read.
 new_deliveries AS (
     INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
     SELECT i.delivery_id, :partner_id, CASE r.outcome WHEN 'delivered' THEN i.endpoint_id ELSE i.events_id END,
            :user_id, r.id, CASE r.outcome WHEN 'delivered' THEN 'new_mail' ELSE 'events' END, i.content
     FROM recorded r JOIN incoming i USING (uid)
     WHERE r.outcome = 'delivered'
-       OR r.outcome = 'too_big' AND i.events_id IS NOT NULL AND i.delivery_id IS NOT NULL
+       OR r.outcome IN ('too_big', 'unreadable') AND i.events_id IS NOT NULL AND i.delivery_id IS NOT NULL
     RETURNING endpoint_id, kind
 ),
 -- The time of the user's latest mail with a webhook, which also proves that the mail server is alive.
@@ -126,3 +151,49 @@ marked AS (
 SELECT (SELECT count(*) FROM box) AS moved,
        ARRAY(SELECT DISTINCT endpoint_id FROM new_deliveries) AS endpoints,
        ARRAY(SELECT outcome FROM recorded) AS outcomes;
+
+-- name: record_failed_read$
+WITH
+-- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
+-- transaction.
+fence AS (
+    SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
+),
+-- The user, unless archived or with other credentials than those of the session.
+watched AS (
+    SELECT u.id FROM users u, fence
+    WHERE u.id = :user_id AND NOT u.archived AND u.credentials_version = :credentials_version
+)
+-- The deferred mail after one more attempt that failed.
+UPDATE deferred_mails d SET attempts = :attempts, failing_seconds = :failing_seconds, last_attempt_at = now(),
+    next_attempt_at = now() + make_interval(secs => :retry_in::float8), last_error = :error,
+    announced_size = :announced_size
+FROM watched
+WHERE d.user_id = watched.id AND d.mailbox_id = :mailbox_id AND d.uid_validity = :uid_validity AND d.uid = :uid
+RETURNING d.message_id;
+
+-- name: close_renumbered$
+WITH
+-- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
+-- transaction.
+fence AS (
+    SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
+),
+-- The user, unless archived or with other credentials than those of the session.
+watched AS (
+    SELECT u.id FROM users u, fence
+    WHERE u.id = :user_id AND NOT u.archived AND u.credentials_version = :credentials_version
+),
+-- The deferred mails of other numberings than the present one, deleted.
+old AS (
+    DELETE FROM deferred_mails d USING watched
+    WHERE d.user_id = watched.id AND d.mailbox_id = :mailbox_id AND d.uid_validity <> :uid_validity
+    RETURNING d.message_id, d.partner_id
+),
+-- Their messages with the final outcome.
+closed AS (
+    UPDATE messages m SET outcome = 'gone', detail = :reason FROM old
+    WHERE m.id = old.message_id AND m.partner_id = old.partner_id
+    RETURNING m.id
+)
+SELECT count(*) FROM closed;

@@ -1,0 +1,37 @@
+"""Deferred mails: when a mail that could not be read is tried again, and when it is given up. Pure decisions.
+
+A mail is given up by time and proof, never by a number of attempts. An attempt that fails counts only if another
+mail of the same mailbox could be read since the attempt before it: then the mail is at fault and not its server.
+"""
+
+GIVE_UP_SECONDS = 2 * 24 * 3600.0
+"""Seconds of proven failure after which a mail is given up.
+
+Some servers refuse single mails for a while. Gmail locks an account that reads too much for a day at most.
+"""
+FIRST_RETRY_SECONDS = 1.0
+"""Longest wait before the first retry. Each failure doubles it."""
+LONGEST_RETRY_SECONDS = 3600.0
+MAX_DEFERRED_MAILS = 1000
+"""Deferred mails of one mailbox. The mailbox is not read any further while it has that many."""
+MAX_UNPROVEN_FAILURES = 3
+"""Mails that fail in a row, after which another mail is read to prove that the server is well."""
+
+
+def retry_delay(attempts: int, *, first: float, longest: float, chance: float) -> float:
+    """Return the seconds from a failure to the next attempt, after `attempts` attempts (at least 1) in all.
+
+    The wait doubles from `first` to `longest`. `chance`, from 0 to 1, takes up to half of it away, so that mails
+    that failed together are not tried together.
+    """
+    doubled = first * 2.0 ** min(attempts - 1, 32)
+    return float(min(doubled, longest) * (0.5 + chance / 2))
+
+
+def failure_credit(seconds: float, *, is_proven: bool, longest_retry: float) -> float:
+    """Return the part of the `seconds` between two failed attempts that counts towards giving the mail up.
+
+    `is_proven` says that another mail was read in that time. A longer gap than two retries counts as two: the time
+    in which nothing was tried proves nothing.
+    """
+    return min(max(seconds, 0.0), 2 * longest_retry) if is_proven else 0.0
