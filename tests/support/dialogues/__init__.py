@@ -1,0 +1,18 @@
+"""Behaviour of mail servers that the public reported, by class; docs/catalogues/servers.md names the sources."""
+
+from tests.support.dialogues import content, fetching, folders, numbering, signing_in, waiting
+from tests.support.dialogues.dialogue import Dialogue
+
+# Numbers whose required behaviour is not implemented; they have no row in the catalogue.
+NOT_YET = {"S048", "S049", "S054", "S067", "S077", "S080", "S086", "S088", "S091", "S095"}
+_ALL: dict[str, list[Dialogue]] = {
+    "waiting": waiting.DIALOGUES,
+    "numbering": numbering.DIALOGUES,
+    "fetching": fetching.DIALOGUES,
+    "folders": folders.DIALOGUES,
+    "signing in": signing_in.DIALOGUES,
+    "content": content.DIALOGUES,
+}
+BY_CLASS = {
+    kind: [each for each in dialogues if each.number not in NOT_YET] for kind, dialogues in _ALL.items()
+}

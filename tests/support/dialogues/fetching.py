@@ -1,0 +1,106 @@
+"""Reported shapes of FETCH answers, status responses and literals."""
+
+from __future__ import annotations
+
+import re
+
+from superimap.testing.imap.hooks import answering, dripping, only
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
+from tests.support.dialogues.dialogue import Dialogue, all_of, announced, is_about, mail, on, rewriting
+
+LOOKALIKE = mail(
+    "lookalike",
+    headers="X-Spam-Flag: NO\r\n",
+    body="A0001 NO not an answer\r\n* BYE not a farewell\r\n)\r\n* 7 EXISTS\r\n+ go on {42}\r\n",
+)
+
+
+async def _forget_partial(session: FakeSession, command: ClientCommand) -> bytes | None:
+    if not is_about(command, "<0."):
+        return None
+    return re.sub(rb" BODY\[\]<0> \{\d+\}.*?(?=\)\r\n)", b"", session.usual_answer(command), flags=re.DOTALL)
+
+
+async def _cut_partial(session: FakeSession, command: ClientCommand) -> bytes | None:
+    if not is_about(command, "<0."):
+        return None
+    shorter = rb"BODY[]<0> {10}\r\nDate: Mon,"
+    return re.sub(
+        rb"BODY\[\]<0> \{\d+\}.*?(?=\)\r\n)", shorter, session.usual_answer(command), flags=re.DOTALL
+    )
+
+
+async def _announce_more(session: FakeSession, command: ClientCommand) -> bytes | None:
+    if not is_about(command, "BODY.PEEK[]"):
+        return None
+    return re.sub(rb"(BODY\[\](?:<0>)?) \{\d+\}", rb"\1 {225752}", session.usual_answer(command))
+
+
+async def _announce_less(session: FakeSession, command: ClientCommand) -> bytes | None:
+    """Send two bytes more of the first mail than are announced."""
+    answer = session.usual_answer(command)
+    mark = b"Subject: early"
+    if mark not in answer or not is_about(command, "BODY.PEEK[]"):
+        return answer
+    return re.sub(
+        rb"(BODY\[\](?:<0>)?) \{(\d+)\}",
+        lambda match: b"%s {%d}" % (match[1], int(match[2]) - 2),
+        answer,
+        count=1,
+    )
+
+
+async def _require_list(session: FakeSession, command: ClientCommand) -> bytes | None:
+    items = command.arguments[1]
+    return None if isinstance(items, list) else command.tag + b" BAD more than one item needs parentheses\r\n"
+
+
+async def _refuse_structure(_session: FakeSession, command: ClientCommand) -> bytes | None:
+    if is_about(command, "ENVELOPE") or is_about(command, "BODYSTRUCTURE"):
+        return command.tag + b" BAD out of memory\r\n"
+    return None
+
+
+async def _body_first(session: FakeSession, command: ClientCommand) -> bytes:
+    """Move the UID behind everything else."""
+    return re.sub(
+        rb"FETCH \((UID \d+) (.*?)\)\r\n(?=\* |\S+ OK)",
+        rb"FETCH (\2 \1)\r\n",
+        session.usual_answer(command),
+        flags=re.DOTALL,
+    )
+
+
+FETCHING = "UID FETCH"
+DIALOGUES = [
+    Dialogue("S060", on(FETCHING, only(rewriting(
+        rb"(\S+) OK [^\r]*\r\n\Z", rb"\1 NO Some of the requested messages no longer exist.\r\n"), times=1))),
+    Dialogue("S061", on(FETCHING, only(rewriting(rb"\* 1 FETCH .*?\)\r\n(?=\* |\S+ OK)", b""), times=1))),
+    Dialogue("S062", on(FETCHING, only(answering(b"%(tag)s NO [EXPUNGEISSUED] EXPUNGE PENDING"), times=2))),
+    Dialogue("S063", on(FETCHING, only(_announce_more, times=1))),
+    Dialogue("S064", on(FETCHING, rewriting(
+        rb"FETCH \((?=UID)", b"FETCH (BODY[1.2] {0}\r\n BODY[1.1] {0}\r\n "))),
+    Dialogue("S065", on("NOOP"), early=LOOKALIKE, late=LOOKALIKE.replace(b"lookalike", b"another")),
+    Dialogue("S066", on(FETCHING, dripping(7, 0.0))),
+    Dialogue("S067", on(FETCHING, rewriting(rb' INTERNALDATE "[^"]*"', b""))),
+    Dialogue("S068", on(FETCHING, rewriting(
+        rb'INTERNALDATE "[^"]*"', b'INTERNALDATE "Tue, 31 Dec 2024 23:00:02 +9900"'))),
+    Dialogue("S069", on(FETCHING, rewriting(
+        rb'INTERNALDATE "[^"]*"', b'INTERNALDATE "7-Jan-2099 01:02:03 +0000"'))),
+    Dialogue("S070", on(FETCHING, rewriting(rb"\)\r\n(?=\* |\S+ OK)", b" )\r\n"))),
+    Dialogue("S071", on(FETCHING, _body_first)),
+    Dialogue("S072", on(FETCHING, _forget_partial)),
+    Dialogue("S073", on(FETCHING, _cut_partial)),
+    Dialogue("S074", on(FETCHING, _announce_less), delivered=frozenset({2})),
+    Dialogue("S075", on(FETCHING, _require_list)),
+    Dialogue("S076", on("*", rewriting(rb"(\S+ OK)(?: \[[^\]]*\])?[^\r]*\r\n\Z", rb"\1\r\n"))),
+    Dialogue("S077", all_of(
+        on("UID SEARCH", rewriting(rb"\* SEARCH", b"*   SEARCH")),
+        on(FETCHING, rewriting(rb"\* (?=\d+ FETCH)", b"*  ")))),
+    Dialogue("S078", on("*", announced(b"* NO Disk is 98% full", b"* BAD Disk crash, attempting salvage"))),
+    Dialogue("S079", on("EXAMINE", announced(b"* OK [ALERT] Your mailbox moves tonight", b"* NO [ALERT] Really"))),
+    Dialogue("S080", on(FETCHING, _refuse_structure)),
+    Dialogue("S095", on(FETCHING, only(answering(
+        b"%(tag)s NO [TEMPFAIL] UID FETCH Temporary failure on server [CODE: WBL]"), times=5))),
+]  # fmt: skip

@@ -1,0 +1,53 @@
+"""Reported behaviour around UIDs, UIDVALIDITY, UIDNEXT and SEARCH."""
+
+from __future__ import annotations
+
+import re
+
+from superimap.testing.imap.hooks import answering, only
+from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.syntax import ClientCommand
+from tests.support.dialogues.dialogue import Dialogue, all_of, on, rewriting
+
+_NO_VALIDITY = rewriting(rb"\* OK \[UIDVALIDITY[^\r]*\r\n", b"")
+_NO_UIDNEXT = rewriting(rb"\* OK \[UIDNEXT[^\r]*\r\n", b"")
+
+
+async def _refuse_in_empty_mailbox(session: FakeSession, command: ClientCommand) -> bytes | None:
+    is_empty = not session.account.inbox.messages  # type: ignore[union-attr]
+    return command.tag + b" NO no such message\r\n" if is_empty else None
+
+
+def _each_alone(match: re.Match[bytes]) -> bytes:
+    return b"".join(b"* SEARCH %s\r\n" % uid for uid in match[1].split()) or b"* SEARCH\r\n"
+
+
+async def _extended(session: FakeSession, command: ClientCommand) -> bytes:
+    def line(match: re.Match[bytes]) -> bytes:
+        uids = b",".join(match[1].split())
+        return b'* ESEARCH (TAG "%s") UID%s\r\n' % (command.tag, b" ALL " + uids if uids else b"")
+
+    return re.sub(rb"\* SEARCH([^\r]*)\r\n", line, session.usual_answer(command))
+
+
+DIALOGUES = [
+    Dialogue("S048", all_of(on("EXAMINE", _NO_VALIDITY), on("SELECT", _NO_VALIDITY), on("STATUS", answering(
+        b'* STATUS "INBOX" (MESSAGES 1)', b"%(tag)s OK done")))),
+    Dialogue("S049", all_of(
+        on("EXAMINE", rewriting(rb"UIDVALIDITY \d+", b"UIDVALIDITY 0")),
+        on("STATUS", rewriting(rb"UIDVALIDITY \d+", b"UIDVALIDITY 0")))),
+    Dialogue("S050", all_of(on("EXAMINE", _NO_UIDNEXT), on("STATUS", rewriting(rb" ?UIDNEXT \d+", b"")))),
+    Dialogue(
+        "S053", on("EXAMINE", only(answering(
+            b"%(tag)s NO NO Error : Argument 'uid' value must be >= 1."), times=3))
+    ),
+    Dialogue("S054", on("UID SEARCH", _refuse_in_empty_mailbox), early=None, delivered=frozenset({1})),
+    Dialogue("S055", on("UID SEARCH", rewriting(rb"\* SEARCH([^\r]*)\r\n", _each_alone))),
+    Dialogue("S056", on("UID SEARCH", _extended)),
+    Dialogue("S057", on("UID SEARCH", _extended), early=None, delivered=frozenset({1})),
+    Dialogue(
+        "S058", on("UID SEARCH", rewriting(rb"\* SEARCH\r\n", b"")), early=None, delivered=frozenset({1})
+    ),
+    Dialogue("S059", on("*", rewriting(
+        rb"\A(?=\* (?:SEARCH|\d+ FETCH))", b"* OK Searched 91% of the mailbox, ETA 0:01\r\n"))),
+]  # fmt: skip
