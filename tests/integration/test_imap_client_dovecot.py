@@ -50,8 +50,7 @@ async def test_a_mail_is_announced_and_fetched_without_being_marked_as_seen(dove
 
         assert await client.search_uids(after=1) == [2]
         (meta,) = await client.fetch_meta([2, 77])
-        assert meta.envelope.subject == '* a :( \\ "{42}'
-        assert (meta.envelope.from_[0].mailbox, meta.envelope.message_id) == ("ann", "<2@x.org>")
+        assert meta.message_id == "<2@x.org>"
         assert (meta.size, meta.internal_date) == (len(RAW % 2), datetime(2024, 1, 2, tzinfo=UTC))
         assert await client.fetch_raw(2) == (RAW % 2).replace(b"\0", b"\x80")  # Dovecot replaces NUL
         assert await client.fetch_raw(77) is None

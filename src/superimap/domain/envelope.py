@@ -1,7 +1,4 @@
-"""Envelope of a mail (RFC 9051 section 7.5.2).
-
-`imap` builds it from the server's ENVELOPE, and `mail` from the raw headers; both must give the same values.
-"""
+"""Envelope of a mail (RFC 9051 section 7.5.2), which `mail` reads from the raw headers."""
 
 from dataclasses import dataclass
 

@@ -114,7 +114,7 @@ EVENT_FIELDS = {
     "internal_date": "Time at which the mail server received the mail, in UTC",
     "size": "Size of the mail in bytes",
     "limit": "`MAX_EMAIL_SIZE` at that time, in bytes",
-    "envelope": "As in `new_mail`; null if the mail server's envelope could not be read",
+    "envelope": "As in `new_mail`; null if the mail server did not send the headers",
 }
 """What each field means that only some events have; docs/webhooks.md has the same sentences."""
 

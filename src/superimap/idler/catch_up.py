@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.envelope import Envelope
 from superimap.domain.mails import MailFacts, MailOutcome, judge
 from superimap.idler import big_mails, mailbox_queries
 from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, split_batches
@@ -13,8 +14,9 @@ from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
 from superimap.idler.mailbox_queries import FAST_FETCH_BYTES, MAX_FAST_FETCH_MAILS
 from superimap.idler.status_reports import ConnectionStatus
 from superimap.imap.client import ImapClient
-from superimap.imap.errors import ImapError
+from superimap.imap.errors import ImapError, Refused
 from superimap.imap.types import MessageMeta
+from superimap.mail.message import MAX_HEADER_BYTES, read_envelope
 
 log = logging.getLogger(__name__)
 
@@ -158,14 +160,19 @@ class CatchUp:
         facts = self._facts(mailbox, uid, meta, is_gone=meta is None)
         judgement = judge(facts)
         if meta is not None and judgement[0] is MailOutcome.DELIVERED:
-            await mailbox.make_room(meta.size)
+            max_size = self._context.settings.max_email_size
+            await mailbox.make_room(max_size if meta.size is None else meta.size)
             raw = await self._read(meta)
             if raw is not None:
                 await self._see_content(mailbox, meta, raw)
                 return
             facts = self._facts(mailbox, uid, meta, is_gone=True)
             judgement = judge(facts)
-        row = self._rows.row_without_webhook(uid, meta, facts, judgement, uid_validity=mailbox.uid_validity)
+        is_announced = meta is not None and judgement[0] is MailOutcome.TOO_BIG
+        envelope = await self._read_envelope(mailbox, uid) if is_announced else None
+        row = self._rows.row_without_webhook(
+            uid, meta, facts, judgement, uid_validity=mailbox.uid_validity, envelope=envelope
+        )
         mailbox.add(row, meta)
 
     async def _see_content(self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes) -> None:
@@ -183,7 +190,12 @@ class CatchUp:
             mailbox.add(row, meta, read_bytes=len(raw))
         else:
             row = self._rows.row_without_webhook(
-                uid, meta, facts, judgement, uid_validity=mailbox.uid_validity
+                uid,
+                meta,
+                facts,
+                judgement,
+                uid_validity=mailbox.uid_validity,
+                envelope=await big_mails.process(read_envelope, raw),
             )
             mailbox.add(row, meta)
 
@@ -203,7 +215,7 @@ class CatchUp:
             connected_at=self._watched.connected_at,
             max_size=self._context.settings.max_email_size,
             internal_date=meta.internal_date if meta else None,
-            announced_size=meta.size if meta else 0,
+            announced_size=(meta.size or 0) if meta else 0,
             labels=meta.labels if meta else (),
             by_date=mailbox.by_date,
             given_up=self._failures.given_up(uid),
@@ -212,6 +224,23 @@ class CatchUp:
             headers=headers,
             has_twin=has_twin,
         )
+
+    async def _read_envelope(self, mailbox: WatchedMailbox, uid: int) -> Envelope | None:
+        """Read the envelope of a mail that is too big to be read; None if the server fails to send its headers.
+
+        If that ends the session, the next one does without them.
+        """
+        if self._memory.has_broken_header(uid):
+            return None
+        await mailbox.make_room(MAX_HEADER_BYTES)
+        try:
+            header = await self._client.fetch_header(uid)
+        except Refused:
+            return None
+        except ImapError:
+            self._memory.record_broken_header(uid)
+            raise
+        return None if header is None else await big_mails.process(read_envelope, header)
 
     async def _read(self, meta: MessageMeta) -> bytes | None:
         """Return the bytes of a mail; None if it is gone. Failures are counted, so that attempts end."""

@@ -9,6 +9,7 @@ from superimap.core.crypto import Place
 from superimap.core.ids import uuid7
 from superimap.db.watching.intake import MailRow
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.envelope import Envelope
 from superimap.domain.mails import MailFacts, MailJudgement, MailOutcome
 from superimap.idler import big_mails
 from superimap.idler.context import IdlerContext
@@ -51,21 +52,24 @@ class MailRows:
         judgement: MailJudgement,
         *,
         uid_validity: int,
+        envelope: Envelope | None = None,
     ) -> MailRow:
-        """Build the row of a mail without a webhook, or, if it is too big and has metadata, an event."""
+        """Build the row of a mail without a webhook, or, if it is too big and has metadata, an event.
+
+        `envelope` is for the event; None if the headers could not be read.
+        """
         outcome, reason = judgement
-        message_id = meta.envelope.message_id if meta and meta.envelope else None
         delivery_id = content = None
         if meta is not None and outcome == MailOutcome.TOO_BIG:
             delivery_id = uuid7()
-            content = self._seal(self._oversized_event(meta, facts, uid_validity), delivery_id)
+            content = self._seal(self._oversized_event(meta, facts, uid_validity, envelope), delivery_id)
         return MailRow(
             uid=uid,
             internal_date=meta.internal_date if meta else None,
             size=facts.size,
             outcome=outcome,
             detail=reason,
-            message_id=message_id[:255] if message_id else None,
+            message_id=meta.message_id if meta else None,
             delivery_id=delivery_id,
             content=content,
         )
@@ -87,7 +91,7 @@ class MailRows:
         delivery_id = uuid7()
         content = token_digest = None
         if twin is None:
-            content = await big_mails.process(self._sealed_content, raw, meta, parsed, delivery_id)
+            content = await big_mails.process(self._sealed_content, raw, parsed, delivery_id)
             token_digest = self._token_digest(parsed, batch)
         return MailRow(
             uid=int(meta.uid),
@@ -116,22 +120,22 @@ class MailRows:
         digest = tracer.digest(token)
         return None if any(other.token_digest == digest for other in batch) else digest
 
-    def _sealed_content(
-        self, raw: bytes, meta: MessageMeta, parsed: mail.ParsedMail, delivery_id: UUID
-    ) -> bytes:
+    def _sealed_content(self, raw: bytes, parsed: mail.ParsedMail, delivery_id: UUID) -> bytes:
         text, was_scrubbed = mail.decode_text(raw)
         content = payload.new_mail(
             raw,
             parsed,
             text=text,
             is_exact=not was_scrubbed,
-            envelope=envelopes.as_json(meta.envelope or parsed.envelope),
+            envelope=envelopes.as_json(parsed.envelope),
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,
         )
         return self._seal(content, delivery_id)
 
-    def _oversized_event(self, meta: MessageMeta, facts: MailFacts, uid_validity: int) -> bytes:
+    def _oversized_event(
+        self, meta: MessageMeta, facts: MailFacts, uid_validity: int, envelope: Envelope | None
+    ) -> bytes:
         return payload.mail_oversized(
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,
@@ -141,7 +145,7 @@ class MailRows:
             internal_date=meta.internal_date,
             size=facts.size,
             limit=facts.max_size,
-            envelope=envelopes.as_json(meta.envelope) if meta.envelope else None,
+            envelope=envelopes.as_json(envelope) if envelope else None,
         )
 
     def _seal(self, content: bytes, delivery_id: UUID) -> bytes:

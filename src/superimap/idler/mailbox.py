@@ -33,17 +33,19 @@ class MailboxMemory:
     - `failures`: the mails on which the server failed.
     - `last_seen`: UID and `mail_identity` of the last mail seen in this numbering.
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
+    - The mails whose headers ended a session: the event of such a mail has no envelope.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
       attempt gets further than the one before.
     """
 
-    __slots__ = ("_recorded", "_uid_validity", "expects_mail", "failures", "last_seen")
+    __slots__ = ("_broken_headers", "_recorded", "_uid_validity", "expects_mail", "failures", "last_seen")
 
     def __init__(self) -> None:
         self.failures = ReadFailures()
         self.last_seen: tuple[int, int] | None = None
         self.expects_mail = False
         self._recorded: set[KnownMail] = set()
+        self._broken_headers: set[int] = set()
         self._uid_validity = 0
 
     def begin_numbering(self, uid_validity: int) -> None:
@@ -56,10 +58,19 @@ class MailboxMemory:
         """Forget single mails: all are recorded."""
         self.failures.forget_mails()
         self._recorded.clear()
+        self._broken_headers.clear()
 
     def remember_last(self, uid: int, meta: MessageMeta) -> None:
         """Remember the last mail seen."""
         self.last_seen = (uid, mail_identity(meta))
+
+    def record_broken_header(self, uid: int) -> None:
+        """Note that reading the headers of this mail has ended a session."""
+        self._broken_headers.add(uid)
+
+    def has_broken_header(self, uid: int) -> bool:
+        """Return whether reading the headers of this mail has ended a session."""
+        return uid in self._broken_headers
 
     def add_recorded(self, mails: Sequence[KnownMail]) -> None:
         """Remember mails that a catch-up by date has recorded."""
@@ -146,7 +157,8 @@ class WatchedMailbox:
         if not self._memory.is_recorded(self._known(meta)):
             return False
         self._last_seen_uid = max(self._last_seen_uid, meta.uid)
-        date = min(meta.internal_date, datetime.now(UTC))
+        now = datetime.now(UTC)
+        date = min(meta.internal_date or now, now)
         self._latest_without_cursor = max(filter(None, (self._latest_without_cursor, date)))
         return True
 

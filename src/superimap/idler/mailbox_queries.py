@@ -76,11 +76,12 @@ async def is_reused(
         return False
     if last_seen is not None and last_seen[0] == highest:
         return last_seen[1] != mail_identity(metas[0])
-    return metas[0].internal_date > latest or (
-        highest < last and metas[0].internal_date == latest.replace(microsecond=0)
-    )
+    date = metas[0].internal_date
+    if date is None:
+        return False
+    return date > latest or (highest < last and date == latest.replace(microsecond=0))
 
 
 def mail_identity(meta: MessageMeta) -> int:
     """Return a number that is equal for the same mail, and hardly for another, within this process."""
-    return hash((meta.internal_date, meta.size, meta.envelope))
+    return hash((meta.internal_date, meta.size, meta.message_id))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Literal, TypeVar
 
 from superimap.imap import encoding, idle, responses, statuses
@@ -12,11 +12,13 @@ from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
 from superimap.imap.statuses import CommandResult
 from superimap.imap.types import Folder, MessageMeta, Selected, Timeouts, UidValidity
+from superimap.mail.message import MAX_HEADER_BYTES
 
 T = TypeVar("T")
 PEEK_BYTES = 32 * 1024
 """Bytes of each new mail that `fetch_next` reads along with its metadata: nearly all mails are smaller."""
 _META = "UID INTERNALDATE RFC822.SIZE"
+_MESSAGE_ID = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]"
 _MAX_INLINE_PARSE_BYTES = 256 * 1024  # text parsed on the event loop; it takes some milliseconds
 _MAX_UIDS_PER_COMMAND = 500  # keeps the command line below 8 KiB (RFC 7162 section 4)
 
@@ -120,12 +122,12 @@ class ImapClient:
     async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
         """Fetch what is known of these messages without their bodies, ascending; expunged ones are absent.
 
-        If a response cannot be parsed, its messages are fetched again without the ENVELOPE, which is then None.
+        If a response cannot be parsed, its messages are fetched again without the Message-ID, which is then None.
         """
         metas: dict[int, MessageMeta] = {}
         for start in range(0, len(uids), _MAX_UIDS_PER_COMMAND):
             chunk = set(uids[start : start + _MAX_UIDS_PER_COMMAND])
-            broken = await self._fetch_meta(chunk, f"({self._all_meta})", metas)
+            broken = await self._fetch_meta(chunk, f"({self._all_meta} {_MESSAGE_ID})", metas)
             missing = chunk - metas.keys() if broken else set()
             if missing and await self._fetch_meta(missing, f"({_META})", metas):
                 raise self._broken("FETCH responses that cannot be parsed")
@@ -134,14 +136,14 @@ class ImapClient:
     @property
     def _all_meta(self) -> str:
         labels = " X-GM-LABELS" if "X-GM-EXT-1" in self._protocol.capabilities else ""
-        return f"{_META}{labels} ENVELOPE"
+        return f"{_META}{labels}"
 
     async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
         """Add to `metas` what the server answers; return the number of responses that cannot be parsed."""
         answer = await self._run("FETCH", encoding.format_uid_set(uids), items, prefix="UID", wanted="FETCH")
         messages, broken = await _parsed(responses.parse_fetches, answer.responses)
         for uid in uids & messages.keys():
-            if meta := responses.message_meta(uid, messages[uid], now=datetime.now(UTC)):
+            if meta := responses.message_meta(uid, messages[uid]):
                 metas[uid] = meta
         return broken
 
@@ -149,7 +151,7 @@ class ImapClient:
         """Fetch messages with one of the `most` UIDs after `after`, ascending, in one command without a search.
 
         Each comes with its bytes if these are known to be complete (at most PEEK_BYTES), else with None. A
-        message whose response cannot be parsed is absent.
+        message whose response cannot be parsed is absent. A Message-ID beyond the first PEEK_BYTES is not seen.
         """
         if after >= statuses.UID_MAX:
             return []
@@ -159,11 +161,11 @@ class ImapClient:
         messages, _ = await _parsed(responses.parse_fetches, answer.responses)
         found: list[tuple[MessageMeta, bytes | None]] = []
         for uid in sorted(messages):
-            meta = responses.message_meta(uid, messages[uid], now=datetime.now(UTC))
+            meta = responses.message_meta(uid, messages[uid])
             if meta is not None and after < uid <= last:
-                raw = messages[uid].get("BODY[]<0>")
+                raw = messages[uid].get(responses.PEEK_ITEM)
                 # RFC822.SIZE is an estimate on some servers, and some cut partial answers wrongly.
-                is_whole = isinstance(raw, bytes) and len(raw) == meta.size < PEEK_BYTES
+                is_whole = isinstance(raw, bytes) and len(raw) < PEEK_BYTES and len(raw) == meta.size
                 found.append((meta, raw if is_whole else None))
         return found
 
@@ -175,6 +177,13 @@ class ImapClient:
         if raw is None and broken:
             raise self._broken("a FETCH response that cannot be parsed")
         return raw if isinstance(raw, bytes) else None
+
+    async def fetch_header(self, uid: int) -> bytes | None:
+        """Fetch the first MAX_HEADER_BYTES of a message's headers; None if it no longer exists."""
+        answer = await self._fetch(str(uid), f"(UID BODY.PEEK[HEADER]<0.{MAX_HEADER_BYTES}>)")
+        messages, _ = await _parsed(responses.parse_fetches, answer.responses)
+        header = messages.get(uid, {}).get(responses.HEADER_ITEM)
+        return header if isinstance(header, bytes) else None
 
     async def idle(
         self, *, renew: float = 300.0, poll: float = 60.0, poll_by: Literal["noop", "status"] | None = None

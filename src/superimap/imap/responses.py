@@ -12,15 +12,22 @@ from typing import Any
 from imapclient import response_parser
 from imapclient.datetime_util import parse_to_datetime
 
-from superimap.domain.envelope import Address, Envelope, clean_text
+from superimap.domain.envelope import clean_text
 from superimap.imap.encoding import decode_mailbox, quote_mailbox
 from superimap.imap.errors import ProtocolError
 from superimap.imap.fast_parser import parse_ordinary
 from superimap.imap.framing import Response
 from superimap.imap.statuses import UID_MAX, decode_text, parse_number, parse_uid, parse_uid_validity
 from superimap.imap.types import Folder, MessageMeta, Uid
+from superimap.mail.message import read_message_id
 
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
+MESSAGE_ID_ITEM = "BODY[HEADER.FIELDS (MESSAGE-ID)]"
+PEEK_ITEM = "BODY[]<0>"
+"""The start of a mail."""
+HEADER_ITEM = "BODY[HEADER]<0>"
+"""The start of the headers of a mail."""
+_MAX_MESSAGE_ID_LINES_BYTES = 4096  # read on the event loop
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
 _MAX_EXPANDED_UIDS = 1_000_000  # UIDs that a compact ESEARCH set may represent
 _SPECIAL_USE = {use.lower(): use for use in (r"\All", r"\Archive", r"\Drafts", r"\Flagged", r"\Important",
@@ -68,19 +75,19 @@ def _name(item: Any) -> str:
     return item.decode("latin-1").upper()
 
 
-def message_meta(uid: int, items: dict[str, Any], *, now: datetime) -> MessageMeta | None:
+def message_meta(uid: int, items: dict[str, Any]) -> MessageMeta | None:
     """Build a MessageMeta; None if the items are not those asked for (an unsolicited FETCH FLAGS).
 
-    An invalid INTERNALDATE becomes `now`, because the mail was not in the mailbox at the previous look.
+    The Message-ID is that of whatever header lines are among the items.
     """
-    size, date = _number(items.get("RFC822.SIZE")), items.get("INTERNALDATE")
-    if size is None or date is None:
+    if "INTERNALDATE" not in items and "RFC822.SIZE" not in items:
         return None
+    header = items.get(PEEK_ITEM) or _message_id_lines(items)
     return MessageMeta(
         uid=Uid(uid),
-        internal_date=_internal_date(date) or now,
-        size=min(size, SIZE_MAX),
-        envelope=parse_envelope(items.get("ENVELOPE")),
+        internal_date=_internal_date(items.get("INTERNALDATE")),
+        size=_size(items.get("RFC822.SIZE")),
+        message_id=read_message_id(header) if isinstance(header, bytes) else None,
         labels=_labels(items.get("X-GM-LABELS")),
     )
 
@@ -91,7 +98,22 @@ def _number(value: object) -> int | None:
     return number if isinstance(number, int) else None
 
 
+def _message_id_lines(items: dict[str, Any]) -> bytes | None:
+    """Return the header lines with the Message-ID. Some servers quote the name of the header in the item's."""
+    lines = items.get(MESSAGE_ID_ITEM)
+    if lines is None:
+        lines = next((value for name, value in items.items() if name.startswith("BODY[HEADER.FIELDS")), None)
+    return lines[:_MAX_MESSAGE_ID_LINES_BYTES] if isinstance(lines, bytes) else None
+
+
+def _size(value: object) -> int | None:
+    """Parse a size, capped at SIZE_MAX."""
+    size = _number(value)
+    return None if size is None or size < 0 else min(size, SIZE_MAX)
+
+
 def _internal_date(value: object) -> datetime | None:
+    """Parse an INTERNALDATE; None if it is invalid."""
     try:
         parsed: datetime = parse_to_datetime(value, normalise=False)
         # imapclient's own tzinfo can be neither pickled nor compared.
@@ -111,38 +133,6 @@ def _labels(value: object) -> tuple[str, ...]:
         for label in value
         if label is not None
     )
-
-
-def parse_envelope(value: object) -> Envelope | None:
-    """Build an Envelope; None if the server's is malformed."""
-    if not isinstance(value, tuple) or len(value) < 10:
-        return None
-    try:
-        from_, sender, reply_to, to, cc, bcc = map(_addresses, value[2:8])
-        date, subject, in_reply_to, message_id = map(_text, (*value[:2], *value[8:10]))
-        return Envelope(date, subject, from_, sender, reply_to, to, cc, bcc, in_reply_to, message_id)
-    except (ValueError, TypeError):
-        return None
-
-
-def _text(value: object) -> str | None:
-    match value:
-        case None:
-            return None
-        case bytes():
-            return clean_text(value)
-        case int():
-            return str(value)
-        case _:
-            raise TypeError("not a string")
-
-
-def _addresses(value: object) -> tuple[Address, ...] | None:
-    if not value:
-        return None
-    if not isinstance(value, tuple):
-        raise TypeError("not a list of addresses")
-    return tuple(Address(*map(_text, address)) for address in value if address)
 
 
 def parse_folder(response: Response) -> Folder | None:

@@ -4,12 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NewType
 
-from superimap.domain.envelope import Address, Envelope
-
 __all__ = [
-    "Address",
     "Credentials",
-    "Envelope",
     "Folder",
     "Limits",
     "Login",
@@ -124,12 +120,13 @@ class Selected:
 class MessageMeta:
     """What is known of a message before its body is fetched.
 
-    `size` is RFC822.SIZE in bytes, which some servers only estimate. `envelope` is None if the server's is
-    malformed.
+    `internal_date` is None if the server's is missing or invalid. So is `size`: RFC822.SIZE in bytes, which some
+    servers only estimate. `message_id` is read as `mail.message` reads it; None if the mail has none, or if it was
+    not received.
     """
 
     uid: Uid
-    internal_date: datetime
-    size: int
-    envelope: Envelope | None
+    internal_date: datetime | None
+    size: int | None
+    message_id: str | None
     labels: tuple[str, ...] = ()

@@ -1,7 +1,6 @@
 """Envelopes: built from raw headers, formatted for webhooks, and digested to fingerprints.
 
-`from_headers` builds what an IMAP server would return as ENVELOPE (RFC 9051 section 7.5.2). Webhooks use the
-server's own envelope where there is one.
+`from_headers` builds what RFC 9051 section 7.5.2 calls ENVELOPE. A server's own ENVELOPE is never requested.
 """
 
 import hashlib

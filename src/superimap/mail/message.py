@@ -26,6 +26,7 @@ _NAMES = frozenset({
     b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"in-reply-to", b"message-id",
     tracer.HEADER.lower(), *RULE_HEADERS,
 })  # fmt: skip
+_MESSAGE_ID = frozenset((b"message-id",))
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ParsedMail:
 
     @cached_property
     def envelope(self) -> Envelope:
-        """The envelope, built on first use: the IMAP server's own takes precedence."""
+        """The envelope, built on first use."""
         return envelope.from_headers(self.headers)
 
     @cached_property
@@ -60,15 +61,29 @@ class ParsedMail:
 def parse(raw: bytes) -> ParsedMail:
     """Parse a raw mail. A mail without any header is a ParsedMail with defects."""
     found = read_headers(raw)
-    message_ids = found.get("message-id", [b""])
     return ParsedMail(
         sha1=hashlib.sha1(raw, usedforsecurity=False).hexdigest(),
         size=len(raw),
-        message_id=clean_text(message_ids[0])[:MAX_MESSAGE_ID_CHARS] or None,
+        message_id=_message_id(found),
         defects=tuple(_defects(raw, found)),
         headers=found,
         body_digest=_body_digest(raw),
     )
+
+
+def read_message_id(raw: bytes) -> str | None:
+    """Return the Message-ID of a mail, or of the first lines of one, as `parse` does."""
+    return _message_id(read_headers(raw, _MESSAGE_ID))
+
+
+def read_envelope(raw: bytes) -> Envelope:
+    """Return the envelope of a mail, or of its headers alone."""
+    return envelope.from_headers(read_headers(raw))
+
+
+def _message_id(headers: Mapping[str, Sequence[bytes]]) -> str | None:
+    values = headers.get("message-id")
+    return clean_text(values[0])[:MAX_MESSAGE_ID_CHARS] or None if values else None
 
 
 def read_headers(raw: bytes, names: frozenset[bytes] = _NAMES) -> dict[str, list[bytes]]:

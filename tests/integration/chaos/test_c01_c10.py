@@ -97,7 +97,7 @@ async def test_C04_an_interrupted_first_catch_up_gets_further_each_time(scene):
         await scene.wait_until_idling()
 
     assert scene.chaos.struck("C04") > 2
-    bodies = [event for event in scene.imap.log if event.username == VICTIM and "BODY.PEEK" in str(event)]
+    bodies = [event for event in scene.imap.log if event.username == VICTIM and "BODY.PEEK[]" in str(event)]
     assert len(bodies) == 30 + scene.chaos.struck("C04")
 
 

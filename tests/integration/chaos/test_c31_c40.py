@@ -167,7 +167,12 @@ async def test_C40_restarted_uids_are_remembered_if_the_catch_up_by_date_is_inte
 
     async def cut_once(session, command):
         asked = repr(command.arguments)
-        if session.username == VICTIM and "BODY" in asked and ("<0." in asked) is at_a_glance and not cut:
+        if (
+            session.username == VICTIM
+            and "BODY.PEEK[]" in asked
+            and ("<0." in asked) is at_a_glance
+            and not cut
+        ):
             cut.append(session)
             session.close()
             return b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,10 +20,11 @@ from superimap.db.delivery import liveness
 from superimap.db.watching import sessions as watching
 from superimap.domain.events import ReasonCode
 from superimap.domain.users import StatusChange
+from superimap.idler import main
 from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering
-from tests.integration.idler.test_watching import idling, mail, recorded
+from tests.integration.idler.test_watching import QUICK, idling, mail, recorded
 
 URL = "https://app.example.com/events"
 
@@ -220,11 +222,14 @@ async def decrypt_contents(world: World) -> list[dict[str, Any]]:
     ]
 
 
-async def test_a_mail_too_big_causes_an_event_with_its_envelope_and_no_new_mail_webhook(world, imap, joe):
+@pytest.mark.parametrize("size", [3000, 40_000])  # 40,000 bytes are not read with the metadata
+async def test_a_mail_too_big_causes_an_event_with_its_envelope_and_no_new_mail_webhook(
+    world, imap, joe, size
+):
     world.overrides["max_email_size"] = 2000
     async with running(services.run_idler, world.settings):
         await idling(imap)
-        uid = imap.deliver("joe", mail("big one", body="x" * 3000))
+        uid = imap.deliver("joe", mail("big one", body="x" * size))
         assert await recorded(world, 1) == [(uid, "too_big")]
         assert await world.value("SELECT last_email_at FROM users") is None
         imap.deliver("joe", mail("small"))
@@ -248,6 +253,33 @@ async def test_a_mail_too_big_causes_an_event_with_its_envelope_and_no_new_mail_
     assert oversized["envelope"]["subject"] == "big one"
     assert oversized["envelope"]["message_id"] == "<big-one@example.com>"
     assert await world.value("SELECT message_id FROM deliveries WHERE kind = 'events'") == row["id"]
+
+
+@pytest.mark.parametrize("way", ["refuses", "ends the session"])
+async def test_headers_that_cannot_be_read_leave_the_event_without_an_envelope(world, imap, joe, way):
+    async def withhold(session: Any, command: Any) -> bytes | None:
+        if "BODY.PEEK[HEADER]" not in repr(command.arguments):
+            return None
+        if way == "refuses":
+            return command.tag + b" NO internal error\r\n"
+        session.reset()
+        return b""
+
+    imap.on("UID FETCH", withhold)
+    world.overrides["max_email_size"] = 2000
+    async with running(functools.partial(main.serve, timing=QUICK), world.settings):
+        await idling(imap)
+        imap.deliver("joe", mail("big one", body="x" * 40_000))
+        imap.deliver("joe", mail("small"))
+        found = await recorded(world, 2)
+
+    assert [outcome for _, outcome in found] == ["too_big", "delivered"]
+    (oversized,) = [each for each in await decrypt_contents(world) if each["kind"] == "events"]
+    assert (oversized["event"], oversized["envelope"]) == ("mail_oversized", None)
+    assert (
+        await world.value("SELECT message_id FROM messages WHERE outcome = 'too_big'")
+        == "<big-one@example.com>"
+    )
 
 
 async def test_a_mail_too_big_needs_no_events_url(world, imap, pool):

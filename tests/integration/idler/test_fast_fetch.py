@@ -166,7 +166,7 @@ async def test_an_unresponsive_host_does_not_take_the_room_of_other_hosts(world,
     """Many of its sessions in a fast fetch, or one of them reading a big mail."""
 
     async def hang(session: Any, command: Any) -> bytes:
-        if "BODY.PEEK" in repr(command.arguments) and is_fast_fetch(command) is in_fast_fetch:
+        if "BODY.PEEK[]" in repr(command.arguments) and is_fast_fetch(command) is in_fast_fetch:
             await asyncio.get_running_loop().create_future()
         size = b"RFC822.SIZE %d" % len(mail("hangs"))
         return bytes(session.usual_answer(command).replace(size, b"RFC822.SIZE 1048576"))

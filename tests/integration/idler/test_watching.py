@@ -306,7 +306,7 @@ async def test_a_mail_that_cannot_be_read_does_not_stop_its_mailbox(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
 
     async def refuse_the_first(session: Any, command: Any) -> bytes | None:
-        if command.arguments[0].startswith(b"1") and b"BODY.PEEK" in repr(command.arguments).encode():
+        if command.arguments[0].startswith(b"1") and b"BODY.PEEK[]" in repr(command.arguments).encode():
             return command.tag + b" NO internal error\r\n"
         return None
 
@@ -426,7 +426,7 @@ async def test_a_mail_that_breaks_every_connection_is_eventually_skipped(world, 
     await world.user(partner, "joe", login="joe", password="pw")
 
     async def drop_on_the_first(session: Any, command: Any) -> bytes | None:
-        if command.arguments[0].startswith(b"1") and b"BODY.PEEK" in repr(command.arguments).encode():
+        if command.arguments[0].startswith(b"1") and b"BODY.PEEK[]" in repr(command.arguments).encode():
             session.reset()
             return b""
         return None

@@ -16,7 +16,8 @@ CHUNK_BYTES = 1 << 16
 
 
 def _reads_a_body(command: ClientCommand) -> bool:
-    return "BODY" in repr(command.arguments[1:])
+    asked = repr(command.arguments[1:])
+    return "BODY" in asked and "HEADER.FIELDS" not in asked
 
 
 def _spoiling(arm: ArmedCase, spoil: Callable[[FakeSession, ClientCommand], bytes]) -> None:
