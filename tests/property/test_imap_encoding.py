@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.imap import encoding, responses
-from superimap.imap.framing import Framer
+from superimap.imap import encoding, folders, responses
+from superimap.imap.framing import Framer, Response
 from superimap.imap.types import Limits
 
 _names = st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categories=("Cs",)), max_size=50)
@@ -12,11 +12,28 @@ _names = st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categori
 
 @given(_names.filter(lambda name: name.upper() != "INBOX"))
 def test_h21_a_mailbox_name_survives_a_round_trip(name):
-    argument = encoding.quote_mailbox(name)
-    data = encoding.split_command("* LIST () NIL", [argument], non_sync=True)[0]
+    raw = folders.named(name).raw
+    data = encoding.split_command("* LIST () NIL", [encoding.quote_raw(raw)], non_sync=True)[0]
     (response,) = Framer(Limits()).feed(data)
 
-    assert responses.parse_folder(response).name == name
+    assert (folders.parse_folder(response).name, folders.parse_folder(response).raw) == (name, raw)
+
+
+@given(st.binary(min_size=1, max_size=40), st.sampled_from([b"NIL", b'"/"', b'"\\\\"', b'"."']))
+def test_any_listed_name_keeps_its_bytes(name, delimiter):
+    data = b"* LIST () " + delimiter + b" {%d}\r\n" % len(name) + name + b"\r\n"
+    (response,) = Framer(Limits()).feed(data)
+
+    folder = folders.parse_folder(response)
+    assert folder.raw == name
+    folder.name.encode()  # can be stored
+    assert "\0" not in folder.name
+
+
+@given(st.binary(max_size=60))
+def test_any_list_response_is_survived(rest):
+    line = b"* LIST " + rest.replace(b"\r\n", b"")
+    folders.parse_folder(Response((line,)))
 
 
 @given(_names)

@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.imap import responses, statuses
+from superimap.imap import folders, responses, statuses
 from superimap.imap.errors import LimitExceeded, ProtocolError
 from superimap.imap.framing import Framer, Response
 from superimap.imap.types import Limits
@@ -72,5 +72,5 @@ def test_malformed_input_raises_protocol_error_and_nothing_else(stream):
         with contextlib.suppress(ProtocolError):
             responses.mailbox_status(response)
         responses.parse_fetches([response])
-        responses.parse_folder(response)
+        folders.parse_folder(response)
         statuses.parse_status(response.line)

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from superimap.db.watching.intake import Cursor
-from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, choose_folder, plan_catch_up
-from superimap.imap.types import Folder, Selected, UidValidity
+from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, plan_catch_up
+from superimap.imap.types import Selected, UidValidity
 
 CONNECTED = datetime(2026, 11, 1, 12, 0, 0, 700_000, tzinfo=UTC)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -54,26 +54,3 @@ def test_C39_a_date_in_the_future_hides_no_mail():
 )
 def test_a_fast_fetch_is_complete_only_if_no_mail_can_be_missing(uids, announced, is_complete):
     assert are_complete(uids, after=41, announced=announced) is is_complete
-
-
-def test_C8_all_mail_is_recognised_by_its_special_use_in_any_language():
-    folders = [
-        Folder("INBOX", frozenset(), "/"),
-        Folder("[Gmail]/Alle Nachrichten", frozenset({"\\All"}), "/"),
-    ]
-
-    assert choose_folder(folders, ["\\All"]) == "[Gmail]/Alle Nachrichten"
-    assert choose_folder(folders, []) == "INBOX"
-    assert choose_folder(folders[:1], ["\\All"]) == "INBOX"
-
-
-def test_the_first_folder_that_exists_and_can_be_opened_is_watched():
-    folders = [
-        Folder("Archive", frozenset({"\\NoSelect"}), "/"),
-        Folder("News", frozenset({"\\archive"}), "/"),
-        Folder("Work", frozenset(), "/"),
-    ]
-
-    assert choose_folder(folders, ["Archive", "\\Archive", "Work"]) == "News"
-    assert choose_folder(folders, ["\\All", "Work"]) == "Work"
-    assert choose_folder(folders, ["\\All", "Gone"]) == "INBOX"

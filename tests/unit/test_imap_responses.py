@@ -5,7 +5,7 @@ import pytest
 from superimap.imap import responses, statuses
 from superimap.imap.errors import ProtocolError
 from superimap.imap.framing import Framer, Response
-from superimap.imap.types import Folder, Limits
+from superimap.imap.types import Limits
 
 
 def one(data: bytes) -> Response:
@@ -111,34 +111,6 @@ def test_an_unsolicited_fetch_gives_no_metadata():
 )
 def test_malformed_responses_are_counted(line):
     assert responses.parse_fetches([one(line)]) == ({}, 1)
-
-
-@pytest.mark.parametrize(
-    ("line", "folder"),
-    [
-        (
-            b'* LIST (\\HasNoChildren \\all) "/" "[Gmail]/Entw&APw-rfe"',
-            Folder("[Gmail]/Entwürfe", frozenset({"\\HasNoChildren", "\\All"}), "/"),
-        ),
-        (b"* LIST () NIL inbox", Folder("INBOX", frozenset(), None)),
-        (b'* LIST () "." {3}\r\na"b', Folder('a"b', frozenset(), ".")),
-        (b'* LIST () "/" 2024', Folder("2024", frozenset(), "/")),
-        (b'* LIST () "/" "a&b"', Folder("a&b", frozenset(), "/")),
-        (b'* LIST () "\\\\" "a\\\\b" ("CHILDINFO" ("SUBSCRIBED"))', Folder("a\\b", frozenset(), "\\")),
-        (b"* LIST", None),
-        (b"* LIST x y z", None),
-        (b'* LIST () (x) "a"', None),
-    ],
-)
-def test_list_responses_become_folders(line, folder):
-    assert responses.parse_folder(one(line)) == folder
-
-
-@pytest.mark.parametrize(
-    "name", [b'"&2AA-"', b'"&AAA-"', b'"&AA0ACg-"', b"{4}\r\nA\r\nB", b"{3}\r\nA\0B", b"NIL", b'("a")']
-)
-def test_a_folder_whose_name_cannot_be_sent_is_none(name):
-    assert responses.parse_folder(one(b'* LIST (\\All) "/" ' + name)) is None
 
 
 HASHED = statuses.parse_uid_validity(b"-1")

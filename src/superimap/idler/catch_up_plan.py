@@ -1,15 +1,13 @@
-"""Plans for a catch-up: by UID or by date, which numbering, which folder. Pure decisions, without a connection."""
+"""Plans for a catch-up: by UID or by date, and which numbering. Pure decisions, without a connection."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from superimap.db.watching.intake import Cursor
-from superimap.imap.types import Folder, Selected
+from superimap.imap.types import Selected
 
-ALL_MAIL = "\\All"
-_UNUSABLE = {"\\noselect", "\\nonexistent"}
 MAX_NUMBERINGS = 64
 """Numberings of one UIDVALIDITY that are distinguished."""
 
@@ -65,20 +63,6 @@ def count_restarts(recorded: int | None, uid_validity: int) -> int | None:
         (count for count in range(MAX_NUMBERINGS) if recorded == recorded_uid_validity(uid_validity, count)),
         None,
     )
-
-
-def choose_folder(folders: list[Folder], wanted: Iterable[str]) -> str:
-    """Return the name of the first wanted folder that exists and can be opened, else INBOX.
-
-    A wanted folder is a name or a special use. Special uses, such as `\\All`, begin with a backslash: the user may
-    give that folder any name.
-    """
-    usable = [folder for folder in folders if not _UNUSABLE & {each.lower() for each in folder.attributes}]
-    for want in wanted:
-        for folder in usable:
-            if want == folder.name or want.lower() in {each.lower() for each in folder.attributes}:
-                return folder.name
-    return "INBOX"
 
 
 def are_complete(uids: list[int], *, after: int, announced: int) -> bool:

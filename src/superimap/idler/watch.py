@@ -12,13 +12,14 @@ from superimap.db.watching.intake import Fence, Fenced, MailboxRow
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler import server_pauses
 from superimap.idler.catch_up import Arrivals, CatchUp
-from superimap.idler.catch_up_plan import ALL_MAIL, choose_folder, plan_catch_up
+from superimap.idler.catch_up_plan import plan_catch_up
 from superimap.idler.context import IdlerContext
+from superimap.idler.folder_choice import ALL_MAIL, choose_folder
 from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
 from superimap.idler.mailbox_queries import has_restarted, is_reused
 from superimap.idler.status_reports import ConnectionStatus
 from superimap.imap.client import ImapClient
-from superimap.imap.types import Selected
+from superimap.imap.types import INBOX, Folder, Selected
 
 SHORTEST_ROUND_SHARE = 0.8
 """The shortest round of a session, as a part of the longest: rounds differ, so that they drift apart."""
@@ -76,7 +77,7 @@ class MailboxWatch:
             partner_id=watched.partner_id,
             version=watched.version,
             account=watched.account,
-            name=folder,
+            name=folder.name,
             fence=fence,
         )
         restarted = await has_restarted(client, row.cursor, selected)
@@ -181,11 +182,11 @@ class MailboxWatch:
         return True
 
 
-async def _choose_folder(client: ImapClient, watched: WatchedUser) -> str:
-    """Return the name of the folder to watch: the provider's, on Gmail that of all mail, else INBOX."""
+async def _choose_folder(client: ImapClient, watched: WatchedUser) -> Folder:
+    """Return the folder to watch: the provider's, on Gmail that of all mail, else INBOX."""
     wanted = watched.folders
     if not wanted and "X-GM-EXT-1" in client.capabilities:
         wanted = (ALL_MAIL,)
     if not wanted or wanted[0].upper() == "INBOX":
-        return "INBOX"
+        return INBOX
     return choose_folder(await client.list_folders(), wanted)

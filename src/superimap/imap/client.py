@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date
 from typing import Literal, TypeVar
 
-from superimap.imap import encoding, idle, responses, statuses
+from superimap.imap import encoding, folders, idle, responses, statuses
 from superimap.imap.errors import Disconnected, ProtocolError, Refused
 from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
 from superimap.imap.statuses import CommandResult
-from superimap.imap.types import Folder, MessageMeta, Selected, Timeouts, UidValidity
+from superimap.imap.types import INBOX, Folder, MessageMeta, Selected, Timeouts, UidValidity
 from superimap.mail.message import MAX_HEADER_BYTES
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class ImapClient:
         self._protocol = protocol
         self._mailbox = protocol.mailbox
         self._timeouts = timeouts
-        self._folder = ""  # the open mailbox
+        self._folder = INBOX  # the open mailbox
         self._counts: dict[str, int] = {}  # its counts at the latest STATUS
 
     @property
@@ -49,17 +49,31 @@ class ImapClient:
         return self._mailbox.arrivals
 
     async def list_folders(self) -> list[Folder]:
-        """List all mailboxes of the account, without those whose names cannot be understood."""
-        uses = {"LIST-EXTENDED", "SPECIAL-USE"} <= self.capabilities
-        arguments = ('""', '"*"', "RETURN (SPECIAL-USE)") if uses else ('""', '"*"')
-        answer = await self._run("LIST", *arguments, wanted="LIST")
-        return [folder for response in answer.responses if (folder := responses.parse_folder(response))]
+        """List all mailboxes of the account, with their special uses where the server knows them."""
+        listed: list[Folder] = []
+        if {"LIST-EXTENDED", "SPECIAL-USE"} <= self.capabilities:
+            with contextlib.suppress(Refused):
+                listed = await self._list("LIST", "RETURN (SPECIAL-USE)")
+        if not listed:
+            listed = await self._list("LIST")
+        if "XLIST" in self.capabilities and "SPECIAL-USE" not in self.capabilities:
+            with contextlib.suppress(Refused):
+                listed = folders.add_attributes(listed, await self._list("XLIST"))
+        return listed
 
-    async def examine(self, folder: str) -> Selected:
-        """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if it does not exist."""
+    async def _list(self, command: str, *options: str) -> list[Folder]:
+        answer = await self._run(command, '""', '"*"', *options, wanted="LIST XLIST")
+        return [folder for response in answer.responses if (folder := folders.parse_folder(response))]
+
+    async def examine(self, folder: Folder | str) -> Selected:
+        """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if it does not exist.
+
+        A listed Folder is opened by the bytes that were listed; if these are refused, by its encoded name.
+        """
         mailbox = self._mailbox
         mailbox.reset()
-        answer = await self._run("EXAMINE", encoding.quote_mailbox(folder), wanted="OK")
+        folder = folders.named(folder) if isinstance(folder, str) else folder
+        answer = await self._examine(folder)
         said = [statuses.parse_status(each.line[5:]) for each in answer.responses]
         codes = {each.code: each.value for each in (*said, answer.status)}
         uid_next = statuses.parse_uid(codes.get("UIDNEXT", b""))
@@ -70,12 +84,22 @@ class ImapClient:
                 mailbox.uid_validity = counts.get("UIDVALIDITY")
                 uid_next = uid_next or counts.get("UIDNEXT")
         self._folder = folder
-        return Selected(folder, UidValidity(mailbox.uid_validity or 0), uid_next, mailbox.exists)
+        return Selected(folder.name, UidValidity(mailbox.uid_validity or 0), uid_next, mailbox.exists)
 
-    async def status(self, folder: str, *names: str) -> dict[str, int]:
+    async def _examine(self, folder: Folder) -> CommandResult:
+        try:
+            return await self._run("EXAMINE", encoding.quote_raw(folder.raw), wanted="OK")
+        except Refused:
+            encoded = folders.named(folder.name).raw
+            if encoded == folder.raw:
+                raise
+        return await self._run("EXAMINE", encoding.quote_raw(encoded), wanted="OK")
+
+    async def status(self, folder: Folder | str, *names: str) -> dict[str, int]:
         """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
+        folder = folders.named(folder) if isinstance(folder, str) else folder
         answer = await self._run(
-            "STATUS", encoding.quote_mailbox(folder), f"({' '.join(names)})", wanted="STATUS"
+            "STATUS", encoding.quote_raw(folder.raw), f"({' '.join(names)})", wanted="STATUS"
         )
         return {
             name: count for each in answer.responses for name, count in responses.mailbox_status(each).items()

@@ -39,22 +39,33 @@ def quote_string(text: str) -> Argument:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def quote_mailbox(name: str) -> Argument:
-    """Encode a mailbox name in modified UTF-7 and quote it. Raises ValueError on CR, LF or NUL."""
-    if FORBIDDEN.search(name):
-        raise ValueError("CR, LF and NUL are not allowed in a mailbox name")
-    return quote_string(imap_utf7.encode(name).decode("ascii"))
+def encode_mailbox(name: str) -> bytes:
+    """Encode a mailbox name in modified UTF-7 (RFC 3501 section 5.1.3)."""
+    return bytes(imap_utf7.encode(name))
+
+
+def quote_raw(name: bytes) -> Argument:
+    """Quote a mailbox name by its bytes as the server listed them. Raises ValueError on NUL."""
+    if name.isascii() and not FORBIDDEN.search(text := name.decode("ascii")):
+        return quote_string(text)
+    if b"\0" in name:
+        raise ValueError("NUL is not allowed in a mailbox name")
+    return Literal(name)
 
 
 def decode_mailbox(wire: bytes) -> str:
     """Return the Unicode name of a listed mailbox.
 
-    Raw UTF-8 (RFC 6855) is accepted; malformed modified UTF-7 is returned unchanged.
+    Raw UTF-8 (RFC 6855) is accepted, other 8-bit names count as Latin-1; malformed modified UTF-7 is returned
+    unchanged.
     """
     if wire.upper() == b"INBOX":
         return "INBOX"
     if not wire.isascii():
-        return wire.decode("utf-8", errors="replace")
+        try:
+            return wire.decode("utf-8")
+        except ValueError:
+            return wire.decode("latin-1")
     try:
         return str(imap_utf7.decode(wire))
     except ValueError:

@@ -29,6 +29,9 @@ from superimap.imap.statuses import (
 from superimap.imap.types import Limits
 
 AUTH, SELECTED, NONAUTH, LOGOUT = aioimaplib.AUTH, aioimaplib.SELECTED, aioimaplib.NONAUTH, aioimaplib.LOGOUT
+_VALID_STATES = {name: command.valid_states for name, command in aioimaplib.Commands.items()} | {
+    "XLIST": (AUTH, SELECTED)  # the predecessor of SPECIAL-USE
+}
 
 
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped upstream
@@ -256,7 +259,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     def _send(self, command: Command) -> None:
         self.check()
-        if self.state not in aioimaplib.Commands[command.name].valid_states:
+        if self.state not in _VALID_STATES[command.name]:
             raise Refused(command.name, "BAD", f"not sent: not valid in state {self.state}")
         non_sync = "LITERAL+" in self.capabilities
         command.pieces = encoding.split_command(command.head, command.args, non_sync=non_sync)

@@ -12,13 +12,12 @@ from typing import Any
 from imapclient import response_parser
 from imapclient.datetime_util import parse_to_datetime
 
-from superimap.domain.envelope import clean_text
-from superimap.imap.encoding import decode_mailbox, quote_mailbox
+from superimap.imap.encoding import decode_mailbox
 from superimap.imap.errors import ProtocolError
 from superimap.imap.fast_parser import parse_ordinary
 from superimap.imap.framing import Response
 from superimap.imap.statuses import UID_MAX, decode_text, parse_number, parse_uid, parse_uid_validity
-from superimap.imap.types import Folder, MessageMeta, Uid
+from superimap.imap.types import MessageMeta, Uid
 from superimap.mail.message import read_message_id
 
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
@@ -30,8 +29,6 @@ HEADER_ITEM = "BODY[HEADER]<0>"
 _MAX_MESSAGE_ID_LINES_BYTES = 4096  # read on the event loop
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
 _MAX_EXPANDED_UIDS = 1_000_000  # UIDs that a compact ESEARCH set may represent
-_SPECIAL_USE = {use.lower(): use for use in (r"\All", r"\Archive", r"\Drafts", r"\Flagged", r"\Important",
-                                             r"\Junk", r"\Sent", r"\Trash", r"\Noselect")}  # fmt: skip
 
 
 def parse_tokens(response: Response) -> tuple[Any, ...]:
@@ -133,22 +130,6 @@ def _labels(value: object) -> tuple[str, ...]:
         for label in value
         if label is not None
     )
-
-
-def parse_folder(response: Response) -> Folder | None:
-    """Build a Folder of a LIST response; None if it is malformed, or its name cannot be sent in a command."""
-    try:
-        _, attributes, delimiter, raw, *_ = parse_tokens(response)
-        name = decode_mailbox(str(raw).encode() if isinstance(raw, int) else raw)
-        quote_mailbox(name)  # raises ValueError
-        decoded = (attribute.decode("latin-1") for attribute in attributes)
-        return Folder(
-            name=name,
-            attributes=frozenset(_SPECIAL_USE.get(attribute.lower(), attribute) for attribute in decoded),
-            delimiter=None if delimiter is None else clean_text(delimiter),
-        )
-    except (ProtocolError, ValueError, TypeError, AttributeError):
-        return None
 
 
 def mailbox_status(response: Response) -> dict[str, int]:

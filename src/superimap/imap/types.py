@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal, NewType
 
 __all__ = [
+    "INBOX",
     "Credentials",
     "Folder",
     "Limits",
@@ -99,11 +100,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A listed mailbox. `name` is decoded; special-use attributes are spelled as in RFC 6154, such as `\\All`."""
+    """A listed mailbox. `name` is decoded; special-use attributes are spelled as in RFC 6154, such as `\\All`.
+
+    `raw` has the bytes of the name as they were listed: the mailbox is opened by them, whatever they mean.
+    """
 
     name: str
     attributes: frozenset[str]
     delimiter: str | None
+    raw: bytes
+
+
+INBOX = Folder("INBOX", frozenset(), None, b"INBOX")
+"""The mailbox that every account has, in any spelling of its name (RFC 9051 section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True)

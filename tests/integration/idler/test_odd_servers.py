@@ -9,7 +9,8 @@ from superimap.idler import main
 from superimap.idler.timing import SessionTiming
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering, only, rewriting
-from superimap.testing.imap.session import Hook
+from superimap.testing.imap.session import FakeSession, Hook
+from superimap.testing.imap.syntax import ClientCommand
 from tests.integration.idler.test_watching import mail, set_up
 
 TIMING = SessionTiming(backoff_first=0.02, backoff_longest=0.2)
@@ -18,11 +19,19 @@ Deviation = Sequence[tuple[str, Hook]]
 
 
 @asynccontextmanager
-async def watching(world: World, imap: ImapServer, deviations: Mapping[str, Deviation]):
-    """Watch one account for each deviation, named after it; the block starts when all are watched."""
+async def watching(
+    world: World, imap: ImapServer, deviations: Mapping[str, Deviation], *, folder: str | None = None
+):
+    """Watch one account for each deviation, named after it; the block starts when all are watched.
+
+    `folder` is what the provider's row prefers; each account has the mailbox Envoyés, of the use \\All.
+    """
     partner = await set_up(world, imap)
+    await world.rows("UPDATE providers SET folders = $1", folder)
     for name, deviation in deviations.items():
-        imap.add_account(name, "pw")
+        account = imap.add_account(name, "pw")
+        if folder is not None:
+            account.create("Envoyés", special_use="\\All")
         await world.user(partner, name, login=name, password="pw")
         for command, hook in deviation:
             imap.on(command, only(hook, username=name))
@@ -128,3 +137,68 @@ async def test_uids_beyond_32_bits_are_delivered(world, imap):
 
     rows = await world.rows("SELECT uid FROM messages ORDER BY uid")
     assert [row["uid"] for row in rows] == [19564493749, (1 << 63) - 1]
+
+
+def lists_as(listed: bytes, raw: bytes, *, attributes: bytes = b"") -> Deviation:
+    """List the mailbox Envoyés as `listed`, and open it by the bytes `raw` only."""
+    line = b"* LIST (" + attributes + b") " + listed + b"\r\n"
+
+    async def open_by_raw(session: FakeSession, command: ClientCommand) -> bytes:
+        if command.text(0) != raw:
+            return command.tag + b" NO [NONEXISTENT] no such mailbox\r\n"
+        encoded = "Envoyés".encode("utf-7").replace(b"+", b"&")
+        return session.usual_answer(
+            ClientCommand(command.tag, command.name, [encoded, *command.arguments[1:]])
+        )
+
+    async def list_it(session: FakeSession, command: ClientCommand) -> bytes:
+        return b'* LIST () "/" INBOX\r\n' + line + command.tag + b" OK listed\r\n"
+
+    return [("LIST", list_it), ("EXAMINE", open_by_raw), ("STATUS", open_by_raw)]
+
+
+FOLDERS: Mapping[str, Deviation] = {
+    "as encoded": [],
+    "raw UTF-8": lists_as(b'"/" "Envoy\xc3\xa9s"', b"Envoy\xc3\xa9s"),
+    "raw UTF-8, decomposed, an atom": lists_as(b'"/" Envoye\xcc\x81s', b"Envoye\xcc\x81s"),
+    "raw UTF-8 in a literal": lists_as(b'"/" {8}\r\nEnvoy\xc3\xa9s', b"Envoy\xc3\xa9s"),
+    "Latin-1": lists_as(b'"/" "Envoy\xe9s"', b"Envoy\xe9s"),
+    "modified UTF-7 without its end": lists_as(b'NIL "Envoy&AOk-s"', b"Envoy&AOk-s"),
+    "below INBOX": lists_as(b'"." "INBOX.Envoy\xc3\xa9s"', b"INBOX.Envoy\xc3\xa9s"),
+    "in capitals, a literal delimiter": lists_as(b'{1}\r\n/ "ENVOY\xc3\x89S"', b"ENVOY\xc3\x89S"),
+    "listed raw, opened encoded": lists_as(b'"/" "Envoy\xc3\xa9s"', b"Envoy&AOk-s"),
+}
+
+
+async def test_a_folder_is_watched_whatever_its_name_is_listed_as(world, imap):
+    async with watching(world, imap, FOLDERS, folder="Envoyés"):
+        for name in FOLDERS:
+            imap.deliver(name, mail(f"to {name}"), "Envoyés")
+        await all_have(world, FOLDERS, ["delivered"])
+
+    assert {row["name"] for row in await world.rows("SELECT name FROM mailboxes")} == {
+        "Envoyés", "Envoye\u0301s", "INBOX.Envoyés", "ENVOYÉS",
+    }  # fmt: skip
+
+
+async def refuse_return(session: FakeSession, command: ClientCommand) -> bytes | None:
+    return command.tag + b" BAD unexpected RETURN\r\n" if b"RETURN" in command.arguments else None
+
+
+async def answer_return_with_nothing(session: FakeSession, command: ClientCommand) -> bytes | None:
+    return command.tag + b" OK listed\r\n" if b"RETURN" in command.arguments else None
+
+
+USES: Mapping[str, Deviation] = {
+    "RETURN is refused": [("LIST", refuse_return)],
+    "RETURN lists nothing": [("LIST", answer_return_with_nothing)],
+    "XLIST's attribute": lists_as(b'"/" "Envoy&AOk-s"', b"Envoy&AOk-s", attributes=b"\\ALLMAIL"),
+}
+
+
+async def test_a_special_use_is_found_whatever_the_server_knows_of_the_extensions(world, imap):
+    imap.capabilities.append("LIST-EXTENDED")
+    async with watching(world, imap, USES, folder="\\All"):
+        pass
+
+    assert await world.value("SELECT count(*) FROM mailboxes WHERE name = 'Envoyés'") == len(USES)
