@@ -542,14 +542,19 @@ async def test_h20_plain_is_used_where_login_is_disabled_without_sasl_ir_too():
 
 
 async def test_h20_a_stripped_starttls_is_refused_before_any_login():
-    async with ScriptedServer(send(b"* OK [CAPABILITY IMAP4rev1] hello\r\n"), listen()) as server:
+    steps = [
+        send(b"* OK [CAPABILITY IMAP4rev1] hello\r\n"),
+        expect(rb"\S+ CAPABILITY$"),
+        send(b"* CAPABILITY IMAP4rev1\r\n", TAG, b" OK done\r\n"),
+    ]
+    async with ScriptedServer(*steps, listen()) as server:
         with pytest.raises(TlsFailed, match="not offer"):
             async with connect(ServerAddress("localhost", server.port, "starttls"), USER, timeouts=FAST):
                 pass
 
         await server.finished()
-        assert server.dialogues[0].received[0].endswith(b" LOGOUT\r\n")
-        assert server.dialogues[0].received[0].count(b"\r\n") == 1
+        assert server.dialogues[0].received[1].endswith(b" LOGOUT\r\n")
+        assert server.dialogues[0].received[1].count(b"\r\n") == 1
 
 
 async def test_h20_preauth_is_refused_where_starttls_is_required():

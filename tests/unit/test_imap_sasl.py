@@ -1,31 +1,54 @@
-"""Permanent and temporary refusals of a login; no secret in a repr or an error."""
+"""Order of login methods; removal of secrets from the texts of servers."""
+
+from __future__ import annotations
+
+from base64 import b64encode
 
 import pytest
 
-from superimap.imap.errors import Disconnected, Refused
-from superimap.imap.sasl import is_permanent
+from superimap.imap.errors import AuthenticationFailed, Disconnected, OutOfSync, Refused, TimedOut
+from superimap.imap.login_methods import LoginMethod, login_arguments, login_methods
+from superimap.imap.redaction import redacted, without_secrets
 from superimap.imap.types import Login, OAuth
+
+ANN, ZOE = Login("ann", "s3cret"), Login("zoë", "pässwö rd")
+TOKEN = OAuth("ann", "t0ken-" + "x1Y2" * 200)
+
+
+def named(methods: list[LoginMethod]) -> str:
+    return ", ".join(f"{each.form}{'*' if each.has_initial_response else ''}" for each in methods)
 
 
 @pytest.mark.parametrize(
-    ("result", "code", "text", "detail", "verdict"),
+    ("credentials", "capabilities", "methods"),
     [
-        ("NO", "AUTHENTICATIONFAILED", "Invalid credentials (Failure)", None, True),
-        ("NO", "ALERT", "Application-specific password required", None, True),
-        ("NO", None, "LOGIN failed.", None, True),
-        ("NO", "AUTHENTICATIONFAILED", "x", '{"status":"400"}', True),
-        ("NO", None, "x", '{"status":"401","schemes":"bearer"}', True),
-        ("NO", None, "x", '{"status":"503"}', False),
-        ("NO", None, "x", "no json", True),
-        ("NO", "UNAVAILABLE", "Temporary authentication failure", None, False),
-        ("NO", "ALERT", "Too many simultaneous connections. (Failure)", None, False),
-        ("NO", None, "Request is throttled. Suggested Backoff Time: 92415 milliseconds", None, False),
-        ("NO", "LIMIT", "x", None, False),
-        ("BAD", None, "User is authenticated but not connected.", None, False),
+        (ANN, "", "quoted, literal, atom"),
+        (Login("ann", 'a"b'), "", "quoted, literal"),
+        (Login("ann", "two words"), "", "quoted, literal"),
+        (ANN, "AUTH=PLAIN", "quoted, PLAIN, literal, atom"),
+        (ANN, "AUTH=PLAIN SASL-IR AUTH=LOGIN", "quoted, PLAIN*, PLAIN, LOGIN, literal, atom"),
+        (ANN, "LOGINDISABLED AUTH=PLAIN SASL-IR", "PLAIN*, PLAIN"),
+        (ANN, "LOGINDISABLED AUTH=LOGIN SASL-IR", "LOGIN"),
+        (ANN, "LOGINDISABLED AUTH=CRAM-MD5 AUTH=DIGEST-MD5", ""),
+        (ANN, "AUTH=CRAM-MD5", "quoted, literal, atom"),
+        (ZOE, "", "literal"),
+        (ZOE, "AUTH=PLAIN", "PLAIN, literal"),
+        (ZOE, "AUTH=LOGIN LITERAL+", "LOGIN, literal"),
+        (TOKEN, "AUTH=PLAIN", ""),
+        (TOKEN, "AUTH=XOAUTH2 AUTH=OAUTHBEARER", "XOAUTH2, OAUTHBEARER"),
+        (TOKEN, "AUTH=OAUTHBEARER SASL-IR", "OAUTHBEARER*, OAUTHBEARER"),
+        (OAuth("a", "t", "OAUTHBEARER"), "AUTH=XOAUTH2 AUTH=OAUTHBEARER", "OAUTHBEARER"),
     ],
 )
-def test_permanent_and_temporary_refusals_are_distinguished(result, code, text, detail, verdict):
-    assert is_permanent(result, code, text, detail) is verdict
+def test_the_order_of_methods_follows_what_the_server_offers(credentials, capabilities, methods):
+    assert named(login_methods(credentials, frozenset(capabilities.split()))) == methods
+
+
+@pytest.mark.parametrize("form", ["quoted", "literal", "atom"])
+def test_the_arguments_of_login_show_no_password_where_they_are_literals(form):
+    arguments = login_arguments(ANN, form)
+
+    assert ("s3cret" in repr(arguments)) == (form != "literal")
 
 
 def test_h22_credentials_do_not_show_their_secret():
@@ -35,3 +58,54 @@ def test_h22_credentials_do_not_show_their_secret():
 def test_error_texts_state_what_happened():
     assert str(Refused("EXAMINE", "NO", "gone", "NONEXISTENT")) == "EXAMINE: NO [NONEXISTENT] gone"
     assert str(Disconnected("closed", bye="Autologout")) == "closed: BYE Autologout"
+    assert str(AuthenticationFailed("no", "X", advice="Do this.")) == "Do this. [X] no"
+
+
+def b64(text: bytes) -> str:
+    return b64encode(text).decode()
+
+
+ECHOES = [
+    (ANN, "BAD LOGIN ann s3cret"),
+    (ANN, 'BAD LOGIN "ann" "S3CRET"'),
+    (Login("ann", 'a"b\\c'), 'BAD LOGIN "ann" "a\\"b\\\\c" no'),
+    (ANN, f"NO {b64(b's3cret')} unknown"),
+    (ANN, f"NO AUTHENTICATE PLAIN {b64(b'%bann%bs3cret' % (bytes(1), bytes(1)))} refused"),
+    (ANN, f"NO {b64(b'A1 LOGIN ann s3cret')}"),
+    (ANN, f"NO {b64(b'xA1 LOGIN ann s3cret')[2:]}"),
+    (ANN, "BAD LOGIN ann s3cr"),
+    (ZOE, "BAD pässwö rd"),
+    (TOKEN, f"BAD {TOKEN.access_token}"),
+    (TOKEN, f"BAD {TOKEN.access_token[:200]}"),
+    (
+        TOKEN,
+        f"BAD AUTHENTICATE {b64(f'user=ann{chr(1)}auth=Bearer {TOKEN.access_token}{chr(1)}{chr(1)}'.encode())}",
+    ),
+    (TOKEN, f"BAD {b64(f'user=ann{chr(1)}auth=Bearer {TOKEN.access_token}'.encode())[:240]}"),
+    (TOKEN, f"BAD {b64(f'n,a=ann,{chr(1)}auth=Bearer {TOKEN.access_token}'.encode())[:240]}"),
+]
+
+
+@pytest.mark.parametrize(("credentials", "text"), ECHOES)
+def test_no_form_of_the_secret_is_left_of_an_echoed_login(credentials, text):
+    secret = credentials.password if isinstance(credentials, Login) else credentials.access_token
+    shown = without_secrets(text, credentials)
+
+    assert secret[:4].lower() not in shown.lower()
+    assert b64(secret.encode())[:6] not in shown
+    assert "…" in shown
+
+
+def test_a_text_without_the_secret_stays_as_it_is():
+    text = "NO [AUTHENTICATIONFAILED] Invalid credentials for ann; see https://example.com/aGVsbG8gd29ybGQ="
+
+    assert without_secrets(text, ANN) == text
+
+
+def test_all_texts_of_an_error_are_redacted_and_its_other_values_kept():
+    error = redacted(AuthenticationFailed("s3cret", "X", "s3cret", "advice", is_certain=False), ANN)
+
+    assert isinstance(error, AuthenticationFailed)
+    assert (error.text, error.code, error.detail, error.is_certain) == ("…", "X", "…", False)
+    assert str(redacted(OutOfSync("not an answer to LOGIN: 's3cret BAD'"), ANN)).endswith("'… BAD'")
+    assert redacted(same := TimedOut("LOGIN", 9), ANN) is same

@@ -5,9 +5,10 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
-from superimap.imap import sasl, transport
+from superimap.imap import redaction, sasl, transport
 from superimap.imap.client import ImapClient
-from superimap.imap.errors import Disconnected, ImapError, TimedOut
+from superimap.imap.errors import Disconnected, ImapError, Refused, TimedOut
+from superimap.imap.login_methods import LoginMemory
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
 from superimap.imap.transport import Guard
 from superimap.imap.types import Credentials, Limits, ServerAddress, Timeouts
@@ -24,20 +25,26 @@ async def connect(
     limits: Limits | None = None,
     tls_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
+    login_memory: LoginMemory | None = None,
 ) -> AsyncIterator[ImapClient]:
     """Open an authenticated session. On exit it logs out, in bounded time, and always closes the socket.
 
     `guard` is called with each resolved socket address before it is dialled, and may raise to forbid it.
-    `tls_context` replaces the verifying context that all sessions share. Raises any ImapError; ValueError if the
-    credentials contain CR, LF or NUL.
+    `tls_context` replaces the verifying context that all sessions share. `login_memory` is what earlier logins of
+    this user found out. Raises any ImapError, without the secret of the credentials even if the server echoes it;
+    ValueError if the credentials contain CR, LF or NUL.
     """
     timeouts = timeouts or Timeouts()
     protocol = Protocol(limits or Limits())
     try:
         await _open(protocol, server, timeouts, tls_context, guard)
         if protocol.greeting == "OK":  # PREAUTH needs no login
-            await _log_in(protocol, credentials, timeouts)
+            await _log_in(protocol, credentials, timeouts, login_memory or LoginMemory())
         yield ImapClient(protocol, timeouts)
+    except ImapError as error:
+        if (safe := redaction.redacted(error, credentials)) is error:
+            raise
+        raise safe from None
     finally:
         await _close(protocol, timeouts)
 
@@ -60,20 +67,28 @@ async def _open(
     if not protocol.capabilities:
         await _ask_capabilities(protocol, timeouts)
     if server.tls == "starttls":
+        if (
+            "STARTTLS" not in protocol.capabilities
+        ):  # greetings of some servers list less than CAPABILITY does
+            await _ask_capabilities(protocol, timeouts)
         await transport.start_tls(protocol, server, tls_context, within=timeouts.connect)
         await _ask_capabilities(protocol, timeouts)
 
 
-async def _log_in(protocol: Protocol, credentials: Credentials, timeouts: Timeouts) -> None:
+async def _log_in(
+    protocol: Protocol, credentials: Credentials, timeouts: Timeouts, memory: LoginMemory
+) -> None:
     """Authenticate, and learn the capabilities that hold afterwards. Raises any ImapError."""
     before = protocol.capabilities
-    await sasl.authenticate(protocol, credentials, within=timeouts.login)
+    await sasl.authenticate(protocol, credentials, memory, within=timeouts.login)
     if protocol.capabilities == before:  # the OK listed none; many servers offer more after login
         await _ask_capabilities(protocol, timeouts)
 
 
 async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts) -> None:
-    await protocol.run("CAPABILITY", within=timeouts.command)
+    """Learn the capabilities; a server that refuses to list any is assumed to have none."""
+    with contextlib.suppress(Refused):
+        await protocol.run("CAPABILITY", within=timeouts.command)
 
 
 async def _close(protocol: Protocol, timeouts: Timeouts) -> None:

@@ -29,12 +29,13 @@ class TlsFailed(ImapError):
 
 
 class Disconnected(ImapError):
-    """The connection has ended. `bye` is the text of the server's BYE, if it sent one."""
+    """The connection has ended. `bye` and `code` are the text and the code of the server's BYE, if it sent one."""
 
-    def __init__(self, reason: str, bye: str | None = None) -> None:
-        super().__init__(reason, bye)
+    def __init__(self, reason: str, bye: str | None = None, code: str | None = None) -> None:
+        super().__init__(reason, bye, code)
         self.reason = reason
         self.bye = bye
+        self.code = code
 
     def __str__(self) -> str:
         return f"{self.reason}: BYE {self.bye}" if self.bye is not None else self.reason
@@ -68,16 +69,30 @@ class Refused(ImapError):
 
 
 class AuthenticationFailed(ImapError):
-    """The server does not accept these credentials, now or later. `detail` is the provider's JSON (OAuth)."""
+    """The server does not accept these credentials, now or later.
 
-    def __init__(self, text: str, code: str | None = None, detail: str | None = None) -> None:
-        super().__init__(text, code, detail)
+    `detail` is the provider's JSON (OAuth). `advice` says in a sentence what the person can do, if the server's
+    text shows it. Unless `is_certain`, wrong credentials are one of several causes that the answer allows.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        code: str | None = None,
+        detail: str | None = None,
+        advice: str = "",
+        is_certain: bool = True,
+    ) -> None:
+        super().__init__(text, code, detail, advice, is_certain)
         self.text = text
         self.code = code
         self.detail = detail
+        self.advice = advice
+        self.is_certain = is_certain
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.code and f"[{self.code}]", self.text, self.detail) if part)
+        parts = (self.advice, self.code and f"[{self.code}]", self.text, self.detail)
+        return " ".join(part for part in parts if part)
 
 
 class ProtocolError(ImapError):

@@ -117,7 +117,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         """Read the greeting by its keyword. # upstream: accepted any "OK" in the line, as in `* BYE LOOKUP`"""
         self.greeting, said = parse_greeting(line)
         if self.greeting == "BYE":
-            self.fail(Disconnected("refused at the greeting", bye=said.text))
+            self.fail(Disconnected("refused at the greeting", said.text, said.code))
             return
         self.state = AUTH if self.greeting == "PREAUTH" else NONAUTH
         self._apply_code(said)
@@ -134,7 +134,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         elif name == b"CAPABILITY":
             self.capabilities = parse_capabilities(response.line[13:])
         elif name == b"BYE" and (self._pending is None or self._pending.name != "LOGOUT"):
-            self.fail(Disconnected("closed by the server", bye=parse_status(response.line[6:]).text))
+            said = parse_status(response.line[6:])
+            self.fail(Disconnected("closed by the server", said.text, said.code))
         if self._pending is not None and name in self._pending.wanted:
             self._pending.collect(response, self._limits)
 
@@ -261,7 +262,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self.check()
         if self.state not in _VALID_STATES[command.name]:
             raise Refused(command.name, "BAD", f"not sent: not valid in state {self.state}")
-        non_sync = "LITERAL+" in self.capabilities
+        # A server that refuses LOGIN would take the rest of it, if it did not wait for the "+", as commands.
+        non_sync = "LITERAL+" in self.capabilities and command.name != "LOGIN"
         command.pieces = encoding.split_command(command.head, command.args, non_sync=non_sync)
         self._pending = command
         self._framer.expects_answer = command.name != "IDLE"

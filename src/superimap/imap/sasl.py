@@ -1,147 +1,176 @@
-"""Authentication: LOGIN, and SASL PLAIN, XOAUTH2 and OAUTHBEARER (RFC 4616, 7628)."""
+"""Authentication: LOGIN, and SASL PLAIN, LOGIN, XOAUTH2 and OAUTHBEARER (RFC 4616, 7628)."""
 
-from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
-from json import JSONDecodeError, loads
+import asyncio
+import contextlib
+from base64 import b64decode
+from collections.abc import Callable
 
 from superimap.imap.command import Command
-from superimap.imap.encoding import quote_string
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
+from superimap.imap.login_methods import (
+    LoginMemory,
+    LoginMethod,
+    login_arguments,
+    login_methods,
+    offered_mechanisms,
+    sasl_responses,
+)
 from superimap.imap.protocol import Protocol
-from superimap.imap.statuses import CommandResult, decode_text
+from superimap.imap.refusals import Answer, Verdict, advice, judge_refusal, names_credentials
+from superimap.imap.statuses import decode_text, parse_status
 from superimap.imap.types import Credentials, Login, OAuth
 
-_PERMANENT_CODES = {
-    "AUTHENTICATIONFAILED",
-    "AUTHORIZATIONFAILED",
-    "EXPIRED",
-    "PRIVACYREQUIRED",
-    "WEBALERT",
-    "CONTACTADMIN",
-}
-_TEMPORARY_CODES = {"UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "OVERQUOTA", "SERVERBUG", "CLIENTBUG"}
-_TEMPORARY_WORDS = (
-    "too many", "simultaneous", "throttl", "tempora", "try again", "later", "unavailable", "timeout",
-    "timed out", "limit", "internal", "busy", "overload", "not connected", "backend",
-)  # fmt: skip
+MAX_METHODS_PER_LOGIN = 3
+"""Methods tried on one connection: servers count what they do not understand, and close after a few."""
 
 
-@dataclass(slots=True)
 class _Exchange:
-    """The state of a SASL exchange: responses to be sent, and the server's refusal."""
+    """A SASL exchange: the responses to send, and the provider's refusal of a token."""
 
-    answers: list[bytes] = field(repr=False)
-    refusal: bytes = b""
-    detail: str | None = None
+    def __init__(self, responses: list[bytes], method: LoginMethod, submit: Callable[[], None]) -> None:
+        # A server that ignores an initial response asks for it by an empty challenge.
+        self._ignored = responses.pop(0) if method.has_initial_response else None
+        self._responses = responses
+        self._refusal = {"XOAUTH2": b"", "OAUTHBEARER": b"AQ=="}.get(method.form)
+        self._submit = submit
+        self.detail: str | None = None
+        self.is_cancelled = False
 
     def challenge(self, text: bytes) -> bytes:
-        """Answer a "+": the first by the initial response; a later one carries the provider's refusal in JSON."""
-        if self.answers:
-            return self.answers.pop(0)
+        """Answer a "+", whatever its text: by a response; later by the end of a refused or unknown exchange."""
+        if self._ignored is not None and not text:
+            self._responses, self._ignored = [self._ignored], None
+        if self._responses:
+            self._submit()
+            return self._responses.pop(0)
+        if self._refusal is None or self.detail is not None:
+            self.is_cancelled = True
+            return b"*"  # ends the exchange (RFC 9051 section 6.2.2)
         try:
             self.detail = decode_text(b64decode(text, validate=True))
         except ValueError:
             self.detail = decode_text(text)
-        return self.refusal
+        return self._refusal
 
 
-async def authenticate(protocol: Protocol, credentials: Credentials, *, within: float) -> None:
-    """Log in.
+async def authenticate(
+    protocol: Protocol, credentials: Credentials, memory: LoginMemory, *, within: float
+) -> None:
+    """Log in, by another method if the server does not take the first.
 
-    Raises AuthenticationFailed if only other credentials can help, Refused if these may be accepted later, and
-    Disconnected, TimedOut, ProtocolError or LimitExceeded as any command.
+    Another method is tried only if the answer is about the command: credentials that the server has checked are
+    not sent again. Raises AuthenticationFailed if other credentials are needed, Refused if these may be accepted
+    later, and Disconnected, TimedOut, ProtocolError or LimitExceeded as any command.
     """
-    exchange = _Exchange([])
-    command = _command(protocol, credentials, exchange)
+    deadline = asyncio.get_running_loop().time() + within
+    memory.begin()
+    methods = await _untried_methods(protocol, credentials, memory, within)
+    refused = _no_method(protocol, credentials)
+    for method in methods[:MAX_METHODS_PER_LOGIN]:
+        left = max(deadline - asyncio.get_running_loop().time(), 0.1)
+        found = await _try_method(protocol, credentials, method, memory, left)
+        if found is None:
+            memory.accept()
+            return
+        refused = found
+        await _drain(protocol, left)
+    is_unfinished = len(methods) > MAX_METHODS_PER_LOGIN  # the next login begins with the others
+    if is_unfinished or (isinstance(credentials, OAuth) and not methods):  # other tokens would not help
+        raise refused
+    memory.forget()
+    raise AuthenticationFailed(refused.text, refused.code, is_certain=False)
+
+
+async def _untried_methods(
+    protocol: Protocol, credentials: Credentials, memory: LoginMemory, within: float
+) -> list[LoginMethod]:
+    """Return the methods that the server offers and has not refused; all of them if it has refused all."""
+    methods = login_methods(credentials, protocol.capabilities)
+    if not methods:  # greetings of some servers list less than CAPABILITY does
+        with contextlib.suppress(Refused):
+            await protocol.run("CAPABILITY", within=within)
+        methods = login_methods(credentials, protocol.capabilities)
+    return [method for method in methods if method not in memory.refused] or methods
+
+
+async def _try_method(
+    protocol: Protocol, credentials: Credentials, method: LoginMethod, memory: LoginMemory, within: float
+) -> Refused | None:
+    """Log in by one method: None on success, the server's answer if it does not take the method.
+
+    Raises every other error, AuthenticationFailed and Refused among them.
+    """
+    command, exchange = _command(protocol, credentials, method, memory)
     try:
         answer = await protocol.execute(command, within)
-    except Disconnected as error:
-        raise Disconnected(error.reason, _without_secret(error.bye or "", credentials) or None) from None
-    if answer.result != "OK":
-        raise _refusal(command.name, answer, exchange.detail, credentials)
-
-
-def _command(protocol: Protocol, credentials: Credentials, exchange: _Exchange) -> Command:
-    match credentials:
-        case OAuth():
-            mechanism = _mechanism(protocol, credentials)
-            exchange.refusal = b"" if mechanism == "XOAUTH2" else b64encode(b"\1")
-            return _sasl(protocol, mechanism, _bearer(credentials, mechanism), exchange)
-        case Login(username=username, password=password):
-            ascii_only = username.isascii() and password.isascii()
-            disabled = "LOGINDISABLED" in protocol.capabilities
-            if "AUTH=PLAIN" in protocol.capabilities and (disabled or not ascii_only):
-                return _sasl(protocol, "PLAIN", _plain(credentials), exchange)
-            if disabled:
-                raise Refused("LOGIN", "NO", "the server accepts no password on this connection")
-            return Command("LOGIN", protocol.new_tag(), quote_string(username), quote_string(password))
-
-
-def _sasl(protocol: Protocol, mechanism: str, response: bytes, exchange: _Exchange) -> Command:
-    """Build AUTHENTICATE, with the initial response if the server supports SASL-IR (RFC 4959)."""
-    encoded = b64encode(response)
-    if "SASL-IR" in protocol.capabilities:
-        command = Command("AUTHENTICATE", protocol.new_tag(), mechanism, encoded.decode("ascii"))
-    else:
-        command = Command("AUTHENTICATE", protocol.new_tag(), mechanism)
-        exchange.answers.append(encoded)
-    command.challenge = exchange.challenge
-    return command
-
-
-def _mechanism(protocol: Protocol, credentials: OAuth) -> str:
-    """Choose the requested mechanism, else the first that the server offers. Raises Refused."""
-    wanted = (credentials.mechanism,) if credentials.mechanism else ("XOAUTH2", "OAUTHBEARER")
-    for mechanism in wanted:
-        if f"AUTH={mechanism}" in protocol.capabilities:
-            return mechanism
-    raise Refused("AUTHENTICATE", "NO", f"{' or '.join(wanted)} is not offered by the server")
-
-
-def _bearer(credentials: OAuth, mechanism: str) -> bytes:
-    user, token = credentials.username, credentials.access_token
-    if any(ord(character) < 32 for character in user + token):
-        raise ValueError("control characters are not allowed in OAuth credentials")
-    if mechanism == "XOAUTH2":
-        return f"user={user}\1auth=Bearer {token}\1\1".encode()
-    name = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 section 4
-    return f"n,a={name},\1auth=Bearer {token}\1\1".encode()
-
-
-def _plain(credentials: Login) -> bytes:
-    if "\0" in credentials.username + credentials.password:
-        raise ValueError("NUL is not allowed in credentials")
-    return f"\0{credentials.username}\0{credentials.password}".encode()
-
-
-def _refusal(command: str, answer: CommandResult, detail: str | None, credentials: Credentials) -> ImapError:
-    """Build AuthenticationFailed for a permanent refusal, else Refused."""
-    text, code = _without_secret(answer.status.text, credentials), answer.status.code
-    if is_permanent(answer.result, code, text, detail):
-        return AuthenticationFailed(text, code, detail and _without_secret(detail, credentials))
-    return Refused(command, answer.result, text, code)
-
-
-def is_permanent(result: str, code: str | None, text: str, detail: str | None = None) -> bool:
-    """Whether the same credentials would be refused again, judged by status, code (RFC 5530), then wording."""
-    if result == "BAD" or code in _TEMPORARY_CODES:
-        return False
-    if code in _PERMANENT_CODES:
-        return True
-    if detail is not None and (http := _http_status(detail)):
-        return not http.startswith("5") and http != "429"
-    return not any(word in text.lower() for word in _TEMPORARY_WORDS)
-
-
-def _http_status(detail: str) -> str | None:
-    try:
-        answer = loads(detail)
-    except (JSONDecodeError, RecursionError):
+    except ImapError as error:
+        raise _explained(error, command) from None
+    if answer.result == "OK":
         return None
-    return str(answer["status"]) if isinstance(answer, dict) and "status" in answer else None
+    answers = [Answer(answer.result, answer.status.code, answer.status.text), *_untagged(command)]
+    refusal = command.refusal()
+    match Verdict.METHOD if exchange.is_cancelled else judge_refusal(answers, exchange.detail):
+        case Verdict.TEMPORARY:
+            raise refusal
+        case Verdict.METHOD:
+            memory.refuse(method)
+            return refusal
+        case verdict:
+            raise AuthenticationFailed(
+                refusal.text, refusal.code, exchange.detail, advice(answers), verdict is Verdict.CREDENTIALS
+            )
 
 
-def _without_secret(text: str, credentials: Credentials) -> str:
-    """Remove the secret from a server's text: a hostile or careless server may echo it."""
-    secret = credentials.password if isinstance(credentials, Login) else credentials.access_token
-    return text.replace(secret, "…") if secret else text
+def _command(
+    protocol: Protocol, credentials: Credentials, method: LoginMethod, memory: LoginMemory
+) -> tuple[Command, _Exchange]:
+    tag, wanted = protocol.new_tag(), "NO BAD"
+    if method.command == "LOGIN" and isinstance(credentials, Login):
+        arguments = login_arguments(credentials, method.form)
+        memory.submit()
+        return Command("LOGIN", tag, *arguments, wanted=wanted), _Exchange([], method, memory.submit)
+    responses = sasl_responses(credentials, method.form)
+    initial = [responses[0].decode("ascii")] if method.has_initial_response else []
+    command = Command("AUTHENTICATE", tag, method.form, *initial, wanted=wanted)
+    exchange = _Exchange(responses, method, memory.submit)
+    command.challenge = exchange.challenge
+    if initial:
+        memory.submit()
+    return command, exchange
+
+
+def _untagged(command: Command) -> list[Answer]:
+    """Return the untagged NO and BAD that came during a login: some servers explain themselves there."""
+    answers = []
+    for response in command.responses:
+        result, _, text = response.line[2:].partition(b" ")
+        said = parse_status(text)
+        answers.append(Answer(result.decode("ascii").upper(), said.code, said.text))
+    return answers
+
+
+def _explained(error: ImapError, command: Command) -> ImapError:
+    """Return AuthenticationFailed if the server refused the credentials without a tagged answer, else `error`."""
+    answers = _untagged(command)
+    if isinstance(error, Disconnected) and error.bye:
+        answers.append(Answer("BYE", error.code, error.bye))
+    answers = [answer for answer in answers if names_credentials(answer)]
+    if not answers:
+        return error
+    return AuthenticationFailed(answers[0].text, answers[0].code, advice=advice(answers))
+
+
+async def _drain(protocol: Protocol, within: float) -> None:
+    """Let everything arrive that belongs to a refused login: some servers send a "+" after their BAD."""
+    with contextlib.suppress(Refused):
+        await protocol.run("NOOP", within=within)
+
+
+def _no_method(protocol: Protocol, credentials: Credentials) -> Refused:
+    """Return the error for a server that offers no method for these credentials."""
+    offered = offered_mechanisms(protocol.capabilities)
+    if isinstance(credentials, OAuth):
+        wanted = credentials.mechanism or "XOAUTH2 or OAUTHBEARER"
+        return Refused("AUTHENTICATE", "NO", f"{wanted} is not offered by the server (it offers {offered})")
+    text = f"the server takes no password that can be sent on this connection (it offers {offered})"
+    return Refused("LOGIN", "NO", text)

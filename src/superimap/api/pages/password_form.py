@@ -135,7 +135,8 @@ def login_error(error: Exception, provider: Provider) -> FormError:
         case AuthenticationFailed():
             server = "The mail server" if provider.host_by_user else name
             needs_app_password = app_password_hint(provider.code) is not None
-            more = " Use an app password, not your usual one: see below." if needs_app_password else ""
+            more = f" {error.advice}" if error.advice else ""
+            more = " Use an app password, not your usual one: see below." if needs_app_password else more
             return FormError(
                 f"{server} does not accept this user name and password.{more}",
                 frozenset({"username", "password"}),
