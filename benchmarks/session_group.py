@@ -116,7 +116,7 @@ async def _catch_up(client: ImapClient, last: int) -> tuple[int, int]:
     """Read new mails as the idler does; returns the last UID and the number of mails."""
     found = await mailbox_queries.fetch_announced(client, after=last, announced=1)
     if not catch_up_plan.are_complete([meta.uid for meta, _ in found], after=last, announced=1):
-        found = [(meta, None) for meta in await client.fetch_meta(await client.search_uids(after=last))]
+        found = [(meta, None) for meta in await client.fetch_meta(list(await client.search_uids(after=last)))]
     for meta, peeked in found:
         raw = await client.fetch_raw(meta.uid) if peeked is None else peeked
         if raw is not None and message.parse(raw).sha1:

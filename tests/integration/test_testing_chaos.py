@@ -29,7 +29,7 @@ async def visit(server: ImapServer, username: str = "joe") -> str:
         ) as client:
             await client.list_folders()
             await client.examine("INBOX")
-            found = await client.search_uids()
+            found = list(await client.search_uids())
             await client.fetch_meta(found)
             for uid in found:
                 await client.fetch_raw(uid)

@@ -128,7 +128,7 @@ class CatchUp:
         """Search for the UIDs of the plan and see each mail, with the metadata of many in one command."""
         uids = await self._client.search_uids(after=plan.after, since=plan.since)
         if uids and plan.after is not None:
-            self._arrivals.record_density(uids[0] == plan.after + 1)
+            self._arrivals.record_density(uids.first == plan.after + 1)
         for piece in split_batches(uids, self._failures.batch_size):
             for uid, meta in await self._fetch_metas(piece):
                 await self._status.report_if_lagging(len(uids))

@@ -1,9 +1,10 @@
 """Plans for a catch-up: by UID or by date, and which numbering. Pure decisions, without a connection."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import islice
 
 from superimap.db.watching.intake import Cursor
 from superimap.imap.types import Selected
@@ -74,7 +75,8 @@ def are_complete(uids: list[int], *, after: int, announced: int) -> bool:
     return bool(uids) and uids == list(range(after + 1, after + 1 + announced))
 
 
-def split_batches(uids: list[int], size: int) -> Iterator[list[int]]:
-    """Yield `uids` in pieces of at most `size`."""
-    for start in range(0, len(uids), size):
-        yield uids[start : start + size]
+def split_batches(uids: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Yield `uids` in pieces of at most `size`, without expanding them all."""
+    remaining = iter(uids)
+    while piece := list(islice(remaining, size)):
+        yield piece

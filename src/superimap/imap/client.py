@@ -1,25 +1,25 @@
 """Typed IMAP commands on an authenticated session."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from datetime import date
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
-from superimap.imap import encoding, folders, idle, responses, statuses
-from superimap.imap.errors import Disconnected, ProtocolError, Refused
+from superimap.imap import encoding, folders, idle, pacing, responses, statuses
+from superimap.imap.errors import Disconnected, LimitExceeded, ProtocolError, Refused
 from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
+from superimap.imap.responses import FetchAnswer
 from superimap.imap.statuses import CommandResult
 from superimap.imap.types import INBOX, Folder, MessageMeta, Selected, Timeouts, UidValidity
+from superimap.imap.uid_ranges import SearchAnswer, UidRanges
 from superimap.mail.message import MAX_HEADER_BYTES
 
-T = TypeVar("T")
 PEEK_BYTES = 32 * 1024
 """Bytes of each new mail that `fetch_next` reads along with its metadata: nearly all mails are smaller."""
 _META = "UID INTERNALDATE RFC822.SIZE"
 _MESSAGE_ID = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]"
-_MAX_INLINE_PARSE_BYTES = 256 * 1024  # text parsed on the event loop; it takes some milliseconds
+_MAX_FOLDERS = 10_000  # of one account; more are not listed
 _MAX_UIDS_PER_COMMAND = 500  # keeps the command line below 8 KiB (RFC 7162 section 4)
 
 
@@ -63,7 +63,14 @@ class ImapClient:
 
     async def _list(self, command: str, *options: str) -> list[Folder]:
         answer = await self._run(command, '""', '"*"', *options, wanted="LIST XLIST")
-        return [folder for response in answer.responses if (folder := folders.parse_folder(response))]
+        listed: list[Folder] = []
+
+        def read(response: Response) -> None:
+            if folder := folders.parse_folder(response):
+                listed.append(folder)
+
+        await pacing.each(read, answer.responses[:_MAX_FOLDERS], self._protocol)
+        return listed
 
     async def examine(self, folder: Folder | str) -> Selected:
         """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if it does not exist.
@@ -74,9 +81,9 @@ class ImapClient:
         mailbox.reset()
         folder = folders.named(folder) if isinstance(folder, str) else folder
         answer = await self._examine(folder)
-        said = [statuses.parse_status(each.line[5:]) for each in answer.responses]
-        codes = {each.code: each.value for each in (*said, answer.status)}
-        uid_next = statuses.parse_uid(codes.get("UIDNEXT", b""))
+        uid_next = mailbox.uid_next
+        if answer.status.code == "UIDNEXT":
+            uid_next = statuses.parse_uid(answer.status.value)
         mailbox.mark_searched()
         if mailbox.uid_validity is None:
             with contextlib.suppress(Refused):
@@ -88,12 +95,12 @@ class ImapClient:
 
     async def _examine(self, folder: Folder) -> CommandResult:
         try:
-            return await self._run("EXAMINE", encoding.quote_raw(folder.raw), wanted="OK")
+            return await self._run("EXAMINE", encoding.quote_raw(folder.raw))
         except Refused:
             encoded = folders.named(folder.name).raw
             if encoded == folder.raw:
                 raise
-        return await self._run("EXAMINE", encoding.quote_raw(encoded), wanted="OK")
+        return await self._run("EXAMINE", encoding.quote_raw(encoded))
 
     async def status(self, folder: Folder | str, *names: str) -> dict[str, int]:
         """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
@@ -101,33 +108,41 @@ class ImapClient:
         answer = await self._run(
             "STATUS", encoding.quote_raw(folder.raw), f"({' '.join(names)})", wanted="STATUS"
         )
-        return {
-            name: count for each in answer.responses for name, count in responses.mailbox_status(each).items()
-        }
+        counts: dict[str, int] = {}
+        await pacing.each(
+            lambda each: counts.update(responses.mailbox_status(each)),
+            answer.responses,
+            self._protocol,
+        )
+        return {name: counts[name] for name in names if name in counts}
 
     async def noop(self) -> None:
         """Let the server report changes, and prove that it is alive."""
         await self._run("NOOP")
 
-    async def search_uids(self, *, after: int | None = None, since: date | None = None) -> list[int]:
+    async def search_uids(self, *, after: int | None = None, since: date | None = None) -> UidRanges:
         """Return the UIDs above `after` with internal date `since` (the server's day) or later, ascending.
 
         `n:*` always matches the last message, even if its UID is below n; such UIDs are dropped here.
         """
         if after is not None and after >= statuses.UID_MAX:
-            return []
+            return UidRanges()
         criteria = [f"UID {after + 1}:*"] if after is not None else []
         if since is not None:
             criteria.append(f"SINCE {encoding.format_date(since)}")
         self._mailbox.mark_searched()  # the answer may lack messages that arrive from here on
-        return sorted(uid for uid in await self._search(*(criteria or ["ALL"])) if uid > (after or 0))
+        return (await self._search(*(criteria or ["ALL"]))).above(after or 0)
 
-    async def _search(self, *criteria: str) -> set[int]:
+    async def _search(self, *criteria: str) -> UidRanges:
         answer = await self._run("SEARCH", *criteria, prefix="UID", wanted="SEARCH ESEARCH")
+        found = SearchAnswer()
         try:
-            return await _parsed(responses.found_uids, answer.responses)
-        except ProtocolError as error:
-            raise self._broken(str(error)) from error
+            for response in answer.responses:
+                await pacing.through(found.read(response), self._protocol)
+            return found.result()
+        except (ProtocolError, LimitExceeded) as error:
+            self._protocol.fail(error)
+            raise
 
     async def highest_uid(self) -> int:
         """Return the UID of the last message, or 0 if there is none. Some servers report a wrong UIDNEXT."""
@@ -135,13 +150,14 @@ class ImapClient:
             return 0
         with contextlib.suppress(Refused):
             if found := await self._search("UID *"):
-                return max(found)
-        return max(await self._search("ALL"), default=0)
+                return found.last
+        return (await self._search("ALL")).last
 
     async def still_there(self, uids: Sequence[int]) -> set[int]:
         """Return those of these UIDs that are not expunged; a NOOP first lets the server report expunges."""
         await self.noop()
-        return set(uids) & await self._search(f"UID {encoding.format_uid_set(uids)}")
+        found = await self._search(f"UID {encoding.format_uid_set(uids)}")
+        return {uid for uid in uids if uid in found}
 
     async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
         """Fetch what is known of these messages without their bodies, ascending; expunged ones are absent.
@@ -165,8 +181,8 @@ class ImapClient:
     async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
         """Add to `metas` what the server answers; return the number of responses that cannot be parsed."""
         answer = await self._run("FETCH", encoding.format_uid_set(uids), items, prefix="UID", wanted="FETCH")
-        messages, broken = await _parsed(responses.parse_fetches, answer.responses)
-        for uid in uids & messages.keys():
+        messages, broken = await self._items(answer, uids)
+        for uid in messages:
             if meta := responses.message_meta(uid, messages[uid]):
                 metas[uid] = meta
         return broken
@@ -182,11 +198,11 @@ class ImapClient:
         self._mailbox.mark_searched()
         last = min(after + most, statuses.UID_MAX)
         answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEK_BYTES}>)")
-        messages, _ = await _parsed(responses.parse_fetches, answer.responses)
+        messages, _ = await self._items(answer, range(after + 1, last + 1))
         found: list[tuple[MessageMeta, bytes | None]] = []
         for uid in sorted(messages):
             meta = responses.message_meta(uid, messages[uid])
-            if meta is not None and after < uid <= last:
+            if meta is not None:
                 raw = messages[uid].get(responses.PEEK_ITEM)
                 # RFC822.SIZE is an estimate on some servers, and some cut partial answers wrongly.
                 is_whole = isinstance(raw, bytes) and len(raw) < PEEK_BYTES and len(raw) == meta.size
@@ -196,7 +212,7 @@ class ImapClient:
     async def fetch_raw(self, uid: int) -> bytes | None:
         """Fetch the exact bytes of a message, or None if it no longer exists. Does not set \\Seen."""
         answer = await self._fetch(str(uid), "(UID BODY.PEEK[])")
-        messages, broken = await _parsed(responses.parse_fetches, answer.responses)
+        messages, broken = await self._items(answer, (uid,))
         raw = messages.get(uid, {}).get("BODY[]")
         if raw is None and broken:
             raise self._broken("a FETCH response that cannot be parsed")
@@ -205,7 +221,7 @@ class ImapClient:
     async def fetch_header(self, uid: int) -> bytes | None:
         """Fetch the first MAX_HEADER_BYTES of a message's headers; None if it no longer exists."""
         answer = await self._fetch(str(uid), f"(UID BODY.PEEK[HEADER]<0.{MAX_HEADER_BYTES}>)")
-        messages, _ = await _parsed(responses.parse_fetches, answer.responses)
+        messages, _ = await self._items(answer, (uid,))
         header = messages.get(uid, {}).get(responses.HEADER_ITEM)
         return header if isinstance(header, bytes) else None
 
@@ -257,15 +273,16 @@ class ImapClient:
             "FETCH", uid_set, items, prefix="UID", wanted="FETCH", within=self._timeouts.fetch
         )
 
+    async def _items(
+        self, answer: CommandResult, wanted: Container[int]
+    ) -> tuple[dict[int, dict[str, Any]], int]:
+        """Return the items of the wanted messages, and the number of responses that cannot be parsed."""
+        found = FetchAnswer(wanted)
+        await pacing.each(found.read, answer.responses, self._protocol)
+        return found.messages, found.broken
+
     def _broken(self, what: str) -> ProtocolError:
         """End a session that may be out of sync; return the error for the caller to raise."""
         error = ProtocolError(what)
         self._protocol.fail(error)
         return error
-
-
-async def _parsed(work: Callable[[list[Response]], T], answers: list[Response]) -> T:
-    """Parse the answers with `work`, in a thread if they are long enough to block the event loop."""
-    if sum(len(text) + 100 for each in answers for text in each.texts) <= _MAX_INLINE_PARSE_BYTES:
-        return work(answers)
-    return await asyncio.to_thread(work, answers)

@@ -20,8 +20,8 @@ class Command:
     """
 
     __slots__ = (
-        "_error", "_waiter", "_weight", "args", "challenge", "name", "pieces", "prefix", "responses", "result",
-        "said", "tag", "wanted",
+        "_error", "_waiter", "args", "challenge", "challenges", "name", "pieces", "prefix", "responses", "result",
+        "said", "tag", "wanted", "weight",
     )  # fmt: skip
 
     def __init__(self, name: str, tag: str, *args: Argument, prefix: str = "", wanted: str = "") -> None:
@@ -34,11 +34,13 @@ class Command:
         self.prefix = prefix
         self.wanted = wanted.encode("ascii").split()
         self.challenge: Challenge | None = None
+        self.challenges = 0  # received so far
         self.pieces: list[bytes] = []  # still to be sent, each after a "+"
         self.responses: list[Response] = []
         self.result = ""  # OK, NO or BAD
         self.said = Status("")
-        self._weight = 0
+        self.weight = 0
+        """The memory that the responses take, in bytes."""
         self._error: ImapError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -57,8 +59,8 @@ class Command:
 
     def collect(self, response: Response, limits: Limits) -> None:
         """Keep an untagged response that belongs to this command. Raises LimitExceeded."""
-        self._weight += response.weight
-        if self._weight > limits.total:
+        self.weight += response.weight
+        if self.weight > limits.total:
             raise LimitExceeded(f"more than {limits.total} bytes to one command")
         self.responses.append(response)
         if len(self.responses) > limits.responses:

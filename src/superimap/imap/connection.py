@@ -10,6 +10,7 @@ from superimap.imap.client import ImapClient
 from superimap.imap.errors import Disconnected, ImapError, Refused, TimedOut
 from superimap.imap.login_methods import LoginMemory
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
+from superimap.imap.read_budget import LoopShare
 from superimap.imap.transport import Guard
 from superimap.imap.types import Credentials, Limits, ServerAddress, Timeouts
 
@@ -26,16 +27,19 @@ async def connect(
     tls_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
     login_memory: LoginMemory | None = None,
+    shares: tuple[LoopShare, ...] = (),
 ) -> AsyncIterator[ImapClient]:
     """Open an authenticated session. On exit it logs out, in bounded time, and always closes the socket.
 
     `guard` is called with each resolved socket address before it is dialled, and may raise to forbid it.
-    `tls_context` replaces the verifying context that all sessions share. `login_memory` is what earlier logins of
-    this user found out. Raises any ImapError, without the secret of the credentials even if the server echoes it;
-    ValueError if the credentials contain CR, LF or NUL.
+    `shares` are those of the groups to which the server belongs. `tls_context` replaces the verifying context that
+    all sessions share. `login_memory` is what earlier logins of this user found out.
+
+    Raises any ImapError, without the secret of the credentials even if the server echoes it; ValueError if the
+    credentials contain CR, LF or NUL.
     """
     timeouts = timeouts or Timeouts()
-    protocol = Protocol(limits or Limits())
+    protocol = Protocol(limits or Limits(), shares)
     try:
         await _open(protocol, server, timeouts, tls_context, guard)
         if protocol.greeting == "OK":  # PREAUTH needs no login

@@ -5,7 +5,7 @@ a status response announce no literal, and no byte is altered.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from superimap.imap.errors import LimitExceeded
@@ -18,6 +18,7 @@ _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  
 _STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
 _MAX_NUMBER64 = (1 << 63) - 1  # RFC 9051 section 9
 _RESPONSE_OVERHEAD_BYTES = 256  # of Python's objects, in addition to the bytes of the response
+_PIECE_OVERHEAD_BYTES = 64  # of one more text or literal
 
 
 @dataclass(slots=True)
@@ -39,19 +40,23 @@ class Response:
     @property
     def weight(self) -> int:
         """The approximate memory it takes, in bytes."""
-        return _weight(self.texts, self.literals)
+        if not self.literals:
+            return _RESPONSE_OVERHEAD_BYTES + len(self.texts[0])
+        pieces = 2 * len(self.literals) * _PIECE_OVERHEAD_BYTES
+        return _RESPONSE_OVERHEAD_BYTES + pieces + self.text_bytes + sum(map(len, self.literals))
 
-
-def _weight(texts: Sequence[bytes], literals: Sequence[bytes]) -> int:
-    return _RESPONSE_OVERHEAD_BYTES + sum(map(len, texts)) + sum(map(len, literals))
+    @property
+    def text_bytes(self) -> int:
+        """The bytes of its texts, which are to be parsed."""
+        return sum(map(len, self.texts))
 
 
 class Framer:
     """Cuts a stream of bytes, in chunks of any size, into responses."""
 
     __slots__ = (
-        "_buffer", "_limits", "_literal_size", "_literals", "_scan", "_short_line_bytes", "_start", "_texts",
-        "expects_answer",
+        "_buffer", "_limits", "_literal_size", "_literals", "_scan", "_short_line_bytes", "_start", "_text_bytes",
+        "_texts", "_weight", "expects_answer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -69,6 +74,12 @@ class Framer:
         self._literal_size: int | None = None  # of the literal that comes next
         self._texts: list[bytes] = []  # of the response that is incomplete
         self._literals: list[bytes] = []
+        self._weight = self._text_bytes = 0  # of these texts and literals, and of the texts alone
+
+    @property
+    def held(self) -> int:
+        """The bytes of memory that incomplete input takes."""
+        return len(self._buffer) + self._weight
 
     def feed(self, data: bytes | memoryview) -> Iterator[Response]:
         """Yield the responses that `data` completes. Raises LimitExceeded."""
@@ -90,8 +101,10 @@ class Framer:
             self._texts.append(text)
             if self._literal_size is None:
                 response = Response(tuple(self._texts), tuple(self._literals))
-                self._texts, self._literals = [], []
+                self._texts, self._literals, self._weight, self._text_bytes = [], [], 0, 0
                 return response
+            self._text_bytes += len(text)
+            self._weight += len(text) + 2 * _PIECE_OVERHEAD_BYTES
         return None
 
     def _whole_line(self) -> bytes | None:
@@ -110,14 +123,15 @@ class Framer:
             return False
         with memoryview(self._buffer) as view:
             self._literals.append(bytes(view[self._start : end]))
+        self._weight += size
         self._start = self._scan = end
         self._literal_size = None
         return True
 
     def _take_line(self) -> bytes | None:
-        """Take the line up to CRLF; None if it is incomplete."""
+        """Take the line up to CRLF; None if it is incomplete. All texts of a response count as one line."""
         end = self._buffer.find(b"\r\n", self._scan)
-        length = (end if end >= 0 else len(self._buffer)) - self._start
+        length = (end if end >= 0 else self._end_of_text) - self._start + self._text_bytes
         if length > self._max_line_bytes and not self._may_be_long(length):
             raise LimitExceeded(f"a line of more than {self._max_line_bytes} bytes")
         if end < 0:
@@ -128,6 +142,11 @@ class Framer:
         return text
 
     @property
+    def _end_of_text(self) -> int:
+        """The end of the incomplete line in the buffer, without a CR whose LF may follow."""
+        return len(self._buffer) - self._buffer.endswith(b"\r")
+
+    @property
     def _max_line_bytes(self) -> int:
         return self._limits.line if self.expects_answer else self._short_line_bytes
 
@@ -136,7 +155,8 @@ class Framer:
         return (
             self.expects_answer
             and length <= self._limits.response
-            and self._buffer[self._start : self._start + 8].upper() == b"* SEARCH"
+            and not self._texts
+            and self._buffer[self._start : self._start + 9].upper().startswith((b"* SEARCH", b"* ESEARCH"))
         )
 
     def _announced_size(self, text: bytes) -> int | None:
@@ -153,6 +173,6 @@ class Framer:
         if len(digits) > 10 or int(digits) > most:
             announced = min(int(digits[:20]), _MAX_NUMBER64)
             raise LimitExceeded(f"a literal of more than {most} bytes", announced)
-        if _weight(self._texts, self._literals) + int(digits) > self._limits.total:
+        if self._weight + len(text) + int(digits) > self._limits.total:
             raise LimitExceeded(f"a response of more than {self._limits.total} bytes")
         return int(digits)

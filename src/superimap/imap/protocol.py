@@ -14,8 +14,9 @@ from aioimaplib import aioimaplib
 from superimap.imap import encoding
 from superimap.imap.command import Command
 from superimap.imap.encoding import Argument
-from superimap.imap.errors import Disconnected, ImapError, OutOfSync, Refused, TimedOut
+from superimap.imap.errors import Disconnected, ImapError, OutOfSync, ProtocolError, Refused, TimedOut
 from superimap.imap.framing import Framer, Response
+from superimap.imap.read_budget import LoopShare
 from superimap.imap.state import MailboxState, next_state
 from superimap.imap.statuses import (
     CommandResult,
@@ -24,10 +25,14 @@ from superimap.imap.statuses import (
     parse_capabilities,
     parse_greeting,
     parse_status,
+    parse_uid,
     parse_uid_validity,
 )
+from superimap.imap.stream import Stream
 from superimap.imap.types import Limits
 
+_MAX_KEYWORDS_BYTES = 64  # of the words that name an untagged response
+_MAX_CHALLENGES = 16  # SASL exchanges take one or two
 AUTH, SELECTED, NONAUTH, LOGOUT = aioimaplib.AUTH, aioimaplib.SELECTED, aioimaplib.NONAUTH, aioimaplib.LOGOUT
 _VALID_STATES = {name: command.valid_states for name, command in aioimaplib.Commands.items()} | {
     "XLIST": (AUTH, SELECTED)  # the predecessor of SPECIAL-USE
@@ -37,7 +42,7 @@ _VALID_STATES = {name: command.valid_states for name, command in aioimaplib.Comm
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped upstream
     """One connection, one command at a time; an error, timeout or cancellation in a command closes it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, shares: tuple[LoopShare, ...] = ()) -> None:
         # Does not call upstream's constructor: its queue, condition and events take 4 KiB.
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
@@ -47,6 +52,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self.greeting: str | None = None  # OK, PREAUTH or BYE
         self.lost: ImapError | None = None
         self.mailbox = MailboxState()
+        self.shares = shares  # of the event loop's time, of the groups to which the peer belongs
         self.last_proven_alive: float = self.loop.time()
         self._limits = limits
         self._framer = Framer(limits)
@@ -102,6 +108,10 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             self.transport.abort()
         self._wake()
 
+    def charge(self, seconds: float) -> float:
+        """Charge the peer for work that its answers cause; return the seconds until more may be done for it."""
+        return self.transport.charge(seconds) if isinstance(self.transport, Stream) else 0.0
+
     def _handle(self, response: Response) -> None:
         line = response.line
         if self.greeting is None:
@@ -124,7 +134,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     def _untagged(self, response: Response) -> None:
         """Apply counts and codes, pass data to the command. # upstream: deleted every `* ` within the line"""
-        words = response.line.split(b" ", 3)
+        words = response.line[:_MAX_KEYWORDS_BYTES].split(b" ", 3)
         name = words[1].upper()
         if name.isdigit() and len(words) > 2:
             name = words[2].upper()
@@ -142,6 +152,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
     def _apply_code(self, said: Status) -> None:
         if said.code == "CAPABILITY":
             self.capabilities = parse_capabilities(said.value)
+        elif said.code == "UIDNEXT" and self._opening:
+            self.mailbox.uid_next = parse_uid(said.value)
         elif said.code == "UIDVALIDITY" and (value := parse_uid_validity(said.value)) is not None:
             if self._opening:
                 self.mailbox.uid_validity = value
@@ -159,6 +171,11 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if command.pieces:
             self._write(command.pieces.pop(0))
         elif command.challenge is not None:
+            command.challenges += 1
+            if (
+                command.challenges > _MAX_CHALLENGES
+            ):  # each answer may be many times longer than its challenge
+                raise ProtocolError(f"more than {_MAX_CHALLENGES} challenges to {command}")
             self._write(command.challenge(line[1:].strip()) + b"\r\n")
         elif command.name == "IDLE":
             self._idling = True

@@ -5,7 +5,7 @@ supports neither literal8 nor non-synchronising literal markers, so these are re
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from superimap.imap.encoding import decode_mailbox
 from superimap.imap.errors import ProtocolError
 from superimap.imap.fast_parser import parse_ordinary
 from superimap.imap.framing import Response
-from superimap.imap.statuses import UID_MAX, decode_text, parse_number, parse_uid, parse_uid_validity
+from superimap.imap.statuses import UID_MAX, decode_text, parse_number, parse_uid_validity
 from superimap.imap.types import MessageMeta, Uid
 from superimap.mail.message import read_message_id
 
@@ -28,7 +28,7 @@ HEADER_ITEM = "BODY[HEADER]<0>"
 """The start of the headers of a mail."""
 _MAX_MESSAGE_ID_LINES_BYTES = 4096  # read on the event loop
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
-_MAX_EXPANDED_UIDS = 1_000_000  # UIDs that a compact ESEARCH set may represent
+_MAX_UNUSUAL_BYTES = 64 * 1024  # of text for imapclient's parser, which needs a third of a second for a MiB
 
 
 def parse_tokens(response: Response) -> tuple[Any, ...]:
@@ -36,6 +36,8 @@ def parse_tokens(response: Response) -> tuple[Any, ...]:
     texts = [response.line[2:], *response.texts[1:]]
     if (ordinary := parse_ordinary(texts, response.literals)) is not None:
         return ordinary
+    if response.text_bytes > _MAX_UNUSUAL_BYTES:
+        raise ProtocolError("a long response that is not ordinary")
     records: list[bytes | tuple[bytes, bytes]] = []
     for text, literal in zip(texts, response.literals, strict=False):
         records.append((_MARKER.sub(b"", text) + b" {%d}" % len(literal), literal))
@@ -47,23 +49,38 @@ def parse_tokens(response: Response) -> tuple[Any, ...]:
         raise ProtocolError(f"cannot parse {what!r}") from None  # the cause would quote the mail
 
 
-def parse_fetches(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:
-    """Return the FETCH items of each message by UID, and the number of responses that cannot be parsed.
+class FetchAnswer:
+    """The FETCH items of each of the `wanted` messages by UID.
 
-    A response without a UID is unsolicited, and left out.
+    A response without a UID, or about another message, is unsolicited, and left out: what it holds is not kept.
     """
-    messages: dict[int, dict[str, Any]] = {}
-    broken = 0
-    for response in responses:
+
+    __slots__ = ("_wanted", "broken", "messages")
+
+    def __init__(self, wanted: Container[int]) -> None:
+        self._wanted = wanted
+        self.messages: dict[int, dict[str, Any]] = {}
+        self.broken = 0
+        """The number of responses that cannot be parsed."""
+
+    def read(self, response: Response) -> None:
+        """Add the items of one response."""
         try:
             _, _, items = parse_tokens(response)
             named = dict(zip(map(_name, items[::2]), items[1::2], strict=True))
         except (ProtocolError, ValueError, TypeError):
-            broken += 1
-            continue
-        if uid := _number(named.get("UID")):
-            messages.setdefault(uid, {}).update(named)
-    return messages, broken
+            self.broken += 1
+            return
+        if (uid := _number(named.get("UID"))) and uid in self._wanted:
+            self.messages.setdefault(uid, {}).update(named)
+
+
+def parse_fetches(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:
+    """Return the FETCH items of each message by UID, and the number of responses that cannot be parsed."""
+    answer = FetchAnswer(range(UID_MAX + 1))
+    for response in responses:
+        answer.read(response)
+    return answer.messages, answer.broken
 
 
 def _name(item: Any) -> str:
@@ -146,27 +163,3 @@ def mailbox_status(response: Response) -> dict[str, int]:
         if count is not None and count <= UID_MAX and (count or key != "UIDNEXT"):
             counts[key] = count
     return counts
-
-
-def found_uids(responses: Iterable[Response]) -> set[int]:
-    """Return the UIDs of all SEARCH and ESEARCH (RFC 4731) responses. Raises ProtocolError on an invalid set."""
-    uids: set[int] = set()
-    for response in responses:
-        words = (
-            response.line.split(b"(", 1)[0].split() if b"ESEARCH" not in response.line[:12].upper() else []
-        )
-        uids.update(uid for word in words[2:] if (uid := parse_uid(word)))
-        if not words and (match := re.search(rb" ALL ([0-9:,]+)", response.line, re.IGNORECASE)):
-            uids.update(_expand(match[1]))
-    return uids
-
-
-def _expand(sequence_set: bytes) -> set[int]:
-    uids: set[int] = set()
-    for part in sequence_set.split(b","):
-        first, _, last = part.partition(b":")
-        low, high = sorted((parse_uid(first) or 0, parse_uid(last or first) or 0))
-        if low == 0 or high - low + len(uids) >= _MAX_EXPANDED_UIDS:
-            raise ProtocolError("cannot expand the set of an ESEARCH response")
-        uids.update(range(low, high + 1))
-    return uids

@@ -8,7 +8,7 @@ _MAX_MESSAGES = (1 << 32) - 1  # RFC 9051 section 9; a count above it is not bel
 class MailboxState:
     """Message count, arrivals and UIDVALIDITY of the open mailbox. Any response may change them."""
 
-    __slots__ = ("arrivals", "arrivals_searched", "exists", "uid_validity")
+    __slots__ = ("arrivals", "arrivals_searched", "exists", "uid_next", "uid_validity")
 
     def __init__(self) -> None:
         self.exists = 0
@@ -18,6 +18,8 @@ class MailboxState:
         """The arrivals that the caller's latest search covers."""
         self.uid_validity: int | None = None
         """None if the server did not report it when the mailbox was opened."""
+        self.uid_next: int | None = None
+        """UIDNEXT when the mailbox was opened, if the server reported it."""
 
     @property
     def has_news(self) -> bool:
@@ -30,7 +32,7 @@ class MailboxState:
 
     def reset(self) -> None:
         """Forget the mailbox, because another one is about to be opened."""
-        self.exists, self.uid_validity = 0, None
+        self.exists, self.uid_validity, self.uid_next = 0, None, None
 
     def record_count(self, name: bytes, digits: bytes, *, opening: bool) -> None:
         """Apply an untagged response such as `* 23 EXISTS`.

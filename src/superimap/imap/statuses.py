@@ -14,6 +14,7 @@ MAX_DIGITS = 40
 """Digits of the longest number that is parsed, without leading zeros."""
 _CODE = re.compile(rb'\[([^\] ]++)(?: ((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?\] ?')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_MAX_STATUS_BYTES = 8192  # of a status text or a list of capabilities; the rest is ignored
 _MAX_SHARED_CAPABILITIES_BYTES = 2048  # a longer list is not kept for other sessions
 
 
@@ -42,6 +43,7 @@ def decode_text(text: bytes, longest: int = 300) -> str:
 
 def parse_status(text: bytes) -> Status:
     """Split the text of a status response into its response code and its human-readable text."""
+    text = text[:_MAX_STATUS_BYTES]
     if (match := _CODE.match(text)) is None:
         return Status(decode_text(text))
     return Status(decode_text(text[match.end() :]), decode_text(match[1]).upper(), match[2] or b"")
@@ -55,7 +57,7 @@ def parse_capabilities(words: bytes) -> frozenset[str]:
 
 
 def _capabilities(words: bytes) -> frozenset[str]:
-    return frozenset(words.decode("latin-1").upper().split())
+    return frozenset(words[:_MAX_STATUS_BYTES].decode("latin-1").upper().split())
 
 
 _shared_capabilities = functools.lru_cache(maxsize=128)(_capabilities)

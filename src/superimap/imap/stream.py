@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from superimap.imap.read_budget import MAX_READ_BYTES, charge_read, must_pause
+from superimap.imap.read_budget import MAX_READ_BYTES, LoopShare, charge_read, must_pause, next_turn
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+WORK_SHARE = 0.5
+"""Share of the event loop's time in which one peer's answers are parsed."""
 _NO_INFO: dict[str, Any] = {}
 _NOTHING_TO_READ = (ssl.SSLWantReadError, BlockingIOError, InterruptedError)
 
@@ -35,10 +37,11 @@ class Stream(asyncio.Transport):
 
     __slots__ = (
         "_backlog", "_buffer", "_fd", "_loop", "_pause_timer", "_paused_until", "_protocol", "_read_size",
-        "_reading", "_sock", "_writing",
+        "_reading", "_shares", "_sock", "_turn", "_writing",
     )  # fmt: skip
 
-    def __init__(self, protocol: Receiver, sock: socket.socket) -> None:
+    def __init__(self, protocol: Receiver, sock: socket.socket, shares: tuple[LoopShare, ...] = ()) -> None:
+        """`shares`: those of the groups to which the peer belongs."""
         super().__init__(_NO_INFO)
         self._loop = asyncio.get_running_loop()
         self._protocol: Receiver | None = protocol
@@ -48,7 +51,11 @@ class Stream(asyncio.Transport):
         self._reading = self._writing = False  # the events registered with the event loop
         self._pause_timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0  # when the loop's time that the peer has used is down to its share
-        self._read_size = MAX_READ_BYTES  # of the next read
+        self._shares = shares
+        self._turn = 0.0  # in the groups, for which reading is paused
+        self._read_size = min(
+            (share.read_size for share in shares), default=MAX_READ_BYTES
+        )  # of the next read
         if (buffer := _buffers.get(self._loop)) is None:
             buffer = _buffers[self._loop] = memoryview(bytearray(MAX_READ_BYTES))
         self._buffer = buffer
@@ -86,13 +93,16 @@ class Stream(asyncio.Transport):
 
     async def _shake_hands(self, sock: ssl.SSLSocket) -> None:
         while True:
+            began = self._loop.time()
             try:
                 sock.do_handshake()
             except ssl.SSLWantReadError:
+                self.charge(self._loop.time() - began)
                 await self._ready(self._loop.add_reader, self._loop.remove_reader)
             except ssl.SSLWantWriteError:
                 await self._ready(self._loop.add_writer, self._loop.remove_writer)
             else:
+                self.charge(self._loop.time() - began)
                 return
 
     async def _ready(self, add: Callable[..., None], remove: Callable[[int], Any]) -> None:
@@ -127,6 +137,8 @@ class Stream(asyncio.Transport):
     def _readable(self) -> None:
         """Read one record. A peer with more to read is served again after the other connections."""
         began = self._loop.time()
+        if self._shares and self._waits_for_turn(began):
+            return
         while True:
             if (sock := self._sock) is None or self._protocol is None or not self._reading:
                 return
@@ -160,12 +172,39 @@ class Stream(asyncio.Transport):
         self._paused_until, self._read_size = charge_read(
             self._paused_until, self._read_size, began=began, now=now
         )
-        if not must_pause(self._paused_until, now):
+        is_flood = must_pause(self._paused_until, now)
+        for share in self._shares:
+            share.charge(began=began, now=now, is_flood=is_flood)
+            share.read_size = self._read_size
+        if is_flood:
+            self._pause_until(max(self._paused_until, next_turn(self._shares, now, is_flood=True)))
+        return is_flood
+
+    def _waits_for_turn(self, now: float) -> bool:
+        """Pause reading if a group of the peer is in debt and this is not the connection's turn."""
+        if self._turn:  # it has come
+            self._turn = 0.0
             return False
+        turn = next_turn(self._shares, now, is_flood=False)
+        if not must_pause(turn, now):
+            return False
+        self._turn = turn
+        self._pause_until(turn)
+        return True
+
+    def _pause_until(self, moment: float) -> None:
         if self._reading:
             self.pause_reading()
-            self._pause_timer = self._loop.call_at(self._paused_until, self.resume_reading)
-        return True
+            self._pause_timer = self._loop.call_at(moment, self.resume_reading)
+
+    def charge(self, seconds: float) -> float:
+        """Charge the peer for other work that it has caused; return the seconds until it may cause more."""
+        now = self._loop.time()
+        for share in self._shares:
+            share.charge(began=now - seconds, now=now)
+        self._paused_until = max(self._paused_until, now) + seconds / WORK_SHARE
+        until = max(self._paused_until, next_turn(self._shares, now, is_flood=False))
+        return until - now if must_pause(until, now) else 0.0
 
     # Writing
 

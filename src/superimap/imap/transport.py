@@ -96,7 +96,7 @@ async def attach(
     protocol: Protocol, sock: socket.socket, server: ServerAddress, tls_context: ssl.SSLContext | None
 ) -> None:
     """Connect `protocol` to `sock`, with TLS if `server` requires it. Raises TlsFailed, Disconnected."""
-    stream = Stream(protocol, sock)
+    stream = Stream(protocol, sock, protocol.shares)
     if server.tls == "tls":
         try:
             await stream.secure(tls_context or shared_tls_context(), server.host)

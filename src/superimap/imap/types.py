@@ -86,6 +86,7 @@ class Limits:
     """How much a server may send, in bytes. Beyond a limit the session ends with LimitExceeded."""
 
     line: int = 1 * MIB
+    """The texts of one response, without its literals. Only a search result may be longer, up to `response`."""
     literal: int = 64 * MIB
     response: int = 32 * MIB
     """All responses to one command. The limit in force is `total`, at least `literal` + `line`."""
