@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench fuzz faults lint format docs lock ci cluster image compose-up clean
+.PHONY: help setup up demo test bench fuzz faults servers lint format docs lock ci cluster image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ fuzz: setup ## parse mutated mails and fail if one raises (ARGS="--seconds 600 -
 
 faults: setup ## inject all faults, 30 minutes; one line of JSON each (ARGS="F03 kills --away 5")
 	@$(VENV)/bin/python -m trials.faults $(ARGS)
+
+servers: setup ## try real mail servers: dovecot cyrus courier mailutils (needs root and apt); one line of JSON each
+	@$(VENV)/bin/python -m trials.servers $(ARGS)
 
 lint: setup ## run ruff and mypy
 	$(VENV)/bin/ruff check .
