@@ -82,7 +82,7 @@ def ctes(sql: str, name: str) -> set[str]:
     [
         ("recorded_events", 5),
         ("event_deliveries", 5),
-        ("fence", 2),
+        ("fence", 4),
         ("given", 2),
         ("settled", 2),
         ("recorded", 2),
@@ -114,4 +114,4 @@ def test_a_missing_or_unknown_parameter_is_an_error():
 
 def test_a_parameter_that_occurs_twice_is_passed_once():
     assert ALL["watching/intake:record_mails"].parameters[:4] == ("shard", "owner", "epoch", "user_id")
-    assert len(ALL["watching/intake:record_mails"].parameters) == 25
+    assert len(ALL["watching/intake:record_mails"].parameters) == 34

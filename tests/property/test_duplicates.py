@@ -18,6 +18,7 @@ from superimap.db.watching import intake as queries
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fence
+from superimap.domain.numbering import first_numbering
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import main
 from superimap.idler.access_tokens import AccessTokens
@@ -119,7 +120,7 @@ async def add_mail(
     catch_up = CatchUp(
         context, no_client, watched, memory, ConnectionStatus(context, watched), Arrivals(no_client)
     )
-    plan = CatchUpPlan(far.validity, after=0)
+    plan = CatchUpPlan(first_numbering(far.validity), after=0)
     mailbox = WatchedMailbox(context, watched, box, fence, plan, memory)
     for uid, (raw, moment) in enumerate(far.mails[known:], known + 1):
         await catch_up.add_mail(mailbox, uid, MessageMeta(Uid(uid), moment, len(raw), None), raw=raw.encode())

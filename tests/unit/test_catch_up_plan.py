@@ -4,39 +4,48 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from superimap.db.watching.intake import Cursor
+from superimap.db.watching.intake import Cursor, cursor_at
+from superimap.domain.numbering import first_numbering
 from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, plan_catch_up
-from superimap.imap.types import Selected, UidValidity
 
 CONNECTED = datetime(2026, 11, 1, 12, 0, 0, 700_000, tzinfo=UTC)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-SELECTED = Selected("INBOX", UidValidity(7), 100, 10)
+NUMBERING = first_numbering(7)
 
 
-def planned(cursor: Cursor) -> CatchUpPlan:
-    return plan_catch_up(cursor, SELECTED, connected_at=CONNECTED, now=NOW)
+def at(last_uid: int | None, latest: datetime | None, *, uid_validity: int = 7) -> Cursor:
+    return cursor_at(first_numbering(uid_validity), last_uid, latest)
 
 
-def test_the_catch_up_continues_from_a_cursor_of_the_same_uidvalidity():
-    assert planned(Cursor(7, 41, None)) == CatchUpPlan(7, after=41)
+@pytest.mark.parametrize(
+    ("cursor", "after"),
+    [
+        (at(41, None), 41),
+        (at(41, NOW - timedelta(days=900)), 41),  # however old
+        (at(0, None), 0),
+        (Cursor(7, 41, None, 7), 41),
+    ],
+)
+def test_L3_the_catch_up_continues_from_a_cursor_of_the_same_numbering(cursor, after):
+    plan = plan_catch_up(cursor, NUMBERING, connected_at=CONNECTED, now=NOW)
+
+    assert plan == CatchUpPlan(NUMBERING, after=after)
 
 
-def test_L3_the_cursor_counts_however_old_the_last_mail_is():
-    assert planned(Cursor(7, 41, NOW - timedelta(days=900))) == CatchUpPlan(7, after=41)
+@pytest.mark.parametrize(
+    ("cursor", "since"),
+    [
+        (Cursor(None, None, None), date(2026, 10, 31)),  # the first visit: since the day before the connect
+        (at(41, datetime(2026, 11, 20, 8, tzinfo=UTC), uid_validity=6), date(2026, 11, 18)),
+        (at(41, NOW + timedelta(days=900), uid_validity=6), date(2026, 11, 21)),  # C39: a date in the future
+        (at(None, NOW - timedelta(days=5)), date(2026, 11, 16)),  # the search by date was not over
+        (Cursor(99, 41, NOW, 7, 1), date(2026, 11, 21)),  # the same UIDVALIDITY, another numbering
+    ],
+)
+def test_C39_without_a_cursor_in_the_numbering_the_catch_up_is_by_date(cursor, since):
+    plan = plan_catch_up(cursor, NUMBERING, connected_at=CONNECTED, now=NOW)
 
-
-def test_the_first_catch_up_starts_on_the_day_before_the_connect():
-    assert planned(Cursor(None, None, None)) == CatchUpPlan(7, since=date(2026, 10, 31))
-
-
-def test_a_new_uidvalidity_is_caught_up_by_date_from_before_the_last_mail():
-    assert planned(Cursor(6, 41, datetime(2026, 11, 20, 8, tzinfo=UTC))) == CatchUpPlan(
-        7, since=date(2026, 11, 18)
-    )
-
-
-def test_C39_a_date_in_the_future_hides_no_mail():
-    assert planned(Cursor(6, 41, NOW + timedelta(days=900))) == CatchUpPlan(7, since=date(2026, 11, 21))
+    assert plan == CatchUpPlan(NUMBERING, since=since)
 
 
 @pytest.mark.parametrize(

@@ -1,62 +1,20 @@
-"""Decisions of sessions: where to continue, how long to wait, and which mails to give up."""
+"""Decisions of sessions: how long to wait, and which mails to give up."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from superimap.db.watching.intake import Cursor
 from superimap.domain.mails import GivenUp
-from superimap.idler import catch_up_plan, server_pauses
-from superimap.idler.catch_up_plan import CatchUpPlan
+from superimap.idler import server_pauses
 from superimap.idler.mailbox import MailboxMemory
 from superimap.idler.read_failures import ReadFailures
 from superimap.imap.errors import Disconnected, LimitExceeded, OutOfSync, ProtocolError, Refused, TimedOut
-from superimap.imap.types import MessageMeta, Selected, Uid
+from superimap.imap.types import MessageMeta, Uid
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-CONNECTED = NOW - timedelta(days=100)
 META = MessageMeta(Uid(6), NOW, 9, None)
-
-
-def plan(cursor: Cursor, uid_validity: int = 7, *, restarted: bool = False) -> CatchUpPlan:
-    selected = Selected("INBOX", uid_validity, 10, 3)
-    return catch_up_plan.plan_catch_up(cursor, selected, connected_at=CONNECTED, now=NOW, restarted=restarted)
-
-
-def test_the_catch_up_continues_from_a_cursor_of_any_age():
-    assert plan(Cursor(7, 41, NOW - timedelta(days=99))) == CatchUpPlan(7, after=41)
-    assert plan(Cursor(7, 0, None)) == CatchUpPlan(7, after=0)
-
-
-@pytest.mark.parametrize(
-    ("cursor", "since"),
-    [
-        (Cursor(None, None, None), date(2026, 8, 14)),  # the first visit: since the day before the connect
-        (Cursor(6, 41, NOW - timedelta(days=5)), date(2026, 11, 16)),  # another UIDVALIDITY
-        (Cursor(6, 41, NOW + timedelta(days=900)), date(2026, 11, 21)),  # a date in the future
-        (Cursor(7, None, NOW - timedelta(days=5)), date(2026, 11, 16)),  # the search by date was not over
-    ],
-)
-def test_without_a_cursor_the_catch_up_is_by_date(cursor, since):
-    assert plan(cursor) == CatchUpPlan(7, since=since)
-
-
-def test_restarted_uids_get_a_separate_numbering():
-    first = plan(Cursor(7, 41, NOW), restarted=True)
-    kept = Cursor(first.uid_validity, 3, NOW)
-
-    assert first.by_date
-    assert first.uid_validity not in (0, 7)
-    assert plan(kept) == CatchUpPlan(first.uid_validity, after=3)
-    again = plan(kept, restarted=True)
-    assert len({7, first.uid_validity, again.uid_validity}) == 3
-    assert plan(kept, uid_validity=8) == CatchUpPlan(8, since=date(2026, 11, 21))
-    assert all(
-        0 < catch_up_plan.recorded_uid_validity(7, count) < 1 << 32
-        for count in range(catch_up_plan.MAX_NUMBERINGS)
-    )
 
 
 @pytest.mark.parametrize(
@@ -135,16 +93,13 @@ def test_a_new_numbering_forgets_the_mails_of_the_old_one():
     for _ in range(3):
         memory.failures.record(5, ProtocolError("no mail"))
     memory.add_recorded([(7, 5, 1)])
-    memory.remember_last(5, META)
     memory.begin_numbering(7)
     assert memory.failures.given_up(5)
     assert memory.is_recorded((7, 5, 1))
-    assert memory.last_seen is not None
 
     memory.begin_numbering(8)
     assert not memory.failures.given_up(5)
     assert not memory.is_recorded((7, 5, 1))
-    assert memory.last_seen is None
 
 
 def test_a_failing_batch_is_cut_until_the_faulty_mail_is_known():

@@ -9,18 +9,21 @@ from typing import Any, cast
 import pytest
 
 from superimap.db.watching import intake as queries
-from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded
+from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.domain.mails import MailOutcome
+from superimap.domain.numbering import first_numbering
 from superimap.idler.catch_up import Arrivals
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.limits import ByteLimits
 from superimap.idler.mail_rows import find_twin
 from superimap.idler.mailbox import MAX_BATCH_MAILS, MailboxMemory, WatchedMailbox
+from superimap.idler.mailbox_queries import known_mail
 from superimap.imap.types import MessageMeta, Uid
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = date(2026, 11, 20)
-BY_UID, BY_DATE = CatchUpPlan(7, after=41), CatchUpPlan(7, since=DAY)
+NUMBERING = first_numbering(7)
+BY_UID, BY_DATE = CatchUpPlan(NUMBERING, after=41), CatchUpPlan(NUMBERING, since=DAY)
 
 
 def meta(uid: int) -> MessageMeta:
@@ -35,12 +38,15 @@ class Statements:
     """The cursor and the UIDs of each batch that was recorded."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[Cursor, list[int]]] = []
+        self.made: list[tuple[tuple[int | None, datetime | None], list[int]]] = []
+        self.cursors: list[Cursor] = []
 
     async def record(
         self, _pool: Any, _row: Any, _fence: Any, cursor: Cursor, batch: list[MailRow], *, uid_validity: int
     ) -> Recorded:
-        self.made.append((cursor, [each.uid for each in batch]))
+        assert cursor.numbering in (None, NUMBERING)
+        self.cursors.append(cursor)
+        self.made.append(((cursor.last_uid, cursor.last_internal_date), [each.uid for each in batch]))
         return Recorded((), tuple(each.outcome for each in batch))
 
 
@@ -56,7 +62,7 @@ def opened(
 ) -> WatchedMailbox:
     context = cast(Any, SimpleNamespace(byte_limits=limits or ByteLimits(1000), pool=None))
     watched = cast(Any, SimpleNamespace(imap_host="imap.example.com", has_own_server=False, user_id=1))
-    row = MailboxRow(1, 1, 1, 1, Cursor(7, plan.after, None))
+    row = MailboxRow(1, 1, 1, 1, Cursor(7, plan.after, None, 7))
     return WatchedMailbox(context, watched, row, Fence(1, 1, 1), plan, memory or MailboxMemory())
 
 
@@ -69,9 +75,9 @@ async def test_the_cursor_moves_with_each_batch_and_the_next_plan_with_it(statem
     mailbox.add(seen(43), meta(43))
     await mailbox.finish(baseline=0)
 
-    assert statements.made == [(Cursor(7, 42, NOW), [42]), (Cursor(7, 43, NOW), [43])]
-    assert mailbox.plan == CatchUpPlan(7, after=43)
-    assert mailbox.row.cursor == Cursor(7, 43, NOW)
+    assert statements.made == [((42, NOW), [42]), ((43, NOW), [43])]
+    assert mailbox.plan == CatchUpPlan(NUMBERING, after=43)
+    assert mailbox.row.cursor == cursor_at(NUMBERING, 43, NOW, last_mail=known_mail(meta(43)))
 
 
 async def test_by_date_the_cursor_is_set_once_all_are_recorded(statements):
@@ -86,8 +92,8 @@ async def test_by_date_the_cursor_is_set_once_all_are_recorded(statements):
     mailbox.add(seen(12), meta(12))
     await mailbox.finish(baseline=100)
 
-    assert statements.made == [(Cursor(7, None, None), [90]), (Cursor(7, 100, NOW), [12])]
-    assert mailbox.plan == CatchUpPlan(7, after=100)
+    assert statements.made == [((None, None), [90]), ((100, NOW), [12])]
+    assert mailbox.plan == CatchUpPlan(NUMBERING, after=100)
     assert not opened(BY_DATE, memory).pass_if_recorded(meta(90)), "a finished catch-up is forgotten"
 
 
@@ -96,7 +102,39 @@ async def test_a_catch_up_without_new_mail_writes_nothing_but_one_by_date_sets_t
     assert not statements.made
 
     await opened(BY_DATE).finish(baseline=0)
-    assert statements.made == [(Cursor(7, 0, None), [])]
+    assert statements.made == [((0, None), [])]
+
+
+async def test_the_last_mail_is_known_by_its_identity_and_kept_past_mails_that_are_gone(statements):
+    mailbox = opened(BY_UID)
+    mailbox.add(seen(42), meta(42))
+    mailbox.add(seen(43), None)
+    await mailbox.finish(baseline=0)
+
+    assert statements.cursors[-1].last_mail == known_mail(meta(42))
+    assert statements.cursors[-1].last_uid == 43
+
+    first = opened(BY_DATE)
+    first.add(seen(12), meta(12))
+    await first.finish(baseline=meta(100))
+    assert statements.cursors[-1].last_mail == known_mail(meta(100))
+
+
+async def test_a_mailbox_that_is_empty_at_first_is_judged_by_date_until_a_new_mail(statements):
+    mailbox = opened(BY_DATE)
+    await mailbox.finish(baseline=0)
+    assert mailbox.judges_by_date
+    assert statements.cursors[-1].was_empty
+
+    mailbox.add(MailRow(1, NOW, 9, MailOutcome.BEFORE_CONNECT), meta(1))
+    await mailbox.finish()
+    assert mailbox.judges_by_date
+    assert statements.cursors[-1].was_empty
+
+    mailbox.add(seen(2), meta(2))
+    await mailbox.finish()
+    assert not mailbox.judges_by_date
+    assert not statements.cursors[-1].was_empty
 
 
 async def test_what_was_recorded_before_counts_for_the_cursor_and_its_date(statements):
@@ -109,7 +147,7 @@ async def test_what_was_recorded_before_counts_for_the_cursor_and_its_date(state
     assert second.pass_if_recorded(meta(90))
     await second.finish(baseline=0)
 
-    assert statements.made[-1] == (Cursor(7, 90, NOW), [])
+    assert statements.made[-1] == ((90, NOW), [])
 
 
 async def test_a_mail_that_needs_room_has_the_batch_recorded_first(statements):

@@ -70,7 +70,7 @@ class MailFacts(NamedTuple):
     labels: tuple[str, ...] = ()
     """Gmail's labels."""
     by_date: bool = False
-    """Whether the mail was found by its date, because there is no cursor."""
+    """Whether only the date says that the mail is new: there is no cursor, or the mailbox was empty at first."""
     given_up: GivenUp | None = None
     is_gone: bool = False
     """Whether the mailbox no longer holds the mail."""

@@ -80,7 +80,9 @@ class CatchUp:
         self._status = status
         self._arrivals = arrivals
 
-    async def run(self, mailbox: WatchedMailbox, *, baseline: int = 0, announced: int = 0) -> None:
+    async def run(
+        self, mailbox: WatchedMailbox, *, baseline: MessageMeta | int = 0, announced: int = 0
+    ) -> None:
         """Record everything that the mailbox' plan finds, in batches, and the cursor with it.
 
         `announced` is the number of mails announced since the last look. The cursor moves to `baseline` at least.
@@ -151,7 +153,6 @@ class CatchUp:
     ) -> None:
         """Judge one mail, read it if it may need a webhook and is not read yet, and add its row to the batch."""
         if meta is not None:
-            self._memory.remember_last(uid, meta)
             if mailbox.by_date and mailbox.pass_if_recorded(meta):
                 return
             if raw is not None:
@@ -217,7 +218,7 @@ class CatchUp:
             internal_date=meta.internal_date if meta else None,
             announced_size=(meta.size or 0) if meta else 0,
             labels=meta.labels if meta else (),
-            by_date=mailbox.by_date,
+            by_date=mailbox.judges_by_date,
             given_up=self._failures.given_up(uid),
             is_gone=is_gone,
             raw=raw,

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -10,11 +11,13 @@ from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
-from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded
+from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.mails import MailOutcome
+from superimap.domain.numbering import MailIdentity
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
-from superimap.idler.mailbox_queries import mail_identity
+from superimap.idler.mailbox_queries import identity_of, known_mail
 from superimap.idler.read_failures import ReadFailures
 from superimap.imap.types import MessageMeta
 
@@ -23,36 +26,38 @@ log = logging.getLogger(__name__)
 MAX_BATCH_MAILS = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
-KnownMail = tuple[int, int, int]
-"""A mail as later connections recognise it: UIDVALIDITY, UID and `mail_identity`."""
+RecordedMail = tuple[int, int, MailIdentity]
+"""A mail as later connections recognise it: numbering, UID and identity."""
+_NOT_NEW = frozenset({MailOutcome.BEFORE_CONNECT, MailOutcome.DEFERRED, MailOutcome.GONE})
 
 
 class MailboxMemory:
     """State of a mailbox that outlives a connection of its user. It is lost with the process.
 
     - `failures`: the mails on which the server failed.
-    - `last_seen`: UID and `mail_identity` of the last mail seen in this numbering.
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
     - The mails whose headers ended a session: the event of such a mail has no envelope.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
       attempt gets further than the one before.
     """
 
-    __slots__ = ("_broken_headers", "_recorded", "_uid_validity", "expects_mail", "failures", "last_seen")
+    __slots__ = (
+        "_broken_headers", "_has_failed_check", "_recorded", "_uid_validity", "expects_mail", "failures",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.failures = ReadFailures()
-        self.last_seen: tuple[int, int] | None = None
         self.expects_mail = False
-        self._recorded: set[KnownMail] = set()
+        self._recorded: set[RecordedMail] = set()
         self._broken_headers: set[int] = set()
         self._uid_validity = 0
+        self._has_failed_check = False
 
     def begin_numbering(self, uid_validity: int) -> None:
         """Forget everything about mails if UIDs are of another numbering than before."""
         if uid_validity != self._uid_validity:
             self.finish_catch_up()
-            self._uid_validity, self.last_seen = uid_validity, None
+            self._uid_validity = uid_validity
 
     def finish_catch_up(self) -> None:
         """Forget single mails: all are recorded."""
@@ -60,9 +65,12 @@ class MailboxMemory:
         self._recorded.clear()
         self._broken_headers.clear()
 
-    def remember_last(self, uid: int, meta: MessageMeta) -> None:
-        """Remember the last mail seen."""
-        self.last_seen = (uid, mail_identity(meta))
+    @contextmanager
+    def identity_check(self) -> Iterator[bool]:
+        """Compare mails inside the block, unless True is yielded: the last comparison ended its session."""
+        has_failed, self._has_failed_check = self._has_failed_check, True
+        yield has_failed
+        self._has_failed_check = False
 
     def record_broken_header(self, uid: int) -> None:
         """Note that reading the headers of this mail has ended a session."""
@@ -72,11 +80,11 @@ class MailboxMemory:
         """Return whether reading the headers of this mail has ended a session."""
         return uid in self._broken_headers
 
-    def add_recorded(self, mails: Sequence[KnownMail]) -> None:
+    def add_recorded(self, mails: Sequence[RecordedMail]) -> None:
         """Remember mails that a catch-up by date has recorded."""
         self._recorded.update(mails)
 
-    def is_recorded(self, mail: KnownMail) -> bool:
+    def is_recorded(self, mail: RecordedMail) -> bool:
         """Return whether an earlier attempt of this catch-up by date has recorded the mail."""
         return mail in self._recorded
 
@@ -92,12 +100,17 @@ class WatchedMailbox:
 
     While `by_date`, there is no cursor: mails are looked for by date, in any order of UIDs, and the cursor is set
     once all are recorded. An interrupted catch-up looks for them by the same date again.
+
+    `last_mail` is the last mail up to the cursor whose identity is known. `was_empty` says that the numbering
+    began with an empty mailbox, and that no new mail has been seen in it: some servers report no mail while they
+    load it.
     """
 
     __slots__ = (
-        "_context", "_fence", "_held_bytes", "_last_seen_uid", "_latest_without_cursor", "_memory",
-        "_pending_bytes", "_pending_known", "_room", "_since", "_user_id", "by_date", "last_uid",
-        "latest_date", "pending", "row", "uid_validity",
+        "_context", "_fence", "_held_bytes", "_is_below", "_last_seen", "_last_seen_uid",
+        "_latest_without_cursor", "_memory", "_pending_bytes", "_pending_known", "_room", "_since", "_user_id",
+        "by_date", "has_duplicates", "last_mail", "last_uid", "latest_date", "numbering", "pending", "row",
+        "was_empty",
     )  # fmt: skip
 
     def __init__(
@@ -110,8 +123,11 @@ class WatchedMailbox:
         memory: MailboxMemory,
     ) -> None:
         self.row = row
-        self.uid_validity = plan.uid_validity
+        self.numbering = plan.numbering
         self.last_uid = plan.after or 0
+        self.last_mail = row.cursor.last_mail if plan.after is not None else None
+        self.was_empty = row.cursor.was_empty and plan.after is not None
+        self.has_duplicates = False  # since `forget_duplicates`
         self.latest_date: datetime | None = row.cursor.last_internal_date
         self.by_date = plan.by_date
         self.pending: list[MailRow] = []
@@ -121,19 +137,31 @@ class WatchedMailbox:
         self._memory = memory
         self._since: date | None = plan.since
         self._last_seen_uid = 0
+        self._last_seen: MessageMeta | None = None  # the highest of the mails seen that have metadata
+        self._is_below = False
         self._room = context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
         self._held_bytes = 0
         self._pending_bytes = 0
-        self._pending_known: list[KnownMail] = []  # kept by date only
+        self._pending_known: list[RecordedMail] = []  # kept by date only
         self._latest_without_cursor: datetime | None = None  # of mails recorded with the cursor left alone
-        memory.begin_numbering(plan.uid_validity)
+        memory.begin_numbering(plan.numbering.recorded)
+
+    @property
+    def uid_validity(self) -> int:
+        """The number under which mails of this numbering are recorded."""
+        return self.numbering.recorded
+
+    @property
+    def judges_by_date(self) -> bool:
+        """Whether a mail is new only by its date, because its UID does not say so."""
+        return self.by_date or self.was_empty or self._is_below
 
     @property
     def plan(self) -> CatchUpPlan:
         """The plan of the next catch-up."""
         if self.by_date:
-            return CatchUpPlan(self.uid_validity, since=self._since)
-        return CatchUpPlan(self.uid_validity, after=self.last_uid)
+            return CatchUpPlan(self.numbering, since=self._since)
+        return CatchUpPlan(self.numbering, after=self.last_uid)
 
     @property
     def is_full(self) -> bool:
@@ -146,6 +174,19 @@ class WatchedMailbox:
             await self.record_batch()
         self._held_bytes += await self._room.acquire(size)
 
+    @contextmanager
+    def below_cursor(self) -> Iterator[None]:
+        """Inside the block, mails below the cursor are seen."""
+        self._is_below = True
+        try:
+            yield
+        finally:
+            self._is_below = False
+
+    def forget_duplicates(self) -> None:
+        """Start to watch for duplicates again."""
+        self.has_duplicates = False
+
     def discard(self) -> None:
         """Drop the batch and give its room back. Its mails are found again from the cursor."""
         self.pending, self._pending_known, self._pending_bytes = [], [], 0
@@ -156,7 +197,7 @@ class WatchedMailbox:
         """Return whether an earlier attempt has recorded this mail, and account for it if so."""
         if not self._memory.is_recorded(self._known(meta)):
             return False
-        self._last_seen_uid = max(self._last_seen_uid, meta.uid)
+        self._see(int(meta.uid), meta)
         now = datetime.now(UTC)
         date = min(meta.internal_date or now, now)
         self._latest_without_cursor = max(filter(None, (self._latest_without_cursor, date)))
@@ -164,7 +205,9 @@ class WatchedMailbox:
 
     def add(self, row: MailRow, meta: MessageMeta | None, *, read_bytes: int = 0) -> None:
         """Add the row of a mail to the batch. `read_bytes` is the size of its content in memory."""
-        self._last_seen_uid = max(self._last_seen_uid, row.uid)
+        self._see(row.uid, meta)
+        if row.outcome not in _NOT_NEW:
+            self.was_empty = False
         if self.by_date and meta is not None:
             self._pending_known.append(self._known(meta))
         self.pending.append(row)
@@ -173,21 +216,26 @@ class WatchedMailbox:
     async def record_batch(self) -> None:
         """Record the batch and move the cursor to its last mail; by date, leave the cursor alone."""
         if self.pending:
-            await self._record(None if self.by_date else self._last_seen_uid)
+            await self._record(None if self.by_date else max(self._last_seen_uid, self.last_uid))
 
-    async def finish(self, *, baseline: int) -> None:
+    async def finish(self, *, baseline: MessageMeta | int = 0) -> None:
         """Record the rest of a catch-up and move the cursor past all mails seen, and to `baseline` at least.
 
-        Nothing is written if nothing is new.
+        `baseline` is a mail or, if its metadata are not known, a UID. Nothing is written if nothing is new.
         """
+        if not isinstance(baseline, int):
+            self._see(int(baseline.uid), baseline)
+            baseline = int(baseline.uid)
         last_uid = max(self._last_seen_uid, baseline, self.last_uid)
+        if self.by_date:
+            self.was_empty = last_uid == 0
         if self.pending or last_uid > self.last_uid or self.by_date:
             await self._record(last_uid)
         self._memory.finish_catch_up()
 
     async def void_cursor(self) -> None:
         """Record that there is no cursor, as the first act of a new numbering: anything may break off after it."""
-        cursor = Cursor(self.uid_validity, None, self.latest_date)
+        cursor = cursor_at(self.numbering, None, self.latest_date)
         await self._until_recorded(cursor)
         self.row = replace(self.row, cursor=cursor)
 
@@ -198,20 +246,34 @@ class WatchedMailbox:
         Raises Fenced if another idler owns the user's shard, or the cursor was moved: then nothing is written.
         """
         latest = self._latest()
-        cursor = self.row.cursor if last_uid is None else Cursor(self.uid_validity, last_uid, latest)
+        cursor = self.row.cursor if last_uid is None else self._cursor(last_uid, latest)
         recorded = await self._until_recorded(cursor)
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
+            self.has_duplicates |= outcome == MailOutcome.DUPLICATE
         self.row = replace(self.row, cursor=cursor)
         if last_uid is None:
             self._latest_without_cursor = latest
             self._memory.add_recorded(self._pending_known)
         else:
             self.last_uid, self.latest_date, self._latest_without_cursor = last_uid, latest, None
+            self.last_mail, self._last_seen = cursor.last_mail, None
             self.by_date = False
         self.discard()
         for endpoint_id in recorded.endpoints:
             await self._context.queue.ring(endpoint_id)
+
+    def _cursor(self, last_uid: int, latest: datetime | None) -> Cursor:
+        """Return the cursor after the mails seen."""
+        last_mail = self.last_mail
+        if self._last_seen is not None and (last_mail is None or self._last_seen.uid >= last_mail.uid):
+            last_mail = known_mail(self._last_seen)
+        return cursor_at(self.numbering, last_uid, latest, last_mail=last_mail, was_empty=self.was_empty)
+
+    def _see(self, uid: int, meta: MessageMeta | None) -> None:
+        self._last_seen_uid = max(self._last_seen_uid, uid)
+        if meta is not None and (self._last_seen is None or meta.uid >= self._last_seen.uid):
+            self._last_seen = meta
 
     async def _until_recorded(self, cursor: Cursor) -> Recorded:
         """Try until PostgreSQL answers. An attempt whose answer is lost is repeated safely."""
@@ -237,5 +299,5 @@ class WatchedMailbox:
         known = filter(None, (self.latest_date, self._latest_without_cursor))
         return max([*dates, *known], default=None)
 
-    def _known(self, meta: MessageMeta) -> KnownMail:
-        return self.uid_validity, int(meta.uid), mail_identity(meta)
+    def _known(self, meta: MessageMeta) -> RecordedMail:
+        return self.uid_validity, int(meta.uid), identity_of(meta)

@@ -1,12 +1,9 @@
-"""Questions to the mail server about an open mailbox: its new mails, and whether its UIDs have begun again."""
+"""Questions to the mail server about the mails of an open mailbox."""
 
-from datetime import datetime
-
-from superimap.db.watching.intake import Cursor
-from superimap.idler.catch_up_plan import count_restarts
+from superimap.domain.numbering import KnownMail, MailIdentity, identify
 from superimap.imap.client import PEEK_BYTES, ImapClient
-from superimap.imap.errors import ProtocolError
-from superimap.imap.types import MessageMeta, Selected
+from superimap.imap.errors import ProtocolError, Refused
+from superimap.imap.types import MessageMeta
 
 MAX_FAST_FETCH_MAILS = 4
 """Mails that may be announced at once for a fast fetch; more are searched for."""
@@ -49,39 +46,23 @@ async def verify_gone(client: ImapClient, uids: list[int]) -> None:
         raise ProtocolError("an answer without a mail that is there")
 
 
-async def has_restarted(client: ImapClient, cursor: Cursor, selected: Selected) -> bool:
-    """Return whether the server has restarted its UIDs under the same UIDVALIDITY.
-
-    UIDNEXT below the cursor says so, unless it is wrong: then the mailbox still holds a UID that high.
-    """
-    last, uid_next = cursor.last_uid, selected.uid_next
-    if last is None or uid_next is None or uid_next > last:
-        return False
-    if count_restarts(cursor.uid_validity, selected.uid_validity) is None:
-        return False
-    return not await client.search_uids(after=last - 1)
+def identity_of(meta: MessageMeta) -> MailIdentity:
+    """Return what identifies a mail on this server, under whatever UID."""
+    return identify(meta.message_id, meta.internal_date, meta.size)
 
 
-async def is_reused(
-    client: ImapClient, *, last: int, latest: datetime, last_seen: tuple[int, int] | None
-) -> bool:
-    """Return whether an old UID means another mail now, after mail was announced and no UID is above `last`.
-
-    Usually not: the mail arrived and was moved away at once. `latest` is the INTERNALDATE of the latest mail seen.
-    `last_seen` is the UID and the `mail_identity` of the last mail seen, if this process has seen one.
-    """
-    highest = await client.highest_uid()
-    metas = await client.fetch_meta([highest]) if 0 < highest <= last else []
-    if not metas:
-        return False
-    if last_seen is not None and last_seen[0] == highest:
-        return last_seen[1] != mail_identity(metas[0])
-    date = metas[0].internal_date
-    if date is None:
-        return False
-    return date > latest or (highest < last and date == latest.replace(microsecond=0))
+def known_mail(meta: MessageMeta) -> KnownMail:
+    """Return the mail with its UID, to be recognised later."""
+    return KnownMail(int(meta.uid), identity_of(meta))
 
 
-def mail_identity(meta: MessageMeta) -> int:
-    """Return a number that is equal for the same mail, and hardly for another, within this process."""
-    return hash((meta.internal_date, meta.size, meta.message_id))
+async def highest_mail(client: ImapClient) -> MessageMeta | int:
+    """Return the last mail of the mailbox; its UID if the server does not tell more, and 0 if there is none."""
+    uid = await client.highest_uid()
+    if not uid:
+        return 0
+    try:
+        metas = await client.fetch_meta([uid])
+    except Refused:
+        return uid
+    return metas[0] if metas else uid

@@ -10,16 +10,18 @@ from superimap.core import metrics
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Fence, Fenced, MailboxRow
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.numbering import Numbering, next_numbering
 from superimap.idler import server_pauses
 from superimap.idler.catch_up import Arrivals, CatchUp
 from superimap.idler.catch_up_plan import plan_catch_up
 from superimap.idler.context import IdlerContext
 from superimap.idler.folder_choice import ALL_MAIL, choose_folder
 from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
-from superimap.idler.mailbox_queries import has_restarted, is_reused
+from superimap.idler.mailbox_queries import highest_mail
+from superimap.idler.numberings import find_numbering, is_reused
 from superimap.idler.status_reports import ConnectionStatus
 from superimap.imap.client import ImapClient
-from superimap.imap.types import INBOX, Folder, Selected
+from superimap.imap.types import INBOX, Folder
 
 SHORTEST_ROUND_SHARE = 0.8
 """The shortest round of a session, as a part of the longest: rounds differ, so that they drift apart."""
@@ -30,7 +32,7 @@ class MailboxWatch:
 
     __slots__ = (
         "_arrivals", "_catch_up", "_client", "_context", "_fence", "_is_stopping", "_mailbox", "_memory",
-        "_selected", "_status", "_waiting", "_watched",
+        "_status", "_waiting", "_watched",
     )  # fmt: skip
 
     def __init__(
@@ -41,20 +43,18 @@ class MailboxWatch:
         memory: MailboxMemory,
         *,
         fence: Fence,
-        selected: Selected,
         row: MailboxRow,
-        restarted: bool,
+        numbering: Numbering,
     ) -> None:
         self._context = context
         self._client = client
         self._watched = watched
         self._memory = memory
         self._fence = fence
-        self._selected = selected
         self._status = ConnectionStatus(context, watched)
         self._arrivals = Arrivals(client)
         self._catch_up = CatchUp(context, client, watched, memory, self._status, self._arrivals)
-        self._mailbox = self._planned(row, restarted=restarted)
+        self._mailbox = self._planned(row, numbering)
         self._is_stopping = False
         self._waiting: asyncio.Timeout | None = None  # while nothing is in progress
 
@@ -80,11 +80,10 @@ class MailboxWatch:
             name=folder.name,
             fence=fence,
         )
-        restarted = await has_restarted(client, row.cursor, selected)
-        watch = cls(
-            context, client, watched, memory, fence=fence, selected=selected, row=row, restarted=restarted
-        )
-        await watch._catch_up_first(restarted=restarted)
+        with memory.identity_check() as is_trusted:
+            numbering = await find_numbering(context.pool, client, row, selected, is_trusted=is_trusted)
+        watch = cls(context, client, watched, memory, fence=fence, row=row, numbering=numbering)
+        await watch._catch_up_first()
         await watch._status.report_established()
         return watch
 
@@ -140,26 +139,22 @@ class MailboxWatch:
             poll_by=watched.poll_by,
         )
 
-    def _planned(self, row: MailboxRow, *, restarted: bool) -> WatchedMailbox:
-        """Return the mailbox as it is to be caught up from the cursor of its row."""
+    def _planned(self, row: MailboxRow, numbering: Numbering) -> WatchedMailbox:
+        """Return the mailbox as it is to be caught up in this numbering."""
         plan = plan_catch_up(
-            row.cursor,
-            self._selected,
-            connected_at=self._watched.connected_at,
-            now=datetime.now(UTC),
-            restarted=restarted,
+            row.cursor, numbering, connected_at=self._watched.connected_at, now=datetime.now(UTC)
         )
         return WatchedMailbox(self._context, self._watched, row, self._fence, plan, self._memory)
 
-    async def _catch_up_first(self, *, restarted: bool) -> None:
-        """Catch up for the first time in this numbering; by date if there is no cursor."""
+    async def _catch_up_first(self) -> None:
+        """Catch up for the first time on this connection; by date if there is no cursor in this numbering."""
         mailbox = self._mailbox
         self._arrivals.account_for(self._arrivals.announced)
-        if restarted:
-            await mailbox.void_cursor()
         if mailbox.by_date:
+            if mailbox.row.cursor.numbering not in (None, mailbox.numbering):
+                await mailbox.void_cursor()
             # Read before the search that it has to cover. UIDNEXT is not used: some servers report a wrong one.
-            await self._catch_up.run(mailbox, baseline=await self._client.highest_uid())
+            await self._catch_up.run(mailbox, baseline=await highest_mail(self._client))
         else:
             last_uid = mailbox.last_uid
             await self._catch_up.run(mailbox)
@@ -168,18 +163,18 @@ class MailboxWatch:
         self._memory.expect_mail(False)
 
     async def _start_over_if_reused(self) -> bool:
-        """Start a new numbering if the server gives UIDs out again; return whether it does.
-
-        The sign of it is mail that was announced and is not there.
-        """
+        """Start a new numbering if a UID means another mail than before; return whether one does."""
         mailbox = self._mailbox
-        latest = mailbox.latest_date or self._watched.connected_at
-        last_seen = self._memory.last_seen
-        if not await is_reused(self._client, last=mailbox.last_uid, latest=latest, last_seen=last_seen):
+        if not await is_reused(self._context.pool, self._client, mailbox.row):
             return False
-        self._mailbox = self._planned(mailbox.row, restarted=True)
-        await self._catch_up_first(restarted=True)
+        await self._start_over()
         return True
+
+    async def _start_over(self) -> None:
+        """Look for mail by date, in a new numbering."""
+        row, known = self._mailbox.row, self._mailbox.numbering
+        self._mailbox = self._planned(row, next_numbering(known.server_value, restarts=known.restarts))
+        await self._catch_up_first()
 
 
 async def _choose_folder(client: ImapClient, watched: WatchedUser) -> Folder:

@@ -29,6 +29,10 @@ from superimap.domain.mails import MailOutcome
 class Mailbox(Base):
     """A watched mailbox of a user with its cursor: all UIDs up to `last_uid` are recorded.
 
+    `uid_validity` is the numbering that messages are recorded under, made of the server's UIDVALIDITY and of the
+    number of times that its UIDs began again (`domain.numbering`). `last_mail_…` identify the last mail up to the
+    cursor. `was_empty`: the numbering began with an empty mailbox, and no new mail has been seen in it.
+
     `account` is the name that the user signed in with, followed by a tab and the server if the person entered it,
     because UIDs are valid in one mail account only.
     """
@@ -42,6 +46,13 @@ class Mailbox(Base):
     uid_validity: Mapped[int | None] = mapped_column(BigInteger)
     last_uid: Mapped[int | None] = mapped_column(BigInteger)
     last_internal_date: Mapped[datetime | None]
+    server_uid_validity: Mapped[int | None] = mapped_column(BigInteger)
+    restarts: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    was_empty: Mapped[bool] = mapped_column(server_default=text("false"))
+    last_mail_uid: Mapped[int | None] = mapped_column(BigInteger)
+    last_mail_message_id: Mapped[DigestBytes | None]
+    last_mail_date: Mapped[datetime | None]
+    last_mail_size: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (

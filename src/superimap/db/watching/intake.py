@@ -6,16 +6,19 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from asyncpg import Pool
+from asyncpg import Pool, Record
 
 from superimap.core.errors import SuperImapError
 from superimap.db import statements
+from superimap.domain.numbering import KnownMail, MailIdentity, Numbering
 
 _STATEMENTS = statements.load(__file__)
 _VISIT_MAILBOX = _STATEMENTS["visit_mailbox"]
 _RECORD_MAILS = _STATEMENTS["record_mails"]
 _RECORD_FAILED_READ = _STATEMENTS["record_failed_read"]
 _CLOSE_RENUMBERED = _STATEMENTS["close_renumbered"]
+_NO_IDENTITY = MailIdentity(None, None, None)
+
 MAX_ERROR_CHARACTERS = 500
 
 
@@ -30,11 +33,48 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Position in a mailbox: every UID up to `last_uid` of this UIDVALIDITY is accounted for."""
+    """Position in a mailbox: every UID up to `last_uid` of this numbering is accounted for.
+
+    `uid_validity` is the recorded number of the numbering (`domain.numbering`); `server_value` and `restarts` are
+    what it was made of. All three are None, None and 0 before the first visit. `last_mail` is the last mail up to
+    `last_uid` whose identity is known. `was_empty` says that the numbering began with an empty mailbox and that no
+    new mail has been seen since.
+    """
 
     uid_validity: int | None
     last_uid: int | None
     last_internal_date: datetime | None
+    server_value: int | None = None
+    restarts: int = 0
+    last_mail: KnownMail | None = None
+    was_empty: bool = False
+
+    @property
+    def numbering(self) -> Numbering | None:
+        """The numbering of the UIDs; None before the first visit."""
+        if self.uid_validity is None or self.server_value is None:
+            return None
+        return Numbering(self.server_value, self.restarts, self.uid_validity)
+
+
+def cursor_at(
+    numbering: Numbering,
+    last_uid: int | None,
+    last_internal_date: datetime | None,
+    *,
+    last_mail: KnownMail | None = None,
+    was_empty: bool = False,
+) -> Cursor:
+    """Build a cursor in this numbering; with `last_uid` None, the numbering has none yet."""
+    return Cursor(
+        numbering.recorded,
+        last_uid,
+        last_internal_date,
+        numbering.server_value,
+        numbering.restarts,
+        last_mail,
+        was_empty,
+    )
 
 
 class StoredDeferral(NamedTuple):
@@ -120,14 +160,21 @@ async def visit_mailbox(
     )
     if row is None:
         raise Fenced
-    *cursor, deferred = row[1:]
-    return MailboxRow(
-        row[0],
-        user_id,
-        partner_id,
-        version,
-        Cursor(*cursor),
-        tuple(StoredDeferral(*each) for each in deferred),
+    deferred = tuple(StoredDeferral(*each) for each in row["deferred"])
+    return MailboxRow(row["id"], user_id, partner_id, version, _cursor(row), deferred)
+
+
+def _cursor(row: Record) -> Cursor:
+    uid = row["last_mail_uid"]
+    known = (row["last_mail_message_id"], row["last_mail_date"], row["last_mail_size"])
+    return Cursor(
+        row["uid_validity"],
+        row["last_uid"],
+        row["last_internal_date"],
+        row["server_uid_validity"],
+        row["restarts"],
+        None if uid is None else KnownMail(uid, MailIdentity(*known)),
+        row["was_empty"],
     )
 
 
@@ -158,6 +205,7 @@ async def record(
     `detail` is the error.
     """
     columns = {name: [getattr(mail, name) for mail in seen] for name in COLUMNS}
+    last_uid, identity = cursor.last_mail or (None, _NO_IDENTITY)
     row = await pool.fetchrow(
         *_RECORD_MAILS.bind(
             shard=fence.shard,
@@ -172,6 +220,13 @@ async def record(
             new_uid_validity=cursor.uid_validity,
             new_last_uid=cursor.last_uid,
             new_last_internal_date=cursor.last_internal_date,
+            new_server_uid_validity=cursor.server_value,
+            new_restarts=cursor.restarts,
+            new_was_empty=cursor.was_empty,
+            last_mail_uid=last_uid,
+            last_mail_message_id=identity.message_id,
+            last_mail_date=identity.internal_date,
+            last_mail_size=identity.size,
             uid_validity=uid_validity,
             found_by_date=found_by_date,
             retry_in=retry_in,

@@ -8,7 +8,8 @@ fence AS (
     SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
 ),
 -- The folder's row. A new folder starts at the latest date of the same mail account (the part of `account` before
--- the tab); an existing one is returned as it is, by an update that changes nothing.
+-- the tab); an existing one is returned as it is, by an update that changes nothing. A row from before version 0016
+-- has no server_uid_validity.
 visited AS (
     INSERT INTO mailboxes (user_id, partner_id, name, account, last_internal_date)
     SELECT u.id, u.partner_id, :name, :account,
@@ -16,16 +17,18 @@ visited AS (
             WHERE user_id = u.id AND split_part(account, E'\t', 1) = split_part(:account, E'\t', 1))
     FROM users u, fence WHERE u.id = :user_id AND u.partner_id = :partner_id
     ON CONFLICT (user_id, account, name) DO UPDATE SET name = excluded.name
-    RETURNING id, uid_validity, last_uid, last_internal_date
+    RETURNING id, uid_validity, last_uid, last_internal_date, restarts, was_empty,
+              coalesce(server_uid_validity, uid_validity) AS server_uid_validity,
+              last_mail_uid, last_mail_message_id, last_mail_date, last_mail_size
 )
 -- The folder, and its deferred mails with the seconds since the last attempt and until the next one.
-SELECT id, uid_validity, last_uid, last_internal_date, ARRAY(
+SELECT visited.*, ARRAY(
     SELECT (d.message_id, d.uid_validity, d.uid, m.internal_date, d.found_by_date, d.attempts, d.failing_seconds,
             d.announced_size, extract(epoch FROM now() - d.last_attempt_at)::float8,
             extract(epoch FROM d.next_attempt_at - now())::float8)
     FROM deferred_mails d JOIN messages m ON m.id = d.message_id AND m.partner_id = d.partner_id
     WHERE d.mailbox_id = visited.id ORDER BY d.next_attempt_at
-) FROM visited;
+) AS deferred FROM visited;
 
 -- name: record_mails^
 -- Records mails with their deliveries and moves the cursor of the mailbox, all or nothing.
@@ -46,7 +49,10 @@ watched AS (
 -- the fence.
 box AS (
     UPDATE mailboxes m SET uid_validity = :new_uid_validity, last_uid = :new_last_uid,
-        last_internal_date = greatest(m.last_internal_date, :new_last_internal_date)
+        last_internal_date = greatest(m.last_internal_date, :new_last_internal_date),
+        server_uid_validity = :new_server_uid_validity, restarts = :new_restarts, was_empty = :new_was_empty,
+        last_mail_uid = :last_mail_uid, last_mail_message_id = :last_mail_message_id,
+        last_mail_date = :last_mail_date, last_mail_size = :last_mail_size
     FROM watched
     WHERE m.id = :mailbox_id AND m.user_id = watched.id AND m.partner_id = :partner_id
       AND ((m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:old_uid_validity::bigint, :old_last_uid::bigint)

@@ -1,0 +1,17 @@
+-- Statements of recorded_mails.py. They change nothing.
+
+-- name: known_mails
+-- Mails whose metadata were read. A mail that was gone has no date. The size is that of the bytes that were read,
+-- which is not always the size that the server announces.
+SELECT uid, message_id, internal_date FROM messages
+WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid <= :up_to
+  AND internal_date IS NOT NULL
+ORDER BY uid DESC LIMIT :most;
+
+-- name: unrecorded_uids
+SELECT i.uid FROM unnest(:uids::bigint[]) AS i(uid)
+WHERE NOT EXISTS (
+    SELECT FROM messages m
+    WHERE m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity AND m.uid = i.uid
+)
+ORDER BY i.uid;
