@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from superimap.core.setting_types import (
     BaseUrl,
+    IdText,
     KeyRing,
     Network,
     Networks,
@@ -170,6 +171,15 @@ class Settings(BaseSettings):
         (),
         description="Ports in addition to 993 and 143 that a person's own mail server may use, comma-separated. "
         "Development allows every port.",
+    )
+    imap_id_vendor: IdText = Field(
+        "",
+        description="Name of the operator, for mail servers that offer ID. Empty: they are told the name and "
+        "version of SuperIMAP only.",
+    )
+    imap_id_support_url: IdText = Field(
+        "",
+        description="Page or address for the operators of mail servers that offer ID. Empty: none.",
     )
     content_retention_days: float = Field(
         14.0,

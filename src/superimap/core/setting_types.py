@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 from superimap.core.crypto import Vault, VaultError
 
 MIN_SECRET_CHARACTERS = 16
+MAX_ID_CHARACTERS = 1024
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -67,12 +68,20 @@ def check_strong_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def check_id_text(value: str) -> str:
+    """Return a text that ID may tell a mail server (RFC 2971 section 3.3)."""
+    if not value.isascii() or not value.isprintable() or len(value) > MAX_ID_CHARACTERS:
+        raise ValueError(f"must have at most {MAX_ID_CHARACTERS} characters, all printable ASCII")
+    return value
+
+
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)]
 Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(parse_ports)]
 PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 KeyRing = Annotated[SecretStr, AfterValidator(check_key_ring)]
+IdText = Annotated[str, AfterValidator(check_id_text)]
 StrongSecret = Annotated[SecretStr | None, AfterValidator(check_strong_secret)]
 
 

@@ -18,6 +18,9 @@ _OUTLOOK: WatchSettings = {"connections_per_account": 16}
 # An IDLE must end within 3 minutes [S]; AOL's server cuts it at 300 s [R]. About 10 connections per account, and
 # rate limits [R].
 _YAHOO: WatchSettings = {"idle_renew": 170, "connections_per_account": 10, "logins_per_second": 20.0}
+# The servers have no IDLE, and NOOP reports nothing; STATUS does [S]. They open no mailbox before ID [R], which is
+# said to every server that offers it.
+_NETEASE: WatchSettings = {"poll_by": "status", "poll_seconds": 60, "logins_per_second": 20.0}
 
 _OAUTH2 = (
     Preset(
@@ -79,6 +82,7 @@ _OAUTH2 = (
         code="AOL_OAUTH2",
         title="AOL Mail (OAuth 2.0, by agreement with Yahoo)",
         imap_host="imap.aol.com",
+        **_YAHOO,
         oauth2_authorize_url="https://api.login.aol.com/oauth2/request_auth",
         oauth2_token_url="https://api.login.aol.com/oauth2/get_token",
         oauth2_scope="mail-w",
@@ -174,9 +178,19 @@ _PASSWORD = (
         code="NETEASE_163",
         title="163.com (authorisation code)",
         imap_host="imap.163.com",
-        poll_by="status",  # the server has no IDLE, and NOOP reports nothing; STATUS does [S]
-        poll_seconds=60,
-        logins_per_second=20.0,
+        **_NETEASE,
+    ),
+    Preset(
+        code="NETEASE_126",
+        title="126.com (authorisation code)",
+        imap_host="imap.126.com",
+        **_NETEASE,
+    ),
+    Preset(
+        code="NETEASE_YEAH",
+        title="yeah.net (authorisation code)",
+        imap_host="imap.yeah.net",
+        **_NETEASE,
     ),
     Preset(
         code="RAMBLER",

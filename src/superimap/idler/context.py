@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from asyncpg import Pool
 
+from superimap import __version__
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
@@ -34,6 +35,18 @@ class IdlerContext:
     limits: Limits
     timing: SessionTiming
     tracer_keys: tuple[bytes, ...]
+
+    @property
+    def client_id(self) -> dict[str, str]:
+        """What mail servers are told by ID (RFC 2971): the program and its operator, nothing of the user."""
+        settings = self.settings
+        fields = {
+            "name": "SuperIMAP",
+            "version": __version__,
+            "vendor": settings.imap_id_vendor,
+            "support-url": settings.imap_id_support_url,
+        }
+        return {name: value for name, value in fields.items() if value}
 
     def fence(self, shard: int) -> Fence | None:
         """Return the ownership of a shard that each write for it asserts; None if it is lost already."""

@@ -21,7 +21,7 @@ from superimap.idler.sign_in import load_credentials, reason_code
 from superimap.idler.token_rollover import TokenRollover
 from superimap.idler.watch import MailboxWatch
 from superimap.imap.connection import connect
-from superimap.imap.errors import AuthenticationFailed, ImapError
+from superimap.imap.errors import AuthenticationFailed, IdRefused, ImapError
 from superimap.imap.types import ServerAddress
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
@@ -45,8 +45,8 @@ class UserSession:
     """Session of one user across connections."""
 
     __slots__ = (
-        "_backoff", "_context", "_established_at", "_memory", "_refusals", "_tolerated_refusals", "_user_id",
-        "_version",
+        "_backoff", "_context", "_established_at", "_memory", "_refusals", "_says_id", "_tolerated_refusals",
+        "_user_id", "_version",
     )  # fmt: skip
 
     def __init__(self, context: IdlerContext, user_id: int, version: int) -> None:
@@ -60,6 +60,7 @@ class UserSession:
         # Refusals that do not count yet: credentials accepted before, and stored tokens, are tried once more.
         self._tolerated_refusals: int | None = None
         self._established_at: float | None = None
+        self._says_id = True
 
     async def run(self) -> None:
         """Hold a session until cancelled or fenced, or until there is nothing to watch."""
@@ -103,6 +104,7 @@ class UserSession:
                         timeouts=self._context.timing.timeouts,
                         limits=self._context.limits,
                         guard=self._context.guard.check,
+                        client_id=self._context.client_id if self._says_id else None,
                     )
                 )
             metrics.LOGINS.inc()
@@ -171,6 +173,8 @@ class UserSession:
         reason = str(error) or type(error).__name__
         log.info("session ended: %s", reason, extra={"user_id": self._user_id})
         timing, since = self._context.timing, self._established_at
+        # The next connection does without an ID that has ended one. If it fails as well, ID was not the cause.
+        self._says_id = not isinstance(error, IdRefused) and (self._says_id or since is None)
         if since is not None and asyncio.get_running_loop().time() - since >= timing.settled:
             self._backoff.reset()
         pause = self._backoff.next()

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from superimap.imap import redaction, sasl, transport
 from superimap.imap.client import ImapClient
-from superimap.imap.errors import Disconnected, ImapError, Refused, TimedOut
+from superimap.imap.encoding import quote_text
+from superimap.imap.errors import Disconnected, IdRefused, ImapError, Refused, TimedOut
 from superimap.imap.login_methods import LoginMemory
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
 from superimap.imap.read_budget import LoopShare
@@ -28,9 +29,11 @@ async def connect(
     guard: Guard | None = None,
     login_memory: LoginMemory | None = None,
     shares: tuple[LoopShare, ...] = (),
+    client_id: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ImapClient]:
     """Open an authenticated session. On exit it logs out, in bounded time, and always closes the socket.
 
+    `client_id` is what the server is told by ID, if it offers that (RFC 2971); None or empty: nothing.
     `guard` is called with each resolved socket address before it is dialled, and may raise to forbid it.
     `shares` are those of the groups to which the server belongs. `tls_context` replaces the verifying context that
     all sessions share. `login_memory` is what earlier logins of this user found out.
@@ -42,8 +45,11 @@ async def connect(
     protocol = Protocol(limits or Limits(), shares)
     try:
         await _open(protocol, server, timeouts, tls_context, guard)
+        offered = protocol.capabilities
         if protocol.greeting == "OK":  # PREAUTH needs no login
             await _log_in(protocol, credentials, timeouts, login_memory or LoginMemory())
+        if client_id and "ID" in offered | protocol.capabilities:
+            await _identify(protocol, client_id, timeouts)
         yield ImapClient(protocol, timeouts)
     except ImapError as error:
         if (safe := redaction.redacted(error, credentials)) is error:
@@ -87,6 +93,23 @@ async def _log_in(
     await sasl.authenticate(protocol, credentials, memory, within=timeouts.login)
     if protocol.capabilities == before:  # the OK listed none; many servers offer more after login
         await _ask_capabilities(protocol, timeouts)
+
+
+async def _identify(protocol: Protocol, client_id: Mapping[str, str], timeouts: Timeouts) -> None:
+    """Say ID (RFC 2971). Servers of NetEase open no mailbox before it. A refusal is ignored.
+
+    Raises IdRefused if the connection does not survive it. Never said before login, which some servers do not
+    tolerate, nor where it is not offered.
+    """
+    words = " ".join(f"{quote_text(key)} {quote_text(value)}" for key, value in client_id.items())
+    try:
+        await protocol.run("ID", f"({words})", within=timeouts.command)
+    except Refused:
+        return
+    except Disconnected as error:
+        raise IdRefused(error.reason, error.bye) from None
+    except ImapError as error:
+        raise IdRefused(str(error)) from None
 
 
 async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts) -> None:

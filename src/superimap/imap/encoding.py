@@ -36,6 +36,11 @@ def quote_string(text: str) -> Argument:
         raise ValueError("CR, LF and NUL are not allowed in an IMAP string")  # does not show the string
     if not text.isascii() or len(text) > _MAX_QUOTED_CHARS:
         return Literal(text.encode("utf-8"))
+    return quote_text(text)
+
+
+def quote_text(text: str) -> str:
+    """Quote ASCII text without CR, LF and NUL."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

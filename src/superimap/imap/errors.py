@@ -11,6 +11,7 @@ class ImapError(SuperImapError):
       TlsFailed              certificate, handshake,         try again later, and report it
                              STARTTLS
       Disconnected           closed, reset, or BYE           try again
+        IdRefused            the same, in answer to ID       try again without ID
       TimedOut               no answer in time               try again
       Refused                NO or BAD to a command          try again later (`code` says more)
       AuthenticationFailed   credentials not accepted        ask the user for new credentials
@@ -39,6 +40,10 @@ class Disconnected(ImapError):
 
     def __str__(self) -> str:
         return f"{self.reason}: BYE {self.bye}" if self.bye is not None else self.reason
+
+
+class IdRefused(Disconnected):
+    """The connection has ended while ID was answered: some servers do not tolerate it."""
 
 
 class TimedOut(ImapError):

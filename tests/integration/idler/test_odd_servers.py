@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from fixtures.world import World, eventually, running
+from superimap import __version__
 from superimap.idler import main
 from superimap.idler.timing import SessionTiming
 from superimap.testing import ImapServer
-from superimap.testing.imap.hooks import answering, only, rewriting
+from superimap.testing.imap.hooks import answering, ending, only, rewriting
 from superimap.testing.imap.session import FakeSession, Hook
 from superimap.testing.imap.syntax import ClientCommand
 from tests.integration.idler.test_watching import mail, set_up
@@ -34,10 +35,19 @@ async def watching(
             account.create("Envoyés", special_use="\\All")
         await world.user(partner, name, login=name, password="pw")
         for command, hook in deviation:
-            imap.on(command, only(hook, username=name))
+            imap.on(command, at_login(hook, name) if command == "LOGIN" else only(hook, username=name))
     async with running(functools.partial(main.serve, timing=TIMING), world.settings):
         await until_watched(world, deviations)
         yield
+
+
+def at_login(hook: Hook, username: str) -> Hook:
+    """Call `hook` when this user logs in."""
+
+    async def limited(session: FakeSession, command: ClientCommand) -> bytes | None:
+        return await hook(session, command) if command.text(0).decode() == username else None
+
+    return limited
 
 
 async def until_watched(world: World, names: Sequence[str] | Mapping[str, object]) -> None:
@@ -89,6 +99,17 @@ async def deliver_with_gaps(world: World, imap: ImapServer, names: Mapping[str, 
         imap.accounts[name].inbox.uidnext += 1000
         imap.deliver(name, mail(f"second to {name}"))
     await all_have(world, names, ["delivered", "delivered"])
+
+
+def ending_with(last: bytes) -> Hook:
+    """End the connection after these bytes."""
+
+    async def hook(session: FakeSession, _command: ClientCommand) -> bytes:
+        session.send(last)
+        session.close()
+        return b""
+
+    return hook
 
 
 NO_CODE = (b"\\* OK \\[UID(VALIDITY|NEXT) [0-9]+\\][^\r]*\r\n", b"")
@@ -202,3 +223,59 @@ async def test_a_special_use_is_found_whatever_the_server_knows_of_the_extension
         pass
 
     assert await world.value("SELECT count(*) FROM mailboxes WHERE name = 'Envoyés'") == len(USES)
+
+
+def unsafe_until_id() -> Deviation:
+    """Open no mailbox for a session that has not said ID, as the servers of NetEase do."""
+    introduced: set[int] = set()
+
+    async def note(session: FakeSession, _command: ClientCommand) -> None:
+        introduced.add(session.id)
+
+    async def open_mailbox(session: FakeSession, command: ClientCommand) -> bytes | None:
+        if session.id in introduced:
+            return None
+        return command.tag + b" NO EXAMINE Unsafe Login. Please contact kefu@188.com for help\r\n"
+
+    return [("ID", note), ("EXAMINE", open_mailbox), ("STATUS", open_mailbox)]
+
+
+NOT_OFFERED = rewriting(rb" ID ", b" ")
+IDS: Mapping[str, Deviation] = {
+    "needed": unsafe_until_id(),
+    "answered NIL": [("ID", answering(b"* ID NIL", b"%(tag)s OK done"))],
+    "answered BAD": [("ID", answering(b"%(tag)s BAD command unknown"))],
+    "answered NO": [("ID", answering(b"* ID (x", b"%(tag)s NO not now"))],
+    "answered BYE": [("ID", ending_with(b"* BYE Goodbye\r\n"))],
+    "answered by a reset": [("ID", ending(reset=True))],
+    "not offered": [
+        ("LOGIN", NOT_OFFERED),
+        ("CAPABILITY", NOT_OFFERED),
+        ("ID", ending_with(b"* BYE what?\r\n")),
+    ],
+    "offered by CAPABILITY only": [*unsafe_until_id(), ("LOGIN", rewriting(rb"\[CAPABILITY [^]]*\] ", b""))],
+    "CAPABILITY is refused": [
+        ("LOGIN", rewriting(rb"\[CAPABILITY [^]]*\] ", b"")),
+        ("CAPABILITY", answering(b"%(tag)s BAD unknown")),
+    ],
+    "no capability but IMAP4": [
+        ("LOGIN", rewriting(rb"\[CAPABILITY [^]]*\] ", b"")),
+        ("CAPABILITY", answering(b"* CAPABILITY imap4", b"%(tag)s OK done")),
+    ],
+    "capabilities in lower case": [
+        *unsafe_until_id(),
+        ("LOGIN", rewriting(rb"CAPABILITY IMAP4rev1 .* IDLE", b"capability imap4rev1 id idle")),
+    ],
+}
+
+
+async def test_id_is_said_where_it_is_offered_and_a_server_that_dislikes_it_is_watched_without(world, imap):
+    imap.greeting = b"* OK [CAPABILITY IMAP4rev1] ID is offered after login\r\n"
+    async with watching(world, imap, IDS):
+        pass
+
+    said = {entry.username: entry.line for entry in imap.log if entry.name == "ID"}
+    assert set(said) == set(IDS) - {"not offered", "no capability but IMAP4", "CAPABILITY is refused"}
+    tokens = said["needed"].split(" ", 1)[1]
+    assert tokens == f'ID ("name" "SuperIMAP" "version" "{__version__}")'
+    assert [entry.username for entry in imap.log if entry.name == "ID"].count("answered BYE") == 1
