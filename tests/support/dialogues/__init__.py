@@ -4,7 +4,7 @@ from tests.support.dialogues import content, fetching, folders, numbering, signi
 from tests.support.dialogues.dialogue import Dialogue
 
 # Numbers whose required behaviour is not implemented; they have no row in the catalogue.
-NOT_YET = {"S048", "S049", "S054", "S067", "S077", "S080", "S086", "S088", "S091", "S095"}
+NOT_YET = {"S054", "S077", "S086", "S095"}
 _ALL: dict[str, list[Dialogue]] = {
     "waiting": waiting.DIALOGUES,
     "numbering": numbering.DIALOGUES,
