@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench fuzz faults servers lint format docs lock ci cluster image compose-up clean
+.PHONY: help setup up demo test bench fuzz simulation faults servers lint format docs lock ci cluster image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench: setup ## run a benchmark; without ARGS, list them (ARGS="wake --count 500
 
 fuzz: setup ## parse mutated mails and fail if one raises (ARGS="--seconds 600 --seed 1")
 	$(VENV)/bin/python -m trials.fuzz $(ARGS)
+
+simulation: setup ## simulate failing servers and killed processes over days, 1,000 times (ARGS="--seeds 50 --first 7")
+	@$(VENV)/bin/python -m trials.simulation $(ARGS)
 
 faults: setup ## inject all faults, 30 minutes; one line of JSON each (ARGS="F03 kills --away 5")
 	@$(VENV)/bin/python -m trials.faults $(ARGS)

@@ -1,0 +1,41 @@
+"""The clock of the simulation: time jumps when nothing runs, and PostgreSQL sees the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+
+from trials.simulation.clock import BEGIN, SimulatedLoop, Stuck
+from trials.simulation.database import Database
+from trials.simulation.faults import covers
+
+
+def test_a_day_of_sleep_takes_no_time_and_postgresql_sees_it_pass(database_url):
+    loop, began = SimulatedLoop(), time.monotonic()
+
+    async def sleep_for_a_day():
+        database = await Database.open(database_url, loop)
+        await database.prepare()
+        await asyncio.sleep(86_400)
+        now = await database.ask("fetchval", "SELECT now()")
+        await database.close()
+        return now
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(sleep_for_a_day()) == BEGIN + timedelta(days=1)
+    assert time.monotonic() - began < 10
+
+
+def test_waiting_for_what_never_happens_is_an_error():
+    with pytest.raises(Stuck):
+        SimulatedLoop().run_until_complete(asyncio.Event().wait())
+
+
+@pytest.mark.parametrize(
+    ("uid_set", "found"), [(b"7", True), (b"1:3,7", True), (b"9:*", True), (b"6:2", False), (b"8", False)]
+)
+def test_a_fault_of_a_mail_applies_to_sets_that_contain_its_uid(uid_set, found):
+    assert covers(uid_set, 7, largest=7) == found
