@@ -675,7 +675,7 @@ async def test_h22_no_secret_reaches_a_log_an_error_or_a_repr(credentials, caplo
 
 
 async def test_h23_search_sends_no_charset():
-    async with ScriptedServer(*login(), *examine(), *search()) as server, session(server) as client:
+    async with ScriptedServer(*login(), *examine(), *search(7)) as server, session(server) as client:
         await client.search_uids(after=7)
 
     assert b"CHARSET" not in b" ".join(server.dialogues[0].received)

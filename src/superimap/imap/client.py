@@ -6,13 +6,14 @@ from datetime import date
 from typing import Any, Literal
 
 from superimap.imap import encoding, folders, idle, pacing, responses, statuses
-from superimap.imap.errors import Disconnected, LimitExceeded, ProtocolError, Refused
+from superimap.imap.errors import Disconnected, ProtocolError, Refused
 from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
 from superimap.imap.responses import FetchAnswer
+from superimap.imap.search import UidSearch
 from superimap.imap.statuses import CommandResult
 from superimap.imap.types import INBOX, Folder, MessageMeta, Selected, Timeouts, UidValidity
-from superimap.imap.uid_ranges import SearchAnswer, UidRanges
+from superimap.imap.uid_ranges import UidRanges
 from superimap.mail.message import MAX_HEADER_BYTES
 
 PEEK_BYTES = 32 * 1024
@@ -30,6 +31,7 @@ class ImapClient:
         self._protocol = protocol
         self._mailbox = protocol.mailbox
         self._timeouts = timeouts
+        self._search = UidSearch(protocol, timeouts)
         self._folder = INBOX  # the open mailbox
         self._counts: dict[str, int] = {}  # its counts at the latest STATUS
 
@@ -121,42 +123,25 @@ class ImapClient:
         await self._run("NOOP")
 
     async def search_uids(self, *, after: int | None = None, since: date | None = None) -> UidRanges:
-        """Return the UIDs above `after` with internal date `since` (the server's day) or later, ascending.
-
-        `n:*` always matches the last message, even if its UID is below n; such UIDs are dropped here.
-        """
-        if after is not None and after >= statuses.UID_MAX:
-            return UidRanges()
-        criteria = [f"UID {after + 1}:*"] if after is not None else []
-        if since is not None:
-            criteria.append(f"SINCE {encoding.format_date(since)}")
+        """Return the UIDs above `after` with internal date `since` (the server's day) or later, ascending."""
         self._mailbox.mark_searched()  # the answer may lack messages that arrive from here on
-        return (await self._search(*(criteria or ["ALL"]))).above(after or 0)
+        if since is not None:
+            return await self._search.since(since, after=after or 0)
+        return await (self._search.all() if after is None else self._search.above(after))
 
-    async def _search(self, *criteria: str) -> UidRanges:
-        answer = await self._run("SEARCH", *criteria, prefix="UID", wanted="SEARCH ESEARCH")
-        found = SearchAnswer()
-        try:
-            for response in answer.responses:
-                await pacing.through(found.read(response), self._protocol)
-            return found.result()
-        except (ProtocolError, LimitExceeded) as error:
-            self._protocol.fail(error)
-            raise
+    @property
+    def unusable_uids(self) -> int:
+        """How many UIDs in the latest search are larger than any that can be recorded."""
+        return self._search.unusable
 
     async def highest_uid(self) -> int:
         """Return the UID of the last message, or 0 if there is none. Some servers report a wrong UIDNEXT."""
-        if self._mailbox.exists == 0:
-            return 0
-        with contextlib.suppress(Refused):
-            if found := await self._search("UID *"):
-                return found.last
-        return (await self._search("ALL")).last
+        return await self._search.highest()
 
     async def still_there(self, uids: Sequence[int]) -> set[int]:
         """Return those of these UIDs that are not expunged; a NOOP first lets the server report expunges."""
         await self.noop()
-        found = await self._search(f"UID {encoding.format_uid_set(uids)}")
+        found = await self._search.among(uids)
         return {uid for uid in uids if uid in found}
 
     async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
@@ -193,10 +178,12 @@ class ImapClient:
         Each comes with its bytes if these are known to be complete (at most PEEK_BYTES), else with None. A
         message whose response cannot be parsed is absent. A Message-ID beyond the first PEEK_BYTES is not seen.
         """
-        if after >= statuses.UID_MAX:
+        if (
+            after + most > statuses.UINT32_MAX
+        ):  # a server that has no such UIDs rejects them; a search does not
             return []
         self._mailbox.mark_searched()
-        last = min(after + most, statuses.UID_MAX)
+        last = after + most
         answer = await self._fetch(f"{after + 1}:{last}", f"({self._all_meta} BODY.PEEK[]<0.{PEEK_BYTES}>)")
         messages, _ = await self._items(answer, range(after + 1, last + 1))
         found: list[tuple[MessageMeta, bytes | None]] = []

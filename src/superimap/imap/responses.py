@@ -99,7 +99,7 @@ def message_meta(uid: int, items: dict[str, Any]) -> MessageMeta | None:
     header = items.get(PEEK_ITEM) or _message_id_lines(items)
     return MessageMeta(
         uid=Uid(uid),
-        internal_date=_internal_date(items.get("INTERNALDATE")),
+        internal_date=internal_date(items.get("INTERNALDATE")),
         size=_size(items.get("RFC822.SIZE")),
         message_id=read_message_id(header) if isinstance(header, bytes) else None,
         labels=_labels(items.get("X-GM-LABELS")),
@@ -126,7 +126,7 @@ def _size(value: object) -> int | None:
     return None if size is None or size < 0 else min(size, SIZE_MAX)
 
 
-def _internal_date(value: object) -> datetime | None:
+def internal_date(value: object) -> datetime | None:
     """Parse an INTERNALDATE; None if it is invalid."""
     try:
         parsed: datetime = parse_to_datetime(value, normalise=False)

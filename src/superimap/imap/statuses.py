@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from superimap.imap.errors import ProtocolError
 from superimap.imap.framing import Response
 
+UINT32_MAX = (1 << 32) - 1
 UID_MAX = (1 << 63) - 1
 """The largest UID that is accepted. RFC 9051 section 9 allows 32 bits; some servers exceed them."""
 MAX_DIGITS = 40

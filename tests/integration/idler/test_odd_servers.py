@@ -3,11 +3,15 @@
 import functools
 from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from fixtures.world import World, eventually, running
 from superimap import __version__
 from superimap.idler import main
 from superimap.idler.timing import SessionTiming
+from superimap.imap import search
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering, ending, only, rewriting
 from superimap.testing.imap.session import FakeSession, Hook
@@ -279,3 +283,50 @@ async def test_id_is_said_where_it_is_offered_and_a_server_that_dislikes_it_is_w
     tokens = said["needed"].split(" ", 1)[1]
     assert tokens == f'ID ("name" "SuperIMAP" "version" "{__version__}")'
     assert [entry.username for entry in imap.log if entry.name == "ID"].count("answered BYE") == 1
+
+
+UNSUPPORTED = answering(b"%(tag)s BAD UID SEARCH is not supported")
+SEARCHES: Mapping[str, Deviation] = {
+    "refused by NO": [("UID SEARCH", answering(b"%(tag)s NO not implemented"))],
+    "refused by BAD": [("UID SEARCH", UNSUPPORTED)],
+    "no answer but OK": [("UID SEARCH", answering(b"%(tag)s OK done"))],
+    "always empty": [("UID SEARCH", answering(b"* SEARCH", b"%(tag)s OK done"))],
+    "a set that is no set": [("UID SEARCH", answering(b"* ESEARCH (TAG x) UID ALL x", b"%(tag)s OK done"))],
+    "in lower case, with MODSEQ": [
+        ("UID SEARCH", rewriting(rb"\* SEARCH([ 0-9]*)", rb"* search\1 (MODSEQ 917)"))
+    ],
+    "a line for each": [("UID SEARCH", rewriting(rb"(?<=[0-9]) (?=[0-9])", b"\r\n* SEARCH "))],
+    "ESEARCH unasked": [
+        ("UID SEARCH", rewriting(rb"\* SEARCH ([0-9]+)[ 0-9]* ([0-9]+)", rb"* ESEARCH UID ALL \1:\2"))
+    ],
+    "ascending and descending": [
+        ("UID SEARCH", rewriting(rb"\* SEARCH ([0-9]+) ([0-9]+)", rb"* SEARCH \2 \1"))
+    ],
+}
+
+
+async def test_a_mail_behind_a_gap_is_found_whatever_search_answers(world, imap):
+    async with watching(world, imap, SEARCHES):
+        await deliver_with_gaps(world, imap, SEARCHES)
+
+
+@pytest.mark.parametrize("answer", [UNSUPPORTED, answering(b"* SEARCH", b"%(tag)s OK done")])
+async def test_old_mail_is_told_from_new_by_date_where_search_is_of_no_use(world, imap, answer):
+    imap.on("UID SEARCH", answer)
+    now = datetime.now(UTC)
+    partner = await set_up(world, imap)
+    for days, name in ((400, "ancient"), (0.1, "of this morning")):
+        imap.deliver("joe", mail(name), internal_date=now - timedelta(days=days))
+    await world.user(partner, "joe", login="joe", password="pw")
+    imap.deliver("joe", mail("new"), internal_date=now + timedelta(seconds=2))
+    async with running(functools.partial(main.serve, timing=TIMING), world.settings):
+        await all_have(world, {"joe": []}, ["before_connect", "delivered"])
+
+
+async def test_a_large_mailbox_is_fetched_in_slices_where_search_is_refused(world, imap, monkeypatch):
+    monkeypatch.setattr(search, "FETCH_MESSAGES", 10)
+    imap.on("UID SEARCH", UNSUPPORTED)
+    async with watching(world, imap, {"joe-2": []}):
+        for number in range(35):
+            imap.deliver("joe-2", mail(f"mail {number}"))
+        await all_have(world, {"joe-2": []}, ["delivered"] * 35)
