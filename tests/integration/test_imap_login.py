@@ -263,12 +263,10 @@ async def test_the_method_that_worked_is_the_first_of_the_next_login():
     assert not memory.has_submitted
 
 
-@pytest.mark.parametrize(("who", "error"), [(USER, AuthenticationFailed), (TOKEN, Refused)])
-async def test_a_server_without_a_method_for_the_credentials_gets_none_and_the_error_lists_its_own(
-    who, error
-):
+@pytest.mark.parametrize("who", [USER, TOKEN])
+async def test_a_server_without_a_method_for_the_credentials_gets_none_and_the_error_lists_its_own(who):
     async with server("LOGINDISABLED AUTH=CRAM-MD5 AUTH=DIGEST-MD5") as way:
-        with pytest.raises(error, match="offers CRAM-MD5, DIGEST-MD5"):
+        with pytest.raises(Refused, match="offers CRAM-MD5, DIGEST-MD5"):
             async with session(way, who):
                 pass
 

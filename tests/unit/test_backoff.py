@@ -42,3 +42,9 @@ def test_clients_that_failed_together_do_not_retry_together():
 
     assert len(waits) == 50
     assert all(0 <= wait < 60 for wait in waits)
+
+
+def test_a_least_part_and_another_factor_bound_the_waits_from_below():
+    backoff = Backoff(first=4.0, longest=100.0, factor=3.0, least=0.5, chance=lambda: 0.0)
+
+    assert [backoff.next() for _ in range(5)] == [2.0, 6.0, 18.0, 50.0, 50.0]

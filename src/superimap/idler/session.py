@@ -12,10 +12,10 @@ from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.providers import ProviderKind
 from superimap.domain.users import StatusChange
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
+from superimap.idler.login_pacing import LoginPacing
 from superimap.idler.mailbox import MailboxMemory
 from superimap.idler.sign_in import load_credentials, reason_code
 from superimap.idler.token_rollover import TokenRollover
@@ -26,6 +26,9 @@ from superimap.imap.types import ServerAddress
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
+
+LEAST_STORED_PAUSE_SECONDS = 10.0
+"""A shorter pause after a failed login is not stored: a restart takes as long."""
 
 TEMPORARY_ERRORS: tuple[type[BaseException], ...] = (ImapError, TokenUnavailable, *UNAVAILABLE)
 
@@ -45,8 +48,7 @@ class UserSession:
     """Session of one user across connections."""
 
     __slots__ = (
-        "_backoff", "_context", "_established_at", "_memory", "_refusals", "_says_id", "_tolerated_refusals",
-        "_user_id", "_version",
+        "_backoff", "_context", "_established_at", "_logins", "_memory", "_says_id", "_user_id", "_version",
     )  # fmt: skip
 
     def __init__(self, context: IdlerContext, user_id: int, version: int) -> None:
@@ -55,10 +57,8 @@ class UserSession:
         self._version = version
         timing = context.timing
         self._backoff = Backoff(first=timing.backoff_first, longest=timing.backoff_longest)
-        self._refusals = Backoff(first=timing.refused_first, longest=timing.refused_longest)
+        self._logins = LoginPacing(timing)
         self._memory = MailboxMemory()
-        # Refusals that do not count yet: credentials accepted before, and stored tokens, are tried once more.
-        self._tolerated_refusals: int | None = None
         self._established_at: float | None = None
         self._says_id = True
 
@@ -85,8 +85,7 @@ class UserSession:
     async def _connect_and_watch(self) -> None:
         """Hold one connection; return when another one is to begin, with a new access token."""
         watched = await self._load_user()
-        if self._tolerated_refusals is None:
-            self._tolerated_refusals = int(watched.provider_kind == ProviderKind.OAUTH2)
+        self._logins.begin(watched)
         async with contextlib.AsyncExitStack() as stack:
             credentials, token = await load_credentials(watched, self._context)
             async with self._context.logins.slot(
@@ -105,13 +104,13 @@ class UserSession:
                         limits=self._context.limits,
                         guard=self._context.guard.check,
                         client_id=self._context.client_id if self._says_id else None,
+                        login_memory=self._logins.memory,
                     )
                 )
+            self._logins.accept()
             metrics.LOGINS.inc()
             stack.enter_context(self._context.liveness.track(self._user_id, client))
             watch = await MailboxWatch.open(self._context, client, watched, self._memory)
-            self._refusals.reset()
-            self._tolerated_refusals = 1
             self._established_at = asyncio.get_running_loop().time()
             async with TokenRollover(self._context.tokens, self._user_id, token, watch.stop) as rollover:
                 await watch.follow()
@@ -138,22 +137,25 @@ class UserSession:
         if isinstance(error, AuthenticationFailed):
             with contextlib.suppress(*UNAVAILABLE):
                 await self._context.tokens.forget(self._user_id)
-            if self._tolerated_refusals:
-                self._tolerated_refusals = 0
+            if self._logins.tolerate_refusal():
                 return await self._failed(error)
-        pause = self._context.timing.refused_first / 2 + self._refusals.next()
+        pause = self._logins.refused_pause()
         if isinstance(error, VaultError):  # no server has seen them, so the right key may be tried at once
             log.error("stored credentials do not decrypt: %s", error, extra={"user_id": self._user_id})
-            await self._record_status(StatusChange.LOGIN_REFUSED, str(error))
+            await self._record_status(StatusChange.LOGIN_REFUSED, str(error), is_refusal=True)
         else:
             log.info("login refused: %s", error, extra={"user_id": self._user_id})
             await self._record_refusal(error, retry_in=pause)
         return pause
 
     async def _record_refusal(self, error: AuthenticationFailed | TokenRefused, *, retry_in: float) -> None:
-        code = reason_code(error)
+        """Record a refusal: as one of the credentials, or of an unclear cause unless it lasts for hours."""
+        code, change, reason = reason_code(error), StatusChange.LOGIN_REFUSED, str(error)
+        if isinstance(error, AuthenticationFailed) and not self._logins.needs_other_credentials(error):
+            code, change = None, StatusChange.CONNECTION_LOST
+            reason = f"{reason} (next attempt in {retry_in:.0f} s)"
         if code is None:
-            await self._record_status(StatusChange.LOGIN_REFUSED, str(error), retry_in=retry_in)
+            await self._record_status(change, reason, retry_in=retry_in, is_refusal=True)
             return
         with contextlib.suppress(*UNAVAILABLE):
             is_news = await watching.record_refusal(
@@ -177,17 +179,24 @@ class UserSession:
         self._says_id = not isinstance(error, IdRefused) and (self._says_id or since is None)
         if since is not None and asyncio.get_running_loop().time() - since >= timing.settled:
             self._backoff.reset()
-        pause = self._backoff.next()
+        failed_login = self._logins.failed_pause()
+        pause = self._backoff.next() if failed_login is None else failed_login
         if (requested := server_pauses.requested_pause(error, ordinary=timing.throttled)) is not None:
             pause += requested
             reason = f"{reason} (next attempt in {pause:.0f} s)"
             await self._record_status(StatusChange.THROTTLED, reason, retry_in=pause)
-        elif self._backoff.failures > 1:  # a single lost connection is normal
-            await self._record_status(StatusChange.CONNECTION_LOST, reason)
+        elif self._backoff.failures + self._logins.failures > 1:  # a single lost connection is normal
+            stored = failed_login if failed_login and failed_login >= LEAST_STORED_PAUSE_SECONDS else None
+            await self._record_status(StatusChange.CONNECTION_LOST, reason, retry_in=stored)
         return pause
 
     async def _record_status(
-        self, change: StatusChange, reason: str, *, retry_in: float | None = None
+        self,
+        change: StatusChange,
+        reason: str,
+        *,
+        retry_in: float | None = None,
+        is_refusal: bool = False,
     ) -> None:
         with contextlib.suppress(*UNAVAILABLE):
             await watching.record_status(
@@ -197,4 +206,5 @@ class UserSession:
                 reason=reason,
                 version=self._version,
                 retry_in=retry_in,
+                is_refusal=is_refusal,
             )

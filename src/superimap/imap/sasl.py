@@ -74,8 +74,7 @@ async def authenticate(
             return
         refused = found
         await _drain(protocol, left)
-    is_unfinished = len(methods) > MAX_METHODS_PER_LOGIN  # the next login begins with the others
-    if is_unfinished or (isinstance(credentials, OAuth) and not methods):  # other tokens would not help
+    if not methods or len(methods) > MAX_METHODS_PER_LOGIN:  # the next login begins with the others
         raise refused
     memory.forget()
     raise AuthenticationFailed(refused.text, refused.code, is_certain=False)
@@ -172,5 +171,4 @@ def _no_method(protocol: Protocol, credentials: Credentials) -> Refused:
     if isinstance(credentials, OAuth):
         wanted = credentials.mechanism or "XOAUTH2 or OAUTHBEARER"
         return Refused("AUTHENTICATE", "NO", f"{wanted} is not offered by the server (it offers {offered})")
-    text = f"the server takes no password that can be sent on this connection (it offers {offered})"
-    return Refused("LOGIN", "NO", text)
+    return Refused("LOGIN", "NO", f"the server accepts no password on this connection (it offers {offered})")

@@ -198,6 +198,8 @@ async def _retry_failed_users(db: AsyncSession, connection_id: int) -> None:
             status_reason=None,
             status_since=func.now(),
             retry_at=None,
+            refusals=0,
+            refused_since=None,
         )
     )
     await db.execute(statement.execution_options(synchronize_session=False))

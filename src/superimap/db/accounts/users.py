@@ -191,10 +191,15 @@ def _credentials_change(provider: Provider, user: User, values: dict[str, Any]) 
 def _new_credentials(
     provider: Provider, user: User, values: dict[str, Any], *, is_complete: bool
 ) -> dict[str, Any]:
-    """Return the columns that change with new credentials: since when connected, tokens, re-authentication."""
+    """Return the columns that change with new credentials: time of connecting, tokens, logins, sign-in."""
     is_other_account = _is_other_account(sign_in_fields(provider)[0], user, values)
     since = func.now() if is_other_account else func.coalesce(User.connected_at, func.now())
-    changes: dict[str, Any] = {"connected_at": since if is_complete else None}
+    changes: dict[str, Any] = {
+        "connected_at": since if is_complete else None,
+        "login_accepted": False,
+        "refusals": 0,
+        "refused_since": None,
+    }
     if provider.kind == ProviderKind.OAUTH2:
         changes |= {
             "oauth2_access_token": None,

@@ -63,10 +63,11 @@ class User(Base):
     """A person's mail account, named by the partner's tag. `connected_at` is set while credentials are complete.
 
     `imap_host`, `imap_port` and `imap_tls` are all set or all NULL; a provider's `host_by_user` uses them.
-    No session signs in before `retry_at`. `stalled_at` is set until a session is established again, independent of
-    the status. `oauth2_access_token_life` is the whole lifetime of an access token in seconds.
-    `oauth2_token_version` changes with the access token and with the grant. Until `oauth2_lease_until` only one
-    process requests the next token.
+    No session signs in before `retry_at`. `login_accepted` says that a login with the present credentials has
+    succeeded, `refusals` how many were refused since then, the first of them at `refused_since`. `stalled_at` is
+    set until a session is established again, independent of the status. `oauth2_access_token_life` is the whole
+    lifetime of an access token in seconds. `oauth2_token_version` changes with the access token and with the
+    grant. Until `oauth2_lease_until` only one process requests the next token.
     """
 
     __tablename__ = "users"
@@ -101,6 +102,9 @@ class User(Base):
     stalled_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]
     reauth: Mapped[str | None]
+    login_accepted: Mapped[bool] = mapped_column(server_default=text("false"))
+    refusals: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    refused_since: Mapped[datetime | None]
 
     __table_args__ = (
         ForeignKeyConstraint(

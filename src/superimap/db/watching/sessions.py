@@ -9,6 +9,7 @@ from asyncpg import Pool
 
 from superimap.db import statements
 from superimap.domain.events import ReasonCode, UserEventKind
+from superimap.domain.logins import LoginHistory
 from superimap.domain.providers import ProviderKind
 from superimap.domain.users import StatusChange, UserStatus, status_after
 
@@ -31,8 +32,8 @@ _STATUS_AFTER = {
 class WatchedUser:
     """Facts about a user that its session needs; read again at each connect.
 
-    `wait` is the number of seconds to wait before signing in, by PostgreSQL's clock. A provider's setting is None
-    if it is the default (see `presets.Preset`).
+    `wait` is the number of seconds to wait before signing in, by PostgreSQL's clock; `history` tells of the logins
+    before. A provider's setting is None if it is the default (see `presets.Preset`).
     """
 
     user_id: int
@@ -57,6 +58,7 @@ class WatchedUser:
     folders: tuple[str, ...]
     has_own_server: bool
     wait: float
+    history: LoginHistory
 
     @property
     def account(self) -> str:
@@ -72,7 +74,10 @@ async def load(pool: Pool, user_id: int) -> WatchedUser | None:
         return None
     values = dict(row)
     folders = values.pop("folders") or ""
-    return WatchedUser(**values, folders=tuple(filter(None, map(str.strip, folders.split(",")))))
+    history = LoginHistory(*(values.pop(name) for name in ("was_accepted", "refusals", "refused_seconds")))
+    return WatchedUser(
+        **values, folders=tuple(filter(None, map(str.strip, folders.split(",")))), history=history
+    )
 
 
 async def record_established(
@@ -105,11 +110,12 @@ async def record_status(
     reason: str,
     version: int,
     retry_in: float | None = None,
+    is_refusal: bool = False,
 ) -> None:
     """Record what became of the session, with a reason for people; `status_since` moves when the status does.
 
-    No idler signs in within the next `retry_in` seconds, however often idlers start; None: no such wait. Writes
-    nothing if the credentials have changed since.
+    No idler signs in within the next `retry_in` seconds, however often idlers start; None: no such wait.
+    `is_refusal` counts a refused login. Writes nothing if the credentials have changed since.
     """
     await pool.execute(
         *_RECORD_STATUS.bind(
@@ -118,6 +124,7 @@ async def record_status(
             status_after=_STATUS_AFTER[change],
             reason=_storable(reason),
             retry_in=retry_in,
+            is_refusal=is_refusal,
         )
     )
 

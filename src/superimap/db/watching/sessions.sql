@@ -8,7 +8,9 @@ SELECT u.id AS user_id, u.partner_id, u.shard, u.tag, u.email, u.login_username,
        CASE WHEN own THEN u.imap_port ELSE p.imap_port END AS imap_port,
        CASE WHEN own THEN u.imap_tls ELSE p.imap_tls END AS imap_tls,
        p.idle_renew, p.poll_by, p.poll_seconds, p.logins_per_second, p.folders,
-       greatest(0, extract(epoch FROM u.retry_at - now()))::float8 AS wait
+       greatest(0, extract(epoch FROM u.retry_at - now()))::float8 AS wait,
+       u.login_accepted AS was_accepted, u.refusals,
+       coalesce(extract(epoch FROM now() - u.refused_since), 0)::float8 AS refused_seconds
 FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id,
      LATERAL (SELECT p.host_by_user AND u.imap_host IS NOT NULL) servers(own)
 WHERE u.id = :user_id AND NOT u.archived AND u.connected_at IS NOT NULL;
@@ -23,6 +25,7 @@ before AS (
 established AS (
     UPDATE users u SET last_proven_alive_at = now(), status_reason = NULL, stalled_at = NULL,
         retry_at = NULL, reauth = NULL, status = :status_after::jsonb ->> u.status,
+        login_accepted = true, refusals = 0, refused_since = NULL,
         last_login_at = CASE WHEN :is_new THEN now() ELSE u.last_login_at END,
         status_since = CASE WHEN u.status = :status_after::jsonb ->> u.status THEN u.status_since ELSE now() END
     FROM before
@@ -58,10 +61,12 @@ SELECT count(*) FROM recorded_events;
 -- name: record_status!
 UPDATE users u SET status = :status_after::jsonb ->> u.status, status_reason = :reason,
     retry_at = now() + make_interval(secs => :retry_in::float8),
+    refusals = u.refusals + :is_refusal::boolean::int,
+    refused_since = CASE WHEN :is_refusal::boolean THEN coalesce(u.refused_since, now()) ELSE u.refused_since END,
     status_since = CASE WHEN u.status = :status_after::jsonb ->> u.status THEN u.status_since ELSE now() END
 WHERE u.id = :user_id AND u.credentials_version = :credentials_version AND NOT u.archived
   AND ((u.status, u.status_reason) IS DISTINCT FROM (:status_after::jsonb ->> u.status, :reason)
-       OR :retry_in::float8 IS NOT NULL);
+       OR :retry_in::float8 IS NOT NULL OR :is_refusal::boolean);
 
 -- name: record_refusal$
 WITH
@@ -73,6 +78,7 @@ before AS (
 refused AS (
     UPDATE users u SET status = :status_after::jsonb ->> u.status, status_reason = :reason, reauth = 'required',
         retry_at = now() + make_interval(secs => :retry_in::float8),
+        refusals = u.refusals + 1, refused_since = coalesce(u.refused_since, now()),
         status_since = CASE WHEN u.status = :status_after::jsonb ->> u.status THEN u.status_since ELSE now() END
     FROM before
     WHERE u.id = before.id AND u.credentials_version = :credentials_version AND NOT u.archived

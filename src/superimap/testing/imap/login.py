@@ -105,6 +105,10 @@ def _admit(session: FakeSession, account: FakeAccount | None) -> str:
 def authenticate(session: FakeSession, command: ClientCommand) -> str | None:
     """AUTHENTICATE with or without an initial response (SASL-IR, RFC 4959)."""
     mechanism = command.text(0).upper().decode("latin-1")
+    if mechanism == "LOGIN" and "AUTH=LOGIN" in session.server.capabilities:
+        _require_privacy(session)
+        session.ask(b"VXNlcm5hbWU6", lambda line: _ask_password(session, command, line))
+        return None
     check = _MECHANISMS.get(mechanism)
     if check is None or f"AUTH={mechanism}" not in session.server.capabilities:
         raise No("[CANNOT] Unknown mechanism")
@@ -114,6 +118,16 @@ def authenticate(session: FakeSession, command: ClientCommand) -> str | None:
         return _answered(session, command, check, b"" if initial == b"=" else initial)
     session.ask(b"", lambda line: _later(session, command, check, line))
     return None
+
+
+def _ask_password(session: FakeSession, command: ClientCommand, user: bytes) -> None:
+    """Take the user name of SASL LOGIN, and ask for the password; both answers are checked as those of PLAIN."""
+
+    def check(line: bytes) -> None:
+        fields = [b"", *(base64.b64decode(each) for each in (user, line))]
+        _later(session, command, _plain, base64.b64encode(b"\0".join(fields)))
+
+    session.ask(b"UGFzc3dvcmQ6", check)
 
 
 _Check = Callable[["FakeSession", bytes], "FakeAccount | None"]
