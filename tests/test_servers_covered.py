@@ -13,6 +13,20 @@ PLAYED = [dialogue.number for dialogues in BY_CLASS.values() for dialogue in dia
 
 # Tests of numbers that no dialogue plays.
 ELSEWHERE = {
+    "S004": [
+        "test_id_is_said_where_it_is_offered_and_a_server_that_dislikes_it_is_watched_without",
+        "test_id_is_said_after_login_if_the_server_offers_it_before_or_after",
+    ],
+    "S005": ["test_a_uidvalidity_of_any_size_is_watched"],
+    "S008": ["test_the_refusals_of_known_servers_are_told_apart"],
+    "S009": ["test_only_a_text_that_names_the_credentials_refuses_them_without_a_tagged_answer"],
+    "S010": ["test_the_order_of_methods_follows_what_the_server_offers"],
+    "S014": ["test_uids_beyond_32_bits_are_delivered"],
+    "S015": ["test_old_mail_of_a_mailbox_that_was_empty_at_first_causes_no_webhook"],
+    "S016": ["test_a_folder_is_watched_whatever_its_name_is_listed_as"],
+    "S018": ["test_all_responses_of_a_command_share_one_budget"],
+    "S020": ["test_twice_the_input_takes_about_twice_the_time"],
+    "S022": ["test_uids_used_again_while_no_session_ran_lose_no_mail"],
     "S047": ["test_L7_a_mail_between_search_and_idle_is_found"],
 }
 

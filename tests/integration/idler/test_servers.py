@@ -104,7 +104,8 @@ async def test_mail_is_delivered_despite_reported_behaviour_of_servers(world, mo
         for dialogue, imap in served:
             if dialogue.early is not None:
                 imap.deliver("joe", dialogue.early, mailbox=dialogue.folder)
-        settings = world.settings.model_copy(update={"idle_renew": 1.0})
+        renew = 1.0 if kind == "never pushing" else 300.0
+        settings = world.settings.model_copy(update={"idle_renew": renew})
         async with running(functools.partial(main.serve, timing=TIMING), settings):
             *_, missing = await asyncio.gather(
                 *(deliver_late(*each) for each in served), until_fulfilled(world, served)

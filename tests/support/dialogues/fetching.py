@@ -72,8 +72,26 @@ async def _body_first(session: FakeSession, command: ClientCommand) -> bytes:
     )
 
 
+async def _break_envelope(session: FakeSession, command: ClientCommand) -> bytes | None:
+    """Send a line end inside a quoted string of ENVELOPE."""
+    if not is_about(command, "ENVELOPE"):
+        return None
+    return re.sub(rb"ENVELOPE \(", b'ENVELOPE ("some text,\r\n  and more" ', session.usual_answer(command))
+
+
+async def _refuse_bodies(session: FakeSession, command: ClientCommand) -> bytes | None:
+    if not is_about(command, "BODY.PEEK[]"):
+        return session.usual_answer(command)
+    return command.tag + b" NO [SERVERBUG] Internal error occurred. Please try again later\r\n"
+
+
 FETCHING = "UID FETCH"
 DIALOGUES = [
+    Dialogue("S001", on(FETCHING, _break_envelope)),
+    Dialogue("S002", on(FETCHING, only(_refuse_bodies, times=12))),
+    Dialogue("S003", on(FETCHING, only(answering(b"%(tag)s OK FETCH completed"), times=8))),
+    Dialogue("S006", on(FETCHING, rewriting(
+        rb'INTERNALDATE "[^"]*" RFC822.SIZE \d+', b"INTERNALDATE NIL RFC822.SIZE NIL"))),
     Dialogue("S060", on(FETCHING, only(rewriting(
         rb"(\S+) OK [^\r]*\r\n\Z", rb"\1 NO Some of the requested messages no longer exist.\r\n"), times=1))),
     Dialogue("S061", on(FETCHING, only(rewriting(rb"\* 1 FETCH .*?\)\r\n(?=\* |\S+ OK)", b""), times=1))),

@@ -30,7 +30,14 @@ async def _extended(session: FakeSession, command: ClientCommand) -> bytes:
     return re.sub(rb"\* SEARCH([^\r]*)\r\n", line, session.usual_answer(command))
 
 
+async def _refuse_uid_key(_session: FakeSession, command: ClientCommand) -> bytes | None:
+    words = [word.upper() for word in command.arguments if isinstance(word, bytes)]
+    return command.tag + b" NO The criteria 'UID' is not supported\r\n" if b"UID" in words else None
+
+
 DIALOGUES = [
+    Dialogue("S005", on("EXAMINE", rewriting(rb"UIDVALIDITY \d+", b"UIDVALIDITY 1713632002544"))),
+    Dialogue("S013", on("UID SEARCH", _refuse_uid_key)),
     Dialogue("S048", all_of(on("EXAMINE", _NO_VALIDITY), on("SELECT", _NO_VALIDITY), on("STATUS", answering(
         b'* STATUS "INBOX" (MESSAGES 1)', b"%(tag)s OK done")))),
     Dialogue("S049", all_of(

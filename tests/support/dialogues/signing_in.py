@@ -30,8 +30,37 @@ def _bye_first(imap: ImapServer) -> None:
     imap.greeting = lambda session: next(answers, None) or usual(session)  # type: ignore[operator, misc]
 
 
+def _require_id(imap: ImapServer) -> None:
+    """Open no mailbox before ID, as 163.com."""
+    known: set[int] = set()
+
+    async def learn(session: FakeSession, _command: ClientCommand) -> None:
+        known.add(session.id)
+
+    async def refuse(session: FakeSession, command: ClientCommand) -> bytes | None:
+        is_known = session.id in known
+        return None if is_known else command.tag + b" NO EXAMINE Unsafe Login. Please contact kefu\r\n"
+
+    imap.on("ID", learn)
+    imap.on("EXAMINE", refuse)
+    imap.on("SELECT", refuse)
+
+
+async def _refuse_untagged(session: FakeSession, _command: ClientCommand) -> bytes:
+    session.send(b"* NO [AUTHENTICATIONFAILED] Invalid credentials\r\n* BYE Too many failures\r\n")
+    session.close()
+    return b""
+
+
+QQ = (
+    b"NO Login fail. Account is abnormal, service is not open, password is incorrect, login frequency limited, "
+    b"or system is busy. More information at https://mail.example.com/help"
+)
 ENABLE = b"[ALERT] Please enable IMAP access in your account settings first."
 DIALOGUES = [
+    Dialogue("S004", _require_id),
+    refused("S008", login(QQ), status=REFUSED, reason="password is incorrect", logins=12),
+    refused("S009", on("LOGIN", _refuse_untagged), status=REFUSED, reason="Invalid credentials", logins=12),
     Dialogue("S051", greeted(b"* OK [CAPABILITY IMAP4rev1 LITERAL+ ID AUTH=PLAIN] mail.example.com ready\r\n")),
     Dialogue("S052", on("LOGIN", _capabilities_first)),
     Dialogue("S089", login(b"NO [UNAVAILABLE] Account is temporarily unavailable.", times=3)),

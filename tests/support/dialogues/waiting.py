@@ -54,6 +54,7 @@ async def _speak_in_idle(session: FakeSession, command: ClientCommand) -> bytes:
 
 
 DIALOGUES = [
+    Dialogue("S011", on("IDLE", answering(b"%(tag)s BAD Command not supported"))),
     Dialogue("S034", on("IDLE", only(delivering(told=True), times=1)), late=None),
     Dialogue("S035", on("UID SEARCH", only(_announce_within_search, times=1)), late=None),
     Dialogue("S036", on("DONE", announced(b"* 1 RECENT", b"", b"* OK Still here"))),
@@ -66,7 +67,6 @@ DIALOGUES = [
         on("EXAMINE", only(answering(b"%(tag)s BAD User is authenticated but not connected."), times=3)),
     ),
     Dialogue("S042", on("IDLE", _speak_in_idle)),
-    Dialogue("S043", _silent),
     Dialogue("S044", offering("IMAP4rev1", "ID", "NAMESPACE", "UIDPLUS", "LITERAL+", "CHILDREN")),
     Dialogue("S045", _only_recent_first),
     Dialogue(
@@ -77,3 +77,5 @@ DIALOGUES = [
         ),
     ),
 ]
+SILENT = [Dialogue("S043", _silent)]
+"""Servers whose mail is found by renewing the IDLE only."""
