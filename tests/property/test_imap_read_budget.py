@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superimap.imap.read_budget import MAX_READ_BYTES, charge_read, must_pause
+from superimap.imap.read_budget import MAX_READ_BYTES, LoopShare, charge_read, must_pause
 
 costs = st.floats(1e-10, 1e-5)  # seconds per byte
 gaps = st.lists(st.floats(0, 0.01), min_size=200, max_size=200)  # seconds until the peer sends more
@@ -67,3 +67,36 @@ def test_the_effect_of_a_single_long_read_ends():
     paused_until, size = charge_read(paused_until, size, began=1.0, now=1.00002)
     assert size == MAX_READ_BYTES
     assert not must_pause(paused_until, 1.00002)
+
+
+def serve(share: LoopShare, connections: int, cost: float, seconds: float) -> tuple[list[int], float]:
+    """Simulate connections of one group that always have something to read: reads of each, seconds in all."""
+    turns, reads, now, used = [0.0] * connections, [0] * connections, 0.0, 0.0
+    while now < seconds:
+        number = min(range(connections), key=turns.__getitem__)
+        now = max(now, turns[number])
+        reads[number] += 1
+        used += cost
+        share.charge(began=now, now=now + cost)
+        now += cost
+        turns[number] = share.take_turn(now)
+    return reads, used
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 20), st.floats(5e-5, 0.0005), st.sampled_from([0.1, 0.2, 0.4]))
+def test_a_group_of_floods_gets_its_share_and_none_of_its_connections_starves(connections, cost, part):
+    reads, used = serve(LoopShare(part), connections, cost, seconds=0.5)
+
+    assert used <= 0.5 * part + connections * cost + 0.005
+    assert min(reads) >= 2
+
+
+def test_only_floods_are_charged_to_a_share_for_floods():
+    share = LoopShare(0.5, is_for_floods=True)
+    for number in range(1000):
+        share.charge(began=number / 1000, now=(number + 1) / 1000)
+    assert not share.is_in_debt(1.0)
+
+    share.charge(began=1.0, now=1.01, is_flood=True)
+    assert share.is_in_debt(1.01)

@@ -93,7 +93,7 @@ class Network:
         """Let all connections of the IMAP client go to this server inside the block."""
         dial, attach = transport.dial, transport.attach
 
-        async def dial_here(_server: Any, *, guard: Any, within: float) -> Any:
+        async def dial_here(_server: Any, **_options: Any) -> Any:
             await asyncio.sleep(CONNECT_SECONDS)
             if not self.is_reachable:
                 raise Unreachable("simulated")

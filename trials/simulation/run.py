@@ -11,9 +11,11 @@ from typing import Any, cast
 
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
+from superimap.core.resolver import Resolver
 from superimap.idler.context import IdlerContext
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
+from superimap.idler.peers import Peers
 from superimap.idler.session import UserSession
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Limits
@@ -121,7 +123,8 @@ class Simulation:
             tokens=cast(Any, SimpleNamespace(forget=_ring)),
             ownership=cast(Any, SimpleNamespace(epochs={shard: epoch}, idler=idler)),
             liveness=LivenessProofs(),
-            byte_limits=ByteLimits(settings.bytes_in_flight),
+            byte_limits=(byte_limits := ByteLimits(settings.bytes_in_flight)),
+            peers=Peers(Resolver(), byte_limits),
             logins=LoginLimiter(rate=100.0, at_once=10),
             limits=Limits(literal=settings.max_email_size + 1024 * 1024),
             timing=SessionTiming(),

@@ -30,6 +30,7 @@ from superimap.api.routes import (
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
+from superimap.core.resolver import Resolver
 from superimap.oauth.links import derive_keys
 
 MODULES = (
@@ -49,7 +50,7 @@ def create_app(
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
-    app.state.resources = Resources(settings, sessionmaker, vault, keys, ring, guard)
+    app.state.resources = Resources(settings, sessionmaker, vault, keys, ring, guard, Resolver())
     every_route = [route for module in enabled_modules(settings) for route in module.router.routes]
     install_handlers(app, [route for route in every_route if isinstance(route, Route)])
     app.add_middleware(EdgeMiddleware, settings=settings)

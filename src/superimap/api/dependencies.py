@@ -15,6 +15,7 @@ from superimap.api.schemas.accounts import UserOut
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
+from superimap.core.resolver import Resolver
 from superimap.db.accounts import connections, partner_keys, providers, users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.models import Partner, User
@@ -42,6 +43,7 @@ class Resources:
     link_keys: tuple[bytes, ...]
     ring: Ring
     guard: Guard
+    resolver: Resolver
 
 
 def get_resources(request: Request) -> Resources:

@@ -14,6 +14,7 @@ from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
 from superimap.idler.ownership import Ownership
+from superimap.idler.peers import Peers
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Limits
 
@@ -31,6 +32,7 @@ class IdlerContext:
     ownership: Ownership
     liveness: LivenessProofs
     byte_limits: ByteLimits
+    peers: Peers
     logins: LoginLimiter
     limits: Limits
     timing: SessionTiming

@@ -23,6 +23,10 @@ class ByteLimit:
         """Return whether `acquire` would admit `size` bytes without waiting."""
         return not self._waiting and min(size, self._size) <= self._free
 
+    def take(self, size: int) -> None:
+        """Take `size` bytes, for which there is room."""
+        self._free -= size
+
     async def acquire(self, size: int) -> int:
         """Wait for room for `size` bytes; return the number of bytes to pass to `release`."""
         wanted = min(size, self._size)
@@ -66,6 +70,14 @@ class HostByteLimit:
         """Return whether `acquire` would admit `size` bytes without waiting."""
         size = min(size, self._max_size)
         return all(limit.has_room(size) for limit in self._limits)
+
+    def try_acquire(self, size: int) -> bool:
+        """Take `size` bytes in every limit if there is room at once; return whether there was."""
+        if size > self._max_size or not self.has_room(size):
+            return False
+        for limit in self._limits:
+            limit.take(size)
+        return True
 
     async def acquire(self, size: int) -> int:
         """Wait for room in every limit; return the number of bytes to pass to `release`."""

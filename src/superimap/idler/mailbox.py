@@ -17,8 +17,10 @@ from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import MailIdentity
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
+from superimap.idler.limits import HostByteLimit
 from superimap.idler.mailbox_queries import identity_of, known_mail
 from superimap.idler.read_failures import ReadFailures
+from superimap.idler.rooms import SessionRoom
 from superimap.imap.types import MessageMeta
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class MailboxMemory:
 
     - `failures`: the mails on which the server failed.
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
+    - `room`: the memory of the present connection.
     - The mails whose headers ended a session: the event of such a mail has no envelope.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
       attempt gets further than the one before.
@@ -43,15 +46,21 @@ class MailboxMemory:
 
     __slots__ = (
         "_broken_headers", "_has_failed_check", "_recorded", "_uid_validity", "expects_mail", "failures",
+        "room",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.failures = ReadFailures()
         self.expects_mail = False
+        self.room: SessionRoom | None = None
         self._recorded: set[RecordedMail] = set()
         self._broken_headers: set[int] = set()
         self._uid_validity = 0
         self._has_failed_check = False
+
+    def begin_connection(self, room: SessionRoom) -> None:
+        """Use the memory of a new connection."""
+        self.room = room
 
     def begin_numbering(self, uid_validity: int) -> None:
         """Forget everything about mails if UIDs are of another numbering than before."""
@@ -139,7 +148,9 @@ class WatchedMailbox:
         self._last_seen_uid = 0
         self._last_seen: MessageMeta | None = None  # the highest of the mails seen that have metadata
         self._is_below = False
-        self._room = context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
+        self._room: HostByteLimit | SessionRoom = memory.room or context.byte_limits.for_host(
+            watched.imap_host, is_named=watched.has_own_server
+        )
         self._held_bytes = 0
         self._pending_bytes = 0
         self._pending_known: list[RecordedMail] = []  # kept by date only

@@ -14,6 +14,7 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.health import Readiness
+from superimap.core.resolver import Resolver, resolver_threads
 from superimap.db import postgres
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import ownership as cluster
@@ -25,6 +26,7 @@ from superimap.idler.context import IdlerContext
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
 from superimap.idler.ownership import Ownership, RemovedFromCluster
+from superimap.idler.peers import Peers
 from superimap.idler.session import UserSession
 from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import SessionTiming
@@ -63,6 +65,7 @@ async def serve(
         tokens = await stack.enter_async_context(
             AccessTokens(pool, vault, http, request_slot=token_requests.slot)
         )
+        await stack.enter_async_context(resolver_threads())
         async with runtime.cancel_when(stop):
             idler = await _join(lease, settings)
         if stop.is_set():
@@ -138,6 +141,7 @@ def _context(
     ownership: Ownership,
     timing: SessionTiming,
 ) -> IdlerContext:
+    byte_limits = ByteLimits(settings.bytes_in_flight)
     return IdlerContext(
         settings=settings,
         pool=pool,
@@ -147,7 +151,8 @@ def _context(
         tokens=tokens,
         ownership=ownership,
         liveness=LivenessProofs(),
-        byte_limits=ByteLimits(settings.bytes_in_flight),
+        byte_limits=byte_limits,
+        peers=Peers(Resolver(), byte_limits),
         logins=_login_limiter(settings),
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,

@@ -95,6 +95,8 @@ class UserSession:
                     token is not None and token.seconds_left <= 0
                 ):  # the queue was long, or its lifetime is short
                     credentials, token = await load_credentials(watched, self._context)
+                room = self._context.peers.room(watched)
+                self._memory.begin_connection(room)
                 server = ServerAddress(watched.imap_host, watched.imap_port, watched.imap_tls)
                 client = await stack.enter_async_context(
                     connect(
@@ -105,6 +107,7 @@ class UserSession:
                         guard=self._context.guard.check,
                         client_id=self._context.client_id if self._says_id else None,
                         login_memory=self._logins.memory,
+                        peer=self._context.peers.peer(watched, room),
                     )
                 )
             self._logins.accept()

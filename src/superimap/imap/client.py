@@ -72,6 +72,7 @@ class ImapClient:
                 listed.append(folder)
 
         await pacing.each(read, answer.responses[:_MAX_FOLDERS], self._protocol)
+        self._protocol.keep()
         return listed
 
     async def examine(self, folder: Folder | str) -> Selected:
@@ -125,6 +126,11 @@ class ImapClient:
     async def search_uids(self, *, after: int | None = None, since: date | None = None) -> UidRanges:
         """Return the UIDs above `after` with internal date `since` (the server's day) or later, ascending."""
         self._mailbox.mark_searched()  # the answer may lack messages that arrive from here on
+        found = await self._find(after, since)
+        self._protocol.keep(found.weight)
+        return found
+
+    async def _find(self, after: int | None, since: date | None) -> UidRanges:
         if since is not None:
             return await self._search.since(since, after=after or 0)
         return await (self._search.all() if after is None else self._search.above(after))
@@ -223,6 +229,7 @@ class ImapClient:
         """
         protocol, mailbox = self._protocol, self._mailbox
         while True:
+            protocol.keep(0)
             if not mailbox.has_news:
                 if poll_by is None and "IDLE" in protocol.capabilities:
                     await idle.wait_in_idle(protocol, renew=renew, timeouts=self._timeouts)
@@ -266,6 +273,7 @@ class ImapClient:
         """Return the items of the wanted messages, and the number of responses that cannot be parsed."""
         found = FetchAnswer(wanted)
         await pacing.each(found.read, answer.responses, self._protocol)
+        self._protocol.keep()
         return found.messages, found.broken
 
     def _broken(self, what: str) -> ProtocolError:

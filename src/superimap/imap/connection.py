@@ -10,8 +10,8 @@ from superimap.imap.client import ImapClient
 from superimap.imap.encoding import quote_text
 from superimap.imap.errors import Disconnected, IdRefused, ImapError, Refused, TimedOut
 from superimap.imap.login_methods import LoginMemory
+from superimap.imap.peer import Peer
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
-from superimap.imap.read_budget import LoopShare
 from superimap.imap.transport import Guard
 from superimap.imap.types import Credentials, Limits, ServerAddress, Timeouts
 
@@ -28,21 +28,23 @@ async def connect(
     tls_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
     login_memory: LoginMemory | None = None,
-    shares: tuple[LoopShare, ...] = (),
+    peer: Peer | None = None,
     client_id: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ImapClient]:
     """Open an authenticated session. On exit it logs out, in bounded time, and always closes the socket.
 
     `client_id` is what the server is told by ID, if it offers that (RFC 2971); None or empty: nothing.
     `guard` is called with each resolved socket address before it is dialled, and may raise to forbid it.
-    `shares` are those of the groups to which the server belongs. `tls_context` replaces the verifying context that
+    `peer` has what the connection shares with others. `tls_context` replaces the verifying context that
     all sessions share. `login_memory` is what earlier logins of this user found out.
 
     Raises any ImapError, without the secret of the credentials even if the server echoes it; ValueError if the
     credentials contain CR, LF or NUL.
     """
     timeouts = timeouts or Timeouts()
-    protocol = Protocol(limits or Limits(), shares)
+    protocol = Protocol(limits or Limits(), peer)
+    if protocol.peer.room is not None:
+        protocol.peer.room.open(protocol.give_up_room)
     try:
         await _open(protocol, server, timeouts, tls_context, guard)
         offered = protocol.capabilities
@@ -69,7 +71,9 @@ async def _open(
     """TCP, TLS, greeting, capabilities. Raises any ImapError but AuthenticationFailed."""
     try:
         async with asyncio.timeout(timeouts.connect):
-            sock = await transport.dial(server, guard=guard, within=timeouts.connect)
+            sock = await transport.dial(
+                server, guard=guard, within=timeouts.connect, look_up=protocol.peer.look_up
+            )
             await transport.attach(protocol, sock, server, tls_context)
             await protocol.greet(timeouts.connect)
     except TimeoutError:

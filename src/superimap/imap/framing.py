@@ -78,8 +78,13 @@ class Framer:
 
     @property
     def held(self) -> int:
-        """The bytes of memory that incomplete input takes."""
-        return len(self._buffer) + self._weight
+        """The bytes of memory that incomplete input takes; an announced literal counts in full."""
+        return max(len(self._buffer), self._literal_size or 0) + self._weight
+
+    @property
+    def announced(self) -> int | None:
+        """The size of the literal that is expected, if one is."""
+        return self._literal_size
 
     def feed(self, data: bytes | memoryview) -> Iterator[Response]:
         """Yield the responses that `data` completes. Raises LimitExceeded."""

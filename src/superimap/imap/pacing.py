@@ -20,14 +20,14 @@ _FEW_RESPONSES = 8  # parsed at once, without looking at the clock, as in a wake
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
 
 
-class Peer(Protocol):
+class Charged(Protocol):
     """The peer whose answers are parsed."""
 
     def charge(self, seconds: float) -> float:
         """Charge the time that parsing took; return the seconds until more may be parsed."""
 
 
-async def each(parse: Callable[[Response], None], responses: Sequence[Response], peer: Peer) -> None:
+async def each(parse: Callable[[Response], None], responses: Sequence[Response], peer: Charged) -> None:
     """Call `parse` with each response."""
     if len(responses) <= _FEW_RESPONSES and all(map(_is_short, responses)):
         for response in responses:
@@ -43,14 +43,14 @@ async def each(parse: Callable[[Response], None], responses: Sequence[Response],
         began = await _breathe(began, peer)
 
 
-async def through(steps: Iterator[None], peer: Peer) -> None:
+async def through(steps: Iterator[None], peer: Charged) -> None:
     """Run all steps of a generator."""
     began = asyncio.get_running_loop().time()
     for _ in steps:
         began = await _breathe(began, peer)
 
 
-async def _breathe(began: float, peer: Peer) -> float:
+async def _breathe(began: float, peer: Charged) -> float:
     """Let other sessions run if a slice is over; return when the present slice began."""
     loop = asyncio.get_running_loop()
     took = loop.time() - began

@@ -14,9 +14,17 @@ from aioimaplib import aioimaplib
 from superimap.imap import encoding
 from superimap.imap.command import Command
 from superimap.imap.encoding import Argument
-from superimap.imap.errors import Disconnected, ImapError, OutOfSync, ProtocolError, Refused, TimedOut
+from superimap.imap.errors import (
+    Disconnected,
+    ImapError,
+    LimitExceeded,
+    OutOfSync,
+    ProtocolError,
+    Refused,
+    TimedOut,
+)
 from superimap.imap.framing import Framer, Response
-from superimap.imap.read_budget import LoopShare
+from superimap.imap.peer import Peer
 from superimap.imap.state import MailboxState, next_state
 from superimap.imap.statuses import (
     CommandResult,
@@ -42,7 +50,7 @@ _VALID_STATES = {name: command.valid_states for name, command in aioimaplib.Comm
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped upstream
     """One connection, one command at a time; an error, timeout or cancellation in a command closes it."""
 
-    def __init__(self, limits: Limits, shares: tuple[LoopShare, ...] = ()) -> None:
+    def __init__(self, limits: Limits, peer: Peer | None = None) -> None:
         # Does not call upstream's constructor: its queue, condition and events take 4 KiB.
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
@@ -52,7 +60,10 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self.greeting: str | None = None  # OK, PREAUTH or BYE
         self.lost: ImapError | None = None
         self.mailbox = MailboxState()
-        self.shares = shares  # of the event loop's time, of the groups to which the peer belongs
+        self.peer = peer or Peer()
+        self._held = 0  # bytes of memory, as the peer's room knows them
+        self._answered = 0  # of these, bytes of the latest command's answer
+        self._kept = 0  # and of a search result
         self.last_proven_alive: float = self.loop.time()
         self._limits = limits
         self._framer = Framer(limits)
@@ -84,9 +95,34 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
                 if self._drops_input or self.lost:
                     self._framer.reset()
                     break
+            self._account()
         except ImapError as error:
             self.fail(error)
         self._wake()
+
+    def _account(self) -> None:
+        """Tell the peer's room how much memory the connection takes. Raises LimitExceeded."""
+        if self.lost is not None:
+            return
+        pending = 0 if self._pending is None else self._pending.weight
+        held = self._framer.held + pending + self._answered
+        if held + self._kept != self._held and self.peer.room is not None:
+            self._held = held + self._kept
+            self.peer.room.hold(held, results=self._kept, announced=self._framer.announced)
+
+    def give_up_room(self, error: LimitExceeded) -> None:
+        """End the connection with `error`, because others need its memory."""
+        error.announced = self._framer.announced
+        self.fail(error)
+
+    def keep(self, size: int | None = None) -> None:
+        """Stop accounting for the latest answer; account for `size` bytes made of it until the next `size`."""
+        self._answered, self._kept = 0, self._kept if size is None else size
+        try:
+            self._account()
+        except LimitExceeded as error:
+            self.fail(error)
+            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail all waiters. # upstream: woke none of them, so that each waited until its timeout"""
@@ -104,6 +140,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             if self._pending is not None:
                 self._pending.fail(error)
             self._pending, self._idling = None, False
+            if self.peer.room is not None and self._held:
+                self.peer.room.hold(0)
         if self.transport is not None:
             self.transport.abort()
         self._wake()
@@ -197,6 +235,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             self._drops_input = True
             if self.transport is not None:
                 self.transport.pause_reading()
+        self._answered = command.weight
         command.close(result, said)
 
     # Writing and waiting
@@ -282,7 +321,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         # A server that refuses LOGIN would take the rest of it, if it did not wait for the "+", as commands.
         non_sync = "LITERAL+" in self.capabilities and command.name != "LOGIN"
         command.pieces = encoding.split_command(command.head, command.args, non_sync=non_sync)
-        self._pending = command
+        self._pending, self._answered = command, 0
         self._framer.expects_answer = command.name != "IDLE"
         self._write(command.pieces.pop(0))
 

@@ -46,7 +46,7 @@ class LoopShare:
     and wait: for a server with so many ordinary sessions that they may need most of the time.
     """
 
-    __slots__ = ("_debt_until", "_next_turn", "_share", "is_for_floods", "read_size")
+    __slots__ = ("__weakref__", "_debt_until", "_next_turn", "_share", "is_for_floods", "read_size")
 
     def __init__(self, share: float, *, is_for_floods: bool = False) -> None:
         self._share = share

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 from superimap.imap import encoding, pacing
-from superimap.imap.errors import ProtocolError, Refused
+from superimap.imap.errors import LimitExceeded, ProtocolError, Refused
 from superimap.imap.protocol import SELECTED, Protocol
 from superimap.imap.responses import FetchAnswer, internal_date
 from superimap.imap.statuses import UID_MAX, UINT32_MAX
@@ -13,6 +13,10 @@ from superimap.imap.uid_ranges import SearchAnswer, UidRanges
 
 FETCH_MESSAGES = 5_000
 """Messages in the answer to one FETCH; a larger mailbox is asked in slices of its sequence numbers."""
+
+MAX_MESSAGES = 2_000_000
+"""Messages of a mailbox that is asked by FETCH: a server may claim any number."""
+_UID_BYTES = 64  # of memory for a UID in a list, and in its copies
 
 
 class UidSearch:
@@ -100,6 +104,7 @@ class UidSearch:
         except ProtocolError:
             return None
         self.unusable = found.unusable
+        self._protocol.keep()
         return found.result() if answer.responses else None
 
     async def _fetched(self, *, after: int = 0, day: date | None = None) -> UidRanges:
@@ -109,6 +114,8 @@ class UidSearch:
         is_wanted = _is_since(day)
         if exists == 0:
             return UidRanges()
+        if exists > MAX_MESSAGES:
+            raise LimitExceeded(f"a mailbox of more than {MAX_MESSAGES} messages without a search")
         if exists <= FETCH_MESSAGES and after < UINT32_MAX:
             return UidRanges(await self._fetch("UID", f"{after + 1}:*", items, is_wanted))
         found: list[int] = []
@@ -117,6 +124,7 @@ class UidSearch:
         for last in range(exists, 0, -FETCH_MESSAGES):
             uids = await self._fetch("", f"{max(1, last - FETCH_MESSAGES + 1)}:{last}", items, is_wanted)
             found += uids
+            self._protocol.keep(_UID_BYTES * len(found))
             if day is None and uids and min(uids) <= after:
                 break
         return UidRanges(found)
@@ -133,6 +141,7 @@ class UidSearch:
         )
         found = FetchAnswer(range(1, UID_MAX + 1))
         await pacing.each(found.read, answer.responses, self._protocol)
+        self._protocol.keep()
         return [uid for uid, named in found.messages.items() if is_wanted(named.get("INTERNALDATE"))]
 
 

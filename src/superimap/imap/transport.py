@@ -9,10 +9,12 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from superimap.core.resolver import AddressInfo
 from superimap.imap.errors import Disconnected, ImapError, TimedOut, TlsFailed, Unreachable
+from superimap.imap.peer import LookUp
 from superimap.imap.protocol import Protocol
 from superimap.imap.stream import Stream
 from superimap.imap.types import ServerAddress
@@ -41,13 +43,15 @@ def new_tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def dial(server: ServerAddress, *, guard: Guard | None, within: float) -> socket.socket:
+async def dial(
+    server: ServerAddress, *, guard: Guard | None, within: float, look_up: LookUp | None = None
+) -> socket.socket:
     """Return a connected socket. The time left is shared among the addresses. Raises Unreachable, TimedOut."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     try:
         async with asyncio.timeout_at(deadline):
-            found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+            found = await (look_up or _look_up)(server.host, server.port)
     except TimeoutError:
         raise TimedOut(f"resolving {server.host}", within) from None
     except (OSError, UnicodeError) as error:
@@ -67,6 +71,11 @@ async def dial(server: ServerAddress, *, guard: Guard | None, within: float) -> 
         except (ImapError, ValueError) as error:
             failure = error
     raise Unreachable(f"cannot connect to {server.host}:{server.port}: {failure}") from failure
+
+
+async def _look_up(host: str, port: int) -> Sequence[AddressInfo]:
+    """Resolve by the event loop's own threads, which are few: for processes that connect to few servers."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 async def _dial_one(
@@ -96,7 +105,7 @@ async def attach(
     protocol: Protocol, sock: socket.socket, server: ServerAddress, tls_context: ssl.SSLContext | None
 ) -> None:
     """Connect `protocol` to `sock`, with TLS if `server` requires it. Raises TlsFailed, Disconnected."""
-    stream = Stream(protocol, sock, protocol.shares)
+    stream = Stream(protocol, sock, protocol.peer.shares)
     if server.tls == "tls":
         try:
             await stream.secure(tls_context or shared_tls_context(), server.host)

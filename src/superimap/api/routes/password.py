@@ -30,6 +30,7 @@ from superimap.db.models import Provider
 from superimap.domain.providers import ProviderKind
 from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, ImapError, Refused
+from superimap.imap.peer import Peer
 from superimap.imap.types import Login, Security, ServerAddress, Timeouts
 from superimap.oauth.links import LIFETIME_SECONDS, Purpose
 from superimap.oauth.return_urls import FailureReason
@@ -104,13 +105,15 @@ async def _try_login(visitor: Visitor, provider: Provider, fields: UserFields) -
     else:
         host, port, tls = provider.imap_host, provider.imap_port, provider.imap_tls
         timeouts, least_seconds = Timeouts(), 0.0
+    resolver, is_named = visitor.resources.resolver, provider.host_by_user
+    peer = Peer(lambda name, number: resolver.look_up(name, number, is_named=is_named))
     server = ServerAddress(host, port, cast(Security, tls))  # a CHECK constraint allows no other values
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
         async with (
             asyncio.timeout(LOGIN_TIMEOUT_SECONDS),
-            connect(server, login, timeouts=timeouts, guard=visitor.resources.guard.check),
+            connect(server, login, timeouts=timeouts, guard=visitor.resources.guard.check, peer=peer),
         ):
             return None
     except (ImapError, OSError, TimeoutError) as error:

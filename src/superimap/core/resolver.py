@@ -1,0 +1,84 @@
+"""Name resolution for mail servers, by the system, with seats that no stranger's names can fill.
+
+The system's resolver blocks a thread for as long as a name server does not answer, 20 s and more. People may name
+any number of servers whose names behave like that.
+"""
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
+
+SEATS = 64
+"""Lookups at once."""
+NAMED_SEATS = SEATS // 2
+"""Lookups at once of names that people entered."""
+SLOW_SEATS = 8
+"""Lookups at once of such names that were slow the last time."""
+SLOW_SECONDS = 3.0
+"""Time after which a lookup was slow."""
+_MAX_SLOW_NAMES = 4096  # remembered
+
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""Family, type, protocol, canonical name and socket address, as from `socket.getaddrinfo`."""
+
+
+class Resolver:
+    """Resolver with SEATS lookups at once; a host has one at a time, for all who ask."""
+
+    def __init__(self) -> None:
+        self._seats = asyncio.Semaphore(SEATS)
+        self._named_seats = asyncio.Semaphore(NAMED_SEATS)
+        self._slow_seats = asyncio.Semaphore(SLOW_SEATS)
+        self._slow: OrderedDict[str, None] = OrderedDict()
+        self._lookups: dict[tuple[str, int, bool], asyncio.Task[Sequence[AddressInfo]]] = {}
+
+    async def look_up(self, host: str, port: int, *, is_named: bool = False) -> Sequence[AddressInfo]:
+        """Return the addresses of `host`. `is_named` says that a person entered it. Raises OSError, UnicodeError.
+
+        Whoever gives up waiting leaves the lookup to its thread, which keeps its seat until the system returns.
+        """
+        key = (host, port, is_named)
+        task = self._lookups.get(key)
+        if task is None:
+            task = self._lookups[key] = asyncio.create_task(self._look_up(host, port, is_named=is_named))
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, key: tuple[str, int, bool], task: "asyncio.Task[Sequence[AddressInfo]]") -> None:
+        del self._lookups[key]
+        if not task.cancelled():
+            task.exception()  # it may have nobody left to raise to
+
+    async def _look_up(self, host: str, port: int, *, is_named: bool) -> Sequence[AddressInfo]:
+        loop = asyncio.get_running_loop()
+        slow = self._slow_seats if is_named and host in self._slow else nullcontext()
+        async with slow, self._named_seats if is_named else nullcontext(), self._seats:
+            began = loop.time()
+            try:
+                return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            finally:
+                self._note(host, is_slow=loop.time() - began > SLOW_SECONDS)
+
+    def _note(self, host: str, *, is_slow: bool) -> None:
+        self._slow.pop(host, None)
+        if is_slow:
+            self._slow[host] = None
+            if len(self._slow) > _MAX_SLOW_NAMES:
+                self._slow.popitem(last=False)
+
+
+@asynccontextmanager
+async def resolver_threads() -> AsyncIterator[None]:
+    """Give the event loop, whose own threads look names up, as many threads as a resolver has seats."""
+    loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(SEATS, thread_name_prefix="dns")
+    loop.set_default_executor(threads)
+    try:
+        yield
+    finally:
+        loop.set_default_executor(ThreadPoolExecutor(1))  # the loop waits for its own at the end
+        threads.shutdown(wait=False, cancel_futures=True)
