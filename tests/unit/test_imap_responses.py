@@ -231,3 +231,94 @@ def test_an_invalid_set_is_an_error(bad):
 )
 def test_response_codes_are_split_from_the_text(text, code, value, rest):
     assert statuses.parse_status(text) == statuses.Status(rest, code, value)
+
+
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        (b'"01-Feb-2026 10:00:00 +0000"', "2026-02-01T10:00:00+00:00"),
+        (b'" 1-Feb-2026 10:00:00 -0530"', "2026-02-01T10:00:00-05:30"),
+        (b'"1-feb-2026 1:02:03 +0100"', "2026-02-01T01:02:03+01:00"),
+        (b'"01-Feb-26 10:00:00 +0000"', "2026-02-01T10:00:00+00:00"),
+        (b'"Sun, 01 Feb 2026 10:00:00 +0000"', "2026-02-01T10:00:00+00:00"),
+        (b"{26}\r\n01-Feb-2026 10:00:00 +0000", "2026-02-01T10:00:00+00:00"),
+        (b"NIL", None),
+        (b'""', None),
+        (b'"00-Jan-0000 00:00:00 +0000"', None),
+        (b'"01-Jan-1970 00:00:00 +0000"', None),
+        (b'"01-Feb-126 10:00:00 +0000"', None),
+        (b'"01-Feb-2026 10:00:00"', None),  # of which zone?
+        (b'"01-Feb-2026 25:00:00 +0000"', None),
+        (b'"29-Feb-2025 00:00:00 +0000"', None),
+        (b'"2026-02-01T10:00:00Z"', None),
+        (b"1769940000", None),
+        (b'("x")', None),
+        (b'"' + b"1" * 10_000 + b'"', None),
+    ],
+)
+def test_an_internal_date_that_is_none_is_unknown(date, moment):
+    found = meta(b"UID 5 RFC822.SIZE 9 INTERNALDATE " + date).internal_date
+
+    assert (found.isoformat() if found else None) == moment
+
+
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [
+        (b"9", 9),
+        (b'"9"', 9),
+        (b"009", 9),
+        (b"0", 0),
+        (b"NIL", None),
+        (b"-1", None),
+        (b'"9 KB"', None),
+        (b"(9)", None),
+    ],
+)
+def test_a_size_that_is_none_is_unknown(size, number):
+    assert meta(REST.replace(b"SIZE 9", b"SIZE " + size)).size == number
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"BODY[]", b"body[]", b"Body[]<0>", b"BODY[]<0.32768>", b"BODY.PEEK[]", b"BODY.PEEK[]<0>"],
+)
+def test_the_content_is_found_under_any_name_that_servers_give_it(name):
+    named = responses.parse_fetches([one(b"* 1 FETCH (X-NEW (a b) " + name + b" {3}\r\na\r\n UID 5)")])[0]
+
+    assert responses.message_content(named[5]) == b"a\r\n"
+    assert responses.message_content(named[5], "HEADER") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [(b'"quoted"', b"quoted"), (b"NIL", None), (b"{0}\r\n", b""), (b'""', b""), (b"(a)", None)],
+)
+def test_content_may_be_a_string_of_any_kind(value, content):
+    named = responses.parse_fetches([one(b"* 1 FETCH (UID 5 BODY[] " + value + b")")])[0]
+
+    assert responses.message_content(named[5]) == content
+
+
+def test_an_answer_may_be_split_over_several_responses():
+    parts = [
+        b"UID 5 RFC822.SIZE 9",
+        b"FLAGS (\\Seen) UID 5",
+        b'INTERNALDATE "01-Feb-2026 10:00:00 +0000" UID 5',
+    ]
+
+    named = responses.parse_fetches([one(b"* 1 FETCH (" + part + b")") for part in parts])[0]
+
+    assert (responses.message_meta(5, named[5]).size, named[5].keys()) == (
+        9,
+        {"UID", "RFC822.SIZE", "FLAGS", "INTERNALDATE"},
+    )
+
+
+def test_content_without_a_uid_is_that_of_the_only_message_asked_for():
+    line = one(b"* 1 FETCH (BODY[] {1}\r\nx)")
+
+    for wanted, messages in (((5,), {5: {"BODY[]": b"x"}}), ((5, 6), {}), ({5}, {})):
+        answer = responses.FetchAnswer(wanted)
+        answer.read(line)
+        assert answer.messages == messages

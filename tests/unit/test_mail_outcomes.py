@@ -21,6 +21,11 @@ def facts(**known: Any) -> MailFacts:
     return MailFacts(CONNECTED, 100, **known)
 
 
+def dated(*values: bytes) -> dict[str, Any]:
+    """Facts of a mail that is read and has these Date headers."""
+    return {"raw": b"x", "headers": {"date": list(values)}}
+
+
 TABLE = [
     # what is known in addition to a limit of 100 bytes; the outcome; a part of its reason
     ({}, "delivered", None),
@@ -43,6 +48,22 @@ TABLE = [
     ({"raw": b"x", "is_copy": True}, "duplicate", None),
     ({"raw": b"x", "is_tracer": True}, "tracer", None),
     ({"raw": b"x", "has_endpoint": False}, "no_webhook", None),
+    # Without an INTERNALDATE, the mail's own Date decides once it is read.
+    ({"by_date": True}, "delivered", None),
+    ({"by_date": True, **dated(b"Sun, 1 Nov 2026 11:59:59 +0000")}, "before_connect", "arrived"),
+    ({"by_date": True, **dated(b"Sun, 1 Nov 2026 12:00:00 +0000")}, "delivered", None),
+    ({"by_date": True, **dated(b"Sun, 1 Nov 2026 12:00:00 +0100")}, "before_connect", "arrived"),
+    ({"by_date": True, **dated(b"1 Nov 2026 11:00:00")}, "before_connect", "arrived"),
+    ({"by_date": True, **dated(b"soon")}, "delivered", None),
+    ({"by_date": True, **dated(b"")}, "delivered", None),
+    ({"by_date": True, **dated(b"Thu, 1 Jan 1970 00:00:00 +0000")}, "delivered", None),
+    (
+        {"by_date": True, **dated(b"Sun, 1 Nov 2026 12:00:00 +0000", b"1 Nov 2020 00:00:00")},
+        "delivered",
+        None,
+    ),
+    ({"by_date": True, "internal_date": CONNECTED, **dated(b"1 Nov 2020 00:00:00 +0000")}, "delivered", None),
+    ({"by_date": False, **dated(b"1 Nov 2020 00:00:00 +0000")}, "delivered", None),
     # Where two rules apply, the first decides.
     ({**EARLIER, "labels": ("\\Sent",)}, "before_connect", "arrived"),
     ({"labels": ("\\Sent",), "announced_size": 101}, "own_mail", "sent"),

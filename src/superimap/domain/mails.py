@@ -1,7 +1,8 @@
 """Mails: the outcomes that a mail can have, and the table of rules that decides its outcome."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ RULE_HEADERS: frozenset[bytes] = frozenset()
 MailJudgement = tuple[MailOutcome, str | None]
 """An outcome and its reason. The reason is None where the row itself shows it (`duplicate_of`, the delivery)."""
 
+_MAX_DATE_BYTES = 200
+_EARLIEST_YEAR = 1980  # mail is hardly older; such a date is a zero
 _OWN_LABELS = {"\\sent", "\\draft", "\\drafts"}
 
 
@@ -92,10 +95,26 @@ class MailFacts(NamedTuple):
 
     @property
     def is_before_connect(self) -> bool:
-        """Whether it arrived before the second in which the user was connected; IMAP dates have whole seconds."""
-        return self.internal_date is not None and self.internal_date < self.connected_at.replace(
-            microsecond=0
-        )
+        """Whether it arrived before the second in which the user was connected; IMAP dates have whole seconds.
+
+        If the server does not know when, the mail's own Date decides. Without either, the mail counts as new.
+        """
+        date = self.internal_date or self._date
+        return date is not None and date < self.connected_at.replace(microsecond=0)
+
+    @property
+    def _date(self) -> datetime | None:
+        """The moment in the mail's first Date header; None if there is none, or it cannot be understood."""
+        values = (self.headers or {}).get("date")
+        if not values:
+            return None
+        try:
+            date = parsedate_to_datetime(values[0][:_MAX_DATE_BYTES].decode("latin-1"))
+        except (ValueError, TypeError, OverflowError):
+            return None
+        if date.year < _EARLIEST_YEAR:
+            return None
+        return date if date.tzinfo else date.replace(tzinfo=UTC)
 
     @property
     def size(self) -> int:

@@ -218,7 +218,7 @@ class CatchUp:
             internal_date=meta.internal_date if meta else None,
             announced_size=(meta.size or 0) if meta else 0,
             labels=meta.labels if meta else (),
-            by_date=mailbox.judges_by_date,
+            by_date=mailbox.judges_by_date and not mailbox.is_new_without_date(meta),
             given_up=self._failures.given_up(uid),
             is_gone=is_gone,
             raw=raw,

@@ -167,6 +167,10 @@ class WatchedMailbox:
         """Whether a mail is new only by its date, because its UID does not say so."""
         return self.by_date or self.was_empty or self._is_below
 
+    def is_new_without_date(self, meta: MessageMeta | None) -> bool:
+        """Return whether a mail above a cursor has no date that the server knows: it counts as new."""
+        return not self.by_date and meta is not None and meta.internal_date is None
+
     @property
     def plan(self) -> CatchUpPlan:
         """The plan of the next catch-up."""

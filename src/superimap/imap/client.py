@@ -153,15 +153,12 @@ class ImapClient:
     async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
         """Fetch what is known of these messages without their bodies, ascending; expunged ones are absent.
 
-        If a response cannot be parsed, its messages are fetched again without the Message-ID, which is then None.
+        What the server refuses, or answers in a way that cannot be parsed, is asked for again with fewer items, at
+        last by the UID alone. An item that is missing then is None.
         """
         metas: dict[int, MessageMeta] = {}
         for start in range(0, len(uids), _MAX_UIDS_PER_COMMAND):
-            chunk = set(uids[start : start + _MAX_UIDS_PER_COMMAND])
-            broken = await self._fetch_meta(chunk, f"({self._all_meta} {_MESSAGE_ID})", metas)
-            missing = chunk - metas.keys() if broken else set()
-            if missing and await self._fetch_meta(missing, f"({_META})", metas):
-                raise self._broken("FETCH responses that cannot be parsed")
+            await self._fetch_meta(set(uids[start : start + _MAX_UIDS_PER_COMMAND]), metas)
         return [metas[uid] for uid in sorted(metas)]
 
     @property
@@ -169,14 +166,26 @@ class ImapClient:
         labels = " X-GM-LABELS" if "X-GM-EXT-1" in self._protocol.capabilities else ""
         return f"{_META}{labels}"
 
-    async def _fetch_meta(self, uids: set[int], items: str, metas: dict[int, MessageMeta]) -> int:
-        """Add to `metas` what the server answers; return the number of responses that cannot be parsed."""
-        answer = await self._run("FETCH", encoding.format_uid_set(uids), items, prefix="UID", wanted="FETCH")
-        messages, broken = await self._items(answer, uids)
-        for uid in messages:
-            if meta := responses.message_meta(uid, messages[uid]):
-                metas[uid] = meta
-        return broken
+    async def _fetch_meta(self, uids: set[int], metas: dict[int, MessageMeta]) -> None:
+        """Add to `metas` what the server answers. Raises Refused if it refuses even the UIDs."""
+        for items in (f"{self._all_meta} {_MESSAGE_ID}", _META, "UID"):
+            try:
+                answer = await self._run(
+                    "FETCH", encoding.format_uid_set(uids), f"({items})", prefix="UID", wanted="FETCH"
+                )
+            except Refused:
+                if items == "UID":
+                    raise
+                continue
+            messages, broken = await self._items(answer, uids)
+            for uid in messages:
+                if meta := responses.message_meta(uid, messages[uid], is_barest=items == "UID"):
+                    metas[uid] = meta
+            uids = uids - metas.keys()
+            if not uids or (not broken and uids.isdisjoint(messages)):
+                return
+        if broken:
+            raise self._broken("FETCH responses that cannot be parsed")
 
     async def fetch_next(self, after: int, most: int) -> list[tuple[MessageMeta, bytes | None]]:
         """Fetch messages with one of the `most` UIDs after `after`, ascending, in one command without a search.
@@ -196,9 +205,9 @@ class ImapClient:
         for uid in sorted(messages):
             meta = responses.message_meta(uid, messages[uid])
             if meta is not None:
-                raw = messages[uid].get(responses.PEEK_ITEM)
+                raw = responses.message_content(messages[uid])
                 # RFC822.SIZE is an estimate on some servers, and some cut partial answers wrongly.
-                is_whole = isinstance(raw, bytes) and len(raw) < PEEK_BYTES and len(raw) == meta.size
+                is_whole = raw is not None and len(raw) < PEEK_BYTES and len(raw) == meta.size
                 found.append((meta, raw if is_whole else None))
         return found
 
@@ -206,17 +215,16 @@ class ImapClient:
         """Fetch the exact bytes of a message, or None if it no longer exists. Does not set \\Seen."""
         answer = await self._fetch(str(uid), "(UID BODY.PEEK[])")
         messages, broken = await self._items(answer, (uid,))
-        raw = messages.get(uid, {}).get("BODY[]")
+        raw = responses.message_content(messages.get(uid, {}))
         if raw is None and broken:
             raise self._broken("a FETCH response that cannot be parsed")
-        return raw if isinstance(raw, bytes) else None
+        return raw
 
     async def fetch_header(self, uid: int) -> bytes | None:
         """Fetch the first MAX_HEADER_BYTES of a message's headers; None if it no longer exists."""
         answer = await self._fetch(str(uid), f"(UID BODY.PEEK[HEADER]<0.{MAX_HEADER_BYTES}>)")
         messages, _ = await self._items(answer, (uid,))
-        header = messages.get(uid, {}).get(responses.HEADER_ITEM)
-        return header if isinstance(header, bytes) else None
+        return responses.message_content(messages.get(uid, {}), "HEADER")
 
     async def idle(
         self, *, renew: float = 300.0, poll: float = 60.0, poll_by: Literal["noop", "status"] | None = None

@@ -22,11 +22,9 @@ from superimap.mail.message import read_message_id
 
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
 MESSAGE_ID_ITEM = "BODY[HEADER.FIELDS (MESSAGE-ID)]"
-PEEK_ITEM = "BODY[]<0>"
-"""The start of a mail."""
-HEADER_ITEM = "BODY[HEADER]<0>"
-"""The start of the headers of a mail."""
+_EARLIEST_YEAR = 1980
 _MAX_MESSAGE_ID_LINES_BYTES = 4096  # read on the event loop
+_ORIGIN = re.compile(r"<0(?:\.\d+)?>\Z")
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
 _MAX_UNUSUAL_BYTES = 64 * 1024  # of text for imapclient's parser, which needs a third of a second for a MiB
 
@@ -52,13 +50,15 @@ def parse_tokens(response: Response) -> tuple[Any, ...]:
 class FetchAnswer:
     """The FETCH items of each of the `wanted` messages by UID.
 
-    A response without a UID, or about another message, is unsolicited, and left out: what it holds is not kept.
+    A response without a UID, or about another message, is unsolicited, and left out: what it holds is not kept. If
+    only one message is wanted, content without a UID is its content: nobody else asked for any.
     """
 
-    __slots__ = ("_wanted", "broken", "messages")
+    __slots__ = ("_only", "_wanted", "broken", "messages")
 
     def __init__(self, wanted: Container[int]) -> None:
         self._wanted = wanted
+        self._only = wanted[0] if isinstance(wanted, tuple) and len(wanted) == 1 else None
         self.messages: dict[int, dict[str, Any]] = {}
         self.broken = 0
         """The number of responses that cannot be parsed."""
@@ -71,7 +71,10 @@ class FetchAnswer:
         except (ProtocolError, ValueError, TypeError):
             self.broken += 1
             return
-        if (uid := _number(named.get("UID"))) and uid in self._wanted:
+        uid = _number(named.get("UID"))
+        if uid is None and self._only is not None and any(name.startswith("BODY") for name in named):
+            uid = self._only
+        if uid and uid in self._wanted:
             self.messages.setdefault(uid, {}).update(named)
 
 
@@ -89,14 +92,30 @@ def _name(item: Any) -> str:
     return item.decode("latin-1").upper()
 
 
-def message_meta(uid: int, items: dict[str, Any]) -> MessageMeta | None:
+def message_content(items: dict[str, Any], section: str = "") -> bytes | None:
+    """Return the bytes of BODY[section], or of its beginning; None if there are none.
+
+    Some servers repeat `BODY.PEEK` or the requested length in the name of the item, or leave out the `<0>`.
+    """
+    value = items.get(f"BODY[{section}]", items.get(f"BODY[{section}]<0>"))
+    if value is None:
+        value = next((items[name] for name in items if _bare(name) == f"BODY[{section}]"), None)
+    return value if isinstance(value, bytes) else None
+
+
+def _bare(name: str) -> str:
+    return _ORIGIN.sub("", name.replace("BODY.PEEK[", "BODY[")).replace(" ", "")
+
+
+def message_meta(uid: int, items: dict[str, Any], *, is_barest: bool = False) -> MessageMeta | None:
     """Build a MessageMeta; None if the items are not those asked for (an unsolicited FETCH FLAGS).
 
-    The Message-ID is that of whatever header lines are among the items.
+    The Message-ID is that of whatever header lines are among the items. `is_barest` says that no more than the UID
+    was asked for.
     """
-    if "INTERNALDATE" not in items and "RFC822.SIZE" not in items:
+    if "INTERNALDATE" not in items and "RFC822.SIZE" not in items and not is_barest:
         return None
-    header = items.get(PEEK_ITEM) or _message_id_lines(items)
+    header = message_content(items) or _message_id_lines(items)
     return MessageMeta(
         uid=Uid(uid),
         internal_date=internal_date(items.get("INTERNALDATE")),
@@ -127,12 +146,14 @@ def _size(value: object) -> int | None:
 
 
 def internal_date(value: object) -> datetime | None:
-    """Parse an INTERNALDATE; None if it is invalid."""
+    """Parse an INTERNALDATE; None if it is invalid, or a zero: IMAP is younger than 1980."""
     try:
         parsed: datetime = parse_to_datetime(value, normalise=False)
         # imapclient's own tzinfo can be neither pickled nor compared.
         aware = datetime.fromisoformat(parsed.isoformat())
         aware = aware if aware.tzinfo else aware.replace(tzinfo=UTC)
+        if aware.year < _EARLIEST_YEAR:
+            return None
         aware.astimezone(UTC)  # raises if UTC has no such time, as for 9999-12-31 23:00 -1200
         return aware
     except (ValueError, TypeError, AttributeError, OverflowError):

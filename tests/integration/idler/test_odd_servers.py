@@ -1,9 +1,11 @@
 """Mail is delivered from servers that stray from the protocol: one user for each deviation, all in one idler."""
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -94,14 +96,20 @@ async def all_have(world: World, names: Mapping[str, object], expected: Sequence
         raise AssertionError(f"expected {list(expected)}, not {await missing()}") from None
 
 
+def dated(date: datetime, subject: str) -> bytes:
+    """Return a mail with this Date header."""
+    return re.sub(rb"Date: [^\r]*", b"Date: " + format_datetime(date).encode(), mail(subject))
+
+
 async def deliver_with_gaps(world: World, imap: ImapServer, names: Mapping[str, object]) -> None:
     """Deliver a mail to each, then one above a gap, and wait for both."""
+    soon = datetime.now(UTC) + timedelta(seconds=10)
     for name in names:
-        imap.deliver(name, mail(f"first to {name}"))
+        imap.deliver(name, dated(soon, f"first to {name}"))
     await all_have(world, names, ["delivered"])
     for name in names:
         imap.accounts[name].inbox.uidnext += 1000
-        imap.deliver(name, mail(f"second to {name}"))
+        imap.deliver(name, dated(soon, f"second to {name}"))
     await all_have(world, names, ["delivered", "delivered"])
 
 
@@ -330,3 +338,59 @@ async def test_a_large_mailbox_is_fetched_in_slices_where_search_is_refused(worl
         for number in range(35):
             imap.deliver("joe-2", mail(f"mail {number}"))
         await all_have(world, {"joe-2": []}, ["delivered"] * 35)
+
+
+def fetches(pattern: bytes, replacement: bytes) -> Deviation:
+    return [("UID FETCH", rewriting(pattern, replacement))]
+
+
+async def refuse_all_but_uid(_session: FakeSession, command: ClientCommand) -> bytes | None:
+    items = command.arguments[1]
+    asks_more = isinstance(items, list) and (b"INTERNALDATE" in items or len(items) > 2)
+    return command.tag + b" BAD unknown item\r\n" if asks_more else None
+
+
+METADATA: Mapping[str, Deviation] = {
+    "INTERNALDATE NIL": fetches(rb'INTERNALDATE "[^"]*"', b"INTERNALDATE NIL"),
+    "INTERNALDATE 0": fetches(rb'INTERNALDATE "[^"]*"', b'INTERNALDATE "00-Jan-0000 00:00:00 +0000"'),
+    "INTERNALDATE with quotes inside": fetches(rb'INTERNALDATE "[^"]*"', b'INTERNALDATE "1-"Feb"-2026"'),
+    "INTERNALDATE missing": fetches(rb'INTERNALDATE "[^"]*" ', b""),
+    "RFC822.SIZE NIL": fetches(rb"RFC822.SIZE \d+", b"RFC822.SIZE NIL"),
+    "RFC822.SIZE -1": fetches(rb"RFC822.SIZE \d+", b"RFC822.SIZE -1"),
+    "RFC822.SIZE missing": fetches(rb"RFC822.SIZE \d+ ?", b""),
+    "RFC822.SIZE too small": fetches(rb"RFC822.SIZE \d+", b"RFC822.SIZE 1"),
+    "neither of them": fetches(rb'INTERNALDATE "[^"]*" RFC822.SIZE \d+ ', b""),
+    "UID at the end only": fetches(rb"\(UID (\d+) (.*?)\)(?=\r\n[*A-Za-z0-9]+ )", rb"(\2 UID \1)"),
+    "names in lower case": [*fetches(rb"INTERNALDATE", b"InternalDate")],
+    "unknown items": fetches(rb"\(UID ", b'(X-NEW ("a" NIL (1 2)) EMAILID (M1) UID '),
+    "more than one response": fetches(
+        rb"\* (\d+) FETCH \(UID (\d+) ", rb"* \1 FETCH (UID \2 FLAGS ())\r\n* \1 FETCH (UID \2 "
+    ),
+    "other messages too": fetches(rb"\* (\d+) FETCH", rb"* 77 FETCH (UID 77 RFC822.SIZE 1)\r\n* \1 FETCH"),
+    "items refused": [("UID FETCH", refuse_all_but_uid)],
+    "Message-ID quoted": fetches(rb"HEADER.FIELDS \(MESSAGE-ID\)", rb'HEADER.FIELDS ("Message-Id")'),
+    "the origin left out": fetches(rb"BODY\[\]<0>", rb"BODY[]"),
+    "the name of the request": fetches(rb"BODY\[\]", rb"BODY.PEEK[]"),
+    "other status responses between": fetches(
+        rb"\* (\d+) FETCH", rb"* OK still here {3}\r\n* NO warning\r\n\r\n* \1 FETCH"
+    ),
+}
+
+
+async def test_a_mail_is_delivered_whatever_the_server_knows_of_it(world, imap):
+    async with watching(world, imap, METADATA):
+        await deliver_with_gaps(world, imap, METADATA)
+
+    assert await world.value("SELECT count(*) FROM messages WHERE size > 10") == 2 * len(METADATA)
+
+
+async def test_mail_of_unknown_date_is_judged_by_its_date_header_at_the_first_visit(world, imap):
+    partner = await set_up(world, imap)
+    now = datetime.now(UTC)
+    for subject, date in (("old", now - timedelta(hours=12)), ("new", now + timedelta(minutes=1))):
+        imap.deliver("joe", dated(date, subject))
+    imap.deliver("joe", re.sub(rb"Date: [^\r]*\r\n", b"", mail("undated")))
+    imap.on("UID FETCH", rewriting(rb'INTERNALDATE "[^"]*"', b'INTERNALDATE "00-Jan-0000 00:00:00 +0000"'))
+    await world.user(partner, "joe", login="joe", password="pw")
+    async with running(functools.partial(main.serve, timing=TIMING), world.settings):
+        await all_have(world, {"joe": []}, ["before_connect", "delivered", "delivered"])
