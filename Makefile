@@ -26,7 +26,7 @@ test: ## run the tests (ARGS="-k idle")
 bench: setup ## run a benchmark; without ARGS, list them (ARGS="wake --count 500")
 	@$(VENV)/bin/python -m benchmarks $(or $(ARGS),--help)
 
-fuzz: setup ## parse mutated mails and fail if one raises (ARGS="--seconds 600 --seed 1")
+fuzz: setup ## fuzz the mail parser and the idler (ARGS="dialogues --seconds 600 --seed 1")
 	$(VENV)/bin/python -m trials.fuzz $(ARGS)
 
 simulation: setup ## simulate failing servers and killed processes over days, 1,000 times (ARGS="--seeds 50 --first 7")

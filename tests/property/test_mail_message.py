@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from superimap.mail.envelope import as_json
 from superimap.mail.message import PIECE_BYTES, decode_text, parse
 from tests.support.malformed import MALFORMED
-from trials import fuzz
+from trials.fuzz import mails as fuzz
 
 SEED = (
     b'From: "A, B" <a@x.org> (c), g: d@e.f;\r\nTo: =?utf-8?q?x?= <b@[1.2.3.4]>\r\n y@z\r\n'

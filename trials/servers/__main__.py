@@ -29,7 +29,9 @@ SERVERS: dict[str, Callable[[Path], TestedServer]] = {
 }
 
 
-async def try_server(name: str, world: World, base: Path, amounts: Amounts) -> dict[str, Any]:
+async def try_server(
+    name: str, world: World, base: Path, amounts: Amounts, *, recordings: Path | None = None
+) -> dict[str, Any]:
     """Run the trial; returns the fields of the JSON line. Transcripts of a failed run stay in build/servers."""
     began = time.monotonic()
     try:
@@ -43,6 +45,8 @@ async def try_server(name: str, world: World, base: Path, amounts: Amounts) -> d
         except Exception as error:
             traceback.print_exc()
             line = {"server": name, "broken": [f"{type(error).__name__}: {error}"]}
+        if recordings is not None:
+            trial.proxy.write_corpus(recordings, name, user="user0", count=2)
         if line["broken"]:
             folder = CACHE / "transcripts" / name
             trial.proxy.write(folder)
@@ -51,7 +55,7 @@ async def try_server(name: str, world: World, base: Path, amounts: Amounts) -> d
     return {**line, "took_s": round(time.monotonic() - began, 1)}
 
 
-async def main(names: list[str], amounts: Amounts) -> int:
+async def main(names: list[str], amounts: Amounts, recordings: Path | None) -> int:
     """Run the trial on these servers; returns the exit code."""
     failed = 0
     with open_folder("superimap-servers-") as folder:
@@ -62,7 +66,7 @@ async def main(names: list[str], amounts: Amounts) -> int:
             for name in names:
                 (folder / name).mkdir(mode=0o755)
                 world = World(await create_database(url, f"servers_{name}"), redis_url)
-                line = await try_server(name, world, folder / name, amounts)
+                line = await try_server(name, world, folder / name, amounts, recordings=recordings)
                 is_failure = bool(line.get("broken")) or ("skipped" in line and "SUPERIMAP_CI" in os.environ)
                 failed |= is_failure
                 print(json.dumps(line), flush=True)
@@ -75,6 +79,9 @@ def _arguments() -> argparse.Namespace:
         "names", nargs="*", metavar="SERVER", help=f"{', '.join(SERVERS)}; default: all of them"
     )
     parser.add_argument("--few", action="store_true", help="only some mails per user")
+    parser.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="write dialogues for trials/fuzz/corpus into FOLDER"
+    )
     given = parser.parse_args()
     if unknown := set(given.names) - SERVERS.keys():
         parser.error(f"there is no server {', '.join(sorted(unknown))}")
@@ -84,4 +91,4 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     given = _arguments()
     amounts = FEW if given.few else Amounts()
-    sys.exit(asyncio.run(main(given.names or list(SERVERS), amounts)))
+    sys.exit(asyncio.run(main(given.names or list(SERVERS), amounts, given.record)))

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trials.fuzz.recorded import as_text, from_parts
+
 _MAX_BYTES = 2_000_000  # of one dialogue; the rest is relayed only
 _LOGIN = re.compile(rb'(LOGIN "?)([\w@.]+)("? )(.*)\r\n', re.IGNORECASE)
 
@@ -69,6 +71,13 @@ class RecordingProxy:
         folder.mkdir(parents=True, exist_ok=True)
         for each in self.transcripts:
             (folder / f"{each.number:03}-{each.user or 'nobody'}.txt").write_text(each.text())
+
+    def write_corpus(self, folder: Path, name: str, *, user: str, count: int) -> None:
+        """Write the first dialogues of a user as files of the fuzzer's corpus."""
+        own = [each for each in self.transcripts if each.user == user][:count]
+        for number, each in enumerate(own, 1):
+            exchanges = from_parts((is_server, piece) for is_server, _, piece in each.parts)
+            (folder / f"{name}-{number}.txt").write_text(as_text(exchanges))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         transcript = Transcript(len(self.transcripts) + 1, time.time())
