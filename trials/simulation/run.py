@@ -15,6 +15,7 @@ from superimap.core.resolver import Resolver
 from superimap.idler.context import IdlerContext
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
+from superimap.idler.open_watches import OpenWatches
 from superimap.idler.peers import Peers
 from superimap.idler.session import UserSession
 from superimap.idler.timing import SessionTiming
@@ -123,6 +124,7 @@ class Simulation:
             tokens=cast(Any, SimpleNamespace(forget=_ring)),
             ownership=cast(Any, SimpleNamespace(epochs={shard: epoch}, idler=idler)),
             liveness=LivenessProofs(),
+            watches=OpenWatches(),
             byte_limits=(byte_limits := ByteLimits(settings.bytes_in_flight)),
             peers=Peers(Resolver(), byte_limits),
             logins=LoginLimiter(rate=100.0, at_once=10),

@@ -14,7 +14,7 @@ app = typer.Typer(help="Mail providers: their servers and ways to sign in.", no_
 
 FIELDS = (
     "code", "title", "kind", "imap_host", "imap_port", "imap_tls", "host_by_user",
-    "idle_renew", "poll_by", "poll_seconds", "logins_per_second", "connections_per_account", "folders",
+    "idle_renew", "poll_by", "poll_seconds", "open_by", "logins_per_second", "connections_per_account", "folders",
     "oauth2_grant_type", "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope",
     "oauth2_userinfo_url", "oauth2_revoke_url", "oauth2_issuer", "oauth2_jwks_url", "oauth2_email_claims",
     "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
@@ -46,6 +46,13 @@ PollBy = Annotated[
 ]
 PollSeconds = Annotated[
     int | None, typer.Option(metavar="SECONDS", help="Seconds between polls; 0 clears it.")
+]
+OpenBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Command that opens mailboxes: examine or select; '' chooses by the server.",
+    ),
 ]
 LoginsPerSecond = Annotated[
     float | None, typer.Option(metavar="NUMBER", help="Maximum logins per second at the server; 0 clears it.")
@@ -170,6 +177,7 @@ async def create(
     idle_renew: IdleRenew = None,
     poll_by: PollBy = None,
     poll_seconds: PollSeconds = None,
+    open_by: OpenBy = None,
     logins_per_second: LoginsPerSecond = None,
     connections_per_account: ConnectionsPerAccount = None,
     folders: Folders = None,
@@ -210,6 +218,7 @@ async def update(
     idle_renew: IdleRenew = None,
     poll_by: PollBy = None,
     poll_seconds: PollSeconds = None,
+    open_by: OpenBy = None,
     logins_per_second: LoginsPerSecond = None,
     connections_per_account: ConnectionsPerAccount = None,
     folders: Folders = None,

@@ -17,6 +17,15 @@ def uuid7() -> UUID:
     return _version_7(value)
 
 
+def derived_uuid7(when: datetime, order: int, digest: bytes) -> UUID:
+    """Create the UUID version 7 that belongs to `digest` (10 bytes or more) at the second `when`.
+
+    The same arguments always give the same UUID. `order` sorts the UUIDs of one second, up to 1,000 of them.
+    """
+    milliseconds = int(when.timestamp()) * 1000 + order % 1000
+    return _version_7((milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(digest[:10]))
+
+
 def min_uuid7(when: datetime) -> UUID:
     """Return the least UUID that `uuid7` can create at that moment. All earlier ones are less."""
     return _version_7(max(int(when.timestamp() * 1000), 0) << 80)

@@ -7,6 +7,14 @@ SESSIONS = Gauge("superimap_sessions", "IMAP sessions that this idler holds, in 
 SESSIONS_WATCHING = Gauge(
     "superimap_sessions_watching", "IMAP sessions that are established and wait for mail"
 )
+SESSIONS_BLIND = Gauge(
+    "superimap_sessions_blind",
+    "IMAP sessions whose server does not announce all mail; they are polled by STATUS as well",
+)
+CURSORS_REREAD = Counter(
+    "superimap_cursors_reread",
+    "Mailboxes that were opened again because PostgreSQL may have lost writes, as after a failover",
+)
 USERS_UNSERVED = Gauge(
     "superimap_users_unserved", "Users of this idler's shards that are not watched because of `MAX_SESSIONS`"
 )

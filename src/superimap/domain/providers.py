@@ -34,12 +34,20 @@ class PollBy(StrEnum):
     STATUS = "status"
 
 
+class OpenBy(StrEnum):
+    """Command that opens the mailbox to watch. EXAMINE is read-only; some servers need SELECT."""
+
+    EXAMINE = "examine"
+    SELECT = "select"
+
+
 class WatchSettings(TypedDict, total=False):
     """Watch settings that several presets share. All values of `logins_per_second` are [O]."""
 
     idle_renew: int
     poll_by: Literal["noop", "status"]
     poll_seconds: int
+    open_by: Literal["examine", "select"]
     logins_per_second: float
     connections_per_account: int
     folders: str
@@ -70,6 +78,8 @@ class Preset:
     """Command that polls, where IDLE is missing or unreliable. None: IDLE where it is offered, else NOOP."""
     poll_seconds: int | None = None
     """Seconds between polls. None: 60."""
+    open_by: Literal["examine", "select"] | None = None
+    """Command that opens the mailbox. None: EXAMINE, or SELECT where the server is known to need it."""
     logins_per_second: float | None = None
     """Maximum logins per second at one host."""
     connections_per_account: int | None = None

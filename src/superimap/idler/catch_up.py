@@ -82,13 +82,13 @@ class CatchUp:
 
     async def run(
         self, mailbox: WatchedMailbox, *, baseline: MessageMeta | int = 0, announced: int = 0
-    ) -> None:
-        """Record everything that the mailbox' plan finds, in batches, and the cursor with it.
+    ) -> int:
+        """Record everything that the mailbox' plan finds, in batches, and the cursor with it; return its number.
 
         `announced` is the number of mails announced since the last look. The cursor moves to `baseline` at least.
         If the connection ends on the way, what was seen until then is recorded: each attempt gets further.
         """
-        plan = mailbox.plan
+        plan, seen = mailbox.plan, mailbox.seen
         self._status.begin_catch_up()
         try:
             try:
@@ -100,6 +100,7 @@ class CatchUp:
             await mailbox.finish(baseline=baseline)
         finally:
             mailbox.discard()
+        return mailbox.seen - seen
 
     async def _fetch_fast(self, mailbox: WatchedMailbox, plan: CatchUpPlan, announced: int) -> bool:
         """Read the mails just announced in one command; return False, with nothing seen, if a search is needed."""
@@ -186,7 +187,13 @@ class CatchUp:
         outcome = judgement[0]
         if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
             row = await self._rows.row_with_webhook(
-                meta, raw, parsed, outcome, twin=twin, batch=mailbox.pending
+                meta,
+                raw,
+                parsed,
+                outcome,
+                uid_validity=mailbox.uid_validity,
+                twin=twin,
+                batch=mailbox.pending,
             )
             mailbox.add(row, meta, read_bytes=len(raw))
         else:

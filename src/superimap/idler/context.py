@@ -13,6 +13,7 @@ from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
+from superimap.idler.open_watches import OpenWatches
 from superimap.idler.ownership import Ownership
 from superimap.idler.peers import Peers
 from superimap.idler.timing import SessionTiming
@@ -31,6 +32,7 @@ class IdlerContext:
     tokens: AccessTokens
     ownership: Ownership
     liveness: LivenessProofs
+    watches: OpenWatches
     byte_limits: ByteLimits
     peers: Peers
     logins: LoginLimiter

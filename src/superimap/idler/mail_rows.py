@@ -1,12 +1,13 @@
 """Rows to record for mails, with their encrypted webhook content."""
 
+import hashlib
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from superimap.core.crypto import Place
-from superimap.core.ids import uuid7
+from superimap.core.ids import derived_uuid7, uuid7
 from superimap.db.watching.intake import MailRow
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.envelope import Envelope
@@ -18,6 +19,9 @@ from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
 from superimap.mail import tracer
 from superimap.webhooks import payload
+
+MAX_AGE_OF_DERIVED_ID = timedelta(hours=1)
+"""Time between a mail's INTERNALDATE and its record up to which its delivery has an id of the mail."""
 
 
 def parse(raw: bytes) -> mail.ParsedMail:
@@ -81,6 +85,7 @@ class MailRows:
         parsed: mail.ParsedMail,
         outcome: MailOutcome,
         *,
+        uid_validity: int,
         twin: MailRow | None,
         batch: Sequence[MailRow],
     ) -> MailRow:
@@ -88,7 +93,7 @@ class MailRows:
 
         PostgreSQL decides whether the mail is a copy of an earlier one, or a tracer, and then drops the content.
         """
-        delivery_id = uuid7()
+        delivery_id = self._delivery_id(meta, parsed.sha1, uid_validity=uid_validity)
         content = token_digest = None
         if twin is None:
             content = await big_mails.process(self._sealed_content, raw, parsed, delivery_id)
@@ -106,6 +111,26 @@ class MailRows:
             twin_uid=twin.uid if twin else None,
             token_digest=token_digest,
         )
+
+    def _delivery_id(self, meta: MessageMeta, sha1: str, *, uid_validity: int) -> UUID:
+        """Return the id of the mail's delivery: the same if PostgreSQL loses the mail and it is read again.
+
+        A mail whose INTERNALDATE is further from now has a random id, because ids increase with time.
+        """
+        date, now = meta.internal_date, datetime.now(UTC)
+        if date is None or abs(now - date) > MAX_AGE_OF_DERIVED_ID:
+            return uuid7()
+        watched = self._watched
+        place = (
+            watched.partner_id,
+            watched.user_id,
+            watched.tag,
+            watched.account,
+            uid_validity,
+            int(meta.uid),
+        )
+        digest = hashlib.sha256(f"{place} {sha1}".encode()).digest()
+        return derived_uuid7(date, int(meta.uid), digest)
 
     def _token_digest(self, parsed: mail.ParsedMail, batch: Sequence[MailRow]) -> bytes | None:
         """Return the digest by which a tracer of ours is known; None for any other mail.

@@ -37,6 +37,7 @@ class MailboxMemory:
     """State of a mailbox that outlives a connection of its user. It is lost with the process.
 
     - `failures`: the mails on which the server failed.
+    - `recorded_at`: the event loop's time of the last record.
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
     - `room`: the memory of the present connection.
     - The mails whose headers ended a session: the event of such a mail has no envelope.
@@ -46,12 +47,13 @@ class MailboxMemory:
 
     __slots__ = (
         "_broken_headers", "_has_failed_check", "_recorded", "_uid_validity", "expects_mail", "failures",
-        "room",
+        "recorded_at", "room",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.failures = ReadFailures()
         self.expects_mail = False
+        self.recorded_at = 0.0
         self.room: SessionRoom | None = None
         self._recorded: set[RecordedMail] = set()
         self._broken_headers: set[int] = set()
@@ -118,7 +120,7 @@ class WatchedMailbox:
     __slots__ = (
         "_context", "_fence", "_held_bytes", "_is_below", "_last_seen", "_last_seen_uid",
         "_latest_without_cursor", "_memory", "_pending_bytes", "_pending_known", "_room", "_since", "_user_id",
-        "by_date", "has_duplicates", "last_mail", "last_uid", "latest_date", "numbering", "pending", "row",
+        "by_date", "has_duplicates", "last_mail", "last_uid", "latest_date", "numbering", "pending", "row", "seen",
         "was_empty",
     )  # fmt: skip
 
@@ -148,6 +150,8 @@ class WatchedMailbox:
         self._last_seen_uid = 0
         self._last_seen: MessageMeta | None = None  # the highest of the mails seen that have metadata
         self._is_below = False
+        self.seen = 0
+        """Mails seen since this object was made."""
         self._room: HostByteLimit | SessionRoom = memory.room or context.byte_limits.for_host(
             watched.imap_host, is_named=watched.has_own_server
         )
@@ -220,6 +224,7 @@ class WatchedMailbox:
 
     def add(self, row: MailRow, meta: MessageMeta | None, *, read_bytes: int = 0) -> None:
         """Add the row of a mail to the batch. `read_bytes` is the size of its content in memory."""
+        self.seen += 1
         self._see(row.uid, meta)
         if row.outcome not in _NOT_NEW:
             self.was_empty = False
@@ -295,7 +300,7 @@ class WatchedMailbox:
         backoff = Backoff(first=0.5, longest=10.0)
         while True:
             try:
-                return await queries.record(
+                recorded = await queries.record(
                     self._context.pool,
                     self.row,
                     self._fence,
@@ -303,6 +308,8 @@ class WatchedMailbox:
                     self.pending,
                     uid_validity=self.uid_validity,
                 )
+                self._memory.recorded_at = asyncio.get_running_loop().time()
+                return recorded
             except UNAVAILABLE as error:
                 log.warning("waiting for PostgreSQL: %s", error, extra={"user_id": self._user_id})
                 await asyncio.sleep(backoff.next())

@@ -25,6 +25,7 @@ from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.context import IdlerContext
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
+from superimap.idler.open_watches import OpenWatches
 from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.peers import Peers
 from superimap.idler.session import UserSession
@@ -70,8 +71,10 @@ async def serve(
             idler = await _join(lease, settings)
         if stop.is_set():
             return
-        ownership = _ownership(lease, idler, settings)
-        context = _context(settings, pool, vault, queue, guard, tokens, ownership, timing or SessionTiming())
+        watches = OpenWatches()
+        ownership = _ownership(lease, idler, settings, watches)
+        timing = timing or SessionTiming()
+        context = _context(settings, pool, vault, queue, guard, tokens, ownership, watches, timing)
         doorbell = IdlerDoorbell(idler)
         supervisor = Supervisor(
             lambda user, version: UserSession(context, user, version).run(),
@@ -121,13 +124,14 @@ async def _join(pool: asyncpg.Pool, settings: Settings) -> int:
             await asyncio.sleep(backoff.next())
 
 
-def _ownership(pool: asyncpg.Pool, idler: int, settings: Settings) -> Ownership:
+def _ownership(pool: asyncpg.Pool, idler: int, settings: Settings, watches: OpenWatches) -> Ownership:
     return Ownership(
         pool,
         idler,
         interval=settings.heartbeat_interval,
         expiry=settings.heartbeat_expiry,
         login_rate=settings.logins_per_second,
+        watches=watches,
     )
 
 
@@ -139,6 +143,7 @@ def _context(
     guard: Guard,
     tokens: AccessTokens,
     ownership: Ownership,
+    watches: OpenWatches,
     timing: SessionTiming,
 ) -> IdlerContext:
     byte_limits = ByteLimits(settings.bytes_in_flight)
@@ -151,6 +156,7 @@ def _context(
         tokens=tokens,
         ownership=ownership,
         liveness=LivenessProofs(),
+        watches=watches,
         byte_limits=byte_limits,
         peers=Peers(Resolver(), byte_limits),
         logins=_login_limiter(settings),

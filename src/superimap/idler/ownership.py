@@ -14,8 +14,10 @@ from superimap.core import metrics
 from superimap.core.errors import SuperImapError
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching.ownership import ClusterView, ShardUsers
+from superimap.domain.lost_writes import Heartbeat, lost_writes_since
 from superimap.idler import balance
 from superimap.idler.balance import Load, Move
+from superimap.idler.open_watches import OpenWatches
 
 FORGET_AFTER_EXPIRIES = 10.0
 """Heartbeat expiries after which the row of a silent idler is deleted."""
@@ -57,7 +59,16 @@ class Ownership:
     `login_rate` is the logins per second at which other idlers establish the sessions of shards they receive.
     """
 
-    def __init__(self, pool: Pool, idler: int, *, interval: float, expiry: float, login_rate: float) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        idler: int,
+        *,
+        interval: float,
+        expiry: float,
+        login_rate: float,
+        watches: OpenWatches | None = None,
+    ) -> None:
         self.is_stopping = False
         self.idler = idler
         self.epochs: dict[int, int] = {}
@@ -66,6 +77,9 @@ class Ownership:
         self._expiry = expiry
         self._login_rate = login_rate
         self._reported_shards = 0
+        self._watches = watches or OpenWatches()
+        self._beat = 0
+        self._confirmed = Heartbeat()
         # This process may have started because PostgreSQL is back: the other idlers are about to return as well.
         self._take_over_from = time.monotonic() + interval
         self._renewed_at = time.monotonic()
@@ -74,17 +88,35 @@ class Ownership:
     async def renew_lease(self, sessions: ShardSessions) -> None:
         """Renew the lease and report the load. Raises RemovedFromCluster if there is no lease to renew."""
         self._reported_shards = shards = len(self.epochs)
-        if not await cluster.renew_lease(
+        self._beat += 1
+        beat, sent_at = self._beat, asyncio.get_running_loop().time()
+        renewed = await cluster.renew_lease(
             self._pool,
             self.idler,
+            beat=beat,
             sessions=sessions.sessions,
             users=sessions.users,
             shards=shards,
             is_stopping=self.is_stopping,
             forget_after=FORGET_AFTER_EXPIRIES * self._expiry,
-        ):
+        )
+        if renewed is None:
             raise RemovedFromCluster(f"idler {self.idler} is no longer in the cluster")
         self._renewed_at = time.monotonic()
+        self._confirm(Heartbeat(beat, sent_at, renewed[1]), previous_number=renewed[0])
+
+    def _confirm(self, heartbeat: Heartbeat, *, previous_number: int) -> None:
+        """Take note of a heartbeat; have mailboxes opened again whose writes PostgreSQL may have lost."""
+        if heartbeat.number < self._confirmed.number:
+            return  # overtaken by a later one
+        since = lost_writes_since(
+            self._confirmed,
+            previous_number=previous_number,
+            server_started_at=heartbeat.server_started_at,
+        )
+        self._confirmed = heartbeat
+        if since is not None:
+            self._watches.reread_cursors(since)
 
     def delay_takeovers(self) -> None:
         """Take over nothing for one heartbeat interval.

@@ -115,6 +115,7 @@ class UserSession:
             stack.enter_context(self._context.liveness.track(self._user_id, client))
             watch = await MailboxWatch.open(self._context, client, watched, self._memory)
             self._established_at = asyncio.get_running_loop().time()
+            stack.enter_context(self._context.watches.track(self._user_id, watch))
             async with TokenRollover(self._context.tokens, self._user_id, token, watch.stop) as rollover:
                 await watch.follow()
         if rollover.refused is not None:

@@ -15,18 +15,30 @@ LONG_CATCH_UP_MAILS = 100
 class ConnectionStatus:
     """Whether one connection is established, and whether it lags: its catch-up takes long."""
 
-    __slots__ = ("_catch_up_began", "_context", "_is_lagging", "_is_new", "_watched")
+    __slots__ = ("_catch_up_began", "_context", "_is_lagging", "_is_new", "_notes", "_watched")
 
     def __init__(self, context: IdlerContext, watched: WatchedUser) -> None:
         self._context = context
         self._watched = watched
         self._is_new = True  # nothing is reported yet
         self._is_lagging = False
+        self._notes: dict[str, str] = {}
         self._catch_up_began = 0.0  # by the event loop's clock
 
     async def report_established(self) -> None:
         """Report that the session is established and has caught up."""
         await self._report(is_lagging=False)
+
+    async def note(self, subject: str, text: str | None) -> None:
+        """Report a peculiarity of the established session as the reason of its status; None withdraws it."""
+        if self._notes.get(subject) == text:
+            return
+        self._notes.pop(subject, None)
+        if text is not None:
+            self._notes[subject] = text
+        if not self._is_new:
+            with contextlib.suppress(*UNAVAILABLE):
+                await self._report(is_lagging=self._is_lagging)
 
     def begin_catch_up(self) -> None:
         """Start the clock of a catch-up."""
@@ -56,4 +68,5 @@ class ConnectionStatus:
             version=self._watched.version,
             is_new=is_new,
             lags=is_lagging,
+            reason="; ".join(self._notes.values()) or None,
         )

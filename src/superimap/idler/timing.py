@@ -1,5 +1,6 @@
 """Timing of sessions: timeouts, backoff, polling, and when a state is reported."""
 
+import math
 from dataclasses import dataclass, field
 
 from superimap.imap.types import Timeouts
@@ -23,5 +24,7 @@ class SessionTiming:
     """Time after which a catch-up is reported as a status."""
     proof_interval: float = 60.0
     """Interval in which the proofs of life of all sessions are written together."""
+    longest_round: float = math.inf
+    """Time after which an IDLE is renewed even if IDLE_RENEW is longer."""
     poll: float = 60.0
     """Interval in which a server without IDLE is asked, unless the provider has its own."""

@@ -1,18 +1,20 @@
 """Typed IMAP commands on an authenticated session."""
 
 import contextlib
-from collections.abc import AsyncIterator, Container, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from datetime import date
 from typing import Any, Literal
 
 from superimap.imap import encoding, folders, idle, pacing, responses, statuses
-from superimap.imap.errors import Disconnected, ProtocolError, Refused
+from superimap.imap.errors import ProtocolError, Refused
 from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
 from superimap.imap.responses import FetchAnswer
 from superimap.imap.search import UidSearch
+from superimap.imap.state import MailboxState
 from superimap.imap.statuses import CommandResult
-from superimap.imap.types import INBOX, Folder, MessageMeta, Selected, Timeouts, UidValidity
+from superimap.imap.types import Folder, MessageMeta, Selected, Timeouts, UidValidity
 from superimap.imap.uid_ranges import UidRanges
 from superimap.mail.message import MAX_HEADER_BYTES
 
@@ -32,8 +34,6 @@ class ImapClient:
         self._mailbox = protocol.mailbox
         self._timeouts = timeouts
         self._search = UidSearch(protocol, timeouts)
-        self._folder = INBOX  # the open mailbox
-        self._counts: dict[str, int] = {}  # its counts at the latest STATUS
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -49,6 +49,16 @@ class ImapClient:
     def arrivals(self) -> int:
         """The number of messages announced since the connection was opened."""
         return self._mailbox.arrivals
+
+    @property
+    def mailbox(self) -> MailboxState:
+        """The state of the open mailbox. The caller may `settle` it."""
+        return self._mailbox
+
+    @property
+    def needs_select(self) -> bool:
+        """Whether the server is known to show new mail, or to store UIDs, only in a mailbox opened by SELECT."""
+        return self._protocol.needs_select or "XCOURIEROUTBOX" in " ".join(self._protocol.capabilities)
 
     async def list_folders(self) -> list[Folder]:
         """List all mailboxes of the account, with their special uses where the server knows them."""
@@ -75,15 +85,17 @@ class ImapClient:
         self._protocol.keep()
         return listed
 
-    async def examine(self, folder: Folder | str) -> Selected:
+    async def examine(self, folder: Folder | str, *, by_select: bool = False) -> Selected:
         """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if it does not exist.
 
+        `by_select` opens it by SELECT, for servers that show or store nothing otherwise. No command here marks a
+        mail as read then either; only \\Recent is lost.
         A listed Folder is opened by the bytes that were listed; if these are refused, by its encoded name.
         """
         mailbox = self._mailbox
         mailbox.reset()
         folder = folders.named(folder) if isinstance(folder, str) else folder
-        answer = await self._examine(folder)
+        answer = await self._open("SELECT" if by_select else "EXAMINE", folder)
         uid_next = mailbox.uid_next
         if answer.status.code == "UIDNEXT":
             uid_next = statuses.parse_uid(answer.status.value)
@@ -93,17 +105,16 @@ class ImapClient:
                 counts = await self.status(folder, "UIDVALIDITY", "UIDNEXT")
                 mailbox.uid_validity = counts.get("UIDVALIDITY")
                 uid_next = uid_next or counts.get("UIDNEXT")
-        self._folder = folder
         return Selected(folder.name, UidValidity(mailbox.uid_validity or 0), uid_next, mailbox.exists)
 
-    async def _examine(self, folder: Folder) -> CommandResult:
+    async def _open(self, command: str, folder: Folder) -> CommandResult:
         try:
-            return await self._run("EXAMINE", encoding.quote_raw(folder.raw))
+            return await self._run(command, encoding.quote_raw(folder.raw))
         except Refused:
             encoded = folders.named(folder.name).raw
             if encoded == folder.raw:
                 raise
-        return await self._run("EXAMINE", encoding.quote_raw(encoded))
+        return await self._run(command, encoding.quote_raw(encoded))
 
     async def status(self, folder: Folder | str, *names: str) -> dict[str, int]:
         """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
@@ -227,40 +238,34 @@ class ImapClient:
         return responses.message_content(messages.get(uid, {}), "HEADER")
 
     async def idle(
-        self, *, renew: float = 300.0, poll: float = 60.0, poll_by: Literal["noop", "status"] | None = None
+        self,
+        *,
+        renew: float = 300.0,
+        poll: float = 60.0,
+        poll_by: Literal["noop", "status"] | None = None,
+        due: Callable[[], float] = lambda: math.inf,
     ) -> AsyncIterator[None]:
         """Yield when mail has arrived since the last search was sent, and at the end of each round.
 
         A round ends after `renew` seconds of IDLE, or when the server ends the IDLE. Where there is no IDLE, or
-        `poll_by` forbids it, a round is `poll` seconds. The caller's search at the end of a round finds mail on
+        `poll_by` forbids it, a round is `poll` seconds and ends with a NOOP, unless the caller polls by STATUS. No
+        round lasts beyond the event loop's time `due()`. The caller's search at the end of a round finds mail on
         servers that never push. EXPUNGE and FETCH do not end a round. No IDLE is running during a yield.
         """
         protocol, mailbox = self._protocol, self._mailbox
         while True:
             protocol.keep(0)
-            if not mailbox.has_news:
+            left = due() - protocol.loop.time()
+            if not mailbox.has_news and left > 0:
                 if poll_by is None and "IDLE" in protocol.capabilities:
-                    await idle.wait_in_idle(protocol, renew=renew, timeouts=self._timeouts)
+                    await idle.wait_in_idle(protocol, renew=min(renew, left), timeouts=self._timeouts)
                 else:
-                    await idle.wait_without_idle(protocol, poll)
-                    await (self._poll_status() if poll_by == "status" else self.noop())
+                    await idle.wait_without_idle(protocol, min(poll, left))
+                    if poll_by != "status":
+                        await self.noop()
             protocol.check()
             mailbox.mark_searched()
             yield
-
-    async def _poll_status(self) -> None:
-        """Ask by STATUS, and open the mailbox again if its counts have changed.
-
-        For servers that report nothing to an open mailbox (163.com). Raises Disconnected on a new UIDVALIDITY.
-        """
-        counts = await self.status(self._folder, "MESSAGES", "UIDNEXT", "UIDVALIDITY")
-        if counts == self._counts:
-            return
-        before = self._mailbox.uid_validity
-        selected = await self.examine(self._folder)
-        if selected.uid_validity != (before or 0):
-            self._protocol.fail(Disconnected("UIDVALIDITY changed under the open mailbox"))
-        self._counts = counts
 
     async def _run(
         self, name: str, *args: encoding.Argument, prefix: str = "", wanted: str = ""

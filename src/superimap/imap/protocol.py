@@ -30,6 +30,7 @@ from superimap.imap.statuses import (
     CommandResult,
     Status,
     decode_text,
+    needs_select,
     parse_capabilities,
     parse_greeting,
     parse_status,
@@ -58,6 +59,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self.capabilities: frozenset[str] = frozenset()
         self.tagnum, self.tagpre = 0, aioimaplib.int2ap(secrets.randbelow(61440) + 4096)
         self.greeting: str | None = None  # OK, PREAUTH or BYE
+        self.needs_select = False
         self.lost: ImapError | None = None
         self.mailbox = MailboxState()
         self.peer = peer or Peer()
@@ -167,6 +169,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         if self.greeting == "BYE":
             self.fail(Disconnected("refused at the greeting", said.text, said.code))
             return
+        self.needs_select = needs_select(said.text)
         self.state = AUTH if self.greeting == "PREAUTH" else NONAUTH
         self._apply_code(said)
 
@@ -200,7 +203,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     @property
     def _opening(self) -> bool:
-        return self._pending is not None and self._pending.name == "EXAMINE"
+        return self._pending is not None and self._pending.name in ("EXAMINE", "SELECT")
 
     def _continuation(self, line: bytes) -> None:
         command = self._pending

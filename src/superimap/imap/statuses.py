@@ -14,6 +14,7 @@ UID_MAX = (1 << 63) - 1
 MAX_DIGITS = 40
 """Digits of the longest number that is parsed, without leading zeros."""
 _CODE = re.compile(rb'\[([^\] ]++)(?: ((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?\] ?')
+_NEEDS_SELECT = re.compile(r"\bCourier-IMAP\b|\bIMAP4rev1 (?:v\d+|20\d\d[a-z]?)\.\d+ at ", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MAX_STATUS_BYTES = 8192  # of a status text or a list of capabilities; the rest is ignored
 _MAX_SHARED_CAPABILITIES_BYTES = 2048  # a longer list is not kept for other sessions
@@ -62,6 +63,15 @@ def _capabilities(words: bytes) -> frozenset[str]:
 
 
 _shared_capabilities = functools.lru_cache(maxsize=128)(_capabilities)
+
+
+def needs_select(greeting: str) -> bool:
+    """Return whether the greeting is of a server that shows new mail, or stores UIDs, by SELECT only.
+
+    Courier-IMAP does not store the UIDs of mails that only an EXAMINE has shown, and gives them to other mails. UW
+    imapd (greeting `… IMAP4rev1 2007f.404 at …`) moves new mail into a mailbox when it is selected.
+    """
+    return _NEEDS_SELECT.search(greeting) is not None
 
 
 def parse_greeting(line: bytes) -> tuple[str, Status]:

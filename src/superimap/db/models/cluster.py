@@ -10,7 +10,7 @@ from superimap.db.models.base import Base, SealedBytes, TimestampDefaultNow
 
 
 class Idler(Base):
-    """A running idler. Its heartbeat is its lease on all shards that it owns."""
+    """A running idler. Its heartbeat is its lease on all shards that it owns. `beat` is the heartbeat's number."""
 
     __tablename__ = "idlers"
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -24,6 +24,7 @@ class Idler(Base):
     heartbeat_at: Mapped[TimestampDefaultNow]
     address: Mapped[str | None] = mapped_column(INET, server_default=text("inet_client_addr()"))
     health_port: Mapped[int | None] = mapped_column(Integer)
+    beat: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     # Load as the idler last reported it. A hand-over adds its shards here before it starts.
     users: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     shards: Mapped[int] = mapped_column(Integer, server_default=text("0"))

@@ -4,15 +4,16 @@ from sqlalchemy import CheckConstraint, Double, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
-from superimap.domain.providers import GrantType, PollBy, ProviderKind, Tls
+from superimap.domain.providers import GrantType, OpenBy, PollBy, ProviderKind, Tls
 
 
 class Provider(Base):
     """A mail provider: its servers, sign-in method and watch settings. A column that is None has the default.
 
-    `idle_renew` and `poll_seconds` are in seconds. Without `poll_by`, IDLE is used where it is offered. `folders`
-    are comma-separated; the first that exists is watched, and one with a backslash is a special use (RFC 6154).
-    With `host_by_user` each user has its own mail server.
+    `idle_renew` and `poll_seconds` are in seconds. Without `poll_by`, IDLE is used where it is offered. Without
+    `open_by`, mailboxes are opened by EXAMINE where that suffices. `folders` are comma-separated; the first that
+    exists is watched, and one with a backslash is a special use (RFC 6154). With `host_by_user` each user has its
+    own mail server.
     """
 
     __tablename__ = "providers"
@@ -31,6 +32,7 @@ class Provider(Base):
     idle_renew: Mapped[int | None] = mapped_column(Integer)
     poll_by: Mapped[str | None]
     poll_seconds: Mapped[int | None] = mapped_column(Integer)
+    open_by: Mapped[str | None]
     logins_per_second: Mapped[float | None] = mapped_column(Double)
     connections_per_account: Mapped[int | None] = mapped_column(Integer)
     folders: Mapped[str | None]
@@ -56,6 +58,7 @@ class Provider(Base):
         one_of("imap_tls", Tls),
         one_of("smtp_tls", Tls),
         one_of("poll_by", PollBy),
+        one_of("open_by", OpenBy),
         CheckConstraint("NOT host_by_user OR kind = 'PLAIN'", name="host_by_user"),
         CheckConstraint("idle_renew BETWEEN 5 AND 540", name="idle_renew"),
         CheckConstraint("poll_seconds BETWEEN 5 AND 300", name="poll_seconds"),

@@ -139,6 +139,7 @@ deferred AS (
 ended AS (
     DELETE FROM deferred_mails d USING recorded r WHERE d.message_id = r.id AND r.outcome <> 'deferred'
 ),
+-- Some ids are derived from the mail, so that a mail that is read again after a restored backup keeps its id.
 -- The deliveries: one for each new mail, and an event for each mail that was too big or could not be read.
 new_deliveries AS (
     INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
@@ -147,6 +148,7 @@ new_deliveries AS (
     FROM recorded r JOIN incoming i USING (uid)
     WHERE r.outcome = 'delivered'
        OR r.outcome IN ('too_big', 'unreadable') AND i.events_id IS NOT NULL AND i.delivery_id IS NOT NULL
+    ON CONFLICT (partner_id, id) DO NOTHING
     RETURNING endpoint_id, kind
 ),
 -- The time of the user's latest mail with a webhook, which also proves that the mail server is alive.

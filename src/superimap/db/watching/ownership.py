@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from asyncpg import Pool
 
@@ -72,25 +73,34 @@ async def join(pool: Pool, *, name: str, version: str, capacity: int, health_por
 
 
 async def renew_lease(
-    pool: Pool, idler: int, *, sessions: int, users: int, shards: int, is_stopping: bool, forget_after: float
-) -> bool:
+    pool: Pool,
+    idler: int,
+    *,
+    beat: int,
+    sessions: int,
+    users: int,
+    shards: int,
+    is_stopping: bool,
+    forget_after: float,
+) -> tuple[int, datetime] | None:
     """Renew the lease on everything this idler owns, and report its load.
 
-    Returns False if the idler was removed meanwhile. Removes idlers without a heartbeat for `forget_after`
-    seconds.
+    `beat` is the number of this heartbeat. Returns the number that the row had before, and when the PostgreSQL
+    server was started; None if the idler was removed meanwhile. Removes idlers without a heartbeat for
+    `forget_after` seconds.
     """
-    return bool(
-        await pool.fetchval(
-            *_RENEW_LEASE.bind(
-                idler=idler,
-                sessions=sessions,
-                users=users,
-                shards=shards,
-                is_stopping=is_stopping,
-                forget_after=forget_after,
-            )
+    row = await pool.fetchrow(
+        *_RENEW_LEASE.bind(
+            idler=idler,
+            beat=beat,
+            sessions=sessions,
+            users=users,
+            shards=shards,
+            is_stopping=is_stopping,
+            forget_after=forget_after,
         )
     )
+    return None if row is None else (row[0], row[1])
 
 
 async def read_cluster(pool: Pool, idler: int, *, expiry: float, known: Mapping[int, int]) -> ClusterView:

@@ -10,16 +10,21 @@ joined AS (
 )
 SELECT id, pg_notify(:channel, :payload) FROM joined;
 
--- name: renew_lease$
+-- name: renew_lease^
 WITH
 -- Idlers without a heartbeat for :forget_after seconds leave the cluster.
 removed AS (
     DELETE FROM idlers WHERE id <> :idler AND heartbeat_at < now() - make_interval(secs => :forget_after)
+),
+-- The idler before its heartbeat, locked.
+before AS (
+    SELECT id, beat FROM idlers WHERE id = :idler FOR NO KEY UPDATE
 )
-UPDATE idlers SET heartbeat_at = now(), sessions = :sessions, users = :users, shards = :shards,
-                  is_stopping = :is_stopping, is_full = :users >= capacity
-WHERE id = :idler
-RETURNING true;
+UPDATE idlers i SET heartbeat_at = now(), sessions = :sessions, users = :users, shards = :shards,
+                    is_stopping = :is_stopping, is_full = :users >= i.capacity,
+                    beat = greatest(before.beat, :beat)
+FROM before WHERE i.id = before.id
+RETURNING before.beat, pg_postmaster_start_time();
 
 -- name: read_cluster^
 WITH

@@ -54,6 +54,7 @@ class WatchedUser:
     idle_renew: int | None
     poll_by: Literal["noop", "status"] | None
     poll_seconds: int | None
+    open_by: Literal["examine", "select"] | None
     logins_per_second: float | None
     folders: tuple[str, ...]
     has_own_server: bool
@@ -81,13 +82,13 @@ async def load(pool: Pool, user_id: int) -> WatchedUser | None:
 
 
 async def record_established(
-    pool: Pool, user_id: int, *, version: int, is_new: bool, lags: bool = False
+    pool: Pool, user_id: int, *, version: int, is_new: bool, lags: bool = False, reason: str | None = None
 ) -> None:
     """Record that a session is established; with `is_new` that it has just signed in.
 
-    With `lags` the session has much to read before it has caught up. A stalled user has recovered, a user who had
-    to sign in again is restored: each is recorded here, once. Writes nothing if the credentials have changed
-    since.
+    With `lags` the session has much to read before it has caught up. `reason` describes a peculiarity of the
+    session. A stalled user has recovered, a user who had to sign in again is restored: each is recorded here,
+    once. Writes nothing if the credentials have changed since.
     """
     change = StatusChange.CATCHING_UP if lags else StatusChange.CAUGHT_UP
     await pool.execute(
@@ -95,6 +96,7 @@ async def record_established(
             user_id=user_id,
             credentials_version=version,
             is_new=is_new,
+            reason=reason and _storable(reason),
             status_after=_STATUS_AFTER[change],
             recovered_kind=UserEventKind.RECOVERED,
             restored_kind=UserEventKind.RESTORED,

@@ -7,7 +7,7 @@ SELECT u.id AS user_id, u.partner_id, u.shard, u.tag, u.email, u.login_username,
        CASE WHEN own THEN u.imap_host ELSE p.imap_host END AS imap_host,
        CASE WHEN own THEN u.imap_port ELSE p.imap_port END AS imap_port,
        CASE WHEN own THEN u.imap_tls ELSE p.imap_tls END AS imap_tls,
-       p.idle_renew, p.poll_by, p.poll_seconds, p.logins_per_second, p.folders,
+       p.idle_renew, p.poll_by, p.poll_seconds, p.open_by, p.logins_per_second, p.folders,
        greatest(0, extract(epoch FROM u.retry_at - now()))::float8 AS wait,
        u.login_accepted AS was_accepted, u.refusals,
        coalesce(extract(epoch FROM now() - u.refused_since), 0)::float8 AS refused_seconds
@@ -23,7 +23,7 @@ before AS (
 ),
 -- The user after the change; nothing if the credentials are not those of the session any more.
 established AS (
-    UPDATE users u SET last_proven_alive_at = now(), status_reason = NULL, stalled_at = NULL,
+    UPDATE users u SET last_proven_alive_at = now(), status_reason = :reason, stalled_at = NULL,
         retry_at = NULL, reauth = NULL, status = :status_after::jsonb ->> u.status,
         login_accepted = true, refusals = 0, refused_since = NULL,
         last_login_at = CASE WHEN :is_new THEN now() ELSE u.last_login_at END,

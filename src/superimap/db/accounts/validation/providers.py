@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from superimap.db.errors import Invalid
-from superimap.domain.providers import GrantType, PollBy, ProviderKind, Tls
+from superimap.domain.providers import GrantType, OpenBy, PollBy, ProviderKind, Tls
 from superimap.webhooks.urls import UrlError, check_url
 
 OAUTH2_FIELDS = ("oauth2_authorize_url", "oauth2_token_url", "oauth2_scope")
@@ -18,6 +18,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "imap_tls": tuple(Tls),
     "smtp_tls": tuple(Tls),
     "poll_by": tuple(PollBy),
+    "open_by": tuple(OpenBy),
     "oauth2_grant_type": tuple(GrantType),
 }
 # Least value, greatest value, and the wording of the error.
@@ -49,6 +50,7 @@ class ProviderFields(TypedDict, total=False):
     idle_renew: int | None
     poll_by: str | None
     poll_seconds: int | None
+    open_by: str | None
     logins_per_second: float | None
     connections_per_account: int | None
     folders: str | None
