@@ -6,8 +6,9 @@ import time
 import pytest
 
 from superimap.domain.envelope import Address, Envelope
-from superimap.mail.envelope import MAX_LISTED_ADDRESSES, as_json, fingerprint
-from superimap.mail.message import decode_text, header_section, is_cheap, parse
+from superimap.mail.addresses import MAX_LISTED_ADDRESSES
+from superimap.mail.envelope import as_json, fingerprint
+from superimap.mail.message import decode_text, is_cheap, parse
 
 RAW = (
     b"From: =?utf-8?q?Ann?= <ann@x.org>\r\n"
@@ -32,32 +33,7 @@ def test_headers_are_read_raw_and_unfolded():
         Address(None, None, "carl", "z.org"),
     )
     assert (mail.envelope.cc, mail.envelope.in_reply_to) == (None, None)
-    assert mail.defects == ("several subject",)
     assert (mail.size, mail.sha1) == (len(RAW), hashlib.sha1(RAW).hexdigest())
-
-
-@pytest.mark.parametrize("raw", [b"A: b\n\nc\r\n\r\nd", b"A: b\n\n\r\nd", b"A: b\n\r\nc\n\nd"])
-def test_the_first_empty_line_of_either_kind_ends_the_headers(raw):
-    assert header_section(raw) == b"A: b"
-
-
-def test_lone_line_feeds_end_headers_too():
-    assert parse(RAW.replace(b"\r\n", b"\n")).envelope == parse(RAW).envelope
-
-
-@pytest.mark.parametrize(
-    ("raw", "defect"),
-    [
-        (b"", "no headers"),
-        (b"\r\nMessage-ID: <1@x>", "no headers"),
-        (b"Message-ID: <1@x>\r\nSubject: \0", "NUL in the headers"),
-        (b"Message-ID: <1@x>\r\nSubject: \xe9", "headers not ASCII"),
-        (b"Subject: x", "no Message-ID"),
-        (b"Message-ID: <1@x>\r\nX: " + b"x" * (2 << 20), "headers cut"),
-    ],
-)
-def test_defects_are_listed(raw, defect):
-    assert defect in parse(raw).defects
 
 
 def test_a_message_id_is_cut_at_255_characters():

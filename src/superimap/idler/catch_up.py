@@ -16,7 +16,8 @@ from superimap.idler.status_reports import ConnectionStatus
 from superimap.imap.client import ImapClient
 from superimap.imap.errors import ImapError, Refused
 from superimap.imap.types import MessageMeta
-from superimap.mail.message import MAX_HEADER_BYTES, read_envelope
+from superimap.mail.headers import MAX_HEADER_BYTES
+from superimap.mail.message import read_envelope
 
 log = logging.getLogger(__name__)
 

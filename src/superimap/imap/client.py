@@ -16,7 +16,7 @@ from superimap.imap.state import MailboxState
 from superimap.imap.statuses import CommandResult
 from superimap.imap.types import Folder, MessageMeta, Selected, Timeouts, UidValidity
 from superimap.imap.uid_ranges import UidRanges
-from superimap.mail.message import MAX_HEADER_BYTES
+from superimap.mail.headers import MAX_HEADER_BYTES
 
 PEEK_BYTES = 32 * 1024
 """Bytes of each new mail that `fetch_next` reads along with its metadata: nearly all mails are smaller."""

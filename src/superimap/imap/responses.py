@@ -115,12 +115,12 @@ def message_meta(uid: int, items: dict[str, Any], *, is_barest: bool = False) ->
     """
     if "INTERNALDATE" not in items and "RFC822.SIZE" not in items and not is_barest:
         return None
-    header = message_content(items) or _message_id_lines(items)
+    size = _size(items.get("RFC822.SIZE"))
     return MessageMeta(
         uid=Uid(uid),
         internal_date=internal_date(items.get("INTERNALDATE")),
-        size=_size(items.get("RFC822.SIZE")),
-        message_id=read_message_id(header) if isinstance(header, bytes) else None,
+        size=size,
+        message_id=_message_id(items, size),
         labels=_labels(items.get("X-GM-LABELS")),
     )
 
@@ -131,12 +131,15 @@ def _number(value: object) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _message_id_lines(items: dict[str, Any]) -> bytes | None:
-    """Return the header lines with the Message-ID. Some servers quote the name of the header in the item's."""
+def _message_id(items: dict[str, Any], size: int | None) -> str | None:
+    """Read the Message-ID from the start of the mail, or from header lines, whose item servers spell freely."""
+    peek = message_content(items)
+    if peek is not None:
+        return read_message_id(peek) if len(peek) == size else read_message_id(peek, limit=len(peek))
     lines = items.get(MESSAGE_ID_ITEM)
     if lines is None:
         lines = next((value for name, value in items.items() if name.startswith("BODY[HEADER.FIELDS")), None)
-    return lines[:_MAX_MESSAGE_ID_LINES_BYTES] if isinstance(lines, bytes) else None
+    return read_message_id(lines[:_MAX_MESSAGE_ID_LINES_BYTES]) if isinstance(lines, bytes) else None
 
 
 def _size(value: object) -> int | None:

@@ -6,60 +6,47 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from email.utils import getaddresses
 from typing import Any
 
 from superimap.domain.envelope import Address, Envelope, clean_text
+from superimap.mail.addresses import parse_addresses
+from superimap.mail.headers import first_value
 
-MAX_LISTED_ADDRESSES = 2000
-"""Addresses of one header that a webhook's `envelope` lists. The mail itself has the whole header."""
-FINGERPRINT_HEADERS = frozenset(("message-id", "date", "from", "subject"))
-_MAX_ADDRESS_HEADER_CHARS = 65_536  # of an address header that are parsed
+MAX_MESSAGE_ID_CHARS = 255
+"""Characters of a Message-ID that `messages` stores."""
 _MAX_FINGERPRINT_SENDERS = 100  # addresses of From that count for a fingerprint
 
 
-def from_headers(headers: Mapping[str, Sequence[bytes]], *, only: frozenset[str] | None = None) -> Envelope:
+def from_headers(headers: Mapping[str, Sequence[bytes]]) -> Envelope:
     """Build the envelope from unfolded header values by lower-case name. Never raises.
 
-    Of several values the first counts. `only` limits which headers are read. Sender and Reply-To default to From.
-    Members of a group are listed without the group's name.
+    Of several values the first counts that is not empty. Sender and Reply-To default to From. A Message-ID that is
+    empty is None.
     """
-    text = {
-        name: clean_text(values[0])
-        for name, values in headers.items()
-        if values and (not only or name in only)
-    }
-    from_ = addresses(text.get("from"))
+    text = {name: clean_text(first_value(values)) for name, values in headers.items()}
+    from_ = _addresses(text.get("from"))
     return Envelope(
         date=text.get("date"),
         subject=text.get("subject"),
         from_=from_,
-        sender=addresses(text.get("sender")) or from_,
-        reply_to=addresses(text.get("reply-to")) or from_,
-        to=addresses(text.get("to")),
-        cc=addresses(text.get("cc")),
-        bcc=addresses(text.get("bcc")),
+        sender=_addresses(text.get("sender")) or from_,
+        reply_to=_addresses(text.get("reply-to")) or from_,
+        to=_addresses(text.get("to")),
+        cc=_addresses(text.get("cc")),
+        bcc=_addresses(text.get("bcc")),
         in_reply_to=text.get("in-reply-to"),
-        message_id=text.get("message-id"),
+        message_id=text.get("message-id", "").strip() or None,
     )
 
 
-def addresses(value: str | None) -> tuple[Address, ...] | None:
-    """Parse the addresses of a header; encoded words stay encoded. None if there are none. Never raises."""
-    if not value:
-        return None
-    try:
-        pairs = getaddresses([value[:_MAX_ADDRESS_HEADER_CHARS]])
-    except (ValueError, IndexError, RecursionError, TypeError, AttributeError):
-        return None
-    return tuple(_address(name, spec) for name, spec in pairs if name or spec) or None
+def message_id(headers: Mapping[str, Sequence[bytes]]) -> str | None:
+    """Return the Message-ID of the envelope, cut at MAX_MESSAGE_ID_CHARS."""
+    values = headers.get("message-id")
+    return clean_text(first_value(values)).strip()[:MAX_MESSAGE_ID_CHARS] or None if values else None
 
 
-def _address(name: str, spec: str) -> Address:
-    mailbox, at, host = spec.rpartition("@")
-    return Address(
-        name=name or None, route=None, mailbox=(mailbox if at else spec) or None, host=host if at else None
-    )
+def _addresses(value: str | None) -> tuple[Address, ...] | None:
+    return (parse_addresses(value) or None) if value else None
 
 
 def as_json(envelope: Envelope) -> dict[str, Any]:
@@ -82,8 +69,7 @@ def _as_list(found: tuple[Address, ...] | None) -> list[dict[str, str | None]] |
     if found is None:
         return None
     return [
-        {"name": each.name, "route": each.route, "mailbox": each.mailbox, "host": each.host}
-        for each in found[:MAX_LISTED_ADDRESSES]
+        {"name": each.name, "route": each.route, "mailbox": each.mailbox, "host": each.host} for each in found
     ]
 
 
@@ -93,7 +79,7 @@ def fingerprint(envelope: Envelope, body_digest: bytes) -> bytes | None:
     Made of Message-ID, Date, From, Subject and body; None without a Message-ID. A run of white space counts as one
     blank, because servers unfold differently. JSON keeps the fields apart.
     """
-    if not envelope.message_id or not envelope.message_id.strip():
+    if not (envelope.message_id or "").strip():
         return None
     senders = [
         (each.name, each.route, each.mailbox, each.host)

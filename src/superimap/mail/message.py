@@ -1,8 +1,4 @@
-"""Parsing of a raw mail: headers, digests, defects, text. Never raises, whatever the bytes are.
-
-Header values are kept as they were sent, only unfolded (RFC 5322 section 2.2). A general parser would decode them,
-or stop at the first defect, and would read the body as well, which is not needed here.
-"""
+"""Parsing of a raw mail: headers, digests, text. Never raises, whatever the bytes are."""
 
 import codecs
 import hashlib
@@ -10,13 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from superimap.domain.envelope import Envelope, clean_text
+from superimap.domain.envelope import Envelope
 from superimap.domain.mails import RULE_HEADERS
 from superimap.mail import envelope, tracer
+from superimap.mail.headers import MAX_HEADER_BYTES, find_headers, read_headers
 
-MAX_HEADER_BYTES = 256 * 1024
-"""Bytes at the start of a mail in which its headers are looked for."""
-MAX_MESSAGE_ID_CHARS = 255
 PIECE_BYTES = 64 * 1024
 """Bytes decoded or hashed at once: no step of the work on a big mail may hold Python's global lock for long."""
 _MAX_CHEAP_MAIL_BYTES = 128 * 1024
@@ -39,8 +33,6 @@ class ParsedMail:
     """Bytes of the raw mail."""
     message_id: str | None
     """The Message-ID as sent, cut at MAX_MESSAGE_ID_CHARS; None if there is none."""
-    defects: tuple[str, ...]
-    """Descriptions of what is wrong with the headers. They contain nothing of the mail."""
     headers: Mapping[str, Sequence[bytes]] = field(repr=False, compare=False)
 
     body_digest: bytes = field(repr=False)
@@ -53,69 +45,36 @@ class ParsedMail:
 
     @cached_property
     def fingerprint(self) -> bytes | None:
-        """The fingerprint (see `mail.envelope.fingerprint`). Parses only the headers that it is made of."""
-        made_of = envelope.from_headers(self.headers, only=envelope.FINGERPRINT_HEADERS)
-        return envelope.fingerprint(made_of, self.body_digest)
+        """The fingerprint (see `mail.envelope.fingerprint`)."""
+        return envelope.fingerprint(self.envelope, self.body_digest)
 
 
 def parse(raw: bytes) -> ParsedMail:
-    """Parse a raw mail. A mail without any header is a ParsedMail with defects."""
-    found = read_headers(raw)
+    """Parse a raw mail. A mail may have no headers at all."""
+    section = find_headers(raw)
+    found = read_headers(section.lines, _NAMES)
     return ParsedMail(
         sha1=hashlib.sha1(raw, usedforsecurity=False).hexdigest(),
         size=len(raw),
-        message_id=_message_id(found),
-        defects=tuple(_defects(raw, found)),
+        message_id=envelope.message_id(found),
         headers=found,
-        body_digest=_body_digest(raw),
+        body_digest=_body_digest(raw, section.end),
     )
 
 
-def read_message_id(raw: bytes) -> str | None:
-    """Return the Message-ID of a mail, or of the first lines of one, as `parse` does."""
-    return _message_id(read_headers(raw, _MESSAGE_ID))
+def read_message_id(raw: bytes, *, limit: int = MAX_HEADER_BYTES) -> str | None:
+    """Return the Message-ID as `parse` does, if it is in the first `limit` bytes of the mail."""
+    return envelope.message_id(read_headers(find_headers(raw, limit).lines, _MESSAGE_ID))
 
 
 def read_envelope(raw: bytes) -> Envelope:
     """Return the envelope of a mail, or of its headers alone."""
-    return envelope.from_headers(read_headers(raw))
+    return envelope.from_headers(read_headers(find_headers(raw).lines, _NAMES))
 
 
-def _message_id(headers: Mapping[str, Sequence[bytes]]) -> str | None:
-    values = headers.get("message-id")
-    return clean_text(values[0])[:MAX_MESSAGE_ID_CHARS] or None if values else None
-
-
-def read_headers(raw: bytes, names: frozenset[bytes] = _NAMES) -> dict[str, list[bytes]]:
-    """Return the unfolded, stripped values of the headers with these lower-case `names`. Never raises."""
-    found: dict[str, list[list[bytes]]] = {}
-    parts: list[bytes] = []  # of the current value; a list that is not kept if the header is not wanted
-    for line in header_section(raw).split(b"\n"):
-        if line[:1] in (b" ", b"\t"):
-            parts.append(line.removesuffix(b"\r"))
-            continue
-        name, colon, value = line.partition(b":")
-        parts = []
-        if colon and (wanted := name.rstrip(b" \t").lower()) in names:
-            parts = [value.removesuffix(b"\r")]
-            found.setdefault(wanted.decode("ascii"), []).append(parts)
-    return {name: [b"".join(value).strip() for value in values] for name, values in found.items()}
-
-
-def header_section(raw: bytes) -> bytes:
-    """Return everything before the empty line that ends the headers, at most MAX_HEADER_BYTES."""
-    if raw.startswith((b"\n", b"\r\n")):
-        return b""
-    end = raw.find(b"\n\r\n", 0, MAX_HEADER_BYTES)
-    # The search for a bare LF stops at the end just found, so that it does not search the body in vain.
-    sooner = raw.find(b"\n\n", 0, MAX_HEADER_BYTES if end < 0 else end + 1)
-    end = end if sooner < 0 else sooner
-    return raw[: MAX_HEADER_BYTES if end < 0 else end]
-
-
-def _body_digest(raw: bytes) -> bytes:
+def _body_digest(raw: bytes, start: int) -> bytes:
     """Hash the body with normalised line endings, because servers that store or move a mail change them."""
-    start, end = _without_empty_lines(raw, len(header_section(raw)))
+    start, end = _without_empty_lines(raw, start)
     digest = hashlib.sha256()
     while start < end:
         stop = min(start + PIECE_BYTES, end)
@@ -137,28 +96,12 @@ def _without_empty_lines(raw: bytes, start: int) -> tuple[int, int]:
     return start, end
 
 
-def _defects(raw: bytes, found: Mapping[str, Sequence[bytes]]) -> list[str]:
-    block = header_section(raw)
-    return [
-        defect
-        for defect, holds in (
-            ("no headers", not found),
-            ("headers cut", len(block) == MAX_HEADER_BYTES and len(raw) > MAX_HEADER_BYTES),
-            ("NUL in the headers", b"\0" in block),
-            ("headers not ASCII", not block.isascii()),
-            ("no Message-ID", "message-id" not in found),
-            *((f"several {name}", len(values) > 1) for name, values in sorted(found.items())),
-        )
-        if holds
-    ]
-
-
 def is_cheap(raw: bytes) -> bool:
     """Whether all work on the mail takes a few milliseconds at most, however malformed it is.
 
     The most expensive mail per byte has a header that consists of short addresses.
     """
-    return len(raw) <= _MAX_CHEAP_MAIL_BYTES and len(header_section(raw)) <= _MAX_CHEAP_HEADER_BYTES
+    return len(raw) <= _MAX_CHEAP_MAIL_BYTES and len(find_headers(raw).lines) <= _MAX_CHEAP_HEADER_BYTES
 
 
 def decode_text(raw: bytes) -> tuple[list[str], bool]:

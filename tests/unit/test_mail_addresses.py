@@ -1,0 +1,163 @@
+"""Addresses of a header: what RFC 5322 permits, and what real mails contain instead. Nothing is invented."""
+
+import time
+
+import pytest
+
+from superimap.domain.envelope import Address
+from superimap.mail.addresses import GROUP_END, MAX_LISTED_ADDRESSES, parse_addresses
+
+
+def at(name: str | None, mailbox: str | None, host: str | None, route: str | None = None) -> Address:
+    return Address(name, route, mailbox, host)
+
+
+def group(name: str, *members: Address) -> list[Address]:
+    return [at(None, name, None), *members, GROUP_END]
+
+
+ANN, BOB = at("Ann Bee", "ann", "x.org"), at(None, "bob", "y.org")
+
+TABLE: list[tuple[str, list[Address]]] = [
+    # As RFC 5322 has it.
+    ("Ann Bee <ann@x.org>", [ANN]),
+    ("bob@y.org", [BOB]),
+    ("<bob@y.org>", [BOB]),
+    ("Ann Bee <ann@x.org>, bob@y.org", [ANN, BOB]),
+    ('"Bee, Ann" <ann@x.org>', [at("Bee, Ann", "ann", "x.org")]),
+    ('"Ann \\"A\\" \\\\ Bee" <ann@x.org>', [at('Ann "A" \\ Bee', "ann", "x.org")]),
+    ('"" <ann@x.org>', [at(None, "ann", "x.org")]),
+    ('"Ann  Bee"<ann@x.org>', [at("Ann  Bee", "ann", "x.org")]),
+    ("Ann\tBee  <ann@x.org> ", [ANN]),
+    ("ann@x.org (Ann Bee)", [ANN]),
+    ("(Ann Bee) ann@x.org", [ANN]),
+    ("<ann@x.org> (Ann Bee)", [ANN]),
+    ("Ann (at (home)) Bee <ann@x.org>", [ANN]),
+    ("ann@x.org (Ann (the \\) first) Bee)", [at("Ann (the ) first) Bee", "ann", "x.org")]),
+    ("ann(a)@(b)x.org", [at("a b", "ann", "x.org")]),
+    ('"ann bee"@x.org', [at(None, "ann bee", "x.org")]),
+    ('<"ann@bee"@x.org>', [at(None, "ann@bee", "x.org")]),
+    ("ann@[127.0.0.1]", [at(None, "ann", "[127.0.0.1]")]),
+    ("Ann Bee <ann@[IPv6:::1]>", [at("Ann Bee", "ann", "[IPv6:::1]")]),
+    ("ann+tag=a/b@x.org", [at(None, "ann+tag=a/b", "x.org")]),
+    ("friends: Ann Bee <ann@x.org>, bob@y.org;", group("friends", ANN, BOB)),
+    ("friends:ann@x.org;, bob@y.org", [*group("friends", at(None, "ann", "x.org")), BOB]),
+    ("undisclosed-recipients:;", group("undisclosed-recipients")),
+    ("Undisclosed recipients:;", group("Undisclosed recipients")),
+    ('"undisclosed-recipients (list, all)":;', group("undisclosed-recipients (list, all)")),
+    ("a:;, b: ;", [*group("a"), *group("b")]),
+    # Obsolete syntax (section 4.4).
+    ("Ann Bee <@r.org,@s.org:ann@x.org>", [at("Ann Bee", "ann", "x.org", "@r.org,@s.org")]),
+    ("<@r.org:ann@[IPv6:::1]>, bob@y.org", [at(None, "ann", "[IPv6:::1]", "@r.org"), BOB]),
+    ("<@r.org:ann@x.org> , bob@y.org", [at(None, "ann", "x.org", "@r.org"), BOB]),
+    ('<"@"@x.org>, bob@y.org', [at(None, "@", "x.org"), BOB]),
+    ("ann . bee @ x . org", [at(None, "ann.bee", "x.org")]),
+    ("Ann Bee < ann @ x.org >", [ANN]),
+    ("Ann B. Bee <ann@x.org>", [at("Ann B. Bee", "ann", "x.org")]),
+    (",, Ann Bee <ann@x.org>, ,bob@y.org,", [ANN, BOB]),
+    # Encoded words (RFC 2047) and raw UTF-8 (RFC 6532): not decoded, and no syntax within.
+    ("=?utf-8?q?Ann_Bee?= <ann@x.org>", [at("=?utf-8?q?Ann_Bee?=", "ann", "x.org")]),
+    ("=?a?q?Bee=2C?= =?b?b?QW5u?= <ann@x.org>", [at("=?a?q?Bee=2C?= =?b?b?QW5u?=", "ann", "x.org")]),
+    ("=?utf-8?Q?Bee,_Ann?= <ann@x.org>", [at("=?utf-8?Q?Bee,_Ann?=", "ann", "x.org")]),
+    ("=?utf-8?Q?Bee, Ann @ x:y?= <ann@x.org>", [at("=?utf-8?Q?Bee, Ann @ x:y?=", "ann", "x.org")]),
+    ('"=?utf-8?q?Ann?=" <ann@x.org>', [at("=?utf-8?q?Ann?=", "ann", "x.org")]),
+    ("=?utf-8?q?Ann?=<ann@x.org>", [at("=?utf-8?q?Ann?=", "ann", "x.org")]),
+    ("=?utf-8?q?Ann?=", [at("=?utf-8?q?Ann?=", None, None)]),
+    ("=?utf-8?q?ann=40x.org?=", [at("=?utf-8?q?ann=40x.org?=", None, None)]),
+    ("ann@x.org (=?utf-8?q?Ann?=)", [at("=?utf-8?q?Ann?=", "ann", "x.org")]),
+    ("Änn Bée <änn@bücher.example>", [at("Änn Bée", "änn", "bücher.example")]),
+    ("Ann \ufffd\ufffd <ann@x.org>", [at("Ann \ufffd\ufffd", "ann", "x.org")]),
+    # Without `@`: nothing is taken for an address that is none.
+    ("root (Cron Daemon)", [at("Cron Daemon", "root", None)]),
+    ("MAILER-DAEMON (Mail Delivery System)", [at("Mail Delivery System", "MAILER-DAEMON", None)]),
+    ("Mail Delivery Subsystem <MAILER-DAEMON>", [at("Mail Delivery Subsystem", "MAILER-DAEMON", None)]),
+    ("root", [at(None, "root", None)]),
+    ("<root>", [at(None, "root", None)]),
+    ("root, ann", [at(None, "root", None), at(None, "ann", None)]),
+    ("Some Body", [at("Some Body", None, None)]),
+    ('"Some Body"', [at("Some Body", None, None)]),
+    ('"ann@x.org"', [at("ann@x.org", None, None)]),
+    ("Some Body <>", [at("Some Body", None, None)]),
+    ("Some Body <ann at x.org>", [at("Some Body", "ann at x.org", None)]),
+    ("@x.org", [at(None, None, "x.org")]),
+    ("ann@", [at(None, "ann", None)]),
+    ("<>", []),
+    ("<@>", []),
+    ("@", []),
+    ("()", []),
+    (":;", []),
+    (";", []),
+    ("", []),
+    ("  ,\t", []),
+    # Broken syntax.
+    ("Bee, Ann <ann@x.org>", [at("Bee, Ann", "ann", "x.org")]),
+    ("Ann Bee, Ph.D., M.D. <ann@x.org>, bob@y.org", [at("Ann Bee, Ph.D., M.D.", "ann", "x.org"), BOB]),
+    ("Bee, Ann <a@x>; Roe, Bob <b@y>", [at("Bee, Ann", "a", "x"), at("Roe, Bob", "b", "y")]),
+    ("Bee, Ann, bob@y.org", [at(None, "Bee", None), at(None, "Ann", None), BOB]),
+    ("root, <bob@y.org>", [at(None, "root", None), BOB]),
+    ("bob@y.org, Ann Bee <ann@x.org>", [BOB, ANN]),
+    ("ann@x.org; bob@y.org", [at(None, "ann", "x.org"), BOB]),
+    ("Ann Bee <ann@x.org>;", [ANN]),
+    ("Ann Bee <ann@x.org>,bob@y.org", [ANN, BOB]),
+    ("Ann Bee ann@x.org", [ANN]),
+    ("ann@x.org Ann Bee", [ANN]),
+    ("Ann Bee <ann@x.org", [ANN]),
+    ("Ann Bee ann@x.org>", [ANN]),
+    ("<Ann Bee <ann@x.org, Bob <bob@y.org>", [ANN, at("Bob", "bob", "y.org")]),
+    ("Ann Bee <<ann@x.org>>", [ANN]),
+    ("<Ann Bee> <ann@x.org>", [ANN]),
+    ("ann@x.org <ann@x.org>", [at("ann@x.org", "ann", "x.org")]),
+    ("<ann@x.org> <bob@y.org>", [at("ann@x.org", "bob", "y.org")]),
+    ("ann@x.org <bob@y.org>", [at("ann@x.org", "bob", "y.org")]),
+    ('"Ann Bee <ann@x.org>', [at('"Ann Bee', "ann", "x.org")]),
+    ('Ann "Bee <ann@x.org>, bob@y.org', [at('Ann "Bee', "ann", "x.org"), BOB]),
+    ("Ann (Bee <ann@x.org>, bob@y.org", [at("Ann (Bee", "ann", "x.org"), BOB]),
+    ("Ann Bee) <ann@x.org>", [at("Ann Bee)", "ann", "x.org")]),
+    ('"Ann "A" Bee" <ann@x.org>', [at("Ann A Bee", "ann", "x.org")]),
+    ("'Ann Bee' <ann@x.org>", [at("'Ann Bee'", "ann", "x.org")]),
+    ("'ann@x.org'", [at(None, "'ann", "x.org'")]),
+    ("[List, a] Ann Bee <ann@x.org>", [at("[List, a] Ann Bee", "ann", "x.org")]),
+    ("Ann [Bee <ann@x.org>", [at("Ann [Bee", "ann", "x.org")]),
+    ("IT: Ann Bee <ann@x.org>", [at("IT: Ann Bee", "ann", "x.org")]),
+    ("mailto:ann@x.org", [at(None, "mailto:ann", "x.org")]),
+    ("undisclosed-recipients:", group("undisclosed-recipients")),
+    ("Undisclosed recipients: ", group("Undisclosed recipients")),
+    ("a: b: c@x.org;;", [at(None, "a", None), at("b:", "c", "x.org"), GROUP_END]),
+    ("ann@bee@x.org", [at(None, "ann@bee", "x.org")]),
+    ("ann bee@x.org", [at("ann", "bee", "x.org")]),
+    ("<ann bee@x.org>", [at(None, "ann bee", "x.org")]),
+    ("Ann Bee\\, Esq <ann@x.org>", [at("Ann Bee\\, Esq", "ann", "x.org")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "expected"), TABLE, ids=[value for value, _ in TABLE])
+def test_addresses_are_read_from_what_mails_contain(value, expected):
+    assert list(parse_addresses(value)) == expected
+
+
+def test_an_entry_that_the_limit_cuts_is_left_out():
+    many = "ann@x.org, " * 10_000
+
+    assert set(parse_addresses(many[:-2] + "and.more.example")) == {at(None, "ann", "x.org")}
+    assert set(parse_addresses("(c) " + many)) == {at(None, "ann", "x.org"), at("c", "ann", "x.org")}
+    assert parse_addresses("ann@" + "x" * 100_000) == ()
+
+
+@pytest.mark.parametrize("entry", ["a@b.example,", "a, ", "g:a@b;", '"a" <a@b>;', "(a)a@b,"])
+def test_a_limited_number_of_addresses_is_listed(entry):
+    assert len(parse_addresses(entry * 5000)) == MAX_LISTED_ADDRESSES
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ['"', '"\\', '\\"', "(", ")", "(\\", "<", ">", "<@a,", "<@a:", "@", "a@", "a ", "a ,", ",", ":", ";", "a:",
+     "a:;", "[", "[a", "=?", "=?a?q?", "=?a?q?b", "a.", " . ", " @ ", "@ .", '"a', '"a" ', "a <b@c> ", "a (b) ",
+     "\ufffd", " ", "Ann Bee ", '"a"@', "<a@b", "(a)", "a, b <c@d>,"],
+)  # fmt: skip
+def test_hostile_headers_take_linear_time(piece):
+    """A quadratic step would take minutes."""
+    began = time.perf_counter()
+
+    parse_addresses(piece * (65_000 // len(piece)))
+
+    assert time.perf_counter() - began < 2
