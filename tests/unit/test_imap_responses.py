@@ -224,6 +224,12 @@ def test_an_invalid_set_is_an_error(bad):
         (b"[UIDVALIDITY 42] UIDs", "UIDVALIDITY", b"42", "UIDs"),
         (b"[read-only] x", "READ-ONLY", b"", "x"),
         (b'[BADCHARSET ("a]b" c)] no', "BADCHARSET", b'("a]b" c)', "no"),
+        (b"[UIDVALIDITY 1]extra", "UIDVALIDITY", b"1", "extra"),
+        (b"[uidvalidity\t1]\ttext", "UIDVALIDITY", b"1", "text"),
+        (b"[ UIDVALIDITY  1 ] x", "UIDVALIDITY", b"1", "x"),
+        (b"[UIDNEXT 7]", "UIDNEXT", b"7", ""),
+        (b"\0[ALERT] x\0y", None, b"", "[ALERT] x y"),
+        (b"[] x", None, b"", "[] x"),
         (b"[unclosed x", None, b"", "[unclosed x"),
         (b"a\x1b[31m\r\nb\xff", None, b"", "a [31m b\ufffd"),
         (b"", None, b"", ""),
@@ -322,3 +328,45 @@ def test_content_without_a_uid_is_that_of_the_only_message_asked_for():
         answer = responses.FetchAnswer(wanted)
         answer.read(line)
         assert answer.messages == messages
+
+
+@pytest.mark.parametrize(
+    ("line", "tidy"),
+    [
+        (b"* 5 EXISTS", b"* 5 EXISTS"),
+        (b"*  5\t EXISTS", b"* 5 EXISTS"),
+        (b"*\tOK\t[UIDNEXT 5]", b"* OK [UIDNEXT 5]"),
+        (b"*OK [UIDNEXT 5] x", b"* OK [UIDNEXT 5] x"),
+        (b"* OK[UIDNEXT 5]  x", b"* OK [UIDNEXT 5]  x"),
+        (b"* ok", b"* ok"),
+        (b"* 5 FETCH(UID 5)", b"* 5 FETCH (UID 5)"),
+        (b"* LIST() / x", b"* LIST () / x"),
+        (b"*", b"*"),
+        (b"* (", b"* ("),
+    ],
+)
+def test_an_untagged_response_may_have_any_blanks_after_its_words(line, tidy):
+    assert statuses.tidy_untagged(line) == tidy == statuses.tidy_untagged(tidy)
+
+
+@pytest.mark.parametrize(
+    ("line", "result", "code", "text"),
+    [
+        (b"A1 OK done", "OK", None, "done"),
+        (b"A1 OK", "OK", None, ""),
+        (b"A1\tno\t[TRYCREATE]x", "NO", "TRYCREATE", "x"),
+        (b"A1  Bad  x {3}", "BAD", None, "x {3}"),
+        (b"A1 OK[READ-ONLY] x", "OK", "READ-ONLY", "x"),
+    ],
+)
+def test_a_tagged_response_may_have_any_blanks_and_letter_case(line, result, code, text):
+    tag, found, said = statuses.parse_tagged(line)
+
+    assert (tag, found, said.code, said.text) == (b"A1", result, code, text)
+
+
+@pytest.mark.parametrize(
+    "line", [b"A1", b"A1 ", b"A1 OKAY", b"A1 PREAUTH x", b"OK done", b" A1 OK", b"A1 OK2"]
+)
+def test_anything_else_is_no_tagged_response(line):
+    assert statuses.parse_tagged(line) is None

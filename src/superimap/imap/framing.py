@@ -15,7 +15,7 @@ MAX_UNSOLICITED_BYTES = 64 * 1024
 """Largest line or literal while no command is pending, as in IDLE: the caller has reserved no memory for more."""
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
-_STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
+_STATUS = re.compile(rb"\*[ \t]*+(?:OK|NO|BAD|BYE|PREAUTH)(?![A-Za-z0-9])", re.IGNORECASE)
 _MAX_NUMBER64 = (1 << 63) - 1  # RFC 9051 section 9
 _RESPONSE_OVERHEAD_BYTES = 256  # of Python's objects, in addition to the bytes of the response
 _PIECE_OVERHEAD_BYTES = 64  # of one more text or literal
@@ -169,7 +169,7 @@ class Framer:
         if not text.endswith(b"}") or (match := _LITERAL.search(text)) is None:
             return None
         first = self._texts[0] if self._texts else text
-        if not first.startswith(b"* ") or _STATUS.match(first) or not _OUTSIDE_QUOTES.fullmatch(text):
+        if not first.startswith(b"*") or _STATUS.match(first) or not _OUTSIDE_QUOTES.fullmatch(text):
             return None
         digits = match[1].lstrip(b"0") or b"0"
         most = (

@@ -34,8 +34,10 @@ from superimap.imap.statuses import (
     parse_capabilities,
     parse_greeting,
     parse_status,
+    parse_tagged,
     parse_uid,
     parse_uid_validity,
+    tidy_untagged,
 )
 from superimap.imap.stream import Stream
 from superimap.imap.types import Limits
@@ -154,13 +156,17 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     def _handle(self, response: Response) -> None:
         line = response.line
+        if not line.strip():  # a stray blank line is harmless
+            return
         if self.greeting is None:
             self._take_greeting(line)
         elif line.startswith(b"* "):
             self._untagged(response)
+        elif line.startswith(b"*"):
+            self._untagged(_tidied(response))
         elif line.startswith(b"+"):
             self._continuation(line)
-        elif line:  # a stray blank line is harmless
+        else:
             self._response_done(line)
 
     def _take_greeting(self, line: bytes) -> None:
@@ -176,9 +182,12 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
     def _untagged(self, response: Response) -> None:
         """Apply counts and codes, pass data to the command. # upstream: deleted every `* ` within the line"""
         words = response.line[:_MAX_KEYWORDS_BYTES].split(b" ", 3)
-        name = words[1].upper()
-        if name.isdigit() and len(words) > 2:
-            name = words[2].upper()
+        is_count = len(words) > 2 and words[1].isdigit()
+        name = (words[2] if is_count else words[1] if len(words) > 1 else b"").upper()
+        if not name.isalnum() and (tidied := _tidied(response)).line != response.line:
+            self._untagged(tidied)
+            return
+        if is_count:
             self.mailbox.record_count(name, words[1], opening=self._opening)
         elif name in (b"OK", b"NO", b"BAD"):
             self._apply_code(parse_status(response.line[3 + len(name) :]))
@@ -223,14 +232,14 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     def _response_done(self, line: bytes) -> None:
         """Handle a tagged response. Raises OutOfSync unless it ends the pending command."""
-        tag, _, rest = line.partition(b" ")
-        word, _, text = rest.partition(b" ")
-        command, result = self._pending, word.upper().decode("latin-1")
-        if tag == b"DONE":  # the server ended our IDLE just before our DONE, and rejects it as a command
+        if line.startswith(
+            b"DONE "
+        ):  # the server ended our IDLE just before our DONE, and rejects it as a command
             return
-        if command is None or tag != command.tag.encode() or result not in ("OK", "NO", "BAD"):
+        command, tagged = self._pending, parse_tagged(line)
+        if command is None or tagged is None or tagged[0].upper() != command.tag.upper().encode():
             raise OutOfSync(f"not an answer to {command or 'anything'}: {decode_text(line, 40)!r}")
-        said = parse_status(text)
+        _, result, said = tagged
         self._apply_code(said)
         self._pending, self._idling, self._framer.expects_answer = None, False, False
         self.state = next_state(self.state, command.name, result)
@@ -349,3 +358,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
     def _wake(self) -> None:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
+
+
+def _tidied(response: Response) -> Response:
+    return Response((tidy_untagged(response.line), *response.texts[1:]), response.literals)

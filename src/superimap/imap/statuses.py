@@ -13,7 +13,9 @@ UID_MAX = (1 << 63) - 1
 """The largest UID that is accepted. RFC 9051 section 9 allows 32 bits; some servers exceed them."""
 MAX_DIGITS = 40
 """Digits of the longest number that is parsed, without leading zeros."""
-_CODE = re.compile(rb'\[([^\] ]++)(?: ((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?\] ?')
+_CODE = re.compile(rb'\[[ \t]*+([^\] \t]++)(?:[ \t]++((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?[ \t]*+\] ?')
+_UNTAGGED = re.compile(rb"\*[ \t]*+(?:(\d++)[ \t]++)?([A-Za-z][A-Za-z0-9-]*+)[ \t]*+")
+_TAGGED = re.compile(rb"(\S++)[ \t]++(OK|NO|BAD)(?![A-Za-z0-9])[ \t]*+", re.IGNORECASE)
 _NEEDS_SELECT = re.compile(r"\bCourier-IMAP\b|\bIMAP4rev1 (?:v\d+|20\d\d[a-z]?)\.\d+ at ", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MAX_STATUS_BYTES = 8192  # of a status text or a list of capabilities; the rest is ignored
@@ -48,7 +50,24 @@ def parse_status(text: bytes) -> Status:
     text = text[:_MAX_STATUS_BYTES]
     if (match := _CODE.match(text)) is None:
         return Status(decode_text(text))
-    return Status(decode_text(text[match.end() :]), decode_text(match[1]).upper(), match[2] or b"")
+    return Status(decode_text(text[match.end() :]), decode_text(match[1]).upper(), (match[2] or b"").strip())
+
+
+def tidy_untagged(line: bytes) -> bytes:
+    """Return an untagged line with one blank after each of its first words, not tabs, more blanks or none."""
+    if (match := _UNTAGGED.match(line)) is None:
+        return line
+    number, name = match.groups()
+    start = b"* " + (number + b" " if number else b"") + name
+    rest = line[match.end() :]
+    return start + b" " + rest if rest else start
+
+
+def parse_tagged(line: bytes) -> tuple[bytes, str, Status] | None:
+    """Split a tagged response into its tag, OK, NO or BAD, and its text; None if it is none."""
+    if (match := _TAGGED.match(line)) is None:
+        return None
+    return match[1], match[2].upper().decode("ascii"), parse_status(line[match.end() :])
 
 
 def parse_capabilities(words: bytes) -> frozenset[str]:
@@ -76,7 +95,7 @@ def needs_select(greeting: str) -> bool:
 
 def parse_greeting(line: bytes) -> tuple[str, Status]:
     """Return OK, PREAUTH or BYE, with its text (RFC 9051 section 7.1). Raises ProtocolError."""
-    star, _, rest = line.partition(b" ")
+    star, _, rest = tidy_untagged(line).partition(b" ")
     word, _, text = rest.partition(b" ")
     keyword = word.upper().decode("latin-1")
     if star != b"*" or keyword not in ("OK", "PREAUTH", "BYE"):

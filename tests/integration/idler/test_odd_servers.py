@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -394,3 +394,42 @@ async def test_mail_of_unknown_date_is_judged_by_its_date_header_at_the_first_vi
     await world.user(partner, "joe", login="joe", password="pw")
     async with running(functools.partial(main.serve, timing=TIMING), world.settings):
         await all_have(world, {"joe": []}, ["before_connect", "delivered", "delivered"])
+
+
+COMMANDS = ("EXAMINE", "STATUS", "UID SEARCH", "UID FETCH", "NOOP", "DONE")
+
+
+def everywhere(pattern: bytes, replacement: bytes | Callable[[re.Match[bytes]], bytes]) -> Deviation:
+    return [(command, rewriting(pattern, replacement)) for command in COMMANDS]
+
+
+LAST = rb"(?<=\r\n)(\w+) OK( [^\r]*)?\r\n\Z"
+STATUSES: Mapping[str, Deviation] = {
+    "codes without text": everywhere(rb"(\* OK \[[^\r\]]*\])[^\r]*", rb"\1"),
+    "text without a blank": everywhere(rb"(\* OK \[[^\r\]]*\]) ", rb"\1"),
+    "no blank before codes": everywhere(rb"OK \[", b"OK["),
+    "tabs": everywhere(rb"\* (OK|SEARCH|\d+) ?", rb"*\t\1\t"),
+    "two blanks": everywhere(rb"\* (OK|SEARCH|\d+)(?= )", rb"*  \1 "),
+    "keywords in lower case": everywhere(
+        rb"\b(OK|EXISTS|FETCH|SEARCH|UIDVALIDITY|UIDNEXT)\b", lambda m: m[0].lower()
+    ),
+    "tagged in lower case": everywhere(LAST, rb"\1 ok\2\r\n"),
+    "tagged without text": everywhere(LAST, rb"\1 OK\r\n"),
+    "tagged with a literal's mark": everywhere(LAST, rb"\1 OK done {12}\r\n"),
+    "untagged with a literal's mark": everywhere(LAST, rb"* OK busy {12}\r\n* NO {3}\r\n\1 OK\2\r\n"),
+    "after the tagged response": everywhere(
+        LAST, rb"\1 OK\2\r\n* OK [HIGHESTMODSEQ 9] ok\r\n* LSUB () NIL x\r\n"
+    ),
+    "blank lines": everywhere(rb"\r\n(?=[*])", rb"\r\n\r\n  \r\n"),
+    "NUL in texts": everywhere(LAST, rb"* OK a\0b\r\n\1 OK \0done\r\n"),
+    "unknown responses": everywhere(
+        LAST, rb"* X-NEW-THING (1 2)\r\n* VANISHED 1:2\r\n* ( \r\n*\r\n\1 OK\2\r\n"
+    ),
+    "codes in the tagged OK": everywhere(rb"OK \[READ-ONLY\]", b"OK [UIDNEXT 1]"),
+}
+
+
+async def test_mail_is_delivered_whatever_shape_status_responses_have(world, imap):
+    imap.greeting = b"\r\n*\tOK[CAPABILITY IMAP4rev1]ready\r\n"
+    async with watching(world, imap, STATUSES):
+        await deliver_with_gaps(world, imap, STATUSES)

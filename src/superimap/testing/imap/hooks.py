@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from superimap.testing.imap.session import FakeSession, Hook
 from superimap.testing.imap.syntax import ClientCommand
@@ -16,7 +17,7 @@ def answering(*lines: bytes) -> Hook:
     return hook
 
 
-def rewriting(pattern: bytes, replacement: bytes) -> Hook:
+def rewriting(pattern: bytes, replacement: bytes | Callable[[re.Match[bytes]], bytes]) -> Hook:
     """Answer as usual, with each match of the regular expression `pattern` replaced."""
     regex = re.compile(pattern, re.DOTALL)
 
