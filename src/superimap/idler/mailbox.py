@@ -21,6 +21,7 @@ from superimap.idler.limits import HostByteLimit
 from superimap.idler.mailbox_queries import identity_of, known_mail
 from superimap.idler.read_failures import ReadFailures
 from superimap.idler.rooms import SessionRoom
+from superimap.imap.idle import IdleMemory
 from superimap.imap.types import MessageMeta
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class MailboxMemory:
     - `recorded_at`: the event loop's time of the last record.
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
     - `room`: the memory of the present connection.
+    - `idle`: whether the server takes IDLE.
     - The mails whose headers ended a session: the event of such a mail has no envelope.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
       attempt gets further than the one before.
@@ -47,7 +49,7 @@ class MailboxMemory:
 
     __slots__ = (
         "_broken_headers", "_has_failed_check", "_recorded", "_uid_validity", "expects_mail", "failures",
-        "recorded_at", "room",
+        "idle", "recorded_at", "room",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,6 +57,7 @@ class MailboxMemory:
         self.expects_mail = False
         self.recorded_at = 0.0
         self.room: SessionRoom | None = None
+        self.idle = IdleMemory()
         self._recorded: set[RecordedMail] = set()
         self._broken_headers: set[int] = set()
         self._uid_validity = 0

@@ -153,6 +153,7 @@ class MailboxWatch:
             poll=self._poll,
             poll_by=self._watched.poll_by,
             due=lambda: min(self._missing.due, self._check_due),
+            memory=self._memory.idle,
         )
 
     @property

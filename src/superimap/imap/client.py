@@ -244,21 +244,25 @@ class ImapClient:
         poll: float = 60.0,
         poll_by: Literal["noop", "status"] | None = None,
         due: Callable[[], float] = lambda: math.inf,
+        memory: idle.IdleMemory | None = None,
     ) -> AsyncIterator[None]:
         """Yield when mail has arrived since the last search was sent, and at the end of each round.
 
-        A round ends after `renew` seconds of IDLE, or when the server ends the IDLE. Where there is no IDLE, or
-        `poll_by` forbids it, a round is `poll` seconds and ends with a NOOP, unless the caller polls by STATUS. No
-        round lasts beyond the event loop's time `due()`. The caller's search at the end of a round finds mail on
-        servers that never push. EXPUNGE and FETCH do not end a round. No IDLE is running during a yield.
+        A round ends after `renew` seconds of IDLE, or when the server ends the IDLE. Where there is no IDLE, or it
+        fails each time (`memory` says so, across connections), or `poll_by` forbids it, a round is `poll` seconds
+        and ends with a NOOP, unless the caller polls by STATUS. No round lasts beyond the event loop's time
+        `due()`. The caller's search at the end of a round finds mail on servers that never push. EXPUNGE and FETCH
+        do not end a round. No IDLE is running during a yield.
         """
         protocol, mailbox = self._protocol, self._mailbox
+        memory = memory or idle.IdleMemory()
         while True:
             protocol.keep(0)
-            left = due() - protocol.loop.time()
+            now = protocol.loop.time()
+            left = due() - now
             if not mailbox.has_news and left > 0:
-                if poll_by is None and "IDLE" in protocol.capabilities:
-                    await idle.wait_in_idle(protocol, renew=min(renew, left), timeouts=self._timeouts)
+                if poll_by is None and "IDLE" in protocol.capabilities and memory.is_usable(now):
+                    await idle.wait_in_idle(protocol, memory, renew=min(renew, left), timeouts=self._timeouts)
                 else:
                     await idle.wait_without_idle(protocol, min(poll, left))
                     if poll_by != "status":

@@ -274,18 +274,37 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
             raise command.refusal()
         return answer
 
-    async def start_idle(self, within: float) -> None:
-        """Begin IDLE and wait for the "+". # upstream: waited forever if the connection was lost"""
+    async def start_idle(self, within: float, silence: float) -> None:
+        """Begin IDLE and wait for the "+". # upstream: waited forever if the connection was lost
+
+        After `silence` seconds without an answer the IDLE is ended, and counts as refused: some servers never
+        send the "+". Raises Refused; TimedOut if nothing is answered `within` further seconds.
+        """
         async with self._turn:
             await self._end_idle(within)
             command = Command("IDLE", self.new_tag())
             self._send(command)
-            await self._within(within, "IDLE", self.wait_until(lambda: self._idling or command.closed))
+            if not await self._is_answered(command, silence):
+                self._write(b"DONE\r\n")
+                await self._within(within, "IDLE", command.wait())
+                raise Refused("IDLE", "NO", f"no continuation within {silence:g} s")
             if not command.closed:
                 return
             await command.wait()  # raises if the connection has ended
             if command.result != "OK":
                 raise command.refusal()
+
+    async def _is_answered(self, command: Command, within: float) -> bool:
+        """Wait for the "+" or the end of an IDLE. A cancellation closes the connection."""
+        try:
+            async with asyncio.timeout(within):
+                await self.wait_until(lambda: self._idling or command.closed)
+        except TimeoutError:
+            return False
+        except asyncio.CancelledError:
+            self.fail(Disconnected("closed by us in the middle of IDLE"))
+            raise
+        return True
 
     async def end_idle(self, within: float) -> None:
         """Send DONE and wait for the end of IDLE; does nothing if the server has ended it."""

@@ -35,6 +35,7 @@ _TEMPORARY_CODES = {
     "UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "OVERQUOTA", "SERVERBUG", "CLIENTBUG", "TRYLATER", "IN-USE",
     "LOGIN-DELAY", "SYS/TEMP",
 }  # fmt: skip
+_THROTTLING_CODES = {"LIMIT", "THROTTLED", "OVERQUOTA"}
 _METHOD_CODES = {"CANNOT", "BADCHARSET"}
 
 
@@ -143,6 +144,11 @@ def names_credentials(answer: Answer) -> bool:
     if _THROTTLING.search(text) or _TEMPORARY.search(text) or _METHOD.search(text):
         return False
     return bool(_CREDENTIALS.search(text) or _FAILED.search(text))
+
+
+def asks_for_pause(code: str | None, text: str) -> bool:
+    """Return whether a NO or BAD to any command asks the client to slow down."""
+    return code in _THROTTLING_CODES or bool(_THROTTLING.search(text))
 
 
 def advice(answers: list[Answer]) -> str:

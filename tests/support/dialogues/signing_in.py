@@ -81,7 +81,7 @@ DIALOGUES = [
         on("EXAMINE", answering(b"%(tag)s NO " + ENABLE))), status="backing_off",
             reason="enable IMAP access", logins=999),
     refused("S099", offering("IMAP4", "IMAP4rev1", "AUTH=NTLM", "AUTH=GSSAPI", "LOGINDISABLED", "IDLE"),
-            status=REFUSED, reason="takes no password", logins=0),
+            status="backing_off", reason="accepts no password", logins=0),
     refused("S100", login(b"NO LOGIN failed."), status=REFUSED, reason="LOGIN failed"),
     refused("S101", greeted(b"* NO LOGOUT Intrusion prevention active for 192.0.2.1\r\n"),
             status="backing_off", reason="Intrusion prevention"),
