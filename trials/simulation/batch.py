@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from fixtures import engines
 from fixtures.world import World, credentials
 from superimap.core.config import Settings
-from trials.simulation.clock import BEGIN, SimulatedLoop, simulated_datetimes
+from trials.simulation.clock import BEGIN, SimulatedLoop, simulated_clocks
 from trials.simulation.database import Database
 from trials.simulation.plan import draw
 from trials.simulation.run import Report, Simulation
@@ -36,7 +36,7 @@ def run_batch(url: str, seeds: Sequence[int]) -> Iterator[Report]:
     world = World(url, "redis://localhost:1/0")
     users, idler = asyncio.run(_prepare(world, seeds))
     settings = world.settings
-    with simulated_datetimes():
+    with simulated_clocks():
         for seed, user_id in zip(seeds, users, strict=True):
             yield run_seed(url, seed, user_id, idler, settings)
 

@@ -7,7 +7,9 @@ import contextlib
 import datetime as real
 import selectors
 import sys
+import time as real_time
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 BEGIN = real.datetime(2026, 3, 1, tzinfo=real.UTC)
@@ -110,18 +112,41 @@ class _SimulatedDatetime(real.datetime, metaclass=_AnyDatetime):
         return moment(asyncio.get_running_loop().time()).astimezone(tz)
 
 
+class _SimulatedTime:
+    """The module `time`, with the clocks of the loop."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(real_time, name)
+
+    @staticmethod
+    def monotonic() -> float:
+        """Return the seconds of the loop."""
+        return asyncio.get_running_loop().time()
+
+    @staticmethod
+    def time() -> float:
+        """Return the simulated time as a Unix timestamp."""
+        return moment(asyncio.get_running_loop().time()).timestamp()
+
+
 @contextlib.contextmanager
-def simulated_datetimes() -> Iterator[None]:
-    """Let `datetime.now` of the simulated modules return simulated time inside the block."""
-    modules = [
-        module
-        for name, module in sys.modules.items()
-        if name.startswith(_PACKAGES) and getattr(module, "datetime", None) is real.datetime
-    ]
-    for module in modules:
-        module.datetime = _SimulatedDatetime  # type: ignore[attr-defined]
+def simulated_clocks() -> Iterator[None]:
+    """Let `datetime.now` and `time.monotonic` of the simulated modules be simulated time inside the block."""
+    replaced: list[tuple[ModuleType, str, object]] = []
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith(_PACKAGES):
+            for attribute, usual, simulated in _REPLACED:
+                if getattr(module, attribute, None) is usual:
+                    setattr(module, attribute, simulated)
+                    replaced.append((module, attribute, usual))
     try:
         yield
     finally:
-        for module in modules:
-            module.datetime = real.datetime  # type: ignore[attr-defined]
+        for module, attribute, usual in replaced:
+            setattr(module, attribute, usual)
+
+
+_REPLACED: tuple[tuple[str, object, object], ...] = (
+    ("datetime", real.datetime, _SimulatedDatetime),
+    ("time", real_time, _SimulatedTime()),
+)
