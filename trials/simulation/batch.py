@@ -35,7 +35,7 @@ def run_batch(url: str, seeds: Sequence[int]) -> Iterator[Report]:
     logging.getLogger("superimap").setLevel(logging.CRITICAL)
     world = World(url, "redis://localhost:1/0")
     users, idler = asyncio.run(_prepare(world, seeds))
-    settings = world.settings
+    settings = world.settings.model_copy(update={"idle_renew": 540.0})
     with simulated_clocks():
         for seed, user_id in zip(seeds, users, strict=True):
             yield run_seed(url, seed, user_id, idler, settings)

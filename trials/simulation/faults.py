@@ -60,7 +60,7 @@ def _huge(_session: FakeSession, _command: ClientCommand) -> bytes:
 
 
 def _long_line(_session: FakeSession, _command: ClientCommand) -> bytes:
-    return b"* 1 FETCH (" + b"x" * (2 << 20)
+    return b"* 1 FETCH (" + b"x" * (1_100_000)
 
 
 def _stall(_session: FakeSession, _command: ClientCommand) -> bytes:

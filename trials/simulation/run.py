@@ -32,6 +32,8 @@ SETTLING_SECONDS = 4 * HOUR
 GIVING_UP_SECONDS = 2 * DAY
 LATEST_GIVING_UP_SECONDS = GIVING_UP_SECONDS + 12 * HOUR
 """Seconds after which a hopeless mail must be given up, in addition to the time in which nothing was proven."""
+PROMPT_SECONDS, RETRIED_SECONDS = HOUR / 2, 3 * HOUR
+"""Seconds of a well server and a living process in which a mail is delivered, if it can be read or could not."""
 LOST_ANSWERS = 0.01
 _FOUND = """
     SELECT m.sha1, m.outcome, m.uid, m.detail, d.kind FROM messages m LEFT JOIN deliveries d ON d.message_id = m.id
@@ -75,12 +77,13 @@ class Simulation:
     async def run(self, user_id: int, shard: int, idler: int) -> Report:
         """Play the plan to its end; return what is wrong."""
         with self._network.in_place_of_sockets():
-            arrivals = asyncio.create_task(self._deliver())
+            arrivals = asyncio.gather(self._deliver(), self._renumber())
             watching = asyncio.create_task(self._watch(user_id, shard, idler))
-            await self._sleep_until(self.plan.settles_at + SETTLING_SECONDS)
-            report = await self._judge(user_id)
-            if self.plan.is_hopeless:
-                await self._check_hopeless(user_id, report)
+            report = Report(self.plan.seed)
+            async with asyncio.TaskGroup() as checks:
+                checks.create_task(self._judge(user_id, report))
+                checks.create_task(self._check_prompt(user_id, report))
+                checks.create_task(self._check_hopeless(user_id, report))
             watching.cancel()
             arrivals.cancel()
             await asyncio.gather(watching, arrivals, return_exceptions=True)
@@ -95,6 +98,11 @@ class Simulation:
         for mail in self.plan.mails:
             await self._sleep_until(mail.at)
             self._inbox.append(mail.raw, moment(self._loop.time()))
+
+    async def _renumber(self) -> None:
+        for uid_validity, at in enumerate(self.plan.renumberings, start=2):
+            await self._sleep_until(at)
+            self._inbox.set_uidvalidity(uid_validity)
 
     async def _watch(self, user_id: int, shard: int, idler: int) -> None:
         """Run one process after the other, each until it is killed."""
@@ -133,9 +141,9 @@ class Simulation:
             tracer_keys=(),
         )
 
-    async def _judge(self, user_id: int) -> Report:
-        """Compare what was recorded with the mails that can be read."""
-        report = Report(self.plan.seed)
+    async def _judge(self, user_id: int, report: Report) -> None:
+        """When all faults are over, compare what was recorded with the mails that can be read."""
+        await self._sleep_until(self.plan.settles_at + SETTLING_SECONDS)
         rows = await self._database.ask("fetch", _FOUND, user_id)
         for mail in self.plan.mails:
             digest = hashlib.sha1(mail.raw).digest()
@@ -147,7 +155,22 @@ class Simulation:
             report.delivered += len(webhooks)
         if not self.plan.is_hopeless and (events := [row for row in rows if row["kind"] == "events"]):
             report.wrong.append(f"{len(events)} events about readable mails")
-        return report
+
+    async def _check_prompt(self, user_id: int, report: Report) -> None:
+        """Check that no mail waits for another one, nor much longer than its own fault lasts."""
+        due = []
+        for mail in self.plan.mails:
+            if mail.readable_at != NEVER:
+                seconds = PROMPT_SECONDS if mail.readable_at == mail.at else RETRIED_SECONDS
+                due.append((self.plan.well_since(mail.readable_at, seconds), mail))
+        for at, mail in sorted(due, key=lambda each: each[0]):
+            await self._sleep_until(at)
+            rows = await self._database.ask("fetch", _FOUND, user_id)
+            digest = hashlib.sha1(mail.raw).digest()
+            if not any(row["sha1"] == digest and row["kind"] == "new_mail" for row in rows):
+                report.wrong.append(
+                    f"the mail of {mail.at:.0f} s is late at {at:.0f} s: {self._fate(rows, mail)}"
+                )
 
     def _fate(self, rows: list[Any], mail: Mail) -> str:
         uids = {each.uid for each in self._inbox.messages if each.raw == mail.raw}
@@ -157,13 +180,14 @@ class Simulation:
 
     async def _check_hopeless(self, user_id: int, report: Report) -> None:
         """Check that the mail that can never be read is given up once, not too early and not never."""
-        (mail,) = (mail for mail in self.plan.mails if mail.readable_at == NEVER)
-        uid = next(each.uid for each in self._inbox.messages if each.raw == mail.raw)
+        if (mail := next((mail for mail in self.plan.mails if mail.readable_at == NEVER), None)) is None:
+            return
         for at, is_expected in (
             (mail.at + GIVING_UP_SECONDS - 60.0, False),
             (mail.at + LATEST_GIVING_UP_SECONDS + self.plan.outage_seconds(mail.at, NEVER) * 2, True),
         ):
             await self._sleep_until(at)
+            uid = next(each.uid for each in self._inbox.messages if each.raw == mail.raw)
             rows = [row for row in await self._database.ask("fetch", _FOUND, user_id) if row["uid"] == uid]
             events = sum(row["kind"] == "events" for row in rows)
             is_given_up = any(row["outcome"] in ("unreadable", "too_big") for row in rows)
