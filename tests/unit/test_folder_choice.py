@@ -19,6 +19,7 @@ def listed(*lines: bytes):
     [
         (b'() "/" "[Gmail]/Entw&APw-rfe"', "[Gmail]/Entwürfe", b"[Gmail]/Entw&APw-rfe", "/"),
         (b"() NIL inbox", "INBOX", b"inbox", None),
+        (b'() "/" NIL', "NIL", b"NIL", "/"),
         (b'() "." {3}\r\na"b', 'a"b', b'a"b', "."),
         (b'() "." {4+}\r\na\r\nb', "a\r\nb", b"a\r\nb", "."),
         (b'() "/" 2024', "2024", b"2024", "/"),
@@ -54,7 +55,7 @@ def test_a_listed_folder_keeps_its_bytes(line, name, raw, delimiter):
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"x y z", b'() "/"', b'() "/" ""x', b'() "/" NIL', b'() "/" ("a")', b"((() a b"]
+    "line", [b"", b"x y z", b'() "/"', b'() "/" ""x', b'() "/" ("a")', b"((() a b"]
 )
 def test_a_list_response_without_a_name_names_no_folder(line):
     assert listed(line) in ([None], [])

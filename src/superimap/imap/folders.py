@@ -38,6 +38,8 @@ def parse_folder(response: Response) -> Folder | None:
     if delimiter is not None and delimiter.startswith(b"{"):
         delimiter, rest = literals.pop(0), response.texts[1].lstrip(b" ")
     raw = literals[0] if literals and _MARKER.fullmatch(rest or b"") else _name(rest or b"")
+    if raw is None and rest is not None and rest.strip().upper() == b"NIL":
+        raw = rest.strip()  # a name like any other, because a name is an astring (RFC 9051 section 9)
     if raw is None:
         return None
     words = attributes.decode("latin-1").split()

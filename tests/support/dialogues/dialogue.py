@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 from superimap.testing import ImapServer
 from superimap.testing.imap.session import FakeSession, Hook
 from superimap.testing.imap.syntax import ClientCommand
 
+_DATE = formatdate(time.time() + 3600)  # no mail is from before its user was connected, by whatever date
 EARLY, LATE = 1, 2
 """UIDs of the mail that is there before the idler starts, and of the one that arrives in the first wait."""
 
@@ -18,7 +21,7 @@ EARLY, LATE = 1, 2
 def mail(subject: str = "hello", *, headers: str = "", body: str = "text\r\n") -> bytes:
     """A plain mail. `headers` are further ones, each with its line end."""
     return (
-        "Date: Mon, 7 Feb 1994 21:52:25 -0800\r\nFrom: Fred <fred@example.com>\r\nTo: joe@example.com\r\n"
+        f"Date: {_DATE}\r\nFrom: Fred <fred@example.com>\r\nTo: joe@example.com\r\n"
         f"Subject: {subject}\r\nMessage-ID: <{subject}@example.com>\r\n{headers}\r\n{body}"
     ).encode()
 
