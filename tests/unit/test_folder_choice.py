@@ -54,9 +54,7 @@ def test_a_listed_folder_keeps_its_bytes(line, name, raw, delimiter):
     assert (folder.name, folder.raw, folder.delimiter) == (name, raw, delimiter)
 
 
-@pytest.mark.parametrize(
-    "line", [b"", b"x y z", b'() "/"', b'() "/" ""x', b'() "/" ("a")', b"((() a b"]
-)
+@pytest.mark.parametrize("line", [b"", b"x y z", b'() "/"', b'() "/" ""x', b'() "/" ("a")', b"((() a b"])
 def test_a_list_response_without_a_name_names_no_folder(line):
     assert listed(line) in ([None], [])
 
