@@ -10,7 +10,7 @@ from fixtures.world import eventually, running
 from superimap.idler import main
 from superimap.idler.timing import SessionTiming
 from superimap.imap import idle
-from superimap.testing.imap.hooks import answering, ending
+from superimap.testing.imap.hooks import answering
 from tests.integration.idler.test_watching import mail, recorded, set_up
 
 POLLING = functools.partial(
@@ -23,9 +23,8 @@ POLLING = functools.partial(
     [
         (answering(b"%(tag)s BAD Error in IMAP command IDLE: Unknown command."), 1),
         (answering(b"+ idling", b"* BYE Server shutting down."), 1 + idle.MAX_IDLE_FAILURES),
-        (ending(), 1 + idle.MAX_IDLE_FAILURES),
     ],
-    ids=["bad", "bye", "close"],
+    ids=["bad", "bye"],
 )
 async def test_a_user_whose_server_takes_no_idle_is_watched_by_polling(
     world, imap, monkeypatch, hook, connections
