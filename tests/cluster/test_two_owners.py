@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,12 +14,12 @@ import pytest
 from fixtures.world import World, eventually, running
 from superimap.db.statements import Statement
 from superimap.db.watching import intake
-from superimap.idler import main
+from superimap.idler import mail_rows, main
 from superimap.idler.ownership import Ownership
 from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.cluster.conftest import WebhookSink
-from tests.support.guards import intake_with
+from tests.support.guards import UNIQUE_ROWS, intake_with
 from tests.support.mails import Ledger, mail
 
 USER_COUNT = 12
@@ -31,7 +32,7 @@ OFF = {
         "(m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:old_uid_validity",
         "(:old_uid_validity::bigint, :old_last_uid::bigint) IS NOT DISTINCT FROM (:old_uid_validity",
     ),
-    "rows": ("ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", ""),
+    "rows": UNIQUE_ROWS,
     "digests": ("e.user_id = :user_id", "e.user_id = 0"),
 }
 
@@ -136,6 +137,7 @@ async def test_without_the_fence_the_former_owner_would_write(world, sink, owner
 
 async def test_without_any_guard_there_would_be_duplicates(world, sink, owners, writes, monkeypatch):
     monkeypatch.setattr(intake, "_RECORD_MAILS", unguarded("fence", "cursor", "rows", "digests"))
+    monkeypatch.setattr(mail_rows, "MAX_AGE_OF_DERIVED_ID", timedelta(days=-1))
     await world.rows("ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid")
     async with ImapServer() as imap:
         ledger, repeated = await burst(world, imap, sink, owners)

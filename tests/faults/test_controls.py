@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -11,9 +12,10 @@ from superimap.core.egress import Guard
 from superimap.db.watching import intake
 from superimap.dispatcher.sweeper import Sweeper
 from superimap.doorbells.postgres import IdlerDoorbell
+from superimap.idler import mail_rows
 from superimap.launch import services
 from superimap.testing import WebhookSink
-from tests.support.guards import intake_with
+from tests.support.guards import UNIQUE_ROWS, intake_with
 from trials.faults.fault_run import FaultRun, Scale, create_users
 from trials.faults.mail_servers import FakeMailServer
 from trials.faults.oracle import FaultReport
@@ -33,7 +35,7 @@ OTHER_GUARDS = (  # the cursor, the search for copies, the unique UIDs
         " OR true)",
     ),
     ("e.user_id = :user_id AND e.outcome IN", "false AND e.user_id = :user_id AND e.outcome IN"),
-    ("ON CONFLICT (mailbox_id, uid_validity, uid) DO NOTHING", ""),
+    UNIQUE_ROWS,
 )
 DROP_UNIQUE_UIDS = "ALTER TABLE messages DROP CONSTRAINT uq_messages_mailbox_id_uid_validity_uid"
 
@@ -104,9 +106,10 @@ async def split_brain(made: FaultRun, monkeypatch: pytest.MonkeyPatch) -> FaultR
 
 @pytest.mark.parametrize("is_on", [True, False])
 async def test_without_the_fence_two_owners_send_twice(is_on, database_url, redis_url, monkeypatch):
-    """The guards behind the fence (cursor, copies, unique UIDs) are off both times, so only the fence is left."""
+    """The guards behind the fence (cursor, copies, UIDs, ids) are off both times; only the fence is left."""
     replacements = OTHER_GUARDS if is_on else (*OTHER_GUARDS, FENCE)
     monkeypatch.setattr(intake, "_RECORD_MAILS", intake_with(replacements))
+    monkeypatch.setattr(mail_rows, "MAX_AGE_OF_DERIVED_ID", timedelta(days=-1))
     async with run(database_url, redis_url) as made:
         await made.world.rows(DROP_UNIQUE_UIDS)
         verdict = await split_brain(made, monkeypatch)

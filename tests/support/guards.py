@@ -8,6 +8,13 @@ from collections.abc import Iterable
 from superimap.db.statements import Statement
 from superimap.db.watching import intake
 
+_ROWS = re.search(
+    r" *ON CONFLICT \(mailbox_id, uid_validity, uid\).*?\n(?= *RETURNING)", intake._RECORD_MAILS.sql, re.S
+)
+assert _ROWS is not None
+UNIQUE_ROWS = (_ROWS[0], "")
+"""The replacement that inserts a row for a mail that has one."""
+
 
 def intake_with(replacements: Iterable[tuple[str, str]]) -> Statement:
     """Replace parts of the statement `record_mails`; parameters are written as in its .sql file (`:shard`).
