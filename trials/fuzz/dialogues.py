@@ -68,7 +68,7 @@ async def fuzz_idler(
     level = logger.level
     logger.addHandler(faults)
     logger.setLevel(logging.DEBUG)
-    world.overrides |= {"logins_per_second": 1000.0}
+    world.overrides |= {"logins_per_second": 1000.0, "idle_renew": 5.0}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         async with DialoguePlayer(dialogues, seed=seed).running() as player, ImapServer() as healthy:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 
 from trials.fuzz.recorded import Exchange
 
-PAUSE, CUT = b"\0pause\0", b"\0cut\0"
-"""Places in an answer where the server stops for a moment, and where it closes the connection."""
+PAUSE, CUT, SILENCE = b"\0pause\0", b"\0cut\0", b"\0silence\0"
+"""Places in an answer where the server stops for a moment, closes the connection, or says nothing more."""
+SILENT_SHARE = 0.03
+"""The share of dialogues in which the server falls silent; each takes the client until a deadline."""
 
 _NUMBERS = (b"0", b"1", b"-1", b"", b"007", b"2147483648", b"4294967295", b"4294967296", b"9" * 20, b"1:*")
 _JUNK = (
@@ -39,6 +41,11 @@ def mutant(
         old = exchanges[at]
         exchanges[at] = Exchange(old.command, mutate(old.answer, other, chance))
         names.append(f"{mutate.__name__.strip('_')} in {old.kind or 'greeting'}")
+    if chance.random() < SILENT_SHARE:
+        at = chance.randrange(len(exchanges))
+        old = exchanges[at]
+        exchanges[at] = Exchange(old.command, _truncate(old.answer, b"", chance) + SILENCE)
+        names.append(f"silence in {old.kind or 'greeting'}")
     return exchanges, names
 
 

@@ -11,18 +11,21 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from trials.fuzz.mutations import CUT, PAUSE, mutant
+from trials.fuzz.mutations import CUT, PAUSE, SILENCE, mutant
 from trials.fuzz.recorded import GREETING, TAG, Exchange, command_kind
 
 QUIET_SECONDS = 0.15
 """Seconds without a command after which the server closes the connection."""
 PAUSE_SECONDS = 0.05
-CLOSE_SECONDS = 10.0
-"""Seconds in which the client must close a connection that the server has closed."""
+CLOSE_SECONDS = 12.0
+"""Seconds in which the client must close a connection that the server has closed, or in which nothing comes.
+
+The longest legitimate wait: a round of IDLE of 5 s, and the deadline for the answer to DONE.
+"""
 _MAX_COMMANDS = 300
 _LOGIN = re.compile(rb'LOGIN "?(\w+)"?', re.IGNORECASE)
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n")
-_PLACES = re.compile(b"(" + re.escape(PAUSE) + b"|" + re.escape(CUT) + b")")
+_PLACES = re.compile(b"(" + b"|".join(map(re.escape, (PAUSE, CUT, SILENCE))) + b")")
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Play:
     user: str = ""
     sent: bytearray = field(default_factory=bytearray)
     commands: int = 0
-    is_closed_by_client: bool = False
+    is_silent: bool = False
     has_ended: bool = False
 
     def digests(self) -> set[bytes]:
@@ -96,7 +99,9 @@ class DialoguePlayer:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             await self._play(play, reader, writer)
         with contextlib.suppress(OSError):
-            if chance.random() < 0.5 and not writer.is_closing():
+            if play.is_silent:
+                pass
+            elif chance.random() < 0.5 and not writer.is_closing():
                 writer.write_eof()
             else:
                 writer.close()
@@ -137,7 +142,8 @@ class DialoguePlayer:
     async def _send(self, play: Play, writer: asyncio.StreamWriter, answer: bytes, tag: bytes) -> bool:
         """Send an answer with its pauses; False if the dialogue is cut there."""
         for piece in _PLACES.split(answer.replace(TAG, tag)):
-            if piece == CUT:
+            if piece in (CUT, SILENCE):
+                play.is_silent = piece == SILENCE
                 return False
             if piece == PAUSE:
                 await asyncio.sleep(PAUSE_SECONDS)
