@@ -357,3 +357,23 @@ def _decodes_to_secret(line: bytes) -> bool:
     with contextlib.suppress(ValueError):
         return b"s3cret" in b64decode(line.split(b" ")[-1])
     return False
+
+
+async def test_a_plus_that_comes_late_after_a_bad_answers_no_other_login():
+    late = [b"+ late\r\n"]
+
+    def answer(line: str, _number: int) -> bytes | None:
+        if " LOGIN " in line:
+            return b"%t BAD no"
+        first = late.pop() if late else b""
+        if line.startswith("AGFub"):
+            return OK
+        return first + (
+            b"+ " if "AUTHENTICATE" in line else b"%t BAD cancelled" if line == "*" else b"%t OK done"
+        )
+
+    greeting = send(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hello\r\n")
+    async with ScriptedServer(greeting, converse(answer)) as way, session(way):
+        pass
+
+    assert attempts(way) == ['LOGIN "ann" "s3cret"', "AUTHENTICATE PLAIN", PLAIN]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
 from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.logins import LoginHistory
+from superimap.domain.providers import ProviderKind
 from superimap.idler import session as session_module
 from superimap.idler.limits import LoginLimiter
 from superimap.idler.session import UserSession
@@ -64,17 +64,14 @@ class Table:
         self.was_accepted = was_accepted
         self.refusals, self.refused_since, self.retry_at = 0, 0.0, 0.0
 
-    async def load(self, _pool: object, user_id: int) -> WatchedUser:
+    async def load(self, _pool: object, _user_id: int) -> Mock:
         now = asyncio.get_running_loop().time()
         history = LoginHistory(
             self.was_accepted, self.refusals, now - self.refused_since if self.refusals else 0.0
         )
-        return WatchedUser(
-            user_id=user_id, partner_id=1, shard=1, tag="t", email="e", login_username="u", login_password=b"",
-            oauth2_refresh_token=None, connected_at=datetime.now(UTC), version=1, provider_code="T",
-            provider_kind="plain", imap_host="h", imap_port=1, imap_tls="none", idle_renew=None, poll_by=None,
-            poll_seconds=None, logins_per_second=None, folders=(), has_own_server=False,
-            wait=max(0.0, self.retry_at - now), history=history,
+        return Mock(
+            spec=WatchedUser, version=1, history=history, wait=max(0.0, self.retry_at - now), imap_host="h",
+            provider_kind=ProviderKind.PLAIN, logins_per_second=None, has_own_server=False,
         )  # fmt: skip
 
     async def record_status(
