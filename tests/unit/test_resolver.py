@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from superimap.core import resolver as module
-from superimap.core.resolver import NAMED_SEATS, SLOW_SEATS, Resolver, resolver_threads
+from superimap.core.resolver import MAX_NAMED_LOOKUPS, MAX_SLOW_LOOKUPS, Resolver, resolver_threads
 
 
 class Names:
@@ -45,15 +45,15 @@ async def test_names_that_people_entered_take_half_of_the_seats_at_most(names):
         resolver = Resolver()
         dead = [
             asyncio.create_task(resolver.look_up(f"dead{number}", 993, is_named=True))
-            for number in range(3 * NAMED_SEATS)
+            for number in range(3 * MAX_NAMED_LOOKUPS)
         ]
-        await until(lambda: len(names.asked) >= NAMED_SEATS)
+        await until(lambda: len(names.asked) >= MAX_NAMED_LOOKUPS)
 
         async with asyncio.timeout(5):
             found = await resolver.look_up("imap.example.com", 993)
 
         assert found[0][4] == ("192.0.2.1", 993)
-        assert len(names.asked) == NAMED_SEATS + 1
+        assert len(names.asked) == MAX_NAMED_LOOKUPS + 1
         names.released.set()
         assert all(isinstance(each, OSError) for each in await asyncio.gather(*dead, return_exceptions=True))
 
@@ -81,7 +81,7 @@ async def test_names_that_were_slow_leave_seats_to_names_that_were_not(names, mo
     async with resolver_threads():
         resolver = Resolver()
         names.released.set()
-        hosts = [f"dead{number}" for number in range(NAMED_SEATS)]
+        hosts = [f"dead{number}" for number in range(MAX_NAMED_LOOKUPS)]
         await asyncio.gather(
             *(resolver.look_up(host, 993, is_named=True) for host in hosts), return_exceptions=True
         )
@@ -89,10 +89,10 @@ async def test_names_that_were_slow_leave_seats_to_names_that_were_not(names, mo
         names.asked.clear()
 
         dead = [asyncio.create_task(resolver.look_up(host, 993, is_named=True)) for host in hosts]
-        await until(lambda: len(names.asked) >= SLOW_SEATS)
+        await until(lambda: len(names.asked) >= MAX_SLOW_LOOKUPS)
         async with asyncio.timeout(5):
             await resolver.look_up("mail.example.org", 993, is_named=True)
 
-        assert len(names.asked) == SLOW_SEATS + 1
+        assert len(names.asked) == MAX_SLOW_LOOKUPS + 1
         names.released.set()
         await asyncio.gather(*dead, return_exceptions=True)

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
-SEATS = 64
+MAX_LOOKUPS = 64
 """Lookups at once."""
-NAMED_SEATS = SEATS // 2
+MAX_NAMED_LOOKUPS = MAX_LOOKUPS // 2
 """Lookups at once of names that people entered."""
-SLOW_SEATS = 8
+MAX_SLOW_LOOKUPS = 8
 """Lookups at once of such names that were slow the last time."""
 SLOW_SECONDS = 3.0
 """Time after which a lookup was slow."""
@@ -27,12 +27,12 @@ AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 class Resolver:
-    """Resolver with SEATS lookups at once; a host has one at a time, for all who ask."""
+    """Resolver with MAX_LOOKUPS lookups at once; a host has one at a time, for all who ask."""
 
     def __init__(self) -> None:
-        self._seats = asyncio.Semaphore(SEATS)
-        self._named_seats = asyncio.Semaphore(NAMED_SEATS)
-        self._slow_seats = asyncio.Semaphore(SLOW_SEATS)
+        self._seats = asyncio.Semaphore(MAX_LOOKUPS)
+        self._named_seats = asyncio.Semaphore(MAX_NAMED_LOOKUPS)
+        self._slow_seats = asyncio.Semaphore(MAX_SLOW_LOOKUPS)
         self._slow: OrderedDict[str, None] = OrderedDict()
         self._lookups: dict[tuple[str, int, bool], asyncio.Task[Sequence[AddressInfo]]] = {}
 
@@ -75,7 +75,7 @@ class Resolver:
 async def resolver_threads() -> AsyncIterator[None]:
     """Give the event loop, whose own threads look names up, as many threads as a resolver has seats."""
     loop = asyncio.get_running_loop()
-    threads = ThreadPoolExecutor(SEATS, thread_name_prefix="dns")
+    threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="dns")
     loop.set_default_executor(threads)
     try:
         yield

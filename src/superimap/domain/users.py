@@ -12,6 +12,7 @@ class UserStatus(StrEnum):
     WATCHING = "watching"
     BACKING_OFF = "backing_off"
     THROTTLED = "throttled"
+    SUSPENDED = "suspended"
     AUTHENTICATION_FAILED = "authentication_failed"
     STALLED = "stalled"
     ARCHIVED = "archived"
@@ -24,6 +25,7 @@ class StatusChange(StrEnum):
     CATCHING_UP = "catching_up"  # the session is established and has a backlog to read
     CONNECTION_LOST = "connection_lost"  # connections fail, one after another
     THROTTLED = "throttled"  # the mail server requests a pause
+    SUSPENDED = "suspended"  # the mail server exceeds its bounds
     LOGIN_REFUSED = "login_refused"  # the mail server or the token endpoint refuses the credentials
     UNRESPONSIVE = "unresponsive"  # no proof of life from the mail server for STALLED_AFTER seconds
 
@@ -33,6 +35,7 @@ _STATUS_AFTER = {
     StatusChange.CATCHING_UP: UserStatus.CATCHING_UP,
     StatusChange.CONNECTION_LOST: UserStatus.BACKING_OFF,
     StatusChange.THROTTLED: UserStatus.THROTTLED,
+    StatusChange.SUSPENDED: UserStatus.SUSPENDED,
     StatusChange.LOGIN_REFUSED: UserStatus.AUTHENTICATION_FAILED,
     StatusChange.UNRESPONSIVE: UserStatus.STALLED,
 }

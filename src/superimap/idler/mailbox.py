@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,10 +10,12 @@ from datetime import UTC, date, datetime
 
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
+from superimap.core.errors import SuperImapError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain import intake
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import MailIdentity
 from superimap.idler.catch_up_plan import CatchUpPlan
@@ -34,6 +37,10 @@ RecordedMail = tuple[int, int, MailIdentity]
 _NOT_NEW = frozenset({MailOutcome.BEFORE_CONNECT, MailOutcome.DEFERRED, MailOutcome.GONE})
 
 
+class ServerSuspended(SuperImapError):
+    """The mail server exceeds its bounds. What it has sent so far is recorded."""
+
+
 class MailboxMemory:
     """State of a mailbox that outlives a connection of its user. It is lost with the process.
 
@@ -48,8 +55,8 @@ class MailboxMemory:
     """
 
     __slots__ = (
-        "_broken_headers", "_has_failed_check", "_recorded", "_uid_validity", "expects_mail", "failures",
-        "idle", "recorded_at", "room",
+        "_broken_headers", "_has_failed_check", "_intake", "_recorded", "_uid_validity", "expects_mail",
+        "failures", "idle", "recorded_at", "room",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,6 +67,7 @@ class MailboxMemory:
         self.idle = IdleMemory()
         self._recorded: set[RecordedMail] = set()
         self._broken_headers: set[int] = set()
+        self._intake = intake.Intake()
         self._uid_validity = 0
         self._has_failed_check = False
 
@@ -102,6 +110,13 @@ class MailboxMemory:
         """Return whether an earlier attempt of this catch-up by date has recorded the mail."""
         return mail in self._recorded
 
+    def count_intake(self, outcomes: Sequence[str]) -> None:
+        """Count what was recorded. Raises ServerSuspended if it exceeds all that an honest mailbox holds."""
+        gaps = sum(outcome == MailOutcome.GONE for outcome in outcomes)
+        reason = self._intake.record(mails=len(outcomes) - gaps, gaps=gaps, now=time.monotonic())
+        if reason is not None:
+            raise ServerSuspended(reason)
+
     def expect_mail(self, is_expected: bool) -> None:
         """Note whether mail is announced that no catch-up has accounted for."""
         self.expects_mail = is_expected
@@ -121,7 +136,7 @@ class WatchedMailbox:
     """
 
     __slots__ = (
-        "_context", "_fence", "_held_bytes", "_is_below", "_last_seen", "_last_seen_uid",
+        "_context", "_fence", "_gone", "_held_bytes", "_is_below", "_last_seen", "_last_seen_uid",
         "_latest_without_cursor", "_memory", "_pending_bytes", "_pending_known", "_room", "_since", "_user_id",
         "by_date", "has_duplicates", "last_mail", "last_uid", "latest_date", "numbering", "pending", "row", "seen",
         "was_empty",
@@ -159,6 +174,7 @@ class WatchedMailbox:
             watched.imap_host, is_named=watched.has_own_server
         )
         self._held_bytes = 0
+        self._gone = 0  # mails for which the last row of the batch stands, if they are gone
         self._pending_bytes = 0
         self._pending_known: list[RecordedMail] = []  # kept by date only
         self._latest_without_cursor: datetime | None = None  # of mails recorded with the cursor left alone
@@ -188,6 +204,8 @@ class WatchedMailbox:
     @property
     def is_full(self) -> bool:
         """Whether the batch is large enough to be recorded."""
+        if self._gone >= intake.MAX_GAP_UIDS:
+            return True
         return len(self.pending) >= MAX_BATCH_MAILS or self._pending_bytes >= MAX_BATCH_BYTES
 
     async def make_room(self, size: int) -> None:
@@ -213,7 +231,7 @@ class WatchedMailbox:
         """Drop the batch and give its room back. Its mails are found again from the cursor."""
         self.pending, self._pending_known, self._pending_bytes = [], [], 0
         self._room.release(self._held_bytes)
-        self._held_bytes = 0
+        self._held_bytes = self._gone = 0
 
     def pass_if_recorded(self, meta: MessageMeta) -> bool:
         """Return whether an earlier attempt has recorded this mail, and account for it if so."""
@@ -233,8 +251,14 @@ class WatchedMailbox:
             self.was_empty = False
         if self.by_date and meta is not None:
             self._pending_known.append(self._known(meta))
-        self.pending.append(row)
         self._pending_bytes += read_bytes
+        # By UID above the cursor, so that no row is there already that waits for its own outcome.
+        is_gone = row.outcome == MailOutcome.GONE and not self.by_date and row.uid > self.last_uid
+        if is_gone and self._gone:
+            first = self.pending.pop()
+            row = replace(first, detail=intake.gap_detail(self._gone + 1, first.uid, row.uid))
+        self.pending.append(row)
+        self._gone = self._gone + 1 if is_gone else 0
 
     async def record_batch(self) -> None:
         """Record the batch and move the cursor to its last mail; by date, leave the cursor alone."""
@@ -285,6 +309,7 @@ class WatchedMailbox:
         self.discard()
         for endpoint_id in recorded.endpoints:
             await self._context.queue.ring(endpoint_id)
+        self._memory.count_intake(recorded.outcomes)
 
     def _cursor(self, last_uid: int, latest: datetime | None) -> Cursor:
         """Return the cursor after the mails seen."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
@@ -12,16 +13,17 @@ from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.intake import Suspensions
 from superimap.domain.users import StatusChange
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.login_pacing import LoginPacing
-from superimap.idler.mailbox import MailboxMemory
+from superimap.idler.mailbox import MailboxMemory, ServerSuspended
 from superimap.idler.sign_in import load_credentials, reason_code
 from superimap.idler.token_rollover import TokenRollover
 from superimap.idler.watch import MailboxWatch
 from superimap.imap.connection import connect
-from superimap.imap.errors import AuthenticationFailed, IdRefused, ImapError
+from superimap.imap.errors import AuthenticationFailed, IdRefused, ImapError, LimitExceeded
 from superimap.imap.types import ServerAddress
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
@@ -48,7 +50,8 @@ class UserSession:
     """Session of one user across connections."""
 
     __slots__ = (
-        "_backoff", "_context", "_established_at", "_logins", "_memory", "_says_id", "_user_id", "_version",
+        "_backoff", "_context", "_established_at", "_logins", "_memory", "_says_id", "_suspensions",
+        "_user_id", "_version",
     )  # fmt: skip
 
     def __init__(self, context: IdlerContext, user_id: int, version: int) -> None:
@@ -60,6 +63,7 @@ class UserSession:
         self._logins = LoginPacing(timing)
         self._memory = MailboxMemory()
         self._established_at: float | None = None
+        self._suspensions = Suspensions()
         self._says_id = True
 
     async def run(self) -> None:
@@ -74,6 +78,8 @@ class UserSession:
                 return
             except (AuthenticationFailed, TokenRefused, VaultError) as error:
                 pause = await self._refused(error)
+            except ServerSuspended as error:
+                pause = await self._suspended(error)
             except TEMPORARY_ERRORS as error:
                 pause = await self._failed(error)
             except Exception as error:  # unexpected, and no reason for a login storm
@@ -116,6 +122,7 @@ class UserSession:
             watch = await MailboxWatch.open(self._context, client, watched, self._memory)
             self._established_at = asyncio.get_running_loop().time()
             stack.enter_context(self._context.watches.track(self._user_id, watch))
+            self._suspensions.forgive()
             async with TokenRollover(self._context.tokens, self._user_id, token, watch.stop) as rollover:
                 await watch.follow()
         if rollover.refused is not None:
@@ -176,6 +183,8 @@ class UserSession:
     async def _failed(self, error: BaseException) -> float:
         """Record that the connection has ended; return the seconds until the next one."""
         metrics.DISCONNECTS.inc()
+        if isinstance(error, LimitExceeded) and error.announced is None and self._suspensions.exceeds():
+            return await self._suspended(error)
         reason = str(error) or type(error).__name__
         log.info("session ended: %s", reason, extra={"user_id": self._user_id})
         timing, since = self._context.timing, self._established_at
@@ -192,6 +201,14 @@ class UserSession:
         elif self._backoff.failures + self._logins.failures > 1:  # a single lost connection is normal
             stored = failed_login if failed_login and failed_login >= LEAST_STORED_PAUSE_SECONDS else None
             await self._record_status(StatusChange.CONNECTION_LOST, reason, retry_in=stored)
+        return pause
+
+    async def _suspended(self, error: BaseException) -> float:
+        """Record that the mail server exceeds its bounds; return the seconds until the next connection."""
+        pause = self._suspensions.suspend(now=time.monotonic())
+        log.warning("mail server suspended: %s", error, extra={"user_id": self._user_id})
+        reason = f"the mail server sends too much: {error} (next attempt in {pause:.0f} s)"
+        await self._record_status(StatusChange.SUSPENDED, reason, retry_in=pause)
         return pause
 
     async def _record_status(
