@@ -21,6 +21,10 @@ from superimap.mail.message import read_envelope
 
 log = logging.getLogger(__name__)
 
+_UNUSABLE_UIDS = (
+    "the mail server numbers mails above 9223372036854775807; those mails cannot be recorded or delivered"
+)
+
 
 class Arrivals:
     """Mails that the server has announced on one connection, and how many of them were looked for.
@@ -131,6 +135,7 @@ class CatchUp:
     async def _search(self, mailbox: WatchedMailbox, plan: CatchUpPlan) -> None:
         """Search for the UIDs of the plan and see each mail, with the metadata of many in one command."""
         uids = await self._client.search_uids(after=plan.after, since=plan.since)
+        await self._status.note("uids", _UNUSABLE_UIDS if self._client.unusable_uids else None)
         if uids and plan.after is not None:
             self._arrivals.record_density(uids.first == plan.after + 1)
         for piece in split_batches(uids, self._failures.batch_size):

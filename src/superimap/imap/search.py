@@ -7,7 +7,7 @@ from superimap.imap import encoding, pacing
 from superimap.imap.errors import LimitExceeded, ProtocolError, Refused
 from superimap.imap.protocol import SELECTED, Protocol
 from superimap.imap.responses import FetchAnswer, internal_date
-from superimap.imap.statuses import UID_MAX, UINT32_MAX
+from superimap.imap.statuses import MAX_DIGITS, UID_MAX, UINT32_MAX
 from superimap.imap.types import Timeouts
 from superimap.imap.uid_ranges import SearchAnswer, UidRanges
 
@@ -17,6 +17,7 @@ FETCH_MESSAGES = 5_000
 MAX_MESSAGES = 2_000_000
 """Messages of a mailbox that is asked by FETCH: a server may claim any number."""
 _UID_BYTES = 64  # of memory for a UID in a list, and in its copies
+_ANY_UID = range(1, 10**MAX_DIGITS)
 
 
 class UidSearch:
@@ -86,6 +87,7 @@ class UidSearch:
 
     async def _search(self, criteria: str) -> UidRanges | None:
         """Return what SEARCH finds; None if the server refuses it, answers nothing, or cannot be understood."""
+        self.unusable = 0
         if self._is_refused:
             return None
         try:
@@ -139,10 +141,15 @@ class UidSearch:
         answer = await self._protocol.run(
             "FETCH", numbers, items, prefix=prefix, wanted="FETCH", within=self._timeouts.command
         )
-        found = FetchAnswer(range(1, UID_MAX + 1))
+        found = FetchAnswer(_ANY_UID)
         await pacing.each(found.read, answer.responses, self._protocol)
         self._protocol.keep()
-        return [uid for uid, named in found.messages.items() if is_wanted(named.get("INTERNALDATE"))]
+        self.unusable = max(self.unusable, sum(uid > UID_MAX for uid in found.messages))
+        return [
+            uid
+            for uid, named in found.messages.items()
+            if uid <= UID_MAX and is_wanted(named.get("INTERNALDATE"))
+        ]
 
 
 def _is_since(day: date | None) -> Callable[[object], bool]:

@@ -433,3 +433,27 @@ async def test_mail_is_delivered_whatever_shape_status_responses_have(world, ima
     imap.greeting = b"\r\n*\tOK[CAPABILITY IMAP4rev1]ready\r\n"
     async with watching(world, imap, STATUSES):
         await deliver_with_gaps(world, imap, STATUSES)
+
+
+HUGE = b"19564493749195644937"
+TOO_WIDE: Mapping[str, Deviation] = {
+    "in SEARCH": [("UID SEARCH", rewriting(rb"\* SEARCH([ 0-9]*)", rb"* SEARCH\1 " + HUGE))],
+    "in ESEARCH": [("UID SEARCH", rewriting(rb"\* SEARCH (\d+)[ 0-9]*", rb"* ESEARCH UID ALL \1," + HUGE))],
+    "in FETCH": [
+        ("UID SEARCH", UNSUPPORTED),
+        ("UID FETCH", rewriting(LAST, rb"* 99 FETCH (UID " + HUGE + rb")\r\n\1 OK\2\r\n")),
+    ],
+}
+
+
+async def test_uids_that_cannot_be_recorded_are_reported_and_hide_no_other_mail(world, imap):
+    async with watching(world, imap, TOO_WIDE):
+        await deliver_with_gaps(world, imap, TOO_WIDE)
+
+        async def are_reported() -> bool:
+            rows = await world.rows("SELECT status, status_reason FROM users")
+            return all("above 9223372036854775807" in (row["status_reason"] or "") for row in rows)
+
+        await eventually(are_reported, within=5)
+
+    assert {row["status"] for row in await world.rows("SELECT status FROM users")} == {"watching"}
