@@ -156,12 +156,12 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
 
     def _handle(self, response: Response) -> None:
         line = response.line
-        if not line.strip():  # a stray blank line is harmless
-            return
-        if self.greeting is None:
-            self._take_greeting(line)
-        elif line.startswith(b"* "):
+        if self.greeting is not None and line.startswith(b"* "):
             self._untagged(response)
+        elif not line.strip():  # a stray blank line is harmless
+            return
+        elif self.greeting is None:
+            self._take_greeting(line)
         elif line.startswith(b"*"):
             self._untagged(_tidied(response))
         elif line.startswith(b"+"):
