@@ -61,7 +61,7 @@ class Courier(PrivateServer):
     def _make_maildir(self, user: str) -> None:
         maildir = self.base / "mail" / user / "Maildir"
         for folder in ("cur", "new", "tmp"):
-            (maildir / folder).mkdir(parents=True)
+            (maildir / folder).mkdir(parents=True, exist_ok=True)
         for path in (maildir.parent, maildir, *maildir.iterdir()):
             os.chown(path, _MAIL_ID, _MAIL_ID)
 
@@ -80,6 +80,11 @@ class Courier(PrivateServer):
         path.rename(maildir / "new" / name)
 
     def recreate_inbox(self, user: str) -> None:
-        """See TestedServer."""
-        remove(self.base / "mail" / user / "Maildir")
+        """See TestedServer. The folder itself stays: it is the working directory of the user's sessions.
+
+        A session whose working directory was deleted shows the old mails for as long as it lasts, also by STATUS.
+        """
+        maildir = self.base / "mail" / user / "Maildir"
+        for path in maildir.iterdir():
+            remove(path)
         self._make_maildir(user)

@@ -10,6 +10,7 @@ import smtplib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 
 from tests.support.mails import mail
@@ -51,11 +52,16 @@ class Post:
         """Put `count` mails into the watched folder, in all ways in turn."""
         ways = WAYS if self._folders[user] == "INBOX" else WAYS[1:]
         for way in itertools.islice(itertools.cycle(ways), count):
-            raw = mail(f"{phase}-{next(self._numbers)}", to=f"{user}@example.com", size=MAIL_BYTES)
+            raw = self._new_mail(user, phase)
             id_ = message_id(raw)
             self.sent[id_] = Sent(user, way, phase, time.time())
             self._insist(user, way, raw, id_)
             time.sleep(pause)
+
+    def _new_mail(self, user: str, phase: str) -> bytes:
+        """A mail that was written now: GNU mailutils takes INTERNALDATE from the header Date."""
+        raw = mail(f"{phase}-{next(self._numbers)}", to=f"{user}@example.com", size=MAIL_BYTES)
+        return re.sub(rb"^Date: [^\r]*", b"Date: " + formatdate().encode(), raw)
 
     def _insist(self, user: str, way: str, raw: bytes, id_: str) -> None:
         """Put one mail there; where the server fails, look for the mail before another attempt."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -67,8 +68,9 @@ class RecordingProxy:
             listener.close()
 
     def write(self, folder: Path) -> None:
-        """Write one file for each connection."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write one file for each connection; those of an earlier run are deleted."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         for each in self.transcripts:
             (folder / f"{each.number:03}-{each.user or 'nobody'}.txt").write_text(each.text())
 
