@@ -57,7 +57,7 @@ lock: setup ## rewrite the lock files from pyproject.toml (UPGRADE=--upgrade for
 	printf 'uv\nhatchling\neditables\n' | $(COMPILE) -c requirements-dev.lock - -o requirements-tools.lock
 	echo 'openapi-python-client==0.29.1' | $(COMPILE) - -o requirements-client.lock
 
-ci: ## run what CI runs: lint, then the tests; a missing server is a failure
+ci: ## run what CI runs: lint, real mail servers, tests; a missing server is a failure
 	@.ci/run $(ARGS)
 
 cluster: setup ## run cluster scenarios with real processes; one line of JSON each (ARGS="scale kill")

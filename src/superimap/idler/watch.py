@@ -163,9 +163,9 @@ class MailboxWatch:
     @property
     def _check_interval(self) -> float:
         """Seconds between two checks by STATUS."""
-        if self._is_blind or self._watched.poll_by == "status":
+        if self._watched.poll_by == "status":
             return self._poll
-        return self._renew
+        return min(self._poll, self._renew) if self._is_blind else self._renew
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
