@@ -8,9 +8,13 @@ from datetime import timedelta
 
 import pytest
 
+from trials.simulation.batch import run_batch
 from trials.simulation.clock import BEGIN, SimulatedLoop, Stuck
 from trials.simulation.database import Database
-from trials.simulation.faults import covers
+from trials.simulation.faults import HOUR, covers
+from trials.simulation.plan import draw
+
+SHORT_SEEDS = [seed for seed in range(100) if draw(seed).settles_at < 4 * HOUR][:16]
 
 
 def test_a_day_of_sleep_takes_no_time_and_postgresql_sees_it_pass(database_url):
@@ -32,6 +36,14 @@ def test_a_day_of_sleep_takes_no_time_and_postgresql_sees_it_pass(database_url):
 def test_waiting_for_what_never_happens_is_an_error():
     with pytest.raises(Stuck):
         SimulatedLoop().run_until_complete(asyncio.Event().wait())
+
+
+def test_each_mail_that_becomes_readable_within_two_days_has_one_webhook(database_url):
+    """Under outages, mails that cannot be read for a while, renumberings and kills."""
+    pytest.importorskip("superimap.idler.deferred_mails")
+    reports = list(run_batch(database_url, SHORT_SEEDS))
+
+    assert [f"seed {report.seed}: {wrong}" for report in reports for wrong in report.wrong] == []
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ _IDLER = "INSERT INTO idlers (name, version, capacity) VALUES ('simulation', '0'
 
 def run_share(url: str, seeds: list[int]) -> list[Report]:
     """Run these seeds on a new database of the server at `url`. Prints what is wrong at once."""
+    logging.getLogger("superimap").setLevel(logging.CRITICAL)
     reports = []
     for report in run_batch(asyncio.run(engines.create_database(url, f"simulation_{seeds[0]}")), seeds):
         reports.append(report)
@@ -32,7 +33,6 @@ def run_share(url: str, seeds: list[int]) -> list[Report]:
 
 def run_batch(url: str, seeds: Sequence[int]) -> Iterator[Report]:
     """Run the simulations of these seeds on an empty database with our schema; yield a report for each."""
-    logging.getLogger("superimap").setLevel(logging.CRITICAL)
     world = World(url, "redis://localhost:1/0")
     users, idler = asyncio.run(_prepare(world, seeds))
     settings = world.settings.model_copy(update={"idle_renew": 540.0})
