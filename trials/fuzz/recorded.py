@@ -31,8 +31,11 @@ class Exchange:
 
 
 def command_kind(command: str) -> str:
-    """The name of a command without its arguments; FETCH of whole mails is distinguished from that of metadata."""
-    upper = command.upper()
+    """The name of a command without its arguments; FETCH of whole mails is distinguished from that of metadata.
+
+    SELECT counts as EXAMINE: the client chooses by the server.
+    """
+    upper = command.upper().replace("SELECT", "EXAMINE")
     words = upper.split()
     if not words:
         return GREETING

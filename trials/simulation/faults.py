@@ -118,7 +118,7 @@ class BadMail:
     readable_at: float
 
 
-class Faults:
+class ServerFaults:
     """The faults of one server. `rng` chooses among the ways in which a mail or an outage fails."""
 
     def __init__(self, mailbox: FakeMailbox, rng: random.Random) -> None:

@@ -23,7 +23,7 @@ from superimap.imap.types import Limits
 from superimap.testing import ImapServer
 from trials.simulation.clock import SimulatedLoop, moment
 from trials.simulation.database import Database, ProcessPool, forever
-from trials.simulation.faults import DAY, HOUR, Faults
+from trials.simulation.faults import DAY, HOUR, ServerFaults
 from trials.simulation.network import Network
 from trials.simulation.plan import NEVER, Mail, Plan
 
@@ -67,7 +67,7 @@ class Simulation:
         self._rng = random.Random(plan.seed)
         self._server = ImapServer(log_size=0)
         self._inbox = self._server.add_account(f"joe{plan.seed}", "pw").inbox
-        self._faults = Faults(self._inbox, self._rng)
+        self._faults = ServerFaults(self._inbox, self._rng)
         self._faults.outages, self._faults.bad_mails = plan.outages, plan.bad_mails
         self._server.on("*", self._faults.hook)
         self._network = Network(self._server)
