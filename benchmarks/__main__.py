@@ -94,11 +94,22 @@ async def hostile(
     mib: Annotated[
         int, typer.Option(min=1, metavar="MIB", help="Volume that the hostile server sends.")
     ] = 300,
+    hostile: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="NUMBER", help="Number of sessions at the hostile server.")
+    ] = 1,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Attack; may be repeated. `all` is every one. [default: three]"),
+    ] = None,
 ) -> None:
     """Measure the effect of a server that sends endless data. Memory, wake-ups of other sessions."""
     from benchmarks import hostile as bench
+    from benchmarks.hostile_server import ATTACKS
 
-    _print(await bench.run(sessions=sessions, wakes=wakes, mib=mib))
+    names = list(ATTACKS) if attack == ["all"] else attack or list(bench.DEFAULT_ATTACKS)
+    if unknown := set(names) - set(ATTACKS):
+        raise typer.BadParameter(f"no such attack: {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
+    _print(await bench.run(sessions=sessions, wakes=wakes, mib=mib, hostile=hostile, attacks=names))
 
 
 @app.command()

@@ -3,78 +3,109 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import resource
 import time
-from collections.abc import AsyncIterator
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Sequence
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any, cast
 
+from benchmarks import hostile_server
+from benchmarks.hostile_server import ATTACKS, UNTAGGED_LINES
 from benchmarks.measure import BenchError, allow_files, resident_kib, resident_now_kib
 from benchmarks.server_process import spawn_server
 from benchmarks.session_group import SessionGroup, open_group
+from superimap.core.resolver import Resolver
+from superimap.idler.catch_up_plan import split_batches
+from superimap.idler.limits import ByteLimits, LoginLimiter
+from superimap.idler.peers import Peers
+from superimap.imap.client import ImapClient
 from superimap.imap.connection import connect
 from superimap.imap.errors import ImapError
 from superimap.imap.types import Login, ServerAddress, Timeouts
 
-ATTACKS = ("literal", "line", "untagged")
-"""Kinds of attack, which the client selects by its password.
+DEFAULT_ATTACKS = ("literal", "line", "untagged")
+BYTES_IN_FLIGHT = 64 << 20
+"""Memory for mails, as by default."""
+MEMORY_BYTES = 512 << 20
+"""Memory that the process may have for data (RLIMIT_DATA)."""
+RECONNECT_SECONDS = 0.2
+"""Pause of a hostile session before it connects again. An idler waits longer, and ever longer."""
+LONGEST_SECONDS = 20.0
+"""Time after which an attack is not waited for, though none of its answers has ended."""
+_HOLD_SECONDS = 2.0  # the same for an attack whose answers never end
+_ENDLESS = ("held", "slow-drip")
 
-`literal` announces 4 GiB and sends `mib` MiB; `line` never ends; `untagged` sends 300,000 untagged lines.
-"""
-UNTAGGED_LINES = 300_000
-_BLOCK_BYTES = 64 * 1024
-_GREETING = b"* OK [CAPABILITY IMAP4rev1 IDLE LITERAL+ SASL-IR AUTH=PLAIN] ready\r\n"
-_EXAMINED = b"* 1 EXISTS\r\n* OK [UIDVALIDITY 1] so\r\n"
 
-
-async def run(*, sessions: int, wakes: int, mib: int) -> dict[str, Any]:
-    """Wake `sessions` in turn, `wakes` times without an attack and during each; returns the figures."""
-    allow_files(sessions)
-    figures: dict[str, Any] = {
-        "bench": "hostile",
-        "sessions": sessions,
-        "mib": mib,
-        "untagged": UNTAGGED_LINES,
-    }
-    async with open_group(tls=False) as group, spawn_server(_main, mib) as (_, port):
+async def run(
+    *, sessions: int, wakes: int, mib: int, hostile: int = 1, attacks: Sequence[str] = DEFAULT_ATTACKS
+) -> dict[str, Any]:
+    """Wake `sessions` in turn, `wakes` times without an attack and during each by `hostile` sessions."""
+    allow_files(sessions + hostile)
+    _limit_memory()
+    figures: dict[str, Any] = {"bench": "hostile", "sessions": sessions, "hostile": hostile, "mib": mib}
+    async with open_group(tls=False) as group, spawn_server(hostile_server.main, mib) as (_, port):
         await group.open_sessions(sessions, within=60 + sessions * 0.1)
         await _wake_ms(group, sessions, sessions)  # not measured: it warms caches up
         calm = await _wake_ms(group, sessions, wakes)
-        growth: dict[str, float] = {}
-        ratio: dict[str, float] = {}
-        ended: dict[str, str] = {}
-        for attack in ATTACKS:
-            async with _Attack(port, attack) as under:
+        growth, p95, ended, finished = {}, {}, {}, {}
+        for attack in attacks:
+            async with _Attack(port, attack, hostile) as under:
                 busy = await _wake_ms(group, sessions, wakes)
-                await under.first.wait()
+                while not under.first.is_set():
+                    busy += await _wake_ms(group, sessions, 20)
             growth[attack], ended[attack] = round(under.growth_kib / 1024, 1), under.ended_by
-            ratio[attack] = round(_p95(busy) / _p95(calm), 2)
+            finished[attack] = under.finished
+            p95[attack] = _p95(busy)
         dropped = group.dropped
     return figures | {
+        "untagged": UNTAGGED_LINES,
         "rss_growth_mib": growth,
         "ended_by": ended,
-        "others_p95_ms": round(_p95(calm), 2),
-        "others_p95_ratio": ratio,
-        "ended_only_it": dropped == 0 and all(ended.values()),
+        "finished": finished,
+        "others_quiet_p95_ms": round(_p95(calm), 2),
+        "others_p95_ms": {attack: round(each, 2) for attack, each in p95.items()},
+        "others_p95_ratio": {attack: round(each / _p95(calm), 2) for attack, each in p95.items()},
+        "ended_only_it": dropped == 0,
     }
 
 
-class _Attack:
-    """Repeats one attack on a session for the length of the block, at least once."""
+def _limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, hard))
 
-    def __init__(self, port: int, name: str) -> None:
+
+class _Attack:
+    """Repeats one attack on a number of sessions for the length of the block, at least once.
+
+    The sessions have the shares of users whose server was named by people, all at one host.
+    """
+
+    def __init__(self, port: int, name: str, hostile: int) -> None:
         self.first = asyncio.Event()
         self.growth_kib = 0.0
-        self.ended_by = ""
+        self.ended_by = "none"
+        self.finished = 0
+        """Attempts whose answer has ended, by an error or not: 0 if the server was too slow to see its effect."""
         self._where = ServerAddress("localhost", port, "none")
         self._name = name
+        self._hostile = hostile
+        self._peers = Peers(Resolver(), ByteLimits(BYTES_IN_FLIGHT))
+        self._logins = LoginLimiter(rate=100.0, at_once=50)
+        self._watched = cast(Any, SimpleNamespace(imap_host="localhost", has_own_server=True, partner_id=1))
 
     async def __aenter__(self) -> _Attack:
         self._before = resident_kib(trim=True)
-        self._tasks = [asyncio.create_task(self._suffer()), asyncio.create_task(self._look())]
+        loop = asyncio.get_running_loop()
+        longest = _HOLD_SECONDS if self._name in _ENDLESS else LONGEST_SECONDS
+        self._timer = loop.call_later(longest + self._hostile / 100, self.first.set)
+        self._tasks = [asyncio.create_task(self._suffer()) for _ in range(self._hostile)]
+        self._tasks.append(asyncio.create_task(self._look()))
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
+        self._timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -85,18 +116,48 @@ class _Attack:
             await asyncio.sleep(0.005)
 
     async def _suffer(self) -> None:
-        timeouts = Timeouts(connect=60, command=60, fetch=60)
         while True:
-            with contextlib.suppress(ImapError):
-                async with connect(self._where, Login("victim", self._name), timeouts=timeouts) as client:
-                    await client.examine("INBOX")
-                    try:
-                        await client.fetch_meta([1])
-                    except ImapError as error:
-                        self.ended_by = type(error).__name__
-                        raise
-                    finally:
-                        self.first.set()
+            try:
+                await self._connect_and_suffer()
+            except ImapError as error:
+                self.ended_by = type(error).__name__
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _connect_and_suffer(self) -> None:
+        timeouts = Timeouts(connect=60, command=60, fetch=60)
+        room = self._peers.room(self._watched)
+        credentials = Login("victim", self._name)
+        peer = self._peers.peer(self._watched, room)
+        async with self._logins.slot("localhost", is_named=True):
+            session = connect(self._where, credentials, timeouts=timeouts, peer=peer)
+            client = await session.__aenter__()
+        try:
+            await client.examine("INBOX")
+            try:
+                await self._ask(client)
+            except ImapError:
+                self._finish()
+                raise
+            self._finish()
+        finally:
+            await session.__aexit__(None, None, None)
+
+    def _finish(self) -> None:
+        self.finished += 1
+        self.first.set()
+
+    async def _ask(self, client: ImapClient) -> None:
+        """Give the server the command that it answers by the attack."""
+        command, _ = ATTACKS[self._name]
+        if command == b"FETCH":
+            await client.fetch_meta([1])
+        elif command == b"LIST":
+            await client.list_folders()
+        else:
+            found = await client.search_uids(after=0)
+            if self._name == "invented-uids":
+                for uids in islice(split_batches(found, 100), 100):
+                    await client.fetch_meta(uids)
 
 
 async def _wake_ms(group: SessionGroup, sessions: int, count: int) -> list[float]:
@@ -114,49 +175,3 @@ def _p95(took: list[float]) -> float:
     if not took:
         raise BenchError("nothing was measured")
     return sorted(took)[len(took) * 95 // 100]
-
-
-def _main(pipe: Connection, mib: int) -> None:
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(pipe, mib))
-
-
-async def _serve(pipe: Connection, mib: int) -> None:
-    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await _play(reader, writer, mib)
-        writer.close()
-
-    async with await asyncio.start_server(meet, "localhost", 0) as server:
-        pipe.send(server.sockets[0].getsockname()[1])
-        await asyncio.Event().wait()
-
-
-async def _play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mib: int) -> None:
-    """Accept a login and EXAMINE, and answer each FETCH by the attack."""
-    writer.write(_GREETING)
-    attack = ""
-    while line := await reader.readline():
-        tag, _, command = line.partition(b" ")
-        if command.upper().startswith(b"LOGIN"):
-            attack = command.split()[-1].strip(b'"').decode()
-        elif command.upper().startswith(b"EXAMINE"):
-            writer.write(_EXAMINED)
-        elif b"FETCH" in command.upper():
-            async for block in _stream(attack, mib):
-                writer.write(block)
-                await writer.drain()
-        writer.write(tag + b" OK done\r\n")
-
-
-async def _stream(attack: str, mib: int) -> AsyncIterator[bytes]:
-    blocks = mib * 1024 * 1024 // _BLOCK_BYTES
-    if attack == "untagged":
-        for number in range(0, UNTAGGED_LINES, 1000):
-            yield b"".join(
-                b"* %d FETCH (FLAGS (\\Seen))\r\n" % (each + 2) for each in range(number, number + 1000)
-            )
-        return
-    yield b"* 1 FETCH (BODY[] {4294967295}\r\n" if attack == "literal" else b"* 1 FETCH (BODY[] "
-    for _ in range(blocks):
-        yield b"x" * _BLOCK_BYTES

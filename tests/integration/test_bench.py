@@ -61,6 +61,17 @@ def test_a_hostile_server_ends_only_its_own_session_and_takes_little_memory():
     assert found["others_p95_ratio"].keys() == found["ended_by"].keys()
 
 
+def test_many_sessions_of_a_hostile_server_take_bounded_memory_and_end_no_other():
+    attacks = ("held", "esearch")
+    words = [word for name in attacks for word in ("--attack", name)]
+
+    found = bench("hostile", "--sessions", "10", "--wakes", "10", "--hostile", "10", *words)
+
+    assert found["ended_only_it"] is True
+    assert found["rss_growth_mib"].keys() == set(attacks)
+    assert max(found["rss_growth_mib"].values()) < 96  # BYTES_IN_FLIGHT and the pool
+
+
 def test_a_backlog_is_delivered_once_and_others_are_measured_beside_a_hanging_endpoint():
     found = bench(
         "deliver",

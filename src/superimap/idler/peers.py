@@ -5,6 +5,7 @@ has a small share of the event loop's time, those of one partner have a share to
 """
 
 import weakref
+from functools import partial
 
 from superimap.core.resolver import Resolver
 from superimap.db.watching.sessions import WatchedUser
@@ -27,7 +28,8 @@ class Peers:
     """The shares of all servers of an idler. A share lives as long as a session has it."""
 
     def __init__(self, resolver: Resolver, byte_limits: ByteLimits) -> None:
-        self._resolver = resolver
+        self._look_up = partial(resolver.look_up, is_named=False)
+        self._look_up_named = partial(resolver.look_up, is_named=True)
         self._byte_limits = byte_limits
         self._pool = RoomPool()
         self._named = LoopShare(NAMED_SHARE)
@@ -42,12 +44,8 @@ class Peers:
 
     def peer(self, watched: WatchedUser, room: SessionRoom) -> Peer:
         """Return the shares of one connection to the user's server."""
-        is_named = watched.has_own_server
-        return Peer(
-            lambda host, port: self._resolver.look_up(host, port, is_named=is_named),
-            room,
-            self._loop_shares(watched),
-        )
+        look_up = self._look_up_named if watched.has_own_server else self._look_up
+        return Peer(look_up, room, self._loop_shares(watched))
 
     def _loop_shares(self, watched: WatchedUser) -> tuple[LoopShare, ...]:
         host = watched.imap_host

@@ -10,7 +10,7 @@ from superimap.imap.client import ImapClient
 from superimap.imap.encoding import quote_text
 from superimap.imap.errors import Disconnected, IdRefused, ImapError, Refused, TimedOut
 from superimap.imap.login_methods import LoginMemory
-from superimap.imap.peer import Peer
+from superimap.imap.peer import ALONE, Peer
 from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
 from superimap.imap.transport import Guard
 from superimap.imap.types import Credentials, Limits, ServerAddress, Timeouts
@@ -28,7 +28,7 @@ async def connect(
     tls_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
     login_memory: LoginMemory | None = None,
-    peer: Peer | None = None,
+    peer: Peer = ALONE,
     client_id: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ImapClient]:
     """Open an authenticated session. On exit it logs out, in bounded time, and always closes the socket.

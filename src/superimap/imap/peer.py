@@ -32,3 +32,7 @@ class Peer:
     look_up: LookUp | None = None
     room: Room | None = None
     shares: tuple[LoopShare, ...] = ()
+
+
+ALONE = Peer()
+"""The peer of a connection that shares nothing."""

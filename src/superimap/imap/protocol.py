@@ -24,7 +24,7 @@ from superimap.imap.errors import (
     TimedOut,
 )
 from superimap.imap.framing import Framer, Response
-from superimap.imap.peer import Peer
+from superimap.imap.peer import ALONE, Peer
 from superimap.imap.state import MailboxState, next_state
 from superimap.imap.statuses import (
     CommandResult,
@@ -53,7 +53,7 @@ _VALID_STATES = {name: command.valid_states for name, command in aioimaplib.Comm
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped upstream
     """One connection, one command at a time; an error, timeout or cancellation in a command closes it."""
 
-    def __init__(self, limits: Limits, peer: Peer | None = None) -> None:
+    def __init__(self, limits: Limits, peer: Peer = ALONE) -> None:
         # Does not call upstream's constructor: its queue, condition and events take 4 KiB.
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
@@ -64,7 +64,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self.needs_select = False
         self.lost: ImapError | None = None
         self.mailbox = MailboxState()
-        self.peer = peer or Peer()
+        self.peer = peer
         self._held = 0  # bytes of memory, as the peer's room knows them
         self._answered = 0  # of these, bytes of the latest command's answer
         self._kept = 0  # and of a search result
