@@ -16,9 +16,9 @@ from benchmarks.measure import BenchError, allow_files, resident_kib, resident_n
 from benchmarks.server_process import spawn_server
 from benchmarks.session_group import SessionGroup, open_group
 from superimap.core.resolver import Resolver
-from superimap.idler.catch_up_plan import split_batches
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.peers import Peers
+from superimap.idler.suspects import Pieces, Suspects
 from superimap.imap.client import ImapClient
 from superimap.imap.connection import connect
 from superimap.imap.errors import ImapError
@@ -156,7 +156,7 @@ class _Attack:
         else:
             found = await client.search_uids(after=0)
             if self._name == "invented-uids":
-                for uids in islice(split_batches(found, 100), 100):
+                for uids in islice(Pieces(found, Suspects()), 100):
                     await client.fetch_meta(uids)
 
 

@@ -25,7 +25,8 @@ from superimap.idler.access_tokens import AccessTokens
 from superimap.idler.catch_up import Arrivals, CatchUp
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
-from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
+from superimap.idler.mailbox import WatchedMailbox
+from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.status_reports import ConnectionStatus
 from superimap.idler.timing import SessionTiming
 from superimap.imap.client import ImapClient

@@ -45,6 +45,10 @@ def event(name: EventName) -> bytes:
     """The content of an event with every field that it can have."""
     user = {"user_tag": "MY_USER", "imap_provider_code": "PLAIN"}
     now = datetime.now(UTC)
+    if name is EventName.MAIL_UNREADABLE:
+        return payload.mail_unreadable(
+            happened_at=now, message=4211, uid_validity=1, uid=2, internal_date=now, reason="No.", **user
+        )
     if name is not EventName.MAIL_OVERSIZED:
         return payload.user_event(
             name, happened_at=now, code="login_refused", reason="No.", connect_url="https://x", **user

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.idler.catch_up_plan import split_batches
+from superimap.idler.suspects import Pieces, Suspects
 from superimap.imap import uid_ranges
 from superimap.imap.errors import LimitExceeded
 from superimap.imap.framing import Response
@@ -26,7 +26,7 @@ def test_a_claim_of_all_uids_takes_no_memory_and_is_walked_lazily():
 
     assert peak < 64 * 1024
     assert (len(found), found.first, found.last) == (UID_MAX, 1, UID_MAX)
-    assert next(islice(split_batches(found, 100), 2, None)) == list(range(201, 301))
+    assert next(islice(Pieces(found, Suspects()), 2, None)) == list(range(201, 301))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from superimap.idler.catch_up import Arrivals
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.limits import ByteLimits
 from superimap.idler.mail_rows import find_twin
-from superimap.idler.mailbox import MAX_BATCH_MAILS, MailboxMemory, WatchedMailbox
+from superimap.idler.mailbox import MAX_BATCH_MAILS, WatchedMailbox
+from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import known_mail
 from superimap.imap.types import MessageMeta, Uid
 
@@ -42,7 +43,15 @@ class Statements:
         self.cursors: list[Cursor] = []
 
     async def record(
-        self, _pool: Any, _row: Any, _fence: Any, cursor: Cursor, batch: list[MailRow], *, uid_validity: int
+        self,
+        _pool: Any,
+        _row: Any,
+        _fence: Any,
+        cursor: Cursor,
+        batch: list[MailRow],
+        *,
+        uid_validity: int,
+        **_more: Any,
     ) -> Recorded:
         assert cursor.numbering in (None, NUMBERING)
         self.cursors.append(cursor)

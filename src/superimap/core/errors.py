@@ -19,7 +19,7 @@ class SuperImapError(Exception):
       ReturnUrlRefused    oauth/return_urls.py      a link names a return URL that the partner did not allow
       NothingToWatch      idler/session.py          a user is archived or deleted, or has other credentials
       UnexpectedFault     idler/session.py          an exception of an unexpected type ended a session
-      ServerSuspended     idler/mailbox.py          a mail server exceeds its bounds
+      ServerSuspended     idler/mailbox_memory.py   a mail server exceeds its bounds
       RemovedFromCluster  idler/ownership.py        the idler renewed its lease too late and must start again
       Problem             api/errors.py             an HTTP answer other than 2xx (RFC 9457)
       ConnectFailed       api/routes/callback.py    a consent came back and cannot be completed

@@ -27,6 +27,7 @@ class EventName(StrEnum):
     USER_RECOVERED = "user_recovered"
     USER_ARCHIVED = "user_archived"
     MAIL_OVERSIZED = "mail_oversized"
+    MAIL_UNREADABLE = "mail_unreadable"
 
 
 class UserEventKind(StrEnum):
@@ -101,6 +102,13 @@ EVENTS: dict[EventName, EventDefinition] = {
             "A mail is larger than `MAX_EMAIL_SIZE`, so that no `new_mail` is sent for it",
             ("uid_validity", "uid", "internal_date", "size", "limit", "envelope"),
         ),
+        EventDefinition(
+            EventName.MAIL_UNREADABLE,
+            None,
+            "The mail server failed for two days to hand over a mail, but handed over other mails,"
+            " so that no `new_mail` is sent for it",
+            ("message", "uid_validity", "uid", "internal_date", "reason"),
+        ),
     )
 }
 """Every event by its wire name."""
@@ -109,6 +117,7 @@ EVENT_FIELDS = {
     "reason_code": "Reason for programs; one of the codes below",
     "reason": "Reason for people, a sentence; its wording may change",
     "connect_url": "Link where the person signs in again; null if `BASE_URL` is not set",
+    "message": "The `id` of the mail in `GET …/users/{tag}/messages`; `POST …/messages/{id}/retry` tries it again",
     "uid_validity": "Identifies the mail together with `uid`, as in `GET …/users/{tag}/messages`",
     "uid": "Identifies the mail together with `uid_validity`",
     "internal_date": "Time at which the mail server received the mail, in UTC",

@@ -1,23 +1,25 @@
 """Catch-up of a mailbox: find and judge new mails, read those that need a webhook, record all in batches."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable
 
+from superimap.db.watching.intake import MailRow
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.envelope import Envelope
-from superimap.domain.mails import MailFacts, MailOutcome, judge
-from superimap.idler import big_mails, mailbox_queries
-from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, split_batches
-from superimap.idler.context import IdlerContext
-from superimap.idler.mail_rows import MailRows, find_twin, parse
-from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
+from superimap.domain.deferrals import MAX_UNPROVEN_FAILURES
+from superimap.domain.mails import MailOutcome
+from superimap.idler import mailbox_queries, server_pauses
+from superimap.idler.catch_up_plan import CatchUpPlan, are_complete
+from superimap.idler.control_reads import read_control
+from superimap.idler.mail_reader import MailReader
+from superimap.idler.mailbox import MAX_BATCH_MAILS, WatchedMailbox
+from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import FAST_FETCH_BYTES, MAX_FAST_FETCH_MAILS
+from superimap.idler.read_errors import NothingReadable, TooManyDeferred, Withheld
 from superimap.idler.status_reports import ConnectionStatus
+from superimap.idler.suspects import Pieces, ReadFailure
 from superimap.imap.client import ImapClient
-from superimap.imap.errors import ImapError, Refused
+from superimap.imap.errors import ImapError
 from superimap.imap.types import MessageMeta
-from superimap.mail.headers import MAX_HEADER_BYTES
-from superimap.mail.message import read_envelope
 
 log = logging.getLogger(__name__)
 
@@ -61,29 +63,36 @@ class Arrivals:
 
 
 class CatchUp:
-    """The procedure that brings a mailbox up to date on one connection."""
+    """The procedure that brings a mailbox up to date on one connection.
+
+    A mail that cannot be read is deferred, and the mails behind it are read. Until one of them proves that the
+    server is well, rows from the first such mail on are kept apart from the batch (`_unproven`). If no mail can
+    be read, they are dropped, and the cursor stays before them.
+    """
 
     __slots__ = (
-        "_arrivals", "_client", "_context", "_failures", "_memory", "_rows", "_status", "_watched",
+        "_arrivals", "_client", "_last_error", "_memory", "_reader", "_status", "_suspects", "_unproven",
+        "_user_id",
     )  # fmt: skip
 
     def __init__(
         self,
-        context: IdlerContext,
         client: ImapClient,
         watched: WatchedUser,
         memory: MailboxMemory,
         status: ConnectionStatus,
         arrivals: Arrivals,
+        reader: MailReader,
     ) -> None:
-        self._context = context
         self._client = client
-        self._watched = watched
+        self._user_id = watched.user_id
         self._memory = memory
-        self._failures = memory.failures
-        self._rows = MailRows(context, watched)
+        self._suspects = memory.suspects
+        self._reader = reader
         self._status = status
         self._arrivals = arrivals
+        self._unproven: list[tuple[MailRow, MessageMeta | None]] = []
+        self._last_error = ""  # of the last mail that was deferred
 
     async def run(
         self, mailbox: WatchedMailbox, *, baseline: MessageMeta | int = 0, announced: int = 0
@@ -99,24 +108,26 @@ class CatchUp:
             try:
                 if not await self._fetch_fast(mailbox, plan, announced):
                     await self._search(mailbox, plan)
+                await self._prove(mailbox)
             except ImapError:
                 await mailbox.record_batch()
                 raise
             await mailbox.finish(baseline=baseline)
         finally:
+            self._unproven.clear()
             mailbox.discard()
         return mailbox.seen - seen
 
     async def _fetch_fast(self, mailbox: WatchedMailbox, plan: CatchUpPlan, announced: int) -> bool:
         """Read the mails just announced in one command; return False, with nothing seen, if a search is needed."""
         after, arrivals = plan.after, self._arrivals
-        if after is None or not 0 < announced <= MAX_FAST_FETCH_MAILS:
+        if after is None or not 0 < announced <= MAX_FAST_FETCH_MAILS or self._suspects:
             return False
-        if not arrivals.is_dense or self._failures.is_fast_fetch_disabled:
+        if not arrivals.is_dense or self._suspects.is_fast_fetch_disabled:
             return False
         await mailbox.make_room(FAST_FETCH_BYTES)
         found: list[tuple[MessageMeta, bytes | None]] = []
-        with self._failures.fast_fetch():
+        with self._suspects.fast_fetch(range(after + 1, after + 2 + announced)):
             found = await mailbox_queries.fetch_announced(self._client, after=after, announced=announced)
         total = arrivals.announced  # mails announced meanwhile may be among those found
         uids = [int(meta.uid) for meta, _ in found]
@@ -128,7 +139,7 @@ class CatchUp:
         if not is_complete:
             return False
         for meta, raw in found:
-            await self.add_mail(mailbox, int(meta.uid), meta, raw=raw if is_whole else None)
+            await self._see(mailbox, int(meta.uid), meta, raw=raw if is_whole else None)
         arrivals.account_for(total)
         return True
 
@@ -138,130 +149,129 @@ class CatchUp:
         await self._status.note("uids", _UNUSABLE_UIDS if self._client.unusable_uids else None)
         if uids and plan.after is not None:
             self._arrivals.record_density(uids.first == plan.after + 1)
-        for piece in split_batches(uids, self._failures.batch_size):
-            for uid, meta in await self._fetch_metas(piece):
-                await self._status.report_if_lagging(len(uids))
-                await self.add_mail(mailbox, uid, meta)
-                if mailbox.is_full:
-                    await mailbox.record_batch()
+        await self._walk(mailbox, uids, most=len(uids))
 
-    async def _fetch_metas(self, uids: list[int]) -> list[tuple[int, MessageMeta | None]]:
-        """Return the metadata of each mail. The server is not asked for that of a single mail that is given up."""
-        if len(uids) == 1 and self._failures.given_up(uids[0]):
-            return [(uids[0], self._failures.meta_of(uids[0]))]
+    async def see_below(self, mailbox: WatchedMailbox, uids: Collection[int]) -> None:
+        """See mails at or below the cursor, and record them; a UID without a mail makes no row."""
         try:
-            return await mailbox_queries.fetch_metas(self._client, uids)
-        except ImapError as error:
-            self._failures.record_batch(uids, error)
-            raise
+            try:
+                await self._walk(mailbox, uids, most=0, passes_gone=True)
+                await self._prove(mailbox)
+            finally:
+                await mailbox.record_batch()
+        finally:
+            self._unproven.clear()
 
-    async def add_mail(
+    async def _walk(
+        self, mailbox: WatchedMailbox, uids: Iterable[int], *, most: int, passes_gone: bool = False
+    ) -> None:
+        """See each mail; `most` is their number, for the status."""
+        pieces = Pieces(uids, self._suspects)
+        for piece in pieces:
+            await self._status.report_if_lagging(most)
+            if len(piece) == 1 and await self._passes(mailbox, piece[0]):
+                continue
+            await self._see_piece(mailbox, pieces, piece, passes_gone=passes_gone)
+
+    async def _passes(self, mailbox: WatchedMailbox, uid: int) -> bool:
+        """Return whether a single mail is passed over, because it failed on an earlier connection."""
+        failed = self._suspects.get(uid)
+        if failed is None:
+            return False
+        await self._defer(mailbox, uid, failed)
+        return True
+
+    async def _see_piece(
+        self, mailbox: WatchedMailbox, pieces: Pieces, piece: list[int], *, passes_gone: bool
+    ) -> None:
+        """See mails whose metadata is fetched at once; if it is refused, put them back to be fetched in parts."""
+        wanted = [uid for uid in piece if not mailbox.is_deferred(uid)]
+        try:
+            found = await mailbox_queries.fetch_metas(self._client, wanted) if wanted else {}
+        except ImapError as error:
+            self._suspects.add_batch(wanted, error)
+            if not server_pauses.is_about_mail(error):
+                raise
+            if len(wanted) > 1:
+                pieces.put_back(wanted)
+            else:
+                await self._defer(mailbox, wanted[0], self._suspects.add(wanted[0], error))
+            return
+        missing = [uid for uid in wanted if uid not in found]
+        if len(missing) > 1:  # perhaps one of them has spoiled the answer for the others
+            self._suspects.add_batch(missing, Withheld())
+            at = wanted.index(missing[0])
+            pieces.put_back(wanted[at:])
+            wanted = wanted[:at]
+        for uid in wanted:
+            if uid in found:
+                self._suspects.clear(uid)
+                if found[uid] is None and passes_gone:
+                    continue
+                await self._see(mailbox, uid, found[uid])
+            else:
+                await self._defer(mailbox, uid, self._suspects.add(uid, Withheld()))
+            if mailbox.is_full:
+                await mailbox.record_batch()
+
+    async def _see(
         self, mailbox: WatchedMailbox, uid: int, meta: MessageMeta | None, *, raw: bytes | None = None
     ) -> None:
         """Judge one mail, read it if it may need a webhook and is not read yet, and add its row to the batch."""
-        if meta is not None:
-            if mailbox.by_date and mailbox.pass_if_recorded(meta):
-                return
-            if raw is not None:
-                await self._see_content(mailbox, meta, raw)
-                return
-        facts = self._facts(mailbox, uid, meta, is_gone=meta is None)
-        judgement = judge(facts)
-        if meta is not None and judgement[0] is MailOutcome.DELIVERED:
-            max_size = self._context.settings.max_email_size
-            await mailbox.make_room(max_size if meta.size is None else meta.size)
-            raw = await self._read(meta)
-            if raw is not None:
-                await self._see_content(mailbox, meta, raw)
-                return
-            facts = self._facts(mailbox, uid, meta, is_gone=True)
-            judgement = judge(facts)
-        is_announced = meta is not None and judgement[0] is MailOutcome.TOO_BIG
-        envelope = await self._read_envelope(mailbox, uid) if is_announced else None
-        row = self._rows.row_without_webhook(
-            uid, meta, facts, judgement, uid_validity=mailbox.uid_validity, envelope=envelope
-        )
-        mailbox.add(row, meta)
-
-    async def _see_content(self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes) -> None:
-        """Judge a mail that is read, and add its row to the batch."""
-        uid = int(meta.uid)
-        parsed = await big_mails.process(parse, raw)
-        twin = find_twin(mailbox.pending, bytes.fromhex(parsed.sha1))
-        facts = self._facts(mailbox, uid, meta, raw=raw, headers=parsed.headers, has_twin=twin is not None)
-        judgement = judge(facts)
-        outcome = judgement[0]
-        if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
-            row = await self._rows.row_with_webhook(
-                meta,
-                raw,
-                parsed,
-                outcome,
-                uid_validity=mailbox.uid_validity,
-                twin=twin,
-                batch=mailbox.pending,
-            )
-            mailbox.add(row, meta, read_bytes=len(raw))
-        else:
-            row = self._rows.row_without_webhook(
-                uid,
-                meta,
-                facts,
-                judgement,
-                uid_validity=mailbox.uid_validity,
-                envelope=await big_mails.process(read_envelope, raw),
-            )
-            mailbox.add(row, meta)
-
-    def _facts(
-        self,
-        mailbox: WatchedMailbox,
-        uid: int,
-        meta: MessageMeta | None,
-        *,
-        is_gone: bool = False,
-        raw: bytes | None = None,
-        headers: Mapping[str, Sequence[bytes]] | None = None,
-        has_twin: bool = False,
-    ) -> MailFacts:
-        """Collect what is known of a mail without the tables."""
-        return MailFacts(
-            connected_at=self._watched.connected_at,
-            max_size=self._context.settings.max_email_size,
-            internal_date=meta.internal_date if meta else None,
-            announced_size=(meta.size or 0) if meta else 0,
-            labels=meta.labels if meta else (),
-            by_date=mailbox.judges_by_date and not mailbox.is_new_without_date(meta),
-            given_up=self._failures.given_up(uid),
-            is_gone=is_gone,
-            raw=raw,
-            headers=headers,
-            has_twin=has_twin,
-        )
-
-    async def _read_envelope(self, mailbox: WatchedMailbox, uid: int) -> Envelope | None:
-        """Read the envelope of a mail that is too big to be read; None if the server fails to send its headers.
-
-        If that ends the session, the next one does without them.
-        """
-        if self._memory.has_broken_header(uid):
-            return None
-        await mailbox.make_room(MAX_HEADER_BYTES)
+        if meta is not None and mailbox.by_date and mailbox.pass_if_recorded(meta):
+            return
         try:
-            header = await self._client.fetch_header(uid)
-        except Refused:
-            return None
-        except ImapError:
-            self._memory.record_broken_header(uid)
-            raise
-        return None if header is None else await big_mails.process(read_envelope, header)
-
-    async def _read(self, meta: MessageMeta) -> bytes | None:
-        """Return the bytes of a mail; None if it is gone. Failures are counted, so that attempts end."""
-        uid = int(meta.uid)
-        try:
-            return await mailbox_queries.fetch_raw(self._client, uid)
+            by_date = mailbox.judges_by_date and not mailbox.is_new_without_date(meta)
+            read = await self._reader.read(mailbox, uid, meta, by_date=by_date, raw=raw)
         except ImapError as error:
-            self._failures.record(uid, error, meta)
-            log.info("mail %d could not be read: %s", uid, error, extra={"user_id": self._watched.user_id})
-            raise
+            if self._memory.has_broken_header(uid):  # the mail itself is not at fault
+                self._suspects.note_progress()
+                raise
+            log.info("mail %d could not be read: %s", uid, error, extra={"user_id": self._user_id})
+            failed = self._suspects.add(uid, error, meta, max_room=self._reader.max_literal)
+            if not server_pauses.is_about_mail(error):
+                raise
+            await self._defer(mailbox, uid, failed)
+            return
+        if read.read_bytes is not None:
+            self._suspects.record_read(uid)
+            self._add_proven(mailbox)
+        if self._unproven:
+            self._unproven.append((read.row, meta))
+        else:
+            mailbox.add(read.row, meta, read_bytes=read.read_bytes or 0)
+
+    async def _defer(self, mailbox: WatchedMailbox, uid: int, failed: ReadFailure) -> None:
+        """Put the row of a mail that could not be read behind the batch. After some of them, ask for a proof."""
+        if mailbox.has_too_many_deferred(len(self._unproven)):
+            self._suspects.blame_server()
+            raise TooManyDeferred
+        self._last_error = failed.error
+        self._unproven.append((self._reader.deferred_row(uid, failed.meta, failed.error), failed.meta))
+        if self._failed_mails() >= MAX_UNPROVEN_FAILURES or len(self._unproven) >= MAX_BATCH_MAILS:
+            await self._prove(mailbox)
+
+    def _failed_mails(self) -> int:
+        """Return the number of mails that failed since a mail was read."""
+        return sum(row.outcome == MailOutcome.DEFERRED for row, _ in self._unproven)
+
+    async def _prove(self, mailbox: WatchedMailbox) -> None:
+        """Add the unproven rows to the batch if another mail can be read, else raise NothingReadable.
+
+        If the mailbox has no other mail, a few mails are deferred without a proof.
+        """
+        if not self._unproven:
+            return
+        is_well = await read_control(self._client, mailbox, self._suspects, max_size=self._reader.max_size)
+        if is_well is None:
+            is_well = self._failed_mails() < MAX_UNPROVEN_FAILURES
+        if not is_well:
+            self._suspects.forget_mails()
+            raise NothingReadable(self._last_error)
+        self._add_proven(mailbox)
+
+    def _add_proven(self, mailbox: WatchedMailbox) -> None:
+        """Add the unproven rows to the batch: another mail was read."""
+        for row, meta in self._unproven:
+            mailbox.add(row, meta)
+        self._unproven.clear()

@@ -1,9 +1,9 @@
 """Plans for a catch-up: by UID or by date, and which numbering. Pure decisions, without a connection."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from itertools import islice
+from typing import Self
 
 from superimap.db.watching.intake import Cursor
 from superimap.domain.numbering import Numbering
@@ -21,6 +21,13 @@ class CatchUpPlan:
     def by_date(self) -> bool:
         """Whether there is no cursor, so that the date decides."""
         return self.after is None
+
+    def reaching_back_to(self, dates: Iterable[datetime]) -> Self:
+        """Return the plan that also finds mails of these INTERNALDATEs, if it is by date."""
+        if self.since is None:
+            return self
+        days = [(each - timedelta(days=1)).date() for each in dates]
+        return replace(self, since=min([self.since, *days]))
 
 
 def plan_catch_up(
@@ -57,10 +64,3 @@ def are_complete(uids: list[int], *, after: int, announced: int) -> bool:
     there are gaps, and a search is needed.
     """
     return bool(uids) and uids == list(range(after + 1, after + 1 + announced))
-
-
-def split_batches(uids: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Yield `uids` in pieces of at most `size`, without expanding them all."""
-    remaining = iter(uids)
-    while piece := list(islice(remaining, size)):
-        yield piece

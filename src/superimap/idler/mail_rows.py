@@ -8,7 +8,7 @@ from uuid import UUID
 
 from superimap.core.crypto import Place
 from superimap.core.ids import derived_uuid7, uuid7
-from superimap.db.watching.intake import MailRow
+from superimap.db.watching.intake import MailRow, storable_error
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.envelope import Envelope
 from superimap.domain.mails import MailFacts, MailJudgement, MailOutcome
@@ -57,16 +57,21 @@ class MailRows:
         *,
         uid_validity: int,
         envelope: Envelope | None = None,
+        message: int | None = None,
     ) -> MailRow:
-        """Build the row of a mail without a webhook, or, if it is too big and has metadata, an event.
+        """Build the row of a mail without a webhook; with an event, if it is too big or could not be read.
 
-        `envelope` is for the event; None if the headers could not be read.
+        `envelope` is for the event; None if the headers could not be read. `message` is the id of the row that a
+        deferred mail has already.
         """
         outcome, reason = judgement
         delivery_id = content = None
         if meta is not None and outcome == MailOutcome.TOO_BIG:
             delivery_id = uuid7()
             content = self._seal(self._oversized_event(meta, facts, uid_validity, envelope), delivery_id)
+        elif meta is not None and outcome == MailOutcome.UNREADABLE:
+            delivery_id = uuid7()
+            content = self._seal(self._unreadable_event(meta, uid_validity, message, reason), delivery_id)
         return MailRow(
             uid=uid,
             internal_date=meta.internal_date if meta else None,
@@ -76,6 +81,17 @@ class MailRows:
             message_id=meta.message_id if meta else None,
             delivery_id=delivery_id,
             content=content,
+        )
+
+    def deferred_row(self, uid: int, meta: MessageMeta | None, error: str) -> MailRow:
+        """Build the row of a mail that could not be read; `error` says why, for people."""
+        return MailRow(
+            uid=uid,
+            internal_date=meta.internal_date if meta else None,
+            size=(meta.size or 0) if meta else 0,
+            outcome=MailOutcome.DEFERRED,
+            detail=storable_error(error),
+            message_id=meta.message_id if meta else None,
         )
 
     async def row_with_webhook(
@@ -171,6 +187,20 @@ class MailRows:
             size=facts.size,
             limit=facts.max_size,
             envelope=envelopes.as_json(envelope) if envelope else None,
+        )
+
+    def _unreadable_event(
+        self, meta: MessageMeta, uid_validity: int, message: int | None, reason: str | None
+    ) -> bytes:
+        return payload.mail_unreadable(
+            user_tag=self._watched.tag,
+            imap_provider_code=self._watched.provider_code,
+            happened_at=datetime.now(UTC),
+            uid_validity=uid_validity,
+            uid=int(meta.uid),
+            internal_date=meta.internal_date,
+            message=message,
+            reason=reason,
         )
 
     def _seal(self, content: bytes, delivery_id: UUID) -> bytes:

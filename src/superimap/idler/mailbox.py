@@ -2,29 +2,29 @@
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
-from superimap.core.errors import SuperImapError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain import intake
+from superimap.domain.deferrals import MAX_DEFERRED_MAILS, retry_delay
 from superimap.domain.mails import MailOutcome
-from superimap.domain.numbering import MailIdentity
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
+from superimap.idler.deferred_mails import MailDeferral
 from superimap.idler.limits import HostByteLimit
+from superimap.idler.mailbox_memory import MailboxMemory, RecordedMail
 from superimap.idler.mailbox_queries import identity_of, known_mail
-from superimap.idler.read_failures import ReadFailures
 from superimap.idler.rooms import SessionRoom
-from superimap.imap.idle import IdleMemory
 from superimap.imap.types import MessageMeta
 
 log = logging.getLogger(__name__)
@@ -32,94 +32,7 @@ log = logging.getLogger(__name__)
 MAX_BATCH_MAILS = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
-RecordedMail = tuple[int, int, MailIdentity]
-"""A mail as later connections recognise it: numbering, UID and identity."""
 _NOT_NEW = frozenset({MailOutcome.BEFORE_CONNECT, MailOutcome.DEFERRED, MailOutcome.GONE})
-
-
-class ServerSuspended(SuperImapError):
-    """The mail server exceeds its bounds. What it has sent so far is recorded."""
-
-
-class MailboxMemory:
-    """State of a mailbox that outlives a connection of its user. It is lost with the process.
-
-    - `failures`: the mails on which the server failed.
-    - `recorded_at`: the event loop's time of the last record.
-    - `expects_mail`: mail was announced, and no catch-up has accounted for it.
-    - `room`: the memory of the present connection.
-    - `idle`: whether the server takes IDLE.
-    - The mails whose headers ended a session: the event of such a mail has no envelope.
-    - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
-      attempt gets further than the one before.
-    """
-
-    __slots__ = (
-        "_broken_headers", "_has_failed_check", "_intake", "_recorded", "_uid_validity", "expects_mail",
-        "failures", "idle", "recorded_at", "room",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.failures = ReadFailures()
-        self.expects_mail = False
-        self.recorded_at = 0.0
-        self.room: SessionRoom | None = None
-        self.idle = IdleMemory()
-        self._recorded: set[RecordedMail] = set()
-        self._broken_headers: set[int] = set()
-        self._intake = intake.Intake()
-        self._uid_validity = 0
-        self._has_failed_check = False
-
-    def begin_connection(self, room: SessionRoom) -> None:
-        """Use the memory of a new connection."""
-        self.room = room
-
-    def begin_numbering(self, uid_validity: int) -> None:
-        """Forget everything about mails if UIDs are of another numbering than before."""
-        if uid_validity != self._uid_validity:
-            self.finish_catch_up()
-            self._uid_validity = uid_validity
-
-    def finish_catch_up(self) -> None:
-        """Forget single mails: all are recorded."""
-        self.failures.forget_mails()
-        self._recorded.clear()
-        self._broken_headers.clear()
-
-    @contextmanager
-    def identity_check(self) -> Iterator[bool]:
-        """Compare mails inside the block, unless True is yielded: the last comparison ended its session."""
-        has_failed, self._has_failed_check = self._has_failed_check, True
-        yield has_failed
-        self._has_failed_check = False
-
-    def record_broken_header(self, uid: int) -> None:
-        """Note that reading the headers of this mail has ended a session."""
-        self._broken_headers.add(uid)
-
-    def has_broken_header(self, uid: int) -> bool:
-        """Return whether reading the headers of this mail has ended a session."""
-        return uid in self._broken_headers
-
-    def add_recorded(self, mails: Sequence[RecordedMail]) -> None:
-        """Remember mails that a catch-up by date has recorded."""
-        self._recorded.update(mails)
-
-    def is_recorded(self, mail: RecordedMail) -> bool:
-        """Return whether an earlier attempt of this catch-up by date has recorded the mail."""
-        return mail in self._recorded
-
-    def count_intake(self, outcomes: Sequence[str]) -> None:
-        """Count what was recorded. Raises ServerSuspended if it exceeds all that an honest mailbox holds."""
-        gaps = sum(outcome == MailOutcome.GONE for outcome in outcomes)
-        reason = self._intake.record(mails=len(outcomes) - gaps, gaps=gaps, now=time.monotonic())
-        if reason is not None:
-            raise ServerSuspended(reason)
-
-    def expect_mail(self, is_expected: bool) -> None:
-        """Note whether mail is announced that no catch-up has accounted for."""
-        self.expects_mail = is_expected
 
 
 class WatchedMailbox:
@@ -191,8 +104,19 @@ class WatchedMailbox:
         return self.by_date or self.was_empty or self._is_below
 
     def is_new_without_date(self, meta: MessageMeta | None) -> bool:
-        """Return whether a mail above a cursor has no date that the server knows: it counts as new."""
-        return not self.by_date and meta is not None and meta.internal_date is None
+        """Return whether a mail is new although its date may not say so.
+
+        Above a cursor one without a date is. So is one that may be a deferred mail of an earlier numbering, which
+        was new by its UID.
+        """
+        if meta is None:
+            return False
+        if not self.by_date and meta.internal_date is None:
+            return True
+        return any(
+            each.internal_date == meta.internal_date and not each.found_by_date
+            for each in self._memory.deferred.others(self.uid_validity)
+        )
 
     @property
     def plan(self) -> CatchUpPlan:
@@ -207,6 +131,15 @@ class WatchedMailbox:
         if self._gone >= intake.MAX_GAP_UIDS:
             return True
         return len(self.pending) >= MAX_BATCH_MAILS or self._pending_bytes >= MAX_BATCH_BYTES
+
+    def is_deferred(self, uid: int) -> bool:
+        """Return whether a mail of this numbering is deferred."""
+        return self._memory.deferred.holds(self.uid_validity, uid)
+
+    def has_too_many_deferred(self, more: int) -> bool:
+        """Return whether no mail may be deferred in addition to `more` of them."""
+        pending = sum(row.outcome == MailOutcome.DEFERRED for row in self.pending)
+        return len(self._memory.deferred) + pending + more >= MAX_DEFERRED_MAILS
 
     async def make_room(self, size: int) -> None:
         """Wait until `size` more bytes may be read. Record the batch first, so that it holds no room."""
@@ -294,11 +227,13 @@ class WatchedMailbox:
         """
         latest = self._latest()
         cursor = self.row.cursor if last_uid is None else self._cursor(last_uid, latest)
-        recorded = await self._until_recorded(cursor)
+        retry_in = self._first_retry()
+        recorded = await self._until_recorded(cursor, retry_in)
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
             self.has_duplicates |= outcome == MailOutcome.DUPLICATE
         self.row = replace(self.row, cursor=cursor)
+        self._keep_deferred(retry_in)
         if last_uid is None:
             self._latest_without_cursor = latest
             self._memory.add_recorded(self._pending_known)
@@ -323,7 +258,32 @@ class WatchedMailbox:
         if meta is not None and (self._last_seen is None or meta.uid >= self._last_seen.uid):
             self._last_seen = meta
 
-    async def _until_recorded(self, cursor: Cursor) -> Recorded:
+    def _first_retry(self) -> float:
+        """Return the seconds until the deferred mails of the batch are tried again; 0 if it has none."""
+        if all(row.outcome != MailOutcome.DEFERRED for row in self.pending):
+            return 0.0
+        timing = self._context.timing
+        chance = random.random()  # noqa: S311 - no secret
+        return retry_delay(1, first=timing.retry_first, longest=timing.retry_longest, chance=chance)
+
+    def _keep_deferred(self, retry_in: float) -> None:
+        """Keep the mails of the batch that were recorded as deferred, to be tried again."""
+        now = time.monotonic()
+        for row in self.pending if retry_in else ():
+            if row.outcome == MailOutcome.DEFERRED:
+                self._memory.suspects.forget(row.uid)
+                self._memory.deferred.add(
+                    MailDeferral(
+                        uid_validity=self.uid_validity,
+                        uid=row.uid,
+                        internal_date=row.internal_date,
+                        found_by_date=self.judges_by_date,
+                        last_attempt=now,
+                        due=now + retry_in,
+                    )
+                )
+
+    async def _until_recorded(self, cursor: Cursor, retry_in: float = 0.0) -> Recorded:
         """Try until PostgreSQL answers. An attempt whose answer is lost is repeated safely."""
         backoff = Backoff(first=0.5, longest=10.0)
         while True:
@@ -335,6 +295,8 @@ class WatchedMailbox:
                     cursor,
                     self.pending,
                     uid_validity=self.uid_validity,
+                    found_by_date=self.judges_by_date,
+                    retry_in=retry_in,
                 )
                 self._memory.recorded_at = asyncio.get_running_loop().time()
                 return recorded

@@ -1,8 +1,10 @@
 """Questions to the mail server about the mails of an open mailbox."""
 
 from superimap.domain.numbering import KnownMail, MailIdentity, identify
+from superimap.idler.read_errors import Withheld
+from superimap.idler.suspects import Suspects
 from superimap.imap.client import PEEK_BYTES, ImapClient
-from superimap.imap.errors import ProtocolError, Refused
+from superimap.imap.errors import ImapError, Refused
 from superimap.imap.types import MessageMeta
 
 MAX_FAST_FETCH_MAILS = 4
@@ -22,28 +24,24 @@ async def fetch_announced(
     return await client.fetch_next(after, announced + 1)
 
 
-async def fetch_metas(client: ImapClient, uids: list[int]) -> list[tuple[int, MessageMeta | None]]:
-    """Return each UID with its metadata; None if the mail is deleted or moved.
+async def fetch_metas(client: ImapClient, uids: list[int]) -> dict[int, MessageMeta | None]:
+    """Return the metadata of each mail by UID; None if it is deleted or moved.
 
-    Raises ProtocolError if the server leaves out a mail that it still holds: such an answer is faulty.
+    A mail that the answer left out, and that is still there, is absent.
     """
-    known = {int(meta.uid): meta for meta in await client.fetch_meta(uids)}
-    await verify_gone(client, [uid for uid in uids if uid not in known])
-    return [(uid, known.get(uid)) for uid in uids]
+    found: dict[int, MessageMeta | None] = {int(meta.uid): meta for meta in await client.fetch_meta(uids)}
+    if missing := [uid for uid in uids if uid not in found]:
+        withheld = await client.still_there(missing)
+        found |= {uid: None for uid in missing if uid not in withheld}
+    return found
 
 
 async def fetch_raw(client: ImapClient, uid: int) -> bytes | None:
-    """Return the bytes of a mail; None if it is deleted or moved. Raises ProtocolError as `fetch_metas` does."""
+    """Return the bytes of a mail; None if it is deleted or moved. Raises Withheld if it is still there."""
     raw = await client.fetch_raw(uid)
-    if raw is None:
-        await verify_gone(client, [uid])
+    if raw is None and await client.still_there([uid]):
+        raise Withheld
     return raw
-
-
-async def verify_gone(client: ImapClient, uids: list[int]) -> None:
-    """Raise ProtocolError if the mailbox still holds one of these mails, which the answer left out."""
-    if uids and await client.still_there(uids):
-        raise ProtocolError("an answer without a mail that is there")
 
 
 def identity_of(meta: MessageMeta) -> MailIdentity:
@@ -56,13 +54,16 @@ def known_mail(meta: MessageMeta) -> KnownMail:
     return KnownMail(int(meta.uid), identity_of(meta))
 
 
-async def highest_mail(client: ImapClient) -> MessageMeta | int:
+async def highest_mail(client: ImapClient, suspects: Suspects) -> MessageMeta | int:
     """Return the last mail of the mailbox; its UID if the server does not tell more, and 0 if there is none."""
     uid = await client.highest_uid()
-    if not uid:
-        return 0
+    if not uid or suspects.get(uid):
+        return uid
     try:
         metas = await client.fetch_meta([uid])
     except Refused:
         return uid
+    except ImapError as error:
+        suspects.add(uid, error)
+        raise
     return metas[0] if metas else uid

@@ -6,9 +6,9 @@ from itertools import islice, takewhile
 from superimap.db.watching import recorded_mails
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler.catch_up import CatchUp
-from superimap.idler.catch_up_plan import search_start, split_batches
+from superimap.idler.catch_up_plan import search_start
 from superimap.idler.context import IdlerContext
-from superimap.idler.mailbox import MAX_BATCH_MAILS, WatchedMailbox
+from superimap.idler.mailbox import WatchedMailbox
 from superimap.imap.client import ImapClient
 
 MAX_BELOW_UIDS = 10_000
@@ -37,10 +37,7 @@ async def look_below(
     )
     try:
         with mailbox.below_cursor():
-            for piece in split_batches(uids, MAX_BATCH_MAILS):
-                for meta in await client.fetch_meta(piece):
-                    await catch_up.add_mail(mailbox, int(meta.uid), meta)
-                await mailbox.record_batch()
+            await catch_up.see_below(mailbox, uids)
     finally:
         mailbox.discard()
     return mailbox.seen - seen

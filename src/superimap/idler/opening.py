@@ -8,7 +8,7 @@ from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.numbering import Numbering
 from superimap.idler.context import IdlerContext
 from superimap.idler.folder_choice import ALL_MAIL, choose_folder
-from superimap.idler.mailbox import MailboxMemory
+from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.numberings import find_numbering
 from superimap.imap.client import ImapClient
 from superimap.imap.types import INBOX, Folder, Selected
@@ -62,6 +62,7 @@ class MailboxOpener:
             name=folder.name,
             fence=self._fence,
         )
+        self._memory.deferred.load(row.deferred)
         numbering = await self.find_numbering(row, selected)
         is_substitute = folder is INBOX and all(name.upper() != INBOX.name for name in self.wanted)
         return OpenMailbox(folder, row, numbering, is_substitute)

@@ -12,7 +12,6 @@ MAX_FALSE_ALARM_PAUSE_SECONDS = 5.0
 # Exchange: "Request is throttled. Suggested Backoff Time: 92415 milliseconds".
 _SUGGESTED = re.compile(r"suggested backoff time:?\s*(\d{1,12})", re.IGNORECASE)
 _THROTTLING_CODES = {"THROTTLED", "LIMIT", "OVERQUOTA"}
-_TEMPORARY_CODES = {*_THROTTLING_CODES, "UNAVAILABLE", "INUSE"}
 _THROTTLING_TEXTS = re.compile(
     r"\[(?:throttled|limit|overquota)\]|throttl|rate limit|bandwidth limit|backoff time"
     r"|too many (?:simultaneous|concurrent|open)? ?(?:imap )?(?:connections|sessions|logins)"
@@ -36,9 +35,12 @@ def requested_pause(error: BaseException, *, ordinary: float) -> float | None:
     return None
 
 
-def is_temporary(error: ImapError) -> bool:
-    """Return whether a refusal is about the state of the server rather than about the command."""
-    return _code_and_text(error)[0] in _TEMPORARY_CODES or requested_pause(error, ordinary=0.0) is not None
+def is_about_mail(error: ImapError) -> bool:
+    """Return whether an error concerns the mail that was requested, so that the session goes on.
+
+    After a refusal that asks us to slow down it does not.
+    """
+    return isinstance(error, Refused) and requested_pause(error, ordinary=0.0) is None
 
 
 def _code_and_text(error: BaseException) -> tuple[str | None, str]:

@@ -18,7 +18,7 @@ from superimap.domain.users import StatusChange
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.login_pacing import LoginPacing
-from superimap.idler.mailbox import MailboxMemory, ServerSuspended
+from superimap.idler.mailbox_memory import MailboxMemory, ServerSuspended
 from superimap.idler.sign_in import load_credentials, reason_code
 from superimap.idler.token_rollover import TokenRollover
 from superimap.idler.watch import MailboxWatch
@@ -187,6 +187,9 @@ class UserSession:
             return await self._suspended(error)
         reason = str(error) or type(error).__name__
         log.info("session ended: %s", reason, extra={"user_id": self._user_id})
+        requested = server_pauses.requested_pause(error, ordinary=self._context.timing.throttled)
+        if self._memory.suspects.may_reconnect_at_once() and requested is None:
+            return 0.0
         timing, since = self._context.timing, self._established_at
         # The next connection does without an ID that has ended one. If it fails as well, ID was not the cause.
         self._says_id = not isinstance(error, IdRefused) and (self._says_id or since is None)
@@ -194,7 +197,7 @@ class UserSession:
             self._backoff.reset()
         failed_login = self._logins.failed_pause()
         pause = self._backoff.next() if failed_login is None else failed_login
-        if (requested := server_pauses.requested_pause(error, ordinary=timing.throttled)) is not None:
+        if requested is not None:
             pause += requested
             reason = f"{reason} (next attempt in {pause:.0f} s)"
             await self._record_status(StatusChange.THROTTLED, reason, retry_in=pause)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from superimap.domain.deferrals import FIRST_RETRY_SECONDS, GIVE_UP_SECONDS, LONGEST_RETRY_SECONDS
 from superimap.imap.types import Timeouts
 
 
@@ -18,6 +19,11 @@ class SessionTiming:
     refused_longest: float = 21_600.0
     throttled: float = 60.0
     """Least wait where a server requests a pause without a figure."""
+    retry_first: float = FIRST_RETRY_SECONDS
+    """Longest wait before a mail that could not be read is tried again; each failure doubles it."""
+    retry_longest: float = LONGEST_RETRY_SECONDS
+    give_up: float = GIVE_UP_SECONDS
+    """Proven time of failure after which a mail is given up."""
     settled: float = 30.0
     """Time after which a connection counts as healthy: the backoff of its next loss starts with a short wait."""
     lag: float = 2.0

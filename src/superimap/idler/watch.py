@@ -1,6 +1,7 @@
 """The watch of one open mailbox on one connection: catch up, wait for news, catch up again."""
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -14,7 +15,10 @@ from superimap.idler import server_pauses
 from superimap.idler.catch_up import Arrivals, CatchUp
 from superimap.idler.catch_up_plan import plan_catch_up
 from superimap.idler.context import IdlerContext
-from superimap.idler.mailbox import MailboxMemory, WatchedMailbox
+from superimap.idler.deferred_reads import DeferredReads
+from superimap.idler.mail_reader import MailReader
+from superimap.idler.mailbox import WatchedMailbox
+from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import highest_mail
 from superimap.idler.mails_below import look_below
 from superimap.idler.missing_mails import Look, MissingMails
@@ -37,9 +41,9 @@ class MailboxWatch:
     """One open mailbox on one connection. Made by `open`."""
 
     __slots__ = (
-        "_arrivals", "_catch_up", "_check", "_check_due", "_client", "_context", "_false_alarms", "_fence",
-        "_is_blind", "_is_outdated", "_is_stopping", "_losses", "_mailbox", "_memory", "_missing", "_opened",
-        "_opener", "_renew", "_status", "_waiting", "_watched",
+        "_arrivals", "_catch_up", "_check", "_check_due", "_client", "_context", "_deferred_reads",
+        "_false_alarms", "_fence", "_is_blind", "_is_outdated", "_is_stopping", "_losses", "_mailbox",
+        "_memory", "_missing", "_opened", "_opener", "_renew", "_status", "_waiting", "_watched",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +62,9 @@ class MailboxWatch:
         self._opener = MailboxOpener(context, client, watched, memory, fence)
         self._status = ConnectionStatus(context, watched)
         self._arrivals = Arrivals(client)
-        self._catch_up = CatchUp(context, client, watched, memory, self._status, self._arrivals)
+        reader = MailReader(context, client, watched, memory)
+        self._catch_up = CatchUp(client, watched, memory, self._status, self._arrivals, reader)
+        self._deferred_reads = DeferredReads(context, client, memory, reader, fence)
         settings = context.settings
         longest = min(settings.idle_renew, context.timing.longest_round)
         renew = min(watched.idle_renew or longest, longest)
@@ -97,6 +103,7 @@ class MailboxWatch:
         self._check_due = self._now() + self._check_interval
         try:
             rounds = self._rounds()
+            await self._try_deferred()
             while await self._has_news(rounds):
                 if self._is_outdated:
                     await self._enter()
@@ -107,10 +114,20 @@ class MailboxWatch:
                     self._check_due = self._now() + self._check_interval
                 self._memory.expect_mail(self._client.mailbox.missing > 0)
                 await self._status.report_caught_up()
+                await self._try_deferred()
         finally:
             metrics.SESSIONS_WATCHING.dec()
             if self._is_blind:
                 metrics.SESSIONS_BLIND.dec()
+
+    async def _try_deferred(self) -> None:
+        """Try the deferred mails that are due, unless there is news, and tell how many are left."""
+        deferred = self._memory.deferred
+        if deferred:
+            await self._deferred_reads.run(
+                self._mailbox, is_urgent=lambda: self._is_stopping or self._arrivals.pending > 0
+            )
+        await self._status.note("deferred", deferred.status_reason())
 
     def stop(self) -> None:
         """Have `follow` return once what is in progress is recorded."""
@@ -152,9 +169,14 @@ class MailboxWatch:
             renew=self._renew,
             poll=self._poll,
             poll_by=self._watched.poll_by,
-            due=lambda: min(self._missing.due, self._check_due),
+            due=lambda: min(self._missing.due, self._check_due, self._deferred_due()),
             memory=self._memory.idle,
         )
+
+    def _deferred_due(self) -> float:
+        """Return the event loop's time at which a deferred mail is due; infinity if there is none."""
+        seconds = self._memory.deferred.seconds_until_due(self._mailbox.uid_validity)
+        return math.inf if seconds is None else self._now() + seconds
 
     @property
     def _poll(self) -> float:
@@ -186,6 +208,10 @@ class MailboxWatch:
         plan = plan_catch_up(
             row.cursor, numbering, connected_at=self._watched.connected_at, now=datetime.now(UTC)
         )
+        plan = plan.reaching_back_to(
+            each.internal_date or self._watched.connected_at
+            for each in self._memory.deferred.others(numbering.recorded)
+        )
         return WatchedMailbox(self._context, self._watched, row, self._fence, plan, self._memory)
 
     async def _catch_up_first(self) -> None:
@@ -197,10 +223,16 @@ class MailboxWatch:
             if mailbox.row.cursor.numbering not in (None, mailbox.numbering):
                 await mailbox.void_cursor()
             # Read before the search that it has to cover. UIDNEXT is not used: some servers report a wrong one.
-            await self._catch_up.run(mailbox, baseline=await highest_mail(self._client))
-        elif not await self._catch_up.run(mailbox) and self._memory.expects_mail:
-            await self._look_below()
+            baseline = await highest_mail(self._client, self._memory.suspects)
+            await self._catch_up.run(mailbox, baseline=baseline)
+        else:
+            if self._memory.deferred.is_full:
+                await self._deferred_reads.run(mailbox)
+            if not await self._catch_up.run(mailbox) and self._memory.expects_mail:
+                await self._look_below()
         self._memory.expect_mail(False)
+        await self._deferred_reads.close_renumbered(mailbox)
+        await self._status.note("deferred", self._memory.deferred.status_reason())
 
     async def _look(self) -> None:
         """Search for new mails, and for announced ones that were not found before."""

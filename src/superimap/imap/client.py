@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from datetime import date
+from itertools import islice
 from typing import Any, Literal
 
 from superimap.imap import encoding, folders, idle, pacing, responses, statuses
@@ -161,11 +162,16 @@ class ImapClient:
         found = await self._search.among(uids)
         return {uid for uid in uids if uid in found}
 
+    async def uids_at(self, first: int, last: int) -> list[int]:
+        """Return the UIDs of the messages with these sequence numbers, ascending."""
+        return [*islice(await self._search.at(first, last), last - first + 1)]
+
     async def fetch_meta(self, uids: Sequence[int]) -> list[MessageMeta]:
         """Fetch what is known of these messages without their bodies, ascending; expunged ones are absent.
 
         What the server refuses, or answers in a way that cannot be parsed, is asked for again with fewer items, at
-        last by the UID alone. An item that is missing then is None.
+        last by the UID alone. An item that is missing then is None. If it refuses several messages, one of them
+        may be the cause, and no less than all dates and sizes is asked for.
         """
         metas: dict[int, MessageMeta] = {}
         for start in range(0, len(uids), _MAX_UIDS_PER_COMMAND):
@@ -178,14 +184,15 @@ class ImapClient:
         return f"{_META}{labels}"
 
     async def _fetch_meta(self, uids: set[int], metas: dict[int, MessageMeta]) -> None:
-        """Add to `metas` what the server answers. Raises Refused if it refuses even the UIDs."""
-        for items in (f"{self._all_meta} {_MESSAGE_ID}", _META, "UID"):
+        """Add to `metas` what the server answers. Raises Refused if it refuses all that is asked for."""
+        least = "UID" if len(uids) == 1 else self._all_meta
+        for items in dict.fromkeys((f"{self._all_meta} {_MESSAGE_ID}", self._all_meta, _META, "UID")):
             try:
                 answer = await self._run(
                     "FETCH", encoding.format_uid_set(uids), f"({items})", prefix="UID", wanted="FETCH"
                 )
             except Refused:
-                if items == "UID":
+                if items == least:
                     raise
                 continue
             messages, broken = await self._items(answer, uids)

@@ -119,7 +119,7 @@ def mail_oversized(
     limit: int,
     envelope: Mapping[str, Any] | None,
 ) -> bytes:
-    """Content of an `events` webhook about a mail that is not sent; `size` and `limit` are bytes."""
+    """Content of an `events` webhook about a mail that is too big; `size` and `limit` are bytes."""
     values = {
         "uid_validity": uid_validity,
         "uid": uid,
@@ -129,6 +129,28 @@ def mail_oversized(
         "envelope": envelope,
     }
     return _event(EventName.MAIL_OVERSIZED, user_tag, imap_provider_code, happened_at, values)
+
+
+def mail_unreadable(
+    *,
+    user_tag: str,
+    imap_provider_code: str,
+    happened_at: datetime,
+    uid_validity: int,
+    uid: int,
+    internal_date: datetime | None,
+    message: int | None,
+    reason: str | None,
+) -> bytes:
+    """Content of an `events` webhook about a mail that could not be read; `message` is the id of its message."""
+    values = {
+        "message": message,
+        "uid_validity": uid_validity,
+        "uid": uid,
+        "internal_date": internal_date and _utc_text(internal_date),
+        "reason": reason,
+    }
+    return _event(EventName.MAIL_UNREADABLE, user_tag, imap_provider_code, happened_at, values)
 
 
 def _event(

@@ -7,7 +7,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,11 @@ FAST = SessionTiming(
     backoff_longest=0.2,
     refused_first=600.0,
     throttled=0.3,
+    retry_first=0.02,
+    retry_longest=0.2,
 )
+IMPATIENT = replace(FAST, throttled=0.05, retry_longest=0.05)
+"""Times with which a deferred mail is tried often."""
 VICTIM, BYSTANDER = "joe", "ann"
 PASSWORD = watch.plant("s3cr3t-of-the-scene")
 HOOK = "https://app.example.com/hook"

@@ -98,7 +98,10 @@ async def test_C04_an_interrupted_first_catch_up_gets_further_each_time(scene):
 
     assert scene.chaos.struck("C04") > 2
     bodies = [event for event in scene.imap.log if event.username == VICTIM and "BODY.PEEK[]" in str(event)]
-    assert len(bodies) == 30 + scene.chaos.struck("C04")
+    failed = scene.chaos.struck("C04")
+    assert 30 + failed <= len(bodies) <= 30 + 2 * failed, (
+        "each failure is followed by one read as a proof at most"
+    )
 
 
 async def test_C05_a_bye_during_idle_is_followed_by_a_new_session(scene):

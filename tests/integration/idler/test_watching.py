@@ -1,7 +1,6 @@
 """Guarantees of an idler: every new mail is recorded and gives one webhook, despite faults in between."""
 
 import asyncio
-import functools
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,6 @@ from typing import Any
 from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
 from superimap.db.accounts.partners import NewPartner
-from superimap.idler import main
 from superimap.idler.timing import SessionTiming
 from superimap.launch import services
 from superimap.testing import ImapServer
@@ -302,24 +300,6 @@ async def test_a_changed_uidvalidity_neither_resends_nor_loses_mail(world, imap)
     assert [outcome for _, outcome in found] == ["delivered", "duplicate", "delivered"]
 
 
-async def test_a_mail_that_cannot_be_read_does_not_stop_its_mailbox(world, imap):
-    partner = await set_up(world, imap)
-    await world.user(partner, "joe", login="joe", password="pw")
-
-    async def refuse_the_first(session: Any, command: Any) -> bytes | None:
-        if command.arguments[0].startswith(b"1") and b"BODY.PEEK[]" in repr(command.arguments).encode():
-            return command.tag + b" NO internal error\r\n"
-        return None
-
-    imap.on("UID FETCH", refuse_the_first)
-    async with running(functools.partial(main.serve, timing=QUICK), world.settings):
-        imap.deliver("joe", mail("poison"))
-        imap.deliver("joe", mail("good"))
-        found = await recorded(world, 2)
-
-    assert found == [(1, "unreadable"), (2, "delivered")]
-
-
 async def test_an_idler_without_its_shard_writes_nothing(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe", login="joe", password="pw")
@@ -419,26 +399,6 @@ async def test_the_message_metric_counts_the_outcomes_that_the_database_records(
 
 async def _true(value: bool) -> bool:
     return value
-
-
-async def test_a_mail_that_breaks_every_connection_is_eventually_skipped(world, imap, monkeypatch):
-    monkeypatch.setattr("superimap.idler.read_failures.MAX_FAILURE_POINTS", 2)
-    partner = await set_up(world, imap)
-    await world.user(partner, "joe", login="joe", password="pw")
-
-    async def drop_on_the_first(session: Any, command: Any) -> bytes | None:
-        if command.arguments[0].startswith(b"1") and b"BODY.PEEK[]" in repr(command.arguments).encode():
-            session.reset()
-            return b""
-        return None
-
-    imap.on("UID FETCH", drop_on_the_first)
-    async with running(services.run_idler, world.settings):
-        imap.deliver("joe", mail("deadly"))
-        imap.deliver("joe", mail("good"))
-        found = await recorded(world, 2)
-
-    assert found == [(1, "unreadable"), (2, "delivered")]
 
 
 async def test_a_changed_tag_is_used_at_once(world, imap):

@@ -239,7 +239,7 @@ async def record(
 
 
 @dataclass(frozen=True, slots=True)
-class FailedRead:
+class FailedAttempt:
     """A deferred mail after one more attempt that failed; see `models.DeferredMail` for the fields."""
 
     uid_validity: int
@@ -251,7 +251,7 @@ class FailedRead:
     announced_size: int | None
 
 
-async def record_failed_read(pool: Pool, box: MailboxRow, fence: Fence, failed: FailedRead) -> int:
+async def record_failed_read(pool: Pool, box: MailboxRow, fence: Fence, failed: FailedAttempt) -> int:
     """Record that a deferred mail could not be read again; return the id of its message. Raises Fenced."""
     message: int | None = await pool.fetchval(
         *_RECORD_FAILED_READ.bind(

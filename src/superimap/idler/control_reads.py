@@ -1,0 +1,51 @@
+"""Control reads: another mail of the mailbox is read, to prove that the server is well and one mail is not."""
+
+from superimap.idler.mailbox import WatchedMailbox
+from superimap.idler.server_pauses import is_about_mail
+from superimap.idler.suspects import Suspects
+from superimap.imap.client import ImapClient
+from superimap.imap.errors import ImapError, Refused
+
+CHOICE_MAILS = 20
+"""Mails from which one is chosen: the latest so many, and if none of them will do, the oldest."""
+
+
+async def read_control(
+    client: ImapClient, mailbox: WatchedMailbox, suspects: Suspects, *, max_size: int
+) -> bool | None:
+    """Return whether another mail could be read; None if there is none to read, of at most `max_size` bytes.
+
+    Raises any ImapError that ends the session. A mail that failed as a control is chosen again
+    only after all others.
+    """
+    exists = client.mailbox.exists
+    for first in {max(1, exists - CHOICE_MAILS + 1): None, 1: None}:
+        try:
+            uids = await client.uids_at(first, min(exists, first + CHOICE_MAILS - 1)) if exists else []
+        except Refused:
+            suspects.blame_server()
+            return False
+        for uid in reversed(uids):
+            if not suspects.is_control(uid) or mailbox.is_deferred(uid):
+                continue
+            try:
+                if await _is_read(client, mailbox, uid, max_size):
+                    suspects.record_read(uid)
+                    return True
+            except ImapError as error:
+                is_server_at_fault = suspects.add_bad_control(uid)
+                if not is_about_mail(error):
+                    raise
+                if is_server_at_fault:
+                    return False
+    return False if suspects.forget_bad_controls() else None
+
+
+async def _is_read(client: ImapClient, mailbox: WatchedMailbox, uid: int, max_size: int) -> bool:
+    """Read a mail with its metadata; False if it is gone or too large to be read."""
+    metas = await client.fetch_meta([uid])
+    size = max_size if not metas or metas[0].size is None else metas[0].size
+    if not metas or size > max_size:
+        return False
+    await mailbox.make_room(size)
+    return await client.fetch_raw(uid) is not None

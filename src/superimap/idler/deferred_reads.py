@@ -1,0 +1,213 @@
+"""Further attempts at deferred mails, by the session that holds their mailbox."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from superimap.core import metrics
+from superimap.core.backoff import Backoff
+from superimap.db.postgres import UNAVAILABLE
+from superimap.db.watching import intake as queries
+from superimap.db.watching.intake import FailedAttempt, Fence, MailRow
+from superimap.domain.deferrals import LONGEST_UNPROVEN_RETRY_SECONDS, failure_credit, retry_delay
+from superimap.idler import mailbox_queries, server_pauses
+from superimap.idler.context import IdlerContext
+from superimap.idler.control_reads import read_control
+from superimap.idler.deferred_mails import MailDeferral
+from superimap.idler.mail_reader import MailReader
+from superimap.idler.mailbox import WatchedMailbox
+from superimap.idler.mailbox_memory import MailboxMemory
+from superimap.imap.client import ImapClient
+from superimap.imap.errors import ImapError, LimitExceeded
+from superimap.imap.types import MessageMeta, Uid
+
+log = logging.getLogger(__name__)
+
+RENUMBERED = "its mail server has renumbered the mailbox; the mail was looked for under its new UID"
+
+T = TypeVar("T")
+
+
+class DeferredReads:
+    """The procedure that tries the deferred mails of one mailbox on one connection, when they are due.
+
+    Nothing is pending in the mailbox meanwhile. Each result is recorded before the next mail is tried.
+    """
+
+    __slots__ = ("_client", "_context", "_fence", "_memory", "_reader")
+
+    def __init__(
+        self,
+        context: IdlerContext,
+        client: ImapClient,
+        memory: MailboxMemory,
+        reader: MailReader,
+        fence: Fence,
+    ) -> None:
+        self._context = context
+        self._client = client
+        self._memory = memory
+        self._reader = reader
+        self._fence = fence
+
+    async def run(self, mailbox: WatchedMailbox, *, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """Try the mails that are due, until `is_urgent`: then something else is to be done first."""
+        suspects = self._memory.suspects
+        try:
+            for mail in self._memory.deferred.due(mailbox.uid_validity):
+                if is_urgent():
+                    return
+                if suspects.last_read_at <= mail.last_attempt and not await self._is_server_well(mailbox):
+                    self._postpone(mailbox)
+                    return
+                await self._try(mailbox, mail)
+        finally:
+            mailbox.discard()
+
+    async def close_renumbered(self, mailbox: WatchedMailbox) -> None:
+        """Close the mails of other numberings: the present one has a cursor, so they were looked for in it."""
+        deferred = self._memory.deferred
+        if deferred.others(mailbox.uid_validity):
+            await self._until_answered(
+                mailbox,
+                lambda: queries.close_renumbered(
+                    self._context.pool,
+                    mailbox.row,
+                    self._fence,
+                    uid_validity=mailbox.uid_validity,
+                    reason=RENUMBERED,
+                ),
+            )
+            deferred.remove_others(mailbox.uid_validity)
+
+    async def _is_server_well(self, mailbox: WatchedMailbox) -> bool:
+        """Return whether another mail can be read, or there is no other mail."""
+        try:
+            return (
+                await read_control(
+                    self._client, mailbox, self._memory.suspects, max_size=self._reader.max_size
+                )
+                is not False
+            )
+        finally:
+            mailbox.discard()
+
+    def _postpone(self, mailbox: WatchedMailbox) -> None:
+        """Try the mails that are due later: the server is at fault, which counts against none of them."""
+        for mail in self._memory.deferred.due(mailbox.uid_validity):
+            mail.due = time.monotonic() + self._delay(mail.attempts, is_proven=False)
+
+    async def _try(self, mailbox: WatchedMailbox, mail: MailDeferral) -> None:
+        """Read a mail once more and record what becomes of it. Raises the error if it ends the session."""
+        try:
+            meta = await self._meta(mail)
+            self._memory.suspects.reserve(mail.uid, min(mail.announced_size or 0, self._reader.max_literal))
+            read = await self._reader.read(mailbox, mail.uid, meta, by_date=mail.found_by_date)
+        except ImapError as error:
+            log.info("mail %d could not be read again: %s", mail.uid, error)
+            await self._record_failure(mailbox, mail, error)
+            if not server_pauses.is_about_mail(error):
+                self._memory.suspects.note_progress()
+                raise
+            return
+        if read.read_bytes is not None:
+            self._memory.suspects.record_read(mail.uid)
+        await self._record(mailbox, mail, read.row)
+
+    async def _meta(self, mail: MailDeferral) -> MessageMeta | None:
+        """Return the metadata of a mail; None if it is gone.
+
+        If it is refused, or has ended the session at the attempt before, only the body is requested.
+        """
+        bare = MessageMeta(Uid(mail.uid), mail.internal_date, None, None)
+        if mail.is_meta_fatal:
+            mail.is_meta_fatal = False
+            return bare
+        try:
+            return (await mailbox_queries.fetch_metas(self._client, [mail.uid])).get(mail.uid, bare)
+        except ImapError as error:
+            if server_pauses.is_about_mail(error):
+                return bare
+            mail.is_meta_fatal = True
+            raise
+
+    async def _record_failure(self, mailbox: WatchedMailbox, mail: MailDeferral, error: ImapError) -> None:
+        """Record a failed attempt, or that the mail is given up."""
+        mailbox.discard()
+        now, timing = time.monotonic(), self._context.timing
+        is_proven = self._memory.suspects.last_read_at > mail.last_attempt
+        mail.failing_seconds += failure_credit(
+            now - mail.last_attempt, is_proven=is_proven, longest_retry=timing.retry_longest
+        )
+        mail.attempts += 1
+        if isinstance(error, LimitExceeded):
+            mail.announced_size = error.announced
+        if mail.failing_seconds >= timing.give_up:
+            await self._give_up(mailbox, mail)
+            return
+        delay = self._delay(mail.attempts, is_proven=is_proven)
+        failed = FailedAttempt(
+            uid_validity=mail.uid_validity,
+            uid=mail.uid,
+            attempts=mail.attempts,
+            failing_seconds=mail.failing_seconds,
+            retry_in=delay,
+            error=str(error) or type(error).__name__,
+            announced_size=mail.announced_size,
+        )
+        mail.last_attempt, mail.due = now, now + delay
+        mail.message = await self._until_answered(
+            mailbox,
+            lambda: queries.record_failed_read(self._context.pool, mailbox.row, self._fence, failed),
+        )
+
+    async def _give_up(self, mailbox: WatchedMailbox, mail: MailDeferral) -> None:
+        """Record that a mail is given up: too big, if the server announced it so, else unreadable."""
+        announced = mail.announced_size
+        is_too_big = announced is not None and announced > self._reader.max_size
+        await self._record(mailbox, mail, self._reader.given_up_row(mail, announced if is_too_big else None))
+
+    async def _record(self, mailbox: WatchedMailbox, mail: MailDeferral, row: MailRow) -> None:
+        """Record the final outcome of a mail, with its webhook or event, and leave the cursor alone."""
+        recorded = await self._until_answered(
+            mailbox,
+            lambda: queries.record(
+                self._context.pool,
+                mailbox.row,
+                self._fence,
+                mailbox.row.cursor,
+                [row],
+                uid_validity=mail.uid_validity,
+            ),
+        )
+        self._memory.deferred.remove(mail)
+        mailbox.discard()
+        for outcome in recorded.outcomes:
+            metrics.MESSAGES.labels(outcome).inc()
+        for endpoint_id in recorded.endpoints:
+            await self._context.queue.ring(endpoint_id)
+
+    async def _until_answered(self, mailbox: WatchedMailbox, statement: Callable[[], Awaitable[T]]) -> T:
+        """Run a statement until PostgreSQL answers. One whose answer is lost is repeated safely. Raises Fenced."""
+        backoff = Backoff(first=0.5, longest=10.0)
+        while True:
+            try:
+                return await statement()
+            except UNAVAILABLE as error:
+                log.warning("waiting for PostgreSQL: %s", error, extra={"user_id": mailbox.row.user_id})
+                await asyncio.sleep(backoff.next())
+
+    def _delay(self, attempts: int, *, is_proven: bool) -> float:
+        timing = self._context.timing
+        longest = (
+            timing.retry_longest if is_proven else min(timing.retry_longest, LONGEST_UNPROVEN_RETRY_SECONDS)
+        )
+        return retry_delay(
+            attempts,
+            first=timing.retry_first,
+            longest=longest,
+            chance=random.random(),  # noqa: S311 - no secret
+        )

@@ -1,0 +1,166 @@
+"""Reading of one mail: judge it by its metadata, read it if it may need a webhook, and build its row."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from superimap.db.watching.intake import MailRow
+from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.envelope import Envelope
+from superimap.domain.mails import GivenUp, MailFacts, MailOutcome, judge
+from superimap.idler import big_mails, mailbox_queries
+from superimap.idler.context import IdlerContext
+from superimap.idler.deferred_mails import MailDeferral
+from superimap.idler.mail_rows import MailRows, find_twin, parse
+from superimap.idler.mailbox import WatchedMailbox
+from superimap.idler.mailbox_memory import MailboxMemory
+from superimap.imap.client import ImapClient
+from superimap.imap.errors import ImapError, Refused
+from superimap.imap.types import MessageMeta, Uid
+from superimap.mail.headers import MAX_HEADER_BYTES
+from superimap.mail.message import read_envelope
+
+
+class ReadMail(NamedTuple):
+    """The row of a mail; `read_bytes` is the size of its content in memory, None if it was not read."""
+
+    row: MailRow
+    read_bytes: int | None = None
+
+
+class MailReader:
+    """Reads the mails of one user on one connection. It records nothing."""
+
+    __slots__ = ("_client", "_context", "_memory", "_rows", "_watched")
+
+    def __init__(
+        self, context: IdlerContext, client: ImapClient, watched: WatchedUser, memory: MailboxMemory
+    ) -> None:
+        self._context = context
+        self._client = client
+        self._watched = watched
+        self._memory = memory
+        self._rows = MailRows(context, watched)
+
+    @property
+    def max_size(self) -> int:
+        """MAX_EMAIL_SIZE, in bytes."""
+        return self._context.settings.max_email_size
+
+    @property
+    def max_literal(self) -> int:
+        """The largest literal that is received, in bytes."""
+        return self._context.limits.literal
+
+    async def read(
+        self,
+        mailbox: WatchedMailbox,
+        uid: int,
+        meta: MessageMeta | None,
+        *,
+        by_date: bool,
+        raw: bytes | None = None,
+    ) -> ReadMail:
+        """Return the row of a mail; `meta` is None if it is gone, and `raw` is given if it is read already.
+
+        `by_date` says that it is new only by its date. Raises any ImapError; Refused if only this mail failed.
+        """
+        if meta is not None and raw is not None:
+            return await self._judge_content(mailbox, meta, raw, by_date=by_date)
+        facts = self._facts(meta, by_date=by_date)._replace(is_gone=meta is None)
+        judgement = judge(facts)
+        if meta is not None and judgement[0] is MailOutcome.DELIVERED:
+            size = self.max_size if meta.size is None else meta.size
+            await mailbox.make_room(self._memory.suspects.room_for(uid, size))
+            raw = await mailbox_queries.fetch_raw(self._client, uid)
+            if raw is not None:
+                return await self._judge_content(mailbox, meta, raw, by_date=by_date)
+            facts = facts._replace(is_gone=True)
+            judgement = judge(facts)
+        is_announced = meta is not None and judgement[0] is MailOutcome.TOO_BIG
+        envelope = await self._read_envelope(mailbox, uid) if is_announced else None
+        return ReadMail(
+            self._rows.row_without_webhook(
+                uid, meta, facts, judgement, uid_validity=mailbox.uid_validity, envelope=envelope
+            )
+        )
+
+    def deferred_row(self, uid: int, meta: MessageMeta | None, error: str) -> MailRow:
+        """Return the row of a mail that could not be read."""
+        return self._rows.deferred_row(uid, meta, error)
+
+    def given_up_row(self, mail: MailDeferral, literal_size: int | None) -> MailRow:
+        """Return the row of a mail that could not be read for too long; `literal_size` if it is too big."""
+        meta = MessageMeta(Uid(mail.uid), mail.internal_date, None, None)
+        facts = self._facts(meta, by_date=False)._replace(given_up=GivenUp(literal_size))
+        return self._rows.row_without_webhook(
+            mail.uid, meta, facts, judge(facts), uid_validity=mail.uid_validity, message=mail.message
+        )
+
+    async def _judge_content(
+        self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes, *, by_date: bool
+    ) -> ReadMail:
+        """Judge a mail that is read, and build its row."""
+        parsed = await big_mails.process(parse, raw)
+        twin = find_twin(mailbox.pending, bytes.fromhex(parsed.sha1))
+        facts = self._facts(meta, by_date=by_date, raw=raw, headers=parsed.headers, has_twin=twin is not None)
+        judgement = judge(facts)
+        outcome = judgement[0]
+        if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
+            row = await self._rows.row_with_webhook(
+                meta,
+                raw,
+                parsed,
+                outcome,
+                uid_validity=mailbox.uid_validity,
+                twin=twin,
+                batch=mailbox.pending,
+            )
+            return ReadMail(row, len(raw))
+        row = self._rows.row_without_webhook(
+            int(meta.uid),
+            meta,
+            facts,
+            judgement,
+            uid_validity=mailbox.uid_validity,
+            envelope=await big_mails.process(read_envelope, raw),
+        )
+        return ReadMail(row, 0)
+
+    def _facts(
+        self,
+        meta: MessageMeta | None,
+        *,
+        by_date: bool,
+        raw: bytes | None = None,
+        headers: Mapping[str, Sequence[bytes]] | None = None,
+        has_twin: bool = False,
+    ) -> MailFacts:
+        """Collect what is known of a mail without the tables."""
+        return MailFacts(
+            connected_at=self._watched.connected_at,
+            max_size=self.max_size,
+            internal_date=meta.internal_date if meta else None,
+            announced_size=(meta.size or 0) if meta else 0,
+            labels=meta.labels if meta else (),
+            by_date=by_date,
+            raw=raw,
+            headers=headers,
+            has_twin=has_twin,
+        )
+
+    async def _read_envelope(self, mailbox: WatchedMailbox, uid: int) -> Envelope | None:
+        """Read the envelope of a mail that is too big to be read; None if the server fails to send its headers.
+
+        If that ends the session, the next one does without them.
+        """
+        if self._memory.has_broken_header(uid):
+            return None
+        await mailbox.make_room(MAX_HEADER_BYTES)
+        try:
+            header = await self._client.fetch_header(uid)
+        except Refused:
+            return None
+        except ImapError:
+            self._memory.record_broken_header(uid)
+            raise
+        return None if header is None else await big_mails.process(read_envelope, header)

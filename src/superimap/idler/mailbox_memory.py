@@ -1,0 +1,105 @@
+"""State of a watched mailbox that outlives the connections of its user."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from superimap.core.errors import SuperImapError
+from superimap.domain import intake
+from superimap.domain.mails import MailOutcome
+from superimap.domain.numbering import MailIdentity
+from superimap.idler.deferred_mails import DeferredMails
+from superimap.idler.rooms import SessionRoom
+from superimap.idler.suspects import Suspects
+from superimap.imap.idle import IdleMemory
+
+RecordedMail = tuple[int, int, MailIdentity]
+"""A mail as later connections recognise it: numbering, UID and identity."""
+
+
+class ServerSuspended(SuperImapError):
+    """The mail server exceeds its bounds. What it has sent so far is recorded."""
+
+
+class MailboxMemory:
+    """State of a mailbox that outlives a connection of its user. It is lost with the process.
+
+    - `suspects`: the mails that could not be read.
+    - `deferred`: the deferred mails, as PostgreSQL knew them when the mailbox was opened, and their changes since.
+    - `recorded_at`: the event loop's time of the last record.
+    - `expects_mail`: mail was announced, and no catch-up has accounted for it.
+    - `room`: the memory of the present connection.
+    - `idle`: whether the server takes IDLE.
+    - The mails whose headers ended a session: the event of such a mail has no envelope.
+    - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
+      attempt gets further than the one before.
+    """
+
+    __slots__ = (
+        "_broken_headers", "_has_failed_check", "_intake", "_recorded", "_uid_validity", "deferred",
+        "expects_mail", "idle", "recorded_at", "room", "suspects",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.suspects = Suspects()
+        self.deferred = DeferredMails()
+        self.expects_mail = False
+        self.recorded_at = 0.0
+        self.room: SessionRoom | None = None
+        self.idle = IdleMemory()
+        self._recorded: set[RecordedMail] = set()
+        self._broken_headers: set[int] = set()
+        self._intake = intake.Intake()
+        self._uid_validity = 0
+        self._has_failed_check = False
+
+    def begin_connection(self, room: SessionRoom) -> None:
+        """Use the memory of a new connection."""
+        self.room = room
+
+    def begin_numbering(self, uid_validity: int) -> None:
+        """Forget everything about mails if UIDs are of another numbering than before."""
+        if uid_validity != self._uid_validity:
+            self.finish_catch_up()
+            self.suspects.begin_numbering()
+            self._uid_validity = uid_validity
+
+    def finish_catch_up(self) -> None:
+        """Forget single mails: all are recorded."""
+        self.suspects.forget_mails()
+        self._recorded.clear()
+        self._broken_headers.clear()
+
+    @contextmanager
+    def identity_check(self) -> Iterator[bool]:
+        """Compare mails inside the block, unless True is yielded: the last comparison ended its session."""
+        has_failed, self._has_failed_check = self._has_failed_check, True
+        yield has_failed
+        self._has_failed_check = False
+
+    def record_broken_header(self, uid: int) -> None:
+        """Note that reading the headers of this mail has ended a session."""
+        self._broken_headers.add(uid)
+
+    def has_broken_header(self, uid: int) -> bool:
+        """Return whether reading the headers of this mail has ended a session."""
+        return uid in self._broken_headers
+
+    def add_recorded(self, mails: Sequence[RecordedMail]) -> None:
+        """Remember mails that a catch-up by date has recorded."""
+        self._recorded.update(mails)
+
+    def is_recorded(self, mail: RecordedMail) -> bool:
+        """Return whether an earlier attempt of this catch-up by date has recorded the mail."""
+        return mail in self._recorded
+
+    def count_intake(self, outcomes: Sequence[str]) -> None:
+        """Count what was recorded. Raises ServerSuspended if it exceeds all that an honest mailbox holds."""
+        gaps = sum(outcome == MailOutcome.GONE for outcome in outcomes)
+        reason = self._intake.record(mails=len(outcomes) - gaps, gaps=gaps, now=time.monotonic())
+        if reason is not None:
+            raise ServerSuspended(reason)
+
+    def expect_mail(self, is_expected: bool) -> None:
+        """Note whether mail is announced that no catch-up has accounted for."""
+        self.expects_mail = is_expected

@@ -1,0 +1,25 @@
+"""Errors of reading mail that the idler finds, beyond those of `imap.errors`."""
+
+from superimap.domain.deferrals import MAX_DEFERRED_MAILS
+from superimap.imap.errors import ImapError, Refused
+
+
+class Withheld(Refused):
+    """The server answered OK, and left out a mail that it still holds. The session goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("FETCH", "OK", "an answer without a mail that is there")
+
+
+class NothingReadable(ImapError):
+    """Several mails could not be read, and no other mail either: the server is at fault."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(f"no mail can be read: {error}")
+
+
+class TooManyDeferred(ImapError):
+    """The mailbox has MAX_DEFERRED_MAILS deferred mails, and is not read any further."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{MAX_DEFERRED_MAILS} mails could not be read; the mailbox is not read any further")
