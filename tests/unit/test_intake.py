@@ -38,6 +38,12 @@ def test_suspensions_grow_from_minutes_to_hours_and_are_forgiven_after_a_day():
     assert suspensions.suspend(now=now + intake.FORGIVEN_AFTER_SECONDS + 1) == 300
 
 
+def test_suspensions_for_connections_that_end_by_limits_do_not_grow():
+    suspensions = Suspensions()
+
+    assert [suspensions.pause() for _ in range(9)] == [300] * 9
+
+
 def test_only_connections_in_a_row_count_as_excesses():
     suspensions = Suspensions()
 

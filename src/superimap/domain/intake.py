@@ -68,12 +68,20 @@ class Suspensions:
     _last: float = 0.0
 
     def suspend(self, *, now: float) -> float:
-        """Return the seconds for which the server is suspended: minutes at first, then hours."""
+        """Return the seconds for which a server that invents mails is suspended: minutes at first, then hours."""
         if now - self._last > FORGIVEN_AFTER_SECONDS:
             self._count = 0
         seconds = min(FIRST_SUSPENSION_SECONDS * 2.0 ** min(self._count, 20), LONGEST_SUSPENSION_SECONDS)
         self._count, self._last, self.excesses = self._count + 1, now + seconds, 0
         return seconds
+
+    def pause(self) -> float:
+        """Return the seconds for which a server is suspended after too many excesses.
+
+        They do not grow: such a connection costs little, and once the server is well its mail is late by minutes.
+        """
+        self.excesses = 0
+        return FIRST_SUSPENSION_SECONDS
 
     def exceeds(self) -> bool:
         """Count a connection that a limit has ended; return whether these are too many in a row."""

@@ -208,7 +208,9 @@ class UserSession:
 
     async def _suspended(self, error: BaseException) -> float:
         """Record that the mail server exceeds its bounds; return the seconds until the next connection."""
-        pause = self._suspensions.suspend(now=time.monotonic())
+        is_growing = isinstance(error, ServerSuspended)
+        suspensions = self._suspensions
+        pause = suspensions.suspend(now=time.monotonic()) if is_growing else suspensions.pause()
         log.warning("mail server suspended: %s", error, extra={"user_id": self._user_id})
         reason = f"the mail server sends too much: {error} (next attempt in {pause:.0f} s)"
         await self._record_status(StatusChange.SUSPENDED, reason, retry_in=pause)
