@@ -60,6 +60,7 @@ OPERATIONS = frozenset(
         "list_endpoints",
         "list_events",
         "list_messages",
+        "retry_message",
         "list_secrets",
         "list_users",
         "patch_connection",

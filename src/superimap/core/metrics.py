@@ -81,6 +81,9 @@ CLUSTER_SHARDS = Gauge(
     "Shards by state: `owned` by a live idler, `free`, or `expired` with an unresponsive one",
     ["state"],
 )
+DEFERRED_MAILS = Gauge(
+    "superimap_deferred_mails", "Mails of all users that could not be read yet and are tried again"
+)
 CLUSTER_USERS = Gauge(
     "superimap_cluster_users", "Users by state: `wanted`, `watched` and `unserved`", ["state"]
 )

@@ -34,6 +34,7 @@ class ClusterMetrics:
         """Remove the metrics: another dispatcher sets them from now on."""
         for metric in (metrics.CLUSTER_IDLERS, metrics.CLUSTER_SHARDS, metrics.CLUSTER_USERS):
             metric.clear()
+        metrics.DEFERRED_MAILS.set(0)
         self._next_update = 0.0
 
 
@@ -42,6 +43,7 @@ def set_cluster_metrics(seen: ClusterStatus) -> None:
     idlers = Counter(idler.state for idler in seen.idlers)
     for state in IDLER_STATES:
         metrics.CLUSTER_IDLERS.labels(state).set(idlers[state])
+    metrics.DEFERRED_MAILS.set(seen.deferred_mails)
     shards, users = seen.shards, seen.users
     metrics.CLUSTER_SHARDS.labels("owned").set(shards.owned)
     metrics.CLUSTER_SHARDS.labels("free").set(shards.free)

@@ -12,8 +12,8 @@ Some servers refuse single mails for a while. Gmail locks an account that reads 
 FIRST_RETRY_SECONDS = 1.0
 """Longest wait before the first retry. Each failure doubles it."""
 LONGEST_RETRY_SECONDS = 3600.0
-LONGEST_UNPROVEN_RETRY_SECONDS = 60.0
-"""Longest wait after a failure that may be the server's: once it is well, the mail is read soon."""
+LONGEST_UNPROVEN_RETRY_SECONDS = 300.0
+"""Longest wait after a failure that may be the server's: once it is well, the mail is read within minutes."""
 MAX_DEFERRED_MAILS = 1000
 """Deferred mails of one mailbox. The mailbox is not read any further while it has that many."""
 MAX_UNPROVEN_FAILURES = 3

@@ -69,7 +69,10 @@ class UidSearch:
 
     async def among(self, uids: Sequence[int]) -> UidRanges:
         """Return those of these UIDs that the mailbox holds."""
-        found = await self._search(f"UID {encoding.format_uid_set(uids)}") or UidRanges()
+        found = await self._search(f"UID {encoding.format_uid_set(uids)}")
+        if found is None:  # only a complete list proves that a message is not there
+            everything = await self._fetched()
+            return UidRanges(uid for uid in uids if uid in everything)
         missing = [uid for uid in uids if uid not in found]
         if not missing:
             return found
@@ -118,13 +121,12 @@ class UidSearch:
             return UidRanges()
         if exists > MAX_MESSAGES:
             raise LimitExceeded(f"a mailbox of more than {MAX_MESSAGES} messages without a search")
-        if exists <= FETCH_MESSAGES and after < UINT32_MAX:
-            return UidRanges(await self._fetch("UID", f"{after + 1}:*", items, is_wanted))
         found: list[int] = []
-        # No UID above 32 bits is sent, which a server that has none rejects.
+        # By sequence numbers, so that a UID is missed if the server leaves one out.
         # Downwards: a message that is expunged meanwhile moves others into slices that are still to come.
         for last in range(exists, 0, -FETCH_MESSAGES):
-            uids = await self._fetch("", f"{max(1, last - FETCH_MESSAGES + 1)}:{last}", items, is_wanted)
+            first = max(1, last - FETCH_MESSAGES + 1)
+            uids = await self._fetch("", f"{first}:{last}", items, is_wanted, least=last - first + 1)
             found += uids
             self._protocol.keep(_UID_BYTES * len(found))
             if day is None and uids and min(uids) <= after:
@@ -137,13 +139,25 @@ class UidSearch:
         numbers: str,
         items: str = "(UID)",
         is_wanted: Callable[[object], bool] = lambda _date: True,
+        *,
+        least: int = 0,
     ) -> list[int]:
+        """Return the wanted UIDs. Raises ProtocolError if fewer than `least` messages that are there are reported.
+
+        What is left out would never be found: the cursor moves past it.
+        """
+        mailbox = self._protocol.mailbox
+        exists = mailbox.exists
         answer = await self._protocol.run(
             "FETCH", numbers, items, prefix=prefix, wanted="FETCH", within=self._timeouts.command
         )
         found = FetchAnswer(_ANY_UID)
         await pacing.each(found.read, answer.responses, self._protocol)
         self._protocol.keep()
+        if len(answer.responses) < least - max(0, exists - mailbox.exists):
+            error = ProtocolError("a FETCH answer leaves messages out")
+            self._protocol.fail(error)
+            raise error
         self.unusable = max(self.unusable, sum(uid > UID_MAX for uid in found.messages))
         return [
             uid

@@ -20,6 +20,12 @@ class Seen:
     def __init__(self, db: asyncpg.Connection) -> None:
         self._db = db
 
+    async def rows(self, sql: str, *values: object) -> list[asyncpg.Record]:
+        return await self._db.fetch(sql, *values)
+
+    async def value(self, sql: str) -> object:
+        return await self._db.fetchval(sql)
+
     async def user(self, tag: str = "ADA") -> None:
         self._user = await self._db.fetchrow("SELECT id, partner_id FROM users WHERE tag = $1", tag)
         self._mailbox = await self._db.fetchval(
@@ -228,3 +234,56 @@ async def test_two_users_of_one_partner_are_kept_apart(acme, seen):
     await acme.post(USERS, json={"tag": "BOB"})
 
     assert (await acme.get(f"{USERS}/BOB/messages")).json() == []
+
+
+@pytest.mark.parametrize("outcome", ["unreadable", "too_big", "deferred"])
+async def test_a_mail_that_was_not_read_can_be_tried_again(acme, seen, outcome):
+    await seen.rows("UPDATE mailboxes SET uid_validity = 1")
+    message = await seen.message(1, outcome, detail="for days")
+    before = await seen.value("SELECT credentials_version FROM users")
+
+    answer = await acme.post(f"{MESSAGES}/{message}/retry")
+
+    assert answer.status_code == 202
+    assert (answer.json()["id"], answer.json()["outcome"]) == (message, "deferred")
+    assert answer.json()["reason"] == "it is read again at the partner's request"
+    row = (
+        await seen.rows("SELECT message_id, failing_seconds, next_attempt_at <= now() FROM deferred_mails")
+    )[0]
+    assert tuple(row) == (message, 0.0, True)
+    assert await seen.value("SELECT credentials_version FROM users") == before + 1
+    assert (await acme.post(f"{MESSAGES}/{message}/retry")).status_code == 202
+
+
+async def test_a_mail_with_another_outcome_or_of_an_old_numbering_is_not_tried_again(acme, seen):
+    await seen.rows("UPDATE mailboxes SET uid_validity = 7")
+    delivered = await seen.message(1, "delivered", uid_validity=7)
+    old = await seen.message(1, "unreadable")
+
+    answers = [await acme.post(f"{MESSAGES}/{each}/retry") for each in (delivered, old, old + 1)]
+
+    assert [answer.status_code for answer in answers] == [409, 409, 404]
+    assert [answer.json()["type"].rpartition(":")[2] for answer in answers[:2]] == [
+        "not-retryable",
+        "renumbered",
+    ]
+    assert await seen.value("SELECT count(*) FROM deferred_mails") == 0
+
+
+async def test_the_reason_of_a_deferred_mail_has_the_error_and_the_next_attempt(acme, seen):
+    message = await seen.message(1, "deferred")
+    await seen.rows(
+        "INSERT INTO deferred_mails (message_id, partner_id, user_id, mailbox_id, uid_validity, uid,"
+        " found_by_date, first_failed_at, next_attempt_at, attempts, last_error)"
+        " SELECT id, partner_id, user_id, mailbox_id,"
+        " uid_validity, uid, false, '2026-01-01Z', '2026-01-02Z', 3, 'FETCH: NO internal error' FROM messages"
+        " WHERE id = $1",
+        message,
+    )
+
+    (found,) = (await acme.get(MESSAGES)).json()
+
+    assert found["reason"] == (
+        "it could not be read yet: FETCH: NO internal error (3 attempts since 2026-01-01 00:00:00Z,"
+        " the next at 2026-01-02 00:00:00Z)"
+    )

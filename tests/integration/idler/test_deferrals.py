@@ -14,9 +14,13 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
+from superimap.db import engine
+from superimap.db.accounts import mail_retries
+from superimap.db.models import Message, User
 from superimap.idler import main
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Timeouts
@@ -435,3 +439,45 @@ async def test_a_mailbox_is_read_no_further_while_too_many_mails_are_deferred(wo
 
 async def _true(value: bool) -> bool:
     return value
+
+
+async def test_a_mail_that_was_given_up_is_read_again_at_the_partners_request(world, imap):
+    await set_up(world, imap)
+    poison = Fault(imap, disconnect)
+    world.overrides["reconcile_interval"] = 600
+    async with idler(world, IMPATIENT):
+        await idling(imap)
+        for subject in ("poison", "good"):
+            imap.deliver("joe", mail(subject))
+        await until_outcomes(world, {1: "unreadable", 2: "delivered"})
+        poison.is_on = False
+        async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+            user = (await db.scalars(select(User))).one()
+            message = (await db.scalars(select(Message.id).where(Message.uid == 1))).one()
+            await mail_retries.retry_message(db, user, message)
+        await until_outcomes(world, {1: "delivered", 2: "delivered"})
+
+
+async def test_without_a_search_no_cursor_moves_past_mails_that_an_answer_leaves_out(world, imap):
+    """A list of UIDs that is shorter than the mailbox proves nothing about the mails that it lacks."""
+    await set_up(world, imap)
+    is_well = False
+
+    async def refuse(_session: Any, command: Any) -> bytes | None:
+        return command.tag + b" NO not now\r\n"
+
+    async def claim(session: Any, command: Any) -> bytes | None:
+        usual = session.usual_answer(command)
+        if is_well or b"FETCH (" not in usual:
+            return None
+        return b"* 1 FETCH (UID 4000000000 RFC822.SIZE 2)\r\n" + command.tag + b" OK done\r\n"
+
+    imap.on("UID SEARCH", refuse)
+    for name in ("FETCH", "UID FETCH"):
+        imap.on(name, claim)
+    for subject in ("first", "second"):
+        imap.deliver("joe", mail(subject), internal_date=datetime.now(UTC) + timedelta(minutes=5))
+    async with idler(world):
+        await eventually(lambda: world.value("SELECT status = 'backing_off' FROM users"))
+        is_well = True
+        await until_outcomes(world, {1: "delivered", 2: "delivered"})

@@ -441,7 +441,7 @@ TOO_WIDE: Mapping[str, Deviation] = {
     "in ESEARCH": [("UID SEARCH", rewriting(rb"\* SEARCH (\d+)[ 0-9]*", rb"* ESEARCH UID ALL \1," + HUGE))],
     "in FETCH": [
         ("UID SEARCH", UNSUPPORTED),
-        ("UID FETCH", rewriting(LAST, rb"* 99 FETCH (UID " + HUGE + rb")\r\n\1 OK\2\r\n")),
+        ("FETCH", rewriting(LAST, rb"* 99 FETCH (UID " + HUGE + rb")\r\n\1 OK\2\r\n")),
     ],
 }
 

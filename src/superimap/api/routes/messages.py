@@ -3,12 +3,14 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from superimap.api.dependencies import ConnectionUser, Db, base_url
+from superimap.api.dependencies import ConnectionUser, Db, LockedUser, base_url
 from superimap.api.openapi import problem_responses
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.messages import MessageOut
+from superimap.db.accounts import allowances, mail_retries
+from superimap.db.accounts.allowances import Action
 from superimap.db.monitoring import messages
 from superimap.domain.mails import MailOutcome
 
@@ -42,3 +44,17 @@ async def list_messages(
             query["outcome"] = outcome.value
         response.headers["Link"] = f'<{base}{request.url.path}?{urlencode(query)}>; rel="next"'
     return [MessageOut.model_validate(message, from_attributes=True) for message in page]
+
+
+@router.post(
+    "/{id}/retry",
+    status_code=202,
+    summary="Retry a message",
+    responses=problem_responses(401, 404, 409, 422, 429, 503),
+)
+async def retry_message(id: Annotated[int, Path(ge=1, lt=2**63)], user: LockedUser, db: Db) -> MessageOut:
+    """Read a mail again that was `unreadable`, `too_big` or is `deferred`; it is `deferred` until then."""
+    await allowances.use(db, user.partner_id, Action.REPLAY)
+    await mail_retries.retry_message(db, user, id)
+    (message,) = await messages.list_latest(db, user, limit=1, before=id + 1)
+    return MessageOut.model_validate(message, from_attributes=True)

@@ -49,3 +49,4 @@ class Cluster(BaseModel):
     shards: ClusterShards
     users: ClusterUsers
     moved: int = Field(description="Shards that changed owner within the last hour.")
+    deferred_mails: int = Field(description="Mails of all users that could not be read yet.")

@@ -71,12 +71,16 @@ class UserCounts:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """Snapshot of the cluster. `moved` is the number of shards that changed owner within the last hour."""
+    """Snapshot of the cluster. `moved` is the number of shards that changed owner within the last hour.
+
+    `deferred_mails` is the number of mails that could not be read yet, of all users.
+    """
 
     idlers: tuple[IdlerStatus, ...]
     shards: ShardCounts
     users: UserCounts
     moved: int
+    deferred_mails: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status for JSON: the same names, and `unserved` of each idler."""
@@ -111,7 +115,8 @@ QUERY = """
         coalesce(sum(wanted), 0),
         coalesce(sum(watched) FILTER (WHERE is_alive), 0),
         coalesce(sum(wanted) FILTER (WHERE owner IS NULL), 0),
-        count(*) FILTER (WHERE changed_at > now() - interval '1 hour')
+        count(*) FILTER (WHERE changed_at > now() - interval '1 hour'),
+        (SELECT count(*) FROM deferred_mails)
     FROM held
 """
 _ASYNCPG_QUERY = QUERY.replace(":expiry", "$1")
@@ -124,13 +129,17 @@ async def read_cluster_status(db: Connection | Pool, *, expiry: float) -> Cluste
 
 def from_row(row: Iterable[Any]) -> ClusterStatus:
     """Build the status from the one row of QUERY."""
-    listed, owned, free, expired, wanted, watched, unowned, moved = row
+    listed, owned, free, expired, wanted, watched, unowned, moved, deferred = row
     idlers = tuple(_idler(values) for values in json.loads(listed))
     unserved = int(unowned) + sum(idler.unserved for idler in idlers)
     # A user handed to an idler that is full keeps the status `watching` until it is found to be stalled.
     served = min(int(watched), int(wanted) - unserved)
     return ClusterStatus(
-        idlers, ShardCounts(owned, free, expired), UserCounts(int(wanted), served, unserved), moved
+        idlers,
+        ShardCounts(owned, free, expired),
+        UserCounts(int(wanted), served, unserved),
+        moved,
+        deferred,
     )
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from superimap.db.models import Delivery, Endpoint, Mailbox, Message, User
+from superimap.db.models import DeferredMail, Delivery, Endpoint, Mailbox, Message, User
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.mails import REASONS, MailOutcome
@@ -77,10 +77,11 @@ async def list_latest(
     original, where = aliased(Message, name="original"), aliased(Mailbox, name="original_mailbox")
     same_user = and_(original.partner_id == seen.partner_id, original.user_id == seen.user_id)
     statement = (
-        select(seen, Mailbox.name, original, where.name, Delivery, Endpoint.disabled_reason)
+        select(seen, Mailbox.name, original, where.name, Delivery, Endpoint.disabled_reason, DeferredMail)
         .join(Mailbox, Mailbox.id == seen.mailbox_id)
         .outerjoin(original, and_(original.id == seen.duplicate_of, same_user))
         .outerjoin(where, where.id == original.mailbox_id)
+        .outerjoin(DeferredMail, DeferredMail.message_id == seen.id)
         .outerjoin(
             Delivery,
             and_(
@@ -104,6 +105,7 @@ def _message_row(
     original_mailbox: str | None,
     delivery: Delivery | None,
     disabled_reason: str | None,
+    deferred: DeferredMail | None,
 ) -> MessageRow:
     duplicate_of = webhook = None
     if seen.duplicate_of is not None:
@@ -135,21 +137,38 @@ def _message_row(
         size=seen.size,
         message_id=seen.message_id,
         outcome=seen.outcome,
-        reason=explain(seen.outcome, seen.detail, duplicate_of, webhook),
+        reason=explain(seen.outcome, seen.detail, duplicate_of, webhook, deferred),
         duplicate_of=duplicate_of,
         delivery=webhook,
     )
 
 
 def explain(
-    outcome: str, detail: str | None, duplicate_of: DuplicateOriginal | None, delivery: MessageDelivery | None
+    outcome: str,
+    detail: str | None,
+    duplicate_of: DuplicateOriginal | None,
+    delivery: MessageDelivery | None,
+    deferred: DeferredMail | None = None,
 ) -> str:
     """Explain to a person why a mail caused a webhook or none. Contains no content of the mail."""
     if outcome == MailOutcome.DUPLICATE and duplicate_of is not None:
         return _explain_duplicate(duplicate_of)
     if outcome == MailOutcome.DELIVERED and delivery is not None:
         return _explain_delivery(delivery)
+    if outcome == MailOutcome.DEFERRED and deferred is not None:
+        return _explain_deferred(deferred)
     return detail or REASONS[MailOutcome(outcome)]
+
+
+def _explain_deferred(deferred: DeferredMail) -> str:
+    if deferred.last_error is None:
+        return "it is read again at the partner's request"
+    tries = f"{deferred.attempts} attempt{'' if deferred.attempts == 1 else 's'}"
+    first, following = deferred.first_failed_at, deferred.next_attempt_at
+    return (
+        f"it could not be read yet: {deferred.last_error} ({tries} since {first:%Y-%m-%d %H:%M:%S}Z,"
+        f" the next at {following:%Y-%m-%d %H:%M:%S}Z)"
+    )
 
 
 def _explain_duplicate(duplicate_of: DuplicateOriginal) -> str:
