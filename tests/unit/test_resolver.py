@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from superimap.core import resolver as module
-from superimap.core.resolver import MAX_NAMED_LOOKUPS, MAX_SLOW_LOOKUPS, Resolver, resolver_threads
+from superimap.core.resolver import MAX_NAMED_LOOKUPS, MAX_SLOW_LOOKUPS, Resolver
 
 
 class Names:
@@ -41,58 +41,55 @@ async def until(condition) -> None:
 
 
 async def test_names_that_people_entered_take_half_of_the_seats_at_most(names):
-    async with resolver_threads():
-        resolver = Resolver()
-        dead = [
-            asyncio.create_task(resolver.look_up(f"dead{number}", 993, is_named=True))
-            for number in range(3 * MAX_NAMED_LOOKUPS)
-        ]
-        await until(lambda: len(names.asked) >= MAX_NAMED_LOOKUPS)
+    resolver = Resolver()
+    dead = [
+        asyncio.create_task(resolver.look_up(f"dead{number}", 993, is_named=True))
+        for number in range(3 * MAX_NAMED_LOOKUPS)
+    ]
+    await until(lambda: len(names.asked) >= MAX_NAMED_LOOKUPS)
 
-        async with asyncio.timeout(5):
-            found = await resolver.look_up("imap.example.com", 993)
+    async with asyncio.timeout(5):
+        found = await resolver.look_up("imap.example.com", 993)
 
-        assert found[0][4] == ("192.0.2.1", 993)
-        assert len(names.asked) == MAX_NAMED_LOOKUPS + 1
-        names.released.set()
-        assert all(isinstance(each, OSError) for each in await asyncio.gather(*dead, return_exceptions=True))
+    assert found[0][4] == ("192.0.2.1", 993)
+    assert len(names.asked) == MAX_NAMED_LOOKUPS + 1
+    names.released.set()
+    assert all(isinstance(each, OSError) for each in await asyncio.gather(*dead, return_exceptions=True))
 
 
 async def test_all_who_ask_for_a_host_share_one_lookup_and_may_give_up(names):
-    async with resolver_threads():
-        resolver = Resolver()
-        asking = [asyncio.create_task(resolver.look_up("dead", 993, is_named=True)) for _ in range(50)]
-        await until(lambda: names.asked)
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+    resolver = Resolver()
+    asking = [asyncio.create_task(resolver.look_up("dead", 993, is_named=True)) for _ in range(50)]
+    await until(lambda: names.asked)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
 
-        again = asyncio.create_task(resolver.look_up("dead", 993, is_named=True))
-        await asyncio.sleep(0)
-        names.released.set()
+    again = asyncio.create_task(resolver.look_up("dead", 993, is_named=True))
+    await asyncio.sleep(0)
+    names.released.set()
 
-        with pytest.raises(OSError, match="no answer"):
-            await again
-        assert names.asked == ["dead"]
+    with pytest.raises(OSError, match="no answer"):
+        await again
+    assert names.asked == ["dead"]
 
 
 async def test_names_that_were_slow_leave_seats_to_names_that_were_not(names, monkeypatch):
     monkeypatch.setattr(module, "SLOW_SECONDS", 0.0)
-    async with resolver_threads():
-        resolver = Resolver()
-        names.released.set()
-        hosts = [f"dead{number}" for number in range(MAX_NAMED_LOOKUPS)]
-        await asyncio.gather(
-            *(resolver.look_up(host, 993, is_named=True) for host in hosts), return_exceptions=True
-        )
-        names.released.clear()
-        names.asked.clear()
+    resolver = Resolver()
+    names.released.set()
+    hosts = [f"dead{number}" for number in range(MAX_NAMED_LOOKUPS)]
+    await asyncio.gather(
+        *(resolver.look_up(host, 993, is_named=True) for host in hosts), return_exceptions=True
+    )
+    names.released.clear()
+    names.asked.clear()
 
-        dead = [asyncio.create_task(resolver.look_up(host, 993, is_named=True)) for host in hosts]
-        await until(lambda: len(names.asked) >= MAX_SLOW_LOOKUPS)
-        async with asyncio.timeout(5):
-            await resolver.look_up("mail.example.org", 993, is_named=True)
+    dead = [asyncio.create_task(resolver.look_up(host, 993, is_named=True)) for host in hosts]
+    await until(lambda: len(names.asked) >= MAX_SLOW_LOOKUPS)
+    async with asyncio.timeout(5):
+        await resolver.look_up("mail.example.org", 993, is_named=True)
 
-        assert len(names.asked) == MAX_SLOW_LOOKUPS + 1
-        names.released.set()
-        await asyncio.gather(*dead, return_exceptions=True)
+    assert len(names.asked) == MAX_SLOW_LOOKUPS + 1
+    names.released.set()
+    await asyncio.gather(*dead, return_exceptions=True)

@@ -13,7 +13,6 @@ from superimap.api.app import create_app
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
-from superimap.core.resolver import resolver_threads
 from superimap.db.engine import sessions
 from superimap.doorbells.redis import EndpointDoorbell
 
@@ -49,7 +48,6 @@ async def serve(
     async with (
         sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker,
         EndpointDoorbell(settings.redis_url) as queue,
-        resolver_threads(),
     ):
         server = ApiServer(uvicorn_config(create_app(settings, sessionmaker, vault, ring=queue.ring)))
         address = listener_url(listener)

@@ -7,9 +7,10 @@ any number of servers whose names behave like that.
 import asyncio
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 MAX_LOOKUPS = 64
@@ -30,6 +31,8 @@ class Resolver:
     """Resolver with MAX_LOOKUPS lookups at once; a host has one at a time, for all who ask."""
 
     def __init__(self) -> None:
+        # Threads of its own: those of the event loop are few, and serve others.
+        self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="dns")
         self._seats = asyncio.Semaphore(MAX_LOOKUPS)
         self._named_seats = asyncio.Semaphore(MAX_NAMED_LOOKUPS)
         self._slow_seats = asyncio.Semaphore(MAX_SLOW_LOOKUPS)
@@ -59,7 +62,8 @@ class Resolver:
         async with slow, self._named_seats if is_named else nullcontext(), self._seats:
             began = loop.time()
             try:
-                return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                return await loop.run_in_executor(self._threads, ask)
             finally:
                 self._note(host, is_slow=loop.time() - began > SLOW_SECONDS)
 
@@ -69,16 +73,3 @@ class Resolver:
             self._slow[host] = None
             if len(self._slow) > _MAX_SLOW_NAMES:
                 self._slow.popitem(last=False)
-
-
-@asynccontextmanager
-async def resolver_threads() -> AsyncIterator[None]:
-    """Give the event loop, whose own threads look names up, as many threads as a resolver has seats."""
-    loop = asyncio.get_running_loop()
-    threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="dns")
-    loop.set_default_executor(threads)
-    try:
-        yield
-    finally:
-        loop.set_default_executor(ThreadPoolExecutor(1))  # the loop waits for its own at the end
-        threads.shutdown(wait=False, cancel_futures=True)

@@ -14,7 +14,7 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.health import Readiness
-from superimap.core.resolver import Resolver, resolver_threads
+from superimap.core.resolver import Resolver
 from superimap.db import postgres
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import ownership as cluster
@@ -66,7 +66,6 @@ async def serve(
         tokens = await stack.enter_async_context(
             AccessTokens(pool, vault, http, request_slot=token_requests.slot)
         )
-        await stack.enter_async_context(resolver_threads())
         async with runtime.cancel_when(stop):
             idler = await _join(lease, settings)
         if stop.is_set():

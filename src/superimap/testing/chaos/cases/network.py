@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import tempfile
@@ -85,15 +84,15 @@ def certificate_of_another_host(arm: ArmedCase) -> None:
 
 @case("C35 dead addresses first")
 def dead_addresses_first(arm: ArmedCase) -> None:
-    """`host` (mail.example.com) resolves to three dead addresses before the server's, in this event loop."""
-    loop, server = asyncio.get_running_loop(), arm.server
-    host, usual = str(arm.option("host", "mail.example.com")), loop.getaddrinfo
+    """`host` (mail.example.com) resolves to three dead addresses before the server's, in this process."""
+    server = arm.server
+    host, usual = str(arm.option("host", "mail.example.com")), socket.getaddrinfo
 
-    async def getaddrinfo(name: Any, port: Any, **keywords: Any) -> Any:
+    def getaddrinfo(name: Any, port: Any, *more: Any, **keywords: Any) -> Any:
         if name != host:
-            return await usual(name, port, **keywords)
+            return usual(name, port, *more, **keywords)
         addresses = [(address, server.port) for address in (*DEAD_ADDRESSES, server.host)]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
 
-    vars(loop)["getaddrinfo"] = getaddrinfo
-    arm.undo(lambda: vars(loop).pop("getaddrinfo", None))
+    vars(socket)["getaddrinfo"] = getaddrinfo
+    arm.undo(lambda: vars(socket).update(getaddrinfo=usual))
