@@ -184,8 +184,3 @@ def _http_status(detail: str) -> str | None:
     except (JSONDecodeError, RecursionError):
         return None
     return str(answer["status"]) if isinstance(answer, dict) and "status" in answer else None
-
-
-def asks_to_slow_down(code: str | None, text: str) -> bool:
-    """Return whether a refusal, of a login or of another command, is about how much we ask of the server."""
-    return code in _THROTTLING_CODES or bool(_THROTTLING.search(text))

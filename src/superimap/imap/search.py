@@ -6,7 +6,7 @@ from datetime import date, datetime
 from superimap.imap import encoding, pacing
 from superimap.imap.errors import LimitExceeded, ProtocolError, Refused
 from superimap.imap.protocol import SELECTED, Protocol
-from superimap.imap.refusals import asks_to_slow_down
+from superimap.imap.refusals import asks_for_pause
 from superimap.imap.responses import FetchAnswer, internal_date
 from superimap.imap.statuses import MAX_DIGITS, UID_MAX, UINT32_MAX
 from superimap.imap.types import Timeouts
@@ -99,7 +99,7 @@ class UidSearch:
                 "SEARCH", criteria, prefix="UID", wanted="SEARCH ESEARCH", within=self._timeouts.command
             )
         except Refused as error:
-            if self._protocol.state != SELECTED or asks_to_slow_down(error.code, error.text):
+            if self._protocol.state != SELECTED or asks_for_pause(error.code, error.text):
                 raise
             self._is_refused = True
             return None
