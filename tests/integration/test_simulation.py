@@ -40,7 +40,6 @@ def test_waiting_for_what_never_happens_is_an_error():
 
 def test_each_mail_that_becomes_readable_within_two_days_has_one_webhook(database_url):
     """Under outages, mails that cannot be read for a while, renumberings and kills."""
-    pytest.importorskip("superimap.idler.deferred_mails")
     reports = list(run_batch(database_url, SHORT_SEEDS))
 
     assert [f"seed {report.seed}: {wrong}" for report in reports for wrong in report.wrong] == []
