@@ -22,12 +22,12 @@ from superimap.domain.numbering import first_numbering
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.idler import main
 from superimap.idler.access_tokens import AccessTokens
-from superimap.idler.catch_up import Arrivals, CatchUp
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
+from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
-from superimap.idler.status_reports import ConnectionStatus
+from superimap.idler.open_watches import OpenWatches
 from superimap.idler.timing import SessionTiming
 from superimap.imap.client import ImapClient
 from superimap.imap.types import MessageMeta, Uid
@@ -94,11 +94,11 @@ async def context(database_url: str, redis_url: str) -> AsyncIterator[IdlerConte
     ):
         idler = await cluster.join(pool, name="test", version="0", capacity=1, health_port=None)
         await pool.execute("UPDATE shards SET owner = $1, epoch = 1", idler)
-        ownership = main._ownership(pool, idler, world.settings)
+        ownership = main._ownership(pool, idler, world.settings, watches := OpenWatches())
         asking = main._login_limiter(world.settings)
         async with AccessTokens(pool, world.vault, http, request_slot=asking.slot) as tokens:
             yield main._context(
-                world.settings, pool, world.vault, queue, Guard(), tokens, ownership, SessionTiming()
+                world.settings, pool, world.vault, queue, Guard(), tokens, ownership, watches, SessionTiming()
             )
 
 
@@ -118,13 +118,13 @@ async def add_mail(
 ) -> Any:
     """Record all but the first `known` mails in batches of `size`; return the mailbox row afterwards."""
     memory, no_client = MailboxMemory(), cast(ImapClient, None)
-    catch_up = CatchUp(
-        context, no_client, watched, memory, ConnectionStatus(context, watched), Arrivals(no_client)
-    )
+    reader = MailReader(context, no_client, watched, memory)
     plan = CatchUpPlan(first_numbering(far.validity), after=0)
     mailbox = WatchedMailbox(context, watched, box, fence, plan, memory)
     for uid, (raw, moment) in enumerate(far.mails[known:], known + 1):
-        await catch_up.add_mail(mailbox, uid, MessageMeta(Uid(uid), moment, len(raw), None), raw=raw.encode())
+        meta = MessageMeta(Uid(uid), moment, len(raw), None)
+        read = await reader.read(mailbox, uid, meta, by_date=False, raw=raw.encode())
+        mailbox.add(read.row, meta, read_bytes=read.read_bytes or 0)
         if len(mailbox.pending) >= size:
             await mailbox.record_batch()
     await mailbox.finish(baseline=len(far.mails))
