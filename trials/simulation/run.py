@@ -182,10 +182,10 @@ class Simulation:
         """Check that the mail that can never be read is given up once, not too early and not never."""
         if (mail := next((mail for mail in self.plan.mails if mail.readable_at == NEVER), None)) is None:
             return
-        for at, is_expected in (
-            (mail.at + GIVING_UP_SECONDS - 60.0, False),
-            (mail.at + LATEST_GIVING_UP_SECONDS + self.plan.outage_seconds(mail.at, NEVER) * 2, True),
-        ):
+        proofs = [max(each.at, each.readable_at) for each in self.plan.mails if each is not mail]
+        proven_from = max(mail.at, min(proofs, default=0.0))  # until then no other mail can be read
+        latest = proven_from + LATEST_GIVING_UP_SECONDS + self.plan.outage_seconds(proven_from, NEVER) * 2
+        for at, is_expected in ((mail.at + GIVING_UP_SECONDS - 60.0, False), (latest, True)):
             await self._sleep_until(at)
             uid = next(each.uid for each in self._inbox.messages if each.raw == mail.raw)
             rows = [row for row in await self._database.ask("fetch", _FOUND, user_id) if row["uid"] == uid]
