@@ -23,7 +23,7 @@ async def find_numbering(
 ) -> Numbering:
     """Return the numbering of the mailbox that was just opened; that of its cursor if UIDs mean the same mails.
 
-    A server that numbers its mails anew must report another UIDVALIDITY (RFC 9051 section 2.3.1.1). Some do not,
+    A server that numbers its mails again must report another UIDVALIDITY (RFC 9051 section 2.3.1.1). Some do not,
     and some report one that they had before. With `is_trusted` the mails are not compared.
     """
     known = row.cursor.numbering
