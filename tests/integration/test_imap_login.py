@@ -377,3 +377,16 @@ async def test_a_plus_that_comes_late_after_a_bad_answers_no_other_login():
         pass
 
     assert attempts(way) == ['LOGIN "ann" "s3cret"', "AUTHENTICATE PLAIN", PLAIN]
+
+
+@pytest.mark.parametrize("answer", [b"%t NO you are s3cret", b"* BYE s3cret", b"s3cret as a line"])
+async def test_a_secret_that_a_server_repeats_later_is_in_no_error(answer):
+    """Errors of commands are recorded with the mail or the user, long before the connection ends."""
+    async with server("", ("LOGIN", b"%t OK"), ("EXAMINE", answer)) as way:
+        where = ServerAddress("127.0.0.1", way.port, "none")
+        async with connect(where, USER, timeouts=FAST) as client:
+            with pytest.raises(ImapError) as raised:
+                await client.examine("INBOX")
+
+    assert "s3cret" not in str(raised.value)
+    assert "…" in str(raised.value)

@@ -65,6 +65,9 @@ def b64(text: bytes) -> str:
     return b64encode(text).decode()
 
 
+HORSE = Login("ann", "correct-horse-battery")
+QUOTES = Login("ann", "it's\"a-secret\\x")
+
 ECHOES = [
     (ANN, "BAD LOGIN ann s3cret"),
     (ANN, 'BAD LOGIN "ann" "S3CRET"'),
@@ -75,6 +78,14 @@ ECHOES = [
     (ANN, f"NO {b64(b'xA1 LOGIN ann s3cret')[2:]}"),
     (ANN, "BAD LOGIN ann s3cr"),
     (ZOE, "BAD pässwö rd"),
+    (HORSE, 'not an answer to LOGIN: \'A1 LOGIN "ann" "correct-h\''),
+    (HORSE, "NO correct-horse-batt... rejected"),
+    (HORSE, f"not an answer to AUTHENTICATE: {b64(b'%bann%bcorrect-horse' % (bytes(1), bytes(1)))!r}"),
+    (Login("ann", "p@ss w0rd&co"), "NO user=ann&pass=p%40ss%20w0rd%26co"),
+    (Login("ann", "p@ss w0rd&co"), "NO p%40ss+w0rd%26co"),
+    (Login("ann", "p@ss w0rd&co"), "NO p@ss w0rd&amp;co"),
+    (QUOTES, f"not an answer to LOGIN: {QUOTES.password + ' no'!r}"),
+    (QUOTES, f"not an answer to LOGIN: {QUOTES.password[:12]!r}"),
     (TOKEN, f"BAD {TOKEN.access_token}"),
     (TOKEN, f"BAD {TOKEN.access_token[:200]}"),
     (

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 from superimap.imap import redaction, sasl, transport
 from superimap.imap.client import ImapClient
@@ -42,7 +43,7 @@ async def connect(
     credentials contain CR, LF or NUL.
     """
     timeouts = timeouts or Timeouts()
-    protocol = Protocol(limits or Limits(), peer)
+    protocol = Protocol(limits or Limits(), peer, partial(redaction.redacted, credentials=credentials))
     if protocol.peer.room is not None:
         protocol.peer.room.open(protocol.give_up_room)
     try:

@@ -53,7 +53,13 @@ _VALID_STATES = {name: command.valid_states for name, command in aioimaplib.Comm
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped upstream
     """One connection, one command at a time; an error, timeout or cancellation in a command closes it."""
 
-    def __init__(self, limits: Limits, peer: Peer = ALONE) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        peer: Peer = ALONE,
+        clean: Callable[[ImapError], ImapError] = lambda error: error,
+    ) -> None:
+        """`clean` removes secrets from an error, because a server may echo them in any answer."""
         # Does not call upstream's constructor: its queue, condition and events take 4 KiB.
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
@@ -64,6 +70,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         self.needs_select = False
         self.lost: ImapError | None = None
         self.mailbox = MailboxState()
+        self._clean = clean
         self.peer = peer
         self._held = 0  # bytes of memory, as the peer's room knows them
         self._answered = 0  # of these, bytes of the latest command's answer
@@ -139,7 +146,9 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
     def fail(self, error: ImapError) -> None:
         """End the connection with `error`. The first error is the one that waiters see."""
         if self.lost is None:
-            self.lost = error.with_traceback(None)  # a traceback would keep the buffers alive
+            self.lost = error = self._clean(error).with_traceback(
+                None
+            )  # a traceback would keep the buffers alive
             self._framer.reset()
             if self._pending is not None:
                 self._pending.fail(error)
@@ -271,7 +280,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
         command = Command(name, self.new_tag(), *args, prefix=prefix, wanted=wanted)
         answer = await self.execute(command, within)
         if answer.result != "OK":
-            raise command.refusal()
+            raise self._clean(command.refusal())
         return answer
 
     async def start_idle(self, within: float, silence: float) -> None:
@@ -292,7 +301,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # untyped
                 return
             await command.wait()  # raises if the connection has ended
             if command.result != "OK":
-                raise command.refusal()
+                raise self._clean(command.refusal())
 
     async def _is_answered(self, command: Command, within: float) -> bool:
         """Wait for the "+" or the end of an IDLE. A cancellation closes the connection."""

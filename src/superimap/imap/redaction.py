@@ -1,14 +1,18 @@
 """Removal of secrets from the texts of servers: a careless or hostile server may echo the login."""
 
+import html
 import re
 from base64 import b64decode, b64encode
+from itertools import takewhile
+from urllib.parse import quote, quote_plus
 
 from superimap.imap.errors import ImapError
 from superimap.imap.statuses import decode_text
 from superimap.imap.types import Credentials, Login
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
-_LEAST_PREFIX_CHARS = 4  # a shorter part of a secret at the end of a cut text remains
+_LEAST_PREFIX_CHARS = 6  # a shorter beginning of a secret, within a text, remains
+_LEAST_LAST_PREFIX_CHARS = 4  # the same at the end of a cut text
 _LEAST_ENCODED_BYTES = 3  # shorter secrets occur in the base64 of anything
 
 
@@ -19,7 +23,7 @@ def redacted(error: ImapError, credentials: Credentials) -> ImapError:
 
 
 def without_secrets(text: str, credentials: Credentials) -> str:
-    """Replace the secret in `text`: plain, quoted, in base64, in any letter case, and cut at the end."""
+    """Replace the secret in `text`, whole or cut: plain, quoted, escaped, in base64, in any letter case."""
     secret = credentials.password if isinstance(credentials, Login) else credentials.access_token
     if not secret:
         return text
@@ -27,9 +31,22 @@ def without_secrets(text: str, credentials: Credentials) -> str:
     text = re.sub("|".join(map(re.escape, forms)), "…", text, flags=re.IGNORECASE)
     text = _BASE64.sub(lambda run: "…" if _encodes(run[0], secret) else run[0], text)
     for form in forms:
-        for length in range(min(len(form) - 1, len(text)), _LEAST_PREFIX_CHARS - 1, -1):
-            if text.lower().endswith(form[:length].lower()):
-                return text[:-length] + "…"
+        text = _without_beginning(text, form)
+    return text
+
+
+def _without_beginning(text: str, form: str) -> str:
+    """Replace each beginning of `form`, which a server or a limit of ours has cut."""
+    if len(form) > _LEAST_PREFIX_CHARS:
+        begin = re.compile(re.escape(form[:_LEAST_PREFIX_CHARS]), re.IGNORECASE)
+        position = 0
+        while found := begin.search(text, position):
+            rest = zip(text[found.end() :].lower(), form[_LEAST_PREFIX_CHARS:].lower(), strict=False)
+            end = found.end() + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], rest))
+            text, position = f"{text[: found.start()]}…{text[end:]}", found.start() + 1
+    for length in range(min(len(form) - 1, _LEAST_PREFIX_CHARS), _LEAST_LAST_PREFIX_CHARS - 1, -1):
+        if text.lower().endswith(form[:length].lower()):
+            return text[:-length] + "…"
     return text
 
 
@@ -45,6 +62,11 @@ def _forms(secret: str, credentials: Credentials) -> list[str]:
         decode_text(raw, len(secret)),
         secret.replace("\\", "\\\\").replace('"', '\\"'),
         secret.encode("latin-1", "ignore").decode("utf-8", "replace"),
+        repr(secret)[1:-1],
+        repr(secret + "'\"")[1:-4],
+        quote(secret, safe=""),
+        quote_plus(secret),
+        html.escape(secret),
     }
     return sorted(
         filter(None, {*plain, *(b64encode(each).decode() for each in encoded)}), key=len, reverse=True
@@ -52,8 +74,8 @@ def _forms(secret: str, credentials: Credentials) -> list[str]:
 
 
 def _encodes(run: str, secret: str) -> bool:
-    """Return whether a run of base64, at any of its four alignments, contains the secret."""
-    raw = secret.encode()
+    """Return whether a run of base64, at any of its four alignments, contains the secret or its beginning."""
+    raw = secret.encode()[:_LEAST_PREFIX_CHARS]
     if len(raw) < _LEAST_ENCODED_BYTES:
         return False
     for start in range(4):
