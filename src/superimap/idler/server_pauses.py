@@ -2,7 +2,8 @@
 
 import re
 
-from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused
+from superimap.imap.errors import Disconnected, ImapError, Refused
+from superimap.imap.throttling import asks_for_pause
 from superimap.oauth.token_errors import TokenUnavailable
 
 MAX_PAUSE_SECONDS = 3600.0
@@ -11,13 +12,6 @@ MAX_FALSE_ALARM_PAUSE_SECONDS = 5.0
 
 # Exchange: "Request is throttled. Suggested Backoff Time: 92415 milliseconds".
 _SUGGESTED = re.compile(r"suggested backoff time:?\s*(\d{1,12})", re.IGNORECASE)
-_THROTTLING_CODES = {"THROTTLED", "LIMIT", "OVERQUOTA"}
-_THROTTLING_TEXTS = re.compile(
-    r"\[(?:throttled|limit|overquota)\]|throttl|rate limit|bandwidth limit|backoff time"
-    r"|too many (?:simultaneous|concurrent|open)? ?(?:imap )?(?:connections|sessions|logins)"
-    r"|maximum number of (?:imap )?connections",
-    re.IGNORECASE,
-)
 
 
 def requested_pause(error: BaseException, *, ordinary: float) -> float | None:
@@ -30,7 +24,7 @@ def requested_pause(error: BaseException, *, ordinary: float) -> float | None:
     code, text = _code_and_text(error)
     if suggested := _SUGGESTED.search(text):
         return min(int(suggested[1]) / 1000, MAX_PAUSE_SECONDS)
-    if code in _THROTTLING_CODES or _THROTTLING_TEXTS.search(text):
+    if asks_for_pause(code, text):
         return ordinary
     return None
 
@@ -45,10 +39,10 @@ def is_about_mail(error: ImapError) -> bool:
 
 def _code_and_text(error: BaseException) -> tuple[str | None, str]:
     match error:
-        case Refused() | AuthenticationFailed():
+        case Refused():
             return error.code, error.text
         case Disconnected():
-            return None, error.bye or ""
+            return error.code, error.bye or ""
     return None, ""
 
 

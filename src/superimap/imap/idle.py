@@ -5,7 +5,7 @@ import contextlib
 
 from superimap.imap.errors import ImapError, Refused
 from superimap.imap.protocol import Protocol
-from superimap.imap.refusals import asks_for_pause
+from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Timeouts
 
 MIN_IDLE_SECONDS = 5.0

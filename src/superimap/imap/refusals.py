@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from json import JSONDecodeError, loads
 
+from superimap.imap.throttling import asks_for_pause
+
 
 class Verdict(Enum):
     """What a refused login means for the next one."""
@@ -35,7 +37,6 @@ _TEMPORARY_CODES = {
     "UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "OVERQUOTA", "SERVERBUG", "CLIENTBUG", "TRYLATER", "IN-USE",
     "LOGIN-DELAY", "SYS/TEMP",
 }  # fmt: skip
-_THROTTLING_CODES = {"LIMIT", "THROTTLED", "OVERQUOTA"}
 _METHOD_CODES = {"CANNOT", "BADCHARSET"}
 
 
@@ -43,11 +44,6 @@ def _words(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-# The account is busy, whatever else the text names: "Too many failed login attempts".
-_THROTTLING = _words(
-    r"too (?:many|frequent)", "simultaneous", "throttl", r"rate.?limit", "backoff time", "bandwidth",
-    "maximum number of", "trop de", "zu viele", "demasiad", "слишком много", "过多", "次数过",
-)  # fmt: skip
 _TEMPORARY = _words(
     "tempora", "try again", r"\blater\b", "unavailable", "time.?out", "timed out", "limit", "internal", "busy",
     "overload", "not connected", "backend", r"(?:system|server|database|db|ldap) (?:error|failure|bug)",
@@ -70,6 +66,7 @@ _CREDENTIALS = _words(
     "imap .{0,20}(?:disabled|not)",
     "basic authentication", "plaintext auth",
 )  # fmt: skip
+_ACCOUNT = _words(r"account (?:is )?(?:abnormal|locked|disabled)", r"password (?:is )?(?:incorrect|wrong)")
 _FAILED = _words(
     r"(?:auth\w*|log-?in|logon|sign.?in) (?:\w+ )?(?:has )?fail", "login (?:incorrect|rejected|denied|bad|error)",
     "not authenticated", "access denied", "fehlgeschlagen", "échou", "falló", "falhou", "fallita", "не удал",
@@ -141,14 +138,9 @@ def names_credentials(answer: Answer) -> bool:
     if verdict is not None:
         return verdict is Verdict.CREDENTIALS
     text = answer.text
-    if _THROTTLING.search(text) or _TEMPORARY.search(text) or _METHOD.search(text):
+    if asks_for_pause(None, text) or _TEMPORARY.search(text) or _METHOD.search(text):
         return False
     return bool(_CREDENTIALS.search(text) or _FAILED.search(text))
-
-
-def asks_for_pause(code: str | None, text: str) -> bool:
-    """Return whether a NO or BAD to any command asks the client to slow down."""
-    return code in _THROTTLING_CODES or bool(_THROTTLING.search(text))
 
 
 def advice(answers: list[Answer]) -> str:
@@ -166,8 +158,8 @@ def _by_code(code: str | None) -> Verdict | None:
 
 
 def _by_wording(result: str, text: str) -> Verdict:
-    if _THROTTLING.search(text):
-        return Verdict.TEMPORARY
+    if asks_for_pause(None, text):
+        return Verdict.UNCLEAR if _ACCOUNT.search(text) else Verdict.TEMPORARY
     if _METHOD.search(text):
         return Verdict.METHOD
     is_named = bool(_CREDENTIALS.search(text))

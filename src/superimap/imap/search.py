@@ -6,9 +6,9 @@ from datetime import date, datetime
 from superimap.imap import encoding, pacing
 from superimap.imap.errors import LimitExceeded, ProtocolError, Refused
 from superimap.imap.protocol import SELECTED, Protocol
-from superimap.imap.refusals import asks_for_pause
 from superimap.imap.responses import FetchAnswer, internal_date
 from superimap.imap.statuses import MAX_DIGITS, UID_MAX, UINT32_MAX
+from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Timeouts
 from superimap.imap.uid_ranges import SearchAnswer, UidRanges
 
