@@ -34,10 +34,20 @@ async def messages(
     outcome: Annotated[
         str | None, typer.Option(metavar="OUTCOME", help="Only this outcome, such as delivered or too_big.")
     ] = None,
+    retry: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**63 - 1,
+            metavar="ID",
+            help="First have this mail read again, which is unreadable, too_big or deferred.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List a user's last mails, each with its outcome and reason."""
-    from superimap.db.accounts import users
+    from superimap.db.accounts import mail_retries, users
+    from superimap.db.errors import RequestError
     from superimap.db.monitoring import messages
     from superimap.domain.mails import MailOutcome
 
@@ -48,6 +58,11 @@ async def messages(
         user = await users.by_tag(work.db, linked.connection, tag)
         if user is None:
             raise CommandError(f"This connection has no user {tag!r}; `superimap users list` shows them.")
+        if retry is not None:
+            try:
+                await mail_retries.retry_message(work.db, user, retry)
+            except RequestError as error:
+                raise CommandError(f"Mail {retry} cannot be read again. {error}") from None
         rows = await messages.list_latest(
             work.db, user, limit=limit + 1, before=before, outcome=MailOutcome(outcome) if outcome else None
         )

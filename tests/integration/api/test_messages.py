@@ -116,7 +116,7 @@ async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen
         (
             "pending",
             {"attempts": 1, "last_error": "timeout"},
-            "the webhook is pending; the last answer was timeout (1 attempt)",
+            "the webhook is pending; the last attempt failed: timeout (1 attempt)",
         ),
         ("sending", {}, "the webhook is being sent"),
         ("delivered", {"attempts": 2, "last_code": 204}, "the webhook was delivered (204, 2 attempts)"),

@@ -22,8 +22,8 @@ def installed(superimap, database_url):
     async def see() -> None:
         db = await asyncpg.connect(database_url)
         await db.execute("""
-            INSERT INTO mailboxes (partner_id, user_id, account, name)
-                SELECT partner_id, id, 'ada', 'INBOX' FROM users;
+            INSERT INTO mailboxes (partner_id, user_id, account, name, uid_validity)
+                SELECT partner_id, id, 'ada', 'INBOX', 1 FROM users;
             INSERT INTO messages (id, partner_id, user_id, mailbox_id, uid_validity, uid, size, sha1, outcome,
                                   detail, message_id, duplicate_of)
                 SELECT v.id, m.partner_id, user_id, m.id, 1, uid, size, '\\xaa', outcome, detail, mid, of
@@ -65,6 +65,16 @@ def test_messages_are_filtered_and_paged(superimap, ask, installed):
     assert [each["id"] for each in ask("messages", *WHERE, "--outcome", "duplicate")] == [2]
     assert [each["id"] for each in ask("messages", *WHERE, "--before", "2")] == [1]
     assert "--before 3 lists the earlier ones" in superimap("messages", *WHERE, "--limit", "1").stdout
+
+
+def test_a_mail_is_read_again_on_request(superimap, ask, installed):
+    asked_again = ask("messages", *WHERE, "--retry", "3")[0]
+
+    assert (asked_again["id"], asked_again["outcome"]) == (3, "deferred")
+    assert asked_again["reason"] == "it is read again at the partner's request"
+    refused = superimap("messages", *WHERE, "--retry", "2", code=1).stderr
+    assert "Mail 2 cannot be read again" in refused and "duplicate" in refused
+    assert "Message not found" in superimap("messages", *WHERE, "--retry", "9", code=1).stderr
 
 
 def test_missing_mails_users_and_outcomes_are_reported(superimap, installed):

@@ -200,6 +200,8 @@ def _explain_wait(delivery: MessageDelivery, answer: str, tries: str) -> str:
     if delivery.disabled_reason is not None:
         why = DISABLED_REASONS.get(delivery.disabled_reason, delivery.disabled_reason)
         return f"; its endpoint is disabled because {why} ({tries})"
-    if delivery.attempts:
+    if delivery.last_code:
         return f"; the last answer was {answer} ({tries})"
+    if delivery.attempts:
+        return f"; the last attempt failed: {answer} ({tries})"
     return "; there was no attempt yet"
