@@ -3,8 +3,9 @@
 from superimap.domain.numbering import KnownMail, MailIdentity, identify
 from superimap.idler.read_errors import Withheld
 from superimap.idler.suspects import Suspects
-from superimap.imap.client import PEEK_BYTES, ImapClient
+from superimap.imap.client import ImapClient
 from superimap.imap.errors import ImapError, Refused
+from superimap.imap.fetching import PEEK_BYTES
 from superimap.imap.types import MessageMeta
 
 MAX_FAST_FETCH_MAILS = 4

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.world import World, running
 from superimap.idler import main
-from superimap.imap.client import PEEK_BYTES
+from superimap.imap.fetching import PEEK_BYTES
 from superimap.launch import services
 from superimap.testing import ImapServer
 from tests.integration.idler.test_watching import QUICK, contents, idling, mail, recorded, set_up

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from superimap.imap.client import PEEK_BYTES, ImapClient
+from superimap.imap.client import ImapClient
 from superimap.imap.connection import connect
 from superimap.imap.errors import AuthenticationFailed, Disconnected, ImapError, Refused, TlsFailed
+from superimap.imap.fetching import PEEK_BYTES
 from superimap.imap.types import Login
 from superimap.mail.message import read_message_id
 from superimap.testing.chaos.hostile_mails import small_mail
