@@ -12,7 +12,7 @@ from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import first_numbering
-from superimap.idler.catch_up import Arrivals
+from superimap.idler.arrivals import Arrivals
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.limits import ByteLimits
 from superimap.idler.mail_rows import find_twin

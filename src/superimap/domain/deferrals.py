@@ -4,6 +4,9 @@ A mail is given up by time and proof, never by a number of attempts. An attempt 
 mail of the same mailbox could be read since the attempt before it: then the mail is at fault and not its server.
 """
 
+from datetime import datetime
+from typing import NamedTuple
+
 GIVE_UP_SECONDS = 2 * 24 * 3600.0
 """Seconds of proven failure after which a mail is given up.
 
@@ -18,6 +21,24 @@ MAX_DEFERRED_MAILS = 1000
 """Deferred mails of one mailbox. The mailbox is not read any further while it has that many."""
 MAX_UNPROVEN_FAILURES = 3
 """Mails that fail in a row, after which another mail is read to prove that the server is well."""
+
+
+class StoredDeferral(NamedTuple):
+    """A deferred mail as PostgreSQL knows it; the last two fields are in seconds by its clock.
+
+    `message` is the id of its row in `messages`.
+    """
+
+    message: int
+    uid_validity: int
+    uid: int
+    internal_date: datetime | None
+    found_by_date: bool
+    attempts: int
+    failing_seconds: float
+    announced_size: int | None
+    since_attempt: float
+    until_attempt: float
 
 
 def retry_delay(attempts: int, *, first: float, longest: float, chance: float) -> float:

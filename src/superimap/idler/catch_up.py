@@ -8,6 +8,7 @@ from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.deferrals import MAX_UNPROVEN_FAILURES
 from superimap.domain.mails import MailOutcome
 from superimap.idler import mailbox_queries, server_pauses
+from superimap.idler.arrivals import Arrivals
 from superimap.idler.catch_up_plan import CatchUpPlan, are_complete
 from superimap.idler.control_reads import read_control
 from superimap.idler.mail_reader import MailReader
@@ -26,40 +27,6 @@ log = logging.getLogger(__name__)
 _UNUSABLE_UIDS = (
     "the mail server numbers mails above 9223372036854775807; those mails cannot be recorded or delivered"
 )
-
-
-class Arrivals:
-    """Mails that the server has announced on one connection, and how many of them were looked for.
-
-    `is_dense` says that the UIDs of new mails have had no gaps so far: a fast fetch is likely to find all of them.
-    """
-
-    __slots__ = ("_client", "_looked_for", "is_dense")
-
-    def __init__(self, client: ImapClient) -> None:
-        self._client = client
-        self._looked_for = 0
-        self.is_dense = True
-
-    @property
-    def announced(self) -> int:
-        """Mails announced so far."""
-        return self._client.arrivals
-
-    @property
-    def pending(self) -> int:
-        """Mails announced since the last look."""
-        return self._client.arrivals - self._looked_for
-
-    def account_for(self, announced: int) -> bool:
-        """Count the first `announced` mails as looked for; return whether some were new."""
-        has_news = announced > self._looked_for
-        self._looked_for = max(announced, self._looked_for)
-        return has_news
-
-    def record_density(self, is_dense: bool) -> None:
-        """Note whether the last new mails had UIDs without a gap."""
-        self.is_dense = is_dense
 
 
 class CatchUp:

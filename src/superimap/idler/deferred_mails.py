@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from superimap.db.watching.intake import StoredDeferral
-from superimap.domain.deferrals import MAX_DEFERRED_MAILS
+from superimap.domain.deferrals import MAX_DEFERRED_MAILS, StoredDeferral
 
 
 @dataclass(slots=True)

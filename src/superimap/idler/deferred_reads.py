@@ -10,8 +10,10 @@ from typing import TypeVar
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.db.postgres import UNAVAILABLE
+from superimap.db.watching import deferrals as deferral_queries
 from superimap.db.watching import intake as queries
-from superimap.db.watching.intake import FailedAttempt, Fence, MailRow
+from superimap.db.watching.deferrals import FailedAttempt
+from superimap.db.watching.intake import Fence, MailRow
 from superimap.domain.deferrals import LONGEST_UNPROVEN_RETRY_SECONDS, failure_credit, retry_delay
 from superimap.idler import mailbox_queries, server_pauses
 from superimap.idler.context import IdlerContext
@@ -73,7 +75,7 @@ class DeferredReads:
         if deferred.others(mailbox.uid_validity):
             await self._until_answered(
                 mailbox,
-                lambda: queries.close_renumbered(
+                lambda: deferral_queries.close_renumbered(
                     self._context.pool,
                     mailbox.row,
                     self._fence,
@@ -161,7 +163,7 @@ class DeferredReads:
         mail.last_attempt, mail.due = now, now + delay
         mail.message = await self._until_answered(
             mailbox,
-            lambda: queries.record_failed_read(self._context.pool, mailbox.row, self._fence, failed),
+            lambda: deferral_queries.record_failed_read(self._context.pool, mailbox.row, self._fence, failed),
         )
 
     async def _give_up(self, mailbox: WatchedMailbox, mail: MailDeferral) -> None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from superimap.db.watching.intake import Fence, MailboxRow
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.numbering import Numbering, next_numbering
-from superimap.idler.catch_up import Arrivals, CatchUp
+from superimap.idler.arrivals import Arrivals
+from superimap.idler.catch_up import CatchUp
 from superimap.idler.catch_up_plan import plan_catch_up
 from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_reads import DeferredReads

@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Pool, Record
 
 from superimap.core.errors import SuperImapError
 from superimap.db import statements
+from superimap.domain.deferrals import StoredDeferral
 from superimap.domain.numbering import KnownMail, MailIdentity, Numbering
 
 _STATEMENTS = statements.load(__file__)
 _VISIT_MAILBOX = _STATEMENTS["visit_mailbox"]
 _RECORD_MAILS = _STATEMENTS["record_mails"]
-_RECORD_FAILED_READ = _STATEMENTS["record_failed_read"]
-_CLOSE_RENUMBERED = _STATEMENTS["close_renumbered"]
 _NO_IDENTITY = MailIdentity(None, None, None)
 
 MAX_ERROR_CHARACTERS = 500
@@ -75,24 +73,6 @@ def cursor_at(
         last_mail,
         was_empty,
     )
-
-
-class StoredDeferral(NamedTuple):
-    """A deferred mail as PostgreSQL knows it; the last two fields are in seconds by its clock.
-
-    `message` is the id of its row in `messages`.
-    """
-
-    message: int
-    uid_validity: int
-    uid: int
-    internal_date: datetime | None
-    found_by_date: bool
-    attempts: int
-    failing_seconds: float
-    announced_size: int | None
-    since_attempt: float
-    until_attempt: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,57 +218,12 @@ async def record(
     return Recorded(tuple(row["endpoints"]), tuple(row["outcomes"]))
 
 
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
-    """A deferred mail after one more attempt that failed; see `models.DeferredMail` for the fields."""
-
-    uid_validity: int
-    uid: int
-    attempts: int
-    failing_seconds: float
-    retry_in: float
-    error: str
-    announced_size: int | None
-
-
-async def record_failed_read(pool: Pool, box: MailboxRow, fence: Fence, failed: FailedAttempt) -> int:
-    """Record that a deferred mail could not be read again; return the id of its message. Raises Fenced."""
-    message: int | None = await pool.fetchval(
-        *_RECORD_FAILED_READ.bind(
-            **_session(box, fence),
-            uid_validity=failed.uid_validity,
-            uid=failed.uid,
-            attempts=failed.attempts,
-            failing_seconds=failed.failing_seconds,
-            retry_in=failed.retry_in,
-            error=storable_error(failed.error),
-            announced_size=failed.announced_size,
-        )
-    )
-    if message is None:
-        raise Fenced
-    return message
-
-
-async def close_renumbered(
-    pool: Pool, box: MailboxRow, fence: Fence, *, uid_validity: int, reason: str
-) -> int:
-    """Close the deferred mails of other numberings than `uid_validity` as gone; return their number.
-
-    Their mails must have been looked for in the present numbering, and that must be recorded.
-    """
-    closed: int = await pool.fetchval(
-        *_CLOSE_RENUMBERED.bind(**_session(box, fence), uid_validity=uid_validity, reason=reason)
-    )
-    return closed
-
-
 def storable_error(text: str) -> str:
     """Return the start of an error without NUL characters, which PostgreSQL does not store."""
     return text.replace("\0", "")[:MAX_ERROR_CHARACTERS]
 
 
-def _session(box: MailboxRow, fence: Fence) -> dict[str, int]:
+def asserted(box: MailboxRow, fence: Fence) -> dict[str, int]:
     """Return what a statement asserts about the session that runs it."""
     return {
         "shard": fence.shard,
