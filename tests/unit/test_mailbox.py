@@ -13,10 +13,11 @@ from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Rec
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import first_numbering
 from superimap.idler.arrivals import Arrivals
+from superimap.idler.batch import MAX_BATCH_MAILS
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.limits import ByteLimits
 from superimap.idler.mail_rows import find_twin
-from superimap.idler.mailbox import MAX_BATCH_MAILS, WatchedMailbox
+from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import known_mail
 from superimap.imap.types import MessageMeta, Uid

@@ -9,10 +9,11 @@ from superimap.domain.deferrals import MAX_UNPROVEN_FAILURES
 from superimap.domain.mails import MailOutcome
 from superimap.idler import mailbox_queries, server_pauses
 from superimap.idler.arrivals import Arrivals
+from superimap.idler.batch import MAX_BATCH_MAILS
 from superimap.idler.catch_up_plan import CatchUpPlan, are_complete
 from superimap.idler.control_reads import read_control
 from superimap.idler.mail_reader import MailReader
-from superimap.idler.mailbox import MAX_BATCH_MAILS, WatchedMailbox
+from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import FAST_FETCH_BYTES, MAX_FAST_FETCH_MAILS
 from superimap.idler.read_errors import NothingReadable, TooManyDeferred, Withheld

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,22 +15,17 @@ from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain import intake
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS, retry_delay
 from superimap.domain.mails import MailOutcome
+from superimap.idler.batch import MailBatch
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_mails import MailDeferral
-from superimap.idler.limits import HostByteLimit
 from superimap.idler.mailbox_memory import MailboxMemory, RecordedMail
 from superimap.idler.mailbox_queries import identity_of, known_mail
-from superimap.idler.rooms import SessionRoom
 from superimap.imap.types import MessageMeta
 
 log = logging.getLogger(__name__)
-
-MAX_BATCH_MAILS = 100
-MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 _NOT_NEW = frozenset({MailOutcome.BEFORE_CONNECT, MailOutcome.DEFERRED, MailOutcome.GONE})
 
@@ -49,10 +44,9 @@ class WatchedMailbox:
     """
 
     __slots__ = (
-        "_context", "_fence", "_gone", "_held_bytes", "_is_below", "_last_seen", "_last_seen_uid",
-        "_latest_without_cursor", "_memory", "_pending_bytes", "_pending_known", "_room", "_since", "_user_id",
-        "by_date", "has_duplicates", "last_mail", "last_uid", "latest_date", "numbering", "pending", "row", "seen",
-        "was_empty",
+        "_batch", "_context", "_fence", "_is_below", "_last_seen", "_last_seen_uid", "_latest_without_cursor",
+        "_memory", "_since", "_user_id", "by_date", "has_duplicates", "last_mail", "last_uid", "latest_date",
+        "numbering", "row", "seen", "was_empty",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +66,6 @@ class WatchedMailbox:
         self.has_duplicates = False  # since `forget_duplicates`
         self.latest_date: datetime | None = row.cursor.last_internal_date
         self.by_date = plan.by_date
-        self.pending: list[MailRow] = []
         self._context = context
         self._user_id = watched.user_id
         self._fence = fence
@@ -83,13 +76,8 @@ class WatchedMailbox:
         self._is_below = False
         self.seen = 0
         """Mails seen since this object was made."""
-        self._room: HostByteLimit | SessionRoom = memory.room or context.byte_limits.for_host(
-            watched.imap_host, is_named=watched.has_own_server
-        )
-        self._held_bytes = 0
-        self._gone = 0  # mails for which the last row of the batch stands, if they are gone
-        self._pending_bytes = 0
-        self._pending_known: list[RecordedMail] = []  # kept by date only
+        room = memory.room or context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
+        self._batch = MailBatch(room)
         self._latest_without_cursor: datetime | None = None  # of mails recorded with the cursor left alone
         memory.begin_numbering(plan.numbering.recorded)
 
@@ -126,11 +114,14 @@ class WatchedMailbox:
         return CatchUpPlan(self.numbering, after=self.last_uid)
 
     @property
+    def pending(self) -> Sequence[MailRow]:
+        """The rows that are not recorded yet."""
+        return self._batch.rows
+
+    @property
     def is_full(self) -> bool:
         """Whether the batch is large enough to be recorded."""
-        if self._gone >= intake.MAX_GAP_UIDS:
-            return True
-        return len(self.pending) >= MAX_BATCH_MAILS or self._pending_bytes >= MAX_BATCH_BYTES
+        return self._batch.is_full
 
     def is_deferred(self, uid: int) -> bool:
         """Return whether a mail of this numbering is deferred."""
@@ -143,9 +134,9 @@ class WatchedMailbox:
 
     async def make_room(self, size: int) -> None:
         """Wait until `size` more bytes may be read. Record the batch first, so that it holds no room."""
-        if self.pending and not self._room.has_room(size):
+        if self.pending and not self._batch.has_room(size):
             await self.record_batch()
-        self._held_bytes += await self._room.acquire(size)
+        await self._batch.acquire(size)
 
     @contextmanager
     def below_cursor(self) -> Iterator[None]:
@@ -162,9 +153,7 @@ class WatchedMailbox:
 
     def discard(self) -> None:
         """Drop the batch and give its room back. Its mails are found again from the cursor."""
-        self.pending, self._pending_known, self._pending_bytes = [], [], 0
-        self._room.release(self._held_bytes)
-        self._held_bytes = self._gone = 0
+        self._batch.clear()
 
     def pass_if_recorded(self, meta: MessageMeta) -> bool:
         """Return whether an earlier attempt has recorded this mail, and account for it if so."""
@@ -182,16 +171,10 @@ class WatchedMailbox:
         self._see(row.uid, meta)
         if row.outcome not in _NOT_NEW:
             self.was_empty = False
-        if self.by_date and meta is not None:
-            self._pending_known.append(self._known(meta))
-        self._pending_bytes += read_bytes
+        known = self._known(meta) if self.by_date and meta is not None else None
         # By UID above the cursor, so that no row is there already that waits for its own outcome.
-        is_gone = row.outcome == MailOutcome.GONE and not self.by_date and row.uid > self.last_uid
-        if is_gone and self._gone:
-            first = self.pending.pop()
-            row = replace(first, detail=intake.gap_detail(self._gone + 1, first.uid, row.uid))
-        self.pending.append(row)
-        self._gone = self._gone + 1 if is_gone else 0
+        is_gap = row.outcome == MailOutcome.GONE and not self.by_date and row.uid > self.last_uid
+        self._batch.add(row, known, read_bytes=read_bytes, is_gap=is_gap)
 
     async def record_batch(self) -> None:
         """Record the batch and move the cursor to its last mail; by date, leave the cursor alone."""
@@ -236,7 +219,7 @@ class WatchedMailbox:
         self._keep_deferred(retry_in)
         if last_uid is None:
             self._latest_without_cursor = latest
-            self._memory.add_recorded(self._pending_known)
+            self._memory.add_recorded(self._batch.known)
         else:
             self.last_uid, self.latest_date, self._latest_without_cursor = last_uid, latest, None
             self.last_mail, self._last_seen = cursor.last_mail, None
