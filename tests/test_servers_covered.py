@@ -50,6 +50,10 @@ ELSEWHERE = {
     "S018": ["test_all_responses_of_a_command_share_one_budget"],
     "S020": ["test_twice_the_input_takes_about_twice_the_time"],
     "S022": ["test_uids_used_again_while_no_session_ran_lose_no_mail"],
+    "S127": ["test_an_answer_of_which_a_part_cannot_be_read_is_rejected"],
+    "S128": ["test_an_unambiguous_answer_is_read_however_it_is_written"],
+    "S130": ["test_a_connection_that_ends_within_seconds_of_idle_leads_to_polling_after_few_logins"],
+    "S137": ["test_idle_goes_on_in_shorter_rounds_where_silence_ends_the_connection"],
     "S047": ["test_L7_a_mail_between_search_and_idle_is_found"],
 }
 

@@ -9,15 +9,10 @@ import pytest
 
 from superimap.imap import idle
 from superimap.imap.client import ImapClient
+from superimap.imap.command_memory import CommandMemory
 from superimap.imap.connection import connect
 from superimap.imap.errors import Disconnected, Refused, TimedOut
-from superimap.imap.idle import (
-    FIRST_POLLING_SECONDS,
-    LONGEST_POLLING_SECONDS,
-    MAX_IDLE_FAILURES,
-    MAX_SHORT_IDLES,
-    IdleMemory,
-)
+from superimap.imap.idle import MAX_IDLE_FAILURES, MAX_SHORT_IDLES
 from superimap.imap.types import Login, ServerAddress, Timeouts
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering, ending, hanging, only
@@ -32,9 +27,9 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(imap: ImapServer) -> AsyncIterator[ImapClient]:
+async def opened(imap: ImapServer, memory: CommandMemory | None = None) -> AsyncIterator[ImapClient]:
     where = ServerAddress(imap.host, imap.port, "none")
-    async with connect(where, Login("joe", "pw"), timeouts=TIMEOUTS) as client:
+    async with connect(where, Login("joe", "pw"), timeouts=TIMEOUTS, command_memory=memory) as client:
         await client.examine("INBOX")
         yield client
 
@@ -94,15 +89,15 @@ async def test_an_idle_that_never_begins_is_ended_by_done_and_the_session_goes_o
 
 @pytest.mark.parametrize(("hook", "error"), [(ending(), Disconnected), (hanging(), TimedOut)])
 async def test_an_idle_that_ends_the_connection_each_time_is_not_used_on_the_next(hook, error):
-    memory = IdleMemory()
+    memory = CommandMemory()
     async with server() as imap:
         imap.on("IDLE", hook)
         for _ in range(MAX_IDLE_FAILURES):
-            async with opened(imap) as client:
+            async with opened(imap, memory) as client:
                 with pytest.raises(error):
-                    await anext(client.idle(renew=30.0, poll=0.02, memory=memory))
-        async with opened(imap) as client:
-            await anext(client.idle(renew=30.0, poll=0.02, memory=memory))
+                    await anext(client.idle(renew=30.0, poll=0.02))
+        async with opened(imap, memory) as client:
+            await anext(client.idle(renew=30.0, poll=0.02))
 
         assert names(imap) == ["IDLE"] * MAX_IDLE_FAILURES + ["NOOP"]
 
@@ -136,23 +131,3 @@ async def test_a_done_that_is_answered_by_no_or_bad_ends_the_idle(answer):
             await anext(rounds)
 
         assert names(imap)[:6] == ["IDLE", "DONE"] * 3
-
-
-def test_idle_is_tried_again_after_an_hour_and_then_twice_as_long_up_to_a_day():
-    memory, now, periods = IdleMemory(), 0.0, []
-    for _ in range(MAX_IDLE_FAILURES - 1):
-        memory.fail(now)
-        assert memory.is_usable(now)
-    for _ in range(7):
-        memory.fail(now)
-        assert not memory.is_usable(now)
-        begin = now
-        while not memory.is_usable(now):
-            now += 60.0
-        periods.append(now - begin)
-
-    assert periods[:3] == [FIRST_POLLING_SECONDS, 2 * FIRST_POLLING_SECONDS, 4 * FIRST_POLLING_SECONDS]
-    assert periods[-1] == LONGEST_POLLING_SECONDS
-    memory.succeed()
-    memory.fail(now)
-    assert memory.is_usable(now)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.imap import encoding, folders, responses, uid_ranges
+from superimap.imap import encoding, folders, responses, search_answers
 from superimap.imap.framing import Framer, Response
 from superimap.imap.types import Limits
 
@@ -49,4 +49,4 @@ def test_h21_a_string_is_one_token_of_the_command(text):
 def test_a_uid_set_contains_exactly_its_uids(uids):
     line = b"* ESEARCH UID ALL " + encoding.format_uid_set(uids).encode()
 
-    assert not uids or uid_ranges.found_uids([Response((line,))]) == uids
+    assert not uids or search_answers.found_uids([Response((line,))]) == uids

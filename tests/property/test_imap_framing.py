@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superimap.imap import folders, responses, statuses, uid_ranges
+from superimap.imap import folders, responses, search_answers, statuses
 from superimap.imap.errors import LimitExceeded, ProtocolError
 from superimap.imap.framing import Framer, Response
 from superimap.imap.types import Limits
@@ -68,7 +68,7 @@ def test_malformed_input_raises_protocol_error_and_nothing_else(stream):
         with contextlib.suppress(ProtocolError):
             responses.parse_tokens(response)
         with contextlib.suppress(ProtocolError):
-            uid_ranges.found_uids([response])
+            search_answers.found_uids([response])
         with contextlib.suppress(ProtocolError):
             responses.mailbox_status(response)
         responses.parse_fetches([response])

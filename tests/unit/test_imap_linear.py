@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from superimap.imap import folders, responses, statuses, uid_ranges
+from superimap.imap import folders, responses, search_answers, statuses
 from superimap.imap.errors import LimitExceeded, ProtocolError
 from superimap.imap.framing import Framer
 from superimap.imap.types import Limits
@@ -56,7 +56,7 @@ def handle(data: bytes) -> None:
     """Frame and parse `data` in every way."""
     framer = Framer(LIMITS)
     framer.expects_answer = True
-    answer, search = responses.FetchAnswer({1}), uid_ranges.SearchAnswer()
+    answer, search = responses.FetchAnswer({1}), search_answers.SearchAnswer()
     for start in range(0, len(data), READ_BYTES):
         for response in framer.feed(data[start : start + READ_BYTES]):
             answer.read(response)
@@ -68,7 +68,7 @@ def handle(data: bytes) -> None:
                     parse(response)
 
 
-def search_all(search: uid_ranges.SearchAnswer):
+def search_all(search: search_answers.SearchAnswer):
     return lambda response: [None for _ in search.read(response)]
 
 

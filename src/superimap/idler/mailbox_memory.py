@@ -11,7 +11,7 @@ from superimap.domain.numbering import MailIdentity
 from superimap.idler.deferred_mails import DeferredMails
 from superimap.idler.rooms import SessionRoom
 from superimap.idler.suspects import Suspects
-from superimap.imap.idle import IdleMemory
+from superimap.imap.command_memory import CommandMemory
 
 RecordedMail = tuple[int, int, MailIdentity]
 """A mail as later connections recognise it: numbering, UID and identity."""
@@ -29,15 +29,15 @@ class MailboxMemory:
     - `recorded_at`: the event loop's time of the last record.
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
     - `room`: the memory of the present connection.
-    - `idle`: whether the server takes IDLE.
+    - `commands`: the commands that the server does not bear.
     - The mails whose headers ended a session: the event of such a mail has no envelope.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
       attempt gets further than the one before.
     """
 
     __slots__ = (
-        "_broken_headers", "_has_failed_check", "_intake", "_recorded", "_uid_validity", "deferred",
-        "expects_mail", "idle", "recorded_at", "room", "suspects",
+        "_broken_headers", "_has_failed_check", "_intake", "_recorded", "_uid_validity", "commands", "deferred",
+        "expects_mail", "recorded_at", "room", "suspects",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class MailboxMemory:
         self.expects_mail = False
         self.recorded_at = 0.0
         self.room: SessionRoom | None = None
-        self.idle = IdleMemory()
+        self.commands = CommandMemory()
         self._recorded: set[RecordedMail] = set()
         self._broken_headers: set[int] = set()
         self._intake = intake.Intake()

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler.context import IdlerContext
 from superimap.imap.client import ImapClient
-from superimap.imap.idle import IdleMemory
+from superimap.imap.command_memory import SILENCE
+from superimap.imap.idle import IDLE
 
 SHORTEST_ROUND_SHARE = 0.8
 """The shortest round of a session, as a part of the longest: rounds differ, so that they drift apart."""
@@ -40,15 +41,30 @@ class Rounds:
         self._waiting: asyncio.Timeout | None = None  # while nothing is in progress
         self._check_due = math.inf  # by the event loop's clock
 
-    def begin(self, client: ImapClient, memory: IdleMemory) -> AsyncIterator[None]:
+    def begin(self, client: ImapClient) -> AsyncIterator[None]:
         """Return rounds of IDLE, or of polling."""
         return client.idle(
             renew=self._renew,
             poll=self.poll,
             poll_by=self._poll_by,
             due=lambda: min(self._due(), self._check_due),
-            memory=memory,
         )
+
+    def describe(self, client: ImapClient) -> str | None:
+        """Return how the server is asked for news, and what it does not bear; None if by IDLE, and all is well."""
+        left_out = client.left_out
+        if self._poll_by is None and client.takes_idle and not left_out:
+            return None
+        parts = []
+        if not client.takes_idle or self._poll_by is not None:
+            why = "IDLE fails; " if IDLE in left_out else ""
+            parts.append(f"{why}polled every {client.longest_wait(self.poll):.0f} s")
+        elif SILENCE in left_out:
+            seconds = client.longest_wait(self._renew)
+            parts.append(f"the mail server ends silent connections; IDLE is renewed every {seconds:.0f} s")
+        if failing := ", ".join(name for name in left_out if name not in (IDLE, SILENCE)):
+            parts.append(f"not used, because the mail server fails: {failing}")
+        return "; ".join(parts)
 
     async def wait(self, rounds: AsyncIterator[None]) -> bool:
         """Wait for the end of a round; return whether it ended by itself.

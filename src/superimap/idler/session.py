@@ -113,6 +113,7 @@ class UserSession:
                         guard=self._context.guard.check,
                         client_id=self._context.client_id if self._says_id else None,
                         login_memory=self._logins.memory,
+                        command_memory=self._memory.commands,
                         peer=self._context.peers.peer(watched, room),
                     )
                 )

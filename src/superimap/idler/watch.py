@@ -83,21 +83,21 @@ class MailboxWatch:
     async def _follow(self) -> None:
         rounds = self._rounds
         rounds.finish_check()
-        each = rounds.begin(self._client, self._memory.idle)
-        await self._try_deferred()
+        each = rounds.begin(self._client)
+        await self._end_turn()
         while not rounds.is_stopping:
             if not self._is_outdated and not await rounds.wait(each):
                 continue  # interrupted
             if self._is_outdated:
                 await self._enter()
-                each = rounds.begin(self._client, self._memory.idle)
+                each = rounds.begin(self._client)
             await self._look()
             if rounds.is_check_due:
                 await self._check_mailbox()
                 rounds.finish_check()
             self._memory.expect_mail(self._client.mailbox.missing > 0)
             await self._status.report_caught_up()
-            await self._try_deferred()
+            await self._end_turn()
 
     def stop(self) -> None:
         """Have `follow` return once what is in progress is recorded."""
@@ -113,7 +113,9 @@ class MailboxWatch:
         self._is_outdated = True
         self._rounds.interrupt()
 
-    async def _try_deferred(self) -> None:
+    async def _end_turn(self) -> None:
+        """Tell how the next news will be found, and try the deferred mails that are due."""
+        await self._status.note("server", self._rounds.describe(self._client))
         await self._entry.try_deferred(
             is_urgent=lambda: self._rounds.is_stopping or self._arrivals.pending > 0
         )

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Literal
 
 from superimap.imap import fetching, folders, idle, mailboxes
+from superimap.imap.command_memory import CommandMemory
 from superimap.imap.protocol import Protocol
 from superimap.imap.search import UidSearch
 from superimap.imap.state import MailboxState
@@ -17,13 +18,14 @@ from superimap.imap.uid_ranges import UidRanges
 class ImapClient:
     """An authenticated session. Commands run one at a time; a timeout or a cancellation in one closes it."""
 
-    __slots__ = ("__weakref__", "_mailbox", "_protocol", "_search", "_timeouts")
+    __slots__ = ("__weakref__", "_mailbox", "_memory", "_protocol", "_search", "_timeouts")
 
-    def __init__(self, protocol: Protocol, timeouts: Timeouts) -> None:
+    def __init__(self, protocol: Protocol, memory: CommandMemory, timeouts: Timeouts) -> None:
         self._protocol = protocol
         self._mailbox = protocol.mailbox
+        self._memory = memory
         self._timeouts = timeouts
-        self._search = UidSearch(protocol, timeouts)
+        self._search = UidSearch(protocol, memory, timeouts)
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -50,9 +52,25 @@ class ImapClient:
         """Whether the server is known to show new mail, or to store UIDs, only in a mailbox opened by SELECT."""
         return self._protocol.needs_select or "XCOURIEROUTBOX" in " ".join(self._protocol.capabilities)
 
+    @property
+    def takes_idle(self) -> bool:
+        """Whether the server offers IDLE and bears it."""
+        return "IDLE" in self._protocol.capabilities and self._memory.is_usable(
+            idle.IDLE, self._protocol.loop.time()
+        )
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of the commands that are not used for now, because the server does not bear them."""
+        return self._memory.left_out(self._protocol.loop.time())
+
+    def longest_wait(self, seconds: float) -> float:
+        """Return `seconds`, or less if the server ends connections that are silent for so long."""
+        return self._memory.longest_wait(seconds, self._protocol.loop.time())
+
     async def list_folders(self) -> list[Folder]:
         """List all mailboxes of the account, with their special uses where the server knows them."""
-        return await mailboxes.list_folders(self._protocol, self._timeouts)
+        return await mailboxes.list_folders(self._protocol, self._memory, self._timeouts)
 
     async def examine(self, folder: Folder | str, *, by_select: bool = False) -> Selected:
         """Open a mailbox read-only: nothing is ever marked as read. Raises Refused if it does not exist.
@@ -62,7 +80,9 @@ class ImapClient:
         A listed Folder is opened by the bytes that were listed; if these are refused, by its encoded name.
         """
         folder = folders.named(folder) if isinstance(folder, str) else folder
-        return await mailboxes.examine(self._protocol, self._timeouts, folder, by_select=by_select)
+        return await mailboxes.examine(
+            self._protocol, self._memory, self._timeouts, folder, by_select=by_select
+        )
 
     async def status(self, folder: Folder | str, *names: str) -> dict[str, int]:
         """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
@@ -71,7 +91,7 @@ class ImapClient:
 
     async def noop(self) -> None:
         """Let the server report changes, and prove that it is alive."""
-        await self._protocol.run("NOOP", within=self._timeouts.command)
+        await mailboxes.noop(self._protocol, self._memory, self._timeouts)
 
     async def search_uids(self, *, after: int | None = None, since: date | None = None) -> UidRanges:
         """Return the UIDs above `after` with internal date `since` (the server's day) or later, ascending."""
@@ -134,29 +154,27 @@ class ImapClient:
         poll: float = 60.0,
         poll_by: Literal["noop", "status"] | None = None,
         due: Callable[[], float] = lambda: math.inf,
-        memory: idle.IdleMemory | None = None,
     ) -> AsyncIterator[None]:
         """Yield when mail has arrived since the last search was sent, and at the end of each round.
 
         A round ends after `renew` seconds of IDLE, or when the server ends the IDLE. Where there is no IDLE, or it
-        fails each time (`memory` says so, across connections), or `poll_by` forbids it, a round is `poll` seconds
-        and ends with a NOOP, unless the caller polls by STATUS. No round lasts beyond the event loop's time
-        `due()`. The caller's search at the end of a round finds mail on servers that never push. EXPUNGE and FETCH
-        do not end a round. No IDLE is running during a yield.
+        fails each time, or `poll_by` forbids it, a round is `poll` seconds and ends with a NOOP, unless the caller
+        polls by STATUS. Rounds are shorter where the server ends silent connections. No round lasts beyond the
+        event loop's time `due()`. The caller's search at the end of a round finds mail on servers that never push.
+        EXPUNGE and FETCH do not end a round. No IDLE is running during a yield.
         """
-        protocol, mailbox = self._protocol, self._mailbox
-        memory = memory or idle.IdleMemory()
+        protocol, mailbox, memory = self._protocol, self._mailbox, self._memory
         while True:
             protocol.keep(0)
             now = protocol.loop.time()
             left = due() - now
             if not mailbox.has_news and left > 0:
-                if poll_by is None and "IDLE" in protocol.capabilities and memory.is_usable(now):
-                    await idle.wait_in_idle(protocol, memory, renew=min(renew, left), timeouts=self._timeouts)
+                if poll_by is None and self.takes_idle:
+                    seconds = min(self.longest_wait(renew), left)
+                    await idle.wait_in_idle(protocol, memory, renew=seconds, timeouts=self._timeouts)
                 else:
-                    await idle.wait_without_idle(protocol, min(poll, left))
-                    if poll_by != "status":
-                        await self.noop()
+                    seconds, by_noop = min(self.longest_wait(poll), left), poll_by != "status"
+                    await idle.poll(protocol, memory, seconds, timeouts=self._timeouts, by_noop=by_noop)
             protocol.check()
             mailbox.mark_searched()
             yield

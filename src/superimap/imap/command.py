@@ -87,7 +87,7 @@ class Command:
 
     def answer(self) -> CommandResult:
         """Return the tagged status, and the responses that belong to the command."""
-        return CommandResult(self.result, self.said, self.responses)
+        return CommandResult(self.result, self.said, self.responses, self.tag)
 
     def refusal(self) -> Refused:
         """Return the error for a command that was answered NO or BAD."""

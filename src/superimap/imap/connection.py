@@ -8,6 +8,7 @@ from functools import partial
 
 from superimap.imap import redaction, sasl, transport
 from superimap.imap.client import ImapClient
+from superimap.imap.command_memory import CommandMemory
 from superimap.imap.encoding import quote_text
 from superimap.imap.errors import Disconnected, IdRefused, ImapError, Refused, TimedOut
 from superimap.imap.login_methods import LoginMemory
@@ -29,6 +30,7 @@ async def connect(
     tls_context: ssl.SSLContext | None = None,
     guard: Guard | None = None,
     login_memory: LoginMemory | None = None,
+    command_memory: CommandMemory | None = None,
     peer: Peer = ALONE,
     client_id: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ImapClient]:
@@ -37,7 +39,8 @@ async def connect(
     `client_id` is what the server is told by ID, if it offers that (RFC 2971); None or empty: nothing.
     `guard` is called with each resolved socket address before it is dialled, and may raise to forbid it.
     `peer` has what the connection shares with others. `tls_context` replaces the verifying context that
-    all sessions share. `login_memory` is what earlier logins of this user found out.
+    all sessions share. `login_memory` and `command_memory` are what earlier connections of this
+    user found out.
 
     Raises any ImapError, without the secret of the credentials even if the server echoes it; ValueError if the
     credentials contain CR, LF or NUL.
@@ -46,14 +49,15 @@ async def connect(
     protocol = Protocol(limits or Limits(), peer, partial(redaction.redacted, credentials=credentials))
     if protocol.peer.room is not None:
         protocol.peer.room.open(protocol.give_up_room)
+    memory = command_memory or CommandMemory()
     try:
-        await _open(protocol, server, timeouts, tls_context, guard)
+        await _open(protocol, server, timeouts, memory, tls_context, guard)
         offered = protocol.capabilities
         if protocol.greeting == "OK":  # PREAUTH needs no login
-            await _log_in(protocol, credentials, timeouts, login_memory or LoginMemory())
+            await _log_in(protocol, credentials, timeouts, login_memory or LoginMemory(), memory)
         if client_id and "ID" in offered | protocol.capabilities:
             await _identify(protocol, client_id, timeouts)
-        yield ImapClient(protocol, timeouts)
+        yield ImapClient(protocol, memory, timeouts)
     except ImapError as error:
         if (safe := redaction.redacted(error, credentials)) is error:
             raise
@@ -66,6 +70,7 @@ async def _open(
     protocol: Protocol,
     server: ServerAddress,
     timeouts: Timeouts,
+    memory: CommandMemory,
     tls_context: ssl.SSLContext | None,
     guard: Guard | None,
 ) -> None:
@@ -80,24 +85,28 @@ async def _open(
     except TimeoutError:
         raise TimedOut(f"connecting to {server.host}", timeouts.connect) from None
     if not protocol.capabilities:
-        await _ask_capabilities(protocol, timeouts)
+        await _ask_capabilities(protocol, timeouts, memory)
     if server.tls == "starttls":
         if (
             "STARTTLS" not in protocol.capabilities
         ):  # greetings of some servers list less than CAPABILITY does
-            await _ask_capabilities(protocol, timeouts)
+            await _ask_capabilities(protocol, timeouts, memory)
         await transport.start_tls(protocol, server, tls_context, within=timeouts.connect)
-        await _ask_capabilities(protocol, timeouts)
+        await _ask_capabilities(protocol, timeouts, memory)
 
 
 async def _log_in(
-    protocol: Protocol, credentials: Credentials, timeouts: Timeouts, memory: LoginMemory
+    protocol: Protocol,
+    credentials: Credentials,
+    timeouts: Timeouts,
+    login_memory: LoginMemory,
+    memory: CommandMemory,
 ) -> None:
     """Authenticate, and learn the capabilities that hold afterwards. Raises any ImapError."""
     before = protocol.capabilities
-    await sasl.authenticate(protocol, credentials, memory, within=timeouts.login)
+    await sasl.authenticate(protocol, credentials, login_memory, within=timeouts.login)
     if protocol.capabilities == before:  # the OK listed none; many servers offer more after login
-        await _ask_capabilities(protocol, timeouts)
+        await _ask_capabilities(protocol, timeouts, memory)
 
 
 async def _identify(protocol: Protocol, client_id: Mapping[str, str], timeouts: Timeouts) -> None:
@@ -117,10 +126,11 @@ async def _identify(protocol: Protocol, client_id: Mapping[str, str], timeouts: 
         raise IdRefused(str(error)) from None
 
 
-async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts) -> None:
-    """Learn the capabilities; a server that refuses to list any is assumed to have none."""
-    with contextlib.suppress(Refused):
-        await protocol.run("CAPABILITY", within=timeouts.command)
+async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts, memory: CommandMemory) -> None:
+    """Learn the capabilities; a server that refuses to list any, or does not bear it, is assumed to have none."""
+    if memory.is_usable("CAPABILITY", protocol.loop.time()):
+        with contextlib.suppress(Refused), memory.attempt("CAPABILITY", protocol):
+            await protocol.run("CAPABILITY", within=timeouts.command)
 
 
 async def _close(protocol: Protocol, timeouts: Timeouts) -> None:

@@ -1,53 +1,26 @@
-"""Waiting for new mail in the open mailbox: by IDLE (RFC 2177), or without it."""
+"""Waiting for new mail in the open mailbox: by IDLE (RFC 2177), or by polling."""
 
 import asyncio
 import contextlib
 
+from superimap.imap import mailboxes
+from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import ImapError, Refused
 from superimap.imap.protocol import Protocol
-from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Timeouts
 
+IDLE = "IDLE"
 MIN_IDLE_SECONDS = 5.0
 """A server that ends IDLE sooner than this, without news, is not asked to IDLE again before this time."""
 MAX_IDLE_FAILURES = 3
 """After this number of IDLEs in a row that failed the mailbox is polled."""
 MAX_SHORT_IDLES = 10
 """The same for IDLEs that the server began, and ended at once."""
-FIRST_POLLING_SECONDS = 3600.0
-LONGEST_POLLING_SECONDS = 86_400.0
-"""Polling lasts an hour, then twice as long after each further IDLE that fails, a day at most."""
 
 
-class IdleMemory:
-    """Whether the server of one user takes IDLE, across connections: some end the connection with it."""
-
-    __slots__ = ("_failures", "_pollings", "_usable_at")
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._pollings = 0
-        self._usable_at = 0.0
-
-    def is_usable(self, now: float) -> bool:
-        """Return whether IDLE is to be used; `now` is the event loop's time."""
-        return now >= self._usable_at
-
-    def fail(self, now: float, *, most: int = MAX_IDLE_FAILURES) -> None:
-        """Note that an IDLE was refused, not begun, or ended at once; poll after `most` in a row."""
-        self._failures += 1
-        if self._failures >= most:
-            doublings, self._pollings = self._pollings, self._pollings + 1
-            self._usable_at = now + min(
-                FIRST_POLLING_SECONDS * 2.0 ** min(doublings, 10), LONGEST_POLLING_SECONDS
-            )
-
-    def succeed(self) -> None:
-        """Note that an IDLE has lasted, or brought news."""
-        self._failures = self._pollings = 0
-
-
-async def wait_in_idle(protocol: Protocol, memory: IdleMemory, *, renew: float, timeouts: Timeouts) -> None:
+async def wait_in_idle(
+    protocol: Protocol, memory: CommandMemory, *, renew: float, timeouts: Timeouts
+) -> None:
     """Return once the mailbox has news, after `renew` seconds of IDLE, or when the server ends the IDLE.
 
     A refused IDLE leaves the session in step, so it is a short wait, unless the server asks for a pause. On return
@@ -56,30 +29,47 @@ async def wait_in_idle(protocol: Protocol, memory: IdleMemory, *, renew: float, 
     """
     loop, mailbox = asyncio.get_running_loop(), protocol.mailbox
     began = loop.time()
-    has_begun = False
+    has_begun = is_over = False
     try:
         await protocol.start_idle(timeouts.command, silence=min(timeouts.done, timeouts.command))
         has_begun = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(renew):
                 await protocol.wait_until(lambda: mailbox.has_news or not protocol.idling)
+        is_over = True
         await protocol.end_idle(timeouts.done)
     except Refused as error:
-        if asks_for_pause(error.code, error.text):
-            raise
+        memory.tolerate(IDLE, error, loop.time())
     except ImapError:
-        if not mailbox.has_news and not (has_begun and _has_lasted(loop.time() - began, renew)):
-            memory.fail(loop.time())
+        if is_over or not mailbox.has_news:  # else the IDLE was of use
+            silent = loop.time() - began if has_begun and not mailbox.has_news else 0.0
+            memory.blame(IDLE, silent, loop.time(), most=MAX_IDLE_FAILURES)
         raise
-    if mailbox.has_news or (has_begun and _has_lasted(loop.time() - began, renew)):
-        memory.succeed()
-    else:
-        memory.fail(loop.time(), most=MAX_SHORT_IDLES if has_begun else MAX_IDLE_FAILURES)
+    lasted = loop.time() - began
+    if mailbox.has_news or (has_begun and lasted >= min(MIN_IDLE_SECONDS, renew)):
+        memory.succeed(IDLE, silent=0.0 if mailbox.has_news else lasted)
+    elif memory.is_usable(IDLE, loop.time()):
+        memory.fail(IDLE, loop.time(), most=MAX_SHORT_IDLES if has_begun else MAX_IDLE_FAILURES)
         await wait_without_idle(protocol, min(MIN_IDLE_SECONDS, renew))
 
 
-def _has_lasted(seconds: float, renew: float) -> bool:
-    return seconds >= min(MIN_IDLE_SECONDS, renew)
+async def poll(
+    protocol: Protocol, memory: CommandMemory, seconds: float, *, timeouts: Timeouts, by_noop: bool
+) -> None:
+    """Return once the mailbox has news, or after `seconds`; with a NOOP at the end if `by_noop`.
+
+    Without a NOOP the caller's next command lets the server tell.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        await wait_without_idle(protocol, seconds)
+    except ImapError:
+        memory.blame(None, loop.time() - began, loop.time())
+        raise
+    if by_noop:
+        silent = 0.0 if protocol.mailbox.has_news else loop.time() - began
+        await mailboxes.noop(protocol, memory, timeouts, silent=silent)
 
 
 async def wait_without_idle(protocol: Protocol, seconds: float) -> None:

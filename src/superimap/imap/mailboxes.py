@@ -3,27 +3,43 @@
 import contextlib
 
 from superimap.imap import encoding, folders, pacing, responses, statuses
+from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import Refused
 from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
 from superimap.imap.statuses import CommandResult
+from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Folder, Selected, Timeouts, UidValidity
 
 _MAX_FOLDERS = 10_000  # of one account; more are not listed
 
 
-async def list_folders(protocol: Protocol, timeouts: Timeouts) -> list[Folder]:
+async def list_folders(protocol: Protocol, memory: CommandMemory, timeouts: Timeouts) -> list[Folder]:
     """List all mailboxes of the account, with their special uses where the server knows them."""
-    capabilities, listed = protocol.capabilities, []
+    capabilities = protocol.capabilities
+    listed: list[Folder] | None = None
     if {"LIST-EXTENDED", "SPECIAL-USE"} <= capabilities:
-        with contextlib.suppress(Refused):
-            listed = await _list(protocol, timeouts, "LIST", "RETURN (SPECIAL-USE)")
-    if not listed:
-        listed = await _list(protocol, timeouts, "LIST")
+        listed = await _list_if_borne(protocol, memory, timeouts, "LIST", "RETURN (SPECIAL-USE)")
+    listed = listed or await _list(protocol, timeouts, "LIST")
     if "XLIST" in capabilities and "SPECIAL-USE" not in capabilities:
-        with contextlib.suppress(Refused):
-            listed = folders.add_attributes(listed, await _list(protocol, timeouts, "XLIST"))
+        special = await _list_if_borne(protocol, memory, timeouts, "XLIST")
+        listed = folders.add_attributes(listed, special or [])
     return listed
+
+
+async def _list_if_borne(
+    protocol: Protocol, memory: CommandMemory, timeouts: Timeouts, command: str, *options: str
+) -> list[Folder] | None:
+    """Return what an extension of LIST answers; None if the server refuses it, or does not bear it."""
+    name = " ".join((command, *options))
+    if not memory.is_usable(name, protocol.loop.time()):
+        return None
+    try:
+        with memory.attempt(name, protocol):
+            return await _list(protocol, timeouts, command, *options)
+    except Refused as error:
+        memory.tolerate(name, error, protocol.loop.time())
+        return None
 
 
 async def _list(protocol: Protocol, timeouts: Timeouts, command: str, *options: str) -> list[Folder]:
@@ -39,14 +55,20 @@ async def _list(protocol: Protocol, timeouts: Timeouts, command: str, *options: 
     return listed
 
 
-async def examine(protocol: Protocol, timeouts: Timeouts, folder: Folder, *, by_select: bool) -> Selected:
+async def examine(
+    protocol: Protocol, memory: CommandMemory, timeouts: Timeouts, folder: Folder, *, by_select: bool
+) -> Selected:
     """Open a mailbox, by EXAMINE unless `by_select`. Raises Refused if it does not exist.
 
-    A listed Folder is opened by the bytes that were listed; if these are refused, by its encoded name.
+    A listed Folder is opened by the bytes that were listed; if these are refused, by its encoded name. Where the
+    server does not bear or know EXAMINE, SELECT is used.
     """
     mailbox = protocol.mailbox
     mailbox.reset()
-    answer = await _open(protocol, timeouts, "SELECT" if by_select else "EXAMINE", folder)
+    if by_select or not memory.is_usable("EXAMINE", protocol.loop.time()):
+        answer = await _open(protocol, timeouts, "SELECT", folder)
+    else:
+        answer = await _examine(protocol, memory, timeouts, folder)
     uid_next = mailbox.uid_next
     if answer.status.code == "UIDNEXT":
         uid_next = statuses.parse_uid(answer.status.value)
@@ -57,6 +79,19 @@ async def examine(protocol: Protocol, timeouts: Timeouts, folder: Folder, *, by_
             mailbox.uid_validity = counts.get("UIDVALIDITY")
             uid_next = uid_next or counts.get("UIDNEXT")
     return Selected(folder.name, UidValidity(mailbox.uid_validity or 0), uid_next, mailbox.exists)
+
+
+async def _examine(
+    protocol: Protocol, memory: CommandMemory, timeouts: Timeouts, folder: Folder
+) -> CommandResult:
+    try:
+        with memory.attempt("EXAMINE", protocol):
+            return await _open(protocol, timeouts, "EXAMINE", folder)
+    except Refused as error:
+        if error.status != "BAD" or asks_for_pause(error.code, error.text):
+            raise
+    protocol.mailbox.reset()
+    return await _open(protocol, timeouts, "SELECT", folder)
 
 
 async def _open(protocol: Protocol, timeouts: Timeouts, command: str, folder: Folder) -> CommandResult:
@@ -78,3 +113,17 @@ async def status(protocol: Protocol, timeouts: Timeouts, folder: Folder, *names:
     counts: dict[str, int] = {}
     await pacing.each(lambda each: counts.update(responses.mailbox_status(each)), answer.responses, protocol)
     return {name: counts[name] for name in names if name in counts}
+
+
+async def noop(protocol: Protocol, memory: CommandMemory, timeouts: Timeouts, *, silent: float = 0.0) -> None:
+    """Let the server report changes, and prove that it is alive; left out where the server does not bear it.
+
+    `silent` is the silence before it, in seconds.
+    """
+    if not memory.is_usable("NOOP", protocol.loop.time()):
+        return
+    try:
+        with memory.attempt("NOOP", protocol, silent=silent):
+            await protocol.run("NOOP", within=timeouts.command)
+    except Refused as error:
+        memory.tolerate("NOOP", error, protocol.loop.time())

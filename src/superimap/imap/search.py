@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from itertools import islice
+from typing import NamedTuple
 
 from superimap.imap import encoding, pacing
+from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import LimitExceeded, ProtocolError, Refused
 from superimap.imap.protocol import SELECTED, Protocol
 from superimap.imap.responses import FetchAnswer, internal_date
+from superimap.imap.search_answers import SearchAnswer
 from superimap.imap.statuses import MAX_DIGITS, UID_MAX, UINT32_MAX
-from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Timeouts
-from superimap.imap.uid_ranges import SearchAnswer, UidRanges
+from superimap.imap.uid_ranges import UidRanges
 
 FETCH_MESSAGES = 5_000
 """Messages in the answer to one FETCH; a larger mailbox is asked in slices of its sequence numbers."""
@@ -19,22 +22,43 @@ MAX_MESSAGES = 2_000_000
 """Messages of a mailbox that is asked by FETCH: a server may claim any number."""
 _UID_BYTES = 64  # of memory for a UID in a list, and in its copies
 _ANY_UID = range(1, 10**MAX_DIGITS)
+_SEARCH = "UID SEARCH"
+
+
+class _Listing(NamedTuple):
+    """A way to list UIDs by FETCH: its name, the end of the UID set (None: by sequence numbers), and the item."""
+
+    name: str
+    end: str | None = "*"
+    item: str = "UID"
+
+
+# In the order in which they are tried. By sequence numbers it shows if the server leaves a message out.
+_LISTINGS = (
+    _Listing("FETCH", None),
+    _Listing("UID FETCH n:*"),
+    _Listing("UID FETCH n:4294967295", "4294967295"),  # some servers do not know the star
+    _Listing("UID FETCH n:* FLAGS", item="FLAGS"),  # what most clients send
+)
 
 
 class UidSearch:
     """Searches of one connection.
 
-    Some servers refuse UID SEARCH, or answer nothing. FETCH gives the same UIDs, for more bytes: `UID FETCH n:*
-    (UID)`. What SEARCH does not find is asked for by FETCH, except where the answer proves that the server has
-    searched: `n:*` always matches the last message (RFC 9051 section 6.4.8).
+    Some servers refuse UID SEARCH, or answer nothing, or end the session with it. FETCH gives the same UIDs, for
+    more bytes. Of the ways to ask, the first that the server takes is used for the rest of the connection. What
+    SEARCH does not find is asked for by FETCH, except where the answer proves that the server has searched: `n:*`
+    always matches the last message (RFC 9051 section 6.4.8).
     """
 
-    __slots__ = ("_is_refused", "_protocol", "_timeouts", "unusable")
+    __slots__ = ("_is_refused", "_listing", "_memory", "_protocol", "_timeouts", "unusable")
 
-    def __init__(self, protocol: Protocol, timeouts: Timeouts) -> None:
+    def __init__(self, protocol: Protocol, memory: CommandMemory, timeouts: Timeouts) -> None:
         self._protocol = protocol
+        self._memory = memory
         self._timeouts = timeouts
         self._is_refused = False
+        self._listing = 0  # how many ways to list UIDs were refused
         self.unusable = 0
         """UIDs and ranges in the latest answer above the largest UID that can be recorded."""
 
@@ -66,18 +90,25 @@ class UidSearch:
 
     async def at(self, first: int, last: int) -> UidRanges:
         """Return the UIDs of the messages with these sequence numbers."""
-        return await self._search(f"{first}:{last}") or UidRanges(await self._fetch("", f"{first}:{last}"))
+        if found := await self._search(f"{first}:{last}"):
+            return found
+        if (listed := await self._fetch("FETCH", "", f"{first}:{last}")) is not None:
+            return UidRanges(listed)
+        return UidRanges(islice(await self._fetched(), first - 1, last))
 
     async def among(self, uids: Sequence[int]) -> UidRanges:
         """Return those of these UIDs that the mailbox holds."""
-        found = await self._search(f"UID {encoding.format_uid_set(uids)}")
-        if found is None:  # only a complete list proves that a message is not there
-            everything = await self._fetched()
-            return UidRanges(uid for uid in uids if uid in everything)
-        missing = [uid for uid in uids if uid not in found]
-        if not missing:
-            return found
-        return UidRanges([*found, *await self._fetch("UID", encoding.format_uid_set(missing))])
+        wanted = encoding.format_uid_set(uids)
+        found = await self._search(f"UID {wanted}")
+        if found is not None:
+            missing = [uid for uid in uids if uid not in found]
+            if not missing:
+                return found
+            listed = await self._fetch("UID FETCH", "UID", encoding.format_uid_set(missing))
+            if listed is not None:
+                return UidRanges([*found, *listed])
+        everything = await self._fetched()  # only a complete list proves that a message is not there
+        return UidRanges(uid for uid in uids if uid in everything)
 
     async def highest(self) -> int:
         """Return the UID of the last message, or 0 if there is none."""
@@ -85,80 +116,116 @@ class UidSearch:
             return 0
         if found := await self._search("UID *"):
             return found.last
-        if found := UidRanges(await self._fetch("", "*")):
-            return found.last
+        if listed := await self._fetch("FETCH", "", "*"):
+            return max(listed)
         return (await self.all()).last
 
     async def _search(self, criteria: str) -> UidRanges | None:
         """Return what SEARCH finds; None if the server refuses it, answers nothing, or cannot be understood."""
         self.unusable = 0
-        if self._is_refused:
+        protocol, memory = self._protocol, self._memory
+        if self._is_refused or not memory.is_usable(_SEARCH, protocol.loop.time()):
             return None
         try:
-            answer = await self._protocol.run(
-                "SEARCH", criteria, prefix="UID", wanted="SEARCH ESEARCH", within=self._timeouts.command
-            )
+            with memory.attempt(_SEARCH, protocol):
+                answer = await protocol.run(
+                    "SEARCH", criteria, prefix="UID", wanted="SEARCH ESEARCH", within=self._timeouts.command
+                )
         except Refused as error:
-            if self._protocol.state != SELECTED or asks_for_pause(error.code, error.text):
+            if protocol.state != SELECTED:
                 raise
+            memory.tolerate(_SEARCH, error, protocol.loop.time())
             self._is_refused = True
             return None
-        found = SearchAnswer()
+        found = SearchAnswer(answer.tag)
         try:
             for response in answer.responses:
-                await pacing.through(found.read(response), self._protocol)
+                await pacing.through(found.read(response), protocol)
         except ProtocolError:
             return None
         self.unusable = found.unusable
-        self._protocol.keep()
+        protocol.keep()
         return found.result() if answer.responses else None
 
     async def _fetched(self, *, after: int = 0, day: date | None = None) -> UidRanges:
         """Return the UIDs above `after` by FETCH, of the messages of `day` or later, or of unknown date."""
         exists = self._protocol.mailbox.exists
-        items = "(UID)" if day is None else "(UID INTERNALDATE)"
-        is_wanted = _is_since(day)
         if exists == 0:
             return UidRanges()
         if exists > MAX_MESSAGES:
             raise LimitExceeded(f"a mailbox of more than {MAX_MESSAGES} messages without a search")
+        while self._listing < len(_LISTINGS):
+            listing = _LISTINGS[self._listing]
+            found = await self._listed(listing, after, day)
+            if found is None and day is not None:  # without dates, the caller judges by each mail
+                found = await self._listed(listing, after, None)
+            if found is not None:
+                return UidRanges(found)
+            self._listing += 1
+        raise Refused("FETCH", "NO", "the server lists the messages neither by SEARCH nor by FETCH")
+
+    async def _listed(self, listing: _Listing, after: int, day: date | None) -> list[int] | None:
+        """Return the UIDs above `after`, at least, in one way; None if the server refuses it."""
+        mailbox = self._protocol.mailbox
+        items = f"({listing.item})" if day is None else f"({listing.item} INTERNALDATE)"
+        if listing.end is None:
+            return await self._listed_by_number(items, after, day)
+        numbers, least = f"{after + 1}:{listing.end}", 0 if after else mailbox.exists
+        found = await self._fetch(listing.name, "UID", numbers, items, _is_since(day), least=least)
+        if (
+            not found and listing.end == "*" and day is None
+        ):  # the star matches the last message, whatever n is
+            return None
+        return found
+
+    async def _listed_by_number(self, items: str, after: int, day: date | None) -> list[int] | None:
         found: list[int] = []
-        # By sequence numbers, so that a UID is missed if the server leaves one out.
         # Downwards: a message that is expunged meanwhile moves others into slices that are still to come.
-        for last in range(exists, 0, -FETCH_MESSAGES):
-            first = max(1, last - FETCH_MESSAGES + 1)
-            uids = await self._fetch("", f"{first}:{last}", items, is_wanted, least=last - first + 1)
+        for last in range(self._protocol.mailbox.exists, 0, -FETCH_MESSAGES):
+            first, wanted = max(1, last - FETCH_MESSAGES + 1), _is_since(day)
+            uids = await self._fetch("FETCH", "", f"{first}:{last}", items, wanted, least=last - first + 1)
+            if uids is None:
+                return None
             found += uids
             self._protocol.keep(_UID_BYTES * len(found))
             if day is None and uids and min(uids) <= after:
                 break
-        return UidRanges(found)
+        return found
 
     async def _fetch(
         self,
+        name: str,
         prefix: str,
         numbers: str,
         items: str = "(UID)",
         is_wanted: Callable[[object], bool] = lambda _date: True,
         *,
         least: int = 0,
-    ) -> list[int]:
-        """Return the wanted UIDs. Raises ProtocolError if fewer than `least` messages that are there are reported.
+    ) -> list[int] | None:
+        """Return the wanted UIDs; None if the server refuses the command, or does not bear it.
 
-        What is left out would never be found: the cursor moves past it.
+        Raises ProtocolError if fewer than `least` messages that are there are reported. What is left out would
+        never be found: the cursor moves past it.
         """
-        mailbox = self._protocol.mailbox
-        exists = mailbox.exists
-        answer = await self._protocol.run(
-            "FETCH", numbers, items, prefix=prefix, wanted="FETCH", within=self._timeouts.command
-        )
+        protocol, memory, mailbox = self._protocol, self._memory, self._protocol.mailbox
+        exists, within = mailbox.exists, self._timeouts.command
+        if not memory.is_usable(name, protocol.loop.time()):
+            return None
+        try:
+            with memory.attempt(name, protocol):
+                answer = await protocol.run(
+                    "FETCH", numbers, items, prefix=prefix, wanted="FETCH", within=within
+                )
+        except Refused as error:
+            memory.tolerate(name, error, protocol.loop.time())
+            return None
         found = FetchAnswer(_ANY_UID)
-        await pacing.each(found.read, answer.responses, self._protocol)
-        self._protocol.keep()
+        await pacing.each(found.read, answer.responses, protocol)
+        protocol.keep()
         if len(answer.responses) < least - max(0, exists - mailbox.exists):
-            error = ProtocolError("a FETCH answer leaves messages out")
-            self._protocol.fail(error)
-            raise error
+            incomplete = ProtocolError("a FETCH answer leaves messages out")
+            protocol.fail(incomplete)
+            raise incomplete
         self.unusable = max(self.unusable, sum(uid > UID_MAX for uid in found.messages))
         return [
             uid

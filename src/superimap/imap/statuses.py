@@ -33,11 +33,12 @@ class Status:
 
 @dataclass(slots=True)
 class CommandResult:
-    """The outcome of a command: its tagged status, and the untagged responses that belong to it."""
+    """The outcome of a command: its tagged status, the untagged responses that belong to it, and its tag."""
 
     result: str
     status: Status
     responses: list[Response]
+    tag: str
 
 
 def decode_text(text: bytes, longest: int = 300) -> str:

@@ -1,21 +1,16 @@
 """Sets of UIDs as ranges: what a server claims takes memory by its text, not by the UIDs that it represents."""
 
-import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
-from superimap.imap.errors import LimitExceeded, ProtocolError
-from superimap.imap.framing import Response
-from superimap.imap.statuses import UID_MAX, parse_number
+from superimap.imap.errors import LimitExceeded
 
 MAX_RANGES = 1_000_000
 """Ranges in the answer to one search; each takes 16 bytes. A mailbox of a million mails with gaps has fewer."""
 _MAX_UNSORTED_RANGES = 100_000  # to sort one takes ten times as much memory for a moment
-_SLICE_BYTES = 16 * 1024  # of a response, read without a break: some 0.3 ms
 _RANGE_BYTES = 16
-_ALL = re.compile(rb" ALL ", re.IGNORECASE)
 
 
 class UidRanges:
@@ -85,7 +80,7 @@ class UidRanges:
         return f"<UidRanges of {len(self)}: {pairs}>"
 
 
-class _Collector:
+class Collector:
     """Collects the ranges of all responses to one search under one budget."""
 
     def __init__(self) -> None:
@@ -128,77 +123,3 @@ def _merged(pairs: Iterable[tuple[int, int]]) -> tuple["array[int]", "array[int]
             firsts.append(first)
             ends.append(end)
     return firsts, ends
-
-
-class SearchAnswer:
-    """The UIDs of all SEARCH and ESEARCH (RFC 4731) responses to one command."""
-
-    def __init__(self) -> None:
-        self._collector = _Collector()
-        self.unusable = 0
-        """How many UIDs and ranges reached above the largest UID that can be recorded."""
-
-    def read(self, response: Response) -> Iterator[None]:
-        """Read a response, with a break wherever other sessions may run. Raises ProtocolError, LimitExceeded."""
-        line = response.line
-        if b"ESEARCH" not in line[:12].upper():
-            return self._read_numbers(line)
-        return self._read_set(line)
-
-    def result(self) -> UidRanges:
-        """Return the UIDs. Raises LimitExceeded."""
-        return self._collector.result()
-
-    def _read_numbers(self, line: bytes) -> Iterator[None]:
-        start, stop = line[:12].upper().find(b"SEARCH") + 6, line.find(b"(")
-        for piece in _pieces(line, start, len(line) if stop < 0 else stop, b" "):
-            for word in piece.split():
-                if word.isdigit() and (uid := _number(word)):
-                    self._add(uid, uid)
-            yield
-
-    def _read_set(self, line: bytes) -> Iterator[None]:
-        if (found := _ALL.search(line)) is None:
-            return
-        stop = line.find(b" ", found.end())
-        for piece in _pieces(line, found.end(), len(line) if stop < 0 else stop, b","):
-            for part in piece.removeprefix(b",").split(b","):
-                first, _, last = part.partition(b":")
-                if not first.isdigit() or not (last or first).isdigit():
-                    raise ProtocolError("an invalid set in an ESEARCH response")
-                low, high = sorted((_number(first), _number(last or first)))
-                if low == 0:
-                    raise ProtocolError("an invalid set in an ESEARCH response")
-                self._add(low, high)
-            yield
-
-    def _add(self, low: int, high: int) -> None:
-        if high > UID_MAX:
-            self.unusable += 1
-        if low <= UID_MAX:
-            self._collector.add(low, min(high, UID_MAX))
-
-
-def _number(digits: bytes) -> int:
-    if len(digits) < 19:
-        return int(digits)
-    number = parse_number(digits)
-    return UID_MAX + 1 if number is None else number
-
-
-def found_uids(responses: Iterable[Response]) -> UidRanges:
-    """Return the UIDs of all responses to one search. Raises ProtocolError, LimitExceeded."""
-    answer = SearchAnswer()
-    for response in responses:
-        for _ in answer.read(response):
-            pass
-    return answer.result()
-
-
-def _pieces(line: bytes, start: int, stop: int, separator: bytes) -> Iterator[bytes]:
-    """Yield `line[start:stop]` in pieces of about a slice, cut at a separator."""
-    while start < stop:
-        end = line.find(separator, min(start + _SLICE_BYTES, stop), stop)
-        end = stop if end < 0 else end
-        yield line[start:end]
-        start = end

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-from superimap.testing.imap.hooks import answering, only
+from superimap.testing.imap.hooks import answering, ending, hanging, only
 from superimap.testing.imap.session import FakeSession
 from superimap.testing.imap.syntax import ClientCommand
 from tests.support.dialogues.dialogue import Dialogue, all_of, on, rewriting
 
 _NO_VALIDITY = rewriting(rb"\* OK \[UIDVALIDITY[^\r]*\r\n", b"")
+_SEARCH = "UID SEARCH"
 _NO_UIDNEXT = rewriting(rb"\* OK \[UIDNEXT[^\r]*\r\n", b"")
 
 
@@ -28,6 +29,10 @@ async def _extended(session: FakeSession, command: ClientCommand) -> bytes:
         return b'* ESEARCH (TAG "%s") UID%s\r\n' % (command.tag, b" ALL " + uids if uids else b"")
 
     return re.sub(rb"\* SEARCH([^\r]*)\r\n", line, session.usual_answer(command))
+
+
+async def _without_uid(session: FakeSession, command: ClientCommand) -> bytes:
+    return (await _extended(session, command)).replace(b") UID ALL", b") ALL")
 
 
 async def _refuse_uid_key(_session: FakeSession, command: ClientCommand) -> bytes | None:
@@ -55,6 +60,18 @@ DIALOGUES = [
     Dialogue(
         "S058", on("UID SEARCH", rewriting(rb"\* SEARCH\r\n", b"")), early=None, delivered=frozenset({1})
     ),
+    Dialogue("S121", on(_SEARCH, ending()), reason="UID SEARCH", logins=4),
+    Dialogue("S122", on(_SEARCH, hanging()), reason="UID SEARCH", logins=4),
+    Dialogue("S123", on(_SEARCH, answering(
+        b"%(tag)s NO [LIMIT] Search rate limit exceeded")), reason="UID SEARCH", logins=4),
+    Dialogue("S124", all_of(
+        on(_SEARCH, answering(b"%(tag)s BAD no")), on("FETCH", answering(b"%(tag)s BAD no"))), logins=1),
+    Dialogue("S125", all_of(on(_SEARCH, ending()), on("FETCH", ending())), reason="FETCH", logins=6),
+    Dialogue("S126", on(_SEARCH, answering(b"%(tag)s OK SEARCH completed")), logins=1),
+    Dialogue("S127", on(_SEARCH, rewriting(rb"\* SEARCH([^\r]*)", rb"* SEARCH\1 x")), logins=1),
+    Dialogue("S128", on(_SEARCH, _without_uid), logins=1),
+    Dialogue("S129", on("EXAMINE", answering(b"%(tag)s BAD unrecognised command")), logins=1),
+    Dialogue("S136", on("EXAMINE", ending()), reason="EXAMINE", logins=4),
     Dialogue("S059", on("*", rewriting(
         rb"\A(?=\* (?:SEARCH|\d+ FETCH))", b"* OK Searched 91% of the mailbox, ETA 0:01\r\n"))),
 ]  # fmt: skip

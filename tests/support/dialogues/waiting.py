@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from superimap.testing import ImapServer
-from superimap.testing.imap.hooks import answering, only
+from superimap.testing.imap.hooks import answering, ending, hanging, only
 from superimap.testing.imap.session import FakeSession, Hook
 from superimap.testing.imap.syntax import ClientCommand
 from tests.support.dialogues.dialogue import Dialogue, all_of, announced, mail, offering, on, rewriting
@@ -49,8 +49,16 @@ async def _hang_up_in_idle(session: FakeSession, _command: ClientCommand) -> byt
     return b""
 
 
+async def _flags_first(session: FakeSession, command: ClientCommand) -> bytes:
+    return b"* FLAGS (\\Seen)\r\n* 1 FETCH (FLAGS ())\r\n" + session.usual_answer(command)
+
+
 async def _speak_in_idle(session: FakeSession, command: ClientCommand) -> bytes:
     return session.usual_answer(command) + b"\r\n* OK\r\n* OK Still here\r\n* NO Disk is 98% full\r\n"
+
+
+async def _refuse_with_limit(_session: FakeSession, command: ClientCommand) -> bytes:
+    return command.tag + b" NO [LIMIT] Too many IDLE connections\r\n"
 
 
 DIALOGUES = [
@@ -69,6 +77,13 @@ DIALOGUES = [
     Dialogue("S042", on("IDLE", _speak_in_idle)),
     Dialogue("S044", offering("IMAP4rev1", "ID", "NAMESPACE", "UIDPLUS", "LITERAL+", "CHILDREN")),
     Dialogue("S045", _only_recent_first),
+    Dialogue("S130", on("DONE", hanging()), logins=6),
+    Dialogue("S131", on("IDLE", _refuse_with_limit), reason="IDLE fails; polled every", logins=4),
+    Dialogue("S132", on("IDLE", _flags_first)),
+    Dialogue("S134", all_of(
+        offering("IMAP4rev1", "UIDPLUS"), on("NOOP", ending())), reason="polled every", logins=4),
+    Dialogue("S135", all_of(
+        offering("IMAP4rev1", "UIDPLUS"), on("NOOP", answering(b"%(tag)s BAD what")))),
     Dialogue(
         "S046",
         all_of(
@@ -76,6 +91,9 @@ DIALOGUES = [
             on("DONE", rewriting(rb" OK [^\r]*", b" OK Completed (0.1 secs).")),
         ),
     ),
+]  # fmt: skip
+SILENT = [
+    Dialogue("S043", _silent),
+    Dialogue("S133", on("DONE", only(delivering(told=True), times=1)), late=None),
 ]
-SILENT = [Dialogue("S043", _silent)]
 """Servers whose mail is found by renewing the IDLE only."""
