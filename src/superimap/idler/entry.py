@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from superimap.db.watching.intake import Fence, MailboxRow
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.numbering import Numbering, next_numbering
+from superimap.domain.numbering import KnownMail, Numbering
 from superimap.idler.arrivals import Arrivals
 from superimap.idler.catch_up import CatchUp
 from superimap.idler.catch_up_plan import plan_catch_up
@@ -16,11 +16,16 @@ from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import highest_mail
-from superimap.idler.mails_below import look_below
+from superimap.idler.mails_below import are_newer, find_below, record_below
+from superimap.idler.numberings import Found, compare, recognised, restarted
 from superimap.idler.opening import MailboxOpener, OpenMailbox
 from superimap.idler.status_reports import ConnectionStatus
 from superimap.imap.client import ImapClient
 from superimap.imap.errors import Refused
+
+HELD_BACK = (
+    "the mail server gives numbers of earlier mails to other ones too often; mail is looked for by date"
+)
 
 
 class MailboxEntry:
@@ -64,8 +69,7 @@ class MailboxEntry:
         Raises Fenced, any ImapError, and what an unreachable database raises.
         """
         self.opened = opened = await self._opener.open()
-        self.mailbox = self._planned(opened.row, opened.numbering)
-        await self._catch_up_first()
+        await self._begin(opened.found)
         wanted = ", ".join(self._opener.wanted)
         note = f"INBOX is watched: no folder {wanted}" if opened.is_substitute else None
         await self._status.note("folder", note)
@@ -77,24 +81,51 @@ class MailboxEntry:
         except Refused:
             await self.enter()
             return 0
-        row = self.mailbox.row
-        numbering = await self._opener.find_numbering(row, selected)
-        if numbering != self.mailbox.numbering:
-            self.mailbox = self._planned(row, numbering)
-            await self._catch_up_first()
+        found = await self._opener.find_numbering(self.mailbox.row, selected)
+        if found.numbering != self.mailbox.numbering:
+            await self._begin(found)
             return 0
+        mailbox = self.mailbox
+        mailbox.recognise(found.row.cursor.last_mail)
         self._settle()
-        return await self.catch_up.run(self.mailbox)
+        await self._doubt(found)
+        return await self.catch_up.run(mailbox) if self.mailbox is mailbox else 0
 
     async def start_over(self) -> None:
-        """Look for mail by date, in a new numbering."""
-        row, known = self.mailbox.row, self.mailbox.numbering
-        self.mailbox = self._planned(row, next_numbering(known.server_value, restarts=known.restarts))
-        await self._catch_up_first()
+        """Look for mail by date in a new numbering, or below the cursor while none may begin."""
+        found = await restarted(self._opener.identities, self.mailbox.row)
+        if found.is_held_back:
+            await self._doubt(found)
+        else:
+            await self._begin(found)
+
+    async def is_replaced(self, last_mail: KnownMail | None) -> bool:
+        """Return whether the UID of this mail, the last known one, means another now; False if no mail has it."""
+        mailbox = self.mailbox
+        if last_mail is None:
+            return False
+        is_same, shown = await self._opener.identities.compare(
+            mailbox.row, [last_mail], uid_validity=mailbox.uid_validity
+        )
+        if shown is not None and last_mail == mailbox.last_mail:
+            mailbox.recognise(shown)
+        return is_same is False
+
+    async def is_reused(self) -> bool:
+        """Compare all that is known of the mails up to the cursor; start over if UIDs mean other mails now."""
+        mailbox = self.mailbox
+        is_same, shown = await compare(self._opener.identities, mailbox.row)
+        mailbox.recognise(recognised(mailbox.row, shown).cursor.last_mail)
+        if is_same is False:
+            await self.start_over()
+        elif is_same is None:
+            await self._doubt(Found(mailbox.numbering, mailbox.row, is_proven=False))
+        return self.mailbox is not mailbox
 
     async def look_below(self) -> int:
         """Record mails at or below the cursor that have no message yet; return their number."""
-        return await look_below(self._context, self._client, self._watched, self.catch_up, self.mailbox)
+        uids = await find_below(self._context, self._client, self._watched, self.mailbox)
+        return await record_below(self.catch_up, self.mailbox, uids)
 
     async def choose_again(self) -> None:
         """Enter another mailbox if this one is a substitute and a wanted one exists now."""
@@ -125,9 +156,9 @@ class MailboxEntry:
         )
         return WatchedMailbox(self._context, self._watched, row, self._fence, plan, self._memory)
 
-    async def _catch_up_first(self) -> None:
+    async def _begin(self, found: Found) -> None:
         """Catch up for the first time since the mailbox was opened; by date if there is no cursor."""
-        mailbox = self.mailbox
+        self.mailbox = mailbox = self._planned(found.row, found.numbering)
         self._settle()
         if mailbox.by_date:
             if mailbox.row.cursor.numbering not in (None, mailbox.numbering):
@@ -138,11 +169,33 @@ class MailboxEntry:
         else:
             if self._memory.deferred.is_full:
                 await self._deferred_reads.run(mailbox)
+            await self._doubt(found)
+            if self.mailbox is not mailbox:
+                return
             if not await self.catch_up.run(mailbox) and self._memory.expects_mail:
                 await self.look_below()
         self._memory.expect_mail(False)
-        await self._deferred_reads.close_renumbered(mailbox)
+        await self._deferred_reads.close_renumbered(self.mailbox)
         await self._status.note("deferred", self._memory.deferred.status_reason())
+
+    async def _doubt(self, found: Found) -> None:
+        """Record mails below the cursor of an unproven numbering; start over if one is newer than the cursor's."""
+        if found.is_held_back or found.is_proven:
+            await self._status.note("numbering", HELD_BACK if found.is_held_back else None)
+        if found.is_proven:
+            return
+        if found.is_held_back:
+            self.mailbox.keep_last_mail()
+        uids: list[int] = []
+        with self._memory.identity_check() as is_trusted:
+            if not is_trusted:
+                uids = await find_below(self._context, self._client, self._watched, self.mailbox)
+            if uids and not found.is_held_back and await are_newer(self._client, uids, found.row.cursor):
+                found = await restarted(self._opener.identities, self.mailbox.row)
+        if found.numbering != self.mailbox.numbering:
+            await self._begin(found)
+        elif uids:
+            await record_below(self.catch_up, self.mailbox, uids)
 
     def _settle(self) -> None:
         """Count all mails announced so far as known: the catch-up that follows finds them."""

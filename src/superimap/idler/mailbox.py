@@ -17,6 +17,7 @@ from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Rec
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS, retry_delay
 from superimap.domain.mails import MailOutcome
+from superimap.domain.numbering import KnownMail
 from superimap.idler.batch import MailBatch
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
@@ -44,9 +45,9 @@ class WatchedMailbox:
     """
 
     __slots__ = (
-        "_batch", "_context", "_fence", "_is_below", "_last_seen", "_last_seen_uid", "_latest_without_cursor",
-        "_memory", "_since", "_user_id", "by_date", "has_duplicates", "last_mail", "last_uid", "latest_date",
-        "numbering", "row", "seen", "was_empty",
+        "_batch", "_context", "_fence", "_is_below", "_is_last_mail_kept", "_last_seen", "_last_seen_uid",
+        "_latest_without_cursor", "_memory", "_since", "_user_id", "by_date", "has_duplicates", "last_mail",
+        "last_uid", "latest_date", "numbering", "row", "seen", "was_empty",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,7 @@ class WatchedMailbox:
         self._last_seen_uid = 0
         self._last_seen: MessageMeta | None = None  # the highest of the mails seen that have metadata
         self._is_below = False
+        self._is_last_mail_kept = False
         self.seen = 0
         """Mails seen since this object was made."""
         room = memory.room or context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
@@ -146,6 +148,15 @@ class WatchedMailbox:
             yield
         finally:
             self._is_below = False
+
+    def recognise(self, mail: KnownMail | None) -> None:
+        """Know the last mail by this identity from now on: its server shows it so."""
+        self.last_mail = mail
+        self.row = replace(self.row, cursor=replace(self.row.cursor, last_mail=mail))
+
+    def keep_last_mail(self) -> None:
+        """Keep the last known mail as the cursor moves: it proves that the numbering must be changed later."""
+        self._is_last_mail_kept = True
 
     def forget_duplicates(self) -> None:
         """Start to watch for duplicates again."""
@@ -232,6 +243,8 @@ class WatchedMailbox:
     def _cursor(self, last_uid: int, latest: datetime | None) -> Cursor:
         """Return the cursor after the mails seen."""
         last_mail = self.last_mail
+        if self._is_last_mail_kept:
+            return cursor_at(self.numbering, last_uid, latest, last_mail=last_mail, was_empty=self.was_empty)
         if self._last_seen is not None and (last_mail is None or self._last_seen.uid >= last_mail.uid):
             last_mail = known_mail(self._last_seen)
         return cursor_at(self.numbering, last_uid, latest, last_mail=last_mail, was_empty=self.was_empty)

@@ -1,26 +1,33 @@
 """Numbering of an open mailbox: whether its UIDs still mean the mails that are recorded."""
 
-from asyncpg import Pool
+from dataclasses import replace
+from typing import NamedTuple
 
 from superimap.db.watching import recorded_mails
 from superimap.db.watching.intake import Cursor, MailboxRow
-from superimap.domain.numbering import (
-    KnownMail,
-    Numbering,
-    first_numbering,
-    is_same_numbering,
-    next_numbering,
-)
-from superimap.idler.mailbox_queries import known_mail
+from superimap.domain.numbering import KnownMail, Numbering, first_numbering, may_restart, next_numbering
+from superimap.idler.identities import Comparison, Identities
 from superimap.imap.client import ImapClient
-from superimap.imap.errors import Refused
 from superimap.imap.statuses import UID_MAX
 from superimap.imap.types import Selected
 
 
+class Found(NamedTuple):
+    """The numbering of an open mailbox, and the row of the mailbox with the identity that its last mail has now.
+
+    Unless it `is_proven`, UIDs up to the cursor may mean other mails than those that are recorded. `is_held_back`
+    says that they do, and that no new numbering may begin yet.
+    """
+
+    numbering: Numbering
+    row: MailboxRow
+    is_proven: bool = True
+    is_held_back: bool = False
+
+
 async def find_numbering(
-    pool: Pool, client: ImapClient, row: MailboxRow, selected: Selected, *, is_trusted: bool = False
-) -> Numbering:
+    identities: Identities, row: MailboxRow, selected: Selected, *, is_trusted: bool = False
+) -> Found:
     """Return the numbering of the mailbox that was just opened; that of its cursor if UIDs mean the same mails.
 
     A server that numbers its mails again must report another UIDVALIDITY (RFC 9051 section 2.3.1.1). Some do not,
@@ -28,25 +35,48 @@ async def find_numbering(
     """
     known = row.cursor.numbering
     if known is None:
-        return first_numbering(selected.uid_validity)
+        return Found(first_numbering(selected.uid_validity), row)
     if known.server_value != selected.uid_validity:
-        return await _changed_numbering(pool, client, row, selected.uid_validity, restarts=known.restarts)
-    if await has_restarted(client, row.cursor, selected):
-        return next_numbering(known.server_value, restarts=known.restarts)
-    if is_trusted or not await is_reused(pool, client, row):
-        return known
-    return next_numbering(known.server_value, restarts=known.restarts)
+        return await _changed_numbering(identities, row, selected.uid_validity, restarts=known.restarts)
+    if await has_restarted(identities.client, row.cursor, selected):
+        return await restarted(identities, row)
+    if is_trusted:
+        return Found(known, row)
+    is_same, shown = await compare(identities, row)
+    if is_same is False:
+        return await restarted(identities, row)
+    return Found(known, recognised(row, shown), is_proven=is_same is True)
+
+
+def recognised(row: MailboxRow, shown: KnownMail | None) -> MailboxRow:
+    """Return the row with the identity that the last known mail is shown with now."""
+    last = row.cursor.last_mail
+    if shown is None or last is None or shown.uid != last.uid:
+        return row
+    return replace(row, cursor=replace(row.cursor, last_mail=shown))
+
+
+async def restarted(identities: Identities, row: MailboxRow) -> Found:
+    """Return the next numbering under the same UIDVALIDITY; the present one if no other may begin yet."""
+    known = row.cursor.numbering or first_numbering(0)
+    if may_restart(await recorded_mails.restart_debt(identities.pool, row.id)):
+        return Found(next_numbering(known.server_value, restarts=known.restarts), row)
+    return Found(known, row, is_proven=False, is_held_back=True)
 
 
 async def _changed_numbering(
-    pool: Pool, client: ImapClient, row: MailboxRow, server_value: int, *, restarts: int
-) -> Numbering:
+    identities: Identities, row: MailboxRow, server_value: int, *, restarts: int
+) -> Found:
     """Return the numbering of a UIDVALIDITY that is not that of the cursor, but may have been reported earlier."""
     numbering = first_numbering(server_value, restarts=restarts)
-    earlier = await recorded_mails.known_mails(pool, row.id, uid_validity=numbering.recorded, up_to=UID_MAX)
-    if not earlier or await _means_the_same(client, earlier):
-        return numbering
-    return next_numbering(server_value, restarts=restarts)
+    earlier = await recorded_mails.known_mails(
+        identities.pool, row.id, uid_validity=numbering.recorded, up_to=UID_MAX
+    )
+    if earlier:
+        comparison = await identities.compare(row, earlier, uid_validity=numbering.recorded)
+        if not comparison.is_same:
+            numbering = next_numbering(server_value, restarts=restarts)
+    return Found(numbering, row)
 
 
 async def has_restarted(client: ImapClient, cursor: Cursor, selected: Selected) -> bool:
@@ -60,32 +90,22 @@ async def has_restarted(client: ImapClient, cursor: Cursor, selected: Selected) 
     return not await client.search_uids(after=last - 1)
 
 
-async def is_reused(pool: Pool, client: ImapClient, row: MailboxRow) -> bool:
-    """Return whether a UID up to the cursor means another mail now.
+async def compare(identities: Identities, row: MailboxRow) -> Comparison:
+    """Return whether the UIDs up to the cursor mean the same mails as before.
 
     The last known mail decides. If it is deleted or moved, the recorded mails at the end of the mailbox do.
     """
-    last_mail, last_uid = row.cursor.last_mail, row.cursor.last_uid
-    if last_mail is not None and (same := await _means_the_same(client, [last_mail])) is not None:
-        return not same
-    highest = min(await client.highest_uid(), last_uid) if last_uid else 0
+    comparison = await identities.compare_last(row)
+    if comparison.is_same is not None:
+        return comparison
+    last_uid = row.cursor.last_uid
+    highest = min(await identities.client.highest_uid(), last_uid) if last_uid else 0
     if not highest:
-        return False
+        return Comparison(is_same=True)  # there is no UID that could mean another mail
+    uid_validity = row.cursor.uid_validity or 0
     earlier = await recorded_mails.known_mails(
-        pool, row.id, uid_validity=row.cursor.uid_validity or 0, up_to=highest
+        identities.pool, row.id, uid_validity=uid_validity, up_to=highest
     )
-    return bool(earlier) and await _means_the_same(client, earlier) is False
-
-
-async def is_last_mail_replaced(client: ImapClient, last_mail: KnownMail | None) -> bool:
-    """Return whether the UID of the last known mail means another mail now; False if no mail has it."""
-    return last_mail is not None and await _means_the_same(client, [last_mail]) is False
-
-
-async def _means_the_same(client: ImapClient, known: list[KnownMail]) -> bool | None:
-    """Return whether the UIDs of these mails mean the same mails; None if none of them decides."""
-    try:
-        metas = await client.fetch_meta([mail.uid for mail in known])
-    except Refused:
-        return None
-    return is_same_numbering(known, map(known_mail, metas))
+    if not earlier:
+        return Comparison(None)
+    return await identities.compare(row, earlier, uid_validity=uid_validity)

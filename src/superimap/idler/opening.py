@@ -5,11 +5,11 @@ from typing import NamedTuple
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Fence, MailboxRow
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.numbering import Numbering
 from superimap.idler.context import IdlerContext
 from superimap.idler.folder_choice import ALL_MAIL, choose_folder
+from superimap.idler.identities import Identities
 from superimap.idler.mailbox_memory import MailboxMemory
-from superimap.idler.numberings import find_numbering
+from superimap.idler.numberings import Found, find_numbering
 from superimap.imap.client import ImapClient
 from superimap.imap.types import INBOX, Folder, Selected
 
@@ -18,8 +18,7 @@ class OpenMailbox(NamedTuple):
     """A mailbox that is open on a connection. `is_substitute` says that none of the wanted folders exists."""
 
     folder: Folder
-    row: MailboxRow
-    numbering: Numbering
+    found: Found
     is_substitute: bool
 
 
@@ -63,9 +62,9 @@ class MailboxOpener:
             fence=self._fence,
         )
         self._memory.deferred.load(row.deferred)
-        numbering = await self.find_numbering(row, selected)
+        found = await self.find_numbering(row, selected)
         is_substitute = folder is INBOX and all(name.upper() != INBOX.name for name in self.wanted)
-        return OpenMailbox(folder, row, numbering, is_substitute)
+        return OpenMailbox(folder, found, is_substitute)
 
     async def choose(self) -> Folder:
         """Return the folder to watch."""
@@ -80,9 +79,13 @@ class MailboxOpener:
         by_select = self._client.needs_select if open_by is None else open_by == "select"
         return await self._client.examine(folder, by_select=by_select)
 
-    async def find_numbering(self, row: MailboxRow, selected: Selected) -> Numbering:
+    async def find_numbering(self, row: MailboxRow, selected: Selected) -> Found:
         """Return the numbering of the open mailbox, and compare mails unless that ended the last session."""
         with self._memory.identity_check() as is_trusted:
-            return await find_numbering(
-                self._context.pool, self._client, row, selected, is_trusted=is_trusted
-            )
+            return await find_numbering(self.identities, row, selected, is_trusted=is_trusted)
+
+    @property
+    def identities(self) -> Identities:
+        """Means to compare mails with those that are recorded."""
+        context = self._context
+        return Identities(context.pool, self._client, self._memory.room, context.settings.max_email_size)

@@ -11,7 +11,6 @@ from superimap.idler.context import IdlerContext
 from superimap.idler.entry import MailboxEntry
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.missing_mails import Look, MissingMails
-from superimap.idler.numberings import is_last_mail_replaced, is_reused
 from superimap.idler.rounds import Rounds
 from superimap.idler.status_check import STATUS_ITEMS, StatusCheck
 from superimap.idler.status_reports import ConnectionStatus
@@ -141,12 +140,11 @@ class MailboxWatch:
         self._false_alarms = self._false_alarms + 1 if is_false_alarm else 0
         if mailbox.has_duplicates:
             mailbox.forget_duplicates()
-            if await is_last_mail_replaced(self._client, last_mail):
+            if await entry.is_replaced(last_mail):
                 await entry.start_over()
                 return
         if is_false_alarm:
-            if await is_reused(self._context.pool, self._client, mailbox.row):
-                await entry.start_over()
+            if await entry.is_reused():
                 return
             await asyncio.sleep(server_pauses.false_alarm_pause(self._false_alarms))
         match self._missing.note(state.missing, found=found, now=_now()):
@@ -168,7 +166,7 @@ class MailboxWatch:
         if counts is None or self._differs(counts):
             if await self._entry.reopen() and counts is not None:
                 await self._become_blind()
-        elif await is_last_mail_replaced(self._client, self._entry.mailbox.last_mail):
+        elif await self._entry.is_replaced(self._entry.mailbox.last_mail):
             await self._entry.start_over()
         else:
             await self._entry.choose_again()

@@ -32,6 +32,8 @@ class Mailbox(Base):
     `uid_validity` is the numbering that messages are recorded under, made of the server's UIDVALIDITY and of the
     number of times that its UIDs began again (`domain.numbering`). `last_mail_…` identify the last mail up to the
     cursor. `was_empty`: the numbering began with an empty mailbox, and no new mail has been seen in it.
+    `restarts_paid_at`: when another restart no longer counts together with the earlier ones
+    (`numbering.may_restart`).
 
     `account` is the name that the user signed in with, followed by a tab and the server if the person entered it,
     because UIDs are valid in one mail account only.
@@ -53,6 +55,7 @@ class Mailbox(Base):
     last_mail_message_id: Mapped[DigestBytes | None]
     last_mail_date: Mapped[datetime | None]
     last_mail_size: Mapped[int | None] = mapped_column(BigInteger)
+    restarts_paid_at: Mapped[datetime | None]
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (

@@ -10,7 +10,7 @@ from asyncpg import Pool, Record
 from superimap.core.errors import SuperImapError
 from superimap.db import statements
 from superimap.domain.deferrals import StoredDeferral
-from superimap.domain.numbering import KnownMail, MailIdentity, Numbering
+from superimap.domain.numbering import RESTART_INTERVAL_SECONDS, KnownMail, MailIdentity, Numbering
 
 _STATEMENTS = statements.load(__file__)
 _VISIT_MAILBOX = _STATEMENTS["visit_mailbox"]
@@ -202,6 +202,7 @@ async def record(
             new_last_internal_date=cursor.last_internal_date,
             new_server_uid_validity=cursor.server_value,
             new_restarts=cursor.restarts,
+            restart_interval=RESTART_INTERVAL_SECONDS,
             new_was_empty=cursor.was_empty,
             last_mail_uid=last_uid,
             last_mail_message_id=identity.message_id,

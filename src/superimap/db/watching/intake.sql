@@ -52,7 +52,10 @@ box AS (
         last_internal_date = greatest(m.last_internal_date, :new_last_internal_date),
         server_uid_validity = :new_server_uid_validity, restarts = :new_restarts, was_empty = :new_was_empty,
         last_mail_uid = :last_mail_uid, last_mail_message_id = :last_mail_message_id,
-        last_mail_date = :last_mail_date, last_mail_size = :last_mail_size
+        last_mail_date = :last_mail_date, last_mail_size = :last_mail_size,
+        restarts_paid_at = CASE WHEN :new_restarts > m.restarts
+            THEN greatest(m.restarts_paid_at, now()) + make_interval(secs => :restart_interval::float8)
+            ELSE m.restarts_paid_at END
     FROM watched
     WHERE m.id = :mailbox_id AND m.user_id = watched.id AND m.partner_id = :partner_id
       AND ((m.uid_validity, m.last_uid) IS NOT DISTINCT FROM (:old_uid_validity::bigint, :old_last_uid::bigint)

@@ -1,6 +1,7 @@
 """Mails of a mailbox that are recorded: their identities, and which UIDs have none."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from asyncpg import Pool
 
@@ -9,6 +10,8 @@ from superimap.domain.numbering import KnownMail, identify
 
 _STATEMENTS = statements.load(__file__)
 _KNOWN_MAILS = _STATEMENTS["known_mails"]
+_CONTENT_DIGESTS = _STATEMENTS["content_digests"]
+_RESTART_DEBT = _STATEMENTS["restart_debt"]
 _UNRECORDED_UIDS = _STATEMENTS["unrecorded_uids"]
 
 MAX_KNOWN_MAILS = 16
@@ -23,6 +26,29 @@ async def known_mails(pool: Pool, mailbox_id: int, *, uid_validity: int, up_to: 
         )
     )
     return [KnownMail(row["uid"], identify(row["message_id"], row["internal_date"], None)) for row in rows]
+
+
+class ContentDigests(NamedTuple):
+    """SHA-1 of a mail's bytes, and its fingerprint (`mail.envelope.fingerprint`)."""
+
+    sha1: bytes
+    fingerprint: bytes | None
+
+
+async def content_digests(
+    pool: Pool, mailbox_id: int, uid: int, *, uid_validity: int
+) -> ContentDigests | None:
+    """Return the digests of a recorded mail; None if it is not recorded, or was not read."""
+    row = await pool.fetchrow(
+        *_CONTENT_DIGESTS.bind(mailbox_id=mailbox_id, uid=uid, uid_validity=uid_validity)
+    )
+    return None if row is None else ContentDigests(row["sha1"], row["fingerprint"])
+
+
+async def restart_debt(pool: Pool, mailbox_id: int) -> float:
+    """Return the seconds until the restarts of the mailbox' numbering are paid off (`numbering.may_restart`)."""
+    seconds: float | None = await pool.fetchval(*_RESTART_DEBT.bind(mailbox_id=mailbox_id))
+    return seconds or 0.0
 
 
 async def unrecorded_uids(

@@ -8,6 +8,15 @@ WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid <= :up_t
   AND internal_date IS NOT NULL
 ORDER BY uid DESC LIMIT :most;
 
+-- name: content_digests^
+-- Digests of the content of a mail that was read.
+SELECT sha1, fingerprint FROM messages
+WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid = :uid AND sha1 IS NOT NULL;
+
+-- name: restart_debt$
+-- Seconds until the restarts of the mailbox' numbering are paid off; 0 or less if they are.
+SELECT coalesce(extract(epoch FROM restarts_paid_at - now()), 0)::float8 FROM mailboxes WHERE id = :mailbox_id;
+
 -- name: unrecorded_uids
 SELECT i.uid FROM unnest(:uids::bigint[]) AS i(uid)
 WHERE NOT EXISTS (
