@@ -5,6 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from superimap.idler import limits
 from superimap.idler.limits import ByteLimit, ByteLimits, LoginLimiter
 
 
@@ -166,3 +167,19 @@ async def test_a_cancelled_waiter_takes_no_login_slot():
 
     async with asyncio.timeout(5), limit.slot("a"):
         pass
+
+
+async def test_hosts_that_nobody_logs_in_to_are_forgotten(monkeypatch):
+    monkeypatch.setattr(limits, "MIN_PRUNED_HOSTS", 10)
+    limit = LoginLimiter(rate=1e6, at_once=50, chance=lambda: 0.5)
+    async with limit.slot("held"), limit.slot("slow", rate=0.001):
+        for number in range(1000):
+            async with limit.slot(f"{number}.example"):
+                pass
+        known = limit.hosts
+        await asyncio.sleep(0)
+
+    assert {"held", "slow"} <= known
+    assert len(known) <= 10
+    async with limit.slot("next.example"):
+        assert len(limit.hosts) <= 10

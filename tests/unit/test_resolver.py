@@ -93,3 +93,58 @@ async def test_names_that_were_slow_leave_seats_to_names_that_were_not(names, mo
     assert len(names.asked) == MAX_SLOW_LOOKUPS + 1
     names.released.set()
     await asyncio.gather(*dead, return_exceptions=True)
+
+
+async def test_a_name_that_was_slow_once_overtakes_those_that_never_answer_and_recovers(names, monkeypatch):
+    resolver = Resolver()
+    hosts = [f"dead{number}" for number in range(3 * MAX_SLOW_LOOKUPS)]
+
+    async def look_up(*those: str) -> None:
+        asking = (resolver.look_up(host, 993, is_named=True) for host in those)
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    async def be_slow(*those: str) -> None:
+        names.released.set()
+        monkeypatch.setattr(module, "SLOW_SECONDS", 0.0)
+        await look_up(*those)
+        monkeypatch.setattr(module, "SLOW_SECONDS", 30.0)
+        names.released.clear()
+        names.asked.clear()
+
+    await be_slow(*hosts)
+    await be_slow(*hosts, "mail.example.org")
+    dead = asyncio.create_task(look_up(*hosts))
+    await until(lambda: len(names.asked) == MAX_SLOW_LOOKUPS)
+    once_slow = asyncio.create_task(look_up("mail.example.org"))
+    await asyncio.sleep(0)
+    names.released.set()
+    await asyncio.gather(dead, once_slow)
+    assert names.asked.index("mail.example.org") == MAX_SLOW_LOOKUPS  # the first that gets a seat
+
+    await be_slow(*hosts)
+    dead = asyncio.create_task(look_up(*hosts))
+    await until(lambda: len(names.asked) == MAX_SLOW_LOOKUPS)
+    async with asyncio.timeout(5):
+        await look_up("mail.example.org")  # has a seat among the others again
+    names.released.set()
+    await dead
+
+
+async def test_a_slow_name_that_is_not_waited_for_any_more_leaves_no_seat_taken():
+    seats = module.RankedSeats(1)
+    async with seats.take(1):
+        waiting = [asyncio.create_task(_hold(seats, rank)) for rank in (3, 2, 1)]
+        await asyncio.sleep(0)
+        waiting[2].cancel()
+        await asyncio.sleep(0)
+    waiting[1].cancel()  # in the moment in which it has got the seat
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    async with asyncio.timeout(5):
+        assert not waiting[0].cancelled()
+        await _hold(seats, 9)
+
+
+async def _hold(seats: module.RankedSeats, rank: int) -> None:
+    async with seats.take(rank):
+        await asyncio.sleep(0)

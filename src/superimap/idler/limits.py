@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 
+MIN_PRUNED_HOSTS = 1024
+"""Hosts that are remembered at least, before those not in use are forgotten."""
+
 
 class ByteLimit:
     """A number of bytes that may be held at once. Waiters are admitted first come, first served.
@@ -138,6 +141,12 @@ class LoginLimiter:
         self._named_slots = asyncio.Semaphore(self._slots_per_host)
         self._chance = chance
         self._hosts: dict[str, _HostLogins] = {}
+        self._most_hosts = MIN_PRUNED_HOSTS
+
+    @property
+    def hosts(self) -> set[str]:
+        """The hosts that are remembered."""
+        return set(self._hosts)
 
     @asynccontextmanager
     async def slot(
@@ -148,23 +157,37 @@ class LoginLimiter:
         `rate` is in logins per second, for a host that has a rate of its own. `is_named` says that a person named
         the server; people may name any number of unresponsive ones.
         """
+        now = asyncio.get_running_loop().time()
         logins = self._hosts.get(host)
         if logins is None:
+            self._prune(now)
             logins = self._hosts[host] = _HostLogins(self._slots_per_host)
-        now = asyncio.get_running_loop().time()
         moment = max(now, logins.free_at)
         logins.free_at = moment + (0.5 + self._chance()) / (rate or self._rate)
-        if moment > now:
-            await asyncio.sleep(moment - now)
-        async with logins.slots, self._named_slots if is_named else nullcontext(), self._slots:
-            yield
+        logins.users += 1
+        try:
+            if moment > now:
+                await asyncio.sleep(moment - now)
+            async with logins.slots, self._named_slots if is_named else nullcontext(), self._slots:
+                yield
+        finally:
+            logins.users -= 1
+
+    def _prune(self, now: float) -> None:
+        """Forget the hosts that are not in use, each time their number has doubled: people may name any number."""
+        if len(self._hosts) >= self._most_hosts:
+            self._hosts = {
+                host: logins for host, logins in self._hosts.items() if logins.users or logins.free_at > now
+            }
+            self._most_hosts = max(MIN_PRUNED_HOSTS, 2 * len(self._hosts))
 
 
 class _HostLogins:
-    """The moment at which the next login to a host may start, and the slots for logins in progress."""
+    """The moment at which the next login to a host may start, the slots for logins, and their users."""
 
-    __slots__ = ("free_at", "slots")
+    __slots__ = ("free_at", "slots", "users")
 
     def __init__(self, slots: int) -> None:
+        self.users = 0
         self.free_at = 0.0
         self.slots = asyncio.Semaphore(slots)
