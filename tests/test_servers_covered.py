@@ -54,6 +54,12 @@ ELSEWHERE = {
     "S128": ["test_an_unambiguous_answer_is_read_however_it_is_written"],
     "S130": ["test_a_connection_that_ends_within_seconds_of_idle_leads_to_polling_after_few_logins"],
     "S137": ["test_idle_goes_on_in_shorter_rounds_where_silence_ends_the_connection"],
+    "S138": ["test_an_announced_mechanism_that_is_refused_by_no_is_followed_by_login"],
+    "S139": ["test_an_exchange_that_ends_the_connection_is_left_out_where_login_works"],
+    "S140": [
+        "test_a_wrong_password_that_the_server_invites_to_try_again_is_told_after_hours",
+        "test_refusals_are_told_apart_by_their_words",
+    ],
     "S047": ["test_L7_a_mail_between_search_and_idle_is_found"],
 }
 

@@ -390,3 +390,104 @@ async def test_a_secret_that_a_server_repeats_later_is_in_no_error(answer):
 
     assert "s3cret" not in str(raised.value)
     assert "…" in str(raised.value)
+
+
+SILENCE = None
+
+
+@pytest.mark.parametrize(
+    "answer", [CLOSE, b"* BYE", b"* BYE Internal error", SILENCE, b"x BAD what", b"garbage"]
+)
+async def test_a_method_without_an_answer_twice_in_a_row_is_left_out_while_another_works(answer):
+    memory = LoginMemory()
+    quick = Timeouts(connect=2, login=0.1, command=0.1, logout=0.01)
+    async with server("AUTH=PLAIN SASL-IR", (" LOGIN ", answer), ("AUTHENTICATE PLAIN", OK)) as way:
+        where = ServerAddress("127.0.0.1", way.port, "none")
+        for _ in range(2):
+            with pytest.raises(ImapError):
+                async with connect(where, USER, timeouts=quick, login_memory=memory):
+                    pass
+        for _ in range(2):
+            async with connect(where, USER, timeouts=quick, login_memory=memory):
+                pass
+
+    assert [line.split(" ")[0] for line in attempts(way)] == ["LOGIN"] * 2 + ["AUTHENTICATE"] * 2
+
+
+async def test_an_exchange_that_ends_the_connection_is_left_out_where_login_works():
+    memory = LoginMemory()
+    rules = [("AUTHENTICATE PLAIN", b"+ "), ("AHpv", CLOSE), (" LOGIN {", b"+ "), ("zo", b"+ "), ("p", OK)]
+    async with server("AUTH=PLAIN", *rules) as way:
+        for _ in range(2):
+            with pytest.raises(Disconnected):
+                async with session(way, ZOE, memory):
+                    pass
+        async with session(way, ZOE, memory):
+            pass
+
+    assert sum("AUTHENTICATE" in line for line in attempts(way)) == 2
+
+
+async def test_a_bye_about_the_method_leaves_it_out_at_once_and_one_about_the_load_does_not():
+    for bye, expected in ((b"* BYE LOGIN is disabled", 1), (b"* BYE Too many connections", 3)):
+        memory = LoginMemory()
+        async with server("AUTH=PLAIN SASL-IR", (" LOGIN ", bye), ("AUTHENTICATE PLAIN", OK)) as way:
+            for _ in range(3):
+                with contextlib.suppress(Disconnected):
+                    async with session(way, memory=memory):
+                        pass
+        assert sum(line.startswith("LOGIN") for line in attempts(way)) == expected
+
+
+async def test_a_server_that_was_down_and_implements_login_alone_is_logged_into_again():
+    memory, is_down = LoginMemory(), [True, True]
+
+    def answer(line: str, _number: int) -> bytes | None:
+        if " LOGIN " in line:
+            return CLOSE if is_down and is_down.pop() else OK
+        return b"%t OK done" if "NOOP" in line or "LOGOUT" in line else b"%t BAD Unknown command"
+
+    greeting = send(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=LOGIN] hello\r\n")
+    async with ScriptedServer(greeting, converse(answer)) as way:
+        for error in (Disconnected, Disconnected):
+            with pytest.raises(error):
+                async with session(way, memory=memory):
+                    pass
+        async with session(way, memory=memory):
+            pass
+
+
+async def test_an_announced_mechanism_that_is_refused_by_no_is_followed_by_login():
+    refusal = b"%t NO AUTHENTICATE mechanism not supported, mate"
+    rules = [("AUTHENTICATE", refusal), (" LOGIN {", b"+ "), ("zo", b"+ "), ("p", OK)]
+    async with server("AUTH=PLAIN", *rules) as way, session(way, ZOE):
+        pass
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        b"%t NO LOGIN is disabled. Use AUTHENTICATE", b"%t NO PLAIN authentication disabled",
+        b"%t NO command disabled", b"%t NO Authentication method not allowed",
+        b"%t NO invalid SASL argument",
+        b"%t BAD invalid base64",
+        b"%t BAD [CLIENTBUG] Invalid argument", b"%t NO maintenance: LOGIN command not allowed",
+    ],
+)  # fmt: skip
+async def test_a_no_about_the_method_is_followed_by_another_method(refusal):
+    who = Login("maintenance", "s3cret")
+    rules = [(" LOGIN ", refusal), ("AUTHENTICATE PLAIN", OK)]
+    async with server("AUTH=PLAIN SASL-IR", *rules) as way, session(way, who):
+        pass
+
+    assert [line.split(" ")[0] for line in attempts(way)] == ["LOGIN", "AUTHENTICATE"]
+
+
+async def test_the_name_of_the_user_is_no_reason_for_a_refusal():
+    async with server("", (" LOGIN ", b"%t NO busy@limit.example: authentication failed")) as way:
+        with pytest.raises(AuthenticationFailed) as caught:
+            async with session(way, Login("busy@limit.example", "s3cret")):
+                pass
+
+    assert caught.value.is_certain
+    assert "busy@limit.example" in caught.value.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from superimap.imap.refusals import Answer, Verdict, advice, judge_refusal, names_credentials
+from superimap.imap.refusals import Answer, Verdict, advice, judge_refusal, judge_untagged, without_names
 
 C, U, T, M = Verdict.CREDENTIALS, Verdict.UNCLEAR, Verdict.TEMPORARY, Verdict.METHOD
 
@@ -101,7 +101,7 @@ TEXTS = [
     ("NO", None, "用户名或密码错误", C, "own"),
     ("NO", None, "Сервис временно недоступен", T, "own"),
     ("NO", None, "Неверный пароль", C, "own"),
-    ("NO", None, "", C, "RFC 9051 section 6.2.3"),
+    ("NO", None, "", U, "RFC 9051 section 6.2.3"),
     ("BAD", None, "", M, "RFC 9051 section 6.2.3"),
 ]  # fmt: skip
 
@@ -111,6 +111,152 @@ TEXTS = [
 )
 def test_the_refusals_of_known_servers_are_told_apart(result, code, text, verdict, _source):
     assert judge_refusal([Answer(result, code, text)]) is verdict
+
+
+# The classes: what servers, and those that wrap their answers, say in other words and languages.
+MORE = {
+    M: [
+        "LOGIN is disabled. Use AUTHENTICATE", "LOGIN is disabled", "Login disabled",
+        "PLAIN authentication disabled", "command disabled", "Authentication method not allowed",
+        "invalid SASL argument", "mechanism not supported", "AUTH mechanism not available",
+        "authentication mechanism not available", "Unsupported authentication mechanism",
+        "LOGIN command not allowed", "LOGIN command has been disabled on this server",
+        "AUTHENTICATE not allowed", "no mechanism available", "Login failed: no mechanism available",
+        "Invalid base64", "Unknown command: LOGIN", "LOGIN not permitted", "PLAIN not supported",
+        "Authentication mechanism disabled", "Unknown auth mechanism", "Missing argument to LOGIN",
+        "AUTHENTICATE: protocol error", "Befehl wird nicht unterstützt", "commande inconnue",
+        "不支持的认证方式", "Механизм не поддерживается", "Use AUTHENTICATE instead",
+        "Command is not valid in this state", "Login method not allowed for clients",
+    ],
+    T: [
+        "Mailbox is locked by POP server", "mailbox locked", "imap server not responding", "Upstream error",
+        "Remote server not available", "service not available", "Service is not available",
+        "Server not responding", "Quota exceeded", "Exceeded the number of connections",
+        "Your IP has been blocked", "unknown error", "Authentication server down",
+        "auth service not reachable", "Failed to connect to authentication server",
+        "Autologout; idle for too long", "Lookup failed 0123abc", "Your mailbox is over quota",
+        "Unexpected error", "The user account is migrating", "Mailbox is being moved",
+        "Account is being migrated, please wait", "Fatal error: cannot chdir", "out of memory",
+        "An error occurred", "LOGIN failed: rate exceeded", "Greylisted, wait 5 minutes",
+        "MAX_CONNECTIONS reached", "User has no mailbox server available",
+        "User has reached the maximum allowed connections", "unable to lookup user record",
+        "Connecting to backend", "Login failed: user database unreachable",
+        "Authentication failed: connection to LDAP failed",
+        "Authentication failed: error connecting to server", "Login failed: server too busy", "Server error",
+        "Temporary authentication failure", "Authentication timeout", "Login failed: internal error",
+        "Try later", "Authentication failed: maintenance", "Password database is not available",
+        "Please try again", "Logins are currently disabled",
+        "IP address is blocked due to too many failed logins", "Anmeldung fehlgeschlagen: Wartungsarbeiten",
+        "Systemwartung", "Dienst nicht verfügbar", "Serverfehler", "Server derzeit nicht erreichbar",
+        "Temporärer Fehler", "Service temporairement indisponible", "Service non disponible",
+        "Serveur en maintenance", "Servicio no disponible", "En mantenimiento", "Serviço indisponível",
+        "Em manutenção", "Servizio non disponibile", "Dienst niet beschikbaar", "Usługa niedostępna",
+        "Služba je dočasně nedostupná", "Sunucu meşgul", "Ведутся технические работы", "Сервер недоступен",
+        "サービスを利用できません", "メンテナンス中です", "服务器维护中", "系统繁忙", "登录过于频繁",
+        "서버 점검 중입니다",
+    ],
+    U: [
+        "Authentication failed. Please try again.", "Login failed, please try again later.",
+        "Please retry the password", "Invalid login or password. Please try again later",
+        "Invalid credentials; server busy", "Nope", "ERR 4711", "Your account is blocked for 15 minutes",
+        "Account locked: too many failed logins", "登录失败，请稍后重试",
+        "Échec de l'authentification, veuillez réessayer plus tard",
+        "Anmeldung fehlgeschlagen, versuchen Sie es später", "Неверный пароль, попробуйте позже",
+        "SASL(-1): generic failure",
+    ],
+    C: [
+        "Invalid credentials", "Wrong username or password", "Unknown user", "User unknown",
+        "No such user here", "Could not log in", "Login refused", "Access denied", "Not authorized",
+        "Password expired", "Failed login", "Your password has expired", "Account is locked",
+        "Account suspended", "Your account has been disabled", "LOGIN Login error, user suspended",
+        "Access to your account has been suspended", "Mailbox does not exist",
+        "Email address or password is incorrect. Try resetting your password.", "Mailbox is disabled",
+        "IMAP access is disabled for your domain. Please contact your domain administrator",
+        "ERR.LOGIN.USERORPASSWD", "IMAP is disabled for this account", "IMAP4 Service is not allowed",
+        "imap4 service is not enabled", "You are not allowed to use IMAP", "IMAP access has been turned off",
+        "Login disabled for this account", "Please login via the web interface: account hibernated",
+        "Web login required", "Unsafe Login. Please contact us", "Application-specific password required",
+        "Please use an app password", "Two-factor authentication required",
+        "Sorry, you cannot log in with your password: use OAuth", "Basic authentication is not supported",
+        "Please using authorized code to login.", "Only supported over a TLS/SSL connection",
+        "Login failed: Sparse", "Unlimited account: wrong password", "Invalid login: syntaxadmin",
+        "Password rejected", "SASL(-13): user not found: checkpass failed", "Domain is suspended",
+        "Falsches Passwort", "Passwort ungültig", "Ihr Postfach wurde gesperrt", "Zugangsdaten nicht korrekt",
+        "Identifiants incorrects", "Mot de passe erroné", "Votre compte est bloqué", "Contraseña incorrecta",
+        "Usuario o contraseña no válidos", "La cuenta está suspendida", "Senha inválida",
+        "Credenziali non valide", "Onjuist wachtwoord", "Nieprawidłowe hasło", "Nesprávné heslo",
+        "Yanlış şifre", "Неверный логин или пароль", "Аккаунт заблокирован", "Требуется пароль приложения",
+        "帐号或密码错误", "账号已被锁定", "请使用授权码登录", "パスワードが違います",
+        "비밀번호가 올바르지 않습니다",
+    ],
+}  # fmt: skip
+BAD = {
+    C: [
+        "LOGIN failed", "AUTHENTICATE failed", "Failed login", "Invalid user or password", "password",
+    ],
+    M: [
+        "invalid command or parameters", "Command Argument Error. 12", "command unknown or invalid LOGIN",
+        "Invalid base64", "could not parse command", "expected end of data instead of",
+        "Invalid SASL argument", "Request aborted", "Command received in Invalid state.",
+        "parsing password failed", "LOGIN invalid login syntax",
+    ],
+    T: [
+        "Server error", "User is authenticated but not connected.", "Internal server error",
+        "Server shutting down",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("result", "texts"), [("NO", MORE), ("BAD", BAD)])
+def test_refusals_are_told_apart_by_their_words(result, texts):
+    wrong = [
+        (text, found, verdict)
+        for verdict, all_of_it in texts.items()
+        for text in all_of_it
+        if (found := judge_refusal([Answer(result, None, text)])) is not verdict
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "verdict"),
+    [
+        ("UNAVAILABLE", "Invalid credentials", T),
+        ("LIMIT", "Wrong password", T),
+        ("TEMPFAIL", "LOGIN Temporary failure", T),  # Yahoo: node-imap#340
+        ("CLIENTBUG", "Invalid argument", M),
+        ("AUTHENTICATIONFAILED", "Authentication failed. Please try again.", C),
+        ("AUTHENTICATIONFAILED", "(internal code 5)", C),
+        ("AUTHENTICATIONFAILED", "Server busy", U),
+        ("AUTHENTICATIONFAILED", "Too many connections", U),
+        ("MAINTENANCE", "x", T),  # a code that no RFC has is a word like others
+    ],
+)
+def test_a_response_code_decides_unless_the_text_contradicts_it(code, text, verdict):
+    assert judge_refusal([Answer("NO", code, text)]) is verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "user", "host", "verdict"),
+    [
+        ("Login failed for user internal@example.com", "internal@example.com", "imap.example.com", C),
+        ("Login failed for internal", "internal@example.com", "imap.example.com", C),
+        ("Login incorrect: limit@example.com", "limit@example.com", "mx", C),
+        ("user ann.later@x.org: authentication failed", "other", "mx", C),
+        ("Login failed: syntax@corp.com", "syntax", "mx", C),
+        ("invalid login base64@x", "base64@x", "mx", C),
+        ("maintenance: authentication failed", "Maintenance", "mx", C),
+        ("mail.limit.example: login failed", "ann", "mail.limit.example", C),
+        ("limit.example: login failed", "ann@limit.example", "mx", C),
+        ("busy.example: login failed", "ann", "mail.busy.example", C),
+        ("LOGIN failed", "login", "mx", C),
+        ("LOGIN is disabled. Use AUTHENTICATE", "login", "mx", M),
+        ("Server busy", "serv", "mx", T),
+        ("try again: https://example.com/wrong-password", "ann", "mx", T),
+    ],
+)
+def test_names_in_a_text_are_no_reasons(text, user, host, verdict):
+    assert judge_refusal([Answer("NO", None, without_names(text, (user, host)))]) is verdict
 
 
 @pytest.mark.parametrize(
@@ -137,22 +283,25 @@ def test_an_untagged_no_explains_a_tagged_one_without_a_code():
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("answer", "verdict"),
     [
-        (Answer("NO", "AUTHENTICATIONFAILED", "x"), True),
-        (Answer("BYE", None, "Authentication failed, closing connection"), True),
-        (Answer("BYE", None, "Invalid password"), True),
-        (Answer("BYE", None, "Too many login failures"), False),
-        (Answer("BYE", "UNAVAILABLE", "authentication failed"), False),
-        (Answer("BYE", None, "internal db error validating user"), False),
-        (Answer("BYE", None, "Autologout; idle for too long"), False),
-        (Answer("BYE", None, "Too many invalid IMAP commands."), False),
-        (Answer("NO", "ALERT", "Mailbox is at 98% of quota"), False),
-        (Answer("BYE", None, ""), False),
+        (Answer("NO", "AUTHENTICATIONFAILED", "x"), C),
+        (Answer("BYE", None, "Authentication failed, closing connection"), C),
+        (Answer("BYE", None, "Invalid password"), C),
+        (Answer("BYE", None, "Login failed, try again later"), U),
+        (Answer("BYE", None, "LOGIN is disabled"), M),
+        (Answer("BYE", None, "Too many login failures"), T),
+        (Answer("BYE", "UNAVAILABLE", "authentication failed"), T),
+        (Answer("BYE", None, "internal db error validating user"), T),
+        (Answer("BYE", None, "Autologout; idle for too long"), T),
+        (Answer("BYE", None, "Too many invalid IMAP commands."), T),
+        (Answer("NO", "ALERT", "Mailbox is at 98% of quota"), None),
+        (Answer("BYE", None, "LOGOUT received"), None),
+        (Answer("BYE", None, ""), None),
     ],
 )
-def test_only_a_text_that_names_the_credentials_refuses_them_without_a_tagged_answer(answer, expected):
-    assert names_credentials(answer) is expected
+def test_only_a_text_that_names_the_credentials_refuses_them_without_a_tagged_answer(answer, verdict):
+    assert judge_untagged(answer) is verdict
 
 
 @pytest.mark.parametrize(

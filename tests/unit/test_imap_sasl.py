@@ -7,7 +7,7 @@ from base64 import b64encode
 import pytest
 
 from superimap.imap.errors import AuthenticationFailed, Disconnected, OutOfSync, Refused, TimedOut
-from superimap.imap.login_methods import LoginMethod, login_arguments, login_methods
+from superimap.imap.login_methods import LoginMemory, LoginMethod, login_arguments, login_methods
 from superimap.imap.redaction import redacted, without_secrets
 from superimap.imap.types import Login, OAuth
 
@@ -120,3 +120,26 @@ def test_all_texts_of_an_error_are_redacted_and_its_other_values_kept():
     assert (error.text, error.code, error.detail, error.is_certain) == ("…", "X", "…", False)
     assert str(redacted(OutOfSync("not an answer to LOGIN: 's3cret BAD'"), ANN)).endswith("'… BAD'")
     assert redacted(same := TimedOut("LOGIN", 9), ANN) is same
+
+
+def test_methods_without_an_answer_move_behind_the_others_and_none_is_given_up():
+    memory = LoginMemory()
+    a, b, c = (LoginMethod("LOGIN", form) for form in ("quoted", "literal", "atom"))
+
+    def order() -> list[LoginMethod]:
+        return memory.order([a, b, c])
+
+    assert order() == [a, b, c]
+    memory.miss_answer(a)
+    assert order() == [a, b, c]
+    memory.miss_answer(a)
+    assert order() == [b, c, a]
+    memory.refuse(b)
+    assert order() == [c, a]
+    memory.miss_answer(c)
+    memory.miss_answer(c)
+    assert order() == [a, c]  # a server that was down
+    memory.accept(a)
+    assert order() == [a, c]
+    memory.forget()
+    assert order() == [a, b, c]

@@ -8,6 +8,7 @@ from superimap.domain.logins import (
     ESCALATION_REFUSALS,
     ESCALATION_SECONDS,
     LoginHistory,
+    persistence_note,
     refused_pause,
     refuses_credentials,
 )
@@ -50,3 +51,13 @@ def test_unclear_refusals_are_escalated_by_the_pauses_alone_within_a_day():
 
     assert 3 * HOUR <= seconds < 24 * HOUR
     assert refusals >= ESCALATION_REFUSALS - 1
+
+
+def test_a_temporary_refusal_that_lasts_for_hours_asks_a_person_to_look_unless_its_code_explains_it():
+    lasting = LoginHistory(was_accepted=True, failing_seconds=5 * HOUR)
+
+    assert persistence_note(LoginHistory(failing_seconds=LONG - 1), has_code=False) == ""
+    assert "no login accepted for 5 h; the account or its password" in persistence_note(
+        lasting, has_code=False
+    )
+    assert persistence_note(lasting, has_code=True) == " (no login accepted for 5 h)"

@@ -13,12 +13,14 @@ class LoginHistory:
     """What is stored of a user's logins with its present credentials.
 
     `was_accepted`: a login has succeeded. `refusals`: logins refused since the last success, and `refused_seconds`
-    the time since the first of them, by PostgreSQL's clock.
+    the time since the first of them, by PostgreSQL's clock. `failing_seconds`: the time since the last proof of
+    life from the server, or since the user was connected.
     """
 
     was_accepted: bool = False
     refusals: int = 0
     refused_seconds: float = 0.0
+    failing_seconds: float = 0.0
 
 
 def refuses_credentials(history: LoginHistory, *, is_certain: bool) -> bool:
@@ -39,3 +41,15 @@ def refused_pause(history: LoginHistory, *, first: float, longest: float, chance
     """
     ceiling = min(first * 2.0 ** min(history.refusals, 32), longest)
     return first / 2 + (0.5 + chance / 2) * ceiling
+
+
+def persistence_note(history: LoginHistory, *, has_code: bool) -> str:
+    """Return what a status adds to a temporary refusal that has lasted for hours; empty before.
+
+    Such a refusal never counts as one of the credentials. A response code is proof that it is temporary; a text
+    alone is none, and a person has to look.
+    """
+    if history.failing_seconds < ESCALATION_SECONDS:
+        return ""
+    cause = "" if has_code else "; the account or its password may be the cause, check at the provider"
+    return f" (no login accepted for {history.failing_seconds / 3600:.0f} h{cause})"

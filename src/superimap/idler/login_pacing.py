@@ -4,10 +4,10 @@ import random
 
 from superimap.core.backoff import Backoff
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.logins import LoginHistory, refused_pause, refuses_credentials
+from superimap.domain.logins import LoginHistory, persistence_note, refused_pause, refuses_credentials
 from superimap.domain.providers import ProviderKind
 from superimap.idler.timing import SessionTiming
-from superimap.imap.errors import AuthenticationFailed
+from superimap.imap.errors import AuthenticationFailed, Refused
 from superimap.imap.login_methods import LoginMemory
 
 _FIRST_PAUSE_BACKOFFS = 4.0  # the first pause after a failed login, in first pauses after a lost connection
@@ -72,6 +72,12 @@ class LoginPacing:
     def failed_pause(self) -> float | None:
         """Return the seconds until the next login if credentials were sent and not accepted; None otherwise."""
         return self._failures.next() if self.memory.has_submitted else None
+
+    def persistence_note(self, error: BaseException) -> str:
+        """Return what the status adds to the reason of a login that is refused for a time, for hours."""
+        if not isinstance(error, Refused) or not self.memory.has_submitted:
+            return ""
+        return persistence_note(self._history, has_code=error.code is not None)
 
     @property
     def failures(self) -> int:

@@ -191,6 +191,7 @@ class UserSession:
         requested = server_pauses.requested_pause(error, ordinary=self._context.timing.throttled)
         if self._memory.suspects.may_reconnect_at_once() and requested is None:
             return 0.0
+        reason += self._logins.persistence_note(error)
         timing, since = self._context.timing, self._established_at
         # The next connection does without an ID that has ended one. If it fails as well, ID was not the cause.
         self._says_id = not isinstance(error, IdRefused) and (self._says_id or since is None)

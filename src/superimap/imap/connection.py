@@ -54,7 +54,7 @@ async def connect(
         await _open(protocol, server, timeouts, memory, tls_context, guard)
         offered = protocol.capabilities
         if protocol.greeting == "OK":  # PREAUTH needs no login
-            await _log_in(protocol, credentials, timeouts, login_memory or LoginMemory(), memory)
+            await _log_in(protocol, server.host, credentials, timeouts, login_memory or LoginMemory(), memory)
         if client_id and "ID" in offered | protocol.capabilities:
             await _identify(protocol, client_id, timeouts)
         yield ImapClient(protocol, memory, timeouts)
@@ -97,6 +97,7 @@ async def _open(
 
 async def _log_in(
     protocol: Protocol,
+    host: str,
     credentials: Credentials,
     timeouts: Timeouts,
     login_memory: LoginMemory,
@@ -104,7 +105,7 @@ async def _log_in(
 ) -> None:
     """Authenticate, and learn the capabilities that hold afterwards. Raises any ImapError."""
     before = protocol.capabilities
-    await sasl.authenticate(protocol, credentials, login_memory, within=timeouts.login)
+    await sasl.authenticate(protocol, credentials, login_memory, within=timeouts.login, host=host)
     if protocol.capabilities == before:  # the OK listed none; many servers offer more after login
         await _ask_capabilities(protocol, timeouts, memory)
 

@@ -2,13 +2,19 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from superimap.imap.encoding import Argument, Literal, quote_string
 from superimap.imap.types import Credentials, Login, OAuth
 
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@^_`|~-]+")  # without the atom-specials of RFC 9051 section 9
 _BEARER_MECHANISMS = ("XOAUTH2", "OAUTHBEARER")
+
+MAX_UNANSWERED_LOGINS = 2
+"""After this number of logins in a row without an answer another method is tried, if the server offers one."""
+_REFUSED = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +28,20 @@ class LoginMethod:
     has_initial_response: bool = False
 
 
+_NO_FAILURES: Mapping[LoginMethod, int] = MappingProxyType({})  # of almost all users
+
+
 class LoginMemory:
     """What the sessions of one user know about logging in at their server. Lost with the process.
 
-    `refused` are the methods that the server did not take, so that the next login begins with another one.
     `has_submitted` says that the present login has sent credentials, and the server did not accept them yet.
     """
 
-    __slots__ = ("has_submitted", "refused")
+    __slots__ = ("_failures", "has_submitted")
 
     def __init__(self) -> None:
-        self.refused: frozenset[LoginMethod] = frozenset()
+        # Logins in a row by this method that ended without an answer; _REFUSED: the server does not take it.
+        self._failures: Mapping[LoginMethod, int] = _NO_FAILURES
         self.has_submitted = False
 
     def begin(self) -> None:
@@ -43,17 +52,38 @@ class LoginMemory:
         """Note that credentials are sent."""
         self.has_submitted = True
 
-    def accept(self) -> None:
-        """Note that the login has succeeded."""
+    def accept(self, method: LoginMethod) -> None:
+        """Note that a login by the method has succeeded."""
         self.has_submitted = False
+        self._note(method, 0)
 
     def refuse(self, method: LoginMethod) -> None:
         """Note that the server does not take the method."""
-        self.refused |= {method}
+        self._note(method, _REFUSED)
+
+    def miss_answer(self, method: LoginMethod) -> None:
+        """Note that the connection has ended, or nothing came, instead of an answer to the method."""
+        self._note(method, self._failures.get(method, 0) + 1)
 
     def forget(self) -> None:
-        """Forget the refused methods: all were refused, so the next login tries them again."""
-        self.refused = frozenset()
+        """Forget all failures: every method was refused, so the next login tries them again."""
+        self._failures = _NO_FAILURES
+
+    def order(self, methods: list[LoginMethod]) -> list[LoginMethod]:
+        """Return the methods that were not refused, those behind the others that stay without an answer.
+
+        Some servers close the connection, or hang, when they get a command that they do not implement. A server
+        that is down does the same to all methods: each is tried twice, and none is given up.
+        """
+        failures = self._failures
+        if not failures:
+            return methods
+        left = [method for method in methods if failures.get(method, 0) < _REFUSED]
+        return sorted(left, key=lambda method: failures.get(method, 0) // MAX_UNANSWERED_LOGINS)
+
+    def _note(self, method: LoginMethod, failures: int) -> None:
+        others = {key: value for key, value in self._failures.items() if key != method}
+        self._failures = {**others, method: failures} if failures else others or _NO_FAILURES
 
 
 def login_methods(credentials: Credentials, capabilities: frozenset[str]) -> list[LoginMethod]:

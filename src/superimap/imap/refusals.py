@@ -4,11 +4,12 @@ The table in tests/unit/test_imap_refusals.py has the texts of servers and provi
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from json import JSONDecodeError, loads
 
-from superimap.imap.throttling import asks_for_pause
+from superimap.imap import refusal_words, throttling
 
 
 class Verdict(Enum):
@@ -34,57 +35,22 @@ _PERMANENT_CODES = {
     "NOPERM", "REFERRAL", "AUTH", "SYS/PERM",
 }  # fmt: skip
 _TEMPORARY_CODES = {
-    "UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED", "OVERQUOTA", "SERVERBUG", "CLIENTBUG", "TRYLATER", "IN-USE",
-    "LOGIN-DELAY", "SYS/TEMP",
+    "UNAVAILABLE", "INUSE", "SERVERBUG", "CORRUPTION", "TRYLATER", "IN-USE", "LOGIN-DELAY", "SYS/TEMP", "TEMPFAIL",
+    *throttling.THROTTLING_CODES,
 }  # fmt: skip
-_METHOD_CODES = {"CANNOT", "BADCHARSET"}
+_METHOD_CODES = {"CANNOT", "BADCHARSET", "CLIENTBUG"}
+_MAX_JUDGED_CHARACTERS = 1000
+_ADDRESS = re.compile(r"https?://\S+|[^\s<>\"'(),;:]{1,64}@[^\s<>\"'(),;]+")
 
 
-def _words(*patterns: str) -> re.Pattern[str]:
+def _pattern(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
-
-_TEMPORARY = _words(
-    "tempora", "try again", r"\blater\b", "unavailable", "time.?out", "timed out", "limit", "internal", "busy",
-    "overload", "not connected", "backend", r"(?:system|server|database|db|ldap) (?:error|failure|bug)",
-    "maintenance", "shutting down", "starting up", "not ready", r"(?:could not|cannot|can't|unable to) connect",
-    "connection (?:refused|lost|failed)", "in use", "already (?:logged|open)", "locked by another",
-    "goodbye", "plus tard", "temporair", "temporan", "vorübergehend", "später", "más tarde", "mais tarde",
-    "più tardi", "tijdelijk", "później", "tymczasow", "geçici", "daha sonra", "временн", "позже",
-    "繁忙", "稍后", "稍後", "频繁", "一時的", "しばらく", "잠시", "일시",
-)  # fmt: skip
-# The credentials or the account, named as the cause.
-_CREDENTIALS = _words(
-    r"(?:invalid|incorrect|wrong|bad|unknown|unrecognized) (?:e?mail |user ?name|login|log-?in|logon|user|account|"
-    "password|passwd|credential|auth|name)",
-    r"(?:user|login|password|account|credentials?)\S* (?:or \S+ )?(?:is |are |was )?"
-    "(?:not (?:correct|valid|found|known|exist|accepted)|error|incorrect|invalid|wrong|mismatch|rejected|denied)",
-    "password", "passwort", "passwd", "mot de passe", "contraseñ", "senha", "wachtwoord", "hasło", "heslo",
-    "parola", "şifre", "парол", "密码", "密碼", "授权码", "パスワード", "비밀번호",
-    "no such user", "user .{0,80}not found", "abnormal", "web.?(?:login|browser)", "log ?in (?:via|to|with|at)",
-    "account .{0,40}(?:locked|disabled|blocked|suspended|expired|closed)", "enable imap",
-    "imap .{0,20}(?:disabled|not)",
-    "basic authentication", "plaintext auth",
-)  # fmt: skip
-_ACCOUNT = _words(r"account (?:is )?(?:abnormal|locked|disabled)", r"password (?:is )?(?:incorrect|wrong)")
-_FAILED = _words(
-    r"(?:auth\w*|log-?in|logon|sign.?in) (?:\w+ )?(?:has )?fail", "login (?:incorrect|rejected|denied|bad|error)",
-    "not authenticated", "access denied", "fehlgeschlagen", "échou", "falló", "falhou", "fallita", "не удал",
-    "登录失败", "失敗",
-)  # fmt: skip
-# The command or the mechanism, named as the cause. The usage of LOGIN is iCloud's answer.
-_METHOD = _words(
-    "unsupport", "not supported", "no mechanism", r"mechanism (?:is )?(?:not|un)", "unknown mechanism",
-    r"(?:unknown|unrecogni[sz]ed|invalid|illegal|bad|missing) (?:command|argument|parameter|mechanism|sequence)",
-    r"command (?:is )?(?:not|un|error|syntax)", "not implemented", "authenticate is not enabled",
-    "error in imap command", "syntax", "parse", "not ending with", "malformed", "base64", "initial response",
-    r"login <?user\w*>? <?pass\w*",
-)  # fmt: skip
 
 # What the person can do, in the order of precedence.
 _ADVICE = (
     (
-        _words(
+        _pattern(
             r"app(?:lication)?[ -]?(?:specific)?[ -]?password",
             "parol prilozheniya",
             "授权码",
@@ -93,15 +59,15 @@ _ADVICE = (
         "The account needs an app password.",
     ),
     (
-        _words("WEBALERT", "web.?(?:login|browser)", "verify your identity"),
+        _pattern("WEBALERT", "web.?(?:login|browser)", "verify your identity"),
         "The person must sign in at the provider's website first.",
     ),
     (
-        _words("basic authentication"),
+        _pattern("basic authentication"),
         "The server takes no passwords: the person must sign in with OAuth 2.0.",
     ),
     (
-        _words(
+        _pattern(
             "enable imap",
             "imap .{0,20}disabled",
             "not (?:enabled|allowed) .{0,20}imap",
@@ -109,14 +75,28 @@ _ADVICE = (
         ),
         "IMAP may be switched off in the account's settings.",
     ),
-    (_words("PRIVACYREQUIRED", "plaintext auth"), "The server takes passwords only on connections with TLS."),
-    (_words("EXPIRED", "password .{0,30}expire", "must change"), "The password has expired."),
     (
-        _words(r"account\S* .{0,40}(?:locked|disabled|blocked|suspended|closed)"),
+        _pattern("PRIVACYREQUIRED", "plaintext auth"),
+        "The server takes passwords only on connections with TLS.",
+    ),
+    (_pattern("EXPIRED", "password .{0,30}expire", "must change"), "The password has expired."),
+    (
+        _pattern(r"account\S* .{0,40}(?:locked|disabled|blocked|suspended|closed)"),
         "The account is locked or disabled.",
     ),
-    (_words(r"\[REFERRAL"), "The account is on another server."),
+    (_pattern(r"\[REFERRAL"), "The account is on another server."),
 )
+
+
+def without_names(text: str, names: Iterable[str]) -> str:
+    """Remove the addresses, and the names of the user and the server, from a text: they are no reasons.
+
+    `names` may be mail addresses and host names, whose parts are names as well.
+    """
+    text = _ADDRESS.sub("…", text)
+    parts = {part for name in names for part in (name, *name.split("@"), name.partition(".")[2])}
+    known = "|".join(re.escape(part) for part in sorted(parts, key=len, reverse=True) if part)
+    return re.sub(rf"(?<![^\W_])(?:{known})(?![^\W_])", "…", text, flags=re.IGNORECASE) if known else text
 
 
 def judge_refusal(answers: list[Answer], detail: str | None = None) -> Verdict:
@@ -125,22 +105,19 @@ def judge_refusal(answers: list[Answer], detail: str | None = None) -> Verdict:
     `detail` is the provider's JSON of an OAuth refusal (RFC 7628 section 3.2.2).
     """
     for answer in answers:
-        if (verdict := _by_code(answer.code)) is not None:
+        if (verdict := _by_code(answer)) is not None:
             return verdict
     if detail is not None and (http := _http_status(detail)):
         return Verdict.TEMPORARY if http.startswith("5") or http == "429" else Verdict.CREDENTIALS
-    return _by_wording(answers[0].result, " ".join(answer.text for answer in answers))
+    is_bad = answers[0].result == "BAD"
+    text = " ".join(f"{answer.code or ''} {answer.text}".strip() for answer in answers)
+    unknown = Verdict.CREDENTIALS if detail is not None else Verdict.METHOD if is_bad else Verdict.UNCLEAR
+    return _by_wording(text, is_bad=is_bad) or unknown
 
 
-def names_credentials(answer: Answer) -> bool:
-    """Return whether an untagged NO, BAD or BYE, of a login that got no other answer, refuses the credentials."""
-    verdict = _by_code(answer.code)
-    if verdict is not None:
-        return verdict is Verdict.CREDENTIALS
-    text = answer.text
-    if asks_for_pause(None, text) or _TEMPORARY.search(text) or _METHOD.search(text):
-        return False
-    return bool(_CREDENTIALS.search(text) or _FAILED.search(text))
+def judge_untagged(answer: Answer) -> Verdict | None:
+    """Judge an untagged NO, BAD or BYE, of a login that got no other answer; None if it gives no reason."""
+    return _by_code(answer) or _by_wording(answer.text)
 
 
 def advice(answers: list[Answer]) -> str:
@@ -149,25 +126,40 @@ def advice(answers: list[Answer]) -> str:
     return next((sentence for pattern, sentence in _ADVICE if pattern.search(text)), "")
 
 
-def _by_code(code: str | None) -> Verdict | None:
-    if code in _TEMPORARY_CODES:
+def _by_code(answer: Answer) -> Verdict | None:
+    """Judge by the response code. If it blames the credentials and the text blames the server, it is unclear."""
+    if answer.code in _TEMPORARY_CODES:
         return Verdict.TEMPORARY
-    if code in _METHOD_CODES:
+    if answer.code in _METHOD_CODES:
         return Verdict.METHOD
-    return Verdict.CREDENTIALS if code in _PERMANENT_CODES else None
+    if answer.code in _PERMANENT_CODES:
+        is_state = _by_wording(answer.text) is Verdict.TEMPORARY and not refusal_words.AGAIN.search(
+            answer.text
+        )
+        return Verdict.UNCLEAR if is_state else Verdict.CREDENTIALS
+    return None
 
 
-def _by_wording(result: str, text: str) -> Verdict:
-    if asks_for_pause(None, text):
-        return Verdict.UNCLEAR if _ACCOUNT.search(text) else Verdict.TEMPORARY
-    if _METHOD.search(text):
+def _by_wording(text: str, *, is_bad: bool = False) -> Verdict | None:
+    """Judge by words; None if the text has none that are known.
+
+    Many servers add "try again" to the refusal of a wrong password: together they are unclear. A BAD that names
+    the command is about it, whatever else it names.
+    """
+    text = text[:_MAX_JUDGED_CHARACTERS]
+    rest = throttling.without_requests(text)
+    is_passing = rest != text or refusal_words.STATE.search(rest) is not None
+    asks_again = refusal_words.AGAIN.search(rest) is not None
+    names_method = rest == text and refusal_words.METHOD.search(rest) is not None
+    if refusal_words.ACCOUNT.search(rest) and not (is_bad and names_method):
+        return Verdict.UNCLEAR if is_passing or asks_again else Verdict.CREDENTIALS
+    if names_method:
         return Verdict.METHOD
-    is_named = bool(_CREDENTIALS.search(text))
-    if _TEMPORARY.search(text):
-        return Verdict.UNCLEAR if is_named else Verdict.TEMPORARY
-    if result == "NO" or is_named or _FAILED.search(text):
-        return Verdict.CREDENTIALS
-    return Verdict.METHOD
+    if is_passing:
+        return Verdict.TEMPORARY
+    if refusal_words.FAILED.search(rest):
+        return Verdict.UNCLEAR if asks_again else Verdict.CREDENTIALS
+    return Verdict.TEMPORARY if asks_again else None
 
 
 def _http_status(detail: str) -> str | None:

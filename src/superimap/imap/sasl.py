@@ -16,12 +16,16 @@ from superimap.imap.login_methods import (
     sasl_responses,
 )
 from superimap.imap.protocol import Protocol
-from superimap.imap.refusals import Answer, Verdict, advice, judge_refusal, names_credentials
+from superimap.imap.refusals import Answer, Verdict, advice, judge_refusal, judge_untagged, without_names
 from superimap.imap.statuses import decode_text, parse_status
+from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Credentials, Login, OAuth
 
 MAX_METHODS_PER_LOGIN = 3
 """Methods tried on one connection: servers count what they do not understand, and close after a few."""
+
+MAX_UNTAGGED_ANSWERS = 5
+"""Untagged answers of a login that are judged."""
 
 
 class _Exchange:
@@ -54,33 +58,36 @@ class _Exchange:
 
 
 async def authenticate(
-    protocol: Protocol, credentials: Credentials, memory: LoginMemory, *, within: float
+    protocol: Protocol, credentials: Credentials, memory: LoginMemory, *, within: float, host: str = ""
 ) -> None:
     """Log in, by another method if the server does not take the first.
 
     Another method is tried only if the answer is about the command: credentials that the server has checked are
-    not sent again. Raises AuthenticationFailed if other credentials are needed, Refused if these may be accepted
-    later, and Disconnected, TimedOut, ProtocolError or LimitExceeded as any command.
+    not sent again. `host` is the server's name, which its texts may contain. Raises AuthenticationFailed if other
+    credentials are needed, Refused if these may be accepted later, and Disconnected, TimedOut, ProtocolError or
+    LimitExceeded as any command.
     """
     deadline = asyncio.get_running_loop().time() + within
     memory.begin()
-    methods = await _untried_methods(protocol, credentials, memory, within)
+    methods = await _usable_methods(protocol, credentials, memory, within)
     refused = _no_method(protocol, credentials)
+    hint = ""
     for method in methods[:MAX_METHODS_PER_LOGIN]:
         left = max(deadline - asyncio.get_running_loop().time(), 0.1)
-        found = await _try_method(protocol, credentials, method, memory, left)
+        attempt = _Attempt(protocol, credentials, method, memory, host)
+        found = await attempt.run(left)
         if found is None:
-            memory.accept()
+            memory.accept(method)
             return
-        refused = found
+        refused, hint = found, attempt.advice
         await _drain(protocol, left)
     if not methods or len(methods) > MAX_METHODS_PER_LOGIN:  # the next login begins with the others
         raise refused
     memory.forget()
-    raise AuthenticationFailed(refused.text, refused.code, is_certain=False)
+    raise AuthenticationFailed(refused.text, refused.code, advice=hint, is_certain=False)
 
 
-async def _untried_methods(
+async def _usable_methods(
     protocol: Protocol, credentials: Credentials, memory: LoginMemory, within: float
 ) -> list[LoginMethod]:
     """Return the methods that the server offers and has not refused; all of them if it has refused all."""
@@ -89,35 +96,78 @@ async def _untried_methods(
         with contextlib.suppress(Refused):
             await protocol.run("CAPABILITY", within=within)
         methods = login_methods(credentials, protocol.capabilities)
-    return [method for method in methods if method not in memory.refused] or methods
+    return memory.order(methods) or methods
 
 
-async def _try_method(
-    protocol: Protocol, credentials: Credentials, method: LoginMethod, memory: LoginMemory, within: float
-) -> Refused | None:
-    """Log in by one method: None on success, the server's answer if it does not take the method.
+class _Attempt:
+    """A login by one method."""
 
-    Raises every other error, AuthenticationFailed and Refused among them.
-    """
-    command, exchange = _command(protocol, credentials, method, memory)
-    try:
-        answer = await protocol.execute(command, within)
-    except ImapError as error:
-        raise _explained(error, command) from None
-    if answer.result == "OK":
-        return None
-    answers = [Answer(answer.result, answer.status.code, answer.status.text), *_untagged(command)]
-    refusal = command.refusal()
-    match Verdict.METHOD if exchange.is_cancelled else judge_refusal(answers, exchange.detail):
-        case Verdict.TEMPORARY:
-            raise refusal
-        case Verdict.METHOD:
-            memory.refuse(method)
-            return refusal
-        case verdict:
-            raise AuthenticationFailed(
-                refusal.text, refusal.code, exchange.detail, advice(answers), verdict is Verdict.CREDENTIALS
-            )
+    def __init__(
+        self,
+        protocol: Protocol,
+        credentials: Credentials,
+        method: LoginMethod,
+        memory: LoginMemory,
+        host: str,
+    ) -> None:
+        self._protocol = protocol
+        self._method = method
+        self._memory = memory
+        self._names = credentials.username, host
+        self._command, self._exchange = _command(protocol, credentials, method, memory)
+        self.advice = ""
+
+    async def run(self, within: float) -> Refused | None:
+        """Return None on success, the server's answer if it does not take the method. Raises every other error."""
+        try:
+            answer = await self._protocol.execute(self._command, within)
+        except ImapError as error:
+            raise self._explained(error) from None
+        if answer.result == "OK":
+            return None
+        answers = [
+            self._judged(Answer(answer.result, answer.status.code, answer.status.text)),
+            *self._untagged(),
+        ]
+        refusal, detail = self._command.refusal(), self._exchange.detail
+        self.advice = advice(answers)
+        match Verdict.METHOD if self._exchange.is_cancelled else judge_refusal(answers, detail):
+            case Verdict.TEMPORARY:
+                raise refusal
+            case Verdict.METHOD:
+                self._memory.refuse(self._method)
+                return refusal
+            case verdict:
+                is_certain = verdict is Verdict.CREDENTIALS
+                raise AuthenticationFailed(refusal.text, refusal.code, detail, self.advice, is_certain)
+
+    def _judged(self, answer: Answer) -> Answer:
+        """Return the answer as it is judged: without names."""
+        return Answer(answer.result, answer.code, without_names(answer.text, self._names))
+
+    def _untagged(self) -> list[Answer]:
+        """Return the untagged NO and BAD that came during the login: some servers explain themselves there."""
+        return [self._judged(answer) for answer in _untagged(self._command)]
+
+    def _explained(self, error: ImapError) -> ImapError:
+        """Return AuthenticationFailed if the server refused the credentials without a tagged answer, else `error`.
+
+        The method is remembered if the connection ended, or nothing came, for no other reason.
+        """
+        said = _untagged(self._command)
+        if isinstance(error, Disconnected) and error.bye:
+            said.append(Answer("BYE", error.code, error.bye))
+        verdicts = {judge_untagged(self._judged(answer)): answer for answer in reversed(said)}
+        for verdict in (Verdict.CREDENTIALS, Verdict.UNCLEAR):
+            if (answer := verdicts.get(verdict)) is not None:
+                is_certain = verdict is Verdict.CREDENTIALS
+                hint = advice([self._judged(answer)])
+                return AuthenticationFailed(answer.text, answer.code, None, hint, is_certain)
+        if Verdict.METHOD in verdicts:
+            self._memory.refuse(self._method)
+        elif not any(asks_for_pause(answer.code, answer.text) for answer in said):
+            self._memory.miss_answer(self._method)
+        return error
 
 
 def _command(
@@ -141,22 +191,11 @@ def _command(
 def _untagged(command: Command) -> list[Answer]:
     """Return the untagged NO and BAD that came during a login: some servers explain themselves there."""
     answers = []
-    for response in command.responses:
+    for response in command.responses[:MAX_UNTAGGED_ANSWERS]:
         result, _, text = response.line[2:].partition(b" ")
         said = parse_status(text)
         answers.append(Answer(result.decode("ascii").upper(), said.code, said.text))
     return answers
-
-
-def _explained(error: ImapError, command: Command) -> ImapError:
-    """Return AuthenticationFailed if the server refused the credentials without a tagged answer, else `error`."""
-    answers = _untagged(command)
-    if isinstance(error, Disconnected) and error.bye:
-        answers.append(Answer("BYE", error.code, error.bye))
-    answers = [answer for answer in answers if names_credentials(answer)]
-    if not answers:
-        return error
-    return AuthenticationFailed(answers[0].text, answers[0].code, advice=advice(answers))
 
 
 async def _drain(protocol: Protocol, within: float) -> None:

@@ -37,3 +37,8 @@ _TEXTS = re.compile("|".join(_PATTERNS), re.IGNORECASE)
 def asks_for_pause(code: str | None, text: str) -> bool:
     """Return whether a NO, BAD or BYE asks the client to slow down, by its response code or by its wording."""
     return code in THROTTLING_CODES or _TEXTS.search(text) is not None
+
+
+def without_requests(text: str) -> str:
+    """Return the text without the words that ask the client to slow down."""
+    return _TEXTS.sub("…", text)

@@ -167,24 +167,52 @@ async def test_a_single_refusal_of_proven_credentials_is_tried_once_more_after_a
 
 
 @pytest.mark.parametrize(
-    "hook",
+    ("hook", "status"),
     [
-        answering(b"* BYE Too many login failures"),
-        answering(b"%(tag)s NO [UNAVAILABLE] Temporary authentication failure."),
+        (answering(b"* BYE Too many login failures"), "throttled"),
+        (answering(b"%(tag)s NO [UNAVAILABLE] Temporary authentication failure."), "backing_off"),
     ],
 )
 async def test_a_server_that_lets_nobody_in_gets_few_logins_and_no_account_is_blamed(
-    world, imap, partner, hook
+    world, imap, partner, hook, status
 ):
     imap.on("LOGIN", hook)
-    async with running(
-        functools.partial(main.serve, timing=SessionTiming(backoff_first=0.02)), world.settings
-    ):
+    timing = SessionTiming(backoff_first=0.02, throttled=0.01)
+    async with running(functools.partial(main.serve, timing=timing), world.settings):
         await imap.wait_for(lambda: logins(imap) >= 3)
-        found = await in_status(world, "backing_off")
+        found = await in_status(world, status)
         began = asyncio.get_running_loop().time()
         await imap.wait_for(lambda: logins(imap) >= 4)
 
     assert asyncio.get_running_loop().time() - began > 0.1  # the pauses grow: half of 0.08 s, 0.24 s, 0.72 s
     assert await events(world) == []
     assert (found["refusals"], found["refused_since"]) == (0, None)
+
+
+async def test_a_server_that_stays_temporarily_unavailable_never_blames_the_account_and_says_for_how_long(
+    world, imap, partner
+):
+    await world.rows("UPDATE users SET login_accepted = true, last_proven_alive_at = now() - interval '30 h'")
+    await world.rows("UPDATE users SET connected_at = last_proven_alive_at")
+    imap.on("LOGIN", answering(b"%(tag)s NO Service not available, please try again later"))
+    async with running(QUICK, world.settings):
+        found = await in_status(world, "backing_off")
+
+    assert "not available" in found["status_reason"]
+    assert (
+        "no login accepted for 30 h; the account or its password may be the cause" in found["status_reason"]
+    )
+    assert (found["refusals"], found["refused_since"]) == (0, None)
+    assert await events(world) == []
+
+
+async def test_a_wrong_password_that_the_server_invites_to_try_again_is_told_after_hours(
+    world, imap, partner
+):
+    imap.on("LOGIN", answering(b"%(tag)s NO Authentication failed. Please try again."))
+    await world.rows(
+        "UPDATE users SET login_accepted = true, refusals = 3, refused_since = now() - interval '3 h'"
+    )
+    async with running(QUICK, world.settings):
+        await in_status(world, "authentication_failed")
+    assert [kind for kind, _ in await events(world)] == ["reauth_required"]

@@ -1,7 +1,7 @@
 """Statements about the users that an idler watches, and the statuses of their sessions."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Literal
 
@@ -75,7 +75,7 @@ async def load(pool: Pool, user_id: int) -> WatchedUser | None:
         return None
     values = dict(row)
     folders = values.pop("folders") or ""
-    history = LoginHistory(*(values.pop(name) for name in ("was_accepted", "refusals", "refused_seconds")))
+    history = LoginHistory(*(values.pop(field.name) for field in fields(LoginHistory)))
     return WatchedUser(
         **values, folders=tuple(filter(None, map(str.strip, folders.split(",")))), history=history
     )
