@@ -1,16 +1,24 @@
 """A pending command: its encoding, the responses received so far, and its result."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 from superimap.imap.encoding import FORBIDDEN, Argument
 from superimap.imap.errors import ImapError, LimitExceeded, Refused
-from superimap.imap.framing import Response
+from superimap.imap.framing import Packed, Response, Responses, pack
 from superimap.imap.statuses import CommandResult, Status
 from superimap.imap.types import Limits
 
 Challenge = Callable[[bytes], bytes]
 """Answers a SASL challenge; both are base64 without CRLF."""
+_NOTHING_SAID = Status("")
+
+
+@functools.cache
+def _words(wanted: str) -> frozenset[bytes]:
+    """Return the words of `wanted`, of which there are few: all are constants of this package."""
+    return frozenset(wanted.encode("ascii").split())
 
 
 class Command:
@@ -20,7 +28,7 @@ class Command:
     """
 
     __slots__ = (
-        "_error", "_waiter", "args", "challenge", "challenges", "name", "pieces", "prefix", "responses", "result",
+        "_error", "_packed", "_waiter", "args", "challenge", "challenges", "name", "pieces", "prefix", "result",
         "said", "tag", "wanted", "weight",
     )  # fmt: skip
 
@@ -32,15 +40,15 @@ class Command:
         self.tag = tag
         self.args = args
         self.prefix = prefix
-        self.wanted = wanted.encode("ascii").split()
+        self.wanted = _words(wanted)
         self.challenge: Challenge | None = None
         self.challenges = 0  # received so far
-        self.pieces: list[bytes] = []  # still to be sent, each after a "+"
-        self.responses: list[Response] = []
+        self.pieces: tuple[bytes, ...] = ()  # still to be sent, each after a "+"
         self.result = ""  # OK, NO or BAD
-        self.said = Status("")
+        self.said = _NOTHING_SAID
         self.weight = 0
         """The memory that the responses take, in bytes."""
+        self._packed: list[Packed] | None = None  # the responses
         self._error: ImapError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -57,13 +65,26 @@ class Command:
         """Whether the tagged response has arrived, or never will."""
         return bool(self.result or self._error)
 
+    @property
+    def responses(self) -> Responses:
+        """The untagged responses so far that belong to the command."""
+        return Responses(self._packed or ())
+
+    def next_piece(self) -> bytes:
+        """Return the piece that is to be sent now."""
+        piece, *rest = self.pieces
+        self.pieces = tuple(rest)
+        return piece
+
     def collect(self, response: Response, limits: Limits) -> None:
         """Keep an untagged response that belongs to this command. Raises LimitExceeded."""
         self.weight += response.weight
         if self.weight > limits.total:
             raise LimitExceeded(f"more than {limits.total} bytes to one command")
-        self.responses.append(response)
-        if len(self.responses) > limits.responses:
+        if self._packed is None:
+            self._packed = []
+        self._packed.append(pack(response))
+        if len(self._packed) > limits.responses:
             raise LimitExceeded(f"more than {limits.responses} responses to one command")
 
     def close(self, result: str, said: Status) -> None:

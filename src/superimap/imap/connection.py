@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 
 from superimap.imap import redaction, sasl, transport
 from superimap.imap.client import ImapClient
@@ -13,7 +12,8 @@ from superimap.imap.encoding import quote_text
 from superimap.imap.errors import Disconnected, IdRefused, ImapError, Refused, TimedOut
 from superimap.imap.login_methods import LoginMemory
 from superimap.imap.peer import ALONE, Peer
-from superimap.imap.protocol import AUTH, NONAUTH, SELECTED, Protocol
+from superimap.imap.protocol import Protocol
+from superimap.imap.state import AUTH, NONAUTH, SELECTED
 from superimap.imap.transport import Guard
 from superimap.imap.types import Credentials, Limits, ServerAddress, Timeouts
 
@@ -46,7 +46,7 @@ async def connect(
     credentials contain CR, LF or NUL.
     """
     timeouts = timeouts or Timeouts()
-    protocol = Protocol(limits or Limits(), peer, partial(redaction.redacted, credentials=credentials))
+    protocol = Protocol(limits or Limits(), peer, redaction.Redactor(credentials))
     if protocol.peer.room is not None:
         protocol.peer.room.open(protocol.give_up_room)
     memory = command_memory or CommandMemory()

@@ -5,8 +5,9 @@ a status response announce no literal, and no byte is altered.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from superimap.imap.errors import LimitExceeded
 from superimap.imap.types import Limits
@@ -19,15 +20,12 @@ _STATUS = re.compile(rb"\*[ \t]*+(?:OK|NO|BAD|BYE|PREAUTH)(?![A-Za-z0-9])", re.I
 _MAX_NUMBER64 = (1 << 63) - 1  # RFC 9051 section 9
 _RESPONSE_OVERHEAD_BYTES = 256  # of Python's objects, in addition to the bytes of the response
 _PIECE_OVERHEAD_BYTES = 64  # of one more text or literal
+_LONG_TEXT_BYTES = 4096  # a longer one is copied once, which takes a little longer to begin
 
 
 @dataclass(slots=True)
 class Response:
-    """One whole response: the texts before, between and after its literals.
-
-    Tuples, because the garbage collector soon stops tracking them: with lists, 100,000 responses held the process
-    for 80 ms.
-    """
+    """One whole response: the texts before, between and after its literals."""
 
     texts: tuple[bytes, ...]
     literals: tuple[bytes, ...] = ()
@@ -51,6 +49,47 @@ class Response:
         return sum(map(len, self.texts))
 
 
+Packed = bytes | tuple[bytes, ...]
+"""A response as it is kept: its only text, or its texts followed by its literals, of which there is one less."""
+
+
+def pack(response: Response) -> Packed:
+    """Return the response without an object that the garbage collector tracks for long.
+
+    A server may send 100,000 of them. If the collector visited them, it would stop the process for 50 ms.
+    """
+    return response.texts + response.literals if response.literals else response.texts[0]
+
+
+class Responses(Sequence[Response]):
+    """A view of packed responses."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self, packed: Sequence[Packed] = ()) -> None:
+        self._packed = packed
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __iter__(self) -> Iterator[Response]:
+        return map(_unpack, self._packed)
+
+    @overload
+    def __getitem__(self, at: int) -> Response: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Responses": ...
+    def __getitem__(self, at: int | slice) -> "Response | Responses":
+        return Responses(self._packed[at]) if isinstance(at, slice) else _unpack(self._packed[at])
+
+
+def _unpack(packed: Packed) -> Response:
+    if isinstance(packed, bytes):
+        return Response((packed,))
+    texts = len(packed) // 2 + 1
+    return Response(packed[:texts], packed[texts:])
+
+
 class Framer:
     """Cuts a stream of bytes, in chunks of any size, into responses."""
 
@@ -72,8 +111,11 @@ class Framer:
         self._start = 0  # where the unread part of the buffer begins
         self._scan = 0  # there is no CRLF before this position
         self._literal_size: int | None = None  # of the literal that comes next
-        self._texts: list[bytes] = []  # of the response that is incomplete
-        self._literals: list[bytes] = []
+        self._forget_parts()
+
+    def _forget_parts(self) -> None:
+        self._texts: list[bytes] | None = None  # of the response that is incomplete; none between responses
+        self._literals: list[bytes] | None = None
         self._weight = self._text_bytes = 0  # of these texts and literals, and of the texts alone
 
     @property
@@ -103,14 +145,20 @@ class Framer:
             if text is None:
                 return None
             self._literal_size = self._announced_size(text)
-            self._texts.append(text)
             if self._literal_size is None:
-                response = Response(tuple(self._texts), tuple(self._literals))
-                self._texts, self._literals, self._weight, self._text_bytes = [], [], 0, 0
+                response = Response((*(self._texts or ()), text), tuple(self._literals or ()))
+                self._forget_parts()
                 return response
-            self._text_bytes += len(text)
-            self._weight += len(text) + 2 * _PIECE_OVERHEAD_BYTES
+            self._add_text(text)
         return None
+
+    def _add_text(self, text: bytes) -> None:
+        """Keep a text behind which a literal comes."""
+        if self._texts is None:
+            self._texts = []
+        self._texts.append(text)
+        self._text_bytes += len(text)
+        self._weight += len(text) + 2 * _PIECE_OVERHEAD_BYTES
 
     def _whole_line(self) -> bytes | None:
         """Take a line that is a whole response, as nearly all are; None if that needs a closer look."""
@@ -126,8 +174,9 @@ class Framer:
         end = self._start + size
         if len(self._buffer) < end:
             return False
-        with memoryview(self._buffer) as view:
-            self._literals.append(bytes(view[self._start : end]))
+        if self._literals is None:
+            self._literals = []
+        self._literals.append(self._cut(end))
         self._weight += size
         self._start = self._scan = end
         self._literal_size = None
@@ -142,9 +191,16 @@ class Framer:
         if end < 0:
             self._scan = max(self._start, len(self._buffer) - 1)  # the last byte may be the CR
             return None
-        text = bytes(self._buffer[self._start : end])
+        text = self._cut(end)
         self._start = self._scan = end + 2
         return text
+
+    def _cut(self, end: int) -> bytes:
+        """Return the unread bytes before `end`."""
+        if end - self._start <= _LONG_TEXT_BYTES:
+            return bytes(self._buffer[self._start : end])
+        with memoryview(self._buffer) as view:
+            return bytes(view[self._start : end])
 
     @property
     def _end_of_text(self) -> int:

@@ -22,6 +22,18 @@ def redacted(error: ImapError, credentials: Credentials) -> ImapError:
     return error if arguments == list(error.args) else type(error)(*arguments)
 
 
+class Redactor:
+    """`redacted` for the errors of one session."""
+
+    __slots__ = ("_credentials",)
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def __call__(self, error: ImapError) -> ImapError:
+        return redacted(error, self._credentials)
+
+
 def without_secrets(text: str, credentials: Credentials) -> str:
     """Replace the secret in `text`, whole or cut: plain, quoted, escaped, in base64, in any letter case."""
     secret = credentials.password if isinstance(credentials, Login) else credentials.access_token

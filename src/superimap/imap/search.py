@@ -8,9 +8,10 @@ from typing import NamedTuple
 from superimap.imap import encoding, pacing
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import LimitExceeded, ProtocolError, Refused
-from superimap.imap.protocol import SELECTED, Protocol
+from superimap.imap.protocol import Protocol
 from superimap.imap.responses import FetchAnswer, internal_date
 from superimap.imap.search_answers import SearchAnswer
+from superimap.imap.state import SELECTED
 from superimap.imap.statuses import MAX_DIGITS, UID_MAX, UINT32_MAX
 from superimap.imap.types import Timeouts
 from superimap.imap.uid_ranges import UidRanges

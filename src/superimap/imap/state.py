@@ -2,6 +2,8 @@
 
 from superimap.imap.statuses import parse_number
 
+STARTED, NONAUTH, AUTH, SELECTED = "STARTED", "NONAUTH", "AUTH", "SELECTED"
+"""Protocol states, by the names that aioimaplib gives them."""
 _MAX_MESSAGES = (1 << 32) - 1  # RFC 9051 section 9; a count above it is not believed
 
 
@@ -70,11 +72,11 @@ def next_state(state: str, command: str, result: str) -> str:
     """Return the protocol state after a command. A failed EXAMINE or SELECT leaves no mailbox open."""
     match command, result:
         case "LOGIN" | "AUTHENTICATE", "OK":
-            return "AUTH"
+            return AUTH
         case "EXAMINE" | "SELECT", "OK":
-            return "SELECTED"
+            return SELECTED
         case "EXAMINE" | "SELECT", "NO":
-            return "AUTH"
+            return AUTH
         case "LOGOUT", "OK":
             return "LOGOUT"
     return state

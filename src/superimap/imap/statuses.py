@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from superimap.imap.errors import ProtocolError
-from superimap.imap.framing import Response
+from superimap.imap.framing import Responses
 
 UINT32_MAX = (1 << 32) - 1
 UID_MAX = (1 << 63) - 1
@@ -37,7 +37,7 @@ class CommandResult:
 
     result: str
     status: Status
-    responses: list[Response]
+    responses: Responses
     tag: str
 
 
