@@ -16,6 +16,7 @@ from benchmarks.measure import BenchError, allow_files, resident_kib, resident_n
 from benchmarks.server_process import spawn_server
 from benchmarks.session_group import SessionGroup, open_group
 from superimap.core.resolver import Resolver
+from superimap.idler import big_mails
 from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.peers import Peers
 from superimap.idler.suspects import Pieces, Suspects
@@ -43,6 +44,7 @@ async def run(
     """Wake `sessions` in turn, `wakes` times without an attack and during each by `hostile` sessions."""
     allow_files(sessions + hostile)
     _limit_memory()
+    big_mails.shorten_thread_switches()  # as the idler does
     figures: dict[str, Any] = {"bench": "hostile", "sessions": sessions, "hostile": hostile, "mib": mib}
     async with open_group(tls=False) as group, spawn_server(hostile_server.main, mib) as (_, port):
         await group.open_sessions(sessions, within=60 + sessions * 0.1)

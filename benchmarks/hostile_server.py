@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from multiprocessing.connection import Connection
 
@@ -99,7 +100,8 @@ async def _filler(mib: int) -> AsyncIterator[bytes]:
 
 
 def main(pipe: Connection, mib: int) -> None:
-    """Serve, after sending the port."""
+    """Serve, after sending the port. In earnest it is another machine: it yields to the other processes."""
+    os.nice(19)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(pipe, mib))
 

@@ -19,7 +19,7 @@ def flood(cost: float, gaps: list[float]) -> tuple[list[float], list[int], float
         now += size * cost
         held.append(size * cost)
         sizes.append(size)
-        paused_until, size = charge_read(paused_until, size, began=began, now=now)
+        paused_until, size = charge_read(paused_until, size, received=size, began=began, now=now)
         now = max(now + gap, paused_until if must_pause(paused_until, now) else now)
     return held, sizes, now - 1000.0
 
@@ -44,7 +44,7 @@ def test_reads_that_occupy_the_event_loop_too_long_become_smaller(cost, gaps):
 @given(st.floats(0, 3600))
 def test_no_pause_exceeds_a_tenth_of_a_second(took):
     """The process may have been stopped in the middle of a read."""
-    paused_until, _ = charge_read(0.0, MAX_READ_BYTES, began=5.0, now=5.0 + took)
+    paused_until, _ = charge_read(0.0, MAX_READ_BYTES, received=MAX_READ_BYTES, began=5.0, now=5.0 + took)
 
     assert paused_until <= 5.0 + took + 0.1
 
@@ -54,19 +54,29 @@ def test_a_peer_that_sends_little_is_never_paused():
     paused_until, size = 0.0, MAX_READ_BYTES
     for number in range(1000):
         began = number / 30
-        paused_until, size = charge_read(paused_until, size, began=began, now=began + 0.00005)
+        paused_until, size = charge_read(paused_until, size, received=100, began=began, now=began + 0.00005)
         assert not must_pause(paused_until, began + 0.00005)
     assert size == MAX_READ_BYTES
 
 
 def test_the_effect_of_a_single_long_read_ends():
-    paused_until, size = charge_read(0.0, MAX_READ_BYTES, began=0.0, now=0.02)
+    paused_until, size = charge_read(0.0, MAX_READ_BYTES, received=MAX_READ_BYTES, began=0.0, now=0.02)
     assert size == MAX_READ_BYTES // 2
     assert must_pause(paused_until, 0.02)
 
-    paused_until, size = charge_read(paused_until, size, began=1.0, now=1.00002)
+    paused_until, size = charge_read(paused_until, size, received=size, began=1.0, now=1.00002)
     assert size == MAX_READ_BYTES
     assert not must_pause(paused_until, 1.00002)
+
+
+def test_short_reads_do_not_enlarge_the_next_one():
+    """A server greets and answers in few bytes before it floods."""
+    paused_until, size = 0.0, 2048
+    for number in range(10):
+        paused_until, size = charge_read(paused_until, size, received=100, began=number, now=number + 0.00001)
+    assert size == 2048
+
+    assert charge_read(paused_until, size, received=size, began=99.0, now=99.00001)[1] == 4096
 
 
 def serve(share: LoopShare, connections: int, cost: float, seconds: float) -> tuple[list[int], float]:

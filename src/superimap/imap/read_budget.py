@@ -11,25 +11,30 @@ from collections.abc import Iterable
 
 MAX_READ_BYTES = 16 * 1024
 """Bytes received at once: the largest TLS record (RFC 8446 section 5.1)."""
+WORK_SHARE = 0.5
+"""Share of the event loop's time in which one peer's answers are parsed."""
 _LOOP_SHARE = 0.1  # of the event loop's time; at 16 KiB in 25 us that is about 60 MB/s
 _MIN_PAUSE_SECONDS = 0.0025  # a shorter pause is not taken yet
 _MAX_PAUSE_SECONDS = 0.1  # time in which the process was stopped or swapped out is not the peer's fault
 _SLOW_READ_SECONDS = 0.00025  # a read that holds the event loop for longer halves the size of the next one
 _MIN_READ_BYTES = 1024
+_FIRST_READ_BYTES = 4096  # of a stranger, whose bytes may be costly to handle
 _MAX_DEBT_SECONDS = 2.0  # of a group; a session in it waits no longer than this for its turn
 
 
-def charge_read(paused_until: float, size: int, *, began: float, now: float) -> tuple[float, int]:
+def charge_read(
+    paused_until: float, size: int, *, received: int, began: float, now: float
+) -> tuple[float, int]:
     """Charge a peer for one read of at most `size` bytes; return its new `paused_until` and read size.
 
-    The read was handled from `began` to `now`. Times are the event loop's, in seconds. At `paused_until` the time
-    that the peer has used is down to its share.
+    The read brought `received` bytes, and was handled from `began` to `now`. Times are the event loop's, in
+    seconds. At `paused_until` the time that the peer has used is down to its share.
     """
     took = now - began
     if took > _SLOW_READ_SECONDS:
         size = max(size // 2, _MIN_READ_BYTES)
-    elif size < MAX_READ_BYTES and took < _SLOW_READ_SECONDS / 4:
-        size *= 2
+    elif received == size < MAX_READ_BYTES and took < _SLOW_READ_SECONDS / 4:
+        size *= 2  # a short read says nothing about a long one
     return min(max(paused_until, began) + took / _LOOP_SHARE, now + _MAX_PAUSE_SECONDS), size
 
 
@@ -53,8 +58,8 @@ class LoopShare:
         self.is_for_floods = is_for_floods
         self._debt_until = 0.0
         self._next_turn = 0.0
-        self.read_size = MAX_READ_BYTES
-        """The read size with which a new connection of the group begins."""
+        self.read_size = MAX_READ_BYTES if is_for_floods else _FIRST_READ_BYTES
+        """The read size with which a new connection of the group begins: that of the latest flood."""
 
     def charge(self, *, began: float, now: float, is_flood: bool = False) -> None:
         """Charge the group for time that one of its connections has taken."""
@@ -73,6 +78,11 @@ class LoopShare:
         turn = max(self._next_turn + _SLOW_READ_SECONDS / self._share, self._debt_until)
         self._next_turn = min(turn, now + _MAX_DEBT_SECONDS)
         return self._next_turn
+
+
+def first_read_size(shares: Iterable[LoopShare]) -> int:
+    """Return the read size with which a connection of all these groups begins."""
+    return min((share.read_size for share in shares), default=MAX_READ_BYTES)
 
 
 def next_turn(shares: Iterable[LoopShare], now: float, *, is_flood: bool) -> float:

@@ -8,15 +8,13 @@ Python sets), and all connections of an event loop receive into one buffer.
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from superimap.imap.read_budget import MAX_READ_BYTES, LoopShare, charge_read, must_pause, next_turn
+from superimap.imap import read_budget, tls
+from superimap.imap.read_budget import MAX_READ_BYTES, LoopShare, must_pause
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
-WORK_SHARE = 0.5
-"""Share of the event loop's time in which one peer's answers are parsed."""
 _NO_INFO: dict[str, Any] = {}
 _NOTHING_TO_READ = (ssl.SSLWantReadError, BlockingIOError, InterruptedError)
 
@@ -32,7 +30,7 @@ class Receiver(Protocol):
 class Stream(asyncio.Transport):
     """A transport on a connected socket. `secure` adds TLS; `start` begins to read.
 
-    The protocol receives a view of the shared buffer, and must have copied its data when `data_received` returns.
+    The protocol receives a view of the shared buffer: `data_received` must copy the data.
     """
 
     __slots__ = (
@@ -53,9 +51,7 @@ class Stream(asyncio.Transport):
         self._paused_until = 0.0  # when the loop's time that the peer has used is down to its share
         self._shares = shares
         self._turn = 0.0  # in the groups, for which reading is paused
-        self._read_size = min(
-            (share.read_size for share in shares), default=MAX_READ_BYTES
-        )  # of the next read
+        self._read_size = read_budget.first_read_size(shares)
         if (buffer := _buffers.get(self._loop)) is None:
             buffer = _buffers[self._loop] = memoryview(bytearray(MAX_READ_BYTES))
         self._buffer = buffer
@@ -76,43 +72,14 @@ class Stream(asyncio.Transport):
             self.abort()
             raise ConnectionAbortedError("the connection is not ready for TLS")
         try:
-            sock = context.wrap_socket(
-                self._sock,
-                server_hostname=host,
-                do_handshake_on_connect=False,
-                suppress_ragged_eofs=False,  # otherwise a reset would look like an orderly end
-            )
-            self._sock = sock
-            await self._shake_hands(sock)
+            self._sock = sock = tls.wrap(self._sock, context, host)
+            await tls.shake_hands(sock, self._loop, self.charge, lambda: self._sock is None)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             self.abort()
             raise ConnectionResetError("closed by the server") from error
         except BaseException:
             self.abort()
             raise
-
-    async def _shake_hands(self, sock: ssl.SSLSocket) -> None:
-        while True:
-            began = self._loop.time()
-            try:
-                sock.do_handshake()
-            except ssl.SSLWantReadError:
-                self.charge(self._loop.time() - began)
-                await self._ready(self._loop.add_reader, self._loop.remove_reader)
-            except ssl.SSLWantWriteError:
-                await self._ready(self._loop.add_writer, self._loop.remove_writer)
-            else:
-                self.charge(self._loop.time() - began)
-                return
-
-    async def _ready(self, add: Callable[..., None], remove: Callable[[int], Any]) -> None:
-        ready = self._loop.create_future()
-        add(self._fd, _resolve, ready)
-        try:
-            await ready
-        finally:
-            if self._sock is not None:  # a closed descriptor may have been reused
-                remove(self._fd)
 
     # Reading
 
@@ -131,7 +98,7 @@ class Stream(asyncio.Transport):
         if not self._reading and self._sock is not None:
             self._reading = True
             self._loop.add_reader(self._fd, self._readable)
-            if _holds_more(self._sock):
+            if tls.holds_more(self._sock):
                 self._loop.call_soon(self._readable)
 
     def _readable(self) -> None:
@@ -148,36 +115,35 @@ class Stream(asyncio.Transport):
                 self._loop.remove_reader(self._fd)
                 self._watch_writable()
                 return
-            except (
-                _NOTHING_TO_READ
-            ):  # part of a record, or TLS control data such as session tickets, which takes time too
-                self._charge(began)
+            except _NOTHING_TO_READ:  # part of a record, or session tickets, which take time too
+                self._charge(began, 0)
                 break
             except OSError as error:  # ssl.SSLError among them
-                self._end(_cause(error))
-                return
+                return self._end(tls.cause(error))
             if not size:
-                self._end(None)
-                return
+                return self._end(None)
             self._protocol.data_received(self._buffer[:size])
-            if self._charge(began) or not _holds_more(sock):
+            if self._charge(began, size) or not tls.holds_more(sock):
                 break
             began = self._loop.time()
         if self._backlog is not None:
             self._watch_writable()
 
-    def _charge(self, began: float) -> bool:
+    def _charge(self, began: float, received: int) -> bool:
         """Charge the peer for a read handled since `began`; return whether reading is paused for it."""
         now = self._loop.time()
-        self._paused_until, self._read_size = charge_read(
-            self._paused_until, self._read_size, began=began, now=now
+        self._paused_until, self._read_size = read_budget.charge_read(
+            self._paused_until, self._read_size, received=received, began=began, now=now
         )
         is_flood = must_pause(self._paused_until, now)
         for share in self._shares:
             share.charge(began=began, now=now, is_flood=is_flood)
-            share.read_size = self._read_size
+            if is_flood:
+                share.read_size = self._read_size
         if is_flood:
-            self._pause_until(max(self._paused_until, next_turn(self._shares, now, is_flood=True)))
+            self._pause_until(
+                max(self._paused_until, read_budget.next_turn(self._shares, now, is_flood=True))
+            )
         return is_flood
 
     def _waits_for_turn(self, now: float) -> bool:
@@ -185,10 +151,10 @@ class Stream(asyncio.Transport):
         if self._turn:  # it has come
             self._turn = 0.0
             return False
-        turn = next_turn(self._shares, now, is_flood=False)
+        turn = read_budget.next_turn(self._shares, now, is_flood=False)
         if not must_pause(turn, now):
             return False
-        self._turn = turn
+        self._turn, self._read_size = turn, min(self._read_size, read_budget.first_read_size(self._shares))
         self._pause_until(turn)
         return True
 
@@ -202,8 +168,8 @@ class Stream(asyncio.Transport):
         now = self._loop.time()
         for share in self._shares:
             share.charge(began=now - seconds, now=now)
-        self._paused_until = max(self._paused_until, now) + seconds / WORK_SHARE
-        until = max(self._paused_until, next_turn(self._shares, now, is_flood=False))
+        self._paused_until = max(self._paused_until, now) + seconds / read_budget.WORK_SHARE
+        until = max(self._paused_until, read_budget.next_turn(self._shares, now, is_flood=False))
         return until - now if must_pause(until, now) else 0.0
 
     # Writing
@@ -229,7 +195,7 @@ class Stream(asyncio.Transport):
                 self._watch_writable()
                 break
             except OSError as error:
-                self._end(_cause(error))
+                self._end(tls.cause(error))
         return sent
 
     def _writable(self) -> None:
@@ -260,7 +226,7 @@ class Stream(asyncio.Transport):
 
     def close(self) -> None:
         """Like `abort`: the last command in IMAP, LOGOUT, has been answered by then."""
-        self.abort()
+        self._end(None)
 
     def abort(self) -> None:
         """Close the socket at once; the protocol is notified in the next iteration of the event loop."""
@@ -281,26 +247,3 @@ class Stream(asyncio.Transport):
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(error)
-
-
-def _holds_more(sock: socket.socket | None) -> bool:
-    """Whether OpenSSL holds decrypted bytes, which no selector reports."""
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-
-
-def _cause(error: OSError) -> Exception | None:
-    """Return the error that ended the connection; None if the peer closed it, with or without close_notify.
-
-    IMAP states the length of everything, so truncation cannot go unnoticed. Python's ssl reports a reset, or a
-    timeout in the kernel, as an end of file without a reason.
-    """
-    if not isinstance(error, ssl.SSLEOFError):
-        return error
-    if error.reason == "UNEXPECTED_EOF_WHILE_READING":
-        return None
-    return ConnectionResetError("reset by the peer, or timed out")
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
