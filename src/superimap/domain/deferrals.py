@@ -7,6 +7,8 @@ mail of the same mailbox could be read since the attempt before it: then the mai
 from datetime import datetime
 from typing import NamedTuple
 
+from superimap.domain.numbering import MailIdentity
+
 GIVE_UP_SECONDS = 2 * 24 * 3600.0
 """Seconds of proven failure after which a mail is given up.
 
@@ -26,13 +28,17 @@ MAX_UNPROVEN_FAILURES = 3
 class StoredDeferral(NamedTuple):
     """A deferred mail as PostgreSQL knows it; the last two fields are in seconds by its clock.
 
-    `message` is the id of its row in `messages`.
+    `message` is the id of its row in `messages`, `message_id` the Message-ID of the mail. `size` is 0 if it is not
+    known.
     """
 
     message: int
+    mailbox: int
     uid_validity: int
     uid: int
     internal_date: datetime | None
+    message_id: str | None
+    size: int
     found_by_date: bool
     attempts: int
     failing_seconds: float
@@ -58,3 +64,13 @@ def failure_credit(seconds: float, *, is_proven: bool, longest_retry: float) -> 
     in which nothing was tried proves nothing.
     """
     return min(max(seconds, 0.0), 2 * longest_retry) if is_proven else 0.0
+
+
+def is_found_again(deferred: MailIdentity, seen: MailIdentity) -> bool:
+    """Return whether a mail under another UID is the deferred one.
+
+    Two Message-IDs decide, else the date: the size is an estimate on some servers.
+    """
+    if deferred.message_id is not None and seen.message_id is not None:
+        return deferred.message_id == seen.message_id
+    return deferred.internal_date is not None and deferred.internal_date == seen.internal_date

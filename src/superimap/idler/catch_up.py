@@ -188,8 +188,8 @@ class CatchUp:
         """Judge one mail, read it if it may need a webhook and is not read yet, and add its row to the batch."""
         if meta is not None and mailbox.by_date and mailbox.pass_if_recorded(meta):
             return
+        by_date = self._judges_by_date(mailbox, meta)
         try:
-            by_date = mailbox.judges_by_date and not mailbox.is_new_without_date(meta)
             read = await self._reader.read(mailbox, uid, meta, by_date=by_date, raw=raw)
         except ImapError as error:
             if self._memory.has_broken_header(uid):  # the mail itself is not at fault
@@ -215,9 +215,16 @@ class CatchUp:
             self._suspects.blame_server()
             raise TooManyDeferred
         self._last_error = failed.error
-        self._unproven.append((self._reader.deferred_row(uid, failed.meta, failed.error), failed.meta))
+        row = self._reader.deferred_row(
+            uid, failed.meta, failed.error, by_date=self._judges_by_date(mailbox, failed.meta)
+        )
+        self._unproven.append((row, failed.meta))
         if self._failed_mails() >= MAX_UNPROVEN_FAILURES or len(self._unproven) >= MAX_BATCH_MAILS:
             await self._prove(mailbox)
+
+    def _judges_by_date(self, mailbox: WatchedMailbox, meta: MessageMeta | None) -> bool:
+        """Return whether a mail is new only by its date."""
+        return mailbox.judges_by_date and not mailbox.is_new_without_date(meta)
 
     def _failed_mails(self) -> int:
         """Return the number of mails that failed since a mail was read."""

@@ -1,24 +1,35 @@
 """Deferred mails of an open mailbox as its session knows them, with their times by the monotonic clock."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS, StoredDeferral
+from superimap.domain.numbering import MailIdentity, identify
+
+Place = tuple[int, int]
+"""One numbering of one mailbox: the id of the mailbox, and the number under which its mails are recorded."""
+MailKey = tuple[Place, int]
+"""A mail: its place and its UID."""
 
 
 @dataclass(slots=True)
 class MailDeferral:
     """A mail that could not be read; see `models.DeferredMail` for the fields.
 
-    `message` is the id of its message, None while the session does not know it. `last_attempt` and `due` are times
-    by the monotonic clock. `is_meta_fatal` says that its metadata ended the session at the last attempt.
+    `message` is the id of its message, None while the session does not know it; `message_id` is its Message-ID,
+    and `size` is 0 if it is not known. `last_attempt`, `due` and `absent_since` are times by the monotonic
+    clock; since the last of them the server denies without a proof that it has the mail. `is_meta_fatal` says that
+    its metadata ended the session at the last attempt.
     """
 
-    uid_validity: int
+    place: Place
     uid: int
     internal_date: datetime | None
+    message_id: str | None
+    size: int
     found_by_date: bool
     last_attempt: float
     due: float
@@ -27,15 +38,27 @@ class MailDeferral:
     announced_size: int | None = None
     message: int | None = None
     is_meta_fatal: bool = False
+    absent_since: float | None = None
+
+    @property
+    def key(self) -> MailKey:
+        """The place and the UID."""
+        return self.place, self.uid
+
+    @property
+    def identity(self) -> MailIdentity:
+        """What identifies the mail under whatever UID."""
+        return identify(self.message_id, self.internal_date, self.size or None)
 
 
 class DeferredMails:
-    """The deferred mails of one mailbox, of all numberings."""
+    """The deferred mails of one mail account: those of the open mailbox in its numbering, and all others."""
 
-    __slots__ = ("_mails",)
+    __slots__ = ("_has_failed_look", "_mails")
 
     def __init__(self) -> None:
-        self._mails: dict[tuple[int, int], MailDeferral] = {}
+        self._mails: dict[MailKey, MailDeferral] = {}
+        self._has_failed_look = False
 
     def __len__(self) -> int:
         return len(self._mails)
@@ -48,12 +71,14 @@ class DeferredMails:
     def load(self, stored: Iterable[StoredDeferral]) -> None:
         """Replace all by what PostgreSQL knows."""
         now = time.monotonic()
-        fatal = {key for key, mail in self._mails.items() if mail.is_meta_fatal}
+        known = self._mails
         self._mails = {
-            (each.uid_validity, each.uid): MailDeferral(
-                uid_validity=each.uid_validity,
+            ((each.mailbox, each.uid_validity), each.uid): MailDeferral(
+                place=(each.mailbox, each.uid_validity),
                 uid=each.uid,
                 internal_date=each.internal_date,
+                message_id=each.message_id,
+                size=each.size,
                 found_by_date=each.found_by_date,
                 last_attempt=now - each.since_attempt,
                 due=now + each.until_attempt,
@@ -61,42 +86,47 @@ class DeferredMails:
                 failing_seconds=each.failing_seconds,
                 announced_size=each.announced_size,
                 message=each.message,
-                is_meta_fatal=(each.uid_validity, each.uid) in fatal,
             )
             for each in stored
         }
+        for key in self._mails.keys() & known.keys():
+            mail = self._mails[key]
+            mail.is_meta_fatal, mail.absent_since = known[key].is_meta_fatal, known[key].absent_since
 
     def add(self, mail: MailDeferral) -> None:
         """Add a mail, after it was recorded as deferred."""
-        self._mails.setdefault((mail.uid_validity, mail.uid), mail)
+        self._mails.setdefault(mail.key, mail)
 
     def remove(self, mail: MailDeferral) -> None:
         """Remove a mail, after its final outcome was recorded."""
-        self._mails.pop((mail.uid_validity, mail.uid), None)
+        self._mails.pop(mail.key, None)
 
-    def remove_others(self, uid_validity: int) -> None:
-        """Remove the mails of other numberings."""
-        self._mails = {key: mail for key, mail in self._mails.items() if key[0] == uid_validity}
-
-    def holds(self, uid_validity: int, uid: int) -> bool:
+    def holds(self, place: Place, uid: int) -> bool:
         """Return whether this mail is deferred."""
-        return (uid_validity, uid) in self._mails
+        return (place, uid) in self._mails
 
-    def others(self, uid_validity: int) -> list[MailDeferral]:
-        """Return the mails of other numberings: they are looked for under new UIDs."""
-        return [mail for key, mail in self._mails.items() if key[0] != uid_validity]
+    def elsewhere(self, place: Place) -> list[MailDeferral]:
+        """Return the mails of other places than this one: they are looked for under new UIDs."""
+        return [mail for key, mail in self._mails.items() if key[0] != place]
 
-    def due(self, uid_validity: int) -> list[MailDeferral]:
-        """Return the mails of this numbering that are due, in the order in which they fell due."""
+    @contextmanager
+    def look(self) -> Iterator[bool]:
+        """Look for mails of other places inside the block, unless True is yielded: the last look failed."""
+        has_failed, self._has_failed_look = self._has_failed_look, True
+        yield has_failed
+        self._has_failed_look = False
+
+    def due(self, place: Place) -> list[MailDeferral]:
+        """Return the mails of this place that are due, in the order in which they fell due."""
         now = time.monotonic()
-        due = [mail for key, mail in self._mails.items() if key[0] == uid_validity and mail.due <= now]
+        due = [mail for key, mail in self._mails.items() if key[0] == place and mail.due <= now]
         return sorted(due, key=lambda mail: mail.due)
 
-    def seconds_until_due(self, uid_validity: int) -> float | None:
-        """Return the seconds until the next mail of this numbering is due, at least 0; None if there is none."""
+    def seconds_until_due(self, place: Place) -> float | None:
+        """Return the seconds until the next mail of this place is due, at least 0; None if there is none."""
         if not self._mails:
             return None
-        due = min((mail.due for key, mail in self._mails.items() if key[0] == uid_validity), default=None)
+        due = min((mail.due for key, mail in self._mails.items() if key[0] == place), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
     def status_reason(self) -> str | None:

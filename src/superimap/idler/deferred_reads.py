@@ -1,15 +1,11 @@
 """Further attempts at deferred mails, by the session that holds their mailbox."""
 
-import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 from superimap.core import metrics
-from superimap.core.backoff import Backoff
-from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import deferrals as deferral_queries
 from superimap.db.watching import intake as queries
 from superimap.db.watching.deferrals import FailedAttempt
@@ -22,15 +18,12 @@ from superimap.idler.deferred_mails import MailDeferral
 from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
+from superimap.idler.outages import until_answered
 from superimap.imap.client import ImapClient
 from superimap.imap.errors import ImapError, LimitExceeded
 from superimap.imap.types import MessageMeta, Uid
 
 log = logging.getLogger(__name__)
-
-RENUMBERED = "its mail server has renumbered the mailbox; the mail was looked for under its new UID"
-
-T = TypeVar("T")
 
 
 class DeferredReads:
@@ -59,7 +52,7 @@ class DeferredReads:
         """Try the mails that are due, until `is_urgent`: then something else is to be done first."""
         suspects = self._memory.suspects
         try:
-            for mail in self._memory.deferred.due(mailbox.uid_validity):
+            for mail in self._memory.deferred.due(mailbox.place):
                 if is_urgent():
                     return
                 if suspects.last_read_at <= mail.last_attempt and not await self._is_server_well(mailbox):
@@ -68,22 +61,6 @@ class DeferredReads:
                 await self._try(mailbox, mail)
         finally:
             mailbox.discard()
-
-    async def close_renumbered(self, mailbox: WatchedMailbox) -> None:
-        """Close the mails of other numberings: the present one has a cursor, so they were looked for in it."""
-        deferred = self._memory.deferred
-        if deferred.others(mailbox.uid_validity):
-            await self._until_answered(
-                mailbox,
-                lambda: deferral_queries.close_renumbered(
-                    self._context.pool,
-                    mailbox.row,
-                    self._fence,
-                    uid_validity=mailbox.uid_validity,
-                    reason=RENUMBERED,
-                ),
-            )
-            deferred.remove_others(mailbox.uid_validity)
 
     async def _is_server_well(self, mailbox: WatchedMailbox) -> bool:
         """Return whether another mail can be read, or there is no other mail."""
@@ -99,7 +76,7 @@ class DeferredReads:
 
     def _postpone(self, mailbox: WatchedMailbox) -> None:
         """Try the mails that are due later: the server is at fault, which counts against none of them."""
-        for mail in self._memory.deferred.due(mailbox.uid_validity):
+        for mail in self._memory.deferred.due(mailbox.place):
             mail.due = time.monotonic() + self._delay(mail.attempts, is_proven=False)
 
     async def _try(self, mailbox: WatchedMailbox, mail: MailDeferral) -> None:
@@ -152,7 +129,7 @@ class DeferredReads:
             return
         delay = self._delay(mail.attempts, is_proven=is_proven)
         failed = FailedAttempt(
-            uid_validity=mail.uid_validity,
+            uid_validity=mail.place[1],
             uid=mail.uid,
             attempts=mail.attempts,
             failing_seconds=mail.failing_seconds,
@@ -161,9 +138,9 @@ class DeferredReads:
             announced_size=mail.announced_size,
         )
         mail.last_attempt, mail.due = now, now + delay
-        mail.message = await self._until_answered(
-            mailbox,
+        mail.message = await until_answered(
             lambda: deferral_queries.record_failed_read(self._context.pool, mailbox.row, self._fence, failed),
+            user_id=mailbox.row.user_id,
         )
 
     async def _give_up(self, mailbox: WatchedMailbox, mail: MailDeferral) -> None:
@@ -174,16 +151,16 @@ class DeferredReads:
 
     async def _record(self, mailbox: WatchedMailbox, mail: MailDeferral, row: MailRow) -> None:
         """Record the final outcome of a mail, with its webhook or event, and leave the cursor alone."""
-        recorded = await self._until_answered(
-            mailbox,
+        recorded = await until_answered(
             lambda: queries.record(
                 self._context.pool,
                 mailbox.row,
                 self._fence,
                 mailbox.row.cursor,
                 [row],
-                uid_validity=mail.uid_validity,
+                uid_validity=mail.place[1],
             ),
+            user_id=mailbox.row.user_id,
         )
         self._memory.deferred.remove(mail)
         mailbox.discard()
@@ -191,16 +168,6 @@ class DeferredReads:
             metrics.MESSAGES.labels(outcome).inc()
         for endpoint_id in recorded.endpoints:
             await self._context.queue.ring(endpoint_id)
-
-    async def _until_answered(self, mailbox: WatchedMailbox, statement: Callable[[], Awaitable[T]]) -> T:
-        """Run a statement until PostgreSQL answers. One whose answer is lost is repeated safely. Raises Fenced."""
-        backoff = Backoff(first=0.5, longest=10.0)
-        while True:
-            try:
-                return await statement()
-            except UNAVAILABLE as error:
-                log.warning("waiting for PostgreSQL: %s", error, extra={"user_id": mailbox.row.user_id})
-                await asyncio.sleep(backoff.next())
 
     def _delay(self, attempts: int, *, is_proven: bool) -> float:
         timing = self._context.timing

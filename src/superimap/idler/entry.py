@@ -17,6 +17,7 @@ from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import highest_mail
 from superimap.idler.mails_below import are_newer, find_below, record_below
+from superimap.idler.moved_mails import MovedMails
 from superimap.idler.numberings import Found, compare, recognised, restarted
 from superimap.idler.opening import MailboxOpener, OpenMailbox
 from superimap.idler.status_reports import ConnectionStatus
@@ -35,8 +36,8 @@ class MailboxEntry:
     """
 
     __slots__ = (
-        "_client", "_context", "_deferred_reads", "_fence", "_memory", "_opener", "_status", "_watched",
-        "arrivals", "catch_up", "mailbox", "opened",
+        "_client", "_context", "_fence", "_memory", "_opener", "_reader", "_status", "_watched", "arrivals",
+        "catch_up", "mailbox", "opened",
     )  # fmt: skip
 
     mailbox: WatchedMailbox
@@ -59,9 +60,8 @@ class MailboxEntry:
         self._status = status
         self._opener = MailboxOpener(context, client, watched, memory, fence)
         self.arrivals = Arrivals(client)
-        reader = MailReader(context, client, watched, memory)
-        self.catch_up = CatchUp(client, watched, memory, status, self.arrivals, reader)
-        self._deferred_reads = DeferredReads(context, client, memory, reader, fence)
+        self._reader = MailReader(context, client, watched, memory)
+        self.catch_up = CatchUp(client, watched, memory, status, self.arrivals, self._reader)
 
     async def enter(self) -> None:
         """Choose and open the mailbox, and catch up from the cursor that PostgreSQL has.
@@ -135,14 +135,14 @@ class MailboxEntry:
     @property
     def deferred_due(self) -> float:
         """Seconds until a deferred mail is due; infinity if there is none."""
-        seconds = self._memory.deferred.seconds_until_due(self.mailbox.uid_validity)
+        seconds = self._memory.deferred.seconds_until_due(self.mailbox.place)
         return math.inf if seconds is None else seconds
 
     async def try_deferred(self, *, is_urgent: Callable[[], bool]) -> None:
         """Try the deferred mails that are due, unless `is_urgent`, and tell how many are left."""
         deferred = self._memory.deferred
         if deferred:
-            await self._deferred_reads.run(self.mailbox, is_urgent=is_urgent)
+            await self._deferred_reads().run(self.mailbox, is_urgent=is_urgent)
         await self._status.note("deferred", deferred.status_reason())
 
     def _planned(self, row: MailboxRow, numbering: Numbering) -> WatchedMailbox:
@@ -152,7 +152,7 @@ class MailboxEntry:
         )
         plan = plan.reaching_back_to(
             each.internal_date or self._watched.connected_at
-            for each in self._memory.deferred.others(numbering.recorded)
+            for each in self._memory.deferred.elsewhere((row.id, numbering.recorded))
         )
         return WatchedMailbox(self._context, self._watched, row, self._fence, plan, self._memory)
 
@@ -168,14 +168,14 @@ class MailboxEntry:
             await self.catch_up.run(mailbox, baseline=baseline)
         else:
             if self._memory.deferred.is_full:
-                await self._deferred_reads.run(mailbox)
+                await self._deferred_reads().run(mailbox)
             await self._doubt(found)
             if self.mailbox is not mailbox:
                 return
             if not await self.catch_up.run(mailbox) and self._memory.expects_mail:
                 await self.look_below()
         self._memory.expect_mail(False)
-        await self._deferred_reads.close_renumbered(self.mailbox)
+        await self._settle_moved()
         await self._status.note("deferred", self._memory.deferred.status_reason())
 
     async def _doubt(self, found: Found) -> None:
@@ -196,6 +196,15 @@ class MailboxEntry:
             await self._begin(found)
         elif uids:
             await record_below(self.catch_up, self.mailbox, uids)
+
+    def _deferred_reads(self) -> DeferredReads:
+        return DeferredReads(self._context, self._client, self._memory, self._reader, self._fence)
+
+    async def _settle_moved(self) -> None:
+        """Find deferred mails of other mailboxes and numberings again, or close them."""
+        if self._memory.deferred.elsewhere(self.mailbox.place):
+            moved = MovedMails(self._context, self._client, self._memory, self._reader, self._fence)
+            await moved.settle(self.mailbox, self.catch_up.see_below, is_temporary=self.opened.is_substitute)
 
     def _settle(self) -> None:
         """Count all mails announced so far as known: the catch-up that follows finds them."""

@@ -84,16 +84,27 @@ class MailReader:
             )
         )
 
-    def deferred_row(self, uid: int, meta: MessageMeta | None, error: str) -> MailRow:
+    def deferred_row(self, uid: int, meta: MessageMeta | None, error: str, *, by_date: bool) -> MailRow:
         """Return the row of a mail that could not be read."""
-        return self._rows.deferred_row(uid, meta, error)
+        return self._rows.deferred_row(uid, meta, error, by_date=by_date)
 
-    def given_up_row(self, mail: MailDeferral, literal_size: int | None) -> MailRow:
-        """Return the row of a mail that could not be read for too long; `literal_size` if it is too big."""
-        meta = MessageMeta(Uid(mail.uid), mail.internal_date, None, None)
-        facts = self._facts(meta, by_date=False)._replace(given_up=GivenUp(literal_size))
+    def given_up_row(
+        self, mail: MailDeferral, literal_size: int | None, reason: str | None = None
+    ) -> MailRow:
+        """Return the row of a mail that could not be read for too long, or for another `reason`.
+
+        `literal_size` is the size in bytes that the server announced, if the mail is too big.
+        """
+        meta = MessageMeta(Uid(mail.uid), mail.internal_date, mail.size or None, mail.message_id)
+        facts = self._facts(meta, by_date=False)._replace(announced_size=0, given_up=GivenUp(literal_size))
+        outcome, usual = judge(facts)
         return self._rows.row_without_webhook(
-            mail.uid, meta, facts, judge(facts), uid_validity=mail.uid_validity, message=mail.message
+            mail.uid,
+            meta,
+            facts._replace(announced_size=mail.size),
+            (outcome, reason or usual),
+            uid_validity=mail.place[1],
+            message=mail.message,
         )
 
     async def _judge_content(

@@ -39,6 +39,18 @@ def find_twin(batch: Sequence[MailRow], sha1: bytes) -> MailRow | None:
     return next((other for other in batch if other.sha1 == sha1 and other.content), None)
 
 
+def event_fingerprint(meta: MessageMeta) -> bytes | None:
+    """Return what identifies a mail of which no content is known, so that there is one event about it.
+
+    None if too little is known of it.
+    """
+    if meta.message_id is None and meta.internal_date is None:
+        return None
+    size = meta.size if meta.message_id is None else None  # an estimate on some servers
+    known = ("event", meta.message_id, meta.internal_date and meta.internal_date.astimezone(UTC), size)
+    return hashlib.sha256(repr(known).encode()).digest()
+
+
 class MailRows:
     """Builder of the rows for one user's mails. It changes nothing."""
 
@@ -65,12 +77,13 @@ class MailRows:
         deferred mail has already.
         """
         outcome, reason = judgement
-        delivery_id = content = None
-        if meta is not None and outcome == MailOutcome.TOO_BIG:
-            delivery_id = uuid7()
+        delivery_id = content = fingerprint = None
+        if meta is not None and outcome in (MailOutcome.TOO_BIG, MailOutcome.UNREADABLE):
+            fingerprint = event_fingerprint(meta)
+            delivery_id = self._delivery_id(meta, f"{outcome} {fingerprint!r}", uid_validity=uid_validity)
+        if delivery_id is not None and meta is not None and outcome == MailOutcome.TOO_BIG:
             content = self._seal(self._oversized_event(meta, facts, uid_validity, envelope), delivery_id)
-        elif meta is not None and outcome == MailOutcome.UNREADABLE:
-            delivery_id = uuid7()
+        elif delivery_id is not None and meta is not None:
             content = self._seal(self._unreadable_event(meta, uid_validity, message, reason), delivery_id)
         return MailRow(
             uid=uid,
@@ -78,12 +91,13 @@ class MailRows:
             size=facts.size,
             outcome=outcome,
             detail=reason,
+            fingerprint=fingerprint,
             message_id=meta.message_id if meta else None,
             delivery_id=delivery_id,
             content=content,
         )
 
-    def deferred_row(self, uid: int, meta: MessageMeta | None, error: str) -> MailRow:
+    def deferred_row(self, uid: int, meta: MessageMeta | None, error: str, *, by_date: bool) -> MailRow:
         """Build the row of a mail that could not be read; `error` says why, for people."""
         return MailRow(
             uid=uid,
@@ -92,6 +106,7 @@ class MailRows:
             outcome=MailOutcome.DEFERRED,
             detail=storable_error(error),
             message_id=meta.message_id if meta else None,
+            found_by_date=by_date,
         )
 
     async def row_with_webhook(
@@ -128,10 +143,11 @@ class MailRows:
             token_digest=token_digest,
         )
 
-    def _delivery_id(self, meta: MessageMeta, sha1: str, *, uid_validity: int) -> UUID:
+    def _delivery_id(self, meta: MessageMeta, content: str, *, uid_validity: int) -> UUID:
         """Return the id of the mail's delivery: the same if PostgreSQL loses the mail and it is read again.
 
-        A mail whose INTERNALDATE is further from now has a random id, because ids increase with time.
+        `content` is the SHA-1 of the mail, or identifies its event. A mail whose INTERNALDATE is further from now
+        has a random id, because ids increase with time.
         """
         date, now = meta.internal_date, datetime.now(UTC)
         if date is None or abs(now - date) > MAX_AGE_OF_DERIVED_ID:
@@ -145,7 +161,7 @@ class MailRows:
             uid_validity,
             int(meta.uid),
         )
-        digest = hashlib.sha256(f"{place} {sha1}".encode()).digest()
+        digest = hashlib.sha256(f"{place} {content}".encode()).digest()
         return derived_uuid7(date, int(meta.uid), digest)
 
     def _token_digest(self, parsed: mail.ParsedMail, batch: Sequence[MailRow]) -> bytes | None:

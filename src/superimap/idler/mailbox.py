@@ -1,7 +1,6 @@
 """State of a watched mailbox: its cursor, the mails seen and not recorded yet, and what outlives a connection."""
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -10,23 +9,20 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from superimap.core import metrics
-from superimap.core.backoff import Backoff
-from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.deferrals import MAX_DEFERRED_MAILS, retry_delay
+from superimap.domain.deferrals import MAX_DEFERRED_MAILS, is_found_again, retry_delay
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import KnownMail
 from superimap.idler.batch import MailBatch
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
-from superimap.idler.deferred_mails import MailDeferral
+from superimap.idler.deferred_mails import MailDeferral, Place
 from superimap.idler.mailbox_memory import MailboxMemory, RecordedMail
 from superimap.idler.mailbox_queries import identity_of, known_mail
+from superimap.idler.outages import until_answered
 from superimap.imap.types import MessageMeta
-
-log = logging.getLogger(__name__)
 
 _NOT_NEW = frozenset({MailOutcome.BEFORE_CONNECT, MailOutcome.DEFERRED, MailOutcome.GONE})
 
@@ -81,12 +77,17 @@ class WatchedMailbox:
         room = memory.room or context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
         self._batch = MailBatch(room)
         self._latest_without_cursor: datetime | None = None  # of mails recorded with the cursor left alone
-        memory.begin_numbering(plan.numbering.recorded)
+        memory.begin_numbering((row.id, plan.numbering.recorded))
 
     @property
     def uid_validity(self) -> int:
         """The number under which mails of this numbering are recorded."""
         return self.numbering.recorded
+
+    @property
+    def place(self) -> Place:
+        """The mailbox in this numbering."""
+        return self.row.id, self.numbering.recorded
 
     @property
     def judges_by_date(self) -> bool:
@@ -96,16 +97,15 @@ class WatchedMailbox:
     def is_new_without_date(self, meta: MessageMeta | None) -> bool:
         """Return whether a mail is new although its date may not say so.
 
-        Above a cursor one without a date is. So is one that may be a deferred mail of an earlier numbering, which
-        was new by its UID.
+        Above a cursor one without a date is. So is a deferred mail of another place, where its UID was new.
         """
         if meta is None:
             return False
         if not self.by_date and meta.internal_date is None:
             return True
         return any(
-            each.internal_date == meta.internal_date and not each.found_by_date
-            for each in self._memory.deferred.others(self.uid_validity)
+            not each.found_by_date and is_found_again(each.identity, identity_of(meta))
+            for each in self._memory.deferred.elsewhere(self.place)
         )
 
     @property
@@ -127,7 +127,7 @@ class WatchedMailbox:
 
     def is_deferred(self, uid: int) -> bool:
         """Return whether a mail of this numbering is deferred."""
-        return self._memory.deferred.holds(self.uid_validity, uid)
+        return self._memory.deferred.holds(self.place, uid)
 
     def has_too_many_deferred(self, more: int) -> bool:
         """Return whether no mail may be deferred in addition to `more` of them."""
@@ -270,35 +270,33 @@ class WatchedMailbox:
                 self._memory.suspects.forget(row.uid)
                 self._memory.deferred.add(
                     MailDeferral(
-                        uid_validity=self.uid_validity,
+                        place=self.place,
                         uid=row.uid,
                         internal_date=row.internal_date,
-                        found_by_date=self.judges_by_date,
+                        message_id=row.message_id,
+                        size=row.size,
+                        found_by_date=row.found_by_date,
                         last_attempt=now,
                         due=now + retry_in,
                     )
                 )
 
     async def _until_recorded(self, cursor: Cursor, retry_in: float = 0.0) -> Recorded:
-        """Try until PostgreSQL answers. An attempt whose answer is lost is repeated safely."""
-        backoff = Backoff(first=0.5, longest=10.0)
-        while True:
-            try:
-                recorded = await queries.record(
-                    self._context.pool,
-                    self.row,
-                    self._fence,
-                    cursor,
-                    self.pending,
-                    uid_validity=self.uid_validity,
-                    found_by_date=self.judges_by_date,
-                    retry_in=retry_in,
-                )
-                self._memory.recorded_at = asyncio.get_running_loop().time()
-                return recorded
-            except UNAVAILABLE as error:
-                log.warning("waiting for PostgreSQL: %s", error, extra={"user_id": self._user_id})
-                await asyncio.sleep(backoff.next())
+        """Try until PostgreSQL answers."""
+        recorded = await until_answered(
+            lambda: queries.record(
+                self._context.pool,
+                self.row,
+                self._fence,
+                cursor,
+                self.pending,
+                uid_validity=self.uid_validity,
+                retry_in=retry_in,
+            ),
+            user_id=self._user_id,
+        )
+        self._memory.recorded_at = asyncio.get_running_loop().time()
+        return recorded
 
     def _latest(self) -> datetime | None:
         """Return the latest INTERNALDATE known. A date in the future counts as now: it would hide other mails."""

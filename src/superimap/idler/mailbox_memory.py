@@ -8,7 +8,7 @@ from superimap.core.errors import SuperImapError
 from superimap.domain import intake
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import MailIdentity
-from superimap.idler.deferred_mails import DeferredMails
+from superimap.idler.deferred_mails import DeferredMails, Place
 from superimap.idler.rooms import SessionRoom
 from superimap.idler.suspects import Suspects
 from superimap.imap.command_memory import CommandMemory
@@ -36,7 +36,7 @@ class MailboxMemory:
     """
 
     __slots__ = (
-        "_broken_headers", "_has_failed_check", "_intake", "_recorded", "_uid_validity", "commands", "deferred",
+        "_broken_headers", "_has_failed_check", "_intake", "_place", "_recorded", "commands", "deferred",
         "expects_mail", "recorded_at", "room", "suspects",
     )  # fmt: skip
 
@@ -50,19 +50,19 @@ class MailboxMemory:
         self._recorded: set[RecordedMail] = set()
         self._broken_headers: set[int] = set()
         self._intake = intake.Intake()
-        self._uid_validity = 0
+        self._place: Place | None = None
         self._has_failed_check = False
 
     def begin_connection(self, room: SessionRoom) -> None:
         """Use the memory of a new connection."""
         self.room = room
 
-    def begin_numbering(self, uid_validity: int) -> None:
-        """Forget everything about mails if UIDs are of another numbering than before."""
-        if uid_validity != self._uid_validity:
+    def begin_numbering(self, place: Place) -> None:
+        """Forget everything about mails if UIDs are of another mailbox or numbering than before."""
+        if place != self._place:
             self.finish_catch_up()
             self.suspects.begin_numbering()
-            self._uid_validity = uid_validity
+            self._place = place
 
     def finish_catch_up(self) -> None:
         """Forget single mails: all are recorded."""

@@ -270,6 +270,23 @@ async def test_a_mail_with_another_outcome_or_of_an_old_numbering_is_not_tried_a
     assert await seen.value("SELECT count(*) FROM deferred_mails") == 0
 
 
+async def test_a_mail_of_a_folder_that_is_not_watched_any_more_is_not_tried_again(acme, seen):
+    message = await seen.message(1, "unreadable")
+    await seen.rows("UPDATE mailboxes SET opened_at = now(), uid_validity = 1")
+    await seen.rows(
+        "INSERT INTO mailboxes (user_id, partner_id, account, name, opened_at)"
+        " SELECT user_id, partner_id, account, 'Sales', now() + interval '1 min' FROM mailboxes"
+    )
+
+    answer = await acme.post(f"{MESSAGES}/{message}/retry")
+    await seen.rows("UPDATE mailboxes SET opened_at = now() - interval '1 min' WHERE name = 'Sales'")
+    again = await acme.post(f"{MESSAGES}/{message}/retry")
+
+    assert (answer.status_code, again.status_code) == (409, 202)
+    assert answer.json()["type"].endswith(":not-watched")
+    assert "is no longer watched" in answer.json()["detail"]
+
+
 async def test_the_reason_of_a_deferred_mail_has_the_error_and_the_next_attempt(acme, seen):
     message = await seen.message(1, "deferred")
     await seen.rows(

@@ -1,5 +1,7 @@
 """Retries of mails that have no webhook because they could not be read, at the partner's request."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,14 +26,21 @@ class Renumbered(Conflict):
     kind = "renumbered"
 
 
+class NotWatched(Conflict):
+    """The message is of a folder that is not the watched one any more."""
+
+    kind = "not-watched"
+
+
 async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
     """Make a message deferred and due at once, with two more days until it is given up.
 
-    The session of the user starts again to notice it. Raises NotFound, NotRetryable or Renumbered.
+    The session of the user starts again to notice it. Raises NotFound, NotRetryable, NotWatched or
+    Renumbered.
     """
     mine = (Message.id == message_id, Message.partner_id == user.partner_id, Message.user_id == user.id)
     found = await db.execute(
-        select(Message, Mailbox.uid_validity)
+        select(Message, Mailbox)
         .join(Mailbox, Mailbox.id == Message.mailbox_id)
         .where(*mine)
         .with_for_update(of=Message)
@@ -39,10 +48,12 @@ async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
     row = found.one_or_none()
     if row is None:
         raise NotFound("Message not found.")
-    message, uid_validity = row
+    message, mailbox = row
     if message.outcome not in RETRYABLE:
         raise NotRetryable(f"Its outcome is {message.outcome}; only a mail that was not read is tried again.")
-    if message.uid_validity != uid_validity:
+    if await _is_left(db, mailbox):
+        raise NotWatched(f"Its folder {mailbox.name!r} is no longer watched.")
+    if message.uid_validity != mailbox.uid_validity:
         raise Renumbered("The mail server has renumbered the mailbox since; the mail has another UID now.")
     await db.execute(
         update(Message)
@@ -70,3 +81,12 @@ async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
         .execution_options(synchronize_session=False)
     )
     await ring_users(db, user.shard)
+
+
+async def _is_left(db: AsyncSession, mailbox: Mailbox) -> bool:
+    """Return whether another mailbox of the user was opened after this one."""
+    later = select(Mailbox.id).where(
+        Mailbox.user_id == mailbox.user_id,
+        Mailbox.opened_at > (mailbox.opened_at or datetime.min.replace(tzinfo=UTC)),
+    )
+    return (await db.scalar(later.limit(1))) is not None

@@ -35,6 +35,8 @@ class Mailbox(Base):
     `restarts_paid_at`: when another restart no longer counts together with the earlier ones
     (`numbering.may_restart`).
 
+    The mailbox of a user with the latest `opened_at` is the watched one.
+
     `account` is the name that the user signed in with, followed by a tab and the server if the person entered it,
     because UIDs are valid in one mail account only.
     """
@@ -56,6 +58,7 @@ class Mailbox(Base):
     last_mail_date: Mapped[datetime | None]
     last_mail_size: Mapped[int | None] = mapped_column(BigInteger)
     restarts_paid_at: Mapped[datetime | None]
+    opened_at: Mapped[datetime | None]
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (

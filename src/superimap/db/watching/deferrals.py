@@ -1,15 +1,22 @@
-"""Deferred mails: further attempts at them, and the end of those that were renumbered."""
+"""Deferred mails: further attempts at them, and the end of those that are no longer where they were found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
 from asyncpg import Pool
 
 from superimap.db import statements
 from superimap.db.watching.intake import Fence, Fenced, MailboxRow, asserted, storable_error
+from superimap.domain.numbering import MailIdentity, identify
 
 _STATEMENTS = statements.load(__file__)
 _RECORD_FAILED_READ = _STATEMENTS["record_failed_read"]
-_CLOSE_RENUMBERED = _STATEMENTS["close_renumbered"]
+_CLOSE_MOVED = _STATEMENTS["close_moved"]
+_FIND_MESSAGE = _STATEMENTS["find_message"]
+_MAILS_LIKE = _STATEMENTS["mails_like"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +51,60 @@ async def record_failed_read(pool: Pool, box: MailboxRow, fence: Fence, failed: 
     return message
 
 
-async def close_renumbered(
-    pool: Pool, box: MailboxRow, fence: Fence, *, uid_validity: int, reason: str
-) -> int:
-    """Close the deferred mails of other numberings than `uid_validity` as gone; return their number.
+class ClosedMail(NamedTuple):
+    """A deferred mail that is no longer where it was found, with its final outcome.
 
-    Their mails must have been looked for in the present numbering, and that must be recorded.
+    `message` is the id of its message. `delivery_id` and `content` are those of an event, if there is one, and
+    `fingerprint` identifies the mail of the event.
     """
-    closed: int = await pool.fetchval(
-        *_CLOSE_RENUMBERED.bind(**asserted(box, fence), uid_validity=uid_validity, reason=reason)
+
+    message: int
+    outcome: str
+    detail: str | None
+    fingerprint: bytes | None = None
+    delivery_id: UUID | None = None
+    content: bytes | None = None
+
+
+async def close_moved(
+    pool: Pool, box: MailboxRow, fence: Fence, closed: Sequence[ClosedMail]
+) -> tuple[int, ...]:
+    """Record final outcomes; return the endpoints whose doorbells to ring. One that is recorded is skipped."""
+    columns = {name: [getattr(each, name) for each in closed] for name in ClosedMail._fields}
+    session = asserted(box, fence)
+    del session["mailbox_id"]
+    rows = await pool.fetch(*_CLOSE_MOVED.bind(**session, **columns))
+    return tuple(row["endpoint_id"] for row in rows)
+
+
+class RecordedMail(NamedTuple):
+    """A mail that was recorded under this UID."""
+
+    uid: int
+    identity: MailIdentity
+    outcome: str
+
+
+async def mails_like(
+    pool: Pool, mailbox_id: int, *, uid_validity: int, message_ids: list[str], dates: list[datetime]
+) -> list[RecordedMail]:
+    """Return the recorded mails of a numbering that have one of these Message-IDs or dates."""
+    rows = await pool.fetch(
+        *_MAILS_LIKE.bind(
+            mailbox_id=mailbox_id, uid_validity=uid_validity, message_ids=message_ids, dates=dates
+        )
     )
-    return closed
+    return [
+        RecordedMail(
+            row["uid"], identify(row["message_id"], row["internal_date"], row["size"]), row["outcome"]
+        )
+        for row in rows
+    ]
+
+
+async def find_message(pool: Pool, mailbox_id: int, uid_validity: int, uid: int) -> int | None:
+    """Return the id of the message of a deferred mail; None if it is not deferred any more."""
+    message: int | None = await pool.fetchval(
+        *_FIND_MESSAGE.bind(mailbox_id=mailbox_id, uid_validity=uid_validity, uid=uid)
+    )
+    return message

@@ -1,4 +1,4 @@
--- Statements of deferrals.py. Every one is fenced: it writes nothing if the idler no longer owns the shard.
+-- Statements of deferrals.py. Those that write are fenced: they write nothing if the idler no longer owns the shard.
 
 -- name: record_failed_read$
 WITH
@@ -20,7 +20,8 @@ FROM watched
 WHERE d.user_id = watched.id AND d.mailbox_id = :mailbox_id AND d.uid_validity = :uid_validity AND d.uid = :uid
 RETURNING d.message_id;
 
--- name: close_renumbered$
+-- name: close_moved
+-- Ends deferred mails that are no longer where they were found. The parameters from :message to :content are arrays.
 WITH
 -- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
 -- transaction.
@@ -32,16 +33,38 @@ watched AS (
     SELECT u.id FROM users u, fence
     WHERE u.id = :user_id AND NOT u.archived AND u.credentials_version = :credentials_version
 ),
--- The deferred mails of other numberings than the present one, deleted.
+-- The mails, no longer deferred.
 old AS (
-    DELETE FROM deferred_mails d USING watched
-    WHERE d.user_id = watched.id AND d.mailbox_id = :mailbox_id AND d.uid_validity <> :uid_validity
-    RETURNING d.message_id, d.partner_id
+    DELETE FROM deferred_mails d
+    USING watched, unnest(:message::bigint[], :outcome::text[], :detail::text[], :fingerprint::bytea[],
+                          :delivery_id::uuid[], :content::bytea[])
+        AS i(message, outcome, detail, fingerprint, delivery_id, content)
+    WHERE d.user_id = watched.id AND d.message_id = i.message
+    RETURNING d.message_id, d.partner_id, d.user_id, i.outcome, i.detail, i.fingerprint, i.delivery_id, i.content
 ),
 -- Their messages with the final outcome.
 closed AS (
-    UPDATE messages m SET outcome = 'gone', detail = :reason FROM old
-    WHERE m.id = old.message_id AND m.partner_id = old.partner_id
-    RETURNING m.id
+    UPDATE messages m SET outcome = old.outcome, detail = old.detail,
+        fingerprint = coalesce(old.fingerprint, m.fingerprint)
+    FROM old WHERE m.id = old.message_id AND m.partner_id = old.partner_id
+),
+-- Events about those that were not found again.
+new_deliveries AS (
+    INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
+    SELECT old.delivery_id, old.partner_id, e.id, old.user_id, old.message_id, 'events', old.content
+    FROM old JOIN endpoints e ON e.partner_id = old.partner_id AND e.kind = 'events' AND e.url IS NOT NULL
+    WHERE old.delivery_id IS NOT NULL
+    ON CONFLICT (partner_id, id) DO NOTHING
+    RETURNING endpoint_id
 )
-SELECT count(*) FROM closed;
+SELECT DISTINCT endpoint_id FROM new_deliveries;
+
+-- name: mails_like
+-- Mails of the mailbox in this numbering that have the Message-ID or the date of one of the mails that are looked for.
+SELECT m.uid, m.message_id, m.internal_date, m.size, m.outcome FROM messages m
+WHERE m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity
+  AND (m.message_id = ANY(:message_ids::text[]) OR m.internal_date = ANY(:dates::timestamptz[]));
+
+-- name: find_message$
+SELECT message_id FROM deferred_mails
+WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid = :uid;

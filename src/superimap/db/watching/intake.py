@@ -93,7 +93,7 @@ class MailRow:
 
     `delivery_id` and `content` (sealed) are set if there is something to send: the mail, or, if it is too big, an
     event about it. `twin_uid` is the UID of the same mail in the same batch; `token_digest` is the digest of a
-    token that we signed.
+    token that we signed. `found_by_date` says that only its date says that it is new.
     """
 
     uid: int
@@ -108,6 +108,7 @@ class MailRow:
     content: bytes | None = None
     twin_uid: int | None = None
     token_digest: bytes | None = None
+    found_by_date: bool = False
 
 
 COLUMNS = tuple(field.name for field in fields(MailRow))
@@ -174,7 +175,6 @@ async def record(
     seen: Sequence[MailRow],
     *,
     uid_validity: int,
-    found_by_date: bool = False,
     retry_in: float = 0.0,
 ) -> Recorded:
     """Record `seen`, whose UIDs are of `uid_validity`, and move the cursor; all or nothing.
@@ -209,7 +209,6 @@ async def record(
             last_mail_date=identity.internal_date,
             last_mail_size=identity.size,
             uid_validity=uid_validity,
-            found_by_date=found_by_date,
             retry_in=retry_in,
             **columns,
         )

@@ -8,31 +8,35 @@ fence AS (
     SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
 ),
 -- The folder's row. A new folder starts at the latest date of the same mail account (the part of `account` before
--- the tab); an existing one is returned as it is, by an update that changes nothing. A row from before version 0016
--- has no server_uid_validity.
+-- the tab); an existing one is returned as it is. A row from before version 0016 has no
+-- server_uid_validity.
 visited AS (
-    INSERT INTO mailboxes (user_id, partner_id, name, account, last_internal_date)
-    SELECT u.id, u.partner_id, :name, :account,
+    INSERT INTO mailboxes (user_id, partner_id, name, account, opened_at, last_internal_date)
+    SELECT u.id, u.partner_id, :name, :account, now(),
            (SELECT max(last_internal_date) FROM mailboxes
             WHERE user_id = u.id AND split_part(account, E'\t', 1) = split_part(:account, E'\t', 1))
     FROM users u, fence WHERE u.id = :user_id AND u.partner_id = :partner_id
-    ON CONFLICT (user_id, account, name) DO UPDATE SET name = excluded.name
+    ON CONFLICT (user_id, account, name) DO UPDATE SET opened_at = excluded.opened_at
     RETURNING id, uid_validity, last_uid, last_internal_date, restarts, was_empty,
               coalesce(server_uid_validity, uid_validity) AS server_uid_validity,
               last_mail_uid, last_mail_message_id, last_mail_date, last_mail_size
 )
--- The folder, and its deferred mails with the seconds since the last attempt and until the next one.
+-- The folder, and the deferred mails of all folders of the mail account, with the seconds since the last attempt and
+-- until the next one.
 SELECT visited.*, ARRAY(
-    SELECT (d.message_id, d.uid_validity, d.uid, m.internal_date, d.found_by_date, d.attempts, d.failing_seconds,
-            d.announced_size, extract(epoch FROM now() - d.last_attempt_at)::float8,
+    SELECT (d.message_id, d.mailbox_id, d.uid_validity, d.uid, m.internal_date, m.message_id, m.size,
+            d.found_by_date, d.attempts, d.failing_seconds, d.announced_size,
+            extract(epoch FROM now() - d.last_attempt_at)::float8,
             extract(epoch FROM d.next_attempt_at - now())::float8)
-    FROM deferred_mails d JOIN messages m ON m.id = d.message_id AND m.partner_id = d.partner_id
-    WHERE d.mailbox_id = visited.id ORDER BY d.next_attempt_at
+    FROM mailboxes b JOIN deferred_mails d ON d.mailbox_id = b.id
+    JOIN messages m ON m.id = d.message_id AND m.partner_id = d.partner_id
+    WHERE b.user_id = :user_id AND split_part(b.account, E'\t', 1) = split_part(:account, E'\t', 1)
+    ORDER BY d.next_attempt_at
 ) AS deferred FROM visited;
 
 -- name: record_mails^
 -- Records mails with their deliveries and moves the cursor of the mailbox, all or nothing.
--- The parameters from :uid to :token_digest are arrays with one element for each mail (the fields of `MailRow`).
+-- The parameters from :uid to :found_by_date are arrays with one element for each mail (the fields of `MailRow`).
 WITH
 -- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
 -- transaction.
@@ -80,9 +84,9 @@ incoming AS (
         CROSS JOIN unnest(
             :uid::bigint[], :internal_date::timestamptz[], :size::bigint[], :outcome::text[], :detail::text[],
             :sha1::bytea[], :fingerprint::bytea[], :message_id::text[], :delivery_id::uuid[], :content::bytea[],
-            :twin_uid::bigint[], :token_digest::bytea[]
+            :twin_uid::bigint[], :token_digest::bytea[], :found_by_date::boolean[]
         ) AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
-               delivery_id, content, twin_uid, token_digest)
+               delivery_id, content, twin_uid, token_digest, found_by_date)
         CROSS JOIN endpoint
         LEFT JOIN LATERAL (
             SELECT coalesce(e.duplicate_of, e.id) AS id FROM messages e
@@ -125,7 +129,7 @@ recorded AS (
     ON CONFLICT (mailbox_id, uid_validity, uid) DO UPDATE
         SET internal_date = coalesce(excluded.internal_date, messages.internal_date), size = excluded.size,
             outcome = excluded.outcome, detail = excluded.detail, sha1 = excluded.sha1,
-            fingerprint = excluded.fingerprint, duplicate_of = excluded.duplicate_of,
+            fingerprint = coalesce(excluded.fingerprint, messages.fingerprint), duplicate_of = excluded.duplicate_of,
             message_id = coalesce(excluded.message_id, messages.message_id)
         WHERE messages.outcome = 'deferred' AND excluded.outcome <> 'deferred'
     RETURNING id, uid, outcome
@@ -134,7 +138,7 @@ recorded AS (
 deferred AS (
     INSERT INTO deferred_mails (message_id, partner_id, user_id, mailbox_id, uid_validity, uid, found_by_date,
                                 next_attempt_at, last_error)
-    SELECT r.id, :partner_id, :user_id, :mailbox_id, :uid_validity, r.uid, :found_by_date,
+    SELECT r.id, :partner_id, :user_id, :mailbox_id, :uid_validity, r.uid, i.found_by_date,
            now() + make_interval(secs => :retry_in::float8), i.detail
     FROM recorded r JOIN incoming i USING (uid) WHERE r.outcome = 'deferred'
 ),
@@ -143,7 +147,8 @@ ended AS (
     DELETE FROM deferred_mails d USING recorded r WHERE d.message_id = r.id AND r.outcome <> 'deferred'
 ),
 -- Some ids are derived from the mail, so that a mail that is read again after a restored backup keeps its id.
--- The deliveries: one for each new mail, and an event for each mail that was too big or could not be read.
+-- The deliveries: one for each new mail, and an event for each mail that was too big or could not be read, unless
+-- there was one under another numbering.
 new_deliveries AS (
     INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
     SELECT i.delivery_id, :partner_id, CASE r.outcome WHEN 'delivered' THEN i.endpoint_id ELSE i.events_id END,
@@ -151,6 +156,9 @@ new_deliveries AS (
     FROM recorded r JOIN incoming i USING (uid)
     WHERE r.outcome = 'delivered'
        OR r.outcome IN ('too_big', 'unreadable') AND i.events_id IS NOT NULL AND i.delivery_id IS NOT NULL
+          AND NOT EXISTS (SELECT FROM messages e
+                          WHERE e.user_id = :user_id AND e.fingerprint = i.fingerprint AND e.outcome = r.outcome
+                            AND (e.mailbox_id, e.uid_validity) <> (:mailbox_id, :uid_validity))
     ON CONFLICT (partner_id, id) DO NOTHING
     RETURNING endpoint_id, kind
 ),

@@ -1,0 +1,188 @@
+"""Deferred mails of other places: the mailbox was renumbered or renamed, or another folder is watched now."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from datetime import timedelta
+from itertools import islice
+from typing import NamedTuple
+
+from superimap.core import metrics
+from superimap.db.watching import deferrals as queries
+from superimap.db.watching import recorded_mails
+from superimap.db.watching.deferrals import ClosedMail
+from superimap.db.watching.intake import Fence
+from superimap.domain.deferrals import is_found_again
+from superimap.domain.mails import MailOutcome
+from superimap.idler.context import IdlerContext
+from superimap.idler.deferred_mails import MailDeferral, MailKey
+from superimap.idler.mail_reader import MailReader
+from superimap.idler.mailbox import WatchedMailbox
+from superimap.idler.mailbox_memory import MailboxMemory
+from superimap.idler.mailbox_queries import identity_of
+from superimap.idler.outages import until_answered
+from superimap.imap.client import ImapClient
+from superimap.imap.errors import Refused
+
+log = logging.getLogger(__name__)
+
+MAX_LOOKED_AT = 10_000
+"""UIDs among which mails without a message are looked for."""
+
+MOVED = "renumbered or moved: the mail was found again under UID {uid} of the watched mailbox"
+DELETED = "the mail server has renumbered the mailbox, and the mail is not there under any new UID"
+UNKNOWN = "the mail server has renumbered the mailbox, and too little is known of the mail to find it again"
+UNWATCHED = "its folder is no longer watched, and the folder that is watched now does not have the mail"
+
+SeeBelow = Callable[[WatchedMailbox, Collection[int]], Awaitable[None]]
+
+
+class Look(NamedTuple):
+    """The UIDs of mails without a message that may be those that are looked for; whether all were looked at."""
+
+    uids: list[int]
+    is_complete: bool
+
+
+class MovedMails:
+    """The procedure that finds deferred mails of other places again in the open mailbox, or closes them.
+
+    The open mailbox is caught up, by date as far back as these mails if it had no cursor.
+    """
+
+    __slots__ = ("_client", "_context", "_fence", "_memory", "_reader")
+
+    def __init__(
+        self,
+        context: IdlerContext,
+        client: ImapClient,
+        memory: MailboxMemory,
+        reader: MailReader,
+        fence: Fence,
+    ) -> None:
+        self._context = context
+        self._client = client
+        self._memory = memory
+        self._reader = reader
+        self._fence = fence
+
+    async def settle(self, mailbox: WatchedMailbox, see_below: SeeBelow, *, is_temporary: bool) -> None:
+        """Find the mails, read those that were not seen here by `see_below`, and record what became of each.
+
+        Those of another mailbox that are not found are kept while the open mailbox `is_temporary`.
+        """
+        moved = self._memory.deferred.elsewhere(mailbox.place)
+        if not moved:
+            return
+        await self._name(moved)
+        found = await self._recorded(mailbox, moved)
+        missing = [mail for mail in moved if mail.key not in found]
+        look = await self._look(mailbox, missing)
+        if below := [uid for uid in look.uids if uid <= mailbox.last_uid]:
+            try:
+                with mailbox.below_cursor():
+                    await see_below(mailbox, below)
+            finally:
+                mailbox.discard()
+            found = await self._recorded(mailbox, moved)
+        closed = [
+            (mail, end)
+            for mail in moved
+            if (end := self._end(mailbox, mail, found, look, is_temporary=is_temporary)) is not None
+        ]
+        await self._record(mailbox, closed)
+
+    async def _name(self, moved: list[MailDeferral]) -> None:
+        """Find the messages of mails that were deferred on this connection."""
+        for mail in moved:
+            if mail.message is None:
+                mail.message = await queries.find_message(self._context.pool, *mail.place, mail.uid)
+
+    async def _recorded(self, mailbox: WatchedMailbox, moved: list[MailDeferral]) -> dict[MailKey, int]:
+        """Return the new UIDs of the mails that have a message in the open mailbox.
+
+        A mail that is known by its date only is not one of which there is an earlier copy.
+        """
+        recorded = await queries.mails_like(
+            self._context.pool,
+            mailbox.row.id,
+            uid_validity=mailbox.uid_validity,
+            message_ids=[mail.message_id for mail in moved if mail.message_id],
+            dates=[mail.internal_date for mail in moved if mail.internal_date],
+        )
+        return {
+            mail.key: each.uid
+            for mail in moved
+            for each in recorded
+            if is_found_again(mail.identity, each.identity)
+            and (mail.message_id or each.outcome != MailOutcome.DUPLICATE)
+        }
+
+    async def _look(self, mailbox: WatchedMailbox, missing: list[MailDeferral]) -> Look:
+        """Look for mails among those of the open mailbox that have no message."""
+        dates = [mail.internal_date for mail in missing if mail.internal_date]
+        if not dates:
+            return Look([], is_complete=False)
+        with self._memory.deferred.look() as has_failed:
+            if has_failed:
+                return Look([], is_complete=False)
+            try:
+                listed = await self._client.search_uids(since=(min(dates) - timedelta(days=1)).date())
+                uids = list(islice(listed, MAX_LOOKED_AT))
+                unseen = await recorded_mails.unrecorded_uids(
+                    self._context.pool, mailbox.row.id, uids, uid_validity=mailbox.uid_validity
+                )
+                metas = await self._client.fetch_meta(unseen) if unseen else []
+            except Refused:
+                return Look([], is_complete=False)
+        similar = [
+            int(meta.uid)
+            for meta in metas
+            if any(is_found_again(mail.identity, identity_of(meta)) for mail in missing)
+        ]
+        return Look(similar, is_complete=len(listed) == len(uids) and len(metas) == len(unseen))
+
+    def _end(
+        self,
+        mailbox: WatchedMailbox,
+        mail: MailDeferral,
+        found: dict[MailKey, int],
+        look: Look,
+        *,
+        is_temporary: bool,
+    ) -> ClosedMail | None:
+        """Return the final outcome of a mail; None if it is kept."""
+        if mail.message is None:
+            return None
+        if (uid := found.get(mail.key)) is not None:
+            return ClosedMail(mail.message, MailOutcome.GONE, MOVED.format(uid=uid))
+        if any(uid > mailbox.last_uid for uid in look.uids):
+            return None  # perhaps one of those, which are read next
+        if mail.place[0] == mailbox.row.id:
+            if mail.internal_date is not None and look.is_complete:
+                return ClosedMail(mail.message, MailOutcome.GONE, DELETED)
+            return self._unreadable(mail, UNKNOWN)
+        return None if is_temporary else self._unreadable(mail, UNWATCHED)
+
+    def _unreadable(self, mail: MailDeferral, reason: str) -> ClosedMail:
+        """Return the outcome of a mail that may exist and cannot be read, with its event."""
+        row = self._reader.given_up_row(mail, None, reason)
+        return ClosedMail(
+            mail.message or 0, row.outcome, reason, row.fingerprint, row.delivery_id, row.content
+        )
+
+    async def _record(self, mailbox: WatchedMailbox, closed: list[tuple[MailDeferral, ClosedMail]]) -> None:
+        """Record final outcomes, and ring for their events."""
+        if not closed:
+            return
+        endpoints = await until_answered(
+            lambda: queries.close_moved(
+                self._context.pool, mailbox.row, self._fence, [end for _, end in closed]
+            ),
+            user_id=mailbox.row.user_id,
+        )
+        for mail, end in closed:
+            log.info("mail %d ends as %s: %s", mail.uid, end.outcome, end.detail)
+            self._memory.deferred.remove(mail)
+            metrics.MESSAGES.labels(end.outcome).inc()
+        for endpoint_id in endpoints:
+            await self._context.queue.ring(endpoint_id)
