@@ -105,8 +105,8 @@ EVENTS: dict[EventName, EventDefinition] = {
         EventDefinition(
             EventName.MAIL_UNREADABLE,
             None,
-            "The mail server failed for two days to hand over a mail, but handed over other mails,"
-            " so that no `new_mail` is sent for it",
+            "The mail server failed for two days to hand over a mail, but handed over other mails; or the mail was"
+            " not found again in a renumbered or another folder. No `new_mail` is sent for it",
             ("message", "uid_validity", "uid", "internal_date", "reason"),
         ),
     )
