@@ -6,9 +6,10 @@ import pytest
 
 from superimap.db.watching.intake import Cursor, cursor_at
 from superimap.domain.numbering import first_numbering
-from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, plan_catch_up
+from superimap.idler.catch_up_plan import CatchUpPlan, are_complete, date_tolerance, plan_catch_up
 
 CONNECTED = datetime(2026, 11, 1, 12, 0, 0, 700_000, tzinfo=UTC)
+SECOND = CONNECTED.replace(microsecond=0)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 NUMBERING = first_numbering(7)
 
@@ -40,12 +41,32 @@ def test_L3_the_catch_up_continues_from_a_cursor_of_the_same_numbering(cursor, a
         (at(41, NOW + timedelta(days=900), uid_validity=6), date(2026, 11, 21)),  # C39: a date in the future
         (at(None, NOW - timedelta(days=5)), date(2026, 11, 16)),  # the search by date was not over
         (Cursor(99, 41, NOW, 7, 1), date(2026, 11, 21)),  # the same UIDVALIDITY, another numbering
+        (at(41, datetime(2001, 1, 3, tzinfo=UTC), uid_validity=6), date(2001, 1, 1)),  # a clock that is slow
+        (Cursor(None, None, datetime(2001, 1, 3, tzinfo=UTC)), date(2026, 10, 31)),  # that of another folder
     ],
 )
 def test_C39_without_a_cursor_in_the_numbering_the_catch_up_is_by_date(cursor, since):
     plan = plan_catch_up(cursor, NUMBERING, connected_at=CONNECTED, now=NOW)
 
     assert plan == CatchUpPlan(NUMBERING, since=since)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "by_date", "oldest"),
+    [
+        (Cursor(None, None, None), True, SECOND),  # the first visit
+        (Cursor(None, None, SECOND - timedelta(hours=2)), True, SECOND),
+        (at(None, None), True, SECOND),
+        (at(None, SECOND + timedelta(hours=2)), True, SECOND),
+        (at(None, SECOND - timedelta(hours=2)), True, SECOND - timedelta(seconds=2 * 3600 - 1)),
+        (at(0, None), False, SECOND - timedelta(days=1)),  # the mailbox was empty at first
+        (at(41, NOW), False, SECOND - timedelta(days=1)),  # below the cursor
+    ],
+)
+def test_a_date_may_be_older_than_the_connection_where_no_other_mail_can_be(cursor, by_date, oldest):
+    tolerance = date_tolerance(cursor, by_date=by_date, connected_at=SECOND)
+
+    assert SECOND - tolerance == oldest
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ CONNECTED = datetime(2026, 11, 1, 12, 0, 0, 700_000, tzinfo=UTC)
 WHOLE_SECOND = CONNECTED.replace(microsecond=0)
 LONG_AGO = CONNECTED - timedelta(days=900)
 EARLIER = {"by_date": True, "internal_date": WHOLE_SECOND - timedelta(seconds=1)}
+SLOW = {"by_date": True, "tolerance": timedelta(days=1)}
 TOO_LARGE = b"x" * 101
 GIVEN_UP = GivenUp(literal_size=999)
 
@@ -32,6 +33,11 @@ TABLE = [
     (EARLIER, "before_connect", "arrived before the user was connected (2026-11-01 12:00:00Z)"),
     ({"by_date": True, "internal_date": WHOLE_SECOND}, "delivered", None),
     ({"by_date": False, "internal_date": LONG_AGO}, "delivered", None),
+    ({**SLOW, "internal_date": WHOLE_SECOND - timedelta(days=1)}, "delivered", None),
+    ({**SLOW, "internal_date": WHOLE_SECOND - timedelta(days=1, seconds=1)}, "before_connect", "arrived"),
+    ({**SLOW, "internal_date": LONG_AGO, **dated(b"Sun, 1 Nov 2026 12:00:00 +0000")}, "delivered", None),
+    ({**SLOW, "internal_date": LONG_AGO, **dated(b"1 Nov 2006 12:00:00")}, "before_connect", "arrived"),
+    ({**SLOW, "internal_date": LONG_AGO, **dated(b"yesterday")}, "before_connect", "arrived"),
     ({"labels": ("\\Sent",)}, "own_mail", "sent by the user, or a draft"),
     ({"labels": ("\\Draft",)}, "own_mail", "draft"),
     ({"labels": ("\\DRAFTS", "work")}, "own_mail", "draft"),

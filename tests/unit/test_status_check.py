@@ -22,7 +22,6 @@ KNOWN = {"MESSAGES": 10, "UIDNEXT": 12, "UIDVALIDITY": 7}
         ({"MESSAGES": 9}, True),
         ({"UIDVALIDITY": 8}, True),
         ({"UIDNEXT": 11}, True),  # not above the last UID: numbered anew
-        ({"UIDNEXT": 0}, False),  # wrong, and says nothing
         ({"UIDNEXT": 99}, False),  # the first report: gaps are allowed
     ],
 )
@@ -44,9 +43,21 @@ def test_uidnext_that_grows_without_an_announcement_is_a_difference():
     assert not check.differs(grown, exists=10, uid_validity=7, last_uid=13, arrivals=5)
 
 
-@pytest.mark.parametrize("counts", [{}, {"UIDVALIDITY": 7}])
-def test_a_status_without_counts_tells_nothing_so_that_the_mailbox_is_opened_again(counts):
-    assert StatusCheck().differs(counts, exists=10, uid_validity=7, last_uid=11, arrivals=0)
+@pytest.mark.parametrize("counts", [{}, {"UIDVALIDITY": 7}, {"MESSAGES": 10}, KNOWN | {"UIDNEXT": 0}])
+def test_a_status_without_uidnext_tells_nothing_so_that_the_mailbox_is_opened_again_each_time(counts):
+    check = StatusCheck()
+    for _ in range(3):
+        assert check.differs(counts, exists=10, uid_validity=7, last_uid=11, arrivals=0)
+        check.accept(counts, arrivals=0)
+
+
+def test_a_status_without_a_count_of_messages_tells_enough_from_the_second_one_on():
+    check, counts = StatusCheck(), {"UIDNEXT": 12}
+    assert check.differs(counts, exists=10, uid_validity=7, last_uid=11, arrivals=0)
+    check.accept(counts, arrivals=0)
+
+    assert not check.differs(counts, exists=10, uid_validity=7, last_uid=11, arrivals=0)
+    assert check.differs({"UIDNEXT": 13}, exists=10, uid_validity=7, last_uid=11, arrivals=0)
 
 
 def test_missing_mails_are_looked_for_with_growing_pauses_until_a_last_look():

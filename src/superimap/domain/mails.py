@@ -1,7 +1,7 @@
 """Mails: the outcomes that a mail can have, and the table of rules that decides its outcome."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -74,6 +74,8 @@ class MailFacts(NamedTuple):
     """Gmail's labels."""
     by_date: bool = False
     """Whether only the date says that the mail is new: there is no cursor, or the mailbox was empty at first."""
+    tolerance: timedelta = timedelta()
+    """Time by which the server's clock, or the time zone of its dates, may be wrong."""
     given_up: GivenUp | None = None
     is_gone: bool = False
     """Whether the mailbox no longer holds the mail."""
@@ -97,10 +99,15 @@ class MailFacts(NamedTuple):
     def is_before_connect(self) -> bool:
         """Whether it arrived before the second in which the user was connected; IMAP dates have whole seconds.
 
-        If the server does not know when, the mail's own Date decides. Without either, the mail counts as new.
+        If the server does not know when, the mail's own Date decides. Without either, the mail counts as new. With
+        a tolerance, it is new if one of the two dates says so.
         """
         date = self.internal_date or self._date
-        return date is not None and date < self.connected_at.replace(microsecond=0)
+        if date is None:
+            return False
+        if self.tolerance:
+            date = max(date, self._date or date)
+        return date < self.connected_at.replace(microsecond=0) - self.tolerance
 
     @property
     def _date(self) -> datetime | None:

@@ -8,6 +8,9 @@ from typing import Self
 from superimap.db.watching.intake import Cursor
 from superimap.domain.numbering import Numbering
 
+CLOCK_TOLERANCE = timedelta(days=1)
+"""Time by which a server's clock may be slow, or the time zone of its dates wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class CatchUpPlan:
@@ -40,9 +43,12 @@ def plan_catch_up(
     """
     if cursor.numbering == numbering and cursor.last_uid is not None:
         return CatchUpPlan(numbering, after=cursor.last_uid)
-    return CatchUpPlan(
-        numbering, since=search_start(cursor.last_internal_date, connected_at=connected_at, now=now)
-    )
+    latest = cursor.last_internal_date
+    if cursor.numbering is not None and latest is not None:
+        connected_at = min(
+            connected_at, latest - timedelta(days=1)
+        )  # by the server's clock, which may be slow
+    return CatchUpPlan(numbering, since=search_start(latest, connected_at=connected_at, now=now))
 
 
 def search_start(latest: datetime | None, *, connected_at: datetime, now: datetime) -> date:
@@ -55,6 +61,21 @@ def search_start(latest: datetime | None, *, connected_at: datetime, now: dateti
     if latest is not None:
         start = max(connected_at, min(latest, now) - timedelta(days=1))
     return (start - timedelta(days=1)).date()
+
+
+def date_tolerance(cursor: Cursor, *, by_date: bool, connected_at: datetime) -> timedelta:
+    """Return by how much a mail that is found without a cursor may be older than the connection, and yet be new.
+
+    At the first visit by nothing: who is connected has mail from before. In a later numbering, mail is new that is
+    newer than all that was seen: the server's own clock says so. A mailbox that was empty at first holds no other
+    mail of the last day, and below the cursor all of it is recorded, so that a clock or a time zone may be wrong.
+    """
+    if not by_date:
+        return CLOCK_TOLERANCE
+    latest = cursor.last_internal_date
+    if cursor.numbering is None or latest is None:
+        return timedelta()
+    return max(timedelta(), connected_at.replace(microsecond=0) - latest - timedelta(seconds=1))
 
 
 def are_complete(uids: list[int], *, after: int, announced: int) -> bool:

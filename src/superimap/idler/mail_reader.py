@@ -1,6 +1,7 @@
 """Reading of one mail: judge it by its metadata, read it if it may need a webhook, and build its row."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from superimap.db.watching.intake import MailRow
@@ -8,6 +9,7 @@ from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.envelope import Envelope
 from superimap.domain.mails import GivenUp, MailFacts, MailOutcome, judge
 from superimap.idler import big_mails, mailbox_queries
+from superimap.idler.catch_up_plan import date_tolerance
 from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_mails import MailDeferral
 from superimap.idler.mail_rows import MailRows, find_twin, parse
@@ -66,7 +68,7 @@ class MailReader:
         """
         if meta is not None and raw is not None:
             return await self._judge_content(mailbox, meta, raw, by_date=by_date)
-        facts = self._facts(meta, by_date=by_date)._replace(is_gone=meta is None)
+        facts = self._facts(meta, tolerance=self._tolerance(mailbox, by_date))._replace(is_gone=meta is None)
         judgement = judge(facts)
         if meta is not None and judgement[0] is MailOutcome.DELIVERED:
             size = self.max_size if meta.size is None else meta.size
@@ -96,7 +98,7 @@ class MailReader:
         `literal_size` is the size in bytes that the server announced, if the mail is too big.
         """
         meta = MessageMeta(Uid(mail.uid), mail.internal_date, mail.size or None, mail.message_id)
-        facts = self._facts(meta, by_date=False)._replace(announced_size=0, given_up=GivenUp(literal_size))
+        facts = self._facts(meta)._replace(announced_size=0, given_up=GivenUp(literal_size))
         outcome, usual = judge(facts)
         return self._rows.row_without_webhook(
             mail.uid,
@@ -113,7 +115,13 @@ class MailReader:
         """Judge a mail that is read, and build its row."""
         parsed = await big_mails.process(parse, raw)
         twin = find_twin(mailbox.pending, bytes.fromhex(parsed.sha1))
-        facts = self._facts(meta, by_date=by_date, raw=raw, headers=parsed.headers, has_twin=twin is not None)
+        facts = self._facts(
+            meta,
+            tolerance=self._tolerance(mailbox, by_date),
+            raw=raw,
+            headers=parsed.headers,
+            has_twin=twin is not None,
+        )
         judgement = judge(facts)
         outcome = judgement[0]
         if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
@@ -137,23 +145,31 @@ class MailReader:
         )
         return ReadMail(row, 0)
 
+    def _tolerance(self, mailbox: WatchedMailbox, by_date: bool) -> timedelta | None:
+        """Return the tolerance with which the date of a mail is judged; None if the date does not matter."""
+        if not by_date:
+            return None
+        connected_at = self._watched.connected_at
+        return date_tolerance(mailbox.row.cursor, by_date=mailbox.by_date, connected_at=connected_at)
+
     def _facts(
         self,
         meta: MessageMeta | None,
         *,
-        by_date: bool,
+        tolerance: timedelta | None = None,
         raw: bytes | None = None,
         headers: Mapping[str, Sequence[bytes]] | None = None,
         has_twin: bool = False,
     ) -> MailFacts:
-        """Collect what is known of a mail without the tables."""
+        """Collect what is known of a mail without the tables; `tolerance` is None if its UID shows it new."""
         return MailFacts(
             connected_at=self._watched.connected_at,
             max_size=self.max_size,
             internal_date=meta.internal_date if meta else None,
             announced_size=(meta.size or 0) if meta else 0,
             labels=meta.labels if meta else (),
-            by_date=by_date,
+            by_date=tolerance is not None,
+            tolerance=tolerance or timedelta(),
             raw=raw,
             headers=headers,
             has_twin=has_twin,

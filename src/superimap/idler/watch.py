@@ -164,7 +164,7 @@ class MailboxWatch:
                 return
             counts = await self._counts()
         if counts is None or self._differs(counts):
-            if await self._entry.reopen() and counts is not None:
+            if await self._entry.reopen():
                 await self._become_blind()
         elif await self._entry.is_replaced(self._entry.mailbox.last_mail):
             await self._entry.start_over()
@@ -174,8 +174,9 @@ class MailboxWatch:
             self._check.accept(counts, arrivals=self._arrivals.announced)
 
     async def _counts(self) -> dict[str, int] | None:
+        """Return what STATUS says; None if it says nothing, is refused, or is left out."""
         try:
-            return await self._client.status(self._entry.opened.folder, *STATUS_ITEMS)
+            return await self._client.status(self._entry.opened.folder, *STATUS_ITEMS) or None
         except Refused:
             return None
 
@@ -190,13 +191,13 @@ class MailboxWatch:
         )
 
     async def _become_blind(self) -> None:
-        """Poll by STATUS from now on, because the server did not tell the open session of new mail."""
+        """Check the mailbox often from now on, because the server did not tell the open session of new mail."""
         if self._is_blind or self._watched.poll_by == "status":
             return
         self._is_blind = True
         self._rounds.check_often()
         metrics.SESSIONS_BLIND.inc()
-        text = f"the mail server does not announce all mail; polled by STATUS every {self._rounds.poll:.0f} s"
+        text = f"the mail server does not announce all mail; checked every {self._rounds.poll:.0f} s"
         await self._status.note("blind", text)
 
 

@@ -87,7 +87,7 @@ class ImapClient:
     async def status(self, folder: Folder | str, *names: str) -> dict[str, int]:
         """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
         folder = folders.named(folder) if isinstance(folder, str) else folder
-        return await mailboxes.status(self._protocol, self._timeouts, folder, *names)
+        return await mailboxes.status(self._protocol, self._memory, self._timeouts, folder, *names)
 
     async def noop(self) -> None:
         """Let the server report changes, and prove that it is alive."""

@@ -72,15 +72,20 @@ class CommandMemory:
                 self._troubles.pop(SILENCE, None)
 
     @contextlib.contextmanager
-    def attempt(self, name: str, protocol: Protocol, *, silent: float = 0.0) -> Iterator[None]:
-        """Count whether the command in the block ends the session; `silent` is the silence before it, in s."""
+    def attempt(
+        self, name: str, protocol: Protocol, *, silent: float = 0.0, most: int = MAX_ENDED_SESSIONS
+    ) -> Iterator[None]:
+        """Count whether the command in the block ends the session; after `most` in a row it is left out.
+
+        `silent` is the silence before it, in seconds.
+        """
         protocol.check()
         try:
             yield
         except (Refused, LimitExceeded):
             raise
         except ImapError:
-            self.blame(name, silent, protocol.loop.time())
+            self.blame(name, silent, protocol.loop.time(), most=most)
             raise
         self.succeed(name, silent=silent)
 

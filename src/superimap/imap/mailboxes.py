@@ -75,7 +75,7 @@ async def examine(
     mailbox.mark_searched()
     if mailbox.uid_validity is None:
         with contextlib.suppress(Refused):
-            counts = await status(protocol, timeouts, folder, "UIDVALIDITY", "UIDNEXT")
+            counts = await status(protocol, memory, timeouts, folder, "UIDVALIDITY", "UIDNEXT")
             mailbox.uid_validity = counts.get("UIDVALIDITY")
             uid_next = uid_next or counts.get("UIDNEXT")
     return Selected(folder.name, UidValidity(mailbox.uid_validity or 0), uid_next, mailbox.exists)
@@ -104,12 +104,21 @@ async def _open(protocol: Protocol, timeouts: Timeouts, command: str, folder: Fo
     return await protocol.run(command, encoding.quote_raw(encoded), within=timeouts.command)
 
 
-async def status(protocol: Protocol, timeouts: Timeouts, folder: Folder, *names: str) -> dict[str, int]:
-    """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
+async def status(
+    protocol: Protocol, memory: CommandMemory, timeouts: Timeouts, folder: Folder, *names: str
+) -> dict[str, int]:
+    """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent.
+
+    There are none while STATUS is left out, because the server does not bear it: some end the session if it is of
+    the open mailbox. Opening the mailbox again tells as much.
+    """
+    if not memory.is_usable("STATUS", protocol.loop.time()):
+        return {}
     items = f"({' '.join(names)})"
-    answer = await protocol.run(
-        "STATUS", encoding.quote_raw(folder.raw), items, wanted="STATUS", within=timeouts.command
-    )
+    with memory.attempt("STATUS", protocol, most=1):
+        answer = await protocol.run(
+            "STATUS", encoding.quote_raw(folder.raw), items, wanted="STATUS", within=timeouts.command
+        )
     counts: dict[str, int] = {}
     await pacing.each(lambda each: counts.update(responses.mailbox_status(each)), answer.responses, protocol)
     return {name: counts[name] for name in names if name in counts}

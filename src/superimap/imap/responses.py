@@ -26,6 +26,11 @@ _EARLIEST_YEAR = 1980
 _MAX_MESSAGE_ID_LINES_BYTES = 4096  # read on the event loop
 _ORIGIN = re.compile(r"<0(?:\.\d+)?>\Z")
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
+_STATUS_NAME = re.compile(rb'\A\* STATUS +(?:"(?:[^"\\]|\\.)*+"|[^\s"(]++)?', re.IGNORECASE)
+_COUNT = re.compile(
+    rb'(?<![^\s(,])(MESSAGES|UIDNEXT|UIDVALIDITY|RECENT|UNSEEN|DELETED|SIZE|HIGHESTMODSEQ)\s++"?+([^\s"(),]++)',
+    re.IGNORECASE,
+)
 _MAX_UNUSUAL_BYTES = 64 * 1024  # of text for imapclient's parser, which needs a third of a second for a MiB
 
 
@@ -176,12 +181,11 @@ def _labels(value: object) -> tuple[str, ...]:
 def mailbox_status(response: Response) -> dict[str, int]:
     """Return the counts of a STATUS response; a value that is no number of its kind is left out.
 
-    The list of counts is the last one in the response: a mailbox name may contain anything.
+    A mailbox name may contain anything, so that what is named last counts. Quotes around numbers, commas between
+    the counts and other values among them are passed over.
     """
     counts: dict[str, int] = {}
-    start = response.texts[-1].rfind(b"(")
-    words = response.texts[-1][start + 1 :].rstrip(b") ").split() if start >= 0 else []
-    for name, value in zip(words[::2], words[1::2], strict=False):
+    for name, value in _COUNT.findall(_STATUS_NAME.sub(b"", response.texts[-1])):
         key = name.decode("latin-1").upper()
         count = parse_uid_validity(value) if key == "UIDVALIDITY" else parse_number(value)
         if count is not None and count <= UID_MAX and (count or key != "UIDNEXT"):

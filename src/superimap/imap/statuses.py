@@ -118,7 +118,7 @@ def parse_number(value: bytes) -> int | None:
 
 def parse_uid(value: bytes) -> int | None:
     """Parse a UID or UIDNEXT; None unless it is a number from 1 to UID_MAX."""
-    number = parse_number(value)
+    number = parse_number(value.strip(b'"'))
     return number if number and number <= UID_MAX else None
 
 
@@ -127,12 +127,13 @@ def parse_uid_validity(value: bytes) -> int | None:
 
     RFC 9051 section 2.3.1.1 has 32 bits above 0. Whatever else a server reports, such as a time in milliseconds or
     a negative number, serves as well: it only has to differ when the UIDs are void. A value that is no number of
-    that range is represented by a hash.
+    that range is represented by a hash. Quotes and brackets around it do not count.
     """
     words = value.split(None, 1)
-    if not words:
+    text = words[0].strip(b'"()') if words else b""
+    if not text:
         return None
-    number = parse_number(words[0])
+    number = parse_number(text)
     if number is not None and number <= UID_MAX:
         return number
-    return int.from_bytes(hashlib.sha256(words[0]).digest()[:8]) >> 1
+    return int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1

@@ -149,23 +149,28 @@ async def test_counts_that_change_all_the_time_cause_no_storm(world, imap, joe):
         assert await recorded(world, 2) == [(1, "delivered"), (2, "delivered")]
 
 
-@pytest.mark.parametrize("status", ["answered", "refused"])
+@pytest.mark.parametrize("status", ["answered", "refused", "without counts", "fatal"])
 async def test_mail_that_only_status_or_another_opening_shows_is_found_at_the_next_renewal(
     world, imap, joe, monkeypatch, status
 ):
-    async def refuse(_session: Any, command: Any) -> bytes:
-        return command.tag + b" NO not for the open mailbox\r\n"
+    async def spoil(session: Any, command: Any) -> bytes | None:
+        if status == "fatal":
+            session.close()
+            return b""
+        answer = {"refused": b" NO not for the open mailbox\r\n", "without counts": b" OK done\r\n"}.get(
+            status
+        )
+        return command.tag + answer if answer else None
 
-    if status == "refused":
-        imap.on("STATUS", refuse)
+    imap.on("STATUS", spoil)
     monkeypatch.setattr(MailboxView, "notices", lambda _self, *, expunges=True: b"")
     async with watching(world, imap, SHORT):
         for number in range(2):
             imap.deliver("joe", mail(f"unseen {number}"))
             await recorded(world, number + 1)
-        if status == "answered":
-            reason = "SELECT status_reason FROM users WHERE status = 'watching'"
-            assert "does not announce all mail" in await world.value(reason)
+        reason = "SELECT status_reason FROM users WHERE status = 'watching'"
+        assert "does not announce all mail" in await world.value(reason)
+    assert imap.logins == (2 if status == "fatal" else 1)
     assert await outcomes(world) == [(1, "delivered"), (2, "delivered")]
 
 

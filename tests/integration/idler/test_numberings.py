@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -150,6 +151,33 @@ async def test_old_mail_of_a_mailbox_that_was_empty_at_first_causes_no_webhook(w
     found = await watch_briefly(world, imap, 6)
 
     assert [outcome for _, outcome in found] == ["before_connect"] * 4 + ["delivered"] * 2
+
+
+@pytest.mark.parametrize("slow", [timedelta(minutes=2), timedelta(hours=14), timedelta(days=9000)])
+async def test_the_first_mails_of_an_empty_mailbox_are_delivered_however_slow_its_clock_is(
+    world, imap, joe, slow
+):
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        await eventually(lambda: world.value("SELECT last_uid = 0 FROM mailboxes"))
+        for number in range(2):
+            dated = mail(f"mail {number}").replace(b"Mon, 7 Feb 1994 21:52:25 -0800", formatdate().encode())
+            imap.deliver("joe", dated, internal_date=datetime.now(UTC) - slow)
+        found = await recorded(world, 2)
+
+    assert [outcome for _, outcome in found] == ["delivered"] * 2
+
+
+async def test_mail_that_arrives_while_a_slow_server_renumbers_is_delivered(world, imap, joe):
+    connected = datetime.now(UTC)
+    imap.deliver("joe", mail("before"), internal_date=connected - timedelta(hours=3))
+    await watch_briefly(world, imap, 1)
+    joe.set_uidvalidity(joe.uidvalidity + 1)
+    imap.deliver("joe", mail("new"), internal_date=connected - timedelta(hours=2))
+
+    found = await watch_briefly(world, imap, 3)
+
+    assert sorted(outcome for _, outcome in found) == ["before_connect", "before_connect", "delivered"]
 
 
 async def test_a_mail_whose_metadata_break_the_session_does_not_block_its_mailbox(world, imap, joe):
