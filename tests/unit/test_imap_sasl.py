@@ -86,6 +86,15 @@ ECHOES = [
     (Login("ann", "p@ss w0rd&co"), "NO p@ss w0rd&amp;co"),
     (QUOTES, f"not an answer to LOGIN: {QUOTES.password + ' no'!r}"),
     (QUOTES, f"not an answer to LOGIN: {QUOTES.password[:12]!r}"),
+    (HORSE, f"NO {HORSE.password.encode().hex()}"),
+    (HORSE, f"NO {HORSE.password.encode().hex().upper()}"),
+    (HORSE, f"NO {HORSE.password.encode().hex(' ')}"),
+    (HORSE, f"NO {HORSE.password[::-1]}"),
+    (HORSE, f"NO {' '.join(HORSE.password)}"),
+    (ZOE, "NO p\\u00e4ssw\\u00f6rd"),
+    (ZOE, "NO p=C3=A4ssw=C3=B6rd"),
+    (ZOE, f"NO {''.join(f'&#{ord(each)};' for each in ZOE.password)}"),
+    (Login("ann", "correct%=horse-battery"), "NO correct%=horse-batt... rejected"),
     (TOKEN, f"BAD {TOKEN.access_token}"),
     (TOKEN, f"BAD {TOKEN.access_token[:200]}"),
     (
@@ -104,6 +113,10 @@ def test_no_form_of_the_secret_is_left_of_an_echoed_login(credentials, text):
 
     assert secret[:4].lower() not in shown.lower()
     assert b64(secret.encode())[:6] not in shown
+    assert secret[-4:].lower() not in shown.lower()
+    assert secret[8:13].lower() not in shown.lower() or len(secret) < 13
+    assert secret.encode().hex()[:8] not in shown.lower()
+    assert secret[::-1][:4] not in shown
     assert "…" in shown
 
 

@@ -1,6 +1,8 @@
 """Removal of secrets from the texts of servers: a careless or hostile server may echo the login."""
 
 import html
+import json
+import quopri
 import re
 from base64 import b64decode, b64encode
 from itertools import takewhile
@@ -40,25 +42,58 @@ def without_secrets(text: str, credentials: Credentials) -> str:
     if not secret:
         return text
     forms = _forms(secret, credentials)
-    text = re.sub("|".join(map(re.escape, forms)), "…", text, flags=re.IGNORECASE)
+    for form in [*forms, secret[::-1]]:
+        if len(form) <= len(text):
+            text = _without(text, form, [form])
     text = _BASE64.sub(lambda run: "…" if _encodes(run[0], secret) else run[0], text)
-    for form in forms:
-        text = _without_beginning(text, form)
+    return _without_end(_without_beginnings(text, forms), forms)
+
+
+def _without(text: str, begin: str, forms: list[str]) -> str:
+    """Replace each part of the text that starts with `begin`, as far as it agrees with one of the forms.
+
+    No regular expressions: `re` would keep the secrets in its cache.
+    """
+    folded, begin, forms = _folded(text), _folded(begin), [_folded(form[: len(text)]) for form in forms]
+    start = 0
+    while (start := folded.find(begin, start)) >= 0:
+        end = start + max(_agreement(folded[start:], form) for form in forms)
+        text, folded = f"{text[:start]}…{text[end:]}", f"{folded[:start]}…{folded[end:]}"
+        start += 1
     return text
 
 
-def _without_beginning(text: str, form: str) -> str:
-    """Replace each beginning of `form`, which a server or a limit of ours has cut."""
-    if len(form) > _LEAST_PREFIX_CHARS:
-        begin = re.compile(re.escape(form[:_LEAST_PREFIX_CHARS]), re.IGNORECASE)
-        position = 0
-        while found := begin.search(text, position):
-            rest = zip(text[found.end() :].lower(), form[_LEAST_PREFIX_CHARS:].lower(), strict=False)
-            end = found.end() + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], rest))
-            text, position = f"{text[: found.start()]}…{text[end:]}", found.start() + 1
-    for length in range(min(len(form) - 1, _LEAST_PREFIX_CHARS), _LEAST_LAST_PREFIX_CHARS - 1, -1):
-        if text.lower().endswith(form[:length].lower()):
-            return text[:-length] + "…"
+def _agreement(text: str, form: str) -> int:
+    """Return the number of characters in which the beginnings agree."""
+    if text.startswith(form):
+        return len(form)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, form, strict=False)))
+
+
+def _folded(text: str) -> str:
+    """Return the text in lower case, of the same length."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(each.lower()[0] for each in text)
+
+
+def _without_beginnings(text: str, forms: list[str]) -> str:
+    """Replace each beginning of a form, which a server or a limit of ours has cut; the longest of all forms."""
+    by_begin: dict[str, list[str]] = {}
+    for form in forms:
+        if len(form) > _LEAST_PREFIX_CHARS:
+            by_begin.setdefault(_folded(form[:_LEAST_PREFIX_CHARS]), []).append(form)
+    for begin, those in by_begin.items():
+        text = _without(text, begin, those)
+    return text
+
+
+def _without_end(text: str, forms: list[str]) -> str:
+    """Replace the beginning of a form at the end of the text."""
+    folded = _folded(text)
+    for length in range(_LEAST_PREFIX_CHARS, _LEAST_LAST_PREFIX_CHARS - 1, -1):
+        for form in forms:
+            if len(form) > length and folded.endswith(_folded(form[:length])):
+                return text[:-length] + "…"
     return text
 
 
@@ -79,6 +114,12 @@ def _forms(secret: str, credentials: Credentials) -> list[str]:
         quote(secret, safe=""),
         quote_plus(secret),
         html.escape(secret),
+        "".join(f"&#{ord(each)};" for each in secret),
+        json.dumps(secret)[1:-1],
+        raw.hex(),
+        raw.hex(" "),
+        quopri.encodestring(raw).decode("ascii"),
+        " ".join(secret),
     }
     return sorted(
         filter(None, {*plain, *(b64encode(each).decode() for each in encoded)}), key=len, reverse=True

@@ -33,7 +33,8 @@ ACCOUNT = _words(
     r"err\.login\.(?:user|pass)", "does ?n[o']t exist", "no such (?:user|account|mailbox|login|domain)",
     r"user .{0,80}not found", "not a valid (?:user|account|login)", "(?:must|please) change (?:your )?password",
     # The account is closed to this client, or to any.
-    rf"(?:account|user|mailbox|domain|access)\S* {_FEW}(?:is |are |was |has been )?(?:disabled"
+    r"(?:blocked|disabled|suspended|locked|closed) your (?:account|mailbox|access)",
+    rf"(?:account|user|mailbox|domain|access|e-?mail)\S* {_FEW}(?:is |are |was |has been )?(?:disabled"
     rf"|blocked|suspended|closed"
     r"|deactivated|terminated|deleted|frozen|hibernated|inactive|banned|abnormal)",
     rf"(?:account|user)\S* {_FEW}(?:locked(?! by)|lockout)", "unsafe log-?in",
@@ -53,6 +54,8 @@ ACCOUNT = _words(
     r"app(?:lication)?[ -]?(?:specific)?[ -]?password",
     r"(?:use|using) .{0,20}(?:auth\w*|client) (?:code|password)", "basic auth",
     r"(?:use|requires?) (?:modern auth|x?oauth)", r"x?oauth\S* (?:is )?required", "less secure app",
+    r"(?:un|not )available (?:for|to|on|in|with) (?:this|your|the|free|basic)", "upgrade (?:your|to)",
+    r"(?:paid|premium) (?:account|plan|user|subsc)", "insufficient (?:priv|perm|right|access)",
     r"two.?factor|2fa\b|multi.?factor|second factor|verification code|one.?time (?:code|password)",
     r"(?:plain|clear) ?text (?:auth|pass|log).{0,60}(?:tls|ssl|secur|encrypt)",
     r"use starttls|starttls (?:is )?(?:required|first)|(?:over|requires?) an? (?:tls|ssl|secure)",
@@ -128,24 +131,28 @@ METHOD = _words(
 
 _CANNOT = r"(?:could ?n[o']t|can ?not|can't|unable to|failed to|failure|error)"
 _SYSTEM = (
-    r"(?:system|server|service|database|db|ldap|radius|network|disk|i/o|sql|storage|pam|dns|config\w*|unexpected|unknown"
-    r"|fatal|general|technical|critical|internal|backend|proxy|auth(?:entication)? server|connection|software)"
+    r"(?:system|server|service|database|db|ldap|radius|network|disk|i/o|sql|storage|pam|dns|config\w*|backend|proxy"
+    r"|connection|software|processing|application)"
 )
+_KIND = r"(?:unexpected|unknown|fatal|general|technical|critical|internal)"
+_FAULT = r"(?:error|fail|bug|problem|fault|crash|trouble|issue)"
 STATE = _words(
-    r"tempora", "unavailable", r"not (?:currently |yet |presently )?available", r"time-?d?[ -]?out", "busy",
-    "overload", "not connected", "backend", "upstream",
-    rf"{_SYSTEM}(?:\S* ){{1,3}}?(?:error|fail|bug|problem|fault|crash|trouble|issue)",
+    r"tempora", "unavailable(?! (?:for|to) )", r"not (?:currently |yet |presently )?available(?! (?:for|to) )",
+    r"time-?d?[ -]?out", "busy", "overload", "not connected", "backend", "upstream",
+    rf"{_KIND}\S* (?:{_SYSTEM} )?{_FAULT}", rf"{_SYSTEM}\S* (?:(?!log|auth|sign|user|pass)\S+ )?{_FAULT}",
     r"(?:an )?error (?:has )?occur", "something went wrong", "maintenance", r"migrat(?:ing|ion|ed)",
-    "(?:being|is) (?:moved|moving)", "upgrad(?:e|ing)", r"shut(?:ting)? ?down", r"start(?:ing)? ?up",
-    r"re(?:start|boot)(?:ed|ing)?\b", "not ready", "initiali[sz]", "offline", "moved to", "no route",
-    "transmission channel", "open files",
-    rf"{_CANNOT} (?:\w+ )?(?:connect|reach|contact|access|open|look ?up|load|read\b|write|creat"
+    "(?:being|is) (?:moved|moving)", "upgrading", "(?:being|server|system) upgrade", r"shut(?:ting)? ?down",
+    r"start(?:ing)? ?up", r"re(?:start|boot)(?:ed|ing)?\b", "not ready", "initiali[sz]", "offline", "moved to",
+    "no route", "transmission channel", "open files",
+    rf"{_CANNOT} (?:\w+ )?(?:connect|reach|contact|access (?!imap|your|this)|open|look ?up|load"
+    rf"|read\b|write|creat"
     rf"|allocat|fork|communicat|retriev|chdir)",
-    r"connect(?:ion|ing)\b.{0,30}(?:refused|lost|failed|closed|reset|error|broken)", "connecting to",
-    "lookup failed", r"(?:not|no|does ?n[o']t) respon[ds]", "unresponsive", "unreachable", "not reachable",
-    r"(?:is|are|server|service|node|host|system) down\b", r"out of (?:memory|resources|disk|space|process)",
-    "no space|disk full|insufficient", r"no .{0,20}server (?:is )?available", "resource", r"in use\b",
-    r"already (?:logged|open|connected|active|in)", "locked by",
+    r"connect(?:ion|ing)\b(?:(?!auth|log|sign).){0,30}(?:refused|lost|failed|closed|reset|error|broken)",
+    "connecting to", "lookup failed", r"(?:not|no|does ?n[o']t) respon[ds]", "unresponsive", "unreachable",
+    "not reachable", r"(?:is|are|server|service|node|host|system) down\b",
+    r"out of (?:memory|resources|disk|space|process)",
+    "no space|disk full|insufficient (?!priv|perm|right|access|auth)", r"no .{0,20}server (?:is )?available",
+    "resource", r"in use\b", r"already (?:logged|open|connected|active|in)", "locked by",
     "(?:mailbox|database) (?:is )?(?:currently )?locked", "good ?bye", "autologout", "idle for too long",
     r"session (?:has )?(?:expired|ended)", "please wait|wait (?:a|for|\\d)",
     r"(?:for|in|after|within) (?:\d+|an?|a few|some|several) (?:more )?(?:second|minute|min\b|hour|day)",

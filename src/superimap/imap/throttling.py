@@ -24,7 +24,8 @@ _PATTERNS = (
     rf"\b(?:exceed\w*|limit|maximum|max)\W{_GAP}\b{_RESOURCE}",
     r"\bmax_?(?:user\w*_)?connections",
     r"\bover ?quota|\bquota (?:is )?(?:reached|full)",
-    r"\b(?:ip|address|host|network)\b.{0,40}?\b(?:block|bann|black|restrict)",
+    r"(?<!mail )\b(?:ip|address|host|network)\b(?:(?!account|user|mailbox).){0,40}?"
+    r"\b(?:block|bann|restrict)(?!\w* your)",
     # Other languages.
     r"\btrop (?:de|fr[eé]quent)|\bzu (?:viele|häufig|oft)\b|\bdemasiad|\btropp[eio]\b|\bmuitas\b|\bexcess[oi]"
     r"|\bte veel|\bför många|\bfor mange|\bzbyt wiele|\bpříliš mnoho|\bçok fazla|\bliian mon|\btúl sok",
