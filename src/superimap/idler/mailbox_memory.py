@@ -47,8 +47,8 @@ class MailboxMemory:
         self.recorded_at = 0.0
         self.room: SessionRoom | None = None
         self.commands = CommandMemory()
-        self._recorded: set[RecordedMail] = set()
-        self._broken_headers: set[int] = set()
+        self._recorded: set[RecordedMail] | None = None  # few sessions need one
+        self._broken_headers: frozenset[int] = frozenset()
         self._intake = intake.Intake()
         self._place: Place | None = None
         self._has_failed_check = False
@@ -67,8 +67,8 @@ class MailboxMemory:
     def finish_catch_up(self) -> None:
         """Forget single mails: all are recorded."""
         self.suspects.forget_mails()
-        self._recorded.clear()
-        self._broken_headers.clear()
+        self._recorded = None
+        self._broken_headers = frozenset()
 
     @contextmanager
     def identity_check(self) -> Iterator[bool]:
@@ -79,7 +79,7 @@ class MailboxMemory:
 
     def record_broken_header(self, uid: int) -> None:
         """Note that reading the headers of this mail has ended a session."""
-        self._broken_headers.add(uid)
+        self._broken_headers |= {uid}
 
     def has_broken_header(self, uid: int) -> bool:
         """Return whether reading the headers of this mail has ended a session."""
@@ -87,11 +87,12 @@ class MailboxMemory:
 
     def add_recorded(self, mails: Sequence[RecordedMail]) -> None:
         """Remember mails that a catch-up by date has recorded."""
+        self._recorded = self._recorded or set()
         self._recorded.update(mails)
 
     def is_recorded(self, mail: RecordedMail) -> bool:
         """Return whether an earlier attempt of this catch-up by date has recorded the mail."""
-        return mail in self._recorded
+        return self._recorded is not None and mail in self._recorded
 
     def count_intake(self, outcomes: Sequence[str]) -> None:
         """Count what was recorded. Raises ServerSuspended if it exceeds all that an honest mailbox holds."""

@@ -36,6 +36,7 @@ async def wait_in_idle(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(renew):
                 await protocol.wait_until(lambda: mailbox.has_news or not protocol.idling)
+        protocol.check()
         is_over = True
         await protocol.end_idle(timeouts.done)
     except Refused as error:

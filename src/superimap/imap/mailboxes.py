@@ -20,7 +20,9 @@ async def list_folders(protocol: Protocol, memory: CommandMemory, timeouts: Time
     listed: list[Folder] | None = None
     if {"LIST-EXTENDED", "SPECIAL-USE"} <= capabilities:
         listed = await _list_if_borne(protocol, memory, timeouts, "LIST", "RETURN (SPECIAL-USE)")
-    listed = listed or await _list(protocol, timeouts, "LIST")
+    listed = listed or await _list_if_borne(protocol, memory, timeouts, "LIST")
+    if listed is None:  # some servers walk through a whole file system for the star
+        listed = await _list(protocol, timeouts, "LIST", pattern='"%"')
     if "XLIST" in capabilities and "SPECIAL-USE" not in capabilities:
         special = await _list_if_borne(protocol, memory, timeouts, "XLIST")
         listed = folders.add_attributes(listed, special or [])
@@ -30,7 +32,7 @@ async def list_folders(protocol: Protocol, memory: CommandMemory, timeouts: Time
 async def _list_if_borne(
     protocol: Protocol, memory: CommandMemory, timeouts: Timeouts, command: str, *options: str
 ) -> list[Folder] | None:
-    """Return what an extension of LIST answers; None if the server refuses it, or does not bear it."""
+    """Return what LIST or an extension answers; None if the server refuses it, or does not bear it."""
     name = " ".join((command, *options))
     if not memory.is_usable(name, protocol.loop.time()):
         return None
@@ -42,8 +44,12 @@ async def _list_if_borne(
         return None
 
 
-async def _list(protocol: Protocol, timeouts: Timeouts, command: str, *options: str) -> list[Folder]:
-    answer = await protocol.run(command, '""', '"*"', *options, wanted="LIST XLIST", within=timeouts.command)
+async def _list(
+    protocol: Protocol, timeouts: Timeouts, command: str, *options: str, pattern: str = '"*"'
+) -> list[Folder]:
+    answer = await protocol.run(
+        command, '""', pattern, *options, wanted="LIST XLIST", within=timeouts.command
+    )
     listed: list[Folder] = []
 
     def read(response: Response) -> None:
@@ -61,7 +67,7 @@ async def examine(
     """Open a mailbox, by EXAMINE unless `by_select`. Raises Refused if it does not exist.
 
     A listed Folder is opened by the bytes that were listed; if these are refused, by its encoded name. Where the
-    server does not bear or know EXAMINE, SELECT is used.
+    server does not bear or take EXAMINE, SELECT is used.
     """
     mailbox = protocol.mailbox
     mailbox.reset()
@@ -88,10 +94,14 @@ async def _examine(
         with memory.attempt("EXAMINE", protocol):
             return await _open(protocol, timeouts, "EXAMINE", folder)
     except Refused as error:
-        if error.status != "BAD" or asks_for_pause(error.code, error.text):
+        if error.code == "NONEXISTENT" or asks_for_pause(error.code, error.text):
             raise
+        refused = error
     protocol.mailbox.reset()
-    return await _open(protocol, timeouts, "SELECT", folder)
+    try:
+        return await _open(protocol, timeouts, "SELECT", folder)
+    except Refused:
+        raise refused from None
 
 
 async def _open(protocol: Protocol, timeouts: Timeouts, command: str, folder: Folder) -> CommandResult:

@@ -19,6 +19,8 @@ from superimap.imap.uid_ranges import UidRanges
 FETCH_MESSAGES = 5_000
 """Messages in the answer to one FETCH; a larger mailbox is asked in slices of its sequence numbers."""
 
+FIRST_MESSAGES = 100
+"""Those of the first slice, if only messages behind a known UID are wanted; each further slice is larger."""
 MAX_MESSAGES = 2_000_000
 """Messages of a mailbox that is asked by FETCH: a server may claim any number."""
 _UID_BYTES = 64  # of memory for a UID in a list, and in its copies
@@ -181,16 +183,20 @@ class UidSearch:
 
     async def _listed_by_number(self, items: str, after: int, day: date | None) -> list[int] | None:
         found: list[int] = []
+        last = self._protocol.mailbox.exists
+        size = FIRST_MESSAGES if after and day is None else FETCH_MESSAGES
         # Downwards: a message that is expunged meanwhile moves others into slices that are still to come.
-        for last in range(self._protocol.mailbox.exists, 0, -FETCH_MESSAGES):
-            first, wanted = max(1, last - FETCH_MESSAGES + 1), _is_since(day)
-            uids = await self._fetch("FETCH", "", f"{first}:{last}", items, wanted, least=last - first + 1)
+        while last > 0:
+            first = max(1, last - size + 1)
+            numbers, least = f"{first}:{last}", last - first + 1
+            uids = await self._fetch("FETCH", "", numbers, items, _is_since(day), least=least)
             if uids is None:
                 return None
             found += uids
             self._protocol.keep(_UID_BYTES * len(found))
             if day is None and uids and min(uids) <= after:
                 break
+            last, size = first - 1, min(size * 5, FETCH_MESSAGES)
         return found
 
     async def _fetch(
@@ -214,9 +220,8 @@ class UidSearch:
             return None
         try:
             with memory.attempt(name, protocol):
-                answer = await protocol.run(
-                    "FETCH", numbers, items, prefix=prefix, wanted="FETCH", within=within
-                )
+                run = protocol.run("FETCH", numbers, items, prefix=prefix, wanted="FETCH", within=within)
+                answer = await run
         except Refused as error:
             memory.tolerate(name, error, protocol.loop.time())
             return None
