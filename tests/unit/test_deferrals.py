@@ -1,5 +1,7 @@
 """Deferred mails: waits between attempts, and what counts towards giving a mail up."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,11 @@ from superimap.domain.deferrals import (
     GIVE_UP_SECONDS,
     LONGEST_RETRY_SECONDS,
     failure_credit,
+    is_found_again,
     retry_delay,
+    silence_limit,
 )
+from superimap.domain.numbering import identify
 
 HOUR = 3600.0
 
@@ -55,3 +60,30 @@ def test_every_wait_is_between_half_a_second_and_an_hour(attempts, chance):
     wait = retry_delay(attempts, first=FIRST_RETRY_SECONDS, longest=LONGEST_RETRY_SECONDS, chance=chance)
 
     assert 0.5 <= wait <= 3600
+
+
+@pytest.mark.parametrize(
+    ("gap", "seconds"),
+    [(0.0, 10.0), (1.0, 10.0), (300.0, 10.0), (600.0, 20.0), (HOUR, 60.0), (24 * HOUR, 60.0)],
+)
+def test_a_further_attempt_may_be_silent_for_a_part_of_the_time_since_the_one_before(gap, seconds):
+    assert silence_limit(gap, fetch=120.0) == seconds
+
+
+DATE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("deferred", "seen", "is_same"),
+    [
+        (("<a@x>", DATE, 9), ("<a@x>", DATE + timedelta(hours=1), 9), True),  # a server that moves its dates
+        (("<a@x>", DATE, 9), ("<b@x>", DATE, 9), False),
+        (("<a@x>", DATE, 9), (None, DATE, 8), True),
+        ((None, DATE, None), ("<a@x>", DATE, 9), True),
+        ((None, DATE, 9), ("<a@x>", DATE + timedelta(seconds=1), 9), False),
+        ((None, None, 9), (None, None, 9), False),
+        (("<a@x>", None, 9), (None, DATE, 9), False),
+    ],
+)
+def test_a_deferred_mail_is_found_again_by_its_message_id_or_else_its_date(deferred, seen, is_same):
+    assert is_found_again(identify(*deferred), identify(*seen)) is is_same

@@ -19,6 +19,11 @@ FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 3600.0
 LONGEST_UNPROVEN_RETRY_SECONDS = 300.0
 """Longest wait after a failure that may be the server's: once it is well, the mail is read within minutes."""
+GONE_AFTER_SECONDS = 600.0
+"""Time for which the server denies a mail, without a proof, after which it counts as deleted.
+
+A replica that lags behind knows it by then.
+"""
 MAX_DEFERRED_MAILS = 1000
 """Deferred mails of one mailbox. The mailbox is not read any further while it has that many."""
 MAX_UNPROVEN_FAILURES = 3
@@ -55,6 +60,15 @@ def retry_delay(attempts: int, *, first: float, longest: float, chance: float) -
     """
     doubled = first * 2.0 ** min(attempts - 1, 32)
     return float(min(doubled, longest) * (0.5 + chance / 2))
+
+
+def silence_limit(gap: float, *, fetch: float) -> float:
+    """Return the seconds of silence after which a further attempt ends, `gap` seconds after the one before.
+
+    New mail waits behind it. A mail that only needs longer gets it once attempts are rare: half of the timeout
+    `fetch` at most.
+    """
+    return min(max(fetch / 12, 0.25, gap / 30), fetch / 2)
 
 
 def failure_credit(seconds: float, *, is_proven: bool, longest_retry: float) -> float:

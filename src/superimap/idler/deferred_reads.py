@@ -10,12 +10,17 @@ from superimap.db.watching import deferrals as deferral_queries
 from superimap.db.watching import intake as queries
 from superimap.db.watching.deferrals import FailedAttempt
 from superimap.db.watching.intake import Fence, MailRow
-from superimap.domain.deferrals import LONGEST_UNPROVEN_RETRY_SECONDS, failure_credit, retry_delay
+from superimap.domain.deferrals import (
+    LONGEST_UNPROVEN_RETRY_SECONDS,
+    failure_credit,
+    retry_delay,
+    silence_limit,
+)
 from superimap.idler import mailbox_queries, server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.control_reads import read_control
 from superimap.idler.deferred_mails import MailDeferral
-from superimap.idler.mail_reader import MailReader
+from superimap.idler.mail_reader import MailReader, ReadMail
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.outages import until_answered
@@ -82,26 +87,56 @@ class DeferredReads:
     async def _try(self, mailbox: WatchedMailbox, mail: MailDeferral) -> None:
         """Read a mail once more and record what becomes of it. Raises the error if it ends the session."""
         try:
-            meta = await self._meta(mail)
-            self._memory.suspects.reserve(mail.uid, min(mail.announced_size or 0, self._reader.max_literal))
-            read = await self._reader.read(mailbox, mail.uid, meta, by_date=mail.found_by_date)
+            with self._client.limited_silence(self._silence_limit(mail)):
+                read = await self._read(mailbox, mail)
         except ImapError as error:
-            log.info("mail %d could not be read again: %s", mail.uid, error)
-            await self._record_failure(mailbox, mail, error)
-            if not server_pauses.is_about_mail(error):
-                self._memory.suspects.note_progress()
-                raise
+            await self._failed(mailbox, mail, error)
             return
         if read.read_bytes is not None:
             self._memory.suspects.record_read(mail.uid)
         await self._record(mailbox, mail, read.row)
+
+    def _silence_limit(self, mail: MailDeferral) -> float:
+        gap = time.monotonic() - mail.last_attempt
+        return silence_limit(gap, fetch=self._context.timing.timeouts.fetch)
+
+    async def _read(self, mailbox: WatchedMailbox, mail: MailDeferral) -> ReadMail:
+        """Read a mail once more. If that is refused, look whether the mail is still there."""
+        try:
+            meta = await self._meta(mail)
+            self._memory.suspects.reserve(mail.uid, min(mail.announced_size or 0, self._reader.max_literal))
+            return await self._reader.read(mailbox, mail.uid, meta, by_date=mail.found_by_date)
+        except ImapError as error:
+            if not server_pauses.is_about_mail(error) or not await self._is_gone(mail):
+                raise
+        return await self._reader.read(mailbox, mail.uid, None, by_date=False)
+
+    async def _is_gone(self, mail: MailDeferral) -> bool:
+        """Return whether a mail is deleted or moved: that is proven, or the server has denied it for long."""
+        denied, is_proven = await self._client.denied([mail.uid])
+        if not denied:
+            mail.absent_since = None
+            return False
+        now = time.monotonic()
+        if mail.absent_since is None:
+            mail.absent_since = now
+        is_well = self._memory.suspects.last_read_at > mail.last_attempt
+        return is_proven or (is_well and now - mail.absent_since >= self._context.timing.gone_after)
+
+    async def _failed(self, mailbox: WatchedMailbox, mail: MailDeferral, error: ImapError) -> None:
+        """Record an attempt that failed. Raises the error if it has ended the session."""
+        log.info("mail %d could not be read again: %s", mail.uid, error)
+        await self._record_failure(mailbox, mail, error)
+        if not server_pauses.is_about_mail(error):
+            self._memory.suspects.note_progress()
+            raise error
 
     async def _meta(self, mail: MailDeferral) -> MessageMeta | None:
         """Return the metadata of a mail; None if it is gone.
 
         If it is refused, or has ended the session at the attempt before, only the body is requested.
         """
-        bare = MessageMeta(Uid(mail.uid), mail.internal_date, None, None)
+        bare = MessageMeta(Uid(mail.uid), mail.internal_date, None, mail.message_id)
         if mail.is_meta_fatal:
             mail.is_meta_fatal = False
             return bare

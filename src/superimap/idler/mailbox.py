@@ -178,7 +178,7 @@ class WatchedMailbox:
 
     def add(self, row: MailRow, meta: MessageMeta | None, *, read_bytes: int = 0) -> None:
         """Add the row of a mail to the batch. `read_bytes` is the size of its content in memory."""
-        self.seen += 1
+        self.seen += row.outcome != MailOutcome.GONE  # it is not among those that the server counts
         self._see(row.uid, meta)
         if row.outcome not in _NOT_NEW:
             self.was_empty = False

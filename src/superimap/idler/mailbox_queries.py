@@ -26,21 +26,21 @@ async def fetch_announced(
 
 
 async def fetch_metas(client: ImapClient, uids: list[int]) -> dict[int, MessageMeta | None]:
-    """Return the metadata of each mail by UID; None if it is deleted or moved.
+    """Return the metadata of each mail by UID; None if it is proven to be deleted or moved.
 
-    A mail that the answer left out, and that is still there, is absent.
+    A mail that the answer left out, and that may still be there, is absent.
     """
     found: dict[int, MessageMeta | None] = {int(meta.uid): meta for meta in await client.fetch_meta(uids)}
     if missing := [uid for uid in uids if uid not in found]:
-        withheld = await client.still_there(missing)
-        found |= {uid: None for uid in missing if uid not in withheld}
+        denied, is_proven = await client.denied(missing)
+        found |= dict.fromkeys(denied if is_proven else ())
     return found
 
 
 async def fetch_raw(client: ImapClient, uid: int) -> bytes | None:
-    """Return the bytes of a mail; None if it is deleted or moved. Raises Withheld if it is still there."""
+    """Return the bytes of a mail; None if it is proven to be deleted or moved. Raises Withheld if it is not."""
     raw = await client.fetch_raw(uid)
-    if raw is None and await client.still_there([uid]):
+    if raw is None and await client.denied([uid]) != ({uid}, True):
         raise Withheld
     return raw
 

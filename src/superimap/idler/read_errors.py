@@ -5,10 +5,10 @@ from superimap.imap.errors import ImapError, Refused
 
 
 class Withheld(Refused):
-    """The server answered OK, and left out a mail that it still holds. The session goes on."""
+    """The server answered OK, and left out a mail that it still holds, or still counts. The session goes on."""
 
     def __init__(self) -> None:
-        super().__init__("FETCH", "OK", "an answer without a mail that is there")
+        super().__init__("FETCH", "OK", "an answer without a mail that is there or still counted")
 
 
 class NothingReadable(ImapError):

@@ -3,7 +3,12 @@
 import math
 from dataclasses import dataclass, field
 
-from superimap.domain.deferrals import FIRST_RETRY_SECONDS, GIVE_UP_SECONDS, LONGEST_RETRY_SECONDS
+from superimap.domain.deferrals import (
+    FIRST_RETRY_SECONDS,
+    GIVE_UP_SECONDS,
+    GONE_AFTER_SECONDS,
+    LONGEST_RETRY_SECONDS,
+)
 from superimap.imap.types import Timeouts
 
 
@@ -24,6 +29,8 @@ class SessionTiming:
     retry_longest: float = LONGEST_RETRY_SECONDS
     give_up: float = GIVE_UP_SECONDS
     """Proven time of failure after which a mail is given up."""
+    gone_after: float = GONE_AFTER_SECONDS
+    """Time for which a mail is denied without a proof, after which it counts as deleted."""
     settled: float = 30.0
     """Time after which a connection counts as healthy: the backoff of its next loss starts with a short wait."""
     lag: float = 2.0

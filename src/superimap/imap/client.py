@@ -1,7 +1,8 @@
 """Typed IMAP commands on an authenticated session."""
 
+import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import date
 from itertools import islice
 from typing import Literal
@@ -10,6 +11,7 @@ from superimap.imap import fetching, folders, idle, mailboxes
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.protocol import Protocol
 from superimap.imap.search import UidSearch
+from superimap.imap.silence import limited_silence
 from superimap.imap.state import MailboxState
 from superimap.imap.types import Folder, MessageMeta, Selected, Timeouts
 from superimap.imap.uid_ranges import UidRanges
@@ -119,6 +121,25 @@ class ImapClient:
         await self.noop()
         found = await self._search.among(uids)
         return {uid for uid in uids if uid in found}
+
+    async def denied(self, uids: Sequence[int]) -> tuple[set[int], bool]:
+        """Return those of these UIDs that the server denies to have, and whether that proves them expunged.
+
+        It does if EXISTS counts no message that a search does not find: parts of a server may lag behind others.
+        """
+        absent = set(uids) - await self.still_there(uids)
+        exists = self._mailbox.exists
+        if not absent or not exists:
+            return absent, True
+        listed = await self._search.all()
+        absent = {uid for uid in absent if uid not in listed}
+        return absent, len(listed) + self._search.unusable >= max(exists, self._mailbox.exists)
+
+    @contextlib.contextmanager
+    def limited_silence(self, seconds: float) -> Iterator[None]:
+        """End the session if the server sends nothing for so long during a command inside the block."""
+        with limited_silence(self._protocol, seconds):
+            yield
 
     async def uids_at(self, first: int, last: int) -> list[int]:
         """Return the UIDs of the messages with these sequence numbers, ascending."""

@@ -147,6 +147,11 @@ class Protocol(Reception, aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             await self._within(within, "DONE", command.wait())
 
     @property
+    def pending(self) -> Command | None:
+        """The command in progress."""
+        return self._pending
+
+    @property
     def idling(self) -> bool:
         """Whether an IDLE is running."""
         return self._idling

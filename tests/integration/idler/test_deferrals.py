@@ -481,3 +481,114 @@ async def test_without_a_search_no_cursor_moves_past_mails_that_an_answer_leaves
         await eventually(lambda: world.value("SELECT status = 'backing_off' FROM users"))
         is_well = True
         await until_outcomes(world, {1: "delivered", 2: "delivered"})
+
+
+class LaggingServer:
+    """A server whose FETCH and SEARCH deny UID 2, which EXISTS counts."""
+
+    def __init__(self, imap: ImapServer) -> None:
+        self.is_on = False
+        self.has_been_searched = False
+        for name in ("UID FETCH", "FETCH", "UID SEARCH"):
+            imap.on(name, self._hook)
+
+    async def _hook(self, session: Any, command: Any) -> bytes | None:
+        usual = session.usual_answer(command)
+        if not self.is_on:
+            return None
+        if usual.startswith(b"* SEARCH"):
+            is_first, self.has_been_searched = not self.has_been_searched, True
+            has_star = ":*" in str(command.arguments)
+            return None if is_first else usual.replace(b" 2", b" 1" if has_star else b"", 1)
+        lines = usual.split(b"* 2 FETCH")
+        return usual if len(lines) == 1 else lines[0] + command.tag + b" OK done\r\n"
+
+
+async def test_a_mail_that_a_lagging_replica_denies_is_not_gone_while_exists_counts_it(world, imap):
+    await set_up(world, imap)
+    server = LaggingServer(imap)
+    async with idler(world):
+        await idling(imap)
+        imap.deliver("joe", mail("one"))
+        await until_outcomes(world, {1: "delivered"})
+        server.is_on = True
+        imap.deliver("joe", mail("two"))
+        await until_outcomes(world, {1: "delivered", 2: "deferred"})
+        await eventually(lambda: world.value("SELECT bool_or(attempts > 2) FROM deferred_mails"))
+        server.is_on = False
+        await until_outcomes(world, {1: "delivered", 2: "delivered"})
+
+
+async def test_a_mail_that_is_denied_for_long_while_others_are_read_is_gone(world, imap):
+    await set_up(world, imap)
+    server = LaggingServer(imap)
+    async with idler(world, dataclasses.replace(TIMING, gone_after=0.3)):
+        await idling(imap)
+        imap.deliver("joe", mail("one"))
+        await until_outcomes(world, {1: "delivered"})
+        server.is_on = True
+        imap.deliver("joe", mail("two"))
+        await until_outcomes(world, {1: "delivered", 2: "gone"})
+
+
+async def test_an_outage_in_which_every_answer_is_empty_ends_no_deferred_mail(world, imap):
+    await set_up(world, imap)
+    poison = Fault(imap, no)
+    is_out = False
+
+    async def answer_nothing(_session: Any, command: Any) -> bytes | None:
+        return command.tag + b" OK done\r\n" if is_out else None
+
+    async with idler(world, dataclasses.replace(TIMING, gone_after=0.0)):
+        await idling(imap)
+        for subject in ("poison", "good"):
+            imap.deliver("joe", mail(subject))
+        await until_outcomes(world, {1: "deferred", 2: "delivered"})
+        for name in ("UID FETCH", "FETCH", "UID SEARCH"):
+            imap.on(name, answer_nothing)
+        is_out = True
+        commands = len(imap.log)
+        await eventually(lambda: _true(len(imap.log) > commands + 30))
+        assert await outcomes(world) == {1: "deferred", 2: "delivered"}
+        is_out = poison.is_on = False
+        await until_outcomes(world, {1: "delivered", 2: "delivered"})
+
+
+async def test_a_mail_whose_fetch_is_refused_because_it_is_expunged_is_gone(world, imap):
+    await set_up(world, imap)
+    is_expunged = False
+
+    async def refuse(session: Any, command: Any) -> bytes | None:
+        usual = session.usual_answer(command)
+        if POISON in usual or (is_expunged and not usual.startswith(b"* ")):
+            return command.tag + b" NO [EXPUNGEISSUED] no such message\r\n"
+        return None
+
+    imap.on("UID FETCH", refuse)
+    async with idler(world):
+        await idling(imap)
+        imap.deliver("joe", mail("good"))
+        imap.deliver("joe", mail("poison"))
+        await until_outcomes(world, {1: "delivered", 2: "deferred"})
+        is_expunged = True
+        imap.accounts["joe"].inbox.expunge(2)
+        await until_outcomes(world, {1: "delivered", 2: "gone"})
+
+
+async def test_a_stalled_attempt_at_a_deferred_mail_delays_new_mail_by_a_part_of_the_timeout(world, imap):
+    await set_up(world, imap)
+    timeouts = dataclasses.replace(TIMING.timeouts, fetch=6.0)
+    poison = Fault(imap, no_body)
+    async with idler(world, dataclasses.replace(TIMING, timeouts=timeouts, retry_longest=60.0)):
+        await idling(imap)
+        for subject in ("poison", "good"):
+            imap.deliver("joe", mail(subject))
+        await until_outcomes(world, {1: "deferred", 2: "delivered"})
+        BODY_ONLY.add(stall)
+        poison._break, strikes = stall, poison.strikes
+        try:
+            await eventually(lambda: _true(poison.strikes > strikes))
+            imap.deliver("joe", mail("new"))
+            await until_outcomes(world, {1: "deferred", 2: "delivered", 3: "delivered"}, within=2.5)
+        finally:
+            BODY_ONLY.discard(stall)
