@@ -62,7 +62,7 @@ class MailBatch:
         self._bytes += read_bytes
         if is_gap and self._gaps:
             first = self._rows.pop()
-            row = replace(row, detail=intake.gap_detail(self._gaps + 1, first.uid, row.uid))
+            row = replace(first, detail=intake.gap_detail(self._gaps + 1, first.uid, row.uid))
         self._rows.append(row)
         self._gaps = self._gaps + 1 if is_gap else 0
 

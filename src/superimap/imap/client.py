@@ -129,7 +129,7 @@ class ImapClient:
         """
         absent = set(uids) - await self.still_there(uids)
         exists = self._mailbox.exists
-        if not absent or not exists:
+        if not absent or len(absent) > exists:  # more than there can be
             return absent, True
         listed = await self._search.all()
         absent = {uid for uid in absent if uid not in listed}
