@@ -6,9 +6,13 @@ from typing import NamedTuple
 
 MAX_TOKENS = 20_000
 """Tokens of a header that are read: ten for each of 2,000 addresses."""
+_DIRECTORY = (  # a name in a directory (Exchange, X.400), which may contain blanks, colons and parentheses
+    r"(?P<directory>(?<=<)(?:[A-Za-z0-9]++:)?+/?+[A-Za-z.]++=[^<>@\"]*+(?=>)|/[A-Za-z]{1,4}=[^,;<>@\"]*+(?!@))"
+)
 _TYPES = (
     r"(?P<space>\s++)"
     r"|(?P<encoded>=\?[^?\s]++\?[BbQq]\?[^?<>]*+\?=)"  # RFC 2047; some contain blanks, commas or `@`
+    rf"|{_DIRECTORY}"
     r"|(?P<mark>[<>,:;()])"
     r'|(?P<word>\[[^\[\]<>()"]*+\]'  # a literal host, or the name of a mailing list
 )
@@ -25,6 +29,11 @@ class Token(NamedTuple):
 
     kind: str
     text: str
+
+
+BLANK = Token("space", " ")
+EDGE = Token("edge", "")
+"""Stands for removed punctuation that no address can contain."""
 
 
 def cut(value: str) -> list[Token]:
@@ -48,6 +57,8 @@ def cut(value: str) -> list[Token]:
             position = end or position
         elif kind == "mark":
             kind = "word" if text == ")" else text
+        elif kind == "directory":
+            kind = "word"
         tokens.append(Token(kind, text))
         if len(tokens) == MAX_TOKENS:
             while tokens and tokens[-1].kind not in {",", ";"}:
@@ -68,18 +79,28 @@ def _comment_end(value: str, start: int) -> int:
 
 def is_text(token: Token) -> bool:
     """Return whether the token is part of a name or address."""
-    return token.kind not in {"space", "<", ">"}
+    return token.kind not in {"space", "comment", "edge", "<", ">"}
+
+
+def has_at(tokens: Iterable[Token]) -> bool:
+    """Return whether there is an address among the tokens: a word with an `@`."""
+    return any(kind == "word" and "@" in text for kind, text in tokens)
 
 
 def text_of(tokens: Iterable[Token]) -> str:
-    """Return tokens as text, without quotation marks and angle brackets. Blanks outside quotes count as one."""
+    """Return tokens as text, without quotation marks, angle brackets and comments.
+
+    Blanks and comments outside quotes count as one blank, other white space of Unicode as it is.
+    """
     return "".join(_pieces(tokens)).strip()
 
 
 def _pieces(tokens: Iterable[Token]) -> Iterator[str]:
     is_after_blank = False
     for kind, text in tokens:
-        if kind == "space":
+        if kind == "space" and not text.isascii():
+            yield text
+        elif kind in {"space", "comment", "edge"}:
             if not is_after_blank:
                 yield " "
             is_after_blank = True

@@ -4,25 +4,28 @@ A header is cut into tokens, the tokens into entries at commas and semicolons, a
 address. Every step is linear in the length of the header, and none raises.
 """
 
+import itertools
 import re
 from itertools import chain
 
 from superimap.domain.envelope import Address
-from superimap.mail.address_tokens import Token, cut, is_text, text_of
+from superimap.mail.address_entries import MAX_LISTED_ADDRESSES, addresses_of
+from superimap.mail.address_tokens import Token, cut, has_at, is_text, text_of
+from superimap.mail.bare_addresses import SCHEMES
 
-MAX_LISTED_ADDRESSES = 2000
-"""Addresses of one header that are listed, with the markers of groups. The mail itself has the whole header."""
 MAX_ADDRESS_HEADER_CHARS = 65_536
 """Characters of an address header that are parsed."""
-
 _MAX_NAME_COMMAS = 8  # unquoted ones; more are a list
+_LOCAL_USER = re.compile(r"[a-z][a-z0-9._-]*+")
+_LOCAL_USERS = frozenset({"root", "postmaster", "mailer-daemon"})  # whichever case they are written in
 GROUP_END = Address(None, None, None, None)
 # What needs no second look: atoms, and well-formed encoded words.
 _ATOM = r'(?!=\?)[^\s"<>,:;()@\[\]\\]++'
 _WORD = rf'(?:{_ATOM}|=\?[^\s"<>,:;()@\[\]\\?]++\?[BbQq]\?[^\s"<>,:;()@\[\]\\?]*+\?=)'
+_LOCAL = rf"(?!'){_ATOM}"
 _ORDINARY = re.compile(
-    rf'(?:(?:"(?P<quoted>[^"\\]++)"|(?P<name>{_WORD}(?: {_WORD})*+)) <(?P<mailbox>{_ATOM})@(?P<host>{_ATOM})>'
-    rf"|<?(?P<alone>{_ATOM})@(?P<its_host>{_ATOM})(?P<closing>>?))(?:, ?|\Z)"
+    rf'(?:(?:"(?P<quoted>[^"\\]++)"|(?P<name>{_WORD}(?: {_WORD})*+)) <(?P<mailbox>{_LOCAL})@(?P<host>{_ATOM})>'
+    rf"|<?(?P<alone>{_LOCAL})@(?P<its_host>{_ATOM})(?P<closing>>?))(?:, ?|\Z)"
 )
 
 
@@ -59,23 +62,22 @@ def _ordinary(value: str) -> list[Address] | None:
 class _Entry:
     """The tokens between two separators."""
 
-    __slots__ = ("angle", "comments", "has_at", "is_closed", "tokens")
+    __slots__ = ("angle", "has_at", "has_comment", "is_closed", "name_end", "tokens")
 
     def __init__(self) -> None:
         self.tokens: list[Token] = []
-        self.comments: list[str] = []
-        self.angle = -1  # index of the last "<"
-        self.is_closed = False  # whether a ">" follows it
-        self.has_at = False
+        self.angle = self.name_end = -1  # indexes of the last and first "<"
+        self.is_closed = False  # whether a ">" follows the last one
+        self.has_at = self.has_comment = False
 
     def add(self, token: Token) -> None:
-        if token.kind == "comment":
-            self.comments.append(token.text)
-            return
         if token.kind == "<":
             self.angle, self.is_closed = len(self.tokens), False
+            self.name_end = self.angle if self.name_end < 0 else self.name_end
         elif token.kind == ">":
             self.is_closed = True
+        elif token.kind == "comment":
+            self.has_comment = True
         elif token.kind == "word" and "@" in token.text:
             self.has_at = True
         self.tokens.append(token)
@@ -89,11 +91,25 @@ class _Entry:
 
     def is_name(self) -> bool:
         """Whether it may be the first part of a name with an unquoted comma."""
-        return self.angle < 0 and not self.has_at and not self.comments and any(map(is_text, self.tokens))
+        return self.angle < 0 and not (self.has_at or self.has_comment) and any(map(is_text, self.tokens))
 
     def is_named_address(self) -> bool:
         """Whether it has both a name and an address in angle brackets."""
-        return self.angle >= 0 and self.has_at and any(map(is_text, self.tokens[: self.angle]))
+        return self.angle >= 0 and self.has_at and any(map(is_text, self.tokens[: self.name_end]))
+
+    def is_local_user(self, address: str) -> bool:
+        """Whether it is the name of a user like `root` rather than part of the name of this lower-case address."""
+        words = [token for token in self.tokens if token.kind != "space"]
+        if len(words) != 1 or words[0].kind != "word":
+            return False
+        name = words[0].text
+        is_lower = _LOCAL_USER.fullmatch(name) is not None and name not in address
+        return is_lower or name.lower() in _LOCAL_USERS
+
+    def may_name_group(self) -> bool:
+        """Whether the next colon may begin a group: nothing but a name precedes it, and it is not `mailto:`."""
+        last = self.tokens[-1].text.lower() if self.tokens else ""
+        return self.angle < 0 and not self.has_at and last not in SCHEMES
 
 
 class _List:
@@ -107,7 +123,8 @@ class _List:
         last_text = max((n for n, token in enumerate(tokens) if is_text(token)), default=-1)
         last_end = max((n for n, token in enumerate(tokens) if token.kind == ";"), default=-1)
         for number, token in enumerate(tokens):
-            self._take(token, is_open=number < last_end or number == last_text)
+            is_open = number < last_end or number == last_text or _is_before_address(tokens, number)
+            self._take(token, is_open=is_open)
             if len(self.addresses) > MAX_LISTED_ADDRESSES:
                 return
         self._end_entry()
@@ -115,7 +132,7 @@ class _List:
         self._end_group()
 
     def _take(self, token: Token, *, is_open: bool) -> None:
-        """Take a token. `is_open` says that a colon here begins a group: a semicolon follows, or nothing does."""
+        """Take a token. `is_open` says that a colon here begins a group."""
         kind, entry = token.kind, self._entry
         if kind == "," and not entry.is_in_route():
             self._end_entry()
@@ -123,7 +140,7 @@ class _List:
             self._end_entry()
             self._end_names()
             self._end_group()
-        elif kind == ":" and is_open and not self._in_group and entry.angle < 0:
+        elif kind == ":" and is_open and not self._in_group and entry.may_name_group():
             self._begin_group()
         else:
             entry.add(Token("word", token.text) if kind in {",", ":"} else token)
@@ -131,7 +148,7 @@ class _List:
     def _end_entry(self) -> None:
         """End the current entry. A name without an address waits: what follows may be the rest of the name."""
         entry = self._entry
-        if not entry.tokens and not entry.comments:
+        if not entry.tokens:
             return
         self._entry = _Entry()
         if entry.is_name():
@@ -140,14 +157,22 @@ class _List:
                 self._list(self._names.pop(0))
             return
         if self._names and entry.is_named_address():
-            whole = _Entry()
-            for token in chain.from_iterable((*part.tokens, Token("word", ",")) for part in self._names):
-                whole.add(token)
-            for token in entry.tokens:
-                whole.add(token)
-            self._names, entry = [], whole
+            entry = self._with_names(entry)
         self._end_names()
         self._list(entry)
+
+    def _with_names(self, entry: _Entry) -> _Entry:
+        """Join the entry with the parts of its name, which follow any local users."""
+        address = text_of(entry.tokens[entry.angle :]).lower()
+        while self._names and self._names[0].is_local_user(address):
+            self._list(self._names.pop(0))
+        whole = _Entry()
+        for token in chain.from_iterable((*part.tokens, Token("word", ",")) for part in self._names):
+            whole.add(token)
+        for token in entry.tokens:
+            whole.add(token)
+        self._names = []
+        return whole
 
     def _end_names(self) -> None:
         names, self._names = self._names, []
@@ -155,13 +180,12 @@ class _List:
             self._list(entry)
 
     def _list(self, entry: _Entry) -> None:
-        address = _address(entry)
-        if address != GROUP_END:
-            self.addresses.append(address)
+        self.addresses += addresses_of(entry.tokens)
 
     def _begin_group(self) -> None:
         self._end_names()
-        name = text_of(self._entry.tokens) or " ".join(self._entry.comments)
+        tokens = self._entry.tokens
+        name = text_of(tokens) or " ".join(token.text for token in tokens if token.kind == "comment")
         self._entry = _Entry()
         if name:
             self._in_group = True
@@ -173,61 +197,7 @@ class _List:
             self.addresses.append(GROUP_END)
 
 
-def _address(entry: _Entry) -> Address:
-    """Divide an entry into name and address. Without angle brackets, the address is the word with an `@`."""
-    tokens = entry.tokens
-    if entry.angle >= 0:
-        end = next((n for n in range(entry.angle, len(tokens)) if tokens[n].kind == ">"), len(tokens))
-        start, after = entry.angle + 1, end + 1
-    elif entry.has_at:
-        start, end = _bare_address(tokens)
-        after = end
-    else:
-        words = [token for token in tokens if token.kind != "space"]
-        is_mailbox = len(words) == 1 and words[0].kind == "word"
-        start, end = (0, len(tokens)) if is_mailbox else (0, 0)
-        after = end
-    before = tokens[: max(0, start - 1)] if entry.angle >= 0 else tokens[:start]
-    name = text_of([*before, *tokens[after:]]) or " ".join(" ".join(entry.comments).split())
-    route, mailbox, host = _split(tokens[start:end])
-    return Address(name or None, route or None, mailbox or None, host or None)
-
-
-def _bare_address(tokens: list[Token]) -> tuple[int, int]:
-    """Return where the address without angle brackets begins and ends. Blanks around its `@` belong to it."""
-    at = max(n for n, token in enumerate(tokens) if token.kind == "word" and "@" in token.text)
-    start, end = at, at + 1
-    while start > 0 and (tokens[start - 1].kind != "space" or _continues(tokens, start - 1)):
-        start -= 1
-    while end < len(tokens) and (tokens[end].kind != "space" or _continues(tokens, end)):
-        end += 1
-    return start, end
-
-
-def _continues(tokens: list[Token], blank: int) -> bool:
-    """Whether an address goes on after this blank, as in `ann @ example . org`."""
-    before, after = tokens[blank - 1], tokens[blank + 1 : blank + 2]
-    if before.kind == "word" and (before.text[-1] == "@" or before.text == "."):
-        return True
-    return bool(after) and after[0].kind == "word" and after[0].text[0] in "@."
-
-
-def _split(tokens: list[Token]) -> tuple[str, str, str]:
-    """Divide an address into route, mailbox and host. The last `@` outside quotes begins the host."""
-    route = ""
-    colon = next((n for n, token in enumerate(tokens) if token == ("word", ":")), -1)
-    if colon > 0 and text_of(tokens[:colon]).startswith("@"):
-        route, tokens = text_of(tokens[:colon]).replace(" ", ""), tokens[colon + 1 :]
-    at = max((n for n, token in enumerate(tokens) if token.kind == "word" and "@" in token.text), default=-1)
-    if at < 0:
-        return route, _mailbox(tokens), ""
-    left, _, right = tokens[at].text.rpartition("@")
-    mailbox = _mailbox([*tokens[:at], *([Token("word", left)] if left else [])])
-    return route, mailbox, text_of([Token("word", right), *tokens[at + 1 :]]).replace(" ", "")
-
-
-def _mailbox(tokens: list[Token]) -> str:
-    text = text_of(tokens)
-    if any(token.kind == "quoted" for token in tokens):
-        return text
-    return text.replace(" .", ".").replace(". ", ".")
+def _is_before_address(tokens: list[Token], number: int) -> bool:
+    """Whether an address without a name follows, as in `friends: ann@x.org`."""
+    following = (token for token in tokens[number + 1 : number + 3] if token.kind != "space")
+    return has_at(itertools.islice(following, 1))
