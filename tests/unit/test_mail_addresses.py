@@ -150,6 +150,16 @@ TABLE: list[tuple[str, list[Address]]] = [
     ("Ann Bee <ann@x.org> <ann@x.org>", [ANN]),
     ("<ann@x.org> Ann Bee <ann@x.org>", [ANN]),
     ("Ann Bee <ann@x.org> ann@z", [ANN, at(None, "ann", "z")]),
+    # Reported in trackers.
+    ('"Ann Bee"  </O=X/OU=EXCHANGE ADMINISTRATIVE GROUP  (FYDIBOHF23SPDLT)/CN=RECIPIENTS/CN=A1>',
+     [at("Ann Bee", "/O=X/OU=EXCHANGE ADMINISTRATIVE GROUP  (FYDIBOHF23SPDLT)/CN=RECIPIENTS/CN=A1", None)]),
+    ("Ann Bee [ann@x.org] ann@x.org", [ANN]),
+    ("Ann Bee <ann@x.org, Bob Roe <bob@y.org, c@z", [ANN, at("Bob Roe", "bob", "y.org"), at(None, "c", "z")]),
+    ('"Ann Bee" <ann@x.org:>, Bob <,bob@y.org>', [ANN, at("Bob", "bob", "y.org")]),
+    ('"Bee, Ann" <a@x>, Roe, Bob <b@y>, "C, D" <c@z>',
+     [at("Bee, Ann", "a", "x"), at("Roe, Bob", "b", "y"), at("C, D", "c", "z")]),
+    ("<Ann Bee <ann@x.org>>", [ANN]),
+    ('ann@x.org, "Reply-To:bob"@y.org', [at(None, "ann", "x.org"), at(None, "Reply-To:bob", "y.org")]),
     # Nothing is joined to an address that is no part of it.
     ("Ann <ann@x.org Bee>", [ANN]),
     ('"Ann Bee"ann@x.org', [ANN]),
@@ -159,6 +169,7 @@ TABLE: list[tuple[str, list[Address]]] = [
     ("(ann@x.org", [at(None, "ann", "x.org")]),
     ("ann@x.org: bob@y.org", [at(None, "ann", "x.org"), BOB]),
     ("Ann(at home)Bee <ann@x.org>", [ANN]),
+    ("Bob . mailto:ann@x.org", [at("Bob .", "ann", "x.org")]),
     ("<ann@x .org>", [at(".org", "ann", "x")]),
     # A name behind its address, or beside empty brackets.
     ("ann@x.org <Ann Bee>", [ANN]),

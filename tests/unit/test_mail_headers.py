@@ -79,6 +79,19 @@ def test_a_header_is_read_however_it_is_written(line, subject, lead):
         b">From ann@example.org Mon Nov 23 10:00:00 2026\r\nSubject: s\r\nTo: a@b\r\n\r\nbody",
         b"\r\nFrom ann@example.org Mon Nov 23 10:00:00 2026\r\nSubject: s\r\nTo: a@b\r\n\r\nbody",
         b"garbage\r\n\tgarbage\r\nSubject: s\r\nTo: a@b\r\n\r\nbody",
+        b"Subject: s\rTo: a@b\r\rbody with\nother line ends\r\n",
+        b"Subject: s\r \rTo: a@b\r\rbody\n",
+        b"Subject: s\rX: y\r\nTo: a@b\r\n\r\nbody",
+        b"Subject: s\rX: y\nTo: a@b\n\nbody",
+        b"Subject: s\nX: y\r\nTo: a@b\n\r\nbody",
+        b"Subject: s\r\nX: y\r\n \t\r\n z\r\nTo: a@b\r\n\r\nbody",
+        b"\0\0\0Subject: s\r\nTo: a@b\r\n\r\nbody",
+        b" \r\n\t\r\n\r\nSubject: s\r\nTo: a@b\r\n\r\nbody",
+        b"\r\n\xef\xbb\xbfSubject: s\r\nTo: a@b\r\n\r\nbody",
+        b"\r\rSubject: s\rTo: a@b\r\rbody",
+        b"From ann@example.org Mon Nov 23 10:00:00 2026\rSubject: s\rTo: a@b\r\rbody\n",
+        b"\nFrom ann@example.org Mon\n>From bob@example.org Tue\nSubject: s\nTo: a@b\n\nbody",
+        b"X: y\r\n" * 10_000 + b"Subject: s\r\nTo: a@b\r\n\r\nbody",
         b"  begins with a fold\r\nSubject: s\r\nTo: a@b\r\n\r\nbody",
     ],
 )
@@ -113,12 +126,24 @@ def test_a_mail_may_have_no_headers(raw):
         (b"Message-ID: \t", None),
         (b"Message-ID: \x1f", None),
         (b"Message-ID: 1@x", "1@x"),
-        (b"Message-ID: <a b @ x>", "<a b @ x>"),
-        (b"Message-ID: <a\r\n\tb@x>", "<a\tb@x>"),
-        (b"Message-ID: <1@x> (added by postmaster@x)", "<1@x> (added by postmaster@x)"),
-        (b"Message-ID: <1@x>MIME-Version: 1.0", "<1@x>MIME-Version: 1.0"),
+        (b"Message-ID: < a b @ x >", "<ab@x>"),
+        (b"Message-ID: <a\r\n\tb@x>", "<ab@x>"),
+        (b"Message-ID: <a\r\n @x>", "<a@x>"),
+        (b'Message-ID: <"a b"@x>', '<"a b"@x>'),
+        (b"Message-ID: <1@x> <2@x>", "<1@x>"),
+        (b"Message-ID: <> <2@x>", "<2@x>"),
+        (b"Message-ID: <<1@x>>", "<1@x>"),
+        (b"Message-ID: <1@x", "<1@x"),
+        (b"Message-ID: 1@x (added by x)", "1@x (added by x)"),
+        (b"Message-ID: two words", "two words"),
+        (b"Message-ID: \xa0<1@x>", "<1@x>"),
+        (b"Message-ID: \xc2\xa0<1@x>\xc2\xa0", "<1@x>"),
+        (b"Message-ID: <1@x> (added by postmaster@x)", "<1@x>"),
+        (b"Message-ID: <1@x>MIME-Version: 1.0", "<1@x>"),
         (b"Message-ID: <[abc]@x>", "<[abc]@x>"),
-        (b"Message-ID: <>", "<>"),
+        (b"Message-ID: <>", None),
+        (b"Message-ID: < >", None),
+        (b"Message-ID: <", None),
         (b"Message-ID: =?utf-8?q?=3C1=40x=3E?=", "=?utf-8?q?=3C1=40x=3E?="),
         (b"Message-ID: <\xe9@x>", "<\ufffd@x>"),
         (b"Resent-Message-ID: <1@x>", None),
@@ -136,6 +161,23 @@ def test_webhook_and_table_and_metadata_have_one_message_id(lines, message_id):
     assert read_envelope(raw) == read_envelope(raw[: raw.index(b"\r\n\r\n") + 4]) == mail.envelope
     assert [responses.message_meta(1, items).message_id for items in (answer, glance)] == [message_id] * 2
     assert (mail.fingerprint is None) == (message_id is None)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (b"<a@x>", "<a@x>"),
+        (b"<a\r\n @x>", "<a@x>"),
+        (b"<a@x>\r\n\t<b\r\n\t@y>", "<a@x>\t<b@y>"),
+        (b"Your mail of Monday <a@x>", "Your mail of Monday <a@x>"),
+        (b"a@x", "a@x"),
+        (b"<>", "<>"),
+        (b"", ""),
+        (b"<\xff@x>", "<\ufffd@x>"),
+    ],
+)
+def test_an_id_in_in_reply_to_equals_the_message_id_of_its_mail(value, found):
+    assert parse(b"In-Reply-To: " + value + b"\r\n\r\n").envelope.in_reply_to == found
 
 
 def test_a_message_id_behind_many_headers_is_found_within_the_first_256_kib():

@@ -1,14 +1,19 @@
 """Parsing of raw mails, however malformed."""
 
+import email
+import email.policy
 import hashlib
+import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from superimap.domain.envelope import Address, Envelope
 from superimap.mail.addresses import MAX_LISTED_ADDRESSES
 from superimap.mail.envelope import as_json, fingerprint
-from superimap.mail.message import decode_text, is_cheap, parse
+from superimap.mail.message import decode_text, is_cheap, parse, read_envelope, read_message_id
 
 RAW = (
     b"From: =?utf-8?q?Ann?= <ann@x.org>\r\n"
@@ -51,8 +56,24 @@ def test_a_message_id_is_cut_at_255_characters():
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
         + b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 10_000,
         b"Subject: " + b"x" * (10 << 20),
+        b"From: " + b"<" * 1_000_000,
+        b"Message-ID: " + b"<a" * 500_000,
+        b"In-Reply-To: " + b"< " * 100_000,
+        b"Subject: x\r" + b"a\r" * 1_000_000,
     ],
-    ids=["comments", "addresses", "quotes", "folds", "headers", "depth", "length"],
+    ids=[
+        "comments",
+        "addresses",
+        "quotes",
+        "folds",
+        "headers",
+        "depth",
+        "length",
+        "brackets",
+        "ids",
+        "replies",
+        "cr",
+    ],
 )
 def test_hostile_mails_take_bounded_time(raw):
     began = time.perf_counter()
@@ -119,6 +140,44 @@ def test_only_a_small_mail_with_small_headers_is_cheap():
     assert is_cheap(b"Subject: x\r\n\r\n" + b"\xff" * 120_000)
     assert not is_cheap(b"Subject: x\r\n\r\n" + b"x" * 140_000)
     assert not is_cheap(b"To: " + b"a," * 5000 + b"\r\n\r\nx")
+
+
+FRAGMENTS = [
+    b"Subject: ", b"From: ", b"to : ", b"Message-ID: ", b"In-Reply-To:", b"Date: ", b"\r\n", b"\r\n", b"\n", b"\r",
+    b"\r\n ", b"\r\n\t", b"\0", b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80", b"\xc2\xa0", b"a", b" ",
+    b"<1@x>", b"<a b", b">", b'"', b"(", b",", b"=?gbk?b?xOO6w?=", b"=?UTF-8?Q?a b?=", b"\x1b[0m", b"\xd1\xe9",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map(b"".join))
+def test_any_mail_is_parsed_to_text_that_json_and_postgresql_can_hold(raw):
+    mail = parse(raw)
+
+    text = json.dumps(as_json(mail.envelope), ensure_ascii=False)
+
+    assert text.encode() and "\\u0000" not in text
+    assert mail.message_id == mail.envelope.message_id == read_message_id(raw)
+    assert read_envelope(raw) == mail.envelope
+
+
+@given(
+    st.lists(st.sampled_from(["a", "é", "=?utf-8?q?a?=", "\r\n ", "\r\n\t", " ", ":", "<1@x>"]), max_size=20)
+)
+def test_valid_headers_are_unfolded_like_the_standard_library_unfolds_them(pieces):
+    value = "".join(["a", *pieces, "z"])
+    raw = f"To: x@y\r\nSubject: {value}\r\nX: y\r\n\r\nbody".encode()
+    policy = email.policy.default.clone(utf8=True, raise_on_defect=False)
+
+    theirs = email.message_from_bytes(raw, policy=policy.clone(header_factory=lambda name, value: value))
+
+    assert parse(raw).envelope.subject == theirs["Subject"].encode(errors="surrogateescape").decode()
+
+
+@pytest.mark.parametrize(
+    "date", [b"Sat, 28 Nov 26 05:00 (UTC)", b"28 Nov 2026 05:00:00", b"tomorrow", b"00:00:60"]
+)
+def test_a_date_is_kept_as_sent(date):
+    assert parse(b"Date: " + date + b"\r\n\r\n").envelope.date == date.decode()
 
 
 def test_the_envelope_of_a_webhook_lists_a_limited_number_of_addresses():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from superimap.domain.envelope import Address
 from superimap.mail.address_tokens import BLANK, EDGE, Token, has_at, is_text, text_of
-from superimap.mail.bare_addresses import plain, spans
+from superimap.mail.bare_addresses import COLON, plain, spans
 
 MAX_LISTED_ADDRESSES = 2000
 """Addresses of one header that are listed, with the markers of groups. The mail itself has the whole header."""
@@ -138,7 +138,7 @@ def _bare(tokens: Sequence[Token]) -> list[_Draft]:
     position = 0
     for start, end in spans(tokens):
         drafts.append(_Draft(_after_comments(tokens[position:start], drafts), tokens[start:end], []))
-        position = end
+        position = end + (tokens[end : end + 1] == [COLON])
         if len(drafts) > MAX_LISTED_ADDRESSES:  # the rest would not be listed
             return drafts
     if not drafts:

@@ -134,6 +134,8 @@ class _List:
     def _take(self, token: Token, *, is_open: bool) -> None:
         """Take a token. `is_open` says that a colon here begins a group."""
         kind, entry = token.kind, self._entry
+        if kind in {",", ";"} and entry.tokens and entry.tokens[-1].kind == "<":
+            return
         if kind == "," and not entry.is_in_route():
             self._end_entry()
         elif kind == ";":

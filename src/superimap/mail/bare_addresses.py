@@ -9,7 +9,7 @@ SCHEMES = frozenset({"mailto", "smtp"})
 """Lower-case words that, with a colon, precede an address and are no part of it."""
 _BRACKETED = re.compile(r"\[(?:(?i:mailto|smtp):)?([^\s:,;]+@[^\s:,;?]+)(?:\?\S*)?\]")
 _QUOTED = re.compile(r"'([^@]+@[^@']+)'")
-_COLON = Token("word", ":")
+COLON = Token("word", ":")
 _BLANKS = frozenset({"space", "comment"})
 _APART = frozenset({'"', "(", ")"})  # quotation marks and parentheses that have no other half
 
@@ -35,7 +35,7 @@ def plain(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _ends_with_scheme(tokens: Sequence[Token]) -> bool:
-    if tokens[-1:] != [_COLON] or len(tokens) < 2 or tokens[-2].text.lower() not in SCHEMES:
+    if tokens[-1:] != [COLON] or len(tokens) < 2 or tokens[-2].text.lower() not in SCHEMES:
         return False
     return not any(map(is_text, tokens[-3:-2]))
 
@@ -72,7 +72,7 @@ def _end(tokens: Sequence[Token], last: int) -> int:
         while after < len(tokens) and tokens[after].kind in _BLANKS:
             after += 1
         if after == len(tokens) or not _is_one(tokens[last], tokens[after], is_apart=after > last + 1):
-            return last + (tokens[last] != _COLON)
+            return last + (tokens[last] != COLON)
         last = after
 
 

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,14 +15,15 @@ from superimap.mail.headers import first_value
 
 MAX_MESSAGE_ID_CHARS = 255
 """Characters of a Message-ID that `messages` stores."""
+_ID = re.compile(r"<\s*+[^<>\s][^<>]*+>")
 _MAX_FINGERPRINT_SENDERS = 100  # addresses of From that count for a fingerprint
 
 
 def from_headers(headers: Mapping[str, Sequence[bytes]]) -> Envelope:
     """Build the envelope from unfolded header values by lower-case name. Never raises.
 
-    Of several values the first counts that is not empty. Sender and Reply-To default to From. A Message-ID that is
-    empty is None.
+    Of several values the first counts that is not empty. Sender and Reply-To default to From. A Message-ID that
+    is empty is None.
     """
     text = {name: clean_text(first_value(values)) for name, values in headers.items()}
     from_ = _addresses(text.get("from"))
@@ -34,15 +36,36 @@ def from_headers(headers: Mapping[str, Sequence[bytes]]) -> Envelope:
         to=_addresses(text.get("to")),
         cc=_addresses(text.get("cc")),
         bcc=_addresses(text.get("bcc")),
-        in_reply_to=text.get("in-reply-to"),
-        message_id=text.get("message-id", "").strip() or None,
+        in_reply_to=_with_plain_ids(text.get("in-reply-to")),
+        message_id=_id_in(text.get("message-id", "")),
     )
 
 
 def message_id(headers: Mapping[str, Sequence[bytes]]) -> str | None:
     """Return the Message-ID of the envelope, cut at MAX_MESSAGE_ID_CHARS."""
     values = headers.get("message-id")
-    return clean_text(first_value(values)).strip()[:MAX_MESSAGE_ID_CHARS] or None if values else None
+    found = _id_in(clean_text(first_value(values))) if values else None
+    return found[:MAX_MESSAGE_ID_CHARS] if found else None
+
+
+def _id_in(value: str) -> str | None:
+    """Return the first id in angle brackets, without white space: ids are folded, and comments follow them.
+
+    A value without brackets is an id as a whole.
+    """
+    if found := _ID.search(value):
+        return _without_blanks(found)
+    value = value.strip()
+    return value if value.strip("<> ") else None
+
+
+def _with_plain_ids(value: str | None) -> str | None:
+    """Remove white space within the ids, so that each equals the Message-ID of its mail."""
+    return value and _ID.sub(_without_blanks, value)
+
+
+def _without_blanks(found: re.Match[str]) -> str:
+    return found[0] if '"' in found[0] else "".join(found[0].split())
 
 
 def _addresses(value: str | None) -> tuple[Address, ...] | None:

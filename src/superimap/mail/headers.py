@@ -11,8 +11,14 @@ from typing import NamedTuple
 MAX_HEADER_BYTES = 256 * 1024
 """Bytes at the start of a mail in which its headers are looked for."""
 _END = re.compile(rb"\n\r*+\n")  # the empty line; some systems end a line with CR CR LF
-_BLANK_START = re.compile(rb"(?:\xef\xbb\xbf)?+[\r\n]*+")
-_FIRST_HEADER = re.compile(rb"(?:>?From [^\n]*+\n)?+[!-9;-~]++[ \t]*+:")  # behind the line of an mbox file
+_LINE_END = re.compile(rb"\r*+\n|\r")
+_CR_END = re.compile(rb"(?>\r*+\n|\r)(?>\r*+\n|\r)")  # the empty line of a mail that has CR as line end
+_FIRST_LINE_END = re.compile(rb"[^\r\n]*+(?:\r(?!\r*+\n)(?=[ \t\r]|[!-9;-~]++[ \t]*+:|\Z)(?P<cr>))?")
+_BLANK_START = re.compile(rb"(?:\xef\xbb\xbf|[\r\n\0]++|[ \t]++(?=[\r\n]))*+")
+_BLANK_BYTES = frozenset((b"\xef", b"\r", b"\n", b"\0", b" ", b"\t"))
+_FIRST_HEADER = re.compile(
+    rb"(?:>?From [^\r\n]*+[\r\n]++)*+[!-9;-~]++[ \t]*+:"
+)  # behind lines of an mbox file
 
 
 class HeaderSection(NamedTuple):
@@ -25,31 +31,33 @@ class HeaderSection(NamedTuple):
 def find_headers(raw: bytes, limit: int = MAX_HEADER_BYTES) -> HeaderSection:
     """Return everything before the empty line that ends the headers, within the first `limit` bytes.
 
-    A byte order mark and empty lines are passed over if a header follows. Lines end with LF, CR LF or, if there is
-    no LF, CR. If there are as many bytes, the line at the limit is left out, because it may be cut.
+    A byte order mark, NUL and empty lines are passed over if a header follows. Lines end with LF or CR LF, or also
+    with CR if the first one does and a header follows. If there are `limit` bytes or more, the line at the limit
+    is left out, because it may be cut.
     """
     start = _start(raw)
     if start < 0:
         return HeaderSection(b"", 0)
     is_cut = len(raw) >= limit
     limit = min(len(raw), limit)
-    if found := _END.search(raw, start, limit):
-        return HeaderSection(raw[start : found.start()], found.start())
-    lines = raw[start:limit]
-    if b"\n" not in lines and b"\r" in lines:
-        lines, empty, _ = lines.replace(b"\r", b"\n").partition(b"\n\n")
-        if empty:
-            return HeaderSection(lines, start + len(lines))
-    return HeaderSection(lines[: lines.rfind(b"\n") + 1] if is_cut else lines, limit)
+    first = _FIRST_LINE_END.match(raw, start, limit)
+    ends_with_cr = first is not None and first["cr"] is not None
+    if found := (_CR_END if ends_with_cr else _END).search(raw, start, limit):
+        lines, end = raw[start : found.start()], found.start()
+    else:
+        lines, end = raw[start:limit], limit
+    if ends_with_cr:
+        lines = _LINE_END.sub(b"\n", lines)
+    return HeaderSection(lines[: lines.rfind(b"\n") + 1] if is_cut and not found else lines, end)
 
 
 def _start(raw: bytes) -> int:
     """Return where the headers begin; -1 if the mail begins with an empty line and has none."""
-    if raw[:1] not in (b"\r", b"\n", b"\xef"):
+    if raw[:1] not in _BLANK_BYTES:
         return 0
     match = _BLANK_START.match(raw, 0, MAX_HEADER_BYTES)
     start = match.end() if match else 0
-    return start if _FIRST_HEADER.match(raw, start, MAX_HEADER_BYTES) else -1
+    return start if start == 0 or _FIRST_HEADER.match(raw, start, MAX_HEADER_BYTES) else -1
 
 
 def read_headers(lines: bytes, names: frozenset[bytes]) -> dict[str, list[bytes]]:
