@@ -261,6 +261,15 @@ def flat(text: str) -> str:
     return re.sub(r"\s*([.@])\s*", r"\1", " ".join(text.split()))
 
 
+USUAL = ["Ann", "Bee", '"Q, q"', "<a@b>", "c@d", " ", " ", ", ", ",\t", "\t", "=?a?q?b?=", "'", "root", "(c)"]
+
+
+@given(st.lists(st.sampled_from(USUAL), max_size=10).map("".join))
+def test_usual_headers_are_read_like_all_others(value):
+    """A regular expression reads most of them. The empty group keeps it from doing so."""
+    assert parse_addresses(f"{value},:;") == parse_addresses(value)
+
+
 SEPARATORS = st.sampled_from([", ", ",", ";", " ; ", " ", "\t", ",,", "  "])
 
 

@@ -13,7 +13,7 @@ from superimap.mail.bare_addresses import COLON, plain, spans
 MAX_LISTED_ADDRESSES = 2000
 """Addresses of one header that are listed, with the markers of groups. The mail itself has the whole header."""
 _NOBODY = Address(None, None, None, None)
-_MARKS_ALONE = frozenset({'"', "(", ")", ":", "'"})
+_MARKS_ALONE = frozenset({'"', "(", ")", ":"})
 
 
 class _Draft(NamedTuple):
