@@ -64,6 +64,19 @@ ELSEWHERE = {
     "S147": ["test_headers_are_found_whatever_the_line_ends_and_what_precedes_them"],
     "S148": ["test_an_id_in_in_reply_to_equals_the_message_id_of_its_mail"],
     "S047": ["test_L7_a_mail_between_search_and_idle_is_found"],
+    "S149": ["test_uids_used_again_are_noticed_whatever_tells_the_mails_apart"],
+    "S150": ["test_a_uidvalidity_that_returns_hides_no_mail_under_uids_of_its_earlier_use"],
+    "S151": [
+        "test_a_mail_whose_identity_is_unsteady_is_no_other_mail",
+        "test_restarts_that_follow_one_another_are_held_back_and_mail_is_delivered_meanwhile",
+    ],
+    "S152": [
+        "test_the_first_mails_of_an_empty_mailbox_are_delivered_however_slow_its_clock_is",
+        "test_mail_that_arrives_while_a_slow_server_renumbers_is_delivered",
+    ],
+    "S153": ["test_mail_that_only_status_or_another_opening_shows_is_found_at_the_next_renewal"],
+    "S154": ["test_a_status_without_uidnext_tells_nothing_so_that_the_mailbox_is_opened_again_each_time"],
+    "S155": ["test_counts_of_a_status_that_are_no_numbers_are_left_out"],
 }
 
 

@@ -157,6 +157,7 @@ def per_session(pattern: bytes, make: Callable[[int], bytes]) -> Hook:
 MESSAGE_ID = rb"<(?:one|two)@example\.com>(?=\r\n\r\n\))"  # in the answer that has no content
 UNSTEADY: dict[str, Hook] = {
     "id-per-look": per_look(MESSAGE_ID, lambda n: b"<%015d>" % n),
+    "unread-id-per-look": per_look(MESSAGE_ID, lambda n: b"<%015d>" % n),
     "id-per-session": per_session(MESSAGE_ID, lambda n: b"<%015d>" % n),
     "date-per-look": per_look(rb"\d\d \+0000\"", lambda n: b'%02d +0000"' % (n % 60)),
     "size-per-session": per_session(rb"RFC822\.SIZE \d+", lambda n: b"RFC822.SIZE %d" % (180 + n)),
@@ -174,18 +175,20 @@ async def test_a_mail_whose_identity_is_unsteady_is_no_other_mail(world, imap):
     await register(world, imap, list(UNSTEADY))
     imap.on("UID FETCH", unsteady)
     for name in UNSTEADY:
-        raws = [mail(each) if name.startswith("id") else plain(each) for each in ("one", "two")]
-        fill(imap.accounts[name].inbox, [numbered(i, raw) for i, raw in enumerate(raws, 1)])
+        raws = [mail(each) if "id" in name else plain(each) for each in ("one", "two")]
+        minutes = -60.0 if name.startswith("unread") else 60.0  # from before the connection
+        fill(imap.accounts[name].inbox, [numbered(i, raw, minutes) for i, raw in enumerate(raws, 1)])
+    expected = {name: (0 if name.startswith("unread") else 2, 0, 2) for name in UNSTEADY}
     async with watching(world, imap, TIMING):
 
         async def are_delivered() -> bool:
-            return set((await counts(world)).values()) == {(2, 0, 2)}
+            return await counts(world) == expected
 
         await eventually(are_delivered)
         for _ in range(3):
             await reconnect(imap, len(UNSTEADY))
 
-    assert set((await counts(world)).values()) == {(2, 0, 2)}
+    assert await counts(world) == expected
 
 
 async def test_restarts_that_follow_one_another_are_held_back_and_mail_is_delivered_meanwhile(world, imap):
