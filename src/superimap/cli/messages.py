@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from superimap.cli import output
 from superimap.cli.options import AsJson, Code, PartnerName, Tag
 from superimap.cli.running import CommandError, command, find_connection, find_partner, transaction
+
+if TYPE_CHECKING:
+    from superimap.db.monitoring.messages import MessageRow
 
 MAX_MESSAGES = 200
 
@@ -70,6 +74,12 @@ async def messages(
     if as_json:
         output.show_json([asdict(message) for message in shown])
         return
+    _print_messages(shown)
+    if len(rows) > limit:
+        output.print_line(f"There are more; --before {shown[-1].id} lists the earlier ones.")
+
+
+def _print_messages(shown: Sequence[MessageRow]) -> None:
     output.print_table(
         ("ID", "SEEN, DATE", "MAIL", "OUTCOME", "REASON"),
         [
@@ -84,5 +94,3 @@ async def messages(
         ],
         none="No matching mail was seen; `superimap users show` shows how far the mailbox has been read.",
     )
-    if len(rows) > limit:
-        output.print_line(f"There are more; --before {shown[-1].id} lists the earlier ones.")

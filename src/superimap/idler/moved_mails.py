@@ -36,7 +36,7 @@ UNWATCHED = "its folder is no longer watched, and the folder that is watched now
 SeeBelow = Callable[[WatchedMailbox, Collection[int]], Awaitable[None]]
 
 
-class Look(NamedTuple):
+class SimilarMails(NamedTuple):
     """The UIDs of mails without a message that may be those that are looked for; whether all were looked at."""
 
     uids: list[int]
@@ -117,14 +117,14 @@ class MovedMails:
             and (mail.message_id or each.outcome != MailOutcome.DUPLICATE)
         }
 
-    async def _look(self, mailbox: WatchedMailbox, missing: list[MailDeferral]) -> Look:
+    async def _look(self, mailbox: WatchedMailbox, missing: list[MailDeferral]) -> SimilarMails:
         """Look for mails among those of the open mailbox that have no message."""
         dates = [mail.internal_date for mail in missing if mail.internal_date]
         if not dates:
-            return Look([], is_complete=False)
+            return SimilarMails([], is_complete=False)
         with self._memory.deferred.look() as has_failed:
             if has_failed:
-                return Look([], is_complete=False)
+                return SimilarMails([], is_complete=False)
             try:
                 listed = await self._client.search_uids(since=(min(dates) - timedelta(days=1)).date())
                 uids = list(islice(listed, MAX_LOOKED_AT))
@@ -133,20 +133,20 @@ class MovedMails:
                 )
                 metas = await self._client.fetch_meta(unseen) if unseen else []
             except Refused:
-                return Look([], is_complete=False)
+                return SimilarMails([], is_complete=False)
         similar = [
             int(meta.uid)
             for meta in metas
             if any(is_found_again(mail.identity, identity_of(meta)) for mail in missing)
         ]
-        return Look(similar, is_complete=len(listed) == len(uids) and len(metas) == len(unseen))
+        return SimilarMails(similar, is_complete=len(listed) == len(uids) and len(metas) == len(unseen))
 
     def _end(
         self,
         mailbox: WatchedMailbox,
         mail: MailDeferral,
         found: dict[MailKey, int],
-        look: Look,
+        look: SimilarMails,
         *,
         is_temporary: bool,
     ) -> ClosedMail | None:
