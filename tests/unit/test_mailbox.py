@@ -20,6 +20,7 @@ from superimap.idler.mail_rows import find_twin
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import known_mail
+from superimap.idler.timing import SessionTiming
 from superimap.imap.types import MessageMeta, Uid
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -70,7 +71,9 @@ def statements(monkeypatch) -> Statements:
 def opened(
     plan: CatchUpPlan, memory: MailboxMemory | None = None, *, limits: ByteLimits | None = None
 ) -> WatchedMailbox:
-    context = cast(Any, SimpleNamespace(byte_limits=limits or ByteLimits(1000), pool=None))
+    context = cast(
+        Any, SimpleNamespace(byte_limits=limits or ByteLimits(1000), pool=None, timing=SessionTiming())
+    )
     watched = cast(Any, SimpleNamespace(imap_host="imap.example.com", has_own_server=False, user_id=1))
     row = MailboxRow(1, 1, 1, 1, Cursor(7, plan.after, None, 7))
     return WatchedMailbox(context, watched, row, Fence(1, 1, 1), plan, memory or MailboxMemory())

@@ -16,7 +16,7 @@ from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import FAST_FETCH_BYTES, MAX_FAST_FETCH_MAILS
-from superimap.idler.read_errors import NothingReadable, TooManyDeferred, Withheld
+from superimap.idler.read_errors import UNUSABLE_UIDS, NothingReadable, TooManyDeferred, Withheld
 from superimap.idler.status_reports import ConnectionStatus
 from superimap.idler.suspects import Pieces, ReadFailure
 from superimap.imap.client import ImapClient
@@ -24,10 +24,6 @@ from superimap.imap.errors import ImapError
 from superimap.imap.types import MessageMeta
 
 log = logging.getLogger(__name__)
-
-_UNUSABLE_UIDS = (
-    "the mail server numbers mails above 9223372036854775807; those mails cannot be recorded or delivered"
-)
 
 
 class CatchUp:
@@ -114,7 +110,7 @@ class CatchUp:
     async def _search(self, mailbox: WatchedMailbox, plan: CatchUpPlan) -> None:
         """Search for the UIDs of the plan and see each mail, with the metadata of many in one command."""
         uids = await self._client.search_uids(after=plan.after, since=plan.since)
-        await self._status.note("uids", _UNUSABLE_UIDS if self._client.unusable_uids else None)
+        await self._status.note("uids", UNUSABLE_UIDS if self._client.unusable_uids else None)
         if uids and plan.after is not None:
             self._arrivals.record_density(uids.first == plan.after + 1)
         await self._walk(mailbox, uids, most=len(uids))

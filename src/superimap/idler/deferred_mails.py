@@ -1,13 +1,17 @@
 """Deferred mails of an open mailbox as its session knows them, with their times by the monotonic clock."""
 
+import random
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from superimap.domain.deferrals import MAX_DEFERRED_MAILS, StoredDeferral
+from superimap.db.watching.intake import MailRow
+from superimap.domain.deferrals import MAX_DEFERRED_MAILS, StoredDeferral, retry_delay
+from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import MailIdentity, identify
+from superimap.idler.timing import SessionTiming
 
 Place = tuple[int, int]
 """One numbering of one mailbox: the id of the mailbox, and the number under which its mails are recorded."""
@@ -97,6 +101,24 @@ class DeferredMails:
         """Add a mail, after it was recorded as deferred."""
         self._mails.setdefault(mail.key, mail)
 
+    def add_rows(self, rows: Iterable[MailRow], place: Place, *, retry_in: float) -> None:
+        """Add the mails that were recorded as deferred just now, to be tried again in `retry_in` seconds."""
+        now = time.monotonic()
+        for row in rows:
+            if row.outcome == MailOutcome.DEFERRED:
+                self.add(
+                    MailDeferral(
+                        place=place,
+                        uid=row.uid,
+                        internal_date=row.internal_date,
+                        message_id=row.message_id,
+                        size=row.size,
+                        found_by_date=row.found_by_date,
+                        last_attempt=now,
+                        due=now + retry_in,
+                    )
+                )
+
     def remove(self, mail: MailDeferral) -> None:
         """Remove a mail, after its final outcome was recorded."""
         self._mails.pop(mail.key, None)
@@ -136,3 +158,11 @@ class DeferredMails:
         if len(self._mails) == 1:
             return "1 mail could not be read yet; it is tried again"
         return f"{len(self._mails)} mails could not be read yet; they are tried again"
+
+
+def first_retry(rows: Iterable[MailRow], timing: SessionTiming) -> float:
+    """Return the seconds until the deferred mails among these are tried again; 0 if there are none."""
+    if all(row.outcome != MailOutcome.DEFERRED for row in rows):
+        return 0.0
+    chance = random.random()  # noqa: S311 - no secret
+    return retry_delay(1, first=timing.retry_first, longest=timing.retry_longest, chance=chance)

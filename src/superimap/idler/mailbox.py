@@ -1,8 +1,6 @@
 """State of a watched mailbox: its cursor, the mails seen and not recorded yet, and what outlives a connection."""
 
 import asyncio
-import random
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,13 +10,13 @@ from superimap.core import metrics
 from superimap.db.watching import intake as queries
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.deferrals import MAX_DEFERRED_MAILS, is_found_again, retry_delay
+from superimap.domain.deferrals import MAX_DEFERRED_MAILS, is_found_again
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import KnownMail
 from superimap.idler.batch import MailBatch
 from superimap.idler.catch_up_plan import CatchUpPlan
 from superimap.idler.context import IdlerContext
-from superimap.idler.deferred_mails import MailDeferral, Place
+from superimap.idler.deferred_mails import Place, first_retry
 from superimap.idler.mailbox_memory import MailboxMemory, RecordedMail
 from superimap.idler.mailbox_queries import identity_of, known_mail
 from superimap.idler.outages import until_answered
@@ -221,13 +219,16 @@ class WatchedMailbox:
         """
         latest = self._latest()
         cursor = self.row.cursor if last_uid is None else self._cursor(last_uid, latest)
-        retry_in = self._first_retry()
+        retry_in = first_retry(self.pending, self._context.timing)
         recorded = await self._until_recorded(cursor, retry_in)
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
             self.has_duplicates |= outcome == MailOutcome.DUPLICATE
         self.row = replace(self.row, cursor=cursor)
-        self._keep_deferred(retry_in)
+        if retry_in:
+            self._memory.deferred.add_rows(self.pending, self.place, retry_in=retry_in)
+            for row in self.pending:
+                self._memory.suspects.forget(row.uid)
         if last_uid is None:
             self._latest_without_cursor = latest
             self._memory.add_recorded(self._batch.known)
@@ -253,33 +254,6 @@ class WatchedMailbox:
         self._last_seen_uid = max(self._last_seen_uid, uid)
         if meta is not None and (self._last_seen is None or meta.uid >= self._last_seen.uid):
             self._last_seen = meta
-
-    def _first_retry(self) -> float:
-        """Return the seconds until the deferred mails of the batch are tried again; 0 if it has none."""
-        if all(row.outcome != MailOutcome.DEFERRED for row in self.pending):
-            return 0.0
-        timing = self._context.timing
-        chance = random.random()  # noqa: S311 - no secret
-        return retry_delay(1, first=timing.retry_first, longest=timing.retry_longest, chance=chance)
-
-    def _keep_deferred(self, retry_in: float) -> None:
-        """Keep the mails of the batch that were recorded as deferred, to be tried again."""
-        now = time.monotonic()
-        for row in self.pending if retry_in else ():
-            if row.outcome == MailOutcome.DEFERRED:
-                self._memory.suspects.forget(row.uid)
-                self._memory.deferred.add(
-                    MailDeferral(
-                        place=self.place,
-                        uid=row.uid,
-                        internal_date=row.internal_date,
-                        message_id=row.message_id,
-                        size=row.size,
-                        found_by_date=row.found_by_date,
-                        last_attempt=now,
-                        due=now + retry_in,
-                    )
-                )
 
     async def _until_recorded(self, cursor: Cursor, retry_in: float = 0.0) -> Recorded:
         """Try until PostgreSQL answers."""

@@ -3,6 +3,11 @@
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS
 from superimap.imap.errors import ImapError, Refused
 
+UNUSABLE_UIDS = (
+    "the mail server numbers mails above 9223372036854775807; those mails cannot be recorded or delivered"
+)
+"""What the status of a user says of such mails."""
+
 
 class Withheld(Refused):
     """The server answered OK, and left out a mail that it still holds, or still counts. The session goes on."""
