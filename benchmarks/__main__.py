@@ -104,12 +104,16 @@ async def hostile(
 ) -> None:
     """Measure the effect of a server that sends endless data. Memory, wake-ups of other sessions."""
     from benchmarks import hostile as bench
+    from benchmarks import hostile_idler
     from benchmarks.hostile_server import ATTACKS
 
     names = list(ATTACKS) if attack == ["all"] else attack or list(bench.DEFAULT_ATTACKS)
     if unknown := set(names) - set(ATTACKS):
         raise typer.BadParameter(f"no such attack: {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
-    _print(await bench.run(sessions=sessions, wakes=wakes, mib=mib, hostile=hostile, attacks=names))
+    figures = await bench.run(sessions=sessions, wakes=wakes, mib=mib, hostile=hostile, attacks=names)
+    if "invented-uids" in names:
+        figures["idler"] = await hostile_idler.run(users=hostile)
+    _print(figures)
 
 
 @app.command()

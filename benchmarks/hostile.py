@@ -49,13 +49,18 @@ async def run(
     async with open_group(tls=False) as group, spawn_server(hostile_server.main, mib) as (_, port):
         await group.open_sessions(sessions, within=60 + sessions * 0.1)
         await _wake_ms(group, sessions, sessions)  # not measured: it warms caches up
+        cpu = time.process_time()
         calm = await _wake_ms(group, sessions, wakes)
-        growth, p95, ended, finished = {}, {}, {}, {}
+        wake_cpu = (time.process_time() - cpu) / wakes
+        growth, p95, ended, finished, share = {}, {}, {}, {}, {}
         for attack in attacks:
             async with _Attack(port, attack, hostile) as under:
+                cpu, began = time.process_time(), time.perf_counter()
                 busy = await _wake_ms(group, sessions, wakes)
                 while not under.first.is_set():
                     busy += await _wake_ms(group, sessions, 20)
+                spent = time.process_time() - cpu - wake_cpu * len(busy)
+                share[attack] = round(spent / (time.perf_counter() - began), 3)
             growth[attack], ended[attack] = round(under.growth_kib / 1024, 1), under.ended_by
             finished[attack] = under.finished
             p95[attack] = _p95(busy)
@@ -65,6 +70,7 @@ async def run(
         "rss_growth_mib": growth,
         "ended_by": ended,
         "finished": finished,
+        "cpu_share": share,
         "others_quiet_p95_ms": round(_p95(calm), 2),
         "others_p95_ms": {attack: round(each, 2) for attack, each in p95.items()},
         "others_p95_ratio": {attack: round(each / _p95(calm), 2) for attack, each in p95.items()},

@@ -92,6 +92,8 @@ ATTACKS: dict[str, tuple[bytes, Attack]] = {
     "invented-uids": (b":* ", esearch),
 }
 """Each attack with the command that it answers. `invented-uids` claims UIDs and hands no mail over."""
+CLAIMER_PASSWORD = "secret"  # noqa: S105 - of users whom a real idler watches
+_EMPTY = b"* 0 EXISTS\r\n* OK [UIDVALIDITY 1] so\r\n"
 
 
 async def _filler(mib: int) -> AsyncIterator[bytes]:
@@ -119,16 +121,24 @@ async def _serve(pipe: Connection, mib: int) -> None:
 
 async def _play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mib: int) -> None:
     writer.write(_GREETING)
-    word, attack = ATTACKS["literal"]
+    word, attack, examined = *ATTACKS["literal"], _EXAMINED
     while command := await reader.readline():
-        tag, _, rest = command.partition(b" ")
-        if rest.upper().startswith(b"LOGIN"):
-            word, attack = ATTACKS[rest.split()[-1].strip(b'"').decode()]
-        elif rest.upper().startswith(b"EXAMINE"):
-            writer.write(_EXAMINED)
-        elif word in rest.upper().replace(b"\r\n", b" "):
+        tag, _, rest = command.upper().partition(b" ")
+        if rest.startswith(b"LOGIN"):
+            name = command.split()[-1].strip(b'"').decode()
+            if name == CLAIMER_PASSWORD:
+                name, examined = "invented-uids", _EMPTY
+            word, attack = ATTACKS[name]
+        elif rest.startswith((b"EXAMINE", b"SELECT")):
+            writer.write(examined)
+        elif rest.startswith(b"IDLE"):
+            writer.write(b"+ idling\r\n* 1 EXISTS\r\n")
+            await reader.readline()
+        elif word in rest.replace(b"\r\n", b" "):
             async with contextlib.aclosing(attack(mib)) as blocks:  # type: ignore[type-var]
                 async for block in blocks:
                     writer.write(block)
                     await writer.drain()
+        elif b"SEARCH" in rest:  # asked again, it knows nothing of what it has claimed
+            writer.write(b"* SEARCH\r\n")
         writer.write(tag + b" OK done\r\n")

@@ -12,6 +12,7 @@ MAX_FAST_FETCH_MAILS = 4
 """Mails that may be announced at once for a fast fetch; more are searched for."""
 FAST_FETCH_BYTES = (MAX_FAST_FETCH_MAILS + 1) * PEEK_BYTES
 """Bytes of mail that a fast fetch reads at most."""
+_GONE_SECONDS = 0.00002  # of the event loop's time for a UID without a mail, which a server may invent
 
 
 async def fetch_announced(
@@ -33,6 +34,7 @@ async def fetch_metas(client: ImapClient, uids: list[int]) -> dict[int, MessageM
     found: dict[int, MessageMeta | None] = {int(meta.uid): meta for meta in await client.fetch_meta(uids)}
     if missing := [uid for uid in uids if uid not in found]:
         denied, is_proven = await client.denied(missing)
+        await client.pay_for(_GONE_SECONDS * len(denied))
         found |= dict.fromkeys(denied if is_proven else ())
     return found
 

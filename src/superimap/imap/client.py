@@ -1,5 +1,6 @@
 """Typed IMAP commands on an authenticated session."""
 
+import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -140,6 +141,11 @@ class ImapClient:
         """End the session if the server sends nothing for so long during a command inside the block."""
         with limited_silence(self._protocol, seconds):
             yield
+
+    async def pay_for(self, seconds: float) -> None:
+        """Charge the server for work that its claims have caused, and wait until it may cause more."""
+        if (pause := self._protocol.charge(seconds)) > 0:
+            await asyncio.sleep(pause)
 
     async def uids_at(self, first: int, last: int) -> list[int]:
         """Return the UIDs of the messages with these sequence numbers, ascending."""
