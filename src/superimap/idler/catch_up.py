@@ -211,9 +211,11 @@ class CatchUp:
             self._suspects.blame_server()
             raise TooManyDeferred
         self._last_error = failed.error
-        row = self._reader.deferred_row(
-            uid, failed.meta, failed.error, by_date=self._judges_by_date(mailbox, failed.meta)
-        )
+        is_dated = (
+            failed.meta is not None and failed.meta.internal_date is not None
+        )  # and was judged new by it
+        by_date = self._judges_by_date(mailbox, failed.meta) and not is_dated
+        row = self._reader.deferred_row(uid, failed.meta, failed.error, by_date=by_date)
         self._unproven.append((row, failed.meta))
         if self._failed_mails() >= MAX_UNPROVEN_FAILURES or len(self._unproven) >= MAX_BATCH_MAILS:
             await self._prove(mailbox)

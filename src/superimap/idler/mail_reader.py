@@ -149,6 +149,8 @@ class MailReader:
         """Return the tolerance with which the date of a mail is judged; None if the date does not matter."""
         if not by_date:
             return None
+        if not mailbox.judges_by_date:  # a deferred mail that a search by date has found
+            return timedelta()
         connected_at = self._watched.connected_at
         return date_tolerance(mailbox.row.cursor, by_date=mailbox.by_date, connected_at=connected_at)
 
