@@ -109,13 +109,36 @@ class MovedMails:
             message_ids=[mail.message_id for mail in moved if mail.message_id],
             dates=[mail.internal_date for mail in moved if mail.internal_date],
         )
-        return {
+        found = {
             mail.key: each.uid
             for mail in moved
             for each in recorded
             if is_found_again(mail.identity, each.identity)
             and (mail.message_id or each.outcome != MailOutcome.DUPLICATE)
         }
+        return found | await self._unknown(mailbox, moved, set(found.values()))
+
+    async def _unknown(
+        self, mailbox: WatchedMailbox, moved: list[MailDeferral], taken: set[int]
+    ) -> dict[MailKey, int]:
+        """Return the new UIDs of mails of which nothing is known, but that the other mails were seen before."""
+        unknown = {
+            mail.message: mail.key
+            for mail in moved
+            if mail.message and not mail.message_id and not mail.internal_date
+            and mail.place[0] == mailbox.row.id
+        }  # fmt: skip
+        found: dict[MailKey, int] = {}
+        if not unknown:
+            return found
+        pairs = await queries.unseen_before(
+            self._context.pool, mailbox.row.id, list(unknown), uid_validity=mailbox.uid_validity
+        )
+        for message, uid in pairs:
+            if uid not in taken and unknown[message] not in found:
+                found[unknown[message]] = uid
+                taken.add(uid)
+        return found
 
     async def _look(self, mailbox: WatchedMailbox, missing: list[MailDeferral]) -> SimilarMails:
         """Look for mails among those of the open mailbox that have no message."""

@@ -52,7 +52,7 @@ async def defer(world: World, imap: ImapServer, box: Any, *, age: float = 0) -> 
     box.append(mail("old"), internal_date=OLD)
     async with idler(world, LATER):
         await idling(imap)
-        box.append(mail("poison"), internal_date=NOW - timedelta(days=age))
+        box.append(mail("poison"), internal_date=datetime.now(UTC) - timedelta(days=age))
         box.append(mail("good"))
         await until_outcomes(world, {2: "deferred", 3: "delivered"})
 
@@ -158,6 +158,21 @@ async def test_a_deferred_mail_of_which_nothing_is_known_is_unreadable_after_a_r
 
     assert await ends(world) == [(2, "unreadable"), (3, "delivered"), (3, "duplicate")]
     assert [event["event"] for event in await events(world)] == ["mail_unreadable"]
+
+
+async def test_a_deferred_mail_of_which_nothing_is_known_is_the_only_one_that_is_new_after_a_renumbering(
+    world, imap
+):
+    await set_up(world, imap)
+    fault = Fault(imap, no)
+    await defer(world, imap, imap.accounts["joe"].inbox)
+    imap.accounts["joe"].inbox.set_uidvalidity(77)
+    fault.is_on = False
+    async with idler(world, TIMING):
+        await none_deferred(world)
+
+    assert await ends(world) == [(2, "gone"), (3, "delivered"), (2, "delivered"), (3, "duplicate")]
+    assert await events(world) == []
 
 
 async def test_a_deferred_mail_that_was_deleted_before_a_renumbering_is_gone(world, imap):

@@ -17,6 +17,7 @@ _RECORD_FAILED_READ = _STATEMENTS["record_failed_read"]
 _CLOSE_MOVED = _STATEMENTS["close_moved"]
 _FIND_MESSAGE = _STATEMENTS["find_message"]
 _MAILS_LIKE = _STATEMENTS["mails_like"]
+_UNSEEN_BEFORE = _STATEMENTS["unseen_before"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,20 @@ async def mails_like(
         )
         for row in rows
     ]
+
+
+async def unseen_before(
+    pool: Pool, mailbox_id: int, messages: Sequence[int], *, uid_validity: int
+) -> list[tuple[int, int]]:
+    """Return pairs of a deferred message and a UID of this numbering, ascending, that may be the same mail.
+
+    That mail was new in this numbering, and arrived before the deferred one failed for the first time: it would
+    have been recorded then, had it been read. Or its date cannot be read now either.
+    """
+    rows = await pool.fetch(
+        *_UNSEEN_BEFORE.bind(mailbox_id=mailbox_id, uid_validity=uid_validity, messages=list(messages))
+    )
+    return [(row["message_id"], row["uid"]) for row in rows]
 
 
 async def find_message(pool: Pool, mailbox_id: int, uid_validity: int, uid: int) -> int | None:

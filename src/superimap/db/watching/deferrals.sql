@@ -65,6 +65,20 @@ SELECT m.uid, m.message_id, m.internal_date, m.size, m.outcome FROM messages m
 WHERE m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity
   AND (m.message_id = ANY(:message_ids::text[]) OR m.internal_date = ANY(:dates::timestamptz[]));
 
+-- name: unseen_before
+-- Mails of this numbering that no earlier one recorded, although they are no younger than the first failure of a
+-- deferred mail, or cannot be read either: each pair of the two.
+SELECT d.message_id, m.uid FROM deferred_mails d
+JOIN messages m ON m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity
+    AND (m.internal_date <= d.first_failed_at OR m.internal_date IS NULL)
+WHERE d.message_id = ANY(:messages::bigint[]) AND m.outcome NOT IN ('duplicate', 'before_connect', 'gone')
+  AND NOT EXISTS (
+      SELECT FROM messages o
+      WHERE o.mailbox_id = m.mailbox_id AND o.uid_validity <> m.uid_validity
+        AND o.internal_date = m.internal_date AND o.message_id IS NOT DISTINCT FROM m.message_id
+  )
+ORDER BY m.uid;
+
 -- name: find_message$
 SELECT message_id FROM deferred_mails
 WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid = :uid;
