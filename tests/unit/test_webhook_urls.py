@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from superimap.webhooks.urls import MAX_URL_CHARACTERS, UrlError, check_origin, check_url, origin_of
+from superimap.webhooks.urls import (
+    MAX_URL_CHARACTERS,
+    UrlError,
+    check_origin,
+    check_url,
+    destination,
+    origin_of,
+)
 
 GOOD = [
     "https://app.example.com/hook",
@@ -66,6 +73,30 @@ def test_an_invalid_url_is_rejected_with_field_and_reason(url, reason):
 
     assert len(str(refusal.value).splitlines()) == 1
     assert refusal.value.field == "success_url"
+
+
+@pytest.mark.parametrize("url", [url for url, _ in BAD])
+def test_no_request_is_sent_to_a_url_that_is_rejected(url):
+    with pytest.raises(UrlError):
+        destination(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://app.example.com", ("https", "app.example.com", 443, "app.example.com", "/")),
+        ("http://APP.example.com:80/A?", ("http", "app.example.com", 80, "app.example.com", "/A?")),
+        (
+            "https://app.example.com.:80?x=%2F",
+            ("https", "app.example.com.", 80, "app.example.com:80", "/?x=%2F"),
+        ),
+        ("HTTPS://[2001:DB8::1]:8443//a/..", ("https", "2001:db8::1", 8443, "[2001:db8::1]:8443", "//a/..")),
+    ],
+)
+def test_a_request_goes_to_the_url_as_it_is_written(url, expected):
+    to = destination(url)
+
+    assert (to.scheme, to.host, to.port, to.authority, to.target) == expected
 
 
 def test_plain_http_is_rejected_where_https_is_required():

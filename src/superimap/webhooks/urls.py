@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from superimap.core.errors import SuperImapError
@@ -23,6 +24,35 @@ class UrlError(SuperImapError):
 
     def __str__(self) -> str:
         return f"{self.field} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What a request to a URL is sent to. `host` is in lower case and without brackets.
+
+    `authority` is the value of the header `Host`, and `target` that of the request line: path and query exactly as
+    they stand in the URL.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    target: str
+
+
+def destination(url: str, *, field: str = "url") -> Destination:
+    """Return where requests to `url` are sent. Raises UrlError for exactly the URLs that `check_url` refuses."""
+    parts = _split(url, field, https_only=False)
+    port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    target = url[len(parts.scheme) + len("://") + len(parts.netloc) :]
+    return Destination(
+        scheme=parts.scheme,
+        host=parts.hostname or "",
+        port=port,
+        authority=_origin(parts).partition("://")[2],
+        target=target if target.startswith("/") else f"/{target}",
+    )
 
 
 def check_url(url: str, *, field: str, https_only: bool = False) -> str:
