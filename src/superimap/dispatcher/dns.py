@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+MAX_REPEATED_LOOKUP_SECONDS = 1.0
+"""A lookup that fails within this time with a temporary error, as after SERVFAIL, is repeated once at once."""
 
 
 class ThreadedResolver(AbstractResolver):
@@ -24,10 +29,7 @@ class ThreadedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The addresses of `host`. Raises OSError if there are none."""
-        look_up = partial(
-            socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port, family)
         return [
             ResolveResult(
                 hostname=host,
@@ -43,3 +45,15 @@ class ThreadedResolver(AbstractResolver):
     async def close(self) -> None:
         """Close without waiting for lookups in progress: their answers are no longer needed."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(host: str, port: int, family: int) -> list[Any]:
+    """Ask the system's resolver. A temporary failure is repeated unless it took long, as a silent server does."""
+    started = time.monotonic()
+    ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    try:
+        return ask()
+    except socket.gaierror as error:
+        if error.errno != socket.EAI_AGAIN or time.monotonic() - started > MAX_REPEATED_LOOKUP_SECONDS:
+            raise
+    return ask()
