@@ -11,7 +11,7 @@ from superimap.api.routes import callback, connect, disconnect, password
 from superimap.core.config import Settings
 from superimap.db.accounts import consents
 from superimap.db.watching import token_leases as leases
-from superimap.dispatcher import webhook_client
+from superimap.dispatcher import answer_reader, webhook_client
 from superimap.dispatcher.lanes import limits
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.domain.answers import RETRY_SCHEDULE_SECONDS, retry_delay
@@ -126,7 +126,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Largest part of a dispatcher's slots for all") == "A quarter"
     assert (limits.PARTNER_SLOTS_DIVISOR, limits.UNHEALTHY_SLOTS_DIVISOR) == (5, 4)
     assert said("Sweep interval") == f"{timings.sweep_interval:g} s"
-    assert said("Answer: bytes read").startswith(f"{webhook_client.MAX_ANSWER_BYTES >> 10} KiB")
+    assert said("Answer: bytes read").startswith(f"{answer_reader.MAX_ANSWER_BYTES >> 10} KiB")
     assert said("Keep-alive of an idle connection") == f"{webhook_client.KEEPALIVE_SECONDS:g} s"
     assert said("Shards; a user's") == f"{SHARD_COUNT:,}"
     assert said("Heartbeat interval") == f"{default['heartbeat_interval']:g} s"

@@ -1,4 +1,8 @@
-"""HTTP client for webhooks: httpx on aiohttp's connection pool, guarded, with limits of time and size."""
+"""HTTP client for webhooks, with limits of time, size and addresses.
+
+It is lenient about answers: a final status line is one, however malformed the rest is. It is strict about
+requests: they go to the URL exactly as it was registered.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,21 @@ from functools import lru_cache
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 from superimap import __version__
 from superimap.core.egress import EgressBlocked, Guard
+from superimap.dispatcher.answer_reader import AnswerReader
+from superimap.dispatcher.connections import KEEPALIVE_SECONDS, ReceiverConnector
 from superimap.dispatcher.dns import ThreadedResolver
 from superimap.domain import answers
-
-MAX_ANSWER_BYTES = 16 * 1024
-KEEPALIVE_SECONDS = 4.0
-"""Lifetime of an idle connection: many servers close one after 5 s, possibly just as a POST is sent."""
+from superimap.webhooks import urls
+from superimap.webhooks.urls import Destination, UrlError
 
 DNS_CACHE_SECONDS = 10
+
+REPEATED_STATUSES = frozenset({408, 421})
+"""Answers on a reused connection that concern the connection (RFC 9110 sections 15.5.9 and 15.5.20)."""
 
 _HEADERS = {
     "content-type": "application/json",
@@ -37,7 +44,8 @@ _HEADERS = {
 class PostResult:
     """Result of one POST. `status` is None if there was no answer; `error` then says why, in one word.
 
-    With a status, `error` says that the body was cut short; the status counts nevertheless. `retry_after` is that
+    With a status, `error` says what was wrong with the rest of the answer: malformed (`protocol`), or cut short by
+    the receiver (`closed`) or by the deadline (`timeout`). The status counts nevertheless. `retry_after` is that
     header as received.
     """
 
@@ -56,35 +64,59 @@ class PostResult:
 class WebhookClient:
     """POSTs bodies to the URLs of partners. Made by `open_client`."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, deadline: float) -> None:
-        self._transport = transport
+    def __init__(self, connector: ReceiverConnector, *, deadline: float) -> None:
+        self._connector = connector
         self._deadline = deadline
+        self._route = lru_cache(maxsize=1024)(_route)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
-        """POST once. The deadline covers everything from connecting to the last byte read. Raises nothing."""
+        """POST once. The deadline covers everything from connecting to the last byte read. Raises nothing.
+
+        If a reused connection turns out to be closed, the POST is repeated at once on a new connection.
+        """
         started = time.perf_counter()
-        status: int | None = None
-        error: str | None = None
-        retry_after: str | None = None
-        read = bytearray()
+        answer, error = AnswerReader(), None
         try:
             async with asyncio.timeout(self._deadline):
-                request = httpx.Request("POST", _checked(url), headers={**_HEADERS, **headers}, content=body)
-                response = await self._transport.handle_async_request(request)
-                status, retry_after = response.status_code, response.headers.get("retry-after")
-                try:
-                    await _read(response, read)
-                finally:
-                    await response.aclose()
+                route, start = self._route(url)
+                head = _request_head(start, headers, len(body))
+                if not await self._exchange(route, head, body, answer):
+                    answer = AnswerReader()
+                    await self._exchange(route, head, body, answer, is_repeated=True)
         except Exception as failure:  # any error that a misbehaving server causes is a result too
             error = error_word(failure)
+            answer.end(error)
+            self._forget_addresses(failure)
         return PostResult(
-            status=status,
-            error=error,
-            body=bytes(read[:MAX_ANSWER_BYTES]).decode("utf-8", "replace"),
+            status=answer.status,
+            error=answer.error or error,
+            body=answer.body.decode("utf-8", "replace"),
             milliseconds=round((time.perf_counter() - started) * 1000),
-            retry_after=retry_after,
+            retry_after=None if answer.head is None else answer.head.retry_after,
         )
+
+    async def _exchange(
+        self,
+        route: aiohttp.ClientRequest,
+        head: bytes,
+        body: bytes,
+        answer: AnswerReader,
+        *,
+        is_repeated: bool = False,
+    ) -> bool:
+        """Send the request on one connection; False if it has to be sent again on a new one."""
+        connection, protocol = await self._connector.take(route, is_new=is_repeated)
+        was_used = protocol.is_used
+        try:
+            await protocol.exchange(head, body, answer)
+        finally:
+            connection.release()
+        return not was_used or (answer.has_bytes and answer.status not in REPEATED_STATUSES)
+
+    def _forget_addresses(self, failure: Exception) -> None:
+        """Resolve a name again after its addresses could not be connected to: they may have changed."""
+        if isinstance(failure, aiohttp.ClientConnectorError) and failure.port is not None:
+            self._connector.clear_dns_cache(failure.host, failure.port)
 
 
 @asynccontextmanager
@@ -95,47 +127,39 @@ async def open_client(
 
     `deadline` is in seconds. At most `max_lookups` names are resolved at once.
     """
-    context = tls or httpx.create_ssl_context()
-    connector = aiohttp.TCPConnector(
-        ssl=context,
+    connector = ReceiverConnector(
+        ssl=tls or httpx.create_ssl_context(),
         socket_factory=guard.socket,
         limit=0,  # the lanes limit connections; a queue here would use up the deadline of waiting POSTs
         keepalive_timeout=KEEPALIVE_SECONDS,
         ttl_dns_cache=DNS_CACHE_SECONDS,
         resolver=(resolver := ThreadedResolver(max_lookups)),
     )
-    async with aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-    ) as session:
-        # The transport without httpx' client around it: no redirects or cookies to switch off, and less work.
-        try:
-            yield WebhookClient(AiohttpTransport(client=session, verify=context), deadline=deadline)
-        finally:
-            await resolver.close()
+    try:
+        async with connector:
+            yield WebhookClient(connector, deadline=deadline)
+    finally:
+        await resolver.close()
 
 
-async def _read(response: httpx.Response, into: bytearray) -> None:
-    """Read at most MAX_ANSWER_BYTES, without decoding. Closing an unread rest ends the connection."""
-    async for chunk in response.aiter_raw():
-        into += chunk
-        if len(into) >= MAX_ANSWER_BYTES:
-            return
+def _route(url: str) -> tuple[aiohttp.ClientRequest, str]:
+    """What the pool needs to connect for a URL, and the constant start of its requests. Raises UrlError."""
+    to: Destination = urls.destination(url)
+    address = URL.build(scheme=to.scheme, host=to.host, port=to.port)
+    start = f"POST {to.target} HTTP/1.1\r\nHost: {to.authority}\r\n{_lines(_HEADERS)}"
+    return aiohttp.ClientRequest("POST", address), start
 
 
-@lru_cache(maxsize=1024)
-def _checked(url: str) -> httpx.URL:
-    """The URL, parsed once; aiohttp dials exactly what this prints. Raises httpx.InvalidURL."""
-    parsed = httpx.URL(url)
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
-        raise httpx.InvalidURL("not the URL of a webhook")
-    return parsed.copy_with(fragment=None)
+def _request_head(start: str, headers: Mapping[str, str], length: int) -> bytes:
+    return f"{start}{_lines(headers)}Content-Length: {length}\r\n\r\n".encode("ascii")
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 def error_word(error: BaseException) -> str:
-    """One word for an error, from its chain of causes.
-
-    httpx' own class names mislead here: a connection reset is a ConnectTimeout.
-    """
+    """One word for an error, from its chain of causes."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and len(chain) < 10:
@@ -163,11 +187,10 @@ CERTIFICATE_ERROR_WORDS = {
 
 ERROR_WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (EgressBlocked, "egress_blocked"),
-    ((httpx.InvalidURL, httpx.UnsupportedProtocol, aiohttp.InvalidURL), "url"),
+    ((UrlError, aiohttp.InvalidURL), "url"),
     (aiohttp.ClientConnectorDNSError, "dns"),
     ((ssl.SSLError, ssl.CertificateError, aiohttp.ClientSSLError), "tls"),
     (aiohttp.ClientConnectorError, "connect"),
-    ((aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError), "closed"),
-    (aiohttp.ClientResponseError, "protocol"),
+    (ConnectionError, "closed"),
     (TimeoutError, "timeout"),
 )

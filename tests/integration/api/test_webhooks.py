@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -126,6 +127,22 @@ async def test_the_response_to_a_test_webhook_has_no_consequences(acme, factory,
     assert answer["milliseconds"] >= 0
     assert await factory.value("SELECT count(*) FROM users WHERE archived") == 0
     assert await factory.value("SELECT count(*) FROM deliveries") == 0
+
+
+async def test_a_test_webhook_shows_what_was_wrong_with_an_answer(acme, factory):
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await factory.endpoint(url)
+        answer = (await acme.post(f"{WEBHOOKS}/test")).json()
+
+    assert (answer["is_success"], answer["code"], answer["error"]) == (True, 200, "protocol")
 
 
 async def test_a_test_webhook_passes_the_egress_guard(acme, factory):

@@ -39,6 +39,31 @@ async def test_a_delivery_is_posted_with_both_signatures_and_its_content_erased(
     assert (attempt["number"], attempt["code"], attempt["error"]) == (1, 200, None)
 
 
+async def test_a_malformed_answer_with_2xx_delivers_once_and_its_attempt_says_what_was_wrong(
+    world: SinkWorld,
+):
+    posts = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal posts
+        await reader.readuntil(b"\r\n\r\n")
+        posts += 1
+        writer.write(b"HTTP/1.1 204 No Content\r\nno colon\r\nContent-Length: 2\r\n\r\nok")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, world.dispatcher():
+        endpoint = await world.endpoint()
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await world.db.execute("UPDATE endpoints SET url = $2 WHERE id = $1", endpoint, url)
+        [delivery_id] = await world.add_deliveries(endpoint)
+        await eventually(lambda: world.in_state("delivered"))
+
+    [attempt] = await world.attempts(delivery_id)
+    assert (attempt["code"], attempt["error"], posts) == (204, "protocol", 1)
+
+
 async def test_the_first_five_retries_follow_the_schedule_to_the_second(world: SinkWorld):
     world.sink.answer = 500
     [delivery_id] = await world.add_deliveries(await world.endpoint())
