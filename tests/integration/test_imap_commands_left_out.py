@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from superimap.imap.errors import Disconnected, ImapError, LimitExceeded, Refuse
 from superimap.imap.types import Limits, Login, ServerAddress, Timeouts
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering, ending, hanging, only, rewriting
+from superimap.testing.imap.session import FakeSession, Hook
+from superimap.testing.imap.syntax import ClientCommand
 
 TIMEOUTS = Timeouts(command=0.15, done=0.1, logout=0.05)
 Use = Callable[[ImapClient], Coroutine[Any, Any, object]]
@@ -232,6 +235,47 @@ async def test_new_mail_without_a_search_takes_a_small_fetch(monkeypatch):
         (fetched,) = [event.line for event in imap.log if event.name == "FETCH"]
 
     assert "FETCH 11:12 (UID)" in fetched
+
+
+def naming(choose: Callable[[list[bytes]], list[bytes]]) -> Hook:
+    """Name only the UIDs of each search that `choose` takes."""
+
+    def cut(match: re.Match[bytes]) -> bytes:
+        return b" ".join([b"* SEARCH", *choose(match[1].split())]) + b"\r\n"
+
+    async def hook(session: FakeSession, command: ClientCommand) -> bytes:
+        return re.sub(rb"\* SEARCH ([^\r]*)\r\n", cut, session.usual_answer(command))
+
+    return hook
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 7])
+@pytest.mark.parametrize("is_last", [True, False])
+@pytest.mark.parametrize("by_date", [True, False])
+async def test_a_search_that_names_only_the_first_or_last_so_many_hides_no_mail(most, is_last, by_date):
+    async def news(client: ImapClient) -> list[int]:
+        await client.examine("INBOX")
+        client.mailbox.settle()
+        since = date.today() - timedelta(days=1) if by_date else None
+        return [*await client.search_uids(after=4, since=since, in_full=True)]
+
+    async with server(mails=12) as imap:
+        imap.on("UID SEARCH", naming(lambda uids: uids[-most:] if is_last else uids[:most]))
+
+        assert await attempt(imap, CommandMemory(), news) == [*range(5, 13)]
+
+
+async def test_a_search_that_finds_as_many_as_were_announced_takes_one_command():
+    async def news(client: ImapClient) -> list[int]:
+        await client.examine("INBOX")
+        client.mailbox.settle()
+        imap.deliver("joe", b"Subject: new\r\n\r\n")
+        await client.noop()
+        return [*await client.search_uids(after=3, in_full=True)]
+
+    async with server() as imap:
+        assert await attempt(imap, CommandMemory(), news) == [4]
+        assert not [event for event in imap.log if event.name == "FETCH"]
 
 
 async def rounds(client: ImapClient, *, renew: float = 30.0, most: int = 6) -> str:

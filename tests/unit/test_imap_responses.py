@@ -2,7 +2,7 @@
 
 import pytest
 
-from superimap.imap import responses, search_answers, statuses
+from superimap.imap import folders, responses, search_answers, statuses
 from superimap.imap.errors import ProtocolError
 from superimap.imap.framing import Framer, Response
 from superimap.imap.types import Limits
@@ -386,3 +386,38 @@ def test_a_tagged_response_may_have_any_blanks_and_letter_case(line, result, cod
 )
 def test_anything_else_is_no_tagged_response(line):
     assert statuses.parse_tagged(line) is None
+
+
+@pytest.mark.parametrize("later", [
+    b"BODY[] NIL", b'BODY[] ""', b"BODY[]<0> NIL", b'RFC822 ""', b"INTERNALDATE NIL RFC822.SIZE NIL",
+    b"FLAGS (\\Seen)",
+])  # fmt: skip
+@pytest.mark.parametrize("name", [b"BODY[]", b"BODY[]<0>", b"RFC822"])
+def test_a_later_answer_about_a_mail_erases_nothing_that_is_known(name, later):
+    answers = [
+        Response((b'* 1 FETCH (UID 7 RFC822.SIZE 4 INTERNALDATE "01-Jan-2026 10:00:00 +0000" ' + name + b" {4}",
+                  b")"), (b"mail",)),
+        Response((b"* 1 FETCH (UID 7 " + later + b")",)),
+    ]  # fmt: skip
+    for order in (answers, answers[::-1]):
+        messages, broken = responses.parse_fetches(order)
+
+        assert not broken
+        assert responses.message_content(messages[7]) == b"mail"
+        meta = responses.message_meta(7, messages[7])
+        assert meta is not None
+        assert (meta.size, meta.internal_date is not None) == (4, True)
+
+
+PADDING = b"1 " * 40_000
+
+
+@pytest.mark.parametrize("parse", [
+    lambda: responses.parse_fetches([Response((b"* 1 FETCH (UID 7 X (" + PADDING + b"))",))])[1] == 1,
+    lambda: responses.mailbox_status(Response((b"* STATUS x (MESSAGES 3 X (" + PADDING + b"))",))) == {},
+    lambda: folders.parse_folder(Response((b'* LIST () "/" "' + PADDING + b'"',))) is None,
+    lambda: folders.parse_folder(Response((b'* LIST () "/" {%d}' % len(PADDING), b""), (PADDING,))) is None,
+    lambda: responses.internal_date(PADDING) is None,
+], ids=["FETCH", "STATUS", "LIST", "LIST, literal", "INTERNALDATE"])  # fmt: skip
+def test_a_text_that_no_honest_server_needs_is_not_parsed(parse):
+    assert parse()

@@ -1,6 +1,7 @@
 """Control reads: another mail of the mailbox is read, to prove that the server is well and one mail is not."""
 
 from superimap.idler.mailbox import WatchedMailbox
+from superimap.idler.read_errors import Withheld
 from superimap.idler.server_pauses import is_about_mail
 from superimap.idler.suspects import Suspects
 from superimap.imap.client import ImapClient
@@ -42,10 +43,13 @@ async def read_control(
 
 
 async def _is_read(client: ImapClient, mailbox: WatchedMailbox, uid: int, max_size: int) -> bool:
-    """Read a mail with its metadata; False if it is gone or too large to be read."""
+    """Read a mail with its metadata; False if it is gone or too large. Raises any ImapError."""
     metas = await client.fetch_meta([uid])
     size = max_size if not metas or metas[0].size is None else metas[0].size
     if not metas or size > max_size:
         return False
     await mailbox.make_room(size)
-    return await client.fetch_raw(uid) is not None
+    raw = await client.fetch_raw(uid)
+    if raw == b"" and metas[0].size != 0:
+        raise Withheld
+    return raw is not None

@@ -14,6 +14,7 @@ from superimap.domain.numbering import (
     judge_content,
 )
 from superimap.idler import big_mails
+from superimap.idler.doubtful_bodies import is_doubtful
 from superimap.idler.mail_rows import parse
 from superimap.idler.mailbox_queries import known_mail
 from superimap.idler.rooms import SessionRoom
@@ -85,7 +86,8 @@ class Identities(NamedTuple):
     async def _read(self, uid: int, size: int) -> bytes | None:
         held = 0 if self.room is None else await self.room.acquire(size)
         try:
-            return await self.client.fetch_raw(uid)
+            raw = await self.client.fetch_raw(uid)
+            return None if raw is None or is_doubtful(raw, size) else raw
         except Refused:
             return None
         finally:

@@ -75,6 +75,7 @@ class MailReader:
             await mailbox.make_room(self._memory.suspects.room_for(uid, size))
             raw = await mailbox_queries.fetch_raw(self._client, uid)
             if raw is not None:
+                self._memory.check_body(uid, raw, meta.size)
                 return await self._judge_content(mailbox, meta, raw, by_date=by_date)
             facts = facts._replace(is_gone=True)
             judgement = judge(facts)

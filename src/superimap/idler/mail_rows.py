@@ -34,9 +34,9 @@ def parse(raw: bytes) -> mail.ParsedMail:
 def find_twin(batch: Sequence[MailRow], sha1: bytes) -> MailRow | None:
     """Return the mail of the batch that has the same bytes and webhook content.
 
-    The same headers are not enough: all mails of a batch are in one numbering.
+    The same headers are not enough: all mails of a batch are in one numbering. Empty mails are not the same one.
     """
-    return next((other for other in batch if other.sha1 == sha1 and other.content), None)
+    return next((other for other in batch if other.sha1 == sha1 and other.content and other.size), None)
 
 
 def event_fingerprint(meta: MessageMeta) -> bytes | None:

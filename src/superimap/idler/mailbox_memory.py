@@ -9,6 +9,7 @@ from superimap.domain import intake
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import MailIdentity
 from superimap.idler.deferred_mails import DeferredMails, Place
+from superimap.idler.doubtful_bodies import DoubtfulBodies, is_doubtful
 from superimap.idler.rooms import SessionRoom
 from superimap.idler.suspects import Suspects
 from superimap.imap.command_memory import CommandMemory
@@ -30,14 +31,15 @@ class MailboxMemory:
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
     - `room`: the memory of the present connection.
     - `commands`: the commands that the server does not bear.
+    - The bodies that may be less than their mails.
     - The mails whose headers ended a session: the event of such a mail has no envelope.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
       attempt gets further than the one before.
     """
 
     __slots__ = (
-        "_broken_headers", "_has_failed_check", "_intake", "_place", "_recorded", "commands", "deferred",
-        "expects_mail", "recorded_at", "room", "suspects",
+        "_bodies", "_broken_headers", "_has_failed_check", "_intake", "_place", "_recorded", "commands",
+        "deferred", "expects_mail", "recorded_at", "room", "suspects",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -52,6 +54,7 @@ class MailboxMemory:
         self._intake = intake.Intake()
         self._place: Place | None = None
         self._has_failed_check = False
+        self._bodies: DoubtfulBodies | None = None  # few sessions need one
 
     def begin_connection(self, room: SessionRoom) -> None:
         """Use the memory of a new connection."""
@@ -62,6 +65,7 @@ class MailboxMemory:
         if place != self._place:
             self.finish_catch_up()
             self.suspects.begin_numbering()
+            self._bodies = None
             self._place = place
 
     def finish_catch_up(self) -> None:
@@ -84,6 +88,12 @@ class MailboxMemory:
     def has_broken_header(self, uid: int) -> bool:
         """Return whether reading the headers of this mail has ended a session."""
         return uid in self._broken_headers
+
+    def check_body(self, uid: int, raw: bytes, size: int | None) -> None:
+        """Raise Withheld if `raw` is not to be taken for the mail, whose RFC822.SIZE is `size`."""
+        if self._bodies is not None or is_doubtful(raw, size):
+            self._bodies = self._bodies or DoubtfulBodies()
+            self._bodies.check(uid, raw, size)
 
     def add_recorded(self, mails: Sequence[RecordedMail]) -> None:
         """Remember mails that a catch-up by date has recorded."""

@@ -29,7 +29,8 @@ async def find_below(
     now = datetime.now(UTC)
     kept = (now - timedelta(days=context.settings.message_retention_days)).date() + timedelta(days=1)
     since = max(kept, search_start(mailbox.latest_date, connected_at=watched.connected_at, now=now))
-    found = await client.search_uids(after=max(0, mailbox.last_uid - MAX_BELOW_UIDS), since=since)
+    first = max(0, mailbox.last_uid - MAX_BELOW_UIDS)
+    found = await client.search_uids(after=first, since=since, in_full=True)
     below = list(takewhile(lambda uid: uid <= mailbox.last_uid, islice(found, MAX_BELOW_UIDS)))
     return await recorded_mails.unrecorded_uids(
         context.pool, mailbox.row.id, below, uid_validity=mailbox.uid_validity

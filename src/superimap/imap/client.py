@@ -96,10 +96,17 @@ class ImapClient:
         """Let the server report changes, and prove that it is alive."""
         await mailboxes.noop(self._protocol, self._memory, self._timeouts)
 
-    async def search_uids(self, *, after: int | None = None, since: date | None = None) -> UidRanges:
-        """Return the UIDs above `after` with internal date `since` (the server's day) or later, ascending."""
+    async def search_uids(
+        self, *, after: int | None = None, since: date | None = None, in_full: bool = False
+    ) -> UidRanges:
+        """Return the UIDs above `after` with internal date `since` (the server's day) or later, ascending.
+
+        With `in_full`, UIDs are listed by FETCH if the server turns out to have named only some of many.
+        """
         self._mailbox.mark_searched()  # the answer may lack messages that arrive from here on
         found = await self._find(after, since)
+        if in_full:
+            found = await self._search.completed(found, after or 0, since)
         self._protocol.keep(found.weight)
         return found
 

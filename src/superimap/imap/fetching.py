@@ -83,7 +83,7 @@ async def fetch_next(
         if meta is not None:
             raw = responses.message_content(messages[uid])
             # RFC822.SIZE is an estimate on some servers, and some cut partial answers wrongly.
-            is_whole = raw is not None and len(raw) < PEEK_BYTES and len(raw) == meta.size
+            is_whole = raw and len(raw) < PEEK_BYTES and len(raw) == meta.size
             found.append((meta, raw if is_whole else None))
     return found
 

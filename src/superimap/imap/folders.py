@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from superimap.imap.encoding import FORBIDDEN, decode_mailbox, encode_mailbox
-from superimap.imap.framing import Response
+from superimap.imap.framing import MAX_PARSED_BYTES, Response
 from superimap.imap.types import Folder
 
 _LIST = re.compile(
@@ -30,6 +30,8 @@ def named(name: str) -> Folder:
 
 def parse_folder(response: Response) -> Folder | None:
     """Build a Folder of a LIST or XLIST response; None if it names none."""
+    if response.text_bytes + sum(map(len, response.literals)) > MAX_PARSED_BYTES:
+        return None
     match = _LIST.match(response.line)
     if match is None:
         return None

@@ -14,6 +14,9 @@ from superimap.imap.types import Limits
 
 MAX_UNSOLICITED_BYTES = 64 * 1024
 """Largest line or literal while no command is pending, as in IDLE: the caller has reserved no memory for more."""
+MAX_PARSED_BYTES = 64 * 1024
+"""Most text of one response, or bytes of one value in it, that are parsed: a MiB takes a tenth of a second. Honest
+servers need far less for what is asked for."""
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
 _STATUS = re.compile(rb"\*[ \t]*+(?:OK|NO|BAD|BYE|PREAUTH)(?![A-Za-z0-9])", re.IGNORECASE)

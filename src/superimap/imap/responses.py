@@ -15,7 +15,7 @@ from imapclient.datetime_util import parse_to_datetime
 from superimap.imap.encoding import decode_mailbox
 from superimap.imap.errors import ProtocolError
 from superimap.imap.fast_parser import parse_ordinary
-from superimap.imap.framing import Response
+from superimap.imap.framing import MAX_PARSED_BYTES, Response
 from superimap.imap.statuses import UID_MAX, decode_text, parse_number, parse_uid_validity
 from superimap.imap.types import MessageMeta, Uid
 from superimap.mail.message import read_message_id
@@ -23,6 +23,8 @@ from superimap.mail.message import read_message_id
 SIZE_MAX = (1 << 63) - 1  # of a number64 (RFC 9051 section 9), and of PostgreSQL's bigint
 MESSAGE_ID_ITEM = "BODY[HEADER.FIELDS (MESSAGE-ID)]"
 _EARLIEST_YEAR = 1980
+_MAX_NAME_BYTES = 1024  # of a FETCH item or a label, which may be a literal
+_MAX_DATE_BYTES = 128
 _MAX_MESSAGE_ID_LINES_BYTES = 4096  # read on the event loop
 _ORIGIN = re.compile(r"<0(?:\.\d+)?>\Z")
 _MARKER = re.compile(rb"~?\{(\d+)\+?\}\Z")
@@ -31,16 +33,15 @@ _COUNT = re.compile(
     rb'(?<![^\s(,])(MESSAGES|UIDNEXT|UIDVALIDITY|RECENT|UNSEEN|DELETED|SIZE|HIGHESTMODSEQ)\s++"?+([^\s"(),]++)',
     re.IGNORECASE,
 )
-_MAX_UNUSUAL_BYTES = 64 * 1024  # of text for imapclient's parser, which needs a third of a second for a MiB
 
 
 def parse_tokens(response: Response) -> tuple[Any, ...]:
     """Return everything after `* ` as nested tokens: bytes, int, None (NIL) and tuples. Raises ProtocolError."""
     texts = [response.line[2:], *response.texts[1:]]
+    if response.text_bytes > MAX_PARSED_BYTES:
+        raise ProtocolError("a long response")
     if (ordinary := parse_ordinary(texts, response.literals)) is not None:
         return ordinary
-    if response.text_bytes > _MAX_UNUSUAL_BYTES:
-        raise ProtocolError("a long response that is not ordinary")
     records: list[bytes | tuple[bytes, bytes]] = []
     for text, literal in zip(texts, response.literals, strict=False):
         records.append((_MARKER.sub(b"", text) + b" {%d}" % len(literal), literal))
@@ -77,10 +78,11 @@ class FetchAnswer:
             self.broken += 1
             return
         uid = _number(named.get("UID"))
-        if uid is None and self._only is not None and any(name.startswith("BODY") for name in named):
+        if uid is None and self._only is not None and any(map(_is_content, named)):
             uid = self._only
         if uid and uid in self._wanted:
-            self.messages.setdefault(uid, {}).update(named)
+            known = self.messages.setdefault(uid, {})
+            known.update({name: value for name, value in named.items() if value or name not in known})
 
 
 def parse_fetches(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:
@@ -92,20 +94,27 @@ def parse_fetches(responses: Iterable[Response]) -> tuple[dict[int, dict[str, An
 
 
 def _name(item: Any) -> str:
-    if not isinstance(item, bytes):
+    if not isinstance(item, bytes) or len(item) > _MAX_NAME_BYTES:
         raise TypeError("not the name of a FETCH item")
     return item.decode("latin-1").upper()
+
+
+def _is_content(name: str) -> bool:
+    return name.startswith("BODY") or name == "RFC822"
 
 
 def message_content(items: dict[str, Any], section: str = "") -> bytes | None:
     """Return the bytes of BODY[section], or of its beginning; None if there are none.
 
-    Some servers repeat `BODY.PEEK` or the requested length in the name of the item, or leave out the `<0>`.
+    Some servers repeat `BODY.PEEK` or the requested length in the name of the item, leave out the `<0>`, or write
+    `RFC822`. If several items are it, the longest counts.
     """
-    value = items.get(f"BODY[{section}]", items.get(f"BODY[{section}]<0>"))
-    if value is None:
-        value = next((items[name] for name in items if _bare(name) == f"BODY[{section}]"), None)
-    return value if isinstance(value, bytes) else None
+    value = items.get(f"BODY[{section}]") or items.get(f"BODY[{section}]<0>")
+    if not isinstance(value, bytes) or not value:
+        wanted = f"BODY[{section}]", f"RFC822.{section}".rstrip(".")
+        values = [items[name] for name in items if _bare(name) in wanted]
+        value = max((each for each in values if isinstance(each, bytes)), key=len, default=None)
+    return value
 
 
 def _bare(name: str) -> str:
@@ -132,8 +141,9 @@ def message_meta(uid: int, items: dict[str, Any], *, is_barest: bool = False) ->
 
 def _number(value: object) -> int | None:
     """Return a number; None if `value` is none. The parsers return quoted digits, or a leading 0, as bytes."""
-    number = parse_number(value) if isinstance(value, bytes) else value
-    return number if isinstance(number, int) else None
+    if isinstance(value, bytes):
+        value = parse_number(value) if len(value) <= MAX_PARSED_BYTES else None
+    return value if isinstance(value, int) else None
 
 
 def _message_id(items: dict[str, Any], size: int | None) -> str | None:
@@ -155,6 +165,8 @@ def _size(value: object) -> int | None:
 
 def internal_date(value: object) -> datetime | None:
     """Parse an INTERNALDATE; None if it is invalid, or a zero: IMAP is younger than 1980."""
+    if isinstance(value, bytes) and len(value) > _MAX_DATE_BYTES:
+        return None
     try:
         parsed: datetime = parse_to_datetime(value, normalise=False)
         # imapclient's own tzinfo can be neither pickled nor compared.
@@ -172,7 +184,7 @@ def _labels(value: object) -> tuple[str, ...]:
     if not isinstance(value, tuple):
         return ()
     return tuple(
-        decode_mailbox(label) if isinstance(label, bytes) else str(label)
+        decode_mailbox(label[:_MAX_NAME_BYTES]) if isinstance(label, bytes) else str(label)
         for label in value
         if label is not None
     )
@@ -185,6 +197,8 @@ def mailbox_status(response: Response) -> dict[str, int]:
     the counts and other values among them are passed over.
     """
     counts: dict[str, int] = {}
+    if response.text_bytes > MAX_PARSED_BYTES:
+        return counts
     for name, value in _COUNT.findall(_STATUS_NAME.sub(b"", response.texts[-1])):
         key = name.decode("latin-1").upper()
         count = parse_uid_validity(value) if key == "UIDVALIDITY" else parse_number(value)

@@ -1,15 +1,15 @@
 """UIDs of the open mailbox: by SEARCH, or by FETCH where the server's SEARCH is of no use."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date
 from itertools import islice
-from typing import NamedTuple
 
 from superimap.imap import encoding, pacing
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import LimitExceeded, ProtocolError, Refused
+from superimap.imap.listings import LISTINGS, Listing, is_after, is_since
 from superimap.imap.protocol import Protocol
-from superimap.imap.responses import FetchAnswer, internal_date
+from superimap.imap.responses import FetchAnswer
 from superimap.imap.search_answers import SearchAnswer
 from superimap.imap.state import SELECTED
 from superimap.imap.statuses import MAX_DIGITS, UID_MAX, UINT32_MAX
@@ -26,23 +26,6 @@ MAX_MESSAGES = 2_000_000
 _UID_BYTES = 64  # of memory for a UID in a list, and in its copies
 _ANY_UID = range(1, 10**MAX_DIGITS)
 _SEARCH = "UID SEARCH"
-
-
-class _Listing(NamedTuple):
-    """A way to list UIDs by FETCH: its name, the end of the UID set (None: by sequence numbers), and the item."""
-
-    name: str
-    end: str | None = "*"
-    item: str = "UID"
-
-
-# In the order in which they are tried. By sequence numbers it shows if the server leaves a message out.
-_LISTINGS = (
-    _Listing("FETCH", None),
-    _Listing("UID FETCH n:*"),
-    _Listing("UID FETCH n:4294967295", "4294967295"),  # some servers do not know the star
-    _Listing("UID FETCH n:* FLAGS", item="FLAGS"),  # what most clients send
-)
 
 
 class UidSearch:
@@ -82,6 +65,24 @@ class UidSearch:
         if not found and (found is None or not await self._finds_last()):
             found = await self._fetched(after=after, day=day)
         return found.above(after)
+
+    async def completed(self, found: UidRanges, after: int, day: date | None) -> UidRanges:
+        """Return `found`, or all that FETCH lists if SEARCH has left messages out.
+
+        Some servers name only the first or the last so many. Then the last message, or that in front of the last
+        so many, is not among them. If as many were announced as were found, none is left out.
+        """
+        mailbox = self._protocol.mailbox
+        last, before = mailbox.exists, mailbox.exists - len(found)
+        if self._is_refused or not found or not last or (day is None and len(found) == mailbox.missing):
+            return found
+        numbers = f"{before},{last}" if before > 0 else str(last)
+        items = "(UID)" if day is None else "(UID INTERNALDATE)"
+        listed = await self._fetch("FETCH", "", numbers, items, is_after(day))
+        if all(uid <= after or uid in found for uid in listed or ()):
+            return found
+        self._is_refused = True
+        return (await self._fetched(after=after, day=day)).above(after)
 
     async def _finds_last(self) -> bool:
         """Return whether SEARCH finds the last message, as any that works does."""
@@ -157,8 +158,8 @@ class UidSearch:
             return UidRanges()
         if exists > MAX_MESSAGES:
             raise LimitExceeded(f"a mailbox of more than {MAX_MESSAGES} messages without a search")
-        while self._listing < len(_LISTINGS):
-            listing = _LISTINGS[self._listing]
+        while self._listing < len(LISTINGS):
+            listing = LISTINGS[self._listing]
             found = await self._listed(listing, after, day)
             if found is None and day is not None:  # without dates, the caller judges by each mail
                 found = await self._listed(listing, after, None)
@@ -167,14 +168,14 @@ class UidSearch:
             self._listing += 1
         raise Refused("FETCH", "NO", "the server lists the messages neither by SEARCH nor by FETCH")
 
-    async def _listed(self, listing: _Listing, after: int, day: date | None) -> list[int] | None:
+    async def _listed(self, listing: Listing, after: int, day: date | None) -> list[int] | None:
         """Return the UIDs above `after`, at least, in one way; None if the server refuses it."""
         mailbox = self._protocol.mailbox
         items = f"({listing.item})" if day is None else f"({listing.item} INTERNALDATE)"
         if listing.end is None:
             return await self._listed_by_number(items, after, day)
         numbers, least = f"{after + 1}:{listing.end}", 0 if after else mailbox.exists
-        found = await self._fetch(listing.name, "UID", numbers, items, _is_since(day), least=least)
+        found = await self._fetch(listing.name, "UID", numbers, items, is_since(day), least=least)
         if (
             not found and listing.end == "*" and day is None
         ):  # the star matches the last message, whatever n is
@@ -189,7 +190,7 @@ class UidSearch:
         while last > 0:
             first = max(1, last - size + 1)
             numbers, least = f"{first}:{last}", last - first + 1
-            uids = await self._fetch("FETCH", "", numbers, items, _is_since(day), least=least)
+            uids = await self._fetch("FETCH", "", numbers, items, is_since(day), least=least)
             if uids is None:
                 return None
             found += uids
@@ -238,13 +239,3 @@ class UidSearch:
             for uid, named in found.messages.items()
             if uid <= UID_MAX and is_wanted(named.get("INTERNALDATE"))
         ]
-
-
-def _is_since(day: date | None) -> Callable[[object], bool]:
-    """Return the test whether an INTERNALDATE is of `day`, by the server's calendar, or later; or unknown."""
-
-    def test(value: object) -> bool:
-        moment: datetime | None = internal_date(value)
-        return day is None or moment is None or moment.date() >= day
-
-    return test

@@ -146,7 +146,7 @@ async def test_fast_fetches_stop_after_three_disconnects(world, imap):
     assert found == [(uid, "delivered") for uid in range(1, 6)]
 
 
-@pytest.mark.parametrize("size", [0, 17, 10**6])
+@pytest.mark.parametrize("size", [0, 17, 2 * len(mail("hello"))])
 async def test_an_estimated_size_truncates_no_mail(world, imap, size):
     async def estimate(session: Any, command: Any) -> bytes:
         real = b"RFC822.SIZE %d" % len(mail("hello"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from superimap.testing.imap.hooks import answering, dripping, only
-from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.session import FakeSession, Hook
 from superimap.testing.imap.syntax import ClientCommand
 from tests.support.dialogues.dialogue import Dialogue, all_of, announced, is_about, mail, on, rewriting
 
@@ -85,6 +86,26 @@ async def _refuse_bodies(session: FakeSession, command: ClientCommand) -> bytes 
     return command.tag + b" NO [SERVERBUG] Internal error occurred. Please try again later\r\n"
 
 
+def _with_body(body: Callable[[bytes], bytes]) -> Hook:
+    """Send what `body` makes of each mail, with its literal, in place of it."""
+
+    async def hook(session: FakeSession, command: ClientCommand) -> bytes | None:
+        if not is_about(command, "BODY.PEEK[]"):
+            return None
+        answer = session.usual_answer(command)
+        item = rb"(BODY\[\](?:<0>)? )\{\d+\}\r\n(.*?)(?=\)\r\n(?:\* |\S+ OK))"
+        return re.sub(item, lambda match: match[1] + body(match[2]), answer, flags=re.DOTALL)
+
+    return hook
+
+
+def _followed_by(items: bytes) -> Hook:
+    """Follow each answer about a mail by another one, with these items."""
+    return rewriting(
+        rb"(\* (\d+) FETCH \((UID \d+) .*?\)\r\n)(?=\* |\S+ OK)", rb"\1* \2 FETCH (\3 %s)\r\n" % items
+    )
+
+
 FETCHING = "UID FETCH"
 DIALOGUES = [
     Dialogue("S001", on(FETCHING, _break_envelope)),
@@ -121,4 +142,10 @@ DIALOGUES = [
     Dialogue("S080", on(FETCHING, _refuse_structure)),
     Dialogue("S095", on(FETCHING, only(answering(
         b"%(tag)s NO [TEMPFAIL] UID FETCH Temporary failure on server [CODE: WBL]"), times=5))),
+    Dialogue("S170", on(FETCHING, only(_with_body(lambda _: b"{0}\r\n"), times=6))),
+    Dialogue("S171", on(FETCHING, only(_with_body(lambda _: b'""'), times=6))),
+    Dialogue("S172", on(FETCHING, only(_with_body(lambda raw: b"{40}\r\n" + raw[:40]), times=1))),
+    Dialogue("S173", on(FETCHING, _followed_by(b"BODY[] NIL INTERNALDATE NIL RFC822.SIZE NIL"))),
+    Dialogue("S175", on("NOOP"), early=b"", late=b""),
+    Dialogue("S174", on(FETCHING, _followed_by(b'BODY[] ""'))),
 ]  # fmt: skip

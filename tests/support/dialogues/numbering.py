@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering, ending, hanging, only
-from superimap.testing.imap.session import FakeSession
+from superimap.testing.imap.session import FakeSession, Hook
 from superimap.testing.imap.syntax import ClientCommand
-from tests.support.dialogues.dialogue import Dialogue, all_of, on, rewriting
+from tests.support.dialogues.dialogue import Dialogue, all_of, mail, on, rewriting
 
 _NO_VALIDITY = rewriting(rb"\* OK \[UIDVALIDITY[^\r]*\r\n", b"")
 _SEARCH = "UID SEARCH"
@@ -21,6 +22,27 @@ async def _refuse_in_empty_mailbox(session: FakeSession, command: ClientCommand)
 
 def _each_alone(match: re.Match[bytes]) -> bytes:
     return b"".join(b"* SEARCH %s\r\n" % uid for uid in match[1].split()) or b"* SEARCH\r\n"
+
+
+def _naming(few: slice) -> Hook:
+    """Name no more than `few` of the UIDs that a search finds."""
+
+    def cut(match: re.Match[bytes]) -> bytes:
+        return b" ".join([b"* SEARCH", *match[1].split()[few]]) + b"\r\n"
+
+    return rewriting(rb"\* SEARCH ([^\r]*)\r\n", cut)
+
+
+def _burst(imap: ImapServer) -> None:
+    """Five mails arrive between the first session and the second."""
+
+    async def hang_up(session: FakeSession, _command: ClientCommand) -> bytes:
+        for number in range(5):
+            imap.deliver("joe", mail(f"burst {number}", body=f"{number}\r\n"))
+        session.close()
+        return b""
+
+    imap.on("IDLE", only(hang_up, times=1))
 
 
 async def _extended(session: FakeSession, command: ClientCommand) -> bytes:
@@ -72,6 +94,9 @@ DIALOGUES = [
     Dialogue("S128", on(_SEARCH, _without_uid), logins=1),
     Dialogue("S129", on("EXAMINE", answering(b"%(tag)s BAD unrecognised command")), logins=1),
     Dialogue("S136", on("EXAMINE", ending()), reason="EXAMINE", logins=4),
+    Dialogue("S176", all_of(_burst, on(_SEARCH, _naming(slice(-2, None)))), late=None,
+             delivered=frozenset(range(1, 7))),
+    Dialogue("S177", all_of(_burst, on(_SEARCH, _naming(slice(2)))), late=None, delivered=frozenset(range(1, 7))),
     Dialogue("S059", on("*", rewriting(
         rb"\A(?=\* (?:SEARCH|\d+ FETCH))", b"* OK Searched 91% of the mailbox, ETA 0:01\r\n"))),
 ]  # fmt: skip

@@ -75,7 +75,7 @@ endpoint AS (
 -- which it is a copy. A copy has the same bytes, or the same fingerprint and INTERNALDATE under another numbering
 -- (another mailbox or UIDVALIDITY). Under the same numbering a fingerprint does not count: an attacker who expects a
 -- mail could send one like it first. A copy of a copy refers to the original; a mail that
--- has no webhook has no copies.
+-- has no webhook, or no bytes, has no copies.
 incoming AS (
     SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, judged.*
     FROM (
@@ -94,7 +94,7 @@ incoming AS (
               AND (e.sha1 = i.sha1
                    OR e.fingerprint = i.fingerprint AND e.internal_date = i.internal_date
                       AND (e.mailbox_id, e.uid_validity) <> (:mailbox_id, :uid_validity))
-              AND i.outcome = 'delivered'
+              AND i.outcome = 'delivered' AND i.size > 0
             LIMIT 1
         ) earlier ON true
         ORDER BY i.uid
