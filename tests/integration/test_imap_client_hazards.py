@@ -24,12 +24,14 @@ from superimap.imap.errors import (
     Disconnected,
     ImapError,
     LimitExceeded,
+    OutOfSync,
     ProtocolError,
     Refused,
     TimedOut,
     TlsFailed,
     Unreachable,
 )
+from superimap.imap.reception import MAX_STRAY_LINES
 from superimap.imap.types import Limits, Login, OAuth, ServerAddress, Timeouts
 from superimap.testing.imap.script import (
     TAG,
@@ -430,11 +432,36 @@ async def test_h14_a_cancelled_command_closes_the_connection():
 @pytest.mark.parametrize("answer", [b"Z9 OK done\r\n", b"ZZZ\r\n", b"A B C\r\n"])
 async def test_h14_a_response_to_another_command_ends_the_session(answer):
     async with (
-        ScriptedServer(*login(), *examine(), expect(rb"\S+ NOOP"), send(answer)) as server,
+        ScriptedServer(*login(), *examine(), expect(rb"\S+ UID FETCH"), send(answer)) as server,
         session(server) as client,
     ):
-        with pytest.raises(ProtocolError):
+        with pytest.raises(OutOfSync):
+            await client.fetch_raw(7)
+
+
+async def test_h14_a_few_lines_that_are_no_responses_are_passed_over_where_no_mail_is_at_stake():
+    """Texts of some servers have several lines. A tagged response to another command is no such line."""
+    noop = [expect(rb"\S+ NOOP"), send(b"ZZZ\r\nA B C\r\n", TAG, b" OK\r\n")]
+    endless = [expect(rb"\S+ NOOP"), send(b"ZZZ\r\n" * MAX_STRAY_LINES)]
+    foreign = [expect(rb"\S+ NOOP"), send(b"Z9 OK done\r\n")]
+    for last in (endless, foreign):
+        async with ScriptedServer(*login(), *examine(), *noop, *last) as server, session(server) as client:
             await client.noop()
+            with pytest.raises(OutOfSync):
+                await client.noop()
+
+
+async def test_h14_a_tagged_response_that_is_sent_twice_ends_one_command():
+    twice = [expect(rb"\S+ NOOP"), send(TAG, b" OK\r\n", TAG, b" OK\r\n")]
+    refused = [expect(rb"\S+ UID FETCH"), send(TAG, b" NO no\r\n")]
+    async with (
+        ScriptedServer(*login(), *examine(), *twice, *twice, *refused) as server,
+        session(server) as client,
+    ):
+        await client.noop()
+        await client.noop()
+        with pytest.raises(Refused):
+            await client.fetch_raw(7)
 
 
 async def test_h15_concurrent_commands_are_sent_one_after_the_other():
@@ -743,7 +770,7 @@ async def test_h25_every_path_closes_its_socket(authority):
 
 
 async def test_h26_dates_and_sizes_are_typed_also_from_literal8():
-    message_id = b"~{20}\r\nMessage-ID: <1@x>\r\n\r\n X-GM-LABELS ({2+}\r\nhi)"
+    message_id = b"~{21}\r\nMessage-ID: <1@x>\r\n\r\n X-GM-LABELS ({2+}\r\nhi)"
     fetch = send(
         b'* 1 FETCH (UID 5 INTERNALDATE " 1-Feb-2026 00:00:00 +0130" RFC822.SIZE 9 ',
         b"BODY[HEADER.FIELDS (MESSAGE-ID)] ",

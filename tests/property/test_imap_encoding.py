@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superimap.imap import encoding, folders, responses, search_answers
-from superimap.imap.framing import Framer, Response
+from superimap.imap.framing import Framer
+from superimap.imap.response import Response
 from superimap.imap.types import Limits
 
 _names = st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categories=("Cs",)), max_size=50)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from superimap.imap import folders, responses, search_answers, statuses
 from superimap.imap.errors import LimitExceeded, ProtocolError
-from superimap.imap.framing import Framer, Response
+from superimap.imap.framing import Framer
+from superimap.imap.response import Response
 from superimap.imap.types import Limits
 
 LIMITS = Limits(line=200, literal=100, response=500)

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from superimap.imap.errors import LimitExceeded
-from superimap.imap.framing import Framer, Response
+from superimap.imap.framing import Framer
+from superimap.imap.response import Response
 from superimap.imap.types import Limits
 
 
@@ -117,3 +118,45 @@ def test_a_search_may_fill_a_long_line():
     (response,) = frame(b"* SEARCH" + b" 12" * 500 + b"\r\n", LIMITS)
 
     assert len(response.line) == 1508
+
+
+LINES = [b"* OK hello", b'* LIST () "/" "a"', b"A1 OK done", b"* 1 FETCH (UID 7)"]
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r\r\n", b"\r\r\r\n"])
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_lines_may_end_with_lf_or_with_more_than_one_cr(end, size):
+    data = end.join([*LINES, b"* 1 FETCH (BODY[] {6}", b"a\r\nb\n\r)", b""])
+    framer = Framer(Limits())
+    framer.expects_answer = True
+
+    found = [each for start in range(0, len(data), size) for each in framer.feed(data[start : start + size])]
+
+    assert [each.line for each in found[:-1]] == LINES
+    assert found[-1].literals == (b"a\r\nb\n\r",)
+    assert found[-1].texts[-1] == b")"
+
+
+@pytest.mark.parametrize(("data", "lines"), [
+    (b'* OK a\r\n* LIST () "/" "a\nb"\r\n* OK c\r\n', [b"* OK a", b'* LIST () "/" "a\nb"', b"* OK c"]),
+    (b'* OK a\n* LIST () "/" "a\n* OK c\n', [b"* OK a", b'* LIST () "/" "a', b"* OK c"]),
+    (b'* OK a\r\n* OK say "a\nA1 OK\r\n', [b"* OK a", b'* OK say "a', b"A1 OK"]),
+])  # fmt: skip
+def test_a_line_feed_ends_no_line_within_quotes_unless_all_lines_end_so(data, lines):
+    for size in (1, 3, len(data)):
+        framer = Framer(Limits())
+
+        found = [
+            each for start in range(0, len(data), size) for each in framer.feed(data[start : start + size])
+        ]
+
+        assert [each.line for each in found] == lines
+
+
+def test_blanks_behind_the_size_of_a_literal_do_not_hide_it():
+    framer = Framer(Limits())
+    framer.expects_answer = True
+
+    (found,) = framer.feed(b"* 1 FETCH (BODY[] {4} \t\r\nmail UID 7)\r\n")
+
+    assert (found.texts, found.literals) == ((b"* 1 FETCH (BODY[] {4}", b" UID 7)"), (b"mail",))

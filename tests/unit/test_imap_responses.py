@@ -4,7 +4,8 @@ import pytest
 
 from superimap.imap import folders, responses, search_answers, statuses
 from superimap.imap.errors import ProtocolError
-from superimap.imap.framing import Framer, Response
+from superimap.imap.framing import Framer
+from superimap.imap.response import Response
 from superimap.imap.types import Limits
 
 
@@ -247,7 +248,7 @@ def test_an_invalid_set_is_an_error(bad):
         (b"\0[ALERT] x\0y", None, b"", "[ALERT] x y"),
         (b"[] x", None, b"", "[] x"),
         (b"[unclosed x", None, b"", "[unclosed x"),
-        (b"a\x1b[31m\r\nb\xff", None, b"", "a [31m b\ufffd"),
+        (b"a\x1b[31m\r\nb\xff", None, b"", "a [31m b\u00ff"),
         (b"", None, b"", ""),
     ],
 )
@@ -421,3 +422,17 @@ PADDING = b"1 " * 40_000
 ], ids=["FETCH", "STATUS", "LIST", "LIST, literal", "INTERNALDATE"])  # fmt: skip
 def test_a_text_that_no_honest_server_needs_is_not_parsed(parse):
     assert parse()
+
+
+@pytest.mark.parametrize(("text", "encoding"), [
+    ("Invalid password", "ascii"), ("Mot de passe erroné", "utf-8"), ("Mot de passe erroné", "latin-1"),
+    ("AUTENTICAÇÃO FALHOU", "latin-1"), ("échec", "latin-1"), ("密码错误", "utf-8"), ("密码错误", "gbk"),
+    ("登录失败: 密码错误 (joe)", "gb18030"),
+])  # fmt: skip
+def test_a_text_is_read_in_the_encoding_in_which_it_was_written(text, encoding):
+    assert statuses.decode_text(text.encode(encoding)) == text
+
+
+def test_a_text_is_cut_between_characters():
+    assert statuses.decode_text("é".encode() * 100, longest=10) == 10 * "é"
+    assert statuses.decode_text(b"a" + "é".encode() * 100, longest=10) == "a" + 9 * "é"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superimap.imap.errors import ProtocolError
-from superimap.imap.framing import Response
+from superimap.imap.response import Response
 from superimap.imap.search_answers import found_uids
 
 TAG = "AB12"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from superimap.idler.suspects import Pieces, Suspects
 from superimap.imap import uid_ranges
 from superimap.imap.errors import LimitExceeded
-from superimap.imap.framing import Response
+from superimap.imap.response import Response
 from superimap.imap.search_answers import SearchAnswer, found_uids
 from superimap.imap.statuses import UID_MAX
 from superimap.imap.uid_ranges import UidRanges

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from superimap.imap.encoding import FORBIDDEN, Argument
 from superimap.imap.errors import ImapError, LimitExceeded, Refused
-from superimap.imap.framing import Packed, Response, Responses, pack
+from superimap.imap.response import Packed, Response, Responses, pack
 from superimap.imap.statuses import CommandResult, Status
 from superimap.imap.types import Limits
 
@@ -112,7 +112,8 @@ class Command:
 
     def refusal(self) -> Refused:
         """Return the error for a command that was answered NO or BAD."""
-        return Refused(self.name, self.result, self.said.text, self.said.code)
+        text = self.said.text or ("" if self.said.code else "the server gave no reason")
+        return Refused(self.name, self.result, text, self.said.code)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from superimap.imap.encoding import FORBIDDEN, decode_mailbox, encode_mailbox
-from superimap.imap.framing import MAX_PARSED_BYTES, Response
+from superimap.imap.response import MAX_PARSED_BYTES, Response
 from superimap.imap.types import Folder
 
 _LIST = re.compile(

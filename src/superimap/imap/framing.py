@@ -1,104 +1,41 @@
 """Framing: cutting a byte stream into whole IMAP responses (RFC 9051 sections 4.3 and 9).
 
 Pure, iterative, linear in the input. Literals are counted off, quoted strings are skipped, braces in the text of
-a status response announce no literal, and no byte is altered.
+a status response announce no literal, and no byte of a literal is altered. Some servers end lines with LF
+alone, or with several CRs before it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import overload
+from collections.abc import Iterator
+from enum import Enum
 
 from superimap.imap.errors import LimitExceeded
+from superimap.imap.response import PIECE_OVERHEAD_BYTES, Response
 from superimap.imap.types import Limits
 
 MAX_UNSOLICITED_BYTES = 64 * 1024
 """Largest line or literal while no command is pending, as in IDLE: the caller has reserved no memory for more."""
-MAX_PARSED_BYTES = 64 * 1024
-"""Most text of one response, or bytes of one value in it, that are parsed: a MiB takes a tenth of a second. Honest
-servers need far less for what is asked for."""
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
 _OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
 _STATUS = re.compile(rb"\*[ \t]*+(?:OK|NO|BAD|BYE|PREAUTH)(?![A-Za-z0-9])", re.IGNORECASE)
 _MAX_NUMBER64 = (1 << 63) - 1  # RFC 9051 section 9
-_RESPONSE_OVERHEAD_BYTES = 256  # of Python's objects, in addition to the bytes of the response
-_PIECE_OVERHEAD_BYTES = 64  # of one more text or literal
 _LONG_TEXT_BYTES = 4096  # a longer one is copied once, which takes a little longer to begin
 
 
-@dataclass(slots=True)
-class Response:
-    """One whole response: the texts before, between and after its literals."""
+class _Ends(Enum):
+    """What ends the next line."""
 
-    texts: tuple[bytes, ...]
-    literals: tuple[bytes, ...] = ()
-
-    @property
-    def line(self) -> bytes:
-        """The first line, which names the kind of response."""
-        return self.texts[0]
-
-    @property
-    def weight(self) -> int:
-        """The approximate memory it takes, in bytes."""
-        if not self.literals:
-            return _RESPONSE_OVERHEAD_BYTES + len(self.texts[0])
-        pieces = 2 * len(self.literals) * _PIECE_OVERHEAD_BYTES
-        return _RESPONSE_OVERHEAD_BYTES + pieces + self.text_bytes + sum(map(len, self.literals))
-
-    @property
-    def text_bytes(self) -> int:
-        """The bytes of its texts, which are to be parsed."""
-        return sum(map(len, self.texts))
-
-
-Packed = bytes | tuple[bytes, ...]
-"""A response as it is kept: its only text, or its texts followed by its literals, of which there is one less."""
-
-
-def pack(response: Response) -> Packed:
-    """Return the response without an object that the garbage collector tracks for long.
-
-    A server may send 100,000 of them. If the collector visited them, it would stop the process for 50 ms.
-    """
-    return response.texts + response.literals if response.literals else response.texts[0]
-
-
-class Responses(Sequence[Response]):
-    """A view of packed responses."""
-
-    __slots__ = ("_packed",)
-
-    def __init__(self, packed: Sequence[Packed] = ()) -> None:
-        self._packed = packed
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def __iter__(self) -> Iterator[Response]:
-        return map(_unpack, self._packed)
-
-    @overload
-    def __getitem__(self, at: int) -> Response: ...
-    @overload
-    def __getitem__(self, at: slice) -> "Responses": ...
-    def __getitem__(self, at: int | slice) -> "Response | Responses":
-        return Responses(self._packed[at]) if isinstance(at, slice) else _unpack(self._packed[at])
-
-
-def _unpack(packed: Packed) -> Response:
-    if isinstance(packed, bytes):
-        return Response((packed,))
-    texts = len(packed) // 2 + 1
-    return Response(packed[:texts], packed[texts:])
+    ANY = "LF, with or without a CR"
+    MOSTLY_CRLF = "the same, except for LF within quotes"
+    CRLF = "CRLF: it has a LF within quotes"
 
 
 class Framer:
     """Cuts a stream of bytes, in chunks of any size, into responses."""
 
     __slots__ = (
-        "_buffer", "_limits", "_literal_size", "_literals", "_scan", "_short_line_bytes", "_start", "_text_bytes",
-        "_texts", "_weight", "expects_answer",
+        "_buffer", "_ends", "_limits", "_literal_size", "_literals", "_scan", "_short_line_bytes", "_start",
+        "_text_bytes", "_texts", "_weight", "expects_answer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -112,7 +49,8 @@ class Framer:
         """Drop incomplete input."""
         self._buffer = bytearray()
         self._start = 0  # where the unread part of the buffer begins
-        self._scan = 0  # there is no CRLF before this position
+        self._scan = 0  # there is no end of a line before this position
+        self._ends = _Ends.ANY
         self._literal_size: int | None = None  # of the literal that comes next
         self._forget_parts()
 
@@ -130,6 +68,11 @@ class Framer:
     def announced(self) -> int | None:
         """The size of the literal that is expected, if one is."""
         return self._literal_size
+
+    def rest(self) -> bytes:
+        """Return the text of an incomplete line that may be a whole response without its end."""
+        is_text = self._literal_size is None and not self._texts
+        return bytes(self._buffer[self._start :][: self._short_line_bytes]).strip() if is_text else b""
 
     def feed(self, data: bytes | memoryview) -> Iterator[Response]:
         """Yield the responses that `data` completes. Raises LimitExceeded."""
@@ -152,7 +95,7 @@ class Framer:
                 response = Response((*(self._texts or ()), text), tuple(self._literals or ()))
                 self._forget_parts()
                 return response
-            self._add_text(text)
+            self._add_text(text.rstrip(b" \t"))
         return None
 
     def _add_text(self, text: bytes) -> None:
@@ -161,15 +104,18 @@ class Framer:
             self._texts = []
         self._texts.append(text)
         self._text_bytes += len(text)
-        self._weight += len(text) + 2 * _PIECE_OVERHEAD_BYTES
+        self._weight += len(text) + 2 * PIECE_OVERHEAD_BYTES
 
     def _whole_line(self) -> bytes | None:
         """Take a line that is a whole response, as nearly all are; None if that needs a closer look."""
-        end = self._buffer.find(b"\r\n", self._scan)
-        if end <= self._start or end - self._start > self._short_line_bytes or self._buffer[end - 1] == 0x7D:
-            return None  # incomplete, empty, long, or it ends with "}"
+        end = self._buffer.find(b"\n", self._scan) - 1
+        if end <= self._start or end - self._start > self._short_line_bytes:
+            return None  # incomplete, empty or long
+        if self._buffer[end] != 0x0D or self._buffer[end - 1] in b"} \t\r":
+            return None  # no CR before the LF, or it may announce a literal
         text = bytes(self._buffer[self._start : end])
         self._start = self._scan = end + 2
+        self._ends = _Ends.MOSTLY_CRLF
         return text
 
     def _take_literal(self, size: int) -> bool:
@@ -186,17 +132,35 @@ class Framer:
         return True
 
     def _take_line(self) -> bytes | None:
-        """Take the line up to CRLF; None if it is incomplete. All texts of a response count as one line."""
-        end = self._buffer.find(b"\r\n", self._scan)
+        """Take the line up to its end; None if it is incomplete. All texts of a response count as one line."""
+        end = self._line_end()
         length = (end if end >= 0 else self._end_of_text) - self._start + self._text_bytes
         if length > self._max_line_bytes and not self._may_be_long(length):
             raise LimitExceeded(f"a line of more than {self._max_line_bytes} bytes")
         if end < 0:
             self._scan = max(self._start, len(self._buffer) - 1)  # the last byte may be the CR
             return None
-        text = self._cut(end)
-        self._start = self._scan = end + 2
+        text = self._cut(end).rstrip(b"\r")
+        self._start = self._scan = end + 1
+        if self._buffer[end - 1 : end] == b"\r":
+            self._ends = _Ends.MOSTLY_CRLF
         return text
+
+    def _line_end(self) -> int:
+        """Return where the LF is that ends the line; -1 if it is incomplete.
+
+        A LF without a CR ends no line within quotes, unless no line has ended with CRLF so far.
+        """
+        if self._ends is not _Ends.CRLF:
+            end = self._buffer.find(b"\n", self._scan)
+            if end < 0 or self._ends is _Ends.ANY or self._buffer[end - 1 : end] == b"\r":
+                return end
+            text = self._cut(end)
+            if not text.startswith(b"*") or _STATUS.match(text) or _OUTSIDE_QUOTES.fullmatch(text):
+                return end
+            self._ends, self._scan = _Ends.CRLF, end
+        end = self._buffer.find(b"\r\n", self._scan)
+        return end + 1 if end >= 0 else end
 
     def _cut(self, end: int) -> bytes:
         """Return the unread bytes before `end`."""
@@ -225,6 +189,7 @@ class Framer:
 
     def _announced_size(self, text: bytes) -> int | None:
         """Return the size of the literal that `text` announces at its end, or None. Raises LimitExceeded."""
+        text = text.rstrip(b" \t")
         if not text.endswith(b"}") or (match := _LITERAL.search(text)) is None:
             return None
         first = self._texts[0] if self._texts else text

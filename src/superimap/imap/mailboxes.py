@@ -5,8 +5,8 @@ import contextlib
 from superimap.imap import encoding, folders, pacing, responses, statuses
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import Refused
-from superimap.imap.framing import Response
 from superimap.imap.protocol import Protocol
+from superimap.imap.response import Response
 from superimap.imap.statuses import CommandResult
 from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Folder, Selected, Timeouts, UidValidity

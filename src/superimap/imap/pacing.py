@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from superimap.imap.framing import Response
+from superimap.imap.response import Response
 
 SLICE_SECONDS = 0.0005
 """Time for which a slice holds the event loop."""

@@ -39,6 +39,7 @@ class Protocol(Reception, aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         super().__init__(limits, peer, clean)
         self.tagnum, self.tagpre = 0, aioimaplib.int2ap(secrets.randbelow(61440) + 4096)
         self._turn = asyncio.Lock()
+        self._answered = b""  # the tag of the last command that was answered
 
     # Reading
 
@@ -65,9 +66,18 @@ class Protocol(Reception, aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         ):  # the server ended our IDLE just before our DONE, and rejects it as a command
             return
         command, tagged = self._pending, parse_tagged(line)
+        is_in_data = command is not None and command.name in ("FETCH", "SEARCH")
+        if tagged is None and (not is_in_data or not line.strip(b") \t")):
+            self._pass_over(line)
+            return
+        if tagged is not None and tagged[0].upper() == self._answered:
+            return  # sent twice
         if command is None or tagged is None or tagged[0].upper() != command.tag.upper().encode():
             raise OutOfSync(f"not an answer to {command or 'anything'}: {decode_text(line, 40)!r}")
         _, result, said = tagged
+        if result == "BYE":
+            raise Disconnected("closed by the server", said.text, said.code)
+        self._answered = tagged[0].upper()
         opening = command.name in ("EXAMINE", "SELECT")
         self._server.apply_code(said, opening=opening, selected=self.state == SELECTED)
         self._pending, self._idling, self._framer.expects_answer = None, False, False

@@ -3,14 +3,21 @@
 from collections.abc import Callable
 
 from superimap.imap.command import Command
-from superimap.imap.errors import ImapError, LimitExceeded
-from superimap.imap.framing import Framer, Response
+from superimap.imap.errors import ImapError, LimitExceeded, OutOfSync, ProtocolError
+from superimap.imap.framing import Framer
 from superimap.imap.held_memory import HeldMemory
 from superimap.imap.link import Link
 from superimap.imap.peer import Peer
+from superimap.imap.response import Response
 from superimap.imap.server_state import ServerState, tidied
 from superimap.imap.state import AUTH, NONAUTH, SELECTED, STARTED, MailboxState
+from superimap.imap.statuses import decode_text
 from superimap.imap.types import Limits
+
+MAX_STRAY_LINES = 50
+"""Lines of a connection that are no responses, after which it is out of step."""
+BANNER_SECONDS = 1.0
+"""Time between a line in front of the greeting and the greeting."""
 
 
 class Reception(Link):
@@ -26,6 +33,8 @@ class Reception(Link):
         self._limits = limits
         self._framer = Framer(limits)
         self._pending: Command | None = None
+        self._strays = 0  # lines that are no responses
+        self._banner = b""  # the first one in front of the greeting
         self._idling = False  # the server has answered "+" to IDLE
         self._drops_input = False  # input is dropped between the OK to STARTTLS and TLS
 
@@ -63,6 +72,17 @@ class Reception(Link):
             self.fail(error)
         self._wake()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Handle a last line without an end, such as a BYE, and fail all waiters."""
+        if self.lost is None and not self._drops_input and (rest := self._framer.rest()):
+            try:
+                self._handle(Response((rest,)))
+            except ImapError as error:
+                self.fail(error)
+        if self._server.greeting is None and self._banner:
+            self._refuse_banner()
+        super().connection_lost(exc)
+
     def _account(self) -> None:
         """Tell the peer's room how much memory the connection takes. Raises LimitExceeded."""
         if self._memory is not None and self.lost is None:
@@ -98,6 +118,8 @@ class Reception(Link):
             self._untagged(response)
         elif not line.strip():  # a stray blank line is harmless
             return
+        elif self._server.greeting is None and not line.startswith(b"*"):
+            self._await_greeting(line)
         elif self._server.greeting is None:
             self._server.take_greeting(line)
             self.state = AUTH if self._server.greeting == "PREAUTH" else NONAUTH
@@ -107,6 +129,23 @@ class Reception(Link):
             self._continuation(line)
         else:
             self._response_done(line)
+
+    def _pass_over(self, line: bytes) -> None:
+        """Pass over a line that is no response: texts of some servers have several. Raises OutOfSync."""
+        self._strays += 1
+        if self._strays > MAX_STRAY_LINES:
+            raise OutOfSync(f"not an answer to {self._pending or 'anything'}: {decode_text(line, 40)!r}")
+
+    def _await_greeting(self, line: bytes) -> None:
+        """Pass over a line in front of the greeting. If no greeting comes soon, the server speaks no IMAP."""
+        self._pass_over(line)
+        if not self._banner:
+            self._banner = line[:80]
+            self.loop.call_later(BANNER_SECONDS, self._refuse_banner)
+
+    def _refuse_banner(self) -> None:
+        if self._server.greeting is None and self.lost is None:
+            self.fail(ProtocolError(f"no IMAP greeting: {decode_text(self._banner, 80)!r}"))
 
     def _untagged(self, response: Response) -> None:
         """Let the server's state take it, and pass data to the command."""

@@ -91,7 +91,23 @@ ACCOUNT = _words(
     rf"|не существует|приостан)",
     r"(?:yanlış|hatalı|geçersiz) (?:şifre|parola|kullanıcı)",
     rf"(?:şifre|parola|kullanıcı|hesap)\w* {_FEW}(?:yanlış|hatalı|geçersiz|kilit|askıya)",
-    r"hibás (?:jelszó|felhaszn)",
+    r"(?:hibás|érvénytelen|helytelen|rossz) (?:jelsz|felhaszn|azonos)",
+    rf"(?:jelszó|felhasználónév)\S* {_FEW}(?:hibás|érvénytelen|helytelen|lejárt)",
+    # Finnish, Croatian and its neighbours, Greek, Vietnamese, Indonesian.
+    rf"(?:virheelli|väär)\w+ {_FEW}(?:käyttäj|salasan|tunnus)",
+    rf"(?:salasana|käyttäjätunnus|tunnus) {_FEW}(?:virheelli|väär|vanhentun|lukit)",
+    r"(?:pogrešn|neispravn|netočn|nevažeć|napačn)\w* (?:lozink|korisničk|zapork|gesl|uporabn)",
+    rf"(?:lozinka|korisničko ime|zaporka|geslo) {_FEW}(?:neispravn|pogrešn|netočn|nevažeć|istekla|napačn)",
+    rf"(?:λάθος|λανθασμέν\w*|εσφαλμέν\w*|άκυρ\w*|μη έγκυρ\w*) {_FEW}(?:κωδικ|όνομα|συνθηματικ|στοιχεί)",
+    rf"(?:κωδικός|όνομα χρήστη|συνθηματικό)\S* {_FEW}(?:λάθος|λανθασμέν|εσφαλμέν|άκυρ|έληξε)",
+    "sai (?:mật khẩu|tên)", "(?:mật khẩu|tên đăng nhập|tài khoản|người dùng).{0,25}?(?:sai|không (?:đúng|chính xác"
+    "|hợp lệ|tồn tại)|bị khóa|hết hạn)",
+    rf"(?:kata sandi|sandi|nama pengguna|pengguna|akun) {_FEW}(?:salah|diblokir|dinonaktifkan|kedaluwarsa"
+    r"|tidak (?:valid|sah|ditemukan|cocok|terdaftar))",
+    # Hebrew and Arabic, which put articles in front of words, and Thai.
+    "~(?:סיסמ[הא]|משתמש).{0,25}(?:שגוי|לא נכו|אינה נכו|אינו נכו|לא תקי|פג תוקפ)",
+    "~(?:كلمة ال(?:مرور|سر)|اسم المستخدم|الحساب).{0,30}(?:غير صحيح|غير صالح|خاطئ|خطأ|محظور|معطل)",
+    "~(?:รหัสผ่าน|ชื่อผู้ใช้|บัญชี).{0,30}(?:ผิด|ไม่ถูกต้อง|ไม่พบ|หมดอายุ|ถูกระงับ|ถูกล็อก)",
     # Chinese, Japanese, Korean.
     "(?:密码|密碼|帐号|账号|帳號|用户|用户名|用戶名|账户|帐户|口令|授权码).{0,10}(?:错误|錯誤|不正确"
     "|不正確|不匹配|无效|不存在|过期|锁定|冻结|禁用|停用|异常|封)",
@@ -148,6 +164,7 @@ STATE = _words(
     rf"|read\b|write|creat"
     rf"|allocat|fork|communicat|retriev|chdir)",
     r"connect(?:ion|ing)\b(?:(?!auth|log|sign).){0,30}(?:refused|lost|failed|closed|reset|error|broken)",
+    "connection to .{0,40}?(?:lost|failed|refused|closed|broken|timed)", "read-?only|replica",
     "connecting to", "lookup failed", r"(?:not|no|does ?n[o']t) respon[ds]", "unresponsive", "unreachable",
     "not reachable", r"(?:is|are|server|service|node|host|system) down\b",
     r"out of (?:memory|resources|disk|space|process)",
@@ -172,6 +189,16 @@ STATE = _words(
     "nedostup|údržb|dočasn|přetíž|chyba serv",
     "недоступ|временн|тимчасов|обслужив|обслугов|перегруж|не отвечает|техническ|профилакт",
     r"(?:внутрен\w+ |системн\w+ )ошибк|ошибка серв", "kullanılam|bakım|geçici|meşgul|sunucu hata",
+    # Hungarian, Finnish, Croatian and its neighbours, Greek, Vietnamese, Indonesian, Hebrew, Arabic, Thai.
+    "karbantart|átmeneti|ideiglenes|nem elérhető|túlterhel|szerverhiba|belső hiba",
+    "tilapäi|väliaikai|huolto|ei (?:ole )?käytettävissä|palvelinvirhe|ylikuormit",
+    "privremen|održavanj|nedostupn|nije dostup|preopterećen|začasn|vzdrževanj|greška poslužitelja",
+    "προσωριν|συντήρησ|μη διαθέσιμ|δεν είναι διαθέσιμ|σφάλμα (?:του )?διακομιστή|υπερφόρτ",
+    "bảo trì|tạm thời|quá tải|không khả dụng|lỗi (?:máy chủ|hệ thống)|đang bận",
+    "sementara|pemeliharaan|tidak tersedia|sibuk|gangguan|kesalahan (?:server|sistem|internal)",
+    "~(?:זמני|תחזוק|לא זמין|אינו זמין|עמוס|שגיאת שרת)",
+    "~(?:مؤقت|صيانة|غير متاح|غير متوفر|مشغول|خطأ في الخادم)",
+    "~(?:ชั่วคราว|ปิดปรับปรุง|บำรุงรักษา|ไม่พร้อมใช้|ไม่ว่าง|ข้อผิดพลาดของเซิร์ฟเวอร์)",
     # Chinese, Japanese, Korean.
     "繁忙|维护|維護|不可用|无法连接|無法連|超时|逾時|系统错误|系統錯誤|服务器错误|伺服器錯誤"
     "|内部错误|暂时|暫時|升级|迁移",
@@ -185,6 +212,8 @@ AGAIN = _words(
     "plus tard|réessay", "später|erneut|nochmal", "más tarde|inténtelo|intente|de nuevo", "mais tarde|novamente",
     "più tardi|riprova", "probeer|opnieuw|försök|prøv|senare|senere", "spróbuj|później|zkuste|později",
     "daha sonra|tekrar", "позже|попроб|повторите|пізніше|спробуйте", "稍后|稍後|重试|重試|再试|再試",
+    "próbál|később|yritä|myöhemmin|pokušajte|kasnije|poskusite|δοκιμάστε|αργότερα|thử lại|coba lagi|nanti",
+    "~נס[הו] שוב", "~מאוחר יותר", "~حاول", "~لاحق", "~مرة أخرى", "~(?:ลองใหม่|อีกครั้ง|ภายหลัง)",
     "しばらく|もう一度", "나중에|다시 시도",
 )  # fmt: skip
 """An invitation to try again, which many servers add to the refusal of a wrong password as well."""
@@ -198,6 +227,11 @@ FAILED = _words(
     "mot de passe|identifiant|authentification", "contraseñ|autenticaci|credencia", "senha|autenticaç",
     "credenzial|autenticazione", "wachtwoord|lösenord|passord|adgangskode|jelszó", "hasł|hesl|parol", "şifre",
     "парол|авториз|аутентиф|доступ запрещ", "~fehlgeschlagen", "échou|falló|falhou|fallit|не удал",
+    "nie powiod|uwierzytelni|błąd logowania|nezdařil|přihlášení|ověření", "sikertelen|bejelentkez|hitelesít",
+    "kirjautumi|salasan|tunnistautumi", "neuspješn|neuspešn|prijava ni|autentifikacij|lozink|zapork|gesl",
+    "σύνδεση|κωδικ|ταυτότητ|αποτυχ|απέτυχ", "đăng nhập|xác thực|mật khẩu",
+    "gagal (?:masuk|login|otent|autent)|(?:login|masuk|otentikasi|autentikasi) gagal|kata sandi",
+    "~נכשל", "~סיסמ", "~فشل", "~كلمة ال", "~เข้าสู่ระบบ", "~รหัสผ่าน",
     "密码|密碼|登录失败|登入失敗|认证失败|验证失败|失敗", "パスワード|ログイン", "비밀번호|로그인",
     r"(?<![\w\W])\W*(?:(?:log-?in|auth\w*|logon)\W+)*(?:invalid|incorrect|bad|wrong|rejected|denied"
     r"|refused|failed|failure)\W*(?![\w\W])",

@@ -15,7 +15,8 @@ from imapclient.datetime_util import parse_to_datetime
 from superimap.imap.encoding import decode_mailbox
 from superimap.imap.errors import ProtocolError
 from superimap.imap.fast_parser import parse_ordinary
-from superimap.imap.framing import MAX_PARSED_BYTES, Response
+from superimap.imap.response import MAX_PARSED_BYTES, Response
+from superimap.imap.salvage import salvage
 from superimap.imap.statuses import UID_MAX, decode_text, parse_number, parse_uid_validity
 from superimap.imap.types import MessageMeta, Uid
 from superimap.mail.message import read_message_id
@@ -71,10 +72,7 @@ class FetchAnswer:
 
     def read(self, response: Response) -> None:
         """Add the items of one response."""
-        try:
-            _, _, items = parse_tokens(response)
-            named = dict(zip(map(_name, items[::2]), items[1::2], strict=True))
-        except (ProtocolError, ValueError, TypeError):
+        if not (named := _named_items(response)):
             self.broken += 1
             return
         uid = _number(named.get("UID"))
@@ -83,6 +81,18 @@ class FetchAnswer:
         if uid and uid in self._wanted:
             known = self.messages.setdefault(uid, {})
             known.update({name: value for name, value in named.items() if value or name not in known})
+
+
+def _named_items(response: Response) -> dict[str, Any]:
+    """Return the items of a FETCH response by name; empty if it cannot be read."""
+    try:
+        _, _, items = parse_tokens(response)
+    except (ProtocolError, ValueError):
+        return salvage(response)
+    try:
+        return dict(zip(map(_name, items[::2]), items[1::2], strict=True))
+    except (ValueError, TypeError):
+        return {}
 
 
 def parse_fetches(responses: Iterable[Response]) -> tuple[dict[int, dict[str, Any]], int]:

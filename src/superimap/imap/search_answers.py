@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from superimap.imap.errors import ProtocolError
-from superimap.imap.framing import Response
+from superimap.imap.response import Response
 from superimap.imap.statuses import MAX_DIGITS, UID_MAX, parse_number
 from superimap.imap.uid_ranges import Collector, UidRanges
 

@@ -1,7 +1,7 @@
 """What the server has said about itself and the open mailbox: the greeting, and untagged responses."""
 
 from superimap.imap.errors import Disconnected
-from superimap.imap.framing import Response
+from superimap.imap.response import Response
 from superimap.imap.state import MailboxState
 from superimap.imap.statuses import (
     Status,

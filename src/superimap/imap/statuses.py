@@ -1,12 +1,14 @@
 """Parsing of status responses: greeting, OK, NO, BAD, BYE and their codes (RFC 9051 section 7.1)."""
 
+import codecs
+import contextlib
 import functools
 import hashlib
 import re
 from dataclasses import dataclass
 
 from superimap.imap.errors import ProtocolError
-from superimap.imap.framing import Responses
+from superimap.imap.response import Responses
 
 UINT32_MAX = (1 << 32) - 1
 UID_MAX = (1 << 63) - 1
@@ -15,9 +17,12 @@ MAX_DIGITS = 40
 """Digits of the longest number that is parsed, without leading zeros."""
 _CODE = re.compile(rb'\[[ \t]*+([^\] \t]++)(?:[ \t]++((?:[^\]"]++|"(?:[^"\\]++|\\.)*+")*+))?[ \t]*+\] ?')
 _UNTAGGED = re.compile(rb"\*[ \t]*+(?:(\d++)[ \t]++)?([A-Za-z][A-Za-z0-9-]*+)[ \t]*+")
-_TAGGED = re.compile(rb"(\S++)[ \t]++(OK|NO|BAD)(?![A-Za-z0-9])[ \t]*+", re.IGNORECASE)
+_TAGGED = re.compile(rb"(\S++)[ \t]++(OK|NO|BAD|BYE)(?![A-Za-z0-9])[ \t]*+", re.IGNORECASE)
 _NEEDS_SELECT = re.compile(r"\bCourier-IMAP\b|\bIMAP4rev1 (?:v\d+|20\d\d[a-z]?)\.\d+ at ", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CHINESE = re.compile(
+    rb"[\x00-\x7f]*+(?:(?:[\xa1-\xfe]{2}){2,}+[\x00-\x7f]++)*+(?:[\xa1-\xfe]{2})*+[\xa1-\xfe]?+"
+)
 _MAX_STATUS_BYTES = 8192  # of a status text or a list of capabilities; the rest is ignored
 _MAX_SHARED_CAPABILITIES_BYTES = 2048  # a longer list is not kept for other sessions
 
@@ -42,8 +47,20 @@ class CommandResult:
 
 
 def decode_text(text: bytes, longest: int = 300) -> str:
-    """Make a server's text safe for a log: no control characters, at most `longest` characters."""
-    return _CONTROL.sub(" ", text[: 4 * longest].decode("utf-8", errors="replace"))[:longest].strip()
+    """Make a server's text safe for a log: no control characters, at most `longest` characters.
+
+    What is no UTF-8 is GB 18030 if it looks like Chinese, else Latin-1.
+    """
+    return _CONTROL.sub(" ", _decoded(text[: 4 * longest], is_cut=len(text) > 4 * longest))[:longest].strip()
+
+
+def _decoded(text: bytes, *, is_cut: bool) -> str:
+    if text.isascii():
+        return text.decode("ascii")
+    for encoding in ("utf-8", "gb18030") if _CHINESE.fullmatch(text) else ("utf-8",):
+        with contextlib.suppress(UnicodeDecodeError):
+            return codecs.getincrementaldecoder(encoding)().decode(text, not is_cut)
+    return text.decode("latin-1")
 
 
 def parse_status(text: bytes) -> Status:
@@ -65,7 +82,7 @@ def tidy_untagged(line: bytes) -> bytes:
 
 
 def parse_tagged(line: bytes) -> tuple[bytes, str, Status] | None:
-    """Split a tagged response into its tag, OK, NO or BAD, and its text; None if it is none."""
+    """Split a tagged response into its tag, OK, NO, BAD (or BYE), and its text; None if it is none."""
     if (match := _TAGGED.match(line)) is None:
         return None
     return match[1], match[2].upper().decode("ascii"), parse_status(line[match.end() :])
