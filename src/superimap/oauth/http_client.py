@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import aiohttp
@@ -15,12 +16,21 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 @contextlib.asynccontextmanager
 async def guarded_client(guard: Guard) -> AsyncIterator[httpx.AsyncClient]:
-    """Open a client whose every socket passes the egress guard; no redirects,
+    """Open a client whose every socket passes the egress guard; no redirects, no cookies,
     and no settings from the environment (proxies, netrc)."""
+    # Both layers have a jar. A cookie would go with the next user's request.
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=guard.socket)) as session,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(socket_factory=guard.socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        ) as session,
         httpx.AsyncClient(
-            transport=AiohttpTransport(client=session), timeout=15.0, follow_redirects=False, trust_env=False
+            transport=AiohttpTransport(client=session),
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
+            timeout=15.0,
+            follow_redirects=False,
+            trust_env=False,
         ) as client,
     ):
         yield client
