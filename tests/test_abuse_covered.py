@@ -148,6 +148,14 @@ COVERED = {
     78: [
         "test_imap_read_budget.py::test_a_group_of_floods_gets_its_share_and_none_of_its_connections_starves"
     ],
+    79: [
+        "test_changed_destinations.py::test_another_server_port_or_login_name_without_a_password_clears_the_password",
+        "test_changed_destinations.py::test_another_address_without_a_token_clears_the_refresh_token",
+        "test_changed_destinations.py::test_another_client_id_needs_its_secret",
+        "test_destinations.py::test_every_field_that_can_be_set_says_which_secrets_it_directs",
+        "test_own_servers.py::test_a_stolen_api_key_sends_no_stored_password_to_another_server",
+    ],
+    80: ["test_no_cookies.py::test_a_cookie_of_one_users_refresh_does_not_go_with_the_next"],
 }
 
 
@@ -188,5 +196,5 @@ def test_no_abuse_case_is_left_out():
         for number in re.findall(r"^test_(?:abuse_)?(\d\d)_", name.partition("::")[2])
     }
 
-    assert listed.keys() == {str(number) for number in range(1, 79)}
+    assert listed.keys() == {str(number) for number in range(1, 81)}
     assert used <= listed.keys()

@@ -383,7 +383,9 @@ async def test_the_tenant_is_inserted_into_the_path_of_the_token_url(world, orga
         async with process(world) as tokens:
             with pytest.raises(TokenRefused, match="tenant"):
                 await tokens.get(ann)
-            await organisation.change(oauth2_tenant="contoso.example.com")
+            await organisation.change(
+                oauth2_tenant="contoso.example.com", oauth2_client_secret="cl13nt-s3cret-of-acme"
+            )
             assert (await tokens.get(ann)).token == "at-1"
 
         (asked,) = sink.received

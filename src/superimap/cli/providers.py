@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from superimap.cli import output
 from superimap.cli.options import AsJson, Code, Yes, confirm
 from superimap.cli.running import CommandError, command, transaction
+
+if TYPE_CHECKING:
+    from superimap.db.accounts.stored_secrets import StoredSecrets
 
 app = typer.Typer(help="Mail providers: their servers and ways to sign in.", no_args_is_help=True)
 
@@ -131,6 +134,14 @@ Prompt = Annotated[
         "--oauth2-approval-prompt", metavar="VALUE", help="Value of the parameter prompt; '' clears it."
     ),
 ]
+StoredSecretsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stored-secrets",
+        metavar="keep|forget",
+        help="For a changed server or URL: send the stored passwords and tokens there, or delete them.",
+    ),
+]
 
 
 @app.command("list")
@@ -233,6 +244,7 @@ async def update(
     oauth2_email_claims: EmailClaims = None,
     oauth2_access_type: AccessType = None,
     oauth2_approval_prompt: Prompt = None,
+    stored_secrets: StoredSecretsOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Change the given fields. `superimap migrate` never undoes the change."""
@@ -240,8 +252,9 @@ async def update(
     from superimap.db.accounts import providers
 
     changes.pop("code")
+    decision = _decision(stored_secrets)
     async with transaction() as work:
-        provider = await providers.update(work.db, code, **changes)
+        provider = await providers.update(work.db, code, stored_secrets=decision, **changes)
     _answer(provider, as_json=as_json)
 
 
@@ -258,6 +271,14 @@ async def delete(code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
         output.show_json({"code": code.upper(), "deleted": True})
     else:
         output.print_line(f"Deleted provider {code.upper()}.")
+
+
+def _decision(word: str | None) -> StoredSecrets | None:
+    from superimap.db.accounts.stored_secrets import StoredSecrets
+
+    if word is not None and word not in list(StoredSecrets):
+        raise CommandError(f"--stored-secrets must be keep or forget; got {word!r}")
+    return StoredSecrets(word) if word else None
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,8 @@ async def test_a_new_client_retries_users_whose_login_failed(acme, world):
     async with world.sessionmaker.begin() as db:
         (await db.scalars(select(User))).one().status = "authentication_failed"
 
-    await acme.put(f"{CONNECTIONS}/GMAIL_OAUTH2", json={"oauth2_client_id": "id-2"})
+    client = {"oauth2_client_id": "id-2", "oauth2_client_secret": "secret-2"}
+    await acme.put(f"{CONNECTIONS}/GMAIL_OAUTH2", json=client)
 
     async with world.sessionmaker() as db:
         user = (await db.scalars(select(User))).one()

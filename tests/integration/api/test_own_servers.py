@@ -28,8 +28,8 @@ def server(answer) -> tuple[str | None, int | None, str | None]:
 async def test_a_user_needs_a_mail_server_before_it_is_watched(world, acme):
     await connected(world, acme)
 
-    without = await acme.post(USERS, json=ADA)
-    given = await acme.patch(f"{USERS}/ADA", json={"imap_host": "IMAP.Example.com."})
+    without = await acme.post(USERS, json={"tag": "ADA", "login_username": "ada"})
+    given = await acme.patch(f"{USERS}/ADA", json={**ADA, "imap_host": "IMAP.Example.com."})
 
     assert (without.json()["status"], server(without)) == ("not_connected", (None, None, None))
     assert (given.json()["status"], server(given)) == ("connecting", ("imap.example.com", 993, "tls"))
@@ -59,7 +59,7 @@ async def test_only_a_different_server_starts_a_new_session(world, acme):
 
     await acme.patch(f"{USERS}/ADA", json={"imap_host": "imap.example.com", "imap_port": 993})
     same = (await stored(world)).credentials_version
-    await acme.patch(f"{USERS}/ADA", json={"imap_port": 143})
+    await acme.patch(f"{USERS}/ADA", json={"imap_port": 143, "login_password": "pass-1"})
     other = await stored(world)
 
     assert (same, other.credentials_version) == (1, 2)

@@ -238,7 +238,9 @@ def test_an_app_only_connection_needs_a_tenant_and_only_addresses_of_users(super
     assert ask("connections", "show", "acme", "OUTLOOK_APP_ONLY")["oauth2_tenant"] == "contoso.example"
     user = ask("users", "create", "acme", "OUTLOOK_APP_ONLY", "ada", "--email", "ada@contoso.example")
     assert user["status"] == "connecting"
-    changed = ask("connections", "update", "acme", "OUTLOOK_APP_ONLY", "--oauth2-tenant", "other.example")
+    update = ("connections", "update", "acme", "OUTLOOK_APP_ONLY", "--oauth2-tenant", "other.example")
+    assert "oauth2_client_secret must be sent with another oauth2_tenant" in superimap(*update, code=1).stderr
+    changed = ask(*update, "--oauth2-client-secret", "0ther-s3cret")
     assert changed["oauth2_tenant"] == "other.example"
 
 
@@ -257,6 +259,27 @@ def test_an_app_only_provider_may_have_the_tenant_only_in_the_path_of_its_token_
     assert (made["kind"], made["oauth2_grant_type"]) == ("OAUTH2", "client_credentials")
     asking = superimap("providers", "update", "GOV", "--oauth2-grant-type", "authorization_code", code=1)
     assert "oauth2_authorize_url" in asking.stderr
+
+
+def test_a_changed_server_of_a_provider_needs_a_decision_about_stored_passwords(installed, superimap, ask):
+    superimap("connections", "create", "acme", "PLAIN")
+    ask("users", "create", "acme", "PLAIN", "ada", "--login-username", "ada", "--login-password", "s3cret")
+    update = ("providers", "update", "PLAIN", "--imap-host", "new.example.com")
+
+    undecided = superimap(*update, code=1).stderr
+    wrong = superimap(*update, "--stored-secrets", "drop", code=1).stderr
+    kept = ask(*update, "--stored-secrets", "keep")
+    asked = [ask("users", "show", "acme", "PLAIN", "ada")["has_login_password"]]
+    ask("providers", "update", "PLAIN", "--title", "No destination", "--imap-host", "NEW.example.com")
+    ask("providers", "update", "PLAIN", "--imap-port", "1143", "--stored-secrets", "forget")
+    shown = ask("users", "show", "acme", "PLAIN", "ada")
+
+    assert "secrets of 1 user(s) and 0 OAuth 2.0 client(s) are stored for the present imap_host" in undecided
+    assert "must be keep or forget" in wrong
+    assert (kept["imap_host"], asked) == ("new.example.com", [True])
+    assert (shown["has_login_password"], shown["status"]) == (False, "not_connected")
+    assert shown["status_reason"] == "an operator changed the provider's imap_port: connect again"
+    ask("providers", "update", "PLAIN", "--imap-port", "2143")  # nothing is stored any more
 
 
 def test_a_user_may_have_an_own_mail_server_only_under_a_provider_that_allows_it(installed, superimap, ask):

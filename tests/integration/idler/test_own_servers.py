@@ -59,6 +59,28 @@ async def test_each_user_is_watched_at_the_server_they_named(world, imap):
             assert (imap.logins, other.logins) == (1, 1)
 
 
+async def move(world, partner, server: ImapServer) -> None:
+    """Let the partner name another server for joe, with the password."""
+    server_fields = {"imap_host": "localhost", "imap_port": server.port}
+    await world.change_user(partner, "joe", code="OTHER", login_password="pw", **server_fields)
+
+
+async def test_a_stolen_api_key_sends_no_stored_password_to_another_server(world, imap):
+    async with ImapServer() as evil:
+        partner = await set_up(world, imap, evil)
+        await connect_user(world, partner, "joe", imap)
+        async with running(services.run_idler, world.settings):
+            await idling(imap)
+
+            await world.change_user(partner, "joe", code="OTHER", imap_host="localhost", imap_port=evil.port)
+
+            await imap.wait_for(lambda: not imap.sessions)
+        async with running(services.run_idler, world.settings):  # nor does an idler that starts later
+            pass
+        assert evil.connects == 0
+    assert await world.value("SELECT login_password FROM users") is None
+
+
 async def test_a_changed_server_is_watched_at_once_with_its_own_cursor(world, imap):
     async with ImapServer() as other:
         partner = await set_up(world, imap, other)
@@ -71,7 +93,7 @@ async def test_a_changed_server_is_watched_at_once_with_its_own_cursor(world, im
                 imap.deliver("joe", mail(f"old {number}"))
             await eventually(lambda: world.value("SELECT count(*) = 5 FROM deliveries"))
 
-            await world.change_user(partner, "joe", code="OTHER", imap_host="localhost", imap_port=other.port)
+            await move(world, partner, other)
 
             await idling(other)
             await imap.wait_for(lambda: not imap.sessions)
@@ -105,7 +127,7 @@ async def test_a_mailbox_moved_to_another_server_resumes_without_resending_mail(
         async with running(services.run_idler, world.settings):
             await eventually(lambda: world.value("SELECT count(*) = 1 FROM deliveries"))
 
-            await world.change_user(partner, "joe", code="OTHER", imap_host="localhost", imap_port=other.port)
+            await move(world, partner, other)
 
             await idling(other)
             await eventually(lambda: world.value("SELECT count(*) > 1 FROM deliveries"))

@@ -1,5 +1,6 @@
 """Connections: the providers that a partner uses, each with its OAuth 2.0 client."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from sqlalchemy import Select, Text, func, select
@@ -14,6 +15,7 @@ from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.validation.accounts import ConnectionFields, validate_account
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
+from superimap.domain.destinations import CONNECTION_FIELDS, misdirected_secrets
 from superimap.domain.providers import ProviderKind
 from superimap.domain.shards import USERS_CHANNEL
 from superimap.domain.users import UserStatus
@@ -105,9 +107,14 @@ async def create(
 async def update(
     db: AsyncSession, vault: Vault, linked: ProviderConnection, fields: ConnectionFields
 ) -> ProviderConnection:
-    """Change the given fields. Users in `authentication_failed` sign in again with the new client."""
+    """Change the given fields. Users in `authentication_failed` sign in again with the new client.
+
+    Raises Invalid for another client id or tenant without its secret: the stored one is not sent for it.
+    """
     connection, provider = linked
-    values = _as_stored(vault, connection.partner_id, connection.id, _validate(provider, fields))
+    given = _validate(provider, fields)
+    _check_secret_is_sent(connection, given)
+    values = _as_stored(vault, connection.partner_id, connection.id, given)
     if not values:
         return linked
     statement = (
@@ -135,7 +142,7 @@ async def delete(db: AsyncSession, partner_id: int, code: str) -> bool:
     linked = await by_code(db, partner_id, code, lock=True)
     if linked is None:
         return False
-    await _notify_shards(db, linked.connection.id)
+    await notify_shards(db, linked.connection.id)
     await db.execute(sql_delete(Connection).where(Connection.id == linked.connection.id))
     return True
 
@@ -166,6 +173,14 @@ def _validate(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
     return values
 
 
+def _check_secret_is_sent(connection: Connection, values: Mapping[str, str]) -> None:
+    for secret, field in misdirected_secrets(CONNECTION_FIELDS, connection, values).items():
+        if getattr(connection, secret) is not None:
+            raise Invalid(
+                secret, f"must be sent with another {field}; the stored one belongs to the present one"
+            )
+
+
 def _as_stored(
     vault: Vault, partner_id: int, connection_id: int, values: dict[str, str]
 ) -> dict[str, str | bytes]:
@@ -177,7 +192,7 @@ def _as_stored(
     return {**values, name: vault.seal_text(values[name], place)}
 
 
-async def _notify_shards(db: AsyncSession, connection_id: int) -> None:
+async def notify_shards(db: AsyncSession, connection_id: int) -> None:
     """Notify the owner of every shard that has a user of this connection, in one statement."""
     shards = select(User.shard).where(User.connection_id == connection_id).distinct().subquery()
     await db.execute(select(func.pg_notify(USERS_CHANNEL, sql_cast(shards.c.shard, Text))))
@@ -203,4 +218,4 @@ async def _retry_failed_users(db: AsyncSession, connection_id: int) -> None:
         )
     )
     await db.execute(statement.execution_options(synchronize_session=False))
-    await _notify_shards(db, connection_id)
+    await notify_shards(db, connection_id)

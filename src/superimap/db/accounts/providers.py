@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.db.accounts import stored_secrets as secrets
+from superimap.db.accounts.stored_secrets import StoredSecrets
 from superimap.db.accounts.validation.providers import (
     OAUTH2_FIELDS,
     ProviderFields,
@@ -17,6 +19,7 @@ from superimap.db.accounts.validation.providers import (
 )
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
+from superimap.domain.destinations import PROVIDER_FIELDS, misdirected_secrets
 from superimap.domain.providers import Preset, ProviderKind, Tls
 
 
@@ -52,10 +55,19 @@ async def install_presets(db: AsyncSession, presets: Iterable[Preset]) -> list[s
     return sorted(await db.scalars(statement))
 
 
-async def update(db: AsyncSession, code: str, /, **fields: Unpack[ProviderFields]) -> Provider:
+async def update(
+    db: AsyncSession,
+    code: str,
+    /,
+    *,
+    stored_secrets: StoredSecrets | None = None,
+    **fields: Unpack[ProviderFields],
+) -> Provider:
     """Change the given fields. Raises NotFound, Invalid, or Conflict.
 
     Kind and grant type cannot change while connections use the provider, because their credentials depend on it.
+    A field that names where secrets are sent changes only with a decision about the `stored_secrets`, if there are
+    any.
     """
     row = validate_provider(fields)
     provider = await _lock(db, code)
@@ -64,6 +76,11 @@ async def update(db: AsyncSession, code: str, /, **fields: Unpack[ProviderFields
     )
     if (changed.kind, changed.is_app_only) != (provider.kind, provider.is_app_only):
         await _refuse_if_used(db, provider)
+    if not (
+        provider.host_by_user and row.get("host_by_user", True)
+    ):  # else each user has a server of its own
+        misdirected = misdirected_secrets(PROVIDER_FIELDS, provider, row)
+        await secrets.decide(db, provider, misdirected, stored_secrets)
     for name, value in row.items():
         setattr(provider, name, value)
     names = ("kind", "host_by_user", "oauth2_grant_type", *OAUTH2_FIELDS)

@@ -1,6 +1,6 @@
 """Users: create, read, change and list. A change notifies the idler that owns the user's shard."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import and_, func, insert, or_, select
@@ -19,8 +19,9 @@ from superimap.db.accounts.validation.accounts import (
     validate_account,
 )
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, complete_server
-from superimap.db.errors import NotFound
+from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
+from superimap.domain.destinations import USER_FIELDS, misdirected_secrets
 from superimap.domain.providers import ProviderKind
 from superimap.domain.users import Reauth, UserStatus
 
@@ -51,6 +52,7 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
     values = _used_values(provider, None, validate_account({"tag": None, **fields}))
     row = cast(int, await db.scalar(select(func.nextval(func.pg_get_serial_sequence("users", "id")))))
     archived = values.get("archived", False)
+    _check_password_has_server(provider, None, values)
     is_complete = all(values.get(name) for name in _required_fields(provider))
     statement = (
         insert(User)
@@ -96,12 +98,24 @@ async def update(
     """Change the given fields of a user that `by_tag` locked. Raises Invalid, NotFound, or ValueTaken.
 
     A change of credentials, tag or archiving increments `credentials_version`, so that a running session is
-    replaced or ended, and resets the status.
+    replaced or ended, and resets the status. Another server or account name without its secret clears the secret.
     """
-    values = _used_values(linked.provider, user, validate_account(fields))
+    given = _used_values(linked.provider, user, validate_account(fields))
+    cleared = {
+        secret: field
+        for secret, field in misdirected_secrets(USER_FIELDS, user, given).items()
+        if getattr(user, secret) is not None
+    }
+    values = given | dict.fromkeys(cleared)
+    _check_password_has_server(linked.provider, user, values)
     changes = _as_stored(vault, user.partner_id, user.id, values) | _further_changes(
         linked.provider, user, values
     )
+    if cleared and "status" in changes:
+        changes["status_reason"] = "; ".join(
+            f"a changed {field} cleared {secret}: send both in one request"
+            for secret, field in cleared.items()
+        )
     if not changes:
         return user
     statement = (
@@ -135,6 +149,13 @@ def _used_values(provider: Provider, user: User | None, values: dict[str, Any]) 
             values, (user.imap_host, user.imap_port, user.imap_tls) if user else (None, None, None)
         )
     return kept
+
+
+def _check_password_has_server(provider: Provider, user: User | None, values: Mapping[str, Any]) -> None:
+    """Raise Invalid for a password without the mail server that it is for."""
+    host = values.get("imap_host", user.imap_host if user else None)
+    if provider.host_by_user and values.get("login_password") is not None and host is None:
+        raise Invalid("imap_host", "is missing; send it with login_password, which is stored for one server")
 
 
 def _required_fields(provider: Provider) -> tuple[str, ...]:

@@ -1,0 +1,106 @@
+"""Stored secrets of a provider whose servers or URLs change: kept for the new ones, or forgotten."""
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, case, delete, false, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from superimap.db.accounts import connections
+from superimap.db.errors import Conflict
+from superimap.db.models import Connection, OAuthState, Provider, User
+from superimap.domain.destinations import CLIENT_SECRET, PASSWORD, REFRESH_TOKEN
+from superimap.domain.users import UserStatus
+
+_COLUMNS = {PASSWORD: User.login_password, REFRESH_TOKEN: User.oauth2_refresh_token}
+
+
+class StoredSecrets(StrEnum):
+    """What becomes of the secrets that are stored for the present servers and URLs of a provider."""
+
+    KEEP = "keep"  # the new server belongs to the same service: they are sent there
+    FORGET = "forget"  # they are deleted: people and partners enter them again
+
+
+async def decide(
+    db: AsyncSession, provider: Provider, secrets: Mapping[str, str], decision: StoredSecrets | None
+) -> None:
+    """Apply the operator's decision about these secrets, each with the field that changes.
+
+    Raises Conflict if some are stored and nothing was decided. `provider` is locked and not changed yet.
+    """
+    users = _users_with(provider, secrets)
+    clients = _clients_with(provider, secrets)
+    if decision is None:
+        user_count, client_count = [
+            await db.scalar(select(func.count()).where(each)) or 0 for each in (users, clients)
+        ]
+        if user_count or client_count:
+            raise Conflict(
+                f"The secrets of {user_count} user(s) and {client_count} OAuth 2.0 client(s) are stored for the "
+                f"present {', '.join(sorted(set(secrets.values())))}. Say what becomes of them: "
+                "--stored-secrets=keep sends them to the new one, --stored-secrets=forget deletes them."
+            )
+    elif decision is StoredSecrets.FORGET and secrets:
+        await _forget(db, provider, secrets, users, clients)
+
+
+async def _forget(
+    db: AsyncSession,
+    provider: Provider,
+    secrets: Mapping[str, str],
+    users: ColumnElement[bool],
+    clients: ColumnElement[bool],
+) -> None:
+    fields = ", ".join(sorted(set(secrets.values())))
+    await db.execute(
+        update(User)
+        .where(users)
+        .values(
+            login_password=None,
+            oauth2_refresh_token=None,
+            oauth2_access_token=None,
+            oauth2_access_token_expires_at=None,
+            oauth2_token_version=User.oauth2_token_version + 1,
+            credentials_version=User.credentials_version + 1,
+            connected_at=None,
+            status=case((User.archived, UserStatus.ARCHIVED), else_=UserStatus.NOT_CONNECTED),
+            status_reason=f"an operator changed the provider's {fields}: connect again",
+            status_since=func.now(),
+            retry_at=None,
+            reauth=None,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    await db.execute(
+        update(Connection)
+        .where(clients)
+        .values(
+            oauth2_client_secret=None,
+            oauth2_access_token=None,
+            oauth2_token_version=Connection.oauth2_token_version + 1,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    # A person who consents at this moment brings a code of the previous provider.
+    used = select(User.id).where(_is_of(provider))
+    await db.execute(delete(OAuthState).where(OAuthState.user_id.in_(used)))
+    for connection_id in await db.scalars(select(Connection.id).where(Connection.provider_id == provider.id)):
+        await connections.notify_shards(db, connection_id)
+
+
+def _is_of(provider: Provider) -> ColumnElement[bool]:
+    return User.connection_id.in_(select(Connection.id).where(Connection.provider_id == provider.id))
+
+
+def _users_with(provider: Provider, secrets: Collection[str]) -> ColumnElement[bool]:
+    """The provider's users that have one of the secrets."""
+    return _is_of(provider) & or_(
+        false(), *(column.is_not(None) for name, column in _COLUMNS.items() if name in secrets)
+    )
+
+
+def _clients_with(provider: Provider, secrets: Collection[str]) -> ColumnElement[bool]:
+    """The provider's connections whose client secret is among the secrets."""
+    stored = Connection.oauth2_client_secret.is_not(None)
+    return (Connection.provider_id == provider.id) & stored if CLIENT_SECRET in secrets else false()
