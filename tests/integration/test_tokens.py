@@ -15,7 +15,8 @@ from superimap.core.crypto import Place
 from superimap.db.watching import token_leases as queries
 from superimap.idler import token_pauses
 from superimap.oauth import token_lifetime
-from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable
+from superimap.oauth.refusal_codes import TokenRefusal
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 from superimap.testing import WebhookSink
 from superimap.testing.oauth.server import OAuthServer
 from tests.support.consent import Consented, consented, process, provider

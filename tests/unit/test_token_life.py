@@ -20,8 +20,9 @@ from superimap.idler.token_pauses import (
     pause_after,
 )
 from superimap.oauth import token_lifetime
+from superimap.oauth.refusal_codes import TokenRefusal
 from superimap.oauth.token_endpoint import token_url
-from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable, token_error
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 CHANCE = st.floats(0, 1, exclude_max=True)
 LIVES = st.floats(1, 86_400)
@@ -108,41 +109,14 @@ def test_the_next_attempt_is_soon_but_not_immediate(seconds, chance):
     assert 0.5 <= token_lifetime.token_retry_delay(seconds, chance) <= 0.03 * seconds + 1.5
 
 
-TABLE = [
-    # status, what it says, Retry-After; and what it means
-    (400, {"error": "invalid_grant"}, None, TokenRefusal.REVOKED),
-    (400, {"error": "invalid_grant", "suberror": "consent_required"}, None, TokenRefusal.CONSENT),
-    (400, {"error": "interaction_required"}, None, TokenRefusal.CONSENT),
-    (401, {"error": "invalid_client"}, None, TokenRefusal.CLIENT),
-    (400, {"error": "unauthorized_client"}, None, TokenRefusal.CLIENT),
-    (429, {"error": "invalid_grant"}, "7", 7.0),
-    (429, {}, None, 30.0),
-    (429, {}, "1000000000", 3600.0),
-    (503, {"error": "temporarily_unavailable"}, "5", 5.0),
-    (500, {"error": "invalid_client"}, None, None),
-    (500, {}, "-3", None),
-]
-
-
-@pytest.mark.parametrize(("status", "said", "retry_after", "means"), TABLE)
-def test_the_meaning_of_each_answer_without_a_token(status, said, retry_after, means):
-    error = token_error(status, said.get("error"), detail=said.get("suberror"), retry_after=retry_after)
-
-    if isinstance(means, TokenRefusal):
-        assert isinstance(error, TokenRefused)
-        assert error.refusal == means
-        assert error.keeps_current_token == (means is TokenRefusal.CLIENT)
-    else:
-        assert isinstance(error, TokenUnavailable)
-        assert error.retry_after == means
-
-
 @pytest.mark.parametrize(
     ("error", "for_one", "for_all"),
     [
         (TokenRefused("invalid_grant"), None, CLIENT_PAUSE_SECONDS),
         (TokenRefused("unauthorized_client", TokenRefusal.CLIENT), None, CLIENT_PAUSE_SECONDS),
         (TokenRefused("invalid_client", TokenRefusal.CLIENT), CLIENT_PAUSE_SECONDS, CLIENT_PAUSE_SECONDS),
+        (TokenRefused("aadsts7000222", TokenRefusal.CLIENT), CLIENT_PAUSE_SECONDS, CLIENT_PAUSE_SECONDS),
+        (TokenRefused("HTTP 400", TokenRefusal.UNCLEAR), None, CLIENT_PAUSE_SECONDS),
         (TokenUnavailable("HTTP 429", retry_after=30.0), 30.0, 30.0),
         (
             TokenUnavailable("HTTP 429", retry_after=3600.0),

@@ -29,8 +29,11 @@ def refuses_credentials(history: LoginHistory, *, is_certain: bool) -> bool:
     An answer that allows several causes counts at once for credentials that no login has proved, else if the same
     was true for hours: a server that is only busy accepts them in between.
     """
-    if is_certain or not history.was_accepted:
-        return True
+    return is_certain or not history.was_accepted or has_lasted(history)
+
+
+def has_lasted(history: LoginHistory) -> bool:
+    """Return whether logins have been refused for hours, with this refusal."""
     return history.refused_seconds >= ESCALATION_SECONDS and history.refusals + 1 >= ESCALATION_REFUSALS
 
 

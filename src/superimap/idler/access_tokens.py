@@ -25,8 +25,9 @@ from superimap.db.watching import token_leases as queries
 from superimap.db.watching.token_leases import GrantRow
 from superimap.idler.token_pauses import check_pause, pause_after
 from superimap.oauth import token_lifetime
+from superimap.oauth.refusal_codes import TokenRefusal
 from superimap.oauth.token_endpoint import OAuthClient, TokenResponse, client_credentials, refresh, token_url
-from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,18 @@ import random
 
 from superimap.core.backoff import Backoff
 from superimap.db.watching.sessions import WatchedUser
-from superimap.domain.logins import LoginHistory, persistence_note, refused_pause, refuses_credentials
+from superimap.domain.logins import (
+    LoginHistory,
+    has_lasted,
+    persistence_note,
+    refused_pause,
+    refuses_credentials,
+)
 from superimap.domain.providers import ProviderKind
 from superimap.idler.timing import SessionTiming
 from superimap.imap.errors import AuthenticationFailed, Refused
 from superimap.imap.login_methods import LoginMemory
+from superimap.oauth.token_errors import TokenRefused
 
 _FIRST_PAUSE_BACKOFFS = 4.0  # the first pause after a failed login, in first pauses after a lost connection
 _PAUSE_FACTOR = 3.0
@@ -56,8 +63,13 @@ class LoginPacing:
         tolerates, self._tolerates = bool(self._tolerates), False
         return tolerates
 
-    def needs_other_credentials(self, error: AuthenticationFailed) -> bool:
-        """Return whether the refusal counts as one that only other credentials can end."""
+    def needs_other_credentials(self, error: AuthenticationFailed | TokenRefused) -> bool:
+        """Return whether the refusal counts as one that only other credentials can end.
+
+        An unclear answer of a token endpoint says nothing about the grant until it has lasted for hours.
+        """
+        if isinstance(error, TokenRefused):
+            return error.is_certain or has_lasted(self._history)
         return refuses_credentials(self._history, is_certain=error.is_certain)
 
     def refused_pause(self) -> float:

@@ -152,6 +152,8 @@ class UserSession:
             if self._logins.tolerate_refusal():
                 return await self._failed(error)
         pause = self._logins.refused_pause()
+        if isinstance(error, TokenRefused) and not self._logins.needs_other_credentials(error):
+            pause = self._backoff.next()  # until it is known to last, as after a lost connection
         if isinstance(error, VaultError):  # no server has seen them, so the right key may be tried at once
             log.error("stored credentials do not decrypt: %s", error, extra={"user_id": self._user_id})
             await self._record_status(StatusChange.LOGIN_REFUSED, str(error), is_refusal=True)
@@ -163,7 +165,7 @@ class UserSession:
     async def _record_refusal(self, error: AuthenticationFailed | TokenRefused, *, retry_in: float) -> None:
         """Record a refusal: as one of the credentials, or of an unclear cause unless it lasts for hours."""
         code, change, reason = reason_code(error), StatusChange.LOGIN_REFUSED, str(error)
-        if isinstance(error, AuthenticationFailed) and not self._logins.needs_other_credentials(error):
+        if not self._logins.needs_other_credentials(error):
             code, change = None, StatusChange.CONNECTION_LOST
             reason = f"{reason} (next attempt in {retry_in:.0f} s)"
         if code is None:

@@ -8,9 +8,14 @@ from superimap.idler.access_tokens import AccessToken
 from superimap.idler.context import IdlerContext
 from superimap.imap.errors import AuthenticationFailed
 from superimap.imap.types import Credentials, Login, OAuth
-from superimap.oauth.token_errors import TokenRefusal, TokenRefused
+from superimap.oauth.refusal_codes import TokenRefusal
+from superimap.oauth.token_errors import TokenRefused
 
-_CODES = {TokenRefusal.REVOKED: ReasonCode.ACCESS_REVOKED, TokenRefusal.CONSENT: ReasonCode.CONSENT_REQUIRED}
+_CODES = {
+    TokenRefusal.REVOKED: ReasonCode.ACCESS_REVOKED,
+    TokenRefusal.CONSENT: ReasonCode.CONSENT_REQUIRED,
+    TokenRefusal.UNCLEAR: ReasonCode.ACCESS_REVOKED,
+}
 
 
 async def load_credentials(

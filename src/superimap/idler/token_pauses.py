@@ -1,7 +1,8 @@
 """Pauses between token requests of one connection, after refusals and failures of its token endpoint."""
 
 from superimap.db.watching.token_leases import GrantRow
-from superimap.oauth.token_errors import TokenRefused, TokenUnavailable, refusal_of
+from superimap.oauth.refusal_codes import TokenRefusal
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 CLIENT_PAUSE_SECONDS = 300.0
 """Pause of a connection after its client secret is refused: one request per pause, not one per user."""
@@ -14,10 +15,11 @@ SHARED_PAUSE_SECONDS = 5.0
 def pause_after(error: Exception, *, is_shared: bool) -> tuple[float, str] | None:
     """Return the seconds to pause a whole connection, and the reason; None if the error concerns one user only.
 
-    The reason for a refused client is the provider's error code, so that the other users get the same refusal.
+    The reason for a refusal contains its kind and code, so that the other users get the same refusal.
     """
     if isinstance(error, TokenRefused):
-        return (CLIENT_PAUSE_SECONDS, error.code) if is_shared or error.code == "invalid_client" else None
+        is_for_all = is_shared or error.is_of_whole_client
+        return (CLIENT_PAUSE_SECONDS, f"{error.refusal}: {error.code}") if is_for_all else None
     if isinstance(error, TokenUnavailable) and error.retry_after is not None:
         return min(error.retry_after, MAX_THROTTLED_PAUSE_SECONDS), str(error)
     return (SHARED_PAUSE_SECONDS, str(error)) if is_shared else None
@@ -28,7 +30,8 @@ def check_pause(grant: GrantRow) -> None:
     if grant.pause <= 0:
         return
     reason = grant.pause_reason or "the provider was asked a moment ago"
-    if (refusal := refusal_of(reason)) is not None:
-        raise TokenRefused(reason, refusal)
+    kind, _, code = reason.partition(": ")
+    if kind in set(TokenRefusal):
+        raise TokenRefused(code, TokenRefusal(kind))
     # A short pause is not worth a status of its own: the usual backoff covers it.
     raise TokenUnavailable(reason, retry_after=grant.pause if grant.pause > SHARED_PAUSE_SECONDS else None)

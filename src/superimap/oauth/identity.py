@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from superimap.core.errors import SuperImapError
 from superimap.oauth.http_client import error_name, read_json
+from superimap.oauth.id_tokens import UntrustedToken, verified_claims
 from superimap.oauth.token_endpoint import DEADLINE_SECONDS, TokenResponse
 
-# Neither "none" nor algorithms with shared secrets.
-ALGORITHMS = ["RS256", "ES256", "PS256", "RS384", "RS512", "ES384", "EdDSA"]
 CLOCK_SKEW_SECONDS = 300.0  # by which a provider's clock may be off
 MAX_EMAIL_LENGTH = 320
 
@@ -62,12 +58,12 @@ async def _id_token_claims(
     """Return the claims of an ID token after checking its signature, audience, issuer, time and nonce."""
     fields = await _get(http, sources.jwks_url or "", {}, "keys")
     try:
-        token = jwt.decode(id_token, KeySet.import_key_set(fields), algorithms=ALGORITHMS)  # type: ignore[arg-type]
-    except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise IdentityError(f"the ID token cannot be trusted: {type(error).__name__}") from None
-    if fault := claims_fault(token.claims, sources, nonce=nonce, now=now):
+        claims = verified_claims(id_token, fields)
+    except UntrustedToken as error:
+        raise IdentityError(f"the ID token cannot be trusted: {error}") from None
+    if fault := claims_fault(claims, sources, nonce=nonce, now=now):
         raise IdentityError(f"the ID token cannot be trusted: {fault}")
-    return token.claims
+    return claims
 
 
 def claims_fault(

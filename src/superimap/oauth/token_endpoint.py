@@ -1,13 +1,17 @@
 """Requests to a provider's token endpoint: refresh, client credentials, and revocation."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 import httpx
 
 from superimap.oauth.http_client import error_name, post_form
-from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable, token_error
+from superimap.oauth.refusal_codes import TokenRefusal
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable, token_error
 
 DEADLINE_SECONDS = 15.0
 TENANT = "{tenant}"
@@ -70,9 +74,8 @@ async def request_token(
             id_token=_text(fields.get("id_token")),
             scope=_text(fields.get("scope")),
         )
-    raise token_error(
-        status, fields.get("error"), detail=fields.get("suberror"), retry_after=headers.get("Retry-After")
-    )
+    now = _unix_time(headers.get("Date"))
+    raise token_error(status, fields, retry_after=headers.get("Retry-After"), now=now)
 
 
 async def refresh(http: httpx.AsyncClient, client: OAuthClient, *, refresh_token: str) -> TokenResponse:
@@ -100,6 +103,13 @@ async def revoke(http: httpx.AsyncClient, revoke_url: str, client: OAuthClient, 
     form = {"token": token, "client_id": client.client_id, "client_secret": client.client_secret}
     async with http.stream("POST", revoke_url, data=form, follow_redirects=False) as answer:
         return answer.status_code
+
+
+def _unix_time(date: str | None) -> float:
+    """Return the time of the provider's clock, by which it writes a Retry-After; ours if it does not say."""
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(date or "").timestamp()
+    return time.time()
 
 
 def _expires_in(value: object) -> int:

@@ -1,51 +1,30 @@
 """Errors of a provider's token endpoint, and what each answer without a token means (RFC 6749 section 5.2)."""
 
-import re
-from enum import StrEnum
+from collections.abc import Mapping
+from typing import Any
 
 from superimap.core.errors import SuperImapError
+from superimap.domain.answers import retry_after_seconds
+from superimap.oauth.refusal_codes import TEMPORARY, WHOLE_CLIENT, TokenRefusal, judge
 
-MAX_RETRY_AFTER_SECONDS = 3600.0
 THROTTLED_PAUSE_SECONDS = 30.0
-"""Pause after a 429 without Retry-After."""
+"""Pause after throttling without Retry-After."""
 
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,60}")
-
-
-class TokenRefusal(StrEnum):
-    """Kinds of refused token requests, by what fixes them."""
-
-    REVOKED = "revoked"  # the person took it back, changed the password, or was away too long: connect again
-    CONSENT = "consent"  # the person, or their administrator, must agree to something (more): connect again
-    CLIENT = "client"  # client id or secret is wrong: only the partner can fix it
-
-
-_REFUSALS = {
-    "invalid_grant": TokenRefusal.REVOKED,
-    "access_denied": TokenRefusal.REVOKED,
-    # OpenID Connect Core 3.1.2.6; Microsoft answers them to refresh tokens too.
-    "interaction_required": TokenRefusal.CONSENT,
-    "consent_required": TokenRefusal.CONSENT,
-    "login_required": TokenRefusal.CONSENT,
-    "invalid_scope": TokenRefusal.CONSENT,
-    "invalid_client": TokenRefusal.CLIENT,
-    "unauthorized_client": TokenRefusal.CLIENT,
-    "unsupported_grant_type": TokenRefusal.CLIENT,
-}
-# Values of `suberror` that Microsoft adds to invalid_grant
-# (learn.microsoft.com, "Handling errors: token endpoint").
-_CONSENT_SUBERRORS = {"consent_required", "basic_action", "additional_action", "user_password_expired"}
+# Request timeout, misdirected, locked, too early, too many requests: nothing is said about the grant.
+_TEMPORARY_STATUSES = frozenset({407, 408, 421, 423, 425, 429})
+_THROTTLED = frozenset({"slow_down", "too_many_requests", "rate_limit_exceeded", "rate_limited", "throttled"})
 _EXPLANATIONS = {
     TokenRefusal.REVOKED: "access was revoked or has expired; the person must connect again",
     TokenRefusal.CONSENT: "the person, or their administrator, must consent again; the person must connect again",
     TokenRefusal.CLIENT: "the connection's client id or secret is wrong, or the client is not allowed to do this",
+    TokenRefusal.UNCLEAR: "the cause is not known; if it lasts for hours, the person must connect again",
 }
 
 
 class TokenRefused(SuperImapError):
     """The provider refused a token, and trying again will not change that.
 
-    `code` is the provider's error code (RFC 6749 section 5.2); `refusal` says what fixes it.
+    `code` is the provider's error code (RFC 6749 section 5.2) or the HTTP status; `refusal` says what fixes it.
     """
 
     def __init__(self, code: str, refusal: TokenRefusal = TokenRefusal.REVOKED) -> None:
@@ -56,7 +35,17 @@ class TokenRefused(SuperImapError):
     @property
     def keeps_current_token(self) -> bool:
         """Whether the current access token may be used until it expires, as the person has revoked nothing."""
-        return self.refusal is TokenRefusal.CLIENT
+        return self.refusal in {TokenRefusal.CLIENT, TokenRefusal.UNCLEAR}
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the refusal counts at once, and not only if it lasts for hours."""
+        return self.refusal is not TokenRefusal.UNCLEAR
+
+    @property
+    def is_of_whole_client(self) -> bool:
+        """Whether every user of the connection would be refused."""
+        return self.code in WHOLE_CLIENT
 
     def __str__(self) -> str:
         return f"the provider refused an access token ({self.code}): {_EXPLANATIONS[self.refusal]}"
@@ -73,31 +62,22 @@ class TokenUnavailable(SuperImapError):
         self.retry_after = retry_after
 
 
-def refusal_of(code: str, *, detail: object = None) -> TokenRefusal | None:
-    """Classify an error code, with Microsoft's `suberror` as `detail`; None if the code is not a refusal."""
-    if code == "invalid_grant" and detail in _CONSENT_SUBERRORS:
-        return TokenRefusal.CONSENT
-    return _REFUSALS.get(code)
-
-
 def token_error(
-    status: int, error: object, *, detail: object = None, retry_after: str | None = None
+    status: int, fields: Mapping[str, Any], *, retry_after: str | None = None, now: float
 ) -> TokenRefused | TokenUnavailable:
-    """Translate an answer without a token: a refusal that lasts, or a failure that passes."""
-    code = error if isinstance(error, str) and _CODE.fullmatch(error) else None
-    # An error code counts only in a 4xx other than 429: a failing server may send any text.
-    refusal = refusal_of(code, detail=detail) if code else None
-    if code and refusal and 400 <= status < 500 and status != 429:
-        return TokenRefused(code, refusal)
+    """Translate an answer without a token: a refusal that lasts, or a failure that passes.
+
+    `now` is Unix time by the provider's clock, for a Retry-After that is a date. A code counts only in a 4xx, or
+    in a 200 as of Zoho: a failing server may send any text.
+    """
+    code, refusal = judge(fields)
+    is_client_error = 400 <= status < 500 and status not in _TEMPORARY_STATUSES
+    if refusal is None and is_client_error and code not in TEMPORARY:
+        refusal = TokenRefusal.UNCLEAR
+    if refusal is not None and (is_client_error or status == 200):
+        return TokenRefused(code or f"HTTP {status}", refusal)
     answered = f"{code} (HTTP {status})" if code else f"HTTP {status}"
-    pause = _retry_after_seconds(retry_after)
-    return TokenUnavailable(
-        f"the provider's token endpoint answered {answered}",
-        retry_after=THROTTLED_PAUSE_SECONDS if pause is None and status == 429 else pause,
-    )
-
-
-def _retry_after_seconds(value: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, at most an hour; None for its form as a date."""
-    text = (value or "").strip()
-    return min(float(text), MAX_RETRY_AFTER_SECONDS) if text.isascii() and text.isdigit() else None
+    pause = retry_after_seconds(retry_after, now=now) or None
+    if pause is None and (status == 429 or code in _THROTTLED):
+        pause = THROTTLED_PAUSE_SECONDS
+    return TokenUnavailable(f"the provider's token endpoint answered {answered}", retry_after=pause)

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from joserfc.jwk import RSAKey
 
 from tests.integration.connect.conftest import ANN, APP, CALLBACK, connect_by_consent, consent, result_of
 from tests.support.api import served, settings_for
@@ -308,3 +309,19 @@ async def test_47_names_are_escaped_on_every_page(scene):
         assert "unsafe" not in page.headers["content-security-policy"]
     assert "&lt;script&gt;" in pages[0].text
     assert "&lt;script&gt;" in pages[1].text
+
+
+async def test_a_consent_survives_unknown_keys_and_a_rotated_key_of_the_provider(scene):
+    scene.provider.extra_keys = [{"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA", "kid": "test"}, {}]
+    await scene.rows("UPDATE providers SET oauth2_userinfo_url = NULL")
+    ann, bob = await scene.user(), await scene.user(tag="bob")
+
+    async with scene.browser() as http:
+        first = await connect_by_consent(http, ann["connect_url"])
+        scene.provider.extra_keys.append(scene.provider.terms.key.as_dict(private=False))
+        scene.provider.terms.key = RSAKey.generate_key(2048, {"kid": "rotated"})
+        scene.provider.add_person("bob@example.com")
+        scene.provider.consents = "bob@example.com"
+        second = await connect_by_consent(http, bob["connect_url"])
+
+    assert [result_of(each)["superimap_result"] for each in (first, second)] == ["success", "success"]

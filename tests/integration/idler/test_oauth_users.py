@@ -21,10 +21,13 @@ class Provider:
         self.given: list[str] = []
         self.asked: list[str] = []
         self.error: str | None = None
+        self.page: str | None = None
         sink.on("/token", self.answer)
 
     def answer(self, received: Received) -> web.Response:
         self.asked.append(received.body.decode())
+        if self.page:
+            return web.Response(status=400, text=self.page, content_type="text/html")
         if self.error:
             return web.json_response({"error": self.error}, status=400)
         token = f"access-{len(self.given)}"
@@ -118,3 +121,31 @@ async def test_a_revoked_grant_is_reported_and_not_requested_again(world, imap, 
     assert len(provider.asked) == 1
     assert imap.failed_logins == 0
     assert json.dumps(provider.given) == "[]"
+
+
+async def test_an_unknown_lasting_refusal_is_reported_after_hours_and_ends_with_a_token(
+    world, imap, provider
+):
+    provider.page = "<h1>Bad Request</h1>"
+    async with running(services.run_idler, world.settings):
+        await eventually(lambda: world.value("SELECT refusals > 1 FROM users"))
+    assert await world.value("SELECT status FROM users") == "backing_off"
+    assert await world.value("SELECT count(*) FROM user_events") == 0
+
+    await world.rows(
+        "UPDATE users SET refused_since = now() - interval '3 hours', refusals = 3, retry_at = NULL"
+    )
+    async with running(services.run_idler, world.settings):
+        await eventually(
+            lambda: world.value("SELECT count(*) = 1 FROM users WHERE status = 'authentication_failed'")
+        )
+    events = await world.rows("SELECT kind, code FROM user_events")
+    assert [tuple(event) for event in events] == [("reauth_required", "access_revoked")]
+    assert "HTTP 400" in await world.value("SELECT status_reason FROM users")
+
+    provider.page = None
+    await world.rows("UPDATE users SET retry_at = NULL")
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        await eventually(lambda: world.value("SELECT count(*) = 2 FROM user_events"))
+    assert await world.value("SELECT status FROM users") == "watching"

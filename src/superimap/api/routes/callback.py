@@ -22,9 +22,10 @@ from superimap.oauth.consent import exchange_code, lacks_mail_scope, nonce_of
 from superimap.oauth.http_client import guarded_client
 from superimap.oauth.identity import IdentityError, IdentitySources, account_email
 from superimap.oauth.links import Purpose
+from superimap.oauth.refusal_codes import TokenRefusal
 from superimap.oauth.return_urls import FailureReason
 from superimap.oauth.token_endpoint import OAuthClient, TokenResponse
-from superimap.oauth.token_errors import TokenRefusal, TokenRefused, TokenUnavailable
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -39,6 +39,7 @@ class TokenPolicy:
     expires_in: int = 3600
     rotates: bool = False
     key: RSAKey = field(default_factory=lambda: _key("test"))
+    extra_claims: dict[str, Any] = field(default_factory=dict)
 
 
 class AuthorizationRules(AuthorizationServer):  # type: ignore[misc]
@@ -192,7 +193,7 @@ class _IdToken(OpenIDCode):  # type: ignore[misc]
         return {"alg": "RS256", "kid": self._rules.terms.key.kid or ""}
 
     def generate_user_info(self, user: Person, scope: str) -> UserInfo:
-        return userinfo(user, spoil=self._rules.spoil)
+        return UserInfo(**{**userinfo(user, spoil=self._rules.spoil), **self._rules.terms.extra_claims})
 
 
 class _Revocation(RevocationEndpoint):  # type: ignore[misc]

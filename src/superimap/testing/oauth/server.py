@@ -34,7 +34,8 @@ SCOPES = ("openid", "email", "offline_access", "mail")
 class OAuthServer:
     """An authorization server in memory.
 
-    `faults` makes it fail, `requests` logs Unix time and path of each request.
+    `faults` makes it fail, `requests` logs Unix time and path of each request. `extra_keys` precede its own key in
+    the JWKS; `terms.extra_claims` are added to ID tokens and userinfo.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class OAuthServer:
         self.records = Records(scopes)
         self.terms = TokenPolicy(issuer="", expires_in=expires_in, rotates=rotates)
         self.requests: list[tuple[float, str]] = []  # Unix time and path
+        self.extra_keys: list[dict[str, Any]] = []
         self._rules = AuthorizationRules(self.records, self.terms)
         self._tls = tls
         self._runner: web.AppRunner | None = None
@@ -216,10 +218,10 @@ class OAuthServer:
         fault = self.faults.strike((OTHER_FAULTS | TOKEN_CONTENT_FAULTS) - {"revoke_error"})
         if fault == "userinfo_error":
             return web.Response(status=500)
-        return web.json_response(dict(userinfo(token.person, spoil=fault)))
+        return web.json_response({**userinfo(token.person, spoil=fault), **self.terms.extra_claims})
 
     async def _jwks(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"keys": [self.terms.key.as_dict(private=False)]})
+        return web.json_response({"keys": [*self.extra_keys, self.terms.key.as_dict(private=False)]})
 
     async def _metadata(self, request: web.Request) -> web.StreamResponse:
         """Return the server metadata (RFC 8414)."""
