@@ -9,8 +9,9 @@ from pathlib import Path
 from aiohttp import web
 
 from superimap.core.egress import Guard
+from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.http_client import guarded_client
-from superimap.oauth.token_endpoint import OAuthClient, refresh
+from superimap.oauth.token_endpoint import refresh
 from superimap.testing import Received, WebhookSink
 
 SOURCE = Path(__file__).parents[2] / "src"

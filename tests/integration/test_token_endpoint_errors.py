@@ -9,8 +9,9 @@ import pytest
 import trustme
 
 from superimap.core.egress import Guard
+from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.http_client import guarded_client
-from superimap.oauth.token_endpoint import OAuthClient, request_token
+from superimap.oauth.token_endpoint import request_token
 from superimap.oauth.token_errors import TokenUnavailable
 from superimap.testing.oauth.server import OAuthServer
 from tests.support import tls

@@ -32,7 +32,8 @@ NO_DESTINATION = {
     "oauth2_client_secret", "imap_provider_code",
     # providers
     "code", "title", "kind", "idle_renew", "poll_by", "poll_seconds", "open_by", "logins_per_second",
-    "connections_per_account", "folders", "oauth2_grant_type", "oauth2_scope", "oauth2_token_method",
+    "connections_per_account", "folders", "oauth2_grant_type", "oauth2_client_auth", "oauth2_scope",
+    "oauth2_token_method",
     "oauth2_response_type", "oauth2_access_type", "oauth2_approval_prompt", "oauth2_email_claims",
     # partners
     "name", "append_results",

@@ -5,7 +5,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from superimap.core.crypto import generate_key
-from superimap.oauth.links import LIFETIME_SECONDS, LinkValidity, Purpose, derive_keys, sign, url, verify
+from superimap.oauth.links import (
+    LIFETIME_SECONDS,
+    LinkValidity,
+    Purpose,
+    derive_keys,
+    repaired_query,
+    sign,
+    url,
+    verify,
+)
 
 KEYS = derive_keys(generate_key())
 NOW_SECONDS = 1_790_000_000
@@ -77,3 +86,34 @@ def test_the_parameters_of_a_url_verify():
     assert (
         verify(Purpose.DISCONNECT, 7, int(query["ts"][0]), sig, KEYS, now=NOW_SECONDS) is LinkValidity.VALID
     )
+
+
+SIG = "0123456789abcdef" * 4
+LINK = f"user_id=7&ts={NOW_SECONDS}&sig={SIG}"
+URLS = "success=https%3A%2F%2Fapp.example.com%2Fok&failure=https%3A%2F%2Fapp.example.com%2Fno"
+
+
+@pytest.mark.parametrize(
+    ("given", "repaired"),
+    [
+        (LINK, LINK),
+        (f"{LINK}&{URLS}", f"{LINK}&{URLS}"),
+        (f"{LINK}?{URLS}", f"{LINK}&{URLS}"),  # as the original's documentation appends it
+        (f"{LINK}?success=https://app.example.com/ok?page=1", f"{LINK}&success=https://app.example.com/ok?page=1"),
+        (f"{LINK}?utm_source=mail", f"{LINK}&utm_source=mail"),
+        (f"{LINK}?", LINK),
+        (LINK.replace("&", "&amp;"), LINK),
+        (f"{LINK}&amp;{URLS}", f"{LINK}&{URLS}"),
+        *((f"{LINK}{junk}", LINK) for junk in (")", ".", ").", ">", "%3E", "%20", "%0D%0A", "'", "%E2%80%9D")),
+        (f"{LINK})&{URLS}", f"{LINK}&{URLS}"),
+        (f"{LINK}&success=https://a.example/ok)", f"{LINK}&success=https://a.example/ok)"),  # may be meant
+        (f"{LINK}0", f"{LINK}0"),
+        (f"{LINK}%41", f"{LINK}%41"),
+        (f"{LINK}x.", f"{LINK}x."),
+        (LINK[:-1] + ").", LINK[:-1] + ")."),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_a_link_is_read_without_what_was_added_on_its_way_if_one_reading_is_possible(given, repaired):
+    assert repaired_query(given) == repaired
+    assert repaired_query(repaired) == repaired

@@ -29,7 +29,7 @@ ClientSecret = Annotated[
     typer.Option(
         "--oauth2-client-secret",
         metavar="SECRET",
-        help="Client secret. Safer: leave it out to be prompted, or use --secret-stdin.",
+        help="Client secret, or private key. Safer: leave it out to be prompted, or use --secret-stdin.",
     ),
 ]
 Tenant = Annotated[
@@ -39,7 +39,11 @@ Tenant = Annotated[
     ),
 ]
 SecretStdin = Annotated[
-    bool, typer.Option("--secret-stdin", help="Read the client secret from the first line of standard input.")
+    bool,
+    typer.Option(
+        "--secret-stdin",
+        help="Read the client secret, or a key in PEM, from standard input.",
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ app = typer.Typer(help="Mail providers: their servers and ways to sign in.", no_
 FIELDS = (
     "code", "title", "kind", "imap_host", "imap_port", "imap_tls", "host_by_user",
     "idle_renew", "poll_by", "poll_seconds", "open_by", "logins_per_second", "connections_per_account", "folders",
-    "oauth2_grant_type", "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope",
+    "oauth2_grant_type", "oauth2_client_auth", "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope",
     "oauth2_userinfo_url", "oauth2_revoke_url", "oauth2_issuer", "oauth2_jwks_url", "oauth2_email_claims",
     "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
 )  # fmt: skip
@@ -76,6 +76,14 @@ GrantType = Annotated[
         "--oauth2-grant-type",
         metavar="TYPE",
         help="client_credentials: one token opens all mailboxes of a connection, without consent. '' clears it.",
+    ),
+]
+ClientAuth = Annotated[
+    str | None,
+    typer.Option(
+        "--oauth2-client-auth",
+        metavar="METHOD",
+        help="client_secret_post, client_secret_basic or private_key_jwt; '' is the first.",
     ),
 ]
 AuthorizeUrl = Annotated[
@@ -193,6 +201,7 @@ async def create(
     connections_per_account: ConnectionsPerAccount = None,
     folders: Folders = None,
     oauth2_grant_type: GrantType = None,
+    oauth2_client_auth: ClientAuth = None,
     oauth2_authorize_url: AuthorizeUrl = None,
     oauth2_token_url: TokenUrl = None,
     oauth2_scope: Scope = None,
@@ -234,6 +243,7 @@ async def update(
     connections_per_account: ConnectionsPerAccount = None,
     folders: Folders = None,
     oauth2_grant_type: GrantType = None,
+    oauth2_client_auth: ClientAuth = None,
     oauth2_authorize_url: AuthorizeUrl = None,
     oauth2_token_url: TokenUrl = None,
     oauth2_scope: Scope = None,

@@ -19,6 +19,14 @@ class GrantType(StrEnum):
     CLIENT_CREDENTIALS = "client_credentials"
 
 
+class ClientAuth(StrEnum):
+    """Authentication of clients at a token endpoint, by the names of RFC 8414. None means `client_secret_post`."""
+
+    SECRET_POST = "client_secret_post"  # noqa: S105 - a name
+    SECRET_BASIC = "client_secret_basic"  # noqa: S105
+    PRIVATE_KEY_JWT = "private_key_jwt"
+
+
 class Tls(StrEnum):
     """Transport security of a mail server: TLS from the first byte, STARTTLS, or none."""
 
@@ -88,6 +96,8 @@ class Preset:
     """Mailbox to watch: the first that exists, of special uses (`\\All`) and names. None: INBOX."""
     oauth2_grant_type: Literal["authorization_code", "client_credentials"] | None = None
     """`client_credentials`: no person consents; one token opens every mailbox of a connection."""
+    oauth2_client_auth: Literal["client_secret_post", "client_secret_basic", "private_key_jwt"] | None = None
+    """How the client authenticates at the token endpoint. None: `client_secret_post`."""
     oauth2_authorize_url: str | None = None
     oauth2_token_url: str | None = None
     oauth2_scope: str | None = None

@@ -23,10 +23,12 @@ from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import token_leases as queries
 from superimap.db.watching.token_leases import GrantRow
+from superimap.domain.providers import ClientAuth
 from superimap.idler.token_pauses import check_pause, pause_after
 from superimap.oauth import token_lifetime
+from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.refusal_codes import TokenRefusal
-from superimap.oauth.token_endpoint import OAuthClient, TokenResponse, client_credentials, refresh, token_url
+from superimap.oauth.token_endpoint import TokenResponse, client_credentials, refresh, token_url
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
@@ -245,7 +247,10 @@ class AccessTokens:
         at_connection = Place(
             "connections", "oauth2_client_secret", grant.partner_id, str(grant.connection_id)
         )
-        return OAuthClient(url, grant.client_id, self._vault.open_text(grant.client_secret, at_connection))
+        secret = self._vault.open_text(grant.client_secret, at_connection)
+        return OAuthClient(
+            url, grant.client_id, secret, ClientAuth(grant.client_auth or ClientAuth.SECRET_POST)
+        )
 
 
 async def _wait_for(task: asyncio.Task[AccessToken], deadline: float) -> AccessToken:

@@ -27,7 +27,7 @@ async def load_credentials(
     """
     if watched.provider_kind == ProviderKind.OAUTH2:
         access = await context.tokens.get(watched.user_id)
-        return OAuth(watched.email or "", access.token), access
+        return OAuth(watched.login_username or watched.email or "", access.token), access
     place = Place("users", "login_password", watched.partner_id, str(watched.user_id))
     password = context.vault.open_text(watched.login_password or b"", place)
     return Login(watched.login_username or "", password), None

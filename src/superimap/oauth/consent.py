@@ -13,7 +13,8 @@ import httpx
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from superimap.oauth.token_endpoint import OAuthClient, TokenResponse, request_token
+from superimap.oauth.client_auth import OAuthClient
+from superimap.oauth.token_endpoint import TokenResponse, request_token
 
 # OpenID Connect Core 5.4 and 11.
 _IDENTITY_SCOPES = {"openid", "profile", "email", "address", "phone", "offline_access"}

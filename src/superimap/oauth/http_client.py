@@ -37,11 +37,11 @@ async def guarded_client(guard: Guard) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def post_form(
-    http: httpx.AsyncClient, url: str, form: Mapping[str, str]
+    http: httpx.AsyncClient, url: str, form: Mapping[str, str], headers: Mapping[str, str]
 ) -> tuple[int, httpx.Headers, dict[str, Any]]:
     """POST `form`; return status, headers and the answer as `read_json` reads it. Raises httpx.HTTPError."""
-    headers = {"Accept": "application/json"}
-    async with http.stream("POST", url, data=dict(form), headers=headers, follow_redirects=False) as answer:
+    sent = {"Accept": "application/json", **headers}
+    async with http.stream("POST", url, data=dict(form), headers=sent, follow_redirects=False) as answer:
         return answer.status_code, answer.headers, await read_json(answer)
 
 

@@ -14,6 +14,7 @@ from superimap.oauth.token_endpoint import DEADLINE_SECONDS, TokenResponse
 
 CLOCK_SKEW_SECONDS = 300.0  # by which a provider's clock may be off
 MAX_EMAIL_LENGTH = 320
+MAX_ALIASES = 20
 
 
 class IdentityError(SuperImapError):
@@ -21,11 +22,19 @@ class IdentityError(SuperImapError):
 
 
 @dataclass(frozen=True, slots=True)
+class MailAccount:
+    """An account as its provider names it: the login name, and further addresses that the provider vouches for."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class IdentitySources:
     """Where a provider names the account. Without `jwks_url` an ID token is not trusted.
 
-    `email_claims` are tried in order. Microsoft's `email` can be set at will by a tenant's administrator, its
-    `preferred_username` cannot.
+    The first of `email_claims` that has an address is the login name. Microsoft's `email` can be set at will by a
+    tenant's administrator, its `preferred_username` cannot.
     """
 
     client_id: str
@@ -35,17 +44,17 @@ class IdentitySources:
     email_claims: tuple[str, ...] = ("email",)
 
 
-async def account_email(
+async def find_account(
     http: httpx.AsyncClient, sources: IdentitySources, tokens: TokenResponse, *, nonce: str, now: float
-) -> str | None:
-    """Return the email address of the account; None if the provider does not report it. Raises IdentityError."""
+) -> MailAccount | None:
+    """Return the account that the tokens open; None if the provider does not report it. Raises IdentityError."""
     if tokens.id_token and sources.jwks_url:
         claims = await _id_token_claims(http, sources, tokens.id_token, nonce=nonce, now=now)
-        if email := _email(claims, sources.email_claims):
-            return email
+        if account := account_of(claims, sources.email_claims):
+            return account
     if sources.userinfo_url:
-        if email := _email(await _userinfo(http, sources.userinfo_url, tokens), sources.email_claims):
-            return email
+        if account := account_of(await _userinfo(http, sources.userinfo_url, tokens), sources.email_claims):
+            return account
         raise IdentityError("the provider did not send the email address of the account")
     if sources.jwks_url:
         raise IdentityError("the provider sent no ID token with the email address of the account")
@@ -75,7 +84,9 @@ def claims_fault(
     expires = claims.get("exp")
     if sources.client_id not in audiences:
         return "it was issued for another application"
-    if sources.issuer and claims.get("iss") != _issuer(sources.issuer, claims):
+    # Google writes its issuer with and without the scheme (developers.google.com/identity/openid-connect).
+    issuer = str(claims.get("iss")).removeprefix("https://")
+    if sources.issuer and issuer != _issuer(sources.issuer, claims).removeprefix("https://"):
         return "it was issued by another provider"
     if not isinstance(expires, int | float) or expires + CLOCK_SKEW_SECONDS < now:
         return "it has expired"
@@ -89,15 +100,49 @@ def _issuer(issuer: str, claims: Mapping[str, Any]) -> str:
     return issuer.replace("{tenantid}", str(claims.get("tid", "")))
 
 
-def _email(claims: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """Return the first usable address; raise IdentityError if the provider says that it is not verified."""
+def account_of(claims: Mapping[str, Any], names: tuple[str, ...]) -> MailAccount | None:
+    """Return the account with these claims. Raises IdentityError if the provider has not verified it. Pure."""
     if claims.get("email_verified") in (False, "false"):
         raise IdentityError("the provider has not verified the email address of the account")
-    for name in names:
-        value = claims.get(name)
-        if isinstance(value, str) and "@" in value and len(value) <= MAX_EMAIL_LENGTH and value.isprintable():
-            return value.strip()
+    name = next(filter(None, (_address(claims.get(name)) for name in names)), None)
+    if name is None:
+        return None
+    further = [_address(each) for claim in _VERIFIED_CLAIMS for each in _listed(claims.get(claim))]
+    email = _address(claims.get("email"))
+    if email is not None and _is_proven(claims):
+        further.append(email)
+    return MailAccount(name, tuple(address for address in further if address))
+
+
+# Optional claims of Microsoft: addresses whose domains belong to the tenant
+# (learn.microsoft.com, "Optional claims reference").
+_VERIFIED_CLAIMS = ("verified_primary_email", "verified_secondary_email")
+# The tenant of personal Microsoft accounts, where Microsoft itself verifies addresses.
+_PERSONAL_TENANT = "9188040d-6c67-4b5b-b112-36a304b66dad"
+
+
+def _is_proven(claims: Mapping[str, Any]) -> bool:
+    """Whether the claim `email` is more than a text that a tenant's administrator typed.
+
+    Verified by the provider, or Microsoft's `xms_edov`: its domain belongs to the tenant. The domain of the login
+    name proves nothing, as a guest of a tenant keeps the name that a foreign domain gave.
+    """
+    is_verified = claims.get("email_verified") in (True, "true")
+    return (
+        is_verified
+        or claims.get("xms_edov") in (True, 1, "1", "true")
+        or claims.get("tid") == _PERSONAL_TENANT
+    )
+
+
+def _address(value: object) -> str | None:
+    if isinstance(value, str) and "@" in value and len(value) <= MAX_EMAIL_LENGTH and value.isprintable():
+        return value.strip()
     return None
+
+
+def _listed(value: object) -> list[object]:
+    return value[:MAX_ALIASES] if isinstance(value, list) else [value]
 
 
 async def _userinfo(http: httpx.AsyncClient, url: str, tokens: TokenResponse) -> Mapping[str, Any]:

@@ -2,13 +2,17 @@
 
 import hashlib
 import hmac
+import re
 from enum import StrEnum
+from urllib.parse import unquote
 
 from superimap.core import crypto
 
 LIFETIME_SECONDS = 30 * 60
 # Clocks of two of our machines may differ; a link from further in the future counts as forged.
 CLOCK_SKEW_SECONDS = 5 * 60
+FIELDS = ("user_id", "ts", "sig", "success", "failure")
+"""Query parameters of a link. A signature covers the first two and the purpose."""
 _INFO = b"superimap connect and disconnect links v1"
 
 
@@ -54,3 +58,28 @@ def url(base: str, purpose: Purpose, user_id: int, key: bytes, *, now: float) ->
     """Build a link, valid for `LIFETIME_SECONDS`; `success` and `failure` may be added to its query."""
     ts = int(now)
     return f"{base}/users/{purpose}/new?user_id={user_id}&ts={ts}&sig={sign(purpose, user_id, ts, key)}"
+
+
+# "&amp;" for "&", from a link that was escaped twice.
+_ESCAPED = re.compile(rf"&amp;(?=(?:{'|'.join(FIELDS)})=)")
+# The signature, and what a sentence or a mail client has put behind it.
+_SIG = re.compile(r"(?P<sig>(?:^|&)sig=[0-9a-f]{64})(?P<junk>[^&]*)")
+_SECOND_QUERY = re.compile(r"\?+(?=\w+=)")
+
+
+def repaired_query(query: str) -> str:
+    """Return the query of a link without what was added on its way, where only one reading is possible.
+
+    The original's documentation appends `"?" + query` to a link, so a `?` behind the signature counts as `&`. Mail
+    clients add punctuation and blanks, or escape `&` twice. The signature is exact: nothing else becomes valid.
+    """
+    query = _ESCAPED.sub("&", query)
+
+    def repaired(found: re.Match[str]) -> str:
+        junk = found["junk"]
+        if (more := _SECOND_QUERY.match(junk)) is not None:
+            return f"{found['sig']}&{junk[more.end() :]}"
+        is_punctuation = not any(char.isalnum() for char in unquote(junk))
+        return found["sig"] if is_punctuation else found[0]
+
+    return _SIG.sub(repaired, query, count=1)

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from superimap.oauth.client_auth import OAuthClient, authenticated
 from superimap.oauth.http_client import error_name, post_form
 from superimap.oauth.refusal_codes import TokenRefusal
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable, token_error
@@ -16,15 +17,6 @@ from superimap.oauth.token_errors import TokenRefused, TokenUnavailable, token_e
 DEADLINE_SECONDS = 15.0
 TENANT = "{tenant}"
 """Placeholder in the path of a token URL for the tenant that a connection names."""
-
-
-@dataclass(frozen=True, slots=True)
-class OAuthClient:
-    """A partner's OAuth 2.0 client at a provider, with the provider's token URL."""
-
-    token_url: str
-    client_id: str
-    client_secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +50,10 @@ async def request_token(
     The whole exchange has one deadline of 15 s, follows no redirect, and reads at most 64 KiB. Of the answer only
     the error code gets into an error's text.
     """
-    sent = {**form, "client_id": client.client_id, "client_secret": client.client_secret}
+    sent, sent_headers = authenticated(client, form)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            status, headers, fields = await post_form(http, client.token_url, sent)
+            status, headers, fields = await post_form(http, client.token_url, sent, sent_headers)
     except TimeoutError:
         raise TokenUnavailable("the provider's token endpoint did not answer in time") from None
     except httpx.HTTPError as error:
@@ -100,8 +92,8 @@ async def revoke(http: httpx.AsyncClient, revoke_url: str, client: OAuthClient, 
 
     Raises httpx.HTTPError. The caller has already deleted the token, so the answer changes nothing.
     """
-    form = {"token": token, "client_id": client.client_id, "client_secret": client.client_secret}
-    async with http.stream("POST", revoke_url, data=form, follow_redirects=False) as answer:
+    form, headers = authenticated(client, {"token": token})
+    async with http.stream("POST", revoke_url, data=form, headers=headers, follow_redirects=False) as answer:
         return answer.status_code
 
 

@@ -1,8 +1,12 @@
 """Connections: create, list, show, change and delete."""
 
+import pytest
+from joserfc.jwk import RSAKey
 from sqlalchemy import select
 
 from superimap.core.crypto import Place
+from superimap.db.accounts import providers
+from superimap.db.errors import Conflict
 from superimap.db.models import Connection, User
 from tests.integration.api.doorbells import rung_shards
 
@@ -112,3 +116,24 @@ async def test_deleting_a_connection_deletes_its_users_and_rings_their_shards(ac
     assert rung == shards
     async with world.sessionmaker() as db:
         assert (await db.scalars(select(User))).all() == []
+
+
+async def test_a_provider_that_takes_private_key_jwt_gets_a_private_key_and_never_a_secret(acme, world):
+    async with world.sessionmaker.begin() as db:
+        await providers.update(db, "GMAIL_OAUTH2", oauth2_client_auth="private_key_jwt")
+    pem = RSAKey.generate_key(2048).as_pem(private=True).decode()
+
+    refused = await acme.post(CONNECTIONS, json=GMAIL)
+    created = await acme.post(CONNECTIONS, json={**GMAIL, "oauth2_client_secret": pem})
+    in_a_form = await acme.patch(f"{CONNECTIONS}/GMAIL_OAUTH2", data={"oauth2_client_secret": pem})
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "oauth2_client_secret"
+    assert "must be a private key" in refused.json()["errors"][0]["message"]
+    assert (created.status_code, in_a_form.status_code) == (201, 200)
+    async with world.sessionmaker() as db:
+        row = (await db.scalars(select(Connection).where(Connection.oauth2_client_id == "id-1"))).one()
+        with pytest.raises(Conflict, match="used by 1 connection"):  # the key would be sent as a secret
+            await providers.update(db, "GMAIL_OAUTH2", oauth2_client_auth="client_secret_post")
+    place = Place("connections", "oauth2_client_secret", row.partner_id, str(row.id))
+    assert world.vault.open_text(row.oauth2_client_secret, place) == pem

@@ -325,3 +325,33 @@ async def test_a_consent_survives_unknown_keys_and_a_rotated_key_of_the_provider
         second = await connect_by_consent(http, bob["connect_url"])
 
     assert [result_of(each)["superimap_result"] for each in (first, second)] == ["success", "success"]
+
+
+async def test_another_address_of_the_same_account_connects_and_the_providers_name_is_kept(scene):
+    scene.provider.terms.extra_claims = {"preferred_username": "u7@sign-in.example.com", "xms_edov": True}
+    await scene.rows("UPDATE providers SET oauth2_email_claims = 'preferred_username email'")
+    shown = await scene.user(email=ANN)
+
+    async with scene.browser() as http:
+        answer = await connect_by_consent(http, shown["connect_url"])
+
+    assert result_of(answer)["superimap_result"] == "success"
+    (user,) = await scene.rows("SELECT email, login_username FROM users")
+    assert tuple(user) == (ANN, "u7@sign-in.example.com")
+    (event,) = await scene.delivery_contents()
+    assert event["email"] == ANN
+
+
+@pytest.mark.parametrize("joint", ["?", "&amp;", ").&"])
+async def test_return_urls_that_are_appended_to_a_link_by_another_sign_are_used(scene, joint):
+    """The original's documentation appends the query with a second question mark."""
+    shown = await scene.user()
+    other = "https%3A%2F%2Fother.example.com%3A8443"
+    query = f"success={other}%2Fdone&failure={other}%2Fno"
+
+    async with scene.browser() as http:
+        answer = await connect_by_consent(http, f"{shown['connect_url']}{joint}{query}")
+        disconnect = await http.get(f"{shown['disconnect_url']}?{query}")
+
+    assert answer.headers["location"].startswith("https://other.example.com:8443/done?")
+    assert disconnect.status_code == 200

@@ -89,6 +89,20 @@ async def test_a_refresh_token_opens_a_session_and_its_successor_is_stored(world
     assert world.vault.open_text(row["oauth2_refresh_token"], place) == "refresh-1"
 
 
+async def test_the_providers_name_of_an_account_signs_in_until_the_user_has_another_address(
+    world, imap, provider
+):
+    """Exchange checks the name against the token's user name, which need not be an address of the mailbox."""
+    account = imap.add_account("u7@sign-in.example.com", "unused")
+    account.tokens = provider.account.tokens
+    await world.rows("UPDATE users SET login_username = 'u7@sign-in.example.com', email = 'ada@example.com'")
+
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        await eventually(lambda: world.value("SELECT account IS NOT NULL FROM mailboxes"))
+    assert await world.value("SELECT account FROM mailboxes") == "ada@example.com"
+
+
 async def test_a_fresh_access_token_is_reused(world, imap, provider):
     async with running(services.run_idler, world.settings):
         await idling(imap)

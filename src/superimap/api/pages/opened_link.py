@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.datastructures import QueryParams
 
 from superimap.api.dependencies import AppResources, Resources, base_url
 from superimap.api.errors import Problem
@@ -19,8 +20,6 @@ from superimap.db.accounts.connecting import LinkedUser
 from superimap.oauth import links, return_urls
 from superimap.oauth.links import LinkValidity, Purpose
 from superimap.oauth.return_urls import FailureReason, LinkResult, ReturnUrlRefused
-
-LINK_FIELDS = ("user_id", "ts", "sig", "success", "failure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,18 @@ class OpenedLink:
         return digest(self.sig)
 
 
+def link_fields(request: Request) -> dict[str, str]:
+    """Return the parameters of a link, without what was added on its way. Raises Problem for repeated names."""
+    return _unique_fields(QueryParams(links.repaired_query(request.url.query)))
+
+
 def query_fields(request: Request) -> dict[str, str]:
     """Return the query's parameters. Raises Problem if a name is repeated."""
-    pairs = request.query_params.multi_items()
+    return _unique_fields(request.query_params)
+
+
+def _unique_fields(params: QueryParams) -> dict[str, str]:
+    pairs = params.multi_items()
     if len({name for name, _ in pairs}) != len(pairs):
         raise Problem(400, "This link contains the same name twice. Open it exactly as it was sent to you.")
     return dict(pairs)
@@ -119,7 +127,7 @@ async def open_link(
     if linked_user is None:
         raise unknown_link()
     success_url, failure_url = _chosen_urls(visitor, linked_user, given)
-    fields = {name: given[name] for name in LINK_FIELDS if name in given}
+    fields = {name: given[name] for name in links.FIELDS if name in given}
     return OpenedLink(purpose, linked_user, sig, fields, success_url, failure_url)
 
 

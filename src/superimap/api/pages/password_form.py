@@ -16,6 +16,7 @@ from superimap.db.accounts.validation.accounts import UserFields, validate_accou
 from superimap.db.accounts.validation.servers import IMAPS_PORT, ServerFields, complete_server
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider, User
+from superimap.domain.mail_accounts import is_same_account
 from superimap.domain.presets import app_password_hint
 from superimap.imap.errors import AuthenticationFailed, Refused, TlsFailed
 
@@ -96,7 +97,7 @@ def submitted_fields(
         server: ServerFields = _server(user, stored, settings) if provider.host_by_user else {}
     except Invalid as error:
         raise Invalid(_form_field(error.field), error.reason) from None
-    if user.email and "@" in username and username.lower() != user.email.lower():
+    if user.email and "@" in username and not is_same_account(username, user.email):
         raise Invalid("username", f"must be {user.email}, which this link is for")
     fields: UserFields = {"login_username": username, "login_password": password}
     if server:

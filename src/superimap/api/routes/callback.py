@@ -16,15 +16,15 @@ from superimap.db.accounts.connecting import LinkedUser, NewAccessToken
 from superimap.db.accounts.consents import PendingConsent
 from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.accounts.link_usage import LinkUsed
-from superimap.db.accounts.validation.accounts import UserFields
-from superimap.db.models import User
+from superimap.domain.mail_accounts import is_one_of
+from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.consent import exchange_code, lacks_mail_scope, nonce_of
 from superimap.oauth.http_client import guarded_client
-from superimap.oauth.identity import IdentityError, IdentitySources, account_email
+from superimap.oauth.identity import IdentityError, IdentitySources, MailAccount, find_account
 from superimap.oauth.links import Purpose
 from superimap.oauth.refusal_codes import TokenRefusal
 from superimap.oauth.return_urls import FailureReason
-from superimap.oauth.token_endpoint import OAuthClient, TokenResponse
+from superimap.oauth.token_endpoint import TokenResponse
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
@@ -74,16 +74,21 @@ async def callback(visitor: CurrentVisitor) -> Response:
     return redirect_back(visitor, linked_user, consent.success_url, Purpose.CONNECT)
 
 
-def connected_email(provider_email: str | None, expected: str | None) -> str:
-    """Return the address of the connected account. The provider's must be the one that the partner expects.
+def connected_account(account: MailAccount | None, expected: str | None) -> tuple[str, str | None]:
+    """Return the address of the connected user, and the provider's login name where it is another one.
 
-    If the provider does not report one, the partner's is used. Raises ConnectFailed.
+    The provider's account must be the one that the partner expects, in one of its forms or by one of its aliases.
+    If the provider does not report an account, the partner's address is used. Raises ConnectFailed.
     """
-    if provider_email is None and expected is None:
-        raise ConnectFailed(FailureReason.NO_ADDRESS)
-    if provider_email is not None and expected is not None and provider_email.lower() != expected.lower():
+    if account is None:
+        if expected is None:
+            raise ConnectFailed(FailureReason.NO_ADDRESS)
+        return expected, None
+    if expected is None:
+        return account.name, None
+    if not is_one_of(expected, (account.name, *account.aliases)):
         raise ConnectFailed(FailureReason.WRONG_ACCOUNT)
-    return expected or provider_email or ""
+    return expected, account.name if account.name.lower() != expected.lower() else None
 
 
 def consent_failure(given: Mapping[str, str], issuer: str | None) -> FailureReason | None:
@@ -106,7 +111,7 @@ async def _connect(
     linked_user = consent.linked_user
     if reason := consent_failure(given, linked_user.provider.oauth2_issuer):
         raise ConnectFailed(reason)
-    tokens, provider_email = await _exchange(visitor, consent, given["code"], state)
+    tokens, account = await _exchange(visitor, consent, given["code"], state)
     if lacks_mail_scope(linked_user.provider.oauth2_scope or "", tokens.scope):
         raise ConnectFailed(FailureReason.NO_MAIL_SCOPE)
     if tokens.refresh_token is None:
@@ -114,12 +119,14 @@ async def _connect(
     try:
         async with visitor.resources.sessionmaker.begin() as db:
             current = await connecting.lock_user(db, linked_user.user.id)
+            email, login_name = connected_account(account, current.user.email)
             return await connecting.connect_user(
                 db,
                 visitor.resources.vault,
                 current,
-                _credentials(current.user, provider_email, tokens.refresh_token),
+                {"email": email, "oauth2_refresh_token": tokens.refresh_token},
                 link_digest=consent.link_digest,
+                login_name=login_name,
                 access_token=NewAccessToken(tokens.access_token, tokens.expires_in),
             )
     except LinkUsed:
@@ -128,13 +135,9 @@ async def _connect(
         raise ConnectFailed(FailureReason.ADDRESS_TAKEN) from None
 
 
-def _credentials(user: User, provider_email: str | None, refresh_token: str) -> UserFields:
-    return {"email": connected_email(provider_email, user.email), "oauth2_refresh_token": refresh_token}
-
-
 async def _exchange(
     visitor: Visitor, consent: PendingConsent, code: str, state: str
-) -> tuple[TokenResponse, str | None]:
+) -> tuple[TokenResponse, MailAccount | None]:
     """Exchange the code for tokens and find their account; no transaction is open meanwhile.
 
     Raises ConnectFailed.
@@ -146,9 +149,7 @@ async def _exchange(
                 http, client, code=code, verifier=consent.verifier, redirect_uri=visitor.redirect_uri
             )
             sources = _sources(consent.linked_user, client)
-            provider_email = await account_email(
-                http, sources, tokens, nonce=nonce_of(state), now=time.time()
-            )
+            account = await find_account(http, sources, tokens, nonce=nonce_of(state), now=time.time())
     except TokenRefused as error:
         is_client_error = error.refusal is TokenRefusal.CLIENT
         raise ConnectFailed(FailureReason.CLIENT if is_client_error else FailureReason.REFUSED) from None
@@ -158,7 +159,7 @@ async def _exchange(
     except (TokenUnavailable, TimeoutError) as error:
         log.warning("provider unavailable during a consent: %s", error)
         raise ConnectFailed(FailureReason.UNAVAILABLE) from None
-    return tokens, provider_email
+    return tokens, account
 
 
 def _client(visitor: Visitor, linked_user: LinkedUser) -> OAuthClient:
@@ -168,7 +169,9 @@ def _client(visitor: Visitor, linked_user: LinkedUser) -> OAuthClient:
         raise ConnectFailed(FailureReason.CLIENT)
     place = Place("connections", "oauth2_client_secret", connection.partner_id, str(connection.id))
     secret = visitor.resources.vault.open_text(connection.oauth2_client_secret, place)
-    return OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
+    return OAuthClient(
+        provider.oauth2_token_url or "", connection.oauth2_client_id, secret, provider.client_auth
+    )
 
 
 def _sources(linked_user: LinkedUser, client: OAuthClient) -> IdentitySources:

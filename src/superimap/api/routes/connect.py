@@ -13,8 +13,8 @@ from superimap.api.pages.opened_link import (
     CurrentVisitor,
     OpenedLink,
     Visitor,
+    link_fields,
     open_link,
-    query_fields,
     redirect_back,
 )
 from superimap.api.pages.password_form import password_form
@@ -35,7 +35,7 @@ MAX_OPENS_PER_LINK = 50
 @router.get("/connect/new")
 async def connect(visitor: CurrentVisitor, db: Db) -> Response:
     """Open a connect link. This does not use the link up."""
-    link = await open_link(db, visitor, Purpose.CONNECT, query_fields(visitor.request))
+    link = await open_link(db, visitor, Purpose.CONNECT, link_fields(visitor.request))
     if link.linked_user.provider.is_app_only:
         return render_page(
             "message.html", title=texts.NO_CONSENT_NEEDED[0], text=texts.NO_CONSENT_NEEDED[1], kind="good"

@@ -13,8 +13,8 @@ from superimap.api.pages.opened_link import (
     CurrentVisitor,
     Visitor,
     form_fields,
+    link_fields,
     open_link,
-    query_fields,
     redirect_back,
     used_link,
 )
@@ -23,9 +23,10 @@ from superimap.core.crypto import Place, VaultError
 from superimap.db.accounts import connecting
 from superimap.db.accounts.connecting import LinkedUser
 from superimap.db.accounts.link_usage import LinkUsed
+from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.http_client import guarded_client
 from superimap.oauth.links import Purpose
-from superimap.oauth.token_endpoint import OAuthClient, revoke
+from superimap.oauth.token_endpoint import revoke
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ REVOKE_TIMEOUT_SECONDS = 5.0
 @router.get("/disconnect/new")
 async def show_confirmation(visitor: CurrentVisitor, db: Db) -> Response:
     """Ask for confirmation, as mail scanners open links too."""
-    link = await open_link(db, visitor, Purpose.DISCONNECT, query_fields(visitor.request))
+    link = await open_link(db, visitor, Purpose.DISCONNECT, link_fields(visitor.request))
     browser_id = browser.browser_or_new(visitor.request, is_https=visitor.is_https)
     response = render_page(
         "disconnect.html",
@@ -85,7 +86,9 @@ async def _revoke(visitor: Visitor, linked_user: LinkedUser, sealed: bytes | Non
     at_user = Place("users", "oauth2_refresh_token", linked_user.user.partner_id, str(linked_user.user.id))
     try:
         secret = vault.open_text(connection.oauth2_client_secret, at_connection)
-        client = OAuthClient(provider.oauth2_token_url or "", connection.oauth2_client_id, secret)
+        client = OAuthClient(
+            provider.oauth2_token_url or "", connection.oauth2_client_id, secret, provider.client_auth
+        )
         async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS), guarded_client(visitor.resources.guard) as http:
             status = await revoke(http, url, client, token=vault.open_text(sealed, at_user))
     except (httpx.HTTPError, TimeoutError, VaultError) as error:

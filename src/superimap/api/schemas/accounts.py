@@ -39,7 +39,10 @@ class ConnectionChange(RequestBody):
 
     oauth2_client_id: LenientText = _text("oauth2_client_id", "Id of your OAuth 2.0 client.")
     oauth2_client_secret: LenientText = _text(
-        "oauth2_client_secret", "Secret of your OAuth 2.0 client. Write-only.", writeOnly=True
+        "oauth2_client_secret",
+        "Secret of your OAuth 2.0 client, or its private key (PEM or JWK) where the provider takes "
+        "private_key_jwt. Write-only.",
+        writeOnly=True,
     )
     oauth2_tenant: LenientText = _text(
         "oauth2_tenant",

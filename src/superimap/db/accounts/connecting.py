@@ -77,9 +77,11 @@ async def connect_user(
     *,
     link_digest: bytes,
     access_token: NewAccessToken | None = None,
+    login_name: str | None = None,
 ) -> int | None:
     """Store the credentials of a user that `lock_user` locked, and create the `user_connected` delivery.
 
+    `login_name` is the name of an OAuth 2.0 account at its provider, where it is not the user's address.
     An archived user is restored. If the partner was notified that the person must sign in again, `user_restored`
     is recorded too. Everything happens in the caller's transaction, the link being marked as used included:
     LinkUsed, Invalid and ValueTaken undo all of it. Returns the endpoint to ring after the commit; None if there
@@ -91,6 +93,7 @@ async def connect_user(
     )
     if access_token is not None:
         await _store_access_token(db, vault, user, access_token)
+        await db.execute(update(User).where(User.id == user.id).values(login_username=login_name))
     await announcements.record_restored(db, user.id)
     content = payload.user_connected(
         user_tag=user.tag, imap_provider_code=linked_user.provider.code, email=user.email

@@ -11,12 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
+from superimap.core.private_keys import UnusableKey, read_signing_key
 from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.validation.accounts import ConnectionFields, validate_account
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
 from superimap.domain.destinations import CONNECTION_FIELDS, misdirected_secrets
-from superimap.domain.providers import ProviderKind
+from superimap.domain.providers import ClientAuth, ProviderKind
 from superimap.domain.shards import USERS_CHANNEL
 from superimap.domain.users import UserStatus
 
@@ -170,7 +171,20 @@ def _validate(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
     for name, value in values.items():
         if value is None:
             raise Invalid(name, f"must not be blank; {_HINTS[name]}")
+    if "oauth2_client_secret" in values and provider.client_auth is ClientAuth.PRIVATE_KEY_JWT:
+        _check_private_key(values["oauth2_client_secret"])
     return values
+
+
+def _check_private_key(text: str) -> None:
+    try:
+        read_signing_key(text)
+    except UnusableKey:
+        raise Invalid(
+            "oauth2_client_secret",
+            "must be a private key that is not encrypted, in PEM or as a JWK (RSA of 2048 bits, EC or Ed25519): "
+            "the provider takes private_key_jwt",
+        ) from None
 
 
 def _check_secret_is_sent(connection: Connection, values: Mapping[str, str]) -> None:

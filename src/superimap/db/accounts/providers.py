@@ -20,7 +20,9 @@ from superimap.db.accounts.validation.providers import (
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
 from superimap.domain.destinations import PROVIDER_FIELDS, misdirected_secrets
-from superimap.domain.providers import Preset, ProviderKind, Tls
+from superimap.domain.providers import ClientAuth, Preset, ProviderKind, Tls
+
+_CREDENTIAL_FIELDS = ("kind", "oauth2_grant_type", "oauth2_client_auth")
 
 
 async def by_code(db: AsyncSession, code: str) -> Provider | None:
@@ -65,16 +67,15 @@ async def update(
 ) -> Provider:
     """Change the given fields. Raises NotFound, Invalid, or Conflict.
 
-    Kind and grant type cannot change while connections use the provider, because their credentials depend on it.
+    Kind, grant type, and whether clients have a secret or a private key, cannot change while connections use the
+    provider, because their credentials depend on it.
     A field that names where secrets are sent changes only with a decision about the `stored_secrets`, if there are
     any.
     """
     row = validate_provider(fields)
     provider = await _lock(db, code)
-    changed = Provider(
-        **{name: row.get(name, getattr(provider, name)) for name in ("kind", "oauth2_grant_type")}
-    )
-    if (changed.kind, changed.is_app_only) != (provider.kind, provider.is_app_only):
+    changed = Provider(**{name: row.get(name, getattr(provider, name)) for name in _CREDENTIAL_FIELDS})
+    if _credential_kind(changed) != _credential_kind(provider):
         await _refuse_if_used(db, provider)
     if not (
         provider.host_by_user and row.get("host_by_user", True)
@@ -90,6 +91,10 @@ async def update(
     except IntegrityError:
         raise _code_taken(row["code"]) from None
     return provider
+
+
+def _credential_kind(provider: Provider) -> tuple[str, bool, bool]:
+    return provider.kind, provider.is_app_only, provider.client_auth is ClientAuth.PRIVATE_KEY_JWT
 
 
 async def delete(db: AsyncSession, code: str) -> None:

@@ -228,6 +228,8 @@ def _new_credentials(
             "oauth2_token_version": User.oauth2_token_version + 1,  # voids a token request in progress
             "oauth2_lease_until": None,
         }
+    if provider.kind == ProviderKind.OAUTH2 and is_other_account:
+        changes["login_username"] = None  # the provider's name for the other account
     if user.reauth is not None:
         changes["reauth"] = Reauth.RENEWED if is_complete else None
     return changes

@@ -4,7 +4,7 @@ from sqlalchemy import CheckConstraint, Double, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
-from superimap.domain.providers import GrantType, OpenBy, PollBy, ProviderKind, Tls
+from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls
 
 
 class Provider(Base):
@@ -37,6 +37,7 @@ class Provider(Base):
     connections_per_account: Mapped[int | None] = mapped_column(Integer)
     folders: Mapped[str | None]
     oauth2_grant_type: Mapped[str | None]
+    oauth2_client_auth: Mapped[str | None]
     oauth2_scope: Mapped[str | None]
     oauth2_site: Mapped[str | None]
     oauth2_token_method: Mapped[str | None]
@@ -59,6 +60,7 @@ class Provider(Base):
         one_of("smtp_tls", Tls),
         one_of("poll_by", PollBy),
         one_of("open_by", OpenBy),
+        one_of("oauth2_client_auth", ClientAuth),
         CheckConstraint("NOT host_by_user OR kind = 'PLAIN'", name="host_by_user"),
         CheckConstraint("idle_renew BETWEEN 5 AND 540", name="idle_renew"),
         CheckConstraint("poll_seconds BETWEEN 5 AND 300", name="poll_seconds"),
@@ -70,6 +72,11 @@ class Provider(Base):
             name="oauth2_complete",
         ),
     )
+
+    @property
+    def client_auth(self) -> ClientAuth:
+        """How a connection's client authenticates at the token endpoint."""
+        return ClientAuth(self.oauth2_client_auth or ClientAuth.SECRET_POST)
 
     @property
     def is_app_only(self) -> bool:

@@ -63,6 +63,7 @@ class User(Base):
     """A person's mail account, named by the partner's tag. `connected_at` is set while credentials are complete.
 
     `imap_host`, `imap_port` and `imap_tls` are all set or all NULL; a provider's `host_by_user` uses them.
+    `login_username` of an OAuth 2.0 user is the provider's name for the account, where it is not the `email`.
     No session signs in before `retry_at`. `login_accepted` says that a login with the present credentials has
     succeeded, `refusals` how many were refused since then, the first of them at `refused_since`. `stalled_at` is
     set until a session is established again, independent of the status. `oauth2_access_token_life` is the whole

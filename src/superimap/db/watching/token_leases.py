@@ -45,6 +45,7 @@ class GrantRow:
     scope: str | None
     client_id: str | None
     client_secret: bytes | None = field(repr=False)
+    client_auth: str | None
     refresh_token: bytes | None = field(repr=False)
     pause: float
     pause_reason: str | None

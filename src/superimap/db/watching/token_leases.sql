@@ -3,7 +3,7 @@
 
 -- name: load_grant^
 SELECT u.id, u.partner_id, u.connection_id, p.oauth2_token_url, c.oauth2_tenant, p.oauth2_scope,
-       c.oauth2_client_id, c.oauth2_client_secret, u.oauth2_refresh_token,
+       c.oauth2_client_id, c.oauth2_client_secret, p.oauth2_client_auth, u.oauth2_refresh_token,
        coalesce(greatest(0, extract(epoch FROM c.oauth2_pause_until - now()))::float8, 0),
        c.oauth2_pause_reason, held.*
 FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from superimap.db.errors import Invalid
-from superimap.domain.providers import GrantType, OpenBy, PollBy, ProviderKind, Tls
+from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls
 from superimap.webhooks.urls import UrlError, check_url
 
 OAUTH2_FIELDS = ("oauth2_authorize_url", "oauth2_token_url", "oauth2_scope")
@@ -20,6 +20,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "poll_by": tuple(PollBy),
     "open_by": tuple(OpenBy),
     "oauth2_grant_type": tuple(GrantType),
+    "oauth2_client_auth": tuple(ClientAuth),
 }
 # Least value, greatest value, and the wording of the error.
 _RANGES: dict[str, tuple[float, float, str]] = {
@@ -55,6 +56,7 @@ class ProviderFields(TypedDict, total=False):
     connections_per_account: int | None
     folders: str | None
     oauth2_grant_type: str | None
+    oauth2_client_auth: str | None
     oauth2_scope: str | None
     oauth2_site: str | None
     oauth2_token_method: str | None

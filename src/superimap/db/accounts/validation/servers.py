@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from superimap.db.errors import Invalid
+from superimap.domain.mail_accounts import ascii_name
 from superimap.domain.providers import Tls
 
 SERVER_FIELDS = ("imap_host", "imap_port", "imap_tls")
@@ -69,7 +70,7 @@ def _host(text: str) -> str:
     except ValueError:
         pass
     try:
-        name = text.rstrip(".").encode("idna").decode("ascii").lower()
+        name = ascii_name(text)
     except UnicodeError:
         name = ""
     if not _NAME.fullmatch(name):
