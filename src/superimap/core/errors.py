@@ -16,6 +16,8 @@ class SuperImapError(Exception):
       TokenRefused        oauth/token_errors.py     the token endpoint refused the grant; asking again is useless
       TokenUnavailable    oauth/token_errors.py     the token endpoint gave no usable answer; ask again later
       IdentityError       oauth/identity.py         a consent does not show whose account it is for
+      UntrustedToken      oauth/id_tokens.py        no key of the provider verifies an ID token
+      UnusableKey         core/private_keys.py      the text is no private key that can sign
       ReturnUrlRefused    oauth/return_urls.py      a link names a return URL that the partner did not allow
       NothingToWatch      idler/session.py          a user is archived or deleted, or has other credentials
       UnexpectedFault     idler/session.py          an exception of an unexpected type ended a session

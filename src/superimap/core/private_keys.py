@@ -12,13 +12,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 
+from superimap.core.errors import SuperImapError
+
 _ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _MIN_RSA_BITS = 2048
-# What joserfc and cryptography raise for a text that is no usable key.
+# What joserfc and cryptography raise for a text that is no key.
 _ERRORS = (JoseError, ValueError, KeyError, TypeError, UnsupportedAlgorithm)
 
 
-class UnusableKey(ValueError):
+class UnusableKey(SuperImapError):
     """The text is not a private key that can sign."""
 
 

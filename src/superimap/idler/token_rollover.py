@@ -67,7 +67,8 @@ class TokenRollover:
                 if isinstance(error, VaultError) or not error.keeps_current_token:
                     self.refused = error
                     break
-                reason, pause = str(error), min(CLIENT_PAUSE_SECONDS, token.lifetime / 10)
+                longer = min(CLIENT_PAUSE_SECONDS, token.lifetime / 10)
+                reason, pause = str(error), longer if error.is_certain else 0.0
             except TEMPORARY_ERRORS as error:
                 reason, pause = str(error), getattr(error, "retry_after", None) or 0.0
             log.info("no new access token yet: %s", reason, extra={"user_id": self._user_id})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 
 from superimap.core.crypto import Place
 from superimap.db.accounts import providers
+from superimap.db.accounts.stored_secrets import StoredSecrets
+from superimap.db.errors import Conflict
 from superimap.db.models import Connection
 from superimap.domain.presets import OTHER
 from tests.integration.api.test_users import stored
@@ -120,3 +124,26 @@ async def test_another_client_id_needs_its_secret(world, acme):
         row = (await db.scalars(select(Connection).where(Connection.oauth2_client_id == "id-2"))).one()
     place = Place("connections", "oauth2_client_secret", row.partner_id, str(row.id))
     assert world.vault.open_text(row.oauth2_client_secret, place) == "secret-2"
+
+
+@pytest.mark.parametrize("field", ["imap_host", "imap_port", "oauth2_token_url", "oauth2_revoke_url"])
+async def test_an_operator_decides_about_the_secrets_of_a_changed_provider(world, acme, field):
+    await acme.post("/api/v1/connections", json=CLIENT)
+    person = {"tag": "ADA", "email": "ada@example.com", "oauth2_refresh_token": "rt-1"}
+    await acme.post(f"{GMAIL}/users", json=person)
+    new: Any = {field: 1993 if field == "imap_port" else "https://other.example.com/x"}
+    if field == "imap_host":
+        new = {field: "other.example.com"}
+
+    async with world.sessionmaker.begin() as db:
+        with pytest.raises(Conflict, match=r"1 user\(s\) and 1 OAuth 2.0 client\(s\).* " + field):
+            await providers.update(db, "GMAIL_OAUTH2", **new)
+        await providers.update(db, "GMAIL_OAUTH2", title="Other", oauth2_scope="mail")
+    async with world.sessionmaker.begin() as db:
+        await providers.update(db, "GMAIL_OAUTH2", stored_secrets=StoredSecrets.FORGET, **new)
+
+    user = await stored(world)
+    async with world.sessionmaker() as db:
+        client = (await db.scalars(select(Connection).where(Connection.oauth2_client_id == "id-1"))).one()
+    assert (user.oauth2_refresh_token, client.oauth2_client_secret) == (None, None)
+    assert (user.status, user.credentials_version) == ("not_connected", 2)

@@ -29,6 +29,8 @@ async def decide(
 
     Raises Conflict if some are stored and nothing was decided. `provider` is locked and not changed yet.
     """
+    if not secrets:
+        return
     users = _users_with(provider, secrets)
     clients = _clients_with(provider, secrets)
     if decision is None:
@@ -41,7 +43,7 @@ async def decide(
                 f"present {', '.join(sorted(set(secrets.values())))}. Say what becomes of them: "
                 "--stored-secrets=keep sends them to the new one, --stored-secrets=forget deletes them."
             )
-    elif decision is StoredSecrets.FORGET and secrets:
+    elif decision is StoredSecrets.FORGET:
         await _forget(db, provider, secrets, users, clients)
 
 
@@ -69,6 +71,9 @@ async def _forget(
             status_since=func.now(),
             retry_at=None,
             reauth=None,
+            login_accepted=False,
+            refusals=0,
+            refused_since=None,
         )
         .execution_options(synchronize_session=False)
     )
