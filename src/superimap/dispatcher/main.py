@@ -19,12 +19,12 @@ from superimap.db import postgres
 from superimap.db.delivery import deliveries, endpoints
 from superimap.db.delivery.deliveries import Claims
 from superimap.db.delivery.signing_keys import SigningKeyring
+from superimap.db.presence import DISPATCHER_LOCK_SPACE, Presence
 from superimap.db.watching import events
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.delivery_sender import DeliverySender
 from superimap.dispatcher.lanes.limits import LaneLimits
 from superimap.dispatcher.lanes.runner import LaneCounts, LaneOperations, Lanes
-from superimap.dispatcher.presence import Presence
 from superimap.dispatcher.settler import AttemptCounts, Settler
 from superimap.dispatcher.sweeper import Retention, Sweeper
 from superimap.dispatcher.timings import DispatcherTimings
@@ -59,7 +59,7 @@ async def serve(
         )
         doorbell = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
         client = await stack.enter_async_context(_open_client(settings))
-        presence = Presence()
+        presence = Presence(DISPATCHER_LOCK_SPACE)
         lease = settings.webhook_timeout + timings.lease_margin
         settler = Settler(
             pool,

@@ -20,9 +20,9 @@ from superimap.core import metrics
 from superimap.core.runtime import wait_for_stop
 from superimap.db import postgres
 from superimap.db.delivery import liveness, sweeping
+from superimap.db.presence import DISPATCHER_LOCK_SPACE, Absences, Presence
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.lanes.runner import DATABASE_ERRORS, Lanes
-from superimap.dispatcher.presence import PRESENCE_LOCK_SPACE, Absences, Presence
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
 
@@ -95,7 +95,7 @@ class Sweeper:
             db.terminate()
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
-        holds_lock, absences = False, Absences(limit=self._timings.absence_limit)
+        holds_lock, absences = False, Absences()
         # If the database was unreachable, idlers could not write their proofs of life.
         self._next_stall_check = time.monotonic() + self._timings.stall_check_delay
         try:
@@ -118,7 +118,8 @@ class Sweeper:
     async def _release_leases(self, db: asyncpg.Connection, absences: Absences) -> None:
         if expired := await sweeping.release_expired(db):
             log.warning("leases expired; the deliveries are sent again", extra={"deliveries": expired})
-        dead = absences.record(await sweeping.absent_holders(db, space=PRESENCE_LOCK_SPACE))
+        absent = await sweeping.absent_holders(db, space=DISPATCHER_LOCK_SPACE)
+        dead = absences.record(dict.fromkeys(absent, self._timings.absence_limit))
         if dead and (held := await sweeping.release_held(db, dead)):
             log.warning(
                 "dispatcher no longer exists; its deliveries are sent again", extra={"deliveries": held}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from superimap.db.presence import DISPATCHER_LOCK_SPACE
 from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
-from superimap.dispatcher.presence import PRESENCE_LOCK_SPACE
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.launch import engines as embedded
 from superimap.testing import Received, WebhookSink
@@ -356,7 +356,7 @@ async def _present(world: SinkWorld, count: int) -> bool:
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
         " AND classid::bigint = $1"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        PRESENCE_LOCK_SPACE,
+        DISPATCHER_LOCK_SPACE,
     )
     return found == count
 
