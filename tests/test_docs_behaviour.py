@@ -20,7 +20,7 @@ from superimap.domain.mails import MailOutcome
 from superimap.domain.shards import SHARD_COUNT
 from superimap.domain.users import UserStatus
 from superimap.idler import access_tokens as tokens
-from superimap.idler import token_pauses
+from superimap.idler import presence, token_pauses
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Timeouts
 from superimap.oauth import links, token_endpoint, token_lifetime
@@ -130,6 +130,11 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Keep-alive of an idle connection") == f"{webhook_client.KEEPALIVE_SECONDS:g} s"
     assert said("Shards; a user's") == f"{SHARD_COUNT:,}"
     assert said("Heartbeat interval") == f"{default['heartbeat_interval']:g} s"
+    assert said("Time for which nobody holds an idler's lock") == f"{presence.PresenceTiming().absence:g} s"
+    assert said("The same after a restart of PostgreSQL") == f"{presence.PresenceTiming().return_:g} s"
+    assert said("The same after a failover") == f"{default['heartbeat_interval']:g} s"
+    cut = int(presence.TCP_SETTINGS["tcp_user_timeout"]) / 1000
+    assert said("Time until PostgreSQL frees the lock") == f"{cut:g} s"
     assert said("Time without a heartbeat") == f"{default['heartbeat_expiry']:g} s"
     assert said("Content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
     assert said("Messages (ids") == f"{default['message_retention_days']:g} days"

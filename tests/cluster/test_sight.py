@@ -20,6 +20,7 @@ from superimap.cli import app
 from superimap.core.environment import SettingsError
 from superimap.db import engine
 from superimap.db.monitoring import statuses
+from superimap.db.presence import IDLER_LOCK_SPACE
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 
 KEY = "an-operator-key-of-32-characters"
@@ -37,7 +38,6 @@ async def cluster(world: World) -> World:
     await world.connection(partner)
     for number in range(1, 8):
         await world.user(partner, f"tag{number}", login=f"user{number}", password="pw")
-    await world.rows("UPDATE users SET status = 'watching' WHERE id IN (1, 2, 4)")
     await world.rows("UPDATE users SET archived = true WHERE id = 7")
     await world.rows(
         """
@@ -49,6 +49,7 @@ async def cluster(world: World) -> World:
     for shard, owner in ((1, ALIVE), (2, DEAD), (3, DEAD), (4, FULL), (5, FULL), (7, ALIVE)):
         await world.rows("UPDATE shards SET owner = $2, changed_at = now() WHERE shard = $1", shard, owner)
     await world.rows("UPDATE shards SET changed_at = now() - interval '2 hours' WHERE shard = 1")
+    await world.rows("UPDATE users SET status = 'watching', last_login_at = now() WHERE id IN (1, 2, 4)")
     return world
 
 
@@ -102,11 +103,51 @@ async def test_check_fails_while_a_user_is_unserved(cluster, monkeypatch):
 async def test_a_user_whose_shard_moved_to_a_full_idler_is_no_longer_reported_as_watched(
     cluster, monkeypatch
 ):
-    await cluster.rows("UPDATE users SET status = 'watching' WHERE id = 5")
+    await cluster.rows("UPDATE users SET status = 'watching', last_login_at = now() WHERE id = 5")
 
     _, output = await ask(cluster, monkeypatch, "--json")
 
     assert json.loads(output)["users"] == {"wanted": 6, "watched": 2, "unserved": 4}
+
+
+async def counted(world: World) -> dict[str, int]:
+    async with engine.sessions(world.database_url) as sessions, sessions() as db:
+        return (await statuses.read_cluster_status(db, expiry=30)).as_dict()["users"]
+
+
+async def test_a_user_is_watched_again_only_once_the_new_owner_has_a_session(cluster):
+    await cluster.rows("UPDATE shards SET owner = $1, changed_at = now() WHERE shard = 1", ALIVE)
+
+    assert (await counted(cluster))["watched"] == 1, "of users 1 and 4; 1 has no session at its owner"
+
+    await cluster.rows("UPDATE users SET last_login_at = now() WHERE id = 1")
+    assert (await counted(cluster))["watched"] == 2
+
+
+async def test_users_of_an_idler_are_unserved_from_the_moment_at_which_its_process_ends(cluster):
+    process = await asyncpg.connect(cluster.database_url)
+    await process.execute("SELECT pg_advisory_lock($1, 7)", IDLER_LOCK_SPACE)
+    await cluster.rows(
+        "UPDATE idlers SET presence = 7, presence_server = pg_postmaster_start_time() WHERE id = $1", ALIVE
+    )
+    assert await counted(cluster) == {"wanted": 6, "watched": 2, "unserved": 4}
+
+    await process.close()
+
+    assert await counted(cluster) == {"wanted": 6, "watched": 1, "unserved": 5}
+
+
+@pytest.mark.parametrize(
+    ("change", "watched"),
+    [
+        ("presence_server = pg_postmaster_start_time() - interval '1 hour'", 2),  # it may be about to return
+        ("absent_since = now()", 1),
+    ],
+)
+async def test_an_idler_of_another_server_is_alive_by_its_lease_until_it_is_marked(cluster, change, watched):
+    await cluster.rows(f"UPDATE idlers SET presence = 7, {change} WHERE id = $1", ALIVE)
+
+    assert (await counted(cluster))["watched"] == watched
 
 
 async def test_without_any_idler_every_user_is_unserved(cluster, monkeypatch):

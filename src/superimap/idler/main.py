@@ -28,6 +28,7 @@ from superimap.idler.liveness import LivenessProofs
 from superimap.idler.open_watches import OpenWatches
 from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.peers import Peers
+from superimap.idler.presence import PresenceKeeper
 from superimap.idler.session import UserSession
 from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import SessionTiming
@@ -75,6 +76,7 @@ async def serve(
         timing = timing or SessionTiming()
         context = _context(settings, pool, vault, queue, guard, tokens, ownership, watches, timing)
         doorbell = IdlerDoorbell(idler)
+        presence = PresenceKeeper(settings.database_url, lease, idler, interval=settings.heartbeat_interval)
         supervisor = Supervisor(
             lambda user, version: UserSession(context, user, version).run(),
             max_sessions=settings.max_sessions,
@@ -89,15 +91,18 @@ async def serve(
                     _reconcile(ownership, supervisor, doorbell, health, settings.reconcile_interval)
                 ),
             ]
-            memory_task = group.create_task(runtime.manage_memory(_count_established))
-            proof_task = group.create_task(
-                context.liveness.write_periodically(pool, every=context.timing.proof_interval)
-            )
+            lasting = [
+                group.create_task(presence.run()),
+                group.create_task(runtime.manage_memory(_count_established)),
+                group.create_task(
+                    context.liveness.write_periodically(pool, every=context.timing.proof_interval)
+                ),
+            ]
             await stop.wait()
             health.ready = False
             await _hand_over(ownership, supervisor, loops)
-            memory_task.cancel()
-            proof_task.cancel()
+            for task in lasting:
+                task.cancel()
 
 
 def _count_established() -> float:

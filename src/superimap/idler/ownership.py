@@ -241,7 +241,7 @@ class Ownership:
             )
             if has_room or self.is_stopping:
                 outgoing.append((target if has_room else None, [move.shard for move in batch]))
-        await sessions.end_shards(shard for _, shards in outgoing for shard in shards)
+        await self._end_sessions([shard for _, shards in outgoing for shard in shards], sessions)
         for receiver, shards in outgoing:
             if receiver is None:
                 await cluster.release_shards(self._pool, self.idler, shards)
@@ -254,6 +254,13 @@ class Ownership:
         if moved:
             log.info("handed over shards", extra={"shards": moved, "owned": len(self.epochs)})
         return moved
+
+    async def _end_sessions(self, shards: list[int], sessions: ShardSessions) -> None:
+        """End the sessions of these shards; before that, their users count as watched no longer."""
+        loads = sessions.loads
+        if watched := [shard for shard in shards if shard in loads and loads[shard].sessions]:
+            await cluster.begin_hand_over(self._pool, self.idler, watched)
+        await sessions.end_shards(shards)
 
 
 def _receiver_of(move: Move) -> tuple[int, int, int]:

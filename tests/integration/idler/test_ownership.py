@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from fixtures.world import World, eventually
 from superimap.db import postgres
+from superimap.db.monitoring.cluster_status import read_cluster_status
 from superimap.db.watching import intake
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching.intake import Fence, Fenced
@@ -171,6 +172,32 @@ async def test_a_shard_is_handed_over_only_when_its_sessions_have_ended(world, p
             after = await world.value(theirs, second.ownership.idler)
 
         assert before == 0 < after
+
+
+async def test_users_count_as_watched_no_longer_before_their_sessions_end_for_a_hand_over(world, pool):
+    await add_users(world, 30)
+    ending, may_end = asyncio.Event(), asyncio.Event()
+
+    async def watch(_user: int, _version: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await may_end.wait()
+
+    async with joined(pool, Ledger()) as first:
+        first.supervisor._start_session = watch
+        await first.round()
+        await asyncio.sleep(0)
+        await world.rows("UPDATE users SET status = 'watching', last_login_at = now() RETURNING 1")
+        assert (await read_cluster_status(pool, expiry=EXPIRY_SECONDS)).users.watched == 30
+
+        async with joined(pool, Ledger()):
+            moving = asyncio.create_task(first.round())
+            await ending.wait()
+            assert (await read_cluster_status(pool, expiry=EXPIRY_SECONDS)).users.watched < 30
+            may_end.set()
+            await moving
 
 
 async def test_a_shard_that_returns_to_its_owner_has_a_new_epoch(world, pool):

@@ -17,7 +17,9 @@ class ClusterIdler(BaseModel):
     sessions: int = Field(description="IMAP sessions at its last heartbeat.")
     is_full: bool
     is_stopping: bool
-    is_alive: bool = Field(description="Whether its heartbeat is younger than HEARTBEAT_EXPIRY.")
+    is_alive: bool = Field(
+        description="Whether its process exists and its heartbeat is younger than HEARTBEAT_EXPIRY."
+    )
     heartbeat_age: float = Field(description="Seconds since its last heartbeat, by PostgreSQL's clock.")
     shards: int
     users: int = Field(description="Users in its shards that should be watched.")
@@ -29,14 +31,16 @@ class ClusterShards(BaseModel):
 
     owned: int = Field(description="Owned by a living idler.")
     free: int = Field(description="Owned by no idler.")
-    expired: int = Field(description="Owned by an idler whose heartbeat has expired.")
+    expired: int = Field(description="Owned by an idler that is not alive.")
 
 
 class ClusterUsers(BaseModel):
     """Number of users by state of watching."""
 
     wanted: int = Field(description="Users that should be watched.")
-    watched: int = Field(description="Users with an established session at a living idler.")
+    watched: int = Field(
+        description="Users with an established session at the living idler that owns their shard."
+    )
     unserved: int = Field(
         description="Users whose shard no living idler owns, and those beyond an idler's capacity."
     )

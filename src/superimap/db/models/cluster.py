@@ -10,7 +10,12 @@ from superimap.db.models.base import Base, SealedBytes, TimestampDefaultNow
 
 
 class Idler(Base):
-    """A running idler. Its heartbeat is its lease on all shards that it owns. `beat` is the heartbeat's number."""
+    """A running idler. Its heartbeat is its lease on all shards that it owns. `beat` is the heartbeat's number.
+
+    `presence` is the number of the advisory lock that its process holds on the server that was started at
+    `presence_server` and has the address `presence_address`; None if the lease alone counts. `absent_since` is set
+    when another idler has proven that nobody holds the lock, which ends the lease.
+    """
 
     __tablename__ = "idlers"
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -25,6 +30,10 @@ class Idler(Base):
     address: Mapped[str | None] = mapped_column(INET, server_default=text("inet_client_addr()"))
     health_port: Mapped[int | None] = mapped_column(Integer)
     beat: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    presence: Mapped[int | None] = mapped_column(Integer)
+    presence_server: Mapped[datetime | None]
+    presence_address: Mapped[str | None] = mapped_column(INET)
+    absent_since: Mapped[datetime | None]
     # Load as the idler last reported it. A hand-over adds its shards here before it starts.
     users: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     shards: Mapped[int] = mapped_column(Integer, server_default=text("0"))

@@ -11,6 +11,8 @@ from typing import Any
 
 from asyncpg import Connection, Pool
 
+from superimap.db.presence import IDLER_LOCK_SPACE
+
 IDLER_STATES = ("ready", "full", "stopping", "silent")
 
 
@@ -53,7 +55,7 @@ class IdlerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ShardCounts:
-    """Shards by owner: a living idler, none (`free`), or an idler whose heartbeat has expired."""
+    """Shards by owner: a living idler, none (`free`), or an idler that is dead (`expired`)."""
 
     owned: int
     free: int
@@ -89,13 +91,21 @@ class ClusterStatus:
 
 
 # One statement, so that all counts are of one snapshot. The index ix_users_shard holds only the wanted users.
+#
+# A user is watched once a session was established since its shard changed owner: until then its status is that of
+# a session of the former owner. An idler is alive if it holds its lock at this moment. If it has none, or took it
+# on another server, its lease alone counts.
 QUERY = """
     WITH people AS (
-        SELECT shard, count(*) AS wanted, count(*) FILTER (WHERE status = 'watching') AS watched
-        FROM users WHERE NOT archived AND connected_at IS NOT NULL GROUP BY shard
+        SELECT u.shard, count(*) AS wanted, count(*) FILTER (
+            WHERE u.status = 'watching' AND u.last_login_at >= coalesce(s.changed_at, '-infinity')) AS watched
+        FROM users u JOIN shards s USING (shard)
+        WHERE NOT u.archived AND u.connected_at IS NOT NULL GROUP BY u.shard
     ), seen AS (
         SELECT *, extract(epoch FROM now() - heartbeat_at) AS age,
-               heartbeat_at > now() - make_interval(secs => :expiry) AS is_alive
+               heartbeat_at > now() - make_interval(secs => :expiry) AND absent_since IS NULL
+               AND NOT CASE WHEN presence_server = pg_postmaster_start_time() AND presence IS NOT NULL
+                            THEN pg_try_advisory_xact_lock_shared(:space, presence) ELSE false END AS is_alive
         FROM idlers
     ), held AS (
         SELECT s.owner, i.is_alive, s.changed_at, coalesce(p.wanted, 0) AS wanted,
@@ -119,12 +129,15 @@ QUERY = """
         (SELECT count(*) FROM deferred_mails)
     FROM held
 """
-_ASYNCPG_QUERY = QUERY.replace(":expiry", "$1")
+_ASYNCPG_QUERY = QUERY.replace(":expiry", "$1").replace(":space", "$2")
 
 
 async def read_cluster_status(db: Connection | Pool, *, expiry: float) -> ClusterStatus:
-    """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds."""
-    return from_row(await db.fetchrow(_ASYNCPG_QUERY, expiry))
+    """Read the status of the cluster.
+
+    An idler is alive if its heartbeat is younger than `expiry` seconds and its process holds its lock.
+    """
+    return from_row(await db.fetchrow(_ASYNCPG_QUERY, expiry, IDLER_LOCK_SPACE))
 
 
 def from_row(row: Iterable[Any]) -> ClusterStatus:

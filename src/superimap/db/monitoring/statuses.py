@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.db.models import Connection, Mailbox, User, UserEvent
 from superimap.db.monitoring import cluster_status
 from superimap.db.monitoring.cluster_status import ClusterStatus
+from superimap.db.presence import IDLER_LOCK_SPACE
 
 
 async def list_users(
@@ -52,5 +53,5 @@ async def list_events(db: AsyncSession, user: User, *, limit: int) -> Sequence[U
 
 async def read_cluster_status(db: AsyncSession, *, expiry: float) -> ClusterStatus:
     """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds."""
-    row = (await db.execute(text(cluster_status.QUERY), {"expiry": expiry})).one()
+    row = (await db.execute(text(cluster_status.QUERY), {"expiry": expiry, "space": IDLER_LOCK_SPACE})).one()
     return cluster_status.from_row(row)

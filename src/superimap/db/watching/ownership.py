@@ -17,6 +17,7 @@ _READ_CLUSTER = _STATEMENTS["read_cluster"]
 _READ_CHANGED_USERS = _STATEMENTS["read_changed_users"]
 _TAKE_SHARDS = _STATEMENTS["take_shards"]
 _RESERVE_CAPACITY = _STATEMENTS["reserve_capacity"]
+_BEGIN_HAND_OVER = _STATEMENTS["begin_hand_over"]
 _HAND_OVER_SHARDS = _STATEMENTS["hand_over_shards"]
 _RELEASE_SHARDS = _STATEMENTS["release_shards"]
 _LEAVE_CLUSTER = _STATEMENTS["leave_cluster"]
@@ -24,7 +25,7 @@ _LEAVE_CLUSTER = _STATEMENTS["leave_cluster"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An idler whose lease has not expired.
+    """An idler whose lease has not ended.
 
     `users` and `shards` are its load as it reported it, plus what was reserved for hand-overs since.
     """
@@ -52,9 +53,9 @@ class ShardUsers:
 class ClusterView:
     """Snapshot of the cluster as one idler sees it.
 
-    `mine` maps the idler's shards to their epochs; `free` shards have no owner; the owners of `expired` shards
-    have lost their leases. `next_expiry` is the number of seconds until another idler's lease ends unless it is
-    renewed. `changed` has the users of this idler's shards whose users changed.
+    `mine` maps the idler's shards to their epochs; `free` shards have no owner, or one that has ended; the owners
+    of `expired` shards have lost their leases. `next_expiry` is the number of seconds until another idler's lease
+    ends unless it is renewed. `changed` has the users of this idler's shards whose users changed.
     """
 
     members: tuple[Member, ...]
@@ -174,6 +175,11 @@ async def reserve_capacity(
             )
         )
     )
+
+
+async def begin_hand_over(pool: Pool, idler: int, shards: Iterable[int]) -> None:
+    """Record that the sessions of these shards are about to end: their users count as watched no longer."""
+    await pool.execute(*_BEGIN_HAND_OVER.bind(idler=idler, shards=list(shards)))
 
 
 async def hand_over_shards(pool: Pool, idler: int, target: int, shards: Iterable[int]) -> None:

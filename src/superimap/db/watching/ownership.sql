@@ -1,4 +1,5 @@
--- Statements of ownership.py. A lease is a heartbeat that is younger than :expiry seconds, by PostgreSQL's clock.
+-- Statements of ownership.py. A lease is a heartbeat that is younger than :expiry seconds, by PostgreSQL's clock, of
+-- an idler that was not found to be absent.
 
 -- name: join_cluster$
 WITH
@@ -31,7 +32,7 @@ WITH
 -- The idlers whose leases have not expired.
 living AS MATERIALIZED (
     SELECT id, capacity, users, shards, is_stopping, heartbeat_at FROM idlers
-    WHERE heartbeat_at > now() - make_interval(secs => :expiry)
+    WHERE heartbeat_at > now() - make_interval(secs => :expiry) AND absent_since IS NULL
 ),
 -- The shards of this idler.
 mine AS MATERIALIZED (
@@ -60,8 +61,11 @@ watched AS (
 SELECT
     ARRAY(SELECT (id, capacity, users, shards, is_stopping) FROM living ORDER BY id),
     ARRAY(SELECT (shard::int, epoch) FROM mine),
-    ARRAY(SELECT shard::int FROM shards WHERE owner IS NULL),
-    ARRAY(SELECT shard::int FROM shards WHERE owner NOT IN (SELECT id FROM living)),
+    ARRAY(SELECT shard::int FROM shards
+          WHERE owner IS NULL OR owner IN (SELECT id FROM idlers WHERE absent_since IS NOT NULL)),
+    ARRAY(SELECT shard::int FROM shards
+          WHERE owner NOT IN (SELECT id FROM living)
+            AND owner NOT IN (SELECT id FROM idlers WHERE absent_since IS NOT NULL)),
     (SELECT :expiry - extract(epoch FROM now() - min(heartbeat_at))::float8 FROM living WHERE id <> :idler),
     ARRAY(SELECT shard::int FROM changed ORDER BY shard),
     ARRAY(SELECT digest FROM changed ORDER BY shard),
@@ -102,14 +106,19 @@ FROM watched;
 -- name: take_shards
 UPDATE shards SET owner = :idler, epoch = epoch + 1, changed_at = now()
 WHERE shard = ANY(:shards::smallint[]) AND (owner IS NULL OR owner NOT IN (
-    SELECT id FROM idlers WHERE heartbeat_at > now() - make_interval(secs => :expiry)))
+    SELECT id FROM idlers
+    WHERE heartbeat_at > now() - make_interval(secs => :expiry) AND absent_since IS NULL))
 RETURNING shard, epoch;
 
 -- name: reserve_capacity$
 UPDATE idlers SET users = users + :users, shards = shards + :shards
 WHERE id = :target AND (:users = 0 OR users + :users <= :max_users) AND shards + :shards <= :max_shards
-  AND NOT is_stopping AND heartbeat_at > now() - make_interval(secs => :expiry)
+  AND NOT is_stopping AND heartbeat_at > now() - make_interval(secs => :expiry) AND absent_since IS NULL
 RETURNING true;
+
+-- name: begin_hand_over!
+-- A user counts as watched if its session is younger than this.
+UPDATE shards SET changed_at = now() WHERE owner = :idler AND shard = ANY(:shards::smallint[]);
 
 -- name: hand_over_shards!
 WITH
