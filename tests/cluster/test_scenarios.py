@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.db_proxy import DbProxy
 from trials.cluster import scenarios
+from trials.cluster.__main__ import DEFAULTS
 from trials.cluster.fleet import fleet
 
 
@@ -20,9 +21,15 @@ async def test_scaling_up_and_down_under_load_never_watches_a_user_twice(world, 
         await scenarios.scale(ours, per_second=40)
 
 
-async def test_users_of_a_killed_idler_are_taken_over_with_their_mail(world, quick):
-    async with fleet(world, count=100, **quick) as ours:
-        await scenarios.kill(ours, per_second=40, within=30)
+async def test_users_of_a_killed_idler_are_taken_over_with_their_mail(world):
+    """Long before its lease ends: the intervals are the default ones."""
+    async with fleet(world, count=100, **DEFAULTS) as ours:
+        await scenarios.kill(ours, idlers=2, rounds=1, per_second=40, within=25)
+
+
+async def test_an_idler_that_is_alone_watches_its_users_again_when_it_restarts(world):
+    async with fleet(world, count=20, **DEFAULTS) as ours:
+        await scenarios.restart(ours, rounds=1, rest=0, within=25)
 
 
 async def test_an_idler_paused_beyond_its_lease_repeats_nothing(world, quick):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +86,22 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def started(*command: str, env: Mapping[str, str], patience: float = 30.0) -> AsyncIterator[Process]:
-    """Run `superimap …` for the length of the block; SIGTERM stops it, or kill -9 if it ignores that."""
+async def started(
+    *command: str, env: Mapping[str, str], patience: float = 30.0, prefix: Sequence[str] = ()
+) -> AsyncIterator[Process]:
+    """Run `superimap …` for the length of the block; SIGTERM stops it, or kill -9 if it ignores that.
+
+    `prefix` is a command that executes the one that follows it, in the same process.
+    """
     with tempfile.TemporaryDirectory(prefix="superimap-log-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [SUPERIMAP, *command], env=dict(env), stdout=output, stderr=output, stdin=subprocess.DEVNULL
+                [*prefix, SUPERIMAP, *command],
+                env=dict(env),
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
             )
         process = Process(" ".join(command), popen, log)
         try:

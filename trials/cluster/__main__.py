@@ -19,6 +19,7 @@ from fixtures.engines import create_database, open_folder
 from fixtures.world import World
 from superimap.launch import engines as embedded
 from tests.support.db_proxy import DbProxy
+from trials.cluster import partition as cuts
 from trials.cluster import scenarios
 from trials.cluster.fleet import fleet
 from trials.cluster.scenarios import Figures
@@ -36,12 +37,25 @@ async def scale(world: World, _: Path) -> Figures:
 
 async def kill(world: World, _: Path) -> Figures:
     async with fleet(world, count=USER_COUNT, **DEFAULTS) as ours:
-        return await scenarios.kill(ours, per_second=50, within=35)
+        figures = await scenarios.kill(ours, idlers=3, rounds=10, per_second=50, within=30)
+    assert figures["gap_p95_s"] < 3, figures
+    return figures
+
+
+async def restart(world: World, _: Path) -> Figures:
+    async with fleet(world, count=60, **DEFAULTS) as ours:
+        figures = await scenarios.restart(ours, rounds=10, rest=2, within=30)
+    assert figures["watched_max_s"] < 3, figures
+    return figures
 
 
 async def freeze(world: World, _: Path) -> Figures:
     async with fleet(world, count=USER_COUNT // 2, **DEFAULTS) as ours:
         return await scenarios.freeze(ours)
+
+
+async def partition(world: World, folder: Path) -> Figures:
+    return await cuts.partition(world, folder, **DEFAULTS)
 
 
 async def roll(world: World, _: Path) -> Figures:
@@ -74,7 +88,7 @@ async def spill(world: World, _: Path) -> Figures:
 
 
 ALL: dict[str, Callable[[World, Path], Awaitable[Figures]]] = {
-    each.__name__: each for each in (scale, kill, freeze, roll, outage, change, spill)
+    each.__name__: each for each in (scale, kill, restart, freeze, partition, roll, outage, change, spill)
 }
 
 

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import asyncpg
 from fixtures.world import World, eventually, running
 from superimap.core.environment import load_settings
 from superimap.db.accounts.partners import NewPartner
+from superimap.domain.shards import SHARD_COUNT
+from superimap.idler.balance import MAX_SHARE
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
@@ -97,10 +99,11 @@ class Fleet:
 
     # Idlers.
 
-    async def start_idlers(self, count: int = 1, **env: str) -> list[Process]:
-        """Start `count` more idlers."""
+    async def start_idlers(self, count: int = 1, *, prefix: Sequence[str] = (), **env: str) -> list[Process]:
+        """Start `count` more idlers, by the command `prefix` if there is one."""
         hired = [
-            await self._stack.enter_async_context(started("idler", env=self.env | env)) for _ in range(count)
+            await self._stack.enter_async_context(started("idler", env=self.env | env, prefix=prefix))
+            for _ in range(count)
         ]
         self.idlers += hired
         return hired
@@ -152,6 +155,17 @@ class Fleet:
             return len(rows) == len(self.idlers) and all(row["owner"] for row in rows)
 
         await eventually(is_shared, within=within, what="every idler owns shards")
+
+    async def wait_until_balanced(self, *, within: float = 60.0) -> None:
+        """Wait until no running idler has far more than its share of the shards."""
+        most = MAX_SHARE * SHARD_COUNT / len(self.idlers)
+        sql = "SELECT count(*) FROM shards WHERE owner IS NOT NULL GROUP BY owner"
+
+        async def is_balanced() -> bool:
+            counts = [row["count"] for row in await self.db.fetch(sql)]
+            return sum(counts) == SHARD_COUNT and len(counts) == len(self.idlers) and max(counts) <= most + 1
+
+        await eventually(is_balanced, within=within, what="the shards are balanced")
 
     async def wait_until_joined(self, *, within: float = 60.0) -> None:
         """Wait until every running idler has joined the cluster."""
@@ -225,14 +239,16 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @contextlib.asynccontextmanager
-async def fleet(world: World, *, count: int, **env: str) -> AsyncIterator[Fleet]:
+async def fleet(
+    world: World, *, count: int, imap_host: str = "127.0.0.1", **env: str
+) -> AsyncIterator[Fleet]:
     """A fleet with `count` users, a dispatcher, and no idlers.
 
     Scenarios do not test the dispatcher, so it runs in this process, which has loaded it already.
     """
     async with (
         contextlib.AsyncExitStack() as stack,
-        ImapServer(log_size=2_000_000) as imap,
+        ImapServer(imap_host, log_size=2_000_000) as imap,
         WebhookSink() as sink,
     ):
         db = await stack.enter_async_context(connected(world.database_url))

@@ -17,8 +17,11 @@ from superimap.db.monitoring import cluster_status
 from tests.support.db_proxy import DbProxy
 from tests.support.processes import SUPERIMAP
 from trials.cluster.fleet import Fleet
+from trials.cluster.session_spans import gaps, percentile, session_spans
 
 Figures = dict[str, Any]
+
+GAP_MAILS = 20  # mails to users whose idler was just killed, besides the steady mail
 
 
 async def scale(fleet: Fleet, *, per_second: float, rest: float = 0.0) -> Figures:
@@ -42,18 +45,75 @@ async def scale(fleet: Fleet, *, per_second: float, rest: float = 0.0) -> Figure
     return fleet.figures() | moves
 
 
-async def kill(fleet: Fleet, *, per_second: float, within: float) -> Figures:
-    """kill -9 of one of two idlers: the other watches all users within `within` s and misses no mail."""
-    await fleet.start_idlers(2)
+async def kill(fleet: Fleet, *, idlers: int, rounds: int, per_second: float, within: float) -> Figures:
+    """kill -9 of one idler, `rounds` times: the others watch its users within `within` s and miss no mail.
+
+    At no moment does the cluster status count more users as watched than have a session.
+    """
+    await fleet.start_idlers(idlers)
+    lengths: list[float] = []
+    noticed: list[float] = []
+    for _ in range(rounds):
+        await fleet.wait_until_balanced()
+        await fleet.wait_until_watched()
+        async with fleet.steady_mail(per_second):
+            began = time.monotonic()
+            fleet.kill(fleet.idlers[0])
+            await fleet.imap.wait_for(lambda: len(fleet.watching()) < len(fleet.wanted))
+            for user in sorted(fleet.wanted - fleet.watching())[:GAP_MAILS]:
+                fleet.send(user)
+            noticed.append(await _count_until_watched(fleet, within=within))
+            lengths += gaps(session_spans(fleet.imap.log), since=began)
+        await fleet.wait_until_delivered()
+        await fleet.start_idlers()
+    percentiles = {f"gap_p{round(share * 100)}_s": percentile(lengths, share) for share in (0.5, 0.95, 1.0)}
+    counts = {"kills": rounds, "moved": len(lengths), "noticed_max_s": percentile(noticed, 1.0)}
+    return fleet.figures() | counts | percentiles
+
+
+async def _wait_until_noticed(fleet: Fleet) -> float:
+    """Wait until the cluster status says that an idler has ended; returns the seconds it took."""
+    began = time.monotonic()
+    await eventually(lambda: _read_unserved(fleet), within=5, what="the status knows of the end")
+    return time.monotonic() - began
+
+
+async def _count_until_watched(fleet: Fleet, *, within: float) -> float:
+    """Read the cluster status until all users are watched: it never counts a user without a session.
+
+    Returns the seconds after which it knew that an idler had ended.
+    """
+    expiry = float(fleet.env["HEARTBEAT_EXPIRY"])
+    noticed = await _wait_until_noticed(fleet)
+    async with asyncio.timeout(within):
+        while True:
+            seen = await cluster_status.read_cluster_status(fleet.db, expiry=expiry)
+            signed_in = {each.username for each in fleet.imap.sessions} & fleet.wanted
+            assert seen.users.watched <= len(signed_in), (seen.users, len(signed_in))
+            if seen.users.watched == len(fleet.wanted) == len(fleet.watching() & fleet.wanted):
+                return noticed
+            await asyncio.sleep(0.2)
+
+
+async def restart(fleet: Fleet, *, rounds: int, rest: float, within: float) -> Figures:
+    """kill -9 of the only idler, `rounds` times; `rest` s later it starts again, and watches within `within` s."""
+    took: list[float] = []
+    noticed: list[float] = []
+    await fleet.start_idlers()
     await fleet.wait_until_watched()
-    await fleet.wait_until_shared()
-    async with fleet.steady_mail(per_second):
+    for _ in range(rounds):
         fleet.kill(fleet.idlers[0])
-        await fleet.imap.wait_for(lambda: len(fleet.watching()) < len(fleet.wanted))
+        await fleet.imap.wait_for(lambda: not fleet.watching())
+        noticed.append(await _wait_until_noticed(fleet))
         fleet.send_each()
-        took = await fleet.wait_until_watched(within=within)
-    await fleet.wait_until_delivered()
-    return fleet.figures() | {"takeover_s": round(took, 1)}
+        await asyncio.sleep(rest)
+        began = time.monotonic()
+        await fleet.start_idlers()
+        await _count_until_watched(fleet, within=within)
+        took.append(time.monotonic() - began)
+        await fleet.wait_until_delivered()
+    seconds = {"watched_p50_s": percentile(took, 0.5), "watched_max_s": percentile(took, 1.0)}
+    return fleet.figures() | {"kills": rounds, "noticed_max_s": percentile(noticed, 1.0)} | seconds
 
 
 async def freeze(fleet: Fleet) -> Figures:
@@ -216,5 +276,9 @@ async def _check(fleet: Fleet, code: int) -> int:
 
 
 async def _is_unserved(fleet: Fleet, unserved: int) -> bool:
+    return await _read_unserved(fleet) == unserved
+
+
+async def _read_unserved(fleet: Fleet) -> int:
     seen = await cluster_status.read_cluster_status(fleet.db, expiry=float(fleet.env["HEARTBEAT_EXPIRY"]))
-    return seen.users.unserved == unserved
+    return seen.users.unserved
