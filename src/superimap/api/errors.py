@@ -12,13 +12,14 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from superimap.api.pages import texts
 from superimap.api.pages.render import render_page
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
-from superimap.db.postgres import UNAVAILABLE
+from superimap.db.failures import DatabaseFailure, classify, explain
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,7 @@ PAGES_PATH = "/users/"
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-
-# Errors that a retry may resolve: deadlock, lost race, lock or statement timeout, a standby, a missing schema.
-_TRANSIENT_SQLSTATES = frozenset(
-    {"40001", "40P01", "55P03", "57014", "25006", "42P01", "42703", "3D000", "28000", "28P01"}
-)
+_SECOND_ATTEMPT = "superimap.second_attempt"
 
 
 class Problem(SuperImapError):
@@ -91,15 +88,16 @@ def invalid_fields(errors: Sequence[tuple[str, str]]) -> Problem:
     return Problem(422, f"{sentence}.", kind="invalid", errors=errors)
 
 
-def unavailable() -> Problem:
-    """Return a 503 for an unreachable database."""
-    return Problem(
-        503,
-        "The database cannot be reached at the moment. Whether a change was stored is unknown: read before "
-        "you write again.",
-        kind="unavailable",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+def unavailable(failure: DatabaseFailure = DatabaseFailure.UNREACHABLE) -> Problem:
+    """Return a 503 for a database that fails for the moment."""
+    if failure in {DatabaseFailure.READ_ONLY, DatabaseFailure.OUT_OF_RESOURCES}:
+        detail = "The database cannot store changes at the moment. Nothing was changed; try again later."
+    else:
+        detail = (
+            "The database cannot be reached at the moment. Whether a change was stored is unknown: read before "
+            "you write again."
+        )
+    return Problem(503, detail, kind="unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def field_faults(errors: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -121,15 +119,10 @@ def _message(error: Mapping[str, Any]) -> str:
     return message[0].lower() + message[1:]
 
 
-def is_unavailable(error: BaseException | None) -> bool:
-    """Whether the database was unreachable, or unable for the moment; looks into wrapped errors of drivers."""
-    while error is not None:
-        if isinstance(error, (*UNAVAILABLE, sql.TimeoutError)):
-            return True
-        if getattr(error, "sqlstate", None) in _TRANSIENT_SQLSTATES:
-            return True
-        error = getattr(error, "orig", None) or error.__cause__
-    return False
+def temporary_failure(error: BaseException) -> DatabaseFailure | None:
+    """Return what a temporary error says about the database; None for any other error."""
+    failure = DatabaseFailure.CONTENDED if isinstance(error, sql.TimeoutError) else classify(error)
+    return failure if failure and failure.is_temporary else None
 
 
 def problem_of(error: Exception) -> Problem | None:
@@ -152,10 +145,12 @@ def problem_of(error: Exception) -> Problem | None:
             problem = invalid_fields(field_faults(error.errors()))
         case HTTPException():
             problem = Problem(error.status_code, _sentence(error.status_code), headers=error.headers)
-        case _ if is_unavailable(error):
+        case _ if failure := temporary_failure(error):
             # Log only the class of the error: its text may contain values of the statement.
-            log.warning("database unavailable", extra={"error": type(error).__name__})
-            problem = unavailable()
+            log.warning(
+                "database unavailable", extra={"error": type(error).__name__, "reason": explain(error)}
+            )
+            problem = unavailable(failure)
     return problem
 
 
@@ -169,10 +164,45 @@ def _sentence(status: int) -> str:
             return f"{HTTPStatus(status).phrase}."
 
 
+class SecondAttempt(Response):
+    """The response of a route that handles the same request once more."""
+
+    def __init__(self, route: Route, body: bytes) -> None:
+        super().__init__()
+        self._route = route
+        self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the request with the body that was read before."""
+
+        async def read_again() -> Message:
+            return {"type": "http.request", "body": self._body, "more_body": False}
+
+        await self._route.app(scope, read_again, send)
+
+
+async def _second_attempt(request: Request) -> Response | None:
+    """Return the same request once more: a plan was outdated, and the first attempt was rolled back.
+
+    SQLAlchemy has dropped all its plans by now. None if this was the second attempt, or if the body is gone.
+    """
+    route = request.scope.get("route")
+    if request.scope.get(_SECOND_ATTEMPT) or not isinstance(route, Route):
+        return None
+    try:
+        body = await request.body()
+    except RuntimeError:  # it was read as a stream
+        return None
+    request.scope[_SECOND_ATTEMPT] = True
+    return SecondAttempt(route, body)
+
+
 def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
     """Translate every expected error; EdgeMiddleware answers the others with a 500."""
 
     async def answer(request: Request, error: Exception) -> Response:
+        if classify(error) is DatabaseFailure.OUTDATED and (again := await _second_attempt(request)):
+            return again
         problem = problem_of(error)
         if problem is None:
             raise error

@@ -22,6 +22,7 @@ from superimap.cli import (
     users,
     webhooks,
 )
+from superimap.core import runtime
 
 app = typer.Typer(
     name="superimap",
@@ -68,4 +69,5 @@ app.add_typer(webhooks.app, name="webhooks")
 
 def main() -> None:
     """Run the command line."""
+    runtime.replace_closed_home()
     app()

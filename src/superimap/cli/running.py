@@ -129,17 +129,22 @@ def explaining_database_errors(url: str, *, hint: str = "") -> Iterator[None]:
 
 
 def _explanation(url: str, error: BaseException) -> str:
-    """The meaning of a database error and what to do about it, by its SQLSTATE if it has one."""
+    """The meaning of a database error and what to do about it."""
+    from superimap.db.failures import DatabaseFailure, classify
+
     where = f"PostgreSQL at {host(url)}"
-    match getattr(error, "sqlstate", None) or "":
-        case "3D000":
+    state = getattr(error, "sqlstate", None) or ""
+    match classify(error):
+        case DatabaseFailure.REFUSED if state == "3D000":
             name = urlsplit(url).path.lstrip("/")
             return f"{where} has no database {name!r}; create it, or correct DATABASE_URL."
-        case "42P01" | "42703" | "3F000":
+        case DatabaseFailure.OUTDATED:
             return f"The database at {host(url)} lacks this version's tables; run `superimap migrate`."
-        case state if state.startswith("28"):
+        case DatabaseFailure.REFUSED if state.startswith("28"):
             return f"{where} refuses the user or password; correct DATABASE_URL."
-        case state if not state or state[:2] in {"08", "53", "57"}:
+        case (
+            DatabaseFailure.UNREACHABLE | DatabaseFailure.OUT_OF_RESOURCES | DatabaseFailure.CONTENDED | None
+        ):
             return f"{where} cannot be reached ({reason(error)}); start it, or correct DATABASE_URL."
     return f"{where} refused: {reason(error)}."
 

@@ -21,6 +21,7 @@ from superimap.cli.running import (
 )
 
 RECONNECT_SECONDS = 0.5
+TOO_MANY_CONNECTIONS = "53300"  # the only refusal that ends by itself
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +58,7 @@ def migrate(
 
 async def _reach(url: str, wait: float) -> None:
     """Try to connect until it works, for at most `wait` seconds; then the last error is raised."""
+    from superimap.db.failures import DatabaseFailure, classify
     from superimap.db.postgres import UNAVAILABLE, connect
 
     deadline = asyncio.get_running_loop().time() + wait
@@ -64,8 +66,12 @@ async def _reach(url: str, wait: float) -> None:
         try:
             await (await connect(url)).close()
             return
-        except UNAVAILABLE:
-            if asyncio.get_running_loop().time() + RECONNECT_SECONDS > deadline:
+        except UNAVAILABLE as error:
+            is_refused = (
+                classify(error) is DatabaseFailure.REFUSED
+                and getattr(error, "sqlstate", "") != TOO_MANY_CONNECTIONS
+            )
+            if is_refused or asyncio.get_running_loop().time() + RECONNECT_SECONDS > deadline:
                 raise
         await asyncio.sleep(RECONNECT_SECONDS)
 

@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     )
     database_url: PostgresUrl = Field(
         repr=False,
-        description="URL of PostgreSQL, which holds all data: `postgresql://user:password@host:5432/superimap`.",
+        description="URL of PostgreSQL, which holds all data: `postgresql://user:password@host:5432/superimap`. "
+        "Several hosts are separated by commas. libpq's keywords are supported, or rejected by name.",
     )
     redis_url: RedisUrl = Field(
         "redis://localhost:6379/0",

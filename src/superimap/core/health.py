@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,14 +13,47 @@ import superimap.core.metrics  # noqa: F401 - exports every metric from the star
 
 @dataclass(slots=True)
 class Readiness:
-    """Readiness of a worker. `ready` is true from its first round of work until it is asked to stop."""
+    """Readiness of a worker, with reasons.
+
+    `ready` is true from its first round of work until it is asked to stop. A fault makes the worker unready until
+    it is cleared; a note only describes it. Both belong to a subject, such as `database`, with one writer each.
+    """
 
     ready: bool = False
+    faults: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the worker works and has no fault."""
+        return self.ready and not self.faults
+
+    def set_fault(self, subject: str, reason: str | None) -> None:
+        """Set the fault of a subject; None clears it."""
+        _set(self.faults, subject, reason)
+
+    def set_note(self, subject: str, text: str | None) -> None:
+        """Set the note of a subject; None clears it."""
+        _set(self.notes, subject, text)
+
+    def lines(self) -> list[str]:
+        """Return the faults and notes, a line each, for operators."""
+        return [f"{subject}: {text}" for subject, text in (*self.faults.items(), *self.notes.items())]
+
+
+def _set(texts: dict[str, str], subject: str, text: str | None) -> None:
+    if text is None:
+        texts.pop(subject, None)
+    else:
+        texts[subject] = text
 
 
 @asynccontextmanager
-async def serve_health(readiness: Readiness, *, host: str, port: int) -> AsyncIterator[None]:
-    """Serve /healthz, /readyz and /metrics; port 0 serves nothing. Raises OSError if the port is in use."""
+async def serve_health(*states: Readiness, host: str, port: int) -> AsyncIterator[None]:
+    """Serve /healthz, /readyz and /metrics; port 0 serves nothing. Raises OSError if the port is in use.
+
+    /readyz answers 200 if all `states` are ready. The first line of its text says so, the others give reasons.
+    """
     if not port:
         yield
         return
@@ -29,9 +62,9 @@ async def serve_health(readiness: Readiness, *, host: str, port: int) -> AsyncIt
     app.router.add_get("/metrics", _metrics)
 
     async def is_ready(_: web.Request) -> web.Response:
-        return (
-            web.Response(text="ready\n") if readiness.ready else web.Response(status=503, text="not ready\n")
-        )
+        is_ready = all(state.is_ready for state in states)
+        lines = ["ready" if is_ready else "not ready", *(line for state in states for line in state.lines())]
+        return web.Response(status=200 if is_ready else 503, text="\n".join(lines) + "\n")
 
     app.router.add_get("/readyz", is_ready)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

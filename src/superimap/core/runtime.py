@@ -1,4 +1,4 @@
-"""Process lifetime: stop signals, waits that a stop cancels, and memory management."""
+"""Process lifetime: environment, stop signals, waits that a stop cancels, and memory management."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,19 @@ Main = Callable[[asyncio.Event], Awaitable[None]]
 
 SESSIONS_PER_FREEZE = 500
 """Growth or decline of the count after which memory is managed."""
+
+
+def replace_closed_home() -> None:
+    """Set HOME to a folder that does not exist if this user may not enter its own, as in some containers.
+
+    asyncpg looks for `~/.pgpass` and `~/.postgresql` with each connection, and fails if it may not.
+    """
+    try:
+        (Path.home() / ".pgpass").stat()
+    except PermissionError:
+        os.environ["HOME"] = "/nonexistent"
+    except (OSError, RuntimeError):  # no such file, or no home
+        pass
 
 
 def run(main: Main) -> None:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from superimap.core.crypto import Vault, VaultError
+from superimap.core.postgres_url import connection_arguments
 
 MIN_SECRET_CHARACTERS = 16
 MAX_ID_CHARACTERS = 1024
@@ -26,10 +27,12 @@ def parse_ports(value: object) -> object:
 
 
 def check_postgres_url(value: str) -> str:
-    """Return the URL of a PostgreSQL server with the scheme `postgresql://`, as asyncpg requires."""
+    """Return the URL of a PostgreSQL server with the scheme `postgresql://`, whose keywords are all supported."""
     if not value.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
         raise ValueError("must be a PostgreSQL URL, such as postgresql://user:password@host:5432/name")
-    return re.sub(r"^postgres(ql\+asyncpg)?://", "postgresql://", value)
+    url = re.sub(r"^postgres(ql\+asyncpg)?://", "postgresql://", value)
+    connection_arguments(url)
+    return url
 
 
 def check_redis_url(value: str) -> str:

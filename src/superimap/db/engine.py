@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from superimap.db import postgres
+from superimap.db.failures import DatabaseFailure, classify
 
 
 def connector(
@@ -21,8 +24,8 @@ def connector(
 
 
 def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """Create an engine that tests a pooled connection before each use."""
-    return create_async_engine(
+    """Create an engine that tests a pooled connection before each use, and drops those that are useless."""
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connector(url),
         pool_size=pool_size,
@@ -30,6 +33,14 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
         pool_pre_ping=True,
         pool_timeout=postgres.CONNECT_TIMEOUT_SECONDS,
     )
+    event.listen(engine.sync_engine, "handle_error", _drop_if_read_only)
+    return engine
+
+
+def _drop_if_read_only(context: ExceptionContext) -> None:
+    """Drop all connections of the pool with one that is read-only: new ones may reach another server."""
+    if classify(context.original_exception) is DatabaseFailure.READ_ONLY:
+        context.is_disconnect = True
 
 
 @asynccontextmanager

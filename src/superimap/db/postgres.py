@@ -1,33 +1,23 @@
-"""asyncpg connections and pools, and the errors that mean that PostgreSQL is unavailable.
+"""asyncpg connections and pools, which drop connections that are open and of no use.
 
 The idler and the dispatcher use only this module and never load SQLAlchemy; the API and the operators' commands
 use `engine` as well.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, NoReturn
 
 import asyncpg
 
-CONNECT_TIMEOUT_SECONDS = 5.0
+from superimap.core.postgres_url import CONNECT_TIMEOUT_SECONDS, connection_arguments
+from superimap.db.failures import UNAVAILABLE, InvalidArgument, NotifyQueueFull, classify
+
+__all__ = ["CONNECT_TIMEOUT_SECONDS", "UNAVAILABLE", "DatabaseConnection", "connect", "pool", "transaction"]
+
 STATEMENT_TIMEOUT_SECONDS = 30.0
 
-# Errors of a lost, refused, exhausted or contended database: the same statement may succeed later.
-UNAVAILABLE: tuple[type[BaseException], ...] = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the connection broke in the middle of an operation
-    asyncpg.CannotConnectNowError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,  # a deadlock that PostgreSQL resolved by cancelling our transaction
-    asyncpg.LockNotAvailableError,  # another transaction held the lock for longer than `lock_timeout`
-)
-
 SERVER_SETTINGS = {
-    "application_name": "superimap",
     "timezone": "UTC",
     # A transaction that a stopped process leaves open must not hold a shard's row indefinitely.
     "idle_in_transaction_session_timeout": "60000",
@@ -35,19 +25,99 @@ SERVER_SETTINGS = {
 }
 
 
-async def connect(
-    url: str, *, statement_timeout: float | None = STATEMENT_TIMEOUT_SECONDS
-) -> asyncpg.Connection:
-    """Open a connection. asyncpg parses the URL itself, so Unix sockets work too.
+class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that knows when it is useless: on a server that is read-only now, or with outdated plans.
 
-    `statement_timeout` is in seconds; None means no limit, which migrations need.
+    Its pool drops it then. A new connection may reach another server, as after a failover.
     """
-    return await asyncpg.connect(
-        url,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=statement_timeout,
-        server_settings=SERVER_SETTINGS,
+
+    __slots__ = ("is_useless",)
+
+    def __init__(self, *args: Any, **arguments: Any) -> None:
+        super().__init__(*args, **arguments)
+        self.is_useless = False
+
+    async def execute(self, *args: Any, **arguments: Any) -> Any:
+        """As asyncpg."""
+        try:
+            return await super().execute(*args, **arguments)
+        except Exception as error:
+            self._judge(error)
+
+    async def fetch(self, *args: Any, **arguments: Any) -> Any:
+        """As asyncpg."""
+        try:
+            return await super().fetch(*args, **arguments)
+        except Exception as error:
+            self._judge(error)
+
+    async def fetchrow(self, *args: Any, **arguments: Any) -> Any:
+        """As asyncpg."""
+        try:
+            return await super().fetchrow(*args, **arguments)
+        except Exception as error:
+            self._judge(error)
+
+    async def fetchval(self, *args: Any, **arguments: Any) -> Any:
+        """As asyncpg."""
+        try:
+            return await super().fetchval(*args, **arguments)
+        except Exception as error:
+            self._judge(error)
+
+    def _judge(self, error: Exception) -> NoReturn:
+        """Raise the error, or a class that says more than its SQLSTATE."""
+        failure = classify(error)
+        if failure is not None and failure.makes_connection_useless:
+            self.is_useless = True
+        if (
+            isinstance(error, asyncpg.DataError) and error.severity is None
+        ):  # from asyncpg, not from the server
+            raise InvalidArgument("an argument of a statement does not fit its parameter") from None
+        # The SQLSTATE 54000 has other causes as well, which are not temporary.
+        if isinstance(error, asyncpg.ProgramLimitExceededError) and error.server_source_filename == "async.c":
+            raise NotifyQueueFull(str(error)) from None
+        raise error
+
+
+async def connect(
+    url: str,
+    *,
+    statement_timeout: float | None = STATEMENT_TIMEOUT_SECONDS,
+    settings: Mapping[str, str] | None = None,
+) -> asyncpg.Connection:
+    """Open a connection, by the URL of the settings.
+
+    `statement_timeout` is in seconds; None means no limit, which migrations need. `settings` are added to
+    SERVER_SETTINGS.
+    """
+    return await asyncpg.connect(command_timeout=statement_timeout, **_arguments(url, settings or {}))
+
+
+def _arguments(url: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments that connections and pools have in common."""
+    found = connection_arguments(url)
+    return {
+        "dsn": found.dsn,
+        "timeout": found.timeout,
+        "server_settings": {**SERVER_SETTINGS, **found.server_settings, **settings},
+        "connection_class": DatabaseConnection,
+        **({"ssl": found.tls} if found.tls else {}),
+    }
+
+
+async def check_server(db: asyncpg.Connection) -> float:
+    """Return the part of the queue of notifications that is used, from 0 to 1.
+
+    Raises ReadOnlySQLTransactionError if this server is a standby or is read-only. A queue that was full stays
+    full although every listener has read it, until this function of PostgreSQL makes it drop what was read.
+    """
+    is_read_only, usage = await db.fetchrow(
+        "SELECT current_setting('transaction_read_only') = 'on', pg_notification_queue_usage()"
     )
+    if is_read_only:
+        raise asyncpg.ReadOnlySQLTransactionError("the server is read-only")
+    return float(usage)
 
 
 @asynccontextmanager
@@ -61,25 +131,25 @@ async def transaction(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
-async def _skip_reset(_connection: asyncpg.Connection) -> None:
+async def _drop_if_useless(connection: DatabaseConnection) -> None:
     """Replace asyncpg's reset of a connection that returns to the pool, which costs a second round trip.
 
     There is nothing to reset: no statement of ours sets a parameter, locks or listens in its session.
     """
+    if connection.is_useless:
+        connection.terminate()
 
 
 @asynccontextmanager
 async def pool(url: str, *, size: int) -> AsyncIterator[asyncpg.Pool]:
     """Open a pool of at most `size` connections; it connects on demand, so it starts without a server."""
     opened = asyncpg.create_pool(
-        url,
         min_size=0,
         max_size=size,
-        timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
         max_inactive_connection_lifetime=300,
-        server_settings=SERVER_SETTINGS,
-        reset=_skip_reset,
+        reset=_drop_if_useless,
+        **_arguments(url, {}),
     )
     await opened
     try:

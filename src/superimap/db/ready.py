@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import asyncpg
 
@@ -10,7 +11,7 @@ from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
 from superimap.core.setting_types import mask_password
 from superimap.db import canaries, postgres
-from superimap.db.postgres import UNAVAILABLE
+from superimap.db.failures import UNAVAILABLE, explain
 from superimap.db.revisions import known_revisions
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,10 @@ class NotMigrated(SuperImapError):
     """The schema is older than this code; `superimap migrate` brings it up to date."""
 
 
-async def wait(url: str, vault: Vault) -> None:
+async def wait(url: str, vault: Vault, *, report: Callable[[str | None], None] = lambda _: None) -> None:
     """Return once the database is reachable, migrated and opened by `vault`; there is no time limit.
+
+    `report` is called with the reason of the wait, and with None at its end.
 
     Processes start in any order: one that starts first waits for PostgreSQL and for `superimap migrate`.
     Raises VaultError if no key of the vault opens this database: waiting would not change that.
@@ -34,10 +37,13 @@ async def wait(url: str, vault: Vault) -> None:
             async with postgres.transaction(url) as connection:
                 await _check_schema(connection)
                 await canaries.verify_vault(connection, vault)
+            report(None)
             return
         except NotMigrated as error:
             log.warning("waiting for the schema: %s", error)
+            report(str(error))
         except NOT_READY as error:
+            report(explain(error))
             reason = str(error) or type(error).__name__
             log.warning("waiting for PostgreSQL at %s: %s", mask_password(url), reason)
         await asyncio.sleep(0.2 + backoff.next())

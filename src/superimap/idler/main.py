@@ -16,7 +16,7 @@ from superimap.core.egress import Guard
 from superimap.core.health import Readiness
 from superimap.core.resolver import Resolver
 from superimap.db import postgres
-from superimap.db.postgres import UNAVAILABLE
+from superimap.db.failures import UNAVAILABLE, explain
 from superimap.db.watching import ownership as cluster
 from superimap.doorbells.postgres import IdlerDoorbell
 from superimap.doorbells.redis import EndpointDoorbell
@@ -86,7 +86,7 @@ async def serve(
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(doorbell.listen(settings.database_url)),
-                group.create_task(_renew_lease(ownership, supervisor, settings.heartbeat_interval)),
+                group.create_task(_renew_lease(ownership, supervisor, health, settings.heartbeat_interval)),
                 group.create_task(
                     _reconcile(ownership, supervisor, doorbell, health, settings.reconcile_interval)
                 ),
@@ -174,14 +174,18 @@ def _login_limiter(settings: Settings) -> LoginLimiter:
     return LoginLimiter(rate=settings.logins_per_second, at_once=settings.connects_in_flight)
 
 
-async def _renew_lease(ownership: Ownership, supervisor: Supervisor, interval: float) -> None:
+async def _renew_lease(
+    ownership: Ownership, supervisor: Supervisor, health: Readiness, interval: float
+) -> None:
     """Renew the lease until cancelled. While PostgreSQL is unreachable, no other idler can take it over."""
     while True:
         try:
             await ownership.renew_lease(supervisor)
             pause = interval
+            health.set_fault("heartbeat", None)
         except UNAVAILABLE as error:
             log.warning("heartbeat failed: %s", error)
+            health.set_fault("heartbeat", explain(error))
             ownership.delay_takeovers()
             pause = min(1.0, interval)
         await asyncio.sleep(pause)
@@ -203,9 +207,11 @@ async def _reconcile(
                 else:
                     await ownership.refresh(supervisor, shards)
             health.ready = True
+            health.set_fault("round", None)
             backoff.reset()
         except UNAVAILABLE as error:
             log.warning("round failed: %s", error)
+            health.set_fault("round", explain(error))
             ownership.delay_takeovers()
             await asyncio.sleep(backoff.next())
             is_round = True

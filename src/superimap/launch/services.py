@@ -5,6 +5,7 @@ Each process imports only its own service: the workers never load SQLAlchemy, wh
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from superimap.core import health, runtime
 from superimap.core.config import Settings
@@ -43,7 +44,7 @@ async def run_worker(service: Service, settings: Settings, stop: asyncio.Event) 
     state = Readiness()
     async with health.serve_health(state, host=settings.health_host, port=settings.health_port):
         async with runtime.cancel_when(stop):
-            await ready.wait(settings.database_url, vault)
+            await ready.wait(settings.database_url, vault, report=partial(state.set_fault, "database"))
         if not stop.is_set():
             await service(settings, stop, state)
 
@@ -63,15 +64,15 @@ async def run_all(settings: Settings, stop: asyncio.Event, *, within: float) -> 
     """Run all three in one event loop; `within` seconds after `stop` is set, cancel those that have not ended."""
     from superimap.api import main  # noqa: PLC0415
 
-    state = Readiness()
+    state, sending = Readiness(), Readiness()
     async with (
-        health.serve_health(state, host=settings.health_host, port=settings.health_port),
+        health.serve_health(state, sending, host=settings.health_host, port=settings.health_port),
         asyncio.TaskGroup() as group,
     ):
         tasks = [
             group.create_task(main.serve(settings, stop)),
             group.create_task(run_idler(settings, stop, state)),
-            group.create_task(run_dispatcher(settings, stop, Readiness())),
+            group.create_task(run_dispatcher(settings, stop, sending)),
         ]
         await stop.wait()
         _, late = await asyncio.wait(tasks, timeout=within)

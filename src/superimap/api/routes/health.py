@@ -3,11 +3,13 @@
 import asyncio
 
 from fastapi import APIRouter
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from superimap.api.dependencies import AppResources
+from superimap.api.errors import RETRY_AFTER_SECONDS, Problem, temporary_failure
 from superimap.api.openapi import problem_responses
 from superimap.api.schemas.common import Health
+from superimap.db.failures import explain
 from superimap.db.models import Partner
 
 router = APIRouter(tags=["health"])
@@ -23,7 +25,25 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Check that the API can serve requests", responses=problem_responses(503))
 async def readyz(resources: AppResources) -> Health:
-    """Answers 200 if the database responds within a second and has its schema, else 503."""
+    """Answers 200 if the database responds within a second, has its schema and can be written; else 503."""
+    try:
+        reason = await _find_fault(resources)
+    except Exception as error:
+        if temporary_failure(error) is None:
+            raise
+        reason = explain(error)
+    if reason is not None:
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise Problem(503, f"{reason}.", kind="unavailable", headers=headers)
+    return Health(status="ready")
+
+
+async def _find_fault(resources: AppResources) -> str | None:
+    """Return why the database cannot be used although it answers, or None."""
     async with asyncio.timeout(READY_TIMEOUT_SECONDS), resources.sessionmaker() as db:
         await db.execute(select(Partner.id).limit(1))
-    return Health(status="ready")
+        if await db.scalar(select(func.current_setting("transaction_read_only"))) != "on":
+            return None
+        # A new connection may reach another server, or the same one when it can be written.
+        await (await db.connection()).invalidate()
+        return "PostgreSQL is read-only"

