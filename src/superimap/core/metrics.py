@@ -69,6 +69,11 @@ ENDPOINTS_DISABLED = Counter(
 SWEEPS = Counter(
     "superimap_sweeps", "Searches for due deliveries without a doorbell; one a second, in one dispatcher"
 )
+DOORBELLS_UNHEARD = Gauge(
+    "superimap_doorbells_unheard",
+    "1 while no dispatcher takes wake-ups from Redis, reported by the dispatcher that sweeps, which starts lanes "
+    "itself",
+)
 OVERDUE_SECONDS = Gauge(
     "superimap_overdue_seconds", "Delay of the most overdue delivery, reported by the dispatcher that sweeps"
 )

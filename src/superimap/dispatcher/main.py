@@ -15,6 +15,7 @@ import asyncpg
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.core.health import Readiness
 from superimap.db import postgres
 from superimap.db.delivery import deliveries, endpoints
 from superimap.db.delivery.deliveries import Claims
@@ -47,11 +48,13 @@ async def serve(
     *,
     counts: DispatcherCounts | None = None,
     timings: DispatcherTimings | None = None,
+    health: Readiness | None = None,
 ) -> None:
     """Send due deliveries until `stop`. Everything is closed on return, within 25 seconds of the stop.
 
     PostgreSQL and Redis may be unreachable, also at the start: connecting is retried.
     """
+    health = health or Readiness()
     counts, timings = counts or DispatcherCounts(), timings or DispatcherTimings()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -76,10 +79,11 @@ async def serve(
             ring=doorbell.ring,
         )
         lanes = Lanes(operations, _lane_limits(settings, timings), counts.lanes)
-        sweeper = _sweeper(settings, timings, doorbell, lanes, presence)
+        sweeper = _sweeper(settings, timings, doorbell, lanes, presence, health)
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")
-            ringing = doorbell.run(lanes.run_lane, stop, max_lanes=settings.max_lanes)
+            report = partial(health.set_note, "doorbell worker")
+            ringing = doorbell.run(lanes.run_lane, stop, max_lanes=settings.max_lanes, report=report)
             loops.create_task(ringing, name="doorbells")
             loops.create_task(sweeper.run(stop), name="sweeper")
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
@@ -129,6 +133,7 @@ def _sweeper(
     doorbell: EndpointDoorbell,
     lanes: Lanes,
     presence: Presence,
+    health: Readiness,
 ) -> Sweeper:
     return Sweeper(
         settings.database_url,
@@ -139,6 +144,7 @@ def _sweeper(
         timings=timings,
         retention=Retention(settings.content_retention_days, settings.message_retention_days),
         stalled_after=settings.stalled_after,
+        health=health,
     )
 
 

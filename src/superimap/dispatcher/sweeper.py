@@ -1,8 +1,8 @@
 """Sweeper: finds the deliveries for which no doorbell rang. One process at a time sweeps, every second.
 
 It releases deliveries whose lease has expired or whose dispatcher no longer exists, rings endpoints with overdue
-deliveries, finds stalled users, and purges old rows. While Redis is down its rings fail, and it starts lanes in
-its own process.
+deliveries, finds stalled users, and purges old rows. While its rings fail or are not heard, whatever the reason,
+it starts lanes in its own process.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dataclasses import dataclass
 import asyncpg
 
 from superimap.core import metrics
+from superimap.core.health import Readiness
 from superimap.core.runtime import wait_for_stop
 from superimap.db import postgres
 from superimap.db.delivery import liveness, sweeping
+from superimap.db.failures import explain
 from superimap.db.presence import DISPATCHER_LOCK_SPACE, Absences, Presence
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
+from superimap.dispatcher.hearing import DoorbellHearing
 from superimap.dispatcher.lanes.runner import DATABASE_ERRORS, Lanes
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
@@ -29,6 +32,8 @@ from superimap.doorbells.redis import EndpointDoorbell
 log = logging.getLogger(__name__)
 
 SWEEPER_LOCK_KEY = 0x5349_4D41_5053_5750  # "SIMAPSWP": the advisory lock of the process that sweeps
+
+REPORTED_QUEUE_USAGE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Sweeper:
         timings: DispatcherTimings,
         retention: Retention,
         stalled_after: float,
+        health: Readiness,
     ) -> None:
         self._database_url = database_url
         self._doorbell = doorbell
@@ -65,6 +71,8 @@ class Sweeper:
         self._timings = timings
         self._retention = retention
         self._stalled_after = stalled_after
+        self._health = health
+        self._hearing = DoorbellHearing(doorbell, health)
         self._next_purge = 0.0
         self._next_stall_check = 0.0
 
@@ -76,18 +84,14 @@ class Sweeper:
                     await self._sweep_on(db, stop)
             except DATABASE_ERRORS as error:
                 log.warning("sweeper lost its database connection: %s", error)
+                self._health.set_fault("database", explain(error))
                 await wait_for_stop(stop, self._timings.sweep_interval)
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of its own. PostgreSQL ends it if this process stops working, and another one sweeps."""
         idle_ms = str(int(10 * self._timings.sweep_interval * 1000))
-        db = await asyncpg.connect(
-            self._database_url,
-            timeout=postgres.CONNECT_TIMEOUT_SECONDS,
-            command_timeout=postgres.STATEMENT_TIMEOUT_SECONDS,
-            server_settings={**postgres.SERVER_SETTINGS, "idle_session_timeout": idle_ms},
-        )
+        db = await postgres.connect(self._database_url, settings={"idle_session_timeout": idle_ms})
         try:
             yield db
         finally:
@@ -100,6 +104,8 @@ class Sweeper:
         self._next_stall_check = time.monotonic() + self._timings.stall_check_delay
         try:
             while not stop.is_set():
+                # First: a lock on a standby would be seen by no other dispatcher.
+                self._report_queue(await postgres.check_server(db))
                 await self._presence.take_lock(db)
                 holds_lock = holds_lock or await db.fetchval(
                     "SELECT pg_try_advisory_lock($1)", SWEEPER_LOCK_KEY
@@ -110,10 +116,17 @@ class Sweeper:
                     await self._mark_stalled(db)
                     await self._purge(db)
                     await self._cluster_metrics.update(db)
+                self._health.set_fault("database", None)
                 await wait_for_stop(stop, self._timings.sweep_interval)
         finally:
             metrics.OVERDUE_SECONDS.set(0)
             self._cluster_metrics.clear()
+            self._hearing.clear()
+
+    def _report_queue(self, usage: float) -> None:
+        """Note a queue of notifications that fills up: changes of users are refused once it is full."""
+        text = f"the queue is {usage:.0%} full; a client of PostgreSQL listens within a long transaction"
+        self._health.set_note("notifications", text if usage > REPORTED_QUEUE_USAGE else None)
 
     async def _release_leases(self, db: asyncpg.Connection, absences: Absences) -> None:
         if expired := await sweeping.release_expired(db):
@@ -134,12 +147,14 @@ class Sweeper:
         metrics.OVERDUE_SECONDS.set(max((each.late for each in overdue), default=0.0))
         to_ring = [each for each in overdue if each.is_to_ring]
         late_after = self._timings.late_after
+        await self._hearing.probe(is_busy=self._lanes.is_full)
         rung = await asyncio.gather(
             *(self._doorbell.ring(each.endpoint_id, is_late=each.late > late_after) for each in to_ring)
         )
         for each, is_rung in zip(to_ring, rung, strict=True):
-            if not is_rung:
+            if not is_rung or self._hearing.is_unheard(each.endpoint_id):
                 self._lanes.start(each.endpoint_id)
+        self._hearing.record_rings(each.endpoint_id for each in to_ring)
 
     async def _mark_stalled(self, db: asyncpg.Connection) -> None:
         """Mark one batch of stalled users per sweep, so that sweeping goes on; pause once all are marked."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from arq.connections import ArqRedis
+from arq.utils import poll
 from arq.worker import Worker, func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
@@ -51,14 +52,22 @@ async def disconnect(redis: ArqRedis) -> None:
 
 
 async def run_worker(
-    url: str, job: JobFunction, stop: asyncio.Event, backoff: Backoff, *, max_jobs: int
+    url: str,
+    job: JobFunction,
+    stop: asyncio.Event,
+    backoff: Backoff,
+    *,
+    max_jobs: int,
+    report: Callable[[None], None],
 ) -> None:
     """Run jobs with one arq worker until it fails, or until `stop` is set and its jobs are done.
 
-    Raises one of UNREACHABLE if Redis becomes unreachable.
+    `report` is called once the worker has read the queue. Raises one of UNREACHABLE if Redis becomes unreachable,
+    and any other error for an entry of the queue that arq cannot read.
     """
     redis = connect(url, timeout=COMMAND_TIMEOUT_SECONDS)
     worker = _worker(redis, job, max_jobs=max_jobs)
+    worker.report = report
     try:
         await _run_until_stop(worker, stop, backoff)
     finally:
@@ -66,7 +75,19 @@ async def run_worker(
 
 
 class _Worker(Worker):
-    """arq's worker, which reports a job that it could not remove only in the event loop's log of errors."""
+    """arq's worker, with two differences.
+
+    It does not ask for INFO, which a user of Redis may be denied. arq reports a job that it could not remove
+    only in the event loop's log of errors.
+    """
+
+    report: Callable[[None], None]
+
+    async def main(self) -> None:
+        """Read the queue until cancelled."""
+        async for _ in poll(self.poll_delay_s):
+            await self._poll_iteration()
+            self.report(None)
 
     async def finish_job(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -75,7 +96,7 @@ class _Worker(Worker):
             log.debug("doorbell could not be removed from the queue: %s", error)
 
 
-def _worker(redis: ArqRedis, job: JobFunction, *, max_jobs: int) -> Worker:
+def _worker(redis: ArqRedis, job: JobFunction, *, max_jobs: int) -> _Worker:
     return _Worker(
         functions=[func(job, name=JOB_NAME)],
         redis_pool=redis,

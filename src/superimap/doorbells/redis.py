@@ -4,14 +4,15 @@ The queue carries doorbells, never payloads. A lost doorbell costs a second, unt
 duplicate costs one look at the table. `ring` enqueues the job `lane:{endpoint}:{generation}`, and the process
 that takes the job raises the generation before it looks at the table. So a row that was committed before the ring
 is always seen: either the job of this generation has not looked yet, or the generation is a new one and so is the
-job. At most one job per endpoint waits.
+job. At most one job per endpoint waits. arq compares the score of a job with its own clock; ours are numbers of a
+counter in Redis, far below any clock, so that jobs are due at once on every machine, oldest first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +40,10 @@ log = logging.getLogger(__name__)
 Handler = Callable[[int], Awaitable[None]]
 
 GENERATION_KEY_PREFIX = "superimap:gen:"
+SEQUENCE_KEY = "superimap:rings"
+"""Number of batches of rings, which is the score of their jobs: no clock decides when they are due."""
+PROBE_ID = -1
+"""Endpoint of a probe; no endpoint has this id."""
 RING_TIMEOUT_SECONDS = 0.2
 """Longest time for which a ring delays its caller."""
 
@@ -80,17 +85,48 @@ class EndpointDoorbell:
         except TimeoutError:
             return False
 
-    async def run(self, handler: Handler, stop: asyncio.Event, *, max_lanes: int) -> None:
+    async def probe(self, *, replaces_dead: bool = False) -> int | None:
+        """Ring for no endpoint. Returns the generation that this probe has, None if Redis did not take it.
+
+        The dispatcher that takes a probe raises the generation. `replaces_dead` raises it here, because a process
+        that died may have taken the last probe.
+        """
+        key = f"{GENERATION_KEY_PREFIX}{PROBE_ID}"
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_SECONDS):
+                if replaces_dead:
+                    generation = int(await self._redis.incr(key))
+                else:
+                    generation = _generation(await self._redis.get(key))
+        except UNREACHABLE:
+            return None
+        return generation if await self.ring(PROBE_ID) else None
+
+    async def run(
+        self,
+        handler: Handler,
+        stop: asyncio.Event,
+        *,
+        max_lanes: int,
+        report: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
         """Call `handler(endpoint_id)` for doorbells until `stop`, at most `max_lanes` at once.
 
-        If Redis becomes unreachable, arq's worker ends; new workers are tried until Redis is back.
+        If Redis becomes unreachable, arq's worker ends; new workers are tried until Redis is back. `report` is
+        called with the reason, and with None when a worker works.
         """
         backoff = Backoff(first=0.2, longest=2.0)
         while not stop.is_set():
             try:
-                await run_worker(self._url, self._job(handler), stop, backoff, max_jobs=max_lanes)
+                job = self._job(handler)
+                await run_worker(self._url, job, stop, backoff, max_jobs=max_lanes, report=report)
             except UNREACHABLE as error:
                 log.warning("Redis is unreachable: %s", error)
+                report(f"Redis cannot be used: {type(error).__name__}")
+            except Exception:  # an entry that arq cannot read would end every worker
+                log.exception("the queue cannot be read; it is emptied, and the sweeper rings again")
+                report("the queue cannot be read")
+                await self._empty_queue()
             if not stop.is_set():
                 await wait_for_stop(stop, backoff.next())
 
@@ -110,9 +146,16 @@ class EndpointDoorbell:
                     await self._redis.incr(f"{GENERATION_KEY_PREFIX}{endpoint_id}")
             except UNREACHABLE as error:
                 log.info("Redis did not answer: %s", error, extra={"endpoint_id": endpoint_id})
-            await handler(endpoint_id)
+            if endpoint_id != PROBE_ID:
+                await handler(endpoint_id)
 
         return lane
+
+    async def _empty_queue(self) -> None:
+        """Delete the queue. It holds doorbells only, each of which the sweeper rings again."""
+        with contextlib.suppress(*UNREACHABLE):
+            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                await self._redis.delete(QUEUE_NAME)
 
     async def _flush(self) -> None:
         """Send the waiting rings, and those that come meanwhile, until none waits."""
@@ -133,17 +176,18 @@ class EndpointDoorbell:
         ids = {endpoint_id for endpoint_id, _ in batch}
         late = [endpoint_id for endpoint_id, is_late in batch if is_late]
         names = [f"{GENERATION_KEY_PREFIX}{endpoint_id}" for endpoint_id in ids]
-        generations = dict(zip(ids, map(_generation, await self._redis.mget(names)), strict=True))
+        *found, before = map(_generation, await self._redis.mget([*names, SEQUENCE_KEY]))
+        generations, score = dict(zip(ids, found, strict=True)), before + 1
         if late:
             await self._skip_dead_jobs(late, generations)
-        now = int(time.time() * 1000)
         async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.incr(SEQUENCE_KEY)
             for endpoint_id, generation in generations.items():
                 job = f"{JOB_NAME}:{endpoint_id}:{generation}"
-                work = serialize_job(JOB_NAME, (endpoint_id,), {}, None, now, serializer=encode_json)
+                work = serialize_job(JOB_NAME, (endpoint_id,), {}, None, score, serializer=encode_json)
                 # Like arq's enqueue_job, for many at once. Both keys exist or neither: arq removes them together.
                 pipe.set(job_key_prefix + job, work, nx=True, px=JOB_EXPIRY_MILLISECONDS)
-                pipe.zadd(QUEUE_NAME, {job: now}, nx=True)
+                pipe.zadd(QUEUE_NAME, {job: score}, nx=True)
             await pipe.execute()
 
     async def _skip_dead_jobs(self, late: list[int], generations: dict[int, int]) -> None:

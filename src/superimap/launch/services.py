@@ -34,7 +34,7 @@ async def run_dispatcher(settings: Settings, stop: asyncio.Event, state: Readine
     state.ready = True
     async with asyncio.TaskGroup() as group:
         group.create_task(until_stopped())
-        await main.serve(settings, stop)
+        await main.serve(settings, stop, health=state)
         stop.set()
 
 

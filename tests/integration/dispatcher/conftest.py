@@ -16,6 +16,7 @@ from fixtures import bulk
 from superimap.core import crypto
 from superimap.core.config import Settings
 from superimap.core.crypto import Place, Vault
+from superimap.core.health import Readiness
 from superimap.dispatcher.main import DispatcherCounts, serve
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
@@ -62,11 +63,12 @@ class SinkWorld:
 
     @asynccontextmanager
     async def dispatcher(
-        self, *, timings: DispatcherTimings = FAST, **changes: object
+        self, *, timings: DispatcherTimings = FAST, health: Readiness | None = None, **changes: object
     ) -> AsyncIterator[DispatcherCounts]:
         """Run a dispatcher in this process."""
         stop, counts = asyncio.Event(), DispatcherCounts()
-        serving = asyncio.create_task(serve(self.settings(**changes), stop, counts=counts, timings=timings))
+        service = serve(self.settings(**changes), stop, counts=counts, timings=timings, health=health)
+        serving = asyncio.create_task(service)
         try:
             yield counts
         finally:

@@ -130,7 +130,7 @@ async def test_no_more_lanes_than_allowed_run_at_once(redis_url: str):
         nonlocal now, most, done
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.04)
         now -= 1
         done += 1
 

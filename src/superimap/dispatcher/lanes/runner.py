@@ -66,6 +66,11 @@ class Lanes:
         self._group: asyncio.TaskGroup | None = None
         self._is_stopping = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether all the lanes that this process may have are running."""
+        return self._counts.lanes >= self.limits.max_lanes
+
     async def run(self, stop: asyncio.Event, *, lane_grace: float, post_grace: float) -> None:
         """Work until `stop`; then claim no more and let lanes and POSTs end within their grace periods.
 

@@ -1,0 +1,73 @@
+"""Supervision of doorbells from end to end: whether the wake-ups that this process sends are taken."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from superimap.core import metrics
+from superimap.core.health import Readiness
+from superimap.doorbells.redis import EndpointDoorbell
+
+log = logging.getLogger(__name__)
+
+REPORTED_AFTER_PROBES = 2
+"""Probes in a row that are not taken until this is reported. Lanes start here after the first."""
+DEAD_AFTER_PROBES = 3
+"""Probes in a row that are not taken until one that a dead process may have taken is replaced."""
+SUBJECT = "doorbells"
+
+
+class DoorbellHearing:
+    """Sends a probe through the queue with each sweep, and remembers the endpoints that were rung.
+
+    A probe is a doorbell of no endpoint. Whichever dispatcher takes it raises its generation, so that the next
+    sweep sees whether any did. This covers a worker that is dead or refused, and a consumer that takes jobs and
+    does nothing. If such a consumer takes only some, an endpoint that is still overdue after a ring shows it.
+    """
+
+    def __init__(self, doorbell: EndpointDoorbell, health: Readiness) -> None:
+        self._doorbell = doorbell
+        self._health = health
+        self._generation: int | None = None
+        self._missed = 0
+        self._rung: frozenset[int] = frozenset()
+
+    async def probe(self, *, is_busy: bool) -> None:
+        """Look whether the last probe was taken, and send the next one.
+
+        While this dispatcher `is_busy`, with all its lanes, a probe may wait like any other doorbell.
+        """
+        generation = await self._doorbell.probe(replaces_dead=self._missed >= DEAD_AFTER_PROBES)
+        is_taken = generation is not None and generation != self._generation
+        if self._missed >= DEAD_AFTER_PROBES and generation is not None:
+            is_taken = generation - 1 != self._generation  # this process has raised it by one
+        self._missed = 0 if is_taken or is_busy else self._missed + 1
+        self._generation = generation
+        self._report()
+
+    def is_unheard(self, endpoint_id: int) -> bool:
+        """Whether a ring of this endpoint is, or was at the last sweep, of no effect."""
+        return self._missed > 0 or endpoint_id in self._rung
+
+    def record_rings(self, endpoint_ids: Iterable[int]) -> None:
+        """Remember the endpoints that this sweep has rung."""
+        self._rung = frozenset(endpoint_ids)
+
+    def clear(self) -> None:
+        """Forget everything: another dispatcher sweeps from now on."""
+        self._generation, self._missed, self._rung = None, 0, frozenset()
+        self._report()
+
+    def _report(self) -> None:
+        is_unheard = self._missed >= REPORTED_AFTER_PROBES
+        if is_unheard == (SUBJECT in self._health.notes):
+            return
+        metrics.DOORBELLS_UNHEARD.set(is_unheard)
+        if is_unheard:
+            log.warning("doorbells are not heard; the sweeper starts lanes in this process")
+            text = "no dispatcher takes wake-ups from Redis; the dispatcher that sweeps starts lanes itself"
+            self._health.set_note(SUBJECT, text)
+        else:
+            log.info("doorbells are heard again")
+            self._health.set_note(SUBJECT, None)
