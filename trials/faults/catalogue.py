@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from trials.faults import database, doorbells, isolation, kills, mail_servers, receivers, sending, watching
+from trials.faults import (
+    database,
+    deafness,
+    doorbells,
+    isolation,
+    kills,
+    mail_servers,
+    receivers,
+    refusals,
+    sending,
+    watching,
+)
 from trials.faults.engines import Engines, on_small_disk
 from trials.faults.fault_run import FaultRun, Scale, prepared_run
 from trials.faults.mail_servers import MailServer
 from trials.faults.oracle import FaultReport
+from trials.faults.replicas import replicated
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class FaultCase:
     partners: int = 1
     scale: dict[str, int] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
-    disk_mib: int = 0  # size of a disk of PostgreSQL's own; 0 for none
+    own: Callable[[Engines], AbstractAsyncContextManager[Engines]] | None = None  # engines of its own
     imap: Callable[[], AbstractAsyncContextManager[MailServer]] = mail_servers.fake
 
 
@@ -40,7 +53,14 @@ FAULTS = {
     "F12": FaultCase(database.f12_hangs),
     "F13": FaultCase(database.f13_taken),
     "F13-deadlock": FaultCase(database.f13_deadlock),
-    "F13-disk": FaultCase(database.f13_disk_full, disk_mib=256),
+    "F13-disk": FaultCase(database.f13_disk_full, own=partial(on_small_disk, megabytes=256)),
+    "F14-sync": FaultCase(refusals.f14_failover, own=partial(replicated, synchronous=True)),
+    "F14-async": FaultCase(refusals.f14_failover_with_loss, own=partial(replicated, synchronous=False)),
+    "F15": FaultCase(refusals.f15_role_refused),
+    "F16": FaultCase(refusals.f16_read_only),
+    "F17": FaultCase(deafness.f17_clocks_differ),
+    "F18": FaultCase(deafness.f18_jobs_eaten),
+    "F19": FaultCase(refusals.f19_notify_queue_full),
     "F21": FaultCase(receivers.f21_fails_then_heals, partners=2),
     "F22": FaultCase(receivers.f22_hangs_and_babbles, partners=5),
     "F23": FaultCase(receivers.f23_dies_before_it_is_read),
@@ -60,8 +80,8 @@ async def run_fault(name: str, engines: Engines, scale: Scale) -> FaultReport:
     fault = FAULTS[name]
     full = replace(scale, **fault.scale) if scale.judges_time else scale  # type: ignore[arg-type]
     async with AsyncExitStack() as stack:
-        if fault.disk_mib:
-            engines = await stack.enter_async_context(on_small_disk(engines, fault.disk_mib))
+        if fault.own is not None:
+            engines = await stack.enter_async_context(fault.own(engines))
         imap = await stack.enter_async_context(fault.imap())
         run = await stack.enter_async_context(
             prepared_run(name, engines, full, imap, partners=fault.partners, **fault.env)

@@ -78,11 +78,14 @@ class Engines:
 @contextlib.asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Engines]:
     """Run engines in `folder`, with fsync as in production."""
-    postgres = EngineControl(lambda: embedded.postgres(folder / "pg", fsync=True), folder / "pg" / "postgres")
+    small_queue = {"max_notify_queue_pages": "64"}  # so that a fault can fill it
+    postgres = EngineControl(
+        lambda: embedded.postgres(folder / "pg", settings=small_queue), folder / "pg" / "postgres"
+    )
     valkey = EngineControl(lambda: embedded.valkey(folder / "vk"), folder / "vk" / "valkey")
     try:
         await asyncio.gather(postgres.start(), valkey.start())
-        await _prepare(postgres)
+        await prepare(postgres)
         yield Engines(postgres, valkey)
     finally:
         for engine in (postgres, valkey):
@@ -97,7 +100,7 @@ async def on_small_disk(both: Engines, megabytes: int) -> AsyncIterator[Engines]
         postgres = EngineControl(lambda: embedded.postgres(folder / "pg"), folder / "pg" / "postgres")
         try:
             await postgres.start()
-            await _prepare(postgres)
+            await prepare(postgres)
             yield Engines(postgres, both.valkey, folder)
         finally:
             await postgres.stop()
@@ -113,5 +116,6 @@ def _mounted(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-async def _prepare(postgres: EngineControl) -> None:
+async def prepare(postgres: EngineControl) -> None:
+    """Create the template of the faults' databases."""
     await create_database(postgres.url, TEMPLATE)

@@ -96,6 +96,12 @@ class FaultRun:
                         return
                 await asyncio.sleep(0.02)
 
+    async def readiness(self, process: Process) -> str:
+        """The text of the /readyz of a process."""
+        url = f"http://127.0.0.1:{self._ports[process.popen.pid]}/readyz"
+        async with httpx.AsyncClient(trust_env=False) as http:
+            return (await http.get(url)).text
+
     async def start_workers(self) -> tuple[Process, Process]:
         """Start an idler and a dispatcher, and wait until all mailboxes are watched."""
         pair = await self.start("idler"), await self.start("dispatcher")

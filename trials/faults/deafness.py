@@ -1,0 +1,73 @@
+"""Doorbells that ring and are not heard: clocks that differ, and a consumer that eats jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from superimap.doorbells.arq_worker import QUEUE_NAME
+from trials.faults.fault_run import FaultRun
+from trials.faults.refusals import check_kept
+
+SKEW_SECONDS = 30
+MAX_SKEWED_P95_MS = 1000.0
+MAX_DEAF_P95_MS = 2000.0
+SHIFTED_CLOCK = Path(__file__).with_name("shifted_clock")
+
+
+async def f17_clocks_differ(run: FaultRun) -> None:
+    """The idler's clock is 30 s ahead of the dispatcher's, then as much behind. No webhook is late."""
+    for ahead in (SKEW_SECONDS, -SKEW_SECONDS):
+        env = {"PYTHONPATH": str(SHIFTED_CLOCK), "CLOCK_SHIFT_SECONDS": str(ahead)}
+        idler = await run.start("idler", **env)
+        dispatcher = await run.start("dispatcher")
+        await run.ready(idler)
+        await run.wait_until_watched()
+        await run.send_at_rate(run.scale.mails // 2, rate=50)
+        await run.wait_until_settled()
+        for process in (idler, dispatcher):
+            process.terminate()
+        for process in (idler, dispatcher):
+            await process.ended()
+    if run.scale.judges_time and (p95 := run.p95(range(run.scale.users))) > MAX_SKEWED_P95_MS:
+        run.broken.append(f"the 95th percentile is {p95} ms")
+
+
+async def f18_jobs_eaten(run: FaultRun) -> None:
+    """Another consumer of the queue eats all jobs; then the user of Redis may not read the queue."""
+    _, dispatcher = await run.start_workers()
+    connects = run.imap.connects
+    await run.send_at_rate(run.scale.mails // 5)
+    async with Redis.from_url(run.world.redis_url) as redis:
+        eating = asyncio.create_task(_eat(redis))
+        try:
+            await run.send_at_rate(run.scale.mails // 5 * 2, rate=max(20.0, run.scale.mails / run.scale.away))
+            await run.wait_for_webhooks(len(run.injected.sent))
+            if run.scale.judges_time and "doorbells:" not in await run.readiness(dispatcher):
+                run.broken.append("/readyz does not say that doorbells are not heard")
+        finally:
+            eating.cancel()
+        await redis.execute_command("ACL", "SETUSER", "default", "-zrangebyscore")
+        try:
+            await run.send_at_rate(run.scale.mails // 5 * 2, rate=max(20.0, run.scale.mails / run.scale.away))
+            await run.wait_for_webhooks(len(run.injected.sent))
+        finally:
+            await redis.execute_command("ACL", "SETUSER", "default", "+@all")
+    if run.scale.judges_time and (p95 := run.p95(range(run.scale.users))) > MAX_DEAF_P95_MS:
+        run.broken.append(f"the 95th percentile is {p95} ms")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while "doorbells:" in await run.readiness(dispatcher):
+                await asyncio.sleep(0.1)
+    if "doorbells:" in await run.readiness(dispatcher):
+        run.broken.append("/readyz says for ever that doorbells are not heard")
+    check_kept(run, connects)
+
+
+async def _eat(redis: Redis) -> None:
+    while True:
+        await redis.delete(QUEUE_NAME)
+        await asyncio.sleep(0.001)
