@@ -9,6 +9,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from superimap.doorbells.arq_worker import QUEUE_NAME
+from tests.support.processes import Process
 from trials.faults.fault_run import FaultRun
 from trials.faults.refusals import check_kept
 
@@ -46,7 +47,7 @@ async def f18_jobs_eaten(run: FaultRun) -> None:
         try:
             await run.send_at_rate(run.scale.mails // 5 * 2, rate=max(20.0, run.scale.mails / run.scale.away))
             await run.wait_for_webhooks(len(run.injected.sent))
-            if run.scale.judges_time and "doorbells:" not in await run.readiness(dispatcher):
+            if not await _readyz_says(run, dispatcher, "doorbells:"):
                 run.broken.append("/readyz does not say that doorbells are not heard")
         finally:
             eating.cancel()
@@ -58,13 +59,19 @@ async def f18_jobs_eaten(run: FaultRun) -> None:
             await redis.execute_command("ACL", "SETUSER", "default", "+@all")
     if run.scale.judges_time and (p95 := run.p95(range(run.scale.users))) > MAX_DEAF_P95_MS:
         run.broken.append(f"the 95th percentile is {p95} ms")
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(10):
-            while "doorbells:" in await run.readiness(dispatcher):
-                await asyncio.sleep(0.1)
-    if "doorbells:" in await run.readiness(dispatcher):
+    if not await _readyz_says(run, dispatcher, "doorbells:", is_expected=False):
         run.broken.append("/readyz says for ever that doorbells are not heard")
     check_kept(run, connects)
+
+
+async def _readyz_says(run: FaultRun, process: Process, text: str, *, is_expected: bool = True) -> bool:
+    """Whether /readyz contains a text, or no longer, within ten seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while (text in await run.readiness(process)) is not is_expected:
+                await asyncio.sleep(0.1)
+            return True
+    return False
 
 
 async def _eat(redis: Redis) -> None:
