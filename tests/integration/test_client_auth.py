@@ -23,7 +23,9 @@ from superimap.core.private_keys import UnusableKey, read_signing_key
 from superimap.domain.providers import ClientAuth
 from superimap.oauth.client_auth import ASSERTION_SECONDS, ASSERTION_TYPE, OAuthClient, client_assertion
 from superimap.oauth.http_client import guarded_client
+from superimap.oauth.refusal_codes import TokenRefusal
 from superimap.oauth.token_endpoint import refresh, revoke
+from superimap.oauth.token_errors import TokenRefused
 from superimap.testing import WebhookSink
 
 ODD_ID, ODD_SECRET = "id:1 ü", "s3cret+/=:& %"
@@ -103,6 +105,14 @@ def test_a_jwk_says_its_algorithm_and_name(key, algorithm, header):
 
     expected = header or {"kid": key.thumbprint()}
     assert {name: token.header[name] for name in expected} == expected
+
+
+def test_a_stored_key_that_cannot_sign_is_the_partners_to_replace():
+    client = OAuthClient("https://id.example.com/token", "client", "s3cret", ClientAuth.PRIVATE_KEY_JWT)
+
+    with pytest.raises(TokenRefused, match="client id or secret is wrong") as caught:
+        client_assertion(client, now=100, jti="j")
+    assert caught.value.refusal is TokenRefusal.CLIENT
 
 
 def test_a_certificate_in_the_pem_gives_its_thumbprint_as_microsoft_requires():

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
 from superimap.domain.providers import ClientAuth
+from superimap.oauth.refusal_codes import TokenRefusal
+from superimap.oauth.token_errors import TokenRefused
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_SECONDS = 300
@@ -48,14 +50,17 @@ def basic_credentials(client_id: str, client_secret: str) -> str:
 def client_assertion(client: OAuthClient, *, now: int, jti: str) -> str:
     """Return a JWT that the client's key has signed, for its token URL only (RFC 7523 sections 2.2 and 3).
 
-    Raises UnusableKey. `now` is Unix time; `jti` makes the assertion unique.
+    Raises TokenRefused if the key cannot sign. `now` is Unix time; `jti` makes the assertion unique.
     """
     # Few providers need these, and importing them costs an idler memory.
     from joserfc import jwt  # noqa: PLC0415
 
-    from superimap.core.private_keys import read_signing_key  # noqa: PLC0415
+    from superimap.core.private_keys import UnusableKey, read_signing_key  # noqa: PLC0415
 
-    signing = read_signing_key(client.client_secret)
+    try:
+        signing = read_signing_key(client.client_secret)
+    except UnusableKey:
+        raise TokenRefused("unusable_private_key", TokenRefusal.CLIENT) from None
     claims = {
         "iss": client.client_id,
         "sub": client.client_id,

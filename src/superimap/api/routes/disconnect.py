@@ -27,6 +27,7 @@ from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.http_client import guarded_client
 from superimap.oauth.links import Purpose
 from superimap.oauth.token_endpoint import revoke
+from superimap.oauth.token_errors import TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ async def _revoke(visitor: Visitor, linked_user: LinkedUser, sealed: bytes | Non
         )
         async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS), guarded_client(visitor.resources.guard) as http:
             status = await revoke(http, url, client, token=vault.open_text(sealed, at_user))
-    except (httpx.HTTPError, TimeoutError, VaultError) as error:
+    except (httpx.HTTPError, TimeoutError, VaultError, TokenRefused) as error:
         log.warning(
             "refresh token not revoked", extra={"user_id": linked_user.user.id, "error": type(error).__name__}
         )
