@@ -78,7 +78,10 @@ DATE = datetime(2026, 1, 1, tzinfo=UTC)
     [
         (("<a@x>", DATE, 9), ("<a@x>", DATE + timedelta(hours=1), 9), True),  # a server that moves its dates
         (("<a@x>", DATE, 9), ("<b@x>", DATE, 9), False),
-        (("<a@x>", DATE, 9), (None, DATE, 8), True),
+        (("<a@x>", DATE, 9), (None, DATE, 9), True),
+        (("<scan@x>", DATE, 9), ("<scan@x>", DATE + timedelta(minutes=1), 8), False),  # a constant Message-ID
+        (("<a@x>", DATE, 9), ("<a@x>", DATE, 8), True),  # a server that estimates sizes
+        ((None, DATE, 9), (None, DATE, 8), False),  # two mails in one second
         ((None, DATE, None), ("<a@x>", DATE, 9), True),
         ((None, DATE, 9), ("<a@x>", DATE + timedelta(seconds=1), 9), False),
         ((None, None, 9), (None, None, 9), False),

@@ -7,7 +7,7 @@ mail of the same mailbox could be read since the attempt before it: then the mai
 from datetime import datetime
 from typing import NamedTuple
 
-from superimap.domain.numbering import MailIdentity
+from superimap.domain.numbering import MailIdentity, is_same_mail
 
 GIVE_UP_SECONDS = 2 * 24 * 3600.0
 """Seconds of proven failure after which a mail is given up.
@@ -29,11 +29,17 @@ MAX_DEFERRED_MAILS = 1000
 MAX_UNPROVEN_FAILURES = 3
 """Mails that fail in a row, after which another mail is read to prove that the server is well."""
 
+UNKNOWN = "the mail server has renumbered the mailbox, and too little is known of the mail to find it again"
+UNWATCHED = "its folder is no longer watched, and the folder that is watched now does not have the mail"
+LOST_TRACK = (UNKNOWN, UNWATCHED)
+"""Reasons to give up a mail that do not say that it cannot be read: it is deferred again if it shows up again."""
+
 
 class StoredDeferral(NamedTuple):
     """A deferred mail as PostgreSQL knows it; the last two fields are in seconds by its clock.
 
-    `message` is the id of its row in `messages`, `message_id` the Message-ID of the mail. `size` is 0 if it is not
+    `message` is the id of its row in `messages`, `message_id` the Message-ID of the mail, and
+    `began` the time of its first failure. `size` is 0 if it is not
     known.
     """
 
@@ -45,6 +51,7 @@ class StoredDeferral(NamedTuple):
     message_id: str | None
     size: int
     found_by_date: bool
+    began: datetime
     attempts: int
     failing_seconds: float
     announced_size: int | None
@@ -83,8 +90,9 @@ def failure_credit(seconds: float, *, is_proven: bool, longest_retry: float) -> 
 def is_found_again(deferred: MailIdentity, seen: MailIdentity) -> bool:
     """Return whether a mail under another UID is the deferred one.
 
-    Two Message-IDs decide, else the date: the size is an estimate on some servers.
+    Message-ID or date must be the same, and nothing else may show that it is another mail: scanners give all their
+    mails one Message-ID, and several mails may arrive in one second.
     """
-    if deferred.message_id is not None and seen.message_id is not None:
-        return deferred.message_id == seen.message_id
-    return deferred.internal_date is not None and deferred.internal_date == seen.internal_date
+    has_id = deferred.message_id is not None and seen.message_id is not None
+    has_date = deferred.internal_date is not None and deferred.internal_date == seen.internal_date
+    return (has_id or has_date) and is_same_mail(deferred, seen) is not False

@@ -2,11 +2,12 @@
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from superimap.db.watching.deferrals import NewDeferral
 from superimap.db.watching.intake import MailRow
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS, StoredDeferral, retry_delay
 from superimap.domain.mails import MailOutcome
@@ -23,10 +24,10 @@ MailKey = tuple[Place, int]
 class MailDeferral:
     """A mail that could not be read; see `models.DeferredMail` for the fields.
 
-    `message` is the id of its message, None while the session does not know it; `message_id` is its Message-ID,
-    and `size` is 0 if it is not known. `last_attempt`, `due` and `absent_since` are times by the monotonic
-    clock; since the last of them the server denies without a proof that it has the mail. `is_meta_fatal` says that
-    its metadata ended the session at the last attempt.
+    `message` is the id of its message, `message_id` its Message-ID, and `size` is 0 if it is not known.
+    `last_attempt`, `due` and `absent_since` are times by the monotonic clock; since the last of them the server
+    denies without a proof that it has the mail. `is_meta_fatal` says that its metadata ended the session at the
+    last attempt.
     """
 
     place: Place
@@ -35,12 +36,13 @@ class MailDeferral:
     message_id: str | None
     size: int
     found_by_date: bool
+    message: int
+    began: datetime
     last_attempt: float
     due: float
     attempts: int = 1
     failing_seconds: float = 0.0
     announced_size: int | None = None
-    message: int | None = None
     is_meta_fatal: bool = False
     absent_since: float | None = None
 
@@ -84,12 +86,13 @@ class DeferredMails:
                 message_id=each.message_id,
                 size=each.size,
                 found_by_date=each.found_by_date,
+                message=each.message,
+                began=each.began,
                 last_attempt=now - each.since_attempt,
                 due=now + each.until_attempt,
                 attempts=each.attempts,
                 failing_seconds=each.failing_seconds,
                 announced_size=each.announced_size,
-                message=each.message,
             )
             for each in stored
         }
@@ -101,11 +104,13 @@ class DeferredMails:
         """Add a mail, after it was recorded as deferred."""
         self._mails.setdefault(mail.key, mail)
 
-    def add_rows(self, rows: Iterable[MailRow], place: Place, *, retry_in: float) -> None:
-        """Add the mails that were recorded as deferred just now, to be tried again in `retry_in` seconds."""
+    def add_rows(
+        self, rows: Iterable[MailRow], place: Place, known: Mapping[int, NewDeferral], *, retry_in: float
+    ) -> None:
+        """Add those of these mails that are deferred since just now, to be tried again in `retry_in` seconds."""
         now = time.monotonic()
         for row in rows:
-            if row.outcome == MailOutcome.DEFERRED:
+            if row.uid in known:
                 self.add(
                     MailDeferral(
                         place=place,
@@ -114,6 +119,8 @@ class DeferredMails:
                         message_id=row.message_id,
                         size=row.size,
                         found_by_date=row.found_by_date,
+                        message=known[row.uid].message,
+                        began=known[row.uid].began,
                         last_attempt=now,
                         due=now + retry_in,
                     )

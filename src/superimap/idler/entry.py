@@ -16,7 +16,7 @@ from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import highest_mail
-from superimap.idler.mails_below import are_newer, find_below, record_below
+from superimap.idler.mails_below import are_newer, find_below, find_returned, record_below
 from superimap.idler.moved_mails import MovedMails
 from superimap.idler.numberings import Found, compare, recognised, restarted
 from superimap.idler.opening import MailboxOpener, OpenMailbox
@@ -174,6 +174,7 @@ class MailboxEntry:
                 return
             if not await self.catch_up.run(mailbox) and self._memory.expects_mail:
                 await self.look_below()
+            await self._look_for_gone(found.row.gone)
         self._memory.expect_mail(False)
         await self._settle_moved()
         await self._status.note("deferred", self._memory.deferred.status_reason())
@@ -196,6 +197,13 @@ class MailboxEntry:
             await self._begin(found)
         elif uids:
             await record_below(self.catch_up, self.mailbox, uids)
+
+    async def _look_for_gone(self, gone: tuple[int, ...]) -> None:
+        """Record the mails that were gone when they were to be read, and are there again."""
+        with self._memory.identity_check() as is_trusted:
+            returned = await find_returned(self._client, gone) if gone and not is_trusted else []
+        if returned:
+            await record_below(self.catch_up, self.mailbox, returned)
 
     def _deferred_reads(self) -> DeferredReads:
         return DeferredReads(self._context, self._client, self._memory, self._reader, self._fence)

@@ -107,7 +107,7 @@ class MailReader:
             facts._replace(announced_size=mail.size),
             (outcome, reason or usual),
             uid_validity=mail.place[1],
-            message=mail.message,
+            deferral=mail,
         )
 
     async def _judge_content(

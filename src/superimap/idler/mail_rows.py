@@ -14,6 +14,7 @@ from superimap.domain.envelope import Envelope
 from superimap.domain.mails import MailFacts, MailJudgement, MailOutcome
 from superimap.idler import big_mails
 from superimap.idler.context import IdlerContext
+from superimap.idler.deferred_mails import MailDeferral
 from superimap.imap.types import MessageMeta
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
@@ -69,22 +70,24 @@ class MailRows:
         *,
         uid_validity: int,
         envelope: Envelope | None = None,
-        message: int | None = None,
+        deferral: MailDeferral | None = None,
     ) -> MailRow:
         """Build the row of a mail without a webhook; with an event, if it is too big or could not be read.
 
-        `envelope` is for the event; None if the headers could not be read. `message` is the id of the row that a
-        deferred mail has already.
+        `envelope` is for the event; None if the headers could not be read. `deferral` is that of a mail that was
+        deferred until now.
         """
         outcome, reason = judgement
         delivery_id = content = fingerprint = None
         if meta is not None and outcome in (MailOutcome.TOO_BIG, MailOutcome.UNREADABLE):
             fingerprint = event_fingerprint(meta)
-            delivery_id = self._delivery_id(meta, f"{outcome} {fingerprint!r}", uid_validity=uid_validity)
+            began = f" {deferral.began.timestamp()}" if deferral else ""  # a later one makes another event
+            identity = f"{outcome} {fingerprint!r}{began}"
+            delivery_id = self._delivery_id(meta, identity, uid_validity=uid_validity)
         if delivery_id is not None and meta is not None and outcome == MailOutcome.TOO_BIG:
             content = self._seal(self._oversized_event(meta, facts, uid_validity, envelope), delivery_id)
         elif delivery_id is not None and meta is not None:
-            content = self._seal(self._unreadable_event(meta, uid_validity, message, reason), delivery_id)
+            content = self._seal(self._unreadable_event(meta, uid_validity, deferral, reason), delivery_id)
         return MailRow(
             uid=uid,
             internal_date=meta.internal_date if meta else None,
@@ -206,7 +209,7 @@ class MailRows:
         )
 
     def _unreadable_event(
-        self, meta: MessageMeta, uid_validity: int, message: int | None, reason: str | None
+        self, meta: MessageMeta, uid_validity: int, deferral: MailDeferral | None, reason: str | None
     ) -> bytes:
         return payload.mail_unreadable(
             user_tag=self._watched.tag,
@@ -215,7 +218,7 @@ class MailRows:
             uid_validity=uid_validity,
             uid=int(meta.uid),
             internal_date=meta.internal_date,
-            message=message,
+            message=deferral.message if deferral else None,
             reason=reason,
         )
 

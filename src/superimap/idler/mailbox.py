@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 
 from superimap.core import metrics
 from superimap.db.watching import intake as queries
+from superimap.db.watching.deferrals import deferred_among
 from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS, is_found_again
@@ -102,7 +103,9 @@ class WatchedMailbox:
         if not self.by_date and meta.internal_date is None:
             return True
         return any(
-            not each.found_by_date and is_found_again(each.identity, identity_of(meta))
+            not each.found_by_date
+            and each.internal_date in (None, meta.internal_date)
+            and is_found_again(each.identity, identity_of(meta))
             for each in self._memory.deferred.elsewhere(self.place)
         )
 
@@ -226,9 +229,7 @@ class WatchedMailbox:
             self.has_duplicates |= outcome == MailOutcome.DUPLICATE
         self.row = replace(self.row, cursor=cursor)
         if retry_in:
-            self._memory.deferred.add_rows(self.pending, self.place, retry_in=retry_in)
-            for row in self.pending:
-                self._memory.suspects.forget(row.uid)
+            await self._keep_deferred(retry_in)
         if last_uid is None:
             self._latest_without_cursor = latest
             self._memory.add_recorded(self._batch.known)
@@ -240,6 +241,17 @@ class WatchedMailbox:
         for endpoint_id in recorded.endpoints:
             await self._context.queue.ring(endpoint_id)
         self._memory.count_intake(recorded.outcomes)
+
+    async def _keep_deferred(self, retry_in: float) -> None:
+        """Remember the mails that were recorded as deferred: not those that were read before in this numbering."""
+        uids = [row.uid for row in self.pending if row.outcome == MailOutcome.DEFERRED]
+        known = await until_answered(
+            lambda: deferred_among(self._context.pool, self.row.id, uids, uid_validity=self.uid_validity),
+            user_id=self._user_id,
+        )
+        self._memory.deferred.add_rows(self.pending, self.place, known, retry_in=retry_in)
+        for row in self.pending:
+            self._memory.suspects.forget(row.uid)
 
     def _cursor(self, last_uid: int, latest: datetime | None) -> Cursor:
         """Return the cursor after the mails seen."""

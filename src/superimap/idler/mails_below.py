@@ -37,6 +37,14 @@ async def find_below(
     )
 
 
+async def find_returned(client: ImapClient, gone: tuple[int, ...]) -> list[int]:
+    """Return those of these UIDs that have a mail again: a replica that lags behind denies mails for a while."""
+    try:
+        return [int(meta.uid) for meta in await client.fetch_meta(list(gone))]
+    except Refused:
+        return []
+
+
 async def record_below(catch_up: CatchUp, mailbox: WatchedMailbox, uids: list[int]) -> int:
     """Record mails at or below the cursor, judged by date; return their number.
 

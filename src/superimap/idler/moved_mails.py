@@ -11,7 +11,7 @@ from superimap.db.watching import deferrals as queries
 from superimap.db.watching import recorded_mails
 from superimap.db.watching.deferrals import ClosedMail
 from superimap.db.watching.intake import Fence
-from superimap.domain.deferrals import is_found_again
+from superimap.domain.deferrals import UNKNOWN, UNWATCHED, is_found_again
 from superimap.domain.mails import MailOutcome
 from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_mails import MailDeferral, MailKey
@@ -30,8 +30,6 @@ MAX_LOOKED_AT = 10_000
 
 MOVED = "renumbered or moved: the mail was found again under UID {uid} of the watched mailbox"
 DELETED = "the mail server has renumbered the mailbox, and the mail is not there under any new UID"
-UNKNOWN = "the mail server has renumbered the mailbox, and too little is known of the mail to find it again"
-UNWATCHED = "its folder is no longer watched, and the folder that is watched now does not have the mail"
 
 SeeBelow = Callable[[WatchedMailbox, Collection[int]], Awaitable[None]]
 
@@ -73,7 +71,6 @@ class MovedMails:
         moved = self._memory.deferred.elsewhere(mailbox.place)
         if not moved:
             return
-        await self._name(moved)
         found = await self._recorded(mailbox, moved)
         missing = [mail for mail in moved if mail.key not in found]
         look = await self._look(mailbox, missing)
@@ -90,12 +87,6 @@ class MovedMails:
             if (end := self._end(mailbox, mail, found, look, is_temporary=is_temporary)) is not None
         ]
         await self._record(mailbox, closed)
-
-    async def _name(self, moved: list[MailDeferral]) -> None:
-        """Find the messages of mails that were deferred on this connection."""
-        for mail in moved:
-            if mail.message is None:
-                mail.message = await queries.find_message(self._context.pool, *mail.place, mail.uid)
 
     async def _recorded(self, mailbox: WatchedMailbox, moved: list[MailDeferral]) -> dict[MailKey, int]:
         """Return the new UIDs of the mails that have a message in the open mailbox.
@@ -174,8 +165,6 @@ class MovedMails:
         is_temporary: bool,
     ) -> ClosedMail | None:
         """Return the final outcome of a mail; None if it is kept."""
-        if mail.message is None:
-            return None
         if (uid := found.get(mail.key)) is not None:
             return ClosedMail(mail.message, MailOutcome.GONE, MOVED.format(uid=uid))
         if any(uid > mailbox.last_uid for uid in look.uids):
@@ -189,9 +178,7 @@ class MovedMails:
     def _unreadable(self, mail: MailDeferral, reason: str) -> ClosedMail:
         """Return the outcome of a mail that may exist and cannot be read, with its event."""
         row = self._reader.given_up_row(mail, None, reason)
-        return ClosedMail(
-            mail.message or 0, row.outcome, reason, row.fingerprint, row.delivery_id, row.content
-        )
+        return ClosedMail(mail.message, row.outcome, reason, row.fingerprint, row.delivery_id, row.content)
 
     async def _record(self, mailbox: WatchedMailbox, closed: list[tuple[MailDeferral, ClosedMail]]) -> None:
         """Record final outcomes, and ring for their events."""

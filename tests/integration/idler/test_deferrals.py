@@ -441,6 +441,13 @@ async def _true(value: bool) -> bool:
     return value
 
 
+async def retry(world: World, uid: int) -> None:
+    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+        user = (await db.scalars(select(User))).one()
+        message = (await db.scalars(select(Message.id).where(Message.uid == uid))).one()
+        await mail_retries.retry_message(db, user, message)
+
+
 async def test_a_mail_that_was_given_up_is_read_again_at_the_partners_request(world, imap):
     await set_up(world, imap)
     poison = Fault(imap, disconnect)
@@ -451,10 +458,36 @@ async def test_a_mail_that_was_given_up_is_read_again_at_the_partners_request(wo
             imap.deliver("joe", mail(subject))
         await until_outcomes(world, {1: "unreadable", 2: "delivered"})
         poison.is_on = False
-        async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
-            user = (await db.scalars(select(User))).one()
-            message = (await db.scalars(select(Message.id).where(Message.uid == 1))).one()
-            await mail_retries.retry_message(db, user, message)
+        await retry(world, 1)
+        await until_outcomes(world, {1: "delivered", 2: "delivered"})
+
+
+async def test_each_time_that_a_mail_is_given_up_an_event_says_so(world, imap):
+    await set_up(world, imap)
+    Fault(imap, no_body)
+    world.overrides["reconcile_interval"] = 600
+    async with idler(world, IMPATIENT):
+        await idling(imap)
+        for subject in ("poison", "good"):
+            imap.deliver("joe", mail(subject))
+        for events in (1, 2):
+            await until_outcomes(world, {1: "unreadable", 2: "delivered"})
+            assert await world.value("SELECT count(*) FROM deliveries WHERE kind = 'events'") == events
+            if events == 1:
+                await retry(world, 1)
+
+
+async def test_a_mail_that_was_gone_and_is_there_again_is_delivered(world, imap):
+    """A replica that lags behind had denied it, and had counted one mail less."""
+    await set_up(world, imap)
+    async with idler(world):
+        await idling(imap)
+        for subject in ("one", "two"):
+            imap.deliver("joe", mail(subject))
+        await until_outcomes(world, {1: "delivered", 2: "delivered"})
+    await world.rows("DELETE FROM deliveries")
+    await world.rows("UPDATE messages SET outcome = 'gone', sha1 = NULL, fingerprint = NULL WHERE uid = 1")
+    async with idler(world):
         await until_outcomes(world, {1: "delivered", 2: "delivered"})
 
 

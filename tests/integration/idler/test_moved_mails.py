@@ -23,6 +23,7 @@ from tests.integration.idler.test_deferrals import (
     set_up,
     until_outcomes,
 )
+from tests.integration.idler.test_identities import plain
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=900)
@@ -201,6 +202,47 @@ async def test_a_mail_deferred_in_two_numberings_is_still_new_by_its_first_uid(w
         await none_deferred(world)
 
     assert (await ends(world))[2:] == [(2, "delivered"), (3, "duplicate")]
+
+
+@pytest.mark.parametrize("break_answer", [no, no_body])
+async def test_a_mail_deferred_on_two_backends_is_delivered_once_it_can_be_read(world, imap, break_answer):
+    """UIDVALIDITY changes from 1 to 2 and back while the mail cannot be read."""
+    await set_up(world, imap)
+    inbox = imap.accounts["joe"].inbox
+    fault = Fault(imap, break_answer)
+    await defer(world, imap, inbox, age=-0.1)
+    first = inbox.uidvalidity
+    for value in (first + 1, first):
+        inbox.uidvalidity = value
+        async with idler(world, LATER):
+            await eventually(lambda: world.value("SELECT status = 'watching' FROM users"))
+            await eventually(
+                lambda value=value: world.value(
+                    f"SELECT bool_and(uid_validity = {value}) FROM deferred_mails"
+                )
+            )
+    fault.is_on = False
+    await world.rows("UPDATE deferred_mails SET next_attempt_at = now()")
+    async with idler(world, LATER):
+        await eventually(lambda: world.value("SELECT count(*) = 2 FROM deliveries WHERE kind = 'new_mail'"))
+
+
+async def test_old_scans_with_the_message_id_of_a_deferred_one_stay_from_before_the_connection(world, imap):
+    await set_up(world, imap)
+    inbox = imap.accounts["joe"].inbox
+    for age in (3, 4):
+        inbox.append(plain("old scan", "scan@x"), internal_date=NOW - timedelta(days=age))
+    await refuse_poison(imap)
+    async with idler(world, LATER):
+        await idling(imap)
+        inbox.append(plain("poison", "scan@x"), internal_date=NOW - timedelta(days=10))
+        inbox.append(mail("good"))
+        await until_outcomes(world, {3: "deferred", 4: "delivered"})
+    inbox.uidvalidity += 1
+    async with idler(world, LATER):
+        await eventually(lambda: world.value("SELECT count(*) >= 6 FROM messages"))
+
+    assert await world.value("SELECT count(*) FROM deliveries") == 1
 
 
 async def test_there_is_one_event_about_a_mail_that_is_too_big_in_every_numbering(world, imap):

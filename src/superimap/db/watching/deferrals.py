@@ -15,7 +15,7 @@ from superimap.domain.numbering import MailIdentity, identify
 _STATEMENTS = statements.load(__file__)
 _RECORD_FAILED_READ = _STATEMENTS["record_failed_read"]
 _CLOSE_MOVED = _STATEMENTS["close_moved"]
-_FIND_MESSAGE = _STATEMENTS["find_message"]
+_DEFERRED_AMONG = _STATEMENTS["deferred_among"]
 _MAILS_LIKE = _STATEMENTS["mails_like"]
 _UNSEEN_BEFORE = _STATEMENTS["unseen_before"]
 
@@ -117,9 +117,18 @@ async def unseen_before(
     return [(row["message_id"], row["uid"]) for row in rows]
 
 
-async def find_message(pool: Pool, mailbox_id: int, uid_validity: int, uid: int) -> int | None:
-    """Return the id of the message of a deferred mail; None if it is not deferred any more."""
-    message: int | None = await pool.fetchval(
-        *_FIND_MESSAGE.bind(mailbox_id=mailbox_id, uid_validity=uid_validity, uid=uid)
+class NewDeferral(NamedTuple):
+    """The id of the message of a deferred mail, and when the mail could not be read for the first time."""
+
+    message: int
+    began: datetime
+
+
+async def deferred_among(
+    pool: Pool, mailbox_id: int, uids: Sequence[int], *, uid_validity: int
+) -> dict[int, NewDeferral]:
+    """Return those of the mails with these UIDs that are deferred, by UID."""
+    rows = await pool.fetch(
+        *_DEFERRED_AMONG.bind(mailbox_id=mailbox_id, uid_validity=uid_validity, uids=list(uids))
     )
-    return message
+    return {row["uid"]: NewDeferral(row["message_id"], row["first_failed_at"]) for row in rows}

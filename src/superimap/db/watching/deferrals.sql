@@ -62,7 +62,7 @@ SELECT DISTINCT endpoint_id FROM new_deliveries;
 -- name: mails_like
 -- Mails of the mailbox in this numbering that have the Message-ID or the date of one of the mails that are looked for.
 SELECT m.uid, m.message_id, m.internal_date, m.size, m.outcome FROM messages m
-WHERE m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity
+WHERE m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity AND m.outcome <> 'gone'
   AND (m.message_id = ANY(:message_ids::text[]) OR m.internal_date = ANY(:dates::timestamptz[]));
 
 -- name: unseen_before
@@ -74,11 +74,11 @@ JOIN messages m ON m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity
 WHERE d.message_id = ANY(:messages::bigint[]) AND m.outcome NOT IN ('duplicate', 'before_connect', 'gone')
   AND NOT EXISTS (
       SELECT FROM messages o
-      WHERE o.mailbox_id = m.mailbox_id AND o.uid_validity <> m.uid_validity
+      WHERE o.mailbox_id = m.mailbox_id AND o.uid_validity <> m.uid_validity AND o.outcome <> 'gone'
         AND o.internal_date = m.internal_date AND o.message_id IS NOT DISTINCT FROM m.message_id
   )
 ORDER BY m.uid;
 
--- name: find_message$
-SELECT message_id FROM deferred_mails
-WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid = :uid;
+-- name: deferred_among
+SELECT uid, message_id, first_failed_at FROM deferred_mails
+WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid = ANY(:uids::bigint[]);

@@ -9,7 +9,7 @@ from asyncpg import Pool, Record
 
 from superimap.core.errors import SuperImapError
 from superimap.db import statements
-from superimap.domain.deferrals import StoredDeferral
+from superimap.domain.deferrals import LOST_TRACK, StoredDeferral
 from superimap.domain.numbering import RESTART_INTERVAL_SECONDS, KnownMail, MailIdentity, Numbering
 
 _STATEMENTS = statements.load(__file__)
@@ -77,7 +77,10 @@ def cursor_at(
 
 @dataclass(frozen=True, slots=True)
 class MailboxRow:
-    """Row of a watched folder, read by a session that signed in with credentials of this `version`."""
+    """Row of a watched folder, read by a session that signed in with credentials of this `version`.
+
+    `gone` are UIDs of the last mails that were gone when they were to be read.
+    """
 
     id: int
     user_id: int
@@ -85,6 +88,7 @@ class MailboxRow:
     version: int
     cursor: Cursor
     deferred: tuple[StoredDeferral, ...] = ()
+    gone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ async def visit_mailbox(
     if row is None:
         raise Fenced
     deferred = tuple(StoredDeferral(*each) for each in row["deferred"])
-    return MailboxRow(row["id"], user_id, partner_id, version, _cursor(row), deferred)
+    return MailboxRow(row["id"], user_id, partner_id, version, _cursor(row), deferred, tuple(row["gone"]))
 
 
 def _cursor(row: Record) -> Cursor:
@@ -180,9 +184,8 @@ async def record(
     """Record `seen`, whose UIDs are of `uid_validity`, and move the cursor; all or nothing.
 
     Raises Fenced if the ownership is lost, the user is archived or no longer exists, or the cursor is not at
-    `box.cursor`; then nothing was written. A mail that was recorded before is skipped, unless it was deferred:
-    then it gets its final outcome. A mail with the outcome `deferred` is due again in `retry_in` seconds, and its
-    `detail` is the error.
+    `box.cursor`; then nothing was written. A mail that was recorded before is skipped, unless it was not
+    read then. A mail with the outcome `deferred` is due again in `retry_in` seconds; its `detail` is the error.
     """
     columns = {name: [getattr(mail, name) for mail in seen] for name in COLUMNS}
     last_uid, identity = cursor.last_mail or (None, _NO_IDENTITY)
@@ -210,6 +213,7 @@ async def record(
             last_mail_size=identity.size,
             uid_validity=uid_validity,
             retry_in=retry_in,
+            reopened=LOST_TRACK,
             **columns,
         )
     )

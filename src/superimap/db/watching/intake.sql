@@ -22,17 +22,24 @@ visited AS (
               last_mail_uid, last_mail_message_id, last_mail_date, last_mail_size
 )
 -- The folder, and the deferred mails of all folders of the mail account, with the seconds since the last attempt and
--- until the next one.
+-- until the next one; the last mails that were gone, which may be back.
 SELECT visited.*, ARRAY(
     SELECT (d.message_id, d.mailbox_id, d.uid_validity, d.uid, m.internal_date, m.message_id, m.size,
-            d.found_by_date, d.attempts, d.failing_seconds, d.announced_size,
+            d.found_by_date, d.first_failed_at, d.attempts, d.failing_seconds, d.announced_size,
             extract(epoch FROM now() - d.last_attempt_at)::float8,
             extract(epoch FROM d.next_attempt_at - now())::float8)
     FROM mailboxes b JOIN deferred_mails d ON d.mailbox_id = b.id
     JOIN messages m ON m.id = d.message_id AND m.partner_id = d.partner_id
     WHERE b.user_id = :user_id AND split_part(b.account, E'\t', 1) = split_part(:account, E'\t', 1)
     ORDER BY d.next_attempt_at
-) AS deferred FROM visited;
+) AS deferred, ARRAY(
+    SELECT g.uid FROM (
+        SELECT mailbox_id, uid_validity, uid, created_at FROM messages
+        WHERE user_id = :user_id AND outcome = 'gone' ORDER BY id DESC LIMIT 16
+    ) g
+    WHERE (g.mailbox_id, g.uid_validity) = (visited.id, visited.uid_validity)
+      AND g.created_at > now() - interval '3 days'
+) AS gone FROM visited;
 
 -- name: record_mails^
 -- Records mails with their deliveries and moves the cursor of the mailbox, all or nothing.
@@ -57,7 +64,8 @@ box AS (
         server_uid_validity = :new_server_uid_validity, restarts = :new_restarts, was_empty = :new_was_empty,
         last_mail_uid = :last_mail_uid, last_mail_message_id = :last_mail_message_id,
         last_mail_date = :last_mail_date, last_mail_size = :last_mail_size,
-        restarts_paid_at = CASE WHEN :new_restarts > m.restarts
+        restarts_paid_at = CASE
+            WHEN :new_restarts > m.restarts AND :new_server_uid_validity = coalesce(m.server_uid_validity, m.uid_validity)
             THEN greatest(m.restarts_paid_at, now()) + make_interval(secs => :restart_interval::float8)
             ELSE m.restarts_paid_at END
     FROM watched
@@ -109,8 +117,8 @@ detected AS (
     RETURNING t.token_digest
 ),
 -- The rows of the mails with their final outcomes. `first_id` is the mail whose webhook covers this copy: recorded
--- earlier, or in this batch (`twin_uid`). A mail that was recorded before is skipped, unless it was deferred: then
--- this is its final outcome.
+-- earlier, or in this batch (`twin_uid`). A mail that was recorded before is skipped, unless it was not read then: it
+-- was deferred, gone, or given up. A mail that was given up because it was not found again may be deferred again.
 recorded AS (
     INSERT INTO messages (id, partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size,
                           outcome, detail, sha1, fingerprint, message_id, duplicate_of)
@@ -132,6 +140,9 @@ recorded AS (
             fingerprint = coalesce(excluded.fingerprint, messages.fingerprint), duplicate_of = excluded.duplicate_of,
             message_id = coalesce(excluded.message_id, messages.message_id)
         WHERE messages.outcome = 'deferred' AND excluded.outcome <> 'deferred'
+              OR messages.outcome = 'gone' AND excluded.outcome <> 'gone'
+              OR messages.outcome = 'unreadable' AND excluded.outcome NOT IN ('unreadable', 'gone', 'before_connect')
+                 AND (excluded.outcome <> 'deferred' OR messages.detail = ANY(:reopened::text[]))
     RETURNING id, uid, outcome
 ),
 -- The attempts at mails that are deferred from now on.

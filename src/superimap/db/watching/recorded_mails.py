@@ -54,7 +54,7 @@ async def restart_debt(pool: Pool, mailbox_id: int) -> float:
 async def unrecorded_uids(
     pool: Pool, mailbox_id: int, uids: Sequence[int], *, uid_validity: int
 ) -> list[int]:
-    """Return those of `uids` that no message of this numbering has, ascending."""
+    """Return those of `uids` that no message of this numbering has, but for those that were gone, ascending."""
     rows = await pool.fetch(
         *_UNRECORDED_UIDS.bind(mailbox_id=mailbox_id, uid_validity=uid_validity, uids=list(uids))
     )

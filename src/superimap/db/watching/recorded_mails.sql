@@ -18,9 +18,11 @@ WHERE mailbox_id = :mailbox_id AND uid_validity = :uid_validity AND uid = :uid A
 SELECT coalesce(extract(epoch FROM restarts_paid_at - now()), 0)::float8 FROM mailboxes WHERE id = :mailbox_id;
 
 -- name: unrecorded_uids
+-- UIDs without a mail. One that was gone may be back: a server that lags behind denies mails for a while.
 SELECT i.uid FROM unnest(:uids::bigint[]) AS i(uid)
 WHERE NOT EXISTS (
     SELECT FROM messages m
     WHERE m.mailbox_id = :mailbox_id AND m.uid_validity = :uid_validity AND m.uid = i.uid
+      AND m.outcome <> 'gone'
 )
 ORDER BY i.uid;
