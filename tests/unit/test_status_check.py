@@ -8,6 +8,8 @@ import pytest
 
 from superimap.idler.missing_mails import LONGEST_LOOK_PAUSE_SECONDS, Look, MissingMails
 from superimap.idler.status_check import StatusCheck
+from superimap.imap.framing import Response
+from superimap.imap.server_state import ServerState
 from superimap.imap.state import MailboxState
 from superimap.imap.statuses import needs_select
 
@@ -122,6 +124,39 @@ def test_missing_mails_are_those_announced_neither_found_nor_expunged(responses,
     mailbox.settle(found)
 
     assert mailbox.missing == left
+
+
+@pytest.mark.parametrize(
+    ("uids", "exists"),
+    [(b"1", 4), (b"1:3,9", 1), (b"3:1", 2), (b"(EARLIER) 1:3", 5), (b"1:4294967295", 0), (b"x,,", 5)],
+)
+def test_vanished_lowers_the_count_so_that_the_next_mail_is_an_arrival(uids, exists):
+    state = ServerState()
+    state.mailbox.record_count(b"EXISTS", b"5", opening=True)
+    state.take_untagged(Response((b"* VANISHED " + uids,), ()), during="IDLE", selected=True)
+
+    assert state.mailbox.exists == exists
+
+
+def test_a_repeated_count_in_idle_causes_a_search_and_one_a_minute_while_nothing_is_found(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("superimap.imap.state.time.monotonic", lambda: now)
+    mailbox = MailboxState()
+    mailbox.record_count(b"EXISTS", b"5", opening=True)
+    mailbox.record_count(b"EXISTS", b"5", opening=False)  # not in IDLE
+    assert not mailbox.has_news
+    searches = 0
+    for _ in range(300):  # one a second
+        mailbox.record_count(b"EXISTS", b"5", opening=False, idling=True)
+        if mailbox.has_news:
+            searches += 1
+            mailbox.mark_searched()
+            mailbox.settle(0)
+        now += 1
+    assert searches == 5
+    mailbox.settle(1)
+    mailbox.record_count(b"EXISTS", b"5", opening=False, idling=True)
+    assert mailbox.has_news
 
 
 @pytest.mark.parametrize(

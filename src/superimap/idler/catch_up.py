@@ -109,7 +109,8 @@ class CatchUp:
 
     async def _search(self, mailbox: WatchedMailbox, plan: CatchUpPlan) -> None:
         """Search for the UIDs of the plan and see each mail, with the metadata of many in one command."""
-        uids = await self._client.search_uids(after=plan.after, since=plan.since, in_full=True)
+        after = plan.above if plan.by_date else plan.after
+        uids = await self._client.search_uids(after=after, since=plan.since, in_full=True)
         await self._status.note("uids", UNUSABLE_UIDS if self._client.unusable_uids else None)
         if uids and plan.after is not None:
             self._arrivals.record_density(uids.first == plan.after + 1)

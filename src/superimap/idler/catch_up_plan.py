@@ -14,11 +14,15 @@ CLOCK_TOLERANCE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class CatchUpPlan:
-    """The UIDs to look at: those above `after`; without a cursor, those of the day `since` and later."""
+    """The UIDs to look at: those above `after`; without a cursor, those of the day `since` and later.
+
+    Where the server does not know dates there is no `since`, and those above `above` are looked at.
+    """
 
     numbering: Numbering
     after: int | None = None
     since: date | None = None
+    above: int = 0
 
     @property
     def by_date(self) -> bool:

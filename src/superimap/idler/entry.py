@@ -165,6 +165,8 @@ class MailboxEntry:
                 await mailbox.void_cursor()
             # Read before the search that it has to cover. UIDNEXT is not used: some servers report a wrong one.
             baseline = await highest_mail(self._client, self._memory.suspects)
+            if mailbox.row.cursor.numbering and not isinstance(baseline, int) and not baseline.internal_date:
+                mailbox.disregard_dates(int(baseline.uid))
             await self.catch_up.run(mailbox, baseline=baseline)
         else:
             if self._memory.deferred.is_full:

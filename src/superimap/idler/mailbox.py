@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from superimap.core import metrics
 from superimap.db.watching import intake as queries
@@ -23,6 +23,8 @@ from superimap.idler.mailbox_queries import identity_of, known_mail
 from superimap.idler.outages import until_answered
 from superimap.imap.types import MessageMeta
 
+MAX_UNDATED_UIDS = 10_000
+"""The last UIDs that are looked at in a new numbering where the server knows no INTERNALDATE."""
 _NOT_NEW = frozenset({MailOutcome.BEFORE_CONNECT, MailOutcome.DEFERRED, MailOutcome.GONE})
 
 
@@ -40,9 +42,9 @@ class WatchedMailbox:
     """
 
     __slots__ = (
-        "_batch", "_context", "_fence", "_is_below", "_is_last_mail_kept", "_last_seen", "_last_seen_uid",
-        "_latest_without_cursor", "_memory", "_since", "_user_id", "by_date", "has_duplicates", "last_mail",
-        "last_uid", "latest_date", "numbering", "row", "seen", "was_empty",
+        "_above", "_batch", "_context", "_fence", "_is_below", "_is_last_mail_kept", "_last_seen",
+        "_last_seen_uid", "_latest_without_cursor", "_memory", "_since", "_user_id", "by_date", "has_duplicates",
+        "last_mail", "last_uid", "latest_date", "numbering", "row", "seen", "was_empty",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +68,7 @@ class WatchedMailbox:
         self._user_id = watched.user_id
         self._fence = fence
         self._memory = memory
-        self._since: date | None = plan.since
+        self._since, self._above = plan.since, plan.above
         self._last_seen_uid = 0
         self._last_seen: MessageMeta | None = None  # the highest of the mails seen that have metadata
         self._is_below = False
@@ -113,7 +115,7 @@ class WatchedMailbox:
     def plan(self) -> CatchUpPlan:
         """The plan of the next catch-up."""
         if self.by_date:
-            return CatchUpPlan(self.numbering, since=self._since)
+            return CatchUpPlan(self.numbering, since=self._since, above=self._above)
         return CatchUpPlan(self.numbering, after=self.last_uid)
 
     @property
@@ -149,6 +151,10 @@ class WatchedMailbox:
             yield
         finally:
             self._is_below = False
+
+    def disregard_dates(self, highest_uid: int) -> None:
+        """Look at the last mails, whatever their INTERNALDATE: the server does not know it. Their Date decides."""
+        self._since, self._above = None, max(0, highest_uid - MAX_UNDATED_UIDS)
 
     def recognise(self, mail: KnownMail | None) -> None:
         """Know the last mail by this identity from now on: its server shows it so."""

@@ -22,6 +22,7 @@ from superimap.idler.mailbox_queries import identity_of
 from superimap.idler.outages import until_answered
 from superimap.imap.client import ImapClient
 from superimap.imap.errors import Refused
+from superimap.imap.uid_ranges import UidRanges
 
 log = logging.getLogger(__name__)
 
@@ -133,14 +134,14 @@ class MovedMails:
 
     async def _look(self, mailbox: WatchedMailbox, missing: list[MailDeferral]) -> SimilarMails:
         """Look for mails among those of the open mailbox that have no message."""
-        dates = [mail.internal_date for mail in missing if mail.internal_date]
-        if not dates:
+        missing = [mail for mail in missing if mail.internal_date or mail.message_id]
+        if not missing:
             return SimilarMails([], is_complete=False)
         with self._memory.deferred.look() as has_failed:
             if has_failed:
                 return SimilarMails([], is_complete=False)
             try:
-                listed = await self._client.search_uids(since=(min(dates) - timedelta(days=1)).date())
+                listed = await self._list(missing)
                 uids = list(islice(listed, MAX_LOOKED_AT))
                 unseen = await recorded_mails.unrecorded_uids(
                     self._context.pool, mailbox.row.id, uids, uid_validity=mailbox.uid_validity
@@ -153,7 +154,15 @@ class MovedMails:
             for meta in metas
             if any(is_found_again(mail.identity, identity_of(meta)) for mail in missing)
         ]
-        return SimilarMails(similar, is_complete=len(listed) == len(uids) and len(metas) == len(unseen))
+        is_complete = len(listed) == len(uids) and len(metas) == len(unseen)
+        return SimilarMails(similar, is_complete and all(mail.internal_date for mail in missing))
+
+    async def _list(self, missing: list[MailDeferral]) -> UidRanges:
+        """Return the UIDs from the date of the mails on; the last ones if the date of one is not known."""
+        dates = [mail.internal_date for mail in missing if mail.internal_date]
+        if len(dates) == len(missing):
+            return await self._client.search_uids(since=(min(dates) - timedelta(days=1)).date())
+        return await self._client.search_uids(after=max(0, await self._client.highest_uid() - MAX_LOOKED_AT))
 
     def _end(
         self,

@@ -201,7 +201,7 @@ class ImapClient:
         while True:
             protocol.keep(0)
             now = protocol.loop.time()
-            left = due() - now
+            left = min(due(), mailbox.repeat_at) - now
             if not mailbox.has_news and left > 0:
                 if poll_by is None and self.takes_idle:
                     seconds = min(self.longest_wait(renew), left)

@@ -54,7 +54,9 @@ class ServerState:
             return self.take_untagged(tidy, during=during, selected=selected)
         opening = during in ("EXAMINE", "SELECT")
         if is_count:
-            self.mailbox.record_count(name, words[1], opening=opening)
+            self.mailbox.record_count(name, words[1], opening=opening, idling=during == "IDLE")
+        elif name == b"VANISHED" and not opening:
+            self.mailbox.record_vanished(response.line[11:])
         elif name in (b"OK", b"NO", b"BAD"):
             self.apply_code(parse_status(response.line[3 + len(name) :]), opening=opening, selected=selected)
         elif name == b"CAPABILITY":

@@ -1,16 +1,24 @@
 """State of an IMAP session: the protocol state (RFC 9051 section 3) and the open mailbox."""
 
+import math
+import time
+
 from superimap.imap.statuses import parse_number
 
 STARTED, NONAUTH, AUTH, SELECTED = "STARTED", "NONAUTH", "AUTH", "SELECTED"
 """Protocol states, by the names that aioimaplib gives them."""
+REPEAT_SECONDS = 60.0
+"""Seconds between searches because of an EXISTS that announces no new count, while they find nothing."""
 _MAX_MESSAGES = (1 << 32) - 1  # RFC 9051 section 9; a count above it is not believed
 
 
 class MailboxState:
     """Message count, arrivals and UIDVALIDITY of the open mailbox. Any response may change them."""
 
-    __slots__ = ("arrivals", "arrivals_searched", "exists", "settled", "uid_next", "uid_validity")
+    __slots__ = (
+        "_quiet_until", "arrivals", "arrivals_searched", "exists", "repeat_at", "settled", "uid_next",
+        "uid_validity",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.exists = 0
@@ -20,6 +28,12 @@ class MailboxState:
         """The arrivals that the caller's latest search covers."""
         self.settled = 0
         """Messages of the mailbox that the caller knows; those above are announced and not found yet."""
+        self.repeat_at = math.inf
+        """The monotonic time at which to search because the count was repeated; infinite if it was not.
+
+        One mail came while another was deleted, and the server did not report the latter.
+        """
+        self._quiet_until = 0.0
         self.uid_validity: int | None = None
         """None if the server did not report it when the mailbox was opened."""
         self.uid_next: int | None = None
@@ -27,8 +41,10 @@ class MailboxState:
 
     @property
     def has_news(self) -> bool:
-        """Whether messages arrived that no search covers."""
-        return self.arrivals > self.arrivals_searched
+        """Whether messages arrived, or may have, that no search covers."""
+        return self.arrivals > self.arrivals_searched or (
+            self.repeat_at != math.inf and time.monotonic() >= self.repeat_at
+        )
 
     @property
     def missing(self) -> int:
@@ -41,24 +57,31 @@ class MailboxState:
         A search may find messages before they are announced.
         """
         self.settled = self.exists if found is None else self.settled + found
+        if found:
+            self._quiet_until = 0.0
 
     def mark_searched(self) -> None:
         """Count all arrivals so far as covered by the search that is about to be sent."""
         self.arrivals_searched = self.arrivals
+        if self.repeat_at != math.inf:
+            self.repeat_at, self._quiet_until = math.inf, time.monotonic() + REPEAT_SECONDS
 
     def reset(self) -> None:
         """Forget the mailbox, because another one is about to be opened."""
         self.exists, self.settled, self.uid_validity, self.uid_next = 0, 0, None, None
 
-    def record_count(self, name: bytes, digits: bytes, *, opening: bool) -> None:
+    def record_count(self, name: bytes, digits: bytes, *, opening: bool, idling: bool = False) -> None:
         """Apply an untagged response such as `* 23 EXISTS`.
 
         Only messages above the current count have arrived, and EXPUNGE lowers that count. While a mailbox is
-        `opening`, EXISTS announces no arrivals.
+        `opening`, EXISTS announces no arrivals. While `idling`, an EXISTS that announces none is a
+        reason to search.
         """
         count = parse_number(digits)
         if name == b"EXISTS" and count is not None and count <= _MAX_MESSAGES:
             self.arrivals += 0 if opening else max(0, count - self.exists)
+            if idling and count <= self.exists:
+                self.repeat_at = min(self.repeat_at, max(time.monotonic(), self._quiet_until))
             if count < self.exists:
                 self.settled = min(self.settled, count)
             self.exists = count
@@ -66,6 +89,17 @@ class MailboxState:
             self.exists = max(0, self.exists - 1)
             if count is not None and count <= self.settled:  # otherwise it was one of those not found yet
                 self.settled -= 1
+
+    def record_vanished(self, uids: bytes) -> None:
+        """Apply the set of a VANISHED without EARLIER (RFC 7162 section 3.2.10): these mails are expunged."""
+        gone = 0
+        for part in uids.split(b","):
+            first, _, last = part.strip().partition(b":")
+            low, high = parse_number(first), parse_number(last or first)
+            if low is not None and high is not None:
+                gone += abs(high - low) + 1
+        self.exists = max(0, self.exists - gone)
+        self.settled = max(0, self.settled - gone)
 
 
 def next_state(state: str, command: str, result: str) -> str:

@@ -20,6 +20,7 @@ from tests.integration.idler.test_deferrals import (
     mail,
     no,
     no_body,
+    retry,
     set_up,
     until_outcomes,
 )
@@ -224,6 +225,20 @@ async def test_a_mail_deferred_on_two_backends_is_delivered_once_it_can_be_read(
     fault.is_on = False
     await world.rows("UPDATE deferred_mails SET next_attempt_at = now()")
     async with idler(world, LATER):
+        await eventually(lambda: world.value("SELECT count(*) = 2 FROM deliveries WHERE kind = 'new_mail'"))
+
+
+async def test_a_mail_given_up_before_a_renumbering_is_found_again_at_the_partners_request(world, imap):
+    await set_up(world, imap)
+    fault = Fault(imap, no_body)
+    await defer(world, imap, imap.accounts["joe"].inbox, age=40)
+    await world.rows("DELETE FROM deferred_mails")
+    await world.rows("UPDATE messages SET outcome = 'unreadable' WHERE uid = 2")
+    imap.accounts["joe"].inbox.set_uidvalidity(77)
+    fault.is_on = False
+    async with idler(world, TIMING):
+        await eventually(lambda: world.value("SELECT uid_validity = 77 AND last_uid = 3 FROM mailboxes"))
+        await retry(world, 2)
         await eventually(lambda: world.value("SELECT count(*) = 2 FROM deliveries WHERE kind = 'new_mail'"))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
-from email.utils import formatdate
+from email.utils import format_datetime, formatdate
 from typing import Any
 
 import pytest
@@ -194,3 +195,29 @@ async def test_a_mail_whose_metadata_break_the_session_does_not_block_its_mailbo
     imap.deliver("joe", mail("two"))
 
     assert await watch_briefly(world, imap, 2) == [(1, "delivered"), (2, "delivered")]
+
+
+@pytest.mark.parametrize("date", [b"01-Jan-1970 00:00:00 +0000", b"00-Jan-0000 00:00:00 +0000"])
+async def test_a_renumbering_loses_no_mail_where_internaldate_is_always_a_zero(world, imap, joe, date):
+    async def without_date(session: Any, command: Any) -> bytes:
+        usual = session.usual_answer(command)
+        return re.sub(rb'INTERNALDATE "[^"]*"', b'INTERNALDATE "%s"' % date, usual)
+
+    def dated(subject: str, age: int = 0) -> bytes:
+        moment = datetime.now(UTC) + timedelta(minutes=1) - timedelta(days=age)
+        return mail(subject).replace(b"Mon, 7 Feb 1994 21:52:25 -0800", format_datetime(moment).encode())
+
+    imap.on("UID FETCH", without_date)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    joe.append(dated("old", age=9), internal_date=epoch)
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        joe.append(dated("one"), internal_date=epoch)
+        await recorded(world, 1)
+    joe.append(dated("two"), internal_date=epoch)
+    joe.set_uidvalidity(77)
+    async with running(services.run_idler, world.settings):
+        await recorded(world, 4)
+
+    found = await world.rows("SELECT uid, outcome FROM messages ORDER BY id")
+    assert [*map(tuple, found)][1:] == [(1, "before_connect"), (2, "duplicate"), (3, "delivered")]

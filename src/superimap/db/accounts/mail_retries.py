@@ -21,7 +21,7 @@ class NotRetryable(Conflict):
 
 
 class Renumbered(Conflict):
-    """The UID of the message means another mail now, or none."""
+    """The UID of the message means another mail now, or none, and the mail cannot be recognised."""
 
     kind = "renumbered"
 
@@ -34,6 +34,8 @@ class NotWatched(Conflict):
 
 async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
     """Make a message deferred and due at once, with two more days until it is given up.
+
+    If the mailbox is renumbered since, the session looks for it by its Message-ID or date.
 
     The session of the user starts again to notice it. Raises NotFound, NotRetryable, NotWatched or
     Renumbered.
@@ -53,8 +55,11 @@ async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
         raise NotRetryable(f"Its outcome is {message.outcome}; only a mail that was not read is tried again.")
     if await _is_left(db, mailbox):
         raise NotWatched(f"Its folder {mailbox.name!r} is no longer watched.")
-    if message.uid_validity != mailbox.uid_validity:
-        raise Renumbered("The mail server has renumbered the mailbox since; the mail has another UID now.")
+    is_known = message.message_id is not None or message.internal_date is not None
+    if message.uid_validity != mailbox.uid_validity and not is_known:
+        raise Renumbered(
+            "The mail server has renumbered the mailbox since, and the mail cannot be recognised."
+        )
     await db.execute(
         update(Message)
         .where(*mine)
