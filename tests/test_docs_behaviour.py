@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from superimap.api import login_check
 from superimap.api.pages import browser
+from superimap.api.pages import try_limits as limits_of_tries
 from superimap.api.routes import callback, connect, disconnect, password
 from superimap.core.config import Settings
 from superimap.db.accounts import consents
@@ -139,7 +141,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
     assert said("Messages (ids") == f"{default['message_retention_days']:g} days"
     assert said("Life of a connect") == f"{links.LIFETIME_SECONDS // 60} minutes"
-    assert said("Page views of one link") == f"{connect.MAX_OPENS_PER_LINK} times"
+    assert said("Consents started with one link") == str(connect.MAX_CONSENTS_PER_LINK)
     assert said("Time to finish a consent") == f"{consents.CONSENT_SECONDS // 3600} hour"
     assert browser.COOKIE_LIFETIME_SECONDS == consents.CONSENT_SECONDS
     assert said("Timeout for all requests to a provider") == f"{callback.PROVIDER_TIMEOUT_SECONDS:g} s"
@@ -147,6 +149,21 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Time to reach a mail server") == f"{password.SERVER_TIMEOUT_SECONDS:g} s"
     assert said("Password submissions per link") == str(password.MAX_TRIES_PER_LINK)
     assert said("Password submissions per address") == f"{password.MAX_TRIES_PER_MINUTE} in a minute"
+    minutes = limits_of_tries.MAILBOX_SECONDS // 60
+    in_all, part = limits_of_tries.MAX_TRIES_PER_MAILBOX, limits_of_tries.MAX_TRIES_PER_MAILBOX_AND_PARTNER
+    assert said("Password submissions per mailbox") == (
+        f"{in_all}; {part} through links that name the mailbox, and {part} through others; in {minutes} minutes"
+    )
+    in_all, part = limits_of_tries.MAX_TRIES_PER_SERVER, limits_of_tries.MAX_TRIES_PER_SERVER_AND_PARTNER
+    assert said("Password submissions per mail server") == f"{in_all}; {part}; in a minute"
+    in_all = limits_of_tries.MAX_TRIES_PER_NAMED_SERVER
+    part = limits_of_tries.MAX_TRIES_PER_NAMED_SERVER_AND_PARTNER
+    assert said("The same, for a mail server that a person") == f"{in_all}; {part}; in a minute"
+    at_once = f"{login_check.MAX_LOGINS}; {login_check.MAX_LOGINS_PER_GROUP} each; then 503"
+    assert said("Logins at once per process") == at_once
+    line, answer = login_check.LOGIN_LIMITS.line >> 10, login_check.LOGIN_LIMITS.response >> 10
+    assert said("What a mail server may send meanwhile") == f"{line} KiB; {answer} KiB"
+    assert said("Difference between the clocks") == f"{links.CLOCK_SKEW_SECONDS // 60} minutes"
     assert said("Token revocation") == f"{disconnect.REVOKE_TIMEOUT_SECONDS:g} s"
 
 

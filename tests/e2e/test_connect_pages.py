@@ -48,6 +48,9 @@ async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
                 connect_url = await new_link(url, partner.api_key, "OAUTH")
 
                 await person.opens(connect_url)
+                assert await accessibility.faults(person.page) == []
+                await person.page.screenshot(path=str(tmp_path / "before-consent.png"))
+                await person.page.get_by_role("button", name="Continue to Test provider").click()
                 await person.page.screenshot(path=str(tmp_path / "consent.png"))
                 await person.page.get_by_role("button", name="Allow").click()
                 assert person.page.url.startswith(sink.url("/ok") + "?superimap_result=success")
@@ -84,6 +87,7 @@ async def test_no_secret_of_a_link_or_consent_leaks_to_other_sites(world, sink, 
         connect_url = await new_link(url, partner.api_key, "OAUTH")
 
         await person.opens(connect_url)
+        await person.page.get_by_role("button", name="Continue").click()
         await person.page.get_by_role("button", name="Allow").click()
         await person.page.wait_for_url(f"{sink.url('/ok')}?**")
         back = await person.page.go_back()
@@ -119,6 +123,7 @@ async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chr
             server.faults.arm(reason)
 
             await person.opens(connect_url)
+            await person.page.get_by_role("button", name="Continue").click()
 
             assert httpx.URL(person.page.url).params["superimap_reason"] == reason
             await person.page.get_by_role("heading", name="Your mailbox was not connected").wait_for()
@@ -127,6 +132,7 @@ async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chr
             assert await world.value("SELECT connected_at IS NULL FROM users")
 
         await person.opens(connect_url)
+        await person.page.get_by_role("button", name="Continue").click()
         await person.page.get_by_role("heading", name="You are connected").wait_for()
         assert await accessibility.faults(person.page) == []
         await person.page.screenshot(path=str(tmp_path / "connected.png"), full_page=True)

@@ -39,7 +39,8 @@ async def test_no_secret_of_a_visit_is_logged_at_any_level_or_shown_on_a_page(wo
             for fault in ("server_error", "invalid_grant", None):
                 if fault:
                     server.faults.arm(fault)
-                opened = await http.get(await link(http, partner, "OAUTH"))
+                asked = await http.get(await link(http, partner, "OAUTH"))
+                opened = await http.post("/users/connect/consent", data=hidden_fields(asked.text))
                 back = (await http.get(opened.headers["location"])).headers["location"]
                 done, late = await http.get(back), await http.get(back)
                 pages += done.text + late.text + done.headers["location"]

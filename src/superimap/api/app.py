@@ -10,6 +10,7 @@ from starlette.routing import Route
 from superimap import __version__
 from superimap.api.dependencies import Resources, Ring, no_doorbell
 from superimap.api.errors import install_handlers
+from superimap.api.login_check import LoginSlots
 from superimap.api.middleware import EdgeMiddleware
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
 from superimap.api.routes import (
@@ -50,7 +51,9 @@ def create_app(
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
-    app.state.resources = Resources(settings, sessionmaker, vault, keys, ring, guard, Resolver())
+    app.state.resources = Resources(
+        settings, sessionmaker, vault, keys, ring, guard, Resolver(), LoginSlots()
+    )
     every_route = [route for module in enabled_modules(settings) for route in module.router.routes]
     install_handlers(app, [route for route in every_route if isinstance(route, Route)])
     app.add_middleware(EdgeMiddleware, settings=settings)
@@ -73,7 +76,8 @@ def _app_with_routes(settings: Settings | None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=list(TAGS),
-        servers=[{"url": settings.base_url}] if settings and settings.base_url else [{"url": "/"}],
+        servers=[{"url": settings.base_url}] if settings and settings.base_url else docs.ANYWHERE,
+        openapi_url=None,  # docs serves it
         docs_url=None,
         redoc_url=None,
         # A redirect would make the client send its key again, to an address that it has not chosen.

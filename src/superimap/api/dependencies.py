@@ -10,6 +10,8 @@ from fastapi.security import APIKeyHeader, APIKeyQuery
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from superimap.api.errors import Problem
+from superimap.api.login_check import LoginSlots
+from superimap.api.public_path import PREFIX
 from superimap.api.request_body import api_key_in_body
 from superimap.api.schemas.accounts import UserOut
 from superimap.core.config import Settings
@@ -44,6 +46,7 @@ class Resources:
     ring: Ring
     guard: Guard
     resolver: Resolver
+    login_slots: LoginSlots
 
 
 def get_resources(request: Request) -> Resources:
@@ -141,7 +144,8 @@ def _require_user(tag: str, user: User | None) -> User:
 
 def base_url(request: Request, resources: AppResources) -> str:
     """Return the public URL: BASE_URL, or else the URL that the client used."""
-    return resources.settings.base_url or f"{request.url.scheme}://{request.scope['superimap.host']}"
+    scope = request.scope
+    return resources.settings.base_url or f"{request.url.scheme}://{scope['superimap.host']}{scope[PREFIX]}"
 
 
 class UserPresenter:

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from superimap.api.pages import texts
 from superimap.api.pages.render import render_page
+from superimap.api.public_path import PREFIX
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
@@ -65,13 +66,14 @@ class Problem(SuperImapError):
         return JSONResponse(self.body(), self.status, self.headers, media_type=MEDIA_TYPE)
 
 
-def problem_response(problem: Problem, path: str) -> Response:
-    """Return the response to a path: a page for people, JSON for programs."""
-    if not path.startswith(PAGES_PATH):
+def problem_response(problem: Problem, scope: Scope) -> Response:
+    """Return the response to a request: a page for people, JSON for programs."""
+    if not scope["path"].startswith(PAGES_PATH):
         return problem.response()
     title = texts.PROBLEM_TITLES.get(problem.kind, HTTPStatus(problem.status).phrase)
     return render_page(
         "message.html",
+        prefix=scope.get(PREFIX, ""),
         status=problem.status,
         headers=problem.headers,
         title=title,
@@ -212,7 +214,7 @@ def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
             path = next((route.path for route in routes if route.path_regex.match(request.url.path)), None)
             methods = {method for route in routes if route.path == path for method in route.methods or ()}
             problem.headers["Allow"] = ", ".join(sorted(methods))
-        return problem_response(problem, request.url.path)
+        return problem_response(problem, request.scope)
 
     expected: tuple[type[Exception], ...] = (
         Problem,

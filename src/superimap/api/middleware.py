@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import re
 import traceback
 from collections.abc import Iterable
 
@@ -12,8 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superimap.api.errors import PAGES_PATH, Problem, problem_of, problem_response
+from superimap.api.public_path import PREFIX, public_prefix, without_prefix
 from superimap.core.config import Settings
-from superimap.core.setting_types import Network
+from superimap.core.setting_types import HOST, Network
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 ASSETS_PATH = "/docs/assets/"
 
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _CLOSE = {"Connection": "close"}
 
 
@@ -41,9 +40,7 @@ class EdgeMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sender = ResponseSender(
-            send, path=scope["path"], is_production=self._settings.environment == "production"
-        )
+        sender = ResponseSender(send, scope, is_production=self._settings.environment == "production")
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 check_request(scope, self._settings)
@@ -53,7 +50,7 @@ class EdgeMiddleware:
         except Exception as error:
             problem = problem_of(error) or _internal_error(error)
             if not sender.is_started:
-                await problem_response(problem, scope["path"])(scope, receive, sender)
+                await problem_response(problem, scope)(scope, receive, sender)
 
 
 def _internal_error(error: Exception) -> Problem:
@@ -66,9 +63,9 @@ def _internal_error(error: Exception) -> Problem:
 class ResponseSender:
     """ASGI `send` that records whether the response has started, and adds the headers of every response."""
 
-    def __init__(self, send: Send, *, path: str, is_production: bool) -> None:
+    def __init__(self, send: Send, scope: Scope, *, is_production: bool) -> None:
         self._send = send
-        self._path = path
+        self._scope = scope
         self._is_production = is_production
         self.is_started = False
 
@@ -87,26 +84,32 @@ class ResponseSender:
         yield "X-Frame-Options", "DENY"
         yield "Referrer-Policy", "no-referrer"
         yield "Cross-Origin-Resource-Policy", "same-origin"
-        yield "Cache-Control", "public, max-age=3600" if self._path.startswith(ASSETS_PATH) else "no-store"
+        yield (
+            "Cache-Control",
+            "public, max-age=3600" if self._scope["path"].startswith(ASSETS_PATH) else "no-store",
+        )
         if self._is_production:
             yield "Strict-Transport-Security", "max-age=31536000"
 
 
 def check_request(scope: Scope, settings: Settings) -> None:
-    """Set scheme and host to what the client used. Raises Problem.
+    """Set scheme, host and prefix to what the client used, and cut the prefix from the path. Raises Problem.
 
-    The problem is a 403 for plain HTTP in production, and a 400 for a Host header that is not a host name.
+    The problem is a 403 for plain HTTP in production, and a 400 for a host or prefix that is none.
 
     Plain HTTP is refused and not redirected: a client that follows redirects would keep sending its key
     unencrypted.
     """
     headers = Headers(scope=scope)
     scope["superimap.host"] = headers.get("host", "")
-    if is_trusted(scope, settings.trusted_proxies):
+    is_proxied = is_trusted(scope, settings.trusted_proxies)
+    if is_proxied:
         said = {part.strip().lower() for part in ",".join(headers.getlist("x-forwarded-proto")).split(",")}
         scope["scheme"] = "https" if said == {"https"} else scope["scheme"]
         scope["superimap.host"] = headers.get("x-forwarded-host", scope["superimap.host"])
-    path = scope["path"]
+    prefix = public_prefix(headers, settings.base_url, is_trusted=is_proxied)
+    scope[PREFIX] = prefix or ""
+    scope["path"] = path = without_prefix(scope["path"], scope[PREFIX])
     if path in HEALTH_PATHS:
         return
     if settings.environment == "production" and scope["scheme"] != "https":
@@ -116,8 +119,10 @@ def check_request(scope: Scope, settings: Settings) -> None:
             "must set X-Forwarded-Proto.",
             kind="https-required",
         )
-    if _HOST.fullmatch(scope["superimap.host"]) is None:
+    if HOST.fullmatch(scope["superimap.host"]) is None:
         raise Problem(400, "The Host header is not a valid host name. Send the host name of this API.")
+    if prefix is None:
+        raise Problem(400, "X-Forwarded-Prefix is not a path. Let the proxy send one such as /superimap.")
     if path.startswith("/api/") and path.endswith("/"):
         scope["path"] = path.rstrip("/")
 

@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     base_url: BaseUrl = Field(
         "",
         description="Public URL of the API, such as `https://superimap.example.com`, with which connect links "
-        "start. Empty: each link starts with the URL of the request, and events carry no link.",
+        "start. It may have a path. Empty: each link starts with the URL of the request, and events carry no "
+        "link.",
     )
     trusted_proxies: Networks = Field(
         (),

@@ -13,6 +13,10 @@ from superimap.core.postgres_url import connection_arguments
 MIN_SECRET_CHARACTERS = 16
 MAX_ID_CHARACTERS = 1024
 
+HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
+"""A host name or IP address, with or without a port, as in a URL and in the header Host."""
+_URL_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -43,12 +47,30 @@ def check_redis_url(value: str) -> str:
 
 
 def check_base_url(value: str) -> str:
-    """Return an HTTP base URL without trailing slashes, or an empty string."""
-    if value and not value.startswith(("https://", "http://")):
+    """Return an HTTP base URL without trailing slashes, or an empty string. It may have a path."""
+    if not value:
+        return value
+    scheme, separator, rest = value.partition("://")
+    host, slash, path = rest.rstrip("/").partition("/")
+    if scheme not in {"https", "http"} or not separator:
         raise ValueError(
             "must start with https:// (or http:// in development), such as https://superimap.example.com"
         )
-    return value.rstrip("/")
+    if HOST.fullmatch(host) is None:
+        raise ValueError(
+            "must name a host after ://, without user name, such as https://superimap.example.com"
+        )
+    if not is_url_path(slash + path):
+        raise ValueError(
+            "has a path with other characters than letters, digits, -, ., _, ~ and single slashes; without query, "
+            "such as https://example.com/superimap"
+        )
+    return f"{scheme}://{host}{slash}{path}"
+
+
+def is_url_path(value: str) -> bool:
+    """Whether this is empty or a path such as `/superimap`, of characters that no proxy rewrites."""
+    return _URL_PATH.fullmatch(value) is not None
 
 
 def check_key_ring(value: SecretStr) -> SecretStr:

@@ -158,9 +158,16 @@ def provider_row(provider: OAuthServer, imap: ImapServer) -> Any:
     }
 
 
+async def press_continue(http: httpx.AsyncClient, link: str) -> httpx.Response:
+    """Open the link and press its button; return the redirect to the provider."""
+    page = await http.get(link)
+    assert page.status_code == 200, page.text
+    return await http.post(f"{HERE}/users/connect/consent", data=hidden_fields(page.text))
+
+
 async def consent(http: httpx.AsyncClient, link: str) -> str:
     """Open the link and consent; return the URL to which the provider redirects the browser."""
-    opened = await http.get(link)
+    opened = await press_continue(http, link)
     assert opened.status_code == 303, opened.text
     answer = await http.get(opened.headers["location"])
     assert answer.status_code == 302, answer.text

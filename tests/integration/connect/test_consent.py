@@ -8,10 +8,21 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
-from tests.integration.connect.conftest import ANN, APP, CALLBACK, connect_by_consent, consent, result_of
+from superimap.api.routes import connect
+from tests.integration.connect.conftest import (
+    ANN,
+    APP,
+    CALLBACK,
+    connect_by_consent,
+    consent,
+    hidden_fields,
+    press_continue,
+    result_of,
+)
 from tests.support.api import served, settings_for
 
 OTHER = "somebody.else@example.com"
+CONSENT = "/users/connect/consent"
 
 
 async def test_a_link_leads_through_consent_to_a_connected_user(scene):
@@ -40,7 +51,7 @@ async def test_the_authorization_request_has_pkce_state_nonce_and_hint_and_its_s
     shown = await scene.user(email=ANN)
 
     async with scene.browser() as http:
-        opened = await http.get(shown["connect_url"])
+        opened = await press_continue(http, shown["connect_url"])
 
     asked = {name: value[0] for name, value in parse_qs(urlsplit(opened.headers["location"]).query).items()}
     assert asked["code_challenge_method"] == "S256"
@@ -86,7 +97,10 @@ async def test_a_consent_over_real_sockets_ends_on_our_page_if_the_partner_has_n
         scene.provider.add_client(f"{url}/users/connect/callback", client_secret="cl13nt-s3cret")
         key = {"x-api-key": scene.api_key}
         shown = (await http.get(f"{url}/api/v1/connections/OAUTH/users/ann", headers=key)).json()
-        answer = await http.get(shown["connect_url"], follow_redirects=True)
+        page = await http.get(shown["connect_url"])
+        answer = await http.post(
+            f"{url}/users/connect/consent", data=hidden_fields(page.text), follow_redirects=True
+        )
 
     assert answer.status_code == 200
     assert "You are connected" in answer.text
@@ -203,11 +217,12 @@ async def test_44_a_link_that_has_connected_a_user_is_410(scene):
     assert len(await scene.delivery_contents()) == 1
 
 
-async def test_opening_a_link_repeatedly_does_not_invalidate_it(scene):
+async def test_opening_a_link_starts_nothing_and_does_not_invalidate_it(scene):
     shown = await scene.user()
     async with scene.browser() as scanner:
         for _ in range(3):
-            assert (await scanner.get(shown["connect_url"])).status_code == 303
+            assert (await scanner.get(shown["connect_url"])).status_code == 200
+    assert await scene.rows("SELECT 1 FROM oauth_states UNION SELECT 1 FROM login_tries") == []
 
     async with scene.browser() as http:
         assert (
@@ -215,12 +230,59 @@ async def test_opening_a_link_repeatedly_does_not_invalidate_it(scene):
         )
 
 
-async def test_the_number_of_openings_of_a_link_is_limited(scene):
+async def test_the_number_of_consents_that_a_link_starts_is_limited(scene, monkeypatch):
+    monkeypatch.setattr(connect, "MAX_CONSENTS_PER_LINK", 3)
     shown = await scene.user()
     async with scene.browser() as http:
-        answers = [await http.get(shown["connect_url"]) for _ in range(51)]
+        answers = [await press_continue(http, shown["connect_url"]) for _ in range(4)]
 
-    assert [answer.status_code for answer in answers] == [303] * 50 + [429]
+    assert [answer.status_code for answer in answers] == [303] * 3 + [429]
+    assert len(await scene.rows("SELECT 1 FROM oauth_states")) == 3
+
+
+async def test_the_page_names_the_partner_the_user_and_the_provider(scene):
+    known, new = await scene.user(email=ANN), await scene.user(tag="user <7>")
+
+    async with scene.browser() as http:
+        pages = [await http.get(each["connect_url"]) for each in (known, new)]
+
+    for page, person in zip(pages, (("ann", ANN), ("user &lt;7&gt;",)), strict=True):
+        for name in ("Acme &lt;b&gt;Mail&lt;/b&gt;", "Continue to Test provider", *person):
+            assert name in page.text
+        assert page.text.count("<button") == 1
+        policy = page.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert scene.provider.url() in policy.partition("form-action ")[2].split()
+        assert "https:" in policy.partition("form-action ")[2].split(), "sign-in pages of organisations"
+
+
+@pytest.mark.parametrize("spoil", ["no token", "other browser", "other link", "GET"])
+async def test_only_the_button_of_our_page_starts_a_consent(scene, spoil):
+    shown = await scene.user()
+    async with scene.browser() as http, scene.browser() as other:
+        form = hidden_fields((await http.get(shown["connect_url"])).text)
+        await other.get(shown["connect_url"])
+        match spoil:
+            case "no token":
+                answer = await http.post(CONSENT, data={**form, "token": ""})
+            case "other browser":
+                answer = await other.post(CONSENT, data=form)
+            case "other link":
+                bob = httpx.URL((await scene.user(tag="bob"))["connect_url"]).params
+                answer = await http.post(CONSENT, data={**form, **bob})
+            case "GET":
+                answer = await http.get(CONSENT, params=form)
+
+    assert answer.status_code == (405 if spoil == "GET" else 403)
+    assert await scene.rows("SELECT 1 FROM oauth_states") == []
+
+
+async def test_the_form_of_a_password_provider_starts_no_consent(scene):
+    shown = await scene.user("GMAIL")
+    async with scene.browser() as http:
+        form = hidden_fields((await http.get(shown["connect_url"])).text)
+
+        assert (await http.post(CONSENT, data=form)).status_code == 404
 
 
 @pytest.mark.parametrize("parameter", ["success", "failure"])
@@ -294,11 +356,13 @@ async def test_47_names_are_escaped_on_every_page(scene):
     await scene.rows("UPDATE partners SET name = $1", f"Acme {SCRIPT}")
     await scene.rows("UPDATE providers SET title = $1", f"Mail {SCRIPT}")
     shown = await scene.user("GMAIL", email=f"ann{SCRIPT}@example.com")
+    consenting = await scene.user(tag=SCRIPT.partition("</")[0])  # a tag has no slash
 
     async with scene.browser() as http:
         pages = [
             await http.get(shown["connect_url"]),
             await http.get(shown["disconnect_url"]),
+            await http.get(consenting["connect_url"]),
             await http.get(f"/users/connect/finished?superimap_result={SCRIPT}"),
             await http.get(httpx.URL(shown["connect_url"]).copy_set_param("success", SCRIPT)),
         ]
@@ -309,6 +373,7 @@ async def test_47_names_are_escaped_on_every_page(scene):
         assert "unsafe" not in page.headers["content-security-policy"]
     assert "&lt;script&gt;" in pages[0].text
     assert "&lt;script&gt;" in pages[1].text
+    assert pages[2].text.count("&lt;script&gt;") >= 4, "partner, tag and provider"
 
 
 async def test_a_consent_survives_unknown_keys_and_a_rotated_key_of_the_provider(scene):

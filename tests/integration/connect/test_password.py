@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import httpx
 import pytest
 import trustme
 
+from superimap.api.pages import browser
 from superimap.api.routes import password
+from superimap.db.accounts import link_usage
+from superimap.oauth import links
 from superimap.testing.imap.hooks import hanging
 from tests.integration.connect.conftest import ANN, APP, Scene, hidden_fields, result_of
 from tests.support import tls
@@ -241,6 +245,30 @@ async def test_17_an_address_allows_ten_tries_a_minute_across_all_links(scene):
         answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
 
     assert result_of(answer)["superimap_result"] == "success"
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(300, 303), (60, 303), (-60, 303), (301, 403), (-3601, 403)])
+async def test_a_form_of_a_machine_whose_clock_differs_is_accepted(scene, monkeypatch, seconds, status):
+    """Positive: the clock of the machine that made the form is ahead."""
+    now = time.time()
+    async with scene.browser() as http:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(browser.time, "time", lambda: now + seconds)
+            form = await open_form(scene, http)
+        monkeypatch.setattr(browser.time, "time", lambda: now)
+        monkeypatch.setattr("superimap.oauth.links.LIFETIME_SECONDS", 7200)
+
+        answer = await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    assert answer.status_code == status, answer.text
+
+
+def test_a_used_link_is_remembered_while_any_form_of_it_may_be_accepted():
+    """Of machines whose clocks differ by five minutes each way."""
+    link = links.LIFETIME_SECONDS + links.CLOCK_SKEW_SECONDS
+    form = browser.COOKIE_LIFETIME_SECONDS + links.CLOCK_SKEW_SECONDS
+
+    assert link_usage.USED_LINK_RETENTION.total_seconds() > link + form
 
 
 async def test_an_open_form_outlives_its_link_but_works_only_once(scene, monkeypatch):

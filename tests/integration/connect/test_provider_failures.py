@@ -12,7 +12,14 @@ import pytest
 
 from superimap.api.routes import callback
 from superimap.testing.oauth.faults import FAULTS
-from tests.integration.connect.conftest import ANN, APP, connect_by_consent, consent, result_of
+from tests.integration.connect.conftest import (
+    ANN,
+    APP,
+    connect_by_consent,
+    consent,
+    press_continue,
+    result_of,
+)
 
 PAGE = Path(__file__).parents[3] / "docs/api.md"
 TABLE = PAGE.read_text().partition("### Consent failures")[2].partition("\nA user with")[0]
@@ -109,7 +116,7 @@ async def test_a_connection_without_a_client_gives_the_reason_client(scene):
     await scene.rows("UPDATE connections SET oauth2_client_secret = NULL")
 
     async with scene.browser() as http:
-        answer = await http.get(shown["connect_url"])
+        answer = await press_continue(http, shown["connect_url"])
 
     assert result_of(answer)["superimap_reason"] == "client"
 

@@ -10,8 +10,10 @@ import time
 from fastapi import Request, Response
 
 from superimap.api.middleware import is_trusted
+from superimap.api.pages.try_limits import counted_address
 from superimap.core.crypto import constant_time_equal
 from superimap.core.setting_types import Network
+from superimap.oauth.links import CLOCK_SKEW_SECONDS
 
 COOKIE_LIFETIME_SECONDS = 3600
 """As long as a consent may take, and as long as a form may stay open."""
@@ -35,8 +37,10 @@ def browser_or_new(request: Request, *, is_https: bool) -> str:
     return browser_of(request, is_https=is_https) or secrets.token_urlsafe(32)
 
 
-def set_cookie(response: Response, browser: str, *, is_https: bool) -> None:
+def set_cookie(response: Response, browser: str, *, is_https: bool, prefix: str) -> None:
     """Set the cookie, hidden from scripts.
+
+    Over HTTPS it has the path `/`, wherever the API is published: a `__Host-` cookie must not have another.
 
     SameSite=Lax: browsers send it when a provider redirects the person back, but not with a form that another
     site posts.
@@ -45,6 +49,7 @@ def set_cookie(response: Response, browser: str, *, is_https: bool) -> None:
         _name(is_https=is_https),
         browser,
         max_age=COOKIE_LIFETIME_SECONDS,
+        path="/" if is_https else prefix or "/",
         secure=is_https,
         httponly=True,
         samesite="lax",
@@ -52,7 +57,10 @@ def set_cookie(response: Response, browser: str, *, is_https: bool) -> None:
 
 
 def form_token(key: bytes, browser: str, sig: str) -> str:
-    """Return a token that proves that we showed the form: to this browser, for this link, and when."""
+    """Return a token that proves that we showed the form: to this browser, for this link, and when.
+
+    The time is this machine's; the machine that checks it may have another (`CLOCK_SKEW_SECONDS`).
+    """
     now = int(time.time())
     return f"{now}.{_mac(key, browser, sig, now)}"
 
@@ -64,7 +72,7 @@ def is_form_token(given: str, keys: tuple[bytes, ...], browser: str | None, sig:
         return False
     at = int(written)
     matches = [constant_time_equal(_mac(key, browser, sig, at).encode(), mac.encode()) for key in keys]
-    return any(matches) and 0 <= time.time() - at <= COOKIE_LIFETIME_SECONDS
+    return any(matches) and -CLOCK_SKEW_SECONDS <= time.time() - at <= COOKIE_LIFETIME_SECONDS
 
 
 def _mac(key: bytes, browser: str, sig: str, at: int) -> str:
@@ -85,13 +93,7 @@ def client_address(request: Request, proxies: tuple[Network, ...]) -> str:
         hops = [_without_port(hop.strip()) for hop in lines.split(",")]
         others = [hop for hop in reversed(hops) if hop and not _is_in(hop, proxies)]
         found = others[0] if others else found
-    try:
-        address = ipaddress.ip_address(found)
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    return counted_address(found) or "unknown"
 
 
 def _without_port(hop: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import QueryParams
@@ -13,10 +13,13 @@ from starlette.datastructures import QueryParams
 from superimap.api.dependencies import AppResources, Resources, base_url
 from superimap.api.errors import Problem
 from superimap.api.pages import browser
+from superimap.api.pages.try_limits import WITH_THIS_LINK, wait_minutes
+from superimap.api.public_path import PREFIX
 from superimap.api.request_body import FORM, parse_fields
 from superimap.core.crypto import digest
 from superimap.db.accounts import connecting, link_usage
 from superimap.db.accounts.connecting import LinkedUser
+from superimap.db.accounts.link_usage import TriesExceeded
 from superimap.oauth import links, return_urls
 from superimap.oauth.links import LinkValidity, Purpose
 from superimap.oauth.return_urls import FailureReason, LinkResult, ReturnUrlRefused
@@ -39,6 +42,15 @@ class Visitor:
     def browser(self) -> str | None:
         """The value of its cookie; None on a first visit."""
         return browser.browser_of(self.request, is_https=self.is_https)
+
+    @property
+    def prefix(self) -> str:
+        """The path under which the API is published; empty for the root."""
+        return str(self.request.scope[PREFIX])
+
+    def set_cookie(self, response: Response, browser_id: str) -> None:
+        """Set the browser's cookie."""
+        browser.set_cookie(response, browser_id, is_https=self.is_https, prefix=self.prefix)
 
     @property
     def redirect_uri(self) -> str:
@@ -143,6 +155,20 @@ def unknown_link() -> Problem:
 def used_link() -> Problem:
     """Return a 410 for a link that has been used."""
     return Problem(410, "This link has been used. Ask the application for a new one.", kind="link-used")
+
+
+def too_many(exceeded: TriesExceeded) -> Problem:
+    """Return a 429 that says which tries were too many, and how long to wait."""
+    minutes = wait_minutes(exceeded.wait_seconds)
+    advice = f"Wait {'a minute' if minutes == 1 else f'{minutes} minutes'}, then try again."
+    if exceeded.limit.what == WITH_THIS_LINK:
+        advice = "Ask the application for a new one."
+    return Problem(
+        429,
+        f"Too many attempts {exceeded.limit.what}. {advice}",
+        kind="too-many",
+        headers={"Retry-After": str(minutes * 60)},
+    )
 
 
 def redirect_back(

@@ -39,7 +39,7 @@ class FormError:
     """An error in the form: a sentence for the person, and the fields that the sentence is about."""
 
     sentence: str
-    fields: frozenset[str]
+    fields: frozenset[str] = _NO_FIELDS
 
 
 def password_form(
@@ -49,8 +49,10 @@ def password_form(
     *,
     typed: Mapping[str, str] | None = None,
     error: FormError | None = None,
+    status: int = 422,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Render the form; after a failed submission with the typed values and the error."""
+    """Render the form; after a failed submission with the typed values, the error and this status."""
     linked_user = link.linked_user
     filled = (
         _known_values(linked_user.user)
@@ -63,7 +65,9 @@ def password_form(
     candidates = [each for each in fields if each in error.fields] if error else empty
     return render_page(
         "password.html",
-        status=200 if error is None else 422,
+        prefix=visitor.prefix,
+        status=200 if error is None else status,
+        headers=headers,
         returns_to=(link.success_url, link.failure_url),
         partner=linked_user.partner.name,
         provider=None if asks_server else texts.provider_name(linked_user.provider.title),

@@ -20,17 +20,24 @@ _TEMPLATES = Environment(
 def render_page(
     template: str,
     *,
+    prefix: str,
     status: int = 200,
     returns_to: Iterable[str | None] = (),
+    leads_anywhere: bool = False,
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> HTMLResponse:
-    """Render a page. Its form may be posted here, and redirected from here to one of `returns_to`.
+    """Render a page, whose addresses begin with `prefix`.
 
-    Browsers apply `form-action` to the whole chain of redirects.
+    Its form may be posted here, and redirected from here to one of `returns_to`: browsers apply `form-action` to
+    the whole chain of redirects. `leads_anywhere`: the chain may pass any site over HTTPS.
     """
-    body = _TEMPLATES.get_template(template).render(**values)
-    targets = ["'self'", *dict.fromkeys(origin_of(url) for url in returns_to if url)]
+    body = _TEMPLATES.get_template(template).render(prefix=prefix, **values)
+    targets = [
+        "'self'",
+        *(["https:"] if leads_anywhere else []),
+        *dict.fromkeys(origin_of(url) for url in returns_to if url),
+    ]
     policy = (
         "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
         f"form-action {' '.join(targets)}"

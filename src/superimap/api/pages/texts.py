@@ -42,6 +42,8 @@ SERVER_NOT_FOUND = (
     "and the port is usually 993. The server must be reachable from the Internet and have a valid certificate."
 )
 
+BUSY = "Many people are connecting a mailbox at the moment. Wait a few seconds, then try again."
+
 PROBLEM_TITLES = {
     "link-unknown": "This link does not work",
     "link-expired": "This link has expired",

@@ -43,13 +43,14 @@ async def show_confirmation(visitor: CurrentVisitor, db: Db) -> Response:
     browser_id = browser.browser_or_new(visitor.request, is_https=visitor.is_https)
     response = render_page(
         "disconnect.html",
+        prefix=visitor.prefix,
         returns_to=(link.success_url, link.failure_url),
         partner=link.linked_user.partner.name,
         email=link.linked_user.user.email,
         fields=link.fields,
         token=browser.form_token(visitor.resources.link_keys[0], browser_id, link.sig),
     )
-    browser.set_cookie(response, browser_id, is_https=visitor.is_https)
+    visitor.set_cookie(response, browser_id)
     return response
 
 

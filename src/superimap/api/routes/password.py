@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Collection
 from typing import cast
 
 from fastapi import APIRouter, Response
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.api.errors import Problem
-from superimap.api.pages import browser
+from superimap.api.login_check import BUSY_RETRY_SECONDS, LoginAttempt, LoginsBusy, addresses_of, log_in
+from superimap.api.pages import browser, texts
 from superimap.api.pages.opened_link import (
     CurrentVisitor,
     OpenedLink,
@@ -16,21 +16,26 @@ from superimap.api.pages.opened_link import (
     form_fields,
     open_link,
     redirect_back,
+    too_many,
     unknown_link,
     used_link,
 )
-from superimap.api.pages.password_form import field_error, login_error, password_form, submitted_fields
+from superimap.api.pages.password_form import (
+    FormError,
+    field_error,
+    login_error,
+    password_form,
+    submitted_fields,
+)
+from superimap.api.pages.try_limits import WITH_THIS_LINK
 from superimap.core.crypto import digest
 from superimap.db.accounts import connecting, link_usage
 from superimap.db.accounts.constraints import ValueTaken
-from superimap.db.accounts.link_usage import LinkUsed
+from superimap.db.accounts.link_usage import LinkUsed, TriesExceeded, TryLimit
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.errors import Invalid
-from superimap.db.models import Provider
 from superimap.domain.providers import ProviderKind
-from superimap.imap.connection import connect
-from superimap.imap.errors import AuthenticationFailed, ImapError, Refused
-from superimap.imap.peer import Peer
+from superimap.imap.errors import AuthenticationFailed, Refused
 from superimap.imap.types import Login, Security, ServerAddress, Timeouts
 from superimap.oauth.links import LIFETIME_SECONDS, Purpose
 from superimap.oauth.return_urls import FailureReason
@@ -46,7 +51,8 @@ SERVER_TIMEOUT_SECONDS = 5.0
 """Connect timeout for a server that the person named. A failure to connect is reported only after this time."""
 
 MAX_TRIES_PER_LINK = 5
-MAX_TRIES_PER_MINUTE = 10  # per client address
+MAX_TRIES_PER_MINUTE = 10
+"""Per client address."""
 
 
 @router.post("/connect/password")
@@ -63,66 +69,82 @@ async def submit(visitor: CurrentVisitor) -> Response:
         fields = submitted_fields(link.linked_user.user, provider, given, resources.settings)
     except Invalid as error:
         return password_form(visitor, link, browser_id, typed=given, error=field_error(error))
-    async with resources.sessionmaker.begin() as db:
-        await _count_try(db, visitor, link)
-    failed = await _try_login(visitor, provider, fields)
+    attempt = _attempt(visitor, link, fields)
+    try:
+        failed, counted = await _try_login(visitor, attempt)
+    except LoginsBusy:
+        wait = {"Retry-After": str(BUSY_RETRY_SECONDS)}
+        return password_form(
+            visitor, link, browser_id, typed=given, error=FormError(texts.BUSY), status=503, headers=wait
+        )
     if failed is not None:
         log.info(
             "password not accepted", extra={"user_id": link.linked_user.user.id, "why": type(failed).__name__}
         )
         return password_form(visitor, link, browser_id, typed=given, error=login_error(failed, provider))
-    return await _store(visitor, link, fields)
+    return await _store(visitor, link, fields, counted)
 
 
-async def _count_try(db: AsyncSession, visitor: Visitor, link: OpenedLink) -> None:
-    """Count this attempt. Raises Problem 429 beyond a limit; such an attempt is neither counted nor made."""
+def _attempt(visitor: Visitor, link: OpenedLink, fields: UserFields) -> LoginAttempt:
+    """Return the submission as a login attempt, and what is counted of it."""
+    user, partner, _, provider = link.linked_user
     address = browser.client_address(visitor.request, visitor.resources.settings.trusted_proxies)
-    per_address = digest(f"address\0{address}")
-    per_link = digest("password\0" + link.sig)
-    if not await link_usage.count_try(db, per_address, at_most=MAX_TRIES_PER_MINUTE, seconds=60):
-        raise Problem(
-            429,
-            "Too many attempts from your network. Wait a minute, then try again.",
-            kind="too-many",
-            headers={"Retry-After": "60"},
-        )
-    if not await link_usage.count_try(db, per_link, at_most=MAX_TRIES_PER_LINK, seconds=2 * LIFETIME_SECONDS):
-        raise Problem(
-            429, "Too many attempts with this link. Ask the application for a new one.", kind="too-many"
-        )
+    server = (provider.imap_host, provider.imap_port, provider.imap_tls)
+    if provider.host_by_user:
+        server = (fields["imap_host"] or "", fields["imap_port"] or 0, fields["imap_tls"] or "")
+    return LoginAttempt(
+        # A CHECK constraint allows no other kinds of TLS.
+        server=ServerAddress(server[0], server[1], cast(Security, server[2])),
+        login=Login(fields["login_username"] or "", fields["login_password"] or ""),
+        is_named=provider.host_by_user,
+        partner_id=partner.id,
+        known_names=(user.email, user.login_username),
+        link_limit=TryLimit(
+            digest("password\0" + link.sig), MAX_TRIES_PER_LINK, 2 * LIFETIME_SECONDS, WITH_THIS_LINK
+        ),
+        client_limit=TryLimit(digest(f"address\0{address}"), MAX_TRIES_PER_MINUTE, 60, "from your network"),
+    )
 
 
-async def _try_login(visitor: Visitor, provider: Provider, fields: UserFields) -> Exception | None:
-    """Log in at the mail server once; return the error, or None on success. No transaction is open meanwhile.
+async def _try_login(visitor: Visitor, attempt: LoginAttempt) -> tuple[Exception | None, list[TryLimit]]:
+    """Log in at the mail server once; return the error, or None on success, and what was counted.
+
+    No transaction is open meanwhile.
 
     For a server that the person named, every failure to connect takes SERVER_TIMEOUT_SECONDS, be it a refused
     connection, an unresponsive server, one that does not speak IMAP, or one that must not be dialled.
+
+    Raises LoginsBusy, and Problem 429 beyond a limit.
     """
-    login = Login(fields["login_username"] or "", fields["login_password"] or "")
-    if provider.host_by_user:
-        host, port, tls = fields["imap_host"] or "", fields["imap_port"] or 0, fields["imap_tls"]
-        timeouts, least_seconds = Timeouts(connect=SERVER_TIMEOUT_SECONDS), SERVER_TIMEOUT_SECONDS
-    else:
-        host, port, tls = provider.imap_host, provider.imap_port, provider.imap_tls
-        timeouts, least_seconds = Timeouts(), 0.0
-    resolver, is_named = visitor.resources.resolver, provider.host_by_user
-    peer = Peer(lambda name, number: resolver.look_up(name, number, is_named=is_named))
-    server = ServerAddress(host, port, cast(Security, tls))  # a CHECK constraint allows no other values
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    resources, loop = visitor.resources, asyncio.get_running_loop()
+    connect_seconds = SERVER_TIMEOUT_SECONDS if attempt.is_named else Timeouts().connect
+    started, counted = loop.time(), attempt.limits()
+    with resources.login_slots.take(*attempt.groups):
+        await _count(visitor, counted)
+        found = await addresses_of(resources.resolver, attempt, within=connect_seconds)
+        if attempt.is_named:  # many names may lead to one server
+            more = attempt.address_limits(found)
+            await _count(visitor, more)
+            counted += more
+        timeouts, left = Timeouts(connect=connect_seconds), started + LOGIN_TIMEOUT_SECONDS - loop.time()
+        failed = await log_in(attempt, found, resources.guard, timeouts=timeouts, within=left)
+    if failed is not None and attempt.is_named and not isinstance(failed, AuthenticationFailed | Refused):
+        await asyncio.sleep(started + connect_seconds - loop.time())
+    return failed, counted
+
+
+async def _count(visitor: Visitor, limits: Collection[TryLimit]) -> None:
+    """Count this attempt. Raises Problem 429 beyond a limit; then it is not made, nor counted by this call."""
     try:
-        async with (
-            asyncio.timeout(LOGIN_TIMEOUT_SECONDS),
-            connect(server, login, timeouts=timeouts, guard=visitor.resources.guard.check, peer=peer),
-        ):
-            return None
-    except (ImapError, OSError, TimeoutError) as error:
-        if not isinstance(error, AuthenticationFailed | Refused):
-            await asyncio.sleep(started + least_seconds - loop.time())
-        return error
+        async with visitor.resources.sessionmaker.begin() as db:
+            await link_usage.count_try(db, limits)
+    except TriesExceeded as exceeded:
+        raise too_many(exceeded) from None
 
 
-async def _store(visitor: Visitor, link: OpenedLink, fields: UserFields) -> Response:
+async def _store(
+    visitor: Visitor, link: OpenedLink, fields: UserFields, counted: Collection[TryLimit]
+) -> Response:
     """Store the credentials together with the webhook, then redirect the person."""
     user_id = link.linked_user.user.id
     try:
@@ -131,6 +153,7 @@ async def _store(visitor: Visitor, link: OpenedLink, fields: UserFields) -> Resp
             endpoint_id = await connecting.connect_user(
                 db, visitor.resources.vault, linked_user, fields, link_digest=link.digest
             )
+            await link_usage.give_back(db, [each.key for each in counted])
     except LinkUsed:
         raise used_link() from None
     except ValueTaken:

@@ -1,13 +1,16 @@
-"""Connect and disconnect links that were used, and limits on how often a link or an address may try."""
+"""Connect and disconnect links that were used, and limits on how often links, people and mailboxes may try."""
 
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.core.errors import SuperImapError
 from superimap.db.errors import Conflict
-from superimap.db.models import LoginTry, UsedLink, User
+from superimap.db.models import UsedLink, User
 
 USED_LINK_RETENTION = timedelta(hours=2)
 """Used links are deleted after it. By then the link's half hour and a consent begun within it are over."""
@@ -15,6 +18,28 @@ USED_LINK_RETENTION = timedelta(hours=2)
 
 class LinkUsed(Conflict):
     """The link was used before."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryLimit:
+    """At most `at_most` tries under `key` in a window of `seconds`, which begins with its first try.
+
+    `what` completes the sentence "Too many attempts …".
+    """
+
+    key: bytes
+    at_most: int
+    seconds: int
+    what: str
+
+
+class TriesExceeded(SuperImapError):
+    """A try is over a limit, for `wait_seconds` more. Raised through the transaction, it undoes the count."""
+
+    def __init__(self, limit: TryLimit, wait_seconds: int) -> None:
+        super().__init__(f"over {limit.at_most} tries in {limit.seconds} s")
+        self.limit = limit
+        self.wait_seconds = wait_seconds
 
 
 async def is_used(db: AsyncSession, link_digest: bytes) -> bool:
@@ -31,26 +56,41 @@ async def mark_used(db: AsyncSession, user: User, link_digest: bytes) -> None:
         raise LinkUsed("This link has been used; ask the application for a new one.")
 
 
-async def count_try(db: AsyncSession, key: bytes, *, at_most: int, seconds: int) -> bool:
-    """Count a try under `key`; False if the window already has `at_most` tries.
+async def count_try(db: AsyncSession, limits: Collection[TryLimit]) -> None:
+    """Count one try under every limit, by PostgreSQL's clock. Raises TriesExceeded for the first one exceeded.
 
-    A window of `seconds` begins with its first try. Each call also deletes expired rows.
+    Each call also deletes expired rows. That is last, and skips locked rows, so that two tries wait for each other
+    only in the order of their keys.
     """
+    values = {"keys": [each.key for each in limits], "seconds": [each.seconds for each in limits]}
+    found = {key: (tries, wait) for key, tries, wait in await db.execute(_COUNT, values)}
+    for limit in limits:
+        tries, wait_seconds = found[limit.key]
+        if tries > limit.at_most:
+            raise TriesExceeded(limit, wait_seconds)
     await _delete_expired(db)
-    end = func.now() + text(f"interval '{int(seconds)} seconds'")
-    statement = insert(LoginTry).values(key=key, ends_at=end)
-    is_over = LoginTry.ends_at <= func.now()
-    statement = statement.on_conflict_do_update(
-        index_elements=[LoginTry.key],
-        set_={
-            "count": text("CASE WHEN login_tries.ends_at <= now() THEN 1 ELSE login_tries.count + 1 END"),
-            "ends_at": text("CASE WHEN login_tries.ends_at <= now() THEN excluded.ends_at"
-                            " ELSE login_tries.ends_at END"),
-        },
-        where=(LoginTry.count < at_most) | is_over,
-    )  # fmt: skip
-    return await db.scalar(statement.returning(LoginTry.count)) is not None
 
+
+async def give_back(db: AsyncSession, keys: Iterable[bytes]) -> None:
+    """Count one try less under each key: it succeeded."""
+    await db.execute(_GIVE_BACK, {"keys": list(keys)})
+
+
+_COUNT = text("""
+    INSERT INTO login_tries AS t (key, ends_at)
+    SELECT key, now() + make_interval(secs => seconds)
+    FROM unnest(CAST(:keys AS bytea[]), CAST(:seconds AS int[])) AS tries (key, seconds)
+    ORDER BY key
+    ON CONFLICT (key) DO UPDATE SET
+        count = CASE WHEN t.ends_at <= now() THEN 1 ELSE t.count + 1 END,
+        ends_at = CASE WHEN t.ends_at <= now() THEN excluded.ends_at ELSE t.ends_at END
+    RETURNING t.key, t.count, CAST(ceil(extract(epoch FROM t.ends_at - now())) AS int) AS wait_seconds
+""")
+_GIVE_BACK = text("""
+    UPDATE login_tries SET count = greatest(count - 1, 0)
+    WHERE key IN (
+        SELECT key FROM login_tries WHERE key = ANY (CAST(:keys AS bytea[])) ORDER BY key FOR UPDATE)
+""")
 
 _DELETE_EXPIRED = (
     text("""
