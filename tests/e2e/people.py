@@ -47,7 +47,7 @@ class Person:
         return [
             f"{headers['referer']} to {request.url}"
             for request in self.requests
-            if "referer" in (headers := await request.all_headers())
+            if (headers := await request.all_headers()).get("referer")
         ]
 
     async def opens(self, url: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import httpx
 import pytest
+from aiohttp import web
 
 from fixtures.world import eventually, running
 from superimap.launch import services
@@ -106,6 +107,20 @@ async def test_no_secret_of_a_link_or_consent_leaks_to_other_sites(world, sink, 
     assert page.headers.get("referer") is None
     assert [each for each in secrets if each in seen] == []
     assert back is None or "/callback" not in back.url, "the back button does not lead to the code"
+
+
+async def test_the_button_leads_on_to_the_sign_in_page_of_an_organisation(world, sink, chromium):
+    """Chrome applies the policy of the page to each redirect: here to another site, over HTTPS."""
+    sign_in = "https://sign-in.organisation.example/"
+    sink.on("/authorize", lambda _: web.Response(status=302, headers={"Location": sign_in}))
+    partner = await world.partner("Acme Mail")
+    async with OAuthServer() as server, api(world) as url, chrome(chromium) as person:
+        await oauth_connection(world, partner, server, 1, oauth2_authorize_url=sink.url("/authorize"))
+        await person.opens(await new_link(url, partner.api_key, "OAUTH"))
+        async with person.page.expect_event("requestfailed"):  # its name does not resolve here
+            await person.page.get_by_role("button", name="Continue").click(no_wait_after=True)
+
+    assert person.asked[-1] == sign_in
 
 
 async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chromium, tmp_path):

@@ -24,6 +24,7 @@ class SuperImapError(Exception):
       ServerSuspended     idler/mailbox_memory.py   a mail server exceeds its bounds
       RemovedFromCluster  idler/ownership.py        the idler renewed its lease too late and must start again
       Problem             api/errors.py             an HTTP answer other than 2xx (RFC 9457)
+      LoginsBusy          api/login_check.py        too many passwords are being checked at once
       ConnectFailed       api/routes/callback.py    a consent came back and cannot be completed
       ListenError         api/main.py               the API cannot listen on its address
       CommandError        cli/running.py            a command cannot do what it was asked

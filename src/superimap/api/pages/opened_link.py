@@ -159,7 +159,7 @@ def used_link() -> Problem:
 
 def too_many(exceeded: TriesExceeded) -> Problem:
     """Return a 429 that says which tries were too many, and how long to wait."""
-    minutes = wait_minutes(exceeded.wait_seconds)
+    minutes = wait_minutes(exceeded.seconds)
     advice = f"Wait {'a minute' if minutes == 1 else f'{minutes} minutes'}, then try again."
     if exceeded.limit.what == WITH_THIS_LINK:
         advice = "Ask the application for a new one."

@@ -8,8 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.core.errors import SuperImapError
-from superimap.db.errors import Conflict
+from superimap.db.errors import Conflict, TooMany
 from superimap.db.models import UsedLink, User
 
 USED_LINK_RETENTION = timedelta(hours=2)
@@ -33,13 +32,12 @@ class TryLimit:
     what: str
 
 
-class TriesExceeded(SuperImapError):
-    """A try is over a limit, for `wait_seconds` more. Raised through the transaction, it undoes the count."""
+class TriesExceeded(TooMany):
+    """A try is over a limit, for `seconds` more. Raised through the transaction, it undoes the count."""
 
     def __init__(self, limit: TryLimit, wait_seconds: int) -> None:
-        super().__init__(f"over {limit.at_most} tries in {limit.seconds} s")
+        super().__init__(f"over {limit.at_most} tries in {limit.seconds} s", seconds=wait_seconds)
         self.limit = limit
-        self.wait_seconds = wait_seconds
 
 
 async def is_used(db: AsyncSession, link_digest: bytes) -> bool:
