@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+
+from superimap.core.log_writer import LogStream, LogWriter
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -48,13 +51,38 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+class WriterHandler(logging.Handler):
+    """Formats records where they are logged, and leaves the writing to a LogWriter."""
+
+    def __init__(self, formatter: logging.Formatter, descriptor: int | None) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.writer = LogWriter(descriptor, report=self._dropped_line)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line of a record."""
+        try:
+            self.writer.write(self.format(record) + "\n")
+        except Exception:  # as every handler: a record that cannot be formatted must not end what logs it
+            self.handleError(record)
+
+    def _dropped_line(self, lines: int) -> str:
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, "log lines were dropped", (), None)
+        record.lines = lines
+        return self.format(record) + "\n"
+
+
 def configure_logging(*, level: str, form: str) -> None:
     """Log to standard error: SuperIMAP from `level` on, libraries from `warning` on.
 
-    At lower levels arq and the HTTP libraries would log arguments and addresses.
+    At lower levels arq and the HTTP libraries would log arguments and addresses. A thread writes, so that a reader
+    that stops reading stops nothing else. What else is written to `sys.stderr`, such as tracebacks, goes the same
+    way. Call it once in a process.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    descriptor = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ is not None else None
+    handler = WriterHandler(JsonFormatter() if form == "json" else TextFormatter(), descriptor)
+    handler.writer.start()
+    sys.stderr = LogStream(handler.writer)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("superimap").setLevel(level.upper())
     logging.getLogger("arq").setLevel(logging.ERROR)

@@ -2,6 +2,11 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+# Every process.
+LOG_LINES_DROPPED = Counter(
+    "superimap_log_lines_dropped",
+    "Log lines that nobody read in time, or that could not be written: a full disk, a closed pipe",
+)
 # Idlers.
 SESSIONS = Gauge("superimap_sessions", "IMAP sessions that this idler holds, in any state")
 SESSIONS_WATCHING = Gauge(
