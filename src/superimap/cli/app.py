@@ -69,5 +69,7 @@ app.add_typer(webhooks.app, name="webhooks")
 
 def main() -> None:
     """Run the command line."""
+    runtime.reserve_standard_descriptors()
+    runtime.end_on_sigterm()
     runtime.replace_closed_home()
     app()

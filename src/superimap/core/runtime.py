@@ -32,6 +32,29 @@ def replace_closed_home() -> None:
         pass
 
 
+def end_on_sigterm() -> None:
+    """Make SIGTERM end any command, also as process 1, which ignores signals that it does not handle (signal(7)).
+
+    SystemExit is raised where the command is, so transactions are rolled back. A second SIGTERM ends it at once.
+    Processes that run until they are stopped handle the signal themselves (`run`).
+    """
+
+    def end(number: int, _: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + number))
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def reserve_standard_descriptors() -> None:
+    """Open /dev/null in the place of a closed standard descriptor, or a database's socket would get its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+
+
 def run(main: Main) -> None:
     """Run `main(stop)`. SIGTERM or SIGINT sets `stop`; a second signal ends the process at once."""
     with contextlib.suppress(KeyboardInterrupt):
