@@ -43,7 +43,7 @@ class ApiWorld:
 
 def settings_for(database_url: str, **values: object) -> Settings:
     """Settings of an API in development, on a free port."""
-    chosen = {"environment": "development", "port": 0, "encryption_key": KEY, **values}
+    chosen = {"environment": "development", "port": 0, "drain_seconds": 0, "encryption_key": KEY, **values}
     return load_settings({"database_url": database_url, **chosen})
 
 

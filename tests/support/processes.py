@@ -24,6 +24,7 @@ QUICK = {
     "RECONCILE_INTERVAL": "1",
     "ENVIRONMENT": "development",
     "LOG_LEVEL": "debug",
+    "DRAIN_SECONDS": "0",
 }
 
 

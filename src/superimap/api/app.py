@@ -1,5 +1,6 @@
 """Assembly of the ASGI application: routes, error handlers, middleware and their resources."""
 
+import asyncio
 from types import ModuleType
 from typing import Any
 
@@ -46,13 +47,25 @@ def create_app(
     vault: Vault,
     *,
     ring: Ring = no_doorbell,
+    stop: asyncio.Event | None = None,
 ) -> FastAPI:
-    """Create the API as an ASGI application. The caller owns the resources and closes them."""
+    """Create the API as an ASGI application. The caller owns the resources and closes them.
+
+    /readyz fails once `stop` is set.
+    """
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(
-        settings, sessionmaker, vault, keys, ring, guard, Resolver(), LoginSlots()
+        settings,
+        sessionmaker,
+        vault,
+        keys,
+        ring,
+        guard,
+        Resolver(),
+        LoginSlots(),
+        stop or asyncio.Event(),
     )
     every_route = [route for module in enabled_modules(settings) for route in module.router.routes]
     install_handlers(app, [route for route in every_route if isinstance(route, Route)])

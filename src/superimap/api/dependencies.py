@@ -1,5 +1,6 @@
 """Dependencies of routes: the database, the calling partner, and the connection or user in the path."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Resources:
     guard: Guard
     resolver: Resolver
     login_slots: LoginSlots
+    stop: asyncio.Event
 
 
 def get_resources(request: Request) -> Resources:

@@ -2,28 +2,28 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from superimap.api.app import create_app
+from superimap.api.http_connections import KEEP_ALIVE_SECONDS, HttpConnection, OpenConnections
+from superimap.api.middleware import REQUEST_TIMEOUT_SECONDS
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
-from superimap.core.errors import SuperImapError
+from superimap.core.listeners import listener_url, open_listeners
 from superimap.db.engine import sessions
 from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_GRACE_SECONDS = 3
-LISTEN_BACKLOG = 512
-
-
-class ListenError(SuperImapError):
-    """The address to listen on is not available."""
+SHUTDOWN_GRACE_SECONDS = int(REQUEST_TIMEOUT_SECONDS) + 1
+"""Longer than any request may take: each one in progress at the stop is answered."""
+CLOSE_HEADER = (b"connection", b"close")
 
 
 class ApiServer(uvicorn.Server):
@@ -34,41 +34,60 @@ class ApiServer(uvicorn.Server):
         """Install no signal handler."""
         yield
 
+    def announce_stop(self) -> None:
+        """Send `Connection: close` with every response from now on, so that clients connect elsewhere."""
+        self.config.encoded_headers.append(CLOSE_HEADER)
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
+
 
 async def serve(
-    settings: Settings, stop: asyncio.Event, *, on_listening: Callable[[str], None] | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    on_listening: Callable[[str], None] | None = None,
+    drain_seconds: float | None = None,
 ) -> None:
-    """Answer requests on HOST and PORT until `stop` is set; requests in progress then have 3 s to finish.
+    """Answer requests on HOST and PORT until `stop` is set, and for `drain_seconds` (DRAIN_SECONDS) after that.
 
-    Starts without a database, and answers 503 while it is unreachable. Calls `on_listening` with the address,
-    such as `http://127.0.0.1:8000`. Raises ListenError if the port is in use.
+    Meanwhile /readyz fails, so that load balancers stop sending requests. Then the listening socket is closed, and
+    requests in progress are finished. Starts without a database, and answers 503 while it is unreachable. Calls
+    `on_listening` with the address, such as `http://127.0.0.1:8000`. Raises ListenError if the port is in use.
     """
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
-    listener = open_listener(settings.host, settings.port)
+    listeners = open_listeners(settings.host, settings.port, variables="HOST and PORT")
     async with (
         sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker,
         EndpointDoorbell(settings.redis_url) as queue,
     ):
-        server = ApiServer(uvicorn_config(create_app(settings, sessionmaker, vault, ring=queue.ring)))
-        address = listener_url(listener)
+        connections = OpenConnections()
+        app = create_app(settings, sessionmaker, vault, ring=queue.ring, stop=stop)
+        server = ApiServer(uvicorn_config(app, connections))
+        address = listener_url(listeners[0])
         log.info("api is listening", extra={"address": address})
         if on_listening is not None:
             on_listening(address)
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(server.serve(sockets=[listener]))
+            running = tasks.create_task(server.serve(sockets=listeners))
             stopping = tasks.create_task(stop.wait())
+            checking = tasks.create_task(connections.check_periodically())
             await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            server.announce_stop()
+            await asyncio.wait(
+                (running,), timeout=settings.drain_seconds if drain_seconds is None else drain_seconds
+            )
             server.should_exit = True
             stopping.cancel()
+            await asyncio.wait((running,))
+            checking.cancel()
     log.info("api stopped")
 
 
-def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI, connections: OpenConnections) -> uvicorn.Config:
     """Return the configuration of uvicorn."""
     return uvicorn.Config(
         app,
         # h11 limits the size of headers; httptools does not.
-        http="h11",
+        http=cast(Any, partial(HttpConnection, connections=connections)),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -76,33 +95,6 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
     )
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """Open a listening socket; connections wait in its backlog until the server accepts."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(LISTEN_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise ListenError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}. Set HOST and PORT to an "
-            "address that is not in use."
-        ) from None
-    return listener
-
-
-def listener_url(listener: socket.socket) -> str:
-    """Return the URL of a listening socket."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

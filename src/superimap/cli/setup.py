@@ -135,28 +135,40 @@ def health(
             show_default=False,
         ),
     ] = None,
-    host: Annotated[str, typer.Option(metavar="HOST", help="Address of the process.")] = "127.0.0.1",
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST",
+            help="Address of the process. [default: HEALTH_HOST or HOST; of a wildcard, loopback]",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check whether a process is ready. Exit code 0 if it is, else 1."""
-    asked = port or _port()
+    where, asked = listening_address()
+    where, asked = host or where, port or asked
     try:
-        connection = http.client.HTTPConnection(host, asked, timeout=3)
+        connection = http.client.HTTPConnection(where, asked, timeout=3)
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         ready, said = answer.status == 200, answer.read(500).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
         ready, said = False, f"no answer ({getattr(error, 'strerror', None) or type(error).__name__})"
     if as_json:
-        output.show_json({"host": host, "port": asked, "ready": ready, "answer": said})
+        output.show_json({"host": where, "port": asked, "ready": ready, "answer": said})
     else:
-        output.print_line(f"{host}:{asked} is {'ready' if ready else 'not ready'}: {said}")
+        shown = f"[{where}]" if ":" in where else where
+        output.print_line(f"{shown}:{asked} is {'ready' if ready else 'not ready'}: {said}")
     raise typer.Exit(0 if ready else 1)
 
 
-def _port() -> int:
-    for name in ("HEALTH_PORT", "PORT"):
-        value = os.environ.get(name, "")
+def listening_address() -> tuple[str, int]:
+    """The address and port by which the process that the environment describes can be asked for its health."""
+    from superimap.core.listeners import reachable_host
+
+    for port, host in (("HEALTH_PORT", "HEALTH_HOST"), ("PORT", "HOST")):
+        value = os.environ.get(port, "")
         if value.isdecimal() and int(value):
-            return int(value)
-    return 8000
+            return reachable_host(os.environ.get(host, "")), int(value)
+    return reachable_host(os.environ.get("HOST", "")), 8000

@@ -66,13 +66,23 @@ class Settings(BaseSettings):
         (),
         description="Networks of reverse proxies whose `X-Forwarded-*` headers are trusted, comma-separated.",
     )
+    drain_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=300,
+        description="Seconds for which the API goes on serving after SIGTERM, while /readyz fails, so that load "
+        "balancers stop using it first.",
+    )
     health_port: int = Field(
         0,
         ge=0,
         le=65535,
         description="Port of an idler or dispatcher for /healthz, /readyz and /metrics; 0 opens no port.",
     )
-    health_host: str = Field("127.0.0.1", description="Address on which HEALTH_PORT listens.")
+    health_host: str = Field(
+        "127.0.0.1",
+        description="Address on which HEALTH_PORT listens. `::`, also in HOST, means all IPv6 and IPv4 addresses.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged."
     )

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import superimap.core.metrics  # noqa: F401 - exports every metric from the start, even at 0
+from superimap.core.listeners import open_listeners
 
 
 @dataclass(slots=True)
@@ -50,13 +51,14 @@ def _set(texts: dict[str, str], subject: str, text: str | None) -> None:
 
 @asynccontextmanager
 async def serve_health(*states: Readiness, host: str, port: int) -> AsyncIterator[None]:
-    """Serve /healthz, /readyz and /metrics; port 0 serves nothing. Raises OSError if the port is in use.
+    """Serve /healthz, /readyz and /metrics; port 0 serves nothing. Raises ListenError if the port is in use.
 
     /readyz answers 200 if all `states` are ready. The first line of its text says so, the others give reasons.
     """
     if not port:
         yield
         return
+    listeners = open_listeners(host, port, variables="HEALTH_HOST and HEALTH_PORT")
     app = web.Application()
     app.router.add_get("/healthz", _alive)
     app.router.add_get("/metrics", _metrics)
@@ -70,7 +72,8 @@ async def serve_health(*states: Readiness, host: str, port: int) -> AsyncIterato
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        for listener in listeners:
+            await web.SockSite(runner, listener).start()
         yield
     finally:
         async with asyncio.timeout(5.0):

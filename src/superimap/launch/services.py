@@ -70,7 +70,7 @@ async def run_all(settings: Settings, stop: asyncio.Event, *, within: float) -> 
         asyncio.TaskGroup() as group,
     ):
         tasks = [
-            group.create_task(main.serve(settings, stop)),
+            group.create_task(main.serve(settings, stop, drain_seconds=0)),
             group.create_task(run_idler(settings, stop, state)),
             group.create_task(run_dispatcher(settings, stop, sending)),
         ]

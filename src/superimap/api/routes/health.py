@@ -17,15 +17,22 @@ router = APIRouter(tags=["health"])
 READY_TIMEOUT_SECONDS = 1.0
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Check that the process runs")
 async def healthz() -> Health:
     """Answers 200 as long as the process runs, even without a database."""
     return Health(status="ok")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Check that the API can serve requests", responses=problem_responses(503))
 async def readyz(resources: AppResources) -> Health:
-    """Answers 200 if the database responds within a second, has its schema and can be written; else 503."""
+    """Answers 200 if the database responds within a second, has its schema and can be written; else 503.
+
+    It answers 503 while the process stops as well.
+    """
+    if resources.stop.is_set():
+        raise Problem(503, "The API is stopping. Send requests to another instance.", kind="stopping")
     try:
         reason = await _find_fault(resources)
     except Exception as error:
