@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from superimap.api import login_check
+from superimap.api import http_connections as connections
+from superimap.api import login_check, main
 from superimap.api.pages import browser
 from superimap.api.pages import try_limits as limits_of_tries
-from superimap.api.routes import callback, connect, disconnect, password
+from superimap.api.routes import callback, connect, disconnect, password, users
 from superimap.core.config import Settings
 from superimap.db.accounts import consents
 from superimap.db.watching import token_leases as leases
@@ -139,6 +140,17 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Time until PostgreSQL frees the lock") == f"{cut:g} s"
     assert said("Time without a heartbeat") == f"{default['heartbeat_expiry']:g} s"
     assert said("Content of a failed") == f"{default['content_retention_days']:g} days; encrypted"
+    assert (
+        said("Pending webhooks of a disabled")
+        == f"{default['disabled_retention_days']:g} days, then they fail"
+    )
+    assert said("Time until the header of a request").startswith(f"{connections.HEADER_TIMEOUT_SECONDS:g} s")
+    assert said("Time until the client has read") == f"{connections.UNREAD_TIMEOUT_SECONDS:g} s"
+    assert said("Open connections") == f"{connections.MAX_CONNECTIONS:,}"
+    assert said("Keep-alive of a client's idle") == f"{connections.KEEP_ALIVE_SECONDS} s"
+    assert said("Time for which a stopping API") == f"{default['drain_seconds']:g} s"
+    assert said("Time for requests in progress after") == f"{main.SHUTDOWN_GRACE_SECONDS} s"
+    assert said("Users per page") == f"{users.MAX_PAGE_USERS:,}"
     assert said("Messages (ids") == f"{default['message_retention_days']:g} days"
     assert said("Life of a connect") == f"{links.LIFETIME_SECONDS // 60} minutes"
     assert said("Consents started with one link") == str(connect.MAX_CONSENTS_PER_LINK)

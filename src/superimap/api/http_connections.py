@@ -43,7 +43,7 @@ PHASE_TIMEOUT_SECONDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class ObservedPhase:
     """The phase of a connection, the request that it belongs to, and since when it was observed."""
 
     phase: Phase
@@ -56,7 +56,7 @@ class OpenConnections:
 
     def __init__(self, *, limit: int = MAX_CONNECTIONS) -> None:
         self._limit = limit
-        self._open: dict[HttpConnection, Observation] = {}
+        self._open: dict[HttpConnection, ObservedPhase] = {}
         self._displaced = 0
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class OpenConnections:
                 return
             displaced.drop()
             self.forget(displaced)
-        self._open[connection] = Observation(Phase.RECEIVING, None, now)
+        self._open[connection] = ObservedPhase(Phase.RECEIVING, None, now)
 
     def forget(self, connection: HttpConnection) -> None:
         """Remove a connection that is closed."""
@@ -87,7 +87,7 @@ class OpenConnections:
         for connection, seen in list(self._open.items()):
             phase = connection.phase
             if phase is not seen.phase or connection.cycle is not seen.request:
-                self._open[connection] = Observation(phase, connection.cycle, now)
+                self._open[connection] = ObservedPhase(phase, connection.cycle, now)
             elif now - seen.since >= PHASE_TIMEOUT_SECONDS[phase]:
                 connection.time_out()
         if self._displaced:

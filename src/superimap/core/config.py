@@ -200,6 +200,12 @@ class Settings(BaseSettings):
         description="Days for which the encrypted content of a failed or cancelled delivery is kept. "
         "0: it is not kept, and the delivery cannot be replayed.",
     )
+    disabled_retention_days: float = Field(
+        30.0,
+        ge=1,
+        le=3650,
+        description="Days for which deliveries wait for a disabled endpoint, with their content, until they fail.",
+    )
     message_retention_days: float = Field(
         90.0, ge=1, le=3650, description="Days for which messages, settled deliveries and attempts are kept."
     )

@@ -142,7 +142,11 @@ def _sweeper(
         presence,
         ClusterMetrics(expiry=settings.heartbeat_expiry, interval=timings.cluster_metrics_interval),
         timings=timings,
-        retention=Retention(settings.content_retention_days, settings.message_retention_days),
+        retention=Retention(
+            content_days=settings.content_retention_days,
+            disabled_days=settings.disabled_retention_days,
+            row_days=settings.message_retention_days,
+        ),
         stalled_after=settings.stalled_after,
         health=health,
     )

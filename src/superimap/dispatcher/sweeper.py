@@ -38,9 +38,14 @@ REPORTED_QUEUE_USAGE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days for which the content of failed deliveries, and all settled rows, are kept."""
+    """Days for which rows are kept.
+
+    `content_days` is for the content of failed deliveries, `disabled_days` for deliveries that wait for a disabled
+    endpoint, `row_days` for settled deliveries and for messages.
+    """
 
     content_days: float
+    disabled_days: float
     row_days: float
 
 
@@ -173,7 +178,7 @@ class Sweeper:
                 await sweeping.erase_old_content(db, days=0)
             return
         removed = (
-            await sweeping.fail_disabled(db, days=kept.content_days),
+            await sweeping.fail_disabled(db, days=kept.disabled_days),
             await sweeping.erase_old_content(db, days=kept.content_days),
             await sweeping.delete_old_deliveries(db, days=kept.row_days),
             await sweeping.delete_old_messages(db, days=kept.row_days),

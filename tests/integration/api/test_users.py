@@ -5,8 +5,9 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
+from superimap.api.app import openapi
 from superimap.core.crypto import Place
 from superimap.db.models import User, UserEvent
 from tests.integration.api.doorbells import rung_shards
@@ -186,6 +187,45 @@ async def test_the_pages_of_users_contain_each_user_once(acme):
         url = page.links.get("next", {}).get("url")
 
     assert seen == ["T0", "T1", "T2", "T3", "T4"]
+
+
+async def test_users_are_listed_in_pages_of_a_thousand(world, acme):
+    async with world.sessionmaker.begin() as db:
+        await db.execute(
+            text(
+                "INSERT INTO users (partner_id, connection_id, tag, email) "
+                "SELECT c.partner_id, c.id, 'U' || n, CASE WHEN n % 2 = 0 THEN n || '@x' END "
+                "FROM connections c, generate_series(1, 2500) n"
+            )
+        )
+
+    sizes, seen, url = [], set(), USERS
+    while url:
+        page = await acme.get(url)
+        sizes.append(len(page.json()))
+        seen |= {user["tag"] for user in page.json()}
+        url = page.links.get("next", {}).get("url")
+
+    assert sizes == [1000, 1000, 500]
+    assert len(seen) == 2500
+
+
+# Lists whose length the partner cannot choose.
+BOUNDED = {
+    "/api/v1/connections": "one per provider",
+    "/api/v1/webhooks": "one per kind",
+    "/api/v1/webhooks/secret": "the latest hundred",
+}
+
+
+def test_every_list_of_the_api_has_a_default_page():
+    for path, methods in openapi()["paths"].items():
+        answer = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        if answer.get("application/json", {}).get("schema", {}).get("type") != "array" or path in BOUNDED:
+            continue
+        (limit,) = [each["schema"] for each in methods["get"]["parameters"] if each["name"] == "limit"]
+
+        assert 1 <= limit["default"] <= limit["maximum"] <= 1000, path
 
 
 async def test_a_cursor_reveals_nothing_and_works_for_one_connection_only(acme, globex):

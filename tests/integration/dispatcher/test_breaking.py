@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import Awaitable
 
@@ -11,11 +12,12 @@ import pytest
 from aiohttp import web
 
 from fixtures import bulk
+from superimap.core import metrics
 from superimap.db.delivery import deliveries, endpoints, sweeping
 from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
 from superimap.domain.deliveries import HEALTHY, EndpointHealth
 from superimap.testing import Received
-from tests.integration.dispatcher.conftest import SinkWorld, eventually
+from tests.integration.dispatcher.conftest import FAST, SinkWorld, eventually
 
 
 async def health(world: SinkWorld, endpoint_id: int) -> EndpointHealth:
@@ -234,15 +236,38 @@ async def test_an_endpoint_that_failed_for_five_days_is_disabled(world: SinkWorl
 async def test_deliveries_of_a_disabled_endpoint_fail_when_their_retention_ends(world: SinkWorld):
     endpoint = await world.endpoint()
     [delivery_id] = await world.add_deliveries(endpoint, ring=False)
-    long_ago = await world.db.fetchval("SELECT now() - interval '15 days'")
+    long_ago = await world.db.fetchval("SELECT now() - interval '31 days'")
     await make(world, endpoint, disabled_at=long_ago, disabled_reason="gone")
 
-    assert await sweeping.fail_disabled(world.db, days=16) == 0
+    assert await sweeping.fail_disabled(world.db, days=32) == 0
     async with world.dispatcher():
         await eventually(lambda: _count_is(world, "failed", 1))
 
     row = await world.row(delivery_id)
     assert (row["last_error"], row["content"] is not None) == ("endpoint_disabled", True)
+
+
+async def test_with_no_retention_of_content_deliveries_wait_for_a_disabled_endpoint(world: SinkWorld):
+    endpoint = await world.endpoint()
+    world.sink.answer = 410
+    often = dataclasses.replace(FAST, purge_interval=0.0)
+
+    async with world.dispatcher(timings=often, content_retention_days=0):
+        await world.add_deliveries(endpoint)
+        await eventually(lambda: _disabled(world, endpoint))
+        await world.add_deliveries(endpoint, 2)
+        swept = metrics.SWEEPS._value.get()
+
+        async def has_purged() -> bool:
+            return metrics.SWEEPS._value.get() > swept + 2
+
+        await eventually(has_purged)
+        kept = await world.db.fetchval("SELECT count(content) FROM deliveries WHERE state = 'pending'")
+        world.sink.answer = 200
+        await make(world, endpoint, **dataclasses.asdict(HEALTHY))
+        await eventually(lambda: _count_is(world, "delivered", 3))
+
+    assert kept == 3
 
 
 async def test_errors_on_our_side_do_not_count_against_the_endpoint(world: SinkWorld):

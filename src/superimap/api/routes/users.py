@@ -30,6 +30,7 @@ from superimap.db.monitoring import statuses
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
 
+MAX_PAGE_USERS = 1000
 NEXT_PAGE = {
     "Link": {"description": 'URL of the next page, as `<url>; rel="next"`.', "schema": {"type": "string"}}
 }
@@ -48,9 +49,7 @@ async def list_users(
     db: Db,
     resources: AppResources,
     base: Annotated[str, Depends(base_url)],
-    limit: Annotated[
-        int | None, Query(ge=1, le=1000, description="Users per page. Default: all users at once.")
-    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_USERS, description="Users per page.")] = MAX_PAGE_USERS,
     after: Annotated[
         str | None, Query(description="Cursor from the header Link of the previous page.")
     ] = None,
@@ -68,7 +67,7 @@ async def list_users(
         linked.connection,
         archived=archived,
         after=_open_cursor(resources.vault, place, after) if after is not None else None,
-        limit=limit + 1 if limit is not None else None,
+        limit=limit + 1,
     )
     page = found[:limit]
     if len(page) < len(found):

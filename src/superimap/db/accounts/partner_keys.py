@@ -21,6 +21,7 @@ from superimap.db.models import ApiKey, Partner, SigningSecret
 from superimap.webhooks.signing import SigningKeys
 
 HINT_CHARACTERS = 8
+MAX_LISTED_SECRETS = 100
 MAX_VALID_SECRETS = 5
 
 
@@ -52,9 +53,12 @@ async def list_api_keys(db: AsyncSession, partner_id: int) -> Sequence[ApiKey]:
 
 
 async def list_signing_secrets(db: AsyncSession, partner_id: int) -> Sequence[SigningSecret]:
-    """Return the partner's signing secrets with expired ones, newest first."""
+    """Return the partner's latest signing secrets with expired ones, newest first."""
     statement = (
-        select(SigningSecret).where(SigningSecret.partner_id == partner_id).order_by(SigningSecret.id.desc())
+        select(SigningSecret)
+        .where(SigningSecret.partner_id == partner_id)
+        .order_by(SigningSecret.id.desc())
+        .limit(MAX_LISTED_SECRETS)
     )
     return (await db.scalars(statement)).all()
 

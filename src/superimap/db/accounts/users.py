@@ -247,9 +247,12 @@ async def list(
     *,
     archived: bool | None = None,
     after: PageStart | None = None,
-    limit: int | None = None,
+    limit: int,
 ) -> Sequence[UserRow]:
-    """Return the connection's users by email, users without an email last. `archived` None returns both kinds."""
+    """Return at most `limit` of the connection's users by email, users without an email last.
+
+    `archived` None returns both kinds.
+    """
     statement = select(User.id, User.tag, User.email).where(
         User.partner_id == connection.partner_id, User.connection_id == connection.id
     )
