@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import yaml
 from pydantic import SecretStr
 
 import superimap.core.metrics  # noqa: F401 - registers them
+from superimap.api.main import SHUTDOWN_GRACE_SECONDS
 from superimap.cli import app
 from superimap.core import environment
 from superimap.core.config import Settings
@@ -21,6 +25,8 @@ from superimap.core.crypto import generate_key
 from superimap.core.environment import variable_names
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
+from superimap.launch.dials import DIALLED_PORTS, PROCESS_DIALS, Destination
+from tests.support.pages import OPERATIONS, rows, section
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
@@ -135,7 +141,11 @@ def test_grace_periods_are_longer_than_the_time_to_stop():
 
     assert grace["idler"] == 40 >= HAND_OVER_SECONDS + CLOSE_SECONDS + 10
     assert grace["dispatcher"] >= timings.lane_grace + timings.post_grace + 10
-    assert grace["api"] >= 3 + 10
+    (api,) = [each for each in of_kind("Deployment") if name_of(each) == "api"]
+    command, before = container_of(api["spec"]["template"]["spec"])["lifecycle"]["preStop"]["exec"]["command"]
+    assert (command, int(before) >= 5) == ("sleep", True)
+    drain = Settings.model_fields["drain_seconds"].default
+    assert grace["api"] >= int(before) + drain + SHUTDOWN_GRACE_SECONDS + 10
 
 
 @pytest.mark.parametrize("pod", pods())
@@ -166,6 +176,101 @@ def test_selectors_find_their_pods():
     (scaler,) = of_kind("HorizontalPodAutoscaler")
     assert scaler["spec"]["scaleTargetRef"]["name"] == "idler"
     assert scaler["spec"]["metrics"][0]["pods"]["metric"]["name"] in samples()
+
+
+DIALLING_MODULES = {
+    "superimap.db.postgres": Destination.POSTGRESQL,
+    "superimap.doorbells.redis": Destination.REDIS,
+    "superimap.imap.connection": Destination.MAIL,
+    "superimap.oauth.http_client": Destination.OAUTH,
+    "superimap.dispatcher.webhook_client": Destination.WEBHOOK,
+}
+
+
+@pytest.mark.parametrize("process", PORTS)
+def test_the_table_of_destinations_is_what_a_process_can_dial(process):
+    script = f"import sys, superimap.{process}.main; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    dialled = {where for module, where in DIALLING_MODULES.items() if module in loaded.split()}
+    assert dialled | {Destination.DNS} == PROCESS_DIALS[process]
+
+
+def policies_of(process: str) -> list[dict[str, Any]]:
+    """The egress rules that select the pods of a process."""
+    (labels,) = [
+        each["spec"]["template"]["metadata"]["labels"]
+        for each in of_kind("Deployment", "Job")
+        if name_of(each) == process
+    ]
+    return [
+        rule
+        for each in of_kind("NetworkPolicy")
+        if each["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+        for rule in each["spec"].get("egress", ())
+    ]
+
+
+@pytest.mark.parametrize("process", PROCESS_DIALS)
+def test_the_network_policy_allows_exactly_what_a_process_dials(process):
+    allowed = {
+        (port["port"], port.get("protocol", "TCP")) for rule in policies_of(process) for port in rule["ports"]
+    }
+
+    wanted = {(port, "TCP") for where in PROCESS_DIALS[process] for port in DIALLED_PORTS[where]}
+    assert allowed == wanted | {(53, "UDP")}
+
+
+@pytest.mark.parametrize("process", PROCESS_DIALS)
+@pytest.mark.parametrize(
+    ("address", "port", "is_allowed"),
+    [
+        ("203.0.113.7", 5432, True),
+        ("2001:db8::7", 5432, True),
+        ("169.254.20.10", 53, True),  # NodeLocal DNSCache
+        ("169.254.20.10", 5432, False),
+        ("169.254.169.254", 80, False),  # the metadata service of most clouds
+        ("169.254.169.254", 443, False),
+        ("fd00:ec2::254", 80, False),  # that of AWS over IPv6
+        ("fe80::1", 443, False),
+    ],
+)
+def test_the_network_policy_has_both_families_and_no_metadata_service(process, address, port, is_allowed):
+    def contains(block: dict[str, Any]) -> bool:
+        where = ipaddress.ip_address(address)
+        return where in ipaddress.ip_network(block["cidr"]) and not any(
+            where in ipaddress.ip_network(each) for each in block.get("except", ())
+        )
+
+    allowed = [
+        rule
+        for rule in policies_of(process)
+        if any(each["port"] == port for each in rule["ports"])
+        and any(contains(peer["ipBlock"]) for peer in rule["to"] if "ipBlock" in peer)
+    ]
+    assert bool(allowed) == is_allowed
+
+
+def test_each_rule_of_a_process_has_both_families():
+    for process in PROCESS_DIALS:
+        for rule in policies_of(process):
+            families = {
+                ipaddress.ip_network(peer["ipBlock"]["cidr"]).version
+                for peer in rule["to"]
+                if "ipBlock" in peer
+            }
+            assert families == {4, 6} or {port["port"] for port in rule["ports"]} == {53}
+
+
+def test_operations_lists_what_each_process_dials():
+    listed = {
+        row[0].strip("`"): row[1] for row in rows(section(OPERATIONS, "Kubernetes")) if row[0].startswith("`")
+    }
+
+    assert listed == {
+        process: ", ".join(where for where in Destination if where in dials)
+        for process, dials in PROCESS_DIALS.items()
+    }
 
 
 def test_ports_allowed_in_are_the_ports_that_processes_open():
