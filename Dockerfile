@@ -1,5 +1,6 @@
 # One image for all processes: `superimap api`, `superimap idler`, `superimap dispatcher`, `superimap migrate`.
 # It contains aioimaplib, so the GPL-3.0 applies to the image as a whole: see docs/licensing.md.
+# The tag is not pinned here, as a digest ages without security updates: `make pin-images` pins a release.
 ARG PYTHON=python:3.12-slim
 
 FROM ${PYTHON} AS build

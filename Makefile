@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench fuzz simulation faults servers lint format docs lock ci cluster image compose-up clean
+.PHONY: help setup up demo test bench fuzz simulation faults servers lint format docs lock ci cluster sbom audit pin-images image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,15 @@ ci: ## run what CI runs: lint, real mail servers, tests; a missing server is a f
 
 cluster: setup ## run cluster scenarios with real processes; one line of JSON each (ARGS="scale kill")
 	$(VENV)/bin/python -m trials.cluster $(ARGS)
+
+sbom: setup ## write the bill of materials (CycloneDX) to build/sbom.json
+	@mkdir -p build && $(VENV)/bin/python deploy/supply_chain.py sbom > build/sbom.json
+
+audit: setup ## check versions, digests and licences of all dependencies, offline
+	@$(VENV)/bin/python deploy/supply_chain.py audit
+
+pin-images: setup ## write the digests of base images into Dockerfile and docker-compose.yml (needs docker and a registry)
+	@$(VENV)/bin/python deploy/supply_chain.py pin-images
 
 image: ## build the container image
 	docker build --tag superimap .
