@@ -4,16 +4,28 @@ Each process imports only its own service: the workers never load SQLAlchemy, wh
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from superimap.core import health, runtime
+from superimap.core.backoff import Backoff
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
+from superimap.core.errors import SuperImapError
 from superimap.core.health import Readiness
 from superimap.db import ready
 
+log = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 10.0
+"""A service that has run for so long can work here, and is started again whenever it ends."""
+
 Service = Callable[[Settings, asyncio.Event, Readiness], Awaitable[None]]
+
+
+class ServiceEnded(SuperImapError):
+    """A service ended before it was asked to."""
 
 
 async def run_idler(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
@@ -33,9 +45,9 @@ async def run_dispatcher(settings: Settings, stop: asyncio.Event, state: Readine
 
     state.ready = True
     async with asyncio.TaskGroup() as group:
-        group.create_task(until_stopped())
+        waiting = group.create_task(until_stopped())
         await main.serve(settings, stop, health=state)
-        stop.set()
+        waiting.cancel()
 
 
 async def run_worker(service: Service, settings: Settings, stop: asyncio.Event) -> None:
@@ -60,8 +72,13 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         checking.cancel()
 
 
-async def run_all(settings: Settings, stop: asyncio.Event, *, within: float) -> None:
-    """Run all three in one event loop; `within` seconds after `stop` is set, cancel those that have not ended."""
+async def run_all(
+    settings: Settings, stop: asyncio.Event, *, within: float, settled_after: float = SETTLED_SECONDS
+) -> None:
+    """Run all three in one event loop; `within` seconds after `stop` is set, cancel those that have not ended.
+
+    A service that ends is started again, as a supervisor starts a process again (`keep_running`).
+    """
     from superimap.api import main  # noqa: PLC0415
 
     state, sending = Readiness(), Readiness()
@@ -69,12 +86,47 @@ async def run_all(settings: Settings, stop: asyncio.Event, *, within: float) -> 
         health.serve_health(state, sending, host=settings.health_host, port=settings.health_port),
         asyncio.TaskGroup() as group,
     ):
+        services = {
+            "api": lambda: main.serve(settings, stop, drain_seconds=0),
+            "idler": lambda: run_idler(settings, stop, state),
+            "dispatcher": lambda: run_dispatcher(settings, stop, sending),
+        }
         tasks = [
-            group.create_task(main.serve(settings, stop, drain_seconds=0)),
-            group.create_task(run_idler(settings, stop, state)),
-            group.create_task(run_dispatcher(settings, stop, sending)),
+            group.create_task(keep_running(name, service, stop, settled_after=settled_after))
+            for name, service in services.items()
         ]
         await stop.wait()
         _, late = await asyncio.wait(tasks, timeout=within)
         for task in late:
             task.cancel()
+
+
+async def keep_running(
+    name: str, service: Callable[[], Awaitable[None]], stop: asyncio.Event, *, settled_after: float
+) -> None:
+    """Run a service until `stop` is set, and start it again if it ends before, after 1 to 30 s.
+
+    The error of a service that never ran for `settled_after` seconds is raised: another start would not change it.
+    """
+    loop = asyncio.get_running_loop()
+    backoff = Backoff(first=1.0, longest=30.0)
+    is_settled = False
+    while True:
+        began = loop.time()
+        error: Exception | None = None
+        try:
+            await service()
+        except Exception as caught:  # whatever it is, a process of its own would be started again
+            error = caught
+        if stop.is_set() and error is None:
+            return
+        if loop.time() - began >= settled_after:
+            is_settled = True
+            backoff.reset()
+        if stop.is_set() or not is_settled:
+            log.error("a service ended", extra={"service": name})
+            raise error or ServiceEnded(f"The {name} ended without a reason.")
+        log.error("a service ended; starting it again", extra={"service": name}, exc_info=error)
+        await runtime.wait_for_stop(stop, backoff.next())
+        if stop.is_set():
+            return
