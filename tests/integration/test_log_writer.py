@@ -19,7 +19,7 @@ from tests.support.processes import SUPERIMAP, environment
 LOGGING_PROCESS = """
 import asyncio, logging, sys, time
 from superimap.core import log, log_writer, metrics, runtime
-log_writer.MAX_QUEUED_BYTES = 20_000
+log_writer.MAX_QUEUED_BYTES = int(sys.argv[1])
 log.configure_logging(level="info", form="text")
 
 async def main(stop):
@@ -59,8 +59,8 @@ def full_pipe() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-def logging_process(stderr: int | None, *, shell: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", LOGGING_PROCESS]
+def logging_process(stderr: int | None, *, shell: str = "", limit: int = 20_000) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", LOGGING_PROCESS, str(limit)]
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
@@ -80,6 +80,19 @@ def survives(process: subprocess.Popen[str]) -> int:
 
 def test_a_process_goes_on_while_nobody_reads_its_log(full_pipe):
     assert survives(logging_process(full_pipe[1])) > 1000
+
+
+def test_a_log_that_another_process_made_non_blocking_loses_no_line(full_pipe):
+    reader, writer = full_pipe
+    os.set_blocking(writer, False)
+    process = logging_process(writer, limit=10_000_000)
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline().startswith("dropped=0 ")
+        text = b""
+        while text.count(b"a line") < 2000:
+            text += os.read(reader, 65536)
+        process.terminate()
 
 
 @pytest.mark.parametrize("shell", ["2>/dev/full", "2>&-"], ids=["disk full", "closed"])

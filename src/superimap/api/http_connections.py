@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,7 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 800
-"""With the other files of the process below 1,024, the usual limit of open files."""
+RESERVED_FILES = 200
+"""Open files that are left to the database, the doorbells, outgoing connections and logs."""
 HEADER_TIMEOUT_SECONDS = 10.0
 UNREAD_TIMEOUT_SECONDS = 30.0
 KEEP_ALIVE_SECONDS = 75
@@ -42,6 +44,11 @@ PHASE_TIMEOUT_SECONDS = {
 }
 
 
+def connection_limit(open_files: int) -> int:
+    """The number of connections for a limit of open files: 800, or less where that leaves too few files."""
+    return min(MAX_CONNECTIONS, max(open_files - RESERVED_FILES, open_files // 2))
+
+
 @dataclass(frozen=True, slots=True)
 class ObservedPhase:
     """The phase of a connection, the request that it belongs to, and since when it was observed."""
@@ -54,8 +61,8 @@ class ObservedPhase:
 class OpenConnections:
     """The open connections of the API, the oldest first."""
 
-    def __init__(self, *, limit: int = MAX_CONNECTIONS) -> None:
-        self._limit = limit
+    def __init__(self, *, limit: int | None = None) -> None:
+        self._limit = limit or connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._open: dict[HttpConnection, ObservedPhase] = {}
         self._displaced = 0
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from superimap.api import http_connections, main, middleware
-from superimap.api.http_connections import OpenConnections, Phase
+from superimap.api.http_connections import OpenConnections, Phase, connection_limit
 from tests.support.api import served
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -163,6 +163,13 @@ async def test_strangers_are_displaced_when_there_are_too_many_connections(world
         await known.answers(1)
         for client in (known, *newcomers, *strangers):
             client.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("open_files", "connections"), [(1_048_576, 800), (1024, 800), (1000, 800), (512, 312), (256, 128)]
+)
+def test_connections_leave_open_files_to_the_database(open_files, connections):
+    assert connection_limit(open_files) == connections
 
 
 async def test_connections_beyond_the_limit_are_refused_while_all_have_requests(world, monkeypatch):
