@@ -26,9 +26,10 @@ class SuperImapError(Exception):
       Problem             api/errors.py             an HTTP answer other than 2xx (RFC 9457)
       LoginsBusy          api/login_check.py        too many passwords are being checked at once
       ConnectFailed       api/routes/callback.py    a consent came back and cannot be completed
-      ListenError         api/main.py               the API cannot listen on its address
+      ListenError         core/listeners.py         a process cannot listen on its address
       CommandError        cli/running.py            a command cannot do what it was asked
       EmbeddedError       launch/engines/folders.py PostgreSQL or Valkey of `superimap up` does not start
+      ServiceEnded        launch/services.py        a service of `superimap up` ended without an error
       PortBusy            launch/up.py              another process listens on the port of the API
       KeyMissing          launch/up.py              the data folder has no encryption key
     """
