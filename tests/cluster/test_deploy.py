@@ -25,7 +25,7 @@ from superimap.core.crypto import generate_key
 from superimap.core.environment import variable_names
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
-from superimap.launch.dials import DIALLED_PORTS, PROCESS_DIALS, Destination
+from superimap.launch.dials import DIALLED_PORTS, PROCESS_DIALS, ServerKind
 from tests.support.pages import OPERATIONS, rows, section
 
 ROOT = Path(__file__).parents[2]
@@ -179,11 +179,11 @@ def test_selectors_find_their_pods():
 
 
 DIALLING_MODULES = {
-    "superimap.db.postgres": Destination.POSTGRESQL,
-    "superimap.doorbells.redis": Destination.REDIS,
-    "superimap.imap.connection": Destination.MAIL,
-    "superimap.oauth.http_client": Destination.OAUTH,
-    "superimap.dispatcher.webhook_client": Destination.WEBHOOK,
+    "superimap.db.postgres": ServerKind.POSTGRESQL,
+    "superimap.doorbells.redis": ServerKind.REDIS,
+    "superimap.imap.connection": ServerKind.MAIL,
+    "superimap.oauth.http_client": ServerKind.OAUTH,
+    "superimap.dispatcher.webhook_client": ServerKind.WEBHOOK,
 }
 
 
@@ -193,7 +193,7 @@ def test_the_table_of_destinations_is_what_a_process_can_dial(process):
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
     dialled = {where for module, where in DIALLING_MODULES.items() if module in loaded.split()}
-    assert dialled | {Destination.DNS} == PROCESS_DIALS[process]
+    assert dialled | {ServerKind.DNS} == PROCESS_DIALS[process]
 
 
 def policies_of(process: str) -> list[dict[str, Any]]:
@@ -268,7 +268,7 @@ def test_operations_lists_what_each_process_dials():
     }
 
     assert listed == {
-        process: ", ".join(where for where in Destination if where in dials)
+        process: ", ".join(where for where in ServerKind if where in dials)
         for process, dials in PROCESS_DIALS.items()
     }
 

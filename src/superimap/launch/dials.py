@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Destination(StrEnum):
+class ServerKind(StrEnum):
     """A kind of server that SuperIMAP connects to."""
 
     DNS = "DNS"
@@ -15,21 +15,21 @@ class Destination(StrEnum):
 
 
 DIALLED_PORTS = {
-    Destination.DNS: (53,),
-    Destination.POSTGRESQL: (5432,),
-    Destination.REDIS: (6379,),
-    Destination.MAIL: (993, 143),
-    Destination.OAUTH: (443,),
-    Destination.WEBHOOK: (443, 80),
+    ServerKind.DNS: (53,),
+    ServerKind.POSTGRESQL: (5432,),
+    ServerKind.REDIS: (6379,),
+    ServerKind.MAIL: (993, 143),
+    ServerKind.OAUTH: (443,),
+    ServerKind.WEBHOOK: (443, 80),
 }
 """Usual ports. PostgreSQL, Valkey, mail servers (IMAP_PORTS) and receivers may have others."""
 
-_DATABASE = frozenset({Destination.DNS, Destination.POSTGRESQL})
+_DATABASE = frozenset({ServerKind.DNS, ServerKind.POSTGRESQL})
 
 PROCESS_DIALS = {
     # The password form logs in at the mail server, a test webhook is sent, and consents are exchanged for tokens.
-    "api": frozenset(Destination),
-    "idler": _DATABASE | {Destination.REDIS, Destination.MAIL, Destination.OAUTH},
-    "dispatcher": _DATABASE | {Destination.REDIS, Destination.WEBHOOK},
+    "api": frozenset(ServerKind),
+    "idler": _DATABASE | {ServerKind.REDIS, ServerKind.MAIL, ServerKind.OAUTH},
+    "dispatcher": _DATABASE | {ServerKind.REDIS, ServerKind.WEBHOOK},
     "migrate": _DATABASE,
 }
