@@ -64,6 +64,7 @@ COVERED = {
         "test_deliveries.py::test_abuse_24_and_27_deliveries_of_another_partner_are_404",
         "test_errors.py::test_a_partner_cannot_reach_the_rows_of_another",
     ],
+    25: ["test_api_keys.py::test_abuse_25_a_key_reaches_no_key_of_another_partner"],
     27: [
         "test_deliveries.py::test_abuse_24_and_27_deliveries_of_another_partner_are_404",
         "test_users.py::test_a_cursor_reveals_nothing_and_works_for_one_connection_only",
@@ -110,6 +111,11 @@ COVERED = {
     53: ["test_serving.py::test_a_key_in_the_query_reaches_no_log"],
     54: ["test_partners.py::test_an_api_key_alone_identifies_its_partner"],
     55: ["test_errors.py::test_an_expired_key_is_refused"],
+    56: [
+        "test_api_keys.py::test_abuse_56_a_key_without_the_scope_gets_a_403_that_names_it_on_every_route",
+        "test_api_keys.py::test_a_key_works_from_its_networks_only",
+        "test_api_keys.py::test_no_key_creates_or_changes_a_key_with_more_rights_than_its_own",
+    ],
     58: ["test_delivering.py::test_other_endpoints_do_not_wait_for_one_that_hangs"],
     59: [
         "test_breaker.py::test_abuse_59_an_endpoint_that_alternates_is_probed_as_rarely_as_one_that_only_fails"

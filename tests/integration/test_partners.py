@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from superimap.core import crypto
 from superimap.core.crypto import Place, Vault, VaultError
-from superimap.db.accounts import partner_keys, partners, webhook_endpoints
+from superimap.db.accounts import api_keys, partner_keys, partners, webhook_endpoints
 from superimap.db.engine import sessions
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import ApiKey, Endpoint, SigningSecret
@@ -36,9 +36,9 @@ async def test_an_api_key_alone_identifies_its_partner(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         await partners.create(db, VAULT, name="other")
 
-        assert (await partner_keys.find_partner(db, acme.api_key)).id == acme.partner.id
+        assert (await api_keys.find_caller(db, acme.api_key)).partner.id == acme.partner.id
         for wrong in ("", acme.api_key[:-1], acme.api_key.upper(), "\ud800", "a\0b"):
-            assert await partner_keys.find_partner(db, wrong) is None
+            assert await api_keys.find_caller(db, wrong) is None
 
 
 async def test_no_secret_is_stored_in_clear_text(sessionmaker, acme):
@@ -94,12 +94,12 @@ async def test_a_new_url_resets_the_health_of_its_endpoint_and_the_same_url_does
 
 async def test_during_an_overlap_both_keys_are_accepted_and_the_old_one_signs_first(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        new = await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
+        new = (await api_keys.rotate(db, VAULT, acme.partner.id, overlap=HOUR)).secret
         material = await partner_keys.signing_keys(db, VAULT, acme.partner.id)
 
         assert material.api_keys == (acme.api_key, new)
         for key in material.api_keys:
-            assert (await partner_keys.find_partner(db, key)).id == acme.partner.id
+            assert (await api_keys.find_caller(db, key)).partner.id == acme.partner.id
 
 
 async def test_signing_secrets_are_listed_newest_first(sessionmaker, acme):
@@ -112,19 +112,19 @@ async def test_signing_secrets_are_listed_newest_first(sessionmaker, acme):
 
 async def test_an_expired_key_is_not_accepted_and_signs_nothing(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        new = await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=timedelta())
+        new = (await api_keys.rotate(db, VAULT, acme.partner.id, overlap=timedelta())).secret
 
-        assert await partner_keys.find_partner(db, acme.api_key) is None
+        assert await api_keys.find_caller(db, acme.api_key) is None
         assert (await partner_keys.signing_keys(db, VAULT, acme.partner.id)).api_keys == (new,)
 
 
 async def test_rotating_again_never_prolongs_an_old_key(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
-        first = (await partner_keys.list_api_keys(db, acme.partner.id))[0].expires_at
+        await api_keys.rotate(db, VAULT, acme.partner.id, overlap=HOUR)
+        first = (await api_keys.list_keys(db, acme.partner.id))[0].expires_at
         db.expire_all()
-        await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=24 * HOUR)
-        keys = await partner_keys.list_api_keys(db, acme.partner.id)
+        await api_keys.rotate(db, VAULT, acme.partner.id, overlap=24 * HOUR)
+        keys = await api_keys.list_keys(db, acme.partner.id)
 
     assert keys[0].expires_at == first
     assert keys[1].expires_at - first == 23 * HOUR
@@ -134,34 +134,34 @@ async def test_rotating_again_never_prolongs_an_old_key(sessionmaker, acme):
 async def test_concurrent_rotations_leave_one_key_that_does_not_expire(sessionmaker, acme):
     async def rotate():
         async with sessionmaker.begin() as db:
-            return await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
+            return await api_keys.rotate(db, VAULT, acme.partner.id, overlap=HOUR)
 
     await asyncio.gather(rotate(), rotate(), rotate())
 
     async with sessionmaker.begin() as db:
-        keys = await partner_keys.list_api_keys(db, acme.partner.id)
+        keys = await api_keys.list_keys(db, acme.partner.id)
     assert sum(key.expires_at is None for key in keys) == 1
 
 
 async def test_a_retired_key_expires_at_once_and_the_last_key_cannot_be_retired(sessionmaker, acme):
     async with sessionmaker.begin() as db:
-        await partner_keys.rotate_api_key(db, VAULT, acme.partner.id, overlap=HOUR)
-        old, new = await partner_keys.list_api_keys(db, acme.partner.id)
-        retired = await partner_keys.retire_api_key(db, acme.partner.id, old.id)
+        await api_keys.rotate(db, VAULT, acme.partner.id, overlap=HOUR)
+        old, new = await api_keys.list_keys(db, acme.partner.id)
+        retired = await api_keys.retire(db, acme.partner.id, old.id)
 
         assert retired.expires_at <= datetime.now(UTC)
-        assert await partner_keys.find_partner(db, acme.api_key) is None
+        assert await api_keys.find_caller(db, acme.api_key) is None
         with pytest.raises(Conflict, match="rotate it first"):
-            await partner_keys.retire_api_key(db, acme.partner.id, new.id)
+            await api_keys.retire(db, acme.partner.id, new.id)
 
 
 async def test_another_partners_key_cannot_be_retired(sessionmaker, acme):
     async with sessionmaker.begin() as db:
         other = (await partners.create(db, VAULT, name="other")).partner
-        key = (await partner_keys.list_api_keys(db, other.id))[0]
+        key = (await api_keys.list_keys(db, other.id))[0]
 
         with pytest.raises(NotFound):
-            await partner_keys.retire_api_key(db, acme.partner.id, key.id)
+            await api_keys.retire(db, acme.partner.id, key.id)
 
 
 async def test_a_key_moved_to_another_partner_signs_nothing(sessionmaker, acme):
@@ -198,7 +198,7 @@ async def test_an_unknown_partner_cannot_be_changed(sessionmaker):
         with pytest.raises(NotFound):
             await partners.update(db, 404, name="x")
         with pytest.raises(NotFound):
-            await partner_keys.rotate_api_key(db, VAULT, 404, overlap=HOUR)
+            await api_keys.rotate(db, VAULT, 404, overlap=HOUR)
         assert not await partners.delete(db, 404)
 
 

@@ -4,6 +4,14 @@ from superimap.api.app import openapi
 
 SCHEMAS = frozenset(
     [
+        "ActorKind",
+        "ApiKeyChange",
+        "ApiKeyOut",
+        "AuditAction",
+        "AuditEntryOut",
+        "NewApiKeyOut",
+        "NewApiKeyRequest",
+        "Scope",
         "AttemptOut",
         "Breaker",
         "CancelOut",
@@ -47,6 +55,13 @@ SCHEMAS = frozenset(
 
 OPERATIONS = frozenset(
     [
+        "create_api_key",
+        "list_api_keys",
+        "list_audit_log",
+        "retire_api_key",
+        "show_api_key",
+        "sign_with_api_key",
+        "update_api_key",
         "archive_user",
         "cancel_deliveries",
         "cancel_delivery",

@@ -15,6 +15,8 @@ from superimap.api.login_check import LoginSlots
 from superimap.api.middleware import EdgeMiddleware
 from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
 from superimap.api.routes import (
+    api_keys,
+    audit,
     callback,
     cluster,
     connect,
@@ -36,8 +38,8 @@ from superimap.core.resolver import Resolver
 from superimap.oauth.links import derive_keys
 
 MODULES = (
-    connections, users, messages, deliveries, webhooks, webhook_test, health, connect, callback, password,
-    disconnect, docs, cluster,
+    connections, users, messages, deliveries, webhooks, api_keys, audit, webhook_test, health, connect,
+    callback, password, disconnect, docs, cluster,
 )  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, APIKeyQuery
@@ -13,15 +13,21 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from superimap.api.errors import Problem
 from superimap.api.login_check import LoginSlots
 from superimap.api.public_path import PREFIX
+from superimap.api.key_uses import KeyUses
 from superimap.api.request_body import api_key_in_body
 from superimap.api.schemas.accounts import UserOut
+from superimap.api.source_address import source_address
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.resolver import Resolver
-from superimap.db.accounts import connections, partner_keys, providers, users
+from superimap.db import audit
+from superimap.db.accounts import api_keys, connections, providers, users
+from superimap.db.accounts.api_keys import Caller
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.models import Partner, User
+from superimap.domain.api_keys import Scope
+from superimap.domain.audit import Actor, ActorKind
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
@@ -49,6 +55,7 @@ class Resources:
     resolver: Resolver
     login_slots: LoginSlots
     stop: asyncio.Event
+    key_uses: KeyUses = field(default_factory=KeyUses)
 
 
 def get_resources(request: Request) -> Resources:
@@ -80,25 +87,68 @@ in_query = APIKeyQuery(
 )
 
 
-async def calling_partner(
+async def calling_key(
     request: Request,
     db: Db,
+    resources: AppResources,
     header: Annotated[str | None, Depends(in_header)],
     query: Annotated[str | None, Depends(in_query)],
-) -> Partner:
-    """Return the partner whose API key is in the header, the query or the body; 401 if there is none."""
+) -> Caller:
+    """Return the owner of the API key that is in the header, the query or the body, and the key.
+
+    401 if there is no valid key, 403 if it may not be used from the client's address.
+    """
     api_key = header or query or await api_key_in_body(request)
-    partner = await partner_keys.find_partner(db, api_key) if api_key else None
-    if partner is None:
+    if api_key and resources.key_uses.note(api_key):
+        async with resources.sessionmaker.begin() as own:  # its own: the use counts even if the request fails
+            await api_keys.record_use(own, api_key)
+    caller = await api_keys.find_caller(db, api_key) if api_key else None
+    if caller is None:
         raise Problem(
             401,
             "Partner not found. Check your api_key.",
             headers={"WWW-Authenticate": 'ApiKey realm="superimap"'},
         )
-    return partner
+    _check_source(request, resources, caller)
+    audit.set_actor(db, Actor(ActorKind.API_KEY, str(caller.key.id)))
+    return caller
+
+
+def _check_source(request: Request, resources: Resources, caller: Caller) -> None:
+    """Raise a 403 for a key that may not be used from the client's address."""
+    address = source_address(request, resources.settings.trusted_proxies)
+    if not api_keys.rights_of(caller.key).allows_source(address):
+        raise Problem(
+            403,
+            f"This API key may not be used from {address or 'an unknown address'}: its networks exclude it.",
+            kind="source-refused",
+        )
+
+
+CallingKey = Annotated[Caller, Depends(calling_key)]
+
+
+def calling_partner(caller: CallingKey) -> Partner:
+    """Return the partner whose API key was sent."""
+    return caller.partner
 
 
 CallingPartner = Annotated[Partner, Depends(calling_partner)]
+
+
+def needs(scope: Scope) -> Any:
+    """Return a dependency of a route: 403 for an API key without this scope."""
+
+    def check_scope(caller: CallingKey) -> None:
+        if scope not in caller.key.scopes:
+            raise Problem(
+                403,
+                f"This API key does not have the scope {scope}; use a key that has it.",
+                kind="scope-missing",
+            )
+
+    check_scope.scope = scope  # type: ignore[attr-defined]
+    return Depends(check_scope)
 
 
 async def partner_connection(imap_provider_code: str, partner: CallingPartner, db: Db) -> ProviderConnection:

@@ -19,7 +19,7 @@ from superimap.api.pages.render import render_page
 from superimap.api.public_path import PREFIX
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts.constraints import ValueTaken
-from superimap.db.errors import Conflict, Invalid, NotFound, RequestError, TooMany
+from superimap.db.errors import Conflict, Forbidden, Invalid, NotFound, RequestError, TooMany
 from superimap.db.failures import DatabaseFailure, classify, explain
 
 log = logging.getLogger(__name__)
@@ -133,16 +133,8 @@ def problem_of(error: Exception) -> Problem | None:
     match error:
         case Problem():
             problem = error
-        case NotFound():
-            problem = Problem(404, str(error))
-        case Invalid():
-            problem = invalid_fields([(error.field, error.reason)])
-        case ValueTaken():
-            problem = Problem(409, str(error), kind="taken", errors=[(error.field, "is taken")])
-        case Conflict():
-            problem = Problem(409, str(error), kind=error.kind)
-        case TooMany():
-            problem = Problem(429, str(error), headers={"Retry-After": str(error.seconds)})
+        case RequestError():
+            problem = _request_problem(error)
         case RequestValidationError():
             problem = invalid_fields(field_faults(error.errors()))
         case HTTPException():
@@ -153,6 +145,25 @@ def problem_of(error: Exception) -> Problem | None:
                 "database unavailable", extra={"error": type(error).__name__, "reason": explain(error)}
             )
             problem = unavailable(failure)
+    return problem
+
+
+def _request_problem(error: RequestError) -> Problem | None:
+    problem: Problem | None = None
+    match error:
+        case NotFound():
+            problem = Problem(404, str(error))
+        case Invalid():
+            problem = invalid_fields([(error.field, error.reason)])
+        case ValueTaken():
+            problem = Problem(409, str(error), kind="taken", errors=[(error.field, "is taken")])
+        case Conflict():
+            problem = Problem(409, str(error), kind=error.kind)
+        case Forbidden():
+            faults = [(error.field, "exceeds the rights of your key")] if error.field else []
+            problem = Problem(403, str(error), kind=error.kind, errors=faults)
+        case TooMany():
+            problem = Problem(429, str(error), headers={"Retry-After": str(error.seconds)})
     return problem
 
 

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from superimap.api.errors import MEDIA_TYPE, Problem
 from superimap.api.request_body import FORM, JSON
 from superimap.api.schemas.accounts import ConnectionChange, NewConnection, NewUser, UserChange
+from superimap.api.schemas.api_keys import ApiKeyChange, NewApiKeyRequest
 from superimap.api.schemas.common import ProblemOut
 from superimap.api.schemas.deliveries import CancelRequest, ReplayRequest
 from superimap.api.schemas.webhooks import RotateRequest, TestRequest
@@ -26,6 +27,8 @@ BODIES: tuple[type[BaseModel], ...] = (
     CancelRequest,
     RotateRequest,
     TestRequest,
+    NewApiKeyRequest,
+    ApiKeyChange,
 )
 REF_TEMPLATE = "#/components/schemas/{model}"
 # Published schema names of classes that are called differently in the code. Generated clients contain them.
@@ -52,6 +55,11 @@ TAGS = (
     },
     {"name": "webhooks", "description": "Endpoints of webhooks, test webhooks, and signing secrets."},
     {
+        "name": "api keys",
+        "description": "Your API keys: names, scopes, source networks, and which one signs.",
+    },
+    {"name": "audit log", "description": "Who changed what."},
+    {
         "name": "webhook test",
         "description": "Receivers for trying out webhooks. They answer OK and drop the content.",
     },
@@ -64,6 +72,9 @@ TAGS = (
 
 _EXAMPLES: Mapping[int, Problem] = {
     401: Problem(401, "Partner not found. Check your api_key."),
+    403: Problem(
+        403, "This API key does not have the scope write; use a key that has it.", kind="scope-missing"
+    ),
     404: Problem(404, "User not found for 'MY_USER'."),
     408: Problem(408, "The body did not arrive within 10 s."),
     409: Problem(
@@ -80,6 +91,10 @@ _HEADERS: Mapping[int, tuple[str, str]] = {
     429: ("Retry-After", "Seconds after which another request is accepted."),
     503: ("Retry-After", "Seconds after which to try again."),
 }
+
+
+KEY_PROBLEMS = (401, 403)
+"""Error statuses of every route that needs an API key."""
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -34,10 +34,15 @@ async def rotate_keys(as_json: AsJson = False) -> None:
     decrypt with it. Then give them new,old, so that all encrypt with it. Then run this command, and remove the
     old key. The command may be stopped and run again at any time.
     """
+    from superimap.db import audit
     from superimap.db.rotation import rotate_keys as rotate
+    from superimap.domain.audit import AuditAction
 
     async with database() as (_, vault, sessionmaker):
         rotation = await rotate(sessionmaker, vault)
+        async with sessionmaker.begin() as db:
+            details = {"key_id": vault.primary.hex(), "count": sum(rotation.resealed.values())}
+            await audit.record(db, AuditAction.INSTALLATION_REENCRYPT, partner_id=None, details=details)
     if as_json:
         output.show_json(
             {

@@ -21,7 +21,10 @@ Code = Annotated[str, typer.Argument(metavar="CODE", help="Code of the provider,
 Tag = Annotated[str, typer.Argument(metavar="TAG", help="The partner's own name for the user.")]
 
 
-def _span(text: str) -> timedelta:
+def span(text: str | timedelta) -> timedelta:
+    """Read a length of time, such as 24h; the default of an option is passed through."""
+    if isinstance(text, timedelta):
+        return text
     found = _SPAN.fullmatch(text.strip())
     if found:
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
@@ -39,14 +42,14 @@ def moment(text: str) -> datetime:
             raise typer.BadParameter(
                 f"must be a time such as 2026-09-21T14:00, or an age such as 2h; got {text!r}"
             ) from None
-        return datetime.now(UTC) - _span(text)
+        return datetime.now(UTC) - span(text)
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 Overlap = Annotated[
     timedelta,
     typer.Option(
-        parser=_span,
+        parser=span,
         metavar="TIME",
         help="Time for which the previous ones stay valid, such as 30min, 24h, 7d or 0. [default: 24h]",
         show_default=False,

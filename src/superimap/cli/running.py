@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec
 from urllib.parse import parse_qs, urlsplit
 
+from superimap.cli.actor import operator
 from superimap.cli.output import fail
 from superimap.core.errors import SuperImapError
 
@@ -92,7 +93,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
     """The settings, the vault, and transactions on the database, once the key is known to fit it."""
     from superimap.core.crypto import Vault
     from superimap.core.environment import load_settings
-    from superimap.db import canaries, postgres
+    from superimap.db import audit, canaries, postgres
     from superimap.db.engine import sessions
 
     settings = load_settings()
@@ -101,6 +102,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
         async with postgres.transaction(settings.database_url) as connection:
             await canaries.verify_vault(connection, vault)
         async with sessions(settings.database_url, pool_size=2) as sessionmaker:
+            sessionmaker.configure(info={audit.ACTOR: operator()})
             yield settings, vault, sessionmaker
 
 

@@ -80,13 +80,18 @@ async def _install() -> tuple[str, list[str]]:
     """Install missing presets; returns the revision of the schema and the codes of the new providers."""
     from sqlalchemy import text
 
+    from superimap.db import audit
     from superimap.db.accounts import providers
+    from superimap.domain.audit import AuditAction
     from superimap.domain.presets import presets
 
     async with transaction() as work:
         revision = await work.db.scalar(text("SELECT version_num FROM alembic_version"))
         known = presets(development=work.settings.environment == "development")
-        return str(revision), await providers.install_presets(work.db, known)
+        installed = await providers.install_presets(work.db, known)
+        details = {"revision": revision, "providers": installed}
+        await audit.record(work.db, AuditAction.INSTALLATION_MIGRATE, partner_id=None, details=details)
+        return str(revision), installed
 
 
 @command

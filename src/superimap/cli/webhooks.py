@@ -78,6 +78,7 @@ async def test(partner: PartnerName, kind: Kind = "new_mail", as_json: AsJson = 
         found = await find_partner(work.db, partner)
         url = str((await webhook_endpoints.get_endpoint(work.db, found.id, _kind(kind))).url)
         keys = await partner_keys.signing_keys(work.db, work.vault, found.id)
+        await webhook_endpoints.record_test(work.db, found.id, _kind(kind))
         settings = work.settings
     webhook_id, came = await sample_webhooks.send_sample(settings, keys, _kind(kind), url)
     answer: dict[str, object] = {

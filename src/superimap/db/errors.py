@@ -11,6 +11,7 @@ class RequestError(SuperImapError):
       Conflict   existing rows forbid the request    409 (`kind` says why, for programs)
       Invalid    a value is not valid                422 (`field` names it)
       TooMany    the rate limit is reached           429 (`seconds` says when to retry)
+      Forbidden  the caller lacks the right          403 (`kind` says which, `field` may name a field)
     """
 
 
@@ -22,6 +23,19 @@ class Conflict(RequestError):
     """The row exists already, other rows still need it, or its state forbids the request."""
 
     kind = ""
+
+    def __init__(self, sentence: str, *, kind: str | None = None) -> None:
+        super().__init__(sentence)
+        self.kind = self.kind if kind is None else kind
+
+
+class Forbidden(RequestError):
+    """The caller's key lacks the right. `kind` names the reason; `field` a field that asks for too much."""
+
+    def __init__(self, sentence: str, *, kind: str, field: str = "") -> None:
+        super().__init__(sentence)
+        self.kind = kind
+        self.field = field
 
 
 class TooMany(RequestError):

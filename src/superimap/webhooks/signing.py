@@ -13,7 +13,7 @@ _WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
 
 @dataclass(frozen=True, slots=True)
 class SigningKeys:
-    """Unexpired API keys, oldest first, and unexpired signing secrets, newest first.
+    """Valid API keys that sign, the present one first, and valid signing secrets, newest first.
 
     The first API key signs the body, and every secret adds a signature to the headers.
     """

@@ -13,7 +13,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from fixtures.deliveries import DeliveryFactory
-from superimap.db.accounts import allowances, partner_keys, partners
+from superimap.db.accounts import allowances, api_keys, partner_keys, partners
 from superimap.domain.events import EventKind
 from superimap.testing import WebhookSink
 from superimap.testing.signatures import verify_body_signature, verify_standard
@@ -242,7 +242,7 @@ async def test_rotating_an_api_key_keeps_the_signing_secret(world, acme, factory
     await factory.endpoint(sink.url())
     async with world.sessionmaker.begin() as db:
         partner = await partners.by_name(db, "acme")
-        new = await partner_keys.rotate_api_key(db, world.vault, partner.id, overlap=timedelta(hours=1))
+        new = (await api_keys.rotate(db, world.vault, partner.id, overlap=timedelta(hours=1))).secret
 
     await acme.post(f"{WEBHOOKS}/test")
 

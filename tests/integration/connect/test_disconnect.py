@@ -46,6 +46,13 @@ async def test_confirming_deletes_the_credentials_records_a_webhook_and_revokes_
     assert (event["kind"], event["user_tag"]) == ("user_disconnected", "ann")
     assert len(connected.rung) == 1
     assert connected.provider.records.by_refresh(token).refresh_revoked
+    entries = await connected.rows("SELECT * FROM audit_log WHERE actor_kind = 'link' ORDER BY id")
+    assert [entry["action"] for entry in entries] == [
+        "user.connect", "user.update", "user.disconnect", "user.update",
+    ]  # fmt: skip
+    assert {entry["actor"] for entry in entries} == {str(user["id"])}
+    assert {"email", "oauth2_refresh_token"} <= set(entries[1]["fields"])
+    assert token not in str(entries)
 
 
 async def test_a_provider_without_a_revocation_url_is_not_asked(connected):

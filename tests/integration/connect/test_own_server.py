@@ -15,7 +15,7 @@ import trustme
 
 from superimap.api.routes import password
 from superimap.db import engine
-from superimap.db.accounts import connections, partner_keys, providers
+from superimap.db.accounts import api_keys, connections, providers
 from superimap.domain.presets import OTHER
 from superimap.imap import transport
 from superimap.testing import ImapServer
@@ -37,7 +37,7 @@ async def own(scene: Scene, monkeypatch) -> Scene:
     async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:
         await providers.install_presets(db, [OTHER])
         row = await providers.by_code(db, "OTHER")
-        partner = await partner_keys.find_partner(db, scene.api_key)
+        partner = (await api_keys.find_caller(db, scene.api_key)).partner
         assert row is not None
         assert partner is not None
         await connections.create(db, Vault.from_setting(KEY), partner.id, row, {})

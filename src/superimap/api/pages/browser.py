@@ -9,8 +9,8 @@ import time
 
 from fastapi import Request, Response
 
-from superimap.api.middleware import is_trusted
 from superimap.api.pages.try_limits import counted_address
+from superimap.api.source_address import source_address
 from superimap.core.crypto import constant_time_equal
 from superimap.core.setting_types import Network
 from superimap.oauth.links import CLOCK_SKEW_SECONDS
@@ -81,30 +81,6 @@ def _mac(key: bytes, browser: str, sig: str, at: int) -> str:
 
 
 def client_address(request: Request, proxies: tuple[Network, ...]) -> str:
-    """Return the client's address for rate limits: IPv6 as a /64 network, as one person has a whole one.
-
-    Behind trusted proxies this is the last address in X-Forwarded-For that is not a proxy's. Addresses that the
-    client itself wrote come before it: in the same line, or (HAProxy) in a line of their own. Some proxies add a
-    port.
-    """
-    found = request.client.host if request.client else ""
-    if is_trusted(request.scope, proxies):
-        lines = ",".join(request.headers.getlist("x-forwarded-for"))
-        hops = [_without_port(hop.strip()) for hop in lines.split(",")]
-        others = [hop for hop in reversed(hops) if hop and not _is_in(hop, proxies)]
-        found = others[0] if others else found
-    return counted_address(found) or "unknown"
-
-
-def _without_port(hop: str) -> str:
-    """Strip port and brackets from `192.0.2.1:4711` and `[2001:db8::1]:4711`; return anything else unchanged."""
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
-
-
-def _is_in(hop: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        return any(ipaddress.ip_address(hop) in network for network in networks)
-    except ValueError:
-        return False
+    """Return the client's address for rate limits: IPv6 as a /64 network, as one person has a whole one."""
+    address = source_address(request, proxies)
+    return (address and counted_address(str(address))) or "unknown"

@@ -4,12 +4,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from superimap.api.dependencies import AppResources, CallingPartner, Db, PartnerConnection, unknown_provider
+from superimap.api.dependencies import (
+    AppResources,
+    CallingPartner,
+    Db,
+    PartnerConnection,
+    needs,
+    unknown_provider,
+)
 from superimap.api.errors import Problem
-from superimap.api.openapi import problem_responses, request_body
+from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.schemas.accounts import ConnectionChange, ConnectionOut, NewConnection
 from superimap.db.accounts import connections, providers
+from superimap.domain.api_keys import Scope
 
 router = APIRouter(prefix="/api/v1/connections", tags=["connections"])
 
@@ -17,7 +25,12 @@ CODE = "/{imap_provider_code}"
 BODY_PROBLEMS = (408, 413, 415, 422)
 
 
-@router.get("", summary="List connections", responses=problem_responses(401, 503))
+@router.get(
+    "",
+    dependencies=[needs(Scope.READ)],
+    summary="List connections",
+    responses=problem_responses(*KEY_PROBLEMS, 503),
+)
 async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOut]:
     """List your connections, ordered by provider code."""
     return [
@@ -28,9 +41,10 @@ async def list_connections(partner: CallingPartner, db: Db) -> list[ConnectionOu
 @router.post(
     "",
     status_code=201,
+    dependencies=[needs(Scope.WRITE)],
     summary="Create a connection",
     openapi_extra=request_body(NewConnection),
-    responses=problem_responses(401, 404, 409, *BODY_PROBLEMS, 503),
+    responses=problem_responses(*KEY_PROBLEMS, 404, 409, *BODY_PROBLEMS, 503),
 )
 async def create_connection(
     partner: CallingPartner,
@@ -47,17 +61,23 @@ async def create_connection(
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
-@router.get(CODE, summary="Show a connection", responses=problem_responses(401, 404, 503))
+@router.get(
+    CODE,
+    dependencies=[needs(Scope.READ)],
+    summary="Show a connection",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 503),
+)
 async def show_connection(linked: PartnerConnection, db: Db) -> ConnectionOut:
     """Show one connection, with its number of users."""
     return ConnectionOut.model_validate(await connections.with_count(db, linked.connection.id))
 
 
-_CHANGES = problem_responses(401, 404, *BODY_PROBLEMS, 503)
+_CHANGES = problem_responses(*KEY_PROBLEMS, 404, *BODY_PROBLEMS, 503)
 
 
 @router.put(
     CODE,
+    dependencies=[needs(Scope.WRITE)],
     summary="Update a connection",
     openapi_extra=request_body(ConnectionChange),
     responses=_CHANGES,
@@ -65,6 +85,7 @@ _CHANGES = problem_responses(401, 404, *BODY_PROBLEMS, 503)
 @router.patch(
     CODE,
     operation_id="patch_connection",
+    dependencies=[needs(Scope.WRITE)],
     summary="Update a connection",
     openapi_extra=request_body(ConnectionChange),
     responses=_CHANGES,
@@ -84,7 +105,11 @@ async def update_connection(
 
 
 @router.delete(
-    CODE, status_code=204, summary="Delete a connection", responses=problem_responses(401, 404, 503)
+    CODE,
+    status_code=204,
+    dependencies=[needs(Scope.WRITE)],
+    summary="Delete a connection",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 503),
 )
 async def delete_connection(linked: PartnerConnection, db: Db) -> None:
     """Delete the connection, its users, and all of their records. This cannot be undone."""

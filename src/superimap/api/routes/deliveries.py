@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 
-from superimap.api.dependencies import AppResources, CallingPartner, Db, base_url
+from superimap.api.dependencies import AppResources, CallingPartner, Db, base_url, needs
 from superimap.api.errors import invalid_fields
-from superimap.api.openapi import problem_responses, request_body
+from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.routes.users import NEXT_PAGE
@@ -26,6 +26,7 @@ from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import replay
 from superimap.db.monitoring import history
 from superimap.db.monitoring.history import DeliveryFilter
+from superimap.domain.api_keys import Scope
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.webhooks.signing import delivery_of
@@ -35,8 +36,12 @@ router = APIRouter(prefix="/api/v1/deliveries", tags=["deliveries"])
 
 @router.get(
     "",
+    dependencies=[needs(Scope.READ)],
     summary="List deliveries",
-    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problem_responses(401, 404, 422, 503)},
+    responses={
+        200: {"description": "OK", "headers": NEXT_PAGE},
+        **problem_responses(*KEY_PROBLEMS, 404, 422, 503),
+    },
 )
 async def list_deliveries(
     *,
@@ -77,9 +82,10 @@ async def list_deliveries(
 
 @router.post(
     "/replay",
+    dependencies=[needs(Scope.REPLAY)],
     summary="Replay failed deliveries",
     openapi_extra=request_body(ReplayRequest),
-    responses=problem_responses(401, 404, *BODY_PROBLEMS, 429, 503),
+    responses=problem_responses(*KEY_PROBLEMS, 404, *BODY_PROBLEMS, 429, 503),
 )
 async def replay_deliveries(
     *,
@@ -101,9 +107,10 @@ async def replay_deliveries(
 
 @router.post(
     "/cancel",
+    dependencies=[needs(Scope.WRITE)],
     summary="Cancel pending deliveries",
     openapi_extra=request_body(CancelRequest),
-    responses=problem_responses(401, 404, *BODY_PROBLEMS, 503),
+    responses=problem_responses(*KEY_PROBLEMS, 404, *BODY_PROBLEMS, 503),
 )
 async def cancel_deliveries(
     partner: CallingPartner, body: Annotated[CancelRequest, Depends(read_body(CancelRequest))], db: Db
@@ -114,14 +121,22 @@ async def cancel_deliveries(
     return CancelOut(cancelled=done.count, remaining=done.remaining)
 
 
-@router.get("/{id}", summary="Show a delivery", responses=problem_responses(401, 404, 503))
+@router.get(
+    "/{id}",
+    dependencies=[needs(Scope.READ)],
+    summary="Show a delivery",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 503),
+)
 async def show_delivery(id: str, partner: CallingPartner, db: Db, resources: AppResources) -> DeliveryDetail:
     """Show a delivery by its `webhook-id`, with its attempts and the beginning of each response."""
     return await _shown(id, partner.id, db, resources)
 
 
 @router.post(
-    "/{id}/replay", summary="Replay a delivery", responses=problem_responses(401, 404, 409, 429, 503)
+    "/{id}/replay",
+    dependencies=[needs(Scope.REPLAY)],
+    summary="Replay a delivery",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 409, 429, 503),
 )
 async def replay_delivery(
     id: str,
@@ -136,7 +151,12 @@ async def replay_delivery(
     return await _shown(id, partner.id, db, resources)
 
 
-@router.post("/{id}/cancel", summary="Cancel a delivery", responses=problem_responses(401, 404, 409, 503))
+@router.post(
+    "/{id}/cancel",
+    dependencies=[needs(Scope.WRITE)],
+    summary="Cancel a delivery",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 409, 503),
+)
 async def cancel_delivery(
     id: str, partner: CallingPartner, db: Db, resources: AppResources
 ) -> DeliveryDetail:

@@ -5,13 +5,14 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from superimap.api.dependencies import ConnectionUser, Db, LockedUser, base_url
-from superimap.api.openapi import problem_responses
+from superimap.api.dependencies import ConnectionUser, Db, LockedUser, base_url, needs
+from superimap.api.openapi import KEY_PROBLEMS, problem_responses
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.messages import MessageOut
 from superimap.db.accounts import allowances, mail_retries
 from superimap.db.accounts.allowances import Action
 from superimap.db.monitoring import messages
+from superimap.domain.api_keys import Scope
 from superimap.domain.mails import MailOutcome
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users/{tag}/messages", tags=["messages"])
@@ -19,8 +20,12 @@ router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users/{tag}/
 
 @router.get(
     "",
+    dependencies=[needs(Scope.READ)],
     summary="List messages",
-    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problem_responses(401, 404, 422, 503)},
+    responses={
+        200: {"description": "OK", "headers": NEXT_PAGE},
+        **problem_responses(*KEY_PROBLEMS, 404, 422, 503),
+    },
 )
 async def list_messages(
     *,
@@ -49,8 +54,9 @@ async def list_messages(
 @router.post(
     "/{id}/retry",
     status_code=202,
+    dependencies=[needs(Scope.REPLAY)],
     summary="Retry a message",
-    responses=problem_responses(401, 404, 409, 422, 429, 503),
+    responses=problem_responses(*KEY_PROBLEMS, 404, 409, 422, 429, 503),
 )
 async def retry_message(id: Annotated[int, Path(ge=1, lt=2**63)], user: LockedUser, db: Db) -> MessageOut:
     """Read a mail again that was `unreadable`, `too_big` or is `deferred`; it is `deferred` until then."""

@@ -15,10 +15,11 @@ from superimap.api.dependencies import (
     Resources,
     ShowUser,
     base_url,
+    needs,
 )
 from superimap.api.errors import invalid_fields
 from superimap.api.mail_servers import check_mail_server
-from superimap.api.openapi import problem_responses, request_body
+from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
@@ -27,6 +28,7 @@ from superimap.db.accounts import users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.monitoring import statuses
+from superimap.domain.api_keys import Scope
 
 router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
 
@@ -38,8 +40,12 @@ NEXT_PAGE = {
 
 @router.get(
     "",
+    dependencies=[needs(Scope.READ)],
     summary="List users",
-    responses={200: {"description": "OK", "headers": NEXT_PAGE}, **problem_responses(401, 404, 422, 503)},
+    responses={
+        200: {"description": "OK", "headers": NEXT_PAGE},
+        **problem_responses(*KEY_PROBLEMS, 404, 422, 503),
+    },
 )
 async def list_users(
     *,
@@ -82,9 +88,10 @@ async def list_users(
 @router.post(
     "",
     status_code=201,
+    dependencies=[needs(Scope.WRITE)],
     summary="Create a user",
     openapi_extra=request_body(NewUser),
-    responses=problem_responses(401, 404, 409, *BODY_PROBLEMS, 503),
+    responses=problem_responses(*KEY_PROBLEMS, 404, 409, *BODY_PROBLEMS, 503),
 )
 async def create_user(
     linked: PartnerConnection,
@@ -100,13 +107,23 @@ async def create_user(
     return show(await users.create(db, resources.vault, linked, _checked_fields(linked, body, resources)))
 
 
-@router.get("/{tag}", summary="Show a user", responses=problem_responses(401, 404, 503))
+@router.get(
+    "/{tag}",
+    dependencies=[needs(Scope.READ)],
+    summary="Show a user",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 503),
+)
 async def show_user(user: ConnectionUser, show: ShowUser) -> UserOut:
     """Show a user, with newly signed links. A live user is preferred to an archived one with the same tag."""
     return show(user)
 
 
-@router.get("/{tag}/events", summary="List a user's events", responses=problem_responses(401, 404, 422, 503))
+@router.get(
+    "/{tag}/events",
+    dependencies=[needs(Scope.READ)],
+    summary="List a user's events",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 422, 503),
+)
 async def list_events(
     user: ConnectionUser,
     db: Db,
@@ -116,13 +133,20 @@ async def list_events(
     return [UserEventOut.model_validate(event) for event in await statuses.list_events(db, user, limit=limit)]
 
 
-_CHANGES = problem_responses(401, 404, 409, *BODY_PROBLEMS, 503)
+_CHANGES = problem_responses(*KEY_PROBLEMS, 404, 409, *BODY_PROBLEMS, 503)
 
 
-@router.put("/{tag}", summary="Update a user", openapi_extra=request_body(UserChange), responses=_CHANGES)
+@router.put(
+    "/{tag}",
+    dependencies=[needs(Scope.WRITE)],
+    summary="Update a user",
+    openapi_extra=request_body(UserChange),
+    responses=_CHANGES,
+)
 @router.patch(
     "/{tag}",
     operation_id="patch_user",
+    dependencies=[needs(Scope.WRITE)],
     summary="Update a user",
     openapi_extra=request_body(UserChange),
     responses=_CHANGES,
@@ -146,7 +170,11 @@ async def update_user(
 
 
 @router.delete(
-    "/{tag}", status_code=204, summary="Archive a user", responses=problem_responses(401, 404, 503)
+    "/{tag}",
+    status_code=204,
+    dependencies=[needs(Scope.WRITE)],
+    summary="Archive a user",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 503),
 )
 async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, resources: AppResources) -> None:
     """Stop watching the user. Nothing is deleted: an update with `archived: false` restores the user."""

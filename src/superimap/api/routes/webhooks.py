@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
 
-from superimap.api.dependencies import AppResources, CallingPartner, Db
+from superimap.api.dependencies import AppResources, CallingPartner, Db, needs
 from superimap.api.errors import Problem
-from superimap.api.openapi import problem_responses, request_body
+from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.webhooks import (
@@ -21,12 +21,18 @@ from superimap.api.schemas.webhooks import (
 from superimap.db.accounts import allowances, partner_keys, webhook_endpoints
 from superimap.db.accounts.allowances import Action
 from superimap.dispatcher import sample_webhooks
+from superimap.domain.api_keys import Scope
 from superimap.domain.events import EventKind
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 
-@router.get("", summary="List endpoints", responses=problem_responses(401, 503))
+@router.get(
+    "",
+    dependencies=[needs(Scope.READ)],
+    summary="List endpoints",
+    responses=problem_responses(*KEY_PROBLEMS, 503),
+)
 async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
     """List the endpoint of each kind of webhook, with its health."""
     return [
@@ -34,7 +40,12 @@ async def list_endpoints(partner: CallingPartner, db: Db) -> list[EndpointOut]:
     ]
 
 
-@router.post("/{kind}/enable", summary="Enable an endpoint", responses=problem_responses(401, 404, 503))
+@router.post(
+    "/{kind}/enable",
+    dependencies=[needs(Scope.WRITE)],
+    summary="Enable an endpoint",
+    responses=problem_responses(*KEY_PROBLEMS, 404, 503),
+)
 async def enable_endpoint(
     kind: str, partner: CallingPartner, db: Db, resources: AppResources, background: BackgroundTasks
 ) -> EndpointOut:
@@ -48,9 +59,10 @@ async def enable_endpoint(
 
 @router.post(
     "/test",
+    dependencies=[needs(Scope.REPLAY)],
     summary="Send a test webhook",
     openapi_extra=request_body(TestRequest),
-    responses=problem_responses(401, 404, *BODY_PROBLEMS, 429, 503),
+    responses=problem_responses(*KEY_PROBLEMS, 404, *BODY_PROBLEMS, 429, 503),
 )
 async def test_endpoint(
     partner: CallingPartner,
@@ -65,6 +77,7 @@ async def test_endpoint(
     endpoint = await webhook_endpoints.get_endpoint(db, partner.id, body.kind)
     url = str(endpoint.url)
     await allowances.use(db, partner.id, Action.TEST)
+    await webhook_endpoints.record_test(db, partner.id, body.kind)
     keys = await partner_keys.signing_keys(db, resources.vault, partner.id)
     await db.commit()  # counts even if the POST fails, and frees the connection while the endpoint answers
     webhook_id, answer = await sample_webhooks.send_sample(resources.settings, keys, body.kind, url)
@@ -79,7 +92,12 @@ async def test_endpoint(
     )
 
 
-@router.get("/secret", summary="List signing secrets", responses=problem_responses(401, 503))
+@router.get(
+    "/secret",
+    dependencies=[needs(Scope.KEYS)],
+    summary="List signing secrets",
+    responses=problem_responses(*KEY_PROBLEMS, 503),
+)
 async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
     """List the validity periods of your signing secrets, newest first, without their values."""
     now = datetime.now(UTC)
@@ -97,9 +115,10 @@ async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
 @router.post(
     "/secret/rotate",
     status_code=201,
+    dependencies=[needs(Scope.KEYS)],
     summary="Rotate the signing secret",
     openapi_extra=request_body(RotateRequest),
-    responses=problem_responses(401, 409, *BODY_PROBLEMS, 503),
+    responses=problem_responses(*KEY_PROBLEMS, 409, *BODY_PROBLEMS, 503),
 )
 async def rotate_secret(
     partner: CallingPartner,

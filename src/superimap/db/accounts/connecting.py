@@ -10,11 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
 from superimap.core.ids import uuid7
+from superimap.db import audit
 from superimap.db.accounts import announcements, link_usage, users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.errors import NotFound
 from superimap.db.models import Connection, Delivery, Endpoint, Partner, Provider, User
+from superimap.domain.audit import Actor, ActorKind, AuditAction
 from superimap.domain.events import EventKind
 from superimap.domain.providers import ProviderKind
 from superimap.webhooks import payload
@@ -88,6 +90,7 @@ async def connect_user(
     is no delivery.
     """
     await link_usage.mark_used(db, linked_user.user, link_digest)
+    await _record(db, AuditAction.USER_CONNECT, linked_user)
     user = await users.update(
         db, vault, linked_user.provider_connection, linked_user.user, {**fields, "archived": False}
     )
@@ -109,12 +112,21 @@ async def disconnect_user(
     Transaction, errors and result are as of `connect_user`.
     """
     await link_usage.mark_used(db, linked_user.user, link_digest)
+    await _record(db, AuditAction.USER_DISCONNECT, linked_user)
     cleared: UserFields = {"email": None, "oauth2_refresh_token": None}
     if linked_user.provider.kind == ProviderKind.PLAIN:
         cleared = {"email": None, "login_username": None, "login_password": None, "imap_host": None}
     user = await users.update(db, vault, linked_user.provider_connection, linked_user.user, cleared)
     content = payload.user_disconnected(user_tag=user.tag, imap_provider_code=linked_user.provider.code)
     return await _create_delivery(db, vault, user, EventKind.USER_DISCONNECTED, content)
+
+
+async def _record(db: AsyncSession, action: AuditAction, linked_user: LinkedUser) -> None:
+    """Record that a link was used; the fields that change are recorded with the update of the user."""
+    user = linked_user.user
+    audit.set_actor(db, Actor(ActorKind.LINK, str(user.id)))
+    details = {"tag": user.tag, "imap_provider_code": linked_user.provider.code}
+    await audit.record(db, action, partner_id=user.partner_id, object_id=user.id, details=details)
 
 
 async def _store_access_token(db: AsyncSession, vault: Vault, user: User, token: NewAccessToken) -> None:

@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
 from superimap.core.private_keys import UnusableKey, read_signing_key
+from superimap.db import audit
 from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.validation.accounts import ConnectionFields, validate_account
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
+from superimap.domain.audit import AuditAction
 from superimap.domain.destinations import CONNECTION_FIELDS, misdirected_secrets
 from superimap.domain.providers import ClientAuth, ProviderKind
 from superimap.domain.shards import USERS_CHANNEL
@@ -102,7 +104,9 @@ async def create(
         await db.flush()
     except IntegrityError as error:
         raise_conflict(error)
-    return ProviderConnection(connection, provider)
+    linked = ProviderConnection(connection, provider)
+    await _record(db, AuditAction.CONNECTION_CREATE, linked, values)
+    return linked
 
 
 async def update(
@@ -135,6 +139,7 @@ async def update(
     if changed is None:
         raise NotFound("Connection not found.")
     await _retry_failed_users(db, connection.id)
+    await _record(db, AuditAction.CONNECTION_UPDATE, linked, given)
     return ProviderConnection(changed, provider)
 
 
@@ -145,6 +150,7 @@ async def delete(db: AsyncSession, partner_id: int, code: str) -> bool:
         return False
     await notify_shards(db, linked.connection.id)
     await db.execute(sql_delete(Connection).where(Connection.id == linked.connection.id))
+    await _record(db, AuditAction.CONNECTION_DELETE, linked, {})
     return True
 
 
@@ -156,6 +162,20 @@ def required_fields(provider: Provider) -> tuple[str, ...]:
         (*CLIENT_FIELDS, "oauth2_tenant")
         if TENANT_PLACEHOLDER in (provider.oauth2_token_url or "")
         else CLIENT_FIELDS
+    )
+
+
+async def _record(
+    db: AsyncSession, action: AuditAction, linked: ProviderConnection, values: Mapping[str, str]
+) -> None:
+    code = linked.provider.code
+    await audit.record(
+        db,
+        action,
+        partner_id=linked.connection.partner_id,
+        object_id=code,
+        fields=values,
+        details={**values, "imap_provider_code": code},
     )
 
 

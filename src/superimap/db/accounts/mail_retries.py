@@ -6,9 +6,11 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.db import audit
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import DeferredMail, Mailbox, Message, User
+from superimap.domain.audit import AuditAction
 from superimap.domain.mails import MailOutcome
 
 RETRYABLE = (MailOutcome.UNREADABLE, MailOutcome.TOO_BIG, MailOutcome.DEFERRED)
@@ -84,6 +86,13 @@ async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
         .where(User.id == user.id, User.partner_id == user.partner_id)
         .values(credentials_version=User.credentials_version + 1)
         .execution_options(synchronize_session=False)
+    )
+    await audit.record(
+        db,
+        AuditAction.MESSAGE_RETRY,
+        partner_id=user.partner_id,
+        object_id=message_id,
+        details={"tag": user.tag},
     )
     await ring_users(db, user.shard)
 

@@ -1,7 +1,8 @@
 """Partners: create, read, change and delete."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Unpack
+from typing import Any, Unpack
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
@@ -10,10 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Vault
-from superimap.db.accounts import partner_keys, webhook_endpoints
+from superimap.db import audit
+from superimap.db.accounts import api_keys, partner_keys, webhook_endpoints
 from superimap.db.accounts.validation.partners import WEBHOOK_FIELDS, PartnerFields, validate_partner
 from superimap.db.errors import Conflict, Invalid
 from superimap.db.models import Connection, Endpoint, Partner, User
+from superimap.domain.audit import AuditAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ async def create(
         for name, kind in WEBHOOK_FIELDS.items()
     ]
     await db.execute(insert(Endpoint).values(endpoints))
-    api_key = await partner_keys.add_api_key(db, vault, partner.id)
+    await _record(db, AuditAction.PARTNER_CREATE, partner.id, values)
+    api_key = await api_keys.add_first(db, vault, partner.id)
     return NewPartner(partner, api_key, await partner_keys.add_signing_secret(db, vault, partner.id))
 
 
@@ -92,13 +96,22 @@ async def update(
         await db.flush()
     except IntegrityError:
         raise _name_taken(values["name"]) from None
+    if values:
+        await _record(db, AuditAction.PARTNER_UPDATE, partner_id, values)
     return partner
 
 
 async def delete(db: AsyncSession, partner_id: int) -> bool:
     """Delete a partner with all of its rows; False if it does not exist."""
-    statement = sql_delete(Partner).where(Partner.id == partner_id).returning(Partner.id)
-    return (await db.scalars(statement)).one_or_none() is not None
+    statement = sql_delete(Partner).where(Partner.id == partner_id).returning(Partner.name)
+    name = (await db.scalars(statement)).one_or_none()
+    if name is not None:
+        await _record(db, AuditAction.PARTNER_DELETE, partner_id, {"name": name})
+    return name is not None
+
+
+async def _record(db: AsyncSession, action: AuditAction, partner_id: int, values: Mapping[str, Any]) -> None:
+    await audit.record(db, action, partner_id=partner_id, object_id=partner_id, fields=values, details=values)
 
 
 def _name_taken(name: str) -> Conflict:

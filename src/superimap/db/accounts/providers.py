@@ -1,7 +1,7 @@
 """Providers: the catalogue of mail providers that all partners share."""
 
-from collections.abc import Iterable, Sequence
-from typing import Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Unpack
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.db import audit
 from superimap.db.accounts import stored_secrets as secrets
 from superimap.db.accounts.stored_secrets import StoredSecrets
 from superimap.db.accounts.validation.providers import (
@@ -19,6 +20,7 @@ from superimap.db.accounts.validation.providers import (
 )
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
+from superimap.domain.audit import AuditAction
 from superimap.domain.destinations import PROVIDER_FIELDS, misdirected_secrets
 from superimap.domain.providers import ClientAuth, Preset, ProviderKind, Tls
 
@@ -47,6 +49,7 @@ async def create(db: AsyncSession, **fields: Unpack[ProviderFields]) -> Provider
     provider = (await db.scalars(statement)).one_or_none()
     if provider is None:
         raise _code_taken(row["code"])
+    await _record(db, AuditAction.PROVIDER_CREATE, provider.code, row)
     return provider
 
 
@@ -90,6 +93,7 @@ async def update(
         await db.flush()
     except IntegrityError:
         raise _code_taken(row["code"]) from None
+    await _record(db, AuditAction.PROVIDER_UPDATE, provider.code, row)
     return provider
 
 
@@ -102,6 +106,11 @@ async def delete(db: AsyncSession, code: str) -> None:
     provider = await _lock(db, code)
     await _refuse_if_used(db, provider)
     await db.execute(sql_delete(Provider).where(Provider.id == provider.id))
+    await _record(db, AuditAction.PROVIDER_DELETE, provider.code, {})
+
+
+async def _record(db: AsyncSession, action: AuditAction, code: str, values: Mapping[str, Any]) -> None:
+    await audit.record(db, action, partner_id=None, object_id=code, fields=values, details=values)
 
 
 async def _lock(db: AsyncSession, code: str) -> Provider:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
+from superimap.db import audit
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.constraints import raise_conflict
@@ -21,6 +22,7 @@ from superimap.db.accounts.validation.accounts import (
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, complete_server
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
+from superimap.domain.audit import AuditAction
 from superimap.domain.destinations import USER_FIELDS, misdirected_secrets
 from superimap.domain.providers import ProviderKind
 from superimap.domain.users import Reauth, UserStatus
@@ -70,6 +72,7 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
         user = (await db.scalars(statement)).one()
     except IntegrityError as error:
         raise_conflict(error)
+    await _record(db, AuditAction.USER_CREATE, linked, user, values)
     await ring_users(db, user.shard)
     return user
 
@@ -118,6 +121,7 @@ async def update(
         )
     if not changes:
         return user
+    changed_values = {name: value for name, value in values.items() if _is_changed(user, name, value)}
     statement = (
         sql_update(User)
         .where(User.id == user.id, User.partner_id == user.partner_id)
@@ -131,6 +135,8 @@ async def update(
         raise_conflict(error)
     if changed is None:
         raise NotFound(f"User not found for '{user.tag}'.")
+    if changed_values:
+        await _record(db, AuditAction.USER_UPDATE, linked, changed, changed_values)
     await ring_users(db, changed.shard)
     return changed
 
@@ -138,6 +144,25 @@ async def update(
 async def archive(db: AsyncSession, vault: Vault, linked: ProviderConnection, user: User) -> User:
     """Stop watching the user and keep its rows; `update` with `archived=False` restores it."""
     return await update(db, vault, linked, user, {"archived": True})
+
+
+async def _record(
+    db: AsyncSession, action: AuditAction, linked: ProviderConnection, user: User, values: Mapping[str, Any]
+) -> None:
+    await audit.record(
+        db,
+        action,
+        partner_id=user.partner_id,
+        object_id=user.id,
+        fields=values,
+        details={**values, "tag": user.tag, "imap_provider_code": linked.provider.code},
+    )
+
+
+def _is_changed(user: User, name: str, value: object) -> bool:
+    """Whether the value differs from the stored one; a secret always counts as changed unless both are blank."""
+    stored = getattr(user, name)
+    return (value or stored) is not None if name in SECRET_FIELDS else value != stored
 
 
 def _used_values(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:

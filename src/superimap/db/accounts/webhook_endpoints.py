@@ -7,8 +7,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.db import audit
 from superimap.db.errors import NotFound
 from superimap.db.models import Delivery, Endpoint
+from superimap.domain.audit import AuditAction
 from superimap.domain.deliveries import HEALTHY, DeliveryState
 from superimap.domain.events import EventKind
 
@@ -56,7 +58,13 @@ async def enable(db: AsyncSession, partner_id: int, kind: EventKind) -> Endpoint
         Delivery.due_at > func.now(),
     )
     await db.execute(update(Delivery).where(*waiting).values(due_at=func.now()))
+    await audit.record(db, AuditAction.ENDPOINT_ENABLE, partner_id=partner_id, object_id=kind)
     return found
+
+
+async def record_test(db: AsyncSession, partner_id: int, kind: EventKind) -> None:
+    """Record that a test webhook is about to be sent."""
+    await audit.record(db, AuditAction.ENDPOINT_TEST, partner_id=partner_id, object_id=kind)
 
 
 async def set_url(db: AsyncSession, partner_id: int, kind: EventKind, url: str | None) -> None:

@@ -10,9 +10,11 @@ from uuid import UUID
 from sqlalchemy import CTE, Select, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.db import audit
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import Delivery, Endpoint
 from superimap.db.monitoring.history import DeliveryFilter
+from superimap.domain.audit import AuditAction
 from superimap.domain.deliveries import DeliveryState
 
 MAX_PER_CALL = 1_000
@@ -113,6 +115,7 @@ async def replay_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
         raise conflict
     mine = (Delivery.partner_id == partner_id, Delivery.id == delivery_id)
     await db.execute(update(Delivery).where(*mine).values(_REPLAY_VALUES))
+    await audit.record(db, AuditAction.DELIVERY_REPLAY, partner_id=partner_id, object_id=delivery_id)
     return int(row.endpoint_id)
 
 
@@ -157,6 +160,7 @@ async def replay(
             func.count().filter(~left.c.is_erased, ~left.c.is_ready),
         )
     )
+    await _record_many(db, AuditAction.DELIVERY_REPLAY, which, len(done))
     last = max((row.id for row in done), default=None)
     return Replayed(len(done), frozenset(row.endpoint_id for row in done), last, *counted.one())
 
@@ -175,6 +179,7 @@ async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
         raise AlreadySettled(f"It is {row.state}, not pending; only a pending delivery can be cancelled.")
     mine = (Delivery.partner_id == partner_id, Delivery.id == delivery_id)
     await db.execute(update(Delivery).where(*mine).values(_CANCEL_VALUES))
+    await audit.record(db, AuditAction.DELIVERY_CANCEL, partner_id=partner_id, object_id=delivery_id)
 
 
 async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Cancelled:
@@ -195,8 +200,15 @@ async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Canc
         .returning(Delivery.id)
     )
     done = (await db.scalars(statement.execution_options(synchronize_session=False))).all()
+    await _record_many(db, AuditAction.DELIVERY_CANCEL, which, len(done))
     left = select(Delivery.id).where(*wanted).limit(MAX_COUNTED).subquery()
     return Cancelled(len(done), await db.scalar(select(func.count()).select_from(left)) or 0)
+
+
+async def _record_many(db: AsyncSession, action: AuditAction, which: DeliveryFilter, count: int) -> None:
+    if count:
+        details = {"count": count, "state": which.state, "kind": which.kind}
+        await audit.record(db, action, partner_id=which.partner_id, details=details)
 
 
 _REPLAY_VALUES = {

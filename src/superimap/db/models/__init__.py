@@ -1,5 +1,6 @@
 """Tables of the database. Importing this package registers every table."""
 
+from superimap.db.models.audit import AuditEntry
 from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard, VaultCanary
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
@@ -13,6 +14,7 @@ __all__ = [
     "Allowance",
     "ApiKey",
     "Attempt",
+    "AuditEntry",
     "Base",
     "Connection",
     "DeferredMail",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Integer, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -31,16 +31,28 @@ class Partner(Base):
 
 
 class ApiKey(Base):
-    """An API key, looked up by digest. It is also stored encrypted, because it signs webhook bodies."""
+    """An API key, looked up by digest. It is also stored encrypted, because it may sign webhook bodies.
+
+    `scopes` and `networks` limit its use; no networks means any address. `last_used_at` is exact to a minute.
+    A key with `signs_from` signs bodies from that time on. Of several unexpired ones the latest signs, and the
+    others are in `signatures`.
+    """
 
     __tablename__ = "api_keys"
     id: Mapped[IdentityKey]
     partner_id: Mapped[int] = mapped_column(ForeignKey(Partner.id, ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(server_default="default")
     digest: Mapped[DigestBytes] = mapped_column(unique=True)
     secret: Mapped[SealedBytes]
     hint: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{read,write,replay,keys}'"))
+    networks: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     created_at: Mapped[TimestampDefaultNow]
     expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    signs_from: Mapped[datetime | None]
+
+    __table_args__ = (CheckConstraint("scopes <@ '{read,write,replay,keys}'::text[]", name="scopes"),)
 
 
 class SigningSecret(Base):

@@ -1,0 +1,99 @@
+"""Audit log: kinds of actors, actions, and the values that may be recorded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+MIN_RETENTION_DAYS = 90
+"""Days during which the database refuses to delete a row, whoever asks (migration 0024)."""
+
+MAX_VALUE_CHARACTERS = 500
+
+
+class ActorKind(StrEnum):
+    """Who made a change."""
+
+    OPERATOR = "operator"  # a person at the command line; the actor is the user of the operating system
+    API_KEY = "api_key"  # a partner's application; the actor is the id of the key
+    LINK = "link"  # a person with a connect or disconnect link; the actor is the id of the user
+    SYSTEM = "system"  # code on nobody's behalf, such as the demo
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes the changes of a transaction."""
+
+    kind: ActorKind
+    name: str
+
+
+class AuditAction(StrEnum):
+    """Changes that are recorded. The part before the dot is the kind of the object."""
+
+    PARTNER_CREATE = "partner.create"
+    PARTNER_UPDATE = "partner.update"
+    PARTNER_DELETE = "partner.delete"
+    PARTNER_QUOTA = "partner.quota"
+    API_KEY_CREATE = "api_key.create"
+    API_KEY_UPDATE = "api_key.update"
+    API_KEY_RETIRE = "api_key.retire"
+    API_KEY_SIGN = "api_key.sign"
+    SIGNING_SECRET_ROTATE = "signing_secret.rotate"  # noqa: S105
+    CONNECTION_CREATE = "connection.create"
+    CONNECTION_UPDATE = "connection.update"
+    CONNECTION_DELETE = "connection.delete"
+    USER_CREATE = "user.create"
+    USER_UPDATE = "user.update"
+    USER_CONNECT = "user.connect"
+    USER_DISCONNECT = "user.disconnect"
+    MESSAGE_RETRY = "message.retry"
+    ENDPOINT_ENABLE = "endpoint.enable"
+    ENDPOINT_TEST = "endpoint.test"
+    DELIVERY_REPLAY = "delivery.replay"
+    DELIVERY_CANCEL = "delivery.cancel"
+    PROVIDER_CREATE = "provider.create"
+    PROVIDER_UPDATE = "provider.update"
+    PROVIDER_DELETE = "provider.delete"
+    INSTALLATION_MIGRATE = "installation.migrate"
+    INSTALLATION_REENCRYPT = "installation.reencrypt"
+    AUDIT_LOG_PURGE = "audit_log.purge"
+
+
+RECORDED_VALUES = frozenset(
+    {
+        "name", "hint", "scopes", "networks", "expires_at", "signs_from", "append_results", "return_origins",
+        "imap_provider_code", "tag", "archived", "enable_tracer", "imap_host", "imap_port", "imap_tls",
+        "oauth2_client_id", "oauth2_tenant", "kind", "state", "count", "user_tag", "limit", "code", "quota",
+        "revision", "providers", "days", "overlap_seconds", "key_id",
+    }
+)  # fmt: skip
+"""Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""
+
+RECORDED_ORIGINS = frozenset({"success_url", "failure_url"} | {
+    f"{kind}_webhook" for kind in ("new_mail", "user_connected", "user_disconnected", "events")
+})  # fmt: skip
+"""URLs of which the origin is recorded: paths and queries of webhook URLs often contain tokens."""
+
+
+def recorded_details(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded of these values, as JSON types."""
+    return {name: _recorded(name, value) for name, value in values.items() if _is_recorded(name)}
+
+
+def _is_recorded(name: str) -> bool:
+    return name in RECORDED_VALUES or name in RECORDED_ORIGINS
+
+
+def _recorded(name: str, value: Any) -> Any:
+    match value:
+        case None | bool() | int():
+            return value
+        case list() | tuple() | set() | frozenset():
+            return [str(each)[:MAX_VALUE_CHARACTERS] for each in value]
+    text = str(value)
+    if name in RECORDED_ORIGINS:
+        parts = urlsplit(text)
+        text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return text[:MAX_VALUE_CHARACTERS]
