@@ -65,6 +65,7 @@ COVERED = {
         "test_errors.py::test_a_partner_cannot_reach_the_rows_of_another",
     ],
     25: ["test_api_keys.py::test_abuse_25_a_key_reaches_no_key_of_another_partner"],
+    26: ["test_api_keys.py::test_abuse_26_further_fields_set_no_internal_columns"],
     27: [
         "test_deliveries.py::test_abuse_24_and_27_deliveries_of_another_partner_are_404",
         "test_users.py::test_a_cursor_reveals_nothing_and_works_for_one_connection_only",
@@ -116,6 +117,11 @@ COVERED = {
         "test_api_keys.py::test_a_key_works_from_its_networks_only",
         "test_api_keys.py::test_no_key_creates_or_changes_a_key_with_more_rights_than_its_own",
     ],
+    57: [
+        "test_quotas.py::test_abuse_57_concurrent_creations_never_exceed_the_quota",
+        "test_quotas.py::test_a_backlog_holds_its_partner_at_the_quota_and_frees_it_below_nine_tenths",
+        "test_quotas.py::test_a_full_backlog_loses_no_mail_and_the_rest_is_recorded_once_it_is_smaller",
+    ],
     58: ["test_delivering.py::test_other_endpoints_do_not_wait_for_one_that_hangs"],
     59: [
         "test_breaker.py::test_abuse_59_an_endpoint_that_alternates_is_probed_as_rarely_as_one_that_only_fails"
@@ -127,6 +133,7 @@ COVERED = {
     61: [
         "test_deliveries.py::test_abuse_61_replays_are_limited_per_minute",
         "test_webhooks.py::test_abuse_61_test_webhooks_are_limited_per_minute",
+        "test_quotas.py::test_the_api_names_the_quota_in_a_409_and_a_429_and_counts_both",
     ],
     62: ["test_breaking.py::test_abuse_62_a_410_disables_only_this_endpoint_and_its_deliveries_stay_pending"],
     63: ["test_answers.py::test_abuse_63_a_pause_of_years_is_cut_to_an_hour"],

@@ -20,6 +20,7 @@ from superimap.idler.mail_rows import find_twin
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import known_mail
+from superimap.idler.partner_holds import PartnerHolds
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import MessageMeta, Uid
 
@@ -72,7 +73,13 @@ def opened(
     plan: CatchUpPlan, memory: MailboxMemory | None = None, *, limits: ByteLimits | None = None
 ) -> WatchedMailbox:
     context = cast(
-        Any, SimpleNamespace(byte_limits=limits or ByteLimits(1000), pool=None, timing=SessionTiming())
+        Any,
+        SimpleNamespace(
+            byte_limits=limits or ByteLimits(1000),
+            pool=None,
+            timing=SessionTiming(),
+            holds=PartnerHolds(),
+        ),
     )
     watched = cast(Any, SimpleNamespace(imap_host="imap.example.com", has_own_server=False, user_id=1))
     row = MailboxRow(1, 1, 1, 1, Cursor(7, plan.after, None, 7))

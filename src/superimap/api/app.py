@@ -35,6 +35,8 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.resolver import Resolver
+from superimap.db.accounts import quotas
+from superimap.domain.quotas import Quota
 from superimap.oauth.links import derive_keys
 
 MODULES = (
@@ -57,6 +59,9 @@ def create_app(
     """
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
+    sessionmaker.configure(
+        info={quotas.LIMITS: {Quota(name): most for name, most in settings.quotas.items()}}
+    )
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(
         settings,

@@ -1,6 +1,7 @@
 """Dependencies of routes: the database, the calling partner, and the connection or user in the path."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from fastapi.security import APIKeyHeader, APIKeyQuery
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from superimap.api.errors import Problem
+from superimap.api.key_uses import KeyUses
 from superimap.api.login_check import LoginSlots
 from superimap.api.public_path import PREFIX
-from superimap.api.key_uses import KeyUses
 from superimap.api.request_body import api_key_in_body
 from superimap.api.schemas.accounts import UserOut
 from superimap.api.source_address import source_address
+from superimap.core import metrics
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
@@ -28,6 +30,7 @@ from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.models import Partner, User
 from superimap.domain.api_keys import Scope
 from superimap.domain.audit import Actor, ActorKind
+from superimap.domain.quotas import Quota, RequestBuckets
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
@@ -56,6 +59,7 @@ class Resources:
     login_slots: LoginSlots
     stop: asyncio.Event
     key_uses: KeyUses = field(default_factory=KeyUses)
+    buckets: RequestBuckets = field(default_factory=RequestBuckets)
 
 
 def get_resources(request: Request) -> Resources:
@@ -109,9 +113,24 @@ async def calling_key(
             "Partner not found. Check your api_key.",
             headers={"WWW-Authenticate": 'ApiKey realm="superimap"'},
         )
+    _check_rate(resources, caller)
     _check_source(request, resources, caller)
     audit.set_actor(db, Actor(ActorKind.API_KEY, str(caller.key.id)))
     return caller
+
+
+def _check_rate(resources: Resources, caller: Caller) -> None:
+    """Raise a 429 beyond the requests per second of the partner. Counted in each process for itself."""
+    per_second = caller.requests_per_second or resources.settings.quota_requests_per_second
+    wait = resources.buckets.take(caller.partner.id, per_second=per_second, now=time.monotonic())
+    if wait > 0:
+        metrics.QUOTA_REFUSALS.labels(Quota.REQUESTS_PER_SECOND.value).inc()
+        raise Problem(
+            429,
+            f"The quota requests_per_second is reached: {per_second:,}. Slow down, or have the operator raise it.",
+            kind="quota-exceeded",
+            headers={"Retry-After": str(math.ceil(wait))},
+        )
 
 
 def _check_source(request: Request, resources: Resources, caller: Caller) -> None:

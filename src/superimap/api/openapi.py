@@ -93,7 +93,7 @@ _HEADERS: Mapping[int, tuple[str, str]] = {
 }
 
 
-KEY_PROBLEMS = (401, 403)
+KEY_PROBLEMS = (401, 403, 429)
 """Error statuses of every route that needs an API key."""
 
 

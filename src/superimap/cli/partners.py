@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from superimap.cli import output, partner_keys
+from superimap.cli import output, partner_keys, partner_quotas
 from superimap.cli.options import AsJson, PartnerName, Yes, confirm
 from superimap.cli.running import command, find_partner, transaction
 
@@ -218,3 +218,4 @@ def _answer(answer: dict[str, object], *, as_json: bool) -> None:
 
 
 partner_keys.register(app)
+partner_quotas.register(app)

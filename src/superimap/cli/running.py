@@ -94,7 +94,9 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
     from superimap.core.crypto import Vault
     from superimap.core.environment import load_settings
     from superimap.db import audit, canaries, postgres
+    from superimap.db.accounts import quotas
     from superimap.db.engine import sessions
+    from superimap.domain.quotas import Quota
 
     settings = load_settings()
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
@@ -102,7 +104,8 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
         async with postgres.transaction(settings.database_url) as connection:
             await canaries.verify_vault(connection, vault)
         async with sessions(settings.database_url, pool_size=2) as sessionmaker:
-            sessionmaker.configure(info={audit.ACTOR: operator()})
+            limits = {Quota(name): most for name, most in settings.quotas.items()}
+            sessionmaker.configure(info={audit.ACTOR: operator(), quotas.LIMITS: limits})
             yield settings, vault, sessionmaker
 
 

@@ -210,6 +210,30 @@ class Settings(BaseSettings):
         90.0, ge=1, le=3650, description="Days for which messages, settled deliveries and attempts are kept."
     )
 
+    quota_users: int = Field(
+        100_000,
+        ge=1,
+        description="Users of a partner that are not archived, unless an operator sets another.",
+    )
+    quota_sessions: int = Field(
+        100_000, ge=1, description="Connected users of a partner, unless an operator sets another."
+    )
+    quota_backlog_rows: int = Field(
+        1_000_000,
+        ge=1,
+        description="Webhooks of a partner that are to be sent. Beyond it new mail waits at the mail server.",
+    )
+    quota_backlog_bytes: int = Field(
+        20 * 1024 * 1024 * 1024,
+        ge=1,
+        description="Bytes of encrypted content of these webhooks. Beyond it new mail waits at the mail server.",
+    )
+    quota_requests_per_second: int = Field(
+        200,
+        ge=1,
+        description="Requests per second of a partner to each API process; ten seconds' worth may come at once.",
+    )
+
     @model_validator(mode="after")
     def _lease_outlives_heartbeat(self) -> "Settings":
         if self.heartbeat_expiry < 2 * self.heartbeat_interval:
@@ -218,6 +242,17 @@ class Settings(BaseSettings):
                 "or one late heartbeat moves every user to another idler"
             )
         return self
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """Default quotas of partners, by name."""
+        return {
+            "users": self.quota_users,
+            "sessions": self.quota_sessions,
+            "backlog_rows": self.quota_backlog_rows,
+            "backlog_bytes": self.quota_backlog_bytes,
+            "requests_per_second": self.quota_requests_per_second,
+        }
 
     @property
     def allowed_networks(self) -> tuple[Network, ...]:

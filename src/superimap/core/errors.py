@@ -22,6 +22,7 @@ class SuperImapError(Exception):
       NothingToWatch      idler/session.py          a user is archived or deleted, or has other credentials
       UnexpectedFault     idler/session.py          an exception of an unexpected type ended a session
       ServerSuspended     idler/mailbox_memory.py   a mail server exceeds its bounds
+      BacklogFull         idler/partner_holds.py    a partner's backlog has reached its quota
       RemovedFromCluster  idler/ownership.py        the idler renewed its lease too late and must start again
       Problem             api/errors.py             an HTTP answer other than 2xx (RFC 9457)
       LoginsBusy          api/login_check.py        too many passwords are being checked at once

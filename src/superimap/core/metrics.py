@@ -57,7 +57,19 @@ TOKEN_REQUESTS = Counter(
     ["outcome"],
 )
 MESSAGES = Counter("superimap_messages", "Mails recorded, by outcome", ["outcome"])
+# API.
+QUOTA_REFUSALS = Counter(
+    "superimap_quota_refusals",
+    "Requests refused because of a quota: `users`, `sessions`, `requests_per_second`",
+    ["quota"],
+)
 # Dispatchers.
+PARTNERS_AT_QUOTA = Gauge(
+    "superimap_partners_at_quota",
+    "Partners that have used up a quota: `users`, `sessions`, `backlog_rows`, `backlog_bytes`. While it is one of "
+    "the backlog, their new mail waits at the mail server",
+    ["quota"],
+)
 LANES = Gauge("superimap_lanes", "Endpoints that this dispatcher is working on")
 POSTS_IN_FLIGHT = Gauge("superimap_posts_in_flight", "Webhooks in flight")
 ATTEMPTS = Counter(

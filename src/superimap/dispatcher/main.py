@@ -22,6 +22,7 @@ from superimap.db.delivery.deliveries import Claims
 from superimap.db.delivery.signing_keys import SigningKeyring
 from superimap.db.presence import DISPATCHER_LOCK_SPACE, Presence
 from superimap.db.watching import events
+from superimap.dispatcher.backlog_watch import BacklogWatch
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.delivery_sender import DeliverySender
 from superimap.dispatcher.lanes.limits import LaneLimits
@@ -86,8 +87,13 @@ async def serve(
             ringing = doorbell.run(lanes.run_lane, stop, max_lanes=settings.max_lanes, report=report)
             loops.create_task(ringing, name="doorbells")
             loops.create_task(sweeper.run(stop), name="sweeper")
+            loops.create_task(_backlog_watch(settings, pool).run(stop), name="backlogs")
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
             settling.cancel()
+
+
+def _backlog_watch(settings: Settings, pool: asyncpg.Pool) -> BacklogWatch:
+    return BacklogWatch(pool, max_rows=settings.quota_backlog_rows, max_bytes=settings.quota_backlog_bytes)
 
 
 def _open_client(settings: Settings) -> contextlib.AbstractAsyncContextManager[WebhookClient]:

@@ -1,6 +1,6 @@
 """The parts that all sessions of an idler share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncpg import Pool
 
@@ -15,6 +15,7 @@ from superimap.idler.limits import ByteLimits, LoginLimiter
 from superimap.idler.liveness import LivenessProofs
 from superimap.idler.open_watches import OpenWatches
 from superimap.idler.ownership import Ownership
+from superimap.idler.partner_holds import PartnerHolds
 from superimap.idler.peers import Peers
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Limits
@@ -39,6 +40,7 @@ class IdlerContext:
     limits: Limits
     timing: SessionTiming
     tracer_keys: tuple[bytes, ...]
+    holds: PartnerHolds = field(default_factory=PartnerHolds)
 
     @property
     def client_id(self) -> dict[str, str]:

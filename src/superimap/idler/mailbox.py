@@ -224,8 +224,11 @@ class WatchedMailbox:
         """Record the batch and move the cursor in one statement, then ring. None leaves the cursor alone.
 
         While PostgreSQL is unreachable this waits, and the connection with it: nothing is lost or read meanwhile.
-        Raises Fenced if another idler owns the user's shard, or the cursor was moved: then nothing is written.
+        Raises Fenced if another idler owns the user's shard, or the cursor was moved, and BacklogFull if the
+        partner is held: then nothing is written.
         """
+        if self.pending:
+            self._context.holds.check(self.row.partner_id)
         latest = self._latest()
         cursor = self.row.cursor if last_uid is None else self._cursor(last_uid, latest)
         retry_in = first_retry(self.pending, self._context.timing)

@@ -97,6 +97,9 @@ async def serve(
                 group.create_task(
                     context.liveness.write_periodically(pool, every=context.timing.proof_interval)
                 ),
+                group.create_task(
+                    context.holds.refresh_periodically(pool, every=settings.reconcile_interval)
+                ),
             ]
             await stop.wait()
             health.ready = False

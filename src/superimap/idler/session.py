@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 import time
 
 from superimap.core import metrics
@@ -19,6 +20,7 @@ from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.login_pacing import LoginPacing
 from superimap.idler.mailbox_memory import MailboxMemory, ServerSuspended
+from superimap.idler.partner_holds import HOLD_PAUSE_SECONDS, BacklogFull
 from superimap.idler.sign_in import load_credentials, reason_code
 from superimap.idler.token_rollover import TokenRollover
 from superimap.idler.watch import MailboxWatch
@@ -78,6 +80,8 @@ class UserSession:
                 return
             except (AuthenticationFailed, TokenRefused, VaultError) as error:
                 pause = await self._refused(error)
+            except BacklogFull as error:
+                pause = await self._held(error)
             except ServerSuspended as error:
                 pause = await self._suspended(error)
             except TEMPORARY_ERRORS as error:
@@ -136,6 +140,8 @@ class UserSession:
             if watched is None or watched.version != self._version:
                 raise NothingToWatch
             if not watched.wait:
+                if watched.is_held:
+                    raise BacklogFull
                 return watched
             await asyncio.sleep(watched.wait)
 
@@ -218,6 +224,13 @@ class UserSession:
         log.warning("mail server suspended: %s", error, extra={"user_id": self._user_id})
         reason = f"the mail server sends too much: {error} (next attempt in {pause:.0f} s)"
         await self._record_status(StatusChange.SUSPENDED, reason, retry_in=pause)
+        return pause
+
+    async def _held(self, error: BacklogFull) -> float:
+        """Record that the partner's backlog is full; return the seconds until it is looked at again."""
+        pause = HOLD_PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        log.info("session held: %s", error, extra={"user_id": self._user_id})
+        await self._record_status(StatusChange.SUSPENDED, str(error), retry_in=pause)
         return pause
 
     async def _record_status(

@@ -87,6 +87,27 @@ async def test_abuse_25_a_key_reaches_no_key_of_another_partner(world, acme, glo
     assert (await acme.get(KEYS)).json() == [own]
 
 
+async def test_abuse_26_further_fields_set_no_internal_columns(world, acme, globex):
+    internal = {"id": 999, "partner_id": 1, "digest": "x", "hint": "x", "signs_from": "2020-01-01T00:00:00Z",
+                "last_used_at": "2020-01-01T00:00:00Z", "connected_at": "2020-01-01T00:00:00Z",
+                "status": "watching", "credentials_version": 77, "shard": 5}  # fmt: skip
+    key = await add_key(globex, **internal)
+    users = "/api/v1/connections/PLAIN/users"
+    user = (await acme.post(users, json={"tag": "ann", **internal})).json()
+    await acme.patch(f"{users}/ann", json=internal)
+    async with world.sessionmaker.begin() as db:
+        row = (await db.execute(text("SELECT * FROM users"))).mappings().one()
+        owner = await db.scalar(
+            text("SELECT p.name FROM partners p JOIN api_keys k ON k.partner_id = p.id WHERE k.id = :id"),
+            {"id": key["id"]},
+        )
+
+    assert owner == "globex"
+    assert (key["hint"], key["is_signing"], key["last_used_at"]) == (key["api_key"][:8], False, None)
+    assert user["status"] == row["status"] == "not_connected"
+    assert (row["connected_at"], row["credentials_version"], row["shard"]) == (None, 1, row["id"] % 4096)
+
+
 async def test_a_new_key_is_shown_once_and_works_with_its_scopes(world, acme):
     created = await add_key(acme, name="billing", scopes=["read"], networks=["127.0.0.1"])
     listed = (await acme.get(f"{KEYS}/{created['id']}")).json()
@@ -268,7 +289,7 @@ async def test_keys_are_limited_and_old_expired_ones_are_deleted(world, acme, mo
 
 async def test_the_migration_marks_the_oldest_valid_key_and_gives_all_scopes(database_url):
     config = migrate.configuration(database_url)
-    await asyncio.to_thread(command.downgrade, config, "0024")
+    await asyncio.to_thread(command.downgrade, config, "0025")
     async with sessions(database_url) as sessionmaker, sessionmaker.begin() as db:
         await db.execute(text("INSERT INTO partners (id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'acme')"))
         for number, end in enumerate(("- interval '1 day'", "+ interval '1 day'", None), 1):

@@ -63,6 +63,7 @@ CHANGES = {
     "webhooks test": (["acme"], "endpoint.test"),
     "connections delete": (["globex-2", "GMAIL_OAUTH2", "--yes"], "connection.delete"),
     "providers delete": (["MINE", "--yes"], "provider.delete"),
+    "partners quota": (["globex-2", "--set", "users=5"], "partner.quota"),
     "partners delete": (["globex-2", "--yes"], "partner.delete"),
     "rotate-keys": ([], "installation.reencrypt"),
     "purge-audit": (["--yes"], "audit_log.purge"),

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,9 +16,10 @@ from superimap.db import audit
 from superimap.db.accounts.partner_keys import expire, is_unexpired, lock_partner, next_id
 from superimap.db.accounts.validation.api_keys import KeyFields
 from superimap.db.errors import Conflict, Forbidden, NotFound
-from superimap.db.models import ApiKey, Partner
+from superimap.db.models import ApiKey, Partner, PartnerQuota
 from superimap.domain.api_keys import ALL_SCOPES, KeyRights, Scope
 from superimap.domain.audit import AuditAction
+from superimap.domain.quotas import Quota
 
 HINT_CHARACTERS = 8
 MAX_VALID_KEYS = 50
@@ -29,10 +30,11 @@ USE_INTERVAL_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A partner and the API key with which it calls."""
+    """A partner, the API key with which it calls, and the API rate that an operator has set for it."""
 
     partner: Partner
     key: ApiKey
+    requests_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,14 @@ async def find_caller(db: AsyncSession, api_key: str) -> Caller | None:
     """Return the partner that owns this API key, and the key; None if it is unknown or expired."""
     sought = digest(api_key)
     statement = (
-        select(Partner, ApiKey)
+        select(Partner, ApiKey, PartnerQuota.maximum)
         .join(ApiKey, ApiKey.partner_id == Partner.id)
+        .outerjoin(
+            PartnerQuota,
+            and_(
+                PartnerQuota.partner_id == Partner.id, PartnerQuota.quota == Quota.REQUESTS_PER_SECOND.value
+            ),
+        )
         .where(ApiKey.digest == sought, is_unexpired(ApiKey))
     )
     row = (await db.execute(statement)).one_or_none()

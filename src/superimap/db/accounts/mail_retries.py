@@ -87,12 +87,9 @@ async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
         .values(credentials_version=User.credentials_version + 1)
         .execution_options(synchronize_session=False)
     )
+    partner_id, tag = user.partner_id, {"tag": user.tag}
     await audit.record(
-        db,
-        AuditAction.MESSAGE_RETRY,
-        partner_id=user.partner_id,
-        object_id=message_id,
-        details={"tag": user.tag},
+        db, AuditAction.MESSAGE_RETRY, partner_id=partner_id, object_id=message_id, details=tag
     )
     await ring_users(db, user.shard)
 

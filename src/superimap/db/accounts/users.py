@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault
 from superimap.db import audit
+from superimap.db.accounts import quotas
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.constraints import raise_conflict
@@ -25,6 +26,7 @@ from superimap.db.models import Connection, Provider, User
 from superimap.domain.audit import AuditAction
 from superimap.domain.destinations import USER_FIELDS, misdirected_secrets
 from superimap.domain.providers import ProviderKind
+from superimap.domain.quotas import Quota
 from superimap.domain.users import Reauth, UserStatus
 
 SECRET_FIELDS = frozenset({"login_password", "oauth2_refresh_token"})
@@ -56,6 +58,7 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
     archived = values.get("archived", False)
     _check_password_has_server(provider, None, values)
     is_complete = all(values.get(name) for name in _required_fields(provider))
+    await _reserve(db, connection.partner_id, is_live=not archived, is_connected=is_complete)
     statement = (
         insert(User)
         .values(
@@ -121,6 +124,7 @@ async def update(
         )
     if not changes:
         return user
+    await _reserve_change(db, user, values, changes)
     changed_values = {name: value for name, value in values.items() if _is_changed(user, name, value)}
     statement = (
         sql_update(User)
@@ -144,6 +148,26 @@ async def update(
 async def archive(db: AsyncSession, vault: Vault, linked: ProviderConnection, user: User) -> User:
     """Stop watching the user and keep its rows; `update` with `archived=False` restores it."""
     return await update(db, vault, linked, user, {"archived": True})
+
+
+async def _reserve(db: AsyncSession, partner_id: int, *, is_live: bool, is_connected: bool) -> None:
+    """Reserve what a user needs of the partner's quotas. Raises QuotaExceeded."""
+    if is_live:
+        await quotas.reserve(db, partner_id, Quota.USERS)
+        if is_connected:
+            await quotas.reserve(db, partner_id, Quota.SESSIONS)
+
+
+async def _reserve_change(
+    db: AsyncSession, user: User, values: Mapping[str, Any], changes: Mapping[str, Any]
+) -> None:
+    """Reserve what a change needs in addition: a restored user, or one that becomes connected."""
+    is_live = not values.get("archived", user.archived)
+    is_connected = changes.get("connected_at", user.connected_at) is not None
+    if is_live and user.archived:
+        await quotas.reserve(db, user.partner_id, Quota.USERS)
+    if is_live and is_connected and (user.archived or user.connected_at is None):
+        await quotas.reserve(db, user.partner_id, Quota.SESSIONS)
 
 
 async def _record(

@@ -8,6 +8,7 @@ from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
 from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecret
 from superimap.db.models.provider import Provider
+from superimap.db.models.quota import PartnerQuota, PartnerUsage
 from superimap.db.models.user import Connection, User, UserEvent
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Message",
     "OAuthState",
     "Partner",
+    "PartnerQuota",
+    "PartnerUsage",
     "Provider",
     "Shard",
     "SigningSecret",

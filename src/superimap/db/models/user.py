@@ -130,6 +130,7 @@ class User(Base):
             unique=True,
             postgresql_where=text("NOT archived"),
         ),
+        Index("ix_users_live", "partner_id", postgresql_where=text("NOT archived")),
         Index("ix_users_listed", "connection_id", "email", "id"),
         Index("ix_users_shard", "shard", postgresql_where=text("NOT archived AND connected_at IS NOT NULL")),
     )

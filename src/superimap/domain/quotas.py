@@ -1,0 +1,46 @@
+"""Quotas of a partner: what is limited, and the defaults."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Quota(StrEnum):
+    """What a partner has a quota of."""
+
+    USERS = "users"  # users that are not archived
+    SESSIONS = "sessions"  # of these, users with complete credentials: each has a session
+    BACKLOG_ROWS = "backlog_rows"  # webhooks that are to be sent
+    BACKLOG_BYTES = "backlog_bytes"  # their encrypted content
+    REQUESTS_PER_SECOND = "requests_per_second"  # of the API, in each of its processes
+
+
+DEFAULT_QUOTAS: Mapping[Quota, int] = {
+    Quota.USERS: 100_000,
+    Quota.SESSIONS: 100_000,
+    Quota.BACKLOG_ROWS: 1_000_000,
+    Quota.BACKLOG_BYTES: 20 * 1024**3,
+    Quota.REQUESTS_PER_SECOND: 200,
+}
+"""Defaults of the settings QUOTA_…"""
+
+BURST_SECONDS = 10
+"""Requests of this many seconds may come at once after a pause."""
+
+
+class RequestBuckets:
+    """Token buckets by partner. Time is passed in as seconds of a monotonic clock."""
+
+    def __init__(self, *, max_partners: int = 10_000) -> None:
+        self._max_partners = max_partners
+        self._full_at: dict[int, float] = {}
+
+    def take(self, partner_id: int, *, per_second: int, now: float) -> float:
+        """Take one request; return 0.0, or the seconds after which the next one is granted."""
+        full_at = max(self._full_at.get(partner_id, now), now) + 1 / per_second
+        wait = full_at - now - BURST_SECONDS
+        if wait > 0:
+            return wait
+        if len(self._full_at) >= self._max_partners:
+            self._full_at = {known: at for known, at in self._full_at.items() if at > now}
+        self._full_at[partner_id] = full_at
+        return 0.0
