@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench fuzz simulation faults servers lint format docs lock ci cluster sbom audit pin-images image compose-up clean
+.PHONY: help setup up demo test bench fuzz simulation faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ lint: setup ## run ruff and mypy
 format: setup ## format the sources with ruff
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+privileges: setup ## derive the database privileges of idlers and dispatchers from their statements
+	$(VENV)/bin/python -m fixtures.privileges
 
 docs: setup ## refresh generated tables and build the documentation site into build/docs
 	$(VENV)/bin/python docs/_sphinx/tables.py

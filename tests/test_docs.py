@@ -20,7 +20,8 @@ from docs._sphinx import tables
 from superimap.cli import app
 from superimap.core import environment
 from superimap.core.config import Settings
-from superimap.core.environment import variable_names
+from superimap.core.environment import secret_fields, variable_name, variable_names
+from superimap.core.secret_files import FILE_SUFFIX
 from superimap.domain.presets import presets
 from superimap.oauth import return_urls
 from superimap.testing.chaos.scenario import Scenario
@@ -81,6 +82,7 @@ def test_code_words_in_capitals_are_settings(page):
     real = {name for field in Settings.model_fields for name in variable_names(field)}
     known = {
         "POSTGRES_PASSWORD",
+        *(f"{variable_name(field)}{FILE_SUFFIX}" for field in secret_fields()),
         "SUPERIMAP_TEST",
         "HTTPS_PROXY",
         "SUPERIMAP_VENV",
@@ -145,8 +147,8 @@ def command_lines() -> Iterator[tuple[str, str]]:
         prose = re.sub(r"(?<!\n)\n[ ]*(?!\n)", " ", prose)
         found += re.findall(r"`(superimap [a-z][^`\n…]*)`", prose)
         found += [
-            line.replace("docker compose run --rm api", "superimap")
-            for line in re.findall(r"docker compose run --rm api [^`\n]+", text)
+            line.replace("docker compose run --rm operator", "superimap")
+            for line in re.findall(r"docker compose run --rm operator [^`\n]+", text)
         ]
         for line in dict.fromkeys(found):
             yield page.name, line.strip()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import asyncio
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import prometheus_client
 import pytest
 import typer.main
@@ -18,6 +21,7 @@ from pydantic import SecretStr
 
 import superimap.core.metrics  # noqa: F401 - registers them
 from superimap.api.main import SHUTDOWN_GRACE_SECONDS
+from fixtures.engines import execute
 from superimap.cli import app
 from superimap.core import environment
 from superimap.core.config import Settings
@@ -27,8 +31,10 @@ from superimap.dispatcher.timings import DispatcherTimings
 from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
 from superimap.launch.dials import DIALLED_PORTS, PROCESS_DIALS, ServerKind
 from tests.support.pages import OPERATIONS, rows, section
+from superimap.launch.engines.postgres import bin_folder
 
 ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 K8S = ROOT / "deploy" / "k8s"
 ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/superimap.json").read_text())
@@ -58,9 +64,15 @@ def container_of(pod: dict[str, Any]) -> dict[str, Any]:
     return dict(container)
 
 
-def settings_of(kind: str, field: str) -> dict[str, str]:
-    (document,) = of_kind(kind)
-    return dict(document[field])
+def config() -> dict[str, str]:
+    (document,) = of_kind("ConfigMap")
+    return dict(document["data"])
+
+
+def secrets(process: str) -> dict[str, str]:
+    """The secret settings of a process: those that all share, and its own."""
+    found = {name_of(each): each["stringData"] for each in of_kind("Secret")}
+    return {**found["superimap"], **found[f"superimap-{process}"]}
 
 
 def test_every_process_is_deployed():
@@ -87,11 +99,13 @@ def test_variables_of_the_environment_are_settings(pod):
     assert container["envFrom"] == [
         {"configMapRef": {"name": "superimap"}},
         {"secretRef": {"name": "superimap"}},
+        {"secretRef": {"name": f"superimap-{container['name']}"}},
     ]
 
 
-def test_the_example_settings_are_accepted_with_a_key(monkeypatch):
-    given = settings_of("ConfigMap", "data") | settings_of("Secret", "stringData")
+@pytest.mark.parametrize("process", [*PORTS, "migrate"])
+def test_the_example_settings_are_accepted_with_a_key(monkeypatch, process):
+    given = config() | secrets(process)
     assert given["ENCRYPTION_KEY"] == ""
     for name, value in (given | {"ENCRYPTION_KEY": generate_key()}).items():
         monkeypatch.setenv(name, value)
@@ -110,8 +124,66 @@ def test_secrets_are_in_the_secret():
         if not field.repr or SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
     }
 
-    assert secret == settings_of("Secret", "stringData").keys()
-    assert not secret & settings_of("ConfigMap", "data").keys()
+    assert secret == secrets("api").keys()
+    assert not secret & config().keys()
+
+
+def test_each_process_logs_in_as_a_role_of_its_own_and_encrypted():
+    for process in PORTS:
+        url = urlsplit(secrets(process)["DATABASE_URL"])
+        assert url.username == f"superimap_{process}_login"
+        assert "sslmode=verify-full" in url.query
+        assert secrets(process)["REDIS_URL"].startswith("rediss://")
+    assert urlsplit(secrets("migrate")["DATABASE_URL"]).username == "superimap"
+    assert [process for process in (*PORTS, "migrate") if "OPERATOR_KEY" in secrets(process)] == ["api"]
+
+
+@pytest.mark.parametrize("process", [*PORTS, "operator"])
+def test_a_service_of_compose_knows_no_password_but_its_own(process):
+    passwords = set(re.findall(r"^(\w+_PASSWORD)=", (ROOT / ".env.example").read_text(), re.M))
+    given = COMPOSE["services"][process]["environment"]
+    own = f"{process.upper()}_DATABASE_PASSWORD"
+
+    assert own in passwords
+    assert (
+        given["DATABASE_URL"] == f"postgresql://superimap_{process}_login:${{{own}}}@postgres:5432/superimap"
+    )
+    assert {name for name in passwords if given[name] == ""} == passwords
+    assert "PASSWORD" not in given["DATABASE_URL"].replace(own, "")
+
+
+async def test_the_script_of_logins_gives_each_login_the_role_of_its_process(
+    open_folder, postgres_url, database_url
+):
+    psql = bin_folder(open_folder) / "psql"
+    words = [f"--set={process}_password=s3cr't" for process in (*PORTS, "operator")]
+    script = ROOT / "deploy/postgres/logins.sql"
+    try:
+        for _ in range(2):
+            done = await asyncio.create_subprocess_exec(
+                psql, database_url, "--quiet", "--set=ON_ERROR_STOP=1", *words, f"--file={script}"
+            )
+            assert await done.wait() == 0
+        rows = await asyncio.gather(*(roles_of(database_url, process) for process in (*PORTS, "operator")))
+    finally:
+        for process in (*PORTS, "operator"):
+            await execute(postgres_url, f"DROP ROLE IF EXISTS superimap_{process}_login")
+
+    assert rows == [f"superimap_{process}" for process in (*PORTS, "operator")]
+
+
+async def roles_of(url: str, process: str) -> str:
+    """The group role of a login, as the login itself sees it."""
+    db = await asyncpg.connect(url.replace("superimap@", f"superimap_{process}_login@"))
+    try:
+        return ",".join(
+            row[0]
+            for row in await db.fetch(
+                "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'MEMBER') AND rolname <> current_user"
+            )
+        )
+    finally:
+        await db.close()
 
 
 @pytest.mark.parametrize("deployment", of_kind("Deployment"), ids=name_of)

@@ -11,6 +11,7 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from fixtures.engines import as_role
 from superimap.api.app import create_app
 from superimap.api.main import serve
 from superimap.core.config import Settings
@@ -19,6 +20,7 @@ from superimap.core.environment import load_settings
 from superimap.db.accounts import partners
 from superimap.db.engine import sessions
 from superimap.db.models import Provider
+from superimap.db.privileges import Role
 
 KEY = generate_key()
 
@@ -42,22 +44,22 @@ class ApiWorld:
 
 
 def settings_for(database_url: str, **values: object) -> Settings:
-    """Settings of an API in development, on a free port."""
+    """Settings of an API in development, on a free port, with the privileges of an API."""
     chosen = {"environment": "development", "port": 0, "drain_seconds": 0, "encryption_key": KEY, **values}
-    return load_settings({"database_url": database_url, **chosen})
+    return load_settings({"database_url": as_role(database_url, Role.API), **chosen})
 
 
 @asynccontextmanager
 async def world(database_url: str, **values: object) -> AsyncIterator[ApiWorld]:
     """Set up the API on this migrated, empty database."""
-    settings = settings_for(database_url, **values)
+    settings = settings_for(database_url, **values).model_copy(update={"database_url": database_url})
     vault = Vault.from_setting(KEY)
-    async with sessions(database_url) as sessionmaker:
+    async with sessions(database_url) as sessionmaker, sessions(as_role(database_url, Role.API)) as of_api:
         async with sessionmaker.begin() as db:
             db.add_all([plain(), gmail()])
             acme = await partners.create(db, vault, name="acme")
             globex = await partners.create(db, vault, name="globex")
-        app = create_app(settings, sessionmaker, vault)
+        app = create_app(settings, of_api, vault)
         yield ApiWorld(settings, app, sessionmaker, vault, acme.api_key, globex.api_key)
 
 

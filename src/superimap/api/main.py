@@ -17,6 +17,7 @@ from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.listeners import listener_url, open_listeners
 from superimap.db.engine import sessions
+from superimap.db.key_usage import counting_seals
 from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ async def serve(
     async with (
         sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker,
         EndpointDoorbell(settings.redis_url) as queue,
+        counting_seals(settings.database_url, vault),
     ):
         connections = OpenConnections()
         app = create_app(settings, sessionmaker, vault, ring=queue.ring, stop=stop)

@@ -1,4 +1,4 @@
-"""Commands for the key that encrypts the database: generate and rotate."""
+"""Commands for the keys that encrypt the database: generate, list and rotate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from superimap.cli.running import CommandError, command, database
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command("generate-key")(generate_key)
+    app.command("keys")(keys)
     app.command("rotate-keys")(rotate_keys)
 
 
@@ -24,6 +25,38 @@ def generate_key(as_json: AsJson = False) -> None:
         output.show_json({"encryption_key": key})
     else:
         typer.echo(key)
+
+
+@command
+async def keys(as_json: AsJson = False) -> None:
+    """List encryption keys by id, with the number of values that each has encrypted."""
+    from superimap.core.crypto import MAX_SEALS_PER_KEY
+    from superimap.db import key_usage, postgres
+
+    async with database() as (settings, vault, _), postgres.transaction(settings.database_url) as db:
+        usages = await key_usage.read_key_usage(db)
+    rows = [
+        {
+            "key_id": usage.key_id,
+            "state": vault.role_of(usage.key_id),
+            "encrypted": usage.seals,
+            "share_of_limit": round(usage.seals / MAX_SEALS_PER_KEY, 4),
+            "since": usage.since,
+            "needs_successor": usage.needs_successor,
+        }
+        for usage in usages
+    ]
+    if as_json:
+        output.show_json(rows)
+        return
+    columns = [(*list(row.values())[:3], f"{row['share_of_limit']:.2%}", row["since"]) for row in rows]
+    output.print_table(("KEY", "STATE", "ENCRYPTED", "OF LIMIT", "SINCE"), columns, none="No key is in use.")
+    for usage in usages:
+        if usage.needs_successor and vault.role_of(usage.key_id) == "encrypts":
+            output.print_line(
+                f"Key {usage.key_id} has encrypted half of what one key may encrypt: replace it soon "
+                "(docs/operations.md, Key rotation)."
+            )
 
 
 @command

@@ -223,8 +223,10 @@ def _overrides(port: int | None) -> dict[str, object]:
 
 def _operator_environment(installed: "Installation") -> str:
     """The shell command that exports the variables with which commands reach this database."""
-    key = '"$ENCRYPTION_KEY"' if "ENCRYPTION_KEY" in os.environ else f'"$(cat {installed.key_file})"'
+    from superimap.core.environment import is_given
+
+    key = "" if is_given("encryption_key") else f"ENCRYPTION_KEY_FILE={installed.key_file} "
     return (
         f"export DATABASE_URL='{installed.settings.database_url}' "
-        f"ENCRYPTION_KEY={key} ENVIRONMENT={installed.settings.environment}"
+        f"{key}ENVIRONMENT={installed.settings.environment}"
     )

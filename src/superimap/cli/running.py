@@ -96,6 +96,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
     from superimap.db import audit, canaries, postgres
     from superimap.db.accounts import quotas
     from superimap.db.engine import sessions
+    from superimap.db.key_usage import record_seals
     from superimap.domain.quotas import Quota
 
     settings = load_settings()
@@ -107,6 +108,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
             limits = {Quota(name): most for name, most in settings.quotas.items()}
             sessionmaker.configure(info={audit.ACTOR: operator(), quotas.LIMITS: limits})
             yield settings, vault, sessionmaker
+        await record_seals(settings.database_url, vault)
 
 
 async def ring(settings: Settings, endpoints: Iterable[int]) -> None:

@@ -36,22 +36,30 @@ def migrate(
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Longest time to wait for PostgreSQL to start.")
     ] = 30.0,
+    roles: Annotated[
+        bool,
+        typer.Option("--roles", help="Create the database roles of the processes where they are missing."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upgrade the schema and install missing provider presets."""
+    """Upgrade the schema, update the privileges of the roles, and install missing provider presets."""
     from superimap.core.environment import load_settings
     from superimap.db.migrate import upgrade
+    from superimap.db.privileges import apply_privileges
 
     with reporting_errors():
         settings = load_settings()
         with explaining_database_errors(settings.database_url):
             asyncio.run(_reach(settings.database_url, wait))
             upgrade(settings.database_url)
+            granted = asyncio.run(apply_privileges(settings.database_url, create=roles))
         revision, installed = asyncio.run(_install())
     if as_json:
-        output.show_json({"revision": revision, "installed_providers": installed})
+        output.show_json({"revision": revision, "roles": granted, "installed_providers": installed})
         return
     output.print_line(f"The schema is at revision {revision}.")
+    if granted:
+        output.print_line(f"Privileges are up to date for {', '.join(granted)}.")
     if installed:
         output.print_line(f"Installed {len(installed)} providers; `superimap providers list` shows them.")
 

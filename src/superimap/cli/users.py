@@ -232,9 +232,11 @@ async def _find(
 async def _described(work: CommandContext, linked: ProviderConnection, user: User) -> dict[str, object]:
     import time
 
+    from superimap.db.accounts.hidden_secrets import load_password_presence
     from superimap.db.monitoring import statuses
     from superimap.oauth import links
 
+    await load_password_presence(work.db, user)
     mailboxes = await statuses.list_mailboxes(work.db, user)
     events = await statuses.list_events(work.db, user, limit=MAX_EVENTS)
     answer: dict[str, object] = {"id": user.id} | output.as_dict(user, USER_FIELDS)

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         description="One or more base64 keys of 32 bytes, comma-separated; the first encrypts, all decrypt. "
         "`superimap generate-key` generates a key.",
     )
+    key_provider: str = Field(
+        "environment",
+        description="Source of the encryption keys: `environment` (ENCRYPTION_KEY), `file` (ENCRYPTION_KEY_FILE), "
+        "or an installed provider, such as one for a KMS.",
+    )
     operator_key: StrongSecret = Field(
         None,
         description="Secret of 16 or more characters with which operators call `/operators/cluster`. "

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import itertools
 import os
 import secrets
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ _FORMAT_VERSION = 1
 _ID_BYTES = 4
 _NONCE_BYTES = 12
 _HEADER = 1 + _ID_BYTES + _NONCE_BYTES
+
+MAX_SEALS_PER_KEY = 2**32
+"""Values that one key may encrypt, because the nonces are random (NIST SP 800-38D, section 8.3)."""
 
 
 class VaultError(SuperImapError):
@@ -49,7 +53,7 @@ class Vault:
     An encrypted ("sealed") value is `version (1) | key id (4) | nonce (12) | ciphertext and tag`.
     """
 
-    __slots__ = ("_ring", "primary")
+    __slots__ = ("_ring", "_seals", "_taken", "primary")
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys:
@@ -60,6 +64,8 @@ class Vault:
         if len(self._ring) != len(keys):
             raise VaultError("must not contain the same key twice")
         self.primary = key_id(keys[0])
+        self._seals = itertools.count()  # counts without a lock when several threads encrypt
+        self._taken = 0
 
     @classmethod
     def from_setting(cls, text: str) -> "Vault":
@@ -78,6 +84,7 @@ class Vault:
 
     def seal(self, text: bytes, place: Place) -> bytes:
         """Encrypt `text` for this place with the first key."""
+        next(self._seals)
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._ring[self.primary].encrypt(nonce, text, place.aad())
         return b"".join(
@@ -104,6 +111,17 @@ class Vault:
                 f"{place.table}.{place.column} of row {place.row} cannot be decrypted: it was changed or moved"
             ) from None
 
+    def take_seals(self) -> int:
+        """Return how many values were encrypted since the last call. Only one task may call it."""
+        reached = next(self._seals)  # the only way to read a count; it counts this reading too
+        taken = reached - self._taken
+        self._taken = reached + 1
+        return taken
+
+    def return_seals(self, count: int) -> None:
+        """Let the next `take_seals` return these as well, because they could not be recorded."""
+        self._taken -= count
+
     def seal_text(self, text: str, place: Place) -> bytes:
         """Encrypt a string as `seal` does."""
         return self.seal(text.encode(), place)
@@ -111,6 +129,11 @@ class Vault:
     def open_text(self, sealed: bytes, place: Place) -> str:
         """Decrypt a string as `open` does."""
         return self.open(sealed, place).decode()
+
+    def role_of(self, key_id: str) -> str:
+        """Return what this vault does with a key: `encrypts`, `decrypts`, or `missing`. The id is in hex."""
+        known = bytes.fromhex(key_id)
+        return "encrypts" if known == self.primary else "decrypts" if known in self._ring else "missing"
 
     def describe(self) -> str:
         """Return the ids of the ring's keys, the first key first. Ids are not secret."""

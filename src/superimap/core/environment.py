@@ -9,6 +9,8 @@ from pydantic import AliasChoices, SecretStr, ValidationError
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
+from superimap.core.key_providers import BUILT_IN, KeyProviderError, provided_keys
+from superimap.core.secret_files import FILE_SUFFIX, read_secret_files
 from superimap.core.setting_types import mask_password
 
 
@@ -17,14 +19,56 @@ class SettingsError(SuperImapError):
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the settings from the environment; `overrides` (by field name) take precedence.
+    """Read the settings from the environment and from files; `overrides` (by field name) take precedence.
 
     Raises SettingsError with one line per invalid variable. The lines never contain a secret.
     """
+    given = dict(overrides or {})
+    names = [variable_name(field) for field in secret_fields() if field not in given]
+    read, errors = read_secret_files(names, os.environ)
+    values = {name.lower(): value for name, value in read.items()}
+    if "encryption_key" not in given:
+        errors += _read_keys(values)
+    if errors:
+        raise SettingsError("\n".join(errors))
     try:
-        return Settings(**dict(overrides or {}))
+        return Settings(**(values | given))
     except ValidationError as error:
         raise SettingsError("\n".join(_line(each) for each in error.errors())) from None
+
+
+def secret_fields() -> list[str]:
+    """Return the settings that are secret or contain one; each may be read from a file."""
+    return [
+        name
+        for name, field in Settings.model_fields.items()
+        if not field.repr or SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
+    ]
+
+
+def is_given(field: str) -> bool:
+    """Whether the environment sets this field, by its variable or by a file."""
+    names = [*variable_names(field), *(name + FILE_SUFFIX for name in variable_names(field))]
+    if field == "encryption_key" and os.environ.get("KEY_PROVIDER", "environment") not in BUILT_IN:
+        return True
+    return any(name in os.environ for name in names)
+
+
+def _read_keys(values: dict[str, str]) -> list[str]:
+    """Put the keys of KEY_PROVIDER into the values; returns what is wrong."""
+    provider = os.environ.get("KEY_PROVIDER") or "environment"
+    if provider == "environment":
+        return []
+    if provider == "file":
+        is_complete = bool(os.environ.get("ENCRYPTION_KEY_FILE"))
+        return [] if is_complete else ["ENCRYPTION_KEY_FILE is not set, and KEY_PROVIDER is file."]
+    if is_set := [name for name in ("ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE") if os.environ.get(name)]:
+        return [f"{is_set[0]} and KEY_PROVIDER are both set; remove one of them."]
+    try:
+        values["encryption_key"] = provided_keys(provider, os.environ)
+    except KeyProviderError as error:
+        return [str(error)]
+    return []
 
 
 def _line(error: Any) -> str:
@@ -35,7 +79,8 @@ def _line(error: Any) -> str:
     # A setting may have two names: report the one that is set.
     name = next((name for name in variable_names(field) if name in os.environ), place) if field else place
     if error["type"] == "missing":
-        return f"{name} is not set.{described}"
+        file = f" Or set {name}{FILE_SUFFIX} to a file that holds it." if field in secret_fields() else ""
+        return f"{name} is not set.{described}{file}"
     message = str(error["msg"])
     if error["type"] == "value_error":  # our own sentence, which says what is expected
         return f"{name} {message.removeprefix('Value error, ')}.".lstrip()

@@ -6,10 +6,13 @@ class SuperImapError(Exception):
 
     SuperImapError
       SettingsError       core/environment.py       a setting is missing or invalid; fix the environment
+      SecretFileError     core/secret_files.py      the file of a secret cannot be read
+      KeyProviderError    core/key_providers.py     the provider of the encryption keys has none
       VaultError          core/crypto.py            a key is malformed or missing, or a value does not decrypt
       EgressBlocked       core/egress.py            an address must not be dialled (also an OSError)
       RequestError        db/errors.py              a row cannot be read or changed as requested
       NotMigrated         db/ready.py               the schema is older than the code; run `superimap migrate`
+      RolesNotCreated     db/privileges.py          the user of DATABASE_URL may not create roles
       Fenced              db/watching/intake.py     an idler wrote for a shard that it no longer owns
       ImapError           imap/errors.py            the mail server, or the connection to it, failed
       UrlError            webhooks/urls.py          a URL of a partner is not valid

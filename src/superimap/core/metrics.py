@@ -106,6 +106,9 @@ CLUSTER_SHARDS = Gauge(
 DEFERRED_MAILS = Gauge(
     "superimap_deferred_mails", "Mails of all users that could not be read yet and are tried again"
 )
+KEY_SEALS = Gauge(
+    "superimap_key_seals", "Values that an encryption key has encrypted; it may encrypt 2^32", ["key_id"]
+)
 CLUSTER_USERS = Gauge(
     "superimap_cluster_users", "Users by state: `wanted`, `watched` and `unserved`", ["state"]
 )

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from asyncpg import Connection
 
 from superimap.core.crypto import Place, Vault, VaultError
+from superimap.db.statements import load
 
 log = logging.getLogger(__name__)
 
 _WORD = b"superimap"
+_LOCK_KEY = 0x5349_4D41_5056_4C54  # "SIMAPVLT": the advisory lock of the process that stores the first canary
+
+_STATEMENTS = load(__file__)
+_READ = _STATEMENTS["read_canaries"]
+_LOCK = _STATEMENTS["lock_canaries"]
+_ADD = _STATEMENTS["add_canary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ async def verify_vault(db: Connection, vault: Vault) -> None:
     canaries = await _read_canaries(db)
     if not canaries:
         # Of two processes that start first, with different keys, one must be rejected.
-        await db.execute("LOCK TABLE vault_canaries IN SHARE ROW EXCLUSIVE MODE")
+        await db.execute(*_LOCK.bind(lock_key=_LOCK_KEY))
         canaries = await _read_canaries(db)
     if canaries and not any(_opens(vault, canary) for canary in canaries):
         raise VaultError(
@@ -46,15 +53,11 @@ async def verify_vault(db: Connection, vault: Vault) -> None:
         )
     key_id = vault.primary.hex()
     if key_id not in {canary.key_id for canary in canaries}:
-        await db.execute(
-            "INSERT INTO vault_canaries (key_id, word) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            key_id,
-            vault.seal(_WORD, _place(key_id)),
-        )
+        await db.execute(*_ADD.bind(key_id=key_id, word=vault.seal(_WORD, _place(key_id))))
 
 
 async def _read_canaries(db: Connection) -> list[Canary]:
-    rows = await db.fetch("SELECT key_id, word FROM vault_canaries ORDER BY created_at")
+    rows = await db.fetch(*_READ.bind())
     return [Canary(*row) for row in rows]
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 import asyncpg
 
 from superimap.core import metrics
+from superimap.db.key_usage import read_key_usage
 from superimap.db.monitoring import cluster_status
 from superimap.db.monitoring.cluster_status import IDLER_STATES, ClusterStatus
 
@@ -28,12 +29,15 @@ class ClusterMetrics:
         if time.monotonic() < self._next_update:
             return
         set_cluster_metrics(await cluster_status.read_cluster_status(db, expiry=self._expiry))
+        for key in await read_key_usage(db):
+            metrics.KEY_SEALS.labels(key.key_id).set(key.seals)
         self._next_update = time.monotonic() + self._interval
 
     def clear(self) -> None:
         """Remove the metrics: another dispatcher sets them from now on."""
         for metric in (metrics.CLUSTER_IDLERS, metrics.CLUSTER_SHARDS, metrics.CLUSTER_USERS):
             metric.clear()
+        metrics.KEY_SEALS.clear()
         metrics.DEFERRED_MAILS.set(0)
         self._next_update = 0.0
 

@@ -20,6 +20,7 @@ from superimap.db import postgres
 from superimap.db.delivery import deliveries, endpoints
 from superimap.db.delivery.deliveries import Claims
 from superimap.db.delivery.signing_keys import SigningKeyring
+from superimap.db.key_usage import counting_seals
 from superimap.db.presence import DISPATCHER_LOCK_SPACE, Presence
 from superimap.db.watching import events
 from superimap.dispatcher.backlog_watch import BacklogWatch
@@ -63,6 +64,8 @@ async def serve(
         )
         doorbell = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
         client = await stack.enter_async_context(_open_client(settings))
+        vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+        await stack.enter_async_context(counting_seals(settings.database_url, vault))
         presence = Presence(DISPATCHER_LOCK_SPACE)
         lease = settings.webhook_timeout + timings.lease_margin
         settler = Settler(
@@ -75,7 +78,7 @@ async def serve(
         operations = LaneOperations(
             partner_of=partial(endpoints.partner_of, pool),
             claim=_ClaimDeliveries(pool, presence, max_posts=settings.posts_per_endpoint, lease=lease),
-            send=_delivery_sender(settings, pool, client).send,
+            send=_delivery_sender(settings, vault, pool, client).send,
             settle=settler.settle,
             ring=doorbell.ring,
         )
@@ -109,8 +112,9 @@ def _lane_limits(settings: Settings, timings: DispatcherTimings) -> LaneLimits:
     )
 
 
-def _delivery_sender(settings: Settings, pool: asyncpg.Pool, client: WebhookClient) -> DeliverySender:
-    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+def _delivery_sender(
+    settings: Settings, vault: Vault, pool: asyncpg.Pool, client: WebhookClient
+) -> DeliverySender:
     return DeliverySender(
         vault,
         SigningKeyring(pool, vault),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from asyncpg import Pool
 
-from superimap.db.delivery import liveness as queries
 from superimap.db.postgres import UNAVAILABLE
+from superimap.db.watching import proofs as queries
 from superimap.imap.client import ImapClient
 
 log = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from superimap.core.health import Readiness
 from superimap.core.resolver import Resolver
 from superimap.db import postgres
 from superimap.db.failures import UNAVAILABLE, explain
+from superimap.db.key_usage import counting_seals
 from superimap.db.watching import ownership as cluster
 from superimap.doorbells.postgres import IdlerDoorbell
 from superimap.doorbells.redis import EndpointDoorbell
@@ -62,6 +63,7 @@ async def serve(
         guard = Guard(settings.allowed_networks, own=settings.own_addresses)
         http = await stack.enter_async_context(guarded_client(guard))
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+        await stack.enter_async_context(counting_seals(settings.database_url, vault))
         # A limiter of its own: an unresponsive token endpoint delays no login.
         token_requests = _login_limiter(settings)
         tokens = await stack.enter_async_context(

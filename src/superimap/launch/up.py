@@ -78,9 +78,9 @@ async def installation(data: Path, overrides: Mapping[str, Any] | None = None) -
     found["port"] = _free_port(found)
     key, is_new = _key(data)
     async with contextlib.AsyncExitStack() as stack:
-        if "DATABASE_URL" not in os.environ:
+        if not environment.is_given("database_url"):
             found["database_url"] = await stack.enter_async_context(embedded.postgres(data))
-        if "REDIS_URL" not in os.environ:
+        if not environment.is_given("redis_url"):
             found["redis_url"] = await stack.enter_async_context(embedded.valkey(data))
         if key is not None:
             found["encryption_key"] = key
@@ -97,9 +97,11 @@ async def installation(data: Path, overrides: Mapping[str, Any] | None = None) -
 async def prepare(settings: Settings) -> None:
     """Migrate the schema, install the provider presets, and check the key."""
     from superimap.db.accounts import providers  # noqa: PLC0415
+    from superimap.db.privileges import apply_privileges  # noqa: PLC0415
     from superimap.domain.presets import presets  # noqa: PLC0415
 
     await asyncio.to_thread(migrate.upgrade, settings.database_url)
+    await apply_privileges(settings.database_url, create=False)
     async with engine.sessions(settings.database_url, pool_size=2) as sessions, sessions.begin() as db:
         await providers.install_presets(db, presets(development=settings.environment == "development"))
     await ready.wait(settings.database_url, Vault.from_setting(settings.encryption_key.get_secret_value()))
@@ -113,10 +115,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 def _key(data: Path) -> tuple[str | None, bool]:
     """The encryption key from its file, and whether it is new; it is created at the first start, mode 0600.
 
-    Returns None as the key if ENCRYPTION_KEY is set.
+    Returns None as the key if the environment has one.
     """
     data.mkdir(parents=True, exist_ok=True)
-    if "ENCRYPTION_KEY" in os.environ:
+    if environment.is_given("encryption_key"):
         return None, False
     path = data / KEY_FILE
     with contextlib.suppress(FileNotFoundError):

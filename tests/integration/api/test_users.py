@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import undefer
 
 from superimap.api.app import openapi
 from superimap.core.crypto import Place
@@ -23,7 +24,10 @@ ADDED = {
 
 async def stored(world, tag="ADA"):
     async with world.sessionmaker() as db:
-        return (await db.scalars(select(User).where(User.tag == tag).order_by(User.id.desc()))).first()
+        found = (
+            select(User).where(User.tag == tag).order_by(User.id.desc()).options(undefer(User.login_password))
+        )
+        return (await db.scalars(found)).first()
 
 
 async def test_the_flow_of_the_readme(acme):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.server
 import json
@@ -16,6 +17,7 @@ import threading
 import httpx
 import pytest
 
+from fixtures.engines import execute
 from superimap.core import crypto
 
 PROGRAM = [sys.executable, "-c", "from superimap.cli import main; main()"]
@@ -255,3 +257,26 @@ def test_tracebacks_show_no_local_variables():
     from superimap.cli import app
 
     assert app.pretty_exceptions_show_locals is False
+
+
+def test_migrating_reports_the_roles_whose_privileges_it_has_updated(superimap, ask):
+    assert "superimap_idler" in superimap("migrate", "--roles").stdout
+    assert ask("migrate")["roles"] == [
+        "superimap_api",
+        "superimap_idler",
+        "superimap_dispatcher",
+        "superimap_operator",
+    ]
+
+
+def test_a_worn_out_key_is_reported_until_it_is_replaced(superimap, ask, environment, database_url):
+    superimap("partners", "create", "acme")
+    (key,) = ask("keys")
+    assert key["state"] == "encrypts"
+    assert key["encrypted"] >= 2  # an API key and a signing secret
+    assert "replace it soon" not in superimap("keys").stdout
+
+    asyncio.run(execute(database_url, f"UPDATE vault_canaries SET seals = {2**31}"))
+
+    assert "replace it soon" in superimap("keys").stdout
+    assert ask("keys")[0]["share_of_limit"] == 0.5

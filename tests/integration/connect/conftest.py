@@ -109,7 +109,7 @@ async def provider() -> AsyncIterator[OAuthServer]:
 async def scene(database_url: str, provider: OAuthServer, imap: ImapServer) -> AsyncIterator[Scene]:
     """The partner acme, which uses OAUTH and GMAIL and has webhooks for both events."""
     settings, vault = settings_for(database_url), Vault.from_setting(KEY)
-    async with sessions(database_url) as sessionmaker:
+    async with sessions(database_url) as sessionmaker, sessions(settings.database_url) as of_api:
         async with sessionmaker.begin() as db:
             created = await partners.create(
                 db,
@@ -134,7 +134,7 @@ async def scene(database_url: str, provider: OAuthServer, imap: ImapServer) -> A
         async def ring(endpoint_id: int) -> None:
             rung.append(endpoint_id)
 
-        app = create_app(settings, sessionmaker, vault, ring=ring)
+        app = create_app(settings, of_api, vault, ring=ring)
         yield Scene(database_url, app, provider, imap, created.api_key, rung)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from superimap.db import engine
 from superimap.db.accounts import connections, providers
 from superimap.testing import ImapServer
 from superimap.testing.oauth.server import OAuthServer
@@ -15,7 +16,7 @@ CLIENT = {"oauth2_client_id": "client", "oauth2_client_secret": "cl13nt-s3cret"}
 
 @pytest.fixture
 async def organisation(scene: Scene, provider: OAuthServer, imap: ImapServer) -> Scene:
-    async with scene.app.state.resources.sessionmaker.begin() as db:
+    async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:
         await providers.create(
             db,
             code="APP_ONLY",
@@ -59,7 +60,7 @@ async def test_a_connection_names_its_tenant_and_its_users_are_connected_by_an_a
 
 async def test_app_only_links_need_no_consent_and_disconnecting_deletes_the_address(organisation):
     scene = organisation
-    async with scene.app.state.resources.sessionmaker.begin() as db:
+    async with engine.sessions(scene.database_url) as sessions, sessions.begin() as db:
         row = await providers.by_code(db, "APP_ONLY")
         partner = (await scene.rows("SELECT id FROM partners"))[0]["id"]
         fields = {**CLIENT, "oauth2_tenant": TENANT}

@@ -76,7 +76,7 @@ async def test_over_https_the_cookie_is_bound_to_the_host(scene, database_url):
 
     shown = await scene.user()
     settings = settings_for(database_url, base_url="https://superimap.example.com")
-    async with sessions(database_url) as sessionmaker:
+    async with sessions(settings.database_url) as sessionmaker:
         app = create_app(settings, sessionmaker, Vault.from_setting(KEY))
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://testserver"

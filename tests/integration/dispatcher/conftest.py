@@ -13,10 +13,12 @@ import asyncpg
 import pytest_asyncio
 
 from fixtures import bulk
+from fixtures.engines import as_role
 from superimap.core import crypto
 from superimap.core.config import Settings
 from superimap.core.crypto import Place, Vault
 from superimap.core.health import Readiness
+from superimap.db.privileges import Role
 from superimap.dispatcher.main import DispatcherCounts, serve
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
@@ -51,10 +53,10 @@ class SinkWorld:
     vault: Vault = field(default_factory=lambda: Vault.from_setting(KEY))
 
     def settings(self, **changes: object) -> Settings:
-        """Settings of a dispatcher that may connect to the receiver on loopback."""
+        """Settings of a dispatcher with its own privileges, that may connect to the receiver on loopback."""
         values: dict[str, object] = {
             "environment": "development",
-            "database_url": self.database_url,
+            "database_url": as_role(self.database_url, Role.DISPATCHER),
             "redis_url": self.redis_url,
             "encryption_key": KEY,
             "webhook_timeout": 1.0,

@@ -1,7 +1,13 @@
+"""A mail server, and a world whose idlers have the privileges of idlers and no others."""
+
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
+from fixtures.engines import as_role
+from fixtures.world import World
+from superimap.db.privileges import Role
 from superimap.testing import ImapServer
 
 
@@ -9,3 +15,9 @@ from superimap.testing import ImapServer
 async def imap() -> AsyncIterator[ImapServer]:
     async with ImapServer() as server:
         yield server
+
+
+@pytest.fixture
+def world(database_url: str, redis_url: str) -> World:
+    """A World on an empty database and an empty Redis."""
+    return World(database_url, redis_url, {"database_url": as_role(database_url, Role.IDLER)})

@@ -17,6 +17,7 @@ from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
 from superimap.db.accounts.partners import NewPartner
 from superimap.db.delivery import liveness
+from superimap.db.watching import proofs
 from superimap.db.watching import sessions as watching
 from superimap.domain.events import ReasonCode
 from superimap.domain.users import StatusChange
@@ -94,7 +95,7 @@ async def test_a_proof_of_life_that_ends_a_stall_causes_an_event(world, pool, jo
     await backdate_proofs(world)
     await liveness.mark_stalled(pool, after=900)
 
-    await asyncio.gather(*(liveness.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
+    await asyncio.gather(*(proofs.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
 
     assert await recorded_events(world) == [("stalled", True), ("recovered", True)]
 

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from fixtures.world import World, eventually, running
 from superimap.db.delivery import liveness
+from superimap.db.watching import proofs
 from superimap.db.watching import sessions as watching
 from superimap.domain.users import StatusChange
 from superimap.idler import main
@@ -94,7 +95,7 @@ async def test_a_stall_and_its_end_are_each_recorded_once_with_the_reason(world,
     assert (await state(world, joe))["status_reason"] == "still no route"
 
     await asyncio.gather(*(watching.record_established(pool, joe, version=1, is_new=True) for _ in range(3)))
-    await liveness.record_proofs(pool, {joe: 0.0})
+    await proofs.record_proofs(pool, {joe: 0.0})
     assert await events(world) == ["stalled", "recovered"]
     assert (await state(world, joe))["status"] == "watching"
     assert (await state(world, joe))["stalled_at"] is None
@@ -106,9 +107,9 @@ async def test_a_newer_proof_of_life_ends_a_stall(world, pool, joe):
     await backdate_proof(world, joe)
     await liveness.mark_stalled(pool, after=900)
 
-    await liveness.record_proofs(pool, {joe: 500.0})
+    await proofs.record_proofs(pool, {joe: 500.0})
     assert await events(world) == ["stalled"]
-    await asyncio.gather(*(liveness.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
+    await asyncio.gather(*(proofs.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
 
     assert await events(world) == ["stalled", "recovered"]
     assert (await state(world, joe))["status"] == "watching"

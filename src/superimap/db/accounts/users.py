@@ -14,6 +14,7 @@ from superimap.db.accounts import quotas
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.constraints import raise_conflict
+from superimap.db.accounts.hidden_secrets import load_password_presence
 from superimap.db.accounts.validation.accounts import (
     BOOLEAN_FIELDS,
     UserFields,
@@ -106,6 +107,7 @@ async def update(
     A change of credentials, tag or archiving increments `credentials_version`, so that a running session is
     replaced or ended, and resets the status. Another server or account name without its secret clears the secret.
     """
+    await load_password_presence(db, user)
     given = _used_values(linked.provider, user, validate_account(fields))
     cleared = {
         secret: field

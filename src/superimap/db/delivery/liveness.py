@@ -1,6 +1,4 @@
-"""Liveness of users' mail servers: proofs of life, written in batches, and stalls, marked where none came."""
-
-from collections.abc import Mapping
+"""Stalls of users: marked where the mail server gave no proof of life."""
 
 from asyncpg import Connection, Pool
 
@@ -12,7 +10,6 @@ BATCH_USERS = 1000
 BATCH_EVENTS = 5000
 
 _STATEMENTS = statements.load(__file__)
-_RECORD_PROOFS = _STATEMENTS["record_proofs"]
 _MARK_STALLED = _STATEMENTS["mark_stalled"]
 _DELETE_OLD_EVENTS = _STATEMENTS["delete_old_events"]
 
@@ -22,23 +19,6 @@ _CAN_STALL = [
     for status in UserStatus
     if status_after(status, StatusChange.UNRESPONSIVE) == UserStatus.STALLED
 ]
-
-
-async def record_proofs(pool: Pool, proofs: Mapping[int, float]) -> None:
-    """Record how many seconds ago the mail servers of these users answered; a stalled user recovers.
-
-    The rows are locked in one order, so that no two statements wait for each other.
-    """
-    users = sorted(proofs)
-    for start in range(0, len(users), BATCH_USERS):
-        batch = users[start : start + BATCH_USERS]
-        await pool.execute(
-            *_RECORD_PROOFS.bind(
-                user_ids=batch,
-                ages=[proofs[user_id] for user_id in batch],
-                event_kind=UserEventKind.RECOVERED,
-            )
-        )
 
 
 async def mark_stalled(db: Connection | Pool, *, after: float, limit: int = BATCH_USERS) -> int:

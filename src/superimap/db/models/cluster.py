@@ -53,9 +53,13 @@ class Shard(Base):
 
 
 class VaultCanary(Base):
-    """A known word encrypted with one key of the ring. A process does not start if it can decrypt none of them."""
+    """A known word encrypted with one key of the ring. A process does not start if it can decrypt none of them.
+
+    `seals` counts the values that the key has encrypted; processes add to it once a minute.
+    """
 
     __tablename__ = "vault_canaries"
     key_id: Mapped[str] = mapped_column(primary_key=True)
     word: Mapped[SealedBytes]
     created_at: Mapped[TimestampDefaultNow]
+    seals: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

@@ -69,6 +69,8 @@ class User(Base):
     set until a session is established again, independent of the status. `oauth2_access_token_life` is the whole
     lifetime of an access token in seconds. `oauth2_token_version` changes with the access token and with the
     grant. Until `oauth2_lease_until` only one process requests the next token.
+
+    The password and the access token are deferred: the API may write them, but not read them.
     """
 
     __tablename__ = "users"
@@ -79,12 +81,12 @@ class User(Base):
     tag: Mapped[str]
     email: Mapped[str | None]
     login_username: Mapped[str | None]
-    login_password: Mapped[SealedBytes | None]
+    login_password: Mapped[SealedBytes | None] = mapped_column(deferred=True, deferred_raiseload=True)
     imap_host: Mapped[str | None]
     imap_port: Mapped[int | None] = mapped_column(Integer)
     imap_tls: Mapped[str | None]
     oauth2_refresh_token: Mapped[SealedBytes | None]
-    oauth2_access_token: Mapped[SealedBytes | None]
+    oauth2_access_token: Mapped[SealedBytes | None] = mapped_column(deferred=True, deferred_raiseload=True)
     oauth2_access_token_expires_at: Mapped[datetime | None]
     oauth2_access_token_life: Mapped[float | None] = mapped_column(Double)
     oauth2_token_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))

@@ -1,0 +1,145 @@
+"""Database roles of the processes, and the privileges that each has.
+
+The roles are groups that cannot log in. An operator grants each to the login role of one process. Privileges of
+idlers and dispatchers are derived from their statements (`worker_privileges.sql`); those of the API and of
+operators are in TABLES, which names every table.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+
+import asyncpg
+
+from superimap.core.errors import SuperImapError
+from superimap.db import postgres
+from superimap.db.migrate import LOCK_KEY
+from superimap.db.models import Base
+
+
+class Role(StrEnum):
+    """Group role of a kind of process; `OPERATOR` is for the command line, except `migrate`."""
+
+    API = "superimap_api"
+    IDLER = "superimap_idler"
+    DISPATCHER = "superimap_dispatcher"
+    OPERATOR = "superimap_operator"
+
+
+_ALL = "SELECT, INSERT, UPDATE, DELETE"
+
+# Privileges of the API and of operators; empty for none. A row lock needs UPDATE of at least one column.
+TABLES: dict[str, tuple[str, str]] = {
+    "alembic_version": ("SELECT", "SELECT"),
+    "allowances": ("SELECT, INSERT, UPDATE", _ALL),
+    "api_keys": ("SELECT", _ALL),
+    "attempts": ("SELECT", _ALL),
+    "connections": (_ALL, _ALL),
+    "deferred_mails": ("SELECT, INSERT, DELETE", _ALL),
+    "deliveries": ("SELECT, INSERT, UPDATE (state, due_at, settled_at, attempts_before)", _ALL),
+    "endpoints": ("SELECT, INSERT, UPDATE", _ALL),
+    "idlers": ("SELECT", "SELECT"),
+    "login_tries": (_ALL, _ALL),
+    "mailboxes": ("SELECT", _ALL),
+    "messages": ("SELECT, UPDATE (outcome, detail)", _ALL),
+    "oauth_states": ("SELECT, INSERT, UPDATE (expires_at), DELETE", _ALL),
+    "partners": ("SELECT, UPDATE (created_at)", _ALL),
+    "providers": ("SELECT", _ALL),
+    "shards": ("SELECT", "SELECT"),
+    "signing_secrets": ("SELECT, INSERT, UPDATE (expires_at)", _ALL),
+    "tracers": ("", _ALL),
+    "used_links": ("SELECT, INSERT, UPDATE (used_at), DELETE", _ALL),
+    "user_events": ("SELECT, INSERT", _ALL),
+    "users": ("SELECT, INSERT, UPDATE", _ALL),
+    "vault_canaries": ("SELECT, INSERT, UPDATE (seals)", _ALL),
+}
+
+# Columns that the API writes and never reads. It reads refresh tokens, to revoke them at the provider.
+HIDDEN_FROM_API = {"users": frozenset({"login_password", "oauth2_access_token"})}
+
+
+class RolesNotCreated(SuperImapError):
+    """The user of DATABASE_URL may not create roles. The text has the statements for an administrator."""
+
+
+async def apply_privileges(url: str, *, create: bool) -> list[Role]:
+    """Give each role that exists exactly its privileges on our tables; return these roles.
+
+    `create` creates missing roles first. The user of the URL owns the tables, and needs CREATEROLE to create
+    roles; a superuser is not needed. All privileges change in one transaction, so that a running process never
+    lacks one.
+    Raises RolesNotCreated.
+    """
+    db = await postgres.connect(url)
+    try:
+        if create:
+            await _create_roles(db)
+        async with db.transaction():
+            await db.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+            roles = await _existing(db)
+            for statement in statements(roles):
+                await db.execute(statement)
+    finally:
+        await db.close(timeout=postgres.CONNECT_TIMEOUT_SECONDS)
+    return roles
+
+
+async def _existing(db: asyncpg.Connection) -> list[Role]:
+    rows = await db.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY($1)", list(Role))
+    found = {row[0] for row in rows}
+    return [role for role in Role if role in found]
+
+
+async def _create_roles(db: asyncpg.Connection) -> None:
+    existing = await _existing(db)
+    missing = [f"CREATE ROLE {role} NOLOGIN;" for role in Role if role not in existing]
+    for statement in missing:
+        try:
+            # Roles belong to all databases of the server: another database may create one at the same moment.
+            with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+                await db.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            raise RolesNotCreated(
+                "The user of DATABASE_URL may not create roles. Let an administrator run these statements, "
+                "then run `superimap migrate --roles` again:\n" + "\n".join(missing)
+            ) from None
+
+
+def statements(roles: Sequence[Role]) -> Iterator[str]:
+    """Yield the statements that replace the privileges of these roles by the right ones."""
+    if not roles:
+        return
+    everyone = ", ".join(roles)
+    yield f"REVOKE ALL ON {', '.join(TABLES)} FROM {everyone}"
+    yield f"REVOKE ALL ON SEQUENCE {', '.join(map(_sequence, _numbered()))} FROM {everyone}"
+    for line in Path(__file__).with_name("worker_privileges.sql").read_text().splitlines():
+        if line.startswith("GRANT") and line.rpartition(" TO ")[2].rstrip(";") in roles:
+            yield line
+    for table, granted in TABLES.items():
+        for role, privileges in zip((Role.API, Role.OPERATOR), granted, strict=True):
+            if privileges and role in roles:
+                yield f"GRANT {_visible(table, privileges, role)} ON {table} TO {role}"
+                if "INSERT" in privileges and table in _numbered():
+                    yield f"GRANT USAGE ON SEQUENCE {_sequence(table)} TO {role}"
+    if callers := [role for role in (Role.API, Role.OPERATOR) if role in roles]:
+        yield f"GRANT EXECUTE ON FUNCTION has_login_password(bigint) TO {', '.join(callers)}"
+
+
+def _visible(table: str, privileges: str, role: Role) -> str:
+    """Replace SELECT of a whole table by SELECT of its columns, if some are hidden from the role."""
+    hidden = HIDDEN_FROM_API.get(table) if role is Role.API else None
+    if not hidden:
+        return privileges
+    columns = [column.name for column in Base.metadata.tables[table].columns if column.name not in hidden]
+    return privileges.replace("SELECT", f"SELECT ({', '.join(columns)})", 1)
+
+
+def _numbered() -> list[str]:
+    """Return the tables whose ids come from a sequence."""
+    tables = Base.metadata.sorted_tables
+    return sorted(table.name for table in tables if "id" in table.c and table.c.id.identity is not None)
+
+
+def _sequence(table: str) -> str:
+    return f"{table}_id_seq"
