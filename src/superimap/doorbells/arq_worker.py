@@ -34,7 +34,10 @@ UNREACHABLE = (RedisError, OSError, TimeoutError)
 
 def connect(url: str, *, timeout: float | None) -> ArqRedis:
     """A client that connects when it is first used; `timeout` is the seconds for each of its commands."""
-    pool = ConnectionPool.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+    # Before version 6, redis-py checks no host name unless it is told to. The URL takes precedence.
+    is_verified = url.startswith("rediss://") and "ssl_cert_reqs=none" not in url
+    tls = {"ssl_check_hostname": True} if is_verified else {}
+    pool = ConnectionPool.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, **tls)
     return ArqRedis(
         pool_or_conn=pool,
         job_serializer=encode_json,
