@@ -3,14 +3,14 @@
 
 GRANT SELECT (version_num) ON alembic_version TO superimap_idler;
 GRANT SELECT (id, provider_id, oauth2_client_id, oauth2_client_secret, oauth2_tenant, oauth2_access_token, oauth2_access_token_expires_at, oauth2_pause_until, oauth2_pause_reason, oauth2_access_token_life, oauth2_lease_until, oauth2_token_version), UPDATE (oauth2_access_token, oauth2_access_token_expires_at, oauth2_pause_until, oauth2_pause_reason, oauth2_access_token_life, oauth2_lease_until, oauth2_token_version) ON connections TO superimap_idler;
-GRANT SELECT (message_id, partner_id, user_id, mailbox_id, uid_validity, uid, found_by_date, last_attempt_at, next_attempt_at, attempts, failing_seconds, announced_size), INSERT (message_id, partner_id, user_id, mailbox_id, uid_validity, uid, found_by_date, next_attempt_at, last_error), UPDATE (last_attempt_at, next_attempt_at, attempts, failing_seconds, announced_size, last_error), DELETE ON deferred_mails TO superimap_idler;
+GRANT SELECT, INSERT, UPDATE (last_attempt_at, next_attempt_at, attempts, failing_seconds, announced_size, last_error), DELETE ON deferred_mails TO superimap_idler;
 GRANT SELECT (id, partner_id, endpoint_id, kind), INSERT (id, partner_id, endpoint_id, user_id, message_id, kind, content, event_id) ON deliveries TO superimap_idler;
 GRANT SELECT (id, partner_id, kind, url) ON endpoints TO superimap_idler;
-GRANT SELECT (id, capacity, is_stopping, heartbeat_at, users, shards, beat), INSERT (name, version, capacity, health_port), UPDATE (sessions, is_full, is_stopping, heartbeat_at, users, shards, beat), DELETE ON idlers TO superimap_idler;
-GRANT SELECT (id, partner_id, user_id, account, name, uid_validity, last_uid, last_internal_date, server_uid_validity, last_mail_uid, last_mail_message_id, last_mail_date, last_mail_size, restarts, was_empty, restarts_paid_at, opened_at), INSERT (partner_id, user_id, account, name, last_internal_date, opened_at), UPDATE (uid_validity, last_uid, last_internal_date, server_uid_validity, last_mail_uid, last_mail_message_id, last_mail_date, last_mail_size, restarts, was_empty, restarts_paid_at, opened_at) ON mailboxes TO superimap_idler;
-GRANT SELECT (id, partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size, sha1, fingerprint, message_id, outcome, detail, duplicate_of), INSERT (id, partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size, sha1, fingerprint, message_id, outcome, detail, duplicate_of), UPDATE (internal_date, size, sha1, fingerprint, message_id, outcome, detail, duplicate_of) ON messages TO superimap_idler;
+GRANT SELECT, INSERT (name, version, capacity, health_port), UPDATE, DELETE ON idlers TO superimap_idler;
+GRANT SELECT, INSERT (partner_id, user_id, account, name, last_internal_date, opened_at), UPDATE ON mailboxes TO superimap_idler;
+GRANT SELECT, INSERT, UPDATE ON messages TO superimap_idler;
 GRANT SELECT (id, code, kind, imap_host, imap_port, imap_tls, oauth2_grant_type, oauth2_scope, oauth2_token_url, idle_renew, poll_seconds, logins_per_second, poll_by, folders, host_by_user, open_by) ON providers TO superimap_idler;
-GRANT SELECT (shard, owner, epoch), UPDATE (owner, epoch, changed_at) ON shards TO superimap_idler;
+GRANT SELECT, UPDATE ON shards TO superimap_idler;
 GRANT SELECT (user_id, token_digest, detected_at), UPDATE (detected_at) ON tracers TO superimap_idler;
 GRANT SELECT (id, partner_id, user_id), INSERT (partner_id, user_id, kind, reason, code) ON user_events TO superimap_idler;
 GRANT SELECT (id, partner_id, connection_id, shard, tag, email, login_username, login_password, oauth2_refresh_token, oauth2_access_token, oauth2_access_token_expires_at, enable_tracer, archived, connected_at, credentials_version, status, status_reason, status_since, last_login_at, last_proven_alive_at, stalled_at, retry_at, oauth2_access_token_life, oauth2_lease_until, oauth2_token_version, reauth, imap_host, imap_port, imap_tls, login_accepted, refusals, refused_since), UPDATE (oauth2_refresh_token, oauth2_access_token, oauth2_access_token_expires_at, status, status_reason, status_since, last_login_at, last_email_at, last_proven_alive_at, stalled_at, retry_at, oauth2_access_token_life, oauth2_lease_until, oauth2_token_version, reauth, login_accepted, refusals, refused_since) ON users TO superimap_idler;
@@ -19,10 +19,10 @@ GRANT USAGE ON SEQUENCE messages_id_seq TO superimap_idler;
 
 GRANT SELECT (version_num) ON alembic_version TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, secret, expires_at) ON api_keys TO superimap_dispatcher;
-GRANT SELECT (id), INSERT (id, partner_id, delivery_id, number, started_at, milliseconds, code, error, body) ON attempts TO superimap_dispatcher;
+GRANT SELECT (id), INSERT ON attempts TO superimap_dispatcher;
 GRANT SELECT (id, provider_id) ON connections TO superimap_dispatcher;
 GRANT SELECT (message_id) ON deferred_mails TO superimap_dispatcher;
-GRANT SELECT (id, partner_id, endpoint_id, user_id, message_id, kind, state, attempts, due_at, lease_until, lease_token, content, settled_at, last_error, holder, attempts_before, event_id), INSERT (id, partner_id, endpoint_id, user_id, kind, content, event_id), UPDATE (state, attempts, due_at, lease_until, lease_token, content, settled_at, last_code, last_error, holder), DELETE ON deliveries TO superimap_dispatcher;
+GRANT SELECT, INSERT (id, partner_id, endpoint_id, user_id, kind, content, event_id), UPDATE, DELETE ON deliveries TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, kind, url, failures, failing_since, breaker, width, setbacks, probe_at, disabled_at, disabled_reason), UPDATE (failures, failing_since, breaker, width, setbacks, probe_at, disabled_at, disabled_reason) ON endpoints TO superimap_dispatcher;
 GRANT SELECT (id, name, version, capacity, sessions, is_full, is_stopping, started_at, heartbeat_at, address, users, shards, health_port, beat) ON idlers TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, outcome, created_at), UPDATE (created_at), DELETE ON messages TO superimap_dispatcher;
