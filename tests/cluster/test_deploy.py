@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import asyncio
+import ipaddress
 import json
 import re
 import subprocess
@@ -20,8 +20,8 @@ import yaml
 from pydantic import SecretStr
 
 import superimap.core.metrics  # noqa: F401 - registers them
-from superimap.api.main import SHUTDOWN_GRACE_SECONDS
 from fixtures.engines import execute
+from superimap.api.main import SHUTDOWN_GRACE_SECONDS
 from superimap.cli import app
 from superimap.core import environment
 from superimap.core.config import Settings
@@ -30,8 +30,8 @@ from superimap.core.environment import variable_names
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
 from superimap.launch.dials import DIALLED_PORTS, PROCESS_DIALS, ServerKind
-from tests.support.pages import OPERATIONS, rows, section
 from superimap.launch.engines.postgres import bin_folder
+from tests.support.pages import OPERATIONS, rows, section
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
