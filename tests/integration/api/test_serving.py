@@ -133,6 +133,7 @@ async def test_a_request_in_progress_at_the_end_is_answered(world):
             while True:  # until the socket is closed
                 (await asyncio.open_connection(host, port))[1].close()
                 await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
         writer.write(b"cd")
 
         assert (await reader.read(200)).startswith(b"HTTP/1.1 200")
