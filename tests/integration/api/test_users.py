@@ -219,6 +219,7 @@ BOUNDED = {
     "/api/v1/connections": "one per provider",
     "/api/v1/webhooks": "one per kind",
     "/api/v1/webhooks/secret": "the latest hundred",
+    "/api/v1/api_keys": "at most 200 are kept",
 }
 
 
