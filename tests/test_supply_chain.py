@@ -96,5 +96,5 @@ def test_every_base_image_has_a_tag_of_its_version():
     text = "".join((ROOT / path.name).read_text() for path in supply_chain.IMAGE_FILES)
     images = re.findall(r"(?:ARG PYTHON=|image: )(?!superimap)(\S+)", text)
 
-    assert len(images) == 3
+    assert len(images) >= 3
     assert all(re.search(r":\d", image) for image in images)
