@@ -1,7 +1,7 @@
 """Numberings of a mailbox's UIDs, and the identity of a mail across them. Pure decisions."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -9,6 +9,8 @@ MAX_RECORDED = (1 << 53) - 1
 """The largest number that JSON carries exactly (RFC 8259 section 6); `uid_validity` is part of the API."""
 MAX_MESSAGE_ID_CHARACTERS = 255
 """The part of a Message-ID that `messages` stores, and that identifies a mail."""
+EARLIER_NUMBERINGS = 16
+"""Numberings of a UIDVALIDITY among which the one is looked for that it continues when it returns."""
 MAX_RESTARTS_AT_ONCE = 6
 """Restarts of a mailbox' numbering that may follow one another at once."""
 RESTART_INTERVAL_SECONDS = 4 * 3600.0
@@ -161,6 +163,16 @@ def first_numbering(server_value: int, *, restarts: int = 0) -> Numbering:
     """Return the numbering in which a UIDVALIDITY is seen for the first time."""
     is_exact = server_value <= MAX_RECORDED
     return Numbering(server_value, restarts, server_value if is_exact else _own_number(server_value, 0))
+
+
+def earlier_numberings(server_value: int, *, restarts: int) -> Iterator[Numbering]:
+    """Yield the numberings that a UIDVALIDITY may have had so far, the latest first, EARLIER_NUMBERINGS at most.
+
+    `restarts` counts those of the mailbox under all of its values, so most of them belong to other values.
+    """
+    for number in range(restarts, max(0, restarts - EARLIER_NUMBERINGS + 1), -1):
+        yield Numbering(server_value, restarts, _own_number(server_value, number))
+    yield first_numbering(server_value, restarts=restarts)
 
 
 def next_numbering(server_value: int, *, restarts: int) -> Numbering:

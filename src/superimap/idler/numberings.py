@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 from superimap.db.watching import recorded_mails
 from superimap.db.watching.intake import Cursor, MailboxRow
-from superimap.domain.numbering import KnownMail, Numbering, first_numbering, may_restart, next_numbering
+from superimap.domain.numbering import (
+    KnownMail,
+    Numbering,
+    earlier_numberings,
+    first_numbering,
+    may_restart,
+    next_numbering,
+)
 from superimap.idler.identities import Comparison, Identities
 from superimap.imap.client import ImapClient
 from superimap.imap.statuses import UID_MAX
@@ -37,7 +44,7 @@ async def find_numbering(
     if known is None:
         return Found(first_numbering(selected.uid_validity), row)
     if known.server_value != selected.uid_validity:
-        return await _changed_numbering(identities, row, selected.uid_validity, restarts=known.restarts)
+        return await _changed_numbering(identities, row, selected, restarts=known.restarts)
     if await has_restarted(identities.client, row.cursor, selected):
         return await restarted(identities, row)
     if is_trusted:
@@ -65,18 +72,27 @@ async def restarted(identities: Identities, row: MailboxRow) -> Found:
 
 
 async def _changed_numbering(
-    identities: Identities, row: MailboxRow, server_value: int, *, restarts: int
+    identities: Identities, row: MailboxRow, selected: Selected, *, restarts: int
 ) -> Found:
-    """Return the numbering of a UIDVALIDITY that is not that of the cursor, but may have been reported earlier."""
-    numbering = first_numbering(server_value, restarts=restarts)
-    earlier = await recorded_mails.known_mails(
-        identities.pool, row.id, uid_validity=numbering.recorded, up_to=UID_MAX
-    )
-    if earlier:
-        comparison = await identities.compare(row, earlier, uid_validity=numbering.recorded)
-        if not comparison.is_same:
-            numbering = next_numbering(server_value, restarts=restarts)
-    return Found(numbering, row)
+    """Return the numbering of a UIDVALIDITY that is not that of the cursor.
+
+    If it was reported earlier, as by one of two servers that take turns, its latest numbering continues, unless
+    its UIDs mean other mails now. Where no mail decides, UIDNEXT does.
+    """
+    value = selected.uid_validity
+    for numbering in earlier_numberings(value, restarts=restarts):
+        recorded = await recorded_mails.known_mails(
+            identities.pool, row.id, uid_validity=numbering.recorded, up_to=UID_MAX
+        )
+        if recorded:
+            comparison = await identities.compare(row, recorded, uid_validity=numbering.recorded)
+            if comparison.is_same:
+                return Found(numbering, row)
+            is_later = (selected.uid_next or 0) > max(mail.uid for mail in recorded)
+            if comparison.is_same is None and is_later:
+                return Found(numbering, row, is_proven=False)
+            return Found(next_numbering(value, restarts=restarts), row)
+    return Found(first_numbering(value, restarts=restarts), row)
 
 
 async def has_restarted(client: ImapClient, cursor: Cursor, selected: Selected) -> bool:

@@ -32,6 +32,14 @@ async def watch_briefly(world: World, imap: ImapServer, count: int) -> list[tupl
     return found
 
 
+async def eventually_delivered(world: World, imap: ImapServer, *, subject: str) -> None:
+    """Run an idler until the mail of `mail(subject)` has a webhook and the session is idle."""
+    before = await deliveries(world)
+    async with running(services.run_idler, world.settings):
+        await eventually(lambda: world.value("SELECT count(*) > $1 FROM deliveries", before))
+        await idling(imap)
+
+
 def begin_again(mailbox: FakeMailbox) -> None:
     """Remove all mail, and number the next from 1 under the same UIDVALIDITY."""
     for message in list(mailbox.messages):
@@ -111,6 +119,26 @@ async def test_a_uidvalidity_that_returns_with_the_same_mails_goes_on_in_its_num
 
     assert sorted(outcome for _, outcome in found) == ["delivered", "delivered", "duplicate"]
     assert await world.value("SELECT (uid_validity, restarts) = ($1::bigint, 0) FROM mailboxes", first)
+
+
+async def test_uidvalidities_that_take_turns_go_on_in_their_latest_numberings(world, imap, joe):
+    """After UIDs began again under one of them."""
+    values = (joe.uidvalidity, joe.uidvalidity + 7)
+    imap.deliver("joe", mail("first"))
+    await watch_briefly(world, imap, 1)
+    begin_again(joe)
+    imap.deliver("joe", mail("second"))
+    await watch_briefly(world, imap, 2)
+    joe.uidvalidity = values[1]
+    await watch_briefly(world, imap, 3)
+    for value in (values[0], values[1]):
+        joe.uidvalidity = value
+        imap.deliver("joe", mail(f"while the value is {value}"))
+        await eventually_delivered(world, imap, subject=f"while the value is {value}")
+
+    assert await world.value("SELECT restarts FROM mailboxes") == 1
+    assert await deliveries(world) == 4
+    assert await world.value("SELECT count(*) FROM messages WHERE outcome = 'duplicate'") == 2
 
 
 @pytest.mark.parametrize("uid_validity", [0, 4_294_967_295, 1713632002544, 9_007_199_254_740_993])
