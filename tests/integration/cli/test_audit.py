@@ -17,7 +17,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 
 READING = {
     "api", "audit", "cluster", "config", "connections list", "connections show", "deliveries list",
-    "deliveries show", "demo", "dispatcher", "fake-imap", "fake-oauth", "generate-key", "health", "idler",
+    "deliveries show", "demo", "dispatcher", "fake-imap", "fake-oauth", "generate-key", "health", "idler", "keys",
     "openapi", "partners keys", "partners list", "partners show", "providers list",
     "providers show", "up", "users list", "users show", "webhooks show",
 }  # fmt: skip

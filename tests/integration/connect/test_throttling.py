@@ -13,6 +13,7 @@ from superimap.api.pages import try_limits
 from superimap.api.routes import password
 from superimap.core.crypto import Vault
 from superimap.db.accounts import connections, partners, providers
+from superimap.db.engine import sessions
 from superimap.domain.presets import OTHER
 from superimap.testing.imap.hooks import hanging
 from tests.integration.connect.conftest import ANN, Scene, hidden_fields, result_of
@@ -32,7 +33,7 @@ def small_limits(monkeypatch):
 async def another_partner(scene: Scene, name: str, code: str = "GMAIL") -> Scene:
     """Return the scene of another partner with a connection to the same provider."""
     vault = Vault.from_setting(KEY)
-    async with scene.app.state.resources.sessionmaker.begin() as db:
+    async with sessions(scene.database_url) as owner, owner.begin() as db:
         created = await partners.create(db, vault, name=name)
         row = await providers.by_code(db, code)
         assert row is not None
@@ -106,7 +107,7 @@ async def test_logins_that_succeed_do_not_count(scene):
 async def test_a_mail_server_is_counted_under_all_of_its_names(scene, monkeypatch):
     monkeypatch.setattr(password, "SERVER_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(try_limits, "MAX_TRIES_PER_NAMED_SERVER_AND_PARTNER", 2)
-    async with scene.app.state.resources.sessionmaker.begin() as db:
+    async with sessions(scene.database_url) as owner, owner.begin() as db:
         await providers.install_presets(db, [OTHER])
     globex = await another_partner(scene, "Globex", "OTHER")
 
