@@ -24,7 +24,7 @@ _ATOM = r'(?!=\?)[^\s"<>,:;()@\[\]\\]++'
 _WORD = rf'(?:{_ATOM}|=\?[^\s"<>,:;()@\[\]\\?]++\?[BbQq]\?[^\s"<>,:;()@\[\]\\?]*+\?=)'
 _LOCAL = rf"(?!'){_ATOM}"
 _ORDINARY = re.compile(
-    rf'(?:(?:"(?P<quoted>[^"\\]++)"|(?P<name>{_WORD}(?: {_WORD})*+))[ \t]*+'
+    rf'(?:(?:"(?P<quoted>[^"\\]++)"|(?P<name>{_WORD}(?: {_WORD})*))[ \t]*+'
     rf"<(?P<mailbox>{_LOCAL})@(?P<host>{_ATOM})>"
     rf"|<?(?P<alone>{_LOCAL})@(?P<its_host>{_ATOM})(?P<closing>>?))(?:,[ \t]*+|\Z)"
 )
