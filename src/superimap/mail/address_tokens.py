@@ -7,7 +7,7 @@ from typing import NamedTuple
 MAX_TOKENS = 20_000
 """Tokens of a header that are read: ten for each of 2,000 addresses."""
 _DIRECTORY = (  # a name in a directory (Exchange, X.400), which may contain blanks, colons and parentheses
-    r"(?P<directory>(?<=<)(?:[A-Za-z0-9]++:)?+/?+[A-Za-z.]++=[^<>@\"]*+(?=>)|/[A-Za-z]{1,4}=[^,;<>@\"]*+(?!@))"
+    r"(?P<directory>(?<=<)(?:[A-Za-z0-9]++:)?/?[A-Za-z.]++=[^<>@\"]*+(?=>)|/[A-Za-z]{1,4}=[^,;<>@\"]*+(?!@))"
 )
 _TYPES = (
     r"(?P<space>\s++)"
@@ -17,7 +17,7 @@ _TYPES = (
     r'|(?P<word>\[[^\[\]<>()"]*+\]'  # a literal host, or the name of a mailing list
 )
 _TOKEN = re.compile(
-    r'"(?P<quoted>(?:[^"\\]++|\\.)*+)(?P<closed>"|\\?\Z)|' + _TYPES + r'|[^\s"<>,:;()\[]++|\[)', re.DOTALL
+    r'"(?P<quoted>(?:[^"\\]++|\\.)*)(?P<closed>"|\\?\Z)|' + _TYPES + r'|[^\s"<>,:;()\[]++|\[)', re.DOTALL
 )
 _TOKEN_WITHOUT_QUOTES = re.compile(_TYPES + r"|[^\s<>,:;()\[]++|\[)")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
