@@ -98,10 +98,11 @@ class WatchedMailbox:
     def is_new_without_date(self, meta: MessageMeta | None) -> bool:
         """Return whether a mail is new although its date may not say so.
 
-        Above a cursor one without a date is. So is a deferred mail of another place, where its UID was new.
+        Above a cursor one without a date is, also if nothing of it can be read. So is a deferred mail of another
+        place, where its UID was new.
         """
         if meta is None:
-            return False
+            return not self.by_date and not self._is_below
         if not self.by_date and meta.internal_date is None:
             return True
         return any(
