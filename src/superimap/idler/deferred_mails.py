@@ -56,6 +56,11 @@ class MailDeferral:
         """What identifies the mail under whatever UID."""
         return identify(self.message_id, self.internal_date, self.size or None)
 
+    @property
+    def is_new_unknown(self) -> bool:
+        """Whether its UID was new, and nothing else is known of it."""
+        return not self.found_by_date and self.message_id is None and self.internal_date is None
+
 
 class DeferredMails:
     """The deferred mails of one mail account: those of the open mailbox in its numbering, and all others."""

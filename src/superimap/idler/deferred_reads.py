@@ -16,6 +16,7 @@ from superimap.domain.deferrals import (
     retry_delay,
     silence_limit,
 )
+from superimap.domain.mails import MailOutcome
 from superimap.idler import mailbox_queries, server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.control_reads import read_control
@@ -24,6 +25,7 @@ from superimap.idler.mail_reader import MailReader, ReadMail
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.outages import until_answered
+from superimap.idler.read_errors import Undated
 from superimap.imap.client import ImapClient
 from superimap.imap.errors import ImapError, LimitExceeded
 from superimap.imap.types import MessageMeta, Uid
@@ -103,9 +105,13 @@ class DeferredReads:
     async def _read(self, mailbox: WatchedMailbox, mail: MailDeferral) -> ReadMail:
         """Read a mail once more. If that is refused, look whether the mail is still there."""
         try:
-            meta = await self._meta(mail)
+            bare = MessageMeta(Uid(mail.uid), mail.internal_date, None, mail.message_id)
+            meta = await self._meta(mail, bare)
             self._memory.suspects.reserve(mail.uid, min(mail.announced_size or 0, self._reader.max_literal))
-            return await self._reader.read(mailbox, mail.uid, meta, by_date=mail.found_by_date)
+            read = await self._reader.read(mailbox, mail.uid, meta, by_date=mail.found_by_date)
+            if meta is bare and bare.internal_date is None and read.row.outcome == MailOutcome.BEFORE_CONNECT:
+                raise Undated
+            return read
         except ImapError as error:
             if not server_pauses.is_about_mail(error) or not await self._is_gone(mail):
                 raise
@@ -131,12 +137,11 @@ class DeferredReads:
             self._memory.suspects.note_progress()
             raise error
 
-    async def _meta(self, mail: MailDeferral) -> MessageMeta | None:
+    async def _meta(self, mail: MailDeferral, bare: MessageMeta) -> MessageMeta | None:
         """Return the metadata of a mail; None if it is gone.
 
-        If it is refused, or has ended the session at the attempt before, only the body is requested.
+        If it is refused, or has ended the session at the attempt before, return `bare`: what was known before.
         """
-        bare = MessageMeta(Uid(mail.uid), mail.internal_date, None, mail.message_id)
         if mail.is_meta_fatal:
             mail.is_meta_fatal = False
             return bare

@@ -99,17 +99,18 @@ class WatchedMailbox:
         """Return whether a mail is new although its date may not say so.
 
         Above a cursor one without a date is, also if nothing of it can be read. So is a deferred mail of another
-        place, where its UID was new.
+        place, where its UID was new; it may be any of which nothing can be read here either.
         """
-        if meta is None:
-            return not self.by_date and not self._is_below
-        if not self.by_date and meta.internal_date is None:
+        if not self.by_date and (not self._is_below if meta is None else meta.internal_date is None):
             return True
+        elsewhere = self._memory.deferred.elsewhere(self.place)
+        if meta is None or (meta.internal_date is None and meta.message_id is None):
+            return any(each.is_new_unknown for each in elsewhere)
         return any(
             not each.found_by_date
             and each.internal_date in (None, meta.internal_date)
             and is_found_again(each.identity, identity_of(meta))
-            for each in self._memory.deferred.elsewhere(self.place)
+            for each in elsewhere
         )
 
     @property

@@ -16,6 +16,13 @@ class Withheld(Refused):
         super().__init__("FETCH", "OK", "an answer without a mail that is there or still counted")
 
 
+class Undated(Refused):
+    """Only the body of a mail could be had. Its Date says that it is old, which only INTERNALDATE can confirm."""
+
+    def __init__(self) -> None:
+        super().__init__("FETCH", "OK", "a mail without the time at which it arrived, which decides if it is new")
+
+
 class NothingReadable(ImapError):
     """Several mails could not be read, and no other mail either: the server is at fault."""
 

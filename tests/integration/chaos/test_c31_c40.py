@@ -21,13 +21,22 @@ async def test_C31_a_literal_that_is_too_short_causes_no_truncated_mail(scene):
     assert await scene.outcomes() == {"delivered": 2}
 
 
-@pytest.mark.parametrize("case", ["C32 wrong tag", "C32 second tagged ok"])
-async def test_C32_an_answer_out_of_step_ends_only_its_session(scene, case):
-    scene.chaos.add(case, only=VICTIM, times=4)
+async def test_C32_an_answer_with_a_wrong_tag_ends_only_its_session(scene):
+    scene.chaos.add("C32 wrong tag", only=VICTIM, times=4)
     async with scene.watching():
         await scene.both_find(2)
 
-    assert scene.chaos.struck(case) == 4
+    assert scene.chaos.struck("C32 wrong tag") == 4
+    assert await scene.outcomes() == {"delivered": 2}
+
+
+async def test_C32_a_second_tagged_answer_is_passed_over(scene):
+    scene.chaos.add("C32 second tagged ok", only=VICTIM)
+    async with scene.watching(VICTIM, BYSTANDER):
+        await scene.both_find(2)
+
+    assert scene.chaos.struck("C32 second tagged ok") >= 2
+    assert scene.connections(VICTIM) == 1
     assert await scene.outcomes() == {"delivered": 2}
 
 

@@ -189,11 +189,14 @@ async def test_a_deferred_mail_that_was_deleted_before_a_renumbering_is_gone(wor
     assert await ends(world) == [(2, "gone"), (3, "delivered"), (2, "duplicate")]
 
 
-async def test_a_mail_deferred_in_two_numberings_is_still_new_by_its_first_uid(world, imap):
-    """It was moved in and is older than the connection."""
+@pytest.mark.parametrize(("break_answer", "age"), [(no_body, 40), (no, 1)])
+async def test_a_mail_deferred_in_two_numberings_is_still_new_by_its_first_uid(
+    world, imap, break_answer, age
+):
+    """It was moved in and is older than the connection. Of one of them, nothing but the UID is known."""
     await set_up(world, imap)
-    fault = Fault(imap, no_body)
-    await defer(world, imap, imap.accounts["joe"].inbox, age=40)
+    fault = Fault(imap, break_answer)
+    await defer(world, imap, imap.accounts["joe"].inbox, age=age)
     imap.accounts["joe"].inbox.set_uidvalidity(77)
     async with idler(world, LATER):
         await eventually(lambda: world.value("SELECT bool_and(uid_validity = 77) FROM deferred_mails"))
