@@ -12,7 +12,7 @@ _ROWS = re.search(
     r" *ON CONFLICT \(mailbox_id, uid_validity, uid\).*?\n(?= *RETURNING)", intake._RECORD_MAILS.sql, re.S
 )
 assert _ROWS is not None
-UNIQUE_ROWS = (_ROWS[0], "")
+UNIQUE_ROWS = (_ROWS[0], " WHERE :reopened::text[] IS NOT NULL\n")  # each parameter needs a type
 """The replacement that inserts a row for a mail that has one."""
 
 
