@@ -71,7 +71,7 @@ class Table:
         )
         return Mock(
             spec=WatchedUser, version=1, history=history, wait=max(0.0, self.retry_at - now), imap_host="h",
-            provider_kind=ProviderKind.PLAIN, logins_per_second=None, has_own_server=False,
+            provider_kind=ProviderKind.PLAIN, logins_per_second=None, has_own_server=False, is_held=False,
         )  # fmt: skip
 
     async def record_status(

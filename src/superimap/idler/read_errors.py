@@ -20,7 +20,9 @@ class Undated(Refused):
     """Only the body of a mail could be had. Its Date says that it is old, which only INTERNALDATE can confirm."""
 
     def __init__(self) -> None:
-        super().__init__("FETCH", "OK", "a mail without the time at which it arrived, which decides if it is new")
+        super().__init__(
+            "FETCH", "OK", "a mail without the time at which it arrived, which decides if it is new"
+        )
 
 
 class NothingReadable(ImapError):

@@ -9,10 +9,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+# `(?!)`: Python before 3.11.5 keeps what the last alternative has consumed when it fails.
 _QUOTED = rb'"(?:[^"\\]++|\\["\\])*+"'
-_ATOM = rb"\\?[A-Za-z0-9$_.*+:;/@-]++(?:\[[^\]\[\"]*+\](?:<\d++>)?+)?+(?=[ ()]|\Z)"
+_ATOM = rb"\\?[A-Za-z0-9$_.*+:;/@-]++(?:\[[^\]\[\"]*+\](?:<\d++>|(?!))?+|(?!))?+(?=[ ()]|\Z)"
 _TOKEN = re.compile(rb"[()]|" + _QUOTED + rb"|" + _ATOM)
-_WHOLE = re.compile(rb"(?: ++|[()]|" + _QUOTED + rb"|" + _ATOM + rb")*+")  # possessive, hence linear
+_WHOLE = re.compile(rb"(?: ++|[()]|" + _QUOTED + rb"|" + _ATOM + rb"|(?!))*+")  # possessive, hence linear
 _MARKER = re.compile(rb"~?\{\d+\+?\}\Z")
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _MAX_DEPTH = 30

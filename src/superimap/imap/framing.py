@@ -16,7 +16,8 @@ from superimap.imap.types import Limits
 MAX_UNSOLICITED_BYTES = 64 * 1024
 """Largest line or literal while no command is pending, as in IDLE: the caller has reserved no memory for more."""
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\Z")  # literal, literal8 (RFC 3516), and a non-synchronising one
-_OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # possessive, hence linear
+# Possessive, hence linear. `(?!)`: before Python 3.11.5 a repetition keeps what a failed alternative has consumed.
+_OUTSIDE_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+"|(?!))*+', re.DOTALL)
 _STATUS = re.compile(rb"\*[ \t]*+(?:OK|NO|BAD|BYE|PREAUTH)(?![A-Za-z0-9])", re.IGNORECASE)
 _MAX_NUMBER64 = (1 << 63) - 1  # RFC 9051 section 9
 _LONG_TEXT_BYTES = 4096  # a longer one is copied once, which takes a little longer to begin

@@ -36,6 +36,8 @@ def addresses_of(tokens: Sequence[Token]) -> list[Address]:
     """Return the addresses of an entry. What belongs to none is part of a name. Equal neighbours count once."""
     found: list[Address] = []
     for address in map(_address, _drafts(tokens)):
+        if address == _NOBODY:  # it would end a group
+            continue
         last = found[-1] if found else _NOBODY
         if (last.route, last.mailbox, last.host) != (address.route, address.mailbox, address.host):
             found.append(address)
@@ -152,7 +154,7 @@ def _address(draft: _Draft) -> Address:
     name_tokens = [*draft.before, BLANK, *draft.behind]
     comments = [text for kind, text in (*name_tokens, *draft.address) if kind == "comment"]
     name = text_of(name_tokens)
-    if not name or name in _MARKS_ALONE:
+    if not name or (name in _MARKS_ALONE and all(token.kind != "quoted" for token in name_tokens)):
         name = " ".join(" ".join(comments).split())
     mailbox, host = _split([token for token in draft.address if token.kind != "comment"])
     return Address(name or None, draft.route or None, mailbox or None, host or None)
@@ -165,7 +167,8 @@ def _split(tokens: Sequence[Token]) -> tuple[str, str]:
         return _mailbox(tokens), ""
     left, _, right = tokens[at].text.rpartition("@")
     mailbox = _mailbox([*tokens[:at], *([Token("word", left)] if left else [])])
-    return mailbox, right + "".join(token.text for token in tokens[at + 1 :] if token.kind != "space")
+    host = right + "".join(token.text for token in tokens[at + 1 :] if token.kind != "space")
+    return mailbox, host.strip()
 
 
 def _mailbox(tokens: Sequence[Token]) -> str:

@@ -11,7 +11,7 @@ _BRACKETED = re.compile(r"\[(?:(?i:mailto|smtp):)?([^\s:,;]+@[^\s:,;?]+)(?:\?\S*
 _QUOTED = re.compile(r"'([^@]+@[^@']+)'")
 COLON = Token("word", ":")
 _BLANKS = frozenset({"space", "comment"})
-_APART = frozenset({'"', "(", ")"})  # quotation marks and parentheses that have no other half
+_APART = frozenset({EDGE, *(Token("word", mark) for mark in '"()')})  # marks that have no other half
 
 
 def plain(tokens: Sequence[Token]) -> list[Token]:
@@ -78,7 +78,7 @@ def _end(tokens: Sequence[Token], last: int) -> int:
 
 def _is_one(left: Token, right: Token, *, is_apart: bool) -> bool:
     """Whether two tokens belong to one address. Blanks may surround its `@` and dots, as in `ann @ x . org`."""
-    if EDGE in (left, right) or left.text in _APART or right.text in _APART:
+    if left in _APART or right in _APART:
         return False
     if has_at((left,)) and has_at((right,)):
         return False

@@ -14,11 +14,11 @@ _END = re.compile(rb"\n\r*+\n")  # the empty line; some systems end a line with 
 _LINE_END = re.compile(rb"\r*+\n|\r")
 _CR_END = re.compile(rb"(?>\r*+\n|\r)(?>\r*+\n|\r)")  # the empty line of a mail that has CR as line end
 _FIRST_LINE_END = re.compile(rb"[^\r\n]*+(?:\r(?!\r*+\n)(?=[ \t\r]|[!-9;-~]++[ \t]*+:|\Z)(?P<cr>))?")
-# Not possessive around alternatives: Python before 3.11.5 then keeps what a failed alternative has consumed.
-_BLANK_START = re.compile(rb"(?:\xef\xbb\xbf|[\r\n\0]++|[ \t]++(?=[\r\n]))*")
+# `(?!)`: before Python 3.11.5 a possessive repetition keeps what a failed alternative has consumed.
+_BLANK_START = re.compile(rb"(?:\xef\xbb\xbf|[\r\n\0]++|[ \t]++(?=[\r\n])|(?!))*+")
 _BLANK_BYTES = frozenset((b"\xef", b"\r", b"\n", b"\0", b" ", b"\t"))
 _FIRST_HEADER = re.compile(
-    rb"(?:>?From [^\r\n]*+[\r\n]++)*+[!-9;-~]++[ \t]*+:"
+    rb"(?:>?From [^\r\n]*+[\r\n]++|(?!))*+[!-9;-~]++[ \t]*+:"
 )  # behind lines of an mbox file
 
 
