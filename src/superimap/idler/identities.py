@@ -81,13 +81,14 @@ class Identities(NamedTuple):
         parsed = await big_mails.process(parse, raw)
         if bytes.fromhex(parsed.sha1) == recorded.sha1:
             return True
-        return recorded.fingerprint is not None and parsed.fingerprint == recorded.fingerprint
+        if recorded.fingerprint is not None and parsed.fingerprint == recorded.fingerprint:
+            return True
+        return None if is_doubtful(raw, size) else False
 
     async def _read(self, uid: int, size: int) -> bytes | None:
         held = 0 if self.room is None else await self.room.acquire(size)
         try:
-            raw = await self.client.fetch_raw(uid)
-            return None if raw is None or is_doubtful(raw, size) else raw
+            return await self.client.fetch_raw(uid)
         except Refused:
             return None
         finally:

@@ -41,12 +41,11 @@ async def wait_in_idle(
         await protocol.end_idle(timeouts.done)
     except Refused as error:
         memory.tolerate(IDLE, error, loop.time())
-    except ImapError as error:
+    except ImapError:
         if is_over or not mailbox.has_news:  # else the IDLE was of use
             silent = loop.time() - began if has_begun and not mailbox.has_news else 0.0
-            # A server that says BYE ends sessions for reasons of its own, such as a restart.
-            has_ended = has_begun and getattr(error, "bye", None) is not None
-            memory.blame(IDLE, silent, loop.time(), most=MAX_SHORT_IDLES if has_ended else MAX_IDLE_FAILURES)
+            # A server ends sessions for reasons of its own too, such as a restart.
+            memory.blame(IDLE, silent, loop.time(), most=MAX_SHORT_IDLES if has_begun else MAX_IDLE_FAILURES)
         raise
     lasted = loop.time() - began
     if mailbox.has_news or (has_begun and lasted >= min(MIN_IDLE_SECONDS, renew)):

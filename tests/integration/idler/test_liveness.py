@@ -264,7 +264,7 @@ async def the_partner(world: World) -> Any:
 
 WATCH_STATUSES = """
     CREATE TABLE seen (id bigserial, status text);
-    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
         $$ BEGIN INSERT INTO seen (status) VALUES (new.status); RETURN NULL; END $$;
     CREATE TRIGGER note AFTER UPDATE OF status ON users FOR EACH ROW EXECUTE FUNCTION note();
 """
