@@ -67,6 +67,13 @@ FORBIDDEN = {
         "SELECT token_digest FROM tracers",
         "UPDATE mailboxes SET last_uid = 0",
         "UPDATE vault_canaries SET word = ''",
+        "UPDATE endpoints SET url = 'https://example.com/'",
+        "INSERT INTO endpoints (partner_id, kind) VALUES (1, 'new_mail')",
+        "UPDATE connections SET provider_id = 1",
+        "UPDATE users SET connection_id = 1",
+        "UPDATE users SET partner_id = 1",
+        "INSERT INTO audit_log (at, actor_kind, actor, action) VALUES ('2020-01-01', 'system', 'x', 'x')",
+        "INSERT INTO audit_log (id, actor_kind, actor, action) VALUES (1, 'system', 'x', 'x')",
     ],
     Role.OPERATOR: [
         "UPDATE shards SET epoch = 0",
@@ -74,6 +81,7 @@ FORBIDDEN = {
         "UPDATE alembic_version SET version_num = '0001'",
         "ALTER TABLE users ADD COLUMN x int",
         "TRUNCATE users",
+        "INSERT INTO audit_log (at, actor_kind, actor, action) VALUES ('2020-01-01', 'system', 'x', 'x')",
         "CREATE TABLE x (y int)",
         "CREATE ROLE x",
     ],
@@ -98,6 +106,28 @@ async def test_a_role_may_not_do_what_its_process_never_does(database_url, role)
         await db.close()
 
     assert not allowed
+
+
+TRAP = """
+    CREATE FUNCTION pg_temp.trap() RETURNS bytea LANGUAGE plpgsql AS $$
+    BEGIN
+        GRANT superimap_idler TO superimap_api;
+        RETURN 'trapped';
+    END $$;
+    CREATE TEMP VIEW users AS SELECT 1::bigint AS id, pg_temp.trap() AS login_password;
+"""
+
+
+async def test_the_function_that_runs_as_the_owner_reads_no_table_of_its_caller(database_url):
+    """Temporary objects come first in a search path that does not name them."""
+    db = await asyncpg.connect(as_role(database_url, Role.API))
+    try:
+        async with asyncio.timeout(5), db.transaction():
+            await db.execute(TRAP)
+
+            assert await db.fetchval("SELECT has_login_password(1)") is None
+    finally:
+        await db.close()
 
 
 @pytest.mark.parametrize("worker", derived.WORKERS)

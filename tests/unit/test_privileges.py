@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from superimap.db.models import Base
-from superimap.db.privileges import HIDDEN_FROM_API, TABLES, Role, statements
+from superimap.db.privileges import FIXED_FOR_API, HIDDEN_FROM_API, TABLES, Role, statements
 
 
 def granted(role: Role) -> dict[str, str]:
@@ -22,8 +22,8 @@ def test_privileges_are_decided_for_every_table():
     )
 
 
-def test_hidden_columns_exist():
-    for table, columns in HIDDEN_FROM_API.items():
+def test_hidden_and_fixed_columns_exist():
+    for table, columns in [*HIDDEN_FROM_API.items(), *FIXED_FOR_API.items()]:
         assert columns <= {column.name for column in Base.metadata.tables[table].columns}
 
 

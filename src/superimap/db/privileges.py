@@ -28,6 +28,8 @@ class Role(StrEnum):
 
 
 _ALL = "SELECT, INSERT, UPDATE, DELETE"
+# An entry that named its own time could be one that may be deleted.
+_RECORD = "SELECT, INSERT (actor_kind, actor, partner_id, action, object_id, fields, details)"
 
 # Privileges of the API and of operators; empty for none. A row lock needs UPDATE of at least one column.
 TABLES: dict[str, tuple[str, str]] = {
@@ -35,11 +37,11 @@ TABLES: dict[str, tuple[str, str]] = {
     "allowances": ("SELECT, INSERT, UPDATE", _ALL),
     "api_keys": (_ALL, _ALL),
     "attempts": ("SELECT", _ALL),
-    "audit_log": ("SELECT, INSERT", "SELECT, INSERT"),
+    "audit_log": (_RECORD, _RECORD),
     "connections": (_ALL, _ALL),
     "deferred_mails": ("SELECT, INSERT, DELETE", _ALL),
     "deliveries": ("SELECT, INSERT, UPDATE (state, due_at, settled_at, attempts_before)", _ALL),
-    "endpoints": ("SELECT, INSERT, UPDATE", _ALL),
+    "endpoints": ("SELECT, UPDATE", _ALL),
     "idlers": ("SELECT", "SELECT"),
     "login_tries": (_ALL, _ALL),
     "mailboxes": ("SELECT", _ALL),
@@ -60,6 +62,13 @@ TABLES: dict[str, tuple[str, str]] = {
 
 # Columns that the API writes and never reads. It reads refresh tokens, to revoke them at the provider.
 HIDDEN_FROM_API = {"users": frozenset({"login_password", "oauth2_access_token"})}
+
+# Columns that the API never changes: they decide where secrets and webhooks are sent.
+FIXED_FOR_API = {
+    "connections": frozenset({"id", "partner_id", "provider_id"}),
+    "endpoints": frozenset({"id", "partner_id", "kind", "url"}),
+    "users": frozenset({"id", "partner_id", "connection_id"}),
+}
 
 
 class RolesNotCreated(SuperImapError):
@@ -122,20 +131,23 @@ def statements(roles: Sequence[Role]) -> Iterator[str]:
     for table, granted in TABLES.items():
         for role, privileges in zip((Role.API, Role.OPERATOR), granted, strict=True):
             if privileges and role in roles:
-                yield f"GRANT {_visible(table, privileges, role)} ON {table} TO {role}"
+                yield f"GRANT {_by_column(table, privileges, role)} ON {table} TO {role}"
                 if "INSERT" in privileges and table in _numbered():
                     yield f"GRANT USAGE ON SEQUENCE {_sequence(table)} TO {role}"
     if callers := [role for role in (Role.API, Role.OPERATOR) if role in roles]:
         yield f"GRANT EXECUTE ON FUNCTION has_login_password(bigint) TO {', '.join(callers)}"
 
 
-def _visible(table: str, privileges: str, role: Role) -> str:
-    """Replace SELECT of a whole table by SELECT of its columns, if some are hidden from the role."""
-    hidden = HIDDEN_FROM_API.get(table) if role is Role.API else None
-    if not hidden:
+def _by_column(table: str, privileges: str, role: Role) -> str:
+    """Replace SELECT and UPDATE of a whole table by those of its columns, if some are denied to the API."""
+    if role is not Role.API:
         return privileges
-    columns = [column.name for column in Base.metadata.tables[table].columns if column.name not in hidden]
-    return privileges.replace("SELECT", f"SELECT ({', '.join(columns)})", 1)
+    for privilege, excluded in (("SELECT", HIDDEN_FROM_API), ("UPDATE", FIXED_FOR_API)):
+        if table in excluded:
+            columns = [each.name for each in Base.metadata.tables[table].columns]
+            allowed = ", ".join(name for name in columns if name not in excluded[table])
+            privileges = privileges.replace(privilege, f"{privilege} ({allowed})", 1)
+    return privileges
 
 
 def _numbered() -> list[str]:

@@ -311,6 +311,41 @@ async def test_the_migration_marks_the_oldest_valid_key_and_gives_all_scopes(dat
         assert {tuple(sorted(key.scopes)) for key in keys} == {tuple(sorted(Scope))}
 
 
+OLD_INSERT = "INSERT INTO api_keys (partner_id, digest, secret, hint) VALUES (1, :digest, '', 'sip_')"
+
+
+async def test_keys_of_processes_that_do_not_know_the_mark_sign_after_those_before_them(database_url):
+    """During a rolling deployment: a partner that an older process creates, and a key that it rotates."""
+    async with sessions(database_url) as sessionmaker, sessionmaker.begin() as db:
+        await db.execute(text("INSERT INTO partners (id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'acme')"))
+        await db.execute(text(OLD_INSERT), {"digest": b"1"})
+        first = await api_keys.signing_key_id(db, 1)
+        end = await db.scalar(
+            text("UPDATE api_keys SET expires_at = now() + interval '1 h' RETURNING expires_at")
+        )
+        await db.execute(text(OLD_INSERT), {"digest": b"2"})
+        keys = (await db.scalars(select(ApiKey).order_by(ApiKey.id))).all()
+
+        assert first == keys[0].id == await api_keys.signing_key_id(db, 1)
+        assert keys[1].signs_from == end
+
+
+async def test_the_migration_marks_a_key_of_partners_of_which_none_signs(database_url):
+    config = migrate.configuration(database_url)
+    await asyncio.to_thread(command.downgrade, config, "0029")
+    async with sessions(database_url) as sessionmaker, sessionmaker.begin() as db:
+        await db.execute(text("INSERT INTO partners (id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'acme')"))
+        await db.execute(text(OLD_INSERT), {"digest": b"1"})
+        await db.execute(text(OLD_INSERT), {"digest": b"2"})
+        assert await api_keys.signing_key_id(db, 1) is None
+    await asyncio.to_thread(command.upgrade, config, "head")
+
+    async with sessions(database_url) as sessionmaker, sessionmaker.begin() as db:
+        keys = (await db.scalars(select(ApiKey).order_by(ApiKey.id))).all()
+        assert await api_keys.signing_key_id(db, 1) == keys[0].id
+        assert keys[1].signs_from is None
+
+
 def test_the_description_says_of_every_route_with_a_key_that_a_403_is_possible():
     operations = [operation for path in openapi()["paths"].values() for operation in path.values()]
     with_key = [each for each in operations if "ApiKeyHeader" in str(each.get("security"))]

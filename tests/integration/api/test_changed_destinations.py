@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import select
 
+from fixtures.engines import as_role, execute
 from superimap.core.crypto import Place
 from superimap.db.accounts import providers
 from superimap.db.accounts.stored_secrets import StoredSecrets
 from superimap.db.errors import Conflict
 from superimap.db.models import Connection
+from superimap.db.privileges import Role
 from superimap.domain.presets import OTHER
 from tests.integration.api.test_users import stored
 
@@ -39,6 +42,26 @@ async def ada(world, acme):
         await providers.install_presets(db, [OTHER])
     await acme.post("/api/v1/connections", json={"imap_provider_code": "OTHER"})
     assert (await acme.post(USERS, json=ADA)).json()["status"] == "connecting"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "imap_host = 'evil.example.com'",
+        "imap_host = NULL, imap_port = NULL, imap_tls = NULL",
+        "imap_port = 143",
+        "imap_tls = 'none'",
+        "imap_host = 'evil.example.com', email = 'ada@example.com'",
+    ],
+)
+async def test_the_database_itself_keeps_a_password_with_its_server(database_url, ada, change):
+    """A stolen login of the API, or a process of an older version, runs this."""
+    of_api = as_role(database_url, Role.API)
+
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await execute(of_api, f"UPDATE users SET {change}")
+    await execute(of_api, "UPDATE users SET imap_host = upper(imap_host), imap_tls = 'starttls'")
+    await execute(of_api, f"UPDATE users SET login_password = NULL, {change}")
 
 
 @pytest.mark.parametrize(
