@@ -117,6 +117,16 @@ async def test_the_api_names_the_quota_in_a_409_and_a_429_and_counts_both(databa
     assert refusals(Quota.REQUESTS_PER_SECOND) > before[1]
 
 
+async def test_a_key_that_is_used_from_elsewhere_uses_up_no_requests_of_its_partner(database_url):
+    async with make_api(database_url, quota_requests_per_second=1) as api, api.client(api.acme) as client:
+        stolen = await client.post("/api/v1/api_keys", json={"name": "x", "networks": ["192.0.2.0/24"]})
+        async with api.client(stolen.json()["api_key"]) as thief:
+            answers = [await thief.get("/api/v1/connections") for _ in range(12)]
+
+        assert {answer.status_code for answer in answers} == {403}
+        assert (await client.get("/api/v1/connections")).status_code == 200
+
+
 HOLD = "INSERT INTO partner_usage VALUES ($1, 'backlog_rows', 1, 0, now())"
 BACKLOG = """
     INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind, content, due_at)

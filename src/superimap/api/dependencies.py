@@ -113,8 +113,8 @@ async def calling_key(
             "Partner not found. Check your api_key.",
             headers={"WWW-Authenticate": 'ApiKey realm="superimap"'},
         )
+    _check_source(request, resources, caller)  # first, so that a stolen key uses up no quota from elsewhere
     _check_rate(resources, caller)
-    _check_source(request, resources, caller)
     audit.set_actor(db, Actor(ActorKind.API_KEY, str(caller.key.id)))
     return caller
 
@@ -220,22 +220,32 @@ def base_url(request: Request, resources: AppResources) -> str:
 
 
 class UserPresenter:
-    """Converts users to responses, with links signed at that moment."""
+    """Converts users to responses, with links signed at that moment.
 
-    def __init__(self, resources: AppResources, base: Annotated[str, Depends(base_url)]) -> None:
+    Who has a link can connect or disconnect the user: a key that may not write gets none.
+    """
+
+    def __init__(
+        self, resources: AppResources, caller: CallingKey, base: Annotated[str, Depends(base_url)]
+    ) -> None:
         self._key = resources.link_keys[0]
+        self._may_write = Scope.WRITE in caller.key.scopes
         self._base = base
 
     def __call__(self, user: User) -> UserOut:
         """Return the user as the API shows it."""
-        user_id, now = user.id, time.time()
         columns = {
             name: getattr(user, name) for name in UserOut.model_fields if not name.endswith("connect_url")
         }
         return UserOut(
             **columns,
-            connect_url=links.url(self._base, Purpose.CONNECT, user_id, self._key, now=now),
-            disconnect_url=links.url(self._base, Purpose.DISCONNECT, user_id, self._key, now=now),
+            connect_url=self._link(Purpose.CONNECT, user.id),
+            disconnect_url=self._link(Purpose.DISCONNECT, user.id),
+        )
+
+    def _link(self, purpose: Purpose, user_id: int) -> str | None:
+        return (
+            links.url(self._base, purpose, user_id, self._key, now=time.time()) if self._may_write else None
         )
 
 

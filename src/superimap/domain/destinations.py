@@ -5,6 +5,7 @@ again or loses it. Otherwise a stolen API key could have a stored password sent 
 the tables with the fields that can be set, so that a new field is classified here.
 """
 
+import json
 from collections.abc import Mapping
 
 PASSWORD = "login_password"  # noqa: S105 - names of columns, not secrets
@@ -36,6 +37,8 @@ PROVIDER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "oauth2_revoke_url": (REFRESH_TOKEN, CLIENT_SECRET),
 }
 """Fields of a provider, which an operator sets for all its users."""
+
+_ASKED_FIELDS = (*PROVIDER_FIELDS, "oauth2_authorize_url", "oauth2_userinfo_url")
 
 NO_SECRET_IS_SENT: Mapping[str, str] = {
     "oauth2_authorize_url": "the person's browser goes there, with the client id",
@@ -72,6 +75,11 @@ def misdirected_secrets(
                 if secret not in values:
                     found.setdefault(secret, field)
     return found
+
+
+def destinations_of(provider: object) -> str:
+    """Return the servers and URLs that get a person's password or code, as a text to compare."""
+    return json.dumps([str(getattr(provider, field)) for field in _ASKED_FIELDS])
 
 
 def _is_other_destination(field: str, before: object, after: object) -> bool:

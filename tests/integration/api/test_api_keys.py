@@ -225,6 +225,16 @@ async def test_the_last_use_is_stored_once_a_minute_and_also_for_requests_that_f
     assert datetime.now(UTC) - datetime.fromisoformat(listed["last_used_at"]) < timedelta(minutes=1)
 
 
+async def test_a_key_that_may_not_write_gets_no_link_that_connects_or_disconnects_the_user(world, acme):
+    created = (await acme.post("/api/v1/connections/PLAIN/users", json={"tag": "ann"})).json()
+    async with world.client((await add_key(acme, scopes=["read"]))["api_key"]) as reader:
+        shown = (await reader.get("/api/v1/connections/PLAIN/users/ann")).json()
+
+    assert (shown["connect_url"], shown["disconnect_url"]) == (None, None)
+    assert created["connect_url"]
+    assert created["disconnect_url"]
+
+
 async def test_exactly_one_key_signs_and_the_mark_moves_by_request(world, acme):
     created = await add_key(acme, scopes=[])
     marked = (await acme.post(f"{KEYS}/{created['id']}/sign")).json()

@@ -51,6 +51,7 @@ PROBLEM_TITLES = {
     "consent-unknown": "This sign-in cannot be finished here",
     "return-refused": "This link is not valid",
     "form-forged": "Please open the link again",
+    "provider-changed": "Please open the link again",
     "too-many": "Please wait a moment",
     "unavailable": "Please try again in a moment",
 }

@@ -62,6 +62,7 @@ async def callback(visitor: CurrentVisitor) -> Response:
             "Allow cookies and open the link that you were sent again.",
             kind="consent-unknown",
         )
+    consent.check_destinations()
     linked_user = consent.linked_user
     try:
         endpoint_id = await _connect(visitor, consent, given, state)
@@ -119,6 +120,7 @@ async def _connect(
     try:
         async with visitor.resources.sessionmaker.begin() as db:
             current = await connecting.lock_user(db, linked_user.user.id)
+            connecting.check_destinations(current.provider, linked_user.provider)
             email, login_name = connected_account(account, current.user.email)
             return await connecting.connect_user(
                 db,

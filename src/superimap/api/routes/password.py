@@ -150,6 +150,7 @@ async def _store(
     try:
         async with visitor.resources.sessionmaker.begin() as db:
             linked_user = await connecting.lock_user(db, user_id)
+            connecting.check_destinations(linked_user.provider, link.linked_user.provider)
             endpoint_id = await connecting.connect_user(
                 db, visitor.resources.vault, linked_user, fields, link_digest=link.digest
             )

@@ -170,12 +170,13 @@ class UserOut(BaseModel):
 
     tag: str
     email: str | None
-    connect_url: str = Field(
-        description="Link to which you send the person to connect. Signed for each response; valid for 30 minutes."
+    connect_url: str | None = Field(
+        description="Link to which you send the person to connect. Signed for each response; valid for "
+        "30 minutes. Null for an API key without the scope `write`."
     )
-    disconnect_url: str = Field(
+    disconnect_url: str | None = Field(
         description="Link to which you send the person to disconnect. Signed for each response; "
-        "valid for 30 minutes."
+        "valid for 30 minutes. Null for an API key without the scope `write`."
     )
     connected_at: datetime | None = Field(
         description="Since when the credentials are complete; null if they are not."

@@ -14,12 +14,22 @@ from superimap.db import audit
 from superimap.db.accounts import announcements, link_usage, users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.validation.accounts import UserFields
-from superimap.db.errors import NotFound
+from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import Connection, Delivery, Endpoint, Partner, Provider, User
 from superimap.domain.audit import Actor, ActorKind, AuditAction
+from superimap.domain.destinations import destinations_of
 from superimap.domain.events import EventKind
 from superimap.domain.providers import ProviderKind
 from superimap.webhooks import payload
+
+
+class ProviderChanged(Conflict):
+    """An operator changed the servers or URLs of the provider while a person was signing in there."""
+
+    kind = "provider-changed"
+
+    def __init__(self) -> None:
+        super().__init__("The settings of this mail provider have just changed. Open the link again.")
 
 
 class LinkedUser(NamedTuple):
@@ -44,11 +54,8 @@ class NewAccessToken:
     expires_in: int
 
 
-async def find_user(db: AsyncSession, user_id: int, *, lock: bool = False) -> LinkedUser | None:
-    """Return the user with its partner, connection and provider, or None.
-
-    `lock` locks the user against other changes until the transaction ends.
-    """
+async def find_user(db: AsyncSession, user_id: int) -> LinkedUser | None:
+    """Return the user with its partner, connection and provider, or None."""
     statement = (
         select(User, Partner, Connection, Provider)
         .join(Partner, Partner.id == User.partner_id)
@@ -57,18 +64,26 @@ async def find_user(db: AsyncSession, user_id: int, *, lock: bool = False) -> Li
         .where(User.id == user_id)
         .execution_options(populate_existing=True)
     )
-    if lock:
-        statement = statement.with_for_update(of=User, key_share=True)
     row = (await db.execute(statement)).one_or_none()
     return LinkedUser(*row) if row is not None else None
 
 
 async def lock_user(db: AsyncSession, user_id: int) -> LinkedUser:
-    """Return the user as `find_user` does, locked. Raises NotFound."""
-    found = await find_user(db, user_id, lock=True)
+    """Return the user as `find_user` does, locked against other changes. Raises NotFound.
+
+    The provider is read after the lock is held: the operator's command that changes it waits for this lock.
+    """
+    await db.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    found = await find_user(db, user_id)
     if found is None:
         raise NotFound("User not found.")
     return found
+
+
+def check_destinations(now: Provider, then: Provider) -> None:
+    """Raise ProviderChanged if a secret that was obtained `then` would go elsewhere `now`."""
+    if destinations_of(now) != destinations_of(then):
+        raise ProviderChanged
 
 
 async def connect_user(

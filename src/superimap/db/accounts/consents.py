@@ -7,8 +7,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault, digest
-from superimap.db.accounts.connecting import LinkedUser, find_user
+from superimap.db.accounts.connecting import LinkedUser, ProviderChanged, find_user
 from superimap.db.models import OAuthState
+from superimap.domain.destinations import destinations_of
 
 CONSENT_SECONDS = 3600
 """Time in which a person may consent, even if the link expires meanwhile."""
@@ -21,9 +22,16 @@ class PendingConsent:
     linked_user: LinkedUser
     browser_digest: bytes
     link_digest: bytes
+    destinations_digest: bytes | None
     verifier: str = field(repr=False)
     success_url: str | None
     failure_url: str | None
+
+    def check_destinations(self) -> None:
+        """Raise ProviderChanged if code and client secret would go elsewhere than when the consent began."""
+        now = digest(destinations_of(self.linked_user.provider))
+        if self.destinations_digest is not None and now != self.destinations_digest:
+            raise ProviderChanged
 
 
 async def begin(
@@ -48,6 +56,7 @@ async def begin(
         "state_digest": digest(state),
         "browser_digest": digest(browser),
         "link_digest": link_digest,
+        "destinations_digest": digest(destinations_of(linked_user.provider)),
         "verifier": vault.seal_text(verifier, Place("oauth_states", "verifier", partner_id, str(row))),
         "success_url": success_url,
         "failure_url": failure_url,
@@ -72,6 +81,7 @@ async def take(db: AsyncSession, vault: Vault, state: str) -> PendingConsent | N
         linked_user=linked_user,
         browser_digest=row.browser_digest,
         link_digest=row.link_digest,
+        destinations_digest=row.destinations_digest,
         verifier=vault.open_text(row.verifier, place),
         success_url=row.success_url,
         failure_url=row.failure_url,

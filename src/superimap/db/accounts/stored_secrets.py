@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, case, delete, false, func, or_, select, update
+from sqlalchemy import ColumnElement, case, false, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.accounts import connections
 from superimap.db.errors import Conflict
-from superimap.db.models import Connection, OAuthState, Provider, User
+from superimap.db.models import Connection, Provider, User
 from superimap.domain.destinations import CLIENT_SECRET, PASSWORD, REFRESH_TOKEN
 from superimap.domain.users import UserStatus
 
@@ -29,8 +29,9 @@ async def decide(
 
     Raises Conflict if some are stored and nothing was decided. `provider` is locked and not changed yet.
     """
-    if not secrets:
+    if not secrets or decision is StoredSecrets.KEEP:
         return
+    await _await_stores(db, provider)
     users = _users_with(provider, secrets)
     clients = _clients_with(provider, secrets)
     if decision is None:
@@ -43,8 +44,16 @@ async def decide(
                 f"present {', '.join(sorted(set(secrets.values())))}. Say what becomes of them: "
                 "--stored-secrets=keep sends them to the new one, --stored-secrets=forget deletes them."
             )
-    elif decision is StoredSecrets.FORGET:
+    else:
         await _forget(db, provider, secrets, users, clients)
+
+
+async def _await_stores(db: AsyncSession, provider: Provider) -> None:
+    """Wait until secrets that are being stored are visible, and let none be stored until this transaction ends."""
+    mine = select(Connection.id).where(Connection.provider_id == provider.id)
+    await db.execute(mine.order_by(Connection.id).with_for_update())
+    users = select(User.id).where(_is_of(provider)).order_by(User.id).with_for_update(key_share=True)
+    await db.execute(select(func.count()).select_from(users.subquery()))
 
 
 async def _forget(
@@ -87,9 +96,6 @@ async def _forget(
         )
         .execution_options(synchronize_session=False)
     )
-    # A person who consents at this moment brings a code of the previous provider.
-    used = select(User.id).where(_is_of(provider))
-    await db.execute(delete(OAuthState).where(OAuthState.user_id.in_(used)))
     for connection_id in await db.scalars(select(Connection.id).where(Connection.provider_id == provider.id)):
         await connections.notify_shards(db, connection_id)
 

@@ -15,7 +15,11 @@ from superimap.db.models.base import (
 
 
 class OAuthState(Base):
-    """A consent in progress. The state is a digest, bound to one browser; the row is deleted on return."""
+    """A consent in progress. The state is a digest, bound to one browser; the row is deleted on return.
+
+    `destinations_digest` is of the servers and URLs that the provider had at the start. NULL: started by a process
+    from before migration 0031.
+    """
 
     __tablename__ = "oauth_states"
     id: Mapped[IdentityKey]
@@ -24,6 +28,7 @@ class OAuthState(Base):
     state_digest: Mapped[DigestBytes] = mapped_column(unique=True)
     browser_digest: Mapped[DigestBytes]
     link_digest: Mapped[DigestBytes]
+    destinations_digest: Mapped[DigestBytes | None]
     verifier: Mapped[SealedBytes]
     success_url: Mapped[str | None]
     failure_url: Mapped[str | None]
