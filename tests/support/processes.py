@@ -88,20 +88,25 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def started(
-    *command: str, env: Mapping[str, str], patience: float = 30.0, prefix: Sequence[str] = ()
+    *command: str,
+    env: Mapping[str, str],
+    patience: float = 30.0,
+    prefix: Sequence[str] = (),
+    output: int | None = None,
 ) -> AsyncIterator[Process]:
     """Run `superimap …` for the length of the block; SIGTERM stops it, or kill -9 if it ignores that.
 
-    `prefix` is a command that executes the one that follows it, in the same process.
+    `prefix` is a command that executes the one that follows it, in the same process. `output` is a descriptor for
+    standard output and error in the place of the log.
     """
     with tempfile.TemporaryDirectory(prefix="superimap-log-") as folder:
         log = Path(folder) / "log"
-        with log.open("wb") as output:
+        with log.open("wb") as file:
             popen = subprocess.Popen(
                 [*prefix, SUPERIMAP, *command],
                 env=dict(env),
-                stdout=output,
-                stderr=output,
+                stdout=file if output is None else output,
+                stderr=file if output is None else output,
                 stdin=subprocess.DEVNULL,
             )
         process = Process(" ".join(command), popen, log)

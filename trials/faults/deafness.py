@@ -22,8 +22,7 @@ SHIFTED_CLOCK = Path(__file__).with_name("shifted_clock")
 async def f17_clocks_differ(run: FaultRun) -> None:
     """The idler's clock is 30 s ahead of the dispatcher's, then as much behind. No webhook is late."""
     for ahead in (SKEW_SECONDS, -SKEW_SECONDS):
-        env = {"PYTHONPATH": str(SHIFTED_CLOCK), "CLOCK_SHIFT_SECONDS": str(ahead)}
-        idler = await run.start("idler", **env)
+        idler = await run.start("idler", PYTHONPATH=str(SHIFTED_CLOCK), CLOCK_SHIFT_SECONDS=str(ahead))
         dispatcher = await run.start("dispatcher")
         await run.ready(idler)
         await run.wait_until_watched()

@@ -75,13 +75,13 @@ class FaultRun:
 
     # Processes.
 
-    async def start(self, name: str, **more: str) -> Process:
-        """Start another idler or dispatcher."""
+    async def start(self, name: str, *, output: int | None = None, **more: str) -> Process:
+        """Start another idler or dispatcher; its output goes to a file, or to the descriptor `output`."""
         port = free_port()
         env = environment(
             self.world, **{"WEBHOOK_TIMEOUT": "2", "HEALTH_PORT": str(port), **self.env, **more}
         )
-        process = await self.stack.enter_async_context(started(name, env=env))
+        process = await self.stack.enter_async_context(started(name, env=env, output=output))
         self.processes.append(process)
         self._ports[process.popen.pid] = port
         return process
