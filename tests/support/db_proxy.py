@@ -21,11 +21,13 @@ class DbProxy:
         self._pipes: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
+        self.connections = 0
+        self.folder = folder
         self.url = f"postgresql://{parts.netloc.partition('@')[0]}@{parts.path}?host={folder}"
 
     async def open(self) -> None:
         """Make the database reachable."""
-        self._server = await asyncio.start_unix_server(self._pass, self._path)
+        self._server = await asyncio.start_unix_server(self.serve, self._path)
 
     async def close(self) -> None:
         """Make the database unreachable, and cut every connection to it."""
@@ -44,7 +46,9 @@ class DbProxy:
         """Answer again."""
         self._flows.set()
 
-    async def _pass(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+    async def serve(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        """Serve one connection to the proxy."""
+        self.connections += 1
         far, far_out = await asyncio.open_unix_connection(self._upstream)
         for reader, writer in ((near, far_out), (far, near_out)):
             pipe = asyncio.create_task(self._pipe(reader, writer))

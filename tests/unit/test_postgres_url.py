@@ -26,7 +26,9 @@ SUPPORTED = [
     ("dbname=other&user=bob", "dbname=other&user=bob"),
     ("fallback_application_name=x", ""),
 ]
+WRITABLE = "target_session_attrs=read-write"
 REJECTED = [
+    ("host=one,two&port=1,2,3", "another number of ports"),
     (
         "sslmode=require&channel_binding=require",
         "channel_binding that is not supported.* sslmode=verify-full",
@@ -58,7 +60,7 @@ UNESCAPED = [
 def test_keywords_that_are_supported(query, left):
     found = connection_arguments(f"{BASE}?{query}")
 
-    assert found.dsn == f"{BASE}?{left}".rstrip("?")
+    assert found.dsns == (f"{BASE}?{left}".rstrip("?"),)
 
 
 @pytest.mark.parametrize(("query", "sentence"), REJECTED)
@@ -86,10 +88,23 @@ def test_parameters_of_the_server_are_passed_on():
     assert connection_arguments(BASE).server_settings == {"application_name": "superimap"}
 
 
-def test_of_several_hosts_the_one_that_can_be_written_is_chosen():
-    for url in ("postgresql://ann@one:1,two:2/app", "postgresql://ann@/app?host=/run/one,/run/two&port=1,2"):
-        assert "target_session_attrs=read-write" in connection_arguments(url).dsn
-    assert "any" in connection_arguments("postgresql://ann@one,two/app?target_session_attrs=any").dsn
+# The URL without its beginning, and what asyncpg gets for each host.
+SEVERAL_HOSTS = [
+    ("ann:hu@one:1,[::1]:2/app", "ann:hu@one:1/app?{}", "ann:hu@[::1]:2/app?{}"),
+    ("one,two/app?sslmode=require", "one/app?sslmode=require&{}", "two/app?sslmode=require&{}"),
+    ("ann@/app?host=/a,/b&port=1,2", "ann@/app?host=%2Fa&port=1&{}", "ann@/app?host=%2Fb&port=2&{}"),
+    ("ann@/app?host=a,b&port=6", "ann@/app?host=a&port=6&{}", "ann@/app?host=b&port=6&{}"),
+    ("ann@/app?host=a,b", "ann@/app?host=a&{}", "ann@/app?host=b&{}"),
+]
+
+
+@pytest.mark.parametrize(("url", "one", "two"), SEVERAL_HOSTS)
+def test_of_several_hosts_each_is_connected_by_itself_if_it_can_be_written(url, one, two):
+    found = connection_arguments(f"postgresql://{url}").dsns
+
+    assert found == tuple(f"postgresql://{each.format(WRITABLE)}" for each in (one, two))
+    others = connection_arguments("postgresql://ann@one,two/app?target_session_attrs=any").dsns
+    assert all(each.endswith("/app?target_session_attrs=any") for each in others)
 
 
 def test_certificates_of_the_system_are_verified_with_the_name_of_the_host():

@@ -13,7 +13,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-"""Time for opening a connection, if the URL has no `connect_timeout`."""
+"""Time for opening a connection to one host, if the URL has no `connect_timeout`."""
 MAX_CONNECT_TIMEOUT_SECONDS = 60.0
 
 _PASSED_ON = frozenset({
@@ -49,9 +49,9 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class ConnectionArguments:
-    """Arguments of asyncpg for one URL; `timeout` is in seconds."""
+    """Arguments of asyncpg for one URL: a DSN for each of its hosts; `timeout` is in seconds, for one host."""
 
-    dsn: str
+    dsns: tuple[str, ...]
     timeout: float = CONNECT_TIMEOUT_SECONDS
     server_settings: dict[str, str] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
@@ -79,8 +79,27 @@ def connection_arguments(url: str) -> ConnectionArguments:
         word: words[word] for word in ("options", "application_name") if word in words
     }
     settings.setdefault("application_name", words.get("fallback_application_name", "superimap"))
-    dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(passed_on), ""))
-    return ConnectionArguments(dsn, _timeout(words.get("connect_timeout")), settings, tls)
+    dsns = tuple(
+        urlunsplit(("postgresql", netloc, parts.path, urlencode(passed_on | place), ""))
+        for netloc, place in _hosts(parts.netloc, words)
+    )
+    return ConnectionArguments(dsns, _timeout(words.get("connect_timeout")), settings, tls)
+
+
+def _hosts(netloc: str, words: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """Return the part before the path, and the keywords `host` and `port`, for each host of a URL."""
+    if "," not in words.get("host", ""):
+        login, at, places = netloc.rpartition("@")
+        return [(f"{login}{at}{place}", {}) for place in places.split(",")]
+    hosts, ports = words["host"].split(","), words.get("port", "").split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if len(ports) != len(hosts):
+        raise ValueError("has another number of ports than of hosts")
+    return [
+        (netloc, {"host": host} | ({"port": port} if port else {}))
+        for host, port in zip(hosts, ports, strict=True)
+    ]
 
 
 def _check_places(netloc: str, path: str, query: str, fragment: str) -> None:

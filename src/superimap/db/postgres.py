@@ -1,11 +1,14 @@
-"""asyncpg connections and pools, which drop connections that are open and of no use.
+"""asyncpg connections and pools, which find the host that can be used, and drop connections that are of no use.
 
 The idler and the dispatcher use only this module and never load SQLAlchemy; the API and the operators' commands
 use `engine` as well.
 """
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import asyncpg
@@ -24,6 +27,16 @@ SERVER_SETTINGS = {
     "lock_timeout": "20000",
 }
 
+# A connection ends when the server's machine has not answered for 10 s. Otherwise a statement on each connection
+# would wait for its timeout after a machine or a network is lost, and as long again for its cancellation.
+_SOCKET_OPTIONS = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 4),  # seconds without traffic before the first probe
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 10_000),  # milliseconds that sent data may stay unacknowledged
+)
+
 
 class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that knows when it is useless: on a server that is read-only now, or with outdated plans.
@@ -33,9 +46,14 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
 
     __slots__ = ("is_useless",)
 
-    def __init__(self, *args: Any, **arguments: Any) -> None:
-        super().__init__(*args, **arguments)
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any) -> None:
+        super().__init__(protocol, transport, *args)
         self.is_useless = False
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            for level, name, value in _SOCKET_OPTIONS:
+                if (option := getattr(socket, name, None)) is not None:  # not on every system
+                    sock.setsockopt(level, option, value)
 
     async def execute(self, *args: Any, **arguments: Any) -> Any:
         """As asyncpg."""
@@ -80,6 +98,32 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
         raise error
 
 
+class Hosts:
+    """The hosts of one DATABASE_URL. They are tried in turn, the one that was connected last comes first."""
+
+    def __init__(self, dsns: tuple[str, ...]) -> None:
+        self._dsns = dsns
+
+    async def connect(self, *_: object, **arguments: Any) -> asyncpg.Connection:
+        """Connect to the first host that can be used. Each has the timeout for itself: one may never answer."""
+        failure: BaseException | None = None
+        for dsn in self._dsns:
+            try:
+                connection = await asyncpg.connect(dsn, **arguments)
+            except UNAVAILABLE as error:
+                failure = error
+                continue
+            self._dsns = (dsn, *(each for each in self._dsns if each != dsn))
+            return connection
+        assert failure is not None  # noqa: S101 - there is one host at least
+        raise failure
+
+
+@lru_cache(maxsize=8)
+def _hosts(url: str) -> Hosts:
+    return Hosts(connection_arguments(url).dsns)
+
+
 async def connect(
     url: str,
     *,
@@ -91,14 +135,14 @@ async def connect(
     `statement_timeout` is in seconds; None means no limit, which migrations need. `settings` are added to
     SERVER_SETTINGS.
     """
-    return await asyncpg.connect(command_timeout=statement_timeout, **_arguments(url, settings or {}))
+    arguments = _arguments(url, settings or {})
+    return await _hosts(url).connect(command_timeout=statement_timeout, **arguments)
 
 
 def _arguments(url: str, settings: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments that connections and pools have in common."""
     found = connection_arguments(url)
     return {
-        "dsn": found.dsn,
         "timeout": found.timeout,
         "server_settings": {**SERVER_SETTINGS, **found.server_settings, **settings},
         "connection_class": DatabaseConnection,
@@ -144,6 +188,7 @@ async def _drop_if_useless(connection: DatabaseConnection) -> None:
 async def pool(url: str, *, size: int) -> AsyncIterator[asyncpg.Pool]:
     """Open a pool of at most `size` connections; it connects on demand, so it starts without a server."""
     opened = asyncpg.create_pool(
+        connect=_hosts(url).connect,
         min_size=0,
         max_size=size,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
