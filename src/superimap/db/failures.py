@@ -85,8 +85,6 @@ def _classify_one(error: BaseException) -> DatabaseFailure | None:
             found = DatabaseFailure.OUTDATED
         case asyncpg.TargetServerAttributeNotMatched():
             found = DatabaseFailure.READ_ONLY
-        case NotifyQueueFull():
-            found = DatabaseFailure.OUT_OF_RESOURCES
         case UnknownPostgresError():
             found = failure_of_sqlstate(error.sqlstate or "")
             found = found if found.is_temporary else DatabaseFailure.SERVER_FAULT
@@ -120,7 +118,6 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     asyncpg.InternalClientError,
     asyncpg.InvalidCachedStatementError,
     UnknownPostgresError,
-    NotifyQueueFull,
     *_temporary_types(),
 )
 

@@ -131,8 +131,6 @@ class PresenceKeeper:
 
     async def _watch_others(self, db: asyncpg.Connection) -> None:
         """Look for idlers that have ended, until the connection is lost."""
-        is_lost = asyncio.Event()
-        db.add_termination_listener(lambda _: is_lost.set())
         absences, limit = Absences(), FEW_IDLERS
         while True:
             absent = await cluster.list_absent(db, self._idler, limit=limit)
@@ -148,9 +146,7 @@ class PresenceKeeper:
             )
             for idler in await cluster.mark_absent(db, dead) if dead else ():
                 log.warning("idler no longer exists; its shards are free", extra={"idler": idler})
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.check):
-                    await is_lost.wait()
+            await asyncio.sleep(self._timing.check)
 
     async def _withdraw(self) -> None:
         """Let only the lease count while no connection can be had, for example because there are too many."""

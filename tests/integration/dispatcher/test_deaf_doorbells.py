@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 
 from superimap.core import metrics
 from superimap.core.health import Readiness
+from superimap.dispatcher.hearing import DoorbellHearing
 from superimap.doorbells.arq_worker import QUEUE_NAME
-from superimap.doorbells.redis import EndpointDoorbell
+from superimap.doorbells.redis import GENERATION_KEY_PREFIX, PROBE_ID, EndpointDoorbell
 from tests.integration.dispatcher.conftest import FAST, SinkWorld, eventually
 
 # A busy machine may take a probe late; sweeps as often as these would call that deaf.
@@ -108,6 +109,54 @@ async def test_lanes_start_locally_within_two_seconds_and_readyz_says_so(
         if cause is not worker_that_hangs:  # a task that hangs stays so
             await eventually(lambda: asyncio.sleep(0, not health.notes))
             assert gauge() == 0
+
+
+async def test_a_consumer_that_eats_only_some_jobs_delays_no_webhook(world: SinkWorld):
+    health, endpoint = Readiness(), await world.endpoint()
+    async with Redis.from_url(world.redis_url) as redis, world.dispatcher(timings=TIMINGS, health=health):
+        await eventually(lambda: redis.get(f"{GENERATION_KEY_PREFIX}{PROBE_ID}"))
+        eating = asyncio.create_task(_eat_lanes(redis, endpoint))
+        try:
+            for number in (1, 2):
+                began = time.monotonic()
+                await world.add_deliveries(endpoint)
+                await world.sink.wait_for(lambda got, number=number: len(got) == number)
+                assert time.monotonic() - began < MAX_SECONDS
+            assert not health.notes, "the probes are taken"
+        finally:
+            eating.cancel()
+
+
+async def _eat_lanes(redis: Redis, endpoint: int) -> None:
+    while True:
+        for job in await redis.zrange(QUEUE_NAME, 0, -1):
+            if job.startswith(b"lane:%d:" % endpoint):
+                await redis.zrem(QUEUE_NAME, job)
+        await asyncio.sleep(0)
+
+
+class UntakenProbes:
+    """A doorbell whose probes wait in the queue."""
+
+    generation = 7
+
+    async def probe(self, *, replaces_dead: bool = False) -> int:
+        self.generation += replaces_dead
+        return self.generation
+
+
+async def test_probes_that_wait_while_this_dispatcher_is_busy_are_not_reported():
+    health = Readiness()
+    hearing = DoorbellHearing(UntakenProbes(), health)
+    for _ in range(5):
+        await hearing.probe(is_busy=True)
+    assert not health.notes and not hearing.is_unheard(1)
+
+    await hearing.probe(is_busy=False)
+    assert hearing.is_unheard(1)
+    await hearing.probe(is_busy=False)
+    assert "doorbells" in health.notes
+    hearing.clear()
 
 
 def gauge() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -50,12 +51,17 @@ class Crew:
         self._running: dict[int, asyncio.Task[None]] = {}
 
     async def start(
-        self, timing: PresenceTiming = QUICK, *, url: str | None = None, pool: asyncpg.Pool | None = None
+        self,
+        timing: PresenceTiming = QUICK,
+        *,
+        url: str | None = None,
+        pool: asyncpg.Pool | None = None,
+        interval: float = 0.1,
     ) -> int:
         """Start an idler; returns its id once it is registered."""
         idler = await ownership.join(self._pool, name="test", version="1", capacity=10, health_port=None)
         keeper = PresenceKeeper(
-            url or self._world.database_url, pool or self._pool, idler, interval=0.1, timing=timing
+            url or self._world.database_url, pool or self._pool, idler, interval=interval, timing=timing
         )
         self._running[idler] = asyncio.create_task(keeper.run())
         await self.until("presence IS NOT NULL", idler)
@@ -145,14 +151,34 @@ async def test_a_new_idler_finds_that_its_predecessor_was_killed(pool, crew, cha
     await crew.until("absent_since IS NOT NULL", killed)
 
 
-async def test_idlers_that_are_killed_together_are_all_found(crew):
+async def test_idlers_that_are_killed_together_are_found_together(pool, crew):
     """More than an idler looks at while all are present."""
-    await crew.start()
-    killed = [await crew.start() for _ in range(7)]
+    timing = replace(QUICK, absence=0.3)
+    await crew.start(timing)
+    killed = [await crew.start(PATIENT) for _ in range(7)]
 
     await crew.kill(*killed)
 
     await crew.until("absent_since IS NOT NULL", *killed)
+    first, last = await pool.fetchrow("SELECT min(absent_since), max(absent_since) FROM idlers")
+    assert (last - first).total_seconds() < timing.absence
+
+
+async def test_an_idler_that_lost_its_own_connection_gives_the_others_time_to_return(pool, crew):
+    timing = replace(QUICK, return_=0.5)
+    looking, killed = await crew.start(timing, interval=10), await crew.start(PATIENT)
+    before = await backend(pool, looking)
+    await pool.execute("SELECT pg_terminate_backend($1)", before)
+
+    async def is_back() -> bool:
+        return await backend(pool, looking) not in {None, before}
+
+    await eventually(is_back)
+    ended_at = await pool.fetchval("SELECT clock_timestamp()")
+    await crew.kill(killed)
+    await crew.until("absent_since IS NOT NULL", killed)
+    waited = await pool.fetchval("SELECT absent_since - $2 FROM idlers WHERE id = $1", killed, ended_at)
+    assert waited.total_seconds() >= timing.return_
 
 
 async def test_an_idler_that_holds_its_lock_cannot_be_marked(pool, crew):
