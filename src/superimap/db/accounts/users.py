@@ -8,29 +8,31 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.core.crypto import Place, Vault
+from superimap.core.crypto import Vault
 from superimap.db import audit
 from superimap.db.accounts import quotas
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.hidden_secrets import load_password_presence
+from superimap.db.accounts.user_changes import (
+    as_stored,
+    check_password_has_server,
+    further_changes,
+    initial_status,
+    is_changed,
+    required_fields,
+    used_values,
+)
 from superimap.db.accounts.validation.accounts import (
-    BOOLEAN_FIELDS,
     UserFields,
-    sign_in_fields,
     validate_account,
 )
-from superimap.db.accounts.validation.servers import SERVER_FIELDS, complete_server
-from superimap.db.errors import Invalid, NotFound
-from superimap.db.models import Connection, Provider, User
+from superimap.db.errors import NotFound
+from superimap.db.models import Connection, User
 from superimap.domain.audit import AuditAction
 from superimap.domain.destinations import USER_FIELDS, misdirected_secrets
-from superimap.domain.providers import ProviderKind
 from superimap.domain.quotas import Quota
-from superimap.domain.users import Reauth, UserStatus
-
-SECRET_FIELDS = frozenset({"login_password", "oauth2_refresh_token"})
 
 
 class UserRow(NamedTuple):
@@ -54,11 +56,11 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
     Letter case is ignored. After ValueTaken the transaction must be rolled back.
     """
     connection, provider = linked
-    values = _used_values(provider, None, validate_account({"tag": None, **fields}))
+    values = used_values(provider, None, validate_account({"tag": None, **fields}))
     row = cast(int, await db.scalar(select(func.nextval(func.pg_get_serial_sequence("users", "id")))))
     archived = values.get("archived", False)
-    _check_password_has_server(provider, None, values)
-    is_complete = all(values.get(name) for name in _required_fields(provider))
+    check_password_has_server(provider, None, values)
+    is_complete = all(values.get(name) for name in required_fields(provider))
     await _reserve(db, connection.partner_id, is_live=not archived, is_connected=is_complete)
     statement = (
         insert(User)
@@ -67,8 +69,8 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
             partner_id=connection.partner_id,
             connection_id=connection.id,
             connected_at=func.now() if is_complete else None,
-            status=_status(archived=archived, is_connected=is_complete),
-            **_as_stored(vault, connection.partner_id, row, values),
+            status=initial_status(archived=archived, is_connected=is_complete),
+            **as_stored(vault, connection.partner_id, row, values),
         )
         .returning(User)
     )
@@ -108,15 +110,15 @@ async def update(
     replaced or ended, and resets the status. Another server or account name without its secret clears the secret.
     """
     await load_password_presence(db, user)
-    given = _used_values(linked.provider, user, validate_account(fields))
+    given = used_values(linked.provider, user, validate_account(fields))
     cleared = {
         secret: field
         for secret, field in misdirected_secrets(USER_FIELDS, user, given).items()
         if getattr(user, secret) is not None
     }
     values = given | dict.fromkeys(cleared)
-    _check_password_has_server(linked.provider, user, values)
-    changes = _as_stored(vault, user.partner_id, user.id, values) | _further_changes(
+    check_password_has_server(linked.provider, user, values)
+    changes = as_stored(vault, user.partner_id, user.id, values) | further_changes(
         linked.provider, user, values
     )
     if cleared and "status" in changes:
@@ -127,7 +129,7 @@ async def update(
     if not changes:
         return user
     await _reserve_change(db, user, values, changes)
-    changed_values = {name: value for name, value in values.items() if _is_changed(user, name, value)}
+    changed_values = {name: value for name, value in values.items() if is_changed(user, name, value)}
     statement = (
         sql_update(User)
         .where(User.id == user.id, User.partner_id == user.partner_id)
@@ -183,113 +185,6 @@ async def _record(
         fields=values,
         details={**values, "tag": user.tag, "imap_provider_code": linked.provider.code},
     )
-
-
-def _is_changed(user: User, name: str, value: object) -> bool:
-    """Whether the value differs from the stored one; a secret always counts as changed unless both are blank."""
-    stored = getattr(user, name)
-    return (value or stored) is not None if name in SECRET_FIELDS else value != stored
-
-
-def _used_values(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that a user of this provider uses; of its own mail server all three fields, or none."""
-    used = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
-    kept = {name: value for name, value in values.items() if name in used}
-    if provider.host_by_user and not values.keys().isdisjoint(SERVER_FIELDS):
-        kept |= complete_server(
-            values, (user.imap_host, user.imap_port, user.imap_tls) if user else (None, None, None)
-        )
-    return kept
-
-
-def _check_password_has_server(provider: Provider, user: User | None, values: Mapping[str, Any]) -> None:
-    """Raise Invalid for a password without the mail server that it is for."""
-    host = values.get("imap_host", user.imap_host if user else None)
-    if provider.host_by_user and values.get("login_password") is not None and host is None:
-        raise Invalid("imap_host", "is missing; send it with login_password, which is stored for one server")
-
-
-def _required_fields(provider: Provider) -> tuple[str, ...]:
-    """Fields that must be set before the user can sign in."""
-    return (*sign_in_fields(provider), *(("imap_host",) if provider.host_by_user else ()))
-
-
-def _as_stored(vault: Vault, partner_id: int, user_id: int, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values as they are stored: secrets encrypted for this row."""
-    return {
-        name: vault.seal_text(value, Place("users", name, partner_id, str(user_id)))
-        if name in SECRET_FIELDS and value is not None
-        else value
-        for name, value in values.items()
-    }
-
-
-def _status(*, archived: bool, is_connected: bool) -> UserStatus:
-    """Status of a user after its credentials changed."""
-    if archived:
-        return UserStatus.ARCHIVED
-    return UserStatus.CONNECTING if is_connected else UserStatus.NOT_CONNECTED
-
-
-def _further_changes(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the further columns that change with these values; empty if no running session is affected."""
-    credentials_change = _credentials_change(provider, user, values)
-    archived = values.get("archived", user.archived)
-    is_renamed = values.get("tag", user.tag) != user.tag  # a running session uses the old tag
-    if not credentials_change and not is_renamed and archived == user.archived:
-        return {}
-    is_complete = all(values.get(name, getattr(user, name)) for name in _required_fields(provider))
-    changes: dict[str, Any] = {
-        "credentials_version": User.credentials_version + 1,
-        "status": _status(archived=archived, is_connected=is_complete),
-        "status_reason": None,
-        "status_since": func.now(),
-        "retry_at": None,
-    }
-    if credentials_change:
-        changes |= _new_credentials(provider, user, values, is_complete=is_complete)
-    return changes
-
-
-def _credentials_change(provider: Provider, user: User, values: dict[str, Any]) -> bool:
-    """Whether the account name or the server differs, or a secret is set or cleared."""
-    account, *secrets = sign_in_fields(provider)
-    if any(name in values and values[name] != getattr(user, name) for name in (account, *SERVER_FIELDS)):
-        return True
-    given = [secret for secret in secrets if secret in values]
-    return any(values[secret] is not None or getattr(user, secret) is not None for secret in given)
-
-
-def _new_credentials(
-    provider: Provider, user: User, values: dict[str, Any], *, is_complete: bool
-) -> dict[str, Any]:
-    """Return the columns that change with new credentials: time of connecting, tokens, logins, sign-in."""
-    is_other_account = _is_other_account(sign_in_fields(provider)[0], user, values)
-    since = func.now() if is_other_account else func.coalesce(User.connected_at, func.now())
-    changes: dict[str, Any] = {
-        "connected_at": since if is_complete else None,
-        "login_accepted": False,
-        "refusals": 0,
-        "refused_since": None,
-    }
-    if provider.kind == ProviderKind.OAUTH2:
-        changes |= {
-            "oauth2_access_token": None,
-            "oauth2_access_token_expires_at": None,
-            "oauth2_token_version": User.oauth2_token_version + 1,  # voids a token request in progress
-            "oauth2_lease_until": None,
-        }
-    if provider.kind == ProviderKind.OAUTH2 and is_other_account:
-        changes["login_username"] = None  # the provider's name for the other account
-    if user.reauth is not None:
-        changes["reauth"] = Reauth.RENEWED if is_complete else None
-    return changes
-
-
-def _is_other_account(account: str, user: User, values: dict[str, Any]) -> bool:
-    """Whether the new values are of another mail account, of which nothing is known."""
-    before, after = getattr(user, account), values.get(account)
-    return bool(before and after and before.lower() != after.lower())
 
 
 async def list(
