@@ -28,8 +28,8 @@ from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.open_watches import OpenWatches
+from superimap.idler.scope import ConnectionScope
 from superimap.idler.timing import SessionTiming
-from superimap.imap.client import ImapClient
 from superimap.imap.types import MessageMeta, Uid
 
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -117,10 +117,11 @@ async def add_mail(
     context: IdlerContext, watched: Any, fence: Fence, box: Any, far: Far, *, known: int, size: int
 ) -> Any:
     """Record all but the first `known` mails in batches of `size`; return the mailbox row afterwards."""
-    memory, no_client = MailboxMemory(), cast(ImapClient, None)
-    reader = MailReader(context, no_client, watched, memory)
+    nothing = cast(Any, None)
+    scope = ConnectionScope(context, nothing, watched, MailboxMemory(), fence, nothing)
+    reader = MailReader(scope)
     plan = CatchUpPlan(first_numbering(far.validity), after=0)
-    mailbox = WatchedMailbox(context, watched, box, fence, plan, memory)
+    mailbox = WatchedMailbox(scope, box, plan)
     for uid, (raw, moment) in enumerate(far.mails[known:], known + 1):
         meta = MessageMeta(Uid(uid), moment, len(raw), None)
         read = await reader.read(mailbox, uid, meta, by_date=False, raw=raw.encode())

@@ -21,6 +21,7 @@ from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import known_mail
 from superimap.idler.partner_holds import PartnerHolds
+from superimap.idler.scope import ConnectionScope
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import MessageMeta, Uid
 
@@ -83,7 +84,9 @@ def opened(
     )
     watched = cast(Any, SimpleNamespace(imap_host="imap.example.com", has_own_server=False, user_id=1))
     row = MailboxRow(1, 1, 1, 1, Cursor(7, plan.after, None, 7))
-    return WatchedMailbox(context, watched, row, Fence(1, 1, 1), plan, memory or MailboxMemory())
+    nothing = cast(Any, None)
+    scope = ConnectionScope(context, nothing, watched, memory or MailboxMemory(), Fence(1, 1, 1), nothing)
+    return WatchedMailbox(scope, row, plan)
 
 
 async def test_the_cursor_moves_with_each_batch_and_the_next_plan_with_it(statements):

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Collection, Iterable
 
 from superimap.db.watching.intake import MailRow
-from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.deferrals import MAX_UNPROVEN_FAILURES
 from superimap.domain.mails import MailOutcome
 from superimap.idler import mailbox_queries, server_pauses
@@ -14,12 +13,10 @@ from superimap.idler.catch_up_plan import CatchUpPlan, are_complete
 from superimap.idler.control_reads import read_control
 from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
-from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import FAST_FETCH_BYTES, MAX_FAST_FETCH_MAILS
 from superimap.idler.read_errors import UNUSABLE_UIDS, NothingReadable, TooManyDeferred, Withheld
-from superimap.idler.status_reports import ConnectionStatus
+from superimap.idler.scope import ConnectionScope
 from superimap.idler.suspects import Pieces, ReadFailure
-from superimap.imap.client import ImapClient
 from superimap.imap.errors import ImapError
 from superimap.imap.types import MessageMeta
 
@@ -34,26 +31,12 @@ class CatchUp:
     be read, they are dropped, and the cursor stays before them.
     """
 
-    __slots__ = (
-        "_arrivals", "_client", "_last_error", "_memory", "_reader", "_status", "_suspects", "_unproven",
-        "_user_id",
-    )  # fmt: skip
+    __slots__ = ("_arrivals", "_last_error", "_reader", "_scope", "_suspects", "_unproven")
 
-    def __init__(
-        self,
-        client: ImapClient,
-        watched: WatchedUser,
-        memory: MailboxMemory,
-        status: ConnectionStatus,
-        arrivals: Arrivals,
-        reader: MailReader,
-    ) -> None:
-        self._client = client
-        self._user_id = watched.user_id
-        self._memory = memory
-        self._suspects = memory.suspects
+    def __init__(self, scope: ConnectionScope, arrivals: Arrivals, reader: MailReader) -> None:
+        self._scope = scope
+        self._suspects = scope.memory.suspects
         self._reader = reader
-        self._status = status
         self._arrivals = arrivals
         self._unproven: list[tuple[MailRow, MessageMeta | None]] = []
         self._last_error = ""  # of the last mail that was deferred
@@ -67,7 +50,7 @@ class CatchUp:
         If the connection ends on the way, what was seen until then is recorded: each attempt gets further.
         """
         plan, seen = mailbox.plan, mailbox.seen
-        self._status.begin_catch_up()
+        self._scope.status.begin_catch_up()
         try:
             try:
                 if not await self._fetch_fast(mailbox, plan, announced):
@@ -92,7 +75,9 @@ class CatchUp:
         await mailbox.make_room(FAST_FETCH_BYTES)
         found: list[tuple[MessageMeta, bytes | None]] = []
         with self._suspects.fast_fetch(range(after + 1, after + 2 + announced)):
-            found = await mailbox_queries.fetch_announced(self._client, after=after, announced=announced)
+            found = await mailbox_queries.fetch_announced(
+                self._scope.client, after=after, announced=announced
+            )
         total = arrivals.announced  # mails announced meanwhile may be among those found
         uids = [int(meta.uid) for meta, _ in found]
         is_complete = are_complete(uids, after=after, announced=arrivals.pending)
@@ -110,8 +95,8 @@ class CatchUp:
     async def _search(self, mailbox: WatchedMailbox, plan: CatchUpPlan) -> None:
         """Search for the UIDs of the plan and see each mail, with the metadata of many in one command."""
         after = plan.above if plan.by_date else plan.after
-        uids = await self._client.search_uids(after=after, since=plan.since, in_full=True)
-        await self._status.note("uids", UNUSABLE_UIDS if self._client.unusable_uids else None)
+        uids = await self._scope.client.search_uids(after=after, since=plan.since, in_full=True)
+        await self._scope.status.note("uids", UNUSABLE_UIDS if self._scope.client.unusable_uids else None)
         if uids and plan.after is not None:
             self._arrivals.record_density(uids.first == plan.after + 1)
         await self._walk(mailbox, uids, most=len(uids))
@@ -133,7 +118,7 @@ class CatchUp:
         """See each mail; `most` is their number, for the status."""
         pieces = Pieces(uids, self._suspects)
         for piece in pieces:
-            await self._status.report_if_lagging(most)
+            await self._scope.status.report_if_lagging(most)
             if len(piece) == 1 and await self._passes(mailbox, piece[0]):
                 continue
             await self._see_piece(mailbox, pieces, piece, passes_gone=passes_gone)
@@ -152,7 +137,7 @@ class CatchUp:
         """See mails whose metadata is fetched at once; if it is refused, put them back to be fetched in parts."""
         wanted = [uid for uid in piece if not mailbox.is_deferred(uid)]
         try:
-            found = await mailbox_queries.fetch_metas(self._client, wanted) if wanted else {}
+            found = await mailbox_queries.fetch_metas(self._scope.client, wanted) if wanted else {}
         except ImapError as error:
             self._suspects.add_batch(wanted, error)
             if not server_pauses.is_about_mail(error):
@@ -189,10 +174,12 @@ class CatchUp:
         try:
             read = await self._reader.read(mailbox, uid, meta, by_date=by_date, raw=raw)
         except ImapError as error:
-            if self._memory.has_broken_header(uid):  # the mail itself is not at fault
+            if self._scope.memory.has_broken_header(uid):  # the mail itself is not at fault
                 self._suspects.note_progress()
                 raise
-            log.info("mail %d could not be read: %s", uid, error, extra={"user_id": self._user_id})
+            log.info(
+                "mail %d could not be read: %s", uid, error, extra={"user_id": self._scope.watched.user_id}
+            )
             failed = self._suspects.add(uid, error, meta, max_room=self._reader.max_literal)
             if not server_pauses.is_about_mail(error):
                 raise
@@ -236,7 +223,9 @@ class CatchUp:
         """
         if not self._unproven:
             return
-        is_well = await read_control(self._client, mailbox, self._suspects, max_size=self._reader.max_size)
+        is_well = await read_control(
+            self._scope.client, mailbox, self._suspects, max_size=self._reader.max_size
+        )
         if is_well is None:
             is_well = self._failed_mails() < MAX_UNPROVEN_FAILURES
         if not is_well:

@@ -9,7 +9,7 @@ from superimap.core import metrics
 from superimap.db.watching import deferrals as deferral_queries
 from superimap.db.watching import intake as queries
 from superimap.db.watching.deferrals import FailedAttempt
-from superimap.db.watching.intake import Fence, MailRow
+from superimap.db.watching.intake import MailRow
 from superimap.domain.deferrals import (
     LONGEST_UNPROVEN_RETRY_SECONDS,
     failure_credit,
@@ -18,15 +18,13 @@ from superimap.domain.deferrals import (
 )
 from superimap.domain.mails import MailOutcome
 from superimap.idler import mailbox_queries, server_pauses
-from superimap.idler.context import IdlerContext
 from superimap.idler.control_reads import read_control
 from superimap.idler.deferred_mails import MailDeferral
 from superimap.idler.mail_reader import MailReader, ReadMail
 from superimap.idler.mailbox import WatchedMailbox
-from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.outages import until_answered
 from superimap.idler.read_errors import Undated
-from superimap.imap.client import ImapClient
+from superimap.idler.scope import ConnectionScope
 from superimap.imap.errors import ImapError, LimitExceeded
 from superimap.imap.types import MessageMeta, Uid
 
@@ -39,27 +37,17 @@ class DeferredReads:
     Nothing is pending in the mailbox meanwhile. Each result is recorded before the next mail is tried.
     """
 
-    __slots__ = ("_client", "_context", "_fence", "_memory", "_reader")
+    __slots__ = ("_reader", "_scope")
 
-    def __init__(
-        self,
-        context: IdlerContext,
-        client: ImapClient,
-        memory: MailboxMemory,
-        reader: MailReader,
-        fence: Fence,
-    ) -> None:
-        self._context = context
-        self._client = client
-        self._memory = memory
+    def __init__(self, scope: ConnectionScope, reader: MailReader) -> None:
+        self._scope = scope
         self._reader = reader
-        self._fence = fence
 
     async def run(self, mailbox: WatchedMailbox, *, is_urgent: Callable[[], bool] = lambda: False) -> None:
         """Try the mails that are due, until `is_urgent`: then something else is to be done first."""
-        suspects = self._memory.suspects
+        suspects = self._scope.memory.suspects
         try:
-            for mail in self._memory.deferred.due(mailbox.place):
+            for mail in self._scope.memory.deferred.due(mailbox.place):
                 if is_urgent():
                     return
                 if suspects.last_read_at <= mail.last_attempt and not await self._is_server_well(mailbox):
@@ -74,7 +62,7 @@ class DeferredReads:
         try:
             return (
                 await read_control(
-                    self._client, mailbox, self._memory.suspects, max_size=self._reader.max_size
+                    self._scope.client, mailbox, self._scope.memory.suspects, max_size=self._reader.max_size
                 )
                 is not False
             )
@@ -83,31 +71,33 @@ class DeferredReads:
 
     def _postpone(self, mailbox: WatchedMailbox) -> None:
         """Try the mails that are due later: the server is at fault, which counts against none of them."""
-        for mail in self._memory.deferred.due(mailbox.place):
+        for mail in self._scope.memory.deferred.due(mailbox.place):
             mail.due = time.monotonic() + self._delay(mail.attempts, is_proven=False)
 
     async def _try(self, mailbox: WatchedMailbox, mail: MailDeferral) -> None:
         """Read a mail once more and record what becomes of it. Raises the error if it ends the session."""
         try:
-            with self._client.limited_silence(self._silence_limit(mail)):
+            with self._scope.client.limited_silence(self._silence_limit(mail)):
                 read = await self._read(mailbox, mail)
         except ImapError as error:
             await self._failed(mailbox, mail, error)
             return
         if read.read_bytes is not None:
-            self._memory.suspects.record_read(mail.uid)
+            self._scope.memory.suspects.record_read(mail.uid)
         await self._record(mailbox, mail, read.row)
 
     def _silence_limit(self, mail: MailDeferral) -> float:
         gap = time.monotonic() - mail.last_attempt
-        return silence_limit(gap, fetch=self._context.timing.timeouts.fetch)
+        return silence_limit(gap, fetch=self._scope.context.timing.timeouts.fetch)
 
     async def _read(self, mailbox: WatchedMailbox, mail: MailDeferral) -> ReadMail:
         """Read a mail once more. If that is refused, look whether the mail is still there."""
         try:
             bare = MessageMeta(Uid(mail.uid), mail.internal_date, None, mail.message_id)
             meta = await self._meta(mail, bare)
-            self._memory.suspects.reserve(mail.uid, min(mail.announced_size or 0, self._reader.max_literal))
+            self._scope.memory.suspects.reserve(
+                mail.uid, min(mail.announced_size or 0, self._reader.max_literal)
+            )
             read = await self._reader.read(mailbox, mail.uid, meta, by_date=mail.found_by_date)
             if meta is bare and bare.internal_date is None and read.row.outcome == MailOutcome.BEFORE_CONNECT:
                 raise Undated
@@ -119,22 +109,23 @@ class DeferredReads:
 
     async def _is_gone(self, mail: MailDeferral) -> bool:
         """Return whether a mail is deleted or moved: that is proven, or the server has denied it for long."""
-        denied, is_proven = await self._client.denied([mail.uid])
+        denied, is_proven = await self._scope.client.denied([mail.uid])
         if not denied:
             mail.absent_since = None
             return False
         now = time.monotonic()
         if mail.absent_since is None:
             mail.absent_since = now
-        is_well = self._memory.suspects.last_read_at > mail.last_attempt
-        return is_proven or (is_well and now - mail.absent_since >= self._context.timing.gone_after)
+        is_well = self._scope.memory.suspects.last_read_at > mail.last_attempt
+        return is_proven or (is_well and now - mail.absent_since >= self._scope.context.timing.gone_after)
 
     async def _failed(self, mailbox: WatchedMailbox, mail: MailDeferral, error: ImapError) -> None:
         """Record an attempt that failed. Raises the error if it has ended the session."""
-        log.info("mail %d could not be read again: %s", mail.uid, error)
+        user = {"user_id": mailbox.row.user_id}
+        log.info("mail %d could not be read again: %s", mail.uid, error, extra=user)
         await self._record_failure(mailbox, mail, error)
         if not server_pauses.is_about_mail(error):
-            self._memory.suspects.note_progress()
+            self._scope.memory.suspects.note_progress()
             raise error
 
     async def _meta(self, mail: MailDeferral, bare: MessageMeta) -> MessageMeta | None:
@@ -146,7 +137,7 @@ class DeferredReads:
             mail.is_meta_fatal = False
             return bare
         try:
-            return (await mailbox_queries.fetch_metas(self._client, [mail.uid])).get(mail.uid, bare)
+            return (await mailbox_queries.fetch_metas(self._scope.client, [mail.uid])).get(mail.uid, bare)
         except ImapError as error:
             if server_pauses.is_about_mail(error):
                 return bare
@@ -156,8 +147,8 @@ class DeferredReads:
     async def _record_failure(self, mailbox: WatchedMailbox, mail: MailDeferral, error: ImapError) -> None:
         """Record a failed attempt, or that the mail is given up."""
         mailbox.discard()
-        now, timing = time.monotonic(), self._context.timing
-        is_proven = self._memory.suspects.last_read_at > mail.last_attempt
+        now, timing = time.monotonic(), self._scope.context.timing
+        is_proven = self._scope.memory.suspects.last_read_at > mail.last_attempt
         mail.failing_seconds += failure_credit(
             now - mail.last_attempt, is_proven=is_proven, longest_retry=timing.retry_longest
         )
@@ -179,7 +170,9 @@ class DeferredReads:
         )
         mail.last_attempt, mail.due = now, now + delay
         mail.message = await until_answered(
-            lambda: deferral_queries.record_failed_read(self._context.pool, mailbox.row, self._fence, failed),
+            lambda: deferral_queries.record_failed_read(
+                self._scope.context.pool, mailbox.row, self._scope.fence, failed
+            ),
             user_id=mailbox.row.user_id,
         )
 
@@ -193,24 +186,24 @@ class DeferredReads:
         """Record the final outcome of a mail, with its webhook or event, and leave the cursor alone."""
         recorded = await until_answered(
             lambda: queries.record(
-                self._context.pool,
+                self._scope.context.pool,
                 mailbox.row,
-                self._fence,
+                self._scope.fence,
                 mailbox.row.cursor,
                 [row],
                 uid_validity=mail.place[1],
             ),
             user_id=mailbox.row.user_id,
         )
-        self._memory.deferred.remove(mail)
+        self._scope.memory.deferred.remove(mail)
         mailbox.discard()
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
         for endpoint_id in recorded.endpoints:
-            await self._context.queue.ring(endpoint_id)
+            await self._scope.context.queue.ring(endpoint_id)
 
     def _delay(self, attempts: int, *, is_proven: bool) -> float:
-        timing = self._context.timing
+        timing = self._scope.context.timing
         longest = (
             timing.retry_longest if is_proven else min(timing.retry_longest, LONGEST_UNPROVEN_RETRY_SECONDS)
         )

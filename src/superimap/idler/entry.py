@@ -4,24 +4,20 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from superimap.db.watching.intake import Fence, MailboxRow
-from superimap.db.watching.sessions import WatchedUser
+from superimap.db.watching.intake import MailboxRow
 from superimap.domain.numbering import KnownMail, Numbering
 from superimap.idler.arrivals import Arrivals
 from superimap.idler.catch_up import CatchUp
 from superimap.idler.catch_up_plan import plan_catch_up
-from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_reads import DeferredReads
 from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
-from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import highest_mail
 from superimap.idler.mails_below import are_newer, find_below, find_returned, record_below
 from superimap.idler.moved_mails import MovedMails
 from superimap.idler.numberings import Found, compare, recognised, restarted
 from superimap.idler.opening import MailboxOpener, OpenMailbox
-from superimap.idler.status_reports import ConnectionStatus
-from superimap.imap.client import ImapClient
+from superimap.idler.scope import ConnectionScope
 from superimap.imap.errors import Refused
 
 HELD_BACK = (
@@ -35,33 +31,17 @@ class MailboxEntry:
     `mailbox` and `opened` exist once `enter` has returned.
     """
 
-    __slots__ = (
-        "_client", "_context", "_fence", "_memory", "_opener", "_reader", "_status", "_watched", "arrivals",
-        "catch_up", "mailbox", "opened",
-    )  # fmt: skip
+    __slots__ = ("_opener", "_reader", "_scope", "arrivals", "catch_up", "mailbox", "opened")
 
     mailbox: WatchedMailbox
     opened: OpenMailbox
 
-    def __init__(
-        self,
-        context: IdlerContext,
-        client: ImapClient,
-        watched: WatchedUser,
-        memory: MailboxMemory,
-        fence: Fence,
-        status: ConnectionStatus,
-    ) -> None:
-        self._context = context
-        self._client = client
-        self._watched = watched
-        self._memory = memory
-        self._fence = fence
-        self._status = status
-        self._opener = MailboxOpener(context, client, watched, memory, fence)
-        self.arrivals = Arrivals(client)
-        self._reader = MailReader(context, client, watched, memory)
-        self.catch_up = CatchUp(client, watched, memory, status, self.arrivals, self._reader)
+    def __init__(self, scope: ConnectionScope) -> None:
+        self._scope = scope
+        self._opener = MailboxOpener(scope)
+        self.arrivals = Arrivals(scope.client)
+        self._reader = MailReader(scope)
+        self.catch_up = CatchUp(scope, self.arrivals, self._reader)
 
     async def enter(self) -> None:
         """Choose and open the mailbox, and catch up from the cursor that PostgreSQL has.
@@ -72,7 +52,7 @@ class MailboxEntry:
         await self._begin(opened.found)
         wanted = ", ".join(self._opener.wanted)
         note = f"INBOX is watched: no folder {wanted}" if opened.is_substitute else None
-        await self._status.note("folder", note)
+        await self._scope.status.note("folder", note)
 
     async def reopen(self) -> int:
         """Open the mailbox again and catch up; return the number of new mails. Choose another if it is gone."""
@@ -124,7 +104,7 @@ class MailboxEntry:
 
     async def look_below(self) -> int:
         """Record mails at or below the cursor that have no message yet; return their number."""
-        uids = await find_below(self._context, self._client, self._watched, self.mailbox)
+        uids = await find_below(self._scope.context, self._scope.client, self._scope.watched, self.mailbox)
         return await record_below(self.catch_up, self.mailbox, uids)
 
     async def choose_again(self) -> None:
@@ -135,26 +115,26 @@ class MailboxEntry:
     @property
     def deferred_due(self) -> float:
         """Seconds until a deferred mail is due; infinity if there is none."""
-        seconds = self._memory.deferred.seconds_until_due(self.mailbox.place)
+        seconds = self._scope.memory.deferred.seconds_until_due(self.mailbox.place)
         return math.inf if seconds is None else seconds
 
     async def try_deferred(self, *, is_urgent: Callable[[], bool]) -> None:
         """Try the deferred mails that are due, unless `is_urgent`, and tell how many are left."""
-        deferred = self._memory.deferred
+        deferred = self._scope.memory.deferred
         if deferred:
             await self._deferred_reads().run(self.mailbox, is_urgent=is_urgent)
-        await self._status.note("deferred", deferred.status_reason())
+        await self._scope.status.note("deferred", deferred.status_reason())
 
     def _planned(self, row: MailboxRow, numbering: Numbering) -> WatchedMailbox:
         """Return the mailbox as it is to be caught up in this numbering."""
         plan = plan_catch_up(
-            row.cursor, numbering, connected_at=self._watched.connected_at, now=datetime.now(UTC)
+            row.cursor, numbering, connected_at=self._scope.watched.connected_at, now=datetime.now(UTC)
         )
         plan = plan.reaching_back_to(
-            each.internal_date or self._watched.connected_at
-            for each in self._memory.deferred.elsewhere((row.id, numbering.recorded))
+            each.internal_date or self._scope.watched.connected_at
+            for each in self._scope.memory.deferred.elsewhere((row.id, numbering.recorded))
         )
-        return WatchedMailbox(self._context, self._watched, row, self._fence, plan, self._memory)
+        return WatchedMailbox(self._scope, row, plan)
 
     async def _begin(self, found: Found) -> None:
         """Catch up for the first time since the mailbox was opened; by date if there is no cursor."""
@@ -164,36 +144,42 @@ class MailboxEntry:
             if mailbox.row.cursor.numbering not in (None, mailbox.numbering):
                 await mailbox.void_cursor()
             # Read before the search that it has to cover. UIDNEXT is not used: some servers report a wrong one.
-            baseline = await highest_mail(self._client, self._memory.suspects)
+            baseline = await highest_mail(self._scope.client, self._scope.memory.suspects)
             if mailbox.row.cursor.numbering and not isinstance(baseline, int) and not baseline.internal_date:
                 mailbox.disregard_dates(int(baseline.uid))
             await self.catch_up.run(mailbox, baseline=baseline)
         else:
-            if self._memory.deferred.is_full:
+            if self._scope.memory.deferred.is_full:
                 await self._deferred_reads().run(mailbox)
             await self._doubt(found)
             if self.mailbox is not mailbox:
                 return
-            if not await self.catch_up.run(mailbox) and self._memory.expects_mail:
+            if not await self.catch_up.run(mailbox) and self._scope.memory.expects_mail:
                 await self.look_below()
             await self._look_for_gone(found.row.gone)
-        self._memory.expect_mail(False)
+        self._scope.memory.expect_mail(False)
         await self._settle_moved()
-        await self._status.note("deferred", self._memory.deferred.status_reason())
+        await self._scope.status.note("deferred", self._scope.memory.deferred.status_reason())
 
     async def _doubt(self, found: Found) -> None:
         """Record mails below the cursor of an unproven numbering; start over if one is newer than the cursor's."""
         if found.is_held_back or found.is_proven:
-            await self._status.note("numbering", HELD_BACK if found.is_held_back else None)
+            await self._scope.status.note("numbering", HELD_BACK if found.is_held_back else None)
         if found.is_proven:
             return
         if found.is_held_back:
             self.mailbox.keep_last_mail()
         uids: list[int] = []
-        with self._memory.identity_check() as is_trusted:
+        with self._scope.memory.identity_check() as is_trusted:
             if not is_trusted:
-                uids = await find_below(self._context, self._client, self._watched, self.mailbox)
-            if uids and not found.is_held_back and await are_newer(self._client, uids, found.row.cursor):
+                uids = await find_below(
+                    self._scope.context, self._scope.client, self._scope.watched, self.mailbox
+                )
+            if (
+                uids
+                and not found.is_held_back
+                and await are_newer(self._scope.client, uids, found.row.cursor)
+            ):
                 found = await restarted(self._opener.identities, self.mailbox.row)
         if found.numbering != self.mailbox.numbering:
             await self._begin(found)
@@ -202,21 +188,21 @@ class MailboxEntry:
 
     async def _look_for_gone(self, gone: tuple[int, ...]) -> None:
         """Record the mails that were gone when they were to be read, and are there again."""
-        with self._memory.identity_check() as is_trusted:
-            returned = await find_returned(self._client, gone) if gone and not is_trusted else []
+        with self._scope.memory.identity_check() as is_trusted:
+            returned = await find_returned(self._scope.client, gone) if gone and not is_trusted else []
         if returned:
             await record_below(self.catch_up, self.mailbox, returned)
 
     def _deferred_reads(self) -> DeferredReads:
-        return DeferredReads(self._context, self._client, self._memory, self._reader, self._fence)
+        return DeferredReads(self._scope, self._reader)
 
     async def _settle_moved(self) -> None:
         """Find deferred mails of other mailboxes and numberings again, or close them."""
-        if self._memory.deferred.elsewhere(self.mailbox.place):
-            moved = MovedMails(self._context, self._client, self._memory, self._reader, self._fence)
+        if self._scope.memory.deferred.elsewhere(self.mailbox.place):
+            moved = MovedMails(self._scope, self._reader)
             await moved.settle(self.mailbox, self.catch_up.see_below, is_temporary=self.opened.is_substitute)
 
     def _settle(self) -> None:
         """Count all mails announced so far as known: the catch-up that follows finds them."""
         self.arrivals.account_for(self.arrivals.announced)
-        self._client.mailbox.settle()
+        self._scope.client.mailbox.settle()

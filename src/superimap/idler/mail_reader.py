@@ -5,17 +5,14 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from superimap.db.watching.intake import MailRow
-from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.envelope import Envelope
 from superimap.domain.mails import GivenUp, MailFacts, MailOutcome, judge
 from superimap.idler import big_mails, mailbox_queries
 from superimap.idler.catch_up_plan import date_tolerance
-from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_mails import MailDeferral
 from superimap.idler.mail_rows import MailRows, find_twin, parse
 from superimap.idler.mailbox import WatchedMailbox
-from superimap.idler.mailbox_memory import MailboxMemory
-from superimap.imap.client import ImapClient
+from superimap.idler.scope import ConnectionScope
 from superimap.imap.errors import ImapError, Refused
 from superimap.imap.types import MessageMeta, Uid
 from superimap.mail.headers import MAX_HEADER_BYTES
@@ -32,26 +29,21 @@ class ReadMail(NamedTuple):
 class MailReader:
     """Reads the mails of one user on one connection. It records nothing."""
 
-    __slots__ = ("_client", "_context", "_memory", "_rows", "_watched")
+    __slots__ = ("_rows", "_scope")
 
-    def __init__(
-        self, context: IdlerContext, client: ImapClient, watched: WatchedUser, memory: MailboxMemory
-    ) -> None:
-        self._context = context
-        self._client = client
-        self._watched = watched
-        self._memory = memory
-        self._rows = MailRows(context, watched)
+    def __init__(self, scope: ConnectionScope) -> None:
+        self._scope = scope
+        self._rows = MailRows(scope.context, scope.watched)
 
     @property
     def max_size(self) -> int:
         """MAX_EMAIL_SIZE, in bytes."""
-        return self._context.settings.max_email_size
+        return self._scope.context.settings.max_email_size
 
     @property
     def max_literal(self) -> int:
         """The largest literal that is received, in bytes."""
-        return self._context.limits.literal
+        return self._scope.context.limits.literal
 
     async def read(
         self,
@@ -72,10 +64,10 @@ class MailReader:
         judgement = judge(facts)
         if meta is not None and judgement[0] is MailOutcome.DELIVERED:
             size = self.max_size if meta.size is None else meta.size
-            await mailbox.make_room(self._memory.suspects.room_for(uid, size))
-            raw = await mailbox_queries.fetch_raw(self._client, uid)
+            await mailbox.make_room(self._scope.memory.suspects.room_for(uid, size))
+            raw = await mailbox_queries.fetch_raw(self._scope.client, uid)
             if raw is not None:
-                self._memory.check_body(uid, raw, meta.size)
+                self._scope.memory.check_body(uid, raw, meta.size)
                 return await self._judge_content(mailbox, meta, raw, by_date=by_date)
             facts = facts._replace(is_gone=True)
             judgement = judge(facts)
@@ -152,7 +144,7 @@ class MailReader:
             return None
         if not mailbox.judges_by_date:  # a deferred mail that a search by date has found
             return timedelta()
-        connected_at = self._watched.connected_at
+        connected_at = self._scope.watched.connected_at
         return date_tolerance(mailbox.row.cursor, by_date=mailbox.by_date, connected_at=connected_at)
 
     def _facts(
@@ -166,7 +158,7 @@ class MailReader:
     ) -> MailFacts:
         """Collect what is known of a mail without the tables; `tolerance` is None if its UID shows it new."""
         return MailFacts(
-            connected_at=self._watched.connected_at,
+            connected_at=self._scope.watched.connected_at,
             max_size=self.max_size,
             internal_date=meta.internal_date if meta else None,
             announced_size=(meta.size or 0) if meta else 0,
@@ -183,14 +175,14 @@ class MailReader:
 
         If that ends the session, the next one does without them.
         """
-        if self._memory.has_broken_header(uid):
+        if self._scope.memory.has_broken_header(uid):
             return None
         await mailbox.make_room(MAX_HEADER_BYTES)
         try:
-            header = await self._client.fetch_header(uid)
+            header = await self._scope.client.fetch_header(uid)
         except Refused:
             return None
         except ImapError:
-            self._memory.record_broken_header(uid)
+            self._scope.memory.record_broken_header(uid)
             raise
         return None if header is None else await big_mails.process(read_envelope, header)

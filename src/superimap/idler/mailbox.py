@@ -9,18 +9,17 @@ from datetime import UTC, datetime
 from superimap.core import metrics
 from superimap.db.watching import intake as queries
 from superimap.db.watching.deferrals import deferred_among
-from superimap.db.watching.intake import Cursor, Fence, MailboxRow, MailRow, Recorded, cursor_at
-from superimap.db.watching.sessions import WatchedUser
+from superimap.db.watching.intake import Cursor, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS, is_found_again
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import KnownMail
 from superimap.idler.batch import MailBatch
 from superimap.idler.catch_up_plan import CatchUpPlan
-from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_mails import Place, first_retry
-from superimap.idler.mailbox_memory import MailboxMemory, RecordedMail
+from superimap.idler.mailbox_memory import RecordedMail
 from superimap.idler.mailbox_queries import identity_of, known_mail
 from superimap.idler.outages import until_answered
+from superimap.idler.scope import ConnectionScope
 from superimap.imap.types import MessageMeta
 
 MAX_UNDATED_UIDS = 10_000
@@ -42,20 +41,12 @@ class WatchedMailbox:
     """
 
     __slots__ = (
-        "_above", "_batch", "_context", "_fence", "_is_below", "_is_last_mail_kept", "_last_seen",
-        "_last_seen_uid", "_latest_without_cursor", "_memory", "_since", "_user_id", "by_date", "has_duplicates",
-        "last_mail", "last_uid", "latest_date", "numbering", "row", "seen", "was_empty",
+        "_above", "_batch", "_is_below", "_is_last_mail_kept", "_last_seen", "_last_seen_uid",
+        "_latest_without_cursor", "_scope", "_since", "by_date", "has_duplicates", "last_mail",
+        "last_uid", "latest_date", "numbering", "row", "seen", "was_empty",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        context: IdlerContext,
-        watched: WatchedUser,
-        row: MailboxRow,
-        fence: Fence,
-        plan: CatchUpPlan,
-        memory: MailboxMemory,
-    ) -> None:
+    def __init__(self, scope: ConnectionScope, row: MailboxRow, plan: CatchUpPlan) -> None:
         self.row = row
         self.numbering = plan.numbering
         self.last_uid = plan.after or 0
@@ -64,10 +55,7 @@ class WatchedMailbox:
         self.has_duplicates = False  # since `forget_duplicates`
         self.latest_date: datetime | None = row.cursor.last_internal_date
         self.by_date = plan.by_date
-        self._context = context
-        self._user_id = watched.user_id
-        self._fence = fence
-        self._memory = memory
+        self._scope = scope
         self._since, self._above = plan.since, plan.above
         self._last_seen_uid = 0
         self._last_seen: MessageMeta | None = None  # the highest of the mails seen that have metadata
@@ -75,10 +63,12 @@ class WatchedMailbox:
         self._is_last_mail_kept = False
         self.seen = 0
         """Mails seen since this object was made."""
-        room = memory.room or context.byte_limits.for_host(watched.imap_host, is_named=watched.has_own_server)
+        room = scope.memory.room or scope.context.byte_limits.for_host(
+            scope.watched.imap_host, is_named=scope.watched.has_own_server
+        )
         self._batch = MailBatch(room)
         self._latest_without_cursor: datetime | None = None  # of mails recorded with the cursor left alone
-        memory.begin_numbering((row.id, plan.numbering.recorded))
+        scope.memory.begin_numbering((row.id, plan.numbering.recorded))
 
     @property
     def uid_validity(self) -> int:
@@ -103,7 +93,7 @@ class WatchedMailbox:
         """
         if not self.by_date and (not self._is_below if meta is None else meta.internal_date is None):
             return True
-        elsewhere = self._memory.deferred.elsewhere(self.place)
+        elsewhere = self._scope.memory.deferred.elsewhere(self.place)
         if meta is None or (meta.internal_date is None and meta.message_id is None):
             return any(each.is_new_unknown for each in elsewhere)
         return any(
@@ -132,12 +122,12 @@ class WatchedMailbox:
 
     def is_deferred(self, uid: int) -> bool:
         """Return whether a mail of this numbering is deferred."""
-        return self._memory.deferred.holds(self.place, uid)
+        return self._scope.memory.deferred.holds(self.place, uid)
 
     def has_too_many_deferred(self, more: int) -> bool:
         """Return whether no mail may be deferred in addition to `more` of them."""
         pending = sum(row.outcome == MailOutcome.DEFERRED for row in self.pending)
-        return len(self._memory.deferred) + pending + more >= MAX_DEFERRED_MAILS
+        return len(self._scope.memory.deferred) + pending + more >= MAX_DEFERRED_MAILS
 
     async def make_room(self, size: int) -> None:
         """Wait until `size` more bytes may be read. Record the batch first, so that it holds no room."""
@@ -177,7 +167,7 @@ class WatchedMailbox:
 
     def pass_if_recorded(self, meta: MessageMeta) -> bool:
         """Return whether an earlier attempt has recorded this mail, and account for it if so."""
-        if not self._memory.is_recorded(self._known(meta)):
+        if not self._scope.memory.is_recorded(self._known(meta)):
             return False
         self._see(int(meta.uid), meta)
         now = datetime.now(UTC)
@@ -214,7 +204,7 @@ class WatchedMailbox:
             self.was_empty = last_uid == 0
         if self.pending or last_uid > self.last_uid or self.by_date:
             await self._record(last_uid)
-        self._memory.finish_catch_up()
+        self._scope.memory.finish_catch_up()
 
     async def void_cursor(self) -> None:
         """Record that there is no cursor, as the first act of a new numbering: anything may break off after it."""
@@ -230,10 +220,10 @@ class WatchedMailbox:
         partner is held: then nothing is written.
         """
         if self.pending:
-            self._context.holds.check(self.row.partner_id)
+            self._scope.context.holds.check(self.row.partner_id)
         latest = self._latest()
         cursor = self.row.cursor if last_uid is None else self._cursor(last_uid, latest)
-        retry_in = first_retry(self.pending, self._context.timing)
+        retry_in = first_retry(self.pending, self._scope.context.timing)
         recorded = await self._until_recorded(cursor, retry_in)
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
@@ -243,26 +233,28 @@ class WatchedMailbox:
             await self._keep_deferred(retry_in)
         if last_uid is None:
             self._latest_without_cursor = latest
-            self._memory.add_recorded(self._batch.known)
+            self._scope.memory.add_recorded(self._batch.known)
         else:
             self.last_uid, self.latest_date, self._latest_without_cursor = last_uid, latest, None
             self.last_mail, self._last_seen = cursor.last_mail, None
             self.by_date = False
         self.discard()
         for endpoint_id in recorded.endpoints:
-            await self._context.queue.ring(endpoint_id)
-        self._memory.count_intake(recorded.outcomes)
+            await self._scope.context.queue.ring(endpoint_id)
+        self._scope.memory.count_intake(recorded.outcomes)
 
     async def _keep_deferred(self, retry_in: float) -> None:
         """Remember the mails that were recorded as deferred: not those that were read before in this numbering."""
         uids = [row.uid for row in self.pending if row.outcome == MailOutcome.DEFERRED]
         known = await until_answered(
-            lambda: deferred_among(self._context.pool, self.row.id, uids, uid_validity=self.uid_validity),
-            user_id=self._user_id,
+            lambda: deferred_among(
+                self._scope.context.pool, self.row.id, uids, uid_validity=self.uid_validity
+            ),
+            user_id=self._scope.watched.user_id,
         )
-        self._memory.deferred.add_rows(self.pending, self.place, known, retry_in=retry_in)
+        self._scope.memory.deferred.add_rows(self.pending, self.place, known, retry_in=retry_in)
         for row in self.pending:
-            self._memory.suspects.forget(row.uid)
+            self._scope.memory.suspects.forget(row.uid)
 
     def _cursor(self, last_uid: int, latest: datetime | None) -> Cursor:
         """Return the cursor after the mails seen."""
@@ -282,17 +274,17 @@ class WatchedMailbox:
         """Try until PostgreSQL answers."""
         recorded = await until_answered(
             lambda: queries.record(
-                self._context.pool,
+                self._scope.context.pool,
                 self.row,
-                self._fence,
+                self._scope.fence,
                 cursor,
                 self.pending,
                 uid_validity=self.uid_validity,
                 retry_in=retry_in,
             ),
-            user_id=self._user_id,
+            user_id=self._scope.watched.user_id,
         )
-        self._memory.recorded_at = asyncio.get_running_loop().time()
+        self._scope.memory.recorded_at = asyncio.get_running_loop().time()
         return recorded
 
     def _latest(self) -> datetime | None:

@@ -10,17 +10,14 @@ from superimap.core import metrics
 from superimap.db.watching import deferrals as queries
 from superimap.db.watching import recorded_mails
 from superimap.db.watching.deferrals import ClosedMail
-from superimap.db.watching.intake import Fence
 from superimap.domain.deferrals import UNKNOWN, UNWATCHED, is_found_again
 from superimap.domain.mails import MailOutcome
-from superimap.idler.context import IdlerContext
 from superimap.idler.deferred_mails import MailDeferral, MailKey
 from superimap.idler.mail_reader import MailReader
 from superimap.idler.mailbox import WatchedMailbox
-from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.mailbox_queries import identity_of
 from superimap.idler.outages import until_answered
-from superimap.imap.client import ImapClient
+from superimap.idler.scope import ConnectionScope
 from superimap.imap.errors import Refused
 from superimap.imap.uid_ranges import UidRanges
 
@@ -48,28 +45,18 @@ class MovedMails:
     The open mailbox is caught up, by date as far back as these mails if it had no cursor.
     """
 
-    __slots__ = ("_client", "_context", "_fence", "_memory", "_reader")
+    __slots__ = ("_reader", "_scope")
 
-    def __init__(
-        self,
-        context: IdlerContext,
-        client: ImapClient,
-        memory: MailboxMemory,
-        reader: MailReader,
-        fence: Fence,
-    ) -> None:
-        self._context = context
-        self._client = client
-        self._memory = memory
+    def __init__(self, scope: ConnectionScope, reader: MailReader) -> None:
+        self._scope = scope
         self._reader = reader
-        self._fence = fence
 
     async def settle(self, mailbox: WatchedMailbox, see_below: SeeBelow, *, is_temporary: bool) -> None:
         """Find the mails, read those that were not seen here by `see_below`, and record what became of each.
 
         Those of another mailbox that are not found are kept while the open mailbox `is_temporary`.
         """
-        moved = self._memory.deferred.elsewhere(mailbox.place)
+        moved = self._scope.memory.deferred.elsewhere(mailbox.place)
         if not moved:
             return
         found = await self._recorded(mailbox, moved)
@@ -95,7 +82,7 @@ class MovedMails:
         A mail that is known by its date only is not one of which there is an earlier copy.
         """
         recorded = await queries.mails_like(
-            self._context.pool,
+            self._scope.context.pool,
             mailbox.row.id,
             uid_validity=mailbox.uid_validity,
             message_ids=[mail.message_id for mail in moved if mail.message_id],
@@ -124,7 +111,7 @@ class MovedMails:
         if not unknown:
             return found
         pairs = await queries.unseen_before(
-            self._context.pool, mailbox.row.id, list(unknown), uid_validity=mailbox.uid_validity
+            self._scope.context.pool, mailbox.row.id, list(unknown), uid_validity=mailbox.uid_validity
         )
         for message, uid in pairs:
             if uid not in taken and unknown[message] not in found:
@@ -137,16 +124,16 @@ class MovedMails:
         missing = [mail for mail in missing if mail.internal_date or mail.message_id]
         if not missing:
             return SimilarMails([], is_complete=False)
-        with self._memory.deferred.look() as has_failed:
+        with self._scope.memory.deferred.look() as has_failed:
             if has_failed:
                 return SimilarMails([], is_complete=False)
             try:
                 listed = await self._list(missing)
                 uids = list(islice(listed, MAX_LOOKED_AT))
                 unseen = await recorded_mails.unrecorded_uids(
-                    self._context.pool, mailbox.row.id, uids, uid_validity=mailbox.uid_validity
+                    self._scope.context.pool, mailbox.row.id, uids, uid_validity=mailbox.uid_validity
                 )
-                metas = await self._client.fetch_meta(unseen) if unseen else []
+                metas = await self._scope.client.fetch_meta(unseen) if unseen else []
             except Refused:
                 return SimilarMails([], is_complete=False)
         similar = [
@@ -159,10 +146,11 @@ class MovedMails:
 
     async def _list(self, missing: list[MailDeferral]) -> UidRanges:
         """Return the UIDs from the date of the mails on; the last ones if the date of one is not known."""
+        client = self._scope.client
         dates = [mail.internal_date for mail in missing if mail.internal_date]
         if len(dates) == len(missing):
-            return await self._client.search_uids(since=(min(dates) - timedelta(days=1)).date())
-        return await self._client.search_uids(after=max(0, await self._client.highest_uid() - MAX_LOOKED_AT))
+            return await client.search_uids(since=(min(dates) - timedelta(days=1)).date())
+        return await client.search_uids(after=max(0, await client.highest_uid() - MAX_LOOKED_AT))
 
     def _end(
         self,
@@ -195,13 +183,14 @@ class MovedMails:
             return
         endpoints = await until_answered(
             lambda: queries.close_moved(
-                self._context.pool, mailbox.row, self._fence, [end for _, end in closed]
+                self._scope.context.pool, mailbox.row, self._scope.fence, [end for _, end in closed]
             ),
             user_id=mailbox.row.user_id,
         )
         for mail, end in closed:
-            log.info("mail %d ends as %s: %s", mail.uid, end.outcome, end.detail)
-            self._memory.deferred.remove(mail)
+            user = {"user_id": mailbox.row.user_id}
+            log.info("mail %d ends as %s: %s", mail.uid, end.outcome, end.detail, extra=user)
+            self._scope.memory.deferred.remove(mail)
             metrics.MESSAGES.labels(end.outcome).inc()
         for endpoint_id in endpoints:
-            await self._context.queue.ring(endpoint_id)
+            await self._scope.context.queue.ring(endpoint_id)

@@ -12,6 +12,7 @@ from superimap.idler.entry import MailboxEntry
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.missing_mails import Look, MissingMails
 from superimap.idler.rounds import Rounds
+from superimap.idler.scope import ConnectionScope
 from superimap.idler.status_check import STATUS_ITEMS, StatusCheck
 from superimap.idler.status_reports import ConnectionStatus
 from superimap.imap.client import ImapClient
@@ -22,29 +23,17 @@ class MailboxWatch:
     """One open mailbox on one connection. Made by `open`."""
 
     __slots__ = (
-        "_arrivals", "_check", "_client", "_context", "_entry", "_false_alarms", "_is_blind", "_is_outdated",
-        "_losses", "_memory", "_missing", "_rounds", "_status", "_watched",
+        "_arrivals", "_check", "_entry", "_false_alarms", "_is_blind", "_is_outdated", "_losses", "_missing",
+        "_rounds", "_scope",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        context: IdlerContext,
-        client: ImapClient,
-        watched: WatchedUser,
-        memory: MailboxMemory,
-        entry: MailboxEntry,
-        status: ConnectionStatus,
-    ) -> None:
-        self._context = context
-        self._client = client
-        self._watched = watched
-        self._memory = memory
-        self._entry = entry
-        self._status = status
-        self._arrivals = entry.arrivals
+    def __init__(self, scope: ConnectionScope) -> None:
+        self._scope = scope
+        self._entry = MailboxEntry(scope)
+        self._arrivals = self._entry.arrivals
         self._check = StatusCheck()
         self._missing = MissingMails()
-        self._rounds = Rounds(context, watched, self._due)
+        self._rounds = Rounds(scope.context, scope.watched, self._due)
         self._false_alarms = 0  # in a row
         self._is_blind = False  # the server does not announce all mail to this session
         self._is_outdated = False  # the cursor is to be read again
@@ -62,8 +51,7 @@ class MailboxWatch:
         if fence is None:
             raise Fenced
         status = ConnectionStatus(context, watched)
-        entry = MailboxEntry(context, client, watched, memory, fence, status)
-        watch = cls(context, client, watched, memory, entry, status)
+        watch = cls(ConnectionScope(context, client, watched, memory, fence, status))
         await watch._enter()
         await status.report_established()
         return watch
@@ -71,7 +59,7 @@ class MailboxWatch:
     async def follow(self) -> None:
         """Wait for news and record it, until the connection ends or `stop` is called."""
         metrics.SESSIONS_WATCHING.inc()
-        self._is_outdated |= self._losses != self._context.watches.losses
+        self._is_outdated |= self._losses != self._scope.context.watches.losses
         try:
             await self._follow()
         finally:
@@ -82,20 +70,20 @@ class MailboxWatch:
     async def _follow(self) -> None:
         rounds = self._rounds
         rounds.finish_check()
-        each = rounds.begin(self._client)
+        each = rounds.begin(self._scope.client)
         await self._end_turn()
         while not rounds.is_stopping:
             if not self._is_outdated and not await rounds.wait(each):
                 continue  # interrupted
             if self._is_outdated:
                 await self._enter()
-                each = rounds.begin(self._client)
+                each = rounds.begin(self._scope.client)
             await self._look()
             if rounds.is_check_due:
                 await self._check_mailbox()
                 rounds.finish_check()
-            self._memory.expect_mail(self._client.mailbox.missing > 0)
-            await self._status.report_caught_up()
+            self._scope.memory.expect_mail(self._scope.client.mailbox.missing > 0)
+            await self._scope.status.report_caught_up()
             await self._end_turn()
 
     def stop(self) -> None:
@@ -105,7 +93,7 @@ class MailboxWatch:
     @property
     def recorded_at(self) -> float:
         """The event loop's time of the last record; 0 if there was none."""
-        return self._memory.recorded_at
+        return self._scope.memory.recorded_at
 
     def reread_cursor(self) -> None:
         """Have `follow` open the mailbox again, at the cursor that PostgreSQL has now."""
@@ -114,7 +102,7 @@ class MailboxWatch:
 
     async def _end_turn(self) -> None:
         """Tell how the next news will be found, and try the deferred mails that are due."""
-        await self._status.note("server", self._rounds.describe(self._client))
+        await self._scope.status.note("server", self._rounds.describe(self._scope.client))
         await self._entry.try_deferred(
             is_urgent=lambda: self._rounds.is_stopping or self._arrivals.pending > 0
         )
@@ -125,15 +113,15 @@ class MailboxWatch:
 
     async def _enter(self) -> None:
         self._is_outdated = False
-        self._losses = self._context.watches.losses
+        self._losses = self._scope.context.watches.losses
         await self._entry.enter()
 
     async def _look(self) -> None:
         """Search for new mails, and for announced ones that were not found before."""
-        entry, arrivals, state = self._entry, self._arrivals, self._client.mailbox
+        entry, arrivals, state = self._entry, self._arrivals, self._scope.client.mailbox
         mailbox = entry.mailbox
         announced, pending, last_mail = arrivals.announced, arrivals.pending, mailbox.last_mail
-        self._memory.expect_mail(pending > 0 or state.missing > 0)
+        self._scope.memory.expect_mail(pending > 0 or state.missing > 0)
         found = await entry.catch_up.run(mailbox, announced=pending)
         is_false_alarm = arrivals.account_for(announced) and not found
         state.settle(found)
@@ -159,7 +147,7 @@ class MailboxWatch:
         """Compare the mailbox with what STATUS says of it. If the session has missed a change, open it again."""
         counts = await self._counts()
         if counts is not None and self._differs(counts):
-            await self._client.noop()  # the server may be about to tell
+            await self._scope.client.noop()  # the server may be about to tell
             if self._arrivals.pending:
                 return
             counts = await self._counts()
@@ -176,7 +164,7 @@ class MailboxWatch:
     async def _counts(self) -> dict[str, int] | None:
         """Return what STATUS says; None if it says nothing, is refused, or is left out."""
         try:
-            return await self._client.status(self._entry.opened.folder, *STATUS_ITEMS) or None
+            return await self._scope.client.status(self._entry.opened.folder, *STATUS_ITEMS) or None
         except Refused:
             return None
 
@@ -184,7 +172,7 @@ class MailboxWatch:
         mailbox = self._entry.mailbox
         return self._check.differs(
             counts,
-            exists=self._client.mailbox.exists,
+            exists=self._scope.client.mailbox.exists,
             uid_validity=mailbox.numbering.server_value,
             last_uid=mailbox.last_uid,
             arrivals=self._arrivals.announced,
@@ -192,13 +180,13 @@ class MailboxWatch:
 
     async def _become_blind(self) -> None:
         """Check the mailbox often from now on, because the server did not tell the open session of new mail."""
-        if self._is_blind or self._watched.poll_by == "status":
+        if self._is_blind or self._scope.watched.poll_by == "status":
             return
         self._is_blind = True
         self._rounds.check_often()
         metrics.SESSIONS_BLIND.inc()
         text = f"the mail server does not announce all mail; checked every {self._rounds.poll:.0f} s"
-        await self._status.note("blind", text)
+        await self._scope.status.note("blind", text)
 
 
 def _now() -> float:
