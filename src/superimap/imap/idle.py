@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from superimap.imap import mailboxes
+from superimap.imap import command_memory, mailboxes
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import ImapError, Refused
 from superimap.imap.protocol import Protocol
@@ -45,7 +45,8 @@ async def wait_in_idle(
         if is_over or not mailbox.has_news:  # else the IDLE was of use
             silent = loop.time() - began if has_begun and not mailbox.has_news else 0.0
             # A server ends sessions for reasons of its own too, such as a restart.
-            memory.blame(IDLE, silent, loop.time(), most=MAX_SHORT_IDLES if has_begun else MAX_IDLE_FAILURES)
+            is_short = has_begun and not is_over and silent < command_memory.MIN_SILENCE_SECONDS
+            memory.blame(IDLE, silent, loop.time(), most=MAX_SHORT_IDLES if is_short else MAX_IDLE_FAILURES)
         raise
     lasted = loop.time() - began
     if mailbox.has_news or (has_begun and lasted >= min(MIN_IDLE_SECONDS, renew)):
