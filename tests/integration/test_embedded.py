@@ -111,6 +111,25 @@ async def test_committed_rows_survive_kill_9_and_the_engine_is_restarted(data):
                 assert await db.fetchval("SELECT count(*) FROM kept") == n + 1
 
 
+async def test_an_engine_is_restarted_whatever_error_the_first_attempt_raises(data, monkeypatch):
+    module = sys.modules["superimap.launch.engines.postgres"]
+    usual, errors = module._answers, [RuntimeError("unexpected")]
+
+    async def answers(sockets: Path) -> bool:
+        if errors:
+            raise errors.pop()
+        return await usual(sockets)
+
+    monkeypatch.setattr(process, "RESTART_SECONDS", 0.01)
+    async with embedded.postgres(data) as url:
+        monkeypatch.setattr(module, "_answers", answers)
+        os.kill(postmaster(data), signal.SIGKILL)
+
+        async with connected(url) as db:
+            assert await db.fetchval("SELECT 1") == 1
+    assert not errors
+
+
 @linux
 async def test_killing_the_owner_leaves_no_process_and_the_next_owner_starts(data):
     owner = start_owner(data)

@@ -235,6 +235,7 @@ def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
         sql.SQLAlchemyError,
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
         OSError,
     )
     for family in expected:

@@ -145,6 +145,8 @@ async def _answers(sockets: Path) -> bool:
                 await db.execute(f"CREATE DATABASE {NAME}")
         finally:
             await db.close(timeout=5.0)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (
+        OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+    ):  # fmt: skip
         return False
     return True

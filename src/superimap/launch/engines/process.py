@@ -90,7 +90,7 @@ class EngineProcess:
             log.error("an embedded engine ended; restarting it", extra={"engine": self.name})
             try:
                 await self._start()
-            except (EmbeddedError, OSError) as error:
+            except Exception as error:  # nobody else would restart it
                 log.warning("an embedded engine could not be started: %s", error, extra={"engine": self.name})
                 await asyncio.sleep(RESTART_SECONDS)
 
