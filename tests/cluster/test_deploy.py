@@ -41,7 +41,11 @@ DASHBOARD = json.loads((ROOT / "deploy/grafana/superimap.json").read_text())
 DOCUMENTS: list[dict[str, Any]] = [
     document for path in sorted(K8S.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())
 ]
-PORTS = {"api": ("PORT", 8000), "idler": ("HEALTH_PORT", 8001), "dispatcher": ("HEALTH_PORT", 8002)}
+PORTS = {
+    "api": {"PORT": 8000, "HEALTH_PORT": 8003},
+    "idler": {"HEALTH_PORT": 8001},
+    "dispatcher": {"HEALTH_PORT": 8002},
+}
 
 
 def of_kind(*kinds: str) -> list[dict[str, Any]]:
@@ -189,19 +193,19 @@ async def roles_of(url: str, process: str) -> str:
 @pytest.mark.parametrize("deployment", of_kind("Deployment"), ids=name_of)
 def test_probes_use_the_port_that_the_process_opens(deployment):
     container = container_of(deployment["spec"]["template"]["spec"])
-    variable, port = PORTS[name_of(deployment)]
-    (opened,) = container["ports"]
+    ports = PORTS[name_of(deployment)]
+    opened = container["ports"]
 
-    assert container["env"] == [{"name": variable, "value": str(port)}]
-    assert opened["containerPort"] == port
+    assert container["env"] == [{"name": name, "value": str(port)} for name, port in ports.items()]
+    assert [each["containerPort"] for each in opened] == [*ports.values()]
     for probe, path in (
         ("livenessProbe", "/healthz"),
         ("startupProbe", "/healthz"),
         ("readinessProbe", "/readyz"),
     ):
-        assert container[probe]["httpGet"] == {"path": path, "port": opened["name"]}
-    scraped = deployment["spec"]["template"]["metadata"].get("annotations", {}).get("prometheus.io/port")
-    assert scraped == (str(port) if variable == "HEALTH_PORT" else None)
+        assert container[probe]["httpGet"] == {"path": path, "port": opened[0]["name"]}
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(ports["HEALTH_PORT"])
 
 
 def test_grace_periods_are_longer_than_the_time_to_stop():
@@ -353,7 +357,7 @@ def test_ports_allowed_in_are_the_ports_that_processes_open():
         for port in rule["ports"]
     }
 
-    assert let_in == {port for _, port in PORTS.values()}
+    assert let_in == {port for ports in PORTS.values() for port in ports.values()}
 
 
 def test_kustomize_lists_every_file_but_the_examples():

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,8 +14,10 @@ from fastapi import FastAPI
 from superimap.api.app import create_app
 from superimap.api.http_connections import KEEP_ALIVE_SECONDS, HttpConnection, OpenConnections
 from superimap.api.middleware import REQUEST_TIMEOUT_SECONDS
+from superimap.api.routes.health import find_fault
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
+from superimap.core.health import serve_health
 from superimap.core.listeners import listener_url, open_listeners
 from superimap.db.engine import sessions
 from superimap.db.key_usage import counting_seals
@@ -47,12 +50,14 @@ async def serve(
     *,
     on_listening: Callable[[str], None] | None = None,
     drain_seconds: float | None = None,
+    health_port: int = 0,
 ) -> None:
     """Answer requests on HOST and PORT until `stop` is set, and for `drain_seconds` (DRAIN_SECONDS) after that.
 
     Meanwhile /readyz fails, so that load balancers stop sending requests. Then the listening socket is closed, and
     requests in progress are finished. Starts without a database, and answers 503 while it is unreachable. Calls
-    `on_listening` with the address, such as `http://127.0.0.1:8000`. Raises ListenError if the port is in use.
+    `on_listening` with the address, such as `http://127.0.0.1:8000`. Metrics are served on `health_port`; 0 opens
+    none. Raises ListenError if a port is in use.
     """
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     listeners = open_listeners(settings.host, settings.port, variables="HOST and PORT")
@@ -65,23 +70,35 @@ async def serve(
         app = create_app(settings, sessionmaker, vault, ring=queue.ring, stop=stop)
         server = ApiServer(uvicorn_config(app, connections))
         address = listener_url(listeners[0])
-        log.info("api is listening", extra={"address": address})
-        if on_listening is not None:
-            on_listening(address)
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(server.serve(sockets=listeners))
-            stopping = tasks.create_task(stop.wait())
-            checking = tasks.create_task(connections.check_periodically())
-            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-            server.announce_stop()
-            await asyncio.wait(
-                (running,), timeout=settings.drain_seconds if drain_seconds is None else drain_seconds
-            )
-            server.should_exit = True
-            stopping.cancel()
-            await asyncio.wait((running,))
-            checking.cancel()
+        drain = settings.drain_seconds if drain_seconds is None else drain_seconds
+        check = partial(find_fault, app.state.resources)
+        async with serve_health(host=settings.health_host, port=health_port, check=check):
+            log.info("api is listening", extra={"address": address})
+            if on_listening is not None:
+                on_listening(address)
+            await _run(server, listeners, connections, stop, drain)
     log.info("api stopped")
+
+
+async def _run(
+    server: ApiServer,
+    listeners: list[socket.socket],
+    connections: OpenConnections,
+    stop: asyncio.Event,
+    drain_seconds: float,
+) -> None:
+    """Serve until `stop` is set, and for `drain_seconds` after that."""
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.serve(sockets=listeners))
+        stopping = tasks.create_task(stop.wait())
+        checking = tasks.create_task(connections.check_periodically())
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        server.announce_stop()
+        await asyncio.wait((running,), timeout=drain_seconds)
+        server.should_exit = True
+        stopping.cancel()
+        await asyncio.wait((running,))
+        checking.cancel()
 
 
 def uvicorn_config(app: FastAPI, connections: OpenConnections) -> uvicorn.Config:

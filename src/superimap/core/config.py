@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of an idler or dispatcher for /healthz, /readyz and /metrics; 0 opens no port.",
+        description="Port of a process for /healthz, /readyz and /metrics; 0 opens no port.",
     )
     health_host: str = Field(
         "127.0.0.1",

@@ -1,7 +1,7 @@
-"""HTTP server of a worker for liveness, readiness and metrics."""
+"""HTTP server of a process for liveness, readiness and metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -49,11 +49,18 @@ def _set(texts: dict[str, str], subject: str, text: str | None) -> None:
         texts[subject] = text
 
 
+async def _no_check() -> str | None:
+    return None
+
+
 @asynccontextmanager
-async def serve_health(*states: Readiness, host: str, port: int) -> AsyncIterator[None]:
+async def serve_health(
+    *states: Readiness, host: str, port: int, check: Callable[[], Awaitable[str | None]] = _no_check
+) -> AsyncIterator[None]:
     """Serve /healthz, /readyz and /metrics; port 0 serves nothing. Raises ListenError if the port is in use.
 
-    /readyz answers 200 if all `states` are ready. The first line of its text says so, the others give reasons.
+    /readyz answers 200 if all `states` are ready and `check`, which is asked each time, finds no fault. The first
+    line of its text says so, the others give reasons.
     """
     if not port:
         yield
@@ -64,8 +71,10 @@ async def serve_health(*states: Readiness, host: str, port: int) -> AsyncIterato
     app.router.add_get("/metrics", _metrics)
 
     async def is_ready(_: web.Request) -> web.Response:
-        is_ready = all(state.is_ready for state in states)
-        lines = ["ready" if is_ready else "not ready", *(line for state in states for line in state.lines())]
+        fault = await check()
+        is_ready = fault is None and all(state.is_ready for state in states)
+        lines = ["ready" if is_ready else "not ready", *([fault] if fault else [])]
+        lines += [line for state in states for line in state.lines()]
         return web.Response(status=200 if is_ready else 503, text="\n".join(lines) + "\n")
 
     app.router.add_get("/readyz", is_ready)

@@ -68,7 +68,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     async with asyncio.TaskGroup() as group:
         checking = group.create_task(ready.wait(settings.database_url, vault))
-        await main.serve(settings, stop)
+        await main.serve(settings, stop, health_port=settings.health_port)
         checking.cancel()
 
 

@@ -72,10 +72,10 @@ async def test_a_hanging_database_makes_readyz_fail_within_a_second(world, proxy
 
 
 @asynccontextmanager
-async def stoppable(settings):
+async def stoppable(settings, **options):
     """An API on a socket; yields its host and port, and the event and the task that stop it."""
     stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
-    running = asyncio.create_task(serve(settings, stop, on_listening=listening.set_result))
+    running = asyncio.create_task(serve(settings, stop, on_listening=listening.set_result, **options))
     host, port = (await listening).removeprefix("http://").split(":")
     yield host, int(port), stop, running
     stop.set()
@@ -100,6 +100,27 @@ async def test_the_api_stops_although_a_request_hangs(world, monkeypatch):
 
         assert time.monotonic() - began < 4
         writer.close()
+
+
+async def test_metrics_and_readiness_are_on_the_health_port_and_no_metrics_on_the_public_one(
+    world, unused_tcp_port
+):
+    settings = settings_for(world.settings.database_url)
+    async with (
+        stoppable(settings, health_port=unused_tcp_port, drain_seconds=0.2) as (host, port, stop, api),
+        httpx.AsyncClient() as client,
+    ):
+        private, public = f"http://{host}:{unused_tcp_port}", f"http://{host}:{port}"
+        metrics = (await client.get(f"{private}/metrics")).text
+        ready = await client.get(f"{private}/readyz")
+        assert (await client.get(f"{public}/metrics")).status_code == 404
+        stop.set()
+        unready = await client.get(f"{private}/readyz")
+        await api
+
+    assert "superimap_quota_refusals_total" in metrics
+    assert (ready.status_code, unready.status_code) == (200, 503)
+    assert "stopping" in unready.text
 
 
 async def test_a_stopping_api_is_unready_and_serves_for_a_while(world):

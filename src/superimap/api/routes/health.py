@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter
 from sqlalchemy import func, select
 
-from superimap.api.dependencies import AppResources
+from superimap.api.dependencies import AppResources, Resources
 from superimap.api.errors import RETRY_AFTER_SECONDS, Problem, temporary_failure
 from superimap.api.openapi import problem_responses
 from superimap.api.schemas.common import Health
@@ -15,6 +15,7 @@ from superimap.db.models import Partner
 router = APIRouter(tags=["health"])
 
 READY_TIMEOUT_SECONDS = 1.0
+STOPPING = "The API is stopping. Send requests to another instance."
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -31,21 +32,28 @@ async def readyz(resources: AppResources) -> Health:
 
     It answers 503 while the process stops as well.
     """
-    if resources.stop.is_set():
-        raise Problem(503, "The API is stopping. Send requests to another instance.", kind="stopping")
-    try:
-        reason = await _find_fault(resources)
-    except Exception as error:
-        if temporary_failure(error) is None:
-            raise
-        reason = explain(error)
+    reason = await find_fault(resources)
+    if reason == STOPPING:
+        raise Problem(503, reason, kind="stopping")
     if reason is not None:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise Problem(503, f"{reason}.", kind="unavailable", headers=headers)
     return Health(status="ready")
 
 
-async def _find_fault(resources: AppResources) -> str | None:
+async def find_fault(resources: Resources) -> str | None:
+    """Return why the API is not ready, or None."""
+    if resources.stop.is_set():
+        return STOPPING
+    try:
+        return await _find_database_fault(resources)
+    except Exception as error:
+        if temporary_failure(error) is None:
+            raise
+        return explain(error)
+
+
+async def _find_database_fault(resources: Resources) -> str | None:
     """Return why the database cannot be used although it answers, or None."""
     async with asyncio.timeout(READY_TIMEOUT_SECONDS), resources.sessionmaker() as db:
         await db.execute(select(Partner.id).limit(1))
