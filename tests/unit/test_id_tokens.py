@@ -10,6 +10,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from superimap.oauth.id_tokens import MAX_TRIED_KEYS, UntrustedToken, verified_claims
+from superimap.oauth.identity import IdentitySources, account_of, claims_fault
 
 CLAIMS = {"sub": "ann"}
 
@@ -120,6 +121,52 @@ def test_a_public_key_is_no_shared_secret_and_no_signature_is_none():
         jwt.encode({"alg": "HS256", "kid": "k1"}, CLAIMS, key, ["HS256"]),
         "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.",
         "", ".", "a.b.c", "bnVsbA.e30.", "WzFd.e30.x",
+        "eyJhbGciOltdfQ.e30.x", "eyJhbGciOnt9fQ.e30.x",  # the algorithm is a list, and an object
     ):  # fmt: skip
         with pytest.raises(UntrustedToken):
             verified_claims(token, {"keys": [public(rsa("k1")), {"kty": "oct", "k": public(rsa("k1"))["n"]}]})
+
+
+NOW = 1_790_000_000
+SOURCES = IdentitySources("client", "https://login.example/{tenantid}/v2.0")
+GENUINE = {"aud": "client", "iss": "https://login.example/t1/v2.0", "tid": "t1", "exp": NOW, "nonce": "n"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {}, {"aud": ["other", "client"]}, {"iss": "login.example/t1/v2.0"}, {"exp": NOW - 299},
+        {"exp": NOW + 0.5}, {"exp": 10**400},
+    ],
+)  # fmt: skip
+def test_genuine_claims_have_no_fault(change):
+    assert claims_fault(GENUINE | change, SOURCES, nonce="n", now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"aud": "other"}, "another application"),
+        ({"aud": ["other"]}, "another application"),
+        ({"aud": None}, "another application"),
+        ({"aud": "client2"}, "another application"),
+        ({"iss": "https://evil.example/t1/v2.0"}, "another provider"),
+        ({"iss": "https://login.example/t2/v2.0"}, "another provider"),
+        ({"iss": None}, "another provider"),
+        ({"exp": NOW - 301}, "expired"),
+        ({"exp": None}, "expired"),
+        ({"exp": "tomorrow"}, "expired"),
+        ({"exp": float("nan")}, "expired"),
+        ({"nonce": "m"}, "another consent"),
+        ({"nonce": None}, "another consent"),
+    ],
+)
+def test_claims_of_another_application_provider_time_or_consent_are_refused(change, fault):
+    assert fault in (claims_fault(GENUINE | change, SOURCES, nonce="n", now=NOW) or "")
+
+
+@pytest.mark.parametrize(
+    "value", ["@", "ann@", "@example.com", "ann", "ann@exam\nple.com", ["a@example.com"]]
+)
+def test_a_claim_that_is_no_address_names_no_account(value):
+    assert account_of({"email": value}, ("email",)) is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
+from fixtures import privileges as derived
 from superimap.db.models import Base
+from superimap.db.monitoring import cluster_status
 from superimap.db.privileges import FIXED_FOR_API, HIDDEN_FROM_API, TABLES, Role, statements
 
 
@@ -36,6 +39,17 @@ def test_only_operators_may_change_partners_and_providers():
         rights = granted(role)
         assert ("INSERT" in rights.get("providers", "")) is (role is Role.OPERATOR)
         assert ("DELETE" in rights.get("partners", "")) is (role is Role.OPERATOR)
+
+
+def test_the_privileges_of_workers_are_derived_from_all_of_their_statements():
+    """A statement in a `.sql` file is found by `make privileges`; one in a module only if it is listed there."""
+    tables = "|".join([*Base.metadata.tables, "alembic_version"])
+    statement = re.compile(rf"\b(FROM|INTO|UPDATE|JOIN|TABLE)\s+({tables})\b")
+    known = {*derived.EVERY_WORKER, cluster_status.QUERY}
+    for path in {path for worker in derived.WORKERS for path in derived.reachable(worker)}:
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            assert not statement.search(text) or text in known, f"{path}: {text}"
 
 
 def test_no_role_may_truncate_or_reference_or_change_the_schema():

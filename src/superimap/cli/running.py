@@ -149,6 +149,11 @@ def _explanation(url: str, error: BaseException) -> str:
             return f"The database at {host(url)} lacks this version's tables; run `superimap migrate`."
         case DatabaseFailure.REFUSED if state.startswith("28"):
             return f"{where} refuses the user or password; correct DATABASE_URL."
+        case DatabaseFailure.REFUSED if state == "42501":
+            return (
+                f"{where} does not let the user of DATABASE_URL do this ({reason(error)}). `migrate` and "
+                "`purge-audit` need the owner of the tables, all other commands the role superimap_operator."
+            )
         case (
             DatabaseFailure.UNREACHABLE | DatabaseFailure.OUT_OF_RESOURCES | DatabaseFailure.CONTENDED | None
         ):

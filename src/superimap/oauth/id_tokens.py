@@ -41,7 +41,7 @@ def verified_claims(id_token: str, jwks: Mapping[str, Any]) -> Mapping[str, Any]
     """
     header = _header(id_token)
     algorithm = header.get("alg")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise UntrustedToken("its algorithm is not accepted")
     cause = "no key of the provider matches it"
     for key in _candidates(jwks, header):

@@ -88,7 +88,7 @@ def claims_fault(
     issuer = str(claims.get("iss")).removeprefix("https://")
     if sources.issuer and issuer != _issuer(sources.issuer, claims).removeprefix("https://"):
         return "it was issued by another provider"
-    if not isinstance(expires, int | float) or expires + CLOCK_SKEW_SECONDS < now:
+    if not isinstance(expires, int | float) or not expires >= now - CLOCK_SKEW_SECONDS:  # NaN is neither
         return "it has expired"
     if claims.get("nonce") != nonce:
         return "it belongs to another consent"
@@ -136,9 +136,10 @@ def _is_proven(claims: Mapping[str, Any]) -> bool:
 
 
 def _address(value: object) -> str | None:
-    if isinstance(value, str) and "@" in value and len(value) <= MAX_EMAIL_LENGTH and value.isprintable():
-        return value.strip()
-    return None
+    if not isinstance(value, str) or len(value) > MAX_EMAIL_LENGTH or not value.isprintable():
+        return None
+    local, _, domain = value.strip().rpartition("@")
+    return value.strip() if local and domain else None
 
 
 def _listed(value: object) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,14 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from fixtures.engines import as_role
 from superimap.cli import app
 from superimap.core import crypto
+from superimap.db.privileges import Role
 
 Superimap = Callable[..., Result]
+
+OF_THE_OWNER = {"migrate", "purge-audit", "up", "demo"}
 
 
 @pytest.fixture
@@ -28,11 +33,19 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.Mo
 
 
 @pytest.fixture
-def superimap(environment: pytest.MonkeyPatch) -> Superimap:
-    """Call `superimap` with these words and assert its exit code, which is 0 unless `code` is given."""
+def superimap(environment: pytest.MonkeyPatch, database_url: str) -> Superimap:
+    """Call `superimap` with these words and assert its exit code, which is 0 unless `code` is given.
+
+    Commands that need no owner of the tables have the privileges of an operator.
+    """
 
     def call(*words: str, code: int = 0, stdin: str | None = None) -> Result:
-        result = CliRunner().invoke(app, list(words), input=stdin)
+        url = os.environ.get("DATABASE_URL", "")
+        is_operator = url == database_url and words[0] not in OF_THE_OWNER
+        with pytest.MonkeyPatch.context() as patch:
+            if is_operator:
+                patch.setenv("DATABASE_URL", as_role(url, Role.OPERATOR))
+            result = CliRunner().invoke(app, list(words), input=stdin)
         assert result.exit_code == code, (words, result.output, result.exception)
         if code == 1:
             assert result.stdout == ""

@@ -17,8 +17,9 @@ import threading
 import httpx
 import pytest
 
-from fixtures.engines import execute
+from fixtures.engines import as_role, execute
 from superimap.core import crypto
+from superimap.db.privileges import Role
 
 PROGRAM = [sys.executable, "-c", "from superimap.cli import main; main()"]
 
@@ -63,6 +64,25 @@ def test_a_database_that_does_not_exist_is_named(superimap, environment, databas
 
     for words in (("partners", "list"), ("migrate",)):
         assert "has no database 'none_" in superimap(*words, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        (Role.OPERATOR, ["migrate"]),
+        (Role.OPERATOR, ["purge-audit", "--yes"]),
+        (Role.API, ["partners", "create", "acme"]),
+    ],
+)
+def test_a_role_without_the_privilege_is_told_which_one_has_it(
+    superimap, environment, database_url, role, words
+):
+    environment.setenv("DATABASE_URL", as_role(database_url, role))
+
+    (line,) = superimap(*words, code=1).stderr.splitlines()
+
+    assert "does not let the user of DATABASE_URL do this" in line
+    assert "the owner of the tables" in line
 
 
 def test_a_database_with_another_key_is_refused(superimap, environment):
