@@ -190,6 +190,29 @@ async def test_old_content_and_old_rows_are_purged_and_others_kept(world: SinkWo
     assert {row["id"] for row in await world.db.fetch("SELECT id FROM messages")} == {recent, undelivered}
 
 
+async def test_webhooks_wait_for_a_disabled_endpoint_longer_than_failed_content_is_kept(world: SinkWorld):
+    waiting = await world.endpoint()
+    given_up = await world.endpoint("/events", kind="events")
+    for endpoint, days in ((waiting, 3), (given_up, 31)):
+        await world.db.execute(
+            "UPDATE endpoints SET disabled_at = now() - make_interval(days => $2) WHERE id = $1",
+            endpoint, days,
+        )  # fmt: skip
+    [kept] = await world.add_deliveries(waiting, ring=False)
+    [failed] = await world.add_deliveries(given_up, ring=False)
+
+    async with world.dispatcher(content_retention_days=0, disabled_retention_days=30):
+        await eventually(lambda: _is_erased(world, failed))
+
+    row = await world.row(kept)
+    assert (row["state"], row["content"] is not None) == ("pending", True)
+    assert (await world.row(failed))["state"] == "failed"
+
+
+async def _is_erased(world: SinkWorld, id_: uuid.UUID) -> bool:
+    return (await world.row(id_))["content"] is None
+
+
 async def test_users_without_a_proof_of_life_are_stalled_and_old_events_purged(world: SinkWorld):
     await world.db.execute(
         "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days',"

@@ -12,14 +12,18 @@ import pytest
 import pytest_asyncio
 
 from fixtures.world import World, eventually
+from superimap.core.health import Readiness
 from superimap.db import postgres
 from superimap.db.monitoring.cluster_status import read_cluster_status
 from superimap.db.watching import intake
 from superimap.db.watching import ownership as cluster
 from superimap.db.watching.intake import Fence, Fenced
 from superimap.doorbells.postgres import IdlerDoorbell
+from superimap.idler import ownership
 from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.supervisor import Supervisor
+from superimap.launch import services
+from tests.support.db_proxy import DbProxy
 
 EXPIRY_SECONDS = 30.0
 
@@ -70,10 +74,10 @@ async def joined(
     pool: asyncpg.Pool, ledger: Ledger, *, capacity: int = 100, interval: float = 0.0, login_rate: float = 1e6
 ) -> AsyncIterator[Idler]:
     number = await cluster.join(pool, name="test", version="1", capacity=capacity, health_port=None)
-    ownership = Ownership(pool, number, interval=interval, expiry=EXPIRY_SECONDS, login_rate=login_rate)
+    owner = Ownership(pool, number, interval=interval, expiry=EXPIRY_SECONDS, login_rate=login_rate)
     supervisor = Supervisor(ledger.starter(number), max_sessions=capacity, ring=lambda: None)  # type: ignore[arg-type]
     try:
-        yield Idler(ownership, supervisor)
+        yield Idler(owner, supervisor)
     finally:
         await supervisor.close()
 
@@ -302,6 +306,39 @@ async def test_shards_of_an_unresponsive_idler_are_not_taken_over_before_it_had_
             await other.ownership.renew_lease(other.supervisor)
             await waiting.round()
             assert len(other.shards) == 4096
+
+
+async def test_an_idler_gives_the_others_time_to_return_after_an_outage_too(world, pool, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(ownership.time, "monotonic", lambda: now)
+    async with joined(pool, Ledger()) as other:
+        await other.round()
+        async with joined(pool, Ledger(), interval=60.0) as waiting:
+            now += 61.0  # it was started long ago
+            waiting.ownership.delay_takeovers()
+            await expire_lease(world, other)
+            await waiting.round()
+            assert not waiting.shards
+
+            now += 61.0
+            await waiting.round()
+            assert len(waiting.shards) == 4096
+
+
+async def test_an_outage_of_postgresql_delays_takeovers(world, tmp_path, monkeypatch):
+    delayed = asyncio.Event()
+    monkeypatch.setattr(Ownership, "delay_takeovers", lambda _: delayed.set())
+    proxy, health, stop = DbProxy(world.database_url, tmp_path), Readiness(), asyncio.Event()
+    await proxy.open()
+    settings = world.settings.model_copy(update={"database_url": proxy.url})
+    idler = asyncio.create_task(services.run_idler(settings, stop, health))
+    await eventually(lambda: asyncio.sleep(0, health.is_ready))
+    assert not delayed.is_set()
+
+    await proxy.close()
+    await asyncio.wait_for(delayed.wait(), 10)
+    stop.set()
+    await idler
 
 
 async def test_free_shards_are_taken_even_while_takeovers_are_delayed(world, pool):
