@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 import asyncpg
 
 from superimap.core import metrics
 from superimap.core.runtime import wait_for_stop
 from superimap.db.delivery import backlogs
+from superimap.db.failures import explain
 from superimap.dispatcher.lanes.runner import DATABASE_ERRORS
 from superimap.domain.quotas import Quota
 
@@ -18,30 +20,44 @@ log = logging.getLogger(__name__)
 
 LOCK_KEY = 0x5349_4D41_5042_4C47  # "SIMAPBLG": the advisory lock of the process that measures
 INTERVAL_SECONDS = 10.0
+RETRY_SECONDS = 1.0
+"""Pause after a round that failed."""
 MAX_SHARE = 0.05
 """Share of the time that measuring one partner may take: large backlogs are measured less often."""
 
 
 class BacklogWatch:
-    """Measures each backlog every `interval` seconds while it holds the lock; only one dispatcher does."""
+    """Measures each backlog every INTERVAL_SECONDS while it holds the lock; only one dispatcher does.
+
+    `report` is called with the reason when this fails, and with None after a success: lanes use this pool as well.
+    """
 
     def __init__(
-        self, pool: asyncpg.Pool, *, max_rows: int, max_bytes: int, interval: float = INTERVAL_SECONDS
+        self,
+        pool: asyncpg.Pool,
+        *,
+        max_rows: int,
+        max_bytes: int,
+        report: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._max_rows = max_rows
         self._max_bytes = max_bytes
-        self._interval = interval
+        self._report = report
         self._not_before: dict[int, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Measure until `stop`. Errors of the database end a round, not the watch."""
         while not stop.is_set():
+            pause = INTERVAL_SECONDS
             try:
                 await self.measure_all()
+                self._report(None)
             except DATABASE_ERRORS as error:
                 log.warning("backlogs not measured: %s", error)
-            await wait_for_stop(stop, self._interval)
+                self._report(explain(error))
+                pause = min(pause, RETRY_SECONDS)
+            await wait_for_stop(stop, pause)
 
     async def measure_all(self) -> None:
         """Do one round, unless another process does."""

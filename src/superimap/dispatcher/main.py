@@ -90,13 +90,18 @@ async def serve(
             ringing = doorbell.run(lanes.run_lane, stop, max_lanes=settings.max_lanes, report=report)
             loops.create_task(ringing, name="doorbells")
             loops.create_task(sweeper.run(stop), name="sweeper")
-            loops.create_task(_backlog_watch(settings, pool).run(stop), name="backlogs")
+            loops.create_task(_backlog_watch(settings, pool, health).run(stop), name="backlogs")
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
             settling.cancel()
 
 
-def _backlog_watch(settings: Settings, pool: asyncpg.Pool) -> BacklogWatch:
-    return BacklogWatch(pool, max_rows=settings.quota_backlog_rows, max_bytes=settings.quota_backlog_bytes)
+def _backlog_watch(settings: Settings, pool: asyncpg.Pool, health: Readiness) -> BacklogWatch:
+    return BacklogWatch(
+        pool,
+        max_rows=settings.quota_backlog_rows,
+        max_bytes=settings.quota_backlog_bytes,
+        report=partial(health.set_fault, "lanes"),
+    )
 
 
 def _open_client(settings: Settings) -> contextlib.AbstractAsyncContextManager[WebhookClient]:

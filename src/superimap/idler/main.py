@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from functools import partial
 
 import asyncpg
 
@@ -85,13 +86,12 @@ async def serve(
             ring=doorbell.ring,
         )
         stack.push_async_callback(_close, supervisor)
+        report, interval = partial(health.set_fault, "sessions"), settings.reconcile_interval
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(doorbell.listen(settings.database_url)),
                 group.create_task(_renew_lease(ownership, supervisor, health, settings.heartbeat_interval)),
-                group.create_task(
-                    _reconcile(ownership, supervisor, doorbell, health, settings.reconcile_interval)
-                ),
+                group.create_task(_reconcile(ownership, supervisor, doorbell, health, interval)),
             ]
             lasting = [
                 group.create_task(presence.run()),
@@ -99,9 +99,7 @@ async def serve(
                 group.create_task(
                     context.liveness.write_periodically(pool, every=context.timing.proof_interval)
                 ),
-                group.create_task(
-                    context.holds.refresh_periodically(pool, every=settings.reconcile_interval)
-                ),
+                group.create_task(context.holds.refresh_periodically(pool, every=interval, report=report)),
             ]
             await stop.wait()
             health.ready = False

@@ -1,16 +1,19 @@
 """Partners whose backlog is full: nothing is recorded for their users until it is smaller."""
 
 import asyncio
-import contextlib
+from collections.abc import Callable
 
 from asyncpg import Pool
 
 from superimap.core.errors import SuperImapError
-from superimap.db.postgres import UNAVAILABLE
+from superimap.db.failures import UNAVAILABLE, explain
 from superimap.db.watching import holds
 
 HOLD_PAUSE_SECONDS = 60.0
 """Longest pause until a session looks again whether its partner is still held."""
+
+RETRY_SECONDS = 1.0
+"""Pause after a refresh that failed."""
 
 
 class BacklogFull(SuperImapError):
@@ -37,9 +40,19 @@ class PartnerHolds:
         """Read which partners are held."""
         self._held = await holds.list_held(pool)
 
-    async def refresh_periodically(self, pool: Pool, *, every: float) -> None:
-        """Refresh every `every` seconds; while PostgreSQL is unreachable the held partners stay the same."""
+    async def refresh_periodically(
+        self, pool: Pool, *, every: float, report: Callable[[str | None], None]
+    ) -> None:
+        """Refresh every `every` seconds; while PostgreSQL is unreachable the held partners stay the same.
+
+        `report` is called with the reason, and with None after a success: sessions use this pool as well.
+        """
         while True:
-            with contextlib.suppress(*UNAVAILABLE):
+            pause = every
+            try:
                 await self.refresh(pool)
-            await asyncio.sleep(every)
+                report(None)
+            except UNAVAILABLE as error:
+                report(explain(error))
+                pause = min(every, RETRY_SECONDS)
+            await asyncio.sleep(pause)

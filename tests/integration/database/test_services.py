@@ -13,6 +13,7 @@ from fixtures.engines import execute
 from fixtures.world import World, eventually, running
 from superimap.core.health import Readiness
 from superimap.db import postgres
+from superimap.dispatcher import backlog_watch
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
 from tests.integration.database.conftest import Operator
@@ -94,6 +95,27 @@ async def test_sessions_stay_and_webhooks_follow_while_postgresql_is(
     assert imap.logins == 1, "the session was kept"
 
 
+async def test_readyz_says_that_the_statements_of_sessions_and_lanes_fail_although_heartbeats_do_not(
+    owner: Operator, redis_url, imap, sink, monkeypatch
+):
+    monkeypatch.setattr(backlog_watch, "INTERVAL_SECONDS", 0.2)
+    world = World(owner.url, redis_url)
+    await prepare(world, imap, sink)
+    world.database_url = owner.guest_url
+    await execute(owner.url, f"REVOKE SELECT ON partner_usage FROM {owner.role}")
+    async with (
+        running(services.run_idler, world.settings) as idler,
+        running(services.run_dispatcher, world.settings) as dispatcher,
+    ):
+        for state in (idler, dispatcher):
+            await eventually(lambda state=state: has_fault(state, "refuses"))
+            assert not state.is_ready
+
+        await execute(owner.url, f"GRANT SELECT ON partner_usage TO {owner.role}")
+        for state in (idler, dispatcher):
+            await eventually(lambda state=state: asyncio.sleep(0, state.is_ready))
+
+
 async def test_an_idler_that_starts_while_the_notify_queue_is_full_waits(database_url, redis_url, imap, sink):
     world = World(database_url, redis_url)
     await prepare(world, imap, sink)
@@ -102,10 +124,15 @@ async def test_an_idler_that_starts_while_the_notify_queue_is_full_waits(databas
     async with listener_that_does_not_read(database_url):
         await fill_queue(db)
         task = asyncio.create_task(services.run_idler(world.settings, stop, state))
-        await asyncio.sleep(0.3)
+        async with running(services.run_dispatcher, world.settings) as dispatcher:
+            await eventually(lambda: has_fault(dispatcher, "notifications: the queue is 100% full"))
+            assert dispatcher.is_ready, "it works"
         assert not task.done()
-    async with running(services.run_dispatcher, world.settings):  # whose sweeper empties the queue
+    async with running(
+        services.run_dispatcher, world.settings
+    ) as dispatcher:  # its sweeper empties the queue
         await eventually(lambda: asyncio.sleep(0, state.is_ready))
+        assert not dispatcher.notes
     stop.set()
     await task
     await db.close()
