@@ -71,6 +71,27 @@ def test_keywords_that_are_rejected_when_the_settings_are_read(query, sentence):
     assert "hush" not in str(raised.value) and "\n" not in str(raised.value)
 
 
+NOT_CONNECTABLE = [
+    "h:99999/app", "h:0/app", "h:hush/app", "one,,two/app", "one:1,two:x/app", f"{'x' * 64}.example/app",
+    "a..b/app", "h/app?port=70000", "/app?host=a,,b", "/app?host=a,b&port=1,hush", "[::1/app", "::1/app",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rest", NOT_CONNECTABLE)
+def test_a_host_or_port_that_cannot_be_connected_to_is_explained(rest):
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL has (a host or port|brackets)") as raised:
+        load_settings({"database_url": f"postgresql://ann:hush@{rest}", "encryption_key": KEY})
+
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "rest", ["[::1]:5432/app", "%2Frun%2Fpg/app", "/app", "127.0.0.1/app", "h:/app", "db_1/app"]
+)
+def test_hosts_that_can_be_connected_to(rest):
+    connection_arguments(f"postgresql://ann@{rest}")
+
+
 @pytest.mark.parametrize("url", UNESCAPED)
 def test_a_password_with_reserved_characters_is_explained(url):
     with pytest.raises(SettingsError, match=r"DATABASE_URL .* must be written as %40") as raised:

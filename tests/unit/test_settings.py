@@ -45,6 +45,8 @@ WRONG = [
     ("ENVIRONMENT", "staging", "must be 'production' or 'development'"),
     ("DATABASE_URL", "mysql://ann:hush@db/x", "such as postgresql://"),
     ("REDIS_URL", "http://:hush@redis", "such as redis://"),
+    ("REDIS_URL", "redis://:pass:hush@redis:hush", "host or port"),
+    ("REDIS_URL", "redis://[::1:hush/0", "host or port"),
     ("IMAP_PORTS", "1993,imap", "contains 'imap', which is not a port"),
     ("ENCRYPTION_KEY", "hush", "superimap generate-key"),
     ("ENCRYPTION_KEY", f"{KEY},hush!", "is not base64"),

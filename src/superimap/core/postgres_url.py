@@ -10,12 +10,15 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 """Time for opening a connection to one host, if the URL has no `connect_timeout`."""
 MAX_CONNECT_TIMEOUT_SECONDS = 60.0
 
+MAX_PORT = 65535
+
+_PLACE = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(?::(?P<port>[^:]*))?")
 _PASSED_ON = frozenset({
     "host", "port", "user", "password", "dbname", "passfile", "krbsrvname", "gsslib", "target_session_attrs",
     "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation",
@@ -63,9 +66,13 @@ def connection_arguments(url: str) -> ConnectionArguments:
 
     The text contains no value of the URL, which may be a secret.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("has brackets without a pair; write an IPv6 address as [::1]") from None
     _check_places(parts.netloc, parts.path, parts.query, parts.fragment)
     words = _keywords(parts.query)
+    _check_hosts(parts.netloc, words)
     _check_files(words)
     _check_values(words)
     tls = ssl.create_default_context() if words.get("sslrootcert") == "system" else None
@@ -114,6 +121,30 @@ def _check_places(netloc: str, path: str, query: str, fragment: str) -> None:
             "has a character in the user or password that must be written as %40 (@), %2F (/), %3A (:), %23 (#) "
             "or %3F (?)"
         )
+
+
+def _check_hosts(netloc: str, words: dict[str, str]) -> None:
+    """Reject hosts and ports to which no connection can be made: the driver has no error of its own for these."""
+    places = [_PLACE.fullmatch(place) for place in netloc.rpartition("@")[2].split(",")]
+    hosts = [unquote(place["host"]) for place in places if place]
+    ports = [place["port"] or "" for place in places if place]
+    hosts_of_query, ports_of_query = (words.get(word, "").split(",") for word in ("host", "port"))
+    is_empty = any(len(each) > 1 and not all(each) for each in (hosts, hosts_of_query))
+    are_valid = all(map(_is_host, hosts + hosts_of_query)) and all(map(_is_port, ports + ports_of_query))
+    if is_empty or not are_valid or None in places:
+        raise ValueError("has a host or port that cannot be connected to; they look like db.example.com:5432")
+
+
+def _is_host(text: str) -> bool:
+    """Whether this is a path, or a name or address that can be looked up; empty is the default host."""
+    try:
+        return text.startswith("/") or text.encode("idna") is not None
+    except UnicodeError:  # a label is empty or too long
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return not text or (re.fullmatch("[0-9]{1,5}", text) is not None and 0 < int(text) <= MAX_PORT)
 
 
 def _keywords(query: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
@@ -43,6 +44,12 @@ def check_redis_url(value: str) -> str:
     """Return the URL of a Valkey or Redis server."""
     if not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must be a Redis URL, such as redis://host:6379/0 or unix:///path.sock")
+    try:
+        _ = urlsplit(value).port
+    except ValueError:
+        raise ValueError(
+            "has a host or port that is not valid; it must look like redis://host:6379/0"
+        ) from None
     return value
 
 

@@ -16,6 +16,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from superimap.core.backoff import Backoff
+from superimap.core.environment import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,20 @@ UNREACHABLE = (RedisError, OSError, TimeoutError)
 
 
 def connect(url: str, *, timeout: float | None) -> ArqRedis:
-    """A client that connects when it is first used; `timeout` is the seconds for each of its commands."""
+    """A client that connects when it is first used; `timeout` is the seconds for each of its commands.
+
+    Raises SettingsError for an option of the URL that redis-py does not know.
+    """
     # Before version 6, redis-py checks no host name unless it is told to. The URL takes precedence.
     is_verified = url.startswith("rediss://") and "ssl_cert_reqs=none" not in url
     tls = {"ssl_check_hostname": True} if is_verified else {}
-    pool = ConnectionPool.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, **tls)
+    try:
+        pool = ConnectionPool.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, **tls)
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError):
+        raise SettingsError(
+            "REDIS_URL has an option after ? that is not known; correct or remove it."
+        ) from None
     return ArqRedis(
         pool_or_conn=pool,
         job_serializer=encode_json,

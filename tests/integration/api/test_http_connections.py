@@ -17,6 +17,15 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF_HEADER = GET[:20]
 HALF_BODY = b"POST /webhook_test/new_mail HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"
 UNWANTED_BODY = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"
+DEFAULTS = dict(http_connections.PHASE_TIMEOUT_SECONDS)  # before `quick` changes them
+
+
+def test_each_phase_in_which_a_connection_waits_for_its_client_has_a_limit():
+    assert {phase: DEFAULTS[phase] for phase in Phase if phase is not Phase.ANSWERING} == {
+        Phase.RECEIVING: 10,
+        Phase.SENDING: 30,
+        Phase.IDLE: 80,
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from superimap.core.environment import SettingsError
 from superimap.doorbells.redis import GENERATION_KEY_PREFIX, QUEUE_NAME, EndpointDoorbell
 from tests.integration.dispatcher.conftest import eventually
 
@@ -23,6 +24,14 @@ async def working(queue: EndpointDoorbell, handler, *, max_lanes: int = 10) -> A
     finally:
         stop.set()
         await task
+
+
+@pytest.mark.parametrize("option", ["no_such_option=hush", "socket_timeout=hush"])
+def test_an_option_of_the_url_that_is_not_known_is_refused_at_the_start(option):
+    with pytest.raises(SettingsError, match=r"^REDIS_URL has an option") as raised:
+        EndpointDoorbell(f"redis://:hush@localhost/0?{option}")
+
+    assert "hush" not in str(raised.value)
 
 
 async def test_many_rings_wait_as_one_job(redis_url: str):
