@@ -80,6 +80,33 @@ async def test_archived_users_leave_room_and_restoring_takes_it(sessionmaker, wo
     await change("d", **SIGN_IN)
 
 
+async def test_a_partner_at_its_quota_is_counted_once_a_second_and_may_go_on_at_once_after_archiving(
+    database_url, monkeypatch
+):
+    counts = []
+    count = quotas._count
+
+    async def counted(*args) -> int:
+        counts.append(args)
+        return await count(*args)
+
+    monkeypatch.setattr(quotas, "_count", counted)
+    async with make_api(database_url, quota_users=2) as api, api.client(api.acme) as client:
+        await client.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
+        for tag in "ab":
+            assert (await client.post(USERS, json={"tag": tag})).status_code == 201
+        counts.clear()
+        answers = [await client.post(USERS, json={"tag": "c"}) for _ in range(20)]
+        counted_times = len(counts)
+        await client.delete(f"{USERS}/a")
+        after = await client.post(USERS, json={"tag": "c"})
+        full = await client.post(USERS, json={"tag": "d"})
+
+    assert {answer.status_code for answer in answers} == {409}
+    assert counted_times <= 2
+    assert (after.status_code, full.status_code) == (201, 409)
+
+
 async def test_an_operators_quota_replaces_the_default_at_once(sessionmaker, world, acme):
     async with sessionmaker.begin() as db:
         for _ in range(3):

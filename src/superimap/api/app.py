@@ -36,7 +36,7 @@ from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.resolver import Resolver
 from superimap.db.accounts import quotas
-from superimap.domain.quotas import Quota
+from superimap.domain.quotas import Quota, RecentRefusals
 from superimap.oauth.links import derive_keys
 
 MODULES = (
@@ -60,7 +60,10 @@ def create_app(
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
     sessionmaker.configure(
-        info={quotas.LIMITS: {Quota(name): most for name, most in settings.quotas.items()}}
+        info={
+            quotas.LIMITS: {Quota(name): most for name, most in settings.quotas.items()},
+            quotas.REFUSALS: RecentRefusals(),
+        }
     )
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(

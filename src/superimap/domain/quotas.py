@@ -1,6 +1,7 @@
 """Quotas of a partner: what is limited, and the defaults."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 
@@ -23,6 +24,9 @@ DEFAULT_QUOTAS: Mapping[Quota, int] = {
 }
 """Defaults of the settings QUOTA_…"""
 
+REFUSED_SECONDS = 1.0
+"""Time in which users are not counted again for a partner that has used up its quota."""
+
 BURST_SECONDS = 10
 """Requests of this many seconds may come at once after a pause."""
 
@@ -44,3 +48,23 @@ class RequestBuckets:
             self._full_at = {known: at for known, at in self._full_at.items() if at > now}
         self._full_at[partner_id] = full_at
         return 0.0
+
+
+class RecentRefusals:
+    """Quotas of partners that were found to be used up within the last second."""
+
+    def __init__(self, *, max_entries: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_entries = max_entries
+        self._clock = clock
+        self._found: dict[tuple[int, Quota], tuple[float, int]] = {}
+
+    def note(self, partner_id: int, quota: Quota, maximum: int) -> None:
+        """Remember that live users were counted, and are as many as the quota allows."""
+        if len(self._found) >= self._max_entries:
+            self._found.clear()
+        self._found[partner_id, quota] = (self._clock() + REFUSED_SECONDS, maximum)
+
+    def has(self, partner_id: int, quota: Quota, maximum: int) -> bool:
+        """Whether the same quota was found to be used up within the last second."""
+        until, noted = self._found.get((partner_id, quota), (0.0, 0))
+        return noted == maximum and self._clock() < until

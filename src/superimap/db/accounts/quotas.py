@@ -12,10 +12,13 @@ from superimap.db import audit
 from superimap.db.errors import Conflict, Invalid
 from superimap.db.models import PartnerQuota, PartnerUsage, User
 from superimap.domain.audit import AuditAction
-from superimap.domain.quotas import DEFAULT_QUOTAS, Quota
+from superimap.domain.quotas import DEFAULT_QUOTAS, Quota, RecentRefusals
 
 LIMITS = "superimap.quotas"
 """Key in the `info` of a session under which the defaults of the installation are kept."""
+
+REFUSALS = "superimap.refusals"
+"""Key under which a process that serves partners keeps its `RecentRefusals`."""
 
 MAX_MAXIMUM = 10**15
 _WHAT = {Quota.USERS: "users that are not archived", Quota.SESSIONS: "connected users"}
@@ -58,23 +61,39 @@ async def reserve(db: AsyncSession, partner_id: int, quota: Quota) -> None:
     """Reserve a user or a session, in the caller's transaction. Raises QuotaExceeded.
 
     Usually one statement on one row. When the room is used up, live users are counted: that is exact, because
-    reservations of a partner wait for one another.
+    reservations of a partner wait for one another. A process counts once a second, so that a partner at its quota
+    that goes on occupies no connections.
     """
     named = {"partner_id": partner_id, "quota": quota.value, "standard": _defaults(db)[quota]}
     if await db.scalar(_TAKE, named) is not None:
         return
+    refusals: RecentRefusals | None = db.info.get(REFUSALS)
+    maximum = (await maximums(db, partner_id))[quota]
+    if refusals is not None and refusals.has(partner_id, quota, maximum):
+        raise _exceeded(quota, maximum)
     row = {"partner_id": partner_id, "quota": quota.value}
     await db.execute(insert(PartnerUsage).values(**row, maximum=0, room=0).on_conflict_do_nothing())
     mine = (PartnerUsage.partner_id == partner_id, PartnerUsage.quota == quota.value)
     await db.execute(select(PartnerUsage.room).where(*mine).with_for_update())
     if await db.scalar(_TAKE, named) is not None:
         return
-    maximum = (await maximums(db, partner_id))[quota]
     room = maximum - await _count(db, partner_id, quota)
     if room <= 0:
-        metrics.QUOTA_REFUSALS.labels(quota.value).inc()
-        raise QuotaExceeded(quota, maximum)
+        if refusals is not None:
+            refusals.note(partner_id, quota, maximum)
+        raise _exceeded(quota, maximum)
     await db.execute(update(PartnerUsage).where(*mine).values(maximum=maximum, room=room - 1))
+
+
+async def give_back(db: AsyncSession, partner_id: int, quota: Quota) -> None:
+    """Give back a user or a session that is archived or disconnected, so that the next one needs no count."""
+    mine = (PartnerUsage.partner_id == partner_id, PartnerUsage.quota == quota.value)
+    await db.execute(update(PartnerUsage).where(*mine).values(room=PartnerUsage.room + 1))
+
+
+def _exceeded(quota: Quota, maximum: int) -> QuotaExceeded:
+    metrics.QUOTA_REFUSALS.labels(quota.value).inc()
+    return QuotaExceeded(quota, maximum)
 
 
 async def maximums(db: AsyncSession, partner_id: int) -> dict[Quota, int]:

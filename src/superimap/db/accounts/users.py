@@ -165,13 +165,18 @@ async def _reserve(db: AsyncSession, partner_id: int, *, is_live: bool, is_conne
 async def _reserve_change(
     db: AsyncSession, user: User, values: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> None:
-    """Reserve what a change needs in addition: a restored user, or one that becomes connected."""
+    """Reserve what a restored or connected user needs; give back what an archived or disconnected one had."""
     is_live = not values.get("archived", user.archived)
-    is_connected = changes.get("connected_at", user.connected_at) is not None
-    if is_live and user.archived:
-        await quotas.reserve(db, user.partner_id, Quota.USERS)
-    if is_live and is_connected and (user.archived or user.connected_at is None):
-        await quotas.reserve(db, user.partner_id, Quota.SESSIONS)
+    has_session = is_live and changes.get("connected_at", user.connected_at) is not None
+    had_session = not user.archived and user.connected_at is not None
+    for quota, had, has in (
+        (Quota.USERS, not user.archived, is_live),
+        (Quota.SESSIONS, had_session, has_session),
+    ):
+        if has and not had:
+            await quotas.reserve(db, user.partner_id, quota)
+        if had and not has:
+            await quotas.give_back(db, user.partner_id, quota)
 
 
 async def _record(
