@@ -12,6 +12,7 @@ from superimap.core import metrics
 from superimap.db import postgres
 from superimap.db.accounts import connections, quotas, users
 from superimap.db.accounts.quotas import QuotaExceeded
+from superimap.db.delivery import backlogs
 from superimap.db.engine import sessions
 from superimap.dispatcher.backlog_watch import BacklogWatch
 from superimap.domain.quotas import Quota
@@ -190,6 +191,29 @@ async def test_a_backlog_holds_its_partner_at_the_quota_and_frees_it_below_nine_
     assert seen == [[], [], mine, mine, [], mine, []]
     assert other.partner.id not in mine
     assert await world.value("SELECT count(*) FROM partner_usage WHERE quota LIKE 'backlog%'") == 0
+
+
+async def test_a_backlog_that_takes_too_long_to_measure_delays_no_other_partner(
+    world, acme, database_url, monkeypatch
+):
+    large = await world.partner("globex", new_mail_webhook="http://127.0.0.1:9/hook")
+    await world.user(acme, "ann", login="ann", password="a password of theirs")
+    await world.rows(BACKLOG, 20)
+    await world.rows("INSERT INTO partner_usage VALUES ($1, 'backlog_rows', 9, 1, NULL)", large.partner.id)
+    measure, asked = backlogs.measure, []
+
+    async def measure_some(db, partner_id: int, **limits: int) -> None:
+        asked.append(partner_id)
+        if len(asked) == 1:
+            raise TimeoutError
+        await measure(db, partner_id, **limits)
+
+    monkeypatch.setattr(backlogs, "measure", measure_some)
+    async with postgres.pool(database_url, size=2) as pool:
+        watch = BacklogWatch(pool, max_rows=10, max_bytes=10**9)
+        await watch.measure_all()
+
+    assert asked == sorted([acme.partner.id, large.partner.id])
 
 
 async def test_a_full_backlog_loses_no_mail_and_the_rest_is_recorded_once_it_is_smaller(world, monkeypatch):

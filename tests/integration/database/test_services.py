@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import pytest
@@ -11,8 +12,9 @@ import pytest_asyncio
 
 from fixtures.engines import execute
 from fixtures.world import World, eventually, running
+from superimap.core.crypto import Vault
 from superimap.core.health import Readiness
-from superimap.db import postgres
+from superimap.db import postgres, ready
 from superimap.dispatcher import backlog_watch
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
@@ -86,6 +88,9 @@ async def test_sessions_stay_and_webhooks_follow_while_postgresql_is(
         for state in (idler, dispatcher):
             await eventually(lambda state=state: has_fault(state, kind.partition(" (")[2]))
             assert not state.is_ready
+        await eventually(lambda: has_fault(idler, "heartbeat: PostgreSQL"))
+        if "refused" in kind:  # a round only reads
+            await eventually(lambda: has_fault(idler, "round: PostgreSQL"))
         imap.deliver("joe", mail(1))
 
         await owner.run(heal)
@@ -114,6 +119,23 @@ async def test_readyz_says_that_the_statements_of_sessions_and_lanes_fail_althou
         await execute(owner.url, f"GRANT SELECT ON partner_usage TO {owner.role}")
         for state in (idler, dispatcher):
             await eventually(lambda state=state: asyncio.sleep(0, state.is_ready))
+
+
+@pytest.mark.parametrize(
+    "strike", ["ALTER ROLE {role} NOLOGIN", "ALTER DATABASE {db} ALLOW_CONNECTIONS false"]
+)
+async def test_a_process_that_starts_while_postgresql_refuses_it_waits_and_says_why(
+    owner: Operator, redis_url, strike
+):
+    world, state = World(owner.guest_url, redis_url), Readiness()
+    await owner.run(strike)
+    vault, report = Vault.from_setting(world.encryption_key), partial(state.set_fault, "database")
+    waiting = asyncio.create_task(ready.wait(owner.guest_url, vault, report=report))
+    await eventually(lambda: has_fault(state, "database: PostgreSQL refuses"))
+
+    await owner.run("ALTER ROLE {role} LOGIN", "ALTER DATABASE {db} ALLOW_CONNECTIONS true")
+    await waiting
+    assert not state.faults
 
 
 async def test_an_idler_that_starts_while_the_notify_queue_is_full_waits(database_url, redis_url, imap, sink):
@@ -160,6 +182,7 @@ async def test_readyz_says_read_only_and_the_api_recovers_with_all_its_connectio
     refused = await client.post(USERS, json={"tag": "a", "email": "a@example.com"})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert "Nothing was changed" in refused.json()["detail"]
+    assert await answers(client, "/readyz", 503), "which leaves no connection of that time"
 
     await owner.run("ALTER DATABASE {db} RESET ALL")
     await eventually(lambda: answers(client, "/readyz", 200))

@@ -9,6 +9,7 @@ import uuid
 
 import asyncpg
 
+from superimap.core import metrics
 from superimap.db.delivery import deliveries, liveness, sweeping
 from superimap.dispatcher.sweeper import SWEEPER_LOCK_KEY
 from superimap.testing import Received
@@ -203,10 +204,21 @@ async def test_webhooks_wait_for_a_disabled_endpoint_longer_than_failed_content_
 
     async with world.dispatcher(content_retention_days=0, disabled_retention_days=30):
         await eventually(lambda: _is_erased(world, failed))
+        await _sweeps(3)  # the next purge is in an hour
 
-    row = await world.row(kept)
-    assert (row["state"], row["content"] is not None) == ("pending", True)
-    assert (await world.row(failed))["state"] == "failed"
+        row = await world.row(kept)
+        assert (row["state"], row["content"] is not None) == ("pending", True)
+        assert (await world.row(failed))["state"] == "failed"
+        await world.db.execute(
+            "UPDATE deliveries SET state = 'cancelled', settled_at = now() WHERE id = $1", kept
+        )
+        await eventually(lambda: _is_erased(world, kept))
+
+
+async def _sweeps(count: int) -> None:
+    """Wait until this number of sweeps is done."""
+    before = metrics.SWEEPS._value.get()
+    await eventually(lambda: asyncio.sleep(0, metrics.SWEEPS._value.get() >= before + count))
 
 
 async def _is_erased(world: SinkWorld, id_: uuid.UUID) -> bool:
