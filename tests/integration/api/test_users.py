@@ -339,3 +339,22 @@ async def test_new_credentials_end_every_backoff(acme, world):
     await acme.put(f"{USERS}/ADA", json={"login_password": "pass-2"})
 
     assert (await stored(world)).retry_at is None
+
+
+async def test_an_api_key_cannot_guess_the_password_of_a_mailbox_through_the_idlers(world, acme, globex):
+    """Over all users and spellings of the mailbox; by request as through links."""
+    await globex.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
+    guess = {"login_username": "Ann+x@example.com", "login_password": "guess"}
+    for tag in "ab":
+        assert (await acme.post(USERS, json={"tag": tag, **guess})).status_code == 201
+    answers = [await acme.patch(f"{USERS}/{tag}", json=guess) for tag in "abababababa"]
+    new = await acme.post(USERS, json={"tag": "c", **guess})
+    other_field = await acme.patch(f"{USERS}/a", json={"archived": True})
+    other_mailbox = await acme.post(USERS, json={"tag": "d", **guess, "login_username": "bob@example.com"})
+    other_partner = await globex.post(USERS, json={"tag": "a", **guess})
+
+    assert [answer.status_code for answer in answers] == [200] * 8 + [429] * 3
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 600
+    assert "passwords were set for this mailbox" in answers[-1].json()["detail"]
+    assert [new.status_code, other_field.status_code] == [429, 200]
+    assert [other_mailbox.status_code, other_partner.status_code] == [201, 201]

@@ -1,4 +1,4 @@
-"""Limits of password submissions: what is counted, how often, and what a person is told. Pure.
+"""Limits of passwords that are tried: what is counted, how often, and what a person is told. Pure.
 
 A mailbox and a mail server are counted over all partners and links, so that many links are not many guesses. A
 partner can use up a part of such a limit only, so that it cannot lock out the people of another one. Tries through
@@ -15,7 +15,8 @@ from superimap.db.accounts.link_usage import TryLimit
 
 WITH_THIS_LINK = "with this link"
 MAX_TRIES_PER_MAILBOX, MAX_TRIES_PER_MAILBOX_AND_PARTNER = 30, 10
-"""In MAILBOX_SECONDS. A partner has them twice: through links that name the mailbox, and through others."""
+"""In MAILBOX_SECONDS. A partner has them three times: through links that name the mailbox, through others, and by
+request."""
 MAILBOX_SECONDS = 600
 MAX_TRIES_PER_SERVER, MAX_TRIES_PER_SERVER_AND_PARTNER = 400, 100
 """In SERVER_SECONDS, for the mail server of a provider. Logins that succeed do not count."""
@@ -35,7 +36,15 @@ def mailbox_limits(
     """
     mailbox = counted_mailbox(username)
     is_named = mailbox in [counted_mailbox(each) for each in known if each]
-    pool = f"{partner_id}\0{'named' if is_named else 'other'}"
+    return _mailbox_limits(servers, mailbox, f"{partner_id}\0{'named' if is_named else 'other'}")
+
+
+def set_password_limits(server: str, username: str, *, partner_id: int) -> list[TryLimit]:
+    """Return the limits of passwords that a partner sets by request: each is tried at once by an idler."""
+    return _mailbox_limits([server.lower().rstrip(".")], counted_mailbox(username), f"{partner_id}\0set")
+
+
+def _mailbox_limits(servers: Iterable[str], mailbox: str, pool: str) -> list[TryLimit]:
     limits = []
     for server in servers:
         each = f"mailbox\0{server}\0{mailbox}"

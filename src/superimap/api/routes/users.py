@@ -5,6 +5,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.api.dependencies import (
     AppResources,
@@ -20,13 +21,17 @@ from superimap.api.dependencies import (
 from superimap.api.errors import invalid_fields
 from superimap.api.mail_servers import check_mail_server
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
+from superimap.api.pages.try_limits import set_password_limits
 from superimap.api.request_body import read_body
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.core.crypto import Place, Vault, VaultError
-from superimap.db.accounts import users
+from superimap.db.accounts import link_usage, users
 from superimap.db.accounts.connections import ProviderConnection
+from superimap.db.accounts.link_usage import TriesExceeded
 from superimap.db.accounts.validation.accounts import UserFields
+from superimap.db.errors import TooMany
+from superimap.db.models import User
 from superimap.db.monitoring import statuses
 from superimap.domain.api_keys import Scope
 
@@ -104,7 +109,9 @@ async def create_user(
 
     Without them, send the person to `connect_url`.
     """
-    return show(await users.create(db, resources.vault, linked, _checked_fields(linked, body, resources)))
+    fields = _checked_fields(linked, body, resources)
+    await _count_password(db, linked, None, fields)
+    return show(await users.create(db, resources.vault, linked, fields))
 
 
 @router.get(
@@ -164,9 +171,9 @@ async def update_user(
 
     `archived: false` restores an archived user.
     """
-    return show(
-        await users.update(db, resources.vault, linked, user, _checked_fields(linked, change, resources))
-    )
+    fields = _checked_fields(linked, change, resources)
+    await _count_password(db, linked, user, fields)
+    return show(await users.update(db, resources.vault, linked, user, fields))
 
 
 @router.delete(
@@ -187,6 +194,27 @@ def _checked_fields(linked: ProviderConnection, change: UserChange, resources: R
     if linked.provider.host_by_user:
         check_mail_server(fields, resources.settings)
     return fields
+
+
+async def _count_password(
+    db: AsyncSession, linked: ProviderConnection, user: User | None, fields: UserFields
+) -> None:
+    """Count a password for its mailbox. Raises TooMany: a stolen key must not guess passwords through idlers."""
+    provider = linked.provider
+    username = fields.get("login_username", user.login_username if user else None)
+    server = provider.imap_host
+    if provider.host_by_user:
+        server = fields.get("imap_host", user.imap_host if user else None) or ""
+    if not fields.get("login_password") or not username or not server:
+        return
+    try:
+        limits = set_password_limits(server, username, partner_id=linked.connection.partner_id)
+        await link_usage.count_try(db, limits)
+    except TriesExceeded as exceeded:
+        seconds = exceeded.seconds
+        raise TooMany(
+            f"Too many passwords were set for this mailbox; try again in {seconds} s.", seconds=seconds
+        ) from None
 
 
 def _cursor_place(linked: ProviderConnection) -> Place:

@@ -66,7 +66,7 @@ async def count_try(db: AsyncSession, limits: Collection[TryLimit]) -> None:
         tries, wait_seconds = found[limit.key]
         if tries > limit.at_most:
             raise TriesExceeded(limit, wait_seconds)
-    await _delete_expired(db)
+    await db.execute(_DELETE_EXPIRED)
 
 
 async def give_back(db: AsyncSession, keys: Iterable[bytes]) -> None:
@@ -90,24 +90,21 @@ _GIVE_BACK = text("""
         SELECT key FROM login_tries WHERE key = ANY (CAST(:keys AS bytea[])) ORDER BY key FOR UPDATE)
 """)
 
-_DELETE_EXPIRED = (
-    text("""
+# At most 100 of each, so that no process has to sweep. Locked rows are left to the next call.
+_DELETE_EXPIRED = text("""
+    WITH
+    -- Consents that nobody finished.
+    consents AS (
         DELETE FROM oauth_states WHERE id IN (
             SELECT id FROM oauth_states WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)
-    """),
-    text("""
+    ),
+    -- Links that would have expired by themselves.
+    links AS (
         DELETE FROM used_links WHERE link_digest IN (
             SELECT link_digest FROM used_links WHERE used_at < now() - :retention
             LIMIT 100 FOR UPDATE SKIP LOCKED)
-    """).bindparams(retention=USED_LINK_RETENTION),
-    text("""
-        DELETE FROM login_tries WHERE key IN (
-            SELECT key FROM login_tries WHERE ends_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)
-    """),
-)
-
-
-async def _delete_expired(db: AsyncSession) -> None:
-    """Delete expired consents, used links and tries, at most 100 of each, so that no process has to sweep."""
-    for statement in _DELETE_EXPIRED:
-        await db.execute(statement)
+    )
+    -- Counts of windows that have ended.
+    DELETE FROM login_tries WHERE key IN (
+        SELECT key FROM login_tries WHERE ends_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)
+""").bindparams(retention=USED_LINK_RETENTION)
