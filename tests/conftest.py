@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
@@ -63,13 +64,24 @@ async def template(postgres_url: str) -> str:
     return TEMPLATE
 
 
+@pytest_asyncio.fixture(scope="session")
+async def maintenance(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that creates and drops the databases of tests."""
+    db = await asyncpg.connect(postgres_url)
+    yield db
+    await db.close()
+
+
 @pytest_asyncio.fixture
-async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+async def database_url(
+    postgres_url: str, maintenance: asyncpg.Connection, template: str
+) -> AsyncIterator[str]:
     """The URL of a database for this test: migrated and empty."""
     name = f"test_{next(_numbers)}"
-    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # A copy of files takes half the CPU of a copy through the log.
+    await maintenance.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield database(postgres_url, name)
-    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await maintenance.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture(scope="session")
