@@ -44,32 +44,32 @@ def test_h10_h11_literals_are_counted_and_braces_in_quotes_or_text_announce_none
 def test_h10_time_is_linear_in_the_number_of_lines_and_of_pieces():
     lines = b'* 1 FETCH (ENVELOPE ("\\"(" {2}\r\n:( NIL))\r\n' * 50_000
     framer = Framer(Limits())
-    began = time.perf_counter()
+    began = time.process_time()
 
     found = sum(1 for start in range(0, len(lines), 1000) for _ in framer.feed(lines[start : start + 1000]))
 
     assert found == 50_000
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_h10_a_hostile_line_of_quotes_takes_linear_time():
-    began = time.perf_counter()
+    began = time.process_time()
 
     frame(b'* 1 FETCH "' + b'\\"' * 500_000 + b"{5}\r\n")
 
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_h13_a_literal_in_small_pieces_takes_linear_time():
     framer = Framer(Limits())
     framer.expects_answer = True
     list(framer.feed(b"* 1 FETCH (BODY[] {20000000}\r\n"))
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(20_000):
         assert not list(framer.feed(b"x" * 1000))
 
     assert len(next(framer.feed(b")\r\n")).literals[0]) == 20_000_000
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 LIMITS = Limits(line=100, literal=1000, response=2000)

@@ -234,11 +234,11 @@ def test_a_limited_number_of_addresses_is_listed(entry):
 )  # fmt: skip
 def test_hostile_headers_take_linear_time(piece):
     """A quadratic step would take minutes."""
-    began = time.perf_counter()
+    began = time.process_time()
 
     parse_addresses(piece * (65_000 // len(piece)))
 
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 PIECES = [

@@ -10,7 +10,7 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 """Time for opening a connection to one host, if the URL has no `connect_timeout`."""
@@ -60,16 +60,16 @@ class ConnectionArguments:
     tls: ssl.SSLContext | None = None
 
 
+_NETLOC = re.compile(r"([^/?#]*)(.*)", re.DOTALL)
+
+
 @lru_cache(maxsize=8)
 def connection_arguments(url: str) -> ConnectionArguments:
     """Return what a connection needs. Raises ValueError, which says what is wrong and what to do.
 
     The text contains no value of the URL, which may be a secret.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("has brackets without a pair; write an IPv6 address as [::1]") from None
+    parts = _split(url)
     _check_places(parts.netloc, parts.path, parts.query, parts.fragment)
     words = _keywords(parts.query)
     _check_hosts(parts.netloc, words)
@@ -107,6 +107,15 @@ def _hosts(netloc: str, words: dict[str, str]) -> list[tuple[str, dict[str, str]
         (netloc, {"host": host} | ({"port": port} if port else {}))
         for host, port in zip(hosts, ports, strict=True)
     ]
+
+
+def _split(url: str) -> SplitResult:
+    """As `urlsplit`, which takes no IPv6 address behind another host since Python 3.11.10."""
+    before, separator, behind = url.partition("://")
+    netloc, rest = _NETLOC.fullmatch(behind).groups() if separator else ("", behind)  # type: ignore[union-attr]
+    if netloc.count("[") != netloc.count("]"):
+        raise ValueError("has brackets without a pair; write an IPv6 address as [::1]")
+    return urlsplit(before + separator + rest)._replace(netloc=netloc)
 
 
 def _check_places(netloc: str, path: str, query: str, fragment: str) -> None:
