@@ -10,7 +10,8 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from superimap.db import audit
-from superimap.db.accounts import partners, users
+from superimap.db.accounts import connections, partners, providers, users
+from superimap.db.accounts.stored_secrets import StoredSecrets
 from superimap.db.audit import AuditFilter
 from superimap.db.engine import sessions
 from superimap.db.models import AuditEntry
@@ -101,8 +102,6 @@ async def test_an_update_names_the_fields_that_changed_and_only_those(sessionmak
     await world.provider("localhost", 10143)
     await world.connection(partner)
     async with sessionmaker.begin() as db:
-        from superimap.db.accounts import connections
-
         linked = await connections.by_code(db, partner.partner.id, "TEST")
         user = await users.create(db, world.vault, linked, {"tag": "ann", "email": "ann@example.com"})
         await users.update(db, world.vault, linked, user, {"tag": "ann", "login_password": "hunter-two-two"})
@@ -111,6 +110,22 @@ async def test_an_update_names_the_fields_that_changed_and_only_those(sessionmak
 
     assert [entry.fields for entry in entries] == [["login_password"]]
     assert entries[0].details == {"tag": "ann", "imap_provider_code": "TEST"}
+
+
+async def test_an_entry_says_how_much_went_with_it(sessionmaker, world):
+    """Users that were deleted with their connection, and what became of secrets at a changed provider."""
+    partner = await world.partner()
+    await world.provider("localhost", 10143)
+    await world.connection(partner)
+    await world.user(partner, "ann", login="ann", password="a password of hers")
+    async with sessionmaker.begin() as db:
+        forget = StoredSecrets.FORGET
+        await providers.update(db, "TEST", stored_secrets=forget, imap_host="new.example.com")
+        await connections.delete(db, partner.partner.id, "TEST")
+        deleted, updated = await audit.list_entries(db, AuditFilter(), limit=2)
+
+    assert deleted.details == {"imap_provider_code": "TEST", "count": 1}
+    assert updated.details == {"imap_host": "new.example.com", "stored_secrets": "forget"}
 
 
 def test_only_values_that_are_known_to_be_no_secret_are_recorded():

@@ -66,7 +66,7 @@ RECORDED_VALUES = frozenset(
         "name", "hint", "scopes", "networks", "expires_at", "signs_from", "append_results", "return_origins",
         "imap_provider_code", "tag", "archived", "enable_tracer", "imap_host", "imap_port", "imap_tls",
         "oauth2_client_id", "oauth2_tenant", "kind", "state", "count", "user_tag", "limit", "code", "quota",
-        "revision", "providers", "days", "overlap_seconds", "key_id",
+        "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets",
     }
 )  # fmt: skip
 """Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""

@@ -149,8 +149,9 @@ async def delete(db: AsyncSession, partner_id: int, code: str) -> bool:
     if linked is None:
         return False
     await notify_shards(db, linked.connection.id)
+    count = (await with_count(db, linked.connection.id)).users_count
     await db.execute(sql_delete(Connection).where(Connection.id == linked.connection.id))
-    await _record(db, AuditAction.CONNECTION_DELETE, linked, {})
+    await _record(db, AuditAction.CONNECTION_DELETE, linked, {}, count=count)
     return True
 
 
@@ -166,17 +167,16 @@ def required_fields(provider: Provider) -> tuple[str, ...]:
 
 
 async def _record(
-    db: AsyncSession, action: AuditAction, linked: ProviderConnection, values: Mapping[str, str]
+    db: AsyncSession,
+    action: AuditAction,
+    linked: ProviderConnection,
+    values: Mapping[str, str],
+    **details: int,
 ) -> None:
     code = linked.provider.code
-    await audit.record(
-        db,
-        action,
-        partner_id=linked.connection.partner_id,
-        object_id=code,
-        fields=values,
-        details={**values, "imap_provider_code": code},
-    )
+    partner_id = linked.connection.partner_id
+    recorded = {**values, "imap_provider_code": code, **details}
+    await audit.record(db, action, partner_id=partner_id, object_id=code, fields=values, details=recorded)
 
 
 def _with_user_count() -> Select[str, int]:

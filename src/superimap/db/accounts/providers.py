@@ -93,7 +93,8 @@ async def update(
         await db.flush()
     except IntegrityError:
         raise _code_taken(row["code"]) from None
-    await _record(db, AuditAction.PROVIDER_UPDATE, provider.code, row)
+    decided = {"stored_secrets": stored_secrets} if stored_secrets is not None else {}
+    await _record(db, AuditAction.PROVIDER_UPDATE, provider.code, {**row, **decided})
     return provider
 
 
