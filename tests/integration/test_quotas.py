@@ -14,6 +14,7 @@ from superimap.db.accounts import connections, quotas, users
 from superimap.db.accounts.quotas import QuotaExceeded
 from superimap.db.delivery import backlogs
 from superimap.db.engine import sessions
+from superimap.dispatcher import backlog_watch
 from superimap.dispatcher.backlog_watch import BacklogWatch
 from superimap.domain.quotas import Quota
 from superimap.launch import services
@@ -214,6 +215,20 @@ async def test_a_backlog_that_takes_too_long_to_measure_delays_no_other_partner(
         await watch.measure_all()
 
     assert asked == sorted([acme.partner.id, large.partner.id])
+
+
+async def test_a_lock_that_is_granted_too_late_does_not_stay_with_the_pool(database_url, monkeypatch):
+    """Otherwise no process would measure again, and held partners would stay held."""
+    monkeypatch.setattr(postgres, "STATEMENT_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(backlog_watch, "TRY_LOCK", f"{backlog_watch.TRY_LOCK}, pg_sleep(0.5)")
+    async with postgres.pool(database_url, size=2) as pool, postgres.pool(database_url, size=1) as other:
+        with pytest.raises(TimeoutError):
+            await BacklogWatch(pool, max_rows=1, max_bytes=1).measure_all()
+
+        async def is_free() -> bool:
+            return await other.fetchval("SELECT pg_try_advisory_lock($1)", backlog_watch.LOCK_KEY)
+
+        await eventually(is_free, what="the lock", within=3)
 
 
 async def test_a_full_backlog_loses_no_mail_and_the_rest_is_recorded_once_it_is_smaller(world, monkeypatch):

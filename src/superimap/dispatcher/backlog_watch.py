@@ -19,6 +19,7 @@ from superimap.domain.quotas import Quota
 log = logging.getLogger(__name__)
 
 LOCK_KEY = 0x5349_4D41_5042_4C47  # "SIMAPBLG": the advisory lock of the process that measures
+TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 INTERVAL_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 """Pause after a round that failed."""
@@ -62,13 +63,15 @@ class BacklogWatch:
     async def measure_all(self) -> None:
         """Do one round, unless another process does."""
         async with self._pool.acquire() as db:
-            if not await db.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
-                _set_metrics({})
-                return
             try:
+                if not await db.fetchval(TRY_LOCK, LOCK_KEY):
+                    _set_metrics({})
+                    return
                 await self._measure_all(db)
-            finally:
                 await db.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
+            except BaseException:  # the lock may be held: it must not stay with a connection of the pool
+                db.terminate()
+                raise
 
     async def _measure_all(self, db: asyncpg.Connection) -> None:
         due: dict[int, float] = {}
