@@ -13,6 +13,7 @@ FINE = b"HTTP/1.1 200 OK\r\n" + HEADERS
 LAST_CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 BARE = b"HTTP/1.1 200 OK\r\n"
+LONG_BODY = b"Content-Length: 20000\r\n\r\n" + b"x" * 16384  # the rest of it would answer the next request
 
 Ending = Literal["keeps", "closes", "resets"]
 
@@ -109,6 +110,7 @@ ODD_ANSWERS = (
     OddAnswer("body_too_short", BARE + b"Content-Length: 9\r\n\r\nok", 200, "closed", "closes"),
     OddAnswer("body_too_short_and_reset", BARE + b"Content-Length: 9\r\n\r\nok", 200, "closed", "resets"),
     OddAnswer("body_too_long", FINE + b"more", 200, "protocol"),
+    OddAnswer("body_longer_than_is_read", BARE + LONG_BODY, body="x" * 16384),
     OddAnswer("two_answers", FINE + FINE.replace(b"200", b"500"), 200, "protocol"),
     OddAnswer("line_break_too_many", FINE + b"\r\n", is_reused=True),
     OddAnswer("complete_and_reset", FINE, ending="resets"),

@@ -1,7 +1,9 @@
-"""Memory management as the number of sessions grows."""
+"""Memory management as the number of sessions grows, and standard descriptors that are closed."""
 
 import asyncio
 import gc
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
@@ -34,3 +36,22 @@ async def test_live_objects_are_frozen_each_time_the_count_has_grown_by_one_step
     tending.cancel()
 
     assert asked >= 3
+
+
+MAIN_WITHOUT_DESCRIPTORS = """
+import os, sys
+import superimap.cli.app
+app = sys.modules["superimap.cli.app"]
+app.app = lambda: os.write(copy, ",".join(os.readlink(f"/proc/self/fd/{n}") for n in range(3)).encode())
+copy = os.dup(1)
+os.closerange(0, 3)
+app.main()
+"""
+
+
+def test_a_closed_standard_descriptor_is_not_given_to_a_socket():
+    """What a library writes to standard error would go to the database."""
+    command = [sys.executable, "-c", MAIN_WITHOUT_DESCRIPTORS]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=20, check=False)
+
+    assert ended.stdout == "/dev/null,/dev/null,/dev/null"

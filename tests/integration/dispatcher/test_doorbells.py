@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -24,6 +25,19 @@ async def working(queue: EndpointDoorbell, handler, *, max_lanes: int = 10) -> A
     finally:
         stop.set()
         await task
+
+
+async def test_a_ring_at_a_server_that_hangs_delays_its_caller_for_200_ms():
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    async with EndpointDoorbell(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}") as queue:
+        began = time.monotonic()
+        assert not await queue.ring(1)
+        assert await queue.probe() is None
+    assert 0.2 < time.monotonic() - began < 1.0, "twice"
+    server.close()
 
 
 @pytest.mark.parametrize("option", ["no_such_option=hush", "socket_timeout=hush"])

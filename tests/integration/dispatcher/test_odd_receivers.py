@@ -124,7 +124,7 @@ async def test_bytes_that_come_between_two_requests_answer_neither():
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         first = await made.post(url, b"{}", {})
         sent.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(2):  # an idle connection lives for 4 s
             while any(made._connector._conns.values()) and all(
                 each.is_connected() for kept in made._connector._conns.values() for each, _ in kept
             ):
