@@ -101,7 +101,7 @@ def _print_entries(shown: Sequence[AuditEntry]) -> None:
                 row.partner_id,
                 row.action,
                 row.object_id,
-                row.fields,
+                ", ".join(row.fields),
             )
             for row in shown
         ],

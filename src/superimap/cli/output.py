@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 EMPTY_CELL = "—"
-WRAPPED_HEADINGS = {"EMAIL", "MAIL", "NAME", "REASON", "TITLE"}
+WRAPPED_HEADINGS = {"EMAIL", "FIELDS", "MAIL", "NAME", "REASON", "TITLE"}
+COLUMN_GAP = 3
+LEAST_WRAPPED_WIDTH = 10
 PIPE_WIDTH_COLUMNS = 1000
 
 
@@ -43,11 +45,19 @@ def fail(sentence: str) -> NoReturn:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, none: str) -> None:
     """Print rows under headings, or the sentence `none` if there are no rows.
 
-    Only the columns of WRAPPED_HEADINGS may take several lines.
+    Only the columns of WRAPPED_HEADINGS may take several lines. If the others do not fit beside one another, each
+    row is printed as a record: an id that is cut cannot be used.
     """
     from rich import box
     from rich.table import Table
 
+    rows = list(rows)
+    if rows and _least_width(headings, rows) > _console().width:
+        for number, row in enumerate(rows):
+            if number:
+                print_line("")
+            print_record(dict(zip(headings, row, strict=True)))
+        return
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for heading in headings:
         shown.add_column(heading, no_wrap=heading not in WRAPPED_HEADINGS, overflow="fold")
@@ -57,6 +67,18 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, no
         _console().print(shown)
     else:
         print_line(none)
+
+
+def _least_width(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    """The characters that a table needs to show its columns uncut."""
+    from rich.cells import cell_len
+
+    width = COLUMN_GAP * (len(headings) - 1)
+    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
+        longest = max(cell_len(line) for cell in cells for line in _lines(cell))
+        is_wrapped = heading in WRAPPED_HEADINGS
+        width += max(cell_len(heading), min(longest, LEAST_WRAPPED_WIDTH) if is_wrapped else longest)
+    return width
 
 
 def print_record(fields: Mapping[str, object]) -> None:

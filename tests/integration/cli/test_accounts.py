@@ -300,3 +300,21 @@ def test_a_user_may_have_an_own_mail_server_only_under_a_provider_that_allows_it
     assert "named by the person" in superimap("providers", "list").output
     ask("providers", "create", "OWN", "--imap-host", "imap.invalid", "--host-by-user")
     assert ask("providers", "update", "OWN", "--one-host")["host_by_user"] is False
+
+
+def test_no_id_is_cut_in_a_narrow_terminal(superimap, environment):
+    """An operator who must retire a key needs its id; a table that does not fit is shown as records."""
+    superimap("partners", "create", "acme")
+    superimap(
+        "partners", "add-key", "acme", "reporting reader", "--scope", "read", "--network", "2001:db8::/32"
+    )
+    narrow = superimap("partners", "keys", "acme").stdout
+    entries = superimap("audit", "--limit", "2").stdout
+    environment.setenv("COLUMNS", "200")
+    wide = superimap("partners", "keys", "acme").stdout
+
+    for whole in ("ID         2\n", "NAME       reporting reader\n", "NETWORKS   2001:db8::/32\n"):
+        assert whole in narrow
+    assert "ACTION   api_key.create\n" in entries
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert wide.startswith("ID   KIND")
