@@ -53,12 +53,19 @@ MARK_WHEN_UNKNOWN = """
     CREATE TRIGGER mark_signing_key BEFORE INSERT ON api_keys FOR EACH ROW
     WHEN (NEW.signs_from = '-infinity') EXECUTE FUNCTION mark_signing_key()
 """
-# Keys that such processes have created since 0026, of partners of which no key would sign.
+# Keys that such processes have created since 0026, with every right, of partners of which no key would sign.
 MARK_UNSIGNED = """
-    UPDATE api_keys SET signs_from = now() WHERE id IN (
-        SELECT min(id) FROM api_keys WHERE expires_at IS NULL OR expires_at > now()
-        GROUP BY partner_id HAVING count(signs_from) = 0
-    )
+    UPDATE api_keys k SET signs_from = greatest(now(), (
+        SELECT max(older.expires_at) FROM api_keys older
+        WHERE older.partner_id = k.partner_id AND older.id < k.id
+    ))
+    WHERE (k.expires_at IS NULL OR k.expires_at > now())
+        AND k.name = 'default' AND k.networks = '{}' AND k.scopes @> '{read,write,replay,keys}'
+        AND NOT EXISTS (
+            SELECT FROM api_keys marked
+            WHERE marked.partner_id = k.partner_id AND marked.signs_from IS NOT NULL
+                AND (marked.expires_at IS NULL OR marked.expires_at > now())
+        )
 """
 
 

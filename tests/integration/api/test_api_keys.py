@@ -268,6 +268,18 @@ async def test_the_signing_key_cannot_be_retired_without_a_successor_nor_a_tempo
         assert (await client.get(KEYS)).status_code == 401
 
 
+async def test_the_successor_of_a_key_that_ends_cannot_be_retired(world, acme):
+    """Once the overlap ended, nothing would sign, and no webhook would be sent."""
+    await add_key(acme, name="reader", scopes=["read"])
+    async with world.sessionmaker.begin() as db:
+        partner_id = (await api_keys.find_caller(db, world.acme)).partner.id
+        new = (await api_keys.rotate(db, world.vault, partner_id, overlap=timedelta(hours=1))).key
+
+    refused = await acme.delete(f"{KEYS}/{new.id}")
+
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:superimap:problem:signing-key")
+
+
 async def test_rotation_keeps_the_rights_of_the_signing_key_and_leaves_other_keys_alone(world, acme):
     reader = await add_key(acme, name="reader", scopes=["read"])
     async with world.sessionmaker.begin() as db:
@@ -346,14 +358,17 @@ async def test_the_migration_marks_a_key_of_partners_of_which_none_signs(databas
     async with sessions(database_url) as sessionmaker, sessionmaker.begin() as db:
         await db.execute(text("INSERT INTO partners (id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'acme')"))
         await db.execute(text(OLD_INSERT), {"digest": b"1"})
+        await db.execute(text("UPDATE api_keys SET expires_at = now() + interval '1 h'"))
         await db.execute(text(OLD_INSERT), {"digest": b"2"})
+        await db.execute(text(OLD_INSERT), {"digest": b"3"})
+        await db.execute(text("UPDATE api_keys SET name = 'reader', scopes = '{read}' WHERE digest = '3'"))
         assert await api_keys.signing_key_id(db, 1) is None
     await asyncio.to_thread(command.upgrade, config, "head")
 
     async with sessions(database_url) as sessionmaker, sessionmaker.begin() as db:
         keys = (await db.scalars(select(ApiKey).order_by(ApiKey.id))).all()
         assert await api_keys.signing_key_id(db, 1) == keys[0].id
-        assert keys[1].signs_from is None
+        assert [key.signs_from for key in keys[1:]] == [keys[0].expires_at, None]
 
 
 def test_the_description_says_of_every_route_with_a_key_that_a_403_is_possible():

@@ -145,7 +145,7 @@ async def update(
 async def retire(db: AsyncSession, partner_id: int, key_id: int, *, by: KeyRights | None = None) -> ApiKey:
     """Expire a key now. If it signed webhook bodies, the key that would have followed signs from now on.
 
-    Raises NotFound, Forbidden, or Conflict for the only valid key and for a signing key without a successor.
+    Raises NotFound, Forbidden, or Conflict for the only valid key and for the last one that signs and has no end.
     """
     await lock_partner(db, partner_id)
     key = await get(db, partner_id, key_id)
@@ -155,9 +155,10 @@ async def retire(db: AsyncSession, partner_id: int, key_id: int, *, by: KeyRight
         raise Conflict(
             "This is the partner's only API key; rotate it first, so that another key replaces it."
         )
-    if await signing_key_id(db, partner_id) == key_id and not any(each.signs_from for each in others):
+    lasting = [each for each in others if each.signs_from is not None and each.expires_at is None]
+    if key.signs_from is not None and not lasting:
         raise Conflict(
-            "This key signs the bodies of webhooks; have another key sign first, or rotate it.",
+            "No other key without an end signs the bodies of webhooks; have another key sign first, or rotate it.",
             kind="signing-key",
         )
     key = await _set(db, key, expires_at=func.least(ApiKey.expires_at, func.now()))
