@@ -170,7 +170,8 @@ class Ownership:
             others = sum(not member.is_stopping for member in view.members)
             most = max(1.0, (deadline - began) // longest_close - 1)
             users = max(sessions.users / most, self._login_rate / 2) if others else math.inf
-            slice_ = _slice(balance.hand_overs_of_all(self.idler, view.members, sessions.loads), users)
+            moves = balance.hand_overs_of_all(self.idler, view.members, sessions.loads)
+            slice_ = _slice(moves, users) if others else list(moves)
             await self._hand_over(slice_, sessions)
             if others and self.epochs:
                 slow = sum(move.users for move in slice_) / (self._login_rate * others)
@@ -248,7 +249,7 @@ class Ownership:
             else:
                 await cluster.hand_over_shards(self._pool, self.idler, receiver, shards)
             metrics.SHARD_MOVES.labels("returned" if receiver is None else "handed_over").inc(len(shards))
-            self.epochs = {shard: epoch for shard, epoch in self.epochs.items() if shard not in set(shards)}
+            self.epochs = {shard: self.epochs[shard] for shard in self.epochs.keys() - shards}
             sessions.forget(shards)
         moved = sum(len(shards) for _, shards in outgoing)
         if moved:
