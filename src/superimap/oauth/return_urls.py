@@ -27,6 +27,7 @@ class FailureReason(StrEnum):
     NO_MAIL_SCOPE = "no_mail_scope"  # the person did not allow access to mail
     NO_ADDRESS = "no_address"  # neither the provider nor the partner names the account
     ADDRESS_TAKEN = "address_taken"  # another user of the connection has this account
+    QUOTA = "quota_exceeded"  # the partner has as many connected users as it may have
     REFUSED = "refused"  # the provider did not accept the code
     CLIENT = "client"  # the connection's client id or secret is wrong or missing
     UNAVAILABLE = "provider_unavailable"  # no answer, or one that cannot be used

@@ -17,10 +17,16 @@ from tests.integration.connect.conftest import (
     APP,
     connect_by_consent,
     consent,
+    hidden_fields,
     press_continue,
     result_of,
 )
+from tests.integration.connect.test_password import FORM
 
+SIGN_IN = {
+    "OAUTH": {"oauth2_refresh_token": "rt-of-bob"},
+    "GMAIL": {"login_username": "bob@example.com", "login_password": "horse of bob"},
+}
 PAGE = Path(__file__).parents[3] / "docs/api.md"
 TABLE = PAGE.read_text().partition("### Consent failures")[2].partition("\nA user with")[0]
 ROWS = re.findall(r"^\| [^|]+ \| `(\w+)` \| ([^|]+) \| ([^|]+) \|$", TABLE, re.M)
@@ -109,6 +115,27 @@ async def test_an_account_of_another_user_is_refused(scene):
         answer = await connect_by_consent(http, shown["connect_url"])
 
     assert result_of(answer)["superimap_reason"] == "address_taken"
+
+
+@pytest.mark.parametrize("code", ["OAUTH", "GMAIL"])
+async def test_a_partner_at_its_quota_gets_the_reason_and_the_person_a_link_that_is_still_valid(scene, code):
+    await scene.user(code, tag="bob", email="bob@example.com", **SIGN_IN[code])
+    shown = await scene.user(code)
+    await scene.rows("INSERT INTO partner_quotas SELECT id, 'sessions', 1 FROM partners")
+
+    async def connect(http):
+        if code == "OAUTH":
+            return await connect_by_consent(http, shown["connect_url"])
+        form = hidden_fields((await http.get(shown["connect_url"])).text)
+        return await http.post(FORM, data={**form, "username": ANN, "password": "right horse"})
+
+    async with scene.browser() as http:
+        refused = await connect(http)
+        await scene.rows("DELETE FROM partner_quotas")
+        again = await connect(http)
+
+    assert result_of(refused)["superimap_reason"] == "quota_exceeded"
+    assert result_of(again)["superimap_result"] == "success"
 
 
 async def test_a_connection_without_a_client_gives_the_reason_client(scene):

@@ -31,6 +31,7 @@ FAILURE_TEXTS = {
     "Open the link again, and leave the box about your mail ticked.",
     FailureReason.NO_ADDRESS: f"Your mail provider did not say which account you signed in with. {ASK_SUPPORT}",
     FailureReason.ADDRESS_TAKEN: f"This mailbox is already connected for another user. {ASK_SUPPORT}",
+    FailureReason.QUOTA: f"The application cannot connect any more mailboxes at the moment. {ASK_SUPPORT}",
     FailureReason.REFUSED: f"Your mail provider did not confirm the sign-in. {TRY_AGAIN}",
     FailureReason.CLIENT: "The application is not set up correctly at your mail provider. Trying again will not "
     f"help. {ASK_SUPPORT}",

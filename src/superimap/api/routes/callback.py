@@ -16,6 +16,7 @@ from superimap.db.accounts.connecting import LinkedUser, NewAccessToken
 from superimap.db.accounts.consents import PendingConsent
 from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.accounts.link_usage import LinkUsed
+from superimap.db.accounts.quotas import QuotaExceeded
 from superimap.domain.mail_accounts import is_one_of
 from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.consent import exchange_code, lacks_mail_scope, nonce_of
@@ -135,6 +136,8 @@ async def _connect(
         raise used_link() from None
     except ValueTaken:
         raise ConnectFailed(FailureReason.ADDRESS_TAKEN) from None
+    except QuotaExceeded:
+        raise ConnectFailed(FailureReason.QUOTA) from None
 
 
 async def _exchange(

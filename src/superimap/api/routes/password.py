@@ -32,6 +32,7 @@ from superimap.core.crypto import digest
 from superimap.db.accounts import connecting, link_usage
 from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.accounts.link_usage import LinkUsed, TriesExceeded, TryLimit
+from superimap.db.accounts.quotas import QuotaExceeded
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.errors import Invalid
 from superimap.domain.providers import ProviderKind
@@ -157,10 +158,9 @@ async def _store(
             await link_usage.give_back(db, [each.key for each in counted])
     except LinkUsed:
         raise used_link() from None
-    except ValueTaken:
-        return redirect_back(
-            visitor, link.linked_user, link.failure_url, Purpose.CONNECT, reason=FailureReason.ADDRESS_TAKEN
-        )
+    except (ValueTaken, QuotaExceeded) as error:
+        reason = FailureReason.ADDRESS_TAKEN if isinstance(error, ValueTaken) else FailureReason.QUOTA
+        return redirect_back(visitor, link.linked_user, link.failure_url, Purpose.CONNECT, reason=reason)
     log.info("user connected", extra={"user_id": user_id})
     if endpoint_id is not None:
         await visitor.resources.ring(endpoint_id)
