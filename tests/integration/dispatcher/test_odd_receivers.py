@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from superimap.core.egress import Guard
+from superimap.dispatcher import connections
 from superimap.dispatcher.webhook_client import WebhookClient, open_client
 from superimap.webhooks.urls import check_url
 from tests.support.odd_answers import BARE, FINE, HEADERS, ODD_ANSWERS, OddAnswer
@@ -232,9 +233,16 @@ async def test_an_answer_counts_although_the_connection_is_lost_while_writing():
 
 @pytest.mark.parametrize(("status", "error"), [(200, "timeout"), (413, None)])
 async def test_a_receiver_that_answers_and_reads_no_body_is_waited_for_only_after_a_2xx(
-    status: int, error: str | None
+    status: int, error: str | None, monkeypatch: pytest.MonkeyPatch
 ):
-    is_over = asyncio.Event()
+    is_over, is_closed = asyncio.Event(), asyncio.Event()
+
+    class Connection(connections.ReceiverConnection):
+        def connection_lost(self, exc: BaseException | None) -> None:
+            is_closed.set()
+            super().connection_lost(exc)
+
+    monkeypatch.setattr(connections, "ReceiverConnection", Connection)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -245,6 +253,8 @@ async def test_a_receiver_that_answers_and_reads_no_body_is_waited_for_only_afte
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, client(deadline=0.5) as made:
         answer = await made.post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", BIG, {})
+        async with asyncio.timeout(2):
+            await is_closed.wait()  # although the receiver has not read what was sent
         is_over.set()
 
     assert (answer.status, answer.error) == (status, error)
