@@ -28,10 +28,10 @@ class ClusterMetrics:
         """Read the state of the cluster and set the metrics, if the interval is over."""
         if time.monotonic() < self._next_update:
             return
+        self._next_update = time.monotonic() + self._interval  # also after an error
         set_cluster_metrics(await cluster_status.read_cluster_status(db, expiry=self._expiry))
         for key in await read_key_usage(db):
             metrics.KEY_SEALS.labels(key.key_id).set(key.seals)
-        self._next_update = time.monotonic() + self._interval
 
     def clear(self) -> None:
         """Remove the metrics: another dispatcher sets them from now on."""
@@ -39,7 +39,6 @@ class ClusterMetrics:
             metric.clear()
         metrics.KEY_SEALS.clear()
         metrics.DEFERRED_MAILS.set(0)
-        self._next_update = 0.0
 
 
 def set_cluster_metrics(seen: ClusterStatus) -> None:

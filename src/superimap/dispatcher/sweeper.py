@@ -106,7 +106,8 @@ class Sweeper:
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
         holds_lock, absences = False, Absences()
         # If the database was unreachable, idlers could not write their proofs of life.
-        self._next_stall_check = time.monotonic() + self._timings.stall_check_delay
+        after_delay = time.monotonic() + self._timings.stall_check_delay
+        self._next_stall_check = max(self._next_stall_check, after_delay)
         try:
             while not stop.is_set():
                 # First: a lock on a standby would be seen by no other dispatcher.
@@ -162,13 +163,16 @@ class Sweeper:
         self._hearing.record_rings(each.endpoint_id for each in to_ring)
 
     async def _mark_stalled(self, db: asyncpg.Connection) -> None:
-        """Mark one batch of stalled users per sweep, so that sweeping goes on; pause once all are marked."""
+        """Mark one batch of stalled users per sweep, so that sweeping goes on; pause once all are marked.
+
+        An error is followed by a pause as well, here and in `_purge`: it must not delay each sweep.
+        """
         if time.monotonic() < self._next_stall_check:
             return
+        self._next_stall_check = time.monotonic() + self._timings.stall_check_interval
         if stalled := await liveness.mark_stalled(db, after=self._stalled_after):
             log.warning("users are stalled", extra={"users": stalled})
-        else:
-            self._next_stall_check = time.monotonic() + self._timings.stall_check_interval
+            self._next_stall_check = 0.0
 
     async def _purge(self, db: asyncpg.Connection) -> None:
         """Purge one batch of each kind per sweep, so that sweeping goes on; pause once all is purged."""
@@ -177,6 +181,7 @@ class Sweeper:
             if not kept.content_days:  # failed content is erased when recorded; this erases cancelled content
                 await sweeping.erase_old_content(db, days=0)
             return
+        self._next_purge = time.monotonic() + self._timings.purge_interval
         removed = (
             await sweeping.fail_disabled(db, days=kept.disabled_days),
             await sweeping.erase_old_content(db, days=kept.content_days),
@@ -184,8 +189,7 @@ class Sweeper:
             await sweeping.delete_old_messages(db, days=kept.row_days),
             await liveness.delete_old_events(db, days=kept.row_days),
         )
-        if not any(removed):
-            self._next_purge = time.monotonic() + self._timings.purge_interval
-        else:
+        if any(removed):
+            self._next_purge = 0.0
             names = ("disabled", "contents", "deliveries", "messages", "user_events")
             log.info("old rows purged", extra=dict(zip(names, removed, strict=True)))

@@ -8,9 +8,12 @@ import dataclasses
 import uuid
 
 import asyncpg
+import pytest
 
 from superimap.core import metrics
+from superimap.core.health import Readiness
 from superimap.db.delivery import deliveries, liveness, sweeping
+from superimap.db.monitoring import cluster_status
 from superimap.dispatcher.sweeper import SWEEPER_LOCK_KEY
 from superimap.testing import Received
 from superimap.webhooks.signing import webhook_id
@@ -213,6 +216,32 @@ async def test_webhooks_wait_for_a_disabled_endpoint_longer_than_failed_content_
             "UPDATE deliveries SET state = 'cancelled', settled_at = now() WHERE id = $1", kept
         )
         await eventually(lambda: _is_erased(world, kept))
+
+
+MAINTENANCE = [
+    (sweeping, "delete_old_messages"), (liveness, "mark_stalled"), (cluster_status, "read_cluster_status"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "name"), MAINTENANCE, ids=[name for _, name in MAINTENANCE])
+async def test_maintenance_that_takes_too_long_is_tried_later_and_sweeping_goes_on(
+    world: SinkWorld, monkeypatch, module, name
+):
+    tries, health = 0, Readiness()
+
+    async def hang(*_: object, **__: object) -> int:
+        nonlocal tries
+        tries += 1
+        raise TimeoutError
+
+    monkeypatch.setattr(module, name, hang)
+    timings = dataclasses.replace(FAST, stall_check_delay=0.0)
+    async with world.dispatcher(timings=timings, health=health):
+        await eventually(lambda: asyncio.sleep(0, tries))
+        await _sweeps(3)
+        await eventually(lambda: asyncio.sleep(0, not health.faults))
+
+        assert tries == 1
 
 
 async def _sweeps(count: int) -> None:
