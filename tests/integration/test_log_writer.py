@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -66,6 +68,25 @@ def logging_process(stderr: int | None, *, shell: str = "", limit: int = 20_000)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
+@contextlib.contextmanager
+def terminated(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End a process after the block, also if the block fails."""
+    with process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def read_until(reader: int, is_enough: Callable[[bytes], bool]) -> bytes:
+    """Read from a pipe until it is enough; fail if nothing more comes."""
+    text = b""
+    while not is_enough(text):
+        assert select.select([reader], [], [], 10)[0], text[-200:]
+        text += os.read(reader, 65536)
+    return text
+
+
 def survives(process: subprocess.Popen[str]) -> int:
     """The number of dropped lines of a process that does not stall and ends on SIGTERM."""
     assert process.stdout is not None
@@ -87,12 +108,9 @@ def test_a_log_that_another_process_made_non_blocking_loses_no_line(full_pipe):
     os.set_blocking(writer, False)
     process = logging_process(writer, limit=10_000_000)
     assert process.stdout is not None
-    with process:
+    with terminated(process):
         assert process.stdout.readline().startswith("dropped=0 ")
-        text = b""
-        while text.count(b"a line") < 2000:
-            text += os.read(reader, 65536)
-        process.terminate()
+        read_until(reader, lambda text: text.count(b"a line") == 2000)
 
 
 @pytest.mark.parametrize("shell", ["2>/dev/full", "2>&-"], ids=["disk full", "closed"])
@@ -113,12 +131,9 @@ def test_a_reader_that_returns_gets_the_kept_lines_and_the_number_of_dropped_one
     reader, writer = full_pipe
     process = logging_process(writer)
     assert process.stdout is not None
-    with process:
+    with terminated(process):
         dropped = process.stdout.readline().split()[0].removeprefix("dropped=")
-        text = b""
-        while b"log lines were dropped" not in text:
-            text += os.read(reader, 65536)
-        process.terminate()
+        text = read_until(reader, lambda text: b"log lines were dropped" in text)
     numbers = [int(line.rpartition(b"=")[2]) for line in text.splitlines() if b"a line" in line]
 
     assert numbers == sorted(set(numbers))
