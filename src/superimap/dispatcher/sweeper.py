@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import asyncpg
@@ -78,7 +78,7 @@ class Sweeper:
         self._stalled_after = stalled_after
         self._health = health
         self._hearing = DoorbellHearing(doorbell, health)
-        self._next_purge = 0.0
+        self._next_purges: dict[str, float] = {}
         self._next_stall_check = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -175,21 +175,24 @@ class Sweeper:
             self._next_stall_check = 0.0
 
     async def _purge(self, db: asyncpg.Connection) -> None:
-        """Purge one batch of each kind per sweep, so that sweeping goes on; pause once all is purged."""
-        kept = self._retention
-        if time.monotonic() < self._next_purge:
-            if not kept.content_days:  # failed content is erased when recorded; this erases cancelled content
-                await sweeping.erase_old_content(db, days=0)
-            return
-        self._next_purge = time.monotonic() + self._timings.purge_interval
-        removed = (
-            await sweeping.fail_disabled(db, days=kept.disabled_days),
-            await sweeping.erase_old_content(db, days=kept.content_days),
-            await sweeping.delete_old_deliveries(db, days=kept.row_days),
-            await sweeping.delete_old_messages(db, days=kept.row_days),
-            await liveness.delete_old_events(db, days=kept.row_days),
-        )
-        if any(removed):
-            self._next_purge = 0.0
-            names = ("disabled", "contents", "deliveries", "messages", "user_events")
-            log.info("old rows purged", extra=dict(zip(names, removed, strict=True)))
+        """Purge one batch of each kind per sweep, so that sweeping goes on; pause once all of a kind is purged."""
+        kept, now = self._retention, time.monotonic()
+        kinds: dict[str, tuple[Callable[..., Awaitable[int]], float]] = {
+            "disabled": (sweeping.fail_disabled, kept.disabled_days),
+            "contents": (sweeping.erase_old_content, kept.content_days),
+            "deliveries": (sweeping.delete_old_deliveries, kept.row_days),
+            "messages": (sweeping.delete_old_messages, kept.row_days),
+            "user_events": (liveness.delete_old_events, kept.row_days),
+        }
+        purged: dict[str, int] = {}
+        for kind, (purge, days) in kinds.items():
+            if now < self._next_purges.get(kind, 0.0):
+                continue
+            self._next_purges[kind] = now + self._timings.purge_interval  # also after an error
+            rows = await purge(db, days=days)
+            if rows or not days:  # what is kept for no time at all is purged with each sweep
+                self._next_purges[kind] = 0.0
+            if rows:
+                purged[kind] = rows
+        if purged:
+            log.info("old rows purged", extra=purged)

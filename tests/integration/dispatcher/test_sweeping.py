@@ -244,6 +244,16 @@ async def test_maintenance_that_takes_too_long_is_tried_later_and_sweeping_goes_
         assert tries == 1
 
 
+async def test_a_purge_that_takes_too_long_prevents_no_other(world: SinkWorld, monkeypatch):
+    async def hang(*_: object, **__: object) -> int:
+        raise TimeoutError
+
+    monkeypatch.setattr(sweeping, "fail_disabled", hang)
+    old = await _message(world, 100)
+    async with world.dispatcher():
+        await eventually(lambda: _gone(world, "messages", old))
+
+
 async def _sweeps(count: int) -> None:
     """Wait until this number of sweeps is done."""
     before = metrics.SWEEPS._value.get()
