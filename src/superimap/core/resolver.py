@@ -46,7 +46,7 @@ class Resolver:
     async def look_up(self, host: str, port: int, *, is_named: bool = False) -> Sequence[AddressInfo]:
         """Return the addresses of `host`. `is_named` says that a person entered it. Raises OSError, UnicodeError.
 
-        Whoever gives up waiting leaves the lookup to its thread, which keeps its seat until the system returns.
+        A caller that gives up leaves the lookup to its thread, which keeps its seat until the system returns.
         """
         key = (host, port, is_named)
         task = self._lookups.get(key)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 MIN_RETENTION_DAYS = 90
-"""Days during which the database refuses to delete a row, whoever asks (migration 0025)."""
+"""Days during which the database refuses to delete a row, also for its owner (migration 0025)."""
 
 MAX_VALUE_CHARACTERS = 500
 

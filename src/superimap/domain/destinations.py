@@ -1,6 +1,6 @@
 """Destinations of stored secrets: for each field that may be set, the secrets whose way it decides.
 
-A secret is sent only where the fields pointed when it was stored. Whoever changes such a field sends the secret
+A secret is sent only where the fields pointed when it was stored. A change of such a field comes with the secret
 again or loses it. Otherwise a stolen API key could have a stored password sent to another server. A test compares
 the tables with the fields that can be set, so that a new field is classified here.
 """

@@ -1,4 +1,4 @@
-"""Link: one connection, its end, and whoever waits for it. It owns the transport."""
+"""Link: one connection, its end, and the waits that it ends. It owns the transport."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

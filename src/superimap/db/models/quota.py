@@ -24,8 +24,9 @@ class PartnerQuota(Base):
 class PartnerUsage(Base):
     """What is left of a quota, at least. `maximum` is the quota for which `room` was counted.
 
-    Users and sessions: creations take from `room`, which is counted anew when it is used up. Backlog: measured by
-    a dispatcher; `held_since` is set while the partner's mails are not recorded because the quota is reached.
+    Users and sessions: creations take from `room`; when that is used up, the users are counted again. Backlog:
+    measured by a dispatcher; `held_since` is set while the partner's mails are not recorded because the quota is
+    reached.
     """
 
     __tablename__ = "partner_usage"
