@@ -10,13 +10,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from arq.connections import ArqRedis
-from arq.utils import poll
 from arq.worker import Worker, func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from superimap.core.backoff import Backoff
 from superimap.core.environment import SettingsError
+from superimap.doorbells.waking_worker import BLOCK_SECONDS, WakingWorker
 
 log = logging.getLogger(__name__)
 
@@ -79,38 +79,18 @@ async def run_worker(
     and any other error for an entry of the queue that arq cannot read.
     """
     redis = connect(url, timeout=COMMAND_TIMEOUT_SECONDS)
+    waiter = connect(url, timeout=BLOCK_SECONDS + COMMAND_TIMEOUT_SECONDS)
     worker = _worker(redis, job, max_jobs=max_jobs)
-    worker.report = report
+    worker.waiter, worker.report = waiter, report
     try:
         await _run_until_stop(worker, stop, backoff)
     finally:
         await _end(worker, redis)
+        await disconnect(waiter)
 
 
-class _Worker(Worker):
-    """arq's worker, with two differences.
-
-    It does not ask for INFO, which a user of Redis may be denied. arq reports a job that it could not remove
-    only in the event loop's log of errors.
-    """
-
-    report: Callable[[None], None]
-
-    async def main(self) -> None:
-        """Read the queue until cancelled."""
-        async for _ in poll(self.poll_delay_s):
-            await self._poll_iteration()
-            self.report(None)
-
-    async def finish_job(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            await super().finish_job(*args, **kwargs)
-        except UNREACHABLE as error:  # its generation is skipped, like that of a process that died
-            log.debug("doorbell could not be removed from the queue: %s", error)
-
-
-def _worker(redis: ArqRedis, job: JobFunction, *, max_jobs: int) -> _Worker:
-    return _Worker(
+def _worker(redis: ArqRedis, job: JobFunction, *, max_jobs: int) -> WakingWorker:
+    return WakingWorker(
         functions=[func(job, name=JOB_NAME)],
         redis_pool=redis,
         queue_name=QUEUE_NAME,

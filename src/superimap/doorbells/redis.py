@@ -34,6 +34,8 @@ from superimap.doorbells.arq_worker import (
     encode_json,
     run_worker,
 )
+from superimap.doorbells.pace import RingPace
+from superimap.doorbells.waking_worker import MAX_WAKES, WAKE_KEY
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class EndpointDoorbell:
         self._redis = connect(url, timeout=None)  # each batch of rings has a timeout as a whole
         self._next: dict[tuple[int, bool], asyncio.Future[bool]] = {}
         self._flusher: asyncio.Task[None] | None = None
+        self._pace = RingPace()
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,9 +141,13 @@ class EndpointDoorbell:
         await disconnect(self._redis)
 
     def _job(self, handler: Handler) -> JobFunction:
+        clock = asyncio.get_running_loop().time
+
         async def lane(_: dict[Any, Any], endpoint_id: object) -> None:
             if not isinstance(endpoint_id, int):
                 return
+            if pause := self._pace.next_pause(endpoint_id, clock()):
+                await asyncio.sleep(pause)  # until the generation is raised, further rings are this job
             try:  # before the handler reads the table; if this fails, rings during this job start no other job
                 async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
                     await self._redis.incr(f"{GENERATION_KEY_PREFIX}{endpoint_id}")
@@ -188,6 +195,8 @@ class EndpointDoorbell:
                 # Like arq's enqueue_job, for many at once. Both keys exist or neither: arq removes them together.
                 pipe.set(job_key_prefix + job, work, nx=True, px=JOB_EXPIRY_MILLISECONDS)
                 pipe.zadd(QUEUE_NAME, {job: score}, nx=True)
+            pipe.lpush(WAKE_KEY, score)
+            pipe.ltrim(WAKE_KEY, 0, MAX_WAKES - 1)
             await pipe.execute()
 
     async def _skip_dead_jobs(self, late: list[int], generations: dict[int, int]) -> None:

@@ -12,7 +12,9 @@ import pytest
 from redis.asyncio import Redis
 
 from superimap.core.environment import SettingsError
+from superimap.doorbells import waking_worker
 from superimap.doorbells.redis import GENERATION_KEY_PREFIX, QUEUE_NAME, EndpointDoorbell
+from superimap.doorbells.waking_worker import WAKE_KEY
 from tests.integration.dispatcher.conftest import eventually
 
 
@@ -68,11 +70,68 @@ async def test_a_ring_while_the_handler_runs_calls_it_again(redis_url: str):
     async with EndpointDoorbell(redis_url) as queue, working(queue, handler):
         await queue.ring(7)
         await eventually(lambda: _true(calls == [7]))
-        for _ in range(5):
-            await queue.ring(7)
+        await queue.ring(7)
         await eventually(lambda: _true(calls == [7, 7]))
         go.set()
     assert calls == [7, 7]
+
+
+async def test_rings_of_a_burst_are_answered_together(redis_url: str):
+    calls: list[int] = []
+
+    async def handler(endpoint_id: int) -> None:
+        calls.append(endpoint_id)
+
+    async with EndpointDoorbell(redis_url) as queue, working(queue, handler):
+        for _ in range(200):
+            await queue.ring(7)
+        await queue.ring(8)
+        await eventually(lambda: _true(8 in calls))
+    assert 1 < calls.count(7) < 50
+
+
+async def test_a_ring_is_answered_long_before_the_queue_is_polled(redis_url: str, monkeypatch):
+    monkeypatch.setattr(waking_worker, "BLOCK_SECONDS", 60)
+    calls: list[int] = []
+
+    async def handler(endpoint_id: int) -> None:
+        calls.append(endpoint_id)
+
+    async with EndpointDoorbell(redis_url) as queue, working(queue, handler):
+        for number in range(20):
+            await queue.ring(number)
+            await eventually(lambda number=number: _true(number in calls))
+
+
+async def test_the_queue_is_polled_where_redis_refuses_to_block(redis_url: str):
+    calls: list[int] = []
+
+    async def handler(endpoint_id: int) -> None:
+        calls.append(endpoint_id)
+
+    async with Redis.from_url(redis_url) as redis:
+        await redis.acl_setuser(
+            "lane", enabled=True, nopass=True, categories=["+@all", "-@blocking"], keys=["*"]
+        )
+    address = redis_url.replace("unix://", "unix://lane:x@").replace("redis://", "redis://lane:x@")
+    async with EndpointDoorbell(address) as queue, working(queue, handler):
+        for number in range(3):
+            await queue.ring(number)
+            await eventually(lambda number=number: _true(number in calls))
+
+
+async def test_a_lost_wake_up_costs_a_second_and_no_ring(redis_url: str):
+    """The process that took it has died."""
+    calls: list[int] = []
+
+    async def handler(endpoint_id: int) -> None:
+        calls.append(endpoint_id)
+
+    async with EndpointDoorbell(redis_url) as queue, Redis.from_url(redis_url) as redis:
+        await queue.ring(7)
+        await redis.delete(WAKE_KEY)
+        async with working(queue, handler):
+            await eventually(lambda: _true(calls == [7]))
 
 
 @pytest.mark.parametrize("queues", [1, 2])
