@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from arq.connections import ArqRedis
-from arq.worker import Worker, func
+from arq.worker import func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
@@ -108,7 +109,7 @@ def _worker(redis: ArqRedis, job: JobFunction, *, max_jobs: int) -> WakingWorker
     )
 
 
-async def _run_until_stop(worker: Worker, stop: asyncio.Event, backoff: Backoff) -> None:
+async def _run_until_stop(worker: WakingWorker, stop: asyncio.Event, backoff: Backoff) -> None:
     main = asyncio.create_task(worker.main(), name="queue")
     stopping = asyncio.create_task(stop.wait())
     started = time.monotonic()
@@ -119,7 +120,10 @@ async def _run_until_stop(worker: Worker, stop: asyncio.Event, backoff: Backoff)
                 backoff.reset()
             await main
             return
-        worker.allow_pick_jobs = False
+        worker.end()
+        await asyncio.wait([main], timeout=2 * COMMAND_TIMEOUT_SECONDS)
+        with contextlib.suppress(*UNREACHABLE):
+            await worker.wake_another()  # the wait that was ended may have taken a wake-up
         if jobs := list(worker.tasks.values()):
             await asyncio.wait(jobs, timeout=STOP_GRACE_SECONDS)
     finally:
@@ -127,7 +131,7 @@ async def _run_until_stop(worker: Worker, stop: asyncio.Event, backoff: Backoff)
         await cancel_all(main, within=2 * COMMAND_TIMEOUT_SECONDS)
 
 
-async def _end(worker: Worker, redis: ArqRedis) -> None:
+async def _end(worker: WakingWorker, redis: ArqRedis) -> None:
     """Cancel the worker's remaining jobs: they only wait for lanes, which go on without them."""
     jobs = list(worker.tasks.values())
     await cancel_all(*jobs, within=2 * COMMAND_TIMEOUT_SECONDS)

@@ -35,7 +35,7 @@ from superimap.doorbells.arq_worker import (
     run_worker,
 )
 from superimap.doorbells.pace import RingPace
-from superimap.doorbells.waking_worker import MAX_WAKES, WAKE_KEY
+from superimap.doorbells.waking_worker import push_wake
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +195,7 @@ class EndpointDoorbell:
                 # Like arq's enqueue_job, for many at once. Both keys exist or neither: arq removes them together.
                 pipe.set(job_key_prefix + job, work, nx=True, px=JOB_EXPIRY_MILLISECONDS)
                 pipe.zadd(QUEUE_NAME, {job: score}, nx=True)
-            pipe.lpush(WAKE_KEY, score)
-            pipe.ltrim(WAKE_KEY, 0, MAX_WAKES - 1)
+            push_wake(pipe)
             await pipe.execute()
 
     async def _skip_dead_jobs(self, late: list[int], generations: dict[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
@@ -11,6 +12,7 @@ from typing import Any, cast
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix
 from arq.worker import Worker
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError, ResponseError
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,12 @@ BLOCK_SECONDS = 1
 """The queue is read after this time without a wake-up: one may be lost with the process that took it."""
 _JOBS_PER_ROUND_TRIP = 100
 _UNREACHABLE = (RedisError, OSError, TimeoutError)
+
+
+def push_wake(pipe: Pipeline) -> None:
+    """Have the pipeline wake one worker."""
+    pipe.lpush(WAKE_KEY, 1)
+    pipe.ltrim(WAKE_KEY, 0, MAX_WAKES - 1)
 
 
 class WakingWorker(Worker):
@@ -42,18 +50,30 @@ class WakingWorker(Worker):
         super().__init__(*args, **kwargs)
         self._has_room = asyncio.Event()
         self._may_block = True
+        self._waiting = asyncio.timeout(None)
 
     async def main(self) -> None:
-        """Read the queue at each wake-up until cancelled."""
-        while True:
+        """Read the queue at each wake-up, until `end` is called."""
+        while self.allow_pick_jobs:
             self._has_room.clear()
             await self._poll_iteration()
             self.report(None)
-            await self._wait()
+            if not self.allow_pick_jobs:
+                return
+            with contextlib.suppress(TimeoutError):  # `end` was called; Redis has an error of its own
+                async with asyncio.timeout(None) as self._waiting:
+                    await self._wait()
+
+    def end(self) -> None:
+        """Take no more jobs, and have `main` return."""
+        self.allow_pick_jobs = False
+        with contextlib.suppress(RuntimeError):  # it does not wait now
+            self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def _wait(self) -> None:
-        """Wait for a wake-up; while all jobs are taken, for the end of one: the wake-up is for another worker."""
+        """Wait for a wake-up. A worker that has no room for a job wakes another, and waits for the end of one."""
         if self.job_counter >= self.max_jobs:
+            await self.wake_another()
             await self._has_room.wait()
         elif self._may_block:
             try:
@@ -63,6 +83,12 @@ class WakingWorker(Worker):
                 log.warning("Redis refuses BLPOP; the queue is polled: %s", error)
             return
         await asyncio.sleep(self.poll_delay_s)
+
+    async def wake_another(self) -> None:
+        """Wake another worker, for jobs that this one does not take."""
+        async with self.pool.pipeline(transaction=True) as pipe:
+            push_wake(pipe)
+            await pipe.execute()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()

@@ -103,6 +103,43 @@ async def test_a_ring_is_answered_long_before_the_queue_is_polled(redis_url: str
             await eventually(lambda number=number: _true(number in calls))
 
 
+async def test_a_worker_without_room_wakes_another_for_the_rest_of_a_batch(redis_url: str, monkeypatch):
+    monkeypatch.setattr(waking_worker, "BLOCK_SECONDS", 60)
+    calls, go = set(), asyncio.Event()
+
+    async def handler(endpoint_id: int) -> None:
+        calls.add(endpoint_id)
+        await go.wait()
+
+    async with (
+        EndpointDoorbell(redis_url) as one,
+        EndpointDoorbell(redis_url) as other,
+        working(one, handler, max_lanes=1),
+        working(other, handler, max_lanes=1),
+    ):
+        await asyncio.gather(one.ring(1), one.ring(2))
+        await eventually(lambda: _true(calls == {1, 2}))
+        go.set()
+
+
+async def test_a_worker_that_waits_stops_at_once(redis_url: str, monkeypatch):
+    monkeypatch.setattr(waking_worker, "BLOCK_SECONDS", 60)
+    stop = asyncio.Event()
+    async with EndpointDoorbell(redis_url) as queue, Redis.from_url(redis_url) as redis:
+        task = asyncio.create_task(queue.run(_ignored, stop, max_lanes=1))
+
+        async def is_waiting() -> bool:
+            return (await redis.info("clients"))["blocked_clients"] == 1
+
+        await eventually(is_waiting)
+        stop.set()
+        async with asyncio.timeout(1):
+            await task
+
+
+async def _ignored(_: int) -> None: ...
+
+
 async def test_the_queue_is_polled_where_redis_refuses_to_block(redis_url: str):
     calls: list[int] = []
 

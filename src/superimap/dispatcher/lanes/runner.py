@@ -92,7 +92,7 @@ class Lanes:
     async def run_lane(self, endpoint_id: int) -> None:
         """Answer a doorbell: run the endpoint's lane, and return when it ends, or at once if it ran already.
 
-        A worker of arq reads every job in progress at each wake-up, so the jobs of a busy endpoint must not pile up.
+        A worker reads every job in progress at each wake-up, so the jobs of a busy endpoint must not pile up.
         Cancelling this call does not end the lane.
         """
         lane = self._lanes.get(endpoint_id)
