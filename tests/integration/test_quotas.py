@@ -249,6 +249,7 @@ async def test_a_full_backlog_loses_no_mail_and_the_rest_is_recorded_once_it_is_
             assert await world.value("SELECT count(*) FROM messages") == 0
             await world.rows("DELETE FROM partner_usage")
             await eventually(lambda: recorded(world, 1), what="the mail")
+            await eventually(lambda: world.value("SELECT status = 'watching' FROM users"), what="the status")
             await world.rows(HOLD, partner.partner.id)
             sent = 1
             async with asyncio.timeout(15):
