@@ -76,7 +76,8 @@ def hand_overs_of_all(me: int, members: Sequence[Member], mine: Mapping[int, Loa
     """Yield a hand-over for every shard of `me`, to an idler with room; a shard that fits nowhere becomes free."""
     plan = _Plan(me, members, mine)
     for shard, load in sorted(mine.items()):
-        yield plan.send(shard, plan.fits) or Move(shard, NO_IDLER, load.users, 0, 0)
+        move = plan.send(shard, plan.fits) if plan.others else None
+        yield move or Move(shard, NO_IDLER, load.users, 0, 0)
 
 
 class _Plan:
