@@ -14,6 +14,7 @@ from datetime import datetime
 from asyncpg import Connection, Pool, PostgresError
 
 from superimap.core.crypto import MAX_SEALS_PER_KEY, Vault
+from superimap.core.runtime import wait_for_stop
 from superimap.db import postgres, statements
 from superimap.db.postgres import UNAVAILABLE
 
@@ -66,10 +67,13 @@ async def record_seals(url: str, vault: Vault) -> None:
 @contextlib.asynccontextmanager
 async def counting_seals(url: str, vault: Vault, *, every: float = RECORD_SECONDS) -> AsyncIterator[None]:
     """Record what the vault encrypts: every `every` seconds, and at the end of the block within 2 s."""
-    recording = asyncio.create_task(_record_periodically(url, vault, every), name="key usage")
+    stop = asyncio.Event()
+    recording = asyncio.create_task(_record_periodically(url, vault, every, stop), name="key usage")
     try:
         yield
     finally:
+        stop.set()
+        await asyncio.wait([recording], timeout=LAST_RECORD_SECONDS)  # cancelled, it may count twice
         recording.cancel()
         await asyncio.gather(recording, return_exceptions=True)
         with contextlib.suppress(*_FAILURES):
@@ -77,9 +81,11 @@ async def counting_seals(url: str, vault: Vault, *, every: float = RECORD_SECOND
                 await record_seals(url, vault)
 
 
-async def _record_periodically(url: str, vault: Vault, every: float) -> None:
+async def _record_periodically(url: str, vault: Vault, every: float, stop: asyncio.Event) -> None:
     while True:
-        await asyncio.sleep(every)
+        await wait_for_stop(stop, every)
+        if stop.is_set():
+            return
         try:
             await record_seals(url, vault)
         except _FAILURES as error:
