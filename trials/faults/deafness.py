@@ -8,8 +8,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from superimap.doorbells.arq_worker import QUEUE_NAME
 from tests.support.processes import Process
+from tests.support.queue_eater import jobs_eaten
 from trials.faults.fault_run import FaultRun
 from trials.faults.refusals import check_kept
 
@@ -42,14 +42,11 @@ async def f18_jobs_eaten(run: FaultRun) -> None:
     connects = run.imap.connects
     await run.send_at_rate(run.scale.mails // 5)
     async with Redis.from_url(run.world.redis_url) as redis:
-        eating = asyncio.create_task(_eat(redis))
-        try:
+        async with jobs_eaten(run.world.redis_url):
             await run.send_at_rate(run.scale.mails // 5 * 2, rate=max(20.0, run.scale.mails / run.scale.away))
             await run.wait_for_webhooks(len(run.injected.sent))
             if not await _readyz_says(run, dispatcher, "doorbells:"):
                 run.broken.append("/readyz does not say that doorbells are not heard")
-        finally:
-            eating.cancel()
         await redis.execute_command("ACL", "SETUSER", "default", "-zrangebyscore")
         try:
             await run.send_at_rate(run.scale.mails // 5 * 2, rate=max(20.0, run.scale.mails / run.scale.away))
@@ -64,16 +61,10 @@ async def f18_jobs_eaten(run: FaultRun) -> None:
 
 
 async def _readyz_says(run: FaultRun, process: Process, text: str, *, is_expected: bool = True) -> bool:
-    """Whether /readyz contains a text, or no longer, within ten seconds."""
+    """Whether /readyz contains a text, or no longer, within 20 seconds: ten probes are recent."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while (text in await run.readiness(process)) is not is_expected:
                 await asyncio.sleep(0.1)
             return True
     return False
-
-
-async def _eat(redis: Redis) -> None:
-    while True:
-        await redis.delete(QUEUE_NAME)
-        await asyncio.sleep(0.001)

@@ -88,8 +88,8 @@ SWEEPS = Counter(
 )
 DOORBELLS_UNHEARD = Gauge(
     "superimap_doorbells_unheard",
-    "1 while no dispatcher takes wake-ups from Redis, reported by the dispatcher that sweeps, which starts lanes "
-    "itself",
+    "1 while dispatchers do not take all wake-ups from Redis, reported by the dispatcher that sweeps, which "
+    "starts lanes itself",
 )
 OVERDUE_SECONDS = Gauge(
     "superimap_overdue_seconds", "Delay of the most overdue delivery, reported by the dispatcher that sweeps"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable
 
 from superimap.core import metrics
@@ -11,8 +12,12 @@ from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
-REPORTED_AFTER_PROBES = 2
-"""Probes in a row that are not taken until this is reported. Lanes start here after the first."""
+RECENT_PROBES = 10
+REPORTED_MISSES = 2
+"""Recent probes that are not taken until this is reported. Lanes start here after the first.
+
+They need not be in a row: a consumer that competes for jobs takes only some.
+"""
 DEAD_AFTER_PROBES = 3
 """Probes in a row that are not taken until one that a dead process may have taken is replaced."""
 SUBJECT = "doorbells"
@@ -31,6 +36,7 @@ class DoorbellHearing:
         self._health = health
         self._generation: int | None = None
         self._missed = 0
+        self._recent: deque[bool] = deque(maxlen=RECENT_PROBES)
         self._rung: frozenset[int] = frozenset()
 
     async def probe(self, *, is_busy: bool) -> None:
@@ -42,7 +48,9 @@ class DoorbellHearing:
         is_taken = generation is not None and generation != self._generation
         if self._missed >= DEAD_AFTER_PROBES and generation is not None:
             is_taken = generation - 1 != self._generation  # this process has raised it by one
-        self._missed = 0 if is_taken or is_busy else self._missed + 1
+        is_missed = not (is_taken or is_busy)
+        self._missed = self._missed + 1 if is_missed else 0
+        self._recent.append(is_missed)
         self._generation = generation
         self._report()
 
@@ -57,17 +65,21 @@ class DoorbellHearing:
     def clear(self) -> None:
         """Forget everything: another dispatcher sweeps from now on."""
         self._generation, self._missed, self._rung = None, 0, frozenset()
+        self._recent.clear()
         self._report()
 
     def _report(self) -> None:
-        is_unheard = self._missed >= REPORTED_AFTER_PROBES
-        if is_unheard == (SUBJECT in self._health.notes):
-            return
+        missed = sum(self._recent)
+        is_unheard, was_unheard = missed >= REPORTED_MISSES, SUBJECT in self._health.notes
         metrics.DOORBELLS_UNHEARD.set(is_unheard)
         if is_unheard:
-            log.warning("doorbells are not heard; the sweeper starts lanes in this process")
-            text = "no dispatcher takes wake-ups from Redis; the dispatcher that sweeps starts lanes itself"
+            text = (
+                f"dispatchers did not take {missed} of the last {len(self._recent)} wake-ups from Redis; "
+                "the dispatcher that sweeps starts lanes itself"
+            )
+            if not was_unheard:
+                log.warning("doorbells are not heard; the sweeper starts lanes in this process")
             self._health.set_note(SUBJECT, text)
-        else:
+        elif was_unheard:
             log.info("doorbells are heard again")
             self._health.set_note(SUBJECT, None)

@@ -18,6 +18,7 @@ from superimap.dispatcher.hearing import DoorbellHearing
 from superimap.doorbells.arq_worker import QUEUE_NAME
 from superimap.doorbells.redis import GENERATION_KEY_PREFIX, PROBE_ID, EndpointDoorbell
 from tests.integration.dispatcher.conftest import FAST, SinkWorld, eventually
+from tests.support.queue_eater import jobs_eaten
 
 # A busy machine may take a probe late; sweeps as often as these would call that deaf.
 TIMINGS = replace(FAST, sweep_interval=0.3)
@@ -34,19 +35,8 @@ async def worker_that_hangs(_world: SinkWorld, patch: pytest.MonkeyPatch) -> Asy
         yield
 
 
-@contextlib.asynccontextmanager
-async def consumer_that_eats_jobs(world: SinkWorld, _patch: object) -> AsyncIterator[None]:
-    async def eat() -> None:
-        async with Redis.from_url(world.redis_url) as redis:
-            while True:
-                await redis.delete(QUEUE_NAME)
-                await asyncio.sleep(0.001)
-
-    eating = asyncio.create_task(eat())
-    try:
-        yield
-    finally:
-        eating.cancel()
+def consumer_that_eats_jobs(world: SinkWorld, _patch: object) -> contextlib.AbstractAsyncContextManager[None]:
+    return jobs_eaten(world.redis_url)
 
 
 @contextlib.asynccontextmanager
@@ -136,7 +126,7 @@ async def _eat_lanes(redis: Redis, endpoint: int) -> None:
 
 
 class UntakenProbes:
-    """A doorbell whose probes wait in the queue."""
+    """A doorbell whose probes wait in the queue while nobody takes them."""
 
     generation = 7
 
@@ -156,6 +146,26 @@ async def test_probes_that_wait_while_this_dispatcher_is_busy_are_not_reported()
     assert hearing.is_unheard(1)
     await hearing.probe(is_busy=False)
     assert "doorbells" in health.notes
+    hearing.clear()
+
+
+async def test_probes_of_which_only_some_are_taken_are_reported():
+    health, doorbell = Readiness(), UntakenProbes()
+    hearing = DoorbellHearing(doorbell, health)
+    await hearing.probe(is_busy=False)
+    for is_taken in (False, True, True, True, True):
+        doorbell.generation += is_taken
+        await hearing.probe(is_busy=False)
+        assert not health.notes, "a process that ends may take a probe with it"
+    await hearing.probe(is_busy=False)
+    assert "did not take 2 of the last 7" in health.notes["doorbells"]
+    for _ in range(4):
+        doorbell.generation += 1
+        await hearing.probe(is_busy=False)
+        assert "doorbells" in health.notes
+    doorbell.generation += 1
+    await hearing.probe(is_busy=False)
+    assert not health.notes, "one of the last ten is missed"
     hearing.clear()
 
 
