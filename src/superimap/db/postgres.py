@@ -6,14 +6,15 @@ use `engine` as well.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import asyncpg
 
 from superimap.core.postgres_url import CONNECT_TIMEOUT_SECONDS, connection_arguments
+from superimap.db.array_types import BUILT_IN_ARRAYS, Described
 from superimap.db.failures import UNAVAILABLE, InvalidArgument, NotifyQueueFull, classify
 
 __all__ = ["CONNECT_TIMEOUT_SECONDS", "UNAVAILABLE", "DatabaseConnection", "connect", "pool", "transaction"]
@@ -82,6 +83,12 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
             return await super().fetchval(*args, **arguments)
         except Exception as error:
             self._judge(error)
+
+    async def _introspect_types(self, oids: Iterable[int], *args: Any) -> tuple[Any, Any]:
+        """Describe types as asyncpg does, without its query to the server where they are known."""
+        if all(oid in BUILT_IN_ARRAYS for oid in oids):
+            return [BUILT_IN_ARRAYS[oid] for oid in oids], Described
+        return cast(tuple[Any, Any], await super()._introspect_types(oids, *args))
 
     def _judge(self, error: Exception) -> NoReturn:
         """Raise the error, or a class that says more than its SQLSTATE."""
