@@ -89,7 +89,7 @@ class FaultRun:
     async def ready(self, process: Process, *, within: float = 30.0) -> None:
         """Wait until the /readyz of a process answers 200."""
         url = f"http://127.0.0.1:{self._ports[process.popen.pid]}/readyz"
-        async with asyncio.timeout(within), httpx.AsyncClient(trust_env=False) as http:
+        async with asyncio.timeout(within), httpx.AsyncClient(trust_env=False, verify=False) as http:
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     if (await http.get(url)).status_code == 200:
@@ -99,7 +99,7 @@ class FaultRun:
     async def readiness(self, process: Process) -> str:
         """The text of the /readyz of a process."""
         url = f"http://127.0.0.1:{self._ports[process.popen.pid]}/readyz"
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
             return (await http.get(url)).text
 
     async def start_workers(self) -> tuple[Process, Process]:

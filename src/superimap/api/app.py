@@ -13,7 +13,7 @@ from superimap.api.dependencies import Resources, Ring, no_doorbell
 from superimap.api.errors import install_handlers
 from superimap.api.login_check import LoginSlots
 from superimap.api.middleware import EdgeMiddleware
-from superimap.api.openapi import DESCRIPTION, TAGS, describe, operation_id
+from superimap.api.openapi import DESCRIPTION, TAGS, describe
 from superimap.api.routes import (
     api_keys,
     audit,
@@ -105,10 +105,8 @@ def _app_with_routes(settings: Settings | None) -> FastAPI:
         redoc_url=None,
         # A redirect would make the client send its key again, to an address that it has not chosen.
         redirect_slashes=False,
-        generate_unique_id_function=operation_id,
     )
-    for module in enabled_modules(settings):
-        app.include_router(module.router)
+    app.router.routes.extend(route for module in enabled_modules(settings) for route in module.router.routes)
     app.mount("/docs/assets", docs.assets)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -120,11 +119,6 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
     """
     schema = {"$ref": REF_TEMPLATE.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
-
-
-def operation_id(route: APIRoute) -> str:
-    """Return the name of the route's function; the methods of generated clients are named after it."""
-    return route.name
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

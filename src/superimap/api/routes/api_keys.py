@@ -3,18 +3,19 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 
 from superimap.api.dependencies import AppResources, CallingKey, Db, needs
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
+from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.api_keys import ApiKeyChange, ApiKeyOut, NewApiKeyOut, NewApiKeyRequest
 from superimap.db.accounts import api_keys
 from superimap.db.models import ApiKey
 from superimap.domain.api_keys import Scope
 
-router = APIRouter(prefix="/api/v1/api_keys", tags=["api keys"], dependencies=[needs(Scope.KEYS)])
+router = Router(prefix="/api/v1/api_keys", tags=["api keys"], dependencies=[needs(Scope.KEYS)])
 
 KeyId = Annotated[int, Path(ge=1, lt=2**63)]
 

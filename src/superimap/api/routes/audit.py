@@ -3,10 +3,11 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from superimap.api.dependencies import CallingPartner, Db, base_url, needs
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses
+from superimap.api.router import Router
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.audit import AuditEntryOut
 from superimap.api.schemas.deliveries import Moment
@@ -16,7 +17,7 @@ from superimap.db.models import AuditEntry
 from superimap.domain.api_keys import Scope
 from superimap.domain.audit import ActorKind, AuditAction
 
-router = APIRouter(prefix="/api/v1/audit_log", tags=["audit log"])
+router = Router(prefix="/api/v1/audit_log", tags=["audit log"])
 
 
 @router.get(

@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Mapping
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from superimap.api.errors import Problem
 from superimap.api.pages.opened_link import CurrentVisitor, Visitor, query_fields, redirect_back, used_link
+from superimap.api.router import Router
 from superimap.core.crypto import Place, constant_time_equal, digest
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts import connecting, consents
@@ -30,7 +31,7 @@ from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/users", include_in_schema=False)
+router = Router(prefix="/users", include_in_schema=False)
 
 PROVIDER_TIMEOUT_SECONDS = 20.0
 """Limit of all requests to the provider together, while the person waits."""

@@ -4,12 +4,13 @@ import hmac
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from superimap.api.dependencies import AppResources, Db
 from superimap.api.errors import Problem
 from superimap.api.openapi import problem_responses
+from superimap.api.router import Router
 from superimap.api.schemas.cluster import Cluster
 from superimap.db.monitoring import statuses
 
@@ -50,7 +51,7 @@ def _equal(sent: str, expected: str) -> bool:
     return hmac.compare_digest(*digests)
 
 
-router = APIRouter(prefix="/operators", tags=[TAG], dependencies=[Depends(require_operator)])
+router = Router(prefix="/operators", tags=[TAG], dependencies=[Depends(require_operator)])
 
 
 @router.get("/cluster", summary="Show the cluster status", responses=problem_responses(401, 503))

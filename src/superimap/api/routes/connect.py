@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +23,7 @@ from superimap.api.pages.opened_link import (
 from superimap.api.pages.password_form import password_form
 from superimap.api.pages.render import render_page
 from superimap.api.pages.try_limits import WITH_THIS_LINK
+from superimap.api.router import Router
 from superimap.core.crypto import digest
 from superimap.db.accounts import consents, link_usage
 from superimap.db.accounts.link_usage import TriesExceeded, TryLimit
@@ -31,7 +32,7 @@ from superimap.oauth.consent import ConsentRequest, start_consent
 from superimap.oauth.links import LIFETIME_SECONDS, Purpose
 from superimap.oauth.return_urls import FailureReason, LinkResult
 
-router = APIRouter(prefix="/users", include_in_schema=False)
+router = Router(prefix="/users", include_in_schema=False)
 
 MAX_CONSENTS_PER_LINK = 50
 """Within half an hour. Each one costs a row."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from superimap.api.dependencies import (
     AppResources,
@@ -15,11 +15,12 @@ from superimap.api.dependencies import (
 from superimap.api.errors import Problem
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
+from superimap.api.router import Router
 from superimap.api.schemas.accounts import ConnectionChange, ConnectionOut, NewConnection
 from superimap.db.accounts import connections, providers
 from superimap.domain.api_keys import Scope
 
-router = APIRouter(prefix="/api/v1/connections", tags=["connections"])
+router = Router(prefix="/api/v1/connections", tags=["connections"])
 
 CODE = "/{imap_provider_code}"
 BODY_PROBLEMS = (408, 413, 415, 422)

@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated, NamedTuple
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
+from fastapi import BackgroundTasks, Depends, Query, Request, Response
 
 from superimap.api.dependencies import AppResources, CallingPartner, Db, base_url, needs
 from superimap.api.errors import invalid_fields
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
+from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.deliveries import (
@@ -31,7 +32,7 @@ from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.webhooks.signing import delivery_of
 
-router = APIRouter(prefix="/api/v1/deliveries", tags=["deliveries"])
+router = Router(prefix="/api/v1/deliveries", tags=["deliveries"])
 
 
 @router.get(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import httpx
-from fastapi import APIRouter, Response
+from fastapi import Response
 from starlette.background import BackgroundTask
 
 from superimap.api.dependencies import Db
@@ -19,6 +19,7 @@ from superimap.api.pages.opened_link import (
     used_link,
 )
 from superimap.api.pages.render import render_page
+from superimap.api.router import Router
 from superimap.core.crypto import Place, VaultError
 from superimap.db.accounts import connecting
 from superimap.db.accounts.connecting import LinkedUser
@@ -31,7 +32,7 @@ from superimap.oauth.token_errors import TokenRefused
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/users", include_in_schema=False)
+router = Router(prefix="/users", include_in_schema=False)
 
 REVOKE_TIMEOUT_SECONDS = 5.0
 

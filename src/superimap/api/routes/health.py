@@ -2,17 +2,17 @@
 
 import asyncio
 
-from fastapi import APIRouter
 from sqlalchemy import func, select
 
 from superimap.api.dependencies import AppResources, Resources
 from superimap.api.errors import RETRY_AFTER_SECONDS, Problem, temporary_failure
 from superimap.api.openapi import problem_responses
+from superimap.api.router import Router
 from superimap.api.schemas.common import Health
 from superimap.db.failures import explain
 from superimap.db.models import Partner
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 READY_TIMEOUT_SECONDS = 1.0
 STOPPING = "The API is stopping. Send requests to another instance."

@@ -3,10 +3,11 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from superimap.api.dependencies import ConnectionUser, Db, LockedUser, base_url, needs
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses
+from superimap.api.router import Router
 from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.messages import MessageOut
 from superimap.db.accounts import allowances, mail_retries
@@ -15,7 +16,7 @@ from superimap.db.monitoring import messages
 from superimap.domain.api_keys import Scope
 from superimap.domain.mails import MailOutcome
 
-router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users/{tag}/messages", tags=["messages"])
+router = Router(prefix="/api/v1/connections/{imap_provider_code}/users/{tag}/messages", tags=["messages"])
 
 
 @router.get(

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection
 from typing import cast
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from superimap.api.login_check import BUSY_RETRY_SECONDS, LoginAttempt, LoginsBusy, addresses_of, log_in
 from superimap.api.pages import browser, texts
@@ -28,6 +28,7 @@ from superimap.api.pages.password_form import (
     submitted_fields,
 )
 from superimap.api.pages.try_limits import WITH_THIS_LINK
+from superimap.api.router import Router
 from superimap.core.crypto import digest
 from superimap.db.accounts import connecting, link_usage
 from superimap.db.accounts.constraints import ValueTaken
@@ -43,7 +44,7 @@ from superimap.oauth.return_urls import FailureReason
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/users", include_in_schema=False)
+router = Router(prefix="/users", include_in_schema=False)
 
 LOGIN_TIMEOUT_SECONDS = 15.0
 """Limit of a login, while the person waits."""

@@ -4,7 +4,7 @@ import json
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.api.dependencies import (
@@ -23,6 +23,7 @@ from superimap.api.mail_servers import check_mail_server
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.pages.try_limits import set_password_limits
 from superimap.api.request_body import read_body
+from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, UserEventOut, UserOut
 from superimap.core.crypto import Place, Vault, VaultError
@@ -35,7 +36,7 @@ from superimap.db.models import User
 from superimap.db.monitoring import statuses
 from superimap.domain.api_keys import Scope
 
-router = APIRouter(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
+router = Router(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
 
 MAX_PAGE_USERS = 1000
 NEXT_PAGE = {

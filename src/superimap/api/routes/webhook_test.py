@@ -4,15 +4,16 @@ import logging
 import re
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import PlainTextResponse
 
 from superimap.api.request_body import JSON
+from superimap.api.router import Router
 from superimap.domain.events import EventKind
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/webhook_test", tags=["webhook test"])
+router = Router(prefix="/webhook_test", tags=["webhook test"])
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BODY = {"requestBody": {"content": {JSON: {"schema": {"type": "object"}}}}}

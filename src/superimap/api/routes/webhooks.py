@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Depends
+from fastapi import BackgroundTasks, Depends
 
 from superimap.api.dependencies import AppResources, CallingPartner, Db, needs
 from superimap.api.errors import Problem
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
+from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
 from superimap.api.schemas.webhooks import (
     EndpointOut,
@@ -24,7 +25,7 @@ from superimap.dispatcher import sample_webhooks
 from superimap.domain.api_keys import Scope
 from superimap.domain.events import EventKind
 
-router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+router = Router(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 
 @router.get(
