@@ -21,6 +21,8 @@ from superimap.launch import engines as embedded
 from tests.support import dovecot as dovecot_server
 from tests.support import leaks, needs
 
+SMALL_TEMPLATE = "template_with_few_shards"
+
 _numbers = itertools.count(1)
 
 
@@ -64,11 +66,26 @@ async def postgres_url(open_folder: Path) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def template(postgres_url: str) -> str:
-    """The name of a database with our schema, which each test clones."""
+async def whole_template(postgres_url: str) -> str:
+    """The name of a database with our schema."""
     await engines.create_database(postgres_url, TEMPLATE)
     await execute(postgres_url, f"ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false")
     return TEMPLATE
+
+
+@pytest_asyncio.fixture(scope="session")
+async def small_template(postgres_url: str, maintenance: asyncpg.Connection, whole_template: str) -> str:
+    """The name of a database with 256 shards, enough for as many users; an idler takes 4,096 in 150 ms."""
+    await maintenance.execute(f"CREATE DATABASE {SMALL_TEMPLATE} TEMPLATE {whole_template}")
+    await execute(database(postgres_url, SMALL_TEMPLATE), "DELETE FROM shards WHERE shard >= 256")
+    await execute(database(postgres_url, SMALL_TEMPLATE), "VACUUM FULL shards")
+    return SMALL_TEMPLATE
+
+
+@pytest_asyncio.fixture(scope="session")
+async def template(whole_template: str) -> str:
+    """The name of the database that each test clones; tests of a folder or a module may choose another."""
+    return whole_template
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -17,6 +17,12 @@ WATCHED = {"C33", "C38"}  # these strike only if we do what we must not
 ELSEWHERE = {"C34", "C35"}  # these strike in the handshake and in the resolver, where no log is kept
 
 
+@pytest_asyncio.fixture(scope="session")
+async def template(small_template: str) -> str:
+    """These tests have few users."""
+    return small_template
+
+
 @pytest_asyncio.fixture
 async def empty_scene(
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch

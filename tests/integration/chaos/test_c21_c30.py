@@ -277,7 +277,8 @@ async def test_C30_hostile_mail_is_recorded_and_delays_nothing(scene, most):
         count = len(hostile_mails())
 
         async def recorded() -> bool:
-            return sum((await scene.outcomes()).values()) == count
+            outcomes = await scene.outcomes()  # a busy machine may defer one of them first
+            return sum(outcomes.values()) == count and not outcomes["deferred"]
 
         await eventually(recorded, within=30)
         scene.deliver("and after them", to=BYSTANDER)

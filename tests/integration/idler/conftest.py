@@ -11,6 +11,12 @@ from superimap.db.privileges import Role
 from superimap.testing import ImapServer
 
 
+@pytest_asyncio.fixture(scope="session")
+async def template(small_template: str) -> str:
+    """These tests have few users."""
+    return small_template
+
+
 @pytest_asyncio.fixture
 async def imap() -> AsyncIterator[ImapServer]:
     async with ImapServer() as server:

@@ -28,6 +28,12 @@ from tests.support.db_proxy import DbProxy
 EXPIRY_SECONDS = 30.0
 
 
+@pytest_asyncio.fixture(scope="session")
+async def template(whole_template: str) -> str:
+    """These tests count shards."""
+    return whole_template
+
+
 @dataclass
 class Idler:
     """An ownership with a supervisor whose sessions record the watched users in a ledger that all idlers share."""

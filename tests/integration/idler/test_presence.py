@@ -26,6 +26,12 @@ QUICK = PresenceTiming(check=0.01, absence=0.1, return_=0.1, retry=0.01, longest
 PATIENT = PresenceTiming(check=0.01, absence=5.0, return_=5.0, retry=0.01, longest_retry=0.02)
 
 
+@pytest_asyncio.fixture(scope="session")
+async def template(whole_template: str) -> str:
+    """These tests count shards."""
+    return whole_template
+
+
 @pytest_asyncio.fixture
 async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
     async with postgres.pool(database_url, size=5) as opened:

@@ -19,6 +19,12 @@ from tests.support.tls import server_context
 KINDS = ["fake-none", "fake-starttls", "fake-tls", "dovecot-none", "dovecot-starttls", "dovecot-tls"]
 
 
+@pytest_asyncio.fixture(scope="session")
+async def template(small_template: str) -> str:
+    """These tests have few users."""
+    return small_template
+
+
 @dataclass(frozen=True)
 class Trust:
     """The certificate of the fake server, and a context that trusts both servers."""
