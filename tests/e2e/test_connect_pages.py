@@ -54,7 +54,7 @@ async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
                 await person.page.get_by_role("button", name="Continue to Test provider").click()
                 await person.page.screenshot(path=str(tmp_path / "consent.png"))
                 await person.page.get_by_role("button", name="Allow").click()
-                assert person.page.url.startswith(sink.url("/ok") + "?superimap_result=success")
+                await person.page.wait_for_url(f"{sink.url('/ok')}?superimap_result=success**")
                 connected = await first(sink, "/connected")
                 assert (connected.json["user_tag"], connected.json["email"]) == ("ann", ANN)
 
@@ -70,7 +70,7 @@ async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
                 assert await accessibility.faults(person.page) == []
                 await person.page.screenshot(path=str(tmp_path / "disconnect.png"))
                 await person.page.get_by_role("button", name="Disconnect").click()
-                assert person.page.url.startswith(sink.url("/ok") + "?superimap_result=success")
+                await person.page.wait_for_url(f"{sink.url('/ok')}?superimap_result=success**")
                 assert (await first(sink, "/disconnected")).json["user_tag"] == "ann"
                 await eventually(lambda: asyncio.to_thread(lambda: ANN not in dovecot.doveadm("who")))
 
@@ -140,7 +140,7 @@ async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chr
             await person.opens(connect_url)
             await person.page.get_by_role("button", name="Continue").click()
 
-            assert httpx.URL(person.page.url).params["superimap_reason"] == reason
+            await person.page.wait_for_url(f"**superimap_reason={reason}**")
             await person.page.get_by_role("heading", name="Your mailbox was not connected").wait_for()
             assert await accessibility.faults(person.page) == []
             await person.page.screenshot(path=str(tmp_path / f"{reason}.png"), full_page=True)
