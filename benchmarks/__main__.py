@@ -249,6 +249,24 @@ async def mail(
 
 @app.command()
 @command
+async def onboard(
+    users: Annotated[int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of users.")] = 1000,
+    batch: Annotated[
+        int,
+        typer.Option(min=0, max=1000, metavar="NUMBER", help="Users in a request; 0: one, without a list."),
+    ] = 0,
+    tls: Tls = False,
+    database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
+) -> None:
+    """Measure users that the API creates, until all are watched. CPU of each process, transactions."""
+    from benchmarks import onboard as bench
+
+    _print(await bench.run(users=users, batch=batch, tls=tls, database_url=database_url, redis_url=redis_url))
+
+
+@app.command()
+@command
 async def tokens(
     users: Annotated[
         int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of OAuth 2.0 users.")

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from benchmarks.certificate import server_context
 from benchmarks.mail_server import mail_of
 from benchmarks.server_process import spawn_server
 from superimap.testing.imap.server import ImapServer
@@ -66,9 +67,9 @@ class ImapServerSource:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[MailSource]:
-    """Run the fake IMAP server for the length of the block."""
-    async with spawn_server(_main, name="mail_server") as (pipe, port):
+async def running(chain: str | None = None) -> AsyncIterator[MailSource]:
+    """Run the fake IMAP server for the length of the block, with TLS if there is a `chain` (PEM, key first)."""
+    async with spawn_server(_main, chain, name="mail_server") as (pipe, port):
         yield ImapServerSource(pipe, port)
 
 
@@ -90,14 +91,15 @@ async def deliver_in_turn(
     return came
 
 
-def _main(pipe: Connection) -> None:
+def _main(pipe: Connection, chain: str | None) -> None:
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(pipe))
+        asyncio.run(_serve(pipe, chain))
 
 
-async def _serve(pipe: Connection) -> None:
+async def _serve(pipe: Connection, chain: str | None) -> None:
     numbers = itertools.count()
-    async with ImapServer(any_login=True, log_size=0) as server:
+    tls = server_context(chain) if chain else None
+    async with ImapServer(tls=tls, any_login=True, log_size=0) as server:
         pipe.send(server.port)
         while True:
             order = await asyncio.to_thread(pipe.recv)

@@ -66,8 +66,13 @@ async def workers(settings: Settings, groups: Mapping[str, int]) -> AsyncIterato
 
 
 @asynccontextmanager
-async def worker(name: str, settings: Settings) -> AsyncIterator[int]:
-    """Run `superimap NAME` on these engines, with default settings otherwise; yields its process id."""
+async def worker(
+    name: str, settings: Settings, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[int]:
+    """Run `superimap NAME` on these engines, with default settings otherwise; yields its process id.
+
+    `variables` are further variables of its environment.
+    """
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "ENVIRONMENT": "development",
@@ -75,6 +80,7 @@ async def worker(name: str, settings: Settings) -> AsyncIterator[int]:
         "REDIS_URL": settings.redis_url,
         "ENCRYPTION_KEY": settings.encryption_key.get_secret_value(),
         "LOG_LEVEL": "warning",
+        **(variables or {}),
     }
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "superimap", name, env=environment, stdin=asyncio.subprocess.DEVNULL
