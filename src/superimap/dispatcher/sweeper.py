@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 SWEEPER_LOCK_KEY = 0x5349_4D41_5053_5750  # "SIMAPSWP": the advisory lock of the process that sweeps
 
+SILENT_SWEEPS = 10
+"""Intervals without a message after which the process that sweeps counts as stopped, and its connection ends."""
+
 REPORTED_QUEUE_USAGE = 0.5
 
 
@@ -80,6 +83,7 @@ class Sweeper:
         self._hearing = DoorbellHearing(doorbell, health)
         self._next_purges: dict[str, float] = {}
         self._next_stall_check = 0.0
+        self._next_look = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop`. A lost connection is a lost lock: both are taken again."""
@@ -94,8 +98,8 @@ class Sweeper:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of its own. PostgreSQL ends it if this process stops working, and another one sweeps."""
-        idle_ms = str(int(10 * self._timings.sweep_interval * 1000))
+        """A connection of its own. It ends if this process stops working, and another one sweeps."""
+        idle_ms = str(int(SILENT_SWEEPS * self._timings.sweep_interval * 1000))
         db = await postgres.connect(self._database_url, settings={"idle_session_timeout": idle_ms})
         try:
             yield db
@@ -113,9 +117,7 @@ class Sweeper:
                 # First: a lock on a standby would be seen by no other dispatcher.
                 self._report_queue(await postgres.check_server(db))
                 await self._presence.take_lock(db)
-                holds_lock = holds_lock or await db.fetchval(
-                    "SELECT pg_try_advisory_lock($1)", SWEEPER_LOCK_KEY
-                )
+                holds_lock = holds_lock or await self._take_lock(db)
                 if holds_lock:
                     await self._release_leases(db, absences)
                     await self._ring_overdue(db)
@@ -128,6 +130,17 @@ class Sweeper:
             metrics.OVERDUE_SECONDS.set(0)
             self._cluster_metrics.clear()
             self._hearing.clear()
+
+    async def _take_lock(self, db: asyncpg.Connection) -> bool:
+        """Try to take the lock; now and then, look whether the process that holds it has stopped."""
+        if await db.fetchval("SELECT pg_try_advisory_lock($1)", SWEEPER_LOCK_KEY):
+            return True
+        now, silence = time.monotonic(), SILENT_SWEEPS * self._timings.sweep_interval
+        if now >= self._next_look:
+            self._next_look = now + silence
+            if await sweeping.end_silent_holder(db, key=SWEEPER_LOCK_KEY, after=silence):
+                log.warning("the dispatcher that sweeps is silent; its connection was ended")
+        return False
 
     def _report_queue(self, usage: float) -> None:
         """Note a queue of notifications that fills up: changes of users are refused once it is full."""

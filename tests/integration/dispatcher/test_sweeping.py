@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import uuid
+from collections.abc import AsyncIterator, Awaitable
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from superimap.core import metrics
 from superimap.core.health import Readiness
 from superimap.db.delivery import deliveries, liveness, sweeping
 from superimap.db.monitoring import cluster_status
+from superimap.db.privileges import Role
 from superimap.dispatcher.sweeper import SWEEPER_LOCK_KEY
 from superimap.testing import Received
 from superimap.webhooks.signing import webhook_id
@@ -356,3 +358,62 @@ async def _holders(world: SinkWorld) -> list[int]:
 
 async def _another(world: SinkWorld, former: int) -> bool:
     return bool(holders := await _holders(world)) and holders != [former]
+
+
+@contextlib.asynccontextmanager
+async def stopped_sweeper(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection with the lock of a process that stopped between the messages of one statement."""
+    db = await asyncpg.connect(url)
+    assert await db.fetchval("SELECT pg_try_advisory_lock($1)", SWEEPER_LOCK_KEY)
+    parse = b"\0SELECT 1\0\0\0"
+    db._transport.write(b"P" + (len(parse) + 4).to_bytes(4) + parse + b"H\0\0\0\4")  # Parse, Flush, no Sync
+    try:
+        yield db
+    finally:
+        db.terminate()
+
+
+async def test_another_dispatcher_sweeps_instead_of_one_that_stopped_within_a_statement(world: SinkWorld):
+    """PostgreSQL's timeouts are for sessions that are idle; this one never is."""
+    endpoint = await world.endpoint()
+    await world.add_deliveries(endpoint, ring=False)
+    async with (
+        stopped_sweeper(world.database_url) as stopped,
+        world.dispatcher(database_url=world.database_url),
+    ):
+        await world.sink.wait_for(1)
+        assert stopped.is_closed()
+
+
+async def test_a_sweeper_that_works_keeps_its_connection(world: SinkWorld):
+    holder = await asyncpg.connect(world.database_url)
+    assert await holder.fetchval("SELECT pg_try_advisory_lock($1)", SWEEPER_LOCK_KEY)
+    working = asyncio.create_task(holder.execute("SELECT pg_sleep(600)"))
+    activity = "SELECT wait_event FROM pg_stat_activity WHERE pid = $1"
+    await eventually(lambda: _is(world.db.fetchval(activity, holder.get_server_pid()), "PgSleep"))
+
+    assert not await sweeping.end_silent_holder(world.db, key=SWEEPER_LOCK_KEY, after=0.0)
+    assert not working.done()
+    working.cancel()
+    holder.terminate()
+
+
+async def test_a_dispatcher_ends_connections_of_its_own_user_only(world: SinkWorld, postgres_url: str):
+    name = f"login_{uuid.uuid4().hex[:8]}"
+    await world.db.execute(f"CREATE ROLE {name} LOGIN IN ROLE {Role.DISPATCHER}")
+    own = world.database_url.replace("superimap@", f"{name}@")
+    assert own != world.database_url
+    try:
+        look = await asyncpg.connect(own)
+        async with stopped_sweeper(world.database_url):
+            assert not await sweeping.end_silent_holder(look, key=SWEEPER_LOCK_KEY, after=0.0)
+        async with stopped_sweeper(own) as stopped:
+            await eventually(lambda: sweeping.end_silent_holder(look, key=SWEEPER_LOCK_KEY, after=0.0))
+            await eventually(lambda: asyncio.sleep(0, stopped.is_closed()))
+        await look.close()
+    finally:
+        await world.db.execute(f"DROP ROLE {name}")
+
+
+async def _is(value: Awaitable[object], expected: object) -> bool:
+    return await value == expected

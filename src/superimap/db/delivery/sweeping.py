@@ -16,6 +16,7 @@ BATCH_ROWS = 5_000
 
 _STATEMENTS = statements.load(__file__)
 _RELEASE_EXPIRED = _STATEMENTS["release_expired"]
+_END_SILENT_HOLDER = _STATEMENTS["end_silent_holder"]
 _LIST_ABSENT_HOLDERS = _STATEMENTS["list_absent_holders"]
 _RELEASE_HELD = _STATEMENTS["release_held"]
 _LIST_OVERDUE = _STATEMENTS["list_overdue"]
@@ -28,6 +29,14 @@ _DELETE_OLD_MESSAGES = _STATEMENTS["delete_old_messages"]
 async def release_expired(db: Db) -> int:
     """Release deliveries whose lease has expired: their dispatcher died, or lost its database."""
     return _count(await db.execute(*_RELEASE_EXPIRED.bind(limit=BATCH_ROWS)))
+
+
+async def end_silent_holder(db: Db, *, key: int, after: float) -> bool:
+    """End the connection that holds an advisory lock if its process has sent nothing for `after` seconds.
+
+    Returns whether there was one. It must belong to the same user of PostgreSQL; that of another is left alone.
+    """
+    return bool(await db.fetchval(*_END_SILENT_HOLDER.bind(key=key, after=after)))
 
 
 async def absent_holders(db: Db, *, space: int) -> list[int]:

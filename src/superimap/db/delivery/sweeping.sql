@@ -7,6 +7,15 @@ WHERE (id, partner_id) IN (
     LIMIT :limit FOR UPDATE SKIP LOCKED
 );
 
+-- name: end_silent_holder$
+-- End the connection that holds the advisory lock :key, if PostgreSQL has waited for its client for :after seconds.
+-- No timeout ends a connection of a stopped process that is between the messages of one statement.
+SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND (classid::bigint << 32) | objid::bigint = :key
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND wait_event = 'ClientRead' AND state_change < now() - make_interval(secs => :after);
+
 -- name: list_absent_holders
 -- The dispatchers that hold deliveries, except those that hold their advisory lock (:space, number).
 SELECT holder FROM deliveries WHERE state = 'sending' AND holder IS NOT NULL
