@@ -28,8 +28,9 @@ from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.delivery_sender import DeliverySender
 from superimap.dispatcher.lanes.limits import LaneLimits
 from superimap.dispatcher.lanes.runner import LaneCounts, LaneOperations, Lanes
+from superimap.dispatcher.purges import Purges, Retention
 from superimap.dispatcher.settler import AttemptCounts, Settler
-from superimap.dispatcher.sweeper import Retention, Sweeper
+from superimap.dispatcher.sweeper import Sweeper
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.dispatcher.webhook_client import WebhookClient, open_client
 from superimap.doorbells.redis import EndpointDoorbell
@@ -150,18 +151,19 @@ def _sweeper(
     presence: Presence,
     health: Readiness,
 ) -> Sweeper:
+    retention = Retention(
+        content_days=settings.content_retention_days,
+        disabled_days=settings.disabled_retention_days,
+        row_days=settings.message_retention_days,
+    )
     return Sweeper(
         settings.database_url,
         doorbell,
         lanes,
         presence,
         ClusterMetrics(expiry=settings.heartbeat_expiry, interval=timings.cluster_metrics_interval),
+        Purges(retention, interval=timings.purge_interval),
         timings=timings,
-        retention=Retention(
-            content_days=settings.content_retention_days,
-            disabled_days=settings.disabled_retention_days,
-            row_days=settings.message_retention_days,
-        ),
         stalled_after=settings.stalled_after,
         health=health,
     )

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 
 import asyncpg
 
@@ -26,6 +25,7 @@ from superimap.db.presence import DISPATCHER_LOCK_SPACE, Absences, Presence
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.hearing import DoorbellHearing
 from superimap.dispatcher.lanes.runner import DATABASE_ERRORS, Lanes
+from superimap.dispatcher.purges import Purges
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
 
@@ -37,19 +37,6 @@ SILENT_SWEEPS = 10
 """Intervals without a message after which the process that sweeps counts as stopped, and its connection ends."""
 
 REPORTED_QUEUE_USAGE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Days for which rows are kept.
-
-    `content_days` is for the content of failed deliveries, `disabled_days` for deliveries that wait for a disabled
-    endpoint, `row_days` for settled deliveries and for messages.
-    """
-
-    content_days: float
-    disabled_days: float
-    row_days: float
 
 
 class Sweeper:
@@ -65,9 +52,9 @@ class Sweeper:
         lanes: Lanes,
         presence: Presence,
         cluster_metrics: ClusterMetrics,
+        purges: Purges,
         *,
         timings: DispatcherTimings,
-        retention: Retention,
         stalled_after: float,
         health: Readiness,
     ) -> None:
@@ -77,11 +64,10 @@ class Sweeper:
         self._presence = presence
         self._cluster_metrics = cluster_metrics
         self._timings = timings
-        self._retention = retention
+        self._purges = purges
         self._stalled_after = stalled_after
         self._health = health
         self._hearing = DoorbellHearing(doorbell, health)
-        self._next_purges: dict[str, float] = {}
         self._next_stall_check = 0.0
         self._next_look = 0.0
 
@@ -122,7 +108,7 @@ class Sweeper:
                     await self._release_leases(db, absences)
                     await self._ring_overdue(db)
                     await self._mark_stalled(db)
-                    await self._purge(db)
+                    await self._purges.run_due(db)
                     await self._cluster_metrics.update(db)
                 self._health.set_fault("database", None)
                 await wait_for_stop(stop, self._timings.sweep_interval)
@@ -178,7 +164,7 @@ class Sweeper:
     async def _mark_stalled(self, db: asyncpg.Connection) -> None:
         """Mark one batch of stalled users per sweep, so that sweeping goes on; pause once all are marked.
 
-        An error is followed by a pause as well, here and in `_purge`: it must not delay each sweep.
+        An error is followed by a pause as well, here and in `Purges`: it must not delay each sweep.
         """
         if time.monotonic() < self._next_stall_check:
             return
@@ -186,26 +172,3 @@ class Sweeper:
         if stalled := await liveness.mark_stalled(db, after=self._stalled_after):
             log.warning("users are stalled", extra={"users": stalled})
             self._next_stall_check = 0.0
-
-    async def _purge(self, db: asyncpg.Connection) -> None:
-        """Purge one batch of each kind per sweep, so that sweeping goes on; pause once all of a kind is purged."""
-        kept, now = self._retention, time.monotonic()
-        kinds: dict[str, tuple[Callable[..., Awaitable[int]], float]] = {
-            "disabled": (sweeping.fail_disabled, kept.disabled_days),
-            "contents": (sweeping.erase_old_content, kept.content_days),
-            "deliveries": (sweeping.delete_old_deliveries, kept.row_days),
-            "messages": (sweeping.delete_old_messages, kept.row_days),
-            "user_events": (liveness.delete_old_events, kept.row_days),
-        }
-        purged: dict[str, int] = {}
-        for kind, (purge, days) in kinds.items():
-            if now < self._next_purges.get(kind, 0.0):
-                continue
-            self._next_purges[kind] = now + self._timings.purge_interval  # also after an error
-            rows = await purge(db, days=days)
-            if rows or not days:  # what is kept for no time at all is purged with each sweep
-                self._next_purges[kind] = 0.0
-            if rows:
-                purged[kind] = rows
-        if purged:
-            log.info("old rows purged", extra=purged)

@@ -330,6 +330,34 @@ async def test_a_purge_works_in_batches(world: SinkWorld):
     assert [await sweeping.delete_old_deliveries(world.db, days=90, limit=5) for _ in range(3)] == [5, 2, 0]
 
 
+async def test_messages_are_purged_past_those_that_are_kept(world: SinkWorld):
+    ids = [await _message(world, days) for days in (200, 190, 180, 170, 160, 3)]
+    await world.db.execute("UPDATE messages SET outcome = 'deferred' WHERE id = ANY($1)", ids[:2])
+    [pending] = await world.add_deliveries(await world.endpoint(), ring=False)
+    await world.db.execute("UPDATE deliveries SET message_id = $1 WHERE id = $2", ids[3], pending)
+
+    first = await sweeping.delete_old_messages(world.db, days=90, limit=2)
+    second = await sweeping.delete_old_messages(world.db, days=90, limit=2, after=ids[1])
+    third = await sweeping.delete_old_messages(world.db, days=90, limit=2, after=ids[3])
+    last = await sweeping.delete_old_messages(world.db, days=90, limit=2, after=ids[4])
+
+    assert [first, second, third, last] == [(0, ids[1]), (1, ids[3]), (1, ids[4]), (0, None)]
+    assert [row["id"] for row in await world.db.fetch("SELECT id FROM messages ORDER BY id")] == [
+        *ids[:2], ids[3], ids[5]
+    ]  # fmt: skip
+
+
+async def test_a_purge_of_messages_continues_past_a_batch_that_is_kept(world: SinkWorld, monkeypatch):
+    monkeypatch.setattr(sweeping.delete_old_messages, "__kwdefaults__", {"after": 0, "limit": 1})
+    kept, old = await _message(world, 200), await _message(world, 100)
+    await world.db.execute("UPDATE messages SET outcome = 'deferred' WHERE id = $1", kept)
+
+    async with world.dispatcher():
+        await eventually(lambda: _gone(world, "messages", old))
+
+    assert [row["id"] for row in await world.db.fetch("SELECT id FROM messages")] == [kept]
+
+
 async def _message(world: SinkWorld, days: int) -> int:
     mailbox = await world.db.fetchval(
         "INSERT INTO mailboxes (partner_id, user_id, account, name) VALUES ($1, $2, '', $3) RETURNING id",

@@ -46,10 +46,11 @@ event_deliveries AS (
 SELECT count(*) FROM recorded_events;
 
 -- name: delete_old_events!
+-- OFFSET 0 keeps the subquery apart: joined, it would read all unsettled deliveries.
 DELETE FROM user_events WHERE id IN (
     SELECT v.id FROM user_events v
     WHERE v.at < now() - make_interval(secs => :days * 86400) AND NOT EXISTS (
-        SELECT FROM deliveries d WHERE d.event_id = v.id AND d.state IN ('pending', 'sending')
+        SELECT FROM deliveries d WHERE d.event_id = v.id AND d.state IN ('pending', 'sending') OFFSET 0
     )
-    LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY v.at LIMIT :limit FOR UPDATE SKIP LOCKED
 );

@@ -88,9 +88,16 @@ async def delete_old_deliveries(db: Db, *, days: float, limit: int = BATCH_ROWS)
     return _count(await db.execute(*_DELETE_OLD_DELIVERIES.bind(days=days, limit=limit)))
 
 
-async def delete_old_messages(db: Db, *, days: float, limit: int = BATCH_ROWS) -> int:
-    """Delete messages of `days` ago, unless they are deferred or have a delivery that is still to be sent."""
-    return _count(await db.execute(*_DELETE_OLD_MESSAGES.bind(days=days, limit=limit)))
+async def delete_old_messages(
+    db: Db, *, days: float, after: int = 0, limit: int = BATCH_ROWS
+) -> tuple[int, int | None]:
+    """Delete messages of `days` ago, unless they are deferred or have a delivery that is still to be sent.
+
+    Reads the `limit` messages that follow the id `after`. Returns how many it deleted, and the id after which the
+    next call continues, or None if there are no more old ones.
+    """
+    deleted, last = await db.fetchrow(*_DELETE_OLD_MESSAGES.bind(days=days, after=after, limit=limit))
+    return deleted, last
 
 
 def _count(tag: str) -> int:

@@ -77,24 +77,39 @@ WHERE (id, partner_id) IN (
 );
 
 -- name: erase_old_content!
+-- In the order of the index, so that each batch reads only what it erases.
 UPDATE deliveries SET content = NULL WHERE (id, partner_id) IN (
     SELECT id, partner_id FROM deliveries
     WHERE settled_at < now() - make_interval(secs => :days * 86400)
         AND state IN ('failed', 'cancelled') AND content IS NOT NULL
-    LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY settled_at LIMIT :limit FOR UPDATE SKIP LOCKED
 );
 
 -- name: delete_old_deliveries!
+-- In the order of the index, so that each batch reads only what it deletes.
 DELETE FROM deliveries WHERE (id, partner_id) IN (
     SELECT id, partner_id FROM deliveries WHERE settled_at < now() - make_interval(secs => :days * 86400)
-    LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY settled_at LIMIT :limit FOR UPDATE SKIP LOCKED
 );
 
--- name: delete_old_messages!
-DELETE FROM messages WHERE (id, partner_id) IN (
-    SELECT m.id, m.partner_id FROM messages m
-    WHERE m.created_at < now() - make_interval(secs => :days * 86400) AND m.outcome <> 'deferred' AND NOT EXISTS (
-        SELECT FROM deliveries d WHERE d.message_id = m.id AND d.state IN ('pending', 'sending')
+-- name: delete_old_messages^
+WITH
+-- The next messages in the order of their ids, which is that of their creation. An index on the time would have to
+-- be written with each mail.
+page AS MATERIALIZED (
+    SELECT id, partner_id, created_at < now() - make_interval(secs => :days * 86400) AS is_old
+    FROM messages WHERE id > :after ORDER BY id LIMIT :limit
+),
+-- Those that may be deleted. OFFSET 0 keeps the subquery apart: joined, it would read all unsettled deliveries.
+chosen AS MATERIALIZED (
+    SELECT m.id, m.partner_id FROM page p JOIN messages m ON m.id = p.id AND m.partner_id = p.partner_id
+    WHERE p.is_old AND m.outcome <> 'deferred' AND NOT EXISTS (
+        SELECT FROM deliveries d WHERE d.message_id = p.id AND d.state IN ('pending', 'sending') OFFSET 0
     )
-    LIMIT :limit FOR UPDATE SKIP LOCKED
-);
+    FOR UPDATE OF m SKIP LOCKED
+),
+-- Their rows, with the deliveries that are left.
+deleted AS (
+    DELETE FROM messages m USING chosen c WHERE m.id = c.id AND m.partner_id = c.partner_id RETURNING m.id
+)
+SELECT (SELECT count(*) FROM deleted), (SELECT max(id) FROM page WHERE is_old);
