@@ -10,7 +10,7 @@ import pytest
 from fixtures.world import eventually, running
 from superimap.core import metrics
 from superimap.db import postgres
-from superimap.db.accounts import connections, quotas, users
+from superimap.db.accounts import connections, quotas, room, users
 from superimap.db.accounts.quotas import QuotaExceeded
 from superimap.db.delivery import backlogs
 from superimap.db.engine import sessions
@@ -86,13 +86,13 @@ async def test_a_partner_at_its_quota_is_counted_once_a_second_and_may_go_on_at_
     database_url, monkeypatch
 ):
     counts = []
-    count = quotas._count
+    count = room.count
 
     async def counted(*args) -> int:
         counts.append(args)
         return await count(*args)
 
-    monkeypatch.setattr(quotas, "_count", counted)
+    monkeypatch.setattr(room, "count", counted)
     async with make_api(database_url, quota_users=2) as api, api.client(api.acme) as client:
         await client.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
         for tag in "ab":
@@ -105,7 +105,7 @@ async def test_a_partner_at_its_quota_is_counted_once_a_second_and_may_go_on_at_
         full = await client.post(USERS, json={"tag": "d"})
 
     assert {answer.status_code for answer in answers} == {409}
-    assert counted_times <= 2
+    assert 1 <= counted_times <= 2
     assert (after.status_code, full.status_code) == (201, 409)
 
 

@@ -36,6 +36,7 @@ from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.resolver import Resolver
 from superimap.db.accounts import quotas
+from superimap.db.accounts.room import QuotaPolicy
 from superimap.domain.quotas import Quota, RecentRefusals
 from superimap.oauth.links import derive_keys
 
@@ -59,12 +60,8 @@ def create_app(
     """
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
-    sessionmaker.configure(
-        info={
-            quotas.LIMITS: {Quota(name): most for name, most in settings.quotas.items()},
-            quotas.REFUSALS: RecentRefusals(),
-        }
-    )
+    policy = QuotaPolicy({Quota(name): most for name, most in settings.quotas.items()}, RecentRefusals())
+    sessionmaker.configure(info={quotas.LIMITS: policy.defaults, quotas.REFUSALS: policy.refusals})
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(
         settings,
@@ -76,6 +73,7 @@ def create_app(
         Resolver(),
         LoginSlots(),
         stop or asyncio.Event(),
+        quota_policy=policy,
     )
     every_route = [route for module in enabled_modules(settings) for route in module.router.routes]
     install_handlers(app, [route for route in every_route if isinstance(route, Route)])

@@ -27,10 +27,13 @@ from superimap.db import audit
 from superimap.db.accounts import api_keys, connections, providers, users
 from superimap.db.accounts.api_keys import Caller
 from superimap.db.accounts.connections import ProviderConnection
+from superimap.db.accounts.link_usage import ExpiredRows
+from superimap.db.accounts.new_users import ShownUser
+from superimap.db.accounts.room import QuotaPolicy
 from superimap.db.models import Partner, User
 from superimap.domain.api_keys import Scope
 from superimap.domain.audit import Actor, ActorKind
-from superimap.domain.quotas import Quota, RequestBuckets
+from superimap.domain.quotas import DEFAULT_QUOTAS, Quota, RequestBuckets
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
@@ -60,6 +63,8 @@ class Resources:
     stop: asyncio.Event
     key_uses: KeyUses = field(default_factory=KeyUses)
     buckets: RequestBuckets = field(default_factory=RequestBuckets)
+    quota_policy: QuotaPolicy = field(default_factory=lambda: QuotaPolicy(DEFAULT_QUOTAS))
+    expired_rows: ExpiredRows = field(default_factory=ExpiredRows)
 
 
 def get_resources(request: Request) -> Resources:
@@ -232,7 +237,7 @@ class UserPresenter:
         self._may_write = Scope.WRITE in caller.key.scopes
         self._base = base
 
-    def __call__(self, user: User) -> UserOut:
+    def __call__(self, user: User | ShownUser) -> UserOut:
         """Return the user as the API shows it."""
         columns = {
             name: getattr(user, name) for name in UserOut.model_fields if not name.endswith("connect_url")

@@ -24,6 +24,12 @@ def set_actor(db: AsyncSession, actor: Actor) -> None:
     db.info[ACTOR] = actor
 
 
+def actor_of(db: AsyncSession) -> Actor:
+    """Return who makes the changes of this session."""
+    actor: Actor = db.info.get(ACTOR, _NOBODY)
+    return actor
+
+
 async def record(
     db: AsyncSession,
     action: AuditAction,
@@ -37,7 +43,7 @@ async def record(
 
     `details` may hold any values: only those are kept that are known to be no secret.
     """
-    actor = db.info.get(ACTOR, _NOBODY)
+    actor = actor_of(db)
     row = {
         "actor_kind": actor.kind.value,
         "actor": actor.name,

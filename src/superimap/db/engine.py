@@ -1,15 +1,26 @@
-"""SQLAlchemy engine and sessions of the API and the operators' commands."""
+"""SQLAlchemy engine and sessions of the API and the operators' commands, and the connections of asyncpg below."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import event
+import asyncpg
+from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from superimap.db import postgres
 from superimap.db.failures import DatabaseFailure, classify
+from superimap.db.postgres import DatabaseConnection
+
+UNTESTED_SECONDS = 1.0
+"""A pooled connection that was used within this time is not tested before its use: a test is three round trips."""
+
+_USED_AT = "superimap.used_at"
+_BEGIN = text("SELECT")
 
 
 def connector(
@@ -24,17 +35,36 @@ def connector(
 
 
 def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """Create an engine that tests a pooled connection before each use, and drops those that are useless."""
+    """Create an engine that tests a pooled connection before its use, and drops those that are useless."""
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connector(url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
         pool_timeout=postgres.CONNECT_TIMEOUT_SECONDS,
     )
     event.listen(engine.sync_engine, "handle_error", _drop_if_read_only)
+    event.listen(engine.sync_engine, "connect", _note_use)
+    event.listen(engine.sync_engine, "checkin", _note_use)
+    event.listen(engine.sync_engine, "checkout", _test_before_use)
     return engine
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _test_before_use(connection: Any, record: Any, _proxy: object) -> None:
+    """Replace the whole pool if this connection is closed or useless, or does not answer after a time unused."""
+    driver: DatabaseConnection = connection.driver_connection
+    if driver.is_closed() or driver.is_useless:
+        raise InvalidatePoolError
+    if time.monotonic() - record.info[_USED_AT] < UNTESTED_SECONDS:
+        return
+    try:
+        connection.ping()
+    except Exception as error:
+        raise InvalidatePoolError from error
 
 
 def _drop_if_read_only(context: ExceptionContext) -> None:
@@ -51,3 +81,31 @@ async def sessions(url: str, *, pool_size: int = 5) -> AsyncIterator[async_sessi
         yield async_sessionmaker(engine, expire_on_commit=False)
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def driver_transaction(
+    sessionmaker: async_sessionmaker[AsyncSession],
+) -> AsyncIterator[asyncpg.Connection]:
+    """Open a transaction of asyncpg on a connection of the same pool, without SQLAlchemy."""
+    engine: AsyncEngine = sessionmaker.kw["bind"]
+    pooled = await engine.raw_connection()
+    driver = cast(DatabaseConnection, pooled.driver_connection)
+    try:
+        async with driver.transaction():
+            yield driver
+    finally:
+        if driver.is_closed() or driver.is_useless or driver.is_in_transaction():
+            pooled.invalidate()
+        else:
+            await greenlet_spawn(pooled.close)
+
+
+async def driver_connection(db: AsyncSession) -> asyncpg.Connection:
+    """Return the connection of asyncpg in a session's transaction, with all changes of the session flushed."""
+    await db.flush()
+    pooled = await (await db.connection()).get_raw_connection()
+    driver = cast(DatabaseConnection, pooled.driver_connection)
+    if not driver.is_in_transaction():
+        await db.execute(_BEGIN)  # SQLAlchemy begins a transaction with its first statement
+    return driver

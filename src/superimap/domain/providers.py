@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 
 class ProviderKind(StrEnum):
@@ -25,6 +25,22 @@ class ClientAuth(StrEnum):
     SECRET_POST = "client_secret_post"  # noqa: S105 - a name
     SECRET_BASIC = "client_secret_basic"  # noqa: S105
     PRIVATE_KEY_JWT = "private_key_jwt"
+
+
+class SignInRules(Protocol):
+    """What decides which fields a user of a provider needs to sign in."""
+
+    @property
+    def kind(self) -> str:
+        """A ProviderKind."""
+
+    @property
+    def host_by_user(self) -> bool:
+        """Whether each user has its own mail server."""
+
+    @property
+    def is_app_only(self) -> bool:
+        """Whether one token of the application itself opens every mailbox of a connection."""
 
 
 class Tls(StrEnum):

@@ -190,12 +190,12 @@ async def test_a_trailing_slash_changes_nothing(acme):
 
 async def test_neither_secrets_nor_addresses_are_logged(acme, caplog, monkeypatch):
     """This also holds after an unexpected error."""
-    from superimap.db.accounts import users
+    from superimap.db.accounts.onboarding import Onboarding
 
     async def break_down(*_, **__):
         raise RuntimeError(f"INSERT {person}")
 
-    monkeypatch.setattr(users, "create", break_down)
+    monkeypatch.setattr(Onboarding, "create", break_down)
     caplog.set_level(logging.DEBUG)
     person = {"tag": "ADA", "email": "ada@example.com", "login_username": "a", "login_password": "pass-1"}
 

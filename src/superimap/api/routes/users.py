@@ -13,15 +13,13 @@ from superimap.api.dependencies import (
     Db,
     LockedUser,
     PartnerConnection,
-    Resources,
     ShowUser,
     base_url,
     needs,
 )
 from superimap.api.errors import invalid_fields
-from superimap.api.mail_servers import check_mail_server
+from superimap.api.onboarding import CreateUsers, checked_fields, password_limits
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
-from superimap.api.pages.try_limits import set_password_limits
 from superimap.api.request_body import read_body
 from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
@@ -29,9 +27,8 @@ from superimap.api.schemas.accounts import ListedUser, NewUser, UserChange, User
 from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.accounts import link_usage, users
 from superimap.db.accounts.connections import ProviderConnection
-from superimap.db.accounts.link_usage import TriesExceeded
+from superimap.db.accounts.link_usage import TooManyPasswords, TriesExceeded
 from superimap.db.accounts.validation.accounts import UserFields
-from superimap.db.errors import TooMany
 from superimap.db.models import User
 from superimap.db.monitoring import statuses
 from superimap.domain.api_keys import Scope
@@ -100,19 +97,13 @@ async def list_users(
     responses=problem_responses(*KEY_PROBLEMS, 404, 409, *BODY_PROBLEMS, 503),
 )
 async def create_user(
-    linked: PartnerConnection,
-    body: Annotated[NewUser, Depends(read_body(NewUser))],
-    db: Db,
-    resources: AppResources,
-    show: ShowUser,
+    imap_provider_code: str, request: Request, onboarding: CreateUsers, show: ShowUser
 ) -> UserOut:
     """Create a user. With complete credentials, watching starts at once.
 
     Without them, send the person to `connect_url`.
     """
-    fields = _checked_fields(linked, body, resources)
-    await _count_password(db, linked, None, fields)
-    return show(await users.create(db, resources.vault, linked, fields))
+    return show(await onboarding.create_one(imap_provider_code, request))
 
 
 @router.get(
@@ -172,7 +163,7 @@ async def update_user(
 
     `archived: false` restores an archived user.
     """
-    fields = _checked_fields(linked, change, resources)
+    fields = checked_fields(change, resources.settings, host_by_user=linked.provider.host_by_user)
     await _count_password(db, linked, user, fields)
     return show(await users.update(db, resources.vault, linked, user, fields))
 
@@ -189,33 +180,17 @@ async def archive_user(linked: PartnerConnection, user: LockedUser, db: Db, reso
     await users.archive(db, resources.vault, linked, user)
 
 
-def _checked_fields(linked: ProviderConnection, change: UserChange, resources: Resources) -> UserFields:
-    """Return the fields that were sent. Raises Invalid for a mail server that this installation does not dial."""
-    fields = change.fields()
-    if linked.provider.host_by_user:
-        check_mail_server(fields, resources.settings)
-    return fields
-
-
 async def _count_password(
-    db: AsyncSession, linked: ProviderConnection, user: User | None, fields: UserFields
+    db: AsyncSession, linked: ProviderConnection, user: User, fields: UserFields
 ) -> None:
     """Count a password for its mailbox. Raises TooMany: a stolen key must not guess passwords through idlers."""
-    provider = linked.provider
-    username = fields.get("login_username", user.login_username if user else None)
-    server = provider.imap_host
-    if provider.host_by_user:
-        server = fields.get("imap_host", user.imap_host if user else None) or ""
-    if not fields.get("login_password") or not username or not server:
+    limits = password_limits(linked.provider, fields, partner_id=linked.connection.partner_id, user=user)
+    if not limits:
         return
     try:
-        limits = set_password_limits(server, username, partner_id=linked.connection.partner_id)
         await link_usage.count_try(db, limits)
     except TriesExceeded as exceeded:
-        seconds = exceeded.seconds
-        raise TooMany(
-            f"Too many passwords were set for this mailbox; try again in {seconds} s.", seconds=seconds
-        ) from None
+        raise TooManyPasswords(exceeded) from None
 
 
 def _cursor_place(linked: ProviderConnection) -> Place:

@@ -2,8 +2,6 @@
 
 from typing import NoReturn
 
-from sqlalchemy.exc import IntegrityError
-
 from superimap.db.errors import Conflict, NotFound
 
 
@@ -15,21 +13,24 @@ class ValueTaken(Conflict):
         self.field = field
 
 
-def raise_conflict(error: IntegrityError) -> NoReturn:
+TAG_TAKEN = (
+    "Another user of this connection already has this tag (letter case is ignored). "
+    "Update or archive that user, or choose another tag."
+)
+EMAIL_TAKEN = (
+    "Another user of this connection already has this email (letter case is ignored). "
+    "Update or archive that user."
+)
+CHANGED_MEANWHILE = "This row was changed by another request; read it and try again."
+
+
+def raise_conflict(error: Exception) -> NoReturn:
     """Raise the error for the constraint that a change of a connection or user violated."""
     match _constraint(error):
         case "uq_users_tag":
-            raise ValueTaken(
-                "tag",
-                "Another user of this connection already has this tag (letter case is ignored). "
-                "Update or archive that user, or choose another tag.",
-            ) from None
+            raise ValueTaken("tag", TAG_TAKEN) from None
         case "uq_users_email":
-            raise ValueTaken(
-                "email",
-                "Another user of this connection already has this email (letter case is ignored). "
-                "Update or archive that user.",
-            ) from None
+            raise ValueTaken("email", EMAIL_TAKEN) from None
         case "uq_connections_partner_id_provider_id":
             raise ValueTaken(
                 "imap_provider_code", "A connection to this provider already exists; update that connection."
@@ -37,12 +38,12 @@ def raise_conflict(error: IntegrityError) -> NoReturn:
         case "fk_users_connection_id_partner_id":
             raise NotFound("Connection not found.") from None
         case _:
-            raise Conflict("This row was changed by another request; read it and try again.") from None
+            raise Conflict(CHANGED_MEANWHILE) from None
 
 
-def _constraint(error: IntegrityError) -> str | None:
+def _constraint(error: Exception) -> str | None:
     """Name of the violated constraint. asyncpg provides it; SQLAlchemy wraps asyncpg's error."""
-    cause: BaseException | None = error.orig
+    cause: BaseException | None = getattr(error, "orig", error)
     while cause is not None:
         if name := getattr(cause, "constraint_name", None):
             return str(name)

@@ -1,18 +1,30 @@
 """Connect and disconnect links that were used, and limits on how often links, people and mailboxes may try."""
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select, text
+from asyncpg import Connection
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.db import statements
+from superimap.db.engine import driver_connection
 from superimap.db.errors import Conflict, TooMany
 from superimap.db.models import UsedLink, User
 
+_STATEMENTS = statements.load(__file__)
+_COUNT_TRIES = _STATEMENTS["count_tries"]
+_GIVE_BACK_TRIES = _STATEMENTS["give_back_tries"]
+_DELETE_EXPIRED = _STATEMENTS["delete_expired"]
+
 USED_LINK_RETENTION = timedelta(hours=2)
 """Used links are deleted after it. By then the link's half hour and a consent begun within it are over."""
+
+MIN_DELETED_ROWS = 100
+"""Rows to add before expired ones are looked for."""
 
 
 class LinkUsed(Conflict):
@@ -40,6 +52,16 @@ class TriesExceeded(TooMany):
         self.limit = limit
 
 
+class TooManyPasswords(TooMany):
+    """Too many passwords were set for a mailbox by request."""
+
+    def __init__(self, exceeded: TriesExceeded) -> None:
+        seconds = exceeded.seconds
+        super().__init__(
+            f"Too many passwords were set for this mailbox; try again in {seconds} s.", seconds=seconds
+        )
+
+
 async def is_used(db: AsyncSession, link_digest: bytes) -> bool:
     """Whether this link has connected or disconnected its user."""
     found = select(UsedLink.link_digest).where(UsedLink.link_digest == link_digest)
@@ -60,51 +82,66 @@ async def count_try(db: AsyncSession, limits: Collection[TryLimit]) -> None:
     Each call also deletes expired rows. That is last, and skips locked rows, so that two tries wait for each other
     only in the order of their keys.
     """
-    values = {"keys": [each.key for each in limits], "seconds": [each.seconds for each in limits]}
-    found = {key: (tries, wait) for key, tries, wait in await db.execute(_COUNT, values)}
-    for limit in limits:
-        tries, wait_seconds = found[limit.key]
-        if tries > limit.at_most:
-            raise TriesExceeded(limit, wait_seconds)
-    await db.execute(_DELETE_EXPIRED)
+    driver = await driver_connection(db)
+    (exceeded,) = await count_tries(driver, [limits])
+    if exceeded is not None:
+        raise exceeded
+    await delete_expired(driver)
+
+
+async def count_tries(db: Connection, tries: Sequence[Collection[TryLimit]]) -> list[TriesExceeded | None]:
+    """Count tries, each under its limits, in their order; return for each the limit that it exceeds, or None.
+
+    All of them count in the caller's transaction; `give_back_tries` undoes those that do not take place.
+    """
+    wanted = Counter(limit.key for limits in tries for limit in limits)
+    seconds = {limit.key: limit.seconds for limits in tries for limit in limits}
+    rows = await db.fetch(
+        *_COUNT_TRIES.bind(
+            keys=list(wanted), tries=list(wanted.values()), seconds=[seconds[key] for key in wanted]
+        )
+    )
+    counts = {key: count - wanted[key] for key, count, _ in rows}
+    waits = {key: wait for key, _, wait in rows}
+    results: list[TriesExceeded | None] = []
+    for limits in tries:
+        limit = next((each for each in limits if counts[each.key] >= each.at_most), None)
+        if limit is None:
+            counts.update({each.key: counts[each.key] + 1 for each in limits})
+            results.append(None)
+        else:
+            results.append(TriesExceeded(limit, waits[limit.key]))
+    return results
 
 
 async def give_back(db: AsyncSession, keys: Iterable[bytes]) -> None:
     """Count one try less under each key: it succeeded."""
-    await db.execute(_GIVE_BACK, {"keys": list(keys)})
+    await _give_back(await driver_connection(db), Counter(keys))
 
 
-_COUNT = text("""
-    INSERT INTO login_tries AS t (key, ends_at)
-    SELECT key, now() + make_interval(secs => seconds)
-    FROM unnest(CAST(:keys AS bytea[]), CAST(:seconds AS int[])) AS tries (key, seconds)
-    ORDER BY key
-    ON CONFLICT (key) DO UPDATE SET
-        count = CASE WHEN t.ends_at <= now() THEN 1 ELSE t.count + 1 END,
-        ends_at = CASE WHEN t.ends_at <= now() THEN excluded.ends_at ELSE t.ends_at END
-    RETURNING t.key, t.count, CAST(ceil(extract(epoch FROM t.ends_at - now())) AS int) AS wait_seconds
-""")
-_GIVE_BACK = text("""
-    UPDATE login_tries SET count = greatest(count - 1, 0)
-    WHERE key IN (
-        SELECT key FROM login_tries WHERE key = ANY (CAST(:keys AS bytea[])) ORDER BY key FOR UPDATE)
-""")
+async def give_back_tries(db: Connection, tries: Iterable[Collection[TryLimit]]) -> None:
+    """Undo the count of tries that did not take place."""
+    await _give_back(db, Counter(limit.key for limits in tries for limit in limits))
 
-# At most 100 of each, so that no process has to sweep. Locked rows are left to the next call.
-_DELETE_EXPIRED = text("""
-    WITH
-    -- Consents that nobody finished.
-    consents AS (
-        DELETE FROM oauth_states WHERE id IN (
-            SELECT id FROM oauth_states WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)
-    ),
-    -- Links that would have expired by themselves.
-    links AS (
-        DELETE FROM used_links WHERE link_digest IN (
-            SELECT link_digest FROM used_links WHERE used_at < now() - :retention
-            LIMIT 100 FOR UPDATE SKIP LOCKED)
-    )
-    -- Counts of windows that have ended.
-    DELETE FROM login_tries WHERE key IN (
-        SELECT key FROM login_tries WHERE ends_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)
-""").bindparams(retention=USED_LINK_RETENTION)
+
+async def _give_back(db: Connection, tries: Mapping[bytes, int]) -> None:
+    await db.execute(*_GIVE_BACK_TRIES.bind(keys=list(tries), tries=list(tries.values())))
+
+
+async def delete_expired(db: Connection, *, limit: int = MIN_DELETED_ROWS) -> None:
+    """Delete at most `limit` expired consents, used links and counts each."""
+    await db.execute(*_DELETE_EXPIRED.bind(limit=limit, retention=USED_LINK_RETENTION))
+
+
+class ExpiredRows:
+    """Expired rows of this module, deleted twice as fast as this process adds rows."""
+
+    def __init__(self) -> None:
+        self._added = 0
+
+    async def note_added(self, db: Connection, number: int) -> None:
+        """Note tries that were counted in this transaction, whose last statement this is to be."""
+        self._added += number
+        if self._added >= MIN_DELETED_ROWS:
+            limit, self._added = 2 * self._added, 0
+            await delete_expired(db, limit=limit)

@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.core import metrics
 from superimap.db import audit
-from superimap.db.errors import Conflict, Invalid
-from superimap.db.models import PartnerQuota, PartnerUsage, User
+from superimap.db.accounts import room
+from superimap.db.accounts.room import QuotaExceeded, QuotaPolicy
+from superimap.db.engine import driver_connection
+from superimap.db.errors import Invalid
+from superimap.db.models import PartnerQuota, PartnerUsage
 from superimap.domain.audit import AuditAction
-from superimap.domain.quotas import DEFAULT_QUOTAS, Quota, RecentRefusals
+from superimap.domain.quotas import DEFAULT_QUOTAS, Quota
+
+__all__ = ["LIMITS", "REFUSALS", "QuotaExceeded", "QuotaRow"]
 
 LIMITS = "superimap.quotas"
 """Key in the `info` of a session under which the defaults of the installation are kept."""
@@ -21,30 +25,6 @@ REFUSALS = "superimap.refusals"
 """Key under which a process that serves partners keeps its `RecentRefusals`."""
 
 MAX_MAXIMUM = 10**15
-_WHAT = {Quota.USERS: "users that are not archived", Quota.SESSIONS: "connected users"}
-
-# The quota in force, and one unit of what is left of it. No row if the room is used up, or was counted for another
-# quota.
-_TAKE = text("""
-    UPDATE partner_usage u SET room = u.room - 1
-    WHERE u.partner_id = :partner_id AND u.quota = :quota AND u.room > 0
-      AND u.maximum = coalesce((SELECT q.maximum FROM partner_quotas q
-                                WHERE q.partner_id = :partner_id AND q.quota = :quota), :standard)
-    RETURNING u.room
-""")
-
-
-class QuotaExceeded(Conflict):
-    """The partner has reached a quota. `quota` names it."""
-
-    kind = "quota-exceeded"
-
-    def __init__(self, quota: Quota, maximum: int) -> None:
-        super().__init__(
-            f"The quota {quota} is reached: {maximum:,} {_WHAT[quota]}. Archive users, or ask the operator to "
-            "raise it."
-        )
-        self.quota = quota
 
 
 class QuotaRow(NamedTuple):
@@ -58,42 +38,19 @@ class QuotaRow(NamedTuple):
 
 
 async def reserve(db: AsyncSession, partner_id: int, quota: Quota) -> None:
-    """Reserve a user or a session, in the caller's transaction. Raises QuotaExceeded.
+    """Reserve a user or a session, in the caller's transaction. Raises QuotaExceeded."""
+    await room.reserve(await driver_connection(db), partner_id, quota, policy=policy_of(db))
 
-    Usually one statement on one row. When the room is used up, live users are counted: that is exact, because
-    reservations of a partner wait for one another. A process counts once a second, so that a partner at its quota
-    that goes on occupies no connections.
-    """
-    named = {"partner_id": partner_id, "quota": quota.value, "standard": _defaults(db)[quota]}
-    if await db.scalar(_TAKE, named) is not None:
-        return
-    refusals: RecentRefusals | None = db.info.get(REFUSALS)
-    maximum = (await maximums(db, partner_id))[quota]
-    if refusals is not None and refusals.has(partner_id, quota, maximum):
-        raise _exceeded(quota, maximum)
-    row = {"partner_id": partner_id, "quota": quota.value}
-    await db.execute(insert(PartnerUsage).values(**row, maximum=0, room=0).on_conflict_do_nothing())
-    mine = (PartnerUsage.partner_id == partner_id, PartnerUsage.quota == quota.value)
-    await db.execute(select(PartnerUsage.room).where(*mine).with_for_update())
-    if await db.scalar(_TAKE, named) is not None:
-        return
-    room = maximum - await _count(db, partner_id, quota)
-    if room <= 0:
-        if refusals is not None:
-            refusals.note(partner_id, quota, maximum)
-        raise _exceeded(quota, maximum)
-    await db.execute(update(PartnerUsage).where(*mine).values(maximum=maximum, room=room - 1))
+
+def policy_of(db: AsyncSession) -> QuotaPolicy:
+    """Return the defaults of the installation, and what the process knows of partners at their quotas."""
+    return QuotaPolicy(_defaults(db), db.info.get(REFUSALS))
 
 
 async def give_back(db: AsyncSession, partner_id: int, quota: Quota) -> None:
     """Give back a user or a session that is archived or disconnected, so that the next one needs no count."""
     mine = (PartnerUsage.partner_id == partner_id, PartnerUsage.quota == quota.value)
     await db.execute(update(PartnerUsage).where(*mine).values(room=PartnerUsage.room + 1))
-
-
-def _exceeded(quota: Quota, maximum: int) -> QuotaExceeded:
-    metrics.QUOTA_REFUSALS.labels(quota.value).inc()
-    return QuotaExceeded(quota, maximum)
 
 
 async def maximums(db: AsyncSession, partner_id: int) -> dict[Quota, int]:
@@ -136,20 +93,13 @@ async def list_quotas(db: AsyncSession, partner_id: int) -> list[QuotaRow]:
     rows = []
     for quota, maximum in (await maximums(db, partner_id)).items():
         row, used = measured.get(quota.value), None
-        if quota in _WHAT:
-            used = await _count(db, partner_id, quota)
+        if quota in room.COUNTED:
+            used = await room.count(await driver_connection(db), partner_id, quota)
         elif row is not None:
             used = row.maximum - row.room
         is_held = row is not None and row.held_since is not None
         rows.append(QuotaRow(quota, maximum, quota.value not in own, used, is_held))
     return rows
-
-
-async def _count(db: AsyncSession, partner_id: int, quota: Quota) -> int:
-    live = select(func.count()).where(User.partner_id == partner_id, ~User.archived)
-    if quota is Quota.SESSIONS:
-        live = live.where(User.connected_at.is_not(None))
-    return int(await db.scalar(live) or 0)
 
 
 def _defaults(db: AsyncSession) -> Mapping[Quota, int]:

@@ -10,7 +10,7 @@ from superimap.db.accounts.validation.accounts import BOOLEAN_FIELDS, sign_in_fi
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, complete_server
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider, User
-from superimap.domain.providers import ProviderKind
+from superimap.domain.providers import ProviderKind, SignInRules
 from superimap.domain.users import Reauth, UserStatus
 
 SECRET_FIELDS = frozenset({"login_password", "oauth2_refresh_token"})
@@ -22,7 +22,7 @@ def is_changed(user: User, name: str, value: object) -> bool:
     return (value or stored) is not None if name in SECRET_FIELDS else value != stored
 
 
-def used_values(provider: Provider, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
+def used_values(provider: SignInRules, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that a user of this provider uses; of its own mail server all three fields, or none."""
     used = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
     kept = {name: value for name, value in values.items() if name in used}
@@ -33,14 +33,14 @@ def used_values(provider: Provider, user: User | None, values: dict[str, Any]) -
     return kept
 
 
-def check_password_has_server(provider: Provider, user: User | None, values: Mapping[str, Any]) -> None:
+def check_password_has_server(provider: SignInRules, user: User | None, values: Mapping[str, Any]) -> None:
     """Raise Invalid for a password without the mail server that it is for."""
     host = values.get("imap_host", user.imap_host if user else None)
     if provider.host_by_user and values.get("login_password") is not None and host is None:
         raise Invalid("imap_host", "is missing; send it with login_password, which is stored for one server")
 
 
-def required_fields(provider: Provider) -> tuple[str, ...]:
+def required_fields(provider: SignInRules) -> tuple[str, ...]:
     """Fields that must be set before the user can sign in."""
     return (*sign_in_fields(provider), *(("imap_host",) if provider.host_by_user else ()))
 

@@ -1,33 +1,33 @@
 """Users: create, read, change and list. A change notifies the idler that owns the user's shard."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, insert, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Vault
 from superimap.db import audit
-from superimap.db.accounts import quotas
+from superimap.db.accounts import new_users, quotas
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.hidden_secrets import load_password_presence
+from superimap.db.accounts.onboarding import Onboarding
 from superimap.db.accounts.user_changes import (
     as_stored,
     check_password_has_server,
     further_changes,
-    initial_status,
     is_changed,
-    required_fields,
     used_values,
 )
 from superimap.db.accounts.validation.accounts import (
     UserFields,
     validate_account,
 )
+from superimap.db.engine import driver_connection
 from superimap.db.errors import NotFound
 from superimap.db.models import Connection, User
 from superimap.domain.audit import AuditAction
@@ -56,31 +56,20 @@ async def create(db: AsyncSession, vault: Vault, linked: ProviderConnection, fie
     Letter case is ignored. After ValueTaken the transaction must be rolled back.
     """
     connection, provider = linked
-    values = used_values(provider, None, validate_account({"tag": None, **fields}))
-    row = cast(int, await db.scalar(select(func.nextval(func.pg_get_serial_sequence("users", "id")))))
-    archived = values.get("archived", False)
-    check_password_has_server(provider, None, values)
-    is_complete = all(values.get(name) for name in required_fields(provider))
-    await _reserve(db, connection.partner_id, is_live=not archived, is_connected=is_complete)
-    statement = (
-        insert(User)
-        .values(
-            id=row,
-            partner_id=connection.partner_id,
-            connection_id=connection.id,
-            connected_at=func.now() if is_complete else None,
-            status=initial_status(archived=archived, is_connected=is_complete),
-            **as_stored(vault, connection.partner_id, row, values),
-        )
-        .returning(User)
+    driver = await driver_connection(db)
+    target = new_users.UserTarget(
+        connection_id=connection.id,
+        partner_id=connection.partner_id,
+        code=provider.code,
+        kind=provider.kind,
+        imap_host=provider.imap_host,
+        host_by_user=provider.host_by_user,
+        is_app_only=provider.is_app_only,
+        user_ids=await new_users.draw_ids(driver, 1),
     )
-    try:
-        user = (await db.scalars(statement)).one()
-    except IntegrityError as error:
-        raise_conflict(error)
-    await _record(db, AuditAction.USER_CREATE, linked, user, values)
-    await ring_users(db, user.shard)
-    return user
+    onboarding = Onboarding(driver, vault, target, actor=audit.actor_of(db), policy=quotas.policy_of(db))
+    created = await onboarding.create_one(fields)
+    return (await db.scalars(select(User).where(User.id == created.id))).one()
 
 
 async def by_tag(db: AsyncSession, connection: Connection, tag: str, *, lock: bool = False) -> User | None:
@@ -152,14 +141,6 @@ async def update(
 async def archive(db: AsyncSession, vault: Vault, linked: ProviderConnection, user: User) -> User:
     """Stop watching the user and keep its rows; `update` with `archived=False` restores it."""
     return await update(db, vault, linked, user, {"archived": True})
-
-
-async def _reserve(db: AsyncSession, partner_id: int, *, is_live: bool, is_connected: bool) -> None:
-    """Reserve what a user needs of the partner's quotas. Raises QuotaExceeded."""
-    if is_live:
-        await quotas.reserve(db, partner_id, Quota.USERS)
-        if is_connected:
-            await quotas.reserve(db, partner_id, Quota.SESSIONS)
 
 
 async def _reserve_change(

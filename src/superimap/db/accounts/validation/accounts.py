@@ -7,8 +7,7 @@ from typing import Any, TypedDict
 
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, ServerFields, validate_server_field
 from superimap.db.errors import Invalid
-from superimap.db.models import Provider
-from superimap.domain.providers import ProviderKind
+from superimap.domain.providers import ProviderKind, SignInRules
 
 MAX_CHARACTERS = {
     "tag": 255,
@@ -54,7 +53,7 @@ class UserFields(ServerFields, total=False):
     enable_tracer: bool
 
 
-def sign_in_fields(provider: Provider) -> tuple[str, ...]:
+def sign_in_fields(provider: SignInRules) -> tuple[str, ...]:
     """Fields that a user of this provider needs to sign in. App-only: the account name alone."""
     names = SIGN_IN_FIELDS[provider.kind]
     return names[:1] if provider.is_app_only else names

@@ -1,0 +1,90 @@
+"""Creation of users by request: the checks of the API, and one transaction without SQLAlchemy."""
+
+from collections.abc import Collection
+from typing import Annotated, Protocol
+
+from asyncpg import Connection
+from fastapi import Depends, Request
+
+from superimap.api.dependencies import AppResources, CallingKey, Db, partner_connection
+from superimap.api.errors import Problem
+from superimap.api.mail_servers import check_mail_server
+from superimap.api.pages.try_limits import set_password_limits
+from superimap.api.request_body import read_body
+from superimap.api.schemas.accounts import NewUser, UserChange
+from superimap.core.config import Settings
+from superimap.db.accounts import new_users
+from superimap.db.accounts.link_usage import TryLimit
+from superimap.db.accounts.new_users import ShownUser, UserTarget
+from superimap.db.accounts.onboarding import Onboarding
+from superimap.db.accounts.validation.accounts import UserFields
+from superimap.db.engine import driver_transaction
+from superimap.db.models import User
+from superimap.domain.audit import Actor, ActorKind
+
+_read_new_user = read_body(NewUser)
+
+
+class _Server(Protocol):
+    """Where the passwords of a provider's users are sent."""
+
+    @property
+    def imap_host(self) -> str: ...
+
+    @property
+    def host_by_user(self) -> bool: ...
+
+
+class _Creation:
+    """Creates users for the calling partner."""
+
+    def __init__(self, resources: AppResources, caller: CallingKey, db: Db) -> None:
+        self._resources = resources
+        self._caller = caller
+        self._db = db
+
+    async def create_one(self, code: str, request: Request) -> ShownUser:
+        """Create the user in the body of the request. Raises Problem and every RequestError."""
+        async with driver_transaction(self._resources.sessionmaker) as db:
+            target = await new_users.find_target(db, self._caller.partner.id, code, count=1)
+            if target is not None:
+                body = await _read_new_user(request)
+                fields = checked_fields(body, self._resources.settings, host_by_user=target.host_by_user)
+                limits = password_limits(target, fields, partner_id=target.partner_id)
+                user = await self._onboarding(db, target).create_one(fields, limits)
+                await self._resources.expired_rows.note_added(db, len(limits))
+                return user
+        raise await self._not_found(code)
+
+    async def _not_found(self, code: str) -> Problem:
+        """Return the 404, or raise one that says what does not exist; on another connection of the pool."""
+        await partner_connection(code, self._caller.partner, self._db)
+        return Problem(404, "Connection not found.")
+
+    def _onboarding(self, db: Connection, target: UserTarget) -> Onboarding:
+        actor = Actor(ActorKind.API_KEY, str(self._caller.key.id))
+        return Onboarding(db, self._resources.vault, target, actor=actor, policy=self._resources.quota_policy)
+
+
+CreateUsers = Annotated[_Creation, Depends(_Creation)]
+
+
+def checked_fields(change: UserChange, settings: Settings, *, host_by_user: bool) -> UserFields:
+    """Return the fields that were sent. Raises Invalid for a mail server that this installation does not dial."""
+    fields = change.fields()
+    if host_by_user:
+        check_mail_server(fields, settings)
+    return fields
+
+
+def password_limits(
+    provider: _Server, fields: UserFields, *, partner_id: int, user: User | None = None
+) -> Collection[TryLimit]:
+    """Return the limits of a password for its mailbox; none without a password or a mailbox."""
+    username = fields.get("login_username", user.login_username if user else None)
+    server = provider.imap_host
+    if provider.host_by_user:
+        server = fields.get("imap_host", user.imap_host if user else None) or ""
+    if not fields.get("login_password") or not username or not server:
+        return ()
+    return set_password_limits(server, username, partner_id=partner_id)
