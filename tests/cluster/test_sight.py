@@ -19,6 +19,7 @@ from superimap.api.app import create_app, openapi
 from superimap.cli import app
 from superimap.core.environment import SettingsError
 from superimap.db import engine
+from superimap.db.delivery import shard_survey
 from superimap.db.monitoring import statuses
 from superimap.db.presence import IDLER_LOCK_SPACE
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
@@ -238,6 +239,12 @@ async def test_the_sweeping_dispatcher_exports_cluster_metrics_until_it_stops(cl
     cluster_metrics = ClusterMetrics(expiry=30, interval=15)
     db = await asyncpg.connect(cluster.database_url)
     try:
+        await cluster_metrics.update(db)
+        assert exported("superimap_cluster_users") == {}, "users are not counted yet"
+
+        for shards in (range(2048), range(2048, 4096)):
+            survey = await shard_survey.survey_shards(db, shards)
+            cluster_metrics.set_watched(survey.watched, is_complete=shards.stop == 4096)
         await cluster_metrics.update(db)
 
         assert exported("superimap_cluster_users") == {"wanted": 6, "watched": 2, "unserved": 4}

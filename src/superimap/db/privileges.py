@@ -51,6 +51,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "partner_usage": ("SELECT, INSERT, UPDATE", _ALL),
     "partners": ("SELECT, UPDATE (created_at)", _ALL),
     "providers": ("SELECT", _ALL),
+    "shard_user_sums": ("SELECT", "SELECT"),
     "shards": ("SELECT", "SELECT"),
     "signing_secrets": ("SELECT, INSERT, UPDATE (expires_at)", _ALL),
     "tracers": ("", _ALL),

@@ -11,6 +11,7 @@ GRANT SELECT, INSERT (partner_id, user_id, account, name, last_internal_date, op
 GRANT SELECT, INSERT, UPDATE ON messages TO superimap_idler;
 GRANT SELECT (partner_id, held_since) ON partner_usage TO superimap_idler;
 GRANT SELECT (id, code, kind, imap_host, imap_port, imap_tls, oauth2_grant_type, oauth2_scope, oauth2_token_url, idle_renew, poll_seconds, logins_per_second, poll_by, folders, host_by_user, open_by, oauth2_client_auth) ON providers TO superimap_idler;
+GRANT SELECT (shard, digest) ON shard_user_sums TO superimap_idler;
 GRANT SELECT, UPDATE ON shards TO superimap_idler;
 GRANT SELECT (user_id, token_digest, detected_at), UPDATE (detected_at) ON tracers TO superimap_idler;
 GRANT SELECT (id, partner_id, user_id), INSERT (partner_id, user_id, kind, reason, code) ON user_events TO superimap_idler;
@@ -31,8 +32,9 @@ GRANT SELECT (partner_id, quota, maximum) ON partner_quotas TO superimap_dispatc
 GRANT SELECT (partner_id, quota, maximum, room, held_since), INSERT (partner_id, quota, maximum, room, held_since), UPDATE (maximum, room, held_since), DELETE ON partner_usage TO superimap_dispatcher;
 GRANT SELECT (id) ON partners TO superimap_dispatcher;
 GRANT SELECT (id, code) ON providers TO superimap_dispatcher;
+GRANT SELECT (id, shard, wanted, digest), INSERT (shard, wanted, digest), UPDATE (digest), DELETE ON shard_user_sums TO superimap_dispatcher;
 GRANT SELECT (shard, owner, changed_at) ON shards TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, secret, expires_at) ON signing_secrets TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, user_id, kind, reason, at, code), INSERT (partner_id, user_id, kind, reason, code), UPDATE (code), DELETE ON user_events TO superimap_dispatcher;
-GRANT SELECT (id, partner_id, connection_id, shard, tag, enable_tracer, archived, connected_at, status, status_reason, status_since, last_login_at, last_proven_alive_at, stalled_at, retry_at), UPDATE (archived, status, status_reason, status_since, stalled_at) ON users TO superimap_dispatcher;
+GRANT SELECT (id, partner_id, connection_id, shard, tag, enable_tracer, archived, connected_at, credentials_version, status, status_reason, status_since, last_login_at, last_proven_alive_at, stalled_at, retry_at), UPDATE (archived, status, status_reason, status_since, stalled_at) ON users TO superimap_dispatcher;
 GRANT SELECT (key_id, word, created_at, seals), INSERT (key_id, word), UPDATE (seals) ON vault_canaries TO superimap_dispatcher;

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 
-import asyncpg
+from asyncpg import Pool
 
 from superimap.core import metrics
 from superimap.db.key_usage import read_key_usage
 from superimap.db.monitoring import cluster_status
 from superimap.db.monitoring.cluster_status import IDLER_STATES, ClusterStatus
+from superimap.domain.shards import SHARD_COUNT
 
 
 class ClusterMetrics:
@@ -23,18 +25,28 @@ class ClusterMetrics:
         self._expiry = expiry
         self._interval = interval
         self._next_update = 0.0
+        self._watched = [0] * SHARD_COUNT
+        self._is_surveyed = False
 
-    async def update(self, db: asyncpg.Connection) -> None:
-        """Read the state of the cluster and set the metrics, if the interval is over."""
-        if time.monotonic() < self._next_update:
+    def set_watched(self, watched: Mapping[int, int], *, is_complete: bool) -> None:
+        """Set the number of watched users of these shards; `is_complete` if all shards were counted now."""
+        for shard, users in watched.items():
+            self._watched[shard] = users
+        self._is_surveyed = self._is_surveyed or is_complete
+
+    async def update(self, db: Pool) -> None:
+        """Read the state of the cluster and set the metrics, if they are due and all users were counted."""
+        if not self._is_surveyed or time.monotonic() < self._next_update:
             return
         self._next_update = time.monotonic() + self._interval  # also after an error
-        set_cluster_metrics(await cluster_status.read_cluster_status(db, expiry=self._expiry))
+        seen = await cluster_status.read_cluster_status(db, expiry=self._expiry, watched=self._watched)
+        set_cluster_metrics(seen)
         for key in await read_key_usage(db):
             metrics.KEY_SEALS.labels(key.key_id).set(key.seals)
 
     def clear(self) -> None:
         """Remove the metrics: another dispatcher sets them from now on."""
+        self._is_surveyed, self._next_update = False, 0.0
         for metric in (metrics.CLUSTER_IDLERS, metrics.CLUSTER_SHARDS, metrics.CLUSTER_USERS):
             metric.clear()
         metrics.KEY_SEALS.clear()

@@ -26,6 +26,7 @@ from superimap.db.watching import events
 from superimap.dispatcher.backlog_watch import BacklogWatch
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.delivery_sender import DeliverySender
+from superimap.dispatcher.housekeeping import Housekeeping
 from superimap.dispatcher.lanes.limits import LaneLimits
 from superimap.dispatcher.lanes.runner import LaneCounts, LaneOperations, Lanes
 from superimap.dispatcher.purges import Purges, Retention
@@ -84,7 +85,10 @@ async def serve(
             ring=doorbell.ring,
         )
         lanes = Lanes(operations, _lane_limits(settings, timings), counts.lanes)
-        sweeper = _sweeper(settings, timings, doorbell, lanes, presence, health)
+        housekeeping = _housekeeping(settings, timings, pool)
+        sweeper = Sweeper(
+            settings.database_url, doorbell, lanes, presence, housekeeping, timings=timings, health=health
+        )
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")
             report = partial(health.set_note, "doorbell worker")
@@ -92,8 +96,10 @@ async def serve(
             loops.create_task(ringing, name="doorbells")
             loops.create_task(sweeper.run(stop), name="sweeper")
             loops.create_task(_backlog_watch(settings, pool, health).run(stop), name="backlogs")
+            keeping = loops.create_task(housekeeping.run(stop), name="housekeeping")
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
             settling.cancel()
+            keeping.cancel()
 
 
 def _backlog_watch(settings: Settings, pool: asyncpg.Pool, health: Readiness) -> BacklogWatch:
@@ -143,29 +149,18 @@ def _connect_links(settings: Settings) -> Callable[[int, float], str | None]:
     return connect_url
 
 
-def _sweeper(
-    settings: Settings,
-    timings: DispatcherTimings,
-    doorbell: EndpointDoorbell,
-    lanes: Lanes,
-    presence: Presence,
-    health: Readiness,
-) -> Sweeper:
+def _housekeeping(settings: Settings, timings: DispatcherTimings, pool: asyncpg.Pool) -> Housekeeping:
     retention = Retention(
         content_days=settings.content_retention_days,
         disabled_days=settings.disabled_retention_days,
         row_days=settings.message_retention_days,
     )
-    return Sweeper(
-        settings.database_url,
-        doorbell,
-        lanes,
-        presence,
+    return Housekeeping(
+        pool,
         ClusterMetrics(expiry=settings.heartbeat_expiry, interval=timings.cluster_metrics_interval),
         Purges(retention, interval=timings.purge_interval),
         timings=timings,
         stalled_after=settings.stalled_after,
-        health=health,
     )
 
 

@@ -1,8 +1,8 @@
 """Sweeper: finds the deliveries for which no doorbell rang. One process at a time sweeps, every second.
 
-It releases deliveries whose lease has expired or whose dispatcher no longer exists, rings endpoints with overdue
-deliveries, finds stalled users, and purges old rows. While its rings fail or are not heard, whatever the reason,
-it starts lanes in its own process.
+It releases deliveries whose lease has expired or whose dispatcher no longer exists, and rings endpoints with
+overdue deliveries. While its rings fail or are not heard, whatever the reason, it starts lanes in its own process.
+The process that sweeps also does the housekeeping, on other connections.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from superimap.core import metrics
 from superimap.core.health import Readiness
 from superimap.core.runtime import wait_for_stop
 from superimap.db import postgres
-from superimap.db.delivery import liveness, sweeping
+from superimap.db.delivery import sweeping
 from superimap.db.failures import explain
 from superimap.db.presence import DISPATCHER_LOCK_SPACE, Absences, Presence
-from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.hearing import DoorbellHearing
+from superimap.dispatcher.housekeeping import Housekeeping
 from superimap.dispatcher.lanes.runner import DATABASE_ERRORS, Lanes
-from superimap.dispatcher.purges import Purges
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.doorbells.redis import EndpointDoorbell
 
@@ -51,24 +50,19 @@ class Sweeper:
         doorbell: EndpointDoorbell,
         lanes: Lanes,
         presence: Presence,
-        cluster_metrics: ClusterMetrics,
-        purges: Purges,
+        housekeeping: Housekeeping,
         *,
         timings: DispatcherTimings,
-        stalled_after: float,
         health: Readiness,
     ) -> None:
         self._database_url = database_url
         self._doorbell = doorbell
         self._lanes = lanes
         self._presence = presence
-        self._cluster_metrics = cluster_metrics
+        self._housekeeping = housekeeping
         self._timings = timings
-        self._purges = purges
-        self._stalled_after = stalled_after
         self._health = health
         self._hearing = DoorbellHearing(doorbell, health)
-        self._next_stall_check = 0.0
         self._next_look = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -94,27 +88,23 @@ class Sweeper:
             db.terminate()
 
     async def _sweep_on(self, db: asyncpg.Connection, stop: asyncio.Event) -> None:
-        holds_lock, absences = False, Absences()
-        # If the database was unreachable, idlers could not write their proofs of life.
-        after_delay = time.monotonic() + self._timings.stall_check_delay
-        self._next_stall_check = max(self._next_stall_check, after_delay)
+        holds_lock, absences, connected_at = False, Absences(), time.monotonic()
         try:
             while not stop.is_set():
                 # First: a lock on a standby would be seen by no other dispatcher.
                 self._report_queue(await postgres.check_server(db))
                 await self._presence.take_lock(db)
-                holds_lock = holds_lock or await self._take_lock(db)
+                if not holds_lock and await self._take_lock(db):
+                    holds_lock = True
+                    self._housekeeping.begin(connected_at=connected_at)
                 if holds_lock:
                     await self._release_leases(db, absences)
                     await self._ring_overdue(db)
-                    await self._mark_stalled(db)
-                    await self._purges.run_due(db)
-                    await self._cluster_metrics.update(db)
                 self._health.set_fault("database", None)
                 await wait_for_stop(stop, self._timings.sweep_interval)
         finally:
             metrics.OVERDUE_SECONDS.set(0)
-            self._cluster_metrics.clear()
+            self._housekeeping.end()
             self._hearing.clear()
 
     async def _take_lock(self, db: asyncpg.Connection) -> bool:
@@ -160,15 +150,3 @@ class Sweeper:
             if not is_rung or self._hearing.is_unheard(each.endpoint_id):
                 self._lanes.start(each.endpoint_id)
         self._hearing.record_rings(each.endpoint_id for each in to_ring)
-
-    async def _mark_stalled(self, db: asyncpg.Connection) -> None:
-        """Mark one batch of stalled users per sweep, so that sweeping goes on; pause once all are marked.
-
-        An error is followed by a pause as well, here and in `Purges`: it must not delay each sweep.
-        """
-        if time.monotonic() < self._next_stall_check:
-            return
-        self._next_stall_check = time.monotonic() + self._timings.stall_check_interval
-        if stalled := await liveness.mark_stalled(db, after=self._stalled_after):
-            log.warning("users are stalled", extra={"users": stalled})
-            self._next_stall_check = 0.0

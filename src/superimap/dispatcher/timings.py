@@ -14,7 +14,8 @@ class DispatcherTimings:
     late_after: float = 3.0  # overdue by more: the job that should have woken a lane is skipped
     cluster_metrics_interval: float = 15.0
     purge_interval: float = 3600.0
-    stall_check_interval: float = 30.0
+    merge_interval: float = 60.0  # of the sums of users
+    stall_check_interval: float = 30.0  # and of the survey of users
     stall_check_delay: float = 150.0  # before the first check, so that idlers can write proofs of life
     lane_grace: float = 5.0  # at a stop, for lanes to end
     post_grace: float = 18.0  # after that, for POSTs in flight and their recording

@@ -13,7 +13,7 @@ import pytest
 
 from superimap.core import metrics
 from superimap.core.health import Readiness
-from superimap.db.delivery import deliveries, liveness, sweeping
+from superimap.db.delivery import deliveries, liveness, shard_survey, sweeping
 from superimap.db.monitoring import cluster_status
 from superimap.db.privileges import Role
 from superimap.dispatcher.sweeper import SWEEPER_LOCK_KEY
@@ -244,6 +244,47 @@ async def test_maintenance_that_takes_too_long_is_tried_later_and_sweeping_goes_
         await eventually(lambda: asyncio.sleep(0, not health.faults))
 
         assert tries == 1
+
+
+HOUSEKEEPING = [
+    *MAINTENANCE, (shard_survey, "survey_shards"), (shard_survey, "merge_sums"), (sweeping, "fail_disabled"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "name"), HOUSEKEEPING, ids=[name for _, name in HOUSEKEEPING])
+async def test_housekeeping_delays_neither_sweeps_nor_a_stop(world: SinkWorld, monkeypatch, module, name):
+    begun = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, name, hang)
+    async with world.dispatcher(timings=dataclasses.replace(FAST, stall_check_delay=0.0)):
+        await begun.wait()
+        await _sweeps(3)
+        await world.add_deliveries(await world.endpoint(), ring=False)
+        await world.sink.wait_for(1)
+
+
+async def test_rows_of_the_sums_are_merged_and_users_of_every_shard_can_stall(world: SinkWorld):
+    await world.db.execute("UPDATE users SET connected_at = now() - interval '1 day', status = 'watching'")
+    for _ in range(3):
+        await world.db.execute("UPDATE users SET credentials_version = credentials_version + 1")
+    await world.db.execute(
+        "INSERT INTO users (id, partner_id, connection_id, tag, connected_at, status)"
+        " SELECT 4096 * 9 + n, partner_id, connection_id, n, now() - interval '1 day', 'watching'"
+        " FROM users, unnest('{127, 128, 4094, 4095}'::int[]) n"
+    )
+
+    async def is_done() -> bool:
+        sums = await world.db.fetchval("SELECT count(*) FROM shard_user_sums")
+        stalled = await world.db.fetchval("SELECT count(*) FROM users WHERE status = 'stalled'")
+        return (sums, stalled) == (5, 5)
+
+    timings = dataclasses.replace(FAST, stall_check_delay=0.0, merge_interval=0.05)
+    async with world.dispatcher(timings=timings, stalled_after=660):
+        await eventually(is_done)
 
 
 async def test_a_purge_that_takes_too_long_prevents_no_other(world: SinkWorld, monkeypatch):

@@ -4,6 +4,7 @@ from asyncpg import Connection, Pool
 
 from superimap.db import statements
 from superimap.domain.events import UserEventKind
+from superimap.domain.shards import SHARD_COUNT
 from superimap.domain.users import StatusChange, UserStatus, status_after
 
 BATCH_USERS = 1000
@@ -21,15 +22,24 @@ _CAN_STALL = [
 ]
 
 
-async def mark_stalled(db: Connection | Pool, *, after: float, limit: int = BATCH_USERS) -> int:
-    """Mark users as stalled whose mail servers gave no proof of life for `after` seconds.
+async def mark_stalled(
+    db: Connection | Pool, *, after: float, shards: range = range(SHARD_COUNT), limit: int = BATCH_USERS
+) -> int:
+    """Mark users of these shards as stalled whose mail servers gave no proof of life for `after` seconds.
 
     Users that are not to be watched are skipped. The period restarts when a user is connected or restored, and at
     `retry_at`. Status and event are written in one statement. Returns how many users were marked, at most `limit`;
     a user that another transaction is changing is left for the next call.
     """
     count: int = await db.fetchval(
-        *_MARK_STALLED.bind(after=after, statuses=_CAN_STALL, limit=limit, event_kind=UserEventKind.STALLED)
+        *_MARK_STALLED.bind(
+            first=shards.start,
+            last=shards.stop - 1,
+            after=after,
+            statuses=_CAN_STALL,
+            limit=limit,
+            event_kind=UserEventKind.STALLED,
+        )
     )
     return count
 

@@ -7,7 +7,7 @@ WITH
 -- `connecting`.
 due AS (
     SELECT id, status FROM users
-    WHERE NOT archived AND connected_at IS NOT NULL AND stalled_at IS NULL
+    WHERE shard BETWEEN :first AND :last AND NOT archived AND connected_at IS NOT NULL AND stalled_at IS NULL
       AND status = ANY(:statuses::text[])
       AND greatest(last_proven_alive_at, connected_at, retry_at,
                    CASE WHEN status = 'connecting' THEN status_since END)

@@ -2,7 +2,7 @@
 
 from superimap.db.models.audit import AuditEntry
 from superimap.db.models.base import Base
-from superimap.db.models.cluster import Idler, Shard, VaultCanary
+from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
@@ -31,6 +31,7 @@ __all__ = [
     "PartnerUsage",
     "Provider",
     "Shard",
+    "ShardUserSum",
     "SigningSecret",
     "Tracer",
     "UsedLink",

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, ForeignKey, Identity, Integer, SmallInteger, 
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from superimap.db.models.base import Base, SealedBytes, TimestampDefaultNow
+from superimap.db.models.base import Base, IdentityKey, SealedBytes, TimestampDefaultNow
 
 
 class Idler(Base):
@@ -50,6 +50,20 @@ class Shard(Base):
 
     # The unique key (shard, epoch) makes a new epoch a key change, which waits for every FOR KEY SHARE.
     __table_args__ = (UniqueConstraint("shard", "epoch"),)
+
+
+class ShardUserSum(Base):
+    """A summand: `wanted` of all rows of a shard add up to the number of users that should be watched.
+
+    The XOR of their `digest` is the XOR of hashes of id and credentials version of these users. A trigger of
+    `users` adds a row for each change. Not unique by shard, so that transactions never wait for one another.
+    """
+
+    __tablename__ = "shard_user_sums"
+    id: Mapped[IdentityKey]
+    shard: Mapped[int] = mapped_column(SmallInteger, index=True)
+    wanted: Mapped[int] = mapped_column(Integer)
+    digest: Mapped[int] = mapped_column(BigInteger)
 
 
 class VaultCanary(Base):

@@ -4,7 +4,7 @@ Imports no SQLAlchemy, because the dispatcher reads the status on its asyncpg po
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -90,17 +90,23 @@ class ClusterStatus:
         return asdict(self) | {"idlers": idlers}
 
 
-# One statement, so that all counts are of one snapshot. The index ix_users_shard holds only the wanted users.
+# One statement, so that all counts are of one snapshot. :watched has the number of watched users of each shard, if
+# the caller has counted them; if it is empty, they are counted here.
 #
 # A user is watched once a session was established since its shard changed owner: until then its status is that of
 # a session of the former owner. An idler is alive if it holds its lock at this moment. If it has none, or took it
 # on another server, its lease alone counts.
 QUERY = """
-    WITH people AS (
-        SELECT u.shard, count(*) AS wanted, count(*) FILTER (
-            WHERE u.status = 'watching' AND u.last_login_at >= coalesce(s.changed_at, '-infinity')) AS watched
-        FROM users u JOIN shards s USING (shard)
-        WHERE NOT u.archived AND u.connected_at IS NOT NULL GROUP BY u.shard
+    WITH wanted AS (
+        SELECT shard, sum(wanted) AS wanted FROM shard_user_sums GROUP BY shard
+    ), watched AS (
+        SELECT place - 1 AS shard, users AS watched
+        FROM unnest(CAST(:watched AS int[])) WITH ORDINALITY AS given(users, place)
+        UNION ALL
+        SELECT u.shard, count(*) FROM users u JOIN shards s USING (shard)
+        WHERE cardinality(CAST(:watched AS int[])) = 0 AND NOT u.archived AND u.connected_at IS NOT NULL
+            AND u.status = 'watching' AND u.last_login_at >= coalesce(s.changed_at, '-infinity')
+        GROUP BY u.shard
     ), seen AS (
         SELECT *, extract(epoch FROM now() - heartbeat_at) AS age,
                heartbeat_at > now() - make_interval(secs => :expiry) AND absent_since IS NULL
@@ -108,9 +114,10 @@ QUERY = """
                             THEN pg_try_advisory_xact_lock_shared(:space, presence) ELSE false END AS is_alive
         FROM idlers
     ), held AS (
-        SELECT s.owner, i.is_alive, s.changed_at, coalesce(p.wanted, 0) AS wanted,
-               coalesce(p.watched, 0) AS watched
-        FROM shards s LEFT JOIN seen i ON i.id = s.owner LEFT JOIN people p ON p.shard = s.shard
+        SELECT s.owner, i.is_alive, s.changed_at, coalesce(w.wanted, 0) AS wanted,
+               coalesce(a.watched, 0) AS watched
+        FROM shards s LEFT JOIN seen i ON i.id = s.owner
+        LEFT JOIN wanted w ON w.shard = s.shard LEFT JOIN watched a ON a.shard = s.shard
     ), loads AS (
         SELECT owner, count(*) AS shards, sum(wanted) AS users FROM held GROUP BY owner
     )
@@ -129,15 +136,17 @@ QUERY = """
         (SELECT count(*) FROM deferred_mails)
     FROM held
 """
-_ASYNCPG_QUERY = QUERY.replace(":expiry", "$1").replace(":space", "$2")
+_ASYNCPG_QUERY = QUERY.replace(":expiry", "$1").replace(":space", "$2").replace(":watched", "$3")
 
 
-async def read_cluster_status(db: Connection | Pool, *, expiry: float) -> ClusterStatus:
-    """Read the status of the cluster.
+async def read_cluster_status(
+    db: Connection | Pool, *, expiry: float, watched: Sequence[int] = ()
+) -> ClusterStatus:
+    """Read the status of the cluster. `watched` are the watched users of each shard, counted if empty.
 
     An idler is alive if its heartbeat is younger than `expiry` seconds and its process holds its lock.
     """
-    return from_row(await db.fetchrow(_ASYNCPG_QUERY, expiry, IDLER_LOCK_SPACE))
+    return from_row(await db.fetchrow(_ASYNCPG_QUERY, expiry, IDLER_LOCK_SPACE, watched))
 
 
 def from_row(row: Iterable[Any]) -> ClusterStatus:

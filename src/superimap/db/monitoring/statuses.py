@@ -53,5 +53,6 @@ async def list_events(db: AsyncSession, user: User, *, limit: int) -> Sequence[U
 
 async def read_cluster_status(db: AsyncSession, *, expiry: float) -> ClusterStatus:
     """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds."""
-    row = (await db.execute(text(cluster_status.QUERY), {"expiry": expiry, "space": IDLER_LOCK_SPACE})).one()
+    given = {"expiry": expiry, "space": IDLER_LOCK_SPACE, "watched": []}
+    row = (await db.execute(text(cluster_status.QUERY), given)).one()
     return cluster_status.from_row(row)

@@ -38,13 +38,11 @@ living AS MATERIALIZED (
 mine AS MATERIALIZED (
     SELECT shard, epoch FROM shards WHERE owner = :idler
 ),
--- A digest of the users of each shard. XOR needs no order, and the share of each user depends on its id and its
--- version, so that any change of a user changes the digest.
+-- A digest of the users of each shard: an XOR, which needs no order, over ids and versions, so that any change of a
+-- user changes it. Triggers keep it (migration 0032).
 digests AS MATERIALIZED (
-    SELECT m.shard, d.digest FROM mine m CROSS JOIN LATERAL (
-        SELECT coalesce(bit_xor(hashint8extended(u.id, u.credentials_version)), 0) AS digest FROM users u
-        WHERE u.shard = m.shard AND NOT u.archived AND u.connected_at IS NOT NULL
-    ) d
+    SELECT m.shard, coalesce(bit_xor(s.digest), 0) AS digest
+    FROM mine m LEFT JOIN shard_user_sums s USING (shard) GROUP BY m.shard
 ),
 -- The shards whose digest is not the one that the idler knows.
 changed AS (
@@ -78,12 +76,11 @@ WITH
 mine AS MATERIALIZED (
     SELECT shard FROM shards WHERE owner = :idler AND shard = ANY(:shards::smallint[])
 ),
--- A digest of the users of each shard, as in read_cluster.
+-- A digest of the users of each shard: an XOR, which needs no order, over ids and versions, so that any change of a
+-- user changes it. Triggers keep it (migration 0032).
 digests AS MATERIALIZED (
-    SELECT m.shard, d.digest FROM mine m CROSS JOIN LATERAL (
-        SELECT coalesce(bit_xor(hashint8extended(u.id, u.credentials_version)), 0) AS digest FROM users u
-        WHERE u.shard = m.shard AND NOT u.archived AND u.connected_at IS NOT NULL
-    ) d
+    SELECT m.shard, coalesce(bit_xor(s.digest), 0) AS digest
+    FROM mine m LEFT JOIN shard_user_sums s USING (shard) GROUP BY m.shard
 ),
 -- The shards whose digest is not the one that the idler knows.
 changed AS (
