@@ -5,8 +5,24 @@ from http import HTTPStatus
 
 from superimap_client import AuthenticatedClient
 from superimap_client.api.connections import list_connections
-from superimap_client.api.users import archive_user, create_user, list_users, show_user, update_user
-from superimap_client.models import NewUser, Problem, UserChange, UserOut, UserStatus
+from superimap_client.api.users import (
+    archive_user,
+    create_user,
+    create_users,
+    list_users,
+    show_user,
+    update_user,
+)
+from superimap_client.models import (
+    BatchOutcome,
+    NewUser,
+    NewUserBatch,
+    Problem,
+    UserBatchOut,
+    UserChange,
+    UserOut,
+    UserStatus,
+)
 
 url, api_key = sys.argv[1:]
 client = AuthenticatedClient(base_url=url, token=api_key, prefix="", auth_header_name="x-api-key")
@@ -37,5 +53,12 @@ with client:
     assert show_user.sync("PLAIN", "MY_USER", client=client).archived
     restored = update_user.sync("PLAIN", "MY_USER", client=client, body=UserChange(archived=False))
     assert (restored.archived, restored.status) == (False, UserStatus.CONNECTING), restored
+
+    batch = NewUserBatch(users=[NewUser(tag="GRACE"), NewUser(tag="my_user")])
+    many = create_users.sync("PLAIN", client=client, body=batch)
+    assert isinstance(many, UserBatchOut), many
+    assert [each.outcome for each in many.results] == [BatchOutcome.CREATED, BatchOutcome.EXISTS], many
+    assert [each.user.tag for each in many.results] == ["GRACE", "MY_USER"], many
+    assert many.results[1].problem.errors[0].field == "tag", many
 
 print("flow done")

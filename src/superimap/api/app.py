@@ -27,6 +27,7 @@ from superimap.api.routes import (
     health,
     messages,
     password,
+    user_batches,
     users,
     webhook_test,
     webhooks,
@@ -41,8 +42,8 @@ from superimap.domain.quotas import Quota, RecentRefusals
 from superimap.oauth.links import derive_keys
 
 MODULES = (
-    connections, users, messages, deliveries, webhooks, api_keys, audit, webhook_test, health, connect,
-    callback, password, disconnect, docs, cluster,
+    connections, users, user_batches, messages, deliveries, webhooks, api_keys, audit, webhook_test, health,
+    connect, callback, password, disconnect, docs, cluster,
 )  # fmt: skip
 
 

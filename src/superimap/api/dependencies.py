@@ -40,6 +40,9 @@ from superimap.oauth.links import Purpose
 MAX_NAME_LENGTH = 1024
 """Longer than any valid name; a longer one is not looked up."""
 
+USERS_PER_REQUEST = 20
+"""Users of a batch that count as one request."""
+
 Ring: TypeAlias = Callable[[int], Awaitable[object]]
 """Rings the doorbell of the endpoint with this id, after the commit."""
 
@@ -136,6 +139,13 @@ def _check_rate(resources: Resources, caller: Caller) -> None:
             kind="quota-exceeded",
             headers={"Retry-After": str(math.ceil(wait))},
         )
+
+
+def charge_users(resources: Resources, caller: Caller, count: int) -> None:
+    """Count a request for many users as one for each USERS_PER_REQUEST of them; the next requests wait for it."""
+    per_second = caller.requests_per_second or resources.settings.quota_requests_per_second
+    further = (count - 1) // USERS_PER_REQUEST
+    resources.buckets.charge(caller.partner.id, further, per_second=per_second, now=time.monotonic())
 
 
 def _check_source(request: Request, resources: Resources, caller: Caller) -> None:

@@ -1,24 +1,26 @@
 """Creation of users by request: the checks of the API, and one transaction without SQLAlchemy."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Protocol
 
 from asyncpg import Connection
 from fastapi import Depends, Request
 
-from superimap.api.dependencies import AppResources, CallingKey, Db, partner_connection
+from superimap.api.dependencies import AppResources, CallingKey, Db, charge_users, partner_connection
 from superimap.api.errors import Problem
 from superimap.api.mail_servers import check_mail_server
 from superimap.api.pages.try_limits import set_password_limits
 from superimap.api.request_body import read_body
 from superimap.api.schemas.accounts import NewUser, UserChange
 from superimap.core.config import Settings
+from superimap.core.errors import SuperImapError
 from superimap.db.accounts import new_users
 from superimap.db.accounts.link_usage import TryLimit
 from superimap.db.accounts.new_users import ShownUser, UserTarget
 from superimap.db.accounts.onboarding import Onboarding
 from superimap.db.accounts.validation.accounts import UserFields
 from superimap.db.engine import driver_transaction
+from superimap.db.errors import Invalid
 from superimap.db.models import User
 from superimap.domain.audit import Actor, ActorKind
 
@@ -55,6 +57,40 @@ class _Creation:
                 await self._resources.expired_rows.note_added(db, len(limits))
                 return user
         raise await self._not_found(code)
+
+    async def create_many(
+        self, code: str, users: Sequence[NewUser | Problem]
+    ) -> list[ShownUser | SuperImapError]:
+        """Create those users that can be created, in one transaction. Raises Problem if there is no connection."""
+        charge_users(self._resources, self._caller, len(users))
+        async with driver_transaction(self._resources.sessionmaker) as db:
+            target = await new_users.find_target(db, self._caller.partner.id, code, count=len(users))
+            if target is not None:
+                return await self._create_in(db, target, users)
+        raise await self._not_found(code)
+
+    async def _create_in(
+        self, db: Connection, target: UserTarget, users: Sequence[NewUser | Problem]
+    ) -> list[ShownUser | SuperImapError]:
+        fields = [self._checked(user, target) for user in users]
+        limits = [
+            ()
+            if isinstance(each, SuperImapError)
+            else password_limits(target, each, partner_id=target.partner_id)
+            for each in fields
+        ]
+        results = await self._onboarding(db, target).create(fields, limits)
+        await self._resources.expired_rows.note_added(db, sum(map(len, limits)))
+        return results
+
+    def _checked(self, user: NewUser | Problem, target: UserTarget) -> UserFields | SuperImapError:
+        """Return the fields of a user, or what is wrong with it."""
+        if isinstance(user, Problem):
+            return user
+        try:
+            return checked_fields(user, self._resources.settings, host_by_user=target.host_by_user)
+        except Invalid as error:
+            return error
 
     async def _not_found(self, code: str) -> Problem:
         """Return the 404, or raise one that says what does not exist; on another connection of the pool."""

@@ -15,6 +15,7 @@ from superimap.api.schemas.accounts import ConnectionChange, NewConnection, NewU
 from superimap.api.schemas.api_keys import ApiKeyChange, NewApiKeyRequest
 from superimap.api.schemas.common import ProblemOut
 from superimap.api.schemas.deliveries import CancelRequest, ReplayRequest
+from superimap.api.schemas.user_batches import NewUserBatch
 from superimap.api.schemas.webhooks import RotateRequest, TestRequest
 
 BODIES: tuple[type[BaseModel], ...] = (
@@ -22,6 +23,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     ConnectionChange,
     NewUser,
     UserChange,
+    NewUserBatch,
     ReplayRequest,
     CancelRequest,
     RotateRequest,

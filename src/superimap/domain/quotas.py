@@ -49,6 +49,11 @@ class RequestBuckets:
         self._full_at[partner_id] = full_at
         return 0.0
 
+    def charge(self, partner_id: int, count: int, *, per_second: int, now: float) -> None:
+        """Take `count` more requests after one was granted, also if that many are not left."""
+        if count:
+            self._full_at[partner_id] = max(self._full_at.get(partner_id, now), now) + count / per_second
+
 
 class RecentRefusals:
     """Quotas of partners that were found to be used up within the last second."""

@@ -144,7 +144,7 @@ class ListedUser(BaseModel):
     email: str | None
 
 
-_USER_OUT: Mapping[str, Any] = {
+USER_EXAMPLE: Mapping[str, Any] = {
     "tag": "MY_USER",
     "email": "ada@example.com",
     "connect_url": "https://superimap.example.com/users/connect/new?user_id=7&ts=1790000000&sig=5f2b",
@@ -166,7 +166,7 @@ _USER_OUT: Mapping[str, Any] = {
 class UserOut(BaseModel):
     """A user, without secrets."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": {**_USER_OUT}})
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": {**USER_EXAMPLE}})
 
     tag: str
     email: str | None

@@ -5,17 +5,17 @@ from collections.abc import Collection, Sequence
 from asyncpg import Connection
 
 from superimap.core.crypto import Vault
+from superimap.core.errors import SuperImapError
 from superimap.db.accounts import link_usage, new_users, room
 from superimap.db.accounts.link_usage import TooManyPasswords, TryLimit
 from superimap.db.accounts.new_users import ShownUser, UserTarget, UserToCreate
 from superimap.db.accounts.room import QuotaExceeded, QuotaPolicy
 from superimap.db.accounts.user_changes import check_password_has_server, required_fields, used_values
 from superimap.db.accounts.validation.accounts import UserFields, validate_account
-from superimap.db.errors import RequestError
 from superimap.domain.audit import Actor
 from superimap.domain.quotas import Quota
 
-Result = ShownUser | RequestError
+Result = ShownUser | SuperImapError
 """The new user, or why it was not created."""
 
 
@@ -35,12 +35,12 @@ class Onboarding:
     async def create_one(self, fields: UserFields, limits: Collection[TryLimit] = ()) -> ShownUser:
         """Create a user. Raises a RequestError, after which the transaction must be rolled back."""
         (result,) = await self.create([fields], [limits])
-        if isinstance(result, RequestError):
+        if isinstance(result, SuperImapError):
             raise result
         return result
 
     async def create(
-        self, users: Sequence[UserFields | RequestError], limits: Sequence[Collection[TryLimit]]
+        self, users: Sequence[UserFields | SuperImapError], limits: Sequence[Collection[TryLimit]]
     ) -> list[Result]:
         """Create those users that can be created, in their order, and return the result of each.
 
@@ -62,16 +62,16 @@ class Onboarding:
         return [self._results[place] for place in range(len(users))]
 
     def _checked(
-        self, place: int, fields: UserFields | RequestError, limits: Collection[TryLimit]
+        self, place: int, fields: UserFields | SuperImapError, limits: Collection[TryLimit]
     ) -> UserToCreate | None:
         """Return the user with the values that its provider uses; None, with a result, if one is not valid."""
         target = self._target
         try:
-            if isinstance(fields, RequestError):
+            if isinstance(fields, SuperImapError):
                 raise fields
             values = used_values(target, None, validate_account({"tag": None, **fields}))
             check_password_has_server(target, None, values)
-        except RequestError as error:
+        except SuperImapError as error:
             self._results[place] = error
             return None
         is_complete = all(values.get(name) for name in required_fields(target))
