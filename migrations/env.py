@@ -1,6 +1,7 @@
 """Alembic environment: connects through asyncpg to the URL that it is given, or to DATABASE_URL."""
 
 import asyncio
+import time
 
 from alembic import context
 from sqlalchemy import Connection, text
@@ -9,14 +10,17 @@ from sqlalchemy.pool import NullPool
 
 from superimap.core.environment import load_settings
 from superimap.db.engine import connector
-from superimap.db.migrate import LOCK_KEY
+from superimap.db.migrate import LOCK_KEY, LOCK_RETRY_SECONDS
 from superimap.db.models import Base
 
 
 def run(connection: Connection) -> None:
-    # If several processes start together, one migrates; the others wait and find nothing to do.
+    # If several processes start together, one migrates; the others wait and find nothing to do. They wait without
+    # a snapshot: an index that is built concurrently waits for all older ones, which would be a deadlock.
     connection.execute(text("SET lock_timeout = 0"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}):
+        connection.commit()
+        time.sleep(LOCK_RETRY_SECONDS)
     connection.commit()
     context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
     with context.begin_transaction():

@@ -58,17 +58,49 @@ def test_revisions_read_from_file_names_are_in_the_order_of_alembic():
     assert known_revisions()[-1] == script.get_current_head()
 
 
+async def test_every_index_of_an_interrupted_migration_is_built_again(database_url, db):
+    listed = (
+        "SELECT indexrelid::regclass::text, indisvalid, pg_get_indexdef(indexrelid) FROM pg_index ORDER BY 1"
+    )
+    before = await db.fetch(listed)
+    await asyncio.to_thread(command.downgrade, migrate.configuration(database_url), "0032")
+    await db.execute("CREATE INDEX ix_users_tag ON users (tag)")
+    await db.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_users_tag'::regclass")
+
+    await asyncio.to_thread(migrate.upgrade, database_url)
+
+    assert await db.fetch(listed) == before
+
+
+async def test_tables_of_mails_are_vacuumed_long_before_a_fifth_of_their_rows_is_dead(db):
+    rows = await db.fetch("SELECT relname, reloptions FROM pg_class WHERE reloptions IS NOT NULL")
+
+    shares = {"autovacuum_vacuum_scale_factor=0.01", "autovacuum_analyze_scale_factor=0.02"}
+    assert {row[0]: set(row[1]) for row in rows if row[0] in ("messages", "deliveries", "attempts")} == {
+        "messages": shares,
+        "deliveries": shares,
+        "attempts": shares,
+    }
+
+
 async def test_migrating_again_changes_nothing(database_url, db):
     await asyncio.to_thread(migrate.upgrade, database_url)
 
     assert await db.fetchval("SELECT count(*) FROM alembic_version") == 1
 
 
+async def migrating_process(database_url: str) -> asyncio.subprocess.Process:
+    program = f"from superimap.db.migrate import upgrade; upgrade({database_url!r})"
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+
+
 async def test_two_processes_never_migrate_at_the_same_time(database_url, db):
     await db.execute("SELECT pg_advisory_lock($1)", migrate.LOCK_KEY)
-    program = f"from superimap.db.migrate import upgrade; upgrade({database_url!r})"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
-    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    process = await migrating_process(database_url)
+    # Its first transaction tries the lock.
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COMMIT%'"
+    )
     while not await db.fetchval(waiting):
         assert process.returncode is None, "the process did not wait for the lock"
         await asyncio.sleep(0.01)
@@ -76,6 +108,16 @@ async def test_two_processes_never_migrate_at_the_same_time(database_url, db):
     await db.execute("SELECT pg_advisory_unlock($1)", migrate.LOCK_KEY)
 
     assert await process.wait() == 0
+
+
+async def test_two_processes_that_migrate_at_once_do_not_deadlock(database_url, db):
+    """An index that is built concurrently waits for all older snapshots, also for those of processes that wait."""
+    await asyncio.to_thread(command.downgrade, migrate.configuration(database_url), "0032")
+
+    processes = [await migrating_process(database_url) for _ in range(2)]
+
+    assert [await process.wait() for process in processes] == [0, 0]
+    assert await db.fetchval("SELECT version_num FROM alembic_version") == known_revisions()[-1]
 
 
 async def test_every_shard_exists_and_has_no_owner(db):

@@ -7,6 +7,7 @@ from superimap.db.revisions import migrations_folder
 
 # The key of the advisory lock that a migrating process holds; others wait for it.
 LOCK_KEY = 0x5153AA01
+LOCK_RETRY_SECONDS = 0.1
 
 
 def configuration(url: str) -> Config:

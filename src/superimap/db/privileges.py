@@ -5,6 +5,7 @@ idlers and dispatchers are derived from their statements (`worker_privileges.sql
 operators are in TABLES, which names every table.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -14,7 +15,7 @@ import asyncpg
 
 from superimap.core.errors import SuperImapError
 from superimap.db import postgres
-from superimap.db.migrate import LOCK_KEY
+from superimap.db.migrate import LOCK_KEY, LOCK_RETRY_SECONDS
 from superimap.db.models import Base
 
 
@@ -27,6 +28,7 @@ class Role(StrEnum):
     OPERATOR = "superimap_operator"
 
 
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 _ALL = "SELECT, INSERT, UPDATE, DELETE"
 # An entry that named its own time could be one that may be deleted.
 _RECORD = "SELECT, INSERT (actor_kind, actor, partner_id, action, object_id, fields, details)"
@@ -89,7 +91,9 @@ async def apply_privileges(url: str, *, create: bool) -> list[Role]:
         if create:
             await _create_roles(db)
         async with db.transaction():
-            await db.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+            # Without a snapshot that lasts: a migration that builds an index would wait for it.
+            while not await db.fetchval(_TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - another process holds it
+                await asyncio.sleep(LOCK_RETRY_SECONDS)
             roles = await _existing(db)
             for statement in statements(roles):
                 await db.execute(statement)

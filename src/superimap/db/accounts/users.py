@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import literal, select, tuple_, union_all
 from sqlalchemy import update as sql_update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -190,11 +190,14 @@ async def list(
     )
     if archived is not None:
         statement = statement.where(User.archived == archived)
-    if after is not None:
-        rest = and_(User.email.is_(None), User.id > after.id)
-        if after.email is not None:
-            same = and_(User.email == after.email, User.id > after.id)
-            rest = or_(User.email > after.email, same, User.email.is_(None))
-        statement = statement.where(rest)
     statement = statement.order_by(User.email, User.id).limit(limit)
-    return [UserRow(*row) for row in (await db.execute(statement))]
+    if after is None:
+        return [UserRow(*row) for row in await db.execute(statement)]
+    # Each part is a range of the index: an OR of both would be a filter, which reads all earlier pages again.
+    parts = [statement.where(User.email.is_(None), User.id > (after.id if after.email is None else 0))]
+    if after.email is not None:
+        last = tuple_(literal(after.email), literal(after.id))
+        parts.append(statement.where(tuple_(User.email, User.id) > last))
+    page = union_all(*parts).subquery()
+    following = select(page.c.id, page.c.tag, page.c.email).order_by(page.c.email, page.c.id).limit(limit)
+    return [UserRow(*row) for row in await db.execute(following)]

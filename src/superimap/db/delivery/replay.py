@@ -3,11 +3,12 @@
 A replay keeps the `webhook-id`, goes to the endpoint's present URL, and starts the retry schedule again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Select, and_, func, select, update
+from sqlalchemy import CTE, Select, Subquery, and_, func, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
@@ -22,8 +23,6 @@ MAX_PER_CALL = 1_000
 
 MAX_COUNTED = 10_000
 """Remaining deliveries that one call counts at most."""
-
-REPLAYABLE = (DeliveryState.FAILED, DeliveryState.CANCELLED)
 
 
 class ContentErased(Conflict):
@@ -127,19 +126,13 @@ async def replay(
     `which.state` is FAILED or CANCELLED. Deliveries that another replay has locked are skipped.
     """
     ready = and_(Endpoint.url.is_not(None), Endpoint.disabled_at.is_(None))
-    wanted = [*which.conditions(), Delivery.state.in_(REPLAYABLE)]
-    if above is not None:
-        wanted.append(Delivery.id > above)
     joined = select(Delivery.id).join(
         Endpoint, and_(Endpoint.id == Delivery.endpoint_id, Endpoint.partner_id == Delivery.partner_id)
     )
-    chosen = (
-        joined.where(*wanted, ready, Delivery.content.is_not(None))
-        .order_by(Delivery.id)
-        .limit(limit)
-        .with_for_update(of=Delivery, skip_locked=True)
-        .cte("chosen")
-    )
+    following = [Delivery.id > above] if above is not None else []
+    branches = [[*branch, *following] for branch in which.branches()]
+    ready_branches = [joined.where(*branch, ready, Delivery.content.is_not(None)) for branch in branches]
+    chosen = _oldest(ready_branches, limit=limit)
     statement = (
         update(Delivery)
         .where(Delivery.partner_id == which.partner_id, Delivery.id == chosen.c.id)
@@ -147,12 +140,8 @@ async def replay(
         .returning(Delivery.id, Delivery.endpoint_id)
     )
     done = (await db.execute(statement.execution_options(synchronize_session=False))).all()
-    left = (
-        joined.add_columns(Delivery.content.is_(None).label("is_erased"), ready.label("is_ready"))
-        .where(*wanted)
-        .limit(MAX_COUNTED)
-        .subquery()
-    )
+    described = joined.add_columns(Delivery.content.is_(None).label("is_erased"), ready.label("is_ready"))
+    left = _counted([described.where(*branch) for branch in branches])
     counted = await db.execute(
         select(
             func.count().filter(~left.c.is_erased, left.c.is_ready),
@@ -183,16 +172,9 @@ async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
 
 
 async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Cancelled:
-    """Cancel at most `limit` of these deliveries that are pending, oldest first."""
-    wanted = [*which.conditions(), Delivery.state == DeliveryState.PENDING]
-    chosen: CTE = (
-        select(Delivery.id)
-        .where(*wanted)
-        .order_by(Delivery.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("chosen")
-    )
+    """Cancel at most `limit` of these deliveries, oldest first. `which.state` is PENDING."""
+    branches = [select(Delivery.id).where(*branch) for branch in which.branches()]
+    chosen = _oldest(branches, limit=limit)
     statement = (
         update(Delivery)
         .where(Delivery.partner_id == which.partner_id, Delivery.id == chosen.c.id)
@@ -201,8 +183,24 @@ async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Canc
     )
     done = (await db.scalars(statement.execution_options(synchronize_session=False))).all()
     await _record_many(db, AuditAction.DELIVERY_CANCEL, which, len(done))
-    left = select(Delivery.id).where(*wanted).limit(MAX_COUNTED).subquery()
+    left = _counted(branches)
     return Cancelled(len(done), await db.scalar(select(func.count()).select_from(left)) or 0)
+
+
+def _oldest(branches: Sequence[Select[Any]], *, limit: int) -> CTE:
+    """The oldest deliveries of these selections. Of each, a page is read and locked in the order of its index."""
+    pages = [
+        branch.order_by(Delivery.id).limit(limit).with_for_update(of=Delivery, skip_locked=True).cte()
+        for branch in branches
+    ]
+    page = union_all(*(select(each.c.id) for each in pages)).subquery()
+    return select(page.c.id).order_by(page.c.id).limit(limit).cte("chosen")
+
+
+def _counted(branches: Sequence[Select[Any]]) -> Subquery:
+    """The deliveries of these selections, MAX_COUNTED at most."""
+    pages = union_all(*(branch.limit(MAX_COUNTED) for branch in branches)).subquery()
+    return select(pages).limit(MAX_COUNTED).subquery()
 
 
 async def _record_many(db: AsyncSession, action: AuditAction, which: DeliveryFilter, count: int) -> None:

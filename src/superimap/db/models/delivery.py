@@ -114,13 +114,32 @@ class Delivery(Base):
         Index("ix_deliveries_user", "user_id", "created_at"),
         Index("ix_deliveries_message", "message_id", postgresql_where=text("message_id IS NOT NULL")),
         Index("ix_deliveries_event", "event_id", postgresql_where=text("event_id IS NOT NULL")),
-        Index("ix_deliveries_kept", "settled_at", postgresql_where=text("content IS NOT NULL")),
         Index(
-            "ix_deliveries_dead",
+            "ix_deliveries_erasable",
+            "settled_at",
+            postgresql_where=text("settled_at IS NOT NULL AND content IS NOT NULL"),
+        ),
+        # Pages of lists and of bulk changes, oldest or latest first (`DeliveryFilter.branches`).
+        Index(
+            "ix_deliveries_pending", "partner_id", "kind", "id", postgresql_where=text("state = 'pending'")
+        ),
+        Index(
+            "ix_deliveries_ended",
             "partner_id",
+            "state",
+            "kind",
             "id",
             postgresql_where=text("state IN ('failed', 'cancelled')"),
         ),
+        Index(
+            "ix_deliveries_replayable",
+            "partner_id",
+            "state",
+            "kind",
+            "id",
+            postgresql_where=text("state IN ('failed', 'cancelled') AND content IS NOT NULL"),
+        ),
+        Index("ix_deliveries_kind", "partner_id", "kind", "id", postgresql_where=text("kind <> 'new_mail'")),
         Index("ix_deliveries_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
     )
 

@@ -134,6 +134,7 @@ class User(Base):
         ),
         Index("ix_users_live", "partner_id", postgresql_where=text("NOT archived")),
         Index("ix_users_listed", "connection_id", "email", "id"),
+        Index("ix_users_tag", "connection_id", "tag"),
         Index("ix_users_shard", "shard", postgresql_where=text("NOT archived AND connected_at IS NOT NULL")),
     )
 

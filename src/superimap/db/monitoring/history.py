@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault, VaultError
@@ -18,6 +18,8 @@ from superimap.domain.events import EventKind
 from superimap.webhooks.signing import webhook_id
 
 MAX_ATTEMPTS = 100
+BY_KIND = frozenset({DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.CANCELLED})
+"""States whose deliveries are indexed by kind."""
 CLOCK_SKEW = timedelta(days=1)
 """Maximum difference between the clock that created an id and PostgreSQL's, which set `created_at`."""
 
@@ -34,16 +36,28 @@ class DeliveryFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions of a WHERE. Ids increase with time, and the key starts with the partner."""
+    def branches(self) -> list[list[ColumnElement[bool]]]:
+        """Return the conditions of one WHERE or several, whose rows together are the selected ones.
+
+        Each is a range of an index in the order of ids, so that a page reads no more than its rows, unless users
+        of a connection are selected. Deliveries that are pending or ended are indexed by kind.
+        """
+        if self.kind is not None:
+            return [self._conditions(self.kind)]
+        if self.state in BY_KIND:
+            return [self._conditions(kind) for kind in EventKind]
+        return [self._conditions(None)]
+
+    def _conditions(self, kind: EventKind | None) -> list[ColumnElement[bool]]:
+        """Return the conditions; states and kinds are literals, which a plan compares with partial indexes."""
         given: list[ColumnElement[bool]] = [Delivery.partner_id == self.partner_id]
         if self.state is not None:
-            given.append(Delivery.state == self.state)
-        if self.state is DeliveryState.PENDING:  # lets PostgreSQL use the index of due deliveries
+            given.append(Delivery.state == literal(self.state.value, literal_execute=True))
+        if self.state is DeliveryState.SENDING:  # lets PostgreSQL use the index of deliveries in flight
             mine = select(Endpoint.id).where(Endpoint.partner_id == self.partner_id)
             given.append(Delivery.endpoint_id.in_(mine))
-        if self.kind is not None:
-            given.append(Delivery.kind == self.kind)
+        if kind is not None:
+            given.append(Delivery.kind == literal(kind.value, literal_execute=True))
         if self.user_ids is not None:
             given.append(Delivery.user_id.in_(self.user_ids))
         if self.connection_id is not None:
@@ -93,10 +107,11 @@ async def user_ids_by_tag(db: AsyncSession, partner_id: int, tag: str, code: str
     """
     found: list[int] = []
     if _is_storable(tag) and _is_storable(code or ""):
-        statement = select(User.id).where(User.partner_id == partner_id, User.tag == tag)
+        linked = select(Connection.id).where(Connection.partner_id == partner_id)
         if code is not None:
-            linked = select(Connection.id).join(Provider).where(Provider.code == code.upper())
-            statement = statement.where(User.connection_id.in_(linked))
+            linked = linked.join(Provider).where(Provider.code == code.upper())
+        # By connection, as the index of tags begins with it.
+        statement = select(User.id).where(User.connection_id.in_(linked), User.tag == tag)
         found = list(await db.scalars(statement))
     if not found:
         raise NotFound(f"User not found for '{tag if _is_storable(tag) else ''}'.")
@@ -120,12 +135,20 @@ async def list_deliveries(
     db: AsyncSession, which: DeliveryFilter, *, after: UUID | None = None, limit: int
 ) -> list[DeliveryRow]:
     """Return a page of deliveries, the latest first. `after` is the id of the previous page's last delivery."""
-    statement = _select_rows().where(*which.conditions())
-    if after is not None:
-        statement = statement.where(Delivery.id < after)
-    return [
-        _delivery_row(row) for row in await db.execute(statement.order_by(Delivery.id.desc()).limit(limit))
+    earlier = [Delivery.id < after] if after is not None else []
+    # The page is selected first, so that the joins look up each of its rows by index.
+    pages = [
+        select(Delivery.id).where(*branch, *earlier).order_by(Delivery.id.desc()).limit(limit)
+        for branch in which.branches()
     ]
+    page = union_all(*pages).subquery()
+    statement = (
+        _select_rows()
+        .where(Delivery.partner_id == which.partner_id, Delivery.id.in_(select(page.c.id)))
+        .order_by(Delivery.id.desc())
+        .limit(limit)
+    )
+    return [_delivery_row(row) for row in await db.execute(statement)]
 
 
 async def get_delivery(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> DeliveryRow:
