@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from superimap.db import postgres
 
@@ -26,6 +28,15 @@ class StatementLog:
             return connection
 
         monkeypatch.setattr(postgres.Hosts, "connect", connect_and_record)
+
+    def listen(self, sessionmaker: async_sessionmaker[AsyncSession]) -> None:
+        """Record what SQLAlchemy executes as well: asyncpg does not report its prepared statements."""
+        engine = sessionmaker.kw["bind"].sync_engine
+
+        def record(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            self.statements.append(statement)
+
+        event.listen(engine, "before_cursor_execute", record)
 
     async def take(self) -> list[str]:
         """Return the statements since the last call, without leading and trailing blanks."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from superimap.core.crypto import digest
-from superimap.db.accounts.api_keys import USE_INTERVAL_SECONDS
+from superimap.db.accounts.callers import USE_INTERVAL_SECONDS
 
 MAX_REMEMBERED_KEYS = 10_000
 

@@ -5,8 +5,16 @@ from typing import Annotated, Protocol
 
 from asyncpg import Connection
 from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.api.dependencies import AppResources, CallingKey, Db, charge_users, partner_connection
+from superimap.api.dependencies import (
+    AppResources,
+    CallingKey,
+    Db,
+    Resources,
+    charge_users,
+    partner_connection,
+)
 from superimap.api.errors import Problem
 from superimap.api.mail_servers import check_mail_server
 from superimap.api.pages.try_limits import set_password_limits
@@ -15,6 +23,7 @@ from superimap.api.schemas.accounts import NewUser, UserChange
 from superimap.core.config import Settings
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts import new_users
+from superimap.db.accounts.callers import Caller
 from superimap.db.accounts.link_usage import TryLimit
 from superimap.db.accounts.new_users import ShownUser, UserTarget
 from superimap.db.accounts.onboarding import Onboarding
@@ -37,10 +46,10 @@ class _Server(Protocol):
     def host_by_user(self) -> bool: ...
 
 
-class _Creation:
+class UserCreation:
     """Creates users for the calling partner."""
 
-    def __init__(self, resources: AppResources, caller: CallingKey, db: Db) -> None:
+    def __init__(self, resources: Resources, caller: Caller, db: AsyncSession) -> None:
         self._resources = resources
         self._caller = caller
         self._db = db
@@ -102,7 +111,12 @@ class _Creation:
         return Onboarding(db, self._resources.vault, target, actor=actor, policy=self._resources.quota_policy)
 
 
-CreateUsers = Annotated[_Creation, Depends(_Creation)]
+async def user_creation(resources: AppResources, caller: CallingKey, db: Db) -> UserCreation:
+    """Return the creation of users for the calling key."""
+    return UserCreation(resources, caller, db)
+
+
+CreateUsers = Annotated[UserCreation, Depends(user_creation)]
 
 
 def checked_fields(change: UserChange, settings: Settings, *, host_by_user: bool) -> UserFields:

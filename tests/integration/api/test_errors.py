@@ -69,6 +69,7 @@ async def test_the_key_is_accepted_in_the_body_as_in_the_original(world, acme):
 async def test_an_expired_key_is_refused(world, acme):
     async with world.sessionmaker.begin() as db:
         await db.execute(update(ApiKey).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+    world.app.state.resources.known_keys.forget()
 
     answer = await acme.get(USERS)
 

@@ -58,7 +58,7 @@ class Visitor:
         return f"{self.base}/users/connect/callback"
 
 
-def get_visitor(
+async def get_visitor(
     request: Request, resources: AppResources, base: Annotated[str, Depends(base_url)]
 ) -> Visitor:
     """Return the visitor of this request."""

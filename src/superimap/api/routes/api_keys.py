@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path
 
-from superimap.api.dependencies import AppResources, CallingKey, Db, needs
+from superimap.api.dependencies import AppResources, CallingKey, Db, ForgetsKeys, needs
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
 from superimap.api.request_body import read_body
 from superimap.api.router import Router
@@ -15,7 +15,7 @@ from superimap.db.accounts import api_keys
 from superimap.db.models import ApiKey
 from superimap.domain.api_keys import Scope
 
-router = Router(prefix="/api/v1/api_keys", tags=["api keys"], dependencies=[needs(Scope.KEYS)])
+router = Router(prefix="/api/v1/api_keys", tags=["api keys"], dependencies=[ForgetsKeys, needs(Scope.KEYS)])
 
 KeyId = Annotated[int, Path(ge=1, lt=2**63)]
 
@@ -41,7 +41,7 @@ async def create_api_key(
     resources: AppResources,
 ) -> NewApiKeyOut:
     """Create an API key, shown only in this response. It can have no more rights than the key that you send."""
-    rights = api_keys.rights_of(caller.key)
+    rights = caller.rights
     created = await api_keys.create(db, resources.vault, caller.partner.id, body.fields(), by=rights)
     return NewApiKeyOut(**_shown(created.key, None).model_dump(), api_key=created.secret)
 
@@ -64,8 +64,8 @@ async def update_api_key(
     body: Annotated[ApiKeyChange, Depends(read_body(ApiKeyChange))],
     db: Db,
 ) -> ApiKeyOut:
-    """Change name, scopes or networks. The new rights apply to the next request with the key."""
-    rights = api_keys.rights_of(caller.key)
+    """Change name, scopes or networks. The new rights apply to all requests after a second."""
+    rights = caller.rights
     return await _show(db, caller, await api_keys.update(db, caller.partner.id, id, body.fields(), by=rights))
 
 
@@ -76,8 +76,8 @@ async def update_api_key(
     responses=problem_responses(*KEY_PROBLEMS, 404, 409, 422, 503),
 )
 async def retire_api_key(id: KeyId, caller: CallingKey, db: Db) -> None:
-    """End the validity of a key now. The last valid key cannot be retired, nor the only one that signs."""
-    await api_keys.retire(db, caller.partner.id, id, by=api_keys.rights_of(caller.key))
+    """End the validity of a key within a second. The last valid key cannot be retired, nor the last that signs."""
+    await api_keys.retire(db, caller.partner.id, id, by=caller.rights)
 
 
 @router.post(
@@ -87,7 +87,7 @@ async def retire_api_key(id: KeyId, caller: CallingKey, db: Db) -> None:
 )
 async def sign_with_api_key(id: KeyId, caller: CallingKey, db: Db) -> ApiKeyOut:
     """Have this key make `signature` in webhook bodies from now on. `signatures` contains the previous one too."""
-    rights = api_keys.rights_of(caller.key)
+    rights = caller.rights
     return await _show(db, caller, await api_keys.mark_for_signing(db, caller.partner.id, id, by=rights))
 
 

@@ -29,7 +29,7 @@ _as_bearer = HTTPBearer(
 )
 
 
-def require_operator(
+async def require_operator(
     resources: AppResources,
     header: Annotated[str | None, Depends(_in_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_as_bearer)],

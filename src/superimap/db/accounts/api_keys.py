@@ -5,36 +5,27 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
 from sqlalchemy import delete as sql_delete
+from sqlalchemy import func, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.core.crypto import Place, Vault, constant_time_equal, digest, generate_api_key
-from superimap.core.setting_types import parse_networks
+from superimap.core.crypto import Place, Vault, digest, generate_api_key
 from superimap.db import audit
+from superimap.db.accounts.callers import find_caller, record_use, rights_of
 from superimap.db.accounts.partner_keys import expire, is_unexpired, lock_partner, next_id
 from superimap.db.accounts.validation.api_keys import KeyFields
 from superimap.db.errors import Conflict, Forbidden, NotFound
-from superimap.db.models import ApiKey, Partner, PartnerQuota
-from superimap.domain.api_keys import ALL_SCOPES, KeyRights, Scope
+from superimap.db.models import ApiKey
+from superimap.domain.api_keys import ALL_SCOPES, KeyRights
 from superimap.domain.audit import AuditAction
-from superimap.domain.quotas import Quota
+
+__all__ = ["find_caller", "record_use", "rights_of"]
 
 HINT_CHARACTERS = 8
 MAX_VALID_KEYS = 50
 MAX_KEPT_KEYS = 200
 """Keys of a partner, expired ones included. Beyond this number the oldest expired ones are deleted."""
-USE_INTERVAL_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """A partner, the API key with which it calls, and the API rate that an operator has set for it."""
-
-    partner: Partner
-    key: ApiKey
-    requests_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +34,6 @@ class NewApiKey:
 
     key: ApiKey
     secret: str = field(repr=False)
-
-
-def rights_of(key: ApiKey) -> KeyRights:
-    """Return the rights of a key."""
-    networks: Any = parse_networks(",".join(key.networks))
-    return KeyRights(frozenset(Scope(name) for name in key.scopes), networks, key.expires_at)
-
-
-async def find_caller(db: AsyncSession, api_key: str) -> Caller | None:
-    """Return the partner that owns this API key, and the key; None if it is unknown or expired."""
-    sought = digest(api_key)
-    statement = (
-        select(Partner, ApiKey, PartnerQuota.maximum)
-        .join(ApiKey, ApiKey.partner_id == Partner.id)
-        .outerjoin(
-            PartnerQuota,
-            and_(
-                PartnerQuota.partner_id == Partner.id, PartnerQuota.quota == Quota.REQUESTS_PER_SECOND.value
-            ),
-        )
-        .where(ApiKey.digest == sought, is_unexpired(ApiKey))
-    )
-    row = (await db.execute(statement)).one_or_none()
-    return Caller(*row) if row is not None and constant_time_equal(row[1].digest, sought) else None
-
-
-async def record_use(db: AsyncSession, api_key: str) -> None:
-    """Store that this key is used now, at most once in USE_INTERVAL_SECONDS."""
-    interval = func.make_interval(0, 0, 0, 0, 0, 0, USE_INTERVAL_SECONDS)
-    is_stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - interval)
-    mine = (ApiKey.digest == digest(api_key), is_unexpired(ApiKey), is_stale)
-    await db.execute(sql_update(ApiKey).where(*mine).values(last_used_at=func.now()))
 
 
 async def list_keys(db: AsyncSession, partner_id: int) -> Sequence[ApiKey]:
