@@ -6,7 +6,7 @@ WITH
 -- counts from the latest of the proof, the (re)connection by the person, the end of a wait, and the start of
 -- `connecting`.
 due AS (
-    SELECT id, status FROM users
+    SELECT id FROM users
     WHERE shard BETWEEN :first AND :last AND NOT archived AND connected_at IS NOT NULL AND stalled_at IS NULL
       AND status = ANY(:statuses::text[])
       AND greatest(last_proven_alive_at, connected_at, retry_at,
@@ -14,13 +14,13 @@ due AS (
           < now() - make_interval(secs => :after)
     LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ),
--- The users after the change. A reason that is there already says more.
+-- The users after the change, looked up by id: a join could read all users. A reason that is there already says more.
 stalled AS (
     UPDATE users u SET status = 'stalled', status_since = now(), stalled_at = now(),
         status_reason = coalesce(u.status_reason, CASE
-            WHEN due.status = 'connecting' THEN 'no session has been established yet'
+            WHEN u.status = 'connecting' THEN 'no session has been established yet'
             ELSE 'no idler has received anything from the mail server' END)
-    FROM due WHERE u.id = due.id
+    WHERE u.id = ANY(ARRAY(SELECT id FROM due))
     RETURNING u.id, u.partner_id, u.status_reason
 ),
 -- The events.
@@ -47,10 +47,10 @@ SELECT count(*) FROM recorded_events;
 
 -- name: delete_old_events!
 -- OFFSET 0 keeps the subquery apart: joined, it would read all unsettled deliveries.
-DELETE FROM user_events WHERE id IN (
+DELETE FROM user_events WHERE id = ANY(ARRAY(
     SELECT v.id FROM user_events v
     WHERE v.at < now() - make_interval(secs => :days * 86400) AND NOT EXISTS (
         SELECT FROM deliveries d WHERE d.event_id = v.id AND d.state IN ('pending', 'sending') OFFSET 0
     )
     ORDER BY v.at LIMIT :limit FOR UPDATE SKIP LOCKED
-);
+));

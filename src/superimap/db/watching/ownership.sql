@@ -51,10 +51,14 @@ changed AS (
     LEFT JOIN unnest(:known_shards::smallint[], :known_digests::bigint[]) known(shard, digest) USING (shard)
     WHERE known.digest IS DISTINCT FROM d.digest
 ),
--- The users of these shards, as three arrays of equal length.
+-- The users of these shards, as three arrays of equal length. OFFSET 0 makes it look at each shard that changed:
+-- joined, all users would be read, because any number of shards may have changed.
 watched AS (
-    SELECT array_agg(u.shard::int) AS shards, array_agg(u.id) AS ids, array_agg(u.credentials_version) AS versions
-    FROM changed c JOIN users u USING (shard) WHERE NOT u.archived AND u.connected_at IS NOT NULL
+    SELECT array_agg(c.shard::int) AS shards, array_agg(u.id) AS ids, array_agg(u.credentials_version) AS versions
+    FROM changed c CROSS JOIN LATERAL (
+        SELECT id, credentials_version FROM users
+        WHERE shard = c.shard AND NOT archived AND connected_at IS NOT NULL OFFSET 0
+    ) u
 )
 SELECT
     ARRAY(SELECT (id, capacity, users, shards, is_stopping) FROM living ORDER BY id),
@@ -89,10 +93,14 @@ changed AS (
     LEFT JOIN unnest(:known_shards::smallint[], :known_digests::bigint[]) known(shard, digest) USING (shard)
     WHERE known.digest IS DISTINCT FROM d.digest
 ),
--- The users of these shards, as three arrays of equal length.
+-- The users of these shards, as three arrays of equal length. OFFSET 0 makes it look at each shard that changed:
+-- joined, all users would be read, because any number of shards may have changed.
 watched AS (
-    SELECT array_agg(u.shard::int) AS shards, array_agg(u.id) AS ids, array_agg(u.credentials_version) AS versions
-    FROM changed c JOIN users u USING (shard) WHERE NOT u.archived AND u.connected_at IS NOT NULL
+    SELECT array_agg(c.shard::int) AS shards, array_agg(u.id) AS ids, array_agg(u.credentials_version) AS versions
+    FROM changed c CROSS JOIN LATERAL (
+        SELECT id, credentials_version FROM users
+        WHERE shard = c.shard AND NOT archived AND connected_at IS NOT NULL OFFSET 0
+    ) u
 )
 SELECT
     ARRAY(SELECT shard::int FROM changed ORDER BY shard),
