@@ -1,0 +1,1 @@
+"""Plans of all statements on a large database."""

@@ -1,0 +1,116 @@
+"""Lists and bulk changes that are built by SQLAlchemy, each with a page budget for its statements."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.util import await_only
+
+from superimap.db.accounts import users
+from superimap.db.accounts.users import PageStart
+from superimap.db.delivery import replay
+from superimap.db.models import Connection, User
+from superimap.db.monitoring import history, messages, statuses
+from superimap.db.monitoring.history import DeliveryFilter
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.events import EventKind
+from superimap.domain.mails import MailOutcome
+
+PARTNER, CONNECTION, USER, TAG = 1, 1, 4000, "tag4000"
+LIST_ROWS = 20
+"""Rows of a list."""
+PAGE_BUDGET = 700
+"""Pages of 8 KiB that a list may read: some for each row and its joins."""
+BULK_ROWS = 50
+"""Deliveries that are replayed or cancelled."""
+BULK_BUDGET = 12_000
+"""Pages for these, and for 10,000 that are counted."""
+
+Work = Callable[[AsyncSession], Awaitable[object]]
+Record = Callable[[str, tuple[Any, ...]], Awaitable[None]]
+
+
+def workloads() -> dict[str, tuple[Work, int]]:
+    """Return the lists and changes by name, each with its budget for each of its statements."""
+    found: dict[str, tuple[Work, int]] = {"deliveries": (_deliveries(), PAGE_BUDGET)}
+    for state in DeliveryState:
+        found[f"deliveries {state}"] = (_deliveries(state=state), PAGE_BUDGET)
+        found[f"deliveries {state} events"] = (_deliveries(state=state, kind=EventKind.EVENTS), PAGE_BUDGET)
+    for kind in EventKind:
+        found[f"deliveries of {kind}"] = (_deliveries(kind=kind), PAGE_BUDGET)
+    found["deliveries of a user"] = (_deliveries(user_ids=[USER]), PAGE_BUDGET)
+    for state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
+        found[f"replay {state}"] = (_replay(state), BULK_BUDGET)
+    for kind_or_all in (None, EventKind.EVENTS):
+        found[f"cancel {kind_or_all or 'all'}"] = (_cancel(kind_or_all), BULK_BUDGET)
+    found |= {
+        "users": (_users(None), PAGE_BUDGET),
+        "users, second page": (_users(PageStart("user3@example.com", 3)), PAGE_BUDGET),
+        "user by tag": (_user_by_tag, 100),
+        "users of a tag": (lambda db: history.user_ids_by_tag(db, PARTNER, TAG), 100),
+        "users by command": (_listed_users, PAGE_BUDGET),
+        "messages": (_messages(None), PAGE_BUDGET),
+        "messages that are duplicates": (_messages(MailOutcome.DUPLICATE), PAGE_BUDGET),
+    }
+    return found
+
+
+async def run(db: AsyncSession, work: Work, record: Record) -> None:
+    """Do the work, and call `record` with each of its statements before it runs."""
+    connection = (await db.connection()).sync_connection
+
+    def before(_1: Any, _2: Any, statement: str, parameters: tuple[Any, ...], _3: Any, _4: Any) -> None:
+        await_only(record(statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", before)
+    try:
+        await work(db)
+    finally:
+        event.remove(connection, "before_cursor_execute", before)
+        await db.rollback()
+
+
+async def driver_of(db: AsyncSession) -> asyncpg.Connection:
+    """Return the connection of the driver, within the transaction of the session."""
+    return (await (await db.connection()).get_raw_connection()).driver_connection
+
+
+def _deliveries(**chosen: Any) -> Work:
+    return lambda db: history.list_deliveries(
+        db, DeliveryFilter(partner_id=PARTNER, **chosen), limit=LIST_ROWS
+    )
+
+
+def _replay(state: DeliveryState) -> Work:
+    return lambda db: replay.replay(db, DeliveryFilter(partner_id=PARTNER, state=state), limit=BULK_ROWS)
+
+
+def _cancel(kind: EventKind | None) -> Work:
+    which = DeliveryFilter(partner_id=PARTNER, state=DeliveryState.PENDING, kind=kind)
+    return lambda db: replay.cancel(db, which, limit=BULK_ROWS)
+
+
+def _users(after: PageStart | None) -> Work:
+    async def work(db: AsyncSession) -> None:
+        await users.list(db, await db.get_one(Connection, CONNECTION), after=after, limit=LIST_ROWS)
+
+    return work
+
+
+async def _user_by_tag(db: AsyncSession) -> None:
+    await users.by_tag(db, await db.get_one(Connection, CONNECTION), TAG)
+
+
+async def _listed_users(db: AsyncSession) -> None:
+    await statuses.list_users(db, await db.get_one(Connection, CONNECTION), limit=LIST_ROWS)
+
+
+def _messages(outcome: MailOutcome | None) -> Work:
+    async def work(db: AsyncSession) -> None:
+        await messages.list_latest(db, await db.get_one(User, USER), limit=LIST_ROWS, outcome=outcome)
+
+    return work

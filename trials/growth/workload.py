@@ -1,0 +1,157 @@
+"""Arguments and page budgets of all statements in `.sql` files, for a database that `fill` has filled."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+import superimap.db
+from superimap.db import statements
+from superimap.db.statements import Statement
+
+FOLDER = Path(superimap.db.__file__).parent
+BUDGET_PAGES = 300
+"""Pages that a statement may read, if BUDGETS has no other number."""
+
+# Statements that change or read many rows at once, by design: some pages for each of a bounded number of rows.
+BUDGETS = {
+    "accounts/room:count_live_users": 20_000,  # users of a partner, when its quota seems to be used up
+    "delivery/backlogs:measure": 260_000,  # up to the quota of a partner; at most a twentieth of the time
+    "delivery/liveness:delete_old_events": 40_000,  # 5,000 rows
+    "delivery/liveness:mark_stalled": 12_000,  # 10,000 users
+    "delivery/shard_survey:survey_shards": 12_000,  # 10,000 users
+    "delivery/sweeping:delete_old_deliveries": 60_000,  # 5,000 rows
+    "delivery/sweeping:delete_old_messages": 100_000,  # 5,000 rows
+    "delivery/sweeping:erase_old_content": 200_000,  # 5,000 rows
+    "delivery/sweeping:fail_disabled": 200_000,  # 5,000 rows
+    "delivery/sweeping:release_expired": 50_000,  # 500 rows
+    "delivery/sweeping:release_held": 50_000,  # 500 rows
+    "watching/ownership:read_cluster": 500,
+}
+
+MAY_SCAN = frozenset({"accounts/room:count_live_users"})
+"""Statements that may scan a large table."""
+
+# Statements whose effect would end this session, or that only insert the rows that they are given.
+NOT_RUN = frozenset({"delivery/sweeping:end_silent_holder", "accounts/new_users:insert_users"})
+
+_USER, _SHARD, _IDLER = 4000, 4000, 1
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_BYTES = b"x" * 32
+_STATUSES = '{"watching": "watching", "connecting": "watching"}'
+
+# By the name of the parameter. `OF_STATEMENT` has those that mean something else in one statement.
+ARGUMENTS: dict[str, object] = {
+    "access_token": _BYTES, "account": f"user{_USER}@example.com", "after": 1e9, "ages": [1.0],
+    "announced_size": 1, "archived_code": "403", "archived_kind": "archived", "attempts": 1, "beat": 1,
+    "capacity": 10, "channel": "x", "client_secret": _BYTES, "code": [200], "connection_id": 1,
+    "content": [b""], "count": 1, "credentials_version": 1, "dates": [_NOW], "days": 90.0, "deferred": [1],
+    "delay": [0.0], "delivery_id": [uuid.UUID(int=2)], "detail": [None], "emails": [f"user{_USER}@example.com"],
+    "endpoint_id": 1, "epoch": 1, "error": "x", "event_id": 1, "event_kind": "stalled", "every_idler": "",
+    "expiry": 3e9, "failing_seconds": 1.0, "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
+    "found_by_date": [False], "health_port": 1, "holder": 1, "holders": [1], "idler": _IDLER,
+    "idlers": [_IDLER], "ids": [1, 2], "include_unhealthy": True, "internal_date": [_NOW], "is_connected": True,
+    "is_new": False, "is_refusal": False, "is_stopping": False, "keep_failed": True, "key": 1, "key_id": "k",
+    "keys": [_BYTES], "last": 170, "last_mail_date": _NOW,
+    "last_mail_message_id": _BYTES, "last_mail_size": 1, "last_mail_uid": 1, "lease": 40.0, "left": 1.0,
+    "life": 1.0, "lock_key": 1, "mailbox_id": _USER, "max_bytes": 10**12,
+    "max_content_bytes": 10**6, "max_posts": 10, "max_rows": 250_000, "max_sessions": 10**6, "max_shards": 4096,
+    "max_users": 10**6, "maximum": 10, "message": [1], "message_id": ["<x@example.com>"],
+    "message_ids": ["<x@example.com>"], "messages": [1], "milliseconds": [1], "min_age": 1.0, "most": 100,
+    "name": "INBOX", "new_last_internal_date": _NOW, "new_restarts": 0, "new_server_uid_validity": 1,
+    "new_uid_validity": 1, "new_was_empty": False, "number": 1, "old_uid_validity": 1, "outcome": ["delivered"],
+    "owner": _IDLER, "partner_id": 1, "payload": "", "per_partner": 10, "quota": "users", "reason": "x",
+    "recovered_kind": "recovered", "refresh_token": None, "reopened": ["x"], "restart_interval": 1.0,
+    "restored_kind": "restored", "retention": 1.0, "retry_in": 1.0, "room": 1, "seconds": 1.0, "sessions": 1,
+    "sha1": [_BYTES], "shard": _SHARD, "shards": [_SHARD], "shared_grant_type": "x", "size": [1], "space": 7,
+    "standard": 10, "status_after": _STATUSES, "statuses": ["watching", "connecting", "backing_off"],
+    "tags": [f"tag{_USER}"], "target": 2, "token": uuid.UUID(int=1), "token_digest": [None], "tries": [1],
+    "twin_uid": [None], "uid": [10**9], "uid_validity": 1, "uids": [1, 2], "unhealthy": 10, "up_to": 10**9,
+    "user_id": _USER, "user_ids": [_USER], "users": 1, "users_channel": "x", "version": 1, "wanted": 1,
+    "word": b"x",
+}  # fmt: skip
+_SETTLE: dict[str, object] = {
+    "partner_id": [1], "token": [uuid.UUID(int=1)], "number": [1], "age": [1.0], "error": [None], "body": [None],
+    "attempt_id": [uuid.UUID(int=1)],
+}  # fmt: skip
+_HEALTHS: dict[str, object] = {
+    name: [value] * 2 for name, value in {
+        "failures": 0, "failing_since": None, "breaker": "closed", "width": None, "setbacks": 0, "probe_at": None,
+        "disabled_at": None, "disabled_reason": None,
+    }.items()
+}  # fmt: skip
+OF_STATEMENT: dict[str, dict[str, object]] = {
+    "accounts/link_usage:count_tries": {"seconds": [1.0]},
+    "accounts/link_usage:delete_expired": {"retention": timedelta(days=1)},
+    "accounts/new_users:find_target": {"code": "GROWTH1"},
+    "delivery/deliveries:claim_deliveries": {"limit": 10},
+    "delivery/deliveries:fetch_contents": {"ids": [uuid.UUID(int=1)]},
+    "delivery/deliveries:settle_attempts": _SETTLE,
+    "delivery/deliveries:settle_attempts_and_archive": _SETTLE,
+    "delivery/endpoints:update_healths": _HEALTHS,
+    "delivery/sweeping:delete_old_messages": {"after": 0, "days": 60.0},
+    "delivery/sweeping:erase_old_content": {"days": 14.0},
+    "delivery/sweeping:delete_old_deliveries": {"days": 60.0},
+    "watching/deferrals:record_failed_read": {"uid": 1},
+    "watching/ownership:join_cluster": {"version": "1"},
+    "watching/ownership:reserve_capacity": {"shards": 1},
+    "watching/ownership:renew_lease": {"shards": 1},
+    "watching/recorded_mails:content_digests": {"uid": 1},
+    "watching/sessions:record_refusal": {"code": "login_refused"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A statement to plan, by its name; `arguments` are those of its parameters in order."""
+
+    name: str
+    sql: str
+    arguments: tuple[Any, ...]
+    budget: int
+
+
+def all_statements() -> dict[str, Statement]:
+    """Return every statement of the `.sql` files, by file and name."""
+    return {
+        f"{file.relative_to(FOLDER).with_suffix('')}:{name}": statement
+        for file in sorted(FOLDER.rglob("*.sql"))
+        if file.name != "worker_privileges.sql"
+        for name, statement in statements.load(str(file.with_suffix(".py"))).items()
+    }
+
+
+async def probes(db: asyncpg.Connection, *, batch: int) -> Iterator[Probe]:
+    """Return the statements with arguments for this database; purges delete `batch` rows.
+
+    Raises KeyError for a parameter without a value: add one to ARGUMENTS.
+    """
+    sending = await db.fetchval(
+        "SELECT id FROM deliveries WHERE state = 'sending' AND partner_id = 1 LIMIT 1"
+    )
+    last_uid = await db.fetchval("SELECT last_uid FROM mailboxes WHERE id = $1", _USER)
+    known = await db.fetch("SELECT shard, bit_xor(digest) FROM shard_user_sums GROUP BY shard")
+    here: dict[str, object] = {
+        "id": [sending],
+        "limit": batch,
+        "known_digests": [row[1] for row in known],
+        "known_shards": [row[0] for row in known],
+        "new_last_uid": last_uid,
+        "old_last_uid": last_uid,
+    }
+    return _probes(here)
+
+
+def _probes(here: dict[str, object]) -> Iterator[Probe]:
+    for name, statement in all_statements().items():
+        if name not in NOT_RUN:
+            given = ARGUMENTS | here | OF_STATEMENT.get(name, {})
+            values = {parameter: given[parameter] for parameter in statement.parameters}
+            sql, *arguments = statement.bind(**values)
+            yield Probe(name, sql, tuple(arguments), BUDGETS.get(name, BUDGET_PAGES))
