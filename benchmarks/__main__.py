@@ -226,6 +226,15 @@ async def mail(
         int, typer.Option(min=1, max=1000, metavar="NUMBER", help="Number of partners that share the users.")
     ] = 10,
     mail_bytes: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Size of each mail.")] = 5000,
+    paced: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Time for which mails then arrive at a steady pace, for all users."
+        ),
+    ] = 0,
+    pace: Annotated[
+        float, typer.Option(min=0.1, metavar="NUMBER", help="Mails a second of the steady pace.")
+    ] = 20,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
@@ -241,6 +250,8 @@ async def mail(
             burst_users=burst_users,
             partner_count=partners,
             mail_bytes=mail_bytes,
+            paced_seconds=paced,
+            pace=pace,
             database_url=database_url,
             redis_url=redis_url,
         )

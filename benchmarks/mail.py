@@ -9,7 +9,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
-from benchmarks import dovecot, mail_source, processes, receiver
+from benchmarks import dovecot, mail_source, paced, processes, receiver
 from benchmarks.mail_source import MailSource
 from benchmarks.measure import BenchError, allow_files
 from benchmarks.processes import CpuMeter
@@ -38,10 +38,15 @@ async def run(
     burst_users: int = 500,
     partner_count: int = 10,
     mail_bytes: int = 5000,
+    paced_seconds: int = 0,
+    pace: float = 20.0,
     database_url: str | None = None,
     redis_url: str | None = None,
 ) -> dict[str, Any]:
-    """Deliver `singly` mails one by one to `idle` users, then `burst` mails at once; returns the figures."""
+    """Deliver `singly` mails one by one to `idle` users, then `burst` mails at once; returns the figures.
+
+    Then deliver `pace` mails a second to all users in turn, for `paced_seconds`.
+    """
     allow_files(idle if server == "own" else FILES_PER_DOVECOT_SESSION * idle)
     async with (
         _mail_source(server, idle) as mails,
@@ -61,6 +66,8 @@ async def run(
             single = await send(singly, users=idle, rate=SINGLE_MAILS_PER_SECOND)
             await send(over, users=over)  # wakes the sessions of the burst
             loaded = await _burst(services, mails, read_counts, burst, over, mail_bytes)
+            steady = paced.Pace(send, services, users=idle, rate=pace)
+            loaded |= await steady.measure(paced_seconds) if paced_seconds else {}
             unique, total, _ = await read_counts()
     waits = sorted((came - sent) * 1000 for sent, came in single)
     return {
@@ -74,7 +81,7 @@ async def run(
         "burst_users": over,
         "mail_bytes": mail_bytes,
         **loaded,
-        "lost": 10 + singly + over + burst - unique,
+        "lost": 10 + singly + over + burst + loaded.get("paced", 0) - unique,
         "duplicates": total - unique,
     }
 

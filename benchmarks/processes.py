@@ -40,6 +40,10 @@ class CpuMeter:
             spent["valkey"] = _own(valkey)
         return spent
 
+    def pss_kib(self) -> dict[str, int]:
+        """Memory of our services in KiB, with their shares of what they share (PSS of smaps_rollup)."""
+        return {name: _pss_kib(pid) for name, pid in self._services.items()}
+
     async def _postgres(self) -> int | None:
         db = await asyncpg.connect(self._settings.database_url)
         try:
@@ -134,3 +138,10 @@ def _own(pid: int) -> float:
 
 def _reaped(pid: int) -> float:
     return sum(map(int, _stat(pid)[13:15])) / CLOCK_TICKS_PER_SECOND
+
+
+def _pss_kib(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise BenchError("the memory of processes needs /proc/PID/smaps_rollup, which Linux has")
