@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import aiohttp
-import httpx
 from yarl import URL
 
 from superimap import __version__
+from superimap.core.certificates import verifying_context
 from superimap.core.egress import EgressBlocked, Guard
 from superimap.dispatcher.answer_reader import AnswerReader
 from superimap.dispatcher.connections import KEEPALIVE_SECONDS, ReceiverConnector
@@ -128,7 +128,7 @@ async def open_client(
     `deadline` is in seconds. At most `max_lookups` names are resolved at once.
     """
     connector = ReceiverConnector(
-        ssl=tls or _verifying_context(),
+        ssl=tls or verifying_context(),
         socket_factory=guard.socket,
         limit=0,  # the lanes limit connections; a queue here would use up the deadline of waiting POSTs
         keepalive_timeout=KEEPALIVE_SECONDS,
@@ -140,12 +140,6 @@ async def open_client(
             yield WebhookClient(connector, deadline=deadline)
     finally:
         await resolver.close()
-
-
-@cache
-def _verifying_context() -> ssl.SSLContext:
-    """Return the context of all clients: reading the certificate authorities takes 20 ms."""
-    return httpx.create_ssl_context()
 
 
 def _route(url: str) -> tuple[aiohttp.ClientRequest, str]:

@@ -4,9 +4,12 @@ Each process imports only its own service: the workers never load SQLAlchemy, wh
 """
 
 import asyncio
+import importlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import ModuleType
 
 from superimap.core import health, runtime
 from superimap.core.backoff import Backoff
@@ -28,8 +31,22 @@ class ServiceEnded(SuperImapError):
     """A service ended before it was asked to."""
 
 
+def import_httpx() -> None:
+    """Import httpx without its command line, for which it loads rich and pygments where they exist (4 MiB)."""
+    if "httpx" in sys.modules:
+        return
+    stand_in = ModuleType("httpx._main")
+    stand_in.main = lambda: None  # type: ignore[attr-defined]
+    sys.modules[stand_in.__name__] = stand_in
+    try:
+        importlib.import_module("httpx")
+    finally:
+        del sys.modules[stand_in.__name__]
+
+
 async def run_idler(settings: Settings, stop: asyncio.Event, state: Readiness) -> None:
     """Run the idler, which watches mailboxes."""
+    import_httpx()
     from superimap.idler import main  # noqa: PLC0415 - each process imports only its own service
 
     await main.serve(settings, stop, state)
@@ -63,6 +80,7 @@ async def run_worker(service: Service, settings: Settings, stop: asyncio.Event) 
 
 async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """Run the API process: it answers requests at once, and ends if the encryption key proves to be wrong."""
+    import_httpx()
     from superimap.api import main  # noqa: PLC0415
 
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())

@@ -1,8 +1,6 @@
 """HTTP towards providers: a client behind the egress guard, and reading of small JSON answers."""
 
 import contextlib
-import functools
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -11,15 +9,10 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from superimap.core.certificates import verifying_context
 from superimap.core.egress import Guard
 
 MAX_ANSWER_BYTES = 64 * 1024
-
-
-@functools.cache
-def _tls_context() -> ssl.SSLContext:
-    """The verifying context of all clients; reading the certificate authorities takes 30 ms."""
-    return httpx.create_ssl_context()
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +27,7 @@ async def guarded_client(guard: Guard) -> AsyncIterator[httpx.AsyncClient]:
             trust_env=False,
         ) as session,
         httpx.AsyncClient(
-            transport=AiohttpTransport(client=session, verify=_tls_context()),
+            transport=AiohttpTransport(client=session, verify=verifying_context()),
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
             timeout=15.0,
             follow_redirects=False,
