@@ -47,7 +47,7 @@ async def f18_jobs_eaten(run: FaultRun) -> None:
             await run.wait_for_webhooks(len(run.injected.sent))
             if not await _readyz_says(run, dispatcher, "doorbells:"):
                 run.broken.append("/readyz does not say that doorbells are not heard")
-        await redis.execute_command("ACL", "SETUSER", "default", "-zrangebyscore")
+        await redis.execute_command("ACL", "SETUSER", "default", "-zrange")
         try:
             await run.send_at_rate(run.scale.mails // 5 * 2, rate=max(20.0, run.scale.mails / run.scale.away))
             await run.wait_for_webhooks(len(run.injected.sent))

@@ -73,16 +73,18 @@ async def run_worker(
     *,
     max_jobs: int,
     report: Callable[[None], None],
+    counter_of: Callable[[str], str | None],
 ) -> None:
     """Run jobs with one arq worker until it fails, or until `stop` is set and its jobs are done.
 
-    `report` is called once the worker has read the queue. Raises one of UNREACHABLE if Redis becomes unreachable,
-    and any other error for an entry of the queue that arq cannot read.
+    `report` is called once the worker has read the queue. `counter_of` returns the key of the counter that is
+    raised as a job is taken, None to leave that to the job. Raises one of UNREACHABLE if Redis becomes
+    unreachable, and any other error for an entry of the queue that arq cannot read.
     """
     redis = connect(url, timeout=COMMAND_TIMEOUT_SECONDS)
     waiter = connect(url, timeout=BLOCK_SECONDS + COMMAND_TIMEOUT_SECONDS)
     worker = _worker(redis, job, max_jobs=max_jobs)
-    worker.waiter, worker.report = waiter, report
+    worker.waiter, worker.report, worker.counter_of = waiter, report, counter_of
     try:
         await _run_until_stop(worker, stop, backoff)
     finally:

@@ -18,9 +18,14 @@ class RingPace:
         if len(self._looks) >= _MAX_ENDPOINTS:
             self._looks.clear()
         last, pause = self._looks.get(endpoint_id, (now, 0.0))
-        if now - last >= 2 * pause:
+        if self.is_lone(endpoint_id, now):
             self._looks[endpoint_id] = now, FIRST_PAUSE_SECONDS
             return 0.0
         look = max(now, last + pause)
         self._looks[endpoint_id] = look, min(2 * pause, LONGEST_PAUSE_SECONDS)
         return look - now
+
+    def is_lone(self, endpoint_id: int, now: float) -> bool:
+        """Whether a ring that arrived `now` is to be answered at once."""
+        last, pause = self._looks.get(endpoint_id, (now, 0.0))
+        return now - last >= 2 * pause

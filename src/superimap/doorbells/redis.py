@@ -35,7 +35,7 @@ from superimap.doorbells.arq_worker import (
     run_worker,
 )
 from superimap.doorbells.pace import RingPace
-from superimap.doorbells.waking_worker import push_wake
+from superimap.doorbells.waking_worker import push_wakes
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,15 @@ class EndpointDoorbell:
         while not stop.is_set():
             try:
                 job = self._job(handler)
-                await run_worker(self._url, job, stop, backoff, max_jobs=max_lanes, report=report)
+                await run_worker(
+                    self._url,
+                    job,
+                    stop,
+                    backoff,
+                    max_jobs=max_lanes,
+                    report=report,
+                    counter_of=self._counter_of,
+                )
             except UNREACHABLE as error:
                 log.warning("Redis is unreachable: %s", error)
                 report(f"Redis cannot be used: {type(error).__name__}")
@@ -143,20 +151,33 @@ class EndpointDoorbell:
     def _job(self, handler: Handler) -> JobFunction:
         clock = asyncio.get_running_loop().time
 
-        async def lane(_: dict[Any, Any], endpoint_id: object) -> None:
+        async def lane(context: dict[Any, Any], endpoint_id: object) -> None:
             if not isinstance(endpoint_id, int):
                 return
             if pause := self._pace.next_pause(endpoint_id, clock()):
                 await asyncio.sleep(pause)  # until the generation is raised, further rings are this job
-            try:  # before the handler reads the table; if this fails, rings during this job start no other job
-                async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-                    await self._redis.incr(f"{GENERATION_KEY_PREFIX}{endpoint_id}")
-            except UNREACHABLE as error:
-                log.info("Redis did not answer: %s", error, extra={"endpoint_id": endpoint_id})
+            if pause or not context["is_counted"]:
+                await self._raise_generation(endpoint_id)
             if endpoint_id != PROBE_ID:
                 await handler(endpoint_id)
 
         return lane
+
+    def _counter_of(self, job: str) -> str | None:
+        """The generation of a lone ring is raised as its job is taken, that of others after the pause."""
+        endpoint_id = job.partition(":")[2].partition(":")[0]
+        is_number = endpoint_id.removeprefix("-").isdecimal()
+        if not is_number or not self._pace.is_lone(int(endpoint_id), asyncio.get_running_loop().time()):
+            return None
+        return f"{GENERATION_KEY_PREFIX}{endpoint_id}"
+
+    async def _raise_generation(self, endpoint_id: int) -> None:
+        """Before the handler reads the table. If this fails, rings during this job start no other job."""
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                await self._redis.incr(f"{GENERATION_KEY_PREFIX}{endpoint_id}")
+        except UNREACHABLE as error:
+            log.info("Redis did not answer: %s", error, extra={"endpoint_id": endpoint_id})
 
     async def _empty_queue(self) -> None:
         """Delete the queue. It holds doorbells only, each of which the sweeper rings again."""
@@ -189,13 +210,13 @@ class EndpointDoorbell:
             await self._skip_dead_jobs(late, generations)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.incr(SEQUENCE_KEY)
-            for endpoint_id, generation in generations.items():
-                job = f"{JOB_NAME}:{endpoint_id}:{generation}"
+            jobs = {id_: f"{JOB_NAME}:{id_}:{generation}" for id_, generation in generations.items()}
+            for endpoint_id, job in jobs.items():
                 work = serialize_job(JOB_NAME, (endpoint_id,), {}, None, score, serializer=encode_json)
                 # Like arq's enqueue_job, for many at once. Both keys exist or neither: arq removes them together.
                 pipe.set(job_key_prefix + job, work, nx=True, px=JOB_EXPIRY_MILLISECONDS)
                 pipe.zadd(QUEUE_NAME, {job: score}, nx=True)
-            push_wake(pipe)
+            push_wakes(pipe, jobs.values())
             await pipe.execute()
 
     async def _skip_dead_jobs(self, late: list[int], generations: dict[int, int]) -> None:

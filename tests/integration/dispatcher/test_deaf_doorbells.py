@@ -17,6 +17,7 @@ from superimap.core.health import Readiness
 from superimap.dispatcher.hearing import DoorbellHearing
 from superimap.doorbells.arq_worker import QUEUE_NAME
 from superimap.doorbells.redis import GENERATION_KEY_PREFIX, PROBE_ID, EndpointDoorbell
+from superimap.doorbells.waking_worker import WakingWorker
 from tests.integration.dispatcher.conftest import FAST, SinkWorld, eventually
 from tests.support.queue_eater import jobs_eaten
 
@@ -27,11 +28,11 @@ MAX_SECONDS = 2.0
 
 @contextlib.asynccontextmanager
 async def worker_that_hangs(_world: SinkWorld, patch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    async def hang(_: object) -> None:
+    async def hang(*_: object) -> None:
         await asyncio.Event().wait()
 
     with patch.context() as context:
-        context.setattr(arq.worker.Worker, "_poll_iteration", hang)
+        context.setattr(WakingWorker, "_take_jobs", hang)
         yield
 
 
@@ -60,7 +61,7 @@ async def full_redis(world: SinkWorld, _patch: object) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def user_without_permission_to_read_the_queue(world: SinkWorld, _patch: object) -> AsyncIterator[None]:
     async with Redis.from_url(world.redis_url) as redis:
-        await redis.execute_command("ACL", "SETUSER", "default", "-zrangebyscore")
+        await redis.execute_command("ACL", "SETUSER", "default", "-zrange")
         try:
             yield
         finally:

@@ -7,14 +7,16 @@ import contextlib
 import pickle
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 
 from superimap.core.environment import SettingsError
 from superimap.doorbells import waking_worker
 from superimap.doorbells.redis import GENERATION_KEY_PREFIX, QUEUE_NAME, EndpointDoorbell
-from superimap.doorbells.waking_worker import WAKE_KEY
+from superimap.doorbells.waking_worker import BLOCK_SECONDS, WAKE_KEY
 from tests.integration.dispatcher.conftest import eventually
 
 
@@ -169,6 +171,56 @@ async def test_a_lost_wake_up_costs_a_second_and_no_ring(redis_url: str):
         await redis.delete(WAKE_KEY)
         async with working(queue, handler):
             await eventually(lambda: _true(calls == [7]))
+
+
+async def test_a_wake_up_of_an_earlier_version_is_a_look_at_the_whole_queue(redis_url: str):
+    calls: list[int] = []
+
+    async def handler(endpoint_id: int) -> None:
+        calls.append(endpoint_id)
+
+    async with (
+        EndpointDoorbell(redis_url) as queue,
+        Redis.from_url(redis_url) as redis,
+        working(queue, handler),
+    ):
+        await queue.ring(1)
+        await eventually(lambda: _true(calls == [1]))
+        await redis.set("arq:job:lane:7:0", b'{"f":"lane","a":[7],"k":{},"t":null,"et":1}')
+        await redis.zadd(QUEUE_NAME, {"lane:7:0": 1})
+        await redis.lpush(WAKE_KEY, "1")
+        await eventually(lambda: _true(calls == [1, 7]), within=BLOCK_SECONDS / 2)
+
+
+async def test_a_lone_ring_takes_three_round_trips_of_its_dispatcher(redis_url: str, monkeypatch):
+    """The taking of its job, the removal of it, and the wait for the next one."""
+    sent: list[tuple[AbstractConnection, bytes]] = []
+    calls: list[int] = []
+    send = AbstractConnection.send_packed_command
+
+    async def record(connection: AbstractConnection, command: Any, *args: Any, **options: Any) -> None:
+        sent.append((connection, b"".join(command) if isinstance(command, list) else command))
+        await send(connection, command, *args, **options)
+
+    async def handler(endpoint_id: int) -> None:
+        calls.append(endpoint_id)
+
+    async with (
+        EndpointDoorbell(redis_url) as queue,
+        Redis.from_url(redis_url) as redis,
+        EndpointDoorbell(redis_url) as ringing,
+        working(queue, handler),
+    ):
+        await ringing.ring(1)
+        await eventually(lambda: _empty(redis))
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", record)
+        await ringing.ring(2)
+        for last in (b"ZREM", b"BLPOP"):
+            await eventually(lambda last=last: _true(any(last in command for _, command in sent)))
+        monkeypatch.undo()
+    (rings,) = (connection for connection, command in sent if b"ZADD" in command)
+    assert calls == [1, 2]
+    assert len([connection for connection, _ in sent if connection is not rings]) == 3, sent
 
 
 @pytest.mark.parametrize("queues", [1, 2])
