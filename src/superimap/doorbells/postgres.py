@@ -8,6 +8,7 @@ import asyncpg
 from superimap.core.backoff import Backoff
 from superimap.db.postgres import UNAVAILABLE, connect
 from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL, USERS_CHANNEL
+from superimap.doorbells.pace import RingPace
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +16,7 @@ CHECK_SECONDS = 15.0
 """Pause between two tests of the connection, which otherwise only receives."""
 
 CHECK_TIMEOUT_SECONDS = 5.0
+_EVERY_SHARD = 0
 
 
 class IdlerDoorbell:
@@ -27,6 +29,7 @@ class IdlerDoorbell:
         self._addressed_to = {EVERY_IDLER, str(idler)}
         self._rung = asyncio.Event()
         self._shards: set[int] = set()
+        self._pace = RingPace()
         self._has_cluster_changed = False
 
     async def listen(self, url: str) -> None:
@@ -50,12 +53,17 @@ class IdlerDoorbell:
     async def wait(self, due: float) -> tuple[frozenset[int], bool]:
         """Wait until the doorbell rings, or a reconcile round is `due` by the event loop's clock.
 
-        Returns the shards whose users changed, and whether to run a round.
+        Returns the shards whose users changed, and whether to run a round. Rings of a burst of users are returned
+        together.
         """
         is_round = False
         try:
             async with asyncio.timeout_at(due):
                 await self._rung.wait()
+                if not self._has_cluster_changed:
+                    await asyncio.sleep(
+                        self._pace.next_pause(_EVERY_SHARD, asyncio.get_running_loop().time())
+                    )
         except TimeoutError:
             is_round = True
         shards, has_changed = frozenset(self._shards), self._has_cluster_changed

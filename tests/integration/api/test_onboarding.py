@@ -40,7 +40,7 @@ async def client(world):
 
 def of_transaction(statements: list[str]) -> list[str]:
     """The statements of the transaction that creates the user."""
-    begin = next(at for at, each in enumerate(statements) if "pg_get_serial_sequence('users'" in each) - 1
+    begin = next(at for at, each in enumerate(statements) if "'users_id_seq'" in each) - 1
     end = next(
         at for at, each in enumerate(statements) if at > begin and each.startswith(("COMMIT", "ROLLBACK"))
     )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import undefer
 
 from fixtures.world import eventually
 from superimap.api.app import openapi
-from superimap.api.dependencies import USERS_PER_REQUEST
+from superimap.api.calling_key import USERS_PER_REQUEST
 from superimap.core.crypto import Place
 from superimap.db.accounts import room
 from superimap.db.models import AuditEntry, PartnerUsage, User

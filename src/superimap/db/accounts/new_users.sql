@@ -4,12 +4,12 @@
 -- A partner's connection with its provider, and ids for new users.
 SELECT c.id AS connection_id, c.partner_id, p.code, p.kind, p.imap_host, p.host_by_user,
        p.kind = 'OAUTH2' AND coalesce(p.oauth2_grant_type = 'client_credentials', false) AS is_app_only,
-       ARRAY(SELECT nextval(pg_get_serial_sequence('users', 'id')) FROM generate_series(1, :count)) AS user_ids
+       ARRAY(SELECT nextval('users_id_seq') FROM generate_series(1, :count)) AS user_ids
 FROM connections c JOIN providers p ON p.id = c.provider_id
 WHERE c.partner_id = :partner_id AND upper(p.code) = :code;
 
 -- name: draw_ids
-SELECT nextval(pg_get_serial_sequence('users', 'id')) FROM generate_series(1, :count);
+SELECT nextval('users_id_seq') FROM generate_series(1, :count);
 
 -- name: insert_users
 -- Creates users if there is room for all of them, except those whose tag or email a live user has; with an entry in
