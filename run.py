@@ -37,6 +37,7 @@ LOCKS = {
 PROGRAMS = {  # by Debian package; the languages are those of docs/webhooks.md
     "dovecot-imapd": ["dovecot", "/usr/sbin/dovecot"],
     "chromium": ["chromium", "chromium-browser"],
+    "pgbouncer": ["pgbouncer", "/usr/sbin/pgbouncer"],
     "ruby": ["ruby"],
     "php-cli": ["php"],
     "golang-go": ["go"],

@@ -21,8 +21,7 @@ __all__ = ["CONNECT_TIMEOUT_SECONDS", "UNAVAILABLE", "DatabaseConnection", "conn
 
 STATEMENT_TIMEOUT_SECONDS = 30.0
 
-SERVER_SETTINGS = {
-    "timezone": "UTC",
+SESSION_SETTINGS = {
     # A transaction that a stopped process leaves open must not hold a shard's row indefinitely.
     "idle_in_transaction_session_timeout": "60000",
     "lock_timeout": "20000",
@@ -111,12 +110,15 @@ class Hosts:
     def __init__(self, dsns: tuple[str, ...]) -> None:
         self._dsns = dsns
 
-    async def connect(self, *_: object, **arguments: Any) -> asyncpg.Connection:
+    async def connect(
+        self, *_: object, session_settings: Mapping[str, str], **arguments: Any
+    ) -> asyncpg.Connection:
         """Connect to the first host that can be used. Each has the timeout for itself: one may never answer."""
         failure: BaseException | None = None
         for dsn in self._dsns:
             try:
                 connection = await asyncpg.connect(dsn, **arguments)
+                await _set(connection, session_settings, within=arguments["timeout"])
             except UNAVAILABLE as error:
                 failure = error
                 continue
@@ -124,6 +126,16 @@ class Hosts:
             return connection
         assert failure is not None  # noqa: S101 - there is one host at least
         raise failure
+
+
+async def _set(connection: asyncpg.Connection, settings: Mapping[str, str], *, within: float) -> None:
+    """Set parameters of a new session in one round trip. PgBouncer refuses most of them at the start."""
+    try:
+        statements = [f"SET {name} = '{value}'" for name, value in settings.items()]
+        await connection.execute("; ".join(statements), timeout=within)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 @lru_cache(maxsize=8)
@@ -139,8 +151,8 @@ async def connect(
 ) -> asyncpg.Connection:
     """Open a connection, by the URL of the settings.
 
-    `statement_timeout` is in seconds; None means no limit, which migrations need. `settings` are added to
-    SERVER_SETTINGS.
+    `statement_timeout` is in seconds; None means no limit, which migrations need. `settings` are constants, and
+    are added to SESSION_SETTINGS.
     """
     arguments = _arguments(url, settings or {})
     return await _hosts(url).connect(command_timeout=statement_timeout, **arguments)
@@ -151,7 +163,8 @@ def _arguments(url: str, settings: Mapping[str, str]) -> dict[str, Any]:
     found = connection_arguments(url)
     return {
         "timeout": found.timeout,
-        "server_settings": {**SERVER_SETTINGS, **found.server_settings, **settings},
+        "server_settings": {"timezone": "UTC", **found.server_settings},
+        "session_settings": {**SESSION_SETTINGS, **settings},
         "connection_class": DatabaseConnection,
         **({"ssl": found.tls} if found.tls else {}),
     }

@@ -109,11 +109,11 @@ class PresenceKeeper:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of its own. The settings are no start-up parameters, which PgBouncer would refuse."""
-        db = await postgres.connect(self._database_url, statement_timeout=STATEMENT_TIMEOUT_SECONDS)
+        """A connection of its own."""
+        db = await postgres.connect(
+            self._database_url, statement_timeout=STATEMENT_TIMEOUT_SECONDS, settings=TCP_SETTINGS
+        )
         try:
-            for name, value in TCP_SETTINGS.items():
-                await db.fetchval("SELECT set_config($1, $2, false)", name, value)
             yield db
         finally:
             db.terminate()
