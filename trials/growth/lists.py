@@ -23,7 +23,7 @@ from superimap.domain.mails import MailOutcome
 PARTNER, CONNECTION, USER, TAG = 1, 1, 4000, "tag4000"
 LIST_ROWS = 20
 """Rows of a list."""
-PAGE_BUDGET = 700
+PAGE_BUDGET = 1_200
 """Pages of 8 KiB that a list may read: some for each row and its joins."""
 BULK_ROWS = 50
 """Deliveries that are replayed or cancelled."""

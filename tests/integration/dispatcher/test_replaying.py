@@ -169,3 +169,29 @@ async def test_two_replays_at_once_take_different_deliveries_and_neither_waits(w
         await other.commit()
 
     assert (first.count, second.count) == (2, 3)
+
+
+@pytest.mark.parametrize("state", [DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.CANCELLED])
+async def test_deliveries_of_several_kinds_are_listed_and_changed_in_the_order_of_their_ids(
+    world: SinkWorld, state
+):
+    """Each kind is a range of an index of its own."""
+    ids = []
+    for kind in ("events", "new_mail", "user_connected", "new_mail", "events"):
+        ids += await world.add_deliveries(await world.endpoint(kind=kind), ring=False)
+    ids.sort()
+    await world.db.execute("UPDATE deliveries SET state = $1, settled_at = now()", state)
+    which = DeliveryFilter(partner_id=world.partner_id, state=state)
+
+    async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
+        first = await history.list_deliveries(db, which, limit=3)
+        rest = await history.list_deliveries(db, which, after=ids[2], limit=3)
+        if state is DeliveryState.PENDING:
+            done = await replay.cancel(db, which, limit=3)
+        else:
+            done = await replay.replay(db, which, limit=3)
+
+    assert [row.id for row in first + rest] == [webhook_id(each) for each in reversed(ids)]
+    assert (done.count, done.remaining) == (3, 2)
+    changed = await world.db.fetch("SELECT id FROM deliveries WHERE state <> $1", state)
+    assert {row["id"] for row in changed} == set(ids[:3])
