@@ -48,6 +48,8 @@ COUNT = """
         $$
     $format$, current_schema()); END $do$
 """
+# Nobody else may make it a trigger of a table of their own, which would write any sums. Firing needs no privilege.
+RESTRICT = "REVOKE ALL ON FUNCTION count_user() FROM PUBLIC"
 # Takes a lock that waits for all writers of users, so that the count below misses and repeats none.
 TRIGGERS = (
     """
@@ -70,7 +72,7 @@ COUNT_ALL = """
 
 
 def upgrade() -> None:
-    for statement in (TABLE, INDEX, COUNT, *TRIGGERS, COUNT_ALL):
+    for statement in (TABLE, INDEX, COUNT, RESTRICT, *TRIGGERS, COUNT_ALL):
         op.execute(statement)
 
 

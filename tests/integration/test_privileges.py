@@ -33,6 +33,9 @@ FORBIDDEN = {
         "UPDATE vault_canaries SET word = ''",
         "DELETE FROM vault_canaries",
         "SELECT has_login_password(1)",
+        "INSERT INTO shard_user_sums (shard, wanted, digest) VALUES (1, 1, 1)",
+        "CREATE TEMP TABLE t (id bigint);"
+        " CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION count_user()",
     ],
     Role.DISPATCHER: [
         "SELECT login_password FROM users",
