@@ -60,9 +60,6 @@ class ConnectionArguments:
     tls: ssl.SSLContext | None = None
 
 
-_NETLOC = re.compile(r"([^/?#]*)(.*)", re.DOTALL)
-
-
 @lru_cache(maxsize=8)
 def connection_arguments(url: str) -> ConnectionArguments:
     """Return what a connection needs. Raises ValueError, which says what is wrong and what to do.
@@ -112,10 +109,10 @@ def _hosts(netloc: str, words: dict[str, str]) -> list[tuple[str, dict[str, str]
 def _split(url: str) -> SplitResult:
     """As `urlsplit`, which takes no IPv6 address behind another host since Python 3.11.10."""
     before, separator, behind = url.partition("://")
-    netloc, rest = _NETLOC.fullmatch(behind).groups() if separator else ("", behind)  # type: ignore[union-attr]
+    netloc = re.split("[/?#]", behind, maxsplit=1)[0] if separator else ""
     if netloc.count("[") != netloc.count("]"):
         raise ValueError("has brackets without a pair; write an IPv6 address as [::1]")
-    return urlsplit(before + separator + rest)._replace(netloc=netloc)
+    return urlsplit(before + separator + behind[len(netloc) :])._replace(netloc=netloc)
 
 
 def _check_places(netloc: str, path: str, query: str, fragment: str) -> None:
