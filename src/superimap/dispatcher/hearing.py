@@ -12,12 +12,11 @@ from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
+REPORTED_AFTER_PROBES = 2
+"""Probes in a row that are not taken until this is reported. Lanes start here after the first."""
 RECENT_PROBES = 10
-REPORTED_MISSES = 2
-"""Recent probes that are not taken until this is reported. Lanes start here after the first.
-
-They need not be in a row: a consumer that competes for jobs takes only some.
-"""
+REPORTED_MISSES = 3
+"""As many of the recent probes are reported, too: a consumer that competes for jobs takes only some."""
 DEAD_AFTER_PROBES = 3
 """Probes in a row that are not taken until one that a dead process may have taken is replaced."""
 SUBJECT = "doorbells"
@@ -70,7 +69,8 @@ class DoorbellHearing:
 
     def _report(self) -> None:
         missed = sum(self._recent)
-        is_unheard, was_unheard = missed >= REPORTED_MISSES, SUBJECT in self._health.notes
+        is_unheard = self._missed >= REPORTED_AFTER_PROBES or missed >= REPORTED_MISSES
+        was_unheard = SUBJECT in self._health.notes
         metrics.DOORBELLS_UNHEARD.set(is_unheard)
         if is_unheard:
             text = (
