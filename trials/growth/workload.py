@@ -22,10 +22,10 @@ BUDGET_PAGES = 300
 # Statements that change or read many rows at once, by design: some pages for each of a bounded number of rows.
 BUDGETS = {
     "accounts/room:count_live_users": 20_000,  # users of a partner, when its quota seems to be used up
-    "delivery/backlogs:measure": 260_000,  # up to the quota of a partner; at most a twentieth of the time
+    "delivery/backlogs:measure": 20_000,  # up to the quota of a partner; at most a twentieth of the time
     "delivery/liveness:delete_old_events": 40_000,  # 5,000 rows
-    "delivery/liveness:mark_stalled": 12_000,  # 10,000 users
-    "delivery/shard_survey:survey_shards": 12_000,  # 10,000 users
+    "delivery/liveness:mark_stalled": 2_000,  # 10,000 users
+    "delivery/shard_survey:survey_shards": 2_000,  # 10,000 users
     "delivery/sweeping:delete_old_deliveries": 60_000,  # 5,000 rows
     "delivery/sweeping:delete_old_messages": 100_000,  # 5,000 rows
     "delivery/sweeping:erase_old_content": 200_000,  # 5,000 rows
