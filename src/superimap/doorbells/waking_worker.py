@@ -139,20 +139,20 @@ class WakingWorker(Worker):
             if is_late or not all(map(self._is_job, woken)):
                 self._looked_at_all = asyncio.get_running_loop().time()
                 waiting = await self.pool.zrange(self.queue_name, 0, self.queue_read_limit - 1)
-                await self.start_jobs(waiting)
+                named = list(filter(self._is_job, woken))  # it may be behind all that is read
+                await self._start_all([*named, *(name.decode() for name in waiting)])
                 return
-            woken = await self._start(woken)
+            woken = await self._start(woken, more=self._room() - len(woken))
 
-    async def start_jobs(self, job_ids: Sequence[bytes]) -> None:
+    async def _start_all(self, names: list[str]) -> None:
         """Take these jobs while there is room, and run each as a task."""
-        names = [name.decode() for name in job_ids]
         while names and (room := min(self._room(), _JOBS_PER_ROUND_TRIP)) > 0:
-            await self._start(names[:room])
+            await self._start(names[:room], more=0)
             names = names[room:]
 
-    async def _start(self, names: Sequence[str]) -> list[str]:
-        """Take these jobs and run each as a task; returns the wake-ups that came meanwhile, if there is room."""
-        taken, woken = await self._take(names, self._room() - len(names))
+    async def _start(self, names: Sequence[str], *, more: int) -> list[str]:
+        """Take these jobs and run each as a task; returns up to `more` wake-ups that came meanwhile."""
+        taken, woken = await self._take(names, more)
         for job in taken:
             await self.sem.acquire()
             self.job_counter += 1

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from arq.connections import ArqRedis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from superimap.core.environment import SettingsError
-from superimap.doorbells import waking_worker
+from superimap.doorbells import arq_worker, waking_worker
 from superimap.doorbells.redis import GENERATION_KEY_PREFIX, QUEUE_NAME, EndpointDoorbell
 from superimap.doorbells.waking_worker import BLOCK_SECONDS, WAKE_KEY
 from tests.integration.dispatcher.conftest import eventually
@@ -190,6 +191,28 @@ async def test_a_wake_up_of_an_earlier_version_is_a_look_at_the_whole_queue(redi
         await redis.zadd(QUEUE_NAME, {"lane:7:0": 1})
         await redis.lpush(WAKE_KEY, "1")
         await eventually(lambda: _true(calls == [1, 7]), within=BLOCK_SECONDS / 2)
+
+
+async def test_a_ring_during_a_look_at_the_whole_queue_waits_for_no_other_look(redis_url: str, monkeypatch):
+    for module in (waking_worker, arq_worker):
+        monkeypatch.setattr(module, "BLOCK_SECONDS", 60)
+    calls: list[int] = []
+    zrange = ArqRedis.zrange
+
+    async def handler(endpoint_id: int) -> None:
+        calls.append(endpoint_id)
+
+    async with EndpointDoorbell(redis_url) as queue, EndpointDoorbell(redis_url) as ringing:
+
+        async def ring_after_reading(redis: ArqRedis, *args: Any) -> Any:
+            read = await zrange(redis, *args)
+            await ringing.ring(2)
+            return read
+
+        await queue.ring(1)
+        monkeypatch.setattr(ArqRedis, "zrange", ring_after_reading)
+        async with working(queue, handler):
+            await eventually(lambda: _true(sorted(calls) == [1, 2]))
 
 
 async def test_a_lone_ring_takes_three_round_trips_of_its_dispatcher(redis_url: str, monkeypatch):
