@@ -68,9 +68,9 @@ async def test_a_replay_fails_permanently_at_the_end_of_its_own_schedule(world: 
     world.sink.answer = 500
     await world.db.execute("UPDATE deliveries SET attempts = 33 WHERE id = $1", delivery)
 
+    await again(world, delivery)
+    await world.db.execute("UPDATE deliveries SET attempts_before = 17 WHERE id = $1", delivery)
     async with world.dispatcher():
-        await again(world, delivery)
-        await world.db.execute("UPDATE deliveries SET attempts_before = 17 WHERE id = $1", delivery)
         await world.sink.wait_for(1)
         await eventually(lambda: world.in_state("failed"))
 
