@@ -57,7 +57,7 @@ async def run(
         async with processes.workers(settings, mails.groups) as services:
 
             async def send(count: int, *, users: int, rate: float = 0.0) -> list[tuple[float, float]]:
-                await _wait_until_watched(mails, idle)
+                await mail_source.wait_until_watched(mails, idle, within=WAIT_SECONDS)
                 sent = await mails.deliver(count, users=users, size=mail_bytes, rate=rate)
                 return await _wait_for_webhooks(sent, read_counts)
 
@@ -119,15 +119,6 @@ async def _wait_for_webhooks(sent: dict[str, float], read_counts: ReadCounts) ->
         raise BenchError(
             f"{missing} of {len(sent)} mails produced no webhook within {WAIT_SECONDS:g} s"
         ) from None
-
-
-async def _wait_until_watched(mails: MailSource, count: int) -> None:
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            while await mails.idling() < count:  # noqa: ASYNC110 - another process sets no Event
-                await asyncio.sleep(0.2)
-    except TimeoutError:
-        raise BenchError(f"{count} users were not watched within {WAIT_SECONDS:g} s") from None
 
 
 async def _create_users(settings: Settings, port: int, base: str, count: int, partner_count: int) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from benchmarks.certificate import server_context
 from benchmarks.mail_server import mail_of
+from benchmarks.measure import BenchError
 from benchmarks.server_process import spawn_server
 from superimap.testing.imap.server import ImapServer
 
@@ -71,6 +72,16 @@ async def running(chain: str | None = None) -> AsyncIterator[MailSource]:
     """Run the fake IMAP server for the length of the block, with TLS if there is a `chain` (PEM, key first)."""
     async with spawn_server(_main, chain, name="mail_server") as (pipe, port):
         yield ImapServerSource(pipe, port)
+
+
+async def wait_until_watched(mails: MailSource, count: int, *, within: float) -> None:
+    """Wait until `count` sessions are idle. Raises BenchError after `within` seconds."""
+    try:
+        async with asyncio.timeout(within):
+            while await mails.idling() < count:  # noqa: ASYNC110 - another process sets no Event
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise BenchError(f"{count} users were not watched within {within:g} s") from None
 
 
 async def deliver_in_turn(

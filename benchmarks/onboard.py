@@ -16,7 +16,6 @@ import asyncpg
 import httpx
 
 from benchmarks import certificate, mail_source, processes
-from benchmarks.mail_source import MailSource
 from benchmarks.measure import BenchError, allow_files
 from benchmarks.processes import CpuMeter
 from fixtures.engines import settings_for_engines
@@ -54,10 +53,10 @@ async def run(
         key = await _create_partner(settings, mails.port, "tls" if tls else "none")
         async with _services(settings, authority) as (meter, base), _client(base, key) as client:
             await _create_users(client, _people("warm", WARM_UP_USERS), batch)
-            await _wait_until_watched(mails, WARM_UP_USERS)
+            await mail_source.wait_until_watched(mails, WARM_UP_USERS, within=WAIT_SECONDS)
             before = await meter.cpu(), await _transactions(settings)
             await _create_users(client, _people("user", users), batch)
-            await _wait_until_watched(mails, WARM_UP_USERS + users)
+            await mail_source.wait_until_watched(mails, WARM_UP_USERS + users, within=WAIT_SECONDS)
             after = await meter.cpu(), await _transactions(settings)
     per_thousand = 1000 / users
     spent = {
@@ -106,15 +105,6 @@ async def _create_users(client: httpx.AsyncClient, people: Sequence[Mapping[str,
                 raise BenchError(f"POST {path} was answered {answer.status_code}: {answer.text[:300]}")
 
     await asyncio.gather(*(send() for _ in range(REQUESTS_AT_ONCE)))
-
-
-async def _wait_until_watched(mails: MailSource, count: int) -> None:
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            while await mails.idling() < count:  # noqa: ASYNC110 - another process sets no Event
-                await asyncio.sleep(0.2)
-    except TimeoutError:
-        raise BenchError(f"{count} users were not watched within {WAIT_SECONDS:g} s") from None
 
 
 async def _create_partner(settings: Settings, port: int, tls: str) -> str:
