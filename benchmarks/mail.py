@@ -59,7 +59,7 @@ async def run(
             async def send(count: int, *, users: int, rate: float = 0.0) -> list[tuple[float, float]]:
                 await mail_source.wait_until_watched(mails, idle, within=WAIT_SECONDS)
                 sent = await mails.deliver(count, users=users, size=mail_bytes, rate=rate)
-                return await _wait_for_webhooks(sent, read_counts)
+                return await wait_for_webhooks(sent, read_counts)
 
             over = min(burst_users, idle)
             await send(10, users=idle)  # warms up
@@ -94,7 +94,7 @@ async def _burst(
     services: CpuMeter, mails: MailSource, read_counts: ReadCounts, count: int, over: int, size: int
 ) -> dict[str, Any]:
     before = await services.cpu()
-    times = await _wait_for_webhooks(await mails.deliver(count, users=over, size=size), read_counts)
+    times = await wait_for_webhooks(await mails.deliver(count, users=over, size=size), read_counts)
     after = await services.cpu()
     took = max(came for _, came in times) - min(sent for sent, _ in times)
     spent = {name: round((after[name] - before[name]) * 1000 / count, 3) for name in before}
@@ -105,7 +105,7 @@ async def _burst(
     }
 
 
-async def _wait_for_webhooks(sent: dict[str, float], read_counts: ReadCounts) -> list[tuple[float, float]]:
+async def wait_for_webhooks(sent: dict[str, float], read_counts: ReadCounts) -> list[tuple[float, float]]:
     """The times at which each mail and its webhook arrived. Raises BenchError if one is late."""
     try:
         async with asyncio.timeout(WAIT_SECONDS):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -121,7 +120,7 @@ async def _create_partner(settings: Settings, port: int, tls: str) -> str:
 @contextlib.asynccontextmanager
 async def _services(settings: Settings, authority: str) -> AsyncIterator[tuple[CpuMeter, str]]:
     """Run API and idler, which trust `authority` (PEM); yields their meter, and the URL of the API."""
-    port = _free_port()
+    port = processes.free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as trusted:
         trusted.write(authority)
         trusted.flush()
@@ -151,12 +150,6 @@ async def _wait_until_ready(base: str) -> None:
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise BenchError(f"the API was not ready within {WAIT_SECONDS:g} s; see its error above") from None
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def _transactions(settings: Settings) -> int:

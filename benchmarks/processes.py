@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -108,6 +109,23 @@ def members(group: int, *, name: str = "") -> list[int]:
     ]
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process so far, exact to the nanosecond (the first number of /proc/PID/schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def private_kib(pid: int) -> int:
+    """Memory in KiB that a process shares with no other (Private_* of smaps_rollup)."""
+    return sum(int(fields[1]) for fields in _memory(pid) if fields[0] in {"Private_Clean:", "Private_Dirty:"})
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody uses at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def _processes() -> list[int]:
     return [int(each.name) for each in Path("/proc").glob("[0-9]*")]
 
@@ -141,7 +159,12 @@ def _reaped(pid: int) -> float:
 
 
 def _pss_kib(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    raise BenchError("the memory of processes needs /proc/PID/smaps_rollup, which Linux has")
+    return next(int(fields[1]) for fields in _memory(pid) if fields[0] == "Pss:")
+
+
+def _memory(pid: int) -> list[list[str]]:
+    """The lines of /proc/PID/smaps_rollup. Raises BenchError where there is none."""
+    try:
+        return [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    except FileNotFoundError:
+        raise BenchError("the memory of processes needs /proc/PID/smaps_rollup, which Linux has") from None

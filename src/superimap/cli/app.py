@@ -17,6 +17,7 @@ from superimap.cli import (
     keys,
     messages,
     partners,
+    plan,
     processes,
     providers,
     setup,
@@ -55,6 +56,7 @@ def options(
 
 processes.register(app)
 setup.register(app)
+plan.register(app)
 cluster.register(app)
 keys.register(app)
 fake_imap.register(app)
