@@ -28,10 +28,11 @@ def run(connection: Connection) -> None:
 
 
 async def connect_and_run() -> None:
-    url = context.config.attributes.get("url") or load_settings().database_url
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connector(url, statement_timeout=None), poolclass=NullPool
-    )
+    url = context.config.attributes.get("url") or load_settings().session_url
+    connect = connector(
+        url, statement_timeout=None, needs_session=True
+    )  # for a lock that outlasts transactions
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()

@@ -217,18 +217,19 @@ async def test_a_backlog_that_takes_too_long_to_measure_delays_no_other_partner(
     assert asked == sorted([acme.partner.id, large.partner.id])
 
 
-async def test_a_lock_that_is_granted_too_late_does_not_stay_with_the_pool(database_url, monkeypatch):
-    """Otherwise no process would measure again, and held partners would stay held."""
-    monkeypatch.setattr(postgres, "STATEMENT_TIMEOUT_SECONDS", 0.1)
-    monkeypatch.setattr(backlog_watch, "TRY_LOCK", f"{backlog_watch.TRY_LOCK}, pg_sleep(0.5)")
-    async with postgres.pool(database_url, size=2) as pool, postgres.pool(database_url, size=1) as other:
-        with pytest.raises(TimeoutError):
-            await BacklogWatch(pool, max_rows=1, max_bytes=1).measure_all()
+async def test_the_dispatcher_that_sweeps_measures(world, acme, database_url, monkeypatch):
+    monkeypatch.setattr(backlog_watch, "INTERVAL_SECONDS", 0.1)
+    await world.user(acme, "ann", login="ann", password="a password of theirs")
+    await world.rows(BACKLOG, 20)
+    held = "SELECT count(*) = 1 FROM partner_usage WHERE held_since IS NOT NULL AND quota = 'backlog_rows'"
+    settings = world.settings.model_copy(update={"quota_backlog_rows": 10})
+    async with postgres.pool(database_url, size=2) as pool:
+        await BacklogWatch(pool, max_rows=10, max_bytes=10**9, is_active=lambda: False).measure_all()
+        before = await world.value(held)
+        async with running(services.run_dispatcher, settings):
+            await eventually(lambda: world.value(held), what="the measurement")
 
-        async def is_free() -> bool:
-            return await other.fetchval("SELECT pg_try_advisory_lock($1)", backlog_watch.LOCK_KEY)
-
-        await eventually(is_free, what="the lock", within=3)
+    assert not before
 
 
 async def test_a_full_backlog_loses_no_mail_and_the_rest_is_recorded_once_it_is_smaller(world, monkeypatch):

@@ -49,10 +49,10 @@ def migrate(
 
     with reporting_errors():
         settings = load_settings()
-        with explaining_database_errors(settings.database_url):
-            asyncio.run(_reach(settings.database_url, wait))
-            upgrade(settings.database_url)
-            granted = asyncio.run(apply_privileges(settings.database_url, create=roles))
+        with explaining_database_errors(settings.session_url):
+            asyncio.run(_reach(settings.session_url, wait))
+            upgrade(settings.session_url)
+            granted = asyncio.run(apply_privileges(settings.session_url, create=roles))
         revision, installed = asyncio.run(_install())
     if as_json:
         output.show_json({"revision": revision, "roles": granted, "installed_providers": installed})

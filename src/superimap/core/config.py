@@ -12,6 +12,7 @@ from superimap.core.setting_types import (
     KeyRing,
     Network,
     Networks,
+    OptionalPostgresUrl,
     Ports,
     PostgresUrl,
     RedisUrl,
@@ -37,6 +38,12 @@ class Settings(BaseSettings):
         repr=False,
         description="URL of PostgreSQL, which holds all data: `postgresql://user:password@host:5432/superimap`. "
         "Several hosts are separated by commas. libpq's keywords are supported, or rejected by name.",
+    )
+    database_session_url: OptionalPostgresUrl = Field(
+        "",
+        repr=False,
+        description="URL of the same database for connections that need a session of their own, if DATABASE_URL "
+        "leads to a pooler in transaction mode: notifications, locks and migrations. Empty: DATABASE_URL.",
     )
     redis_url: RedisUrl = Field(
         "redis://localhost:6379/0",
@@ -247,6 +254,11 @@ class Settings(BaseSettings):
                 "or one late heartbeat moves every user to another idler"
             )
         return self
+
+    @property
+    def session_url(self) -> str:
+        """URL of the database for connections that need a session of their own."""
+        return self.database_session_url or self.database_url
 
     @property
     def quotas(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ class SuperImapError(Exception):
       EgressBlocked       core/egress.py            an address must not be dialled (also an OSError)
       RequestError        db/errors.py              a row cannot be read or changed as requested
       NotMigrated         db/ready.py               the schema is older than the code; run `superimap migrate`
+      SessionNotKept      db/poolers.py             a pooler in transaction mode where a session is needed
       RolesNotCreated     db/privileges.py          the user of DATABASE_URL may not create roles
       Fenced              db/watching/intake.py     an idler wrote for a shard that it no longer owns
       ImapError           imap/errors.py            the mail server, or the connection to it, failed

@@ -46,7 +46,7 @@ _ADVICE = {
     "tcp_user_timeout": "SuperIMAP tests its connections itself; remove it",
     "hostaddr": "name the address as the host",
     "service": "write out what the service file contains",
-    "pgbouncer": "a pooler must be in session mode, because locks and LISTEN belong to a session; remove it",
+    "pgbouncer": "the mode of a pooler is found without it; remove it",
 }
 
 

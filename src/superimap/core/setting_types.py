@@ -40,6 +40,11 @@ def check_postgres_url(value: str) -> str:
     return url
 
 
+def check_optional_postgres_url(value: str) -> str:
+    """Return the URL of a PostgreSQL server, or an empty string."""
+    return check_postgres_url(value) if value else value
+
+
 def check_redis_url(value: str) -> str:
     """Return the URL of a Valkey or Redis server."""
     if not value.startswith(("redis://", "rediss://", "unix://")):
@@ -110,6 +115,7 @@ def check_id_text(value: str) -> str:
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)]
 Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(parse_ports)]
 PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
+OptionalPostgresUrl = Annotated[str, AfterValidator(check_optional_postgres_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 KeyRing = Annotated[SecretStr, AfterValidator(check_key_ring)]

@@ -24,12 +24,15 @@ _BEGIN = text("SELECT")
 
 
 def connector(
-    url: str, *, statement_timeout: float | None = postgres.STATEMENT_TIMEOUT_SECONDS
+    url: str,
+    *,
+    statement_timeout: float | None = postgres.STATEMENT_TIMEOUT_SECONDS,
+    needs_session: bool = False,
 ) -> Callable[..., Awaitable[Any]]:
     """Return an `async_creator` for SQLAlchemy that connects as the rest of the program does."""
 
     async def connect(*_: object, **__: object) -> Any:
-        return await postgres.connect(url, statement_timeout=statement_timeout)
+        return await postgres.connect(url, statement_timeout=statement_timeout, needs_session=needs_session)
 
     return connect
 

@@ -4,104 +4,21 @@ The idler and the dispatcher use only this module and never load SQLAlchemy; the
 use `engine` as well.
 """
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import lru_cache
-from typing import Any, NoReturn, cast
+from functools import lru_cache, partial
+from typing import Any
 
 import asyncpg
 
 from superimap.core.postgres_url import CONNECT_TIMEOUT_SECONDS, connection_arguments
-from superimap.db.array_types import BUILT_IN_ARRAYS, Described
-from superimap.db.failures import UNAVAILABLE, InvalidArgument, NotifyQueueFull, classify
+from superimap.db.driver import SESSION_SETTINGS, DatabaseConnection
+from superimap.db.failures import UNAVAILABLE
+from superimap.db.poolers import PoolerMode, SessionNotKept, find_mode
 
 __all__ = ["CONNECT_TIMEOUT_SECONDS", "UNAVAILABLE", "DatabaseConnection", "connect", "pool", "transaction"]
 
 STATEMENT_TIMEOUT_SECONDS = 30.0
-
-SESSION_SETTINGS = {
-    # A transaction that a stopped process leaves open must not hold a shard's row indefinitely.
-    "idle_in_transaction_session_timeout": "60000",
-    "lock_timeout": "20000",
-}
-
-# A connection ends when the server's machine has not answered for 10 s. Otherwise a statement on each connection
-# would wait for its timeout after a machine or a network is lost, and as long again for its cancellation.
-_SOCKET_OPTIONS = (
-    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 4),  # seconds without traffic before the first probe
-    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
-    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
-    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 10_000),  # milliseconds that sent data may stay unacknowledged
-)
-
-
-class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that knows when it is useless: on a server that is read-only now, or with outdated plans.
-
-    Its pool drops it then. A new connection may reach another server, as after a failover.
-    """
-
-    __slots__ = ("is_useless",)
-
-    def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any) -> None:
-        super().__init__(protocol, transport, *args)
-        self.is_useless = False
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            for level, name, value in _SOCKET_OPTIONS:
-                if (option := getattr(socket, name, None)) is not None:  # not on every system
-                    sock.setsockopt(level, option, value)
-
-    async def execute(self, *args: Any, **arguments: Any) -> Any:
-        """As asyncpg."""
-        try:
-            return await super().execute(*args, **arguments)
-        except Exception as error:
-            self._judge(error)
-
-    async def fetch(self, *args: Any, **arguments: Any) -> Any:
-        """As asyncpg."""
-        try:
-            return await super().fetch(*args, **arguments)
-        except Exception as error:
-            self._judge(error)
-
-    async def fetchrow(self, *args: Any, **arguments: Any) -> Any:
-        """As asyncpg."""
-        try:
-            return await super().fetchrow(*args, **arguments)
-        except Exception as error:
-            self._judge(error)
-
-    async def fetchval(self, *args: Any, **arguments: Any) -> Any:
-        """As asyncpg."""
-        try:
-            return await super().fetchval(*args, **arguments)
-        except Exception as error:
-            self._judge(error)
-
-    async def _introspect_types(self, oids: Iterable[int], *args: Any) -> tuple[Any, Any]:
-        """Describe types as asyncpg does, without its query to the server where they are known."""
-        if all(oid in BUILT_IN_ARRAYS for oid in oids):
-            return [BUILT_IN_ARRAYS[oid] for oid in oids], Described
-        return cast(tuple[Any, Any], await super()._introspect_types(oids, *args))
-
-    def _judge(self, error: Exception) -> NoReturn:
-        """Raise the error, or a class that says more than its SQLSTATE."""
-        failure = classify(error)
-        if failure is not None and failure.makes_connection_useless:
-            self.is_useless = True
-        if (
-            isinstance(error, asyncpg.DataError) and error.severity is None
-        ):  # from asyncpg, not from the server
-            raise InvalidArgument("an argument of a statement does not fit its parameter") from None
-        # The SQLSTATE 54000 has other causes as well, which are not temporary.
-        if isinstance(error, asyncpg.ProgramLimitExceededError) and error.server_source_filename == "async.c":
-            raise NotifyQueueFull(str(error)) from None
-        raise error
 
 
 class Hosts:
@@ -111,14 +28,20 @@ class Hosts:
         self._dsns = dsns
 
     async def connect(
-        self, *_: object, session_settings: Mapping[str, str], **arguments: Any
-    ) -> asyncpg.Connection:
-        """Connect to the first host that can be used. Each has the timeout for itself: one may never answer."""
+        self,
+        *_: object,
+        session_settings: Mapping[str, str],
+        needs_session: bool = False,
+        **arguments: Any,
+    ) -> DatabaseConnection:
+        """Connect to the first host that can be used. Each has the timeout for itself: one may never answer.
+
+        Raises SessionNotKept if the connection needs a session and a pooler does not keep it.
+        """
         failure: BaseException | None = None
         for dsn in self._dsns:
             try:
-                connection = await asyncpg.connect(dsn, **arguments)
-                await _set(connection, session_settings, within=arguments["timeout"])
+                connection = await _connect(dsn, session_settings, needs_session=needs_session, **arguments)
             except UNAVAILABLE as error:
                 failure = error
                 continue
@@ -128,14 +51,35 @@ class Hosts:
         raise failure
 
 
-async def _set(connection: asyncpg.Connection, settings: Mapping[str, str], *, within: float) -> None:
-    """Set parameters of a new session in one round trip. PgBouncer refuses most of them at the start."""
+async def _connect(
+    dsn: str, settings: Mapping[str, str], *, needs_session: bool, **arguments: Any
+) -> DatabaseConnection:
+    connection: DatabaseConnection = await asyncpg.connect(dsn, **arguments)
     try:
-        statements = [f"SET {name} = '{value}'" for name, value in settings.items()]
-        await connection.execute("; ".join(statements), timeout=within)
+        await _adapt(connection, dsn, settings, needs_session=needs_session, arguments=arguments)
     except BaseException:
         connection.terminate()
         raise
+    return connection
+
+
+async def _adapt(
+    connection: DatabaseConnection,
+    dsn: str,
+    settings: Mapping[str, str],
+    *,
+    needs_session: bool,
+    arguments: Mapping[str, Any],
+) -> None:
+    """Set the parameters of the session, if the connection keeps it."""
+    within: float = arguments["timeout"]
+    if await connection.set_if_direct(settings, within=within):
+        return
+    mode = await find_mode(dsn, connection, connect=partial(asyncpg.connect, dsn, **arguments), within=within)
+    if mode is PoolerMode.TRANSACTION and needs_session:
+        raise SessionNotKept
+    if mode is PoolerMode.SESSION or needs_session:
+        await connection.set_for_session(settings, within=within)
 
 
 @lru_cache(maxsize=8)
@@ -148,14 +92,18 @@ async def connect(
     *,
     statement_timeout: float | None = STATEMENT_TIMEOUT_SECONDS,
     settings: Mapping[str, str] | None = None,
-) -> asyncpg.Connection:
+    needs_session: bool = False,
+) -> DatabaseConnection:
     """Open a connection, by the URL of the settings.
 
     `statement_timeout` is in seconds; None means no limit, which migrations need. `settings` are constants, and
-    are added to SESSION_SETTINGS.
+    are added to SESSION_SETTINGS; they need a session. Raises SessionNotKept if the connection needs a session, as
+    LISTEN and locks do, and a pooler does not keep it.
     """
     arguments = _arguments(url, settings or {})
-    return await _hosts(url).connect(command_timeout=statement_timeout, **arguments)
+    return await _hosts(url).connect(
+        command_timeout=statement_timeout, needs_session=needs_session, **arguments
+    )
 
 
 def _arguments(url: str, settings: Mapping[str, str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Presence of processes: each holds an advisory lock on a number of its own, which its rows carry.
 
 When a process dies, PostgreSQL sees its connection close and releases the lock at once. The lock belongs to the
-session, so PgBouncer must be in session mode.
+session, so no pooler in transaction mode may be between.
 """
 
 from __future__ import annotations

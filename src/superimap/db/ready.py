@@ -23,13 +23,22 @@ class NotMigrated(SuperImapError):
     """The schema is older than this code; `superimap migrate` brings it up to date."""
 
 
-async def wait(url: str, vault: Vault, *, report: Callable[[str | None], None] = lambda _: None) -> None:
+async def wait(
+    url: str,
+    vault: Vault,
+    *,
+    session_url: str | None = None,
+    report: Callable[[str | None], None] = lambda _: None,
+) -> None:
     """Return once the database is reachable, migrated and opened by `vault`; there is no time limit.
+
+    If there is a `session_url`, it is tested too: processes that need a session connect to it.
 
     `report` is called with the reason of the wait, and with None at its end.
 
     Processes start in any order: one that starts first waits for PostgreSQL and for `superimap migrate`.
-    Raises VaultError if no key of the vault opens this database: waiting would not change that.
+    Raises VaultError if no key of the vault opens this database, and SessionNotKept if `session_url` leads to a
+    pooler in transaction mode: waiting would not change that.
     """
     backoff = Backoff(first=0.5, longest=5.0)
     while True:
@@ -37,6 +46,8 @@ async def wait(url: str, vault: Vault, *, report: Callable[[str | None], None] =
             async with postgres.transaction(url) as connection:
                 await _check_schema(connection)
                 await canaries.verify_vault(connection, vault)
+            if session_url is not None:
+                await (await postgres.connect(session_url, needs_session=True)).close()
             report(None)
             return
         except NotMigrated as error:

@@ -1,4 +1,4 @@
-"""Watch over the backlogs of partners: measured in one dispatcher, compared with the quotas."""
+"""Watch over the backlogs of partners: measured in the dispatcher that sweeps, compared with the quotas."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from superimap.domain.quotas import Quota
 
 log = logging.getLogger(__name__)
 
-LOCK_KEY = 0x5349_4D41_5042_4C47  # "SIMAPBLG": the advisory lock of the process that measures
-TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 INTERVAL_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 """Pause after a round that failed."""
@@ -28,9 +26,10 @@ MAX_SHARE = 0.05
 
 
 class BacklogWatch:
-    """Measures each backlog every INTERVAL_SECONDS while it holds the lock; only one dispatcher does.
+    """Measures each backlog every INTERVAL_SECONDS while `is_active`; others only test their pool.
 
-    `report` is called with the reason when this fails, and with None after a success: lanes use this pool as well.
+    Two that measure at once, as when another dispatcher begins to sweep, record the same. `report` is called with
+    the reason when this fails, and with None after a success: lanes use this pool as well.
     """
 
     def __init__(
@@ -39,11 +38,13 @@ class BacklogWatch:
         *,
         max_rows: int,
         max_bytes: int,
+        is_active: Callable[[], bool] = lambda: True,
         report: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._max_rows = max_rows
         self._max_bytes = max_bytes
+        self._is_active = is_active
         self._report = report
         self._not_before: dict[int, float] = {}
 
@@ -61,17 +62,13 @@ class BacklogWatch:
             await wait_for_stop(stop, pause)
 
     async def measure_all(self) -> None:
-        """Do one round, unless another process does."""
+        """Do one round, if this process does."""
         async with self._pool.acquire() as db:
-            try:
-                if not await db.fetchval(TRY_LOCK, LOCK_KEY):
-                    _set_metrics({})
-                    return
+            if self._is_active():
                 await self._measure_all(db)
-                await db.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
-            except BaseException:  # the lock may be held: it must not stay with a connection of the pool
-                db.terminate()
-                raise
+                return
+            await db.fetchval("SELECT 1")
+            _set_metrics({})
 
     async def _measure_all(self, db: asyncpg.Connection) -> None:
         due: dict[int, float] = {}

@@ -46,6 +46,11 @@ class Housekeeping:
         self._stalls_from = math.inf
         self._next_merge = 0.0
 
+    @property
+    def is_active(self) -> bool:
+        """Whether this dispatcher sweeps."""
+        return self._is_active
+
     def begin(self, *, connected_at: float) -> None:
         """Start: this dispatcher sweeps. `connected_at` is since when its connection has been open.
 

@@ -87,7 +87,7 @@ async def serve(
         lanes = Lanes(operations, _lane_limits(settings, timings), counts.lanes)
         housekeeping = _housekeeping(settings, timings, pool)
         sweeper = Sweeper(
-            settings.database_url, doorbell, lanes, presence, housekeeping, timings=timings, health=health
+            settings.session_url, doorbell, lanes, presence, housekeeping, timings=timings, health=health
         )
         async with asyncio.TaskGroup() as loops:
             settling = loops.create_task(settler.run(), name="settler")
@@ -95,18 +95,22 @@ async def serve(
             ringing = doorbell.run(lanes.run_lane, stop, max_lanes=settings.max_lanes, report=report)
             loops.create_task(ringing, name="doorbells")
             loops.create_task(sweeper.run(stop), name="sweeper")
-            loops.create_task(_backlog_watch(settings, pool, health).run(stop), name="backlogs")
+            backlog_watch = _backlog_watch(settings, pool, health, lambda: housekeeping.is_active)
+            loops.create_task(backlog_watch.run(stop), name="backlogs")
             keeping = loops.create_task(housekeeping.run(stop), name="housekeeping")
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
             settling.cancel()
             keeping.cancel()
 
 
-def _backlog_watch(settings: Settings, pool: asyncpg.Pool, health: Readiness) -> BacklogWatch:
+def _backlog_watch(
+    settings: Settings, pool: asyncpg.Pool, health: Readiness, is_active: Callable[[], bool]
+) -> BacklogWatch:
     return BacklogWatch(
         pool,
         max_rows=settings.quota_backlog_rows,
         max_bytes=settings.quota_backlog_bytes,
+        is_active=is_active,
         report=partial(health.set_fault, "lanes"),
     )
 

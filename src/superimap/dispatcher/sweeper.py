@@ -46,7 +46,7 @@ class Sweeper:
 
     def __init__(
         self,
-        database_url: str,
+        session_url: str,
         doorbell: EndpointDoorbell,
         lanes: Lanes,
         presence: Presence,
@@ -55,7 +55,7 @@ class Sweeper:
         timings: DispatcherTimings,
         health: Readiness,
     ) -> None:
-        self._database_url = database_url
+        self._session_url = session_url
         self._doorbell = doorbell
         self._lanes = lanes
         self._presence = presence
@@ -80,7 +80,9 @@ class Sweeper:
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of its own. It ends if this process stops working, and another one sweeps."""
         idle_ms = str(int(SILENT_SWEEPS * self._timings.sweep_interval * 1000))
-        db = await postgres.connect(self._database_url, settings={"idle_session_timeout": idle_ms})
+        db = await postgres.connect(
+            self._session_url, settings={"idle_session_timeout": idle_ms}, needs_session=True
+        )
         try:
             yield db
         finally:

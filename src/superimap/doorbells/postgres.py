@@ -37,7 +37,7 @@ class IdlerDoorbell:
         backoff = Backoff(first=0.5, longest=10.0)
         while True:
             try:
-                connection = await connect(url)
+                connection = await connect(url, needs_session=True)
                 try:
                     await self._hold(connection, backoff)
                 finally:

@@ -79,7 +79,7 @@ async def serve(
         timing = timing or SessionTiming()
         context = _context(settings, pool, vault, queue, guard, tokens, ownership, watches, timing)
         doorbell = IdlerDoorbell(idler)
-        presence = PresenceKeeper(settings.database_url, lease, idler, interval=settings.heartbeat_interval)
+        presence = PresenceKeeper(settings.session_url, lease, idler, interval=settings.heartbeat_interval)
         supervisor = Supervisor(
             lambda user, version: UserSession(context, user, version).run(),
             max_sessions=settings.max_sessions,
@@ -89,7 +89,7 @@ async def serve(
         report, interval = partial(health.set_fault, "sessions"), settings.reconcile_interval
         async with asyncio.TaskGroup() as group:
             loops = [
-                group.create_task(doorbell.listen(settings.database_url)),
+                group.create_task(doorbell.listen(settings.session_url)),
                 group.create_task(_renew_lease(ownership, supervisor, health, settings.heartbeat_interval)),
                 group.create_task(_reconcile(ownership, supervisor, doorbell, health, interval)),
             ]

@@ -75,14 +75,14 @@ class PresenceKeeper:
 
     def __init__(
         self,
-        database_url: str,
+        session_url: str,
         pool: asyncpg.Pool,
         idler: int,
         *,
         interval: float,
         timing: PresenceTiming | None = None,
     ) -> None:
-        self._database_url = database_url
+        self._session_url = session_url
         self._pool = pool
         self._idler = idler
         self._interval = interval
@@ -111,7 +111,10 @@ class PresenceKeeper:
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of its own."""
         db = await postgres.connect(
-            self._database_url, statement_timeout=STATEMENT_TIMEOUT_SECONDS, settings=TCP_SETTINGS
+            self._session_url,
+            statement_timeout=STATEMENT_TIMEOUT_SECONDS,
+            settings=TCP_SETTINGS,
+            needs_session=True,
         )
         try:
             yield db

@@ -73,7 +73,8 @@ async def run_worker(service: Service, settings: Settings, stop: asyncio.Event) 
     state = Readiness()
     async with health.serve_health(state, host=settings.health_host, port=settings.health_port):
         async with runtime.cancel_when(stop):
-            await ready.wait(settings.database_url, vault, report=partial(state.set_fault, "database"))
+            report = partial(state.set_fault, "database")
+            await ready.wait(settings.database_url, vault, session_url=settings.session_url, report=report)
         if not stop.is_set():
             await service(settings, stop, state)
 

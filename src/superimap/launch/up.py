@@ -100,11 +100,12 @@ async def prepare(settings: Settings) -> None:
     from superimap.db.privileges import apply_privileges  # noqa: PLC0415
     from superimap.domain.presets import presets  # noqa: PLC0415
 
-    await asyncio.to_thread(migrate.upgrade, settings.database_url)
-    await apply_privileges(settings.database_url, create=False)
+    await asyncio.to_thread(migrate.upgrade, settings.session_url)
+    await apply_privileges(settings.session_url, create=False)
     async with engine.sessions(settings.database_url, pool_size=2) as sessions, sessions.begin() as db:
         await providers.install_presets(db, presets(development=settings.environment == "development"))
-    await ready.wait(settings.database_url, Vault.from_setting(settings.encryption_key.get_secret_value()))
+    vault = Vault.from_setting(settings.encryption_key.get_secret_value())
+    await ready.wait(settings.database_url, vault, session_url=settings.session_url)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:

@@ -3,69 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 from collections.abc import AsyncIterator
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest_asyncio
 
-from fixtures.engines import open_folder
 from fixtures.world import World, eventually, running
-from superimap.db import postgres
+from superimap.core.postgres_url import connection_arguments
+from superimap.db import poolers, postgres
 from superimap.db.delivery import sweeping
+from superimap.db.poolers import PoolerMode
 from superimap.dispatcher.sweeper import SWEEPER_LOCK_KEY
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
-from tests.support import needs
 from tests.support.api import served
 from tests.support.mails import mail
-
-PROGRAM = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
-CONFIGURATION = """
-[databases]
-* = host={sockets} port=5432
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = trust
-auth_file = {users}
-pool_mode = session
-default_pool_size = 60
-user = nobody
-"""
-
-
-@contextlib.asynccontextmanager
-async def pooled(database_url: str, port: int) -> AsyncIterator[str]:
-    """Run PgBouncer before the server of a database; yields the URL of the database behind it."""
-    if PROGRAM is None:
-        needs("PgBouncer: apt-get install pgbouncer")
-    (sockets,) = parse_qs(urlsplit(database_url).query)["host"]
-    with open_folder("superimap-pgbouncer-") as folder:
-        users, configuration = folder / "users.txt", folder / "pgbouncer.ini"
-        users.write_text('"superimap" ""\n')
-        configuration.write_text(CONFIGURATION.format(sockets=sockets, port=port, users=users))
-        pooler = await asyncio.create_subprocess_exec(
-            PROGRAM, "-q", str(configuration), stderr=asyncio.subprocess.DEVNULL
-        )
-        try:
-            await eventually(lambda: _is_listening(port))
-            yield f"postgresql://superimap@127.0.0.1:{port}{urlsplit(database_url).path}"
-        finally:
-            pooler.terminate()
-            await pooler.wait()
-
-
-async def _is_listening(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
+from tests.support.pgbouncer import pooled
 
 
 @pytest_asyncio.fixture
@@ -111,6 +65,8 @@ async def test_the_settings_of_a_session_are_in_force(pooler_url: str):
 
 
 async def test_the_next_client_of_a_connection_has_its_own_settings(pooler_url: str):
+    (dsn,) = connection_arguments(pooler_url).dsns
+    poolers._modes[dsn] = PoolerMode.SESSION  # else a second connection finds it, which other may get
     db = await postgres.connect(pooler_url, settings={"lock_timeout": "7"})
     backend = await db.fetchval("SELECT pg_backend_pid()")
     await db.close()
