@@ -38,6 +38,7 @@ PROGRAMS = {  # by Debian package; the languages are those of docs/webhooks.md
     "dovecot-imapd": ["dovecot", "/usr/sbin/dovecot"],
     "chromium": ["chromium", "chromium-browser"],
     "pgbouncer": ["pgbouncer", "/usr/sbin/pgbouncer"],
+    "nginx-light": ["nginx", "/usr/sbin/nginx"],
     "ruby": ["ruby"],
     "php-cli": ["php"],
     "golang-go": ["go"],

@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "docs/operations.md", ROOT / "docs/providers.md")
+PAGES = (ROOT / "docs/operations.md", ROOT / "docs/providers.md", ROOT / "docs/scaling.md")
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -133,12 +133,61 @@ def presets() -> str:
     )
 
 
+def sizes() -> str:
+    """What some installations need, as `superimap plan` computes it."""
+    import json
+
+    from superimap.cli.plan import coefficients_file
+    from superimap.cli.plan_lines import number
+    from superimap.domain.bottlenecks import bottlenecks
+    from superimap.domain.capacity import GB_BYTES, Demand, compute
+    from superimap.domain.coefficients import read_coefficients
+
+    known = read_coefficients(json.loads(coefficients_file().read_text())["coefficients"])
+
+    def row(mailboxes: int, zones: int, *, has_pooler: bool) -> Iterator[str]:
+        demand = Demand(mailboxes, mailboxes * 20, partners=10, zones=zones, has_pooler=has_pooler)
+        found = compute(demand, known)
+        first = bottlenecks(found)[0]
+        yield f"{mailboxes:,}{', `--pooler`' if has_pooler else ''}"
+        yield f"{found.idlers:,} + {found.dispatchers:,} + {found.apis:,}"
+        yield f"{number(found.idler_cores + found.dispatcher_cores)} + {number(found.postgres_cores)}"
+        memory = found.idler_mib + found.dispatcher_mib + found.api_mib
+        yield f"{number(memory / 1024)} + {number(found.postgres_mib / 1024)}"
+        yield f"{found.connections:,.0f}"
+        yield f"{number(found.wal_per_day / GB_BYTES)}, {number(found.disk_bytes / GB_BYTES)}"
+        yield f"{first.name}, {first.use:.0%}"
+
+    headings = (
+        "Mailboxes",
+        "Idlers, dispatchers, APIs",
+        "Cores: services + PostgreSQL",
+        "GiB: services + PostgreSQL",
+        "Connections",
+        "GB: WAL a day, disk",
+        "First limit, use",
+    )
+    plans = ((10, 1, False), (1000, 1, False), (100_000, 3, False), (1_000_000, 3, False))
+    plans += ((1_000_000, 3, True), (10_000_000, 3, True))
+    return table(headings, (row(count, zones, has_pooler=pooler) for count, zones, pooler in plans))
+
+
+def partner_columns() -> str:
+    """What stands in the way of distributing the tables by partner."""
+    sys.path.insert(0, str(ROOT))
+    from docs._sphinx.partner_columns import obstacles
+
+    return table(("Kind", "Found"), obstacles())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
     "commands": commands,
     "benchmarks": benchmarks,
     "presets": presets,
+    "sizes": sizes,
+    "partner_columns": partner_columns,
 }
 
 

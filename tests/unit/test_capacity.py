@@ -75,6 +75,19 @@ def test_logins_after_the_loss_of_a_zone_are_bounded_by_the_setting_and_by_postg
     assert compute(replace(DAY, logins_per_second=1), COSTS).possible_logins == 410
 
 
+def test_behind_a_pooler_only_locks_and_listeners_have_connections_of_their_own():
+    found, before = compute(replace(DAY, has_pooler=True), COSTS), compute(DAY, COSTS)
+
+    assert found.connections == 615 * 2 + 6 * 1 + 64 * 4
+    assert found.postgres_cores - before.postgres_cores == pytest.approx(2000 * 0.0003)
+    assert (
+        "--pooler"
+        not in {each.name: each.remedy for each in bottlenecks.bottlenecks(found)}[
+            "connections to PostgreSQL"
+        ]
+    )
+
+
 def test_one_machine_needs_one_process_of_each_kind():
     found = compute(Demand(mailboxes=10, mails_per_day=100, partners=1, zones=1), COSTS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -115,6 +116,16 @@ def test_generated_keys_are_long_random_and_recognisable():
     assert all(key.startswith("sip_") and len(key) == 47 for key in api_keys)
     assert all(len(base64.b64decode(secret.removeprefix("whsec_"))) == 32 for secret in secrets)
     assert Vault.from_setting(crypto.generate_key())
+
+
+def test_a_key_of_a_cell_begins_with_its_name_and_differs_from_every_other_key_in_length():
+    """A key without a cell is as long whatever its random part, so an ingress never takes it for one of a cell."""
+    key = crypto.generate_api_key("eu1")
+
+    assert re.fullmatch(r"sip_eu1_[A-Za-z0-9_-]{43}", key)
+    assert not any(
+        re.fullmatch(r"sip_[a-z0-9]+_[A-Za-z0-9_-]{43}", crypto.generate_api_key()) for _ in range(500)
+    )
 
 
 def test_a_vault_does_not_reveal_its_keys():

@@ -37,6 +37,7 @@ from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.resolver import Resolver
 from superimap.db.accounts import quotas
+from superimap.db.accounts.api_keys import CELL
 from superimap.db.accounts.room import QuotaPolicy
 from superimap.domain.quotas import Quota, RecentRefusals
 from superimap.oauth.links import derive_keys
@@ -62,7 +63,8 @@ def create_app(
     app = _app_with_routes(settings)
     keys = derive_keys(settings.encryption_key.get_secret_value())
     policy = QuotaPolicy({Quota(name): most for name, most in settings.quotas.items()}, RecentRefusals())
-    sessionmaker.configure(info={quotas.LIMITS: policy.defaults, quotas.REFUSALS: policy.refusals})
+    info = {quotas.LIMITS: policy.defaults, quotas.REFUSALS: policy.refusals, CELL: settings.cell}
+    sessionmaker.configure(info=info)
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(
         settings,

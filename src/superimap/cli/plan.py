@@ -52,6 +52,9 @@ def plan(
     postgres_cores: Annotated[
         int, typer.Option(metavar="NUMBER", help="Cores of the largest PostgreSQL primary you would run.")
     ] = 64,
+    pooler: Annotated[
+        bool, typer.Option("--pooler", help="Processes reach PostgreSQL by PgBouncer in transaction mode.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compute what a number of mailboxes and mails needs, and the first bottleneck. Needs no installation."""
@@ -71,6 +74,7 @@ def plan(
             answer_ms=answer_ms,
             retention_days=retention_days,
             postgres_cores=postgres_cores,
+            has_pooler=pooler,
         )
         file = _load()
         capacity = compute(demand, read_coefficients(file["coefficients"]))

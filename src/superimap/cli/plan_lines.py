@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from superimap.domain.capacity import DAY_SECONDS, GB_BYTES, MAX_CPU_SHARE, Capacity
+from superimap.domain.capacity import (
+    DAY_SECONDS,
+    DISPATCHER_SESSIONS,
+    GB_BYTES,
+    IDLER_SESSIONS,
+    MAX_CPU_SHARE,
+    POOLED_CONNECTIONS_PER_CORE,
+    POOLER_CPU_MS_PER_MAIL,
+    Capacity,
+)
 from superimap.domain.shards import SHARD_COUNT
 
 
@@ -70,6 +79,8 @@ def _cores(capacity: Capacity) -> Iterator[PlanLine]:
         "idler_postgres_cpu_us_per_s_per_idler",
     )
     idlers = f"; {number(capacity.cluster_cores)} cores of it for rounds and heartbeats of idlers"
+    if capacity.demand.has_pooler:
+        idlers += f"; the pooler adds {POOLER_CPU_MS_PER_MAIL:g} ms per mail (decision 55)"
     yield PlanLine("postgres_cores", "CPU of PostgreSQL", capacity.postgres_cores, "cores", postgres + idlers)
     redis = f"{_costs(capacity, 'redis_cpu_ms_per_mail')}; it uses one core, and little memory"
     yield PlanLine("redis_cores", "CPU of Redis/Valkey", capacity.redis_cores, "cores", redis)
@@ -90,6 +101,11 @@ def _memory(capacity: Capacity) -> Iterator[PlanLine]:
 
 def _postgres(capacity: Capacity) -> Iterator[PlanLine]:
     connections = _costs(capacity, "idler_connections", "dispatcher_connections", "api_connections")
+    if capacity.demand.has_pooler:
+        connections = (
+            f"{IDLER_SESSIONS} of each idler and {DISPATCHER_SESSIONS} of each dispatcher, which a pooler cannot "
+            f"share; it has {POOLED_CONNECTIONS_PER_CORE} for each core of PostgreSQL (assumed)"
+        )
     yield PlanLine("connections", "PostgreSQL connections", capacity.connections, "", connections)
     names = ("wal_bytes_per_mail", "wal_bytes_per_mail_byte", "wal_bytes_per_renewal", "wal_bytes_per_login")
     quiet = f"; {number(DAY_SECONDS * capacity.quiet_wal / GB_BYTES)} GB of it without mails"

@@ -94,7 +94,7 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
     from superimap.core.crypto import Vault
     from superimap.core.environment import load_settings
     from superimap.db import audit, canaries, postgres
-    from superimap.db.accounts import quotas
+    from superimap.db.accounts import api_keys, quotas
     from superimap.db.engine import sessions
     from superimap.db.key_usage import record_seals
     from superimap.domain.quotas import Quota
@@ -106,7 +106,8 @@ async def database() -> AsyncIterator[tuple[Settings, Vault, async_sessionmaker[
             await canaries.verify_vault(connection, vault)
         async with sessions(settings.database_url, pool_size=2) as sessionmaker:
             limits = {Quota(name): most for name, most in settings.quotas.items()}
-            sessionmaker.configure(info={audit.ACTOR: operator(), quotas.LIMITS: limits})
+            info = {audit.ACTOR: operator(), quotas.LIMITS: limits, api_keys.CELL: settings.cell}
+            sessionmaker.configure(info=info)
             yield settings, vault, sessionmaker
         await record_seals(settings.database_url, vault)
 

@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         "start. It may have a path. Empty: each link starts with the URL of the request, and events carry no "
         "link.",
     )
+    cell: str = Field(
+        "",
+        pattern="^([a-z][a-z0-9]{0,15})?$",
+        description="Name of this installation among several, up to 16 lower-case letters and digits, such as "
+        "`eu1`. New API keys then begin with `sip_eu1_`, by which an ingress finds the installation.",
+    )
     trusted_proxies: Networks = Field(
         (),
         description="Networks of reverse proxies whose `X-Forwarded-*` headers are trusted, comma-separated.",

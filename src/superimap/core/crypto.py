@@ -165,9 +165,17 @@ def generate_key() -> str:
     return base64.b64encode(os.urandom(32)).decode()
 
 
-def generate_api_key() -> str:
-    """Generate an API key: 256 random bits, with a prefix that secret scanners can find."""
-    return "sip_" + secrets.token_urlsafe(32)
+def generate_api_key(cell: str = "") -> str:
+    """Generate an API key: 256 random bits, with a prefix that secret scanners can find.
+
+    With a cell the prefix names it, so that an ingress can route by it: `sip_eu1_`.
+    """
+    return api_key_prefix(cell) + secrets.token_urlsafe(32)
+
+
+def api_key_prefix(cell: str) -> str:
+    """Return the public beginning of the API keys of a cell; of an installation without cells if it is empty."""
+    return f"sip_{cell}_" if cell else "sip_"
 
 
 def generate_signing_secret() -> str:

@@ -60,7 +60,9 @@ def _of_postgres(capacity: Capacity) -> list[Bottleneck]:
             "connections to PostgreSQL",
             capacity.connections / MAX_CONNECTIONS,
             f"{capacity.connections:,.0f} connections, and {MAX_CONNECTIONS:,} are assumed to be safe",
-            "idlers with more sessions (--max-sessions), then cells",
+            "idlers with more sessions (--max-sessions), "
+            + ("" if capacity.demand.has_pooler else "PgBouncer in transaction mode (--pooler), ")
+            + "then cells",
         ),
         Bottleneck(
             "logins after the loss of a zone",

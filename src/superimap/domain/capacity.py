@@ -16,6 +16,12 @@ TOKEN_SECONDS = 3000
 MAX_CPU_SHARE = 0.6
 """Part of a core that a process may use at the peak, so that what comes at once does not queue."""
 DISPATCHER_LANES = 300
+IDLER_SESSIONS, DISPATCHER_SESSIONS = 2, 1
+"""Connections that hold a lock or listen, which a pooler in transaction mode cannot share."""
+POOLED_CONNECTIONS_PER_CORE = 4
+"""Connections of a pooler to PostgreSQL. An assumption: more only wait for cores."""
+POOLER_CPU_MS_PER_MAIL = 0.3
+"""CPU of PostgreSQL for plans that it does not keep in a shared session (decision 55)."""
 MIB_BYTES = 1024**2
 GB_BYTES = 1e9
 
@@ -39,6 +45,7 @@ class Demand:
     answer_ms: float = 100.0
     retention_days: float = 90.0
     postgres_cores: int = 64
+    has_pooler: bool = False
 
     def check(self) -> None:
         """Raise PlanError for the first option that is out of range."""
@@ -119,7 +126,8 @@ class Capacity:
     def postgres_cores(self) -> float:
         """Cores of PostgreSQL."""
         known = self.coefficients
-        mails = self.peak_mails * known.postgres_cpu_ms_per_mail
+        pooler = POOLER_CPU_MS_PER_MAIL if self.demand.has_pooler else 0.0
+        mails = self.peak_mails * (known.postgres_cpu_ms_per_mail + pooler)
         sessions = (
             self.renewals * known.postgres_cpu_ms_per_renewal
             + self.routine_logins * known.postgres_cpu_ms_per_login
@@ -154,8 +162,11 @@ class Capacity:
 
     @property
     def connections(self) -> float:
-        """Connections to PostgreSQL."""
+        """Connections to PostgreSQL; with a pooler those that it cannot share, and its own."""
         known = self.coefficients
+        if self.demand.has_pooler:
+            pooled = self.demand.postgres_cores * POOLED_CONNECTIONS_PER_CORE
+            return self.idlers * IDLER_SESSIONS + self.dispatchers * DISPATCHER_SESSIONS + pooled
         return (
             self.idlers * known.idler_connections
             + self.dispatchers * known.dispatcher_connections

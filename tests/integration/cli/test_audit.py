@@ -19,7 +19,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 READING = {
     "api", "audit", "cluster", "config", "connections list", "connections show", "deliveries list",
     "deliveries show", "demo", "dispatcher", "fake-imap", "fake-oauth", "generate-key", "health", "idler", "keys",
-    "openapi", "partners keys", "partners list", "partners show", "providers list",
+    "openapi", "partners keys", "partners list", "partners show", "plan", "providers list",
     "providers show", "up", "users list", "users show", "webhooks show",
 }  # fmt: skip
 """Commands that change nothing, or run a service."""

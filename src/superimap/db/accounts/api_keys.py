@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.core.crypto import Place, Vault, digest, generate_api_key
+from superimap.core.crypto import Place, Vault, api_key_prefix, digest, generate_api_key
 from superimap.db import audit
 from superimap.db.accounts.callers import find_caller, record_use, rights_of
 from superimap.db.accounts.partner_keys import expire, is_unexpired, lock_partner, next_id
@@ -22,7 +22,10 @@ from superimap.domain.audit import AuditAction
 
 __all__ = ["find_caller", "record_use", "rights_of"]
 
-HINT_CHARACTERS = 8
+HINT_CHARACTERS = 4
+"""Random characters of a key that its hint shows after the prefix."""
+CELL = "superimap.cell"
+"""Key of a session's `info`: the cell that new keys name. Without it they name none."""
 MAX_VALID_KEYS = 50
 MAX_KEPT_KEYS = 200
 """Keys of a partner, expired ones included. Beyond this number the oldest expired ones are deleted."""
@@ -194,8 +197,9 @@ async def _set(db: AsyncSession, key: ApiKey, **values: Any) -> ApiKey:
 
 
 async def _insert(db: AsyncSession, vault: Vault, key: ApiKey) -> NewApiKey:
-    secret, key.id = generate_api_key(), await next_id(db, "api_keys")
-    key.digest, key.hint = digest(secret), secret[:HINT_CHARACTERS]
+    cell = str(db.info.get(CELL, ""))
+    secret, key.id = generate_api_key(cell), await next_id(db, "api_keys")
+    key.digest, key.hint = digest(secret), secret[: len(api_key_prefix(cell)) + HINT_CHARACTERS]
     key.secret = vault.seal_text(secret, Place("api_keys", "secret", key.partner_id, str(key.id)))
     db.add(key)
     await db.flush()
