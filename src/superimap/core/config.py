@@ -111,7 +111,8 @@ class Settings(BaseSettings):
         10,
         ge=2,
         le=500,
-        description="Connections in the database pool of a process. An idler opens three more, a dispatcher one.",
+        description="Connections in the database pool of a process. An idler opens up to three more, a dispatcher "
+        "one.",
     )
 
     max_sessions: int = Field(

@@ -1,21 +1,12 @@
-"""Doorbell of an idler: changes of users and of shards, received by LISTEN on a connection of its own."""
+"""Doorbell of an idler: changes of users and of shards, received by LISTEN on the connection of its presence."""
 
 import asyncio
-import logging
 
 import asyncpg
 
-from superimap.core.backoff import Backoff
-from superimap.db.postgres import UNAVAILABLE, connect
 from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL, USERS_CHANNEL
 from superimap.doorbells.pace import RingPace
 
-log = logging.getLogger(__name__)
-
-CHECK_SECONDS = 15.0
-"""Pause between two tests of the connection, which otherwise only receives."""
-
-CHECK_TIMEOUT_SECONDS = 5.0
 _EVERY_SHARD = 0
 
 
@@ -32,19 +23,15 @@ class IdlerDoorbell:
         self._pace = RingPace()
         self._has_cluster_changed = False
 
-    async def listen(self, url: str) -> None:
-        """Keep a connection that listens, until cancelled; while it is lost, only the clock starts rounds."""
-        backoff = Backoff(first=0.5, longest=10.0)
-        while True:
-            try:
-                connection = await connect(url, needs_session=True)
-                try:
-                    await self._hold(connection, backoff)
-                finally:
-                    connection.terminate()
-            except UNAVAILABLE as error:
-                log.info("doorbell is disconnected: %s", error)
-            await asyncio.sleep(backoff.next())
+    async def listen_on(self, connection: asyncpg.Connection) -> None:
+        """Listen on a connection of PostgreSQL until it ends, and run a round: rings may have been missed.
+
+        The owner of the connection tests it; while there is none, only the clock starts rounds.
+        """
+        await connection.add_listener(USERS_CHANNEL, self._user_changed)
+        await connection.add_listener(SHARDS_CHANNEL, self._cluster_changed)
+        self._has_cluster_changed = True
+        self._rung.set()
 
     def ring(self) -> None:
         """Wake the idler because of a change in its own process."""
@@ -71,16 +58,6 @@ class IdlerDoorbell:
         self._has_cluster_changed = False
         self._rung.clear()
         return shards, has_changed or is_round
-
-    async def _hold(self, connection: asyncpg.Connection, backoff: Backoff) -> None:
-        await connection.add_listener(USERS_CHANNEL, self._user_changed)
-        await connection.add_listener(SHARDS_CHANNEL, self._cluster_changed)
-        self._has_cluster_changed = True  # notifications may have been missed
-        self._rung.set()
-        backoff.reset()
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            await connection.fetchval("SELECT 1", timeout=CHECK_TIMEOUT_SECONDS)
 
     def _user_changed(self, _connection: object, _pid: int, _channel: str, shard: object) -> None:
         if isinstance(shard, str) and shard.isdecimal():

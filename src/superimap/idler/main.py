@@ -79,7 +79,7 @@ async def serve(
         timing = timing or SessionTiming()
         context = _context(settings, pool, vault, queue, guard, tokens, ownership, watches, timing)
         doorbell = IdlerDoorbell(idler)
-        presence = PresenceKeeper(settings.session_url, lease, idler, interval=settings.heartbeat_interval)
+        presence = _presence(settings, lease, idler, doorbell)
         supervisor = Supervisor(
             lambda user, version: UserSession(context, user, version).run(),
             max_sessions=settings.max_sessions,
@@ -89,7 +89,6 @@ async def serve(
         report, interval = partial(health.set_fault, "sessions"), settings.reconcile_interval
         async with asyncio.TaskGroup() as group:
             loops = [
-                group.create_task(doorbell.listen(settings.session_url)),
                 group.create_task(_renew_lease(ownership, supervisor, health, settings.heartbeat_interval)),
                 group.create_task(_reconcile(ownership, supervisor, doorbell, health, interval)),
             ]
@@ -139,6 +138,17 @@ def _ownership(pool: asyncpg.Pool, idler: int, settings: Settings, watches: Open
         expiry=settings.heartbeat_expiry,
         login_rate=settings.logins_per_second,
         watches=watches,
+    )
+
+
+def _presence(settings: Settings, pool: asyncpg.Pool, idler: int, doorbell: IdlerDoorbell) -> PresenceKeeper:
+    """The keeper of this idler's presence, on whose connection the doorbell listens."""
+    return PresenceKeeper(
+        settings.session_url,
+        pool,
+        idler,
+        interval=settings.heartbeat_interval,
+        on_connected=doorbell.listen_on,
     )
 
 
@@ -224,7 +234,7 @@ async def _reconcile(
 
 async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[asyncio.Task[None]]) -> None:
     """End all sessions and hand over all shards. The heartbeat continues until that is done."""
-    listening, beating, rounds = loops
+    beating, rounds = loops
     rounds.cancel()
     await asyncio.gather(rounds, return_exceptions=True)
     with contextlib.suppress(RemovedFromCluster, *UNAVAILABLE):
@@ -237,7 +247,6 @@ async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[a
             await ownership.leave()
             log.info("handed over all shards")
     beating.cancel()
-    listening.cancel()
 
 
 async def _close(supervisor: Supervisor) -> None:

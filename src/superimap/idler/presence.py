@@ -1,15 +1,15 @@
 """Presence of this idler, and the search for idlers that have ended.
 
-Each idler holds a lock of its own on a connection that serves nothing else, and looks several times a second
-whether the next idlers in the ring hold theirs. A killed process loses its lock at once, and its shards a second
-later. A frozen process keeps its lock until its lease ends.
+Each idler holds a lock of its own on a connection that serves nothing else but notifications, and looks several
+times a second whether the next idlers in the ring hold theirs. A killed process loses its lock at once, and its
+shards a second later. A frozen process keeps its lock until its lease ends.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import asyncpg
@@ -69,8 +69,8 @@ def absence_limit(server: Server, *, is_cautious: bool, interval: float, timing:
 class PresenceKeeper:
     """Shows that this idler is alive, and ends the leases of idlers that are not.
 
-    `pool` is used while no connection of its own can be had. `interval` is that of heartbeats: the time that other
-    idlers have for finding another server that took over.
+    `on_connected` is called with each new connection. `pool` is used while none can be had. `interval` is that of
+    heartbeats: the time that other idlers have for finding another server that took over.
     """
 
     def __init__(
@@ -80,12 +80,14 @@ class PresenceKeeper:
         idler: int,
         *,
         interval: float,
+        on_connected: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
         timing: PresenceTiming | None = None,
     ) -> None:
         self._session_url = session_url
         self._pool = pool
         self._idler = idler
         self._interval = interval
+        self._on_connected = on_connected
         self._timing = timing or PresenceTiming()
         self._presence = Presence(IDLER_LOCK_SPACE)
         self._backoff = Backoff(first=self._timing.retry, longest=self._timing.longest_retry)
@@ -117,6 +119,8 @@ class PresenceKeeper:
             needs_session=True,
         )
         try:
+            if self._on_connected is not None:
+                await self._on_connected(db)
             yield db
         finally:
             db.terminate()

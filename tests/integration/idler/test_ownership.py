@@ -24,6 +24,7 @@ from superimap.idler.ownership import Ownership, RemovedFromCluster
 from superimap.idler.supervisor import Supervisor
 from superimap.launch import services
 from tests.support.db_proxy import DbProxy
+from tests.support.idler_doorbells import listening
 
 EXPIRY_SECONDS = 30.0
 
@@ -434,8 +435,7 @@ async def test_only_the_idlers_concerned_are_notified(world, pool):
     async with joined(pool, Ledger()) as first, joined(pool, Ledger()) as second:
         await first.round()
         bell, other = IdlerDoorbell(second.ownership.idler), IdlerDoorbell(first.ownership.idler)
-        listening = [asyncio.create_task(each.listen(world.database_url)) for each in (bell, other)]
-        try:
+        async with listening(bell, world.database_url), listening(other, world.database_url):
             loop = asyncio.get_running_loop()
             for each in (bell, other):  # each begins with a round
                 assert (await each.wait(loop.time() + 10))[1]
@@ -443,7 +443,3 @@ async def test_only_the_idlers_concerned_are_notified(world, pool):
 
             assert (await bell.wait(loop.time() + 10))[1]
             assert not other._has_cluster_changed
-        finally:
-            for task in listening:
-                task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)

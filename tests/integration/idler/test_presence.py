@@ -20,6 +20,7 @@ from superimap.db.watching.presence import Server
 from superimap.doorbells.postgres import IdlerDoorbell
 from superimap.idler.presence import PresenceKeeper, PresenceTiming, absence_limit
 from tests.support.db_proxy import DbProxy
+from tests.support.idler_doorbells import listening
 
 EXPIRY_SECONDS = 30.0
 QUICK = PresenceTiming(check=0.01, absence=0.1, return_=0.1, retry=0.01, longest_retry=0.02)
@@ -112,15 +113,10 @@ async def backend(pool: asyncpg.Pool, idler: int) -> int | None:
 async def notified(world: World, idler: int, cause: Callable[[], Awaitable[object]]) -> bool:
     """Wait until `cause` starts a round of this idler; return whether it is one of the cluster."""
     doorbell = IdlerDoorbell(idler)
-    listening = asyncio.create_task(doorbell.listen(world.database_url))
-    try:
-        async with asyncio.timeout(10):
-            await doorbell.wait(math.inf)  # the round with which it begins
-            await cause()
-            return (await doorbell.wait(math.inf))[1]
-    finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+    async with listening(doorbell, world.database_url), asyncio.timeout(10):
+        await doorbell.wait(math.inf)  # the round with which it begins
+        await cause()
+        return (await doorbell.wait(math.inf))[1]
 
 
 async def test_the_shards_of_a_killed_idler_are_free_while_its_heartbeat_is_young(world, pool, crew):
