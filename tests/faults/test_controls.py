@@ -91,7 +91,7 @@ def deaf(world: World, tmp_path):
 
 async def split_brain(made: FaultRun, monkeypatch: pytest.MonkeyPatch) -> FaultReport:
     """Two idlers watch the same mailboxes, because one has not noticed that its lease has expired."""
-    monkeypatch.setattr(IdlerDoorbell, "listen", nothing)
+    monkeypatch.setattr(IdlerDoorbell, "listen_on", nothing)
     unaware = made.world.settings.model_copy(update=SLOW_PULSE)
     async with running(services.run_idler, unaware), running(services.run_dispatcher, made.world.settings):
         await made.wait_until_watched()

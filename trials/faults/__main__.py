@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import sys
+from collections.abc import Iterator
 
 from fixtures.engines import open_folder
 from trials.faults import engines
@@ -25,10 +27,22 @@ async def main(names: list[str], scale: Scale) -> int:
     return failed
 
 
+def _possible() -> Iterator[str]:
+    """The faults whose programs are installed; the others are named on standard error."""
+    for name, fault in FAULTS.items():
+        if fault.program is None or shutil.which(fault.program):
+            yield name
+        else:
+            print(f"{name} is left out: {fault.program} is not installed", file=sys.stderr)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trials.faults", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="FAULT", help=f"{', '.join(FAULTS)}; default: all of them"
+        "names",
+        nargs="*",
+        metavar="FAULT",
+        help=f"{', '.join(FAULTS)}; default: all that this machine has the programs for",
     )
     parser.add_argument(
         "--away", type=float, default=60.0, metavar="SECONDS", help="duration of an outage; default: 60"
@@ -55,5 +69,5 @@ def _arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     given = _arguments()
-    chosen = given.names or list(FAULTS)
+    chosen = given.names or list(_possible())
     sys.exit(asyncio.run(main(chosen, Scale(mails=given.mails, away=given.away, rounds=given.rounds))))

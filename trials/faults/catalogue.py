@@ -24,6 +24,7 @@ from trials.faults.engines import Engines, on_small_disk
 from trials.faults.fault_run import FaultRun, Scale, prepared_run
 from trials.faults.mail_servers import MailServer
 from trials.faults.oracle import FaultReport
+from trials.faults.patroni import under_patroni
 from trials.faults.replicas import replicated
 
 
@@ -36,6 +37,7 @@ class FaultCase:
     scale: dict[str, int] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     own: Callable[[Engines], AbstractAsyncContextManager[Engines]] | None = None  # engines of its own
+    program: str | None = None  # that has to be installed
     imap: Callable[[], AbstractAsyncContextManager[MailServer]] = mail_servers.fake
 
 
@@ -57,6 +59,8 @@ FAULTS = {
     "F13-disk": FaultCase(database.f13_disk_full, own=partial(on_small_disk, megabytes=256)),
     "F14-sync": FaultCase(refusals.f14_failover, own=partial(replicated, synchronous=True)),
     "F14-async": FaultCase(refusals.f14_failover_with_loss, own=partial(replicated, synchronous=False)),
+    "F14-patroni": FaultCase(refusals.f14_primary_lost_under_patroni, own=under_patroni, program="patroni"),
+    "F14-switchover": FaultCase(refusals.f14_switchover_by_patroni, own=under_patroni, program="patroni"),
     "F15": FaultCase(refusals.f15_role_refused),
     "F16": FaultCase(refusals.f16_read_only),
     "F17": FaultCase(deafness.f17_clocks_differ),

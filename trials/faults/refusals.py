@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 from asyncpg.exceptions import ProgramLimitExceededError
 
 from fixtures.engines import execute
 from trials.faults.fault_run import POSTS_IN_FLIGHT, FaultRun
+from trials.faults.patroni import PatroniEngines
 from trials.faults.replicas import ReplicatedEngines
 
 MAX_FAILOVER_SECONDS = 10.0
@@ -58,6 +60,30 @@ async def f14_failover_with_loss(run: FaultRun) -> None:
     if recorded != len(run.injected.sent):
         run.broken.append(f"I1: {recorded} mails of {len(run.injected.sent)} are recorded after the failover")
     check_kept(run, connects, may_move=True)
+
+
+async def f14_primary_lost_under_patroni(run: FaultRun) -> None:
+    """Loss of the machine of the primary under mail; Patroni promotes its synchronous standby."""
+    assert isinstance(run.engines, PatroniEngines)
+    await _during_mail(run, run.engines.lose_primary)
+
+
+async def f14_switchover_by_patroni(run: FaultRun) -> None:
+    """A switchover under mail, as for maintenance: the two clusters change their roles."""
+    assert isinstance(run.engines, PatroniEngines)
+    await _during_mail(run, run.engines.switch_over)
+
+
+async def _during_mail(run: FaultRun, strike: Callable[[], Awaitable[float]]) -> None:
+    run.most_duplicates = POSTS_IN_FLIGHT
+    await run.start_workers()
+    connects = run.imap.connects
+    pouring = asyncio.create_task(run.send_at_rate(run.scale.mails))
+    await run.wait_for_webhooks(run.scale.mails // 10)
+    run.extra_figures["without_primary_s"] = round(await strike(), 1)
+    await pouring
+    await run.wait_until_settled(within=90)
+    check_kept(run, connects)
 
 
 def _replicated(run: FaultRun) -> ReplicatedEngines:
