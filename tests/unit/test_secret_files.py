@@ -17,6 +17,7 @@ from tests.unit.test_settings import KEY, environment  # noqa: F401 - a fixture
 SECRETS = {
     "DATABASE_URL": "postgresql://ann:hush@db/superimap",
     "DATABASE_SESSION_URL": "postgresql://ann:hush@primary/superimap",
+    "DATABASE_READ_URL": "postgresql://ann:hush@standby/superimap",
     "REDIS_URL": "rediss://:hush@redis:6380/0",
     "ENCRYPTION_KEY": KEY,
     "OPERATOR_KEY": "hush" * 8,

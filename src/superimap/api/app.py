@@ -14,6 +14,7 @@ from superimap.api.errors import install_handlers
 from superimap.api.login_check import LoginSlots
 from superimap.api.middleware import EdgeMiddleware
 from superimap.api.openapi import DESCRIPTION, TAGS, describe
+from superimap.api.read_replica import ReadReplica
 from superimap.api.routes import (
     api_keys,
     audit,
@@ -55,6 +56,7 @@ def create_app(
     *,
     ring: Ring = no_doorbell,
     stop: asyncio.Event | None = None,
+    read_replica: ReadReplica | None = None,
 ) -> FastAPI:
     """Create the API as an ASGI application. The caller owns the resources and closes them.
 
@@ -77,6 +79,7 @@ def create_app(
         LoginSlots(),
         stop or asyncio.Event(),
         quota_policy=policy,
+        read_replica=read_replica or ReadReplica(),
     )
     every_route = [route for module in enabled_modules(settings) for route in module.router.routes]
     install_handlers(app, [route for route in every_route if isinstance(route, Route)])

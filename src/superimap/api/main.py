@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from superimap.api.app import create_app
 from superimap.api.http_connections import KEEP_ALIVE_SECONDS, HttpConnection, OpenConnections
 from superimap.api.middleware import REQUEST_TIMEOUT_SECONDS
+from superimap.api.read_replica import read_replica
 from superimap.api.routes.health import find_fault
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
@@ -63,11 +64,14 @@ async def serve(
     listeners = open_listeners(settings.host, settings.port, variables="HOST and PORT")
     async with (
         sessions(settings.database_url, pool_size=settings.database_pool_size) as sessionmaker,
+        read_replica(
+            settings.database_read_url, sessionmaker, pool_size=settings.database_pool_size
+        ) as replica,
         EndpointDoorbell(settings.redis_url) as queue,
         counting_seals(settings.database_url, vault),
     ):
         connections = OpenConnections()
-        app = create_app(settings, sessionmaker, vault, ring=queue.ring, stop=stop)
+        app = create_app(settings, sessionmaker, vault, ring=queue.ring, stop=stop, read_replica=replica)
         server = ApiServer(uvicorn_config(app, connections))
         address = listener_url(listeners[0])
         drain = settings.drain_seconds if drain_seconds is None else drain_seconds

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from superimap.api.key_uses import KeyUses
 from superimap.api.known_keys import KnownKeys
 from superimap.api.login_check import LoginSlots
+from superimap.api.read_replica import ReadReplica
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
@@ -45,6 +46,7 @@ class Resources:
     buckets: RequestBuckets = field(default_factory=RequestBuckets)
     quota_policy: QuotaPolicy = field(default_factory=lambda: QuotaPolicy(DEFAULT_QUOTAS))
     expired_rows: ExpiredRows = field(default_factory=ExpiredRows)
+    read_replica: ReadReplica = field(default_factory=ReadReplica)
 
 
 async def get_resources(request: Request) -> Resources:  # FastAPI runs other functions in threads

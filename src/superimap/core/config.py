@@ -15,6 +15,7 @@ from superimap.core.setting_types import (
     OptionalPostgresUrl,
     Ports,
     PostgresUrl,
+    ReadUrl,
     RedisUrl,
     StrongSecret,
 )
@@ -44,6 +45,12 @@ class Settings(BaseSettings):
         repr=False,
         description="URL of the same database for connections that need a session of their own, if DATABASE_URL "
         "leads to a pooler in transaction mode: notifications, locks and migrations. Empty: DATABASE_URL.",
+    )
+    database_read_url: ReadUrl = Field(
+        "",
+        repr=False,
+        description="URL of a standby of the same database, from which the API reads the lists of messages and "
+        "deliveries while it is at most 5 s behind. Empty: all is read from DATABASE_URL.",
     )
     redis_url: RedisUrl = Field(
         "redis://localhost:6379/0",

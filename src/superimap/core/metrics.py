@@ -63,6 +63,11 @@ QUOTA_REFUSALS = Counter(
     "Requests refused because of a quota: `users`, `sessions`, `requests_per_second`",
     ["quota"],
 )
+# APIs.
+READ_REPLICA_USED = Gauge(
+    "superimap_read_replica_used", "1 while this API reads lists from the standby of `DATABASE_READ_URL`"
+)
+
 # Dispatchers.
 PARTNERS_AT_QUOTA = Gauge(
     "superimap_partners_at_quota",

@@ -45,6 +45,16 @@ def check_optional_postgres_url(value: str) -> str:
     return check_postgres_url(value) if value else value
 
 
+def check_read_url(value: str) -> str:
+    """Return the URL of PostgreSQL servers that need not be writable, or an empty string.
+
+    Several hosts are tried in turn; without this keyword only one that can be written is used.
+    """
+    if "," in value and "target_session_attrs" not in value:
+        value = f"{value}{'&' if '?' in value else '?'}target_session_attrs=any"
+    return check_optional_postgres_url(value)
+
+
 def check_redis_url(value: str) -> str:
     """Return the URL of a Valkey or Redis server."""
     if not value.startswith(("redis://", "rediss://", "unix://")):
@@ -115,6 +125,7 @@ def check_id_text(value: str) -> str:
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)]
 Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(parse_ports)]
 PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
+ReadUrl = Annotated[str, AfterValidator(check_read_url)]
 OptionalPostgresUrl = Annotated[str, AfterValidator(check_optional_postgres_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]

@@ -50,6 +50,7 @@ async def list_deliveries(
     response: Response,
     partner: CallingPartner,
     db: Db,
+    resources: AppResources,
     base: Annotated[str, Depends(base_url)],
     state: Annotated[DeliveryState | None, Query(description="Only webhooks in this state.")] = None,
     kind: Annotated[EventKind | None, Query(description="Only webhooks of this kind.")] = None,
@@ -72,7 +73,9 @@ async def list_deliveries(
         )
     selection = _QuerySelection(user_tag, imap_provider_code, kind, since, until)
     matching = await _filter_for(db, partner.id, state, selection)
-    found = await history.list_deliveries(db, matching, after=last, limit=limit + 1)
+    found = await resources.read_replica.read(
+        db, lambda source: history.list_deliveries(source, matching, after=last, limit=limit + 1)
+    )
     page = found[:limit]
     if len(page) < len(found):
         query = [pair for pair in request.query_params.multi_items() if pair[0] not in {"after", "api_key"}]

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from superimap.api.dependencies import ConnectionUser, Db, LockedUser, base_url, needs
+from superimap.api.dependencies import AppResources, ConnectionUser, Db, LockedUser, base_url, needs
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses
 from superimap.api.router import Router
 from superimap.api.routes.users import NEXT_PAGE
@@ -34,6 +34,7 @@ async def list_messages(
     response: Response,
     user: ConnectionUser,
     db: Db,
+    resources: AppResources,
     base: Annotated[str, Depends(base_url)],
     limit: Annotated[int, Query(ge=1, le=messages.MAX_MESSAGES, description="Messages per page.")] = 20,
     before: Annotated[
@@ -42,7 +43,10 @@ async def list_messages(
     outcome: Annotated[MailOutcome | None, Query(description="Only messages with this outcome.")] = None,
 ) -> list[MessageOut]:
     """List the mails that were seen for the user, newest first, each with its outcome and reason; no content."""
-    found = await messages.list_latest(db, user, limit=limit + 1, before=before, outcome=outcome)
+    found = await resources.read_replica.read(
+        db,
+        lambda source: messages.list_latest(source, user, limit=limit + 1, before=before, outcome=outcome),
+    )
     page = found[:limit]
     if len(page) < len(found):
         query: dict[str, int | str] = {"limit": limit, "before": page[-1].id}
