@@ -129,10 +129,10 @@ async def _one_joins(members: list[ClusterMember], counting: CountingPool, capac
     spent = []
     before = _owners(members)
     for member in members[:MEASURED_IDLERS]:
-        # Each has the scores of the others but not of the newcomer, as in a process of its own.
-        rendezvous.scores.cache_clear()
+        # Each has the ranks of the others but not of the newcomer, as in a process of its own.
+        rendezvous.ranks.cache_clear()
         for each in members:
-            rendezvous.scores(each.ownership.idler, capacity)
+            rendezvous.ranks(each.ownership.idler)
         began = time.process_time()
         await member.round()
         spent.append(time.process_time() - began)

@@ -1,12 +1,13 @@
 """Owners of shards: every idler computes the same; a join takes its share, a leave gives only its own shards."""
 
+import hashlib
 from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superimap.domain.shards import SHARD_COUNT
-from superimap.idler.rendezvous import owner_of, owners_of
+from superimap.idler.rendezvous import owner_of, owners_of, ranks
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,27 @@ def test_the_share_of_a_member_is_proportional_to_its_capacity():
 
 def test_without_members_a_shard_has_no_owner():
     assert owner_of(1, []) is None
+
+
+def test_owners_are_those_of_earlier_versions():
+    """Idlers of two versions run together during an upgrade; they would move shards back and forth."""
+
+    def digest(members: list[Member]) -> str:
+        owners = owners_of(range(SHARD_COUNT), members)
+        return hashlib.sha256(
+            ",".join(str(owners[shard]) for shard in range(SHARD_COUNT)).encode()
+        ).hexdigest()[:16]
+
+    assert digest([Member(each) for each in range(1, 40)]) == "7fa1957c3b6fbb79"
+    assert digest([Member(each, 1000 + 500 * (each % 3)) for each in range(1, 40)]) == "2050b31e3be6176a"
+
+
+def test_members_beyond_a_thousand_are_computed_once_and_kept_small():
+    members = [Member(each) for each in range(1, 1101)]
+    owners_of([1], members)
+    computed = ranks.cache_info().misses
+
+    owners_of([1, 2, 3], members)
+
+    assert ranks.cache_info().misses == computed
+    assert ranks(1).itemsize * len(ranks(1)) == 2 * SHARD_COUNT
