@@ -16,7 +16,7 @@ TOKEN_SECONDS = 3000
 MAX_CPU_SHARE = 0.6
 """Part of a core that a process may use at the peak, so that what comes at once does not queue."""
 DISPATCHER_LANES = 300
-IDLER_SESSIONS, DISPATCHER_SESSIONS = 2, 1
+IDLER_SESSIONS, DISPATCHER_SESSIONS = 1, 1
 """Connections that hold a lock or listen, which a pooler in transaction mode cannot share."""
 POOLED_CONNECTIONS_PER_CORE = 4
 """Connections of a pooler to PostgreSQL. An assumption: more only wait for cores."""

@@ -32,7 +32,8 @@ class Load:
 class Move:
     """A hand-over of a shard to the idler `target`; NO_IDLER frees the shard.
 
-    It does not happen if the target would have more than `max_users` or `max_shards` afterwards.
+    It does not happen if the target would have more than `max_users` or `max_shards` afterwards. `sessions` of its
+    users end by it.
     """
 
     shard: int
@@ -40,6 +41,7 @@ class Move:
     users: int
     max_users: int
     max_shards: int
+    sessions: int = 0
 
 
 def shards_to_take(me: int, members: Sequence[Member], free: Iterable[int]) -> list[int]:
@@ -77,7 +79,7 @@ def hand_overs_of_all(me: int, members: Sequence[Member], mine: Mapping[int, Loa
     plan = _Plan(me, members, mine)
     for shard, load in sorted(mine.items()):
         move = plan.send(shard, plan.fits) if plan.others else None
-        yield move or Move(shard, NO_IDLER, load.users, 0, 0)
+        yield move or Move(shard, NO_IDLER, load.users, 0, 0, load.sessions)
 
 
 class _Plan:
@@ -132,7 +134,7 @@ class _Plan:
         self, shard: int, accepts: Callable[[Member, int], bool], *, only: int | None = None
     ) -> Move | None:
         """Return the move to the highest ranking idler that accepts the shard; None if no idler does."""
-        users = self._left[shard].users
+        users, sessions = self._left[shard].users, self._left[shard].sessions
         candidates = self.others.values() if only is None else [self.others[only]]
         target = owner_of(shard, [member for member in candidates if accepts(member, users)])
         if target is None:
@@ -147,6 +149,7 @@ class _Plan:
             users,
             max_users=int(MAX_FILL_BY_RANK * member.capacity) if is_by_share else member.capacity,
             max_shards=int(self._share[target]) if is_by_share else SHARD_COUNT,
+            sessions=sessions,
         )
 
     def _is_below_share(self, member: Member, users: int) -> bool:

@@ -211,11 +211,12 @@ async def _reconcile(
     loop = asyncio.get_running_loop()
     backoff = Backoff(first=0.5, longest=min(MAX_ROUND_PAUSE_SECONDS, interval))
     shards: frozenset[int] = frozenset()
-    is_round, due = True, 0.0
+    is_round, due, began = True, 0.0, 0.0
     while True:
         try:
             with metrics.ROUND_SECONDS.time():
                 if is_round:
+                    began = loop.time()
                     due = loop.time() + min(interval, await ownership.reconcile(supervisor))
                 else:
                     await ownership.refresh(supervisor, shards)
@@ -230,6 +231,9 @@ async def _reconcile(
             is_round = True
             continue
         shards, is_round = await doorbell.wait(due)
+        if is_round and (early := began + ownership.round_pause - loop.time()) > 0:
+            await asyncio.sleep(early)
+            await doorbell.wait(loop.time())  # the round answers what has rung meanwhile as well
 
 
 async def _hand_over(ownership: Ownership, supervisor: Supervisor, loops: list[asyncio.Task[None]]) -> None:

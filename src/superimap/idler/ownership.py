@@ -25,6 +25,8 @@ MAX_SLICE_SHARDS = 512
 """Shards that are handed over at once, however few users they have."""
 ROUND_MARGIN_SECONDS = 0.05
 """Time by which a round starts after the moment that it waits for."""
+ROUND_PAUSE_PER_IDLER_SECONDS = 0.001
+MAX_ROUND_PAUSE_SECONDS = 1.0
 SLICE_INTERVAL_SECONDS = 1.0
 """Time between slices, in which the sessions of a slice are established elsewhere."""
 
@@ -72,6 +74,12 @@ class Ownership:
         self.is_stopping = False
         self.idler = idler
         self.epochs: dict[int, int] = {}
+        self.round_pause = 0.0
+        """Least seconds from one round that a doorbell starts to the next.
+
+        A change of the cluster rings all idlers, and each reads the rows of all. So however many they are,
+        they do about 1,000 rounds a second together.
+        """
         self._pool = pool
         self._interval = interval
         self._expiry = expiry
@@ -185,6 +193,7 @@ class Ownership:
     async def _read_cluster(self, sessions: ShardSessions) -> ClusterView:
         """Read the state of the cluster; before anything else, end the sessions of lost shards."""
         view = await cluster.read_cluster(self._pool, self.idler, expiry=self._expiry, known=sessions.digests)
+        self.round_pause = min(len(view.members) * ROUND_PAUSE_PER_IDLER_SECONDS, MAX_ROUND_PAUSE_SECONDS)
         lost = {shard for shard, epoch in self.epochs.items() if view.mine.get(shard) != epoch}
         received = len(view.mine.keys() - self.epochs.keys())
         self.epochs = dict(view.mine)
@@ -268,13 +277,16 @@ def _receiver_of(move: Move) -> tuple[int, int, int]:
     return move.target, move.max_users, move.max_shards
 
 
-def _slice(moves: Iterable[Move], users: float) -> list[Move]:
-    """Return the first of `moves`, up to `users` users and MAX_SLICE_SHARDS shards; one at least."""
+def _slice(moves: Iterable[Move], sessions: float) -> list[Move]:
+    """Return the first of `moves`, up to `sessions` sessions and MAX_SLICE_SHARDS shards; one at least.
+
+    Users without a session wait for one wherever they are, so any number of them may go at once.
+    """
     found: list[Move] = []
-    room = users
+    room = sessions
     for move in moves:
-        if found and (move.users > room or len(found) >= MAX_SLICE_SHARDS):
+        if found and ((move.sessions and move.sessions > room) or len(found) >= MAX_SLICE_SHARDS):
             break
         found.append(move)
-        room -= move.users
+        room -= move.sessions
     return found
