@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench coefficients fuzz simulation big faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
+.PHONY: help setup up demo test bench coefficients fuzz simulation scale big faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ fuzz: setup ## fuzz the mail parser and the idler (ARGS="dialogues --seconds 600
 
 simulation: setup ## simulate failing servers and killed processes over days, 1,000 times (ARGS="--seeds 50 --first 7")
 	@$(VENV)/bin/python -m trials.simulation $(ARGS)
+
+scale: setup ## simulate 10 million mailboxes on 1,000 idlers, half an hour; one line of JSON for each phase (ARGS="--idlers 100 --mailboxes 1000000")
+	@$(VENV)/bin/python -m trials.scale $(ARGS)
 
 big: setup ## check what each statement reads on 10 million mails; ten minutes, 12 GB (ARGS="--mails 1000000 --users 30000")
 	@$(VENV)/bin/python -m trials.growth $(ARGS)

@@ -78,7 +78,7 @@ def test_logins_after_the_loss_of_a_zone_are_bounded_by_the_setting_and_by_postg
 def test_behind_a_pooler_only_locks_and_listeners_have_connections_of_their_own():
     found, before = compute(replace(DAY, has_pooler=True), COSTS), compute(DAY, COSTS)
 
-    assert found.connections == 615 * 2 + 6 * 1 + 64 * 4
+    assert found.connections == 615 * 1 + 6 * 1 + 64 * 4
     assert found.postgres_cores - before.postgres_cores == pytest.approx(2000 * 0.0003)
     assert (
         "--pooler"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import asyncpg
 
@@ -24,6 +24,11 @@ _DEFAULTS = """
 """
 
 
+def clock_setting(now: float) -> str:
+    """Return the statement by which a session gets the time of the loop."""
+    return f"SET simulation.now = '{moment(now).isoformat()}'"
+
+
 class Database:
     """One connection to PostgreSQL. Time stands still while a statement runs."""
 
@@ -34,7 +39,7 @@ class Database:
         self._told: float | None = None
 
     @classmethod
-    async def open(cls, url: str, loop: SimulatedLoop) -> Database:
+    async def open(cls, url: str, loop: SimulatedLoop) -> Self:
         """Connect, with simulated time as the time of all statements."""
         with loop.real_wait():
             settings = {"timezone": "UTC", "search_path": "simulation, public, pg_catalog"}
@@ -53,7 +58,7 @@ class Database:
             async with self._turn:
                 now = self._loop.time()
                 if now != self._told:
-                    await self._connection.execute(f"SET simulation.now = '{moment(now).isoformat()}'")
+                    await self._connection.execute(clock_setting(now))
                     self._told = now
                 return await getattr(self._connection, method)(sql, *args)
 
