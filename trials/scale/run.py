@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from trials.simulation.clock import SimulatedLoop, simulated_clocks
 LOOKS_PER_SECOND = 4
 """Looks of an idler whether its followers live; they are not simulated."""
 WINDOW_SECONDS = 10
+PHASES = ("start", "quiet", "join", "leave", "outage", "zone")
 _MERGE = """
     WITH old AS (DELETE FROM shard_user_sums RETURNING shard, wanted, digest)
     INSERT INTO shard_user_sums (shard, wanted, digest)
@@ -42,6 +43,7 @@ class Size:
     outage_seconds: float = 120.0
     quiet_seconds: float = 30.0
     provider_logins_per_second: float | None = None
+    phases: tuple[str, ...] = PHASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,14 @@ class ScaleReport:
     phases: list[PhaseReport]
 
 
-def run(url: str, size: Size, *, seed: int) -> ScaleReport:
-    """Simulate a cluster on this migrated, empty database."""
+def run(
+    url: str, size: Size, *, seed: int, on_phase: Callable[[PhaseReport], None] = lambda _: None
+) -> ScaleReport:
+    """Simulate a cluster on this migrated, empty database; `on_phase` gets each phase when it has ended."""
     random.seed(seed)
     asyncio.run(_fill(url, size.mailboxes // size.weight))
     with simulated_clocks(), asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        return runner.run(_simulate(url, size, seed))
+        return runner.run(_simulate(url, size, seed, on_phase))
 
 
 async def _fill(url: str, users: int) -> None:
@@ -89,7 +93,7 @@ async def _fill(url: str, users: int) -> None:
     await db.close()
 
 
-async def _simulate(url: str, size: Size, seed: int) -> ScaleReport:
+async def _simulate(url: str, size: Size, seed: int, on_phase: Callable[[PhaseReport], None]) -> ScaleReport:
     database = await CountingDatabase.open_blocking(url, loop())
     limit = size.provider_logins_per_second
     providers = [
@@ -106,15 +110,11 @@ async def _simulate(url: str, size: Size, seed: int) -> ScaleReport:
     )
     database.on_notice = cluster.ring
     recorder = PhaseRecorder(cluster)
-    few, third = max(1, size.idlers // 20), size.idlers // 3
-    phases = [
-        await recorder.phase("start", cluster.join(size.idlers, within=30)),
-        await recorder.phase("quiet", asyncio.sleep(size.quiet_seconds)),
-        await recorder.phase("join", cluster.join(few, within=10)),
-        await recorder.phase("leave", cluster.leave(list(cluster.idlers)[:few])),
-        await recorder.phase("outage", _outage(providers[0], size.outage_seconds)),
-        await recorder.phase("zone", cluster.kill(list(cluster.idlers)[::3][:third])),
-    ]
+    phases = []
+    for name, work in _phases(cluster, providers[0], size):
+        if name in size.phases:
+            phases.append(await recorder.phase(name, work()))
+            on_phase(phases[-1])
     users = [each.users for each in cluster.idlers.values()]
     await member.close(cluster.idlers.values())
     await database.close()
@@ -125,6 +125,18 @@ async def _simulate(url: str, size: Size, seed: int) -> ScaleReport:
         max_over_mean=max(users) * len(users) / sum(users),
         phases=phases,
     )
+
+
+def _phases(
+    cluster: SimulatedCluster, provider: SimulatedProvider, size: Size
+) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+    few, third = max(1, size.idlers // 20), size.idlers // 3
+    yield "start", lambda: cluster.join(size.idlers, within=30)
+    yield "quiet", lambda: asyncio.sleep(size.quiet_seconds)
+    yield "join", lambda: cluster.join(few, within=10)
+    yield "leave", lambda: cluster.leave(list(cluster.idlers)[:few])
+    yield "outage", lambda: _outage(provider, size.outage_seconds)
+    yield "zone", lambda: cluster.kill(list(cluster.idlers)[::3][:third])
 
 
 async def _outage(provider: SimulatedProvider, seconds: float) -> None:
