@@ -80,7 +80,7 @@ class ReadReplica:
                 async with driver_transaction(self._standby) as db:
                     shown = await replication.read_standby(db)
             self._age.record(written, shown, at=at)
-        except _FAILURES as error:
+        except Exception as error:  # whatever it is, the primary is read, and the next check follows
             self._age.forget()
             reason = explain(error)
         self._report(reason)
