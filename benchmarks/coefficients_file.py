@@ -12,7 +12,13 @@ from superimap.domain.coefficients import MEANINGS, Coefficients, read_coefficie
 FILE = Path(__file__).with_name("coefficients.json")
 MAX_FACTOR = 1.5
 """Factor by which a new measurement may differ from the file."""
-INSIGNIFICANT = {"mib": 1.0, "connections": 1.0, "cpu_ms_per_s": 5.0, "cpu_ms_per_renewal": 0.05}
+INSIGNIFICANT = {
+    "mib": 1.0,
+    "connections": 1.0,
+    "cpu_ms_per_s": 5.0,
+    "cpu_ms_per_renewal": 0.05,
+    "wal_bytes_per_renewal": 20.0,
+}
 """Differences that count for nothing, by the end of a name: below them a factor says nothing."""
 
 

@@ -86,7 +86,7 @@ def test_behaviour_has_the_numbers_of_the_code():
     assert said("Timeout for the answer to DONE") == f"{timeouts.done:g} s"
     timing = SessionTiming()
     assert said("Polling interval without IDLE") == f"{timing.poll:g} s"
-    assert said("Interval of writing proofs of life") == f"{timing.proof_interval:g} s"
+    assert said("Interval of reporting proofs of life") == f"{timing.proof_interval:g} s"
     assert said("Time without a proof of life") == f"{default['stalled_after']:g} s"
     assert said("Stall check interval") == f"{timings.stall_check_interval:g} s"
     assert said("Mails or time after which a catch-up") == f"100 mails or {timing.lag:g} s"

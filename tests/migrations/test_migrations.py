@@ -60,7 +60,8 @@ def test_revisions_read_from_file_names_are_in_the_order_of_alembic():
 
 async def test_every_index_of_an_interrupted_migration_is_built_again(database_url, db):
     listed = (
-        "SELECT indexrelid::regclass::text, indisvalid, pg_get_indexdef(indexrelid) FROM pg_index ORDER BY 1"
+        "SELECT indexrelid::regclass::text, indisvalid, pg_get_indexdef(indexrelid) FROM pg_index"
+        " WHERE indexrelid::regclass::text NOT LIKE 'pg_toast%' ORDER BY 1"
     )
     before = await db.fetch(listed)
     await asyncio.to_thread(command.downgrade, migrate.configuration(database_url), "0032")

@@ -19,16 +19,22 @@ UPDATE shards SET owner = 1 + shard % 4, epoch = 1, changed_at = now() - interva
 
 -- A twentieth is archived, a twentieth is not connected; one in a hundred uses its partner's second provider.
 INSERT INTO users (id, partner_id, connection_id, tag, email, login_username, login_password, archived, connected_at,
-                   status, status_since, last_login_at, last_email_at, last_proven_alive_at)
+                   status, status_since, last_login_at, last_email_at, last_proven_alive_at, vouched_by, vouch_slot)
 SELECT u.id, u.partner, 2 * u.partner - (u.id % 100 NOT IN (7, 8))::int, 'tag' || u.id, 'user' || u.id || '@example.com',
        'user' || u.id || '@example.com', sha256(int8send(u.id)), u.id % 20 = 3,
        CASE WHEN u.id % 20 <> 4 THEN now() - interval '91 days' END,
        CASE u.id % 20 WHEN 3 THEN 'archived' WHEN 4 THEN 'not_connected' WHEN 5 THEN 'authentication_failed'
            ELSE 'watching' END,
        now() - interval '1 day', now() - interval '50 minutes', now() - interval '1 hour',
-       now() - interval '1 second' * (u.id % 60)
+       now() - interval '1 hour', 1 + u.id % 30, u.id / 30
 FROM (SELECT id, CASE WHEN id % 2 = 0 THEN 1 ELSE 2 + id / 2 % 19 END AS partner
       FROM generate_series(1, current_setting('growth.users')::bigint) id) u;
+-- The vouches of thirty idlers, of which one in ten counts for each user. They do not become too old meanwhile.
+INSERT INTO vouches (voucher, turn, since, proven)
+SELECT v, t, now() + interval '1 day' - t * interval '30 seconds',
+       repeat(overlay('0000000000' PLACING '1' FROM 1 + t % 10 FOR 1),
+              (current_setting('growth.users')::int / 300 + 1))::varbit
+FROM generate_series(1, 30) v, generate_series(0, 14) t;
 INSERT INTO mailboxes (id, partner_id, user_id, account, name, uid_validity, last_uid)
 SELECT id, partner_id, id, login_username, 'INBOX', 1, current_setting('growth.mails')::bigint FROM users;
 

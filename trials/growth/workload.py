@@ -24,6 +24,8 @@ BUDGETS = {
     "accounts/room:count_live_users": 20_000,  # users of a partner, when its quota seems to be used up
     "delivery/backlogs:measure": 20_000,  # up to the quota of a partner; at most a twentieth of the time
     "delivery/liveness:delete_old_events": 40_000,  # 5,000 rows
+    "delivery/liveness:find_ended_vouchers": 1_000,  # a page for each interval of an idler
+    "delivery/liveness:keep_vouched": 2_000,  # 10,000 users
     "delivery/liveness:mark_stalled": 2_000,  # 10,000 users
     "delivery/shard_survey:survey_shards": 2_000,  # 10,000 users
     "delivery/sweeping:delete_old_deliveries": 60_000,  # 5,000 rows
@@ -48,12 +50,13 @@ _STATUSES = '{"watching": "watching", "connecting": "watching"}'
 
 # By the name of the parameter. `OF_STATEMENT` has those that mean something else in one statement.
 ARGUMENTS: dict[str, object] = {
-    "access_token": _BYTES, "account": f"user{_USER}@example.com", "after": 1e9, "ages": [1.0],
+    "access_token": _BYTES, "account": f"user{_USER}@example.com", "after": 1e9,
     "announced_size": 1, "archived_code": "403", "archived_kind": "archived", "attempts": 1, "beat": 1,
     "capacity": 10, "channel": "x", "client_secret": _BYTES, "code": [200], "connection_id": 1,
     "content": [b""], "count": 1, "credentials_version": 1, "dates": [_NOW], "days": 90.0, "deferred": [1],
     "delay": [0.0], "delivery_id": [uuid.UUID(int=2)], "detail": [None], "emails": [f"user{_USER}@example.com"],
-    "endpoint_id": 1, "epoch": 1, "error": "x", "event_id": 1, "event_kind": "stalled", "every_idler": "",
+    "endpoint_id": 1, "epoch": 1, "epochs": [1], "error": "x", "event_id": 1, "event_kind": "stalled",
+    "every_idler": "",
     "expiry": 3e9, "failing_seconds": 1.0, "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
     "found_by_date": [False], "health_port": 1, "holder": 1, "holders": [1], "idler": _IDLER,
     "idlers": [_IDLER], "ids": [1, 2], "include_unhealthy": True, "internal_date": [_NOW], "is_connected": True,
@@ -66,15 +69,18 @@ ARGUMENTS: dict[str, object] = {
     "message_ids": ["<x@example.com>"], "messages": [1], "milliseconds": [1], "min_age": 1.0, "most": 100,
     "name": "INBOX", "new_last_internal_date": _NOW, "new_restarts": 0, "new_server_uid_validity": 1,
     "new_uid_validity": 1, "new_was_empty": False, "number": 1, "old_uid_validity": 1, "outcome": ["delivered"],
-    "owner": _IDLER, "partner_id": 1, "payload": "", "per_partner": 10, "quota": "users", "reason": "x",
+    "owner": _IDLER, "partner_id": 1, "payload": "", "per_partner": 10,
+    "proven": asyncpg.BitString("01" * 512), "quota": "users", "reason": "x",
     "recovered_kind": "recovered", "refresh_token": None, "reopened": ["x"], "restart_interval": 1.0,
     "restored_kind": "restored", "retention": 1.0, "retry_in": 1.0, "room": 1, "seconds": 1.0, "sessions": 1,
     "sha1": [_BYTES], "shard": _SHARD, "shards": [_SHARD], "shared_grant_type": "x", "size": [1], "space": 7,
-    "standard": 10, "status_after": _STATUSES, "statuses": ["watching", "connecting", "backing_off"],
-    "tags": [f"tag{_USER}"], "target": 2, "token": uuid.UUID(int=1), "token_digest": [None], "tries": [1],
+    "silence": 600.0, "since": _NOW, "slots": [1], "standard": 10, "status_after": _STATUSES,
+    "statuses": ["watching", "connecting", "backing_off"],
+    "tags": [f"tag{_USER}"], "target": 2, "times": [_NOW], "token": uuid.UUID(int=1), "token_digest": [None],
+    "tries": [1], "turn": 1,
     "twin_uid": [None], "uid": [10**9], "uid_validity": 1, "uids": [1, 2], "unhealthy": 10, "up_to": 10**9,
-    "user_id": _USER, "user_ids": [_USER], "users": 1, "users_channel": "x", "version": 1, "wanted": 1,
-    "word": b"x",
+    "user_id": _USER, "user_ids": [_USER], "users": 1, "users_channel": "x", "version": 1, "voucher": 1,
+    "vouchers": [1], "wanted": 1, "word": b"x",
 }  # fmt: skip
 _SETTLE: dict[str, object] = {
     "partner_id": [1], "token": [uuid.UUID(int=1)], "number": [1], "age": [1.0], "error": [None], "body": [None],
@@ -95,6 +101,7 @@ OF_STATEMENT: dict[str, dict[str, object]] = {
     "delivery/deliveries:settle_attempts": _SETTLE,
     "delivery/deliveries:settle_attempts_and_archive": _SETTLE,
     "delivery/endpoints:update_healths": _HEALTHS,
+    "delivery/liveness:mark_stalled": {"after": 900.0},
     "delivery/sweeping:delete_old_messages": {"after": 0, "days": 60.0},
     "delivery/sweeping:erase_old_content": {"days": 14.0},
     "delivery/sweeping:delete_old_deliveries": {"days": 60.0},

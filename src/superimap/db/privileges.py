@@ -60,6 +60,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "used_links": ("SELECT, INSERT, UPDATE (used_at), DELETE", _ALL),
     "user_events": ("SELECT, INSERT", _ALL),
     "users": ("SELECT, INSERT, UPDATE", _ALL),
+    "vouches": ("", ""),
     "vault_canaries": ("SELECT, INSERT, UPDATE (seals)", _ALL),
 }
 

@@ -42,6 +42,7 @@ class Housekeeping:
         self._timings = timings
         self._stalled_after = stalled_after
         self._walk = ShardWalk(interval=timings.stall_check_interval)
+        self._ended_vouchers: list[int] = []
         self._is_active = False
         self._stalls_from = math.inf
         self._next_merge = 0.0
@@ -84,22 +85,40 @@ class Housekeeping:
             await wait_for_stop(stop, self._timings.sweep_interval)
 
     async def _survey(self) -> None:
-        """Look at one slice of the shards: count their watched users, and mark the stalled ones."""
+        """Look at one slice of the shards: count their watched users, and mark the stalled ones.
+
+        What ended idlers have vouched for is written to the users first. After a walk, nobody needs their vouches.
+        """
         now = time.monotonic()
         shards = self._walk.next_slice(now)
         if shards is None:
             return
         try:
             survey = await shard_survey.survey_shards(self._pool, shards)
+            kept = await self._keep_vouched(shards)
             stalled = await self._mark_stalled(shards)
         except BaseException:
             self._walk.restart(not_before=now + self._timings.stall_check_interval)
             raise
         if survey.corrected:
             log.warning("sums of users were wrong and are corrected", extra={"shards": len(survey.corrected)})
-        if stalled < liveness.BATCH_USERS:  # otherwise there are more, and the next round looks again
+        if (
+            max(kept, stalled) < liveness.BATCH_USERS
+        ):  # otherwise there are more, and the next round looks again
             is_complete = self._walk.advance(shards, users=survey.users)
             self._cluster_metrics.set_watched(survey.watched, is_complete=is_complete)
+            if is_complete and self._ended_vouchers:
+                await liveness.delete_vouches(self._pool, self._ended_vouchers)
+                log.info("deleted vouches of ended idlers", extra={"vouchers": len(self._ended_vouchers)})
+
+    async def _keep_vouched(self, shards: range) -> int:
+        """Write what ended idlers have vouched for to the users of these shards; return to how many."""
+        if shards.start == 0:
+            is_early = time.monotonic() < self._stalls_from  # idlers may not have reported yet
+            self._ended_vouchers = [] if is_early else await liveness.find_ended_vouchers(self._pool)
+        if not self._ended_vouchers:
+            return 0
+        return await liveness.keep_vouched(self._pool, self._ended_vouchers, shards=shards)
 
     async def _mark_stalled(self, shards: range) -> int:
         if time.monotonic() < self._stalls_from:

@@ -1,62 +1,46 @@
-"""Proofs of life of mail servers: collected in memory for each user, written together."""
+"""Proofs of life of mail servers, collected in memory for each user. Every byte from a server is a proof."""
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from asyncpg import Pool
-
-from superimap.db.postgres import UNAVAILABLE
-from superimap.db.watching import proofs as queries
 from superimap.imap.client import ImapClient
 
-log = logging.getLogger(__name__)
+
+class LastProof(NamedTuple):
+    """When the mail server of a user of this shard last answered, by the event loop's clock."""
+
+    at: float
+    shard: int
 
 
 class LivenessProofs:
-    """The established sessions and the proofs that are not written yet. Every byte from a server is a proof.
-
-    Times are those of the event loop.
-    """
+    """The established sessions, and the last proofs of ended ones. Times are those of the event loop."""
 
     def __init__(self) -> None:
-        self._established: dict[int, ImapClient] = {}
-        self._unwritten: dict[int, float] = {}  # the last proofs of ended sessions
-        self._written: dict[int, float] = {}
+        self._established: dict[int, tuple[ImapClient, int]] = {}
+        self._ended: dict[int, LastProof] = {}
+
+    @property
+    def sessions(self) -> int:
+        """The number of established sessions."""
+        return len(self._established)
 
     @contextlib.contextmanager
-    def track(self, user_id: int, client: ImapClient) -> Iterator[None]:
+    def track(self, user_id: int, shard: int, client: ImapClient) -> Iterator[None]:
         """Inside the block, count what this client receives as proof of life of the user's mail server."""
-        self._established[user_id] = client
+        self._established[user_id] = client, shard
         try:
             yield
         finally:
             del self._established[user_id]
-            self._unwritten[user_id] = client.last_proven_alive
-            self._written.pop(user_id, None)
+            self._ended[user_id] = LastProof(client.last_proven_alive, shard)
 
-    def unwritten(self) -> dict[int, float]:
-        """Return the time of the last proof of each user for whom it is newer than what is written."""
-        last = {user_id: client.last_proven_alive for user_id, client in self._established.items()}
-        return self._unwritten | {
-            user_id: at for user_id, at in last.items() if at > self._written.get(user_id, 0.0)
-        }
-
-    async def write_periodically(self, pool: Pool, *, every: float) -> None:
-        """Write all new proofs every `every` seconds until cancelled, one statement per 1,000 users."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(every)
-            proofs, now = self.unwritten(), loop.time()
-            try:
-                await queries.record_proofs(pool, {user_id: now - at for user_id, at in proofs.items()})
-            except UNAVAILABLE as error:
-                log.warning("proofs of life are not written yet: %s", error)
-                continue
-            self._written.update(
-                {user_id: at for user_id, at in proofs.items() if user_id in self._established}
-            )
-            for user_id, at in proofs.items():
-                if self._unwritten.get(user_id) == at:
-                    del self._unwritten[user_id]
+    def last(self, *, after: float) -> dict[int, LastProof]:
+        """Return the last proof of each user that is later than `after`, and forget those of ended sessions."""
+        ended, self._ended = self._ended, {}
+        found = {user_id: proof for user_id, proof in ended.items() if proof.at > after}
+        for user_id, (client, shard) in self._established.items():
+            if (at := client.last_proven_alive) > after:
+                found[user_id] = LastProof(at, shard)
+        return found

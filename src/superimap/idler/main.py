@@ -33,7 +33,8 @@ from superimap.idler.peers import Peers
 from superimap.idler.presence import PresenceKeeper
 from superimap.idler.session import UserSession
 from superimap.idler.supervisor import Supervisor
-from superimap.idler.timing import SessionTiming
+from superimap.idler.timing import LONGEST_POLL_SECONDS, SessionTiming
+from superimap.idler.vouching import Vouching
 from superimap.imap.types import Limits
 from superimap.mail import tracer
 from superimap.oauth.http_client import guarded_client
@@ -95,9 +96,7 @@ async def serve(
             lasting = [
                 group.create_task(presence.run()),
                 group.create_task(runtime.manage_memory(_count_established)),
-                group.create_task(
-                    context.liveness.write_periodically(pool, every=context.timing.proof_interval)
-                ),
+                group.create_task(_vouching(context).run()),
                 group.create_task(context.holds.refresh_periodically(pool, every=interval, report=report)),
             ]
             await stop.wait()
@@ -180,6 +179,19 @@ def _context(
         limits=Limits(literal=settings.max_email_size + 1024 * 1024),
         timing=timing,
         tracer_keys=tracer.derive_keys(settings.encryption_key.get_secret_value()),
+    )
+
+
+def _vouching(context: IdlerContext) -> Vouching:
+    """Return the reporter of proofs of life. Its vouches outlast the silence of a session that is well."""
+    timing = context.timing
+    return Vouching(
+        context.pool,
+        context.liveness,
+        context.ownership,
+        context.watches,
+        interval=timing.proof_interval,
+        longest_silence=max(context.settings.idle_renew, LONGEST_POLL_SECONDS) + timing.timeouts.done,
     )
 
 

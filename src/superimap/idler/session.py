@@ -123,7 +123,7 @@ class UserSession:
                 )
             self._logins.accept()
             metrics.LOGINS.inc()
-            stack.enter_context(self._context.liveness.track(self._user_id, client))
+            stack.enter_context(self._context.liveness.track(self._user_id, watched.shard, client))
             watch = await MailboxWatch.open(self._context, client, watched, self._memory)
             self._established_at = asyncio.get_running_loop().time()
             stack.enter_context(self._context.watches.track(self._user_id, watch))

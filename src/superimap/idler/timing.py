@@ -11,6 +11,9 @@ from superimap.domain.deferrals import (
 )
 from superimap.imap.types import Timeouts
 
+LONGEST_POLL_SECONDS = 300.0
+"""Longest interval of polling that a provider's setting allows."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionTiming:
@@ -35,8 +38,8 @@ class SessionTiming:
     """Time after which a connection counts as healthy: the backoff of its next loss starts with a short wait."""
     lag: float = 2.0
     """Time after which a catch-up is reported as a status."""
-    proof_interval: float = 60.0
-    """Interval in which the proofs of life of all sessions are written together."""
+    proof_interval: float = 30.0
+    """Interval in which the proofs of life of all sessions are reported together."""
     longest_round: float = math.inf
     """Time after which an IDLE is renewed even if IDLE_RENEW is longer."""
     poll: float = 60.0

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -342,6 +343,37 @@ async def test_an_old_event_is_kept_while_its_delivery_is_pending_and_deleted_wi
     rows = await world.db.fetch("SELECT d.state FROM user_events v JOIN deliveries d ON d.event_id = v.id")
     assert [row["state"] for row in rows] == ["pending"]
     assert await world.db.fetchval("SELECT count(*) FROM deliveries") == 1
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+async def test_vouches_of_an_ended_idler_are_written_to_its_users_and_deleted(world: SinkWorld, is_ended):
+    await world.db.execute(
+        "INSERT INTO vouches (voucher, turn, since, reported_at, proven)"
+        " VALUES (7, 0, now() - interval '660 s', now() - $1::interval, B'01')",
+        timedelta(seconds=630 if is_ended else 500),
+    )
+    await world.db.execute(
+        "UPDATE users SET status = 'watching', connected_at = now() - interval '9 days', vouched_by = 7,"
+        " vouch_slot = 1, last_proven_alive_at = now() - interval '1 h'"
+    )
+    vouched = await world.db.fetchval("SELECT since FROM vouches")
+    gauge = metrics.CLUSTER_USERS.labels("watched")
+    gauge.set(-1)
+
+    async with world.dispatcher(timings=dataclasses.replace(FAST, stall_check_delay=0.0), stalled_after=900):
+        if is_ended:
+            await eventually(lambda: _is_empty(world, "vouches"))
+        else:
+            await eventually(lambda: asyncio.sleep(0, gauge._value.get() >= 0))  # a walk is complete
+
+    user = await world.db.fetchrow("SELECT * FROM users")
+    assert user["vouched_by"] == (None if is_ended else 7)
+    assert (user["last_proven_alive_at"] == vouched) is is_ended
+    assert user["status"] == "watching"
+
+
+async def _is_empty(world: SinkWorld, table: str) -> bool:
+    return not await world.db.fetchval(f"SELECT EXISTS (SELECT FROM {table})")
 
 
 async def test_no_user_is_stalled_before_idlers_had_time_to_write_their_proofs(world: SinkWorld):

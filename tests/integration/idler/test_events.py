@@ -17,7 +17,6 @@ from fixtures.world import World, eventually, running
 from superimap.core.crypto import Place
 from superimap.db.accounts.partners import NewPartner
 from superimap.db.delivery import liveness
-from superimap.db.watching import proofs
 from superimap.db.watching import sessions as watching
 from superimap.domain.events import ReasonCode
 from superimap.domain.users import StatusChange
@@ -26,6 +25,7 @@ from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.imap.hooks import answering
 from tests.integration.idler.test_watching import QUICK, idling, mail, recorded
+from tests.support.proofs import own_all_shards, record_proof
 
 URL = "https://app.example.com/events"
 
@@ -95,7 +95,8 @@ async def test_a_proof_of_life_that_ends_a_stall_causes_an_event(world, pool, jo
     await backdate_proofs(world)
     await liveness.mark_stalled(pool, after=900)
 
-    await asyncio.gather(*(proofs.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
+    idler = await own_all_shards(pool)
+    await asyncio.gather(*(record_proof(pool, joe, idler=idler) for _ in range(3)))
 
     assert await recorded_events(world) == [("stalled", True), ("recovered", True)]
 

@@ -15,7 +15,6 @@ import pytest_asyncio
 
 from fixtures.world import World, eventually, running
 from superimap.db.delivery import liveness
-from superimap.db.watching import proofs
 from superimap.db.watching import sessions as watching
 from superimap.domain.users import StatusChange
 from superimap.idler import main
@@ -25,6 +24,7 @@ from superimap.testing import ChaosProxy, ImapServer
 from superimap.testing.imap.hooks import answering
 from tests.integration.chaos.scene import FAST
 from tests.integration.idler.test_watching import idling, mail, recorded, set_up
+from tests.support.proofs import SHOWN, own_all_shards, record_proof
 
 QUICK = dataclasses.replace(FAST, timeouts=Timeouts(), proof_interval=0.05, poll=0.05)
 
@@ -52,14 +52,14 @@ async def backdate_proof(world: World, user_id: int, seconds: float = 1000) -> N
     """Backdate the connect of this user and the last proof of life."""
     await world.rows(
         "UPDATE users SET connected_at = now() - interval '9 days', status_since = now() - interval '9 days',"
-        " last_proven_alive_at = now() - make_interval(secs => $2) WHERE id = $1",
+        " last_proven_alive_at = now() - make_interval(secs => $2), vouched_by = NULL WHERE id = $1",
         user_id,
         seconds,
     )
 
 
 async def state(world: World, user_id: int) -> dict[str, Any]:
-    (row,) = await world.rows("SELECT * FROM users WHERE id = $1", user_id)
+    (row,) = await world.rows(f"SELECT *, {SHOWN} AS shown FROM users WHERE id = $1", user_id)
     return dict(row)
 
 
@@ -95,7 +95,7 @@ async def test_a_stall_and_its_end_are_each_recorded_once_with_the_reason(world,
     assert (await state(world, joe))["status_reason"] == "still no route"
 
     await asyncio.gather(*(watching.record_established(pool, joe, version=1, is_new=True) for _ in range(3)))
-    await proofs.record_proofs(pool, {joe: 0.0})
+    await record_proof(pool, joe, idler=await own_all_shards(pool))
     assert await events(world) == ["stalled", "recovered"]
     assert (await state(world, joe))["status"] == "watching"
     assert (await state(world, joe))["stalled_at"] is None
@@ -107,9 +107,10 @@ async def test_a_newer_proof_of_life_ends_a_stall(world, pool, joe):
     await backdate_proof(world, joe)
     await liveness.mark_stalled(pool, after=900)
 
-    await proofs.record_proofs(pool, {joe: 500.0})
+    idler = await own_all_shards(pool)
+    await record_proof(pool, joe, age=500.0, idler=idler)
     assert await events(world) == ["stalled"]
-    await asyncio.gather(*(proofs.record_proofs(pool, {joe: 0.0}) for _ in range(3)))
+    await asyncio.gather(*(record_proof(pool, joe, idler=idler) for _ in range(3)))
 
     assert await events(world) == ["stalled", "recovered"]
     assert (await state(world, joe))["status"] == "watching"
@@ -175,12 +176,12 @@ async def test_an_unanswered_done_reveals_a_black_hole_and_the_user_stalls_and_r
 
 async def test_proofs_of_all_sessions_are_written_together_also_while_no_mail_arrives(world, imap, joe, pool):
     async def moved_on(since: Any) -> bool:
-        return bool((await state(world, joe))["last_proven_alive_at"] > since)
+        return bool((await state(world, joe))["shown"] > since)
 
     async with watched(world, idle_renew=0.2):
         await idling(imap)
         for _ in range(2):
-            last = (await state(world, joe))["last_proven_alive_at"]
+            last = (await state(world, joe))["shown"]
             await eventually(functools.partial(moved_on, last))
 
     assert (await state(world, joe))["status"] == "watching"
@@ -197,11 +198,12 @@ async def test_an_untagged_ok_is_a_proof_of_life(world, imap, joe):
 async def push_is_recorded(world: World, imap: ImapServer) -> None:
     """Wait until a push of the server is recorded as a proof of life."""
     await world.rows("UPDATE users SET last_proven_alive_at = now() - interval '1 h'")
+    await world.rows("UPDATE vouches SET since = since - interval '1 h'")
     (session,) = imap.sessions_of("joe")
     session.send(b"* OK Still here\r\n")
 
     async def proven() -> Any:
-        return await world.value("SELECT last_proven_alive_at > now() - interval '1 min' FROM users")
+        return await world.value(f"SELECT {SHOWN} > now() - interval '1 min' FROM users")
 
     await eventually(proven)
 

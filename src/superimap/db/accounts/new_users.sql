@@ -74,7 +74,8 @@ FROM room LEFT JOIN created ON true;
 -- name: find_taken
 -- For each pair of a tag and an email, the live user with the tag, and whether a live user has the email.
 SELECT i.place::int - 1 AS place, u.id, u.tag, u.email, u.imap_host, u.imap_port, u.imap_tls, u.archived, u.status,
-       u.connected_at, u.status_since, u.status_reason, u.last_login_at, u.last_email_at, u.last_proven_alive_at,
+       u.connected_at, u.status_since, u.status_reason, u.last_login_at, u.last_email_at,
+       proven_alive_at(u.last_proven_alive_at, u.vouched_by, u.vouch_slot) AS last_proven_alive_at,
        EXISTS (SELECT FROM users e WHERE e.connection_id = :connection_id AND lower(e.email) = lower(i.email)
                AND NOT e.archived) AS is_email_taken
 FROM unnest(:tags::text[], :emails::text[]) WITH ORDINALITY AS i(tag, email, place)

@@ -132,6 +132,7 @@ async def update(
         raise_conflict(error)
     if changed is None:
         raise NotFound(f"User not found for '{user.tag}'.")
+    await db.refresh(changed, ["last_proven_alive_at"])  # RETURNING has columns only
     if changed_values:
         await _record(db, AuditAction.USER_UPDATE, linked, changed, changed_values)
     await ring_users(db, changed.shard)

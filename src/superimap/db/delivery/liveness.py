@@ -1,5 +1,7 @@
 """Stalls of users: marked where the mail server gave no proof of life."""
 
+from collections.abc import Sequence
+
 from asyncpg import Connection, Pool
 
 from superimap.db import statements
@@ -8,10 +10,15 @@ from superimap.domain.shards import SHARD_COUNT
 from superimap.domain.users import StatusChange, UserStatus, status_after
 
 BATCH_USERS = 1000
+ENDED_AFTER_SECONDS = 600.0
+"""Silence of a voucher after which what it vouched for is written to the users."""
 BATCH_EVENTS = 5000
 
 _STATEMENTS = statements.load(__file__)
 _MARK_STALLED = _STATEMENTS["mark_stalled"]
+_FIND_ENDED_VOUCHERS = _STATEMENTS["find_ended_vouchers"]
+_KEEP_VOUCHED = _STATEMENTS["keep_vouched"]
+_DELETE_VOUCHES = _STATEMENTS["delete_vouches"]
 _DELETE_OLD_EVENTS = _STATEMENTS["delete_old_events"]
 
 # Statuses that can become stalled. In the others no session waits for a proof, or the status says more.
@@ -42,6 +49,42 @@ async def mark_stalled(
         )
     )
     return count
+
+
+async def find_ended_vouchers(db: Connection | Pool, *, silence: float = ENDED_AFTER_SECONDS) -> list[int]:
+    """Return the vouchers that have not reported for `silence` seconds, as those of idlers that have ended."""
+    return [row[0] for row in await db.fetch(*_FIND_ENDED_VOUCHERS.bind(silence=silence))]
+
+
+async def keep_vouched(
+    db: Connection | Pool,
+    vouchers: Sequence[int],
+    *,
+    shards: range = range(SHARD_COUNT),
+    silence: float = ENDED_AFTER_SECONDS,
+    limit: int = BATCH_USERS,
+) -> int:
+    """Write what these vouchers vouched for to the users of these shards; return to how many, at most `limit`.
+
+    A voucher that has reported within the last `silence` seconds is skipped.
+    """
+    count: int = await db.fetchval(
+        *_KEEP_VOUCHED.bind(
+            first=shards.start,
+            last=shards.stop - 1,
+            vouchers=list(vouchers),
+            silence=silence,
+            limit=limit,
+        )
+    )
+    return count
+
+
+async def delete_vouches(
+    db: Connection | Pool, vouchers: Sequence[int], *, silence: float = ENDED_AFTER_SECONDS
+) -> None:
+    """Delete the vouches of these vouchers, unless they have reported within the last `silence` seconds."""
+    await db.execute(*_DELETE_VOUCHES.bind(vouchers=list(vouchers), silence=silence))
 
 
 async def delete_old_events(db: Connection | Pool, *, days: float, limit: int = BATCH_EVENTS) -> int:

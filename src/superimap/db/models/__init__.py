@@ -2,7 +2,7 @@
 
 from superimap.db.models.audit import AuditEntry
 from superimap.db.models.base import Base
-from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary
+from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary, Vouch
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, Endpoint
 from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
@@ -38,4 +38,5 @@ __all__ = [
     "User",
     "UserEvent",
     "VaultCanary",
+    "Vouch",
 ]

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
+import asyncpg
 from sqlalchemy import BigInteger, ForeignKey, Identity, Integer, SmallInteger, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.dialects.postgresql import BIT, INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, IdentityKey, SealedBytes, TimestampDefaultNow
@@ -50,6 +51,21 @@ class Shard(Base):
 
     # The unique key (shard, epoch) makes a new epoch a key change, which waits for every FOR KEY SHARE.
     __table_args__ = (UniqueConstraint("shard", "epoch"),)
+
+
+class Vouch(Base):
+    """An interval in which mail servers have answered an idler: bit n is that of the user with `vouch_slot` n.
+
+    `since` is the start of the interval, by PostgreSQL's clock. `turn` is the number of the interval, modulo the
+    number of intervals that are kept.
+    """
+
+    __tablename__ = "vouches"
+    voucher: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    turn: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    since: Mapped[datetime]
+    reported_at: Mapped[TimestampDefaultNow]
+    proven: Mapped[asyncpg.BitString] = mapped_column(BIT(varying=True))
 
 
 class ShardUserSum(Base):

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import (
+    TIMESTAMP,
     BigInteger,
     CheckConstraint,
     Computed,
@@ -13,9 +14,10 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     UniqueConstraint,
+    func,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from superimap.db.models.base import (
     Base,
@@ -68,7 +70,9 @@ class User(Base):
     succeeded, `refusals` how many were refused since then, the first of them at `refused_since`. `stalled_at` is
     set until a session is established again, independent of the status. `oauth2_access_token_life` is the whole
     lifetime of an access token in seconds. `oauth2_token_version` changes with the access token and with the
-    grant. Until `oauth2_lease_until` only one process requests the next token.
+    grant. Until `oauth2_lease_until` only one process requests the next token. `last_proven_alive_at` is what was
+    written of this user (`own_proof_at`), or a later vouch of the idler that watches it: place `vouch_slot` in the
+    vouches of `vouched_by`.
 
     The password and the access token are deferred: the API may write them, but not read them.
     """
@@ -101,7 +105,12 @@ class User(Base):
     status_since: Mapped[TimestampDefaultNow]
     last_login_at: Mapped[datetime | None]
     last_email_at: Mapped[datetime | None]
-    last_proven_alive_at: Mapped[datetime | None]
+    own_proof_at: Mapped[datetime | None] = mapped_column("last_proven_alive_at")
+    vouched_by: Mapped[int | None] = mapped_column(BigInteger)
+    vouch_slot: Mapped[int | None] = mapped_column(Integer)
+    last_proven_alive_at: Mapped[datetime | None] = column_property(
+        func.proven_alive_at(own_proof_at, vouched_by, vouch_slot, type_=TIMESTAMP(timezone=True))
+    )
     stalled_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]
     reauth: Mapped[str | None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from superimap.db.models import Connection, Mailbox, User, UserEvent
 from superimap.db.monitoring import cluster_status
@@ -19,9 +20,14 @@ async def list_users(
     archived: bool | None = None,
     limit: int | None = None,
 ) -> Sequence[User]:
-    """Return the connection's users by email, users without an email last. `archived` None returns both kinds."""
-    statement = select(User).where(
-        User.partner_id == connection.partner_id, User.connection_id == connection.id
+    """Return the connection's users by email, users without an email last. `archived` None returns both kinds.
+
+    Their last proofs of life are not read.
+    """
+    statement = (
+        select(User)
+        .where(User.partner_id == connection.partner_id, User.connection_id == connection.id)
+        .options(defer(User.last_proven_alive_at, raiseload=True))
     )
     if status is not None:
         statement = statement.where(User.status == status)

@@ -11,7 +11,9 @@ SELECT u.id AS user_id, u.partner_id, u.shard, u.tag, u.email, u.login_username,
        greatest(0, extract(epoch FROM u.retry_at - now()))::float8 AS wait,
        u.login_accepted AS was_accepted, u.refusals,
        coalesce(extract(epoch FROM now() - u.refused_since), 0)::float8 AS refused_seconds,
-       extract(epoch FROM now() - greatest(u.last_proven_alive_at, u.connected_at))::float8 AS failing_seconds,
+       extract(epoch FROM now() - greatest(
+           proven_alive_at(u.last_proven_alive_at, u.vouched_by, u.vouch_slot), u.connected_at
+       ))::float8 AS failing_seconds,
        EXISTS (SELECT FROM partner_usage h WHERE h.partner_id = u.partner_id AND h.held_since IS NOT NULL) AS is_held
 FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id,
      LATERAL (SELECT p.host_by_user AND u.imap_host IS NOT NULL) servers(own)
