@@ -261,6 +261,26 @@ async def mail(
 
 @app.command()
 @command
+async def quiet(
+    users: Annotated[
+        int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of users of the idler.")
+    ] = 10_000,
+    seconds: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Time to measure.")] = 600,
+    settle: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time before that, after the logins.")
+    ] = 60,
+    of_users: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Users for whom a day is calculated.")
+    ] = 300_000,
+) -> None:
+    """Measure what is written while no mail arrives. Bytes of PostgreSQL's log, rows by table."""
+    from benchmarks import quiet as bench
+
+    _print(await bench.run(users=users, seconds=seconds, settle=settle, of_users=of_users))
+
+
+@app.command()
+@command
 async def onboard(
     users: Annotated[int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of users.")] = 1000,
     batch: Annotated[
