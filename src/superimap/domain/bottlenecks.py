@@ -65,7 +65,7 @@ def _of_postgres(capacity: Capacity) -> list[Bottleneck]:
             + "then cells",
         ),
         Bottleneck(
-            "logins after the loss of a zone",
+            "logins after the loss of a zone" if capacity.demand.zones > 1 else "logins after a start",
             relogin / MAX_RELOGIN_SECONDS,
             f"{capacity.lost_sessions:,.0f} sessions at {capacity.possible_logins:,.0f} logins a second "
             f"take {relogin:,.0f} s, and {MAX_RELOGIN_SECONDS:g} s are wanted",
