@@ -53,3 +53,10 @@ class SimulatedProvider:
             (sum(self.logins[second + each] for each in range(seconds)) for second in range(first, last)),
             default=0,
         )
+
+    def logins_over_time(self, first: int, last: int, *, seconds: int) -> list[int]:
+        """Return the logins a second in each window of so many seconds, from one second to another."""
+        return [
+            sum(self.logins[second + each] for each in range(seconds)) // seconds
+            for second in range(first, last, seconds)
+        ]

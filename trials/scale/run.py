@@ -48,7 +48,10 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class PhaseReport:
-    """What happened in a phase; rates are per second of simulated time, logins those of real mailboxes."""
+    """What happened in a phase; rates are per second of simulated time, logins those of real mailboxes.
+
+    `logins_over_time` has the mean of each ten seconds.
+    """
 
     name: str
     seconds: float
@@ -58,6 +61,7 @@ class PhaseReport:
     gap_max: float
     logins_max: dict[str, int]
     logins_10s_max: dict[str, float]
+    logins_over_time: dict[str, list[int]]
     statements_per_s: float
     rounds_max_per_s: int
     pages_per_s: float
@@ -185,6 +189,10 @@ class PhaseRecorder:
             logins_max={each.name: each.most_logins(first, last, seconds=1) for each in cluster.providers},
             logins_10s_max={
                 each.name: each.most_logins(first, last, seconds=WINDOW_SECONDS) / WINDOW_SECONDS
+                for each in cluster.providers
+            },
+            logins_over_time={
+                each.name: each.logins_over_time(first, last, seconds=WINDOW_SECONDS)
                 for each in cluster.providers
             },
             statements_per_s=round(sum(found.values()) / took + LOOKS_PER_SECOND * len(cluster.idlers), 1),
