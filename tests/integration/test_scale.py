@@ -47,7 +47,7 @@ def test_logins_keep_their_pace_and_every_mailbox_is_watched_once_again(report):
     # The first of the idlers takes all shards; what it cannot watch is with the others when they have joined.
     assert phases["start"].all_watched_after < 30 + 2 * SIZE.mailboxes / (9 * SIZE.logins_per_second)
     over_time = phases["outage"].logins_over_time
-    assert sum(over_time["large"]) > 5 * sum(over_time["small"])  # only the users of the one that failed log in again
+    assert sum(over_time["large"]) > 5 * sum(over_time["small"])  # of the one that failed
     assert phases["zone"].all_owned_after < 5
     lost = SIZE.mailboxes / 3
     assert phases["zone"].all_watched_after < 5 + 3 * lost / (6 * SIZE.logins_per_second)

@@ -1,12 +1,14 @@
 """Limits on bytes in memory and on logins: never exceeded, first come first served, without leaks."""
 
 import asyncio
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from superimap.idler import limits
 from superimap.idler.limits import ByteLimit, ByteLimits, LoginLimiter
+from trials.simulation.clock import SimulatedLoop
 
 
 async def test_a_mail_that_does_not_fit_waits_for_room():
@@ -167,6 +169,43 @@ async def test_a_cancelled_waiter_takes_no_login_slot():
 
     async with asyncio.timeout(5), limit.slot("a"):
         pass
+
+
+def test_logins_that_are_cancelled_while_they_wait_leave_their_turns_to_others():
+    async def first_after_a_cancelled_crowd() -> float:
+        limit, loop = LoginLimiter(rate=1.0, at_once=10), asyncio.get_running_loop()
+        crowd = [asyncio.create_task(limit.slot("a").__aenter__()) for _ in range(100)]
+        await asyncio.sleep(0.1)
+        late = asyncio.create_task(limit.slot("a").__aenter__())
+        for task in crowd:
+            task.cancel()
+        await late
+        return loop.time()
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        assert runner.run(first_after_a_cancelled_crowd()) <= 1.5
+
+
+def test_turns_follow_each_other_by_the_rate_with_jitter_of_a_half():
+    async def turns() -> list[float]:
+        limit, loop, begun = LoginLimiter(rate=100.0, at_once=1000), asyncio.get_running_loop(), []
+
+        async def log_in() -> None:
+            async with limit.slot("a"):
+                begun.append(loop.time())
+
+        await asyncio.gather(*(log_in() for _ in range(500)))
+        await asyncio.sleep(60)
+        await asyncio.gather(*(log_in() for _ in range(500)))
+        return begun
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        begun = runner.run(turns())
+    pauses = [later - earlier for earlier, later in pairwise(begun)]
+
+    assert (begun[0], len(begun)) == (0.0, 1000)
+    assert pauses.pop(499) > 50  # a time without logins is no credit
+    assert 0.00499 < min(pauses) < 0.007 < 0.013 < max(pauses) < 0.01501
 
 
 async def test_hosts_that_nobody_logs_in_to_are_forgotten(monkeypatch):

@@ -130,8 +130,10 @@ class ByteLimits:
 class LoginLimiter:
     """A rate limit on logins per host and a concurrency limit on all logins: thousands at once form a queue.
 
-    Each login reserves the next free moment of its host, with jitter of ±50 %; the first one starts at once. One
-    unresponsive host can hold at most half of the slots. All servers that people named hold at most half together.
+    Logins of a host take turns, with a pause of 1 / rate and jitter of ±50 % after each; the first starts at
+    once. A login that is cancelled while it waits takes no turn, so that sessions of shards that move on delay
+    no others. One unresponsive host can hold at most half of the slots. All servers that people named hold at
+    most half together.
     """
 
     def __init__(self, *, rate: float, at_once: int, chance: Callable[[], float] = random.random) -> None:
@@ -162,12 +164,9 @@ class LoginLimiter:
         if logins is None:
             self._prune(now)
             logins = self._hosts[host] = _HostLogins(self._slots_per_host)
-        moment = max(now, logins.free_at)
-        logins.free_at = moment + (0.5 + self._chance()) / (rate or self._rate)
         logins.users += 1
         try:
-            if moment > now:
-                await asyncio.sleep(moment - now)
+            await logins.wait_for_turn(pause=(0.5 + self._chance()) / (rate or self._rate))
             async with logins.slots, self._named_slots if is_named else nullcontext(), self._slots:
                 yield
         finally:
@@ -185,9 +184,32 @@ class LoginLimiter:
 class _HostLogins:
     """The moment at which the next login to a host may start, the slots for logins, and their users."""
 
-    __slots__ = ("free_at", "slots", "users")
+    __slots__ = ("_timer", "_waiting", "free_at", "slots", "users")
 
     def __init__(self, slots: int) -> None:
         self.users = 0
         self.free_at = 0.0
         self.slots = asyncio.Semaphore(slots)
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait_for_turn(self, *, pause: float) -> None:
+        """Wait for those that came before; the next one may start `pause` seconds after this one."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not self._waiting and self.free_at <= now:
+            self.free_at = now + pause
+            return
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((turn, pause))
+        if self._timer is None:
+            self._timer = loop.call_at(self.free_at, self._give_turns, loop)
+        await turn
+
+    def _give_turns(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting and self.free_at <= loop.time():
+            turn, pause = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self.free_at += pause
+        self._timer = loop.call_at(self.free_at, self._give_turns, loop) if self._waiting else None
