@@ -26,18 +26,22 @@ DEFAULT_QUOTA_USERS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """A limit. `use` is the part of it that is needed; at 1 it is reached."""
+    """A limit. `use` is the part of it that is needed; at 1 it is reached.
+
+    Beyond one that is not hard, something comes late and all goes on.
+    """
 
     name: str
     use: float
     reason: str
     remedy: str
+    is_hard: bool = True
 
 
 def bottlenecks(capacity: Capacity) -> list[Bottleneck]:
-    """Return the limits of one installation, the one that is reached first at the beginning."""
+    """Return the limits of one installation, the hard one that is reached first at the beginning."""
     found = [*_of_postgres(capacity), *_of_idlers(capacity), *_of_webhooks(capacity)]
-    return sorted(found, key=lambda each: each.use, reverse=True)
+    return sorted(found, key=lambda each: (each.is_hard, each.use), reverse=True)
 
 
 def _of_postgres(capacity: Capacity) -> list[Bottleneck]:
@@ -87,7 +91,8 @@ def _of_idlers(capacity: Capacity) -> list[Bottleneck]:
             "stall check",
             seconds / STALL_CHECK_SECONDS,
             f"one walk through all users takes {seconds:,.0f} s, and STALLED_AFTER is {STALL_CHECK_SECONDS:g} s",
-            "none is urgent: events about stalled users come late; cells shorten the walk",
+            "nothing has to be done: events about stalled users come late; cells shorten the walk",
+            is_hard=False,
         ),
     ]
 
@@ -127,5 +132,5 @@ def settings(capacity: Capacity) -> dict[str, str]:
 
 
 def cells(capacity: Capacity) -> int:
-    """Return the number of equal installations in which no limit is exceeded, by simple division."""
+    """Return the number of equal installations in which no hard limit is exceeded, by simple division."""
     return max(1, math.ceil(bottlenecks(capacity)[0].use))
