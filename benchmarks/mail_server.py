@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import cache
 from multiprocessing.connection import Connection
+from random import Random
+from string import ascii_lowercase
+from textwrap import wrap
 from typing import Any
 
 from benchmarks.certificate import server_context
@@ -23,10 +27,13 @@ HEADER = (
 )
 
 
+@cache
 def mail_of(size: int) -> bytes:
-    """An ordinary mail of about `size` bytes."""
-    line = b"The quick brown fox jumps over the lazy dog, and so it goes on for a while.\r\n"
-    return HEADER + line * max(1, (size - len(HEADER)) // len(line))
+    """An ordinary mail of about `size` bytes: the same for each size, and no easier to compress than prose."""
+    random = Random(size)  # noqa: S311 - of text
+    syllables = ["".join(random.choices(ascii_lowercase, k=random.randint(1, 4))) for _ in range(400)]
+    text = " ".join("".join(random.choices(syllables, k=random.randint(1, 3))) for _ in range(size // 4))
+    return HEADER + "\r\n".join(wrap(text[: max(1, size - len(HEADER))], 72)).encode() + b"\r\n"
 
 
 class MailServerProcess:

@@ -54,6 +54,37 @@ def test_the_format_is_version_key_id_nonce_and_aes_gcm():
     assert AESGCM(KEY).decrypt(sealed[5:17], sealed[17:], aad) == b"secret"
 
 
+@pytest.mark.parametrize("text", [b"", b"x", b"a mail " * 1000, bytes(crypto.MAX_COMPRESSED_BYTES)])
+def test_a_compressed_value_decrypts_to_the_same_text_and_is_never_longer(text):
+    vault = Vault([KEY])
+    sealed = vault.seal_compressed(text, PLACE)
+
+    assert vault.open(sealed, PLACE) == text
+    assert len(sealed) <= len(vault.seal(text, PLACE))
+
+
+def test_a_text_with_repetitions_is_compressed_and_one_without_is_not():
+    vault = Vault([KEY])
+
+    assert len(vault.seal_compressed(b"a mail " * 1000, PLACE)) < 200
+    assert (
+        vault.seal_compressed(b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(30)), PLACE)[0] == 1
+    )
+
+
+def test_a_text_that_would_hold_an_event_loop_for_long_is_not_compressed():
+    assert Vault([KEY]).seal_compressed(bytes(crypto.MAX_COMPRESSED_BYTES + 1), PLACE)[0] == 1
+
+
+@pytest.mark.parametrize(("seal", "version"), [("seal", 2), ("seal_compressed", 1)])
+def test_a_value_whose_version_was_changed_does_not_decrypt(seal, version):
+    vault = Vault([KEY])
+    sealed = getattr(vault, seal)(b"a mail " * 1000, PLACE)
+
+    with pytest.raises(VaultError, match="cannot be decrypted"):
+        vault.open(bytes([version]) + sealed[1:], PLACE)
+
+
 def test_the_first_key_encrypts_and_all_keys_decrypt():
     old, both = Vault([OTHER]), Vault([KEY, OTHER])
 

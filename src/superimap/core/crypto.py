@@ -6,6 +6,7 @@ import hmac
 import itertools
 import os
 import secrets
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from superimap.core.errors import SuperImapError
 
-_FORMAT_VERSION = 1
+_PLAIN_VERSION = 1
+_COMPRESSED_VERSION = 2
 _ID_BYTES = 4
 _NONCE_BYTES = 12
 _HEADER = 1 + _ID_BYTES + _NONCE_BYTES
+
+MAX_COMPRESSED_BYTES = 256 * 1024
+"""Longer texts are not compressed: that would hold an event loop for milliseconds, and most of them are
+attachments, of which compression leaves three quarters."""
 
 MAX_SEALS_PER_KEY = 2**32
 """Values that one key may encrypt, because the nonces are random (NIST SP 800-38D, section 8.3)."""
@@ -50,7 +56,8 @@ class Place:
 class Vault:
     """A ring of AES-256-GCM keys: the first encrypts, all decrypt.
 
-    An encrypted ("sealed") value is `version (1) | key id (4) | nonce (12) | ciphertext and tag`.
+    An encrypted ("sealed") value is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. In version 2 the
+    text was compressed (RFC 1950) before it was encrypted.
     """
 
     __slots__ = ("_ring", "_seals", "_taken", "primary")
@@ -84,16 +91,29 @@ class Vault:
 
     def seal(self, text: bytes, place: Place) -> bytes:
         """Encrypt `text` for this place with the first key."""
+        return self._seal(_PLAIN_VERSION, text, place)
+
+    def seal_compressed(self, text: bytes, place: Place) -> bytes:
+        """Encrypt `text` as `seal` does, compressed where that makes it shorter.
+
+        Its length then tells something about its content: not for a text that contains a secret of ours.
+        """
+        if len(text) <= MAX_COMPRESSED_BYTES:
+            packed = zlib.compress(text, 1)
+            if len(packed) < len(text):
+                return self._seal(_COMPRESSED_VERSION, packed, place)
+        return self.seal(text, place)
+
+    def _seal(self, version: int, text: bytes, place: Place) -> bytes:
         next(self._seals)
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ring[self.primary].encrypt(nonce, text, place.aad())
-        return b"".join(
-            (bytes((_FORMAT_VERSION,)), self.primary, nonce, sealed)
-        )  # lets other threads run meanwhile
+        sealed = self._ring[self.primary].encrypt(nonce, text, _aad(version, place))
+        # join lets other threads run meanwhile.
+        return b"".join((bytes((version,)), self.primary, nonce, sealed))
 
     def open(self, sealed: bytes, place: Place) -> bytes:
         """Decrypt a value that was encrypted for this place. Raises VaultError for every other value."""
-        if len(sealed) < _HEADER or sealed[0] != _FORMAT_VERSION:
+        if len(sealed) < _HEADER or sealed[0] not in (_PLAIN_VERSION, _COMPRESSED_VERSION):
             raise VaultError(
                 f"{place.table}.{place.column} of row {place.row} does not contain an encrypted value"
             )
@@ -105,11 +125,12 @@ class Vault:
             )
         nonce = sealed[1 + _ID_BYTES : _HEADER]
         try:
-            return cipher.decrypt(nonce, sealed[_HEADER:], place.aad())
+            text = cipher.decrypt(nonce, sealed[_HEADER:], _aad(sealed[0], place))
         except InvalidTag:
             raise VaultError(
                 f"{place.table}.{place.column} of row {place.row} cannot be decrypted: it was changed or moved"
             ) from None
+        return text if sealed[0] == _PLAIN_VERSION else zlib.decompress(text)  # as long as what was sealed
 
     def take_seals(self) -> int:
         """Return how many values were encrypted since the last call. Only one task may call it."""
@@ -138,6 +159,11 @@ class Vault:
     def describe(self) -> str:
         """Return the ids of the ring's keys, the first key first. Ids are not secret."""
         return ", ".join(known.hex() for known in self._ring)
+
+
+def _aad(version: int, place: Place) -> bytes:
+    """The additional authenticated data of a value. A value whose version was changed is rejected."""
+    return place.aad() if version == _PLAIN_VERSION else place.aad() + b"\x1fcompressed"
 
 
 def key_id(key: bytes) -> bytes:

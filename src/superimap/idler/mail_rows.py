@@ -224,4 +224,4 @@ class MailRows:
 
     def _seal(self, content: bytes, delivery_id: UUID) -> bytes:
         place = Place("deliveries", "content", self._watched.partner_id, str(delivery_id))
-        return self._context.vault.seal(content, place)
+        return self._context.vault.seal_compressed(content, place)

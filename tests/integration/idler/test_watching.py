@@ -65,6 +65,23 @@ async def contents(world: World) -> list[dict[str, Any]]:
     ]
 
 
+async def test_webhook_content_takes_less_room_than_its_mail(world, imap):
+    """It is compressed before it is encrypted: ordinary text is halved."""
+    partner = await set_up(world, imap)
+    await world.user(partner, "joe-tag", login="joe", password="pw")
+    raw = mail("prose").replace(
+        b"\r\n\r\n", b"\r\n\r\n" + b"The mail is as long as this sentence, again.\r\n" * 50
+    )
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        imap.deliver("joe", raw)
+        await recorded(world, 1)
+
+    (content,) = await contents(world)
+    assert content["rfc822"] == raw.decode()
+    assert await world.value("SELECT octet_length(content) FROM deliveries") < len(raw) / 2
+
+
 async def test_a_mail_that_arrives_during_idle_causes_a_webhook_with_its_exact_content(world, imap):
     partner = await set_up(world, imap)
     await world.user(partner, "joe-tag", login="joe", password="pw")
