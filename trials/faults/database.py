@@ -148,7 +148,7 @@ async def _provoke_deadlock(run: FaultRun, deadlock: Deadlock) -> None:
         await db.execute("SET deadlock_timeout = '1min'")
         if deadlock.before:
             await db.execute(deadlock.before)
-            while await db.fetchval("SELECT count(*) FROM deliveries WHERE state = 'sending'"):
+            while await db.fetchval("SELECT count(*) FROM delivery_leases"):
                 await asyncio.sleep(0.01)
         async with asyncio.timeout(45), db.transaction():
             await db.execute(deadlock.theirs)

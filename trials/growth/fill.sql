@@ -53,24 +53,25 @@ INSERT INTO deferred_mails (message_id, partner_id, user_id, mailbox_id, uid_val
                             next_attempt_at)
 SELECT id, partner_id, user_id, mailbox_id, uid_validity, uid, false, now() FROM messages WHERE outcome = 'deferred';
 
--- Their webhooks. The last two in a hundred wait, which is a backlog; 500 are being sent; some failed.
-INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, state, attempts, due_at, lease_until,
-                        holder, content, created_at, settled_at, last_code)
+-- Their webhooks. The last two in a hundred wait, which is a backlog; 500 of them are being sent; some failed.
+INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, state, attempts, due_at,
+                        content, created_at, settled_at, last_code)
 SELECT (lpad(to_hex((extract(epoch FROM m.created_at) * 1000)::bigint), 12, '0')
            || '7' || substr(md5(m.id::text), 1, 3) || '8' || substr(md5(m.id::text), 5, 3) || lpad(to_hex(m.id), 12, '0'))::uuid,
        m.partner_id, 4 * m.partner_id - 3, m.user_id, m.id, 'new_mail', s.state, (s.state <> 'pending')::int,
-       m.created_at, CASE WHEN s.state = 'sending' THEN now() + interval '40 seconds' END,
-       CASE WHEN s.state = 'sending' THEN 1 END,
-       CASE WHEN s.state IN ('pending', 'sending', 'failed', 'cancelled') AND s.age < 30 THEN sha256(int8send(m.id)) END,
+       m.created_at,
+       CASE WHEN s.state IN ('pending', 'failed', 'cancelled') AND s.age < 30 THEN sha256(int8send(m.id)) END,
        m.created_at, CASE WHEN s.state IN ('delivered', 'failed', 'cancelled') THEN m.created_at + interval '1 second' END,
        CASE s.state WHEN 'delivered' THEN 200 WHEN 'failed' THEN 500 END
 FROM messages m, LATERAL (
-    SELECT CASE WHEN m.id > current_setting('growth.mails')::bigint - 500 THEN 'sending'
-                WHEN m.id > current_setting('growth.mails')::bigint * 0.98 THEN 'pending'
+    SELECT CASE WHEN m.id > current_setting('growth.mails')::bigint * 0.98 THEN 'pending'
                 WHEN m.id % 400 = 2 THEN 'cancelled' WHEN m.id % 400 = 3 THEN 'failed' ELSE 'delivered' END AS state,
            extract(day FROM now() - m.created_at) AS age
 ) s
 WHERE m.outcome = 'delivered' ORDER BY m.id;
+INSERT INTO delivery_leases (endpoint_id, delivery_id, lease_until, token, holder)
+SELECT d.endpoint_id, d.id, now() + interval '40 seconds', gen_random_uuid(), 1 FROM deliveries d
+WHERE d.state = 'pending' ORDER BY d.message_id LIMIT 500;
 INSERT INTO attempts (id, partner_id, delivery_id, number, started_at, milliseconds, code)
 SELECT d.id, d.partner_id, d.id, 1, d.created_at, 40, d.last_code FROM deliveries d WHERE d.last_code IS NOT NULL
 ORDER BY d.message_id;

@@ -32,6 +32,7 @@ BUDGETS = {
     "delivery/sweeping:delete_old_messages": 100_000,  # 5,000 rows
     "delivery/sweeping:erase_old_content": 200_000,  # 5,000 rows
     "delivery/sweeping:fail_disabled": 200_000,  # 5,000 rows
+    "delivery/sweeping:list_overdue": 4_000,  # 500 POSTs in flight, in front of what is overdue
     "delivery/sweeping:release_expired": 50_000,  # 500 rows
     "delivery/sweeping:release_held": 50_000,  # 500 rows
     "watching/ownership:read_cluster": 500,
@@ -83,8 +84,8 @@ ARGUMENTS: dict[str, object] = {
     "vouchers": [1], "wanted": 1, "word": b"x",
 }  # fmt: skip
 _SETTLE: dict[str, object] = {
-    "partner_id": [1], "token": [uuid.UUID(int=1)], "number": [1], "age": [1.0], "error": [None], "body": [None],
-    "attempt_id": [uuid.UUID(int=1)],
+    "partner_id": [1], "endpoint_id": [1], "token": [uuid.UUID(int=1)], "number": [1], "age": [1.0],
+    "error": [None], "body": [None], "attempt_id": [uuid.UUID(int=1)],
 }  # fmt: skip
 _HEALTHS: dict[str, object] = {
     name: [value] * 2 for name, value in {
@@ -139,9 +140,7 @@ async def probes(db: asyncpg.Connection, *, batch: int) -> Iterator[Probe]:
 
     Raises KeyError for a parameter without a value: add one to ARGUMENTS.
     """
-    sending = await db.fetchval(
-        "SELECT id FROM deliveries WHERE state = 'sending' AND partner_id = 1 LIMIT 1"
-    )
+    sending = await db.fetchval("SELECT delivery_id FROM delivery_leases WHERE endpoint_id = 1 LIMIT 1")
     last_uid = await db.fetchval("SELECT last_uid FROM mailboxes WHERE id = $1", _USER)
     known = await db.fetch("SELECT shard, bit_xor(digest) FROM shard_user_sums GROUP BY shard")
     here: dict[str, object] = {

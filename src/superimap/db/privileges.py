@@ -43,6 +43,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "connections": (_ALL, _ALL),
     "deferred_mails": ("SELECT, INSERT, DELETE", _ALL),
     "deliveries": ("SELECT, INSERT, UPDATE (state, due_at, settled_at, attempts_before)", _ALL),
+    "delivery_leases": ("SELECT", "SELECT"),
     "endpoints": ("SELECT, UPDATE", _ALL),
     "idlers": ("SELECT", "SELECT"),
     "login_tries": (_ALL, _ALL),

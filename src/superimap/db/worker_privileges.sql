@@ -26,6 +26,7 @@ GRANT SELECT (id), INSERT ON attempts TO superimap_dispatcher;
 GRANT SELECT (id, provider_id) ON connections TO superimap_dispatcher;
 GRANT SELECT (message_id) ON deferred_mails TO superimap_dispatcher;
 GRANT SELECT, INSERT (id, partner_id, endpoint_id, user_id, kind, content, event_id), UPDATE, DELETE ON deliveries TO superimap_dispatcher;
+GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_leases TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, kind, url, failures, failing_since, breaker, width, setbacks, probe_at, disabled_at, disabled_reason), UPDATE (failures, failing_since, breaker, width, setbacks, probe_at, disabled_at, disabled_reason) ON endpoints TO superimap_dispatcher;
 GRANT SELECT (id, name, version, capacity, sessions, is_full, is_stopping, started_at, heartbeat_at, address, users, shards, health_port, beat, presence, presence_server, presence_address, absent_since) ON idlers TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, outcome, created_at), UPDATE (created_at), DELETE ON messages TO superimap_dispatcher;

@@ -8,7 +8,8 @@ from enum import StrEnum
 class DeliveryState(StrEnum):
     """State of a delivery: pending, sending, then delivered, failed, or pending again.
 
-    A delivery to an endpoint without a URL becomes cancelled.
+    A delivery to an endpoint without a URL becomes cancelled. A delivery that is being sent is stored as pending,
+    with a lease beside it.
     """
 
     PENDING = "pending"

@@ -60,6 +60,13 @@ class Seen:
             *row.values(),
         )
 
+    async def lease(self, message: int, lasts: str) -> None:
+        await self._db.execute(
+            "INSERT INTO delivery_leases (endpoint_id, delivery_id, lease_until, token) SELECT endpoint_id, id,"
+            " now() + $2::text::interval, gen_random_uuid() FROM deliveries WHERE message_id = $1",
+            message, lasts,
+        )  # fmt: skip
+
     async def disable(self, reason: str) -> None:
         await self._db.execute("UPDATE endpoints SET disabled_at = now(), disabled_reason = $1", reason)
 
@@ -118,7 +125,6 @@ async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen
             {"attempts": 1, "last_error": "timeout"},
             "the webhook is pending; the last attempt failed: timeout (1 attempt)",
         ),
-        ("sending", {}, "the webhook is being sent"),
         ("delivered", {"attempts": 2, "last_code": 204}, "the webhook was delivered (204, 2 attempts)"),
         ("failed", {"attempts": 17, "last_code": 503}, "the webhook failed permanently (503, 17 attempts)"),
         (
@@ -134,6 +140,18 @@ async def test_the_state_of_the_webhook_is_explained_in_words(acme, seen, state,
 
     (found,) = (await acme.get(MESSAGES)).json()
 
+    assert found["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("lasts", "reason"),
+    [("1 min", "the webhook is being sent"), ("-1 ms", "the webhook is pending; there was no attempt yet")],
+)
+async def test_a_webhook_is_being_sent_while_its_lease_lasts(acme, seen, lasts, reason):
+    await seen.delivery(message := await seen.message(1, "delivered"), "pending")
+    await seen.lease(message, lasts)
+
+    (found,) = (await acme.get(MESSAGES)).json()
     assert found["reason"] == reason
 
 

@@ -36,6 +36,12 @@ FAST = DispatcherTimings(
 )
 
 
+SHOWN_STATE = """CASE WHEN d.state = 'pending' AND EXISTS (
+    SELECT FROM delivery_leases l
+    WHERE l.endpoint_id = d.endpoint_id AND l.delivery_id = d.id AND l.lease_until > now()
+) THEN 'sending' ELSE d.state END"""
+
+
 @dataclass
 class SinkWorld:
     """One partner, one user, a database, a doorbell and a receiver."""
@@ -130,8 +136,13 @@ class SinkWorld:
         return await self.db.fetch("SELECT * FROM attempts WHERE delivery_id = $1 ORDER BY id", id_)
 
     async def in_state(self, state: str) -> int:
-        """Number of deliveries in this state."""
-        return await self.db.fetchval("SELECT count(*) FROM deliveries WHERE state = $1", state)
+        """Number of deliveries in this state, as people see it."""
+        return await self.db.fetchval(f"SELECT count(*) FROM deliveries d WHERE {SHOWN_STATE} = $1", state)
+
+    async def leases(self) -> dict[uuid.UUID, uuid.UUID]:
+        """The tokens of the claims that hold deliveries now, by delivery."""
+        rows = await self.db.fetch("SELECT delivery_id, token FROM delivery_leases WHERE lease_until > now()")
+        return dict(rows)
 
 
 async def eventually(

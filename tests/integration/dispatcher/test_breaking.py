@@ -357,7 +357,7 @@ async def _equal_or_less(counting: Awaitable[int], most: int) -> bool:
 
 async def _hanging_now(world: SinkWorld, good: int) -> int:
     return await world.db.fetchval(
-        "SELECT count(DISTINCT endpoint_id) FROM deliveries WHERE state = 'sending' AND endpoint_id <> $1",
+        "SELECT count(DISTINCT endpoint_id) FROM delivery_leases WHERE endpoint_id <> $1",
         good,
     )
 

@@ -26,18 +26,24 @@ from tests.integration.dispatcher.conftest import FAST, SinkWorld, eventually
 async def test_an_expired_lease_is_released_and_a_valid_one_is_not(world: SinkWorld):
     endpoint = await world.endpoint()
     dead, alive = await world.add_deliveries(endpoint, 2, ring=False)
-    await world.db.execute(
-        "UPDATE deliveries SET state = 'sending', lease_token = $1,"
-        " lease_until = now() + CASE id WHEN $2 THEN interval '-1 ms' ELSE interval '1 min' END",
-        uuid.uuid4(), dead,
-    )  # fmt: skip
+    await deliveries.claim(world.db, endpoint, limit=2, max_posts=9, lease=60, token=uuid.uuid4())
+    await world.db.execute("UPDATE delivery_leases SET lease_until = now() WHERE delivery_id = $1", dead)
 
     assert await sweeping.release_expired(world.db) == 1
     assert await sweeping.release_expired(world.db) == 0
 
-    assert (await world.row(dead))["state"] == "pending"
-    assert (await world.row(dead))["lease_token"] is None
-    assert (await world.row(alive))["state"] == "sending"
+    assert set(await world.leases()) == {alive}
+
+
+async def test_an_endpoint_is_overdue_only_with_a_delivery_that_nobody_sends(world: SinkWorld):
+    endpoint = await world.endpoint()
+    await world.add_deliveries(endpoint, 2, ring=False)
+    for expected in ([endpoint], [endpoint], []):
+        assert await to_ring(world, per_partner=9) == expected
+        await deliveries.claim(world.db, endpoint, limit=1, max_posts=9, lease=60, token=uuid.uuid4())
+
+    await world.db.execute("UPDATE delivery_leases SET lease_until = now()")
+    assert await to_ring(world, per_partner=9) == [endpoint]
 
 
 async def test_endpoints_rung_at_a_time_are_limited_per_partner_and_vary(world: SinkWorld):

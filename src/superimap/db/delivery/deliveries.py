@@ -124,22 +124,26 @@ async def claim(
     if room < 0:
         return Claims((), is_all=False, has_room=False, is_healthy=False, is_held_back=True)
     found = [row for row in rows if row["id"] is not None]
-    is_all = len(found) < room
+    is_lost = len(found) < rows[0]["due"]  # some to another claim
+    is_all = len(found) < room and not is_lost
     if url is None:
         return Claims((), is_all=is_all, has_room=True)
     taken = [_claim(row, endpoint_id, token) for row in found]
     if found and found[0]["is_big"]:
-        taken = await _with_contents(db, taken, token)
-    return Claims(taken, is_all=is_all, has_room=is_all, is_healthy=is_healthy)
+        taken = await _with_contents(db, taken)
+    return Claims(taken, is_all=is_all, has_room=is_all or is_lost, is_healthy=is_healthy)
 
 
-async def _with_contents(db: Db, taken: Sequence[Claim], token: UUID) -> list[Claim]:
+async def _with_contents(db: Db, taken: Sequence[Claim]) -> list[Claim]:
     """Add the contents, which were too big for the answer to the claim.
 
     A delivery that is not found was replaced or erased meanwhile, and its lease is no longer held.
     """
-    ids = [each.id for each in taken]
-    contents = dict(await db.fetch(*_FETCH_CONTENTS.bind(ids=ids, token=token)))
+    ids, first = [each.id for each in taken], taken[0]
+    found = _FETCH_CONTENTS.bind(
+        ids=ids, partner_id=first.partner_id, endpoint_id=first.endpoint_id, token=first.token
+    )
+    contents = dict(await db.fetch(*found))
     return [replace(each, content=contents[each.id]) for each in taken if each.id in contents]
 
 
@@ -173,6 +177,7 @@ async def settle(db: Db, settlements: Iterable[Settlement], *, keep_failed: bool
     columns = {
         "id": [each.claim.id for each in given],
         "partner_id": [each.claim.partner_id for each in given],
+        "endpoint_id": [each.claim.endpoint_id for each in given],
         "token": [each.claim.token for each in given],
         "number": [each.claim.attempt for each in given],
         "outcome": [each.outcome.value for each in given],

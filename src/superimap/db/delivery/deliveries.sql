@@ -31,39 +31,50 @@ probe AS (
             WHERE d.endpoint_id = :endpoint_id AND d.state = 'pending' AND d.due_at <= now())
     RETURNING e.id
 ),
--- The due deliveries, oldest first; those that another claim has locked are skipped.
+-- The due deliveries that nobody sends, oldest first; those that another claim has locked are skipped.
 due AS (
-    SELECT d.id, d.partner_id FROM deliveries d
-    WHERE d.endpoint_id = :endpoint_id AND d.state = 'pending' AND d.due_at <= now()
+    SELECT d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at, d.event_id, d.content
+    FROM deliveries d
+    WHERE d.endpoint_id = :endpoint_id AND d.state = 'pending' AND d.due_at <= now() AND NOT EXISTS (
+        SELECT FROM delivery_leases l
+        WHERE l.endpoint_id = :endpoint_id AND l.delivery_id = d.id AND l.lease_until > now())
     ORDER BY d.due_at
     LIMIT (SELECT CASE WHEN t.is_open THEN (SELECT count(*) FROM probe) ELSE greatest(t.room, 0) END
         FROM target t)
-    FOR UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE OF d SKIP LOCKED
 ),
--- The deliveries, now leased to this claim, or cancelled where there is no URL.
+-- Their leases. A claim that began before another one committed finds the other's lease only here: then it has lost
+-- the delivery, and the caller claims again.
+leased AS (
+    INSERT INTO delivery_leases (endpoint_id, delivery_id, lease_until, token, holder)
+    SELECT :endpoint_id, due.id, now() + make_interval(secs => :lease), :token::uuid, :holder::int
+    FROM due, target t WHERE t.url IS NOT NULL
+    ON CONFLICT (endpoint_id, delivery_id) DO UPDATE
+        SET lease_until = excluded.lease_until, token = excluded.token, holder = excluded.holder
+        WHERE delivery_leases.lease_until <= now()
+    RETURNING delivery_id AS id
+),
+-- Where there is no URL, they are cancelled.
+cancelled AS (
+    UPDATE deliveries d SET state = 'cancelled', settled_at = now(), last_error = 'no_url'
+    FROM due, target t WHERE d.id = due.id AND d.partner_id = due.partner_id AND t.url IS NULL
+    RETURNING d.id
+),
+-- The deliveries of this claim.
 claimed AS (
-    UPDATE deliveries d SET
-        state = CASE WHEN t.url IS NULL THEN 'cancelled' ELSE 'sending' END,
-        lease_until = CASE WHEN t.url IS NULL THEN NULL ELSE now() + make_interval(secs => :lease) END,
-        lease_token = CASE WHEN t.url IS NULL THEN NULL ELSE :token::uuid END,
-        holder = CASE WHEN t.url IS NULL THEN NULL ELSE :holder::int END,
-        settled_at = CASE WHEN t.url IS NULL THEN now() END,
-        last_error = CASE WHEN t.url IS NULL THEN 'no_url' ELSE d.last_error END
-    FROM due, target t
-    WHERE d.id = due.id AND d.partner_id = due.partner_id
-    RETURNING d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at, d.event_id,
-        CASE WHEN t.url IS NULL THEN NULL ELSE d.content END AS content
+    SELECT due.* FROM due JOIN (SELECT id FROM leased UNION ALL SELECT id FROM cancelled) taken USING (id)
 )
 -- One row at least if the endpoint exists. Content that is too big for the answer is left out of all rows, and
 -- read by fetch_contents after the commit.
-SELECT t.room, t.url, t.is_healthy, t.setbacks, c.id, c.partner_id, c.user_id, c.kind, c.attempts,
+SELECT t.room, t.url, t.is_healthy, t.setbacks, (SELECT count(*) FROM due) AS due, c.id, c.partner_id, c.user_id, c.kind, c.attempts,
     c.attempts_before, c.event_id, size.is_big, CASE WHEN NOT size.is_big THEN c.content END AS content
 FROM target t LEFT JOIN claimed c ON true,
     (SELECT sum(octet_length(content)) > :max_content_bytes FROM claimed) size(is_big)
 ORDER BY c.due_at;
 
 -- name: fetch_contents
-SELECT id, content FROM deliveries WHERE id = ANY(:ids::uuid[]) AND lease_token = :token;
+SELECT d.id, d.content FROM delivery_leases l JOIN deliveries d ON d.id = l.delivery_id AND d.partner_id = :partner_id
+WHERE l.endpoint_id = :endpoint_id AND l.delivery_id = ANY(:ids::uuid[]) AND l.token = :token;
 
 -- name: settle_attempts
 -- The parameters from :id to :attempt_id are arrays with one element for each attempt.
@@ -71,9 +82,16 @@ WITH
 -- The attempts, as rows.
 given AS (
     SELECT * FROM unnest(
-        :id::uuid[], :partner_id::bigint[], :token::uuid[], :number::int[], :outcome::text[], :age::float8[],
-        :milliseconds::int[], :code::int[], :error::text[], :body::bytea[], :delay::float8[], :attempt_id::uuid[]
-    ) AS g(id, partner_id, token, number, outcome, age, milliseconds, code, error, body, delay, attempt_id)
+        :id::uuid[], :partner_id::bigint[], :endpoint_id::bigint[], :token::uuid[], :number::int[],
+        :outcome::text[], :age::float8[], :milliseconds::int[], :code::int[], :error::text[], :body::bytea[],
+        :delay::float8[], :attempt_id::uuid[]
+    ) AS g(id, partner_id, endpoint_id, token, number, outcome, age, milliseconds, code, error, body, delay, attempt_id)
+),
+-- The leases of the claims, which end. Another claim may hold the lease by now.
+released AS (
+    DELETE FROM delivery_leases l USING given g
+    WHERE l.endpoint_id = g.endpoint_id AND l.delivery_id = g.id AND l.token = g.token
+    RETURNING l.delivery_id AS id
 ),
 -- The deliveries. A success counts whatever the token, because the receiver has the webhook. A failure counts only
 -- while the lease is still that of the claim: otherwise it would reset a delivery that another process is sending.
@@ -85,10 +103,10 @@ settled AS (
         due_at = CASE g.outcome WHEN 'retry' THEN now() + make_interval(secs => g.delay) ELSE d.due_at END,
         settled_at = CASE g.outcome WHEN 'retry' THEN NULL ELSE now() END,
         lease_until = NULL, lease_token = NULL, holder = NULL, last_code = g.code, last_error = g.error
-    FROM given g
+    FROM given g LEFT JOIN released r ON r.id = g.id
     WHERE d.id = g.id AND d.partner_id = g.partner_id
         AND CASE g.outcome WHEN 'delivered' THEN d.state <> 'delivered'
-            ELSE d.state = 'sending' AND d.lease_token = g.token END
+            ELSE d.state = 'pending' AND r.id IS NOT NULL END
     RETURNING d.user_id, g.outcome
 ),
 -- The history, which has every attempt whether it counts or not. A repeated settlement adds nothing.
@@ -109,9 +127,16 @@ WITH
 -- The attempts, as rows.
 given AS (
     SELECT * FROM unnest(
-        :id::uuid[], :partner_id::bigint[], :token::uuid[], :number::int[], :outcome::text[], :age::float8[],
-        :milliseconds::int[], :code::int[], :error::text[], :body::bytea[], :delay::float8[], :attempt_id::uuid[]
-    ) AS g(id, partner_id, token, number, outcome, age, milliseconds, code, error, body, delay, attempt_id)
+        :id::uuid[], :partner_id::bigint[], :endpoint_id::bigint[], :token::uuid[], :number::int[],
+        :outcome::text[], :age::float8[], :milliseconds::int[], :code::int[], :error::text[], :body::bytea[],
+        :delay::float8[], :attempt_id::uuid[]
+    ) AS g(id, partner_id, endpoint_id, token, number, outcome, age, milliseconds, code, error, body, delay, attempt_id)
+),
+-- The leases of the claims, which end. Another claim may hold the lease by now.
+released AS (
+    DELETE FROM delivery_leases l USING given g
+    WHERE l.endpoint_id = g.endpoint_id AND l.delivery_id = g.id AND l.token = g.token
+    RETURNING l.delivery_id AS id
 ),
 -- The deliveries. A success counts whatever the token, because the receiver has the webhook. A failure counts only
 -- while the lease is still that of the claim: otherwise it would reset a delivery that another process is sending.
@@ -123,10 +148,10 @@ settled AS (
         due_at = CASE g.outcome WHEN 'retry' THEN now() + make_interval(secs => g.delay) ELSE d.due_at END,
         settled_at = CASE g.outcome WHEN 'retry' THEN NULL ELSE now() END,
         lease_until = NULL, lease_token = NULL, holder = NULL, last_code = g.code, last_error = g.error
-    FROM given g
+    FROM given g LEFT JOIN released r ON r.id = g.id
     WHERE d.id = g.id AND d.partner_id = g.partner_id
         AND CASE g.outcome WHEN 'delivered' THEN d.state <> 'delivered'
-            ELSE d.state = 'sending' AND d.lease_token = g.token END
+            ELSE d.state = 'pending' AND r.id IS NOT NULL END
     RETURNING d.user_id, g.outcome
 ),
 -- The history, which has every attempt whether it counts or not. A repeated settlement adds nothing.

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.db import audit
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import Delivery, Endpoint
-from superimap.db.monitoring.history import DeliveryFilter
+from superimap.db.monitoring.history import SHOWN_STATE, DeliveryFilter
 from superimap.domain.audit import AuditAction
 from superimap.domain.deliveries import DeliveryState
 
@@ -222,7 +222,7 @@ def _locked(partner_id: int, delivery_id: UUID | None) -> Select[*tuple[Any, ...
     """Select a delivery of the partner, locked until the transaction ends."""
     return (
         select(
-            Delivery.state,
+            SHOWN_STATE,
             Delivery.endpoint_id,
             Delivery.content.is_not(None).label("has_content"),
             Endpoint.url,

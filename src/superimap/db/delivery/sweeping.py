@@ -16,6 +16,7 @@ BATCH_ROWS = 5_000
 
 _STATEMENTS = statements.load(__file__)
 _RELEASE_EXPIRED = _STATEMENTS["release_expired"]
+_RELEASE_OLD_CLAIMS = _STATEMENTS["release_old_claims"]
 _END_SILENT_HOLDER = _STATEMENTS["end_silent_holder"]
 _LIST_ABSENT_HOLDERS = _STATEMENTS["list_absent_holders"]
 _RELEASE_HELD = _STATEMENTS["release_held"]
@@ -28,7 +29,8 @@ _DELETE_OLD_MESSAGES = _STATEMENTS["delete_old_messages"]
 
 async def release_expired(db: Db) -> int:
     """Release deliveries whose lease has expired: their dispatcher died, or lost its database."""
-    return _count(await db.execute(*_RELEASE_EXPIRED.bind(limit=BATCH_ROWS)))
+    old = _count(await db.execute(*_RELEASE_OLD_CLAIMS.bind(limit=BATCH_ROWS)))
+    return old + _count(await db.execute(*_RELEASE_EXPIRED.bind(limit=BATCH_ROWS)))
 
 
 async def end_silent_holder(db: Db, *, key: int, after: float) -> bool:

@@ -1,6 +1,13 @@
 -- Statements of sweeping.py. Each changes at most :limit rows and skips those that another transaction has locked.
 
 -- name: release_expired!
+DELETE FROM delivery_leases WHERE (endpoint_id, delivery_id) IN (
+    SELECT endpoint_id, delivery_id FROM delivery_leases WHERE lease_until < now()
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+);
+
+-- name: release_old_claims!
+-- Claims of dispatchers from before version 0035, which changed the delivery's state. Nearly always there are none.
 UPDATE deliveries SET state = 'pending', lease_until = NULL, lease_token = NULL, holder = NULL
 WHERE (id, partner_id) IN (
     SELECT id, partner_id FROM deliveries WHERE state = 'sending' AND lease_until < now()
@@ -18,7 +25,7 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 1
 
 -- name: list_absent_holders
 -- The dispatchers that hold deliveries, except those that hold their advisory lock (:space, number).
-SELECT holder FROM deliveries WHERE state = 'sending' AND holder IS NOT NULL
+SELECT holder FROM delivery_leases WHERE holder IS NOT NULL
 GROUP BY holder
 EXCEPT
 SELECT objid::bigint::int FROM pg_locks
@@ -26,24 +33,31 @@ WHERE locktype = 'advisory' AND granted AND classid::bigint = :space AND objsubi
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
 -- name: release_held!
-UPDATE deliveries SET state = 'pending', lease_until = NULL, lease_token = NULL, holder = NULL
-WHERE (id, partner_id) IN (
-    SELECT id, partner_id FROM deliveries WHERE state = 'sending' AND holder = ANY(:holders::int[])
+DELETE FROM delivery_leases WHERE (endpoint_id, delivery_id) IN (
+    SELECT endpoint_id, delivery_id FROM delivery_leases WHERE holder = ANY(:holders::int[])
     LIMIT :limit FOR UPDATE SKIP LOCKED
 );
 
 -- name: list_overdue
 WITH RECURSIVE
--- The oldest pending delivery of each endpoint. A skip scan: one probe of the index for each endpoint, where
--- DISTINCT would read every due row.
-oldest AS (
-    (SELECT endpoint_id, due_at FROM deliveries WHERE state = 'pending'
-     ORDER BY endpoint_id, due_at LIMIT 1)
+-- The endpoints with a pending delivery. A skip scan: one probe of the index for each, where DISTINCT would read
+-- every due row.
+loaded AS (
+    (SELECT endpoint_id FROM deliveries WHERE state = 'pending' ORDER BY endpoint_id LIMIT 1)
     UNION ALL
-    SELECT n.endpoint_id, n.due_at FROM oldest o, LATERAL (
-        SELECT endpoint_id, due_at FROM deliveries
-        WHERE state = 'pending' AND endpoint_id > o.endpoint_id
-        ORDER BY endpoint_id, due_at LIMIT 1
+    SELECT n.endpoint_id FROM loaded l, LATERAL (
+        SELECT endpoint_id FROM deliveries WHERE state = 'pending' AND endpoint_id > l.endpoint_id
+        ORDER BY endpoint_id LIMIT 1
+    ) n
+),
+-- The oldest of each that nobody sends, if it is due. It is found behind those that are being sent, which are few.
+oldest AS (
+    SELECT l.endpoint_id, n.due_at FROM loaded l, LATERAL (
+        SELECT d.due_at FROM deliveries d
+        WHERE d.endpoint_id = l.endpoint_id AND d.state = 'pending' AND d.due_at <= now() AND NOT EXISTS (
+            SELECT FROM delivery_leases s
+            WHERE s.endpoint_id = l.endpoint_id AND s.delivery_id = d.id AND s.lease_until > now())
+        ORDER BY d.due_at LIMIT 1
     ) n
 ),
 -- The endpoints that may be sent to and have a delivery due. Unhealthy: two failures in a row, or a breaker that
@@ -52,11 +66,10 @@ found AS (
     SELECT o.endpoint_id, e.partner_id, extract(epoch FROM now() - o.due_at)::float8 AS late,
         e.failures > 1 OR e.breaker <> 'closed' AS is_unhealthy,
         (SELECT count(*) FROM (
-            SELECT FROM deliveries s WHERE s.endpoint_id = o.endpoint_id AND s.state = 'sending' LIMIT 2
+            SELECT FROM delivery_leases s WHERE s.endpoint_id = o.endpoint_id LIMIT 2
         ) under_way) > 1 AS is_busy
     FROM oldest o JOIN endpoints e ON e.id = o.endpoint_id
-    WHERE o.due_at <= now()
-        AND (e.url IS NULL OR e.disabled_at IS NULL AND (e.probe_at IS NULL OR e.probe_at <= now()))
+    WHERE e.url IS NULL OR e.disabled_at IS NULL AND (e.probe_at IS NULL OR e.probe_at <= now())
 ),
 -- The same in a random order: `place` among the endpoints of the partner, `lot` among those of the same health.
 drawn AS (

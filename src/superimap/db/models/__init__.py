@@ -4,7 +4,7 @@ from superimap.db.models.audit import AuditEntry
 from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary, Vouch
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
-from superimap.db.models.delivery import Attempt, Delivery, Endpoint
+from superimap.db.models.delivery import Attempt, Delivery, DeliveryLease, Endpoint
 from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
 from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecret
 from superimap.db.models.provider import Provider
@@ -20,6 +20,7 @@ __all__ = [
     "Connection",
     "DeferredMail",
     "Delivery",
+    "DeliveryLease",
     "Endpoint",
     "Idler",
     "LoginTry",

@@ -68,8 +68,9 @@ class Delivery(Base):
 
     With `event_id` the content is empty: the payload is built from that event, which contains no secret.
 
-    `holder` is the number of the dispatcher that claimed the delivery; None if the dispatcher had no number then.
-    `attempts_before` is the number of attempts before the last replay. The retry schedule counts from there.
+    `attempts_before` is the number of attempts before the last replay. The retry schedule counts from there. A
+    delivery that is being sent is `pending` and has a `DeliveryLease`; the state `sending`, `lease_until`,
+    `lease_token` and `holder` are written by dispatchers from before version 0035.
     """
 
     __tablename__ = "deliveries"
@@ -142,6 +143,23 @@ class Delivery(Base):
         Index("ix_deliveries_kind", "partner_id", "kind", "id", postgresql_where=text("kind <> 'new_mail'")),
         Index("ix_deliveries_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
     )
+
+
+class DeliveryLease(Base):
+    """The right of one claim, known by its `token`, to send a delivery until `lease_until`.
+
+    `holder` is the number of the claiming dispatcher; None if the dispatcher had no number then. Without foreign
+    keys: a lease whose delivery is gone expires.
+    """
+
+    __tablename__ = "delivery_leases"
+    endpoint_id: Mapped[int] = mapped_column(BigInteger)
+    delivery_id: Mapped[uuid.UUID] = mapped_column(Uuid)
+    lease_until: Mapped[datetime]
+    token: Mapped[uuid.UUID] = mapped_column(Uuid)
+    holder: Mapped[int | None] = mapped_column(Integer)
+
+    __table_args__ = (PrimaryKeyConstraint("endpoint_id", "delivery_id"),)
 
 
 class Attempt(Base):

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, literal, select, union_all
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault, VaultError
 from superimap.core.ids import min_uuid7
 from superimap.db.errors import NotFound
-from superimap.db.models import Attempt, Connection, Delivery, Endpoint, Provider, User
+from superimap.db.models import Attempt, Connection, Delivery, DeliveryLease, Endpoint, Provider, User
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.webhooks.signing import webhook_id
@@ -22,6 +22,17 @@ BY_KIND = frozenset({DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.
 """States whose deliveries are indexed by kind."""
 CLOCK_SKEW = timedelta(days=1)
 """Maximum difference between the clock that created an id and PostgreSQL's, which set `created_at`."""
+
+IS_BEING_SENT = exists().where(
+    DeliveryLease.endpoint_id == Delivery.endpoint_id,
+    DeliveryLease.delivery_id == Delivery.id,
+    DeliveryLease.lease_until > func.now(),
+)
+SHOWN_STATE = case(
+    (and_(Delivery.state == DeliveryState.PENDING, IS_BEING_SENT), DeliveryState.SENDING.value),
+    else_=Delivery.state,
+).label("state")
+"""The state of a delivery as people see it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +62,12 @@ class DeliveryFilter:
     def _conditions(self, kind: EventKind | None) -> list[ColumnElement[bool]]:
         """Return the conditions; states and kinds are literals, which a plan compares with partial indexes."""
         given: list[ColumnElement[bool]] = [Delivery.partner_id == self.partner_id]
-        if self.state is not None:
-            given.append(Delivery.state == literal(self.state.value, literal_execute=True))
-        if self.state is DeliveryState.SENDING:  # lets PostgreSQL use the index of deliveries in flight
-            mine = select(Endpoint.id).where(Endpoint.partner_id == self.partner_id)
-            given.append(Delivery.endpoint_id.in_(mine))
+        if self.state is DeliveryState.SENDING:
+            given += [_has_state(DeliveryState.PENDING), Delivery.id.in_(self._being_sent())]
+        elif self.state is DeliveryState.PENDING:
+            given += [_has_state(DeliveryState.PENDING), ~IS_BEING_SENT]
+        elif self.state is not None:
+            given.append(_has_state(self.state))
         if kind is not None:
             given.append(Delivery.kind == literal(kind.value, literal_execute=True))
         if self.user_ids is not None:
@@ -68,6 +80,17 @@ class DeliveryFilter:
         if self.until is not None:
             given += [Delivery.created_at < self.until, Delivery.id < min_uuid7(self.until + CLOCK_SKEW)]
         return given
+
+    def _being_sent(self) -> Select[UUID]:
+        """Select the ids of the partner's deliveries that are being sent; few at any time."""
+        mine = select(Endpoint.id).where(Endpoint.partner_id == self.partner_id)
+        leases = select(DeliveryLease.delivery_id).where(DeliveryLease.endpoint_id.in_(mine))
+        return leases.where(DeliveryLease.lease_until > func.now())
+
+
+def _has_state(state: DeliveryState) -> ColumnElement[bool]:
+    """Compare the stored state with a literal, so that a plan can use partial indexes."""
+    return Delivery.state == literal(state.value, literal_execute=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +206,7 @@ def _select_rows() -> Select[*tuple[Any, ...]]:
     """Select the listed columns only, because whole rows include the mails."""
     return (
         select(
-            Delivery.id, Delivery.state, Delivery.kind, User.tag, Provider.code, Delivery.created_at,
+            Delivery.id, SHOWN_STATE, Delivery.kind, User.tag, Provider.code, Delivery.created_at,
             Delivery.attempts, Delivery.due_at, Delivery.settled_at, Delivery.last_code, Delivery.last_error,
             Delivery.content.is_not(None).label("has_content"),
         )

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from superimap.db.models import DeferredMail, Delivery, Endpoint, Mailbox, Message, User
+from superimap.db.monitoring.history import SHOWN_STATE
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.mails import REASONS, MailOutcome
@@ -77,7 +78,16 @@ async def list_latest(
     original, where = aliased(Message, name="original"), aliased(Mailbox, name="original_mailbox")
     same_user = and_(original.partner_id == seen.partner_id, original.user_id == seen.user_id)
     statement = (
-        select(seen, Mailbox.name, original, where.name, Delivery, Endpoint.disabled_reason, DeferredMail)
+        select(
+            seen,
+            Mailbox.name,
+            original,
+            where.name,
+            Delivery,
+            SHOWN_STATE,
+            Endpoint.disabled_reason,
+            DeferredMail,
+        )
         .join(Mailbox, Mailbox.id == seen.mailbox_id)
         .outerjoin(original, and_(original.id == seen.duplicate_of, same_user))
         .outerjoin(where, where.id == original.mailbox_id)
@@ -104,6 +114,7 @@ def _message_row(
     original: Message | None,
     original_mailbox: str | None,
     delivery: Delivery | None,
+    state: str | None,
     disabled_reason: str | None,
     deferred: DeferredMail | None,
 ) -> MessageRow:
@@ -119,7 +130,7 @@ def _message_row(
     if delivery is not None:
         webhook = MessageDelivery(
             webhook_id=webhook_id(delivery.id),
-            state=delivery.state,
+            state=state or delivery.state,
             attempts=delivery.attempts,
             last_code=delivery.last_code,
             last_error=delivery.last_error,
