@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import pytest
@@ -232,15 +233,24 @@ async def test_the_last_idler_to_stop_releases_its_shards(world, pool):
         assert await world.value("SELECT count(*) FROM shards WHERE owner IS NULL") == 4096
 
 
-async def test_a_round_without_changes_is_one_statement_and_reads_no_user(world, pool):
+async def test_a_round_without_changes_is_one_statement_and_reads_no_user(world, pool, monkeypatch):
     await add_users(world, 5)
     ledger = Ledger()
+    reads: list[Any] = []
+    real = cluster.read_changed_users
+
+    async def noted(*given: Any, **more: Any) -> Any:
+        reads.append(given)
+        return await real(*given, **more)
+
+    monkeypatch.setattr(cluster, "read_changed_users", noted)
     async with joined(pool, ledger) as only:
         await reconcile_until_stable(only)
+        reads.clear()
         view = await cluster.read_cluster(
             pool, only.ownership.idler, expiry=EXPIRY_SECONDS, known=only.supervisor.digests
         )
-        assert view.changed.users == {}
+        assert (view.changed.users, reads) == ({}, [])
 
         await world.rows("UPDATE users SET credentials_version = 2 WHERE tag = 'u3' RETURNING 1")
         view = await cluster.read_cluster(

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
+from operator import xor
 
 from asyncpg import Pool
 
@@ -105,24 +107,25 @@ async def renew_lease(
 
 
 async def read_cluster(pool: Pool, idler: int, *, expiry: float, known: Mapping[int, int]) -> ClusterView:
-    """Return the cluster as this idler sees it, read in one statement; leases last `expiry` seconds.
+    """Return the cluster as this idler sees it; leases last `expiry` seconds.
 
-    `known` is the digest of each shard whose users the idler knows; only the users of other shards, or of shards
-    that changed, are read.
+    `known` is the digest of each shard whose users the idler knows. A second statement reads the users of other
+    shards and of shards that changed; while there are none, a round sends and receives no digests.
     """
-    row = await pool.fetchrow(
-        *_READ_CLUSTER.bind(
-            idler=idler, expiry=expiry, known_shards=list(known), known_digests=list(known.values())
-        )
+    members, shards, epochs, free, expired, next_expiry, digest = await pool.fetchrow(
+        *_READ_CLUSTER.bind(idler=idler, expiry=expiry)
     )
-    members, mine, free, expired, next_expiry = row[:5]
+    mine = dict(zip(shards or (), epochs or (), strict=True))
+    changed = ShardUsers()
+    if any(shard not in known for shard in mine) or digest != reduce(xor, map(known.__getitem__, mine), 0):
+        changed = await read_changed_users(pool, idler, mine, known=known)
     return ClusterView(
         tuple(Member(*each) for each in members),
-        dict(mine),
+        mine,
         frozenset(free),
         frozenset(expired),
         math.inf if next_expiry is None else next_expiry,
-        _shard_users(row[5:]),
+        changed,
     )
 
 

@@ -38,41 +38,22 @@ living AS MATERIALIZED (
 mine AS MATERIALIZED (
     SELECT shard, epoch FROM shards WHERE owner = :idler
 ),
--- A digest of the users of each shard: an XOR, which needs no order, over ids and versions, so that any change of a
--- user changes it. Triggers keep it (migration 0032).
-digests AS MATERIALIZED (
-    SELECT m.shard, coalesce(bit_xor(s.digest), 0) AS digest
-    FROM mine m LEFT JOIN shard_user_sums s USING (shard) GROUP BY m.shard
-),
--- The shards whose digest is not the one that the idler knows.
-changed AS (
-    SELECT d.shard, d.digest
-    FROM digests d
-    LEFT JOIN unnest(:known_shards::smallint[], :known_digests::bigint[]) known(shard, digest) USING (shard)
-    WHERE known.digest IS DISTINCT FROM d.digest
-),
--- The users of these shards, as three arrays of equal length. OFFSET 0 makes it look at each shard that changed:
--- joined, all users would be read, because any number of shards may have changed.
-watched AS (
-    SELECT array_agg(c.shard::int) AS shards, array_agg(u.id) AS ids, array_agg(u.credentials_version) AS versions
-    FROM changed c CROSS JOIN LATERAL (
-        SELECT id, credentials_version FROM users
-        WHERE shard = c.shard AND NOT archived AND connected_at IS NOT NULL OFFSET 0
-    ) u
+-- The shards that may be taken: free ones, and those of idlers whose leases have expired.
+ownerless AS MATERIALIZED (
+    SELECT s.shard::int, s.owner IS NULL OR i.absent_since IS NOT NULL AS is_free
+    FROM shards s LEFT JOIN idlers i ON i.id = s.owner
+    WHERE s.owner IS NULL OR i.absent_since IS NOT NULL OR i.heartbeat_at <= now() - make_interval(secs => :expiry)
 )
+-- The last column changes with the users of this idler's shards: it is the XOR of the digests of these shards, which
+-- triggers keep (migration 0032).
 SELECT
     ARRAY(SELECT (id, capacity, users, shards, is_stopping) FROM living ORDER BY id),
-    ARRAY(SELECT (shard::int, epoch) FROM mine),
-    ARRAY(SELECT shard::int FROM shards
-          WHERE owner IS NULL OR owner IN (SELECT id FROM idlers WHERE absent_since IS NOT NULL)),
-    ARRAY(SELECT shard::int FROM shards
-          WHERE owner NOT IN (SELECT id FROM living)
-            AND owner NOT IN (SELECT id FROM idlers WHERE absent_since IS NOT NULL)),
+    m.shards, m.epochs,
+    ARRAY(SELECT shard FROM ownerless WHERE is_free),
+    ARRAY(SELECT shard FROM ownerless WHERE NOT is_free),
     (SELECT :expiry - extract(epoch FROM now() - min(heartbeat_at))::float8 FROM living WHERE id <> :idler),
-    ARRAY(SELECT shard::int FROM changed ORDER BY shard),
-    ARRAY(SELECT digest FROM changed ORDER BY shard),
-    watched.shards, watched.ids, watched.versions
-FROM watched;
+    (SELECT coalesce(bit_xor(s.digest), 0) FROM mine JOIN shard_user_sums s USING (shard))
+FROM (SELECT array_agg(shard::int), array_agg(epoch) FROM mine) AS m(shards, epochs);
 
 -- name: read_changed_users^
 WITH
