@@ -126,9 +126,9 @@ class Sweeper:
         self._health.set_note("notifications", text if usage > REPORTED_QUEUE_USAGE else None)
 
     async def _release_leases(self, db: asyncpg.Connection, absences: Absences) -> None:
-        if expired := await sweeping.release_expired(db):
+        has_expired, absent = await sweeping.survey_leases(db, space=DISPATCHER_LOCK_SPACE)
+        if has_expired and (expired := await sweeping.release_expired(db)):
             log.warning("leases expired; the deliveries are sent again", extra={"deliveries": expired})
-        absent = await sweeping.absent_holders(db, space=DISPATCHER_LOCK_SPACE)
         dead = absences.record(dict.fromkeys(absent, self._timings.absence_limit))
         if dead and (held := await sweeping.release_held(db, dead)):
             log.warning(

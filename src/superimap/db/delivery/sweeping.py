@@ -15,16 +15,25 @@ from superimap.db.delivery.deliveries import Db
 BATCH_ROWS = 5_000
 
 _STATEMENTS = statements.load(__file__)
+_SURVEY_LEASES = _STATEMENTS["survey_leases"]
 _RELEASE_EXPIRED = _STATEMENTS["release_expired"]
 _RELEASE_OLD_CLAIMS = _STATEMENTS["release_old_claims"]
 _END_SILENT_HOLDER = _STATEMENTS["end_silent_holder"]
-_LIST_ABSENT_HOLDERS = _STATEMENTS["list_absent_holders"]
 _RELEASE_HELD = _STATEMENTS["release_held"]
 _LIST_OVERDUE = _STATEMENTS["list_overdue"]
 _FAIL_DISABLED = _STATEMENTS["fail_disabled"]
 _ERASE_OLD_CONTENT = _STATEMENTS["erase_old_content"]
 _DELETE_OLD_DELIVERIES = _STATEMENTS["delete_old_deliveries"]
 _DELETE_OLD_MESSAGES = _STATEMENTS["delete_old_messages"]
+
+
+async def survey_leases(db: Db, *, space: int) -> tuple[bool, list[int]]:
+    """Return whether leases have expired, and the numbers of absent dispatchers that hold deliveries.
+
+    A running dispatcher holds the advisory lock (`space`, number).
+    """
+    has_expired, absent = await db.fetchrow(*_SURVEY_LEASES.bind(space=space))
+    return has_expired, absent
 
 
 async def release_expired(db: Db) -> int:
@@ -39,14 +48,6 @@ async def end_silent_holder(db: Db, *, key: int, after: float) -> bool:
     Returns whether there was one. It must belong to the same user of PostgreSQL; that of another is left alone.
     """
     return bool(await db.fetchval(*_END_SILENT_HOLDER.bind(key=key, after=after)))
-
-
-async def absent_holders(db: Db, *, space: int) -> list[int]:
-    """Return the numbers of dispatchers that hold deliveries but not the advisory lock (`space`, number).
-
-    A running dispatcher holds that lock.
-    """
-    return [row[0] for row in await db.fetch(*_LIST_ABSENT_HOLDERS.bind(space=space))]
 
 
 async def release_held(db: Db, holders: Iterable[int]) -> int:

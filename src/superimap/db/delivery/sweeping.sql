@@ -1,5 +1,21 @@
 -- Statements of sweeping.py. Each changes at most :limit rows and skips those that another transaction has locked.
 
+-- name: survey_leases^
+WITH
+-- The dispatchers that hold deliveries, except those that hold their advisory lock (:space, number).
+absent AS (
+    SELECT holder FROM delivery_leases WHERE holder IS NOT NULL
+    GROUP BY holder
+    EXCEPT
+    SELECT objid::bigint::int FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND classid::bigint = :space AND objsubid = 2
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+-- Claims of dispatchers from before version 0035 changed the delivery's state. Nearly always there are none.
+SELECT EXISTS (SELECT FROM delivery_leases WHERE lease_until < now())
+    OR EXISTS (SELECT FROM deliveries WHERE state = 'sending' AND lease_until < now()),
+    ARRAY(SELECT holder FROM absent);
+
 -- name: release_expired!
 DELETE FROM delivery_leases WHERE (endpoint_id, delivery_id) IN (
     SELECT endpoint_id, delivery_id FROM delivery_leases WHERE lease_until < now()
@@ -7,7 +23,6 @@ DELETE FROM delivery_leases WHERE (endpoint_id, delivery_id) IN (
 );
 
 -- name: release_old_claims!
--- Claims of dispatchers from before version 0035, which changed the delivery's state. Nearly always there are none.
 UPDATE deliveries SET state = 'pending', lease_until = NULL, lease_token = NULL, holder = NULL
 WHERE (id, partner_id) IN (
     SELECT id, partner_id FROM deliveries WHERE state = 'sending' AND lease_until < now()
@@ -22,15 +37,6 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND (classid::bigint << 32) | objid::bigint = :key
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND wait_event = 'ClientRead' AND state_change < now() - make_interval(secs => :after);
-
--- name: list_absent_holders
--- The dispatchers that hold deliveries, except those that hold their advisory lock (:space, number).
-SELECT holder FROM delivery_leases WHERE holder IS NOT NULL
-GROUP BY holder
-EXCEPT
-SELECT objid::bigint::int FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND classid::bigint = :space AND objsubid = 2
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
 -- name: release_held!
 DELETE FROM delivery_leases WHERE (endpoint_id, delivery_id) IN (
