@@ -46,13 +46,13 @@ FORMER_UNDER_WAY = """
         );
     END $$
 """
-# The first byte of content is the version of its encryption; version 2 is compressed.
+# The first byte of content is the version of its encryption; older dispatchers know version 1 only.
 REFUSE = """
     DO $do$ BEGIN EXECUTE format($format$
         CREATE FUNCTION refuse_old_claim() RETURNS trigger
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         BEGIN
-            IF substr(OLD.content, 1, 1) = '\\x02'::bytea OR EXISTS (
+            IF substr(OLD.content, 1, 1) > '\\x01'::bytea OR EXISTS (
                 SELECT FROM %I.delivery_leases
                 WHERE endpoint_id = OLD.endpoint_id AND delivery_id = OLD.id AND lease_until > now()
             ) THEN

@@ -17,6 +17,7 @@ from superimap.core.setting_types import (
     PostgresUrl,
     ReadUrl,
     RedisUrl,
+    StoreUrl,
     StrongSecret,
 )
 
@@ -225,6 +226,17 @@ class Settings(BaseSettings):
         le=3650,
         description="Days for which the encrypted content of a failed or cancelled delivery is kept. "
         "0: it is not kept, and the delivery cannot be replayed.",
+    )
+    content_store_url: StoreUrl = Field(
+        "",
+        description="Bucket and folder of an object store for large contents of webhooks, such as "
+        "`s3://bucket/superimap`. Credentials and endpoint: the variables `AWS_…`. Empty: all are in PostgreSQL.",
+    )
+    content_store_min_bytes: int = Field(
+        131_072,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Size in bytes from which a content is written to the object store.",
     )
     disabled_retention_days: float = Field(
         30.0,

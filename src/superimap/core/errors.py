@@ -9,6 +9,7 @@ class SuperImapError(Exception):
       SecretFileError     core/secret_files.py      the file of a secret cannot be read
       KeyProviderError    core/key_providers.py     the provider of the encryption keys has none
       VaultError          core/crypto.py            a key is malformed or missing, or a value does not decrypt
+      ContentStoreError   core/content_store.py     the object store failed, or has no such object
       EgressBlocked       core/egress.py            an address must not be dialled (also an OSError)
       RequestError        db/errors.py              a row cannot be read or changed as requested
       NotMigrated         db/ready.py               the schema is older than the code; run `superimap migrate`

@@ -83,6 +83,9 @@ ATTEMPTS = Counter(
 ATTEMPTS_UNRECORDED = Counter(
     "superimap_attempts_unrecorded", "Attempts whose outcome was lost with the database; each is repeated"
 )
+CONTENT_STORE_ERRORS = Counter(
+    "superimap_content_store_errors", "Failures of the object store, by operation", ["operation"]
+)
 USERS_ARCHIVED = Counter("superimap_users_archived", "Users archived because the application answered 403")
 BREAKERS_OPENED = Counter("superimap_breakers_opened", "Times that an endpoint's circuit breaker opened")
 ENDPOINTS_DISABLED = Counter(

@@ -31,6 +31,9 @@ def parse_ports(value: object) -> object:
     return tuple(map(_port, _parts(value))) if isinstance(value, str) else value
 
 
+_STORE_URL = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9._-]+)*/?")
+
+
 def check_postgres_url(value: str) -> str:
     """Return the URL of a PostgreSQL server with the scheme `postgresql://`, whose keywords are all supported."""
     if not value.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
@@ -90,6 +93,17 @@ def check_base_url(value: str) -> str:
     return f"{scheme}://{host}{slash}{path}"
 
 
+def check_store_url(value: str) -> str:
+    """Return the URL of a bucket of an object store, and a folder in it, or an empty string."""
+    if value and _STORE_URL.fullmatch(value) is None:
+        raise ValueError(
+            "must name a bucket, with or without a folder, such as s3://bucket/superimap; credentials and "
+            "endpoint are variables of their own (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
+            "AWS_ENDPOINT_URL)"
+        )
+    return value.rstrip("/")
+
+
 def is_url_path(value: str) -> bool:
     """Whether this is empty or a path such as `/superimap`, of characters that no proxy rewrites."""
     return _URL_PATH.fullmatch(value) is not None
@@ -128,6 +142,7 @@ PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
 ReadUrl = Annotated[str, AfterValidator(check_read_url)]
 OptionalPostgresUrl = Annotated[str, AfterValidator(check_optional_postgres_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
+StoreUrl = Annotated[str, AfterValidator(check_store_url)]
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 KeyRing = Annotated[SecretStr, AfterValidator(check_key_ring)]
 IdText = Annotated[str, AfterValidator(check_id_text)]

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from superimap.core.content_store import REFERENCE_BYTES
 from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.models import Base, VaultCanary
 from superimap.db.models.base import is_sealed
@@ -128,8 +129,10 @@ async def _read(
 ) -> Sequence[tuple[Any, ...]]:
     """Read the next batch of values under other keys, each after the key of its row."""
     key = [sealed.table.c[name] for name in _key_names(sealed.table)]
-    # An empty value is not sealed: a delivery whose content is made from an event when it is sent.
-    statement = select(*key, sealed).where(sealed != b"", _key_id(sealed) != literal(vault.primary))
+    # A short value is not sealed: it is empty, where content is made from an event when it is sent, or refers to
+    # an object, which keeps its key until it is sent or erased.
+    is_sealed_here = func.octet_length(sealed) > REFERENCE_BYTES
+    statement = select(*key, sealed).where(is_sealed_here, _key_id(sealed) != literal(vault.primary))
     if after is not None:
         statement = statement.where(tuple_(*key) > tuple_(*after))
     return [tuple(row) for row in await db.execute(statement.order_by(*key).limit(BATCH_VALUES))]

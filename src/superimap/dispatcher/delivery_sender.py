@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from superimap.core.content_store import ContentStore, ContentStoreError, is_reference
 from superimap.core.crypto import Place, UnknownKey, Vault, VaultError
 from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Settlement
@@ -57,6 +58,7 @@ class DeliverySender:
     vault: Vault
     signing_keys: SigningKeySource
     client: WebhookClient
+    contents: ContentStore
     load_event: Callable[[int], Awaitable[RecordedEvent | None]]
     connect_url: Callable[[int, float], str | None]
     clock: Callable[[], float] = time.time
@@ -96,7 +98,9 @@ class DeliverySender:
             return _not_sent(LocalError.UNSIGNED)
         try:
             content = (
-                self._opened(claim) if claim.event_id is None else await self._made(claim, claim.event_id)
+                await self._opened(claim)
+                if claim.event_id is None
+                else await self._made(claim, claim.event_id)
             )
             now = int(self.clock())
             body = payload.body(content, timestamp=now, api_keys=keys.api_keys)
@@ -106,6 +110,9 @@ class DeliverySender:
         ) as error:  # a key rotation is in progress, and this process has not been restarted yet
             log.error("delivery waits for its encryption key: %s", error, extra={"delivery_id": claim.id})
             return _not_sent(LocalError.UNKNOWN_KEY)
+        except ContentStoreError as error:
+            log.error("delivery waits for its content: %s", error, extra={"delivery_id": claim.id})
+            return _not_sent(LocalError.CONTENT_UNAVAILABLE)
         except (VaultError, ValueError, IndexError) as error:
             log.error("delivery is unreadable: %s", error, extra={"delivery_id": claim.id})
             return _not_sent(LocalError.UNREADABLE)
@@ -129,9 +136,11 @@ class DeliverySender:
             connect_url=self.connect_url(claim.user_id, self.clock()),
         )
 
-    def _opened(self, claim: Claim) -> bytes:
-        place = Place("deliveries", "content", claim.partner_id, str(claim.id))
-        return self.vault.open(claim.content or b"", place)
+    async def _opened(self, claim: Claim) -> bytes:
+        place, content = content_place(claim), claim.content or b""
+        if is_reference(content):
+            content = await self.contents.get(content, place)
+        return self.vault.open(content, place)
 
     def _sealed_answer(self, body: str, partner_id: int, attempt_id: UUID) -> bytes | None:
         """The start of an answer's body, encrypted for the attempt's row; None for an empty one."""
@@ -139,6 +148,11 @@ class DeliverySender:
             return None
         place = Place("attempts", "body", partner_id, str(attempt_id))
         return self.vault.seal(stored_answer(body).encode("utf-8", "replace"), place)
+
+
+def content_place(claim: Claim) -> Place:
+    """Where the content of a delivery is encrypted for."""
+    return Place("deliveries", "content", claim.partner_id, str(claim.id))
 
 
 def stored_answer(body: str) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 import asyncpg
 
 from superimap.core.config import Settings
+from superimap.core.content_store import ContentStore, is_reference
 from superimap.core.crypto import Vault
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.core.health import Readiness
@@ -25,7 +26,7 @@ from superimap.db.presence import DISPATCHER_LOCK_SPACE, Presence
 from superimap.db.watching import events
 from superimap.dispatcher.backlog_watch import BacklogWatch
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
-from superimap.dispatcher.delivery_sender import DeliverySender
+from superimap.dispatcher.delivery_sender import DeliverySender, FinishedAttempt, content_place
 from superimap.dispatcher.housekeeping import Housekeeping
 from superimap.dispatcher.lanes.limits import LaneLimits
 from superimap.dispatcher.lanes.runner import LaneCounts, LaneOperations, Lanes
@@ -34,6 +35,7 @@ from superimap.dispatcher.settler import AttemptCounts, Settler
 from superimap.dispatcher.sweeper import Sweeper
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.dispatcher.webhook_client import WebhookClient, open_client
+from superimap.domain.deliveries import AttemptOutcome
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.oauth import links
 
@@ -66,6 +68,7 @@ async def serve(
         )
         doorbell = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
         client = await stack.enter_async_context(_open_client(settings))
+        contents = ContentStore(settings.content_store_url, min_bytes=settings.content_store_min_bytes)
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
         await stack.enter_async_context(counting_seals(settings.database_url, vault))
         presence = Presence(DISPATCHER_LOCK_SPACE)
@@ -80,8 +83,8 @@ async def serve(
         operations = LaneOperations(
             partner_of=partial(endpoints.partner_of, pool),
             claim=_ClaimDeliveries(pool, presence, max_posts=settings.posts_per_endpoint, lease=lease),
-            send=_delivery_sender(settings, vault, pool, client).send,
-            settle=settler.settle,
+            send=_delivery_sender(settings, vault, contents, pool, client).send,
+            settle=partial(_settle, settler, contents),
             ring=doorbell.ring,
         )
         lanes = Lanes(operations, _lane_limits(settings, timings), counts.lanes)
@@ -129,15 +132,25 @@ def _lane_limits(settings: Settings, timings: DispatcherTimings) -> LaneLimits:
 
 
 def _delivery_sender(
-    settings: Settings, vault: Vault, pool: asyncpg.Pool, client: WebhookClient
+    settings: Settings, vault: Vault, contents: ContentStore, pool: asyncpg.Pool, client: WebhookClient
 ) -> DeliverySender:
     return DeliverySender(
         vault,
         SigningKeyring(pool, vault),
         client,
+        contents,
         load_event=partial(events.load, pool),
         connect_url=_connect_links(settings),
     )
+
+
+async def _settle(settler: Settler, contents: ContentStore, attempt: FinishedAttempt) -> None:
+    """Record an attempt; once its success is recorded, its content is not needed any more."""
+    claim = attempt.settlement.claim
+    is_recorded = await settler.settle(attempt)
+    is_delivered = attempt.settlement.outcome is AttemptOutcome.DELIVERED
+    if is_recorded and is_delivered and is_reference(claim.content):
+        await contents.delete(content_place(claim))
 
 
 def _connect_links(settings: Settings) -> Callable[[int, float], str | None]:

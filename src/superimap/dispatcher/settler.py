@@ -51,7 +51,7 @@ class _Pending:
     settlement: Settlement
     observation: Observation | None
     since: float = field(default_factory=time.monotonic)
-    recorded: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    recorded: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Settler:
@@ -84,12 +84,12 @@ class Settler:
         ] = []  # recorded attempts of those endpoints: their lanes wait for the breaker
         self._wake = asyncio.Event()
 
-    async def settle(self, attempt: FinishedAttempt) -> None:
-        """Return when the attempt is recorded, or given up because the database was unreachable too long."""
+    async def settle(self, attempt: FinishedAttempt) -> bool:
+        """Return True when the attempt is recorded, False if the database was unreachable for too long."""
         pending = _Pending(attempt.settlement, attempt.observation)
         self._waiting.append(pending)
         self._wake.set()
-        await pending.recorded
+        return await pending.recorded
 
     async def run(self) -> None:
         """Record attempts until cancelled."""
@@ -178,7 +178,7 @@ class Settler:
     def _give_up(self, batch: list[_Pending]) -> None:
         self._counts.unrecorded += len(batch)
         metrics.ATTEMPTS_UNRECORDED.inc(len(batch))
-        _release(batch)
+        _release(batch, is_recorded=False)
 
     def _count(self, settlements: Iterable[Settlement]) -> None:
         for settlement in settlements:
@@ -219,7 +219,7 @@ def _aged(pending: _Pending, now: float) -> Settlement:
     return replace(pending.settlement, age=pending.settlement.age + now - pending.since)
 
 
-def _release(batch: Iterable[_Pending]) -> None:
+def _release(batch: Iterable[_Pending], *, is_recorded: bool = True) -> None:
     for pending in batch:
         if not pending.recorded.done():
-            pending.recorded.set_result(None)
+            pending.recorded.set_result(is_recorded)

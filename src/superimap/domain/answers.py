@@ -29,6 +29,7 @@ class LocalError(StrEnum):
 
     UNSIGNED = "unsigned"  # the partner has no key to sign with
     UNKNOWN_KEY = "unknown_key"  # the content is encrypted with a key that this process does not have yet
+    CONTENT_UNAVAILABLE = "content_unavailable"  # the object store does not hand the content over
     UNREADABLE = "unreadable"  # the content cannot be decrypted or built: no later attempt could send it
 
 

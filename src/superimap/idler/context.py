@@ -6,6 +6,7 @@ from asyncpg import Pool
 
 from superimap import __version__
 from superimap.core.config import Settings
+from superimap.core.content_store import ContentStore
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.db.watching.intake import Fence
@@ -41,6 +42,7 @@ class IdlerContext:
     timing: SessionTiming
     tracer_keys: tuple[bytes, ...]
     holds: PartnerHolds = field(default_factory=PartnerHolds)
+    contents: ContentStore = field(default_factory=ContentStore)
 
     @property
     def client_id(self) -> dict[str, str]:

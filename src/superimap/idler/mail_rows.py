@@ -130,7 +130,8 @@ class MailRows:
         delivery_id = self._delivery_id(meta, parsed.sha1, uid_validity=uid_validity)
         content = token_digest = None
         if twin is None:
-            content = await big_mails.process(self._sealed_content, raw, parsed, delivery_id)
+            sealed = await big_mails.process(self._sealed_content, raw, parsed, delivery_id)
+            content = await self._context.contents.put(sealed, self._place(delivery_id))
             token_digest = self._token_digest(parsed, batch)
         return MailRow(
             uid=int(meta.uid),
@@ -223,5 +224,7 @@ class MailRows:
         )
 
     def _seal(self, content: bytes, delivery_id: UUID) -> bytes:
-        place = Place("deliveries", "content", self._watched.partner_id, str(delivery_id))
-        return self._context.vault.seal_compressed(content, place)
+        return self._context.vault.seal_compressed(content, self._place(delivery_id))
+
+    def _place(self, delivery_id: UUID) -> Place:
+        return Place("deliveries", "content", self._watched.partner_id, str(delivery_id))

@@ -12,6 +12,7 @@ from superimap import __version__
 from superimap.core import metrics, runtime
 from superimap.core.backoff import Backoff
 from superimap.core.config import Settings
+from superimap.core.content_store import ContentStore
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.health import Readiness
@@ -167,6 +168,7 @@ def _context(
         settings=settings,
         pool=pool,
         vault=vault,
+        contents=ContentStore(settings.content_store_url, min_bytes=settings.content_store_min_bytes),
         queue=queue,
         guard=guard,
         tokens=tokens,

@@ -1,0 +1,133 @@
+"""An object store (S3 and others) for large contents of webhooks, so that they are not written to PostgreSQL.
+
+An object is a sealed value: encrypted, and bound to its row. The row has a reference instead, in the form
+`version 3 (1) | key id (4) | size of the object (8, big-endian)`. Partner and row are the name of the object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from superimap.core import metrics
+from superimap.core.crypto import Place, sealing_key_id
+from superimap.core.errors import SuperImapError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+REFERENCE_BYTES = 13
+"""Length of a reference. A sealed value is longer."""
+WRITE_TIMEOUT_SECONDS = 20.0
+READ_TIMEOUT_SECONDS = 5.0
+"""Time for one object to be read, with all retries: a part of what a lease lasts longer than a POST."""
+PAUSE_SECONDS = 30.0
+"""After a failure, contents stay in PostgreSQL for as long, so that mails do not wait for a store that is down."""
+_REFERENCE_VERSION = 3
+
+
+class ContentStoreError(SuperImapError):
+    """The object store is not configured or failed, or an object is gone. The text names no secret."""
+
+
+class ContentStore:
+    """Writes, reads and deletes contents. Without a URL nothing is written, and nothing can be read."""
+
+    def __init__(self, url: str = "", *, min_bytes: int = 0) -> None:
+        """`url` names a bucket and a folder, such as `s3://bucket/superimap`. Contents of `min_bytes` go there.
+
+        Credentials, region and endpoint are read from the environment, as other clients of the store do.
+        """
+        self._store = _open(url) if url else None
+        self._min_bytes = min_bytes
+        self._paused_until = 0.0
+
+    async def put(self, sealed: bytes, place: Place) -> bytes:
+        """Write a content, and return what its row holds: a reference, or the content itself.
+
+        The content is returned if it is small, or if it cannot be written: then PostgreSQL keeps it.
+        """
+        if self._store is None or len(sealed) < self._min_bytes or time.monotonic() < self._paused_until:
+            return sealed
+        try:
+            async with self._guarded("write", WRITE_TIMEOUT_SECONDS):
+                await self._store.put_async(_name(place), sealed)
+        except ContentStoreError as error:
+            log.warning("content stays in PostgreSQL: %s", error, extra={"delivery_id": place.row})
+            return sealed
+        return bytes((_REFERENCE_VERSION,)) + sealing_key_id(sealed) + len(sealed).to_bytes(8, "big")
+
+    async def get(self, reference: bytes, place: Place) -> bytes:
+        """Return the content of a reference. Raises ContentStoreError."""
+        if self._store is None:
+            raise ContentStoreError("the content is in an object store, and CONTENT_STORE_URL is not set")
+        async with self._guarded("read", READ_TIMEOUT_SECONDS):
+            answer = await self._store.get_async(_name(place))
+            if answer.meta["size"] != int.from_bytes(reference[5:], "big"):
+                raise FileNotFoundError("the object has another size than the content")
+            return bytes(await answer.bytes_async())
+
+    async def delete(self, place: Place) -> None:
+        """Delete a content that is no longer needed; if that fails, the store's lifecycle rule does."""
+        if self._store is None or time.monotonic() < self._paused_until:
+            return
+        try:
+            async with self._guarded("delete", READ_TIMEOUT_SECONDS):
+                await self._store.delete_async(_name(place))
+        except ContentStoreError as error:
+            log.warning("content is left in the object store: %s", error, extra={"delivery_id": place.row})
+
+    @asynccontextmanager
+    async def _guarded(self, operation: str, seconds: float) -> AsyncIterator[None]:
+        """Limit the time of an operation, count its errors and turn them into ContentStoreError.
+
+        After one, nothing is written or deleted for a while, unless the store has answered.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except Exception as error:
+            metrics.CONTENT_STORE_ERRORS.labels(operation).inc()
+            if not isinstance(error, FileNotFoundError):
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+            raise ContentStoreError(f"the object store failed to {operation}: {_first_line(error)}") from None
+
+
+def is_reference(content: bytes | None) -> bool:
+    """Whether this content of a row is a reference to an object."""
+    return content is not None and len(content) == REFERENCE_BYTES and content[0] == _REFERENCE_VERSION
+
+
+def _open(url: str) -> ObjectStore:
+    # Imported here: it is a library of 10 MiB, which most installations do not use.
+    from obstore.store import from_url  # noqa: PLC0415
+
+    limit = timedelta(seconds=WRITE_TIMEOUT_SECONDS)
+    return from_url(
+        url,
+        client_options={
+            "timeout": limit,
+            "connect_timeout": timedelta(seconds=READ_TIMEOUT_SECONDS),
+            "allow_http": os.environ.get("AWS_ALLOW_HTTP")
+            == "true",  # not read where other options are given
+        },
+        retry_config={"max_retries": 2, "retry_timeout": limit},
+    )
+
+
+def _name(place: Place) -> str:
+    return f"{place.partner}/{place.row}"
+
+
+def _first_line(error: Exception) -> str:
+    """The start of an error's text: the client's errors have several lines of details."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
