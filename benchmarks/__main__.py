@@ -377,6 +377,9 @@ async def coefficients(
             "--check", help="Compare with the file instead of writing it. Exit code 1 if it differs."
         ),
     ] = False,
+    counted: Annotated[
+        bool, typer.Option("--counted", help="Compare sizes and counts, and no CPU times.")
+    ] = False,
 ) -> None:
     """Measure what a process, a session, a login and a mail cost. Writes benchmarks/coefficients.json."""
     from benchmarks import coefficients as bench
@@ -385,7 +388,7 @@ async def coefficients(
     found, machine = await bench.run(users=users, seconds=seconds)
     if not check:
         coefficients_file.write(found, machine)
-    wrong = coefficients_file.deviations(coefficients_file.read(), found)
+    wrong = coefficients_file.deviations(coefficients_file.read(), found, counted_only=counted)
     _print({"bench": "coefficients", **asdict(found), "deviations": wrong})
     if wrong:
         raise typer.Exit(1)

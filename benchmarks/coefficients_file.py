@@ -17,9 +17,12 @@ INSIGNIFICANT = {
     "connections": 1.0,
     "cpu_ms_per_s": 5.0,
     "cpu_ms_per_renewal": 0.05,
-    "wal_bytes_per_renewal": 20.0,
 }
 """Differences that count for nothing, by the end of a name: below them a factor says nothing."""
+
+
+COUNTED = ("_mib", "_kib", "_connections", "_bytes_per_mail", "_bytes_per_mail_byte")
+"""Ends of the names of coefficients that are sizes and counts: a busy machine and a short phase give the same."""
 
 
 def write(found: Coefficients, machine: dict[str, Any]) -> None:
@@ -33,12 +36,14 @@ def read() -> Coefficients:
     return read_coefficients(json.loads(FILE.read_text())["coefficients"])
 
 
-def deviations(known: Coefficients, found: Coefficients) -> dict[str, tuple[float, float]]:
+def deviations(
+    known: Coefficients, found: Coefficients, *, counted_only: bool = False
+) -> dict[str, tuple[float, float]]:
     """Return the coefficients that differ by more than MAX_FACTOR, with both values."""
     return {
         name: (value, measured)
         for (name, value), measured in zip(asdict(known).items(), asdict(found).values(), strict=True)
-        if not _is_near(name, value, measured)
+        if not _is_near(name, value, measured) and (not counted_only or name.endswith(COUNTED))
     }
 
 

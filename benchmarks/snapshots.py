@@ -67,6 +67,12 @@ class Recorder:
         )
         return await self._size("pg_total_relation_size(oid)", [row[0] for row in tables])
 
+    async def until_vouched(self, users: int) -> None:
+        """Return once each user has its place in the vouches of its idler, which is written once."""
+        registered = "SELECT count(*) AS users FROM users WHERE vouched_by IS NOT NULL"
+        while (await self._fetch(registered))[0]["users"] < users:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(1)
+
     async def backend_mib(self) -> float:
         """Return the mean memory of a connection of ours that no other shares, such as its caches."""
         rows = await self._fetch(

@@ -39,6 +39,13 @@ def test_a_difference_that_is_too_small_to_measure_is_not_reported():
     assert coefficients_file.deviations(known, replace(known, idler_connections=3.0)) == {}
 
 
+def test_a_busy_machine_compares_sizes_and_counts_only():
+    slow, large = replace(KNOWN, idler_cpu_ms_per_mail=99.0), replace(KNOWN, wal_bytes_per_mail=1e6)
+
+    assert coefficients_file.deviations(KNOWN, slow, counted_only=True) == {}
+    assert coefficients_file.deviations(KNOWN, large, counted_only=True).keys() == {"wal_bytes_per_mail"}
+
+
 def test_what_is_measured_is_written_and_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(coefficients_file, "FILE", tmp_path / "coefficients.json")
 
