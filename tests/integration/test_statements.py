@@ -86,8 +86,6 @@ def ctes(sql: str, name: str) -> set[str]:
         ("given", 2),
         ("settled", 2),
         ("recorded", 2),
-        ("digests", 2),
-        ("changed", 2),
     ],
 )
 def test_cte_that_several_statements_repeat_is_the_same_in_each(name, count):

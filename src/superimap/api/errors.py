@@ -220,9 +220,10 @@ def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
         if problem is None:
             raise error
         if problem.status == 405:
-            # Starlette lists only the methods of the first of several routes with the same path. The first match
-            # is right: a fixed path is registered before a pattern that it also matches (/replay before /{id}).
-            path = next((route.path for route in routes if route.path_regex.match(request.url.path)), None)
+            # Starlette lists only the methods of the first of several routes with the same path. Of several paths
+            # that match, the one with the fewest parameters is documented: /users/batch before /users/{tag}.
+            paths = [route.path for route in routes if route.path_regex.match(request.url.path)]
+            path = min(paths, key=lambda each: each.count("{"), default=None)
             methods = {method for route in routes if route.path == path for method in route.methods or ()}
             problem.headers["Allow"] = ", ".join(sorted(methods))
         return problem_response(problem, request.scope)

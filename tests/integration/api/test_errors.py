@@ -179,8 +179,9 @@ async def test_an_unknown_method_is_405_with_the_allowed_methods(acme):
 
     assert is_problem(answer, 405)
     assert answer.headers["allow"] == "DELETE, GET, PATCH, PUT"
-    # The pattern /deliveries/{id} matches too, but its methods are not offered.
-    assert (await acme.request("OPTIONS", "/api/v1/deliveries/replay")).headers["allow"] == "POST"
+    # The patterns /deliveries/{id} and /users/{tag} match too, but their methods are not offered.
+    for path in ("/api/v1/deliveries/replay", f"{USERS}/batch"):
+        assert (await acme.request("OPTIONS", path)).headers["allow"] == "POST"
 
 
 async def test_a_trailing_slash_changes_nothing(acme):
