@@ -140,8 +140,9 @@ def sizes() -> str:
     from superimap.cli.plan import coefficients_file
     from superimap.cli.plan_lines import number
     from superimap.domain.bottlenecks import bottlenecks
-    from superimap.domain.capacity import GB_BYTES, Demand, compute
+    from superimap.domain.capacity import GB_BYTES, compute
     from superimap.domain.coefficients import read_coefficients
+    from superimap.domain.demand import Demand
 
     known = read_coefficients(json.loads(coefficients_file().read_text())["coefficients"])
 

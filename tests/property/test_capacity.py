@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from superimap.cli.plan_lines import lines
 from superimap.domain.bottlenecks import bottlenecks, cells
-from superimap.domain.capacity import RANGES, Demand, PlanError, compute
+from superimap.domain.capacity import compute
 from superimap.domain.coefficients import MEANINGS, read_coefficients
+from superimap.domain.demand import RANGES, Demand, PlanError
 
 GROWING = ("mailboxes", "mails_per_day", "mail_kib", "peak_factor", "retention_days")
 """Fields with which no need shrinks."""

@@ -11,8 +11,9 @@ from superimap.core.config import Settings
 from superimap.dispatcher.shard_walk import SLICE_USERS
 from superimap.domain import bottlenecks, capacity
 from superimap.domain.bottlenecks import settings
-from superimap.domain.capacity import RANGES, Demand, PlanError, compute, option
+from superimap.domain.capacity import compute
 from superimap.domain.coefficients import MEANINGS, Coefficients, InvalidCoefficients, read_coefficients
+from superimap.domain.demand import RANGES, Demand, PlanError, option
 
 FREE = Coefficients(**{each.name: 0.0 for each in fields(Coefficients)})
 COSTS = replace(

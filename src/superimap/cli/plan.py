@@ -58,8 +58,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Compute what a number of mailboxes and mails needs, and the first bottleneck. Needs no installation."""
-    from superimap.domain.capacity import Demand, compute
+    from superimap.domain.capacity import compute
     from superimap.domain.coefficients import read_coefficients
+    from superimap.domain.demand import Demand
 
     with reporting_errors():
         demand = Demand(

@@ -17,7 +17,7 @@ class SuperImapError(Exception):
       RolesNotCreated     db/privileges.py          the user of DATABASE_URL may not create roles
       Fenced              db/watching/intake.py     an idler wrote for a shard that it no longer owns
       ImapError           imap/errors.py            the mail server, or the connection to it, failed
-      PlanError           domain/capacity.py        an option of `superimap plan` is out of range
+      PlanError           domain/demand.py          an option of `superimap plan` is out of range
       InvalidCoefficients domain/coefficients.py    the file of coefficients lacks one, or one is no number
       UrlError            webhooks/urls.py          a URL of a partner is not valid
       TokenRefused        oauth/token_errors.py     the token endpoint refused the grant; asking again is useless
