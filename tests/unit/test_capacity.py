@@ -179,3 +179,10 @@ def test_the_plan_has_the_limits_and_defaults_of_the_services():
     assert defaults["posts_per_endpoint"] == bottlenecks.DEFAULT_POSTS_PER_ENDPOINT
     assert defaults["quota_users"] == defaults["quota_sessions"] == bottlenecks.DEFAULT_QUOTA_USERS
     assert SLICE_USERS == bottlenecks.CHECKED_USERS_PER_S
+
+
+def test_coefficients_that_leave_no_time_for_sessions_are_refused():
+    busy = replace(FREE, idler_base_cpu_ms_per_s=600.0)
+
+    with pytest.raises(PlanError, match=r"idler_base_cpu_ms_per_s .* no time for sessions"):
+        compute(Demand(mailboxes=10, mails_per_day=10), busy)
