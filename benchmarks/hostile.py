@@ -41,7 +41,10 @@ _ENDLESS = ("held", "slow-drip")
 async def run(
     *, sessions: int, wakes: int, mib: int, hostile: int = 1, attacks: Sequence[str] = DEFAULT_ATTACKS
 ) -> dict[str, Any]:
-    """Wake `sessions` in turn, `wakes` times without an attack and during each by `hostile` sessions."""
+    """Wake `sessions` in turn, `wakes` times during each attack by `hostile` sessions, and before and after it.
+
+    An attack is compared with the calm on both sides of it: the machine's own speed changes from minute to minute.
+    """
     allow_files(sessions + hostile)
     _limit_memory()
     big_mails.shorten_thread_switches()  # as the idler does
@@ -50,9 +53,9 @@ async def run(
         await group.open_sessions(sessions, within=60 + sessions * 0.1)
         await _wake_ms(group, sessions, sessions)  # not measured: it warms caches up
         cpu = time.process_time()
-        calm = await _wake_ms(group, sessions, wakes)
+        calm = [await _wake_ms(group, sessions, wakes)]
         wake_cpu = (time.process_time() - cpu) / wakes
-        growth, p95, ended, finished, share = {}, {}, {}, {}, {}
+        growth, p95, ended, finished, share, ratio = {}, {}, {}, {}, {}, {}
         for attack in attacks:
             async with _Attack(port, attack, hostile) as under:
                 cpu, began = time.process_time(), time.perf_counter()
@@ -64,6 +67,8 @@ async def run(
             growth[attack], ended[attack] = round(under.growth_kib / 1024, 1), under.ended_by
             finished[attack] = under.finished
             p95[attack] = _p95(busy)
+            calm.append(await _wake_ms(group, sessions, wakes))
+            ratio[attack] = p95[attack] / _p95(calm[-2] + calm[-1])
         dropped = group.dropped
     return figures | {
         "untagged": UNTAGGED_LINES,
@@ -71,9 +76,9 @@ async def run(
         "ended_by": ended,
         "finished": finished,
         "cpu_share": share,
-        "others_quiet_p95_ms": round(_p95(calm), 2),
+        "others_quiet_p95_ms": [round(_p95(each), 2) for each in calm],
         "others_p95_ms": {attack: round(each, 2) for attack, each in p95.items()},
-        "others_p95_ratio": {attack: round(each / _p95(calm), 2) for attack, each in p95.items()},
+        "others_p95_ratio": {attack: round(each, 2) for attack, each in ratio.items()},
         "ended_only_it": dropped == 0,
     }
 

@@ -109,7 +109,12 @@ def main(pipe: Connection, mib: int) -> None:
 
 
 async def _serve(pipe: Connection, mib: int) -> None:
+    conversations = set[
+        asyncio.Task[object] | None
+    ]()  # one that waits for ever would be collected as garbage
+
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await _play(reader, writer, mib)
         writer.close()

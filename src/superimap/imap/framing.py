@@ -141,7 +141,10 @@ class Framer:
         if end < 0:
             self._scan = max(self._start, len(self._buffer) - 1)  # the last byte may be the CR
             return None
-        text = self._cut(end).rstrip(b"\r")
+        stop = end  # the CRs are left out before the copy: a search result of megabytes is copied once
+        while stop > self._start and self._buffer[stop - 1] == 0x0D:
+            stop -= 1
+        text = self._cut(stop)
         self._start = self._scan = end + 1
         if self._buffer[end - 1 : end] == b"\r":
             self._ends = _Ends.MOSTLY_CRLF
