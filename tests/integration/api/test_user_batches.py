@@ -239,6 +239,20 @@ async def test_a_quota_of_sessions_refuses_connected_users_only(small, at_quota)
         assert await db.scalar(select(func.count()).select_from(User)) == 5
 
 
+async def test_a_repeated_request_that_has_used_up_a_quota_finds_its_users(small, at_quota):
+    users = [*map(person, "abcd"), {"tag": "e"}, {"tag": "f"}, {"tag": "g"}]
+    first = await create(at_quota, users)
+    left = [await left_of(small, quota) for quota in room.COUNTED]
+
+    again = await create(at_quota, users)
+
+    alone = [await at_quota.post(USERS, json=users[0]), await at_quota.post(USERS, json=users[3])]
+    assert outcomes(first) == [*["created"] * 3, "refused", "created", "created", "refused"]
+    assert outcomes(again) == [*["exists"] * 3, "refused", "exists", "exists", "refused"]
+    assert [each["problem"] for each in (again[0], again[3])] == [answer.json() for answer in alone]
+    assert left == [await left_of(small, quota) for quota in room.COUNTED] == [0, 0]
+
+
 async def test_concurrent_batches_never_exceed_the_quota(small, at_quota):
     batches = [[{"tag": f"{name}{number}"} for number in range(3)] for name in "abcd"]
 
@@ -262,13 +276,16 @@ async def test_passwords_are_counted_for_their_mailbox_and_only_of_users_that_ar
     guess = {"login_username": "ann@example.com"}
     results = await create(acme, [person(f"u{number}", **guess) for number in range(12)])
     after = await tries(world)
-    again = await create(acme, [person("u0", **guess), person("x", **guess), person("y")])
+    again = await create(
+        acme,
+        [person("u0", **guess), person("x", **guess), person("y"), person("u0", archived=True, **guess)],
+    )
 
     assert outcomes(results) == ["created"] * 10 + ["refused"] * 2
     assert results[10]["problem"]["status"] == 429
     assert "passwords were set for this mailbox" in results[10]["problem"]["detail"]
     assert after == 2 * 10
-    assert outcomes(again) == ["refused", "refused", "created"]
+    assert outcomes(again) == ["exists", "refused", "created", "refused"]
     assert await tries(world) == after + 2
 
 

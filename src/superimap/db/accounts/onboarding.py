@@ -8,7 +8,7 @@ from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
 from superimap.db.accounts import link_usage, new_users, room
 from superimap.db.accounts.link_usage import TooManyPasswords, TryLimit
-from superimap.db.accounts.new_users import ShownUser, UserTarget, UserToCreate
+from superimap.db.accounts.new_users import ShownUser, UserExists, UserTarget, UserToCreate
 from superimap.db.accounts.room import QuotaExceeded, QuotaPolicy
 from superimap.db.accounts.user_changes import check_password_has_server, required_fields, used_values
 from superimap.db.accounts.validation.accounts import UserFields, validate_account
@@ -56,6 +56,7 @@ class Onboarding:
         if counted:
             await self._count_passwords(counted)
         await self._insert([each for each in new if each.place not in self._results])
+        await self._find_conflicts(self._not_created(new))
         unused = [each.limits for each in self._not_created(counted)]
         if unused:
             await link_usage.give_back_tries(self._db, unused)
@@ -93,9 +94,18 @@ class Onboarding:
             has_room = await self._insert_at_once(users)
         if not has_room:
             await self._insert_each(users)
-        refused = [each for each in self._not_created(users) if each.place not in self._results]
-        if refused:
-            self._results.update(await new_users.find_conflicts(self._db, self._target, refused))
+
+    async def _find_conflicts(self, users: Sequence[UserToCreate]) -> None:
+        """Say of users that were not created whether they exist, whatever else has refused them.
+
+        A request that is repeated after a lost response may have used up the quotas itself.
+        """
+        refused = [each for each in users if each.place not in self._results or not each.is_archived]
+        if not refused:
+            return
+        for place, conflict in (await new_users.find_conflicts(self._db, self._target, refused)).items():
+            if place not in self._results or isinstance(conflict, UserExists):
+                self._results[place] = conflict
 
     async def _insert_at_once(self, users: Sequence[UserToCreate]) -> bool:
         """Insert those whose tag and email are free; return False, with nothing changed, without room for all."""
