@@ -34,6 +34,7 @@ USERS = "/api/v1/connections/GMAIL_OAUTH2/users"
 MAIN = """
 daemon off;
 pid {folder}/pid;
+error_log {folder}/errors info;
 worker_processes 1;
 events {{}}
 http {{
@@ -75,6 +76,7 @@ async def ingress(addresses: dict[str, str], port: int) -> AsyncIterator[tuple[s
             **addresses,
             "443 ssl": f"127.0.0.1:{port}",
             "/var/log/nginx/superimap.log": f"{folder}/log",
+            "/var/log/nginx/superimap-errors.log": f"{folder}/errors",
         }
         for old, new in changes.items():
             assert old in text, old
@@ -156,12 +158,12 @@ async def status(cells: Cells, host: str = SHARED, key: str | None = None, **req
         return (await client.get("/api/v1/connections", **request)).status_code  # type: ignore[arg-type]
 
 
-async def requests(cells: Cells, count: int) -> list[str]:
+async def requests(log: Path, count: int) -> list[str]:
     """The lines of nginx's log, once there are so many."""
     found: list[str] = []
 
     async def are_there() -> bool:
-        found[:] = cells.log.read_text().splitlines()
+        found[:] = log.read_text().splitlines()
         return len(found) >= count
 
     await eventually(are_there)
@@ -184,8 +186,8 @@ async def test_a_call_reaches_the_cell_of_its_key_and_another_one_answers_401(ce
         await status(cells, OWN, cells.eu1_old_key) == 200
     )  # from before CELL was set: by the cell's own name only
     assert await status(cells, key=cells.eu1_old_key) == 401
-    asked = await requests(cells, 12)
-    assert [line.rpartition(" ")[2] for line in asked] == ["eu1", "first", "eu1", *["first"] * 9]
+    asked = await requests(cells.log, 12)
+    assert [line.rpartition('"')[2].split()[1] for line in asked] == ["eu1", "first", "eu1", *["first"] * 9]
 
 
 async def test_a_key_in_the_body_reaches_its_cell_by_the_own_name_of_the_cell(cells):
@@ -244,5 +246,20 @@ async def test_a_webhook_goes_from_its_cell_to_the_partner_signed_with_the_key_o
 async def test_neither_a_key_nor_a_link_is_in_the_log_of_requests(cells):
     await status(cells, params={"api_key": cells.eu1_key})
 
-    (line,) = await requests(cells, 1)
-    assert line.endswith('"GET /api/v1/connections" 200 eu1')
+    (line,) = await requests(cells.log, 1)
+    assert re.search(r'"GET /api/v1/connections" 200 eu1 127\.0\.0\.1:\d+ 200$', line)
+
+
+async def test_no_key_is_in_a_log_of_nginx_while_a_cell_cannot_be_reached(cells, unused_tcp_port_factory):
+    nobody = f"127.0.0.1:{unused_tcp_port_factory()}"
+    cell_addresses = dict.fromkeys(("10.0.0.1:8000", "10.0.1.1:8000"), nobody)
+    async with (
+        ingress(cell_addresses, unused_tcp_port_factory()) as (address, log),
+        httpx.AsyncClient(base_url=address, headers={"host": SHARED}) as client,
+    ):
+        answer = await client.get("/api/v1/connections", params={"api_key": cells.eu1_key})
+        (line,) = await requests(log, 1)
+        errors = (log.parent / "errors").read_text()
+
+    assert (answer.status_code, cells.eu1_key in errors) == (502, False)
+    assert line.endswith(f'"GET /api/v1/connections" 502 eu1 {nobody} 502')
