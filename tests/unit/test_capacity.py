@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from superimap.cli.plan_lines import lines
+from superimap.cli.plan_lines import lines, number
 from superimap.core.config import Settings
 from superimap.dispatcher.shard_walk import SLICE_USERS
 from superimap.domain import bottlenecks, capacity
@@ -74,6 +74,30 @@ def test_logins_after_the_loss_of_a_zone_are_bounded_by_the_setting_and_by_postg
     assert small.relogin_seconds == pytest.approx(4_096_000 / 3 / 6000)
     assert settings(small)["LOGINS_PER_SECOND"] == "14.63"
     assert compute(replace(DAY, logins_per_second=1), COSTS).possible_logins == 410
+
+
+@pytest.mark.parametrize(
+    ("per_second", "login_ms", "setting"),
+    [(0.29, 0, "0.29"), (1, 1000, "0.0936"), (100, 500_000, "0.0001"), (100, 1e9, "0.0001")],
+)
+def test_the_setting_for_logins_is_never_zero_and_is_the_option_if_postgresql_can_follow(
+    per_second, login_ms, setting
+):
+    costs = replace(COSTS, postgres_cpu_ms_per_login=login_ms)
+    found = compute(replace(DAY, logins_per_second=per_second), costs)
+
+    assert settings(found)["LOGINS_PER_SECOND"] == setting
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"), (2.9e-7, "<0.001"), (0.001, "0.001"), (0.05149, "0.0515"), (12.34, "12.3"), (12.0, "12"),
+        (999.49, "999"), (999.5, "1,000"), (12_345.6, "12,346"), (10.0**12, "1,000,000,000,000"),
+    ],
+)  # fmt: skip
+def test_numbers_for_people_have_no_exponent(value, shown):
+    assert number(value) == shown
 
 
 def test_behind_a_pooler_only_locks_and_listeners_have_connections_of_their_own():

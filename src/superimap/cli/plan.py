@@ -122,13 +122,13 @@ def _as_dict(capacity: Capacity, machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(capacity: Capacity, machine: dict[str, Any]) -> None:
-    from superimap.cli.plan_lines import lines
+    from superimap.cli.plan_lines import lines, number
     from superimap.domain.bottlenecks import settings
 
     demand = capacity.demand
     _print(
         f"{demand.mailboxes:,} mailboxes of {demand.partners:,} partners, {demand.mails_per_day:,} mails a day "
-        f"of {demand.mail_kib:g} KiB; at the peak {capacity.peak_mails:,.0f} a second "
+        f"of {demand.mail_kib:g} KiB; at the peak {number(capacity.peak_mails)} a second "
         f"({demand.peak_factor:g} times the mean)."
     )
     output.print_line("")

@@ -17,6 +17,9 @@ from superimap.domain.capacity import (
 )
 from superimap.domain.shards import SHARD_COUNT
 
+LEAST_SHOWN = 0.001
+"""Smallest number that is shown, whatever its unit."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
@@ -41,8 +44,10 @@ def lines(capacity: Capacity) -> list[PlanLine]:
 
 
 def number(value: float) -> str:
-    """Return a number for people: three digits, or all of a whole number."""
-    if value == int(value) or abs(value) >= 1000:
+    """Return a number for people, never with an exponent: three digits, or all of a whole number."""
+    if 0 < value < LEAST_SHOWN:
+        return f"<{LEAST_SHOWN:g}"
+    if value == int(value) or value >= 999.5:  # which three digits would round to 1e+03
         return f"{value:,.0f}"
     return f"{value:.3g}"
 

@@ -119,9 +119,10 @@ def settings(capacity: Capacity) -> dict[str, str]:
     """Return the settings that have to differ from their defaults, as they are written in the environment."""
     demand = capacity.demand
     found = {"MAX_SESSIONS": f"{demand.max_sessions}"} if demand.max_sessions != 10_000 else {}
-    if capacity.possible_logins < capacity.allowed_logins or demand.logins_per_second != 100:
-        most = capacity.possible_logins / capacity.idlers_left
-        found["LOGINS_PER_SECOND"] = f"{math.floor(most * 100) / 100:g}"
+    if capacity.possible_logins < capacity.allowed_logins:
+        found["LOGINS_PER_SECOND"] = _rounded_down(capacity.possible_logins / capacity.idlers_left)
+    elif demand.logins_per_second != 100:
+        found["LOGINS_PER_SECOND"] = f"{demand.logins_per_second:g}"
     if capacity.posts_per_endpoint > DEFAULT_POSTS_PER_ENDPOINT:
         found["POSTS_PER_ENDPOINT"] = f"{min(capacity.posts_per_endpoint, MAX_POSTS_PER_ENDPOINT)}"
     if (users := math.ceil(demand.mailboxes / demand.partners)) > DEFAULT_QUOTA_USERS:
@@ -129,6 +130,12 @@ def settings(capacity: Capacity) -> dict[str, str]:
     if demand.retention_days != 90:
         found["MESSAGE_RETENTION_DAYS"] = f"{demand.retention_days:g}"
     return found
+
+
+def _rounded_down(rate: float) -> str:
+    """Return a rate with two digits behind the point, or four if it is small; never 0, which is no rate."""
+    steps = 100 if rate >= 0.1 else 10_000
+    return f"{max(1, math.floor(rate * steps)) / steps:g}"
 
 
 def cells(capacity: Capacity) -> int:
