@@ -67,7 +67,9 @@ async def test_a_big_mail_goes_through_the_store_and_a_small_one_through_postgre
         kept = [row["content"] for row in await world.rows("SELECT content FROM deliveries ORDER BY id")]
         assert sorted(map(is_reference, kept)) == [False, True]
         (name,) = await store.objects()
-        assert name == str(await world.value("SELECT id FROM deliveries WHERE octet_length(content) = 13"))
+        assert name.startswith(
+            str(await world.value("SELECT id FROM deliveries WHERE octet_length(content) = 25"))
+        )
 
         await stack.enter_async_context(running(services.run_dispatcher, settings))
         await sink.wait_for(2)
@@ -153,14 +155,14 @@ async def test_an_object_that_is_gone_or_was_replaced_is_no_content(store):
     reference = await contents.put(sealed, PLACE)
     assert await contents.get(reference, PLACE) == sealed
 
-    await contents.put(sealed + b"more", PLACE)
+    await store.replace(1, PLACE.row, sealed + b"more")
     with pytest.raises(ContentStoreError, match="another size"):
         await contents.get(reference, PLACE)
-    await contents.delete(PLACE)
+    await contents.delete(reference, PLACE)
     with pytest.raises(ContentStoreError, match="failed to read"):
         await contents.get(reference, PLACE)
     assert is_reference(await contents.put(sealed, PLACE))  # the store works: nothing is paused
-    await contents.delete(PLACE)
+    await contents.delete(reference, PLACE)
 
 
 @pytest.mark.parametrize("written", [b"x" * 300, Vault([bytes(32)]).seal(b"x" * 267, PLACE)])
@@ -169,10 +171,11 @@ async def test_an_object_of_another_row_or_in_clear_is_no_content(store, written
     vault, contents = Vault([bytes(32)]), ContentStore(store.url)
     mine = replace(PLACE, row="0196-mine")
     reference = await contents.put(vault.seal(b"y" * 267, mine), mine)
-    await contents.put(written, mine)
+    await store.replace(1, mine.row, written)
 
     with pytest.raises(VaultError):
         vault.open(await contents.get(reference, mine), mine)
+    await contents.delete(reference, mine)
 
 
 async def test_wrong_credentials_keep_contents_in_postgresql_and_appear_in_no_log(store, monkeypatch, caplog):
@@ -212,3 +215,17 @@ async def test_a_rotation_leaves_the_key_of_objects_in_use(world, imap, store):
         rotation = await rotate_keys(sessionmaker, Vault.from_setting(f"{generate_key()},{old}"))
 
     assert (rotation.unopened, rotation.unused) == ([], [])
+
+
+async def test_a_mail_that_is_read_again_leaves_the_recorded_content_as_it_is(store):
+    """The second content is not recorded. Another version of the program may have made it, with another size."""
+    vault, contents = Vault.from_setting(generate_key()), ContentStore(store.url)
+    recorded = vault.seal(b"content", PLACE)
+    reference = await contents.put(recorded, PLACE)
+
+    again = await contents.put(vault.seal(b"content, and a field more", PLACE), PLACE)
+
+    assert await contents.get(reference, PLACE) == recorded
+    for each in (reference, again):
+        await contents.delete(each, PLACE)
+    assert not [name for name in await store.objects() if name.startswith(PLACE.row)]

@@ -31,7 +31,7 @@ class RunningStore:
     url: str
     environment: dict[str, str]
     files: str
-    """URL under which the same objects are listed and read without credentials."""
+    """URL under which the same objects are listed and written without credentials."""
 
     def stand_still(self) -> None:
         """Suspend the server: it accepts connections and answers nothing."""
@@ -40,6 +40,13 @@ class RunningStore:
     def go_on(self) -> None:
         """Let the server answer again."""
         self.process.send_signal(signal.SIGCONT)
+
+    async def replace(self, partner: int, row: str, content: bytes) -> None:
+        """Replace the only object of this row by another one of the same name."""
+        folder = f"{self.files}/{partner}/"
+        async with httpx.AsyncClient(headers={"Accept": "application/json"}) as client:
+            (name,) = [each for each in await _entries(client, folder) if each.startswith(row)]
+            (await client.put(folder + name, content=content)).raise_for_status()
 
     async def objects(self) -> list[str]:
         """Names of all objects, with their folders."""

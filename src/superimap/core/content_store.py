@@ -1,7 +1,8 @@
 """An object store (S3 and others) for large contents of webhooks, so that they are not written to PostgreSQL.
 
 An object is a sealed value: encrypted, and bound to its row. The row has a reference instead, in the form
-`version 3 (1) | key id (4) | size of the object (8, big-endian)`. Partner and row are the name of the object.
+`version 3 (1) | key id (4) | nonce (12) | size of the object (8, big-endian)`. The name of the object is that of
+partner and row, with the nonce: a mail that is read again writes another object, and never changes a recorded one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from superimap.core import metrics
-from superimap.core.crypto import Place, sealing_key_id
+from superimap.core.crypto import Place, sealing_key_id, sealing_nonce
 from superimap.core.errors import SuperImapError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REFERENCE_BYTES = 13
+REFERENCE_BYTES = 25
 """Length of a reference. A sealed value is longer."""
 WRITE_TIMEOUT_SECONDS = 20.0
 READ_TIMEOUT_SECONDS = 5.0
@@ -32,6 +33,8 @@ READ_TIMEOUT_SECONDS = 5.0
 PAUSE_SECONDS = 30.0
 """After a failure, contents stay in PostgreSQL for as long, so that mails do not wait for a store that is down."""
 _REFERENCE_VERSION = 3
+_NONCE = slice(5, 17)
+_SIZE_BYTES = 8
 
 
 class ContentStoreError(SuperImapError):
@@ -57,31 +60,32 @@ class ContentStore:
         """
         if self._store is None or len(sealed) < self._min_bytes or time.monotonic() < self._paused_until:
             return sealed
+        reference = _reference(sealed)
         try:
             async with self._guarded("write", WRITE_TIMEOUT_SECONDS):
-                await self._store.put_async(_name(place), sealed)
+                await self._store.put_async(_name(reference, place), sealed)
         except ContentStoreError as error:
             log.warning("content stays in PostgreSQL: %s", error, extra={"delivery_id": place.row})
             return sealed
-        return bytes((_REFERENCE_VERSION,)) + sealing_key_id(sealed) + len(sealed).to_bytes(8, "big")
+        return reference
 
     async def get(self, reference: bytes, place: Place) -> bytes:
         """Return the content of a reference. Raises ContentStoreError."""
         if self._store is None:
             raise ContentStoreError("the content is in an object store, and CONTENT_STORE_URL is not set")
         async with self._guarded("read", READ_TIMEOUT_SECONDS):
-            answer = await self._store.get_async(_name(place))
-            if answer.meta["size"] != int.from_bytes(reference[5:], "big"):
+            answer = await self._store.get_async(_name(reference, place))
+            if answer.meta["size"] != int.from_bytes(reference[-_SIZE_BYTES:], "big"):
                 raise FileNotFoundError("the object has another size than the content")
             return bytes(await answer.bytes_async())
 
-    async def delete(self, place: Place) -> None:
+    async def delete(self, reference: bytes, place: Place) -> None:
         """Delete a content that is no longer needed; if that fails, the store's lifecycle rule does."""
         if self._store is None or time.monotonic() < self._paused_until:
             return
         try:
             async with self._guarded("delete", READ_TIMEOUT_SECONDS):
-                await self._store.delete_async(_name(place))
+                await self._store.delete_async(_name(reference, place))
         except ContentStoreError as error:
             log.warning("content is left in the object store: %s", error, extra={"delivery_id": place.row})
 
@@ -123,8 +127,13 @@ def _open(url: str) -> ObjectStore:
     )
 
 
-def _name(place: Place) -> str:
-    return f"{place.partner}/{place.row}"
+def _reference(sealed: bytes) -> bytes:
+    size = len(sealed).to_bytes(_SIZE_BYTES, "big")
+    return bytes((_REFERENCE_VERSION,)) + sealing_key_id(sealed) + sealing_nonce(sealed) + size
+
+
+def _name(reference: bytes, place: Place) -> str:
+    return f"{place.partner}/{place.row}-{reference[_NONCE].hex()}"
 
 
 def _first_line(error: Exception) -> str:

@@ -123,7 +123,7 @@ class Vault:
                 f"{place.table}.{place.column} of row {place.row} was encrypted with key "
                 f"{sealing_key_id(sealed).hex()}, which ENCRYPTION_KEY does not contain"
             )
-        nonce = sealed[1 + _ID_BYTES : _HEADER]
+        nonce = sealing_nonce(sealed)
         try:
             text = cipher.decrypt(nonce, sealed[_HEADER:], _aad(sealed[0], place))
         except InvalidTag:
@@ -174,6 +174,11 @@ def key_id(key: bytes) -> bytes:
 def sealing_key_id(sealed: bytes) -> bytes:
     """Return the id of the key that encrypted this value."""
     return sealed[1 : 1 + _ID_BYTES]
+
+
+def sealing_nonce(sealed: bytes) -> bytes:
+    """Return the nonce of a sealed value, 12 random bytes."""
+    return sealed[1 + _ID_BYTES : _HEADER]
 
 
 def derive_keys(encryption_key: str, *, info: bytes) -> tuple[bytes, ...]:

@@ -149,8 +149,8 @@ async def _settle(settler: Settler, contents: ContentStore, attempt: FinishedAtt
     claim = attempt.settlement.claim
     is_recorded = await settler.settle(attempt)
     is_delivered = attempt.settlement.outcome is AttemptOutcome.DELIVERED
-    if is_recorded and is_delivered and is_reference(claim.content):
-        await contents.delete(content_place(claim))
+    if is_recorded and is_delivered and claim.content is not None and is_reference(claim.content):
+        await contents.delete(claim.content, content_place(claim))
 
 
 def _connect_links(settings: Settings) -> Callable[[int, float], str | None]:

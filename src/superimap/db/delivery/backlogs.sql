@@ -24,11 +24,11 @@ quotas AS (
     FROM (VALUES ('backlog_rows', :max_rows::bigint), ('backlog_bytes', :max_bytes::bigint)) AS d(quota, maximum)
     LEFT JOIN partner_quotas q ON q.partner_id = :partner_id AND q.quota = d.quota
 ),
--- The backlog, counted up to the quota of rows for each endpoint. octet_length reads no content. Content of 13 bytes
+-- The backlog, counted up to the quota of rows for each endpoint. octet_length reads no content. Content of 25 bytes
 -- refers to an object, and ends with the size of that.
 backlog AS (
     SELECT count(*) AS rows, coalesce(sum(CASE octet_length(p.content)
-        WHEN 13 THEN ('x' || encode(substr(p.content, 6), 'hex'))::bit(64)::bigint
+        WHEN 25 THEN ('x' || encode(substr(p.content, 18), 'hex'))::bit(64)::bigint
         ELSE octet_length(p.content) END), 0)::bigint AS bytes
     FROM endpoints e CROSS JOIN LATERAL (
         SELECT d.content FROM deliveries d WHERE d.endpoint_id = e.id AND d.state = 'pending'
