@@ -155,7 +155,7 @@ async def test_an_object_that_is_gone_or_was_replaced_is_no_content(store):
     reference = await contents.put(sealed, PLACE)
     assert await contents.get(reference, PLACE) == sealed
 
-    await store.replace(1, PLACE.row, sealed + b"more")
+    await store.replace(reference, PLACE, sealed + b"more")
     with pytest.raises(ContentStoreError, match="another size"):
         await contents.get(reference, PLACE)
     await contents.delete(reference, PLACE)
@@ -171,7 +171,7 @@ async def test_an_object_of_another_row_or_in_clear_is_no_content(store, written
     vault, contents = Vault([bytes(32)]), ContentStore(store.url)
     mine = replace(PLACE, row="0196-mine")
     reference = await contents.put(vault.seal(b"y" * 267, mine), mine)
-    await store.replace(1, mine.row, written)
+    await store.replace(reference, mine, written)
 
     with pytest.raises(VaultError):
         vault.open(await contents.get(reference, mine), mine)
@@ -229,3 +229,25 @@ async def test_a_mail_that_is_read_again_leaves_the_recorded_content_as_it_is(st
     for each in (reference, again):
         await contents.delete(each, PLACE)
     assert not [name for name in await store.objects() if name.startswith(PLACE.row)]
+
+
+async def test_a_webhook_waits_for_an_object_that_was_changed_to_be_restored(world, imap, store):
+    async with AsyncExitStack() as stack:
+        sink = await stack.enter_async_context(WebhookSink())
+        partner = await set_up(world, imap, url=sink.url("/"))
+        await world.user(partner, "joe-tag", login="joe", password="pw")
+        async with running(services.run_idler, with_store(world, store)):
+            await idling(imap)
+            imap.deliver("joe", BIG)
+            await eventually(lambda: world.value("SELECT count(*) = 1 FROM deliveries"))
+        [(row, reference)] = await world.rows("SELECT id::text, content FROM deliveries")
+        place = Place("deliveries", "content", partner.partner.id, row)
+        content = await ContentStore(store.url).get(reference, place)
+        await store.replace(reference, place, bytes(len(content)))
+        await stack.enter_async_context(running(services.run_dispatcher, with_store(world, store)))
+        await eventually(lambda: world.value("SELECT last_error = 'content_unavailable' FROM deliveries"))
+        await store.replace(reference, place, content)
+        await world.rows("UPDATE deliveries SET due_at = now() RETURNING 1")
+        await sink.wait_for(1)
+
+    assert len(json.loads(sink.received[0].body)["rfc822"]) == len(BIG)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from superimap.core.crypto import Place
 from tests.support import needs
 
 BUCKET = "webhooks"
@@ -41,12 +42,12 @@ class RunningStore:
         """Let the server answer again."""
         self.process.send_signal(signal.SIGCONT)
 
-    async def replace(self, partner: int, row: str, content: bytes) -> None:
-        """Replace the only object of this row by another one of the same name."""
-        folder = f"{self.files}/{partner}/"
-        async with httpx.AsyncClient(headers={"Accept": "application/json"}) as client:
-            (name,) = [each for each in await _entries(client, folder) if each.startswith(row)]
-            (await client.put(folder + name, content=content)).raise_for_status()
+    async def replace(self, reference: bytes, place: Place, content: bytes) -> None:
+        """Replace the object of this reference by another one of the same name."""
+        url = f"{self.files}/{place.partner}/{place.row}-{reference[5:17].hex()}"
+        async with httpx.AsyncClient() as client:
+            (await client.head(url)).raise_for_status()
+            (await client.put(url, content=content)).raise_for_status()
 
     async def objects(self) -> list[str]:
         """Names of all objects, with their folders."""

@@ -137,10 +137,20 @@ class DeliverySender:
         )
 
     async def _opened(self, claim: Claim) -> bytes:
+        """Content of a delivery, from its row or from the object store.
+
+        Raises VaultError if the row does not decrypt, and ContentStoreError if the object does not, which may be
+        restored.
+        """
         place, content = content_place(claim), claim.content or b""
-        if is_reference(content):
-            content = await self.contents.get(content, place)
-        return self.vault.open(content, place)
+        if not is_reference(content):
+            return self.vault.open(content, place)
+        try:
+            return self.vault.open(await self.contents.get(content, place), place)
+        except UnknownKey:
+            raise
+        except VaultError as error:
+            raise ContentStoreError(f"the object was changed: {error}") from None
 
     def _sealed_answer(self, body: str, partner_id: int, attempt_id: UUID) -> bytes | None:
         """The start of an answer's body, encrypted for the attempt's row; None for an empty one."""
