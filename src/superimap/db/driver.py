@@ -8,7 +8,13 @@ from typing import Any, NoReturn, cast
 import asyncpg
 
 from superimap.db.array_types import BUILT_IN_ARRAYS, Described
-from superimap.db.failures import InvalidArgument, NotifyQueueFull, classify
+from superimap.db.failures import (
+    InvalidArgument,
+    NotifyQueueFull,
+    StatementChanged,
+    classify,
+    shows_other_types,
+)
 from superimap.db.poolers import forget_modes
 
 SESSION_SETTINGS = {
@@ -115,7 +121,8 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
     ) -> Any:
         """Return the statement that asyncpg runs, for a shared session one without a name.
 
-        Its types are kept, so that running it again is one message, in which it is parsed.
+        Its types are kept, so that running it again is one message, in which it is parsed. PostgreSQL does not say
+        that they have changed since, so what cannot be read with them makes the connection useless.
         """
         if not self.is_shared:
             return await super()._get_statement(query, within, use_cache=use_cache, **options)
@@ -137,6 +144,9 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
 
     def _judge(self, error: Exception) -> NoReturn:
         """Raise the error, or a class that says more than its SQLSTATE."""
+        if self.is_shared and shows_other_types(error):
+            self.is_useless = True
+            raise StatementChanged from None
         failure = classify(error)
         if failure is not None and failure.makes_connection_useless:
             self.is_useless = True

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.util import greenlet_spawn
 
 from superimap.db import postgres
-from superimap.db.failures import DatabaseFailure, classify
+from superimap.db.failures import DatabaseFailure, StatementChanged, classify, shows_other_types
 from superimap.db.postgres import DatabaseConnection
 
 UNTESTED_SECONDS = 1.0
@@ -46,7 +46,7 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=postgres.CONNECT_TIMEOUT_SECONDS,
     )
-    event.listen(engine.sync_engine, "handle_error", _drop_if_read_only)
+    event.listen(engine.sync_engine, "handle_error", _drop_if_useless, retval=True)
     event.listen(engine.sync_engine, "connect", _note_use)
     event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "checkout", _test_before_use)
@@ -70,10 +70,17 @@ def _test_before_use(connection: Any, record: Any, _proxy: object) -> None:
         raise InvalidatePoolError from error
 
 
-def _drop_if_read_only(context: ExceptionContext) -> None:
-    """Drop all connections of the pool with one that is read-only: new ones may reach another server."""
+def _drop_if_useless(context: ExceptionContext) -> Exception | None:
+    """Drop all connections of the pool with one that is read-only, or that has kept the types of statements.
+
+    New ones may reach another server, or find other types. Returns the error that says so.
+    """
+    if shows_other_types(context.original_exception):
+        context.is_disconnect = True
+        return StatementChanged()
     if classify(context.original_exception) is DatabaseFailure.READ_ONLY:
         context.is_disconnect = True
+    return None
 
 
 @asynccontextmanager

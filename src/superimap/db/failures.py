@@ -45,6 +45,13 @@ class InvalidArgument(asyncpg.InvalidParameterValueError):  # type: ignore[misc]
     """An argument does not fit its parameter. The text is left out because it quotes the argument."""
 
 
+class StatementChanged(asyncpg.OutdatedSchemaCacheError):  # type: ignore[misc]
+    """A statement of a shared session has other types than its connection has kept, as after a migration."""
+
+    def __init__(self) -> None:
+        super().__init__("a statement has other types than it had")
+
+
 # SQLSTATEs, and their classes of two characters; a SQLSTATE counts before its class.
 _SQLSTATES = {
     # 25P03, 57P05: the server ended an idle transaction, or an idle session
@@ -93,6 +100,21 @@ def _classify_one(error: BaseException) -> DatabaseFailure | None:
         case OSError() | TimeoutError() | asyncpg.InterfaceError() | asyncpg.InternalClientError():
             found = DatabaseFailure.UNREACHABLE
     return found
+
+
+def shows_other_types(error: BaseException) -> bool:
+    """Whether a statement was run with types that it no longer has.
+
+    Its result cannot be decoded, or PostgreSQL cannot read its parameters: 22P03, or 08P01 without the end of the
+    connection.
+    """
+    for each in _chain(error):
+        if isinstance(each, BufferError | AssertionError):
+            return True
+        code, severity = getattr(each, "sqlstate", None), getattr(each, "severity", None)
+        if code == "22P03" or (code == "08P01" and severity == "ERROR"):
+            return True
+    return False
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -15,6 +15,7 @@ from fixtures.world import World, eventually, running
 from superimap.core.postgres_url import connection_arguments
 from superimap.db import engine, poolers, postgres
 from superimap.db.driver import SESSION_SETTINGS
+from superimap.db.failures import DatabaseFailure, classify
 from superimap.db.poolers import PoolerMode, SessionNotKept
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
@@ -123,6 +124,35 @@ async def test_a_known_statement_is_prepared_once_in_a_shared_session(pooler_url
     await db.close()
 
     assert (seen, prepared) == ([0, 1, 2], ["SELECT $1::int"])
+
+
+@pytest.mark.parametrize("sql", ["SELECT id FROM ids", "SELECT 5 FROM ids WHERE id = {}"])
+async def test_a_statement_whose_types_have_changed_fails_once_as_outdated(pooler_url, database_url, sql):
+    """As after a migration from int to bigint while processes run: results and parameters are read anew."""
+    admin, values = await asyncpg.connect(database_url), [5] if "{}" in sql else []
+    await admin.execute("CREATE TABLE ids (id int); INSERT INTO ids VALUES (5)")
+
+    async with (
+        postgres.pool(pooler_url, size=1) as pool,
+        engine.sessions(pooler_url, pool_size=1) as sessions,
+    ):
+
+        async def with_asyncpg() -> object:
+            return await pool.fetchval(sql.format("$1"), *values)
+
+        async def with_sqlalchemy() -> object:
+            async with sessions.begin() as db:
+                return await db.scalar(text(sql.format(":id")), {"id": 5} if values else {})
+
+        for run in (with_asyncpg, with_sqlalchemy):
+            assert await run() == 5
+            await admin.execute("ALTER TABLE ids ALTER id TYPE bigint")
+            with pytest.raises(postgres.UNAVAILABLE) as raised:
+                await run()
+            assert classify(raised.value) is DatabaseFailure.OUTDATED
+            assert await run() == 5
+            await admin.execute("ALTER TABLE ids ALTER id TYPE int")
+    await admin.close()
 
 
 async def test_what_needs_a_session_is_refused_with_the_remedy(pooler_url: str):
