@@ -288,13 +288,22 @@ async def onboard(
         typer.Option(min=0, max=1000, metavar="NUMBER", help="Users in a request; 0: one, without a list."),
     ] = 0,
     tls: Tls = False,
+    idle: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Time to measure the processes afterwards, with no mail."
+        ),
+    ] = 0,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
 ) -> None:
-    """Measure users that the API creates, until all are watched. CPU of each process, transactions."""
+    """Measure users that the API creates, until all are watched. CPU of each process, transactions, memory."""
     from benchmarks import onboard as bench
 
-    _print(await bench.run(users=users, batch=batch, tls=tls, database_url=database_url, redis_url=redis_url))
+    figures = await bench.run(
+        users=users, batch=batch, tls=tls, idle_seconds=idle, database_url=database_url, redis_url=redis_url
+    )
+    _print(figures)
 
 
 @app.command()

@@ -1,6 +1,6 @@
-"""The benchmark `onboard`: users that are created by the API, until an idler watches all of them.
+"""The benchmark `onboard`: users that the API creates, until an idler watches all of them, and afterwards.
 
-API, idler, mail server, PostgreSQL and Valkey are processes of their own; this one is the client.
+API, idler, dispatcher, mail server, PostgreSQL and Valkey are processes of their own; this one is the client.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ WARM_UP_USERS = 50
 REQUESTS_AT_ONCE = 4
 LOGINS_PER_SECOND = 1000.0
 WAIT_SECONDS = 300.0
-MEASURED = ("api", "idler", "postgres", "valkey")
+MEASURED = ("api", "idler", "dispatcher", "postgres", "valkey")
+SETTLE_SECONDS = 30.0
+"""Time after which onboarding is over for all processes, before they are measured idle."""
 _TRANSACTIONS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 
 
@@ -39,10 +41,14 @@ async def run(
     users: int = 1000,
     batch: int = 0,
     tls: bool = False,
+    idle_seconds: float = 0,
     database_url: str | None = None,
     redis_url: str | None = None,
 ) -> dict[str, Any]:
-    """Create `users` one by one, or `batch` at once, and wait until all are watched; returns the figures."""
+    """Create `users` one by one, or `batch` at once, and wait until all are watched; returns the figures.
+
+    With `idle_seconds`, measure the processes for that time, with no mail, after 30 s in which they settle.
+    """
     allow_files(users + WARM_UP_USERS)
     authority, chain = certificate.make_certificate()
     async with (
@@ -57,12 +63,8 @@ async def run(
             await _create_users(client, _people("user", users), batch)
             await mail_source.wait_until_watched(mails, WARM_UP_USERS + users, within=WAIT_SECONDS)
             after = await meter.cpu(), await _transactions(settings)
-    per_thousand = 1000 / users
-    spent = {
-        name: round((after[0][name] - before[0][name]) * per_thousand, 2)
-        for name in MEASURED
-        if name in before[0]
-    }
+            idle = await _measure_idle(meter, idle_seconds) if idle_seconds else {}
+    spent = _spent(before[0], after[0], per=1000 / users)
     return {
         "bench": "onboard",
         "users": users,
@@ -71,6 +73,26 @@ async def run(
         "cpu_s_per_1000": round(sum(spent.values()), 2),
         "cpu_s_per_1000_by_process": spent,
         "transactions_per_user": round((after[1] - before[1]) / users, 2),
+    } | idle
+
+
+def _spent(before: Mapping[str, float], after: Mapping[str, float], *, per: float = 1) -> dict[str, float]:
+    return {name: round((after[name] - before[name]) * per, 2) for name in MEASURED if name in before}
+
+
+async def _measure_idle(meter: CpuMeter, seconds: float) -> dict[str, Any]:
+    """Return the CPU seconds of all processes within `seconds`, and the memory of ours."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    before = await meter.cpu()
+    await asyncio.sleep(seconds)
+    spent = _spent(before, await meter.cpu())
+    memory = {name: round(kib / 1024, 1) for name, kib in meter.pss_kib().items()}
+    return {
+        "idle_seconds": seconds,
+        "idle_cpu_s": round(sum(spent.values()), 2),
+        "idle_cpu_s_by_process": spent,
+        "pss_mib": round(sum(memory.values()), 1),
+        "pss_mib_by_process": memory,
     }
 
 
@@ -119,7 +141,7 @@ async def _create_partner(settings: Settings, port: int, tls: str) -> str:
 
 @contextlib.asynccontextmanager
 async def _services(settings: Settings, authority: str) -> AsyncIterator[tuple[CpuMeter, str]]:
-    """Run API and idler, which trust `authority` (PEM); yields their meter, and the URL of the API."""
+    """Run all services, which trust `authority` (PEM); yields their meter, and the URL of the API."""
     port = processes.free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as trusted:
         trusted.write(authority)
@@ -127,11 +149,12 @@ async def _services(settings: Settings, authority: str) -> AsyncIterator[tuple[C
         variables = {"SSL_CERT_FILE": trusted.name, "HOST": "127.0.0.1", "PORT": str(port)}
         async with (
             processes.worker("idler", settings, variables) as idler,
+            processes.worker("dispatcher", settings) as dispatcher,
             processes.worker("api", settings, variables) as api,
         ):
             base = f"http://127.0.0.1:{port}"
             await _wait_until_ready(base)
-            yield CpuMeter(settings, {"api": api, "idler": idler}, {}), base
+            yield CpuMeter(settings, {"api": api, "idler": idler, "dispatcher": dispatcher}, {}), base
 
 
 @contextlib.asynccontextmanager

@@ -54,12 +54,16 @@ async def world(database_url: str, **values: object) -> AsyncIterator[ApiWorld]:
     """Set up the API on this migrated, empty database."""
     settings = settings_for(database_url, **values).model_copy(update={"database_url": database_url})
     vault = Vault.from_setting(KEY)
-    async with sessions(database_url) as sessionmaker, sessions(as_role(database_url, Role.API)) as of_api:
+    async with (
+        sessions(database_url) as sessionmaker,
+        sessions(as_role(database_url, Role.API)) as of_api,
+        sessions(as_role(database_url, Role.OPERATOR)) as of_operators,
+    ):
         async with sessionmaker.begin() as db:
             db.add_all([plain(), gmail()])
             acme = await partners.create(db, vault, name="acme")
             globex = await partners.create(db, vault, name="globex")
-        app = create_app(settings, of_api, vault)
+        app = create_app(settings, of_api, vault, dashboard_sessions=of_operators)
         yield ApiWorld(settings, app, sessionmaker, vault, acme.api_key, globex.api_key)
 
 

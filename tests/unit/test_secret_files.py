@@ -18,6 +18,7 @@ SECRETS = {
     "DATABASE_URL": "postgresql://ann:hush@db/superimap",
     "DATABASE_SESSION_URL": "postgresql://ann:hush@primary/superimap",
     "DATABASE_READ_URL": "postgresql://ann:hush@standby/superimap",
+    "DASHBOARD_DATABASE_URL": "postgresql://ann:hush@primary/superimap",
     "REDIS_URL": "rediss://:hush@redis:6380/0",
     "ENCRYPTION_KEY": KEY,
     "OPERATOR_KEY": "hush" * 8,
@@ -51,6 +52,7 @@ def test_every_secret_setting_can_come_from_a_file(clean, tmp_path):
 
     assert settings.database_url == SECRETS["DATABASE_URL"]
     assert settings.session_url == SECRETS["DATABASE_SESSION_URL"]
+    assert settings.dashboard_database_url == SECRETS["DASHBOARD_DATABASE_URL"]
     assert settings.redis_url == SECRETS["REDIS_URL"]
     assert settings.encryption_key.get_secret_value() == KEY
     assert settings.operator_key

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.routing import Route
 
 from superimap import __version__
+from superimap.api import dashboard
 from superimap.api.dependencies import Resources, Ring, no_doorbell
 from superimap.api.errors import install_handlers
 from superimap.api.login_check import LoginSlots
@@ -57,6 +58,7 @@ def create_app(
     ring: Ring = no_doorbell,
     stop: asyncio.Event | None = None,
     read_replica: ReadReplica | None = None,
+    dashboard_sessions: async_sessionmaker[AsyncSession] | None = None,
 ) -> FastAPI:
     """Create the API as an ASGI application. The caller owns the resources and closes them.
 
@@ -66,7 +68,8 @@ def create_app(
     keys = derive_keys(settings.encryption_key.get_secret_value())
     policy = QuotaPolicy({Quota(name): most for name, most in settings.quotas.items()}, RecentRefusals())
     info = {quotas.LIMITS: policy.defaults, quotas.REFUSALS: policy.refusals, CELL: settings.cell}
-    sessionmaker.configure(info=info)
+    for each in filter(None, (sessionmaker, dashboard_sessions)):
+        each.configure(info=info)
     guard = Guard(settings.allowed_networks, own=settings.own_addresses)
     app.state.resources = Resources(
         settings,
@@ -80,7 +83,9 @@ def create_app(
         stop or asyncio.Event(),
         quota_policy=policy,
         read_replica=read_replica or ReadReplica(),
+        dashboard_sessions=dashboard_sessions,
     )
+    app.router.routes.extend(dashboard.routes())
     every_route = [route for module in enabled_modules(settings) for route in module.router.routes]
     install_handlers(app, [route for route in every_route if isinstance(route, Route)])
     app.add_middleware(EdgeMiddleware, settings=settings)

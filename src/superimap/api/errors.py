@@ -24,8 +24,8 @@ from superimap.db.failures import DatabaseFailure, classify, explain
 
 log = logging.getLogger(__name__)
 
-PAGES_PATH = "/users/"
-"""Prefix of the paths that people open in a browser."""
+PAGES_PATHS = ("/users/", "/admin", "/portal")
+"""Prefixes of the paths that people open in a browser."""
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
@@ -68,7 +68,7 @@ class Problem(SuperImapError):
 
 def problem_response(problem: Problem, scope: Scope) -> Response:
     """Return the response to a request: a page for people, JSON for programs."""
-    if not scope["path"].startswith(PAGES_PATH):
+    if not scope["path"].startswith(PAGES_PATHS):
         return problem.response()
     title = texts.PROBLEM_TITLES.get(problem.kind, HTTPStatus(problem.status).phrase)
     return render_page(
@@ -79,7 +79,16 @@ def problem_response(problem: Problem, scope: Scope) -> Response:
         title=title,
         text=problem.detail,
         kind="bad",
+        home=_home(scope),
     )
+
+
+def _home(scope: Scope) -> tuple[str, str] | None:
+    """Return the name and the address of the page from which a person can go on; None for links by mail."""
+    for door, name in (("/admin", "To the dashboard"), ("/portal", "To the overview")):
+        if scope["path"].startswith(door):
+            return name, f"{scope.get(PREFIX, '')}{door}"
+    return None
 
 
 def invalid_fields(errors: Sequence[tuple[str, str]]) -> Problem:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SHUTDOWN_GRACE_SECONDS = int(REQUEST_TIMEOUT_SECONDS) + 1
 """Longer than any request may take: each one in progress at the stop is answered."""
+DASHBOARD_POOL_SIZE = 3
+"""Connections of the dashboard, opened at their first use: a slow page takes none of the API's."""
 CLOSE_HEADER = (b"connection", b"close")
 
 
@@ -69,9 +71,20 @@ async def serve(
         ) as replica,
         EndpointDoorbell(settings.redis_url) as queue,
         counting_seals(settings.database_url, vault),
+        sessions(
+            settings.dashboard_database_url or settings.database_url, pool_size=DASHBOARD_POOL_SIZE
+        ) as dashboard,
     ):
         connections = OpenConnections()
-        app = create_app(settings, sessionmaker, vault, ring=queue.ring, stop=stop, read_replica=replica)
+        app = create_app(
+            settings,
+            sessionmaker,
+            vault,
+            ring=queue.ring,
+            stop=stop,
+            read_replica=replica,
+            dashboard_sessions=dashboard,
+        )
         server = ApiServer(uvicorn_config(app, connections))
         address = listener_url(listeners[0])
         drain = settings.drain_seconds if drain_seconds is None else drain_seconds

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from superimap.api.errors import PAGES_PATH, Problem, problem_of, problem_response
+from superimap.api.errors import PAGES_PATHS, Problem, problem_of, problem_response
 from superimap.api.public_path import PREFIX, public_prefix, without_prefix
 from superimap.core.config import Settings
 from superimap.core.setting_types import HOST, Network
@@ -44,7 +44,7 @@ class EdgeMiddleware:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 check_request(scope, self._settings)
-                if scope["path"].startswith(("/api/", PAGES_PATH)):
+                if scope["path"].startswith(("/api/", *PAGES_PATHS)):
                     receive = await buffer_body(scope, receive)
                 await self._app(scope, receive, sender)
         except Exception as error:

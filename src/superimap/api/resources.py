@@ -47,6 +47,8 @@ class Resources:
     quota_policy: QuotaPolicy = field(default_factory=lambda: QuotaPolicy(DEFAULT_QUOTAS))
     expired_rows: ExpiredRows = field(default_factory=ExpiredRows)
     read_replica: ReadReplica = field(default_factory=ReadReplica)
+    dashboard_sessions: async_sessionmaker[AsyncSession] | None = None
+    """Transactions of the dashboard, on connections of its own; None: on those of the API."""
 
 
 async def get_resources(request: Request) -> Resources:  # FastAPI runs other functions in threads

@@ -8,6 +8,7 @@ import typer
 
 from superimap import __version__
 from superimap.cli import (
+    admins,
     audit,
     cluster,
     connections,
@@ -63,6 +64,7 @@ fake_imap.register(app)
 fake_oauth.register(app)
 messages.register(app)
 audit.register(app)
+app.add_typer(admins.app, name="admins")
 app.add_typer(partners.app, name="partners")
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")

@@ -53,6 +53,12 @@ class Settings(BaseSettings):
         description="URL of a standby of the same database, from which the API reads the lists of messages and "
         "deliveries while it is at most 5 s behind. Empty: all is read from DATABASE_URL.",
     )
+    dashboard_database_url: OptionalPostgresUrl = Field(
+        "",
+        repr=False,
+        description="URL of the same database with the role `superimap_operator`, for the dashboard: the role "
+        "of the API may not change partners and providers. Empty: DATABASE_URL.",
+    )
     redis_url: RedisUrl = Field(
         "redis://localhost:6379/0",
         repr=False,

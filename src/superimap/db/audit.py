@@ -51,7 +51,7 @@ async def record(
         "action": action.value,
         "object_id": None if object_id is None else str(object_id),
         "fields": sorted(fields),
-        "details": recorded_details(details or {}),
+        "details": recorded_details({**actor.details, **(details or {})}),
     }
     await db.execute(insert(AuditEntry).values(row))
 

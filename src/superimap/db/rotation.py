@@ -27,6 +27,8 @@ from superimap.db.models.base import is_sealed
 
 # A batch is held in memory, and the content of one delivery may be megabytes.
 BATCH_VALUES = 25
+NO_PARTNER = 0
+"""In the place of a value that belongs to no partner."""
 MAX_PASSES = 100
 PASS_PAUSE_SECONDS = 0.2
 
@@ -111,13 +113,13 @@ async def _pass(
 
 
 def _key_names(table: Table) -> list[str]:
-    """Return the columns that identify a row and its partner."""
+    """Return the columns that identify a row, and its partner if it has one."""
     names = [part.name for part in table.primary_key]
-    return names if "partner_id" in names else [*names, "partner_id"]
+    return names if "partner_id" in names or "partner_id" not in table.columns else [*names, "partner_id"]
 
 
 def _place(sealed: Column[Any], key: dict[str, Any]) -> Place:
-    return Place(sealed.table.name, sealed.name, key["partner_id"], str(key["id"]))
+    return Place(sealed.table.name, sealed.name, key.get("partner_id", NO_PARTNER), str(key["id"]))
 
 
 def _key_id(sealed: Any) -> Any:

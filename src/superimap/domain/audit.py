@@ -1,7 +1,7 @@
 """Audit log: kinds of actors, actions, and the values that may be recorded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,18 +15,22 @@ MAX_VALUE_CHARACTERS = 500
 class ActorKind(StrEnum):
     """Who made a change."""
 
-    OPERATOR = "operator"  # a person at the command line; the actor is the user of the operating system
+    OPERATOR = (
+        "operator"  # at the command line: the user of the operating system; in the dashboard: the email
+    )
     API_KEY = "api_key"  # a partner's application; the actor is the id of the key
+    PORTAL = "portal"  # a person in a partner's portal; the actor is who made the link
     LINK = "link"  # a person with a connect or disconnect link; the actor is the id of the user
     SYSTEM = "system"  # code on nobody's behalf, such as the demo
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes the changes of a transaction."""
+    """Who makes the changes of a transaction. `details` are recorded with each change, such as the address."""
 
     kind: ActorKind
     name: str
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 class AuditAction(StrEnum):
@@ -56,6 +60,16 @@ class AuditAction(StrEnum):
     PROVIDER_CREATE = "provider.create"
     PROVIDER_UPDATE = "provider.update"
     PROVIDER_DELETE = "provider.delete"
+    OPERATOR_CREATE = "operator.create"
+    OPERATOR_UPDATE = "operator.update"
+    OPERATOR_DELETE = "operator.delete"
+    OPERATOR_LINK = "operator.link"
+    OPERATOR_SIGN_IN = "operator.sign_in"
+    OPERATOR_REFUSE = "operator.refuse"
+    OPERATOR_LOCK = "operator.lock"
+    SESSION_END = "session.end"
+    PORTAL_LINK = "portal.link"
+    PORTAL_OPEN = "portal.open"
     INSTALLATION_MIGRATE = "installation.migrate"
     INSTALLATION_REENCRYPT = "installation.reencrypt"
     AUDIT_LOG_PURGE = "audit_log.purge"
@@ -66,7 +80,8 @@ RECORDED_VALUES = frozenset(
         "name", "hint", "scopes", "networks", "expires_at", "signs_from", "append_results", "return_origins",
         "imap_provider_code", "tag", "archived", "enable_tracer", "imap_host", "imap_port", "imap_tls",
         "oauth2_client_id", "oauth2_tenant", "kind", "state", "count", "user_tag", "limit", "code", "quota",
-        "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets",
+        "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets", "address", "role",
+        "method", "reason",
     }
 )  # fmt: skip
 """Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""

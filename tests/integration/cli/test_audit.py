@@ -17,7 +17,7 @@ SECRET = "Sesame-open-7712"
 ME = pwd.getpwuid(os.getuid()).pw_name
 
 READING = {
-    "api", "audit", "cluster", "config", "connections list", "connections show", "deliveries list",
+    "admins list", "api", "audit", "cluster", "config", "connections list", "connections show", "deliveries list",
     "deliveries show", "demo", "dispatcher", "fake-imap", "fake-oauth", "generate-key", "health", "idler", "keys",
     "openapi", "partners keys", "partners list", "partners show", "plan", "providers list",
     "providers show", "up", "users list", "users show", "webhooks show",
@@ -66,6 +66,11 @@ CHANGES = {
     "providers delete": (["MINE", "--yes"], "provider.delete"),
     "partners quota": (["globex-2", "--set", "users=5"], "partner.quota"),
     "partners delete": (["globex-2", "--yes"], "partner.delete"),
+    "admins create": (["ada@example.com", "--role", "viewer"], "operator.create"),
+    "admins reset": (["ada@example.com"], "operator.link"),
+    "admins unlock": (["ada@example.com"], "operator.update"),
+    "admins change": (["ada@example.com", "--disable"], "operator.update"),
+    "admins delete": (["ada@example.com", "--yes"], "operator.delete"),
     "rotate-keys": ([], "installation.reencrypt"),
     "purge-audit": (["--yes"], "audit_log.purge"),
 }

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse
 
 from superimap.webhooks.urls import origin_of
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).resolve().parents[1] / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
@@ -32,7 +32,7 @@ def render_page(
     Its form may be posted here, and redirected from here to one of `returns_to`: browsers apply `form-action` to
     the whole chain of redirects. `leads_anywhere`: the chain may pass any site over HTTPS.
     """
-    body = _TEMPLATES.get_template(template).render(prefix=prefix, **values)
+    body = TEMPLATES.get_template(template).render(prefix=prefix, **values)
     targets = [
         "'self'",
         *(["https:"] if leads_anywhere else []),

@@ -53,6 +53,11 @@ PROBLEM_TITLES = {
     "return-refused": "This link is not valid",
     "form-forged": "Please open the link again",
     "provider-changed": "Please open the link again",
+    "foreign-form": "This form is not accepted",
+    "old-form": "This form is too old",
+    "repeated-form": "This form was sent before",
+    "used-link": "This link does not work any more",
+    "role": "Your role does not allow this",
     "too-many": "Please wait a moment",
     "unavailable": "Please try again in a moment",
 }

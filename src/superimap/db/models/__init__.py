@@ -6,6 +6,14 @@ from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary,
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, DeliveryLease, Endpoint
 from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
+from superimap.db.models.operator import (
+    DashboardLink,
+    DashboardSession,
+    Operator,
+    Passkey,
+    RecoveryCode,
+    UsedForm,
+)
 from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecret
 from superimap.db.models.provider import Provider
 from superimap.db.models.quota import PartnerQuota, PartnerUsage
@@ -18,6 +26,8 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Connection",
+    "DashboardLink",
+    "DashboardSession",
     "DeferredMail",
     "Delivery",
     "DeliveryLease",
@@ -27,14 +37,18 @@ __all__ = [
     "Mailbox",
     "Message",
     "OAuthState",
+    "Operator",
     "Partner",
     "PartnerQuota",
     "PartnerUsage",
+    "Passkey",
     "Provider",
+    "RecoveryCode",
     "Shard",
     "ShardUserSum",
     "SigningSecret",
     "Tracer",
+    "UsedForm",
     "UsedLink",
     "User",
     "UserEvent",

@@ -1,0 +1,247 @@
+"""Pages for signing in and out: password, second factor, invitation, and confirmation of the identity."""
+
+import hashlib
+import hmac
+import time
+
+from starlette.responses import Response
+
+from superimap.api.dashboard import cookies, passwords, second_factor
+from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.errors import Problem
+from superimap.api.pages.try_limits import counted_address
+from superimap.core.crypto import constant_time_equal, digest
+from superimap.db import audit
+from superimap.db.accounts.link_usage import TriesExceeded, TryLimit, count_try
+from superimap.db.models import Operator
+from superimap.db.operators import accounts, links, sessions
+from superimap.domain.audit import AuditAction
+from superimap.domain.operators import LOCK_TIME, OperatorRole, password_fault
+
+pages = Pages(ADMIN)
+
+MAX_TRIES_PER_ADDRESS = 30
+TRIES_SECONDS = 600
+PENDING_SECONDS = 300
+"""Time for the second factor, after the password."""
+_REFUSED = "This address or password is not right."
+_LAST_TRY = "One more wrong try locks your password for an hour. A passkey would still sign in."
+_LOCKED = (
+    "Too many wrong passwords: yours is locked for an hour. Another owner, or `superimap admins unlock`, "
+    "unlocks it. A passkey still signs in."
+)
+
+
+@pages.get("/sign-in", role=None)
+async def sign_in_page(page: Page) -> Response:
+    """Show the form, or what to do where there is no operator yet."""
+    if page.opened is not None:
+        return page.redirect()
+    has_operators = bool(await accounts.count_enabled(page.db))
+    return page.show("sign_in.html", fault="", email="", next=page.query("next"), has_operators=has_operators)
+
+
+@pages.post("/sign-in", role=None, once=False)
+async def sign_in(page: Page) -> Response:
+    """Check the password; ask for the second factor where there is one."""
+    await _count_try(page)
+    email, password = page.field("email"), (page.form or {}).get("password", "")
+    operator = await accounts.by_email(page.db, email, lock=True)
+    now = await accounts.now(page.db)
+    is_usable = operator is not None and operator.disabled_at is None
+    is_right = await passwords.is_password(password, operator.password if operator and is_usable else None)
+    if operator is None or not is_usable:
+        return _refuse(page, email, _REFUSED)
+    if accounts.lock_of(operator).is_closed(now):
+        return _refuse(page, email, _LOCKED)
+    if not is_right:
+        return await _count_refusal(page, operator, email)
+    if operator.totp_seed is not None:
+        pending = _pending(page, operator)
+        return page.show("second_factor.html", fault="", pending=pending, next=page.field("next"))
+    return await admit(page, operator, method="password")
+
+
+@pages.post("/second-factor", role=None, once=False)
+async def check_second_factor(page: Page) -> Response:
+    """Check the code of the authenticator app, or a recovery code."""
+    await _count_try(page)
+    operator = await _pending_operator(page)
+    if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
+        return _refuse(page, operator.email, _LOCKED)
+    if not await second_factor.accept(page, operator, page.field("code")):
+        await _count_refusal(page, operator, operator.email)
+        return page.show(
+            "second_factor.html",
+            status=422,
+            fault="This code is not right, or was used before. Enter the one that the app shows now.",
+            pending=page.field("pending"),
+            next=page.field("next"),
+        )
+    return await admit(page, operator, method="password and code")
+
+
+async def admit(page: Page, operator: Operator, *, method: str) -> Response:
+    """Open a session for an operator whose identity was proven, and go to the page that was asked for."""
+    secret = cookies.new_secret()
+    await accounts.note_sign_in(page.db, operator, address=page.address, method=method)
+    await sessions.delete_expired(page.db)
+    await sessions.open_session(
+        page.db,
+        cookies.digest_of(secret),
+        operator_id=operator.id,
+        method=method,
+        address=page.address,
+        browser=page.request.headers.get("user-agent", ""),
+    )
+    response = page.redirect(own_path(page.field("next")))
+    cookies.set_cookie(page.request, response, ADMIN, secret)
+    return response
+
+
+@pages.post("/sign-out", role=OperatorRole.VIEWER)
+async def sign_out(page: Page) -> Response:
+    """End this session."""
+    await sessions.end(page.db, page.session)
+    response = page.redirect("/sign-in")
+    cookies.delete_cookie(page.request, response, ADMIN)
+    return response
+
+
+@pages.get("/invitation", role=None)
+async def invitation_page(page: Page) -> Response:
+    """Show the form with which an invited operator sets a password. Opening it does not use up the link."""
+    return page.show("invitation.html", fault="", operator=await _invited(page), link=page.query("link"))
+
+
+@pages.post("/invitation", role=None, once=False)
+async def accept_invitation(page: Page) -> Response:
+    """Set the password and sign in; the link is used up."""
+    operator = await _invited(page, page.field("link"))
+    password = (page.form or {}).get("password", "")
+    has_second_factor = operator.totp_seed is not None
+    fault = password_fault(password, email=operator.email, has_second_factor=has_second_factor)
+    if fault is None and password != (page.form or {}).get("again", ""):
+        fault = "was not repeated: the two entries differ"
+    if fault is not None:
+        return page.show(
+            "invitation.html",
+            status=422,
+            fault=f"The password {fault}.",
+            operator=operator,
+            link=page.field("link"),
+        )
+    hashed = await passwords.hash_password(password)
+    if await links.use(page.db, cookies.digest_of(page.field("link"))) is None:
+        raise _used_up()
+    await accounts.set_password(page.db, operator, hashed)
+    if has_second_factor:
+        return page.redirect("/sign-in")
+    return await admit(page, operator, method="invitation")
+
+
+@pages.get("/confirm")
+async def confirm_page(page: Page) -> Response:
+    """Ask for the identity again, before an action that needs it."""
+    return page.show("confirm.html", fault="", next=page.query("next"))
+
+
+@pages.post("/confirm", role=OperatorRole.VIEWER)
+async def confirm(page: Page) -> Response:
+    """Check the second factor, or the password where there is none."""
+    await _count_try(page)
+    operator = await accounts.get(page.db, page.operator.id, lock=True)
+    if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
+        return page.show("confirm.html", status=422, fault=_LOCKED, next=page.field("next"))
+    if operator.totp_seed is not None:
+        is_right = await second_factor.accept(page, operator, page.field("code"))
+    else:
+        is_right = await passwords.is_password((page.form or {}).get("password", ""), operator.password)
+    if not is_right:
+        await _count_refusal(page, operator, operator.email)
+        return page.show("confirm.html", status=422, fault="That is not right.", next=page.field("next"))
+    await sessions.step_up(page.db, page.session)
+    return page.redirect(own_path(page.field("next")))
+
+
+def own_path(given: str) -> str:
+    """Return a path below /admin to which a browser may be sent; empty for any other address."""
+    is_own = given.startswith("/") and not given.startswith(("//", "/\\")) and given.isprintable()
+    return given if is_own and "\\" not in given and "://" not in given else ""
+
+
+async def _count_refusal(page: Page, operator: Operator, email: str) -> Response:
+    """Count a wrong password or code of an operator whose row is locked, and say what follows."""
+    now = await accounts.now(page.db)
+    lock = accounts.lock_of(operator).after_refusal(now)
+    await accounts.set_lock(page.db, operator, lock)
+    action = AuditAction.OPERATOR_LOCK if lock.is_closed(now) else AuditAction.OPERATOR_REFUSE
+    await audit.record(page.db, action, partner_id=None, object_id=operator.email)
+    if lock.is_closed(now):
+        return _refuse(page, email, _LOCKED)
+    return _refuse(page, email, f"{_REFUSED} {_LAST_TRY}" if lock.is_last_try(now) else _REFUSED)
+
+
+def _refuse(page: Page, email: str, fault: str) -> Response:
+    return page.show(
+        "sign_in.html", status=422, fault=fault, email=email, next=page.field("next"), has_operators=True
+    )
+
+
+async def _count_try(page: Page) -> None:
+    """Count a try of this address. Raises Problem 429."""
+    counted = counted_address(page.address) or page.address
+    limit = TryLimit(
+        digest(f"dashboard\0{counted}"), MAX_TRIES_PER_ADDRESS, TRIES_SECONDS, "from your address"
+    )
+    try:
+        await count_try(page.db, [limit])
+    except TriesExceeded as exceeded:
+        raise Problem(
+            429,
+            f"Too many tries from your address. Try again in {exceeded.seconds} s.",
+            headers={"Retry-After": str(exceeded.seconds)},
+        ) from None
+
+
+def _pending(page: Page, operator: Operator) -> str:
+    """Return a token that says whose password was right just now."""
+    text = f"{operator.id}.{int(time.time())}"
+    return f"{text}.{_pending_mac(page.key, text, operator)}"
+
+
+async def _pending_operator(page: Page) -> Operator:
+    """Return the operator whose password was right, locked. Raises Problem 401."""
+    text, _, mac = page.field("pending").rpartition(".")
+    operator_id, _, written = text.partition(".")
+    if operator_id.isdecimal() and written.isdecimal() and len(text) < 40:
+        operator = await accounts.get(page.db, int(operator_id), lock=True)
+        expected = [_pending_mac(key, text, operator) for key in page.resources.link_keys]
+        matches = [constant_time_equal(each.encode(), mac.encode()) for each in expected]
+        if any(matches) and time.time() - int(written) <= PENDING_SECONDS and operator.disabled_at is None:
+            return operator
+    raise Problem(401, "The sign-in took too long. Enter your password again.")
+
+
+def _pending_mac(key: bytes, text: str, operator: Operator) -> str:
+    # With the hash of the password, so that a changed password ends a sign-in that is under way.
+    signed = "\0".join(("second factor", text, operator.password or ""))
+    return hmac.new(key, signed.encode(), hashlib.sha256).hexdigest()
+
+
+async def _invited(page: Page, link: str | None = None) -> Operator:
+    found = await links.find(page.db, cookies.digest_of(page.query("link") if link is None else link))
+    if found is None or found.operator_id is None:
+        raise _used_up()
+    return await accounts.get(page.db, found.operator_id)
+
+
+def _used_up() -> Problem:
+    return Problem(
+        404,
+        "This link was used, or is too old. Ask an owner for another one, or run `superimap admins reset`.",
+        kind="used-link",
+    )
+
+
+LOCK_MINUTES = int(LOCK_TIME.total_seconds() // 60)

@@ -1,0 +1,17 @@
+"""The page Cluster: idlers, their shards, and users that nobody watches."""
+
+from starlette.responses import Response
+
+from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.db.monitoring import statuses
+
+pages = Pages(ADMIN)
+
+TONES = {"ready": "good", "full": "warn", "stopping": "warn", "silent": "bad"}
+
+
+@pages.get("/cluster")
+async def cluster(page: Page) -> Response:
+    """Show the idlers."""
+    seen = await statuses.read_cluster_status(page.db, expiry=page.resources.settings.heartbeat_expiry)
+    return page.show("cluster.html", seen=seen, tones=TONES, live=True)

@@ -1,0 +1,1 @@
+"""Statements about the people who use the dashboard: accounts, sessions, links and forms."""
