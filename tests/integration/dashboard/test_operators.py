@@ -21,7 +21,7 @@ async def test_the_last_owner_can_be_neither_deleted_nor_disabled_nor_demoted(wo
         with pytest.raises(Conflict, match="No owner"):
             async with world.sessionmaker.begin() as db:
                 owner = await accounts.by_email(db, "ADA@example.com")
-                await change(db)
+                await change(db, owner)
 
 
 @pytest.mark.parametrize("email", ["", "ada", "@b.c", "a@", "a b@c.d", "a\n@b.c", "a" * 251 + "@b.c"])
