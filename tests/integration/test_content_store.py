@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ from superimap.db.delivery import backlogs
 from superimap.db.rotation import rotate_keys
 from superimap.launch import services
 from superimap.testing import WebhookSink
+from superimap.testing.chaos.proxy import ChaosProxy
 from superimap.testing.imap.server import ImapServer
 from tests.integration.idler.test_watching import idling, mail, set_up
 from tests.support.object_store import RunningStore, object_store
@@ -251,3 +253,17 @@ async def test_a_webhook_waits_for_an_object_that_was_changed_to_be_restored(wor
         await sink.wait_for(1)
 
     assert len(json.loads(sink.received[0].body)["rfc822"]) == len(BIG)
+
+
+async def test_a_large_object_has_time_to_be_read_over_a_slow_network(server, store, monkeypatch):
+    monkeypatch.setattr("superimap.core.content_store.READ_TIMEOUT_SECONDS", 0.5)
+    sealed = Vault.from_setting(generate_key()).seal(bytes(3_000_000), PLACE)
+    reference = await ContentStore(store.url).put(sealed, PLACE)
+    address = urlsplit(server.environment["AWS_ENDPOINT_URL"])
+    async with ChaosProxy(address.hostname or "", address.port or 0) as proxy:
+        proxy.set(bandwidth=3_000_000)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{proxy.host}:{proxy.port}")
+        contents = ContentStore(store.url)
+
+        assert await contents.get(reference, PLACE) == sealed
+    await contents.delete(reference, PLACE)

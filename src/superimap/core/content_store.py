@@ -29,7 +29,11 @@ REFERENCE_BYTES = 25
 """Length of a reference. A sealed value is longer."""
 WRITE_TIMEOUT_SECONDS = 20.0
 READ_TIMEOUT_SECONDS = 5.0
-"""Time for one object to be read, with all retries: a part of what a lease lasts longer than a POST."""
+"""Time for a small object to be read, with all retries."""
+READ_BYTES_PER_SECOND = 2 * 1024 * 1024
+"""A large object has more time, at this rate."""
+MAX_READ_SECONDS = WRITE_TIMEOUT_SECONDS
+"""What could be written can be read."""
 PAUSE_SECONDS = 30.0
 """After a failure, contents stay in PostgreSQL for as long, so that mails do not wait for a store that is down."""
 _REFERENCE_VERSION = 3
@@ -73,9 +77,11 @@ class ContentStore:
         """Return the content of a reference. Raises ContentStoreError."""
         if self._store is None:
             raise ContentStoreError("the content is in an object store, and CONTENT_STORE_URL is not set")
-        async with self._guarded("read", READ_TIMEOUT_SECONDS):
+        size = int.from_bytes(reference[-_SIZE_BYTES:], "big")
+        seconds = min(READ_TIMEOUT_SECONDS + size / READ_BYTES_PER_SECOND, MAX_READ_SECONDS)
+        async with self._guarded("read", seconds):
             answer = await self._store.get_async(_name(reference, place))
-            if answer.meta["size"] != int.from_bytes(reference[-_SIZE_BYTES:], "big"):
+            if answer.meta["size"] != size:
                 raise FileNotFoundError("the object has another size than the content")
             return bytes(await answer.bytes_async())
 

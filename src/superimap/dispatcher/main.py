@@ -13,7 +13,7 @@ from functools import partial
 import asyncpg
 
 from superimap.core.config import Settings
-from superimap.core.content_store import ContentStore, is_reference
+from superimap.core.content_store import MAX_READ_SECONDS, ContentStore, is_reference
 from superimap.core.crypto import Vault
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.core.health import Readiness
@@ -73,6 +73,8 @@ async def serve(
         await stack.enter_async_context(counting_seals(settings.database_url, vault))
         presence = Presence(DISPATCHER_LOCK_SPACE)
         lease = settings.webhook_timeout + timings.lease_margin
+        if settings.content_store_url:
+            lease += MAX_READ_SECONDS  # an object is read before the POST
         settler = Settler(
             pool,
             counts.attempts,
