@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import uuid
 
 import pytest
 
-from superimap.db.delivery import replay
+from superimap.db.delivery import deliveries, replay
 from superimap.db.engine import sessions
 from superimap.db.monitoring import history
 from superimap.db.monitoring.history import DeliveryFilter
@@ -89,6 +90,31 @@ async def test_a_cancelled_delivery_is_not_sent(world: SinkWorld):
 
     assert [came.headers["webhook-id"] for came in world.sink.received] == [webhook_id(kept)]
     assert await world.in_state("cancelled") == 1
+
+
+async def test_a_delivery_that_is_claimed_at_the_same_time_is_not_cancelled(world: SinkWorld):
+    """The claim is committed while the cancellation waits for the lock of the delivery."""
+    endpoint = await world.endpoint()
+    (delivery,) = await world.add_deliveries(endpoint, ring=False)
+    async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as api:
+        async with world.db.acquire() as db, db.transaction():
+            claims = await deliveries.claim(db, endpoint, limit=1, max_posts=9, lease=60, token=uuid.uuid4())
+            cancelling = asyncio.create_task(replay.cancel_one(api, world.partner_id, delivery))
+            await eventually(lambda: is_waiting(world))
+
+        with pytest.raises(replay.StillPending):
+            await cancelling
+
+    assert [claim.id for claim in claims.taken] == [delivery]
+    assert await world.in_state("sending") == 1
+
+
+async def is_waiting(world: SinkWorld) -> bool:
+    """Whether a statement waits for a lock of another one."""
+    found = await world.db.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    return found > 0
 
 
 @pytest.mark.parametrize("answer", ["nul\0 and \ud800".encode("utf-8", "surrogatepass"), b"\xff\xfe\x00bad"])

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Select, Subquery, and_, func, select, union_all, update
+from sqlalchemy import CTE, Row, Select, Subquery, and_, func, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import Delivery, Endpoint
-from superimap.db.monitoring.history import SHOWN_STATE, DeliveryFilter
+from superimap.db.monitoring.history import IS_BEING_SENT, SHOWN_STATE, DeliveryFilter
 from superimap.domain.audit import AuditAction
 from superimap.domain.deliveries import DeliveryState
 
@@ -101,7 +101,7 @@ async def replay_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
 
     Raises NotFound, or a Conflict (see `replay_conflict`).
     """
-    row = (await db.execute(_locked(partner_id, delivery_id))).one_or_none()
+    row = await _lock(db, partner_id, delivery_id)
     if row is None:
         raise NotFound("Delivery not found.")
     conflict = replay_conflict(
@@ -159,7 +159,7 @@ async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
 
     Raises NotFound, StillPending while the delivery is being sent, or AlreadySettled.
     """
-    row = (await db.execute(_locked(partner_id, delivery_id))).one_or_none()
+    row = await _lock(db, partner_id, delivery_id)
     if row is None:
         raise NotFound("Delivery not found.")
     if row.state == DeliveryState.SENDING:
@@ -174,10 +174,11 @@ async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
 async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Cancelled:
     """Cancel at most `limit` of these deliveries, oldest first. `which.state` is PENDING."""
     branches = [select(Delivery.id).where(*branch) for branch in which.branches()]
-    chosen = _oldest(branches, limit=limit)
+    locked = (await db.scalars(select(_oldest(branches, limit=limit).c.id))).all()
+    # Another statement: the lease of a claim that was faster than the lock is not seen by that of the lock.
     statement = (
         update(Delivery)
-        .where(Delivery.partner_id == which.partner_id, Delivery.id == chosen.c.id)
+        .where(Delivery.partner_id == which.partner_id, Delivery.id.in_(locked), ~IS_BEING_SENT)
         .values(_CANCEL_VALUES)
         .returning(Delivery.id)
     )
@@ -218,9 +219,14 @@ _REPLAY_VALUES = {
 _CANCEL_VALUES = {"state": DeliveryState.CANCELLED, "settled_at": func.now()}
 
 
-def _locked(partner_id: int, delivery_id: UUID | None) -> Select[*tuple[Any, ...]]:
-    """Select a delivery of the partner, locked until the transaction ends."""
-    return (
+async def _lock(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> Row[*tuple[Any, ...]] | None:
+    """Lock a delivery of the partner until the transaction ends, and describe it; None if there is none.
+
+    Two statements: a claim that holds the lock leaves a lease, and not a change of the row that would be noticed.
+    """
+    mine = (Delivery.partner_id == partner_id, Delivery.id == delivery_id)
+    await db.execute(select(Delivery.id).where(*mine).with_for_update())
+    statement = (
         select(
             SHOWN_STATE,
             Delivery.endpoint_id,
@@ -229,6 +235,6 @@ def _locked(partner_id: int, delivery_id: UUID | None) -> Select[*tuple[Any, ...
             Endpoint.disabled_at,
         )
         .join(Endpoint, and_(Endpoint.id == Delivery.endpoint_id, Endpoint.partner_id == Delivery.partner_id))
-        .where(Delivery.partner_id == partner_id, Delivery.id == delivery_id)
-        .with_for_update(of=Delivery)
+        .where(*mine)
     )
+    return (await db.execute(statement)).one_or_none()
