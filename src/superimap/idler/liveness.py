@@ -20,6 +20,7 @@ class LivenessProofs:
     def __init__(self) -> None:
         self._established: dict[int, tuple[ImapClient, int]] = {}
         self._ended: dict[int, LastProof] = {}
+        self._begun: set[int] = set()
 
     @property
     def sessions(self) -> int:
@@ -30,11 +31,17 @@ class LivenessProofs:
     def track(self, user_id: int, shard: int, client: ImapClient) -> Iterator[None]:
         """Inside the block, count what this client receives as proof of life of the user's mail server."""
         self._established[user_id] = client, shard
+        self._begun.add(user_id)
         try:
             yield
         finally:
             del self._established[user_id]
             self._ended[user_id] = LastProof(client.last_proven_alive, shard)
+
+    def take_begun(self) -> set[int]:
+        """Return the users who have had a new session since the last call."""
+        begun, self._begun = self._begun, set()
+        return begun
 
     def last(self, *, after: float) -> dict[int, LastProof]:
         """Return the last proof of each user that is later than `after`, and forget those of ended sessions."""

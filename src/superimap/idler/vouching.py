@@ -7,7 +7,7 @@ when its last vouch is about to be replaced because the mail server is silent, a
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -61,6 +61,7 @@ class Vouching:
         self._turns = min(math.ceil(longest_silence / interval) + SPARE_TURNS, MAX_TURNS)
         self._voucher = Voucher(turns=self._turns)
         self._unreported: dict[int, LastProof] = {}
+        self._begun: set[int] = set()  # users with a new session
         self._losses = watches.losses
         self._began = asyncio.get_running_loop().time()  # of the interval
         self._clocks = Clocks()
@@ -84,11 +85,14 @@ class Vouching:
         if is_late:
             seen = {user_id: LastProof(since, proof.shard) for user_id, proof in seen.items()}
         self._unreported.update(seen)
+        self._begun |= self._proofs.take_begun()
         if self._losses != self._watches.losses or self._voucher.is_worn(sessions=self._proofs.sessions):
             self._begin_again()
         try:
+            await self._check(self._voucher.trusted & self._begun)
+            self._begun = set()
             if await self._write(since, seen):
-                await self._check()
+                await self._check(self._voucher.next_to_check(BATCH_USERS))
             else:  # this idler does not know it yet
                 log.info("proofs of life are not written yet: shards were lost")
         except UNAVAILABLE as error:
@@ -134,11 +138,14 @@ class Vouching:
             self._unreported = {}
         return is_accepted
 
-    async def _check(self) -> None:
-        """Find users, some at a time, for whom the vouches do not count."""
-        users = self._voucher.next_to_check(BATCH_USERS)
-        if users:
-            self._voucher.trusted -= await queries.find_doubtful(self._pool, users, voucher=self._voucher.id)
+    async def _check(self, users: Collection[int]) -> None:
+        """Find those of these users for whom the vouches do not count.
+
+        All users are checked, some at a time; those with a new session at once, because another idler, or
+        nobody, may have watched them meanwhile.
+        """
+        doubtful = await queries.find_doubtful(self._pool, sorted(users), voucher=self._voucher.id)
+        self._voucher.trusted -= doubtful
 
 
 class Clocks:

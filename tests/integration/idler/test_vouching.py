@@ -403,6 +403,21 @@ async def test_a_vouch_that_does_not_count_any_more_is_made_to_count_again(world
     assert await shown(world, joe) > last
 
 
+async def test_a_user_whose_session_begins_again_is_shown_as_proven_at_once(world, joe, bench):
+    """Nobody vouched for it meanwhile, or another idler did. It would be its turn to be checked minutes later."""
+    others = range(10_000, 10_000 + 100 * voucher.CHECK_TURNS)
+    bench.vouching._voucher.trusted.update(others)
+    bench.vouching._voucher._unchecked = list(others)
+    bench.ending.close()
+    await world.rows("UPDATE users SET archived = true")
+    await world.rows("UPDATE users SET archived = false, last_proven_alive_at = now() - interval '1 h'")
+
+    with bench.session:
+        await bench.receive_and_report()
+
+    assert await shown(world, joe) > await clock(world) - timedelta(minutes=1)
+
+
 async def test_what_is_received_after_a_block_has_only_the_time_of_the_interval(world, joe, bench):
     before = await clock(world)
     with contextlib.ExitStack() as stack:

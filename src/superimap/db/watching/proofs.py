@@ -70,8 +70,11 @@ async def keep_vouched(pool: Pool, user_ids: Sequence[int], *, voucher: int, sin
 
 async def find_doubtful(pool: Pool, user_ids: Sequence[int], *, voucher: int) -> set[int]:
     """Return those of these users for whom this voucher does not count, or who are stalled."""
-    rows = await pool.fetch(*_FIND_DOUBTFUL.bind(user_ids=user_ids, voucher=voucher))
-    return {row[0] for row in rows}
+    found: set[int] = set()
+    for batch in _batches(user_ids):
+        rows = await pool.fetch(*_FIND_DOUBTFUL.bind(user_ids=batch, voucher=voucher))
+        found.update(row[0] for row in rows)
+    return found
 
 
 async def record_proofs(pool: Pool, proofs: Mapping[int, Proof], *, voucher: int, idler: int) -> list[int]:
