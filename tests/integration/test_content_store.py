@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from fixtures.world import World, eventually, running
+from superimap.core import metrics
 from superimap.core.config import Settings
 from superimap.core.content_store import ContentStore, ContentStoreError, is_reference
 from superimap.core.crypto import Place, Vault, VaultError, generate_key
@@ -267,3 +269,34 @@ async def test_a_large_object_has_time_to_be_read_over_a_slow_network(server, st
 
         assert await contents.get(reference, PLACE) == sealed
     await contents.delete(reference, PLACE)
+
+
+async def test_while_the_store_is_down_one_mail_at_a_time_waits_for_it(store, monkeypatch):
+    monkeypatch.setattr("superimap.core.content_store.WRITE_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("superimap.core.content_store.PAUSE_SECONDS", 0.0)
+    contents, failed = ContentStore(store.url), metrics.CONTENT_STORE_ERRORS.labels("write")._value.get
+    store.stand_still()
+    try:
+        assert await contents.put(b"x" * 100, PLACE) == b"x" * 100
+        before = failed()
+        kept = await asyncio.gather(*(contents.put(b"x" * 100, PLACE) for _ in range(5)))
+        assert (set(kept), failed() - before) == ({b"x" * 100}, 1)
+    finally:
+        store.go_on()
+
+    await eventually(lambda: _is_written(contents))
+    references = await asyncio.gather(*(contents.put(b"x" * 100, PLACE) for _ in range(5)))
+    assert all(map(is_reference, references))
+
+
+async def _is_written(contents: ContentStore) -> bool:
+    return is_reference(await contents.put(b"x" * 100, PLACE))
+
+
+async def test_a_password_in_the_address_of_the_store_appears_in_no_log(store, monkeypatch, caplog):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://proxy:secret-of-the-proxy@127.0.0.1:9")
+    contents = ContentStore(store.url)
+
+    assert await contents.put(b"x" * 100, PLACE) == b"x" * 100
+    assert "content stays in PostgreSQL" in caplog.text
+    assert "secret-of-the-proxy" not in caplog.text

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from superimap.core import metrics
 from superimap.core.crypto import Place, sealing_key_id, sealing_nonce
 from superimap.core.errors import SuperImapError
+from superimap.core.setting_types import mask_password
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -35,7 +36,8 @@ READ_BYTES_PER_SECOND = 2 * 1024 * 1024
 MAX_READ_SECONDS = WRITE_TIMEOUT_SECONDS
 """What could be written can be read."""
 PAUSE_SECONDS = 30.0
-"""After a failure, contents stay in PostgreSQL for as long, so that mails do not wait for a store that is down."""
+"""After a failure, contents stay in PostgreSQL for as long, so that mails do not wait for a store that is down.
+Then one content at a time finds out whether the store works again."""
 _REFERENCE_VERSION = 3
 _NONCE = slice(5, 17)
 _SIZE_BYTES = 8
@@ -56,6 +58,7 @@ class ContentStore:
         self._store = _open(url) if url else None
         self._min_bytes = min_bytes
         self._paused_until = 0.0
+        self._is_failing = False
 
     async def put(self, sealed: bytes, place: Place) -> bytes:
         """Write a content, and return what its row holds: a reference, or the content itself.
@@ -64,6 +67,8 @@ class ContentStore:
         """
         if self._store is None or len(sealed) < self._min_bytes or time.monotonic() < self._paused_until:
             return sealed
+        if self._is_failing:
+            self._paused_until = time.monotonic() + WRITE_TIMEOUT_SECONDS
         reference = _reference(sealed)
         try:
             async with self._guarded("write", WRITE_TIMEOUT_SECONDS):
@@ -104,10 +109,11 @@ class ContentStore:
         try:
             async with asyncio.timeout(seconds):
                 yield
+            self._is_failing, self._paused_until = False, 0.0
         except Exception as error:
             metrics.CONTENT_STORE_ERRORS.labels(operation).inc()
             if not isinstance(error, FileNotFoundError):
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                self._is_failing, self._paused_until = True, time.monotonic() + PAUSE_SECONDS
             raise ContentStoreError(f"the object store failed to {operation}: {_first_line(error)}") from None
 
 
@@ -143,6 +149,6 @@ def _name(reference: bytes, place: Place) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """The start of an error's text: the client's errors have several lines of details."""
+    """The start of an error's text. The client's errors have several lines of details, and contain the address."""
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    return mask_password(text.splitlines()[0])[:200]
