@@ -138,11 +138,16 @@ class WakingWorker(Worker):
             is_late = asyncio.get_running_loop().time() - self._looked_at_all >= BLOCK_SECONDS
             if is_late or not all(map(self._is_job, woken)):
                 self._looked_at_all = asyncio.get_running_loop().time()
-                waiting = await self.pool.zrange(self.queue_name, 0, self.queue_read_limit - 1)
                 named = list(filter(self._is_job, woken))  # it may be behind all that is read
-                await self._start_all([*named, *(name.decode() for name in waiting)])
+                await self._start_all(list(dict.fromkeys([*named, *await self._list_waiting()])))
                 return
             woken = await self._start(woken, more=self._room() - len(woken))
+
+    async def _list_waiting(self) -> list[str]:
+        """Return the jobs of the queue that no worker has marked, oldest first, in two round trips."""
+        jobs = [job.decode() for job in await self.pool.zrange(self.queue_name, 0, self.queue_read_limit - 1)]
+        marks = await self.pool.mget([in_progress_key_prefix + job for job in jobs]) if jobs else []
+        return [job for job, mark in zip(jobs, marks, strict=True) if mark is None]
 
     async def _start_all(self, names: list[str]) -> None:
         """Take these jobs while there is room, and run each as a task."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
@@ -213,6 +214,27 @@ async def test_a_ring_during_a_look_at_the_whole_queue_waits_for_no_other_look(r
         monkeypatch.setattr(ArqRedis, "zrange", ring_after_reading)
         async with working(queue, handler):
             await eventually(lambda: _true(sorted(calls) == [1, 2]))
+
+
+async def test_a_worker_with_little_room_passes_jobs_in_progress_elsewhere(redis_url: str):
+    """A look at the whole queue costs one round trip for all of them, and no other job for their endpoints."""
+    called = asyncio.Event()
+
+    async def handler(_: int) -> None:
+        called.set()
+
+    async with EndpointDoorbell(redis_url) as queue, Redis.from_url(redis_url) as redis:
+        jobs = [f"lane:{endpoint}:0" for endpoint in range(1000, 2500)]
+        await redis.mset({f"{in_progress_key_prefix}{job}": b"1" for job in jobs})
+        await redis.zadd(QUEUE_NAME, dict.fromkeys(jobs, 0.5))
+        await queue.ring(7)
+        await redis.delete(WAKE_KEY)
+        before = (await redis.info("commandstats"))["cmdstat_set"]["calls"]
+        async with working(queue, handler, max_lanes=1), asyncio.timeout(10):
+            await called.wait()
+
+        assert (await redis.info("commandstats"))["cmdstat_set"]["calls"] - before < 10
+        assert await redis.keys(f"{GENERATION_KEY_PREFIX}*") == [f"{GENERATION_KEY_PREFIX}7".encode()]
 
 
 async def test_a_lone_ring_takes_three_round_trips_of_its_dispatcher(redis_url: str, monkeypatch):
