@@ -154,7 +154,8 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
             forget_modes()
         if (
             isinstance(error, asyncpg.DataError) and error.severity is None
-        ):  # from asyncpg, not from the server
+        ):  # from asyncpg, which has left the transaction open in which the statement was prepared
+            self.is_useless = True
             raise InvalidArgument("an argument of a statement does not fit its parameter") from None
         # The SQLSTATE 54000 has other causes as well, which are not temporary.
         if isinstance(error, asyncpg.ProgramLimitExceededError) and error.server_source_filename == "async.c":

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from superimap.db import postgres
 from superimap.db.engine import sessions
-from superimap.db.failures import DatabaseFailure, classify
+from superimap.db.failures import DatabaseFailure, InvalidArgument, classify
 from tests.integration.database.conftest import Operator
 
 WRITE = "INSERT INTO partners (name) VALUES ('x')"
@@ -59,3 +59,17 @@ async def test_a_statement_in_a_transaction_drops_its_connection_too(operator: O
 
         async with pool.acquire() as db, db.transaction():
             await db.execute(WRITE)
+
+
+async def test_an_argument_that_does_not_fit_leaves_no_lock_behind(
+    operator: Operator, db: asyncpg.Connection
+):
+    """asyncpg has the statement prepared by then, in a transaction that only its execution would end."""
+    async with postgres.pool(operator.url, size=2) as pool:
+        with pytest.raises(InvalidArgument):
+            await pool.fetchval("SELECT name FROM partners WHERE id = $1", 2**63)
+
+        await db.execute("SET lock_timeout = '2s'")
+        async with db.transaction():
+            await db.execute("LOCK TABLE partners")
+        assert await pool.fetchval("SELECT 1") == 1
