@@ -35,6 +35,9 @@ BUDGETS = {
     "delivery/sweeping:list_overdue": 4_000,  # 500 POSTs in flight, in front of what is overdue
     "delivery/sweeping:release_expired": 50_000,  # 500 rows
     "delivery/sweeping:release_held": 50_000,  # 500 rows
+    "monitoring/problems:late_endpoints": 20_000,  # 100 endpoints, and 1,000 deliveries of each
+    "monitoring/problems:reasons": 2_000,  # 50 users of each group
+    "monitoring/problems:troubled_groups": 20_000,  # 100 connections, and 2,000 users of each
     "watching/ownership:read_cluster": 500,
 }
 
@@ -53,15 +56,15 @@ _STATUSES = '{"watching": "watching", "connecting": "watching"}'
 ARGUMENTS: dict[str, object] = {
     "access_token": _BYTES, "account": f"user{_USER}@example.com", "after": 1e9,
     "announced_size": 1, "archived_code": "403", "archived_kind": "archived", "attempts": 1, "beat": 1,
-    "capacity": 10, "channel": "x", "client_secret": _BYTES, "code": [200], "connection_id": 1,
+    "capacity": 10, "channel": "x", "client_secret": _BYTES, "code": [200], "connection_id": 1, "connection_ids": [1],
     "content": [b""], "count": 1, "credentials_version": 1, "dates": [_NOW], "days": 90.0, "deferred": [1],
     "delay": [0.0], "delivery_id": [uuid.UUID(int=2)], "detail": [None], "emails": [f"user{_USER}@example.com"],
     "endpoint_id": 1, "epoch": 1, "epochs": [1], "error": "x", "event_id": 1, "event_kind": "stalled",
     "every_idler": "",
     "expiry": 3e9, "failing_seconds": 1.0, "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
-    "found_by_date": [False], "health_port": 1, "holder": 1, "holders": [1], "idler": _IDLER,
+    "found_by_date": [False], "groups": 100, "health_port": 1, "holder": 1, "holders": [1], "idler": _IDLER,
     "idlers": [_IDLER], "ids": [1, 2], "include_unhealthy": True, "internal_date": [_NOW], "is_connected": True,
-    "is_new": False, "is_refusal": False, "is_stopping": False, "keep_failed": True, "key": 1, "key_id": "k",
+    "is_new": False, "is_refusal": False, "is_stopping": False, "late": timedelta(minutes=1), "keep_failed": True, "key": 1, "key_id": "k",
     "keys": [_BYTES], "last": 170, "last_mail_date": _NOW,
     "last_mail_message_id": _BYTES, "last_mail_size": 1, "last_mail_uid": 1, "lease": 40.0, "left": 1.0,
     "life": 1.0, "lock_key": 1, "mailbox_id": _USER, "max_bytes": 10**12,
@@ -74,7 +77,7 @@ ARGUMENTS: dict[str, object] = {
     "proven": asyncpg.BitString("01" * 512), "quota": "users", "reason": "x",
     "recovered_kind": "recovered", "refresh_token": None, "reopened": ["x"], "restart_interval": 1.0,
     "restored_kind": "restored", "retention": 1.0, "retry_in": 1.0, "room": 1, "seconds": 1.0, "sessions": 1,
-    "sha1": [_BYTES], "shard": _SHARD, "shards": [_SHARD], "shared_grant_type": "x", "size": [1], "space": 7,
+    "sample": 50, "sha1": [_BYTES], "shard": _SHARD, "shards": [_SHARD], "shared_grant_type": "x", "size": [1], "space": 7,
     "silence": 600.0, "since": _NOW, "slots": [1], "standard": 10, "status_after": _STATUSES,
     "statuses": ["watching", "connecting", "backing_off"],
     "tags": [f"tag{_USER}"], "target": 2, "times": [_NOW], "token": uuid.UUID(int=1), "token_digest": [None],
@@ -106,6 +109,7 @@ OF_STATEMENT: dict[str, dict[str, object]] = {
     "delivery/sweeping:delete_old_messages": {"after": 0, "days": 60.0},
     "delivery/sweeping:erase_old_content": {"days": 14.0},
     "delivery/sweeping:delete_old_deliveries": {"days": 60.0},
+    "monitoring/problems:reasons": {"statuses": ["backing_off"]},
     "watching/deferrals:record_failed_read": {"uid": 1},
     "watching/ownership:join_cluster": {"version": "1"},
     "watching/ownership:reserve_capacity": {"shards": 1},

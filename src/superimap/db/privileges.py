@@ -63,6 +63,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "shards": ("SELECT", "SELECT"),
     "signing_secrets": ("SELECT, INSERT, UPDATE (expires_at)", _ALL),
     "tracers": ("", _ALL),
+    "troubled_users": ("", "SELECT"),
     "used_forms": ("", _ALL),
     "used_links": ("SELECT, INSERT, UPDATE (used_at), DELETE", _ALL),
     "user_events": ("SELECT, INSERT", _ALL),

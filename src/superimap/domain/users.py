@@ -18,6 +18,18 @@ class UserStatus(StrEnum):
     ARCHIVED = "archived"
 
 
+TROUBLED = frozenset(
+    {
+        UserStatus.BACKING_OFF,
+        UserStatus.THROTTLED,
+        UserStatus.SUSPENDED,
+        UserStatus.AUTHENTICATION_FAILED,
+        UserStatus.STALLED,
+    }
+)
+"""Statuses of users that should be watched and are not; the table `troubled_users` has them."""
+
+
 class StatusChange(StrEnum):
     """What is observed about a user's session. Changes by the partner (archive, credentials) are excluded."""
 

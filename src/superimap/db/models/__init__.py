@@ -17,7 +17,7 @@ from superimap.db.models.operator import (
 from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecret
 from superimap.db.models.provider import Provider
 from superimap.db.models.quota import PartnerQuota, PartnerUsage
-from superimap.db.models.user import Connection, User, UserEvent
+from superimap.db.models.user import Connection, TroubledUser, User, UserEvent
 
 __all__ = [
     "Allowance",
@@ -48,6 +48,7 @@ __all__ = [
     "ShardUserSum",
     "SigningSecret",
     "Tracer",
+    "TroubledUser",
     "UsedForm",
     "UsedLink",
     "User",

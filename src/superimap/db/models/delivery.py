@@ -60,6 +60,13 @@ class Endpoint(Base):
         one_of("kind", EventKind),
         one_of("breaker", Breaker),
         CheckConstraint("url <> ''", name="url_not_blank"),
+        Index(
+            "ix_endpoints_troubled",
+            "id",
+            postgresql_where=text(
+                "breaker <> 'closed' OR disabled_at IS NOT NULL OR failing_since IS NOT NULL"
+            ),
+        ),
     )
 
 

@@ -148,6 +148,22 @@ class User(Base):
     )
 
 
+class TroubledUser(Base):
+    """A user whose status is one of `TROUBLED`, since when. A trigger of `users` writes it."""
+
+    __tablename__ = "troubled_users"
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    connection_id: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str]
+    since: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_troubled_users_cause", "status", "connection_id", "since"),
+        Index("ix_troubled_users_partner", "partner_id", "status", "since"),
+    )
+
+
 class UserEvent(Base):
     """An event that the partner is notified of. `code` says why in one word, `reason` in a sentence."""
 

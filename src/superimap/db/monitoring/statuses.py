@@ -57,8 +57,13 @@ async def list_events(db: AsyncSession, user: User, *, limit: int) -> Sequence[U
     return (await db.scalars(statement)).all()
 
 
-async def read_cluster_status(db: AsyncSession, *, expiry: float) -> ClusterStatus:
-    """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds."""
-    given = {"expiry": expiry, "space": IDLER_LOCK_SPACE, "watched": []}
+async def read_cluster_status(
+    db: AsyncSession, *, expiry: float, count_watched: bool = True
+) -> ClusterStatus:
+    """Read the status of the cluster. An idler is alive if its heartbeat is younger than `expiry` seconds.
+
+    Without `count_watched`, which reads all users, none is reported as watched.
+    """
+    given = {"expiry": expiry, "space": IDLER_LOCK_SPACE, "watched": [] if count_watched else [0]}
     row = (await db.execute(text(cluster_status.QUERY), given)).one()
     return cluster_status.from_row(row)

@@ -13,5 +13,6 @@ TONES = {"ready": "good", "full": "warn", "stopping": "warn", "silent": "bad"}
 @pages.get("/cluster")
 async def cluster(page: Page) -> Response:
     """Show the idlers."""
-    seen = await statuses.read_cluster_status(page.db, expiry=page.resources.settings.heartbeat_expiry)
+    expiry = page.resources.settings.heartbeat_expiry
+    seen = await statuses.read_cluster_status(page.db, expiry=expiry, count_watched=False)
     return page.show("cluster.html", seen=seen, tones=TONES, live=True)

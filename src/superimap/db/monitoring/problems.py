@@ -1,0 +1,70 @@
+"""What is wrong at this moment: users that are not watched, and webhooks that are late, by what they share."""
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from superimap.db import statements
+from superimap.db.engine import driver_connection
+from superimap.domain.causes import LATE_SECONDS, EndpointTrouble, UserTrouble
+
+_STATEMENTS = statements.load(__file__)
+_TROUBLED_GROUPS = _STATEMENTS["troubled_groups"]
+_REASONS = _STATEMENTS["reasons"]
+_LATE_ENDPOINTS = _STATEMENTS["late_endpoints"]
+_TROUBLED_ENDPOINTS = _STATEMENTS["troubled_endpoints"]
+
+MAX_GROUPS = 100
+"""Connections and endpoints that are looked at."""
+MAX_COUNTED = 1000
+"""Above it, a count is only known to be larger."""
+REASON_SAMPLE = 50
+"""Users of each group whose reasons are read."""
+
+
+async def user_troubles(db: AsyncSession) -> list[UserTrouble]:
+    """Return the troubled users by status and connection."""
+    driver = await driver_connection(db)
+    rows = await driver.fetch(*_TROUBLED_GROUPS.bind(groups=MAX_GROUPS, most=MAX_COUNTED))
+    reasons = defaultdict[tuple[str, int], list[tuple[str, int]]](list)
+    given = _REASONS.bind(
+        statuses=[row["status"] for row in rows],
+        connection_ids=[row["connection_id"] for row in rows],
+        sample=REASON_SAMPLE,
+    )
+    for row in await driver.fetch(*given):
+        reasons[row["status"], row["connection_id"]].append((row["reason"], row["users"]))
+    return [
+        UserTrouble(**dict(row), reasons=tuple(reasons[row["status"], row["connection_id"]])) for row in rows
+    ]
+
+
+async def endpoint_troubles(db: AsyncSession) -> list[EndpointTrouble]:
+    """Return the endpoints that fail, are disabled, or whose deliveries are late."""
+    driver = await driver_connection(db)
+    late = await driver.fetch(
+        *_LATE_ENDPOINTS.bind(groups=MAX_GROUPS, most=MAX_COUNTED, late=timedelta(seconds=LATE_SECONDS))
+    )
+    failing = await driver.fetch(*_TROUBLED_ENDPOINTS.bind(groups=MAX_GROUPS))
+    found = {row["id"]: _endpoint(dict(row)) for row in failing} | {
+        row["id"]: _endpoint(dict(row)) for row in late
+    }
+    return list(found.values())
+
+
+def _endpoint(row: dict[str, Any]) -> EndpointTrouble:
+    return EndpointTrouble(
+        id=row["id"],
+        kind=row["kind"],
+        partner_id=row["partner_id"],
+        partner=row["partner"],
+        breaker=row["breaker"],
+        failing_since=row["failing_since"],
+        disabled_at=row["disabled_at"],
+        disabled_reason=row["disabled_reason"],
+        due_at=row.get("due_at"),
+        deliveries=row.get("deliveries", 0),
+        is_late=row.get("is_late", False),
+    )

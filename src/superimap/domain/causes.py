@@ -1,0 +1,166 @@
+"""Causes: what several problems share, how they are called, and the first step against them. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from superimap.domain.users import UserStatus
+
+LATE_SECONDS = 60
+"""After which a webhook that is due is late."""
+MAX_REASONS = 3
+
+TITLES = {
+    UserStatus.AUTHENTICATION_FAILED: "{provider} refuses the sign-in of {mailboxes}",
+    UserStatus.BACKING_OFF: "{provider} cannot be reached for {mailboxes}",
+    UserStatus.THROTTLED: "{provider} asks for a pause for {mailboxes}",
+    UserStatus.SUSPENDED: "{provider} sends more than a mail server may for {mailboxes}",
+    UserStatus.STALLED: "{provider} has not answered for {mailboxes}",
+}
+STEPS = {
+    UserStatus.AUTHENTICATION_FAILED: "Send these people a connect link: each must sign in again. If all users of "
+    "a connection are refused, its OAuth 2.0 client is wrong or expired: replace it.",
+    UserStatus.BACKING_OFF: "Test the server from the idler's machine. Sessions are tried again by themselves, "
+    "with growing pauses.",
+    UserStatus.THROTTLED: "Wait: the sessions are tried again at the time that the server gave. If it lasts, "
+    "lower the provider's logins per second.",
+    UserStatus.SUSPENDED: "These sessions are paused, ever longer. Look at a mailbox, and write to whoever runs "
+    "the server.",
+    UserStatus.STALLED: "Look at the cluster: an idler may be full or silent. If none is, test the mail server.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserTrouble:
+    """Users of one connection in one status: `recent` came within the last hour, `user_id` came last.
+
+    `reasons` are those of the latest users, each with their number.
+    """
+
+    status: str
+    connection_id: int
+    partner_id: int
+    partner: str
+    provider: str
+    provider_title: str
+    users: int
+    recent: int
+    first_since: datetime
+    last_since: datetime
+    user_id: int
+    reasons: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointTrouble:
+    """An endpoint that fails, is disabled or has late deliveries; `deliveries` are due, the first at `due_at`."""
+
+    id: int
+    kind: str
+    partner_id: int
+    partner: str
+    breaker: str
+    failing_since: datetime | None
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    due_at: datetime | None = None
+    deliveries: int = 0
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Problems that share something. `scope` is what they share: a provider, a connection or an endpoint.
+
+    `is_grave` says that mail is late or not seen. `link` is the page of the first step, and the id of its object.
+    """
+
+    title: str
+    since: datetime | None
+    users: int
+    is_grave: bool
+    step: str
+    scope: str
+    link: tuple[str, int]
+    reasons: tuple[tuple[str, int], ...] = ()
+    troubles: tuple[UserTrouble, ...] = ()
+
+
+def group_users(troubles: Iterable[UserTrouble]) -> list[Cause]:
+    """Return a cause for each status of a provider, or of a connection if it alone has the status."""
+    groups: dict[tuple[str, str], list[UserTrouble]] = {}
+    for each in troubles:
+        groups.setdefault((each.status, each.provider), []).append(each)
+    causes = [_user_cause(status, members) for (status, _), members in groups.items()]
+    return sorted(causes, key=lambda cause: -cause.users)
+
+
+def _user_cause(status: str, members: Sequence[UserTrouble]) -> Cause:
+    first = members[0]
+    users = sum(each.users for each in members)
+    is_of_one = len(members) == 1
+    mailboxes = f"{users:,} mailbox{'' if users == 1 else 'es'}{f' of {first.partner}' if is_of_one else ''}"
+    reasons = Counter[str]()
+    for each in members:
+        reasons.update(dict(each.reasons))
+    return Cause(
+        title=TITLES[UserStatus(status)].format(provider=first.provider, mailboxes=mailboxes),
+        since=min(each.first_since for each in members),
+        users=users,
+        is_grave=True,
+        step=STEPS[UserStatus(status)],
+        scope="connection" if is_of_one else "provider",
+        link=("mailbox", first.user_id) if users == 1 else ("connection", first.connection_id),
+        reasons=tuple((reason, count) for reason, count in reasons.most_common(MAX_REASONS) if reason),
+        troubles=tuple(members),
+    )
+
+
+def endpoint_causes(troubles: Iterable[EndpointTrouble]) -> list[Cause]:
+    """Return a cause for each endpoint, those with the most late deliveries first."""
+    ordered = sorted(troubles, key=lambda each: (-each.deliveries, each.id))
+    return [_endpoint_cause(each) for each in ordered]
+
+
+def _endpoint_cause(each: EndpointTrouble) -> Cause:
+    name = f"The {each.kind} endpoint of {each.partner}"
+    if each.disabled_at is not None:
+        why = "answered 410" if each.disabled_reason == "gone" else "failed for days"
+        title = f"{name} is disabled: it {why}"
+        step = "Ask the partner, correct the URL, and enable the endpoint. What is pending is sent then."
+        since: datetime | None = each.disabled_at
+    elif each.failing_since is not None:
+        title, since = f"{name} fails", each.failing_since
+        step = "Look at its last answers. It is tried again by itself; nothing is lost meanwhile."
+    else:
+        title, since = f"Webhooks to the {each.kind} endpoint of {each.partner} are late", each.due_at
+        step = "Look at the cluster: a dispatcher may be missing, or too slow for this endpoint."
+    return Cause(
+        title=title,
+        since=since,
+        users=0,
+        is_grave=each.is_late or each.disabled_at is not None,
+        step=step,
+        scope="endpoint",
+        link=("endpoint", each.id),
+    )
+
+
+def headline(
+    *, wanted: int, unserved: int, users: Iterable[Cause], endpoints: Iterable[EndpointTrouble]
+) -> str:
+    """Return one sentence: whether anybody is not watched, and whether a webhook is late."""
+    unwatched = min(wanted, unserved + sum(cause.users for cause in users))
+    late = [each for each in endpoints if each.is_late]
+    if not wanted:
+        watching = "No mailbox is connected yet"
+    elif unwatched:
+        verb = "is" if unwatched == 1 else "are"
+        watching = f"{unwatched:,} of {wanted:,} mailboxes {verb} not watched"
+    else:
+        watching = "The mailbox is watched" if wanted == 1 else f"All {wanted:,} mailboxes are watched"
+    if late:
+        count = f"{len(late):,} endpoint{'' if len(late) == 1 else 's'}"
+        return f"{watching}, and webhooks to {count} are late."
+    return f"{watching}, and no webhook is late."
