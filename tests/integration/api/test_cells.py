@@ -44,6 +44,14 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     include {folder}/cells.conf;
+    server {{
+        listen unix:{folder}/shown;
+        location / {{ return 200 "$http_host $http_x_forwarded_for"; }}
+    }}
+    server {{
+        listen unix:{folder}/other;
+        location / {{ proxy_pass http://unix:{folder}/shown; }}
+    }}
 }}
 """
 
@@ -248,6 +256,14 @@ async def test_neither_a_key_nor_a_link_is_in_the_log_of_requests(cells):
 
     (line,) = await requests(cells.log, 1)
     assert re.search(r'"GET /api/v1/connections" 200 eu1 127\.0\.0\.1:\d+ 200$', line)
+
+
+async def test_other_sites_of_the_same_nginx_are_proxied_as_before(cells):
+    transport = httpx.AsyncHTTPTransport(uds=str(cells.log.parent / "other"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://other.example.com") as client:
+        seen = await client.get("/")
+
+    assert seen.text == "localhost "
 
 
 async def test_no_key_is_in_a_log_of_nginx_while_a_cell_cannot_be_reached(cells, unused_tcp_port_factory):
