@@ -99,6 +99,22 @@ async def test_a_change_by_another_process_applies_after_a_second(
     assert (await acme.get(LIST)).status_code == expected
 
 
+async def test_a_key_whose_partner_was_just_deleted_changes_nothing_and_causes_no_internal_error(world, acme):
+    await acme.post(LIST, json={"imap_provider_code": "PLAIN"})
+    async with world.sessionmaker.begin() as db:
+        await db.execute(text("DELETE FROM partners WHERE name = 'acme'"))
+
+    answers = [
+        await acme.post(LIST, json={"imap_provider_code": "PLAIN"}),
+        await acme.post(f"{LIST}/PLAIN/users", json={"tag": "a"}),
+        await acme.post(f"{LIST}/PLAIN/users/batch", json={"users": [{"tag": "a"}]}),
+        await acme.post("/api/v1/deliveries/replay", json={}),
+        await acme.post(KEYS, json={"name": "heir"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [409, 404, 404, 404, 401]
+
+
 async def test_a_changed_rate_applies_after_a_second(world, acme, pass_a_second):
     await acme.get(LIST)
     async with world.sessionmaker.begin() as db:

@@ -4,9 +4,10 @@ from enum import StrEnum
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.db.errors import TooMany
+from superimap.db.errors import NotFound, TooMany
 from superimap.db.models import Allowance
 
 WINDOW_SECONDS = 60
@@ -26,10 +27,14 @@ MAX_PER_WINDOW = {Action.REPLAY: 1_000, Action.TEST: 10}
 async def use(db: AsyncSession, partner_id: int, action: Action, wanted: int = 1) -> int:
     """Count up to `wanted` uses and return how many are granted, at least one. Raises TooMany.
 
-    Concurrent calls for the same partner and action wait for the commit. A rollback returns the uses.
+    Concurrent calls for the same partner and action wait for the commit. A rollback returns the uses. Raises NotFound
+    for a partner that was just deleted, whose key is remembered for a second.
     """
     row = {"partner_id": partner_id, "action": action}
-    await db.execute(insert(Allowance).values(row).on_conflict_do_nothing())
+    try:
+        await db.execute(insert(Allowance).values(row).on_conflict_do_nothing())
+    except IntegrityError:
+        raise NotFound("This partner was deleted.") from None
     elapsed = func.extract("epoch", func.clock_timestamp() - Allowance.since)
     mine = (Allowance.partner_id == partner_id, Allowance.action == action)
     found = await db.execute(select(Allowance.used, elapsed).where(*mine).with_for_update())
