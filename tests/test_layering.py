@@ -18,7 +18,7 @@ LEVELS = {
     4: ["db", "oauth"],
     3: ["imap", "webhooks"],
     2: ["mail"],
-    1: ["domain"],
+    1: ["domain", "charts"],
     0: ["core"],
     -1: ["__init__"],  # the version
 }

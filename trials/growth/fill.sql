@@ -93,8 +93,7 @@ SELECT shard, count(*), bit_xor(hashint8extended(id, credentials_version)) FROM 
 WHERE NOT archived AND connected_at IS NOT NULL GROUP BY shard;
 
 INSERT INTO troubled_users (user_id, partner_id, connection_id, status, since)
-SELECT id, partner_id, connection_id, 'backing_off', now() - interval '1 day' * random() FROM users
-WHERE id % 30 = 0 AND NOT archived;
+SELECT id, partner_id, connection_id, status, status_since FROM users WHERE status = 'authentication_failed';
 
 SELECT setval(pg_get_serial_sequence(t, 'id'), greatest(current_setting('growth.mails')::bigint, 100000))
 FROM unnest('{partners,connections,endpoints,idlers,users,mailboxes,messages,user_events}'::text[]) t;

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from superimap.api.key_uses import KeyUses
 from superimap.api.known_keys import KnownKeys
 from superimap.api.login_check import LoginSlots
+from superimap.api.page_changes import Changes
 from superimap.api.read_replica import ReadReplica
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
@@ -47,6 +48,7 @@ class Resources:
     quota_policy: QuotaPolicy = field(default_factory=lambda: QuotaPolicy(DEFAULT_QUOTAS))
     expired_rows: ExpiredRows = field(default_factory=ExpiredRows)
     read_replica: ReadReplica = field(default_factory=ReadReplica)
+    changes: Changes = field(default_factory=Changes)
     dashboard_sessions: async_sessionmaker[AsyncSession] | None = None
     """Transactions of the dashboard, on connections of its own; None: on those of the API."""
 

@@ -2,12 +2,13 @@
 
 from starlette.routing import BaseRoute
 
-from superimap.api.dashboard import sign_in
-from superimap.api.dashboard.views import audit, cluster, now, system
+from superimap.api.dashboard import live, sign_in
+from superimap.api.dashboard.pages import ADMIN
+from superimap.api.dashboard.views import audit, cluster, find, mailbox, now, system
 
-MODULES = (sign_in, now, cluster, audit, system)
+MODULES = (sign_in, now, find, mailbox, cluster, audit, system)
 
 
 def routes() -> list[BaseRoute]:
     """Return the routes of all pages."""
-    return [route for module in MODULES for route in module.pages.routes]
+    return [live.route(ADMIN), *(route for module in MODULES for route in module.pages.routes)]

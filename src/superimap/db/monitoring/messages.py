@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, select
+from sqlalchemy import Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from superimap.db.errors import NotFound
 from superimap.db.models import DeferredMail, Delivery, Endpoint, Mailbox, Message, User
 from superimap.db.monitoring.history import SHOWN_STATE
 from superimap.domain.deliveries import DeliveryState
@@ -15,6 +16,8 @@ from superimap.domain.mails import REASONS, MailOutcome
 from superimap.webhooks.signing import webhook_id
 
 MAX_MESSAGES = 200
+MAX_SEARCHED = 10_000
+"""Messages of a user among which a Message-ID is looked for."""
 
 DISABLED_REASONS = {"gone": "it answered 410", "failing": "it failed for days"}
 
@@ -73,8 +76,47 @@ async def list_latest(
         page = page.where(Message.id < before)
     if outcome is not None:
         page = page.where(Message.outcome == outcome)
+    return await _read_rows(db, page.order_by(Message.id.desc()).limit(limit))
+
+
+async def get(db: AsyncSession, user: User, message_id: int) -> MessageRow:
+    """Return one message of this user. Raises NotFound."""
+    mine = (Message.partner_id == user.partner_id, Message.user_id == user.id)
+    rows = await _read_rows(db, select(Message).where(Message.id == message_id, *mine))
+    if not rows:
+        raise NotFound("Message not found.")
+    return rows[0]
+
+
+async def owner(db: AsyncSession, message_id: int, *, partner_id: int | None = None) -> int:
+    """Return the id of the user whose message this is, among the users of a partner or of all. Raises NotFound."""
+    statement = select(Message.user_id).where(Message.id == message_id)
+    if partner_id is not None:
+        statement = statement.where(Message.partner_id == partner_id)
+    found = await db.scalar(statement)
+    if found is None:
+        raise NotFound("Message not found.")
+    return found
+
+
+async def find_by_header(db: AsyncSession, user: User, message_id: str, *, limit: int) -> list[MessageRow]:
+    """Return the messages with this Message-ID among the latest MAX_SEARCHED of the user, the newest first."""
+    latest = (
+        select(Message.id, Message.message_id)
+        .where(Message.partner_id == user.partner_id, Message.user_id == user.id)
+        .order_by(Message.id.desc())
+        .limit(MAX_SEARCHED)
+        .subquery()
+    )
+    found = select(latest.c.id).where(latest.c.message_id == message_id).limit(limit)
+    mine = (Message.partner_id == user.partner_id, Message.user_id == user.id)
+    return await _read_rows(db, select(Message).where(Message.id.in_(found), *mine))
+
+
+async def _read_rows(db: AsyncSession, page: Select[Message]) -> list[MessageRow]:
+    """Read the selected messages with what belongs to them, the newest first."""
     # The page is selected first, so that the joins look up each of its rows by index.
-    seen = aliased(Message, page.order_by(Message.id.desc()).limit(limit).cte("page"), name="seen")
+    seen = aliased(Message, page.cte("page"), name="seen")
     original, where = aliased(Message, name="original"), aliased(Mailbox, name="original_mailbox")
     same_user = and_(original.partner_id == seen.partner_id, original.user_id == seen.user_id)
     statement = (

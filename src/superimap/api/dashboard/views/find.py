@@ -1,0 +1,28 @@
+"""The page Find: whatever a person has at hand leads to its page."""
+
+from starlette.responses import Response
+
+from superimap.api.dashboard import words
+from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.db.monitoring import finding
+from superimap.webhooks.signing import delivery_of, webhook_id
+
+pages = Pages(ADMIN)
+
+
+@pages.get("/find")
+async def find(page: Page) -> Response:
+    """Show what the text names, or go to its page if it names one thing."""
+    text = page.query("q")
+    found = await finding.find(page.db, text, delivery_id=delivery_of(text))
+    paths = [f"/mailboxes/{user.id}" for user in found.users]
+    paths += [f"/partners/{partner.id}" for partner in found.partners]
+    paths += [f"/providers/{code}" for code in found.providers]
+    if found.message_id is not None:
+        paths.append(f"/mails/{found.message_id}")
+    if found.delivery is not None:
+        partner_id, delivery = found.delivery
+        paths.append(f"/deliveries/{partner_id}/{webhook_id(delivery)}")
+    if len(paths) == 1:
+        return page.redirect(paths[0])
+    return page.show("find.html", text=text, found=found, words=words, is_header=text.startswith("<"))

@@ -1,0 +1,101 @@
+"""The page of a mailbox: is it watched, since when, what was seen in it; and of one mail: its path."""
+
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from superimap.api.dashboard import mail_path, words
+from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.errors import Problem
+from superimap.db.accounts import mail_retries, user_retries
+from superimap.db.monitoring import history, mailboxes, messages
+from superimap.db.monitoring.mailboxes import MailboxStatus
+from superimap.domain.mails import MailOutcome
+from superimap.webhooks.signing import delivery_of
+
+pages = Pages(ADMIN)
+
+PAGE_ROWS = 25
+
+
+@pages.get("/mailboxes/{user_id}")
+async def mailbox(page: Page, user_id: str) -> Response:
+    """Show a mailbox with its latest mails."""
+    seen = await mailboxes.read(page.db, row_number(user_id))
+    outcome = page.query("outcome")
+    header = page.query("message_id")
+    if header:
+        rows = await messages.find_by_header(page.db, seen.user, header, limit=PAGE_ROWS)
+    else:
+        rows = await messages.list_latest(
+            page.db,
+            seen.user,
+            limit=PAGE_ROWS + 1,
+            before=page.number("before"),
+            outcome=MailOutcome(outcome) if outcome in set(MailOutcome) else None,
+        )
+    return page.show(
+        "mailbox.html",
+        seen=seen,
+        trail=trail(seen),
+        rows=rows[:PAGE_ROWS],
+        more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
+        outcome=outcome,
+        header=header,
+        words=words,
+        outcomes=list(MailOutcome),
+        live=True,
+    )
+
+
+@pages.post("/mailboxes/{user_id}/try")
+async def try_now(page: Page, user_id: str) -> Response:
+    """Start the session of a mailbox again."""
+    seen = await mailboxes.read(page.db, row_number(user_id))
+    await user_retries.try_now(page.db, seen.user)
+    return page.redirect(f"/mailboxes/{seen.user.id}", done="retried")
+
+
+@pages.get("/mails/{message_id}")
+async def mail(page: Page, message_id: str) -> Response:
+    """Show the path of one mail, also if nothing was sent, and why."""
+    number = row_number(message_id)
+    seen = await mailboxes.read(page.db, await messages.owner(page.db, number))
+    row = await messages.get(page.db, seen.user, number)
+    attempts = []
+    if row.delivery is not None and (delivery := delivery_of(row.delivery.webhook_id)) is not None:
+        attempts = await history.list_attempts(page.db, page.resources.vault, seen.user.partner_id, delivery)
+    return page.show(
+        "mail.html",
+        seen=seen,
+        trail=[*trail(seen), (seen.user.email or seen.user.tag, f"/mailboxes/{seen.user.id}")],
+        mail=row,
+        attempts=attempts,
+        stages=mail_path.stages(row, attempts),
+        words=words,
+        is_retryable=row.outcome in mail_retries.RETRYABLE,
+        live=True,
+    )
+
+
+@pages.post("/mails/{message_id}/retry")
+async def retry(page: Page, message_id: str) -> Response:
+    """Have a mail read again that could not be read."""
+    number = row_number(message_id)
+    seen = await mailboxes.read(page.db, await messages.owner(page.db, number))
+    await mail_retries.retry_message(page.db, seen.user, number)
+    return page.redirect(f"/mails/{number}", done="reread")
+
+
+def row_number(text: str) -> int:
+    """Return the id in a path. Raises Problem 404 for anything that is none."""
+    if text.isascii() and text.isdecimal() and 0 < int(text[:19]) < 2**63 and len(text) <= 19:
+        return int(text)
+    raise Problem(404, "There is nothing at this address.")
+
+
+def trail(seen: MailboxStatus) -> list[tuple[str, str]]:
+    """Return the names and paths of the pages above a mailbox."""
+    partner = f"/partners/{seen.partner.id}"
+    connection = f"{partner}/connections/{seen.connection.id}"
+    return [("Partners", "/partners"), (seen.partner.name, partner), (quote(seen.provider.code), connection)]

@@ -1,0 +1,86 @@
+"""The dashboard in Chromium: a mail arrives while its page is open, an endpoint fails, and the path says why."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Page, async_playwright, expect
+
+from fixtures.world import World, credentials, eventually, running
+from superimap.db import engine
+from superimap.db.operators import accounts, links
+from superimap.domain.operators import OperatorRole
+from superimap.launch import services
+from superimap.testing import ImapServer, WebhookSink
+from tests.e2e.people import api
+from tests.e2e.test_swagger_ui import QUIET
+from tests.support import axe
+from tests.support.mails import mail
+
+PASSWORD = "four quiet ponies"
+
+
+async def invited(world: World) -> str:
+    """Create an owner; returns the path of the invitation."""
+    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+        owner = await accounts.create(db, "ada@example.com", OperatorRole.OWNER)
+        await links.invite(db, owner, sha256(b"link").digest())
+    return "/admin/invitation?link=link"
+
+
+@contextlib.asynccontextmanager
+async def browser(chromium: str, **options: Any) -> AsyncIterator[Page]:
+    """A page with JavaScript; any message on its console fails the test."""
+    said: list[str] = []
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        context = await opened.new_context(**options)
+        page = await context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        yield page
+        await opened.close()
+    assert said == []
+
+
+async def test_a_mail_is_watched_from_its_arrival_to_its_webhook(
+    world: World, imap: ImapServer, sink: WebhookSink, chromium: str, tmp_path: Path
+) -> None:
+    partner = await world.partner("acme", new_mail_webhook=sink.url("/new_mail"))
+    await world.provider("localhost", imap.port, tls="none")
+    await world.connection(partner)
+    imap.add_account("ann@example.com", "secret")
+    await world.add_users(
+        partner, [{**credentials("ann", "ann@example.com", "secret"), "email": "ann@example.com"}]
+    )
+    async with (
+        api(world) as url,
+        running(services.run_idler, world.settings),
+        running(services.run_dispatcher, world.settings),
+        browser(chromium, viewport={"width": 1280, "height": 900}) as page,
+    ):
+        await page.goto(url + await invited(world))
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_label("The same again").fill(PASSWORD)
+        await page.get_by_role("button", name="Set the password").click()
+        await expect(page.get_by_role("heading", name="Now")).to_be_visible()
+        await eventually(lambda: world.value("SELECT status = 'watching' FROM users"))
+
+        await page.get_by_role("searchbox").fill("ann@example.com")
+        await page.get_by_role("button", name="Find").click()
+        await expect(page.get_by_role("heading", name="ann@example.com")).to_be_visible()
+        assert await axe.faults(page) == []
+
+        sink.on("/new_mail", 500)
+        imap.deliver("ann@example.com", mail("first"))
+        row = page.locator("tbody tr", has_text="the last answer was 500")
+        await expect(row).to_be_visible(timeout=15_000)  # without a reload: the page fetched itself
+        await page.screenshot(path=str(tmp_path / "mailbox.png"), full_page=True)
+        await row.get_by_role("link").click()
+        await expect(page.get_by_text("Attempt 1")).to_be_visible()
+        assert await axe.faults(page) == []
+        await page.screenshot(path=str(tmp_path / "mail.png"), full_page=True)

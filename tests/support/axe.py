@@ -1,0 +1,21 @@
+"""Accessibility of a page in a browser, by axe-core."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from playwright.async_api import Page
+
+SCRIPT = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+_RUN = "() => axe.run({ resultTypes: ['violations'] })"
+
+
+async def faults(page: Page) -> list[str]:
+    """Each violation of axe-core's rules, with the elements."""
+    await page.evaluate(SCRIPT)
+    found: dict[str, Any] = await page.evaluate(_RUN)
+    return [
+        f"{rule['id']}: {rule['help']}: " + "; ".join(node["html"][:150] for node in rule["nodes"][:3])
+        for rule in found["violations"]
+    ]
