@@ -43,7 +43,7 @@ class Browser:
 
 
 def form_token(shown: httpx.Response) -> str:
-    """The token of the first form on a page; empty without one."""
+    """The token of a form on a page; empty without one."""
     found = _TOKEN.search(shown.text)
     return found[1] if found else ""
 

@@ -4,9 +4,9 @@ from starlette.routing import BaseRoute
 
 from superimap.api.dashboard import live, sign_in
 from superimap.api.dashboard.pages import ADMIN
-from superimap.api.dashboard.views import audit, cluster, find, mailbox, now, system
+from superimap.api.dashboard.views import account, audit, cluster, find, mailbox, now, operators, system
 
-MODULES = (sign_in, now, find, mailbox, cluster, audit, system)
+MODULES = (sign_in, now, find, mailbox, cluster, operators, account, audit, system)
 
 
 def routes() -> list[BaseRoute]:

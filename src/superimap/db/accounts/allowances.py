@@ -27,8 +27,8 @@ MAX_PER_WINDOW = {Action.REPLAY: 1_000, Action.TEST: 10}
 async def use(db: AsyncSession, partner_id: int, action: Action, wanted: int = 1) -> int:
     """Count up to `wanted` uses and return how many are granted, at least one. Raises TooMany.
 
-    Concurrent calls for the same partner and action wait for the commit. A rollback returns the uses. Raises NotFound
-    for a partner that was just deleted, whose key is remembered for a second.
+    Concurrent calls for the same partner and action wait for the commit. A rollback returns the uses. Raises
+    NotFound for a partner that was just deleted, whose key is remembered for a second.
     """
     row = {"partner_id": partner_id, "action": action}
     try:

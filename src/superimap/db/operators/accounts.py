@@ -56,10 +56,12 @@ async def list_all(db: AsyncSession) -> Sequence[Operator]:
     return (await db.scalars(select(Operator).order_by(func.lower(Operator.email)))).all()
 
 
-async def set_password(db: AsyncSession, operator: Operator, hashed: str) -> None:
-    """Store the hash of a new password, unlock it, and end the operator's sessions."""
+async def set_password(
+    db: AsyncSession, operator: Operator, hashed: str, *, keep_session: bytes = b""
+) -> None:
+    """Store the hash of a new password, unlock it, and end the operator's sessions except one."""
     operator.password, operator.refusals, operator.locked_until = hashed, 0, None
-    await sessions.end_all(db, operator_id=operator.id)
+    await sessions.end_all(db, operator_id=operator.id, keep=keep_session)
     await _record(db, AuditAction.OPERATOR_UPDATE, operator, "password")
 
 

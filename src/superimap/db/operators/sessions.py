@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Update, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from superimap.db import audit
 from superimap.db.models import DashboardSession, Operator, Partner
+from superimap.domain.audit import AuditAction
 from superimap.domain.operators import IDLE_TIME, SESSION_TIME, STEP_UP_TIME
 
 SEEN_SECONDS = 60
@@ -98,6 +100,21 @@ async def end_all(
     )
     result = await db.execute(statement.returning(DashboardSession.digest))
     return len(result.all())
+
+
+async def end_of(db: AsyncSession, operator: Operator, which: str, *, keep: bytes = b"") -> None:
+    """End the session of an operator with this digest in hexadecimal; all but `keep` if it is empty."""
+    statement = delete(DashboardSession).where(
+        DashboardSession.operator_id == operator.id, DashboardSession.digest != keep
+    )
+    if which:
+        statement = statement.where(func.encode(DashboardSession.digest, "hex") == which)
+    ended = (await db.execute(statement.returning(DashboardSession.digest))).all()
+    if ended:
+        details = {"count": len(ended)}
+        await audit.record(
+            db, AuditAction.SESSION_END, partner_id=None, object_id=operator.email, details=details
+        )
 
 
 async def delete_expired(db: AsyncSession, *, limit: int = 100) -> None:
