@@ -96,6 +96,7 @@ async def test_the_demo_prints_a_curl_line_that_works(env, unused_tcp_port):
         async with httpx.AsyncClient() as client:
             user = (await client.get(line[2], headers={"x-api-key": line[1]})).json()
             docs = re.search(r"Swagger UI  (\S+)", process.output)
+            assert re.search(r"Dashboard   http://\S+/admin/invitation\?link=\S{43}", process.output)
             assert docs is not None
             page = await client.get(docs[1])
         assert user["tag"] == "demo-user"

@@ -144,6 +144,7 @@ async def _up(data: Path, port: int | None, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         async with runtime.cancel_when(stop):
             installed = await stack.enter_async_context(up.installation(data, _overrides(port)))
+            link = await up.first_operator_link(installed)
         if stop.is_set():
             return
         _set_up_log(installed.settings)
@@ -156,6 +157,11 @@ async def _up(data: Path, port: int | None, stop: asyncio.Event) -> None:
             )
         typer.echo(f"API         {address}/api/v1")
         typer.echo(f"Swagger UI  {address}/docs")
+        typer.echo(f"Dashboard   {address}/admin")
+        if link is not None:
+            typer.echo(
+                f"            To sign in as {up.FIRST_OPERATOR}, set a password, within three days:\n  {link}"
+            )
         typer.echo("To operate it, in another terminal:")
         typer.echo(f"  {_operator_environment(installed)}")
         typer.echo("  superimap partners create --help")
@@ -172,12 +178,13 @@ async def _up_demo(data: Path, port: int | None, stop: asyncio.Event) -> None:
         async with runtime.cancel_when(stop):
             installed = await stack.enter_async_context(up.installation(data, _overrides(port)))
             stage = await stack.enter_async_context(demo.set_up_demo(installed.settings))
+            link = await up.first_operator_link(installed)
         if stop.is_set():
             return
         _set_up_log(installed.settings)
         async with asyncio.TaskGroup() as group:
             group.create_task(up.run(installed.settings, stop))
-            showing = group.create_task(demo.run_demo(stage, installed.address, typer.echo))
+            showing = group.create_task(demo.run_demo(stage, installed.address, typer.echo, dashboard=link))
             await stop.wait()
             showing.cancel()
     typer.echo("All processes have ended.")

@@ -119,13 +119,15 @@ async def wait_until_watched(demo: Demo, stop: asyncio.Event | None = None) -> b
     return any(each.idling for each in demo.imap.sessions)
 
 
-async def run_demo(demo: Demo, address: str, say: Say) -> None:
+async def run_demo(demo: Demo, address: str, say: Say, *, dashboard: str | None = None) -> None:
     """Print the addresses, then send a mail every few seconds and print its webhook, until cancelled."""
     if not await wait_until_watched(demo):
         say(f"The demo mailbox is not watched after {WATCH_WAIT_SECONDS:.0f} s; see the log above.")
         return
     user = f"{address}/api/v1/connections/{CODE}/users/{TAG}"
     say(f"Swagger UI  {address}/docs")
+    if dashboard is not None:
+        say(f"Dashboard   {dashboard}")
     say(f"API key     {demo.api_key}")
     say(f"Try it      curl -H 'x-api-key: {demo.api_key}' {user}")
     say(f"A mail every {MAIL_INTERVAL_SECONDS:.0f} s for {ADDRESS}; Ctrl-C ends it.")

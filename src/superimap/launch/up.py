@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from superimap.launch import engines as embedded
 from superimap.launch import services
 
 KEY_FILE = "encryption.key"
+FIRST_OPERATOR = "owner@localhost"
+"""Address with which the first operator signs in."""
 STOP_SECONDS = 3.0
 
 
@@ -47,6 +51,21 @@ class Installation:
     def address(self) -> str:
         """The URL of the API, for people."""
         return self.settings.base_url or _address(self.settings)
+
+
+async def first_operator_link(installed: Installation) -> str | None:
+    """Create an owner of the dashboard and return the link to set its password; None if there is an operator."""
+    from superimap.db.operators import accounts, links  # noqa: PLC0415
+    from superimap.domain.operators import OperatorRole  # noqa: PLC0415
+
+    secret = secrets.token_urlsafe(32)
+    url = installed.settings.database_url
+    async with engine.sessions(url, pool_size=1) as sessions, sessions.begin() as db:
+        if await accounts.list_all(db):
+            return None
+        owner = await accounts.create(db, FIRST_OPERATOR, OperatorRole.OWNER)
+        await links.invite(db, owner, sha256(secret.encode()).digest())
+    return f"{installed.address}/admin/invitation?link={secret}"
 
 
 def with_base_url(settings: Settings) -> Settings:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from superimap.db.errors import NotFound
-from superimap.db.models import DeferredMail, Delivery, Endpoint, Mailbox, Message, User
+from superimap.db.models import DeferredMail, Delivery, Endpoint, Mailbox, Message, Partner, User
 from superimap.db.monitoring.history import SHOWN_STATE
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
@@ -77,6 +77,21 @@ async def list_latest(
     if outcome is not None:
         page = page.where(Message.outcome == outcome)
     return await _read_rows(db, page.order_by(Message.id.desc()).limit(limit))
+
+
+async def list_newest(db: AsyncSession, *, limit: int) -> list[tuple[MessageRow, str, str]]:
+    """Return the last messages of all users, the newest first, each with the tag of its user and its partner."""
+    newest = select(Message).order_by(Message.id.desc()).limit(limit)
+    ids = select(newest.subquery().c.id)
+    owners = (
+        select(Message.id, User.tag, Partner.name)
+        .join(User, User.id == Message.user_id)
+        .join(Partner, Partner.id == Message.partner_id)
+        .where(Message.id.in_(ids))
+    )
+    named = {row[0]: (row[1], row[2]) for row in await db.execute(owners)}
+    rows = await _read_rows(db, newest)
+    return [(row, *named[row.id]) for row in rows if row.id in named]
 
 
 async def get(db: AsyncSession, user: User, message_id: int) -> MessageRow:

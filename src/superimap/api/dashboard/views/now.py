@@ -2,11 +2,14 @@
 
 from starlette.responses import Response
 
+from superimap.api.dashboard import words
 from superimap.api.dashboard.pages import ADMIN, Page, Pages
-from superimap.db.monitoring import problems, statuses
+from superimap.db.monitoring import messages, problems, statuses
 from superimap.domain import causes
 
 pages = Pages(ADMIN)
+
+NEWEST_MAILS = 10
 
 
 @pages.get("")
@@ -27,6 +30,8 @@ async def now(page: Page) -> Response:
         tone="bad" if is_bad else "warn" if shown else "good",
         causes=shown,
         seen=seen,
+        newest=await messages.list_newest(page.db, limit=NEWEST_MAILS),
+        words=words,
         most=problems.MAX_COUNTED,
         live=True,
     )
