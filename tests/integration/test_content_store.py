@@ -114,6 +114,7 @@ async def test_a_webhook_waits_for_a_store_that_stands_still_and_is_not_held_aga
     world, imap, store, monkeypatch
 ):
     monkeypatch.setattr("superimap.core.content_store.READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("superimap.core.content_store.READ_PAUSE_SECONDS", 0.0)
     settings = with_store(world, store)
     async with AsyncExitStack() as stack:
         sink = await stack.enter_async_context(WebhookSink())
@@ -300,3 +301,26 @@ async def test_a_password_in_the_address_of_the_store_appears_in_no_log(store, m
     assert await contents.put(b"x" * 100, PLACE) == b"x" * 100
     assert "content stays in PostgreSQL" in caplog.text
     assert "secret-of-the-proxy" not in caplog.text
+
+
+async def test_a_store_that_stands_still_holds_up_no_small_webhooks(world, imap, store, monkeypatch):
+    """Twenty large ones are due before the small one, and an endpoint that has not answered yet has two POSTs."""
+    monkeypatch.setattr("superimap.core.content_store.READ_TIMEOUT_SECONDS", 1.0)
+    settings = with_store(world, store)
+    async with AsyncExitStack() as stack:
+        sink = await stack.enter_async_context(WebhookSink())
+        partner = await set_up(world, imap, url=sink.url("/"))
+        await world.user(partner, "joe-tag", login="joe", password="pw")
+        async with running(services.run_idler, settings):
+            await idling(imap)
+            for number in range(20):
+                imap.deliver("joe", BIG.replace(b"big", b"big %d" % number))
+            await eventually(lambda: world.value("SELECT count(*) = 20 FROM deliveries"))
+            imap.deliver("joe", mail("small"))
+            await eventually(lambda: world.value("SELECT count(*) = 21 FROM deliveries"))
+        store.stand_still()
+        stack.callback(store.go_on)
+        await stack.enter_async_context(running(services.run_dispatcher, settings))
+        await sink.wait_for(1, timeout=5)
+
+    assert len(json.loads(sink.received[0].body)["rfc822"]) == len(mail("small"))

@@ -36,8 +36,9 @@ READ_BYTES_PER_SECOND = 2 * 1024 * 1024
 MAX_READ_SECONDS = WRITE_TIMEOUT_SECONDS
 """What could be written can be read."""
 PAUSE_SECONDS = 30.0
-"""After a failure, contents stay in PostgreSQL for as long, so that mails do not wait for a store that is down.
-Then one content at a time finds out whether the store works again."""
+"""After a failure, contents stay in PostgreSQL for as long, so that mails do not wait for a store that is down."""
+READ_PAUSE_SECONDS = 5.0
+"""After a failure to read, nothing is read for as long, so that other webhooks do not wait for their turn."""
 _REFERENCE_VERSION = 3
 _NONCE = slice(5, 17)
 _SIZE_BYTES = 8
@@ -57,21 +58,20 @@ class ContentStore:
         """
         self._store = _open(url) if url else None
         self._min_bytes = min_bytes
-        self._paused_until = 0.0
-        self._is_failing = False
+        self._pause = _Pause()
 
     async def put(self, sealed: bytes, place: Place) -> bytes:
         """Write a content, and return what its row holds: a reference, or the content itself.
 
         The content is returned if it is small, or if it cannot be written: then PostgreSQL keeps it.
         """
-        if self._store is None or len(sealed) < self._min_bytes or time.monotonic() < self._paused_until:
+        if self._store is None or len(sealed) < self._min_bytes:
             return sealed
-        if self._is_failing:
-            self._paused_until = time.monotonic() + WRITE_TIMEOUT_SECONDS
+        if self._pause.lasts(longest_try=WRITE_TIMEOUT_SECONDS):
+            return sealed
         reference = _reference(sealed)
         try:
-            async with self._guarded("write", WRITE_TIMEOUT_SECONDS):
+            async with self._guarded("write", WRITE_TIMEOUT_SECONDS, pause=PAUSE_SECONDS):
                 await self._store.put_async(_name(reference, place), sealed)
         except ContentStoreError as error:
             log.warning("content stays in PostgreSQL: %s", error, extra={"delivery_id": place.row})
@@ -84,7 +84,9 @@ class ContentStore:
             raise ContentStoreError("the content is in an object store, and CONTENT_STORE_URL is not set")
         size = int.from_bytes(reference[-_SIZE_BYTES:], "big")
         seconds = min(READ_TIMEOUT_SECONDS + size / READ_BYTES_PER_SECOND, MAX_READ_SECONDS)
-        async with self._guarded("read", seconds):
+        if self._pause.lasts(longest_try=seconds):
+            raise ContentStoreError("the object store failed to read another content a moment ago")
+        async with self._guarded("read", seconds, pause=READ_PAUSE_SECONDS):
             answer = await self._store.get_async(_name(reference, place))
             if answer.meta["size"] != size:
                 raise FileNotFoundError("the object has another size than the content")
@@ -92,29 +94,56 @@ class ContentStore:
 
     async def delete(self, reference: bytes, place: Place) -> None:
         """Delete a content that is no longer needed; if that fails, the store's lifecycle rule does."""
-        if self._store is None or time.monotonic() < self._paused_until:
+        if self._store is None or self._pause.lasts(longest_try=READ_TIMEOUT_SECONDS):
             return
         try:
-            async with self._guarded("delete", READ_TIMEOUT_SECONDS):
+            async with self._guarded("delete", READ_TIMEOUT_SECONDS, pause=READ_PAUSE_SECONDS):
                 await self._store.delete_async(_name(reference, place))
         except ContentStoreError as error:
             log.warning("content is left in the object store: %s", error, extra={"delivery_id": place.row})
 
     @asynccontextmanager
-    async def _guarded(self, operation: str, seconds: float) -> AsyncIterator[None]:
+    async def _guarded(self, operation: str, seconds: float, *, pause: float) -> AsyncIterator[None]:
         """Limit the time of an operation, count its errors and turn them into ContentStoreError.
 
-        After one, nothing is written or deleted for a while, unless the store has answered.
+        After one, the store is left alone for `pause` seconds, unless it has answered.
         """
         try:
             async with asyncio.timeout(seconds):
                 yield
-            self._is_failing, self._paused_until = False, 0.0
+            self._pause.end()
         except Exception as error:
             metrics.CONTENT_STORE_ERRORS.labels(operation).inc()
-            if not isinstance(error, FileNotFoundError):
-                self._is_failing, self._paused_until = True, time.monotonic() + PAUSE_SECONDS
+            if isinstance(error, FileNotFoundError):
+                self._pause.end()
+            else:
+                self._pause.begin(pause)
             raise ContentStoreError(f"the object store failed to {operation}: {_first_line(error)}") from None
+
+
+class _Pause:
+    """The time after a failure for which a store is left alone. Then one operation at a time tries it again."""
+
+    def __init__(self) -> None:
+        self._is_failing = False
+        self._until = 0.0
+
+    def lasts(self, *, longest_try: float) -> bool:
+        """Whether to leave the store alone. If not, and it failed last, the caller has `longest_try` seconds."""
+        now = time.monotonic()
+        if now < self._until:
+            return True
+        if self._is_failing:
+            self._until = now + longest_try
+        return False
+
+    def begin(self, seconds: float) -> None:
+        """The store has failed."""
+        self._is_failing, self._until = True, time.monotonic() + seconds
+
+    def end(self) -> None:
+        """The store has answered."""
+        self._is_failing, self._until = False, 0.0
 
 
 def is_reference(content: bytes | None) -> bool:
