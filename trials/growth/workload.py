@@ -76,7 +76,7 @@ ARGUMENTS: dict[str, object] = {
     "name": "INBOX", "new_last_internal_date": _NOW, "new_restarts": 0, "new_server_uid_validity": 1,
     "new_uid_validity": 1, "new_was_empty": False, "number": 1, "old_uid_validity": 1, "outcome": ["delivered"],
     "owner": _IDLER, "partner_id": 1, "payload": "", "per_partner": 10,
-    "proven": asyncpg.BitString("01" * 512), "quota": "users", "reason": "x",
+    "proven": asyncpg.BitString("01" * 512), "proven_ago": 0.0, "quota": "users", "reason": "x",
     "recovered_kind": "recovered", "refresh_token": None, "reopened": ["x"], "restart_interval": 1.0,
     "restored_kind": "restored", "retention": 1.0, "retry_in": 1.0, "room": 1, "seconds": 1.0, "sessions": 1,
     "sample": 50, "sha1": [_BYTES], "shard": _SHARD, "shards": [_SHARD], "shared_grant_type": "x",

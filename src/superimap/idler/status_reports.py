@@ -7,6 +7,7 @@ from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sessions as queries
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler.context import IdlerContext
+from superimap.imap.client import ImapClient
 
 LONG_CATCH_UP_MAILS = 100
 """Mails in one catch-up above which it is reported that the session lags."""
@@ -15,10 +16,11 @@ LONG_CATCH_UP_MAILS = 100
 class ConnectionStatus:
     """Whether one connection is established, and whether it lags: its catch-up takes long."""
 
-    __slots__ = ("_catch_up_began", "_context", "_is_lagging", "_is_new", "_notes", "_watched")
+    __slots__ = ("_catch_up_began", "_client", "_context", "_is_lagging", "_is_new", "_notes", "_watched")
 
-    def __init__(self, context: IdlerContext, watched: WatchedUser) -> None:
+    def __init__(self, context: IdlerContext, watched: WatchedUser, client: ImapClient) -> None:
         self._context = context
+        self._client = client
         self._watched = watched
         self._is_new = True  # nothing is reported yet
         self._is_lagging = False
@@ -67,6 +69,7 @@ class ConnectionStatus:
             self._watched.user_id,
             version=self._watched.version,
             is_new=is_new,
+            proven_ago=asyncio.get_running_loop().time() - self._client.last_proven_alive,
             lags=is_lagging,
             reason="; ".join(self._notes.values()) or None,
         )

@@ -50,7 +50,7 @@ class MailboxWatch:
         fence = context.fence(watched.shard)
         if fence is None:
             raise Fenced
-        status = ConnectionStatus(context, watched)
+        status = ConnectionStatus(context, watched, client)
         watch = cls(ConnectionScope(context, client, watched, memory, fence, status))
         await watch._enter()
         await status.report_established()

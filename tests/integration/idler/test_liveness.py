@@ -396,3 +396,34 @@ async def test_backoff_resets_only_after_a_session_has_been_established_for_a_wh
 
 async def _has(seen: list[int], count: int) -> bool:
     return len(seen) >= count
+
+
+async def test_a_session_is_proven_by_its_last_answer_however_late_it_is_recorded(world, pool, joe):
+    await backdate_proof(world, joe, 9000)
+
+    await watching.record_established(pool, joe, version=1, is_new=True, proven_ago=3600.0)
+
+    now = await world.value("SELECT clock_timestamp()")
+    assert 3600 <= (now - (await state(world, joe))["shown"]).total_seconds() < 3660
+
+
+async def test_a_mail_that_is_recorded_after_an_outage_proves_nothing_of_the_time_since(
+    world, imap, joe, caplog
+):
+    async def waits() -> bool:
+        return "waiting for PostgreSQL" in caplog.text
+
+    async with watched(world):
+        await idling(imap)
+        await world.rows("ALTER TABLE messages RENAME TO messages_elsewhere")
+        imap.deliver("joe", mail("late"))
+        await eventually(waits)
+        imap.accounts["joe"].password = "other"
+        imap.drop_all()
+        await imap.wait_for(lambda: not imap.sessions_of("joe"))
+        ended_at = await world.value("SELECT clock_timestamp()")
+        await world.rows("ALTER TABLE messages_elsewhere RENAME TO messages")
+        await recorded(world, 1)
+        await wait_for_status(world, joe, "authentication_failed")
+
+    assert (await state(world, joe))["shown"] < ended_at

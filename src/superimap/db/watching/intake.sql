@@ -173,9 +173,10 @@ new_deliveries AS (
     ON CONFLICT (partner_id, id) DO NOTHING
     RETURNING endpoint_id, kind
 ),
--- The time of the user's latest mail with a webhook, which also proves that the mail server is alive.
+-- The time of the user's latest mail with a webhook. It proves nothing of the mail server: the mail was read before, an
+-- outage of PostgreSQL earlier perhaps.
 marked AS (
-    UPDATE users SET last_email_at = now(), last_proven_alive_at = now()
+    UPDATE users SET last_email_at = now()
     WHERE id = :user_id AND EXISTS (SELECT 1 FROM new_deliveries WHERE kind = 'new_mail')
 )
 SELECT (SELECT count(*) FROM box) AS moved,

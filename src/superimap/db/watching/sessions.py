@@ -84,13 +84,21 @@ async def load(pool: Pool, user_id: int) -> WatchedUser | None:
 
 
 async def record_established(
-    pool: Pool, user_id: int, *, version: int, is_new: bool, lags: bool = False, reason: str | None = None
+    pool: Pool,
+    user_id: int,
+    *,
+    version: int,
+    is_new: bool,
+    proven_ago: float = 0.0,
+    lags: bool = False,
+    reason: str | None = None,
 ) -> None:
     """Record that a session is established; with `is_new` that it has just signed in.
 
-    With `lags` the session has much to read before it has caught up. `reason` describes a peculiarity of the
-    session. A stalled user has recovered, a user who had to sign in again is restored: each is recorded here,
-    once. Writes nothing if the credentials have changed since.
+    Its mail server answered last `proven_ago` seconds ago, which is long ago if PostgreSQL was unreachable
+    meanwhile. With `lags` the session has much to read before it has caught up. `reason` describes a peculiarity
+    of the session. A stalled user has recovered, a user who had to sign in again is restored: each is recorded
+    here, once. Writes nothing if the credentials have changed since.
     """
     change = StatusChange.CATCHING_UP if lags else StatusChange.CAUGHT_UP
     await pool.execute(
@@ -98,6 +106,7 @@ async def record_established(
             user_id=user_id,
             credentials_version=version,
             is_new=is_new,
+            proven_ago=proven_ago,
             reason=reason and _storable(reason),
             status_after=_STATUS_AFTER[change],
             recovered_kind=UserEventKind.RECOVERED,

@@ -27,7 +27,8 @@ before AS (
 ),
 -- The user after the change; nothing if the credentials are not those of the session any more.
 established AS (
-    UPDATE users u SET last_proven_alive_at = now(), status_reason = :reason, stalled_at = NULL,
+    UPDATE users u SET status_reason = :reason, stalled_at = NULL,
+        last_proven_alive_at = now() - make_interval(secs => :proven_ago),
         retry_at = NULL, reauth = NULL, status = :status_after::jsonb ->> u.status,
         login_accepted = true, refusals = 0, refused_since = NULL,
         last_login_at = CASE WHEN :is_new THEN now() ELSE u.last_login_at END,
