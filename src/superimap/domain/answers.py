@@ -75,7 +75,7 @@ def judge_answer(
     the delivery is sent once the endpoint is enabled.
     """
     pause = retry_after_seconds(retry_after, now=now)
-    if status is None and error in _LOCAL_ERRORS:
+    if status is None and is_local(error):
         return _unsent(error, attempt, chance)
     match _signal(status, archives=archives):
         case EndpointSignal.HEALTHY as signal:
@@ -99,6 +99,11 @@ def _signal(status: int | None, *, archives: bool) -> EndpointSignal:
             return EndpointSignal.REJECTED
         case _:
             return EndpointSignal.FAILING
+
+
+def is_local(error: str | None) -> bool:
+    """Whether an error is on our side, so that nothing was sent."""
+    return error in _LOCAL_ERRORS
 
 
 def is_success(status: int | None) -> bool:

@@ -12,6 +12,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from superimap.core import crypto
+from superimap.core.content_store import REFERENCE_BYTES
 from superimap.dispatcher.lanes.limits import MAX_UNPROVEN_POSTS
 from superimap.domain.answers import RETRY_SCHEDULE_SECONDS
 from superimap.testing import Received, verify_body_signature
@@ -319,3 +320,34 @@ async def _has_attempts(world: SinkWorld, delivery_id: object, count: int) -> bo
 
 async def _count_is(world: SinkWorld, state: str, count: int) -> bool:
     return await world.in_state(state) == count
+
+
+async def test_a_delivery_that_could_not_be_sent_does_not_slow_down_an_endpoint_that_answers(world: SinkWorld):
+    """Its content is in an object store, which this dispatcher does not know."""
+    is_wide = asyncio.Event()
+
+    async def answer(_: Received) -> int:
+        if world.sink.most_at_once > MAX_UNPROVEN_POSTS:
+            is_wide.set()
+        await is_wide.wait()
+        return 200
+
+    endpoint = await world.endpoint()
+    async with world.dispatcher(webhook_timeout=10.0):
+        await world.add_deliveries(endpoint)
+        await eventually(lambda: world.in_state("delivered"))
+        [unsent] = await world.add_deliveries(endpoint, ring=False)
+        await world.db.execute(
+            "UPDATE deliveries SET content = $1 WHERE id = $2", b"\x03" + bytes(REFERENCE_BYTES - 1), unsent
+        )
+        await world.queue.ring(endpoint)
+        await eventually(lambda: world.attempts(unsent))
+        world.sink.answer = answer
+        await world.add_deliveries(endpoint, 8)
+        await eventually(lambda: _equal(world.sink.count, 9), within=5)
+
+    assert [each["error"] for each in await world.attempts(unsent)] == ["content_unavailable"]
+
+
+async def _equal(found: int, expected: int) -> bool:
+    return found == expected

@@ -18,6 +18,7 @@ from superimap.dispatcher.delivery_sender import FinishedAttempt
 from superimap.dispatcher.lanes.admission import Admission
 from superimap.dispatcher.lanes.lane import Lane
 from superimap.dispatcher.lanes.limits import LaneLimits, NextStep, next_step
+from superimap.domain.answers import is_local
 
 log = logging.getLogger(__name__)
 
@@ -197,8 +198,9 @@ class Lanes:
         try:
             attempt = await self._operations.send(claim)
             await self._operations.settle(attempt)
-            has_answered = attempt.settlement.code is not None
-            self._admission.record_answer(claim.endpoint_id, has_answered=has_answered)
+            if not is_local(attempt.settlement.error):
+                has_answered = attempt.settlement.code is not None
+                self._admission.record_answer(claim.endpoint_id, has_answered=has_answered)
         except DATABASE_ERRORS as error:
             log.warning(
                 "delivery lost its database connection: %s", error, extra={"delivery_id": str(claim.id)}
