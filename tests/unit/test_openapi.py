@@ -4,6 +4,7 @@ from superimap.api.app import openapi
 
 SCHEMAS = frozenset(
     [
+        "PortalLink",
         "ActorKind",
         "ApiKeyChange",
         "ApiKeyOut",
@@ -59,6 +60,7 @@ SCHEMAS = frozenset(
 
 OPERATIONS = frozenset(
     [
+        "create_portal_link",
         "create_api_key",
         "list_api_keys",
         "list_audit_log",

@@ -29,6 +29,7 @@ from superimap.api.routes import (
     health,
     messages,
     password,
+    portal,
     user_batches,
     users,
     webhook_test,
@@ -46,7 +47,7 @@ from superimap.oauth.links import derive_keys
 
 MODULES = (
     connections, users, user_batches, messages, deliveries, webhooks, api_keys, audit, webhook_test, health,
-    connect, callback, password, disconnect, docs, cluster,
+    connect, callback, password, disconnect, docs, cluster, portal,
 )  # fmt: skip
 
 

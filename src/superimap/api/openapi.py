@@ -59,6 +59,7 @@ TAGS = (
         "name": "api keys",
         "description": "Your API keys: names, scopes, source networks, and which one signs.",
     },
+    {"name": "portal", "description": "Pages for a person of yours, opened by a link."},
     {"name": "audit log", "description": "Who changed what."},
     {
         "name": "webhook test",

@@ -41,7 +41,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "attempts": ("SELECT", _ALL),
     "audit_log": (_RECORD, _RECORD),
     "connections": (_ALL, _ALL),
-    "dashboard_links": ("", _ALL),
+    "dashboard_links": ("SELECT, INSERT, DELETE", _ALL),
     "dashboard_sessions": ("", _ALL),
     "deferred_mails": ("SELECT, INSERT, DELETE", _ALL),
     "deliveries": ("SELECT, INSERT, UPDATE (state, due_at, settled_at, attempts_before)", _ALL),

@@ -63,6 +63,7 @@ async def calls(world, sink) -> list[tuple[str, str, dict, str]]:
         ("POST", "/api/v1/webhooks/new_mail/enable", {}, "endpoint.enable"),
         ("POST", "/api/v1/webhooks/test", {}, "endpoint.test"),
         ("POST", "/api/v1/webhooks/secret/rotate", {}, "signing_secret.rotate"),
+        ("POST", "/api/v1/portal/links", {}, "portal.link"),
         ("POST", "/api/v1/api_keys", {"name": "spare"}, "api_key.create"),
         ("PATCH", "/api/v1/api_keys/{key}", {"name": "other"}, "api_key.update"),
         ("POST", "/api/v1/api_keys/{key}/sign", {}, "api_key.sign"),

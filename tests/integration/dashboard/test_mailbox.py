@@ -21,9 +21,8 @@ USER = """
         INSERT INTO connections (partner_id, provider_id)
         SELECT p.id, v.id FROM partners p, providers v WHERE p.name = 'acme' AND v.code = 'PLAIN' RETURNING *
     ), made AS (
-        INSERT INTO users (partner_id, connection_id, tag, email, connected_at, status, status_reason)
-        SELECT partner_id, id, :tag, 'ann@example.com', now(), 'authentication_failed', :reason FROM linked
-        RETURNING *
+        INSERT INTO users (partner_id, connection_id, tag, email, connected_at, status_reason)
+        SELECT partner_id, id, :tag, 'ann@example.com', now(), :reason FROM linked RETURNING *
     ), box AS (
         INSERT INTO mailboxes (partner_id, user_id, account, name) SELECT partner_id, id, 'a', 'INBOX' FROM made
         RETURNING *
@@ -49,6 +48,7 @@ async def add_mails(world: ApiWorld, *, reason: str = "wrong password", tag: str
     async with world.sessionmaker.begin() as db:
         given = {"tag": tag, "reason": reason.replace("\0", ""), "delivery": delivery}
         await db.execute(text(USER), given)
+        await db.execute(text("UPDATE users SET status = 'authentication_failed'"))
         db.add(
             Attempt(id=uuid.uuid4(), partner_id=1, delivery_id=delivery, number=1, milliseconds=420, code=502)
         )

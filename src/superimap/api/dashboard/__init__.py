@@ -2,13 +2,14 @@
 
 from starlette.routing import BaseRoute
 
-from superimap.api.dashboard import live, sign_in
-from superimap.api.dashboard.pages import ADMIN
+from superimap.api.dashboard import live, portal, sign_in
+from superimap.api.dashboard.pages import ADMIN, PORTAL
 from superimap.api.dashboard.views import account, audit, cluster, find, mailbox, now, operators, system
 
-MODULES = (sign_in, now, find, mailbox, cluster, operators, account, audit, system)
+MODULES = (sign_in, portal, now, find, mailbox, cluster, operators, account, audit, system)
 
 
 def routes() -> list[BaseRoute]:
     """Return the routes of all pages."""
-    return [live.route(ADMIN), *(route for module in MODULES for route in module.pages.routes)]
+    own = [route for module in MODULES for route in module.pages.routes]
+    return [live.route(ADMIN), live.route(PORTAL), *own, *portal.admin_pages.routes]

@@ -98,6 +98,16 @@ class Page:
         return self.opened.partner
 
     @property
+    def scope(self) -> int | None:
+        """The id of the partner whose rows the page may show; None in the dashboard, which shows all."""
+        return None if self.door == ADMIN else self.partner.id
+
+    @property
+    def may_act(self) -> bool:
+        """Whether whoever opened the page may try again, replay and the like."""
+        return self.door == PORTAL or self.allows(OperatorRole.OPERATOR)
+
+    @property
     def key(self) -> bytes:
         """The key that signs forms."""
         return self.resources.link_keys[0]
@@ -147,6 +157,12 @@ class Page:
         given = urlencode({name: value for name, value in query.items() if value is not None})
         return f"{self.request.scope[PREFIX]}/{self.door}{path}{'?' if given else ''}{given}"
 
+    def delivery_url(self, partner_id: int, webhook_id: str) -> str:
+        """Return the address of the page of a delivery."""
+        return self.url(
+            f"/deliveries/{webhook_id}" if self.scope else f"/deliveries/{partner_id}/{webhook_id}"
+        )
+
     def field(self, name: str, *, default: str = "") -> str:
         """Return a field of the form without blanks around it."""
         return (self.form or {}).get(name, default).strip()
@@ -178,21 +194,24 @@ Show: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 class Pages:
-    """Routes below one door. A route opens the transaction, and commits it before it answers."""
+    """Routes below one door, or both. A route opens the transaction, and commits it before it answers.
 
-    def __init__(self, door: str) -> None:
-        self._door = door
+    A page of both doors shows rows of `page.scope` only.
+    """
+
+    def __init__(self, *doors: str) -> None:
+        self._doors = doors
         self.routes: list[Route] = []
 
     def get(self, path: str, *, role: OperatorRole | None = OperatorRole.VIEWER) -> Callable[[Show], Show]:
         """Add a page. `role` None: also without a session."""
 
         def add(show: Show) -> Show:
-            async def answer(request: Request) -> Response:
+            async def answer(request: Request, door: str) -> Response:
                 async with _transaction(request, READ_TIMEOUT_SECONDS) as db:
-                    page = await self._open(request, db)
+                    page = await _open(request, db, door)
                     if role is not None and page.opened is None:
-                        return page.redirect("/sign-in", next=_own_path(request, self._door))
+                        return page.redirect("/sign-in", next=_own_path(request, door))
                     _require(page, role)
                     return await show(page, **request.path_params)
 
@@ -215,9 +234,9 @@ class Pages:
         """
 
         def add(act: Show) -> Show:
-            async def answer(request: Request) -> Response:
+            async def answer(request: Request, door: str) -> Response:
                 async with _transaction(request, WRITE_TIMEOUT_SECONDS) as db:
-                    page = await self._open(request, db)
+                    page = await _open(request, db, door)
                     forms.require_own_page(request, page.base)
                     if role is not None and page.opened is None:
                         raise Problem(401, "Your session has ended. Sign in and repeat the action.")
@@ -236,20 +255,31 @@ class Pages:
         return add
 
     def _add(
-        self, path: str, answer: Callable[[Request], Awaitable[Response]], method: str, name: str
+        self, path: str, answer: Callable[[Request, str], Awaitable[Response]], method: str, name: str
     ) -> None:
-        self.routes.append(
-            Route(f"/{self._door}{path}", answer, methods=[method], name=f"{self._door}.{name}")
-        )
+        for door in self._doors:
+            self.routes.append(
+                Route(f"/{door}{path}", _behind(door, answer), methods=[method], name=f"{door}.{name}")
+            )
 
-    async def _open(self, request: Request, db: AsyncSession) -> Page:
-        digest = cookies.session_digest(request, self._door)
-        opened = await sessions.find(db, digest) if digest is not None else None
-        if opened is not None and (opened.operator is not None) != (self._door == ADMIN):
-            opened = None
-        page = Page(request, request.app.state.resources, db, self._door, opened)
-        audit.set_actor(db, _actor(page))
-        return page
+
+def _behind(
+    door: str, answer: Callable[[Request, str], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await answer(request, door)
+
+    return endpoint
+
+
+async def _open(request: Request, db: AsyncSession, door: str) -> Page:
+    digest = cookies.session_digest(request, door)
+    opened = await sessions.find(db, digest) if digest is not None else None
+    if opened is not None and (opened.operator is not None) != (door == ADMIN):
+        opened = None
+    page = Page(request, request.app.state.resources, db, door, opened)
+    audit.set_actor(db, _actor(page))
+    return page
 
 
 def _transaction(request: Request, seconds: int) -> Any:

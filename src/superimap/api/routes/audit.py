@@ -57,5 +57,14 @@ async def list_audit_log(
 
 def _shown(entry: AuditEntry) -> AuditEntryOut:
     shown = AuditEntryOut.model_validate(entry)
-    is_operator = entry.actor_kind in {ActorKind.OPERATOR, ActorKind.SYSTEM}
-    return shown.model_copy(update={"actor": None}) if is_operator else shown
+    if entry.actor_kind not in _HIDDEN_ACTORS:
+        return shown
+    details = {name: value for name, value in shown.details.items() if name not in _OF_ACTORS}
+    return shown.model_copy(update={"actor": None, "details": details})
+
+
+_HIDDEN_ACTORS = {ActorKind.OPERATOR, ActorKind.SYSTEM, ActorKind.PORTAL}
+_OF_ACTORS = {
+    "address",
+    "role",
+}  # who operates the installation, and from where, is not the partner's business

@@ -31,7 +31,7 @@ class AuditEntryOut(BaseModel):
     at: datetime
     actor_kind: ActorKind
     actor: str | None = Field(
-        description="Id of the API key, or of the user with the link; null for operators."
+        description="Id of the API key, or of the user with the link; null for operators and portals."
     )
     action: AuditAction
     object_id: str | None = Field(description="Id of the object, which the first part of `action` names.")

@@ -3,18 +3,18 @@
 from starlette.responses import Response
 
 from superimap.api.dashboard import words
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
 from superimap.db.monitoring import finding
 from superimap.webhooks.signing import delivery_of, webhook_id
 
-pages = Pages(ADMIN)
+pages = Pages(ADMIN, PORTAL)
 
 
 @pages.get("/find")
 async def find(page: Page) -> Response:
     """Show what the text names, or go to its page if it names one thing."""
     text = page.query("q")
-    found = await finding.find(page.db, text, delivery_id=delivery_of(text))
+    found = await finding.find(page.db, text, delivery_id=delivery_of(text), partner_id=page.scope)
     paths = [f"/mailboxes/{user.id}" for user in found.users]
     paths += [f"/partners/{partner.id}" for partner in found.partners]
     paths += [f"/providers/{code}" for code in found.providers]
@@ -22,7 +22,8 @@ async def find(page: Page) -> Response:
         paths.append(f"/mails/{found.message_id}")
     if found.delivery is not None:
         partner_id, delivery = found.delivery
-        paths.append(f"/deliveries/{partner_id}/{webhook_id(delivery)}")
+        of_partner = f"/{partner_id}" if page.scope is None else ""
+        paths.append(f"/deliveries{of_partner}/{webhook_id(delivery)}")
     if len(paths) == 1:
         return page.redirect(paths[0])
     return page.show("find.html", text=text, found=found, words=words, is_header=text.startswith("<"))

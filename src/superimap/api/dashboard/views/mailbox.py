@@ -1,11 +1,9 @@
 """The page of a mailbox: is it watched, since when, what was seen in it; and of one mail: its path."""
 
-from urllib.parse import quote
-
 from starlette.responses import Response
 
 from superimap.api.dashboard import mail_path, words
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
 from superimap.api.errors import Problem
 from superimap.db.accounts import mail_retries, user_retries
 from superimap.db.monitoring import history, mailboxes, messages
@@ -13,7 +11,7 @@ from superimap.db.monitoring.mailboxes import MailboxStatus
 from superimap.domain.mails import MailOutcome
 from superimap.webhooks.signing import delivery_of
 
-pages = Pages(ADMIN)
+pages = Pages(ADMIN, PORTAL)
 
 PAGE_ROWS = 25
 
@@ -21,7 +19,7 @@ PAGE_ROWS = 25
 @pages.get("/mailboxes/{user_id}")
 async def mailbox(page: Page, user_id: str) -> Response:
     """Show a mailbox with its latest mails."""
-    seen = await mailboxes.read(page.db, row_number(user_id))
+    seen = await mailboxes.read(page.db, row_number(user_id), partner_id=page.scope)
     outcome = page.query("outcome")
     header = page.query("message_id")
     if header:
@@ -37,7 +35,7 @@ async def mailbox(page: Page, user_id: str) -> Response:
     return page.show(
         "mailbox.html",
         seen=seen,
-        trail=trail(seen),
+        trail=trail(page, seen),
         rows=rows[:PAGE_ROWS],
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         outcome=outcome,
@@ -51,7 +49,7 @@ async def mailbox(page: Page, user_id: str) -> Response:
 @pages.post("/mailboxes/{user_id}/try")
 async def try_now(page: Page, user_id: str) -> Response:
     """Start the session of a mailbox again."""
-    seen = await mailboxes.read(page.db, row_number(user_id))
+    seen = await mailboxes.read(page.db, row_number(user_id), partner_id=page.scope)
     await user_retries.try_now(page.db, seen.user)
     return page.redirect(f"/mailboxes/{seen.user.id}", done="retried")
 
@@ -60,7 +58,7 @@ async def try_now(page: Page, user_id: str) -> Response:
 async def mail(page: Page, message_id: str) -> Response:
     """Show the path of one mail, also if nothing was sent, and why."""
     number = row_number(message_id)
-    seen = await mailboxes.read(page.db, await messages.owner(page.db, number))
+    seen = await _owner(page, number)
     row = await messages.get(page.db, seen.user, number)
     attempts = []
     if row.delivery is not None and (delivery := delivery_of(row.delivery.webhook_id)) is not None:
@@ -68,7 +66,7 @@ async def mail(page: Page, message_id: str) -> Response:
     return page.show(
         "mail.html",
         seen=seen,
-        trail=[*trail(seen), (seen.user.email or seen.user.tag, f"/mailboxes/{seen.user.id}")],
+        trail=[*trail(page, seen), (seen.user.email or seen.user.tag, f"/mailboxes/{seen.user.id}")],
         mail=row,
         attempts=attempts,
         stages=mail_path.stages(row, attempts),
@@ -82,9 +80,15 @@ async def mail(page: Page, message_id: str) -> Response:
 async def retry(page: Page, message_id: str) -> Response:
     """Have a mail read again that could not be read."""
     number = row_number(message_id)
-    seen = await mailboxes.read(page.db, await messages.owner(page.db, number))
+    seen = await _owner(page, number)
     await mail_retries.retry_message(page.db, seen.user, number)
     return page.redirect(f"/mails/{number}", done="reread")
+
+
+async def _owner(page: Page, message_id: int) -> MailboxStatus:
+    """Return the mailbox of a mail. Raises NotFound."""
+    user_id = await messages.owner(page.db, message_id, partner_id=page.scope)
+    return await mailboxes.read(page.db, user_id, partner_id=page.scope)
 
 
 def row_number(text: str) -> int:
@@ -94,8 +98,10 @@ def row_number(text: str) -> int:
     raise Problem(404, "There is nothing at this address.")
 
 
-def trail(seen: MailboxStatus) -> list[tuple[str, str]]:
+def trail(page: Page, seen: MailboxStatus) -> list[tuple[str, str]]:
     """Return the names and paths of the pages above a mailbox."""
+    if page.door == PORTAL:
+        return [("Mailboxes", "/mailboxes")]
     partner = f"/partners/{seen.partner.id}"
     connection = f"{partner}/connections/{seen.connection.id}"
-    return [("Partners", "/partners"), (seen.partner.name, partner), (quote(seen.provider.code), connection)]
+    return [("Partners", "/partners"), (seen.partner.name, partner), (seen.provider.code, connection)]
