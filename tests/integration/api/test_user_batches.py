@@ -253,6 +253,22 @@ async def test_a_repeated_request_that_has_used_up_a_quota_finds_its_users(small
     assert left == [await left_of(small, quota) for quota in room.COUNTED] == [0, 0]
 
 
+@pytest.mark.parametrize("quota", ["users", "sessions"])
+async def test_a_batch_at_a_quota_takes_few_statements(database_url, monkeypatch, quota):
+    """Its batches wait for one another, on connections that other partners need."""
+    log = StatementLog()
+    log.record(monkeypatch)
+    async with make_world(database_url, **{f"quota_{quota}": 1}) as world, world.client(world.acme) as client:
+        await client.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
+        await create(client, [person("first")])
+        await log.take()
+        results = await create(client, [person(f"u{number}") for number in range(100)])
+        statements = await log.take()
+
+    assert set(outcomes(results)) == {"refused"}
+    assert len(statements) < 25
+
+
 async def test_concurrent_batches_never_exceed_the_quota(small, at_quota):
     batches = [[{"tag": f"{name}{number}"} for number in range(3)] for name in "abcd"]
 

@@ -124,17 +124,17 @@ class Onboarding:
         """Insert one user after the other, as far as the quotas allow it."""
         full: dict[Quota, QuotaExceeded] = {}
         for user in users:
+            refusal = next((full[quota] for quota in user.quotas if quota in full), None)
+            if refusal is not None:
+                self._results[user.place] = refusal
+                continue
             reserved: list[Quota] = []
-            for quota in user.quotas:
-                if quota not in full:
-                    try:
-                        await room.reserve(self._db, self._target.partner_id, quota, policy=self._policy)
-                    except QuotaExceeded as error:
-                        full[quota] = error
-                if quota in full:
-                    self._results[user.place] = full[quota]
-                    break
-                reserved.append(quota)
+            try:
+                for quota in user.quotas:
+                    await room.reserve(self._db, self._target.partner_id, quota, policy=self._policy)
+                    reserved.append(quota)
+            except QuotaExceeded as error:
+                self._results[user.place] = full[error.quota] = error
             else:
                 await self._insert_rows([user], dict.fromkeys(room.COUNTED, 0))
             if not isinstance(self._results.get(user.place), ShownUser):
