@@ -71,9 +71,13 @@ class UserCreation:
         self, code: str, users: Sequence[NewUser | Problem]
     ) -> list[ShownUser | SuperImapError]:
         """Create those users that can be created, in one transaction. Raises Problem if there is no connection."""
+        partner_id = self._caller.partner.id
         charge_users(self._resources, self._caller, len(users))
-        async with driver_transaction(self._resources.sessionmaker) as db:
-            target = await new_users.find_target(db, self._caller.partner.id, code, count=len(users))
+        async with (
+            self._resources.batch_turns.of(partner_id),
+            driver_transaction(self._resources.sessionmaker) as db,
+        ):
+            target = await new_users.find_target(db, partner_id, code, count=len(users))
             if target is not None:
                 return await self._create_in(db, target, users)
         raise await self._not_found(code)

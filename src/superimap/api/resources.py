@@ -13,6 +13,7 @@ from superimap.api.known_keys import KnownKeys
 from superimap.api.login_check import LoginSlots
 from superimap.api.page_changes import Changes
 from superimap.api.read_replica import ReadReplica
+from superimap.api.user_batch import BatchTurns
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
@@ -46,6 +47,7 @@ class Resources:
     known_keys: KnownKeys = field(default_factory=KnownKeys)
     buckets: RequestBuckets = field(default_factory=RequestBuckets)
     quota_policy: QuotaPolicy = field(default_factory=lambda: QuotaPolicy(DEFAULT_QUOTAS))
+    batch_turns: BatchTurns = field(default_factory=BatchTurns)
     expired_rows: ExpiredRows = field(default_factory=ExpiredRows)
     read_replica: ReadReplica = field(default_factory=ReadReplica)
     changes: Changes = field(default_factory=Changes)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -19,6 +20,21 @@ USERS_PER_TURN = 50
 """Users that are read or described in one turn of the event loop, about 5 ms."""
 
 Item = TypeVar("Item")
+
+
+class BatchTurns:
+    """Turns of the batches of each partner in this process.
+
+    Batches of a partner wait in PostgreSQL for what is left of its quota. One at a time holds one connection; all
+    of them would hold those that other partners need.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, partner_id: int) -> asyncio.Lock:
+        """Return the lock that a batch of the partner holds while it runs."""
+        return self._locks.setdefault(partner_id, asyncio.Lock())
 
 
 async def read_batch(request: Request) -> list[NewUser | Problem]:

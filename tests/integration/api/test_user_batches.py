@@ -25,6 +25,9 @@ from tests.support.statement_log import StatementLog
 USERS = "/api/v1/connections/PLAIN/users"
 BATCH = f"{USERS}/batch"
 SECRET = "a password of theirs"
+WAITING = """
+    SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())
+"""
 
 
 def person(tag: str, **fields: object) -> dict[str, object]:
@@ -276,6 +279,25 @@ async def test_concurrent_batches_never_exceed_the_quota(small, at_quota):
 
     assert [each for results in found for each in outcomes(results)].count("created") == 5
     assert await left_of(small, Quota.USERS) == 0
+
+
+async def test_batches_of_a_partner_that_wait_leave_connections_to_other_partners(world, acme):
+    """They wait for its quota, which another transaction has locked."""
+    await create(acme, [{"tag": "first"}])
+    async with world.client(world.globex) as globex:
+        async with world.sessionmaker.begin() as db:
+            await db.execute(text("SELECT FROM partner_usage FOR UPDATE"))
+            waiting = [asyncio.create_task(create(acme, [{"tag": f"u{number}"}])) for number in range(12)]
+            await eventually(lambda: are_waiting(db))
+            answer = await asyncio.wait_for(globex.get("/api/v1/connections"), 2)
+        results = await asyncio.gather(*waiting)
+
+    assert answer.status_code == 200
+    assert [outcomes(each) for each in results] == [["created"]] * 12
+
+
+async def are_waiting(db) -> bool:
+    return await db.scalar(text(WAITING))
 
 
 async def test_users_that_are_not_created_reserve_nothing(world, acme):
