@@ -322,7 +322,7 @@ async def _count_is(world: SinkWorld, state: str, count: int) -> bool:
     return await world.in_state(state) == count
 
 
-async def test_a_delivery_that_could_not_be_sent_does_not_slow_down_an_endpoint_that_answers(world: SinkWorld):
+async def test_a_delivery_that_could_not_be_sent_does_not_narrow_an_endpoint(world: SinkWorld):
     """Its content is in an object store, which this dispatcher does not know."""
     is_wide = asyncio.Event()
 
