@@ -324,3 +324,16 @@ async def test_a_store_that_stands_still_holds_up_no_small_webhooks(world, imap,
         await sink.wait_for(1, timeout=5)
 
     assert len(json.loads(sink.received[0].body)["rfc822"]) == len(mail("small"))
+
+
+async def test_a_read_that_is_refused_holds_up_no_others(store, monkeypatch):
+    """Amazon refuses to read an object that is missing if the client may not list the bucket."""
+    reference = await ContentStore(store.url).put(
+        Vault.from_setting(generate_key()).seal(b"content", PLACE), PLACE
+    )
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-store")
+    contents = ContentStore(store.url)
+
+    for _ in range(2):
+        with pytest.raises(ContentStoreError, match="lacked the necessary privileges"):
+            await contents.get(reference, PLACE)

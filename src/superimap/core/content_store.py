@@ -86,8 +86,13 @@ class ContentStore:
         seconds = min(READ_TIMEOUT_SECONDS + size / READ_BYTES_PER_SECOND, MAX_READ_SECONDS)
         if self._pause.lasts(longest_try=seconds):
             raise ContentStoreError("the object store failed to read another content a moment ago")
+        from obstore.exceptions import PermissionDeniedError  # noqa: PLC0415 - as in _open
+
         async with self._guarded("read", seconds, pause=READ_PAUSE_SECONDS):
-            answer = await self._store.get_async(_name(reference, place))
+            try:
+                answer = await self._store.get_async(_name(reference, place))
+            except PermissionDeniedError as error:  # Amazon's answer if it is missing and must not be listed
+                raise FileNotFoundError(str(error)) from None
             if answer.meta["size"] != size:
                 raise FileNotFoundError("the object has another size than the content")
             return bytes(await answer.bytes_async())
