@@ -14,8 +14,9 @@ from superimap.db.accounts import users
 from superimap.db.accounts.users import PageStart
 from superimap.db.delivery import replay
 from superimap.db.models import Connection, User
-from superimap.db.monitoring import history, messages, statuses
+from superimap.db.monitoring import history, mailbox_lists, messages, partner_lists, statuses
 from superimap.db.monitoring.history import DeliveryFilter
+from superimap.db.monitoring.mailbox_lists import MailboxFilter, MailboxScope
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.mails import MailOutcome
@@ -25,6 +26,8 @@ LIST_ROWS = 20
 """Rows of a list."""
 PAGE_BUDGET = 1_200
 """Pages of 8 KiB that a list may read: some for each row and its joins."""
+LOOKED_ROWS = 200
+"""Users that a page looks at. The 2,000 of the dashboard would be a third of a small database: it is scanned."""
 BULK_ROWS = 50
 """Deliveries that are replayed or cancelled."""
 BULK_BUDGET = 12_000
@@ -53,6 +56,19 @@ def workloads() -> dict[str, tuple[Work, int]]:
         "user by tag": (_user_by_tag, 300),  # the first call of proven_alive_at reads the catalogue
         "users of a tag": (lambda db: history.user_ids_by_tag(db, PARTNER, TAG), 100),
         "users by command": (_listed_users, PAGE_BUDGET),
+        "mailboxes": (_mailboxes(MailboxFilter(CONNECTION)), PAGE_BUDGET),
+        "mailboxes by address": (_mailboxes(MailboxFilter(CONNECTION, email="user3")), PAGE_BUDGET),
+        "mailboxes by tag": (_mailboxes(MailboxFilter(CONNECTION, tag="tag3")), PAGE_BUDGET),
+        "archived mailboxes": (_mailboxes(MailboxFilter(CONNECTION, MailboxScope.ARCHIVED)), PAGE_BUDGET),
+        "mailboxes of each scope": (
+            lambda db: mailbox_lists.count_scopes(db, CONNECTION, looked=LOOKED_ROWS),
+            PAGE_BUDGET,
+        ),
+        "connections of a partner": (lambda db: partner_lists.list_connections(db, PARTNER), PAGE_BUDGET),
+        "quotas of a partner": (
+            lambda db: partner_lists.list_quota_uses(db, PARTNER, looked=LOOKED_ROWS),
+            PAGE_BUDGET,
+        ),
         "messages": (_messages(None), PAGE_BUDGET),
         "messages that are duplicates": (_messages(MailOutcome.DUPLICATE), PAGE_BUDGET),
     }
@@ -107,6 +123,13 @@ async def _user_by_tag(db: AsyncSession) -> None:
 
 async def _listed_users(db: AsyncSession) -> None:
     await statuses.list_users(db, await db.get_one(Connection, CONNECTION), limit=LIST_ROWS)
+
+
+def _mailboxes(which: MailboxFilter) -> Work:
+    async def work(db: AsyncSession) -> None:
+        await mailbox_lists.list_page(db, which, limit=LIST_ROWS, looked=LOOKED_ROWS)
+
+    return work
 
 
 def _messages(outcome: MailOutcome | None) -> Work:

@@ -4,9 +4,47 @@ from starlette.routing import BaseRoute
 
 from superimap.api.dashboard import live, portal, sign_in
 from superimap.api.dashboard.pages import ADMIN, PORTAL
-from superimap.api.dashboard.views import account, audit, cluster, find, mailbox, now, operators, system
+from superimap.api.dashboard.views import (
+    account,
+    audit,
+    cluster,
+    connections,
+    find,
+    mailbox,
+    mailbox_actions,
+    mailbox_forms,
+    now,
+    operators,
+    partner_form,
+    partner_keys,
+    partner_quotas,
+    partners,
+    provider_form,
+    providers,
+    system,
+)
 
-MODULES = (sign_in, portal, now, find, mailbox, cluster, operators, account, audit, system)
+MODULES = (
+    sign_in,
+    portal,
+    now,
+    find,
+    partners,
+    partner_form,
+    partner_keys,
+    partner_quotas,
+    connections,
+    mailbox,
+    mailbox_forms,
+    mailbox_actions,
+    provider_form,
+    providers,
+    cluster,
+    operators,
+    account,
+    audit,
+    system,
+)
 
 
 def routes() -> list[BaseRoute]:

@@ -22,12 +22,26 @@ class StoredSecrets(StrEnum):
     FORGET = "forget"  # they are deleted: people and partners enter them again
 
 
+class SecretsUndecided(Conflict):
+    """Secrets are stored for what changes, and nobody has said what becomes of them."""
+
+    def __init__(self, users: int, clients: int, fields: Collection[str]) -> None:
+        super().__init__(
+            f"The secrets of {users} user(s) and {clients} OAuth 2.0 client(s) are stored for the present "
+            f"{', '.join(fields)}. Say what becomes of them: --stored-secrets=keep sends them to the new one, "
+            "--stored-secrets=forget deletes them."
+        )
+        self.users = users
+        self.clients = clients
+        self.fields = fields
+
+
 async def decide(
     db: AsyncSession, provider: Provider, secrets: Mapping[str, str], decision: StoredSecrets | None
 ) -> None:
     """Apply the operator's decision about these secrets, each with the field that changes.
 
-    Raises Conflict if some are stored and nothing was decided. `provider` is locked and not changed yet.
+    Raises SecretsUndecided if some are stored and nothing was decided. `provider` is locked and not changed yet.
     """
     if not secrets or decision is StoredSecrets.KEEP:
         return
@@ -39,11 +53,7 @@ async def decide(
             await db.scalar(select(func.count()).where(each)) or 0 for each in (users, clients)
         ]
         if user_count or client_count:
-            raise Conflict(
-                f"The secrets of {user_count} user(s) and {client_count} OAuth 2.0 client(s) are stored for the "
-                f"present {', '.join(sorted(set(secrets.values())))}. Say what becomes of them: "
-                "--stored-secrets=keep sends them to the new one, --stored-secrets=forget deletes them."
-            )
+            raise SecretsUndecided(user_count, client_count, sorted(set(secrets.values())))
     else:
         await _forget(db, provider, secrets, users, clients)
 

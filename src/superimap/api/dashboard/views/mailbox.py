@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from superimap.api.dashboard import mail_path, words
 from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.trails import Trail, mailboxes_trail
 from superimap.api.errors import Problem
 from superimap.db.accounts import mail_retries, user_retries
 from superimap.db.monitoring import history, mailboxes, messages
@@ -98,10 +99,8 @@ def row_number(text: str) -> int:
     raise Problem(404, "There is nothing at this address.")
 
 
-def trail(page: Page, seen: MailboxStatus) -> list[tuple[str, str]]:
+def trail(page: Page, seen: MailboxStatus) -> Trail:
     """Return the names and paths of the pages above a mailbox."""
     if page.door == PORTAL:
         return [("Mailboxes", "/mailboxes")]
-    partner = f"/partners/{seen.partner.id}"
-    connection = f"{partner}/connections/{seen.connection.id}"
-    return [("Partners", "/partners"), (seen.partner.name, partner), (seen.provider.code, connection)]
+    return mailboxes_trail(seen.partner, seen.connection, seen.provider)

@@ -1,0 +1,85 @@
+"""The pages Partners and Partner."""
+
+from datetime import datetime
+
+from starlette.responses import Response
+
+from superimap.api.dashboard.pages import ADMIN, MAX_ID, Page, Pages
+from superimap.api.dashboard.trails import partner_trail
+from superimap.db.accounts import api_keys, partner_keys, partners, webhook_endpoints
+from superimap.db.errors import NotFound
+from superimap.db.models import Endpoint, Partner
+from superimap.db.monitoring import partner_lists
+from superimap.domain.deliveries import Breaker
+from superimap.domain.events import EventKind
+
+pages = Pages(ADMIN)
+
+PAGE_ROWS = 50
+MAX_FILTER_CHARACTERS = 200
+KIND_NAMES = {
+    EventKind.NEW_MAIL: "New mail",
+    EventKind.USER_CONNECTED: "Mailbox connected",
+    EventKind.USER_DISCONNECTED: "Mailbox disconnected",
+    EventKind.EVENTS: "Other events",
+}
+
+
+@pages.get("/partners")
+async def list_partners(page: Page) -> Response:
+    """List the partners by name."""
+    prefix = page.query("name")[:MAX_FILTER_CHARACTERS].replace("\0", "")
+    rows = await partner_lists.list_partners(
+        page.db, prefix=prefix, after=page.number("after"), limit=PAGE_ROWS + 1
+    )
+    more = rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None
+    return page.show("partners.html", rows=rows[:PAGE_ROWS], more=more, prefix=prefix)
+
+
+@pages.get("/partners/{partner_id:int}")
+async def show_partner(page: Page, partner_id: int) -> Response:
+    """Show a partner: its settings, endpoints, keys, quotas and connections."""
+    partner = await get_partner(page, partner_id)
+    endpoints = {each.kind: each for each in await webhook_endpoints.list_endpoints(page.db, partner_id)}
+    return page.show(
+        "partner.html",
+        partner=partner,
+        trail=partner_trail(partner)[:1],
+        users=await partner_lists.count_users(page.db, partner_id),
+        endpoints=[(KIND_NAMES[kind], endpoints.get(kind)) for kind in EventKind],
+        state_of=endpoint_state,
+        keys=await api_keys.list_keys(page.db, partner_id),
+        signing=await api_keys.signing_key_id(page.db, partner_id),
+        secrets=await partner_keys.list_signing_secrets(page.db, partner_id),
+        is_valid=is_valid,
+        quotas=await partner_lists.list_quota_uses(page.db, partner_id),
+        connections=await partner_lists.list_connections(page.db, partner_id),
+        most=partner_lists.MAX_COUNT,
+    )
+
+
+async def get_partner(page: Page, partner_id: int) -> Partner:
+    """Return the partner with this id. Raises NotFound."""
+    partner = await partners.by_id(page.db, partner_id) if partner_id <= MAX_ID else None
+    if partner is None:
+        raise NotFound("Partner not found.")
+    return partner
+
+
+def is_valid(expires_at: datetime | None) -> bool:
+    """Whether a key or secret is valid."""
+    return expires_at is None or expires_at > datetime.now(expires_at.tzinfo)
+
+
+def endpoint_state(endpoint: Endpoint | None) -> tuple[str, str]:
+    """Return the state of an endpoint in words, and its tone."""
+    if endpoint is None or endpoint.url is None:
+        return "No URL", ""
+    if endpoint.disabled_at is not None:
+        return "Disabled", "bad"
+    match endpoint.breaker:
+        case Breaker.OPEN:
+            return "Fails", "bad"
+        case Breaker.SLOW_START:
+            return "Recovers", "warn"
+    return ("Some attempts fail", "warn") if endpoint.failures else ("Works", "good")
