@@ -106,6 +106,31 @@ async def test_a_partner_is_added_edited_and_deleted_with_its_typed_name(world):
     assert (await owner.get(f"/partners/{row}")).status_code == 404
 
 
+async def test_more_mailboxes_than_a_page_can_delete_are_left_to_the_command_line(world, monkeypatch):
+    owner = await signed_in(world)
+    acme, linked = await partner_id(world), await connection_id(world)
+    async with world.sessionmaker.begin() as db:
+        found = await connections.by_code(db, acme, "GMAIL_OAUTH2")
+        for tag in ("ada", "bob"):
+            user = await users.create(db, world.vault, found, {"tag": tag})
+            await users.archive(
+                db, world.vault, found, await users.by_tag(db, found.connection, user.tag, lock=True)
+            )
+    monkeypatch.setattr("superimap.api.dashboard.views.partner_form.MAX_DELETED_USERS", 1)
+    monkeypatch.setattr("superimap.api.dashboard.views.connections.MAX_COUNT", 1)
+
+    for path, fields, command in (
+        (f"/partners/{acme}/delete", {"name": "acme"}, f"superimap partners delete {acme}"),
+        (
+            f"/partners/{acme}/connections/{linked}/delete",
+            {"code": "GMAIL_OAUTH2"},
+            "superimap connections delete",
+        ),
+    ):
+        assert command in (await owner.get(path)).text
+        assert (await owner.post(path, fields, page="/partners")).status_code == 409, path
+
+
 async def test_keys_are_added_rotated_and_retired_by_owners_who_confirmed_who_they_are(world):
     owner = await signed_in(world)
     row = await partner_id(world)
@@ -137,6 +162,7 @@ async def test_keys_are_added_rotated_and_retired_by_owners_who_confirmed_who_th
 
     await no_longer_confirmed(world)
     assert 'action="/admin/partners/' not in (await owner.get(keys)).text
+    assert 'name="title"' not in (await owner.get("/providers/PLAIN/edit")).text
     unconfirmed = await owner.post(keys, reader | {"back": keys}, page=keys)
     assert unconfirmed.headers["location"] == f"/admin/confirm?next=%2Fpartners%2F{row}%2Fkeys"
 
@@ -152,8 +178,8 @@ async def test_quotas_are_set_and_returned_to_the_default(world):
     reset = await operator.post(path, {"users": ""}, page=path)
 
     assert [each.status_code for each in (saved, zero, word, reset)] == [303, 422, 422, 303]
-    assert ('value="5"' in shown.text, "an operator" in shown.text) == (True, True)
-    assert "an operator" not in (await operator.get(path)).text
+    assert ('value="5"' in shown.text, ">own<" in shown.text) == (True, True)
+    assert ">own<" not in (await operator.get(path)).text
 
 
 async def test_the_secret_of_a_connection_is_never_shown_and_stays_unless_it_is_replaced(world):
@@ -222,6 +248,10 @@ async def test_a_provider_whose_server_changes_asks_what_becomes_of_stored_secre
     assert (forgotten.status_code, await has_password(), used.status_code) == (303, False, 409)
     assert linked
 
+    unchanged = await owner.post(
+        "/providers/GMAIL_OAUTH2/edit", await shown_values(owner, "GMAIL_OAUTH2"), page=edit
+    )
+    assert unchanged.headers["location"].endswith("done=unchanged")
     made = await owner.post(
         "/providers/new", present | {"code": "acme", "imap_host": "imap.acme.example"}, page="/providers/new"
     )
@@ -229,6 +259,14 @@ async def test_a_provider_whose_server_changes_asks_what_becomes_of_stored_secre
     gone = await owner.post("/providers/ACME/delete", {"code": "ACME"}, page="/providers/ACME/delete")
     assert made.headers["location"] == "/admin/providers/ACME?done=created"
     assert (taken.status_code, "code-fault" in taken.text, gone.status_code) == (422, True, 303)
+
+
+async def shown_values(browser: Browser, code: str) -> dict[str, str]:
+    """The values that the form of a provider shows."""
+    text = (await browser.get(f"/providers/{code}/edit")).text
+    inputs = re.findall(r'<input +id="(\w+)" name="\w+"[^>]*? type="text" value="([^"]*)"', text)
+    choices = re.findall(r'<select +id="(\w+)".*?value="([^"]*)" selected', text)
+    return {name: html.unescape(value) for name, value in [*inputs, *choices]}
 
 
 def _requests(method: str) -> list[str]:

@@ -59,8 +59,16 @@ def number(count: int, *, most: int | None = None) -> str:
     return f"{most:,}+" if most is not None and count > most else f"{count:,}"
 
 
+def size(count: int) -> str:
+    """Return a number of bytes in the largest unit that is at least one."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if count >= 1024**power:
+            return f"{count / 1024**power:,.1f}".removesuffix(".0") + f" {unit}"
+    return f"{count} B"
+
+
 _PAGES = TEMPLATES.overlay(finalize=visible)
-_PAGES.filters.update(moment=moment, duration=duration, number=number)
+_PAGES.filters.update(moment=moment, duration=duration, number=number, size=size)
 
 
 def render(

@@ -26,10 +26,10 @@ pages = Pages(ADMIN)
 
 FIELDS = (
     Field("name", "Name", hint="Such as acme-production. Letter case is ignored.", is_required=True),
-    Field("new_mail_webhook", "New mail", FieldKind.URL, "URL for webhooks about new mails."),
-    Field("user_connected_webhook", "Mailbox connected", FieldKind.URL, "URL for webhooks about it."),
-    Field("user_disconnected_webhook", "Mailbox disconnected", FieldKind.URL, "URL for webhooks about it."),
-    Field("events_webhook", "Other events", FieldKind.URL, "URL for webhooks such as a refused sign-in."),
+    Field("new_mail_webhook", "New mail", FieldKind.URL, "Such as https://app.example.com/hook."),
+    Field("user_connected_webhook", "Mailbox connected", FieldKind.URL),
+    Field("user_disconnected_webhook", "Mailbox disconnected", FieldKind.URL),
+    Field("events_webhook", "Other events", FieldKind.URL, "Such as a refused sign-in."),
     Field(
         "success_url", "After success", FieldKind.URL, "Page for people who have connected or disconnected."
     ),
@@ -44,7 +44,7 @@ FIELDS = (
 )
 GROUPS = (
     ("Partner", FIELDS[:1]),
-    ("Webhooks", FIELDS[1:5]),
+    ("URLs for webhooks", FIELDS[1:5]),
     ("Where people return to", FIELDS[5:]),
 )
 MAX_DELETED_USERS = partner_lists.MAX_COUNT
@@ -111,7 +111,7 @@ async def delete_partner(page: Page, partner_id: int) -> Response:
     partner = await get_partner(page, partner_id)
     if page.field("name") != partner.name:
         return await _show_deletion(page, partner, fault="This is not the name of the partner.")
-    if await partner_lists.count_users(page.db, partner_id) > MAX_DELETED_USERS:
+    if await _count_all_users(page, partner_id) > MAX_DELETED_USERS:
         raise Problem(409, "The partner has too many mailboxes to be deleted by a page.")
     for each in await connections.list_with_counts(page.db, partner_id):
         # Each wakes the idlers, so that its sessions end now.
@@ -121,7 +121,7 @@ async def delete_partner(page: Page, partner_id: int) -> Response:
 
 
 async def _show_deletion(page: Page, partner: Partner, *, fault: str = "") -> Response:
-    users = await partner_lists.count_users(page.db, partner.id)
+    users = await _count_all_users(page, partner.id)
     return page.show(
         "delete.html",
         status=422 if fault else 200,
@@ -139,6 +139,11 @@ async def _show_deletion(page: Page, partner: Partner, *, fault: str = "") -> Re
         most=MAX_DELETED_USERS,
         command=f"superimap partners delete {partner.id}",
     )
+
+
+async def _count_all_users(page: Page, partner_id: int) -> int:
+    """Count the partner's users, archived ones included; each connection's up to one more than the maximum."""
+    return sum(each.users for each in await partner_lists.list_connections(page.db, partner_id))
 
 
 async def _values(page: Page, partner: Partner) -> dict[str, Any]:

@@ -28,7 +28,7 @@ LABELS = {
     Quota.USERS: ("Mailboxes", "Those that are not archived."),
     Quota.SESSIONS: ("Connected mailboxes", "Those with complete credentials; each has a session."),
     Quota.BACKLOG_ROWS: ("Webhooks to send", "Beyond it, mails are not recorded until some are sent."),
-    Quota.BACKLOG_BYTES: ("Bytes of webhooks to send", "The same, for their encrypted content."),
+    Quota.BACKLOG_BYTES: ("Bytes of their encrypted content", "The same."),
     Quota.REQUESTS_PER_SECOND: ("API requests per second", "In each process of the API."),
 }
 

@@ -57,6 +57,8 @@ async def update_provider(page: Page, code: str) -> Response:
     fields: Sequence[Field] = FIELDS if not decided else (*FIELDS, STORED_SECRETS)
     try:
         changes = read_form(page, FIELDS, before)
+        if not changes:
+            return page.redirect(f"/providers/{name}", done="unchanged")
         async with page.db.begin_nested():
             changed = await providers.update(page.db, code, stored_secrets=decision, **changes)
             name = changed.code
@@ -66,7 +68,7 @@ async def update_provider(page: Page, code: str) -> Response:
         return await _show_again(page, form, provider)
     except CORRECTABLE as error:
         return await _show_again(page, _refused(page, fields, error), provider)
-    return page.redirect(f"/providers/{name}", done="saved" if changes else "unchanged")
+    return page.redirect(f"/providers/{name}", done="saved")
 
 
 @pages.get("/providers/{code}/delete", role=OperatorRole.OWNER)
