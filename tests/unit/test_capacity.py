@@ -151,7 +151,17 @@ def test_the_first_bottleneck_is_the_limit_that_is_used_most(demand, costs, firs
     assert found[0].name == first
     uses = [each.use for each in found if each.is_hard]
     assert uses == sorted(uses, reverse=True)
-    assert bottlenecks.cells(compute(demand, costs)) == max(1, -int(-found[0].use // 1))
+    divided = [each.use for each in found if each.is_hard and each.is_divided]
+    assert bottlenecks.cells(compute(demand, costs)) == max(1, -int(-max(divided) // 1))
+
+
+def test_cells_do_not_divide_the_webhooks_of_one_partner():
+    found = compute(replace(DAY, answer_ms=30_000, partners=1), FREE)
+
+    first = bottlenecks.bottlenecks(found)[0]
+    assert (first.name, first.use) == ("POSTs to one partner", 60.0)
+    assert "cells" not in first.remedy
+    assert bottlenecks.cells(found) == 1
 
 
 @pytest.mark.parametrize("name", RANGES)

@@ -162,7 +162,9 @@ def _show_bottlenecks(capacity: Capacity) -> None:
     _print(f"What helps: {first.remedy}.")
     _print("Then: " + ", ".join(f"{each.name} {each.use:.0%}" for each in others) + ".")
     if (count := cells(capacity)) > 1:
-        _print(f"That is too much for one installation: plan {count} cells (docs/scaling.md).")
+        _print(f"That is too much for one installation: plan {count:,} cells (docs/scaling.md).")
+    if count > capacity.demand.partners:
+        _print("A partner is in one cell, so there must be at least as many partners as cells.")
 
 
 def _print(sentence: str) -> None:

@@ -28,7 +28,8 @@ DEFAULT_QUOTA_USERS = 100_000
 class Bottleneck:
     """A limit. `use` is the part of it that is needed; at 1 it is reached.
 
-    Beyond one that is not hard, something comes late and all goes on.
+    Beyond one that is not hard, something comes late and all goes on. One that is not divided is as large in each
+    cell as in one installation, because a partner is in one cell.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Bottleneck:
     reason: str
     remedy: str
     is_hard: bool = True
+    is_divided: bool = True
 
 
 def bottlenecks(capacity: Capacity) -> list[Bottleneck]:
@@ -104,7 +106,8 @@ def _of_webhooks(capacity: Capacity) -> list[Bottleneck]:
             "POSTs to one partner",
             posts / MAX_POSTS_PER_ENDPOINT,
             f"{posts:,} POSTs in flight at the peak, and POSTS_PER_ENDPOINT is at most {MAX_POSTS_PER_ENDPOINT:,}",
-            "receivers that answer faster (--answer-ms)",
+            "receivers that answer faster (--answer-ms), or several partners instead of one (--partners)",
+            is_divided=False,
         ),
         Bottleneck(
             "CPU of Redis or Valkey",
@@ -139,5 +142,6 @@ def _rounded_down(rate: float) -> str:
 
 
 def cells(capacity: Capacity) -> int:
-    """Return the number of equal installations in which no hard limit is exceeded, by simple division."""
-    return max(1, math.ceil(bottlenecks(capacity)[0].use))
+    """Return the number of equal installations that exceed no hard limit that they divide, by simple division."""
+    uses = [each.use for each in bottlenecks(capacity) if each.is_hard and each.is_divided]
+    return max(1, math.ceil(max(uses)))

@@ -36,6 +36,14 @@ def test_a_plan_fits_80_columns_and_names_its_bottleneck_and_coefficients(words)
     assert "disk_bytes_per_mail " in said
 
 
+def test_more_cells_than_partners_are_named():
+    said = run(*LARGE, "--partners", "1", "--postgres-cores", "1")
+
+    assert re.search(r"plan \d+ cells", said)
+    assert "at least as many partners as cells" in said.replace("\n", " ")
+    assert "as many partners" not in run(*LARGE, "--postgres-cores", "64")
+
+
 def test_json_has_the_same_needs_with_units_and_bases():
     found = json.loads(run(*LARGE, "--json"))
 
