@@ -10,18 +10,27 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import await_only
 
+from superimap.core.crypto import Vault, generate_key
 from superimap.db.accounts import users
 from superimap.db.accounts.users import PageStart
 from superimap.db.delivery import replay
-from superimap.db.models import Connection, User
-from superimap.db.monitoring import history, mailbox_lists, messages, partner_lists, statuses
+from superimap.db.models import Connection, Endpoint, User
+from superimap.db.monitoring import (
+    delivery_details,
+    endpoints,
+    history,
+    mailbox_lists,
+    messages,
+    partner_lists,
+    statuses,
+)
 from superimap.db.monitoring.history import DeliveryFilter
 from superimap.db.monitoring.mailbox_lists import MailboxFilter, MailboxScope
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.mails import MailOutcome
 
-PARTNER, CONNECTION, USER, TAG = 1, 1, 4000, "tag4000"
+PARTNER, CONNECTION, USER, TAG, ENDPOINT = 1, 1, 4000, "tag4000", 1
 LIST_ROWS = 20
 """Rows of a list."""
 PAGE_BUDGET = 1_200
@@ -51,6 +60,11 @@ def workloads() -> dict[str, tuple[Work, int]]:
     for kind_or_all in (None, EventKind.EVENTS):
         found[f"cancel {kind_or_all or 'all'}"] = (_cancel(kind_or_all), BULK_BUDGET)
     found |= {
+        "counts of deliveries by state": (_state_counts, PAGE_BUDGET),
+        "names of partners": (delivery_details.list_partner_names, 100),
+        "backlog of an endpoint": (lambda db: endpoints.measure_backlog(db, ENDPOINT), PAGE_BUDGET),
+        "last attempts of an endpoint": (_last_attempts, BULK_BUDGET),
+        "first posts of an endpoint": (_first_posts, PAGE_BUDGET),
         "users": (_users(None), PAGE_BUDGET),
         "users, second page": (_users(PageStart("user3@example.com", 3)), PAGE_BUDGET),
         "user by tag": (_user_by_tag, 300),  # the first call of proven_alive_at reads the catalogue
@@ -108,6 +122,19 @@ def _replay(state: DeliveryState) -> Work:
 def _cancel(kind: EventKind | None) -> Work:
     which = DeliveryFilter(partner_id=PARTNER, state=DeliveryState.PENDING, kind=kind)
     return lambda db: replay.cancel(db, which, limit=BULK_ROWS)
+
+
+async def _state_counts(db: AsyncSession) -> None:
+    await delivery_details.count_states(db, PARTNER, None)
+
+
+async def _last_attempts(db: AsyncSession) -> None:
+    endpoint = await db.get_one(Endpoint, ENDPOINT)
+    await endpoints.list_last_attempts(db, Vault.from_setting(generate_key()), endpoint, limit=LIST_ROWS)
+
+
+async def _first_posts(db: AsyncSession) -> None:
+    await endpoints.list_first_posts(db, await db.get_one(Endpoint, ENDPOINT))
 
 
 def _users(after: PageStart | None) -> Work:

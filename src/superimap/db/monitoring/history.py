@@ -1,6 +1,7 @@
 """History of a partner's webhooks: deliveries with their states, and the attempts of one delivery."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,11 +64,11 @@ class DeliveryFilter:
         """Return the conditions; states and kinds are literals, which a plan compares with partial indexes."""
         given: list[ColumnElement[bool]] = [Delivery.partner_id == self.partner_id]
         if self.state is DeliveryState.SENDING:
-            given += [_has_state(DeliveryState.PENDING), Delivery.id.in_(self._being_sent())]
+            given += [has_state(DeliveryState.PENDING), Delivery.id.in_(self._being_sent())]
         elif self.state is DeliveryState.PENDING:
-            given += [_has_state(DeliveryState.PENDING), ~IS_BEING_SENT]
+            given += [has_state(DeliveryState.PENDING), ~IS_BEING_SENT]
         elif self.state is not None:
-            given.append(_has_state(self.state))
+            given.append(has_state(self.state))
         if kind is not None:
             given.append(Delivery.kind == literal(kind.value, literal_execute=True))
         if self.user_ids is not None:
@@ -88,7 +89,7 @@ class DeliveryFilter:
         return leases.where(DeliveryLease.lease_until > func.now())
 
 
-def _has_state(state: DeliveryState) -> ColumnElement[bool]:
+def has_state(state: DeliveryState) -> ColumnElement[bool]:
     """Compare the stored state with a literal, so that a plan can use partial indexes."""
     return Delivery.state == literal(state.value, literal_execute=True)
 
@@ -194,12 +195,17 @@ async def list_attempts(
         .limit(MAX_ATTEMPTS)
     )
     rows = (await db.scalars(statement)).all()
-    return [
-        AttemptRow(
-            row.number, row.started_at, row.milliseconds, row.code, row.error, _decrypt_answer(vault, row)
-        )
-        for row in reversed(rows)
-    ]
+    return [attempt_row(vault, row) for row in reversed(rows)]
+
+
+def attempt_row(vault: Vault, row: Attempt) -> AttemptRow:
+    """Return an attempt with its decrypted answer."""
+    answer = None
+    if row.body is not None:
+        # A key that was removed takes the answer only: the rest of the attempt is still useful.
+        with suppress(VaultError):
+            answer = vault.open_text(row.body, Place("attempts", "body", row.partner_id, str(row.id)))
+    return AttemptRow(row.number, row.started_at, row.milliseconds, row.code, row.error, answer)
 
 
 def _select_rows() -> Select[*tuple[Any, ...]]:
@@ -231,15 +237,6 @@ def _delivery_row(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
         last_error=row.last_error,
         has_content=row.has_content,
     )
-
-
-def _decrypt_answer(vault: Vault, row: Attempt) -> str | None:
-    if row.body is None:
-        return None
-    try:
-        return vault.open_text(row.body, Place("attempts", "body", row.partner_id, str(row.id)))
-    except VaultError:  # its key was removed; the rest of the attempt is still useful
-        return None
 
 
 def _is_storable(value: str) -> bool:

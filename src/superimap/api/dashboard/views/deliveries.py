@@ -1,0 +1,135 @@
+"""The pages Deliveries: the webhooks of a partner, and one of them with its attempts."""
+
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+
+from superimap.api.dashboard import delivery_words
+from superimap.api.dashboard.delivery_filters import read_filter
+from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.errors import Problem
+from superimap.db.accounts import partners
+from superimap.db.delivery import replay
+from superimap.db.errors import Conflict
+from superimap.db.models import Partner
+from superimap.db.monitoring import delivery_details, history
+from superimap.db.monitoring.delivery_details import MAX_COUNTED, MAX_PARTNERS
+from superimap.domain.deliveries import DeliveryState
+from superimap.webhooks.signing import delivery_of
+
+pages = Pages(ADMIN)
+
+PAGE_ROWS = 50
+SCOPES = (
+    ("All", ""),
+    ("Waiting", DeliveryState.PENDING),
+    ("Being sent", DeliveryState.SENDING),
+    ("Delivered", DeliveryState.DELIVERED),
+    ("Failed", DeliveryState.FAILED),
+    ("Cancelled", DeliveryState.CANCELLED),
+)
+WORDS = {
+    "states": delivery_words.STATES,
+    "kinds": delivery_words.KINDS,
+    "answer": delivery_words.answer_words,
+}
+
+
+@pages.get("/deliveries")
+async def deliveries(page: Page) -> Response:
+    """List the webhooks of a partner, the latest first."""
+    if not page.query("partner"):
+        return await _choose_partner(page)
+    partner = await required_partner(page)
+    chosen = await read_filter(page.db, partner.id, page.query)
+    after = delivery_of(page.query("after"))
+    rows = await history.list_deliveries(page.db, chosen.which, after=after, limit=PAGE_ROWS + 1)
+    return page.show(
+        "deliveries.html",
+        status=422 if chosen.faults else 200,
+        partner=partner,
+        rows=rows[:PAGE_ROWS],
+        more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
+        is_first=after is None,
+        chosen=chosen,
+        scopes=SCOPES,
+        counts=await delivery_details.count_states(page.db, partner.id, chosen.which.kind),
+        most=MAX_COUNTED,
+        live=True,
+        **WORDS,
+    )
+
+
+async def _choose_partner(page: Page) -> Response:
+    found = await delivery_details.list_partner_names(page.db, after=page.query("after"))
+    if len(found) == 1 and not page.query("after"):
+        return page.redirect("/deliveries", partner=found[0][0])
+    return page.show(
+        "choose_partner.html",
+        found=found[:MAX_PARTNERS],
+        more=found[MAX_PARTNERS - 1][1] if len(found) > MAX_PARTNERS else None,
+    )
+
+
+async def required_partner(page: Page) -> Partner:
+    """Return the partner that the parameter `partner` names by its id. Raises Problem 404."""
+    partner_id = page.number("partner")
+    found = await partners.by_id(page.db, partner_id) if partner_id is not None else None
+    if found is None:
+        raise Problem(404, "There is no partner with this id.")
+    return found
+
+
+@pages.get("/deliveries/{partner_id:int}/{id}")
+async def delivery(page: Page, partner_id: int, id: str) -> Response:
+    """Show one webhook with its attempts."""
+    return await show_delivery(page, partner_id, id)
+
+
+async def show_delivery(page: Page, partner_id: int, id: str, *, fault: str = "") -> Response:
+    """Show a webhook, and why an action was refused."""
+    found = delivery_of(id)
+    seen = await delivery_details.get_details(page.db, partner_id, found)
+    partner = await partners.by_id(page.db, partner_id)
+    attempts = await history.list_attempts(page.db, page.resources.vault, partner_id, found) if found else []
+    conflict = replay.replay_conflict(
+        seen.row.state,
+        has_content=seen.row.has_content,
+        has_url=seen.endpoint.url is not None,
+        is_disabled=seen.endpoint.disabled_at is not None,
+    )
+    return page.show(
+        "delivery.html",
+        status=409 if fault else 200,
+        partner=partner,
+        seen=seen,
+        row=seen.row,
+        attempts=attempts[::-1],
+        headline=delivery_words.delivery_headline(seen),
+        can_replay=conflict is None,
+        can_cancel=seen.row.state is DeliveryState.PENDING,
+        fault=fault,
+        live=True,
+        **WORDS,
+    )
+
+
+@pages.post("/deliveries/{partner_id:int}/{id}/replay")
+async def replay_delivery(page: Page, partner_id: int, id: str) -> Response:
+    """Send a failed or cancelled webhook again."""
+    try:
+        endpoint_id = await replay.replay_one(page.db, partner_id, delivery_of(id))
+    except Conflict as conflict:
+        return await show_delivery(page, partner_id, id, fault=str(conflict))
+    answer = page.redirect(f"/deliveries/{partner_id}/{id}", done="replayed")
+    answer.background = BackgroundTask(page.resources.ring, endpoint_id)
+    return answer
+
+
+@pages.post("/deliveries/{partner_id:int}/{id}/cancel")
+async def cancel_delivery(page: Page, partner_id: int, id: str) -> Response:
+    """Cancel a webhook that waits."""
+    try:
+        await replay.cancel_one(page.db, partner_id, delivery_of(id))
+    except Conflict as conflict:
+        return await show_delivery(page, partner_id, id, fault=str(conflict))
+    return page.redirect(f"/deliveries/{partner_id}/{id}", done="cancelled")

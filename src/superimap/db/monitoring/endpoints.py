@@ -1,0 +1,150 @@
+"""One endpoint for people: its backlog and its last attempts, each read by index whatever the backlog."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select, true, union
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from superimap.core.crypto import Vault
+from superimap.db.errors import NotFound
+from superimap.db.models import Attempt, Delivery, Endpoint, Partner
+from superimap.db.monitoring.history import DeliveryFilter, attempt_row, has_state
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.events import EventKind
+from superimap.domain.webhook_delays import FirstPost
+from superimap.webhooks.signing import webhook_id
+
+MAX_BACKLOG = 1_000
+"""Pending deliveries that are counted at most; one more says that there are more."""
+SEARCHED_DELIVERIES = 100
+"""Latest deliveries, and those of each end of the backlog, whose attempts are looked at."""
+
+ATTEMPTS_OF_EACH = 5
+"""Latest attempts of one delivery that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """An endpoint with the name of its partner; `now` is PostgreSQL's time."""
+
+    endpoint: Endpoint
+    partner: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Pending deliveries, MAX_BACKLOG + 1 at most, and when the first of them was or will be due."""
+
+    count: int
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAttempt:
+    """One attempt of any delivery; `answer` is the start of the answer."""
+
+    webhook_id: str
+    number: int
+    started_at: datetime
+    milliseconds: int
+    code: int | None
+    error: str | None
+    answer: str | None
+
+
+async def get_endpoint(db: AsyncSession, endpoint_id: int, *, partner_id: int | None = None) -> EndpointRow:
+    """Return an endpoint; with `partner_id`, only if it is that partner's. Raises NotFound."""
+    statement = (
+        select(Endpoint, Partner.name, func.now())
+        .join(Partner, Partner.id == Endpoint.partner_id)
+        .where(Endpoint.id == endpoint_id)
+        .execution_options(populate_existing=True)
+    )
+    if partner_id is not None:
+        statement = statement.where(Endpoint.partner_id == partner_id)
+    row = (await db.execute(statement)).one_or_none()
+    if row is None:
+        raise NotFound("Endpoint not found.")
+    return EndpointRow(*row)
+
+
+async def measure_backlog(db: AsyncSession, endpoint_id: int) -> Backlog:
+    """Count the pending deliveries of an endpoint, those that are being sent included."""
+    pending = select(Delivery.due_at).where(*_pending(endpoint_id))
+    page = pending.order_by(Delivery.due_at).limit(MAX_BACKLOG + 1).subquery()
+    row = (await db.execute(select(func.count(), func.min(page.c.due_at)).select_from(page))).one()
+    return Backlog(row[0], row[1])
+
+
+async def list_last_attempts(
+    db: AsyncSession, vault: Vault, endpoint: Endpoint, *, limit: int
+) -> list[EndpointAttempt]:
+    """Return the latest attempts of an endpoint, the latest first.
+
+    They are looked for among the latest deliveries, and among those of the backlog that are due first and last:
+    attempts have no index by endpoint.
+    """
+    due = select(Delivery.id).where(*_pending(endpoint.id))
+    pages = [
+        page.limit(SEARCHED_DELIVERIES).subquery()
+        for page in (_latest(endpoint), due.order_by(Delivery.due_at), due.order_by(Delivery.due_at.desc()))
+    ]
+    ids = union(*(select(page.c.id) for page in pages)).subquery()
+    of_each = (
+        select(Attempt)
+        .where(Attempt.delivery_id == ids.c.id, Attempt.partner_id == endpoint.partner_id)
+        .order_by(Attempt.number.desc())
+        .limit(ATTEMPTS_OF_EACH)
+        .lateral()
+    )
+    latest = aliased(Attempt, of_each)
+    statement = (
+        select(latest)
+        .select_from(ids)
+        .join(of_each, true())
+        .order_by(latest.started_at.desc(), latest.id.desc())
+        .limit(limit)
+    )
+    rows = (await db.scalars(statement)).all()
+    return [_endpoint_attempt(vault, row) for row in rows]
+
+
+async def list_first_posts(db: AsyncSession, endpoint: Endpoint) -> list[FirstPost]:
+    """Return the first attempts of the latest deliveries of an endpoint."""
+    page = _latest(endpoint).limit(SEARCHED_DELIVERIES).subquery()
+    statement = (
+        select(page.c.created_at, Attempt.started_at, Attempt.milliseconds, Attempt.code)
+        .join(Attempt, Attempt.delivery_id == page.c.id)
+        .where(Attempt.partner_id == endpoint.partner_id, Attempt.number == 1)
+    )
+    return [
+        FirstPost(
+            row.created_at, row.started_at, row.milliseconds, row.code is None or row.code in _FAILING_CODES
+        )
+        for row in await db.execute(statement)
+    ]
+
+
+_FAILING_CODES = frozenset({429, *range(500, 1000)})
+
+
+def _latest(endpoint: Endpoint) -> Select[UUID, datetime]:
+    which = DeliveryFilter(partner_id=endpoint.partner_id, kind=EventKind(endpoint.kind))
+    (conditions,) = which.branches()
+    return select(Delivery.id, Delivery.created_at).where(*conditions).order_by(Delivery.id.desc())
+
+
+def _pending(endpoint_id: int) -> list[ColumnElement[bool]]:
+    return [Delivery.endpoint_id == endpoint_id, has_state(DeliveryState.PENDING)]
+
+
+def _endpoint_attempt(vault: Vault, row: Attempt) -> EndpointAttempt:
+    shown = attempt_row(vault, row)
+    return EndpointAttempt(
+        webhook_id(row.delivery_id), shown.number, shown.started_at, shown.milliseconds, shown.code, shown.error,
+        shown.answer,
+    )  # fmt: skip
