@@ -203,6 +203,7 @@ async def test_every_table_with_a_partner_id_is_covered_by_the_references_above(
         "partner_usage",
         "dashboard_links",
         "dashboard_sessions",
+        "jobs",
         "troubled_users",
     }  # refer to their partner only
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from superimap.api.app import create_app
 from superimap.api.http_connections import KEEP_ALIVE_SECONDS, HttpConnection, OpenConnections
+from superimap.api.job_runner import JobRunner
 from superimap.api.middleware import REQUEST_TIMEOUT_SECONDS
 from superimap.api.read_replica import read_replica
 from superimap.api.routes.health import find_fault
@@ -89,11 +90,12 @@ async def serve(
         address = listener_url(listeners[0])
         drain = settings.drain_seconds if drain_seconds is None else drain_seconds
         check = partial(find_fault, app.state.resources)
+        jobs = JobRunner(sessionmaker, dashboard, queue.ring, woken=app.state.resources.new_job)
         async with serve_health(host=settings.health_host, port=health_port, check=check):
             log.info("api is listening", extra={"address": address})
             if on_listening is not None:
                 on_listening(address)
-            await _run(server, listeners, connections, stop, drain)
+            await _run(server, listeners, connections, jobs, stop, drain)
     log.info("api stopped")
 
 
@@ -101,6 +103,7 @@ async def _run(
     server: ApiServer,
     listeners: list[socket.socket],
     connections: OpenConnections,
+    jobs: JobRunner,
     stop: asyncio.Event,
     drain_seconds: float,
 ) -> None:
@@ -109,6 +112,7 @@ async def _run(
         running = tasks.create_task(server.serve(sockets=listeners))
         stopping = tasks.create_task(stop.wait())
         checking = tasks.create_task(connections.check_periodically())
+        working = tasks.create_task(jobs.run(stop))
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         server.announce_stop()
         await asyncio.wait((running,), timeout=drain_seconds)
@@ -116,6 +120,7 @@ async def _run(
         stopping.cancel()
         await asyncio.wait((running,))
         checking.cancel()
+        working.cancel()  # a batch in progress is undone, and another process repeats it
 
 
 def uvicorn_config(app: FastAPI, connections: OpenConnections) -> uvicorn.Config:

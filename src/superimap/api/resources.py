@@ -53,6 +53,8 @@ class Resources:
     changes: Changes = field(default_factory=Changes)
     dashboard_sessions: async_sessionmaker[AsyncSession] | None = None
     """Transactions of the dashboard, on connections of its own; None: on those of the API."""
+    new_job: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set after a job was made by this process, which then runs it at once."""
 
 
 async def get_resources(request: Request) -> Resources:  # FastAPI runs other functions in threads

@@ -48,6 +48,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "delivery_leases": ("SELECT", "SELECT"),
     "endpoints": ("SELECT, UPDATE", _ALL),
     "idlers": ("SELECT", "SELECT"),
+    "jobs": ("SELECT", _ALL),
     "login_tries": (_ALL, _ALL),
     "mailboxes": ("SELECT", _ALL),
     "messages": ("SELECT, UPDATE (outcome, detail)", _ALL),

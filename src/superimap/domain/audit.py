@@ -57,6 +57,8 @@ class AuditAction(StrEnum):
     ENDPOINT_TEST = "endpoint.test"
     DELIVERY_REPLAY = "delivery.replay"
     DELIVERY_CANCEL = "delivery.cancel"
+    JOB_START = "job.start"
+    JOB_CANCEL = "job.cancel"
     PROVIDER_CREATE = "provider.create"
     PROVIDER_UPDATE = "provider.update"
     PROVIDER_DELETE = "provider.delete"
@@ -81,7 +83,7 @@ RECORDED_VALUES = frozenset(
         "imap_provider_code", "tag", "archived", "enable_tracer", "imap_host", "imap_port", "imap_tls",
         "oauth2_client_id", "oauth2_tenant", "kind", "state", "count", "user_tag", "limit", "code", "quota",
         "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets", "address", "role",
-        "method", "reason",
+        "method", "reason", "job",
     }
 )  # fmt: skip
 """Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""

@@ -1,10 +1,10 @@
 """Sentences about deliveries, attempts and endpoints, for people who do not know the states of the tables."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
 from superimap.api.dashboard.render import duration
+from superimap.api.dashboard.words import Word
 from superimap.db.models import Endpoint
 from superimap.db.monitoring.delivery_details import DeliveryDetails
 from superimap.db.monitoring.messages import DISABLED_REASONS
@@ -13,22 +13,6 @@ from superimap.domain.deliveries import Breaker, DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.webhook_delays import DelayCause, DelayJudgement
 
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A text with its tone: `good`, `warn`, `bad`, or empty."""
-
-    text: str
-    tone: str = ""
-
-
-STATES = {
-    DeliveryState.PENDING: Words("Waiting", "warn"),
-    DeliveryState.SENDING: Words("Being sent", "warn"),
-    DeliveryState.DELIVERED: Words("Delivered", "good"),
-    DeliveryState.FAILED: Words("Failed", "bad"),
-    DeliveryState.CANCELLED: Words("Cancelled"),
-}
 KINDS = {
     EventKind.NEW_MAIL: "New mail",
     EventKind.USER_CONNECTED: "Mailbox connected",
@@ -55,34 +39,34 @@ ERRORS = {
 }
 
 
-def answer_words(code: int | None, error: str | None) -> Words:
+def answer_words(code: int | None, error: str | None) -> Word:
     """Return what came of an attempt: the status with its name, or why there was none."""
     if code is None:
-        return Words(ERRORS.get(error or "", error or "no answer"), "bad" if error else "")
+        return Word(ERRORS.get(error or "", error or "no answer"), "bad" if error else "")
     name = HTTPStatus(code).phrase if code in set(HTTPStatus) else ""
     rest = f" ({ERRORS.get(error, error)})" if error else ""
-    return Words(f"{code} {name}".strip() + rest, "good" if is_success(code) else "bad")
+    return Word(f"{code} {name}".strip() + rest, "good" if is_success(code) else "bad")
 
 
-def delivery_headline(seen: DeliveryDetails) -> Words:
+def delivery_headline(seen: DeliveryDetails) -> Word:
     """Return the state of a delivery as a sentence."""
     row = seen.row
     last = answer_words(row.last_code, row.last_error).text
     tries = f"{row.attempts} {'attempt' if row.attempts == 1 else 'attempts'}"
     match row.state:
         case DeliveryState.DELIVERED:
-            return Words(f"Delivered after {tries}: their server answered {last}.", "good")
+            return Word(f"Delivered after {tries}: their server answered {last}.", "good")
         case DeliveryState.SENDING:
-            return Words("It is being sent at this moment.", "warn")
+            return Word("It is being sent at this moment.", "warn")
         case DeliveryState.CANCELLED if row.last_error == "no_url":
-            return Words("Cancelled, because the URL was removed before it was sent.", "bad")
+            return Word("Cancelled, because the URL was removed before it was sent.", "bad")
         case DeliveryState.CANCELLED:
-            return Words(f"Cancelled by a person or an application, after {tries}.")
+            return Word(f"Cancelled by a person or an application, after {tries}.")
         case DeliveryState.FAILED:
             kept = "" if row.has_content else " Its content is erased, so it cannot be replayed."
-            return Words(f"Failed for good after {tries}; the last one: {last}.{kept}", "bad")
+            return Word(f"Failed for good after {tries}; the last one: {last}.{kept}", "bad")
         case _:
-            return Words(_wait(seen, last, tries), "warn")
+            return Word(_wait(seen, last, tries), "warn")
 
 
 def _wait(seen: DeliveryDetails, last: str, tries: str) -> str:
@@ -107,47 +91,47 @@ def disabled_because(endpoint: Endpoint) -> str:
     return DISABLED_REASONS.get(reason, reason or "an operator disabled it")
 
 
-def endpoint_headline(endpoint: Endpoint, now: datetime) -> Words:
+def endpoint_headline(endpoint: Endpoint, now: datetime) -> Word:
     """Return the health of an endpoint as a sentence."""
     if endpoint.url is None:
-        return Words("There is no URL, so no webhooks of this kind are made.")
+        return Word("There is no URL, so no webhooks of this kind are made.")
     if endpoint.disabled_at is not None:
         because = disabled_because(endpoint)
-        return Words(f"Disabled, because {because}. Webhooks wait until it is enabled.", "bad")
+        return Word(f"Disabled, because {because}. Webhooks wait until it is enabled.", "bad")
     match endpoint.breaker:
         case Breaker.OPEN:
             text = "It fails. One webhook at a time is tried"
             if endpoint.probe_at is not None and endpoint.probe_at > now:
                 text += f", the next in {duration((endpoint.probe_at - now).total_seconds())}"
-            return Words(f"{text}; the others wait.", "bad")
+            return Word(f"{text}; the others wait.", "bad")
         case Breaker.SLOW_START:
             most = endpoint.width or 1
             some = "one webhook" if most == 1 else f"{most} webhooks"
-            return Words(f"It answers again. At most {some} at once, one more with each success.", "warn")
+            return Word(f"It answers again. At most {some} at once, one more with each success.", "warn")
     if endpoint.failures:
         some = "attempt" if endpoint.failures == 1 else f"{endpoint.failures} attempts"
-        return Words(f"It takes webhooks, but the last {some} failed.", "warn")
-    return Words("It works: the last webhook was taken, or none was sent yet.", "good")
+        return Word(f"It takes webhooks, but the last {some} failed.", "warn")
+    return Word("It works: the last webhook was taken, or none was sent yet.", "good")
 
 
 DELAYS = {
-    DelayCause.UNKNOWN: Words("No webhook was sent lately."),
-    DelayCause.NONE: Words("Neither is slow: webhooks are sent at once, and answered quickly.", "good"),
-    DelayCause.ANSWERS: Words(
+    DelayCause.UNKNOWN: Word("No webhook was sent lately."),
+    DelayCause.NONE: Word("Neither is slow: webhooks are sent at once, and answered quickly.", "good"),
+    DelayCause.ANSWERS: Word(
         "Their server is slow: webhooks are sent at once, and answers take long.", "warn"
     ),
-    DelayCause.QUEUE: Words(
+    DelayCause.QUEUE: Word(
         "Their server is slow: webhooks wait because so many earlier ones have no answer yet.", "warn"
     ),
-    DelayCause.FAILURES: Words(
+    DelayCause.FAILURES: Word(
         "Their server failed: webhooks wait because we hold them back while it recovers.", "warn"
     ),
-    DelayCause.DISPATCHERS: Words(
+    DelayCause.DISPATCHERS: Word(
         "We are late: their server answers quickly, and webhooks waited here. Look at the dispatchers.", "bad"
     ),
 }
 
 
-def delay_words(judged: DelayJudgement) -> Words:
+def delay_words(judged: DelayJudgement) -> Word:
     """Return whose fault slow webhooks are, as a sentence."""
     return DELAYS[judged.cause]

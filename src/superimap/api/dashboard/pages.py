@@ -39,6 +39,7 @@ MENUS = {
     ADMIN: (
         ("Now", ""),
         ("Deliveries", "/deliveries"),
+        ("Jobs", "/jobs"),
         ("Partners", "/partners"),
         ("Providers", "/providers"),
         ("Cluster", "/cluster"),
@@ -61,6 +62,7 @@ NOTICES = {
     "reread": "The mail will be read again within a minute.",
     "replayed": "The webhook is due again.",
     "cancelled": "The webhook is cancelled.",
+    "job-cancelled": "The job ends after its present batch. What it has done stays.",
     "enabled": "The endpoint is enabled again.",
     "created": "It is created.",
     "saved": "The changes are saved.",
@@ -106,6 +108,11 @@ class Page:
     def may_act(self) -> bool:
         """Whether whoever opened the page may try again, replay and the like."""
         return self.door == PORTAL or self.allows(OperatorRole.OPERATOR)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the identity was confirmed within the last minutes."""
+        return self.opened is not None and self.opened.is_stepped_up
 
     @property
     def key(self) -> bytes:

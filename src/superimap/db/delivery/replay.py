@@ -3,18 +3,18 @@
 A replay keeps the `webhook-id`, goes to the endpoint's present URL, and starts the retry schedule again.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Row, Select, Subquery, and_, func, select, union_all, update
+from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
+from superimap.db.delivery import batches
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import Delivery, Endpoint
-from superimap.db.monitoring.history import IS_BEING_SENT, SHOWN_STATE, DeliveryFilter
+from superimap.db.monitoring.history import SHOWN_STATE, DeliveryFilter
 from superimap.domain.audit import AuditAction
 from superimap.domain.deliveries import DeliveryState
 
@@ -67,6 +67,15 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftDeliveries:
+    """Numbers of deliveries that can be replayed, that cannot any more, and whose endpoint is not ready."""
+
+    ready: int
+    erased: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """Number of deliveries that were cancelled, and of those that are left (counted up to MAX_COUNTED)."""
 
@@ -113,7 +122,7 @@ async def replay_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
     if conflict is not None:
         raise conflict
     mine = (Delivery.partner_id == partner_id, Delivery.id == delivery_id)
-    await db.execute(update(Delivery).where(*mine).values(_REPLAY_VALUES))
+    await db.execute(update(Delivery).where(*mine).values(batches.REPLAY_VALUES))
     await audit.record(db, AuditAction.DELIVERY_REPLAY, partner_id=partner_id, object_id=delivery_id)
     return int(row.endpoint_id)
 
@@ -125,23 +134,20 @@ async def replay(
 
     `which.state` is FAILED or CANCELLED. Deliveries that another replay has locked are skipped.
     """
+    done = await batches.replay_batch(db, which, limit=limit, above=above)
+    left = await count_left(db, which, above=above)
+    return Replayed(done.count, done.endpoints, done.last, left.ready, left.erased, left.blocked)
+
+
+async def count_left(db: AsyncSession, which: DeliveryFilter, *, above: UUID | None = None) -> LeftDeliveries:
+    """Count the selected deliveries by whether they can be replayed, MAX_COUNTED at most in all."""
     ready = and_(Endpoint.url.is_not(None), Endpoint.disabled_at.is_(None))
-    joined = select(Delivery.id).join(
+    described = select(Delivery.content.is_(None).label("is_erased"), ready.label("is_ready")).join(
         Endpoint, and_(Endpoint.id == Delivery.endpoint_id, Endpoint.partner_id == Delivery.partner_id)
     )
     following = [Delivery.id > above] if above is not None else []
-    branches = [[*branch, *following] for branch in which.branches()]
-    ready_branches = [joined.where(*branch, ready, Delivery.content.is_not(None)) for branch in branches]
-    chosen = _oldest(ready_branches, limit=limit)
-    statement = (
-        update(Delivery)
-        .where(Delivery.partner_id == which.partner_id, Delivery.id == chosen.c.id)
-        .values(_REPLAY_VALUES)
-        .returning(Delivery.id, Delivery.endpoint_id)
-    )
-    done = (await db.execute(statement.execution_options(synchronize_session=False))).all()
-    described = joined.add_columns(Delivery.content.is_(None).label("is_erased"), ready.label("is_ready"))
-    left = _counted([described.where(*branch) for branch in branches])
+    rows = [described.where(*branch, *following) for branch in which.branches()]
+    left = batches.first_rows(rows, most=MAX_COUNTED)
     counted = await db.execute(
         select(
             func.count().filter(~left.c.is_erased, left.c.is_ready),
@@ -149,9 +155,7 @@ async def replay(
             func.count().filter(~left.c.is_erased, ~left.c.is_ready),
         )
     )
-    await _record_many(db, AuditAction.DELIVERY_REPLAY, which, len(done))
-    last = max((row.id for row in done), default=None)
-    return Replayed(len(done), frozenset(row.endpoint_id for row in done), last, *counted.one())
+    return LeftDeliveries(*counted.one())
 
 
 async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> None:
@@ -167,56 +171,14 @@ async def cancel_one(db: AsyncSession, partner_id: int, delivery_id: UUID | None
     if row.state != DeliveryState.PENDING:
         raise AlreadySettled(f"It is {row.state}, not pending; only a pending delivery can be cancelled.")
     mine = (Delivery.partner_id == partner_id, Delivery.id == delivery_id)
-    await db.execute(update(Delivery).where(*mine).values(_CANCEL_VALUES))
+    await db.execute(update(Delivery).where(*mine).values(batches.CANCEL_VALUES))
     await audit.record(db, AuditAction.DELIVERY_CANCEL, partner_id=partner_id, object_id=delivery_id)
 
 
 async def cancel(db: AsyncSession, which: DeliveryFilter, *, limit: int) -> Cancelled:
     """Cancel at most `limit` of these deliveries, oldest first. `which.state` is PENDING."""
-    branches = [select(Delivery.id).where(*branch) for branch in which.branches()]
-    locked = (await db.scalars(select(_oldest(branches, limit=limit).c.id))).all()
-    # Another statement: the lease of a claim that was faster than the lock is not seen by that of the lock.
-    statement = (
-        update(Delivery)
-        .where(Delivery.partner_id == which.partner_id, Delivery.id.in_(locked), ~IS_BEING_SENT)
-        .values(_CANCEL_VALUES)
-        .returning(Delivery.id)
-    )
-    done = (await db.scalars(statement.execution_options(synchronize_session=False))).all()
-    await _record_many(db, AuditAction.DELIVERY_CANCEL, which, len(done))
-    left = _counted(branches)
-    return Cancelled(len(done), await db.scalar(select(func.count()).select_from(left)) or 0)
-
-
-def _oldest(branches: Sequence[Select[Any]], *, limit: int) -> CTE:
-    """The oldest deliveries of these selections. Of each, a page is read and locked in the order of its index."""
-    pages = [
-        branch.order_by(Delivery.id).limit(limit).with_for_update(of=Delivery, skip_locked=True).cte()
-        for branch in branches
-    ]
-    page = union_all(*(select(each.c.id) for each in pages)).subquery()
-    return select(page.c.id).order_by(page.c.id).limit(limit).cte("chosen")
-
-
-def _counted(branches: Sequence[Select[Any]]) -> Subquery:
-    """The deliveries of these selections, MAX_COUNTED at most."""
-    pages = union_all(*(branch.limit(MAX_COUNTED) for branch in branches)).subquery()
-    return select(pages).limit(MAX_COUNTED).subquery()
-
-
-async def _record_many(db: AsyncSession, action: AuditAction, which: DeliveryFilter, count: int) -> None:
-    if count:
-        details = {"count": count, "state": which.state, "kind": which.kind}
-        await audit.record(db, action, partner_id=which.partner_id, details=details)
-
-
-_REPLAY_VALUES = {
-    "state": DeliveryState.PENDING,
-    "due_at": func.now(),
-    "settled_at": None,
-    "attempts_before": Delivery.attempts,
-}
-_CANCEL_VALUES = {"state": DeliveryState.CANCELLED, "settled_at": func.now()}
+    done = await batches.cancel_batch(db, which, limit=limit)
+    return Cancelled(done.count, await batches.count_pending(db, which, most=MAX_COUNTED))
 
 
 async def _lock(db: AsyncSession, partner_id: int, delivery_id: UUID | None) -> Row[*tuple[Any, ...]] | None:

@@ -5,6 +5,7 @@ from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary, Vouch
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, DeliveryLease, Endpoint
+from superimap.db.models.job import Job
 from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
 from superimap.db.models.operator import (
     DashboardLink,
@@ -33,6 +34,7 @@ __all__ = [
     "DeliveryLease",
     "Endpoint",
     "Idler",
+    "Job",
     "LoginTry",
     "Mailbox",
     "Message",

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from superimap.api.dashboard import delivery_words
 from superimap.api.dashboard.delivery_filters import read_filter
 from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.words import DELIVERY_STATES
 from superimap.api.errors import Problem
 from superimap.db.accounts import partners
 from superimap.db.delivery import replay
@@ -27,8 +28,14 @@ SCOPES = (
     ("Failed", DeliveryState.FAILED),
     ("Cancelled", DeliveryState.CANCELLED),
 )
+BULK = {
+    DeliveryState.FAILED: "replay",
+    DeliveryState.CANCELLED: "replay",
+    DeliveryState.PENDING: "cancel",
+}
+"""What can be done with all deliveries in a state."""
 WORDS = {
-    "states": delivery_words.STATES,
+    "states": DELIVERY_STATES,
     "kinds": delivery_words.KINDS,
     "answer": delivery_words.answer_words,
 }
@@ -54,6 +61,7 @@ async def deliveries(page: Page) -> Response:
         scopes=SCOPES,
         counts=await delivery_details.count_states(page.db, partner.id, chosen.which.kind),
         most=MAX_COUNTED,
+        bulk=BULK,
         live=True,
         **WORDS,
     )

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from superimap.api.dashboard import delivery_words
 from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.words import Word
 from superimap.db.accounts import allowances, partner_keys, partners, webhook_endpoints
 from superimap.db.accounts.allowances import Action
 from superimap.db.accounts.validation.partners import PartnerFields
@@ -24,9 +25,9 @@ pages = Pages(ADMIN)
 
 SHOWN_ATTEMPTS = 20
 BREAKERS = {
-    "closed": delivery_words.Words("Sends normally", "good"),
-    "open": delivery_words.Words("Paused after failures", "bad"),
-    "slow_start": delivery_words.Words("Recovering", "warn"),
+    "closed": Word("sends normally", "good"),
+    "open": Word("paused after failures", "bad"),
+    "slow_start": Word("recovering", "warn"),
 }
 
 

@@ -1,0 +1,159 @@
+"""The pages Jobs: long actions with their plan, progress and history."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+
+from superimap.api.dashboard.delivery_filters import ChosenDeliveries, read_filter
+from superimap.api.dashboard.delivery_words import KINDS
+from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.words import DELIVERY_STATES, Word
+from superimap.api.errors import Problem
+from superimap.db.accounts import jobs as queries
+from superimap.db.accounts import partners
+from superimap.db.delivery import bulk_jobs
+from superimap.db.delivery.bulk_jobs import BulkPlan
+from superimap.db.errors import Conflict
+from superimap.db.models import Job, Partner
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.events import EventKind
+from superimap.domain.jobs import MAX_COUNTED_ROWS, MAX_UNCONFIRMED_ROWS, JobKind, JobState
+from superimap.domain.operators import OperatorRole
+
+pages = Pages(ADMIN)
+
+PAGE_ROWS = 50
+ACTIONS = {"replay": JobKind.REPLAY_DELIVERIES, "cancel": JobKind.CANCEL_DELIVERIES}
+JOB_STATES = {
+    JobState.RUNNING: Word("running", "warn"),
+    JobState.DONE: Word("done", "good"),
+    JobState.CANCELLED: Word("cancelled"),
+    JobState.FAILED: Word("failed", "bad"),
+}
+VERBS = {JobKind.REPLAY_DELIVERIES: "Replay", JobKind.CANCEL_DELIVERIES: "Cancel"}
+
+
+def job_name(kind: str, plan: Mapping[str, Any]) -> str:
+    """Return what a job does as a phrase: Replay failed webhooks, New mail, tag ann, since …"""
+    # Another version may have made the plan.
+    state = plan.get("state")
+    words = DELIVERY_STATES[DeliveryState(state)].text if state in set(DeliveryState) else ""
+    verb = VERBS[JobKind(kind)] if kind in set(JobKind) else kind
+    parts = [" ".join(filter(None, (verb, words, "webhooks")))]
+    if plan.get("kind") in set(EventKind):
+        parts.append(KINDS[EventKind(plan["kind"])])
+    if plan.get("tag"):
+        parts.append(f"mailbox {plan['tag']}")
+    if plan.get("since"):
+        parts.append(f"since {plan['since'][:16].replace('T', ' ')}")
+    if plan.get("until") and plan.get("has_until", True):
+        parts.append(f"until {plan['until'][:16].replace('T', ' ')}")
+    return ", ".join(parts)
+
+
+@pages.get("/jobs")
+async def jobs(page: Page) -> Response:
+    """List jobs, the latest first."""
+    rows = await queries.list_latest(page.db, limit=PAGE_ROWS + 1, before=page.number("before"))
+    names = {row.partner_id: "" for row in rows}
+    for partner_id in names:
+        found = await partners.by_id(page.db, partner_id)
+        names[partner_id] = found.name if found else str(partner_id)
+    return page.show(
+        "jobs.html",
+        rows=rows[:PAGE_ROWS],
+        more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
+        partner_names=names,
+        name_of=job_name,
+        states=JOB_STATES,
+        most=MAX_COUNTED_ROWS,
+        live=True,
+    )
+
+
+@pages.get("/jobs/{id:int}")
+async def job(page: Page, id: int) -> Response:
+    """Show the plan and the progress of a job."""
+    return await _show(page, await queries.get(page.db, id))
+
+
+async def _show(page: Page, found: Job, *, fault: str = "") -> Response:
+    return page.show(
+        "job.html",
+        status=409 if fault else 200,
+        job=found,
+        partner=await partners.by_id(page.db, found.partner_id),
+        name=job_name(found.kind, found.plan),
+        states=JOB_STATES,
+        most=MAX_COUNTED_ROWS,
+        fault=fault,
+        live=True,
+    )
+
+
+@pages.get("/jobs/new", role=OperatorRole.OPERATOR)
+async def plan_job(page: Page) -> Response:
+    """Show what a job would do."""
+    partner, chosen, planned = await _read_plan(page, page.query)
+    return _show_plan(page, partner, chosen, planned)
+
+
+@pages.post("/jobs/new")
+async def start_job(page: Page) -> Response:
+    """Start a job. A large one needs a confirmed identity."""
+    partner, chosen, planned = await _read_plan(page, page.field)
+    if not planned.count:
+        return _show_plan(page, partner, chosen, planned)
+    if planned.count > MAX_UNCONFIRMED_ROWS and not page.is_fresh:
+        query = chosen.query(do=page.field("do"), partner=partner.id)
+        return page.redirect("/confirm", next=page.url("/jobs/new", **query).removeprefix(page.url()))
+    started = await bulk_jobs.start(page.db, planned, tag=chosen.given["tag"])
+    answer = page.redirect(f"/jobs/{started.id}")
+    answer.background = BackgroundTask(_wake, page)
+    return answer
+
+
+async def _wake(page: Page) -> None:
+    page.resources.new_job.set()
+
+
+async def _read_plan(page: Page, read: Any) -> tuple[Partner, ChosenDeliveries, BulkPlan]:
+    """Read the filter and the action from a query or a form. Raises Problem 404 and 422."""
+    given, kind = read("partner"), ACTIONS.get(read("do"))
+    is_number = given.isascii() and given.isdecimal() and len(given) < 19
+    partner = await partners.by_id(page.db, int(given)) if is_number else None
+    if partner is None:
+        raise Problem(404, "There is no partner with this id.")
+    chosen = await read_filter(page.db, partner.id, read)
+    if kind is None or not bulk_jobs.allows_state(kind, chosen.which.state):
+        raise Problem(422, "Only failed or cancelled webhooks are replayed, and only waiting ones cancelled.")
+    if chosen.faults:
+        raise Problem(422, "The filter is not valid. Go back to the deliveries and correct it.")
+    return partner, chosen, await bulk_jobs.plan(page.db, kind, chosen.which)
+
+
+def _show_plan(page: Page, partner: Partner, chosen: ChosenDeliveries, planned: BulkPlan) -> Response:
+    return page.show(
+        "job_plan.html",
+        status=200 if planned.count or page.form is None else 409,
+        partner=partner,
+        chosen=chosen,
+        planned=planned,
+        name=job_name(planned.kind, chosen.given),
+        do=next(word for word, kind in ACTIONS.items() if kind is planned.kind),
+        verb=VERBS[planned.kind],
+        most=MAX_COUNTED_ROWS,
+        needs_confirmation=planned.count > MAX_UNCONFIRMED_ROWS and not page.is_fresh,
+    )
+
+
+@pages.post("/jobs/{id:int}/cancel")
+async def cancel_job(page: Page, id: int) -> Response:
+    """End a job before it is done."""
+    try:
+        await queries.cancel(page.db, id)
+    except Conflict as conflict:
+        return await _show(page, await queries.get(page.db, id), fault=str(conflict))
+    return page.redirect(f"/jobs/{id}", done="job-cancelled")

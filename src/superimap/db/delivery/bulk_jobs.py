@@ -1,0 +1,119 @@
+"""Jobs that replay or cancel many deliveries: their plans, and their batches.
+
+A batch and its progress are one transaction: whoever is killed repeats nothing and leaves nothing out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from superimap.db import audit
+from superimap.db.accounts import jobs
+from superimap.db.delivery import batches
+from superimap.db.delivery.replay import count_left
+from superimap.db.models import Job
+from superimap.db.monitoring.history import DeliveryFilter
+from superimap.domain.audit import Actor, ActorKind
+from superimap.domain.deliveries import DeliveryState
+from superimap.domain.events import EventKind
+from superimap.domain.jobs import BATCH_ROWS, MAX_COUNTED_ROWS, JobKind, JobState
+
+_STATES = {
+    JobKind.REPLAY_DELIVERIES: (DeliveryState.FAILED, DeliveryState.CANCELLED),
+    JobKind.CANCEL_DELIVERIES: (DeliveryState.PENDING,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BulkPlan:
+    """What a job would change: `count` deliveries, MAX_COUNTED_ROWS + 1 at most.
+
+    Of the others that match, `erased` can never be replayed, and `blocked` not before their endpoint has a URL and
+    is enabled; some of them may not be counted.
+    """
+
+    kind: JobKind
+    which: DeliveryFilter
+    count: int
+    erased: int = 0
+    blocked: int = 0
+
+
+def allows_state(kind: JobKind, state: DeliveryState | None) -> bool:
+    """Whether a job of this kind changes deliveries in this state."""
+    return state in _STATES[kind]
+
+
+async def plan(db: AsyncSession, kind: JobKind, which: DeliveryFilter) -> BulkPlan:
+    """Count what a job would change now."""
+    most = MAX_COUNTED_ROWS + 1
+    if kind is JobKind.CANCEL_DELIVERIES:
+        return BulkPlan(kind, which, await batches.count_pending(db, which, most=most))
+    left = await count_left(db, which)
+    ready = await batches.count_replayable(db, which, most=most)
+    return BulkPlan(kind, which, ready, left.erased, left.blocked)
+
+
+async def start(db: AsyncSession, planned: BulkPlan, *, tag: str = "") -> Job:
+    """Create the job, for deliveries that exist now. `tag` is what the selected users were found by."""
+    which = planned.which
+    now: datetime = (await db.execute(select(func.now()))).scalar_one()
+    until = now if which.until is None else min(now, which.until)
+    return await jobs.create(
+        db,
+        planned.kind,
+        partner_id=which.partner_id,
+        plan={
+            "state": which.state,
+            "kind": which.kind,
+            "tag": tag or None,
+            "user_ids": None if which.user_ids is None else list(which.user_ids),
+            "since": None if which.since is None else which.since.isoformat(),
+            "until": until.isoformat(),
+            "has_until": which.until is not None,
+        },
+        total=planned.count if planned.count <= MAX_COUNTED_ROWS else None,
+    )
+
+
+def filter_of(partner_id: int, plan: Mapping[str, Any]) -> DeliveryFilter:
+    """Return the filter of a job. Raises KeyError or ValueError for a plan that another version made."""
+    since, kind = plan["since"], plan["kind"]
+    return DeliveryFilter(
+        partner_id=partner_id,
+        state=DeliveryState(plan["state"]),
+        kind=None if kind is None else EventKind(kind),
+        user_ids=plan["user_ids"],
+        since=None if since is None else datetime.fromisoformat(since),
+        until=datetime.fromisoformat(plan["until"]),
+    )
+
+
+async def run_batch(db: AsyncSession, job: Job) -> frozenset[int]:
+    """Carry out the next batch of a job that `jobs.lock` has locked; the last one finds nothing and ends the job.
+
+    Return the endpoints whose doorbells to ring after the commit.
+    """
+    audit.set_actor(db, Actor(ActorKind(job.actor_kind), job.made_by, {"job": str(job.id)}))
+    which, failed = filter_of(job.partner_id, job.plan), 0
+    match JobKind(job.kind):
+        case JobKind.REPLAY_DELIVERIES:
+            # By position: a delivery that fails again meanwhile is not replayed again.
+            above = None if job.position is None else UUID(job.position)
+            batch = await batches.replay_batch(db, which, limit=BATCH_ROWS, above=above)
+            if not batch.found:
+                left = await count_left(db, which)
+                failed = left.erased + left.blocked
+        case JobKind.CANCEL_DELIVERIES:
+            # Without a position: what is being sent now may wait again at the next batch.
+            batch = await batches.cancel_batch(db, which, limit=BATCH_ROWS)
+    if batch.last is not None:
+        job.position = str(batch.last)
+    state = JobState.RUNNING if batch.found else JobState.DONE
+    await jobs.record_batch(db, job, count=batch.count, failed=failed, state=state)
+    return batch.endpoints
