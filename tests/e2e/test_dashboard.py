@@ -84,3 +84,40 @@ async def test_a_mail_is_watched_from_its_arrival_to_its_webhook(
         await expect(page.get_by_text("Attempt 1")).to_be_visible()
         assert await axe.faults(page) == []
         await page.screenshot(path=str(tmp_path / "mail.png"), full_page=True)
+
+
+async def test_a_passkey_signs_in_although_the_password_is_locked(world: World, chromium: str) -> None:
+    async with api(world) as address, browser(chromium) as page:
+        url = address.replace("127.0.0.1", "localhost")  # passkeys belong to a name
+        devtools = await page.context.new_cdp_session(page)
+        await devtools.send("WebAuthn.enable")
+        authenticator = {
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+            "isUserVerified": True, "automaticPresenceSimulation": True,
+        }  # fmt: skip
+        made = await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": authenticator})
+        await page.goto(url + await invited(world))
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_label("The same again").fill(PASSWORD)
+        await page.get_by_role("button", name="Set the password").click()
+
+        await page.goto(f"{url}/admin/account")
+        assert await axe.faults(page) == []
+        await page.get_by_role("link", name="Add a passkey").click()
+        await page.get_by_label("Name of the device").fill("laptop")
+        await page.get_by_role("button", name="Add a passkey").click()
+        await expect(page.get_by_role("cell", name="laptop")).to_be_visible()
+        await page.get_by_role("button", name="Sign out").click()
+
+        await world.rows("UPDATE operators SET refusals = 3, locked_until = now() + interval '1 hour'")
+        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await expect(page.get_by_role("heading", name="Now")).to_be_visible()
+        assert (
+            await world.value("SELECT method FROM dashboard_sessions ORDER BY created_at DESC") == "passkey"
+        )
+
+        await page.get_by_role("button", name="Sign out").click()
+        unverified = {"authenticatorId": made["authenticatorId"], "isUserVerified": False}
+        await devtools.send("WebAuthn.setUserVerified", unverified)
+        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await expect(page.get_by_text("The device did not confirm.")).to_be_visible()

@@ -16,7 +16,7 @@ QUIET = [
     "--no-default-browser-check",
     "--no-pings",
     # Every other name resolves to nothing.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 
 

@@ -6,7 +6,7 @@ import time
 
 from starlette.responses import Response
 
-from superimap.api.dashboard import cookies, passwords, second_factor
+from superimap.api.dashboard import cookies, passkeys, passwords, second_factor
 from superimap.api.dashboard.pages import ADMIN, Page, Pages
 from superimap.api.errors import Problem
 from superimap.api.pages.try_limits import counted_address
@@ -38,7 +38,7 @@ async def sign_in_page(page: Page) -> Response:
     if page.opened is not None:
         return page.redirect()
     has_operators = bool(await accounts.count_enabled(page.db))
-    return page.show("sign_in.html", fault="", email="", next=page.query("next"), has_operators=has_operators)
+    return _show_sign_in(page, next=page.query("next"), has_operators=has_operators)
 
 
 @pages.post("/sign-in", role=None, once=False)
@@ -60,6 +60,13 @@ async def sign_in(page: Page) -> Response:
         pending = _pending(page, operator)
         return page.show("second_factor.html", fault="", pending=pending, next=page.field("next"))
     return await admit(page, operator, method="password")
+
+
+@pages.post("/passkey", role=None, once=False)
+async def sign_in_by_passkey(page: Page) -> Response:
+    """Sign in by a passkey, which is both factors. A locked password does not matter."""
+    await _count_try(page)
+    return await admit(page, await passkeys.verify(page), method="passkey")
 
 
 @pages.post("/second-factor", role=None, once=False)
@@ -143,7 +150,7 @@ async def accept_invitation(page: Page) -> Response:
 @pages.get("/confirm")
 async def confirm_page(page: Page) -> Response:
     """Ask for the identity again, before an action that needs it."""
-    return page.show("confirm.html", fault="", next=page.query("next"))
+    return _show_confirm(page, next=page.query("next"))
 
 
 @pages.post("/confirm", role=OperatorRole.VIEWER)
@@ -152,16 +159,36 @@ async def confirm(page: Page) -> Response:
     await _count_try(page)
     operator = await accounts.get(page.db, page.operator.id, lock=True)
     if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
-        return page.show("confirm.html", status=422, fault=_LOCKED, next=page.field("next"))
+        return _show_confirm(page, fault=_LOCKED, next=page.field("next"))
     if operator.totp_seed is not None:
         is_right = await second_factor.accept(page, operator, page.field("code"))
     else:
         is_right = await passwords.is_password((page.form or {}).get("password", ""), operator.password)
     if not is_right:
         await _count_refusal(page, operator, operator.email)
-        return page.show("confirm.html", status=422, fault="That is not right.", next=page.field("next"))
+        return _show_confirm(page, fault="That is not right.", next=page.field("next"))
     await sessions.step_up(page.db, page.session)
     return page.redirect(own_path(page.field("next")))
+
+
+@pages.post("/confirm/passkey", role=OperatorRole.VIEWER)
+async def confirm_by_passkey(page: Page) -> Response:
+    """Check a passkey of the operator who is signed in."""
+    operator = await passkeys.verify(page)
+    if operator.id != page.operator.id:
+        return _show_confirm(page, fault="This passkey belongs to somebody else.", next=page.field("next"))
+    await sessions.step_up(page.db, page.session)
+    return page.redirect(own_path(page.field("next")))
+
+
+def _show_confirm(page: Page, *, fault: str = "", next: str) -> Response:
+    return page.show(
+        "confirm.html",
+        status=422 if fault else 200,
+        fault=fault,
+        next=next,
+        challenge=passkeys.offer_sign_in(page),
+    )
 
 
 def own_path(given: str) -> str:
@@ -183,8 +210,20 @@ async def _count_refusal(page: Page, operator: Operator, email: str) -> Response
 
 
 def _refuse(page: Page, email: str, fault: str) -> Response:
+    return _show_sign_in(page, fault=fault, email=email, next=page.field("next"))
+
+
+def _show_sign_in(
+    page: Page, *, fault: str = "", email: str = "", next: str, has_operators: bool = True
+) -> Response:
     return page.show(
-        "sign_in.html", status=422, fault=fault, email=email, next=page.field("next"), has_operators=True
+        "sign_in.html",
+        status=422 if fault else 200,
+        fault=fault,
+        email=email,
+        next=next,
+        has_operators=has_operators,
+        challenge=passkeys.offer_sign_in(page) if has_operators else None,
     )
 
 

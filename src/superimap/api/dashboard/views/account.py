@@ -2,10 +2,12 @@
 
 from starlette.responses import Response
 
+from superimap.api.dashboard import passkeys as ceremonies
 from superimap.api.dashboard import passwords, second_factor
 from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.views.mailbox import row_number
 from superimap.api.errors import Problem
-from superimap.db.operators import accounts, factors, sessions
+from superimap.db.operators import accounts, factors, passkeys, sessions
 from superimap.domain.operators import OperatorRole, password_fault
 
 pages = Pages(ADMIN)
@@ -69,6 +71,28 @@ async def replace_recovery_codes(page: Page) -> Response:
     return page.show("recovery_codes.html", codes=await second_factor.new_recovery_codes(page, operator))
 
 
+@pages.get("/account/passkeys")
+async def passkey_page(page: Page) -> Response:
+    """Let the browser make a passkey."""
+    return page.show("passkey_setup.html", challenge=await ceremonies.offer_registration(page, page.operator))
+
+
+@pages.post("/account/passkeys", role=OperatorRole.VIEWER, fresh=True)
+async def add_passkey(page: Page) -> Response:
+    """Store the passkey that the browser has made."""
+    operator = await accounts.get(page.db, page.operator.id, lock=True)
+    await ceremonies.register(page, operator, page.field("name"))
+    return page.redirect("/account", done="created")
+
+
+@pages.post("/account/passkeys/{passkey_id}/remove", role=OperatorRole.VIEWER, fresh=True)
+async def remove_passkey(page: Page, passkey_id: str) -> Response:
+    """Remove a passkey."""
+    operator = await accounts.get(page.db, page.operator.id, lock=True)
+    await passkeys.remove(page.db, operator, row_number(passkey_id))
+    return page.redirect("/account", done="deleted")
+
+
 @pages.post("/account/sessions/end", role=OperatorRole.VIEWER)
 async def end_session(page: Page) -> Response:
     """End one of the operator's own sessions, or all others."""
@@ -83,6 +107,8 @@ async def _show(page: Page, *, fault: str = "") -> Response:
         status=422 if fault else 200,
         fault=fault,
         sessions=opened,
+        passkeys=await passkeys.list_of(page.db, page.operator),
+        has_host=ceremonies.host_of(page) is not None,
         codes=await factors.count_recovery_codes(page.db, page.operator),
     )
 
