@@ -23,12 +23,14 @@ from superimap.db.monitoring import (
     messages,
     partner_lists,
     statuses,
+    troubled_lists,
 )
 from superimap.db.monitoring.history import DeliveryFilter
 from superimap.db.monitoring.mailbox_lists import MailboxFilter, MailboxScope
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.mails import MailOutcome
+from superimap.domain.users import UserStatus
 
 PARTNER, CONNECTION, USER, TAG, ENDPOINT = 1, 1, 4000, "tag4000", 1
 LIST_ROWS = 20
@@ -78,6 +80,7 @@ def workloads() -> dict[str, tuple[Work, int]]:
             lambda db: mailbox_lists.count_scopes(db, CONNECTION, looked=LOOKED_ROWS),
             PAGE_BUDGET,
         ),
+        "troubled mailboxes": (_troubled, PAGE_BUDGET),
         "connections of a partner": (lambda db: partner_lists.list_connections(db, PARTNER), PAGE_BUDGET),
         "quotas of a partner": (
             lambda db: partner_lists.list_quota_uses(db, PARTNER, looked=LOOKED_ROWS),
@@ -157,6 +160,11 @@ def _mailboxes(which: MailboxFilter) -> Work:
         await mailbox_lists.list_page(db, which, limit=LIST_ROWS, looked=LOOKED_ROWS)
 
     return work
+
+
+async def _troubled(db: AsyncSession) -> None:
+    await troubled_lists.count_troubled(db, CONNECTION)
+    await troubled_lists.list_troubled(db, CONNECTION, UserStatus.STALLED, limit=LIST_ROWS)
 
 
 def _messages(outcome: MailOutcome | None) -> Work:

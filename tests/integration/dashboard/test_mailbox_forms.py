@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from superimap.core.crypto import Place
 from superimap.db.accounts import connections, partners, providers, users
@@ -51,7 +51,7 @@ async def test_scopes_filters_and_pages_show_each_mailbox_once(world, monkeypatc
         await db.execute(update(User).where(User.id == ids[2]).values(archived=True, status="archived"))
         await db.execute(update(User).where(User.id == ids[9]).values(enable_tracer=True))
     viewer = await signed_in(world, OperatorRole.VIEWER)
-    monkeypatch.setattr("superimap.api.dashboard.views.connections.PAGE_ROWS", 3)
+    monkeypatch.setattr("superimap.api.dashboard.mailbox_list.PAGE_ROWS", 3)
 
     async def listed(looked: int, **query: str) -> list[str]:
         monkeypatch.setattr(mailbox_lists, "LOOKED_ROWS", looked)
@@ -72,6 +72,37 @@ async def test_scopes_filters_and_pages_show_each_mailbox_once(world, monkeypatc
         assert await listed(looked, email="b") == ["tag1", "tag3", "tag5", "tag7"]
         assert await listed(looked, tag="tag1") == ["tag1", "tag10", "tag11"]
     assert "Archived (1)" in (await viewer.get(path)).text
+
+
+async def test_mailboxes_of_a_status_are_listed_with_the_longest_first(world, monkeypatch):
+    people = [{"tag": f"tag{n}", "email": f"{n}@x"} for n in range(5)]
+    path, ids = await connected(world, "PLAIN", *people)
+    minutes = {ids[0]: 3, ids[1]: 1, ids[3]: 3}  # two of them since the same moment
+    async with world.sessionmaker.begin() as db:
+        for user_id, ago in minutes.items():
+            since = func.now() - func.make_interval(0, 0, 0, 0, 0, ago)
+            values = {
+                "status": "authentication_failed",
+                "status_since": since,
+                "status_reason": "<b>refused</b>",
+            }
+            await db.execute(update(User).where(User.id == user_id).values(values))
+    viewer = await signed_in(world, OperatorRole.VIEWER)
+    monkeypatch.setattr("superimap.api.dashboard.mailbox_list.PAGE_ROWS", 1)
+
+    tags, page = [], await viewer.get(path, status="authentication_failed")
+    assert "Must sign in again (3)" in page.text
+    assert ("<b>refused" in page.text, "&lt;b&gt;refused" in page.text) == (False, True)
+    while True:
+        tags += re.findall(r'data-name="Tag"><a [^>]*>(\w+)</a>', page.text)
+        more = re.search(r'href="([^"#]*after=\d+[^"#]*)#mailboxes">More', page.text)
+        if more is None:
+            break
+        page = await viewer.client.get(more[1].replace("&amp;", "&"))
+
+    assert tags == ["tag0", "tag3", "tag1"]
+    assert "No mailbox matches" in (await viewer.get(path, status="stalled")).text
+    assert (await viewer.get(path, status="stalled", after="1", since="9" * 18)).status_code == 200
 
 
 async def test_a_page_of_mailboxes_goes_on_behind_exactly_as_many_as_it_shows(world):

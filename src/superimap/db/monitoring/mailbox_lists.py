@@ -38,6 +38,7 @@ class ListedMailbox(NamedTuple):
     email: str | None
     status: str
     status_reason: str | None
+    status_since: datetime
     connected_at: datetime | None
     last_login_at: datetime | None
     last_email_at: datetime | None

@@ -6,32 +6,25 @@ from starlette.responses import Response
 
 from superimap.api.dashboard.connection_fields import connection_fields
 from superimap.api.dashboard.form_fields import CORRECTABLE, Form, form_of, read_form, refused
+from superimap.api.dashboard.mailbox_list import read_list
 from superimap.api.dashboard.pages import ADMIN, MAX_ID, Page, Pages
 from superimap.api.dashboard.public_address import public_base
 from superimap.api.dashboard.trails import connection_path, connection_trail, partner_path, partner_trail
 from superimap.api.dashboard.views.partners import get_partner
-from superimap.api.dashboard.words import STATUSES
 from superimap.api.errors import Problem
 from superimap.db.accounts import connections, providers
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.validation.accounts import ConnectionFields
 from superimap.db.errors import NotFound
 from superimap.db.models import Partner, Provider
-from superimap.db.monitoring import mailbox_lists, partner_lists
-from superimap.db.monitoring.mailbox_lists import MailboxFilter, MailboxScope
+from superimap.db.monitoring import partner_lists
 from superimap.db.monitoring.partner_lists import MAX_COUNT, ConnectionSeen
 from superimap.domain.operators import OperatorRole
 
 pages = Pages(ADMIN)
 
-PAGE_ROWS = 50
 _OF_PARTNER = "/partners/{partner_id:int}/connections"
 _OF_CONNECTION = _OF_PARTNER + "/{connection_id:int}"
-SCOPE_NAMES = {
-    MailboxScope.ACTIVE: "Active",
-    MailboxScope.ARCHIVED: "Archived",
-    MailboxScope.TRACER: "Tracer",
-}
 
 
 @pages.get(_OF_PARTNER)
@@ -47,16 +40,6 @@ async def list_connections(page: Page, partner_id: int) -> Response:
 async def show_connection(page: Page, partner_id: int, connection_id: int) -> Response:
     """Show a connection and its mailboxes."""
     partner, seen = await get_connection(page, partner_id, connection_id)
-    chosen = page.query("scope")
-    which = MailboxFilter(
-        connection_id,
-        MailboxScope(chosen) if chosen in set(MailboxScope) else MailboxScope.ACTIVE,
-        *(
-            page.query(name)[: mailbox_lists.MAX_FILTER_CHARACTERS].replace("\0", "")
-            for name in ("tag", "email")
-        ),
-    )
-    after = page.number("after")
     return page.show(
         "connection.html",
         partner=partner,
@@ -64,13 +47,8 @@ async def show_connection(page: Page, partner_id: int, connection_id: int) -> Re
         trail=connection_trail(partner, seen.connection, seen.provider)[:-1],
         path=connection_path(partner_id, connection_id),
         redirect_uri=f"{public_base(page)}/users/connect/callback",
-        found=await mailbox_lists.list_page(page.db, which, after=after, limit=PAGE_ROWS),
-        counts=await mailbox_lists.count_scopes(page.db, connection_id),
-        which=which,
-        scopes=SCOPE_NAMES,
-        is_first=after is None,
-        words=STATUSES,
         most=MAX_COUNT,
+        **await read_list(page, connection_id),
     )
 
 
