@@ -11,6 +11,7 @@ from superimap.api.dashboard.views import deliveries as view
 from superimap.db.accounts import allowances
 from superimap.domain.operators import OperatorRole
 from superimap.testing import WebhookSink
+from tests.integration.dashboard.test_portal import opened as opened_portal
 from tests.support.dashboard import signed_in
 
 HOOK = "https://app.example.com/hook"
@@ -202,3 +203,30 @@ async def test_a_test_webhook_shows_its_answer_and_is_limited(world, factory):
     assert (tested.status_code, "200 OK" in tested.text) == (200, True)
     assert "&lt;script&gt;alert(1)" in tested.text and "\u202e" not in tested.text
     assert (last.status_code, "per minute" in last.text) == (429, True)
+
+
+async def test_a_portal_shows_replays_and_tests_its_own_and_changes_no_url(world, factory):
+    (failed,) = await factory.deliveries()
+    endpoint = await factory.endpoint(HOOK)
+    theirs = DeliveryFactory(world.sessionmaker, world.vault, "globex")
+    await theirs.user("bob")
+    await theirs.endpoint(HOOK)
+    (other,) = await theirs.deliveries(tag="bob")
+    acme = await opened_portal(world, world.acme)
+    page = f"/deliveries/{failed}"
+
+    listed = await acme.get("/deliveries", state="failed", partner=await partner_id(theirs))
+    assert failed in listed.text and other not in listed.text and "/jobs/new" not in listed.text
+    assert HOOK in (await acme.get(f"/endpoints/{endpoint}")).text
+    assert (await acme.post(f"{page}/replay", page=page)).headers["location"] == (
+        f"/portal/deliveries/{failed}?done=replayed"
+    )
+    assert await factory.state(failed) == "pending"
+    assert (await acme.post(f"{page}/cancel", page=page)).status_code == 303
+    for path in (f"/deliveries/{other}/replay", f"/endpoints/{endpoint}/edit", "/jobs/new"):
+        assert (await acme.post(path, {"url": "https://evil.example"}, page=page)).status_code == 404
+    async with world.sessionmaker.begin() as db:
+        await allowances.use(db, int(await partner_id(factory)), allowances.Action.REPLAY, 10_000)
+    limited = await acme.post(f"{page}/replay", page=page)
+    assert (limited.status_code, "per minute" in limited.text) == (409, True)
+    assert await theirs.state(other) == "failed"

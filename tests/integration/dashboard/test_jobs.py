@@ -11,17 +11,19 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from fixtures.deliveries import DeliveryFactory
+from fixtures.engines import as_role
 from superimap.api.job_runner import JobRunner
 from superimap.api.resources import no_doorbell
 from superimap.db.accounts import jobs
 from superimap.db.delivery import bulk_jobs
 from superimap.db.models import Job
 from superimap.db.monitoring.history import DeliveryFilter
+from superimap.db.privileges import Role
 from superimap.domain import jobs as rules
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.jobs import JobKind
 from superimap.domain.operators import OperatorRole
-from tests.support.api import ApiWorld
+from tests.support.api import ApiWorld, served, settings_for
 from tests.support.dashboard import signed_in
 
 HOOK = "https://app.example.com/hook"
@@ -90,10 +92,11 @@ async def read(world: ApiWorld, job_id: int) -> Job:
         return await jobs.get(db, job_id)
 
 
-def runner(world: ApiWorld, ring=no_doorbell, **options: float) -> JobRunner:
+def runner(world: ApiWorld, ring=no_doorbell, *, woken: asyncio.Event | None = None) -> JobRunner:
     """A runner with the privileges of an API process."""
     shared = world.app.state.resources
-    return JobRunner(shared.sessionmaker, shared.dashboard_sessions, ring, woken=asyncio.Event(), **options)
+    sessions = shared.sessionmaker, shared.dashboard_sessions
+    return JobRunner(*sessions, ring, woken=woken or asyncio.Event())
 
 
 async def audited(factory: DeliveryFactory, action: str = "delivery.replay") -> int:
@@ -280,22 +283,28 @@ async def test_an_operator_plans_and_starts_a_job_and_a_viewer_only_sees_it(worl
     assert (await viewer.get("/jobs/99")).status_code == 404
 
 
-async def test_a_process_of_the_api_runs_a_job_that_another_has_left_behind(world, factory):
+async def test_an_api_process_runs_the_job_that_another_has_left_behind(world, factory, database_url):
     await factory.deliveries(BATCH)
     job_id = await start(world, factory)
-    stop, rung = asyncio.Event(), asyncio.Event()
+    settings = settings_for(database_url, dashboard_database_url=as_role(database_url, Role.OPERATOR))
 
-    async def ring(_: int) -> None:
-        rung.set()
+    async with asyncio.timeout(10), served(settings):
+        while (await read(world, job_id)).state == "running":
+            await asyncio.sleep(0.01)
 
+    assert (await read(world, job_id)).done == BATCH
+
+
+async def test_a_runner_works_at_once_when_a_job_is_made_in_its_process(world, factory):
+    await factory.deliveries(1)
+    stop, woken = asyncio.Event(), world.app.state.resources.new_job
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        tasks.create_task(runner(world, ring, look_seconds=0.01).run(stop))
-        await rung.wait()
+        tasks.create_task(runner(world, woken=woken).run(stop))
+        job_id = await start(world, factory)
+        woken.set()
         while (await read(world, job_id)).state == "running":
             await asyncio.sleep(0.01)
         stop.set()
-
-    assert (await read(world, job_id)).done == BATCH
 
 
 async def test_the_look_for_jobs_reads_the_index_of_unfinished_ones(world, factory):

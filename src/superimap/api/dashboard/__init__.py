@@ -56,4 +56,6 @@ MODULES = (
 def routes() -> list[BaseRoute]:
     """Return the routes of all pages."""
     own = [route for module in MODULES for route in module.pages.routes]
-    return [live.route(ADMIN), live.route(PORTAL), *own, *portal.admin_pages.routes]
+    of_one_door = (deliveries.admin_pages, deliveries.portal_pages, endpoints.admin_pages, portal.admin_pages)
+    others = [route for pages in of_one_door for route in pages.routes]
+    return [live.route(ADMIN), live.route(PORTAL), *own, *others]

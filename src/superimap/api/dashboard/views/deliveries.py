@@ -5,19 +5,22 @@ from starlette.responses import Response
 
 from superimap.api.dashboard import delivery_words
 from superimap.api.dashboard.delivery_filters import read_filter
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
 from superimap.api.dashboard.words import DELIVERY_STATES
 from superimap.api.errors import Problem
-from superimap.db.accounts import partners
+from superimap.db.accounts import allowances, partners
+from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import replay
-from superimap.db.errors import Conflict
+from superimap.db.errors import Conflict, TooMany
 from superimap.db.models import Partner
 from superimap.db.monitoring import delivery_details, history
 from superimap.db.monitoring.delivery_details import MAX_COUNTED, MAX_PARTNERS
 from superimap.domain.deliveries import DeliveryState
 from superimap.webhooks.signing import delivery_of
 
-pages = Pages(ADMIN)
+pages = Pages(ADMIN, PORTAL)
+admin_pages = Pages(ADMIN)
+portal_pages = Pages(PORTAL)
 
 PAGE_ROWS = 50
 SCOPES = (
@@ -44,7 +47,7 @@ WORDS = {
 @pages.get("/deliveries")
 async def deliveries(page: Page) -> Response:
     """List the webhooks of a partner, the latest first."""
-    if not page.query("partner"):
+    if page.scope is None and not page.query("partner"):
         return await _choose_partner(page)
     partner = await required_partner(page)
     chosen = await read_filter(page.db, partner.id, page.query)
@@ -79,7 +82,9 @@ async def _choose_partner(page: Page) -> Response:
 
 
 async def required_partner(page: Page) -> Partner:
-    """Return the partner that the parameter `partner` names by its id. Raises Problem 404."""
+    """Return the partner of the portal, or the one that the parameter `partner` names. Raises Problem 404."""
+    if page.scope is not None:
+        return page.partner
     partner_id = page.number("partner")
     found = await partners.by_id(page.db, partner_id) if partner_id is not None else None
     if found is None:
@@ -87,15 +92,16 @@ async def required_partner(page: Page) -> Partner:
     return found
 
 
-@pages.get("/deliveries/{partner_id:int}/{id}")
-async def delivery(page: Page, partner_id: int, id: str) -> Response:
+@admin_pages.get("/deliveries/{partner_id:int}/{webhook}")
+@portal_pages.get("/deliveries/{webhook}")
+async def delivery(page: Page, webhook: str, partner_id: int = 0) -> Response:
     """Show one webhook with its attempts."""
-    return await show_delivery(page, partner_id, id)
+    return await show_delivery(page, page.scope or partner_id, webhook)
 
 
-async def show_delivery(page: Page, partner_id: int, id: str, *, fault: str = "") -> Response:
+async def show_delivery(page: Page, partner_id: int, webhook: str, *, fault: str = "") -> Response:
     """Show a webhook, and why an action was refused."""
-    found = delivery_of(id)
+    found = delivery_of(webhook)
     seen = await delivery_details.get_details(page.db, partner_id, found)
     partner = await partners.by_id(page.db, partner_id)
     attempts = await history.list_attempts(page.db, page.resources.vault, partner_id, found) if found else []
@@ -109,6 +115,7 @@ async def show_delivery(page: Page, partner_id: int, id: str, *, fault: str = ""
         "delivery.html",
         status=409 if fault else 200,
         partner=partner,
+        own=_path(page, partner_id, webhook),
         seen=seen,
         row=seen.row,
         attempts=attempts[::-1],
@@ -121,23 +128,33 @@ async def show_delivery(page: Page, partner_id: int, id: str, *, fault: str = ""
     )
 
 
-@pages.post("/deliveries/{partner_id:int}/{id}/replay")
-async def replay_delivery(page: Page, partner_id: int, id: str) -> Response:
-    """Send a failed or cancelled webhook again."""
+@admin_pages.post("/deliveries/{partner_id:int}/{webhook}/replay")
+@portal_pages.post("/deliveries/{webhook}/replay")
+async def replay_delivery(page: Page, webhook: str, partner_id: int = 0) -> Response:
+    """Send a failed or cancelled webhook again. A portal has the allowance of its partner."""
+    owner = page.scope or partner_id
     try:
-        endpoint_id = await replay.replay_one(page.db, partner_id, delivery_of(id))
-    except Conflict as conflict:
-        return await show_delivery(page, partner_id, id, fault=str(conflict))
-    answer = page.redirect(f"/deliveries/{partner_id}/{id}", done="replayed")
+        if page.scope is not None:
+            await allowances.use(page.db, owner, Action.REPLAY)
+        endpoint_id = await replay.replay_one(page.db, owner, delivery_of(webhook))
+    except (Conflict, TooMany) as refusal:
+        return await show_delivery(page, owner, webhook, fault=str(refusal))
+    answer = page.redirect(_path(page, owner, webhook), done="replayed")
     answer.background = BackgroundTask(page.resources.ring, endpoint_id)
     return answer
 
 
-@pages.post("/deliveries/{partner_id:int}/{id}/cancel")
-async def cancel_delivery(page: Page, partner_id: int, id: str) -> Response:
+@admin_pages.post("/deliveries/{partner_id:int}/{webhook}/cancel")
+@portal_pages.post("/deliveries/{webhook}/cancel")
+async def cancel_delivery(page: Page, webhook: str, partner_id: int = 0) -> Response:
     """Cancel a webhook that waits."""
+    owner = page.scope or partner_id
     try:
-        await replay.cancel_one(page.db, partner_id, delivery_of(id))
+        await replay.cancel_one(page.db, owner, delivery_of(webhook))
     except Conflict as conflict:
-        return await show_delivery(page, partner_id, id, fault=str(conflict))
-    return page.redirect(f"/deliveries/{partner_id}/{id}", done="cancelled")
+        return await show_delivery(page, owner, webhook, fault=str(conflict))
+    return page.redirect(_path(page, owner, webhook), done="cancelled")
+
+
+def _path(page: Page, partner_id: int, webhook: str) -> str:
+    return f"/deliveries/{webhook}" if page.scope else f"/deliveries/{partner_id}/{webhook}"

@@ -7,7 +7,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from superimap.api.dashboard import delivery_words
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
 from superimap.api.dashboard.words import Word
 from superimap.db.accounts import allowances, partner_keys, partners, webhook_endpoints
 from superimap.db.accounts.allowances import Action
@@ -21,7 +21,8 @@ from superimap.domain.events import EventKind
 from superimap.domain.operators import OperatorRole
 from superimap.domain.webhook_delays import judge_delays
 
-pages = Pages(ADMIN)
+pages = Pages(ADMIN, PORTAL)
+admin_pages = Pages(ADMIN)
 
 SHOWN_ATTEMPTS = 20
 BREAKERS = {
@@ -34,7 +35,7 @@ BREAKERS = {
 @pages.get("/endpoints/{id:int}")
 async def endpoint(page: Page, id: int) -> Response:
     """Show one endpoint."""
-    return await _show(page, await endpoints.get_endpoint(page.db, id))
+    return await _show(page, await endpoints.get_endpoint(page.db, id, partner_id=page.scope))
 
 
 async def _show(
@@ -60,7 +61,7 @@ async def _values(
     return {
         "seen": seen,
         "endpoint": found,
-        "url": shown_url(found.url, is_whole=page.allows("operator")),
+        "url": shown_url(found.url, is_whole=page.may_act),
         "headline": delivery_words.endpoint_headline(found, seen.now),
         "disabled_because": delivery_words.disabled_because(found),
         "breaker": BREAKERS[found.breaker],
@@ -90,7 +91,7 @@ def shown_url(url: str | None, *, is_whole: bool) -> str | None:
 @pages.post("/endpoints/{id:int}/enable")
 async def enable_endpoint(page: Page, id: int) -> Response:
     """Enable the endpoint, and send what waits."""
-    found = (await endpoints.get_endpoint(page.db, id)).endpoint
+    found = (await endpoints.get_endpoint(page.db, id, partner_id=page.scope)).endpoint
     await webhook_endpoints.enable(page.db, found.partner_id, EventKind(found.kind))
     answer = page.redirect(f"/endpoints/{id}", done="enabled")
     answer.background = BackgroundTask(page.resources.ring, id)
@@ -100,7 +101,7 @@ async def enable_endpoint(page: Page, id: int) -> Response:
 @pages.post("/endpoints/{id:int}/test")
 async def test_endpoint(page: Page, id: int) -> Response:
     """Send a test webhook, and show its answer."""
-    seen = await endpoints.get_endpoint(page.db, id)
+    seen = await endpoints.get_endpoint(page.db, id, partner_id=page.scope)
     kind = EventKind(seen.endpoint.kind)
     found = await webhook_endpoints.get_endpoint(page.db, seen.endpoint.partner_id, kind)
     try:
@@ -117,17 +118,17 @@ async def test_endpoint(page: Page, id: int) -> Response:
     return page.show("endpoint.html", **{**values, "tested": sent})
 
 
-@pages.get("/endpoints/{id:int}/edit", role=OperatorRole.OPERATOR)
+@admin_pages.get("/endpoints/{id:int}/edit", role=OperatorRole.OPERATOR)
 async def edit_endpoint(page: Page, id: int) -> Response:
     """Show the form for the URL."""
-    seen = await endpoints.get_endpoint(page.db, id)
+    seen = await endpoints.get_endpoint(page.db, id, partner_id=page.scope)
     return _form(page, seen, url=seen.endpoint.url or "")
 
 
-@pages.post("/endpoints/{id:int}/edit")
+@admin_pages.post("/endpoints/{id:int}/edit")
 async def save_endpoint(page: Page, id: int) -> Response:
     """Change the URL."""
-    seen = await endpoints.get_endpoint(page.db, id)
+    seen = await endpoints.get_endpoint(page.db, id, partner_id=page.scope)
     url = page.field("url")
     if url == (seen.endpoint.url or ""):
         return page.redirect(f"/endpoints/{id}", done="unchanged")
