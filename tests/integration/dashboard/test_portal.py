@@ -166,3 +166,12 @@ async def test_a_pasted_request_is_checked_with_the_partners_keys(world):
 
     assert "fits none of your signing secrets" in answer.text
     assert "fits one of your API keys that sign" in answer.text
+
+
+async def test_a_portal_lists_its_own_keys_without_their_values(world):
+    portal = await opened(world, world.acme)
+
+    text = (await portal.get("/keys")).text
+
+    assert (world.acme[:8] in text, world.acme in text, world.globex[:8] in text) == (True, False, False)
+    assert "<form" not in text.partition("<main")[2]
