@@ -218,6 +218,9 @@ async def test_a_portal_shows_replays_and_tests_its_own_and_changes_no_url(world
     listed = await acme.get("/deliveries", state="failed", partner=await partner_id(theirs))
     assert failed in listed.text and other not in listed.text and "/jobs/new" not in listed.text
     assert HOOK in (await acme.get(f"/endpoints/{endpoint}")).text
+    await factory.attempt(failed, 1, code=200, answer="")
+    await factory.value("UPDATE attempts SET milliseconds = 4000 RETURNING id")
+    assert "Your server is slow" in (await acme.get(f"/endpoints/{endpoint}")).text
     assert (await acme.post(f"{page}/replay", page=page)).headers["location"] == (
         f"/portal/deliveries/{failed}?done=replayed"
     )

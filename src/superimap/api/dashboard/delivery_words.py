@@ -135,3 +135,9 @@ DELAYS = {
 def delay_words(judged: DelayJudgement) -> Word:
     """Return whose fault slow webhooks are, as a sentence."""
     return DELAYS[judged.cause]
+
+
+def addressed(words: Word) -> Word:
+    """Return a sentence about the receiver as its owner reads it in the portal."""
+    text = words.text.replace("Their server", "Your server").replace("their server", "your server")
+    return Word(text.replace("Look at the dispatchers.", "Tell the operators."), words.tone)

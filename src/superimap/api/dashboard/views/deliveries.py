@@ -105,6 +105,7 @@ async def show_delivery(page: Page, partner_id: int, webhook: str, *, fault: str
     seen = await delivery_details.get_details(page.db, partner_id, found)
     partner = await partners.by_id(page.db, partner_id)
     attempts = await history.list_attempts(page.db, page.resources.vault, partner_id, found) if found else []
+    headline = delivery_words.delivery_headline(seen)
     conflict = replay.replay_conflict(
         seen.row.state,
         has_content=seen.row.has_content,
@@ -119,7 +120,7 @@ async def show_delivery(page: Page, partner_id: int, webhook: str, *, fault: str
         seen=seen,
         row=seen.row,
         attempts=attempts[::-1],
-        headline=delivery_words.delivery_headline(seen),
+        headline=headline if page.scope is None else delivery_words.addressed(headline),
         can_replay=conflict is None,
         can_cancel=seen.row.state is DeliveryState.PENDING,
         fault=fault,

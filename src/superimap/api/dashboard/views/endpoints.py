@@ -70,7 +70,7 @@ async def _values(
         "max_posts": most,
         "attempts": await endpoints.list_last_attempts(page.db, vault, found, limit=SHOWN_ATTEMPTS),
         "delays": judged,
-        "delay_words": delivery_words.delay_words(judged),
+        "delay_words": _for_reader(page, delivery_words.delay_words(judged)),
         "kind": delivery_words.KINDS[EventKind(found.kind)],
         "answer": delivery_words.answer_words,
         "fault": fault,
@@ -78,6 +78,10 @@ async def _values(
         "shown_answer": sample_webhooks.shown_answer,
         "live": True,
     }
+
+
+def _for_reader(page: Page, words: Word) -> Word:
+    return words if page.scope is None else delivery_words.addressed(words)
 
 
 def shown_url(url: str | None, *, is_whole: bool) -> str | None:
