@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 
+import httpx
 import pyotp
 import pytest
 from sqlalchemy import select, update
 
+from fixtures.engines import as_role
+from superimap.api.app import create_app
 from superimap.api.dashboard import second_factor
+from superimap.core.crypto import Vault
+from superimap.db.engine import sessions
 from superimap.db.models import AuditEntry, DashboardSession, Operator
 from superimap.db.operators import accounts
+from superimap.db.privileges import Role
 from superimap.domain.operators import MAX_REFUSALS, OperatorRole
-from tests.support.api import ApiWorld
+from tests.support.api import KEY, ApiWorld, settings_for
 from tests.support.dashboard import PASSWORD, browser, form_token, invitation, operator, signed_in
 
 RIGHT = {"email": "owner@example.com", "password": PASSWORD}
@@ -179,3 +185,16 @@ async def test_an_invitation_sets_a_password_once(world):
 
     assert [each.status_code for each in (short, differing, taken, again)] == [422, 422, 303, 404]
     assert (await guest.get()).status_code == 200
+
+
+async def test_without_its_privileges_the_dashboard_says_what_to_set(database_url):
+    async with sessions(as_role(database_url, Role.API)) as of_api:
+        settings = settings_for(database_url)
+        vault = Vault.from_setting(KEY)
+        app = create_app(settings, of_api, vault)
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver")
+
+        answer = await client.get("/admin/sign-in")
+
+    assert answer.status_code == 503
+    assert "DASHBOARD_DATABASE_URL" in answer.text

@@ -1,6 +1,6 @@
 """Pages for people who operate SuperIMAP (`/admin`) and for partners (`/portal`), rendered on the server."""
 
-from starlette.routing import BaseRoute
+from starlette.routing import Route
 
 from superimap.api.dashboard import live, portal, sign_in
 from superimap.api.dashboard.pages import ADMIN, PORTAL
@@ -55,7 +55,7 @@ MODULES = (
 )
 
 
-def routes() -> list[BaseRoute]:
+def routes() -> list[Route]:
     """Return the routes of all pages."""
     own = [route for module in MODULES for route in module.pages.routes]
     of_one_door = (deliveries.admin_pages, deliveries.portal_pages, endpoints.admin_pages, portal.admin_pages)

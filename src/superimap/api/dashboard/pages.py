@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -30,6 +32,8 @@ READ_TIMEOUT_SECONDS = 3
 """For a statement of a page."""
 WRITE_TIMEOUT_SECONDS = 20
 """For a statement of an action."""
+NO_PRIVILEGE = "42501"
+"""SQLSTATE insufficient_privilege."""
 MAX_ID = 2**63 - 1
 MAX_ID_DIGITS = 19
 MAX_FIELDS = 200
@@ -252,8 +256,7 @@ class Pages:
                     if once:
                         await _use_form(page)
                     if fresh and not (page.opened and page.opened.is_stepped_up):
-                        back = page.field("back") or page.url()
-                        return page.redirect("/confirm", next=back)
+                        return page.redirect("/confirm", next=page.field("back"))
                     return await act(page, **request.path_params)
 
             self._add(path, answer, "POST", act.__name__)
@@ -306,8 +309,17 @@ class _Transaction:
         await db.execute(text(f"SET LOCAL statement_timeout = '{self._seconds}s'"))
         return db
 
-    async def __aexit__(self, *exception: Any) -> None:
-        await self._whole.__aexit__(*exception)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._whole.__aexit__(kind, error, trace)
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == NO_PRIVILEGE:
+            raise Problem(
+                503,
+                "The database user of the dashboard lacks a privilege. Set DASHBOARD_DATABASE_URL to a user with "
+                "the role superimap_operator.",
+                kind="no-privilege",
+            )
 
 
 def _actor(page: Page) -> Actor:

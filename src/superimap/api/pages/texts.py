@@ -57,6 +57,7 @@ PROBLEM_TITLES = {
     "old-form": "This form is too old",
     "repeated-form": "This form was sent before",
     "used-link": "This link does not work any more",
+    "no-privilege": "The dashboard is not set up",
     "role": "Your role does not allow this",
     "too-many": "Please wait a moment",
     "unavailable": "Please try again in a moment",

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from superimap.db.errors import NotFound
 from superimap.db.models import Connection, Idler, Mailbox, Partner, Provider, Shard, User, UserEvent
 from superimap.db.monitoring import statuses
 
 MAX_EVENTS = 20
+_SECRETS = (
+    User.oauth2_refresh_token,
+    Connection.oauth2_client_secret,
+    Connection.oauth2_access_token,
+)
+"""Never read for a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ async def read(db: AsyncSession, user_id: int, *, partner_id: int | None = None)
         .outerjoin(Shard, Shard.shard == User.shard)
         .outerjoin(Idler, and_(Idler.id == Shard.owner))
         .where(User.id == user_id)
+        .options(*(defer(column, raiseload=True) for column in _SECRETS))
     )
     if partner_id is not None:
         statement = statement.where(User.partner_id == partner_id)
