@@ -154,6 +154,9 @@ def test_a_service_of_compose_knows_no_password_but_its_own(process):
     )
     assert {name for name in passwords if given[name] == ""} == passwords
     assert "PASSWORD" not in given["DATABASE_URL"].replace(own, "")
+    dashboard = given.get("DASHBOARD_DATABASE_URL")
+    login = "postgresql://superimap_operator_login:${OPERATOR_DATABASE_PASSWORD}@postgres:5432/superimap"
+    assert dashboard == (login if process == "api" else None)  # the dashboard is part of the API
 
 
 async def test_the_script_of_logins_gives_each_login_the_role_of_its_process(

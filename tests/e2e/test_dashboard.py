@@ -75,15 +75,26 @@ async def test_a_mail_is_watched_from_its_arrival_to_its_webhook(
         await expect(page.get_by_role("heading", name="ann@example.com")).to_be_visible()
         assert await axe.faults(page) == []
 
-        sink.on("/new_mail", 500)
+        sink.on("/new_mail", 410)
         imap.deliver("ann@example.com", mail("first"))
-        row = page.locator("tbody tr", has_text="the last answer was 500")
+        row = page.locator("tbody tr", has_text="its endpoint is disabled because it answered 410")
         await expect(row).to_be_visible(timeout=15_000)  # without a reload: the page fetched itself
         await page.screenshot(path=str(tmp_path / "mailbox.png"), full_page=True)
         await row.get_by_role("link").click()
         await expect(page.get_by_text("Attempt 1")).to_be_visible()
         assert await axe.faults(page) == []
         await page.screenshot(path=str(tmp_path / "mail.png"), full_page=True)
+        address = page.url
+
+        await page.get_by_role("link", name="Now").click()
+        await expect(page.get_by_text("endpoint of acme is disabled: it answered 410")).to_be_visible()
+        await page.get_by_role("link", name="Look at the endpoint").click()
+        sink.on("/new_mail", 200)
+        await page.get_by_role("button", name="Enable").click()
+        await expect(page.get_by_text("The endpoint is enabled again.")).to_be_visible()
+        await page.goto(address)
+        await expect(page.locator("h1").get_by_text("delivered")).to_be_visible(timeout=15_000)
+        await expect(page.get_by_text("Attempt 2")).to_be_visible()
 
 
 async def test_a_passkey_signs_in_although_the_password_is_locked(world: World, chromium: str) -> None:

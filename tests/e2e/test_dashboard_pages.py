@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
 
 import httpx
+import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, async_playwright
+from playwright.async_api import async_playwright
 
 from fixtures import dashboard
 from fixtures.world import World
@@ -23,7 +25,11 @@ from tests.support import axe
 
 MAX_PAGE_BYTES = 50_000
 """Of a page with its styles and scripts, as a browser without a cache fetches them."""
-VIEWS = (({"width": 1280, "height": 900}, "light"), ({"width": 390, "height": 844}, "dark"))
+VIEWS = {
+    "desktop, light": ({"width": 1280, "height": 900}, "light", ()),
+    "phone, dark": ({"width": 390, "height": 844}, "dark", ("color-contrast", "scrollable-region-focusable")),
+}
+"""Size, colours, and the rules of axe-core that depend on them; none: all rules."""
 QUERIES = {"/admin/jobs/new": "?partner=1&state=failed&do=replay", "/admin/deliveries": "?partner=1"}
 WITHOUT_SESSION = {"/admin/sign-in", "/portal/sign-in"}
 NEEDS_MORE = {"/admin/live", "/portal/live", "/admin/invitation", "/portal/open"}
@@ -64,9 +70,10 @@ async def filled(world: World) -> AsyncIterator[tuple[str, list[str], dict[str, 
         yield url.replace("127.0.0.1", "localhost"), pages, cookies  # passkeys need a name
 
 
-async def test_every_page_opens_is_small_and_has_no_inline_code(filled):
+async def test_every_page_opens_is_small_and_has_no_inline_code_and_no_dead_link(filled):
     url, pages, cookies = filled
     asset_sizes: dict[str, int] = {}
+    links: dict[str, str] = {}
     async with httpx.AsyncClient(base_url=url, cookies=cookies) as client:
         for address in pages:
             answer = await client.get(address)
@@ -78,36 +85,33 @@ async def test_every_page_opens_is_small_and_has_no_inline_code(filled):
             assert answer.headers["cache-control"] == "no-store", address
             assert not re.search(r"\son\w+=|<style|\sstyle=|javascript:|hx-", answer.text), address
             assert not re.search(r"<script(?![^>]*src=)", answer.text), address
+            found = re.findall(r'href="(/(?:admin|portal)[^"#]*)"', answer.text)
+            links |= {html.unescape(link): address for link in found}
             size = len(answer.content)
             for asset in set(re.findall(r'(?:href|src)="([^"]*/docs/assets/[^"]+)"', answer.text)):
                 if asset not in asset_sizes:
                     asset_sizes[asset] = len((await client.get(asset)).content)
                 size += asset_sizes[asset]
             assert size <= MAX_PAGE_BYTES, (address, size)
+        for link, address in links.items():
+            assert (await client.get(link)).status_code in {200, 303}, (link, address)
 
 
-async def test_every_page_is_accessible_on_a_light_desktop_and_on_a_dark_phone(filled, chromium):
+@pytest.mark.parametrize("view", VIEWS)
+async def test_every_page_is_accessible(filled, chromium, view):
     url, pages, cookies = filled
-    faults: list[str] = []
+    viewport, scheme, rules = VIEWS[view]
+    found = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        for viewport, scheme in VIEWS:
-            context = await browser.new_context(viewport=viewport, color_scheme=scheme)
-            await context.add_cookies(
-                [{"name": name, "value": value, "url": url} for name, value in cookies.items()]
-            )
-            faults += await _faults(context, url, pages)
+        context = await browser.new_context(viewport=viewport, color_scheme=scheme)
+        kept = [{"name": name, "value": value, "url": url} for name, value in cookies.items()]
+        await context.add_cookies(kept)
+        page = await context.new_page()
+        for address in pages:
+            await page.goto(url + address)
+            found += [f"{address}: {fault}" for fault in await axe.faults(page, rules)]
+            if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                found.append(f"{address}: wider than the screen")
         await browser.close()
-    assert not faults, "\n".join(faults)
-
-
-async def _faults(context: BrowserContext, url: str, pages: list[str]) -> list[str]:
-    page = await context.new_page()
-    found = []
-    for address in pages:
-        await page.goto(url + address)
-        found += [f"{address}: {fault}" for fault in await axe.faults(page)]
-        if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            found.append(f"{address}: wider than the screen")
-    await context.close()
-    return found
+    assert not found, "\n".join(found)

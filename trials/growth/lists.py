@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import event
@@ -16,12 +17,16 @@ from superimap.db.accounts.users import PageStart
 from superimap.db.delivery import replay
 from superimap.db.models import Connection, Endpoint, User
 from superimap.db.monitoring import (
+    changes,
     delivery_details,
     endpoints,
+    finding,
     history,
     mailbox_lists,
+    mailboxes,
     messages,
     partner_lists,
+    partner_overview,
     statuses,
     troubled_lists,
 )
@@ -86,6 +91,20 @@ def workloads() -> dict[str, tuple[Work, int]]:
             lambda db: partner_lists.list_quota_uses(db, PARTNER, looked=LOOKED_ROWS),
             PAGE_BUDGET,
         ),
+        "what an address names": (_find("user4000@example.com"), PAGE_BUDGET),
+        "what a tag names": (_find(TAG), PAGE_BUDGET),
+        "what a number names": (_find("4000"), PAGE_BUDGET),
+        "what a webhook id names": (_find("msg_"), PAGE_BUDGET),
+        "page of a mailbox": (lambda db: mailboxes.read(db, USER), 400),
+        "newest mails": (lambda db: messages.list_newest(db, limit=LIST_ROWS), PAGE_BUDGET),
+        "owner of a mail": (lambda db: messages.owner(db, USER), 100),
+        "mail by Message-ID": (_by_message_id, BULK_BUDGET),
+        "latest of everything": (changes.read_latest, 100),
+        "overview of a partner": (lambda db: partner_overview.read(db, PARTNER), PAGE_BUDGET),
+        "troubled mailboxes of a partner": (
+            lambda db: partner_overview.list_troubled(db, PARTNER, status=None),
+            PAGE_BUDGET,
+        ),
         "messages": (_messages(None), PAGE_BUDGET),
         "messages that are duplicates": (_messages(MailOutcome.DUPLICATE), PAGE_BUDGET),
     }
@@ -110,6 +129,15 @@ async def run(db: AsyncSession, work: Work, record: Record) -> None:
 async def driver_of(db: AsyncSession) -> asyncpg.Connection:
     """Return the connection of the driver, within the transaction of the session."""
     return (await (await db.connection()).get_raw_connection()).driver_connection
+
+
+def _find(given: str) -> Work:
+    delivery_id = UUID(int=7) if given == "msg_" else None
+    return lambda db: finding.find(db, given, delivery_id=delivery_id)
+
+
+async def _by_message_id(db: AsyncSession) -> None:
+    await messages.find_by_header(db, await db.get_one(User, USER), "<7@example.com>", limit=LIST_ROWS)
 
 
 def _deliveries(**chosen: Any) -> Work:

@@ -18,6 +18,8 @@ _FAILURES: tuple[type[BaseException], ...] = (SQLAlchemyError, *UNAVAILABLE)
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
+MAX_PAGES_PER_SECOND = 10
+"""That the pages of a process fetch again by themselves, however much happens."""
 MAX_STREAMS = 200
 """Of a process. A page without a stream works, and is fetched again by hand."""
 
@@ -45,6 +47,10 @@ class Changes:
             if not self._streams and self._task is not None:
                 self._task.cancel()
                 self._task = None
+
+    def pace(self) -> float:
+        """Return the least seconds between two changes of a stream, so that all together cost a bounded amount."""
+        return max(POLL_SECONDS, self._streams / MAX_PAGES_PER_SECOND)
 
     async def wait(self, seconds: float) -> None:
         """Wait for the next change, for at most this time."""

@@ -169,6 +169,22 @@ async def test_a_session_ends_at_once_for_a_disabled_operator_and_after_two_idle
     assert (await owner.get()).status_code == 303
 
 
+async def test_a_page_that_fetches_itself_does_not_keep_an_idle_session_alive(world):
+    owner = await signed_in(world)
+    an_hour = accounts.func.make_interval(0, 0, 0, 0, 1)
+
+    async def is_seen_now(headers: dict[str, str]) -> bool:
+        async with world.sessionmaker.begin() as db:
+            await db.execute(update(DashboardSession).values(seen_at=accounts.func.now() - an_hour))
+        assert (await owner.client.get("/admin", headers=headers)).status_code == 200
+        async with world.sessionmaker.begin() as db:
+            recently = DashboardSession.seen_at > accounts.func.now() - an_hour / 2
+            return bool(await db.scalar(select(recently)))
+
+    assert not await is_seen_now({"X-Refresh": "1"})
+    assert await is_seen_now({})
+
+
 async def test_an_invitation_sets_a_password_once(world):
     email = await operator(world, password=None)
     link = await invitation(world, email)

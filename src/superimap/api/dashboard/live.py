@@ -38,7 +38,7 @@ def route(door: str) -> Route:
         database = resources.dashboard_sessions or resources.sessionmaker
         digest = cookies.session_digest(request, door)
         async with database.begin() as db:
-            opened = await sessions.find(db, digest) if digest is not None else None
+            opened = await sessions.find(db, digest, is_person=False) if digest is not None else None
         if opened is None:
             raise Problem(401, "Sign in first.")
         # What other partners do is no business of a portal: its pages are fetched at a pace.
@@ -63,4 +63,4 @@ async def _events(
             else:
                 await asyncio.sleep(min(left, PACE_SECONDS))
             yield _CHANGED
-            await asyncio.sleep(min(1.0, max(0.0, end - loop.time())))
+            await asyncio.sleep(min(resources.changes.pace(), max(0.0, end - loop.time())))

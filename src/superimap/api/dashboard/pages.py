@@ -32,6 +32,8 @@ READ_TIMEOUT_SECONDS = 3
 """For a statement of a page."""
 WRITE_TIMEOUT_SECONDS = 20
 """For a statement of an action."""
+REFRESH_HEADER = "x-refresh"
+"""Header of a request that a page sends by itself."""
 NO_PRIVILEGE = "42501"
 """SQLSTATE insufficient_privilege."""
 MAX_ID = 2**63 - 1
@@ -284,7 +286,8 @@ def _behind(
 
 async def _open(request: Request, db: AsyncSession, door: str) -> Page:
     digest = cookies.session_digest(request, door)
-    opened = await sessions.find(db, digest) if digest is not None else None
+    is_person = REFRESH_HEADER not in request.headers
+    opened = await sessions.find(db, digest, is_person=is_person) if digest is not None else None
     if opened is not None and (opened.operator is not None) != (door == ADMIN):
         opened = None
     page = Page(request, request.app.state.resources, db, door, opened)

@@ -3,11 +3,14 @@
 from starlette.responses import Response
 
 from superimap.api.dashboard import cookies, signature_check, words
+from superimap.api.dashboard.mailbox_list import read_list
 from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.views.connections import get_connection
 from superimap.api.errors import Problem
 from superimap.db import audit
 from superimap.db.accounts import partners
 from superimap.db.monitoring import partner_overview
+from superimap.db.monitoring.partner_lists import MAX_COUNT
 from superimap.db.operators import links, sessions
 from superimap.domain.audit import AuditAction
 from superimap.domain.operators import OperatorRole
@@ -80,6 +83,16 @@ async def troubled(page: Page) -> Response:
     seen = await partner_overview.read(page.db, page.partner.id)
     rows = await partner_overview.list_troubled(page.db, page.partner.id, status=page.query("status") or None)
     return page.show("portal_mailboxes.html", seen=seen, rows=rows, words=words, live=True)
+
+
+@pages.get("/connections/{connection_id:int}")
+async def connection(page: Page, connection_id: int) -> Response:
+    """List the mailboxes of a connection."""
+    _, seen = await get_connection(page, page.partner.id, connection_id)
+    path = f"/connections/{connection_id}"
+    return page.show(
+        "portal_connection.html", seen=seen, path=path, most=MAX_COUNT, **await read_list(page, connection_id)
+    )
 
 
 @pages.get("/signature")

@@ -42,7 +42,9 @@ def mailboxes_trail(partner: Partner, connection: Connection, provider: Provider
     return [*above, ("Mailboxes", f"{above[-1][1]}#mailboxes")]
 
 
-def mailbox_trail(seen: MailboxSeen) -> Trail:
-    """Partners / name / Connections / CODE / Mailboxes / email."""
-    above = mailboxes_trail(seen.partner, seen.connection, seen.provider)
-    return [*above, (seen.name, mailbox_path(seen.user.id))]
+def mailbox_trail(seen: MailboxSeen, *, is_portal: bool = False) -> Trail:
+    """Partners / name / Connections / CODE / Mailboxes / email; in a portal Mailboxes / email."""
+    own = (seen.name, mailbox_path(seen.user.id))
+    if is_portal:
+        return [("Mailboxes", "/mailboxes"), own]
+    return [*mailboxes_trail(seen.partner, seen.connection, seen.provider), own]

@@ -30,7 +30,7 @@ const reload = async () => {
   }
   isLoading = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Refresh": "1" } });
     if (answer.redirected || !answer.ok) {
       location.reload();
       return;

@@ -62,7 +62,7 @@ async def _users(db: AsyncSession, text: str, partner_id: int | None) -> list[Fo
     connections = linked.subquery()
     found: dict[int, FoundUser] = {}
     by_tag = [User.tag == text]
-    by_address = [func.lower(User.email) == func.lower(text), User.archived.is_(False)]
+    by_address = [func.lower(User.email) == func.lower(text), ~User.archived]
     for conditions in (by_tag, by_address):
         each = (
             select(User.id)

@@ -87,8 +87,8 @@ class MailboxSeen:
         return self.user.email or self.user.tag
 
 
-async def find(db: AsyncSession, user_id: int) -> MailboxSeen:
-    """Return the user with this id. Raises NotFound."""
+async def find(db: AsyncSession, user_id: int, *, partner_id: int | None = None) -> MailboxSeen:
+    """Return the user with this id, among the users of a partner or of all. Raises NotFound."""
     has_secret = or_(func.has_login_password(User.id), User.oauth2_refresh_token.is_not(None))
     sealed = (
         User.oauth2_refresh_token, Connection.oauth2_client_secret, Connection.oauth2_access_token,
@@ -101,6 +101,8 @@ async def find(db: AsyncSession, user_id: int) -> MailboxSeen:
         .where(User.id == user_id)
         .options(*(defer(column, raiseload=True) for column in sealed))
     )
+    if partner_id is not None:
+        statement = statement.where(User.partner_id == partner_id)
     row = (await db.execute(statement)).one_or_none()
     if row is None:
         raise NotFound("Mailbox not found.")

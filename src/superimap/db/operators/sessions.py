@@ -54,8 +54,11 @@ async def open_session(
     await db.flush()
 
 
-async def find(db: AsyncSession, digest: bytes) -> OpenSession | None:
-    """Return the valid session with this digest, and note that it was seen. None for any other."""
+async def find(db: AsyncSession, digest: bytes, *, is_person: bool = True) -> OpenSession | None:
+    """Return the valid session with this digest; None for any other.
+
+    A request of a person, and not of a page by itself, is noted: it puts off the end of an idle session.
+    """
     stepped_up = DashboardSession.stepped_up_at > func.now() - STEP_UP_TIME
     is_old = DashboardSession.seen_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, SEEN_SECONDS)
     statement = (
@@ -68,7 +71,7 @@ async def find(db: AsyncSession, digest: bytes) -> OpenSession | None:
     if row is None:
         return None
     session, operator, partner, is_stepped_up, is_unseen = row
-    if is_unseen:
+    if is_unseen and is_person:
         await db.execute(_of(digest).values(seen_at=func.now()))
     return OpenSession(session, operator, partner, bool(is_stepped_up))
 

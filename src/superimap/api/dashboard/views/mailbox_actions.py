@@ -4,7 +4,7 @@ import time
 
 from starlette.responses import Response
 
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
 from superimap.api.dashboard.public_address import public_base
 from superimap.api.dashboard.trails import mailbox_path, mailbox_trail
 from superimap.api.dashboard.views.mailbox_forms import get_mailbox
@@ -13,7 +13,7 @@ from superimap.domain.operators import OperatorRole
 from superimap.oauth import links
 from superimap.oauth.links import Purpose
 
-pages = Pages(ADMIN)
+pages = Pages(ADMIN, PORTAL)
 
 LIFETIME_MINUTES = links.LIFETIME_SECONDS // 60
 
@@ -42,7 +42,7 @@ async def show_links(page: Page, user_id: int) -> Response:
     return page.show(
         "connect_link.html",
         seen=seen,
-        trail=mailbox_trail(seen),
+        trail=mailbox_trail(seen, is_portal=page.scope is not None),
         links={each.value: links.url(base, each, user_id, page.key, now=now) for each in purposes},
         minutes=LIFETIME_MINUTES,
         path=mailbox_path(user_id),

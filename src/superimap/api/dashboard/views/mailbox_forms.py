@@ -85,10 +85,10 @@ async def update_mailbox(page: Page, user_id: int) -> Response:
 
 
 async def get_mailbox(page: Page, user_id: int) -> MailboxSeen:
-    """Return the mailbox with this id. Raises NotFound."""
+    """Return the mailbox with this id, within the scope of the page. Raises NotFound."""
     if user_id > MAX_ID:
         raise NotFound("Mailbox not found.")
-    return await mailbox_lists.find(page.db, user_id)
+    return await mailbox_lists.find(page.db, user_id, partner_id=page.scope)
 
 
 def _decide_secret(seen: MailboxSeen, changes: dict[str, Any]) -> None:
