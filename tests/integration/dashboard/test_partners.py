@@ -286,7 +286,8 @@ async def test_a_viewer_sees_pages_without_buttons_and_can_send_no_form(world):
 
     for path in _requests("POST"):
         answer = await viewer.client.post(path, data={"form": token, "name": "acme", "code": "PLAIN"})
-        assert answer.status_code == 403, path
+        is_of_portals = path.startswith("/portal/")  # in which no operator has a session
+        assert answer.status_code == (401 if is_of_portals else 403), path
     shown = [path for path in _requests("GET") if (await viewer.client.get(path)).status_code == 200]
     assert sorted(shown) == [
         "/admin/partners", "/admin/partners/1", "/admin/partners/1/connections",
