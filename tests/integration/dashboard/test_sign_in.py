@@ -214,3 +214,13 @@ async def test_without_its_privileges_the_dashboard_says_what_to_set(database_ur
 
     assert answer.status_code == 503
     assert "DASHBOARD_DATABASE_URL" in answer.text
+
+
+async def test_a_form_that_is_sent_twice_acts_once(world):
+    owner = await signed_in(world)
+    form = {"form": form_token(await owner.get("/account"))}
+
+    answers = [await owner.client.post("/admin/account/sessions/end", data=form) for _ in range(2)]
+
+    assert [each.status_code for each in answers] == [303, 409]
+    assert "carried out then" in answers[1].text
