@@ -112,7 +112,7 @@ class Page:
 
     @property
     def may_act(self) -> bool:
-        """Whether whoever opened the page may try again, replay and the like."""
+        """Whether the person may act: try again, replay and the like."""
         return self.door == PORTAL or self.allows(OperatorRole.OPERATOR)
 
     @property

@@ -1,4 +1,4 @@
-"""Rendering of dashboard pages: every value is text, whoever wrote it, and no page runs inline code."""
+"""Rendering of dashboard pages: every value is shown as text, and no page runs inline code."""
 
 from collections.abc import Mapping
 from datetime import datetime
