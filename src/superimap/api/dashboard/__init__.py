@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from superimap.api.dashboard import live, portal, sign_in
-from superimap.api.dashboard.pages import ADMIN, PORTAL
+from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.views import (
     account,
     audit,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from superimap.api.dashboard.pages import Page
+from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.render import visible
 from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.errors import Conflict, Forbidden, Invalid, RequestError, TooMany

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from superimap.api.dashboard.pages import Page
+from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.words import STATUSES
 from superimap.db.monitoring import mailbox_lists, troubled_lists
 from superimap.db.monitoring.mailbox_lists import MailboxFilter, MailboxScope

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from superimap.api.dashboard.pages import Page
+from superimap.api.dashboard.page import Page
 from superimap.api.errors import Problem
 from superimap.core.crypto import constant_time_equal
 from superimap.db.models import Operator, Passkey

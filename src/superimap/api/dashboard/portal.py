@@ -4,7 +4,9 @@ from starlette.responses import Response
 
 from superimap.api.dashboard import cookies, signature_check, words
 from superimap.api.dashboard.mailbox_list import read_list
-from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.menus import ADMIN, PORTAL
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.views.connections import get_connection
 from superimap.api.errors import Problem
 from superimap.db import audit

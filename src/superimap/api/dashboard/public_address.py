@@ -1,6 +1,6 @@
 """The address of this installation for people and providers outside."""
 
-from superimap.api.dashboard.pages import Page
+from superimap.api.dashboard.page import Page
 from superimap.api.public_path import PREFIX
 
 

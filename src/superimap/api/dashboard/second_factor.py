@@ -10,7 +10,7 @@ import pyotp
 import segno
 from markupsafe import Markup
 
-from superimap.api.dashboard.pages import Page
+from superimap.api.dashboard.page import Page
 from superimap.api.errors import Problem
 from superimap.core.crypto import Place, Vault, VaultError, constant_time_equal
 from superimap.db.models import Operator

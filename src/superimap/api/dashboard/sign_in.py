@@ -7,7 +7,9 @@ import time
 from starlette.responses import Response
 
 from superimap.api.dashboard import cookies, passkeys, passwords, second_factor
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.errors import Problem
 from superimap.api.pages.try_limits import counted_address
 from superimap.core.crypto import constant_time_equal, digest

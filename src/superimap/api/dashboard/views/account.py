@@ -4,7 +4,9 @@ from starlette.responses import Response
 
 from superimap.api.dashboard import passkeys as ceremonies
 from superimap.api.dashboard import passwords, second_factor
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.views.mailbox import row_number
 from superimap.api.errors import Problem
 from superimap.db.operators import accounts, factors, passkeys, sessions

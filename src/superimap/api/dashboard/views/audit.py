@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.db import audit
 from superimap.db.accounts import partners
 from superimap.db.audit import AuditFilter

@@ -7,7 +7,9 @@ from starlette.responses import Response
 from superimap.api.dashboard.connection_fields import connection_fields
 from superimap.api.dashboard.form_fields import CORRECTABLE, Form, form_of, read_form, refused
 from superimap.api.dashboard.mailbox_list import read_list
-from superimap.api.dashboard.pages import ADMIN, MAX_ID, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import MAX_ID, Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.public_address import public_base
 from superimap.api.dashboard.trails import connection_path, connection_trail, partner_path, partner_trail
 from superimap.api.dashboard.views.partners import get_partner

@@ -5,7 +5,9 @@ from starlette.responses import Response
 
 from superimap.api.dashboard import delivery_words
 from superimap.api.dashboard.delivery_filters import read_filter
-from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.menus import ADMIN, PORTAL
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.words import DELIVERY_STATES
 from superimap.api.errors import Problem
 from superimap.db.accounts import allowances, partners

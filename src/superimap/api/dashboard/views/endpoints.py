@@ -7,7 +7,9 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from superimap.api.dashboard import delivery_words
-from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.menus import ADMIN, PORTAL
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.words import Word
 from superimap.db.accounts import allowances, partner_keys, partners, webhook_endpoints
 from superimap.db.accounts.allowances import Action

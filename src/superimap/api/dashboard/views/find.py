@@ -3,7 +3,9 @@
 from starlette.responses import Response
 
 from superimap.api.dashboard import words
-from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.menus import ADMIN, PORTAL
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.db.monitoring import finding
 from superimap.webhooks.signing import delivery_of, webhook_id
 

@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from superimap.api.dashboard.delivery_filters import ChosenDeliveries, read_filter
 from superimap.api.dashboard.delivery_words import KINDS
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.words import DELIVERY_STATES, Word
 from superimap.api.errors import Problem
 from superimap.db.accounts import jobs as queries

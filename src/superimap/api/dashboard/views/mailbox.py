@@ -3,7 +3,9 @@
 from starlette.responses import Response
 
 from superimap.api.dashboard import mail_path, words
-from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.menus import ADMIN, PORTAL
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import Trail, mailboxes_trail
 from superimap.api.errors import Problem
 from superimap.db.accounts import mail_retries, user_retries

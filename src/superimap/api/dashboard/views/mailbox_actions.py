@@ -4,7 +4,9 @@ import time
 
 from starlette.responses import Response
 
-from superimap.api.dashboard.pages import ADMIN, PORTAL, Page, Pages
+from superimap.api.dashboard.menus import ADMIN, PORTAL
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.public_address import public_base
 from superimap.api.dashboard.trails import mailbox_path, mailbox_trail
 from superimap.api.dashboard.views.mailbox_forms import get_mailbox

@@ -7,7 +7,9 @@ from starlette.responses import Response
 
 from superimap.api.dashboard.connection_fields import FORGET, mailbox_fields
 from superimap.api.dashboard.form_fields import CORRECTABLE, SECRETS, Form, form_of, read_form, refused
-from superimap.api.dashboard.pages import ADMIN, MAX_ID, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import MAX_ID, Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import connection_path, connection_trail, mailbox_path, mailbox_trail
 from superimap.api.dashboard.views.connections import get_connection
 from superimap.api.mail_servers import check_mail_server

@@ -3,7 +3,9 @@
 from starlette.responses import Response
 
 from superimap.api.dashboard import words
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.db.monitoring import messages, problems, statuses
 from superimap.domain import causes
 

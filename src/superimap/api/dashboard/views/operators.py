@@ -3,7 +3,9 @@
 from starlette.responses import Response
 
 from superimap.api.dashboard import cookies
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.views.mailbox import row_number
 from superimap.db.errors import Conflict, Invalid
 from superimap.db.models import Operator

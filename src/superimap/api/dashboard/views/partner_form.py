@@ -13,7 +13,9 @@ from superimap.api.dashboard.form_fields import (
     read_form,
     refused,
 )
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import partner_path, partner_trail
 from superimap.api.dashboard.views.partners import get_partner
 from superimap.api.errors import Problem

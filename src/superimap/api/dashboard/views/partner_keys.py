@@ -15,7 +15,9 @@ from superimap.api.dashboard.form_fields import (
     read_form,
     refused,
 )
-from superimap.api.dashboard.pages import ADMIN, MAX_ID, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import MAX_ID, Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import partner_path, partner_trail
 from superimap.api.dashboard.views.partners import get_partner, is_valid
 from superimap.db.accounts import api_keys, partner_keys

@@ -4,7 +4,9 @@ from datetime import datetime
 
 from starlette.responses import Response
 
-from superimap.api.dashboard.pages import ADMIN, MAX_ID, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import MAX_ID, Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import partner_trail
 from superimap.db.accounts import api_keys, partner_keys, partners, webhook_endpoints
 from superimap.db.errors import NotFound

@@ -2,7 +2,9 @@
 
 from starlette.responses import Response
 
-from superimap.api.dashboard.pages import PORTAL, Page, Pages
+from superimap.api.dashboard.menus import PORTAL
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.views.partners import is_valid
 from superimap.db.accounts import api_keys, partner_keys
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from superimap.api.dashboard.form_fields import CORRECTABLE, Field, Form, form_of, read_form, refused
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.provider_fields import CODE, FIELDS, GROUPS, STORED_SECRETS
 from superimap.api.dashboard.views.connections import get_provider
 from superimap.db.accounts import providers

@@ -2,7 +2,9 @@
 
 from starlette.responses import Response
 
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.provider_fields import GROUPS, setting_text
 from superimap.api.dashboard.views.connections import get_provider
 from superimap.db.monitoring import partner_lists

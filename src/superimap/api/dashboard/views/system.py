@@ -6,7 +6,9 @@ from sqlalchemy import select, text
 from starlette.responses import Response
 
 from superimap import __version__
-from superimap.api.dashboard.pages import ADMIN, Page, Pages
+from superimap.api.dashboard.menus import ADMIN
+from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.pages import Pages
 from superimap.core.environment import effective_values
 from superimap.db.models import VaultCanary
 
