@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from superimap.cli import output
+from superimap.cli import operator_tokens, output
 from superimap.cli.options import AsJson, Yes, confirm
 from superimap.cli.running import CommandContext, CommandError, command, transaction
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from superimap.domain.operators import OperatorRole
 
 app = typer.Typer(help="Operators: the people who use the dashboard.", no_args_is_help=True)
+app.add_typer(operator_tokens.app, name="tokens")
 
 Email = Annotated[str, typer.Argument(help="Address with which the operator signs in.")]
 RoleName = Annotated[

@@ -30,6 +30,9 @@ attachments, of which compression leaves three quarters."""
 MAX_SEALS_PER_KEY = 2**32
 """Values that one key may encrypt, because the nonces are random (NIST SP 800-38D, section 8.3)."""
 
+OPERATOR_TOKEN_PREFIX = "sio_"  # noqa: S105 - public
+"""Beginning of the tokens of operators, for secret scanners."""
+
 
 class VaultError(SuperImapError):
     """A key is malformed or missing, or a value cannot be decrypted. The text contains no key and no plaintext."""
@@ -207,6 +210,11 @@ def generate_api_key(cell: str = "") -> str:
 def api_key_prefix(cell: str) -> str:
     """Return the public beginning of the API keys of a cell; of an installation without cells if it is empty."""
     return f"sip_{cell}_" if cell else "sip_"
+
+
+def generate_operator_token() -> str:
+    """Generate a token of an operator: 256 random bits, with a prefix that secret scanners can find."""
+    return OPERATOR_TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 
 def generate_signing_secret() -> str:

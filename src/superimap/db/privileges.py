@@ -53,6 +53,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "mailboxes": ("SELECT", _ALL),
     "messages": ("SELECT, UPDATE (outcome, detail)", _ALL),
     "oauth_states": ("SELECT, INSERT, UPDATE (expires_at), DELETE", _ALL),
+    "operator_tokens": ("", _ALL),
     "operators": ("", _ALL),
     "partner_quotas": ("SELECT", _ALL),
     "partner_usage": ("SELECT, INSERT, UPDATE", _ALL),

@@ -69,6 +69,8 @@ class AuditAction(StrEnum):
     OPERATOR_SIGN_IN = "operator.sign_in"
     OPERATOR_REFUSE = "operator.refuse"
     OPERATOR_LOCK = "operator.lock"
+    OPERATOR_TOKEN_CREATE = "operator_token.create"  # noqa: S105
+    OPERATOR_TOKEN_REVOKE = "operator_token.revoke"  # noqa: S105
     SESSION_END = "session.end"
     PORTAL_LINK = "portal.link"
     PORTAL_OPEN = "portal.open"
@@ -83,7 +85,7 @@ RECORDED_VALUES = frozenset(
         "imap_provider_code", "tag", "archived", "enable_tracer", "imap_host", "imap_port", "imap_tls",
         "oauth2_client_id", "oauth2_tenant", "kind", "state", "count", "user_tag", "limit", "code", "quota",
         "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets", "address", "role",
-        "method", "reason", "job",
+        "method", "reason", "job", "token", "is_confirmed",
     }
 )  # fmt: skip
 """Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""

@@ -18,6 +18,10 @@ STEP_UP_TIME = timedelta(minutes=5)
 """Time for which a confirmed identity allows the actions that need one."""
 INVITATION_TIME = timedelta(days=3)
 PORTAL_LINK_TIME = timedelta(minutes=10)
+DEFAULT_TOKEN_DAYS = 90
+MAX_TOKEN_DAYS = 365
+MAX_TOKENS = 20
+"""Of an operator; tokens that have expired do not count."""
 
 
 class OperatorRole(StrEnum):

@@ -17,10 +17,11 @@ SECRET = "Sesame-open-7712"
 ME = pwd.getpwuid(os.getuid()).pw_name
 
 READING = {
-    "admins list", "api", "audit", "cluster", "config", "connections list", "connections show", "deliveries list",
-    "deliveries show", "demo", "dispatcher", "fake-imap", "fake-oauth", "generate-key", "health", "idler", "keys",
-    "openapi", "partners keys", "partners list", "partners show", "plan", "providers list",
-    "providers show", "up", "users list", "users show", "webhooks show",
+    "admins list", "admins tokens list", "api", "audit", "cluster", "config", "connections list",
+    "connections show", "deliveries list", "deliveries show", "demo", "dispatcher", "fake-imap",
+    "fake-oauth", "generate-key", "health", "idler", "keys", "openapi", "partners keys", "partners list",
+    "partners show", "plan", "providers list", "providers show", "up", "users list", "users show",
+    "webhooks show",
 }  # fmt: skip
 """Commands that change nothing, or run a service."""
 
@@ -68,6 +69,8 @@ CHANGES = {
     "partners delete": (["globex-2", "--yes"], "partner.delete"),
     "admins create": (["ada@example.com", "--role", "viewer"], "operator.create"),
     "admins reset": (["ada@example.com"], "operator.link"),
+    "admins tokens create": (["ada@example.com", "script", "--expires-in", "7d"], "operator_token.create"),
+    "admins tokens revoke": (["{token}"], "operator_token.revoke"),
     "admins unlock": (["ada@example.com"], "operator.update"),
     "admins change": (["ada@example.com", "--disable"], "operator.update"),
     "admins delete": (["ada@example.com", "--yes"], "operator.delete"),
@@ -86,12 +89,13 @@ ADDED = "SELECT coalesce(json_agg(a ORDER BY id), '[]')::text FROM audit_log a W
 
 
 def every_command() -> set[str]:
-    group = typer.main.get_command(app)
-    found = set()
-    for name, command in group.commands.items():
+    def below(command: object, *words: str) -> set[str]:
         inner = getattr(command, "commands", None)
-        found |= {f"{name} {each}" for each in inner} if inner else {name}
-    return found
+        if inner is None:
+            return {" ".join(words)}
+        return set().union(*(below(each, *words, name) for name, each in inner.items()))
+
+    return below(typer.main.get_command(app))
 
 
 def test_every_command_is_known_to_read_or_to_change():
@@ -104,6 +108,14 @@ def test_every_command_that_changes_something_leaves_a_row_of_its_operator(super
     factory.do("deliveries", state="pending")
     last = factory.do("value", "SELECT max(id) FROM audit_log")
     for command, (arguments, action) in CHANGES.items():
+        if command == "admins tokens revoke":
+            (made,) = ask("admins", "tokens", "list")
+            assert (made["operator"], made["role"], made["is_confirmed"]) == (
+                "ada@example.com",
+                "viewer",
+                False,
+            )
+            known["token"] = str(made["id"])
         words = [word.format(**known) for word in arguments]
 
         if command == "webhooks test":  # its URL answers nothing here

@@ -33,6 +33,7 @@ NOTICES = {
     "created": "It is created.",
     "saved": "The changes are saved.",
     "deleted": "It is deleted.",
+    "revoked": "The token is revoked.",
     "ended": "The session is ended.",
     "unlocked": "The operator may try passwords again.",
     "unchanged": "Nothing was changed.",

@@ -64,7 +64,5 @@ def _shown(entry: AuditEntry) -> AuditEntryOut:
 
 
 _HIDDEN_ACTORS = {ActorKind.OPERATOR, ActorKind.SYSTEM, ActorKind.PORTAL}
-_OF_ACTORS = {
-    "address",
-    "role",
-}  # who operates the installation, and from where, is not the partner's business
+# Who operates the installation, how and from where, is not the partner's business.
+_OF_ACTORS = {"address", "role", "token"}

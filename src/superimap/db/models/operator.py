@@ -64,6 +64,27 @@ class RecoveryCode(Base):
     __table_args__ = (PrimaryKeyConstraint("operator_id", "digest"),)
 
 
+class OperatorToken(Base):
+    """A token with which a program acts for an operator, with a role of its own that is not above the operator's.
+
+    `is_confirmed`: it may also do what a person may do with a confirmed identity only. `hint` is its beginning.
+    """
+
+    __tablename__ = "operator_tokens"
+    id: Mapped[IdentityKey]
+    operator_id: Mapped[int] = mapped_column(ForeignKey(Operator.id, ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    digest: Mapped[DigestBytes] = mapped_column(unique=True)
+    hint: Mapped[str]
+    role: Mapped[str]
+    is_confirmed: Mapped[bool]
+    created_at: Mapped[TimestampDefaultNow]
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+    __table_args__ = (one_of("role", OperatorRole),)
+
+
 class DashboardLink(Base):
     """Digest of a link that is used once: an operator sets a password with it, or it opens a partner's portal."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.db import audit
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Operator
-from superimap.db.operators import sessions
+from superimap.db.operators import sessions, tokens
 from superimap.domain.audit import AuditAction
 from superimap.domain.operators import Lock, OperatorRole
 
@@ -106,7 +106,10 @@ async def note_sign_in(db: AsyncSession, operator: Operator, *, address: str, me
 async def change(
     db: AsyncSession, operator: Operator, *, role: OperatorRole | None = None, disabled: bool | None = None
 ) -> None:
-    """Change the role, or disable or enable. Ends the sessions. Raises Conflict if no owner would be left."""
+    """Change the role, or disable or enable. Raises Conflict if no owner would be left.
+
+    Ends the sessions, and the tokens that the operator may no longer have.
+    """
     await _lock_management(db)
     was_owner = _is_owner(operator)
     changed = dict[str, str]()
@@ -123,6 +126,7 @@ async def change(
         await _require_owner(db)
     await sessions.end_all(db, operator_id=operator.id)
     await _record(db, AuditAction.OPERATOR_UPDATE, operator, *changed, role=operator.role)
+    await tokens.revoke_unfit(db, operator)
 
 
 async def delete(db: AsyncSession, operator: Operator) -> None:

@@ -9,7 +9,7 @@ from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.views.mailbox import row_number
 from superimap.api.errors import Problem
-from superimap.db.operators import accounts, factors, passkeys, sessions
+from superimap.db.operators import accounts, factors, passkeys, sessions, tokens
 from superimap.domain.operators import OperatorRole, password_fault
 
 pages = Pages(ADMIN)
@@ -109,6 +109,7 @@ async def _show(page: Page, *, fault: str = "") -> Response:
         status=422 if fault else 200,
         fault=fault,
         sessions=opened,
+        tokens=await tokens.list_of(page.db, page.operator),
         passkeys=await passkeys.list_of(page.db, page.operator),
         has_host=ceremonies.host_of(page) is not None,
         codes=await factors.count_recovery_codes(page.db, page.operator),

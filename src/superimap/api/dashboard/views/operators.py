@@ -9,7 +9,7 @@ from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.views.mailbox import row_number
 from superimap.db.errors import Conflict, Invalid
 from superimap.db.models import Operator
-from superimap.db.operators import accounts, links, sessions
+from superimap.db.operators import accounts, links, sessions, tokens
 from superimap.domain.operators import OperatorRole
 
 pages = Pages(ADMIN)
@@ -39,7 +39,12 @@ async def operator(page: Page, operator_id: str) -> Response:
     opened = await sessions.list_valid(page.db, operator_id=found.id)
     is_locked = accounts.lock_of(found).is_closed(await accounts.now(page.db))
     return page.show(
-        "operator.html", operator=found, sessions=opened, is_locked=is_locked, roles=list(OperatorRole)
+        "operator.html",
+        operator=found,
+        sessions=opened,
+        tokens=await tokens.list_of(page.db, found),
+        is_locked=is_locked,
+        roles=list(OperatorRole),
     )
 
 
