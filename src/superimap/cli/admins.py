@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +12,6 @@ from superimap.cli.running import CommandContext, CommandError, command, transac
 
 if TYPE_CHECKING:
     from superimap.db.models import Operator
-    from superimap.domain.operators import OperatorRole
 
 app = typer.Typer(help="Operators: the people who use the dashboard.", no_args_is_help=True)
 app.add_typer(operator_tokens.app, name="tokens")
@@ -35,7 +32,7 @@ async def create(email: Email, role: RoleName = "owner", as_json: AsJson = False
     from superimap.db.operators import accounts
 
     async with transaction() as work:
-        operator = await accounts.create(work.db, email, _role(role))
+        operator = await accounts.create(work.db, email, accounts.role_named(role))
         link = await _invite(work, operator)
     _show_link(operator.email, link, as_json=as_json)
 
@@ -109,7 +106,9 @@ async def change(
 
     async with transaction() as work:
         operator = await _find(work, email)
-        await accounts.change(work.db, operator, role=None if role is None else _role(role), disabled=disable)
+        await accounts.change(
+            work.db, operator, role=None if role is None else accounts.role_named(role), disabled=disable
+        )
     output.print_line(f"{operator.email} is changed.")
 
 
@@ -137,18 +136,9 @@ async def _find(work: CommandContext, email: str) -> Operator:
 async def _invite(work: CommandContext, operator: Operator) -> str:
     from superimap.db.operators import links
 
-    secret = secrets.token_urlsafe(32)
-    await links.invite(work.db, operator, sha256(secret.encode()).digest())
+    secret = await links.invite(work.db, operator)
     base = work.settings.base_url or f"http://{work.settings.host}:{work.settings.port}"
     return f"{base}/admin/invitation?link={secret}"
-
-
-def _role(name: str) -> OperatorRole:
-    from superimap.domain.operators import OperatorRole
-
-    if name not in set(OperatorRole):
-        raise CommandError(f"There is no role {name!r}; the roles are {', '.join(OperatorRole)}.")
-    return OperatorRole(name)
 
 
 def _show_link(email: str, link: str, *, as_json: bool) -> None:

@@ -240,17 +240,18 @@ async def _which(
     since: datetime | None,
     until: datetime | None,
 ) -> DeliveryFilter:
-    from superimap.db.monitoring import history
+    from superimap.db.monitoring.selections import select_deliveries
     from superimap.domain.deliveries import DeliveryState
     from superimap.domain.events import EventKind
 
     found = await find_partner(work.db, partner)
-    return history.DeliveryFilter(
-        partner_id=found.id,
+    return await select_deliveries(
+        work.db,
+        found.id,
         state=DeliveryState(_one_of(DeliveryState, "--state", state)) if state else None,
         kind=EventKind(_one_of(EventKind, "--kind", kind)) if kind else None,
-        user_ids=await history.user_ids_by_tag(work.db, found.id, user, code) if user else None,
-        connection_id=await history.connection_id_by_code(work.db, found.id, code) if code else None,
+        tag=user or None,
+        code=code or None,
         since=since,
         until=until,
     )

@@ -226,13 +226,12 @@ def _given(name: str | None, scope: list[str] | None, network: list[str] | None)
 async def _listed(db: AsyncSession, partner_id: int) -> list[dict[str, object]]:
     from superimap.db.accounts import api_keys, partner_keys
 
-    now = datetime.now(UTC)
     signing = await api_keys.signing_key_id(db, partner_id)
 
     def line(kind: str, row: Any) -> dict[str, object]:
         expires: datetime | None = row.expires_at
         is_key = kind == "api_key"
-        is_valid = expires is None or expires > now
+        is_valid = partner_keys.is_valid(row)
         return {
             "id": row.id,
             "kind": kind,

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from superimap.cli import output, partner_keys, partner_quotas
 from superimap.cli.options import AsJson, PartnerName, Yes, confirm
 from superimap.cli.running import command, find_partner, transaction
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from superimap.db.models import Partner
 
 app = typer.Typer(help="Partners: the applications that use the API.", no_args_is_help=True)
 
@@ -89,7 +84,7 @@ async def create(
             user_disconnected_webhook=user_disconnected_webhook,
             events_webhook=events_webhook,
         )
-        answer = await described(work.db, created.partner)
+        answer = await partners.describe(work.db, created.partner)
     secrets = {"api_key": created.api_key, "signing_secret": created.signing_secret}
     if as_json:
         output.show_json(answer | secrets)
@@ -133,8 +128,10 @@ async def list_all(as_json: AsJson = False) -> None:
 @command
 async def show(partner: PartnerName, as_json: AsJson = False) -> None:
     """Show a partner and its URLs. `partners keys` lists its keys."""
+    from superimap.db.accounts import partners
+
     async with transaction() as work:
-        answer = await described(work.db, await find_partner(work.db, partner))
+        answer = await partners.describe(work.db, await find_partner(work.db, partner))
     _answer(answer, as_json=as_json)
 
 
@@ -174,7 +171,7 @@ async def update(
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         found = await partners.update(work.db, found.id, https_only=work.https_only, **changes)
-        answer = await described(work.db, found)
+        answer = await partners.describe(work.db, found)
     _answer(answer, as_json=as_json)
 
 
@@ -191,26 +188,11 @@ async def delete(partner: PartnerName, yes: Yes = False, as_json: AsJson = False
     question = f"Delete {found.name} with {len(linked)} connection(s) and {users} user(s) permanently?"
     confirm(question, yes=yes)
     async with transaction() as work:
-        for connection in linked:  # each wakes the idlers, so that its sessions end now
-            await connections.delete(work.db, found.id, connection.imap_provider_code)
         await partners.delete(work.db, found.id)
     if as_json:
         output.show_json({"id": found.id, "name": found.name, "deleted": True})
     else:
         output.print_line(f"Deleted partner {found.name}.")
-
-
-async def described(db: AsyncSession, partner: Partner) -> dict[str, object]:
-    """The fields of a partner that commands show; no secrets."""
-    from superimap.db.accounts import webhook_endpoints
-
-    names = ("id", "name", "success_url", "failure_url", "return_origins", "append_results")
-    webhooks = await webhook_endpoints.urls_by_kind(db, partner.id)
-    return (
-        output.as_dict(partner, names)
-        | {f"{kind}_webhook": url for kind, url in webhooks.items()}
-        | {"created_at": partner.created_at}
-    )
 
 
 def _answer(answer: dict[str, object], *, as_json: bool) -> None:

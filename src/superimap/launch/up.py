@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +56,12 @@ async def first_operator_link(installed: Installation) -> str | None:
     from superimap.db.operators import accounts, links  # noqa: PLC0415
     from superimap.domain.operators import OperatorRole  # noqa: PLC0415
 
-    secret = secrets.token_urlsafe(32)
     url = installed.settings.database_url
     async with engine.sessions(url, pool_size=1) as sessions, sessions.begin() as db:
         if await accounts.list_all(db):
             return None
         owner = await accounts.create(db, FIRST_OPERATOR, OperatorRole.OWNER)
-        await links.invite(db, owner, sha256(secret.encode()).digest())
+        secret = await links.invite(db, owner)
     return f"{installed.address}/admin/invitation?link={secret}"
 
 

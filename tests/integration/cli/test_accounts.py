@@ -133,7 +133,7 @@ def test_a_provider_in_use_is_not_deleted(superimap, installed):
     refused = superimap("providers", "delete", "PLAIN", "--yes", code=1)
     superimap("providers", "delete", "YAHOO", "--yes")
 
-    assert "used by 1 connection(s) with 0 user(s)" in refused.stderr
+    assert "used by 1 connection(s); delete those first" in refused.stderr
 
 
 def test_a_client_secret_comes_from_standard_input_and_is_never_shown(superimap, ask, installed):

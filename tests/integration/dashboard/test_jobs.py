@@ -259,7 +259,7 @@ async def test_an_operator_plans_and_starts_a_job_and_a_viewer_only_sees_it(worl
         assert (await operator.get("/jobs/new", **(fields | wrong))).status_code == 422
     assert "3 webhooks of acme will be sent again" in (await operator.get("/jobs/new", **fields)).text
 
-    monkeypatch.setattr("superimap.api.dashboard.views.jobs.MAX_UNCONFIRMED_ROWS", 2)
+    monkeypatch.setattr("superimap.db.delivery.bulk_jobs.MAX_UNCONFIRMED_ROWS", 2)
     await factory.value("UPDATE dashboard_sessions SET stepped_up_at = NULL RETURNING 1")
     refused = await operator.post("/jobs/new", fields)
     assert refused.headers["location"].startswith("/admin/confirm?next=%2Fjobs%2Fnew%3F")

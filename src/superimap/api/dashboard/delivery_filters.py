@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.errors import NotFound
-from superimap.db.monitoring import history
 from superimap.db.monitoring.history import DeliveryFilter
+from superimap.db.monitoring.selections import select_deliveries
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 
@@ -35,20 +36,17 @@ async def read_filter(db: AsyncSession, partner_id: int, read: Callable[[str], s
     since, until = (_moment(given[name], name, faults) for name in ("since", "until"))
     if since is not None and until is not None and since >= until:
         faults["until"] = "must be later than the beginning"
-    user_ids: list[int] | None = None
-    if given["tag"]:
-        try:
-            user_ids = await history.user_ids_by_tag(db, partner_id, given["tag"])
-        except NotFound:
-            faults["tag"], user_ids = "no mailbox of this partner has this tag", []
-    which = DeliveryFilter(
-        partner_id=partner_id,
-        state=DeliveryState(given["state"]) if given["state"] in set(DeliveryState) else None,
-        kind=EventKind(given["kind"]) if given["kind"] in set(EventKind) else None,
-        user_ids=user_ids,
-        since=since,
-        until=until,
-    )
+    fields: dict[str, Any] = {
+        "state": DeliveryState(given["state"]) if given["state"] in set(DeliveryState) else None,
+        "kind": EventKind(given["kind"]) if given["kind"] in set(EventKind) else None,
+        "since": since,
+        "until": until,
+    }
+    try:
+        which = await select_deliveries(db, partner_id, tag=given["tag"] or None, **fields)
+    except NotFound:
+        faults["tag"] = "no mailbox of this partner has this tag"
+        which = DeliveryFilter(partner_id=partner_id, user_ids=[], **fields)
     return ChosenDeliveries(which, given, faults)
 
 

@@ -33,7 +33,7 @@ async def closed(page: Page) -> Response:
 async def open_page(page: Page) -> Response:
     """Show a button that opens the portal: a program that follows links in mails must not use the link up."""
     link = page.query("link")
-    found = await links.find(page.db, cookies.digest_of(link))
+    found = await links.find(page.db, link)
     if found is None or found.partner_id is None:
         raise _used_up()
     partner = await partners.by_id(page.db, found.partner_id)
@@ -43,7 +43,7 @@ async def open_page(page: Page) -> Response:
 @pages.post("/open", role=None, once=False)
 async def open_portal(page: Page) -> Response:
     """Open the portal in this browser; the link is used up."""
-    found = await links.use(page.db, cookies.digest_of(page.field("link")))
+    found = await links.use(page.db, page.field("link"))
     if found is None or found.partner_id is None:
         raise _used_up()
     secret = cookies.new_secret()
@@ -117,8 +117,7 @@ async def make_link(page: Page, partner_id: str) -> Response:
     partner = await partners.by_id(page.db, int(partner_id)) if partner_id.isdecimal() else None
     if partner is None:
         raise Problem(404, "Partner not found.")
-    secret = cookies.new_secret()
-    await links.open_portal(page.db, partner.id, cookies.digest_of(secret))
+    secret = await links.open_portal(page.db, partner.id)
     return page.show("portal_link.html", partner=partner, link=portal_url(page, secret))
 
 

@@ -141,7 +141,7 @@ async def accept_invitation(page: Page) -> Response:
             link=page.field("link"),
         )
     hashed = await passwords.hash_password(password)
-    if await links.use(page.db, cookies.digest_of(page.field("link"))) is None:
+    if await links.use(page.db, page.field("link")) is None:
         raise _used_up()
     await accounts.set_password(page.db, operator, hashed)
     if has_second_factor:
@@ -271,7 +271,7 @@ def _pending_mac(key: bytes, text: str, operator: Operator) -> str:
 
 
 async def _invited(page: Page, link: str | None = None) -> Operator:
-    found = await links.find(page.db, cookies.digest_of(page.query("link") if link is None else link))
+    found = await links.find(page.db, page.query("link") if link is None else link)
     if found is None or found.operator_id is None:
         raise _used_up()
     return await accounts.get(page.db, found.operator_id)

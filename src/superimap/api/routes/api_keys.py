@@ -1,6 +1,5 @@
 """API keys of the calling partner: /api/v1/api_keys."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Path
@@ -24,7 +23,7 @@ KeyId = Annotated[int, Path(ge=1, lt=2**63)]
 async def list_api_keys(caller: CallingKey, db: Db) -> list[ApiKeyOut]:
     """List your API keys, oldest first, without their secrets; expired ones too."""
     signing = await api_keys.signing_key_id(db, caller.partner.id)
-    return [_shown(key, signing) for key in await api_keys.list_keys(db, caller.partner.id)]
+    return [ApiKeyOut.of(key, signing) for key in await api_keys.list_keys(db, caller.partner.id)]
 
 
 @router.post(
@@ -43,7 +42,7 @@ async def create_api_key(
     """Create an API key, shown only in this response. It can have no more rights than the key that you send."""
     rights = caller.rights
     created = await api_keys.create(db, resources.vault, caller.partner.id, body.fields(), by=rights)
-    return NewApiKeyOut(**_shown(created.key, None).model_dump(), api_key=created.secret)
+    return NewApiKeyOut(**ApiKeyOut.of(created.key, None).model_dump(), api_key=created.secret)
 
 
 @router.get("/{id}", summary="Show an API key", responses=problem_responses(*KEY_PROBLEMS, 404, 422, 503))
@@ -92,10 +91,4 @@ async def sign_with_api_key(id: KeyId, caller: CallingKey, db: Db) -> ApiKeyOut:
 
 
 async def _show(db: Db, caller: CallingKey, key: ApiKey) -> ApiKeyOut:
-    return _shown(key, await api_keys.signing_key_id(db, caller.partner.id))
-
-
-def _shown(key: ApiKey, signing: int | None) -> ApiKeyOut:
-    columns = {name: getattr(key, name) for name in ApiKeyOut.model_fields if not name.startswith("is_")}
-    is_valid = key.expires_at is None or key.expires_at > datetime.now(UTC)
-    return ApiKeyOut(**columns, is_valid=is_valid, is_signing=key.id == signing)
+    return ApiKeyOut.of(key, await api_keys.signing_key_id(db, caller.partner.id))

@@ -27,6 +27,7 @@ from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import replay
 from superimap.db.monitoring import history
 from superimap.db.monitoring.history import DeliveryFilter
+from superimap.db.monitoring.selections import select_deliveries
 from superimap.domain.api_keys import Scope
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
@@ -186,13 +187,13 @@ async def _filter_for(
     selection: _QuerySelection | ReplayRequest | CancelRequest,
 ) -> DeliveryFilter:
     """Return the filter for the partner's deliveries that a request selects. Raises NotFound."""
-    tag, code = selection.user_tag, selection.imap_provider_code
-    return DeliveryFilter(
-        connection_id=await history.connection_id_by_code(db, partner_id, code) if code is not None else None,
-        partner_id=partner_id,
+    return await select_deliveries(
+        db,
+        partner_id,
         state=state,
         kind=selection.kind,
-        user_ids=await history.user_ids_by_tag(db, partner_id, tag, code) if tag is not None else None,
+        tag=selection.user_tag,
+        code=selection.imap_provider_code,
         since=selection.since,
         until=selection.until,
     )

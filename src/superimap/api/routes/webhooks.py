@@ -1,6 +1,6 @@
 """Endpoints, test webhooks and signing secrets of the calling partner: /api/v1/webhooks."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends
@@ -101,16 +101,7 @@ async def test_endpoint(
 )
 async def list_secrets(partner: CallingPartner, db: Db) -> list[SecretOut]:
     """List the validity periods of your signing secrets, newest first, without their values."""
-    now = datetime.now(UTC)
-    return [
-        SecretOut(
-            id=secret.id,
-            created_at=secret.created_at,
-            expires_at=secret.expires_at,
-            is_valid=secret.expires_at is None or secret.expires_at > now,
-        )
-        for secret in await partner_keys.list_signing_secrets(db, partner.id)
-    ]
+    return [SecretOut.of(each) for each in await partner_keys.list_signing_secrets(db, partner.id)]
 
 
 @router.post(

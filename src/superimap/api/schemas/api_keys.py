@@ -1,13 +1,15 @@
 """Schemas of API keys."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from superimap.api.schemas.common import RequestBody
 from superimap.api.schemas.deliveries import Moment
+from superimap.db.accounts import partner_keys
 from superimap.db.accounts.validation.api_keys import KeyFields, validate_key
+from superimap.db.models import ApiKey
 from superimap.domain.api_keys import Scope
 
 _KEY: dict[str, Any] = {
@@ -50,6 +52,13 @@ class ApiKeyOut(BaseModel):
     is_signing: bool = Field(
         description="Whether this key makes `signature` in webhook bodies; one key does."
     )
+
+    @classmethod
+    def of(cls, key: ApiKey, signing: int | None) -> Self:
+        """Return a key as it is shown; `signing` is the id of the one that signs."""
+        names = [name for name in ApiKeyOut.model_fields if not name.startswith("is_")]
+        columns = {name: getattr(key, name) for name in names}
+        return cls(**columns, is_valid=partner_keys.is_valid(key), is_signing=key.id == signing)
 
 
 class ApiKeyChange(RequestBody):

@@ -6,6 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from superimap.api.schemas.common import RequestBody
+from superimap.db.accounts import partner_keys
+from superimap.db.models import SigningSecret
 from superimap.domain.deliveries import Breaker
 from superimap.domain.events import EventKind
 
@@ -94,6 +96,14 @@ class SecretOut(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     is_valid: bool = Field(description="Whether webhooks are signed with this secret.")
+
+    @classmethod
+    def of(cls, secret: SigningSecret) -> "SecretOut":
+        """Return a signing secret as it is shown."""
+        is_valid = partner_keys.is_valid(secret)
+        return cls(
+            id=secret.id, created_at=secret.created_at, expires_at=secret.expires_at, is_valid=is_valid
+        )
 
 
 class RotateRequest(RequestBody):

@@ -14,6 +14,7 @@ from superimap.core.crypto import Place, Vault
 from superimap.core.private_keys import UnusableKey, read_signing_key
 from superimap.db import audit
 from superimap.db.accounts.constraints import raise_conflict
+from superimap.db.accounts.deletions import refuse_many_users
 from superimap.db.accounts.validation.accounts import ConnectionFields, validate_account
 from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Provider, User
@@ -143,11 +144,18 @@ async def update(
     return ProviderConnection(changed, provider)
 
 
-async def delete(db: AsyncSession, partner_id: int, code: str) -> bool:
-    """Delete the connection with its users and all their rows; False if it does not exist."""
+async def delete(db: AsyncSession, partner_id: int, code: str, *, most_users: int | None = None) -> bool:
+    """Delete the connection with its users and all their rows; False if it does not exist.
+
+    Raises Conflict if it has more than `most_users`: they would take too long for a request.
+    """
     linked = await by_code(db, partner_id, code, lock=True)
     if linked is None:
         return False
+    if most_users is not None:
+        await refuse_many_users(
+            db, Connection.id == linked.connection.id, most_users, f"connections delete {partner_id} {code}"
+        )
     await notify_shards(db, linked.connection.id)
     count = (await with_count(db, linked.connection.id)).users_count
     await db.execute(sql_delete(Connection).where(Connection.id == linked.connection.id))

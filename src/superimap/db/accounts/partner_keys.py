@@ -1,7 +1,7 @@
 """Keys that sign a partner's webhooks, and the rotation of signing secrets."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
@@ -102,6 +102,11 @@ async def add_signing_secret(db: AsyncSession, vault: Vault, partner_id: int) ->
 def is_unexpired(model: type[ApiKey] | type[SigningSecret]) -> ColumnElement[bool]:
     """Return the condition that a key or secret is valid."""
     return or_(model.expires_at.is_(None), model.expires_at > func.now())
+
+
+def is_valid(key: ApiKey | SigningSecret) -> bool:
+    """Whether a key or secret that was read is valid, by the clock of this process."""
+    return key.expires_at is None or key.expires_at > datetime.now(UTC)
 
 
 async def expire(

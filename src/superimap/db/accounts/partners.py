@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Vault
 from superimap.db import audit
-from superimap.db.accounts import api_keys, partner_keys, webhook_endpoints
+from superimap.db.accounts import api_keys, connections, partner_keys, webhook_endpoints
+from superimap.db.accounts.deletions import refuse_many_users
 from superimap.db.accounts.validation.partners import WEBHOOK_FIELDS, PartnerFields, validate_partner
 from superimap.db.errors import Conflict, Invalid
-from superimap.db.models import Connection, Endpoint, Partner, User
+from superimap.db.models import Connection, Endpoint, Partner, Provider, User
 from superimap.domain.audit import AuditAction
 
 
@@ -75,9 +76,9 @@ async def by_name(db: AsyncSession, name: str) -> Partner | None:
 
 async def list_with_counts(db: AsyncSession) -> list[PartnerRow]:
     """Return every partner by name, with the numbers of its connections and users."""
-    connections = select(func.count()).where(Connection.partner_id == Partner.id).scalar_subquery()
+    linked = select(func.count()).where(Connection.partner_id == Partner.id).scalar_subquery()
     users = select(func.count()).where(User.partner_id == Partner.id).scalar_subquery()
-    statement = select(Partner, connections, users).order_by(func.lower(Partner.name))
+    statement = select(Partner, linked, users).order_by(func.lower(Partner.name))
     return [PartnerRow(*row) for row in await db.execute(statement)]
 
 
@@ -101,8 +102,25 @@ async def update(
     return partner
 
 
-async def delete(db: AsyncSession, partner_id: int) -> bool:
-    """Delete a partner with all of its rows; False if it does not exist."""
+async def describe(db: AsyncSession, partner: Partner) -> dict[str, Any]:
+    """Return the fields of a partner that people and programs see; no secrets."""
+    names = ("id", "name", "success_url", "failure_url", "return_origins", "append_results", "created_at")
+    urls = await webhook_endpoints.urls_by_kind(db, partner.id)
+    webhooks = {name: urls[kind] for name, kind in WEBHOOK_FIELDS.items()}
+    return {name: getattr(partner, name) for name in names} | webhooks
+
+
+async def delete(db: AsyncSession, partner_id: int, *, most_users: int | None = None) -> bool:
+    """Delete a partner with all of its rows, and have its sessions end now; False if it does not exist.
+
+    Raises Conflict if it has more than `most_users`: they would take too long for a request.
+    """
+    if most_users is not None:
+        mine = Connection.partner_id == partner_id
+        await refuse_many_users(db, mine, most_users, f"partners delete {partner_id}")
+    codes = select(Provider.code).join(Connection, Connection.provider_id == Provider.id)
+    for code in (await db.scalars(codes.where(Connection.partner_id == partner_id))).all():
+        await connections.delete(db, partner_id, code)
     statement = sql_delete(Partner).where(Partner.id == partner_id).returning(Partner.name)
     name = (await db.scalars(statement)).one_or_none()
     if name is not None:

@@ -16,12 +16,13 @@ from superimap.db import audit
 from superimap.db.accounts import jobs
 from superimap.db.delivery import batches
 from superimap.db.delivery.replay import count_left
+from superimap.db.errors import Conflict, Invalid
 from superimap.db.models import Job
 from superimap.db.monitoring.history import DeliveryFilter
 from superimap.domain.audit import Actor, ActorKind
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
-from superimap.domain.jobs import BATCH_ROWS, MAX_COUNTED_ROWS, JobKind, JobState
+from superimap.domain.jobs import BATCH_ROWS, MAX_COUNTED_ROWS, MAX_UNCONFIRMED_ROWS, JobKind, JobState
 
 _STATES = {
     JobKind.REPLAY_DELIVERIES: (DeliveryState.FAILED, DeliveryState.CANCELLED),
@@ -43,14 +44,16 @@ class BulkPlan:
     erased: int = 0
     blocked: int = 0
 
-
-def allows_state(kind: JobKind, state: DeliveryState | None) -> bool:
-    """Whether a job of this kind changes deliveries in this state."""
-    return state in _STATES[kind]
+    @property
+    def needs_confirmation(self) -> bool:
+        """Whether only somebody whose identity is confirmed may start the job."""
+        return self.count > MAX_UNCONFIRMED_ROWS
 
 
 async def plan(db: AsyncSession, kind: JobKind, which: DeliveryFilter) -> BulkPlan:
-    """Count what a job would change now."""
+    """Count what a job would change now. Raises Invalid for a state that a job of this kind does not change."""
+    if which.state not in _STATES[kind]:
+        raise Invalid("state", f"must be {' or '.join(_STATES[kind])}")
     most = MAX_COUNTED_ROWS + 1
     if kind is JobKind.CANCEL_DELIVERIES:
         return BulkPlan(kind, which, await batches.count_pending(db, which, most=most))
@@ -60,7 +63,12 @@ async def plan(db: AsyncSession, kind: JobKind, which: DeliveryFilter) -> BulkPl
 
 
 async def start(db: AsyncSession, planned: BulkPlan, *, tag: str = "") -> Job:
-    """Create the job, for deliveries that exist now. `tag` is what the selected users were found by."""
+    """Create the job, for deliveries that exist now. `tag` is what the selected users were found by.
+
+    Raises Conflict if there is nothing to do.
+    """
+    if not planned.count:
+        raise Conflict("No webhook would be changed.", kind="nothing-to-do")
     which = planned.which
     now: datetime = (await db.execute(select(func.now()))).scalar_one()
     until = now if which.until is None else min(now, which.until)

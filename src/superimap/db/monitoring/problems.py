@@ -1,6 +1,8 @@
 """What is wrong at this moment: users that are not watched, and webhooks that are late, by what they share."""
 
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import statements
 from superimap.db.engine import driver_connection
-from superimap.domain.causes import LATE_SECONDS, EndpointTrouble, UserTrouble
+from superimap.db.monitoring import statuses
+from superimap.db.monitoring.cluster_status import ClusterStatus
+from superimap.domain import causes
+from superimap.domain.causes import LATE_SECONDS, Cause, EndpointTrouble, UserTrouble
 
 _STATEMENTS = statements.load(__file__)
 _TROUBLED_GROUPS = _STATEMENTS["troubled_groups"]
@@ -22,6 +27,33 @@ MAX_COUNTED = 1000
 """Above it, a count is only known to be larger."""
 REASON_SAMPLE = 50
 """Users of each group whose reasons are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One sentence and the causes behind it. `is_grave`: a mailbox is not watched, or a webhook is late.
+
+    `cluster` does not count the watched users.
+    """
+
+    headline: str
+    is_grave: bool
+    causes: Sequence[Cause]
+    cluster: ClusterStatus
+
+
+async def overview(db: AsyncSession, *, expiry: float) -> Overview:
+    """Say what is wrong now. An idler is alive if its heartbeat is younger than `expiry` seconds."""
+    seen = await statuses.read_cluster_status(db, expiry=expiry, count_watched=False)
+    users = causes.group_users(await user_troubles(db))
+    endpoints = await endpoint_troubles(db)
+    wanted, unserved = seen.users.wanted, seen.users.unserved
+    return Overview(
+        headline=causes.headline(wanted=wanted, unserved=unserved, users=users, endpoints=endpoints),
+        is_grave=bool(unserved or users or any(each.is_late for each in endpoints)),
+        causes=[*users, *causes.endpoint_causes(endpoints)],
+        cluster=seen,
+    )
 
 
 async def user_troubles(db: AsyncSession) -> list[UserTrouble]:

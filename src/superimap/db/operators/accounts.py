@@ -75,6 +75,13 @@ async def set_lock(db: AsyncSession, operator: Operator, lock: Lock) -> None:
     )
 
 
+def role_named(name: str) -> OperatorRole:
+    """Return the role with this name. Raises Invalid."""
+    if name not in set(OperatorRole):
+        raise Invalid("role", f"must be {' or '.join(OperatorRole)}")
+    return OperatorRole(name)
+
+
 def lock_of(operator: Operator) -> Lock:
     """Return the lock of an operator."""
     return Lock(operator.refusals, operator.locked_until)

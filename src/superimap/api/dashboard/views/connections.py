@@ -13,7 +13,6 @@ from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.public_address import public_base
 from superimap.api.dashboard.trails import connection_path, connection_trail, partner_path, partner_trail
 from superimap.api.dashboard.views.partners import get_partner
-from superimap.api.errors import Problem
 from superimap.db.accounts import connections, providers
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.validation.accounts import ConnectionFields
@@ -116,11 +115,9 @@ async def ask_to_delete(page: Page, partner_id: int, connection_id: int) -> Resp
 async def delete_connection(page: Page, partner_id: int, connection_id: int) -> Response:
     """Delete a connection whose code was typed."""
     partner, seen = await get_connection(page, partner_id, connection_id)
-    if seen.users > MAX_COUNT:
-        raise Problem(409, "The connection has too many mailboxes to be deleted by a page.")
     if page.field("code") != seen.provider.code:
         return _show_deletion(page, partner, seen, fault="This is not the code of the provider.")
-    await connections.delete(page.db, partner_id, seen.provider.code)
+    await connections.delete(page.db, partner_id, seen.provider.code, most_users=MAX_COUNT)
     return page.redirect(partner_path(partner_id), done="deleted")
 
 

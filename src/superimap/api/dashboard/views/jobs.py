@@ -21,7 +21,7 @@ from superimap.db.errors import Conflict
 from superimap.db.models import Job, Partner
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
-from superimap.domain.jobs import MAX_COUNTED_ROWS, MAX_UNCONFIRMED_ROWS, JobKind, JobState
+from superimap.domain.jobs import MAX_COUNTED_ROWS, JobKind, JobState
 from superimap.domain.operators import OperatorRole
 
 pages = Pages(ADMIN)
@@ -108,7 +108,7 @@ async def start_job(page: Page) -> Response:
     partner, chosen, planned = await _read_plan(page, page.field)
     if not planned.count:
         return _show_plan(page, partner, chosen, planned)
-    if planned.count > MAX_UNCONFIRMED_ROWS and not page.is_fresh:
+    if planned.needs_confirmation and not page.is_fresh:
         query = chosen.query(do=page.field("do"), partner=partner.id)
         return page.redirect("/confirm", next=page.url("/jobs/new", **query).removeprefix(page.url()))
     started = await bulk_jobs.start(page.db, planned, tag=chosen.given["tag"])
@@ -129,8 +129,8 @@ async def _read_plan(page: Page, read: Any) -> tuple[Partner, ChosenDeliveries, 
     if partner is None:
         raise Problem(404, "There is no partner with this id.")
     chosen = await read_filter(page.db, partner.id, read)
-    if kind is None or not bulk_jobs.allows_state(kind, chosen.which.state):
-        raise Problem(422, "Only failed or cancelled webhooks are replayed, and only waiting ones cancelled.")
+    if kind is None:
+        raise Problem(422, "There is no such action.")
     if chosen.faults:
         raise Problem(422, "The filter is not valid. Go back to the deliveries and correct it.")
     return partner, chosen, await bulk_jobs.plan(page.db, kind, chosen.which)
@@ -147,7 +147,7 @@ def _show_plan(page: Page, partner: Partner, chosen: ChosenDeliveries, planned: 
         do=next(word for word, kind in ACTIONS.items() if kind is planned.kind),
         verb=VERBS[planned.kind],
         most=MAX_COUNTED_ROWS,
-        needs_confirmation=planned.count > MAX_UNCONFIRMED_ROWS and not page.is_fresh,
+        needs_confirmation=planned.needs_confirmation and not page.is_fresh,
     )
 
 

@@ -6,8 +6,7 @@ from superimap.api.dashboard import words
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
-from superimap.db.monitoring import messages, problems, statuses
-from superimap.domain import causes
+from superimap.db.monitoring import messages, problems
 
 pages = Pages(ADMIN)
 
@@ -17,21 +16,13 @@ NEWEST_MAILS = 10
 @pages.get("")
 async def now(page: Page) -> Response:
     """Show one sentence, and the causes behind it."""
-    settings = page.resources.settings
-    seen = await statuses.read_cluster_status(page.db, expiry=settings.heartbeat_expiry, count_watched=False)
-    users = causes.group_users(await problems.user_troubles(page.db))
-    endpoints = await problems.endpoint_troubles(page.db)
-    shown = users + causes.endpoint_causes(endpoints)
-    unserved = seen.users.unserved
-    is_bad = bool(unserved or users or any(each.is_late for each in endpoints))
+    found = await problems.overview(page.db, expiry=page.resources.settings.heartbeat_expiry)
     return page.show(
         "now.html",
-        headline=causes.headline(
-            wanted=seen.users.wanted, unserved=unserved, users=users, endpoints=endpoints
-        ),
-        tone="bad" if is_bad else "warn" if shown else "good",
-        causes=shown,
-        seen=seen,
+        headline=found.headline,
+        tone="bad" if found.is_grave else "warn" if found.causes else "good",
+        causes=found.causes,
+        seen=found.cluster,
         newest=await messages.list_newest(page.db, limit=NEWEST_MAILS),
         words=words,
         most=problems.MAX_COUNTED,

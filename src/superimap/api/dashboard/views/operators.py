@@ -2,12 +2,11 @@
 
 from starlette.responses import Response
 
-from superimap.api.dashboard import cookies
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.views.mailbox import row_number
-from superimap.db.errors import Conflict, Invalid
+from superimap.db.errors import Invalid
 from superimap.db.models import Operator
 from superimap.db.operators import accounts, links, sessions, tokens
 from superimap.domain.operators import OperatorRole
@@ -26,7 +25,7 @@ async def add(page: Page) -> Response:
     """Add an operator, and show the invitation once."""
     email = page.field("email")
     try:
-        operator = await accounts.create(page.db, email, _role(page.field("role")))
+        operator = await accounts.create(page.db, email, accounts.role_named(page.field("role")))
     except Invalid as error:
         return await _show_all(page, fault=f"The {error.field} {error.reason}.", email=email)
     return await _show_link(page, operator)
@@ -58,7 +57,7 @@ async def invite(page: Page, operator_id: str) -> Response:
 async def change_role(page: Page, operator_id: str) -> Response:
     """Change the role. The operator's sessions end."""
     found = await accounts.get(page.db, row_number(operator_id), lock=True)
-    await accounts.change(page.db, found, role=_role(page.field("role")))
+    await accounts.change(page.db, found, role=accounts.role_named(page.field("role")))
     return page.redirect(f"/operators/{found.id}", done="saved")
 
 
@@ -108,13 +107,6 @@ async def _show_all(page: Page, *, fault: str = "", email: str = "") -> Response
 
 
 async def _show_link(page: Page, operator: Operator) -> Response:
-    secret = cookies.new_secret()
-    await links.invite(page.db, operator, cookies.digest_of(secret))
+    secret = await links.invite(page.db, operator)
     link = f"{page.base}{page.url('/invitation', link=secret)}"
     return page.show("invited.html", operator=operator, link=link)
-
-
-def _role(name: str) -> OperatorRole:
-    if name not in set(OperatorRole):
-        raise Conflict(f"There is no role {name!r}.")
-    return OperatorRole(name)

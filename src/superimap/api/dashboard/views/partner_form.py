@@ -1,7 +1,5 @@
 """The pages that create, edit and delete a partner."""
 
-from typing import Any
-
 from starlette.responses import Response
 
 from superimap.api.dashboard.form_fields import (
@@ -18,8 +16,7 @@ from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import partner_path, partner_trail
 from superimap.api.dashboard.views.partners import get_partner
-from superimap.api.errors import Problem
-from superimap.db.accounts import connections, partners, webhook_endpoints
+from superimap.db.accounts import partners
 from superimap.db.models import Partner
 from superimap.db.monitoring import partner_lists
 from superimap.domain.operators import OperatorRole
@@ -84,7 +81,7 @@ async def create_partner(page: Page) -> Response:
 async def edit_partner(page: Page, partner_id: int) -> Response:
     """Show the form of a partner."""
     partner = await get_partner(page, partner_id)
-    return _show_form(page, form_of(FIELDS, await _values(page, partner)), partner)
+    return _show_form(page, form_of(FIELDS, await partners.describe(page.db, partner)), partner)
 
 
 @pages.post("/partners/{partner_id:int}/edit")
@@ -92,7 +89,7 @@ async def update_partner(page: Page, partner_id: int) -> Response:
     """Change the fields that differ."""
     partner = await get_partner(page, partner_id)
     try:
-        changes = read_form(page, FIELDS, form_of(FIELDS, await _values(page, partner)))
+        changes = read_form(page, FIELDS, form_of(FIELDS, await partners.describe(page.db, partner)))
         async with page.db.begin_nested():
             await partners.update(page.db, partner_id, https_only=_https_only(page), **changes)
     except CORRECTABLE as error:
@@ -113,12 +110,7 @@ async def delete_partner(page: Page, partner_id: int) -> Response:
     partner = await get_partner(page, partner_id)
     if page.field("name") != partner.name:
         return await _show_deletion(page, partner, fault="This is not the name of the partner.")
-    if await _count_all_users(page, partner_id) > MAX_DELETED_USERS:
-        raise Problem(409, "The partner has too many mailboxes to be deleted by a page.")
-    for each in await connections.list_with_counts(page.db, partner_id):
-        # Each wakes the idlers, so that its sessions end now.
-        await connections.delete(page.db, partner_id, each.imap_provider_code)
-    await partners.delete(page.db, partner_id)
+    await partners.delete(page.db, partner_id, most_users=MAX_DELETED_USERS)
     return page.redirect("/partners", done="deleted")
 
 
@@ -146,14 +138,6 @@ async def _show_deletion(page: Page, partner: Partner, *, fault: str = "") -> Re
 async def _count_all_users(page: Page, partner_id: int) -> int:
     """Count the partner's users, archived ones included; each connection's up to one more than the maximum."""
     return sum(each.users for each in await partner_lists.list_connections(page.db, partner_id))
-
-
-async def _values(page: Page, partner: Partner) -> dict[str, Any]:
-    urls = await webhook_endpoints.urls_by_kind(page.db, partner.id)
-    names = ("name", "success_url", "failure_url", "return_origins", "append_results")
-    return {name: getattr(partner, name) for name in names} | {
-        f"{kind}_webhook": url for kind, url in urls.items()
-    }
 
 
 def _show_form(page: Page, form: Form, partner: Partner | None = None, *, status: int = 200) -> Response:

@@ -19,7 +19,7 @@ from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import MAX_ID, Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import partner_path, partner_trail
-from superimap.api.dashboard.views.partners import get_partner, is_valid
+from superimap.api.dashboard.views.partners import get_partner
 from superimap.db.accounts import api_keys, partner_keys
 from superimap.db.accounts.validation.api_keys import validate_key
 from superimap.db.errors import NotFound
@@ -147,7 +147,7 @@ async def _show(page: Page, partner_id: int, form: Form, *, status: int = 200) -
         keys=await api_keys.list_keys(page.db, partner_id),
         signing=await api_keys.signing_key_id(page.db, partner_id),
         secrets=await partner_keys.list_signing_secrets(page.db, partner_id),
-        is_valid=is_valid,
+        is_valid=partner_keys.is_valid,
         overlaps=[(value, words) for value, (words, _) in OVERLAPS.items()],
     )
 

@@ -1,7 +1,5 @@
 """The pages Partners and Partner."""
 
-from datetime import datetime
-
 from starlette.responses import Response
 
 from superimap.api.dashboard.menus import ADMIN
@@ -53,7 +51,7 @@ async def show_partner(page: Page, partner_id: int) -> Response:
         keys=await api_keys.list_keys(page.db, partner_id),
         signing=await api_keys.signing_key_id(page.db, partner_id),
         secrets=await partner_keys.list_signing_secrets(page.db, partner_id),
-        is_valid=is_valid,
+        is_valid=partner_keys.is_valid,
         quotas=await partner_lists.list_quota_uses(page.db, partner_id),
         connections=await partner_lists.list_connections(page.db, partner_id),
         most=partner_lists.MAX_COUNT,
@@ -66,11 +64,6 @@ async def get_partner(page: Page, partner_id: int) -> Partner:
     if partner is None:
         raise NotFound("Partner not found.")
     return partner
-
-
-def is_valid(expires_at: datetime | None) -> bool:
-    """Whether a key or secret is valid."""
-    return expires_at is None or expires_at > datetime.now(expires_at.tzinfo)
 
 
 def endpoint_state(endpoint: Endpoint | None) -> tuple[str, str]:

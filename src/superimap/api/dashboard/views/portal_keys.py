@@ -5,7 +5,6 @@ from starlette.responses import Response
 from superimap.api.dashboard.menus import PORTAL
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
-from superimap.api.dashboard.views.partners import is_valid
 from superimap.db.accounts import api_keys, partner_keys
 
 pages = Pages(PORTAL)
@@ -23,5 +22,5 @@ async def show_keys(page: Page) -> Response:
         keys=await api_keys.list_keys(page.db, partner_id),
         signing=await api_keys.signing_key_id(page.db, partner_id),
         secrets=await partner_keys.list_signing_secrets(page.db, partner_id),
-        is_valid=is_valid,
+        is_valid=partner_keys.is_valid,
     )

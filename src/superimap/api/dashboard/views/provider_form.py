@@ -14,7 +14,6 @@ from superimap.db.accounts import providers
 from superimap.db.accounts.stored_secrets import SecretsUndecided, StoredSecrets
 from superimap.db.errors import Conflict, RequestError
 from superimap.db.models import Provider
-from superimap.db.monitoring import partner_lists
 from superimap.domain.operators import OperatorRole
 
 pages = Pages(ADMIN)
@@ -85,8 +84,6 @@ async def delete_provider(page: Page, code: str) -> Response:
     provider = await get_provider(page, code)
     if page.field("code") != provider.code:
         return _show_deletion(page, provider, fault="This is not the code of the provider.")
-    if await partner_lists.count_connections(page.db, provider):
-        raise Conflict(f"{provider.code} is used by partners; delete their connections first.")
     await providers.delete(page.db, provider.code)
     return page.redirect("/providers", done="deleted")
 
