@@ -87,6 +87,25 @@ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7000'
        partner_id, 4 * partner_id, user_id, id, 'events', 'delivered', 1, at, at, at, 200
 FROM user_events;
 
+-- Their activity, as far as it is kept: in the intervals in which it is written, then by hours, then by days.
+INSERT INTO activity (partner_id, endpoint_id, began_at, seconds, mails, delivered, latencies)
+SELECT p, 4 * p - 3, i.began_at, i.seconds, 1, 1, array_fill(1, '{17}')
+FROM generate_series(1, 20) p, (
+    SELECT generate_series(now() - interval '3 days', now(), interval '5 minutes') AS began_at, 300 AS seconds
+    UNION ALL SELECT generate_series(now() - interval '15 days', now(), interval '1 hour'), 3600
+    UNION ALL SELECT generate_series(now() - interval '100 days', now(), interval '1 day'), 86400
+) i;
+INSERT INTO provider_activity (provider_id, began_at, seconds, mails, delivered, latencies)
+SELECT 10000 + n, i.began_at, i.seconds, 1, 1, array_fill(1, '{17}')
+FROM generate_series(1, 2) n, (
+    SELECT generate_series(now() - interval '3 days', now(), interval '1 minute') AS began_at, 60 AS seconds
+    UNION ALL SELECT generate_series(now() - interval '15 days', now(), interval '1 hour'), 3600
+    UNION ALL SELECT generate_series(now() - interval '100 days', now(), interval '1 day'), 86400
+) i;
+INSERT INTO idler_activity (idler_id, began_at, sessions, capacity, users)
+SELECT n, generate_series(now() - interval '3 days', now(), interval '5 minutes'), 1, 1, 1
+FROM generate_series(0, 100) n;
+
 -- What triggers and one dispatcher make of the users.
 INSERT INTO shard_user_sums (shard, wanted, digest)
 SELECT shard, count(*), bit_xor(hashint8extended(id, credentials_version)) FROM users

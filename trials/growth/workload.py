@@ -14,6 +14,13 @@ import asyncpg
 import superimap.db
 from superimap.db import statements
 from superimap.db.statements import Statement
+from superimap.domain.activity import (
+    DAY_SECONDS,
+    HOUR_SECONDS,
+    LATENCY_BOUNDS_SECONDS,
+    PARTNER_GRAIN_SECONDS,
+    PROVIDER_GRAIN_SECONDS,
+)
 
 FOLDER = Path(superimap.db.__file__).parent
 BUDGET_PAGES = 300
@@ -22,6 +29,15 @@ BUDGET_PAGES = 300
 # Statements that change or read many rows at once, by design: some pages for each of a bounded number of rows.
 BUDGETS = {
     "accounts/room:count_live_users": 20_000,  # users of a partner, when its quota seems to be used up
+    "delivery/activity:add_attempts": 60_000,  # 5,000 rows
+    "delivery/activity:add_deliveries": 80_000,  # 5,000 rows
+    "delivery/activity:add_messages": 80_000,  # 5,000 rows
+    "delivery/activity:find_last_message": 1_000,  # 5,000 rows
+    "delivery/activity:coarsen_partners": 120_000,  # 5,000 rows
+    "delivery/activity:coarsen_providers": 120_000,  # 5,000 rows
+    "delivery/activity:delete_old_idlers": 20_000,  # 5,000 rows
+    "delivery/activity:delete_old_partners": 20_000,  # 5,000 rows
+    "delivery/activity:delete_old_providers": 20_000,  # 5,000 rows
     "delivery/backlogs:measure": 20_000,  # up to the quota of a partner; at most a twentieth of the time
     "delivery/liveness:delete_old_events": 40_000,  # 5,000 rows
     "delivery/liveness:find_ended_vouchers": 1_000,  # a page for each interval of an idler
@@ -56,13 +72,19 @@ _STATUSES = '{"watching": "watching", "connecting": "watching"}'
 ARGUMENTS: dict[str, object] = {
     "access_token": _BYTES, "account": f"user{_USER}@example.com", "after": 1e9,
     "announced_size": 1, "archived_code": "403", "archived_kind": "archived", "attempts": 1, "beat": 1,
-    "capacity": 10, "channel": "x", "client_secret": _BYTES, "code": [200], "connection_id": 1,
+    "bounds": list(LATENCY_BOUNDS_SECONDS),
+    "capacity": 10, "coarse": DAY_SECONDS,
+    "channel": "x", "client_secret": _BYTES, "code": [200], "connection_id": 1,
     "connection_ids": [1],
     "content": [b""], "count": 1, "credentials_version": 1, "dates": [_NOW], "days": 90.0, "deferred": [1],
     "delay": [0.0], "delivery_id": [uuid.UUID(int=2)], "detail": [None], "emails": [f"user{_USER}@example.com"],
     "endpoint_id": 1, "epoch": 1, "epochs": [1], "error": "x", "event_id": 1, "event_kind": "stalled",
     "every_idler": "",
-    "expiry": 3e9, "failing_seconds": 1.0, "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
+    "expiry": 3e9, "fine": HOUR_SECONDS, "grain": 300, "lag": 90.0, "local_errors": ["x"],
+    "partner_grain": PARTNER_GRAIN_SECONDS, "provider_grain": PROVIDER_GRAIN_SECONDS,
+    "refused_kind": "reauth_required",
+    "silent_kind": "stalled", "slice": 300.0, "source": "messages",
+    "failing_seconds": 1.0, "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
     "found_by_date": [False], "groups": 100, "health_port": 1, "holder": 1, "holders": [1], "idler": _IDLER,
     "idlers": [_IDLER], "ids": [1, 2], "include_unhealthy": True, "internal_date": [_NOW], "is_connected": True,
     "is_new": False, "is_refusal": False, "is_stopping": False, "late": timedelta(minutes=1),
@@ -103,6 +125,9 @@ OF_STATEMENT: dict[str, dict[str, object]] = {
     "accounts/link_usage:count_tries": {"seconds": [1.0]},
     "accounts/link_usage:delete_expired": {"retention": timedelta(days=1)},
     "accounts/new_users:find_target": {"code": "GROWTH1"},
+    "delivery/activity:coarsen_partners": {"days": 14.0},
+    "delivery/activity:coarsen_providers": {"days": 14.0},
+    "delivery/activity:delete_old_idlers": {"days": 2.0},
     "delivery/deliveries:claim_deliveries": {"limit": 10},
     "delivery/deliveries:fetch_contents": {"ids": [uuid.UUID(int=1)]},
     "delivery/deliveries:settle_attempts": _SETTLE,
@@ -157,8 +182,23 @@ async def probes(db: asyncpg.Connection, *, batch: int) -> Iterator[Probe]:
         "known_shards": [row[0] for row in known],
         "new_last_uid": last_uid,
         "old_last_uid": last_uid,
+        **await _new_rows(db, batch),
     }
     return _probes(here)
+
+
+async def _new_rows(db: asyncpg.Connection, rows: int) -> dict[str, object]:
+    """Return the parameters with which the rollup counts the last `rows` of each table."""
+    settled = "SELECT settled_at FROM deliveries WHERE settled_at IS NOT NULL ORDER BY settled_at DESC"
+    last_id = await db.fetchval("SELECT max(id) FROM messages")
+    return {
+        "count_to": await db.fetchval(f"{settled} LIMIT 1"),
+        "counted_to": await db.fetchval(f"{settled} OFFSET $1 LIMIT 1", rows),
+        "first_id": await db.fetchval("SELECT id FROM attempts ORDER BY id DESC OFFSET $1 LIMIT 1", rows),
+        "end_id": uuid.UUID(int=2**128 - 1),
+        "count_id": last_id,
+        "counted_id": last_id - rows,
+    }
 
 
 def _probes(here: dict[str, object]) -> Iterator[Probe]:

@@ -35,6 +35,8 @@ _RECORD = "SELECT, INSERT (actor_kind, actor, partner_id, action, object_id, fie
 
 # Privileges of the API and of operators; empty for none. A row lock needs UPDATE of at least one column.
 TABLES: dict[str, tuple[str, str]] = {
+    "activity": ("", "SELECT"),
+    "activity_marks": ("", "SELECT"),
     "alembic_version": ("SELECT", "SELECT"),
     "allowances": ("SELECT, INSERT, UPDATE", _ALL),
     "api_keys": (_ALL, _ALL),
@@ -47,6 +49,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "deliveries": ("SELECT, INSERT, UPDATE (state, due_at, settled_at, attempts_before)", _ALL),
     "delivery_leases": ("SELECT", "SELECT"),
     "endpoints": ("SELECT, UPDATE", _ALL),
+    "idler_activity": ("", "SELECT"),
     "idlers": ("SELECT", "SELECT"),
     "jobs": ("SELECT", _ALL),
     "login_tries": (_ALL, _ALL),
@@ -59,6 +62,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "partner_usage": ("SELECT, INSERT, UPDATE", _ALL),
     "partners": ("SELECT, UPDATE (created_at)", _ALL),
     "passkeys": ("", _ALL),
+    "provider_activity": ("", "SELECT"),
     "providers": ("SELECT", _ALL),
     "recovery_codes": ("", _ALL),
     "shard_user_sums": ("SELECT", "SELECT"),

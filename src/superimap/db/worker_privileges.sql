@@ -20,19 +20,23 @@ GRANT SELECT (key_id, word, created_at, seals), INSERT (key_id, word), UPDATE (s
 GRANT SELECT (voucher, turn, since, reported_at, proven), INSERT (voucher, turn, since, proven), UPDATE (since, reported_at, proven) ON vouches TO superimap_idler;
 GRANT USAGE ON SEQUENCE messages_id_seq TO superimap_idler;
 
+GRANT SELECT (partner_id, endpoint_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, accepted, refused, unanswered, unsent, latencies, answer_times), INSERT (partner_id, endpoint_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, accepted, refused, unanswered, unsent, latencies, answer_times), UPDATE (mails, skipped, delivered, failed, cancelled, accepted, refused, unanswered, unsent, latencies, answer_times), DELETE ON activity TO superimap_dispatcher;
+GRANT SELECT (source, counted_to, counted_id), UPDATE (counted_to, counted_id) ON activity_marks TO superimap_dispatcher;
 GRANT SELECT (version_num) ON alembic_version TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, secret, expires_at, signs_from) ON api_keys TO superimap_dispatcher;
-GRANT SELECT (id), INSERT ON attempts TO superimap_dispatcher;
+GRANT SELECT (id, partner_id, delivery_id, started_at, milliseconds, code, error), INSERT ON attempts TO superimap_dispatcher;
 GRANT SELECT (id, provider_id) ON connections TO superimap_dispatcher;
 GRANT SELECT (message_id) ON deferred_mails TO superimap_dispatcher;
 GRANT SELECT, INSERT (id, partner_id, endpoint_id, user_id, kind, content, event_id), UPDATE, DELETE ON deliveries TO superimap_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON delivery_leases TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, kind, url, failures, failing_since, breaker, width, setbacks, probe_at, disabled_at, disabled_reason), UPDATE (failures, failing_since, breaker, width, setbacks, probe_at, disabled_at, disabled_reason) ON endpoints TO superimap_dispatcher;
+GRANT SELECT (idler_id, began_at), INSERT (idler_id, began_at, sessions, capacity, users), UPDATE (users), DELETE ON idler_activity TO superimap_dispatcher;
 GRANT SELECT (id, name, version, capacity, sessions, is_full, is_stopping, started_at, heartbeat_at, address, users, shards, health_port, beat, presence, presence_server, presence_address, absent_since) ON idlers TO superimap_dispatcher;
-GRANT SELECT (id, partner_id, outcome, created_at), UPDATE (created_at), DELETE ON messages TO superimap_dispatcher;
+GRANT SELECT (id, partner_id, user_id, outcome, created_at), UPDATE (created_at), DELETE ON messages TO superimap_dispatcher;
 GRANT SELECT (partner_id, quota, maximum) ON partner_quotas TO superimap_dispatcher;
 GRANT SELECT (partner_id, quota, maximum, room, held_since), INSERT (partner_id, quota, maximum, room, held_since), UPDATE (maximum, room, held_since), DELETE ON partner_usage TO superimap_dispatcher;
 GRANT SELECT (id) ON partners TO superimap_dispatcher;
+GRANT SELECT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies), INSERT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies), UPDATE (mails, skipped, delivered, failed, cancelled, refusals, silences, latencies), DELETE ON provider_activity TO superimap_dispatcher;
 GRANT SELECT (id, code) ON providers TO superimap_dispatcher;
 GRANT SELECT (id, shard, wanted, digest), INSERT (shard, wanted, digest), UPDATE (digest), DELETE ON shard_user_sums TO superimap_dispatcher;
 GRANT SELECT (shard, owner, changed_at) ON shards TO superimap_dispatcher;

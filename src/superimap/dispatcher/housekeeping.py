@@ -1,4 +1,4 @@
-"""Housekeeping beside the sweeper: survey of users, stalls, metrics of the cluster, and purges.
+"""Housekeeping beside the sweeper: survey of users, stalls, metrics of the cluster, activity, and purges.
 
 It uses connections of the pool, never the one that rings endpoints, and only while this dispatcher sweeps.
 """
@@ -15,6 +15,7 @@ from asyncpg import Pool
 
 from superimap.core.runtime import wait_for_stop
 from superimap.db.delivery import liveness, shard_survey
+from superimap.dispatcher.activity_rollup import ActivityRollup
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.lanes.runner import DATABASE_ERRORS
 from superimap.dispatcher.purges import Purges
@@ -32,6 +33,7 @@ class Housekeeping:
         pool: Pool,
         cluster_metrics: ClusterMetrics,
         purges: Purges,
+        activity: ActivityRollup,
         *,
         timings: DispatcherTimings,
         stalled_after: float,
@@ -39,6 +41,7 @@ class Housekeeping:
         self._pool = pool
         self._cluster_metrics = cluster_metrics
         self._purges = purges
+        self._activity = activity
         self._timings = timings
         self._stalled_after = stalled_after
         self._walk = ShardWalk(interval=timings.stall_check_interval)
@@ -72,6 +75,7 @@ class Housekeeping:
             "survey": self._survey,
             "metrics": self._update_metrics,
             "sums": self._merge_sums,
+            "activity": self._count_activity,
             "purges": self._purge,
         }
         while not stop.is_set():
@@ -139,6 +143,9 @@ class Housekeeping:
         self._next_merge = now + self._timings.merge_interval  # also after an error
         if await shard_survey.merge_sums(self._pool) == shard_survey.MERGED_ROWS:
             self._next_merge = 0.0
+
+    async def _count_activity(self) -> None:
+        await self._activity.run_due(self._pool)
 
     async def _purge(self) -> None:
         await self._purges.run_due(self._pool)

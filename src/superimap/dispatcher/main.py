@@ -24,6 +24,7 @@ from superimap.db.delivery.signing_keys import SigningKeyring
 from superimap.db.key_usage import counting_seals
 from superimap.db.presence import DISPATCHER_LOCK_SPACE, Presence
 from superimap.db.watching import events
+from superimap.dispatcher.activity_rollup import ActivityRollup
 from superimap.dispatcher.backlog_watch import BacklogWatch
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.delivery_sender import DeliverySender, FinishedAttempt, content_place
@@ -178,6 +179,12 @@ def _housekeeping(settings: Settings, timings: DispatcherTimings, pool: asyncpg.
         pool,
         ClusterMetrics(expiry=settings.heartbeat_expiry, interval=timings.cluster_metrics_interval),
         Purges(retention, interval=timings.purge_interval),
+        ActivityRollup(
+            expiry=settings.heartbeat_expiry,
+            interval=timings.activity_interval,
+            retention_interval=timings.purge_interval,
+            lag=timings.activity_lag,
+        ),
         timings=timings,
         stalled_after=settings.stalled_after,
     )

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from superimap.domain.activity import SETTLE_LAG_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class DispatcherTimings:
@@ -13,6 +15,8 @@ class DispatcherTimings:
     absence_limit: float = 5.0  # then an absent dispatcher loses its leases; a living one reconnects sooner
     late_after: float = 3.0  # overdue by more: the job that should have woken a lane is skipped
     cluster_metrics_interval: float = 15.0
+    activity_interval: float = 60.0  # of counting mails and webhooks for charts
+    activity_lag: float = SETTLE_LAG_SECONDS  # before a row is counted
     purge_interval: float = 3600.0
     merge_interval: float = 60.0  # of the sums of users
     stall_check_interval: float = 30.0  # and of the survey of users

@@ -1,5 +1,6 @@
 """Tables of the database. Importing this package registers every table."""
 
+from superimap.db.models.activity import Activity, ActivityMark, IdlerActivity, ProviderActivity
 from superimap.db.models.audit import AuditEntry
 from superimap.db.models.base import Base
 from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary, Vouch
@@ -22,6 +23,8 @@ from superimap.db.models.quota import PartnerQuota, PartnerUsage
 from superimap.db.models.user import Connection, TroubledUser, User, UserEvent
 
 __all__ = [
+    "Activity",
+    "ActivityMark",
     "Allowance",
     "ApiKey",
     "Attempt",
@@ -35,6 +38,7 @@ __all__ = [
     "DeliveryLease",
     "Endpoint",
     "Idler",
+    "IdlerActivity",
     "Job",
     "LoginTry",
     "Mailbox",
@@ -47,6 +51,7 @@ __all__ = [
     "PartnerUsage",
     "Passkey",
     "Provider",
+    "ProviderActivity",
     "RecoveryCode",
     "Shard",
     "ShardUserSum",

@@ -1,0 +1,124 @@
+"""Rollup of messages, deliveries, attempts and events to counts per interval, and the retention of these.
+
+Raw statements on asyncpg. A step counts the rows of a source up to a time, and moves the mark of the source in
+the same transaction: after a kill at any moment each row is counted once. All times are PostgreSQL's, except those
+in the ids of attempts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from superimap.core.ids import min_uuid7
+from superimap.db import statements
+from superimap.db.delivery.deliveries import Db
+from superimap.domain import activity
+from superimap.domain.activity import ActivitySource, Coarsening
+from superimap.domain.answers import LocalError
+from superimap.domain.events import UserEventKind
+
+BATCH_ROWS = 5_000
+"""Rows that one step of the retention changes at most."""
+
+_STATEMENTS = statements.load(__file__)
+_LOCK_MARK = _STATEMENTS["lock_mark"]
+_MOVE_MARK = _STATEMENTS["move_mark"]
+_FIND_LAST_MESSAGE = _STATEMENTS["find_last_message"]
+_ADD = {source: _STATEMENTS[f"add_{source}"] for source in ActivitySource}
+_SAMPLE_IDLERS = _STATEMENTS["sample_idlers"]
+_COARSEN_PARTNERS = _STATEMENTS["coarsen_partners"]
+_COARSEN_PROVIDERS = _STATEMENTS["coarsen_providers"]
+_DELETE_OLD_PARTNERS = _STATEMENTS["delete_old_partners"]
+_DELETE_OLD_PROVIDERS = _STATEMENTS["delete_old_providers"]
+_DELETE_OLD_IDLERS = _STATEMENTS["delete_old_idlers"]
+
+_GRAINS = {
+    "partner_grain": activity.PARTNER_GRAIN_SECONDS,
+    "provider_grain": activity.PROVIDER_GRAIN_SECONDS,
+}
+
+
+async def count_slice(pool: Db, source: ActivitySource, *, lag: float = activity.SETTLE_LAG_SECONDS) -> bool:
+    """Count the next slice of a source; return whether there may be more to count now.
+
+    Rows that are younger than `lag` seconds wait, because an earlier one may still become visible.
+    """
+    async with _transaction(pool) as db:
+        mark = await db.fetchrow(*_LOCK_MARK.bind(source=source, lag=lag, slice=activity.SLICE_SECONDS))
+        if mark is None or mark["count_to"] <= mark["counted_to"]:
+            return False
+        count_to, count_id = mark["count_to"], mark["counted_id"]
+        if source is ActivitySource.MESSAGES:
+            count_id = await db.fetchval(*_FIND_LAST_MESSAGE.bind(counted_id=count_id, count_to=count_to))
+        values = _range(source, mark, count_to, count_id)
+        await db.execute(*_ADD[source].bind(**values))
+        await db.execute(*_MOVE_MARK.bind(source=source, count_to=count_to, count_id=count_id))
+        return bool((count_to - mark["counted_to"]).total_seconds() >= activity.SLICE_SECONDS)
+
+
+def _range(source: ActivitySource, mark: asyncpg.Record, count_to: datetime, count_id: int) -> dict[str, Any]:
+    """Return the parameters that say what a step counts."""
+    bounds = list(activity.LATENCY_BOUNDS_SECONDS)
+    times = {"counted_to": mark["counted_to"], "count_to": count_to}
+    match source:
+        case ActivitySource.MESSAGES:
+            return _GRAINS | {"counted_id": mark["counted_id"], "count_id": count_id}
+        case ActivitySource.DELIVERIES:
+            return _GRAINS | times | {"bounds": bounds}
+        case ActivitySource.ATTEMPTS:
+            return {
+                "first_id": min_uuid7(mark["counted_to"]),
+                "end_id": min_uuid7(count_to),
+                "partner_grain": activity.PARTNER_GRAIN_SECONDS,
+                "bounds": bounds,
+                "local_errors": list(LocalError),
+            }
+        case ActivitySource.EVENTS:
+            return times | {
+                "provider_grain": activity.PROVIDER_GRAIN_SECONDS,
+                "refused_kind": UserEventKind.REAUTH_REQUIRED,
+                "silent_kind": UserEventKind.STALLED,
+            }
+
+
+async def sample_idlers(db: Db, *, expiry: float) -> None:
+    """Note the sessions of the idlers with a heartbeat of the last `expiry` seconds, once in each interval."""
+    await db.execute(*_SAMPLE_IDLERS.bind(grain=activity.IDLER_GRAIN_SECONDS, expiry=expiry))
+
+
+async def shrink(db: Db, *, limit: int = BATCH_ROWS) -> bool:
+    """Add up rows that are old, and delete those that are too old; return whether there may be more of them."""
+    changed = [
+        *[await _coarsen(db, _COARSEN_PARTNERS, each, limit) for each in activity.PARTNER_COARSENINGS],
+        *[await _coarsen(db, _COARSEN_PROVIDERS, each, limit) for each in activity.PROVIDER_COARSENINGS],
+    ]
+    days = {"days": activity.ACTIVITY_DAYS, "coarse": activity.DAY_SECONDS, "limit": limit}
+    for given in (
+        _DELETE_OLD_PARTNERS.bind(**days),
+        _DELETE_OLD_PROVIDERS.bind(**days),
+        _DELETE_OLD_IDLERS.bind(days=activity.IDLER_DAYS, limit=limit),
+    ):
+        changed.append(int((await db.execute(*given)).rpartition(" ")[2]))
+    return max(changed) == limit
+
+
+async def _coarsen(db: Db, statement: statements.Statement, each: Coarsening, limit: int) -> int:
+    changed: int = await db.fetchval(
+        *statement.bind(fine=each.fine, coarse=each.coarse, days=each.days, limit=limit)
+    )
+    return changed
+
+
+@contextlib.asynccontextmanager
+async def _transaction(db: Db) -> AsyncIterator[asyncpg.Connection]:
+    if isinstance(db, asyncpg.Connection):
+        async with db.transaction():
+            yield db
+    else:
+        async with db.acquire() as connection, connection.transaction():
+            yield connection

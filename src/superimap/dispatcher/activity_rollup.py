@@ -1,0 +1,44 @@
+"""Rollup of activity by the dispatcher that sweeps: one bounded step per round, until it is up to date."""
+
+from __future__ import annotations
+
+import time
+
+from asyncpg import Pool
+
+from superimap.db.delivery import activity
+from superimap.domain.activity import SETTLE_LAG_SECONDS, ActivitySource
+
+
+class ActivityRollup:
+    """Counts what is new every `interval` seconds, and shrinks what is old every `retention_interval` seconds."""
+
+    def __init__(
+        self,
+        *,
+        expiry: float,
+        interval: float,
+        retention_interval: float,
+        lag: float = SETTLE_LAG_SECONDS,
+    ) -> None:
+        """`expiry` is the age in seconds from which an idler's heartbeat counts as lost."""
+        self._expiry = expiry
+        self._interval = interval
+        self._retention_interval = retention_interval
+        self._lag = lag
+        self._next_count = 0.0
+        self._next_shrink = 0.0
+
+    async def run_due(self, pool: Pool) -> None:
+        """Do the steps that are due. If one is behind, the next round continues; after an error, a later one."""
+        now = time.monotonic()
+        if now >= self._next_count:
+            self._next_count = now + self._interval
+            behind = [await activity.count_slice(pool, source, lag=self._lag) for source in ActivitySource]
+            await activity.sample_idlers(pool, expiry=self._expiry)
+            if any(behind):
+                self._next_count = 0.0
+        if now >= self._next_shrink:
+            self._next_shrink = now + self._retention_interval
+            if await activity.shrink(pool):
+                self._next_shrink = 0.0
