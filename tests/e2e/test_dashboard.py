@@ -15,6 +15,7 @@ from superimap.db.operators import accounts, links
 from superimap.domain.operators import OperatorRole
 from superimap.launch import services
 from superimap.testing import ImapServer, WebhookSink
+from superimap.testing.oauth.server import OAuthServer
 from tests.e2e.people import api
 from tests.e2e.test_swagger_ui import QUIET
 from tests.support import axe
@@ -130,3 +131,31 @@ async def test_a_passkey_signs_in_although_the_password_is_locked(world: World, 
         await devtools.send("WebAuthn.setUserVerified", unverified)
         await page.get_by_role("button", name="Sign in with a passkey").click()
         await expect(page.get_by_text("The device did not confirm.")).to_be_visible()
+
+
+async def test_single_sign_on_opens_the_page_that_was_asked_for(world: World, chromium: str) -> None:
+    async with OAuthServer() as provider:
+        provider.add_person("ann@example.com")
+        provider.terms.extra_claims = {"groups": ["ops"]}
+        world.overrides |= {
+            "oidc_issuer": provider.url(),
+            "oidc_client_id": "client",
+            "oidc_client_secret": "hush",
+            "oidc_operator_groups": "ops",
+        }
+        async with api(world) as address, browser(chromium) as page:
+            url = address.replace("127.0.0.1", "localhost")  # another site than the provider
+            provider.add_client(f"{url}/admin/oidc/callback", client_secret="hush")
+            await page.goto(f"{url}/admin/cluster")
+            await page.get_by_role("link", name="Single sign-on").click()
+            await page.get_by_role("button", name="Allow").click()
+            await expect(page.get_by_role("heading", name="Cluster")).to_be_visible()
+
+            await page.goto(f"{url}/admin/account")
+            assert await axe.faults(page) == []
+            await world.rows("UPDATE dashboard_sessions SET stepped_up_at = NULL")
+            await page.goto(f"{url}/admin/confirm?next=/account")
+            await page.get_by_role("link", name="Single sign-on").click()
+            await page.get_by_role("button", name="Allow").click()
+            await expect(page.get_by_role("heading", name="ann@example.com")).to_be_visible()
+            assert await world.value("SELECT stepped_up_at IS NOT NULL FROM dashboard_sessions")

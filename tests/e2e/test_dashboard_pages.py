@@ -32,7 +32,14 @@ VIEWS = {
 """Size, colours, and the rules of axe-core that depend on them; none: all rules."""
 QUERIES = {"/admin/jobs/new": "?partner=1&state=failed&do=replay", "/admin/deliveries": "?partner=1"}
 WITHOUT_SESSION = {"/admin/sign-in", "/portal/sign-in"}
-NEEDS_MORE = {"/admin/live", "/portal/live", "/admin/invitation", "/portal/open"}
+NEEDS_MORE = {
+    "/admin/live",
+    "/portal/live",
+    "/admin/invitation",
+    "/portal/open",
+    "/admin/oidc/start",
+    "/admin/oidc/callback",
+}
 """Streams, and pages that need a link."""
 
 

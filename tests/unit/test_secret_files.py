@@ -22,6 +22,7 @@ SECRETS = {
     "REDIS_URL": "rediss://:hush@redis:6380/0",
     "ENCRYPTION_KEY": KEY,
     "OPERATOR_KEY": "hush" * 8,
+    "OIDC_CLIENT_SECRET": "hush" * 4,
 }
 
 
@@ -55,6 +56,8 @@ def test_every_secret_setting_can_come_from_a_file(clean, tmp_path):
     assert settings.dashboard_database_url == SECRETS["DASHBOARD_DATABASE_URL"]
     assert settings.redis_url == SECRETS["REDIS_URL"]
     assert settings.encryption_key.get_secret_value() == KEY
+    assert settings.oidc_client_secret
+    assert settings.oidc_client_secret.get_secret_value() == SECRETS["OIDC_CLIENT_SECRET"]
     assert settings.operator_key
     assert settings.operator_key.get_secret_value() == SECRETS["OPERATOR_KEY"]
 

@@ -21,6 +21,7 @@ from superimap.core.resolver import Resolver
 from superimap.db.accounts.link_usage import ExpiredRows
 from superimap.db.accounts.room import QuotaPolicy
 from superimap.domain.quotas import DEFAULT_QUOTAS, RequestBuckets
+from superimap.oauth.discovery import Discovery
 
 Ring: TypeAlias = Callable[[int], Awaitable[object]]
 """Rings the doorbell of the endpoint with this id, after the commit."""
@@ -53,6 +54,8 @@ class Resources:
     changes: Changes = field(default_factory=Changes)
     dashboard_sessions: async_sessionmaker[AsyncSession] | None = None
     """Transactions of the dashboard, on connections of its own; None: on those of the API."""
+    discovery: Discovery = field(default_factory=Discovery)
+    """Metadata of the provider with which operators sign in."""
     new_job: asyncio.Event = field(default_factory=asyncio.Event)
     """Set after a job was made by this process, which then runs it at once."""
 

@@ -9,10 +9,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from superimap.core.setting_types import (
     BaseUrl,
     IdText,
+    IssuerUrl,
     KeyRing,
+    Names,
     Network,
     Networks,
     OptionalPostgresUrl,
+    OptionalSecret,
     Ports,
     PostgresUrl,
     ReadUrl,
@@ -78,6 +81,35 @@ class Settings(BaseSettings):
         description="Secret of 16 or more characters with which operators call `/operators/cluster`. "
         "Empty: the API has no such path.",
     )
+    oidc_issuer: IssuerUrl = Field(
+        "",
+        description="Issuer of the OpenID provider with which operators sign in, such as "
+        "`https://login.example.com/realms/staff`. Empty: there is no single sign-on.",
+    )
+    oidc_client_id: str = Field("", description="Client id of SuperIMAP at this provider.")
+    oidc_client_secret: OptionalSecret = Field(None, description="Secret of this client.")
+    oidc_scope: str = Field(
+        "openid email profile",
+        pattern=r"^(?:.* )?openid(?: .*)?$",
+        description="Scopes that are requested; some providers report groups only with a scope such as `groups`.",
+    )
+    oidc_label: str = Field(
+        "Single sign-on", max_length=60, description="Name of the provider on the button of the sign-in page."
+    )
+    oidc_email_claim: str = Field(
+        "email",
+        min_length=1,
+        description="Claim with the address of an operator. `email` counts only if the provider has verified it; "
+        "for Microsoft Entra ID use `preferred_username`.",
+    )
+    oidc_groups_claim: str = Field(
+        "groups", min_length=1, description="Claim of ID tokens that lists groups."
+    )
+    oidc_owner_groups: Names = Field(
+        (), description="Groups whose members have the role `owner`, comma-separated."
+    )
+    oidc_operator_groups: Names = Field((), description="Groups whose members have the role `operator`.")
+    oidc_viewer_groups: Names = Field((), description="Groups whose members have the role `viewer`.")
     host: str = Field("127.0.0.1", description="Address on which the API listens.")
     port: int = Field(
         8000, ge=0, le=65535, description="Port on which the API listens; 0 chooses a free port."
@@ -285,6 +317,21 @@ class Settings(BaseSettings):
                 "HEARTBEAT_EXPIRY must be at least twice HEARTBEAT_INTERVAL; raise it, "
                 "or one late heartbeat moves every user to another idler"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _single_sign_on_is_complete(self) -> "Settings":
+        if not self.oidc_issuer:
+            return self
+        if not self.oidc_client_id or self.oidc_client_secret is None:
+            raise ValueError("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
+        if not (self.oidc_owner_groups or self.oidc_operator_groups or self.oidc_viewer_groups):
+            raise ValueError(
+                "OIDC_ISSUER needs a group that may sign in: set OIDC_OWNER_GROUPS, OIDC_OPERATOR_GROUPS or "
+                "OIDC_VIEWER_GROUPS"
+            )
+        if self.environment == "production" and not self.oidc_issuer.startswith("https://"):
+            raise ValueError("OIDC_ISSUER must start with https:// in production")
         return self
 
     @property

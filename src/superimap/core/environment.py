@@ -114,10 +114,10 @@ def effective_values(settings: Settings) -> dict[str, object]:
     shown: dict[str, object] = {}
     for field in Settings.model_fields:
         value = getattr(settings, field)
-        if field == "operator_key":
-            value = "***" if value else ""
-        elif isinstance(value, SecretStr):
+        if field == "encryption_key" and isinstance(value, SecretStr):
             value = f"key {Vault.from_setting(value.get_secret_value()).describe()}"
+        elif isinstance(value, SecretStr) or (value is None and field in secret_fields()):
+            value = "***" if value else ""
         elif isinstance(value, tuple):
             value = ",".join(str(item) for item in value)
         elif isinstance(value, str):

@@ -34,6 +34,7 @@ class SuperImapError(Exception):
       Problem             api/errors.py             an HTTP answer other than 2xx (RFC 9457)
       LoginsBusy          api/login_check.py        too many passwords are being checked at once
       ConnectFailed       api/routes/callback.py    a consent came back and cannot be completed
+      ProviderRefused     api/dashboard/single_sign_on.py  nobody is signed in by the OpenID provider
       ListenError         core/listeners.py         a process cannot listen on its address
       CommandError        cli/running.py            a command cannot do what it was asked
       EmbeddedError       launch/engines/folders.py PostgreSQL or Valkey of `superimap up` does not start

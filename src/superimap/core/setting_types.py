@@ -26,6 +26,11 @@ def parse_networks(value: object) -> object:
     return tuple(map(_network, _parts(value))) if isinstance(value, str) else value
 
 
+def parse_names(value: object) -> object:
+    """Parse comma-separated names, which may contain blanks."""
+    return tuple(_parts(value)) if isinstance(value, str) else value
+
+
 def parse_ports(value: object) -> object:
     """Parse comma-separated ports."""
     return tuple(map(_port, _parts(value))) if isinstance(value, str) else value
@@ -93,6 +98,20 @@ def check_base_url(value: str) -> str:
     return f"{scheme}://{host}{slash}{path}"
 
 
+def check_issuer_url(value: str) -> str:
+    """Return the issuer of an OpenID provider as it is written, or an empty string.
+
+    It is compared with the provider's own spelling, also a slash at its end (OpenID Connect Discovery 4.3).
+    """
+    parts = urlsplit(value)
+    is_issuer = parts.scheme in {"https", "http"} and parts.hostname and not (parts.query or parts.fragment)
+    if value and (not is_issuer or not value.isprintable() or "@" in parts.netloc or " " in value):
+        raise ValueError(
+            "must be a URL without query and user name, such as https://login.example.com/realms/staff"
+        )
+    return value
+
+
 def check_store_url(value: str) -> str:
     """Return the URL of a bucket of an object store, and a folder in it, or an empty string."""
     if value and _STORE_URL.fullmatch(value) is None:
@@ -129,6 +148,13 @@ def check_strong_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def check_optional_secret(value: SecretStr | None) -> SecretStr | None:
+    """Check that a secret that another system has chosen is printable; None is allowed."""
+    if value is not None and not value.get_secret_value().isprintable():
+        raise ValueError("must consist of printable characters")
+    return value
+
+
 def check_id_text(value: str) -> str:
     """Return a text that ID may tell a mail server (RFC 2971 section 3.3)."""
     if not value.isascii() or not value.isprintable() or len(value) > MAX_ID_CHARACTERS:
@@ -138,6 +164,7 @@ def check_id_text(value: str) -> str:
 
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)]
 Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(parse_ports)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)]
 PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
 ReadUrl = Annotated[str, AfterValidator(check_read_url)]
 OptionalPostgresUrl = Annotated[str, AfterValidator(check_optional_postgres_url)]
@@ -146,6 +173,8 @@ StoreUrl = Annotated[str, AfterValidator(check_store_url)]
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 KeyRing = Annotated[SecretStr, AfterValidator(check_key_ring)]
 IdText = Annotated[str, AfterValidator(check_id_text)]
+IssuerUrl = Annotated[str, AfterValidator(check_issuer_url)]
+OptionalSecret = Annotated[SecretStr | None, AfterValidator(check_optional_secret)]
 StrongSecret = Annotated[SecretStr | None, AfterValidator(check_strong_secret)]
 
 

@@ -1,5 +1,6 @@
 """Operators of the dashboard: roles, rules for passwords, and the lock after refused passwords. Pure."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -36,6 +37,29 @@ def allows(role: OperatorRole, needed: OperatorRole) -> bool:
     """Whether an operator of this role may do what needs the other one."""
     ranks = list(OperatorRole)
     return ranks.index(role) >= ranks.index(needed)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInPerson:
+    """A person as an OpenID provider names them.
+
+    `email` is None unless the provider vouches for it. `authenticated_at` is the Unix time at which the person
+    last proved their identity to the provider; None if the provider does not say.
+    """
+
+    issuer: str
+    subject: str
+    email: str | None
+    groups: frozenset[str]
+    authenticated_at: float | None
+
+
+def role_by_groups(
+    groups: Collection[str], groups_of: Mapping[OperatorRole, Collection[str]]
+) -> OperatorRole | None:
+    """Return the highest role that one of a person's groups has; None if no group has a role."""
+    found = [role for role in OperatorRole if not set(groups).isdisjoint(groups_of.get(role, ()))]
+    return found[-1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

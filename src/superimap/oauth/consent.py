@@ -30,6 +30,8 @@ class ConsentRequest:
     scope: str
     access_type: str | None = None
     prompt: str | None = None
+    max_age: int | None = None
+    """Seconds since the person last proved their identity; 0: again now (OpenID Connect Core 3.1.2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def start_consent(request: ConsentRequest, *, login_hint: str | None = None) -> 
         "nonce": nonce_of(state) if "openid" in request.scope.split() else None,
         "access_type": request.access_type,
         "prompt": request.prompt,
+        "max_age": None if request.max_age is None else str(request.max_age),
         "login_hint": login_hint,
     }
     url: str = prepare_grant_uri(

@@ -49,7 +49,7 @@ async def find_account(
 ) -> MailAccount | None:
     """Return the account that the tokens open; None if the provider does not report it. Raises IdentityError."""
     if tokens.id_token and sources.jwks_url:
-        claims = await _id_token_claims(http, sources, tokens.id_token, nonce=nonce, now=now)
+        claims = await id_token_claims(http, sources, tokens.id_token, nonce=nonce, now=now)
         if account := account_of(claims, sources.email_claims):
             return account
     if sources.userinfo_url:
@@ -61,11 +61,14 @@ async def find_account(
     return None
 
 
-async def _id_token_claims(
+async def id_token_claims(
     http: httpx.AsyncClient, sources: IdentitySources, id_token: str, *, nonce: str, now: float
 ) -> Mapping[str, Any]:
-    """Return the claims of an ID token after checking its signature, audience, issuer, time and nonce."""
-    fields = await _get(http, sources.jwks_url or "", {}, "keys")
+    """Return the claims of an ID token after checking its signature, audience, issuer, time and nonce.
+
+    Raises IdentityError.
+    """
+    fields = await read_document(http, sources.jwks_url or "", {}, "keys")
     try:
         claims = verified_claims(id_token, fields)
     except UntrustedToken as error:
@@ -104,12 +107,12 @@ def account_of(claims: Mapping[str, Any], names: tuple[str, ...]) -> MailAccount
     """Return the account with these claims. Raises IdentityError if the provider has not verified it. Pure."""
     if claims.get("email_verified") in (False, "false"):
         raise IdentityError("the provider has not verified the email address of the account")
-    name = next(filter(None, (_address(claims.get(name)) for name in names)), None)
+    name = next(filter(None, (address_of(claims.get(name)) for name in names)), None)
     if name is None:
         return None
-    further = [_address(each) for claim in _VERIFIED_CLAIMS for each in _listed(claims.get(claim))]
-    email = _address(claims.get("email"))
-    if email is not None and _is_proven(claims):
+    further = [address_of(each) for claim in _VERIFIED_CLAIMS for each in _listed(claims.get(claim))]
+    email = address_of(claims.get("email"))
+    if email is not None and is_proven(claims):
         further.append(email)
     return MailAccount(name, tuple(address for address in further if address))
 
@@ -121,7 +124,7 @@ _VERIFIED_CLAIMS = ("verified_primary_email", "verified_secondary_email")
 _PERSONAL_TENANT = "9188040d-6c67-4b5b-b112-36a304b66dad"
 
 
-def _is_proven(claims: Mapping[str, Any]) -> bool:
+def is_proven(claims: Mapping[str, Any]) -> bool:
     """Whether the claim `email` is more than a text that a tenant's administrator typed.
 
     Verified by the provider, or Microsoft's `xms_edov`: its domain belongs to the tenant. The domain of the login
@@ -135,7 +138,8 @@ def _is_proven(claims: Mapping[str, Any]) -> bool:
     )
 
 
-def _address(value: object) -> str | None:
+def address_of(value: object) -> str | None:
+    """Return the email address in a claim; None if it is none."""
     if not isinstance(value, str) or len(value) > MAX_EMAIL_LENGTH or not value.isprintable():
         return None
     local, _, domain = value.strip().rpartition("@")
@@ -147,10 +151,13 @@ def _listed(value: object) -> list[object]:
 
 
 async def _userinfo(http: httpx.AsyncClient, url: str, tokens: TokenResponse) -> Mapping[str, Any]:
-    return await _get(http, url, {"Authorization": f"Bearer {tokens.access_token}"}, "userinfo")
+    return await read_document(http, url, {"Authorization": f"Bearer {tokens.access_token}"}, "userinfo")
 
 
-async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], what: str) -> dict[str, Any]:
+async def read_document(
+    http: httpx.AsyncClient, url: str, headers: Mapping[str, str], what: str
+) -> dict[str, Any]:
+    """Return a JSON object of the provider, whose name `what` is for errors. Raises IdentityError."""
     try:
         async with (
             asyncio.timeout(DEADLINE_SECONDS),

@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from superimap.api.dashboard import live, portal, sign_in
+from superimap.api.dashboard import live, portal, sign_in, single_sign_on
 from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.views import (
     account,
@@ -31,6 +31,7 @@ from superimap.api.dashboard.views import (
 
 MODULES = (
     sign_in,
+    single_sign_on,
     portal,
     now,
     find,

@@ -1,6 +1,7 @@
 """Routes of the dashboard: each page is a function of a `Page`, in one transaction, for operators of a role."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -37,6 +38,7 @@ MAX_FIELDS = 200
 """Fields of a form; the size of its body is limited for every request."""
 
 Show: TypeAlias = Callable[..., Awaitable[Response]]
+RequestHandler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Pages:
@@ -99,6 +101,15 @@ class Pages:
 
         return add
 
+    def waiting(self, path: str) -> Callable[[RequestHandler], RequestHandler]:
+        """Add a page that waits for another server, and opens its transactions itself, with `opened_page`."""
+
+        def add(show: RequestHandler) -> RequestHandler:
+            self._add(path, lambda request, _: show(request), "GET", show.__name__)
+            return show
+
+        return add
+
     def _add(
         self, path: str, answer: Callable[[Request, str], Awaitable[Response]], method: str, name: str
     ) -> None:
@@ -115,6 +126,13 @@ def _behind(
         return await answer(request, door)
 
     return endpoint
+
+
+@asynccontextmanager
+async def opened_page(request: Request, door: str) -> AsyncIterator[Page]:
+    """Open a transaction of a page that changes something. After it the page can still be shown and redirect."""
+    async with _transaction(request, WRITE_TIMEOUT_SECONDS) as db:
+        yield await _open(request, db, door)
 
 
 async def _open(request: Request, db: AsyncSession, door: str) -> Page:

@@ -32,6 +32,10 @@ _LOCKED = (
     "Too many wrong passwords: yours is locked for an hour. Another owner, or `superimap admins unlock`, "
     "unlocks it. A passkey still signs in."
 )
+_ONLY_PROVIDER = (
+    "Your groups at the provider decide what you may do: sign in with the provider. Your passkey confirms your "
+    "identity afterwards."
+)
 
 
 @pages.get("/sign-in", role=None)
@@ -46,7 +50,7 @@ async def sign_in_page(page: Page) -> Response:
 @pages.post("/sign-in", role=None, once=False)
 async def sign_in(page: Page) -> Response:
     """Check the password; ask for the second factor where there is one."""
-    await _count_try(page)
+    await count_sign_in_try(page)
     email, password = page.field("email"), (page.form or {}).get("password", "")
     operator = await accounts.by_email(page.db, email, lock=True)
     now = await accounts.now(page.db)
@@ -67,14 +71,17 @@ async def sign_in(page: Page) -> Response:
 @pages.post("/passkey", role=None, once=False)
 async def sign_in_by_passkey(page: Page) -> Response:
     """Sign in by a passkey, which is both factors. A locked password does not matter."""
-    await _count_try(page)
-    return await admit(page, await passkeys.verify(page), method="passkey")
+    await count_sign_in_try(page)
+    operator = await passkeys.verify(page)
+    if operator.oidc_subject is not None:
+        return _refuse(page, operator.email, _ONLY_PROVIDER)
+    return await admit(page, operator, method="passkey")
 
 
 @pages.post("/second-factor", role=None, once=False)
 async def check_second_factor(page: Page) -> Response:
     """Check the code of the authenticator app, or a recovery code."""
-    await _count_try(page)
+    await count_sign_in_try(page)
     operator = await _pending_operator(page)
     if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
         return _refuse(page, operator.email, _LOCKED)
@@ -92,6 +99,15 @@ async def check_second_factor(page: Page) -> Response:
 
 async def admit(page: Page, operator: Operator, *, method: str) -> Response:
     """Open a session for an operator whose identity was proven, and go to the page that was asked for."""
+    response = page.redirect(own_path(page.field("next")))
+    await open_operator_session(page, response, operator, method=method)
+    return response
+
+
+async def open_operator_session(
+    page: Page, response: Response, operator: Operator, *, method: str, is_stepped_up: bool = True
+) -> None:
+    """Open a session whose cookie the response sets. `is_stepped_up`: the identity was proven just now."""
     secret = cookies.new_secret()
     await accounts.note_sign_in(page.db, operator, address=page.address, method=method)
     await sessions.delete_expired(page.db)
@@ -102,10 +118,9 @@ async def admit(page: Page, operator: Operator, *, method: str) -> Response:
         method=method,
         address=page.address,
         browser=page.request.headers.get("user-agent", ""),
+        is_stepped_up=is_stepped_up,
     )
-    response = page.redirect(own_path(page.field("next")))
     cookies.set_cookie(page.request, response, ADMIN, secret)
-    return response
 
 
 @pages.post("/sign-out", role=OperatorRole.VIEWER)
@@ -158,7 +173,7 @@ async def confirm_page(page: Page) -> Response:
 @pages.post("/confirm", role=OperatorRole.VIEWER)
 async def confirm(page: Page) -> Response:
     """Check the second factor, or the password where there is none."""
-    await _count_try(page)
+    await count_sign_in_try(page)
     operator = await accounts.get(page.db, page.operator.id, lock=True)
     if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
         return _show_confirm(page, fault=_LOCKED, next=page.field("next"))
@@ -229,8 +244,8 @@ def _show_sign_in(
     )
 
 
-async def _count_try(page: Page) -> None:
-    """Count a try of this address. Raises Problem 429."""
+async def count_sign_in_try(page: Page) -> None:
+    """Count a try to sign in from this address. Raises Problem 429."""
     counted = counted_address(page.address) or page.address
     limit = TryLimit(
         digest(f"dashboard\0{counted}"), MAX_TRIES_PER_ADDRESS, TRIES_SECONDS, "from your address"

@@ -59,8 +59,12 @@ async def list_all(db: AsyncSession) -> Sequence[Operator]:
 async def set_password(
     db: AsyncSession, operator: Operator, hashed: str, *, keep_session: bytes = b""
 ) -> None:
-    """Store the hash of a new password, unlock it, and end the operator's sessions except one."""
+    """Store the hash of a new password, unlock it, and end the operator's sessions except one.
+
+    From now on the operator signs in with it, and no longer with an OpenID provider.
+    """
     operator.password, operator.refusals, operator.locked_until = hashed, 0, None
+    operator.oidc_subject = None
     await sessions.end_all(db, operator_id=operator.id, keep=keep_session)
     await _record(db, AuditAction.OPERATOR_UPDATE, operator, "password")
 

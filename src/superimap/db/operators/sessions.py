@@ -36,15 +36,19 @@ async def open_session(
     address: str,
     browser: str,
     opened_by: str | None = None,
+    is_stepped_up: bool = True,
 ) -> None:
-    """Open a session of an operator or of a partner's portal, known by the digest of its cookie."""
+    """Open a session of an operator or of a partner's portal, known by the digest of its cookie.
+
+    `is_stepped_up`: the operator's identity was proven just now.
+    """
     db.add(
         DashboardSession(
             digest=digest,
             operator_id=operator_id,
             partner_id=partner_id,
             expires_at=func.now() + SESSION_TIME,
-            stepped_up_at=func.now() if operator_id is not None else None,
+            stepped_up_at=func.now() if operator_id is not None and is_stepped_up else None,
             method=method,
             address=address,
             browser=browser[:MAX_BROWSER_CHARACTERS].replace("\0", ""),

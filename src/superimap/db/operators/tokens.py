@@ -121,6 +121,12 @@ async def revoke_unfit(db: AsyncSession, operator: Operator) -> None:
             await _delete(db, token, operator)
 
 
+async def revoke_all(db: AsyncSession, operator: Operator) -> None:
+    """End all tokens of an operator."""
+    for token in await list_of(db, operator):
+        await _delete(db, token, operator)
+
+
 def _fits(token: OperatorToken, operator: Operator) -> bool:
     return allows(OperatorRole(operator.role), OperatorRole(token.role))
 

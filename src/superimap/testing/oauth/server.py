@@ -28,7 +28,7 @@ from superimap.testing.oauth.form_request import FormRequest
 from superimap.testing.oauth.records import IssuedToken, Person, Records, RegisteredClient
 from superimap.testing.oauth.rules import AuthorizationRules, TokenPolicy, userinfo
 
-SCOPES = ("openid", "email", "offline_access", "mail")
+SCOPES = ("openid", "profile", "email", "offline_access", "mail")
 
 
 class OAuthServer:
