@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench coefficients fuzz simulation scale big screenshots faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
+.PHONY: help setup up demo test bench coefficients fuzz simulation scale big pages screenshots faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ scale: setup ## simulate 10 million mailboxes on 1,000 idlers, half an hour; one
 
 big: setup ## check what each statement reads on 10 million mails; ten minutes, 12 GB (ARGS="--mails 1000000 --users 30000")
 	@$(VENV)/bin/python -m trials.growth $(ARGS)
+
+pages: setup ## time every page on 20 million mails, and webhooks beside readers; half an hour, 30 GB (ARGS="--folder /var/tmp/pages" keeps the database)
+	@$(VENV)/bin/python -m trials.pages $(ARGS)
 
 screenshots: setup ## render every page of the dashboard, desktop and phone, light and dark (ARGS="--docs" for the documentation's)
 	@$(VENV)/bin/python -m trials.screenshots $(ARGS)

@@ -7,24 +7,17 @@ import asyncio
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import sys
-from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
-from functools import partial
-from hashlib import sha256
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
 from playwright.async_api import Browser, ViewportSize, async_playwright
 
-from fixtures import dashboard, engines
+from fixtures import dashboard, engines, pages
 from fixtures.world import World
-from superimap.api.dashboard import routes
 from superimap.api.main import serve
-from superimap.db import engine
-from superimap.db.operators import sessions
 from superimap.launch import engines as embedded
 
 VIEWS: dict[str, ViewportSize] = {
@@ -32,13 +25,6 @@ VIEWS: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 844},
 }
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-QUERIES = {
-    "/admin/jobs/new": "?partner=1&state=failed&do=replay",
-    "/admin/deliveries": "?partner=1",
-    "/admin/find": "?q=ada",
-}
-LEFT_OUT = {"/admin/live", "/portal/live", "/admin/invitation", "/portal/open"}
-"""Streams, and pages that need a link."""
 DOCUMENTED = {
     "now": "/admin",
     "mail": "/admin/mails/1",
@@ -57,11 +43,11 @@ async def main(folder: Path, *, documentation: bool) -> int:
     if chromium is None:
         print("Chromium is not installed: apt-get install chromium", file=sys.stderr)
         return 1
-    async with _installation() as (url, pages, cookies), async_playwright() as playwright:
+    async with _installation() as (url, found, cookies), async_playwright() as playwright:
         options = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = await playwright.chromium.launch(executable_path=chromium, args=options)
         wrong = [
-            await _render(browser, url, pages, cookies, folder, view=view, scheme=scheme)
+            await _render(browser, url, found, cookies, folder, view=view, scheme=scheme)
             for view in VIEWS
             for scheme in SCHEMES
         ]
@@ -70,7 +56,7 @@ async def main(folder: Path, *, documentation: bool) -> int:
                 browser, url, DOCUMENTED, cookies, IMAGES, view="desktop", scheme="light", prefix="dashboard-"
             )
         await browser.close()
-    print(f"{len(pages) * len(VIEWS) * len(SCHEMES)} pictures in {folder}")
+    print(f"{len(found) * len(VIEWS) * len(SCHEMES)} pictures in {folder}")
     return int(any(wrong))
 
 
@@ -81,14 +67,15 @@ async def _installation() -> AsyncIterator[tuple[str, dict[str, str], dict[str, 
         async with embedded.postgres(folder / "pg", fsync=False) as server, embedded.valkey(None) as redis:
             world = World(await engines.create_database(server, "screenshots"), redis)
             await dashboard.fill(world)
-            pages, cookies = _pages(await world.value(FAILED)), await _open_sessions(world)
+            found = _pages(await world.value(FAILED))
+            cookies = await pages.open_sessions(world.database_url)
             stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
             update = {"port": 0, "drain_seconds": 0, "heartbeat_expiry": 3600.0}
             settings = world.settings.model_copy(update=update)
             serving = asyncio.create_task(serve(settings, stop, on_listening=listening.set_result))
             try:
                 address = str(await asyncio.wait_for(listening, 10))
-                yield address.replace("127.0.0.1", "localhost"), pages, cookies
+                yield address.replace("127.0.0.1", "localhost"), found, cookies
             finally:
                 stop.set()
                 await serving
@@ -96,42 +83,17 @@ async def _installation() -> AsyncIterator[tuple[str, dict[str, str], dict[str, 
 
 def _pages(delivery: str) -> dict[str, str]:
     """The addresses of the pages, by names for files."""
-    found = {}
-    for route in routes():
-        path = route.path
-        if "GET" not in (route.methods or ()) or path in LEFT_OUT:
-            continue
-        ids = defaultdict(lambda: "1", user_id="3", code="EXAMPLE", webhook=delivery)
-        name = re.sub(r"[/{}:]+|_?id\b|:int", "-", path).strip("-").replace("--", "-")
-        address = re.sub(r"{(\w+)(:\w+)?}", partial(_id_of, ids), path)
-        found[name] = f"{address}{QUERIES.get(path, '')}"
-    return found
-
-
-def _id_of(ids: Mapping[str, str], match: re.Match[str]) -> str:
-    return ids[match[1]]
-
-
-async def _open_sessions(world: World) -> dict[str, str]:
-    cookies = {"superimap-admin": secrets.token_urlsafe(32), "superimap-portal": secrets.token_urlsafe(32)}
-    async with engine.sessions(world.database_url) as made, made.begin() as db:
-        for name, operator_id, partner_id in (("superimap-admin", 1, None), ("superimap-portal", None, 1)):
-            await sessions.open_session(
-                db,
-                sha256(cookies[name].encode()).digest(),
-                operator_id=operator_id,
-                partner_id=partner_id,
-                method="passkey",
-                address="192.0.2.17",
-                browser="Chromium",
-            )
-    return cookies
+    ids = {"user_id": "3", "code": "EXAMPLE", "webhook": delivery}
+    return {
+        re.sub(r"[/{}:]+|_?id\b|:int", "-", path).strip("-").replace("--", "-"): address
+        for path, address in pages.addresses(ids).items()
+    }
 
 
 async def _render(
     browser: Browser,
     url: str,
-    pages: dict[str, str],
+    addresses: dict[str, str],
     cookies: dict[str, str],
     folder: Path,
     *,
@@ -144,7 +106,7 @@ async def _render(
     context = await browser.new_context(viewport=VIEWS[view], color_scheme=scheme)
     await context.add_cookies([{"name": name, "value": value, "url": url} for name, value in cookies.items()])
     page, wrong = await context.new_page(), []
-    for name, address in pages.items():
+    for name, address in addresses.items():
         answer = await page.goto(url + address)
         if answer is None or not answer.ok:
             print(f"{address}: {answer.status if answer else 'no answer'}", file=sys.stderr)
