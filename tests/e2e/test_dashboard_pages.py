@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from fixtures import dashboard, hostile, pages
 from fixtures.world import World
@@ -55,6 +55,7 @@ async def test_every_page_opens_is_small_and_has_no_inline_code_and_no_dead_link
             assert answer.headers["content-security-policy"] == POLICY, address
             assert answer.headers["cache-control"] == "no-store", address
             assert not re.search(r"\son\w+=|<style|\sstyle=|javascript:|hx-", answer.text), address
+            assert 'tabindex="-' not in answer.text, address  # the tab key reaches everything
             assert not re.search(r"<script(?![^>]*src=)", answer.text), address
             found = re.findall(r'href="(/(?:admin|portal)[^"#]*)"', answer.text)
             links |= {html.unescape(link): address for link in found}
@@ -103,3 +104,20 @@ async def test_hostile_text_is_shown_as_text_on_every_page(filled, world):
             assert len(answer.content) <= MAX_HOSTILE_PAGE_BYTES, (address, len(answer.content))
             shown += "&lt;script&gt;alert(1)" in answer.text
     assert shown > len(addresses) / 2
+
+
+async def test_an_action_needs_neither_a_mouse_nor_javascript(filled, chromium):
+    url, _, cookies = filled
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        context = await browser.new_context(java_script_enabled=False)
+        await context.add_cookies(
+            [{"name": name, "value": value, "url": url} for name, value in cookies.items()]
+        )
+        page = await context.new_page()
+        await page.goto(f"{url}/admin/mailboxes/3")
+        await page.locator("summary", has_text="Archive").press("Enter")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("The mailbox is archived. Nobody watches it.")).to_be_visible()
+        await browser.close()
