@@ -20,11 +20,11 @@ from superimap.doorbells.redis import EndpointDoorbell
 from trials.pages.prepare import disable_endpoints
 from trials.pages.timing import read, serving
 
-ENDPOINTS = 20
+ENDPOINT_COUNT = 20
 WEBHOOKS_PER_SECOND = 20
 PAGES_PER_SECOND = 5.0
 """Of all people who read: some thirty, each of whom opens a page every six seconds."""
-ROUNDS = 3
+MEASURED_ROUNDS = 3
 MAX_RATIO = 1.1
 
 
@@ -53,10 +53,10 @@ async def measure(world: World, ids: Mapping[str, str], *, seconds: int) -> Besi
         processes.worker("dispatcher", world.settings, {"HEALTH_PORT": "0"}),
         EndpointDoorbell(world.redis_url) as doorbell,
     ):
-        targets = await bulk.add_targets(db, world.vault, [f"{base}{n}" for n in range(ENDPOINTS)])
+        targets = await bulk.add_targets(db, world.vault, [f"{base}{n}" for n in range(ENDPOINT_COUNT)])
         stream = _Stream(db, world, targets, doorbell, read_counts)
         await stream.send(seconds)  # warms up
-        for _ in range(ROUNDS):
+        for _ in range(MEASURED_ROUNDS):
             alone += await stream.send(seconds)
             reading = asyncio.create_task(readers.run(client))
             beside += await stream.send(seconds)

@@ -7,7 +7,7 @@ from superimap.db import engine
 from superimap.db.operators import accounts
 from superimap.domain.operators import OperatorRole
 
-_BUSIEST = 1
+_BUSIEST_ID = 1
 """The partner that has half of the users."""
 _JOB = """
     INSERT INTO jobs (kind, plan, actor_kind, made_by, partner_id, total, done, state, finished_at)
@@ -30,7 +30,7 @@ async def prepare(world: World) -> dict[str, str]:
             await accounts.create(db, "ada@example.com", OperatorRole.OWNER)
     await world.rows(_JOB)
     await world.rows("UPDATE idlers SET heartbeat_at = now() + interval '1 day'")
-    (row,) = await world.rows(_MAIL, _BUSIEST)
+    (row,) = await world.rows(_MAIL, _BUSIEST_ID)
     user, mail, webhook = row
     return {"user_id": user, "message_id": mail, "webhook": webhook, "code": "GROWTH1"}
 
