@@ -11,7 +11,7 @@ from hashlib import sha256
 import httpx
 
 from superimap.api.dashboard import passwords
-from superimap.db.operators import accounts, links, sessions
+from superimap.db.operators import accounts, links, sessions, tokens
 from superimap.domain.operators import OperatorRole
 from tests.support.api import ApiWorld
 
@@ -91,6 +91,20 @@ async def signed_in(
     opened = browser(world)
     opened.client.cookies.set("superimap-admin", secret)
     return opened
+
+
+async def with_token(
+    world: ApiWorld, role: OperatorRole = OperatorRole.OWNER, *, confirmed: bool = False, name: str = "script"
+) -> httpx.AsyncClient:
+    """A program that acts for a new operator of this role, by a token of the same role."""
+    address = await operator(world, role, f"{name}-{role}@example.com", password=None)
+    async with world.sessionmaker.begin() as db:
+        found = await accounts.by_email(db, address, lock=True)
+        assert found is not None
+        made = await tokens.create(db, found, name=name, role=role, days=1, is_confirmed=confirmed)
+    client = world.client()
+    client.headers["Authorization"] = f"Bearer {made.secret}"
+    return client
 
 
 async def invitation(world: ApiWorld, email: str) -> str:

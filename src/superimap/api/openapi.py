@@ -15,6 +15,15 @@ from superimap.api.schemas.accounts import ConnectionChange, NewConnection, NewU
 from superimap.api.schemas.api_keys import ApiKeyChange, NewApiKeyRequest
 from superimap.api.schemas.common import ProblemOut
 from superimap.api.schemas.deliveries import CancelRequest, ReplayRequest
+from superimap.api.schemas.operator_jobs import NewJob
+from superimap.api.schemas.operator_partners import (
+    NewPartnerKey,
+    NewPartnerRequest,
+    PartnerChange,
+    QuotaChange,
+)
+from superimap.api.schemas.operator_people import OperatorChange
+from superimap.api.schemas.operator_providers import NewProvider, ProviderUpdate
 from superimap.api.schemas.user_batches import NewUserBatch
 from superimap.api.schemas.webhooks import RotateRequest, TestRequest
 
@@ -30,6 +39,14 @@ BODIES: tuple[type[BaseModel], ...] = (
     TestRequest,
     NewApiKeyRequest,
     ApiKeyChange,
+    NewPartnerRequest,
+    PartnerChange,
+    QuotaChange,
+    NewPartnerKey,
+    NewProvider,
+    ProviderUpdate,
+    NewJob,
+    OperatorChange,
 )
 REF_TEMPLATE = "#/components/schemas/{model}"
 # Published schema names of classes that are called differently in the code. Generated clients contain them.
@@ -45,6 +62,9 @@ A partner calls this API with its API key and sees only its own data. In product
 is refused with 403. Bodies are JSON, or the same fields as `application/x-www-form-urlencoded`, of at most
 256 KiB. Unknown fields are ignored, except where a request selects deliveries. Errors are
 `application/problem+json` (RFC 9457).
+
+Paths under `/api/v1/operator` are for operators and their programs. They need a token of an operator, and
+accept no API key; a token opens no other path.
 """
 TAGS = (
     {"name": "connections", "description": "Connections between you and the mail providers of your users."},
@@ -70,6 +90,12 @@ TAGS = (
         "name": "operators",
         "description": "Status of the installation, for operators. Needs OPERATOR_KEY; API keys are refused.",
     },
+    {"name": "operator: partners", "description": "Partners, their quotas and connections. Needs a token."},
+    {"name": "operator: keys", "description": "API keys and signing secrets of partners. Needs a token."},
+    {"name": "operator: providers", "description": "Mail providers. Needs a token."},
+    {"name": "operator: status", "description": "The cluster, and what is wrong now. Needs a token."},
+    {"name": "operator: jobs", "description": "Long actions on many webhooks. Needs a token."},
+    {"name": "operator: people", "description": "Operators, and who changed what. Needs a token."},
 )
 
 _EXAMPLES: Mapping[int, Problem] = {

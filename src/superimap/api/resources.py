@@ -47,6 +47,8 @@ class Resources:
     key_uses: KeyUses = field(default_factory=KeyUses)
     known_keys: KnownKeys = field(default_factory=KnownKeys)
     buckets: RequestBuckets = field(default_factory=RequestBuckets)
+    token_buckets: RequestBuckets = field(default_factory=RequestBuckets)
+    """By the id of an operator's token."""
     quota_policy: QuotaPolicy = field(default_factory=lambda: QuotaPolicy(DEFAULT_QUOTAS))
     batch_turns: BatchTurns = field(default_factory=BatchTurns)
     expired_rows: ExpiredRows = field(default_factory=ExpiredRows)

@@ -137,3 +137,11 @@ def _is_host(parts: SplitResult) -> bool:
         except ValueError:
             return False
     return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+
+
+def shown_url(url: str | None, *, is_whole: bool) -> str | None:
+    """Return the URL as it is shown; without `is_whole` only its origin, because the rest often holds a token."""
+    if url is None or is_whole:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"

@@ -3,12 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -19,21 +16,19 @@ from superimap.api.dashboard import cookies, forms
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.errors import Problem
-from superimap.api.resources import Resources
+from superimap.api.operator_transaction import (
+    READ_TIMEOUT_SECONDS,
+    WRITE_TIMEOUT_SECONDS,
+    OperatorTransaction,
+)
 from superimap.db import audit
 from superimap.db.operators import forms as used_forms
 from superimap.db.operators import sessions
 from superimap.domain.audit import Actor, ActorKind
 from superimap.domain.operators import SESSION_TIME, OperatorRole
 
-READ_TIMEOUT_SECONDS = 3
-"""For a statement of a page."""
-WRITE_TIMEOUT_SECONDS = 20
-"""For a statement of an action."""
 REFRESH_HEADER = "x-refresh"
 """Header of a request that a page sends by itself."""
-NO_PRIVILEGE = "42501"
-"""SQLSTATE insufficient_privilege."""
 MAX_FIELDS = 200
 """Fields of a form; the size of its body is limited for every request."""
 
@@ -56,7 +51,7 @@ class Pages:
 
         def add(show: Show) -> Show:
             async def answer(request: Request, door: str) -> Response:
-                async with _transaction(request, READ_TIMEOUT_SECONDS) as db:
+                async with OperatorTransaction(request.app.state.resources, READ_TIMEOUT_SECONDS) as db:
                     page = await _open(request, db, door)
                     if role is not None and page.opened is None:
                         return page.redirect("/sign-in", next=_own_path(request, door))
@@ -83,7 +78,7 @@ class Pages:
 
         def add(act: Show) -> Show:
             async def answer(request: Request, door: str) -> Response:
-                async with _transaction(request, WRITE_TIMEOUT_SECONDS) as db:
+                async with OperatorTransaction(request.app.state.resources, WRITE_TIMEOUT_SECONDS) as db:
                     page = await _open(request, db, door)
                     forms.require_own_page(request, page.base)
                     if role is not None and page.opened is None:
@@ -131,7 +126,7 @@ def _behind(
 @asynccontextmanager
 async def opened_page(request: Request, door: str) -> AsyncIterator[Page]:
     """Open a transaction of a page that changes something. After it the page can still be shown and redirect."""
-    async with _transaction(request, WRITE_TIMEOUT_SECONDS) as db:
+    async with OperatorTransaction(request.app.state.resources, WRITE_TIMEOUT_SECONDS) as db:
         yield await _open(request, db, door)
 
 
@@ -144,36 +139,6 @@ async def _open(request: Request, db: AsyncSession, door: str) -> Page:
     page = Page(request, request.app.state.resources, db, door, opened)
     audit.set_actor(db, _actor(page))
     return page
-
-
-def _transaction(request: Request, seconds: int) -> Any:
-    return _Transaction(request.app.state.resources, seconds)
-
-
-class _Transaction:
-    """A transaction on the dashboard's own connections, with a time-out for each statement."""
-
-    def __init__(self, resources: Resources, seconds: int) -> None:
-        self._sessions = resources.dashboard_sessions or resources.sessionmaker
-        self._seconds = seconds
-
-    async def __aenter__(self) -> AsyncSession:
-        self._whole = self._sessions.begin()
-        db = await self._whole.__aenter__()
-        await db.execute(text(f"SET LOCAL statement_timeout = '{self._seconds}s'"))
-        return db
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._whole.__aexit__(kind, error, trace)
-        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == NO_PRIVILEGE:
-            raise Problem(
-                503,
-                "The database user of the dashboard lacks a privilege. Set DASHBOARD_DATABASE_URL to a user with "
-                "the role superimap_operator.",
-                kind="no-privilege",
-            )
 
 
 def _actor(page: Page) -> Actor:

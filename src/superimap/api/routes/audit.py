@@ -1,14 +1,13 @@
 """Audit log of the calling partner: /api/v1/audit_log."""
 
 from typing import Annotated
-from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request, Response
 
 from superimap.api.dependencies import CallingPartner, Db, base_url, needs
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses
+from superimap.api.paging import NEXT_PAGE, link_next
 from superimap.api.router import Router
-from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.audit import AuditEntryOut
 from superimap.api.schemas.deliveries import Moment
 from superimap.db import audit
@@ -49,9 +48,7 @@ async def list_audit_log(
     found = await audit.list_entries(db, which, limit=limit + 1)
     page = found[:limit]
     if len(page) < len(found):
-        query = [pair for pair in request.query_params.multi_items() if pair[0] not in {"before", "api_key"}]
-        url = f"{base}{request.url.path}?{urlencode([*query, ('before', page[-1].id)])}"
-        response.headers["Link"] = f'<{url}>; rel="next"'
+        link_next(request, response, base, "before", page[-1].id)
     return [_shown(entry) for entry in page]
 
 

@@ -2,17 +2,16 @@
 
 from datetime import datetime
 from typing import Annotated, NamedTuple
-from urllib.parse import urlencode
 
 from fastapi import BackgroundTasks, Depends, Query, Request, Response
 
 from superimap.api.dependencies import AppResources, CallingPartner, Db, base_url, needs
 from superimap.api.errors import invalid_fields
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
+from superimap.api.paging import NEXT_PAGE, link_next
 from superimap.api.request_body import read_body
 from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
-from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.deliveries import (
     CancelOut,
     CancelRequest,
@@ -79,9 +78,7 @@ async def list_deliveries(
     )
     page = found[:limit]
     if len(page) < len(found):
-        query = [pair for pair in request.query_params.multi_items() if pair[0] not in {"after", "api_key"}]
-        url = f"{base}{request.url.path}?{urlencode([*query, ('after', page[-1].id)])}"
-        response.headers["Link"] = f'<{url}>; rel="next"'
+        link_next(request, response, base, "after", page[-1].id)
     return [DeliveryOut.model_validate(listed) for listed in page]
 
 

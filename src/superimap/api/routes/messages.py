@@ -7,8 +7,8 @@ from fastapi import Depends, Path, Query, Request, Response
 
 from superimap.api.dependencies import AppResources, ConnectionUser, Db, LockedUser, base_url, needs
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses
+from superimap.api.paging import NEXT_PAGE
 from superimap.api.router import Router
-from superimap.api.routes.users import NEXT_PAGE
 from superimap.api.schemas.messages import MessageOut
 from superimap.db.accounts import allowances, mail_retries
 from superimap.db.accounts.allowances import Action

@@ -20,6 +20,7 @@ from superimap.api.dependencies import (
 from superimap.api.errors import invalid_fields
 from superimap.api.onboarding import CreateUsers, checked_fields, password_limits
 from superimap.api.openapi import KEY_PROBLEMS, problem_responses, request_body
+from superimap.api.paging import NEXT_PAGE
 from superimap.api.request_body import read_body
 from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
@@ -36,9 +37,6 @@ from superimap.domain.api_keys import Scope
 router = Router(prefix="/api/v1/connections/{imap_provider_code}/users", tags=["users"])
 
 MAX_PAGE_USERS = 1000
-NEXT_PAGE = {
-    "Link": {"description": 'URL of the next page, as `<url>; rel="next"`.', "schema": {"type": "string"}}
-}
 
 
 @router.get(

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.core.crypto import Vault
 from superimap.db import audit
 from superimap.db.accounts import api_keys, connections, partner_keys, webhook_endpoints
+from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.accounts.deletions import refuse_many_users
 from superimap.db.accounts.validation.partners import WEBHOOK_FIELDS, PartnerFields, validate_partner
-from superimap.db.errors import Conflict, Invalid
+from superimap.db.errors import Invalid
 from superimap.db.models import Connection, Endpoint, Partner, Provider, User
 from superimap.domain.audit import AuditAction
 
@@ -43,7 +44,7 @@ async def create(
 ) -> NewPartner:
     """Create a partner with an API key, a signing secret, and an endpoint for each kind of webhook.
 
-    Raises Invalid if a value is not valid, Conflict if the name is taken (letter case is ignored).
+    Raises Invalid if a value is not valid, ValueTaken if the name is taken (letter case is ignored).
     """
     values = validate_partner(fields, https_only=https_only)
     if "name" not in values:
@@ -85,7 +86,7 @@ async def list_with_counts(db: AsyncSession) -> list[PartnerRow]:
 async def update(
     db: AsyncSession, partner_id: int, *, https_only: bool = False, **fields: Unpack[PartnerFields]
 ) -> Partner:
-    """Change the given fields. Raises NotFound, Invalid, or Conflict if the new name is taken."""
+    """Change the given fields. Raises NotFound, Invalid, or ValueTaken if the new name is taken."""
     values = validate_partner(fields, https_only=https_only)
     partner = await partner_keys.lock_partner(db, partner_id)
     try:
@@ -132,5 +133,5 @@ async def _record(db: AsyncSession, action: AuditAction, partner_id: int, values
     await audit.record(db, action, partner_id=partner_id, object_id=partner_id, fields=values, details=values)
 
 
-def _name_taken(name: str) -> Conflict:
-    return Conflict(f"A partner named {name!r} already exists; choose another name.")
+def _name_taken(name: str) -> ValueTaken:
+    return ValueTaken("name", f"A partner named {name!r} already exists; choose another name.")

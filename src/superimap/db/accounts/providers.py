@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
 from superimap.db.accounts import stored_secrets as secrets
+from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.accounts.stored_secrets import StoredSecrets
 from superimap.db.accounts.validation.providers import (
     OAUTH2_FIELDS,
@@ -39,7 +40,7 @@ async def list_all(db: AsyncSession) -> Sequence[Provider]:
 
 
 async def create(db: AsyncSession, **fields: Unpack[ProviderFields]) -> Provider:
-    """Create a provider. Raises Invalid if a value is not valid, Conflict if the code is taken."""
+    """Create a provider. Raises Invalid if a value is not valid, ValueTaken if the code is taken."""
     row = validate_provider({"kind": ProviderKind.PLAIN, "imap_port": 993, "imap_tls": Tls.TLS, **fields})
     for name in ("code", "title", "imap_host"):
         if name not in row:
@@ -130,5 +131,5 @@ async def _refuse_if_used(db: AsyncSession, provider: Provider) -> None:
         raise Conflict(f"{provider.code} is used by {count} connection(s); delete those first.")
 
 
-def _code_taken(code: str) -> Conflict:
-    return Conflict(f"A provider with the code {code} already exists; choose another code.")
+def _code_taken(code: str) -> ValueTaken:
+    return ValueTaken("code", f"A provider with the code {code} already exists; choose another code.")

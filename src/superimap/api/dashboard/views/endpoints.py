@@ -1,7 +1,6 @@
 """The page Endpoint: where webhooks of one kind go, whether that works, and whose fault slow ones are."""
 
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -22,6 +21,7 @@ from superimap.dispatcher.webhook_client import PostResult
 from superimap.domain.events import EventKind
 from superimap.domain.operators import OperatorRole
 from superimap.domain.webhook_delays import judge_delays
+from superimap.webhooks.urls import shown_url
 
 pages = Pages(ADMIN, PORTAL)
 admin_pages = Pages(ADMIN)
@@ -84,14 +84,6 @@ async def _values(
 
 def _for_reader(page: Page, words: Word) -> Word:
     return words if page.scope is None else delivery_words.addressed(words)
-
-
-def shown_url(url: str | None, *, is_whole: bool) -> str | None:
-    """Return the URL as it is shown; without `is_whole` only its origin, because the rest often holds a token."""
-    if url is None or is_whole:
-        return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"
 
 
 @pages.post("/endpoints/{id:int}/enable")

@@ -8,11 +8,10 @@ from superimap.api.dashboard.form_fields import CORRECTABLE, Field, Form, form_o
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
-from superimap.api.dashboard.provider_fields import CODE, FIELDS, GROUPS, STORED_SECRETS
+from superimap.api.dashboard.provider_fields import FIELDS, GROUPS, STORED_SECRETS
 from superimap.api.dashboard.views.connections import get_provider
 from superimap.db.accounts import providers
 from superimap.db.accounts.stored_secrets import SecretsUndecided, StoredSecrets
-from superimap.db.errors import Conflict, RequestError
 from superimap.db.models import Provider
 from superimap.domain.operators import OperatorRole
 
@@ -36,7 +35,7 @@ async def create_provider(page: Page) -> Response:
         async with page.db.begin_nested():
             provider = await providers.create(page.db, **fields)
     except CORRECTABLE as error:
-        return _show_form(page, _refused(page, FIELDS, error), status=422)
+        return _show_form(page, refused(page, FIELDS, error), status=422)
     return page.redirect(f"/providers/{provider.code}", done="created")
 
 
@@ -68,7 +67,7 @@ async def update_provider(page: Page, code: str) -> Response:
         form = Form(form.fields, form.values, {STORED_SECRETS.name: _undecided(error)})
         return await _show_again(page, form, provider)
     except CORRECTABLE as error:
-        return await _show_again(page, _refused(page, fields, error), provider)
+        return await _show_again(page, refused(page, fields, error), provider)
     return page.redirect(f"/providers/{name}", done="saved")
 
 
@@ -86,12 +85,6 @@ async def delete_provider(page: Page, code: str) -> Response:
         return _show_deletion(page, provider, fault="This is not the code of the provider.")
     await providers.delete(page.db, provider.code)
     return page.redirect("/providers", done="deleted")
-
-
-def _refused(page: Page, fields: Sequence[Field], error: RequestError) -> Form:
-    form = refused(page, fields, error)
-    is_taken = isinstance(error, Conflict) and "already exists" in str(error)
-    return Form(fields, form.values, {CODE.name: str(error)}) if is_taken else form
 
 
 def _undecided(error: SecretsUndecided) -> str:

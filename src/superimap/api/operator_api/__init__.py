@@ -1,0 +1,1 @@
+"""API for operators and their programs: /api/v1/operator."""
