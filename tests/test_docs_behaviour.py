@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from superimap.api import http_connections as connections
-from superimap.api import login_check, main
+from superimap.api import login_check, main, page_changes
+from superimap.api.dashboard import pages, passwords, render, sign_in
 from superimap.api.pages import browser
 from superimap.api.pages import try_limits as limits_of_tries
 from superimap.api.routes import callback, connect, disconnect, password, users
 from superimap.core.config import Settings
 from superimap.db.accounts import consents
+from superimap.db.monitoring import mailbox_lists, partner_lists, problems
 from superimap.db.watching import token_leases as leases
 from superimap.dispatcher import answer_reader, webhook_client
 from superimap.dispatcher.lanes import limits
 from superimap.dispatcher.timings import DispatcherTimings
+from superimap.domain import jobs, operators
 from superimap.domain.answers import RETRY_SCHEDULE_SECONDS, retry_delay
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.mails import MailOutcome
@@ -65,6 +69,40 @@ def test_only_behaviour_says_how_many_attempts_in_how_many_hours():
     for page in (README, WEBHOOKS):
         assert not re.search(r"\d+ attempts", page.read_text()), page.name
         assert "behaviour.md#retries" in page.read_text(), page.name
+
+
+def test_behaviour_has_the_limits_of_the_dashboard():
+    of = {row[0]: row[1] for row in rows(section(BEHAVIOUR, "Limits of the dashboard"))}
+
+    def said(start: str) -> str:
+        return next(value for name, value in of.items() if name.startswith(start))
+
+    def minutes(time: timedelta) -> int:
+        return int(time.total_seconds() // 60)
+
+    assert said("Refused passwords") == f"{operators.MAX_REFUSALS}, {minutes(operators.LOCK_TIME)} minutes"
+    tries = f"{sign_in.MAX_TRIES_PER_ADDRESS} in {sign_in.TRIES_SECONDS // 60} minutes"
+    assert said("Attempts to sign in") == tries
+    assert said("Passwords that a process") == f"{passwords.MAX_AT_ONCE}; then 429"
+    hours = f"{minutes(operators.SESSION_TIME) // 60} h"
+    assert said("Life of an operator's session") == f"{hours}, {minutes(operators.IDLE_TIME) // 60} h"
+    assert said("Life of a portal's session") == f"{hours}, {hours}"
+    assert said("Time for which a confirmed") == f"{minutes(operators.STEP_UP_TIME)} minutes"
+    invitation, link = operators.INVITATION_TIME.days, minutes(operators.PORTAL_LINK_TIME)
+    assert said("Life of an operator's invitation") == f"{invitation} days, {link} minutes"
+    assert (
+        said("Time for which a statement")
+        == f"{pages.READ_TIMEOUT_SECONDS} s, {pages.WRITE_TIMEOUT_SECONDS} s"
+    )
+    assert said("Database connections") == str(main.DASHBOARD_POOL_SIZE)
+    assert said("Count of rows") == f"{partner_lists.MAX_COUNT:,}" == f"{problems.MAX_COUNTED:,}"
+    assert said("Users without a filter") == f"{mailbox_lists.LOOKED_ROWS:,}"
+    assert said("Characters of one value") == f"{render.MAX_SHOWN_CHARACTERS:,}"
+    assert said("Open pages") == str(page_changes.MAX_STREAMS)
+    assert said("Interval of looking") == f"{page_changes.POLL_SECONDS:g} s"
+    assert said("Webhooks that a job") == str(jobs.BATCH_ROWS)
+    assert said("Webhooks above which") == f"{jobs.MAX_UNCONFIRMED_ROWS:,}"
+    assert said("History of jobs") == f"{jobs.HISTORY_TIME.days} days"
 
 
 def test_behaviour_has_the_numbers_of_the_code():
