@@ -9,17 +9,20 @@ from typing import NamedTuple
 
 import httpx
 
+from superimap.domain.operators import OperatorRole
 from tests.support.api import served, world
+from tests.support.dashboard import with_token
 from tests.support.leaks import watch
 
 GMAIL = {"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "i", "oauth2_client_secret": "s"}
 
 
 class Running(NamedTuple):
-    """The API's URL, and a partner's key."""
+    """The API's URL, a partner's key, and the token of an operator who may not delete."""
 
     url: str
     api_key: str
+    token: str
 
 
 @asynccontextmanager
@@ -34,7 +37,8 @@ async def running(database_url: str) -> AsyncIterator[Running]:
                 ("/connections/PLAIN/users", {"tag": "ADA", "email": "ada@example.com"}),
             ):
                 assert (await client.post(path, json=body)).status_code == 201
-        yield Running(url, made.acme)
+        program = await with_token(made, OperatorRole.OPERATOR)
+        yield Running(url, made.acme, program.headers["Authorization"].removeprefix("Bearer "))
 
 
 async def run(*command: str, cwd: object = None, env: dict[str, str] | None = None) -> str:

@@ -18,7 +18,7 @@ async def test_no_request_gets_an_undocumented_response(database_url, tmp_path):
             str(Path(sys.executable).with_name("schemathesis")),
             "run",
             f"{api.url}/openapi.json",
-            *("--header", f"x-api-key: {api.api_key}"),
+            *("--header", f"x-api-key: {api.api_key}", "--header", f"Authorization: Bearer {api.token}"),
             *("--checks", CHECKS, "--phases", "examples,coverage,fuzzing,stateful", "--mode", "all"),
             # One worker: two that compile concurrently break CPython 3.11's ast module.
             *("--max-examples", "15", "--max-time", "25", "--seed", "1", "--workers", "1"),

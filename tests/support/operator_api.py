@@ -34,7 +34,7 @@ def role_of(route: APIRoute) -> OperatorRole:
 
 def request_of(route: APIRoute) -> tuple[str, str]:
     (method,) = route.methods
-    return method, re.sub(r"{(\w+)}", lambda name: "PLAIN" if "code" in name[1] else "1", route.path)
+    return method, re.sub(r"{(\w+)}", lambda name: "PLAIN" if "code" in name[1] else "1", route.path_format)
 
 
 async def one_waits(world: ApiWorld) -> None:

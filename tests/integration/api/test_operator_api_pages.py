@@ -16,10 +16,9 @@ from tests.support.api import ApiWorld
 from tests.support.api import world as make_world
 from tests.support.dashboard import with_token
 from tests.support.operator_api import BASE, OPERATOR_ROUTES, one_waits, role_of
-from tests.support.pages import ROOT, blocks, section
+from tests.support.pages import ROOT, section
 
-DASHBOARD = ROOT / "docs/dashboard.md"
-SECTION = section(DASHBOARD, "Operator API")
+SECTION = section(ROOT / "docs/dashboard.md", "Operator API")
 
 
 @pytest_asyncio.fixture
@@ -95,17 +94,20 @@ def documented_operations() -> dict[tuple[str, str], str]:
 def test_the_page_lists_every_operation_with_its_role():
     listed = documented_operations()
 
-    assert listed.keys() == {(*route.methods, route.path) for route in OPERATOR_ROUTES}
+    assert listed.keys() == {(*route.methods, route.path_format) for route in OPERATOR_ROUTES}
     for route in OPERATOR_ROUTES:
         (method,) = route.methods
         is_confirmed = role_of(route) is OperatorRole.OWNER or method == "DELETE"
-        assert listed[method, route.path] == f"`{role_of(route)}`" + (", confirmed" if is_confirmed else "")
+        assert listed[method, route.path_format] == f"`{role_of(route)}`" + (
+            ", confirmed" if is_confirmed else ""
+        )
 
 
 async def test_the_commands_of_the_page_work(world):
     client = await with_token(world, OperatorRole.OPERATOR)
     token = client.headers["Authorization"].removeprefix("Bearer ")
-    lines = blocks(DASHBOARD, "sh")[1].replace("\\\n", " ").replace("$TOKEN", token).splitlines()
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", SECTION, re.M | re.S)
+    lines = block.replace("\\\n", " ").replace("$TOKEN", token).splitlines()
     assert len(lines) == 4
     for line in lines:
         words = shlex.split(line)

@@ -62,7 +62,7 @@ async def list_jobs(
 
 
 @router.get(
-    "/{id}",
+    "/{id:int}",
     dependencies=[READS],
     summary="Show a job",
     responses=problem_responses(*OPERATOR_PROBLEMS, 404, 422),
@@ -113,7 +113,7 @@ async def start_job(
 
 
 @router.post(
-    "/{id}/cancel",
+    "/{id:int}/cancel",
     dependencies=[ACTS],
     summary="Cancel a job",
     responses=problem_responses(*OPERATOR_PROBLEMS, 404, 409, 422),

@@ -78,7 +78,7 @@ async def rotate_partner_key(
 
 
 @router.patch(
-    "/api_keys/{id}",
+    "/api_keys/{id:int}",
     dependencies=[OWNS],
     summary="Update an API key of a partner",
     openapi_extra=request_body(ApiKeyChange),
@@ -95,7 +95,7 @@ async def update_partner_key(
 
 
 @router.delete(
-    "/api_keys/{id}",
+    "/api_keys/{id:int}",
     status_code=204,
     dependencies=[OWNS],
     summary="Retire an API key of a partner",
@@ -107,7 +107,7 @@ async def retire_partner_key(partner_id: PartnerId, id: KeyId, db: OperatorDb) -
 
 
 @router.post(
-    "/api_keys/{id}/sign",
+    "/api_keys/{id:int}/sign",
     dependencies=[OWNS],
     summary="Sign webhook bodies with an API key of a partner",
     responses=problem_responses(*PROBLEMS, 409),
