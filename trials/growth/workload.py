@@ -142,6 +142,7 @@ OF_STATEMENT: dict[str, dict[str, object]] = {
     "watching/ownership:join_cluster": {"version": "1"},
     "watching/ownership:reserve_capacity": {"shards": 1},
     "watching/ownership:renew_lease": {"shards": 1},
+    "watching/protocol_logs:write_lines": {"times": [1e9], "directions": ["sent"], "lines": ["x"]},
     "watching/recorded_mails:content_digests": {"uid": 1},
     "watching/sessions:record_refusal": {"code": "login_refused"},
 }

@@ -63,6 +63,8 @@ TABLES: dict[str, tuple[str, str]] = {
     "partners": ("SELECT, UPDATE (created_at)", _ALL),
     "passkeys": ("", _ALL),
     "provider_activity": ("", "SELECT"),
+    "protocol_log_lines": ("", "SELECT, DELETE"),
+    "protocol_logs": ("", _ALL),
     "providers": ("SELECT", _ALL),
     "recovery_codes": ("", _ALL),
     "shard_user_sums": ("SELECT", "SELECT"),

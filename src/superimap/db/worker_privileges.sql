@@ -10,6 +10,8 @@ GRANT SELECT, INSERT (name, version, capacity, health_port), UPDATE, DELETE ON i
 GRANT SELECT, INSERT (partner_id, user_id, account, name, last_internal_date, opened_at), UPDATE ON mailboxes TO superimap_idler;
 GRANT SELECT, INSERT, UPDATE ON messages TO superimap_idler;
 GRANT SELECT (partner_id, held_since) ON partner_usage TO superimap_idler;
+GRANT INSERT (user_id, at, direction, line) ON protocol_log_lines TO superimap_idler;
+GRANT SELECT (user_id, started_at, ends_at, lines), UPDATE (lines) ON protocol_logs TO superimap_idler;
 GRANT SELECT (id, code, kind, imap_host, imap_port, imap_tls, oauth2_grant_type, oauth2_scope, oauth2_token_url, idle_renew, poll_seconds, logins_per_second, poll_by, folders, host_by_user, open_by, oauth2_client_auth) ON providers TO superimap_idler;
 GRANT SELECT (shard, digest) ON shard_user_sums TO superimap_idler;
 GRANT SELECT, UPDATE ON shards TO superimap_idler;
@@ -36,6 +38,7 @@ GRANT SELECT (id, partner_id, user_id, outcome, created_at), UPDATE (created_at)
 GRANT SELECT (partner_id, quota, maximum) ON partner_quotas TO superimap_dispatcher;
 GRANT SELECT (partner_id, quota, maximum, room, held_since), INSERT (partner_id, quota, maximum, room, held_since), UPDATE (maximum, room, held_since), DELETE ON partner_usage TO superimap_dispatcher;
 GRANT SELECT (id) ON partners TO superimap_dispatcher;
+GRANT SELECT (ends_at), DELETE ON protocol_logs TO superimap_dispatcher;
 GRANT SELECT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies), INSERT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies), UPDATE (mails, skipped, delivered, failed, cancelled, refusals, silences, latencies), DELETE ON provider_activity TO superimap_dispatcher;
 GRANT SELECT (id, code) ON providers TO superimap_dispatcher;
 GRANT SELECT (id, shard, wanted, digest), INSERT (shard, wanted, digest), UPDATE (digest), DELETE ON shard_user_sums TO superimap_dispatcher;

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from superimap.db.delivery import liveness, sweeping
 from superimap.db.delivery.deliveries import Db
+from superimap.domain.protocol_logs import RETENTION_DAYS
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Purges:
             "deliveries": (sweeping.delete_old_deliveries, kept.row_days),
             "messages": (self._delete_messages, kept.row_days),
             "user_events": (liveness.delete_old_events, kept.row_days),
+            "protocol_logs": (liveness.delete_old_protocol_logs, RETENTION_DAYS),
         }
         purged: dict[str, int] = {}
         for kind, (purge, days) in kinds.items():

@@ -52,6 +52,7 @@ class AuditAction(StrEnum):
     USER_UPDATE = "user.update"
     USER_CONNECT = "user.connect"
     USER_DISCONNECT = "user.disconnect"
+    USER_PROTOCOL_LOG = "user.protocol_log"
     MESSAGE_RETRY = "message.retry"
     ENDPOINT_ENABLE = "endpoint.enable"
     ENDPOINT_TEST = "endpoint.test"

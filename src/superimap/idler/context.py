@@ -18,6 +18,7 @@ from superimap.idler.open_watches import OpenWatches
 from superimap.idler.ownership import Ownership
 from superimap.idler.partner_holds import PartnerHolds
 from superimap.idler.peers import Peers
+from superimap.idler.protocol_logs import ProtocolLogs
 from superimap.idler.timing import SessionTiming
 from superimap.imap.types import Limits
 
@@ -42,6 +43,7 @@ class IdlerContext:
     timing: SessionTiming
     tracer_keys: tuple[bytes, ...]
     holds: PartnerHolds = field(default_factory=PartnerHolds)
+    protocol_logs: ProtocolLogs = field(default_factory=ProtocolLogs)
     contents: ContentStore = field(default_factory=ContentStore)
 
     @property

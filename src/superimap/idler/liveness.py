@@ -38,6 +38,11 @@ class LivenessProofs:
             del self._established[user_id]
             self._ended[user_id] = LastProof(client.last_proven_alive, shard)
 
+    def client_of(self, user_id: int) -> ImapClient | None:
+        """Return the client of an established session; None if the user has none."""
+        found = self._established.get(user_id)
+        return None if found is None else found[0]
+
     def take_begun(self) -> set[int]:
         """Return the users who have had a new session since the last call."""
         begun, self._begun = self._begun, set()

@@ -98,6 +98,9 @@ async def serve(
                 group.create_task(presence.run()),
                 group.create_task(runtime.manage_memory(_count_established)),
                 group.create_task(_vouching(context).run()),
+                group.create_task(
+                    context.protocol_logs.run(pool, context.liveness, ownership, every=interval)
+                ),
                 group.create_task(context.holds.refresh_periodically(pool, every=interval, report=report)),
             ]
             await stop.wait()

@@ -119,11 +119,13 @@ class UserSession:
                         login_memory=self._logins.memory,
                         command_memory=self._memory.commands,
                         peer=self._context.peers.peer(watched, room),
+                        trace=self._context.protocol_logs.sink_of(self._user_id),
                     )
                 )
             self._logins.accept()
             metrics.LOGINS.inc()
             stack.enter_context(self._context.liveness.track(self._user_id, watched.shard, client))
+            client.trace(self._context.protocol_logs.sink_of(self._user_id))  # requested during the login
             watch = await MailboxWatch.open(self._context, client, watched, self._memory)
             self._established_at = asyncio.get_running_loop().time()
             stack.enter_context(self._context.watches.track(self._user_id, watch))

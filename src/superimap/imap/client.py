@@ -14,6 +14,7 @@ from superimap.imap.protocol import Protocol
 from superimap.imap.search import UidSearch
 from superimap.imap.silence import limited_silence
 from superimap.imap.state import MailboxState
+from superimap.imap.transcript import Sink
 from superimap.imap.types import Folder, MessageMeta, Selected, Timeouts
 from superimap.imap.uid_ranges import UidRanges
 
@@ -39,6 +40,10 @@ class ImapClient:
     def last_proven_alive(self) -> float:
         """The event loop's time at which the last bytes were received."""
         return self._protocol.last_proven_alive
+
+    def trace(self, sink: Sink | None) -> None:
+        """Hand the lines of the connection to `sink` from now on, without secrets and mails; None: to nobody."""
+        self._protocol.trace(sink)
 
     @property
     def arrivals(self) -> int:

@@ -14,6 +14,7 @@ from superimap.imap.login_methods import LoginMemory
 from superimap.imap.peer import ALONE, Peer
 from superimap.imap.protocol import Protocol
 from superimap.imap.state import AUTH, NONAUTH, SELECTED
+from superimap.imap.transcript import Sink
 from superimap.imap.transport import Guard
 from superimap.imap.types import Credentials, Limits, ServerAddress, Timeouts
 
@@ -33,6 +34,7 @@ async def connect(
     command_memory: CommandMemory | None = None,
     peer: Peer = ALONE,
     client_id: Mapping[str, str] | None = None,
+    trace: Sink | None = None,
 ) -> AsyncIterator[ImapClient]:
     """Open an authenticated session. On exit it logs out, in bounded time, and always closes the socket.
 
@@ -40,13 +42,14 @@ async def connect(
     `guard` is called with each resolved socket address before it is dialled, and may raise to forbid it.
     `peer` has what the connection shares with others. `tls_context` replaces the verifying context that
     all sessions share. `login_memory` and `command_memory` are what earlier connections of this
-    user found out.
+    user found out. `trace` takes the lines of the connection, without secrets and mails.
 
     Raises any ImapError, without the secret of the credentials even if the server echoes it; ValueError if the
     credentials contain CR, LF or NUL.
     """
     timeouts = timeouts or Timeouts()
     protocol = Protocol(limits or Limits(), peer, redaction.Redactor(credentials))
+    protocol.trace(trace)
     if protocol.peer.room is not None:
         protocol.peer.room.open(protocol.give_up_room)
     memory = command_memory or CommandMemory()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from superimap.imap.errors import Disconnected, ImapError, TimedOut
 from superimap.imap.stream import Stream
+from superimap.imap.transcript import RedactedTranscript, Sink
 
 
 def unchanged(error: ImapError) -> ImapError:
@@ -14,6 +15,9 @@ def unchanged(error: ImapError) -> ImapError:
 
 class Link:
     """One connection. An error, a timeout or a cancellation while something is awaited closes it."""
+
+    transcript: RedactedTranscript | None = None
+    """Takes the lines, of the few connections that are logged. Of the class, so that others pay nothing for it."""
 
     def __init__(self, clean: Callable[[ImapError], ImapError]) -> None:
         """`clean` removes secrets from an error, because a server may echo them in any answer."""
@@ -48,6 +52,8 @@ class Link:
             # a traceback would keep the buffers alive
             self.lost = self._clean(error).with_traceback(None)
             self._give_up(self.lost)
+            if self.transcript is not None:
+                self.transcript.note(f"ended: {self.lost}")
         if self.transport is not None:
             self.transport.abort()
         self._wake()
@@ -55,6 +61,13 @@ class Link:
     def _give_up(self, error: ImapError) -> None:
         """Drop everything that belongs to the connection, which `error` has ended."""
         raise NotImplementedError
+
+    def trace(self, sink: Sink | None) -> None:
+        """Hand the lines of the connection to `sink` from now on; None: to nobody."""
+        self.transcript = None if sink is None else RedactedTranscript(sink, self._cleaned)
+
+    def _cleaned(self, text: str) -> str:
+        return str(self._clean(ImapError(text)))
 
     def check(self) -> None:
         """Raise the error that ended the connection, if it has ended."""

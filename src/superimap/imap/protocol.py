@@ -48,14 +48,14 @@ class Protocol(Reception, aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         if command is None or command.closed:
             return
         if command.pieces:
-            self._write(command.next_piece())
+            self._write_more(command.next_piece())
         elif command.challenge is not None:
             command.challenges += 1
             if (
                 command.challenges > _MAX_CHALLENGES
             ):  # each answer may be many times longer than its challenge
                 raise ProtocolError(f"more than {_MAX_CHALLENGES} challenges to {command}")
-            self._write(command.challenge(line[1:].strip()) + b"\r\n")
+            self._write_more(command.challenge(line[1:].strip()) + b"\r\n")
         elif command.name == "IDLE":
             self._idling = True
 
@@ -125,7 +125,7 @@ class Protocol(Reception, aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             command = Command("IDLE", self.new_tag())
             self._send(command)
             if not await self._is_answered(command, silence):
-                self._write(b"DONE\r\n")
+                self._write_done()
                 await self._within(within, "IDLE", command.wait())
                 raise Refused("IDLE", "NO", f"no continuation within {silence:g} s")
             if not command.closed:
@@ -153,7 +153,7 @@ class Protocol(Reception, aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
 
     async def _end_idle(self, within: float) -> None:
         if self._idling and (command := self._pending) is not None:
-            self._write(b"DONE\r\n")
+            self._write_done()
             await self._within(within, "DONE", command.wait())
 
     @property
@@ -186,4 +186,17 @@ class Protocol(Reception, aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         if self._memory is not None:
             self._memory.begin_command()
         self._framer.expects_answer = command.name != "IDLE"
+        if self.transcript is not None:
+            self.transcript.sent(command)
         self._write(command.next_piece())
+
+    def _write_more(self, data: bytes) -> None:
+        """Send the rest of a command."""
+        if self.transcript is not None:
+            self.transcript.continued(len(data))
+        self._write(data)
+
+    def _write_done(self) -> None:
+        if self.transcript is not None:
+            self.transcript.done()
+        self._write(b"DONE\r\n")

@@ -114,6 +114,8 @@ class Reception(Link):
 
     def _handle(self, response: Response) -> None:
         line = response.line
+        if self.transcript is not None:
+            self.transcript.received(response)
         if self._server.greeting is not None and line.startswith(b"* "):
             self._untagged(response)
         elif not line.strip():  # a stray blank line is harmless

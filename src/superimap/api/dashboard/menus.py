@@ -31,6 +31,7 @@ NOTICES = {
     "job-cancelled": "The job ends after its present batch. What it has done stays.",
     "enabled": "The endpoint is enabled again.",
     "created": "It is created.",
+    "logging": "The log begins within some seconds.",
     "saved": "The changes are saved.",
     "deleted": "It is deleted.",
     "revoked": "The token is revoked.",

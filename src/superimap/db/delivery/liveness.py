@@ -20,6 +20,7 @@ _FIND_ENDED_VOUCHERS = _STATEMENTS["find_ended_vouchers"]
 _KEEP_VOUCHED = _STATEMENTS["keep_vouched"]
 _DELETE_VOUCHES = _STATEMENTS["delete_vouches"]
 _DELETE_OLD_EVENTS = _STATEMENTS["delete_old_events"]
+_DELETE_OLD_PROTOCOL_LOGS = _STATEMENTS["delete_old_protocol_logs"]
 
 # Statuses that can become stalled. In the others no session waits for a proof, or the status says more.
 _CAN_STALL = [
@@ -90,4 +91,10 @@ async def delete_vouches(
 async def delete_old_events(db: Connection | Pool, *, days: float, limit: int = BATCH_EVENTS) -> int:
     """Delete events older than `days` unless a delivery of theirs is still to be sent; return how many."""
     tag = await db.execute(*_DELETE_OLD_EVENTS.bind(days=days, limit=limit))
+    return int(tag.rpartition(" ")[2])
+
+
+async def delete_old_protocol_logs(db: Connection | Pool, *, days: float) -> int:
+    """Delete protocol logs that ended `days` days ago, with their lines; return how many logs."""
+    tag = await db.execute(*_DELETE_OLD_PROTOCOL_LOGS.bind(days=days))
     return int(tag.rpartition(" ")[2])

@@ -101,3 +101,7 @@ DELETE FROM user_events WHERE id = ANY(ARRAY(
     )
     ORDER BY v.at LIMIT :limit FOR UPDATE SKIP LOCKED
 ));
+
+-- name: delete_old_protocol_logs!
+-- Logs that ended :days days ago, with their lines; there are few.
+DELETE FROM protocol_logs WHERE ends_at < now() - make_interval(secs => :days * 86400);

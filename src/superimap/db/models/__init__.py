@@ -18,6 +18,7 @@ from superimap.db.models.operator import (
     UsedForm,
 )
 from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecret
+from superimap.db.models.protocol_log import ProtocolLog, ProtocolLogLine
 from superimap.db.models.provider import Provider
 from superimap.db.models.quota import PartnerQuota, PartnerUsage
 from superimap.db.models.user import Connection, TroubledUser, User, UserEvent
@@ -50,6 +51,8 @@ __all__ = [
     "PartnerQuota",
     "PartnerUsage",
     "Passkey",
+    "ProtocolLog",
+    "ProtocolLogLine",
     "Provider",
     "ProviderActivity",
     "RecoveryCode",
