@@ -37,6 +37,7 @@ from superimap.api.routes import (
     webhooks,
 )
 from superimap.core.config import Settings
+from superimap.core.content_store import ContentStore
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.resolver import Resolver
@@ -87,6 +88,7 @@ def create_app(
         quota_policy=policy,
         read_replica=read_replica or ReadReplica(),
         dashboard_sessions=dashboard_sessions,
+        contents=ContentStore(settings.content_store_url if settings.content_download else ""),
     )
     app.router.routes.extend(dashboard.routes())
     every_route = [route for module in enabled_modules(settings) for route in module.router.routes]

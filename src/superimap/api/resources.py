@@ -15,6 +15,7 @@ from superimap.api.page_changes import Changes
 from superimap.api.read_replica import ReadReplica
 from superimap.api.user_batch import BatchTurns
 from superimap.core.config import Settings
+from superimap.core.content_store import ContentStore
 from superimap.core.crypto import Vault
 from superimap.core.egress import Guard
 from superimap.core.resolver import Resolver
@@ -56,6 +57,8 @@ class Resources:
     changes: Changes = field(default_factory=Changes)
     dashboard_sessions: async_sessionmaker[AsyncSession] | None = None
     """Transactions of the dashboard, on connections of its own; None: on those of the API."""
+    contents: ContentStore = field(default_factory=ContentStore)
+    """Large contents of webhooks, for owners who download a mail."""
     discovery: Discovery = field(default_factory=Discovery)
     """Metadata of the provider with which operators sign in."""
     new_job: asyncio.Event = field(default_factory=asyncio.Event)

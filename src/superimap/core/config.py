@@ -276,6 +276,11 @@ class Settings(BaseSettings):
         le=64 * 1024 * 1024,
         description="Size in bytes from which a content is written to the object store.",
     )
+    content_download: bool = Field(
+        False,
+        description="Whether owners may download mails on the dashboard, with a confirmed identity and a reason "
+        "for the audit log. With an object store, the API then needs its credentials to read.",
+    )
     disabled_retention_days: float = Field(
         30.0,
         ge=1,

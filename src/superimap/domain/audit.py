@@ -54,6 +54,7 @@ class AuditAction(StrEnum):
     USER_DISCONNECT = "user.disconnect"
     USER_PROTOCOL_LOG = "user.protocol_log"
     MESSAGE_RETRY = "message.retry"
+    MESSAGE_DOWNLOAD = "message.download"
     ENDPOINT_ENABLE = "endpoint.enable"
     ENDPOINT_TEST = "endpoint.test"
     DELIVERY_REPLAY = "delivery.replay"

@@ -11,6 +11,7 @@ from superimap.api.errors import Problem
 from superimap.db.accounts import mail_retries, user_retries
 from superimap.db.monitoring import history, mailboxes, messages
 from superimap.db.monitoring.mailboxes import MailboxStatus
+from superimap.db.monitoring.messages import MessageRow
 from superimap.domain.mails import MailOutcome
 from superimap.webhooks.signing import delivery_of
 
@@ -60,9 +61,7 @@ async def try_now(page: Page, user_id: str) -> Response:
 @pages.get("/mails/{message_id}")
 async def mail(page: Page, message_id: str) -> Response:
     """Show the path of one mail, also if nothing was sent, and why."""
-    number = row_number(message_id)
-    seen = await _owner(page, number)
-    row = await messages.get(page.db, seen.user, number)
+    seen, row = await read_mail(page, message_id)
     attempts = []
     if row.delivery is not None and (delivery := delivery_of(row.delivery.webhook_id)) is not None:
         attempts = await history.list_attempts(page.db, page.resources.vault, seen.user.partner_id, delivery)
@@ -86,6 +85,13 @@ async def retry(page: Page, message_id: str) -> Response:
     seen = await _owner(page, number)
     await mail_retries.retry_message(page.db, seen.user, number)
     return page.redirect(f"/mails/{number}", done="reread")
+
+
+async def read_mail(page: Page, message_id: str) -> tuple[MailboxStatus, MessageRow]:
+    """Return the mail with the number in a path, and its mailbox. Raises Problem 404, or NotFound."""
+    number = row_number(message_id)
+    seen = await _owner(page, number)
+    return seen, await messages.get(page.db, seen.user, number)
 
 
 async def _owner(page: Page, message_id: int) -> MailboxStatus:
