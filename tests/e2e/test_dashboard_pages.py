@@ -69,6 +69,7 @@ async def test_every_page_opens_is_small_and_has_no_inline_code_and_no_dead_link
             assert (await client.get(link)).status_code in {200, 303}, (link, address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 async def test_every_page_is_accessible(filled, chromium, view):
     url, addresses, cookies = filled

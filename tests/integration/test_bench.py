@@ -16,6 +16,8 @@ from benchmarks.__main__ import app
 from superimap.testing.dovecot import server as dovecot
 from tests.support import needs
 
+pytestmark = pytest.mark.slow
+
 
 def bench(*words: str) -> dict[str, Any]:
     """Run a benchmark in a process of its own; returns its line of JSON."""

@@ -13,6 +13,7 @@ from fixtures.engines import database
 from trials.scale import run as scale
 from trials.scale.run import ScaleReport, Size
 
+pytestmark = pytest.mark.slow
 SIZE = Size(
     mailboxes=36_000, idlers=9, max_sessions=8_000, weight=100, outage_seconds=30.0, quiet_seconds=5.0
 )

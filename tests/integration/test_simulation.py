@@ -38,6 +38,7 @@ def test_waiting_for_what_never_happens_is_an_error():
         SimulatedLoop().run_until_complete(asyncio.Event().wait())
 
 
+@pytest.mark.slow
 def test_each_mail_that_becomes_readable_within_two_days_has_one_webhook(database_url):
     """Under outages, mails that cannot be read for a while, renumberings and kills."""
     reports = list(run_batch(database_url, SHORT_SEEDS))

@@ -267,7 +267,7 @@ async def test_there_is_one_event_about_a_mail_that_is_too_big_in_every_numberin
     await set_up(world, imap)
     world.overrides["max_email_size"] = 100_000
     inbox = imap.accounts["joe"].inbox
-    later = NOW + timedelta(minutes=5)
+    later = datetime.now(UTC) + timedelta(minutes=5)
     inbox.append(mail("big") + b"x" * 200_000, internal_date=later)
     inbox.append(mail("other") + b"x" * 200_000, internal_date=later)
     async with idler(world):
