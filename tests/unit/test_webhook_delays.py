@@ -57,6 +57,12 @@ def test_cause_of_a_webhook_that_is_not_sent_at_all(posts, is_healthy, cause):
     assert judge_delays(posts, is_healthy=is_healthy, max_posts=2, overdue=60).cause is cause
 
 
+def test_webhooks_of_a_disabled_endpoint_wait_for_a_person():
+    judged = judge_delays(FAST, is_healthy=False, max_posts=2, overdue=60, is_disabled=True)
+
+    assert judged.cause is DelayCause.DISABLED
+
+
 def test_times_are_split_into_ours_and_theirs():
     judged = judge_delays([post(n, n, 2 * n) for n in range(100)], is_healthy=True, max_posts=10)
 

@@ -10,6 +10,8 @@ from superimap.domain.users import UserStatus
 LATE_SECONDS = 60
 """After which a webhook that is due is late."""
 MAX_REASONS = 3
+MAX_NAMED = 2
+"""Causes that the headline names."""
 
 TITLES = {
     UserStatus.AUTHENTICATION_FAILED: "{provider} refuses the sign-in of {mailboxes}",
@@ -18,11 +20,19 @@ TITLES = {
     UserStatus.SUSPENDED: "{provider} sends more than a mail server may for {mailboxes}",
     UserStatus.STALLED: "{provider} has not answered for {mailboxes}",
 }
+SHORT = {
+    UserStatus.AUTHENTICATION_FAILED: "{users:,} must sign in again at {provider}",
+    UserStatus.BACKING_OFF: "{provider} cannot be reached for {users:,}",
+    UserStatus.THROTTLED: "{provider} asks for a pause for {users:,}",
+    UserStatus.SUSPENDED: "{provider} sends too much for {users:,}",
+    UserStatus.STALLED: "{provider} has not answered for {users:,}",
+}
+"""The same within the headline."""
 STEPS = {
-    UserStatus.AUTHENTICATION_FAILED: "Send these people a connect link: each must sign in again. If all users of "
-    "a connection are refused, its OAuth 2.0 client is wrong or expired: replace it.",
-    UserStatus.BACKING_OFF: "Test the server from the idler's machine. Sessions are tried again by themselves, "
-    "with growing pauses.",
+    UserStatus.AUTHENTICATION_FAILED: "Send these people a connect link: each must sign in again. If it is all "
+    "users of a connection with OAuth 2.0, its client is wrong or expired: replace it.",
+    UserStatus.BACKING_OFF: "See what the provider reports, and connect to its server from a machine that "
+    "runs an idler. The sessions are tried again by themselves, with growing pauses.",
     UserStatus.THROTTLED: "Wait: the sessions are tried again at the time that the server gave. If it lasts, "
     "lower the provider's logins per second.",
     UserStatus.SUSPENDED: "These sessions are paused, ever longer. Look at a mailbox, and write to whoever runs "
@@ -77,6 +87,7 @@ class Cause:
     """
 
     title: str
+    short: str = ""
     since: datetime | None
     users: int
     is_grave: bool
@@ -106,6 +117,7 @@ def _user_cause(status: str, members: Sequence[UserTrouble]) -> Cause:
         reasons.update(dict(each.reasons))
     return Cause(
         title=TITLES[UserStatus(status)].format(provider=first.provider, mailboxes=mailboxes),
+        short=SHORT[UserStatus(status)].format(provider=first.provider, users=users),
         since=min(each.first_since for each in members),
         users=users,
         is_grave=True,
@@ -148,19 +160,37 @@ def _endpoint_cause(each: EndpointTrouble) -> Cause:
 
 
 def headline(
-    *, wanted: int, unserved: int, users: Iterable[Cause], endpoints: Iterable[EndpointTrouble]
+    *, wanted: int, unserved: int, users: Sequence[Cause], endpoints: Iterable[EndpointTrouble]
 ) -> str:
-    """Return one sentence: whether anybody is not watched, and whether a webhook is late."""
-    unwatched = min(wanted, unserved + sum(cause.users for cause in users))
+    """Return one sentence: how many mailboxes are not watched and why, and whether a webhook is late or held."""
     late = [each for each in endpoints if each.is_late]
+    held = sum(each.disabled_at is not None for each in late)
+    webhooks = [
+        f"webhooks to {_count(count, noun)} {what}"
+        for count, noun, what in (
+            (len(late) - held, "endpoint", "are late"),
+            (held, "disabled endpoint", "wait"),
+        )
+        if count
+    ]
+    watching = _watching(wanted, unserved, users)
+    return f"{watching}; {' and '.join(webhooks) or 'no webhook is late'}."
+
+
+def _watching(wanted: int, unserved: int, users: Sequence[Cause]) -> str:
+    unwatched = min(wanted, unserved + sum(cause.users for cause in users))
     if not wanted:
-        watching = "No mailbox is connected yet"
-    elif unwatched:
-        verb = "is" if unwatched == 1 else "are"
-        watching = f"{unwatched:,} of {wanted:,} mailboxes {verb} not watched"
-    else:
-        watching = "The mailbox is watched" if wanted == 1 else f"All {wanted:,} mailboxes are watched"
-    if late:
-        count = f"{len(late):,} endpoint{'' if len(late) == 1 else 's'}"
-        return f"{watching}, and webhooks to {count} are late."
-    return f"{watching}, and no webhook is late."
+        return "No mailbox is connected yet"
+    if not unwatched:
+        return "The mailbox is watched" if wanted == 1 else f"All {wanted:,} mailboxes are watched"
+    named = [f"{unserved:,} have no idler"] if unserved else []
+    named += [cause.short for cause in users]
+    why = ", ".join(named[:MAX_NAMED]) + (", and more" if len(named) > MAX_NAMED else "")
+    return (
+        f"{unwatched:,} of {_count(wanted, 'mailbox')} {'is' if unwatched == 1 else 'are'} not watched: {why}"
+    )
+
+
+def _count(count: int, noun: str) -> str:
+    plural = "es" if noun.endswith("x") else "s"
+    return f"{count:,} {noun}{'' if count == 1 else plural}"

@@ -21,6 +21,7 @@ class DelayCause(StrEnum):
     ANSWERS = "answers"  # the receiver takes long to answer
     QUEUE = "queue"  # the receiver takes so long that its answers hold up the following webhooks
     FAILURES = "failures"  # the receiver fails, so that the circuit breaker holds webhooks back
+    DISABLED = "disabled"  # the endpoint is disabled, and webhooks wait until somebody enables it
     DISPATCHERS = "dispatchers"  # we send late
 
 
@@ -57,15 +58,23 @@ class DelayJudgement:
 
 
 def judge_delays(
-    posts: Sequence[FirstPost], *, is_healthy: bool, max_posts: int, overdue: float = 0.0
+    posts: Sequence[FirstPost],
+    *,
+    is_healthy: bool,
+    max_posts: int,
+    overdue: float = 0.0,
+    is_disabled: bool = False,
 ) -> DelayJudgement:
     """Judge the latest POSTs of an endpoint, which sends at most `max_posts` at once.
 
-    `overdue`: seconds for which the first webhook of the backlog has been due.
+    `overdue`: seconds for which the first webhook of the backlog has been due. `is_disabled`: nothing is sent
+    until somebody enables the endpoint.
     """
     waited = sorted(post.waited for post in posts)
     answered = sorted(post.milliseconds / 1000 for post in posts)
-    if overdue >= OVERDUE_SECONDS or _at(waited, 0.95) >= SLOW_SECONDS:
+    if is_disabled and overdue >= OVERDUE_SECONDS:
+        cause = DelayCause.DISABLED
+    elif overdue >= OVERDUE_SECONDS or _at(waited, 0.95) >= SLOW_SECONDS:
         cause = _cause_of_waits(posts, is_healthy=is_healthy, max_posts=max_posts)
     elif not posts:
         cause = DelayCause.UNKNOWN

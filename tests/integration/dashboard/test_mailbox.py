@@ -106,10 +106,22 @@ async def test_mails_are_filtered_by_outcome_and_by_message_id(world):
     owner = await signed_in(world)
 
     by_outcome = (await owner.get("/mailboxes/1", outcome="too_big")).text
-    by_header = (await owner.get("/mailboxes/1", message_id="<3@example.com>")).text
+    headers = ("<3@example.com>", "3@EXAMPLE.com", "Message-ID: <3@example.com>", "‹3@example.com›")
+    by_header = [(await owner.get("/mailboxes/1", message_id=each)).text for each in headers]
 
     assert re.findall(r'href="/admin/mails/(\d+)"', by_outcome) == ["2"]
-    assert re.findall(r'href="/admin/mails/(\d+)"', by_header) == ["3"]
+    assert [re.findall(r'href="/admin/mails/(\d+)"', each) for each in by_header] == [["3"]] * len(headers)
+
+
+async def test_find_asks_for_the_mailbox_of_a_message_id(world):
+    await add_mails(world)
+    owner = await signed_in(world)
+
+    asked = await owner.get("/find", q="<3@example.com>")
+    answer = await owner.get("/find", q="ann", message_id="<3@example.com>")
+
+    assert 'name="message_id" value="&lt;3@example.com&gt;"' in asked.text
+    assert answer.headers["location"] == "/admin/mailboxes/1?message_id=%3C3%40example.com%3E"
 
 
 async def test_an_operator_tries_a_mailbox_now_and_has_a_mail_read_again_but_a_viewer_does_not(world):

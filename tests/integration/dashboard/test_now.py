@@ -70,7 +70,7 @@ async def serve_all(world: ApiWorld) -> None:
 
 async def test_with_everything_watched_the_page_says_so(world):
     await serve_all(world)
-    assert await shown(world) == ("No mailbox is connected yet, and no webhook is late.", [])
+    assert await shown(world) == ("No mailbox is connected yet; no webhook is late.", [])
 
 
 async def test_users_without_an_idler_are_said_first(world):
@@ -78,7 +78,7 @@ async def test_users_without_an_idler_are_said_first(world):
 
     headline, titles = await shown(world)
 
-    assert headline == "3 of 3 mailboxes are not watched, and no webhook is late."
+    assert headline == "3 of 3 mailboxes are not watched: 3 have no idler; no webhook is late."
     assert titles == ["3 mailboxes have no idler"]
 
 
@@ -91,7 +91,10 @@ async def test_problems_are_grouped_by_what_they_share(world):
 
     headline, titles = await shown(world)
 
-    assert headline == "6 of 10 mailboxes are not watched, and no webhook is late."
+    assert headline == (
+        "6 of 10 mailboxes are not watched: PLAIN cannot be reached for 4, 2 must sign in again at PLAIN; "
+        "no webhook is late."
+    )
     assert titles == [
         "PLAIN cannot be reached for 4 mailboxes",
         "PLAIN refuses the sign-in of 2 mailboxes of acme",
@@ -131,13 +134,14 @@ async def test_late_and_disabled_endpoints_are_causes(world):
         """
         INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, kind, due_at, content)
         SELECT gen_random_uuid(), u.partner_id, e.id, u.id, e.kind, now() - interval '2 minutes', ''
-        FROM users u JOIN endpoints e USING (partner_id) WHERE e.id IN (1, 3)
+        FROM users u JOIN endpoints e USING (partner_id) WHERE e.id IN (1, 2, 3)
         """,
     )
 
     headline, titles = await shown(world)
 
-    assert headline == "The mailbox is watched, and webhooks to 2 endpoints are late."
+    late, held = "webhooks to 2 endpoints are late", "webhooks to 1 disabled endpoint wait"
+    assert headline == f"The mailbox is watched; {late} and {held}."
     assert len(titles) == 3
     assert any("is disabled: it answered 410" in title for title in titles)
     assert any(title.endswith("are late") for title in titles)

@@ -91,8 +91,8 @@ def disabled_because(endpoint: Endpoint) -> str:
     return DISABLED_REASONS.get(reason, reason or "an operator disabled it")
 
 
-def endpoint_headline(endpoint: Endpoint, now: datetime) -> Word:
-    """Return the health of an endpoint as a sentence."""
+def endpoint_headline(endpoint: Endpoint, now: datetime, judged: DelayJudgement) -> Word:
+    """Return the health of an endpoint as a sentence. `judged` are its latest webhooks."""
     if endpoint.url is None:
         return Word("There is no URL, so no webhooks of this kind are made.")
     if endpoint.disabled_at is not None:
@@ -108,10 +108,20 @@ def endpoint_headline(endpoint: Endpoint, now: datetime) -> Word:
             most = endpoint.width or 1
             some = "one webhook" if most == 1 else f"{most} webhooks"
             return Word(f"It answers again. At most {some} at once, one more with each success.", "warn")
+    return _health(endpoint, judged)
+
+
+def _health(endpoint: Endpoint, judged: DelayJudgement) -> Word:
     if endpoint.failures:
         some = "attempt" if endpoint.failures == 1 else f"{endpoint.failures} attempts"
         return Word(f"It takes webhooks, but the last {some} failed.", "warn")
-    return Word("It works: the last webhook was taken, or none was sent yet.", "good")
+    if judged.cause in {DelayCause.ANSWERS, DelayCause.QUEUE}:
+        return Word(
+            f"It works, but half of its answers take {duration(judged.answered_half)} or more.", "warn"
+        )
+    return Word(
+        "It works: the last webhook was taken." if judged.count else "No webhook was sent lately.", "good"
+    )
 
 
 DELAYS = {
@@ -126,6 +136,7 @@ DELAYS = {
     DelayCause.FAILURES: Word(
         "Their server failed: webhooks wait because we hold them back while it recovers.", "warn"
     ),
+    DelayCause.DISABLED: Word("Webhooks wait because the endpoint is disabled.", "warn"),
     DelayCause.DISPATCHERS: Word(
         "We are late: their server answers quickly, and webhooks waited here. Look at the dispatchers.", "bad"
     ),

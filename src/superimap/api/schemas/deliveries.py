@@ -70,7 +70,7 @@ class DeliveryOut(BaseModel):
     created_at: datetime
     attempts: int = Field(description="Number of attempts so far.")
     next_attempt_at: datetime | None = Field(
-        description="When the next attempt is due; null unless the state is `pending`."
+        description="When the next attempt is due; null unless the state is `pending` and its endpoint is enabled."
     )
     settled_at: datetime | None = Field(description="When it was delivered, failed or was cancelled.")
     last_code: int | None = Field(description="HTTP status of the last response; null if there was none.")

@@ -96,7 +96,7 @@ def has_state(state: DeliveryState) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery without its content. `next_attempt_at` is None unless the delivery is pending."""
+    """A delivery without its content. `next_attempt_at` is None unless it is pending and its endpoint enabled."""
 
     id: str
     state: DeliveryState
@@ -214,11 +214,12 @@ def _select_rows() -> Select[*tuple[Any, ...]]:
         select(
             Delivery.id, SHOWN_STATE, Delivery.kind, User.tag, Provider.code, Delivery.created_at,
             Delivery.attempts, Delivery.due_at, Delivery.settled_at, Delivery.last_code, Delivery.last_error,
-            Delivery.content.is_not(None).label("has_content"),
+            Delivery.content.is_not(None).label("has_content"), Endpoint.disabled_at,
         )
         .join(User, and_(User.id == Delivery.user_id, User.partner_id == Delivery.partner_id))
         .join(Connection, Connection.id == User.connection_id)
         .join(Provider, Provider.id == Connection.provider_id)
+        .outerjoin(Endpoint, Endpoint.id == Delivery.endpoint_id)
     )  # fmt: skip
 
 
@@ -231,7 +232,9 @@ def _delivery_row(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
         imap_provider_code=row.code,
         created_at=row.created_at,
         attempts=row.attempts,
-        next_attempt_at=row.due_at if row.state == DeliveryState.PENDING else None,
+        next_attempt_at=row.due_at
+        if row.state == DeliveryState.PENDING and row.disabled_at is None
+        else None,
         settled_at=row.settled_at,
         last_code=row.last_code,
         last_error=row.last_error,

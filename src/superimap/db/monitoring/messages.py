@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -13,6 +13,7 @@ from superimap.db.monitoring.history import SHOWN_STATE
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.mails import REASONS, MailOutcome
+from superimap.domain.message_ids import spellings
 from superimap.webhooks.signing import webhook_id
 
 MAX_MESSAGES = 200
@@ -115,7 +116,10 @@ async def owner(db: AsyncSession, message_id: int, *, partner_id: int | None = N
 
 
 async def find_by_header(db: AsyncSession, user: User, message_id: str, *, limit: int) -> list[MessageRow]:
-    """Return the messages with this Message-ID among the latest MAX_SEARCHED of the user, the newest first."""
+    """Return the messages with this Message-ID among the latest MAX_SEARCHED of the user, the newest first.
+
+    Angle brackets may be missing, the name of the header may be there, and letter case does not count.
+    """
     latest = (
         select(Message.id, Message.message_id)
         .where(Message.partner_id == user.partner_id, Message.user_id == user.id)
@@ -123,7 +127,7 @@ async def find_by_header(db: AsyncSession, user: User, message_id: str, *, limit
         .limit(MAX_SEARCHED)
         .subquery()
     )
-    found = select(latest.c.id).where(latest.c.message_id == message_id).limit(limit)
+    found = select(latest.c.id).where(func.lower(latest.c.message_id).in_(spellings(message_id))).limit(limit)
     mine = (Message.partner_id == user.partner_id, Message.user_id == user.id)
     return await _read_rows(db, select(Message).where(Message.id.in_(found), *mine))
 

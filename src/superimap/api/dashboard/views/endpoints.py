@@ -59,12 +59,13 @@ async def _values(
         is_healthy=found.breaker == "closed" and found.disabled_at is None,
         max_posts=most,
         overdue=(seen.now - backlog.due_at).total_seconds() if backlog.due_at is not None else 0.0,
+        is_disabled=found.disabled_at is not None,
     )
     return {
         "seen": seen,
         "endpoint": found,
         "url": shown_url(found.url, is_whole=page.may_act),
-        "headline": delivery_words.endpoint_headline(found, seen.now),
+        "headline": delivery_words.endpoint_headline(found, seen.now, judged),
         "disabled_because": delivery_words.disabled_because(found),
         "breaker": BREAKERS[found.breaker],
         "backlog": backlog,
