@@ -1,4 +1,4 @@
-"""Tokens with which programs act for an operator."""
+"""Tokens with which programs act for an operator, and jobs that archive the users of a connection."""
 
 from alembic import op
 
@@ -28,6 +28,10 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX ix_operator_tokens_operator_id ON operator_tokens (operator_id)",
+    """
+    ALTER TABLE jobs DROP CONSTRAINT ck_jobs_kind, ADD CONSTRAINT ck_jobs_kind
+        CHECK (kind IN ('replay_deliveries', 'cancel_deliveries', 'archive_users'))
+    """,
 )
 
 
@@ -38,3 +42,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE operator_tokens")
+    op.execute("DELETE FROM jobs WHERE kind = 'archive_users'")
+    op.execute(
+        "ALTER TABLE jobs DROP CONSTRAINT ck_jobs_kind, ADD CONSTRAINT ck_jobs_kind "
+        "CHECK (kind IN ('replay_deliveries', 'cancel_deliveries'))"
+    )

@@ -32,6 +32,12 @@ def role_of(route: APIRoute) -> OperatorRole:
     return role
 
 
+def is_confirmed(route: APIRoute) -> bool:
+    """Whether a token needs the mark for what needs a confirmed identity."""
+    (needed,) = [call.is_confirmed for call in calls_of(route.dependant) if hasattr(call, "is_confirmed")]
+    return needed
+
+
 def request_of(route: APIRoute) -> tuple[str, str]:
     (method,) = route.methods
     return method, re.sub(r"{(\w+)}", lambda name: "PLAIN" if "code" in name[1] else "1", route.path_format)

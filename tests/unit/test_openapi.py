@@ -88,6 +88,7 @@ SCHEMAS = frozenset(
 
 OPERATIONS = frozenset(
     [
+        "archive_connection_users",
         "cancel_job",
         "create_partner",
         "create_partner_key",

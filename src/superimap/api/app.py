@@ -15,6 +15,7 @@ from superimap.api.errors import install_handlers
 from superimap.api.login_check import LoginSlots
 from superimap.api.middleware import EdgeMiddleware
 from superimap.api.openapi import DESCRIPTION, TAGS, describe
+from superimap.api.operator_api import connections as partner_connections
 from superimap.api.operator_api import jobs, keys, partners, people, providers, status
 from superimap.api.read_replica import ReadReplica
 from superimap.api.routes import (
@@ -50,7 +51,7 @@ from superimap.oauth.links import derive_keys
 MODULES = (
     connections, users, user_batches, messages, deliveries, webhooks, api_keys, audit, webhook_test, health,
     connect, callback, password, disconnect, docs, cluster, portal,
-    partners, keys, providers, status, jobs, people,
+    partners, partner_connections, keys, providers, status, jobs, people,
 )  # fmt: skip
 
 

@@ -157,6 +157,28 @@ async def delete(partner: PartnerName, code: Code, yes: Yes = False, as_json: As
         output.print_line(f"Deleted {name}.")
 
 
+@app.command()
+@command
+async def archive(partner: PartnerName, code: Code, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Archive all users of a connection, by a job that an API process carries out. Each can be restored."""
+    from superimap.db.accounts import archiving
+
+    async with transaction() as work:
+        found = await find_partner(work.db, partner)
+        linked = await find_connection(work.db, found, code)
+        planned = await archiving.plan(work.db, found.id, linked.connection.id)
+    confirm(f"Archive {planned.count} user(s) of {found.name} at {planned.code}?", yes=yes)
+    async with transaction() as work:
+        job = await archiving.start(work.db, planned)
+        answer = {"job": job.id, "count": planned.count}
+    if as_json:
+        output.show_json(answer)
+    else:
+        output.print_line(
+            f"Job {answer['job']} archives them; the page Jobs of the dashboard shows its progress."
+        )
+
+
 async def _find_provider(db: AsyncSession, code: str) -> Provider:
     from superimap.db.accounts import providers
 

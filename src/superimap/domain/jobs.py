@@ -22,6 +22,7 @@ class JobKind(StrEnum):
 
     REPLAY_DELIVERIES = "replay_deliveries"  # failed or cancelled webhooks are sent again
     CANCEL_DELIVERIES = "cancel_deliveries"  # webhooks that wait are not sent
+    ARCHIVE_USERS = "archive_users"  # the users of a connection are no longer watched
 
 
 class JobState(StrEnum):

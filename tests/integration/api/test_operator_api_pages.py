@@ -15,7 +15,7 @@ from superimap.domain.operators import OperatorRole
 from tests.support.api import ApiWorld
 from tests.support.api import world as make_world
 from tests.support.dashboard import with_token
-from tests.support.operator_api import BASE, OPERATOR_ROUTES, one_waits, role_of
+from tests.support.operator_api import BASE, OPERATOR_ROUTES, is_confirmed, one_waits, role_of
 from tests.support.pages import ROOT, section
 
 SECTION = section(ROOT / "docs/dashboard.md", "Operator API")
@@ -97,9 +97,8 @@ def test_the_page_lists_every_operation_with_its_role():
     assert listed.keys() == {(*route.methods, route.path_format) for route in OPERATOR_ROUTES}
     for route in OPERATOR_ROUTES:
         (method,) = route.methods
-        is_confirmed = role_of(route) is OperatorRole.OWNER or method == "DELETE"
         assert listed[method, route.path_format] == f"`{role_of(route)}`" + (
-            ", confirmed" if is_confirmed else ""
+            ", confirmed" if is_confirmed(route) else ""
         )
 
 

@@ -63,6 +63,7 @@ CHANGES = {
     "deliveries cancel": (["acme", "--all", "--yes"], "delivery.cancel"),
     "webhooks enable": (["acme"], "endpoint.enable"),
     "webhooks test": (["acme"], "endpoint.test"),
+    "connections archive": (["acme", "PLAIN", "--yes"], "job.start"),
     "connections delete": (["globex-2", "GMAIL_OAUTH2", "--yes"], "connection.delete"),
     "providers delete": (["MINE", "--yes"], "provider.delete"),
     "partners quota": (["globex-2", "--set", "users=5"], "partner.quota"),

@@ -145,7 +145,7 @@ def needs_role(role: OperatorRole, *, confirmed: bool = False) -> Any:
         if confirmed:
             caller.require_confirmed()
 
-    check_role.role = role  # type: ignore[attr-defined]
+    check_role.role, check_role.is_confirmed = role, confirmed  # type: ignore[attr-defined]
     return Depends(check_role)
 
 

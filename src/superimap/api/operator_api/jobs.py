@@ -17,6 +17,7 @@ from superimap.api.schemas.operator_jobs import JobOut, JobPlan, NewJob
 from superimap.db.accounts import jobs
 from superimap.db.delivery import bulk_jobs
 from superimap.db.delivery.bulk_jobs import BulkPlan
+from superimap.db.errors import Invalid
 from superimap.db.monitoring.selections import select_deliveries
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.jobs import JobKind
@@ -108,7 +109,7 @@ async def start_job(
     if planned.needs_confirmation:
         caller.require_confirmed()
     started = await bulk_jobs.start(db, planned, tag=body.user_tag or "")
-    background.add_task(_wake, resources)
+    background.add_task(wake, resources)
     return JobOut.model_validate(started)
 
 
@@ -124,11 +125,14 @@ async def cancel_job(id: JobId, db: OperatorDb) -> JobOut:
     return JobOut.model_validate(await jobs.get(db, id))
 
 
-async def _wake(resources: Resources) -> None:
+async def wake(resources: Resources) -> None:
+    """Have this process run new jobs at once."""
     resources.new_job.set()
 
 
 async def _plan(db: OperatorDb, body: NewJob) -> BulkPlan:
+    if body.kind is JobKind.ARCHIVE_USERS:
+        raise Invalid("kind", "must be replay_deliveries or cancel_deliveries")
     await get_partner(db, body.partner_id)
     which = await select_deliveries(
         db,

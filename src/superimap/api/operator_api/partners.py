@@ -16,7 +16,6 @@ from superimap.api.schemas.operator_partners import (
     NewPartnerOut,
     NewPartnerRequest,
     PartnerChange,
-    PartnerConnection,
     PartnerInList,
     PartnerOut,
     QuotaChange,
@@ -154,26 +153,6 @@ async def update_quotas(
     await get_partner(db, partner_id)
     await quotas.set_maximums(db, partner_id, body.changes())
     return await _quotas(db, partner_id)
-
-
-@router.get(
-    "/{partner_id}/connections",
-    dependencies=[READS],
-    summary="List the connections of a partner",
-    responses=problem_responses(*PROBLEMS),
-)
-async def list_partner_connections(partner_id: PartnerId, db: OperatorDb) -> list[PartnerConnection]:
-    """List the connections of a partner by the code of the provider."""
-    await get_partner(db, partner_id)
-    return [
-        PartnerConnection(
-            id=each.connection.id,
-            imap_provider_code=each.provider.code,
-            users=each.users,
-            has_client_secret=each.has_client_secret,
-        )
-        for each in await partner_lists.list_connections(db, partner_id)
-    ]
 
 
 async def get_partner(db: OperatorDb, partner_id: int) -> Partner:

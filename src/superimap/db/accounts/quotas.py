@@ -47,10 +47,10 @@ def policy_of(db: AsyncSession) -> QuotaPolicy:
     return QuotaPolicy(_defaults(db), db.info.get(REFUSALS))
 
 
-async def give_back(db: AsyncSession, partner_id: int, quota: Quota) -> None:
-    """Give back a user or a session that is archived or disconnected, so that the next one needs no count."""
+async def give_back(db: AsyncSession, partner_id: int, quota: Quota, *, count: int = 1) -> None:
+    """Give back users or sessions that are archived or disconnected, so that the next ones need no count."""
     mine = (PartnerUsage.partner_id == partner_id, PartnerUsage.quota == quota.value)
-    await db.execute(update(PartnerUsage).where(*mine).values(room=PartnerUsage.room + 1))
+    await db.execute(update(PartnerUsage).where(*mine).values(room=PartnerUsage.room + count))
 
 
 async def maximums(db: AsyncSession, partner_id: int) -> dict[Quota, int]:

@@ -62,6 +62,17 @@ def initial_status(*, archived: bool, is_connected: bool) -> UserStatus:
     return UserStatus.CONNECTING if is_connected else UserStatus.NOT_CONNECTED
 
 
+def with_status(status: UserStatus) -> dict[str, Any]:
+    """Return the columns that change with a status that a person sets. A running session is replaced or ended."""
+    return {
+        "credentials_version": User.credentials_version + 1,
+        "status": status,
+        "status_reason": None,
+        "status_since": func.now(),
+        "retry_at": None,
+    }
+
+
 def further_changes(provider: Provider, user: User, values: dict[str, Any]) -> dict[str, Any]:
     """Return the further columns that change with these values; empty if no running session is affected."""
     credentials_change = _credentials_change(provider, user, values)
@@ -70,13 +81,7 @@ def further_changes(provider: Provider, user: User, values: dict[str, Any]) -> d
     if not credentials_change and not is_renamed and archived == user.archived:
         return {}
     is_complete = all(values.get(name, getattr(user, name)) for name in required_fields(provider))
-    changes: dict[str, Any] = {
-        "credentials_version": User.credentials_version + 1,
-        "status": initial_status(archived=archived, is_connected=is_complete),
-        "status_reason": None,
-        "status_since": func.now(),
-        "retry_at": None,
-    }
+    changes = with_status(initial_status(archived=archived, is_connected=is_complete))
     if credentials_change:
         changes |= _new_credentials(provider, user, values, is_complete=is_complete)
     return changes

@@ -1,4 +1,4 @@
-"""Jobs that replay or cancel many deliveries: their plans, and their batches.
+"""Jobs that replay or cancel many deliveries: their plans; and the batches of all jobs.
 
 A batch and its progress are one transaction: whoever is killed repeats nothing and leaves nothing out.
 """
@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
-from superimap.db.accounts import jobs
+from superimap.db.accounts import archiving, jobs
 from superimap.db.delivery import batches
 from superimap.db.delivery.replay import count_left
 from superimap.db.errors import Conflict, Invalid
@@ -108,8 +108,14 @@ async def run_batch(db: AsyncSession, job: Job) -> frozenset[int]:
     Return the endpoints whose doorbells to ring after the commit.
     """
     audit.set_actor(db, Actor(ActorKind(job.actor_kind), job.made_by, {"job": str(job.id)}))
+    kind = JobKind(job.kind)
+    if kind is JobKind.ARCHIVE_USERS:
+        count = await archiving.archive_batch(db, job, limit=BATCH_ROWS)
+        state = JobState.RUNNING if count else JobState.DONE
+        await jobs.record_batch(db, job, count=count, failed=0, state=state)
+        return frozenset()
     which, failed = filter_of(job.partner_id, job.plan), 0
-    match JobKind(job.kind):
+    match kind:
         case JobKind.REPLAY_DELIVERIES:
             # By position: a delivery that fails again meanwhile is not replayed again.
             above = None if job.position is None else UUID(job.position)

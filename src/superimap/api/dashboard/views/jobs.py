@@ -34,11 +34,17 @@ JOB_STATES = {
     JobState.CANCELLED: Word("cancelled"),
     JobState.FAILED: Word("failed", "bad"),
 }
-VERBS = {JobKind.REPLAY_DELIVERIES: "Replay", JobKind.CANCEL_DELIVERIES: "Cancel"}
+VERBS = {
+    JobKind.REPLAY_DELIVERIES: "Replay",
+    JobKind.CANCEL_DELIVERIES: "Cancel",
+    JobKind.ARCHIVE_USERS: "Archive",
+}
 
 
 def job_name(kind: str, plan: Mapping[str, Any]) -> str:
     """Return what a job does as a phrase: Replay failed webhooks, New mail, tag ann, since …"""
+    if kind == JobKind.ARCHIVE_USERS:
+        return f"Archive all mailboxes of {plan.get('code')}"
     # Another version may have made the plan.
     state = plan.get("state")
     words = DELIVERY_STATES[DeliveryState(state)].text if state in set(DeliveryState) else ""
