@@ -58,6 +58,7 @@ def test_of_a_login_nothing_but_the_mechanism_is_shown():
         Command("LOGIN", "ABCD2", Literal(b"ann"), Literal(b"hunter")),
         Command("AUTHENTICATE", "ABCD3", "XOAUTH2", "dXNlcj1h"),
         Command("EXAMINE", "ABCD4", '"Secret folder"'),
+        Command("EXAMINE", "ABCD4", '"INBOX"'),
         Command("FETCH", "ABCD5", "1:5,9", "(UID BODY.PEEK[]<0.512>)", prefix="UID"),
         Command("SEARCH", "ABCD6", "UID 3:* SINCE 1-Feb-2026", prefix="UID"),
     ):
@@ -66,6 +67,7 @@ def test_of_a_login_nothing_but_the_mechanism_is_shown():
 
     assert [line for _, line in lines] == [
         "ABCD1 LOGIN …", "ABCD2 LOGIN …", "ABCD3 AUTHENTICATE XOAUTH2 …", 'ABCD4 EXAMINE "13 bytes"',
+        'ABCD4 EXAMINE "INBOX"',
         "ABCD5 UID FETCH 1:5,9 (UID BODY.PEEK [] <0.512>)", "ABCD6 UID SEARCH UID 3:* SINCE 1-Feb-2026",
         "(6 bytes)",
     ]  # fmt: skip

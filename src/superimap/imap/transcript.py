@@ -147,6 +147,8 @@ def _tokens(text: bytes) -> str:
 
 
 def _token(word: str, *, is_first: bool) -> str:
+    if word.upper() == '"INBOX"':
+        return word
     if word.startswith('"'):
         return f'"{len(word) - 2 if word.endswith(chr(34)) and len(word) > 1 else len(word) - 1} bytes"'
     if word in "()[]<>" or word.upper() in _WORDS or _PLAIN.fullmatch(word):
