@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fixtures import engines
 from fixtures.world import World
+from superimap.db import migrate
 from superimap.launch import engines as embedded
 from trials.growth.fill import fill
 from trials.pages import beside, prepare
@@ -62,7 +63,9 @@ async def _engines(folder: Path) -> AsyncIterator[World]:
         embedded.postgres(folder / "pg", fsync=False, settings=SERVING) as url,
         embedded.valkey(None) as redis,
     ):
-        yield World(engines.database(url, DATABASE), redis)
+        world = World(engines.database(url, DATABASE), redis)
+        await asyncio.to_thread(migrate.upgrade, world.database_url)  # a kept one may be older
+        yield world
 
 
 def _summary(found: list[PageTimes]) -> dict[str, object]:
