@@ -56,6 +56,8 @@ Record = Callable[[str, tuple[Any, ...]], Awaitable[None]]
 def workloads() -> dict[str, tuple[Work, int]]:
     """Return the lists and changes by name, each with its budget for each of its statements."""
     found: dict[str, tuple[Work, int]] = {"deliveries": (_deliveries(), PAGE_BUDGET)}
+    for scope in (None, PARTNER):
+        found[f"unwatched of {scope or 'all'}"] = (_unwatched(scope), PAGE_BUDGET)
     for state in DeliveryState:
         found[f"deliveries {state}"] = (_deliveries(state=state), PAGE_BUDGET)
         found[f"deliveries {state} events"] = (_deliveries(state=state, kind=EventKind.EVENTS), PAGE_BUDGET)
@@ -138,6 +140,11 @@ def _find(given: str) -> Work:
 
 async def _by_message_id(db: AsyncSession) -> None:
     await messages.find_by_header(db, await db.get_one(User, USER), "<7@example.com>", limit=LIST_ROWS)
+
+
+def _unwatched(partner_id: int | None) -> Work:
+    status = UserStatus.AUTHENTICATION_FAILED
+    return lambda db: troubled_lists.export_troubled(db, status, partner_id=partner_id, limit=LIST_ROWS)
 
 
 def _deliveries(**chosen: Any) -> Work:

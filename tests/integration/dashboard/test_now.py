@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
 
 import pytest
 from sqlalchemy import text
 
 from superimap.domain.users import TROUBLED, UserStatus
+from tests.integration.dashboard.test_portal import opened
 from tests.support.api import ApiWorld
 from tests.support.dashboard import signed_in
 
@@ -159,3 +162,24 @@ async def test_hostile_reasons_are_text(world):
     assert "\u202e" not in page
     assert "⟨U+202E⟩" in page
     assert "x" * 2001 not in page
+
+
+async def test_people_who_must_sign_in_again_are_a_file_without_formulas_and_of_one_partner_in_a_portal(
+    world,
+):
+    await serve_all(world)
+    await add_users(world, 1, status="authentication_failed")
+    await add_users(world, 1, partner="globex", status="authentication_failed")
+    await execute(world, "UPDATE users SET tag = '=1+1', status_reason = '@SUM(A1)' WHERE id = 1")
+    status = {"status": "authentication_failed"}
+
+    everyone = await (await signed_in(world)).get("/unwatched.csv", **status)
+    (_, *rows) = csv.reader(io.StringIO(everyone.text))
+    (_, own) = csv.reader(
+        io.StringIO((await (await opened(world, world.acme)).get("/unwatched.csv", **status)).text)
+    )
+
+    assert everyone.headers["content-disposition"] == 'attachment; filename="authentication_failed.csv"'
+    assert (rows[0][1], rows[0][2], rows[0][6]) == ("'=1+1", "acme", "'@SUM(A1)")
+    assert [row[2] for row in rows] == ["acme", "globex"]
+    assert own[2] == "acme"

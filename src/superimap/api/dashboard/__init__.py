@@ -30,6 +30,7 @@ from superimap.api.dashboard.views import (
     provider_form,
     providers,
     system,
+    unwatched,
 )
 
 MODULES = (
@@ -61,6 +62,7 @@ MODULES = (
     account,
     audit,
     system,
+    unwatched,
 )
 
 

@@ -6,12 +6,24 @@ from typing import NamedTuple
 from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from superimap.db.models import TroubledUser, User
+from superimap.db.models import Connection, Partner, Provider, TroubledUser, User
 from superimap.db.monitoring.mailbox_lists import ListedMailbox
 from superimap.db.monitoring.partner_lists import MAX_COUNT
 from superimap.domain.users import TROUBLED, UserStatus
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ExportedMailbox(NamedTuple):
+    """A mailbox that is not watched, for those who write to its owner."""
+
+    address: str | None
+    tag: str
+    partner: str
+    provider: str
+    status: str
+    since: datetime
+    reason: str | None
 
 
 class TroubledPlace(NamedTuple):
@@ -60,3 +72,30 @@ async def list_troubled(
         return rows, None
     last = found[limit - 1]
     return rows, TroubledPlace((last.since - _EPOCH) // timedelta(microseconds=1), last.id)
+
+
+async def export_troubled(
+    db: AsyncSession, status: UserStatus, *, partner_id: int | None = None, limit: int
+) -> list[ExportedMailbox]:
+    """Return users with this status, of one partner or of all, by connection and the longest first."""
+    mine = [] if partner_id is None else [TroubledUser.partner_id == partner_id]
+    order = [TroubledUser.since] if mine else [TroubledUser.connection_id, TroubledUser.since]
+    # The rows are selected first, so that the joins look up each of them by index.
+    first = (
+        select(TroubledUser.user_id, TroubledUser.since)
+        .where(TroubledUser.status == status, *mine)
+        .order_by(*order)
+        .limit(limit)
+        .subquery()
+    )
+    statement = (
+        select(
+            User.email, User.tag, Partner.name, Provider.code, User.status, first.c.since, User.status_reason
+        )
+        .join(first, first.c.user_id == User.id)
+        .join(Partner, Partner.id == User.partner_id)
+        .join(Connection, Connection.id == User.connection_id)
+        .join(Provider, Provider.id == Connection.provider_id)
+        .order_by(User.connection_id, first.c.since)
+    )
+    return [ExportedMailbox(*row) for row in await db.execute(statement)]
