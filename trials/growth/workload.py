@@ -54,6 +54,11 @@ BUDGETS = {
     "monitoring/problems:late_endpoints": 20_000,  # 100 endpoints, and 1,000 deliveries of each
     "monitoring/problems:reasons": 2_000,  # 50 users of each group
     "monitoring/problems:troubled_groups": 20_000,  # 100 connections, and 2,000 users of each
+    "monitoring/activity:partner_histograms": 3_000,  # of 90 days; pages read one or two of them
+    "monitoring/activity:partner_slots": 3_000,
+    "monitoring/activity:provider_histograms": 10_000,
+    "monitoring/activity:provider_slots": 10_000,
+    "monitoring/activity:idler_samples": 2_000,  # 20 idlers and a day
     "watching/ownership:read_cluster": 500,
 }
 
@@ -86,6 +91,7 @@ ARGUMENTS: dict[str, object] = {
     "silent_kind": "stalled", "slice": 300.0, "source": "messages",
     "failing_seconds": 1.0, "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
     "found_by_date": [False], "groups": 100, "health_port": 1, "holder": 1, "holders": [1], "idler": _IDLER,
+    "idler_ids": [*range(21)],
     "idlers": [_IDLER], "ids": [1, 2], "include_unhealthy": True, "internal_date": [_NOW], "is_connected": True,
     "is_new": False, "is_refusal": False, "is_stopping": False, "late": timedelta(minutes=1),
     "keep_failed": True, "key": 1, "key_id": "k",
@@ -103,7 +109,7 @@ ARGUMENTS: dict[str, object] = {
     "restored_kind": "restored", "retention": 1.0, "retry_in": 1.0, "room": 1, "seconds": 1.0, "sessions": 1,
     "sample": 50, "sha1": [_BYTES], "shard": _SHARD, "shards": [_SHARD], "shared_grant_type": "x",
     "size": [1], "space": 7,
-    "silence": 600.0, "since": _NOW, "slots": [1], "standard": 10, "status_after": _STATUSES,
+    "silence": 600.0, "since": _NOW, "slots": [1], "standard": 10, "step": 300.0, "status_after": _STATUSES,
     "statuses": ["watching", "connecting", "backing_off"],
     "tags": [f"tag{_USER}"], "target": 2, "times": [_NOW], "token": uuid.UUID(int=1), "token_digest": [None],
     "tries": [1], "turn": 1,

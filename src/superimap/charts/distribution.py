@@ -11,7 +11,7 @@ from superimap.charts import drawing, numbers
 from superimap.charts.drawing import Box, Chart, Series
 
 HEIGHT_UNITS = 210
-LEFT_UNITS, RIGHT_UNITS = 46, 48
+LEFT_UNITS, RIGHT_UNITS = 46, 56
 EMPTY_TEXT = "Nothing in this time"
 LABELS_WANTED = 6
 """Labels below the bars, at most."""

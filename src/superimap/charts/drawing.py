@@ -18,7 +18,7 @@ from superimap.charts.numbers import cleaned
 WIDTH_UNITS = 480
 """Width of a chart. A unit is about a CSS pixel where two charts are side by side."""
 
-TEXT_UNITS = 7.4
+TEXT_UNITS = 8
 """Width of a letter, on average."""
 
 LEGEND_LINE_UNITS = 22

@@ -38,20 +38,19 @@ def strip(values: Sequence[float], names: Sequence[str], *, label: str, tone: st
     amounts = cleaned(values)
     largest = max(amounts, default=0.0)
     width = max(len(amounts), 1) * CELL_UNITS
-    marks = []
+    grounds, fills, slots = "", "", []
     for place, amount in enumerate(amounts):
-        x = place * CELL_UNITS
-        full = max((STRIP_HEIGHT_UNITS - 2) * amount / largest, 2.5) if amount > 0 else 0.0
-        name = names[place] if place < len(names) else ""
-        marks.append(
-            Markup('<g><title>{}</title><path class="cell" d="{}"/>{}</g>').format(
-                drawing.plain(name),
-                drawing.rectangle(x + 1, 1, CELL_UNITS - 2, STRIP_HEIGHT_UNITS - 2),
-                Markup('<path class="{}" d="{}"/>').format(
-                    tone, drawing.rectangle(x + 1, STRIP_HEIGHT_UNITS - 1 - full, CELL_UNITS - 2, full)
-                )
-                if full
-                else "",
-            )
+        x = place * CELL_UNITS + 1
+        whole = drawing.rectangle(x, 1, CELL_UNITS - 2, STRIP_HEIGHT_UNITS - 2)
+        grounds += whole
+        if amount > 0:
+            full = max((STRIP_HEIGHT_UNITS - 2) * amount / largest, 2.5)
+            fills += drawing.rectangle(x, STRIP_HEIGHT_UNITS - 1 - full, CELL_UNITS - 2, full)
+            name = drawing.plain(names[place] if place < len(names) else "")
+            slots.append(Markup('<path d="{}"><title>{}</title></path>').format(whole, name))
+    marks = [
+        Markup('<path class="cell" d="{}"/><path class="{}" d="{}"/><g class="slots">{}</g>').format(
+            grounds, tone, fills, Markup("").join(slots)
         )
+    ]
     return drawing.svg(marks, width=width, height=STRIP_HEIGHT_UNITS, label=label, kind="strip")

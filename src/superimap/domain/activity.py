@@ -1,6 +1,6 @@
 """Activity: what was recorded and sent in short intervals, as counts; bounds of its histograms and its grains."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 LATENCY_BOUNDS_SECONDS = (
@@ -73,8 +73,7 @@ class ActivityCounts:
     `mails` were recorded, `skipped` of them without a webhook. `delivered`, `failed` and `cancelled` are webhooks
     that ended. `accepted`, `refused` and `unanswered` are POSTs by their answer: 2xx, another one, none;
     `unsent` are attempts that failed before the POST. `refusals` and `silences` are mailboxes that have to sign in
-    again, or whose server fell silent. `latencies` is the histogram from recorded to acknowledged, `answer_times`
-    that of answers.
+    again, or whose server fell silent.
     """
 
     mails: int = 0
@@ -88,15 +87,3 @@ class ActivityCounts:
     unsent: int = 0
     refusals: int = 0
     silences: int = 0
-    latencies: tuple[int, ...] = field(default=(0,) * BUCKETS)
-    answer_times: tuple[int, ...] = field(default=(0,) * BUCKETS)
-
-    @property
-    def webhooks(self) -> int:
-        """Webhooks that ended."""
-        return self.delivered + self.failed + self.cancelled
-
-    @property
-    def posts(self) -> int:
-        """POSTs that were sent."""
-        return self.accepted + self.refused + self.unanswered

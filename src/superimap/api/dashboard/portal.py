@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from superimap.api.dashboard import cookies, signature_check, words
+from superimap.api.dashboard import activity_charts, cookies, signature_check, words
 from superimap.api.dashboard.mailbox_list import read_list
 from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.page import Page
@@ -76,7 +76,14 @@ async def close(page: Page) -> Response:
 async def overview(page: Page) -> Response:
     """Show the endpoints, and the mailboxes that are not watched."""
     seen = await partner_overview.read(page.db, page.partner.id)
-    return page.show("portal.html", seen=seen, words=words, most=partner_overview.MAX_COUNTED, live=True)
+    return page.show(
+        "portal.html",
+        seen=seen,
+        words=words,
+        most=partner_overview.MAX_COUNTED,
+        charts=await activity_charts.of_partner(page.db, page.partner.id),
+        live=True,
+    )
 
 
 @pages.get("/mailboxes")

@@ -19,7 +19,8 @@ class Activity(Base):
     """What happened at an endpoint in the `seconds` from `began_at` (`ActivityCounts`).
 
     Mails are counted at the endpoint of `new_mail`. `endpoint_id` is 0 where there is none; it is no foreign key.
-    An event is counted in one row only: rows of different length add up.
+    An event is counted in one row only: rows of different length add up. `latencies` is a histogram of the times
+    from recorded to acknowledged, `answer_times` that of the times to answer.
     """
 
     __tablename__ = "activity"

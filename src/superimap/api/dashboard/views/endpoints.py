@@ -5,7 +5,7 @@ from typing import Any, cast
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from superimap.api.dashboard import delivery_words
+from superimap.api.dashboard import activity_charts, delivery_words
 from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
@@ -74,6 +74,7 @@ async def _values(
         "attempts": await endpoints.list_last_attempts(page.db, vault, found, limit=SHOWN_ATTEMPTS),
         "delays": judged,
         "delay_words": _for_reader(page, delivery_words.delay_words(judged)),
+        "charts": await activity_charts.of_endpoint(page.db, found),
         "kind": delivery_words.KINDS[EventKind(found.kind)],
         "answer": delivery_words.answer_words,
         "fault": fault,

@@ -2,11 +2,11 @@
 
 from starlette.responses import Response
 
-from superimap.api.dashboard import words
+from superimap.api.dashboard import activity_charts, words
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
-from superimap.db.monitoring import messages, problems
+from superimap.db.monitoring import activity, messages, problems
 
 pages = Pages(ADMIN)
 
@@ -17,6 +17,10 @@ NEWEST_MAILS = 10
 async def now(page: Page) -> Response:
     """Show one sentence, and the causes behind it."""
     found = await problems.overview(page.db, expiry=page.resources.settings.heartbeat_expiry)
+    within = await activity.window(
+        page.db, hours=activity_charts.NOW_HOURS, step_seconds=activity_charts.NOW_STEP_SECONDS
+    )
+    happened = await activity.of_installation(page.db, within)
     return page.show(
         "now.html",
         headline=found.headline,
@@ -25,6 +29,7 @@ async def now(page: Page) -> Response:
         seen=found.cluster,
         newest=await messages.list_newest(page.db, limit=NEWEST_MAILS),
         words=words,
+        charts=activity_charts.overview(happened, "the last six hours"),
         most=problems.MAX_COUNTED,
         live=True,
     )

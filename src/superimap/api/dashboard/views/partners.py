@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from superimap.api.dashboard import activity_charts
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import MAX_ID, Page
 from superimap.api.dashboard.pages import Pages
@@ -55,6 +56,7 @@ async def show_partner(page: Page, partner_id: int) -> Response:
         quotas=await partner_lists.list_quota_uses(page.db, partner_id),
         connections=await partner_lists.list_connections(page.db, partner_id),
         most=partner_lists.MAX_COUNT,
+        charts=await activity_charts.of_partner(page.db, partner_id),
     )
 
 

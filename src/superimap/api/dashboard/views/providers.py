@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from superimap.api.dashboard import activity_charts
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
@@ -15,7 +16,12 @@ pages = Pages(ADMIN)
 @pages.get("/providers")
 async def list_providers(page: Page) -> Response:
     """List the providers by code, with their servers and the number of connections."""
-    return page.show("providers.html", rows=await partner_lists.list_providers(page.db))
+    return page.show(
+        "providers.html",
+        rows=await partner_lists.list_providers(page.db),
+        health=await activity_charts.of_providers(page.db),
+        live=True,
+    )
 
 
 @pages.get("/providers/{code}")
@@ -26,8 +32,11 @@ async def show_provider(page: Page, code: str) -> Response:
         (title, [(each.label, setting_text(each, getattr(provider, each.name))) for each in fields])
         for title, fields in GROUPS
     ]
+    seen, charts = await activity_charts.of_provider(page.db, provider.id)
     return page.show(
         "provider.html",
+        seen=seen,
+        charts=charts,
         provider=provider,
         trail=[("Providers", "/providers")],
         groups=[(title, [(label, text) for label, text in rows if text]) for title, rows in groups],
