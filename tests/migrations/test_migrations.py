@@ -193,6 +193,7 @@ async def test_every_table_with_a_partner_id_is_covered_by_the_references_above(
         "SELECT table_name FROM information_schema.columns WHERE column_name = 'partner_id'"
     )
     without_references = {
+        "activity",
         "allowances",
         "api_keys",
         "signing_secrets",
