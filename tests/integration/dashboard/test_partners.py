@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from superimap.api.dashboard import MODULES
 from superimap.core.crypto import Place
 from superimap.db.accounts import api_keys, connections, partners, providers, users, webhook_endpoints
-from superimap.db.models import AuditEntry, Connection, DashboardSession, Partner, Provider, User
+from superimap.db.models import AuditEntry, Connection, DashboardSession, Endpoint, Partner, Provider, User
 from superimap.domain.events import EventKind
 from superimap.domain.operators import OperatorRole
 from tests.support.api import ApiWorld
@@ -282,6 +282,8 @@ def _requests(method: str) -> list[str]:
 async def test_a_viewer_sees_pages_without_buttons_and_can_send_no_form(world):
     viewer = await signed_in(world, OperatorRole.VIEWER)
     await connection_id(world)
+    async with world.sessionmaker.begin() as db:
+        await db.execute(update(Endpoint).values(url="https://app.example/hook?token=hidden"))
     token = await viewer.token("/partners")
 
     for path in _requests("POST"):
@@ -295,6 +297,7 @@ async def test_a_viewer_sees_pages_without_buttons_and_can_send_no_form(world):
     ]  # fmt: skip
     for path in shown:
         text = (await viewer.client.get(path)).text
+        assert "token=hidden" not in text, path  # a URL often holds one
         assert not re.search(r'class="button|href="[^"]*/(edit|new|delete|keys|quotas)"', text), path
 
 

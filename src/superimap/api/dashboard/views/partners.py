@@ -1,5 +1,7 @@
 """The pages Partners and Partner."""
 
+from functools import partial
+
 from starlette.responses import Response
 
 from superimap.api.dashboard import activity_charts
@@ -13,6 +15,7 @@ from superimap.db.models import Endpoint, Partner
 from superimap.db.monitoring import partner_lists
 from superimap.domain.deliveries import Breaker
 from superimap.domain.events import EventKind
+from superimap.webhooks.urls import shown_url
 
 pages = Pages(ADMIN)
 
@@ -49,6 +52,7 @@ async def show_partner(page: Page, partner_id: int) -> Response:
         users=await partner_lists.count_users(page.db, partner_id),
         endpoints=[(KIND_NAMES[kind], endpoints.get(kind)) for kind in EventKind],
         state_of=endpoint_state,
+        shown_url=partial(shown_url, is_whole=page.may_act),
         keys=await api_keys.list_keys(page.db, partner_id),
         signing=await api_keys.signing_key_id(page.db, partner_id),
         secrets=await partner_keys.list_signing_secrets(page.db, partner_id),
