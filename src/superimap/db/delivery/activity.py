@@ -29,7 +29,10 @@ _STATEMENTS = statements.load(__file__)
 _LOCK_MARK = _STATEMENTS["lock_mark"]
 _MOVE_MARK = _STATEMENTS["move_mark"]
 _FIND_LAST_MESSAGE = _STATEMENTS["find_last_message"]
-_ADD = {source: _STATEMENTS[f"add_{source}"] for source in ActivitySource}
+_ADD_MESSAGES = _STATEMENTS["add_messages"]
+_ADD_DELIVERIES = _STATEMENTS["add_deliveries"]
+_ADD_ATTEMPTS = _STATEMENTS["add_attempts"]
+_ADD_EVENTS = _STATEMENTS["add_events"]
 _SAMPLE_IDLERS = _STATEMENTS["sample_idlers"]
 _COARSEN_PARTNERS = _STATEMENTS["coarsen_partners"]
 _COARSEN_PROVIDERS = _STATEMENTS["coarsen_providers"]
@@ -37,6 +40,12 @@ _DELETE_OLD_PARTNERS = _STATEMENTS["delete_old_partners"]
 _DELETE_OLD_PROVIDERS = _STATEMENTS["delete_old_providers"]
 _DELETE_OLD_IDLERS = _STATEMENTS["delete_old_idlers"]
 
+_ADD = {
+    ActivitySource.MESSAGES: _ADD_MESSAGES,
+    ActivitySource.DELIVERIES: _ADD_DELIVERIES,
+    ActivitySource.ATTEMPTS: _ADD_ATTEMPTS,
+    ActivitySource.EVENTS: _ADD_EVENTS,
+}
 _GRAINS = {
     "partner_grain": activity.PARTNER_GRAIN_SECONDS,
     "provider_grain": activity.PROVIDER_GRAIN_SECONDS,

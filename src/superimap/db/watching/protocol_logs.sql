@@ -10,17 +10,18 @@ WHERE l.ends_at > now() ORDER BY l.ends_at LIMIT :limit;
 -- name: write_lines!
 -- :user_ids, :times, :directions and :lines are arrays of equal length.
 WITH
-given AS (
+-- The lines, as rows.
+entries AS (
     SELECT * FROM unnest(:user_ids::bigint[], :times::float8[], :directions::text[], :lines::text[])
         WITH ORDINALITY AS g(user_id, at, direction, line, number)
 ),
 -- The logs that run and have room for all lines of the batch.
 counted AS (
     UPDATE protocol_logs l SET lines = l.lines + b.count
-    FROM (SELECT user_id, count(*)::integer AS count FROM given GROUP BY user_id) b
+    FROM (SELECT user_id, count(*)::integer AS count FROM entries GROUP BY user_id) b
     WHERE l.user_id = b.user_id AND l.ends_at > now() AND l.lines + b.count <= :most
     RETURNING l.user_id
 )
 INSERT INTO protocol_log_lines (user_id, at, direction, line)
 SELECT g.user_id, to_timestamp(g.at), g.direction, g.line
-FROM given g JOIN counted c ON c.user_id = g.user_id ORDER BY g.number;
+FROM entries g JOIN counted c ON c.user_id = g.user_id ORDER BY g.number;
