@@ -28,7 +28,7 @@ PENDING_SECONDS = 300
 """Time for the second factor, after the password."""
 _REFUSED = "This address or password is not right."
 _LAST_TRY = "One more wrong try locks your password for an hour. A passkey would still sign in."
-_LOCKED = (
+LOCKED = (
     "Too many wrong passwords: yours is locked for an hour. Another owner, or `superimap admins unlock`, "
     "unlocks it. A passkey still signs in."
 )
@@ -59,9 +59,9 @@ async def sign_in(page: Page) -> Response:
     if operator is None or not is_usable:
         return _refuse(page, email, _REFUSED)
     if accounts.lock_of(operator).is_closed(now):
-        return _refuse(page, email, _LOCKED)
+        return _refuse(page, email, LOCKED)
     if not is_right:
-        return await _count_refusal(page, operator, email)
+        return await count_refusal(page, operator, email)
     if operator.totp_seed is not None:
         pending = _pending(page, operator)
         return page.show("second_factor.html", fault="", pending=pending, next=page.field("next"))
@@ -84,9 +84,9 @@ async def check_second_factor(page: Page) -> Response:
     await count_sign_in_try(page)
     operator = await _pending_operator(page)
     if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
-        return _refuse(page, operator.email, _LOCKED)
+        return _refuse(page, operator.email, LOCKED)
     if not await second_factor.accept(page, operator, page.field("code")):
-        await _count_refusal(page, operator, operator.email)
+        await count_refusal(page, operator, operator.email)
         return page.show(
             "second_factor.html",
             status=422,
@@ -176,13 +176,13 @@ async def confirm(page: Page) -> Response:
     await count_sign_in_try(page)
     operator = await accounts.get(page.db, page.operator.id, lock=True)
     if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
-        return _show_confirm(page, fault=_LOCKED, next=page.field("next"))
+        return _show_confirm(page, fault=LOCKED, next=page.field("next"))
     if operator.totp_seed is not None:
         is_right = await second_factor.accept(page, operator, page.field("code"))
     else:
         is_right = await passwords.is_password((page.form or {}).get("password", ""), operator.password)
     if not is_right:
-        await _count_refusal(page, operator, operator.email)
+        await count_refusal(page, operator, operator.email)
         return _show_confirm(page, fault="That is not right.", next=page.field("next"))
     await sessions.step_up(page.db, page.session)
     return page.redirect(own_path(page.field("next")))
@@ -214,7 +214,7 @@ def own_path(given: str) -> str:
     return given if is_own and "\\" not in given and "://" not in given else ""
 
 
-async def _count_refusal(page: Page, operator: Operator, email: str) -> Response:
+async def count_refusal(page: Page, operator: Operator, email: str) -> Response:
     """Count a wrong password or code of an operator whose row is locked, and say what follows."""
     now = await accounts.now(page.db)
     lock = accounts.lock_of(operator).after_refusal(now)
@@ -222,7 +222,7 @@ async def _count_refusal(page: Page, operator: Operator, email: str) -> Response
     action = AuditAction.OPERATOR_LOCK if lock.is_closed(now) else AuditAction.OPERATOR_REFUSE
     await audit.record(page.db, action, partner_id=None, object_id=operator.email)
     if lock.is_closed(now):
-        return _refuse(page, email, _LOCKED)
+        return _refuse(page, email, LOCKED)
     return _refuse(page, email, f"{_REFUSED} {_LAST_TRY}" if lock.is_last_try(now) else _REFUSED)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import Select, func, select, update
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,16 +39,24 @@ async def by_email(db: AsyncSession, email: str, *, lock: bool = False) -> Opera
     if "\0" in email:
         return None
     statement = select(Operator).where(func.lower(Operator.email) == func.lower(email.strip()))
-    return (await db.scalars(statement.with_for_update() if lock else statement)).one_or_none()
+    return (await db.scalars(locked(statement) if lock else statement)).one_or_none()
 
 
 async def get(db: AsyncSession, operator_id: int, *, lock: bool = False) -> Operator:
     """Return the operator with this id; `lock` locks the row. Raises NotFound."""
     statement = select(Operator).where(Operator.id == operator_id)
-    found = (await db.scalars(statement.with_for_update() if lock else statement)).one_or_none()
+    found = (await db.scalars(locked(statement) if lock else statement)).one_or_none()
     if found is None:
         raise NotFound("Operator not found.")
     return found
+
+
+def locked(statement: Select[Operator]) -> Select[Operator]:
+    """Return the statement so that it locks the rows, and reads them again.
+
+    A session that has loaded the row before would otherwise keep the values from before the lock.
+    """
+    return statement.with_for_update().execution_options(populate_existing=True)
 
 
 async def list_all(db: AsyncSession) -> Sequence[Operator]:

@@ -53,6 +53,7 @@ async def find(db: AsyncSession, credential_id: bytes) -> tuple[Operator, Passke
         .join(Passkey, Passkey.operator_id == Operator.id)
         .where(Passkey.credential_id == credential_id, Operator.disabled_at.is_(None))
         .with_for_update()
+        .execution_options(populate_existing=True)
     )
     row = (await db.execute(statement)).one_or_none()
     return None if row is None else (row[0], row[1])

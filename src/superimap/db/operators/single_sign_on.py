@@ -50,8 +50,8 @@ async def admit(db: AsyncSession, person: SignedInPerson, role: OperatorRole | N
     A refusal is recorded in the audit log, and ends sessions and tokens of an operator whom no group admits. An
     account with the person's address is linked only if an owner has invited the address and it is unused.
     """
-    statement = select(Operator).where(Operator.oidc_subject == subject_of(person)).with_for_update()
-    operator = (await db.scalars(statement)).one_or_none()
+    statement = select(Operator).where(Operator.oidc_subject == subject_of(person))
+    operator = (await db.scalars(accounts.locked(statement))).one_or_none()
     if operator is None:
         return await _admit_new(db, person, role)
     return await _admit_known(db, operator, role)

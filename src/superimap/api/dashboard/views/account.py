@@ -7,6 +7,7 @@ from superimap.api.dashboard import passwords, second_factor
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
+from superimap.api.dashboard.sign_in import LOCKED, count_refusal, count_sign_in_try
 from superimap.api.dashboard.views.mailbox import row_number
 from superimap.api.errors import Problem
 from superimap.db.operators import accounts, factors, passkeys, sessions, tokens
@@ -23,9 +24,16 @@ async def account(page: Page) -> Response:
 
 @pages.post("/account/password", role=OperatorRole.VIEWER)
 async def change_password(page: Page) -> Response:
-    """Replace the password, which needs the present one. All other sessions end."""
+    """Replace the password, which needs the present one. All other sessions end.
+
+    A wrong one counts as at the sign-in: a browser that was left open must not find it by trying.
+    """
+    await count_sign_in_try(page)
     operator = await accounts.get(page.db, page.operator.id, lock=True)
+    if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
+        return await _show(page, fault=LOCKED)
     if not await passwords.is_password((page.form or {}).get("present", ""), operator.password):
+        await count_refusal(page, operator, operator.email)
         return await _show(page, fault="The present password is not right.")
     new = (page.form or {}).get("password", "")
     fault = password_fault(new, email=operator.email, has_second_factor=operator.totp_seed is not None)
