@@ -162,3 +162,32 @@ async def test_a_doorbell_of_an_endpoint_whose_lane_runs_returns_at_once():
     stop.set()
     await running
     await first
+
+
+async def test_a_lane_that_is_rung_while_its_claim_finds_no_room_claims_again():
+    """The dispatcher that had the room may have ended its lane before that ring, which nobody else answers."""
+    table, stop, counts = Table(0), asyncio.Event(), LaneCounts()
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def late_answer(endpoint_id: int, **_: object) -> Claims:
+        object.__setattr__(lanes._operations, "claim", table.claim)
+        asked.set()
+        await answered.wait()
+        return Claims((), is_all=False, has_room=False)
+
+    lanes = table.lanes(UNLIMITED_SECONDS, counts)
+    object.__setattr__(lanes._operations, "claim", late_answer)
+    running = asyncio.create_task(lanes.run(stop, lane_grace=5, post_grace=5))
+    await asyncio.sleep(0)
+    first = asyncio.create_task(lanes.run_lane(1))
+    await asked.wait()
+
+    table.due.append(uuid.uuid4())
+    await lanes.run_lane(1)
+    answered.set()
+    await first
+    await settled(table, [counts])
+
+    assert len(table.sent) == 1
+    stop.set()
+    await running

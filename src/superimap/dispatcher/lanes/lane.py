@@ -13,8 +13,9 @@ follows sees the delivery, because it was committed before the ring; or the ring
 again. In the second case the lane is still running and claims again, or it has ended and the ring starts it.
 
 Across processes: a claim that finds no room, because POSTs of other processes fill the endpoint's concurrency
-limit, may end its lane although the mark is set. The process that took the last of the room keeps its own mark,
-and claims again when a POST ends.
+limit, may end its lane although the claim has set the mark. The process that took the last of the room keeps its
+own mark, and claims again when a POST ends. But a lane that was rung during the claim claims again itself: after
+the claim had looked, the other process may have found nothing and ended, or have spent its budget and rung.
 
 What is missed nevertheless, the sweeper finds within a second: the deliveries of a process that dies, and of an
 endpoint that waits for a slot which was offered to another endpoint that no longer needs it.

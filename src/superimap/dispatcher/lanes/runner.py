@@ -166,7 +166,10 @@ class Lanes:
         return lane.is_rung
 
     async def _claim(self, lane: Lane, group: asyncio.TaskGroup) -> bool:
-        """If the lane is rung, start as many POSTs as it may have; whether it may have more of them."""
+        """If the lane is rung, start as many POSTs as it may have; whether a claim could give more now.
+
+        A ring during the claim is of a delivery, or of room, that the claim may not have seen.
+        """
         room = self._post_room(lane)
         if not lane.is_rung or room <= 0:
             return room > 0
@@ -184,8 +187,9 @@ class Lanes:
             self._ring_next(self._admission.release_unhealthy(lane.endpoint_id))
         for claim in claims.taken:
             self._start_post(lane, claim, group)
-        lane.set_mark(lane.is_rung or not claims.is_all)
-        return claims.has_room
+        was_rung = lane.is_rung
+        lane.set_mark(was_rung or not claims.is_all)
+        return was_rung or claims.has_room
 
     def _start_post(self, lane: Lane, claim: Claim, group: asyncio.TaskGroup) -> None:
         lane.post_started()
