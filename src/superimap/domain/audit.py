@@ -112,9 +112,15 @@ def _recorded(name: str, value: Any) -> Any:
         case None | bool() | int():
             return value
         case list() | tuple() | set() | frozenset():
-            return [str(each)[:MAX_VALUE_CHARACTERS] for each in value]
+            return [_storable(str(each)) for each in value]
     text = str(value)
     if name in RECORDED_ORIGINS:
         parts = urlsplit(text)
         text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return text[:MAX_VALUE_CHARACTERS]
+    return _storable(text)
+
+
+def _storable(text: str) -> str:
+    """Return the beginning of a text without NUL and lone surrogates, which PostgreSQL does not store."""
+    beginning = text[:MAX_VALUE_CHARACTERS].replace("\0", "\ufffd")
+    return beginning.encode("utf-8", "replace").decode()

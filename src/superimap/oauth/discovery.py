@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 from superimap.core.egress import Guard
+from superimap.core.setting_types import HOST
 from superimap.domain.providers import ClientAuth
 from superimap.oauth.http_client import guarded_client
 from superimap.oauth.identity import IdentityError, read_document
@@ -72,7 +75,14 @@ def provider_metadata(fields: dict[str, Any], issuer: str) -> ProviderMetadata:
 
 def _url(value: object, name: str, issuer: str) -> str:
     """Return a URL of the provider, which has HTTPS if its issuer has."""
-    scheme = urlsplit(value).scheme if isinstance(value, str) and value.isprintable() else ""
-    if not isinstance(value, str) or scheme not in {"https", urlsplit(issuer).scheme}:
-        raise IdentityError(f"the provider's metadata has no usable {name}")
+    fault = IdentityError(f"the provider's metadata has no usable {name}")
+    if not isinstance(value, str) or not value.isprintable():
+        raise fault
+    try:
+        url = httpx.URL(value)
+        url.host.encode("idna")
+    except (httpx.InvalidURL, ValueError):  # also of a name with an empty label, or one that is too long
+        raise fault from None
+    if HOST.fullmatch(url.netloc.decode()) is None or url.scheme not in {"https", urlsplit(issuer).scheme}:
+        raise fault
     return value

@@ -22,6 +22,8 @@ from superimap.oauth.identity import (
 MAX_SUBJECT_CHARACTERS = 255
 """OpenID Connect Core 2."""
 MAX_GROUPS = 1000
+MAX_MOMENT_SECONDS = 1e12
+"""Later than any Unix time that a provider may mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,18 @@ def person_of(claims: Mapping[str, Any], names: ClaimNames) -> SignedInPerson:
         email = None
     listed = claims.get(names.groups)
     groups = listed[:MAX_GROUPS] if isinstance(listed, list) else [listed]
-    authenticated = claims.get("auth_time")
     return SignedInPerson(
         issuer=claims["iss"],
         subject=claims["sub"],
         email=email,
         groups=frozenset(each for each in groups if isinstance(each, str)),
-        authenticated_at=float(authenticated) if isinstance(authenticated, int | float) else None,
+        authenticated_at=_moment(claims.get("auth_time")),
     )
+
+
+def _moment(value: object) -> float | None:
+    """Return a Unix time; None for anything else, such as a number that is too large."""
+    is_time = (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_MOMENT_SECONDS
+    )
+    return float(value) if is_time and isinstance(value, int | float) else None

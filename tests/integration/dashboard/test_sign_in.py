@@ -127,6 +127,9 @@ async def test_a_second_factor_is_asked_for_and_each_code_is_accepted_once(world
     )
 
     assert [each.status_code for each in (wrong, right, again, forged)] == [422, 303, 422, 401]
+    for text in ("999.1.x", f"{'9' * 30}.1.x", f"1.{'9' * 30}.x"):
+        unknown = await guest.client.post("/admin/second-factor", data={"pending": text, **code})
+        assert unknown.status_code == 401
 
 
 async def test_a_form_from_another_site_or_without_a_site_is_refused(world):

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+import pytest
 import pytest_asyncio
 from sqlalchemy import select, update
 
@@ -19,6 +20,8 @@ from superimap.api.dashboard.page import Page
 from superimap.db.models import AuditEntry, DashboardSession, Operator, OperatorToken
 from superimap.db.operators import accounts, tokens
 from superimap.domain.operators import OperatorRole
+from superimap.oauth.discovery import provider_metadata
+from superimap.oauth.identity import IdentityError
 from superimap.testing.oauth import rules
 from superimap.testing.oauth.server import OAuthServer
 from tests.support.api import ApiWorld
@@ -318,3 +321,44 @@ async def test_an_account_is_linked_only_with_a_confirmed_identity(office):
     )
     guest = await browser(office.world).get("/oidc/start", purpose="link")
     assert guest.headers["location"] == "/admin/sign-in"
+
+
+async def test_odd_answers_of_the_provider_are_refused_with_a_sentence(office):
+    guest = browser(office.world)
+    state = dict(parse_qsl(urlsplit(await office.start(guest)).query))["state"]
+
+    told = await guest.get("/oidc/callback", state=state, error="a\0b")
+    office.claims(email="no address@example.com", auth_time=10**400)
+    refused = await office.sign_in(guest)
+    office.claims(auth_time=10**400)
+    admitted = await office.sign_in(guest)
+
+    assert (told.status_code, "The provider answered: a" in told.text) == (422, True)
+    assert (refused.status_code, "does not vouch" in refused.text) == (422, True)
+    assert target(admitted) == "/admin"
+    audited = await office.rows(AuditEntry.id, AuditEntry.action)
+    assert [action for _, action in audited].count("operator.refuse") == 2
+
+
+@pytest.mark.parametrize("url", ["https://[", "https://i:x/", "https://", "https://xn--/", "https://a..b/"])
+def test_metadata_with_a_url_that_cannot_be_dialled_is_refused(url):
+    fields = {"issuer": "https://i", "authorization_endpoint": "https://i/a", "token_endpoint": "https://i/t"}
+    with pytest.raises(IdentityError, match="jwks_uri"):
+        provider_metadata({**fields, "jwks_uri": url}, "https://i")
+
+
+async def test_a_link_that_is_refused_changes_nothing(office):
+    eve = await signed_in(office.world, OperatorRole.OWNER, "eve@example.com")
+    async with office.world.sessionmaker.begin() as db:
+        found = await accounts.by_email(db, "eve@example.com", lock=True)
+        await tokens.create(db, found, name="cron", role="viewer", days=1, is_confirmed=False)
+
+    answers = []
+    for groups in ([], ["staff"]):  # eve is the last owner
+        office.claims(groups=groups)
+        answers.append(await office.sign_in(eve, purpose="link"))
+
+    assert [each.status_code for each in answers] == [422, 422]
+    assert (await eve.get()).status_code == 200
+    assert len(await office.rows(OperatorToken.id)) == 1
+    assert await office.rows(Operator.role, Operator.oidc_subject) == [("owner", None)]

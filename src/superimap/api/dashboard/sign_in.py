@@ -15,6 +15,7 @@ from superimap.api.pages.try_limits import counted_address
 from superimap.core.crypto import constant_time_equal, digest
 from superimap.db import audit
 from superimap.db.accounts.link_usage import TriesExceeded, TryLimit, count_try
+from superimap.db.errors import NotFound
 from superimap.db.models import Operator
 from superimap.db.operators import accounts, links, sessions
 from superimap.domain.audit import AuditAction
@@ -26,6 +27,8 @@ MAX_TRIES_PER_ADDRESS = 30
 TRIES_SECONDS = 600
 PENDING_SECONDS = 300
 """Time for the second factor, after the password."""
+MAX_DIGITS = 18
+"""Of the numbers in a form that asks for the second factor; each fits into 64 bits."""
 _REFUSED = "This address or password is not right."
 _LAST_TRY = "One more wrong try locks your password for an hour. A passkey would still sign in."
 LOCKED = (
@@ -270,13 +273,22 @@ async def _pending_operator(page: Page) -> Operator:
     """Return the operator whose password was right, locked. Raises Problem 401."""
     text, _, mac = page.field("pending").rpartition(".")
     operator_id, _, written = text.partition(".")
-    if operator_id.isdecimal() and written.isdecimal() and len(text) < 40:
+    ended = Problem(401, "The sign-in took too long. Enter your password again.")
+    if (
+        not operator_id.isdecimal()
+        or not written.isdecimal()
+        or max(map(len, (operator_id, written))) > MAX_DIGITS
+    ):
+        raise ended
+    try:
         operator = await accounts.get(page.db, int(operator_id), lock=True)
-        expected = [_pending_mac(key, text, operator) for key in page.resources.link_keys]
-        matches = [constant_time_equal(each.encode(), mac.encode()) for each in expected]
-        if any(matches) and time.time() - int(written) <= PENDING_SECONDS and operator.disabled_at is None:
-            return operator
-    raise Problem(401, "The sign-in took too long. Enter your password again.")
+    except NotFound:
+        raise ended from None
+    expected = [_pending_mac(key, text, operator) for key in page.resources.link_keys]
+    matches = [constant_time_equal(each.encode(), mac.encode()) for each in expected]
+    if any(matches) and time.time() - int(written) <= PENDING_SECONDS and operator.disabled_at is None:
+        return operator
+    raise ended
 
 
 def _pending_mac(key: bytes, text: str, operator: Operator) -> str:

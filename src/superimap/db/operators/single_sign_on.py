@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
-from superimap.db.errors import Conflict
+from superimap.db.errors import Conflict, Invalid
 from superimap.db.models import DashboardLink, Operator, RecoveryCode
 from superimap.db.operators import accounts, sessions, tokens
 from superimap.domain.audit import AuditAction
@@ -63,17 +63,18 @@ async def link(
     """Link an operator, whose row is locked, to a person: from now on only the provider signs the operator in.
 
     The password and the second factor are deleted, because a person who leaves a group must lose its role.
+    A refusal changes nothing: groups do not decide about this account yet.
     """
     others = select(Operator.id).where(
         Operator.oidc_subject == subject_of(person), Operator.id != operator.id
     )
     if await db.scalar(others) is not None:
         return await _refuse(db, operator.email, _OTHER_ACCOUNT)
-    admission = await _admit_known(db, operator, role)
-    if admission.operator is not None:
-        await _store_link(db, operator, person)
-        await sessions.end_all(db, operator_id=operator.id)
-    return admission
+    if fault := await _give_role(db, operator, role):
+        return await _refuse(db, operator.email, fault)
+    await _store_link(db, operator, person)
+    await sessions.end_all(db, operator_id=operator.id)
+    return SignInDecision(operator)
 
 
 async def _admit_new(db: AsyncSession, person: SignedInPerson, role: OperatorRole | None) -> SignInDecision:
@@ -81,7 +82,10 @@ async def _admit_new(db: AsyncSession, person: SignedInPerson, role: OperatorRol
         return await _refuse(db, person.email or person.subject, _NO_GROUP if role is None else _NO_EMAIL)
     operator = await accounts.by_email(db, person.email, lock=True)
     if operator is None:
-        operator = await accounts.create(db, person.email, role)
+        try:
+            operator = await accounts.create(db, person.email, role)
+        except Invalid:
+            return await _refuse(db, person.subject, _NO_EMAIL)
     elif operator.password is not None or operator.oidc_subject is not None:
         return await _refuse(db, person.email, _TAKEN)
     admission = await _admit_known(db, operator, role)
@@ -91,21 +95,29 @@ async def _admit_new(db: AsyncSession, person: SignedInPerson, role: OperatorRol
 
 
 async def _admit_known(db: AsyncSession, operator: Operator, role: OperatorRole | None) -> SignInDecision:
-    """Give the operator the role of the person's groups. Another role than before ends all sessions."""
-    if operator.disabled_at is not None:
-        return await _refuse(db, operator.email, _DISABLED)
-    fault = _NO_GROUP
-    if role is not None:
-        try:
-            async with db.begin_nested():
-                await accounts.change(db, operator, role=role)
-            return SignInDecision(operator)
-        except Conflict:
-            await db.refresh(operator)
-            fault = _LAST_OWNER
-    await sessions.end_all(db, operator_id=operator.id)
-    await tokens.revoke_all(db, operator)
+    """Give the operator the role of the person's groups. A refusal for them ends sessions and tokens."""
+    fault = await _give_role(db, operator, role)
+    if not fault:
+        return SignInDecision(operator)
+    if fault is not _DISABLED:
+        await sessions.end_all(db, operator_id=operator.id)
+        await tokens.revoke_all(db, operator)
     return await _refuse(db, operator.email, fault)
+
+
+async def _give_role(db: AsyncSession, operator: Operator, role: OperatorRole | None) -> str:
+    """Give the operator the role of the person's groups, or return why not. Another role ends all sessions."""
+    if operator.disabled_at is not None:
+        return _DISABLED
+    if role is None:
+        return _NO_GROUP
+    try:
+        async with db.begin_nested():
+            await accounts.change(db, operator, role=role)
+    except Conflict:
+        await db.refresh(operator)
+        return _LAST_OWNER
+    return ""
 
 
 async def _store_link(db: AsyncSession, operator: Operator, person: SignedInPerson) -> None:
