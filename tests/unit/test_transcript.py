@@ -32,6 +32,10 @@ def shown(*texts: bytes) -> str:
         (b"* 23 EXISTS", "* 23 EXISTS"),
         (b"* LIST (\\HasNoChildren \\Sent) \"/\" \"Secret folder\"",
          '* LIST (\\HasNoChildren \\Sent) "1 bytes" "13 bytes"'),
+        (b"* LIST (\\HasNoChildren) \"/\" 20261128", '* LIST (\\HasNoChildren) "1 bytes" …'),
+        (b"* XLIST () NIL INBOX", "* XLIST () NIL INBOX"),
+        (b"* LIST () \"/\" {8}", '* LIST () "1 bytes" {8}'),
+        (b"* STATUS 4711 (MESSAGES 3)", "* STATUS … (MESSAGES 3)"),
         (b"* FLAGS (\\Seen $Secret NonJunk)", "* FLAGS (\\Seen …)"),
         (b"* 5 FETCH (UID 7 RFC822.SIZE 123 "
          b"ENVELOPE (NIL \"Secret\" ((\"Ann\" NIL \"ann\" \"x.y\")) secret) FLAGS (\\Seen))",
@@ -71,6 +75,21 @@ def test_of_a_login_nothing_but_the_mechanism_is_shown():
         "ABCD5 UID FETCH 1:5,9 (UID BODY.PEEK [] <0.512>)", "ABCD6 UID SEARCH UID 3:* SINCE 1-Feb-2026",
         "(6 bytes)",
     ]  # fmt: skip
+
+
+def test_a_folder_whose_name_the_server_repeats_is_not_shown():
+    lines: list[str] = []
+    transcript = RedactedTranscript(lambda _, line: lines.append(line), str)
+    transcript.sent(Command("EXAMINE", "ABCD1", '"Layoffs of \\"Globex\\""'))
+    transcript.received(Response((b'ABCD1 NO Mailbox doesn\'t exist: Layoffs of "Globex"',), ()))
+    transcript.sent(Command("EXAMINE", "ABCD2", Literal("Kündigung Bonn".encode())))
+    transcript.received(Response((b"ABCD2 NO [NONEXISTENT] Mailbox bonn, is locked",), ()))
+    transcript.note("ended: closed by the server: Layoffs cannot be opened")
+
+    assert lines[1::2] == [
+        "ABCD1 NO Mailbox doesn't exist: … … …", "ABCD2 NO [NONEXISTENT] Mailbox … is locked"
+    ]  # fmt: skip
+    assert lines[-1] == "ended: closed by the server: … cannot be opened"
 
 
 def test_a_line_is_cut_and_its_end_is_not_looked_at():

@@ -5,11 +5,11 @@ password where nobody expects it shows nothing either. Only for connections whos
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from superimap.imap.command import Command
-from superimap.imap.encoding import Literal
+from superimap.imap.encoding import Argument, Literal
 from superimap.imap.response import Response
 
 MAX_LINE_CHARS = 240
@@ -55,16 +55,29 @@ _STATUS = re.compile(
     rb"(\S+ (?:OK|NO|BAD|BYE|PREAUTH))\b ?(\[[^\]\r\n]*\])? ?(.*)", re.DOTALL | re.IGNORECASE
 )
 _SAYS_WHY = (b"NO", b"BAD", b"BYE")
+_NAMES_FOLDER = re.compile(
+    rb'(\* (?:X?LIST|LSUB) \([^)]*\) (?:"(?:[^"\\]|\\.)*"|NIL)|\* STATUS) ("(?:[^"\\]|\\.)*"|[^\s"]+)(.*)',
+    re.DOTALL | re.IGNORECASE,
+)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_NAME_WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
+_ENDS_OF_WORD = ".,:;!)"
+MAX_NAME_WORDS = 500
+"""Words of names that a transcript remembers."""
 
 
 class RedactedTranscript:
-    """The lines of one connection. `clean` removes secrets from a text of the server."""
+    """The lines of one connection. `clean` removes secrets from a text of the server.
 
-    __slots__ = ("_clean", "_sink")
+    Words of quoted arguments and literals, such as of the folder that is opened, are hidden in later texts.
+    """
+
+    __slots__ = ("_clean", "_name_words", "_sink")
 
     def __init__(self, sink: Sink, clean: Callable[[str], str]) -> None:
         self._sink = sink
         self._clean = clean
+        self._name_words: set[str] = set()
 
     def sent(self, command: Command) -> None:
         """Note a command. Of a login only the mechanism is shown."""
@@ -74,6 +87,7 @@ class RedactedTranscript:
         elif command.name == "AUTHENTICATE":
             shown = f"{_tokens(_bytes_of(arguments[0]))} {_HIDDEN}" if arguments else ""
         else:
+            self._remember(arguments)
             shown = " ".join(_tokens(_bytes_of(each)) for each in arguments)
         self._add(LineDirection.SENT, f"{command.head} {shown}".rstrip())
 
@@ -95,12 +109,13 @@ class RedactedTranscript:
         elif line[:13].upper() == b"* CAPABILITY ":
             shown = f"* CAPABILITY {_capabilities(line[13:])}"
         else:
-            shown = " ".join(_tokens(text) for text in _beginning(response.texts))
+            first, *others = _beginning(response.texts)
+            shown = " ".join([_data(first), *map(_tokens, others)])
         self._add(LineDirection.RECEIVED, shown)
 
     def note(self, text: str) -> None:
         """Note something that has happened to the connection, in our words, or the server's as we know them."""
-        self._add(LineDirection.NOTE, " ".join(map(_word_of_text, self._clean(text).split())))
+        self._add(LineDirection.NOTE, self._words(text))
 
     def _status(self, status: re.Match[bytes]) -> str:
         """Return a status response. Its text is shown only where it says why something failed."""
@@ -111,11 +126,27 @@ class RedactedTranscript:
         elif code:
             parts.append(_tokens(code))
         if text and head.upper().endswith(_SAYS_WHY):
-            said = self._clean(text.decode("ascii", "replace"))
-            parts.append(" ".join(map(_word_of_text, said.split())))
+            parts.append(self._words(text.decode("ascii", "replace")))
         elif text:
             parts.append(_HIDDEN)
         return " ".join(parts)
+
+    def _words(self, text: str) -> str:
+        """Return the words of a text that are neither a secret nor of a name that was sent."""
+        words = map(_word_of_text, self._clean(text).split())
+        return " ".join(
+            _HIDDEN if word.rstrip(_ENDS_OF_WORD).lower() in self._name_words else word for word in words
+        )
+
+    def _remember(self, arguments: Iterable[Argument]) -> None:
+        """Remember the words of names, which a server may repeat when it refuses the command."""
+        for each in arguments:
+            names = (
+                [each.data.decode("utf-8", "replace")] if isinstance(each, Literal) else _QUOTED.findall(each)
+            )
+            found = {word.lower() for name in names for word in _NAME_WORD.findall(name)} - {"inbox"}
+            if len(self._name_words) + len(found) <= MAX_NAME_WORDS:
+                self._name_words |= found
 
     def _add(self, direction: LineDirection, line: str) -> None:
         self._sink(direction, line if len(line) <= MAX_LINE_CHARS else f"{line[:MAX_LINE_CHARS]}{_HIDDEN}")
@@ -134,6 +165,17 @@ def _beginning(texts: tuple[bytes, ...]) -> list[bytes]:
         found.append(text[:left])
         left -= len(text) + 1
     return found
+
+
+def _data(text: bytes) -> str:
+    """Return the beginning of a data response, without the name of a folder, which may look like a number."""
+    named = _NAMES_FOLDER.match(text)
+    if named is None:
+        return _tokens(text)
+    name = named[2].decode("ascii", "replace")
+    is_atom = not name.startswith(('"', "{")) and name.upper() != "INBOX"
+    shown = _HIDDEN if is_atom else _token(name, is_first=False)
+    return f"{_tokens(named[1])} {shown} {_tokens(named[3])}".rstrip()
 
 
 def _tokens(text: bytes) -> str:
