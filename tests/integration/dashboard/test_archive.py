@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 from sqlalchemy import text
 
 from superimap.api.job_runner import JobRunner
 from superimap.api.resources import no_doorbell
+from superimap.db.accounts import jobs
 from superimap.db.delivery import bulk_jobs
 from superimap.domain.operators import OperatorRole
 from tests.support.api import ApiWorld
@@ -70,3 +72,26 @@ async def test_all_mailboxes_that_exist_are_archived_in_batches_and_their_quota_
     assert (state, done, total) == ("done", 4, 4)
     again = await person.post(PAGE, {"code": "PLAIN"}, page=PAGE)
     assert again.status_code == 303  # for the late one
+
+
+async def test_who_is_restored_during_the_job_is_not_archived_again(world, monkeypatch):
+    monkeypatch.setattr(bulk_jobs, "BATCH_ROWS", 2)
+    partner = world.client(world.acme)
+    await partner.post("/api/v1/connections", json={"imap_provider_code": "PLAIN"})
+    users = "/api/v1/connections/PLAIN/users"
+    for name in ("ann", "Bob", "cyd"):
+        await partner.post(users, json={"tag": name, "email": f"{name}@example.com"})
+    person = await signed_in(world, OperatorRole.OPERATOR)
+    await person.post(PAGE, {"code": "PLAIN"}, page=PAGE)
+    holder = uuid4()
+    async with world.app.state.resources.dashboard_sessions.begin() as db:
+        job = await jobs.lock(db, await jobs.claim(db, holder), holder)
+        await bulk_jobs.run_batch(db, job)
+        await jobs.release(db, job.id, holder)
+
+    restored = await partner.put(f"{users}/ann", json={"archived": False})
+    await run_jobs(world)
+
+    assert restored.status_code == 200
+    assert await read(world, "SELECT string_agg(tag, ',') FROM users WHERE NOT archived") == ("ann",)
+    assert await read(world, "SELECT state, done, total FROM jobs") == ("done", 3, 3)

@@ -57,19 +57,25 @@ async def start(db: AsyncSession, planned: ArchivePlan) -> Job:
 
 
 async def archive_batch(db: AsyncSession, job: Job, *, limit: int) -> int:
-    """Archive at most `limit` users of the job's connection, as a change of each would; return their number."""
+    """Archive at most `limit` users of the job's connection, as a change of each would; return their number.
+
+    The job goes on behind the last one: who is restored meanwhile is not archived again.
+    """
     mine = (User.partner_id == job.partner_id, User.connection_id == job.plan["connection_id"])
     # In the order of the index of live users: those that were archived are no longer in it.
+    place = func.lower(User.tag)
+    later = () if job.position is None else (place > job.position,)
     statement = (
-        select(User.id, User.tag, User.shard, User.connected_at)
-        .where(*mine, _IS_LIVE, User.id <= job.plan["last_id"])
-        .order_by(func.lower(User.tag))
+        select(User.id, User.tag, User.shard, User.connected_at, place.label("place"))
+        .where(*mine, _IS_LIVE, User.id <= job.plan["last_id"], *later)
+        .order_by(place)
         .limit(limit)
         .with_for_update()
     )
     found = (await db.execute(statement)).all()
     if not found:
         return 0
+    job.position = found[-1].place
     await db.execute(
         update(User)
         .where(*mine, User.id.in_([each.id for each in found]))
