@@ -19,6 +19,7 @@ from superimap.api.read_replica import read_replica
 from superimap.api.routes.health import find_fault
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
+from superimap.core.environment import SettingsError
 from superimap.core.health import serve_health
 from superimap.core.listeners import listener_url, open_listeners
 from superimap.db.engine import sessions
@@ -61,8 +62,12 @@ async def serve(
     Meanwhile /readyz fails, so that load balancers stop sending requests. Then the listening socket is closed, and
     requests in progress are finished. Starts without a database, and answers 503 while it is unreachable. Calls
     `on_listening` with the address, such as `http://127.0.0.1:8000`. Metrics are served on `health_port`; 0 opens
-    none. Raises ListenError if a port is in use.
+    none. Raises ListenError if a port is in use, and SettingsError if OIDC_CLIENT_SECRET is missing.
     """
+    if settings.oidc_issuer and settings.oidc_client_secret is None:
+        raise SettingsError(
+            "OIDC_CLIENT_SECRET is not set: OIDC_ISSUER needs it. Or set OIDC_CLIENT_SECRET_FILE."
+        )
     vault = Vault.from_setting(settings.encryption_key.get_secret_value())
     listeners = open_listeners(settings.host, settings.port, variables="HOST and PORT")
     async with (

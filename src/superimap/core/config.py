@@ -328,7 +328,7 @@ class Settings(BaseSettings):
     def _single_sign_on_is_complete(self) -> "Settings":
         if not self.oidc_issuer:
             return self
-        if not self.oidc_client_id or self.oidc_client_secret is None:
+        if not self.oidc_client_id:  # the secret is the API's only, which asks for it
             raise ValueError("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
         if not (self.oidc_owner_groups or self.oidc_operator_groups or self.oidc_viewer_groups):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 import time
@@ -15,8 +16,11 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select, update
 
+from superimap.api import main
 from superimap.api.dashboard import passkeys
 from superimap.api.dashboard.page import Page
+from superimap.core.crypto import generate_key
+from superimap.core.environment import SettingsError, load_settings
 from superimap.db.models import AuditEntry, DashboardSession, Operator, OperatorToken
 from superimap.db.operators import accounts, tokens
 from superimap.domain.operators import OperatorRole
@@ -362,3 +366,19 @@ async def test_a_link_that_is_refused_changes_nothing(office):
     assert (await eve.get()).status_code == 200
     assert len(await office.rows(OperatorToken.id)) == 1
     assert await office.rows(Operator.role, Operator.oidc_subject) == [("owner", None)]
+
+
+async def test_only_the_api_needs_the_client_secret(monkeypatch):
+    """Idlers and dispatchers read the same settings, and do not get the secret."""
+    for name, value in {
+        "ISSUER": "https://login.example.com",
+        "CLIENT_ID": "a",
+        "OWNER_GROUPS": "staff",
+    }.items():
+        monkeypatch.setenv(f"OIDC_{name}", value)
+    monkeypatch.setenv("OIDC_CLIENT_SECRET", "")
+    given = {"database_url": "postgresql://localhost/none", "encryption_key": generate_key()}
+    settings = load_settings({"environment": "development", "port": 0, **given})
+
+    with pytest.raises(SettingsError, match="OIDC_CLIENT_SECRET is not set: OIDC_ISSUER needs it"):
+        await main.serve(settings, asyncio.Event())
