@@ -35,7 +35,7 @@ async def filled(world: World) -> AsyncIterator[tuple[str, list[str], dict[str, 
     """The address of an API, the addresses of all pages, and the cookies with which they open."""
     await dashboard.fill(world)
     sent = "SELECT 'msg_' || replace(id::text, '-', '') FROM deliveries WHERE partner_id = 1"
-    ids = {"user_id": "3", "code": "EXAMPLE", "webhook": await world.value(sent)}
+    ids = {"user_id": "3", "code": "EXAMPLE", "message_id": "65", "webhook": await world.value(sent)}
     addresses, cookies = sorted(pages.addresses(ids).values()), await pages.open_sessions(world.database_url)
     async with api(world) as url:
         yield url.replace("127.0.0.1", "localhost"), addresses, cookies  # passkeys need a name

@@ -27,7 +27,7 @@ VIEWS: dict[str, ViewportSize] = {
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DOCUMENTED = {
     "now": "/admin",
-    "mail": "/admin/mails/1",
+    "mail": "/admin/mails/65",
     "portal": "/portal",
 }
 """Pages that docs/images has, on a light desktop."""
@@ -83,7 +83,7 @@ async def _installation() -> AsyncIterator[tuple[str, dict[str, str], dict[str, 
 
 def _pages(delivery: str) -> dict[str, str]:
     """The addresses of the pages, by names for files."""
-    ids = {"user_id": "3", "code": "EXAMPLE", "webhook": delivery}
+    ids = {"user_id": "3", "code": "EXAMPLE", "message_id": "65", "webhook": delivery}
     return {
         re.sub(r"[/{}:]+|_?id\b|:int", "-", path).strip("-").replace("--", "-"): address
         for path, address in pages.addresses(ids).items()
