@@ -24,6 +24,8 @@ from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.jobs import BATCH_ROWS, MAX_COUNTED_ROWS, MAX_UNCONFIRMED_ROWS, JobKind, JobState
 
+MAX_DESCRIBED_ROWS = 1_000
+"""Rows of the table that a plan reads; other counts are of entries of an index."""
 _STATES = {
     JobKind.REPLAY_DELIVERIES: (DeliveryState.FAILED, DeliveryState.CANCELLED),
     JobKind.CANCEL_DELIVERIES: (DeliveryState.PENDING,),
@@ -35,7 +37,8 @@ class BulkPlan:
     """What a job would change: `count` deliveries, MAX_COUNTED_ROWS + 1 at most.
 
     Of the others that match, `erased` can never be replayed, and `blocked` not before their endpoint has a URL and
-    is enabled; some of them may not be counted.
+    is enabled. `is_partial`: there may be more of these, because only the first MAX_DESCRIBED_ROWS that match were
+    looked at.
     """
 
     kind: JobKind
@@ -43,6 +46,7 @@ class BulkPlan:
     count: int
     erased: int = 0
     blocked: int = 0
+    is_partial: bool = False
 
     @property
     def needs_confirmation(self) -> bool:
@@ -57,9 +61,10 @@ async def plan(db: AsyncSession, kind: JobKind, which: DeliveryFilter) -> BulkPl
     most = MAX_COUNTED_ROWS + 1
     if kind is JobKind.CANCEL_DELIVERIES:
         return BulkPlan(kind, which, await batches.count_pending(db, which, most=most))
-    left = await count_left(db, which)
+    left = await count_left(db, which, most=MAX_DESCRIBED_ROWS)
     ready = await batches.count_replayable(db, which, most=most)
-    return BulkPlan(kind, which, ready, left.erased, left.blocked)
+    is_partial = left.ready + left.erased + left.blocked == MAX_DESCRIBED_ROWS
+    return BulkPlan(kind, which, ready, left.erased, left.blocked, is_partial)
 
 
 async def start(db: AsyncSession, planned: BulkPlan, *, tag: str = "") -> Job:

@@ -139,15 +139,17 @@ async def replay(
     return Replayed(done.count, done.endpoints, done.last, left.ready, left.erased, left.blocked)
 
 
-async def count_left(db: AsyncSession, which: DeliveryFilter, *, above: UUID | None = None) -> LeftDeliveries:
-    """Count the selected deliveries by whether they can be replayed, MAX_COUNTED at most in all."""
+async def count_left(
+    db: AsyncSession, which: DeliveryFilter, *, above: UUID | None = None, most: int = MAX_COUNTED
+) -> LeftDeliveries:
+    """Count the selected deliveries by whether they can be replayed, `most` at most in all."""
     ready = and_(Endpoint.url.is_not(None), Endpoint.disabled_at.is_(None))
     described = select(Delivery.content.is_(None).label("is_erased"), ready.label("is_ready")).join(
         Endpoint, and_(Endpoint.id == Delivery.endpoint_id, Endpoint.partner_id == Delivery.partner_id)
     )
     following = [Delivery.id > above] if above is not None else []
     rows = [described.where(*branch, *following) for branch in which.branches()]
-    left = batches.first_rows(rows, most=MAX_COUNTED)
+    left = batches.first_rows(rows, most=most)
     counted = await db.execute(
         select(
             func.count().filter(~left.c.is_erased, left.c.is_ready),
