@@ -28,6 +28,9 @@ async def prepare(world: World) -> dict[str, str]:
     async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
         if not await world.value("SELECT EXISTS (SELECT FROM operators)"):
             await accounts.create(db, "ada@example.com", OperatorRole.OWNER)
+    await world.rows(
+        "DELETE FROM vault_canaries"
+    )  # each run has a key of its own; nothing here can be decrypted
     await world.rows(_JOB)
     await world.rows("UPDATE idlers SET heartbeat_at = now() + interval '1 day'")
     (row,) = await world.rows(_MAIL, _BUSIEST_ID)

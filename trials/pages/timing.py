@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from fixtures.world import World
 COLD_LIMIT_MS = 300
 WARM_LIMIT_MS = 100
 WARM_READINGS = 5
+UNOPENED_MS = 1e6
 LARGE_TABLES = ("attempts", "deliveries", "mailboxes", "messages", "user_events", "users")
 START_SECONDS = 60.0
 SIGN_IN = "/admin/sign-in"
@@ -68,11 +70,13 @@ async def serving(world: World) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def read(client: httpx.AsyncClient, address: str) -> float:
-    """Read a page; return the milliseconds. Raises AssertionError if it does not open."""
+    """Read a page; return the milliseconds, of a page that does not open those of UNOPENED_MS."""
     began = time.perf_counter()
     answer = await client.get(address)
     milliseconds = (time.perf_counter() - began) * 1000
-    assert answer.status_code in STATUSES, (address, answer.status_code, answer.text[:500])
+    if answer.status_code not in STATUSES:
+        print(f"{address}: {answer.status_code}", file=sys.stderr)
+        return UNOPENED_MS
     return milliseconds
 
 
