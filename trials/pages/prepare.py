@@ -32,6 +32,9 @@ async def prepare(world: World) -> dict[str, str]:
         "DELETE FROM vault_canaries"
     )  # each run has a key of its own; nothing here can be decrypted
     await world.rows(_JOB)
+    await world.rows(
+        "UPDATE activity_marks SET counted_to = now(), counted_id = (SELECT max(id) FROM messages)"
+    )
     await world.rows("UPDATE idlers SET heartbeat_at = now() + interval '1 day'")
     (row,) = await world.rows(_MAIL, _BUSIEST_ID)
     user, mail, webhook = row

@@ -7,7 +7,9 @@ import time
 from asyncpg import Pool
 
 from superimap.db.delivery import activity
-from superimap.domain.activity import SETTLE_LAG_SECONDS, ActivitySource
+from superimap.domain.activity import SETTLE_LAG_SECONDS, SLICE_SECONDS, ActivitySource
+
+MIN_SLICE_SECONDS = 1.0
 
 
 class ActivityRollup:
@@ -28,13 +30,14 @@ class ActivityRollup:
         self._lag = lag
         self._next_count = 0.0
         self._next_shrink = 0.0
+        self._slices = dict.fromkeys(ActivitySource, SLICE_SECONDS)
 
     async def run_due(self, pool: Pool) -> None:
         """Do the steps that are due. If one is behind, the next round continues; after an error, a later one."""
         now = time.monotonic()
         if now >= self._next_count:
             self._next_count = now + self._interval
-            behind = [await activity.count_slice(pool, source, lag=self._lag) for source in ActivitySource]
+            behind = [await self._count(pool, source) for source in ActivitySource]
             await activity.sample_idlers(pool, expiry=self._expiry)
             if any(behind):
                 self._next_count = 0.0
@@ -42,3 +45,11 @@ class ActivityRollup:
             self._next_shrink = now + self._retention_interval
             if await activity.shrink(pool):
                 self._next_shrink = 0.0
+
+    async def _count(self, pool: Pool, source: ActivitySource) -> bool:
+        """Count a slice. One that failed, as by a time-out, is halved until it succeeds, then doubled again."""
+        seconds = self._slices[source]
+        self._slices[source] = max(MIN_SLICE_SECONDS, seconds / 2)
+        is_behind = await activity.count_slice(pool, source, lag=self._lag, seconds=seconds)
+        self._slices[source] = min(SLICE_SECONDS, seconds * 2)
+        return is_behind

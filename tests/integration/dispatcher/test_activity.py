@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import uuid
@@ -18,7 +19,8 @@ from fixtures.engines import as_role
 from superimap.core.ids import uuid7
 from superimap.db.delivery import activity
 from superimap.db.privileges import Role
-from superimap.domain.activity import BUCKETS, LATENCY_BOUNDS_SECONDS, ActivitySource
+from superimap.dispatcher.activity_rollup import ActivityRollup
+from superimap.domain.activity import BUCKETS, LATENCY_BOUNDS_SECONDS, SLICE_SECONDS, ActivitySource
 from tests.integration.dispatcher.conftest import FAST, SinkWorld, eventually
 
 COUNTS = ("mails", "skipped", "delivered", "failed", "cancelled")
@@ -287,3 +289,39 @@ async def test_sessions_of_living_idlers_are_sampled_once_in_an_interval(world: 
         " WHERE began_at = (SELECT min(began_at) FROM idler_activity) ORDER BY 1"
     )
     assert [tuple(row) for row in rows] == [(0, 7, 20, 8), (7, 4, 10, 5), (8, 3, 10, 3)]
+
+
+async def test_a_step_counts_a_bounded_number_of_mails_and_each_once(world: SinkWorld):
+    await add_mails(world, ["delivered"] * 10)
+
+    steps = 1
+    while await activity.count_slice(world.db, ActivitySource.MESSAGES, lag=0.0, most=3):
+        steps += 1
+
+    assert steps == 4
+    assert await counted(world, "mails") == {"mails": 10}
+    await add_mails(world, ["delivered"])
+    await count_all(world)
+    assert await counted(world, "mails") == {"mails": 11}
+
+
+async def test_a_slice_that_takes_too_long_is_halved_until_it_succeeds(world: SinkWorld, monkeypatch):
+    """Or a slice with too many rows for the time-out of a statement would be tried for ever."""
+    tried: list[float] = []
+    most_seconds = 100.0
+
+    async def count(_: object, source: ActivitySource, *, lag: float, seconds: float) -> bool:
+        if source is ActivitySource.MESSAGES:
+            tried.append(seconds)
+            if seconds > most_seconds:
+                raise TimeoutError
+        return False
+
+    monkeypatch.setattr(activity, "count_slice", count)
+    rollup = ActivityRollup(expiry=20.0, interval=0.0, retention_interval=3600.0)
+    async with asyncpg.create_pool(world.database_url, min_size=1) as pool:
+        for _ in range(4):
+            with contextlib.suppress(TimeoutError):
+                await rollup.run_due(pool)
+
+    assert tried == [SLICE_SECONDS, SLICE_SECONDS / 2, SLICE_SECONDS / 4, SLICE_SECONDS / 2]

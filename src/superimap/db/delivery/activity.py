@@ -25,6 +25,9 @@ from superimap.domain.events import UserEventKind
 BATCH_ROWS = 5_000
 """Rows that one step of the retention changes at most."""
 
+MAX_MESSAGES = 20_000
+"""Messages that one step counts at most."""
+
 _STATEMENTS = statements.load(__file__)
 _LOCK_MARK = _STATEMENTS["lock_mark"]
 _MOVE_MARK = _STATEMENTS["move_mark"]
@@ -52,22 +55,32 @@ _GRAINS = {
 }
 
 
-async def count_slice(pool: Db, source: ActivitySource, *, lag: float = activity.SETTLE_LAG_SECONDS) -> bool:
+async def count_slice(
+    pool: Db,
+    source: ActivitySource,
+    *,
+    lag: float = activity.SETTLE_LAG_SECONDS,
+    seconds: float = activity.SLICE_SECONDS,
+    most: int = MAX_MESSAGES,
+) -> bool:
     """Count the next slice of a source; return whether there may be more to count now.
 
-    Rows that are younger than `lag` seconds wait, because an earlier one may still become visible.
+    A slice is `seconds` long, and has `most` messages at most. Rows that are younger than `lag` seconds wait,
+    because an earlier one may still become visible.
     """
     async with _transaction(pool) as db:
-        mark = await db.fetchrow(*_LOCK_MARK.bind(source=source, lag=lag, slice=activity.SLICE_SECONDS))
+        mark = await db.fetchrow(*_LOCK_MARK.bind(source=source, lag=lag, slice=seconds))
         if mark is None or mark["count_to"] <= mark["counted_to"]:
             return False
-        count_to, count_id = mark["count_to"], mark["counted_id"]
+        count_to, count_id, is_part = mark["count_to"], mark["counted_id"], False
         if source is ActivitySource.MESSAGES:
-            count_id = await db.fetchval(*_FIND_LAST_MESSAGE.bind(counted_id=count_id, count_to=count_to))
+            last = _FIND_LAST_MESSAGE.bind(counted_id=count_id, count_to=count_to, most=most)
+            count_id, is_part = await db.fetchrow(*last)
         values = _range(source, mark, count_to, count_id)
         await db.execute(*_ADD[source].bind(**values))
-        await db.execute(*_MOVE_MARK.bind(source=source, count_to=count_to, count_id=count_id))
-        return bool((count_to - mark["counted_to"]).total_seconds() >= activity.SLICE_SECONDS)
+        moved_to = mark["counted_to"] if is_part else count_to
+        await db.execute(*_MOVE_MARK.bind(source=source, count_to=moved_to, count_id=count_id))
+        return is_part or (count_to - mark["counted_to"]).total_seconds() >= seconds
 
 
 def _range(source: ActivitySource, mark: asyncpg.Record, count_to: datetime, count_id: int) -> dict[str, Any]:

@@ -9,14 +9,12 @@ FROM activity_marks WHERE source = :source FOR UPDATE;
 -- name: move_mark!
 UPDATE activity_marks SET counted_to = :count_to::timestamptz, counted_id = :count_id::bigint WHERE source = :source;
 
--- name: find_last_message$
--- The last of the messages, in the order of their ids, before the first one that is too young.
-SELECT coalesce(
-    (SELECT y.id - 1 FROM (
-        SELECT id, created_at FROM messages WHERE id > :counted_id::bigint ORDER BY id OFFSET 0
-    ) y WHERE y.created_at > :count_to LIMIT 1),
-    greatest((SELECT max(id) FROM messages), :counted_id::bigint)
-);
+-- name: find_last_message^
+-- The last of the next messages, in the order of their ids, before the first one that is too young; and whether more
+-- of them follow that are old enough.
+SELECT coalesce(min(id) FILTER (WHERE created_at > :count_to) - 1, max(id), :counted_id::bigint) AS count_id,
+    count(*) = :most AND min(id) FILTER (WHERE created_at > :count_to) IS NULL AS is_part
+FROM (SELECT id, created_at FROM messages WHERE id > :counted_id::bigint ORDER BY id LIMIT :most) following;
 
 -- name: add_messages!
 WITH
