@@ -10,7 +10,8 @@ PREFIX = "superimap.prefix"
 """Name of the prefix in the ASGI scope: empty, or a path such as `/superimap`."""
 
 OWN_SEGMENTS = frozenset(
-    {"", "api", "docs", "healthz", "openapi.json", "operators", "readyz", "users", "webhook_test"}
+    {"", "admin", "api", "docs", "healthz", "openapi.json", "operators", "portal", "readyz", "users"}
+    | {"webhook_test"}
 )
 """First segments of our own paths."""
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 import pytest
 
+from superimap.api import dashboard
 from superimap.api.app import enabled_modules
 from superimap.api.public_path import OWN_SEGMENTS, without_prefix
 from tests.integration.connect.conftest import ANN, hidden_fields
@@ -107,6 +108,9 @@ async def test_a_person_and_a_program_stay_under_the_prefix(scene, case):
         ("/api/v1/connections", "/api/v1", "/api/v1/connections"),
         ("/users/users/connect/new", "/users", "/users/connect/new"),
         ("/users/connect/new", "/users", "/users/connect/new"),
+        ("/mail/admin/oidc/callback", "/mail", "/admin/oidc/callback"),
+        ("/admin/sign-in", "/admin", "/admin/sign-in"),
+        ("/mail/portal", "/mail", "/portal"),
     ],
 )
 def test_the_prefix_is_cut_only_where_a_path_of_ours_remains(path, prefix, route):
@@ -115,6 +119,7 @@ def test_the_prefix_is_cut_only_where_a_path_of_ours_remains(path, prefix, route
 
 def test_every_route_begins_with_a_segment_that_the_prefix_rule_knows():
     paths = {route.path for module in enabled_modules(None) for route in module.router.routes}
+    paths |= {route.path for route in dashboard.routes()}
 
     assert {path.split("/")[1] for path in paths} == OWN_SEGMENTS
 
