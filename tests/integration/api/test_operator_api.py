@@ -165,6 +165,8 @@ TAKEN = ({"name": "ACME"}, {"code": "PLAIN", "title": "x", "imap_host": "a.examp
         ("PATCH", "/operators/1", {"role": "king"}, "role"),
         ("GET", "/audit_log?action=nonsense", None, "action"),
         ("GET", "/partners?limit=0", None, "limit"),
+        ("GET", "/partners?after=999", None, "after"),
+        ("PATCH", "/providers/PLAIN", {"oauth2_token_url": "https://["}, "oauth2_token_url"),
     ],
 )
 async def test_an_error_names_the_field(world, method, path, body, field):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import defer
 
 from superimap.db.accounts import quotas
 from superimap.db.accounts.room import COUNTED
-from superimap.db.errors import NotFound
+from superimap.db.errors import Invalid, NotFound
 from superimap.db.models import Connection, Partner, PartnerQuota, PartnerUsage, Provider, User
 from superimap.domain.quotas import Quota
 
@@ -59,14 +59,19 @@ class QuotaUse(NamedTuple):
 async def list_partners(
     db: AsyncSession, *, prefix: str = "", after: int | None = None, limit: int
 ) -> list[ListedPartner]:
-    """Return partners by name whose names begin with `prefix`. `after` is the id of the last one before."""
+    """Return partners by name whose names begin with `prefix`. `after` is the id of the last one before.
+
+    Raises Invalid if that one was deleted: an empty page would look like the end of the list.
+    """
     name = func.lower(Partner.name)
     connections = select(func.count()).where(Connection.partner_id == Partner.id).scalar_subquery()
     statement = select(Partner.id, Partner.name, Partner.created_at, connections)
     if prefix:
         statement = statement.where(name.startswith(prefix.lower(), autoescape=True))
     if after is not None:
-        last = select(func.lower(Partner.name)).where(Partner.id == after).correlate(None).scalar_subquery()
+        last = await db.scalar(select(func.lower(Partner.name)).where(Partner.id == after))
+        if last is None:
+            raise Invalid("after", "names no partner; begin with the first page again")
         statement = statement.where(name > last)
     return [ListedPartner(*row) for row in await db.execute(statement.order_by(name).limit(limit))]
 

@@ -1,5 +1,6 @@
 """Fields of providers: which may be set, and their limits."""
 
+import contextlib
 import re
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
@@ -125,8 +126,9 @@ def _invalid_reason(name: str, value: Any) -> str | None:
 def _invalid_url_reason(name: str, value: str) -> str | None:
     if name == "oauth2_token_url":
         # The tenant is a partner's input, so it must never be able to change the host.
-        if "{" in urlsplit(value).netloc:
-            return "may contain {tenant} only in its path"
+        with contextlib.suppress(ValueError):  # of what is no URL, which is said below
+            if "{" in urlsplit(value).netloc:
+                return "may contain {tenant} only in its path"
         value = value.replace("{tenant}", "tenant")
     try:
         check_url(value, field=name)
