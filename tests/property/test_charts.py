@@ -157,3 +157,17 @@ def test_series_differ_without_colour_and_one_failure_among_thousands_is_seen():
     areas = re.findall(r'<path fill="url\(#k-hatched-bad\)" d="M[\d.]+ [\d.]+h[\d.]+v([\d.]+)', drawn)
     assert [float(height) >= 1 for height in areas] == [True, True]  # in the legend, and in the chart
     assert '<pattern id="k-hatched-bad"' in drawn
+
+
+def test_a_line_ends_before_an_interval_that_is_not_over():
+    lines = [Series("mails", [5, 5, 1], "ink")]
+    drawn = {
+        has_open_end: timeline.timeline(
+            START, 1800, [], key="k", label="l", lines=lines, has_open_end=has_open_end
+        )
+        for has_open_end in (False, True)
+    }
+
+    paths = {key: re.findall(r'class="line ink" d="(M[^"]*)"', each.svg) for key, each in drawn.items()}
+    assert {key: path.count("L") for key, (*_, path) in paths.items()} == {False: 2, True: 1}
+    assert drawn[True].rows == drawn[False].rows

@@ -27,11 +27,13 @@ def timeline(
     lines: Sequence[Series] = (),
     show: Callable[[float], str] = numbers.short_count,
     is_whole: bool = True,
+    has_open_end: bool = False,
 ) -> Chart:
     """Draw series over intervals of `step_seconds` from `start`: bars upon one another, lines on the same scale.
 
     `key` is unique on the page. `show` writes the values of the axis. Shorter series are filled up with zeros. The
-    table leaves out intervals in which everything is 0.
+    table leaves out intervals in which everything is 0. `has_open_end`: the last interval is not over; lines end
+    before it, because they would fall.
     """
     series = [*bars, *lines]
     count = max((len(each.values) for each in series), default=0)
@@ -47,7 +49,7 @@ def timeline(
         named,
         drawing.value_axis(box, ticks, [show(tick) for tick in ticks]),
         *_bars(box, bars, grid, ticks[-1], key),
-        *_lines(box, lines, grid[len(bars) :], ticks[-1]),
+        *_lines(box, lines, grid[len(bars) :], ticks[-1], left_out=int(has_open_end)),
         drawing.base_line(box),
         drawing.time_axis(
             box, start, end, [(at, numbers.time_text(at)) for at in numbers.time_ticks(start, end)]
@@ -91,13 +93,15 @@ def _bars(box: Box, bars: Sequence[Series], grid: list[list[float]], top: float,
     return drawn
 
 
-def _lines(box: Box, lines: Sequence[Series], grid: list[list[float]], top: float) -> list[Markup]:
+def _lines(
+    box: Box, lines: Sequence[Series], grid: list[list[float]], top: float, *, left_out: int
+) -> list[Markup]:
     drawn = []
     for each, values in zip(lines, grid, strict=True):
         width = box.width / max(len(values), 1)
         points = [
             f"{drawing.number(box.left + (place + 0.5) * width)} {drawing.number(box.y(value, top))}"
-            for place, value in enumerate(values)
+            for place, value in enumerate(values[: max(1, len(values) - left_out)])
         ]
         if len(points) == 1:  # a line of one point would not be seen
             points.append(f"{drawing.number(box.right)} {points[0].split(' ')[1]}")

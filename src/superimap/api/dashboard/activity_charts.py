@@ -42,7 +42,7 @@ def webhooks_chart(seen: ActivitySeen, key: str, when: str) -> Chart:
         said.append(f"{total.cancelled:,} cancelled")
     mails = Series("mails", [each.mails for each in seen.slots], "ink")
     label = f"Mails and webhooks of {when}: {total.mails:,} mails; webhooks: {', '.join(said)}."
-    return _over_time(seen.window, bars, key, label, lines=[mails])
+    return _over_time(seen.window, bars, key, label, lines=[mails], has_open_end=True)
 
 
 def answers_chart(seen: ActivitySeen, key: str, when: str) -> Chart:
@@ -146,9 +146,17 @@ def _thinned(values: Sequence[int], every: int) -> list[int]:
 
 
 def _over_time(
-    within: Window, bars: Sequence[Series], key: str, label: str, *, lines: Sequence[Series] = ()
+    within: Window,
+    bars: Sequence[Series],
+    key: str,
+    label: str,
+    *,
+    lines: Sequence[Series] = (),
+    has_open_end: bool = False,
 ) -> Chart:
-    return timeline(within.start, within.step_seconds, bars, key=key, label=label, lines=lines)
+    return timeline(
+        within.start, within.step_seconds, bars, key=key, label=label, lines=lines, has_open_end=has_open_end
+    )
 
 
 @dataclass(frozen=True, slots=True)
