@@ -360,3 +360,17 @@ async def test_lists_are_paged_by_name(world: ApiWorld, monkeypatch):
     ]  # fmt: skip
     async with world.sessionmaker.begin() as db:
         assert await db.scalar(select(func.count()).select_from(Provider)) == 2
+
+
+async def test_numbers_and_names_that_nothing_can_have_are_not_found(world):
+    owner = await signed_in(world)
+    huge = 2**63
+
+    shown = [await owner.get(path) for path in (f"/partners/{huge}/quotas", f"/jobs/{huge}")]
+    sent = [
+        await owner.post(path, page="/account")
+        for path in (f"/partners/{huge}/portal", f"/jobs/{huge}/cancel")
+    ]
+
+    assert {each.status_code for each in (*shown, *sent)} == {404}
+    assert (await owner.get("/audit", partner="a\0b")).status_code == 200

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from superimap.api.dashboard import cookies, forms
 from superimap.api.dashboard.menus import ADMIN
-from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.page import MAX_ID, Page
 from superimap.api.errors import Problem
 from superimap.api.operator_transaction import (
     READ_TIMEOUT_SECONDS,
@@ -118,6 +118,9 @@ def _behind(
     door: str, answer: Callable[[Request, str], Awaitable[Response]]
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
+        ids = (value for value in request.path_params.values() if isinstance(value, int))
+        if any(each > MAX_ID for each in ids):  # no row has it, and PostgreSQL would refuse it
+            raise Problem(404, "There is no such page.")
         return await answer(request, door)
 
     return endpoint

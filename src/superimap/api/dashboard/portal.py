@@ -118,10 +118,10 @@ async def check_signature(page: Page) -> Response:
     return page.show("signature.html", result=result, text=text)
 
 
-@admin_pages.post("/partners/{partner_id}/portal", role=OperatorRole.OPERATOR, fresh=True)
-async def make_link(page: Page, partner_id: str) -> Response:
+@admin_pages.post("/partners/{partner_id:int}/portal", role=OperatorRole.OPERATOR, fresh=True)
+async def make_link(page: Page, partner_id: int) -> Response:
     """Show a link that opens the partner's portal once."""
-    partner = await partners.by_id(page.db, int(partner_id)) if partner_id.isdecimal() else None
+    partner = await partners.by_id(page.db, partner_id)
     if partner is None:
         raise Problem(404, "Partner not found.")
     secret = await links.open_portal(page.db, partner.id)

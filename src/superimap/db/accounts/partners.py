@@ -71,6 +71,8 @@ async def by_id(db: AsyncSession, partner_id: int) -> Partner | None:
 
 async def by_name(db: AsyncSession, name: str) -> Partner | None:
     """Return the partner with this name (letter case is ignored), or None."""
+    if "\0" in name:
+        return None
     statement = select(Partner).where(func.lower(Partner.name) == func.lower(name.strip()))
     return (await db.scalars(statement)).one_or_none()
 
