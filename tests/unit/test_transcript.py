@@ -63,17 +63,18 @@ def test_of_a_login_nothing_but_the_mechanism_is_shown():
         Command("AUTHENTICATE", "ABCD3", "XOAUTH2", "dXNlcj1h"),
         Command("EXAMINE", "ABCD4", '"Secret folder"'),
         Command("EXAMINE", "ABCD4", '"INBOX"'),
+        Command("EXAMINE", "ABCD4", Literal("Büro".encode())),
         Command("FETCH", "ABCD5", "1:5,9", "(UID BODY.PEEK[]<0.512>)", prefix="UID"),
         Command("SEARCH", "ABCD6", "UID 3:* SINCE 1-Feb-2026", prefix="UID"),
     ):
         transcript.sent(command)
-    transcript.continued(6)
+        if isinstance(command.args[-1], Literal):
+            transcript.continued(len(b"hunter"))
 
     assert [line for _, line in lines] == [
-        "ABCD1 LOGIN …", "ABCD2 LOGIN …", "ABCD3 AUTHENTICATE XOAUTH2 …", 'ABCD4 EXAMINE "13 bytes"',
-        'ABCD4 EXAMINE "INBOX"',
+        "ABCD1 LOGIN …", "ABCD2 LOGIN …", "(…)", "ABCD3 AUTHENTICATE XOAUTH2 …", 'ABCD4 EXAMINE "13 bytes"',
+        'ABCD4 EXAMINE "INBOX"', "ABCD4 EXAMINE {5}", "(6 bytes)",
         "ABCD5 UID FETCH 1:5,9 (UID BODY.PEEK [] <0.512>)", "ABCD6 UID SEARCH UID 3:* SINCE 1-Feb-2026",
-        "(6 bytes)",
     ]  # fmt: skip
 
 

@@ -72,16 +72,18 @@ class RedactedTranscript:
     Words of quoted arguments and literals, such as of the folder that is opened, are hidden in later texts.
     """
 
-    __slots__ = ("_clean", "_name_words", "_sink")
+    __slots__ = ("_clean", "_is_login", "_name_words", "_sink")
 
     def __init__(self, sink: Sink, clean: Callable[[str], str]) -> None:
         self._sink = sink
         self._clean = clean
         self._name_words: set[str] = set()
+        self._is_login = False
 
     def sent(self, command: Command) -> None:
         """Note a command. Of a login only the mechanism is shown."""
         arguments = command.args
+        self._is_login = command.name in ("LOGIN", "AUTHENTICATE")
         if command.name == "LOGIN":
             shown = _HIDDEN
         elif command.name == "AUTHENTICATE":
@@ -92,8 +94,11 @@ class RedactedTranscript:
         self._add(LineDirection.SENT, f"{command.head} {shown}".rstrip())
 
     def continued(self, size: int) -> None:
-        """Note that the rest of a command was sent: a literal, or the answer to a challenge."""
-        self._add(LineDirection.SENT, f"({size} bytes)")
+        """Note that the rest of a command was sent: a literal, or the answer to a challenge.
+
+        Of a login not even the size is shown, which would be the length of a password.
+        """
+        self._add(LineDirection.SENT, f"({_HIDDEN})" if self._is_login else f"({size} bytes)")
 
     def done(self) -> None:
         """Note the end of IDLE."""
