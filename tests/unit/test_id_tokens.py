@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from superimap.oauth.id_tokens import MAX_TRIED_KEYS, UntrustedToken, verified_claims
@@ -170,3 +170,10 @@ def test_claims_of_another_application_provider_time_or_consent_are_refused(chan
 )
 def test_a_claim_that_is_no_address_names_no_account(value):
     assert account_of({"email": value}, ("email",)) is None
+
+
+def test_signed_claims_that_are_nested_too_deeply_are_not_trusted():
+    token = jws.serialize_compact({"alg": "ES256", "kid": "k1"}, b"[" * 50_000, ec("k1"))
+
+    with pytest.raises(UntrustedToken, match="RecursionError"):
+        verified_claims(token, {"keys": [public(ec("k1"))]})

@@ -26,7 +26,7 @@ MAX_RSA_DIGITS = 1400
 MAX_EXPONENT_DIGITS = 8
 
 # A key or token that is malformed in any way: joserfc and cryptography raise all of these.
-_ERRORS = (JoseError, ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm)
+_ERRORS = (JoseError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UnsupportedAlgorithm)
 
 
 class UntrustedToken(SuperImapError):
