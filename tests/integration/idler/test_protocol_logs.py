@@ -99,6 +99,7 @@ async def test_a_conversation_with_dovecot_is_logged_without_secrets_and_mails(
         for user, login in zip(users, ("LOGIN", "AUTHENTICATE PLAIN"), strict=True):
             await try_now(world, user)
             await eventually(lambda user=user, login=login: contains(world, user, f" {login} …"))
+            await eventually(lambda user=user: contains(world, user, "EXAMINE"))
         texts = [await said(world, user) for user in users]
 
     assert " LOGIN …" in texts[0]
@@ -188,11 +189,13 @@ async def test_lines_are_stored_only_of_logs_that_run_and_have_room_and_for_a_da
 
     assert active == {users[0], users[2], users[3]}
     assert [tuple(row) for row in stored] == [
-        (users[0], "NOOP 0"), (users[0], "NOOP 1"), (users[3], "NOOP 0"), (users[3], "NOOP 1"),
+        (users[0], "NOOP 0"), (users[0], "NOOP 1"), (users[2], "NOOP 0"), (users[3], "NOOP 0"),
+        (users[3], "NOOP 1"),
     ]  # fmt: skip
+    assert await world.value("SELECT max(lines) FROM protocol_logs") == MAX_LINES  # as the page says
     await world.rows(
         "UPDATE protocol_logs SET ends_at = now() - interval '25 hours' WHERE user_id = $1", users[3]
     )
     async with postgres.pool(as_role(world.database_url, Role.DISPATCHER), size=2) as pool:
         assert await liveness.delete_old_protocol_logs(pool, days=1.0) == 1
-    assert await world.value("SELECT count(*) FROM protocol_log_lines") == 2
+    assert await world.value("SELECT count(*) FROM protocol_log_lines") == 3
