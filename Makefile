@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench coefficients fuzz simulation scale big pages screenshots faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
+.PHONY: help setup up demo test bench coefficients fuzz model simulation scale big pages screenshots faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ coefficients: setup ## measure what `superimap plan` computes with, 6 minutes; w
 
 fuzz: setup ## fuzz the mail parser and the idler (ARGS="dialogues --seconds 600 --seed 1")
 	$(VENV)/bin/python -m trials.fuzz $(ARGS)
+
+model: setup ## explore the model of the protocol with spin, two minutes (needs spin and gcc; ARGS="--trail FENCE=0")
+	@$(VENV)/bin/python -m trials.model $(ARGS)
 
 simulation: setup ## simulate failing servers and killed processes over days, 1,000 times (ARGS="--seeds 50 --first 7")
 	@$(VENV)/bin/python -m trials.simulation $(ARGS)

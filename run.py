@@ -42,6 +42,9 @@ PROGRAMS = {  # by Debian package; the languages are those of docs/webhooks.md
     "ruby": ["ruby"],
     "php-cli": ["php"],
     "golang-go": ["go"],
+    "spin": ["spin"],
+    "gcc": ["gcc"],
+    "libc6-dev": ["gencat"],  # a program of the package that comes with it
 }
 REMOVED_VARIABLES = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX"}
 

@@ -27,5 +27,6 @@ def adapt_page(app: Sphinx, page: str, source: list[str]) -> None:
     """Adapt one page, whose text is `source[0]`."""
     folder = (Path(app.srcdir) / page).parent
     source[0] = LINK.sub(lambda link: link[1] if (folder / link[2]).is_dir() else link[0], source[0])
-    if page.startswith("docs/") and page.endswith("/README"):
+    is_parent = len(list(folder.glob("*.md"))) > 1
+    if page.startswith("docs/") and page.endswith("/README") and is_parent:
         source[0] += SIBLINGS

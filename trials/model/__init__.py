@@ -1,0 +1,1 @@
+"""Model of the protocol (docs/model), explored by the model checker spin."""
