@@ -374,3 +374,5 @@ async def test_numbers_and_names_that_nothing_can_have_are_not_found(world):
 
     assert {each.status_code for each in (*shown, *sent)} == {404}
     assert (await owner.get("/audit", partner="a\0b")).status_code == 200
+    ended = await owner.post("/account/sessions/end", {"session": "a\0b"}, page="/account")
+    assert ended.status_code == 303

@@ -115,7 +115,10 @@ async def end_of(db: AsyncSession, operator: Operator, which: str, *, keep: byte
         DashboardSession.operator_id == operator.id, DashboardSession.digest != keep
     )
     if which:
-        statement = statement.where(func.encode(DashboardSession.digest, "hex") == which)
+        try:
+            statement = statement.where(DashboardSession.digest == bytes.fromhex(which))
+        except ValueError:
+            return  # no session has it
     ended = (await db.execute(statement.returning(DashboardSession.digest))).all()
     if ended:
         details = {"count": len(ended)}
