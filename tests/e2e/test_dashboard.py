@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pyotp
 from playwright.async_api import Page, async_playwright, expect
 
 from fixtures.world import World, credentials, eventually, running
@@ -22,6 +24,7 @@ from tests.support import axe
 from tests.support.mails import mail
 
 PASSWORD = "four quiet ponies"
+REFUSED = re.compile(r"responded with a status of (422|423|429)")
 
 
 async def invited(world: World) -> str:
@@ -33,13 +36,13 @@ async def invited(world: World) -> str:
 
 @contextlib.asynccontextmanager
 async def browser(chromium: str, **options: Any) -> AsyncIterator[Page]:
-    """A page with JavaScript; any message on its console fails the test."""
+    """A page with JavaScript; any message on its console fails the test, but for forms that are refused."""
     said: list[str] = []
     async with async_playwright() as playwright:
         opened = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
         context = await opened.new_context(**options)
         page = await context.new_page()
-        page.on("console", lambda message: said.append(message.text))
+        page.on("console", lambda message: REFUSED.search(message.text) or said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         yield page
         await opened.close()
@@ -66,7 +69,7 @@ async def test_a_mail_is_watched_from_its_arrival_to_its_webhook(
         await page.get_by_label("Password").fill(PASSWORD)
         await page.get_by_label("The same again").fill(PASSWORD)
         await page.get_by_role("button", name="Set the password").click()
-        await expect(page.get_by_role("heading", name="Now")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Now", exact=True)).to_be_visible()
         await eventually(lambda: world.value("SELECT status = 'watching' FROM users"))
 
         await page.get_by_role("searchbox").fill("ann@example.com")
@@ -85,7 +88,7 @@ async def test_a_mail_is_watched_from_its_arrival_to_its_webhook(
         await page.screenshot(path=str(tmp_path / "mail.png"), full_page=True)
         address = page.url
 
-        await page.get_by_role("link", name="Now").click()
+        await page.get_by_role("link", name="Now", exact=True).click()
         await expect(page.get_by_text("endpoint of acme is disabled: it answered 410")).to_be_visible()
         await page.get_by_role("link", name="Look at the endpoint").click()
         sink.on("/new_mail", 200)
@@ -121,7 +124,7 @@ async def test_a_passkey_signs_in_although_the_password_is_locked(world: World, 
 
         await world.rows("UPDATE operators SET refusals = 3, locked_until = now() + interval '1 hour'")
         await page.get_by_role("button", name="Sign in with a passkey").click()
-        await expect(page.get_by_role("heading", name="Now")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Now", exact=True)).to_be_visible()
         assert (
             await world.value("SELECT method FROM dashboard_sessions ORDER BY created_at DESC") == "passkey"
         )
@@ -159,3 +162,41 @@ async def test_single_sign_on_opens_the_page_that_was_asked_for(world: World, ch
             await page.get_by_role("button", name="Allow").click()
             await expect(page.get_by_role("heading", name="ann@example.com")).to_be_visible()
             assert await world.value("SELECT stepped_up_at IS NOT NULL FROM dashboard_sessions")
+
+
+async def test_a_password_needs_the_app_and_locks_and_a_session_ends_at_once(
+    world: World, chromium: str
+) -> None:
+    async with api(world) as url, browser(chromium) as page:
+        await page.goto(url + await invited(world))
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_label("The same again").fill(PASSWORD)
+        await page.get_by_role("button", name="Set the password").click()
+        await page.goto(f"{url}/admin/account")
+        await page.get_by_role("link", name="Set up an app").click()
+        seed = await page.locator("p code").inner_text()
+        await page.get_by_label("Code").fill(pyotp.TOTP(seed).now())
+        await page.get_by_role("button", name="Turn on").click()
+        recovery = (await page.locator("pre").inner_text()).split()
+        assert await axe.faults(page) == []
+        await page.get_by_role("link", name="I have kept them").click()
+
+        async def sign_in(password: str) -> None:
+            await page.get_by_label("Email").fill("ada@example.com")
+            await page.get_by_label("Password").fill(password)
+            await page.get_by_role("button", name="Sign in", exact=True).click()
+
+        await page.get_by_role("button", name="Sign out").click()
+        await sign_in(PASSWORD)
+        await page.get_by_label("Code").fill(recovery[0])
+        await page.get_by_role("button", name="Continue").click()
+        await expect(page.get_by_role("heading", name="Now", exact=True)).to_be_visible()
+
+        await world.rows("DELETE FROM dashboard_sessions")  # as another session does on the page Account
+        await page.get_by_role("link", name="Cluster").click()
+        await expect(page.get_by_role("heading", name="Sign in to SuperIMAP")).to_be_visible()
+        for said in ("is not right", "One more wrong try locks", "is locked"):
+            await sign_in("wrong wrong wrong")
+            await expect(page.get_by_role("alert")).to_contain_text(said)
+        await sign_in(PASSWORD)
+        await expect(page.get_by_role("alert")).to_contain_text("is locked")
