@@ -26,6 +26,7 @@ class ModelCheck:
 
     `fails` says that the exploration must find a violation. `is_shortest`: it is explored breadth first, so that
     the counterexample is the shortest one. `finds_cycles`: it looks for runs that never end, and for nothing else.
+    `is_large`: it takes so long that an optimised program is worth its compilation.
     """
 
     model: str
@@ -33,6 +34,7 @@ class ModelCheck:
     fails: bool = False
     is_shortest: bool = True
     finds_cycles: bool = False
+    is_large: bool = False
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ def explore(check: ModelCheck, folder: Path) -> Exploration:
         ["-DNP"] if check.finds_cycles else ["-DSAFETY", *(["-DBFS"] * (check.fails and check.is_shortest))]
     )
     kind = [*order, "-DCOLLAPSE", f"-DMEMLIM={MAX_MEMORY_MIB}"]
-    _run(["gcc", "-O2", "-w", *kind, "-o", "pan", "pan.c"], folder)
+    _run(["gcc", "-O2" if check.is_large else "-O0", "-w", *kind, "-o", "pan", "pan.c"], folder)
     began = time.monotonic()
     how = ["-l"] * check.finds_cycles
     found = _run(["./pan", "-E", f"-m{MAX_DEPTH_STEPS}", *how], folder)

@@ -15,10 +15,10 @@ PROPERTIES = (
 """Bounds that take seconds."""
 
 LARGER_PROPERTIES = (
-    ModelCheck("intake", ("FAULTS=1", "MOVES=0"), finds_cycles=True),
-    ModelCheck("delivery", ("FAULTS=0",), finds_cycles=True),
-    ModelCheck("intake", ("FAULTS=1", "MOVES=1")),
-    ModelCheck("delivery", ("FAULTS=1",)),
+    ModelCheck("intake", ("FAULTS=1", "MOVES=0"), finds_cycles=True, is_large=True),
+    ModelCheck("delivery", ("FAULTS=0",), finds_cycles=True, is_large=True),
+    ModelCheck("intake", ("FAULTS=1", "MOVES=1"), is_large=True),
+    ModelCheck("delivery", ("FAULTS=1",), is_large=True),
 )
 
 GUARDS = (
@@ -41,4 +41,8 @@ GUARDS = (
 )
 """Each guard removed; found in seconds."""
 
-LARGER_GUARDS = (ModelCheck("delivery", ("FAULTS=2", "BUDGETS=0", "TOKEN=0"), fails=True, is_shortest=False),)
+LARGER_GUARDS = (
+    ModelCheck(
+        "delivery", ("FAULTS=2", "BUDGETS=0", "TOKEN=0"), fails=True, is_shortest=False, is_large=True
+    ),
+)
