@@ -220,6 +220,12 @@ BOUNDED = {
     "/api/v1/webhooks": "one per kind",
     "/api/v1/webhooks/secret": "the latest hundred",
     "/api/v1/api_keys": "at most 200 are kept",
+    "/api/v1/operator/partners/{partner_id}/quotas": "one per kind",
+    "/api/v1/operator/partners/{partner_id}/connections": "one per provider",
+    "/api/v1/operator/partners/{partner_id}/api_keys": "at most 200 are kept",
+    "/api/v1/operator/partners/{partner_id}/signing_secrets": "the latest hundred",
+    "/api/v1/operator/providers": "owners create them",
+    "/api/v1/operator/operators": "owners create them",
 }
 
 
