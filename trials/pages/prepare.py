@@ -35,6 +35,7 @@ async def prepare(world: World) -> dict[str, str]:
     await world.rows(
         "UPDATE activity_marks SET counted_to = now(), counted_id = (SELECT max(id) FROM messages)"
     )
+    await world.rows("VACUUM (ANALYZE)")  # an earlier run has purged rows
     await world.rows("UPDATE idlers SET heartbeat_at = now() + interval '1 day'")
     (row,) = await world.rows(_MAIL, _BUSIEST_ID)
     user, mail, webhook = row
