@@ -24,7 +24,7 @@ from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.jobs import BATCH_ROWS, MAX_COUNTED_ROWS, MAX_UNCONFIRMED_ROWS, JobKind, JobState
 
-MAX_DESCRIBED_ROWS = 1_000
+MAX_DESCRIBED_ROWS = 200
 """Rows of the table that a plan reads; other counts are of entries of an index."""
 _STATES = {
     JobKind.REPLAY_DELIVERIES: (DeliveryState.FAILED, DeliveryState.CANCELLED),

@@ -25,7 +25,7 @@ MAX_GROUPS = 100
 """Connections and endpoints that are looked at."""
 MAX_COUNTED = 1000
 """Above it, a count is only known to be larger."""
-REASON_SAMPLE = 20
+REASON_SAMPLE = 10
 """Users of each group whose reasons are read."""
 
 
