@@ -28,7 +28,7 @@
 #define LEASE 1  /* a heartbeat expires */
 #endif
 #ifndef PRESENCE_LOCK
-#define PRESENCE_LOCK 1  /* whoever marks an idler as absent holds its lock */
+#define PRESENCE_LOCK 1  /* a process that marks an idler as absent holds its lock */
 #endif
 #ifndef ONE_STATEMENT
 #define ONE_STATEMENT 1  /* cursor, messages and deliveries change together */

@@ -35,7 +35,7 @@ STEPS = {
     "runs an idler. The sessions are tried again by themselves, with growing pauses.",
     UserStatus.THROTTLED: "Wait: the sessions are tried again at the time that the server gave. If it lasts, "
     "lower the provider's logins per second.",
-    UserStatus.SUSPENDED: "These sessions are paused, ever longer. Look at a mailbox, and write to whoever runs "
+    UserStatus.SUSPENDED: "These sessions are paused, ever longer. Look at a mailbox, and write to those who run "
     "the server.",
     UserStatus.STALLED: "Look at the cluster: an idler may be full or silent. If none is, test the mail server.",
 }

@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from superimap.api.dashboard import live, portal, sign_in, single_sign_on
+from superimap.api.dashboard import confirmation, invitations, live, portal, sign_in, single_sign_on
 from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.views import (
     account,
@@ -35,6 +35,8 @@ from superimap.api.dashboard.views import (
 
 MODULES = (
     sign_in,
+    invitations,
+    confirmation,
     single_sign_on,
     portal,
     now,

@@ -1,4 +1,4 @@
-"""Pages for signing in and out: password, second factor, invitation, and confirmation of the identity."""
+"""Pages for signing in and out: password, second factor, passkey, and the lock after wrong ones."""
 
 import hashlib
 import hmac
@@ -17,9 +17,9 @@ from superimap.db import audit
 from superimap.db.accounts.link_usage import TriesExceeded, TryLimit, count_try
 from superimap.db.errors import NotFound
 from superimap.db.models import Operator
-from superimap.db.operators import accounts, links, sessions
+from superimap.db.operators import accounts, sessions
 from superimap.domain.audit import AuditAction
-from superimap.domain.operators import LOCK_TIME, OperatorRole, password_fault
+from superimap.domain.operators import OperatorRole
 
 pages = Pages(ADMIN)
 
@@ -135,82 +135,6 @@ async def sign_out(page: Page) -> Response:
     return response
 
 
-@pages.get("/invitation", role=None)
-async def invitation_page(page: Page) -> Response:
-    """Show the form with which an invited operator sets a password. Opening it does not use up the link."""
-    return page.show("invitation.html", fault="", operator=await _invited(page), link=page.query("link"))
-
-
-@pages.post("/invitation", role=None, once=False)
-async def accept_invitation(page: Page) -> Response:
-    """Set the password and sign in; the link is used up."""
-    operator = await _invited(page, page.field("link"))
-    password = (page.form or {}).get("password", "")
-    has_second_factor = operator.totp_seed is not None
-    fault = password_fault(password, email=operator.email, has_second_factor=has_second_factor)
-    if fault is None and password != (page.form or {}).get("again", ""):
-        fault = "was not repeated: the two entries differ"
-    if fault is not None:
-        return page.show(
-            "invitation.html",
-            status=422,
-            fault=f"The password {fault}.",
-            operator=operator,
-            link=page.field("link"),
-        )
-    hashed = await passwords.hash_password(password)
-    if await links.use(page.db, page.field("link")) is None:
-        raise _used_up()
-    await accounts.set_password(page.db, operator, hashed)
-    if has_second_factor:
-        return page.redirect("/sign-in")
-    return await admit(page, operator, method="invitation")
-
-
-@pages.get("/confirm")
-async def confirm_page(page: Page) -> Response:
-    """Ask for the identity again, before an action that needs it."""
-    return _show_confirm(page, next=page.query("next"))
-
-
-@pages.post("/confirm", role=OperatorRole.VIEWER)
-async def confirm(page: Page) -> Response:
-    """Check the second factor, or the password where there is none."""
-    await count_sign_in_try(page)
-    operator = await accounts.get(page.db, page.operator.id, lock=True)
-    if accounts.lock_of(operator).is_closed(await accounts.now(page.db)):
-        return _show_confirm(page, fault=LOCKED, next=page.field("next"))
-    if operator.totp_seed is not None:
-        is_right = await second_factor.accept(page, operator, page.field("code"))
-    else:
-        is_right = await passwords.is_password((page.form or {}).get("password", ""), operator.password)
-    if not is_right:
-        await count_refusal(page, operator, operator.email)
-        return _show_confirm(page, fault="That is not right.", next=page.field("next"))
-    await sessions.step_up(page.db, page.session)
-    return page.redirect(own_path(page.field("next")))
-
-
-@pages.post("/confirm/passkey", role=OperatorRole.VIEWER)
-async def confirm_by_passkey(page: Page) -> Response:
-    """Check a passkey of the operator who is signed in."""
-    operator = await passkeys.verify(page)
-    if operator.id != page.operator.id:
-        return _show_confirm(page, fault="This passkey belongs to somebody else.", next=page.field("next"))
-    await sessions.step_up(page.db, page.session)
-    return page.redirect(own_path(page.field("next")))
-
-
-def _show_confirm(page: Page, *, fault: str = "", next: str) -> Response:
-    return page.show(
-        "confirm.html",
-        status=422 if fault else 200,
-        fault=fault,
-        next=next,
-        challenge=passkeys.offer_sign_in(page),
-    )
-
-
 def own_path(given: str) -> str:
     """Return a path below /admin to which a browser may be sent; empty for any other address."""
     is_own = given.startswith("/") and not given.startswith(("//", "/\\")) and given.isprintable()
@@ -295,21 +219,3 @@ def _pending_mac(key: bytes, text: str, operator: Operator) -> str:
     # With the hash of the password, so that a changed password ends a sign-in that is under way.
     signed = "\0".join(("second factor", text, operator.password or ""))
     return hmac.new(key, signed.encode(), hashlib.sha256).hexdigest()
-
-
-async def _invited(page: Page, link: str | None = None) -> Operator:
-    found = await links.find(page.db, page.query("link") if link is None else link)
-    if found is None or found.operator_id is None:
-        raise _used_up()
-    return await accounts.get(page.db, found.operator_id)
-
-
-def _used_up() -> Problem:
-    return Problem(
-        404,
-        "This link was used, or is too old. Ask an owner for another one, or run `superimap admins reset`.",
-        kind="used-link",
-    )
-
-
-LOCK_MINUTES = int(LOCK_TIME.total_seconds() // 60)

@@ -1,6 +1,6 @@
 """Jobs that replay or cancel many deliveries: their plans; and the batches of all jobs.
 
-A batch and its progress are one transaction: whoever is killed repeats nothing and leaves nothing out.
+A batch and its progress are one transaction: a process that is killed repeats nothing and leaves nothing out.
 """
 
 from collections.abc import Mapping

@@ -135,7 +135,7 @@ async def delete_expired(db: AsyncSession, *, limit: int = 100) -> None:
     )
 
 
-# A portal has no idle time: whoever may open it is decided in the partner's application.
+# A portal has no idle time: the partner's application decides who may open it.
 _IS_VALID = and_(
     DashboardSession.expires_at > func.now(),
     or_(DashboardSession.operator_id.is_(None), DashboardSession.seen_at > func.now() - IDLE_TIME),

@@ -14,7 +14,7 @@ pages = Pages(PORTAL)
 async def show_keys(page: Page) -> Response:
     """List the keys and secrets, and say how they are changed.
 
-    The portal changes none: whoever has its link would have a key for longer than the portal is open.
+    The portal changes none: a person with its link would have a key for longer than the portal is open.
     """
     partner_id = page.partner.id
     return page.show(
