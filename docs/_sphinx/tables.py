@@ -72,6 +72,21 @@ def _metric(metric: MetricWrapperBase) -> tuple[str, str, str]:
     return f"`{metric._name}`", f"{kind}, by {labels}" if labels else kind, metric._documentation
 
 
+def l2met() -> str:
+    """Every name of the original's metrics: what its value is here, or why it is not printed."""
+    from superimap.core import l2met as ours
+
+    def source(line: ours.MetricLine) -> str:
+        labels = "; ".join(f"{name} {', '.join(values)}" for name, values in line.labels.items() if values)
+        return f"`{line.metric}`" + (f" ({labels})" if labels else "")
+
+    sent = [
+        (f"`{each.name}`", each.mode, source(each), f"{each.meaning}.") for each in (*ours.LINES, ours.ERRORS)
+    ]
+    never = [(f"`{name}`", "–", "–", f"Not printed. {reason}.") for name, reason in ours.NEVER_SENT.items()]
+    return table(("Name of the original", "Mode", "Metric", "Meaning"), sent + never)
+
+
 def commands() -> str:
     """Every command of `superimap` with the first line of its help."""
     from superimap.cli import app
@@ -184,6 +199,7 @@ def partner_columns() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
+    "l2met": l2met,
     "commands": commands,
     "benchmarks": benchmarks,
     "presets": presets,

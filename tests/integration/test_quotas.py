@@ -203,11 +203,11 @@ async def test_a_backlog_that_takes_too_long_to_measure_delays_no_other_partner(
     await world.rows("INSERT INTO partner_usage VALUES ($1, 'backlog_rows', 9, 1, NULL)", large.partner.id)
     measure, asked = backlogs.measure, []
 
-    async def measure_some(db, partner_id: int, **limits: int) -> None:
+    async def measure_some(db, partner_id: int, **limits: int) -> int:
         asked.append(partner_id)
         if len(asked) == 1:
             raise TimeoutError
-        await measure(db, partner_id, **limits)
+        return await measure(db, partner_id, **limits)
 
     monkeypatch.setattr(backlogs, "measure", measure_some)
     async with postgres.pool(database_url, size=2) as pool:

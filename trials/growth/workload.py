@@ -38,6 +38,7 @@ BUDGETS = {
     "delivery/activity:delete_old_idlers": 20_000,  # 5,000 rows
     "delivery/activity:delete_old_partners": 20_000,  # 5,000 rows
     "delivery/activity:delete_old_providers": 20_000,  # 5,000 rows
+    "delivery/backlogs:count_dead_letters": 20_000,  # 10,000 rows of each partner
     "delivery/backlogs:measure": 20_000,  # up to the quota of a partner; at most a twentieth of the time
     "delivery/liveness:delete_old_events": 40_000,  # 5,000 rows
     "delivery/liveness:find_ended_vouchers": 1_000,  # a page for each interval of an idler

@@ -78,7 +78,9 @@ async def serve(
         EndpointDoorbell(settings.redis_url) as queue,
         counting_seals(settings.database_url, vault),
         sessions(
-            settings.dashboard_database_url or settings.database_url, pool_size=DASHBOARD_POOL_SIZE
+            settings.dashboard_database_url or settings.database_url,
+            pool_size=DASHBOARD_POOL_SIZE,
+            name="dashboard",
         ) as dashboard,
     ):
         connections = OpenConnections()

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import time
 import traceback
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from superimap.api.errors import PAGES_PATHS, Problem, problem_of, problem_response
 from superimap.api.public_path import PREFIX, public_prefix, without_prefix
+from superimap.core import metrics
 from superimap.core.config import Settings
 from superimap.core.setting_types import HOST, Network
 
@@ -41,6 +44,10 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         sender = ResponseSender(send, scope, is_production=self._settings.environment == "production")
+        await self._answer(scope, receive, sender)
+        record_request(scope, sender)
+
+    async def _answer(self, scope: Scope, receive: Receive, sender: "ResponseSender") -> None:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 check_request(scope, self._settings)
@@ -67,12 +74,18 @@ class ResponseSender:
         self._send = send
         self._scope = scope
         self._is_production = is_production
+        self._began = time.monotonic()
         self.is_started = False
+        self.status = 0
+        self.seconds = 0.0
+        """Time until the response started. A client that reads slowly does not make it longer."""
 
     async def __call__(self, message: Message) -> None:
         """Pass the message on, with the security headers added to its start."""
         if message["type"] == "http.response.start":
             self.is_started = True
+            self.status = message["status"]
+            self.seconds = time.monotonic() - self._began
             headers = MutableHeaders(scope=message)
             for name, value in self._security_headers():
                 headers.setdefault(name, value)
@@ -90,6 +103,22 @@ class ResponseSender:
         )
         if self._is_production:
             yield "Strict-Transport-Security", "max-age=31536000"
+
+
+def record_request(scope: Scope, sender: ResponseSender) -> None:
+    """Record the duration of a request whose response has started.
+
+    The template of the path bounds the number of values; a path that no route has, and a method that a route does
+    not have, are `other`.
+    """
+    if not sender.is_started or scope["path"] in HEALTH_PATHS:
+        return
+    route, method = scope.get("route"), scope["method"]
+    if not isinstance(route, Route) or (route.methods and method not in route.methods):
+        template, method = "other", "other"
+    else:
+        template = route.path
+    metrics.REQUEST_SECONDS.labels(method, template, f"{sender.status // 100}xx").observe(sender.seconds)
 
 
 def check_request(scope: Scope, settings: Settings) -> None:

@@ -102,7 +102,7 @@ async def read_replica(url: str, primary: Sessions, *, pool_size: int) -> AsyncI
     if not url:
         yield ReadReplica()
         return
-    async with sessions(url, pool_size=pool_size) as standby:
+    async with sessions(url, pool_size=pool_size, name="standby") as standby:
         replica = ReadReplica(standby)
         await replica.check(primary)
         checking = asyncio.create_task(_check_periodically(replica, primary), name="read replica")

@@ -1,4 +1,4 @@
-"""Router of the routes of one module."""
+"""Router of the routes of one module, and the route of a page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -21,3 +23,12 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(generate_unique_id_function=_operation_id, **options)
+
+
+class PageRoute(Route):
+    """Starlette's route, which is found in the scope as FastAPI's routes are: its path is a label of metrics."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the request is for this route, and what its scope gets."""
+        match, child_scope = super().matches(scope)
+        return match, child_scope if match is Match.NONE else {**child_scope, "route": self}

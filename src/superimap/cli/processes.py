@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,21 +46,21 @@ def api() -> None:
     """Run the REST API, with Swagger UI at /docs, until SIGTERM."""
     from superimap.launch import services
 
-    _run(lambda stop: services.run_api(_settings(), stop))
+    _run_service("api", services.run_api)
 
 
 def idler() -> None:
     """Run an idler, which watches mailboxes, until SIGTERM. Any number may run."""
     from superimap.launch import services
 
-    _run(lambda stop: services.run_worker(services.run_idler, _settings(), stop))
+    _run_service("idler", partial(services.run_worker, services.run_idler))
 
 
 def dispatcher() -> None:
     """Run a dispatcher, which sends webhooks, until SIGTERM. Any number may run."""
     from superimap.launch import services
 
-    _run(lambda stop: services.run_worker(services.run_dispatcher, _settings(), stop))
+    _run_service("dispatcher", partial(services.run_worker, services.run_dispatcher))
 
 
 def up(
@@ -135,6 +136,18 @@ def _run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     with reporting_errors():
         runtime.run(main)
+
+
+def _run_service(process: str, service: Callable[["Settings", asyncio.Event], Awaitable[None]]) -> None:
+    """Run a process of one service until it is stopped."""
+    from superimap.core.reports import reporting
+
+    async def main(stop: asyncio.Event) -> None:
+        settings = _settings()
+        async with reporting(process, settings):
+            await service(settings, stop)
+
+    _run(main)
 
 
 async def _up(data: Path, port: int | None, stop: asyncio.Event) -> None:

@@ -153,6 +153,16 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="`text`, or `json` for one JSON object per line."
     )
+    metric_lines: Literal["", "l2met"] = Field(
+        "",
+        description="`l2met`: print metrics with the names of the original to standard output every 10 s, for log "
+        "drains. Empty: do not.",
+    )
+    dyno: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.:-]{0,64}$",
+        description="Source in these lines; a platform such as Heroku sets it. Empty: the kind of the process.",
+    )
     database_pool_size: int = Field(
         10,
         ge=2,

@@ -1,14 +1,14 @@
 """HTTP server of a process for liveness, readiness and metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-import superimap.core.metrics  # noqa: F401 - exports every metric from the start, even at 0
+from superimap.core import metrics  # exports every metric from the start, even at 0
 from superimap.core.listeners import open_listeners
 
 
@@ -53,6 +53,35 @@ async def _no_check() -> str | None:
     return None
 
 
+class _Handlers:
+    """Handlers of the three paths."""
+
+    def __init__(self, states: Sequence[Readiness], check: Callable[[], Awaitable[str | None]]) -> None:
+        self._states = states
+        self._check = check
+
+    async def show_life(self, _: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def show_readiness(self, _: web.Request) -> web.Response:
+        is_ready, fault = await self._look()
+        lines = ["ready" if is_ready else "not ready", *([fault] if fault else [])]
+        lines += [line for state in self._states for line in state.lines()]
+        return web.Response(status=200 if is_ready else 503, text="\n".join(lines) + "\n")
+
+    async def show_metrics(self, _: web.Request) -> web.Response:
+        try:
+            is_ready, _fault = await self._look()
+        except Exception:  # a check that fails must not hide the metrics; /readyz raises the same error
+            is_ready = False
+        metrics.READY.set(is_ready)
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _look(self) -> tuple[bool, str | None]:
+        fault = await self._check()
+        return fault is None and all(state.is_ready for state in self._states), fault
+
+
 @asynccontextmanager
 async def serve_health(
     *states: Readiness, host: str, port: int, check: Callable[[], Awaitable[str | None]] = _no_check
@@ -67,17 +96,10 @@ async def serve_health(
         return
     listeners = open_listeners(host, port, variables="HEALTH_HOST and HEALTH_PORT")
     app = web.Application()
-    app.router.add_get("/healthz", _alive)
-    app.router.add_get("/metrics", _metrics)
-
-    async def is_ready(_: web.Request) -> web.Response:
-        fault = await check()
-        is_ready = fault is None and all(state.is_ready for state in states)
-        lines = ["ready" if is_ready else "not ready", *([fault] if fault else [])]
-        lines += [line for state in states for line in state.lines()]
-        return web.Response(status=200 if is_ready else 503, text="\n".join(lines) + "\n")
-
-    app.router.add_get("/readyz", is_ready)
+    handlers = _Handlers(states, check)
+    app.router.add_get("/healthz", handlers.show_life)
+    app.router.add_get("/readyz", handlers.show_readiness)
+    app.router.add_get("/metrics", handlers.show_metrics)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -87,11 +109,3 @@ async def serve_health(
     finally:
         async with asyncio.timeout(5.0):
             await runner.cleanup()
-
-
-async def _alive(_: web.Request) -> web.Response:
-    return web.Response(text="alive\n")
-
-
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

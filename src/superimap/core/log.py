@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 
 from superimap.core.log_writer import LogStream, LogWriter
+from superimap.core.logged_errors import count_error
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -60,8 +61,9 @@ class WriterHandler(logging.Handler):
         self.writer = LogWriter(descriptor, report=self._dropped_line)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the line of a record."""
+        """Queue the line of a record, and count the error in it."""
         try:
+            count_error(record)
             self.writer.write(self.format(record) + "\n")
         except Exception:  # as every handler: a record that cannot be formatted must not end what logs it
             self.handleError(record)

@@ -7,6 +7,28 @@ LOG_LINES_DROPPED = Counter(
     "superimap_log_lines_dropped",
     "Log lines that nobody read in time, or that could not be written: a full disk, a closed pipe",
 )
+PROCESS_INFO = Gauge(
+    "superimap_process_info",
+    "1, with the kind of this process (`api`, `idler`, `dispatcher`, `up`) and its version",
+    ["process", "version"],
+)
+READY = Gauge("superimap_ready", "1 if /readyz answers 200, looked up at each scrape")
+LOOP_LAG_SECONDS = Gauge(
+    "superimap_loop_lag_seconds",
+    "Longest delay of the event loop within the last 15 to 30 s: everything in this process waited for so long",
+)
+POOL_WAIT_SECONDS = Histogram(
+    "superimap_pool_wait_seconds",
+    "Wait for a connection of a database pool that had none left, by pool: `sessions` and `leases` of idlers, "
+    "`lanes` of dispatchers, `api`, `dashboard` and `standby` of APIs",
+    ["pool"],
+    buckets=(0.001, 0.01, 0.1, 1, 10),
+)
+ERRORS = Counter(
+    "superimap_errors",
+    "Errors in the log, from `LOG_LEVEL` on, by class; `other` from the 100th class on",
+    ["error"],
+)
 # Idlers.
 SESSIONS = Gauge("superimap_sessions", "IMAP sessions that this idler holds, in any state")
 SESSIONS_WATCHING = Gauge(
@@ -63,7 +85,13 @@ QUOTA_REFUSALS = Counter(
     "Requests refused because of a quota: `users`, `sessions`, `requests_per_second`",
     ["quota"],
 )
-# APIs.
+REQUEST_SECONDS = Histogram(
+    "superimap_request_seconds",
+    "Time until the response to an HTTP request starts, by method, template of the path (`other`: none) "
+    "and class of the status, such as `2xx`",
+    ["method", "route", "status"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)
 READ_REPLICA_USED = Gauge(
     "superimap_read_replica_used", "1 while this API reads lists from the standby of `DATABASE_READ_URL`"
 )
@@ -78,7 +106,10 @@ PARTNERS_AT_QUOTA = Gauge(
 LANES = Gauge("superimap_lanes", "Endpoints that this dispatcher is working on")
 POSTS_IN_FLIGHT = Gauge("superimap_posts_in_flight", "Webhooks in flight")
 ATTEMPTS = Counter(
-    "superimap_attempts", "Attempts, by outcome: `delivered`, `retry`, `failed`, `archive`", ["outcome"]
+    "superimap_attempts",
+    "Attempts, by outcome (`delivered`, `retry`, `failed`, `archive`) and kind of webhook (`new_mail`, "
+    "`user_connected`, `user_disconnected`, `events`)",
+    ["outcome", "kind"],
 )
 ATTEMPTS_UNRECORDED = Counter(
     "superimap_attempts_unrecorded", "Attempts whose outcome was lost with the database; each is repeated"
@@ -101,6 +132,22 @@ DOORBELLS_UNHEARD = Gauge(
 )
 OVERDUE_SECONDS = Gauge(
     "superimap_overdue_seconds", "Delay of the most overdue delivery, reported by the dispatcher that sweeps"
+)
+OWED = Gauge(
+    "superimap_owed",
+    "Deliveries that are not settled, of all partners, reported by the dispatcher that sweeps. At most "
+    "`QUOTA_BACKLOG_ROWS` are counted for each endpoint",
+)
+DEAD_LETTERS = Gauge(
+    "superimap_dead_letters",
+    "Failed deliveries that are not replayed or deleted, reported by the dispatcher that sweeps. At most 10,000 "
+    "are counted for each partner",
+)
+ENDPOINTS_TROUBLED = Gauge(
+    "superimap_endpoints_troubled",
+    "Endpoints that are held back, by state: `open` or `slow_start` (circuit breaker), or `disabled`; "
+    "reported by the dispatcher that sweeps",
+    ["state"],
 )
 # The whole cluster, reported by the dispatcher that sweeps and by no other process.
 CLUSTER_IDLERS = Gauge(

@@ -10,8 +10,10 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
+from superimap.core import metrics
 from superimap.db import postgres
 from superimap.db.failures import DatabaseFailure, StatementChanged, classify, shows_other_types
 from superimap.db.postgres import DatabaseConnection
@@ -37,11 +39,29 @@ def connector(
     return connect
 
 
-def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """Create an engine that tests a pooled connection before its use, and drops those that are useless."""
+class MeasuredQueuePool(AsyncAdaptedQueuePool):
+    """Pool that measures how long a connection was waited for while none was left."""
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        if self.checkedout() < self.size():
+            return super()._do_get()
+        began = time.monotonic()
+        try:
+            return super()._do_get()
+        finally:
+            metrics.POOL_WAIT_SECONDS.labels(self.logging_name).observe(time.monotonic() - began)
+
+
+def create_engine(url: str, *, pool_size: int = 5, name: str = "api") -> AsyncEngine:
+    """Create an engine that tests a pooled connection before its use, and drops those that are useless.
+
+    `name` is the label of its pool in `superimap_pool_wait_seconds`.
+    """
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connector(url),
+        poolclass=MeasuredQueuePool,
+        pool_logging_name=name,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=postgres.CONNECT_TIMEOUT_SECONDS,
@@ -84,9 +104,11 @@ def _drop_if_useless(context: ExceptionContext) -> Exception | None:
 
 
 @asynccontextmanager
-async def sessions(url: str, *, pool_size: int = 5) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
-    """Open a session maker for this database; its pool is closed at the end."""
-    engine = create_engine(url, pool_size=pool_size)
+async def sessions(
+    url: str, *, pool_size: int = 5, name: str = "api"
+) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    """Open a session maker for this database; its pool is closed at the end. `name` is that of the pool."""
+    engine = create_engine(url, pool_size=pool_size, name=name)
     try:
         yield async_sessionmaker(engine, expire_on_commit=False)
     finally:

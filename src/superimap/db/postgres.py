@@ -4,6 +4,7 @@ The idler and the dispatcher use only this module and never load SQLAlchemy; the
 use `engine` as well.
 """
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from superimap.core import metrics
 from superimap.core.postgres_url import CONNECT_TIMEOUT_SECONDS, connection_arguments
 from superimap.db.driver import SESSION_SETTINGS, DatabaseConnection
 from superimap.db.failures import UNAVAILABLE
@@ -152,10 +154,37 @@ async def _drop_if_useless(connection: DatabaseConnection) -> None:
         connection.terminate()
 
 
+class MeasuredPool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
+    """Pool that measures how long a connection was waited for while none was left; otherwise it costs nothing."""
+
+    def __init__(self, name: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._wait_seconds = metrics.POOL_WAIT_SECONDS.labels(name)
+
+    async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - it overrides a method of asyncpg
+        if not self._queue.empty():
+            return await super()._acquire(timeout)
+        began = time.monotonic()
+        try:
+            return await super()._acquire(timeout)
+        finally:
+            self._wait_seconds.observe(time.monotonic() - began)
+
+
 @asynccontextmanager
-async def pool(url: str, *, size: int) -> AsyncIterator[asyncpg.Pool]:
-    """Open a pool of at most `size` connections; it connects on demand, so it starts without a server."""
-    opened = asyncpg.create_pool(
+async def pool(url: str, *, size: int, name: str = "lanes") -> AsyncIterator[asyncpg.Pool]:
+    """Open a pool of at most `size` connections; it connects on demand, so it starts without a server.
+
+    `name` is its label in `superimap_pool_wait_seconds`.
+    """
+    opened = MeasuredPool(
+        name,
+        record_class=asyncpg.Record,
+        init_size=0,
+        max_queries=50_000,
+        loop=None,
+        setup=None,
+        init=None,
         connect=_hosts(url).connect,
         min_size=0,
         max_size=size,

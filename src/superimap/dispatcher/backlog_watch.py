@@ -47,6 +47,7 @@ class BacklogWatch:
         self._is_active = is_active
         self._report = report
         self._not_before: dict[int, float] = {}
+        self._rows: dict[int, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Measure until `stop`. Errors of the database end a round, not the watch."""
@@ -68,7 +69,8 @@ class BacklogWatch:
                 await self._measure_all(db)
                 return
             await db.fetchval("SELECT 1")
-            _set_metrics({})
+            self._not_before, self._rows = {}, {}
+            _set_metrics({}, owed=0)
 
     async def _measure_all(self, db: asyncpg.Connection) -> None:
         due: dict[int, float] = {}
@@ -81,16 +83,20 @@ class BacklogWatch:
                 not_before = ended + (ended - began) / MAX_SHARE
             due[partner_id] = not_before
         self._not_before = due
-        _set_metrics(await backlogs.count_at_quota(db))
+        self._rows = {partner_id: rows for partner_id, rows in self._rows.items() if partner_id in due}
+        _set_metrics(await backlogs.count_at_quota(db), owed=sum(self._rows.values()))
 
     async def _measure(self, db: asyncpg.Connection, partner_id: int) -> None:
         try:
-            await backlogs.measure(db, partner_id, max_rows=self._max_rows, max_bytes=self._max_bytes)
+            self._rows[partner_id] = await backlogs.measure(
+                db, partner_id, max_rows=self._max_rows, max_bytes=self._max_bytes
+            )
         except TimeoutError:  # the others are measured all the same
             log.warning("a backlog takes too long to measure", extra={"partner_id": partner_id})
 
 
-def _set_metrics(counts: dict[str, int]) -> None:
+def _set_metrics(counts: dict[str, int], *, owed: int) -> None:
+    metrics.OWED.set(owed)
     for quota in Quota:
         if quota is not Quota.REQUESTS_PER_SECOND:
             metrics.PARTNERS_AT_QUOTA.labels(quota.value).set(counts.get(quota.value, 0))

@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from asyncpg import Pool
 
 from superimap.core import metrics
+from superimap.db.delivery import backlogs
 from superimap.db.key_usage import read_key_usage
 from superimap.db.monitoring import cluster_status
 from superimap.db.monitoring.cluster_status import IDLER_STATES, ClusterStatus
+from superimap.domain.deliveries import Breaker
 from superimap.domain.shards import SHARD_COUNT
+
+DEAD_LETTERS_INTERVAL_SECONDS = 60.0
+MAX_SHARE = 0.01
+"""Share of the time that counting dead letters may take."""
+TROUBLED_STATES = (*(each.value for each in Breaker if each is not Breaker.CLOSED), "disabled")
 
 
 class ClusterMetrics:
@@ -25,6 +32,7 @@ class ClusterMetrics:
         self._expiry = expiry
         self._interval = interval
         self._next_update = 0.0
+        self._next_dead_letters = 0.0
         self._watched = [0] * SHARD_COUNT
         self._is_surveyed = False
 
@@ -43,13 +51,27 @@ class ClusterMetrics:
         set_cluster_metrics(seen)
         for key in await read_key_usage(db):
             metrics.KEY_SEALS.labels(key.key_id).set(key.seals)
+        troubled = await backlogs.count_troubled_endpoints(db)
+        for state in TROUBLED_STATES:
+            metrics.ENDPOINTS_TROUBLED.labels(state).set(troubled.get(state, 0))
+        await self._count_dead_letters(db)
+
+    async def _count_dead_letters(self, db: Pool) -> None:
+        if (began := time.monotonic()) < self._next_dead_letters:
+            return
+        self._next_dead_letters = began + DEAD_LETTERS_INTERVAL_SECONDS  # also after an error
+        metrics.DEAD_LETTERS.set(await backlogs.count_dead_letters(db))
+        took = time.monotonic() - began
+        self._next_dead_letters = max(self._next_dead_letters, began + took / MAX_SHARE)
 
     def clear(self) -> None:
         """Remove the metrics: another dispatcher sets them from now on."""
-        self._is_surveyed, self._next_update = False, 0.0
+        self._is_surveyed, self._next_update, self._next_dead_letters = False, 0.0, 0.0
         for metric in (metrics.CLUSTER_IDLERS, metrics.CLUSTER_SHARDS, metrics.CLUSTER_USERS):
             metric.clear()
-        metrics.KEY_SEALS.clear()
+        for metric in (metrics.KEY_SEALS, metrics.ENDPOINTS_TROUBLED):
+            metric.clear()
+        metrics.DEAD_LETTERS.set(0)
         metrics.DEFERRED_MAILS.set(0)
 
 

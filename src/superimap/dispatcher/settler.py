@@ -182,7 +182,7 @@ class Settler:
 
     def _count(self, settlements: Iterable[Settlement]) -> None:
         for settlement in settlements:
-            metrics.ATTEMPTS.labels(settlement.outcome).inc()
+            metrics.ATTEMPTS.labels(settlement.outcome, settlement.claim.kind).inc()
             match settlement.outcome:
                 case AttemptOutcome.DELIVERED:
                     self._counts.delivered += 1

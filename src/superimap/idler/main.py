@@ -59,9 +59,11 @@ async def serve(
     big_mails.shorten_thread_switches()
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            postgres.pool(settings.database_url, size=settings.database_pool_size)
+            postgres.pool(settings.database_url, size=settings.database_pool_size, name="sessions")
         )
-        lease = await stack.enter_async_context(postgres.pool(settings.database_url, size=LEASE_CONNECTIONS))
+        lease = await stack.enter_async_context(
+            postgres.pool(settings.database_url, size=LEASE_CONNECTIONS, name="leases")
+        )
         queue = await stack.enter_async_context(EndpointDoorbell(settings.redis_url))
         guard = Guard(settings.allowed_networks, own=settings.own_addresses)
         http = await stack.enter_async_context(guarded_client(guard))

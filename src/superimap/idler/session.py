@@ -197,7 +197,7 @@ class UserSession:
         if isinstance(error, LimitExceeded) and error.announced is None and self._suspensions.exceeds():
             return await self._suspended(error)
         reason = str(error) or type(error).__name__
-        log.info("session ended: %s", reason, extra={"user_id": self._user_id})
+        log.info("session ended: %s", reason, extra={"user_id": self._user_id, "error": type(error).__name__})
         requested = server_pauses.requested_pause(error, ordinary=self._context.timing.throttled)
         if self._memory.suspects.may_reconnect_at_once() and requested is None:
             return 0.0

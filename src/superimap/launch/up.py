@@ -14,6 +14,7 @@ from superimap.core import crypto, environment
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.core.errors import SuperImapError
+from superimap.core.reports import reporting
 from superimap.db import engine, migrate, ready
 from superimap.launch import engines as embedded
 from superimap.launch import services
@@ -126,7 +127,8 @@ async def prepare(settings: Settings) -> None:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run the three services until `stop` is set; they end within 5 s of it."""
-    await services.run_all(settings, stop, within=STOP_SECONDS)
+    async with reporting("up", settings):
+        await services.run_all(settings, stop, within=STOP_SECONDS)
 
 
 def _key(data: Path) -> tuple[str | None, bool]:

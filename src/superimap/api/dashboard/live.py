@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from superimap.api.dashboard import cookies
 from superimap.api.errors import Problem
+from superimap.api.router import PageRoute
 from superimap.db.operators import sessions
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def route(door: str) -> Route:
             _events(resources, database, is_operator=is_operator), media_type="text/event-stream"
         )
 
-    return Route(f"/{door}/live", live, name=f"{door}.live")
+    return PageRoute(f"/{door}/live", live, name=f"{door}.live")
 
 
 async def _events(

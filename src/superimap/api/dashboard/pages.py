@@ -21,6 +21,7 @@ from superimap.api.operator_transaction import (
     WRITE_TIMEOUT_SECONDS,
     OperatorTransaction,
 )
+from superimap.api.router import PageRoute
 from superimap.db import audit
 from superimap.db.operators import forms as used_forms
 from superimap.db.operators import sessions
@@ -110,7 +111,7 @@ class Pages:
     ) -> None:
         for door in self._doors:
             self.routes.append(
-                Route(f"/{door}{path}", _behind(door, answer), methods=[method], name=f"{door}.{name}")
+                PageRoute(f"/{door}{path}", _behind(door, answer), methods=[method], name=f"{door}.{name}")
             )
 
 

@@ -184,7 +184,7 @@ async def _identify(page: Page, started: StartedSignIn, given: Mapping[str, str]
         log.warning("single sign-on failed: %s", error)
         raise ProviderRefused(_sentence(error)) from None
     except TokenRefused as error:
-        log.warning("single sign-on failed: the provider refused the code", extra={"error": error.code})
+        log.warning("single sign-on failed: the provider refused the code", extra={"code": error.code})
         raise ProviderRefused(f"The provider did not accept the sign-in: {error.code}.") from None
     except TimeoutError:
         raise ProviderRefused("The provider did not answer in time.") from None

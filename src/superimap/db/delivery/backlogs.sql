@@ -16,7 +16,7 @@ UNION
 SELECT partner_id FROM partner_usage WHERE quota IN ('backlog_rows', 'backlog_bytes')
 ORDER BY partner_id;
 
--- name: measure!
+-- name: measure$
 WITH
 -- The quotas in force.
 quotas AS (
@@ -44,16 +44,44 @@ used AS (
 removed AS (
     DELETE FROM partner_usage u USING used
     WHERE u.partner_id = :partner_id AND u.quota = used.quota AND used.used * 10 < used.maximum
-)
+),
 -- A quota that is reached holds the partner's mails back, until the backlog is below nine tenths of it.
-INSERT INTO partner_usage (partner_id, quota, maximum, room, held_since)
-SELECT p.id, u.quota, u.maximum, greatest(u.maximum - u.used, 0), CASE WHEN u.used >= u.maximum THEN now() END
-FROM used u JOIN partners p ON p.id = :partner_id WHERE u.used * 10 >= u.maximum
-ON CONFLICT (partner_id, quota) DO UPDATE SET maximum = excluded.maximum, room = excluded.room,
-    held_since = CASE WHEN excluded.room = 0 THEN coalesce(partner_usage.held_since, now())
-                      WHEN excluded.room * 10 > excluded.maximum THEN NULL
-                      ELSE partner_usage.held_since END
-WHERE (partner_usage.maximum, partner_usage.room) IS DISTINCT FROM (excluded.maximum, excluded.room);
+recorded AS (
+    INSERT INTO partner_usage (partner_id, quota, maximum, room, held_since)
+    SELECT p.id, u.quota, u.maximum, greatest(u.maximum - u.used, 0), CASE WHEN u.used >= u.maximum THEN now() END
+    FROM used u JOIN partners p ON p.id = :partner_id WHERE u.used * 10 >= u.maximum
+    ON CONFLICT (partner_id, quota) DO UPDATE SET maximum = excluded.maximum, room = excluded.room,
+        held_since = CASE WHEN excluded.room = 0 THEN coalesce(partner_usage.held_since, now())
+                          WHEN excluded.room * 10 > excluded.maximum THEN NULL
+                          ELSE partner_usage.held_since END
+    WHERE (partner_usage.maximum, partner_usage.room) IS DISTINCT FROM (excluded.maximum, excluded.room)
+)
+SELECT rows FROM backlog;
 
 -- name: count_at_quota
 SELECT quota, count(*) FROM partner_usage WHERE room = 0 GROUP BY quota;
+
+-- name: count_dead_letters$
+WITH RECURSIVE
+-- The partners with deliveries that failed or were cancelled. A skip scan: one probe of the index for each state.
+ended (partner_id, state) AS (
+    (SELECT partner_id, state FROM deliveries WHERE state IN ('failed', 'cancelled')
+     ORDER BY partner_id, state LIMIT 1)
+    UNION ALL
+    SELECT n.partner_id, n.state FROM ended e, LATERAL (
+        SELECT partner_id, state FROM deliveries
+        WHERE state IN ('failed', 'cancelled') AND (partner_id, state) > (e.partner_id, e.state)
+        ORDER BY partner_id, state LIMIT 1
+    ) n
+)
+SELECT coalesce(sum(counted.deliveries), 0)::bigint
+FROM ended e CROSS JOIN LATERAL (
+    SELECT count(*) AS deliveries FROM (
+        SELECT FROM deliveries d WHERE d.partner_id = e.partner_id AND d.state = 'failed' LIMIT :most
+    ) failed
+) counted
+WHERE e.state = 'failed';
+
+-- name: count_troubled_endpoints
+SELECT CASE WHEN disabled_at IS NOT NULL THEN 'disabled' ELSE breaker END AS state, count(*)
+FROM endpoints WHERE breaker <> 'closed' OR disabled_at IS NOT NULL GROUP BY 1;
