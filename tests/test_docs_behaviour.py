@@ -15,6 +15,7 @@ from superimap.api.pages import try_limits as limits_of_tries
 from superimap.api.routes import callback, connect, disconnect, password, users
 from superimap.core.config import Settings
 from superimap.db.accounts import consents
+from superimap.db.accounts.allowances import MAX_PER_WINDOW, Action
 from superimap.db.monitoring import mailbox_lists, partner_lists, problems
 from superimap.db.watching import token_leases as leases
 from superimap.dispatcher import answer_reader, webhook_client
@@ -103,6 +104,8 @@ def test_behaviour_has_the_limits_of_the_dashboard():
     assert said("Webhooks that a job") == str(jobs.BATCH_ROWS)
     assert said("Webhooks above which") == f"{jobs.MAX_UNCONFIRMED_ROWS:,}"
     assert said("History of jobs") == f"{jobs.HISTORY_TIME.days} days"
+    of_portals = f"1, {MAX_PER_WINDOW[Action.JOB]}, {jobs.MAX_PORTAL_HISTORY_ROWS}"
+    assert said("Jobs of a portal: at once, started in a minute, ended ones that are listed") == of_portals
 
 
 def test_behaviour_has_the_numbers_of_the_code():

@@ -15,6 +15,8 @@ MAX_UNCONFIRMED_ROWS = 1_000
 """Rows up to which a job needs no confirmed identity."""
 HISTORY_TIME = timedelta(days=365)
 """Time for which finished jobs are listed."""
+MAX_PORTAL_HISTORY_ROWS = 100
+"""Finished jobs of a partner's portal that are listed; older ones are only in the audit log."""
 
 
 class JobKind(StrEnum):

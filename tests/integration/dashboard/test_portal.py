@@ -12,6 +12,8 @@ from sqlalchemy import text
 from superimap.api.dashboard import routes
 from superimap.api.dashboard.signature_check import findings
 from superimap.core.crypto import generate_signing_secret
+from superimap.db.accounts import jobs
+from superimap.domain.jobs import JobKind
 from superimap.testing.signatures import signed_webhook
 from superimap.webhooks.signing import SigningKeys, webhook_id
 from tests.integration.dashboard.test_mailbox import add_mails
@@ -83,6 +85,8 @@ async def test_an_operator_makes_a_link_and_partners_do_not_learn_who_did(world)
 
 async def test_no_address_of_the_portal_shows_another_partner(world):
     delivery = webhook_id(await add_mails(world))  # of acme
+    async with world.sessionmaker.begin() as db:
+        await jobs.create(db, JobKind.REPLAY_DELIVERIES, partner_id=1, plan={"state": "failed"}, total=1)
     acme, globex = await opened(world, world.acme), await opened(world, world.globex)
     values = {"webhook": delivery, "delivery_id": delivery}
     seen = 0

@@ -17,6 +17,7 @@ MENUS = {
         ("Overview", ""),
         ("Mailboxes", "/mailboxes"),
         ("Deliveries", "/deliveries"),
+        ("Jobs", "/jobs"),
         ("Keys", "/keys"),
         ("Check a signature", "/signature"),
     ),

@@ -1,4 +1,4 @@
-"""Rate limits of a partner for actions that cause outgoing requests. Counted in PostgreSQL, for all processes."""
+"""Rate limits of a partner for actions that make webhooks. Counted in PostgreSQL, for all processes."""
 
 from enum import StrEnum
 
@@ -19,9 +19,10 @@ class Action(StrEnum):
 
     REPLAY = "replay"
     TEST = "test"
+    JOB = "job"
 
 
-MAX_PER_WINDOW = {Action.REPLAY: 1_000, Action.TEST: 10}
+MAX_PER_WINDOW = {Action.REPLAY: 1_000, Action.TEST: 10, Action.JOB: 10}
 
 
 async def use(db: AsyncSession, partner_id: int, action: Action, wanted: int = 1) -> int:
@@ -60,5 +61,6 @@ def _too_many(action: Action, *, wait: int) -> TooMany:
     sentence = {
         Action.REPLAY: f"A partner can replay at most {limit} webhooks per minute",
         Action.TEST: f"A partner can send at most {limit} test webhooks per minute",
+        Action.JOB: f"A partner can start at most {limit} jobs per minute",
     }[action]
     return TooMany(f"{sentence}; try again in {wait} s.", seconds=wait)

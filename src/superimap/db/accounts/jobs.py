@@ -5,6 +5,7 @@ from waiting for one another; a process that lost it finds itself no longer the 
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +13,12 @@ from sqlalchemy import and_, delete, exists, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
+from superimap.db.accounts import allowances
+from superimap.db.accounts.allowances import Action
 from superimap.db.errors import Conflict, NotFound
 from superimap.db.models import Job
-from superimap.domain.audit import AuditAction
-from superimap.domain.jobs import HISTORY_TIME, LEASE_TIME, JobKind, JobState
+from superimap.domain.audit import ActorKind, AuditAction
+from superimap.domain.jobs import HISTORY_TIME, LEASE_TIME, MAX_PORTAL_HISTORY_ROWS, JobKind, JobState
 
 PURGED_JOBS = 100
 """Old jobs that a new one deletes at most."""
@@ -49,9 +52,28 @@ async def create(
     return job
 
 
+async def make_room_in_portal(db: AsyncSession, partner_id: int) -> None:
+    """Let the portal of a partner start a job: one at a time, and so many within a minute.
+
+    Jobs that the portal started long ago are deleted. Raises Conflict while one runs, and TooMany.
+    """
+    await allowances.use(db, partner_id, Action.JOB)  # a concurrent start waits here
+    mine = (Job.partner_id == partner_id, Job.actor_kind == ActorKind.PORTAL)
+    if await db.scalar(select(exists().where(_IS_RUNNING, *mine))):
+        raise Conflict("Another job of this portal runs. Wait until it has ended, or cancel it.")
+    kept = select(Job.id).where(*mine).order_by(Job.id.desc()).limit(MAX_PORTAL_HISTORY_ROWS)
+    old = delete(Job).where(*mine, Job.id.not_in(kept))
+    await db.execute(old.execution_options(synchronize_session=False))
+
+
 async def cancel(db: AsyncSession, job_id: int, *, partner_id: int | None = None) -> None:
-    """End a job after its present batch. Raises NotFound, or Conflict if it has ended already."""
+    """End a job after its present batch. Raises NotFound, or Conflict if it has ended already.
+
+    With `partner_id`, only a job that the portal of that partner has started.
+    """
     job = await get(db, job_id, partner_id=partner_id, lock=True)
+    if partner_id is not None and job.actor_kind != ActorKind.PORTAL:
+        raise Conflict("Only the operator, who has started this job, can cancel it.")
     if job.state != JobState.RUNNING:
         raise Conflict(f"The job is {job.state} already.")
     job.state, job.finished_at = JobState.CANCELLED.value, func.now()
@@ -126,6 +148,13 @@ async def record_batch(db: AsyncSession, job: Job, *, count: int, failed: int, s
     job.lease_until = func.clock_timestamp() + LEASE_TIME
     if state is not JobState.RUNNING:
         job.finished_at = func.clock_timestamp()
+    await db.flush()
+    await db.refresh(job)
+
+
+async def postpone(db: AsyncSession, job: Job, *, seconds: float) -> None:
+    """Give the lease back, so that a process continues the job after these seconds."""
+    job.holder, job.lease_until = None, func.clock_timestamp() + timedelta(seconds=seconds)
     await db.flush()
     await db.refresh(job)
 

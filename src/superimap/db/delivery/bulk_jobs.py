@@ -13,10 +13,11 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
-from superimap.db.accounts import archiving, jobs
+from superimap.db.accounts import allowances, archiving, jobs
+from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import batches
 from superimap.db.delivery.replay import count_left
-from superimap.db.errors import Conflict, Invalid
+from superimap.db.errors import Conflict, Invalid, TooMany
 from superimap.db.models import Job
 from superimap.db.monitoring.history import DeliveryFilter
 from superimap.domain.audit import Actor, ActorKind
@@ -70,11 +71,13 @@ async def plan(db: AsyncSession, kind: JobKind, which: DeliveryFilter) -> BulkPl
 async def start(db: AsyncSession, planned: BulkPlan, *, tag: str = "") -> Job:
     """Create the job, for deliveries that exist now. `tag` is what the selected users were found by.
 
-    Raises Conflict if there is nothing to do.
+    Raises Conflict if there is nothing to do. In a portal: also while another job runs, and TooMany.
     """
     if not planned.count:
         raise Conflict("No webhook would be changed.", kind="nothing-to-do")
     which = planned.which
+    if audit.actor_of(db).kind is ActorKind.PORTAL:
+        await jobs.make_room_in_portal(db, which.partner_id)
     now: datetime = (await db.execute(select(func.now()))).scalar_one()
     until = now if which.until is None else min(now, which.until)
     return await jobs.create(
@@ -122,9 +125,11 @@ async def run_batch(db: AsyncSession, job: Job) -> frozenset[int]:
     which, failed = filter_of(job.partner_id, job.plan), 0
     match kind:
         case JobKind.REPLAY_DELIVERIES:
-            # By position: a delivery that fails again meanwhile is not replayed again.
-            above = None if job.position is None else UUID(job.position)
-            batch = await batches.replay_batch(db, which, limit=BATCH_ROWS, above=above)
+            try:
+                batch = await _replay(db, job, which)
+            except TooMany as refusal:
+                await jobs.postpone(db, job, seconds=refusal.seconds)
+                return frozenset()
             if not batch.found:
                 left = await count_left(db, which)
                 failed = left.erased + left.blocked
@@ -136,3 +141,17 @@ async def run_batch(db: AsyncSession, job: Job) -> frozenset[int]:
     state = JobState.RUNNING if batch.found else JobState.DONE
     await jobs.record_batch(db, job, count=batch.count, failed=failed, state=state)
     return batch.endpoints
+
+
+async def _replay(db: AsyncSession, job: Job, which: DeliveryFilter) -> batches.Batch:
+    """Replay the next deliveries of a job. Raises TooMany: a job of a portal has the allowance of its partner."""
+    is_limited = job.actor_kind == ActorKind.PORTAL
+    limit = BATCH_ROWS
+    if is_limited:
+        limit = await allowances.use(db, job.partner_id, Action.REPLAY, BATCH_ROWS)
+    # By position: a delivery that fails again meanwhile is not replayed again.
+    above = None if job.position is None else UUID(job.position)
+    batch = await batches.replay_batch(db, which, limit=limit, above=above)
+    if is_limited:
+        await allowances.refund(db, job.partner_id, Action.REPLAY, limit - batch.count)
+    return batch

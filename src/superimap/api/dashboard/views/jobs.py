@@ -1,4 +1,4 @@
-"""The pages Jobs: long actions with their plan, progress and history."""
+"""The pages Jobs: long actions with their plan, progress and history. A portal has those of its partner."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,23 +8,25 @@ from starlette.responses import Response
 
 from superimap.api.dashboard.delivery_filters import ChosenDeliveries, read_filter
 from superimap.api.dashboard.delivery_words import KINDS
-from superimap.api.dashboard.menus import ADMIN
-from superimap.api.dashboard.page import Page
+from superimap.api.dashboard.menus import ADMIN, PORTAL
+from superimap.api.dashboard.page import MAX_ID_DIGITS, Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.words import DELIVERY_STATES, Word
 from superimap.api.errors import Problem
 from superimap.db.accounts import jobs as queries
 from superimap.db.accounts import partners
+from superimap.db.accounts.allowances import MAX_PER_WINDOW, Action
 from superimap.db.delivery import bulk_jobs
 from superimap.db.delivery.bulk_jobs import BulkPlan
-from superimap.db.errors import Conflict
+from superimap.db.errors import Conflict, TooMany
 from superimap.db.models import Job, Partner
+from superimap.domain.audit import ActorKind
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.jobs import MAX_COUNTED_ROWS, JobKind, JobState
 from superimap.domain.operators import OperatorRole
 
-pages = Pages(ADMIN)
+pages = Pages(ADMIN, PORTAL)
 
 PAGE_ROWS = 50
 ACTIONS = {"replay": JobKind.REPLAY_DELIVERIES, "cancel": JobKind.CANCEL_DELIVERIES}
@@ -64,7 +66,9 @@ def job_name(kind: str, plan: Mapping[str, Any]) -> str:
 @pages.get("/jobs")
 async def jobs(page: Page) -> Response:
     """List jobs, the latest first."""
-    rows = await queries.list_latest(page.db, limit=PAGE_ROWS + 1, before=page.number("before"))
+    rows = await queries.list_latest(
+        page.db, limit=PAGE_ROWS + 1, before=page.number("before"), partner_id=page.scope
+    )
     names = {row.partner_id: "" for row in rows}
     for partner_id in names:
         found = await partners.by_id(page.db, partner_id)
@@ -84,10 +88,11 @@ async def jobs(page: Page) -> Response:
 @pages.get("/jobs/{id:int}")
 async def job(page: Page, id: int) -> Response:
     """Show the plan and the progress of a job."""
-    return await _show(page, await queries.get(page.db, id))
+    return await _show(page, id)
 
 
-async def _show(page: Page, found: Job, *, fault: str = "") -> Response:
+async def _show(page: Page, job_id: int, *, fault: str = "") -> Response:
+    found = await queries.get(page.db, job_id, partner_id=page.scope)
     return page.show(
         "job.html",
         status=409 if fault else 200,
@@ -96,6 +101,7 @@ async def _show(page: Page, found: Job, *, fault: str = "") -> Response:
         name=job_name(found.kind, found.plan),
         states=JOB_STATES,
         most=MAX_COUNTED_ROWS,
+        can_cancel=found.state == JobState.RUNNING and _may_cancel(page, found),
         fault=fault,
         live=True,
     )
@@ -114,10 +120,13 @@ async def start_job(page: Page) -> Response:
     partner, chosen, planned = await _read_plan(page, page.field)
     if not planned.count:
         return _show_plan(page, partner, chosen, planned)
-    if planned.needs_confirmation and not page.is_fresh:
+    if _needs_confirmation(page, planned):
         query = chosen.query(do=page.field("do"), partner=partner.id)
         return page.redirect("/confirm", next=page.url("/jobs/new", **query).removeprefix(page.url()))
-    started = await bulk_jobs.start(page.db, planned, tag=chosen.given["tag"])
+    try:
+        started = await bulk_jobs.start(page.db, planned, tag=chosen.given["tag"])
+    except (Conflict, TooMany) as refusal:
+        return _show_plan(page, partner, chosen, planned, fault=str(refusal))
     answer = page.redirect(f"/jobs/{started.id}")
     answer.background = BackgroundTask(_wake, page)
     return answer
@@ -129,11 +138,8 @@ async def _wake(page: Page) -> None:
 
 async def _read_plan(page: Page, read: Any) -> tuple[Partner, ChosenDeliveries, BulkPlan]:
     """Read the filter and the action from a query or a form. Raises Problem 404 and 422."""
-    given, kind = read("partner"), ACTIONS.get(read("do"))
-    is_number = given.isascii() and given.isdecimal() and len(given) < 19
-    partner = await partners.by_id(page.db, int(given)) if is_number else None
-    if partner is None:
-        raise Problem(404, "There is no partner with this id.")
+    kind = ACTIONS.get(read("do"))
+    partner = page.partner if page.scope is not None else await _named_partner(page, read("partner"))
     chosen = await read_filter(page.db, partner.id, read)
     if kind is None:
         raise Problem(422, "There is no such action.")
@@ -142,10 +148,31 @@ async def _read_plan(page: Page, read: Any) -> tuple[Partner, ChosenDeliveries, 
     return partner, chosen, await bulk_jobs.plan(page.db, kind, chosen.which)
 
 
-def _show_plan(page: Page, partner: Partner, chosen: ChosenDeliveries, planned: BulkPlan) -> Response:
+async def _named_partner(page: Page, given: str) -> Partner:
+    is_number = given.isascii() and given.isdecimal() and len(given) < MAX_ID_DIGITS
+    partner = await partners.by_id(page.db, int(given)) if is_number else None
+    if partner is None:
+        raise Problem(404, "There is no partner with this id.")
+    return partner
+
+
+def _needs_confirmation(page: Page, planned: BulkPlan) -> bool:
+    """Whether the person must confirm who it is. In a portal nobody can; its allowance limits a job instead."""
+    return planned.needs_confirmation and page.scope is None and not page.is_fresh
+
+
+def _may_cancel(page: Page, found: Job) -> bool:
+    return page.may_act and (page.scope is None or found.actor_kind == ActorKind.PORTAL)
+
+
+def _show_plan(
+    page: Page, partner: Partner, chosen: ChosenDeliveries, planned: BulkPlan, *, fault: str = ""
+) -> Response:
+    is_replay = planned.kind is JobKind.REPLAY_DELIVERIES
+    is_refused = bool(fault) or (page.form is not None and not planned.count)
     return page.show(
         "job_plan.html",
-        status=200 if planned.count or page.form is None else 409,
+        status=409 if is_refused else 200,
         partner=partner,
         chosen=chosen,
         planned=planned,
@@ -153,7 +180,9 @@ def _show_plan(page: Page, partner: Partner, chosen: ChosenDeliveries, planned: 
         do=next(word for word, kind in ACTIONS.items() if kind is planned.kind),
         verb=VERBS[planned.kind],
         most=MAX_COUNTED_ROWS,
-        needs_confirmation=planned.needs_confirmation and not page.is_fresh,
+        needs_confirmation=_needs_confirmation(page, planned),
+        per_minute=MAX_PER_WINDOW[Action.REPLAY] if page.scope and is_replay else None,
+        fault=fault,
     )
 
 
@@ -161,7 +190,7 @@ def _show_plan(page: Page, partner: Partner, chosen: ChosenDeliveries, planned: 
 async def cancel_job(page: Page, id: int) -> Response:
     """End a job before it is done."""
     try:
-        await queries.cancel(page.db, id)
+        await queries.cancel(page.db, id, partner_id=page.scope)
     except Conflict as conflict:
-        return await _show(page, await queries.get(page.db, id), fault=str(conflict))
+        return await _show(page, id, fault=str(conflict))
     return page.redirect(f"/jobs/{id}", done="job-cancelled")
