@@ -205,6 +205,7 @@ def _webhook_ratio() -> float:
         envelope={},
         user_tag="user",
         imap_provider_code=PROVIDER,
+        received_at=datetime.now(UTC),
     )
     return len(content) / len(raw)
 

@@ -31,6 +31,7 @@ def content(kind: EventKind) -> bytes:
                 text=text,
                 is_exact=not was_scrubbed,
                 envelope=envelopes.as_json(read.envelope),
+                received_at=datetime.now(UTC).replace(microsecond=0),
                 **user,
             )
         case EventKind.USER_CONNECTED:
@@ -64,6 +65,8 @@ def webhook(
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body as they are sent; with two keys, as during a rotation."""
     now = int(time.time()) - age
-    raw = payload.body(content(kind), timestamp=now, api_keys=(API_KEY, OTHER_KEY)[:keys])
+    recorded_at = datetime.now(UTC) if kind is EventKind.NEW_MAIL else None
+    given_keys = (API_KEY, OTHER_KEY)[:keys]
+    raw = payload.body(content(kind), timestamp=now, api_keys=given_keys, recorded_at=recorded_at)
     secrets = (OTHER_SECRET, SECRET)[2 - keys :]
     return signing.standard_headers(uuid7(), timestamp=now, body=raw, secrets=secrets), raw

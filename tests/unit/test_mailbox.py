@@ -23,6 +23,7 @@ from superimap.idler.mailbox_queries import known_mail
 from superimap.idler.partner_holds import PartnerHolds
 from superimap.idler.scope import ConnectionScope
 from superimap.idler.timing import SessionTiming
+from superimap.imap.state import MailboxState
 from superimap.imap.types import MessageMeta, Uid
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -82,7 +83,8 @@ def opened(
             holds=PartnerHolds(),
         ),
     )
-    watched = cast(Any, SimpleNamespace(imap_host="imap.example.com", has_own_server=False, user_id=1))
+    user = {"user_id": 1, "provider_code": "TEST", "imap_host": "imap.example.com", "has_own_server": False}
+    watched = cast(Any, SimpleNamespace(**user))
     row = MailboxRow(1, 1, 1, 1, Cursor(7, plan.after, None, 7))
     nothing = cast(Any, None)
     scope = ConnectionScope(context, nothing, watched, memory or MailboxMemory(), Fence(1, 1, 1), nothing)
@@ -223,7 +225,7 @@ def test_a_twin_has_the_same_bytes_and_webhook_content():
 
 
 def test_arrivals_are_pending_until_a_catch_up_accounts_for_them():
-    client = SimpleNamespace(arrivals=0)
+    client = SimpleNamespace(arrivals=0, mailbox=MailboxState())
     arrivals = Arrivals(cast(Any, client))
     client.arrivals = 3
     assert arrivals.pending == 3

@@ -5,6 +5,8 @@ from superimap.api.app import openapi
 SCHEMAS = frozenset(
     [
         "CauseOut",
+        "FoundBy",
+        "StagesOut",
         "ClusterState",
         "JobKind",
         "JobOut",

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
@@ -26,18 +26,22 @@ def new_mail(*, raw: bytes = RAW, text: str = TEXT, is_exact: bool = False) -> b
         envelope={"subject": "hé"},
         user_tag='a"n\\n',
         imap_provider_code="GMAIL_OAUTH2",
+        received_at=datetime(2026, 9, 21, 16, 0, 0, tzinfo=timezone(timedelta(hours=2))),
     )
 
 
 def test_a_body_has_every_documented_field():
-    body = json.loads(payload.body(new_mail(), timestamp=17, api_keys=["key"]))
+    recorded_at = datetime(2026, 9, 21, 14, 0, 1, 50, tzinfo=UTC)
+    body = json.loads(payload.body(new_mail(), timestamp=17, api_keys=["key"], recorded_at=recorded_at))
 
     assert body == {
         "timestamp": 17,
         "signature": body_signature("key", timestamp=17, sha1=SHA1),
+        "recorded_at": "2026-09-21T14:00:01.000050Z",
         "sha1": SHA1,
         "user_tag": 'a"n\\n',
         "imap_provider_code": "GMAIL_OAUTH2",
+        "received_at": "2026-09-21T14:00:00Z",
         "envelope": {"subject": "hé"},
         "rfc822": TEXT,
         "rfc822_base64": base64.b64encode(RAW).decode(),
@@ -132,4 +136,5 @@ def test_content_that_does_not_begin_with_its_sha1_is_refused():
             envelope=None,
             user_tag="",
             imap_provider_code="",
+            received_at=None,
         )

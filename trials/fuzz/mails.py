@@ -40,6 +40,7 @@ def check(raw: bytes) -> None:
         envelope=as_json(envelope),
         user_tag="joe",
         imap_provider_code="TEST",
+        received_at=None,
     )
     found = json.loads(content)
     assert found["rfc822"] == raw.decode("utf-8", "replace")

@@ -79,6 +79,19 @@ TOKEN_REQUESTS = Counter(
     ["outcome"],
 )
 MESSAGES = Counter("superimap_messages", "Mails recorded, by outcome", ["outcome"])
+STAGE_BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 3600)
+MAIL_SECONDS = Histogram(
+    "superimap_mail_seconds",
+    "Stages of mails that were found while their mailbox was watched, by provider: `provider` from INTERNALDATE, "
+    "which is a whole second, until the mail was found; `recording` from there until it was recorded",
+    ["stage", "provider"],
+    buckets=STAGE_BUCKETS_SECONDS,
+)
+MAILS_AHEAD = Counter(
+    "superimap_mails_ahead",
+    "Mails found before their INTERNALDATE, because their server's clock is ahead; not in `mail_seconds`",
+    ["provider"],
+)
 # API.
 QUOTA_REFUSALS = Counter(
     "superimap_quota_refusals",
@@ -105,6 +118,12 @@ PARTNERS_AT_QUOTA = Gauge(
 )
 LANES = Gauge("superimap_lanes", "Endpoints that this dispatcher is working on")
 POSTS_IN_FLIGHT = Gauge("superimap_posts_in_flight", "Webhooks in flight")
+WEBHOOK_SECONDS = Histogram(
+    "superimap_webhook_seconds",
+    "Stages of webhooks: `sending` from their record until the first attempt begins; `receiver` an attempt",
+    ["stage"],
+    buckets=STAGE_BUCKETS_SECONDS,
+)
 ATTEMPTS = Counter(
     "superimap_attempts",
     "Attempts, by outcome (`delivered`, `retry`, `failed`, `archive`) and kind of webhook (`new_mail`, "

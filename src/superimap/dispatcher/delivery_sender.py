@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from superimap.core import metrics
 from superimap.core.content_store import ContentStore, ContentStoreError, is_reference
 from superimap.core.crypto import Place, UnknownKey, Vault, VaultError
 from superimap.core.ids import uuid7
@@ -25,6 +26,9 @@ from superimap.webhooks.signing import SigningKeys
 log = logging.getLogger(__name__)
 
 MAX_STORED_ANSWER_CHARACTERS = 1024
+
+_SENDING = metrics.WEBHOOK_SECONDS.labels("sending")
+_RECEIVER = metrics.WEBHOOK_SECONDS.labels("receiver")
 
 
 class SigningKeySource(Protocol):
@@ -67,6 +71,8 @@ class DeliverySender:
     async def send(self, claim: Claim) -> FinishedAttempt:
         """Send the delivery once. Raises only what the database raises, before anything is sent."""
         started = time.perf_counter()
+        if claim.attempt == 1:
+            _SENDING.observe(claim.age + time.monotonic() - claim.claimed_at)
         result = await self._post(claim)
         judgement = judge_answer(
             result.status,
@@ -103,7 +109,8 @@ class DeliverySender:
                 else await self._made(claim, claim.event_id)
             )
             now = int(self.clock())
-            body = payload.body(content, timestamp=now, api_keys=keys.api_keys)
+            recorded_at = claim.recorded_at if claim.kind == EventKind.NEW_MAIL else None
+            body = payload.body(content, timestamp=now, api_keys=keys.api_keys, recorded_at=recorded_at)
             headers = signing.standard_headers(claim.id, timestamp=now, body=body, secrets=keys.secrets)
         except (
             UnknownKey
@@ -116,7 +123,9 @@ class DeliverySender:
         except (VaultError, ValueError, IndexError) as error:
             log.error("delivery is unreadable: %s", error, extra={"delivery_id": claim.id})
             return _not_sent(LocalError.UNREADABLE)
-        return await self.client.post(claim.url, body, headers)
+        result = await self.client.post(claim.url, body, headers)
+        _RECEIVER.observe(result.milliseconds / 1000)
+        return result
 
     async def _made(self, claim: Claim, event_id: int) -> bytes:
         """Content of an event, with a link that is valid from now on.

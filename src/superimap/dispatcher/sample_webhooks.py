@@ -45,6 +45,7 @@ def sample_content(kind: EventKind, *, now: datetime) -> bytes:
                 text=text,
                 is_exact=not was_scrubbed,
                 envelope=envelope.as_json(mail.envelope),
+                received_at=now.replace(microsecond=0),
                 **user,
             )
         case EventKind.USER_CONNECTED:
@@ -68,10 +69,12 @@ async def send_sample(
     """POST a sample once, as the dispatcher would. Returns its `webhook-id` and the result; raises nothing."""
     guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
     now = time.time()
+    moment = datetime.fromtimestamp(now, UTC)
     body = payload.body(
-        sample_content(kind, now=datetime.fromtimestamp(now, UTC)),
+        sample_content(kind, now=moment),
         timestamp=int(now),
         api_keys=keys.api_keys,
+        recorded_at=moment if kind is EventKind.NEW_MAIL else None,
     )
     headers = signing.standard_headers(uuid7(), timestamp=int(now), body=body, secrets=keys.secrets)
     async with open_client(guard, deadline=min(settings.webhook_timeout, MAX_SAMPLE_SECONDS)) as client:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from superimap.db.watching.intake import MailRow
 from superimap.domain import intake
+from superimap.domain.mail_stages import Sighting
 from superimap.idler.limits import HostByteLimit
 from superimap.idler.mailbox_memory import RecordedMail
 from superimap.idler.rooms import SessionRoom
@@ -19,11 +20,12 @@ class MailBatch:
     `known` are the mails as later connections recognise them.
     """
 
-    __slots__ = ("_bytes", "_gaps", "_held_bytes", "_known", "_room", "_rows")
+    __slots__ = ("_bytes", "_gaps", "_held_bytes", "_known", "_room", "_rows", "_sightings")
 
     def __init__(self, room: HostByteLimit | SessionRoom) -> None:
         self._room = room
         self._rows: list[MailRow] = []
+        self._sightings: list[Sighting | None] = []
         self._known: list[RecordedMail] | None = None
         self._bytes = 0
         self._held_bytes = 0
@@ -33,6 +35,11 @@ class MailBatch:
     def rows(self) -> Sequence[MailRow]:
         """The rows, in the order of their UIDs."""
         return self._rows
+
+    @property
+    def sightings(self) -> Sequence[Sighting | None]:
+        """When each of the mails was found, in the order of the rows."""
+        return self._sightings
 
     @property
     def known(self) -> Sequence[RecordedMail]:
@@ -54,7 +61,15 @@ class MailBatch:
         """Wait until `size` more bytes may be held."""
         self._held_bytes += await self._room.acquire(size)
 
-    def add(self, row: MailRow, known: RecordedMail | None, *, read_bytes: int, is_gap: bool) -> None:
+    def add(
+        self,
+        row: MailRow,
+        sighting: Sighting | None,
+        known: RecordedMail | None,
+        *,
+        read_bytes: int,
+        is_gap: bool,
+    ) -> None:
         """Add a row. One row stands for a run of gaps: UIDs whose mails are gone."""
         if known is not None:
             self._known = self._known or []
@@ -62,12 +77,14 @@ class MailBatch:
         self._bytes += read_bytes
         if is_gap and self._gaps:
             first = self._rows.pop()
+            sighting = self._sightings.pop()
             row = replace(first, detail=intake.gap_detail(self._gaps + 1, first.uid, row.uid))
         self._rows.append(row)
+        self._sightings.append(sighting)
         self._gaps = self._gaps + 1 if is_gap else 0
 
     def clear(self) -> None:
         """Drop the rows and give their room back."""
-        self._rows, self._known, self._bytes, self._gaps = [], None, 0, 0
+        self._rows, self._sightings, self._known, self._bytes, self._gaps = [], [], None, 0, 0
         self._room.release(self._held_bytes)
         self._held_bytes = 0

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 
 from superimap.db.watching.intake import MailRow
 from superimap.domain.deferrals import MAX_UNPROVEN_FAILURES
+from superimap.domain.mail_stages import FoundBy, Sighting
 from superimap.domain.mails import MailOutcome
 from superimap.idler import mailbox_queries, server_pauses
 from superimap.idler.arrivals import Arrivals
@@ -31,25 +32,33 @@ class CatchUp:
     be read, they are dropped, and the cursor stays before them.
     """
 
-    __slots__ = ("_arrivals", "_last_error", "_reader", "_scope", "_suspects", "_unproven")
+    __slots__ = ("_arrivals", "_last_error", "_reader", "_scope", "_sightings", "_suspects", "_unproven")
 
     def __init__(self, scope: ConnectionScope, arrivals: Arrivals, reader: MailReader) -> None:
         self._scope = scope
         self._suspects = scope.memory.suspects
         self._reader = reader
         self._arrivals = arrivals
-        self._unproven: list[tuple[MailRow, MessageMeta | None]] = []
+        self._sightings = arrivals.sightings(FoundBy.CATCH_UP)  # of the present run
+        self._unproven: list[tuple[MailRow, MessageMeta | None, Sighting]] = []
         self._last_error = ""  # of the last mail that was deferred
 
     async def run(
-        self, mailbox: WatchedMailbox, *, baseline: MessageMeta | int = 0, announced: int = 0
+        self,
+        mailbox: WatchedMailbox,
+        *,
+        baseline: MessageMeta | int = 0,
+        announced: int = 0,
+        found_by: FoundBy = FoundBy.CATCH_UP,
     ) -> int:
         """Record everything that the mailbox' plan finds, in batches, and the cursor with it; return its number.
 
-        `announced` is the number of mails announced since the last look. The cursor moves to `baseline` at least.
-        If the connection ends on the way, what was seen until then is recorded: each attempt gets further.
+        `announced` is the number of mails announced since the last look, and `found_by` says how the server's news
+        came. The cursor moves to `baseline` at least. If the connection ends on the way, what was seen until then
+        is recorded: each attempt gets further.
         """
         plan, seen = mailbox.plan, mailbox.seen
+        self._sightings = self._arrivals.sightings(found_by)
         self._scope.status.begin_catch_up()
         try:
             try:
@@ -103,6 +112,7 @@ class CatchUp:
 
     async def see_below(self, mailbox: WatchedMailbox, uids: Collection[int]) -> None:
         """See mails at or below the cursor, and record them; a UID without a mail makes no row."""
+        self._sightings = self._arrivals.sightings(FoundBy.CATCH_UP)
         try:
             try:
                 await self._walk(mailbox, uids, most=0, passes_gone=True)
@@ -170,7 +180,7 @@ class CatchUp:
         """Judge one mail, read it if it may need a webhook and is not read yet, and add its row to the batch."""
         if meta is not None and mailbox.by_date and mailbox.pass_if_recorded(meta):
             return
-        by_date = self._judges_by_date(mailbox, meta)
+        by_date, sighting = self._judges_by_date(mailbox, meta), self._sightings.next()
         try:
             read = await self._reader.read(mailbox, uid, meta, by_date=by_date, raw=raw)
         except ImapError as error:
@@ -183,17 +193,19 @@ class CatchUp:
             failed = self._suspects.add(uid, error, meta, max_room=self._reader.max_literal)
             if not server_pauses.is_about_mail(error):
                 raise
-            await self._defer(mailbox, uid, failed)
+            await self._defer(mailbox, uid, failed, sighting)
             return
         if read.read_bytes is not None:
             self._suspects.record_read(uid)
             self._add_proven(mailbox)
         if self._unproven:
-            self._unproven.append((read.row, meta))
+            self._unproven.append((read.row, meta, sighting))
         else:
-            mailbox.add(read.row, meta, read_bytes=read.read_bytes or 0)
+            mailbox.add(read.row, meta, sighting, read_bytes=read.read_bytes or 0)
 
-    async def _defer(self, mailbox: WatchedMailbox, uid: int, failed: ReadFailure) -> None:
+    async def _defer(
+        self, mailbox: WatchedMailbox, uid: int, failed: ReadFailure, sighting: Sighting | None = None
+    ) -> None:
         """Put the row of a mail that could not be read behind the batch. After some of them, ask for a proof."""
         if mailbox.has_too_many_deferred(len(self._unproven)):
             self._suspects.blame_server()
@@ -204,7 +216,7 @@ class CatchUp:
         )  # and was judged new by it
         by_date = self._judges_by_date(mailbox, failed.meta) and not is_dated
         row = self._reader.deferred_row(uid, failed.meta, failed.error, by_date=by_date)
-        self._unproven.append((row, failed.meta))
+        self._unproven.append((row, failed.meta, sighting or self._sightings.next()))
         if self._failed_mails() >= MAX_UNPROVEN_FAILURES or len(self._unproven) >= MAX_BATCH_MAILS:
             await self._prove(mailbox)
 
@@ -214,7 +226,7 @@ class CatchUp:
 
     def _failed_mails(self) -> int:
         """Return the number of mails that failed since a mail was read."""
-        return sum(row.outcome == MailOutcome.DEFERRED for row, _ in self._unproven)
+        return sum(row.outcome == MailOutcome.DEFERRED for row, _, _ in self._unproven)
 
     async def _prove(self, mailbox: WatchedMailbox) -> None:
         """Add the unproven rows to the batch if another mail can be read, else raise NothingReadable.
@@ -235,6 +247,6 @@ class CatchUp:
 
     def _add_proven(self, mailbox: WatchedMailbox) -> None:
         """Add the unproven rows to the batch: another mail was read."""
-        for row, meta in self._unproven:
-            mailbox.add(row, meta)
+        for row, meta, sighting in self._unproven:
+            mailbox.add(row, meta, sighting)
         self._unproven.clear()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from superimap.db.watching.intake import MailboxRow
+from superimap.domain.mail_stages import FoundBy
 from superimap.domain.numbering import KnownMail, Numbering
 from superimap.idler.arrivals import Arrivals
 from superimap.idler.catch_up import CatchUp
@@ -69,7 +70,9 @@ class MailboxEntry:
         mailbox.recognise(found.row.cursor.last_mail)
         self._settle()
         await self._doubt(found)
-        return await self.catch_up.run(mailbox) if self.mailbox is mailbox else 0
+        if self.mailbox is not mailbox:
+            return 0
+        return await self.catch_up.run(mailbox, found_by=FoundBy.POLLED)
 
     async def start_over(self) -> None:
         """Look for mail by date in a new numbering, or below the cursor while none may begin."""

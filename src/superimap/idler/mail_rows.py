@@ -130,7 +130,9 @@ class MailRows:
         delivery_id = self._delivery_id(meta, parsed.sha1, uid_validity=uid_validity)
         content = token_digest = None
         if twin is None:
-            sealed = await big_mails.process(self._sealed_content, raw, parsed, delivery_id)
+            sealed = await big_mails.process(
+                self._sealed_content, raw, parsed, delivery_id, meta.internal_date
+            )
             content = await self._context.contents.put(sealed, self._place(delivery_id))
             token_digest = self._token_digest(parsed, batch)
         return MailRow(
@@ -181,7 +183,9 @@ class MailRows:
         digest = tracer.digest(token)
         return None if any(other.token_digest == digest for other in batch) else digest
 
-    def _sealed_content(self, raw: bytes, parsed: mail.ParsedMail, delivery_id: UUID) -> bytes:
+    def _sealed_content(
+        self, raw: bytes, parsed: mail.ParsedMail, delivery_id: UUID, received_at: datetime | None
+    ) -> bytes:
         text, was_scrubbed = mail.decode_text(raw)
         content = payload.new_mail(
             raw,
@@ -191,6 +195,7 @@ class MailRows:
             envelope=envelopes.as_json(parsed.envelope),
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,
+            received_at=received_at,
         )
         return self._seal(content, delivery_id)
 

@@ -11,6 +11,7 @@ from superimap.db.watching import intake as queries
 from superimap.db.watching.deferrals import deferred_among
 from superimap.db.watching.intake import Cursor, MailboxRow, MailRow, Recorded, cursor_at
 from superimap.domain.deferrals import MAX_DEFERRED_MAILS, is_found_again
+from superimap.domain.mail_stages import Sighting
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import KnownMail
 from superimap.idler.batch import MailBatch
@@ -20,6 +21,7 @@ from superimap.idler.mailbox_memory import RecordedMail
 from superimap.idler.mailbox_queries import identity_of, known_mail
 from superimap.idler.outages import until_answered
 from superimap.idler.scope import ConnectionScope
+from superimap.idler.stage_times import STAGE_TIMES
 from superimap.imap.types import MessageMeta
 
 MAX_UNDATED_UIDS = 10_000
@@ -175,7 +177,9 @@ class WatchedMailbox:
         self._latest_without_cursor = max(filter(None, (self._latest_without_cursor, date)))
         return True
 
-    def add(self, row: MailRow, meta: MessageMeta | None, *, read_bytes: int = 0) -> None:
+    def add(
+        self, row: MailRow, meta: MessageMeta | None, sighting: Sighting | None = None, *, read_bytes: int = 0
+    ) -> None:
         """Add the row of a mail to the batch. `read_bytes` is the size of its content in memory."""
         self.seen += row.outcome != MailOutcome.GONE  # it is not among those that the server counts
         self._see(row.uid, meta)
@@ -184,7 +188,7 @@ class WatchedMailbox:
         known = self._known(meta) if self.by_date and meta is not None else None
         # By UID above the cursor, so that no row is there already that waits for its own outcome.
         is_gap = row.outcome == MailOutcome.GONE and not self.by_date and row.uid > self.last_uid
-        self._batch.add(row, known, read_bytes=read_bytes, is_gap=is_gap)
+        self._batch.add(row, sighting, known, read_bytes=read_bytes, is_gap=is_gap)
 
     async def record_batch(self) -> None:
         """Record the batch and move the cursor to its last mail; by date, leave the cursor alone."""
@@ -228,6 +232,8 @@ class WatchedMailbox:
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
             self.has_duplicates |= outcome == MailOutcome.DUPLICATE
+        if recorded.outcomes:
+            STAGE_TIMES.observe(self._scope.watched.provider_code, self.pending, self._batch.sightings)
         self.row = replace(self.row, cursor=cursor)
         if retry_in:
             await self._keep_deferred(retry_in)
@@ -279,6 +285,7 @@ class WatchedMailbox:
                 self._scope.fence,
                 cursor,
                 self.pending,
+                sightings=self._batch.sightings,
                 uid_validity=self.uid_validity,
                 retry_in=retry_in,
             ),

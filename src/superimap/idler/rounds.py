@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain.mail_stages import FoundBy
 from superimap.idler.context import IdlerContext
 from superimap.imap.client import ImapClient
 from superimap.imap.command_memory import SILENCE
@@ -41,6 +42,13 @@ class Rounds:
         self._waiting: asyncio.Timeout | None = None  # while nothing is in progress
         self._check_due = math.inf  # by the event loop's clock
 
+    def found_by(self, client: ImapClient) -> FoundBy:
+        """Return how the mails are found that the server tells of."""
+        return FoundBy.POLLED if self._is_polling(client) else FoundBy.ANNOUNCED
+
+    def _is_polling(self, client: ImapClient) -> bool:
+        return self._poll_by is not None or not client.takes_idle
+
     def begin(self, client: ImapClient) -> AsyncIterator[None]:
         """Return rounds of IDLE, or of polling."""
         return client.idle(
@@ -53,10 +61,10 @@ class Rounds:
     def describe(self, client: ImapClient) -> str | None:
         """Return how the server is asked for news, and what it does not bear; None if by IDLE, and all is well."""
         left_out = client.left_out
-        if self._poll_by is None and client.takes_idle and not left_out:
+        if not self._is_polling(client) and not left_out:
             return None
         parts = []
-        if not client.takes_idle or self._poll_by is not None:
+        if self._is_polling(client):
             why = "IDLE fails; " if IDLE in left_out else ""
             parts.append(f"{why}polled every {client.longest_wait(self.poll):.0f} s")
         elif SILENCE in left_out:

@@ -122,7 +122,8 @@ class MailboxWatch:
         mailbox = entry.mailbox
         announced, pending, last_mail = arrivals.announced, arrivals.pending, mailbox.last_mail
         self._scope.memory.expect_mail(pending > 0 or state.missing > 0)
-        found = await entry.catch_up.run(mailbox, announced=pending)
+        found_by = self._rounds.found_by(self._scope.client)
+        found = await entry.catch_up.run(mailbox, announced=pending, found_by=found_by)
         is_false_alarm = arrivals.account_for(announced) and not found
         state.settle(found)
         self._false_alarms = self._false_alarms + 1 if is_false_alarm else 0

@@ -9,6 +9,8 @@ STARTED, NONAUTH, AUTH, SELECTED = "STARTED", "NONAUTH", "AUTH", "SELECTED"
 """Protocol states, by the names that aioimaplib gives them."""
 REPEAT_SECONDS = 60.0
 """Seconds between searches because of an EXISTS that announces no new count, while they find nothing."""
+MAX_ANNOUNCEMENTS = 100
+"""Announcements whose times are kept until their mails are looked for; later mails count with the last one."""
 _MAX_MESSAGES = (1 << 32) - 1  # RFC 9051 section 9; a count above it is not believed
 
 
@@ -16,14 +18,15 @@ class MailboxState:
     """Message count, arrivals and UIDVALIDITY of the open mailbox. Any response may change them."""
 
     __slots__ = (
-        "_quiet_until", "arrivals", "arrivals_searched", "exists", "repeat_at", "settled", "uid_next",
-        "uid_validity",
+        "_announcements", "_quiet_until", "arrivals", "arrivals_searched", "exists", "repeat_at", "settled",
+        "uid_next", "uid_validity",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.exists = 0
         self.arrivals = 0
         """Messages that arrived since the connection was opened; never decreases."""
+        self._announcements: tuple[tuple[int, float], ...] = ()  # arrivals after each, and its time
         self.arrivals_searched = 0
         """The arrivals that the caller's latest search covers."""
         self.settled = 0
@@ -60,6 +63,18 @@ class MailboxState:
         if found:
             self._quiet_until = 0.0
 
+    def announced_at(self, number: int) -> float | None:
+        """Return the monotonic time at which an arrival was announced; None if it was not, or is forgotten.
+
+        `number` is its number since the connection was opened, from 1.
+        """
+        return next((at for arrivals, at in self._announcements if number <= arrivals), None)
+
+    def forget_announcements(self, number: int) -> None:
+        """Forget when the arrivals up to this number were announced."""
+        if self._announcements:
+            self._announcements = tuple(each for each in self._announcements if each[0] > number)
+
     def mark_searched(self) -> None:
         """Count all arrivals so far as covered by the search that is about to be sent."""
         self.arrivals_searched = self.arrivals
@@ -79,7 +94,8 @@ class MailboxState:
         """
         count = parse_number(digits)
         if name == b"EXISTS" and count is not None and count <= _MAX_MESSAGES:
-            self.arrivals += 0 if opening else max(0, count - self.exists)
+            if count > self.exists and not opening:
+                self._announce(count - self.exists)
             if idling and count <= self.exists:
                 self.repeat_at = min(self.repeat_at, max(time.monotonic(), self._quiet_until))
             if count < self.exists:
@@ -89,6 +105,15 @@ class MailboxState:
             self.exists = max(0, self.exists - 1)
             if count is not None and count <= self.settled:  # otherwise it was one of those not found yet
                 self.settled -= 1
+
+    def _announce(self, arrivals: int) -> None:
+        """Count arrivals, and note when they were announced."""
+        self.arrivals += arrivals
+        kept = self._announcements
+        if len(kept) < MAX_ANNOUNCEMENTS:
+            self._announcements = (*kept, (self.arrivals, time.monotonic()))
+        else:
+            self._announcements = (*kept[:-1], (self.arrivals, kept[-1][1]))
 
     def record_vanished(self, uids: bytes) -> None:
         """Apply the set of a VANISHED without EARLIER (RFC 7162 section 3.2.10): these mails are expunged."""

@@ -1,7 +1,7 @@
 """Webhook payloads: content encoded once, when a delivery is recorded, and a body made for each attempt.
 
-The body differs from the content by `timestamp` and `signature` alone, so an attempt splices two fields into bytes
-instead of encoding a mail again.
+The body differs from the content by `timestamp`, `signature` and `recorded_at` alone, so an attempt splices fields
+into bytes instead of encoding a mail again.
 
 To add a field to `new_mail`: add it to `new_mail` here, to docs/webhooks.md and to tests/unit/test_payload.py. A
 field that the parsed mail has is read from `PayloadMail`; any other becomes a parameter that the idler passes.
@@ -43,17 +43,20 @@ def new_mail(
     envelope: Mapping[str, Any] | None,
     user_tag: str,
     imap_provider_code: str,
+    received_at: datetime | None,
 ) -> bytes:
     """Content of a `new_mail` webhook.
 
     `mail` is parsed from `raw`. `text` is `raw` as UTF-8, in pieces: each piece is a step of its own, so that
     encoding a large mail in a thread does not block the other threads. Where the text differs from the bytes
-    (`is_exact` is False), `rfc822_base64` has the exact bytes.
+    (`is_exact` is False), `rfc822_base64` has the exact bytes. `received_at` is the mail's INTERNALDATE; None if
+    the server does not know it.
     """
     fields: dict[str, Any] = {
         "sha1": mail.sha1,
         "user_tag": user_tag,
         "imap_provider_code": imap_provider_code,
+        "received_at": received_at and _utc_text(received_at),
         "envelope": envelope,
     }
     parts = [b',"rfc822":"', *map(_escaped, text), b'"']
@@ -172,9 +175,12 @@ def _utc_text(when: datetime) -> str:
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def body(content: bytes, *, timestamp: int, api_keys: Sequence[str]) -> bytes:
+def body(
+    content: bytes, *, timestamp: int, api_keys: Sequence[str], recorded_at: datetime | None = None
+) -> bytes:
     """The bytes to POST: `content` with `timestamp` (Unix seconds) and `signature` in front.
 
+    `recorded_at` follows, if it is given: it is known once the content is recorded.
     The first key makes `signature`. While a key is being rotated there are several, and `signatures` lists the
     signature by each key, so that a receiver may hold any of them.
     """
@@ -182,6 +188,8 @@ def body(content: bytes, *, timestamp: int, api_keys: Sequence[str]) -> bytes:
     head: dict[str, Any] = {"timestamp": timestamp, "signature": made[0]}
     if len(made) > 1:
         head["signatures"] = made
+    if recorded_at is not None:
+        head["recorded_at"] = _utc_text(recorded_at)
     return json.dumps(head, separators=(",", ":")).encode()[:-1] + b"," + content[1:]
 
 

@@ -1,6 +1,6 @@
 """Messages of a user: outcome and reason of each mail, for the user's own partner only."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -92,7 +92,7 @@ async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen
 
     assert set(pending) == {
         "id", "seen_at", "mailbox", "uid_validity", "uid", "internal_date", "size", "message_id", "outcome",
-        "reason", "duplicate_of", "delivery",
+        "reason", "duplicate_of", "delivery", "stages",
     }  # fmt: skip
     assert datetime.fromisoformat(pending["seen_at"])
     assert (pending["mailbox"], pending["uid"], pending["size"], pending["message_id"]) == (
@@ -114,6 +114,36 @@ async def test_each_message_has_its_outcome_and_reason_and_no_content(acme, seen
     }
     assert copy["delivery"] is None
     assert big["reason"] == "2097152 bytes; MAX_EMAIL_SIZE is 1048576"
+
+
+async def test_the_stages_of_a_message_are_computed_from_its_times(acme, seen):
+    noon = datetime(2026, 9, 21, 12, tzinfo=UTC)
+    times = {"internal_date": noon + timedelta(seconds=3), "created_at": noon + timedelta(milliseconds=40)}
+    mail = await seen.message(1, "delivered", recording_milliseconds=40, found_by=1, **times)
+    await seen.message(2, "before_connect", internal_date=noon)
+    settled = {"created_at": times["created_at"], "settled_at": noon + timedelta(seconds=9)}
+    await seen.delivery(mail, "delivered", attempts=2, **settled)
+    for number, seconds, milliseconds in ((1, 1, 300), (2, 8, 20)):
+        await seen.rows(
+            "INSERT INTO attempts (id, partner_id, delivery_id, number, started_at, milliseconds)"
+            " SELECT gen_random_uuid(), partner_id, id, $1, $2, $3 FROM deliveries",
+            number, noon + timedelta(seconds=seconds), milliseconds,
+        )  # fmt: skip
+
+    old, new = [message["stages"] for message in (await acme.get(MESSAGES)).json()]
+
+    assert new == {
+        "found_by": "announced",
+        "found_at": "2026-09-21T12:00:00Z",
+        "recorded_at": "2026-09-21T12:00:00.040000Z",
+        "provider_seconds": -3.0,  # its clock is ahead
+        "recording_seconds": 0.04,
+        "sending_seconds": 0.96,
+        "receiver_seconds": 0.02,
+        "settled_seconds": 9.0,
+    }
+    assert old.pop("recorded_at")
+    assert set(old.values()) == {None}
 
 
 @pytest.mark.parametrize(

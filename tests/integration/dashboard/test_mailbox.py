@@ -96,9 +96,36 @@ async def test_the_page_of_a_mail_says_why_nothing_arrived(world):
     assert await headline(owner, "/mails/3") == "The partner had no new_mail URL when it was seen."
     assert await headline(owner, "/mails/4") == "Arrived before the user was connected."
     page = (await owner.get("/mails/1")).text
-    assert [name for name in ("Arrived at the mail server", "Recorded", "Attempt 1") if name in page] != []
+    assert [name for name in ("Provider", "Recorded", "Attempt 1") if name in page] != []
     assert "answer 502" in page
     assert "420 ms" in page
+
+
+async def test_the_path_of_a_mail_has_exact_stages_and_no_bar_for_a_clock_that_is_ahead(world):
+    await add_mails(world)
+    async with world.sessionmaker.begin() as db:
+        await db.execute(
+            text(
+                "UPDATE messages SET found_by = 1, recording_milliseconds = 29,"
+                " internal_date = created_at + interval '2 seconds 500 ms'"
+            )
+        )
+        await db.execute(text("UPDATE attempts SET started_at = (SELECT min(created_at) FROM deliveries)"))
+    owner = await signed_in(world)
+
+    page = (await owner.get("/mails/1")).text
+
+    rows = {
+        re.sub(r"<.*", "", row[0]).strip(): row
+        for row in re.findall(
+            r'<td data-name="Stage">(.*?)</td>.*?<td class="number"[^>]*>(.*?)</td><td>(.*?)</td>', page
+        )
+    }
+    assert list(rows) == ["Provider", "Recording", "Recorded", "Sending", "Attempt 1"]
+    assert rows["Provider"][1:] == ("server clock ahead by 2.529 s", "")
+    assert rows["Recording"][1] == "29 ms"
+    assert "announced by the mail server" in rows["Recording"][0]
+    assert "<svg" in rows["Recording"][2]
 
 
 async def test_mails_are_filtered_by_outcome_and_by_message_id(world):

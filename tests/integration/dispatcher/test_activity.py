@@ -17,7 +17,10 @@ import pytest
 
 from fixtures.engines import as_role
 from superimap.core.ids import uuid7
+from superimap.db import engine
 from superimap.db.delivery import activity
+from superimap.db.monitoring import activity as monitoring
+from superimap.db.monitoring.activity import ActivitySeen
 from superimap.db.privileges import Role
 from superimap.dispatcher.activity_rollup import ActivityRollup
 from superimap.domain.activity import BUCKETS, LATENCY_BOUNDS_SECONDS, SLICE_SECONDS, ActivitySource
@@ -212,6 +215,37 @@ async def test_a_latency_is_counted_in_its_bucket(world: SinkWorld, took: float,
     assert await histogram(world, "latencies") == expected
     assert await histogram(world, "latencies", "provider_activity") == expected
     assert len(LATENCY_BOUNDS_SECONDS) == BUCKETS - 1
+
+
+async def test_stages_of_mails_count_where_the_mailbox_was_watched_and_no_clock_was_ahead(world: SinkWorld):
+    await add_mails(world, ["delivered", "own_mail", "delivered", "delivered", "deferred", "delivered"])
+    stages = [
+        (1, 3.0),
+        (2, 3.0),
+        (3, 3.0),
+        (1, -2.0),
+        (1, 3.0),
+        (None, 3.0),
+    ]  # how it was found, and the delay
+    await world.db.executemany(
+        "UPDATE messages SET found_by = $2, recording_milliseconds = 7 * $2::smallint,"
+        " internal_date = created_at - make_interval(secs => $3) WHERE uid = $1",
+        [(uid, found_by, delay) for uid, (found_by, delay) in enumerate(stages, 1)],
+    )
+
+    await count_all(world)
+
+    assert await histogram(world, "delays", "provider_activity") == [2 * (n == 9) for n in range(BUCKETS)]
+    assert await histogram(world, "recordings", "provider_activity") == [0, 2, 1] + [0] * (BUCKETS - 3)
+    seen = await activity_of_providers(world)
+    assert (sum(seen.delays), sum(seen.recordings)) == (2, 3)
+
+
+async def activity_of_providers(world: SinkWorld) -> ActivitySeen:
+    """What a page shows of the only provider."""
+    async with engine.sessions(world.database_url) as sessions, sessions() as db:
+        within = await monitoring.window(db, hours=1, step_seconds=300.0)
+        return await monitoring.of_installation(db, within)
 
 
 async def test_answers_are_counted_by_class(world: SinkWorld):

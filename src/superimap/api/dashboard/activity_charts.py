@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from markupsafe import Markup
@@ -88,6 +88,20 @@ def latency_chart(seen: ActivitySeen, key: str, when: str) -> Chart:
     return distribution(seen.latencies, LATENCY_BOUNDS_SECONDS, key=key, label=label, name="webhooks")
 
 
+def delay_chart(seen: ActivitySeen, key: str, when: str) -> Chart:
+    """Time from INTERNALDATE, which is a whole second, until mails of watched mailboxes were found."""
+    said = within_words(seen.delays) or "none"
+    label = f"Time from received by the mail server to found, {when}: {said}."
+    return distribution(seen.delays, LATENCY_BOUNDS_SECONDS, key=key, label=label, name="mails")
+
+
+def recording_chart(seen: ActivitySeen, key: str, when: str) -> Chart:
+    """Time from the sighting of mails of watched mailboxes until they were recorded."""
+    said = within_words(seen.recordings) or "none"
+    label = f"Time from found to recorded, {when}: {said}."
+    return distribution(seen.recordings, LATENCY_BOUNDS_SECONDS, key=key, label=label, name="mails")
+
+
 def answer_time_chart(seen: ActivitySeen, key: str, when: str) -> Chart:
     """Time that the server took to answer."""
     said = within_words(seen.answer_times) or "none"
@@ -167,6 +181,8 @@ class ChartPair:
     over_time: Chart
     times: Chart
     words: str
+    delays: Chart | None = None
+    delay_words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +192,10 @@ class ProviderCharts:
     window: Window
     trouble: Chart
     mails: Chart
+    delays: Chart
+    recordings: Chart
+    delay_words: str
+    recording_words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +223,15 @@ def overview(seen: ActivitySeen, when: str) -> ChartPair:
     )
 
 
+def of_installation(seen: ActivitySeen, when: str) -> ChartPair:
+    """Mails and webhooks, how long these took, and the delay of all providers."""
+    return replace(
+        overview(seen, when),
+        delays=delay_chart(seen, "delays", when),
+        delay_words=_sentence("Mails", within_words(seen.delays)),
+    )
+
+
 async def of_partner(db: AsyncSession, partner_id: int) -> ChartPair:
     """The last day of a partner."""
     within = await activity.window(db, hours=DAY_HOURS, step_seconds=DAY_STEP_SECONDS)
@@ -221,9 +250,9 @@ async def of_endpoint(db: AsyncSession, endpoint: Endpoint) -> ChartPair:
     )
 
 
-async def of_providers(db: AsyncSession) -> dict[int, ProviderSeen]:
+async def of_providers(db: AsyncSession, *, with_histograms: bool = False) -> dict[int, ProviderSeen]:
     """The providers that had something to do in the last seven days, by id."""
-    week = await activity.of_providers(db, await _week(db))
+    week = await activity.of_providers(db, await _week(db), with_histograms=with_histograms)
     hour = await activity.of_providers(db, await activity.window(db, hours=1, step_seconds=300.0))
     found = {}
     for provider_id, seen in week.items():
@@ -234,12 +263,18 @@ async def of_providers(db: AsyncSession) -> dict[int, ProviderSeen]:
 
 async def of_provider(db: AsyncSession, provider_id: int) -> tuple[ProviderSeen | None, ProviderCharts]:
     """The last hour of a provider, None without anything in seven days, and charts of these."""
-    seen = (await of_providers(db)).get(provider_id)
+    seen = (await of_providers(db, with_histograms=True)).get(provider_id)
     within = seen.week.window if seen is not None else await _week(db)
     nothing = ActivitySeen(within, [ActivityCounts() for _ in range(within.count)])
     week, when = seen.week if seen is not None else nothing, "the last seven days"
     return seen, ProviderCharts(
-        within, trouble_chart(week, "trouble", when), mails_chart(week, "mails", when)
+        within,
+        trouble_chart(week, "trouble", when),
+        mails_chart(week, "mails", when),
+        delay_chart(week, "delays", when),
+        recording_chart(week, "recordings", when),
+        _sentence("Mails", within_words(week.delays)),
+        _sentence("Mails", within_words(week.recordings)),
     )
 
 

@@ -1,8 +1,10 @@
 """The path of one mail: its stages, from the mail server to the answer of the application. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from markupsafe import Markup
 
@@ -11,54 +13,121 @@ from superimap.charts import bars
 from superimap.db.monitoring.history import AttemptRow
 from superimap.db.monitoring.messages import MessageRow
 from superimap.domain.deliveries import DeliveryState
+from superimap.domain.mail_stages import FoundBy, MailStages
+
+FOUND_WORDS = {
+    FoundBy.ANNOUNCED: "announced by the mail server",
+    FoundBy.POLLED: "found by asking the mail server",
+    FoundBy.CATCH_UP: "found by a search, as after an outage",
+}
+MINUTE_SECONDS = 60.0
+NO_BAR = Markup("")
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A stage of a mail: what happened, when, after how many seconds, and how long it took."""
+class PathStage:
+    """A stage of a mail: when it began, and how long it took, in words and as a bar within the whole.
+
+    A stage without a duration is a moment. `seconds` is negative if the mail server's clock is ahead: such a stage
+    has no bar, and neither has one that `is_off_scale`, because it says how long the mail was not looked for.
+    """
 
     name: str
-    at: datetime
-    after_seconds: float | None
-    took_seconds: float | None
     detail: str
-    tone: str
-    bar: Markup
+    at: datetime
+    seconds: float | None = None
+    tone: str = "good"
+    is_off_scale: bool = False
+    bar: Markup = NO_BAR
+
+    @property
+    def took(self) -> str:
+        """The duration, exact to a millisecond."""
+        if self.seconds is None:
+            return ""
+        if self.seconds < 0:
+            return f"server clock ahead by {exact_duration(-self.seconds)}"
+        return exact_duration(self.seconds)
 
 
-def stages(mail: MessageRow, attempts: Sequence[AttemptRow]) -> list[Stage]:
-    """Return the stages in the order of time.
+def exact_duration(seconds: float) -> str:
+    """Return a duration with its milliseconds: 29 ms, 1.812 s, 61 min 1.5 s."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < MINUTE_SECONDS:
+        return f"{seconds:.3f} s"
+    minutes, rest = divmod(seconds, MINUTE_SECONDS)
+    return f"{minutes:,.0f} min {rest:.1f} s"
 
-    The first time is the mail server's, to the second and by its own clock: what seems to lie before it took no
-    time.
+
+def stages(mail: MessageRow, attempts: Sequence[AttemptRow]) -> list[PathStage]:
+    """Return the stages in the order of time, each with its bar.
+
+    The first begins by the mail server's clock, to the second, all others by PostgreSQL's.
     """
-    found: list[tuple[str, datetime, float | None, str, str]] = []
-    if mail.internal_date is not None:
-        found.append(("Arrived at the mail server", mail.internal_date, None, "by its own clock", "good"))
-    found.append(("Recorded", mail.seen_at, None, f"{mail.mailbox}, UID {mail.uid}", "good"))
+    times = mail.stages
+    found = [*_before_recorded(mail, times)]
+    if times.sending_seconds is not None:
+        found.append(
+            PathStage("Sending", "until the first attempt", times.recorded_at, times.sending_seconds)
+        )
     for attempt in attempts:
         is_good = attempt.code is not None and 200 <= attempt.code < 300
         answer = f"answer {attempt.code}" if attempt.code else ERRORS.get(attempt.error or "", attempt.error)
-        name = f"Attempt {attempt.number}"
-        took = attempt.milliseconds / 1000
-        found.append((name, attempt.started_at, took, answer or "no answer", "good" if is_good else "bad"))
+        found.append(
+            PathStage(
+                f"Attempt {attempt.number}",
+                answer or "no answer",
+                attempt.started_at,
+                attempt.milliseconds / 1000,
+                "good" if is_good else "bad",
+            )
+        )
     if mail.delivery is not None and mail.delivery.settled_at is not None:
         state = mail.delivery.state
         tone = "good" if state == DeliveryState.DELIVERED else "bad"
-        found.append((state.capitalize(), mail.delivery.settled_at, None, "", tone))
+        found.append(PathStage(state.capitalize(), "", mail.delivery.settled_at, tone=tone))
     return _with_bars(found)
 
 
-def _with_bars(found: Sequence[tuple[str, datetime, float | None, str, str]]) -> list[Stage]:
-    begin = min(at for _, at, _, _, _ in found)
-    ends = [(at - begin).total_seconds() + (took or 0) for _, at, took, _, _ in found]
-    whole = max(ends)
+def _before_recorded(mail: MessageRow, times: MailStages) -> list[PathStage]:
+    place = f"{mail.mailbox}, UID {mail.uid}"
+    found = []
+    if times.received_at is not None and times.provider_seconds is not None:
+        is_ahead = times.provider_seconds < 0
+        found.append(
+            PathStage(
+                "Provider",
+                "received by its clock, a whole second, until found",
+                times.received_at,
+                times.provider_seconds,
+                "warn" if is_ahead else "good",
+                is_off_scale=is_ahead or times.found_by is FoundBy.CATCH_UP,
+            )
+        )
+    elif times.received_at is not None:
+        found.append(PathStage("Received", "by the mail server's clock", times.received_at))
+    if times.found_at is not None and times.found_by is not None:
+        detail = f"{FOUND_WORDS[times.found_by]}; until recorded"
+        found.append(PathStage("Recording", detail, times.found_at, times.recording_seconds))
+    return [*found, PathStage("Recorded", place, times.recorded_at)]
+
+
+def _with_bars(found: Sequence[PathStage]) -> list[PathStage]:
+    """Add the bars. Those off the scale have none; without them the scale begins with the next stage."""
+    drawn = [stage for stage in found if not stage.is_off_scale]
+    begin = min(stage.at for stage in drawn)
+    whole = max((_end(stage) - begin).total_seconds() for stage in drawn)
     shown = []
-    previous: datetime | None = None
-    for (name, at, took, detail, tone), end in zip(found, ends, strict=True):
-        start = (at - begin).total_seconds()
-        after = None if previous is None else max(0.0, (at - previous).total_seconds())
-        bar = bars.span(start, end, of=whole, label=f"{name}, {start:.1f} s after the first", tone=tone)
-        shown.append(Stage(name, at, after, took, detail, tone, bar))
-        previous = at
+    for stage in found:
+        if stage.is_off_scale:
+            shown.append(stage)
+            continue
+        start, end = (stage.at - begin).total_seconds(), (_end(stage) - begin).total_seconds()
+        label = f"{stage.name}, {start:.3f} s after the first, {end - start:.3f} s long"
+        shown.append(replace(stage, bar=bars.span(start, end, of=whole, label=label, tone=stage.tone)))
     return shown
+
+
+def _end(stage: PathStage) -> datetime:
+    return stage.at + timedelta(seconds=stage.seconds or 0)

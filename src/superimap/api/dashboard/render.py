@@ -44,6 +44,12 @@ def moment(at: datetime | None, *, none: str = "never") -> Markup:
     return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(at.isoformat(), at)
 
 
+def instant(at: datetime) -> Markup:
+    """Return a time as `moment` does, to the millisecond."""
+    text = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), text)
+
+
 def duration(seconds: float) -> str:
     """Return a length of time in the largest unit that is at least one: 250 ms, 12 s, 5 min, 3 h, 2 d."""
     if seconds < 1:
@@ -68,7 +74,7 @@ def size(count: int) -> str:
 
 
 _PAGES = TEMPLATES.overlay(finalize=visible)
-_PAGES.filters.update(moment=moment, duration=duration, number=number, size=size)
+_PAGES.filters.update(moment=moment, instant=instant, duration=duration, number=number, size=size)
 
 
 def render(

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from superimap.domain.deliveries import DeliveryState
+from superimap.domain.mail_stages import FoundBy
 from superimap.domain.mails import MailOutcome
 
 
@@ -33,6 +34,36 @@ class MessageDeliveryOut(BaseModel):
     settled_at: datetime | None
 
 
+class StagesOut(BaseModel):
+    """How a mail was found, and the duration of each stage in seconds, exact to a millisecond.
+
+    A stage is null if the mail has not come so far, and for mails from before this was recorded.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    found_by: FoundBy | None = Field(
+        description="`announced`: the mail server announced the mail to a session that watched the mailbox. "
+        "`polled`: such a session asked for it. `catch_up`: a search found it, as after an outage; then "
+        "`provider_seconds` says little about the mail server."
+    )
+    found_at: datetime | None = Field(description="When SuperIMAP learned of the mail.")
+    recorded_at: datetime = Field(
+        description="When the mail was recorded with its webhook; of a deferred mail, once it was read. "
+        "The same as in the body of the webhook."
+    )
+    provider_seconds: float | None = Field(
+        description="From `internal_date`, which is a whole second, until the mail was found. Negative if the "
+        "mail server's clock is ahead."
+    )
+    recording_seconds: float | None = Field(description="From there until it was recorded.")
+    sending_seconds: float | None = Field(description="From there until the first attempt began.")
+    receiver_seconds: float | None = Field(description="Duration of the latest attempt.")
+    settled_seconds: float | None = Field(
+        description="From `found_at`, or else `recorded_at`, until no further attempt was due."
+    )
+
+
 class MessageOut(BaseModel):
     """A mail that was seen, its outcome, and the reason for the outcome."""
 
@@ -57,12 +88,22 @@ class MessageOut(BaseModel):
                     "message_id": "<1@example.com>",
                 },
                 "delivery": None,
+                "stages": {
+                    "found_by": "announced",
+                    "found_at": "2026-09-21T14:31:01.812Z",
+                    "recorded_at": "2026-09-21T14:31:01.841Z",
+                    "provider_seconds": 0.812,
+                    "recording_seconds": 0.029,
+                    "sending_seconds": None,
+                    "receiver_seconds": None,
+                    "settled_seconds": None,
+                },
             }
         },
     )
 
     id: int = Field(description="Increases with each mail that is seen; accepted by the parameter `before`.")
-    seen_at: datetime
+    seen_at: datetime = Field(description="When the mail was first recorded.")
     mailbox: str
     uid_validity: int
     uid: int
@@ -75,3 +116,4 @@ class MessageOut(BaseModel):
     delivery: MessageDeliveryOut | None = Field(
         description="The webhook of this mail; null if there is none, or if its record is purged."
     )
+    stages: StagesOut

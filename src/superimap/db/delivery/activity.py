@@ -21,6 +21,7 @@ from superimap.domain import activity
 from superimap.domain.activity import ActivitySource, Coarsening
 from superimap.domain.answers import LocalError
 from superimap.domain.events import UserEventKind
+from superimap.domain.mail_stages import WATCHED_NUMBERS
 
 BATCH_ROWS = 5_000
 """Rows that one step of the retention changes at most."""
@@ -89,7 +90,8 @@ def _range(source: ActivitySource, mark: asyncpg.Record, count_to: datetime, cou
     times = {"counted_to": mark["counted_to"], "count_to": count_to}
     match source:
         case ActivitySource.MESSAGES:
-            return _GRAINS | {"counted_id": mark["counted_id"], "count_id": count_id}
+            ids = {"counted_id": mark["counted_id"], "count_id": count_id}
+            return _GRAINS | ids | {"bounds": bounds, "watched": list(WATCHED_NUMBERS)}
         case ActivitySource.DELIVERIES:
             return _GRAINS | times | {"bounds": bounds}
         case ActivitySource.ATTEMPTS:

@@ -22,20 +22,47 @@ WITH
 -- may be planned to read all users.
 counted AS MATERIALIZED (
     SELECT m.partner_id, m.created_at, m.outcome,
+        CASE WHEN w.is_watched AND w.delay >= 0 THEN width_bucket(w.delay, :bounds::float8[]) END AS delay_place,
+        CASE WHEN w.is_watched THEN width_bucket(w.recording, :bounds::float8[]) END AS recording_place,
         coalesce((SELECT e.id FROM endpoints e WHERE e.partner_id = m.partner_id AND e.kind = 'new_mail'), 0)
             AS endpoint_id,
         (SELECT c.provider_id FROM connections c
             WHERE c.id = (SELECT u.connection_id FROM users u WHERE u.id = m.user_id)) AS provider_id
-    FROM messages m WHERE m.id > :counted_id::bigint AND m.id <= :count_id::bigint
+    FROM messages m, LATERAL (
+        -- In seconds, of mails that were found while their mailbox was watched. A negative delay is not one: the
+        -- server's clock is ahead.
+        SELECT m.found_by = ANY(:watched::smallint[]) AND m.outcome NOT IN ('deferred', 'gone') AS is_watched,
+            m.recording_milliseconds / 1000.0::float8 AS recording,
+            extract(epoch FROM m.created_at - m.internal_date)::float8 - m.recording_milliseconds / 1000.0::float8
+                AS delay
+    ) w
+    WHERE m.id > :counted_id::bigint AND m.id <= :count_id::bigint
 ),
 -- The same by provider.
 of_providers AS (
-    INSERT INTO provider_activity AS a (provider_id, began_at, seconds, mails, skipped)
+    INSERT INTO provider_activity AS a (provider_id, began_at, seconds, mails, skipped, delays, recordings)
     SELECT provider_id, date_bin(make_interval(secs => :provider_grain), created_at, 'epoch'), :provider_grain,
-        count(*), count(*) FILTER (WHERE outcome <> 'delivered')
+        count(*), count(*) FILTER (WHERE outcome <> 'delivered'),
+        ARRAY[
+            count(*) FILTER (WHERE delay_place = 0), count(*) FILTER (WHERE delay_place = 1), count(*) FILTER (WHERE delay_place = 2),
+            count(*) FILTER (WHERE delay_place = 3), count(*) FILTER (WHERE delay_place = 4), count(*) FILTER (WHERE delay_place = 5),
+            count(*) FILTER (WHERE delay_place = 6), count(*) FILTER (WHERE delay_place = 7), count(*) FILTER (WHERE delay_place = 8),
+            count(*) FILTER (WHERE delay_place = 9), count(*) FILTER (WHERE delay_place = 10), count(*) FILTER (WHERE delay_place = 11),
+            count(*) FILTER (WHERE delay_place = 12), count(*) FILTER (WHERE delay_place = 13), count(*) FILTER (WHERE delay_place = 14),
+            count(*) FILTER (WHERE delay_place = 15), count(*) FILTER (WHERE delay_place = 16)
+        ]::int[],
+        ARRAY[
+            count(*) FILTER (WHERE recording_place = 0), count(*) FILTER (WHERE recording_place = 1), count(*) FILTER (WHERE recording_place = 2),
+            count(*) FILTER (WHERE recording_place = 3), count(*) FILTER (WHERE recording_place = 4), count(*) FILTER (WHERE recording_place = 5),
+            count(*) FILTER (WHERE recording_place = 6), count(*) FILTER (WHERE recording_place = 7), count(*) FILTER (WHERE recording_place = 8),
+            count(*) FILTER (WHERE recording_place = 9), count(*) FILTER (WHERE recording_place = 10), count(*) FILTER (WHERE recording_place = 11),
+            count(*) FILTER (WHERE recording_place = 12), count(*) FILTER (WHERE recording_place = 13), count(*) FILTER (WHERE recording_place = 14),
+            count(*) FILTER (WHERE recording_place = 15), count(*) FILTER (WHERE recording_place = 16)
+        ]::int[]
     FROM counted GROUP BY 1, 2
     ON CONFLICT (provider_id, began_at, seconds) DO UPDATE
-        SET mails = a.mails + excluded.mails, skipped = a.skipped + excluded.skipped
+        SET mails = a.mails + excluded.mails, skipped = a.skipped + excluded.skipped,
+            delays = add_counts(a.delays, excluded.delays), recordings = add_counts(a.recordings, excluded.recordings)
 )
 INSERT INTO activity AS a (partner_id, endpoint_id, began_at, seconds, mails, skipped)
 SELECT partner_id, endpoint_id, date_bin(make_interval(secs => :partner_grain), created_at, 'epoch'), :partner_grain,
@@ -198,15 +225,17 @@ removed AS (
 -- Their sums.
 added AS (
     INSERT INTO provider_activity AS a (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled,
-        refusals, silences, latencies)
+        refusals, silences, latencies, delays, recordings)
     SELECT provider_id, date_bin(make_interval(secs => :coarse), began_at, 'epoch'), :coarse, sum(mails),
-        sum(skipped), sum(delivered), sum(failed), sum(cancelled), sum(refusals), sum(silences), sum_counts(latencies)
+        sum(skipped), sum(delivered), sum(failed), sum(cancelled), sum(refusals), sum(silences), sum_counts(latencies),
+        sum_counts(delays), sum_counts(recordings)
     FROM removed GROUP BY 1, 2
     ON CONFLICT (provider_id, began_at, seconds) DO UPDATE SET
         mails = a.mails + excluded.mails, skipped = a.skipped + excluded.skipped,
         delivered = a.delivered + excluded.delivered, failed = a.failed + excluded.failed,
         cancelled = a.cancelled + excluded.cancelled, refusals = a.refusals + excluded.refusals,
-        silences = a.silences + excluded.silences, latencies = add_counts(a.latencies, excluded.latencies)
+        silences = a.silences + excluded.silences, latencies = add_counts(a.latencies, excluded.latencies),
+        delays = add_counts(a.delays, excluded.delays), recordings = add_counts(a.recordings, excluded.recordings)
 )
 SELECT count(*) FROM removed;
 

@@ -5,8 +5,10 @@ Raw statements on asyncpg, one per function, each a transaction of its own. All 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -35,7 +37,8 @@ class Claim:
 
     The retry schedule counts from the last replay: `attempts_before` attempts came before it. If `event_id` is set
     there is no content; it is made from that event. `is_healthy` and `setbacks` are those of the endpoint at the
-    time of the claim.
+    time of the claim. The delivery was recorded at `recorded_at`, `age` seconds before `claimed_at`, a time of
+    the monotonic clock.
     """
 
     id: UUID
@@ -51,6 +54,9 @@ class Claim:
     event_id: int | None = None
     is_healthy: bool = True
     setbacks: int = 0
+    recorded_at: datetime | None = None
+    age: float = 0.0
+    claimed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,8 @@ async def claim(
     is_all = len(found) < room and not is_lost
     if url is None:
         return Claims((), is_all=is_all, has_room=True)
-    taken = [_claim(row, endpoint_id, token) for row in found]
+    now = time.monotonic()
+    taken = [_claim(row, endpoint_id, token, now) for row in found]
     if found and found[0]["is_big"]:
         taken = await _with_contents(db, taken)
     return Claims(taken, is_all=is_all, has_room=is_all or is_lost, is_healthy=is_healthy)
@@ -147,7 +154,7 @@ async def _with_contents(db: Db, taken: Sequence[Claim]) -> list[Claim]:
     return [replace(each, content=contents[each.id]) for each in taken if each.id in contents]
 
 
-def _claim(row: Record, endpoint_id: int, token: UUID) -> Claim:
+def _claim(row: Record, endpoint_id: int, token: UUID, now: float) -> Claim:
     return Claim(
         id=row["id"],
         partner_id=row["partner_id"],
@@ -162,6 +169,9 @@ def _claim(row: Record, endpoint_id: int, token: UUID) -> Claim:
         event_id=row["event_id"],
         is_healthy=row["is_healthy"],
         setbacks=row["setbacks"],
+        recorded_at=row["created_at"],
+        age=row["age"],
+        claimed_at=now,
     )
 
 

@@ -33,7 +33,8 @@ probe AS (
 ),
 -- The due deliveries that nobody sends, oldest first; those that another claim has locked are skipped.
 due AS (
-    SELECT d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at, d.event_id, d.content
+    SELECT d.id, d.partner_id, d.user_id, d.kind, d.attempts, d.attempts_before, d.due_at, d.event_id, d.created_at,
+        d.content
     FROM deliveries d
     WHERE d.endpoint_id = :endpoint_id AND d.state = 'pending' AND d.due_at <= now() AND NOT EXISTS (
         SELECT FROM delivery_leases l
@@ -67,7 +68,8 @@ claimed AS (
 -- One row at least if the endpoint exists. Content that is too big for the answer is left out of all rows, and
 -- read by fetch_contents after the commit.
 SELECT t.room, t.url, t.is_healthy, t.setbacks, (SELECT count(*) FROM due) AS due, c.id, c.partner_id, c.user_id, c.kind, c.attempts,
-    c.attempts_before, c.event_id, size.is_big, CASE WHEN NOT size.is_big THEN c.content END AS content
+    c.attempts_before, c.event_id, c.created_at,
+    extract(epoch FROM clock_timestamp() - c.created_at)::float8 AS age, size.is_big, CASE WHEN NOT size.is_big THEN c.content END AS content
 FROM target t LEFT JOIN claimed c ON true,
     (SELECT sum(octet_length(content)) > :max_content_bytes FROM claimed) size(is_big)
 ORDER BY c.due_at;

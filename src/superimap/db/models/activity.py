@@ -47,7 +47,11 @@ class Activity(Base):
 
 
 class ProviderActivity(Base):
-    """What happened to the mailboxes at a provider in the `seconds` from `began_at` (`ActivityCounts`)."""
+    """What happened to the mailboxes at a provider in the `seconds` from `began_at` (`ActivityCounts`).
+
+    `delays` and `recordings` are histograms of the first stages of mails that were found while their mailbox was
+    watched: from INTERNALDATE until found, and from there until recorded.
+    """
 
     __tablename__ = "provider_activity"
     provider_id: Mapped[int] = mapped_column(ForeignKey(Provider.id, ondelete="CASCADE"))
@@ -61,6 +65,8 @@ class ProviderActivity(Base):
     refusals: Mapped[int] = mapped_column(Integer, server_default=_NONE)
     silences: Mapped[int] = mapped_column(Integer, server_default=_NONE)
     latencies: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=_EMPTY)
+    delays: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=_EMPTY)
+    recordings: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=_EMPTY)
 
     __table_args__ = (
         PrimaryKeyConstraint("provider_id", "began_at", "seconds"),

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Integer,
     PrimaryKeyConstraint,
+    SmallInteger,
     UniqueConstraint,
     text,
 )
@@ -71,7 +72,11 @@ class Mailbox(Base):
 
 
 class Message(Base):
-    """A mail that was seen, even if a rule skipped it. Contains ids, digests and the outcome, but no content."""
+    """A mail that was seen, even if a rule skipped it. Contains ids, digests and the outcome, but no content.
+
+    It was found `recording_milliseconds` before `created_at`, and `found_by` says how
+    (`mail_stages.FOUND_BY_NUMBERS`). Both are null for mails from before version 0042.
+    """
 
     __tablename__ = "messages"
     id: Mapped[int] = mapped_column(BigInteger, Identity())
@@ -89,6 +94,8 @@ class Message(Base):
     detail: Mapped[str | None]
     duplicate_of: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[TimestampDefaultNow]
+    recording_milliseconds: Mapped[int | None] = mapped_column(Integer)
+    found_by: Mapped[int | None] = mapped_column(SmallInteger)
 
     __table_args__ = (
         PrimaryKeyConstraint("id", "partner_id"),

@@ -22,6 +22,8 @@ _PROVIDER_SLOTS = _STATEMENTS["provider_slots"]
 _PROVIDER_HISTOGRAMS = _STATEMENTS["provider_histograms"]
 _IDLER_SAMPLES = _STATEMENTS["idler_samples"]
 
+_PROVIDER_TIMES = ("latencies", "delays", "recordings")
+
 MAX_SAMPLED_IDLERS = 20
 """Idlers of which samples are read one by one."""
 
@@ -44,6 +46,8 @@ class ActivitySeen:
     slots: list[ActivityCounts]
     latencies: tuple[int, ...] = (0,) * BUCKETS
     answer_times: tuple[int, ...] = (0,) * BUCKETS
+    delays: tuple[int, ...] = (0,) * BUCKETS
+    recordings: tuple[int, ...] = (0,) * BUCKETS
 
     @property
     def total(self) -> ActivityCounts:
@@ -83,29 +87,33 @@ async def of_partner(
 
 
 async def of_providers(
-    db: AsyncSession, within: Window, *, with_latencies: bool = False
+    db: AsyncSession, within: Window, *, with_histograms: bool = False
 ) -> dict[int, ActivitySeen]:
     """Return what happened at each provider that had something to do, by its id."""
     driver = await driver_connection(db)
     found: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for row in await driver.fetch(*_PROVIDER_SLOTS.bind(since=within.start, step=within.step_seconds)):
         found[row["provider_id"]].append(row)
-    latencies: dict[int, list[int | None]] = {}
-    if with_latencies:
-        latencies = dict(await driver.fetch(*_PROVIDER_HISTOGRAMS.bind(since=within.start)))
+    histograms: dict[int, dict[str, tuple[int, ...]]] = {}
+    if with_histograms:
+        for row in await driver.fetch(*_PROVIDER_HISTOGRAMS.bind(since=within.start)):
+            histograms[row["provider_id"]] = {name: _histogram(row[name]) for name in _PROVIDER_TIMES}
     return {
-        provider: ActivitySeen(within, _slots(within, rows), _histogram(latencies.get(provider)))
+        provider: ActivitySeen(within, _slots(within, rows), **histograms.get(provider, {}))
         for provider, rows in found.items()
     }
 
 
 async def of_installation(db: AsyncSession, within: Window) -> ActivitySeen:
     """Return what happened at all providers together."""
-    seen = (await of_providers(db, within, with_latencies=True)).values()
+    seen = (await of_providers(db, within, with_histograms=True)).values()
     columns = zip(*(each.slots for each in seen), strict=True)
     slots = [add_up(column) for column in columns] or [ActivityCounts() for _ in range(within.count)]
-    latencies = tuple(sum(each.latencies[place] for each in seen) for place in range(BUCKETS))
-    return ActivitySeen(within, slots, latencies)
+    histograms = {
+        name: tuple(sum(getattr(each, name)[place] for each in seen) for place in range(BUCKETS))
+        for name in _PROVIDER_TIMES
+    }
+    return ActivitySeen(within, slots, **histograms)
 
 
 async def of_idlers(

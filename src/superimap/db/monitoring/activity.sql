@@ -55,7 +55,21 @@ SELECT a.provider_id, ARRAY[
         sum(a.latencies[9]), sum(a.latencies[10]), sum(a.latencies[11]), sum(a.latencies[12]),
         sum(a.latencies[13]), sum(a.latencies[14]), sum(a.latencies[15]), sum(a.latencies[16]),
         sum(a.latencies[17])
-    ]::bigint[] AS latencies
+    ]::bigint[] AS latencies,
+    ARRAY[
+        sum(a.delays[1]), sum(a.delays[2]), sum(a.delays[3]), sum(a.delays[4]),
+        sum(a.delays[5]), sum(a.delays[6]), sum(a.delays[7]), sum(a.delays[8]),
+        sum(a.delays[9]), sum(a.delays[10]), sum(a.delays[11]), sum(a.delays[12]),
+        sum(a.delays[13]), sum(a.delays[14]), sum(a.delays[15]), sum(a.delays[16]),
+        sum(a.delays[17])
+    ]::bigint[] AS delays,
+    ARRAY[
+        sum(a.recordings[1]), sum(a.recordings[2]), sum(a.recordings[3]), sum(a.recordings[4]),
+        sum(a.recordings[5]), sum(a.recordings[6]), sum(a.recordings[7]), sum(a.recordings[8]),
+        sum(a.recordings[9]), sum(a.recordings[10]), sum(a.recordings[11]), sum(a.recordings[12]),
+        sum(a.recordings[13]), sum(a.recordings[14]), sum(a.recordings[15]), sum(a.recordings[16]),
+        sum(a.recordings[17])
+    ]::bigint[] AS recordings
 FROM (SELECT id AS provider_id FROM providers) v CROSS JOIN LATERAL (
     SELECT * FROM provider_activity p WHERE p.provider_id = v.provider_id AND p.began_at >= :since::timestamptz
 ) a

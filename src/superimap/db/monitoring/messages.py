@@ -1,20 +1,24 @@
 """Messages of a user with their outcomes, and the reason why a mail caused a webhook or none."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeVar
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import ScalarSelect, Select, UnaryExpression, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from superimap.db.errors import NotFound
-from superimap.db.models import DeferredMail, Delivery, Endpoint, Mailbox, Message, Partner, User
+from superimap.db.models import Attempt, DeferredMail, Delivery, Endpoint, Mailbox, Message, Partner, User
 from superimap.db.monitoring.history import SHOWN_STATE
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
+from superimap.domain.mail_stages import MailStages, found_by_number
 from superimap.domain.mails import REASONS, MailOutcome
 from superimap.domain.message_ids import spellings
 from superimap.webhooks.signing import webhook_id
+
+T = TypeVar("T")
 
 MAX_MESSAGES = 200
 MAX_SEARCHED = 10_000
@@ -66,6 +70,7 @@ class MessageRow:
     reason: str
     duplicate_of: DuplicateOriginal | None
     delivery: MessageDelivery | None
+    stages: MailStages
 
 
 async def list_latest(
@@ -148,6 +153,8 @@ async def _read_rows(db: AsyncSession, page: Select[Message]) -> list[MessageRow
             SHOWN_STATE,
             Endpoint.disabled_reason,
             DeferredMail,
+            _of_attempt(Attempt.started_at, Attempt.number),
+            _of_attempt(Attempt.milliseconds, Attempt.number.desc()),
         )
         .join(Mailbox, Mailbox.id == seen.mailbox_id)
         .outerjoin(original, and_(original.id == seen.duplicate_of, same_user))
@@ -169,6 +176,14 @@ async def _read_rows(db: AsyncSession, page: Select[Message]) -> list[MessageRow
     return [_message_row(*row) for row in await db.execute(statement)]
 
 
+def _of_attempt(
+    column: InstrumentedAttribute[T], order: InstrumentedAttribute[int] | UnaryExpression[int]
+) -> ScalarSelect[T]:
+    """Return a column of the attempt at the delivery that is first in this order."""
+    mine = (Attempt.delivery_id == Delivery.id, Attempt.partner_id == Delivery.partner_id)
+    return select(column).where(*mine).order_by(order).limit(1).correlate(Delivery).scalar_subquery()
+
+
 def _message_row(
     seen: Message,
     mailbox: str,
@@ -178,6 +193,8 @@ def _message_row(
     state: str | None,
     disabled_reason: str | None,
     deferred: DeferredMail | None,
+    first_attempt_at: datetime | None,
+    milliseconds: int | None,
 ) -> MessageRow:
     duplicate_of = webhook = None
     if seen.duplicate_of is not None:
@@ -212,6 +229,22 @@ def _message_row(
         reason=explain(seen.outcome, seen.detail, duplicate_of, webhook, deferred),
         duplicate_of=duplicate_of,
         delivery=webhook,
+        stages=_stages(seen, delivery, first_attempt_at, milliseconds),
+    )
+
+
+def _stages(
+    seen: Message, delivery: Delivery | None, first_attempt_at: datetime | None, milliseconds: int | None
+) -> MailStages:
+    ago = seen.recording_milliseconds
+    return MailStages(
+        found_by=found_by_number(seen.found_by),
+        received_at=seen.internal_date,
+        found_at=None if ago is None else seen.created_at - timedelta(milliseconds=ago),
+        recorded_at=seen.created_at if delivery is None else delivery.created_at,
+        first_attempt_at=first_attempt_at,
+        attempt_seconds=None if milliseconds is None else milliseconds / 1000,
+        settled_at=None if delivery is None else delivery.settled_at,
     )
 
 

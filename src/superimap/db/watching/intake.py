@@ -1,5 +1,6 @@
 """Intake: mails recorded, webhooks made and the cursor moved, in one fenced statement."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -10,6 +11,7 @@ from asyncpg import Pool, Record
 from superimap.core.errors import SuperImapError
 from superimap.db import statements
 from superimap.domain.deferrals import LOST_TRACK, StoredDeferral
+from superimap.domain.mail_stages import FOUND_BY_NUMBERS, Sighting
 from superimap.domain.numbering import RESTART_INTERVAL_SECONDS, KnownMail, MailIdentity, Numbering
 
 _STATEMENTS = statements.load(__file__)
@@ -178,6 +180,7 @@ async def record(
     cursor: Cursor,
     seen: Sequence[MailRow],
     *,
+    sightings: Sequence[Sighting | None] = (),
     uid_validity: int,
     retry_in: float = 0.0,
 ) -> Recorded:
@@ -186,11 +189,14 @@ async def record(
     Raises Fenced if the ownership is lost, the user is archived or no longer exists, or the cursor is not at
     `box.cursor`; then nothing was written. A mail that was recorded before is skipped, unless it was not
     read then. A mail with the outcome `deferred` is due again in `retry_in` seconds; its `detail` is the error.
+    `sightings` say when each mail was found; without any, that is not recorded.
     """
     columns = {name: [getattr(mail, name) for mail in seen] for name in COLUMNS}
     last_uid, identity = cursor.last_mail or (None, _NO_IDENTITY)
-    row = await pool.fetchrow(
-        *_RECORD_MAILS.bind(
+    async with (
+        pool.acquire() as db
+    ):  # first, because sightings are counted back from the start of the statement
+        statement = _RECORD_MAILS.bind(
             shard=fence.shard,
             owner=fence.owner,
             epoch=fence.epoch,
@@ -215,11 +221,21 @@ async def record(
             retry_in=retry_in,
             reopened=LOST_TRACK,
             **columns,
+            **_sighted(sightings or [None] * len(seen)),
         )
-    )
+        row = await db.fetchrow(*statement)
     if not row["moved"]:
         raise Fenced
     return Recorded(tuple(row["endpoints"]), tuple(row["outcomes"]))
+
+
+def _sighted(sightings: Sequence[Sighting | None]) -> dict[str, list[int | None]]:
+    """Return when and how each mail was found, as parameters: milliseconds ago, and a number."""
+    now = time.monotonic()
+    return {
+        "found_ago": [each and each.milliseconds_before(now) for each in sightings],
+        "found_by": [each and FOUND_BY_NUMBERS[each.found_by] for each in sightings],
+    }
 
 
 def storable_error(text: str) -> str:

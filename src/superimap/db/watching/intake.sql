@@ -43,7 +43,8 @@ SELECT visited.*, ARRAY(
 
 -- name: record_mails^
 -- Records mails with their deliveries and moves the cursor of the mailbox, all or nothing.
--- The parameters from :uid to :found_by_date are arrays with one element for each mail (the fields of `MailRow`).
+-- The parameters from :uid to :found_by are arrays with one element for each mail (the fields of `MailRow`, and when
+-- and how it was found).
 WITH
 -- Ownership of the shard. FOR KEY SHARE makes a change of owner, which changes the epoch, wait for this
 -- transaction.
@@ -92,9 +93,10 @@ incoming AS (
         CROSS JOIN unnest(
             :uid::bigint[], :internal_date::timestamptz[], :size::bigint[], :outcome::text[], :detail::text[],
             :sha1::bytea[], :fingerprint::bytea[], :message_id::text[], :delivery_id::uuid[], :content::bytea[],
-            :twin_uid::bigint[], :token_digest::bytea[], :found_by_date::boolean[]
+            :twin_uid::bigint[], :token_digest::bytea[], :found_by_date::boolean[],
+            :found_ago::int[], :found_by::smallint[]
         ) AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
-               delivery_id, content, twin_uid, token_digest, found_by_date)
+               delivery_id, content, twin_uid, token_digest, found_by_date, found_ago, found_by)
         CROSS JOIN endpoint
         LEFT JOIN LATERAL (
             SELECT coalesce(e.duplicate_of, e.id) AS id FROM messages e
@@ -121,14 +123,15 @@ detected AS (
 -- was deferred, gone, or given up. A mail that was given up because it was not found again may be deferred again.
 recorded AS (
     INSERT INTO messages (id, partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size,
-                          outcome, detail, sha1, fingerprint, message_id, duplicate_of)
+                          outcome, detail, sha1, fingerprint, message_id, duplicate_of, recording_milliseconds,
+                          found_by)
     SELECT i.id, :partner_id, :user_id, :mailbox_id, :uid_validity, i.uid, i.internal_date, i.size,
            CASE WHEN i.outcome NOT IN ('delivered', 'duplicate') THEN i.outcome
                 WHEN i.first_id IS NOT NULL THEN 'duplicate'
                 WHEN detected.token_digest IS NOT NULL THEN 'tracer'
                 WHEN i.endpoint_id IS NULL THEN 'no_webhook'
                 ELSE 'delivered' END,
-           i.detail, i.sha1, i.fingerprint, i.message_id, i.first_id
+           i.detail, i.sha1, i.fingerprint, i.message_id, i.first_id, i.found_ago, i.found_by
     FROM (
         SELECT i.*, coalesce(i.earlier_id, twin.earlier_id,
                              CASE WHEN i.endpoint_id IS NOT NULL THEN twin.id END) AS first_id

@@ -29,7 +29,7 @@ async def now(page: Page) -> Response:
         seen=found.cluster,
         newest=await messages.list_newest(page.db, limit=NEWEST_MAILS),
         words=words,
-        charts=activity_charts.overview(happened, "the last six hours"),
+        charts=activity_charts.of_installation(happened, "the last six hours"),
         most=problems.MAX_COUNTED,
         live=True,
     )
