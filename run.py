@@ -43,6 +43,7 @@ PROGRAMS = {  # by Debian package; the languages are those of docs/webhooks.md
     "php-cli": ["php"],
     "golang-go": ["go"],
     "spin": ["spin"],
+    "prometheus": ["promtool"],
     "gcc": ["gcc"],
     "libc6-dev": ["gencat"],  # a program of the package that comes with it
 }

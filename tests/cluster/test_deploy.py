@@ -1,10 +1,9 @@
-"""Manifests, alerts and dashboard match the code: commands, ports, settings, probes, metrics and labels."""
+"""Manifests match the code: commands, ports, settings, probes and destinations."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import re
 import subprocess
 import sys
@@ -13,13 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import prometheus_client
 import pytest
 import typer.main
 import yaml
 from pydantic import SecretStr
 
-import superimap.core.metrics  # noqa: F401 - registers them
 from fixtures.engines import execute
 from superimap.api.main import SHUTDOWN_GRACE_SECONDS
 from superimap.cli import app
@@ -31,13 +28,12 @@ from superimap.dispatcher.timings import DispatcherTimings
 from superimap.idler.main import CLOSE_SECONDS, HAND_OVER_SECONDS
 from superimap.launch.dials import DIALLED_PORTS, PROCESS_DIALS, ServerKind
 from superimap.launch.engines.postgres import bin_folder
+from tests.support.monitoring import samples
 from tests.support.pages import OPERATIONS, rows, section
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 K8S = ROOT / "deploy" / "k8s"
-ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
-DASHBOARD = json.loads((ROOT / "deploy/grafana/superimap.json").read_text())
 DOCUMENTS: list[dict[str, Any]] = [
     document for path in sorted(K8S.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())
 ]
@@ -368,78 +364,3 @@ def test_kustomize_lists_every_file_but_the_examples():
     files = {path.name for path in K8S.glob("*.yaml")} - {"kustomization.yaml"}
 
     assert listed == {name for name in files if not name.endswith(".example.yaml")}
-
-
-# Metrics.
-
-
-def samples() -> dict[str, set[str]]:
-    """Every sample name of our metrics, with its labels."""
-    found: dict[str, set[str]] = {}
-    for collector in prometheus_client.REGISTRY._collector_to_names:
-        labels = set(getattr(collector, "_labelnames", ()))
-        for name in prometheus_client.REGISTRY._collector_to_names[collector]:
-            found[name] = labels | ({"le"} if name.endswith("_bucket") else set())
-    return {name: labels for name, labels in found.items() if name.startswith("superimap_")}
-
-
-def expressions() -> list[Any]:
-    rules = [pytest.param(rule["expr"], id=rule["alert"]) for rule in ALERTS]
-    panels = [
-        pytest.param(target["expr"], id=panel["title"])
-        for panel in DASHBOARD["panels"]
-        for target in panel["targets"]
-    ]
-    return rules + panels
-
-
-@pytest.mark.parametrize("expression", expressions())
-def test_alerts_and_panels_use_existing_metrics_and_labels(expression):
-    known = samples()
-    asked = re.findall(r"(superimap_\w+)(?:\{([^}]*)\})?", expression)
-
-    assert asked
-    assert expression.count("(") == expression.count(")")
-    for name, matchers in asked:
-        assert name in known, name
-        assert not name.endswith(("_total", "_bucket")) or re.search(
-            rf"(rate|increase|absent)\({name}", expression
-        )
-        assert set(re.findall(r"(\w+)[!=]", matchers)) <= known[name]
-    grouped = {label.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(",")}
-    assert grouped <= {"instance"}.union(*(known[name] for name, _ in asked))
-
-
-def test_label_values_in_alerts_are_values_that_are_set():
-    from superimap.db.monitoring.cluster_status import IDLER_STATES
-
-    values = set(re.findall(r'"(\w+)"', " ".join(rule["expr"] for rule in ALERTS)))
-
-    assert values <= {
-        *IDLER_STATES,
-        "owned",
-        "free",
-        "expired",
-        "wanted",
-        "watched",
-        "unserved",
-        "taken",
-        "returned",
-        "lost",
-        "given",
-    }
-
-
-@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_every_alert_has_a_severity_and_a_runbook(rule):
-    runbooks = (ROOT / "docs/operations.md").read_text()
-
-    assert rule["labels"]["severity"] in {"critical", "warning"}
-    assert rule["annotations"]["summary"]
-    assert f"| `{rule['alert']}` |" in runbooks
-
-
-def test_the_runbooks_name_no_other_alert():
-    text = (ROOT / "docs/operations.md").read_text()
-
-    assert set(re.findall(r"`(Superimap[A-Z]\w+)`", text)) == {rule["alert"] for rule in ALERTS}
