@@ -35,7 +35,8 @@ async def test_only_those_who_find_no_connection_in_the_pool_of_a_worker_are_mea
     assert 0.05 <= value("pool_wait_seconds_sum", pool="full") < 5
 
 
-async def test_only_those_who_find_no_connection_in_the_pool_of_an_api_are_measured(database_url):
+async def test_only_those_who_find_no_connection_in_the_pool_of_an_api_are_measured(database_url, caplog):
+    caplog.set_level("DEBUG", logger="superimap")
     async with engine.sessions(database_url, pool_size=1, name="crowded") as sessions:
         for _ in range(2):
             async with sessions.begin() as db:
@@ -50,6 +51,7 @@ async def test_only_those_who_find_no_connection_in_the_pool_of_an_api_are_measu
 
     assert value("pool_wait_seconds_count", pool="crowded") == 1
     assert 0.01 < value("pool_wait_seconds_sum", pool="crowded") < 5
+    assert [each.name for each in caplog.records if each.name.startswith("superimap")] == []
 
 
 async def test_requests_are_measured_by_template_and_what_fits_no_route_has_one_label(database_url):

@@ -68,6 +68,15 @@ def samples() -> dict[str, set[str]]:
     return {name: labels for name, labels in found.items() if name.startswith("superimap_")}
 
 
+def families() -> set[str]:
+    """The names of our metrics as they are exported: those of counters end in `_total`."""
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in prometheus_client.REGISTRY.collect()
+        if family.name.startswith("superimap_")
+    }
+
+
 def program(name: str) -> str:
     """The path of `prometheus` or `promtool`."""
     return shutil.which(name) or needs(f"{name}: apt-get install prometheus")

@@ -1,6 +1,9 @@
 """Prometheus metrics of all processes. The descriptions are the table in docs/operations.md."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+# The time at which each series was created, as a series of its own: Prometheus does not use it.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Every process.
 LOG_LINES_DROPPED = Counter(

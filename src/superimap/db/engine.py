@@ -42,6 +42,10 @@ def connector(
 class MeasuredQueuePool(AsyncAdaptedQueuePool):
     """Pool that measures how long a connection was waited for while none was left."""
 
+    _sqla_logger_namespace = (
+        "sqlalchemy.pool"  # as its base class: from `warning` on, whatever LOG_LEVEL says
+    )
+
     def _do_get(self) -> ConnectionPoolEntry:
         if self.checkedout() < self.size():
             return super()._do_get()
