@@ -112,4 +112,4 @@ def test_a_missing_or_unknown_parameter_is_an_error():
 
 def test_a_parameter_that_occurs_twice_is_passed_once():
     assert ALL["watching/intake:record_mails"].parameters[:4] == ("shard", "owner", "epoch", "user_id")
-    assert len(ALL["watching/intake:record_mails"].parameters) == 38
+    assert len(ALL["watching/intake:record_mails"].parameters) == 39

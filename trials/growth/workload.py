@@ -90,7 +90,7 @@ ARGUMENTS: dict[str, object] = {
     "partner_grain": PARTNER_GRAIN_SECONDS, "provider_grain": PROVIDER_GRAIN_SECONDS,
     "refused_kind": "reauth_required",
     "silent_kind": "stalled", "slice": 300.0, "source": "messages",
-    "failing_seconds": 1.0, "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
+    "failing_seconds": 1.0, "fetched_ago": [None], "fingerprint": [_BYTES], "first": 0, "forget_after": 3e9,
     "found_by_date": [False], "groups": 100, "health_port": 1, "holder": 1, "holders": [1], "idler": _IDLER,
     "idler_ids": [*range(21)],
     "idlers": [_IDLER], "ids": [1, 2], "include_unhealthy": True, "internal_date": [_NOW], "is_connected": True,
@@ -102,7 +102,11 @@ ARGUMENTS: dict[str, object] = {
     "max_content_bytes": 10**6, "max_posts": 10, "max_rows": 250_000, "max_sessions": 10**6, "max_shards": 4096,
     "max_users": 10**6, "maximum": 10, "message": [1], "message_id": ["<x@example.com>"],
     "message_ids": ["<x@example.com>"], "messages": [1], "milliseconds": [1], "min_age": 1.0, "most": 100,
-    "name": "INBOX", "new_last_internal_date": _NOW, "new_restarts": 0, "new_server_uid_validity": 1,
+    "name": "INBOX", "acknowledge_seconds": 60.0, "clean_up": "kept", "is_certain": True, "is_long": False,
+    "late_seconds": 10.0, "missing_seconds": 300.0, "send_seconds": 30.0, "sent_by": "smtp",
+    "sink_url": "https://tracers.superimap.invalid/", "spacing": 200.0, "tracer_id": 1, "claimed_ago": 1.0,
+    "posted_ago": 1.0, "acknowledged_ago": 1.0, "delivery": uuid.UUID(int=2), "found_ago": [None],
+    "found_by": [None], "new_last_internal_date": _NOW, "new_restarts": 0, "new_server_uid_validity": 1,
     "new_uid_validity": 1, "new_was_empty": False, "number": 1, "old_uid_validity": 1, "outcome": ["delivered"],
     "owner": _IDLER, "partner_id": 1, "payload": "", "per_partner": 10,
     "proven": asyncpg.BitString("01" * 512), "proven_ago": 0.0, "quota": "users", "reason": "x",
@@ -116,7 +120,7 @@ ARGUMENTS: dict[str, object] = {
     "tries": [1], "turn": 1,
     "twin_uid": [None], "uid": [10**9], "uid_validity": 1, "uids": [1, 2], "unhealthy": 10, "up_to": 10**9,
     "user_id": _USER, "user_ids": [_USER], "users": 1, "users_channel": "x", "version": 1, "voucher": 1,
-    "vouchers": [1], "wanted": 1, "word": b"x",
+    "vouchers": [1], "wanted": 1, "watched": [1, 2], "word": b"x",
 }  # fmt: skip
 _SETTLE: dict[str, object] = {
     "partner_id": [1], "endpoint_id": [1], "token": [uuid.UUID(int=1)], "number": [1], "age": [1.0],
@@ -151,6 +155,7 @@ OF_STATEMENT: dict[str, dict[str, object]] = {
     "watching/ownership:renew_lease": {"shards": 1},
     "watching/protocol_logs:write_lines": {"times": [1e9], "directions": ["sent"], "lines": ["x"]},
     "watching/recorded_mails:content_digests": {"uid": 1},
+    "watching/tracers:make_tracer": {"token_digest": _BYTES},
     "watching/sessions:record_refusal": {"code": "login_refused"},
 }
 

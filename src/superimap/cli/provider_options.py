@@ -125,6 +125,23 @@ Prompt = Annotated[
         "--oauth2-approval-prompt", metavar="VALUE", help="Value of the parameter prompt; '' clears it."
     ),
 ]
+SmtpHost = Annotated[
+    str | None, typer.Option(metavar="HOST", help="SMTP server of tracers, such as smtp.example.com.")
+]
+SmtpPort = Annotated[
+    int | None,
+    typer.Option(metavar="PORT", help="Port of the SMTP server; 587, or 465 with tls. 0 clears it."),
+]
+SmtpDomain = Annotated[str | None, typer.Option(metavar="NAME", help="Own name in EHLO; '' clears it.")]
+SmtpTls = Annotated[str | None, typer.Option(metavar="MODE", help="starttls or tls; starttls by default.")]
+TracerByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracer-by",
+        metavar="WAY",
+        help="How tracers get into mailboxes: smtp or append; '' sends none.",
+    ),
+]
 StoredSecretsOption = Annotated[
     str | None,
     typer.Option(

@@ -31,9 +31,14 @@ from superimap.cli.provider_options import (
     Prompt,
     RevokeUrl,
     Scope,
+    SmtpDomain,
+    SmtpHost,
+    SmtpPort,
+    SmtpTls,
     StoredSecretsOption,
     Title,
     TokenUrl,
+    TracerByOption,
     UserinfoUrl,
 )
 from superimap.cli.running import CommandError, command, transaction
@@ -49,8 +54,9 @@ FIELDS = (
     "oauth2_grant_type", "oauth2_client_auth", "oauth2_authorize_url", "oauth2_token_url", "oauth2_scope",
     "oauth2_userinfo_url", "oauth2_revoke_url", "oauth2_issuer", "oauth2_jwks_url", "oauth2_email_claims",
     "oauth2_access_type", "oauth2_approval_prompt", "smtp_host", "smtp_port", "smtp_domain", "smtp_tls",
+    "tracer_by",
 )  # fmt: skip
-CLEARED_BY_0 = {"idle_renew", "poll_seconds", "logins_per_second", "connections_per_account"}
+CLEARED_BY_0 = {"idle_renew", "poll_seconds", "logins_per_second", "connections_per_account", "smtp_port"}
 
 
 @app.command("list")
@@ -113,6 +119,11 @@ async def create(
     oauth2_email_claims: EmailClaims = None,
     oauth2_access_type: AccessType = None,
     oauth2_approval_prompt: Prompt = None,
+    smtp_host: SmtpHost = None,
+    smtp_port: SmtpPort = None,
+    smtp_domain: SmtpDomain = None,
+    smtp_tls: SmtpTls = None,
+    tracer_by: TracerByOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a provider. Its kind is OAUTH2 if an authorize or token URL is given, else PLAIN."""
@@ -155,6 +166,11 @@ async def update(
     oauth2_email_claims: EmailClaims = None,
     oauth2_access_type: AccessType = None,
     oauth2_approval_prompt: Prompt = None,
+    smtp_host: SmtpHost = None,
+    smtp_port: SmtpPort = None,
+    smtp_domain: SmtpDomain = None,
+    smtp_tls: SmtpTls = None,
+    tracer_by: TracerByOption = None,
     stored_secrets: StoredSecretsOption = None,
     as_json: AsJson = False,
 ) -> None:

@@ -229,10 +229,13 @@ class Settings(BaseSettings):
         description="Seconds between reconcile rounds, in which an idler reads which users it must watch.",
     )
     tracer_interval: float = Field(
-        600.0, gt=0, description="Seconds between tracer mails. Reserved: tracers are not sent yet."
+        600.0,
+        ge=0,
+        description="Seconds in which `NUM_TRACERS` tracers are sent, spread evenly; 0: none. They go to "
+        "providers that have a way to send them.",
     )
     num_tracers: int = Field(
-        3, ge=0, le=100, description="Tracer mails per interval. Reserved: tracers are not sent yet."
+        3, ge=0, le=100, description="Tracers that the cluster sends in each `TRACER_INTERVAL`; 0: none."
     )
 
     webhook_timeout: float = Field(

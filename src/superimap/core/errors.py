@@ -30,6 +30,7 @@ class SuperImapError(Exception):
       UnexpectedFault     idler/session.py          an exception of an unexpected type ended a session
       ServerSuspended     idler/mailbox_memory.py   a mail server exceeds its bounds
       BacklogFull         idler/partner_holds.py    a partner's backlog has reached its quota
+      NotSent             idler/tracer_smtp.py      a tracer was not sent, or perhaps not
       RemovedFromCluster  idler/ownership.py        the idler renewed its lease too late and must start again
       Problem             api/errors.py             an HTTP answer other than 2xx (RFC 9457)
       LoginsBusy          api/login_check.py        too many passwords are being checked at once
@@ -41,5 +42,4 @@ class SuperImapError(Exception):
       ServiceEnded        launch/services.py        a service of `superimap up` ended without an error
       PortBusy            launch/up.py              another process listens on the port of the API
       KeyMissing          launch/up.py              the data folder has no encryption key
-      StressError         launch/stress/processes.py  a stress test cannot run, or a process of it does not start
     """

@@ -20,7 +20,6 @@ LOOP_LAG_SECONDS = Gauge(
     "superimap_loop_lag_seconds",
     "Longest delay of the event loop within the last 15 to 30 s: everything in this process waited for so long",
 )
-TASKS = Gauge("superimap_tasks", "asyncio tasks of this process, counted at each scrape")
 POOL_WAIT_SECONDS = Histogram(
     "superimap_pool_wait_seconds",
     "Wait for a connection of a database pool that had none left, by pool: `sessions` and `leases` of idlers, "
@@ -95,6 +94,19 @@ MAILS_AHEAD = Counter(
     "superimap_mails_ahead",
     "Mails found before their INTERNALDATE, because their server's clock is ahead; not in `mail_seconds`",
     ["provider"],
+)
+TRACERS = Counter(
+    "superimap_tracers",
+    "Tracers by provider and result: `sent`, and one verdict on each: `detected`, `late` (more than 10 s after "
+    "INTERNALDATE), `missing` (not there 5 minutes after it was accepted), `unsendable`",
+    ["result", "provider"],
+)
+TRACER_SECONDS = Histogram(
+    "superimap_tracer_seconds",
+    "Stages of tracers, by provider: until it was `accepted`, `internaldate`, `seen`, `fetched`, `recorded`, "
+    "`claimed`, `posted`, `acknowledged`; and `arrival`, from INTERNALDATE until it was recorded",
+    ["stage", "provider"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300),
 )
 # API.
 QUOTA_REFUSALS = Counter(

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 from superimap.core import metrics
@@ -16,12 +15,14 @@ from superimap.core.crypto import Place, UnknownKey, Vault, VaultError
 from superimap.core.ids import uuid7
 from superimap.db.delivery.deliveries import Claim, Settlement
 from superimap.db.watching.events import RecordedEvent
+from superimap.dispatcher.tracer_sink import TracerSink
 from superimap.dispatcher.webhook_client import PostResult, WebhookClient
 from superimap.domain.answers import AnswerJudgement, EndpointSignal, LocalError, judge_answer
 from superimap.domain.breaker import Observation
 from superimap.domain.events import EventKind, event_name
+from superimap.domain.tracers import SINK_URL
 from superimap.webhooks import payload, signing
-from superimap.webhooks.signing import SigningKeys
+from superimap.webhooks.signing import SigningKeySource
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +30,6 @@ MAX_STORED_ANSWER_CHARACTERS = 1024
 
 _SENDING = metrics.WEBHOOK_SECONDS.labels("sending")
 _RECEIVER = metrics.WEBHOOK_SECONDS.labels("receiver")
-
-
-class SigningKeySource(Protocol):
-    """Source of signing keys."""
-
-    async def get_keys(self, partner_id: int) -> SigningKeys:
-        """The partner's unexpired keys."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +46,16 @@ class FinishedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySender:
-    """Sends claimed deliveries. `clock` is Unix time, which receivers compare with their own.
+    """Sends claimed deliveries: those of canary partners to the `sink`, all others by `client`.
 
-    `load_event` reads an event by its id. `connect_url` makes a link for a user, valid from a time on, or None
-    without a BASE_URL.
+    `clock` is Unix time, which receivers compare with their own. `load_event` reads an event by its id.
+    `connect_url` makes a link for a user, valid from a time on, or None without a BASE_URL.
     """
 
     vault: Vault
     signing_keys: SigningKeySource
     client: WebhookClient
+    sink: TracerSink
     contents: ContentStore
     load_event: Callable[[int], Awaitable[RecordedEvent | None]]
     connect_url: Callable[[int, float], str | None]
@@ -123,6 +117,8 @@ class DeliverySender:
         except (VaultError, ValueError, IndexError) as error:
             log.error("delivery is unreadable: %s", error, extra={"delivery_id": claim.id})
             return _not_sent(LocalError.UNREADABLE)
+        if claim.url == SINK_URL:
+            return await self.sink.post(claim.partner_id, body, headers)
         result = await self.client.post(claim.url, body, headers)
         _RECEIVER.observe(result.milliseconds / 1000)
         return result

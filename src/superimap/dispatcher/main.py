@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -18,7 +19,7 @@ from superimap.core.crypto import Vault
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
 from superimap.core.health import Readiness
 from superimap.db import postgres
-from superimap.db.delivery import deliveries, endpoints
+from superimap.db.delivery import deliveries, endpoints, tracers
 from superimap.db.delivery.deliveries import Claims
 from superimap.db.delivery.signing_keys import SigningKeyring
 from superimap.db.key_usage import counting_seals
@@ -30,13 +31,15 @@ from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.dispatcher.delivery_sender import DeliverySender, FinishedAttempt, content_place
 from superimap.dispatcher.housekeeping import Housekeeping
 from superimap.dispatcher.lanes.limits import LaneLimits
-from superimap.dispatcher.lanes.runner import LaneCounts, LaneOperations, Lanes
+from superimap.dispatcher.lanes.runner import DATABASE_ERRORS, LaneCounts, LaneOperations, Lanes
 from superimap.dispatcher.purges import Purges, Retention
 from superimap.dispatcher.settler import AttemptCounts, Settler
 from superimap.dispatcher.sweeper import Sweeper
 from superimap.dispatcher.timings import DispatcherTimings
+from superimap.dispatcher.tracer_sink import TracerSink
 from superimap.dispatcher.webhook_client import WebhookClient, open_client
 from superimap.domain.deliveries import AttemptOutcome
+from superimap.domain.tracers import SINK_URL
 from superimap.doorbells.redis import EndpointDoorbell
 from superimap.oauth import links
 
@@ -72,6 +75,8 @@ async def serve(
         contents = ContentStore(settings.content_store_url, min_bytes=settings.content_store_min_bytes)
         vault = Vault.from_setting(settings.encryption_key.get_secret_value())
         await stack.enter_async_context(counting_seals(settings.database_url, vault))
+        keyring = SigningKeyring(pool, vault)
+        sink = await stack.enter_async_context(TracerSink(keyring, deadline=settings.webhook_timeout))
         presence = Presence(DISPATCHER_LOCK_SPACE)
         lease = settings.webhook_timeout + timings.lease_margin
         if settings.content_store_url:
@@ -86,8 +91,8 @@ async def serve(
         operations = LaneOperations(
             partner_of=partial(endpoints.partner_of, pool),
             claim=_ClaimDeliveries(pool, presence, max_posts=settings.posts_per_endpoint, lease=lease),
-            send=_delivery_sender(settings, vault, contents, pool, client).send,
-            settle=partial(_settle, settler, contents),
+            send=_delivery_sender(settings, vault, contents, keyring, pool, client, sink).send,
+            settle=partial(_settle, settler, contents, pool),
             ring=doorbell.ring,
         )
         lanes = Lanes(operations, _lane_limits(settings, timings), counts.lanes)
@@ -135,25 +140,40 @@ def _lane_limits(settings: Settings, timings: DispatcherTimings) -> LaneLimits:
 
 
 def _delivery_sender(
-    settings: Settings, vault: Vault, contents: ContentStore, pool: asyncpg.Pool, client: WebhookClient
+    settings: Settings,
+    vault: Vault,
+    contents: ContentStore,
+    keyring: SigningKeyring,
+    pool: asyncpg.Pool,
+    client: WebhookClient,
+    sink: TracerSink,
 ) -> DeliverySender:
     return DeliverySender(
         vault,
-        SigningKeyring(pool, vault),
+        keyring,
         client,
+        sink,
         contents,
         load_event=partial(events.load, pool),
         connect_url=_connect_links(settings),
     )
 
 
-async def _settle(settler: Settler, contents: ContentStore, attempt: FinishedAttempt) -> None:
+async def _settle(
+    settler: Settler, contents: ContentStore, pool: asyncpg.Pool, attempt: FinishedAttempt
+) -> None:
     """Record an attempt; once its success is recorded, its content is not needed any more."""
-    claim = attempt.settlement.claim
+    claim, ended = attempt.settlement.claim, time.monotonic()
     is_recorded = await settler.settle(attempt)
-    is_delivered = attempt.settlement.outcome is AttemptOutcome.DELIVERED
-    if is_recorded and is_delivered and claim.content is not None and is_reference(claim.content):
+    if not is_recorded or attempt.settlement.outcome is not AttemptOutcome.DELIVERED:
+        return
+    if claim.content is not None and is_reference(claim.content):
         await contents.delete(claim.content, content_place(claim))
+    if claim.url == SINK_URL:
+        with contextlib.suppress(
+            *DATABASE_ERRORS
+        ):  # the tracer shows that it has arrived, without these moments
+            await tracers.record_delivery(pool, attempt.settlement, ended=ended)
 
 
 def _connect_links(settings: Settings) -> Callable[[int, float], str | None]:

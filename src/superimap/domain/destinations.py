@@ -33,12 +33,19 @@ PROVIDER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "imap_port": (PASSWORD, REFRESH_TOKEN, CLIENT_SECRET),
     "imap_tls": (PASSWORD, REFRESH_TOKEN, CLIENT_SECRET),
     "host_by_user": (PASSWORD,),
+    # Tracers sign in there like their users. `smtp_tls` is never none for them.
+    "smtp_host": (PASSWORD, REFRESH_TOKEN, CLIENT_SECRET),
+    "smtp_port": (PASSWORD, REFRESH_TOKEN, CLIENT_SECRET),
     "oauth2_token_url": (REFRESH_TOKEN, CLIENT_SECRET),
     "oauth2_revoke_url": (REFRESH_TOKEN, CLIENT_SECRET),
 }
 """Fields of a provider, which an operator sets for all its users."""
 
-_ASKED_FIELDS = (*PROVIDER_FIELDS, "oauth2_authorize_url", "oauth2_userinfo_url")
+_ASKED_FIELDS = (
+    *(name for name in PROVIDER_FIELDS if not name.startswith("smtp_")),  # nothing of a consent goes there
+    "oauth2_authorize_url",
+    "oauth2_userinfo_url",
+)
 
 NO_SECRET_IS_SENT: Mapping[str, str] = {
     "oauth2_authorize_url": "the person's browser goes there, with the client id",
@@ -46,10 +53,9 @@ NO_SECRET_IS_SENT: Mapping[str, str] = {
     "oauth2_jwks_url": "is read without credentials",
     "oauth2_issuer": "is compared, never dialled",
     "oauth2_site": "is not used",
-    "smtp_host": "is not used",
-    "smtp_port": "is not used",
-    "smtp_domain": "is not used",
-    "smtp_tls": "is not used",
+    "smtp_domain": "is the name that tracers say in EHLO",
+    "smtp_tls": "tracers sign in only over TLS or STARTTLS, which verify the same certificate",
+    "tracer_by": "chooses between servers that the provider names already",
     "success_url": "the person's browser goes there",
     "failure_url": "the person's browser goes there",
     "return_origins": "is compared with the URLs of links",
@@ -92,6 +98,6 @@ def _is_other_destination(field: str, before: object, after: object) -> bool:
         return after == "none" and before != after
     if field in {"login_username", "email"} and before is None:
         return False
-    if field in {"email", "imap_host"}:
+    if field in {"email", "imap_host", "smtp_host"}:
         return str(before).lower() != str(after).lower()
     return before != after

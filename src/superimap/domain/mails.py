@@ -95,6 +95,10 @@ class MailFacts(NamedTuple):
     has_endpoint: bool = True
     """Whether the partner has a URL for new mail."""
 
+    # Known of the user.
+    has_tracers: bool = False
+    """Whether tracers are sent to the user: then a mail that seems to be the user's own may be one."""
+
     @property
     def is_before_connect(self) -> bool:
         """Whether it arrived before the second in which the user was connected; IMAP dates have whole seconds.
@@ -150,8 +154,10 @@ def judge(facts: MailFacts) -> MailJudgement:  # noqa: C901, PLR0911 - a table: 
     if facts.by_date and facts.is_before_connect:
         moment = f"{facts.connected_at:%Y-%m-%d %H:%M:%S}Z"
         return outcome.BEFORE_CONNECT, f"{REASONS[outcome.BEFORE_CONNECT]} ({moment})"
-    if facts.labels and is_own_mail(facts.labels):
-        return outcome.OWN_MAIL, REASONS[outcome.OWN_MAIL]
+    # A tracer is a mail to oneself, which Gmail may label Sent some time before Inbox. Only its content shows it.
+    if facts.labels and is_own_mail(facts.labels) and (facts.raw is not None or not facts.has_tracers):
+        is_tracer = facts.has_tracers and facts.is_tracer
+        return (outcome.TRACER, None) if is_tracer else (outcome.OWN_MAIL, REASONS[outcome.OWN_MAIL])
     if facts.announced_size > facts.max_size:
         return outcome.TOO_BIG, f"{facts.announced_size} bytes; MAX_EMAIL_SIZE is {facts.max_size}"
     if facts.given_up is not None:

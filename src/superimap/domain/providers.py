@@ -65,6 +65,13 @@ class OpenBy(StrEnum):
     SELECT = "select"
 
 
+class TracerBy(StrEnum):
+    """Way of a tracer into a mailbox: sent by SMTP as a mail to oneself, or appended by a second IMAP session."""
+
+    SMTP = "smtp"
+    APPEND = "append"
+
+
 class WatchSettings(TypedDict, total=False):
     """Watch settings that several presets share. All values of `logins_per_second` are [O]."""
 

@@ -117,7 +117,8 @@ class MailReader:
         )
         judgement = judge(facts)
         outcome = judgement[0]
-        if outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE:
+        is_sent = outcome is MailOutcome.DELIVERED or outcome is MailOutcome.DUPLICATE
+        if is_sent or (outcome is MailOutcome.OWN_MAIL and self._rows.has_token(parsed)):
             row = await self._rows.row_with_webhook(
                 meta,
                 raw,
@@ -168,6 +169,7 @@ class MailReader:
             raw=raw,
             headers=headers,
             has_twin=has_twin,
+            has_tracers=self._scope.watched.has_tracers,
         )
 
     async def _read_envelope(self, mailbox: WatchedMailbox, uid: int) -> Envelope | None:

@@ -147,7 +147,12 @@ class MailRows:
             content=content,
             twin_uid=twin.uid if twin else None,
             token_digest=token_digest,
+            fetched_at=None if token_digest is None else time.monotonic(),
         )
+
+    def has_token(self, parsed: mail.ParsedMail) -> bool:
+        """Return whether the mail carries a token that we signed for this user; it may have been used before."""
+        return self._token_digest(parsed, ()) is not None
 
     def _delivery_id(self, meta: MessageMeta, content: str, *, uid_validity: int) -> UUID:
         """Return the id of the mail's delivery: the same if PostgreSQL loses the mail and it is read again.

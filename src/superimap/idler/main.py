@@ -35,6 +35,7 @@ from superimap.idler.presence import PresenceKeeper
 from superimap.idler.session import UserSession
 from superimap.idler.supervisor import Supervisor
 from superimap.idler.timing import LONGEST_POLL_SECONDS, SessionTiming
+from superimap.idler.tracer_job import TracerJob
 from superimap.idler.vouching import Vouching
 from superimap.imap.types import Limits
 from superimap.mail import tracer
@@ -100,6 +101,7 @@ async def serve(
                 group.create_task(presence.run()),
                 group.create_task(runtime.manage_memory(_count_established)),
                 group.create_task(_vouching(context).run()),
+                group.create_task(TracerJob(context).run()),
                 group.create_task(
                     context.protocol_logs.run(pool, context.liveness, ownership, every=interval)
                 ),

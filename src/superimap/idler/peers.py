@@ -11,7 +11,7 @@ from superimap.core.resolver import Resolver
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler.limits import ByteLimits
 from superimap.idler.rooms import RoomPool, SessionRoom
-from superimap.imap.peer import Peer
+from superimap.imap.peer import LookUp, Peer
 from superimap.imap.read_budget import LoopShare
 
 PROVIDER_FLOOD_SHARE = 0.5
@@ -36,6 +36,11 @@ class Peers:
         self._shares: weakref.WeakValueDictionary[tuple[str, str | int], LoopShare] = (
             weakref.WeakValueDictionary()
         )
+
+    @property
+    def look_up(self) -> LookUp:
+        """The resolver of servers that operators named."""
+        return self._look_up
 
     def room(self, watched: WatchedUser) -> SessionRoom:
         """Return the memory of one session with the user's server."""

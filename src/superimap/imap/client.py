@@ -8,7 +8,7 @@ from datetime import date
 from itertools import islice
 from typing import Literal
 
-from superimap.imap import fetching, folders, idle, mailboxes
+from superimap.imap import fetching, folders, idle, mailboxes, writing
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.protocol import Protocol
 from superimap.imap.search import UidSearch
@@ -185,6 +185,18 @@ class ImapClient:
     async def fetch_header(self, uid: int) -> bytes | None:
         """Fetch the first MAX_HEADER_BYTES of a message's headers; None if it no longer exists."""
         return await fetching.fetch_header(self._protocol, self._timeouts, uid)
+
+    async def append(self, raw: bytes, folder: Folder | str = "INBOX") -> None:
+        """Append a mail to a mailbox, unread. Only tracers are appended."""
+        folder = folders.named(folder) if isinstance(folder, str) else folder
+        await writing.append(self._protocol, self._timeouts, folder, raw)
+
+    async def expunge(self, uids: Sequence[int]) -> None:
+        """Delete these messages, and no others, from the mailbox that is open by SELECT. Only tracers are deleted.
+
+        Raises Refused where the server has no UID EXPUNGE (RFC 4315).
+        """
+        await writing.expunge(self._protocol, self._timeouts, uids)
 
     async def idle(
         self,

@@ -6,6 +6,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import UUID
 
 _WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
@@ -20,6 +21,14 @@ class SigningKeys:
 
     api_keys: tuple[str, ...] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
+
+
+class SigningKeySource(Protocol):
+    """Source of signing keys."""
+
+    async def get_keys(self, partner_id: int) -> SigningKeys:
+        """The partner's unexpired keys."""
+        ...
 
 
 def webhook_id(delivery_id: UUID) -> str:

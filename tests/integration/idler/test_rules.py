@@ -217,6 +217,22 @@ async def test_a_genuine_tracer_is_detected_and_causes_no_webhook(world, imap, w
     assert await world.value("SELECT count(*) FROM deliveries") == 0
 
 
+async def test_a_tracer_that_gmail_labels_sent_before_inbox_is_no_own_mail(world, imap):
+    user = await create_user(world, imap, enable_tracer=True)
+    imap.accounts["joe"].gmail = True
+    token = token_for(world, user)
+    await record_sent_tracer(world, user, token)
+    mails = [mail("own"), mail(f"TRACER: {token}"), mail(f"TRACER: {token}", body="replayed")]
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        for count, raw in enumerate(mails, 1):
+            imap.deliver("joe", raw, labels=["\\Sent"])
+            found = await recorded(world, count)
+
+    assert [outcome for _, outcome in found] == ["own_mail", "tracer", "own_mail"]
+    assert await world.value("SELECT count(*) FROM deliveries") == 0
+
+
 async def test_a_tracer_token_counts_once(world, imap):
     user = await create_user(world, imap, enable_tracer=True)
     token = token_for(world, user)

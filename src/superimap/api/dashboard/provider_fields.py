@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from superimap.api.dashboard.form_fields import Field, FieldKind
-from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls
+from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls, TracerBy
 
 
 def _choices(kinds: type[StrEnum], **words: str) -> tuple[tuple[str, str], ...]:
@@ -89,10 +89,17 @@ OAUTH2 = (
     Field("oauth2_access_type", "Parameter access_type"),
     Field("oauth2_approval_prompt", "Parameter prompt"),
 )
-SMTP = (
-    Field("smtp_host", "Server", hint="Test mails are sent there."),
-    Field("smtp_port", "Port", FieldKind.NUMBER),
-    Field("smtp_domain", "Own name in HELO"),
+TRACERS = (
+    Field(
+        "tracer_by",
+        "Tracers",
+        FieldKind.CHOICE,
+        "How test mails get into mailboxes. Appended ones test everything but the provider's own delivery.",
+        (("", "are not sent"), *_choices(TracerBy, SMTP="are sent by SMTP", APPEND="are appended by IMAP")),
+    ),
+    Field("smtp_host", "SMTP server", hint="Tracers sign in there like their mailbox."),
+    Field("smtp_port", "Port", FieldKind.NUMBER, "Empty: 587, or 465 with TLS from the first byte."),
+    Field("smtp_domain", "Own name in EHLO"),
     Field("smtp_tls", "Encryption", FieldKind.CHOICE, choices=_TLS),
 )
 GROUPS: Sequence[tuple[str, Sequence[Field]]] = (
@@ -100,7 +107,7 @@ GROUPS: Sequence[tuple[str, Sequence[Field]]] = (
     ("Mail server", IMAP),
     ("Pace", PACE),
     ("OAuth 2.0", OAUTH2),
-    ("SMTP server", SMTP),
+    ("Tracers", TRACERS),
 )
 FIELDS = tuple(each for _, fields in GROUPS for each in fields)
 STORED_SECRETS = Field(

@@ -54,10 +54,13 @@ class ProviderChange(RequestBody):
     oauth2_email_claims: str | None = Field(None, description="Claims that may hold the address, in order.")
     oauth2_access_type: str | None = Field(None, description="Value of the parameter access_type.")
     oauth2_approval_prompt: str | None = Field(None, description="Value of the parameter prompt.")
-    smtp_host: str | None = Field(None, description="Server to which test mails are sent.")
-    smtp_port: int | None = Field(None, description="Its port.")
-    smtp_domain: str | None = Field(None, description="Own name in HELO.")
-    smtp_tls: str = Field("", description="tls, starttls or none.")
+    smtp_host: str | None = Field(None, description="SMTP server that tracers are sent to.")
+    smtp_port: int | None = Field(None, description="Its port. Default: 587, or 465 with tls.")
+    smtp_domain: str | None = Field(None, description="Own name in EHLO.")
+    smtp_tls: str = Field("", description="starttls, tls or none; tracers are not sent with none.")
+    tracer_by: str | None = Field(
+        None, description="How tracers get into mailboxes: smtp or append. Null: none are sent."
+    )
 
     def fields(self) -> ProviderFields:
         """Return the fields that were sent, as the database layer takes them."""
@@ -119,3 +122,4 @@ class ProviderOut(BaseModel):
     smtp_port: int | None
     smtp_domain: str | None
     smtp_tls: str
+    tracer_by: str | None

@@ -14,9 +14,10 @@ from superimap.db.accounts import stored_secrets as secrets
 from superimap.db.accounts.constraints import ValueTaken
 from superimap.db.accounts.stored_secrets import StoredSecrets
 from superimap.db.accounts.validation.providers import (
-    OAUTH2_FIELDS,
+    COMBINED_FIELDS,
     ProviderFields,
     check_oauth2_complete,
+    check_tracers_sendable,
     validate_provider,
 )
 from superimap.db.errors import Conflict, Invalid, NotFound
@@ -46,6 +47,7 @@ async def create(db: AsyncSession, **fields: Unpack[ProviderFields]) -> Provider
         if name not in row:
             raise Invalid(name, "is missing")
     check_oauth2_complete(row)
+    check_tracers_sendable(row)
     statement = insert(Provider).values(row).on_conflict_do_nothing().returning(Provider)
     provider = (await db.scalars(statement)).one_or_none()
     if provider is None:
@@ -88,8 +90,8 @@ async def update(
         await secrets.decide(db, provider, misdirected, stored_secrets)
     for name, value in row.items():
         setattr(provider, name, value)
-    names = ("kind", "host_by_user", "oauth2_grant_type", *OAUTH2_FIELDS)
-    check_oauth2_complete({name: getattr(provider, name) for name in names})
+    check_oauth2_complete({name: getattr(provider, name) for name in COMBINED_FIELDS})
+    check_tracers_sendable({name: getattr(provider, name) for name in COMBINED_FIELDS})
     try:
         await db.flush()
     except IntegrityError:

@@ -7,7 +7,7 @@ from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary,
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, DeliveryLease, Endpoint
 from superimap.db.models.job import Job
-from superimap.db.models.mail import DeferredMail, Mailbox, Message, Tracer
+from superimap.db.models.mail import DeferredMail, Mailbox, Message
 from superimap.db.models.operator import (
     DashboardLink,
     DashboardSession,
@@ -21,6 +21,7 @@ from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecre
 from superimap.db.models.protocol_log import ProtocolLog, ProtocolLogLine
 from superimap.db.models.provider import Provider
 from superimap.db.models.quota import PartnerQuota, PartnerUsage
+from superimap.db.models.tracer import Tracer, TracerDay
 from superimap.db.models.user import Connection, TroubledUser, User, UserEvent
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "ShardUserSum",
     "SigningSecret",
     "Tracer",
+    "TracerDay",
     "TroubledUser",
     "UsedForm",
     "UsedLink",

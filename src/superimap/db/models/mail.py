@@ -1,4 +1,4 @@
-"""Mailboxes with their cursors, messages with their outcomes, and tracers."""
+"""Mailboxes with their cursors, and messages with their outcomes."""
 
 from datetime import datetime
 
@@ -157,22 +157,4 @@ class DeferredMail(Base):
             ["message_id", "partner_id"], ["messages.id", "messages.partner_id"], ondelete="CASCADE"
         ),
         UniqueConstraint("mailbox_id", "uid_validity", "uid"),
-    )
-
-
-class Tracer(Base):
-    """A test mail that SuperIMAP sends to a user to measure arrival, recognised by the digest of its token."""
-
-    __tablename__ = "tracers"
-    id: Mapped[IdentityKey]
-    partner_id: Mapped[int] = mapped_column(BigInteger)
-    user_id: Mapped[int] = mapped_column(BigInteger)
-    token_digest: Mapped[DigestBytes]
-    created_at: Mapped[TimestampDefaultNow]
-    detected_at: Mapped[datetime | None]
-    tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-
-    __table_args__ = (
-        ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
-        UniqueConstraint("user_id", "token_digest"),
     )

@@ -4,7 +4,7 @@ from sqlalchemy import CheckConstraint, Double, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
-from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls
+from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls, TracerBy
 
 
 class Provider(Base):
@@ -13,7 +13,7 @@ class Provider(Base):
     `idle_renew` and `poll_seconds` are in seconds. Without `poll_by`, IDLE is used where it is offered. Without
     `open_by`, mailboxes are opened by EXAMINE where that suffices. `folders` are comma-separated; the first that
     exists is watched, and one with a backslash is a special use (RFC 6154). With `host_by_user` each user has its
-    own mail server.
+    own mail server. Without `tracer_by` no tracers are sent.
     """
 
     __tablename__ = "providers"
@@ -29,6 +29,7 @@ class Provider(Base):
     smtp_port: Mapped[int | None] = mapped_column(Integer)
     smtp_domain: Mapped[str | None]
     smtp_tls: Mapped[str] = mapped_column(server_default="starttls")
+    tracer_by: Mapped[str | None]
     idle_renew: Mapped[int | None] = mapped_column(Integer)
     poll_by: Mapped[str | None]
     poll_seconds: Mapped[int | None] = mapped_column(Integer)
@@ -58,6 +59,7 @@ class Provider(Base):
         one_of("kind", ProviderKind),
         one_of("imap_tls", Tls),
         one_of("smtp_tls", Tls),
+        one_of("tracer_by", TracerBy),
         one_of("poll_by", PollBy),
         one_of("open_by", OpenBy),
         one_of("oauth2_client_auth", ClientAuth),

@@ -144,6 +144,7 @@ class User(Base):
         Index("ix_users_live", "partner_id", postgresql_where=text("NOT archived")),
         Index("ix_users_listed", "connection_id", "email", "id"),
         Index("ix_users_tag", "connection_id", "tag"),
+        Index("ix_users_tracer", "id", postgresql_where=text("enable_tracer AND NOT archived")),
         Index("ix_users_shard", "shard", postgresql_where=text("NOT archived AND connected_at IS NOT NULL")),
     )
 

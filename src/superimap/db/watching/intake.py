@@ -99,7 +99,8 @@ class MailRow:
 
     `delivery_id` and `content` (sealed) are set if there is something to send: the mail, or, if it is too big, an
     event about it. `twin_uid` is the UID of the same mail in the same batch; `token_digest` is the digest of a
-    token that we signed. `found_by_date` says that only its date says that it is new.
+    token that we signed, and `fetched_at` the monotonic time at which that mail was read. `found_by_date` says
+    that only its date says that it is new.
     """
 
     uid: int
@@ -115,9 +116,10 @@ class MailRow:
     twin_uid: int | None = None
     token_digest: bytes | None = None
     found_by_date: bool = False
+    fetched_at: float | None = None
 
 
-COLUMNS = tuple(field.name for field in fields(MailRow))
+COLUMNS = tuple(field.name for field in fields(MailRow) if field.name != "fetched_at")
 
 
 class Fenced(SuperImapError):
@@ -219,6 +221,7 @@ async def record(
             last_mail_size=identity.size,
             uid_validity=uid_validity,
             retry_in=retry_in,
+            fetched_ago=_fetched_ago(seen),
             reopened=LOST_TRACK,
             **columns,
             **_sighted(sightings or [None] * len(seen)),
@@ -227,6 +230,12 @@ async def record(
     if not row["moved"]:
         raise Fenced
     return Recorded(tuple(row["endpoints"]), tuple(row["outcomes"]))
+
+
+def _fetched_ago(seen: Sequence[MailRow]) -> list[float | None]:
+    """Return how many seconds ago each mail with a token was read."""
+    now = time.monotonic()
+    return [None if mail.fetched_at is None else now - mail.fetched_at for mail in seen]
 
 
 def _sighted(sightings: Sequence[Sighting | None]) -> dict[str, list[int | None]]:

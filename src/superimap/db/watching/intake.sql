@@ -94,9 +94,9 @@ incoming AS (
             :uid::bigint[], :internal_date::timestamptz[], :size::bigint[], :outcome::text[], :detail::text[],
             :sha1::bytea[], :fingerprint::bytea[], :message_id::text[], :delivery_id::uuid[], :content::bytea[],
             :twin_uid::bigint[], :token_digest::bytea[], :found_by_date::boolean[],
-            :found_ago::int[], :found_by::smallint[]
-        ) AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id,
-               delivery_id, content, twin_uid, token_digest, found_by_date, found_ago, found_by)
+            :found_ago::int[], :found_by::smallint[], :fetched_ago::float8[]
+        ) AS i(uid, internal_date, size, outcome, detail, sha1, fingerprint, message_id, delivery_id, content,
+               twin_uid, token_digest, found_by_date, found_ago, found_by, fetched_ago)
         CROSS JOIN endpoint
         LEFT JOIN LATERAL (
             SELECT coalesce(e.duplicate_of, e.id) AS id FROM messages e
@@ -111,12 +111,17 @@ incoming AS (
     ) judged
 ),
 -- Tracers that arrived, each detected once. The tracer and its mail (in `recorded`) are marked together or not at
--- all.
+-- all. Only a long one has a webhook.
 detected AS (
-    UPDATE tracers t SET detected_at = now() FROM incoming i, watched
+    UPDATE tracers t SET detected_at = now(), internal_date = i.internal_date, mailbox_id = :mailbox_id,
+        uid_validity = :uid_validity, uid = i.uid,
+        seen_at = now() - make_interval(secs => i.found_ago / 1000.0),
+        fetched_at = now() - make_interval(secs => i.fetched_ago),
+        delivery_id = CASE WHEN t.is_long AND i.content IS NOT NULL AND i.endpoint_id IS NOT NULL THEN i.delivery_id END
+    FROM incoming i, watched
     WHERE watched.enable_tracer AND t.user_id = :user_id AND t.token_digest = i.token_digest
-      AND t.detected_at IS NULL
-    RETURNING t.token_digest
+      AND t.detected_at IS NULL AND i.earlier_id IS NULL
+    RETURNING t.token_digest, t.delivery_id
 ),
 -- The rows of the mails with their final outcomes. `first_id` is the mail whose webhook covers this copy: recorded
 -- earlier, or in this batch (`twin_uid`). A mail that was recorded before is skipped, unless it was not read then: it
@@ -126,7 +131,8 @@ recorded AS (
                           outcome, detail, sha1, fingerprint, message_id, duplicate_of, recording_milliseconds,
                           found_by)
     SELECT i.id, :partner_id, :user_id, :mailbox_id, :uid_validity, i.uid, i.internal_date, i.size,
-           CASE WHEN i.outcome NOT IN ('delivered', 'duplicate') THEN i.outcome
+           CASE WHEN i.outcome = 'own_mail' AND detected.token_digest IS NOT NULL THEN 'tracer'
+                WHEN i.outcome NOT IN ('delivered', 'duplicate') THEN i.outcome
                 WHEN i.first_id IS NOT NULL THEN 'duplicate'
                 WHEN detected.token_digest IS NOT NULL THEN 'tracer'
                 WHEN i.endpoint_id IS NULL THEN 'no_webhook'
@@ -165,10 +171,12 @@ ended AS (
 -- there was one under another numbering.
 new_deliveries AS (
     INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind, content)
-    SELECT i.delivery_id, :partner_id, CASE r.outcome WHEN 'delivered' THEN i.endpoint_id ELSE i.events_id END,
-           :user_id, r.id, CASE r.outcome WHEN 'delivered' THEN 'new_mail' ELSE 'events' END, i.content
-    FROM recorded r JOIN incoming i USING (uid)
+    SELECT i.delivery_id, :partner_id, CASE WHEN mail.is_sent THEN i.endpoint_id ELSE i.events_id END,
+           :user_id, r.id, CASE WHEN mail.is_sent THEN 'new_mail' ELSE 'events' END, i.content
+    FROM recorded r JOIN incoming i USING (uid),
+         LATERAL (SELECT r.outcome IN ('delivered', 'tracer')) mail(is_sent)
     WHERE r.outcome = 'delivered'
+       OR r.outcome = 'tracer' AND EXISTS (SELECT FROM detected d WHERE d.delivery_id = i.delivery_id)
        OR r.outcome IN ('too_big', 'unreadable') AND i.events_id IS NOT NULL AND i.delivery_id IS NOT NULL
           AND NOT EXISTS (SELECT FROM messages e
                           WHERE e.user_id = :user_id AND e.fingerprint = i.fingerprint AND e.outcome = r.outcome

@@ -33,8 +33,8 @@ class WatchedUser:
     """Facts about a user that its session needs; read again at each connect.
 
     `wait` is the number of seconds to wait before signing in, by PostgreSQL's clock; `history` tells of the logins
-    before. `is_held`: the backlog of the partner is full. A provider's setting is None if it is the default (see
-    `presets.Preset`).
+    before. `is_held`: the backlog of the partner is full. `has_tracers`: tracers may be sent to it. A provider's
+    setting is None if it is the default (see `presets.Preset`).
     """
 
     user_id: int
@@ -62,6 +62,7 @@ class WatchedUser:
     wait: float
     history: LoginHistory
     is_held: bool = False
+    has_tracers: bool = False
 
     @property
     def account(self) -> str:

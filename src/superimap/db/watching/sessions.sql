@@ -14,6 +14,7 @@ SELECT u.id AS user_id, u.partner_id, u.shard, u.tag, u.email, u.login_username,
        extract(epoch FROM now() - greatest(
            proven_alive_at(u.last_proven_alive_at, u.vouched_by, u.vouch_slot), u.connected_at
        ))::float8 AS failing_seconds,
+       u.enable_tracer AS has_tracers,
        EXISTS (SELECT FROM partner_usage h WHERE h.partner_id = u.partner_id AND h.held_since IS NOT NULL) AS is_held
 FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id,
      LATERAL (SELECT p.host_by_user AND u.imap_host IS NOT NULL) servers(own)

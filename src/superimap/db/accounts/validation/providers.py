@@ -6,10 +6,14 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from superimap.db.errors import Invalid
-from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls
+from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls, TracerBy
 from superimap.webhooks.urls import UrlError, check_url
 
 OAUTH2_FIELDS = ("oauth2_authorize_url", "oauth2_token_url", "oauth2_scope")
+COMBINED_FIELDS = (
+    "kind", "host_by_user", "oauth2_grant_type", *OAUTH2_FIELDS, "smtp_host", "smtp_tls", "tracer_by",
+)  # fmt: skip
+"""Fields that are valid or not in combination with others."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
@@ -18,6 +22,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": tuple(ProviderKind),
     "imap_tls": tuple(Tls),
     "smtp_tls": tuple(Tls),
+    "tracer_by": tuple(TracerBy),
     "poll_by": tuple(PollBy),
     "open_by": tuple(OpenBy),
     "oauth2_grant_type": tuple(GrantType),
@@ -26,7 +31,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 # Least value, greatest value, and the wording of the error.
 _RANGES: dict[str, tuple[float, float, str]] = {
     "imap_port": (1, 65535, "a port from 1 to 65535; IMAP over TLS uses 993"),
-    "smtp_port": (1, 65535, "a port from 1 to 65535; IMAP over TLS uses 993"),
+    "smtp_port": (1, 65535, "a port from 1 to 65535; STARTTLS uses 587, TLS 465"),
     "idle_renew": (5, 540, "a number of seconds from 5 to 540"),
     "poll_seconds": (5, 300, "a number of seconds from 5 to 300"),
     "logins_per_second": (0.01, 10_000, "a number of logins from 0.01 to 10000"),
@@ -49,6 +54,7 @@ class ProviderFields(TypedDict, total=False):
     smtp_port: int | None
     smtp_domain: str | None
     smtp_tls: str
+    tracer_by: str | None
     idle_renew: int | None
     poll_by: str | None
     poll_seconds: int | None
@@ -104,6 +110,18 @@ def check_oauth2_complete(row: dict[str, Any]) -> None:
             raise Invalid(
                 "oauth2_token_url", "may contain {tenant} only with the grant type client_credentials"
             )
+
+
+def check_tracers_sendable(row: dict[str, Any]) -> None:
+    """Raise Invalid unless tracers can be sent as `tracer_by` says. A password is never sent unencrypted."""
+    if row.get("tracer_by") != TracerBy.SMTP:
+        return
+    if row.get("host_by_user"):
+        raise Invalid("tracer_by", "must be append where each user has a mail server of its own")
+    if not row.get("smtp_host"):
+        raise Invalid("smtp_host", "is missing; tracers by smtp need it")
+    if row.get("smtp_tls") == Tls.NONE:
+        raise Invalid("smtp_tls", "must be tls or starttls for tracers by smtp, which sign in")
 
 
 def _invalid_reason(name: str, value: Any) -> str | None:
