@@ -8,10 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from prometheus_client import REGISTRY
-
 from benchmarks import certificate, mail_server
 from benchmarks.measure import BenchError, Lag, allow_files, resident_kib
+from benchmarks.metric_values import metric_value
 from fixtures import bulk
 from fixtures.engines import empty_database
 from superimap.core.config import Settings
@@ -34,7 +33,7 @@ async def run(
         memory, cpu, began = resident_kib(), time.process_time(), time.perf_counter()
         with Lag() as lag:
             await _until(
-                lambda: _value("superimap_sessions_watching") >= users, task, within=60 + users * 0.1
+                lambda: metric_value("superimap_sessions_watching") >= users, task, within=60 + users * 0.1
             )
         figures |= {
             "logins_per_second": settings.logins_per_second,
@@ -51,7 +50,7 @@ async def run(
         figures |= {
             "stop_s": round(time.perf_counter() - began, 2),
             "stop_cpu_s": round(time.process_time() - cpu, 2),
-            "logins": int(_value("superimap_logins_total")),
+            "logins": int(metric_value("superimap_logins_total")),
         }
     return figures
 
@@ -87,15 +86,15 @@ async def _watching(
 
 async def _hold(seconds: float) -> dict[str, Any]:
     """Measure a time in which all sessions idle and only rounds and heartbeats happen."""
-    count, spent = _value("superimap_round_seconds_count"), _value("superimap_round_seconds_sum")
+    count, spent = metric_value("superimap_round_seconds_count"), metric_value("superimap_round_seconds_sum")
     cpu, began = time.process_time(), time.perf_counter()
     with Lag() as lag:
         await asyncio.sleep(seconds)
-    rounds = _value("superimap_round_seconds_count") - count
+    rounds = metric_value("superimap_round_seconds_count") - count
     return {
         "hold_cpu_percent": round(100 * (time.process_time() - cpu) / (time.perf_counter() - began), 2),
         "hold_lag_p99_ms": lag.p99_ms,
-        "round_ms": round((_value("superimap_round_seconds_sum") - spent) * 1000 / max(rounds, 1), 2),
+        "round_ms": round((metric_value("superimap_round_seconds_sum") - spent) * 1000 / max(rounds, 1), 2),
     }
 
 
@@ -109,7 +108,3 @@ async def _until(condition: Callable[[], bool], task: asyncio.Task[None], *, wit
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise BenchError(f"not all users were watched within {within:g} s") from None
-
-
-def _value(name: str) -> float:
-    return REGISTRY.get_sample_value(name) or 0.0

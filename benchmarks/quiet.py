@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
-from prometheus_client import REGISTRY
 
 from benchmarks import mail_server
 from benchmarks.measure import BenchError, allow_files
+from benchmarks.metric_values import metric_value
 from fixtures import bulk
 from fixtures.engines import settings_for_engines
 from superimap.core.config import Settings
@@ -66,7 +66,7 @@ async def _running(settings: Settings, users: int) -> AsyncIterator[None]:
     ]
     try:
         async with asyncio.timeout(60 + users * 0.1):
-            while (REGISTRY.get_sample_value("superimap_sessions_watching") or 0) < users:
+            while metric_value("superimap_sessions_watching") < users:
                 for task in tasks:
                     if task.done():
                         task.result()

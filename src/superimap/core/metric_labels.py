@@ -21,3 +21,7 @@ class ProviderLabels:
             return OTHER_PROVIDERS
         self._known.add(code)
         return code
+
+
+PROVIDERS = ProviderLabels()
+"""Of the metrics about sessions in this process."""

@@ -35,7 +35,7 @@ ERRORS = Counter(
 # Idlers.
 SESSIONS = Gauge("superimap_sessions", "IMAP sessions that this idler holds, in any state")
 SESSIONS_WATCHING = Gauge(
-    "superimap_sessions_watching", "IMAP sessions that are established and wait for mail"
+    "superimap_sessions_watching", "IMAP sessions that are established and wait for mail", ["provider"]
 )
 SESSIONS_BLIND = Gauge(
     "superimap_sessions_blind",
@@ -62,15 +62,15 @@ ROUND_SECONDS = Histogram(
     "Duration of a reconcile round: shards and sessions compared with what they should be",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
-LOGINS = Counter("superimap_logins", "Successful IMAP logins")
-LOGIN_FAILURES = Counter("superimap_login_failures", "Refused IMAP logins")
+LOGINS = Counter("superimap_logins", "Successful IMAP logins", ["provider"])
+LOGIN_FAILURES = Counter("superimap_login_failures", "Refused IMAP logins", ["provider"])
 REAUTH_REQUIRED = Counter(
     "superimap_reauth_required",
     "Users who must sign in again, by reason: `login_refused`, `access_revoked`, `consent_required`",
     ["code"],
 )
 DISCONNECTS = Counter(
-    "superimap_disconnects", "IMAP sessions that ended unexpectedly; each reconnects by itself"
+    "superimap_disconnects", "IMAP sessions that ended unexpectedly; each reconnects by itself", ["provider"]
 )
 ROLL_OVERS = Counter(
     "superimap_roll_overs",

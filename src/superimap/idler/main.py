@@ -117,7 +117,7 @@ async def serve(
 def _count_established() -> float:
     """Return the number of established sessions."""
     (metric,) = metrics.SESSIONS_WATCHING.collect()
-    return metric.samples[0].value
+    return sum(sample.value for sample in metric.samples)
 
 
 async def _join(pool: asyncpg.Pool, settings: Settings) -> int:

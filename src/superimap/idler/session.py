@@ -10,6 +10,7 @@ from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.core.crypto import VaultError
 from superimap.core.errors import SuperImapError
+from superimap.core.metric_labels import OTHER_PROVIDERS, PROVIDERS
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sessions as watching
 from superimap.db.watching.intake import Fenced
@@ -52,8 +53,8 @@ class UserSession:
     """Session of one user across connections."""
 
     __slots__ = (
-        "_backoff", "_context", "_established_at", "_logins", "_memory", "_says_id", "_suspensions",
-        "_user_id", "_version",
+        "_backoff", "_context", "_established_at", "_logins", "_memory", "_provider", "_says_id",
+        "_suspensions", "_user_id", "_version",
     )  # fmt: skip
 
     def __init__(self, context: IdlerContext, user_id: int, version: int) -> None:
@@ -64,6 +65,7 @@ class UserSession:
         self._backoff = Backoff(first=timing.backoff_first, longest=timing.backoff_longest)
         self._logins = LoginPacing(timing)
         self._memory = MailboxMemory()
+        self._provider = OTHER_PROVIDERS  # until it is loaded
         self._established_at: float | None = None
         self._suspensions = Suspensions()
         self._says_id = True
@@ -95,6 +97,7 @@ class UserSession:
     async def _connect_and_watch(self) -> None:
         """Hold one connection; return when another one is to begin, with a new access token."""
         watched = await self._load_user()
+        self._provider = PROVIDERS.of(watched.provider_code)
         self._logins.begin(watched)
         async with contextlib.AsyncExitStack() as stack:
             credentials, token = await load_credentials(watched, self._context)
@@ -123,7 +126,7 @@ class UserSession:
                     )
                 )
             self._logins.accept()
-            metrics.LOGINS.inc()
+            metrics.LOGINS.labels(self._provider).inc()
             stack.enter_context(self._context.liveness.track(self._user_id, watched.shard, client))
             client.trace(self._context.protocol_logs.sink_of(self._user_id))  # requested during the login
             watch = await MailboxWatch.open(self._context, client, watched, self._memory)
@@ -153,7 +156,7 @@ class UserSession:
         Credentials that were accepted before are tried once more, with a new access token: some servers refuse
         valid ones at times.
         """
-        metrics.LOGIN_FAILURES.inc()
+        metrics.LOGIN_FAILURES.labels(self._provider).inc()
         if isinstance(error, AuthenticationFailed):
             with contextlib.suppress(*UNAVAILABLE):
                 await self._context.tokens.forget(self._user_id)
@@ -193,7 +196,7 @@ class UserSession:
 
     async def _failed(self, error: BaseException) -> float:
         """Record that the connection has ended; return the seconds until the next one."""
-        metrics.DISCONNECTS.inc()
+        metrics.DISCONNECTS.labels(self._provider).inc()
         if isinstance(error, LimitExceeded) and error.announced is None and self._suspensions.exceeds():
             return await self._suspended(error)
         reason = str(error) or type(error).__name__

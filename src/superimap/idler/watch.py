@@ -4,6 +4,7 @@ import asyncio
 from typing import Self
 
 from superimap.core import metrics
+from superimap.core.metric_labels import PROVIDERS
 from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser
 from superimap.idler import server_pauses
@@ -58,12 +59,13 @@ class MailboxWatch:
 
     async def follow(self) -> None:
         """Wait for news and record it, until the connection ends or `stop` is called."""
-        metrics.SESSIONS_WATCHING.inc()
+        watching = metrics.SESSIONS_WATCHING.labels(PROVIDERS.of(self._scope.watched.provider_code))
+        watching.inc()
         self._is_outdated |= self._losses != self._scope.context.watches.losses
         try:
             await self._follow()
         finally:
-            metrics.SESSIONS_WATCHING.dec()
+            watching.dec()
             if self._is_blind:
                 metrics.SESSIONS_BLIND.dec()
 
