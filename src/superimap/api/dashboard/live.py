@@ -26,6 +26,8 @@ PACE_SECONDS = 4.0
 """Time after which a page of a portal is fetched again."""
 PAUSE_SECONDS = 15.0
 """Longest time after which a page is fetched again, for what no change announces, such as an age."""
+SOON_SECONDS = 2.0
+"""The same of a page that waits for something, such as the first session of a mailbox."""
 STREAM_SECONDS = 25.0
 """Length of a stream, shorter than a request may take. Browsers open the next one by themselves."""
 _CHANGED = b"event: changed\ndata:\n\n"
@@ -44,23 +46,26 @@ def route(door: str) -> Route:
             raise Problem(401, "Sign in first.")
         # What other partners do is no business of a portal: its pages are fetched at a pace.
         is_operator = opened.operator is not None
-        return StreamingResponse(
-            _events(resources, database, is_operator=is_operator), media_type="text/event-stream"
-        )
+        pause = SOON_SECONDS if request.query_params.get("soon") else PAUSE_SECONDS
+        events = _events(resources, database, pause=pause if is_operator else None)
+        return StreamingResponse(events, media_type="text/event-stream")
 
     return PageRoute(f"/{door}/live", live, name=f"{door}.live")
 
 
 async def _events(
-    resources: Resources, database: async_sessionmaker[AsyncSession], *, is_operator: bool
+    resources: Resources, database: async_sessionmaker[AsyncSession], *, pause: float | None
 ) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     end = loop.time() + STREAM_SECONDS
+    # Something may have changed after the page was made, or between two streams, which was announced to nobody.
+    wait = SOON_SECONDS
     yield b"retry: 1000\n\n"
     async with resources.changes.stream(database):
         while (left := end - loop.time()) > 0 and not resources.stop.is_set():
-            if is_operator:
-                await resources.changes.wait(min(left, PAUSE_SECONDS))
+            if pause is not None:
+                await resources.changes.wait(min(left, wait))
+                wait = pause
             else:
                 await asyncio.sleep(min(left, PACE_SECONDS))
             yield _CHANGED

@@ -15,7 +15,7 @@ const localise = (root) => {
 };
 localise(document);
 
-const address = document.body.dataset.live;
+let address = document.body.dataset.live;
 let source = null;
 let isLoading = false;
 let isOutdated = false;
@@ -36,6 +36,7 @@ const reload = async () => {
       return;
     }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    follow(fresh.body.dataset.live);
     for (const part of document.querySelectorAll("[data-part]")) {
       const other = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
       if (other && !isInUse(part) && other.textContent !== part.textContent) {
@@ -52,6 +53,19 @@ const reload = async () => {
       setTimeout(reload, 1000);
     }
   }
+};
+
+// A page may ask for another pace after what it waited for has happened.
+const follow = (next) => {
+  if (next === address) {
+    return;
+  }
+  address = next;
+  if (source) {
+    source.close();
+    source = null;
+  }
+  listen();
 };
 
 const listen = () => {

@@ -13,11 +13,14 @@ from superimap.db.monitoring import history, mailboxes, messages
 from superimap.db.monitoring.mailboxes import MailboxStatus
 from superimap.db.monitoring.messages import MessageRow
 from superimap.domain.mails import MailOutcome
+from superimap.domain.users import UserStatus
 from superimap.webhooks.signing import delivery_of
 
 pages = Pages(ADMIN, PORTAL)
 
 PAGE_ROWS = 25
+_SETTLED = (UserStatus.WATCHING, UserStatus.ARCHIVED)
+"""Statuses that nobody waits to see change. A change of the others is announced by no row of its own."""
 
 
 @pages.get("/mailboxes/{user_id}")
@@ -46,7 +49,7 @@ async def mailbox(page: Page, user_id: str) -> Response:
         header=header,
         words=words,
         outcomes=list(MailOutcome),
-        live=True,
+        live="soon" if seen.user.status not in _SETTLED else True,
     )
 
 
