@@ -16,6 +16,7 @@ def quick() -> dict[str, str]:
     return {"HEARTBEAT_INTERVAL": "0.5", "HEARTBEAT_EXPIRY": "3", "RECONCILE_INTERVAL": "0.5"}
 
 
+@pytest.mark.slow
 async def test_scaling_up_and_down_under_load_never_watches_a_user_twice(world, quick):
     async with fleet(world, count=100, **quick) as ours:
         await scenarios.scale(ours, per_second=40)
@@ -32,6 +33,7 @@ async def test_an_idler_that_is_alone_watches_its_users_again_when_it_restarts(w
         await scenarios.restart(ours, rounds=1, rest=0, within=25)
 
 
+@pytest.mark.slow
 async def test_an_idler_paused_beyond_its_lease_repeats_nothing(world, quick):
     async with fleet(world, count=40, **quick) as ours:
         await scenarios.freeze(ours)
@@ -42,6 +44,7 @@ async def test_rolling_restarts_under_load_lose_and_repeat_nothing(world, quick)
         await scenarios.roll(ours, rounds=3, idlers=1, per_second=40)
 
 
+@pytest.mark.slow
 async def test_while_postgresql_is_down_sessions_stay_open_and_memory_is_bounded(world, quick, open_folder):
     folder = open_folder / "outage"
     folder.mkdir(exist_ok=True)
@@ -61,6 +64,7 @@ async def test_changes_of_users_are_in_effect_without_waiting_for_a_round(world,
         await scenarios.change(ours, users=2)
 
 
+@pytest.mark.slow
 async def test_users_beyond_all_slots_are_unserved_until_another_idler_joins(world, quick):
     async with fleet(world, count=50, **quick, MAX_SESSIONS="20") as ours:
         await scenarios.spill(ours, slots=20, more=20)

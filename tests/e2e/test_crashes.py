@@ -5,6 +5,8 @@ import contextlib
 import itertools
 from pathlib import Path
 
+import pytest
+
 from fixtures.world import World, eventually
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
@@ -66,6 +68,7 @@ async def slowly(_: object) -> int:
     return 200
 
 
+@pytest.mark.slow
 async def test_kill_9_of_an_idler_loses_nothing_and_repeats_nothing(world: World, imap, sink):
     burst = Burst(imap)
     await burst.prepare(world, sink)
@@ -85,6 +88,7 @@ async def test_kill_9_of_an_idler_loses_nothing_and_repeats_nothing(world: World
     burst.check(sink, most_duplicates=0)
 
 
+@pytest.mark.slow
 async def test_kill_9_of_a_dispatcher_repeats_at_most_what_was_in_flight(world: World, imap, sink):
     sink.answer = slowly
     burst = Burst(imap)

@@ -3,6 +3,7 @@
 import asyncio
 
 import asyncpg
+import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
@@ -120,6 +121,7 @@ async def test_a_process_with_another_key_refuses_to_start(world: World, imap, s
             assert len(process.output.strip().splitlines()) <= 2
 
 
+@pytest.mark.slow
 async def test_keys_rotate_while_everything_runs(world: World, imap, sink):
     await plant(world, imap, sink)
     old = world.encryption_key

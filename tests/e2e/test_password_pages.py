@@ -89,6 +89,7 @@ async def test_a_wrong_password_shows_the_providers_hint_and_the_right_one_leads
     assert all("battery" not in address and "horse" not in address for address in person.asked)
 
 
+@pytest.mark.slow
 async def test_the_person_enters_a_mail_server_and_each_fault_is_explained(
     world, sink, dovecot, chromium, tmp_path, monkeypatch
 ):
@@ -133,6 +134,7 @@ def unused() -> int:
         return int(found.getsockname()[1])
 
 
+@pytest.mark.slow
 async def test_an_unusable_mail_server_is_reported_and_no_password_is_stored(
     world, sink, dovecot, chromium, tmp_path
 ):

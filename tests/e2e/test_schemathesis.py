@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.api import run, running
 
 CHECKS = (
@@ -12,6 +14,7 @@ CHECKS = (
 )
 
 
+@pytest.mark.slow
 async def test_no_request_gets_an_undocumented_response(database_url, tmp_path):
     async with running(database_url) as api:
         output = await run(

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.async_api import async_playwright
 
 from tests.e2e.api import running
@@ -20,6 +21,7 @@ QUIET = [
 ]
 
 
+@pytest.mark.slow
 async def test_swagger_ui_shows_every_operation_and_contacts_no_other_host(database_url, chromium, tmp_path):
     asked, complaints = [], []
     async with running(database_url) as api, async_playwright() as playwright:

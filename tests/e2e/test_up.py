@@ -88,6 +88,7 @@ async def test_a_busy_port_is_reported_with_its_setting(env, open_folder: Path):
     assert len(process.output.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 async def test_the_demo_prints_a_curl_line_that_works(env, unused_tcp_port):
     async with started("up", "--demo", "--port", str(unused_tcp_port), env=env) as process:
         await process.says("both signatures verified", within=60)
@@ -137,6 +138,7 @@ async def test_an_unreachable_database_is_reported_with_the_bundled_one_as_alter
     assert "hush" not in process.output
 
 
+@pytest.mark.slow
 async def test_up_refuses_data_whose_key_is_missing_and_creates_no_new_key(
     env, open_folder: Path, unused_tcp_port
 ):

@@ -25,6 +25,7 @@ async def url(database_url):
     return database_url
 
 
+@pytest.mark.slow
 async def test_no_statement_reads_more_than_its_budget_or_scans_a_large_table(url):
     results = await check(url, batch=BATCH)
 

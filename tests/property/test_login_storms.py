@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,7 @@ def most_within(seconds: float, times: list[float]) -> int:
     return max(sum(begin <= time < begin + seconds for time in times) for begin in times)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     answers=st.lists(st.sampled_from(sorted(ANSWERS)), min_size=1, max_size=12), was_accepted=st.booleans()

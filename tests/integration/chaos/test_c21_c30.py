@@ -236,6 +236,7 @@ async def test_C27_an_endless_line_ends_only_its_session(scene):
         await scene.both_find(2)
 
 
+@pytest.mark.slow
 async def test_C28_three_hundred_thousand_lines_delay_no_other_session(scene):
     scene.timing = dataclasses.replace(FAST, timeouts=Timeouts(logout=0.1))
     scene.chaos.add("C28", only=VICTIM, times=1)

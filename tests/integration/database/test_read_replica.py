@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from fixtures.engines import database, execute
@@ -18,6 +19,8 @@ from superimap.webhooks.signing import webhook_id
 from tests.support.api import served
 from trials.faults.engines import EngineControl, Engines
 from trials.faults.replicas import ReplicatedEngines, replicated
+
+pytestmark = pytest.mark.slow  # each test has a cluster of two servers of its own
 
 DELIVERIES = "/api/v1/deliveries"
 USERS = "/api/v1/connections/TEST/users"
