@@ -6,7 +6,7 @@ UV := $(VENV)/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 ARGS ?=
 
-.PHONY: help setup up demo test bench coefficients fuzz model simulation scale big pages screenshots faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
+.PHONY: help setup up demo test bench coefficients fuzz model simulation scale big pages screenshots stress soak faults servers lint format privileges docs lock ci cluster sbom audit pin-images image compose-up clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ pages: setup ## time every page on 20 million mails, and webhooks beside readers
 
 screenshots: setup ## render every page of the dashboard, desktop and phone, light and dark (ARGS="--docs" for the documentation's)
 	@$(VENV)/bin/python -m trials.screenshots $(ARGS)
+
+stress: setup ## put all processes under load and faults for an hour; report in build/stress (ARGS="--kills")
+	@$(VENV)/bin/superimap stress --minutes 60 --report build/stress $(ARGS)
+
+soak: setup ## the same for HOURS, with a restart of each process every ten minutes (HOURS=8)
+	@$(VENV)/bin/superimap stress --minutes $$(($(or $(HOURS),8) * 60)) --restart-every 10 --memory-slope 0.05 --report build/soak $(ARGS)
 
 faults: setup ## inject all faults, 30 minutes; one line of JSON each (ARGS="F03 kills --away 5")
 	@$(VENV)/bin/python -m trials.faults $(ARGS)

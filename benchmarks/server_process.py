@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.measure import BenchError
+from superimap.testing import server_process
 
 
 @contextlib.asynccontextmanager
 async def spawn_server(
     main: Callable[..., None], *args: object, name: str | None = None
 ) -> AsyncIterator[tuple[Connection, Any]]:
-    """Run `main(pipe, *args)` in a new process called `name`, and kill it at the end of the block.
-
-    Yields our end of the pipe, and the first object that `main` sends, which is its port or address. Raises
-    BenchError if the process ends before it sends that.
-    """
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=main, args=(there, *args), name=name, daemon=True
-    )
-    process.start()
+    """Run `main(pipe, *args)` as `superimap.testing.server_process` does; its error becomes a BenchError."""
     try:
-        there.close()
-        yield here, await _receive_first(here)
-    finally:
-        process.kill()
-        process.join()
-        here.close()
-
-
-async def _receive_first(pipe: Connection) -> Any:
-    try:
-        return await asyncio.to_thread(pipe.recv)
-    except EOFError:
+        async with server_process.spawn_server(main, *args, name=name) as found:
+            yield found
+    except server_process.ServerProcessEnded:
         raise BenchError("a server of the benchmark did not start; see its error above") from None

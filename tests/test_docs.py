@@ -94,6 +94,7 @@ def test_code_words_in_capitals_are_settings(page):
         "SUPERIMAP_NO_APT",
         "RETRY_SCHEDULE_SECONDS",
         "RULE_HEADERS",
+        *("LENGTH_OF_TEST", "EMAILS_PER_MINUTE", "ENABLE_CHAOS"),  # of `superimap stress`
         *(preset.code for preset in presets()),
     }
     said = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)`", page.read_text()))

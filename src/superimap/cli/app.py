@@ -22,6 +22,7 @@ from superimap.cli import (
     processes,
     providers,
     setup,
+    stress,
     users,
     webhooks,
 )
@@ -62,6 +63,7 @@ cluster.register(app)
 keys.register(app)
 fake_imap.register(app)
 fake_oauth.register(app)
+stress.register(app)
 messages.register(app)
 audit.register(app)
 app.add_typer(admins.app, name="admins")

@@ -42,4 +42,5 @@ class SuperImapError(Exception):
       ServiceEnded        launch/services.py        a service of `superimap up` ended without an error
       PortBusy            launch/up.py              another process listens on the port of the API
       KeyMissing          launch/up.py              the data folder has no encryption key
+      StressError         launch/stress/processes.py  a stress test cannot run, or a process of it does not start
     """

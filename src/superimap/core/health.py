@@ -75,6 +75,7 @@ class _Handlers:
         except Exception:  # a check that fails must not hide the metrics; /readyz raises the same error
             is_ready = False
         metrics.READY.set(is_ready)
+        metrics.TASKS.set(len(asyncio.all_tasks()))
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _look(self) -> tuple[bool, str | None]:

@@ -20,6 +20,7 @@ LOOP_LAG_SECONDS = Gauge(
     "superimap_loop_lag_seconds",
     "Longest delay of the event loop within the last 15 to 30 s: everything in this process waited for so long",
 )
+TASKS = Gauge("superimap_tasks", "asyncio tasks of this process, counted at each scrape")
 POOL_WAIT_SECONDS = Histogram(
     "superimap_pool_wait_seconds",
     "Wait for a connection of a database pool that had none left, by pool: `sessions` and `leases` of idlers, "

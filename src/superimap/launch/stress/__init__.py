@@ -1,0 +1,1 @@
+"""The stress test: mail for many users while everything around it fails, a verdict and a report."""

@@ -1,0 +1,137 @@
+"""Checks of memory, descriptors, CPU and the database over a run, from samples."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+
+from superimap.launch.stress.plan import StressPlan
+from superimap.launch.stress.records import ProcessSample, StoreSample
+from superimap.launch.stress.slopes import Sample, pooled_slope, theil_sen
+from superimap.launch.stress.verdict import Check, check_limit
+
+WARM_UP_SECONDS = 180.0
+"""Time after which the life of a process is judged: sessions, pools and caches have been filled."""
+
+JUDGED_SECONDS = 240.0
+"""Least time after that, because shorter slopes show single steps of the allocator."""
+
+STEP_MIB = 1.0
+"""Growth that is allowed in any life: glibc extends its arenas in such steps."""
+
+CPU_BUCKET_SECONDS = 10.0
+SLOPE_UNITS = 60.0
+"""Seconds of a minute: slopes are shown by the minute."""
+
+TABLE_BYTES_PER_MAIL = 16_384
+WAL_BYTES_PER_MAIL = 65_536
+QUEUED_JOBS = 200
+
+
+def judge_resources(
+    plan: StressPlan, samples: Sequence[ProcessSample], stores: Sequence[StoreSample], mails: int
+) -> list[Check]:
+    """Return the checks of processes by kind, and of the database and the queue."""
+    checks = []
+    for kind in sorted({sample.kind for sample in samples}):
+        lives = _lives([sample for sample in samples if sample.kind == kind])
+        checks += [
+            _check_memory(plan, kind, lives),
+            _check_count(plan, kind, lives, "descriptors"),
+            _check_count(plan, kind, lives, "tasks"),
+            _check_cpu(plan, kind, lives),
+        ]
+    return [*checks, *_check_stores(stores, mails)]
+
+
+Lives = list[list[ProcessSample]]
+
+
+def _lives(samples: Sequence[ProcessSample]) -> Lives:
+    found: defaultdict[tuple[str, int], list[ProcessSample]] = defaultdict(list)
+    for sample in samples:
+        found[sample.process, sample.life].append(sample)
+    return list(found.values())
+
+
+def judged_part(life: Sequence[ProcessSample]) -> list[ProcessSample]:
+    """Return the samples of a life after its warm-up, in the last half at least; none if they are too few."""
+    if not life:
+        return []
+    begun, ended = life[0].at, life[-1].at
+    since = max(begun + WARM_UP_SECONDS, (begun + ended) / 2 if ended - begun > 2 * WARM_UP_SECONDS else 0.0)
+    return [each for each in life if each.at >= since] if ended - since >= JUDGED_SECONDS else []
+
+
+def _check_memory(plan: StressPlan, kind: str, lives: Lives) -> Check:
+    """The median slope of all lives, and the growth of each life beyond a step of the allocator."""
+    judged = [[(each.at, each.resident_mib) for each in judged_part(life)] for life in lives]
+    judged = [life for life in judged if life]
+    limit = plan.limits.memory_slope
+    slope = pooled_slope(judged)
+    excess = max((_excess(life, limit) for life in judged), default=None)
+    measured = None if slope is None or excess is None else max(slope * SLOPE_UNITS, excess)
+    return check_limit(f"memory of {kind}s", measured, limit, unit="MiB a minute", digits=3)
+
+
+def _excess(life: Sequence[Sample], limit: float) -> float:
+    """The slope of one life by the minute, without the growth of one step of the allocator."""
+    minutes = (life[-1][0] - life[0][0]) / SLOPE_UNITS
+    slope = (theil_sen(life) or 0.0) * SLOPE_UNITS
+    return min(slope, max(slope - STEP_MIB / minutes, 0.0)) if slope > limit else slope
+
+
+def _check_count(plan: StressPlan, kind: str, lives: Lives, what: str) -> Check:
+    """The sum over the processes of a kind at the end, compared with that after the warm-up."""
+    by_bucket: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    for life in lives:
+        for sample in life:
+            if (value := getattr(sample, what)) is not None:
+                by_bucket[int(sample.at // CPU_BUCKET_SECONDS)][sample.process] = value
+    complete = max((len(each) for each in by_bucket.values()), default=0)
+    sums = [sum(each.values()) for _, each in sorted(by_bucket.items()) if len(each) == complete]
+    third = len(sums) // 3
+    measured = abs(statistics.median(sums[-third:]) - statistics.median(sums[:third])) if third >= 2 else None
+    return check_limit(
+        f"{what} of {kind}s", measured, plan.limits.descriptors, unit="from the first third", digits=0
+    )
+
+
+def cpu_usage(life: Sequence[ProcessSample]) -> list[Sample]:
+    """Return the CPU usage between samples of one life, as a share of a core."""
+    return [
+        (later.at, (later.cpu_seconds - earlier.cpu_seconds) / (later.at - earlier.at))
+        for earlier, later in itertools.pairwise(life)
+        if later.at > earlier.at
+    ]
+
+
+def _check_cpu(plan: StressPlan, kind: str, lives: Lives) -> Check:
+    """The growth of the CPU usage over the judged parts, as a share of its median."""
+    judged = [
+        [(at, share) for at, share in cpu_usage(judged_part(life)) if at <= plan.seconds] for life in lives
+    ]
+    judged = [life for life in judged if len(life) > 2]
+    slope = pooled_slope(judged)
+    measured = None
+    if slope is not None:
+        median = statistics.median(share for life in judged for _, share in life)
+        longest = max(life[-1][0] - life[0][0] for life in judged)
+        measured = max(slope * longest / median, 0.0) if median > 0 else 0.0
+    return check_limit(f"CPU of {kind}s", measured, plan.limits.cpu_growth, unit="of growth", is_timing=True)
+
+
+def _check_stores(stores: Sequence[StoreSample], mails: int) -> list[Check]:
+    if len(stores) < 2 or not mails:
+        return []
+    first, last = stores[0], stores[-1]
+    wal = (last.wal_bytes - first.wal_bytes) / mails
+    tables = (last.table_bytes - first.table_bytes) / mails
+    # What is queued when nothing is owed any more has been left behind.
+    return [
+        check_limit("WAL per mail", wal, WAL_BYTES_PER_MAIL, unit="bytes", digits=0),
+        check_limit("tables per mail", tables, TABLE_BYTES_PER_MAIL, unit="bytes", digits=0),
+        check_limit("queue at the end", float(last.queued), QUEUED_JOBS, unit="wake-ups", digits=0),
+    ]
