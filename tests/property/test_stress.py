@@ -14,7 +14,9 @@ from superimap.charts import thinning
 from superimap.launch.stress import recovery
 from superimap.launch.stress.accounting import account, percentile
 from superimap.launch.stress.plan import StressPlan, plan_faults, schedule_mails
+from superimap.launch.stress.progress import BAR_WIDTH_CHARACTERS, describe
 from superimap.launch.stress.records import FaultRecord, MailRecord, RunRecord
+from superimap.launch.stress.run import Progress
 from superimap.launch.stress.slopes import pooled_slope, theil_sen, thin
 from superimap.launch.stress.verdict import judge_run
 
@@ -64,7 +66,7 @@ def test_the_schedule_repeats_and_stays_within_the_run(plan):
 
 @given(plans)
 def test_faults_are_ordered_and_hit_what_exists(plan):
-    faults = plan_faults(plan, freeze_seconds=38.0)
+    faults = plan_faults(plan)
 
     assert faults == sorted(faults, key=lambda fault: (fault.start, fault.target))
     assert all(0 <= fault.start <= fault.end <= plan.seconds for fault in faults)
@@ -112,6 +114,13 @@ def test_a_thinned_line_keeps_ends_and_extremes(line, most):
         assert (thinned[0], thinned[-1]) == (line[0], line[-1])
         assert max(y for _, y in thinned) == max(y for _, y in line)
         assert min(y for _, y in thinned) == min(y for _, y in line)
+
+
+@given(st.floats(0, 360_000), st.integers(1, 2_000_000), st.integers(0, 2_000_000), st.integers(0, 500_000))
+def test_progress_and_its_bar_fit_a_terminal_of_80_columns(seconds, sent, accepted, strikes):
+    line = describe(Progress("mail arrives", seconds, 1000, sent, accepted, strikes, 0))
+
+    assert len(line) + 1 + BAR_WIDTH_CHARACTERS <= 80
 
 
 @given(mails())

@@ -124,14 +124,20 @@ def mail_dots(seen: RunRecord, outside: Iterable[MailRecord], inside: Iterable[M
         ]
         for name, mails in groups.items()
     }
-    lost = [(mail.scheduled, 0.0) for mail in seen.mails if not mail.accepted]
-    heights = [height for some in points.values() for _, height in some]
+    lost = [mail.scheduled for mail in seen.mails if not mail.accepted]
+    again = [
+        (mail.scheduled, max(max(mail.accepted) - mail.scheduled, SMALLEST_LATENCY_SECONDS))
+        for mail in seen.mails
+        if len(mail.accepted) > 1
+    ]
+    heights = [height for some in (*points.values(), again) for _, height in some]
     y = axes.logarithmic(min(heights, default=0.001), max(heights, default=1.0), show=axes.power_text)
     x = run_axis(seen)
     dots = [
         Dots("outside faults", points["outside faults"], "good"),
         Dots("during a fault", points["during a fault"], "warn", Mark.CROSS),
-        Dots("not accepted", [(at, y.high) for at, _ in lost], "bad", Mark.RING),
+        Dots("accepted again", again, "bad", Mark.RING),
+        Dots("never accepted (at the top)", [(at, y.high) for at in lost], "bad", Mark.RING),
     ]
     step = x.high / TABLE_ROWS
     rows = [

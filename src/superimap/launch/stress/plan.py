@@ -48,6 +48,15 @@ class StressLimits:
     lag: float = 0.1
 
 
+class PlannedFault(NamedTuple):
+    """A fault of a process or of a receiver from `start` to `end`, in seconds after the start."""
+
+    kind: str
+    target: str
+    start: float
+    end: float
+
+
 @dataclass(frozen=True, slots=True)
 class StressPlan:
     """The size of a stress test. Times in seconds."""
@@ -60,9 +69,13 @@ class StressPlan:
     has_chaos: bool = True
     has_kills: bool = False
     has_freezes: bool = False
+    freeze_seconds: float = 38.0
+    """Time for which an idler is frozen: longer than its lease (HEARTBEAT_EXPIRY)."""
     restart_every: float = 0.0
     """Interval of a rolling restart of all processes; 0 restarts none."""
     seed: int = 1
+    faults: tuple[PlannedFault, ...] | None = None
+    """Faults of processes and receivers in the place of those that are drawn."""
     limits: StressLimits = field(default_factory=StressLimits)
 
     def random(self, purpose: str) -> random.Random:
@@ -76,21 +89,16 @@ class StressPlan:
         return (*idlers, *(f"dispatcher{number + 1}" for number in range(self.dispatchers)))
 
 
+QUEUE_TARGET = "valkey"
+"""Target of a fault that erases all wake-ups."""
+
+
 class ScheduledMail(NamedTuple):
     """A mail that becomes due `at` seconds after the start."""
 
     at: float
     user: int
     number: int
-
-
-class PlannedFault(NamedTuple):
-    """A fault of a process or of a receiver from `start` to `end`, in seconds after the start."""
-
-    kind: str
-    target: str
-    start: float
-    end: float
 
 
 def schedule_mails(plan: StressPlan) -> Iterator[ScheduledMail]:
@@ -106,13 +114,15 @@ def schedule_mails(plan: StressPlan) -> Iterator[ScheduledMail]:
         number += 1
 
 
-def plan_faults(plan: StressPlan, *, freeze_seconds: float) -> list[PlannedFault]:
+def plan_faults(plan: StressPlan) -> list[PlannedFault]:
     """Return the faults of processes and receivers, in the order of their starts."""
+    if plan.faults is not None:
+        return sorted(plan.faults, key=lambda fault: (fault.start, fault.target))
     faults = _outages(plan) if plan.has_chaos else []
     if plan.has_kills:
         faults += _kills(plan)
     if plan.has_freezes:
-        faults += _freezes(plan, freeze_seconds)
+        faults += _freezes(plan)
     if plan.restart_every > 0:
         faults += _rolling_restarts(plan)
     return sorted(faults, key=lambda fault: (fault.start, fault.target))
@@ -129,14 +139,14 @@ def _kills(plan: StressPlan) -> list[PlannedFault]:
     chance = plan.random("kills")
     kinds = ("idler", plan.idlers), ("dispatcher", plan.dispatchers)
     faults = []
-    for number, start in enumerate(_moments(plan, KILL_INTERVAL_SECONDS, chance)):
+    for number, start in enumerate(_moments(plan, KILL_INTERVAL_SECONDS, chance, least=len(kinds))):
         kind, count = kinds[number % 2]
         faults.append(PlannedFault("kill", f"{kind}{chance.randint(1, count)}", start, start))
     return faults
 
 
-def _freezes(plan: StressPlan, seconds: float) -> list[PlannedFault]:
-    chance = plan.random("freezes")
+def _freezes(plan: StressPlan) -> list[PlannedFault]:
+    chance, seconds = plan.random("freezes"), plan.freeze_seconds
     return [
         PlannedFault("freeze", f"idler{chance.randint(1, plan.idlers)}", start, start + seconds)
         for start in _moments(plan, FREEZE_INTERVAL_SECONDS, chance, tail=seconds)
@@ -156,12 +166,14 @@ def _rolling_restarts(plan: StressPlan) -> list[PlannedFault]:
     return [PlannedFault("restart", name, start, start) for start, name in starts]
 
 
-def _moments(plan: StressPlan, interval: float, chance: random.Random, *, tail: float = 0.0) -> list[float]:
-    """Return one moment in each interval, outside the quiet time at both ends; at least one if there is room."""
+def _moments(
+    plan: StressPlan, interval: float, chance: random.Random, *, tail: float = 0.0, least: int = 1
+) -> list[float]:
+    """Return one moment in each interval, outside the quiet time at both ends; at least `least` of them."""
     first, last = QUIET_START_SECONDS, plan.seconds - QUIET_START_SECONDS - tail
     if last <= first:
         return []
-    count = max(int((last - first) // interval), 1)
+    count = max(int((last - first) // interval), least)
     width = (last - first) / count
     # The middle half of each interval, so that one fault is over before the next one begins.
     return [first + width * (number + chance.uniform(0.25, 0.75)) for number in range(count)]

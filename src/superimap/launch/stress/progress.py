@@ -58,6 +58,6 @@ def describe(progress: Progress) -> str:
         waiting = f" ({progress.idle:,} watched)" if progress.idle else ""
         return f"{progress.phase}{waiting}"
     return (
-        f"{elapsed_text(progress.seconds)} {progress.phase}: {progress.sent:,} sent, "
-        f"{progress.accepted:,} accepted, {progress.strikes:,} faults"
+        f"{elapsed_text(progress.seconds)} {progress.sent:,} sent, {progress.accepted:,} accepted, "
+        f"{progress.strikes:,} faults"
     )

@@ -26,7 +26,7 @@ SLOPE_UNITS = 60.0
 """Seconds of a minute: slopes are shown by the minute."""
 
 TABLE_BYTES_PER_MAIL = 16_384
-WAL_BYTES_PER_MAIL = 65_536
+WAL_BYTES_PER_MAIL = 32_768
 QUEUED_JOBS = 200
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from redis.asyncio import Redis
 
 from superimap.core.config import Settings
 from superimap.launch import up
 from superimap.launch.stress import observe, partners, processes, resources
 from superimap.launch.stress.mail_side import run_mail_side
-from superimap.launch.stress.plan import RECEIVERS, PlannedFault, StressPlan, plan_faults
+from superimap.launch.stress.plan import QUEUE_TARGET, RECEIVERS, PlannedFault, StressPlan, plan_faults
 from superimap.launch.stress.processes import ProcessGroup, StressError
 from superimap.launch.stress.records import FaultRecord, RunRecord
 from superimap.launch.stress.sampling import Sampler
@@ -29,10 +30,7 @@ from superimap.testing.server_process import ServerProcessEnded, spawn_server
 START_LEAD_SECONDS = 0.5
 WATCHED_SECONDS_PER_USER = 0.1
 POLL_SECONDS = 0.25
-FREEZE_MARGIN_SECONDS = 8.0
-"""Time for which an idler is frozen beyond the end of its lease."""
-
-SETTLE_MARGIN_SECONDS = 60.0
+SETTLE_MARGIN_SECONDS = 30.0
 """Time beyond the limit in which a run that fails is still watched, so that its charts show the end."""
 
 
@@ -177,8 +175,7 @@ async def _wait_until_watched(run: Run) -> None:
 async def _load(run: Run, started: float) -> None:
     """Deliver the mails, inflict the faults, and wait until everything is settled."""
     plan = run.plan
-    freeze = run.settings.heartbeat_expiry + FREEZE_MARGIN_SECONDS
-    planned = plan_faults(plan, freeze_seconds=freeze)
+    planned = plan_faults(plan)
     run.faults += [
         FaultRecord(each.kind, each.target, each.start, each.end, partner=RECEIVERS.index(each.target))
         for each in planned
@@ -199,7 +196,17 @@ async def _inflict(run: Run, planned: Sequence[PlannedFault], started: float) ->
     for fault in planned:
         if fault.kind != "outage":
             await asyncio.sleep(max(0.0, started + fault.start - time.time()))
-            run.faults.append(await run.fleet.inflict(fault, started))
+            if fault.target == QUEUE_TARGET:
+                run.faults.append(await _erase_queue(run.settings.redis_url, started))
+            else:
+                run.faults.append(await run.fleet.inflict(fault, started))
+
+
+async def _erase_queue(redis_url: str, started: float) -> FaultRecord:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.flushdb()
+    at = time.time() - started
+    return FaultRecord("erase", QUEUE_TARGET, at, at)
 
 
 async def _settle(run: Run, started: float) -> None:

@@ -90,6 +90,7 @@ class _Receivers:
         self._chance = plan.random("receivers")
         self._accepted: set[str] = set()
         self._passwords_set = 0
+        self._has_ended = False
         self._calm_after = float("inf")
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -114,14 +115,16 @@ class _Receivers:
         body, arrived = await request.read(), time.time()
         partner = int(request.match_info["partner"])
         keys = self._application.keys.get(partner)
-        if keys is None:
-            return web.Response(status=404)
+        if keys is None or self._has_ended:
+            return web.Response(status=503)
         content = await request.json()
         is_signed = verify_body_signature(content, keys.api_key)
         is_signed = is_signed and verify_standard(request.headers, body, keys.secret)
         if request.match_info["kind"] == "events":
             return self._take_event(partner, content) if is_signed else web.Response(status=400)
         answer = await self._answer(RECEIVERS[partner], arrived) if is_signed else 400
+        if self._has_ended:
+            return web.Response(status=503)
         note = partial(
             self._journals[partner].write,
             f"{arrived:.4f}",
@@ -180,7 +183,8 @@ class _Receivers:
                 journal.flush()
 
     def close(self) -> None:
-        """Write everything to the journals."""
+        """Write everything to the journals, and accept nothing more."""
+        self._has_ended = True
         for journal in self._journals.values():
             journal.close()
 

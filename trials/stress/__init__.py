@@ -1,0 +1,1 @@
+"""Proofs that the stress test notices broken parts: `python -m trials.stress`."""
