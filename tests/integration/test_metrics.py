@@ -13,6 +13,7 @@ from superimap.db.delivery import backlogs
 from superimap.dispatcher.backlog_watch import BacklogWatch
 from superimap.dispatcher.cluster_metrics import ClusterMetrics
 from superimap.domain.shards import SHARD_COUNT
+from superimap.domain.tracers import SINK_URL
 from tests.support.api import world as make_api
 
 
@@ -112,6 +113,11 @@ async def test_the_dispatcher_that_sweeps_sets_what_is_owed_dead_and_held_back(
     await world.rows("UPDATE endpoints SET breaker = 'open' WHERE partner_id = $1", first)
     disabled = "breaker = 'open', disabled_at = now(), disabled_reason = 'gone'"
     await world.rows(f"UPDATE endpoints SET {disabled} WHERE partner_id = $1", second)
+    await world.rows("UPDATE providers SET tracer_by = 'append' WHERE code = 'TEST'")
+    await world.rows("UPDATE users SET enable_tracer = true")
+    await world.rows(
+        "UPDATE endpoints SET url = $2 WHERE partner_id = $1 AND kind = 'new_mail'", second, SINK_URL
+    )
     is_sweeping = True
     found = ClusterMetrics(expiry=30, interval=0)
     found.set_watched(dict.fromkeys(range(SHARD_COUNT), 0), is_complete=True)
@@ -124,9 +130,11 @@ async def test_the_dispatcher_that_sweeps_sets_what_is_owed_dead_and_held_back(
         assert value("endpoints_troubled", state="open") >= 1
         assert value("endpoints_troubled", state="disabled") >= 1
         assert value("endpoints_troubled", state="slow_start") == 0
+        assert value("tracer_mailboxes") == 1  # nothing is appended to a mailbox of the other partner
 
         is_sweeping = False
         await watch.measure_all()
         found.clear()
 
-    assert (value("owed"), value("dead_letters"), value("endpoints_troubled", state="open")) == (0, 0, 0)
+    assert (value("owed"), value("dead_letters"), value("tracer_mailboxes")) == (0, 0, 0)
+    assert value("endpoints_troubled", state="open") == 0

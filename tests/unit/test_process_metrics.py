@@ -1,4 +1,4 @@
-"""Metrics of a process about itself: delay of its event loop, and errors in its log."""
+"""Metrics of a process about itself: delay of its event loop, errors in its log, and series that begin at 0."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from superimap.core import logged_errors
 from superimap.core.logged_errors import MAX_CLASSES, count_error, error_class
 from superimap.core.loop_lag import WINDOW_SECONDS, LoopLag
+from superimap.idler.tracer_job import begin_series
 
 
 def test_a_delay_is_shown_for_at_least_one_interval_of_scrapes_and_then_forgotten():
@@ -61,3 +62,11 @@ def test_the_number_of_classes_is_bounded(monkeypatch):
     assert counted("Invented0") == 1
     assert counted(f"Invented{MAX_CLASSES}") == 0
     assert counted("other") == others + 5
+
+
+def test_the_series_of_a_provider_with_tracers_begin_at_0():
+    begin_series("BEGUN")
+
+    for result in ("sent", "detected", "late", "missing", "unsendable"):
+        labels = {"provider": "BEGUN", "result": result}
+        assert REGISTRY.get_sample_value("superimap_tracers_total", labels) == 0

@@ -102,6 +102,10 @@ TRACERS = Counter(
     "INTERNALDATE), `missing` (not there 5 minutes after it was accepted), `unsendable`",
     ["result", "provider"],
 )
+TRACER_MAILBOXES = Gauge(
+    "superimap_tracer_mailboxes",
+    "Mailboxes to which tracers are to be sent, 1,000 at most; reported by the dispatcher that sweeps",
+)
 TRACER_SECONDS = Histogram(
     "superimap_tracer_seconds",
     "Stages of tracers, by provider: until it was `accepted`, `internaldate`, `seen`, `fetched`, `recorded`, "

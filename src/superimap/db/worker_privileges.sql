@@ -41,7 +41,7 @@ GRANT SELECT (partner_id, quota, maximum, room, held_since), INSERT (partner_id,
 GRANT SELECT (id) ON partners TO superimap_dispatcher;
 GRANT SELECT (ends_at), DELETE ON protocol_logs TO superimap_dispatcher;
 GRANT SELECT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies, delays, recordings), INSERT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies, delays, recordings), UPDATE (mails, skipped, delivered, failed, cancelled, refusals, silences, latencies, delays, recordings), DELETE ON provider_activity TO superimap_dispatcher;
-GRANT SELECT (id, code) ON providers TO superimap_dispatcher;
+GRANT SELECT (id, code, tracer_by) ON providers TO superimap_dispatcher;
 GRANT SELECT (id, shard, wanted, digest), INSERT (shard, wanted, digest), UPDATE (digest), DELETE ON shard_user_sums TO superimap_dispatcher;
 GRANT SELECT (shard, owner, changed_at) ON shards TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, secret, expires_at) ON signing_secrets TO superimap_dispatcher;

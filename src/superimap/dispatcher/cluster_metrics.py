@@ -25,12 +25,14 @@ TROUBLED_STATES = (*(each.value for each in Breaker if each is not Breaker.CLOSE
 class ClusterMetrics:
     """Sets the metrics of the cluster every `interval` seconds.
 
-    An idler whose heartbeat is older than `expiry` seconds counts as dead.
+    An idler whose heartbeat is older than `expiry` seconds counts as dead. `sends_tracers`: whether the settings
+    say that tracers are sent at all.
     """
 
-    def __init__(self, *, expiry: float, interval: float) -> None:
+    def __init__(self, *, expiry: float, interval: float, sends_tracers: bool = True) -> None:
         self._expiry = expiry
         self._interval = interval
+        self._sends_tracers = sends_tracers
         self._next_update = 0.0
         self._next_dead_letters = 0.0
         self._watched = [0] * SHARD_COUNT
@@ -54,6 +56,8 @@ class ClusterMetrics:
         troubled = await backlogs.count_troubled_endpoints(db)
         for state in TROUBLED_STATES:
             metrics.ENDPOINTS_TROUBLED.labels(state).set(troubled.get(state, 0))
+        if self._sends_tracers:
+            metrics.TRACER_MAILBOXES.set(await backlogs.count_tracer_mailboxes(db))
         await self._count_dead_letters(db)
 
     async def _count_dead_letters(self, db: Pool) -> None:
@@ -72,6 +76,7 @@ class ClusterMetrics:
         for metric in (metrics.KEY_SEALS, metrics.ENDPOINTS_TROUBLED):
             metric.clear()
         metrics.DEAD_LETTERS.set(0)
+        metrics.TRACER_MAILBOXES.set(0)
         metrics.DEFERRED_MAILS.set(0)
 
 

@@ -197,7 +197,11 @@ def _housekeeping(settings: Settings, timings: DispatcherTimings, pool: asyncpg.
     )
     return Housekeeping(
         pool,
-        ClusterMetrics(expiry=settings.heartbeat_expiry, interval=timings.cluster_metrics_interval),
+        ClusterMetrics(
+            expiry=settings.heartbeat_expiry,
+            interval=timings.cluster_metrics_interval,
+            sends_tracers=settings.tracer_interval > 0 and settings.num_tracers > 0,
+        ),
         Purges(retention, interval=timings.purge_interval),
         ActivityRollup(
             expiry=settings.heartbeat_expiry,

@@ -17,6 +17,7 @@ from superimap.db.failures import UNAVAILABLE
 from superimap.db.watching import tracers as queries
 from superimap.db.watching.intake import Fence
 from superimap.db.watching.tracers import JudgedTracer, TracerTarget
+from superimap.domain.tracers import TracerVerdict
 from superimap.idler.context import IdlerContext
 from superimap.idler.outages import until_answered
 from superimap.idler.tracer_clean_up import TracerCleanUp
@@ -81,6 +82,7 @@ class TracerJob:
         target = await queries.choose_target(self._context.pool)
         if target is None:
             return
+        begin_series(target.provider_code)
         key, now = self._context.tracer_keys[0], time.time()
         token = tracer.make_token(target.user_id, key, now=now, nonce=os.urandom(tracer.NONCE_BYTES))
         tracer_id = await queries.make(
@@ -106,6 +108,12 @@ class TracerJob:
             log.exception("tracer failed", extra={"user_id": target.user_id})
             return
         await until_answered(store, user_id=target.user_id)
+
+
+def begin_series(provider_code: str) -> None:
+    """Begin the series of a provider at 0: Prometheus sees no increase in the first value of a series."""
+    for result in ("sent", *TracerVerdict):
+        metrics.TRACERS.labels(result, LABELS.of(provider_code))
 
 
 def count_verdicts(judged: Iterable[JudgedTracer]) -> None:

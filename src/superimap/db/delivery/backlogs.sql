@@ -85,3 +85,14 @@ WHERE e.state = 'failed';
 -- name: count_troubled_endpoints
 SELECT CASE WHEN disabled_at IS NOT NULL THEN 'disabled' ELSE breaker END AS state, count(*)
 FROM endpoints WHERE breaker <> 'closed' OR disabled_at IS NOT NULL GROUP BY 1;
+
+-- name: count_tracer_mailboxes$
+-- As choose_tracer_user chooses them, from the same index.
+SELECT count(*) FROM (
+    SELECT FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id
+    WHERE u.enable_tracer AND NOT u.archived AND u.connected_at IS NOT NULL
+      AND (p.tracer_by = 'smtp' OR p.tracer_by = 'append' AND EXISTS (
+          SELECT FROM endpoints e WHERE e.partner_id = u.partner_id AND e.kind = 'new_mail' AND e.url = :sink_url
+      ))
+    LIMIT :most
+) found;
