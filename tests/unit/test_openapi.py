@@ -4,6 +4,11 @@ from superimap.api.app import openapi
 
 SCHEMAS = frozenset(
     [
+        "ProviderTracersOut",
+        "TracerCountsOut",
+        "TracerHealth",
+        "TracerVerdict",
+        "TracersState",
         "CauseOut",
         "FoundBy",
         "StagesOut",
@@ -90,6 +95,7 @@ SCHEMAS = frozenset(
 
 OPERATIONS = frozenset(
     [
+        "show_tracers",
         "archive_connection_users",
         "cancel_job",
         "create_partner",

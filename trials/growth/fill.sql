@@ -106,6 +106,16 @@ INSERT INTO idler_activity (idler_id, began_at, sessions, capacity, users)
 SELECT n, generate_series(now() - interval '3 days', now(), interval '5 minutes'), 1, 1, 1
 FROM generate_series(0, 100) n;
 
+-- Tracers of two providers, 100 in ten minutes for 33 hours, and their counts.
+INSERT INTO tracers (partner_id, user_id, provider_id, token_digest, created_at, accepted_at, detected_at, verdict,
+                     clean_up)
+SELECT 1, u.id, 10001 + n % 2, sha256(n::text::bytea), at, at, at, CASE n % 100 WHEN 7 THEN 'late' ELSE 'detected' END,
+       'kept'
+FROM (SELECT id FROM users WHERE partner_id = 1 ORDER BY id LIMIT 1) u, generate_series(1, 20000) n,
+     LATERAL (SELECT now() - n * interval '6 seconds') t(at);
+INSERT INTO tracer_days (provider_id, day, detected)
+SELECT 10000 + n, current_date - d, 7200 FROM generate_series(1, 2) n, generate_series(0, 89) d;
+
 -- What triggers and one dispatcher make of the users.
 INSERT INTO shard_user_sums (shard, wanted, digest)
 SELECT shard, count(*), bit_xor(hashint8extended(id, credentials_version)) FROM users

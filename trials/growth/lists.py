@@ -28,6 +28,7 @@ from superimap.db.monitoring import (
     partner_lists,
     partner_overview,
     statuses,
+    tracers,
     troubled_lists,
 )
 from superimap.db.monitoring.history import DeliveryFilter
@@ -51,6 +52,16 @@ BULK_BUDGET = 12_000
 
 Work = Callable[[AsyncSession], Awaitable[object]]
 Record = Callable[[str, tuple[Any, ...]], Awaitable[None]]
+
+
+TRACERS: dict[str, tuple[Work, int]] = {
+    "providers and their tracers": (tracers.list_providers, 300),
+    "arrival check of a portal": (lambda db: tracers.of_partner(db, PARTNER), 300),
+    "tracers by day": (tracers.read_days, 300),
+    "last tracers": (tracers.last_times, PAGE_BUDGET),
+    "last misses of tracers": (tracers.list_misses, PAGE_BUDGET),
+    "tracers that are not deleted": (tracers.list_kept, PAGE_BUDGET),
+}
 
 
 def workloads() -> dict[str, tuple[Work, int]]:
@@ -110,7 +121,7 @@ def workloads() -> dict[str, tuple[Work, int]]:
         "messages": (_messages(None), PAGE_BUDGET),
         "messages that are duplicates": (_messages(MailOutcome.DUPLICATE), PAGE_BUDGET),
     }
-    return found
+    return found | TRACERS
 
 
 async def run(db: AsyncSession, work: Work, record: Record) -> None:

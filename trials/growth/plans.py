@@ -11,7 +11,9 @@ import asyncpg
 
 PLANNING_COST = 50.0
 """Cost that PostgreSQL adds to a plan for given arguments, at most, when it compares it with the generic one."""
-LARGE_TABLES = frozenset({"users", "mailboxes", "messages", "deliveries", "attempts", "user_events"})
+LARGE_TABLES = frozenset(
+    {"users", "mailboxes", "messages", "deliveries", "attempts", "user_events", "tracers"}
+)
 """Tables that grow with the users or the mails."""
 
 

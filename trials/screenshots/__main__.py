@@ -29,6 +29,7 @@ DOCUMENTED = {
     "now": "/admin",
     "mail": "/admin/mails/65",
     "portal": "/portal",
+    "tracers": "/admin/tracers",
 }
 """Pages that docs/images has, on a light desktop."""
 FAILED = """

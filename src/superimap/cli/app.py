@@ -23,6 +23,7 @@ from superimap.cli import (
     providers,
     setup,
     stress,
+    tracers,
     users,
     webhooks,
 )
@@ -60,6 +61,7 @@ processes.register(app)
 setup.register(app)
 plan.register(app)
 cluster.register(app)
+tracers.register(app)
 keys.register(app)
 fake_imap.register(app)
 fake_oauth.register(app)

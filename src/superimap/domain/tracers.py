@@ -20,6 +20,8 @@ ACKNOWLEDGE_SECONDS = 60.0
 OBJECTIVE_SHARE = 0.99
 """Part of the tracers that must arrive in time."""
 OBJECTIVE_DAYS = 28
+CHECKED_SECONDS = 6 * 3600.0
+"""Age of the last verdict above which a provider counts as not checked."""
 MAX_CANDIDATES = 1000
 """Mailboxes with tracers among which the next one is chosen."""
 
@@ -113,6 +115,30 @@ class TracerTimes:
             return None
         since = self.internal_date or self.accepted or self.made
         return max(0.0, (self.recorded - since).total_seconds())
+
+
+class TracerHealth(StrEnum):
+    """Whether mail arrives at a provider, by its last tracer."""
+
+    FINE = "fine"
+    LATE = "late"
+    FAILING = "failing"
+    UNCHECKED = "unchecked"
+
+
+_HEALTH = {
+    TracerVerdict.DETECTED: TracerHealth.FINE,
+    TracerVerdict.LATE: TracerHealth.LATE,
+    TracerVerdict.MISSING: TracerHealth.FAILING,
+    TracerVerdict.UNSENDABLE: TracerHealth.FAILING,
+}
+
+
+def judge_health(verdict: TracerVerdict | None, *, age_seconds: float) -> TracerHealth:
+    """Judge a provider by the verdict on its last tracer, made `age_seconds` ago; None if there is none."""
+    if verdict is None or age_seconds > CHECKED_SECONDS:
+        return TracerHealth.UNCHECKED
+    return _HEALTH[verdict]
 
 
 def budget_left(*, good: int, bad: int) -> float:

@@ -30,6 +30,7 @@ from superimap.api.dashboard.views import (
     provider_form,
     providers,
     system,
+    tracers,
     unwatched,
 )
 
@@ -55,6 +56,7 @@ MODULES = (
     protocol_log,
     provider_form,
     providers,
+    tracers,
     deliveries,
     endpoints,
     jobs,

@@ -8,6 +8,7 @@ MENUS = {
         ("Jobs", "/jobs"),
         ("Partners", "/partners"),
         ("Providers", "/providers"),
+        ("Tracers", "/tracers"),
         ("Cluster", "/cluster"),
         ("Operators", "/operators"),
         ("Audit log", "/audit"),

@@ -11,7 +11,7 @@ from superimap.api.dashboard.views.connections import get_connection
 from superimap.api.errors import Problem
 from superimap.db import audit
 from superimap.db.accounts import partners
-from superimap.db.monitoring import partner_overview
+from superimap.db.monitoring import partner_overview, tracers
 from superimap.db.monitoring.partner_lists import MAX_COUNT
 from superimap.db.operators import links, sessions
 from superimap.domain.audit import AuditAction
@@ -82,6 +82,7 @@ async def overview(page: Page) -> Response:
         words=words,
         most=partner_overview.MAX_COUNTED,
         charts=await activity_charts.of_partner(page.db, page.partner.id),
+        arrivals=await tracers.of_partner(page.db, page.partner.id),
         live=True,
     )
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.mails import MailOutcome
+from superimap.domain.tracers import TracerHealth, TracerVerdict
 from superimap.domain.users import UserStatus
 
 
@@ -56,6 +57,18 @@ OUTCOMES = {
     MailOutcome.GONE: Word("gone", "warn"),
     MailOutcome.NO_WEBHOOK: Word("no webhook URL", "warn"),
     MailOutcome.DEFERRED: Word("read again later", "warn"),
+}
+TRACER_HEALTH = {
+    TracerHealth.FINE: Word("fine", "good"),
+    TracerHealth.LATE: Word("late", "warn"),
+    TracerHealth.FAILING: Word("failing", "bad"),
+    TracerHealth.UNCHECKED: Word("not checked"),
+}
+TRACER_VERDICTS = {
+    TracerVerdict.DETECTED: Word("in time", "good"),
+    TracerVerdict.LATE: Word("late", "warn"),
+    TracerVerdict.MISSING: Word("missing", "bad"),
+    TracerVerdict.UNSENDABLE: Word("not sent"),
 }
 ERRORS = {
     "egress_blocked": "its address is not allowed",

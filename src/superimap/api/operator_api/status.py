@@ -1,4 +1,4 @@
-"""State of the installation, for operators: /api/v1/operator/cluster and /problems."""
+"""State of the installation, for operators: /api/v1/operator/cluster, /problems and /tracers."""
 
 from typing import Annotated
 
@@ -9,7 +9,8 @@ from superimap.api.openapi import problem_responses
 from superimap.api.operator_api.caller import OPERATOR_PROBLEMS, READS, OperatorDb
 from superimap.api.router import Router
 from superimap.api.schemas.operator_status import CauseOut, ClusterState, Situation
-from superimap.db.monitoring import problems, statuses
+from superimap.api.schemas.operator_tracers import ProviderTracersOut, TracersState
+from superimap.db.monitoring import problems, statuses, tracers
 
 router = Router(prefix="/api/v1/operator", tags=["operator: status"], dependencies=[READS])
 
@@ -37,3 +38,11 @@ async def list_problems(resources: AppResources, db: OperatorDb) -> Situation:
     found = await problems.overview(db, expiry=resources.settings.heartbeat_expiry)
     causes = [CauseOut.of(each) for each in found.causes]
     return Situation(headline=found.headline, is_grave=found.is_grave, causes=causes)
+
+
+@router.get("/tracers", summary="Show the tracers", responses=problem_responses(*OPERATOR_PROBLEMS))
+async def show_tracers(db: OperatorDb) -> TracersState:
+    """Show whether mail arrives at each provider, and how much of the objective's error budget is left."""
+    days = await tracers.read_days(db)
+    rows = await tracers.list_providers(db)
+    return TracersState.of(days.total, [ProviderTracersOut.of(row) for row in rows])

@@ -41,7 +41,8 @@ INSERT INTO tracers (partner_id, user_id, provider_id, token_digest, sent_by, is
 SELECT u.partner_id, u.id, c.provider_id, :token_digest, :sent_by, :is_long, clock_timestamp()
 FROM users u JOIN connections c ON c.id = u.connection_id, fence
 WHERE u.id = :user_id AND u.enable_tracer AND NOT u.archived
-  AND NOT EXISTS (SELECT FROM tracers t WHERE t.created_at > now() - make_interval(secs => :spacing::float8))
+  AND coalesce((SELECT t.created_at FROM tracers t ORDER BY t.created_at DESC LIMIT 1)
+               <= now() - make_interval(secs => :spacing::float8), true)
 RETURNING id;
 
 -- name: record_accepted!
