@@ -82,7 +82,7 @@ def up(
         return
     if data is not None:
         fail("--demo keeps no data: leave out --data, or leave out --demo to keep data in that folder.")
-    with _demo_folder() as folder:
+    with temporary_data_folder(DEMO_FOLDER_PREFIX) as folder:
         _run(lambda stop: _up_demo(folder, port, stop))
 
 
@@ -98,23 +98,23 @@ def demo(
     async def main(stop: asyncio.Event) -> None:
         outcome.append(await _demo(folder, port, mails, stop))
 
-    with _demo_folder() as folder:
+    with temporary_data_folder(DEMO_FOLDER_PREFIX) as folder:
         _run(main)
     if not outcome or outcome[0] is not None:
         fail(outcome[0] or "" if outcome else "interrupted")
 
 
 @contextlib.contextmanager
-def _demo_folder() -> Iterator[Path]:
-    """A temporary folder for one demo, which every user may enter: for root the engines run as another user.
+def temporary_data_folder(name: str) -> Iterator[Path]:
+    """A temporary folder for one run, which every user may enter: for root the engines run as another user.
 
-    Folders left by demos that were killed are removed first.
+    Folders of this name that were left by runs that were killed are removed first.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{DEMO_FOLDER_PREFIX}*"):
-        pid = left.name.removeprefix(DEMO_FOLDER_PREFIX).partition("-")[0]
+    for left in Path(tempfile.gettempdir()).glob(f"{name}*"):
+        pid = left.name.removeprefix(name).partition("-")[0]
         if pid.isdecimal() and not _is_alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
-    prefix = f"{DEMO_FOLDER_PREFIX}{os.getpid()}-"
+    prefix = f"{name}{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from superimap.cli import output
+from superimap.cli.processes import temporary_data_folder
 from superimap.cli.running import CommandError, reporting_errors
 
 if TYPE_CHECKING:
@@ -132,13 +131,8 @@ def _run(plan: StressPlan, folder: Path) -> StressVerdict:
     from superimap.launch.stress.report import write_report
     from superimap.launch.stress.run import run_stress
 
-    data = Path(tempfile.mkdtemp(prefix=DATA_FOLDER_PREFIX))
-    data.chmod(0o711)  # for root the engines run as another user, who must enter it
-    try:
-        with showing(plan, Console()) as show:
-            seen, verdict = asyncio.run(run_stress(plan, folder, data, show))
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
+    with temporary_data_folder(DATA_FOLDER_PREFIX) as data, showing(plan, Console()) as show:
+        seen, verdict = asyncio.run(run_stress(plan, folder, data, show))
     page = write_report(folder, plan, seen, verdict)
     _print_verdict(verdict)
     output.print_line(f"Report: {page}")

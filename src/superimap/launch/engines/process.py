@@ -150,13 +150,13 @@ def spawn(
             extra_groups=[] if own else None,
             umask=0o077,
             start_new_session=True,  # Ctrl-C in a terminal reaches only us: we stop using the engine first
-            preexec_fn=_die_with_parent(death),  # noqa: PLW1509 - two system calls, which take no lock
+            preexec_fn=die_with_parent(death),  # noqa: PLW1509 - two system calls, which take no lock
         )
     finally:
         os.close(handle)
 
 
-def _die_with_parent(death: signal.Signals) -> Callable[[], None] | None:
+def die_with_parent(death: signal.Signals) -> Callable[[], None] | None:
     """A function for the child to call before exec: it asks the kernel for a signal when the parent ends.
 
     Popen calls it after changing the user, which would undo the request.

@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from superimap.core.errors import SuperImapError
+from superimap.launch.engines.process import die_with_parent
 from superimap.launch.stress.plan import PlannedFault
 from superimap.launch.stress.records import FaultRecord
 
@@ -79,6 +80,8 @@ class ProcessGroup:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                start_new_session=True,  # Ctrl-C in a terminal reaches only us
+                preexec_fn=die_with_parent(signal.SIGKILL),
             )
         child = self.children[name] = Child(name, life, process, port)
         task = asyncio.create_task(self._watch(child))
