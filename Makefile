@@ -79,8 +79,8 @@ docs: setup ## refresh generated tables and build the documentation site into bu
 	$(VENV)/bin/sphinx-build -W --keep-going -q -c docs/_sphinx . build/docs
 
 lock: setup ## rewrite the lock files from pyproject.toml (UPGRADE=--upgrade for newest versions)
-	$(COMPILE) --extra embedded --extra dev pyproject.toml -o requirements-dev.lock
-	$(COMPILE) --extra embedded -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) --extra embedded --extra otel --extra dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --extra embedded --extra otel -c requirements-dev.lock pyproject.toml -o requirements.lock
 	printf 'uv\nhatchling\neditables\n' | $(COMPILE) -c requirements-dev.lock - -o requirements-tools.lock
 	echo 'openapi-python-client==0.29.1' | $(COMPILE) - -o requirements-client.lock
 

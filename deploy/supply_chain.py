@@ -96,7 +96,7 @@ def _component(package: Package) -> dict[str, Any]:
         "name": package.name,
         "version": package.version,
         "purl": package.purl,
-        "scope": "optional" if package.name in _names("embedded") else "required",
+        "scope": "optional" if package.name in _names("embedded") | _names("otel") else "required",
         "hashes": [
             {"alg": "SHA-256", "content": digest} for digest in package.digests
         ],  # of each of its files
@@ -124,7 +124,7 @@ def _swagger() -> dict[str, Any]:
 
 
 def _direct(packages: list[Package]) -> list[str]:
-    names = _names() | _names("embedded")
+    names = _names() | _names("embedded") | _names("otel")
     return [each.purl for each in packages if each.name in names]
 
 

@@ -68,7 +68,7 @@ def test_webhooks_describes_the_envelope():
 def test_webhooks_lists_every_header():
     listed = first_cells(section(WEBHOOKS, "Headers"))
 
-    assert listed - {"msg_", "v1,"} == {*webhook()[0], *webhook_client._HEADERS}
+    assert listed - {"msg_", "v1,", "traceparent"} == {*webhook()[0], *webhook_client._HEADERS}
 
 
 def names_of(source: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ NO_DESTINATION = {
     "oauth2_token_method",
     "oauth2_response_type", "oauth2_access_type", "oauth2_approval_prompt", "oauth2_email_claims",
     # partners
-    "name", "append_results",
+    "name", "append_results", "send_traceparent",
 }  # fmt: skip
 """Fields that can be set, and name no host, URL, port or account."""
 

@@ -23,6 +23,7 @@ SECRETS = {
     "ENCRYPTION_KEY": KEY,
     "OPERATOR_KEY": "hush" * 8,
     "OIDC_CLIENT_SECRET": "hush" * 4,
+    "TRACES_HEADERS": "authorization=hush",
 }
 
 

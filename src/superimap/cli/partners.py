@@ -37,6 +37,13 @@ AppendResults = Annotated[
         help="Append the result to the query of the pages that people return to; off by default.",
     ),
 ]
+SendTraceparent = Annotated[
+    bool | None,
+    typer.Option(
+        "--send-traceparent/--no-send-traceparent",
+        help="Send the header traceparent with webhooks, by which receivers continue a trace; off by default.",
+    ),
+]
 NewMail = Annotated[str | None, typer.Option(metavar="URL", help="URL for new_mail webhooks; '' clears it.")]
 Connected = Annotated[
     str | None, typer.Option(metavar="URL", help="URL for user_connected webhooks; '' clears it.")
@@ -60,6 +67,7 @@ async def create(
     failure_url: FailureUrl = None,
     return_origin: ReturnOrigin = None,
     append_results: AppendResults = None,
+    send_traceparent: SendTraceparent = None,
     new_mail_webhook: NewMail = None,
     user_connected_webhook: Connected = None,
     user_disconnected_webhook: Disconnected = None,
@@ -79,6 +87,7 @@ async def create(
             failure_url=failure_url,
             return_origins=return_origin or (),
             append_results=append_results or False,
+            send_traceparent=send_traceparent or False,
             new_mail_webhook=new_mail_webhook,
             user_connected_webhook=user_connected_webhook,
             user_disconnected_webhook=user_disconnected_webhook,
@@ -147,6 +156,7 @@ async def update(
         bool, typer.Option("--no-return-origins", help="Remove every return origin.")
     ] = False,
     append_results: AppendResults = None,
+    send_traceparent: SendTraceparent = None,
     new_mail_webhook: NewMail = None,
     user_connected_webhook: Connected = None,
     user_disconnected_webhook: Disconnected = None,
@@ -161,6 +171,7 @@ async def update(
         "success_url": success_url,
         "failure_url": failure_url,
         "append_results": append_results,
+        "send_traceparent": send_traceparent,
         "return_origins": () if no_return_origins else return_origin or None,
         "new_mail_webhook": new_mail_webhook,
         "user_connected_webhook": user_connected_webhook,

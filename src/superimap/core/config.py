@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from superimap.core.setting_types import (
     BaseUrl,
+    CollectorUrl,
+    Headers,
     IdText,
     IssuerUrl,
     KeyRing,
@@ -288,6 +290,14 @@ class Settings(BaseSettings):
         ge=1024,
         le=64 * 1024 * 1024,
         description="Size in bytes from which a content is written to the object store.",
+    )
+    traces_url: CollectorUrl = Field(
+        "",
+        description="OTLP/HTTP address of a collector that gets a trace of each mail from dispatchers, such as "
+        "`http://collector:4318/v1/traces`; needs the extra `otel`. A private address has to be in EGRESS_ALLOW.",
+    )
+    traces_headers: Headers = Field(
+        None, description="Headers for the collector, as `name=value`, comma-separated. They may be secret."
     )
     content_download: bool = Field(
         False,

@@ -19,6 +19,7 @@ class SuperImapError(Exception):
       ImapError           imap/errors.py            the mail server, or the connection to it, failed
       PlanError           domain/demand.py          an option of `superimap plan` is out of range
       InvalidCoefficients domain/coefficients.py    the file of coefficients lacks one, or one is no number
+      ExportRefused       dispatcher/tracing/exporter.py  the collector of traces refuses a request for good
       UrlError            webhooks/urls.py          a URL of a partner is not valid
       TokenRefused        oauth/token_errors.py     the token endpoint refused the grant; asking again is useless
       TokenUnavailable    oauth/token_errors.py     the token endpoint gave no usable answer; ask again later

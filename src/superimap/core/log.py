@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from uuid import UUID
 
 from superimap.core.log_writer import LogStream, LogWriter
 from superimap.core.logged_errors import count_error
@@ -14,6 +15,16 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
+
+
+def _trace_id(delivery_id: object) -> str | None:
+    """Return the id of the trace of a delivery: its UUID as 32 hex digits; None if this is no UUID."""
+    if isinstance(delivery_id, UUID):
+        return delivery_id.hex
+    try:
+        return UUID(str(delivery_id)).hex if delivery_id is not None else None
+    except ValueError:
+        return None
 
 
 def _printable(text: str) -> str:
@@ -47,6 +58,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **_fields(record),
         }
+        if (trace_id := _trace_id(entry.get("delivery_id"))) is not None:
+            entry["trace_id"] = trace_id
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)

@@ -151,6 +151,13 @@ ATTEMPTS = Counter(
     "`user_connected`, `user_disconnected`, `events`)",
     ["outcome", "kind"],
 )
+TRACES = Counter("superimap_traces", "Traces of mails that the collector has accepted")
+TRACES_DROPPED = Counter(
+    "superimap_traces_dropped",
+    "Traces that were not exported: the collector is slow (`queue_full`), does not answer (`unavailable`), "
+    "refuses them (`refused`), the dispatcher has `stopped`, or they cannot be made (`unreadable`)",
+    ["reason"],
+)
 ATTEMPTS_UNRECORDED = Counter(
     "superimap_attempts_unrecorded", "Attempts whose outcome was lost with the database; each is repeated"
 )

@@ -36,6 +36,7 @@ def parse_ports(value: object) -> object:
     return tuple(map(_port, _parts(value))) if isinstance(value, str) else value
 
 
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\s*=\s*[!-~](?:[ -~]*[!-~])?")
 _STORE_URL = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9._-]+)*/?")
 
 
@@ -123,6 +124,35 @@ def check_store_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def check_collector_url(value: str) -> str:
+    """Return the URL of an OTLP/HTTP collector for traces, or an empty string."""
+    try:
+        parts = urlsplit(value)
+        is_whole = parts.scheme in {"https", "http"} and parts.port != 0 and HOST.fullmatch(parts.netloc)
+    except ValueError:
+        is_whole = None
+    if value and (not is_whole or parts.query or parts.fragment or not parts.path.strip("/")):
+        raise ValueError(
+            "must be the URL of a collector with its path and without user name and query, such as "
+            "http://collector:4318/v1/traces"
+        )
+    return value
+
+
+def check_headers(value: SecretStr | None) -> SecretStr | None:
+    """Check that `name=value` pairs, comma-separated, can be HTTP headers; None is allowed."""
+    text = value.get_secret_value() if value else ""
+    if text and not all(_HEADER.fullmatch(part) for part in _parts(text)):
+        raise ValueError("must be headers as name=value, comma-separated, such as authorization=Bearer …")
+    return value
+
+
+def headers_of(value: SecretStr | None) -> dict[str, str]:
+    """Return the headers in a checked setting."""
+    pairs = (part.partition("=") for part in _parts(value.get_secret_value() if value else ""))
+    return {name.strip(): content.strip() for name, _, content in pairs}
+
+
 def is_url_path(value: str) -> bool:
     """Whether this is empty or a path such as `/superimap`, of characters that no proxy rewrites."""
     return _URL_PATH.fullmatch(value) is not None
@@ -169,6 +199,8 @@ PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
 ReadUrl = Annotated[str, AfterValidator(check_read_url)]
 OptionalPostgresUrl = Annotated[str, AfterValidator(check_optional_postgres_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
+CollectorUrl = Annotated[str, AfterValidator(check_collector_url)]
+Headers = Annotated[SecretStr | None, AfterValidator(check_headers)]
 StoreUrl = Annotated[str, AfterValidator(check_store_url)]
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 KeyRing = Annotated[SecretStr, AfterValidator(check_key_ring)]

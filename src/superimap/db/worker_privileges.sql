@@ -27,7 +27,7 @@ GRANT SELECT (partner_id, endpoint_id, began_at, seconds, mails, skipped, delive
 GRANT SELECT (source, counted_to, counted_id), UPDATE (counted_to, counted_id) ON activity_marks TO superimap_dispatcher;
 GRANT SELECT (version_num) ON alembic_version TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, secret, expires_at, signs_from) ON api_keys TO superimap_dispatcher;
-GRANT SELECT (id, partner_id, delivery_id, started_at, milliseconds, code, error), INSERT ON attempts TO superimap_dispatcher;
+GRANT SELECT (id, partner_id, delivery_id, number, started_at, milliseconds, code, error), INSERT ON attempts TO superimap_dispatcher;
 GRANT SELECT (id, provider_id) ON connections TO superimap_dispatcher;
 GRANT SELECT (message_id) ON deferred_mails TO superimap_dispatcher;
 GRANT SELECT, INSERT (id, partner_id, endpoint_id, user_id, kind, content, event_id), UPDATE, DELETE ON deliveries TO superimap_dispatcher;
@@ -38,7 +38,7 @@ GRANT SELECT (id, name, version, capacity, sessions, is_full, is_stopping, start
 GRANT SELECT (id, partner_id, user_id, internal_date, outcome, created_at, recording_milliseconds, found_by), UPDATE (found_by), DELETE ON messages TO superimap_dispatcher;
 GRANT SELECT (partner_id, quota, maximum) ON partner_quotas TO superimap_dispatcher;
 GRANT SELECT (partner_id, quota, maximum, room, held_since), INSERT (partner_id, quota, maximum, room, held_since), UPDATE (maximum, room, held_since), DELETE ON partner_usage TO superimap_dispatcher;
-GRANT SELECT (id) ON partners TO superimap_dispatcher;
+GRANT SELECT (id, send_traceparent) ON partners TO superimap_dispatcher;
 GRANT SELECT (ends_at), DELETE ON protocol_logs TO superimap_dispatcher;
 GRANT SELECT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies, delays, recordings), INSERT (provider_id, began_at, seconds, mails, skipped, delivered, failed, cancelled, refusals, silences, latencies, delays, recordings), UPDATE (mails, skipped, delivered, failed, cancelled, refusals, silences, latencies, delays, recordings), DELETE ON provider_activity TO superimap_dispatcher;
 GRANT SELECT (id, code, tracer_by) ON providers TO superimap_dispatcher;

@@ -17,6 +17,7 @@ from superimap.db.delivery.deliveries import Claim, Settlement
 from superimap.db.watching.events import RecordedEvent
 from superimap.dispatcher.tracer_sink import TracerSink
 from superimap.dispatcher.webhook_client import PostResult, WebhookClient
+from superimap.domain import traces
 from superimap.domain.answers import AnswerJudgement, EndpointSignal, LocalError, judge_answer
 from superimap.domain.breaker import Observation
 from superimap.domain.events import EventKind, event_name
@@ -67,7 +68,8 @@ class DeliverySender:
         started = time.perf_counter()
         if claim.attempt == 1:
             _SENDING.observe(claim.age + time.monotonic() - claim.claimed_at)
-        result = await self._post(claim)
+        attempt_id = uuid7()
+        result = await self._post(claim, attempt_id)
         judgement = judge_answer(
             result.status,
             error=result.error,
@@ -77,7 +79,6 @@ class DeliverySender:
             chance=self.chance(),
             archives=claim.kind != EventKind.EVENTS,
         )
-        attempt_id = uuid7()
         settlement = Settlement(
             id=attempt_id,
             claim=claim,
@@ -91,7 +92,7 @@ class DeliverySender:
         )
         return FinishedAttempt(settlement, _observation(claim, judgement))
 
-    async def _post(self, claim: Claim) -> PostResult:
+    async def _post(self, claim: Claim, attempt_id: UUID) -> PostResult:
         keys = await self.signing_keys.get_keys(claim.partner_id)
         if not keys.api_keys:
             log.error("partner has no API key to sign webhooks with", extra={"partner_id": claim.partner_id})
@@ -106,6 +107,8 @@ class DeliverySender:
             recorded_at = claim.recorded_at if claim.kind == EventKind.NEW_MAIL else None
             body = payload.body(content, timestamp=now, api_keys=keys.api_keys, recorded_at=recorded_at)
             headers = signing.standard_headers(claim.id, timestamp=now, body=body, secrets=keys.secrets)
+            if keys.send_traceparent:
+                headers["traceparent"] = traces.traceparent(claim.id, attempt_id)
         except (
             UnknownKey
         ) as error:  # a key rotation is in progress, and this process has not been restarted yet

@@ -17,7 +17,9 @@ from superimap.core.config import Settings
 from superimap.core.content_store import MAX_READ_SECONDS, ContentStore, is_reference
 from superimap.core.crypto import Vault
 from superimap.core.egress import WEBHOOK_PORTS_REFUSED, Guard
+from superimap.core.environment import SettingsError
 from superimap.core.health import Readiness
+from superimap.core.setting_types import headers_of
 from superimap.db import postgres
 from superimap.db.delivery import deliveries, endpoints, tracers
 from superimap.db.delivery.deliveries import Claims
@@ -37,6 +39,7 @@ from superimap.dispatcher.settler import AttemptCounts, Settler
 from superimap.dispatcher.sweeper import Sweeper
 from superimap.dispatcher.timings import DispatcherTimings
 from superimap.dispatcher.tracer_sink import TracerSink
+from superimap.dispatcher.tracing.exporter import TraceExporter, open_exporter
 from superimap.dispatcher.webhook_client import WebhookClient, open_client
 from superimap.domain.deliveries import AttemptOutcome
 from superimap.domain.tracers import SINK_URL
@@ -81,13 +84,8 @@ async def serve(
         lease = settings.webhook_timeout + timings.lease_margin
         if settings.content_store_url:
             lease += MAX_READ_SECONDS  # an object is read before the POST
-        settler = Settler(
-            pool,
-            counts.attempts,
-            lease=lease,
-            max_posts=settings.posts_per_endpoint,
-            keep_failed=settings.content_retention_days > 0,
-        )
+        exporter = await _open_exporter(stack, settings, pool, gathering=timings.trace_gathering)
+        settler = _settler(settings, pool, counts.attempts, exporter, lease=lease)
         operations = LaneOperations(
             partner_of=partial(endpoints.partner_of, pool),
             claim=_ClaimDeliveries(pool, presence, max_posts=settings.posts_per_endpoint, lease=lease),
@@ -112,6 +110,49 @@ async def serve(
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
             settling.cancel()
             keeping.cancel()
+
+
+def _settler(
+    settings: Settings,
+    pool: asyncpg.Pool,
+    counts: AttemptCounts,
+    exporter: TraceExporter | None,
+    *,
+    lease: float,
+) -> Settler:
+    return Settler(
+        pool,
+        counts,
+        lease=lease,
+        max_posts=settings.posts_per_endpoint,
+        keep_failed=settings.content_retention_days > 0,
+        when_recorded=exporter.offer if exporter else None,
+    )
+
+
+async def _open_exporter(
+    stack: AsyncExitStack, settings: Settings, pool: asyncpg.Pool, *, gathering: float
+) -> TraceExporter | None:
+    """Open the exporter of traces; None without TRACES_URL. Raises SettingsError without the extra `otel`."""
+    if not settings.traces_url:
+        return None
+    try:
+        from superimap.dispatcher.tracing import otlp  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SettingsError(
+            f"TRACES_URL needs the extra otel: pip install 'superimap[otel]' ({error})"
+        ) from None
+    guard = Guard(settings.allowed_networks, own=settings.own_addresses, refused_ports=WEBHOOK_PORTS_REFUSED)
+    opened = open_exporter(
+        pool,
+        guard,
+        settings.traces_url,
+        headers_of(settings.traces_headers),
+        encode=otlp.encode,
+        content_type=otlp.CONTENT_TYPE,
+        gathering=gathering,
+    )
+    return await stack.enter_async_context(opened)
 
 
 def _backlog_watch(

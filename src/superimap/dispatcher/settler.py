@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import asyncpg
@@ -65,17 +65,19 @@ class Settler:
         lease: float,
         max_posts: int,
         keep_failed: bool = True,
+        when_recorded: Callable[[Sequence[Settlement]], None] | None = None,
     ) -> None:
         """`lease` is the seconds for which an attempt is worth recording; after it the delivery is sent again.
 
         `max_posts` is the concurrency limit of a healthy endpoint. `keep_failed`: whether the content of failed
-        deliveries is kept for a while.
+        deliveries is kept for a while. `when_recorded` gets the attempts of each batch that was recorded.
         """
         self._pool = pool
         self._counts = counts
         self._lease = lease
         self._max_posts = max_posts
         self._keep_failed = keep_failed
+        self._when_recorded = when_recorded
         self._waiting: list[_Pending] = []
         # Observations of recorded attempts that the breaker does not have yet, by endpoint, oldest first.
         self._unjudged: dict[int, list[Observation]] = {}
@@ -132,13 +134,16 @@ class Settler:
                     if not pending.recorded.done():
                         await self._record([pending])
                 return
-            ids = [str(pending.settlement.claim.id) for pending in batch]
-            log.error("attempt cannot be recorded: %s", error, extra={"delivery_ids": ids})
+            for pending in batch:
+                ids = {"delivery_id": str(pending.settlement.claim.id)}
+                log.error("attempt cannot be recorded: %s", error, extra=ids)
             self._give_up(batch)
             return
         self._counts.archived += archived
         metrics.USERS_ARCHIVED.inc(archived)
         self._count(settlements)
+        if self._when_recorded is not None:
+            self._when_recorded(settlements)
         self._release_judged(batch)
 
     def _release_judged(self, batch: list[_Pending]) -> None:

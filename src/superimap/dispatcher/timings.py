@@ -17,6 +17,7 @@ class DispatcherTimings:
     cluster_metrics_interval: float = 15.0
     activity_interval: float = 60.0  # of counting mails and webhooks for charts
     activity_lag: float = SETTLE_LAG_SECONDS  # before a row is counted
+    trace_gathering: float = 1.0  # of settled deliveries, before their traces are exported
     purge_interval: float = 3600.0
     merge_interval: float = 60.0  # of the sums of users
     stall_check_interval: float = 30.0  # and of the survey of users

@@ -87,7 +87,7 @@ RECORDED_VALUES = frozenset(
         "imap_provider_code", "tag", "archived", "enable_tracer", "imap_host", "imap_port", "imap_tls",
         "oauth2_client_id", "oauth2_tenant", "kind", "state", "count", "user_tag", "limit", "code", "quota",
         "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets", "address", "role",
-        "method", "reason", "job", "token", "is_confirmed", "tracer_by",
+        "method", "reason", "job", "token", "is_confirmed", "tracer_by", "send_traceparent",
     }
 )  # fmt: skip
 """Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""

@@ -16,11 +16,13 @@ _WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
 class SigningKeys:
     """Valid API keys that sign, the present one first, and valid signing secrets, newest first.
 
-    The first API key signs the body, and every secret adds a signature to the headers.
+    The first API key signs the body, and every secret adds a signature to the headers. `send_traceparent` says
+    that the partner wants a `traceparent` as well.
     """
 
     api_keys: tuple[str, ...] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
+    send_traceparent: bool = False
 
 
 class SigningKeySource(Protocol):

@@ -17,6 +17,7 @@ _URLS: dict[str, Any] = {
     "failure_url": None,
     "return_origins": ["https://app.example.com"],
     "append_results": False,
+    "send_traceparent": False,
     "new_mail_webhook": "https://app.example.com/hook",
     "user_connected_webhook": None,
     "user_disconnected_webhook": None,
@@ -53,6 +54,7 @@ class PartnerOut(BaseModel):
     failure_url: str | None
     return_origins: list[str]
     append_results: bool
+    send_traceparent: bool
     new_mail_webhook: str | None
     user_connected_webhook: str | None
     user_disconnected_webhook: str | None
@@ -80,6 +82,10 @@ class PartnerChange(RequestBody):
     failure_url: str | None = Field(None, description="Page for people whose attempt failed.")
     return_origins: list[str] = Field([], description="Other origins that links may return to.")
     append_results: bool = Field(False, description="Whether these pages get the result in their query.")
+    send_traceparent: bool = Field(
+        False,
+        description="Whether webhooks have the header `traceparent`, which continues a trace.",
+    )
     new_mail_webhook: str | None = Field(None, description=_WEBHOOK)
     user_connected_webhook: str | None = Field(None, description=_WEBHOOK)
     user_disconnected_webhook: str | None = Field(None, description=_WEBHOOK)

@@ -107,7 +107,16 @@ async def update(
 
 async def describe(db: AsyncSession, partner: Partner) -> dict[str, Any]:
     """Return the fields of a partner that people and programs see; no secrets."""
-    names = ("id", "name", "success_url", "failure_url", "return_origins", "append_results", "created_at")
+    names = (
+        "id",
+        "name",
+        "success_url",
+        "failure_url",
+        "return_origins",
+        "append_results",
+        "send_traceparent",
+        "created_at",
+    )
     urls = await webhook_endpoints.urls_by_kind(db, partner.id)
     webhooks = {name: urls[kind] for name, kind in WEBHOOK_FIELDS.items()}
     return {name: getattr(partner, name) for name in names} | webhooks

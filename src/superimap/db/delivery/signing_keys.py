@@ -57,11 +57,15 @@ async def read_signing_keys(pool: Pool, vault: Vault, partner_id: int) -> Signin
     """Read the partner's keys from the database; log a key that does not decrypt as an error and omit it."""
     keys: list[str] = []
     secrets: list[str] = []
+    send_traceparent = False
     for table, row, sealed, _ in await pool.fetch(*_READ_SIGNING_KEYS.bind(partner_id=partner_id)):
+        if table == "partners":
+            send_traceparent = True
+            continue
         try:
             opened = vault.open_text(sealed, Place(table, "secret", partner_id, str(row)))
         except VaultError as error:
             log.error("a signing key does not decrypt: %s", error, extra={"partner_id": partner_id})
             continue
         (keys if table == "api_keys" else secrets).append(opened)
-    return SigningKeys(tuple(keys), tuple(secrets))
+    return SigningKeys(tuple(keys), tuple(secrets), send_traceparent)

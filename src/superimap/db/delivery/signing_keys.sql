@@ -15,4 +15,7 @@ UNION ALL
 -- The valid signing secrets, newest first.
 SELECT 'signing_secrets', id, secret, -id FROM signing_secrets
 WHERE partner_id = :partner_id AND (expires_at IS NULL OR expires_at > now())
+UNION ALL
+-- A row if the partner wants a `traceparent` with its webhooks.
+SELECT 'partners', id, NULL, 0 FROM partners WHERE id = :partner_id AND send_traceparent
 ORDER BY place;

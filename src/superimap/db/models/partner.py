@@ -25,6 +25,7 @@ class Partner(Base):
     failure_url: Mapped[str | None]
     return_origins: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     append_results: Mapped[bool] = mapped_column(server_default=text("false"))
+    send_traceparent: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (Index("uq_partners_name", text("lower(name)"), unique=True),)

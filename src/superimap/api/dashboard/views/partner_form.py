@@ -29,6 +29,7 @@ FIELDS = (
     Field("user_connected_webhook", "Mailbox connected", FieldKind.URL),
     Field("user_disconnected_webhook", "Mailbox disconnected", FieldKind.URL),
     Field("events_webhook", "Other events", FieldKind.URL, "Such as a refused sign-in."),
+    Field("send_traceparent", "Send the header traceparent, to continue traces", FieldKind.CHECK),
     Field(
         "success_url", "After success", FieldKind.URL, "Page for people who have connected or disconnected."
     ),
@@ -43,8 +44,8 @@ FIELDS = (
 )
 GROUPS = (
     ("Partner", FIELDS[:1]),
-    ("URLs for webhooks", FIELDS[1:5]),
-    ("Where people return to", FIELDS[5:]),
+    ("URLs for webhooks", FIELDS[1:6]),
+    ("Where people return to", FIELDS[6:]),
 )
 MAX_DELETED_USERS = partner_lists.MAX_COUNT
 """More users, with their mails and webhooks, cannot be deleted within the time of a page."""

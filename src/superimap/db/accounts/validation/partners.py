@@ -19,6 +19,7 @@ class PartnerFields(TypedDict, total=False):
     failure_url: str | None
     return_origins: Sequence[str]
     append_results: bool
+    send_traceparent: bool
     new_mail_webhook: str | None
     user_connected_webhook: str | None
     user_disconnected_webhook: str | None
@@ -39,7 +40,7 @@ def validate_partner(fields: PartnerFields, *, https_only: bool) -> dict[str, An
 def _validate_field(name: str, value: Any, *, https_only: bool) -> Any:
     if name == "name":
         return _partner_name(value)
-    if name == "append_results":
+    if name in ("append_results", "send_traceparent"):
         return bool(value)
     if name == "return_origins":
         origins = [check_origin(url, field=name, https_only=https_only) for url in value]

@@ -1,4 +1,4 @@
-"""Stages of mails: when and how each was found, and histograms of the first stages by provider.
+"""Stages of mails: when and how each was found, and histograms by provider. Partners that get trace ids.
 
 The columns of `messages` have no default, so that adding them rewrites no row, and no constraint, which would read
 all of them.
@@ -18,8 +18,10 @@ def upgrade() -> None:
         "ALTER TABLE provider_activity ADD COLUMN delays integer[] NOT NULL DEFAULT '{}',"
         " ADD COLUMN recordings integer[] NOT NULL DEFAULT '{}'"
     )
+    op.execute("ALTER TABLE partners ADD COLUMN send_traceparent boolean NOT NULL DEFAULT false")
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE partners DROP COLUMN send_traceparent")
     op.execute("ALTER TABLE provider_activity DROP COLUMN delays, DROP COLUMN recordings")
     op.execute("ALTER TABLE messages DROP COLUMN recording_milliseconds, DROP COLUMN found_by")
