@@ -3,7 +3,7 @@
 
     python3 run.py                     run `superimap up --demo`
     python3 run.py demo --mails 50     run `superimap` with any arguments
-    python3 run.py test [-k idle]      run the tests, with Dovecot and Chromium where they can be installed
+    python3 run.py test [-k idle]      run the tests, with Dovecot, Chromium and others where they can be installed
     python3 run.py setup [--dev]       only set up
 
 SUPERIMAP_VENV names another folder for the environment. SUPERIMAP_NO_APT=1 keeps `test` from calling apt-get.

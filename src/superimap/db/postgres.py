@@ -5,7 +5,7 @@ use `engine` as well.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -161,9 +161,10 @@ class MeasuredPool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
         super().__init__(**arguments)
         self._wait_seconds = metrics.POOL_WAIT_SECONDS.labels(name)
 
-    async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - it overrides a method of asyncpg
-        if not self._queue.empty():
-            return await super()._acquire(timeout)
+    def _acquire(self, timeout: float | None) -> Awaitable[Any]:
+        return self._wait(timeout) if self._queue.empty() else super()._acquire(timeout)
+
+    async def _wait(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - that of asyncpg
         began = time.monotonic()
         try:
             return await super()._acquire(timeout)
