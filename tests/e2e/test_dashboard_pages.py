@@ -122,3 +122,32 @@ async def test_an_action_needs_neither_a_mouse_nor_javascript(filled, chromium):
         await page.keyboard.press("Enter")
         await expect(page.get_by_text("The mailbox is archived. Nobody watches it.")).to_be_visible()
         await browser.close()
+
+
+async def test_an_open_page_goes_on_after_errors_of_a_proxy(filled, chromium, world):
+    url, _, cookies = filled
+    refused = {"live": 1, "jobs": 1}
+
+    async def proxied(route):
+        name = route.request.url.rpartition("/")[2].partition("?")[0]
+        is_document = route.request.resource_type == "document"
+        if is_document or not refused.get(name):
+            await route.continue_()
+            return
+        refused[name] -= 1
+        await route.fulfill(status=502, body="Bad Gateway")
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        context = await browser.new_context()
+        await context.add_cookies(
+            [{"name": name, "value": value, "url": url} for name, value in cookies.items()]
+        )
+        page = await context.new_page()
+        await page.route("**/admin/*", proxied)
+        await page.goto(f"{url}/admin/jobs")
+        await expect(page.get_by_text("1,000 of 5,240")).to_be_visible()
+        await world.value("UPDATE jobs SET done = 2000 WHERE state = 'running' RETURNING 1")
+        await expect(page.get_by_text("2,000 of 5,240")).to_be_visible(timeout=20_000)
+        await browser.close()
+    assert refused == {"live": 0, "jobs": 0}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -135,7 +136,9 @@ class Page:
         return int(given) if is_number and 0 < int(given) <= MAX_ID else None
 
     def show(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Render a page."""
+        """Render a page. Only one that a GET would show again is live."""
+        if status != HTTPStatus.OK:
+            values.pop("live", None)
         return render(template, status=status, page=self, token=self.new_token, **values)
 
     def new_token(self) -> str:

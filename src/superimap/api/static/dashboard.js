@@ -15,6 +15,7 @@ const localise = (root) => {
 };
 localise(document);
 
+const RETRY_MILLISECONDS = 5000;
 let address = document.body.dataset.live;
 let source = null;
 let isLoading = false;
@@ -31,6 +32,9 @@ const reload = async () => {
   isLoading = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Refresh": "1" } });
+    if (answer.status >= 500 || answer.status === 429) {
+      return; // the next change tries again
+    }
     if (answer.redirected || !answer.ok) {
       location.reload();
       return;
@@ -72,8 +76,22 @@ const listen = () => {
   if (!address || document.hidden) {
     return;
   }
-  source = new EventSource(address);
-  source.addEventListener("changed", reload);
+  const opened = new EventSource(address);
+  source = opened;
+  opened.addEventListener("changed", reload);
+  // Browsers open a stream again after its end, but not after the error of a proxy while the server restarts.
+  opened.addEventListener("error", () => {
+    if (opened.readyState === EventSource.CLOSED && source === opened) {
+      source = null;
+      setTimeout(resume, RETRY_MILLISECONDS);
+    }
+  });
+};
+const resume = () => {
+  if (source === null && !document.hidden) {
+    reload();
+    listen();
+  }
 };
 document.addEventListener("visibilitychange", () => {
   if (source) {
