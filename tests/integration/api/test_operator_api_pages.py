@@ -42,6 +42,7 @@ async def test_a_large_job_needs_a_token_for_what_needs_a_confirmed_identity(wor
     assert (nothing.status_code, nothing.json()["type"].split(":")[-1]) == (409, "nothing-to-do")
     assert (planned["count"], planned["needs_confirmation"]) == (1, True)
     assert (refused.status_code, started.status_code) == (403, 201)
+    assert started.json()["actor_kind"] == "operator"
     assert world.app.state.resources.new_job.is_set()
     async with world.sessionmaker.begin() as db:
         (job,) = await db.scalars(select(Job))

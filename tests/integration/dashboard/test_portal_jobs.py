@@ -57,7 +57,9 @@ async def test_a_portal_replays_its_failed_webhooks_at_the_pace_of_its_allowance
     assert (job.state, job.done, await pending(factory)) == ("running", PER_MINUTE, PER_MINUTE)
     waits = "SELECT extract(epoch FROM lease_until - now()) FROM jobs"
     assert 0 < float(str(await factory.value(waits))) <= allowances.WINDOW_SECONDS
-    assert f"{PER_MINUTE} of {len(made)}" in (await acme.get(page)).text
+    waiting = (await acme.get(page)).text
+    assert f"{PER_MINUTE} of {len(made)}" in waiting and "The job continues after" in waiting
+    assert ">waiting<" in waiting and ">waiting<" in (await acme.get("/jobs")).text
 
     await factory.value("UPDATE allowances SET since = now() - interval '61 s' RETURNING 1")
     await factory.value("UPDATE jobs SET lease_until = now() RETURNING 1")
@@ -111,8 +113,12 @@ async def test_a_portal_sees_no_job_of_others_and_cannot_cancel_that_of_the_oper
     assert (await read(world, int(own.rpartition("/")[2]))).state == "running"
     # The partner of a portal is its own, whatever a request names.
     named = await acme.get("/jobs/new", **FAILED, partner=await theirs.value("SELECT max(id) FROM partners"))
-    assert "1 webhooks will be sent again" in named.text
+    assert "1 webhook will be sent again" in named.text
     assert await start(world, factory)
+    # An operator sees which jobs a partner has started, and by whose link; nobody is taken for the operator.
+    listed = (await operator.get("/jobs")).text
+    assert listed.count("portal of the partner") == 1 and "by a link of API key" in listed
+    assert "portal of the partner" in (await operator.get(foreign)).text
 
 
 async def test_old_jobs_of_a_portal_leave_its_history(world, factory, monkeypatch):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from superimap.api.schemas.common import LenientText, RequestBody
 from superimap.api.schemas.deliveries import Moment
+from superimap.domain.audit import ActorKind
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.jobs import JobKind, JobState
@@ -80,6 +81,7 @@ class JobOut(BaseModel):
                 "kind": "replay_deliveries",
                 "partner_id": 1,
                 "plan": {"state": "failed", "since": "2026-09-21T14:00:00+00:00"},
+                "actor_kind": "operator",
                 "made_by": "ada@example.com",
                 "state": "running",
                 "total": 312,
@@ -96,7 +98,12 @@ class JobOut(BaseModel):
     kind: str
     partner_id: int
     plan: dict[str, Any] = Field(description="What it selects.")
-    made_by: str
+    actor_kind: ActorKind = Field(
+        description="Who started it: an operator, or a person in the partner's portal."
+    )
+    made_by: str = Field(
+        description="The operator. Of a portal: who made its link, an operator or the id of an API key."
+    )
     state: JobState
     total: int | None = Field(description="How many it selected at its start; null: more than 10,000.")
     done: int

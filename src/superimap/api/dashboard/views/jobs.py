@@ -1,6 +1,7 @@
 """The pages Jobs: long actions with their plan, progress and history. A portal has those of its partner."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -36,6 +37,8 @@ JOB_STATES = {
     JobState.CANCELLED: Word("cancelled"),
     JobState.FAILED: Word("failed", "bad"),
 }
+WAITING = Word("waiting", "warn")
+"""State of a running job that has used up its allowance."""
 VERBS = {
     JobKind.REPLAY_DELIVERIES: "Replay",
     JobKind.CANCEL_DELIVERIES: "Cancel",
@@ -79,7 +82,7 @@ async def jobs(page: Page) -> Response:
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         partner_names=names,
         name_of=job_name,
-        states=JOB_STATES,
+        word_of=_word,
         most=MAX_COUNTED_ROWS,
         live=True,
     )
@@ -91,6 +94,18 @@ async def job(page: Page, id: int) -> Response:
     return await _show(page, id)
 
 
+def _waits_until(job: Job) -> datetime | None:
+    """Return when the next batch of a postponed job may run; None if it may now, or the job has ended."""
+    is_postponed = (
+        job.state == JobState.RUNNING and job.holder is None and job.lease_until > datetime.now(UTC)
+    )
+    return job.lease_until if is_postponed else None
+
+
+def _word(job: Job) -> Word:
+    return WAITING if _waits_until(job) else JOB_STATES[JobState(job.state)]
+
+
 async def _show(page: Page, job_id: int, *, fault: str = "") -> Response:
     found = await queries.get(page.db, job_id, partner_id=page.scope)
     return page.show(
@@ -99,7 +114,9 @@ async def _show(page: Page, job_id: int, *, fault: str = "") -> Response:
         job=found,
         partner=await partners.by_id(page.db, found.partner_id),
         name=job_name(found.kind, found.plan),
-        states=JOB_STATES,
+        state=_word(found),
+        waits_until=_waits_until(found),
+        per_minute=MAX_PER_WINDOW[Action.REPLAY],
         most=MAX_COUNTED_ROWS,
         can_cancel=found.state == JobState.RUNNING and _may_cancel(page, found),
         fault=fault,
