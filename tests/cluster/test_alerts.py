@@ -26,7 +26,7 @@ from tests.support.monitoring import (
 )
 from tests.support.pages import OPERATIONS
 
-DOCUMENTATION = "https://docs.example.com/superimap/operations.html#"
+DOCUMENTATION = "https://docs.example.com/superimap/docs/operations.html#"
 
 
 def promtool(*arguments: str | Path) -> None:
