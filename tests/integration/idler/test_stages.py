@@ -15,10 +15,10 @@ from superimap.idler.timing import SessionTiming
 from superimap.launch import services
 from superimap.testing import ImapServer
 from superimap.testing.imap import hooks
-from tests.integration.idler.test_watching import idling, mail, recorded, set_up
+from tests.integration.idler.test_watching import contents, idling, mail, recorded, set_up
 
 STAGES = """
-    SELECT uid, created_at, found_by, recording_milliseconds AS recording,
+    SELECT uid, created_at, internal_date, found_by, recording_milliseconds AS recording,
         extract(epoch FROM created_at - internal_date)::float8 - recording_milliseconds / 1000.0::float8 AS delay
     FROM messages ORDER BY uid
 """
@@ -92,8 +92,9 @@ async def test_mails_of_an_outage_are_found_by_a_catch_up_and_count_in_no_histog
     async with running(services.run_idler, world.settings):
         await recorded(world, 1)
 
-    (row,) = await world.rows(STAGES)
+    (row,), (content,) = await world.rows(STAGES), await contents(world)
     assert row["found_by"] == FOUND_BY_NUMBERS[FoundBy.CATCH_UP]
+    assert datetime.fromisoformat(content["received_at"]) == row["internal_date"]
     assert row["recording"] < 5_000
     assert 590 < row["delay"] < 620
     assert observed.counts == [0, 0, 0]
