@@ -22,10 +22,10 @@ _TRACERS = """
     )
     INSERT INTO tracers (partner_id, user_id, provider_id, token_digest, created_at, accepted_at, detected_at,
         verdict)
-    SELECT u.partner_id, u.id, p.id, sha256((n || ' ')::bytea), at, at, at,
-        CASE n % 500 WHEN 7 THEN 'missing' ELSE 'detected' END
-    FROM (SELECT id, partner_id FROM users ORDER BY id LIMIT 1) u, generate_series(1, 1000000) n
-    JOIN used p ON p.n = n % 20 + 1, LATERAL (SELECT now() - n * interval '6 seconds') t(at)
+    SELECT u.partner_id, u.id, p.id, sha256((g.n || ' ')::bytea), at, at, at,
+        CASE g.n % 500 WHEN 7 THEN 'missing' ELSE 'detected' END
+    FROM (SELECT id, partner_id FROM users ORDER BY id LIMIT 1) u, generate_series(1, 1000000) g(n)
+    JOIN used p ON p.n = g.n % 20 + 1, LATERAL (SELECT now() - g.n * interval '6 seconds') t(at)
     ON CONFLICT DO NOTHING
 """
 """A million tracers of 20 providers: 100 in ten minutes for 70 days."""
