@@ -123,3 +123,31 @@ async def test_a_portal_shows_the_arrival_check_of_its_own_providers_only(world)
     assert "FASTMAIL" in page
     assert "ZOHO" not in page
     assert "canary@" not in page
+
+
+async def test_providers_that_nobody_checks_any_more_are_not_reported_as_working(world):
+    await add(world, "acme", "AOL", {"detected": 7 * 3600})
+    await count(world, "AOL", 0, 10, 0, 0, 0)
+    viewer = await signed_in(world, OperatorRole.VIEWER)
+    nobody = (await viewer.get("/tracers")).text
+    await add(world, "acme", "ZOHO", {"detected": 60})
+
+    some = (await viewer.get("/tracers")).text
+
+    assert "No provider was checked in the last 6 h." in nobody and "Mail arrives in time" not in nobody
+    assert "Mail arrives in time at every provider that was checked." in some
+    assert "Not checked in the last 6 h: AOL." in some and 'class="panel headline warn"' in some
+    await count(world, "ZOHO", 0, 10, 0, 1, 0)
+    assert (
+        "More test mails were late or missing than the objective allows."
+        in (await viewer.get("/tracers")).text
+    )
+
+
+async def test_a_portal_does_not_report_a_mail_that_was_never_sent_as_a_failure_of_the_provider(world):
+    await add(world, "acme", "ICLOUD", {"unsendable": 60}, failure="signing in: the SMTP server answered 454")
+    portal = await opened(world, world.acme)
+
+    page = (await portal.get()).text
+
+    assert "not checked" in page and "failing" not in page and "last test mail" not in page

@@ -7,7 +7,13 @@ from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
 from superimap.db.monitoring import tracers
-from superimap.domain.tracers import LATE_SECONDS, OBJECTIVE_DAYS, OBJECTIVE_SHARE, TracerHealth
+from superimap.domain.tracers import (
+    CHECKED_SECONDS,
+    LATE_SECONDS,
+    OBJECTIVE_DAYS,
+    OBJECTIVE_SHARE,
+    TracerHealth,
+)
 
 pages = Pages(ADMIN)
 
@@ -24,6 +30,8 @@ async def show_tracers(page: Page) -> Response:
         rows=rows,
         failing=[row.code for row in rows if row.health is TracerHealth.FAILING],
         late=[row.code for row in rows if row.health is TracerHealth.LATE],
+        unchecked=[row.code for row in rows if row.health is TracerHealth.UNCHECKED],
+        checked_seconds=CHECKED_SECONDS,
         is_on=settings.tracer_interval > 0 and settings.num_tracers > 0,
         total=days.total,
         days=OBJECTIVE_DAYS,
