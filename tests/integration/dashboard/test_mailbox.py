@@ -124,7 +124,7 @@ async def test_the_path_of_a_mail_has_exact_stages_and_no_bar_for_a_clock_that_i
     assert list(rows) == ["Provider", "Recording", "Recorded", "Sending", "Attempt 1"]
     assert rows["Provider"][1:] == ("server clock ahead by 2.529 s", "")
     assert rows["Recording"][1] == "29 ms"
-    assert "announced by the mail server" in rows["Recording"][0]
+    assert "because the mail server announced it" in rows["Recording"][0]
     assert "<svg" in rows["Recording"][2]
 
 

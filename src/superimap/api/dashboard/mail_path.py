@@ -16,7 +16,7 @@ from superimap.domain.deliveries import DeliveryState
 from superimap.domain.mail_stages import FoundBy, MailStages
 
 FOUND_WORDS = {
-    FoundBy.ANNOUNCED: "announced by the mail server",
+    FoundBy.ANNOUNCED: "found because the mail server announced it",
     FoundBy.POLLED: "found by asking the mail server",
     FoundBy.CATCH_UP: "found by a search, as after an outage",
 }
@@ -69,7 +69,12 @@ def stages(mail: MessageRow, attempts: Sequence[AttemptRow]) -> list[PathStage]:
     found = [*_before_recorded(mail, times)]
     if times.sending_seconds is not None:
         found.append(
-            PathStage("Sending", "until the first attempt", times.recorded_at, times.sending_seconds)
+            PathStage(
+                "Sending",
+                "until the first attempt to send the webhook",
+                times.recorded_at,
+                times.sending_seconds,
+            )
         )
     for attempt in attempts:
         is_good = attempt.code is not None and 200 <= attempt.code < 300
@@ -98,7 +103,7 @@ def _before_recorded(mail: MessageRow, times: MailStages) -> list[PathStage]:
         found.append(
             PathStage(
                 "Provider",
-                "received by its clock, a whole second, until found",
+                "from the mail server's date of the mail, a whole second, until it was found",
                 times.received_at,
                 times.provider_seconds,
                 "warn" if is_ahead else "good",
@@ -108,7 +113,7 @@ def _before_recorded(mail: MessageRow, times: MailStages) -> list[PathStage]:
     elif times.received_at is not None:
         found.append(PathStage("Received", "by the mail server's clock", times.received_at))
     if times.found_at is not None and times.found_by is not None:
-        detail = f"{FOUND_WORDS[times.found_by]}; until recorded"
+        detail = f"{FOUND_WORDS[times.found_by]}; until it was recorded"
         found.append(PathStage("Recording", detail, times.found_at, times.recording_seconds))
     return [*found, PathStage("Recorded", place, times.recorded_at)]
 
