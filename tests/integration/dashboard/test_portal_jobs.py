@@ -48,7 +48,7 @@ async def test_a_portal_replays_its_failed_webhooks_at_the_pace_of_its_allowance
         f"{len(made)} webhooks will be sent again" in planned.text and "at most 10 webhooks" in planned.text
     )
 
-    started = await acme.post("/jobs/new", FAILED)
+    started = await acme.post("/jobs/new", FAILED | {"since": "2020-01-01T00:00"})
     page = started.headers["location"].removeprefix("/portal")
     job_id = int(page.rpartition("/")[2])
     await runner(world).run_waiting(asyncio.Event())
@@ -59,6 +59,7 @@ async def test_a_portal_replays_its_failed_webhooks_at_the_pace_of_its_allowance
     assert 0 < float(str(await factory.value(waits))) <= allowances.WINDOW_SECONDS
     waiting = (await acme.get(page)).text
     assert f"{PER_MINUTE} of {len(made)}" in waiting and "The job continues after" in waiting
+    assert "/portal/deliveries?state=failed&amp;since=2020-01-01T00%3A00" in waiting
     assert ">waiting<" in waiting and ">waiting<" in (await acme.get("/jobs")).text
 
     await factory.value("UPDATE allowances SET since = now() - interval '61 s' RETURNING 1")
@@ -114,6 +115,9 @@ async def test_a_portal_sees_no_job_of_others_and_cannot_cancel_that_of_the_oper
     # The partner of a portal is its own, whatever a request names.
     named = await acme.get("/jobs/new", **FAILED, partner=await theirs.value("SELECT max(id) FROM partners"))
     assert "1 webhook will be sent again" in named.text
+    # A kind that does not exist selects no webhooks, instead of those of all kinds.
+    unknown = await acme.post("/jobs/new", FAILED | {"kind": "newmail"})
+    assert unknown.status_code == 422
     assert await start(world, factory)
     # An operator sees which jobs a partner has started, and by whose link; nobody is taken for the operator.
     listed = (await operator.get("/jobs")).text

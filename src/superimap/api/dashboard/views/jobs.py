@@ -30,6 +30,8 @@ from superimap.domain.operators import OperatorRole
 pages = Pages(ADMIN, PORTAL)
 
 PAGE_ROWS = 50
+MINUTE_CHARACTERS = 16
+"""Of a time in ISO 8601, as a field of a form has it: 2026-09-21T14:00."""
 ACTIONS = {"replay": JobKind.REPLAY_DELIVERIES, "cancel": JobKind.CANCEL_DELIVERIES}
 JOB_STATES = {
     JobState.RUNNING: Word("running", "warn"),
@@ -60,9 +62,9 @@ def job_name(kind: str, plan: Mapping[str, Any]) -> str:
     if plan.get("tag"):
         parts.append(f"mailbox {plan['tag']}")
     if plan.get("since"):
-        parts.append(f"since {plan['since'][:16].replace('T', ' ')}")
+        parts.append(f"since {plan['since'][:MINUTE_CHARACTERS].replace('T', ' ')}")
     if plan.get("until") and plan.get("has_until", True):
-        parts.append(f"until {plan['until'][:16].replace('T', ' ')}")
+        parts.append(f"until {plan['until'][:MINUTE_CHARACTERS].replace('T', ' ')}")
     return ", ".join(parts)
 
 
@@ -94,6 +96,17 @@ async def job(page: Page, id: int) -> Response:
     return await _show(page, id)
 
 
+def _filters(page: Page, job: Job) -> dict[str, object]:
+    """Return the query of the page Deliveries that shows what matches a job now."""
+    plan = job.plan
+    return {
+        "partner": None if page.scope else job.partner_id,
+        **{name: plan.get(name) for name in ("state", "kind", "tag")},
+        "since": plan["since"][:MINUTE_CHARACTERS] if plan.get("since") else None,
+        "until": plan["until"][:MINUTE_CHARACTERS] if plan.get("until") and plan.get("has_until") else None,
+    }
+
+
 def _waits_until(job: Job) -> datetime | None:
     """Return when the next batch of a postponed job may run; None if it may now, or the job has ended."""
     is_postponed = (
@@ -114,6 +127,7 @@ async def _show(page: Page, job_id: int, *, fault: str = "") -> Response:
         job=found,
         partner=await partners.by_id(page.db, found.partner_id),
         name=job_name(found.kind, found.plan),
+        filters=_filters(page, found),
         state=_word(found),
         waits_until=_waits_until(found),
         per_minute=MAX_PER_WINDOW[Action.REPLAY],
@@ -160,7 +174,7 @@ async def _read_plan(page: Page, read: Any) -> tuple[Partner, ChosenDeliveries, 
     chosen = await read_filter(page.db, partner.id, read)
     if kind is None:
         raise Problem(422, "There is no such action.")
-    if chosen.faults:
+    if chosen.faults or (chosen.given["kind"] and chosen.which.kind is None):  # never widened to all kinds
         raise Problem(422, "The filter is not valid. Go back to the deliveries and correct it.")
     return partner, chosen, await bulk_jobs.plan(page.db, kind, chosen.which)
 
