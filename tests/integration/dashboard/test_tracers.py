@@ -130,6 +130,7 @@ async def test_providers_that_nobody_checks_any_more_are_not_reported_as_working
     await count(world, "AOL", 0, 10, 0, 0, 0)
     viewer = await signed_in(world, OperatorRole.VIEWER)
     nobody = (await viewer.get("/tracers")).text
+    assert "STARTTLS" not in (await viewer.get("/providers/AOL")).text, "it has no SMTP server"
     await add(world, "acme", "ZOHO", {"detected": 60})
 
     some = (await viewer.get("/tracers")).text

@@ -29,7 +29,14 @@ async def show_provider(page: Page, code: str) -> Response:
     """Show the settings of a provider that differ from the defaults."""
     provider = await get_provider(page, code)
     groups = [
-        (title, [(each.label, setting_text(each, getattr(provider, each.name))) for each in fields])
+        (
+            title,
+            [
+                (each.label, setting_text(each, getattr(provider, each.name)))
+                for each in fields
+                if each.name != "smtp_tls" or provider.smtp_host  # says nothing without a server
+            ],
+        )
         for title, fields in GROUPS
     ]
     seen, charts = await activity_charts.of_provider(page.db, provider.id)
