@@ -104,7 +104,7 @@ async def observe(
     forged, astray = add_answers(folder, mails, started)
     db = await asyncpg.connect(database_url)
     try:
-        others = add_rows(mails, await db.fetch(_MESSAGES), started)
+        other_rows = add_rows(mails, await db.fetch(_MESSAGES), started)
         unsettled = await db.fetchval(UNSETTLED)
     finally:
         await db.close()
@@ -113,8 +113,11 @@ async def observe(
     posts = recovery.refused_posts(ordered)
     # A POST that is refused delays its own mail alone, and an outage also those behind it.
     resets = [each for each in posts if _outage_of(each, process_faults) is None]
-    excused = recovery.FaultIndex([*mailbox_faults, *resets])
-    recovery.set_recoveries(process_faults, ordered, limit=plan.limits.latency, excused=excused)
+    outages = [each for each in process_faults if each.partner is not None]
+    others = [each for each in process_faults if each.partner is None]
+    limit, known = plan.limits.latency, [*mailbox_faults, *resets]
+    recovery.set_recoveries(outages, ordered, limit=limit, excused=recovery.FaultIndex(known))
+    recovery.set_recoveries(others, ordered, limit=limit, excused=recovery.FaultIndex([*known, *outages]))
     arrived = [max(mail.accepted) for mail in ordered if mail.accepted]
     is_settled = not unsettled and len(arrived) == len(ordered)
     return RunRecord(
@@ -123,7 +126,7 @@ async def observe(
         strikes=strikes,
         forged=forged,
         astray=astray,
-        other_rows=others,
+        other_rows=other_rows,
         settled_at=max(arrived, default=0.0) if is_settled else None,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from superimap.charts import axes
@@ -13,11 +13,10 @@ from superimap.charts.plot import Dash, Line, plot
 from superimap.launch.stress.mail_charts import fault_spans, run_axis, table_moments
 from superimap.launch.stress.plan import StressPlan
 from superimap.launch.stress.records import ProcessSample, RunRecord
-from superimap.launch.stress.resources import SLOPE_UNITS, cpu_usage, judged_part
+from superimap.launch.stress.resources import SLOPE_UNITS, ProcessLife, cpu_usage, judged_parts
 
 DASHES = (Dash.SOLID, Dash.DASHED, Dash.DOTTED)
 CPU_AVERAGED_SAMPLES = 5
-ProcessLife = Sequence[ProcessSample]
 Points = list[tuple[float, float]]
 
 
@@ -98,9 +97,10 @@ def _memory(life: ProcessLife) -> Points:
 
 def _memory_limit(plan: StressPlan, life: ProcessLife) -> Points:
     """The growth that is allowed from the beginning of the judged part."""
-    judged = judged_part(life)
-    if not judged:
+    parts = judged_parts(life)
+    if not parts:
         return []
+    judged = parts[-1]
     first, last = judged[0], judged[-1]
     base = statistics.median(each.resident_mib for each in judged[: max(len(judged) // 10, 1)])
     growth = plan.limits.memory_slope * (last.at - first.at) / SLOPE_UNITS
@@ -131,7 +131,7 @@ def _cpu(life: ProcessLife) -> Points:
 
 
 def _cpu_limit(plan: StressPlan, life: ProcessLife) -> Points:
-    judged = judged_part(life)
+    judged = max(judged_parts(life), key=len, default=[])
     usage = cpu_usage(judged)
     if not usage:
         return []

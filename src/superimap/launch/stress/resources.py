@@ -15,11 +15,14 @@ from superimap.launch.stress.verdict import Check, check_limit
 WARM_UP_SECONDS = 180.0
 """Time after which the life of a process is judged: sessions, pools and caches have been filled."""
 
-JUDGED_SECONDS = 240.0
-"""Least time after that, because shorter slopes show single steps of the allocator."""
+JUDGED_SECONDS = 150.0
+"""Least time after that with the same load, because shorter slopes show single steps of the allocator."""
+
+LOAD_BAND_SHARE, LOAD_BAND_DESCRIPTORS = 0.1, 10
+"""Difference of the open descriptors up to which a process counts as having the same load."""
 
 STEP_MIB = 1.0
-"""Growth that is allowed in any life: glibc extends its arenas in such steps."""
+"""Growth that is allowed in any part: glibc extends its arenas in such steps."""
 
 CPU_BUCKET_SECONDS = 10.0
 SLOPE_UNITS = 60.0
@@ -46,6 +49,7 @@ def judge_resources(
     return [*checks, *_check_stores(stores, mails)]
 
 
+ProcessLife = Sequence[ProcessSample]
 Lives = list[list[ProcessSample]]
 
 
@@ -56,19 +60,31 @@ def _lives(samples: Sequence[ProcessSample]) -> Lives:
     return list(found.values())
 
 
-def judged_part(life: Sequence[ProcessSample]) -> list[ProcessSample]:
-    """Return the samples of a life after its warm-up, in the last half at least; none if they are too few."""
-    if not life:
-        return []
-    begun, ended = life[0].at, life[-1].at
-    since = max(begun + WARM_UP_SECONDS, (begun + ended) / 2 if ended - begun > 2 * WARM_UP_SECONDS else 0.0)
-    return [each for each in life if each.at >= since] if ended - since >= JUDGED_SECONDS else []
+def judged_parts(life: ProcessLife) -> Lives:
+    """Return the parts of a life after its warm-up in which its load was the same, without those that are short.
+
+    When another idler ends, the sessions of its users move: memory then grows with the number of sessions.
+    """
+    parts: Lives = []
+    for sample in life:
+        if sample.at < life[0].at + WARM_UP_SECONDS:
+            continue
+        if not parts or not _has_same_load(parts[-1], sample):
+            parts.append([])
+        parts[-1].append(sample)
+    return [part for part in parts if part[-1].at - part[0].at >= JUDGED_SECONDS]
+
+
+def _has_same_load(part: ProcessLife, sample: ProcessSample) -> bool:
+    usual = statistics.median(each.descriptors for each in part)
+    return abs(sample.descriptors - usual) <= max(LOAD_BAND_SHARE * usual, LOAD_BAND_DESCRIPTORS)
 
 
 def _check_memory(plan: StressPlan, kind: str, lives: Lives) -> Check:
-    """The median slope of all lives, and the growth of each life beyond a step of the allocator."""
-    judged = [[(each.at, each.resident_mib) for each in judged_part(life)] for life in lives]
-    judged = [life for life in judged if life]
+    """The median slope of all parts, and the growth of each part beyond a step of the allocator."""
+    judged = [
+        [(each.at, each.resident_mib) for each in part] for life in lives for part in judged_parts(life)
+    ]
     limit = plan.limits.memory_slope
     slope = pooled_slope(judged)
     excess = max((_excess(life, limit) for life in judged), default=None)
@@ -77,7 +93,7 @@ def _check_memory(plan: StressPlan, kind: str, lives: Lives) -> Check:
 
 
 def _excess(life: Sequence[Sample], limit: float) -> float:
-    """The slope of one life by the minute, without the growth of one step of the allocator."""
+    """The slope of one part by the minute, without the growth of one step of the allocator."""
     minutes = (life[-1][0] - life[0][0]) / SLOPE_UNITS
     slope = (theil_sen(life) or 0.0) * SLOPE_UNITS
     return min(slope, max(slope - STEP_MIB / minutes, 0.0)) if slope > limit else slope
@@ -111,7 +127,9 @@ def cpu_usage(life: Sequence[ProcessSample]) -> list[Sample]:
 def _check_cpu(plan: StressPlan, kind: str, lives: Lives) -> Check:
     """The growth of the CPU usage over the judged parts, as a share of its median."""
     judged = [
-        [(at, share) for at, share in cpu_usage(judged_part(life)) if at <= plan.seconds] for life in lives
+        [(at, share) for at, share in cpu_usage(part) if at <= plan.seconds]
+        for life in lives
+        for part in judged_parts(life)
     ]
     judged = [life for life in judged if len(life) > 2]
     slope = pooled_slope(judged)
