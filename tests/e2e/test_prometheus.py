@@ -96,15 +96,15 @@ async def test_prometheus_reads_every_metric_and_evaluates_every_rule_and_panel(
         async def all_are_ready() -> bool:
             return await values(client, "superimap_ready == 1 and up == 1") == dict.fromkeys(PROCESSES, 1)
 
-        await eventually(all_are_ready, within=30, what="three ready targets")
-        await watched.wait_for(lambda: any(each.idling for each in watched.sessions), timeout=30)
+        await eventually(all_are_ready, within=60, what="three ready targets")
+        await watched.wait_for(lambda: any(each.idling for each in watched.sessions), timeout=60)
         watched.deliver("joe", mail(1))
 
         async def is_sent() -> bool:
             found = await values(client, 'superimap_attempts_total{outcome="delivered",kind="new_mail"}')
             return found == {"dispatcher": 1}
 
-        await eventually(is_sent, within=30, what="the webhook")
+        await eventually(is_sent, within=60, what="the webhook")
 
         # Each process exports every metric of the documentation and no other.
         targets = await ask(client, "/targets/metadata")
@@ -124,7 +124,9 @@ async def test_prometheus_reads_every_metric_and_evaluates_every_rule_and_panel(
         assert len([each for group in groups for each in group["rules"]]) == len(RULES)
 
         for process in processes:
-            process.terminate()  # all at once
+            process.terminate()
+        for process in processes:  # a second signal would end one at once
+            assert await process.ended() == 0
 
     lines = {process.name: process.output for process in processes}
     assert "source=worker.1 sample#imap_client.total_emails_processed=1\n" in lines["idler"]
