@@ -90,6 +90,11 @@ async def test_a_portal_has_one_job_at_a_time_and_can_cancel_it(world, factory, 
     limited = await acme.post("/jobs/new", FAILED)
     assert (limited.status_code, "3 jobs per minute" in limited.text) == (409, True)
 
+    await factory.value("UPDATE endpoints SET disabled_at = now(), disabled_reason = 'gone' RETURNING 1")
+    blocked = (await acme.get("/jobs/new", **FAILED)).text
+    assert "No webhook that matches can be replayed now." in blocked
+    assert "2 webhooks cannot be replayed now: the endpoint is disabled" in blocked
+
 
 async def test_a_portal_sees_no_job_of_others_and_cannot_cancel_that_of_the_operator(world, factory):
     theirs = DeliveryFactory(world.sessionmaker, world.vault, "globex")
