@@ -197,6 +197,8 @@ async def test_a_test_webhook_shows_its_answer_and_is_limited(world, factory):
     async with WebhookSink(answer=lambda _: web.Response(text=HOSTILE)) as sink:
         page = f"/endpoints/{await factory.endpoint(sink.url())}"
         tested = await operator.post(f"{page}/test", page=page)
+        assert "data-live" in (await operator.get(page)).text
+        assert "data-live" not in tested.text, "a refresh would replace the answer"
         for _ in range(allowances.MAX_PER_WINDOW[allowances.Action.TEST]):
             last = await operator.post(f"{page}/test", page=page)
 

@@ -136,8 +136,8 @@ class Page:
         return int(given) if is_number and 0 < int(given) <= MAX_ID else None
 
     def show(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Render a page. Only one that a GET would show again is live."""
-        if status != HTTPStatus.OK:
+        """Render a page. Only one that a GET would show again is live, which the answer to a form is not."""
+        if status != HTTPStatus.OK or self.form is not None:
             values.pop("live", None)
         return render(template, status=status, page=self, token=self.new_token, **values)
 
