@@ -128,6 +128,10 @@ async def test_a_portal_sees_no_job_of_others_and_cannot_cancel_that_of_the_oper
     listed = (await operator.get("/jobs")).text
     assert listed.count("portal of the partner") == 1 and "by a link of API key" in listed
     assert "portal of the partner" in (await operator.get(foreign)).text
+    of_acme = (await operator.get("/jobs", partner=given["partner"])).text
+    assert f"/admin{own}" in of_acme and f"/admin{foreign}" not in of_acme
+    named = {"partner": str(await theirs.value("SELECT max(id) FROM partners"))}
+    assert f"/portal{foreign}" not in (await acme.get("/jobs", **named)).text
 
 
 async def test_old_jobs_of_a_portal_leave_its_history(world, factory, monkeypatch):

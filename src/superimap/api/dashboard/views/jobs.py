@@ -70,9 +70,10 @@ def job_name(kind: str, plan: Mapping[str, Any]) -> str:
 
 @pages.get("/jobs")
 async def jobs(page: Page) -> Response:
-    """List jobs, the latest first."""
+    """List jobs, the latest first; with `partner`, those of one partner."""
+    chosen = page.scope or page.number("partner")
     rows = await queries.list_latest(
-        page.db, limit=PAGE_ROWS + 1, before=page.number("before"), partner_id=page.scope
+        page.db, limit=PAGE_ROWS + 1, before=page.number("before"), partner_id=chosen
     )
     names = {row.partner_id: "" for row in rows}
     for partner_id in names:
@@ -83,6 +84,7 @@ async def jobs(page: Page) -> Response:
         rows=rows[:PAGE_ROWS],
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         partner_names=names,
+        chosen=None if page.scope else chosen,
         name_of=job_name,
         word_of=_word,
         most=MAX_COUNTED_ROWS,
