@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from superimap.cli import output
 from superimap.cli.processes import temporary_data_folder
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 DATA_FOLDER_PREFIX = "superimap-stress-"
 OPEN_FILES_BESIDE_SESSIONS = 512
+WRONG_USAGE = 2
+"""Exit code of other commands if their options are wrong."""
+_REPORT_FILE = re.compile(
+    r"report\.html|verdict\.json|(?:generated|fetched)_emails\.csv|(?:events|resources|stores)\.csv"
+    r"|processed_emails_partner[0-9]+\.csv|(?:api|idler|dispatcher)[0-9]+\.log"
+)
+"""Names of what a test writes. Other files in the folder are the user's, and stay."""
 
 Minutes = Annotated[
     float,
@@ -37,9 +46,22 @@ HasChaos = Annotated[
 ]
 
 
+class _StressCommand(TyperCommand):
+    """A command for which wrong options are no verdict: exit code 2 says that the machine was too slow."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Parse the arguments. Raises the errors of typer."""
+        try:
+            return super().make_context(*args, **options)
+        except Exception as error:  # typer has no public class for its errors of usage
+            if getattr(error, "exit_code", 0) == WRONG_USAGE:
+                error.exit_code = 1  # type: ignore[attr-defined]
+            raise
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command()(stress)
+    app.command(cls=_StressCommand)(stress)
 
 
 def stress(
@@ -103,8 +125,8 @@ def _prepare_folder(folder: Path) -> None:
     """Create the folder, and delete what an earlier test wrote there. Raises CommandError if it cannot."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for pattern in ("*.csv", "*.log", "report.html", "verdict.json"):
-            for path in folder.glob(pattern):
+        for path in folder.iterdir():
+            if _REPORT_FILE.fullmatch(path.name) and path.is_file():
                 path.unlink()
     except OSError as error:
         raise CommandError(f"Cannot write to {folder}: {error.strerror}; choose another --report.") from None
