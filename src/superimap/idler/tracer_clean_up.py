@@ -46,14 +46,13 @@ class TracerCleanUp:
             log.exception("deletion of tracers failed")
 
     async def _run_due(self) -> None:
-        unclean = await queries.list_unclean(self._context.pool)
-        await self._record([each for each in unclean if not each.is_canary], CleanUp.KEPT)
-        unclean = [each for each in unclean if each.is_canary]
-        lost = [each for each in unclean if each.folder is None]
-        await self._record(lost, CleanUp.GONE)
         now = asyncio.get_running_loop().time()
         self._not_before = {user: until for user, until in self._not_before.items() if until > now}
-        waiting = [each for each in unclean if each not in lost and each.user_id not in self._not_before]
+        unclean = await queries.list_unclean(self._context.pool, failing=self._not_before)
+        await self._record([each for each in unclean if not each.is_canary], CleanUp.KEPT)
+        unclean = [each for each in unclean if each.is_canary]
+        await self._record([each for each in unclean if each.folder is None], CleanUp.GONE)
+        waiting = [each for each in unclean if each.folder is not None]
         if not waiting:
             return
         user_id, folder = waiting[0].user_id, waiting[0].folder

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from superimap.core import metrics
@@ -62,6 +62,8 @@ class TracerJob:
                         pause = await self._round(group, fence)
                 except UNAVAILABLE as error:
                     log.debug("tracers wait for PostgreSQL: %s", type(error).__name__)
+                except Exception:  # such as a user who is deleted meanwhile; the sessions of this idler go on
+                    log.exception("round of tracers failed")
                 await asyncio.sleep(pause)
 
     async def _round(self, group: asyncio.TaskGroup, fence: Fence) -> float:
@@ -94,20 +96,26 @@ class TracerJob:
             task.add_done_callback(self._sending.discard)
 
     async def _send(self, target: TracerTarget, tracer_id: int, token: str) -> None:
-        """Send a tracer whose row is made, and record what became of it."""
+        """Send a tracer whose row is made, and record what became of it. Raises nothing: the job goes on."""
+        try:
+            store = await self._try_to_send(target, tracer_id, token)
+            await until_answered(store, user_id=target.user_id)
+        except UNAVAILABLE:
+            return  # judged by its row, which says nothing
+        except Exception:  # of one mailbox
+            log.exception("tracer failed", extra={"user_id": target.user_id})
+
+    async def _try_to_send(
+        self, target: TracerTarget, tracer_id: int, token: str
+    ) -> Callable[[], Awaitable[None]]:
+        """Send a tracer; return the statement that records what became of it."""
         pool = self._context.pool
         try:
             await self._sender.send(target, token)
-            store = partial(queries.record_accepted, pool, tracer_id)
-            metrics.TRACERS.labels("sent", LABELS.of(target.provider_code)).inc()
         except NotSent as error:
-            store = partial(queries.record_failure, pool, tracer_id, str(error), is_certain=error.is_certain)
-        except UNAVAILABLE:
-            return  # judged by its row, which says nothing
-        except Exception:  # of one mailbox; the job goes on
-            log.exception("tracer failed", extra={"user_id": target.user_id})
-            return
-        await until_answered(store, user_id=target.user_id)
+            return partial(queries.record_failure, pool, tracer_id, str(error), is_certain=error.is_certain)
+        metrics.TRACERS.labels("sent", LABELS.of(target.provider_code)).inc()
+        return partial(queries.record_accepted, pool, tracer_id)
 
 
 def begin_series(provider_code: str) -> None:

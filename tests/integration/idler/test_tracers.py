@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+import asyncpg
 import pytest
 
 from fixtures.engines import as_role
@@ -15,7 +16,9 @@ from superimap.db.privileges import Role
 from superimap.db.watching import tracers as queries
 from superimap.domain.tracers import SINK_URL
 from superimap.idler import tracer_job
+from superimap.idler.tracer_clean_up import TracerCleanUp
 from superimap.imap import transport
+from superimap.imap.errors import Refused
 from superimap.launch import services
 from tests.support import smtp
 from tests.support.dovecot import Dovecot
@@ -279,3 +282,61 @@ async def test_a_long_tracer_passes_the_real_queue_to_the_sink_in_nine_ascending
         assert row["created_at"] < row["accepted_at"]
         assert row["created_at"] < row["seen_at"]
         assert row["internal_date"] <= row["seen_at"]
+
+
+async def test_an_error_of_one_tracer_or_round_ends_neither_the_job_nor_the_sessions(tracers, monkeypatch):
+    partner = await tracers.world.partner()
+    await tracers.provider("MAIL", "smtp")
+    await tracers.world.connection(partner, code="MAIL")
+    await tracers.mailboxes(partner, "MAIL", 1)
+    errors = [asyncpg.ForeignKeyViolationError("the user was deleted"), ValueError("unforeseen")]
+
+    def failing_at_first(statement: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        error = [errors.pop()]
+
+        async def run(*args, **options) -> object:
+            if error:
+                raise error.pop()
+            return await statement(*args, **options)
+
+        return run
+
+    for name in ("make", "record_accepted"):
+        monkeypatch.setattr(queries, name, failing_at_first(getattr(queries, name)))
+
+    async with tracers.sent(5):
+        verdicts = await tracers.world.rows("SELECT verdict FROM tracers ORDER BY created_at LIMIT 5")
+
+    assert {verdict for (verdict,) in verdicts} == {"detected"}
+    assert not errors
+
+
+async def test_a_mailbox_whose_tracers_cannot_be_deleted_does_not_delay_the_deletion_of_others(
+    tracers, monkeypatch
+):
+    limits = queries.verdict_limits(acknowledge=0.1)  # no dispatcher sends the webhooks
+    monkeypatch.setattr(queries, "verdict_limits", lambda: limits)
+    monkeypatch.setattr(queries, "MAX_UNCLEAN", 3)
+    canary = await tracers.world.partner("canary", new_mail_webhook=SINK_URL)
+    await tracers.provider("APPENDED", "append")
+    await tracers.world.connection(canary, code="APPENDED")
+    bad, good = await tracers.mailboxes(canary, "APPENDED", 2)
+    delete = TracerCleanUp._delete
+
+    async def delete_those_of_one(self, user_id, *args) -> None:
+        if user_id == bad:
+            raise Refused("STORE", "NO", "read-only")
+        await delete(self, user_id, *args)
+
+    monkeypatch.setattr(TracerCleanUp, "_delete", delete_those_of_one)
+
+    async with tracers.sent(10):
+        await eventually(lambda: tracers.count(f"user_id = {bad} AND detected_at <> '-infinity'"))
+        await eventually(
+            lambda: tracers.world.value(
+                f"SELECT count(*) > 6 FROM tracers WHERE user_id = {good} AND clean_up = 'deleted'"
+            )
+        )
+        left = await tracers.count(f"user_id = {bad} AND clean_up <> ''")
+
+    assert left == 0

@@ -1,6 +1,6 @@
 """Tracers, for the idler that sends them: the next mailbox, their rows and verdicts, and what is to be deleted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from asyncpg import Pool, Record
@@ -130,9 +130,12 @@ def verdict_limits(
     }
 
 
-async def list_unclean(pool: Pool) -> list[UncleanTracer]:
-    """Return detected tracers of which nothing is recorded yet about their deletion, oldest first."""
-    bound = _LIST_UNCLEAN.bind(limit=MAX_UNCLEAN, sink_url=tracers.SINK_URL)
+async def list_unclean(pool: Pool, *, failing: Collection[int] = ()) -> list[UncleanTracer]:
+    """Return detected tracers of which nothing is recorded yet about their deletion, oldest first.
+
+    Those of the users in `failing` are left out.
+    """
+    bound = _LIST_UNCLEAN.bind(limit=MAX_UNCLEAN, sink_url=tracers.SINK_URL, failing=list(failing))
     return [UncleanTracer(**row) for row in await pool.fetch(*bound)]
 
 

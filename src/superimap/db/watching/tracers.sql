@@ -93,7 +93,7 @@ FROM judged j JOIN providers p ON p.id = j.provider_id;
 
 -- name: list_unclean
 -- Tracers that are still in their mailboxes, oldest first, and whether these are canaries' (`choose_tracer_user`).
--- Without `uid_validity` the mailbox is renumbered.
+-- Without `uid_validity` the mailbox is renumbered. Users whose mailboxes failed lately do not take the place of others.
 SELECT t.id, t.user_id, t.token_digest, t.uid, m.name AS folder,
        CASE WHEN m.uid_validity = t.uid_validity
             THEN coalesce(m.server_uid_validity, m.uid_validity) END AS uid_validity,
@@ -101,7 +101,7 @@ SELECT t.id, t.user_id, t.token_digest, t.uid, m.name AS folder,
            SELECT FROM endpoints e WHERE e.partner_id = t.partner_id AND e.kind = 'new_mail' AND e.url = :sink_url
        ) AS is_canary
 FROM tracers t LEFT JOIN mailboxes m ON m.id = t.mailbox_id
-WHERE t.detected_at IS NOT NULL AND t.clean_up IS NULL
+WHERE t.detected_at IS NOT NULL AND t.clean_up IS NULL AND t.user_id <> ALL(:failing::bigint[])
 ORDER BY t.detected_at LIMIT :limit;
 
 -- name: record_clean_up!
