@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import aiohttp
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from superimap.cli.running import explaining_database_errors
+from superimap.core import crypto
+from superimap.core import environment as variables
 from superimap.core.config import Settings
 from superimap.core.crypto import Vault
 from superimap.db import engine, postgres
@@ -18,14 +23,46 @@ CODE = "STRESS"
 REQUEST_SECONDS = 60.0
 
 
-async def refuse_used_database(settings: Settings) -> None:
-    """Raise StressError if the database has partners: the test fills it, and its figures are for all of it."""
-    async with postgres.transaction(settings.session_url) as db:
-        if await db.fetchval("SELECT EXISTS (SELECT FROM partners)"):
+async def refuse_used_engines() -> None:
+    """Raise StressError if DATABASE_URL or REDIS_URL name engines in use: nothing of theirs is changed before.
+
+    The test fills them, and its processes would take the wake-ups of others.
+    """
+    spare = {
+        "database_url": "postgresql://localhost/unused",
+        "redis_url": "redis://localhost/0",
+        "encryption_key": crypto.generate_key(),
+    }
+    own = {name: value for name, value in spare.items() if not variables.is_given(name)}
+    settings = variables.load_settings(own)
+    if "database_url" not in own:
+        with explaining_database_errors(settings.database_url):
+            await _refuse_used_database(settings.session_url)
+    if "redis_url" not in own:
+        await _refuse_used_queue(settings.redis_url)
+
+
+async def _refuse_used_database(url: str) -> None:
+    async with postgres.transaction(url) as db:
+        has_schema = await db.fetchval("SELECT to_regclass('partners') IS NOT NULL")
+        if has_schema and await db.fetchval("SELECT EXISTS (SELECT FROM partners)"):
             raise StressError(
                 "The database of DATABASE_URL has partners; the stress test needs an empty one. Without "
                 "DATABASE_URL it starts its own PostgreSQL."
             )
+
+
+async def _refuse_used_queue(url: str) -> None:
+    try:
+        async with Redis.from_url(url) as redis:
+            keys = await redis.dbsize()
+    except RedisError as error:
+        raise StressError(f"The server of REDIS_URL does not answer: {type(error).__name__}") from None
+    if keys:
+        raise StressError(
+            "The database of REDIS_URL has keys; the stress test needs an empty one. Without "
+            "REDIS_URL it starts its own Valkey."
+        )
 
 
 def environment(settings: Settings) -> dict[str, str]:

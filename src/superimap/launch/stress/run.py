@@ -138,9 +138,9 @@ async def _prepared(
     """Start everything, and wait until every mailbox is watched."""
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        await partners.refuse_used_engines()
         port = processes.free_port()
         installed = await enter(up.installation(data, {"port": port}))
-        await partners.refuse_used_database(installed.settings)
         try:
             mail_pipe, imap_port = await enter(spawn_server(run_mail_side, plan, str(folder), name="mail"))
             web_pipe, web_port = await enter(spawn_server(run_web_side, plan, str(folder), name="web"))
