@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superimap.charts import thinning
@@ -54,6 +54,7 @@ def mails(draw: st.DrawFn) -> list[MailRecord]:
     return found
 
 
+@settings(deadline=None)
 @given(plans)
 def test_the_schedule_repeats_and_stays_within_the_run(plan):
     schedule = list(schedule_mails(plan))
@@ -64,6 +65,7 @@ def test_the_schedule_repeats_and_stays_within_the_run(plan):
     assert all(earlier.at <= later.at for earlier, later in pairwise(schedule))
 
 
+@settings(deadline=None)
 @given(plans)
 def test_faults_are_ordered_and_hit_what_exists(plan):
     faults = plan_faults(plan)
@@ -73,6 +75,7 @@ def test_faults_are_ordered_and_hit_what_exists(plan):
     assert {fault.target for fault in faults} <= {*plan.process_names, "failing"}
 
 
+@settings(deadline=None)
 @given(st.floats(-5, 5), st.floats(-50, 50), st.integers(10, 60), st.data())
 def test_the_slope_is_that_of_the_line_whatever_a_quarter_of_the_samples_is(slope, start, count, data):
     samples = [(float(at), start + slope * at) for at in range(count)]
@@ -85,6 +88,7 @@ def test_the_slope_is_that_of_the_line_whatever_a_quarter_of_the_samples_is(slop
     assert pooled_slope([samples, shifted]) == pytest.approx(slope, abs=1e-6)  # pairs of one life only
 
 
+@settings(deadline=None)
 @given(points, st.integers(2, 50))
 def test_thinned_samples_keep_both_ends(samples, most):
     thinned = thin(samples, most)
@@ -94,6 +98,7 @@ def test_thinned_samples_keep_both_ends(samples, most):
         assert (thinned[0], thinned[-1]) == (samples[0], samples[-1])
 
 
+@settings(deadline=None)
 @given(points, st.integers(4, 60))
 def test_thinned_dots_keep_the_outliers(dots, most):
     thinned = thinning.thin_dots(dots, most)
@@ -105,6 +110,7 @@ def test_thinned_dots_keep_the_outliers(dots, most):
     assert all(dot in remaining for dot in thinned)  # in their order
 
 
+@settings(deadline=None)
 @given(points, st.integers(4, 60))
 def test_a_thinned_line_keeps_ends_and_extremes(line, most):
     thinned = thinning.thin_line(line, most)
@@ -116,6 +122,7 @@ def test_a_thinned_line_keeps_ends_and_extremes(line, most):
         assert min(y for _, y in thinned) == min(y for _, y in line)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 360_000), st.integers(1, 2_000_000), st.integers(0, 2_000_000), st.integers(0, 500_000))
 def test_progress_and_its_bar_fit_a_terminal_of_80_columns(seconds, sent, accepted, strikes):
     line = describe(Progress("mail arrives", seconds, 1000, sent, accepted, strikes, 0))
@@ -123,6 +130,7 @@ def test_progress_and_its_bar_fit_a_terminal_of_80_columns(seconds, sent, accept
     assert len(line) + 1 + BAR_WIDTH_CHARACTERS <= 80
 
 
+@settings(deadline=None)
 @given(mails())
 def test_the_parts_of_the_account_add_up_to_what_was_sent(some):
     counted = account(some)
@@ -132,6 +140,7 @@ def test_the_parts_of_the_account_add_up_to_what_was_sent(some):
     assert counted.duplicates == sum(max(len(mail.accepted) - 1, 0) for mail in some)
 
 
+@settings(deadline=None)
 @given(st.lists(times, min_size=1), st.floats(0.01, 1))
 def test_a_percentile_is_a_value_that_the_share_does_not_exceed(values, share):
     found = percentile(values, share)
@@ -145,6 +154,7 @@ events = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(events)
 def test_each_strike_lies_in_an_episode_that_ends_when_the_mailbox_is_watched(some):
     faults = recovery.mailbox_faults(some)
@@ -157,6 +167,7 @@ def test_each_strike_lies_in_an_episode_that_ends_when_the_mailbox_is_watched(so
     assert all(each.start <= each.end <= (each.recovered or math.inf) for each in faults)
 
 
+@settings(deadline=None)
 @given(mails(), times)
 def test_mail_outside_the_windows_of_faults_is_not_affected(some, start):
     faults = [FaultRecord("kill", "idler1", start, start + 2)]
@@ -168,6 +179,7 @@ def test_mail_outside_the_windows_of_faults_is_not_affected(some, start):
     assert not any(faults[0].affects(mail) for mail in outside)
 
 
+@settings(deadline=None)
 @given(mails())
 def test_a_run_passes_only_if_every_mail_was_accepted_once(some):
     observed = RunRecord(mails=some, faults=[], settled_at=0.0)

@@ -43,7 +43,7 @@ observations = st.builds(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(observations)
 def test_the_report_is_whole_for_any_observation(observed):
     plan = StressPlan()
