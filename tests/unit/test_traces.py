@@ -15,6 +15,7 @@ from superimap.core.config import Settings
 from superimap.core.crypto import generate_key
 from superimap.core.log import JsonFormatter
 from superimap.core.setting_types import headers_of
+from superimap.dispatcher.tracing import otlp
 from superimap.domain import traces
 from superimap.domain.mail_stages import FoundBy, MailStages
 from superimap.domain.traces import StoredAttempt, StoredTrace
@@ -28,6 +29,8 @@ STAGES = MailStages(
     first_attempt_at=NOON + timedelta(seconds=3),
     settled_at=NOON + timedelta(seconds=5),
 )
+LONG_AGO = datetime(1960, 1, 1, tzinfo=UTC)
+"""INTERNALDATE of a mail that its owner has imported."""
 ATTEMPT = StoredAttempt(uuid.uuid4(), 1, NOON + timedelta(seconds=3), 250, None, "timeout")
 TRACE = StoredTrace(uuid.uuid4(), 1, 2, "new_mail", "failed", "GMAIL", 7, STAGES, [ATTEMPT])
 
@@ -55,10 +58,18 @@ def test_a_failed_delivery_has_its_last_error_and_a_failed_attempt_its_own():
 
 @pytest.mark.parametrize(
     ("changes", "delay"),
-    [({"found_by": FoundBy.CATCH_UP}, 1.0), ({"received_at": NOON + timedelta(minutes=1)}, -59.0)],
+    [
+        ({"found_by": FoundBy.CATCH_UP}, 1.0),
+        ({"received_at": NOON + timedelta(minutes=1)}, -59.0),
+        ({"received_at": LONG_AGO}, (STAGES.found_at - LONG_AGO).total_seconds()),
+    ],
 )
-def test_a_catch_up_and_a_clock_that_is_ahead_have_no_span_of_the_provider(changes, delay):
-    root, *children = traces.spans_of(replace(TRACE, stages=replace(STAGES, **changes)))
+def test_a_catch_up_a_clock_that_is_ahead_and_an_imported_mail_have_no_span_of_the_provider(changes, delay):
+    trace = replace(TRACE, stages=replace(STAGES, **changes))
+    root, *children = traces.spans_of(trace)
+    request = otlp.encode([trace, TRACE])
+
+    assert TRACE.delivery_id.bytes in request
 
     assert [span.name for span in children] == ["recording", "sending", "attempt 1"]
     assert root.start == STAGES.found_at

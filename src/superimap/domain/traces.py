@@ -15,6 +15,9 @@ from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
 from superimap.domain.mail_stages import FoundBy, MailStages
 
+MAX_PROVIDER_SECONDS = 86_400.0
+"""Delay above which a mail was moved or imported, with an old INTERNALDATE. OTLP has no times before 1970."""
+
 Attributes = Mapping[str, str | int | float | bool]
 
 
@@ -124,12 +127,13 @@ def _root_attributes(trace: StoredTrace) -> Attributes:
 def _stage_spans(trace: StoredTrace, root_id: bytes) -> Iterator[TraceSpan]:
     """The stages before the first attempt.
 
-    The provider has a span only if a session watched the mailbox and its clock is not ahead: its delay is an
-    attribute of the root in any case.
+    The provider has a span only if a session watched the mailbox, its clock is not ahead, and INTERNALDATE is not
+    older than MAX_PROVIDER_SECONDS: its delay is an attribute of the root in any case.
     """
     times = trace.stages
     delay = times.provider_seconds
-    is_known = delay is not None and delay >= 0 and times.found_by is not FoundBy.CATCH_UP
+    is_near = delay is not None and 0 <= delay <= MAX_PROVIDER_SECONDS
+    is_known = is_near and times.found_by is not FoundBy.CATCH_UP
     stages = (
         ("provider", times.received_at if is_known else None, times.found_at),
         ("recording", times.found_at, times.recorded_at),
