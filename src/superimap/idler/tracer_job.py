@@ -115,7 +115,7 @@ class TracerJob:
         except NotSent as error:
             return partial(queries.record_failure, pool, tracer_id, str(error), is_certain=error.is_certain)
         metrics.TRACERS.labels("sent", LABELS.of(target.provider_code)).inc()
-        return partial(queries.record_accepted, pool, tracer_id)
+        return partial(queries.record_accepted, pool, tracer_id, at=time.monotonic())
 
 
 def begin_series(provider_code: str) -> None:

@@ -1,6 +1,7 @@
 """Sending of a tracer by SMTP (RFC 6409), signed in as the mailbox itself, over TLS only."""
 
 import asyncio
+import contextlib
 import re
 import socket
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class SmtpSender:
     async def _send(
         self, route: SmtpRoute, credentials: Credentials, address: str, raw: bytes, progress: "_Progress"
     ) -> None:
-        from aiosmtplib import SMTP  # noqa: PLC0415
+        from aiosmtplib import SMTP, SMTPException  # noqa: PLC0415
 
         server = ServerAddress(route.host, route.port)
         sock = await transport.dial(server, guard=self.guard, within=self.seconds, look_up=self.look_up)
@@ -95,8 +96,11 @@ class SmtpSender:
             await client.rcpt(address)
             progress.is_content_sent = True
             await client.data(raw)
-            if client.protocol is not None:
-                client.protocol.write(b"QUIT\r\n")  # whatever its answer is, the mail is accepted
+            with contextlib.suppress(
+                SMTPException
+            ):  # the mail is accepted, whatever becomes of the connection
+                if client.protocol is not None:
+                    client.protocol.write(b"QUIT\r\n")
         finally:
             _close(client, sock)
 

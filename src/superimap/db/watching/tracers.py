@@ -1,5 +1,6 @@
 """Tracers, for the idler that sends them: the next mailbox, their rows and verdicts, and what is to be deleted."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -99,9 +100,9 @@ async def make(
     return made
 
 
-async def record_accepted(pool: Pool, tracer_id: int) -> None:
-    """Record that the mail server has accepted the tracer, just now."""
-    await pool.execute(*_RECORD_ACCEPTED.bind(tracer_id=tracer_id))
+async def record_accepted(pool: Pool, tracer_id: int, *, at: float) -> None:
+    """Record that the mail server has accepted the tracer, at this monotonic time."""
+    await pool.execute(*_RECORD_ACCEPTED.bind(tracer_id=tracer_id, ago=time.monotonic() - at))
 
 
 async def record_failure(pool: Pool, tracer_id: int, reason: str, *, is_certain: bool) -> None:

@@ -46,7 +46,7 @@ WHERE u.id = :user_id AND u.enable_tracer AND NOT u.archived
 RETURNING id;
 
 -- name: record_accepted!
-UPDATE tracers SET accepted_at = now() WHERE id = :tracer_id;
+UPDATE tracers SET accepted_at = now() - make_interval(secs => :ago::float8) WHERE id = :tracer_id;
 
 -- name: record_failure!
 UPDATE tracers SET failure = :reason, failed_at = CASE WHEN :is_certain::boolean THEN now() END
