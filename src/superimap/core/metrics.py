@@ -87,7 +87,8 @@ STAGE_BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 3600)
 MAIL_SECONDS = Histogram(
     "superimap_mail_seconds",
     "Stages of mails that were found while their mailbox was watched, by provider: `provider` from INTERNALDATE, "
-    "which is a whole second, until the mail was found; `recording` from there until it was recorded",
+    "which is a whole second, until the mail was found, unless that is more than a day: then it was moved or "
+    "imported; `recording` from there until it was recorded",
     ["stage", "provider"],
     buckets=STAGE_BUCKETS_SECONDS,
 )

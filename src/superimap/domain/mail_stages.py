@@ -26,6 +26,9 @@ WATCHED_NUMBERS = (FOUND_BY_NUMBERS[FoundBy.ANNOUNCED], FOUND_BY_NUMBERS[FoundBy
 """The numbers of mails that a session found while it watched the mailbox."""
 _FOUND_BY = {number: found_by for found_by, number in FOUND_BY_NUMBERS.items()}
 
+MAX_PROVIDER_SECONDS = 86_400.0
+"""Delay above which a mail was moved or imported, with an old INTERNALDATE: it says nothing of the provider."""
+
 MAX_MILLISECONDS = 2**31 - 1
 """The longest time that `messages.recording_milliseconds` stores: 24 days."""
 

@@ -13,10 +13,7 @@ from uuid import UUID
 
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
-from superimap.domain.mail_stages import FoundBy, MailStages
-
-MAX_PROVIDER_SECONDS = 86_400.0
-"""Delay above which a mail was moved or imported, with an old INTERNALDATE. OTLP has no times before 1970."""
+from superimap.domain.mail_stages import MAX_PROVIDER_SECONDS, FoundBy, MailStages
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -128,7 +125,7 @@ def _stage_spans(trace: StoredTrace, root_id: bytes) -> Iterator[TraceSpan]:
     """The stages before the first attempt.
 
     The provider has a span only if a session watched the mailbox, its clock is not ahead, and INTERNALDATE is not
-    older than MAX_PROVIDER_SECONDS: its delay is an attribute of the root in any case.
+    older than MAX_PROVIDER_SECONDS, because OTLP has no times before 1970. Its delay is an attribute of the root.
     """
     times = trace.stages
     delay = times.provider_seconds

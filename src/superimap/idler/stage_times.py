@@ -9,7 +9,7 @@ from prometheus_client import Histogram
 from superimap.core import metrics
 from superimap.core.metric_labels import ProviderLabels
 from superimap.db.watching.intake import MailRow
-from superimap.domain.mail_stages import Sighting
+from superimap.domain.mail_stages import MAX_PROVIDER_SECONDS, Sighting
 from superimap.domain.mails import MailOutcome
 
 _UNREAD = frozenset({MailOutcome.DEFERRED, MailOutcome.GONE})
@@ -27,7 +27,8 @@ class StageTimes:
     def observe(self, provider: str, rows: Sequence[MailRow], sightings: Sequence[Sighting | None]) -> None:
         """Count mails that were recorded just now, if a session that watched their mailbox found them.
 
-        A mail that seems to be found before the server received it has no delay: the server's clock is ahead.
+        A mail that seems to be found before the server received it has no delay: the server's clock is ahead. One
+        that is older than MAX_PROVIDER_SECONDS was moved or imported, and has none either.
         """
         label = self._labels.of(provider)
         delays, recordings = self._children.get(label) or self._add(label)
@@ -40,10 +41,10 @@ class StageTimes:
             if row.internal_date is None:
                 continue
             delay = (now - row.internal_date).total_seconds() - waited
-            if delay >= 0:
-                delays.observe(delay)
-            else:
+            if delay < 0:
                 metrics.MAILS_AHEAD.labels(label).inc()
+            elif delay <= MAX_PROVIDER_SECONDS:
+                delays.observe(delay)
 
     def _add(self, label: str) -> tuple[Histogram, Histogram]:
         seconds = metrics.MAIL_SECONDS

@@ -218,7 +218,7 @@ async def test_a_latency_is_counted_in_its_bucket(world: SinkWorld, took: float,
 
 
 async def test_stages_of_mails_count_where_the_mailbox_was_watched_and_no_clock_was_ahead(world: SinkWorld):
-    await add_mails(world, ["delivered", "own_mail", "delivered", "delivered", "deferred", "delivered"])
+    await add_mails(world, ["delivered", "own_mail", *["delivered"] * 2, "deferred", *["delivered"] * 2])
     stages = [
         (1, 3.0),
         (2, 3.0),
@@ -226,6 +226,7 @@ async def test_stages_of_mails_count_where_the_mailbox_was_watched_and_no_clock_
         (1, -2.0),
         (1, 3.0),
         (None, 3.0),
+        (1, 86_407.0),  # imported
     ]  # how it was found, and the delay
     await world.db.executemany(
         "UPDATE messages SET found_by = $2, recording_milliseconds = 7 * $2::smallint,"
@@ -236,9 +237,9 @@ async def test_stages_of_mails_count_where_the_mailbox_was_watched_and_no_clock_
     await count_all(world)
 
     assert await histogram(world, "delays", "provider_activity") == [2 * (n == 9) for n in range(BUCKETS)]
-    assert await histogram(world, "recordings", "provider_activity") == [0, 2, 1] + [0] * (BUCKETS - 3)
+    assert await histogram(world, "recordings", "provider_activity") == [0, 3, 1] + [0] * (BUCKETS - 3)
     seen = await activity_of_providers(world)
-    assert (sum(seen.delays), sum(seen.recordings)) == (2, 3)
+    assert (sum(seen.delays), sum(seen.recordings)) == (2, 4)
 
 
 async def activity_of_providers(world: SinkWorld) -> ActivitySeen:

@@ -128,6 +128,18 @@ async def test_a_mail_before_its_internaldate_counts_apart_and_not_as_no_delay(w
     assert observed.counts == [0, 1, 1]
 
 
+async def test_a_mail_that_is_imported_tells_nothing_of_the_provider(world, imap):
+    await add_joe(world, imap)
+    observed = Observed()
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        imap.deliver("joe", mail("of last year"), internal_date=datetime.now(UTC) - timedelta(days=365))
+        await recorded(world, 1)
+
+    assert await world.value("SELECT found_by FROM messages") == FOUND_BY_NUMBERS[FoundBy.ANNOUNCED]
+    assert observed.counts == [0, 1, 0]
+
+
 async def test_a_deferred_mail_keeps_the_moment_at_which_it_was_found(world, imap):
     await add_joe(world, imap)
     imap.deliver("joe", mail("readable"))

@@ -21,7 +21,7 @@ from superimap.domain import activity
 from superimap.domain.activity import ActivitySource, Coarsening
 from superimap.domain.answers import LocalError
 from superimap.domain.events import UserEventKind
-from superimap.domain.mail_stages import WATCHED_NUMBERS
+from superimap.domain.mail_stages import MAX_PROVIDER_SECONDS, WATCHED_NUMBERS
 
 BATCH_ROWS = 5_000
 """Rows that one step of the retention changes at most."""
@@ -91,7 +91,8 @@ def _range(source: ActivitySource, mark: asyncpg.Record, count_to: datetime, cou
     match source:
         case ActivitySource.MESSAGES:
             ids = {"counted_id": mark["counted_id"], "count_id": count_id}
-            return _GRAINS | ids | {"bounds": bounds, "watched": list(WATCHED_NUMBERS)}
+            limits = {"watched": list(WATCHED_NUMBERS), "max_delay": MAX_PROVIDER_SECONDS}
+            return _GRAINS | ids | limits | {"bounds": bounds}
         case ActivitySource.DELIVERIES:
             return _GRAINS | times | {"bounds": bounds}
         case ActivitySource.ATTEMPTS:

@@ -22,7 +22,8 @@ WITH
 -- may be planned to read all users.
 counted AS MATERIALIZED (
     SELECT m.partner_id, m.created_at, m.outcome,
-        CASE WHEN w.is_watched AND w.delay >= 0 THEN width_bucket(w.delay, :bounds::float8[]) END AS delay_place,
+        CASE WHEN w.is_watched AND w.delay BETWEEN 0 AND :max_delay::float8
+            THEN width_bucket(w.delay, :bounds::float8[]) END AS delay_place,
         CASE WHEN w.is_watched THEN width_bucket(w.recording, :bounds::float8[]) END AS recording_place,
         coalesce((SELECT e.id FROM endpoints e WHERE e.partner_id = m.partner_id AND e.kind = 'new_mail'), 0)
             AS endpoint_id,
@@ -30,7 +31,7 @@ counted AS MATERIALIZED (
             WHERE c.id = (SELECT u.connection_id FROM users u WHERE u.id = m.user_id)) AS provider_id
     FROM messages m, LATERAL (
         -- In seconds, of mails that were found while their mailbox was watched. A negative delay is not one: the
-        -- server's clock is ahead.
+        -- server's clock is ahead. A very long one is that of a mail that was moved or imported.
         SELECT m.found_by = ANY(:watched::smallint[]) AND m.outcome NOT IN ('deferred', 'gone') AS is_watched,
             m.recording_milliseconds / 1000.0::float8 AS recording,
             extract(epoch FROM m.created_at - m.internal_date)::float8 - m.recording_milliseconds / 1000.0::float8
