@@ -259,6 +259,7 @@ DIALLING_MODULES = {
     "superimap.imap.connection": ServerKind.MAIL,
     "superimap.oauth.http_client": ServerKind.OAUTH,
     "superimap.dispatcher.webhook_client": ServerKind.WEBHOOK,
+    "superimap.idler.tracer_smtp": ServerKind.SUBMISSION,
 }
 
 

@@ -47,10 +47,18 @@ async def prometheus(folder: Path, port: int, config: str) -> AsyncIterator[http
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1") as client:
+            await eventually(lambda: answers(client), within=30, what="Prometheus")
             yield client
     finally:
         running.terminate()
         await running.wait()
+
+
+async def answers(client: httpx.AsyncClient) -> bool:
+    """Whether it has started: it listens before it takes queries."""
+    with contextlib.suppress(httpx.TransportError):
+        return (await client.get("/query", params={"query": "1"})).status_code == 200
+    return False
 
 
 async def ask(client: httpx.AsyncClient, path: str, **parameters: str) -> dict:

@@ -7,6 +7,7 @@ import os
 import signal
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,19 @@ class Dovecot(dovecot.DovecotServer):
         """Run doveadm on this server."""
         command = ["doveadm", "-c", str(self.base / "dovecot.conf"), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+
+    def wait_for_login(self, user: str, password: str) -> None:
+        """Wait until a new user can sign in: Dovecot looks at its list of users once in a second of its clock."""
+        end = time.monotonic() + 5
+        while True:
+            try:
+                self.doveadm("auth", "test", user, password)
+            except subprocess.CalledProcessError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:

@@ -121,7 +121,7 @@ ARGUMENTS: dict[str, object] = {
     "tries": [1], "turn": 1,
     "twin_uid": [None], "uid": [10**9], "uid_validity": 1, "uids": [1, 2], "unhealthy": 10, "up_to": 10**9,
     "user_id": _USER, "user_ids": [_USER], "users": 1, "users_channel": "x", "version": 1, "voucher": 1,
-    "vouchers": [1], "wanted": 1, "watched": [1, 2], "word": b"x",
+    "vouchers": [1], "max_delay": 86_400.0, "failing": [1], "wanted": 1, "watched": [1, 2], "word": b"x",
 }  # fmt: skip
 _SETTLE: dict[str, object] = {
     "partner_id": [1], "endpoint_id": [1], "token": [uuid.UUID(int=1)], "number": [1], "age": [1.0],
@@ -146,6 +146,7 @@ OF_STATEMENT: dict[str, dict[str, object]] = {
     "delivery/deliveries:settle_attempts_and_archive": _SETTLE,
     "delivery/endpoints:update_healths": _HEALTHS,
     "delivery/liveness:mark_stalled": {"after": 900.0},
+    "delivery/traces:read_traces": {"partner_ids": [1], "ids": [uuid.UUID(int=1)]},
     "delivery/sweeping:delete_old_messages": {"after": 0, "days": 60.0},
     "delivery/sweeping:erase_old_content": {"days": 14.0},
     "delivery/sweeping:delete_old_deliveries": {"days": 60.0},

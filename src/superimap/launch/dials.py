@@ -12,6 +12,7 @@ class ServerKind(StrEnum):
     MAIL = "Mail servers"
     OAUTH = "OAuth 2.0 providers"
     WEBHOOK = "Webhook receivers"
+    SUBMISSION = "SMTP servers, for tracers"
 
 
 DIALLED_PORTS = {
@@ -21,6 +22,7 @@ DIALLED_PORTS = {
     ServerKind.MAIL: (993, 143),
     ServerKind.OAUTH: (443,),
     ServerKind.WEBHOOK: (443, 80),
+    ServerKind.SUBMISSION: (587, 465),
 }
 """Usual ports. PostgreSQL, Valkey, mail servers (IMAP_PORTS) and receivers may have others."""
 
@@ -28,8 +30,8 @@ _DATABASE = frozenset({ServerKind.DNS, ServerKind.POSTGRESQL})
 
 PROCESS_DIALS = {
     # The password form logs in at the mail server, a test webhook is sent, and consents are exchanged for tokens.
-    "api": frozenset(ServerKind),
-    "idler": _DATABASE | {ServerKind.REDIS, ServerKind.MAIL, ServerKind.OAUTH},
+    "api": frozenset(ServerKind) - {ServerKind.SUBMISSION},
+    "idler": _DATABASE | {ServerKind.REDIS, ServerKind.MAIL, ServerKind.OAUTH, ServerKind.SUBMISSION},
     "dispatcher": _DATABASE | {ServerKind.REDIS, ServerKind.WEBHOOK},
     "migrate": _DATABASE,
 }

@@ -20,8 +20,8 @@ READING = {
     "admins list", "admins tokens list", "api", "audit", "cluster", "config", "connections list",
     "connections show", "deliveries list", "deliveries show", "demo", "dispatcher", "fake-imap",
     "fake-oauth", "generate-key", "health", "idler", "keys", "openapi", "partners keys", "partners list",
-    "partners show", "plan", "providers list", "providers show", "up", "users list", "users show",
-    "webhooks show",
+    "partners show", "plan", "providers list", "providers show", "stress", "tracers", "up", "users list",
+    "users show", "webhooks show",
 }  # fmt: skip
 """Commands that change nothing, or run a service."""
 

@@ -55,6 +55,7 @@ class Tracers:
         for _ in range(count):
             login = self._dovecot.add_user(password=PASSWORD)
             self._submission.passwords[login] = PASSWORD
+            await asyncio.to_thread(self._dovecot.wait_for_login, login, PASSWORD)
             user = await self.world.user(partner, login, login=login, password=PASSWORD, code=code)
             self.logins[login] = code
             found.append(user)

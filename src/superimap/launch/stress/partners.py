@@ -83,7 +83,7 @@ async def create(settings: Settings, plan: StressPlan, *, imap_port: int, web_po
     keys = await _create_partners(settings, imap_port, web_port)
     users_url = f"http://127.0.0.1:{settings.port}/api/v1/connections/{CODE}/users"
     timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
+    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http:
         for partner, own in keys.items():
             people = [_person(user) for user in range(partner, plan.users, PARTNER_COUNT)]
             if people:

@@ -101,7 +101,8 @@ class ProcessGroup:
         """Wait until /readyz answers 200. Raises StressError after `within` seconds, or if the process ends."""
         url = f"http://127.0.0.1:{child.port}/readyz"
         deadline = time.monotonic() + within
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as http:
+        timeout = aiohttp.ClientTimeout(total=3)
+        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http:
             while time.monotonic() < deadline and child.process.returncode is None:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with http.get(url) as answer:

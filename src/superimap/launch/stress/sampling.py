@@ -48,7 +48,8 @@ class Sampler:
     async def run(self) -> None:
         """Sample until cancelled."""
         slow_due = 0.0
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+        timeout = aiohttp.ClientTimeout(total=2)
+        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http:
             while True:
                 is_slow = (now := time.monotonic()) >= slow_due
                 if is_slow:

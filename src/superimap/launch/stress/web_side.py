@@ -69,7 +69,7 @@ async def _serve(pipe: Connection, plan: StressPlan, folder: Path) -> None:
     await site.start()
     pipe.send(runner.addresses[0][1])
     flushing = asyncio.create_task(receivers.keep_flushed())
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         receivers.http = http
         while (order := await asyncio.to_thread(pipe.recv)) != "end":
             pipe.send(receivers.obey(order))
