@@ -21,7 +21,8 @@ class Submission:
     """The handler and authenticator of the server.
 
     `answers` are given instead of taking a mail, by recipient. A mail to an address in `loses` is accepted and
-    delivered nowhere. `accepted` are the recipients of the mails that were taken.
+    delivered nowhere. `accepted` are the recipients of the mails that were taken, `refused` the names of
+    logins with a wrong password.
     """
 
     deliver: Deliver
@@ -29,6 +30,7 @@ class Submission:
     answers: dict[str, str] = field(default_factory=dict)
     loses: set[str] = field(default_factory=set)
     accepted: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     port: int = 0
 
     async def handle_DATA(self, _server: object, _session: Session, envelope: Envelope) -> str:
@@ -48,6 +50,8 @@ class Submission:
         if not isinstance(data, LoginPassword) or mechanism not in ("PLAIN", "LOGIN"):
             return AuthResult(success=False, handled=False)
         is_right = self.passwords.get(data.login.decode()) == data.password.decode()
+        if not is_right:
+            self.refused.append(data.login.decode())
         return AuthResult(success=is_right, handled=False)
 
 

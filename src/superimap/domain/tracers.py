@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from superimap.domain.users import UserStatus
+
 SINK_URL = "https://tracers.superimap.invalid/"
 """The `new_mail` URL of a canary partner. The dispatcher answers it itself; the name is in no DNS (RFC 2606)."""
 
@@ -24,6 +26,20 @@ CHECKED_SECONDS = 6 * 3600.0
 """Age of the last verdict above which a provider counts as not checked."""
 MAX_CANDIDATES = 1000
 """Mailboxes with tracers among which the next one is chosen."""
+
+LONGEST_PAUSE_SECONDS = 5 * 3600.0
+"""Longest pause of a mailbox whose tracers are not accepted: each may be a refused login, and these lock accounts.
+
+It is shorter than CHECKED_SECONDS, so that a provider with one such mailbox counts as failing, not as unchecked.
+"""
+COUNTED_FAILURES = 16
+"""Last tracers of a mailbox among which failures are counted; each doubles the pause."""
+
+NOT_TRIED = {
+    UserStatus.AUTHENTICATION_FAILED: "the mail server refuses the mailbox's login",
+    UserStatus.SUSPENDED: "the mailbox is suspended",
+}
+"""Failures without a login, by the status of the mailbox: another refused login could lock the account."""
 
 
 class TracerVerdict(StrEnum):

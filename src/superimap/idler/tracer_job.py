@@ -44,6 +44,7 @@ class TracerJob:
         self._context = context
         settings = context.settings
         is_on = settings.tracer_interval > 0 and settings.num_tracers > 0
+        self._interval = settings.tracer_interval
         self._spacing = settings.tracer_interval / settings.num_tracers if is_on else None
         self._limits = queries.verdict_limits()
         self._sender = TracerSender(context)
@@ -81,7 +82,7 @@ class TracerJob:
 
     async def _begin(self, group: asyncio.TaskGroup, fence: Fence, spacing: float) -> None:
         """Make the row of the next tracer, and send it."""
-        target = await queries.choose_target(self._context.pool)
+        target = await queries.choose_target(self._context.pool, first_pause=self._interval)
         if target is None:
             return
         begin_series(target.provider_code)

@@ -10,7 +10,7 @@ from superimap.db.watching import sessions as watching
 from superimap.db.watching.sessions import WatchedUser
 from superimap.db.watching.tracers import TracerTarget
 from superimap.domain.providers import TracerBy
-from superimap.domain.tracers import SEND_SECONDS
+from superimap.domain.tracers import NOT_TRIED, SEND_SECONDS
 from superimap.domain.users import UserStatus
 from superimap.idler.context import IdlerContext
 from superimap.idler.sign_in import load_credentials
@@ -23,12 +23,6 @@ from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 SMTP_SECONDS = SEND_SECONDS - 5
 """Time for the dialogue, so that it ends before the whole does, and says where."""
 
-_NO_LOGIN = {
-    UserStatus.AUTHENTICATION_FAILED: "the mail server refuses the mailbox's login",
-    UserStatus.SUSPENDED: "the mailbox is suspended",
-}
-"""Statuses in which nothing is sent: another refused login could lock the account."""
-
 
 class TracerSender:
     """Sends tracers, each within SEND_SECONDS."""
@@ -39,7 +33,7 @@ class TracerSender:
 
     async def send(self, target: TracerTarget, token: str) -> None:
         """Send a tracer with this token and return when it is accepted. Raises NotSent."""
-        if (reason := _NO_LOGIN.get(UserStatus(target.status))) is not None:
+        if (reason := NOT_TRIED.get(UserStatus(target.status))) is not None:
             raise NotSent(reason)
         try:
             async with asyncio.timeout(SEND_SECONDS):

@@ -195,6 +195,35 @@ async def test_a_mailbox_that_cannot_be_signed_in_to_is_unsendable_for_its_provi
     ]
 
 
+async def test_after_refused_logins_the_pauses_of_a_mailbox_double_also_across_restarts(tracers, submission):
+    tracers.world.overrides |= {"tracer_interval": 0.4, "num_tracers": 4}
+    partner = await tracers.world.partner()
+    await tracers.provider("MAIL", "smtp")
+    await tracers.world.connection(partner, code="MAIL")
+    bad, good = await tracers.mailboxes(partner, "MAIL", 2)
+    login = next(iter(tracers.logins))
+    submission.passwords[login] = "another"
+    made = f"SELECT created_at FROM tracers WHERE user_id = {bad} ORDER BY created_at"
+
+    async def run_until(number: int, condition: str) -> None:
+        query = f"SELECT count(*) >= {number} FROM tracers WHERE user_id = {bad} AND {condition}"
+        async with running(services.run_idler, tracers.world.settings):
+            await eventually(lambda: tracers.world.value(query), within=30)
+
+    await run_until(2, "failed_at < now()")
+    await run_until(4, "failed_at < now()")
+    refused = [*submission.refused]
+    submission.passwords[login] = PASSWORD
+    await run_until(3, "accepted_at < now()")
+    moments = [row[0] for row in await tracers.world.rows(made)]
+    gaps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(moments)]
+
+    assert refused == [login] * 4
+    assert [gap >= pause for gap, pause in zip(gaps, (0.4, 0.8, 1.6, 3.2), strict=False)] == [True] * 4
+    assert max(gaps[4:]) < 3.2
+    assert await tracers.count(f"user_id = {good} AND verdict = 'detected'") > 4
+
+
 async def test_a_process_that_ends_after_the_row_leaves_a_tracer_that_is_waited_for(tracers, monkeypatch):
     partner = await tracers.world.partner()
     await tracers.provider("MAIL", "smtp")

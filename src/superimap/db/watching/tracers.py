@@ -69,9 +69,20 @@ class UncleanTracer:
     is_canary: bool
 
 
-async def choose_target(pool: Pool) -> TracerTarget | None:
-    """Return the mailbox whose turn it is, of the provider whose turn it is; None if none has tracers."""
-    bound = _CHOOSE_USER.bind(most=tracers.MAX_CANDIDATES, sink_url=tracers.SINK_URL)
+async def choose_target(pool: Pool, *, first_pause: float) -> TracerTarget | None:
+    """Return the mailbox whose turn it is, of the provider whose turn it is; None if no mailbox may have a tracer.
+
+    After a tracer that was not accepted a mailbox pauses for `first_pause` seconds, and twice as long after each
+    further one.
+    """
+    bound = _CHOOSE_USER.bind(
+        most=tracers.MAX_CANDIDATES,
+        sink_url=tracers.SINK_URL,
+        counted_failures=tracers.COUNTED_FAILURES,
+        not_tried=list(tracers.NOT_TRIED.values()),
+        first_pause=first_pause,
+        longest_pause=tracers.LONGEST_PAUSE_SECONDS,
+    )
     row = await pool.fetchrow(*bound)
     return None if row is None else TracerTarget(**row)
 

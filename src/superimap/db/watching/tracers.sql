@@ -9,15 +9,24 @@ marked AS (
 ),
 -- Those into which a tracer may be put. Nothing is appended to a mailbox of a customer: only to a canary's.
 candidates AS (
-    SELECT m.id, m.partner_id, m.status, c.provider_id, p.tracer_by, canary.is_canary, last.created_at AS last_at
+    SELECT m.id, m.partner_id, m.status, c.provider_id, p.tracer_by, canary.is_canary, last.at AS last_at
     FROM marked m JOIN connections c ON c.id = m.connection_id JOIN providers p ON p.id = c.provider_id
     CROSS JOIN LATERAL (SELECT EXISTS (
         SELECT FROM endpoints e WHERE e.partner_id = m.partner_id AND e.kind = 'new_mail' AND e.url = :sink_url
     )) canary(is_canary)
-    LEFT JOIN LATERAL (
-        SELECT t.created_at FROM tracers t WHERE t.user_id = m.id ORDER BY t.created_at DESC LIMIT 1
-    ) last ON true
-    WHERE p.tracer_by = 'smtp' OR p.tracer_by = 'append' AND canary.is_canary
+    -- The last tracer, and how many in a row up to it were not accepted. One that was never tried ends the row.
+    CROSS JOIN LATERAL (
+        SELECT max(t.created_at) AS at, coalesce(min(t.place) FILTER (WHERE NOT t.is_failed) - 1, count(*)) AS failures
+        FROM (
+            SELECT created_at, row_number() OVER (ORDER BY created_at DESC) AS place,
+                   accepted_at IS NULL AND detected_at IS NULL
+                   AND coalesce(failure <> ALL(:not_tried::text[]), true) AS is_failed
+            FROM tracers WHERE user_id = m.id ORDER BY created_at DESC LIMIT :counted_failures
+        ) t
+    ) last
+    WHERE (p.tracer_by = 'smtp' OR p.tracer_by = 'append' AND canary.is_canary)
+      AND (last.failures = 0 OR last.at <= now() - make_interval(
+          secs => least(:first_pause::float8 * 2 ^ (last.failures - 1), :longest_pause::float8)))
 )
 -- The provider that has waited longest, and of its mailboxes the one that has.
 SELECT c.id AS user_id, c.status, c.tracer_by, c.is_canary, p.code AS provider_code, p.smtp_host, p.smtp_port,
