@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator
 from typing import Any, Self, cast
 
 import asyncpg
@@ -92,6 +94,11 @@ class ProcessPool:
 
     async def execute(self, sql: str, *args: object, timeout: float | None = None) -> Any:
         return await self._ask("execute", sql, *args)
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Self]:
+        """A connection of the pool; there is but one, and it answers one statement at a time."""
+        yield self
 
     async def _ask(self, method: str, sql: str, *args: object) -> Any:
         if self.is_dead:
