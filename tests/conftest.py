@@ -13,10 +13,15 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import LRUCache
 
 from fixtures import engines
 from fixtures.engines import TEMPLATE, database, execute
+from fixtures.questions import kept_connections
 from fixtures.world import World
+from superimap.db import engine
 from superimap.launch import engines as embedded
 from tests.support import dovecot as dovecot_server
 from tests.support import leaks, needs
@@ -30,6 +35,27 @@ def pytest_collection_finish() -> None:
     """Collect garbage less often. A quarter of the CPU time went to searches of what the run has imported."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_are_compiled_once() -> Iterator[None]:
+    """Share SQLAlchemy's compiled statements between the engines of the tests; each test opens its own.
+
+    They are kept by statement and dialect, and all dialects of a run are alike.
+    """
+    compiled: LRUCache[object, object] = LRUCache(2_000)
+    create = engine.create_async_engine
+
+    def create_with_cache(*args: object, **options: object) -> AsyncEngine:
+        made = create(*args, **options)  # type: ignore[arg-type]
+        made.sync_engine._compiled_cache = compiled  # type: ignore[assignment]
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "create_async_engine", create_with_cache)
+        patch.setattr(PGDialect_asyncpg, "__eq__", lambda one, other: type(one) is type(other))
+        patch.setattr(PGDialect_asyncpg, "__hash__", lambda one: hash(type(one)))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,7 +130,8 @@ async def database_url(
     name = f"test_{next(_numbers)}"
     # A copy of files takes half the CPU of a copy through the log.
     await maintenance.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    yield database(postgres_url, name)
+    async with kept_connections():
+        yield database(postgres_url, name)
     await maintenance.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -30,7 +30,7 @@ from tests.support.mails import mail
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
-    world, sink, chromium, tmp_path, monkeypatch, mechanism
+    world, sink, chromium, monkeypatch, mechanism
 ):
     partner = await partner_of(world, sink)
     async with OAuthServer() as server:
@@ -50,9 +50,7 @@ async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
 
                 await person.opens(connect_url)
                 assert await accessibility.faults(person.page) == []
-                await person.page.screenshot(path=str(tmp_path / "before-consent.png"))
                 await person.page.get_by_role("button", name="Continue to Test provider").click()
-                await person.page.screenshot(path=str(tmp_path / "consent.png"))
                 await person.page.get_by_role("button", name="Allow").click()
                 await person.page.wait_for_url(f"{sink.url('/ok')}?superimap_result=success**")
                 connected = await first(sink, "/connected")
@@ -68,7 +66,6 @@ async def test_a_person_connects_by_consent_gets_webhooks_and_disconnects(
 
                 await person.opens(await link(url, partner.api_key, "OAUTH", "disconnect_url"))
                 assert await accessibility.faults(person.page) == []
-                await person.page.screenshot(path=str(tmp_path / "disconnect.png"))
                 await person.page.get_by_role("button", name="Disconnect").click()
                 await person.page.wait_for_url(f"{sink.url('/ok')}?superimap_result=success**")
                 assert (await first(sink, "/disconnected")).json["user_tag"] == "ann"
@@ -123,7 +120,7 @@ async def test_the_button_leads_on_to_the_sign_in_page_of_an_organisation(world,
     assert person.asked[-1] == sign_in
 
 
-async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chromium, tmp_path):
+async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chromium):
     partner = await world.partner("Acme Mail")
     async with (
         OAuthServer(consents=ANN) as server,
@@ -143,11 +140,9 @@ async def test_our_page_explains_a_failure_if_the_partner_has_no_page(world, chr
             await person.page.wait_for_url(f"**superimap_reason={reason}**")
             await person.page.get_by_role("heading", name="Your mailbox was not connected").wait_for()
             assert await accessibility.faults(person.page) == []
-            await person.page.screenshot(path=str(tmp_path / f"{reason}.png"), full_page=True)
             assert await world.value("SELECT connected_at IS NULL FROM users")
 
         await person.opens(connect_url)
         await person.page.get_by_role("button", name="Continue").click()
         await person.page.get_by_role("heading", name="You are connected").wait_for()
         assert await accessibility.faults(person.page) == []
-        await person.page.screenshot(path=str(tmp_path / "connected.png"), full_page=True)

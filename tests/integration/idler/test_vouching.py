@@ -208,6 +208,7 @@ async def test_a_killed_idler_vouches_no_longer_and_its_last_vouches_are_kept(wo
     async with idler_process(world) as process:
         await is_vouched_for(world, joe, within=START_TIMEOUT_SECONDS)
         await wait_for_status(world, joe, "watching")
+        await later_turns(world, await clock(world), count=2)
         process.kill()
         await process.wait()
     await world.rows("UPDATE users SET last_proven_alive_at = now() - interval '1 h'")
