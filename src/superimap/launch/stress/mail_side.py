@@ -11,6 +11,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from superimap.launch.stress.emptying import Emptying
 from superimap.launch.stress.journal import EVENTS, FETCHED, GENERATED, Journal
 from superimap.launch.stress.plan import ScheduledMail, StressPlan, schedule_mails
 from superimap.testing.chaos.server import Chaos
@@ -52,7 +53,7 @@ def raise_priority() -> None:
 
 
 def run_mail_side(pipe: Connection, plan: StressPlan, folder: str) -> None:
-    """Serve until killed. Sends its port; answers `count`, `chaos` and a start time; see `_Mailboxes.obey`."""
+    """Serve until killed. Sends its port, and then answers orders; see `_Mailboxes.obey`."""
     raise_priority()
     with contextlib.suppress(KeyboardInterrupt, EOFError):
         asyncio.run(_serve(pipe, plan, Path(folder)))
@@ -81,17 +82,19 @@ class _Mailboxes:
         self._generated = Journal(folder, GENERATED)
         self._fetched = Journal(folder, FETCHED)
         self._events = Journal(folder, EVENTS)
+        self._emptying = Emptying()
         self._chaos: Chaos | None = None
         self._delivering: asyncio.Task[None] | None = None
         self._sent = 0
         self._strikes = 0
         self._clock = time.time() - time.monotonic()
 
-    def obey(self, order: str | float) -> tuple[int, int, int, bool]:
+    def obey(self, order: str | float | list[str]) -> tuple[int, int, int, bool]:
         """Obey an order, and return idle sessions, mails, strikes, and whether all mails are delivered.
 
         `chaos` begins the misbehaviour. `calm` ends it, and the connections that wait for an answer that never
-        comes, as a server does that recovers. A number is the Unix time at which the schedule starts.
+        comes, as a server does that recovers. A number is the Unix time at which the schedule starts, and a list
+        the SHA-1s of mails whose webhooks were accepted.
         """
         if order == "chaos":
             self._misbehave()
@@ -102,6 +105,8 @@ class _Mailboxes:
                     session.transport.abort()
         elif isinstance(order, float):
             self._delivering = asyncio.create_task(self._deliver(order))
+        elif isinstance(order, list):
+            self._emptying.accept(order)
         idle = sum(session.idling for session in self._server.sessions)
         if self._delivering is not None and self._delivering.done():
             self._delivering.result()
@@ -129,9 +134,10 @@ class _Mailboxes:
             raw, due = mail_text(mail, chance), start + mail.at
             await asyncio.sleep(max(0.0, due - time.time()))
             now = time.time()
-            self._server.deliver(user_name(mail.user), raw)
+            name = user_name(mail.user)
             sha1 = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
-            self._generated.write(f"{due:.4f}", f"{now:.4f}", user_name(mail.user), sha1)
+            self._emptying.add(sha1, self._server.accounts[name].inbox, self._server.deliver(name, raw))
+            self._generated.write(f"{due:.4f}", f"{now:.4f}", name, sha1)
             self._sent += 1
 
     async def keep_flushed(self) -> None:

@@ -81,9 +81,9 @@ class Run:
     accepted: int = 0
 
     async def report(self, phase: str, seconds: float = 0.0) -> tuple[int, int, int, bool]:
-        """Ask both sides for their counts, and show them."""
-        counts: tuple[int, int, int, bool] = await self.mail.ask("count")
-        self.accepted, _ = await self.web.ask("count")
+        """Ask both sides for their counts, and show them; the mail server learns which mails may be deleted."""
+        self.accepted, _, accepted = await self.web.ask("count")
+        counts: tuple[int, int, int, bool] = await self.mail.ask(accepted)
         idle, sent, strikes, _ = counts
         self.show(Progress(phase, seconds, idle, sent, self.accepted, strikes, len(self.faults)))
         return counts

@@ -89,13 +89,14 @@ class _Receivers:
         self._journals = {partner: Journal(folder, processed(partner)) for partner in range(len(RECEIVERS))}
         self._chance = plan.random("receivers")
         self._accepted: set[str] = set()
+        self._news: list[str] = []  # accepted since the last order
         self._passwords_set = 0
         self._has_ended = False
         self._calm_after = float("inf")
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def obey(self, order: Any) -> tuple[int, int]:
-        """Obey an order, and return the mails accepted and the passwords set.
+    def obey(self, order: Any) -> tuple[int, int, list[str]]:
+        """Obey an order; return the mails accepted, the passwords set, and the SHA-1s accepted since the last one.
 
         An Application introduces the partners; a start time with faults and an end begins the failures.
         """
@@ -104,7 +105,8 @@ class _Receivers:
                 self._application = order
             case (float(start), list(faults), float(seconds)):
                 self._begin(start, faults, seconds)
-        return len(self._accepted), self._passwords_set
+        news, self._news = self._news, []
+        return len(self._accepted), self._passwords_set, news
 
     def _begin(self, start: float, faults: list[PlannedFault], seconds: float) -> None:
         self._outages = [(start + each.start, start + each.end) for each in faults if each.kind == "outage"]
@@ -137,8 +139,13 @@ class _Receivers:
             _reset(request)
             return web.Response(status=500)
         if answer == 200:
-            self._accepted.add(str(content.get("sha1")))
+            self._accept(str(content.get("sha1")))
         return web.Response(status=answer)
+
+    def _accept(self, sha1: str) -> None:
+        if sha1 not in self._accepted:
+            self._accepted.add(sha1)
+            self._news.append(sha1)
 
     async def _answer(self, manner: str, now: float) -> int:
         """Return the status of an answer; 0 resets the connection."""
