@@ -23,6 +23,11 @@ DEFAULT_TOKEN_DAYS = 90
 MAX_TOKEN_DAYS = 365
 MAX_TOKENS = 20
 """Of an operator; tokens that have expired do not count."""
+SIGN_IN_DAYS_OF_TOKENS = 30
+"""A token of an operator whom an OpenID provider signs in needs a sign-in within this time.
+
+Nobody tells us that the provider has closed the account.
+"""
 
 
 class OperatorRole(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
@@ -107,6 +108,24 @@ async def test_a_token_ends_with_its_time_and_with_what_its_operator_may(world):
         await db.execute(update(Operator).where(Operator.email == address).values(disabled_at=None))
         await db.execute(update(OperatorToken).values(expires_at=func.now()))
     assert await valid() == set()
+
+
+async def test_a_token_of_an_operator_of_a_provider_rests_without_sign_ins(world):
+    address = await operator(world, password=None)
+    async with world.sessionmaker.begin() as db:
+        ada = await accounts.by_email(db, address, lock=True)
+        made = await tokens.create(db, ada, name="backup", role="viewer", days=365, is_confirmed=False)
+
+    async def is_valid_with(**values: object) -> bool:
+        async with world.sessionmaker.begin() as db:
+            await db.execute(update(Operator).where(Operator.email == address).values(**values))
+        return await is_valid(world, made.secret)
+
+    month, long_ago = func.now() - timedelta(days=29), func.now() - timedelta(days=31)
+    assert await is_valid_with(signed_in_at=long_ago)
+    assert not await is_valid_with(oidc_subject="https://id.example.com ada")
+    assert await is_valid_with(signed_in_at=month)
+    assert not await is_valid_with(signed_in_at=None)
 
 
 async def test_an_operator_has_a_limited_number_of_tokens_and_none_while_disabled(world):

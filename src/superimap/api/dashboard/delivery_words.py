@@ -91,6 +91,20 @@ def disabled_because(endpoint: Endpoint) -> str:
     return DISABLED_REASONS.get(reason, reason or "an operator disabled it")
 
 
+def endpoint_state(endpoint: Endpoint | None) -> Word:
+    """Return the state of an endpoint in a word or two."""
+    if endpoint is None or endpoint.url is None:
+        return Word("no URL")
+    if endpoint.disabled_at is not None:
+        return Word("disabled", "bad")
+    match endpoint.breaker:
+        case Breaker.OPEN:
+            return Word("failing", "bad")
+        case Breaker.SLOW_START:
+            return Word("recovering", "warn")
+    return Word("some attempts fail", "warn") if endpoint.failures else Word("working", "good")
+
+
 def endpoint_headline(endpoint: Endpoint, now: datetime, judged: DelayJudgement) -> Word:
     """Return the health of an endpoint as a sentence. `judged` are its latest webhooks."""
     if endpoint.url is None:

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from superimap.api.dashboard import activity_charts, cookies, signature_check, words
+from superimap.api.dashboard import activity_charts, cookies, delivery_words, signature_check, words
 from superimap.api.dashboard.mailbox_list import read_list
 from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.page import Page
@@ -80,6 +80,7 @@ async def overview(page: Page) -> Response:
         "portal.html",
         seen=seen,
         words=words,
+        state_of=delivery_words.endpoint_state,
         most=partner_overview.MAX_COUNTED,
         charts=await activity_charts.of_partner(page.db, page.partner.id),
         arrivals=await tracers.of_partner(page.db, page.partner.id),

@@ -13,7 +13,13 @@ from superimap.db import audit
 from superimap.db.errors import Conflict, Invalid, NotFound
 from superimap.db.models import Operator, OperatorToken
 from superimap.domain.audit import AuditAction
-from superimap.domain.operators import MAX_TOKEN_DAYS, MAX_TOKENS, OperatorRole, allows
+from superimap.domain.operators import (
+    MAX_TOKEN_DAYS,
+    MAX_TOKENS,
+    SIGN_IN_DAYS_OF_TOKENS,
+    OperatorRole,
+    allows,
+)
 
 HINT_CHARACTERS = 4
 """Random characters of a token that its hint shows after the prefix."""
@@ -64,7 +70,8 @@ async def create(
 async def find(db: AsyncSession, secret: str) -> ValidToken | None:
     """Return the valid token with this secret, and note its use; None for any other.
 
-    A token ends with its time, and when its operator is disabled or has a role below that of the token.
+    A token ends with its time, and when its operator is disabled or has a role below that of the token. A token of
+    an operator whom a provider signs in rests while the last sign-in is SIGN_IN_DAYS_OF_TOKENS ago.
     """
     interval = func.make_interval(0, 0, 0, 0, 0, 0, USE_SECONDS)
     is_unnoted = or_(OperatorToken.last_used_at.is_(None), OperatorToken.last_used_at < func.now() - interval)
@@ -75,6 +82,10 @@ async def find(db: AsyncSession, secret: str) -> ValidToken | None:
             OperatorToken.digest == digest(secret),
             OperatorToken.expires_at > func.now(),
             Operator.disabled_at.is_(None),
+            or_(
+                Operator.oidc_subject.is_(None),
+                Operator.signed_in_at > func.now() - timedelta(days=SIGN_IN_DAYS_OF_TOKENS),
+            ),
         )
     )
     row = (await db.execute(statement)).one_or_none()

@@ -27,11 +27,6 @@ pages = Pages(ADMIN, PORTAL)
 admin_pages = Pages(ADMIN)
 
 SHOWN_ATTEMPTS = 20
-BREAKERS = {
-    "closed": Word("sends normally", "good"),
-    "open": Word("paused after failures", "bad"),
-    "slow_start": Word("recovering", "warn"),
-}
 
 
 @pages.get("/endpoints/{id:int}")
@@ -67,7 +62,7 @@ async def _values(
         "url": shown_url(found.url, is_whole=page.may_act),
         "headline": delivery_words.endpoint_headline(found, seen.now, judged),
         "disabled_because": delivery_words.disabled_because(found),
-        "breaker": BREAKERS[found.breaker],
+        "state": delivery_words.endpoint_state(found),
         "backlog": backlog,
         "most": MAX_BACKLOG,
         "max_posts": most,

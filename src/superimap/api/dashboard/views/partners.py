@@ -4,16 +4,15 @@ from functools import partial
 
 from starlette.responses import Response
 
-from superimap.api.dashboard import activity_charts
+from superimap.api.dashboard import activity_charts, delivery_words
 from superimap.api.dashboard.menus import ADMIN
 from superimap.api.dashboard.page import MAX_ID, Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import partner_trail
 from superimap.db.accounts import api_keys, partner_keys, partners, webhook_endpoints
 from superimap.db.errors import NotFound
-from superimap.db.models import Endpoint, Partner
+from superimap.db.models import Partner
 from superimap.db.monitoring import partner_lists
-from superimap.domain.deliveries import Breaker
 from superimap.domain.events import EventKind
 from superimap.webhooks.urls import shown_url
 
@@ -51,7 +50,7 @@ async def show_partner(page: Page, partner_id: int) -> Response:
         trail=partner_trail(partner)[:1],
         users=await partner_lists.count_users(page.db, partner_id),
         endpoints=[(KIND_NAMES[kind], endpoints.get(kind)) for kind in EventKind],
-        state_of=endpoint_state,
+        state_of=delivery_words.endpoint_state,
         shown_url=partial(shown_url, is_whole=page.may_act),
         keys=await api_keys.list_keys(page.db, partner_id),
         signing=await api_keys.signing_key_id(page.db, partner_id),
@@ -70,17 +69,3 @@ async def get_partner(page: Page, partner_id: int) -> Partner:
     if partner is None:
         raise NotFound("Partner not found.")
     return partner
-
-
-def endpoint_state(endpoint: Endpoint | None) -> tuple[str, str]:
-    """Return the state of an endpoint in words, and its tone."""
-    if endpoint is None or endpoint.url is None:
-        return "No URL", ""
-    if endpoint.disabled_at is not None:
-        return "Disabled", "bad"
-    match endpoint.breaker:
-        case Breaker.OPEN:
-            return "Fails", "bad"
-        case Breaker.SLOW_START:
-            return "Recovers", "warn"
-    return ("Some attempts fail", "warn") if endpoint.failures else ("Works", "good")
