@@ -159,6 +159,9 @@ TRACES_DROPPED = Counter(
     "refuses them (`refused`), the dispatcher has `stopped`, or they cannot be made (`unreadable`)",
     ["reason"],
 )
+TRACE_SPANS_REJECTED = Counter(
+    "superimap_trace_spans_rejected", "Spans that the collector rejected of requests that it accepted in part"
+)
 ATTEMPTS_UNRECORDED = Counter(
     "superimap_attempts_unrecorded", "Attempts whose outcome was lost with the database; each is repeated"
 )

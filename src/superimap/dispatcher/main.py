@@ -94,7 +94,7 @@ async def serve(
             ring=doorbell.ring,
         )
         lanes = Lanes(operations, _lane_limits(settings, timings), counts.lanes)
-        housekeeping = _housekeeping(settings, timings, pool)
+        housekeeping = _housekeeping(settings, timings, pool, exporter)
         sweeper = Sweeper(
             settings.session_url, doorbell, lanes, presence, housekeeping, timings=timings, health=health
         )
@@ -149,6 +149,7 @@ async def _open_exporter(
         settings.traces_url,
         headers_of(settings.traces_headers),
         encode=otlp.encode,
+        rejected_spans=otlp.rejected_spans,
         content_type=otlp.CONTENT_TYPE,
         gathering=gathering,
     )
@@ -230,7 +231,9 @@ def _connect_links(settings: Settings) -> Callable[[int, float], str | None]:
     return connect_url
 
 
-def _housekeeping(settings: Settings, timings: DispatcherTimings, pool: asyncpg.Pool) -> Housekeeping:
+def _housekeeping(
+    settings: Settings, timings: DispatcherTimings, pool: asyncpg.Pool, exporter: TraceExporter | None
+) -> Housekeeping:
     retention = Retention(
         content_days=settings.content_retention_days,
         disabled_days=settings.disabled_retention_days,
@@ -249,6 +252,7 @@ def _housekeeping(settings: Settings, timings: DispatcherTimings, pool: asyncpg.
             interval=timings.activity_interval,
             retention_interval=timings.purge_interval,
             lag=timings.activity_lag,
+            when_cancelled=exporter.offer_settled if exporter else None,
         ),
         timings=timings,
         stalled_after=settings.stalled_after,

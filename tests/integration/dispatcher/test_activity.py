@@ -345,7 +345,9 @@ async def test_a_slice_that_takes_too_long_is_halved_until_it_succeeds(world: Si
     tried: list[float] = []
     most_seconds = 100.0
 
-    async def count(_: object, source: ActivitySource, *, lag: float, seconds: float) -> bool:
+    async def count(
+        _: object, source: ActivitySource, *, lag: float, seconds: float, cancelled: None
+    ) -> bool:
         if source is ActivitySource.MESSAGES:
             tried.append(seconds)
             if seconds > most_seconds:

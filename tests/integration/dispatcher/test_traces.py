@@ -15,6 +15,8 @@ from prometheus_client import REGISTRY
 
 from fixtures.collector import TraceCollector, attributes, collecting
 from superimap.core.environment import SettingsError
+from superimap.db.delivery import replay
+from superimap.db.engine import sessions
 from superimap.dispatcher import tracing
 from superimap.dispatcher.main import serve
 from superimap.dispatcher.tracing import exporter
@@ -190,6 +192,49 @@ async def test_what_the_collector_or_the_egress_guard_refuses_is_counted(
         await eventually(lambda: asyncio.sleep(0, sample("traces_dropped", reason=reason) == before + 1))
 
     assert len(collector.requests) == (fault == "refused")
+
+
+async def test_spans_that_the_collector_rejects_are_counted_and_not_sent_again(
+    world: SinkWorld, collector: TraceCollector, caplog
+):
+    before = sample("trace_spans_rejected")
+    collector.rejected = 2
+    endpoint = await world.endpoint()
+    async with world.dispatcher(timings=SOON, traces_url=collector.url):
+        for number in range(1, 3):
+            await world.add_deliveries(endpoint)
+            await eventually(
+                lambda n=number: asyncio.sleep(0, sample("trace_spans_rejected") == before + 2 * n)
+            )
+
+    assert len(collector.requests) == 2
+    assert [record.spans for record in caplog.records if "rejects spans" in record.message] == [2]
+
+
+async def test_a_cancelled_delivery_has_a_trace_that_ends_with_the_cancellation(
+    world: SinkWorld, collector: TraceCollector
+):
+    cancelled = await add_mail(world)
+    await world.db.execute("UPDATE deliveries SET due_at = now() + interval '1 hour'")
+    endpoint = await world.db.fetchval("SELECT endpoint_id FROM deliveries")
+    counting = replace(SOON, activity_interval=0.1, activity_lag=0.5)
+    async with world.dispatcher(timings=counting, traces_url=collector.url):
+        [delivered] = await world.add_deliveries(endpoint)
+        await collector.wait_for(lambda: collector.trace(delivered.hex))
+        async with sessions(world.database_url) as sessionmaker, sessionmaker.begin() as db:
+            await replay.cancel_one(db, world.partner_id, cancelled)
+        await collector.wait_for(lambda: collector.trace(cancelled.hex))
+
+    spans = {span.name: span for span in collector.trace(cancelled.hex)}
+    assert list(spans) == ["mail", "provider", "recording"]
+    assert attributes(spans["mail"])["superimap.state"] == "cancelled"
+    assert (spans["mail"].status.code, spans["mail"].status.message) == (
+        Status.STATUS_CODE_ERROR,
+        "cancelled",
+    )
+    settled = (await world.row(cancelled))["settled_at"]
+    assert spans["mail"].end_time_unix_nano == nanoseconds(settled)
+    assert len(collector.trace(delivered.hex)) == 3
 
 
 async def test_without_the_extra_a_dispatcher_says_what_to_install(world: SinkWorld, monkeypatch):

@@ -11,11 +11,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
 from superimap.core.ids import min_uuid7
 from superimap.db import statements
+from superimap.db.delivery import traces
 from superimap.db.delivery.deliveries import Db
 from superimap.domain import activity
 from superimap.domain.activity import ActivitySource, Coarsening
@@ -63,11 +65,13 @@ async def count_slice(
     lag: float = activity.SETTLE_LAG_SECONDS,
     seconds: float = activity.SLICE_SECONDS,
     most: int = MAX_MESSAGES,
+    cancelled: list[tuple[int, UUID]] | None = None,
 ) -> bool:
     """Count the next slice of a source; return whether there may be more to count now.
 
     A slice is `seconds` long, and has `most` messages at most. Rows that are younger than `lag` seconds wait,
-    because an earlier one may still become visible.
+    because an earlier one may still become visible. The cancelled deliveries of the slice are added to the list
+    `cancelled`, each by partner and id.
     """
     async with _transaction(pool) as db:
         mark = await db.fetchrow(*_LOCK_MARK.bind(source=source, lag=lag, slice=seconds))
@@ -79,6 +83,8 @@ async def count_slice(
             count_id, is_part = await db.fetchrow(*last)
         values = _range(source, mark, count_to, count_id)
         await db.execute(*_ADD[source].bind(**values))
+        if cancelled is not None and source is ActivitySource.DELIVERIES:
+            cancelled += await traces.list_cancelled(db, after=mark["counted_to"], until=count_to)
         moved_to = mark["counted_to"] if is_part else count_to
         await db.execute(*_MOVE_MARK.bind(source=source, count_to=moved_to, count_id=count_id))
         return is_part or (count_to - mark["counted_to"]).total_seconds() >= seconds

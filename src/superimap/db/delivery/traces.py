@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from asyncpg import Record
@@ -13,7 +13,12 @@ from superimap.db.delivery.deliveries import Db
 from superimap.domain.mail_stages import MailStages, found_by_number
 from superimap.domain.traces import StoredAttempt, StoredTrace
 
-_READ_TRACES = statements.load(__file__)["read_traces"]
+MAX_CANCELLED = 5_000
+"""Cancelled deliveries of one interval of which traces are made."""
+
+_STATEMENTS = statements.load(__file__)
+_READ_TRACES = _STATEMENTS["read_traces"]
+_LIST_CANCELLED = _STATEMENTS["list_cancelled"]
 
 
 async def read_traces(db: Db, deliveries: Sequence[tuple[int, UUID]]) -> list[StoredTrace]:
@@ -21,6 +26,12 @@ async def read_traces(db: Db, deliveries: Sequence[tuple[int, UUID]]) -> list[St
     partner_ids, ids = [each[0] for each in deliveries], [each[1] for each in deliveries]
     rows = await db.fetch(*_READ_TRACES.bind(partner_ids=partner_ids, ids=ids))
     return [_trace(row) for row in rows]
+
+
+async def list_cancelled(db: Db, *, after: datetime, until: datetime) -> list[tuple[int, UUID]]:
+    """Return deliveries that were cancelled in this interval, each by partner and id; MAX_CANCELLED at most."""
+    bound = _LIST_CANCELLED.bind(counted_to=after, count_to=until, limit=MAX_CANCELLED)
+    return [(row["partner_id"], row["id"]) for row in await db.fetch(*bound)]
 
 
 def _trace(row: Record) -> StoredTrace:

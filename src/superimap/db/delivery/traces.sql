@@ -15,3 +15,8 @@ FROM unnest(:partner_ids::bigint[], :ids::uuid[]) AS given(partner_id, id)
 JOIN deliveries d ON d.partner_id = given.partner_id AND d.id = given.id
 LEFT JOIN messages m ON m.id = d.message_id AND m.partner_id = d.partner_id
 WHERE d.settled_at IS NOT NULL;
+
+-- name: list_cancelled
+-- The deliveries that were cancelled after :counted_to and not after :count_to. Their rows were read just now.
+SELECT partner_id, id FROM deliveries
+WHERE settled_at > :counted_to AND settled_at <= :count_to AND state = 'cancelled' ORDER BY settled_at LIMIT :limit;

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -32,6 +36,18 @@ def encode(stored: Iterable[StoredTrace]) -> bytes:
     )
     request: bytes = ExportTraceServiceRequest(resource_spans=[sent]).SerializeToString()
     return request
+
+
+def rejected_spans(answer: bytes) -> int:
+    """Return how many spans of an accepted request the collector has rejected (OTLP 1.5.0, "Partial Success").
+
+    0 if the answer is not one of OTLP: the status has said that the request was accepted.
+    """
+    try:
+        response = ExportTraceServiceResponse.FromString(answer)
+    except DecodeError:
+        return 0
+    return max(0, int(response.partial_success.rejected_spans))
 
 
 def _span(trace: StoredTrace, span: TraceSpan) -> trace_pb2.Span:
