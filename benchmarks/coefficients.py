@@ -32,6 +32,7 @@ from fixtures.engines import settings_for_engines
 from fixtures.world import World
 from superimap.core.config import Settings
 from superimap.domain.coefficients import Coefficients, read_coefficients
+from superimap.domain.mail_stages import MailOrigin
 from superimap.mail import message
 from superimap.webhooks import payload
 
@@ -206,6 +207,7 @@ def _webhook_ratio() -> float:
         user_tag="user",
         imap_provider_code=PROVIDER,
         received_at=datetime.now(UTC),
+        origin=MailOrigin.LIVE,
     )
     return len(content) / len(raw)
 

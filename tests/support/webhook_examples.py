@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from superimap.core import crypto
 from superimap.core.ids import uuid7
 from superimap.domain.events import EventKind, EventName
+from superimap.domain.mail_stages import MailOrigin
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
 from superimap.webhooks import payload, signing
@@ -32,6 +33,7 @@ def content(kind: EventKind) -> bytes:
                 is_exact=not was_scrubbed,
                 envelope=envelopes.as_json(read.envelope),
                 received_at=datetime.now(UTC).replace(microsecond=0),
+                origin=MailOrigin.LIVE,
                 **user,
             )
         case EventKind.USER_CONNECTED:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from superimap.domain.events import EventName
+from superimap.domain.mail_stages import MailOrigin
 from superimap.webhooks import payload
 from superimap.webhooks.signing import body_signature
 
@@ -27,6 +28,7 @@ def new_mail(*, raw: bytes = RAW, text: str = TEXT, is_exact: bool = False) -> b
         user_tag='a"n\\n',
         imap_provider_code="GMAIL_OAUTH2",
         received_at=datetime(2026, 9, 21, 16, 0, 0, tzinfo=timezone(timedelta(hours=2))),
+        origin=MailOrigin.LIVE,
     )
 
 
@@ -42,6 +44,7 @@ def test_a_body_has_every_documented_field():
         "user_tag": 'a"n\\n',
         "imap_provider_code": "GMAIL_OAUTH2",
         "received_at": "2026-09-21T14:00:00Z",
+        "origin": "live",
         "envelope": {"subject": "hé"},
         "rfc822": TEXT,
         "rfc822_base64": base64.b64encode(RAW).decode(),
@@ -137,4 +140,5 @@ def test_content_that_does_not_begin_with_its_sha1_is_refused():
             user_tag="",
             imap_provider_code="",
             received_at=None,
+            origin=MailOrigin.LIVE,
         )

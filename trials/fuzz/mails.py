@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from superimap.domain.envelope import Envelope
+from superimap.domain.mail_stages import MailOrigin
 from superimap.mail.envelope import as_json
 from superimap.mail.message import decode_text, is_cheap, parse
 from superimap.webhooks import payload
@@ -41,6 +42,7 @@ def check(raw: bytes) -> None:
         user_tag="joe",
         imap_provider_code="TEST",
         received_at=None,
+        origin=MailOrigin.LIVE,
     )
     found = json.loads(content)
     assert found["rfc822"] == raw.decode("utf-8", "replace")

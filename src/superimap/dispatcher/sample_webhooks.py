@@ -11,6 +11,7 @@ from superimap.core.ids import uuid7
 from superimap.dispatcher.delivery_sender import stored_answer
 from superimap.dispatcher.webhook_client import PostResult, open_client
 from superimap.domain.events import EventKind, EventName, ReasonCode
+from superimap.domain.mail_stages import MailOrigin
 from superimap.mail import envelope, message
 from superimap.webhooks import payload, signing
 from superimap.webhooks.signing import SigningKeys
@@ -46,6 +47,7 @@ def sample_content(kind: EventKind, *, now: datetime) -> bytes:
                 is_exact=not was_scrubbed,
                 envelope=envelope.as_json(mail.envelope),
                 received_at=now.replace(microsecond=0),
+                origin=MailOrigin.LIVE,
                 **user,
             )
         case EventKind.USER_CONNECTED:

@@ -15,11 +15,28 @@ class FoundBy(StrEnum):
     """A session that watched the mailbox asked for it: polling, or a check for mail that was not announced."""
     CATCH_UP = "catch_up"
     """A search found it: at a sign-in, after an outage, or below the cursor."""
+    SWEEP = "sweep"
+    """A sweep of the mailbox's history found it."""
 
+
+class MailOrigin(StrEnum):
+    """How a mail came to its webhook, as the field `origin` says it."""
+
+    LIVE = "live"
+    CATCH_UP = "catch_up"
+    SWEEP = "sweep"
+
+
+ORIGINS = {
+    FoundBy.ANNOUNCED: MailOrigin.LIVE,
+    FoundBy.POLLED: MailOrigin.LIVE,
+    FoundBy.CATCH_UP: MailOrigin.CATCH_UP,
+    FoundBy.SWEEP: MailOrigin.SWEEP,
+}
 
 FOUND_BY_NUMBERS = {
     found_by: number
-    for number, found_by in enumerate((FoundBy.ANNOUNCED, FoundBy.POLLED, FoundBy.CATCH_UP), 1)
+    for number, found_by in enumerate((FoundBy.ANNOUNCED, FoundBy.POLLED, FoundBy.CATCH_UP, FoundBy.SWEEP), 1)
 }
 """Numbers by which `messages.found_by` stores it, because a mail has a row of its own."""
 WATCHED_NUMBERS = (FOUND_BY_NUMBERS[FoundBy.ANNOUNCED], FOUND_BY_NUMBERS[FoundBy.POLLED])
@@ -42,7 +59,7 @@ class Sighting(NamedTuple):
     @property
     def is_watched(self) -> bool:
         """Whether a session that watched the mailbox found the mail, so that it tells of the provider's delay."""
-        return self.found_by is not FoundBy.CATCH_UP
+        return ORIGINS[self.found_by] is MailOrigin.LIVE
 
     def milliseconds_before(self, now: float) -> int:
         """Return the time from the sighting to `now`, of the same clock, as it is stored."""

@@ -130,7 +130,7 @@ def _stage_spans(trace: StoredTrace, root_id: bytes) -> Iterator[TraceSpan]:
     times = trace.stages
     delay = times.provider_seconds
     is_near = delay is not None and 0 <= delay <= MAX_PROVIDER_SECONDS
-    is_known = is_near and times.found_by is not FoundBy.CATCH_UP
+    is_known = is_near and times.found_by not in (FoundBy.CATCH_UP, FoundBy.SWEEP)
     stages = (
         ("provider", times.received_at if is_known else None, times.found_at),
         ("recording", times.found_at, times.recorded_at),

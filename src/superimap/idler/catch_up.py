@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from superimap.db.watching.intake import MailRow
 from superimap.domain.deferrals import MAX_UNPROVEN_FAILURES
-from superimap.domain.mail_stages import FoundBy, Sighting
+from superimap.domain.mail_stages import ORIGINS, FoundBy, Sighting
 from superimap.domain.mails import MailOutcome
 from superimap.idler import mailbox_queries, server_pauses
 from superimap.idler.arrivals import Arrivals
@@ -182,7 +182,8 @@ class CatchUp:
             return
         by_date, sighting = self._judges_by_date(mailbox, meta), self._sightings.next()
         try:
-            read = await self._reader.read(mailbox, uid, meta, by_date=by_date, raw=raw)
+            origin = ORIGINS[sighting.found_by]
+            read = await self._reader.read(mailbox, uid, meta, by_date=by_date, raw=raw, origin=origin)
         except ImapError as error:
             if self._scope.memory.has_broken_header(uid):  # the mail itself is not at fault
                 self._suspects.note_progress()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from superimap.db.watching.intake import MailRow
 from superimap.domain.envelope import Envelope
+from superimap.domain.mail_stages import MailOrigin
 from superimap.domain.mails import GivenUp, MailFacts, MailOutcome, judge
 from superimap.idler import big_mails, mailbox_queries
 from superimap.idler.catch_up_plan import date_tolerance
@@ -53,13 +54,15 @@ class MailReader:
         *,
         by_date: bool,
         raw: bytes | None = None,
+        origin: MailOrigin = MailOrigin.CATCH_UP,
     ) -> ReadMail:
         """Return the row of a mail; `meta` is None if it is gone, and `raw` is given if it is read already.
 
-        `by_date` says that it is new only by its date. Raises any ImapError; Refused if only this mail failed.
+        `by_date` says that it is new only by its date; `origin` is for its webhook. Raises any ImapError; Refused
+        if only this mail failed.
         """
         if meta is not None and raw is not None:
-            return await self._judge_content(mailbox, meta, raw, by_date=by_date)
+            return await self._judge_content(mailbox, meta, raw, origin, by_date=by_date)
         facts = self._facts(meta, tolerance=self._tolerance(mailbox, by_date))._replace(is_gone=meta is None)
         judgement = judge(facts)
         if meta is not None and judgement[0] is MailOutcome.DELIVERED:
@@ -68,7 +71,7 @@ class MailReader:
             raw = await mailbox_queries.fetch_raw(self._scope.client, uid)
             if raw is not None:
                 self._scope.memory.check_body(uid, raw, meta.size)
-                return await self._judge_content(mailbox, meta, raw, by_date=by_date)
+                return await self._judge_content(mailbox, meta, raw, origin, by_date=by_date)
             facts = facts._replace(is_gone=True)
             judgement = judge(facts)
         is_announced = meta is not None and judgement[0] is MailOutcome.TOO_BIG
@@ -103,7 +106,7 @@ class MailReader:
         )
 
     async def _judge_content(
-        self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes, *, by_date: bool
+        self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes, origin: MailOrigin, *, by_date: bool
     ) -> ReadMail:
         """Judge a mail that is read, and build its row."""
         parsed = await big_mails.process(parse, raw)
@@ -127,6 +130,7 @@ class MailReader:
                 uid_validity=mailbox.uid_validity,
                 twin=twin,
                 batch=mailbox.pending,
+                origin=origin,
             )
             return ReadMail(row, len(raw))
         row = self._rows.row_without_webhook(

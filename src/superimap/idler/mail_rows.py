@@ -11,6 +11,7 @@ from superimap.core.ids import derived_uuid7, uuid7
 from superimap.db.watching.intake import MailRow, storable_error
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain.envelope import Envelope
+from superimap.domain.mail_stages import MailOrigin
 from superimap.domain.mails import MailFacts, MailJudgement, MailOutcome
 from superimap.idler import big_mails
 from superimap.idler.context import IdlerContext
@@ -122,6 +123,7 @@ class MailRows:
         uid_validity: int,
         twin: MailRow | None,
         batch: Sequence[MailRow],
+        origin: MailOrigin,
     ) -> MailRow:
         """Build the row of a mail with its webhook content; without content if the batch holds its `twin`.
 
@@ -131,7 +133,7 @@ class MailRows:
         content = token_digest = None
         if twin is None:
             sealed = await big_mails.process(
-                self._sealed_content, raw, parsed, delivery_id, meta.internal_date
+                self._sealed_content, raw, parsed, delivery_id, meta.internal_date, origin
             )
             content = await self._context.contents.put(sealed, self._place(delivery_id))
             token_digest = self._token_digest(parsed, batch)
@@ -189,7 +191,12 @@ class MailRows:
         return None if any(other.token_digest == digest for other in batch) else digest
 
     def _sealed_content(
-        self, raw: bytes, parsed: mail.ParsedMail, delivery_id: UUID, received_at: datetime | None
+        self,
+        raw: bytes,
+        parsed: mail.ParsedMail,
+        delivery_id: UUID,
+        received_at: datetime | None,
+        origin: MailOrigin,
     ) -> bytes:
         text, was_scrubbed = mail.decode_text(raw)
         content = payload.new_mail(
@@ -201,6 +208,7 @@ class MailRows:
             user_tag=self._watched.tag,
             imap_provider_code=self._watched.provider_code,
             received_at=received_at,
+            origin=origin,
         )
         return self._seal(content, delivery_id)
 

@@ -17,6 +17,7 @@ from json.encoder import encode_basestring
 from typing import Any, Protocol
 
 from superimap.domain.events import EVENTS, EventName
+from superimap.domain.mail_stages import MailOrigin
 from superimap.webhooks.signing import body_signature
 
 _BASE64_CHUNK_BYTES = 48 * 1024  # a multiple of three, so that only the last chunk is padded
@@ -44,6 +45,7 @@ def new_mail(
     user_tag: str,
     imap_provider_code: str,
     received_at: datetime | None,
+    origin: MailOrigin,
 ) -> bytes:
     """Content of a `new_mail` webhook.
 
@@ -57,6 +59,7 @@ def new_mail(
         "user_tag": user_tag,
         "imap_provider_code": imap_provider_code,
         "received_at": received_at and _utc_text(received_at),
+        "origin": origin,
         "envelope": envelope,
     }
     parts = [b',"rfc822":"', *map(_escaped, text), b'"']

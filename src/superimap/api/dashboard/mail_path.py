@@ -19,6 +19,7 @@ FOUND_WORDS = {
     FoundBy.ANNOUNCED: "found because the mail server announced it",
     FoundBy.POLLED: "found by asking the mail server",
     FoundBy.CATCH_UP: "found by a search, as after an outage",
+    FoundBy.SWEEP: "found by a sweep of the mailbox's history",
 }
 MINUTE_SECONDS = 60.0
 NO_BAR = Markup("")
@@ -107,7 +108,7 @@ def _before_recorded(mail: MessageRow, times: MailStages) -> list[PathStage]:
                 times.received_at,
                 times.provider_seconds,
                 "warn" if is_ahead else "good",
-                is_off_scale=is_ahead or times.found_by is FoundBy.CATCH_UP,
+                is_off_scale=is_ahead or times.found_by in (FoundBy.CATCH_UP, FoundBy.SWEEP),
             )
         )
     elif times.received_at is not None:
