@@ -142,6 +142,9 @@ CROSS_REFERENCES = {
     "a message that is another's":
         "INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, size, outcome)"
         " VALUES ($1, $2, $2, 9, 9, 1, 'delivered')",
+    "a sweep of another's user":
+        "INSERT INTO sweeps (partner_id, user_id, shard, direction, actor_kind, made_by)"
+        " VALUES ($1, $2, 1, 'newest', 'system', 'test')",
     "a delivery to another's endpoint":
         "INSERT INTO deliveries (id, partner_id, endpoint_id, user_id, message_id, kind)"
         f" VALUES ({ID}, $1, $2, $1, $1, 'new_mail')",

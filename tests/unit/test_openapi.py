@@ -4,6 +4,9 @@ from superimap.api.app import openapi
 
 SCHEMAS = frozenset(
     [
+        "SweepDirection",
+        "SweepOut",
+        "SweepState",
         "ProviderTracersOut",
         "TracerCountsOut",
         "TracerHealth",
@@ -151,6 +154,12 @@ OPERATIONS = frozenset(
         "list_endpoints",
         "list_events",
         "list_messages",
+        "create_sweep",
+        "list_sweeps",
+        "show_sweep",
+        "pause_sweep",
+        "resume_sweep",
+        "cancel_sweep",
         "retry_message",
         "list_secrets",
         "list_users",

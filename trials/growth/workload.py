@@ -122,6 +122,9 @@ ARGUMENTS: dict[str, object] = {
     "tries": [1], "turn": 1,
     "twin_uid": [None], "uid": [10**9], "uid_validity": 1, "uids": [1, 2], "unhealthy": 10, "up_to": 10**9,
     "user_id": _USER, "user_ids": [_USER], "users": 1, "users_channel": "x", "version": 1, "voucher": 1,
+    "sweep_id": 1, "running": [1], "state": "finished", "failed": False, "is_watched": True,
+    "up_to_uid": 1, "old_done_uid": None, "new_done_uid": 1, "looked_at": 1, "would_send": 0, "known": 0,
+    "skipped": 0, "unreadable": 0,
     "vouchers": [1], "max_delay": 86_400.0, "failing": [1], "wanted": 1, "watched": [1, 2], "word": b"x",
 }  # fmt: skip
 _SETTLE: dict[str, object] = {
@@ -158,6 +161,10 @@ OF_STATEMENT: dict[str, dict[str, object]] = {
     "watching/ownership:renew_lease": {"shards": 1},
     "watching/protocol_logs:write_lines": {"times": [1e9], "directions": ["sent"], "lines": ["x"]},
     "watching/recorded_mails:content_digests": {"uid": 1},
+    "watching/sweeps:begin_sweep": {"up_to_uid": 1},
+    "watching/sweeps:find_due": {"limit": 8},
+    "watching/sweeps:record_sweep": {"found_by": 4, "found_ago": [1]},
+    "watching/sweeps:set_total": {"left": 1},
     "watching/tracers:make_tracer": {"token_digest": _BYTES},
     "watching/sessions:record_refusal": {"code": "login_refused"},
 }

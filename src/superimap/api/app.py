@@ -32,6 +32,7 @@ from superimap.api.routes import (
     messages,
     password,
     portal,
+    sweeps,
     user_batches,
     users,
     webhook_test,
@@ -49,8 +50,8 @@ from superimap.domain.quotas import Quota, RecentRefusals
 from superimap.oauth.links import derive_keys
 
 MODULES = (
-    connections, users, user_batches, messages, deliveries, webhooks, api_keys, audit, webhook_test, health,
-    connect, callback, password, disconnect, docs, cluster, portal,
+    connections, users, user_batches, messages, sweeps, deliveries, webhooks, api_keys, audit, webhook_test,
+    health, connect, callback, password, disconnect, docs, cluster, portal,
     partners, partner_connections, keys, providers, status, jobs, people,
 )  # fmt: skip
 

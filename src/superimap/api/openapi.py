@@ -70,6 +70,7 @@ TAGS = (
     {"name": "connections", "description": "Connections between you and the mail providers of your users."},
     {"name": "users", "description": "Users whose mailboxes are watched."},
     {"name": "messages", "description": "Mails that were seen, and why each has a webhook or none."},
+    {"name": "sweeps", "description": "Readings of a mailbox's history into webhooks."},
     {
         "name": "deliveries",
         "description": "Webhooks: pending, delivered and failed ones. Failed ones can be replayed.",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from superimap.db.delivery import liveness, sweeping, tracers
+from superimap.db.delivery import liveness, sweeping, sweeps, tracers
 from superimap.db.delivery.deliveries import Db
 from superimap.domain.protocol_logs import RETENTION_DAYS
 from superimap.domain.tracers import OBJECTIVE_DAYS
@@ -46,6 +46,7 @@ class Purges:
             "deliveries": (sweeping.delete_old_deliveries, kept.row_days),
             "messages": (self._delete_messages, kept.row_days),
             "user_events": (liveness.delete_old_events, kept.row_days),
+            "sweeps": (sweeps.delete_old, kept.row_days),
             "tracers": (tracers.delete_old, kept.row_days),
             "tracer_days": (tracers.delete_old_days, max(kept.row_days, OBJECTIVE_DAYS)),
             "protocol_logs": (liveness.delete_old_protocol_logs, RETENTION_DAYS),

@@ -8,3 +8,6 @@ USERS_CHANNEL = "superimap_users"
 # The payload is the id of the idler that is to read the cluster, or EVERY_IDLER.
 SHARDS_CHANNEL = "superimap_shards"
 EVERY_IDLER = ""
+
+# The payload is the shard of a user with a sweep that was created or changed.
+SWEEPS_CHANNEL = "superimap_sweeps"

@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL, USERS_CHANNEL
+from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL, SWEEPS_CHANNEL, USERS_CHANNEL
 from superimap.doorbells.pace import RingPace
 
 _EVERY_SHARD = 0
@@ -22,6 +22,8 @@ class IdlerDoorbell:
         self._shards: set[int] = set()
         self._pace = RingPace()
         self._has_cluster_changed = False
+        self.sweeps = asyncio.Event()
+        """Set when a sweep was created or changed, of whichever idler."""
 
     async def listen_on(self, connection: asyncpg.Connection) -> None:
         """Listen on a connection of PostgreSQL until it ends, and run a round: rings may have been missed.
@@ -30,6 +32,7 @@ class IdlerDoorbell:
         """
         await connection.add_listener(USERS_CHANNEL, self._user_changed)
         await connection.add_listener(SHARDS_CHANNEL, self._cluster_changed)
+        await connection.add_listener(SWEEPS_CHANNEL, self._sweep_changed)
         self._has_cluster_changed = True
         self._rung.set()
 
@@ -63,6 +66,9 @@ class IdlerDoorbell:
         if isinstance(shard, str) and shard.isdecimal():
             self._shards.add(int(shard))
             self._rung.set()
+
+    def _sweep_changed(self, _connection: object, _pid: int, _channel: str, _shard: object) -> None:
+        self.sweeps.set()
 
     def _cluster_changed(self, _connection: object, _pid: int, _channel: str, idler: object) -> None:
         if idler in self._addressed_to:

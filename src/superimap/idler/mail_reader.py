@@ -1,23 +1,32 @@
 """Reading of one mail: judge it by its metadata, read it if it may need a webhook, and build its row."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
 
 from superimap.db.watching.intake import MailRow
 from superimap.domain.envelope import Envelope
 from superimap.domain.mail_stages import MailOrigin
 from superimap.domain.mails import GivenUp, MailFacts, MailOutcome, judge
 from superimap.idler import big_mails, mailbox_queries
-from superimap.idler.catch_up_plan import date_tolerance
 from superimap.idler.deferred_mails import MailDeferral
 from superimap.idler.mail_rows import MailRows, find_twin, parse
-from superimap.idler.mailbox import WatchedMailbox
 from superimap.idler.scope import ConnectionScope
 from superimap.imap.errors import ImapError, Refused
 from superimap.imap.types import MessageMeta, Uid
 from superimap.mail.headers import MAX_HEADER_BYTES
 from superimap.mail.message import read_envelope
+
+
+class ReadableMailbox(Protocol):
+    """A mailbox whose mails are read into batches; implemented by `WatchedMailbox` and `SweptMailbox`."""
+
+    @property
+    def uid_validity(self) -> int: ...
+    @property
+    def pending(self) -> Sequence[MailRow]: ...
+    def date_tolerance(self, connected_at: datetime) -> timedelta: ...
+    async def make_room(self, size: int) -> None: ...
 
 
 class ReadMail(NamedTuple):
@@ -48,7 +57,7 @@ class MailReader:
 
     async def read(
         self,
-        mailbox: WatchedMailbox,
+        mailbox: ReadableMailbox,
         uid: int,
         meta: MessageMeta | None,
         *,
@@ -106,7 +115,7 @@ class MailReader:
         )
 
     async def _judge_content(
-        self, mailbox: WatchedMailbox, meta: MessageMeta, raw: bytes, origin: MailOrigin, *, by_date: bool
+        self, mailbox: ReadableMailbox, meta: MessageMeta, raw: bytes, origin: MailOrigin, *, by_date: bool
     ) -> ReadMail:
         """Judge a mail that is read, and build its row."""
         parsed = await big_mails.process(parse, raw)
@@ -143,14 +152,11 @@ class MailReader:
         )
         return ReadMail(row, 0)
 
-    def _tolerance(self, mailbox: WatchedMailbox, by_date: bool) -> timedelta | None:
+    def _tolerance(self, mailbox: ReadableMailbox, by_date: bool) -> timedelta | None:
         """Return the tolerance with which the date of a mail is judged; None if the date does not matter."""
         if not by_date:
             return None
-        if not mailbox.judges_by_date:  # a deferred mail that a search by date has found
-            return timedelta()
-        connected_at = self._scope.watched.connected_at
-        return date_tolerance(mailbox.row.cursor, by_date=mailbox.by_date, connected_at=connected_at)
+        return mailbox.date_tolerance(self._scope.watched.connected_at)
 
     def _facts(
         self,
@@ -176,7 +182,7 @@ class MailReader:
             has_tracers=self._scope.watched.has_tracers,
         )
 
-    async def _read_envelope(self, mailbox: WatchedMailbox, uid: int) -> Envelope | None:
+    async def _read_envelope(self, mailbox: ReadableMailbox, uid: int) -> Envelope | None:
         """Read the envelope of a mail that is too big to be read; None if the server fails to send its headers.
 
         If that ends the session, the next one does without them.

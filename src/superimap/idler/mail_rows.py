@@ -129,7 +129,8 @@ class MailRows:
 
         PostgreSQL decides whether the mail is a copy of an earlier one, or a tracer, and then drops the content.
         """
-        delivery_id = self._delivery_id(meta, parsed.sha1, uid_validity=uid_validity)
+        is_swept = origin is MailOrigin.SWEEP  # its record says what was sent; a mail may be sent again
+        delivery_id = uuid7() if is_swept else self._delivery_id(meta, parsed.sha1, uid_validity=uid_validity)
         content = token_digest = None
         if twin is None:
             sealed = await big_mails.process(

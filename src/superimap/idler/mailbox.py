@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from superimap.core import metrics
 from superimap.db.watching import intake as queries
@@ -15,7 +15,7 @@ from superimap.domain.mail_stages import Sighting
 from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import KnownMail
 from superimap.idler.batch import MailBatch
-from superimap.idler.catch_up_plan import CatchUpPlan
+from superimap.idler.catch_up_plan import CatchUpPlan, date_tolerance
 from superimap.idler.deferred_mails import Place, first_retry
 from superimap.idler.mailbox_memory import RecordedMail
 from superimap.idler.mailbox_queries import identity_of, known_mail
@@ -104,6 +104,12 @@ class WatchedMailbox:
             and is_found_again(each.identity, identity_of(meta))
             for each in elsewhere
         )
+
+    def date_tolerance(self, connected_at: datetime) -> timedelta:
+        """Return the tolerance with which the date of a mail is judged: none for one that was found by date."""
+        if not self.judges_by_date:
+            return timedelta()
+        return date_tolerance(self.row.cursor, by_date=self.by_date, connected_at=connected_at)
 
     @property
     def plan(self) -> CatchUpPlan:

@@ -34,6 +34,7 @@ from superimap.idler.peers import Peers
 from superimap.idler.presence import PresenceKeeper
 from superimap.idler.session import UserSession
 from superimap.idler.supervisor import Supervisor
+from superimap.idler.sweep_job import SweepJob
 from superimap.idler.timing import LONGEST_POLL_SECONDS, SessionTiming
 from superimap.idler.tracer_job import TracerJob
 from superimap.idler.vouching import Vouching
@@ -102,6 +103,7 @@ async def serve(
                 group.create_task(runtime.manage_memory(_count_established)),
                 group.create_task(_vouching(context).run()),
                 group.create_task(TracerJob(context).run()),
+                group.create_task(SweepJob(context, doorbell.sweeps).run()),
                 group.create_task(
                     context.protocol_logs.run(pool, context.liveness, ownership, every=interval)
                 ),

@@ -59,6 +59,13 @@ class MailboxOpener:
             return INBOX
         return choose_folder(await self._scope.client.list_folders(), wanted)
 
+    async def find(self, name: str) -> Folder | None:
+        """Return the folder of this name; None if there is none."""
+        if name.upper() == INBOX.name:
+            return INBOX
+        found = choose_folder(await self._scope.client.list_folders(), (name,))
+        return None if found is INBOX else found
+
     async def select(self, folder: Folder) -> Selected:
         """Open the folder by the provider's command, or by the one that the server is known to need."""
         open_by = self._scope.watched.open_by

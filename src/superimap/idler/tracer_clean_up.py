@@ -11,7 +11,7 @@ from superimap.db.watching import tracers as queries
 from superimap.db.watching.tracers import UncleanTracer
 from superimap.domain.tracers import CleanUp
 from superimap.idler.context import IdlerContext
-from superimap.idler.tracer_connection import connected
+from superimap.idler.second_connection import connected
 from superimap.imap.client import ImapClient
 from superimap.imap.errors import ImapError, Refused
 from superimap.mail import message, tracer

@@ -13,8 +13,8 @@ from superimap.domain.providers import TracerBy
 from superimap.domain.tracers import NOT_TRIED, SEND_SECONDS
 from superimap.domain.users import UserStatus
 from superimap.idler.context import IdlerContext
+from superimap.idler.second_connection import connected
 from superimap.idler.sign_in import load_credentials
-from superimap.idler.tracer_connection import connected
 from superimap.idler.tracer_smtp import DEFAULT_PORTS, NotSent, SmtpRoute, SmtpSender
 from superimap.imap.errors import ImapError, Refused
 from superimap.mail import tracer_mail

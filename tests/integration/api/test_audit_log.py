@@ -55,6 +55,10 @@ async def calls(world, sink) -> list[tuple[str, str, dict, str]]:
         ("PUT", USER, {"login_password": SECRET + "4"}, "user.update"),
         ("PATCH", USER, {"email": "eve@secret.example"}, "user.update"),
         ("POST", f"{USER}/messages/{{message}}/retry", {}, "message.retry"),
+        ("POST", f"{USER}/sweeps", {}, "sweep.create"),
+        ("POST", f"{USER}/sweeps/{{sweep}}/pause", {}, "sweep.update"),
+        ("POST", f"{USER}/sweeps/{{sweep}}/resume", {}, "sweep.update"),
+        ("POST", f"{USER}/sweeps/{{sweep}}/cancel", {}, "sweep.update"),
         ("DELETE", USER, {}, "user.update"),
         ("POST", f"{delivery(1)}/replay", {}, "delivery.replay"),
         ("POST", f"{delivery(2)}/cancel", {}, "delivery.cancel"),
@@ -90,6 +94,8 @@ async def test_every_route_that_changes_something_leaves_a_row_of_its_key(world,
         assert {(each.actor_kind, each.actor, each.action) for each in added} == {
             ("api_key", str(own), action)
         }
+        if action == "sweep.create":
+            known["sweep"] = answer.json()["id"]
         if action == "api_key.create":
             known |= {"key": answer.json()["id"], "first": own}
         routes = [

@@ -1,0 +1,72 @@
+"""Sweeps: readings of a mailbox's history into webhooks."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Integer, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
+from superimap.domain.sweeps import SweepDirection, SweepState
+
+_ACTIVE = text("state IN ('waiting', 'running', 'paused')")
+
+
+class Sweep(Base):
+    """A reading of a mailbox's history into webhooks, and how far it is.
+
+    `since` and `until` bound INTERNALDATE, and `folder` is null for the watched one. `max_mails` bounds `sent`.
+    `again`: mails that had their webhook are sent again. Nothing is read before `due_at`; `failures` counts
+    failures of the mail server in a row.
+
+    Of the mailbox and numbering in `mailbox_id` and `uid_validity`, the UIDs up to `up_to_uid` are swept, and
+    `done_uid` is the last one that was. `total` is their number, `done` that of those looked at. Of these, `sent`
+    have a webhook by this sweep (with `dry_run`: would have), `known` had one, `skipped` get none by a rule, and
+    `unreadable` could not be read; the others are out of range.
+    """
+
+    __tablename__ = "sweeps"
+    id: Mapped[IdentityKey]
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    shard: Mapped[int] = mapped_column(Integer)
+    folder: Mapped[str | None]
+    since: Mapped[datetime | None]
+    until: Mapped[datetime | None]
+    max_mails: Mapped[int | None] = mapped_column(Integer)
+    direction: Mapped[str]
+    again: Mapped[bool] = mapped_column(server_default=text("false"))
+    dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
+    actor_kind: Mapped[str]
+    made_by: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    reason: Mapped[str | None]
+    created_at: Mapped[TimestampDefaultNow]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    due_at: Mapped[TimestampDefaultNow]
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    mailbox_id: Mapped[int | None] = mapped_column(BigInteger)
+    uid_validity: Mapped[int | None] = mapped_column(BigInteger)
+    up_to_uid: Mapped[int | None] = mapped_column(BigInteger)
+    done_uid: Mapped[int | None] = mapped_column(BigInteger)
+    total: Mapped[int | None] = mapped_column(Integer)
+    done: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    sent: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    known: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    skipped: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    unreadable: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        one_of("direction", SweepDirection),
+        one_of("state", SweepState),
+        CheckConstraint(
+            "(state IN ('finished', 'cancelled', 'failed')) = (finished_at IS NOT NULL)", name="finished"
+        ),
+        Index("uq_sweeps_active", "user_id", unique=True, postgresql_where=_ACTIVE),
+        Index("ix_sweeps_partner_active", "partner_id", postgresql_where=_ACTIVE),
+        Index("ix_sweeps_due", "shard", "due_at", postgresql_where=text("state IN ('waiting', 'running')")),
+        Index("ix_sweeps_partner", "partner_id", "id"),
+        Index("ix_sweeps_user", "user_id", "id"),
+        Index("ix_sweeps_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+    )

@@ -1,0 +1,260 @@
+"""Statements about sweeps, for idlers: which are due, how far each is, and the record of a batch."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from asyncpg import Pool, Record
+
+from superimap.db import statements
+from superimap.db.watching.intake import Fence, Fenced, MailRow
+from superimap.db.watching.sessions import MAX_REASON_CHARACTERS, WatchedUser
+from superimap.domain.mail_stages import FOUND_BY_NUMBERS, FoundBy, Sighting
+from superimap.domain.numbering import Numbering, first_numbering
+from superimap.domain.sweeps import MAX_OWED_WEBHOOKS, SweepDirection, SweepFacts, SweepState
+from superimap.domain.users import UserStatus
+
+_STATEMENTS = statements.load(__file__)
+_FIND_DUE = _STATEMENTS["find_due"]
+_LOOK_AT_SWEEP = _STATEMENTS["look_at_sweep"]
+_FIND_WATCHED_MAILBOX = _STATEMENTS["find_watched_mailbox"]
+_FIND_MAILBOX = _STATEMENTS["find_mailbox"]
+_BEGIN_SWEEP = _STATEMENTS["begin_sweep"]
+_SET_TOTAL = _STATEMENTS["set_total"]
+_FIND_KNOWN = _STATEMENTS["find_known"]
+_RECORD_SWEEP = _STATEMENTS["record_sweep"]
+_POSTPONE_SWEEP = _STATEMENTS["postpone_sweep"]
+_END_SWEEP = _STATEMENTS["end_sweep"]
+_NOT_STORED = {"twin_uid", "token_digest", "found_by_date", "fetched_at"}
+_COLUMNS = tuple(field.name for field in fields(MailRow) if field.name not in _NOT_STORED)
+
+
+@dataclass(frozen=True, slots=True)
+class DueSweep:
+    """A sweep that may be begun."""
+
+    id: int
+    user_id: int
+    partner_id: int
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class SweepView:
+    """A sweep as it was requested, and the facts that decide whether it goes on."""
+
+    folder: str | None
+    since: datetime | None
+    until: datetime | None
+    max_mails: int | None
+    direction: SweepDirection
+    again: bool
+    dry_run: bool
+    failures: int
+    sent: int
+    facts: SweepFacts
+
+
+@dataclass(frozen=True, slots=True)
+class SweptFolder:
+    """A folder with its cursor, as PostgreSQL knows it; without one, `last_uid` is None."""
+
+    id: int
+    name: str
+    last_uid: int | None
+    numbering: Numbering | None
+
+    def numbering_of(self, uid_validity: int) -> Numbering:
+        """Return the numbering under a UIDVALIDITY of the server."""
+        known = self.numbering
+        if known is not None and known.server_value == uid_validity:
+            return known
+        return first_numbering(uid_validity)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlace:
+    """Where a sweep reads: a mailbox in a numbering, up to a UID. `is_watched`: a session watches this mailbox."""
+
+    sweep_id: int
+    user: WatchedUser
+    fence: Fence
+    mailbox_id: int
+    uid_validity: int
+    up_to_uid: int
+    is_watched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SweepProgress:
+    """How far a sweep is: the last UID that was looked at, the mails looked at, and the mails that were sent."""
+
+    up_to_uid: int
+    done_uid: int | None
+    done: int
+    sent: int
+
+
+@dataclass(slots=True)
+class SweepBatch:
+    """What was found in a batch: rows to record, with their sightings, and mails that need no record.
+
+    `last_uid` is the last UID that was looked at.
+    """
+
+    rows: list[MailRow]
+    sightings: list[Sighting]
+    last_uid: int | None = None
+    looked_at: int = 0
+    would_send: int = 0
+    known: int = 0
+    skipped: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSweep:
+    """What became of a batch: all mails sent so far, the endpoints to ring, and the outcomes of new rows."""
+
+    sent: int
+    endpoints: tuple[int, ...]
+    outcomes: tuple[str, ...]
+
+
+async def find_due(pool: Pool, idler: int, *, running: Collection[int], limit: int) -> list[DueSweep]:
+    """Return sweeps of this idler's shards that are due, longest first, without those that are `running`."""
+    bound = _FIND_DUE.bind(idler=idler, running=list(running), limit=limit)
+    return [DueSweep(**row) for row in await pool.fetch(*bound)]
+
+
+async def look_at(pool: Pool, sweep_id: int) -> SweepView | None:
+    """Return a sweep with everything that decides whether it goes on; None if it was deleted."""
+    row = await pool.fetchrow(*_LOOK_AT_SWEEP.bind(sweep_id=sweep_id, most=MAX_OWED_WEBHOOKS + 1))
+    return None if row is None else _view(row)
+
+
+def _view(row: Record) -> SweepView:
+    facts = {field.name: row[field.name] for field in fields(SweepFacts)}
+    facts |= {"state": SweepState(row["state"]), "status": UserStatus(row["status"])}
+    values = {field.name: row[field.name] for field in fields(SweepView) if field.name != "facts"}
+    return SweepView(**(values | {"direction": SweepDirection(row["direction"])}), facts=SweepFacts(**facts))
+
+
+async def find_folder(pool: Pool, watched: WatchedUser, fence: Fence, name: str | None) -> SweptFolder | None:
+    """Return a folder of the user's mail account; without `name` the watched one, None if there is none yet.
+
+    The row of a folder that was never watched is made. Raises Fenced.
+    """
+    if name is None:
+        bound = _FIND_WATCHED_MAILBOX.bind(user_id=watched.user_id, account=watched.account)
+        row = await pool.fetchrow(*bound)
+        return None if row is None else _folder(row)
+    row = await pool.fetchrow(
+        *_FIND_MAILBOX.bind(
+            shard=fence.shard,
+            owner=fence.owner,
+            epoch=fence.epoch,
+            user_id=watched.user_id,
+            partner_id=watched.partner_id,
+            name=name,
+            account=watched.account,
+        )
+    )
+    if row is None:
+        raise Fenced
+    return _folder(row)
+
+
+def _folder(row: Record) -> SweptFolder:
+    is_known = row["uid_validity"] is not None and row["server_uid_validity"] is not None
+    known = Numbering(row["server_uid_validity"], row["restarts"], row["uid_validity"]) if is_known else None
+    return SweptFolder(row["id"], row["name"], row["last_uid"], known)
+
+
+async def begin(pool: Pool, place: SweepPlace) -> SweepProgress | None:
+    """Begin or continue a sweep here; begin it again if it was in another mailbox or numbering.
+
+    Returns None if it is not to run any more, or the shard is lost.
+    """
+    row = await pool.fetchrow(
+        *_BEGIN_SWEEP.bind(
+            shard=place.fence.shard,
+            owner=place.fence.owner,
+            epoch=place.fence.epoch,
+            sweep_id=place.sweep_id,
+            mailbox_id=place.mailbox_id,
+            uid_validity=place.uid_validity,
+            up_to_uid=place.up_to_uid,
+        )
+    )
+    return None if row is None else SweepProgress(**row)
+
+
+async def set_total(pool: Pool, sweep_id: int, *, left: int) -> None:
+    """Record how many mails are left to look at."""
+    await pool.execute(*_SET_TOTAL.bind(sweep_id=sweep_id, left=left))
+
+
+async def find_known(pool: Pool, place: SweepPlace, uids: Sequence[int]) -> dict[int, str]:
+    """Return the outcomes of those of these mails that have a row."""
+    bound = _FIND_KNOWN.bind(mailbox_id=place.mailbox_id, uid_validity=place.uid_validity, uids=list(uids))
+    return {row["uid"]: row["outcome"] for row in await pool.fetch(*bound)}
+
+
+async def record(
+    pool: Pool, place: SweepPlace, batch: SweepBatch, *, done_uid: int | None
+) -> RecordedSweep | None:
+    """Record a batch that begins after `done_uid`, and the sweep's progress, in one statement.
+
+    Returns None if nothing was written: the shard, the user, the numbering or the sweep is not what was expected.
+    A batch whose answer was lost is such a batch when it is given again.
+    """
+    user, fence = place.user, place.fence
+    columns = {f"{name}": [getattr(row, name) for row in batch.rows] for name in _COLUMNS}
+    now = time.monotonic()
+    row = await pool.fetchrow(
+        *_RECORD_SWEEP.bind(
+            shard=fence.shard,
+            owner=fence.owner,
+            epoch=fence.epoch,
+            user_id=user.user_id,
+            partner_id=user.partner_id,
+            credentials_version=user.version,
+            sweep_id=place.sweep_id,
+            mailbox_id=place.mailbox_id,
+            uid_validity=place.uid_validity,
+            is_watched=place.is_watched,
+            up_to_uid=place.up_to_uid,
+            old_done_uid=done_uid,
+            new_done_uid=batch.last_uid,
+            looked_at=batch.looked_at,
+            would_send=batch.would_send,
+            known=batch.known,
+            skipped=batch.skipped,
+            unreadable=batch.unreadable,
+            found_by=FOUND_BY_NUMBERS[FoundBy.SWEEP],
+            found_ago=[each.milliseconds_before(now) for each in batch.sightings],
+            twin_uid=[each.twin_uid for each in batch.rows],
+            **columns,
+        )
+    )
+    if row is None:
+        return None
+    return RecordedSweep(row["sent"], tuple(row["endpoints"]), tuple(row["outcomes"]))
+
+
+async def postpone(pool: Pool, sweep_id: int, *, seconds: float, reason: str, failed: bool = False) -> None:
+    """Read nothing of a sweep for some seconds; `failed` counts a failure of its mail server."""
+    await pool.execute(
+        *_POSTPONE_SWEEP.bind(
+            sweep_id=sweep_id, seconds=seconds, reason=reason[:MAX_REASON_CHARACTERS], failed=failed
+        )
+    )
+
+
+async def end(pool: Pool, sweep_id: int, state: SweepState, reason: str | None = None) -> None:
+    """End a sweep, unless it has ended."""
+    await pool.execute(
+        *_END_SWEEP.bind(sweep_id=sweep_id, state=state, reason=reason and reason[:MAX_REASON_CHARACTERS])
+    )

@@ -1,0 +1,71 @@
+"""The job of an idler that runs the sweeps of its shards, a few at a time."""
+
+import asyncio
+import logging
+import weakref
+from collections import Counter, OrderedDict
+from functools import partial
+
+from superimap.db.postgres import UNAVAILABLE
+from superimap.db.watching import sweeps as queries
+from superimap.db.watching.sweeps import DueSweep
+from superimap.domain.sweeps import MAX_IDLER_SWEEPS
+from superimap.idler.context import IdlerContext
+from superimap.idler.sweep_run import SweepRun
+
+log = logging.getLogger(__name__)
+
+ROUND_SECONDS = 5.0
+"""Longest time between two looks for sweeps that are due."""
+MAX_REMEMBERED_SWEEPS = 1_000
+"""Sweeps of which the failures of single mails are remembered."""
+
+
+class SweepJob:
+    """Runs sweeps that are due; `rung` is set when one may be new."""
+
+    def __init__(self, context: IdlerContext, rung: asyncio.Event) -> None:
+        self._context = context
+        self._rung = rung
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._servers: Counter[str] = Counter()
+        self._failures: OrderedDict[int, Counter[int]] = OrderedDict()
+        self._gates: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def run(self) -> None:
+        """Do rounds until cancelled. A sweep that is interrupted goes on where its last batch was recorded."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._rung.clear()
+                try:
+                    await self._begin_due(group)
+                except UNAVAILABLE as error:
+                    log.debug("sweeps wait for PostgreSQL: %s", type(error).__name__)
+                try:
+                    async with asyncio.timeout(ROUND_SECONDS):
+                        await self._rung.wait()
+                except TimeoutError:
+                    pass
+
+    async def _begin_due(self, group: asyncio.TaskGroup) -> None:
+        """Begin the sweeps that are due, as far as there is room."""
+        room = MAX_IDLER_SWEEPS - len(self._running)
+        if room <= 0:
+            return
+        idler = self._context.ownership.idler
+        for sweep in await queries.find_due(self._context.pool, idler, running=self._running, limit=room):
+            task = group.create_task(self._run_for(sweep).run(), name=f"sweep {sweep.id}")
+            self._running[sweep.id] = task
+            task.add_done_callback(partial(self._ended, sweep.id))
+
+    def _run_for(self, sweep: DueSweep) -> SweepRun:
+        failures = self._failures.setdefault(sweep.id, Counter())
+        self._failures.move_to_end(sweep.id)
+        if len(self._failures) > MAX_REMEMBERED_SWEEPS:
+            self._failures.popitem(last=False)
+        gate = self._gates.setdefault(sweep.partner_id, asyncio.Lock())
+        return SweepRun(self._context, sweep, failures, gate, self._servers)
+
+    def _ended(self, sweep_id: int, _task: asyncio.Task[None]) -> None:
+        del self._running[sweep_id]
+        self._rung.set()

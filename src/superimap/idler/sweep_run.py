@@ -1,0 +1,213 @@
+"""One run of a sweep: a connection on which it goes on where the last one ended, until it is done or waits."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+
+from superimap.core.crypto import VaultError
+from superimap.db.postgres import UNAVAILABLE
+from superimap.db.watching import sessions as watching
+from superimap.db.watching import sweeps as queries
+from superimap.db.watching.intake import Fence, Fenced
+from superimap.db.watching.sessions import WatchedUser
+from superimap.db.watching.sweeps import DueSweep, SweepPlace, SweepView
+from superimap.domain import sweeps as pace
+from superimap.domain.sweeps import Proceed, Step, Stop, SweepState, Wait
+from superimap.idler import server_pauses
+from superimap.idler.context import IdlerContext
+from superimap.idler.mailbox_memory import MailboxMemory
+from superimap.idler.opening import MailboxOpener
+from superimap.idler.scope import ConnectionScope
+from superimap.idler.second_connection import connected
+from superimap.idler.status_reports import ConnectionStatus
+from superimap.idler.sweep_reader import SweepReader
+from superimap.idler.swept_mailbox import NotRecorded, SweptMailbox
+from superimap.imap.errors import AuthenticationFailed, ImapError
+from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
+
+log = logging.getLogger(__name__)
+
+_FAILURES = (ImapError, TokenRefused, TokenUnavailable, VaultError)
+ADMISSION_INTERVAL_SECONDS = 0.2
+"""Time between two looks at what the endpoint owes."""
+REPEAT_SECONDS = 5.0
+"""Wait after a batch that was not recorded: the cursor, the user or the shard has changed."""
+CATCH_UP_WAIT_SECONDS = 5.0
+
+
+class Halted(Exception):
+    """The sweep is not to go on now; `step` says why."""
+
+    def __init__(self, step: Wait | Stop) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class SweepRun:
+    """Runs one sweep. `failures` outlive it, and `gate` is passed by one batch of the partner at a time.
+
+    `servers` counts the sweeps that run by mail server.
+    """
+
+    def __init__(
+        self,
+        context: IdlerContext,
+        sweep: DueSweep,
+        failures: "Counter[int]",
+        gate: asyncio.Lock,
+        servers: "Counter[str]",
+    ) -> None:
+        self._context = context
+        self._sweep = sweep
+        self._failures = failures
+        self._gate = gate
+        self._servers = servers
+
+    async def run(self) -> None:
+        """Go on with the sweep until it ends or waits. Raises nothing: its row says what is next."""
+        view: SweepView | None = None
+        try:
+            view = await self._look()
+            await self._run(view)
+        except Halted as halted:
+            await self._apply(halted.step)
+        except (NotRecorded, Fenced):
+            await self._apply(Wait(REPEAT_SECONDS, "the mailbox has changed"))
+        except _FAILURES as error:
+            await self._failed(error, view.failures if view else 0)
+        except UNAVAILABLE as error:
+            log.debug("sweep waits for PostgreSQL: %s", type(error).__name__)
+            await asyncio.sleep(REPEAT_SECONDS)
+        except Exception as error:  # of one mailbox; the others go on
+            log.exception("sweep failed", extra={"user_id": self._sweep.user_id})
+            await self._failed(error, view.failures if view else 0)
+
+    async def _look(self) -> SweepView:
+        """Return the sweep if it may go on. Raises Halted."""
+        view = await queries.look_at(self._context.pool, self._sweep.id)
+        if view is None:
+            raise Halted(Stop(SweepState.CANCELLED))
+        step: Step = pace.next_step(view.facts)
+        if not isinstance(step, Proceed):
+            raise Halted(step)
+        return view
+
+    async def _run(self, view: SweepView) -> None:
+        watched = await watching.load(self._context.pool, self._sweep.user_id)
+        fence = self._context.fence(self._sweep.shard)
+        if watched is None or fence is None:
+            raise Fenced
+        if watched.wait:
+            raise Halted(Wait(watched.wait, "the next login of the mailbox waits"))
+        if self._servers[watched.imap_host] >= pace.MAX_SERVER_SWEEPS:
+            raise Halted(Wait(pace.SERVER_WAIT_SECONDS, "other sweeps of the mail server run"))
+        self._servers[watched.imap_host] += 1
+        try:
+            await self._run_on_connection(view, watched, fence)
+        finally:
+            self._servers[watched.imap_host] -= 1
+        await queries.end(self._context.pool, self._sweep.id, SweepState.FINISHED)
+
+    async def _run_on_connection(self, view: SweepView, watched: WatchedUser, fence: Fence) -> None:
+        room = self._context.peers.room(watched)
+        async with connected(self._context, watched, limits=self._context.limits, room=room) as client:
+            memory = MailboxMemory()
+            memory.begin_connection(room)
+            status = ConnectionStatus(self._context, watched, client)
+            scope = ConnectionScope(self._context, client, watched, memory, fence, status)
+            place = await self._open(scope, view)
+            progress = await queries.begin(self._context.pool, place)
+            if progress is None:
+                raise Fenced
+            mailbox = SweptMailbox(
+                self._context, place, progress, room, gate=self._gate, admit=self._wait_for_room
+            )
+            try:
+                await self._sweep_mails(scope, view, mailbox, progress)
+            except ImapError:
+                await mailbox.record()  # so that each connection gets further
+                raise
+            finally:
+                mailbox.discard()
+
+    async def _open(self, scope: ConnectionScope, view: SweepView) -> SweepPlace:
+        """Open the folder read-only. Raises Halted if it does not exist, or is not caught up."""
+        pool, watched, fence, client = self._context.pool, scope.watched, scope.fence, scope.client
+        current = await queries.find_folder(pool, watched, fence, None)
+        if current is None or current.last_uid is None:
+            raise Halted(Wait(CATCH_UP_WAIT_SECONDS, "the mailbox is being caught up"))
+        wanted = view.folder or current.name
+        opener = MailboxOpener(scope)
+        folder = await opener.find(wanted)
+        if folder is None:
+            raise Halted(Stop(SweepState.FAILED, f"the mailbox has no folder {wanted!r}"))
+        swept = current
+        if folder.name != current.name:
+            swept = await queries.find_folder(pool, watched, fence, folder.name) or current
+        selected = await opener.select(folder)
+        numbering = swept.numbering_of(selected.uid_validity)
+        is_watched = swept.id == current.id
+        if is_watched and numbering != current.numbering:
+            raise Halted(Wait(CATCH_UP_WAIT_SECONDS, "the mail server has renumbered the mailbox"))
+        up_to = current.last_uid if is_watched else await client.highest_uid()
+        return SweepPlace(
+            self._sweep.id, watched, fence, swept.id, numbering.recorded, up_to, is_watched=is_watched
+        )
+
+    async def _sweep_mails(
+        self, scope: ConnectionScope, view: SweepView, mailbox: SweptMailbox, progress: queries.SweepProgress
+    ) -> None:
+        found = await scope.client.search_uids(since=pace.search_day(view.since), in_full=True)
+        uids = pace.remaining_uids(found, view.direction, up_to=progress.up_to_uid, done=progress.done_uid)
+        await queries.set_total(self._context.pool, self._sweep.id, left=len(uids))
+        reader = SweepReader(scope, view, self._failures)
+        for piece in pace.batches(uids):
+            began = time.monotonic()
+            if view.max_mails is not None and mailbox.sent >= view.max_mails:
+                break
+            if self._context.fence(self._sweep.shard) != scope.fence:
+                raise Fenced
+            await reader.read(mailbox, piece)
+            await mailbox.record()
+            await asyncio.sleep(pace.pause_after(len(piece), seconds=time.monotonic() - began))
+
+    async def _wait_for_room(self) -> None:
+        """Wait until the endpoint owes few webhooks, for a while. Raises Halted."""
+        until = time.monotonic() + pace.BACKLOG_WAIT_SECONDS
+        while True:
+            try:
+                await self._look()
+            except Halted as halted:
+                if not isinstance(halted.step, Wait) or not halted.step.is_brief or time.monotonic() >= until:
+                    raise
+            else:
+                return
+            await asyncio.sleep(ADMISSION_INTERVAL_SECONDS)
+
+    async def _failed(self, error: BaseException, failures: int) -> None:
+        """Postpone the sweep, longer after each failure in a row, or end it after too many."""
+        log.info("sweep interrupted: %s", type(error).__name__, extra={"user_id": self._sweep.user_id})
+        reason = str(error) if isinstance(error, _FAILURES) else "a fault in SuperIMAP; see the idler's log"
+        if failures + 1 >= pace.MAX_FAILURES:
+            await self._apply(Stop(SweepState.FAILED, reason))
+            return
+        requested = server_pauses.requested_pause(error, ordinary=self._context.timing.throttled)
+        seconds = pace.retry_delay(failures + 1) + (requested or 0.0)
+        if isinstance(error, (AuthenticationFailed, TokenRefused)):
+            seconds = max(seconds, pace.REFUSED_WAIT_SECONDS)
+        await self._write(Wait(seconds, reason), failed=True)
+
+    async def _apply(self, step: Wait | Stop) -> None:
+        await self._write(step, failed=False)
+
+    async def _write(self, step: Wait | Stop, *, failed: bool) -> None:
+        """Write what comes next; if PostgreSQL is unreachable, the next round finds the sweep as it was."""
+        pool, sweep = self._context.pool, self._sweep.id
+        try:
+            if isinstance(step, Wait):
+                await queries.postpone(pool, sweep, seconds=step.seconds, reason=step.reason, failed=failed)
+            elif step.state in (SweepState.CANCELLED, SweepState.FAILED):
+                await queries.end(pool, sweep, step.state, step.reason)
+        except UNAVAILABLE as error:
+            log.debug("sweep waits for PostgreSQL: %s", type(error).__name__)

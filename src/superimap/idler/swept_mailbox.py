@@ -1,0 +1,115 @@
+"""A mailbox that a sweep reads: the batch that is not recorded yet, and the place of the sweep in it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+from superimap.core import metrics
+from superimap.db.watching import sweeps as queries
+from superimap.db.watching.intake import MailRow
+from superimap.db.watching.sweeps import SweepBatch, SweepPlace, SweepProgress
+from superimap.domain import sweeps as pace
+from superimap.domain.mail_stages import FoundBy, Sighting
+from superimap.idler.batch import MailBatch
+from superimap.idler.context import IdlerContext
+from superimap.idler.rooms import SessionRoom
+
+
+class NotRecorded(Exception):
+    """Nothing was written: the sweep, the user, the shard or the numbering is not what this run expects."""
+
+
+class SweptMailbox:
+    """An open mailbox of a sweep. Its mails occupy room in the byte limit of the host until they are recorded.
+
+    `gate` is passed by one batch of the partner at a time. `admit` waits until a batch may be recorded, and raises
+    if the sweep is not to go on.
+    """
+
+    def __init__(
+        self,
+        context: IdlerContext,
+        place: SweepPlace,
+        progress: SweepProgress,
+        room: SessionRoom,
+        *,
+        gate: asyncio.Lock,
+        admit: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.place = place
+        self.sent = progress.sent
+        self._context = context
+        self._done_uid = progress.done_uid
+        self._gate = gate
+        self._admit = admit
+        self._held = MailBatch(room)
+        self._bytes = 0
+        self.batch = SweepBatch([], [])
+
+    @property
+    def uid_validity(self) -> int:
+        """The number under which mails of this numbering are recorded."""
+        return self.place.uid_validity
+
+    @property
+    def pending(self) -> Sequence[MailRow]:
+        """The rows that are not recorded yet."""
+        return self.batch.rows
+
+    @property
+    def may_send(self) -> int:
+        """Mails that are sent so far, and those that this batch may send."""
+        return self.sent + len(self.batch.rows) + self.batch.would_send
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch is large enough to be recorded."""
+        return self.batch.looked_at >= pace.MAX_BATCH_MAILS or self._bytes >= pace.MAX_BATCH_BYTES
+
+    def date_tolerance(self, _connected_at: datetime) -> timedelta:
+        """Return no tolerance: the range of a sweep is judged, and not whether a mail is new."""
+        return timedelta()
+
+    async def make_room(self, size: int) -> None:
+        """Wait until `size` more bytes may be read. Record the batch first, so that it holds no room."""
+        if self.batch.rows and not self._held.has_room(size):
+            await self.record()
+        await self._held.acquire(size)
+
+    def add(self, row: MailRow, *, at: float, read_bytes: int) -> None:
+        """Add the row of a mail that was found `at` (monotonic)."""
+        self.batch.rows.append(row)
+        self.batch.sightings.append(Sighting(at, FoundBy.SWEEP))
+        self._bytes += read_bytes
+
+    def pass_uid(self, uid: int) -> None:
+        """Note that everything up to this UID, in the direction of the sweep, was looked at."""
+        self.batch.last_uid = uid
+        self.batch.looked_at += 1
+
+    async def record(self) -> None:
+        """Record the batch and the progress in one statement, then ring. Raises NotRecorded."""
+        batch = self.batch
+        if batch.last_uid is None:
+            return
+        if batch.rows:
+            async with self._gate:  # of the partner: two batches at once would exceed what may be owed
+                await self._admit()
+                recorded = await queries.record(
+                    self._context.pool, self.place, batch, done_uid=self._done_uid
+                )
+        else:
+            recorded = await queries.record(self._context.pool, self.place, batch, done_uid=self._done_uid)
+        if recorded is None:
+            raise NotRecorded
+        self.sent, self._done_uid = recorded.sent, batch.last_uid
+        self.discard()
+        for outcome in recorded.outcomes:
+            metrics.MESSAGES.labels(outcome).inc()
+        for endpoint_id in recorded.endpoints:
+            await self._context.queue.ring(endpoint_id)
+
+    def discard(self) -> None:
+        """Drop the batch and give its room back."""
+        self.batch, self._bytes = SweepBatch([], []), 0
+        self._held.clear()

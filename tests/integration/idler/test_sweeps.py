@@ -1,0 +1,325 @@
+"""Sweeps: the history of a mailbox becomes webhooks, each mail once, at a pace that leaves live mail its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fixtures.world import World, eventually, running
+from superimap.db import engine
+from superimap.db.accounts import connections, sweeps, users
+from superimap.db.accounts.sweeps import SweepRequest
+from superimap.db.watching import sweeps as sweep_queries
+from superimap.domain import sweeps as pace
+from superimap.domain.sweeps import SweepDirection, SweepState
+from superimap.idler import sweep_run
+from superimap.launch import services
+from superimap.testing import ImapServer
+from superimap.testing.imap.hooks import answering, ending, only
+from tests.integration.idler.test_watching import contents, idling, mail, set_up
+
+OLD = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
+CHANGES = ("STORE", "EXPUNGE", "MOVE", "COPY", "APPEND", "DELETE", " BODY[", "RFC822 ")
+STATES = ("finished", "cancelled", "failed")
+
+
+class Sweeps:
+    """A mailbox with old mails, and the sweeps of it."""
+
+    def __init__(self, world: World, imap: ImapServer) -> None:
+        self.world, self.imap = world, imap
+        self.partner: Any = None
+
+    async def set_up(self, mails: int, *, url: str | None = "https://app.example.com/hook") -> None:
+        self.partner = await set_up(self.world, self.imap, url=url)
+        for number in range(mails):
+            self.imap.deliver("joe", mail(f"old {number}"), internal_date=OLD + timedelta(minutes=number))
+        await self.world.user(self.partner, "joe", login="joe", password="pw")
+
+    async def call(self, function, *arguments) -> Any:
+        async with engine.sessions(self.world.database_url) as sessions, sessions.begin() as db:
+            linked = await connections.by_code(db, self.partner.partner.id, "TEST")
+            user = await users.by_tag(db, linked.connection, "joe", lock=True)
+            return await function(db, user, *arguments)
+
+    async def start(self, **fields: Any) -> int:
+        return (await self.call(sweeps.create, SweepRequest(**fields))).id
+
+    async def set_state(self, sweep: int, state: SweepState) -> None:
+        await self.call(sweeps.set_state, sweep, state)
+
+    async def row(self, sweep: int) -> Any:
+        (row,) = await self.world.rows("SELECT * FROM sweeps WHERE id = $1", sweep)
+        return row
+
+    async def until(self, sweep: int, condition, *, within: float = 30) -> Any:
+        async def answer() -> Any:
+            row = await self.row(sweep)
+            return row if condition(row) else None
+
+        return await eventually(answer, within=within)
+
+    async def ended(self, sweep: int) -> Any:
+        return await self.until(sweep, lambda row: row["state"] in STATES)
+
+    async def pay(self) -> None:
+        """Settle what the endpoint owes, as its dispatcher would."""
+        await self.world.rows(
+            "UPDATE deliveries SET state = 'delivered', settled_at = now() WHERE state = 'pending'"
+        )
+
+    async def paying(self) -> None:
+        """Settle everything, again and again."""
+        while True:
+            await self.pay()
+            await asyncio.sleep(0.05)
+
+    @property
+    def changes(self) -> list[str]:
+        """Commands that change a mailbox, of all that the server was given."""
+        given = [entry.line.upper() for entry in self.imap.log]
+        assert any("BODY.PEEK[]" in line for line in given)
+        return [line for line in given if any(word in line for word in CHANGES)]
+
+    async def subjects(self, origin: str = "sweep") -> list[str]:
+        found = await contents(self.world)
+        return [each["envelope"]["subject"] for each in found if each["origin"] == origin]
+
+
+@pytest.fixture
+def history(world, imap, monkeypatch) -> Sweeps:
+    monkeypatch.setattr(pace, "CONNECTING_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(pace, "BACKLOG_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(sweep_run, "CATCH_UP_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(sweep_run, "REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr("superimap.idler.sweep_job.ROUND_SECONDS", 0.1)
+    return Sweeps(world, imap)
+
+
+def olds(*numbers: int) -> list[str]:
+    return [f"old {number}" for number in numbers]
+
+
+async def test_each_mail_of_the_range_has_one_webhook_and_none_at_the_second_sweep(history):
+    await history.set_up(6)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        since, until = OLD + timedelta(minutes=1), OLD + timedelta(minutes=5)
+        first = await history.ended(await history.start(since=since, until=until))
+        second = await history.ended(await history.start())
+
+    assert (first["state"], first["sent"], first["known"], first["done"]) == ("finished", 4, 0, 6)
+    assert (second["sent"], second["known"], second["total"]) == (2, 4, 6)
+    assert Counter(await history.subjects()) == Counter(olds(0, 1, 2, 3, 4, 5))
+    assert not history.changes
+
+
+async def test_the_latest_or_the_earliest_mails_are_sent_first(history):
+    await history.set_up(6)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        await history.ended(await history.start(max_mails=2))
+        newest = await history.subjects()
+        row = await history.ended(await history.start(max_mails=2, direction=SweepDirection.OLDEST))
+
+    assert sorted(newest) == olds(4, 5)
+    assert sorted(await history.subjects()) == olds(0, 1, 4, 5)
+    assert (row["state"], row["sent"], row["total"]) == ("finished", 2, 6)
+
+
+async def test_a_row_without_a_webhook_gets_one_and_again_sends_each_once_more(history):
+    await history.set_up(3)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        box = "SELECT user_id, partner_id, id, uid_validity, 2, 9, 'before_connect' FROM mailboxes"
+        await history.world.rows(
+            f"INSERT INTO messages (user_id, partner_id, mailbox_id, uid_validity, uid, size, outcome) {box}"
+        )
+        history.imap.deliver("joe", mail("old 0"), internal_date=OLD)  # a copy, with the same bytes
+        await eventually(lambda: history.world.value("SELECT count(*) = 2 FROM messages"))
+        await history.world.rows("DELETE FROM deliveries")
+        await history.world.rows("UPDATE messages SET outcome = 'no_webhook' WHERE uid = 4")
+        first = await history.ended(await history.start())
+        again = await history.ended(await history.start(again=True))
+
+    assert (first["sent"], first["known"]) == (3, 1)
+    assert (again["sent"], again["known"]) == (3, 1)
+    assert sorted(await history.subjects()) == sorted(olds(0, 1, 2) * 2)
+    assert await history.world.value("SELECT count(DISTINCT id) FROM deliveries") == 6
+
+
+async def test_a_dry_run_counts_and_writes_nothing_but_its_counts(history):
+    await history.set_up(5)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        row = await history.ended(await history.start(dry_run=True))
+        limited = await history.ended(await history.start(dry_run=True, max_mails=2))
+
+    assert (row["state"], row["sent"], row["known"], row["total"]) == ("finished", 5, 0, 5)
+    assert limited["sent"] == 2
+    assert await history.world.value("SELECT count(*) FROM messages") == 0
+    assert await history.world.value("SELECT count(*) FROM deliveries") == 0
+
+
+async def test_a_backlog_holds_a_sweep_but_no_live_mail_and_pause_resume_and_cancel_keep_its_place(history):
+    await history.set_up(100)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        sweep = await history.start()
+        await history.until(sweep, lambda row: row["sent"] > pace.MAX_OWED_WEBHOOKS)
+        history.imap.deliver("joe", mail("news"))
+        await eventually(lambda: history.world.value("SELECT count(*) = 1 FROM messages WHERE found_by = 1"))
+        assert await history.world.value("SELECT count(*) FROM deliveries") == 41
+        assert await history.subjects("live") == ["news"]
+
+        await history.set_state(sweep, SweepState.PAUSED)
+        await history.pay()
+        held = await history.until(sweep, lambda row: row["state"] == "paused")
+        await history.set_state(sweep, SweepState.WAITING)
+        await history.until(sweep, lambda row: row["sent"] > held["sent"])
+        await history.set_state(sweep, SweepState.CANCELLED)
+        await history.pay()
+        cancelled = await history.row(sweep)
+        paying = asyncio.create_task(history.paying())
+        rest = await history.ended(await history.start())
+        paying.cancel()
+
+    assert held["sent"] == 40
+    assert cancelled["state"] == "cancelled"
+    assert cancelled["finished_at"] is not None
+    assert rest["sent"] + cancelled["sent"] == 100
+    assert rest["known"] == cancelled["sent"] + 1
+    assert await history.world.value("SELECT count(DISTINCT message_id) FROM deliveries") == 101
+
+
+async def test_records_whose_answers_are_lost_and_connections_that_end_repeat_no_webhook(
+    history, monkeypatch
+):
+    await history.set_up(60)
+    record, calls = sweep_queries.record, Counter[str]()
+
+    async def lossy(*arguments, **options):
+        calls["all"] += 1
+        if calls["all"] % 4 == 1:
+            raise ConnectionResetError("before the record")
+        recorded = await record(*arguments, **options)
+        if calls["all"] % 4 == 2:
+            raise ConnectionResetError("after the record")
+        return recorded
+
+    monkeypatch.setattr(sweep_queries, "record", lossy)
+    history.imap.on("UID FETCH", only(ending(after=100), times=2))
+    monkeypatch.setattr(pace, "FIRST_RETRY_SECONDS", 0.1)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        paying = asyncio.create_task(history.paying())
+        row = await history.ended(await history.start())
+        paying.cancel()
+
+    assert (row["state"], row["sent"] + row["known"], row["done"]) == ("finished", 60, 60)
+    assert calls["all"] >= 4
+    assert await history.world.value("SELECT count(*) FROM deliveries") == 60
+    assert await history.world.value("SELECT count(DISTINCT message_id) FROM deliveries") == 60
+
+
+async def test_idlers_that_follow_one_another_finish_a_sweep_with_one_webhook_for_each_mail(history):
+    await history.set_up(90)
+    sweep, paying = None, asyncio.create_task(history.paying())
+    for part in range(4):
+        async with running(services.run_idler, history.world.settings):
+            await idling(history.imap)
+            sweep = sweep or await history.start()
+            if part == 3:
+                await history.ended(sweep)
+            await history.until(sweep, lambda row, part=part: row["sent"] > 20 * part)
+    paying.cancel()
+
+    row = await history.row(sweep)
+    assert (row["state"], row["sent"], row["done"]) == ("finished", 90, 90)
+    assert await history.world.value("SELECT count(DISTINCT message_id) FROM deliveries") == 90
+    assert await history.world.value("SELECT count(*) FROM deliveries") == 90
+
+
+async def test_an_idler_that_has_lost_the_shard_writes_nothing(history, monkeypatch):
+    await history.set_up(3)
+    record, answers = sweep_queries.record, []
+
+    async def fenced(*arguments, **options):
+        if not answers:
+            await history.world.rows("UPDATE shards SET epoch = epoch + 1")
+            answers.append(await record(*arguments, **options))
+            answers.append(await history.world.value("SELECT count(*) FROM messages"))
+            await history.world.rows("UPDATE shards SET epoch = epoch - 1")
+            return answers[0]
+        return await record(*arguments, **options)
+
+    monkeypatch.setattr(sweep_queries, "record", fenced)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        row = await history.ended(await history.start())
+
+    assert answers == [None, 0]
+    assert row["sent"] == 3
+
+
+async def test_a_mailbox_that_is_renumbered_in_the_middle_is_swept_again_without_a_second_webhook(history):
+    await history.set_up(60)
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        sweep = await history.start()
+        before = await history.until(sweep, lambda row: row["sent"] == 40)
+        inbox = history.imap.accounts["joe"].inbox
+        inbox.set_uidvalidity(inbox.uidvalidity + 1)
+        paying = asyncio.create_task(history.paying())
+        row = await history.ended(sweep)
+        paying.cancel()
+
+    assert row["uid_validity"] != before["uid_validity"]
+    assert (row["state"], row["sent"], row["known"], row["done"]) == ("finished", 60, 40, 60)
+    assert await history.world.value("SELECT count(*) FROM deliveries") == 60
+
+
+async def test_another_folder_is_swept_and_one_that_does_not_exist_fails(history):
+    await history.set_up(1)
+    history.imap.accounts["joe"].create("Archive")
+    for number in range(2):
+        raw = mail(f"filed {number}")
+        history.imap.deliver("joe", raw, "Archive", internal_date=OLD + timedelta(minutes=number))
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        row = await history.ended(await history.start(folder="Archive"))
+        missing = await history.ended(await history.start(folder="Nothing"))
+        history.imap.deliver("joe", mail("news"))
+        await eventually(lambda: history.world.value("SELECT count(*) = 3 FROM deliveries"))
+
+    assert (row["state"], row["sent"]) == ("finished", 2)
+    assert sorted(await history.subjects()) == ["filed 0", "filed 1"]
+    assert (missing["state"], missing["reason"]) == ("failed", "the mailbox has no folder 'Nothing'")
+
+
+async def test_a_sweep_waits_for_a_disabled_endpoint_and_passes_a_mail_that_cannot_be_read(
+    history, monkeypatch
+):
+    monkeypatch.setattr(pace, "ENDPOINT_WAIT_SECONDS", 0.1)
+    await history.set_up(3)
+    refused = answering(b"%(tag)s NO cannot be read")
+
+    async def refuse(session, command):
+        is_second = command.arguments[0] == b"2" and "BODY.PEEK[]" in str(command.arguments[1]).upper()
+        return await refused(session, command) if is_second else None
+
+    history.imap.on("UID FETCH", refuse)
+    await history.world.rows("UPDATE endpoints SET disabled_at = now(), disabled_reason = 'failing'")
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        sweep = await history.start()
+        waiting = await history.until(sweep, lambda row: row["reason"])
+        await history.world.rows("UPDATE endpoints SET disabled_at = NULL, disabled_reason = NULL")
+        row = await history.ended(sweep)
+
+    assert waiting["reason"] == "the new_mail endpoint is disabled"
+    assert (row["state"], row["reason"], row["sent"], row["unreadable"]) == ("finished", None, 2, 1)
