@@ -9,7 +9,7 @@ import pytest
 from superimap.db.accounts.validation.providers import validate_provider
 from superimap.db.models import Provider
 from superimap.domain.presets import PLAIN, PLAIN_IN_DEVELOPMENT, presets
-from superimap.domain.providers import Preset
+from superimap.domain.providers import APP_ONLY_GRANTS, Preset
 from superimap.oauth.token_endpoint import token_url
 from superimap.webhooks.urls import check_url
 
@@ -23,7 +23,7 @@ def test_a_preset_is_secure_and_complete(preset):
     assert preset.kind == ("OAUTH2" if preset.code.endswith(("_OAUTH2", "_APP_ONLY")) else "PLAIN")
     if preset.kind == "OAUTH2":
         assert preset.oauth2_scope
-        is_app_only = preset.oauth2_grant_type == "client_credentials"
+        is_app_only = preset.oauth2_grant_type in APP_ONLY_GRANTS
         assert is_app_only == (preset.oauth2_authorize_url is None)
         check_url(token_url(preset.oauth2_token_url, "a-tenant"), field="url", https_only=True)
         if preset.oauth2_authorize_url:

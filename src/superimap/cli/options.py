@@ -72,7 +72,7 @@ def given_secret(value: str | None, *, from_stdin: bool, prompt: str, wanted: bo
         raise typer.BadParameter("give the secret either as an option or on standard input, not both")
     if from_stdin:
         line = sys.stdin.readline().rstrip("\r\n")
-        if line.startswith("-----BEGIN "):  # a private key in lines
+        if line.startswith(("-----BEGIN ", "{")):  # a private key in lines
             line += "\n" + sys.stdin.read()
         if not line:
             raise CommandError("Standard input holds no secret; pipe it in as the first line.")

@@ -58,7 +58,8 @@ GrantType = Annotated[
     typer.Option(
         "--oauth2-grant-type",
         metavar="TYPE",
-        help="client_credentials: one token opens all mailboxes of a connection, without consent. '' clears it.",
+        help="client_credentials: one token opens all mailboxes of a connection. jwt_bearer: the application "
+        "signs for each mailbox. Nobody consents. '' clears it.",
     ),
 ]
 ClientAuth = Annotated[

@@ -1,4 +1,4 @@
-"""Private keys of OAuth 2.0 clients: a JWK, or PEM with or without its certificate."""
+"""Private keys of OAuth 2.0 clients: a JWK, a Google service account's, or PEM with or without its certificate."""
 
 import hashlib
 import json
@@ -34,17 +34,19 @@ class SigningKey:
 
 
 def read_signing_key(text: str) -> SigningKey:
-    """Read a private key: a JWK as JSON, or PEM. Raises UnusableKey.
+    """Read a private key: a JWK as JSON, the JSON file of a Google service account, or PEM. Raises UnusableKey.
 
     A `kid`, `alg` or `x5t#S256` of a JWK is used. A certificate in the PEM gives `x5t#S256`, which Microsoft
     requires (learn.microsoft.com, "Application authentication certificate credentials").
     """
     try:
-        written = json.loads(text) if text.lstrip().startswith("{") else None
-        key = _from_pem(text) if written is None else import_key(written)
+        written = json.loads(text) if text.lstrip().startswith("{") else {}
+        if "private_key" in written:
+            written, text = {"kid": written["private_key_id"]}, written["private_key"]
+        key = import_key(written) if "kty" in written else _from_pem(text)
         if not key.is_private:
             raise UnusableKey
-        return SigningKey(key, _algorithm(key, written or {}), _header(key, text, written or {}))
+        return SigningKey(key, _algorithm(key, written), _header(key, text, written))
     except _ERRORS:
         raise UnusableKey from None
 

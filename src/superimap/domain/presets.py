@@ -45,6 +45,21 @@ _OAUTH2 = (
         oauth2_approval_prompt="consent",
     ),
     Preset(
+        code="GMAIL_APP_ONLY",
+        title="Google Workspace (an organisation's mailboxes, by its administrator)",
+        imap_host="imap.gmail.com",
+        **_GMAIL,
+        smtp_host="smtp.gmail.com",
+        smtp_port=587,
+        smtp_domain="gmail.com",
+        # A service account with domain-wide delegation signs for each address [D developers.google.com,
+        # "Using OAuth 2.0 for Server to Server Applications"].
+        oauth2_grant_type="jwt_bearer",
+        oauth2_client_auth="private_key_jwt",
+        oauth2_token_url="https://oauth2.googleapis.com/token",
+        oauth2_scope="https://mail.google.com/",
+    ),
+    Preset(
         code="OUTLOOK_OAUTH2",
         title="Microsoft 365 and Outlook.com (OAuth 2.0)",
         imap_host="outlook.office365.com",

@@ -13,10 +13,19 @@ class ProviderKind(StrEnum):
 
 
 class GrantType(StrEnum):
-    """Grant type of an OAuth 2.0 provider (RFC 6749 section 1.3). None means `authorization_code`."""
+    """Grant type of an OAuth 2.0 provider (RFC 6749 section 1.3). None means `authorization_code`.
+
+    `client_credentials`: one token of the application opens every mailbox of a connection. `jwt_bearer` (RFC 7523
+    section 2.1): the application signs a statement for each user, and gets a token that opens this mailbox only.
+    """
 
     AUTHORIZATION_CODE = "authorization_code"
     CLIENT_CREDENTIALS = "client_credentials"
+    JWT_BEARER = "jwt_bearer"
+
+
+APP_ONLY_GRANTS = frozenset({GrantType.CLIENT_CREDENTIALS, GrantType.JWT_BEARER})
+"""Grants of the application itself, to which no person consents."""
 
 
 class ClientAuth(StrEnum):
@@ -40,7 +49,7 @@ class SignInRules(Protocol):
 
     @property
     def is_app_only(self) -> bool:
-        """Whether one token of the application itself opens every mailbox of a connection."""
+        """Whether the application signs in by itself, so that no person consents."""
 
 
 class Tls(StrEnum):
@@ -117,8 +126,8 @@ class Preset:
     """IMAP connections that an account may have. A user takes one of them, other mail clients the rest."""
     folders: str | None = None
     """Mailbox to watch: the first that exists, of special uses (`\\All`) and names. None: INBOX."""
-    oauth2_grant_type: Literal["authorization_code", "client_credentials"] | None = None
-    """`client_credentials`: no person consents; one token opens every mailbox of a connection."""
+    oauth2_grant_type: Literal["authorization_code", "client_credentials", "jwt_bearer"] | None = None
+    """`client_credentials` and `jwt_bearer`: no person consents."""
     oauth2_client_auth: Literal["client_secret_post", "client_secret_basic", "private_key_jwt"] | None = None
     """How the client authenticates at the token endpoint. None: `client_secret_post`."""
     oauth2_authorize_url: str | None = None

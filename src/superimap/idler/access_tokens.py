@@ -23,12 +23,12 @@ from superimap.core.crypto import Place, Vault, VaultError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import token_leases as queries
 from superimap.db.watching.token_leases import GrantRow
-from superimap.domain.providers import ClientAuth
+from superimap.domain.providers import APP_ONLY_GRANTS, ClientAuth, GrantType
 from superimap.idler.token_pauses import check_pause, pause_after
 from superimap.oauth import token_lifetime
 from superimap.oauth.client_auth import OAuthClient
 from superimap.oauth.refusal_codes import TokenRefusal
-from superimap.oauth.token_endpoint import TokenResponse, client_credentials, refresh, token_url
+from superimap.oauth.token_endpoint import TokenResponse, client_credentials, jwt_bearer, refresh, token_url
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
@@ -204,6 +204,8 @@ class AccessTokens:
     async def _request(self, grant: GrantRow, client: OAuthClient) -> TokenResponse:
         if grant.is_shared:
             return await client_credentials(self._http, client, scope=grant.scope or "")
+        if grant.grant_type == GrantType.JWT_BEARER:
+            return await jwt_bearer(self._http, client, account=grant.email or "", scope=grant.scope or "")
         sealed = grant.refresh_token or b""
         opened = self._vault.open_text(sealed, grant.place("oauth2_refresh_token"))
         return await refresh(self._http, client, refresh_token=opened)
@@ -239,7 +241,7 @@ class AccessTokens:
 
     def _client(self, grant: GrantRow) -> OAuthClient:
         """Return the connection's OAuth client. Raises TokenRefused if something is missing, and VaultError."""
-        if not grant.is_shared and grant.refresh_token is None:
+        if grant.grant_type not in APP_ONLY_GRANTS and grant.refresh_token is None:
             raise TokenRefused("no refresh token is stored")
         if grant.token_url is None or grant.client_id is None or grant.client_secret is None:
             raise TokenRefused("the connection has no OAuth 2.0 client", TokenRefusal.CLIENT)

@@ -48,10 +48,24 @@ def basic_credentials(client_id: str, client_secret: str) -> str:
 
 
 def client_assertion(client: OAuthClient, *, now: int, jti: str) -> str:
-    """Return a JWT that the client's key has signed, for its token URL only (RFC 7523 sections 2.2 and 3).
+    """Return a JWT by which the client authenticates at its token URL (RFC 7523 sections 2.2 and 3).
 
     Raises TokenRefused if the key cannot sign. `now` is Unix time; `jti` makes the assertion unique.
     """
+    return _sign(client, {"sub": client.client_id, "jti": jti}, now=now)
+
+
+def grant_assertion(client: OAuthClient, *, account: str, scope: str, now: int) -> str:
+    """Return a JWT by which the client asks for a token of an account (RFC 7523 sections 2.1 and 3).
+
+    Google wants the scope in it: developers.google.com, "Using OAuth 2.0 for Server to Server Applications".
+    Raises TokenRefused if the key cannot sign. `now` is Unix time.
+    """
+    return _sign(client, {"sub": account, "scope": scope}, now=now)
+
+
+def _sign(client: OAuthClient, claims: Mapping[str, str], *, now: int) -> str:
+    """Sign a JWT for the client's token URL only."""
     # Few providers need these, and importing them costs an idler memory.
     from joserfc import jwt  # noqa: PLC0415
 
@@ -61,13 +75,7 @@ def client_assertion(client: OAuthClient, *, now: int, jti: str) -> str:
         signing = read_signing_key(client.client_secret)
     except UnusableKey:
         raise TokenRefused("unusable_private_key", TokenRefusal.CLIENT) from None
-    claims = {
-        "iss": client.client_id,
-        "sub": client.client_id,
-        "aud": client.token_url,
-        "jti": jti,
-        "iat": now,
-        "exp": now + ASSERTION_SECONDS,
-    }
+    times = {"iat": now, "exp": now + ASSERTION_SECONDS}
+    payload = {"iss": client.client_id, "aud": client.token_url, **claims, **times}
     header = {"alg": signing.algorithm, "typ": "JWT", **signing.header}
-    return jwt.encode(header, claims, signing.key, [signing.algorithm])
+    return jwt.encode(header, payload, signing.key, [signing.algorithm])

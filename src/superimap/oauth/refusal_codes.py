@@ -54,7 +54,7 @@ _CLIENT = (
     "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_client_id",
     "invalid_client_secret", "client_not_found", "deleted_client", "disabled_client", "org_internal",
     "incorrect_client_credentials",
-    "invalid_client_credentials", "basic_auth_required", "malformed_authorization_header",
+    "invalid_client_credentials", "basic_auth_required", "malformed_authorization_header", "invalid_assertion",
     # The secret is wrong, expired, missing or an assertion; the application is unknown or disabled.
     "aadsts7000215", "aadsts7000222", "aadsts7000218", "aadsts700027", "aadsts700016", "aadsts7000112",
     "aadsts700213", "aadsts70001", "aadsts90002", "aadsts50194", "aadsts50011", "aadsts9002346",
@@ -79,6 +79,8 @@ _REVOKED_WORDS = re.compile(
     r"|token (was |has been |is )?(not found|expired|revoked)",
     re.IGNORECASE,
 )
+# Google: "Invalid JWT Signature.", and "Invalid JWT: Token must be a short-lived token" where a clock is wrong.
+_KEY_WORDS = re.compile(r"invalid jwt|jwt.{0,20}(signature|expired)|signatureexception", re.IGNORECASE)
 _AADSTS = re.compile(r"\s*AADSTS(\d{4,8})\b")
 _FIELDS = ("error", "code", "error_code", "errorCode", "errorId", "type", "status", "reason", "suberror")
 _DETAILS = ("suberror", "error_subtype", "error", "error_code", "errorCode", "errorId", "code")
@@ -119,6 +121,8 @@ def judge(fields: Mapping[str, Any]) -> tuple[str | None, TokenRefusal | None]:
     text = description(fields)
     if (known is None or known in _VAGUE) and _TEMPORARY_WORDS.search(text):
         return "too_many_requests", None
+    if known == "invalid_grant" and _KEY_WORDS.search(text):
+        return "invalid_assertion", TokenRefusal.CLIENT
     if known is not None:
         return known, REFUSALS.get(known)
     shown = next(filter(_is_showable, codes), None)

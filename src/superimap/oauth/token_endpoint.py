@@ -9,12 +9,13 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from superimap.oauth.client_auth import OAuthClient, authenticated
+from superimap.oauth.client_auth import OAuthClient, authenticated, grant_assertion
 from superimap.oauth.http_client import error_name, post_form
 from superimap.oauth.refusal_codes import TokenRefusal
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable, token_error
 
 DEADLINE_SECONDS = 15.0
+JWT_BEARER_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TENANT = "{tenant}"
 """Placeholder in the path of a token URL for the tenant that a connection names."""
 
@@ -50,10 +51,15 @@ async def request_token(
     The whole exchange has one deadline of 15 s, follows no redirect, and reads at most 64 KiB. Of the answer only
     the error code gets into an error's text.
     """
-    sent, sent_headers = authenticated(client, form)
+    return await _request(http, client.token_url, *authenticated(client, form))
+
+
+async def _request(
+    http: httpx.AsyncClient, url: str, form: Mapping[str, str], more_headers: Mapping[str, str]
+) -> TokenResponse:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            status, headers, fields = await post_form(http, client.token_url, sent, sent_headers)
+            status, headers, fields = await post_form(http, url, form, more_headers)
     except TimeoutError:
         raise TokenUnavailable("the provider's token endpoint did not answer in time") from None
     except httpx.HTTPError as error:
@@ -85,6 +91,22 @@ async def client_credentials(http: httpx.AsyncClient, client: OAuthClient, *, sc
     using OAuth". Raises TokenRefused or TokenUnavailable.
     """
     return await request_token(http, client, {"grant_type": "client_credentials", "scope": scope})
+
+
+async def jwt_bearer(
+    http: httpx.AsyncClient, client: OAuthClient, *, account: str, scope: str
+) -> TokenResponse:
+    """Request a token of one account, for which the client's key signs (RFC 7523 section 2.1).
+
+    Google calls it domain-wide delegation: developers.google.com, "Using OAuth 2.0 for Server to Server
+    Applications". Raises TokenRefused or TokenUnavailable. A refusal never means that a person must connect again.
+    """
+    assertion = grant_assertion(client, account=account, scope=scope, now=int(time.time()))
+    form = {"grant_type": JWT_BEARER_GRANT, "assertion": assertion}
+    try:
+        return await _request(http, client.token_url, form, {})
+    except TokenRefused as error:
+        raise TokenRefused(error.code, TokenRefusal.CLIENT) from None
 
 
 async def revoke(http: httpx.AsyncClient, revoke_url: str, client: OAuthClient, *, token: str) -> int:

@@ -69,7 +69,8 @@ OAUTH2 = (
         "oauth2_grant_type",
         "Grant type",
         FieldKind.CHOICE,
-        "client_credentials: one token of the application opens every mailbox; nobody consents.",
+        "client_credentials: one token of the application opens every mailbox. jwt_bearer: the application signs "
+        "for each mailbox. Nobody consents.",
         (*_DEFAULT, *_choices(GrantType)),
     ),
     Field("oauth2_client_auth", "Client sends", FieldKind.CHOICE, choices=(*_DEFAULT, *_choices(ClientAuth))),

@@ -40,8 +40,8 @@ class ConnectionChange(RequestBody):
     oauth2_client_id: LenientText = _text("oauth2_client_id", "Id of your OAuth 2.0 client.")
     oauth2_client_secret: LenientText = _text(
         "oauth2_client_secret",
-        "Secret of your OAuth 2.0 client, or its private key (PEM or JWK) where the provider takes "
-        "private_key_jwt. Write-only.",
+        "Secret of your OAuth 2.0 client, or its private key (PEM, JWK, or the JSON file of a Google service "
+        "account) where the provider takes private_key_jwt. Write-only.",
         writeOnly=True,
     )
     oauth2_tenant: LenientText = _text(

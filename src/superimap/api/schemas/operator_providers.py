@@ -42,7 +42,9 @@ class ProviderChange(RequestBody):
     poll_seconds: int | None = Field(None, description="Seconds between polls.")
     logins_per_second: float | None = Field(None, description="Logins per second at one server.")
     connections_per_account: int | None = Field(None, description="Connections that an account may have.")
-    oauth2_grant_type: str | None = Field(None, description="client_credentials for app-only access.")
+    oauth2_grant_type: str | None = Field(
+        None, description="client_credentials or jwt_bearer for app-only access."
+    )
     oauth2_client_auth: str | None = Field(None, description="How the client proves itself.")
     oauth2_authorize_url: str | None = Field(None, description=_URL)
     oauth2_token_url: str | None = Field(None, description=_URL)

@@ -210,8 +210,8 @@ def _check_private_key(text: str) -> None:
     except UnusableKey:
         raise Invalid(
             "oauth2_client_secret",
-            "must be a private key that is not encrypted, in PEM or as a JWK (RSA of 2048 bits, EC or Ed25519): "
-            "the provider takes private_key_jwt",
+            "must be a private key that is not encrypted, in PEM, as a JWK, or the JSON file of a Google service "
+            "account (RSA of 2048 bits, EC or Ed25519): the provider takes private_key_jwt",
         ) from None
 
 

@@ -3,7 +3,7 @@
 -- name: find_target^
 -- A partner's connection with its provider, and ids for new users.
 SELECT c.id AS connection_id, c.partner_id, p.code, p.kind, p.imap_host, p.host_by_user,
-       p.kind = 'OAUTH2' AND coalesce(p.oauth2_grant_type = 'client_credentials', false) AS is_app_only,
+       p.kind = 'OAUTH2' AND coalesce(p.oauth2_grant_type IN ('client_credentials', 'jwt_bearer'), false) AS is_app_only,
        ARRAY(SELECT nextval('users_id_seq') FROM generate_series(1, :count)) AS user_ids
 FROM connections c JOIN providers p ON p.id = c.provider_id
 WHERE c.partner_id = :partner_id AND upper(p.code) = :code;

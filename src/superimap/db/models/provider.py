@@ -4,7 +4,15 @@ from sqlalchemy import CheckConstraint, Double, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
-from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls, TracerBy
+from superimap.domain.providers import (
+    APP_ONLY_GRANTS,
+    ClientAuth,
+    OpenBy,
+    PollBy,
+    ProviderKind,
+    Tls,
+    TracerBy,
+)
 
 
 class Provider(Base):
@@ -70,7 +78,8 @@ class Provider(Base):
         CheckConstraint("connections_per_account > 0", name="connections_per_account"),
         CheckConstraint(
             "kind <> 'OAUTH2' OR (oauth2_token_url IS NOT NULL AND oauth2_scope IS NOT NULL"
-            " AND (oauth2_authorize_url IS NOT NULL OR oauth2_grant_type = 'client_credentials'))",
+            " AND (oauth2_authorize_url IS NOT NULL"
+            " OR oauth2_grant_type IN ('client_credentials', 'jwt_bearer')))",
             name="oauth2_complete",
         ),
     )
@@ -83,4 +92,4 @@ class Provider(Base):
     @property
     def is_app_only(self) -> bool:
         """Whether one token of the application itself opens every mailbox of a connection."""
-        return self.kind == ProviderKind.OAUTH2 and self.oauth2_grant_type == GrantType.CLIENT_CREDENTIALS
+        return self.kind == ProviderKind.OAUTH2 and self.oauth2_grant_type in APP_ONLY_GRANTS

@@ -34,7 +34,7 @@ class GrantRow:
 
     The token, its `version` and its lease are in the user's row, or in the connection's row if the token
     `is_shared`. `left` and `life` are None without a token. For `pause` seconds no process may request a token;
-    `pause_reason` says why.
+    `pause_reason` says why. `email` is the account for which an application signs.
     """
 
     user_id: int
@@ -49,6 +49,8 @@ class GrantRow:
     refresh_token: bytes | None = field(repr=False)
     pause: float
     pause_reason: str | None
+    grant_type: str | None
+    email: str | None
     is_shared: bool
     version: int
     access_token: bytes | None = field(repr=False)

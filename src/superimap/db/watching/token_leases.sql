@@ -5,7 +5,7 @@
 SELECT u.id, u.partner_id, u.connection_id, p.oauth2_token_url, c.oauth2_tenant, p.oauth2_scope,
        c.oauth2_client_id, c.oauth2_client_secret, p.oauth2_client_auth, u.oauth2_refresh_token,
        coalesce(greatest(0, extract(epoch FROM c.oauth2_pause_until - now()))::float8, 0),
-       c.oauth2_pause_reason, held.*
+       c.oauth2_pause_reason, p.oauth2_grant_type, u.email, held.*
 FROM users u JOIN connections c ON c.id = u.connection_id JOIN providers p ON p.id = c.provider_id
 CROSS JOIN LATERAL (
     SELECT true, c.oauth2_token_version, c.oauth2_access_token, c.oauth2_access_token_life,

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
+from authlib.oauth2.rfc7523.jwt_bearer import JWT_BEARER_GRANT_TYPE
+from joserfc.jwk import RSAKey
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,17 @@ class Person:
 
 @dataclass
 class RegisteredClient(ClientMixin):  # type: ignore[misc]
-    """An application that is registered at the provider."""
+    """An application that is registered at the provider.
+
+    One with a `public_key` may sign for the accounts of its `delegated_domain`, such as `@example.com`.
+    """
 
     client_id: str
     client_secret: str = field(repr=False)
     redirect_uris: tuple[str, ...]
     scopes: frozenset[str]
+    public_key: RSAKey | None = None
+    delegated_domain: str = "@"
 
     def get_client_id(self) -> str:
         """Return the client id."""
@@ -60,7 +67,9 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]
         return response_type == "code"
 
     def check_grant_type(self, grant_type: str) -> bool:
-        """Accept codes, refresh tokens and client credentials."""
+        """Accept codes, refresh tokens and client credentials; assertions of those that can sign."""
+        if grant_type == JWT_BEARER_GRANT_TYPE:
+            return self.public_key is not None
         return grant_type in {"authorization_code", "refresh_token", "client_credentials"}
 
 

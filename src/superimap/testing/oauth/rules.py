@@ -11,9 +11,10 @@ from typing import Any
 
 from aiohttp import web
 from authlib.oauth2 import AuthorizationServer, OAuth2Request
-from authlib.oauth2.rfc6749 import InvalidGrantError, grants
+from authlib.oauth2.rfc6749 import InvalidGrantError, UnauthorizedClientError, grants
 from authlib.oauth2.rfc6750 import BearerTokenGenerator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7523 import JWTBearerGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oidc.core import UserInfo
@@ -54,6 +55,7 @@ class AuthorizationRules(AuthorizationServer):  # type: ignore[misc]
         self.register_grant(_CodeGrant, [CodeChallenge(required=False), _IdToken(self)])
         self.register_grant(_RefreshGrant)
         self.register_grant(_ClientGrant)
+        self.register_grant(_AssertionGrant)
         self.register_endpoint(_Revocation)
         self.register_endpoint(_Introspection)
 
@@ -163,6 +165,37 @@ class _RefreshGrant(grants.RefreshTokenGrant):  # type: ignore[misc]
 
 class _ClientGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+
+class _AssertionGrant(JWTBearerGrant):  # type: ignore[misc]
+    """Tokens for accounts for which a service account signs, with the scope in the assertion, as at Google."""
+
+    def resolve_issuer_client(self, issuer: str) -> RegisteredClient | None:
+        found: RegisteredClient | None = self.server.query_client(issuer)
+        return found if found and found.public_key else None
+
+    def resolve_client_public_key(self, client: RegisteredClient) -> RSAKey | None:
+        return client.public_key
+
+    def process_assertion_claims(self, assertion: str) -> Any:
+        try:
+            claims = super().process_assertion_claims(assertion)
+        except InvalidGrantError:
+            raise InvalidGrantError("Invalid JWT Signature.") from None  # as Google words it
+        self.request.payload.data["scope"] = claims.get("scope", "")
+        return claims
+
+    def authenticate_user(self, subject: str) -> Person | None:
+        found: Person | None = self.server.records.people.get(subject)
+        return found
+
+    def get_audiences(self) -> list[str]:
+        return [f"{self.server.terms.issuer}/token"]
+
+    def has_granted_permission(self, client: RegisteredClient, user: Person) -> bool:
+        if not user.email.endswith(client.delegated_domain):
+            raise UnauthorizedClientError  # as Google does
+        return True
 
 
 class _IdToken(OpenIDCode):  # type: ignore[misc]

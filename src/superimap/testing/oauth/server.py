@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from aiohttp import web
 from authlib.oauth2 import OAuth2Error
+from joserfc.jwk import RSAKey
 
 from superimap.testing.oauth.answers import consent_page, faulty_redirect, faulty_token_response
 from superimap.testing.oauth.faults import (
@@ -102,6 +103,12 @@ class OAuthServer:
             client_id, client_secret or secrets.token_urlsafe(24), redirect_uris, self.records.scopes
         )
         self.records.clients[client_id] = client
+        return client
+
+    def add_service_account(self, client_id: str, public_key: RSAKey, *, domain: str) -> RegisteredClient:
+        """Register an application that may sign for the accounts of a domain."""
+        client = self.add_client(client_id=client_id)
+        client.public_key, client.delegated_domain = public_key, f"@{domain}"
         return client
 
     def add_person(self, email: str, *, name: str = "") -> Person:

@@ -6,7 +6,16 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from superimap.db.errors import Invalid
-from superimap.domain.providers import ClientAuth, GrantType, OpenBy, PollBy, ProviderKind, Tls, TracerBy
+from superimap.domain.providers import (
+    APP_ONLY_GRANTS,
+    ClientAuth,
+    GrantType,
+    OpenBy,
+    PollBy,
+    ProviderKind,
+    Tls,
+    TracerBy,
+)
 from superimap.webhooks.urls import UrlError, check_url
 
 OAUTH2_FIELDS = ("oauth2_authorize_url", "oauth2_token_url", "oauth2_scope")
@@ -102,14 +111,17 @@ def check_oauth2_complete(row: dict[str, Any]) -> None:
     if row.get("host_by_user") and row["kind"] != ProviderKind.PLAIN:
         raise Invalid("host_by_user", "must be off for kind OAUTH2; it is only for providers with passwords")
     if row["kind"] == ProviderKind.OAUTH2:
-        is_app_only = row.get("oauth2_grant_type") == GrantType.CLIENT_CREDENTIALS
+        grant = row.get("oauth2_grant_type")
+        is_app_only = grant in APP_ONLY_GRANTS
         for name in OAUTH2_FIELDS[1:] if is_app_only else OAUTH2_FIELDS:
             if not row.get(name):
                 raise Invalid(name, "is missing; an OAUTH2 provider needs it")
-        if "{" in row["oauth2_token_url"] and not is_app_only:
+        if "{" in row["oauth2_token_url"] and grant != GrantType.CLIENT_CREDENTIALS:
             raise Invalid(
                 "oauth2_token_url", "may contain {tenant} only with the grant type client_credentials"
             )
+        if grant == GrantType.JWT_BEARER and row.get("oauth2_client_auth") != ClientAuth.PRIVATE_KEY_JWT:
+            raise Invalid("oauth2_client_auth", "must be private_key_jwt with the grant type jwt_bearer")
 
 
 def check_tracers_sendable(row: dict[str, Any]) -> None:
