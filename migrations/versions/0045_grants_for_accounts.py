@@ -1,5 +1,6 @@
-"""The grant type `jwt_bearer`: an application signs for each account, and nobody consents."""
+"""The grant type `jwt_bearer`, to which nobody consents, and accounts that consent for a shared mailbox."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0045"
@@ -19,6 +20,7 @@ COMPLETE_BEFORE = (
 
 
 def upgrade() -> None:
+    op.add_column("users", sa.Column("sign_in_email", sa.Text(), nullable=True))
     op.drop_constraint(op.f(NAME), "providers", type_="check")
     op.create_check_constraint(op.f(NAME), "providers", COMPLETE)
 
@@ -30,3 +32,4 @@ def downgrade() -> None:
     op.execute("DELETE FROM providers WHERE oauth2_grant_type = 'jwt_bearer'")
     op.drop_constraint(op.f(NAME), "providers", type_="check")
     op.create_check_constraint(op.f(NAME), "providers", COMPLETE_BEFORE)
+    op.drop_column("users", "sign_in_email")

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 SERVER_FIELDS = ("imap_host", "imap_port", "imap_tls")
 Email = Annotated[str | None, typer.Option(metavar="EMAIL", help="Address of the account; '' clears it.")]
+SignInEmail = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EMAIL",
+        help="OAUTH2: account of the person who consents, where --email is a shared mailbox. '' clears it.",
+    ),
+]
 Username = Annotated[str | None, typer.Option("--login-username", metavar="NAME", help="PLAIN: login name.")]
 Password = Annotated[
     str | None,
@@ -54,12 +61,19 @@ TokenStdin = Annotated[
 
 
 def user_fields(
-    *, email: str | None, username: str | None, password: str | None, token: str | None
+    *,
+    email: str | None,
+    sign_in_email: str | None,
+    username: str | None,
+    password: str | None,
+    token: str | None,
 ) -> UserFields:
     """The fields that were given; the others stay as they are."""
     fields: UserFields = {}
     if email is not None:
         fields["email"] = email
+    if sign_in_email is not None:
+        fields["sign_in_email"] = sign_in_email
     if username is not None:
         fields["login_username"] = username
     if password is not None:

@@ -25,6 +25,7 @@ from superimap.cli.user_options import (
     ImapTls,
     Password,
     PasswordStdin,
+    SignInEmail,
     Token,
     TokenStdin,
     Username,
@@ -117,6 +118,7 @@ async def create(
     code: Code,
     tag: Tag,
     email: Email = None,
+    sign_in_email: SignInEmail = None,
     login_username: Username = None,
     login_password: Password = None,
     password_stdin: PasswordStdin = False,
@@ -132,6 +134,7 @@ async def create(
 
     fields = user_fields(
         email=email,
+        sign_in_email=sign_in_email,
         username=login_username,
         password=given_secret(
             login_password, from_stdin=password_stdin, prompt="Password", wanted=bool(login_username)
@@ -157,6 +160,7 @@ async def update(
     tag: Tag,
     new_tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="New tag.")] = None,
     email: Email = None,
+    sign_in_email: SignInEmail = None,
     login_username: Username = None,
     login_password: Password = None,
     password_stdin: PasswordStdin = False,
@@ -176,6 +180,7 @@ async def update(
     """Change the given fields. New credentials are tried at once."""
     fields = user_fields(
         email=email,
+        sign_in_email=sign_in_email,
         username=login_username,
         password=given_secret(login_password, from_stdin=password_stdin, prompt="Password", wanted=False),
         token=given_secret(
@@ -241,6 +246,7 @@ async def _described(work: CommandContext, linked: ProviderConnection, user: Use
     events = await statuses.list_events(work.db, user, limit=MAX_EVENTS)
     answer: dict[str, object] = {"id": user.id} | output.as_dict(user, USER_FIELDS)
     answer |= {
+        "sign_in_email": user.sign_in_email,
         "login_username": user.login_username,
         "has_login_password": user.login_password is not None,
         "has_oauth2_refresh_token": user.oauth2_refresh_token is not None,

@@ -53,6 +53,7 @@ NO_SECRET_IS_SENT: Mapping[str, str] = {
     "oauth2_jwks_url": "is read without credentials",
     "oauth2_issuer": "is compared, never dialled",
     "oauth2_site": "is not used",
+    "sign_in_email": "is compared with the account that consents",
     "smtp_domain": "is the name that tracers say in EHLO",
     "smtp_tls": "tracers sign in only over TLS or STARTTLS, which verify the same certificate",
     "tracer_by": "chooses between servers that the provider names already",

@@ -49,15 +49,13 @@ _OAUTH2 = (
         title="Google Workspace (an organisation's mailboxes, by its administrator)",
         imap_host="imap.gmail.com",
         **_GMAIL,
-        smtp_host="smtp.gmail.com",
-        smtp_port=587,
-        smtp_domain="gmail.com",
         # A service account with domain-wide delegation signs for each address [D developers.google.com,
-        # "Using OAuth 2.0 for Server to Server Applications"].
+        # "Using OAuth 2.0 for Server to Server Applications"]. With this scope all labels and all messages are
+        # shown, whatever people have hidden from IMAP [D "IMAP, POP, and SMTP"]. It does not cover SMTP.
         oauth2_grant_type="jwt_bearer",
         oauth2_client_auth="private_key_jwt",
         oauth2_token_url="https://oauth2.googleapis.com/token",
-        oauth2_scope="https://mail.google.com/",
+        oauth2_scope="https://www.googleapis.com/auth/gmail.imap_admin",
     ),
     Preset(
         code="OUTLOOK_OAUTH2",

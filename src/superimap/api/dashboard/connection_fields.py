@@ -41,6 +41,9 @@ def connection_fields(provider: Provider, *, has_secret: bool = False) -> Sequen
     return [known[name] for name in required_fields(provider)]
 
 
+_SHARED = "For a shared mailbox: the address of the person who consents. Empty: the mailbox itself."
+
+
 def mailbox_fields(provider: Provider, *, has_secret: bool = False) -> Sequence[Field]:
     """Return the fields of a mailbox of this provider."""
     fields = [
@@ -54,6 +57,7 @@ def mailbox_fields(provider: Provider, *, has_secret: bool = False) -> Sequence[
         hint = _hint(has_secret, "Empty: the person enters it with a connect link.")
         fields.append(Field("login_password", "Password", FieldKind.SECRET, hint, has_secret=has_secret))
     if "oauth2_refresh_token" in used:
+        fields.append(Field("sign_in_email", "Account that signs in", hint=_SHARED))
         hint = _hint(has_secret, "Empty: the person connects with a connect link.")
         fields.append(
             Field("oauth2_refresh_token", "Refresh token", FieldKind.SECRET, hint, has_secret=has_secret)

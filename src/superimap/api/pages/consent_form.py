@@ -21,6 +21,7 @@ def consent_form(visitor: Visitor, link: OpenedLink, browser_id: str) -> Respons
         partner=partner.name,
         tag=user.tag,
         email=user.email,
+        sign_in_email=user.sign_in_email,
         provider=texts.provider_name(provider.title),
         fields=link.fields,
         token=browser.form_token(visitor.resources.link_keys[0], browser_id, link.sig),

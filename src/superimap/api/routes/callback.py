@@ -77,12 +77,19 @@ async def callback(visitor: CurrentVisitor) -> Response:
     return redirect_back(visitor, linked_user, consent.success_url, Purpose.CONNECT)
 
 
-def connected_account(account: MailAccount | None, expected: str | None) -> tuple[str, str | None]:
+def connected_account(
+    account: MailAccount | None, expected: str | None, *, sign_in_email: str | None = None
+) -> tuple[str, str | None]:
     """Return the address of the connected user, and the provider's login name where it is another one.
 
-    The provider's account must be the one that the partner expects, in one of its forms or by one of its aliases.
+    The provider's account must be the one that the partner expects, in one of its forms or by one of its aliases:
+    `sign_in_email` for a shared mailbox, to which the provider gives that account access or not.
     If the provider does not report an account, the partner's address is used. Raises ConnectFailed.
     """
+    if sign_in_email is not None and expected is not None:
+        if account is not None and not is_one_of(sign_in_email, (account.name, *account.aliases)):
+            raise ConnectFailed(FailureReason.WRONG_ACCOUNT)
+        return expected, None
     if account is None:
         if expected is None:
             raise ConnectFailed(FailureReason.NO_ADDRESS)
@@ -123,7 +130,9 @@ async def _connect(
         async with visitor.resources.sessionmaker.begin() as db:
             current = await connecting.lock_user(db, linked_user.user.id)
             connecting.check_destinations(current.provider, linked_user.provider)
-            email, login_name = connected_account(account, current.user.email)
+            email, login_name = connected_account(
+                account, current.user.email, sign_in_email=current.user.sign_in_email
+            )
             return await connecting.connect_user(
                 db,
                 visitor.resources.vault,

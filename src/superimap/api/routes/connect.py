@@ -105,7 +105,7 @@ async def _start_consent(db: AsyncSession, visitor: Visitor, link: OpenedLink, b
             access_type=provider.oauth2_access_type,
             prompt=provider.oauth2_approval_prompt,
         ),
-        login_hint=user.email,
+        login_hint=user.sign_in_email or user.email,
     )
     await consents.begin(
         db,

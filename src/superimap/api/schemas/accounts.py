@@ -86,6 +86,11 @@ class UserChange(RequestBody):
     tag: LenientTag = _text("tag", _TAG_DESCRIPTION)
     email: LenientText = _text("email", "Email address, as shown in lists.")
     archived: Archived = False
+    sign_in_email: LenientText = _text(
+        "sign_in_email",
+        "Account of the person who consents, where `email` is a shared or delegated mailbox. For OAuth 2.0 "
+        "providers with consent. Null: the person consents as `email`.",
+    )
     login_username: LenientText = _text("login_username", "User name for the IMAP login.")
     login_password: LenientText = _text(
         "login_password", "Password for the IMAP login. Write-only.", writeOnly=True
@@ -147,6 +152,7 @@ class ListedUser(BaseModel):
 USER_EXAMPLE: Mapping[str, Any] = {
     "tag": "MY_USER",
     "email": "ada@example.com",
+    "sign_in_email": None,
     "connect_url": "https://superimap.example.com/users/connect/new?user_id=7&ts=1790000000&sig=5f2b",
     "disconnect_url": "https://superimap.example.com/users/disconnect/new?user_id=7&ts=1790000000&sig=91ac",
     "connected_at": "2026-09-21T14:13:20Z",
@@ -170,6 +176,9 @@ class UserOut(BaseModel):
 
     tag: str
     email: str | None
+    sign_in_email: str | None = Field(
+        description="Account of the person who consents, where `email` is a shared or delegated mailbox."
+    )
     connect_url: str | None = Field(
         description="Link to which you send the person to connect. Signed for each response; valid for "
         "30 minutes. Null for an API key without the scope `write`."

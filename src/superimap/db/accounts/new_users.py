@@ -32,7 +32,7 @@ _FIND_TAKEN = _STATEMENTS["find_taken"]
 
 _STORED_FIELDS = (
     "tag", "email", "login_username", "login_password", "imap_host", "imap_port", "imap_tls",
-    "oauth2_refresh_token",
+    "oauth2_refresh_token", "sign_in_email",
 )  # fmt: skip
 
 
@@ -96,6 +96,7 @@ class ShownUser:
     last_login_at: datetime | None = None
     last_email_at: datetime | None = None
     last_proven_alive_at: datetime | None = None
+    sign_in_email: str | None = None
 
 
 class UserExists(ValueTaken):
@@ -218,4 +219,5 @@ def _shown(user: UserToCreate, connected_at: datetime | None, status_since: date
         status=user.status,
         connected_at=connected_at,
         status_since=status_since,
+        sign_in_email=values.get("sign_in_email"),
     )

@@ -10,7 +10,12 @@ from superimap.db.accounts import link_usage, new_users, room
 from superimap.db.accounts.link_usage import TooManyPasswords, TryLimit
 from superimap.db.accounts.new_users import ShownUser, UserExists, UserTarget, UserToCreate
 from superimap.db.accounts.room import QuotaExceeded, QuotaPolicy
-from superimap.db.accounts.user_changes import check_password_has_server, required_fields, used_values
+from superimap.db.accounts.user_changes import (
+    check_password_has_server,
+    check_shared_mailbox_has_address,
+    required_fields,
+    used_values,
+)
 from superimap.db.accounts.validation.accounts import UserFields, validate_account
 from superimap.domain.audit import Actor
 from superimap.domain.quotas import Quota
@@ -72,6 +77,7 @@ class Onboarding:
                 raise fields
             values = used_values(target, None, validate_account({"tag": None, **fields}))
             check_password_has_server(target, None, values)
+            check_shared_mailbox_has_address(None, values)
         except SuperImapError as error:
             self._results[place] = error
             return None

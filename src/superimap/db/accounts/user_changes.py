@@ -25,6 +25,8 @@ def is_changed(user: User, name: str, value: object) -> bool:
 def used_values(provider: SignInRules, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that a user of this provider uses; of its own mail server all three fields, or none."""
     used = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
+    if "oauth2_refresh_token" in used:
+        used.add("sign_in_email")
     kept = {name: value for name, value in values.items() if name in used}
     if provider.host_by_user and not values.keys().isdisjoint(SERVER_FIELDS):
         kept |= complete_server(
@@ -38,6 +40,13 @@ def check_password_has_server(provider: SignInRules, user: User | None, values: 
     host = values.get("imap_host", user.imap_host if user else None)
     if provider.host_by_user and values.get("login_password") is not None and host is None:
         raise Invalid("imap_host", "is missing; send it with login_password, which is stored for one server")
+
+
+def check_shared_mailbox_has_address(user: User | None, values: Mapping[str, Any]) -> None:
+    """Raise Invalid for an account that signs in for another mailbox without the address of that mailbox."""
+    email = values.get("email", user.email if user else None)
+    if values.get("sign_in_email") is not None and email is None:
+        raise Invalid("email", "is missing; with sign_in_email it is the address of the shared mailbox")
 
 
 def required_fields(provider: SignInRules) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from superimap.db.accounts.onboarding import Onboarding
 from superimap.db.accounts.user_changes import (
     as_stored,
     check_password_has_server,
+    check_shared_mailbox_has_address,
     further_changes,
     is_changed,
     used_values,
@@ -107,6 +108,7 @@ async def update(
     }
     values = given | dict.fromkeys(cleared)
     check_password_has_server(linked.provider, user, values)
+    check_shared_mailbox_has_address(user, values)
     changes = as_stored(vault, user.partner_id, user.id, values) | further_changes(
         linked.provider, user, values
     )

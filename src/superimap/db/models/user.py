@@ -66,6 +66,7 @@ class User(Base):
 
     `imap_host`, `imap_port` and `imap_tls` are all set or all NULL; a provider's `host_by_user` uses them.
     `login_username` of an OAuth 2.0 user is the provider's name for the account, where it is not the `email`.
+    `sign_in_email` is the account of the person who consents, where the mailbox `email` is shared or delegated.
     No session signs in before `retry_at`. `login_accepted` says that a login with the present credentials has
     succeeded, `refusals` how many were refused since then, the first of them at `refused_since`. `stalled_at` is
     set until a session is established again, independent of the status. `oauth2_access_token_life` is the whole
@@ -85,6 +86,7 @@ class User(Base):
     tag: Mapped[str]
     email: Mapped[str | None]
     login_username: Mapped[str | None]
+    sign_in_email: Mapped[str | None]
     login_password: Mapped[SealedBytes | None] = mapped_column(deferred=True, deferred_raiseload=True)
     imap_host: Mapped[str | None]
     imap_port: Mapped[int | None] = mapped_column(Integer)

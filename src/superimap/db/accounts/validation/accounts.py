@@ -12,6 +12,7 @@ from superimap.domain.providers import ProviderKind, SignInRules
 MAX_CHARACTERS = {
     "tag": 255,
     "email": 320,
+    "sign_in_email": 320,
     "login_username": 1024,
     "login_password": 4096,
     "oauth2_refresh_token": 16_384,
@@ -47,6 +48,7 @@ class UserFields(ServerFields, total=False):
     tag: str | None
     email: str | None
     archived: bool
+    sign_in_email: str | None
     login_username: str | None
     login_password: str | None
     oauth2_refresh_token: str | None
@@ -71,6 +73,8 @@ def validate_account(fields: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = None if value is None or not value.strip() else _text(name, value)
     if "tag" in values:
         _check_tag(values["tag"])
+    if "@" not in (values.get("sign_in_email") or "@"):
+        raise Invalid("sign_in_email", "must be the email address of the account that signs in")
     tenant = values.get("oauth2_tenant")
     if tenant is not None and not _TENANT.fullmatch(tenant):
         raise Invalid(
@@ -84,15 +88,15 @@ def _text(name: str, value: str) -> str:
     if len(value) > MAX_CHARACTERS[name]:
         raise Invalid(name, f"must have at most {MAX_CHARACTERS[name]} characters")
     # Cc: control characters, with NUL and line breaks. Cs: surrogates, which UTF-8 cannot encode.
-    checked = value.replace("\r", "").replace("\n", "") if _is_pem(name, value) else value
+    checked = value.replace("\r", "").replace("\n", "") if _is_key(name, value) else value
     if any(unicodedata.category(char) in {"Cc", "Cs"} for char in checked):
         raise Invalid(name, "must not contain control characters")
     return value
 
 
-def _is_pem(name: str, value: str) -> bool:
-    """Whether the value is a private key in lines."""
-    return name == "oauth2_client_secret" and value.lstrip().startswith("-----BEGIN ")
+def _is_key(name: str, value: str) -> bool:
+    """Whether the value is a private key in lines, as PEM or JSON."""
+    return name == "oauth2_client_secret" and value.lstrip().startswith(("-----BEGIN ", "{"))
 
 
 def _check_tag(tag: str | None) -> None:
