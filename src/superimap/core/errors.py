@@ -1,4 +1,6 @@
-"""Root of all errors that SuperIMAP raises on purpose."""
+"""Root of all errors that SuperIMAP raises on purpose, and the release of what an error keeps alive."""
+
+from types import TracebackType
 
 
 class SuperImapError(Exception):
@@ -45,3 +47,27 @@ class SuperImapError(Exception):
       KeyMissing          launch/up.py              the data folder has no encryption key
       StressError         launch/stress/processes.py  a stress test cannot run, or a process of it does not start
     """
+
+
+class ReleasedFrames:
+    """Drops the frames of a SuperImapError that leaves the block, and of the errors that have led to it.
+
+    An object that keeps an error, which was raised in a frame that holds the object, is in a reference cycle: it
+    stays until a full garbage collection, with all that the frames hold. No `contextlib.contextmanager`: that one
+    puts the frames back.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pending: list[BaseException | None] = [error] if isinstance(error, SuperImapError) else []
+        seen: set[int] = set()
+        while pending:
+            each = pending.pop()
+            if each is not None and id(each) not in seen:
+                seen.add(id(each))
+                each.__traceback__ = None
+                pending += (each.__cause__, each.__context__)

@@ -102,6 +102,10 @@ class SessionRoom:
         """Begin to serve a connection, which `end` ends."""
         self._end = end
 
+    def close(self) -> None:
+        """Let go of the connection: the room outlives it, and would keep alive all that belongs to it."""
+        self._end = None
+
     def hold(self, size: int, *, results: int = 0, announced: int | None = None) -> None:
         """Account for `size` bytes of input and `results` bytes of search results from now on.
 

@@ -21,22 +21,20 @@ CLOCK_TOLERANCE_SECONDS = 0.01
 class Rounds:
     """The rounds of one connection, and when the mailbox is to be checked next.
 
-    `due` returns the event loop's time at which a round has to end. `poll` is the interval in seconds in which a
-    server is asked that does not push.
+    `poll` is the interval in seconds in which a server is asked that does not push.
     """
 
     __slots__ = (
-        "_check_due", "_due", "_is_frequent", "_poll_by", "_renew", "_waiting", "is_stopping", "poll",
+        "_check_due", "_is_frequent", "_poll_by", "_renew", "_waiting", "is_stopping", "poll",
     )  # fmt: skip
 
-    def __init__(self, context: IdlerContext, watched: WatchedUser, due: Callable[[], float]) -> None:
+    def __init__(self, context: IdlerContext, watched: WatchedUser) -> None:
         longest = min(context.settings.idle_renew, context.timing.longest_round)
         renew = min(watched.idle_renew or longest, longest)
         # Each session has a length of its own, so that sessions drift apart.
         self._renew = renew * random.uniform(SHORTEST_ROUND_SHARE, 1.0)  # noqa: S311 - no secret
         self.poll = watched.poll_seconds or context.timing.poll
         self.is_stopping = False
-        self._due = due
         self._poll_by = watched.poll_by
         self._is_frequent = False
         self._waiting: asyncio.Timeout | None = None  # while nothing is in progress
@@ -49,13 +47,13 @@ class Rounds:
     def _is_polling(self, client: ImapClient) -> bool:
         return self._poll_by is not None or not client.takes_idle
 
-    def begin(self, client: ImapClient) -> AsyncIterator[None]:
-        """Return rounds of IDLE, or of polling."""
+    def begin(self, client: ImapClient, due: Callable[[], float]) -> AsyncIterator[None]:
+        """Return rounds of IDLE, or of polling. `due` returns the event loop's time when a round has to end."""
         return client.idle(
             renew=self._renew,
             poll=self.poll,
             poll_by=self._poll_by,
-            due=lambda: min(self._due(), self._check_due),
+            due=lambda: min(due(), self._check_due),
         )
 
     def describe(self, client: ImapClient) -> str | None:

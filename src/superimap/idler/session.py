@@ -9,7 +9,7 @@ import time
 from superimap.core import metrics
 from superimap.core.backoff import Backoff
 from superimap.core.crypto import VaultError
-from superimap.core.errors import SuperImapError
+from superimap.core.errors import ReleasedFrames, SuperImapError
 from superimap.core.metric_labels import OTHER_PROVIDERS, PROVIDERS
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sessions as watching
@@ -74,7 +74,8 @@ class UserSession:
         """Hold a session until cancelled or fenced, or until there is nothing to watch."""
         while True:
             try:
-                await self._connect_and_watch()
+                with ReleasedFrames():  # thousands of sessions reconnect
+                    await self._connect_and_watch()
                 metrics.ROLL_OVERS.inc()
                 self._backoff.reset()
                 pause = 0.0

@@ -34,7 +34,7 @@ class MailboxWatch:
         self._arrivals = self._entry.arrivals
         self._check = StatusCheck()
         self._missing = MissingMails()
-        self._rounds = Rounds(scope.context, scope.watched, self._due)
+        self._rounds = Rounds(scope.context, scope.watched)
         self._false_alarms = 0  # in a row
         self._is_blind = False  # the server does not announce all mail to this session
         self._is_outdated = False  # the cursor is to be read again
@@ -72,14 +72,14 @@ class MailboxWatch:
     async def _follow(self) -> None:
         rounds = self._rounds
         rounds.finish_check()
-        each = rounds.begin(self._scope.client)
+        each = rounds.begin(self._scope.client, self._due)
         await self._end_turn()
         while not rounds.is_stopping:
             if not self._is_outdated and not await rounds.wait(each):
                 continue  # interrupted
             if self._is_outdated:
                 await self._enter()
-                each = rounds.begin(self._scope.client)
+                each = rounds.begin(self._scope.client, self._due)
             await self._look()
             if rounds.is_check_due:
                 await self._check_mailbox()

@@ -66,7 +66,10 @@ async def connect(
             raise
         raise safe from None
     finally:
-        await _close(protocol, timeouts)
+        try:
+            await _close(protocol, timeouts)
+        finally:
+            _release(protocol)
 
 
 async def _open(
@@ -135,6 +138,17 @@ async def _ask_capabilities(protocol: Protocol, timeouts: Timeouts, memory: Comm
     if memory.is_usable("CAPABILITY", protocol.loop.time()):
         with contextlib.suppress(Refused), memory.attempt("CAPABILITY", protocol):
             await protocol.run("CAPABILITY", within=timeouts.command)
+
+
+def _release(protocol: Protocol) -> None:
+    """Break the reference cycles of a connection that has ended, or it stays until a full garbage collection.
+
+    The error that ended it was raised in frames that hold the connection, and the room can end the connection.
+    """
+    if protocol.lost is not None:
+        protocol.lost.__traceback__ = None
+    if protocol.peer.room is not None:
+        protocol.peer.room.close()
 
 
 async def _close(protocol: Protocol, timeouts: Timeouts) -> None:

@@ -24,6 +24,9 @@ class Room(Protocol):
         `announced` is the size of the literal in `size` that is not received yet. Raises LimitExceeded.
         """
 
+    def close(self) -> None:
+        """Let go of the connection, which has ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
