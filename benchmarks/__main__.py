@@ -261,6 +261,42 @@ async def mail(
 
 @app.command()
 @command
+async def sweep(
+    history: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="Number of mails in the mailbox that is swept.")
+    ] = 20_000,
+    idle: Annotated[
+        int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of watched users.")
+    ] = 1000,
+    rate: Annotated[
+        float, typer.Option(min=0.1, metavar="NUMBER", help="Live mails a second, for all users in turn.")
+    ] = 20,
+    mail_bytes: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Size of each mail.")] = 5000,
+    kills: Annotated[
+        int, typer.Option(min=0, metavar="NUMBER", help="How often all services are killed meanwhile.")
+    ] = 0,
+    database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
+) -> None:
+    """Measure a sweep of one mailbox beside live mail. Latency of live mail, mails per second, lost ones."""
+    from benchmarks import sweep as bench
+
+    figures = await bench.run(
+        history=history,
+        idle=idle,
+        rate=rate,
+        mail_bytes=mail_bytes,
+        kills=kills,
+        database_url=database_url,
+        redis_url=redis_url,
+    )
+    _print(figures)
+    if figures["lost"] or figures["repeated"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
 async def quiet(
     users: Annotated[
         int, typer.Option(min=1, max=25_000, metavar="NUMBER", help="Number of users of the idler.")

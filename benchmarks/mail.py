@@ -53,7 +53,7 @@ async def run(
         settings_for_engines(database_url, redis_url) as settings,
         receiver.running(key=receiver.by_mail) as (base, read_counts),
     ):
-        await _create_users(settings, mails.port, base, idle, partner_count)
+        await create_users(settings, mails.port, base, idle, partner_count)
         async with processes.workers(settings, mails.groups) as services:
 
             async def send(count: int, *, users: int, rate: float = 0.0) -> list[tuple[float, float]]:
@@ -121,7 +121,7 @@ async def wait_for_webhooks(sent: dict[str, float], read_counts: ReadCounts) -> 
         ) from None
 
 
-async def _create_users(settings: Settings, port: int, base: str, count: int, partner_count: int) -> None:
+async def create_users(settings: Settings, port: int, base: str, count: int, partner_count: int) -> None:
     """Create partners with an endpoint each, and divide the users among them in turn."""
     world = World.from_settings(settings)
     await world.provider("127.0.0.1", port, code=PROVIDER)

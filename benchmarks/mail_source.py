@@ -9,6 +9,8 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Protocol
 
@@ -62,13 +64,20 @@ class ImapServerSource:
 
     async def deliver(self, count: int, *, users: int, size: int, rate: float = 0.0) -> dict[str, float]:
         """See MailSource."""
-        self._pipe.send((count, users, size, rate))
+        return await self._order(count, users, size, rate, 0)
+
+    async def deliver_old(self, count: int, *, size: int) -> dict[str, float]:
+        """Deliver mails of a month ago to user0, at once; see MailSource."""
+        return await self._order(count, 1, size, 0.0, 30)
+
+    async def _order(self, *order: float) -> dict[str, float]:
+        self._pipe.send(order)
         answer: dict[str, float] = await asyncio.to_thread(self._pipe.recv)
         return answer
 
 
 @asynccontextmanager
-async def running(chain: str | None = None) -> AsyncIterator[MailSource]:
+async def running(chain: str | None = None) -> AsyncIterator[ImapServerSource]:
     """Run the fake IMAP server for the length of the block, with TLS if there is a `chain` (PEM, key first)."""
     async with spawn_server(_main, chain, name="mail_server") as (pipe, port):
         yield ImapServerSource(pipe, port)
@@ -117,6 +126,8 @@ async def _serve(pipe: Connection, chain: str | None) -> None:
             if order is None:
                 pipe.send(sum(session.idling for session in server.sessions))
                 continue
-            count, users, size, rate = order
+            count, users, size, rate, days = order
             some = itertools.islice(numbers, count)
-            pipe.send(await deliver_in_turn(server.deliver, some, users=users, size=size, rate=rate))
+            date = datetime.now(UTC) - timedelta(days=days) if days else None
+            deliver = partial(server.deliver, internal_date=date)
+            pipe.send(await deliver_in_turn(deliver, some, users=users, size=size, rate=rate))

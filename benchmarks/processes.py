@@ -72,11 +72,12 @@ async def workers(settings: Settings, groups: Mapping[str, int]) -> AsyncIterato
 
 @asynccontextmanager
 async def worker(
-    name: str, settings: Settings, variables: Mapping[str, str] | None = None
+    name: str, settings: Settings, variables: Mapping[str, str] | None = None, *, may_end: bool = False
 ) -> AsyncIterator[int]:
     """Run `superimap NAME` on these engines, with default settings otherwise; yields its process id.
 
-    `variables` are further variables of its environment.
+    `variables` are further variables of its environment. With `may_end`, its end before that of the block is no
+    error.
     """
     environment = {
         "PATH": os.environ.get("PATH", ""),
@@ -92,7 +93,7 @@ async def worker(
     )
     try:
         yield child.pid
-        if child.returncode is not None:
+        if child.returncode is not None and not may_end:
             raise BenchError(f"the {name} ended with code {child.returncode}; see its error above")
     finally:
         if child.returncode is None:

@@ -23,6 +23,7 @@ from superimap.cli import (
     providers,
     setup,
     stress,
+    sweeps,
     tracers,
     users,
     webhooks,
@@ -73,6 +74,7 @@ app.add_typer(partners.app, name="partners")
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")
 app.add_typer(users.app, name="users")
+app.add_typer(sweeps.app, name="sweeps")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(webhooks.app, name="webhooks")
 

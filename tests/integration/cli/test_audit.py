@@ -20,8 +20,8 @@ READING = {
     "admins list", "admins tokens list", "api", "audit", "cluster", "config", "connections list",
     "connections show", "deliveries list", "deliveries show", "demo", "dispatcher", "fake-imap",
     "fake-oauth", "generate-key", "health", "idler", "keys", "openapi", "partners keys", "partners list",
-    "partners show", "plan", "providers list", "providers show", "stress", "tracers", "up", "users list",
-    "users show", "webhooks show",
+    "partners show", "plan", "providers list", "providers show", "stress", "sweeps list", "sweeps show",
+    "tracers", "up", "users list", "users show", "webhooks show",
 }  # fmt: skip
 """Commands that change nothing, or run a service."""
 
@@ -58,6 +58,10 @@ CHANGES = {
     ),
     "users archive": (["globex-2", "GMAIL_OAUTH2", "eve"], "user.update"),
     "users restore": (["globex-2", "GMAIL_OAUTH2", "eve"], "user.update"),
+    "sweeps create": (["globex-2", "GMAIL_OAUTH2", "eve", "--since", "30d"], "sweep.create"),
+    "sweeps pause": (["globex-2", "GMAIL_OAUTH2", "eve", "{sweep}"], "sweep.update"),
+    "sweeps resume": (["globex-2", "GMAIL_OAUTH2", "eve", "{sweep}"], "sweep.update"),
+    "sweeps cancel": (["globex-2", "GMAIL_OAUTH2", "eve", "{sweep}"], "sweep.update"),
     "messages": (["acme", "PLAIN", "ann", "--retry", "{message}"], "message.retry"),
     "deliveries replay": (["acme", "{failed}"], "delivery.replay"),
     "deliveries cancel": (["acme", "--all", "--yes"], "delivery.cancel"),
@@ -128,6 +132,8 @@ def test_every_command_that_changes_something_leaves_a_row_of_its_operator(super
         last = added[-1]["id"]
         assert {(row["actor_kind"], row["actor"]) for row in added} == {("operator", ME)}, command
         assert action in {row["action"] for row in added}, command
+        if command == "sweeps create":
+            known["sweep"] = added[-1]["object_id"]
         if command == "partners add-key":
             known["key"] = added[-1]["object_id"]
         if command == "partners sign-with":

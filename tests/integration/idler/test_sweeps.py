@@ -323,3 +323,28 @@ async def test_a_sweep_waits_for_a_disabled_endpoint_and_passes_a_mail_that_cann
 
     assert waiting["reason"] == "the new_mail endpoint is disabled"
     assert (row["state"], row["reason"], row["sent"], row["unreadable"]) == ("finished", None, 2, 1)
+
+
+async def test_a_sweep_on_dovecot_leaves_every_mail_as_it_was(history, dovecot):
+    world = history.world
+    login = dovecot.add_user(password="secret")
+    for number in range(25):
+        flags = "S" if number % 2 else ""
+        dovecot.deliver(login, mail(f"old {number}"), date=OLD + timedelta(minutes=number), flags=flags)
+    await asyncio.to_thread(dovecot.wait_for_login, login, "secret")
+    history.partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
+    await world.provider("127.0.0.1", dovecot.port)
+    await world.connection(history.partner)
+    await world.user(history.partner, "joe", login=login, password="secret")
+    async with running(services.run_idler, world.settings):
+        await eventually(lambda: world.value("SELECT status = 'watching' FROM users"), within=30)
+        before = dovecot.flags(login)
+        row = await history.ended(await history.start(since=OLD + timedelta(minutes=5)))
+        dovecot.deliver(login, mail("news"))
+        await eventually(lambda: world.value("SELECT count(*) = 21 FROM deliveries"))
+
+    after = dovecot.flags(login)
+    assert (row["state"], row["sent"]) == ("finished", 20)
+    assert Counter(await history.subjects()) == Counter(olds(*range(5, 25)))
+    assert await history.subjects("live") == ["news"]
+    assert {name: flags for name, flags in after.items() if name in before} == before
