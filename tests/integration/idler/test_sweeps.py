@@ -94,6 +94,7 @@ class Sweeps:
 def history(world, imap, monkeypatch) -> Sweeps:
     monkeypatch.setattr(pace, "CONNECTING_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(pace, "BACKLOG_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(pace, "FIRST_RETRY_SECONDS", 0.1)
     monkeypatch.setattr(sweep_run, "CATCH_UP_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(sweep_run, "REPEAT_SECONDS", 0.1)
     monkeypatch.setattr("superimap.idler.sweep_job.ROUND_SECONDS", 0.1)
@@ -213,7 +214,6 @@ async def test_records_whose_answers_are_lost_and_connections_that_end_repeat_no
 
     monkeypatch.setattr(sweep_queries, "record", lossy)
     history.imap.on("UID FETCH", only(ending(after=100), times=2))
-    monkeypatch.setattr(pace, "FIRST_RETRY_SECONDS", 0.1)
     async with running(services.run_idler, history.world.settings):
         await idling(history.imap)
         paying = asyncio.create_task(history.paying())
