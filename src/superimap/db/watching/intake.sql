@@ -113,11 +113,11 @@ incoming AS (
     ) judged
 ),
 -- Tracers that arrived, each detected once. The tracer and its mail (in `recorded`) are marked together or not at
--- all. Only a long one has a webhook.
+-- all. Only a long one has a webhook. The push of an earlier mail may have led to the tracer, before it was made.
 detected AS (
     UPDATE tracers t SET detected_at = now(), internal_date = i.internal_date, mailbox_id = :mailbox_id,
         uid_validity = :uid_validity, uid = i.uid,
-        seen_at = now() - make_interval(secs => i.found_ago / 1000.0),
+        seen_at = greatest(t.created_at, now() - make_interval(secs => i.found_ago / 1000.0)),
         fetched_at = now() - make_interval(secs => i.fetched_ago),
         delivery_id = CASE WHEN t.is_long AND i.content IS NOT NULL AND i.endpoint_id IS NOT NULL THEN i.delivery_id END
     FROM incoming i, watched
