@@ -9,7 +9,14 @@ import pytest
 from fixtures.world import running
 from superimap.core.environment import load_settings
 from superimap.launch import services
-from tests.integration.connect.conftest import ANN, Scene, connect_by_consent, press_continue, result_of
+from tests.integration.connect.conftest import (
+    ANN,
+    Scene,
+    connect_by_consent,
+    hidden_fields,
+    press_continue,
+    result_of,
+)
 from tests.support.api import KEY
 
 SALES = "sales@example.com"
@@ -56,6 +63,36 @@ async def test_the_session_opens_the_shared_mailbox_with_the_token_of_the_accoun
         await scene.imap.wait_for(lambda: any(session.idling for session in scene.imap.sessions))
 
     assert (await scene.read_user(tag="sales"))["status"] == "watching"
+
+
+async def test_after_disconnecting_the_person_connects_the_shared_mailbox_again_and_never_their_own(
+    scene: Scene,
+):
+    shown = await scene.user(tag="sales", email=SALES, sign_in_email=ANN)
+    async with scene.browser() as http:
+        await connect_by_consent(http, shown["connect_url"])
+        asked = await http.get((await scene.read_user(tag="sales"))["disconnect_url"])
+        await http.post("/users/disconnect", data=hidden_fields(asked.text))
+        after = await scene.read_user(tag="sales")
+        await scene.rows("DELETE FROM used_links")  # the new link is of the same second, so it is the same
+        again = await connect_by_consent(http, after["connect_url"])
+
+    assert (after["email"], after["sign_in_email"], after["status"]) == (SALES, ANN, "not_connected")
+    assert result_of(again)["superimap_result"] == "success"
+    assert (await scene.read_user(tag="sales"))["email"] == SALES
+
+
+async def test_the_address_of_a_shared_mailbox_cannot_be_taken_away(scene: Scene):
+    await scene.user(tag="sales", email=SALES, sign_in_email=ANN)
+    path = "/api/v1/connections/OAUTH/users/sales"
+
+    async with scene.browser() as http:
+        http.headers["x-api-key"] = scene.api_key
+        refused = await http.put(path, json={"email": None})
+        both = await http.put(path, json={"email": None, "sign_in_email": None})
+
+    assert [each["field"] for each in refused.json()["errors"]] == ["email"]
+    assert (refused.status_code, both.status_code) == (422, 200)
 
 
 @pytest.mark.parametrize(

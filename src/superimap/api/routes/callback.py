@@ -86,7 +86,9 @@ def connected_account(
     `sign_in_email` for a shared mailbox, to which the provider gives that account access or not.
     If the provider does not report an account, the partner's address is used. Raises ConnectFailed.
     """
-    if sign_in_email is not None and expected is not None:
+    if sign_in_email is not None:
+        if expected is None:
+            raise ConnectFailed(FailureReason.NO_ADDRESS)
         if account is not None and not is_one_of(sign_in_email, (account.name, *account.aliases)):
             raise ConnectFailed(FailureReason.WRONG_ACCOUNT)
         return expected, None

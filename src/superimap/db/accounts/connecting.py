@@ -128,7 +128,11 @@ async def disconnect_user(
     """
     await link_usage.mark_used(db, linked_user.user, link_digest)
     await _record(db, AuditAction.USER_DISCONNECT, linked_user)
-    cleared: UserFields = {"email": None, "oauth2_refresh_token": None}
+    cleared: UserFields = {"oauth2_refresh_token": None}
+    if (
+        linked_user.user.sign_in_email is None
+    ):  # a shared mailbox keeps its address: the person has another one
+        cleared["email"] = None
     if linked_user.provider.kind == ProviderKind.PLAIN:
         cleared = {"email": None, "login_username": None, "login_password": None, "imap_host": None}
     user = await users.update(db, vault, linked_user.provider_connection, linked_user.user, cleared)

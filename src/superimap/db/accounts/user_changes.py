@@ -45,7 +45,8 @@ def check_password_has_server(provider: SignInRules, user: User | None, values: 
 def check_shared_mailbox_has_address(user: User | None, values: Mapping[str, Any]) -> None:
     """Raise Invalid for an account that signs in for another mailbox without the address of that mailbox."""
     email = values.get("email", user.email if user else None)
-    if values.get("sign_in_email") is not None and email is None:
+    account = values.get("sign_in_email", user.sign_in_email if user else None)
+    if account is not None and email is None:
         raise Invalid("email", "is missing; with sign_in_email it is the address of the shared mailbox")
 
 
