@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import platform
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from superimap.core import runtime
@@ -36,6 +38,34 @@ async def test_live_objects_are_frozen_each_time_the_count_has_grown_by_one_step
     tending.cancel()
 
     assert asked >= 3
+
+
+FRAGMENTED = """
+import asyncio, os
+from superimap.core import runtime
+
+def resident_mib():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+async def main():
+    bodies = [bytes(60_000) for _ in range(1_000)]
+    kept = bodies[::50]
+    del bodies
+    before, stop = resident_mib(), asyncio.Event()
+    trimming = asyncio.create_task(runtime.trim_regularly(stop, every=0.01))
+    while resident_mib() > before - 40:
+        await asyncio.sleep(0.01)
+    stop.set()
+    await trimming
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can return memory")
+def test_memory_between_objects_that_stay_is_returned_to_the_system():
+    """In a process of its own, whose heap no other test has filled."""
+    subprocess.run([sys.executable, "-c", FRAGMENTED], timeout=20, check=True)
 
 
 MAIN_WITHOUT_DESCRIPTORS = """

@@ -13,6 +13,7 @@ from functools import partial
 
 import asyncpg
 
+from superimap.core import runtime
 from superimap.core.config import Settings
 from superimap.core.content_store import MAX_READ_SECONDS, ContentStore, is_reference
 from superimap.core.crypto import Vault
@@ -107,6 +108,7 @@ async def serve(
             backlog_watch = _backlog_watch(settings, pool, health, lambda: housekeeping.is_active)
             loops.create_task(backlog_watch.run(stop), name="backlogs")
             keeping = loops.create_task(housekeeping.run(stop), name="housekeeping")
+            loops.create_task(runtime.trim_regularly(stop), name="memory")
             await lanes.run(stop, lane_grace=timings.lane_grace, post_grace=timings.post_grace)
             settling.cancel()
             keeping.cancel()

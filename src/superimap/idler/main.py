@@ -98,21 +98,21 @@ async def serve(
                 group.create_task(_renew_lease(ownership, supervisor, health, settings.heartbeat_interval)),
                 group.create_task(_reconcile(ownership, supervisor, doorbell, health, interval)),
             ]
-            lasting = [
-                group.create_task(presence.run()),
-                group.create_task(runtime.manage_memory(_count_established)),
-                group.create_task(_vouching(context).run()),
-                group.create_task(TracerJob(context).run()),
-                group.create_task(SweepJob(context, doorbell.sweeps).run()),
-                group.create_task(
-                    context.protocol_logs.run(pool, context.liveness, ownership, every=interval)
-                ),
-                group.create_task(context.holds.refresh_periodically(pool, every=interval, report=report)),
-            ]
+            lasting = (
+                presence.run(),
+                runtime.manage_memory(_count_established),
+                runtime.trim_regularly(stop),
+                _vouching(context).run(),
+                TracerJob(context).run(),
+                SweepJob(context, doorbell.sweeps).run(),
+                context.protocol_logs.run(pool, context.liveness, ownership, every=interval),
+                context.holds.refresh_periodically(pool, every=interval, report=report),
+            )
+            tasks = [group.create_task(each) for each in lasting]
             await stop.wait()
             health.ready = False
             await _hand_over(ownership, supervisor, loops)
-            for task in lasting:
+            for task in tasks:
                 task.cancel()
 
 
