@@ -1,5 +1,6 @@
 """Root of all errors that SuperIMAP raises on purpose, and the release of what an error keeps alive."""
 
+import asyncio
 from types import TracebackType
 
 
@@ -49,12 +50,15 @@ class SuperImapError(Exception):
     """
 
 
+_RELEASED = (SuperImapError, asyncio.CancelledError)
+
+
 class ReleasedFrames:
-    """Drops the frames of a SuperImapError that leaves the block, and of the errors that have led to it.
+    """Drops the frames of a SuperImapError or cancellation that leaves the block, and of what has led to it.
 
     An object that keeps an error, which was raised in a frame that holds the object, is in a reference cycle: it
-    stays until a full garbage collection, with all that the frames hold. No `contextlib.contextmanager`: that one
-    puts the frames back.
+    stays until a full garbage collection, with all that the frames hold. So does a task that was cancelled.
+    `contextlib.contextmanager` would put the frames back.
     """
 
     def __enter__(self) -> None:
@@ -63,7 +67,7 @@ class ReleasedFrames:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pending: list[BaseException | None] = [error] if isinstance(error, SuperImapError) else []
+        pending: list[BaseException | None] = [error] if isinstance(error, _RELEASED) else []
         seen: set[int] = set()
         while pending:
             each = pending.pop()

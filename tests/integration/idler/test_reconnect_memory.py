@@ -60,9 +60,10 @@ async def test_a_connection_that_has_ended_is_freed_without_the_garbage_collecto
             end(session, number)
             await imap.wait_for(lambda old=session: old not in imap.sessions)
         await idling(imap)
-        await eventually(lambda: only_one_more(before))
+        await eventually(lambda: has_more(before, 1))
+    assert await has_more(before, 0)
 
 
-async def only_one_more(before: tuple[int, int]) -> bool:
-    """Whether only the present connection is in memory."""
-    return (alive(Protocol) - before[0], alive(MailboxWatch) - before[1]) == (1, 1)
+async def has_more(before: tuple[int, int], count: int) -> bool:
+    """Whether so many more connections than before are in memory."""
+    return (alive(Protocol) - before[0], alive(MailboxWatch) - before[1]) == (count, count)
