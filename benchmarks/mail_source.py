@@ -64,11 +64,17 @@ class ImapServerSource:
 
     async def deliver(self, count: int, *, users: int, size: int, rate: float = 0.0) -> dict[str, float]:
         """See MailSource."""
-        return await self._order(count, users, size, rate, 0)
+        return await self._order(count, users, size, rate, 0, 0)
+
+    async def deliver_from(
+        self, first: int, count: int, *, users: int, size: int, rate: float
+    ) -> dict[str, float]:
+        """Deliver as `deliver` does, beginning with the user `first`."""
+        return await self._order(count, users, size, rate, 0, first)
 
     async def deliver_old(self, count: int, *, size: int) -> dict[str, float]:
         """Deliver mails of a month ago to user0, at once; see MailSource."""
-        return await self._order(count, 1, size, 0.0, 30)
+        return await self._order(count, 1, size, 0.0, 30, 0)
 
     async def _order(self, *order: float) -> dict[str, float]:
         self._pipe.send(order)
@@ -94,9 +100,18 @@ async def wait_until_watched(mails: MailSource, count: int, *, within: float) ->
 
 
 async def deliver_in_turn(
-    deliver: Callable[[str, bytes], object], numbers: Iterable[int], *, users: int, size: int, rate: float
+    deliver: Callable[[str, bytes], object],
+    numbers: Iterable[int],
+    *,
+    users: int,
+    size: int,
+    rate: float,
+    first: int = 0,
 ) -> dict[str, float]:
-    """Implement `MailSource.deliver` by `deliver(user, raw)`, with one mail for each of these numbers."""
+    """Implement `MailSource.deliver` by `deliver(user, raw)`, with one mail for each of these numbers.
+
+    The user `first` gets the first of them.
+    """
     came: dict[str, float] = {}
     text = mail_of(size)
     begun, clock = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
@@ -107,7 +122,7 @@ async def deliver_in_turn(
             await asyncio.sleep(0)
         raw = text.replace(b"4711", b"%d" % number)  # in the Message-ID and in the subject
         came[hashlib.sha1(raw, usedforsecurity=False).hexdigest()] = time.time()
-        deliver(f"user{done % users}", raw)
+        deliver(f"user{(first + done) % users}", raw)
     return came
 
 
@@ -126,8 +141,8 @@ async def _serve(pipe: Connection, chain: str | None) -> None:
             if order is None:
                 pipe.send(sum(session.idling for session in server.sessions))
                 continue
-            count, users, size, rate, days = order
+            count, users, size, rate, days, first = order
             some = itertools.islice(numbers, count)
             date = datetime.now(UTC) - timedelta(days=days) if days else None
             deliver = partial(server.deliver, internal_date=date)
-            pipe.send(await deliver_in_turn(deliver, some, users=users, size=size, rate=rate))
+            pipe.send(await deliver_in_turn(deliver, some, users=users, size=size, rate=rate, first=first))

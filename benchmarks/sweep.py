@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks import mail_source, processes, receiver
 from benchmarks.mail import PROVIDER, WAIT_SECONDS, create_users, wait_for_webhooks
-from benchmarks.mail_source import MailSource
+from benchmarks.mail_source import ImapServerSource
 from benchmarks.measure import BenchError, allow_files
 from benchmarks.receiver import ReadCounts
 from fixtures.engines import settings_for_engines
@@ -29,6 +29,8 @@ SWEEP_SECONDS = 1800.0
 """Time after which the sweep must have ended."""
 PART_SECONDS = 5.0
 """Length of the parts in which live mail is delivered until the sweep has ended."""
+ALONE_SECONDS = 30.0
+"""Time for which live mail is measured without a sweep, before it and again afterwards."""
 SERVICES = ("idler", "dispatcher", "api")
 
 
@@ -58,7 +60,7 @@ async def run(
         await mail_source.wait_until_watched(mails, idle, within=WAIT_SECONDS)
         live = _LiveMail(mails, read_counts, idle, mail_bytes, rate)
         await live.measure(PART_SECONDS)  # warms up
-        alone = [each for _ in range(4) for each in await live.measure(PART_SECONDS)]
+        alone = await live.measure(ALONE_SECONDS)
         began = time.monotonic()
         world = World.from_settings(settings)
         sweep = await _start(world)
@@ -68,6 +70,7 @@ async def run(
                 await running.kill()
             beside += await live.measure(PART_SECONDS)
         took = time.monotonic() - began
+        alone += await live.measure(ALONE_SECONDS)
         await wait_for_webhooks(old, read_counts)
         figures = await _outcome(world, sweep)
     return {
@@ -113,7 +116,7 @@ class _LiveMail:
     """Mail that arrives in all mailboxes, with its latency in milliseconds."""
 
     def __init__(
-        self, mails: MailSource, read_counts: ReadCounts, users: int, size: int, rate: float
+        self, mails: ImapServerSource, read_counts: ReadCounts, users: int, size: int, rate: float
     ) -> None:
         self._mails = mails
         self._read_counts = read_counts
@@ -124,7 +127,9 @@ class _LiveMail:
 
     async def measure(self, seconds: float) -> list[float]:
         count = round(seconds * self._rate)
-        came = await self._mails.deliver(count, users=self._users, size=self._size, rate=self._rate)
+        came = await self._mails.deliver_from(
+            self.sent, count, users=self._users, size=self._size, rate=self._rate
+        )
         self.sent += count
         return [(at - sent) * 1000 for sent, at in await wait_for_webhooks(came, self._read_counts)]
 

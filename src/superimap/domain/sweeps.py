@@ -29,13 +29,17 @@ class SweepDirection(StrEnum):
 
 ACTIVE = (SweepState.WAITING, SweepState.RUNNING, SweepState.PAUSED)
 
-MAX_BATCH_MAILS = 20
+MAX_LOOKED_AT_MAILS = 100
+"""Mails whose metadata are fetched at once."""
+MAX_BATCH_MAILS = 5
 """Mails that are read and recorded at once."""
 MAX_BATCH_BYTES = 1024 * 1024
-MAX_OWED_WEBHOOKS = 20
+MAX_OWED_WEBHOOKS = 5
 """Webhooks that an endpoint may owe when a batch is recorded, so that live mail waits behind few others."""
-MAX_MAILS_PER_SECOND = 100.0
+MAX_MAILS_PER_SECOND = 40.0
 """Mails of one mailbox that are read in a second at most, on average."""
+MAX_LOOKED_AT_PER_SECOND = 1_000.0
+"""Mails of one mailbox of which only metadata are read in a second at most, on average."""
 MAX_SERVER_SWEEPS = 2
 """Sweeps of one mail server that an idler runs at once: each has a connection of its own."""
 MAX_IDLER_SWEEPS = 8
@@ -151,9 +155,12 @@ def retry_delay(failures: int) -> float:
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16), LONGEST_RETRY_SECONDS)
 
 
-def pause_after(mails: int, *, seconds: float) -> float:
-    """Return the pause after a batch of `mails` that took `seconds`, by the pace of one mailbox."""
-    return max(0.0, mails / MAX_MAILS_PER_SECOND - seconds)
+def pause_after(mails: int, *, looked_at: int, seconds: float) -> float:
+    """Return the pause after a batch that took `seconds`, by the pace of one mailbox.
+
+    Of `looked_at` mails, `mails` were read.
+    """
+    return max(0.0, mails / MAX_MAILS_PER_SECOND - seconds, looked_at / MAX_LOOKED_AT_PER_SECOND - seconds)
 
 
 def search_day(since: datetime | None) -> date | None:
@@ -183,7 +190,7 @@ def remaining_uids(
     return sorted((uid for uid in uids if uid <= up_to and (done is None or uid < done)), reverse=True)
 
 
-def batches(uids: Iterable[int], *, size: int = MAX_BATCH_MAILS) -> Iterator[list[int]]:
+def batches(uids: Iterable[int], *, size: int = MAX_LOOKED_AT_MAILS) -> Iterator[list[int]]:
     """Yield the UIDs in lists of `size`."""
     batch: list[int] = []
     for uid in uids:

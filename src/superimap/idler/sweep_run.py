@@ -163,14 +163,12 @@ class SweepRun:
         await queries.set_total(self._context.pool, self._sweep.id, left=len(uids))
         reader = SweepReader(scope, view, self._failures)
         for piece in pace.batches(uids):
-            began = time.monotonic()
             if view.max_mails is not None and mailbox.sent >= view.max_mails:
                 break
             if self._context.fence(self._sweep.shard) != scope.fence:
                 raise Fenced
             await reader.read(mailbox, piece)
             await mailbox.record()
-            await asyncio.sleep(pace.pause_after(len(piece), seconds=time.monotonic() - began))
 
     async def _wait_for_room(self) -> None:
         """Wait until the endpoint owes few webhooks, for a while. Raises Halted."""

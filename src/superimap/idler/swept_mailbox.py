@@ -1,6 +1,7 @@
 """A mailbox that a sweep reads: the batch that is not recorded yet, and the place of the sweep in it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -44,6 +45,7 @@ class SweptMailbox:
         self._admit = admit
         self._held = MailBatch(room)
         self._bytes = 0
+        self._paced_at = time.monotonic()
         self.batch = SweepBatch([], [])
 
     @property
@@ -64,7 +66,7 @@ class SweptMailbox:
     @property
     def is_full(self) -> bool:
         """Whether the batch is large enough to be recorded."""
-        return self.batch.looked_at >= pace.MAX_BATCH_MAILS or self._bytes >= pace.MAX_BATCH_BYTES
+        return len(self.batch.rows) >= pace.MAX_BATCH_MAILS or self._bytes >= pace.MAX_BATCH_BYTES
 
     def date_tolerance(self, _connected_at: datetime) -> timedelta:
         """Return no tolerance: the range of a sweep is judged, and not whether a mail is new."""
@@ -88,7 +90,7 @@ class SweptMailbox:
         self.batch.looked_at += 1
 
     async def record(self) -> None:
-        """Record the batch and the progress in one statement, then ring. Raises NotRecorded."""
+        """Record the batch and the progress in one statement, ring, and keep the pace. Raises NotRecorded."""
         batch = self.batch
         if batch.last_uid is None:
             return
@@ -103,11 +105,15 @@ class SweptMailbox:
         if recorded is None:
             raise NotRecorded
         self.sent, self._done_uid = recorded.sent, batch.last_uid
+        mails, looked_at = len(batch.rows), batch.looked_at
         self.discard()
         for outcome in recorded.outcomes:
             metrics.MESSAGES.labels(outcome).inc()
         for endpoint_id in recorded.endpoints:
             await self._context.queue.ring(endpoint_id)
+        seconds = time.monotonic() - self._paced_at
+        await asyncio.sleep(pace.pause_after(mails, looked_at=looked_at, seconds=seconds))
+        self._paced_at = time.monotonic()
 
     def discard(self) -> None:
         """Drop the batch and give its room back."""

@@ -167,14 +167,15 @@ async def test_a_dry_run_counts_and_writes_nothing_but_its_counts(history):
 
 
 async def test_a_backlog_holds_a_sweep_but_no_live_mail_and_pause_resume_and_cancel_keep_its_place(history):
-    await history.set_up(100)
+    await history.set_up(60)
+    most = pace.MAX_OWED_WEBHOOKS + pace.MAX_BATCH_MAILS
     async with running(services.run_idler, history.world.settings):
         await idling(history.imap)
         sweep = await history.start()
-        await history.until(sweep, lambda row: row["sent"] > pace.MAX_OWED_WEBHOOKS)
+        await history.until(sweep, lambda row: row["sent"] == most)
         history.imap.deliver("joe", mail("news"))
         await eventually(lambda: history.world.value("SELECT count(*) = 1 FROM messages WHERE found_by = 1"))
-        assert await history.world.value("SELECT count(*) FROM deliveries") == 41
+        assert await history.world.value("SELECT count(*) FROM deliveries") == most + 1
         assert await history.subjects("live") == ["news"]
 
         await history.set_state(sweep, SweepState.PAUSED)
@@ -189,12 +190,12 @@ async def test_a_backlog_holds_a_sweep_but_no_live_mail_and_pause_resume_and_can
         rest = await history.ended(await history.start())
         paying.cancel()
 
-    assert held["sent"] == 40
+    assert held["sent"] == most
     assert cancelled["state"] == "cancelled"
     assert cancelled["finished_at"] is not None
-    assert rest["sent"] + cancelled["sent"] == 100
+    assert rest["sent"] + cancelled["sent"] == 60
     assert rest["known"] == cancelled["sent"] + 1
-    assert await history.world.value("SELECT count(DISTINCT message_id) FROM deliveries") == 101
+    assert await history.world.value("SELECT count(DISTINCT message_id) FROM deliveries") == 61
 
 
 async def test_records_whose_answers_are_lost_and_connections_that_end_repeat_no_webhook(
@@ -271,7 +272,7 @@ async def test_a_mailbox_that_is_renumbered_in_the_middle_is_swept_again_without
     async with running(services.run_idler, history.world.settings):
         await idling(history.imap)
         sweep = await history.start()
-        before = await history.until(sweep, lambda row: row["sent"] == 40)
+        before = await history.until(sweep, lambda row: row["sent"] == 10)
         inbox = history.imap.accounts["joe"].inbox
         inbox.set_uidvalidity(inbox.uidvalidity + 1)
         paying = asyncio.create_task(history.paying())
@@ -279,7 +280,7 @@ async def test_a_mailbox_that_is_renumbered_in_the_middle_is_swept_again_without
         paying.cancel()
 
     assert row["uid_validity"] != before["uid_validity"]
-    assert (row["state"], row["sent"], row["known"], row["done"]) == ("finished", 60, 40, 60)
+    assert (row["state"], row["sent"], row["known"], row["done"]) == ("finished", 60, 10, 60)
     assert await history.world.value("SELECT count(*) FROM deliveries") == 60
 
 
@@ -339,12 +340,11 @@ async def test_a_sweep_on_dovecot_leaves_every_mail_as_it_was(history, dovecot):
     async with running(services.run_idler, world.settings):
         await eventually(lambda: world.value("SELECT status = 'watching' FROM users"), within=30)
         before = dovecot.flags(login)
+        paying = asyncio.create_task(history.paying())
         row = await history.ended(await history.start(since=OLD + timedelta(minutes=5)))
-        dovecot.deliver(login, mail("news"))
-        await eventually(lambda: world.value("SELECT count(*) = 21 FROM deliveries"))
+        paying.cancel()
 
     after = dovecot.flags(login)
     assert (row["state"], row["sent"]) == ("finished", 20)
     assert Counter(await history.subjects()) == Counter(olds(*range(5, 25)))
-    assert await history.subjects("live") == ["news"]
-    assert {name: flags for name, flags in after.items() if name in before} == before
+    assert after == before
