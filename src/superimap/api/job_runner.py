@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 30.0
 """Mean time between two looks for jobs that a process has left behind."""
+MIN_LOOK_SECONDS = 0.2
+"""Least time between two looks, while another process takes the job that waits."""
 
 
 class JobRunner:
@@ -46,13 +48,16 @@ class JobRunner:
     async def run(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop` is set. A batch in progress is finished."""
         while not stop.is_set():
+            wait = None
             try:
-                if await self._has_waiting():
+                wait = await self._seconds_to_next()
+                if wait is not None and wait <= 0:
                     await self.run_waiting(stop)
+                    wait = await self._seconds_to_next()
                 self._is_failing = False
             except Exception as error:
                 self._report(error)
-            await self._pause(stop)
+            await self._pause(stop, wait)
 
     async def run_waiting(self, stop: asyncio.Event) -> None:
         """Run jobs in turns until none waits for a process. Raises what the database raises."""
@@ -63,9 +68,9 @@ class JobRunner:
                 return
             await self._take_turn(job_id, stop)
 
-    async def _has_waiting(self) -> bool:
+    async def _seconds_to_next(self) -> float | None:
         async with self._readers.begin() as db:
-            return await jobs.has_waiting(db)
+            return await jobs.seconds_to_next(db)
 
     async def _take_turn(self, job_id: int, stop: asyncio.Event) -> None:
         """Carry out some batches of a job, and give it back unless it has ended."""
@@ -101,9 +106,14 @@ class JobRunner:
             log.warning("jobs wait, because of an error", extra={"error": type(error).__name__})
         self._is_failing = True
 
-    async def _pause(self, stop: asyncio.Event) -> None:
-        """Wait until a job is made here, or until the next look. Processes look at different times."""
+    async def _pause(self, stop: asyncio.Event, wait: float | None) -> None:
+        """Wait until a job is made here, one that was postponed is due, or the next look.
+
+        Processes look at different times.
+        """
         seconds = self._look_seconds * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        if wait is not None:
+            seconds = min(seconds, max(wait, MIN_LOOK_SECONDS))
         waits = [asyncio.create_task(event.wait()) for event in (stop, self._woken)]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

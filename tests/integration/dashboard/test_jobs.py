@@ -92,11 +92,13 @@ async def read(world: ApiWorld, job_id: int) -> Job:
         return await jobs.get(db, job_id)
 
 
-def runner(world: ApiWorld, ring=no_doorbell, *, woken: asyncio.Event | None = None) -> JobRunner:
+def runner(
+    world: ApiWorld, ring=no_doorbell, *, woken: asyncio.Event | None = None, **options: float
+) -> JobRunner:
     """A runner with the privileges of an API process."""
     shared = world.app.state.resources
     sessions = shared.sessionmaker, shared.dashboard_sessions
-    return JobRunner(*sessions, ring, woken=woken or asyncio.Event())
+    return JobRunner(*sessions, ring, woken=woken or asyncio.Event(), **options)
 
 
 async def audited(factory: DeliveryFactory, action: str = "delivery.replay") -> int:

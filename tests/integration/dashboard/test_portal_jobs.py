@@ -7,6 +7,7 @@ import asyncio
 import pytest_asyncio
 
 from fixtures.deliveries import DeliveryFactory
+from fixtures.world import eventually
 from superimap.db.accounts import allowances
 from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import bulk_jobs
@@ -63,11 +64,18 @@ async def test_a_portal_replays_its_failed_webhooks_at_the_pace_of_its_allowance
     assert ">waiting<" in waiting and ">waiting<" in (await acme.get("/jobs")).text
 
     await factory.value("UPDATE allowances SET since = now() - interval '61 s' RETURNING 1")
-    await factory.value("UPDATE jobs SET lease_until = now() RETURNING 1")
-    await runner(world).run_waiting(asyncio.Event())
+    await factory.value("UPDATE jobs SET lease_until = now() + interval '0.3 s' RETURNING 1")
+    stop = asyncio.Event()
+    running = asyncio.create_task(runner(world, look_seconds=3600).run(stop))  # continues when it is due
 
+    async def is_done() -> bool:
+        return (await read(world, job_id)).state == "done"
+
+    await eventually(is_done)
+    stop.set()
+    await running
     job = await read(world, job_id)
-    assert (job.state, job.done, await pending(factory)) == ("done", len(made), len(made))
+    assert (job.done, await pending(factory)) == (len(made), len(made))
     used = "SELECT used FROM allowances WHERE action = 'replay'"
     assert await factory.value(used) == 3, "what the last batch did not need is returned"
     by = "SELECT DISTINCT actor_kind FROM audit_log WHERE action IN ('job.start', 'delivery.replay')"

@@ -26,12 +26,8 @@ MAX_ERROR_CHARACTERS = 200
 
 # A literal, which a plan compares with the partial index.
 _IS_RUNNING = Job.state == literal(JobState.RUNNING.value, literal_execute=True)
-_IS_WAITING = and_(
-    _IS_RUNNING,
-    Job.lease_until <= func.now(),
-    # Those of a later version are left to its processes.
-    Job.kind.in_([kind.value for kind in JobKind]),
-)
+_IS_OURS = and_(_IS_RUNNING, Job.kind.in_([kind.value for kind in JobKind]))  # none of a later version
+_IS_WAITING = and_(_IS_OURS, Job.lease_until <= func.now())
 
 
 async def create(
@@ -105,9 +101,14 @@ async def list_latest(
     return (await db.scalars(statement.execution_options(populate_existing=True))).all()
 
 
-async def has_waiting(db: AsyncSession) -> bool:
-    """Whether there is a job that no process runs. Reads the index of unfinished jobs, which is small."""
-    return bool(await db.scalar(select(exists().where(_IS_WAITING))))
+async def seconds_to_next(db: AsyncSession) -> float | None:
+    """Return the seconds until a job waits for a process, 0 or less if one waits; None if all have ended.
+
+    Reads the index of unfinished jobs, which is small.
+    """
+    left = func.extract("epoch", func.min(Job.lease_until) - func.now())
+    seconds = await db.scalar(select(left).where(_IS_OURS))
+    return None if seconds is None else float(seconds)
 
 
 async def claim(db: AsyncSession, holder: UUID) -> int | None:
