@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from superimap.domain import sweeps
 from superimap.domain.sweeps import Proceed, Stop, SweepDirection, SweepFacts, SweepState, Wait
 from superimap.domain.users import UserStatus
+from superimap.imap.uid_ranges import UidRanges
 
 WELL = SweepFacts(
     SweepState.RUNNING,
@@ -73,12 +74,25 @@ def test_every_step_is_a_batch_of_a_sweep_that_runs_a_wait_with_a_reason_or_the_
             assert state is facts.state or (state is SweepState.CANCELLED and reason)
 
 
+@given(UIDS, st.integers(0, 60))
+def test_uids_below_a_number_and_in_descending_order(uids, number):
+    near = {uid % 50 for uid in uids} - {0}
+
+    assert list(UidRanges(near).below(number)) == sorted(uid for uid in near if uid < number)
+    assert list(reversed(UidRanges(near))) == sorted(near, reverse=True)
+
+
 @given(UIDS, st.sampled_from(SweepDirection), st.integers(1, 2**63 - 1), st.integers(1, 20))
 def test_a_sweep_that_is_interrupted_after_any_batch_looks_at_each_uid_once(uids, direction, up_to, size):
     seen: list[int] = []
     done = None
-    while left := sweeps.remaining_uids(uids, direction, up_to=up_to, done=done):
-        batch = next(sweeps.batches(left, size=size))  # and the process ends
+    while True:
+        above, below = sweeps.remaining_bounds(direction, up_to=up_to, done=done)
+        left = UidRanges(uids).above(above).below(below)
+        if not left:
+            break
+        ordered = left if direction is SweepDirection.OLDEST else reversed(left)
+        batch = next(sweeps.batches(ordered, size=size))  # and the process ends
         seen += batch
         done = batch[-1]
 

@@ -43,6 +43,8 @@ MAX_LOOKED_AT_PER_SECOND = 1_000.0
 MAX_SERVER_SWEEPS = 2
 """Sweeps of one mail server that an idler runs at once: each has a connection of its own."""
 MAX_IDLER_SWEEPS = 8
+MAX_SWEPT_UIDS = 5_000_000
+"""UIDs that a mail server may claim for a sweep; a mailbox has fewer."""
 MAX_READ_FAILURES = 3
 """Connections that a mail may end before it is left out."""
 MAX_FAILURES = 30
@@ -181,13 +183,14 @@ def is_in_range(when: datetime | None, *, since: datetime | None, until: datetim
     return (since is None or when >= since) and (until is None or when < until)
 
 
-def remaining_uids(
-    uids: Iterable[int], direction: SweepDirection, *, up_to: int, done: int | None
-) -> list[int]:
-    """Return the UIDs that are still to be looked at, in order: none above `up_to`, and none before `done`."""
+def remaining_bounds(direction: SweepDirection, *, up_to: int, done: int | None) -> tuple[int, int]:
+    """Return the bounds of the UIDs that are still to be looked at: above the first, and below the second.
+
+    None is above `up_to`, and none was looked at before `done`, the last one that was.
+    """
     if direction is SweepDirection.OLDEST:
-        return sorted(uid for uid in uids if uid <= up_to and (done is None or uid > done))
-    return sorted((uid for uid in uids if uid <= up_to and (done is None or uid < done)), reverse=True)
+        return done or 0, up_to + 1
+    return 0, up_to + 1 if done is None else done
 
 
 def batches(uids: Iterable[int], *, size: int = MAX_LOOKED_AT_MAILS) -> Iterator[list[int]]:

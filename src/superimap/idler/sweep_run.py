@@ -13,7 +13,7 @@ from superimap.db.watching.intake import Fence, Fenced
 from superimap.db.watching.sessions import WatchedUser
 from superimap.db.watching.sweeps import DueSweep, SweepPlace, SweepView
 from superimap.domain import sweeps as pace
-from superimap.domain.sweeps import Proceed, Step, Stop, SweepState, Wait
+from superimap.domain.sweeps import Proceed, Step, Stop, SweepDirection, SweepState, Wait
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.mailbox_memory import MailboxMemory
@@ -159,8 +159,12 @@ class SweepRun:
         self, scope: ConnectionScope, view: SweepView, mailbox: SweptMailbox, progress: queries.SweepProgress
     ) -> None:
         found = await scope.client.search_uids(since=pace.search_day(view.since), in_full=True)
-        uids = pace.remaining_uids(found, view.direction, up_to=progress.up_to_uid, done=progress.done_uid)
-        await queries.set_total(self._context.pool, self._sweep.id, left=len(uids))
+        above, below = pace.remaining_bounds(view.direction, up_to=progress.up_to_uid, done=progress.done_uid)
+        left = found.above(above).below(below)  # expanded lazily: a server may claim any number of UIDs
+        if len(left) > pace.MAX_SWEPT_UIDS:
+            raise Halted(Stop(SweepState.FAILED, f"the mail server claims {len(left):,} mails"))
+        await queries.set_total(self._context.pool, self._sweep.id, left=len(left))
+        uids = left if view.direction is SweepDirection.OLDEST else reversed(left)
         reader = SweepReader(scope, view, self._failures)
         for piece in pace.batches(uids):
             if view.max_mails is not None and mailbox.sent >= view.max_mails:

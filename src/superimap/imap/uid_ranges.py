@@ -1,7 +1,7 @@
 """Sets of UIDs as ranges: what a server claims takes memory by its text, not by the UIDs that it represents."""
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
@@ -51,6 +51,14 @@ class UidRanges:
             firsts[0] = uid + 1
         return UidRanges.of(firsts, ends)
 
+    def below(self, uid: int) -> "UidRanges":
+        """Return the UIDs below `uid`."""
+        at = bisect_left(self._firsts, uid)  # after the last range that begins below
+        firsts, ends = self._firsts[:at], self._ends[:at]
+        if ends and ends[-1] > uid:
+            ends[-1] = uid
+        return UidRanges.of(firsts, ends)
+
     def __bool__(self) -> bool:
         return bool(self._firsts)
 
@@ -60,6 +68,10 @@ class UidRanges:
     def __iter__(self) -> Iterator[int]:
         for first, end in zip(self._firsts, self._ends, strict=True):
             yield from range(first, end)
+
+    def __reversed__(self) -> Iterator[int]:
+        for first, end in zip(reversed(self._firsts), reversed(self._ends), strict=True):
+            yield from range(end - 1, first - 1, -1)
 
     def __contains__(self, uid: object) -> bool:
         if not isinstance(uid, int) or (at := bisect_right(self._firsts, uid)) == 0:

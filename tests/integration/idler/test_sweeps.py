@@ -348,3 +348,16 @@ async def test_a_sweep_on_dovecot_leaves_every_mail_as_it_was(history, dovecot):
     assert (row["state"], row["sent"]) == ("finished", 20)
     assert Counter(await history.subjects()) == Counter(olds(*range(5, 25)))
     assert after == before
+
+
+async def test_a_server_that_claims_more_mails_than_a_mailbox_has_fails_its_sweep(history):
+    await history.set_up(3)
+    await history.world.rows("UPDATE mailboxes SET last_uid = 9000000000")
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        await history.world.rows("UPDATE mailboxes SET last_uid = 9000000000")
+        claims = answering(b"* SEARCH", b'* ESEARCH (TAG "%(tag)s") UID ALL 1:8000000000', b"%(tag)s OK done")
+        history.imap.on("UID SEARCH", claims)
+        row = await history.ended(await history.start())
+
+    assert (row["state"], row["reason"]) == ("failed", "the mail server claims 8,000,000,000 mails")
