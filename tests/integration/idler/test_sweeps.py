@@ -209,6 +209,7 @@ async def test_records_whose_answers_are_lost_and_connections_that_end_repeat_no
         if calls["all"] % 4 == 1:
             raise ConnectionResetError("before the record")
         recorded = await record(*arguments, **options)
+        assert await record(*arguments, **options) is None, "a batch is recorded once"
         if calls["all"] % 4 == 2:
             raise ConnectionResetError("after the record")
         return recorded
