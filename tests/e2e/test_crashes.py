@@ -3,17 +3,24 @@
 import asyncio
 import contextlib
 import itertools
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from fixtures.world import World, eventually
+from superimap.db import engine
+from superimap.db.accounts import sweeps
+from superimap.db.accounts.sweeps import SweepRequest
+from superimap.db.models import User
 from superimap.testing import ImapServer, WebhookSink
 from tests.support.mails import Ledger, mail
 from tests.support.processes import environment, started
 
 USER_COUNT = 20
 MAIL_COUNT = 500
+SWEPT_COUNT = 120
 POSTS_IN_FLIGHT = 10  # to one endpoint
 
 
@@ -109,6 +116,38 @@ async def test_kill_9_of_a_dispatcher_repeats_at_most_what_was_in_flight(world: 
             )
 
     burst.check(sink, most_duplicates=POSTS_IN_FLIGHT)
+
+
+@pytest.mark.slow
+async def test_kill_9_of_idler_and_dispatcher_in_a_sweep_gives_each_mail_one_webhook(world, imap, sink):
+    burst = Burst(imap)
+    await burst.prepare(world, sink)
+    for number in range(SWEPT_COUNT):
+        raw = mail(f"old {number}", to="user0@example.com")
+        burst.ledger.note(raw, path="/hook", tag="tag0")
+        imap.deliver("user0", raw, internal_date=datetime(2026, 1, 1, tzinfo=UTC))
+    env = environment(world)
+    for count in (0, SWEPT_COUNT // 3, SWEPT_COUNT * 2 // 3):
+        async with started("dispatcher", env=env) as dispatcher, started("idler", env=env) as idler:
+            if count == 0:
+                await burst.wait_until_watched()
+                await sweep(world, "tag0")
+            await sink.wait_for(count + 5, timeout=30)
+            idler.kill()
+            dispatcher.kill()
+    assert burst.ledger.lost(list(sink.received)), "they were killed in the middle"
+    async with started("dispatcher", env=env), started("idler", env=env):
+        await burst.all_arrived(sink)
+
+    burst.check(sink, most_duplicates=3 * POSTS_IN_FLIGHT)
+    assert {each.json["origin"] for each in sink.received} == {"sweep"}
+
+
+async def sweep(world: World, tag: str) -> None:
+    """Start a sweep of a user's mailbox."""
+    async with engine.sessions(world.database_url) as sessions, sessions.begin() as db:
+        user = (await db.scalars(select(User).where(User.tag == tag).with_for_update())).one()
+        await sweeps.create(db, user, SweepRequest())
 
 
 async def test_kill_9_of_all_processes_with_database_and_queue_loses_nothing(
