@@ -1,9 +1,13 @@
 """Names in the OpenAPI description that generated clients contain."""
 
+import json
+import re
+
 from superimap.api.app import openapi
 
 SCHEMAS = frozenset(
     [
+        "NewSweep",
         "SweepDirection",
         "SweepOut",
         "SweepState",
@@ -197,3 +201,10 @@ def test_operations_keep_their_ids():
 
     assert {operation["operationId"] for operation in operations} == OPERATIONS
     assert len(operations) == len(OPERATIONS)
+
+
+def test_every_reference_leads_to_a_schema():
+    described = openapi()
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(described)))
+
+    assert named <= described["components"]["schemas"].keys()

@@ -24,6 +24,7 @@ from superimap.api.schemas.operator_partners import (
 )
 from superimap.api.schemas.operator_people import OperatorChange
 from superimap.api.schemas.operator_providers import NewProvider, ProviderUpdate
+from superimap.api.schemas.sweeps import NewSweep
 from superimap.api.schemas.user_batches import NewUserBatch
 from superimap.api.schemas.webhooks import RotateRequest, TestRequest
 
@@ -33,6 +34,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     NewUser,
     UserChange,
     NewUserBatch,
+    NewSweep,
     ReplayRequest,
     CancelRequest,
     RotateRequest,
