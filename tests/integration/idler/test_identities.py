@@ -94,12 +94,16 @@ async def register(world: World, imap: ImapServer, names: list[str]) -> None:
         await world.user(partner, name, login=name, password="pw")
 
 
-async def reconnect(imap: ImapServer, users: int) -> None:
+async def all_idle(imap: ImapServer, users: int) -> None:
     await imap.wait_for(lambda: sum(session.idling for session in imap.sessions) == users)
+
+
+async def reconnect(imap: ImapServer, users: int) -> None:
+    await all_idle(imap, users)
     before = imap.logins
     imap.drop_all()
     await imap.wait_for(lambda: imap.logins >= before + users)
-    await imap.wait_for(lambda: sum(session.idling for session in imap.sessions) == users)
+    await all_idle(imap, users)
 
 
 def fill(mailbox: FakeMailbox, messages: list[FakeMessage]) -> None:
@@ -123,6 +127,8 @@ async def test_uids_used_again_are_noticed_whatever_tells_the_mails_apart(world,
             return all(found[name][0] == n and found[name][2] for name, n in delivered.items())
 
         await eventually(is_delivered)
+        # A look of these sessions would take a new mail at its UID for an arrival.
+        await all_idle(imap, len(REUSES))
         for name, reuse in REUSES.items():
             fill(imap.accounts[name].inbox, reuse.after)
             delivered[name] += len(reuse.after)
@@ -197,6 +203,7 @@ async def test_restarts_that_follow_one_another_are_held_back_and_mail_is_delive
     pay = "UPDATE mailboxes SET restarts_paid_at = now() + make_interval(hours => $1)"
 
     async def fulfilled(life: int, mails: int, expected: tuple[int, int]) -> None:
+        await all_idle(imap, 1)
         fill(joe, [numbered(uid, mail(f"life {life} mail {uid}")) for uid in range(1, mails + 1)])
         await reconnect(imap, 1)
 
