@@ -44,6 +44,7 @@ CHANGES = {
     "cancel": (SweepState.CANCELLED, "sweep-cancelled"),
 }
 """What a person may do with a sweep: its new state, and what the page then says."""
+DIRECTIONS = {SweepDirection.NEWEST.value: "latest first", SweepDirection.OLDEST.value: "earliest first"}
 FIELDS = (
     Field("since", "Received since", FieldKind.DATE, hint="A day in UTC. Empty: all mails."),
     Field("until", "Received until", FieldKind.DATE, hint="The last day, in UTC."),
@@ -53,10 +54,7 @@ FIELDS = (
         "direction",
         "Order",
         FieldKind.CHOICE,
-        choices=(
-            (SweepDirection.NEWEST.value, "latest first"),
-            (SweepDirection.OLDEST.value, "earliest first"),
-        ),
+        choices=tuple(DIRECTIONS.items()),
     ),
     Field("dry_run", "Only count", FieldKind.CHECK),
     Field("again", "Send mails again that had their webhook", FieldKind.CHECK),
@@ -105,6 +103,7 @@ async def _show(page: Page, user_id: int, form: Form, *, status: int = 200) -> R
         rows=rows[:PAGE_ROWS],
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         states={state.value: word for state, word in STATES.items()},
+        directions=DIRECTIONS,
         active=[state.value for state in ACTIVE],
         form=form,
         path=_path(user_id),
