@@ -8,6 +8,7 @@ from superimap.api.app import openapi
 SCHEMAS = frozenset(
     [
         "NewSweep",
+        "SweepCause",
         "SweepDirection",
         "SweepOut",
         "SweepState",

@@ -10,6 +10,7 @@ import typer
 from superimap.cli import output
 from superimap.cli.options import AsJson, Code, PartnerName, Yes, confirm, given_secret
 from superimap.cli.running import CommandError, command, find_connection, find_partner, transaction
+from superimap.cli.user_options import number_of_days
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -38,6 +39,10 @@ Tenant = Annotated[
         "--oauth2-tenant", metavar="TENANT", help="Organisation whose mailboxes an app-only provider opens."
     ),
 ]
+HistoryDays = Annotated[
+    str | None,
+    typer.Option(metavar="DAYS", help="Days of mail to read when a mailbox is connected; 0 or '': none."),
+]
 SecretStdin = Annotated[
     bool,
     typer.Option(
@@ -60,7 +65,7 @@ async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
         output.show_json([row._asdict() for row in rows])
         return
     output.print_table(
-        ("PROVIDER", "USERS"),
+        ("PROVIDER", "USERS", "HISTORY DAYS"),
         rows,
         none=f"{found.name} has no connections; "
         f"`superimap connections create {shlex.quote(found.name)} CODE` adds one.",
@@ -86,6 +91,7 @@ async def create(
     oauth2_client_secret: ClientSecret = None,
     oauth2_tenant: Tenant = None,
     secret_stdin: SecretStdin = False,
+    history_days: HistoryDays = None,
     as_json: AsJson = False,
 ) -> None:
     """Connect a partner to a provider. An OAUTH2 provider needs a client id and secret."""
@@ -101,7 +107,7 @@ async def create(
     )
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        fields = _fields(oauth2_client_id, secret, oauth2_tenant)
+        fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days)
         linked = await connections.create(work.db, work.vault, found.id, provider, fields)
         answer = await _described(work.db, linked)
     if as_json:
@@ -119,19 +125,21 @@ async def update(
     oauth2_client_secret: ClientSecret = None,
     oauth2_tenant: Tenant = None,
     secret_stdin: SecretStdin = False,
+    history_days: HistoryDays = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change the OAuth 2.0 client. Users that could not sign in are tried again."""
+    """Change the given fields. Users that could not sign in are tried again with another OAuth 2.0 client."""
     from superimap.db.accounts import connections
 
-    nothing = oauth2_client_id is None and oauth2_client_secret is None and oauth2_tenant is None
+    given = (oauth2_client_id, oauth2_client_secret, oauth2_tenant, history_days)
+    nothing = all(each is None for each in given)
     secret = given_secret(
         oauth2_client_secret, from_stdin=secret_stdin, prompt="OAuth 2.0 client secret", wanted=nothing
     )
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         linked = await find_connection(work.db, found, code, lock=True)
-        fields = _fields(oauth2_client_id, secret, oauth2_tenant)
+        fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days)
         linked = await connections.update(work.db, work.vault, linked, fields)
         answer = await _described(work.db, linked)
     (output.show_json if as_json else output.print_record)(answer)
@@ -188,7 +196,9 @@ async def _find_provider(db: AsyncSession, code: str) -> Provider:
     return provider
 
 
-def _fields(client_id: str | None, client_secret: str | None, tenant: str | None) -> ConnectionFields:
+def _fields(
+    client_id: str | None, client_secret: str | None, tenant: str | None, history_days: str | None
+) -> ConnectionFields:
     """The fields that were given; the others stay as they are."""
     fields: ConnectionFields = {}
     if client_id is not None:
@@ -197,6 +207,8 @@ def _fields(client_id: str | None, client_secret: str | None, tenant: str | None
         fields["oauth2_client_secret"] = client_secret
     if tenant is not None:
         fields["oauth2_tenant"] = tenant
+    if history_days is not None:
+        fields["history_days"] = number_of_days(history_days)
     return fields
 
 
@@ -207,6 +219,7 @@ async def _described(db: AsyncSession, linked: ProviderConnection) -> dict[str, 
     return {
         "imap_provider_code": listed.imap_provider_code,
         "users_count": listed.users_count,
+        "history_days": listed.history_days,
         "kind": linked.provider.kind,
         "oauth2_client_id": linked.connection.oauth2_client_id,
         "oauth2_tenant": linked.connection.oauth2_tenant,

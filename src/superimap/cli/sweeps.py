@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Sweeps, which read a mailbox's history into webhooks.", no_args_is_help=True)
 
 FIELDS = (
-    "id", "state", "reason", "total", "done", "sent", "known", "skipped", "unreadable", "since", "until",
+    "id", "state", "cause", "reason", "total", "done", "sent", "known", "skipped", "unreadable", "since", "until",
     "folder", "max_mails", "direction", "again", "dry_run", "made_by", "created_at", "started_at", "finished_at",
 )  # fmt: skip
 FOLLOW_SECONDS = 1.0
@@ -101,11 +101,12 @@ async def list_all(
         output.show_json(found)
         return
     output.print_table(
-        ("ID", "STATE", "CREATED", "DONE", "SENT", "KNOWN", "REASON"),
+        ("ID", "STATE", "CAUSE", "CREATED", "DONE", "SENT", "KNOWN", "REASON"),
         [
             (
                 each["id"],
                 each["state"],
+                each["cause"],
                 each["created_at"],
                 f"{each['done']} of {each['total'] if each['total'] is not None else '?'}",
                 each["sent"],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from superimap.db.accounts.connections import ProviderConnection
     from superimap.db.accounts.validation.accounts import UserFields
 
+MAX_DAYS_DIGITS = 6
 SERVER_FIELDS = ("imap_host", "imap_port", "imap_tls")
 Email = Annotated[str | None, typer.Option(metavar="EMAIL", help="Address of the account; '' clears it.")]
 SignInEmail = Annotated[
@@ -58,6 +59,13 @@ Token = Annotated[
 TokenStdin = Annotated[
     bool, typer.Option("--refresh-token-stdin", help="OAUTH2: read the refresh token from standard input.")
 ]
+HistoryDays = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DAYS",
+        help="Days of mail to read when the mailbox is connected; 0: none, '': as the connection says.",
+    ),
+]
 
 
 def user_fields(
@@ -93,6 +101,13 @@ def server_fields(host: str | None, port: int | None, tls: str | None) -> UserFi
     if tls is not None:
         fields["imap_tls"] = tls
     return fields
+
+
+def number_of_days(text: str) -> int | None:
+    """The days of history that were given; None for an empty text."""
+    if text and not (text.isascii() and text.isdecimal() and len(text) <= MAX_DAYS_DIGITS):
+        raise CommandError("--history-days must be a whole number of days, or '' to clear it.")
+    return int(text) if text else None
 
 
 def check_fields(linked: ProviderConnection, fields: UserFields) -> None:

@@ -20,6 +20,7 @@ from superimap.cli.running import (
 from superimap.cli.user_options import (
     SERVER_FIELDS,
     Email,
+    HistoryDays,
     ImapHost,
     ImapPort,
     ImapTls,
@@ -30,6 +31,7 @@ from superimap.cli.user_options import (
     TokenStdin,
     Username,
     check_fields,
+    number_of_days,
     server_fields,
     user_fields,
 )
@@ -127,6 +129,7 @@ async def create(
     imap_tls: ImapTls = None,
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
+    history_days: HistoryDays = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a user. It is watched at once if it has credentials, else once the person has connected."""
@@ -144,6 +147,8 @@ async def create(
         ),
     )
     fields |= server_fields(imap_host, imap_port, imap_tls)
+    if history_days is not None:
+        fields["history_days"] = number_of_days(history_days)
     async with transaction() as work:
         linked = await find_connection(work.db, await find_partner(work.db, partner), code)
         check_fields(linked, fields)
@@ -169,6 +174,7 @@ async def update(
     imap_tls: ImapTls = None,
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
+    history_days: HistoryDays = None,
     tracer: Annotated[
         bool | None,
         typer.Option(
@@ -188,6 +194,8 @@ async def update(
         ),
     )
     fields |= server_fields(imap_host, imap_port, imap_tls)
+    if history_days is not None:
+        fields["history_days"] = number_of_days(history_days)
     if new_tag is not None:
         fields["tag"] = new_tag
     if tracer is not None:
@@ -247,6 +255,7 @@ async def _described(work: CommandContext, linked: ProviderConnection, user: Use
     answer: dict[str, object] = {"id": user.id} | output.as_dict(user, USER_FIELDS)
     answer |= {
         "sign_in_email": user.sign_in_email,
+        "history_days": user.history_days,
         "login_username": user.login_username,
         "has_login_password": user.login_password is not None,
         "has_oauth2_refresh_token": user.oauth2_refresh_token is not None,

@@ -70,7 +70,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "shard_user_sums": ("SELECT", "SELECT"),
     "shards": ("SELECT", "SELECT"),
     "signing_secrets": ("SELECT, INSERT, UPDATE (expires_at)", _ALL),
-    "sweeps": ("SELECT, INSERT, UPDATE (state, reason, due_at, failures, finished_at)", _ALL),
+    "sweeps": ("SELECT, INSERT, UPDATE (state, reason, due_at, failures, finished_at), DELETE", _ALL),
     "tracer_days": ("", "SELECT"),
     "tracers": ("", "SELECT"),
     "troubled_users": ("", "SELECT"),

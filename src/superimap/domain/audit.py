@@ -90,7 +90,7 @@ RECORDED_VALUES = frozenset(
         "oauth2_client_id", "oauth2_tenant", "kind", "state", "count", "user_tag", "limit", "code", "quota",
         "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets", "address", "role",
         "method", "reason", "job", "token", "is_confirmed", "tracer_by", "send_traceparent",
-        "since", "until", "direction", "again", "dry_run",
+        "since", "until", "direction", "again", "dry_run", "history_days",
     }
 )  # fmt: skip
 """Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""

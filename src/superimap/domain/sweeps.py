@@ -20,6 +20,13 @@ class SweepState(StrEnum):
     FAILED = "failed"
 
 
+class SweepCause(StrEnum):
+    """Why a sweep exists: a request, or a mailbox that was connected with days of history to read."""
+
+    REQUESTED = "requested"
+    CONNECTED = "connected"
+
+
 class SweepDirection(StrEnum):
     """Order in which the mails are read, by their UIDs."""
 
@@ -55,6 +62,8 @@ MAX_KEPT_SWEEPS = 10_000
 """Sweeps of a partner, with those that have ended and are not purged yet."""
 MAX_MAILS = 1_000_000
 """Largest value of `limit`."""
+MAX_HISTORY_DAYS = 3650
+"""Days of history that may be read when a mailbox is connected."""
 
 FIRST_RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 1_800.0
@@ -150,6 +159,19 @@ def _endpoint_step(facts: SweepFacts) -> Wait | None:
     if facts.owed > MAX_OWED_WEBHOOKS:
         return Wait(BACKLOG_WAIT_SECONDS, "earlier webhooks of the endpoint are sent first", is_brief=True)
     return None
+
+
+def is_new_connection(
+    *, before: datetime | None, after: datetime | None, was_archived: bool, last_login_at: datetime | None
+) -> bool:
+    """Return whether the history of a live user is to be read: `connected_at` is new, or was never used.
+
+    `before` and `after` are `connected_at` before and after a change. It is kept by a new secret of the same
+    account. A restored user that has not signed in since it was connected was never watched in this connection.
+    """
+    if after is None:
+        return False
+    return after != before or (was_archived and (last_login_at is None or last_login_at < after))
 
 
 def retry_delay(failures: int) -> float:

@@ -21,9 +21,9 @@ async def test_a_connection_is_created_listed_shown_and_deleted(acme):
     deleted = await acme.delete(f"{CONNECTIONS}/GMAIL_OAUTH2")
     gone = await acme.get(f"{CONNECTIONS}/GMAIL_OAUTH2")
 
-    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0}
+    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None}
     assert (created.status_code, created.json()) == (201, gmail)
-    assert listed.json() == [gmail, {"imap_provider_code": "PLAIN", "users_count": 0}]
+    assert listed.json() == [gmail, {"imap_provider_code": "PLAIN", "users_count": 0, "history_days": None}]
     assert (shown.status_code, shown.json()) == (200, gmail)
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert (gone.status_code, gone.json()["detail"]) == (404, "Connection not found.")

@@ -117,3 +117,53 @@ async def test_a_user_who_is_not_connected_and_a_partner_with_many_sweeps_are_re
     kinds = [answer.json()["type"].rpartition(":")[2] for answer in (unconnected, kept, active)]
     assert kinds == ["not-connected", "too-many-sweeps", "too-many-sweeps"]
     assert "active" in active.json()["detail"]
+
+
+async def test_the_history_of_a_connected_user_is_a_sweep_that_says_why_it_exists(acme):
+    connection = await acme.patch("/api/v1/connections/PLAIN", json={"history_days": 30})
+    one = await acme.post(USERS, json={"tag": "ADA", **CREDENTIALS, "history_days": 7})
+    bob = {"tag": "BOB", "login_username": "bob", "login_password": "secret"}
+    many = await acme.post(f"{USERS}/batch", json={"users": [bob]})
+    wrong = [
+        await acme.patch(f"{USERS}/ADA", json={"history_days": days}) for days in (-1, 3651, "many", 0.5)
+    ]
+    cleared = await acme.patch(f"{USERS}/ADA", data={"history_days": ""})
+    (sweep,) = (await acme.get(SWEEPS)).json()
+    (of_bob,) = (await acme.get(f"{USERS}/BOB/sweeps")).json()
+
+    assert connection.json()["history_days"] == 30
+    assert (one.json()["history_days"], many.json()["results"][0]["user"]["history_days"]) == (7, None)
+    assert [answer.status_code for answer in wrong] == [422] * 4
+    assert cleared.json()["history_days"] is None
+    days = [
+        datetime.fromisoformat(user["connected_at"]) - datetime.fromisoformat(each["since"])
+        for user, each in ((one.json(), sweep), (many.json()["results"][0]["user"], of_bob))
+    ]
+    assert [each.days for each in days] == [7, 30]
+    assert (sweep["cause"], sweep["direction"], sweep["limit"]) == ("connected", "newest", None)
+    cancelled = await acme.post(f"{SWEEPS}/{sweep['id']}/cancel")
+    assert cancelled.json()["state"] == "cancelled"
+    assert (await acme.post(SWEEPS, json={})).json()["cause"] == "requested"
+
+
+async def test_days_of_history_of_a_connection_end_no_token_and_retry_no_login(acme, world):
+    await acme.post(
+        "/api/v1/connections",
+        json={"imap_provider_code": "GMAIL_OAUTH2", "oauth2_client_id": "id", "oauth2_client_secret": "s"},
+    )
+    person = {"tag": "EVE", "email": "eve@x", "oauth2_refresh_token": "r"}
+    await acme.post("/api/v1/connections/GMAIL_OAUTH2/users", json=person)
+    db = await asyncpg.connect(world.settings.database_url)
+    await db.execute("UPDATE users SET status = 'authentication_failed'")
+
+    async def after(change: dict) -> tuple:
+        await acme.patch("/api/v1/connections/GMAIL_OAUTH2", json=change)
+        return tuple(
+            await db.fetchrow(
+                "SELECT c.oauth2_token_version, u.status FROM connections c JOIN users u ON u.connection_id = c.id"
+            )
+        )
+
+    assert await after({"history_days": 5}) == (1, "authentication_failed")
+    assert await after({"oauth2_client_secret": "t"}) == (2, "connecting")
+    await db.close()

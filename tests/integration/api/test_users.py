@@ -18,7 +18,7 @@ ADA = {"tag": "ADA", "email": "ada@example.com", "login_username": "ada", "login
 FIELDS = {"tag", "email", "connect_url", "disconnect_url", "connected_at"}
 ADDED = {
     "archived", "imap_host", "imap_port", "imap_tls", "status", "status_reason", "status_since",
-    "last_login_at", "last_email_at", "last_proven_alive_at", "sign_in_email",
+    "last_login_at", "last_email_at", "last_proven_alive_at", "sign_in_email", "history_days",
 }  # fmt: skip
 
 

@@ -142,7 +142,20 @@ def test_a_client_secret_comes_from_standard_input_and_is_never_shown(superimap,
 
     assert created["has_oauth2_client_secret"] is True
     assert "hush-hush" not in superimap("connections", "show", "acme", "gmail_oauth2").output
-    assert ask("connections", "list", "acme") == [{"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0}]
+    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None}
+    assert ask("connections", "list", "acme") == [gmail]
+
+
+def test_days_of_history_are_set_for_a_connection_and_for_a_user(superimap, ask, installed):
+    made = ask("connections", "create", "acme", "PLAIN", "--history-days", "30")
+    own = ask("users", "create", "acme", "PLAIN", "ann", "--history-days", "7")
+    changed = ask("users", "update", "acme", "PLAIN", "ann", "--history-days", "")
+    none = ask("connections", "update", "acme", "PLAIN", "--history-days", "0")
+    refused = superimap("users", "update", "acme", "PLAIN", "ann", "--history-days", "x", code=1)
+
+    days = [each["history_days"] for each in (made, own, changed, none)]
+    assert days == [30, 7, None, 0]
+    assert "whole number of days" in refused.stderr
 
 
 def test_a_user_with_credentials_is_watched_archived_and_restored(superimap, ask, installed):

@@ -126,6 +126,7 @@ async def test_a_mailbox_is_added_with_the_fields_of_its_provider_and_faults_are
         "email": "ada@x",
         "login_username": "ada",
         "login_password": " pw ",
+        "history_days": "30",
         "enable_tracer": "on",
     }
 
@@ -138,6 +139,12 @@ async def test_a_mailbox_is_added_with_the_fields_of_its_provider_and_faults_are
     assert (blank.status_code, "tag-fault" in blank.text, " pw " in blank.text) == (422, True, False)
     user_id = int(re.fullmatch(r"/admin/mailboxes/(\d+)\?done=created", made.headers["location"])[1])
     assert await stored(world, user_id, "tag", "status", "enable_tracer") == ["ada", "connecting", True]
+    edit = f"{path}/edit"
+    assert (await operator.post(edit, {"history_days": "9000"}, page=edit)).status_code == 422
+    assert (await operator.post(edit, {"history_days": "14"}, page=edit)).status_code == 303
+    assert "14 days, read when a mailbox is connected" in (await operator.get(path)).text
+    assert "30 days</a>, read when it is connected" in (await operator.get(f"/mailboxes/{user_id}")).text
+    assert "because the mailbox was connected" in (await operator.get(f"/mailboxes/{user_id}/sweeps")).text
     assert await password(world, user_id) == " pw "
     assert (taken.status_code, "tag-fault" in taken.text) == (422, True)
 

@@ -38,9 +38,14 @@ def connection_fields(provider: Provider, *, has_secret: bool = False) -> Sequen
             is_required=True,
         ),
     }
-    return [known[name] for name in required_fields(provider)]
+    return [
+        *(known[name] for name in required_fields(provider)),
+        Field("history_days", "Days of history", FieldKind.NUMBER, _HISTORY_OF_CONNECTION),
+    ]
 
 
+_HISTORY_OF_CONNECTION = "Mail of so many days is read when a mailbox is connected. Empty: none."
+_HISTORY = "Mail of so many days is read when the mailbox is connected. Empty: as its connection says."
 _SHARED = "For a shared mailbox: the address of the person who consents. Empty: the mailbox itself."
 
 
@@ -73,6 +78,7 @@ def mailbox_fields(provider: Provider, *, has_secret: bool = False) -> Sequence[
             Field("imap_port", "Port", FieldKind.NUMBER, "Empty: 993."),
             Field("imap_tls", "Encryption", FieldKind.CHOICE, choices=_CHOICES_OF_TLS),
         ]
+    fields.append(Field("history_days", "Days of history", FieldKind.NUMBER, _HISTORY))
     fields.append(
         Field(
             "enable_tracer",

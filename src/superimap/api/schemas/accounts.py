@@ -6,9 +6,10 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from superimap.api.schemas.common import LenientTag, LenientText, Port, RequestBody
+from superimap.api.schemas.common import LenientTag, LenientText, Number, RequestBody
 from superimap.db.accounts.validation.accounts import MAX_CHARACTERS, ConnectionFields, UserFields
 from superimap.domain.events import ReasonCode, UserEventKind, recorded_events_description
+from superimap.domain.sweeps import MAX_HISTORY_DAYS
 from superimap.domain.users import UserStatus
 
 Archived = Annotated[
@@ -48,6 +49,12 @@ class ConnectionChange(RequestBody):
         "oauth2_tenant",
         "The organisation whose mailboxes are opened, for app-only access (OUTLOOK_APP_ONLY).",
     )
+    history_days: Number = Field(
+        None,
+        ge=0,
+        le=MAX_HISTORY_DAYS,
+        description="Default of `history_days` for the users of this connection. Null or 0: none.",
+    )
 
     def fields(self) -> ConnectionFields:
         """Return the fields that were sent, as the database layer takes them."""
@@ -66,11 +73,15 @@ class ConnectionOut(BaseModel):
     """A connection between you and a mail provider."""
 
     model_config = ConfigDict(
-        from_attributes=True, json_schema_extra={"example": {"imap_provider_code": "PLAIN", "users_count": 2}}
+        from_attributes=True,
+        json_schema_extra={
+            "example": {"imap_provider_code": "PLAIN", "users_count": 2, "history_days": None}
+        },
     )
 
     imap_provider_code: str = Field(description="Code of the provider; identifies the connection in URLs.")
     users_count: int = Field(description="Number of users, including archived ones.")
+    history_days: int | None = Field(description="Default of `history_days` for the users.")
 
 
 class UserChange(RequestBody):
@@ -100,11 +111,18 @@ class UserChange(RequestBody):
         "Refresh token that was issued to your OAuth 2.0 client. Write-only.",
         writeOnly=True,
     )
+    history_days: Number = Field(
+        None,
+        ge=0,
+        le=MAX_HISTORY_DAYS,
+        description="When the mailbox is connected, a sweep reads its mail of so many days. 0: none. Null: the "
+        "value of the connection. A change applies from the next time that the mailbox is connected.",
+    )
     imap_host: LenientText = Field(
         None,
         description="Host name of the IMAP server, for the provider OTHER. Ignored for all other providers.",
     )
-    imap_port: Port = Field(
+    imap_port: Number = Field(
         None, ge=1, le=65535, description="Port of the IMAP server: 993 (the default) or 143."
     )
     imap_tls: LenientText = Field(
@@ -153,6 +171,7 @@ USER_EXAMPLE: Mapping[str, Any] = {
     "tag": "MY_USER",
     "email": "ada@example.com",
     "sign_in_email": None,
+    "history_days": None,
     "connect_url": "https://superimap.example.com/users/connect/new?user_id=7&ts=1790000000&sig=5f2b",
     "disconnect_url": "https://superimap.example.com/users/disconnect/new?user_id=7&ts=1790000000&sig=91ac",
     "connected_at": "2026-09-21T14:13:20Z",
@@ -178,6 +197,9 @@ class UserOut(BaseModel):
     email: str | None
     sign_in_email: str | None = Field(
         description="Account of the person who consents, where `email` is a shared or delegated mailbox."
+    )
+    history_days: int | None = Field(
+        description="Days of mail that are read when the mailbox is connected; null: as the connection says."
     )
     connect_url: str | None = Field(
         description="Link to which you send the person to connect. Signed for each response; valid for "

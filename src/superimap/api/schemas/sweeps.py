@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from superimap.api.schemas.common import RequestBody
 from superimap.api.schemas.deliveries import Moment
 from superimap.db.models import Sweep
-from superimap.domain.sweeps import MAX_MAILS, SweepDirection, SweepState
+from superimap.domain.sweeps import MAX_MAILS, SweepCause, SweepDirection, SweepState
 
 
 def _printable(name: str) -> str:
@@ -49,6 +49,10 @@ class SweepOut(BaseModel):
 
     id: int
     state: SweepState
+    cause: SweepCause = Field(
+        description="`requested`: it was created by a request. `connected`: the mailbox was connected, and "
+        "`history_days` of its mail are read."
+    )
     reason: str | None = Field(description="What the sweep waits for, or why it has ended.")
     since: datetime | None
     until: datetime | None

@@ -1,7 +1,7 @@
 """Connections: the providers that a partner uses, each with its OAuth 2.0 client."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Select, Text, func, select
 from sqlalchemy import cast as sql_cast
@@ -36,6 +36,15 @@ _HINTS = {
 }
 
 
+# What changes with the client: the access token was issued to another client or for another tenant.
+_NEW_CLIENT: Mapping[str, Any] = {
+    "oauth2_access_token": None,
+    "oauth2_token_version": Connection.oauth2_token_version + 1,
+    "oauth2_lease_until": None,
+    "oauth2_pause_until": None,
+}
+
+
 class ProviderConnection(NamedTuple):
     """A connection with its provider."""
 
@@ -44,10 +53,11 @@ class ProviderConnection(NamedTuple):
 
 
 class ConnectionRow(NamedTuple):
-    """Provider code of a connection and the number of its users, archived users included."""
+    """Provider code of a connection, the number of its users with archived ones, and its days of history."""
 
     imap_provider_code: str
     users_count: int
+    history_days: int | None
 
 
 async def by_code(
@@ -123,23 +133,19 @@ async def update(
     values = _as_stored(vault, connection.partner_id, connection.id, given)
     if not values:
         return linked
+    is_client_changed = not given.keys().isdisjoint(required_fields(provider))
     statement = (
         sql_update(Connection)
         .where(Connection.id == connection.id, Connection.partner_id == connection.partner_id)
-        .values(
-            **values,
-            oauth2_access_token=None,  # it was issued to another client or for another tenant
-            oauth2_token_version=Connection.oauth2_token_version + 1,
-            oauth2_lease_until=None,
-            oauth2_pause_until=None,
-        )
+        .values({**values, **(_NEW_CLIENT if is_client_changed else {})})
         .returning(Connection)
         .execution_options(populate_existing=True)
     )
     changed = (await db.scalars(statement)).one_or_none()
     if changed is None:
         raise NotFound("Connection not found.")
-    await _retry_failed_users(db, connection.id)
+    if is_client_changed:
+        await _retry_failed_users(db, connection.id)
     await _record(db, AuditAction.CONNECTION_UPDATE, linked, given)
     return ProviderConnection(changed, provider)
 
@@ -178,7 +184,7 @@ async def _record(
     db: AsyncSession,
     action: AuditAction,
     linked: ProviderConnection,
-    values: Mapping[str, str],
+    values: Mapping[str, Any],
     **details: int,
 ) -> None:
     code = linked.provider.code
@@ -187,17 +193,19 @@ async def _record(
     await audit.record(db, action, partner_id=partner_id, object_id=code, fields=values, details=recorded)
 
 
-def _with_user_count() -> Select[str, int]:
+def _with_user_count() -> Select[str, int, int | None]:
     users = select(func.count()).where(User.connection_id == Connection.id).scalar_subquery()
-    return select(Provider.code, users).select_from(Connection).join(Provider)
+    return select(Provider.code, users, Connection.history_days).select_from(Connection).join(Provider)
 
 
-def _validate(provider: Provider, fields: ConnectionFields) -> dict[str, str]:
-    """Validate the given fields that the provider uses. None of them may be blank."""
+def _validate(provider: Provider, fields: ConnectionFields) -> dict[str, Any]:
+    """Validate the given fields that the provider uses. None of its client may be blank."""
     used = required_fields(provider)
-    values = validate_account({name: value for name, value in fields.items() if name in used})
-    for name, value in values.items():
-        if value is None:
+    values = validate_account(
+        {name: value for name, value in fields.items() if name in {*used, "history_days"}}
+    )
+    for name in used:
+        if values.get(name, "") is None:
             raise Invalid(name, f"must not be blank; {_HINTS[name]}")
     if "oauth2_client_secret" in values and provider.client_auth is ClientAuth.PRIVATE_KEY_JWT:
         _check_private_key(values["oauth2_client_secret"])
@@ -215,7 +223,7 @@ def _check_private_key(text: str) -> None:
         ) from None
 
 
-def _check_secret_is_sent(connection: Connection, values: Mapping[str, str]) -> None:
+def _check_secret_is_sent(connection: Connection, values: Mapping[str, Any]) -> None:
     for secret, field in misdirected_secrets(CONNECTION_FIELDS, connection, values).items():
         if getattr(connection, secret) is not None:
             raise Invalid(
@@ -223,9 +231,7 @@ def _check_secret_is_sent(connection: Connection, values: Mapping[str, str]) -> 
             )
 
 
-def _as_stored(
-    vault: Vault, partner_id: int, connection_id: int, values: dict[str, str]
-) -> dict[str, str | bytes]:
+def _as_stored(vault: Vault, partner_id: int, connection_id: int, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values as they are stored: the client secret encrypted for this row."""
     name = "oauth2_client_secret"
     if name not in values:

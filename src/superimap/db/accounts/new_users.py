@@ -32,7 +32,7 @@ _FIND_TAKEN = _STATEMENTS["find_taken"]
 
 _STORED_FIELDS = (
     "tag", "email", "login_username", "login_password", "imap_host", "imap_port", "imap_tls",
-    "oauth2_refresh_token", "sign_in_email",
+    "oauth2_refresh_token", "sign_in_email", "history_days",
 )  # fmt: skip
 
 
@@ -97,6 +97,7 @@ class ShownUser:
     last_email_at: datetime | None = None
     last_proven_alive_at: datetime | None = None
     sign_in_email: str | None = None
+    history_days: int | None = None
 
 
 class UserExists(ValueTaken):
@@ -220,4 +221,5 @@ def _shown(user: UserToCreate, connected_at: datetime | None, status_since: date
         connected_at=connected_at,
         status_since=status_since,
         sign_in_email=values.get("sign_in_email"),
+        history_days=values.get("history_days"),
     )

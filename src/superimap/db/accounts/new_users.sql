@@ -43,24 +43,34 @@ incoming AS (
     SELECT i.* FROM unnest(
         :id::bigint[], :tag::text[], :email::text[], :login_username::text[], :login_password::bytea[],
         :imap_host::text[], :imap_port::int[], :imap_tls::text[], :oauth2_refresh_token::bytea[],
-        :sign_in_email::text[], :enable_tracer::boolean[], :archived::boolean[], :is_connected::boolean[], :status::text[],
-        :fields::text[], :details::text[]
+        :sign_in_email::text[], :history_days::int[], :enable_tracer::boolean[], :archived::boolean[],
+        :is_connected::boolean[], :status::text[], :fields::text[], :details::text[]
     ) WITH ORDINALITY AS i(id, tag, email, login_username, login_password, imap_host, imap_port, imap_tls,
-                           oauth2_refresh_token, sign_in_email, enable_tracer, archived, is_connected, status, fields,
-                           details, place)
+                           oauth2_refresh_token, sign_in_email, history_days, enable_tracer, archived, is_connected,
+                           status, fields, details, place)
 ),
 -- The rows of the users. Of two with the same tag or email the first is created.
 created AS (
     INSERT INTO users (id, partner_id, connection_id, tag, email, login_username, login_password, imap_host, imap_port,
-                       imap_tls, oauth2_refresh_token, sign_in_email, enable_tracer, archived, connected_at, status)
+                       imap_tls, oauth2_refresh_token, sign_in_email, history_days, enable_tracer, archived, connected_at,
+                       status)
     SELECT i.id, :partner_id, :connection_id, i.tag, i.email, i.login_username, i.login_password, i.imap_host,
-           i.imap_port, i.imap_tls, i.oauth2_refresh_token, i.sign_in_email, i.enable_tracer,
+           i.imap_port, i.imap_tls, i.oauth2_refresh_token, i.sign_in_email, i.history_days, i.enable_tracer,
            i.archived,
            CASE WHEN i.is_connected THEN now() END, i.status
     FROM incoming i, room WHERE room.has_users AND room.has_sessions
     ORDER BY i.place
     ON CONFLICT DO NOTHING
     RETURNING id, shard, connected_at, status_since
+),
+-- The sweeps of the history of those that are watched from now on.
+swept AS (
+    INSERT INTO sweeps (partner_id, user_id, shard, since, direction, cause, actor_kind, made_by)
+    SELECT :partner_id, created.id, created.shard,
+           created.connected_at - make_interval(hours => 24 * coalesce(i.history_days, c.history_days)),
+           'newest', 'connected', :actor_kind, :actor
+    FROM incoming i JOIN created USING (id) JOIN connections c ON c.id = :connection_id
+    WHERE i.is_connected AND NOT i.archived AND coalesce(i.history_days, c.history_days) > 0
 ),
 -- The entries in the audit log.
 recorded AS (
@@ -78,6 +88,7 @@ FROM room LEFT JOIN created ON true;
 SELECT i.place::int - 1 AS place, u.id, u.tag, u.email, u.imap_host, u.imap_port, u.imap_tls, u.archived, u.status,
        u.connected_at, u.status_since, u.status_reason, u.last_login_at, u.last_email_at,
        proven_alive_at(u.last_proven_alive_at, u.vouched_by, u.vouch_slot) AS last_proven_alive_at, u.sign_in_email,
+       u.history_days,
        EXISTS (SELECT FROM users e WHERE e.connection_id = :connection_id AND lower(e.email) = lower(i.email)
                AND NOT e.archived) AS is_email_taken
 FROM unnest(:tags::text[], :emails::text[]) WITH ORDINALITY AS i(tag, email, place)

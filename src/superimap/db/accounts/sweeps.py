@@ -16,6 +16,7 @@ from superimap.domain.sweeps import (
     ACTIVE,
     MAX_ACTIVE_SWEEPS,
     MAX_KEPT_SWEEPS,
+    SweepCause,
     SweepDirection,
     SweepState,
 )
@@ -25,6 +26,7 @@ MAX_SWEEPS = 200
 
 # Literals, which a plan compares with the partial indexes.
 _IS_ACTIVE = Sweep.state.in_([literal(state.value, literal_execute=True) for state in ACTIVE])
+_IS_REQUESTED = Sweep.cause == literal(SweepCause.REQUESTED.value, literal_execute=True)
 
 
 class SweepActive(Conflict):
@@ -128,7 +130,7 @@ async def set_state(db: AsyncSession, user: User, sweep_id: int, state: SweepSta
 
 async def _check_bounds(db: AsyncSession, partner_id: int) -> None:
     """Raise TooManySweeps if the partner may have no further sweep."""
-    mine = select(Sweep.id).where(Sweep.partner_id == partner_id)
+    mine = select(Sweep.id).where(Sweep.partner_id == partner_id, _IS_REQUESTED)
     active = mine.where(_IS_ACTIVE).limit(MAX_ACTIVE_SWEEPS).subquery()
     if await db.scalar(select(func.count()).select_from(active)) == MAX_ACTIVE_SWEEPS:
         raise TooManySweeps(f"{MAX_ACTIVE_SWEEPS:,} sweeps are active. Wait until some have ended.")

@@ -24,7 +24,7 @@ def is_changed(user: User, name: str, value: object) -> bool:
 
 def used_values(provider: SignInRules, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that a user of this provider uses; of its own mail server all three fields, or none."""
-    used = {"tag", "email", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
+    used = {"tag", "email", "history_days", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
     if "oauth2_refresh_token" in used:
         used.add("sign_in_email")
     kept = {name: value for name, value in values.items() if name in used}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Vault
 from superimap.db import audit
-from superimap.db.accounts import new_users, quotas
+from superimap.db.accounts import history, new_users, quotas
 from superimap.db.accounts.announcements import ring_users
 from superimap.db.accounts.connections import ProviderConnection
 from superimap.db.accounts.constraints import raise_conflict
@@ -98,6 +98,7 @@ async def update(
 
     A change of credentials, tag or archiving increments `credentials_version`, so that a running session is
     replaced or ended, and resets the status. Another server or account name without its secret clears the secret.
+    A new connection with days of history creates its sweep.
     """
     await load_password_presence(db, user)
     given = used_values(linked.provider, user, validate_account(fields))
@@ -120,6 +121,7 @@ async def update(
     if not changes:
         return user
     await _reserve_change(db, user, values, changes)
+    before = history.UserBefore.of(user)
     changed_values = {name: value for name, value in values.items() if is_changed(user, name, value)}
     statement = (
         sql_update(User)
@@ -135,6 +137,7 @@ async def update(
     if changed is None:
         raise NotFound(f"User not found for '{user.tag}'.")
     await db.refresh(changed, ["last_proven_alive_at"])  # RETURNING has columns only
+    await history.begin(db, linked.connection, changed, before)
     if changed_values:
         await _record(db, AuditAction.USER_UPDATE, linked, changed, changed_values)
     await ring_users(db, changed.shard)

@@ -6,14 +6,15 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
-from superimap.domain.sweeps import SweepDirection, SweepState
+from superimap.domain.sweeps import SweepCause, SweepDirection, SweepState
 
-_ACTIVE = text("state IN ('waiting', 'running', 'paused')")
+_ACTIVE = "state IN ('waiting', 'running', 'paused')"
 
 
 class Sweep(Base):
     """A reading of a mailbox's history into webhooks, and how far it is.
 
+    `cause` says why it exists. A user has one that is `connected` at most: that of the present connection.
     `since` and `until` bound INTERNALDATE, and `folder` is null for the watched one. `max_mails` bounds `sent`.
     `again`: mails that had their webhook are sent again. Nothing is read before `due_at`; `failures` counts
     failures of the mail server in a row.
@@ -36,6 +37,7 @@ class Sweep(Base):
     direction: Mapped[str]
     again: Mapped[bool] = mapped_column(server_default=text("false"))
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
+    cause: Mapped[str] = mapped_column(server_default="requested")
     actor_kind: Mapped[str]
     made_by: Mapped[str]
     state: Mapped[str] = mapped_column(server_default="waiting")
@@ -58,15 +60,21 @@ class Sweep(Base):
 
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "partner_id"], ["users.id", "users.partner_id"], ondelete="CASCADE"),
+        one_of("cause", SweepCause),
         one_of("direction", SweepDirection),
         one_of("state", SweepState),
         CheckConstraint(
             "(state IN ('finished', 'cancelled', 'failed')) = (finished_at IS NOT NULL)", name="finished"
         ),
-        Index("uq_sweeps_active", "user_id", unique=True, postgresql_where=_ACTIVE),
-        Index("ix_sweeps_partner_active", "partner_id", postgresql_where=_ACTIVE),
+        Index("uq_sweeps_active", "user_id", unique=True, postgresql_where=text(_ACTIVE)),
+        Index("uq_sweeps_connected", "user_id", unique=True, postgresql_where=text("cause = 'connected'")),
+        Index(
+            "ix_sweeps_partner_active",
+            "partner_id",
+            postgresql_where=text(f"cause = 'requested' AND {_ACTIVE}"),
+        ),
         Index("ix_sweeps_due", "shard", "due_at", postgresql_where=text("state IN ('waiting', 'running')")),
-        Index("ix_sweeps_partner", "partner_id", "id"),
+        Index("ix_sweeps_partner", "partner_id", "id", postgresql_where=text("cause = 'requested'")),
         Index("ix_sweeps_user", "user_id", "id"),
         Index("ix_sweeps_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )

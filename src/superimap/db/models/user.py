@@ -39,7 +39,7 @@ class Connection(Base):
 
     `oauth2_tenant` is the provider's customer, where the token URL contains one. For an app-only provider the
     connection holds the access token of all its users; for other providers each user holds its own. No process
-    requests tokens for this connection before `oauth2_pause_until`.
+    requests tokens for this connection before `oauth2_pause_until`. `history_days` is that of users without one.
     """
 
     __tablename__ = "connections"
@@ -56,6 +56,7 @@ class Connection(Base):
     oauth2_lease_until: Mapped[datetime | None]
     oauth2_pause_until: Mapped[datetime | None]
     oauth2_pause_reason: Mapped[str | None]
+    history_days: Mapped[int | None] = mapped_column(SmallInteger)
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (UniqueConstraint("partner_id", "provider_id"), UniqueConstraint("id", "partner_id"))
@@ -66,6 +67,7 @@ class User(Base):
 
     `imap_host`, `imap_port` and `imap_tls` are all set or all NULL; a provider's `host_by_user` uses them.
     `login_username` of an OAuth 2.0 user is the provider's name for the account, where it is not the `email`.
+    `history_days` of mail are read when the user is connected; NULL: those of the connection, else none.
     `sign_in_email` is the account of the person who consents, where the mailbox `email` is shared or delegated.
     No session signs in before `retry_at`. `login_accepted` says that a login with the present credentials has
     succeeded, `refusals` how many were refused since then, the first of them at `refused_since`. `stalled_at` is
@@ -97,6 +99,7 @@ class User(Base):
     oauth2_access_token_life: Mapped[float | None] = mapped_column(Double)
     oauth2_token_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     oauth2_lease_until: Mapped[datetime | None]
+    history_days: Mapped[int | None] = mapped_column(SmallInteger)
     enable_tracer: Mapped[bool] = mapped_column(server_default=text("false"))
     archived: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[TimestampDefaultNow]

@@ -123,7 +123,7 @@ class RecordedSweep:
 
 
 async def find_due(pool: Pool, idler: int, *, running: Collection[int], limit: int) -> list[DueSweep]:
-    """Return sweeps of this idler's shards that are due, longest first, without those that are `running`."""
+    """Return due sweeps of this idler's shards, requested ones first, without those that are `running`."""
     bound = _FIND_DUE.bind(idler=idler, running=list(running), limit=limit)
     return [DueSweep(**row) for row in await pool.fetch(*bound)]
 

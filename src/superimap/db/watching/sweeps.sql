@@ -1,11 +1,12 @@
 -- Statements of sweeps.py. Those that write mails are fenced, as those of intake.sql are. All times are PostgreSQL's.
 
 -- name: find_due
--- The sweeps that this idler may begin now: of its own shards, and none that it runs already.
+-- The sweeps that this idler may begin now: of its own shards, and none that it runs already. Those that were
+-- requested come first: thousands of mailboxes may be connected at once.
 SELECT s.id, s.user_id, s.partner_id, s.shard FROM shards h
 JOIN sweeps s ON s.shard = h.shard AND s.state IN ('waiting', 'running') AND s.due_at <= now()
 WHERE h.owner = :idler AND s.id <> ALL(:running::bigint[])
-ORDER BY s.due_at LIMIT :limit;
+ORDER BY s.cause = 'connected', s.due_at LIMIT :limit;
 
 -- name: look_at_sweep^
 -- A sweep with everything that decides whether it goes on. `owed` counts due webhooks, :most at most.

@@ -21,6 +21,7 @@ from superimap.db.models import Partner, Provider
 from superimap.db.monitoring import partner_lists
 from superimap.db.monitoring.partner_lists import MAX_COUNT, ConnectionSeen
 from superimap.domain.operators import OperatorRole
+from superimap.domain.providers import ProviderKind
 
 pages = Pages(ADMIN)
 
@@ -158,8 +159,8 @@ def _show_creation(
         heading=f"Connect {partner.name} to {provider.title}",
         trail=[*partner_trail(partner), ("Connections", path)],
         form=form,
-        note=None if form.fields else "Its users sign in with passwords. There is nothing to set.",
-        groups=[("OAuth 2.0 client", None)] if form.fields else [],
+        note=None if provider.kind == ProviderKind.OAUTH2 else "Its users sign in with passwords.",
+        groups=[_group(provider)],
         path=f"{path}/new?provider={provider.code}",
         cancel=f"{path}/new",
         button="Add the connection",
@@ -177,14 +178,18 @@ def _show_edit(
         heading=f"Edit {seen.provider.code}",
         trail=connection_trail(partner, seen.connection, seen.provider),
         form=form,
-        note=None
-        if not form.fields
-        else "Mailboxes whose sign-in was refused are tried again with a changed client.",
-        groups=[("OAuth 2.0 client", None)],
+        note="Mailboxes whose sign-in was refused are tried again with a changed client."
+        if seen.provider.kind == ProviderKind.OAUTH2
+        else None,
+        groups=[_group(seen.provider)],
         path=f"{path}/edit",
         cancel=path,
         button="Save",
     )
+
+
+def _group(provider: Provider) -> tuple[str, None]:
+    return ("OAuth 2.0 client" if provider.kind == ProviderKind.OAUTH2 else "Settings", None)
 
 
 def _show_deletion(page: Page, partner: Partner, seen: ConnectionSeen, *, fault: str = "") -> Response:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, ServerFields, validate_server_field
 from superimap.db.errors import Invalid
 from superimap.domain.providers import ProviderKind, SignInRules
+from superimap.domain.sweeps import MAX_HISTORY_DAYS
 
 MAX_CHARACTERS = {
     "tag": 255,
@@ -40,6 +41,7 @@ class ConnectionFields(TypedDict, total=False):
     oauth2_client_id: str | None
     oauth2_client_secret: str | None
     oauth2_tenant: str | None
+    history_days: int | None
 
 
 class UserFields(ServerFields, total=False):
@@ -53,6 +55,7 @@ class UserFields(ServerFields, total=False):
     login_password: str | None
     oauth2_refresh_token: str | None
     enable_tracer: bool
+    history_days: int | None
 
 
 def sign_in_fields(provider: SignInRules) -> tuple[str, ...]:
@@ -69,6 +72,8 @@ def validate_account(fields: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = bool(value)
         elif name in SERVER_FIELDS:
             values[name] = validate_server_field(name, value)
+        elif name == "history_days":
+            values[name] = _days(name, value)
         elif name in MAX_CHARACTERS:
             values[name] = None if value is None or not value.strip() else _text(name, value)
     if "tag" in values:
@@ -91,6 +96,12 @@ def _text(name: str, value: str) -> str:
     checked = value.replace("\r", "").replace("\n", "") if _is_key(name, value) else value
     if any(unicodedata.category(char) in {"Cc", "Cs"} for char in checked):
         raise Invalid(name, "must not contain control characters")
+    return value
+
+
+def _days(name: str, value: int | None) -> int | None:
+    if value is not None and not 0 <= value <= MAX_HISTORY_DAYS:
+        raise Invalid(name, f"must be a whole number of days from 0 to {MAX_HISTORY_DAYS}")
     return value
 
 
