@@ -55,7 +55,7 @@ async def _milliseconds_per_second(idlers: int) -> float:
         async with pool.acquire() as db:
             round_ms = await _cpu_ms(db, ids, lambda idler: _round(db, idler))
             beat_ms = await _cpu_ms(db, ids, lambda idler: _beat(db, idler))
-            look_ms = await _cpu_ms(db, ids, lambda idler: presence.list_absent(db, idler, limit=FEW_IDLERS))
+            look_ms = await _cpu_ms(db, ids, lambda idler: presence.look_at_next(db, idler, limit=FEW_IDLERS))
         await holder.close()
     return round_ms / round_interval + beat_ms / interval + look_ms / PresenceTiming().check
 

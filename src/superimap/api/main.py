@@ -22,12 +22,15 @@ from superimap.core.crypto import Vault
 from superimap.core.environment import SettingsError
 from superimap.core.health import serve_health
 from superimap.core.listeners import listener_url, open_listeners
+from superimap.core.runtime import wait_for_stop
 from superimap.db.engine import sessions
 from superimap.db.key_usage import counting_seals
 from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
+TICK_SECONDS = 1.0
+"""Time between two calls of uvicorn's `on_tick`, which sets the Date header to the second."""
 SHUTDOWN_GRACE_SECONDS = int(REQUEST_TIMEOUT_SECONDS) + 1
 """Longer than any request may take: each one in progress at the stop is answered."""
 DASHBOARD_POOL_SIZE = 3
@@ -36,7 +39,24 @@ CLOSE_HEADER = (b"connection", b"close")
 
 
 class ApiServer(uvicorn.Server):
-    """uvicorn without signal handlers: the caller of `serve` handles signals."""
+    """uvicorn without signal handlers: the caller of `serve` handles signals.
+
+    It wakes once a second, and at its end, instead of ten times a second.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Have `serve` return once the requests in progress are answered."""
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        """Set the Date header once a second until `end`."""
+        while not await self.on_tick(0):
+            await wait_for_stop(self._ended, TICK_SECONDS)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -123,7 +143,7 @@ async def _run(
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         server.announce_stop()
         await asyncio.wait((running,), timeout=drain_seconds)
-        server.should_exit = True
+        server.end()
         stopping.cancel()
         await asyncio.wait((running,))
         checking.cancel()

@@ -12,6 +12,12 @@ from superimap.doorbells.redis import EndpointDoorbell
 
 log = logging.getLogger(__name__)
 
+CYCLE_SWEEPS = 6
+PROBED_SWEEPS = 2
+"""So many sweeps of each cycle send a probe: the second one looks at the probe of the first.
+
+While the last probe or one of the recent ones was not taken, each sweep sends one.
+"""
 REPORTED_AFTER_PROBES = 2
 """Probes in a row that are not taken until this is reported. Lanes start here after the first."""
 RECENT_PROBES = 10
@@ -23,9 +29,9 @@ SUBJECT = "doorbells"
 
 
 class DoorbellHearing:
-    """Sends a probe through the queue with each sweep, and remembers the endpoints that were rung.
+    """Sends probes through the queue, and remembers the endpoints that the last sweep rang.
 
-    A probe is a doorbell of no endpoint. Whichever dispatcher takes it raises its generation, so that the next
+    A probe is a doorbell of no endpoint. Whichever dispatcher takes it raises its generation, so that a later
     sweep sees whether any did. This covers a worker that is dead or refused, and a consumer that takes jobs and
     does nothing. If such a consumer takes only some, an endpoint that is still overdue after a ring shows it.
     """
@@ -34,20 +40,25 @@ class DoorbellHearing:
         self._doorbell = doorbell
         self._health = health
         self._generation: int | None = None
+        self._sweeps = 0
+        self._is_taken = False
         self._missed = 0
         self._recent: deque[bool] = deque(maxlen=RECENT_PROBES)
         self._rung: frozenset[int] = frozenset()
 
     async def probe(self, *, is_busy: bool) -> None:
-        """Look whether the last probe was taken, and send the next one.
+        """If this sweep has a probe, look whether the last one was taken, and send the next one.
 
         While this dispatcher `is_busy`, with all its lanes, a probe may wait like any other doorbell.
         """
+        place, self._sweeps = self._sweeps % CYCLE_SWEEPS, self._sweeps + 1
+        if place >= PROBED_SWEEPS and self._is_taken and not any(self._recent):
+            return
         generation = await self._doorbell.probe(replaces_dead=self._missed >= DEAD_AFTER_PROBES)
-        is_taken = generation is not None and generation != self._generation
+        self._is_taken = generation is not None and generation != self._generation
         if self._missed >= DEAD_AFTER_PROBES and generation is not None:
-            is_taken = generation - 1 != self._generation  # this process has raised it by one
-        is_missed = not (is_taken or is_busy)
+            self._is_taken = generation - 1 != self._generation  # this process has raised it by one
+        is_missed = not (self._is_taken or is_busy)
         self._missed = self._missed + 1 if is_missed else 0
         self._recent.append(is_missed)
         self._generation = generation
@@ -63,7 +74,7 @@ class DoorbellHearing:
 
     def clear(self) -> None:
         """Forget everything: another dispatcher sweeps from now on."""
-        self._generation, self._missed, self._rung = None, 0, frozenset()
+        self._generation, self._sweeps, self._missed, self._rung = None, 0, 0, frozenset()
         self._recent.clear()
         self._report()
 

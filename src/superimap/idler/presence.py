@@ -44,11 +44,13 @@ TCP_SETTINGS = {
 class PresenceTiming:
     """Times in seconds.
 
-    `absence` is longer than a living process takes to open another connection. `return_` holds where many
-    processes lost their connections at once: PostgreSQL was restarted, or this process lost its own.
+    `check` passes between two looks at other idlers, `check_alone` if there were none. `absence` is longer than a
+    living process takes to open another connection. `return_` holds where many processes lost their connections
+    at once: PostgreSQL was restarted, or this process lost its own.
     """
 
     check: float = 0.25
+    check_alone: float = 1.0
     absence: float = 1.0
     return_: float = 3.0
     retry: float = 0.1
@@ -140,7 +142,8 @@ class PresenceKeeper:
         """Look for idlers that have ended, until the connection is lost."""
         absences, limit = Absences(), FEW_IDLERS
         while True:
-            absent = await cluster.list_absent(db, self._idler, limit=limit)
+            others = await cluster.look_at_next(db, self._idler, limit=limit)
+            absent = {idler: server for idler, server in others.items() if server is not None}
             limit = MANY_IDLERS if absent else FEW_IDLERS
             is_cautious = time.monotonic() < self._cautious_until
             dead = absences.record(
@@ -153,7 +156,7 @@ class PresenceKeeper:
             )
             for idler in await cluster.mark_absent(db, dead) if dead else ():
                 log.warning("idler no longer exists; its shards are free", extra={"idler": idler})
-            await asyncio.sleep(self._timing.check)
+            await asyncio.sleep(self._timing.check if others else self._timing.check_alone)
 
     async def _withdraw(self) -> None:
         """Let only the lease count while no connection can be had, for example because there are too many."""

@@ -31,6 +31,8 @@ TRACER_SHARD = 0
 """The shard whose owner has the job."""
 ROUND_SECONDS = 2.0
 """Longest time between two looks; a tracer that becomes due in between is sent in time."""
+UNUSED_SECONDS = 10.0
+"""Time between two looks while no mailbox may have a tracer."""
 MAX_SENDING = 4
 """Tracers that are sent at once. While so many hang, none is sent."""
 
@@ -76,15 +78,16 @@ class TracerJob:
             return ROUND_SECONDS
         due_in = await queries.seconds_until_next(self._context.pool, spacing=self._spacing)
         if due_in <= 0 and len(self._sending) < MAX_SENDING:
-            await self._begin(group, fence, self._spacing)
+            if not await self._begin(group, fence, self._spacing):
+                return UNUSED_SECONDS
             due_in = self._spacing
         return min(ROUND_SECONDS, due_in) if due_in > 0 else ROUND_SECONDS
 
-    async def _begin(self, group: asyncio.TaskGroup, fence: Fence, spacing: float) -> None:
-        """Make the row of the next tracer, and send it."""
+    async def _begin(self, group: asyncio.TaskGroup, fence: Fence, spacing: float) -> bool:
+        """Make the row of the next tracer, and send it. Returns whether a mailbox may have one."""
         target = await queries.choose_target(self._context.pool, first_pause=self._interval)
         if target is None:
-            return
+            return False
         begin_series(target.provider_code)
         key, now = self._context.tracer_keys[0], time.time()
         token = tracer.make_token(target.user_id, key, now=now, nonce=os.urandom(tracer.NONCE_BYTES))
@@ -95,6 +98,7 @@ class TracerJob:
             task = group.create_task(self._send(target, tracer_id, token))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
+        return True
 
     async def _send(self, target: TracerTarget, tracer_id: int, token: str) -> None:
         """Send a tracer whose row is made, and record what became of it. Raises nothing: the job goes on."""

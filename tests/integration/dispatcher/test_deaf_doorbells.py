@@ -130,8 +130,10 @@ class UntakenProbes:
     """A doorbell whose probes wait in the queue while nobody takes them."""
 
     generation = 7
+    probes = 0
 
     async def probe(self, *, replaces_dead: bool = False) -> int:
+        self.probes += 1
         self.generation += replaces_dead
         return self.generation
 
@@ -167,6 +169,25 @@ async def test_probes_of_which_only_some_are_taken_are_reported():
     doorbell.generation += 1
     await hearing.probe(is_busy=False)
     assert not health.notes, "two of the last ten are missed"
+    hearing.clear()
+
+
+async def test_two_of_six_sweeps_send_a_probe_until_one_is_not_taken():
+    doorbell = UntakenProbes()
+    hearing, sent = DoorbellHearing(doorbell, Readiness()), []
+    for sweep in range(14):
+        doorbell.generation += sweep < 13
+        before = doorbell.probes
+        await hearing.probe(is_busy=False)
+        sent.append(doorbell.probes - before)
+    assert sent == [1, 1, 0, 0, 0, 0] * 2 + [1, 1]
+    assert hearing.is_unheard(1), "the last one"
+
+    for _ in range(8):
+        doorbell.generation += 1
+        before = doorbell.probes
+        await hearing.probe(is_busy=False)
+        assert doorbell.probes == before + 1
     hearing.clear()
 
 

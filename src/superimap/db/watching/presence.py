@@ -12,7 +12,7 @@ from superimap.domain.shards import EVERY_IDLER, SHARDS_CHANNEL
 _STATEMENTS = statements.load(__file__)
 _REGISTER_PRESENCE = _STATEMENTS["register_presence"]
 _WITHDRAW_PRESENCE = _STATEMENTS["withdraw_presence"]
-_LIST_ABSENT = _STATEMENTS["list_absent"]
+_LOOK_AT_NEXT = _STATEMENTS["look_at_next"]
 _MARK_ABSENT = _STATEMENTS["mark_absent"]
 
 
@@ -42,10 +42,10 @@ async def withdraw(pool: Pool, idler: int) -> None:
     await pool.execute(*_WITHDRAW_PRESENCE.bind(idler=idler))
 
 
-async def list_absent(db: Connection, idler: int, *, limit: int) -> dict[int, Server]:
-    """Return those of the `limit` next idlers whose lock is not held, and where they held it last."""
-    rows = await db.fetch(*_LIST_ABSENT.bind(idler=idler, space=IDLER_LOCK_SPACE, limit=limit))
-    return {row["id"]: Server(row["server"]) for row in rows}
+async def look_at_next(db: Connection, idler: int, *, limit: int) -> dict[int, Server | None]:
+    """Return the `limit` next idlers, with the server where those held their lock last that hold it no longer."""
+    rows = await db.fetch(*_LOOK_AT_NEXT.bind(idler=idler, space=IDLER_LOCK_SPACE, limit=limit))
+    return {row["id"]: Server(row["server"]) if row["is_absent"] else None for row in rows}
 
 
 async def mark_absent(db: Connection, idlers: Iterable[int]) -> list[int]:

@@ -20,7 +20,7 @@ SELECT was_absent, CASE WHEN was_absent THEN pg_notify(:channel, :payload) END F
 -- name: withdraw_presence!
 UPDATE idlers SET presence = NULL, absent_since = NULL WHERE id = :idler;
 
--- name: list_absent
+-- name: look_at_next
 WITH
 -- The idlers that follow this one by id, :limit at most, in a ring.
 following AS (
@@ -34,11 +34,12 @@ following AS (
 neighbours AS MATERIALIZED (
     SELECT * FROM following ORDER BY id < :idler, id LIMIT :limit
 )
--- Those whose lock is not held. A shared lock hinders no other idler that looks.
-SELECT id, CASE WHEN presence_server = pg_postmaster_start_time() THEN 'same'
+-- Each with whether its lock is held by nobody. A shared lock hinders no other idler that looks.
+SELECT id, pg_try_advisory_xact_lock_shared(:space, presence) AS is_absent,
+       CASE WHEN presence_server = pg_postmaster_start_time() THEN 'same'
                 WHEN presence_address IS NOT DISTINCT FROM inet_server_addr() THEN 'restarted'
                 ELSE 'other' END AS server
-FROM neighbours WHERE pg_try_advisory_xact_lock_shared(:space, presence);
+FROM neighbours;
 
 -- name: mark_absent
 WITH
