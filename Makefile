@@ -53,7 +53,7 @@ screenshots: setup ## render every page of the dashboard, desktop and phone, lig
 stress: setup ## put all processes under load and faults for an hour; report in build/stress (ARGS="--kills")
 	@$(VENV)/bin/superimap stress --minutes 60 --report build/stress $(ARGS)
 
-soak: setup ## the same for HOURS, with a restart of each process every ten minutes (HOURS=8)
+soak: setup ## the same for HOURS, with a rolling restart every ten minutes (HOURS=8)
 	@$(VENV)/bin/superimap stress --minutes $$(python3 -c "print(60 * $(or $(HOURS),8))") --restart-every 10 --memory-slope 0.05 --report build/soak $(ARGS)
 
 faults: setup ## inject all faults, 30 minutes; one line of JSON each (ARGS="F03 kills --away 5")

@@ -76,7 +76,7 @@ def stress(
         bool, typer.Option("--freezes", help="Stop idlers until their leases have ended, and continue them.")
     ] = False,
     restart_every: Annotated[
-        float, typer.Option(min=0, metavar="MINUTES", help="Restart each process so often; 0 never.")
+        float, typer.Option(min=0, metavar="MINUTES", help="Interval of rolling restarts; 0: none.")
     ] = 0.0,
     users: Annotated[int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="Number of users.")] = 1000,
     idlers: Annotated[int, typer.Option(min=1, max=50, metavar="NUMBER", help="Number of idlers.")] = 3,

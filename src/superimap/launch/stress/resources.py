@@ -13,7 +13,8 @@ from superimap.launch.stress.slopes import Sample, pooled_slope, theil_sen
 from superimap.launch.stress.verdict import Check, check_limit
 
 WARM_UP_SECONDS = 180.0
-"""Time after which the life of a process is judged: sessions, pools and caches have been filled."""
+WARM_UP_SHARE, LONGEST_WARM_UP_SECONDS = 1 / 3, 600.0
+"""Part of a life that is not judged, within these limits: sessions and pools fill, and caches for some minutes."""
 
 JUDGED_SECONDS = 150.0
 """Least time after that with the same load, because shorter slopes show single steps of the allocator."""
@@ -60,14 +61,25 @@ def _lives(samples: Sequence[ProcessSample]) -> Lives:
     return list(found.values())
 
 
+def long_lives(lives: Lives) -> Lives:
+    """Return the lives of at least half the length of the longest: shorter ones are mostly warm-up."""
+    longest = max(map(_length, lives), default=0.0)
+    return [life for life in lives if _length(life) >= longest / 2]
+
+
+def _length(life: ProcessLife) -> float:
+    return life[-1].at - life[0].at
+
+
 def judged_parts(life: ProcessLife) -> Lives:
     """Return the parts of a life after its warm-up in which its load was the same, without those that are short.
 
     When another idler ends, the sessions of its users move: memory then grows with the number of sessions.
     """
     parts: Lives = []
+    warm_up = max(WARM_UP_SECONDS, min(_length(life) * WARM_UP_SHARE, LONGEST_WARM_UP_SECONDS))
     for sample in life:
-        if sample.at < life[0].at + WARM_UP_SECONDS:
+        if sample.at < life[0].at + warm_up:
             continue
         if not parts or not _has_same_load(parts[-1], sample):
             parts.append([])
@@ -83,7 +95,9 @@ def _has_same_load(part: ProcessLife, sample: ProcessSample) -> bool:
 def _check_memory(plan: StressPlan, kind: str, lives: Lives) -> Check:
     """The median slope of all parts, and the growth of each part beyond a step of the allocator."""
     judged = [
-        [(each.at, each.resident_mib) for each in part] for life in lives for part in judged_parts(life)
+        [(each.at, each.resident_mib) for each in part]
+        for life in long_lives(lives)
+        for part in judged_parts(life)
     ]
     limit = plan.limits.memory_slope
     slope = pooled_slope(judged)
@@ -128,7 +142,7 @@ def _check_cpu(plan: StressPlan, kind: str, lives: Lives) -> Check:
     """The growth of the CPU usage over the judged parts, as a share of its median."""
     judged = [
         [(at, share) for at, share in cpu_usage(part) if at <= plan.seconds]
-        for life in lives
+        for life in long_lives(lives)
         for part in judged_parts(life)
     ]
     judged = [life for life in judged if len(life) > 2]
