@@ -9,9 +9,11 @@ SCHEMAS = frozenset(
     [
         "NewSweep",
         "SweepCause",
+        "SweepDetailOut",
         "SweepDirection",
         "SweepOut",
         "SweepState",
+        "UnreadMailOut",
         "ProviderTracersOut",
         "TracerCountsOut",
         "TracerHealth",

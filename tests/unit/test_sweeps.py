@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -92,7 +93,7 @@ def test_a_sweep_that_is_interrupted_after_any_batch_looks_at_each_uid_once(uids
         if not left:
             break
         ordered = left if direction is SweepDirection.OLDEST else reversed(left)
-        batch = next(sweeps.batches(ordered, size=size))  # and the process ends
+        batch = list(islice(ordered, size))  # and the process ends
         seen += batch
         done = batch[-1]
 
@@ -129,3 +130,30 @@ def test_a_mailbox_reads_40_mails_a_second_and_looks_at_1000_at_most(mails, othe
     took = seconds + sweeps.pause_after(mails, looked_at=looked_at, seconds=seconds)
 
     assert took >= max(mails / 40, looked_at / 1000) - 1e-9
+
+
+def test_a_mail_that_cannot_be_read_is_tried_again_after_a_minute_to_an_hour():
+    assert [sweeps.mail_retry_delay(n) for n in (1, 2, 3, 7, 1000)] == [60, 120, 240, 3600, 3600]
+
+
+@pytest.mark.parametrize(
+    ("retry_in", "unread", "is_full", "step"),
+    [
+        (None, 0, False, Stop(SweepState.FINISHED)),
+        (None, 2, False, Stop(SweepState.FINISHED, "2 mails could not be read")),
+        (None, 1000, True, Stop(SweepState.FAILED, "1,000 mails could not be read within two days")),
+        (-5.0, 1, False, Wait(1.0, "1 mail could not be read; it is tried again")),
+        (90.0, 3, False, Wait(90.0, "3 mails could not be read; they are tried again")),
+        (
+            9.0,
+            1000,
+            True,
+            Wait(
+                9.0,
+                "1,000 mails could not be read; they are tried again, and no other mail is read until then",
+            ),
+        ),
+    ],
+)
+def test_a_sweep_ends_when_each_mail_is_read_or_given_up(retry_in, unread, is_full, step):
+    assert sweeps.after_last_mail(retry_in=retry_in, unread=unread, is_full=is_full) == step

@@ -29,7 +29,9 @@ app = typer.Typer(help="Sweeps, which read a mailbox's history into webhooks.", 
 FIELDS = (
     "id", "state", "cause", "reason", "total", "done", "sent", "known", "skipped", "unreadable", "since", "until",
     "folder", "max_mails", "direction", "again", "dry_run", "made_by", "created_at", "started_at", "finished_at",
+    "failing_since",
 )  # fmt: skip
+MAIL_FIELDS = ("uid", "reason", "attempts", "first_failed_at", "next_attempt_at", "given_up_at")
 FOLLOW_SECONDS = 1.0
 BAR_CHARACTERS = 30
 
@@ -188,7 +190,9 @@ async def _read(partner: str, code: str, tag: str, sweep: int) -> dict[str, Any]
     from superimap.db.accounts import sweeps
 
     async with transaction() as work:
-        return _shown(await sweeps.get(work.db, await _find(work, partner, code, tag), sweep))
+        found = await sweeps.get(work.db, await _find(work, partner, code, tag), sweep)
+        unread = await sweeps.list_unread(work.db, found)
+        return _shown(found) | {"unreadable_mails": [output.as_dict(mail, MAIL_FIELDS) for mail in unread]}
 
 
 def _shown(sweep: Sweep) -> dict[str, Any]:

@@ -70,7 +70,12 @@ TABLES: dict[str, tuple[str, str]] = {
     "shard_user_sums": ("SELECT", "SELECT"),
     "shards": ("SELECT", "SELECT"),
     "signing_secrets": ("SELECT, INSERT, UPDATE (expires_at)", _ALL),
-    "sweeps": ("SELECT, INSERT, UPDATE (state, reason, due_at, failures, finished_at), DELETE", _ALL),
+    "sweep_mails": ("SELECT, UPDATE (next_attempt_at)", _ALL),
+    "sweeps": (
+        "SELECT, INSERT, DELETE, UPDATE "
+        "(state, reason, due_at, failures, failing_since, failed_at, failing_seconds, finished_at)",
+        _ALL,
+    ),
     "tracer_days": ("", "SELECT"),
     "tracers": ("", "SELECT"),
     "troubled_users": ("", "SELECT"),

@@ -15,7 +15,8 @@ GRANT SELECT (user_id, started_at, ends_at, lines), UPDATE (lines) ON protocol_l
 GRANT SELECT (id, code, kind, imap_host, imap_port, imap_tls, smtp_host, smtp_port, smtp_domain, smtp_tls, oauth2_grant_type, oauth2_scope, oauth2_token_url, idle_renew, poll_seconds, logins_per_second, poll_by, folders, host_by_user, open_by, oauth2_client_auth, tracer_by) ON providers TO superimap_idler;
 GRANT SELECT (shard, digest) ON shard_user_sums TO superimap_idler;
 GRANT SELECT, UPDATE ON shards TO superimap_idler;
-GRANT SELECT (id, partner_id, user_id, shard, folder, since, until, max_mails, direction, again, dry_run, state, created_at, started_at, due_at, failures, mailbox_id, uid_validity, up_to_uid, done_uid, done, sent, known, skipped, unreadable, cause), UPDATE (state, reason, started_at, finished_at, due_at, failures, mailbox_id, uid_validity, up_to_uid, done_uid, total, done, sent, known, skipped, unreadable) ON sweeps TO superimap_idler;
+GRANT SELECT (sweep_id, uid, reason, attempts, failed_at, failing_seconds, next_attempt_at, given_up_at), INSERT (sweep_id, uid, reason, next_attempt_at), UPDATE (reason, attempts, failed_at, failing_seconds, next_attempt_at, given_up_at), DELETE ON sweep_mails TO superimap_idler;
+GRANT SELECT (id, partner_id, user_id, shard, folder, since, until, max_mails, direction, again, dry_run, state, created_at, started_at, due_at, failures, mailbox_id, uid_validity, up_to_uid, done_uid, done, sent, known, skipped, unreadable, cause, failing_since, failed_at, failing_seconds), UPDATE (state, reason, started_at, finished_at, due_at, failures, mailbox_id, uid_validity, up_to_uid, done_uid, total, done, sent, known, skipped, unreadable, failing_since, failed_at, failing_seconds) ON sweeps TO superimap_idler;
 GRANT SELECT (provider_id, day, detected, late, missing, unsendable), INSERT (provider_id, day, detected, late, missing, unsendable), UPDATE (detected, late, missing, unsendable) ON tracer_days TO superimap_idler;
 GRANT SELECT (id, partner_id, user_id, token_digest, created_at, detected_at, tries, provider_id, sent_by, is_long, accepted_at, failed_at, failure, internal_date, seen_at, fetched_at, mailbox_id, uid_validity, uid, delivery_id, claimed_at, posted_at, acknowledged_at, verdict, clean_up), INSERT (partner_id, user_id, token_digest, created_at, provider_id, sent_by, is_long), UPDATE (detected_at, accepted_at, failed_at, failure, internal_date, seen_at, fetched_at, mailbox_id, uid_validity, uid, delivery_id, verdict, clean_up) ON tracers TO superimap_idler;
 GRANT SELECT (id, partner_id, user_id), INSERT (partner_id, user_id, kind, reason, code) ON user_events TO superimap_idler;
@@ -46,7 +47,7 @@ GRANT SELECT (id, code, tracer_by) ON providers TO superimap_dispatcher;
 GRANT SELECT (id, shard, wanted, digest), INSERT (shard, wanted, digest), UPDATE (digest), DELETE ON shard_user_sums TO superimap_dispatcher;
 GRANT SELECT (shard, owner, changed_at) ON shards TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, secret, expires_at) ON signing_secrets TO superimap_dispatcher;
-GRANT SELECT (id, finished_at), UPDATE (cause), DELETE ON sweeps TO superimap_dispatcher;
+GRANT SELECT (id, finished_at), UPDATE (failing_seconds), DELETE ON sweeps TO superimap_dispatcher;
 GRANT SELECT (provider_id, day), UPDATE (unsendable), DELETE ON tracer_days TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, created_at, delivery_id, acknowledged_at), UPDATE (claimed_at, posted_at, acknowledged_at), DELETE ON tracers TO superimap_dispatcher;
 GRANT SELECT (id, partner_id, user_id, kind, reason, at, code), INSERT (partner_id, user_id, kind, reason, code), UPDATE (code), DELETE ON user_events TO superimap_dispatcher;

@@ -1,6 +1,5 @@
 """Sweeps: readings of a mailbox's history into webhooks. Their states, bounds and pace. Pure decisions."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -36,8 +35,6 @@ class SweepDirection(StrEnum):
 
 ACTIVE = (SweepState.WAITING, SweepState.RUNNING, SweepState.PAUSED)
 
-MAX_LOOKED_AT_MAILS = 100
-"""Mails whose metadata are fetched at once."""
 MAX_BATCH_MAILS = 5
 """Mails that are read and recorded at once."""
 MAX_BATCH_BYTES = 1024 * 1024
@@ -52,10 +49,10 @@ MAX_SERVER_SWEEPS = 2
 MAX_IDLER_SWEEPS = 8
 MAX_SWEPT_UIDS = 5_000_000
 """UIDs that a mail server may claim for a sweep; a mailbox has fewer."""
-MAX_READ_FAILURES = 3
-"""Connections that a mail may end before it is left out."""
-MAX_FAILURES = 30
-"""Failures of the mail server in a row after which a sweep fails: about 13 hours."""
+GIVE_UP_SECONDS = 2 * 24 * 3600.0
+"""Seconds of failure without any progress after which a sweep fails, and after which a mail of it is given up."""
+MAX_UNREAD_MAILS = 1_000
+"""Mails of a sweep that could not be read. No further mail is read while a sweep has that many."""
 MAX_ACTIVE_SWEEPS = 1_000
 """Active sweeps of a partner."""
 MAX_KEPT_SWEEPS = 10_000
@@ -67,6 +64,11 @@ MAX_HISTORY_DAYS = 3650
 
 FIRST_RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 1_800.0
+LONGEST_GAP_SECONDS = 2 * LONGEST_RETRY_SECONDS
+"""Longest time between two failures that counts as failure: the time in which nothing was tried proves nothing."""
+FIRST_MAIL_RETRY_SECONDS = 60.0
+LONGEST_MAIL_RETRY_SECONDS = 3_600.0
+LONGEST_MAIL_GAP_SECONDS = 2 * LONGEST_MAIL_RETRY_SECONDS
 USER_WAIT_SECONDS = 60.0
 CONNECTING_WAIT_SECONDS = 5.0
 ENDPOINT_WAIT_SECONDS = 30.0
@@ -179,6 +181,26 @@ def retry_delay(failures: int) -> float:
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16), LONGEST_RETRY_SECONDS)
 
 
+def mail_retry_delay(attempts: int) -> float:
+    """Return the seconds until a mail that could not be read `attempts` times (at least 1) is tried again."""
+    return min(FIRST_MAIL_RETRY_SECONDS * 2.0 ** min(attempts - 1, 16), LONGEST_MAIL_RETRY_SECONDS)
+
+
+def after_last_mail(*, retry_in: float | None, unread: int, is_full: bool) -> Wait | Stop:
+    """Return what follows when a sweep has looked at all mails, or at no more of them because `is_full`.
+
+    Of `unread` mails that could not be read, the next one is tried again in `retry_in` seconds; None if none is.
+    """
+    mails = "1 mail" if unread == 1 else f"{unread:,} mails"
+    if retry_in is not None:
+        further = ", and no other mail is read until then" if is_full else ""
+        again = "it is tried again" if unread == 1 else "they are tried again"
+        return Wait(max(retry_in, 1.0), f"{mails} could not be read; {again}{further}")
+    if is_full:
+        return Stop(SweepState.FAILED, f"{mails} could not be read within two days")
+    return Stop(SweepState.FINISHED, f"{mails} could not be read" if unread else None)
+
+
 def pause_after(mails: int, *, looked_at: int, seconds: float) -> float:
     """Return the pause after a batch that took `seconds`, by the pace of one mailbox.
 
@@ -213,15 +235,3 @@ def remaining_bounds(direction: SweepDirection, *, up_to: int, done: int | None)
     if direction is SweepDirection.OLDEST:
         return done or 0, up_to + 1
     return 0, up_to + 1 if done is None else done
-
-
-def batches(uids: Iterable[int], *, size: int = MAX_LOOKED_AT_MAILS) -> Iterator[list[int]]:
-    """Yield the UIDs in lists of `size`."""
-    batch: list[int] = []
-    for uid in uids:
-        batch.append(uid)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

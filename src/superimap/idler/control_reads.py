@@ -1,6 +1,7 @@
 """Control reads: another mail of the mailbox is read, to prove that the server is well and one mail is not."""
 
-from superimap.idler.mailbox import WatchedMailbox
+from typing import Protocol
+
 from superimap.idler.read_errors import Withheld
 from superimap.idler.server_pauses import is_about_mail
 from superimap.idler.suspects import Suspects
@@ -11,8 +12,15 @@ CHOICE_MAILS = 20
 """Mails from which one is chosen: the latest so many, and if none of them will do, the oldest."""
 
 
+class ControlMailbox(Protocol):
+    """A mailbox of which a mail is read as a proof; implemented by `WatchedMailbox` and `SweptMailbox`."""
+
+    def is_deferred(self, uid: int) -> bool: ...
+    async def make_room(self, size: int) -> None: ...
+
+
 async def read_control(
-    client: ImapClient, mailbox: WatchedMailbox, suspects: Suspects, *, max_size: int
+    client: ImapClient, mailbox: ControlMailbox, suspects: Suspects, *, max_size: int
 ) -> bool | None:
     """Return whether another mail could be read; None if there is none to read, of at most `max_size` bytes.
 
@@ -42,7 +50,7 @@ async def read_control(
     return False if suspects.forget_bad_controls() else None
 
 
-async def _is_read(client: ImapClient, mailbox: WatchedMailbox, uid: int, max_size: int) -> bool:
+async def _is_read(client: ImapClient, mailbox: ControlMailbox, uid: int, max_size: int) -> bool:
     """Read a mail with its metadata; False if it is gone or too large. Raises any ImapError."""
     metas = await client.fetch_meta([uid])
     size = max_size if not metas or metas[0].size is None else metas[0].size

@@ -8,9 +8,10 @@ from functools import partial
 
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sweeps as queries
-from superimap.db.watching.sweeps import DueSweep
+from superimap.db.watching.sweep_records import DueSweep
 from superimap.domain.sweeps import MAX_IDLER_SWEEPS
 from superimap.idler.context import IdlerContext
+from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.sweep_run import SweepRun
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ ROUND_SECONDS = 5.0
 LEAST_ROUND_SECONDS = 0.2
 """Shortest time between two looks: of thousands of sweeps that wait, an idler looks at 40 a second."""
 MAX_REMEMBERED_SWEEPS = 1_000
-"""Sweeps of which the failures of single mails are remembered."""
+"""Sweeps of which the mails that ended a connection are remembered."""
 
 
 class SweepJob:
@@ -31,7 +32,7 @@ class SweepJob:
         self._rung = rung
         self._running: dict[int, asyncio.Task[None]] = {}
         self._servers: Counter[str] = Counter()
-        self._failures: OrderedDict[int, Counter[int]] = OrderedDict()
+        self._memories: OrderedDict[int, MailboxMemory] = OrderedDict()
         self._gates: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def run(self) -> None:
@@ -62,12 +63,12 @@ class SweepJob:
             task.add_done_callback(partial(self._ended, sweep.id))
 
     def _run_for(self, sweep: DueSweep) -> SweepRun:
-        failures = self._failures.setdefault(sweep.id, Counter())
-        self._failures.move_to_end(sweep.id)
-        if len(self._failures) > MAX_REMEMBERED_SWEEPS:
-            self._failures.popitem(last=False)
+        memory = self._memories.setdefault(sweep.id, MailboxMemory())
+        self._memories.move_to_end(sweep.id)
+        if len(self._memories) > MAX_REMEMBERED_SWEEPS:
+            self._memories.popitem(last=False)
         gate = self._gates.setdefault(sweep.partner_id, asyncio.Lock())
-        return SweepRun(self._context, sweep, failures, gate, self._servers)
+        return SweepRun(self._context, sweep, memory, gate, self._servers)
 
     def _ended(self, sweep_id: int, _task: asyncio.Task[None]) -> None:
         del self._running[sweep_id]

@@ -11,7 +11,7 @@ from superimap.db.watching import sessions as watching
 from superimap.db.watching import sweeps as queries
 from superimap.db.watching.intake import Fence, Fenced
 from superimap.db.watching.sessions import WatchedUser
-from superimap.db.watching.sweeps import DueSweep, SweepPlace, SweepView
+from superimap.db.watching.sweep_records import DueSweep, SweepPlace, SweepProgress, SweepView
 from superimap.domain import sweeps as pace
 from superimap.domain.sweeps import Proceed, Step, Stop, SweepDirection, SweepState, Wait
 from superimap.idler import server_pauses
@@ -21,7 +21,9 @@ from superimap.idler.opening import MailboxOpener
 from superimap.idler.scope import ConnectionScope
 from superimap.idler.second_connection import connected
 from superimap.idler.status_reports import ConnectionStatus
+from superimap.idler.suspects import Pieces
 from superimap.idler.sweep_reader import SweepReader
+from superimap.idler.sweep_retries import SweepRetries
 from superimap.idler.swept_mailbox import NotRecorded, SweptMailbox
 from superimap.imap.errors import AuthenticationFailed, ImapError
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
@@ -45,7 +47,7 @@ class Halted(Exception):
 
 
 class SweepRun:
-    """Runs one sweep. `failures` outlive it, and `gate` is passed by one batch of the partner at a time.
+    """Runs one sweep. `memory` outlives it, and `gate` is passed by one batch of the partner at a time.
 
     `servers` counts the sweeps that run by mail server.
     """
@@ -54,34 +56,32 @@ class SweepRun:
         self,
         context: IdlerContext,
         sweep: DueSweep,
-        failures: "Counter[int]",
+        memory: MailboxMemory,
         gate: asyncio.Lock,
         servers: "Counter[str]",
     ) -> None:
         self._context = context
         self._sweep = sweep
-        self._failures = failures
+        self._memory = memory
         self._gate = gate
         self._servers = servers
 
     async def run(self) -> None:
         """Go on with the sweep until it ends or waits. Raises nothing: its row says what is next."""
-        view: SweepView | None = None
         try:
-            view = await self._look()
-            await self._run(view)
+            await self._run(await self._look())
         except Halted as halted:
             await self._apply(halted.step)
         except (NotRecorded, Fenced):
             await self._apply(Wait(REPEAT_SECONDS, "the mailbox has changed"))
         except _FAILURES as error:
-            await self._failed(error, view.failures if view else 0)
+            await self._failed(error)
         except UNAVAILABLE as error:
             log.debug("sweep waits for PostgreSQL: %s", type(error).__name__)
             await asyncio.sleep(REPEAT_SECONDS)
         except Exception as error:  # of one mailbox; the others go on
             log.exception("sweep failed", extra={"user_id": self._sweep.user_id})
-            await self._failed(error, view.failures if view else 0)
+            await self._failed(error)
 
     async def _look(self) -> SweepView:
         """Return the sweep if it may go on. Raises Halted."""
@@ -107,29 +107,35 @@ class SweepRun:
             await self._run_on_connection(view, watched, fence)
         finally:
             self._servers[watched.imap_host] -= 1
-        await queries.end(self._context.pool, self._sweep.id, SweepState.FINISHED)
 
     async def _run_on_connection(self, view: SweepView, watched: WatchedUser, fence: Fence) -> None:
         room = self._context.peers.room(watched)
         async with connected(self._context, watched, limits=self._context.limits, room=room) as client:
-            memory = MailboxMemory()
-            memory.begin_connection(room)
+            self._memory.begin_connection(room)
             status = ConnectionStatus(self._context, watched, client)
-            scope = ConnectionScope(self._context, client, watched, memory, fence, status)
+            scope = ConnectionScope(self._context, client, watched, self._memory, fence, status)
             place = await self._open(scope, view)
             progress = await queries.begin(self._context.pool, place)
             if progress is None:
                 raise Fenced
+            self._memory.begin_numbering((place.mailbox_id, place.uid_validity))
             mailbox = SweptMailbox(
-                self._context, place, progress, room, gate=self._gate, admit=self._wait_for_room
+                self._context,
+                place,
+                progress,
+                room,
+                unread=await queries.find_unread(self._context.pool, place.sweep_id),
+                gate=self._gate,
+                admit=self._wait_for_room,
             )
             try:
-                await self._sweep_mails(scope, view, mailbox, progress)
+                is_over = await self._sweep_mails(scope, view, mailbox, progress)
             except ImapError:
                 await mailbox.record()  # so that each connection gets further
                 raise
             finally:
                 mailbox.discard()
+            await self._finish(is_full=mailbox.has_too_many_unread, is_over=is_over or view.dry_run)
 
     async def _open(self, scope: ConnectionScope, view: SweepView) -> SweepPlace:
         """Open the folder read-only. Raises Halted if it does not exist, or is not caught up."""
@@ -156,8 +162,9 @@ class SweepRun:
         )
 
     async def _sweep_mails(
-        self, scope: ConnectionScope, view: SweepView, mailbox: SweptMailbox, progress: queries.SweepProgress
-    ) -> None:
+        self, scope: ConnectionScope, view: SweepView, mailbox: SweptMailbox, progress: SweepProgress
+    ) -> bool:
+        """Read the mails that are left, then those that could not be read; return whether `limit` is reached."""
         found = await scope.client.search_uids(since=pace.search_day(view.since), in_full=True)
         above, below = pace.remaining_bounds(view.direction, up_to=progress.up_to_uid, done=progress.done_uid)
         left = found.above(above).below(below)  # expanded lazily: a server may claim any number of UIDs
@@ -165,14 +172,16 @@ class SweepRun:
             raise Halted(Stop(SweepState.FAILED, f"the mail server claims {len(left):,} mails"))
         await queries.set_total(self._context.pool, self._sweep.id, left=len(left))
         uids = left if view.direction is SweepDirection.OLDEST else reversed(left)
-        reader = SweepReader(scope, view, self._failures)
-        for piece in pace.batches(uids):
-            if view.max_mails is not None and mailbox.sent >= view.max_mails:
-                break
+        reader, pieces = SweepReader(scope, view), Pieces(uids, self._memory.suspects)
+        for piece in pieces:
             if self._context.fence(self._sweep.shard) != scope.fence:
                 raise Fenced
-            await reader.read(mailbox, piece)
+            if mailbox.has_too_many_unread or await reader.has_sent_all(mailbox):
+                break
+            await reader.read(mailbox, pieces, piece)
             await mailbox.record()
+        await SweepRetries(scope, reader).run(mailbox)
+        return await reader.has_sent_all(mailbox)
 
     async def _wait_for_room(self) -> None:
         """Wait until the endpoint owes few webhooks, for a while. Raises Halted."""
@@ -187,29 +196,39 @@ class SweepRun:
                 return
             await asyncio.sleep(ADMISSION_INTERVAL_SECONDS)
 
-    async def _failed(self, error: BaseException, failures: int) -> None:
-        """Postpone the sweep, longer after each failure in a row, or end it after too many."""
+    async def _finish(self, *, is_full: bool, is_over: bool) -> None:
+        """End the sweep if it `is_over` or no mail is to be tried again. Raises Halted."""
+        unread = await queries.find_unread(self._context.pool, self._sweep.id)
+        waits = [] if is_over else [mail.retry_in for mail in unread if not mail.is_given_up]
+        retry_in = min(waits, default=None)
+        raise Halted(pace.after_last_mail(retry_in=retry_in, unread=len(unread), is_full=is_full))
+
+    async def _failed(self, error: BaseException) -> None:
+        """Postpone the sweep, longer after each failure in a row; end it if it has failed for too long."""
         log.info("sweep interrupted: %s", type(error).__name__, extra={"user_id": self._sweep.user_id})
         reason = str(error) if isinstance(error, _FAILURES) else "a fault in SuperIMAP; see the idler's log"
-        if failures + 1 >= pace.MAX_FAILURES:
-            await self._apply(Stop(SweepState.FAILED, reason))
+        try:
+            failed = await queries.record_failure(self._context.pool, self._sweep.id)
+        except UNAVAILABLE:
+            return
+        if failed is None:
+            return
+        if failed.seconds >= pace.GIVE_UP_SECONDS:
+            await self._apply(Stop(SweepState.FAILED, f"no progress within two days of attempts: {reason}"))
             return
         requested = server_pauses.requested_pause(error, ordinary=self._context.timing.throttled)
-        seconds = pace.retry_delay(failures + 1) + (requested or 0.0)
+        seconds = pace.retry_delay(failed.failures) + (requested or 0.0)
         if isinstance(error, (AuthenticationFailed, TokenRefused)):
             seconds = max(seconds, pace.REFUSED_WAIT_SECONDS)
-        await self._write(Wait(seconds, reason), failed=True)
+        await self._apply(Wait(seconds, reason))
 
     async def _apply(self, step: Wait | Stop) -> None:
-        await self._write(step, failed=False)
-
-    async def _write(self, step: Wait | Stop, *, failed: bool) -> None:
         """Write what comes next; if PostgreSQL is unreachable, the next round finds the sweep as it was."""
         pool, sweep = self._context.pool, self._sweep.id
         try:
             if isinstance(step, Wait):
-                await queries.postpone(pool, sweep, seconds=step.seconds, reason=step.reason, failed=failed)
-            elif step.state in (SweepState.CANCELLED, SweepState.FAILED):
+                await queries.postpone(pool, sweep, seconds=step.seconds, reason=step.reason)
+            elif step.state not in pace.ACTIVE:
                 await queries.end(pool, sweep, step.state, step.reason)
         except UNAVAILABLE as error:
             log.debug("sweep waits for PostgreSQL: %s", type(error).__name__)

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from superimap.core import metrics
 from superimap.db.watching import sweeps as queries
 from superimap.db.watching.intake import MailRow
-from superimap.db.watching.sweeps import SweepBatch, SweepPlace, SweepProgress
+from superimap.db.watching.sweep_records import FailedRead, SweepBatch, SweepPlace, SweepProgress, UnreadMail
 from superimap.domain import sweeps as pace
 from superimap.domain.mail_stages import FoundBy, Sighting
 from superimap.idler.batch import MailBatch
@@ -24,7 +24,7 @@ class SweptMailbox:
     """An open mailbox of a sweep. Its mails occupy room in the byte limit of the host until they are recorded.
 
     `gate` is passed by one batch of the partner at a time. `admit` waits until a batch may be recorded, and raises
-    if the sweep is not to go on.
+    if the sweep is not to go on. `unread` are the mails that could not be read.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class SweptMailbox:
         progress: SweepProgress,
         room: SessionRoom,
         *,
+        unread: Iterable[UnreadMail],
         gate: asyncio.Lock,
         admit: Callable[[], Awaitable[None]],
     ) -> None:
@@ -43,6 +44,7 @@ class SweptMailbox:
         self._done_uid = progress.done_uid
         self._gate = gate
         self._admit = admit
+        self._unread = {mail.uid: mail for mail in unread}
         self._held = MailBatch(room)
         self._bytes = 0
         self._paced_at = time.monotonic()
@@ -68,6 +70,33 @@ class SweptMailbox:
         """Whether the batch is large enough to be recorded."""
         return len(self.batch.rows) >= pace.MAX_BATCH_MAILS or self._bytes >= pace.MAX_BATCH_BYTES
 
+    @property
+    def has_too_many_unread(self) -> bool:
+        """Whether no further mail is to be read until some could be read that could not before."""
+        return len(self._unread) >= pace.MAX_UNREAD_MAILS
+
+    def due_unread(self) -> list[int]:
+        """Return the UIDs of the mails that are to be tried again now."""
+        return [uid for uid, mail in self._unread.items() if not mail.is_given_up and mail.retry_in <= 0]
+
+    def is_deferred(self, uid: int) -> bool:
+        """Return whether a mail could not be read: it proves nothing of the server."""
+        return uid in self._unread
+
+    def add_unread(self, uid: int, reason: str) -> None:
+        """Note that a mail could not be read."""
+        before = self._unread.get(uid)
+        attempts = before.attempts + 1 if before else 1
+        delay = pace.mail_retry_delay(attempts)
+        self._unread[uid] = UnreadMail(uid, attempts, is_given_up=False, retry_in=delay)
+        self.batch.failed.append(FailedRead(uid, reason, delay))
+        self.batch.unreadable += before is None
+
+    def clear_unread(self, uid: int) -> None:
+        """Note that a mail was read, is gone, or needs no webhook."""
+        del self._unread[uid]
+        self.batch.cleared.append(uid)
+
     def date_tolerance(self, _connected_at: datetime) -> timedelta:
         """Return no tolerance: the range of a sweep is judged, and not whether a mail is new."""
         return timedelta()
@@ -92,7 +121,7 @@ class SweptMailbox:
     async def record(self) -> None:
         """Record the batch and the progress in one statement, ring, and keep the pace. Raises NotRecorded."""
         batch = self.batch
-        if batch.last_uid is None:
+        if batch.is_empty:
             return
         if batch.rows:
             async with self._gate:  # of the partner: two batches at once would exceed what may be owed
@@ -104,7 +133,8 @@ class SweptMailbox:
             recorded = await queries.record(self._context.pool, self.place, batch, done_uid=self._done_uid)
         if recorded is None:
             raise NotRecorded
-        self.sent, self._done_uid = recorded.sent, batch.last_uid
+        self.sent = recorded.sent
+        self._done_uid = self._done_uid if batch.last_uid is None else batch.last_uid
         mails, looked_at = len(batch.rows), batch.looked_at
         self.discard()
         for outcome in recorded.outcomes:

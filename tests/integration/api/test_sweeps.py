@@ -41,7 +41,7 @@ async def test_a_sweep_is_created_as_requested_and_idlers_are_notified(world, ad
     assert counts == {"total": None, "done": 0, "sent": 0, "known": 0, "skipped": 0, "unreadable": 0}
     assert (made["state"], made["reason"], made["finished_at"]) == ("waiting", None, None)
     assert datetime.fromisoformat(made["created_at"]).tzinfo == UTC
-    assert (await ada.get(f"{SWEEPS}/{made['id']}")).json() == made
+    assert (await ada.get(f"{SWEEPS}/{made['id']}")).json() == made | {"unreadable_mails": []}
     assert heard == [str(await db.fetchval("SELECT shard FROM users WHERE tag = 'ADA'"))]
     (entry, *_) = (await ada.get("/api/v1/audit_log")).json()
     assert (entry["action"], entry["object_id"]) == ("sweep.create", str(made["id"]))
@@ -167,3 +167,27 @@ async def test_days_of_history_of_a_connection_end_no_token_and_retry_no_login(a
     assert await after({"history_days": 5}) == (1, "authentication_failed")
     assert await after({"oauth2_client_secret": "t"}) == (2, "connecting")
     await db.close()
+
+
+async def test_mails_that_could_not_be_read_are_listed_and_tried_again_at_once_when_it_is_resumed(ada, world):
+    made = (await ada.post(SWEEPS, json={})).json()
+    db = await asyncpg.connect(world.settings.database_url)
+    await db.execute(
+        "UPDATE sweeps SET state = 'running', unreadable = 1, failures = 3, failing_since = now(),"
+        " failed_at = now(), failing_seconds = 60"
+    )
+    await db.execute(
+        "INSERT INTO sweep_mails (sweep_id, uid, reason, next_attempt_at)"
+        " SELECT id, 7, 'FETCH: NO', now() + interval '1 hour' FROM sweeps"
+    )
+    shown = (await ada.get(f"{SWEEPS}/{made['id']}")).json()
+    await ada.post(f"{SWEEPS}/{made['id']}/pause")
+    resumed = (await ada.post(f"{SWEEPS}/{made['id']}/resume")).json()
+    due = await db.fetchval("SELECT next_attempt_at <= now() FROM sweep_mails")
+    left = await db.fetchrow("SELECT failures, failed_at, failing_seconds FROM sweeps")
+    await db.close()
+
+    (mail,) = shown["unreadable_mails"]
+    assert (mail["uid"], mail["reason"], mail["attempts"], mail["given_up_at"]) == (7, "FETCH: NO", 1, None)
+    assert (shown["failing_since"] is not None, resumed["failing_since"]) == (True, None)
+    assert (due, tuple(left)) == (True, (0, None, 0))

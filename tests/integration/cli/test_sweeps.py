@@ -35,6 +35,7 @@ def test_a_sweep_is_created_listed_and_changed(superimap, ask, installed):
     assert [line.split()[-1] for line in said] == ["paused.", "waiting.", "cancelled."]
     (listed,) = ask("sweeps", "list", *WHERE)
     assert (listed["id"], listed["state"]) == (made["id"], "cancelled")
+    assert ask("sweeps", "show", *WHERE, str(made["id"]))["unreadable_mails"] == []
     assert "0 of ?" in superimap("sweeps", "list", *WHERE).stdout
     assert "already" in superimap("sweeps", "pause", *WHERE, str(made["id"]), code=1).stderr
     assert "Sweep not found" in superimap("sweeps", "show", *WHERE, "999", code=1).stderr

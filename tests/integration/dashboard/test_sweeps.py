@@ -71,3 +71,28 @@ async def test_a_form_says_what_is_wrong_with_it(world, fields, wrong):
 
     assert (answer.status_code, wrong in answer.text) == (422, True)
     assert not await rows(world)
+
+
+async def test_mails_that_could_not_be_read_are_shown_with_their_uids(world):
+    await add_mails(world)
+    operator = await signed_in(world, OperatorRole.OPERATOR)
+    await operator.post(PATH, {"direction": "newest"}, page=PATH)
+    async with world.sessionmaker.begin() as db:
+        await db.execute(
+            text("UPDATE sweeps SET unreadable = 30, total = 40, reason = 'x', failing_since = now()")
+        )
+        await db.execute(
+            text(
+                "INSERT INTO sweep_mails (sweep_id, uid, reason, next_attempt_at, given_up_at)"
+                " SELECT id, uid, '<b>NO</b>', now(), CASE WHEN uid = 1 THEN now() END"
+                " FROM sweeps, generate_series(1, 30) uid"
+            )
+        )
+
+    page = (await operator.get(PATH)).text
+
+    assert page.count("&lt;b&gt;NO&lt;/b&gt;") == 20
+    assert "UID 20:" in page
+    assert "UID 21:" not in page
+    assert "and 10 more" in page
+    assert "without progress since" in page

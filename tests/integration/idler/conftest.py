@@ -41,4 +41,5 @@ def history(world: World, imap: ImapServer, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sweep_run, "CATCH_UP_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(sweep_run, "REPEAT_SECONDS", 0.1)
     monkeypatch.setattr("superimap.idler.sweep_job.ROUND_SECONDS", 0.1)
+    monkeypatch.setattr("superimap.idler.sweep_job.LEAST_ROUND_SECONDS", 0.01)
     return Sweeps(world, imap)

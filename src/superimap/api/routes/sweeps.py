@@ -10,7 +10,13 @@ from superimap.api.paging import NEXT_PAGE, link_next
 from superimap.api.request_body import read_body
 from superimap.api.router import Router
 from superimap.api.routes.connections import BODY_PROBLEMS
-from superimap.api.schemas.sweeps import NewSweep, SweepOut, sweep_out
+from superimap.api.schemas.sweeps import (
+    NewSweep,
+    SweepDetailOut,
+    SweepOut,
+    sweep_detail,
+    sweep_out,
+)
 from superimap.db.accounts import sweeps
 from superimap.db.accounts.sweeps import SweepRequest
 from superimap.domain.api_keys import Scope
@@ -76,9 +82,10 @@ async def list_sweeps(
     summary="Show a sweep",
     responses=problem_responses(*KEY_PROBLEMS, 404, 422, 503),
 )
-async def show_sweep(id: SweepId, user: ConnectionUser, db: Db) -> SweepOut:
-    """Show a sweep and how far it is."""
-    return sweep_out(await sweeps.get(db, user, id))
+async def show_sweep(id: SweepId, user: ConnectionUser, db: Db) -> SweepDetailOut:
+    """Show a sweep, how far it is, and the mails that could not be read."""
+    found = await sweeps.get(db, user, id)
+    return sweep_detail(found, await sweeps.list_unread(db, found))
 
 
 @router.post("/{id}/pause", dependencies=[needs(Scope.REPLAY)], summary="Pause a sweep", responses=_CHANGES)

@@ -1,5 +1,6 @@
 """Schemas of sweeps: what to read of a mailbox's history, and how far it is."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
@@ -7,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from superimap.api.schemas.common import RequestBody
 from superimap.api.schemas.deliveries import Moment
-from superimap.db.models import Sweep
+from superimap.db.models import Sweep, SweepMail
 from superimap.domain.sweeps import MAX_MAILS, SweepCause, SweepDirection, SweepState
 
 
@@ -66,10 +67,42 @@ class SweepOut(BaseModel):
     sent: int = Field(description="Webhooks that were recorded; with `dry_run`, those that would have been.")
     known: int = Field(description="Mails that had their webhook, or are copies of such mails.")
     skipped: int = Field(description="Mails without a webhook by a rule, such as those that are too big.")
-    unreadable: int = Field(description="Mails that the mail server could not hand over.")
+    unreadable: int = Field(
+        description="Mails that the mail server could not hand over so far; `GET …/sweeps/{id}` lists them."
+    )
+    failing_since: datetime | None = Field(
+        description="Since when the sweep has failed without any progress; null while it does not."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class UnreadMailOut(BaseModel):
+    """A mail that the mail server could not hand over."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    uid: int
+    reason: str = Field(description="Why the last attempt failed, for people.")
+    attempts: int
+    first_failed_at: datetime
+    next_attempt_at: datetime
+    given_up_at: datetime | None = Field(
+        description="Since when it is not tried any more: for two days it could not be read while others could."
+    )
+
+
+class SweepDetailOut(SweepOut):
+    """A sweep, with the mails that could not be read."""
+
+    unreadable_mails: list[UnreadMailOut] = Field(description="By UID; 1,000 at most.")
+
+
+def sweep_detail(sweep: Sweep, unread: Iterable[SweepMail]) -> SweepDetailOut:
+    """Return a sweep with the mails that could not be read."""
+    mails = [UnreadMailOut.model_validate(each) for each in unread]
+    return SweepDetailOut(**dict(sweep_out(sweep)), unreadable_mails=mails)
 
 
 def sweep_out(sweep: Sweep) -> SweepOut:

@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import func, literal, select, text
+from sqlalchemy import func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db import audit
 from superimap.db.errors import Conflict, Invalid, NotFound
-from superimap.db.models import Sweep, User
+from superimap.db.models import Sweep, SweepMail, User
 from superimap.domain.audit import AuditAction
 from superimap.domain.shards import SWEEPS_CHANNEL
 from superimap.domain.sweeps import (
     ACTIVE,
     MAX_ACTIVE_SWEEPS,
     MAX_KEPT_SWEEPS,
+    MAX_UNREAD_MAILS,
     SweepCause,
     SweepDirection,
     SweepState,
@@ -119,13 +120,30 @@ async def set_state(db: AsyncSession, user: User, sweep_id: int, state: SweepSta
         raise SweepEnded(f"The sweep is {sweep.state} already.")
     sweep.state, sweep.reason = state.value, None
     if state is SweepState.WAITING:
-        sweep.due_at, sweep.failures = func.now(), 0
+        await _try_at_once(db, sweep)
     if state is SweepState.CANCELLED:
         sweep.finished_at = func.now()
     await db.flush()
     await db.refresh(sweep)
     await _announce(db, AuditAction.SWEEP_UPDATE, user, sweep)
     return sweep
+
+
+async def list_unread(
+    db: AsyncSession, sweep: Sweep, *, limit: int = MAX_UNREAD_MAILS
+) -> Sequence[SweepMail]:
+    """Return the mails of a sweep that could not be read, by UID."""
+    found = select(SweepMail).where(SweepMail.sweep_id == sweep.id).order_by(SweepMail.uid).limit(limit)
+    return (await db.scalars(found.execution_options(populate_existing=True))).all()
+
+
+async def _try_at_once(db: AsyncSession, sweep: Sweep) -> None:
+    """Make a sweep due, with the mails that could not be read, and forget its failures."""
+    sweep.due_at, sweep.failures = func.now(), 0
+    sweep.failing_since, sweep.failed_at, sweep.failing_seconds = None, None, 0.0
+    await db.execute(
+        update(SweepMail).where(SweepMail.sweep_id == sweep.id).values(next_attempt_at=func.now())
+    )
 
 
 async def _check_bounds(db: AsyncSession, partner_id: int) -> None:

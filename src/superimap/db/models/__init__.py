@@ -21,7 +21,7 @@ from superimap.db.models.partner import Allowance, ApiKey, Partner, SigningSecre
 from superimap.db.models.protocol_log import ProtocolLog, ProtocolLogLine
 from superimap.db.models.provider import Provider
 from superimap.db.models.quota import PartnerQuota, PartnerUsage
-from superimap.db.models.sweep import Sweep
+from superimap.db.models.sweep import Sweep, SweepMail
 from superimap.db.models.tracer import Tracer, TracerDay
 from superimap.db.models.user import Connection, TroubledUser, User, UserEvent
 
@@ -62,6 +62,7 @@ __all__ = [
     "ShardUserSum",
     "SigningSecret",
     "Sweep",
+    "SweepMail",
     "Tracer",
     "TracerDay",
     "TroubledUser",

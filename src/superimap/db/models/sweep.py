@@ -2,7 +2,16 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Integer, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from superimap.db.models.base import Base, IdentityKey, TimestampDefaultNow, one_of
@@ -17,12 +26,13 @@ class Sweep(Base):
     `cause` says why it exists. A user has one that is `connected` at most: that of the present connection.
     `since` and `until` bound INTERNALDATE, and `folder` is null for the watched one. `max_mails` bounds `sent`.
     `again`: mails that had their webhook are sent again. Nothing is read before `due_at`; `failures` counts
-    failures of the mail server in a row.
+    failures of the mail server in a row, the first at `failing_since`, the last at `failed_at`. `failing_seconds`
+    is the time between them, without the time in which nothing was tried.
 
     Of the mailbox and numbering in `mailbox_id` and `uid_validity`, the UIDs up to `up_to_uid` are swept, and
     `done_uid` is the last one that was. `total` is their number, `done` that of those looked at. Of these, `sent`
     have a webhook by this sweep (with `dry_run`: would have), `known` had one, `skipped` get none by a rule, and
-    `unreadable` could not be read; the others are out of range.
+    `unreadable` could not be read (table `sweep_mails`); the others are out of range.
     """
 
     __tablename__ = "sweeps"
@@ -47,6 +57,9 @@ class Sweep(Base):
     finished_at: Mapped[datetime | None]
     due_at: Mapped[TimestampDefaultNow]
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failing_since: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    failing_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))
     mailbox_id: Mapped[int | None] = mapped_column(BigInteger)
     uid_validity: Mapped[int | None] = mapped_column(BigInteger)
     up_to_uid: Mapped[int | None] = mapped_column(BigInteger)
@@ -78,3 +91,18 @@ class Sweep(Base):
         Index("ix_sweeps_user", "user_id", "id"),
         Index("ix_sweeps_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )
+
+
+class SweepMail(Base):
+    """A mail of a sweep that could not be read, by its UID. It is tried again until it is read or given up."""
+
+    __tablename__ = "sweep_mails"
+    sweep_id: Mapped[int] = mapped_column(ForeignKey(Sweep.id, ondelete="CASCADE"), primary_key=True)
+    uid: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    first_failed_at: Mapped[TimestampDefaultNow]
+    failed_at: Mapped[TimestampDefaultNow]
+    failing_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))
+    next_attempt_at: Mapped[datetime]
+    given_up_at: Mapped[datetime | None]

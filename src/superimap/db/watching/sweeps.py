@@ -2,17 +2,35 @@
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import fields
 
 from asyncpg import Pool, Record
 
 from superimap.db import statements
 from superimap.db.watching.intake import Fence, Fenced, MailRow
 from superimap.db.watching.sessions import MAX_REASON_CHARACTERS, WatchedUser
-from superimap.domain.mail_stages import FOUND_BY_NUMBERS, FoundBy, Sighting
-from superimap.domain.numbering import Numbering, first_numbering
-from superimap.domain.sweeps import MAX_OWED_WEBHOOKS, SweepDirection, SweepFacts, SweepState
+from superimap.db.watching.sweep_records import (
+    DueSweep,
+    RecordedSweep,
+    SweepBatch,
+    SweepFailures,
+    SweepPlace,
+    SweepProgress,
+    SweepView,
+    SweptFolder,
+    UnreadMail,
+)
+from superimap.domain.mail_stages import FOUND_BY_NUMBERS, FoundBy
+from superimap.domain.numbering import Numbering
+from superimap.domain.sweeps import (
+    GIVE_UP_SECONDS,
+    LONGEST_GAP_SECONDS,
+    LONGEST_MAIL_GAP_SECONDS,
+    MAX_OWED_WEBHOOKS,
+    SweepDirection,
+    SweepFacts,
+    SweepState,
+)
 from superimap.domain.users import UserStatus
 
 _STATEMENTS = statements.load(__file__)
@@ -24,102 +42,12 @@ _BEGIN_SWEEP = _STATEMENTS["begin_sweep"]
 _SET_TOTAL = _STATEMENTS["set_total"]
 _FIND_KNOWN = _STATEMENTS["find_known"]
 _RECORD_SWEEP = _STATEMENTS["record_sweep"]
+_FIND_UNREAD = _STATEMENTS["find_unread"]
+_RECORD_FAILURE = _STATEMENTS["record_failure"]
 _POSTPONE_SWEEP = _STATEMENTS["postpone_sweep"]
 _END_SWEEP = _STATEMENTS["end_sweep"]
 _NOT_STORED = {"twin_uid", "token_digest", "found_by_date", "fetched_at"}
 _COLUMNS = tuple(field.name for field in fields(MailRow) if field.name not in _NOT_STORED)
-
-
-@dataclass(frozen=True, slots=True)
-class DueSweep:
-    """A sweep that may be begun."""
-
-    id: int
-    user_id: int
-    partner_id: int
-    shard: int
-
-
-@dataclass(frozen=True, slots=True)
-class SweepView:
-    """A sweep as it was requested, and the facts that decide whether it goes on."""
-
-    folder: str | None
-    since: datetime | None
-    until: datetime | None
-    max_mails: int | None
-    direction: SweepDirection
-    again: bool
-    dry_run: bool
-    failures: int
-    sent: int
-    facts: SweepFacts
-
-
-@dataclass(frozen=True, slots=True)
-class SweptFolder:
-    """A folder with its cursor, as PostgreSQL knows it; without one, `last_uid` is None."""
-
-    id: int
-    name: str
-    last_uid: int | None
-    numbering: Numbering | None
-
-    def numbering_of(self, uid_validity: int) -> Numbering:
-        """Return the numbering under a UIDVALIDITY of the server."""
-        known = self.numbering
-        if known is not None and known.server_value == uid_validity:
-            return known
-        return first_numbering(uid_validity)
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPlace:
-    """Where a sweep reads: a mailbox in a numbering, up to a UID. `is_watched`: a session watches this mailbox."""
-
-    sweep_id: int
-    user: WatchedUser
-    fence: Fence
-    mailbox_id: int
-    uid_validity: int
-    up_to_uid: int
-    is_watched: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SweepProgress:
-    """How far a sweep is: the last UID that was looked at, the mails looked at, and the mails that were sent."""
-
-    up_to_uid: int
-    done_uid: int | None
-    done: int
-    sent: int
-
-
-@dataclass(slots=True)
-class SweepBatch:
-    """What was found in a batch: rows to record, with their sightings, and mails that need no record.
-
-    `last_uid` is the last UID that was looked at.
-    """
-
-    rows: list[MailRow]
-    sightings: list[Sighting]
-    last_uid: int | None = None
-    looked_at: int = 0
-    would_send: int = 0
-    known: int = 0
-    skipped: int = 0
-    unreadable: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedSweep:
-    """What became of a batch: all mails sent so far, the endpoints to ring, and the outcomes of new rows."""
-
-    sent: int
-    endpoints: tuple[int, ...]
-    outcomes: tuple[str, ...]
 
 
 async def find_due(pool: Pool, idler: int, *, running: Collection[int], limit: int) -> list[DueSweep]:
@@ -227,12 +155,18 @@ async def record(
             is_watched=place.is_watched,
             up_to_uid=place.up_to_uid,
             old_done_uid=done_uid,
-            new_done_uid=batch.last_uid,
+            new_done_uid=done_uid if batch.last_uid is None else batch.last_uid,
             looked_at=batch.looked_at,
             would_send=batch.would_send,
             known=batch.known,
             skipped=batch.skipped,
             unreadable=batch.unreadable,
+            failed_uid=[each.uid for each in batch.failed],
+            failed_reason=[each.reason[:MAX_REASON_CHARACTERS] for each in batch.failed],
+            retry_in=[each.retry_in for each in batch.failed],
+            cleared_uid=batch.cleared,
+            longest_gap=LONGEST_MAIL_GAP_SECONDS,
+            give_up=GIVE_UP_SECONDS,
             found_by=FOUND_BY_NUMBERS[FoundBy.SWEEP],
             found_ago=[each.milliseconds_before(now) for each in batch.sightings],
             twin_uid=[each.twin_uid for each in batch.rows],
@@ -244,12 +178,21 @@ async def record(
     return RecordedSweep(row["sent"], tuple(row["endpoints"]), tuple(row["outcomes"]))
 
 
-async def postpone(pool: Pool, sweep_id: int, *, seconds: float, reason: str, failed: bool = False) -> None:
-    """Read nothing of a sweep for some seconds; `failed` counts a failure of its mail server."""
+async def find_unread(pool: Pool, sweep_id: int) -> list[UnreadMail]:
+    """Return the mails of a sweep that could not be read, by UID."""
+    return [UnreadMail(**row) for row in await pool.fetch(*_FIND_UNREAD.bind(sweep_id=sweep_id))]
+
+
+async def record_failure(pool: Pool, sweep_id: int) -> SweepFailures | None:
+    """Count a failure of a sweep; return those in a row, None if the sweep has ended or is paused."""
+    row = await pool.fetchrow(*_RECORD_FAILURE.bind(sweep_id=sweep_id, longest_gap=LONGEST_GAP_SECONDS))
+    return None if row is None else SweepFailures(*row)
+
+
+async def postpone(pool: Pool, sweep_id: int, *, seconds: float, reason: str) -> None:
+    """Read nothing of a sweep for some seconds."""
     await pool.execute(
-        *_POSTPONE_SWEEP.bind(
-            sweep_id=sweep_id, seconds=seconds, reason=reason[:MAX_REASON_CHARACTERS], failed=failed
-        )
+        *_POSTPONE_SWEEP.bind(sweep_id=sweep_id, seconds=seconds, reason=reason[:MAX_REASON_CHARACTERS])
     )
 
 

@@ -11,7 +11,7 @@ ORDER BY s.cause = 'connected', s.due_at LIMIT :limit;
 -- name: look_at_sweep^
 -- A sweep with everything that decides whether it goes on. `owed` counts due webhooks, :most at most.
 SELECT s.id, s.user_id, s.partner_id, s.shard, s.state, s.folder, s.since, s.until, s.max_mails, s.direction, s.again,
-    s.dry_run, s.failures, s.sent, u.archived AS is_archived, u.connected_at IS NOT NULL AS is_connected, u.status,
+    s.dry_run, s.sent, u.archived AS is_archived, u.connected_at IS NOT NULL AS is_connected, u.status,
     EXISTS (SELECT FROM partner_usage h WHERE h.partner_id = s.partner_id AND h.held_since IS NOT NULL) AS is_held,
     e.url IS NOT NULL AS has_url, e.disabled_at IS NOT NULL AS is_disabled,
     coalesce(e.breaker = 'open', false) AS is_breaker_open,
@@ -55,6 +55,15 @@ WITH
 -- Ownership of the shard.
 fence AS (
     SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
+),
+-- The sweep, and whether it was here before.
+place AS (
+    SELECT id, (mailbox_id, uid_validity) IS NOT DISTINCT FROM (:mailbox_id::bigint, :uid_validity::bigint) AS is_same
+    FROM sweeps, fence WHERE id = :sweep_id AND state IN ('waiting', 'running')
+),
+-- The end of the attempts at mails elsewhere: their UIDs mean other mails here.
+ended AS (
+    DELETE FROM sweep_mails m USING place WHERE m.sweep_id = place.id AND NOT place.is_same
 )
 UPDATE sweeps s SET state = 'running', reason = NULL, started_at = coalesce(s.started_at, now()),
     mailbox_id = :mailbox_id, uid_validity = :uid_validity,
@@ -65,15 +74,18 @@ UPDATE sweeps s SET state = 'running', reason = NULL, started_at = coalesce(s.st
     skipped = CASE WHEN place.is_same THEN s.skipped ELSE 0 END,
     unreadable = CASE WHEN place.is_same THEN s.unreadable ELSE 0 END,
     sent = CASE WHEN place.is_same OR NOT s.dry_run THEN s.sent ELSE 0 END
-FROM fence, (
-    SELECT id, (mailbox_id, uid_validity) IS NOT DISTINCT FROM (:mailbox_id::bigint, :uid_validity::bigint) AS is_same
-    FROM sweeps WHERE id = :sweep_id
-) place
+FROM place
 WHERE s.id = place.id AND s.state IN ('waiting', 'running')
 RETURNING s.up_to_uid, s.done_uid, s.done, s.sent;
 
 -- name: set_total!
 UPDATE sweeps SET total = done + :left WHERE id = :sweep_id AND state = 'running';
+
+-- name: find_unread
+-- The mails of a sweep that could not be read, with the seconds until the next attempt.
+SELECT uid, attempts, given_up_at IS NOT NULL AS is_given_up,
+    extract(epoch FROM next_attempt_at - now())::float8 AS retry_in
+FROM sweep_mails WHERE sweep_id = :sweep_id ORDER BY uid;
 
 -- name: find_known
 -- What is recorded of mails: UIDs with their outcomes.
@@ -194,6 +206,24 @@ new_deliveries AS (
     ON CONFLICT (partner_id, id) DO NOTHING
     RETURNING endpoint_id
 ),
+-- The mails that could not be read. A failure after another one counts as failing time.
+unread AS (
+    INSERT INTO sweep_mails AS m (sweep_id, uid, reason, next_attempt_at)
+    SELECT sweep.id, f.uid, f.reason, now() + make_interval(secs => f.retry_in)
+    FROM sweep CROSS JOIN unnest(:failed_uid::bigint[], :failed_reason::text[], :retry_in::float8[])
+        AS f(uid, reason, retry_in)
+    ON CONFLICT (sweep_id, uid) DO UPDATE SET reason = excluded.reason, next_attempt_at = excluded.next_attempt_at,
+        attempts = m.attempts + 1, failed_at = now(),
+        failing_seconds = m.failing_seconds + least(extract(epoch FROM now() - m.failed_at), :longest_gap::float8),
+        given_up_at = CASE
+            WHEN m.failing_seconds + least(extract(epoch FROM now() - m.failed_at), :longest_gap) >= :give_up::float8
+            THEN now() END
+),
+-- Those that were read, or are gone.
+cleared AS (
+    DELETE FROM sweep_mails m USING sweep WHERE m.sweep_id = sweep.id AND m.uid = ANY(:cleared_uid::bigint[])
+    RETURNING 1
+),
 -- What became of the batch. Mails that were given and got no webhook had one, or have none by a rule.
 counted AS (
     SELECT (SELECT count(*) FROM new_deliveries) AS sent, (SELECT count(*) FROM recorded
@@ -202,18 +232,25 @@ counted AS (
 -- The progress.
 progress AS (
     UPDATE sweeps s SET done_uid = :new_done_uid, done = s.done + :looked_at, failures = 0,
+        failing_since = NULL, failed_at = NULL, failing_seconds = 0,
         sent = s.sent + c.sent + :would_send, skipped = s.skipped + c.skipped + :skipped,
-        known = s.known + :known + c.given - c.sent - c.skipped, unreadable = s.unreadable + :unreadable
+        known = s.known + :known + c.given - c.sent - c.skipped, unreadable = s.unreadable + :unreadable - (SELECT count(*) FROM cleared)
     FROM sweep, counted c WHERE s.id = sweep.id
     RETURNING s.sent
 )
 SELECT progress.sent, ARRAY(SELECT DISTINCT endpoint_id FROM new_deliveries) AS endpoints,
     ARRAY(SELECT outcome FROM recorded) AS outcomes FROM progress;
 
+-- name: record_failure^
+-- Counts a failure, and the time since the failure before if nothing was recorded in between.
+UPDATE sweeps SET failures = failures + 1, failing_since = coalesce(failing_since, now()), failed_at = now(),
+    failing_seconds = failing_seconds + coalesce(least(extract(epoch FROM now() - failed_at), :longest_gap::float8), 0)
+WHERE id = :sweep_id AND state IN ('waiting', 'running')
+RETURNING failures, failing_seconds;
+
 -- name: postpone_sweep!
--- Nothing is read before :seconds have passed; :reason says why, and :failed whether the mail server failed.
-UPDATE sweeps SET due_at = now() + make_interval(secs => :seconds::float8), reason = :reason,
-    failures = CASE WHEN :failed::boolean THEN failures + 1 ELSE failures END
+-- Nothing is read before :seconds have passed; :reason says why.
+UPDATE sweeps SET due_at = now() + make_interval(secs => :seconds::float8), reason = :reason
 WHERE id = :sweep_id AND state IN ('waiting', 'running');
 
 -- name: end_sweep!

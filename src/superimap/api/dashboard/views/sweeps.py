@@ -30,6 +30,8 @@ from superimap.domain.sweeps import ACTIVE, MAX_MAILS, SweepDirection, SweepStat
 pages = Pages(ADMIN, PORTAL)
 
 PAGE_ROWS = 25
+MAX_UNREAD_ROWS = 20
+"""Mails of a sweep that are shown of those that could not be read."""
 STATES = {
     SweepState.WAITING: Word("waiting", "warn"),
     SweepState.RUNNING: Word("running", "warn"),
@@ -95,12 +97,18 @@ async def _show(page: Page, user_id: int, form: Form, *, status: int = 200) -> R
     seen = await get_mailbox(page, user_id)
     user = seen.user
     rows = await sweeps.list_latest(page.db, user, limit=PAGE_ROWS + 1, before=page.number("before"))
+    unread = [
+        (row.id, await sweeps.list_unread(page.db, row, limit=MAX_UNREAD_ROWS))
+        for row in rows[:PAGE_ROWS]
+        if row.unreadable
+    ]
     return page.show(
         "sweeps.html",
         status=status,
         seen=seen,
         trail=mailbox_trail(seen, is_portal=page.scope is not None),
         rows=rows[:PAGE_ROWS],
+        unread=dict(unread),
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         states={state.value: word for state, word in STATES.items()},
         directions=DIRECTIONS,
