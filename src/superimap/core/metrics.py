@@ -83,6 +83,24 @@ TOKEN_REQUESTS = Counter(
     ["outcome"],
 )
 MESSAGES = Counter("superimap_messages", "Mails recorded, by outcome", ["outcome"])
+MAILBOX_SWEEPS_RUNNING = Gauge(
+    "superimap_mailbox_sweeps_running", "Sweeps of mailboxes' history that this idler runs, 8 at most"
+)
+MAILBOX_SWEEP_MAILS = Counter(
+    "superimap_mailbox_sweep_mails",
+    "Mails of sweeps of mailboxes, by what became of them: `looked_at`; of these `read` in full, `sent` as a "
+    "webhook, `unreadable` at the first attempt",
+    ["result"],
+)
+MAILBOX_SWEEP_FAILURES = Counter(
+    "superimap_mailbox_sweep_failures",
+    "Runs of sweeps of mailboxes that failed and are repeated, by cause: `server`, `sign_in`, `internal`: a fault "
+    "in SuperIMAP, which the log describes",
+    ["cause"],
+)
+MAILBOX_SWEEPS_ENDED = Counter(
+    "superimap_mailbox_sweeps_ended", "Sweeps of mailboxes that ended: `finished`, `failed`", ["state"]
+)
 STAGE_BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 3600)
 MAIL_SECONDS = Histogram(
     "superimap_mail_seconds",

@@ -6,6 +6,7 @@ import weakref
 from collections import Counter, OrderedDict
 from functools import partial
 
+from superimap.core import metrics
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sweeps as queries
 from superimap.db.watching.sweep_records import DueSweep
@@ -60,6 +61,7 @@ class SweepJob:
         for sweep in await queries.find_due(self._context.pool, idler, running=self._running, limit=room):
             task = group.create_task(self._run_for(sweep).run(), name=f"sweep {sweep.id}")
             self._running[sweep.id] = task
+            metrics.MAILBOX_SWEEPS_RUNNING.set(len(self._running))
             task.add_done_callback(partial(self._ended, sweep.id))
 
     def _run_for(self, sweep: DueSweep) -> SweepRun:
@@ -72,4 +74,5 @@ class SweepJob:
 
     def _ended(self, sweep_id: int, _task: asyncio.Task[None]) -> None:
         del self._running[sweep_id]
+        metrics.MAILBOX_SWEEPS_RUNNING.set(len(self._running))
         self._rung.set()

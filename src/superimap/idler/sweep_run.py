@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 
+from superimap.core import metrics
 from superimap.core.crypto import VaultError
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sessions as watching
@@ -31,6 +32,7 @@ from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 log = logging.getLogger(__name__)
 
 _FAILURES = (ImapError, TokenRefused, TokenUnavailable, VaultError)
+_REFUSALS = (AuthenticationFailed, TokenRefused)
 ADMISSION_INTERVAL_SECONDS = 0.2
 """Time between two looks at what the endpoint owes."""
 REPEAT_SECONDS = 5.0
@@ -44,6 +46,12 @@ class Halted(Exception):
     def __init__(self, step: Wait | Stop) -> None:
         super().__init__(step)
         self.step = step
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, (*_REFUSALS, TokenUnavailable, VaultError)):
+        return "sign_in"
+    return "server" if isinstance(error, ImapError) else "internal"
 
 
 class SweepRun:
@@ -206,6 +214,7 @@ class SweepRun:
     async def _failed(self, error: BaseException) -> None:
         """Postpone the sweep, longer after each failure in a row; end it if it has failed for too long."""
         log.info("sweep interrupted: %s", type(error).__name__, extra={"user_id": self._sweep.user_id})
+        metrics.MAILBOX_SWEEP_FAILURES.labels(_cause(error)).inc()
         reason = str(error) if isinstance(error, _FAILURES) else "a fault in SuperIMAP; see the idler's log"
         try:
             failed = await queries.record_failure(self._context.pool, self._sweep.id)
@@ -218,7 +227,7 @@ class SweepRun:
             return
         requested = server_pauses.requested_pause(error, ordinary=self._context.timing.throttled)
         seconds = pace.retry_delay(failed.failures) + (requested or 0.0)
-        if isinstance(error, (AuthenticationFailed, TokenRefused)):
+        if isinstance(error, _REFUSALS):
             seconds = max(seconds, pace.REFUSED_WAIT_SECONDS)
         await self._apply(Wait(seconds, reason))
 
@@ -230,5 +239,7 @@ class SweepRun:
                 await queries.postpone(pool, sweep, seconds=step.seconds, reason=step.reason)
             elif step.state not in pace.ACTIVE:
                 await queries.end(pool, sweep, step.state, step.reason)
+                if step.state is not SweepState.CANCELLED:
+                    metrics.MAILBOX_SWEEPS_ENDED.labels(step.state.value).inc()
         except UNAVAILABLE as error:
             log.debug("sweep waits for PostgreSQL: %s", type(error).__name__)

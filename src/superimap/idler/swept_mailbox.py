@@ -133,6 +133,7 @@ class SweptMailbox:
             recorded = await queries.record(self._context.pool, self.place, batch, done_uid=self._done_uid)
         if recorded is None:
             raise NotRecorded
+        self._count(batch, sent=recorded.sent - self.sent - batch.would_send)
         self.sent = recorded.sent
         self._done_uid = self._done_uid if batch.last_uid is None else batch.last_uid
         mails, looked_at = len(batch.rows), batch.looked_at
@@ -144,6 +145,16 @@ class SweptMailbox:
         seconds = time.monotonic() - self._paced_at
         await asyncio.sleep(pace.pause_after(mails, looked_at=looked_at, seconds=seconds))
         self._paced_at = time.monotonic()
+
+    def _count(self, batch: SweepBatch, *, sent: int) -> None:
+        numbers = {
+            "looked_at": batch.looked_at,
+            "read": len(batch.rows),
+            "sent": sent,
+            "unreadable": batch.unreadable,
+        }
+        for result, number in numbers.items():
+            metrics.MAILBOX_SWEEP_MAILS.labels(result).inc(number)
 
     def discard(self) -> None:
         """Drop the batch and give its room back."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from fixtures.world import eventually, running
+from superimap.db.watching import sweeps as sweep_queries
 from superimap.domain import sweeps as pace
 from superimap.domain.sweeps import SweepDirection, SweepState
 from superimap.launch import services
-from superimap.testing.imap.hooks import Hook, answering, ending
+from superimap.testing.imap.hooks import Hook, answering, ending, only
 from tests.integration.idler.sweeping import Sweeps, olds
 from tests.integration.idler.test_watching import idling
 
@@ -171,3 +173,39 @@ async def test_a_sweep_reads_no_further_while_too_many_mails_are_unread_and_forg
     assert full["reason"].endswith("no other mail is read until then")
     assert again["state"] == "running"
     assert [uid for uid, _ in row] == [4]
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"superimap_mailbox_{name}", labels) or 0.0
+
+
+async def test_metrics_count_what_became_of_mails_and_why_runs_failed(history, faults, monkeypatch):
+    def values() -> dict[str, float]:
+        mails = ("looked_at", "read", "sent", "unreadable")
+        return {name: counted("sweep_mails_total", result=name) for name in mails} | {
+            "server": counted("sweep_failures_total", cause="server"),
+            "internal": counted("sweep_failures_total", cause="internal"),
+            "finished": counted("sweeps_ended_total", state="finished"),
+        }
+
+    set_total, calls = sweep_queries.set_total, []
+
+    async def broken(*arguments: Any, **options: Any) -> None:
+        calls.append(counted("sweeps_running"))
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        await set_total(*arguments, **options)
+
+    monkeypatch.setattr(sweep_queries, "set_total", broken)
+    await history.set_up(4)
+    faults.of_uid = {2: only(REFUSED, times=1), 3: only(ending(), times=1)}
+    before = values()
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        await history.ended(await history.start())
+
+    assert {name: value - before[name] for name, value in values().items()} == {
+        "looked_at": 4, "read": 4, "sent": 4, "unreadable": 2, "server": 1, "internal": 1, "finished": 1,
+    }  # fmt: skip
+    assert calls[0] == 1
+    assert counted("sweeps_running") == 0
