@@ -283,6 +283,7 @@ async def test_an_operator_plans_and_starts_a_job_and_a_viewer_only_sees_it(worl
     assert [await factory.value(by, action=each) for each in ("job.start", "delivery.replay")] == [1, 1]
     assert (await operator.post("/jobs/new", fields)).status_code == 409
     assert (await viewer.get("/jobs/99")).status_code == 404
+    assert "no earlier jobs" in (await viewer.get("/jobs", before="1")).text
 
 
 async def test_an_api_process_runs_the_job_that_another_has_left_behind(world, factory, database_url):

@@ -170,6 +170,17 @@ async def test_an_operator_tries_a_mailbox_now_and_has_a_mail_read_again_but_a_v
     assert "Try now" not in (await viewer.get("/mailboxes/1")).text
 
 
+async def test_a_page_is_fetched_often_only_while_a_change_may_be_expected(world):
+    await add_mails(world)
+    owner = await signed_in(world)
+    often = 'data-live="/admin/live?soon=1"'
+
+    assert often in (await owner.get("/mailboxes/1")).text
+    async with world.sessionmaker.begin() as db:
+        await db.execute(text("UPDATE users SET status_since = now() - interval '11 minutes'"))
+    assert often not in (await owner.get("/mailboxes/1")).text
+
+
 async def test_hostile_texts_are_shown_as_text(world):
     await add_mails(world, reason=HOSTILE, tag=HOSTILE[:200])
     owner = await signed_in(world)

@@ -85,6 +85,7 @@ async def jobs(page: Page) -> Response:
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         partner_names=names,
         chosen=None if page.scope else chosen,
+        is_later_page=page.number("before") is not None,
         name_of=job_name,
         word_of=_word,
         most=MAX_COUNTED_ROWS,

@@ -1,5 +1,7 @@
 """The page of a mailbox: is it watched, since when, what was seen in it; and of one mail: its path."""
 
+from datetime import UTC, datetime, timedelta
+
 from starlette.responses import Response
 
 from superimap.api.dashboard import mail_path, words
@@ -12,6 +14,7 @@ from superimap.db.accounts import mail_retries, user_retries
 from superimap.db.monitoring import history, mailboxes, messages
 from superimap.db.monitoring.mailboxes import MailboxStatus
 from superimap.db.monitoring.messages import MessageRow
+from superimap.db.models import User
 from superimap.domain.mails import MailOutcome
 from superimap.domain.users import UserStatus
 from superimap.webhooks.signing import delivery_of
@@ -21,6 +24,8 @@ pages = Pages(ADMIN, PORTAL)
 PAGE_ROWS = 25
 _SETTLED = (UserStatus.WATCHING, UserStatus.ARCHIVED)
 """Statuses that nobody waits to see change. A change of the others is announced by no row of its own."""
+_EXPECTED_FOR = timedelta(minutes=10)
+"""Time for which somebody may wait for a change of the others: after that, it is no news."""
 
 
 @pages.get("/mailboxes/{user_id}")
@@ -49,8 +54,12 @@ async def mailbox(page: Page, user_id: str) -> Response:
         header=header,
         words=words,
         outcomes=list(MailOutcome),
-        live="soon" if seen.user.status not in _SETTLED else True,
+        live="soon" if _is_change_expected(seen.user) else True,
     )
+
+
+def _is_change_expected(user: User) -> bool:
+    return user.status not in _SETTLED and datetime.now(UTC) - user.status_since < _EXPECTED_FOR
 
 
 @pages.post("/mailboxes/{user_id}/try")
