@@ -11,10 +11,10 @@ from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import Trail, mailboxes_trail
 from superimap.api.errors import Problem
 from superimap.db.accounts import mail_retries, user_retries
+from superimap.db.models import User
 from superimap.db.monitoring import history, mailboxes, messages
 from superimap.db.monitoring.mailboxes import MailboxStatus
 from superimap.db.monitoring.messages import MessageRow
-from superimap.db.models import User
 from superimap.domain.mails import MailOutcome
 from superimap.domain.users import UserStatus
 from superimap.webhooks.signing import delivery_of
