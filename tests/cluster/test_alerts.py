@@ -13,6 +13,7 @@ import yaml
 from superimap.db.monitoring.cluster_status import IDLER_STATES
 from superimap.dispatcher.cluster_metrics import TROUBLED_STATES
 from superimap.domain.quotas import Quota
+from superimap.idler.sweep_run import INTERNAL
 from tests.support.monitoring import (
     ALERTS,
     RECORDED,
@@ -89,7 +90,7 @@ def test_label_values_in_queries_are_values_that_are_set():
     }
 
     assert values <= {
-        *IDLER_STATES, *TROUBLED_STATES, "owned", "free", "expired", "wanted", "watched", "unserved",
+        *IDLER_STATES, *TROUBLED_STATES, INTERNAL, "owned", "free", "expired", "wanted", "watched", "unserved",
         "taken", "returned", "lost", "given", "api", "up", "5xx", "failed", "backlog_.+",
         "detected", "late", "missing", "sent", "unsendable",
         "provider", "recording", "sending", "receiver", "arrival",

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _FAILURES = (ImapError, TokenRefused, TokenUnavailable, VaultError)
 _REFUSALS = (AuthenticationFailed, TokenRefused)
+INTERNAL = "internal"
+"""Cause of a failure that is a fault in SuperIMAP, as metrics name it."""
 ADMISSION_INTERVAL_SECONDS = 0.2
 """Time between two looks at what the endpoint owes."""
 REPEAT_SECONDS = 5.0
@@ -51,7 +53,7 @@ class Halted(Exception):
 def _cause(error: BaseException) -> str:
     if isinstance(error, (*_REFUSALS, TokenUnavailable, VaultError)):
         return "sign_in"
-    return "server" if isinstance(error, ImapError) else "internal"
+    return "server" if isinstance(error, ImapError) else INTERNAL
 
 
 class SweepRun:
