@@ -11,6 +11,8 @@ OVERDUE_SECONDS = 5.0
 """The wait of a webhook that is due and not sent, above which webhooks are late whatever the last POSTs were."""
 MIN_FAILED_FRACTION = 0.1
 """Share of failed first attempts above which the waits of the others are put down to the circuit breaker."""
+MAX_KEPT_UP_FRACTION = 2 / 3
+"""Arrivals per POST below which a receiver that answers quickly keeps up: its backlog has another cause."""
 
 
 class DelayCause(StrEnum):
@@ -62,20 +64,25 @@ def judge_delays(
     *,
     is_healthy: bool,
     max_posts: int,
+    is_whole: bool = True,
     overdue: float = 0.0,
+    in_flight: int = 0,
     is_disabled: bool = False,
 ) -> DelayJudgement:
     """Judge the latest POSTs of an endpoint, which sends at most `max_posts` at once.
 
-    `overdue`: seconds for which the first webhook of the backlog has been due. `is_disabled`: nothing is sent
-    until somebody enables the endpoint.
+    `is_whole`: the endpoint has had no other POSTs. `overdue`: seconds for which the first webhook that is not
+    being sent has been due. `in_flight`: POSTs that have no answer yet. `is_disabled`: nothing is sent until
+    somebody enables the endpoint.
     """
     waited = sorted(post.waited for post in posts)
     answered = sorted(post.milliseconds / 1000 for post in posts)
     if is_disabled and overdue >= OVERDUE_SECONDS:
         cause = DelayCause.DISABLED
+    elif overdue >= OVERDUE_SECONDS and is_healthy and in_flight >= max_posts:
+        cause = DelayCause.QUEUE
     elif overdue >= OVERDUE_SECONDS or _at(waited, 0.95) >= SLOW_SECONDS:
-        cause = _cause_of_waits(posts, is_healthy=is_healthy, max_posts=max_posts)
+        cause = _cause_of_waits(posts, is_healthy=is_healthy, max_posts=max_posts, is_whole=is_whole)
     elif not posts:
         cause = DelayCause.UNKNOWN
     else:
@@ -85,14 +92,43 @@ def judge_delays(
     )
 
 
-def _cause_of_waits(posts: Sequence[FirstPost], *, is_healthy: bool, max_posts: int) -> DelayCause:
+def _cause_of_waits(
+    posts: Sequence[FirstPost], *, is_healthy: bool, max_posts: int, is_whole: bool
+) -> DelayCause:
     failed = sum(post.is_failed for post in posts)
     if not is_healthy or failed > MIN_FAILED_FRACTION * len(posts):
         return DelayCause.FAILURES
     late = [post for post in posts if post.waited >= SLOW_SECONDS]
-    if late and sum(_under_way(post, posts) for post in late) >= len(late) * max_posts / 2:
-        return DelayCause.QUEUE
-    return DelayCause.DISPATCHERS
+    # What was under way before the first POST is not known if there were earlier ones.
+    known_since = None if is_whole or not posts else min(post.sent_at for post in posts)
+    under_way = seconds = 0.0
+    for post in late:
+        begin = post.recorded_at if known_since is None else max(post.recorded_at, known_since)
+        under_way += _seconds_under_way(post, posts, begin)
+        seconds += max(0.0, (post.sent_at - begin).total_seconds())
+    # Of very many at once, the sample holds some only.
+    at_once = max_posts if is_whole else min(max_posts, len(posts) / 2)
+    if not seconds or under_way < seconds * at_once / 2:
+        return DelayCause.DISPATCHERS
+    begins_unseen = known_since is not None and all(post.recorded_at < known_since for post in late)
+    return DelayCause.DISPATCHERS if begins_unseen and _keeps_up(late) else DelayCause.QUEUE
+
+
+def _keeps_up(late: Sequence[FirstPost]) -> bool:
+    """Return whether the receiver answers quickly, and takes webhooks faster than they come.
+
+    Such a receiver is busy after an outage of ours as well, until the backlog of that outage is sent.
+    """
+    half = len(late) // 2
+    if not half or sorted(post.milliseconds for post in late)[half] >= SLOW_SECONDS * 1000:
+        return False
+    recorded, sent = sorted(post.recorded_at for post in late), sorted(post.sent_at for post in late)
+    # The shortest time in which half of them came: some that came slowly after a burst do not hide it.
+    coming, sending = (
+        min(end - begin for begin, end in zip(times, times[half:], strict=False))
+        for times in (recorded, sent)
+    )
+    return sending < MAX_KEPT_UP_FRACTION * coming
 
 
 def _at(values: Sequence[float], fraction: float) -> float:
@@ -100,11 +136,11 @@ def _at(values: Sequence[float], fraction: float) -> float:
     return values[min(len(values) - 1, int(fraction * len(values)))] if values else 0.0
 
 
-def _under_way(waiting: FirstPost, posts: Sequence[FirstPost]) -> float:
-    """Return how many of the other POSTs were under way on average while this one waited."""
+def _seconds_under_way(waiting: FirstPost, posts: Sequence[FirstPost], begin: datetime) -> float:
+    """Return how long the other POSTs were under way, in sum, from `begin` until this one was sent."""
     overlaps = (
-        (min(post.answered_at, waiting.sent_at) - max(post.sent_at, waiting.recorded_at)).total_seconds()
+        (min(post.answered_at, waiting.sent_at) - max(post.sent_at, begin)).total_seconds()
         for post in posts
         if post is not waiting
     )
-    return sum(max(0.0, seconds) for seconds in overlaps) / waiting.waited
+    return sum(max(0.0, seconds) for seconds in overlaps)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from superimap.core.crypto import Vault
 from superimap.db.errors import NotFound
-from superimap.db.models import Attempt, Delivery, Endpoint, Partner
+from superimap.db.models import Attempt, Delivery, DeliveryLease, Endpoint, Partner
 from superimap.db.monitoring.history import DeliveryFilter, attempt_row, has_state
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
@@ -37,10 +37,22 @@ class EndpointRow:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Pending deliveries, MAX_BACKLOG + 1 at most, and when the first of them was or will be due."""
+    """Pending deliveries, MAX_BACKLOG + 1 at most, and when the first that is not being sent was or will be due.
+
+    `sending` is the number of those that are being sent.
+    """
 
     count: int
+    sending: int
     due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPosts:
+    """The first attempts of an endpoint that were made last. `is_whole`: there were no others."""
+
+    posts: list[FirstPost]
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +86,17 @@ async def get_endpoint(db: AsyncSession, endpoint_id: int, *, partner_id: int | 
 
 async def measure_backlog(db: AsyncSession, endpoint_id: int) -> Backlog:
     """Count the pending deliveries of an endpoint, those that are being sent included."""
-    pending = select(Delivery.due_at).where(*_pending(endpoint_id))
+    leases = select(DeliveryLease.delivery_id).where(
+        DeliveryLease.endpoint_id == endpoint_id, DeliveryLease.lease_until > func.now()
+    )
+    is_sent = Delivery.id.in_(leases)
+    pending = select(Delivery.due_at, is_sent.label("is_sent")).where(*_pending(endpoint_id))
     page = pending.order_by(Delivery.due_at).limit(MAX_BACKLOG + 1).subquery()
-    row = (await db.execute(select(func.count(), func.min(page.c.due_at)).select_from(page))).one()
-    return Backlog(row[0], row[1])
+    count = func.count
+    statement = select(
+        count(), count().filter(page.c.is_sent), func.min(page.c.due_at).filter(~page.c.is_sent)
+    ).select_from(page)
+    return Backlog(*(await db.execute(statement)).one())
 
 
 async def list_last_attempts(
@@ -113,20 +132,43 @@ async def list_last_attempts(
     return [_endpoint_attempt(vault, row) for row in rows]
 
 
-async def list_first_posts(db: AsyncSession, endpoint: Endpoint) -> list[FirstPost]:
-    """Return the first attempts of the latest deliveries of an endpoint."""
-    page = _latest(endpoint).limit(SEARCHED_DELIVERIES).subquery()
-    statement = (
-        select(page.c.created_at, Attempt.started_at, Attempt.milliseconds, Attempt.code)
-        .join(Attempt, Attempt.delivery_id == page.c.id)
-        .where(Attempt.partner_id == endpoint.partner_id, Attempt.number == 1)
+async def list_first_posts(db: AsyncSession, endpoint: Endpoint) -> FirstPosts:
+    """Return the first attempts of an endpoint that were made last.
+
+    They are looked for among the latest deliveries, and among those before the first that waits for its first
+    attempt: of a long backlog, the latest deliveries were not sent yet. Ids increase with time, nearly.
+    """
+    due = select(Delivery.id, Delivery.attempts).where(*_pending(endpoint.id)).order_by(Delivery.due_at)
+    due_first = due.limit(SEARCHED_DELIVERIES).subquery()
+    unsent = select(due_first.c.id).where(due_first.c.attempts == 0).order_by(due_first.c.id).limit(1)
+    before = _latest(endpoint).where(Delivery.id < unsent.scalar_subquery())
+    pages = [page.limit(SEARCHED_DELIVERIES).subquery() for page in (_latest(endpoint), before)]
+    looked = union(*(select(page.c.id, page.c.created_at) for page in pages)).cte("looked")
+    of_each = (
+        select(Attempt)
+        .where(
+            Attempt.delivery_id == looked.c.id, Attempt.partner_id == endpoint.partner_id, Attempt.number == 1
+        )
+        .limit(1)
+        .lateral()
     )
-    return [
+    first = aliased(Attempt, of_each)
+    statement = (
+        select(looked.c.created_at, first.started_at, first.milliseconds, first.code)
+        .add_columns(select(func.count()).select_from(looked).scalar_subquery())
+        .select_from(looked)
+        .join(of_each, true())
+        .order_by(first.started_at.desc())
+        .limit(SEARCHED_DELIVERIES)
+    )
+    rows = (await db.execute(statement)).all()
+    posts = [
         FirstPost(
             row.created_at, row.started_at, row.milliseconds, row.code is None or row.code in _FAILING_CODES
         )
-        for row in await db.execute(statement)
+        for row in rows
     ]
+    return FirstPosts(posts, is_whole=not rows or rows[0][4] < SEARCHED_DELIVERIES)
 
 
 _FAILING_CODES = frozenset({429, *range(500, 1000)})

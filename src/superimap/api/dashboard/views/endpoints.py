@@ -49,8 +49,11 @@ async def _values(
     found, vault = seen.endpoint, page.resources.vault
     most = page.resources.settings.posts_per_endpoint
     backlog = await endpoints.measure_backlog(page.db, found.id)
+    sample = await endpoints.list_first_posts(page.db, found)
     judged = judge_delays(
-        await endpoints.list_first_posts(page.db, found),
+        sample.posts,
+        is_whole=sample.is_whole,
+        in_flight=backlog.sending,
         is_healthy=found.breaker == "closed" and found.disabled_at is None,
         max_posts=most,
         overdue=(seen.now - backlog.due_at).total_seconds() if backlog.due_at is not None else 0.0,
