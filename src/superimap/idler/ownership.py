@@ -4,25 +4,22 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
-from itertools import groupby
-from typing import Protocol
+from collections.abc import Iterable
 
 from asyncpg import Pool
 
 from superimap.core import metrics
 from superimap.core.errors import SuperImapError
 from superimap.db.watching import ownership as cluster
-from superimap.db.watching.ownership import ClusterView, ShardUsers
+from superimap.db.watching.ownership import ClusterView
 from superimap.domain.lost_writes import Heartbeat, lost_writes_since
 from superimap.idler import balance
-from superimap.idler.balance import Load, Move
+from superimap.idler.balance import Move
+from superimap.idler.hand_over import ShardSessions, first_slice, hand_over
 from superimap.idler.open_watches import OpenWatches
 
 FORGET_AFTER_EXPIRIES = 10.0
 """Heartbeat expiries after which the row of a silent idler is deleted."""
-MAX_SLICE_SHARDS = 512
-"""Shards that are handed over at once, however few users they have."""
 ROUND_MARGIN_SECONDS = 0.05
 """Time by which a round starts after the moment that it waits for."""
 ROUND_PAUSE_PER_IDLER_SECONDS = 0.001
@@ -35,23 +32,6 @@ log = logging.getLogger(__name__)
 
 class RemovedFromCluster(SuperImapError):
     """The cluster has removed this idler after a long silence; the process must start again."""
-
-
-class ShardSessions(Protocol):
-    """Holder of the sessions of the owned shards; implemented by `Supervisor`."""
-
-    @property
-    def sessions(self) -> int: ...
-    @property
-    def users(self) -> int: ...
-    @property
-    def digests(self) -> Mapping[int, int]: ...
-    @property
-    def loads(self) -> Mapping[int, Load]: ...
-    def set_users(self, changed: ShardUsers) -> None: ...
-    def forget(self, shards: Iterable[int]) -> None: ...
-    def reconcile(self) -> None: ...
-    async def end_shards(self, shards: Iterable[int]) -> None: ...
 
 
 class Ownership:
@@ -179,7 +159,7 @@ class Ownership:
             most = max(1.0, (deadline - began) // longest_close - 1)
             users = max(sessions.users / most, self._login_rate / 2) if others else math.inf
             moves = balance.hand_overs_of_all(self.idler, view.members, sessions.loads)
-            slice_ = _slice(moves, users) if others else list(moves)
+            slice_ = first_slice(moves, users) if others else list(moves)
             await self._hand_over(slice_, sessions)
             if others and self.epochs:
                 slow = sum(move.users for move in slice_) / (self._login_rate * others)
@@ -226,67 +206,18 @@ class Ownership:
             return False
         # All other idlers may send to the same one.
         users = self._login_rate * SLICE_INTERVAL_SECONDS / others
-        moves = _slice(balance.hand_overs(self.idler, view.members, sessions.loads), users)
+        moves = first_slice(balance.hand_overs(self.idler, view.members, sessions.loads), users)
         return await self._hand_over(moves, sessions) > 0
 
     async def _hand_over(self, moves: list[Move], sessions: ShardSessions) -> int:
-        """End the sessions of these shards, then change their owners; return how many shards have moved.
-
-        The receiver has to have room, which is reserved first. A shard without such a receiver stays, or becomes
-        free if this idler is stopping.
-        """
-        outgoing: list[tuple[int | None, list[int]]] = []
-        for (target, max_users, max_shards), group in groupby(
-            sorted(moves, key=_receiver_of), key=_receiver_of
+        """Hand over these shards, as far as their receivers have room; return how many have moved."""
+        moved = 0
+        async for shards in hand_over(
+            self._pool, self.idler, moves, sessions, expiry=self._expiry, may_release=self.is_stopping
         ):
-            batch = list(group)
-            has_room = target != balance.NO_IDLER and await cluster.reserve_capacity(
-                self._pool,
-                target,
-                users=sum(move.users for move in batch),
-                shards=len(batch),
-                max_users=max_users,
-                max_shards=max_shards,
-                expiry=self._expiry,
-            )
-            if has_room or self.is_stopping:
-                outgoing.append((target if has_room else None, [move.shard for move in batch]))
-        await self._end_sessions([shard for _, shards in outgoing for shard in shards], sessions)
-        for receiver, shards in outgoing:
-            if receiver is None:
-                await cluster.release_shards(self._pool, self.idler, shards)
-            else:
-                await cluster.hand_over_shards(self._pool, self.idler, receiver, shards)
-            metrics.SHARD_MOVES.labels("returned" if receiver is None else "handed_over").inc(len(shards))
             self.epochs = {shard: self.epochs[shard] for shard in self.epochs.keys() - shards}
             sessions.forget(shards)
-        moved = sum(len(shards) for _, shards in outgoing)
+            moved += len(shards)
         if moved:
             log.info("handed over shards", extra={"shards": moved, "owned": len(self.epochs)})
         return moved
-
-    async def _end_sessions(self, shards: list[int], sessions: ShardSessions) -> None:
-        """End the sessions of these shards; before that, their users count as watched no longer."""
-        loads = sessions.loads
-        if watched := [shard for shard in shards if shard in loads and loads[shard].sessions]:
-            await cluster.begin_hand_over(self._pool, self.idler, watched)
-        await sessions.end_shards(shards)
-
-
-def _receiver_of(move: Move) -> tuple[int, int, int]:
-    return move.target, move.max_users, move.max_shards
-
-
-def _slice(moves: Iterable[Move], sessions: float) -> list[Move]:
-    """Return the first of `moves`, up to `sessions` sessions and MAX_SLICE_SHARDS shards; one at least.
-
-    Users without a session wait for one wherever they are, so any number of them may go at once.
-    """
-    found: list[Move] = []
-    room = sessions
-    for move in moves:
-        if found and ((move.sessions and move.sessions > room) or len(found) >= MAX_SLICE_SHARDS):
-            break
-        found.append(move)
-        room -= move.sessions
-    return found
