@@ -1,9 +1,11 @@
 """Whose fault slow webhooks are: a table."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from superimap.api.dashboard.delay_words import delay_words
 from superimap.domain.webhook_delays import DelayCause, FirstPost, judge_delays
 
 START = datetime(2026, 9, 21, tzinfo=UTC)
@@ -61,6 +63,29 @@ def test_webhooks_of_a_disabled_endpoint_wait_for_a_person():
     judged = judge_delays(FAST, is_healthy=False, max_posts=2, overdue=60, is_disabled=True)
 
     assert judged.cause is DelayCause.DISABLED
+
+
+@pytest.mark.parametrize(
+    ("received", "cause"),
+    [
+        (0.5, DelayCause.NONE),
+        (120, DelayCause.RECORD),
+        (7 * 86_400, DelayCause.NONE),  # moved or imported, with an old date
+    ],
+)
+def test_mails_that_are_recorded_late_are_not_fast(received, cause):
+    posts = [replace(each, received_at=each.recorded_at - timedelta(seconds=received)) for each in FAST]
+
+    assert judge_delays(posts, is_healthy=True, max_posts=2).cause is cause
+    assert judge_delays(SLOW_ANSWERS + posts, is_healthy=True, max_posts=2).cause is DelayCause.ANSWERS
+
+
+def test_the_slow_part_of_the_answers_is_named():
+    posts = [post(n, 0, 0.001 if n < 90 else 7.4) for n in range(100)]
+
+    words = delay_words(judge_delays(posts, is_healthy=True, max_posts=10))
+
+    assert words.text.endswith("but one answer in twenty takes 7.4 s or more.")
 
 
 def test_times_are_split_into_ours_and_theirs():

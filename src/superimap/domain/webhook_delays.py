@@ -1,14 +1,18 @@
-"""Where the time of webhooks goes: before the POST, with us, or until the answer, with the receiver. Pure."""
+"""Where the time of webhooks goes: before the mail is recorded, before the POST, or until the answer. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from superimap.domain.mail_stages import MAX_PROVIDER_SECONDS
+
 SLOW_SECONDS = 1.0
 """A webhook that waits, or whose answer takes, this long is slow."""
 OVERDUE_SECONDS = 5.0
 """The wait of a webhook that is due and not sent, above which webhooks are late whatever the last POSTs were."""
+LATE_RECORD_SECONDS = 30.0
+"""Time from a mail's receipt by its mail server to its record, above which it is late; polling takes 20 s."""
 MIN_FAILED_FRACTION = 0.1
 """Share of failed first attempts above which the waits of the others are put down to the circuit breaker."""
 MAX_KEPT_UP_FRACTION = 2 / 3
@@ -19,7 +23,8 @@ class DelayCause(StrEnum):
     """Why webhooks of an endpoint are slow."""
 
     UNKNOWN = "unknown"  # no webhook was sent lately
-    NONE = "none"  # they are not slow
+    NONE = "none"  # nothing is slow
+    RECORD = "record"  # mails are recorded late: their mailboxes are not watched, or the provider is late
     ANSWERS = "answers"  # the receiver takes long to answer
     QUEUE = "queue"  # the receiver takes so long that its answers hold up the following webhooks
     FAILURES = "failures"  # the receiver fails, so that the circuit breaker holds webhooks back
@@ -29,12 +34,25 @@ class DelayCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FirstPost:
-    """The first attempt of a delivery. `is_failed`: no answer, a 5xx or a 429."""
+    """The first attempt of a delivery. `is_failed`: no answer, a 5xx or a 429.
+
+    `received_at` is the mail server's date of the mail, a whole second; None if there is no mail, or if it was
+    found by a sweep of the history.
+    """
 
     recorded_at: datetime
     sent_at: datetime
     milliseconds: int
     is_failed: bool
+    received_at: datetime | None = None
+
+    @property
+    def unrecorded(self) -> float | None:
+        """Seconds from the receipt of the mail to its record; None if unknown, or if the mail was imported."""
+        if self.received_at is None:
+            return None
+        seconds = (self.recorded_at - self.received_at).total_seconds()
+        return max(0.0, seconds) if seconds < MAX_PROVIDER_SECONDS else None
 
     @property
     def waited(self) -> float:
@@ -49,7 +67,10 @@ class FirstPost:
 
 @dataclass(frozen=True, slots=True)
 class DelayJudgement:
-    """The cause, and the seconds that half and 95 % of the POSTs waited at most, and were under way at most."""
+    """The cause, and the seconds that half and 95 % of the POSTs waited at most, and were under way at most.
+
+    The same of `mails`, from their receipt to their record.
+    """
 
     cause: DelayCause
     count: int = 0
@@ -57,6 +78,9 @@ class DelayJudgement:
     waited_most: float = 0.0
     answered_half: float = 0.0
     answered_most: float = 0.0
+    mails: int = 0
+    unrecorded_half: float = 0.0
+    unrecorded_most: float = 0.0
 
 
 def judge_delays(
@@ -77,6 +101,7 @@ def judge_delays(
     """
     waited = sorted(post.waited for post in posts)
     answered = sorted(post.milliseconds / 1000 for post in posts)
+    unrecorded = sorted(seconds for post in posts if (seconds := post.unrecorded) is not None)
     if is_disabled and overdue >= OVERDUE_SECONDS:
         cause = DelayCause.DISABLED
     elif overdue >= OVERDUE_SECONDS and is_healthy and in_flight >= max_posts:
@@ -85,11 +110,14 @@ def judge_delays(
         cause = _cause_of_waits(posts, is_healthy=is_healthy, max_posts=max_posts, is_whole=is_whole)
     elif not posts:
         cause = DelayCause.UNKNOWN
+    elif _at(answered, 0.95) >= SLOW_SECONDS:
+        cause = DelayCause.ANSWERS
     else:
-        cause = DelayCause.ANSWERS if _at(answered, 0.95) >= SLOW_SECONDS else DelayCause.NONE
+        cause = DelayCause.RECORD if _at(unrecorded, 0.95) >= LATE_RECORD_SECONDS else DelayCause.NONE
     return DelayJudgement(
-        cause, len(posts), _at(waited, 0.5), _at(waited, 0.95), _at(answered, 0.5), _at(answered, 0.95)
-    )
+        cause, len(posts), *_half_and_most(waited), *_half_and_most(answered), len(unrecorded),
+        *_half_and_most(unrecorded),
+    )  # fmt: skip
 
 
 def _cause_of_waits(
@@ -129,6 +157,10 @@ def _keeps_up(late: Sequence[FirstPost]) -> bool:
         for times in (recorded, sent)
     )
     return sending < MAX_KEPT_UP_FRACTION * coming
+
+
+def _half_and_most(values: Sequence[float]) -> tuple[float, float]:
+    return _at(values, 0.5), _at(values, 0.95)
 
 
 def _at(values: Sequence[float], fraction: float) -> float:

@@ -29,6 +29,20 @@ SELECT gen_random_uuid(), partner_id, id, 1, now() - interval '30 s' + (row_numb
     * interval '1 s', 1000, 200
 FROM deliveries WHERE attempts = 1 RETURNING 1
 """
+# The mail of the only delivery, which was found by a search after an outage of two minutes.
+MAIL = """
+WITH box AS (
+    INSERT INTO mailboxes (partner_id, user_id, name, account) SELECT partner_id, user_id, 'INBOX', 'ann'
+    FROM deliveries
+    RETURNING id, partner_id, user_id
+),
+mail AS (
+    INSERT INTO messages (partner_id, user_id, mailbox_id, uid_validity, uid, internal_date, size, outcome,
+        found_by)
+    SELECT partner_id, user_id, id, 1, 1, now() - interval '2 min', 1, 'delivered', 3 FROM box RETURNING id
+)
+UPDATE deliveries SET message_id = mail.id FROM mail RETURNING 1
+"""
 
 
 @pytest_asyncio.fixture
@@ -63,3 +77,25 @@ async def test_a_post_that_hangs_is_not_our_delay(world, factory):
     await factory.deliveries(state="pending", attempts=0)
     await factory.value("UPDATE deliveries SET due_at = now() - interval '20 s' RETURNING 1")
     assert US in await shown(world, factory)
+
+
+async def test_mails_that_we_recorded_late_are_part_of_the_one_verdict(world, factory):
+    (sent,) = await factory.deliveries(state="delivered", attempts=1)
+    await factory.attempt(sent, 1, code=200, answer="")
+    assert "It works: webhooks are sent at once" in await shown(world, factory)
+
+    await factory.value(MAIL)
+    text = await shown(world, factory)
+
+    assert "mails are recorded late: one in twenty 2 min or more" in text
+    assert text.index("received until recorded") < text.index("Attempts, last day"), "above the charts"
+    assert ">working<" not in text and '<span class="state warn">slow<' in text
+
+
+async def test_lists_of_webhooks_link_to_the_verdict(world, factory):
+    link = f"/endpoints/{await factory.endpoint(HOOK)}#delays"
+    partner = await factory.value("SELECT id FROM partners WHERE name = 'acme'")
+    viewer = await signed_in(world, OperatorRole.VIEWER)
+
+    assert link in (await viewer.get(f"/partners/{partner}")).text
+    assert link in (await viewer.get("/deliveries", partner=str(partner))).text

@@ -3,6 +3,7 @@
 from datetime import datetime
 from http import HTTPStatus
 
+from superimap.api.dashboard.delay_words import delay_words
 from superimap.api.dashboard.render import duration
 from superimap.api.dashboard.words import Word
 from superimap.db.models import Endpoint
@@ -11,7 +12,7 @@ from superimap.db.monitoring.messages import DISABLED_REASONS
 from superimap.domain.answers import is_success
 from superimap.domain.deliveries import Breaker, DeliveryState
 from superimap.domain.events import EventKind
-from superimap.domain.webhook_delays import DelayCause, DelayJudgement
+from superimap.domain.webhook_delays import DelayJudgement
 
 KINDS = {
     EventKind.NEW_MAIL: "New mail",
@@ -105,8 +106,14 @@ def endpoint_state(endpoint: Endpoint | None) -> Word:
     return Word("some attempts fail", "warn") if endpoint.failures else Word("working", "good")
 
 
+def judged_state(endpoint: Endpoint, verdict: Word) -> Word:
+    """Return the state of an endpoint in a word or two, which does not contradict the verdict on it."""
+    state = endpoint_state(endpoint)
+    return Word("slow", verdict.tone) if state.tone == "good" and verdict.tone in {"warn", "bad"} else state
+
+
 def endpoint_headline(endpoint: Endpoint, now: datetime, judged: DelayJudgement) -> Word:
-    """Return the health of an endpoint as a sentence. `judged` are its latest webhooks."""
+    """Return the verdict on an endpoint as a sentence. `judged` are its latest webhooks."""
     if endpoint.url is None:
         return Word("There is no URL, so no webhooks of this kind are made.")
     if endpoint.disabled_at is not None:
@@ -129,40 +136,4 @@ def _health(endpoint: Endpoint, judged: DelayJudgement) -> Word:
     if endpoint.failures:
         some = "attempt" if endpoint.failures == 1 else f"{endpoint.failures} attempts"
         return Word(f"It takes webhooks, but the last {some} failed.", "warn")
-    if judged.cause in {DelayCause.ANSWERS, DelayCause.QUEUE}:
-        return Word(
-            f"It works, but half of its answers take {duration(judged.answered_half)} or more.", "warn"
-        )
-    return Word(
-        "It works: the last webhook was taken." if judged.count else "No webhook was sent lately.", "good"
-    )
-
-
-DELAYS = {
-    DelayCause.UNKNOWN: Word("No webhook was sent lately."),
-    DelayCause.NONE: Word("Neither is slow: webhooks are sent at once, and answered quickly.", "good"),
-    DelayCause.ANSWERS: Word(
-        "Their server is slow: webhooks are sent at once, and answers take long.", "warn"
-    ),
-    DelayCause.QUEUE: Word(
-        "Their server is slow: webhooks wait because so many earlier ones have no answer yet.", "warn"
-    ),
-    DelayCause.FAILURES: Word(
-        "Their server failed: webhooks wait because we hold them back while it recovers.", "warn"
-    ),
-    DelayCause.DISABLED: Word("Webhooks wait because the endpoint is disabled.", "warn"),
-    DelayCause.DISPATCHERS: Word(
-        "We are late: their server answers quickly, and webhooks waited here. Look at the dispatchers.", "bad"
-    ),
-}
-
-
-def delay_words(judged: DelayJudgement) -> Word:
-    """Return whose fault slow webhooks are, as a sentence."""
-    return DELAYS[judged.cause]
-
-
-def addressed(words: Word) -> Word:
-    """Return a sentence about the receiver as its owner reads it in the portal."""
-    text = words.text.replace("Their server", "Your server").replace("their server", "your server")
-    return Word(text.replace("Look at the dispatchers.", "Tell the operators."), words.tone)
+    return delay_words(judged)

@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, true, union
+from sqlalchemy import CTE, ColumnElement, Select, Subquery, func, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from superimap.core.crypto import Vault
 from superimap.db.errors import NotFound
-from superimap.db.models import Attempt, Delivery, DeliveryLease, Endpoint, Partner
+from superimap.db.models import Attempt, Delivery, DeliveryLease, Endpoint, Message, Partner
 from superimap.db.monitoring.history import DeliveryFilter, attempt_row, has_state
 from superimap.domain.deliveries import DeliveryState
 from superimap.domain.events import EventKind
+from superimap.domain.mail_stages import FoundBy, found_by_number
 from superimap.domain.webhook_delays import FirstPost
 from superimap.webhooks.signing import webhook_id
 
@@ -133,51 +134,62 @@ async def list_last_attempts(
 
 
 async def list_first_posts(db: AsyncSession, endpoint: Endpoint) -> FirstPosts:
-    """Return the first attempts of an endpoint that were made last.
+    """Return the first attempts of an endpoint that were made last, with the receipt of their mails."""
+    looked, posts = _first_posts(endpoint)
+    whose = (Message.partner_id == endpoint.partner_id, Message.id == posts.c.message_id)
+    mail = select(Message.internal_date, Message.found_by).where(*whose).limit(1).lateral()
+    statement = (
+        select(posts, mail, select(func.count()).select_from(looked).scalar_subquery().label("looked"))
+        .select_from(posts)
+        .outerjoin(mail, true())
+    )
+    rows = (await db.execute(statement)).all()
+    found = [
+        FirstPost(
+            row.created_at,
+            row.started_at,
+            row.milliseconds,
+            row.code is None or row.code in _FAILING_CODES,
+            None if found_by_number(row.found_by) is FoundBy.SWEEP else row.internal_date,
+        )
+        for row in rows
+    ]
+    return FirstPosts(found, is_whole=not rows or rows[0].looked < SEARCHED_DELIVERIES)
 
-    They are looked for among the latest deliveries, and among those before the first that waits for its first
-    attempt: of a long backlog, the latest deliveries were not sent yet. Ids increase with time, nearly.
+
+def _first_posts(endpoint: Endpoint) -> tuple[CTE, Subquery]:
+    """Select the deliveries that are looked at, and the first attempts among them that were made last.
+
+    Looked at are the latest deliveries, and those before the first that waits for its first attempt: of a long
+    backlog, the latest deliveries were not sent yet. Ids increase with time, nearly.
     """
     due = select(Delivery.id, Delivery.attempts).where(*_pending(endpoint.id)).order_by(Delivery.due_at)
     due_first = due.limit(SEARCHED_DELIVERIES).subquery()
     unsent = select(due_first.c.id).where(due_first.c.attempts == 0).order_by(due_first.c.id).limit(1)
     before = _latest(endpoint).where(Delivery.id < unsent.scalar_subquery())
     pages = [page.limit(SEARCHED_DELIVERIES).subquery() for page in (_latest(endpoint), before)]
-    looked = union(*(select(page.c.id, page.c.created_at) for page in pages)).cte("looked")
-    of_each = (
-        select(Attempt)
-        .where(
-            Attempt.delivery_id == looked.c.id, Attempt.partner_id == endpoint.partner_id, Attempt.number == 1
-        )
-        .limit(1)
-        .lateral()
-    )
-    first = aliased(Attempt, of_each)
-    statement = (
-        select(looked.c.created_at, first.started_at, first.milliseconds, first.code)
-        .add_columns(select(func.count()).select_from(looked).scalar_subquery())
+    looked = union(*(select(page.c.id, page.c.created_at, page.c.message_id) for page in pages)).cte("looked")
+    whose = (Attempt.delivery_id == looked.c.id, Attempt.partner_id == endpoint.partner_id)
+    times = select(Attempt.started_at, Attempt.milliseconds, Attempt.code)
+    first = times.where(*whose, Attempt.number == 1).limit(1).lateral()
+    posts = (
+        select(looked.c.created_at, looked.c.message_id, first)
         .select_from(looked)
-        .join(of_each, true())
-        .order_by(first.started_at.desc())
+        .join(first, true())
+        .order_by(first.c.started_at.desc())
         .limit(SEARCHED_DELIVERIES)
     )
-    rows = (await db.execute(statement)).all()
-    posts = [
-        FirstPost(
-            row.created_at, row.started_at, row.milliseconds, row.code is None or row.code in _FAILING_CODES
-        )
-        for row in rows
-    ]
-    return FirstPosts(posts, is_whole=not rows or rows[0][4] < SEARCHED_DELIVERIES)
+    return looked, posts.subquery()
 
 
 _FAILING_CODES = frozenset({429, *range(500, 1000)})
 
 
-def _latest(endpoint: Endpoint) -> Select[UUID, datetime]:
+def _latest(endpoint: Endpoint) -> Select[UUID, datetime, int | None]:
     which = DeliveryFilter(partner_id=endpoint.partner_id, kind=EventKind(endpoint.kind))
     (conditions,) = which.branches()
-    return select(Delivery.id, Delivery.created_at).where(*conditions).order_by(Delivery.id.desc())
+    columns = select(Delivery.id, Delivery.created_at, Delivery.message_id)
+    return columns.where(*conditions).order_by(Delivery.id.desc())
 
 
 def _pending(endpoint_id: int) -> list[ColumnElement[bool]]:

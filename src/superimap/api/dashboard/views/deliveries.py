@@ -3,14 +3,14 @@
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from superimap.api.dashboard import delivery_words
+from superimap.api.dashboard import delay_words, delivery_words
 from superimap.api.dashboard.delivery_filters import read_filter
 from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.words import DELIVERY_STATES
 from superimap.api.errors import Problem
-from superimap.db.accounts import allowances, partners
+from superimap.db.accounts import allowances, partners, webhook_endpoints
 from superimap.db.accounts.allowances import Action
 from superimap.db.delivery import replay
 from superimap.db.errors import Conflict, TooMany
@@ -55,10 +55,12 @@ async def deliveries(page: Page) -> Response:
     chosen = await read_filter(page.db, partner.id, page.query)
     after = delivery_of(page.query("after"))
     rows = await history.list_deliveries(page.db, chosen.which, after=after, limit=PAGE_ROWS + 1)
+    endpoints = await webhook_endpoints.list_endpoints(page.db, partner.id)
     return page.show(
         "deliveries.html",
         status=422 if chosen.faults else 200,
         partner=partner,
+        endpoints=[each for each in endpoints if each.url is not None],
         rows=rows[:PAGE_ROWS],
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         is_first=after is None,
@@ -122,7 +124,7 @@ async def show_delivery(page: Page, partner_id: int, webhook: str, *, fault: str
         seen=seen,
         row=seen.row,
         attempts=attempts[::-1],
-        headline=headline if page.scope is None else delivery_words.addressed(headline),
+        headline=headline if page.scope is None else delay_words.addressed(headline),
         can_replay=conflict is None,
         can_cancel=seen.row.state is DeliveryState.PENDING,
         fault=fault,

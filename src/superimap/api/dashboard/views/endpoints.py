@@ -5,7 +5,7 @@ from typing import Any, cast
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from superimap.api.dashboard import activity_charts, delivery_words
+from superimap.api.dashboard import activity_charts, delay_words, delivery_words
 from superimap.api.dashboard.menus import ADMIN, PORTAL
 from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
@@ -59,19 +59,21 @@ async def _values(
         overdue=(seen.now - backlog.due_at).total_seconds() if backlog.due_at is not None else 0.0,
         is_disabled=found.disabled_at is not None,
     )
+    verdict = delivery_words.endpoint_headline(found, seen.now, judged)
+    words = delay_words.delay_words(judged)
     return {
         "seen": seen,
         "endpoint": found,
         "url": shown_url(found.url, is_whole=page.may_act),
-        "headline": delivery_words.endpoint_headline(found, seen.now, judged),
+        "headline": _for_reader(page, verdict),
         "disabled_because": delivery_words.disabled_because(found),
-        "state": delivery_words.endpoint_state(found),
+        "state": delivery_words.judged_state(found, verdict),
         "backlog": backlog,
         "most": MAX_BACKLOG,
         "max_posts": most,
         "attempts": await endpoints.list_last_attempts(page.db, vault, found, limit=SHOWN_ATTEMPTS),
         "delays": judged,
-        "delay_words": _for_reader(page, delivery_words.delay_words(judged)),
+        "delay_words": _for_reader(page, words) if words != verdict else None,
         "charts": await activity_charts.of_endpoint(page.db, found),
         "kind": delivery_words.KINDS[EventKind(found.kind)],
         "answer": delivery_words.answer_words,
@@ -83,7 +85,7 @@ async def _values(
 
 
 def _for_reader(page: Page, words: Word) -> Word:
-    return words if page.scope is None else delivery_words.addressed(words)
+    return words if page.scope is None else delay_words.addressed(words)
 
 
 @pages.post("/endpoints/{id:int}/enable")
