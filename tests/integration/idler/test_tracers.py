@@ -92,6 +92,7 @@ def tracers(
     database_url: str, redis_url: str, dovecot: Dovecot, submission: Submission, monkeypatch
 ) -> Tracers:
     monkeypatch.setattr(tracer_job, "ROUND_SECONDS", 0.1)
+    monkeypatch.setattr(tracer_job, "UNUSED_SECONDS", 0.1)
     settings = {
         "database_url": as_role(database_url, Role.IDLER),
         "tracer_interval": 5.0,
