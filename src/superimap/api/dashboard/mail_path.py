@@ -21,7 +21,9 @@ FOUND_WORDS = {
     FoundBy.CATCH_UP: "found by a search, as after an outage",
     FoundBy.SWEEP: "found by a sweep of the mailbox's history",
 }
-MINUTE_SECONDS = 60.0
+MINUTE_SECONDS = 60
+HOUR_SECONDS = 3600
+DAY_SECONDS = 86_400
 NO_BAR = Markup("")
 
 
@@ -52,13 +54,21 @@ class PathStage:
 
 
 def exact_duration(seconds: float) -> str:
-    """Return a duration with its milliseconds: 29 ms, 1.812 s, 61 min 1.5 s."""
+    """Return a duration with its smaller parts: 29 ms, 1.812 s, 59 min 1.5 s, 2 h 3 min 5 s, 20 d 3 h 5 min."""
     if seconds < 1:
         return f"{round(seconds * 1000)} ms"
     if seconds < MINUTE_SECONDS:
         return f"{seconds:.3f} s"
-    minutes, rest = divmod(seconds, MINUTE_SECONDS)
-    return f"{minutes:,.0f} min {rest:.1f} s"
+    if seconds < HOUR_SECONDS:
+        tenths = min(round(seconds * 10), HOUR_SECONDS * 10 - 1)
+        return f"{tenths // 600} min {tenths % 600 / 10:.1f} s"
+    whole = round(seconds)
+    days, hours, minutes = (
+        whole // DAY_SECONDS,
+        whole % DAY_SECONDS // HOUR_SECONDS,
+        whole % HOUR_SECONDS // 60,
+    )
+    return f"{days:,} d {hours} h {minutes} min" if days else f"{hours} h {minutes} min {whole % 60} s"
 
 
 def stages(mail: MessageRow, attempts: Sequence[AttemptRow]) -> list[PathStage]:
@@ -101,14 +111,15 @@ def _before_recorded(mail: MessageRow, times: MailStages) -> list[PathStage]:
     found = []
     if times.received_at is not None and times.provider_seconds is not None:
         is_ahead = times.provider_seconds < 0
+        is_watched = times.found_by not in (FoundBy.CATCH_UP, FoundBy.SWEEP)
         found.append(
             PathStage(
-                "Provider",
+                "Provider" if is_watched or is_ahead else "Not watched, or provider",
                 "from the mail server's date of the mail, a whole second, until it was found",
                 times.received_at,
                 times.provider_seconds,
                 "warn" if is_ahead else "good",
-                is_off_scale=is_ahead or times.found_by in (FoundBy.CATCH_UP, FoundBy.SWEEP),
+                is_off_scale=is_ahead or not is_watched,
             )
         )
     elif times.received_at is not None:
