@@ -34,7 +34,7 @@ MAX_UNREAD_ROWS = 20
 """Mails of a sweep that are shown of those that could not be read."""
 STATES = {
     SweepState.WAITING: Word("waiting", "warn"),
-    SweepState.RUNNING: Word("running", "warn"),
+    SweepState.RUNNING: Word("running"),
     SweepState.PAUSED: Word("paused"),
     SweepState.FINISHED: Word("finished", "good"),
     SweepState.CANCELLED: Word("cancelled"),
@@ -49,9 +49,14 @@ CHANGES = {
 DIRECTIONS = {SweepDirection.NEWEST.value: "latest first", SweepDirection.OLDEST.value: "earliest first"}
 FIELDS = (
     Field("since", "Received since", FieldKind.DATE, hint="A day in UTC. Empty: all mails."),
-    Field("until", "Received until", FieldKind.DATE, hint="The last day, in UTC."),
+    Field("until", "Received until", FieldKind.DATE, hint="A day in UTC, included."),
     Field("folder", "Folder", hint="Empty: the folder that is watched."),
-    Field("max_mails", "Maximum number of mails", FieldKind.NUMBER),
+    Field(
+        "max_mails",
+        "Maximum number of webhooks",
+        FieldKind.NUMBER,
+        hint="Then the sweep ends. Empty: no limit.",
+    ),
     Field(
         "direction",
         "Order",
@@ -59,7 +64,12 @@ FIELDS = (
         choices=tuple(DIRECTIONS.items()),
     ),
     Field("dry_run", "Only count", FieldKind.CHECK),
-    Field("again", "Send mails again that had their webhook", FieldKind.CHECK),
+    Field(
+        "again",
+        "Send mails again that had their webhook",
+        FieldKind.CHECK,
+        hint="Each is sent as another webhook. Only count first, to see how many.",
+    ),
 )
 
 
