@@ -105,6 +105,7 @@ def workloads() -> dict[str, tuple[Work, int]]:
             PAGE_BUDGET,
         ),
         "what an address names": (_find("user4000@example.com"), PAGE_BUDGET),
+        "what no address names": (_find("nobody@example.com"), PAGE_BUDGET),
         "what a tag names": (_find(TAG), PAGE_BUDGET),
         "what a number names": (_find("4000"), PAGE_BUDGET),
         "what a webhook id names": (_find("msg_"), PAGE_BUDGET),

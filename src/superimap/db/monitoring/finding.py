@@ -55,7 +55,10 @@ async def find(
 
 
 async def _users(db: AsyncSession, text: str, partner_id: int | None) -> list[FoundUser]:
-    """Find users by tag and by address. Both indexes begin with the connection, so each connection is asked."""
+    """Find users by tag and by address; if there is none, archived users by address, as written or in lower case.
+
+    The indexes begin with the connection, so each connection is asked.
+    """
     linked = select(Connection.id.label("id"))
     if partner_id is not None:
         linked = linked.where(Connection.partner_id == partner_id)
@@ -63,7 +66,10 @@ async def _users(db: AsyncSession, text: str, partner_id: int | None) -> list[Fo
     found: dict[int, FoundUser] = {}
     by_tag = [User.tag == text]
     by_address = [func.lower(User.email) == func.lower(text), ~User.archived]
-    for conditions in (by_tag, by_address):
+    archived_by_address = [User.email.in_([text, text.lower()]), User.archived]
+    for conditions in (by_tag, by_address, archived_by_address):
+        if conditions is archived_by_address and found:
+            break
         each = (
             select(User.id)
             .where(User.connection_id == connections.c.id, *conditions)

@@ -31,4 +31,12 @@ async def find(page: Page) -> Response:
     if len(paths) == 1:
         is_mailbox = bool(found.users and header)
         return page.redirect(paths[0], **({"message_id": header} if is_mailbox else {}))
-    return page.show("find.html", text=text, found=found, words=words, header=header)
+    is_nothing = not paths and "@" in text and not header
+    return page.show(
+        "find.html",
+        text=text,
+        found=found,
+        words=words,
+        header=header,
+        maybe_header=text if is_nothing else "",
+    )
