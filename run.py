@@ -27,7 +27,10 @@ except ImportError:  # Windows
 ROOT = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("SUPERIMAP_VENV") or ROOT / ".venv").absolute()
 CLIENT = VENV.with_name(VENV.name + "-client")
-RECEIVERS = VENV.with_name(VENV.name + "-receivers")
+NPM_PACKAGES = {  # folder of tests with locked npm packages: what is tested with them
+    "receivers": "the JavaScript library that verifies webhooks",
+    "openid": "an OpenID provider that is not ours",
+}
 TOOLS = "requirements-tools.lock"  # uv, and what builds the project itself
 LOCKS = {
     "runtime": ["requirements.lock", TOOLS],
@@ -68,7 +71,8 @@ def main(arguments):
             if command == "test":
                 set_up_client()
                 install_programs()
-                set_up_receivers()
+                for folder in NPM_PACKAGES:
+                    set_up_npm(folder)
     except SetupError as error:
         sys.exit(f"run.py: {error}")
     except KeyboardInterrupt:
@@ -241,23 +245,23 @@ def find_uv(pip):
     )
 
 
-def set_up_receivers():
-    """Install the JavaScript library that verifies webhooks, as locked in tests/receivers."""
+def set_up_npm(folder):
+    """Install the npm packages that are locked in a folder of tests, beside the environment."""
     wanted = ["package.json", "package-lock.json"]
-    ours = ROOT / "tests" / "receivers"
+    ours, theirs = ROOT / "tests" / folder, VENV.with_name(f"{VENV.name}-{folder}")
     with contextlib.suppress(OSError):
         # npm writes this file last, when everything is installed.
-        if (RECEIVERS / "node_modules" / ".package-lock.json").exists() and all(
-            (RECEIVERS / name).read_bytes() == (ours / name).read_bytes() for name in wanted
+        if (theirs / "node_modules" / ".package-lock.json").exists() and all(
+            (theirs / name).read_bytes() == (ours / name).read_bytes() for name in wanted
         ):
             return
-    say(f"setting up {RECEIVERS} …")
-    shutil.rmtree(RECEIVERS, ignore_errors=True)
-    RECEIVERS.mkdir(parents=True)
+    say(f"setting up {theirs} …")
+    shutil.rmtree(theirs, ignore_errors=True)
+    theirs.mkdir(parents=True)
     for name in wanted:
-        shutil.copy(ours / name, RECEIVERS)
-    if not works(["npm", "ci", "--prefix", str(RECEIVERS), "--ignore-scripts", "--no-audit", "--no-fund"]):
-        say("npm or the package standardwebhooks cannot be installed: a test is skipped")
+        shutil.copy(ours / name, theirs)
+    if not works(["npm", "ci", "--prefix", str(theirs), "--ignore-scripts", "--no-audit", "--no-fund"]):
+        say(f"{NPM_PACKAGES[folder]} cannot be installed with npm: its tests are skipped")
 
 
 def install_programs():
