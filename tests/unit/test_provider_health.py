@@ -33,6 +33,7 @@ H = int(WEEK_HOURS)
             "bad",
             "Refused 214 mailboxes, usually 1.3 an hour; had 1 mail, usually 50 an hour.",
         ),
+        ({"refusals": 3}, {"refusals": 3}, "bad", "Refused 3 mailboxes, usually less than 0.1 an hour."),
     ],
 )
 def test_the_last_hour_is_compared_with_what_is_usual(hour, week, tone, text):
@@ -45,3 +46,27 @@ def test_without_hours_nothing_is_usual():
     assert (
         judge_provider(ActivityCounts(refusals=3), ActivityCounts(refusals=3), hours=0.0).usual_refusals == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("unreachable", "refusals", "verdict"),
+    [
+        (1, 0, ("warn", "some trouble", "1 mailbox cannot be read at this moment.")),
+        (3, 0, ("bad", "trouble", "3 mailboxes cannot be read at this moment.")),
+        (
+            1,
+            9,
+            (
+                "bad",
+                "trouble",
+                "1 mailbox cannot be read at this moment; refused 9 mailboxes, usually less than 0.1 an hour.",
+            ),
+        ),
+    ],
+)
+def test_mailboxes_that_cannot_be_reached_are_not_usual(unreachable, refusals, verdict):
+    counts = ActivityCounts(mails=9, refusals=refusals)
+
+    health = judge_provider(counts, counts, unreachable=unreachable)
+
+    assert (health.tone, health.word, health.text) == verdict

@@ -54,6 +54,7 @@ BUDGETS = {
     "delivery/sweeping:release_held": 50_000,  # 500 rows
     "monitoring/problems:late_endpoints": 20_000,  # 100 endpoints, and 1,000 deliveries of each
     "monitoring/problems:reasons": 2_000,  # 50 users of each group
+    "monitoring/problems:unreachable_by_provider": 10_000,  # 200 connections, and 1,000 users of each
     "monitoring/problems:troubled_groups": 20_000,  # 100 connections, and 2,000 users of each
     "monitoring/activity:partner_histograms": 3_000,  # of 90 days; pages read one or two of them
     "monitoring/activity:partner_slots": 3_000,

@@ -152,6 +152,16 @@ async def test_a_provider_that_refuses_more_than_usual_is_said_to(world):
     assert "<script>alert" not in (await viewer.get("/providers")).text
 
 
+async def test_a_provider_whose_mailboxes_cannot_be_read_is_not_as_usual(world):
+    await happen(world, "acme", delivered=3, failed=0)
+    async with world.sessionmaker.begin() as db:
+        await db.execute(text("UPDATE users SET status = 'backing_off'"))
+    viewer = await signed_in(world)
+
+    for path in ("/providers", "/providers/PLAIN"):
+        assert "1 mailbox cannot be read at this moment." in (await viewer.get(path)).text
+
+
 async def test_the_cluster_shows_the_sessions_of_its_idlers(world):
     async with world.sessionmaker.begin() as db:
         await db.execute(

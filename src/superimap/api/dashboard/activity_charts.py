@@ -15,7 +15,7 @@ from superimap.charts.distribution import distribution
 from superimap.charts.drawing import Chart, Series, Texture
 from superimap.charts.timeline import timeline
 from superimap.db.models import Endpoint
-from superimap.db.monitoring import activity
+from superimap.db.monitoring import activity, problems
 from superimap.db.monitoring.activity import ActivitySeen, IdlerSamples, Window
 from superimap.domain.activity import LATENCY_BOUNDS_SECONDS, ActivityCounts
 from superimap.domain.provider_health import ProviderHealth, judge_provider
@@ -207,11 +207,6 @@ class ProviderSeen:
     judged: ProviderHealth
     strip: Markup
 
-    @property
-    def word(self) -> str:
-        """The tone in a word."""
-        return {"good": "fine", "warn": "quiet", "bad": "trouble"}.get(self.judged.tone, "idle")
-
 
 def overview(seen: ActivitySeen, when: str) -> ChartPair:
     """Mails and webhooks, and how long these took."""
@@ -251,13 +246,17 @@ async def of_endpoint(db: AsyncSession, endpoint: Endpoint) -> ChartPair:
 
 
 async def of_providers(db: AsyncSession, *, with_histograms: bool = False) -> dict[int, ProviderSeen]:
-    """The providers that had something to do in the last seven days, by id."""
-    week = await activity.of_providers(db, await _week(db), with_histograms=with_histograms)
+    """The providers that had something to do in the last seven days, or cannot be reached now, by id."""
+    within = await _week(db)
+    week = await activity.of_providers(db, within, with_histograms=with_histograms)
+    unreachable = await problems.count_unreachable(db)
+    week = {provider_id: _nothing(within) for provider_id in unreachable} | week
     hour = await activity.of_providers(db, await activity.window(db, hours=1, step_seconds=300.0))
     found = {}
     for provider_id, seen in week.items():
         last = hour[provider_id].total if provider_id in hour else ActivityCounts()
-        found[provider_id] = ProviderSeen(last, seen, judge_provider(last, seen.total), refusals_strip(seen))
+        judged = judge_provider(last, seen.total, unreachable=unreachable.get(provider_id, 0))
+        found[provider_id] = ProviderSeen(last, seen, judged, refusals_strip(seen))
     return found
 
 
@@ -265,8 +264,7 @@ async def of_provider(db: AsyncSession, provider_id: int) -> tuple[ProviderSeen 
     """The last hour of a provider, None without anything in seven days, and charts of these."""
     seen = (await of_providers(db, with_histograms=True)).get(provider_id)
     within = seen.week.window if seen is not None else await _week(db)
-    nothing = ActivitySeen(within, [ActivityCounts() for _ in range(within.count)])
-    week, when = seen.week if seen is not None else nothing, "the last seven days"
+    week, when = seen.week if seen is not None else _nothing(within), "the last seven days"
     return seen, ProviderCharts(
         within,
         trouble_chart(week, "trouble", when),
@@ -276,6 +274,10 @@ async def of_provider(db: AsyncSession, provider_id: int) -> tuple[ProviderSeen 
         _sentence("Mails", within_words(week.delays)),
         _sentence("Mails", within_words(week.recordings)),
     )
+
+
+def _nothing(within: Window) -> ActivitySeen:
+    return ActivitySeen(within, [ActivityCounts() for _ in range(within.count)])
 
 
 async def _week(db: AsyncSession) -> Window:

@@ -14,10 +14,12 @@ from superimap.db.monitoring import statuses
 from superimap.db.monitoring.cluster_status import ClusterStatus
 from superimap.domain import causes
 from superimap.domain.causes import LATE_SECONDS, Cause, EndpointTrouble, UserTrouble
+from superimap.domain.users import UserStatus
 
 _STATEMENTS = statements.load(__file__)
 _TROUBLED_GROUPS = _STATEMENTS["troubled_groups"]
 _REASONS = _STATEMENTS["reasons"]
+_UNREACHABLE = _STATEMENTS["unreachable_by_provider"]
 _LATE_ENDPOINTS = _STATEMENTS["late_endpoints"]
 _TROUBLED_ENDPOINTS = _STATEMENTS["troubled_endpoints"]
 
@@ -71,6 +73,18 @@ async def user_troubles(db: AsyncSession) -> list[UserTrouble]:
     return [
         UserTrouble(**dict(row), reasons=tuple(reasons[row["status"], row["connection_id"]])) for row in rows
     ]
+
+
+async def count_unreachable(db: AsyncSession) -> dict[int, int]:
+    """Return the mailboxes of each provider whose sessions fail or whose server is silent, up to MAX_COUNTED.
+
+    More than MAX_COUNTED of a connection count as MAX_COUNTED + 1. Providers without one are left out.
+    """
+    driver = await driver_connection(db)
+    given = _UNREACHABLE.bind(
+        statuses=[UserStatus.BACKING_OFF, UserStatus.STALLED], groups=MAX_GROUPS, most=MAX_COUNTED
+    )
+    return {row["provider_id"]: row["users"] for row in await driver.fetch(*given)}
 
 
 async def endpoint_troubles(db: AsyncSession) -> list[EndpointTrouble]:

@@ -53,6 +53,34 @@ CROSS JOIN LATERAL (
 ) latest
 GROUP BY g.status, g.connection_id, latest.reason ORDER BY count(*) DESC;
 
+-- name: unreachable_by_provider
+-- Users in these statuses by provider: one step of the recursion reads one entry of the index for each connection
+-- with such users.
+WITH RECURSIVE found (status, connection_id, number) AS (
+    (SELECT s.status, following.connection_id, 1
+    FROM unnest(:statuses::text[]) AS s (status) CROSS JOIN LATERAL (
+        SELECT t.connection_id FROM troubled_users t WHERE t.status = s.status ORDER BY t.connection_id LIMIT 1
+    ) following)
+    UNION ALL
+    SELECT found.status, following.connection_id, found.number + 1
+    FROM found CROSS JOIN LATERAL (
+        SELECT t.connection_id FROM troubled_users t
+        WHERE t.status = found.status AND t.connection_id > found.connection_id
+        ORDER BY t.connection_id LIMIT 1
+    ) following
+    WHERE found.number < :groups::int
+)
+SELECT c.provider_id, sum(counted.users)::int AS users
+FROM found f
+JOIN connections c ON c.id = f.connection_id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS users FROM (
+        SELECT FROM troubled_users t WHERE t.status = f.status AND t.connection_id = f.connection_id
+        LIMIT :most::int + 1
+    ) counted_rows
+) counted
+GROUP BY c.provider_id;
+
 -- name: late_endpoints
 -- Endpoints with pending deliveries, each with the delivery that is due first.
 WITH RECURSIVE found (endpoint_id, due_at, number) AS (
