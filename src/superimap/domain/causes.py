@@ -15,14 +15,14 @@ MAX_NAMED = 2
 
 TITLES = {
     UserStatus.AUTHENTICATION_FAILED: "{provider} refuses the sign-in of {mailboxes}",
-    UserStatus.BACKING_OFF: "{provider} cannot be reached for {mailboxes}",
+    UserStatus.BACKING_OFF: "Sessions with {provider} fail for {mailboxes}",
     UserStatus.THROTTLED: "{provider} asks for a pause for {mailboxes}",
     UserStatus.SUSPENDED: "{provider} sends more than a mail server may for {mailboxes}",
     UserStatus.STALLED: "{provider} has not answered for {mailboxes}",
 }
 SHORT = {
     UserStatus.AUTHENTICATION_FAILED: "{users:,} must sign in again at {provider}",
-    UserStatus.BACKING_OFF: "{provider} cannot be reached for {users:,}",
+    UserStatus.BACKING_OFF: "sessions with {provider} fail for {users:,}",
     UserStatus.THROTTLED: "{provider} asks for a pause for {users:,}",
     UserStatus.SUSPENDED: "{provider} sends too much for {users:,}",
     UserStatus.STALLED: "{provider} has not answered for {users:,}",
@@ -31,8 +31,9 @@ SHORT = {
 STEPS = {
     UserStatus.AUTHENTICATION_FAILED: "Send these people a connect link: each must sign in again. If it is all "
     "users of a connection with OAuth 2.0, its client is wrong or expired: replace it.",
-    UserStatus.BACKING_OFF: "See what the provider reports, and connect to its server from a machine that "
-    "runs an idler. The sessions are tried again by themselves, with growing pauses.",
+    UserStatus.BACKING_OFF: "Read what the servers said. If they cannot be reached, see what the provider "
+    "reports, and connect to its server from a machine that runs an idler. The sessions are tried again by "
+    "themselves, with growing pauses.",
     UserStatus.THROTTLED: "Wait: the sessions are tried again at the time that the server gave. If it lasts, "
     "lower the provider's logins per second.",
     UserStatus.SUSPENDED: "These sessions are paused, ever longer. Look at a mailbox, and write to those who run "

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain import watch_notes
 from superimap.domain.mail_stages import FoundBy
 from superimap.idler.context import IdlerContext
 from superimap.imap.client import ImapClient
@@ -64,7 +65,7 @@ class Rounds:
         parts = []
         if self._is_polling(client):
             why = "IDLE fails; " if IDLE in left_out else ""
-            parts.append(f"{why}polled every {client.longest_wait(self.poll):.0f} s")
+            parts.append(f"{why}{watch_notes.polled(client.longest_wait(self.poll))}")
         elif SILENCE in left_out:
             seconds = client.longest_wait(self._renew)
             parts.append(f"the mail server ends silent connections; IDLE is renewed every {seconds:.0f} s")

@@ -7,6 +7,7 @@ from superimap.core import metrics
 from superimap.core.metric_labels import PROVIDERS
 from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser
+from superimap.domain import watch_notes
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.entry import MailboxEntry
@@ -188,8 +189,7 @@ class MailboxWatch:
         self._is_blind = True
         self._rounds.check_often()
         metrics.SESSIONS_BLIND.inc()
-        text = f"the mail server does not announce all mail; checked every {self._rounds.poll:.0f} s"
-        await self._scope.status.note("blind", text)
+        await self._scope.status.note("blind", watch_notes.checked(self._rounds.poll))
 
 
 def _now() -> float:

@@ -173,6 +173,26 @@ async def test_an_archived_mailbox_is_found_by_its_address_if_no_other_is(world)
     assert (await owner.get("/find", q="ann@example.com")).headers["location"] == "/admin/mailboxes/2"
 
 
+async def test_a_mailbox_that_is_polled_or_cannot_be_read_says_so(world):
+    await add_mails(world)
+    owner = await signed_in(world)
+
+    await execute(
+        world, "UPDATE users SET status = 'watching', status_reason = 'IDLE fails; polled every 20 s'"
+    )
+    polled = (await owner.get("/mailboxes/1")).text
+    await execute(
+        world, "UPDATE users SET status = 'backing_off', status_since = now(), last_login_at = now()"
+    )
+    unread = (await owner.get("/mailboxes/1")).text
+    await execute(world, "UPDATE users SET last_login_at = status_since - interval '1 s'")
+    failing = (await owner.get("/mailboxes/1")).text
+
+    assert "it is seen within 20 s" in polled and "panel headline warn" in polled
+    assert "accepts the sign-in, but the mailbox cannot be read" in unread
+    assert "The session with the mail server fails" in failing
+
+
 async def test_a_message_id_without_brackets_is_offered_as_one(world):
     await add_mails(world)
     owner = await signed_in(world)

@@ -95,11 +95,11 @@ async def test_problems_are_grouped_by_what_they_share(world):
     headline, titles = await shown(world)
 
     assert headline == (
-        "6 of 10 mailboxes are not watched: PLAIN cannot be reached for 4, 2 must sign in again at PLAIN; "
+        "6 of 10 mailboxes are not watched: sessions with PLAIN fail for 4, 2 must sign in again at PLAIN; "
         "no webhook is late."
     )
     assert titles == [
-        "PLAIN cannot be reached for 4 mailboxes",
+        "Sessions with PLAIN fail for 4 mailboxes",
         "PLAIN refuses the sign-in of 2 mailboxes of acme",
     ]
 
