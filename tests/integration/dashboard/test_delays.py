@@ -76,7 +76,8 @@ async def test_a_post_that_hangs_is_not_our_delay(world, factory):
 
     await factory.deliveries(state="pending", attempts=0)
     await factory.value("UPDATE deliveries SET due_at = now() - interval '20 s' RETURNING 1")
-    assert US in await shown(world, factory)
+    accused = await shown(world, factory)
+    assert US in accused and "/cluster#dispatchers" in accused
 
 
 async def test_mails_that_we_recorded_late_are_part_of_the_one_verdict(world, factory):
