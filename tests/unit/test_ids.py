@@ -1,6 +1,8 @@
 """Ids: UUIDs version 7, which increase with time."""
 
-from superimap.core.ids import uuid7
+from datetime import UTC, datetime
+
+from superimap.core.ids import derived_uuid7, time_of, uuid7
 
 
 def test_ids_have_version_7():
@@ -17,3 +19,10 @@ def test_ids_increase_with_time(monkeypatch):
 
     assert made == sorted(made)
     assert len(set(made)) == 50
+
+
+def test_an_id_says_the_time_by_which_it_is_sorted():
+    when = datetime(2026, 9, 21, 12, 30, 15, tzinfo=UTC)
+
+    assert time_of(derived_uuid7(when, 7, b"x" * 10)) == when.replace(microsecond=7000)
+    assert abs((time_of(uuid7()) - datetime.now(UTC)).total_seconds()) < 5

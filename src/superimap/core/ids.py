@@ -2,7 +2,7 @@
 
 import os
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 
@@ -29,6 +29,11 @@ def derived_uuid7(when: datetime, order: int, digest: bytes) -> UUID:
 def min_uuid7(when: datetime) -> UUID:
     """Return the least UUID that `uuid7` can create at that moment. All earlier ones are less."""
     return _version_7(max(int(when.timestamp() * 1000), 0) << 80)
+
+
+def time_of(id_: UUID) -> datetime:
+    """Return the moment by which a UUID version 7 is sorted, to the millisecond."""
+    return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
 
 
 def _version_7(value: int) -> UUID:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from fixtures.deliveries import DeliveryFactory
 from superimap.api.dashboard.views import deliveries as view
+from superimap.core.ids import derived_uuid7
 from superimap.db.accounts import allowances
 from superimap.domain.operators import OperatorRole
 from superimap.testing import WebhookSink
@@ -63,6 +68,23 @@ async def test_deliveries_are_listed_and_filtered_and_paged(world, factory, monk
     ]
     assert {each.status_code for each in wrong} == {422}
     assert (await viewer.get("/deliveries", partner="9999")).status_code == 404
+
+
+async def test_the_list_shows_the_times_by_which_it_is_sorted(world, factory):
+    mails = [datetime(2026, 9, 21, 12, 0, second, tzinfo=UTC) for second in (40, 20, 30)]
+    for number, mail in enumerate(mails):  # recorded in another order than received, as after an outage
+        (made,) = await factory.deliveries(created_at=mail + timedelta(minutes=number + 1))
+        await factory.value(
+            "UPDATE deliveries SET id = :new WHERE id = :id RETURNING 1",
+            id=UUID(made.removeprefix("msg_")),
+            new=derived_uuid7(mail, 0, made.encode()),
+        )
+    viewer = await signed_in(world, OperatorRole.VIEWER)
+
+    page = (await viewer.get("/deliveries", partner=await partner_id(factory))).text
+
+    shown = re.findall(r'data-name="Time"><time datetime="([^"]*)"', page)
+    assert shown == [each.isoformat() for each in sorted(mails, reverse=True)]
 
 
 async def test_a_delivery_is_explained_and_what_receivers_and_partners_wrote_is_text(world, factory):

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, lit
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.core.crypto import Place, Vault, VaultError
-from superimap.core.ids import min_uuid7
+from superimap.core.ids import min_uuid7, time_of
 from superimap.db.errors import NotFound
 from superimap.db.models import Attempt, Connection, Delivery, DeliveryLease, Endpoint, Provider, User
 from superimap.domain.deliveries import DeliveryState
@@ -96,7 +96,10 @@ def has_state(state: DeliveryState) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery without its content. `next_attempt_at` is None unless it is pending and its endpoint enabled."""
+    """A delivery without its content. `next_attempt_at` is None unless it is pending and its endpoint enabled.
+
+    `sorted_at` is the time in its id: of a mail that was recent when it was seen, the mail server's date.
+    """
 
     id: str
     state: DeliveryState
@@ -110,6 +113,7 @@ class DeliveryRow:
     last_code: int | None
     last_error: str | None
     has_content: bool
+    sorted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +243,7 @@ def _delivery_row(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
         last_code=row.last_code,
         last_error=row.last_error,
         has_content=row.has_content,
+        sorted_at=time_of(row.id),
     )
 
 
