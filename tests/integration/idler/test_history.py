@@ -137,3 +137,29 @@ async def test_a_requested_sweep_is_begun_before_those_of_many_connected_mailbox
 
     assert found[0].id == wanted
     assert len(found) == 2
+
+
+async def test_on_dovecot_the_days_and_the_mail_since_then_are_sent_once_each(history, dovecot):
+    world, login = history.world, dovecot.add_user(password="secret")
+    for number in reversed(range(20)):
+        when = datetime.now(UTC).replace(microsecond=0) - DAY * (number + 0.5)
+        dovecot.deliver(login, mail(f"old {number}"), date=when)
+    await asyncio.to_thread(dovecot.wait_for_login, login, "secret")
+    history.partner = await world.partner(new_mail_webhook="https://app.example.com/hook")
+    await world.provider("127.0.0.1", dovecot.port)
+    await world.connection(history.partner, history_days=10)
+    paying = asyncio.create_task(history.paying())
+    async with running(services.run_idler, world.settings):
+        await world.add_users(history.partner, [credentials("joe", login, "secret")])
+        dovecot.deliver(login, mail("news 1"))
+        await eventually(lambda: world.value("SELECT status = 'watching' FROM users"), within=30)
+        dovecot.deliver(login, mail("news 2"))
+        (row,) = await finished(world)
+        await eventually(
+            lambda: world.value("SELECT count(*) = 12 FROM messages WHERE outcome = 'delivered'")
+        )
+    paying.cancel()
+
+    assert (row["cause"], row["sent"]) == ("connected", 10)
+    assert sorted(await history.subjects()) == sorted(olds(*range(10)))
+    assert await world.value("SELECT count(*) FROM deliveries") == 12

@@ -127,7 +127,8 @@ endpoint AS (
     SELECT max(id) AS id FROM endpoints WHERE partner_id = :partner_id AND kind = 'new_mail' AND url IS NOT NULL
 ),
 -- The mails of the batch, each with its row if it has one, and with `earlier_id`: the recorded mail of which it is a
--- copy, by the rules of intake.sql. A mail with the outcome `delivered`, or a copy of one, had its webhook.
+-- copy, by the rules of intake.sql. (As a function of both, which PostgreSQL inlines, they made the intake 4 % slower:
+-- it is planned at each execution.) A mail with the outcome `delivered`, or a copy of one, had its webhook.
 incoming AS (
     SELECT i.*, seen.id AS seen_id, seen.outcome AS seen_outcome, endpoint.id AS endpoint_id,
         sweep.again, sweep.created_at AS swept_from,
