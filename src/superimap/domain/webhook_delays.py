@@ -34,7 +34,7 @@ class DelayCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FirstPost:
-    """The first attempt of a delivery. `is_failed`: no answer, a 5xx or a 429.
+    """The first attempt of a delivery. `is_failed`: no answer, a 5xx or a 429. `is_refused`: another 3xx or 4xx.
 
     `received_at` is the mail server's date of the mail, a whole second; None if there is no mail, or if it was
     found by a sweep of the history.
@@ -45,6 +45,7 @@ class FirstPost:
     milliseconds: int
     is_failed: bool
     received_at: datetime | None = None
+    is_refused: bool = False
 
     @property
     def unrecorded(self) -> float | None:
@@ -69,7 +70,7 @@ class FirstPost:
 class DelayJudgement:
     """The cause, and the seconds that half and 95 % of the POSTs waited at most, and were under way at most.
 
-    The same of `mails`, from their receipt to their record.
+    The same of `mails`, from their receipt to their record. `refused` of the `count` POSTs were refused.
     """
 
     cause: DelayCause
@@ -81,6 +82,7 @@ class DelayJudgement:
     mails: int = 0
     unrecorded_half: float = 0.0
     unrecorded_most: float = 0.0
+    refused: int = 0
 
 
 def judge_delays(
@@ -116,7 +118,7 @@ def judge_delays(
         cause = DelayCause.RECORD if _at(unrecorded, 0.95) >= LATE_RECORD_SECONDS else DelayCause.NONE
     return DelayJudgement(
         cause, len(posts), *_half_and_most(waited), *_half_and_most(answered), len(unrecorded),
-        *_half_and_most(unrecorded),
+        *_half_and_most(unrecorded), sum(post.is_refused for post in posts),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from fixtures.deliveries import DeliveryFactory
 from superimap.domain.operators import OperatorRole
+from tests.integration.dashboard.test_portal import opened
 from tests.support.dashboard import signed_in
 
 HOOK = "https://app.example.com/hook"
@@ -91,6 +92,25 @@ async def test_mails_that_we_recorded_late_are_part_of_the_one_verdict(world, fa
     assert "mails are recorded late: one in twenty 2 min or more" in text
     assert text.index("received until recorded") < text.index("Attempts, last day"), "above the charts"
     assert ">working<" not in text and '<span class="state warn">slow<' in text
+
+
+async def test_refused_webhooks_are_no_success_on_any_page(world, factory):
+    (refused,) = await factory.deliveries(state="pending", attempts=1)
+    await factory.attempt(refused, 1, code=400, answer="")
+    await factory.value("UPDATE deliveries SET due_at = now() + interval '1 min' RETURNING 1")
+    partner = await factory.value("SELECT id FROM partners WHERE name = 'acme'")
+    viewer, portal = await signed_in(world, OperatorRole.VIEWER), await opened(world, world.acme)
+
+    text = await shown(world, factory)
+    assert ">refuses webhooks<" in text and "Their server refused 1 of the latest 1 webhook." in text
+    assert "not all accepted" in (await viewer.get(f"/partners/{partner}")).text
+    overview = (await portal.get()).text
+    assert "an endpoint of yours has not accepted all webhooks" in overview and "not all accepted" in overview
+    assert (
+        "some were not accepted yet" in overview
+        and ">New mail</a>" in overview
+        and "new_mail" not in overview
+    )
 
 
 async def test_lists_of_webhooks_link_to_the_verdict(world, factory):

@@ -28,10 +28,16 @@ _WORDS = {
 
 
 def delay_words(judged: DelayJudgement) -> Word:
-    """Return whose fault slow webhooks are, as a sentence."""
+    """Return whose fault slow and refused webhooks are, in a sentence or two."""
     words = _WORDS[judged.cause]
     text = words.text.format(late=duration(judged.unrecorded_most), slow=_slow(judged))
-    return Word(text, words.tone)
+    if not judged.refused:
+        return Word(text, words.tone)
+    webhooks = "webhook" if judged.count == 1 else "webhooks"
+    refusal = f"Their server refused {judged.refused} of the latest {judged.count} {webhooks}."
+    if judged.cause is DelayCause.NONE:
+        return Word(refusal, "warn")
+    return Word(f"{text} {refusal}", words.tone)
 
 
 def _slow(judged: DelayJudgement) -> str:

@@ -9,10 +9,11 @@ from superimap.api.dashboard.words import Word
 from superimap.db.models import Endpoint
 from superimap.db.monitoring.delivery_details import DeliveryDetails
 from superimap.db.monitoring.messages import DISABLED_REASONS
+from superimap.db.monitoring.partner_overview import Waiting
 from superimap.domain.answers import is_success
 from superimap.domain.deliveries import Breaker, DeliveryState
 from superimap.domain.events import EventKind
-from superimap.domain.webhook_delays import DelayJudgement
+from superimap.domain.webhook_delays import DelayCause, DelayJudgement
 
 KINDS = {
     EventKind.NEW_MAIL: "New mail",
@@ -106,10 +107,18 @@ def endpoint_state(endpoint: Endpoint | None) -> Word:
     return Word("some attempts fail", "warn") if endpoint.failures else Word("working", "good")
 
 
-def judged_state(endpoint: Endpoint, verdict: Word) -> Word:
+def waiting_state(endpoint: Endpoint, waiting: Waiting) -> Word:
+    """Return the state of an endpoint in a word or two, also by the webhooks that wait for it."""
+    state = endpoint_state(endpoint)
+    return Word("not all accepted", "warn") if state.tone == "good" and waiting.are_tried else state
+
+
+def judged_state(endpoint: Endpoint, verdict: Word, judged: DelayJudgement) -> Word:
     """Return the state of an endpoint in a word or two, which does not contradict the verdict on it."""
     state = endpoint_state(endpoint)
-    return Word("slow", verdict.tone) if state.tone == "good" and verdict.tone in {"warn", "bad"} else state
+    if state.tone != "good" or verdict.tone not in {"warn", "bad"}:
+        return state
+    return Word("refuses webhooks" if judged.cause is DelayCause.NONE else "slow", verdict.tone)
 
 
 def endpoint_headline(endpoint: Endpoint, now: datetime, judged: DelayJudgement) -> Word:

@@ -151,6 +151,7 @@ async def list_first_posts(db: AsyncSession, endpoint: Endpoint) -> FirstPosts:
             row.milliseconds,
             row.code is None or row.code in _FAILING_CODES,
             None if found_by_number(row.found_by) is FoundBy.SWEEP else row.internal_date,
+            row.code in _REFUSING_CODES,
         )
         for row in rows
     ]
@@ -183,6 +184,7 @@ def _first_posts(endpoint: Endpoint) -> tuple[CTE, Subquery]:
 
 
 _FAILING_CODES = frozenset({429, *range(500, 1000)})
+_REFUSING_CODES = frozenset(range(300, 500)) - {403, 410, 429}  # 403 and 410 are answers with a meaning
 
 
 def _latest(endpoint: Endpoint) -> Select[UUID, datetime, int | None]:

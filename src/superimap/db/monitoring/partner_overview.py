@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import exists, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from superimap.db.models import Connection, Delivery, Endpoint, Provider, TroubledUser, User
@@ -13,16 +13,26 @@ from superimap.domain.users import TROUBLED
 
 MAX_COUNTED = 1000
 MAX_LISTED = 100
+LOOKED_AT = 100
+"""Pending deliveries whose attempts are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Pending deliveries of an endpoint. `are_tried`: some had an attempt, which failed or was refused."""
+
+    count: int
+    are_tried: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerOverview:
-    """Endpoints with the number of deliveries that are due, connections, and troubled users by status.
+    """Endpoints with the deliveries that wait, connections, and troubled users by status.
 
     Numbers above MAX_COUNTED are only known to be larger.
     """
 
-    endpoints: list[tuple[Endpoint, int]]
+    endpoints: list[tuple[Endpoint, Waiting]]
     connections: list[tuple[int, str, str]]
     troubled: dict[str, int]
 
@@ -51,7 +61,7 @@ async def read(db: AsyncSession, partner_id: int) -> PartnerOverview:
         .order_by(Provider.code)
     )
     return PartnerOverview(
-        [(each, await _count_due(db, each.id)) for each in endpoints.all()],
+        [(each, await count_waiting(db, each.id)) for each in endpoints.all()],
         [(row[0], row[1], row[2]) for row in connections],
         {status: await _count_troubled(db, partner_id, status) for status in sorted(TROUBLED)},
     )
@@ -78,9 +88,15 @@ async def _count_troubled(db: AsyncSession, partner_id: int, status: str) -> int
     return await db.scalar(select(func.count()).select_from(rows.limit(MAX_COUNTED + 1).subquery())) or 0
 
 
-async def _count_due(db: AsyncSession, endpoint_id: int) -> int:
+async def count_waiting(db: AsyncSession, endpoint_id: int) -> Waiting:
+    """Count the pending deliveries of an endpoint, and look for attempts among those that are due last."""
     is_pending = Delivery.state == literal(DeliveryState.PENDING.value, literal_execute=True)
-    rows = select(Delivery.due_at).where(
-        Delivery.endpoint_id == endpoint_id, is_pending, Delivery.due_at < func.now()
-    )
-    return await db.scalar(select(func.count()).select_from(rows.limit(MAX_COUNTED + 1).subquery())) or 0
+    rows = select(Delivery.due_at, Delivery.attempts).where(Delivery.endpoint_id == endpoint_id, is_pending)
+    counted = rows.with_only_columns(Delivery.due_at).limit(MAX_COUNTED + 1).subquery()
+    # A webhook that was not accepted is due after those that were not sent yet.
+    last = rows.order_by(Delivery.due_at.desc()).limit(LOOKED_AT).subquery()
+    are_tried = exists().where(last.c.attempts > 0)
+    row = (
+        await db.execute(select(select(func.count()).select_from(counted).scalar_subquery(), are_tried))
+    ).one()
+    return Waiting(*row)

@@ -67,7 +67,7 @@ async def _values(
         "url": shown_url(found.url, is_whole=page.may_act),
         "headline": _for_reader(page, verdict),
         "disabled_because": delivery_words.disabled_because(found),
-        "state": delivery_words.judged_state(found, verdict),
+        "state": delivery_words.judged_state(found, verdict, judged),
         "backlog": backlog,
         "most": MAX_BACKLOG,
         "max_posts": most,

@@ -12,7 +12,7 @@ from superimap.api.dashboard.trails import partner_trail
 from superimap.db.accounts import api_keys, partner_keys, partners, webhook_endpoints
 from superimap.db.errors import NotFound
 from superimap.db.models import Partner
-from superimap.db.monitoring import partner_lists
+from superimap.db.monitoring import partner_lists, partner_overview
 from superimap.domain.events import EventKind
 from superimap.webhooks.urls import shown_url
 
@@ -44,13 +44,16 @@ async def show_partner(page: Page, partner_id: int) -> Response:
     """Show a partner: its settings, endpoints, keys, quotas and connections."""
     partner = await get_partner(page, partner_id)
     endpoints = {each.kind: each for each in await webhook_endpoints.list_endpoints(page.db, partner_id)}
+    states = {
+        kind: delivery_words.waiting_state(each, await partner_overview.count_waiting(page.db, each.id))
+        for kind, each in endpoints.items()
+    }
     return page.show(
         "partner.html",
         partner=partner,
         trail=partner_trail(partner)[:1],
         users=await partner_lists.count_users(page.db, partner_id),
-        endpoints=[(KIND_NAMES[kind], endpoints.get(kind)) for kind in EventKind],
-        state_of=delivery_words.endpoint_state,
+        endpoints=[(KIND_NAMES[kind], endpoints.get(kind), states.get(kind)) for kind in EventKind],
         shown_url=partial(shown_url, is_whole=page.may_act),
         keys=await api_keys.list_keys(page.db, partner_id),
         signing=await api_keys.signing_key_id(page.db, partner_id),
