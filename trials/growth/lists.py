@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import await_only
 
 from superimap.core.crypto import Vault, generate_key
+from superimap.db import audit
 from superimap.db.accounts import users
 from superimap.db.accounts.users import PageStart
 from superimap.db.delivery import replay
@@ -104,6 +106,7 @@ def workloads() -> dict[str, tuple[Work, int]]:
             lambda db: partner_lists.list_quota_uses(db, PARTNER, looked=LOOKED_ROWS),
             PAGE_BUDGET,
         ),
+        "who archived a mailbox": (_archived_by, 100),
         "what an address names": (_find("user4000@example.com"), PAGE_BUDGET),
         "what no address names": (_find("nobody@example.com"), PAGE_BUDGET),
         "what a tag names": (_find(TAG), PAGE_BUDGET),
@@ -152,6 +155,10 @@ def _find(given: str) -> Work:
 
 async def _by_message_id(db: AsyncSession) -> None:
     await messages.find_by_header(db, await db.get_one(User, USER), "<7@example.com>", limit=LIST_ROWS)
+
+
+async def _archived_by(db: AsyncSession) -> None:
+    await audit.find_change(db, partner_id=PARTNER, object_id=USER, at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def _unwatched(partner_id: int | None) -> Work:

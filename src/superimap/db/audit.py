@@ -83,6 +83,16 @@ async def list_entries(db: AsyncSession, which: AuditFilter, *, limit: int) -> S
     return (await db.scalars(statement)).all()
 
 
+async def find_change(
+    db: AsyncSession, *, partner_id: int, object_id: int, at: datetime
+) -> AuditEntry | None:
+    """Return the entry about this object that was recorded in the transaction that began at this moment."""
+    statement = select(AuditEntry).where(
+        AuditEntry.at == at, AuditEntry.partner_id == partner_id, AuditEntry.object_id == str(object_id)
+    )
+    return (await db.scalars(statement.limit(1))).one_or_none()
+
+
 _ALLOW_DELETE = text("GRANT DELETE ON audit_log TO CURRENT_USER")
 _FORBID_DELETE = text("REVOKE DELETE ON audit_log FROM CURRENT_USER")
 _DELETE_OLD = text("""

@@ -175,7 +175,7 @@ def headline(
         if count
     ]
     watching = _watching(wanted, unserved, users)
-    return f"{watching}; {' and '.join(webhooks) or 'no webhook is late'}."
+    return f"{watching}; {' and '.join(webhooks) or 'no webhook has been due for more than a minute'}."
 
 
 def _watching(wanted: int, unserved: int, users: Sequence[Cause]) -> str:

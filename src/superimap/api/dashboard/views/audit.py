@@ -1,6 +1,7 @@
 """The page Audit log."""
 
 from collections.abc import Mapping
+from uuid import UUID
 
 from starlette.responses import Response
 
@@ -10,7 +11,9 @@ from superimap.api.dashboard.pages import Pages
 from superimap.db import audit
 from superimap.db.accounts import partners
 from superimap.db.audit import AuditFilter
+from superimap.db.models import AuditEntry
 from superimap.domain.audit import ActorKind, AuditAction
+from superimap.webhooks.signing import webhook_id
 
 pages = Pages(ADMIN)
 
@@ -31,7 +34,7 @@ async def entries(page: Page) -> Response:
     rows = await audit.list_entries(page.db, which, limit=PAGE_ROWS + 1)
     return page.show(
         "audit.html",
-        rows=[(row, _details(row.details)) for row in rows[:PAGE_ROWS]],
+        rows=[(row, _object_of(row), _details(row.details)) for row in rows[:PAGE_ROWS]],
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         kinds=list(ActorKind),
         actions=list(AuditAction),
@@ -39,8 +42,41 @@ async def entries(page: Page) -> Response:
     )
 
 
+def _object_of(row: AuditEntry) -> tuple[str, str | None]:
+    """Return the name of the changed object, and the path of its page; None if it has none, or has ended."""
+    kind, _, verb = row.action.partition(".")
+    given = row.object_id
+    name, path = _PAGES.get(kind, (kind.replace("_", " "), None))
+    if given is None:
+        return "", None
+    if kind == "delivery":
+        given = webhook_id(UUID(given))
+    if path is None or verb == "delete":
+        return f"{name} {given}", None
+    return f"{name} {given}", path.format(partner=row.partner_id, id=given)
+
+
+_PAGES = {
+    "user": ("mailbox", "/mailboxes/{id}"),
+    "message": ("mail", "/mails/{id}"),
+    "partner": ("partner", "/partners/{id}"),
+    "provider": ("provider", "/providers/{id}"),
+    "job": ("job", "/jobs/{id}"),
+    "delivery": ("webhook", "/deliveries/{partner}/{id}"),
+}
+"""Kinds of objects that have a page: how people call them, and its path."""
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(str, value))
+    return str(value)
+
+
 def _details(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    return [
-        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
-        for name, value in sorted(values.items())
-    ]
+    return [(name.replace("_", " "), _shown(value)) for name, value in sorted(values.items())]

@@ -10,8 +10,9 @@ from superimap.api.dashboard.page import Page
 from superimap.api.dashboard.pages import Pages
 from superimap.api.dashboard.trails import Trail, mailboxes_trail
 from superimap.api.errors import Problem
+from superimap.db import audit
 from superimap.db.accounts import mail_retries, user_retries
-from superimap.db.models import User
+from superimap.db.models import AuditEntry, User
 from superimap.db.monitoring import history, mailboxes, messages
 from superimap.db.monitoring.mailboxes import MailboxStatus
 from superimap.db.monitoring.messages import MessageRow
@@ -52,6 +53,7 @@ async def mailbox(page: Page, user_id: str) -> Response:
         more=rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         outcome=outcome,
         header=header,
+        archived_by=await _archived_by(page, seen.user),
         words=words,
         outcomes=list(MailOutcome),
         live="soon" if _is_change_expected(seen.user) else True,
@@ -60,6 +62,15 @@ async def mailbox(page: Page, user_id: str) -> Response:
 
 def _is_change_expected(user: User) -> bool:
     return user.status not in _SETTLED and datetime.now(UTC) - user.status_since < _EXPECTED_FOR
+
+
+async def _archived_by(page: Page, user: User) -> AuditEntry | None:
+    """Return who archived a mailbox, for operators; None if its application did so by an answer."""
+    if not user.archived or page.door != ADMIN:
+        return None
+    return await audit.find_change(
+        page.db, partner_id=user.partner_id, object_id=user.id, at=user.status_since
+    )
 
 
 @pages.post("/mailboxes/{user_id}/try")
