@@ -1,6 +1,7 @@
 """Ids: UUIDs version 7, which increase with time."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 from superimap.core.ids import derived_uuid7, time_of, uuid7
 
@@ -25,4 +26,7 @@ def test_an_id_says_the_time_by_which_it_is_sorted():
     when = datetime(2026, 9, 21, 12, 30, 15, tzinfo=UTC)
 
     assert time_of(derived_uuid7(when, 7, b"x" * 10)) == when.replace(microsecond=7000)
-    assert abs((time_of(uuid7()) - datetime.now(UTC)).total_seconds()) < 5
+    now = time_of(uuid7())
+    assert now is not None and abs((now - datetime.now(UTC)).total_seconds()) < 5
+    assert time_of(UUID(int=2**128 - 1)) is None
+    assert time_of(UUID("ffffffff-ffff-7fff-8fff-ffffffffffff")) is None

@@ -5,6 +5,8 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
+_MAX_MILLISECONDS = int(datetime.max.replace(tzinfo=UTC).timestamp()) * 1000
+
 
 def uuid7() -> UUID:
     """Create a UUID version 7 (RFC 9562 section 5.7): milliseconds, then 74 random bits.
@@ -31,9 +33,12 @@ def min_uuid7(when: datetime) -> UUID:
     return _version_7(max(int(when.timestamp() * 1000), 0) << 80)
 
 
-def time_of(id_: UUID) -> datetime:
-    """Return the moment by which a UUID version 7 is sorted, to the millisecond."""
-    return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
+def time_of(id_: UUID) -> datetime | None:
+    """Return the moment by which a UUID version 7 is sorted, to the millisecond; None for any other UUID."""
+    milliseconds = id_.int >> 80
+    if id_.version != 7 or milliseconds > _MAX_MILLISECONDS:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _version_7(value: int) -> UUID:

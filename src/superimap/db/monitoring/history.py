@@ -243,7 +243,7 @@ def _delivery_row(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
         last_code=row.last_code,
         last_error=row.last_error,
         has_content=row.has_content,
-        sorted_at=time_of(row.id),
+        sorted_at=time_of(row.id) or row.created_at,
     )
 
 
