@@ -51,11 +51,21 @@ async def sessions(
             min=0, metavar="BYTES", help="Size of the mail that each session then reads; 0 for none."
         ),
     ] = 1_000_000,
+    folders: Annotated[
+        int,
+        typer.Option(
+            min=1, max=50, metavar="NUMBER", help="Watched folders; above 1, an idler is measured as well."
+        ),
+    ] = 1,
 ) -> None:
     """Measure idle IMAP sessions. Memory, CPU, event-loop lag, memory left after closing."""
+    from benchmarks import folders as bench_of_folders
     from benchmarks import sessions as bench
 
-    _print(await bench.run(count=count, tls=tls, seconds=seconds, mail_bytes=mail_bytes))
+    figures = await bench.run(count=count, tls=tls, seconds=seconds, mail_bytes=mail_bytes)
+    if folders > 1:
+        figures |= await bench_of_folders.run(count=count, folders=folders, seconds=seconds)
+    _print(figures)
 
 
 @app.command()

@@ -63,7 +63,8 @@ def test_the_sample_in_the_readme_equals_the_webhook_sent():
     (sample,) = [json.loads(block) for block in blocks(README, "json")]
     sent = json.loads(webhook()[1])
 
-    assert list(sample) == [name for name in sent if name != "rfc822_base64"]
+    left_out = {"rfc822_base64", "mailbox", "special_use"}  # only in some webhooks
+    assert list(sample) == [name for name in sent if name not in left_out]
     assert list(sample["envelope"]) == list(sent["envelope"])
     assert list(sample["envelope"]["from"][0]) == list(sent["envelope"]["from"][0])
     assert sample["sha1"] == hashlib.sha1(sample["rfc822"].encode()).hexdigest()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from superimap.core import crypto
 from superimap.core.ids import uuid7
 from superimap.domain.events import EventKind, EventName
+from superimap.domain.folders import MailFolder
 from superimap.domain.mail_stages import MailOrigin
 from superimap.mail import envelope as envelopes
 from superimap.mail import message as mail
@@ -34,7 +35,9 @@ def content(kind: EventKind) -> bytes:
                 envelope=envelopes.as_json(read.envelope),
                 received_at=datetime.now(UTC).replace(microsecond=0),
                 origin=MailOrigin.LIVE,
-                **user,
+                folder=MailFolder("Sent", "\\Sent"),
+                user_tag=user["user_tag"],
+                imap_provider_code=user["imap_provider_code"],
             )
         case EventKind.USER_CONNECTED:
             return payload.user_connected(email="ada@example.com", **user)

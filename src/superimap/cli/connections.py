@@ -51,6 +51,15 @@ SecretStdin = Annotated[
     ),
 ]
 
+Folders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--folder",
+        metavar="FOLDER",
+        help="Folder to watch of all users without a list of their own. Repeat it for several; '' clears them.",
+    ),
+]
+
 
 @app.command("list")
 @command
@@ -66,7 +75,7 @@ async def list_all(partner: PartnerName, as_json: AsJson = False) -> None:
         return
     output.print_table(
         ("PROVIDER", "USERS", "HISTORY DAYS"),
-        rows,
+        [row[:3] for row in rows],
         none=f"{found.name} has no connections; "
         f"`superimap connections create {shlex.quote(found.name)} CODE` adds one.",
     )
@@ -92,6 +101,7 @@ async def create(
     oauth2_tenant: Tenant = None,
     secret_stdin: SecretStdin = False,
     history_days: HistoryDays = None,
+    folder: Folders = None,
     as_json: AsJson = False,
 ) -> None:
     """Connect a partner to a provider. An OAUTH2 provider needs a client id and secret."""
@@ -107,7 +117,7 @@ async def create(
     )
     async with transaction() as work:
         found = await find_partner(work.db, partner)
-        fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days)
+        fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days, folder)
         linked = await connections.create(work.db, work.vault, found.id, provider, fields)
         answer = await _described(work.db, linked)
     if as_json:
@@ -126,20 +136,21 @@ async def update(
     oauth2_tenant: Tenant = None,
     secret_stdin: SecretStdin = False,
     history_days: HistoryDays = None,
+    folder: Folders = None,
     as_json: AsJson = False,
 ) -> None:
     """Change the given fields. Users that could not sign in are tried again with another OAuth 2.0 client."""
     from superimap.db.accounts import connections
 
     given = (oauth2_client_id, oauth2_client_secret, oauth2_tenant, history_days)
-    nothing = all(each is None for each in given)
+    nothing = not folder and all(each is None for each in given)
     secret = given_secret(
         oauth2_client_secret, from_stdin=secret_stdin, prompt="OAuth 2.0 client secret", wanted=nothing
     )
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         linked = await find_connection(work.db, found, code, lock=True)
-        fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days)
+        fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days, folder)
         linked = await connections.update(work.db, work.vault, linked, fields)
         answer = await _described(work.db, linked)
     (output.show_json if as_json else output.print_record)(answer)
@@ -197,7 +208,11 @@ async def _find_provider(db: AsyncSession, code: str) -> Provider:
 
 
 def _fields(
-    client_id: str | None, client_secret: str | None, tenant: str | None, history_days: str | None
+    client_id: str | None,
+    client_secret: str | None,
+    tenant: str | None,
+    history_days: str | None,
+    folders: list[str] | None,
 ) -> ConnectionFields:
     """The fields that were given; the others stay as they are."""
     fields: ConnectionFields = {}
@@ -209,6 +224,8 @@ def _fields(
         fields["oauth2_tenant"] = tenant
     if history_days is not None:
         fields["history_days"] = number_of_days(history_days)
+    if folders:
+        fields["folders"] = None if folders == [""] else folders
     return fields
 
 
@@ -220,6 +237,7 @@ async def _described(db: AsyncSession, linked: ProviderConnection) -> dict[str, 
         "imap_provider_code": listed.imap_provider_code,
         "users_count": listed.users_count,
         "history_days": listed.history_days,
+        "folders": listed.folders,
         "kind": linked.provider.kind,
         "oauth2_client_id": linked.connection.oauth2_client_id,
         "oauth2_tenant": linked.connection.oauth2_tenant,

@@ -67,6 +67,23 @@ HistoryDays = Annotated[
     ),
 ]
 
+Folders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--folder",
+        metavar="FOLDER",
+        help=r"Folder to watch: a name, a pattern such as 'Projects/*', or a special use such as '\Sent'. "
+        "Repeat it for several; '' clears the list.",
+    ),
+]
+
+
+def folder_fields(folders: list[str] | None) -> UserFields:
+    """The list of folders, if one was given."""
+    if not folders:
+        return {}
+    return {"folders": None if folders == [""] else folders}
+
 
 def user_fields(
     *,

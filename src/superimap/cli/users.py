@@ -20,6 +20,7 @@ from superimap.cli.running import (
 from superimap.cli.user_options import (
     SERVER_FIELDS,
     Email,
+    Folders,
     HistoryDays,
     ImapHost,
     ImapPort,
@@ -31,6 +32,7 @@ from superimap.cli.user_options import (
     TokenStdin,
     Username,
     check_fields,
+    folder_fields,
     number_of_days,
     server_fields,
     user_fields,
@@ -127,6 +129,7 @@ async def create(
     imap_host: ImapHost = None,
     imap_port: ImapPort = None,
     imap_tls: ImapTls = None,
+    folder: Folders = None,
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
     history_days: HistoryDays = None,
@@ -146,7 +149,7 @@ async def create(
             oauth2_refresh_token, from_stdin=refresh_token_stdin, prompt="Refresh token", wanted=False
         ),
     )
-    fields |= server_fields(imap_host, imap_port, imap_tls)
+    fields |= server_fields(imap_host, imap_port, imap_tls) | folder_fields(folder)
     if history_days is not None:
         fields["history_days"] = number_of_days(history_days)
     async with transaction() as work:
@@ -172,6 +175,7 @@ async def update(
     imap_host: ImapHost = None,
     imap_port: ImapPort = None,
     imap_tls: ImapTls = None,
+    folder: Folders = None,
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
     history_days: HistoryDays = None,
@@ -193,7 +197,7 @@ async def update(
             oauth2_refresh_token, from_stdin=refresh_token_stdin, prompt="Refresh token", wanted=False
         ),
     )
-    fields |= server_fields(imap_host, imap_port, imap_tls)
+    fields |= server_fields(imap_host, imap_port, imap_tls) | folder_fields(folder)
     if history_days is not None:
         fields["history_days"] = number_of_days(history_days)
     if new_tag is not None:
@@ -259,7 +263,7 @@ async def _described(work: CommandContext, linked: ProviderConnection, user: Use
         "login_username": user.login_username,
         "has_login_password": user.login_password is not None,
         "has_oauth2_refresh_token": user.oauth2_refresh_token is not None,
-    } | output.as_dict(user, SERVER_FIELDS)
+    } | output.as_dict(user, (*SERVER_FIELDS, "folders"))
     answer |= output.as_dict(user, DATE_FIELDS)
     answer["mailboxes"] = [
         {"name": mailbox.name, "uid_validity": mailbox.uid_validity, "last_uid": mailbox.last_uid}

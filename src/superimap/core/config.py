@@ -209,6 +209,13 @@ class Settings(BaseSettings):
         le=540,
         description="Maximum seconds of one IDLE command. Then the mailbox is searched and IDLE is started again.",
     )
+    folder_status_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=3600,
+        description="Seconds between two looks at a user's further folders, where the mail server does not "
+        "announce their mail. For each further 10 folders the interval is longer by as much.",
+    )
     stalled_after: float = Field(
         900.0,
         ge=660,

@@ -48,7 +48,8 @@ def sample_content(kind: EventKind, *, now: datetime) -> bytes:
                 envelope=envelope.as_json(mail.envelope),
                 received_at=now.replace(microsecond=0),
                 origin=MailOrigin.LIVE,
-                **user,
+                user_tag=SAMPLE_USER_TAG,
+                imap_provider_code=SAMPLE_PROVIDER_CODE,
             )
         case EventKind.USER_CONNECTED:
             content = payload.user_connected(email="you@example.com", **user)

@@ -36,6 +36,12 @@ REASONS: Mapping[MailOutcome, str] = {
 }
 """The reason for each outcome, for a person to read, where `judge` gives no more precise one."""
 
+FORGOTTEN = (
+    "older than MESSAGE_RETENTION_DAYS and moved here: its webhook in another folder is not known any more"
+)
+FORGOTTEN_TOLERANCE = timedelta(days=1)
+"""Time by which a server's clock, or the time zone of its dates, may be wrong."""
+
 RULE_HEADERS: frozenset[bytes] = frozenset()
 """Lower-case names of further headers that rules of `judge` look at, such as `b"list-id"`."""
 
@@ -76,6 +82,9 @@ class MailFacts(NamedTuple):
     """Whether only the date says that the mail is new: there is no cursor, or the mailbox was empty at first."""
     tolerance: timedelta = timedelta()
     """Time by which the server's clock, or the time zone of its dates, may be wrong."""
+    forgotten_until: datetime | None = None
+    """Set for a mail in one of several watched folders: of mails that arrived since the user was connected, and
+    before this moment, it is not known any more whether they had a webhook in another folder."""
     given_up: GivenUp | None = None
     is_gone: bool = False
     """Whether the mailbox no longer holds the mail."""
@@ -112,6 +121,14 @@ class MailFacts(NamedTuple):
         if self.tolerance:
             date = max(date, self._date or date)
         return date < self.connected_at.replace(microsecond=0) - self.tolerance
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the mail may have had a webhook of which the record is deleted."""
+        date = self.internal_date
+        if date is None or self.forgotten_until is None:
+            return False
+        return self.connected_at - FORGOTTEN_TOLERANCE <= date < self.forgotten_until
 
     @property
     def _date(self) -> datetime | None:
@@ -154,6 +171,8 @@ def judge(facts: MailFacts) -> MailJudgement:  # noqa: C901, PLR0911 - a table: 
     if facts.by_date and facts.is_before_connect:
         moment = f"{facts.connected_at:%Y-%m-%d %H:%M:%S}Z"
         return outcome.BEFORE_CONNECT, f"{REASONS[outcome.BEFORE_CONNECT]} ({moment})"
+    if facts.is_forgotten:
+        return outcome.BEFORE_CONNECT, FORGOTTEN
     # A tracer is a mail to oneself, which Gmail may label Sent some time before Inbox. Only its content shows it.
     if facts.labels and is_own_mail(facts.labels) and (facts.raw is not None or not facts.has_tracers):
         is_tracer = facts.has_tracers and facts.is_tracer

@@ -65,11 +65,12 @@ class MailDeferral:
 class DeferredMails:
     """The deferred mails of one mail account: those of the open mailbox in its numbering, and all others."""
 
-    __slots__ = ("_has_failed_look", "_mails")
+    __slots__ = ("_has_failed_look", "_mails", "_watched")
 
     def __init__(self) -> None:
         self._mails: dict[MailKey, MailDeferral] = {}
         self._has_failed_look = False
+        self._watched: tuple[int, ...] = ()  # not a set, which takes ten times the memory
 
     def __len__(self) -> int:
         return len(self._mails)
@@ -139,9 +140,20 @@ class DeferredMails:
         """Return whether this mail is deferred."""
         return (place, uid) in self._mails
 
+    def watch(self, mailboxes: Iterable[int]) -> None:
+        """Leave the mails of these mailboxes where they are: each is visited itself."""
+        self._watched = tuple(mailboxes)
+
     def elsewhere(self, place: Place) -> list[MailDeferral]:
-        """Return the mails of other places than this one: they are looked for under new UIDs."""
-        return [mail for key, mail in self._mails.items() if key[0] != place]
+        """Return the mails of places that are not watched, except this one: they are looked for under new UIDs.
+
+        An earlier numbering of the same mailbox is such a place.
+        """
+        return [
+            mail
+            for (other, _), mail in self._mails.items()
+            if other != place and (other[0] == place[0] or other[0] not in self._watched)
+        ]
 
     @contextmanager
     def look(self) -> Iterator[bool]:
@@ -155,6 +167,13 @@ class DeferredMails:
         now = time.monotonic()
         due = [mail for key, mail in self._mails.items() if key[0] == place and mail.due <= now]
         return sorted(due, key=lambda mail: mail.due)
+
+    def seconds_until_due_in(self, mailboxes: frozenset[int]) -> float | None:
+        """Return the seconds until the next mail of these mailboxes is due, at least 0; None if there is none."""
+        if not self._mails:
+            return None
+        due = min((mail.due for key, mail in self._mails.items() if key[0][0] in mailboxes), default=None)
+        return None if due is None else max(0.0, due - time.monotonic())
 
     def seconds_until_due(self, place: Place) -> float | None:
         """Return the seconds until the next mail of this place is due, at least 0; None if there is none."""

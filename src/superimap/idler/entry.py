@@ -37,20 +37,22 @@ class MailboxEntry:
     mailbox: WatchedMailbox
     opened: OpenMailbox
 
-    def __init__(self, scope: ConnectionScope) -> None:
+    def __init__(self, scope: ConnectionScope, opener: MailboxOpener | None = None) -> None:
         self._scope = scope
-        self._opener = MailboxOpener(scope)
+        self._opener = opener or MailboxOpener(scope)
         self.arrivals = Arrivals(scope.client)
         self._reader = MailReader(scope)
         self.catch_up = CatchUp(scope, self.arrivals, self._reader)
 
-    async def enter(self) -> None:
+    async def enter(self, *, found_by: FoundBy = FoundBy.CATCH_UP) -> None:
         """Choose and open the mailbox, and catch up from the cursor that PostgreSQL has.
+
+        `found_by` says how the mails above the cursor are found.
 
         Raises Fenced, any ImapError, and what an unreachable database raises.
         """
         self.opened = opened = await self._opener.open()
-        await self._begin(opened.found)
+        await self._begin(opened.found, found_by)
         wanted = ", ".join(self._opener.wanted)
         note = f"INBOX is watched: no folder {wanted}" if opened.is_substitute else None
         await self._scope.status.note("folder", note)
@@ -139,7 +141,7 @@ class MailboxEntry:
         )
         return WatchedMailbox(self._scope, row, plan)
 
-    async def _begin(self, found: Found) -> None:
+    async def _begin(self, found: Found, found_by: FoundBy = FoundBy.CATCH_UP) -> None:
         """Catch up for the first time since the mailbox was opened; by date if there is no cursor."""
         self.mailbox = mailbox = self._planned(found.row, found.numbering)
         self._settle()
@@ -157,7 +159,7 @@ class MailboxEntry:
             await self._doubt(found)
             if self.mailbox is not mailbox:
                 return
-            if not await self.catch_up.run(mailbox) and self._scope.memory.expects_mail:
+            if not await self.catch_up.run(mailbox, found_by=found_by) and self._scope.memory.expects_mail:
                 await self.look_below()
             await self._look_for_gone(found.row.gone)
         self._scope.memory.expect_mail(False)

@@ -17,21 +17,27 @@ def choose_folder(folders: Iterable[Folder], wanted: Iterable[str]) -> Folder:
     give that folder any name. The delimiter of a name may be `/` or `.`, whatever the server's is. The prefix of
     the personal namespace, INBOX, may be left out. Letter case decides only between folders that differ in it.
     """
-    usable = [folder for folder in folders if not _UNUSABLE & _uses(folder)]
+    usable = [folder for folder in folders if is_usable(folder)]
     for want in wanted:
         for folder in usable:
-            if want.lower() in _uses(folder):
+            if want.lower() in uses_of(folder):
                 return folder
-        if (found := _find(usable, want)) is not None:
+        if (found := find_folder(usable, want)) is not None:
             return found
     return INBOX
 
 
-def _uses(folder: Folder) -> set[str]:
+def is_usable(folder: Folder) -> bool:
+    """Return whether a folder can be opened."""
+    return not _UNUSABLE & uses_of(folder)
+
+
+def uses_of(folder: Folder) -> set[str]:
+    """Return the attributes of a folder in lower case."""
     return {each.lower() for each in folder.attributes}
 
 
-def _find(folders: Sequence[Folder], want: str) -> Folder | None:
+def find_folder(folders: Sequence[Folder], want: str) -> Folder | None:
     """Return the folder that fits the name best; None if none fits, or several fit equally well."""
     exact = [folder for folder in folders if folder.name == want]
     if exact:
@@ -40,9 +46,9 @@ def _find(folders: Sequence[Folder], want: str) -> Folder | None:
     tests: tuple[Callable[[Folder], bool], ...] = (
         lambda folder: _normal(folder.name) == name,
         lambda folder: _path(folder) in paths,
-        lambda folder: _without_prefix(_path(folder)) in paths,
+        lambda folder: without_prefix(_path(folder)) in paths,
         lambda folder: _fold(_path(folder)) in map(_fold, paths),
-        lambda folder: _fold(_without_prefix(_path(folder))) in map(_fold, paths),
+        lambda folder: _fold(without_prefix(_path(folder))) in map(_fold, paths),
     )
     for test in tests:
         found = {folder.raw: folder for folder in folders if test(folder)}
@@ -66,7 +72,8 @@ def _paths(want: str) -> list[tuple[str, ...]]:
     return [(name,), *(tuple(name.split(each)) for each in _DELIMITERS if each in name)]
 
 
-def _without_prefix(path: tuple[str, ...]) -> tuple[str, ...]:
+def without_prefix(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the path of a folder without INBOX, the prefix of the personal namespace on some servers."""
     return path[1:] if len(path) > 1 and path[0].upper() == "INBOX" else path
 
 

@@ -1,13 +1,14 @@
 """Reading of one mail: judge it by its metadata, read it if it may need a webhook, and build its row."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from superimap.db.watching.intake import MailRow
 from superimap.domain.envelope import Envelope
+from superimap.domain.folders import OWN_MAIL_USES
 from superimap.domain.mail_stages import MailOrigin
-from superimap.domain.mails import GivenUp, MailFacts, MailOutcome, judge
+from superimap.domain.mails import FORGOTTEN_TOLERANCE, GivenUp, MailFacts, MailOutcome, judge
 from superimap.idler import big_mails, mailbox_queries
 from superimap.idler.deferred_mails import MailDeferral
 from superimap.idler.mail_rows import MailRows, find_twin, parse
@@ -158,6 +159,20 @@ class MailReader:
             return None
         return mailbox.date_tolerance(self._scope.watched.connected_at)
 
+    @property
+    def _forgotten_until(self) -> datetime | None:
+        """The moment before which records of mails may be deleted; None if no other folder is watched."""
+        if not self._scope.watched.has_other_folders:
+            return None
+        kept = timedelta(days=self._scope.context.settings.message_retention_days)
+        return datetime.now(UTC) - kept + FORGOTTEN_TOLERANCE
+
+    @property
+    def _is_own_mail_news(self) -> bool:
+        """Whether the mails are read in a folder of sent mail or drafts, which the user's list names."""
+        folder = self._scope.watched.folder
+        return folder is not None and folder.special_use in OWN_MAIL_USES
+
     def _facts(
         self,
         meta: MessageMeta | None,
@@ -173,9 +188,10 @@ class MailReader:
             max_size=self.max_size,
             internal_date=meta.internal_date if meta else None,
             announced_size=(meta.size or 0) if meta else 0,
-            labels=meta.labels if meta else (),
+            labels=meta.labels if meta and not self._is_own_mail_news else (),
             by_date=tolerance is not None,
             tolerance=tolerance or timedelta(),
+            forgotten_until=self._forgotten_until,
             raw=raw,
             headers=headers,
             has_twin=has_twin,

@@ -210,6 +210,7 @@ class MailRows:
             imap_provider_code=self._watched.provider_code,
             received_at=received_at,
             origin=origin,
+            folder=self._watched.folder,
         )
         return self._seal(content, delivery_id)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Self
 
 from superimap.core.errors import SuperImapError
 from superimap.domain import intake
@@ -10,6 +11,7 @@ from superimap.domain.mails import MailOutcome
 from superimap.domain.numbering import MailIdentity
 from superimap.idler.deferred_mails import DeferredMails, Place
 from superimap.idler.doubtful_bodies import DoubtfulBodies, is_doubtful
+from superimap.idler.folder_troubles import FolderTroubles
 from superimap.idler.rooms import SessionRoom
 from superimap.idler.suspects import Suspects
 from superimap.imap.command_memory import CommandMemory
@@ -31,6 +33,7 @@ class MailboxMemory:
     - `expects_mail`: mail was announced, and no catch-up has accounted for it.
     - `room`: the memory of the present connection.
     - `commands`: the commands that the server does not bear.
+    - `folders`: the other watched folders that failed.
     - The bodies that may be less than their mails.
     - The mails whose headers ended a session: the event of such a mail has no envelope.
     - The mails that an unfinished catch-up by date has recorded. No cursor covers them, and thanks to them each
@@ -39,19 +42,21 @@ class MailboxMemory:
 
     __slots__ = (
         "_bodies", "_broken_headers", "_has_failed_check", "_intake", "_place", "_recorded", "commands",
-        "deferred", "expects_mail", "recorded_at", "room", "suspects",
+        "deferred", "expects_mail", "folders", "recorded_at", "room", "suspects",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, first: Self | None = None) -> None:
+        """`first` is the memory of the folder in which the session waits, if this is of another folder."""
         self.suspects = Suspects()
-        self.deferred = DeferredMails()
+        self.deferred: DeferredMails = DeferredMails() if first is None else first.deferred
+        self.folders: FolderTroubles[Self] | None = None  # few sessions need one
         self.expects_mail = False
         self.recorded_at = 0.0
-        self.room: SessionRoom | None = None
-        self.commands = CommandMemory()
+        self.room: SessionRoom | None = None if first is None else first.room
+        self.commands: CommandMemory = CommandMemory() if first is None else first.commands
         self._recorded: set[RecordedMail] | None = None  # few sessions need one
         self._broken_headers: frozenset[int] = frozenset()
-        self._intake = intake.Intake()
+        self._intake: intake.Intake = intake.Intake() if first is None else first._intake
         self._place: Place | None = None
         self._has_failed_check = False
         self._bodies: DoubtfulBodies | None = None  # few sessions need one

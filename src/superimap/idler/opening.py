@@ -28,6 +28,11 @@ class MailboxOpener:
         self._scope = scope
 
     @property
+    def is_first(self) -> bool:
+        """Whether the session waits in the folder that is opened."""
+        return True
+
+    @property
     def wanted(self) -> tuple[str, ...]:
         """The folders to watch, the first that exists: the provider's, on Gmail that of all mail, else INBOX."""
         if not self._scope.watched.folders and "X-GM-EXT-1" in self._scope.client.capabilities:
@@ -46,6 +51,8 @@ class MailboxOpener:
             account=self._scope.watched.account,
             name=folder.name,
             fence=self._scope.fence,
+            is_first=self.is_first,
+            is_listed=self._scope.watched.folder is not None,
         )
         self._scope.memory.deferred.load(row.deferred)
         found = await self.find_numbering(row, selected)
@@ -82,3 +89,28 @@ class MailboxOpener:
         """Means to compare mails with those that are recorded."""
         context, client, _, memory, *_ = self._scope
         return Identities(context.pool, client, memory.room, context.settings.max_email_size)
+
+
+class FolderOpener(MailboxOpener):
+    """Opener of one of several watched folders. `is_first` says that the session waits in it."""
+
+    __slots__ = ("_folder", "_is_first")
+
+    def __init__(self, scope: ConnectionScope, folder: Folder, *, is_first: bool) -> None:
+        super().__init__(scope)
+        self._folder = folder
+        self._is_first = is_first
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the session waits in the folder."""
+        return self._is_first
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The name of the folder."""
+        return (self._folder.name,)
+
+    async def choose(self) -> Folder:
+        """Return the folder."""
+        return self._folder

@@ -61,6 +61,10 @@ class ConnectionStatus:
             with contextlib.suppress(*UNAVAILABLE):
                 await self._report(is_lagging=False)
 
+    def of_folder(self, name: str) -> "FolderStatus":
+        """Return the status for the visit of one of several folders: its notes name the folder."""
+        return FolderStatus(self, name)
+
     async def _report(self, *, is_lagging: bool) -> None:
         is_new = self._is_new
         self._is_new, self._is_lagging = False, is_lagging
@@ -73,3 +77,36 @@ class ConnectionStatus:
             lags=is_lagging,
             reason="; ".join(self._notes.values()) or None,
         )
+
+
+class FolderStatus(ConnectionStatus):
+    """The status of a connection during the visit of one of several folders."""
+
+    __slots__ = ("_connection", "_name")
+
+    def __init__(self, connection: ConnectionStatus, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    async def note(self, subject: str, text: str | None) -> None:
+        """Report a peculiarity of the folder. That of deferred mails concerns all folders."""
+        if subject == "deferred":
+            await self._connection.note(subject, text)
+        else:
+            named = None if text is None else f"{self._name}: {text}"
+            await self._connection.note(f"{subject} of {self._name}", named)
+
+    def begin_catch_up(self) -> None:
+        """Start the clock of a catch-up."""
+        self._connection.begin_catch_up()
+
+    async def report_if_lagging(self, mails: int) -> None:
+        """Report once per catch-up that it takes long."""
+        await self._connection.report_if_lagging(mails)
+
+    async def report_caught_up(self) -> None:
+        """Report that the session has caught up, if it was reported to lag."""
+        await self._connection.report_caught_up()
+
+    async def report_established(self) -> None:
+        """Do nothing: the session is established once all folders have caught up."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 
 from superimap.core import metrics
 from superimap.core.crypto import VaultError
@@ -17,6 +18,7 @@ from superimap.domain import sweeps as pace
 from superimap.domain.sweeps import Proceed, Step, Stop, SweepDirection, SweepState, Wait
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
+from superimap.idler.folder_matches import mail_folder
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.opening import MailboxOpener
 from superimap.idler.scope import ConnectionScope
@@ -27,6 +29,7 @@ from superimap.idler.sweep_reader import SweepReader
 from superimap.idler.sweep_retries import SweepRetries
 from superimap.idler.swept_mailbox import NotRecorded, SweptMailbox
 from superimap.imap.errors import AuthenticationFailed, ImapError
+from superimap.imap.types import Folder
 from superimap.oauth.token_errors import TokenRefused, TokenUnavailable
 
 log = logging.getLogger(__name__)
@@ -124,7 +127,9 @@ class SweepRun:
             self._memory.begin_connection(room)
             status = ConnectionStatus(self._context, watched, client)
             scope = ConnectionScope(self._context, client, watched, self._memory, fence, status)
-            place = await self._open(scope, view)
+            place, folder = await self._open(scope, view)
+            if watched.listed_folders:
+                scope = scope._replace(watched=replace(watched, folder=mail_folder(folder)))
             progress = await queries.begin(self._context.pool, place)
             if progress is None:
                 raise Fenced
@@ -147,7 +152,7 @@ class SweepRun:
                 mailbox.discard()
             await self._finish(is_full=mailbox.has_too_many_unread, is_over=is_over or view.dry_run)
 
-    async def _open(self, scope: ConnectionScope, view: SweepView) -> SweepPlace:
+    async def _open(self, scope: ConnectionScope, view: SweepView) -> tuple[SweepPlace, Folder]:
         """Open the folder read-only. Raises Halted if it does not exist, or is not caught up."""
         pool, watched, fence, client = self._context.pool, scope.watched, scope.fence, scope.client
         current = await queries.find_folder(pool, watched, fence, None)
@@ -163,13 +168,19 @@ class SweepRun:
             swept = await queries.find_folder(pool, watched, fence, folder.name) or current
         selected = await opener.select(folder)
         numbering = swept.numbering_of(selected.uid_validity)
-        is_watched = swept.id == current.id
-        if is_watched and numbering != current.numbering:
+        if swept.is_watched and (numbering != swept.numbering or swept.last_uid is None):
             raise Halted(Wait(CATCH_UP_WAIT_SECONDS, "the mail server has renumbered the mailbox"))
-        up_to = current.last_uid if is_watched else await client.highest_uid()
-        return SweepPlace(
-            self._sweep.id, watched, fence, swept.id, numbering.recorded, up_to, is_watched=is_watched
+        up_to = swept.last_uid if swept.is_watched else await client.highest_uid()
+        place = SweepPlace(
+            self._sweep.id,
+            watched,
+            fence,
+            swept.id,
+            numbering.recorded,
+            up_to or 0,
+            is_watched=swept.is_watched,
         )
+        return place, folder
 
     async def _sweep_mails(
         self, scope: ConnectionScope, view: SweepView, mailbox: SweptMailbox, progress: SweepProgress

@@ -11,6 +11,7 @@ from superimap.domain import watch_notes
 from superimap.idler import server_pauses
 from superimap.idler.context import IdlerContext
 from superimap.idler.entry import MailboxEntry
+from superimap.idler.folder_watch import FolderWatch
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.missing_mails import Look, MissingMails
 from superimap.idler.rounds import Rounds
@@ -25,14 +26,15 @@ class MailboxWatch:
     """One open mailbox on one connection. Made by `open`."""
 
     __slots__ = (
-        "_arrivals", "_check", "_entry", "_false_alarms", "_is_blind", "_is_outdated", "_losses", "_missing",
-        "_rounds", "_scope",
+        "_arrivals", "_check", "_entry", "_false_alarms", "_folders", "_is_blind", "_is_outdated", "_losses",
+        "_missing", "_rounds", "_scope",
     )  # fmt: skip
 
     def __init__(self, scope: ConnectionScope) -> None:
         self._scope = scope
         self._entry = MailboxEntry(scope)
         self._arrivals = self._entry.arrivals
+        self._folders = FolderWatch(scope) if scope.watched.listed_folders else None
         self._check = StatusCheck()
         self._missing = MissingMails()
         self._rounds = Rounds(scope.context, scope.watched)
@@ -81,7 +83,7 @@ class MailboxWatch:
             if self._is_outdated:
                 await self._enter()
                 each = rounds.begin(self._scope.client, self._due)
-            await self._look()
+            await self._look_around()
             if rounds.is_check_due:
                 await self._check_mailbox()
                 rounds.finish_check()
@@ -112,12 +114,41 @@ class MailboxWatch:
 
     def _due(self) -> float:
         """Return the event loop's time at which a look or a deferred mail is due."""
-        return min(self._missing.due, _now() + self._entry.deferred_due)
+        due = min(self._missing.due, _now() + self._entry.deferred_due)
+        return due if self._folders is None else min(due, self._folders.due)
 
     async def _enter(self) -> None:
         self._is_outdated = False
         self._losses = self._scope.context.watches.losses
-        await self._entry.enter()
+        if self._folders is None:
+            await self._entry.enter()
+            return
+        self._entry = await self._folders.enter()
+        self._arrivals, self._check, self._missing = self._entry.arrivals, StatusCheck(), MissingMails()
+        await self._folders.subscribe()
+        await self._folders.count()
+        await self._visit_folders()
+
+    async def _visit_folders(self) -> bool:
+        """Catch up in the other folders that have changed; return whether there was one."""
+        if self._folders is None or not await self._folders.visit():
+            return False
+        await self._entry.reopen()
+        await self._folders.end_visits()
+        return True
+
+    async def _look_around(self) -> None:
+        """Search for new mails in the open mailbox, and in the other folders that have some."""
+        if self._folders is None:
+            await self._look()
+            return
+        is_urgent = self._arrivals.pending > 0
+        if is_urgent:
+            await self._look()
+        await self._folders.look()
+        self._is_outdated |= self._folders.is_outdated
+        if not await self._visit_folders() and not is_urgent:
+            await self._look()
 
     async def _look(self) -> None:
         """Search for new mails, and for announced ones that were not found before."""

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import islice
 from typing import Literal
 
-from superimap.imap import fetching, folders, idle, mailboxes, writing
+from superimap.imap import fetching, folder_counts, folders, idle, mailboxes, notify, writing
 from superimap.imap.command_memory import CommandMemory
+from superimap.imap.folder_news import NewsTaken
 from superimap.imap.protocol import Protocol
 from superimap.imap.search import UidSearch
 from superimap.imap.silence import limited_silence
@@ -96,6 +97,26 @@ class ImapClient:
         """Return counts of a mailbox, such as MESSAGES, UIDNEXT, UIDVALIDITY; unanswered ones are absent."""
         folder = folders.named(folder) if isinstance(folder, str) else folder
         return await mailboxes.status(self._protocol, self._memory, self._timeouts, folder, *names)
+
+    async def folder_counts(self, wanted: Sequence[Folder], *names: str) -> dict[bytes, Mapping[str, int]]:
+        """Return counts of mailboxes by the bytes of their names, as `status` does; some may be absent.
+
+        Raises Refused only if the server asks for a pause.
+        """
+        return await folder_counts.folder_counts(self._protocol, self._memory, self._timeouts, wanted, names)
+
+    async def announce(self, wanted: Sequence[Folder]) -> bool:
+        """Have the server announce new mail in these mailboxes (NOTIFY); return whether it will.
+
+        Announcements end a round of `idle`, and are taken by `take_news`. Raises Refused only if the server asks
+        for a pause.
+        """
+        return await notify.subscribe(self._protocol, self._memory, self._timeouts, wanted)
+
+    def take_news(self) -> NewsTaken | None:
+        """Return what was announced of other mailboxes since the last call; None if nothing was."""
+        news = self._protocol.news
+        return None if news is None or not news.is_pending else news.take()
 
     async def noop(self) -> None:
         """Let the server report changes, and prove that it is alive."""
@@ -206,7 +227,8 @@ class ImapClient:
         poll_by: Literal["noop", "status"] | None = None,
         due: Callable[[], float] = lambda: math.inf,
     ) -> AsyncIterator[None]:
-        """Yield when mail has arrived since the last search was sent, and at the end of each round.
+        """Yield when mail has arrived since the last search was sent, also in a mailbox that is announced, and at
+        the end of each round.
 
         A round ends after `renew` seconds of IDLE, or when the server ends the IDLE. Where there is no IDLE, or it
         fails each time, or `poll_by` forbids it, a round is `poll` seconds and ends with a NOOP, unless the caller
@@ -219,7 +241,7 @@ class ImapClient:
             protocol.keep(0)
             now = protocol.loop.time()
             left = min(due(), mailbox.repeat_at) - now
-            if not mailbox.has_news and left > 0:
+            if not protocol.has_news and left > 0:
                 if poll_by is None and self.takes_idle:
                     seconds = min(self.longest_wait(renew), left)
                     await idle.wait_in_idle(protocol, memory, renew=seconds, timeouts=self._timeouts)

@@ -1,5 +1,6 @@
 """Parsing of LIST responses (RFC 9051 section 7.3.1), also of those that stray from the grammar."""
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -15,6 +16,7 @@ _LIST = re.compile(
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"(?= *\Z| \()', re.DOTALL)
 _ESCAPE = re.compile(rb'\\(["\\])')
 _MARKER = re.compile(rb"~?\{\d++\+?\}\Z")
+_MAX_SHARED_BYTES = 200  # of attributes whose set is kept for other folders
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL has no such text
 _SPECIAL_USE = {use.lower(): use for use in (r"\All", r"\Archive", r"\Drafts", r"\Flagged", r"\Important",
                                              r"\Junk", r"\Sent", r"\Trash", r"\Noselect")}  # fmt: skip
@@ -44,13 +46,19 @@ def parse_folder(response: Response) -> Folder | None:
         raw = rest.strip()  # a name like any other, because a name is an astring (RFC 9051 section 9)
     if raw is None:
         return None
-    words = attributes.decode("latin-1").split()
     return Folder(
         name=_UNSTORABLE.sub("\ufffd", decode_mailbox(raw)),
-        attributes=frozenset(_SPECIAL_USE.get(word.lower(), word) for word in words),
+        attributes=(_shared_attributes if len(attributes) <= _MAX_SHARED_BYTES else _attributes)(attributes),
         delimiter=_delimiter(delimiter),
         raw=raw,
     )
+
+
+def _attributes(text: bytes) -> frozenset[str]:
+    return frozenset(_SPECIAL_USE.get(word.lower(), word) for word in text.decode("latin-1").split())
+
+
+_shared_attributes = functools.lru_cache(maxsize=256)(_attributes)  # a few sets, of many folders
 
 
 def _name(text: bytes) -> bytes | None:

@@ -7,6 +7,7 @@ from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import Refused
 from superimap.imap.protocol import Protocol
 from superimap.imap.response import Response
+from superimap.imap.status_names import folder_key, status_name
 from superimap.imap.statuses import CommandResult
 from superimap.imap.throttling import asks_for_pause
 from superimap.imap.types import Folder, Selected, Timeouts, UidValidity
@@ -130,7 +131,11 @@ async def status(
             "STATUS", encoding.quote_raw(folder.raw), items, wanted="STATUS", within=timeouts.command
         )
     counts: dict[str, int] = {}
-    await pacing.each(lambda each: counts.update(responses.mailbox_status(each)), answer.responses, protocol)
+    key = folder_key(folder.raw)
+    ours = [each for each in answer.responses if folder_key(status_name(each) or b"") == key]
+    await pacing.each(
+        lambda each: counts.update(responses.mailbox_status(each)), ours or answer.responses, protocol
+    )
     return {name: counts[name] for name in names if name in counts}
 
 

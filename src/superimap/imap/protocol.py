@@ -24,7 +24,8 @@ from superimap.imap.types import Limits
 
 _MAX_CHALLENGES = 16  # SASL exchanges take one or two
 _VALID_STATES = {name: command.valid_states for name, command in aioimaplib.Commands.items()} | {
-    "XLIST": (AUTH, SELECTED)  # the predecessor of SPECIAL-USE
+    "XLIST": (AUTH, SELECTED),  # the predecessor of SPECIAL-USE
+    "NOTIFY": (AUTH, SELECTED),
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from superimap.imap.command import Command
 from superimap.imap.errors import ImapError, LimitExceeded, OutOfSync, ProtocolError
+from superimap.imap.folder_news import FolderNews
 from superimap.imap.framing import Framer
 from superimap.imap.held_memory import HeldMemory
 from superimap.imap.link import Link
@@ -16,12 +17,17 @@ from superimap.imap.types import Limits
 
 MAX_STRAY_LINES = 50
 """Lines of a connection that are no responses, after which it is out of step."""
+MAX_CODE_BYTES = 64
+"""Beginning of an untagged response in which the end of announcements is looked for."""
 BANNER_SECONDS = 1.0
 """Time between a line in front of the greeting and the greeting."""
 
 
 class Reception(Link):
     """The reading side of a connection: untagged responses, and the memory that input takes."""
+
+    news: FolderNews | None = None
+    """Announcements of other mailboxes. Of the class, so that connections without them pay nothing for it."""
 
     def __init__(self, limits: Limits, peer: Peer, clean: Callable[[ImapError], ImapError]) -> None:
         super().__init__(clean)
@@ -57,6 +63,11 @@ class Reception(Link):
     def mailbox(self) -> MailboxState:
         """The state of the open mailbox."""
         return self._server.mailbox
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the open mailbox has messages that no search covers, or another one was announced."""
+        return self.mailbox.has_news or (self.news is not None and self.news.is_pending)
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Handle all complete responses. # upstream: recursed for each line, and formatted all data for a log"""
@@ -152,11 +163,15 @@ class Reception(Link):
     def _untagged(self, response: Response) -> None:
         """Let the server's state take it, and pass data to the command."""
         command = self._pending
+        if self.news is not None and b"[NOTIFICATIONOVERFLOW]" in response.line[:MAX_CODE_BYTES].upper():
+            self.news.end()
         name, response = self._server.take_untagged(
             response, during="" if command is None else command.name, selected=self.state == SELECTED
         )
         if command is not None and name in command.wanted:
             command.collect(response, self._limits)
+        elif self.news is not None and name in (b"STATUS", b"LIST"):
+            self.news.read(name, response)
 
     def _continuation(self, line: bytes) -> None:
         """Handle the server's "+"."""

@@ -17,6 +17,7 @@ from json.encoder import encode_basestring
 from typing import Any, Protocol
 
 from superimap.domain.events import EVENTS, EventName
+from superimap.domain.folders import MailFolder
 from superimap.domain.mail_stages import MailOrigin
 from superimap.webhooks.signing import body_signature
 
@@ -46,13 +47,14 @@ def new_mail(
     imap_provider_code: str,
     received_at: datetime | None,
     origin: MailOrigin,
+    folder: MailFolder | None = None,
 ) -> bytes:
     """Content of a `new_mail` webhook.
 
     `mail` is parsed from `raw`. `text` is `raw` as UTF-8, in pieces: each piece is a step of its own, so that
     encoding a large mail in a thread does not block the other threads. Where the text differs from the bytes
     (`is_exact` is False), `rfc822_base64` has the exact bytes. `received_at` is the mail's INTERNALDATE; None if
-    the server does not know it.
+    the server does not know it. `folder` is the mail's, if the user has a list of folders to watch.
     """
     fields: dict[str, Any] = {
         "sha1": mail.sha1,
@@ -62,6 +64,8 @@ def new_mail(
         "origin": origin,
         "envelope": envelope,
     }
+    if folder is not None:
+        fields |= {"mailbox": folder.name, "special_use": folder.special_use}
     parts = [b',"rfc822":"', *map(_escaped, text), b'"']
     if not is_exact:
         parts += [b',"rfc822_base64":"', *_base64(raw), b'"']

@@ -21,12 +21,29 @@ async def test_a_connection_is_created_listed_shown_and_deleted(acme):
     deleted = await acme.delete(f"{CONNECTIONS}/GMAIL_OAUTH2")
     gone = await acme.get(f"{CONNECTIONS}/GMAIL_OAUTH2")
 
-    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None}
+    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None, "folders": None}
     assert (created.status_code, created.json()) == (201, gmail)
-    assert listed.json() == [gmail, {"imap_provider_code": "PLAIN", "users_count": 0, "history_days": None}]
+    assert listed.json() == [gmail, gmail | {"imap_provider_code": "PLAIN"}]
     assert (shown.status_code, shown.json()) == (200, gmail)
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert (gone.status_code, gone.json()["detail"]) == (404, "Connection not found.")
+
+
+async def test_the_folders_of_a_connection_let_only_users_without_a_list_start_again(acme, world):
+    person = {"login_username": "x", "login_password": "p"}
+    for tag, folders in (("ADA", None), ("GRACE", ["Support"]), ("IDLE", None)):
+        fields = {"tag": tag, "folders": folders} | (person if tag != "IDLE" else {})
+        assert (await acme.post(f"{CONNECTIONS}/PLAIN/users", json=fields)).status_code == 201
+
+    changed = await acme.put(f"{CONNECTIONS}/PLAIN", json={"folders": ["INBOX", "Projects/*"]})
+    again = await acme.put(f"{CONNECTIONS}/PLAIN", json={"folders": ["INBOX", "Projects/*"]})
+    refused = await acme.put(f"{CONNECTIONS}/PLAIN", json={"folders": ["\\Spam"]})
+
+    assert changed.json()["folders"] == again.json()["folders"] == ["INBOX", "Projects/*"]
+    assert refused.json()["errors"][0]["field"] == "folders"
+    async with world.sessionmaker() as db:
+        rows = await db.execute(select(User.tag, User.credentials_version))
+    assert dict(map(tuple, rows)) == {"ADA": 2, "GRACE": 1, "IDLE": 1}
 
 
 async def test_a_connection_stores_its_oauth_client(acme, world):

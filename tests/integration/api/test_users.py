@@ -18,7 +18,7 @@ ADA = {"tag": "ADA", "email": "ada@example.com", "login_username": "ada", "login
 FIELDS = {"tag", "email", "connect_url", "disconnect_url", "connected_at"}
 ADDED = {
     "archived", "imap_host", "imap_port", "imap_tls", "status", "status_reason", "status_since",
-    "last_login_at", "last_email_at", "last_proven_alive_at", "sign_in_email", "history_days",
+    "last_login_at", "last_email_at", "last_proven_alive_at", "sign_in_email", "history_days", "folders",
 }  # fmt: skip
 
 
@@ -364,3 +364,41 @@ async def test_an_api_key_cannot_guess_the_password_of_a_mailbox_through_the_idl
     assert "passwords were set for this mailbox" in answers[-1].json()["detail"]
     assert [new.status_code, other_field.status_code] == [429, 200]
     assert [other_mailbox.status_code, other_partner.status_code] == [201, 201]
+
+
+async def test_folders_to_watch_are_checked_stored_and_shown(acme, world):
+    await acme.post(USERS, json=ADA | {"folders": ["inbox", "\\sent", "Projects/*"]})
+    before = (await stored(world)).credentials_version
+    same = await acme.put(f"{USERS}/ADA", json={"folders": ["INBOX", "\\Sent", "Projects/*"]})
+    unchanged = await stored(world)
+    changed = await acme.put(f"{USERS}/ADA", json={"folders": ["Support"]})
+    after = await stored(world)
+    cleared = await acme.put(f"{USERS}/ADA", data={"folders": ""})
+
+    assert same.json()["folders"] == ["INBOX", "\\Sent", "Projects/*"]
+    assert (unchanged.credentials_version, unchanged.folders_since) == (before, None)
+    assert changed.json()["folders"] == ["Support"]
+    assert (after.credentials_version, after.status) == (before + 1, "connecting")
+    assert after.folders_since is not None
+    assert cleared.json()["folders"] is None
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        (["INBOX", "\\Spam"], "[1] must be one of the special uses \\All, "),
+        (["INBOX", " "], "[1] must be a name, a pattern such as Projects/*, or a special use"),
+        (["inbox", "INBOX"], "[1] repeats 'INBOX'; leave it out"),
+        (["x" * 256], "[0] must have at most 255 characters"),
+        (["a\u0000b"], "[0] must not contain control characters"),
+        ([f"f{number}" for number in range(21)], "must have at most 20 entries"),
+        ([7], "must be "),
+    ],
+)
+async def test_a_folder_that_cannot_be_watched_is_named_with_its_index(acme, folders, says):
+    answer = await acme.post(USERS, json=ADA | {"folders": folders})
+
+    (fault,) = answer.json()["errors"]
+    assert answer.status_code == 422
+    assert fault["field"].startswith("folders")
+    assert fault["message"].startswith(says)

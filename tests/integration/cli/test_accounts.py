@@ -142,7 +142,7 @@ def test_a_client_secret_comes_from_standard_input_and_is_never_shown(superimap,
 
     assert created["has_oauth2_client_secret"] is True
     assert "hush-hush" not in superimap("connections", "show", "acme", "gmail_oauth2").output
-    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None}
+    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None, "folders": None}
     assert ask("connections", "list", "acme") == [gmail]
 
 
@@ -156,6 +156,19 @@ def test_days_of_history_are_set_for_a_connection_and_for_a_user(superimap, ask,
     days = [each["history_days"] for each in (made, own, changed, none)]
     assert days == [30, 7, None, 0]
     assert "whole number of days" in refused.stderr
+
+
+def test_folders_to_watch_are_given_one_by_one_and_cleared(superimap, ask, installed):
+    superimap("connections", "create", "acme", "PLAIN", "--folder", "INBOX", "--folder", "Projects/*")
+    user = ask("users", "create", "acme", "PLAIN", "ada", "--folder", "\\sent")
+    refused = superimap("users", "update", "acme", "PLAIN", "ada", "--folder", "\\Spam", code=1)
+    cleared = ask("users", "update", "acme", "PLAIN", "ada", "--folder", "")
+
+    assert ask("connections", "show", "acme", "PLAIN")["folders"] == ["INBOX", "Projects/*"]
+    assert user["folders"] == ["\\Sent"]
+    assert "folders [0] must be one of the special uses" in refused.stderr
+    assert cleared["folders"] is None
+    assert ask("connections", "update", "acme", "PLAIN", "--folder", "")["folders"] is None
 
 
 def test_a_user_with_credentials_is_watched_archived_and_restored(superimap, ask, installed):

@@ -13,7 +13,7 @@ from superimap.domain.sweeps import SweepDirection, SweepState
 from superimap.launch import services
 from superimap.testing.imap.hooks import answering, ending, only
 from tests.integration.idler.sweeping import OLD, olds
-from tests.integration.idler.test_watching import idling, mail
+from tests.integration.idler.test_watching import contents, idling, mail
 
 
 async def test_each_mail_of_the_range_has_one_webhook_and_none_at_the_second_sweep(history):
@@ -264,3 +264,20 @@ async def test_a_server_that_claims_more_mails_than_a_mailbox_has_fails_its_swee
         row = await history.ended(await history.start())
 
     assert (row["state"], row["reason"]) == ("failed", "the mail server claims 8,000,000,000 mails")
+
+
+async def test_a_sweep_of_a_further_watched_folder_ends_at_its_cursor_and_names_the_folder(
+    history, world, imap
+):
+    await history.set_up(1)
+    imap.accounts["joe"].create("Archive")
+    imap.deliver("joe", mail("archived"), "Archive", internal_date=OLD)
+    await world.change_user(history.partner, "joe", folders=["INBOX", "Archive"])
+    async with running(services.run_idler, world.settings):
+        await idling(imap)
+        sweep = await history.start(folder="Archive")
+        row = await history.ended(sweep)
+
+    assert (row["state"], row["sent"], row["up_to_uid"]) == ("finished", 1, 1)
+    (content,) = await contents(world)
+    assert (content["mailbox"], content["origin"]) == ("Archive", "sweep")

@@ -18,8 +18,17 @@ _CHOICES_OF_TLS = (
 )
 
 
+_FOLDERS = r"One in each line: a name, a pattern such as Projects/*, or a special use such as \Sent. "
+_FOLDERS_OF_ALL = Field(
+    "folders",
+    "Folders to watch",
+    FieldKind.LINES,
+    _FOLDERS + "For all mailboxes without a list of their own. Empty: the usual folder.",
+)
+
+
 def connection_fields(provider: Provider, *, has_secret: bool = False) -> Sequence[Field]:
-    """Return the fields of a connection to this provider; none where users sign in with passwords."""
+    """Return the fields of a connection to this provider."""
     is_key = provider.client_auth is ClientAuth.PRIVATE_KEY_JWT
     known = {
         "oauth2_client_id": Field("oauth2_client_id", "Client id", is_required=True),
@@ -41,6 +50,7 @@ def connection_fields(provider: Provider, *, has_secret: bool = False) -> Sequen
     return [
         *(known[name] for name in required_fields(provider)),
         Field("history_days", "Days of history", FieldKind.NUMBER, _HISTORY_OF_CONNECTION),
+        _FOLDERS_OF_ALL,
     ]
 
 
@@ -79,6 +89,9 @@ def mailbox_fields(provider: Provider, *, has_secret: bool = False) -> Sequence[
             Field("imap_tls", "Encryption", FieldKind.CHOICE, choices=_CHOICES_OF_TLS),
         ]
     fields.append(Field("history_days", "Days of history", FieldKind.NUMBER, _HISTORY))
+    fields.append(
+        Field("folders", "Folders to watch", FieldKind.LINES, _FOLDERS + "Empty: those of the connection.")
+    )
     fields.append(
         Field(
             "enable_tracer",

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from superimap.api.schemas.common import LenientTag, LenientText, Number, RequestBody
 from superimap.db.accounts.validation.accounts import MAX_CHARACTERS, ConnectionFields, UserFields
 from superimap.domain.events import ReasonCode, UserEventKind, recorded_events_description
+from superimap.domain.folders import MAX_SELECTORS
 from superimap.domain.sweeps import MAX_HISTORY_DAYS
 from superimap.domain.users import UserStatus
 
@@ -17,6 +18,13 @@ Archived = Annotated[
     Field(description="`true` archives the user, who is then no longer watched; `false` restores the user."),
 ]
 _TAG_DESCRIPTION = "Your name for this user: any text without slashes and control characters."
+
+
+Folders = Annotated[
+    list[str] | None,
+    BeforeValidator(lambda value: [value] if isinstance(value, str) and value else value or None),
+]
+"""A list, or the only entry of a form; blank clears the value."""
 
 
 def _text(name: str, description: str, **extra: Any) -> Any:
@@ -55,6 +63,12 @@ class ConnectionChange(RequestBody):
         le=MAX_HISTORY_DAYS,
         description="Default of `history_days` for the users of this connection. Null or 0: none.",
     )
+    folders: Folders = Field(
+        None,
+        description="Folders to watch of all users without a list of their own, in the form of a user's "
+        "`folders`. Null: the usual folder. A change lets these users sign in again.",
+        json_schema_extra={"maxItems": MAX_SELECTORS},
+    )
 
     def fields(self) -> ConnectionFields:
         """Return the fields that were sent, as the database layer takes them."""
@@ -75,13 +89,21 @@ class ConnectionOut(BaseModel):
     model_config = ConfigDict(
         from_attributes=True,
         json_schema_extra={
-            "example": {"imap_provider_code": "PLAIN", "users_count": 2, "history_days": None}
+            "example": {
+                "imap_provider_code": "PLAIN",
+                "users_count": 2,
+                "history_days": None,
+                "folders": None,
+            }
         },
     )
 
     imap_provider_code: str = Field(description="Code of the provider; identifies the connection in URLs.")
     users_count: int = Field(description="Number of users, including archived ones.")
     history_days: int | None = Field(description="Default of `history_days` for the users.")
+    folders: list[str] | None = Field(
+        description="Folders to watch of all users without a list of their own; null: the usual folder."
+    )
 
 
 class UserChange(RequestBody):
@@ -129,6 +151,13 @@ class UserChange(RequestBody):
         None,
         description="`tls` or `starttls`. Default: `tls` at port 993, `starttls` at port 143. "
         "`none` is accepted in development only.",
+    )
+    folders: Folders = Field(
+        None,
+        description="Folders to watch: names, patterns with `*` such as `Projects/*`, and special uses such as "
+        "`\\Sent`. `/` separates the levels of names. IDLE waits in the first folder that exists. Null: the "
+        "folders of the connection.",
+        json_schema_extra={"maxItems": MAX_SELECTORS},
     )
 
     def fields(self) -> UserFields:
@@ -178,6 +207,7 @@ USER_EXAMPLE: Mapping[str, Any] = {
     "imap_host": None,
     "imap_port": None,
     "imap_tls": None,
+    "folders": None,
     "archived": False,
     "status": "watching",
     "status_reason": None,
@@ -217,6 +247,9 @@ class UserOut(BaseModel):
     )
     imap_port: int | None
     imap_tls: str | None
+    folders: list[str] | None = Field(
+        description="Folders to watch; null: those of the connection. `status_reason` names missing ones."
+    )
     archived: bool
     status: UserStatus = Field(description="State of watching this user's mailbox.")
     status_reason: str | None = Field(description="Reason for the status, for people.")

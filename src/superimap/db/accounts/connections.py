@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.core.crypto import Place, Vault
 from superimap.core.private_keys import UnusableKey, read_signing_key
 from superimap.db import audit
+from superimap.db.accounts.connection_folders import change_folders, given_folders
 from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.deletions import refuse_many_users
 from superimap.db.accounts.validation.accounts import ConnectionFields, validate_account
@@ -53,11 +54,12 @@ class ProviderConnection(NamedTuple):
 
 
 class ConnectionRow(NamedTuple):
-    """Provider code of a connection, the number of its users with archived ones, and its days of history."""
+    """Provider code of a connection, the number of its users, and the defaults of its users."""
 
     imap_provider_code: str
     users_count: int
     history_days: int | None
+    folders: list[str] | None
 
 
 async def by_code(
@@ -102,13 +104,18 @@ async def create(
     Raises ValueTaken if the partner has a connection to this provider; the transaction must then be rolled back.
     """
     values = _validate(provider, fields)
+    folders = given_folders(fields)
     for name in required_fields(provider):
         if name not in values:
             raise Invalid(name, f"is required for this provider; {_HINTS[name]}")
     drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("connections", "id"))))
     row = cast(int, drawn)
     connection = Connection(
-        id=row, partner_id=partner_id, provider_id=provider.id, **_as_stored(vault, partner_id, row, values)
+        id=row,
+        partner_id=partner_id,
+        provider_id=provider.id,
+        **_as_stored(vault, partner_id, row, values),
+        **folders,
     )
     db.add(connection)
     try:
@@ -116,7 +123,7 @@ async def create(
     except IntegrityError as error:
         raise_conflict(error)
     linked = ProviderConnection(connection, provider)
-    await _record(db, AuditAction.CONNECTION_CREATE, linked, values)
+    await _record(db, AuditAction.CONNECTION_CREATE, linked, {**values, **folders})
     return linked
 
 
@@ -125,12 +132,18 @@ async def update(
 ) -> ProviderConnection:
     """Change the given fields. Users in `authentication_failed` sign in again with the new client.
 
+    With other folders the users without a list of their own start again.
+
     Raises Invalid for another client id or tenant without its secret: the stored one is not sent for it.
     """
     connection, provider = linked
-    given = _validate(provider, fields)
+    given, folders = _validate(provider, fields), given_folders(fields)
     _check_secret_is_sent(connection, given)
     values = _as_stored(vault, connection.partner_id, connection.id, given)
+    if await change_folders(db, connection, folders):
+        await notify_shards(db, connection.id)
+        if not values:
+            await _record(db, AuditAction.CONNECTION_UPDATE, linked, folders)
     if not values:
         return linked
     is_client_changed = not given.keys().isdisjoint(required_fields(provider))
@@ -146,7 +159,7 @@ async def update(
         raise NotFound("Connection not found.")
     if is_client_changed:
         await _retry_failed_users(db, connection.id)
-    await _record(db, AuditAction.CONNECTION_UPDATE, linked, given)
+    await _record(db, AuditAction.CONNECTION_UPDATE, linked, {**given, **folders})
     return ProviderConnection(changed, provider)
 
 
@@ -193,9 +206,10 @@ async def _record(
     await audit.record(db, action, partner_id=partner_id, object_id=code, fields=values, details=recorded)
 
 
-def _with_user_count() -> Select[str, int, int | None]:
+def _with_user_count() -> Select[str, int, int | None, list[str] | None]:
     users = select(func.count()).where(User.connection_id == Connection.id).scalar_subquery()
-    return select(Provider.code, users, Connection.history_days).select_from(Connection).join(Provider)
+    columns = Provider.code, users, Connection.history_days, Connection.folders
+    return select(*columns).select_from(Connection).join(Provider)
 
 
 def _validate(provider: Provider, fields: ConnectionFields) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Renumbered(Conflict):
 
 
 class NotWatched(Conflict):
-    """The message is of a folder that is not the watched one any more."""
+    """The message is of a folder that is not watched any more."""
 
     kind = "not-watched"
 
@@ -95,7 +95,9 @@ async def retry_message(db: AsyncSession, user: User, message_id: int) -> None:
 
 
 async def _is_left(db: AsyncSession, mailbox: Mailbox) -> bool:
-    """Return whether another mailbox of the user was opened after this one."""
+    """Return whether another mailbox of the user was opened after this one, and no list of folders selects it."""
+    if mailbox.watched_since is not None:
+        return False
     later = select(Mailbox.id).where(
         Mailbox.user_id == mailbox.user_id,
         Mailbox.opened_at > (mailbox.opened_at or datetime.min.replace(tzinfo=UTC)),

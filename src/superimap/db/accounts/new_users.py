@@ -98,6 +98,7 @@ class ShownUser:
     last_proven_alive_at: datetime | None = None
     sign_in_email: str | None = None
     history_days: int | None = None
+    folders: list[str] | None = None
 
 
 class UserExists(ValueTaken):
@@ -194,6 +195,7 @@ def _columns(vault: Vault, target: UserTarget, users: Sequence[UserToCreate]) ->
     return {
         "id": [each.id for each in users],
         **{name: [values.get(name) for values in stored] for name in _STORED_FIELDS},
+        "folders": [json.dumps(values.get("folders")) for values in stored],
         "enable_tracer": [bool(each.values.get("enable_tracer")) for each in users],
         "archived": [each.is_archived for each in users],
         "is_connected": [each.is_complete for each in users],
@@ -222,4 +224,5 @@ def _shown(user: UserToCreate, connected_at: datetime | None, status_since: date
         status_since=status_since,
         sign_in_email=values.get("sign_in_email"),
         history_days=values.get("history_days"),
+        folders=values.get("folders"),
     )

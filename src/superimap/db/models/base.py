@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Column,
@@ -30,6 +31,7 @@ _TIMESTAMPTZ = DateTime(timezone=True)
 IdentityKey = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
 TimestampDefaultNow = Annotated[datetime, mapped_column(_TIMESTAMPTZ, server_default=func.now())]
 SealedBytes = Annotated[bytes, mapped_column(LargeBinary, info={"sealed": True})]
+FolderList = Annotated[list[str], mapped_column(ARRAY(Text))]
 DigestBytes = Annotated[bytes, mapped_column(LargeBinary)]
 
 

@@ -36,7 +36,8 @@ class Mailbox(Base):
     `restarts_paid_at`: when another restart no longer counts together with the earlier ones
     (`numbering.may_restart`).
 
-    The mailbox of a user with the latest `opened_at` is the watched one.
+    The mailbox of a user with the latest `opened_at` is the first or only watched one; its session waits there.
+    `watched_since` is set while the mailbox is in the user's list of folders: mail from before is no news.
 
     `account` is the name that the user signed in with, followed by a tab and the server if the person entered it,
     because UIDs are valid in one mail account only.
@@ -60,6 +61,7 @@ class Mailbox(Base):
     last_mail_size: Mapped[int | None] = mapped_column(BigInteger)
     restarts_paid_at: Mapped[datetime | None]
     opened_at: Mapped[datetime | None]
+    watched_since: Mapped[datetime | None]
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (

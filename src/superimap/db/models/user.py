@@ -21,6 +21,7 @@ from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from superimap.db.models.base import (
     Base,
+    FolderList,
     IdentityKey,
     SealedBytes,
     TimestampDefaultNow,
@@ -40,6 +41,8 @@ class Connection(Base):
     `oauth2_tenant` is the provider's customer, where the token URL contains one. For an app-only provider the
     connection holds the access token of all its users; for other providers each user holds its own. No process
     requests tokens for this connection before `oauth2_pause_until`. `history_days` is that of users without one.
+    `folders` are the selectors of the folders to watch of all users without a list of their own, changed last at
+    `folders_since`; NULL: the usual folder.
     """
 
     __tablename__ = "connections"
@@ -57,6 +60,8 @@ class Connection(Base):
     oauth2_pause_until: Mapped[datetime | None]
     oauth2_pause_reason: Mapped[str | None]
     history_days: Mapped[int | None] = mapped_column(SmallInteger)
+    folders: Mapped[FolderList | None]
+    folders_since: Mapped[datetime | None]
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (UniqueConstraint("partner_id", "provider_id"), UniqueConstraint("id", "partner_id"))
@@ -76,6 +81,8 @@ class User(Base):
     grant. Until `oauth2_lease_until` only one process requests the next token. `last_proven_alive_at` is what was
     written of this user (`own_proof_at`), or a later vouch of the idler that watches it: place `vouch_slot` in the
     vouches of `vouched_by`.
+
+    `folders` are the selectors of the folders to watch, changed last at `folders_since`; NULL: the connection's.
 
     The password and the access token are deferred: the API may write them, but not read them.
     """
@@ -122,6 +129,8 @@ class User(Base):
     login_accepted: Mapped[bool] = mapped_column(server_default=text("false"))
     refusals: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     refused_since: Mapped[datetime | None]
+    folders: Mapped[FolderList | None]
+    folders_since: Mapped[datetime | None]
 
     __table_args__ = (
         ForeignKeyConstraint(

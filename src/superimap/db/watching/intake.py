@@ -127,14 +127,24 @@ class Fenced(SuperImapError):
 
 
 async def visit_mailbox(
-    pool: Pool, *, user_id: int, partner_id: int, version: int, account: str, name: str, fence: Fence
+    pool: Pool,
+    *,
+    user_id: int,
+    partner_id: int,
+    version: int,
+    account: str,
+    name: str,
+    fence: Fence,
+    is_first: bool = True,
+    is_listed: bool = False,
 ) -> MailboxRow:
     """Return the row of a folder of the user's mail account; the first visit makes it.
 
     `version` is the version of the credentials with which the session signed in to `account`.
 
     A new folder starts at the latest date of the account's folders: usually it is one of them, renamed, or the
-    same mail at another server. Raises Fenced.
+    same mail at another server. `is_listed` says that the user has a list of folders, and `is_first` that the
+    session waits in this one. Raises Fenced.
     """
     row = await pool.fetchrow(
         *_VISIT_MAILBOX.bind(
@@ -145,6 +155,8 @@ async def visit_mailbox(
             partner_id=partner_id,
             name=name,
             account=account,
+            is_first=is_first,
+            is_listed=is_listed,
         )
     )
     if row is None:

@@ -7,17 +7,26 @@ WITH
 fence AS (
     SELECT 1 FROM shards WHERE shard = :shard AND owner = :owner AND epoch = :epoch FOR KEY SHARE
 ),
+-- Without a list of folders, the others of an earlier list are not watched any more.
+unlisted AS (
+    UPDATE mailboxes SET watched_since = NULL FROM fence
+    WHERE user_id = :user_id AND watched_since IS NOT NULL AND NOT :is_listed::boolean
+      AND (account, name) <> (:account, :name)
+),
 -- The folder's row. A new folder starts at the latest date of the same mail account (the part of `account` before
--- the tab), and so does one that only a sweep has read; any other is returned as it is. A row from before version
--- 0016 has no server_uid_validity.
+-- the tab), and so does one that only a sweep has read; any other is returned as it is, and so is one of a list
+-- (watch_folders). Only the first folder is marked as opened. A row from before version 0016 has no
+-- server_uid_validity.
 visited AS (
     INSERT INTO mailboxes (user_id, partner_id, name, account, opened_at, last_internal_date)
-    SELECT u.id, u.partner_id, :name, :account, now(),
+    SELECT u.id, u.partner_id, :name, :account, CASE WHEN :is_first::boolean THEN now() END,
            (SELECT max(last_internal_date) FROM mailboxes
             WHERE user_id = u.id AND split_part(account, E'\t', 1) = split_part(:account, E'\t', 1))
     FROM users u, fence WHERE u.id = :user_id AND u.partner_id = :partner_id
-    ON CONFLICT (user_id, account, name) DO UPDATE SET opened_at = excluded.opened_at,
-        last_internal_date = CASE WHEN mailboxes.opened_at IS NULL AND mailboxes.uid_validity IS NULL
+    ON CONFLICT (user_id, account, name) DO UPDATE SET opened_at = coalesce(excluded.opened_at, mailboxes.opened_at),
+        watched_since = CASE WHEN :is_listed::boolean THEN mailboxes.watched_since END,
+        last_internal_date = CASE
+            WHEN mailboxes.opened_at IS NULL AND mailboxes.uid_validity IS NULL AND mailboxes.watched_since IS NULL
             THEN excluded.last_internal_date ELSE mailboxes.last_internal_date END
     RETURNING id, uid_validity, last_uid, last_internal_date, restarts, was_empty,
               coalesce(server_uid_validity, uid_validity) AS server_uid_validity,

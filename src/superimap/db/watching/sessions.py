@@ -9,6 +9,7 @@ from asyncpg import Pool
 
 from superimap.db import statements
 from superimap.domain.events import ReasonCode, UserEventKind
+from superimap.domain.folders import MailFolder
 from superimap.domain.logins import LoginHistory
 from superimap.domain.providers import ProviderKind
 from superimap.domain.users import StatusChange, UserStatus, status_after
@@ -34,7 +35,9 @@ class WatchedUser:
 
     `wait` is the number of seconds to wait before signing in, by PostgreSQL's clock; `history` tells of the logins
     before. `is_held`: the backlog of the partner is full. `has_tracers`: tracers may be sent to it. A provider's
-    setting is None if it is the default (see `presets.Preset`).
+    setting is None if it is the default (see `presets.Preset`). `listed_folders` are the selectors of the folders
+    to watch, changed last at `listed_since`; `folder` is the one that is read, with such a list, and
+    `has_other_folders` says that others are watched.
     """
 
     user_id: int
@@ -58,11 +61,15 @@ class WatchedUser:
     open_by: Literal["examine", "select"] | None
     logins_per_second: float | None
     folders: tuple[str, ...]
+    listed_folders: tuple[str, ...]
+    listed_since: datetime | None
     has_own_server: bool
     wait: float
     history: LoginHistory
     is_held: bool = False
     has_tracers: bool = False
+    folder: MailFolder | None = None
+    has_other_folders: bool = False
 
     @property
     def account(self) -> str:
@@ -78,9 +85,13 @@ async def load(pool: Pool, user_id: int) -> WatchedUser | None:
         return None
     values = dict(row)
     folders = values.pop("folders") or ""
+    listed = tuple(values.pop("listed_folders") or ())
     history = LoginHistory(*(values.pop(field.name) for field in fields(LoginHistory)))
     return WatchedUser(
-        **values, folders=tuple(filter(None, map(str.strip, folders.split(",")))), history=history
+        **values,
+        folders=tuple(filter(None, map(str.strip, folders.split(",")))),
+        listed_folders=listed,
+        history=history,
     )
 
 

@@ -38,12 +38,16 @@ class SweepView:
 
 @dataclass(frozen=True, slots=True)
 class SweptFolder:
-    """A folder with its cursor, as PostgreSQL knows it; without one, `last_uid` is None."""
+    """A folder with its cursor, as PostgreSQL knows it; without one, `last_uid` is None.
+
+    `is_watched`: it is the watched folder, or one of several.
+    """
 
     id: int
     name: str
     last_uid: int | None
     numbering: Numbering | None
+    is_watched: bool
 
     def numbering_of(self, uid_validity: int) -> Numbering:
         """Return the numbering under a UIDVALIDITY of the server."""

@@ -97,7 +97,7 @@ async def find_folder(pool: Pool, watched: WatchedUser, fence: Fence, name: str 
 def _folder(row: Record) -> SweptFolder:
     is_known = row["uid_validity"] is not None and row["server_uid_validity"] is not None
     known = Numbering(row["server_uid_validity"], row["restarts"], row["uid_validity"]) if is_known else None
-    return SweptFolder(row["id"], row["name"], row["last_uid"], known)
+    return SweptFolder(row["id"], row["name"], row["last_uid"], known, row["is_watched"])
 
 
 async def begin(pool: Pool, place: SweepPlace) -> SweepProgress | None:

@@ -25,7 +25,8 @@ WHERE s.id = :sweep_id;
 
 -- name: find_watched_mailbox^
 -- The folder of the mail account that is watched, with its cursor.
-SELECT id, name, uid_validity, last_uid, coalesce(server_uid_validity, uid_validity) AS server_uid_validity, restarts
+SELECT id, name, uid_validity, last_uid, coalesce(server_uid_validity, uid_validity) AS server_uid_validity, restarts,
+    true AS is_watched
 FROM mailboxes WHERE user_id = :user_id AND account = :account AND opened_at IS NOT NULL
 ORDER BY opened_at DESC LIMIT 1;
 
@@ -44,9 +45,12 @@ made AS (
     ON CONFLICT (user_id, account, name) DO NOTHING
     RETURNING id, uid_validity, restarts
 )
-SELECT id, :name::text AS name, uid_validity, NULL::bigint AS last_uid, NULL::bigint AS server_uid_validity, restarts FROM made
+SELECT id, :name::text AS name, uid_validity, NULL::bigint AS last_uid, NULL::bigint AS server_uid_validity, restarts,
+    false AS is_watched
+FROM made
 UNION ALL
-SELECT m.id, m.name, m.uid_validity, m.last_uid, coalesce(m.server_uid_validity, m.uid_validity), m.restarts
+SELECT m.id, m.name, m.uid_validity, m.last_uid, coalesce(m.server_uid_validity, m.uid_validity), m.restarts,
+    m.watched_since IS NOT NULL
 FROM mailboxes m, fence WHERE m.user_id = :user_id AND m.account = :account AND m.name = :name;
 
 -- name: begin_sweep^

@@ -1,6 +1,6 @@
 """Table of commands: the handler of each, and the session states in which it is valid (RFC 9051 section 6)."""
 
-from superimap.testing.imap import folders, login, messages
+from superimap.testing.imap import folders, login, messages, notify
 from superimap.testing.imap.session import Handler
 
 _NEW = frozenset({"not authenticated"})
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Handler] = {
     "AUTHENTICATE": Handler(login.authenticate, _NEW),
     "ENABLE": Handler(login.enable, _KNOWN),
     "IDLE": Handler(login.idle, _KNOWN),
+    "NOTIFY": Handler(notify.notify, _KNOWN),
     "NAMESPACE": Handler(folders.namespace, _KNOWN),
     "LIST": Handler(folders.list_mailboxes, _KNOWN),
     "LSUB": Handler(folders.list_mailboxes, _KNOWN),

@@ -49,7 +49,8 @@ def flags_of(argument: Argument) -> frozenset[str]:
     return frozenset(flags - {"\\Recent"})
 
 
-def _write_name(session: FakeSession, name: str) -> bytes:
+def write_name(session: FakeSession, name: str) -> bytes:
+    """Return a mailbox name as the session is sent it."""
     if not session.utf8:
         return string(encode_name(name))
     return b'"%s"' % name.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8")
@@ -97,7 +98,7 @@ def _list_line(session: FakeSession, name: str, mailbox: FakeMailbox) -> bytes:
         attributes.append("\\Noselect")
     if mailbox.special_use is not None:
         attributes.append(mailbox.special_use)
-    written = _write_name(session, mailbox.name)
+    written = write_name(session, mailbox.name)
     return b'* %s (%s) "/" %s\r\n' % (name.encode(), " ".join(attributes).encode(), written)
 
 
@@ -146,7 +147,7 @@ def status(session: FakeSession, command: ClientCommand) -> str:
         if not isinstance(item, bytes) or (value := _status_item(mailbox, item.upper())) is None:
             raise Bad("Unknown STATUS item")
         words.append(b"%s %d" % (item.upper(), value))
-    session.send(b"* STATUS %s (%s)\r\n" % (_write_name(session, mailbox.name), b" ".join(words)))
+    session.send(b"* STATUS %s (%s)\r\n" % (write_name(session, mailbox.name), b" ".join(words)))
     return "STATUS completed"
 
 

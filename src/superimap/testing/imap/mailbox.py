@@ -1,7 +1,7 @@
 """Accounts, mailboxes and messages; a mailbox notifies the sessions that have it selected of every change."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -161,6 +161,8 @@ class FakeAccount:
     tokens: set[str] = field(default_factory=set)
     gmail: bool = False
     mailboxes: dict[str, FakeMailbox] = field(default_factory=lambda: {"INBOX": FakeMailbox("INBOX")})
+    on_name: set[Callable[[str, str | None], None]] | None = None
+    """Called with the name of each mailbox that is created or renamed, and with its old name, if it had one."""
 
     @property
     def inbox(self) -> FakeMailbox:
@@ -176,6 +178,7 @@ class FakeAccount:
         if self.find(name) is not None:
             raise ValueError(f"the mailbox {name!r} exists already")
         self.mailboxes[name] = mailbox = FakeMailbox(name, special_use=special_use, selectable=selectable)
+        self._named(name, None)
         return mailbox
 
     def delete(self, name: str) -> None:
@@ -191,3 +194,8 @@ class FakeAccount:
         mailbox = self.mailboxes.pop(name)
         mailbox.name = new
         self.mailboxes[new] = mailbox
+        self._named(new, name)
+
+    def _named(self, name: str, old: str | None) -> None:
+        for call in tuple(self.on_name or ()):
+            call(name, old)

@@ -26,10 +26,27 @@ class Handler(NamedTuple):
     states: frozenset[str]
 
 
+class Ending(Protocol):
+    """What ends with a session."""
+
+    def end(self) -> None: ...
+
+
 class FakeSession(MailboxView):
     """A live connection, as hooks and tests see it. Small, because there may be tens of thousands."""
 
-    __slots__ = ("_idle_tag", "_task", "account", "commands", "id", "server", "tls", "utf8")
+    __slots__ = (
+        "_announced",
+        "_idle_tag",
+        "_task",
+        "account",
+        "announcers",
+        "commands",
+        "id",
+        "server",
+        "tls",
+        "utf8",
+    )
 
     def __init__(self, server: SessionHost, number: int) -> None:
         super().__init__()
@@ -39,6 +56,8 @@ class FakeSession(MailboxView):
         self.tls = server.tls is not None
         self.utf8 = False
         self.commands = 0
+        self._announced: list[bytes] | None = None  # until the next answer
+        self.announcers: list[Ending] | None = None
         self._idle_tag: bytes | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -93,6 +112,7 @@ class FakeSession(MailboxView):
             self._task.cancel()
         self._idle_tag = None
         self.leave()
+        self.end_announcements()
         self.server.left(self)
 
     def start(self, work: Awaitable[None]) -> None:
@@ -182,6 +202,24 @@ class FakeSession(MailboxView):
         else:
             if text is not None:
                 self.finish(command, b"OK", text)
+
+    def announce(self, data: bytes) -> None:
+        """Send an announcement of another mailbox: at once in IDLE, else with the next answer."""
+        if self.pushes:
+            self.push(data)
+        else:
+            self._announced = [*(self._announced or ()), data]
+
+    def end_announcements(self) -> None:
+        """Announce other mailboxes no more."""
+        for announcer in self.announcers or ():
+            announcer.end()
+        self.announcers = self._announced = None
+
+    def notices(self, *, expunges: bool = True) -> bytes:
+        """Return the pending untagged responses, with announcements of other mailboxes."""
+        announced, self._announced = self._announced, None
+        return super().notices(expunges=expunges) + b"".join(announced or ())
 
     def finish(self, command: ClientCommand, status: bytes, text: str) -> None:
         """Send the pending untagged responses, then the tagged response."""

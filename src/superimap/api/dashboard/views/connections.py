@@ -25,6 +25,11 @@ from superimap.domain.providers import ProviderKind
 
 pages = Pages(ADMIN)
 
+_CHANGED_FOLDERS = "With other folders, mailboxes without a list of their own sign in again."
+_CHANGED_CLIENT = (
+    f"Mailboxes whose sign-in was refused are tried again with a changed client. {_CHANGED_FOLDERS}"
+)
+
 _OF_PARTNER = "/partners/{partner_id:int}/connections"
 _OF_CONNECTION = _OF_PARTNER + "/{connection_id:int}"
 
@@ -178,9 +183,7 @@ def _show_edit(
         heading=f"Edit {seen.provider.code}",
         trail=connection_trail(partner, seen.connection, seen.provider),
         form=form,
-        note="Mailboxes whose sign-in was refused are tried again with a changed client."
-        if seen.provider.kind == ProviderKind.OAUTH2
-        else None,
+        note=_CHANGED_CLIENT if seen.provider.kind == ProviderKind.OAUTH2 else _CHANGED_FOLDERS,
         groups=[_group(seen.provider)],
         path=f"{path}/edit",
         cancel=path,

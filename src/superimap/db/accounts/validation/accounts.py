@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, ServerFields, validate_server_field
 from superimap.db.errors import Invalid
+from superimap.domain.folders import UnusableSelector, check_selectors
 from superimap.domain.providers import ProviderKind, SignInRules
 from superimap.domain.sweeps import MAX_HISTORY_DAYS
 
@@ -42,6 +43,7 @@ class ConnectionFields(TypedDict, total=False):
     oauth2_client_secret: str | None
     oauth2_tenant: str | None
     history_days: int | None
+    folders: list[str] | None
 
 
 class UserFields(ServerFields, total=False):
@@ -56,6 +58,7 @@ class UserFields(ServerFields, total=False):
     oauth2_refresh_token: str | None
     enable_tracer: bool
     history_days: int | None
+    folders: list[str] | None
 
 
 def sign_in_fields(provider: SignInRules) -> tuple[str, ...]:
@@ -70,6 +73,8 @@ def validate_account(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         if name in BOOLEAN_FIELDS:
             values[name] = bool(value)
+        elif name == "folders":
+            values[name] = _folders(value) if value else None
         elif name in SERVER_FIELDS:
             values[name] = validate_server_field(name, value)
         elif name == "history_days":
@@ -87,6 +92,13 @@ def validate_account(fields: Mapping[str, Any]) -> dict[str, Any]:
             "must be the directory's id or one of its domains, such as contoso.onmicrosoft.com",
         )
     return values
+
+
+def _folders(value: list[str]) -> list[str]:
+    try:
+        return list(check_selectors(value))
+    except UnusableSelector as error:
+        raise Invalid("folders", str(error)) from None
 
 
 def _text(name: str, value: str) -> str:
