@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from superimap.idler.balance import Move
-from superimap.idler.ownership import MAX_SLICE_SHARDS, _slice
+from superimap.idler.hand_over import MAX_SLICE_SHARDS, first_slice
 
 
 def moves(*sessions: int) -> list[Move]:
@@ -30,4 +30,4 @@ def moves(*sessions: int) -> list[Move]:
 def test_a_slice_ends_before_it_ends_more_sessions_than_it_may(sessions, room, shards):
     planned = moves(*sessions)
 
-    assert _slice(planned, room) == planned[:shards]
+    assert first_slice(planned, room) == planned[:shards]
