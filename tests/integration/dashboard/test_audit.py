@@ -32,7 +32,8 @@ async def test_the_audit_log_links_to_what_was_changed_and_shows_values_in_words
     await execute(
         world,
         "INSERT INTO audit_log (actor_kind, actor, partner_id, action, object_id, details) VALUES "
-        "('operator', 'x', 1, 'partner.delete', '1', jsonb_build_object('archived', false, 'hint', NULL))",
+        "('operator', 'x', 1, 'partner.delete', '1', "
+        "jsonb_build_object('archived', false, 'hint', NULL, 'networks', CAST('[]' AS jsonb)))",
     )
 
     page = (await owner.get("/audit")).text
@@ -42,7 +43,7 @@ async def test_the_audit_log_links_to_what_was_changed_and_shows_values_in_words
     assert f'<a href="/admin/deliveries/1/{webhook_id(delivery)}">webhook {webhook_id(delivery)}</a>' in page
     assert '<td data-name="Object">partner 1</td>' in page
     details = html.unescape(re.sub("<[^>]*>", "", page))
-    assert "archived no; hint none" in details and "archived yes" in details
+    assert "archived no; hint none; networks none" in details and "archived yes" in details
 
 
 async def test_a_mail_that_is_too_big_stays_so_until_the_limit_is_raised(world):
