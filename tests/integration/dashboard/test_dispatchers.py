@@ -37,6 +37,13 @@ async def test_the_cluster_shows_dispatchers_that_run_and_those_that_are_gone(wo
     assert "No webhook has been due for more than a minute." in (await viewer.get("/cluster")).text
 
     await factory.value("UPDATE deliveries SET due_at = now() - interval '10 min' RETURNING 1")
+    assert "no webhook has been due for more than a minute" in (await viewer.get()).text, (
+        "they are being sent"
+    )
+
+    await factory.deliveries(state="pending", attempts=0)
+    await factory.value("UPDATE deliveries SET due_at = now() - interval '10 min' RETURNING 1")
+    assert "webhooks to 1 endpoint are late" in (await viewer.get()).text
     assert "Webhooks are late; the first has been due since" in (await viewer.get("/cluster")).text
 
     await database.close()

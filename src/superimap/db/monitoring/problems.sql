@@ -82,7 +82,8 @@ CROSS JOIN LATERAL (
 GROUP BY c.provider_id;
 
 -- name: late_endpoints
--- Endpoints with pending deliveries, each with the delivery that is due first.
+-- Endpoints with pending deliveries, each with the delivery that is due first. Late is an endpoint with a delivery that
+-- nobody sends: it is found behind those that are being sent, which are few.
 WITH RECURSIVE found (endpoint_id, due_at, number) AS (
     (SELECT endpoint_id, due_at, 1 FROM deliveries WHERE state = 'pending' ORDER BY endpoint_id, due_at LIMIT 1)
     UNION ALL
@@ -95,7 +96,7 @@ WITH RECURSIVE found (endpoint_id, due_at, number) AS (
     WHERE found.number < :groups::int
 )
 SELECT e.id, e.kind, e.partner_id, p.name AS partner, e.breaker, e.failing_since, e.disabled_at, e.disabled_reason,
-    e.probe_at, f.due_at, counted.deliveries, counted.deliveries > 0 AND f.due_at < now() - :late::interval AS is_late
+    e.probe_at, coalesce(unsent.due_at, f.due_at) AS due_at, counted.deliveries, unsent.due_at IS NOT NULL AS is_late
 FROM found f
 JOIN endpoints e ON e.id = f.endpoint_id
 JOIN partners p ON p.id = e.partner_id
@@ -105,7 +106,14 @@ CROSS JOIN LATERAL (
         LIMIT :most::int + 1
     ) counted_rows
 ) counted
-WHERE e.breaker <> 'closed' OR e.disabled_at IS NOT NULL OR f.due_at < now() - :late::interval
+LEFT JOIN LATERAL (
+    SELECT d.due_at FROM deliveries d
+    WHERE d.endpoint_id = e.id AND d.state = 'pending' AND d.due_at < now() - :late::interval AND NOT EXISTS (
+        SELECT FROM delivery_leases l
+        WHERE l.endpoint_id = d.endpoint_id AND l.delivery_id = d.id AND l.lease_until > now())
+    ORDER BY d.due_at LIMIT 1
+) unsent ON true
+WHERE e.breaker <> 'closed' OR e.disabled_at IS NOT NULL OR unsent.due_at IS NOT NULL
 ORDER BY f.due_at;
 
 -- name: troubled_endpoints
