@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import pytest
 
 from fixtures.world import credentials, eventually, running
 from superimap.db.watching import sweeps as sweep_queries
+from superimap.domain.sweeps import SweepState
 from superimap.launch import services
 from tests.integration.idler.sweeping import Sweeps, olds
 from tests.integration.idler.test_watching import idling, mail, set_up
@@ -163,3 +165,56 @@ async def test_on_dovecot_the_days_and_the_mail_since_then_are_sent_once_each(hi
     assert (row["cause"], row["sent"]) == ("connected", 10)
     assert sorted(await history.subjects()) == sorted(olds(*range(10)))
     assert await world.value("SELECT count(*) FROM deliveries") == 12
+
+
+async def test_the_history_of_each_watched_folder_is_read_by_a_sweep_of_its_own_until_one_is_cancelled(
+    history,
+):
+    world, imap = history.world, history.imap
+    history.partner = await set_up(world, imap)
+    for name in ("Support", "Sales", "Private"):
+        imap.accounts["joe"].create(name)
+    for number, folder in enumerate(("INBOX", "Support", "Sales", "Private")):
+        imap.deliver("joe", mail(f"old {number}"), folder, internal_date=datetime.now(UTC) - DAY)
+    listed = {"history_days": 7, "folders": ["INBOX", "Support", "Sales"]}
+    await world.add_users(history.partner, [credentials("joe", "joe", "pw") | listed])
+
+    async def ended(count: int) -> Any:
+        rows = await sweeps_of(world)
+        return rows if [row["state"] for row in rows] == ["finished"] * count else None
+
+    paying = asyncio.create_task(history.paying())
+    async with running(services.run_idler, world.settings):
+        rows = await eventually(lambda: ended(3), within=30)
+        assert [row["folder"] for row in rows] in ([None, "Support", "Sales"], [None, "Sales", "Support"])
+        assert [row["sent"] for row in rows] == [1, 1, 1]
+        assert len({row["since"] for row in rows}) == 1
+        await world.change_user(history.partner, "joe", login_password=None)
+        await world.change_user(history.partner, "joe", login_password="pw")
+        (again,) = await sweeps_of(world)
+        await history.set_state(again["id"], SweepState.CANCELLED)
+        imap.deliver("joe", mail("news"))
+        await eventually(lambda: world.value("SELECT count(*) = 4 FROM messages WHERE outcome = 'delivered'"))
+    paying.cancel()
+
+    assert [row["state"] for row in await sweeps_of(world)] == ["cancelled"]
+    assert sorted(await history.subjects()) == olds(0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("state", "folders"), [(SweepState.FAILED, [None, "Support"]), (SweepState.CANCELLED, [None])]
+)
+async def test_the_next_folder_follows_a_sweep_that_fails_and_none_that_is_cancelled(history, state, folders):
+    world = history.world
+    await connect(history, 7, mails=0)
+    await world.rows(
+        "INSERT INTO mailboxes (user_id, partner_id, name, account, watched_since)"
+        " SELECT id, partner_id, name, 'a', now() FROM users, (VALUES ('INBOX'), ('Support')) f (name)"
+    )
+    await world.rows("UPDATE sweeps SET mailbox_id = (SELECT min(id) FROM mailboxes)")
+    async with asyncpg.create_pool(world.database_url, min_size=1, max_size=1) as pool:
+        for row in await sweeps_of(world):
+            await sweep_queries.end(pool, row["id"], state, "a reason")
+            await sweep_queries.end(pool, row["id"], state, "a reason")
+
+    assert [row["folder"] for row in await sweeps_of(world)] == folders

@@ -23,7 +23,7 @@ _ACTIVE = "state IN ('waiting', 'running', 'paused')"
 class Sweep(Base):
     """A reading of a mailbox's history into webhooks, and how far it is.
 
-    `cause` says why it exists. A user has one that is `connected` at most: that of the present connection.
+    `cause` says why it exists. Those that are `connected` are of the present connection: one of each folder.
     `since` and `until` bound INTERNALDATE, and `folder` is null for the watched one. `max_mails` bounds `sent`.
     `again`: mails that had their webhook are sent again. Nothing is read before `due_at`; `failures` counts
     failures of the mail server in a row, the first at `failing_since`, the last at `failed_at`. `failing_seconds`
@@ -80,7 +80,13 @@ class Sweep(Base):
             "(state IN ('finished', 'cancelled', 'failed')) = (finished_at IS NOT NULL)", name="finished"
         ),
         Index("uq_sweeps_active", "user_id", unique=True, postgresql_where=text(_ACTIVE)),
-        Index("uq_sweeps_connected", "user_id", unique=True, postgresql_where=text("cause = 'connected'")),
+        Index(
+            "uq_sweeps_connected",
+            "user_id",
+            text("coalesce(folder, '')"),
+            unique=True,
+            postgresql_where=text("cause = 'connected'"),
+        ),
         Index(
             "ix_sweeps_partner_active",
             "partner_id",

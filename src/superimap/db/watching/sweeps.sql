@@ -259,5 +259,24 @@ UPDATE sweeps SET due_at = now() + make_interval(secs => :seconds::float8), reas
 WHERE id = :sweep_id AND state IN ('waiting', 'running');
 
 -- name: end_sweep!
-UPDATE sweeps SET state = :state, reason = :reason, finished_at = now()
-WHERE id = :sweep_id AND state IN ('waiting', 'running', 'paused');
+-- Ends a sweep. One that began because the mailbox was connected is followed by that of the next watched folder.
+WITH
+-- The sweep, unless it has ended.
+ended AS (
+    UPDATE sweeps SET state = :state, reason = :reason, finished_at = now()
+    WHERE id = :sweep_id AND state IN ('waiting', 'running', 'paused')
+    RETURNING partner_id, user_id, shard, since, direction, cause, actor_kind, made_by, state, mailbox_id
+),
+-- The first folder of the account that is on the list of the user, and has not been swept in this connection.
+following AS (
+    SELECT m.name FROM ended e JOIN mailboxes here ON here.id = e.mailbox_id
+    JOIN mailboxes m ON m.user_id = e.user_id AND m.account = here.account
+    WHERE e.cause = 'connected' AND e.state IN ('finished', 'failed') AND m.watched_since IS NOT NULL
+      AND m.id <> e.mailbox_id
+      AND NOT EXISTS (SELECT FROM sweeps s WHERE s.user_id = e.user_id AND s.cause = 'connected'
+                      AND (s.folder = m.name OR s.mailbox_id = m.id))
+    ORDER BY m.id LIMIT 1
+)
+INSERT INTO sweeps (partner_id, user_id, shard, folder, since, direction, cause, actor_kind, made_by)
+SELECT e.partner_id, e.user_id, e.shard, f.name, e.since, e.direction, e.cause, e.actor_kind, e.made_by
+FROM ended e, following f;
