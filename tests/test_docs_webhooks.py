@@ -41,7 +41,11 @@ def test_webhooks_lists_the_fields_of_the_event(name):
 def test_the_samples_of_events_equal_the_events_sent():
     samples = [json.loads(block) for block in blocks(WEBHOOKS, "json")]
 
-    assert {sample["event"] for sample in samples} == {"user_reauth_required", "mail_oversized"}
+    assert {sample["event"] for sample in samples} == {
+        "user_reauth_required",
+        "mail_oversized",
+        "mail_flags_changed",
+    }
     for sample in samples:
         sent = json.loads(payload.body(event(EventName(sample["event"])), timestamp=1, api_keys=[API_KEY]))
         assert list(sample) == list(sent)

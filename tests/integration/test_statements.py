@@ -82,7 +82,7 @@ def ctes(sql: str, name: str) -> set[str]:
     [
         ("recorded_events", 5),
         ("event_deliveries", 5),
-        ("fence", 8),
+        ("fence", 9),
         ("given", 2),
         ("settled", 2),
         ("recorded", 2),

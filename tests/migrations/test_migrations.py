@@ -170,6 +170,9 @@ CROSS_REFERENCES = {
     "a deferral of another's message":
         "INSERT INTO deferred_mails (message_id, partner_id, user_id, mailbox_id, uid_validity, uid,"
         " found_by_date, next_attempt_at) VALUES ($2, $1, 1, 1, 1, 1, false, now())",
+    "known flags of another's message":
+        "INSERT INTO mail_flags (message_id, partner_id, mailbox_id, uid_validity, uid, flags)"
+        " VALUES ($2, $1, 1, 1, 1, '')",
     "a tracer to another's user":
         "INSERT INTO tracers (partner_id, user_id, token_digest) VALUES ($1, $2, 'x')",
 }  # fmt: skip

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from superimap.core import crypto
 from superimap.core.ids import uuid7
-from superimap.domain.events import EventKind, EventName
+from superimap.domain.events import EVENTS, EventKind, EventName
 from superimap.domain.folders import MailFolder
 from superimap.domain.mail_stages import MailOrigin
 from superimap.mail import envelope as envelopes
@@ -55,6 +55,15 @@ def event(name: EventName) -> bytes:
         return payload.mail_unreadable(
             happened_at=now, message=4211, uid_validity=1, uid=2, internal_date=now, reason="No.", **user
         )
+    if name in (EventName.MAIL_FLAGS_CHANGED, EventName.MAIL_MOVED, EventName.MAIL_DELETED):
+        values = dict.fromkeys(EVENTS[name].fields, 1) | {
+            "mail_sha1": "0" * 40,
+            "mailbox": "INBOX",
+            "flags": ["\\Seen"],
+            "added": ["\\Seen"],
+            "removed": [],
+        }
+        return payload.mail_change(name, happened_at=now, values=values, **user)
     if name is not EventName.MAIL_OVERSIZED:
         return payload.user_event(
             name, happened_at=now, code="login_refused", reason="No.", connect_url="https://x", **user

@@ -27,7 +27,7 @@ from superimap.domain.destinations import (
 DIRECTING = {**USER_FIELDS, **CONNECTION_FIELDS, **PROVIDER_FIELDS}
 NO_DESTINATION = {
     # users
-    "tag", "archived", "enable_tracer", "login_password", "oauth2_refresh_token", "history_days",
+    "tag", "archived", "enable_tracer", "login_password", "oauth2_refresh_token", "history_days", "change_events",
     # connections
     "oauth2_client_secret", "imap_provider_code",
     # providers

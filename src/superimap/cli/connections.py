@@ -10,7 +10,7 @@ import typer
 from superimap.cli import output
 from superimap.cli.options import AsJson, Code, PartnerName, Yes, confirm, given_secret
 from superimap.cli.running import CommandError, command, find_connection, find_partner, transaction
-from superimap.cli.user_options import number_of_days
+from superimap.cli.user_options import number_of_days, switch
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,6 +42,13 @@ Tenant = Annotated[
 HistoryDays = Annotated[
     str | None,
     typer.Option(metavar="DAYS", help="Days of mail to read when a mailbox is connected; 0 or '': none."),
+]
+ChangeEvents = Annotated[
+    str | None,
+    typer.Option(
+        metavar="on|off",
+        help="Report changed flags, moves and deletions of the users' mails. '': no.",
+    ),
 ]
 SecretStdin = Annotated[
     bool,
@@ -102,6 +109,7 @@ async def create(
     secret_stdin: SecretStdin = False,
     history_days: HistoryDays = None,
     folder: Folders = None,
+    change_events: ChangeEvents = None,
     as_json: AsJson = False,
 ) -> None:
     """Connect a partner to a provider. An OAUTH2 provider needs a client id and secret."""
@@ -118,6 +126,8 @@ async def create(
     async with transaction() as work:
         found = await find_partner(work.db, partner)
         fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days, folder)
+        if change_events is not None:
+            fields["change_events"] = switch(change_events)
         linked = await connections.create(work.db, work.vault, found.id, provider, fields)
         answer = await _described(work.db, linked)
     if as_json:
@@ -137,12 +147,13 @@ async def update(
     secret_stdin: SecretStdin = False,
     history_days: HistoryDays = None,
     folder: Folders = None,
+    change_events: ChangeEvents = None,
     as_json: AsJson = False,
 ) -> None:
     """Change the given fields. Users that could not sign in are tried again with another OAuth 2.0 client."""
     from superimap.db.accounts import connections
 
-    given = (oauth2_client_id, oauth2_client_secret, oauth2_tenant, history_days)
+    given = (oauth2_client_id, oauth2_client_secret, oauth2_tenant, history_days, change_events)
     nothing = not folder and all(each is None for each in given)
     secret = given_secret(
         oauth2_client_secret, from_stdin=secret_stdin, prompt="OAuth 2.0 client secret", wanted=nothing
@@ -151,6 +162,8 @@ async def update(
         found = await find_partner(work.db, partner)
         linked = await find_connection(work.db, found, code, lock=True)
         fields = _fields(oauth2_client_id, secret, oauth2_tenant, history_days, folder)
+        if change_events is not None:
+            fields["change_events"] = switch(change_events)
         linked = await connections.update(work.db, work.vault, linked, fields)
         answer = await _described(work.db, linked)
     (output.show_json if as_json else output.print_record)(answer)
@@ -238,6 +251,7 @@ async def _described(db: AsyncSession, linked: ProviderConnection) -> dict[str, 
         "users_count": listed.users_count,
         "history_days": listed.history_days,
         "folders": listed.folders,
+        "change_events": listed.change_events,
         "kind": linked.provider.kind,
         "oauth2_client_id": linked.connection.oauth2_client_id,
         "oauth2_tenant": linked.connection.oauth2_tenant,

@@ -78,6 +78,23 @@ Folders = Annotated[
 ]
 
 
+ChangeEvents = Annotated[
+    str | None,
+    typer.Option(
+        metavar="on|off",
+        help="Report changed flags, moves and deletions of mails; '': as the connection says.",
+    ),
+]
+
+
+def switch(text: str) -> bool | None:
+    """The setting of change events that was given; None for an empty text."""
+    known = {"on": True, "off": False, "": None}
+    if text not in known:
+        raise CommandError("--change-events must be on, off, or '' to clear it.")
+    return known[text]
+
+
 def folder_fields(folders: list[str] | None) -> UserFields:
     """The list of folders, if one was given."""
     if not folders:

@@ -19,6 +19,7 @@ from superimap.cli.running import (
 )
 from superimap.cli.user_options import (
     SERVER_FIELDS,
+    ChangeEvents,
     Email,
     Folders,
     HistoryDays,
@@ -35,6 +36,7 @@ from superimap.cli.user_options import (
     folder_fields,
     number_of_days,
     server_fields,
+    switch,
     user_fields,
 )
 
@@ -133,6 +135,7 @@ async def create(
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
     history_days: HistoryDays = None,
+    change_events: ChangeEvents = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a user. It is watched at once if it has credentials, else once the person has connected."""
@@ -150,6 +153,8 @@ async def create(
         ),
     )
     fields |= server_fields(imap_host, imap_port, imap_tls) | folder_fields(folder)
+    if change_events is not None:
+        fields["change_events"] = switch(change_events)
     if history_days is not None:
         fields["history_days"] = number_of_days(history_days)
     async with transaction() as work:
@@ -179,6 +184,7 @@ async def update(
     oauth2_refresh_token: Token = None,
     refresh_token_stdin: TokenStdin = False,
     history_days: HistoryDays = None,
+    change_events: ChangeEvents = None,
     tracer: Annotated[
         bool | None,
         typer.Option(
@@ -198,6 +204,8 @@ async def update(
         ),
     )
     fields |= server_fields(imap_host, imap_port, imap_tls) | folder_fields(folder)
+    if change_events is not None:
+        fields["change_events"] = switch(change_events)
     if history_days is not None:
         fields["history_days"] = number_of_days(history_days)
     if new_tag is not None:
@@ -263,7 +271,7 @@ async def _described(work: CommandContext, linked: ProviderConnection, user: Use
         "login_username": user.login_username,
         "has_login_password": user.login_password is not None,
         "has_oauth2_refresh_token": user.oauth2_refresh_token is not None,
-    } | output.as_dict(user, (*SERVER_FIELDS, "folders"))
+    } | output.as_dict(user, (*SERVER_FIELDS, "folders", "change_events"))
     answer |= output.as_dict(user, DATE_FIELDS)
     answer["mailboxes"] = [
         {"name": mailbox.name, "uid_validity": mailbox.uid_validity, "last_uid": mailbox.last_uid}

@@ -53,6 +53,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "idlers": ("SELECT", "SELECT"),
     "jobs": ("SELECT", _ALL),
     "login_tries": (_ALL, _ALL),
+    "mail_flags": ("", _ALL),
     "mailboxes": ("SELECT", _ALL),
     "messages": ("SELECT, UPDATE (outcome, detail)", _ALL),
     "oauth_states": ("SELECT, INSERT, UPDATE (expires_at), DELETE", _ALL),

@@ -91,6 +91,7 @@ RECORDED_VALUES = frozenset(
         "revision", "providers", "days", "overlap_seconds", "key_id", "stored_secrets", "address", "role",
         "method", "reason", "job", "token", "is_confirmed", "tracer_by", "send_traceparent",
         "since", "until", "direction", "again", "dry_run", "history_days",
+        "change_events",
     }
 )  # fmt: skip
 """Fields whose values are recorded. Of all others only the name is: they hold secrets, addresses or content."""

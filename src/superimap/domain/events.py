@@ -28,6 +28,9 @@ class EventName(StrEnum):
     USER_ARCHIVED = "user_archived"
     MAIL_OVERSIZED = "mail_oversized"
     MAIL_UNREADABLE = "mail_unreadable"
+    MAIL_FLAGS_CHANGED = "mail_flags_changed"
+    MAIL_MOVED = "mail_moved"
+    MAIL_DELETED = "mail_deleted"
 
 
 class UserEventKind(StrEnum):
@@ -63,6 +66,8 @@ class EventDefinition:
     sent_when: str
     fields: tuple[str, ...] = ()
 
+
+_CHANGE = ("message", "mail_sha1", "uid_validity", "uid", "mailbox")
 
 EVENTS: dict[EventName, EventDefinition] = {
     event.name: event
@@ -109,6 +114,24 @@ EVENTS: dict[EventName, EventDefinition] = {
             " not found again in a renumbered or another folder. No `new_mail` is sent for it",
             ("message", "uid_validity", "uid", "internal_date", "reason"),
         ),
+        EventDefinition(
+            EventName.MAIL_FLAGS_CHANGED,
+            None,
+            "Flags of a mail that had its `new_mail` have changed. Only with `change_events`, as the next two",
+            (*_CHANGE, "flags", "added", "removed"),
+        ),
+        EventDefinition(
+            EventName.MAIL_MOVED,
+            None,
+            "A mail that had its `new_mail` was moved to another watched folder",
+            (*_CHANGE, "to_mailbox", "to_message"),
+        ),
+        EventDefinition(
+            EventName.MAIL_DELETED,
+            None,
+            "A mail that had its `new_mail` was deleted, or moved to a folder that is not watched",
+            _CHANGE,
+        ),
     )
 }
 """Every event by its wire name."""
@@ -117,12 +140,20 @@ EVENT_FIELDS = {
     "reason_code": "Reason for programs; one of the codes below",
     "reason": "Reason for people, a sentence; its wording may change",
     "connect_url": "Link where the person signs in again; null if `BASE_URL` is not set",
-    "message": "The `id` of the mail in `GET …/users/{tag}/messages`; `POST …/messages/{id}/retry` tries it again",
+    "message": "The `id` of the mail in `GET …/users/{tag}/messages`; `POST …/messages/{id}/retry` tries an"
+    " unreadable one again",
     "uid_validity": "Identifies the mail together with `uid`, as in `GET …/users/{tag}/messages`",
     "uid": "Identifies the mail together with `uid_validity`",
     "internal_date": "Time at which the mail server received the mail, in UTC",
     "size": "Size of the mail in bytes",
     "limit": "`MAX_EMAIL_SIZE` at that time, in bytes",
+    "mail_sha1": "`sha1` of the mail's `new_mail`",
+    "mailbox": "Name of the mail's folder",
+    "flags": "All flags of the mail now, without `\\Recent`",
+    "added": "Flags that the mail did not have before",
+    "removed": "Flags that the mail does not have any more",
+    "to_mailbox": "Name of the folder that the mail is in now",
+    "to_message": "The `id` of the mail in that folder; later events name it as `message`",
     "envelope": "As in `new_mail`; null if the mail server did not send the headers",
 }
 """What each field means that only some events have; docs/webhooks.md has the same sentences."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from superimap.db.watching.folders import FolderRow
+from superimap.idler.change_looks import ChangeLooks
 from superimap.idler.mailbox import WatchedMailbox
 from superimap.imap.types import Folder
 
@@ -21,13 +22,16 @@ class FolderState:
 
     The counts of a STATUS that were accepted, because the folder was visited since or has no news, are no news
     until they change: after the last mails of a folder were deleted, UIDNEXT stays above the cursor.
+
+    `looks` are for changes of mails; None if these are not reported.
     """
 
-    __slots__ = ("_accepted", "_counts", "_last_uid", "_server_value", "folder", "is_changed", "row")
+    __slots__ = ("_accepted", "_counts", "_last_uid", "_server_value", "folder", "is_changed", "looks", "row")
 
-    def __init__(self, folder: Folder, row: FolderRow) -> None:
+    def __init__(self, folder: Folder, row: FolderRow, looks: ChangeLooks | None = None) -> None:
         self.folder = folder
         self.row = row
+        self.looks = looks
         self.is_changed = False
         self._last_uid = row.last_uid
         self._server_value = row.server_value
@@ -50,7 +54,12 @@ class FolderState:
         if known is not None and self._accepted is not None:
             both = zip(known, self._accepted, strict=True)
             known = Counts(*(old if new is None else new for new, old in both))
-        if self._differs(known):
+        if self._differs(known) or (
+            self.looks is not None
+            and counts is not None
+            and known is not None
+            and self._has_changes(self.looks, known, counts.get("HIGHESTMODSEQ"))
+        ):
             self.is_changed, self._counts = True, known
         elif not self.is_changed:
             self._accepted = known
@@ -76,3 +85,10 @@ class FolderState:
             return True
         before = None if self._accepted is None else self._accepted.MESSAGES
         return counts.MESSAGES is not None and before is not None and before < counts.MESSAGES
+
+    def _has_changes(self, looks: ChangeLooks, counts: Counts, modseq: int | None) -> bool:
+        """Return whether mails were changed or deleted since the last look."""
+        if modseq is not None and looks.modseq is not None:
+            return modseq != looks.modseq
+        before = None if self._accepted is None else self._accepted.MESSAGES
+        return None not in (counts.MESSAGES, before) and before != counts.MESSAGES

@@ -41,7 +41,8 @@ class FolderVisits:
 
     def is_due(self, folder: FolderState) -> bool:
         """Return whether a folder is to be visited now."""
-        return folder.is_changed and self.is_usable(folder)
+        is_due = folder.is_changed or (folder.looks is not None and _now() >= folder.looks.due)
+        return is_due and self.is_usable(folder)
 
     async def enter(self, first: FolderState, *, has_others: bool) -> MailboxEntry:
         """Enter the folder in which the session waits. Raises Fenced and any ImapError."""
@@ -69,6 +70,9 @@ class FolderVisits:
         try:
             await entry.enter(found_by=FoundBy.POLLED)
             await entry.try_deferred(is_urgent=lambda: False)
+            if folder.looks is not None:
+                await folder.looks.look(entry)
+                folder.looks.look_within(self._scope.context.settings.idle_renew)
         except ImapError as error:
             self._note(folder, memory, error)
             if not server_pauses.is_about_mail(error):

@@ -5,6 +5,7 @@ import math
 
 from superimap.db.watching import folders as queries
 from superimap.idler import folder_pace, server_pauses
+from superimap.idler.change_looks import ChangeLooks
 from superimap.idler.entry import MailboxEntry
 from superimap.idler.folder_matches import Matches, match_folders
 from superimap.idler.folder_state import FolderState
@@ -78,6 +79,9 @@ class FolderWatch:
         folders = [FolderState(folder, rows[folder.name]) for folder in matches.folders]
         first = next(filter(self._visits.is_usable, folders), folders[0])
         self._others = [each for each in folders if each is not first]
+        if scope.watched.change_events_since is not None:
+            for each in self._others:
+                each.looks = ChangeLooks(scope, is_first=False)
         scope.memory.deferred.watch(row.id for row in rows.values())
         await self._describe()
         return first
@@ -93,11 +97,17 @@ class FolderWatch:
             for wait in (self._visits.troubles.seconds_left(now), self._deferred_wait())
             if wait is not None
         ]
-        return min(self._status_due, self._list_due, *(now + wait for wait in waits))
+        looks = [
+            each.looks.due for each in self._others if each.looks is not None and self._visits.is_usable(each)
+        ]
+        return min(self._status_due, self._list_due, *looks, *(now + wait for wait in waits))
 
     async def subscribe(self) -> None:
         """Have the server announce mail of the other folders, if it offers that. Raises any ImapError."""
-        self._is_announced = await self._scope.client.announce([each.folder for each in self._others])
+        self._is_announced = await self._scope.client.announce(
+            [each.folder for each in self._others],
+            with_flags=self._scope.watched.change_events_since is not None,
+        )
 
     async def look(self) -> None:
         """Take what was announced; list the folders and ask for their counts if that is due."""
@@ -107,6 +117,10 @@ class FolderWatch:
             await self._list_again()
         if _now() >= self._status_due:
             await self.count()
+
+    def count_soon(self) -> None:
+        """Have the counts asked for in the next round, because a mail may have come to another folder."""
+        self._status_due = _now()
 
     async def count(self) -> None:
         """Ask for the counts of the other folders."""
@@ -122,7 +136,10 @@ class FolderWatch:
     async def _count(self, folders: list[FolderState]) -> None:
         if not folders:
             return
-        counts = await self._scope.client.folder_counts([each.folder for each in folders], *STATUS_ITEMS)
+        names: tuple[str, ...] = STATUS_ITEMS
+        if folders[0].looks is not None and self._scope.client.tells_changed_flags:
+            names = (*names, "HIGHESTMODSEQ")
+        counts = await self._scope.client.folder_counts([each.folder for each in folders], *names)
         for each in folders:
             each.take(counts.get(each.folder.raw))
 
@@ -153,6 +170,8 @@ class FolderWatch:
         for folder in self._visited:
             if not await self._visits.visit(folder):  # perhaps it was renamed or deleted
                 self._list_soon()
+            if folder.looks is not None and folder.looks.is_waiting:
+                self.count_soon()
         if self._visited:
             await self._describe()
             await asyncio.sleep(server_pauses.false_alarm_pause(self._visits.idle))

@@ -36,6 +36,10 @@ class PartnerHolds:
         if partner_id in self._held:
             raise BacklogFull
 
+    def is_held(self, partner_id: int) -> bool:
+        """Return whether this partner is held."""
+        return partner_id in self._held
+
     async def refresh(self, pool: Pool) -> None:
         """Read which partners are held."""
         self._held = await holds.list_held(pool)

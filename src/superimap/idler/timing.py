@@ -44,3 +44,9 @@ class SessionTiming:
     """Time after which an IDLE is renewed even if IDLE_RENEW is longer."""
     poll: float = 60.0
     """Interval in which a server without IDLE is asked, unless the provider has its own."""
+    change_pause: float = 5.0
+    """Least time between two looks for changes of mails that the server has announced."""
+    change_wait: float = 60.0
+    """Time for which a mail is absent until it counts as deleted, if other folders are watched."""
+    change_doubt: float = 200.0
+    """The same where the server shows no mail, or has lost most of them, without an announcement."""

@@ -9,6 +9,7 @@ from superimap.db.watching.intake import Fenced
 from superimap.db.watching.sessions import WatchedUser
 from superimap.domain import watch_notes
 from superimap.idler import server_pauses
+from superimap.idler.change_looks import ChangeLooks
 from superimap.idler.context import IdlerContext
 from superimap.idler.entry import MailboxEntry
 from superimap.idler.folder_watch import FolderWatch
@@ -26,8 +27,8 @@ class MailboxWatch:
     """One open mailbox on one connection. Made by `open`."""
 
     __slots__ = (
-        "_arrivals", "_check", "_entry", "_false_alarms", "_folders", "_is_blind", "_is_outdated", "_losses",
-        "_missing", "_rounds", "_scope",
+        "_arrivals", "_changes", "_check", "_entry", "_false_alarms", "_folders", "_is_blind", "_is_outdated",
+        "_losses", "_missing", "_rounds", "_scope",
     )  # fmt: skip
 
     def __init__(self, scope: ConnectionScope) -> None:
@@ -35,6 +36,7 @@ class MailboxWatch:
         self._entry = MailboxEntry(scope)
         self._arrivals = self._entry.arrivals
         self._folders = FolderWatch(scope) if scope.watched.listed_folders else None
+        self._changes: ChangeLooks | None = None
         self._check = StatusCheck()
         self._missing = MissingMails()
         self._rounds = Rounds(scope.context, scope.watched)
@@ -75,6 +77,7 @@ class MailboxWatch:
     async def _follow(self) -> None:
         rounds = self._rounds
         rounds.finish_check()
+        await self._look_at_changes()
         each = rounds.begin(self._scope.client, self._due)
         await self._end_turn()
         while not rounds.is_stopping:
@@ -87,6 +90,9 @@ class MailboxWatch:
             if rounds.is_check_due:
                 await self._check_mailbox()
                 rounds.finish_check()
+                await self._look_at_changes(is_check=True)
+            else:
+                await self._look_at_changes()
             self._scope.memory.expect_mail(self._scope.client.mailbox.missing > 0)
             await self._scope.status.report_caught_up()
             await self._end_turn()
@@ -115,11 +121,15 @@ class MailboxWatch:
     def _due(self) -> float:
         """Return the event loop's time at which a look or a deferred mail is due."""
         due = min(self._missing.due, _now() + self._entry.deferred_due)
+        if self._changes is not None:
+            due = min(due, self._changes.wake_at)
         return due if self._folders is None else min(due, self._folders.due)
 
     async def _enter(self) -> None:
         self._is_outdated = False
         self._losses = self._scope.context.watches.losses
+        if self._scope.watched.change_events_since is not None:
+            self._changes = ChangeLooks(self._scope, is_first=True)
         if self._folders is None:
             await self._entry.enter()
             return
@@ -135,6 +145,8 @@ class MailboxWatch:
             return False
         await self._entry.reopen()
         await self._folders.end_visits()
+        if self._changes is not None:
+            self._changes.look_after_visits()
         return True
 
     async def _look_around(self) -> None:
@@ -149,6 +161,13 @@ class MailboxWatch:
         self._is_outdated |= self._folders.is_outdated
         if not await self._visit_folders() and not is_urgent:
             await self._look()
+
+    async def _look_at_changes(self, *, is_check: bool = False) -> None:
+        """Look for changes of mails that are recorded, if that is wanted and due."""
+        if self._changes is not None and (self._changes.is_due or is_check) and not self._is_outdated:
+            await self._changes.look(self._entry)
+            if self._folders is not None and self._changes.is_waiting:
+                self._folders.count_soon()
 
     async def _look(self) -> None:
         """Search for new mails, and for announced ones that were not found before."""

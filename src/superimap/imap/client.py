@@ -8,7 +8,7 @@ from datetime import date
 from itertools import islice
 from typing import Literal
 
-from superimap.imap import fetching, folder_counts, folders, idle, mailboxes, notify, writing
+from superimap.imap import fetching, flags, folder_counts, folders, idle, mailboxes, notify, writing
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.folder_news import NewsTaken
 from superimap.imap.protocol import Protocol
@@ -105,13 +105,15 @@ class ImapClient:
         """
         return await folder_counts.folder_counts(self._protocol, self._memory, self._timeouts, wanted, names)
 
-    async def announce(self, wanted: Sequence[Folder]) -> bool:
+    async def announce(self, wanted: Sequence[Folder], *, with_flags: bool = False) -> bool:
         """Have the server announce new mail in these mailboxes (NOTIFY); return whether it will.
 
         Announcements end a round of `idle`, and are taken by `take_news`. Raises Refused only if the server asks
-        for a pause.
+        for a pause. Changed flags of the open mailbox are reported from then on only `with_flags`.
         """
-        return await notify.subscribe(self._protocol, self._memory, self._timeouts, wanted)
+        return await notify.subscribe(
+            self._protocol, self._memory, self._timeouts, wanted, with_flags=with_flags
+        )
 
     def take_news(self) -> NewsTaken | None:
         """Return what was announced of other mailboxes since the last call; None if nothing was."""
@@ -168,6 +170,30 @@ class ImapClient:
         listed = await self._search.all()
         absent = {uid for uid in absent if uid not in listed}
         return absent, len(listed) + self._search.unusable >= max(exists, self._mailbox.exists)
+
+    async def absent(self, uids: Sequence[int]) -> tuple[set[int], set[int]]:
+        """Return which of these UIDs are proven to be expunged, and which are denied without a proof."""
+        proven: set[int] = set()
+        doubted: set[int] = set()
+        for start in range(0, len(uids), flags.UIDS_PER_COMMAND):
+            denied, is_proven = await self.denied(uids[start : start + flags.UIDS_PER_COMMAND])
+            (proven if is_proven else doubted).update(denied)
+        return proven, doubted
+
+    async def fetch_flags(
+        self, uids: Sequence[int], *, since: int | None = None
+    ) -> dict[int, tuple[str, ...]]:
+        """Return the flags of these messages by UID; of those alone that changed after the mod-sequence `since`.
+
+        Messages that are absent, or whose answer cannot be read, are left out. Raises Refused.
+        """
+        return await flags.fetch_flags(self._protocol, self._memory, self._timeouts, uids, since=since)
+
+    @property
+    def tells_changed_flags(self) -> bool:
+        """Whether the server offers CONDSTORE (RFC 7162) and bears it."""
+        offered = not self._protocol.capabilities.isdisjoint(("CONDSTORE", "QRESYNC"))
+        return offered and self._memory.is_usable(flags.CHANGED, self._protocol.loop.time())
 
     @contextlib.contextmanager
     def limited_silence(self, seconds: float) -> Iterator[None]:
@@ -234,7 +260,7 @@ class ImapClient:
         fails each time, or `poll_by` forbids it, a round is `poll` seconds and ends with a NOOP, unless the caller
         polls by STATUS. Rounds are shorter where the server ends silent connections. No round lasts beyond the
         event loop's time `due()`. The caller's search at the end of a round finds mail on servers that never push.
-        EXPUNGE and FETCH do not end a round. No IDLE is running during a yield.
+        EXPUNGE and FETCH end a round only from `mailbox.changes_from` on. No IDLE is running during a yield.
         """
         protocol, mailbox, memory = self._protocol, self._mailbox, self._memory
         while True:

@@ -14,12 +14,18 @@ _MAIL = "MessageNew MessageExpunge"
 
 
 async def subscribe(
-    protocol: Protocol, memory: CommandMemory, timeouts: Timeouts, folders: Sequence[Folder]
+    protocol: Protocol,
+    memory: CommandMemory,
+    timeouts: Timeouts,
+    folders: Sequence[Folder],
+    *,
+    with_flags: bool = False,
 ) -> bool:
     """Ask for announcements of new mail in these mailboxes, and of new names; return whether they will come.
 
-    The open mailbox is announced as before. If a name is encoded, all of the user's mailboxes are announced:
-    Dovecot finds no encoded name here (2.3.19). Raises Refused only if the server asks for a pause.
+    The open mailbox is announced as before, but changed flags only `with_flags`. If a name is encoded, all of the
+    user's mailboxes are announced: Dovecot finds no encoded name here (2.3.19). Raises Refused only if the server
+    asks for a pause.
     """
     is_subscribed, protocol.news = protocol.news is not None, None
     names = [encoding.quote_raw(each.raw) for each in folders]
@@ -29,7 +35,7 @@ async def subscribe(
         return False
     is_encoded = any(b"&" in each.raw or not each.raw.isascii() for each in folders)
     events = (
-        f"(SELECTED-DELAYED ({_MAIL}))"
+        f"(SELECTED-DELAYED ({_MAIL}{' FlagChange' if with_flags else ''}))"
         f" (MAILBOXES ({' '.join(map(str, names))}) ({_MAIL} MailboxName))"
         f" (PERSONAL ({f'{_MAIL} ' if is_encoded else ''}MailboxName))"
     )

@@ -72,10 +72,10 @@ class FetchAnswer:
 
     def read(self, response: Response) -> None:
         """Add the items of one response."""
-        if not (named := _named_items(response)):
+        if not (named := named_items(response)):
             self.broken += 1
             return
-        uid = _number(named.get("UID"))
+        uid = number_of(named.get("UID"))
         if uid is None and self._only is not None and any(map(_is_content, named)):
             uid = self._only
         if uid and uid in self._wanted:
@@ -83,7 +83,7 @@ class FetchAnswer:
             known.update({name: value for name, value in named.items() if value or name not in known})
 
 
-def _named_items(response: Response) -> dict[str, Any]:
+def named_items(response: Response) -> dict[str, Any]:
     """Return the items of a FETCH response by name; empty if it cannot be read."""
     try:
         _, _, items = parse_tokens(response)
@@ -149,7 +149,7 @@ def message_meta(uid: int, items: dict[str, Any], *, is_barest: bool = False) ->
     )
 
 
-def _number(value: object) -> int | None:
+def number_of(value: object) -> int | None:
     """Return a number; None if `value` is none. The parsers return quoted digits, or a leading 0, as bytes."""
     if isinstance(value, bytes):
         value = parse_number(value) if len(value) <= MAX_PARSED_BYTES else None
@@ -169,7 +169,7 @@ def _message_id(items: dict[str, Any], size: int | None) -> str | None:
 
 def _size(value: object) -> int | None:
     """Parse a size, capped at SIZE_MAX."""
-    size = _number(value)
+    size = number_of(value)
     return None if size is None or size < 0 else min(size, SIZE_MAX)
 
 

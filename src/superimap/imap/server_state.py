@@ -1,5 +1,7 @@
 """What the server has said about itself and the open mailbox: the greeting, and untagged responses."""
 
+import math
+
 from superimap.imap.errors import Disconnected
 from superimap.imap.response import Response
 from superimap.imap.state import MailboxState
@@ -53,7 +55,12 @@ class ServerState:
         if not name.isalnum() and (tidy := tidied(response)).line != response.line:
             return self.take_untagged(tidy, during=during, selected=selected)
         opening = during in ("EXAMINE", "SELECT")
-        if is_count:
+        if is_count and name == b"FETCH":
+            if self.mailbox.changes_from != math.inf and (
+                during != "FETCH" or b"FLAGS (" in response.line[:_MAX_KEYWORDS_BYTES]
+            ):
+                self.mailbox.record_flags()
+        elif is_count:
             self.mailbox.record_count(name, words[1], opening=opening, idling=during == "IDLE")
         elif name == b"VANISHED" and not opening:
             self.mailbox.record_vanished(response.line[11:])

@@ -18,8 +18,8 @@ class MailboxState:
     """Message count, arrivals and UIDVALIDITY of the open mailbox. Any response may change them."""
 
     __slots__ = (
-        "_announcements", "_quiet_until", "arrivals", "arrivals_searched", "exists", "repeat_at", "settled",
-        "uid_next", "uid_validity",
+        "_announcements", "_quiet_until", "arrivals", "arrivals_searched", "changes", "changes_from",
+        "changes_seen", "exists", "expunged", "repeat_at", "settled", "uid_next", "uid_validity",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -37,6 +37,12 @@ class MailboxState:
         One mail came while another was deleted, and the server did not report the latter.
         """
         self._quiet_until = 0.0
+        self.expunged = 0
+        """Messages that were reported as expunged since the mailbox was opened."""
+        self.changes = self.changes_seen = 0
+        """Reports of expunges and of flags, and those that the caller has looked at."""
+        self.changes_from = math.inf
+        """The monotonic time from which such a report is news; infinite where it never is."""
         self.uid_validity: int | None = None
         """None if the server did not report it when the mailbox was opened."""
         self.uid_next: int | None = None
@@ -44,9 +50,20 @@ class MailboxState:
 
     @property
     def has_news(self) -> bool:
-        """Whether messages arrived, or may have, that no search covers."""
-        return self.arrivals > self.arrivals_searched or (
-            self.repeat_at != math.inf and time.monotonic() >= self.repeat_at
+        """Whether messages arrived, or may have, that no search covers, or changes were reported that are news."""
+        return (
+            self.arrivals > self.arrivals_searched
+            or (self.repeat_at != math.inf and time.monotonic() >= self.repeat_at)
+            or self.has_changes
+        )
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether changes were reported that are news, and that the caller has not looked at."""
+        return (
+            self.changes != self.changes_seen
+            and self.changes_from != math.inf
+            and time.monotonic() >= self.changes_from
         )
 
     @property
@@ -83,7 +100,7 @@ class MailboxState:
 
     def reset(self) -> None:
         """Forget the mailbox, because another one is about to be opened."""
-        self.exists, self.settled, self.uid_validity, self.uid_next = 0, 0, None, None
+        self.exists, self.settled, self.expunged, self.uid_validity, self.uid_next = 0, 0, 0, None, None
 
     def record_count(self, name: bytes, digits: bytes, *, opening: bool, idling: bool = False) -> None:
         """Apply an untagged response such as `* 23 EXISTS`.
@@ -103,6 +120,8 @@ class MailboxState:
             self.exists = count
         elif name == b"EXPUNGE":
             self.exists = max(0, self.exists - 1)
+            self.expunged += 1
+            self.changes += 1
             if count is not None and count <= self.settled:  # otherwise it was one of those not found yet
                 self.settled -= 1
 
@@ -115,6 +134,10 @@ class MailboxState:
         else:
             self._announcements = (*kept[:-1], (self.arrivals, kept[-1][1]))
 
+    def record_flags(self) -> None:
+        """Count flags that the server reports, if they may be news."""
+        self.changes += 1
+
     def record_vanished(self, uids: bytes) -> None:
         """Apply the set of a VANISHED without EARLIER (RFC 7162 section 3.2.10): these mails are expunged."""
         gone = 0
@@ -124,6 +147,8 @@ class MailboxState:
             if low is not None and high is not None:
                 gone += abs(high - low) + 1
         self.exists = max(0, self.exists - gone)
+        self.expunged += gone
+        self.changes += 1
         self.settled = max(0, self.settled - gone)
 
 

@@ -163,6 +163,18 @@ def mail_unreadable(
     return _event(EventName.MAIL_UNREADABLE, user_tag, imap_provider_code, happened_at, values)
 
 
+def mail_change(
+    name: EventName,
+    *,
+    user_tag: str,
+    imap_provider_code: str,
+    happened_at: datetime,
+    values: Mapping[str, object],
+) -> bytes:
+    """Content of an `events` webhook about a change of a mail; `values` are the event's own fields."""
+    return _event(name, user_tag, imap_provider_code, happened_at, values)
+
+
 def _event(
     name: EventName, user_tag: str, code: str, happened_at: datetime, values: Mapping[str, object]
 ) -> bytes:

@@ -21,7 +21,13 @@ async def test_a_connection_is_created_listed_shown_and_deleted(acme):
     deleted = await acme.delete(f"{CONNECTIONS}/GMAIL_OAUTH2")
     gone = await acme.get(f"{CONNECTIONS}/GMAIL_OAUTH2")
 
-    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None, "folders": None}
+    gmail = {
+        "imap_provider_code": "GMAIL_OAUTH2",
+        "users_count": 0,
+        "history_days": None,
+        "folders": None,
+        "change_events": None,
+    }
     assert (created.status_code, created.json()) == (201, gmail)
     assert listed.json() == [gmail, gmail | {"imap_provider_code": "PLAIN"}]
     assert (shown.status_code, shown.json()) == (200, gmail)
@@ -44,6 +50,25 @@ async def test_the_folders_of_a_connection_let_only_users_without_a_list_start_a
     async with world.sessionmaker() as db:
         rows = await db.execute(select(User.tag, User.credentials_version))
     assert dict(map(tuple, rows)) == {"ADA": 2, "GRACE": 1, "IDLE": 1}
+
+
+async def test_change_events_of_a_connection_are_those_of_users_without_a_value(acme, world):
+    person = {"login_username": "x", "login_password": "p"}
+    for tag, value in (("ADA", None), ("GRACE", False), ("EVE", "")):
+        fields = {"tag": tag, "change_events": value, **person}
+        assert (await acme.post(f"{CONNECTIONS}/PLAIN/users", json=fields)).status_code == 201
+
+    changed = await acme.put(f"{CONNECTIONS}/PLAIN", data={"change_events": "true"})
+    again = await acme.put(f"{CONNECTIONS}/PLAIN", json={"change_events": True})
+    refused = await acme.put(f"{CONNECTIONS}/PLAIN", json={"change_events": "perhaps"})
+
+    assert changed.json()["change_events"] is again.json()["change_events"] is True
+    assert refused.status_code == 422
+    async with world.sessionmaker() as db:
+        rows = await db.execute(select(User.tag, User.credentials_version))
+        since = await db.scalar(select(Connection.change_events_since).where(Connection.change_events))
+    assert dict(map(tuple, rows)) == {"ADA": 2, "GRACE": 1, "EVE": 2}
+    assert since is not None
 
 
 async def test_a_connection_stores_its_oauth_client(acme, world):

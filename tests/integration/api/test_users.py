@@ -19,6 +19,7 @@ FIELDS = {"tag", "email", "connect_url", "disconnect_url", "connected_at"}
 ADDED = {
     "archived", "imap_host", "imap_port", "imap_tls", "status", "status_reason", "status_since",
     "last_login_at", "last_email_at", "last_proven_alive_at", "sign_in_email", "history_days", "folders",
+    "change_events",
 }  # fmt: skip
 
 
@@ -364,6 +365,23 @@ async def test_an_api_key_cannot_guess_the_password_of_a_mailbox_through_the_idl
     assert "passwords were set for this mailbox" in answers[-1].json()["detail"]
     assert [new.status_code, other_field.status_code] == [429, 200]
     assert [other_mailbox.status_code, other_partner.status_code] == [201, 201]
+
+
+async def test_a_change_of_change_events_lets_the_user_start_again_with_a_new_first_look(acme, world):
+    made = await acme.post(USERS, json=ADA | {"change_events": True})
+    async with world.sessionmaker() as db:
+        before = (await db.scalars(select(User))).one()
+    same = await acme.put(f"{USERS}/ADA", json={"change_events": True})
+    async with world.sessionmaker() as db:
+        unchanged = (await db.scalars(select(User))).one()
+    changed = await acme.put(f"{USERS}/ADA", json={"change_events": None})
+    async with world.sessionmaker() as db:
+        after = (await db.scalars(select(User))).one()
+
+    assert [each.json()["change_events"] for each in (made, same, changed)] == [True, True, None]
+    assert unchanged.credentials_version == before.credentials_version
+    assert after.credentials_version == before.credentials_version + 1
+    assert (unchanged.change_events_since, after.change_events_since is not None) == (None, True)
 
 
 async def test_folders_to_watch_are_checked_stored_and_shown(acme, world):

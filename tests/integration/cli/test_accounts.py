@@ -142,7 +142,13 @@ def test_a_client_secret_comes_from_standard_input_and_is_never_shown(superimap,
 
     assert created["has_oauth2_client_secret"] is True
     assert "hush-hush" not in superimap("connections", "show", "acme", "gmail_oauth2").output
-    gmail = {"imap_provider_code": "GMAIL_OAUTH2", "users_count": 0, "history_days": None, "folders": None}
+    gmail = {
+        "imap_provider_code": "GMAIL_OAUTH2",
+        "users_count": 0,
+        "history_days": None,
+        "folders": None,
+        "change_events": None,
+    }
     assert ask("connections", "list", "acme") == [gmail]
 
 
@@ -156,6 +162,20 @@ def test_days_of_history_are_set_for_a_connection_and_for_a_user(superimap, ask,
     days = [each["history_days"] for each in (made, own, changed, none)]
     assert days == [30, 7, None, 0]
     assert "whole number of days" in refused.stderr
+
+
+def test_change_events_are_turned_on_and_off(superimap, ask, installed):
+    made = ask("connections", "create", "acme", "PLAIN", "--change-events", "on")
+    own = ask("users", "create", "acme", "PLAIN", "ann", "--change-events", "off")
+    changed = ask("users", "update", "acme", "PLAIN", "ann", "--change-events", "on")
+    cleared = ask("users", "update", "acme", "PLAIN", "ann", "--change-events", "")
+    none = ask("connections", "update", "acme", "PLAIN", "--change-events", "")
+    refused = superimap("users", "update", "acme", "PLAIN", "ann", "--change-events", "x", code=1)
+
+    assert [each["change_events"] for each in (made, own, changed, cleared, none)] == [
+        True, False, True, None, None,
+    ]  # fmt: skip
+    assert "on, off" in refused.stderr
 
 
 def test_folders_to_watch_are_given_one_by_one_and_cleared(superimap, ask, installed):

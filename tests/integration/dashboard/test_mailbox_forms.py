@@ -127,6 +127,7 @@ async def test_a_mailbox_is_added_with_the_fields_of_its_provider_and_faults_are
         "login_username": "ada",
         "login_password": " pw ",
         "history_days": "30",
+        "change_events": "on",
         "enable_tracer": "on",
     }
 
@@ -143,6 +144,12 @@ async def test_a_mailbox_is_added_with_the_fields_of_its_provider_and_faults_are
     assert (await operator.post(edit, {"history_days": "9000"}, page=edit)).status_code == 422
     assert (await operator.post(edit, {"history_days": "14"}, page=edit)).status_code == 303
     assert "14 days, read when a mailbox is connected" in (await operator.get(path)).text
+    shown = (await operator.get(f"/mailboxes/{user_id}")).text
+    assert "flags, moves and deletions of its mails" in shown
+    own = f"/mailboxes/{user_id}/edit"
+    assert (await operator.post(own, fields | {"change_events": "off"}, page=own)).status_code == 303
+    assert await stored(world, user_id, "change_events") == [False]
+    assert '<option value="off" selected>' in (await operator.get(own)).text
     assert "30 days</a>, read when it is connected" in (await operator.get(f"/mailboxes/{user_id}")).text
     assert "because the mailbox was connected" in (await operator.get(f"/mailboxes/{user_id}/sweeps")).text
     assert await password(world, user_id) == " pw "

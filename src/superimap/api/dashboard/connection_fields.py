@@ -51,12 +51,19 @@ def connection_fields(provider: Provider, *, has_secret: bool = False) -> Sequen
         *(known[name] for name in required_fields(provider)),
         Field("history_days", "Days of history", FieldKind.NUMBER, _HISTORY_OF_CONNECTION),
         _FOLDERS_OF_ALL,
+        _change_events("no"),
     ]
 
 
 _HISTORY_OF_CONNECTION = "Mail of so many days is read when a mailbox is connected. Empty: none."
 _HISTORY = "Mail of so many days is read when the mailbox is connected. Empty: as its connection says."
 _SHARED = "For a shared mailbox: the address of the person who consents. Empty: the mailbox itself."
+
+
+def _change_events(default: str) -> Field:
+    choices = (("", default), ("on", "yes"), *([("off", "no")] if default != "no" else []))
+    hint = "Changed flags, moves and deletions of mails are sent to the URL for events."
+    return Field("change_events", "Change events", FieldKind.CHOICE, hint, choices=choices)
 
 
 def mailbox_fields(provider: Provider, *, has_secret: bool = False) -> Sequence[Field]:
@@ -92,6 +99,7 @@ def mailbox_fields(provider: Provider, *, has_secret: bool = False) -> Sequence[
     fields.append(
         Field("folders", "Folders to watch", FieldKind.LINES, _FOLDERS + "Empty: those of the connection.")
     )
+    fields.append(_change_events("as its connection says"))
     fields.append(
         Field(
             "enable_tracer",

@@ -113,6 +113,8 @@ def _shown(each: Field, value: Any) -> str:
     match value:
         case _ if each.kind in SECRETS:
             return ""
+        case False if each.kind is FieldKind.CHOICE:
+            return "off"
         case None | False:
             return ""
         case True:

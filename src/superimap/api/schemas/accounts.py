@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from superimap.api.schemas.common import LenientTag, LenientText, Number, RequestBody
+from superimap.api.schemas.common import LenientTag, LenientText, Number, RequestBody, Switch
 from superimap.db.accounts.validation.accounts import MAX_CHARACTERS, ConnectionFields, UserFields
 from superimap.domain.events import ReasonCode, UserEventKind, recorded_events_description
 from superimap.domain.folders import MAX_SELECTORS
@@ -69,6 +69,11 @@ class ConnectionChange(RequestBody):
         "`folders`. Null: the usual folder. A change lets these users sign in again.",
         json_schema_extra={"maxItems": MAX_SELECTORS},
     )
+    change_events: Switch = Field(
+        None,
+        description="Default of `change_events` for the users of this connection. Null: false. A change lets the "
+        "users without a value of their own sign in again.",
+    )
 
     def fields(self) -> ConnectionFields:
         """Return the fields that were sent, as the database layer takes them."""
@@ -94,6 +99,7 @@ class ConnectionOut(BaseModel):
                 "users_count": 2,
                 "history_days": None,
                 "folders": None,
+                "change_events": None,
             }
         },
     )
@@ -104,6 +110,7 @@ class ConnectionOut(BaseModel):
     folders: list[str] | None = Field(
         description="Folders to watch of all users without a list of their own; null: the usual folder."
     )
+    change_events: bool | None = Field(description="Default of `change_events` for the users; null: false.")
 
 
 class UserChange(RequestBody):
@@ -159,6 +166,12 @@ class UserChange(RequestBody):
         "folders of the connection.",
         json_schema_extra={"maxItems": MAX_SELECTORS},
     )
+    change_events: Switch = Field(
+        None,
+        description="Whether changes of mails after their `new_mail` are reported by the events "
+        "`mail_flags_changed`, `mail_moved` and `mail_deleted`. Null: the value of the connection. A change lets "
+        "the user sign in again.",
+    )
 
     def fields(self) -> UserFields:
         """Return the fields that were sent, as the database layer takes them."""
@@ -208,6 +221,7 @@ USER_EXAMPLE: Mapping[str, Any] = {
     "imap_port": None,
     "imap_tls": None,
     "folders": None,
+    "change_events": None,
     "archived": False,
     "status": "watching",
     "status_reason": None,
@@ -249,6 +263,9 @@ class UserOut(BaseModel):
     imap_tls: str | None
     folders: list[str] | None = Field(
         description="Folders to watch; null: those of the connection. `status_reason` names missing ones."
+    )
+    change_events: bool | None = Field(
+        description="Whether changes of mails are reported; null: as the connection says."
     )
     archived: bool
     status: UserStatus = Field(description="State of watching this user's mailbox.")

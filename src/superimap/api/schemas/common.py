@@ -12,6 +12,7 @@ def _number_as_text(value: object) -> object:
 
 LenientText = Annotated[str | None, BeforeValidator(_number_as_text)]
 LenientTag = Annotated[str, BeforeValidator(_number_as_text)]
+Switch = Annotated[bool | None, BeforeValidator(lambda value: None if value == "" else value)]
 Number = Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value)]
 """A number, or the digits of a form; blank clears the value."""
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from superimap.core.crypto import Place, Vault
 from superimap.core.private_keys import UnusableKey, read_signing_key
 from superimap.db import audit
-from superimap.db.accounts.connection_folders import change_folders, given_folders
+from superimap.db.accounts.connection_settings import change_settings, given_settings
 from superimap.db.accounts.constraints import raise_conflict
 from superimap.db.accounts.deletions import refuse_many_users
 from superimap.db.accounts.validation.accounts import ConnectionFields, validate_account
@@ -60,6 +60,7 @@ class ConnectionRow(NamedTuple):
     users_count: int
     history_days: int | None
     folders: list[str] | None
+    change_events: bool | None
 
 
 async def by_code(
@@ -104,7 +105,7 @@ async def create(
     Raises ValueTaken if the partner has a connection to this provider; the transaction must then be rolled back.
     """
     values = _validate(provider, fields)
-    folders = given_folders(fields)
+    settings = given_settings(fields)
     for name in required_fields(provider):
         if name not in values:
             raise Invalid(name, f"is required for this provider; {_HINTS[name]}")
@@ -115,7 +116,7 @@ async def create(
         partner_id=partner_id,
         provider_id=provider.id,
         **_as_stored(vault, partner_id, row, values),
-        **folders,
+        **settings,
     )
     db.add(connection)
     try:
@@ -123,7 +124,7 @@ async def create(
     except IntegrityError as error:
         raise_conflict(error)
     linked = ProviderConnection(connection, provider)
-    await _record(db, AuditAction.CONNECTION_CREATE, linked, {**values, **folders})
+    await _record(db, AuditAction.CONNECTION_CREATE, linked, {**values, **settings})
     return linked
 
 
@@ -132,18 +133,18 @@ async def update(
 ) -> ProviderConnection:
     """Change the given fields. Users in `authentication_failed` sign in again with the new client.
 
-    With other folders the users without a list of their own start again.
+    With other folders or `change_events` the users without a value of their own start again.
 
     Raises Invalid for another client id or tenant without its secret: the stored one is not sent for it.
     """
     connection, provider = linked
-    given, folders = _validate(provider, fields), given_folders(fields)
+    given, settings = _validate(provider, fields), given_settings(fields)
     _check_secret_is_sent(connection, given)
     values = _as_stored(vault, connection.partner_id, connection.id, given)
-    if await change_folders(db, connection, folders):
+    if await change_settings(db, connection, settings):
         await notify_shards(db, connection.id)
         if not values:
-            await _record(db, AuditAction.CONNECTION_UPDATE, linked, folders)
+            await _record(db, AuditAction.CONNECTION_UPDATE, linked, settings)
     if not values:
         return linked
     is_client_changed = not given.keys().isdisjoint(required_fields(provider))
@@ -159,7 +160,7 @@ async def update(
         raise NotFound("Connection not found.")
     if is_client_changed:
         await _retry_failed_users(db, connection.id)
-    await _record(db, AuditAction.CONNECTION_UPDATE, linked, {**given, **folders})
+    await _record(db, AuditAction.CONNECTION_UPDATE, linked, {**given, **settings})
     return ProviderConnection(changed, provider)
 
 
@@ -206,9 +207,9 @@ async def _record(
     await audit.record(db, action, partner_id=partner_id, object_id=code, fields=values, details=recorded)
 
 
-def _with_user_count() -> Select[str, int, int | None, list[str] | None]:
+def _with_user_count() -> Select[str, int, int | None, list[str] | None, bool | None]:
     users = select(func.count()).where(User.connection_id == Connection.id).scalar_subquery()
-    columns = Provider.code, users, Connection.history_days, Connection.folders
+    columns = Provider.code, users, Connection.history_days, Connection.folders, Connection.change_events
     return select(*columns).select_from(Connection).join(Provider)
 
 

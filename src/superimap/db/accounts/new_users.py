@@ -32,7 +32,7 @@ _FIND_TAKEN = _STATEMENTS["find_taken"]
 
 _STORED_FIELDS = (
     "tag", "email", "login_username", "login_password", "imap_host", "imap_port", "imap_tls",
-    "oauth2_refresh_token", "sign_in_email", "history_days",
+    "oauth2_refresh_token", "sign_in_email", "history_days", "change_events",
 )  # fmt: skip
 
 
@@ -99,6 +99,7 @@ class ShownUser:
     sign_in_email: str | None = None
     history_days: int | None = None
     folders: list[str] | None = None
+    change_events: bool | None = None
 
 
 class UserExists(ValueTaken):
@@ -225,4 +226,5 @@ def _shown(user: UserToCreate, connected_at: datetime | None, status_since: date
         sign_in_email=values.get("sign_in_email"),
         history_days=values.get("history_days"),
         folders=values.get("folders"),
+        change_events=values.get("change_events"),
     )

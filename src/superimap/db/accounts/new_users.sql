@@ -43,19 +43,19 @@ incoming AS (
     SELECT i.* FROM unnest(
         :id::bigint[], :tag::text[], :email::text[], :login_username::text[], :login_password::bytea[],
         :imap_host::text[], :imap_port::int[], :imap_tls::text[], :oauth2_refresh_token::bytea[],
-        :sign_in_email::text[], :history_days::int[], :folders::text[], :enable_tracer::boolean[], :archived::boolean[],
-        :is_connected::boolean[], :status::text[], :fields::text[], :details::text[]
+        :sign_in_email::text[], :history_days::int[], :change_events::boolean[], :folders::text[],
+        :enable_tracer::boolean[], :archived::boolean[], :is_connected::boolean[], :status::text[], :fields::text[], :details::text[]
     ) WITH ORDINALITY AS i(id, tag, email, login_username, login_password, imap_host, imap_port, imap_tls,
-                           oauth2_refresh_token, sign_in_email, history_days, folders, enable_tracer, archived,
-                           is_connected, status, fields, details, place)
+                           oauth2_refresh_token, sign_in_email, history_days, change_events, folders, enable_tracer,
+                           archived, is_connected, status, fields, details, place)
 ),
 -- The rows of the users. Of two with the same tag or email the first is created.
 created AS (
     INSERT INTO users (id, partner_id, connection_id, tag, email, login_username, login_password, imap_host, imap_port,
-                       imap_tls, oauth2_refresh_token, sign_in_email, history_days, folders, enable_tracer, archived,
-                       connected_at, status)
+                       imap_tls, oauth2_refresh_token, sign_in_email, history_days, change_events, folders, enable_tracer,
+                       archived, connected_at, status)
     SELECT i.id, :partner_id, :connection_id, i.tag, i.email, i.login_username, i.login_password, i.imap_host,
-           i.imap_port, i.imap_tls, i.oauth2_refresh_token, i.sign_in_email, i.history_days,
+           i.imap_port, i.imap_tls, i.oauth2_refresh_token, i.sign_in_email, i.history_days, i.change_events,
            CASE WHEN i.folders <> 'null' THEN ARRAY(SELECT jsonb_array_elements_text(i.folders::jsonb)) END,
            i.enable_tracer, i.archived,
            CASE WHEN i.is_connected THEN now() END, i.status
@@ -89,7 +89,7 @@ FROM room LEFT JOIN created ON true;
 SELECT i.place::int - 1 AS place, u.id, u.tag, u.email, u.imap_host, u.imap_port, u.imap_tls, u.archived, u.status,
        u.connected_at, u.status_since, u.status_reason, u.last_login_at, u.last_email_at,
        proven_alive_at(u.last_proven_alive_at, u.vouched_by, u.vouch_slot) AS last_proven_alive_at, u.sign_in_email,
-       u.history_days, u.folders,
+       u.history_days, u.folders, u.change_events,
        EXISTS (SELECT FROM users e WHERE e.connection_id = :connection_id AND lower(e.email) = lower(i.email)
                AND NOT e.archived) AS is_email_taken
 FROM unnest(:tags::text[], :emails::text[]) WITH ORDINALITY AS i(tag, email, place)

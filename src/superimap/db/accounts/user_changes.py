@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func
 
 from superimap.core.crypto import Place, Vault
-from superimap.db.accounts.validation.accounts import BOOLEAN_FIELDS, sign_in_fields
+from superimap.db.accounts.validation.accounts import BOOLEAN_FIELDS, SESSION_SETTINGS, sign_in_fields
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, complete_server
 from superimap.db.errors import Invalid
 from superimap.db.models import Provider, User
@@ -24,7 +24,7 @@ def is_changed(user: User, name: str, value: object) -> bool:
 
 def used_values(provider: SignInRules, user: User | None, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that a user of this provider uses; of its own mail server all three fields, or none."""
-    used = {"tag", "email", "history_days", "folders", *BOOLEAN_FIELDS, *sign_in_fields(provider)}
+    used = {"tag", "email", "history_days", *SESSION_SETTINGS, *BOOLEAN_FIELDS, *sign_in_fields(provider)}
     if "oauth2_refresh_token" in used:
         used.add("sign_in_email")
     kept = {name: value for name, value in values.items() if name in used}
@@ -88,13 +88,12 @@ def further_changes(provider: Provider, user: User, values: dict[str, Any]) -> d
     credentials_change = _credentials_change(provider, user, values)
     archived = values.get("archived", user.archived)
     is_renamed = values.get("tag", user.tag) != user.tag  # a running session uses the old tag
-    is_listed = "folders" in values and is_changed(user, "folders", values["folders"])
-    if not credentials_change and not is_renamed and not is_listed and archived == user.archived:
+    settings = [name for name in SESSION_SETTINGS if name in values and is_changed(user, name, values[name])]
+    if not credentials_change and not is_renamed and not settings and archived == user.archived:
         return {}
     is_complete = all(values.get(name, getattr(user, name)) for name in required_fields(provider))
     changes = with_status(initial_status(archived=archived, is_connected=is_complete))
-    if is_listed:
-        changes["folders_since"] = func.now()
+    changes |= {f"{name}_since": func.now() for name in settings}
     if credentials_change:
         changes |= _new_credentials(provider, user, values, is_complete=is_complete)
     return changes

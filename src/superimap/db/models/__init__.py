@@ -7,7 +7,7 @@ from superimap.db.models.cluster import Idler, Shard, ShardUserSum, VaultCanary,
 from superimap.db.models.connecting import LoginTry, OAuthState, UsedLink
 from superimap.db.models.delivery import Attempt, Delivery, DeliveryLease, Endpoint
 from superimap.db.models.job import Job
-from superimap.db.models.mail import DeferredMail, Mailbox, Message
+from superimap.db.models.mail import DeferredMail, Mailbox, MailFlags, Message
 from superimap.db.models.operator import (
     DashboardLink,
     DashboardSession,
@@ -44,6 +44,7 @@ __all__ = [
     "IdlerActivity",
     "Job",
     "LoginTry",
+    "MailFlags",
     "Mailbox",
     "Message",
     "OAuthState",

@@ -39,6 +39,9 @@ class Mailbox(Base):
     The mailbox of a user with the latest `opened_at` is the first or only watched one; its session waits there.
     `watched_since` is set while the mailbox is in the user's list of folders: mail from before is no news.
 
+    `changes_seen_at` is the time of the last look for changes of mails, in the numbering `changes_uid_validity`;
+    `changes_modseq` is the HIGHESTMODSEQ (RFC 7162) up to which changes are recorded.
+
     `account` is the name that the user signed in with, followed by a tab and the server if the person entered it,
     because UIDs are valid in one mail account only.
     """
@@ -62,6 +65,9 @@ class Mailbox(Base):
     restarts_paid_at: Mapped[datetime | None]
     opened_at: Mapped[datetime | None]
     watched_since: Mapped[datetime | None]
+    changes_seen_at: Mapped[datetime | None]
+    changes_uid_validity: Mapped[int | None] = mapped_column(BigInteger)
+    changes_modseq: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (
@@ -152,6 +158,32 @@ class DeferredMail(Base):
     failing_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))
     announced_size: Mapped[int | None] = mapped_column(BigInteger)
     last_error: Mapped[str | None]
+
+    __table_args__ = (
+        PrimaryKeyConstraint("message_id"),
+        ForeignKeyConstraint(
+            ["message_id", "partner_id"], ["messages.id", "messages.partner_id"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("mailbox_id", "uid_validity", "uid"),
+    )
+
+
+class MailFlags(Base):
+    """The known state of a mail whose changes are reported: its flags, separated by blanks.
+
+    `absent_since`: the mail was absent at the last look. `is_gone`: it was reported as deleted or moved, or was
+    absent at the first look, and is not looked at again.
+    """
+
+    __tablename__ = "mail_flags"
+    message_id: Mapped[int] = mapped_column(BigInteger)
+    partner_id: Mapped[int] = mapped_column(BigInteger)
+    mailbox_id: Mapped[int] = mapped_column(BigInteger)
+    uid_validity: Mapped[int] = mapped_column(BigInteger)
+    uid: Mapped[int] = mapped_column(BigInteger)
+    flags: Mapped[str]
+    absent_since: Mapped[datetime | None]
+    is_gone: Mapped[bool] = mapped_column(server_default=text("false"))
 
     __table_args__ = (
         PrimaryKeyConstraint("message_id"),

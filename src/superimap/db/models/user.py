@@ -43,6 +43,8 @@ class Connection(Base):
     requests tokens for this connection before `oauth2_pause_until`. `history_days` is that of users without one.
     `folders` are the selectors of the folders to watch of all users without a list of their own, changed last at
     `folders_since`; NULL: the usual folder.
+    `change_events`: changes of mails are reported for users without a value of their own; changed last at
+    `change_events_since`.
     """
 
     __tablename__ = "connections"
@@ -62,6 +64,8 @@ class Connection(Base):
     history_days: Mapped[int | None] = mapped_column(SmallInteger)
     folders: Mapped[FolderList | None]
     folders_since: Mapped[datetime | None]
+    change_events: Mapped[bool | None]
+    change_events_since: Mapped[datetime | None]
     created_at: Mapped[TimestampDefaultNow]
 
     __table_args__ = (UniqueConstraint("partner_id", "provider_id"), UniqueConstraint("id", "partner_id"))
@@ -83,6 +87,8 @@ class User(Base):
     vouches of `vouched_by`.
 
     `folders` are the selectors of the folders to watch, changed last at `folders_since`; NULL: the connection's.
+    `change_events`: changes of mails are reported; NULL: as for the connection. It was changed last at
+    `change_events_since`.
 
     The password and the access token are deferred: the API may write them, but not read them.
     """
@@ -131,6 +137,8 @@ class User(Base):
     refused_since: Mapped[datetime | None]
     folders: Mapped[FolderList | None]
     folders_since: Mapped[datetime | None]
+    change_events: Mapped[bool | None]
+    change_events_since: Mapped[datetime | None]
 
     __table_args__ = (
         ForeignKeyConstraint(

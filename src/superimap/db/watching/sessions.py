@@ -37,7 +37,8 @@ class WatchedUser:
     before. `is_held`: the backlog of the partner is full. `has_tracers`: tracers may be sent to it. A provider's
     setting is None if it is the default (see `presets.Preset`). `listed_folders` are the selectors of the folders
     to watch, changed last at `listed_since`; `folder` is the one that is read, with such a list, and
-    `has_other_folders` says that others are watched.
+    `has_other_folders` says that others are watched. Changes of mails since `change_events_since` are reported;
+    None: no changes are.
     """
 
     user_id: int
@@ -63,6 +64,7 @@ class WatchedUser:
     folders: tuple[str, ...]
     listed_folders: tuple[str, ...]
     listed_since: datetime | None
+    change_events_since: datetime | None
     has_own_server: bool
     wait: float
     history: LoginHistory

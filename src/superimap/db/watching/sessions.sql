@@ -10,6 +10,8 @@ SELECT u.id AS user_id, u.partner_id, u.shard, u.tag, u.email, u.login_username,
        p.idle_renew, p.poll_by, p.poll_seconds, p.open_by, p.logins_per_second, p.folders,
        coalesce(u.folders, c.folders) AS listed_folders,
        CASE WHEN u.folders IS NULL THEN c.folders_since ELSE u.folders_since END AS listed_since,
+       CASE WHEN coalesce(u.change_events, c.change_events)
+            THEN greatest(u.change_events_since, c.change_events_since, u.created_at) END AS change_events_since,
        greatest(0, extract(epoch FROM u.retry_at - now()))::float8 AS wait,
        u.login_accepted AS was_accepted, u.refusals,
        coalesce(extract(epoch FROM now() - u.refused_since), 0)::float8 AS refused_seconds,

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from superimap.db.accounts.validation.servers import SERVER_FIELDS, ServerFields, validate_server_field
@@ -24,6 +24,9 @@ MAX_CHARACTERS = {
 }
 
 BOOLEAN_FIELDS = frozenset(("archived", "enable_tracer"))
+SESSION_SETTINGS = ("folders", "change_events")
+"""Settings of connections and users that a session reads when it starts; each has the time of its last change."""
+_SWITCHES = {"on": True, "off": False}
 
 # Microsoft's directory id or a domain of the directory. The value becomes part of the path of a URL that
 # receives a secret, so nothing else is allowed.
@@ -44,6 +47,7 @@ class ConnectionFields(TypedDict, total=False):
     oauth2_tenant: str | None
     history_days: int | None
     folders: list[str] | None
+    change_events: bool | None
 
 
 class UserFields(ServerFields, total=False):
@@ -59,6 +63,7 @@ class UserFields(ServerFields, total=False):
     enable_tracer: bool
     history_days: int | None
     folders: list[str] | None
+    change_events: bool | None
 
 
 def sign_in_fields(provider: SignInRules) -> tuple[str, ...]:
@@ -73,12 +78,10 @@ def validate_account(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         if name in BOOLEAN_FIELDS:
             values[name] = bool(value)
-        elif name == "folders":
-            values[name] = _folders(value) if value else None
         elif name in SERVER_FIELDS:
             values[name] = validate_server_field(name, value)
-        elif name == "history_days":
-            values[name] = _days(name, value)
+        elif name in _CHECKS:
+            values[name] = _CHECKS[name](name, value)
         elif name in MAX_CHARACTERS:
             values[name] = None if value is None or not value.strip() else _text(name, value)
     if "tag" in values:
@@ -94,7 +97,19 @@ def validate_account(fields: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _folders(value: list[str]) -> list[str]:
+def _switch(name: str, value: object) -> bool | None:
+    """Return a setting that is on, off, or not set; forms say `on` and `off`."""
+    if value is None or value == "":
+        return None
+    given = _SWITCHES.get(value) if isinstance(value, str) else value
+    if not isinstance(given, bool):
+        raise Invalid(name, "must be on, off or empty")
+    return given
+
+
+def _folders(_name: str, value: list[str] | None) -> list[str] | None:
+    if not value:
+        return None
     try:
         return list(check_selectors(value))
     except UnusableSelector as error:
@@ -127,3 +142,10 @@ def _check_tag(tag: str | None) -> None:
         raise Invalid("tag", "must not be blank; send your own name for this user")
     if "/" in tag or tag in {".", ".."}:
         raise Invalid("tag", "must not contain a slash and must not be . or .., because it is part of a URL")
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "folders": _folders,
+    "history_days": _days,
+    "change_events": _switch,
+}
