@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from superimap.imap import encoding, mailboxes, pacing, responses
+from superimap.imap import encoding, folders, mailboxes, pacing, responses
 from superimap.imap.command_memory import CommandMemory
 from superimap.imap.errors import Refused
 from superimap.imap.protocol import Protocol
@@ -22,7 +22,7 @@ async def folder_counts(
     protocol: Protocol,
     memory: CommandMemory,
     timeouts: Timeouts,
-    folders: Sequence[Folder],
+    asked: Sequence[Folder],
     names: Sequence[str],
 ) -> dict[bytes, Mapping[str, int]]:
     """Return the counts of each mailbox by the bytes of its name; those that the server does not tell are absent.
@@ -31,12 +31,12 @@ async def folder_counts(
     """
     found: dict[str, Mapping[str, int]] = {}
     if {"LIST-EXTENDED", "LIST-STATUS"} <= protocol.capabilities:
-        plain = [each for each in folders if isinstance(_quoted(each), str)]
+        plain = [each for each in asked if isinstance(_quoted(each), str)]
         for start in range(0, len(plain), FOLDERS_PER_COMMAND):
             found |= await _by_list(
                 protocol, memory, timeouts, plain[start : start + FOLDERS_PER_COMMAND], names
             )
-    for folder in folders:
+    for folder in asked:
         if folder_key(folder.raw) not in found:
             try:
                 counts = await mailboxes.status(protocol, memory, timeouts, folder, *names)
@@ -46,20 +46,20 @@ async def folder_counts(
                 continue
             if counts:
                 found[folder_key(folder.raw)] = counts
-    return {each.raw: found[key] for each in folders if (key := folder_key(each.raw)) in found}
+    return {each.raw: found[key] for each in asked if (key := folder_key(each.raw)) in found}
 
 
 async def _by_list(
     protocol: Protocol,
     memory: CommandMemory,
     timeouts: Timeouts,
-    folders: Sequence[Folder],
+    asked: Sequence[Folder],
     names: Sequence[str],
 ) -> dict[str, Mapping[str, int]]:
     """Return what one LIST tells; nothing if it is refused, or left out because the server does not bear it."""
     if not memory.is_usable(_LIST_STATUS, protocol.loop.time()):
         return {}
-    patterns = " ".join(str(_quoted(each)) for each in folders)
+    patterns = " ".join(str(_quoted(each)) for each in asked)
     options = f"RETURN (STATUS ({' '.join(names)}))"
     try:
         with memory.attempt(_LIST_STATUS, protocol):
@@ -69,7 +69,7 @@ async def _by_list(
     except Refused as error:
         memory.tolerate(_LIST_STATUS, error, protocol.loop.time())
         return {}
-    found = await _read(protocol, answer.responses, {folder_key(each.raw) for each in folders})
+    found = await _read(protocol, answer.responses, {folder_key(each.raw) for each in asked})
     protocol.keep()
     return found
 
@@ -83,9 +83,17 @@ async def _read(
         name = status_name(response)
         if name is not None and (key := folder_key(name)) in wanted:
             found[key] = responses.mailbox_status(response)
+        elif protocol.news is not None and not _is_listed(response, wanted):
+            protocol.news.read(b"LIST" if name is None else b"STATUS", response)  # announced meanwhile
 
     await pacing.each(read, answers, protocol)
     return found
+
+
+def _is_listed(response: Response, wanted: Iterable[str]) -> bool:
+    """Return whether this is a LIST of a mailbox that was asked for."""
+    folder = folders.parse_folder(response)
+    return folder is not None and folder_key(folder.raw) in wanted
 
 
 def _quoted(folder: Folder) -> encoding.Argument | None:

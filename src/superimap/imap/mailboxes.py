@@ -133,6 +133,10 @@ async def status(
     counts: dict[str, int] = {}
     key = folder_key(folder.raw)
     ours = [each for each in answer.responses if folder_key(status_name(each) or b"") == key]
+    if protocol.news is not None:  # of others, announced meanwhile
+        for response in answer.responses:
+            if folder_key(status_name(response) or b"") != key:
+                protocol.news.read(b"STATUS", response)
     await pacing.each(
         lambda each: counts.update(responses.mailbox_status(each)), ours or answer.responses, protocol
     )

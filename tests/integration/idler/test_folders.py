@@ -418,3 +418,25 @@ async def test_a_new_folder_is_announced_and_the_subscription_is_made_anew(world
 
     assert given == ["SET", "NONE", "SET"]
     assert imap.connects == 1
+
+
+async def test_mail_that_is_announced_amid_the_answer_to_another_command_is_found(world, imap):
+    """The answer to STATUS of one folder may have the announcement of another one."""
+    imap.capabilities.append("NOTIFY")
+    world.overrides["folder_status_seconds"] = "3600"
+    await set_up(world, imap, "Archive", "Support", selectors=["INBOX", "Archive", "Support"])
+    async with running(services.run_idler, world.settings):
+        await folders_with_cursors(world, 3)
+        await idling(imap)
+        came = []
+
+        async def slip_in(session, command):
+            if not came:
+                came.append(imap.deliver("joe", mail("second"), "Support"))
+            return None
+
+        imap.on("STATUS", slip_in)  # of Archive, after it was visited
+        imap.deliver("joe", mail("first"), "Archive")
+        await recorded(world, 2)
+
+    assert await webhooks(world) == [("Archive", "first"), ("Support", "second")]
