@@ -79,7 +79,8 @@ class ChangeLooks:
         self._reader.mark_seen()
         state.changes_from = min(state.changes_from, _now())  # what is reported from here on is news
         self.due, self.is_waiting, found = math.inf, False, 0
-        if not self._scope.context.holds.is_held(self._scope.watched.partner_id):
+        is_held = self._scope.context.holds.is_held(self._scope.watched.partner_id)
+        if not is_held and self._scope.client.tells_flags:
             try:
                 found = await self._look(entry)
             except Refused as error:

@@ -190,6 +190,11 @@ class ImapClient:
         return await flags.fetch_flags(self._protocol, self._memory, self._timeouts, uids, since=since)
 
     @property
+    def tells_flags(self) -> bool:
+        """Whether the server bears to be asked for flags."""
+        return self._memory.is_usable(flags.FLAGS, self._protocol.loop.time())
+
+    @property
     def tells_changed_flags(self) -> bool:
         """Whether the server offers CONDSTORE (RFC 7162) and bears it."""
         offered = not self._protocol.capabilities.isdisjoint(("CONDSTORE", "QRESYNC"))

@@ -100,6 +100,9 @@ async def test_a_delivery_is_explained_and_what_receivers_and_partners_wrote_is_
     assert "502 Bad Gateway" in shown.text
     assert "<script>alert" not in shown.text and "\u202e" not in shown.text
     assert shown.text.count("⟨U+202E⟩") == 2
+    await factory.endpoint(HOOK, kind="events")
+    (event,) = await factory.deliveries(kind="events")
+    assert "flags, move or deletion of a mail" in (await viewer.get(f"/deliveries/{acme}/{event}")).text
     globex = await partner_id(DeliveryFactory(world.sessionmaker, world.vault, "globex"))
     for path in (f"/deliveries/{globex}/{failed}", f"/deliveries/{acme}/msg_x", f"/deliveries/99/{failed}"):
         assert (await viewer.get(path)).status_code == 404

@@ -223,6 +223,30 @@ async def test_answers_without_data_are_no_deletions(world, imap):
     assert sorted(map(brief, found)) == [("mail_flags_changed", uid, ["\\Seen"]) for uid in (1, 2, 3)]
 
 
+async def test_a_server_that_ends_sessions_instead_of_an_answer_is_watched_without_looks(world, imap):
+    await set_up(world, imap)
+
+    async def ending(session, command):
+        if "(UID FLAGS)" in imap.log[-1].line:
+            session.close()
+            return b""
+        return None
+
+    imap.on("UID FETCH", ending)
+    async with idler(world):
+        await idling(imap)
+        await eventually(lambda: world.value("SELECT changes_seen_at IS NOT NULL FROM mailboxes"))
+        imap.deliver("joe", mail("one"))
+        await recorded(world, 1)
+        imap.accounts["joe"].inbox.set_flags(1, ["\\Seen"])
+        await eventually(lambda: world.value("SELECT status_reason LIKE '%FETCH FLAGS%' FROM users"))
+        await idling(imap)
+        imap.deliver("joe", mail("two"))
+        await recorded(world, 2)
+
+    assert imap.logins == 3
+
+
 async def test_moves_between_watched_folders_are_followed(world, imap):
     account = await set_up_folders(world, imap)
     async with idler(world):

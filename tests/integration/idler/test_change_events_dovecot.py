@@ -1,8 +1,12 @@
 """Change events on Dovecot: with QRESYNC, with CONDSTORE alone, and by comparison."""
 
+import asyncio
+
 import pytest
 
 from fixtures.world import eventually
+from superimap.idler.change_looks import ChangeLooks
+from superimap.idler.change_reading import ChangeReader
 from tests.integration.idler.test_change_events import EVENTS, HOOK, brief, events, idler
 from tests.integration.idler.test_folders_dovecot import caught_up, delivered, save
 from tests.support import dovecot as servers
@@ -68,6 +72,33 @@ async def test_changes_by_another_client_are_reported_once_while_watching_and_af
     assert sorted(map(brief, found[1:3])) == [("mail_deleted", 2), ("mail_flags_changed", 1, ["\\Seen"])]
     assert sorted(map(brief, found[3:5])) == [("mail_deleted", 3), ("mail_flags_changed", 1, ["\\Flagged"])]
     assert [brief(each) for each in found[5:]] == [("mail_flags_changed", 1, ["$Label"])]
+
+
+async def test_a_mailbox_of_the_same_highestmodseq_is_read_only_without_qresync(world, dovecot, monkeypatch):
+    login = await set_up(world, dovecot)
+    async with idler(world):
+        await looked(world)
+        save(dovecot, login, "one", "INBOX")
+        await delivered(world, 1)
+        flag(dovecot, login, "add", "\\Seen", 1)
+        await events(world, 1)
+    done = []
+    for owner, name in ((ChangeReader, "read"), (ChangeLooks, "look")):
+        monkeypatch.setattr(owner, name, noting(done, name, getattr(owner, name)))
+    async with idler(world):
+        await eventually(lambda: asyncio.sleep(0, "look" in done))
+
+    has_qresync = "imap_capability" not in dovecot.extra
+    assert ("read" in done) is not has_qresync
+
+
+def noting(done, name, method):
+    async def noted(*args):
+        result = await method(*args)
+        done.append(name)
+        return result
+
+    return noted
 
 
 async def test_a_move_by_another_client_is_followed(world, dovecot):
