@@ -10,6 +10,8 @@ from typing import Any, TextIO
 GENERATED = "generated_emails.csv"
 FETCHED = "fetched_emails.csv"
 EVENTS = "events.csv"
+WATCHED_BY = frozenset({"IDLE", "NOOP"})
+"""Commands that show that a mailbox is watched: the second one where IDLE failed too often, and it is polled."""
 RESOURCES = "resources.csv"
 STORES = "stores.csv"
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from superimap.launch.stress.emptying import Emptying
-from superimap.launch.stress.journal import EVENTS, FETCHED, GENERATED, Journal
+from superimap.launch.stress.journal import EVENTS, FETCHED, GENERATED, WATCHED_BY, Journal
 from superimap.launch.stress.plan import ScheduledMail, StressPlan, schedule_mails
 from superimap.testing.chaos.server import Chaos
 from superimap.testing.imap.server import ImapServer
@@ -122,8 +122,8 @@ class _Mailboxes:
         self._server.on("*", self._note)
 
     async def _note(self, session: FakeSession, command: ClientCommand) -> None:
-        if command.name == "IDLE":
-            self._events.write(f"{time.time():.3f}", session.username, "IDLE")
+        if command.name in WATCHED_BY:
+            self._events.write(f"{time.time():.3f}", session.username, command.name)
         elif command.name == "UID FETCH":
             self._fetched.write(f"{time.time():.3f}", session.username, command.name)
 

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from superimap.launch.stress import recovery
-from superimap.launch.stress.journal import EVENTS, GENERATED, processed, read_rows
+from superimap.launch.stress.journal import EVENTS, GENERATED, WATCHED_BY, processed, read_rows
 from superimap.launch.stress.plan import PARTNER_COUNT, StressPlan
 from superimap.launch.stress.records import FaultRecord, MailRecord, RunRecord
 
@@ -81,7 +81,7 @@ def read_strikes(folder: Path, started: float) -> tuple[list[tuple[float, int, s
     events: list[recovery.MailboxEvent] = []
     for row in read_rows(folder, EVENTS):
         at, user, method = float(row["time"]) - started, user_number(row["user"]), row["method"]
-        if method == "IDLE":
+        if method in WATCHED_BY:
             events.append((at, user, recovery.WATCHED, ""))
         elif method.startswith("chaos "):
             kind = method.removeprefix("chaos ")

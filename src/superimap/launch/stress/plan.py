@@ -39,8 +39,11 @@ class StressLimits:
     """Time after a fault of the mail server until the mailbox is watched again: a lost answer costs a minute."""
     memory_slope: float = 0.1
     """Growth of a process's memory in MiB a minute."""
-    descriptors: int = 20
-    """Open descriptors by which a kind of process may differ from its start."""
+    descriptors: int = 10
+    """Open descriptors, or tasks, by which a process may differ from its start, in the mean of its kind.
+
+    An idler has seven more for five minutes after a burst of statements: connections of its pool.
+    """
     cpu_growth: float = 0.2
     """Growth of the CPU time of a kind of process, as a share of its median."""
     late_share: float = 0.01

@@ -114,16 +114,20 @@ def _excess(life: Sequence[Sample], limit: float) -> float:
 
 
 def _check_count(plan: StressPlan, kind: str, lives: Lives, what: str) -> Check:
-    """The sum over the processes of a kind at the end, compared with that after the warm-up."""
+    """The mean over the processes of a kind in the last third, compared with that in the first third."""
     by_bucket: defaultdict[int, dict[str, int]] = defaultdict(dict)
     for life in lives:
         for sample in life:
             if (value := getattr(sample, what)) is not None:
                 by_bucket[int(sample.at // CPU_BUCKET_SECONDS)][sample.process] = value
     complete = max((len(each) for each in by_bucket.values()), default=0)
-    sums = [sum(each.values()) for _, each in sorted(by_bucket.items()) if len(each) == complete]
-    third = len(sums) // 3
-    measured = abs(statistics.median(sums[-third:]) - statistics.median(sums[:third])) if third >= 2 else None
+    means = [
+        statistics.fmean(each.values()) for _, each in sorted(by_bucket.items()) if len(each) == complete
+    ]
+    third = len(means) // 3
+    measured = (
+        abs(statistics.median(means[-third:]) - statistics.median(means[:third])) if third >= 2 else None
+    )
     return check_limit(
         f"{what} of {kind}s", measured, plan.limits.descriptors, unit="from the first third", digits=0
     )
@@ -142,7 +146,7 @@ def _check_cpu(plan: StressPlan, kind: str, lives: Lives) -> Check:
     """The growth of the CPU usage over the judged parts, as a share of its median."""
     judged = [
         [(at, share) for at, share in cpu_usage(part) if at <= plan.seconds]
-        for life in long_lives(lives)
+        for life in lives
         for part in judged_parts(life)
     ]
     judged = [life for life in judged if len(life) > 2]
