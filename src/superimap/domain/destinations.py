@@ -18,6 +18,7 @@ USER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "imap_tls": (PASSWORD,),
     "login_username": (PASSWORD,),
     "email": (REFRESH_TOKEN,),  # the account that the token opens
+    "sign_in_email": (REFRESH_TOKEN,),  # the account that has consented
 }
 """Fields of a user, set by a partner or a person."""
 
@@ -53,7 +54,6 @@ NO_SECRET_IS_SENT: Mapping[str, str] = {
     "oauth2_jwks_url": "is read without credentials",
     "oauth2_issuer": "is compared, never dialled",
     "oauth2_site": "is not used",
-    "sign_in_email": "is compared with the account that consents",
     "smtp_domain": "is the name that tracers say in EHLO",
     "smtp_tls": "tracers sign in only over TLS or STARTTLS, which verify the same certificate",
     "tracer_by": "chooses between servers that the provider names already",
@@ -99,6 +99,6 @@ def _is_other_destination(field: str, before: object, after: object) -> bool:
         return after == "none" and before != after
     if field in {"login_username", "email"} and before is None:
         return False
-    if field in {"email", "imap_host", "smtp_host"}:
+    if field in {"email", "sign_in_email", "imap_host", "smtp_host"}:
         return str(before).lower() != str(after).lower()
     return before != after

@@ -120,10 +120,8 @@ class SweepReader:
     ) -> None:
         """See a mail if it is there and in the range, and pass over it if only this mail cannot be read."""
         try:
-            if meta is not None and pace.is_in_range(
-                meta.internal_date, since=self._view.since, until=self._view.until
-            ):
-                await self.see(mailbox, uid, meta, outcome)
+            if meta is not None:
+                await self.see_in_range(mailbox, uid, meta, outcome)
         except ImapError as error:
             if not self._scope.memory.has_broken_header(uid):  # else the mail itself is not at fault
                 self._suspects.add(uid, error, meta, max_room=self._reader.max_literal)
@@ -132,6 +130,13 @@ class SweepReader:
             await self._pass_over(mailbox, uid, str(error))
             return
         mailbox.pass_uid(uid)
+
+    async def see_in_range(
+        self, mailbox: SweptMailbox, uid: int, meta: MessageMeta, outcome: str | None
+    ) -> None:
+        """See a mail whose date is in the range. Raises any ImapError."""
+        if pace.is_in_range(meta.internal_date, since=self._view.since, until=self._view.until):
+            await self.see(mailbox, uid, meta, outcome)
 
     async def _pass_over(self, mailbox: SweptMailbox, uid: int, error: str) -> None:
         """Pass over a mail that could not be read, if another one can. Raises NothingReadable otherwise."""

@@ -41,7 +41,7 @@ class SweepRetries:
             meta = metas[uid]
             if meta is not None:
                 known = await queries.find_known(self._scope.context.pool, mailbox.place, [uid])
-                await self._reader.see(mailbox, uid, meta, known.get(uid))
+                await self._reader.see_in_range(mailbox, uid, meta, known.get(uid))
         except ImapError as error:
             mailbox.add_unread(uid, str(error))
             if not server_pauses.is_about_mail(error):

@@ -60,7 +60,7 @@ async def test_an_operator_starts_and_changes_a_sweep_and_a_viewer_sees_it(world
         ({"max_mails": "0"}, "Must be a number from 1 to 1,000,000."),
         ({"direction": "up"}, "Is none of the choices."),
         ({"since": "2026-06-30", "until": "2026-06-01"}, "Must be later than since."),
-        ({"folder": "a\x07b"}, "Must have printable characters only."),
+        ({"folder": "a\x07b"}, "Must have 1 to 1,024 printable characters."),
     ],
 )
 async def test_a_form_says_what_is_wrong_with_it(world, fields, wrong):

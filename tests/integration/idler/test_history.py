@@ -101,7 +101,10 @@ async def test_a_new_connection_has_one_sweep_which_replaces_an_active_one_and_n
     assert (await sweeps_of(world))[0]["reason"] == "the mailbox was connected anew"
 
     await change(history_days=0)
-    assert await change(login_username="bob", login_password="pw") == replaced
+    ended = await change(login_username="bob", login_password="pw")
+    assert ended == [("requested", "cancelled"), ("connected", "cancelled")], (
+        "bob's mail is none of ann's history"
+    )
 
 
 async def test_the_connection_has_the_default_and_a_user_created_archived_begins_when_it_is_restored(history):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from superimap.domain import sweeps as pace
 from superimap.domain.sweeps import SweepDirection, SweepState
 from superimap.launch import services
 from superimap.testing.imap.hooks import Hook, answering, ending, only
-from tests.integration.idler.sweeping import Sweeps, olds
+from tests.integration.idler.sweeping import OLD, Sweeps, olds
 from tests.integration.idler.test_watching import idling
 
 REFUSED = answering(b"%(tag)s NO cannot be read")
@@ -75,6 +76,20 @@ async def test_a_mail_that_cannot_be_read_holds_up_no_other_and_is_sent_once_it_
     assert sorted(await history.subjects()) == olds(0, 1, 2, 3, 4)
     assert await history.world.value("SELECT count(*) FROM deliveries") == 5
     assert await unread(history) == []
+
+
+async def test_a_mail_out_of_the_range_is_not_sent_once_its_date_can_be_read(history, faults):
+    await history.set_up(6)
+    faults.of_metadata[5] = REFUSED
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        sweep = await history.start(until=OLD + timedelta(minutes=2))
+        await history.until(sweep, lambda row: row["unreadable"] == 1 and row["sent"] == 2)
+        faults.of_metadata.clear()
+        row = await history.ended(sweep)
+
+    assert (row["state"], row["sent"], row["unreadable"]) == ("finished", 2, 0)
+    assert sorted(await history.subjects()) == olds(0, 1)
 
 
 async def test_a_mail_is_given_up_after_two_days_of_failure_and_stays_listed(history, faults):

@@ -13,7 +13,15 @@ def _number_as_text(value: object) -> object:
 LenientText = Annotated[str | None, BeforeValidator(_number_as_text)]
 LenientTag = Annotated[str, BeforeValidator(_number_as_text)]
 Switch = Annotated[bool | None, BeforeValidator(lambda value: None if value == "" else value)]
-Number = Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value)]
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - which pydantic reports
+    return None if value == "" else value
+
+
+Number = Annotated[int | None, BeforeValidator(_number)]
 """A number, or the digits of a form; blank clears the value."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from superimap.api.schemas.common import RequestBody
+from superimap.api.schemas.common import Number, RequestBody
 from superimap.api.schemas.deliveries import Moment
 from superimap.db.models import Sweep, SweepMail
 from superimap.domain.sweeps import MAX_MAILS, SweepCause, SweepDirection, SweepState
@@ -25,9 +25,10 @@ class NewSweep(RequestBody):
     """A sweep to create. All fields are optional; without `since` and `until` all mail is swept."""
 
     model_config = ConfigDict(
+        extra="forbid",  # a typo must not sweep the whole mailbox
         json_schema_extra={
             "examples": [{"since": "2026-06-01T00:00:00Z", "limit": 500, "direction": "newest"}]
-        }
+        },
     )
 
     since: Moment | None = Field(
@@ -37,7 +38,7 @@ class NewSweep(RequestBody):
     folder: _Folder | None = Field(
         None, description="Name of the folder; without it, the one that is watched."
     )
-    limit: int | None = Field(None, ge=1, le=MAX_MAILS, description="Maximum number of mails to send.")
+    limit: Number = Field(None, ge=1, le=MAX_MAILS, description="Maximum number of mails to send.")
     direction: SweepDirection = Field(
         SweepDirection.NEWEST, description="`newest`: latest mail first. `oldest`: earliest first."
     )

@@ -27,10 +27,11 @@ class UserBefore(NamedTuple):
 
 
 async def begin(db: AsyncSession, connection: Connection, user: User, before: UserBefore) -> None:
-    """Create the sweep of the user's history, if the change made a new connection and days are wanted.
+    """If the change made a new connection, end the sweep of the former one, and create that of its history.
 
-    It replaces the sweep of the former connection, and ends an active one: a mailbox has one at most. The idler
-    finds it without a notification in the seconds in which the session is established.
+    The new connection may be of another person, whose mail the former sweep must not read. Without days of history
+    there is no new sweep. The idler finds it without a notification in the seconds in which the session is
+    established.
     """
     days = connection.history_days if user.history_days is None else user.history_days
     since = user.connected_at
@@ -40,15 +41,17 @@ async def begin(db: AsyncSession, connection: Connection, user: User, before: Us
         was_archived=before.was_archived,
         last_login_at=before.last_login_at,
     )
-    if not days or since is None or user.archived or not is_new:
+    if not is_new or since is None:
         return
-    await db.execute(delete(Sweep).where(Sweep.user_id == user.id, Sweep.cause == SweepCause.CONNECTED))
     await db.execute(
         update(Sweep)
         .where(Sweep.user_id == user.id, Sweep.state.in_(ACTIVE))
         .values(state=SweepState.CANCELLED.value, reason=REPLACED, finished_at=func.now())
         .execution_options(synchronize_session=False)
     )
+    if not days or user.archived:
+        return
+    await db.execute(delete(Sweep).where(Sweep.user_id == user.id, Sweep.cause == SweepCause.CONNECTED))
     actor = audit.actor_of(db)
     db.add(
         Sweep(

@@ -24,6 +24,8 @@ from superimap.domain.sweeps import (
 
 MAX_SWEEPS = 200
 """Sweeps of a page."""
+EARLIEST_YEAR, LATEST_YEAR = 1970, 2999
+MAX_FOLDER_CHARACTERS = 1024
 
 # Literals, which a plan compares with the partial indexes.
 _IS_ACTIVE = Sweep.state.in_([literal(state.value, literal_execute=True) for state in ACTIVE])
@@ -63,8 +65,7 @@ class SweepRequest:
 
 async def create(db: AsyncSession, user: User, request: SweepRequest) -> Sweep:
     """Create a sweep of a user who is locked, and wake the idler. Raises Invalid and Conflict."""
-    if request.since and request.until and request.until <= request.since:
-        raise Invalid("until", "must be later than since")
+    _check(request)
     if user.archived or user.connected_at is None:
         raise Conflict("This mailbox is not watched: it is archived, or not connected.", kind="not-connected")
     if await db.scalar(select(Sweep.id).where(Sweep.user_id == user.id, _IS_ACTIVE)) is not None:
@@ -84,6 +85,18 @@ async def create(db: AsyncSession, user: User, request: SweepRequest) -> Sweep:
     await db.refresh(sweep)
     await _announce(db, AuditAction.SWEEP_CREATE, user, sweep)
     return sweep
+
+
+def _check(request: SweepRequest) -> None:
+    """Raise Invalid for what no sweep can be made of, whoever asks for it."""
+    for name, moment in (("since", request.since), ("until", request.until)):
+        if moment is not None and not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
+            raise Invalid(name, f"must be in the years {EARLIEST_YEAR} to {LATEST_YEAR}")
+    if request.since and request.until and request.until <= request.since:
+        raise Invalid("until", "must be later than since")
+    folder = request.folder
+    if folder is not None and not (0 < len(folder) <= MAX_FOLDER_CHARACTERS and folder.isprintable()):
+        raise Invalid("folder", f"must have 1 to {MAX_FOLDER_CHARACTERS:,} printable characters")
 
 
 async def list_latest(

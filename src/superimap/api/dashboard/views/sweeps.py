@@ -136,10 +136,10 @@ def _request(given: Mapping[str, Any]) -> SweepRequest:
         raise Invalid("max_mails", f"must be a number from 1 to {MAX_MAILS:,}")
     if given["direction"] not in set(SweepDirection):
         raise Invalid("direction", "is none of the choices")
-    if not given["folder"].isprintable():
-        raise Invalid("folder", "must have printable characters only")
     since: datetime | None = given["since"]
     until: datetime | None = given["until"]
+    if until and until.year > sweeps.LATEST_YEAR:  # the day after the last one is none
+        raise Invalid("until", f"must be in the years {sweeps.EARLIEST_YEAR} to {sweeps.LATEST_YEAR}")
     return SweepRequest(
         since=since and since.replace(hour=0, minute=0, second=0),
         until=until and until + timedelta(seconds=1),

@@ -86,7 +86,7 @@ def validate_account(fields: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = None if value is None or not value.strip() else _text(name, value)
     if "tag" in values:
         _check_tag(values["tag"])
-    if "@" not in (values.get("sign_in_email") or "@"):
+    if not all((values.get("sign_in_email") or "a@b").partition("@")):
         raise Invalid("sign_in_email", "must be the email address of the account that signs in")
     tenant = values.get("oauth2_tenant")
     if tenant is not None and not _TENANT.fullmatch(tenant):
