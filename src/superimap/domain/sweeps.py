@@ -44,9 +44,12 @@ MAX_MAILS_PER_SECOND = 40.0
 """Mails of one mailbox that are read in a second at most, on average."""
 MAX_LOOKED_AT_PER_SECOND = 1_000.0
 """Mails of one mailbox of which only metadata are read in a second at most, on average."""
-MAX_SERVER_SWEEPS = 2
-"""Sweeps of one mail server that an idler runs at once: each has a connection of its own."""
-MAX_IDLER_SWEEPS = 8
+MAX_SERVER_SWEEPS, MAX_PARTNER_SERVER_SWEEPS = 4, 2
+"""Sweeps of one mail server that an idler runs at once, of all partners and of one; each has a connection."""
+MAX_IDLER_SWEEPS, MAX_PARTNER_SWEEPS = 8, 4
+"""Sweeps that an idler runs at once, of all partners and of one partner."""
+SLICE_SECONDS = 120.0
+"""Time after which a sweep gives its place to others that wait, and is due again behind them."""
 MAX_SWEPT_UIDS = 5_000_000
 """UIDs that a mail server may claim for a sweep; a mailbox has fewer."""
 GIVE_UP_SECONDS = 2 * 24 * 3600.0

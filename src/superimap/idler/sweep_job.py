@@ -10,7 +10,7 @@ from superimap.core import metrics
 from superimap.db.postgres import UNAVAILABLE
 from superimap.db.watching import sweeps as queries
 from superimap.db.watching.sweep_records import DueSweep
-from superimap.domain.sweeps import MAX_IDLER_SWEEPS
+from superimap.domain.sweeps import MAX_IDLER_SWEEPS, MAX_PARTNER_SWEEPS
 from superimap.idler.context import IdlerContext
 from superimap.idler.mailbox_memory import MailboxMemory
 from superimap.idler.sweep_run import SweepRun
@@ -33,6 +33,7 @@ class SweepJob:
         self._rung = rung
         self._running: dict[int, asyncio.Task[None]] = {}
         self._servers: Counter[str] = Counter()
+        self._partners: Counter[int] = Counter()  # sweeps that run
         self._memories: OrderedDict[int, MailboxMemory] = OrderedDict()
         self._gates: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -53,16 +54,27 @@ class SweepJob:
                     pass
 
     async def _begin_due(self, group: asyncio.TaskGroup) -> None:
-        """Begin the sweeps that are due, as far as there is room."""
-        room = MAX_IDLER_SWEEPS - len(self._running)
-        if room <= 0:
-            return
-        idler = self._context.ownership.idler
-        for sweep in await queries.find_due(self._context.pool, idler, running=self._running, limit=room):
-            task = group.create_task(self._run_for(sweep).run(), name=f"sweep {sweep.id}")
-            self._running[sweep.id] = task
-            metrics.MAILBOX_SWEEPS_RUNNING.set(len(self._running))
-            task.add_done_callback(partial(self._ended, sweep.id))
+        """Begin the sweeps that are due, as far as there is room, for all and for each partner."""
+        while (room := MAX_IDLER_SWEEPS - len(self._running)) > 0:
+            due = await queries.find_due(
+                self._context.pool,
+                self._context.ownership.idler,
+                running=self._running,
+                full=[partner for partner, count in self._partners.items() if count >= MAX_PARTNER_SWEEPS],
+                limit=room,
+            )
+            for sweep in due:
+                if self._partners[sweep.partner_id] < MAX_PARTNER_SWEEPS:
+                    self._begin(group, sweep)
+            if all(sweep.id in self._running for sweep in due):
+                return
+
+    def _begin(self, group: asyncio.TaskGroup, sweep: DueSweep) -> None:
+        task = group.create_task(self._run_for(sweep).run(), name=f"sweep {sweep.id}")
+        self._running[sweep.id] = task
+        self._partners[sweep.partner_id] += 1
+        metrics.MAILBOX_SWEEPS_RUNNING.set(len(self._running))
+        task.add_done_callback(partial(self._ended, sweep))
 
     def _run_for(self, sweep: DueSweep) -> SweepRun:
         memory = self._memories.setdefault(sweep.id, MailboxMemory())
@@ -72,7 +84,8 @@ class SweepJob:
         gate = self._gates.setdefault(sweep.partner_id, asyncio.Lock())
         return SweepRun(self._context, sweep, memory, gate, self._servers)
 
-    def _ended(self, sweep_id: int, _task: asyncio.Task[None]) -> None:
-        del self._running[sweep_id]
+    def _ended(self, sweep: DueSweep, _task: asyncio.Task[None]) -> None:
+        del self._running[sweep.id]
+        self._partners -= Counter([sweep.partner_id])  # without those that have none
         metrics.MAILBOX_SWEEPS_RUNNING.set(len(self._running))
         self._rung.set()

@@ -62,7 +62,7 @@ def _cause(error: BaseException) -> str:
 class SweepRun:
     """Runs one sweep. `memory` outlives it, and `gate` is passed by one batch of the partner at a time.
 
-    `servers` counts the sweeps that run by mail server.
+    `servers` counts the sweeps that run by mail server, and by partner and mail server.
     """
 
     def __init__(
@@ -113,13 +113,17 @@ class SweepRun:
             raise Fenced
         if watched.wait:
             raise Halted(Wait(watched.wait, "the next login of the mailbox waits"))
-        if self._servers[watched.imap_host] >= pace.MAX_SERVER_SWEEPS:
+        host, of_partner = watched.imap_host, f"{self._sweep.partner_id} {watched.imap_host}"
+        if (
+            self._servers[host] >= pace.MAX_SERVER_SWEEPS
+            or self._servers[of_partner] >= pace.MAX_PARTNER_SERVER_SWEEPS
+        ):
             raise Halted(Wait(pace.SERVER_WAIT_SECONDS, "other sweeps of the mail server run"))
-        self._servers[watched.imap_host] += 1
+        self._servers.update((host, of_partner))
         try:
             await self._run_on_connection(view, watched, fence)
         finally:
-            self._servers[watched.imap_host] -= 1
+            self._servers.subtract((host, of_partner))
 
     async def _run_on_connection(self, view: SweepView, watched: WatchedUser, fence: Fence) -> None:
         room = self._context.peers.room(watched)
@@ -194,6 +198,7 @@ class SweepRun:
         await queries.set_total(self._context.pool, self._sweep.id, left=len(left))
         uids = left if view.direction is SweepDirection.OLDEST else reversed(left)
         reader, pieces = SweepReader(scope, view), Pieces(uids, self._memory.suspects)
+        ends_at = time.monotonic() + pace.SLICE_SECONDS
         for piece in pieces:
             if self._context.fence(self._sweep.shard) != scope.fence:
                 raise Fenced
@@ -201,6 +206,8 @@ class SweepRun:
                 break
             await reader.read(mailbox, pieces, piece)
             await mailbox.record()
+            if time.monotonic() >= ends_at:
+                raise Halted(Wait(0.0, "other sweeps have their turn"))
         await SweepRetries(scope, reader).run(mailbox)
         return await reader.has_sent_all(mailbox)
 

@@ -6,7 +6,9 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 
-from fixtures.world import eventually, running
+import pytest
+
+from fixtures.world import credentials, eventually, running
 from superimap.db.watching import sweeps as sweep_queries
 from superimap.domain import sweeps as pace
 from superimap.domain.sweeps import SweepDirection, SweepState
@@ -28,6 +30,53 @@ async def test_each_mail_of_the_range_has_one_webhook_and_none_at_the_second_swe
     assert (second["sent"], second["known"], second["total"]) == (2, 4, 6)
     assert Counter(await history.subjects()) == Counter(olds(0, 1, 2, 3, 4, 5))
     assert not history.changes
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_sweep_goes_on_after_it_has_given_its_place_to_others(history, monkeypatch, dry_run):
+    monkeypatch.setattr(pace, "SLICE_SECONDS", 0.0)  # each batch is a slice
+    await history.set_up(12)
+    paying = asyncio.create_task(history.paying())
+    async with running(services.run_idler, history.world.settings):
+        await idling(history.imap)
+        logins = history.imap.logins
+        row = await history.ended(await history.start(dry_run=dry_run))
+    paying.cancel()
+
+    assert (row["state"], row["sent"], row["done"], row["failures"]) == ("finished", 12, 12, 0)
+    assert sorted(await history.subjects()) == sorted(olds(*([] if dry_run else range(12))))
+    assert dry_run or history.imap.logins > logins + 1
+
+
+async def test_a_partner_whose_receiver_is_slow_leaves_room_for_sweeps_of_others(history, monkeypatch):
+    """Its sweeps wait with their connections for what its endpoint owes."""
+    monkeypatch.setattr(pace, "BACKLOG_WAIT_SECONDS", 600.0)
+    world, imap = history.world, history.imap
+    await history.set_up(0)
+    slow = history.partner
+    other = await world.partner("other", new_mail_webhook="https://other.example.com/hook")
+    await world.connection(other, code="TEST")
+    names = [f"slow{number}" for number in range(6)]
+    for name in (*names, "bob"):
+        imap.add_account(name, "pw")
+        for number in range(7):
+            imap.deliver(name, mail(f"{name} {number}"), internal_date=OLD)
+    await world.add_users(slow, [credentials(name, name, "pw") for name in names], code="TEST")
+    (bob,) = await world.add_users(other, [credentials("bob", "bob", "pw")], code="TEST")
+    make = """
+        INSERT INTO sweeps (partner_id, user_id, shard, direction, actor_kind, made_by)
+        SELECT partner_id, id, shard, 'newest', 'operator', 'x' FROM users WHERE tag <> 'joe' AND (id = $1) = $2
+    """
+
+    async with running(services.run_idler, world.settings):
+        await eventually(lambda: world.value("SELECT bool_and(status = 'watching') FROM users"))
+        await world.rows(make, bob, False)
+        await eventually(lambda: world.value("SELECT count(*) >= 2 FROM sweeps WHERE state = 'running'"))
+        await world.rows(make, bob, True)
+        await eventually(lambda: world.value(f"SELECT sum(sent) >= 5 FROM sweeps WHERE user_id = {bob}"))
+
+    running_now = "SELECT count(*) FROM sweeps WHERE partner_id = $1 AND done > 0"
+    assert await world.value(running_now, slow.partner.id) <= pace.MAX_PARTNER_SERVER_SWEEPS
 
 
 async def test_the_latest_or_the_earliest_mails_are_sent_first(history):

@@ -50,9 +50,14 @@ _NOT_STORED = {"twin_uid", "token_digest", "found_by_date", "fetched_at"}
 _COLUMNS = tuple(field.name for field in fields(MailRow) if field.name not in _NOT_STORED)
 
 
-async def find_due(pool: Pool, idler: int, *, running: Collection[int], limit: int) -> list[DueSweep]:
-    """Return due sweeps of this idler's shards, requested ones first, without those that are `running`."""
-    bound = _FIND_DUE.bind(idler=idler, running=list(running), limit=limit)
+async def find_due(
+    pool: Pool, idler: int, *, running: Collection[int], full: Collection[int] = (), limit: int
+) -> list[DueSweep]:
+    """Return due sweeps of this idler's shards, requested ones first.
+
+    Those that are `running`, and those of the partners in `full`, are left out.
+    """
+    bound = _FIND_DUE.bind(idler=idler, running=list(running), full=list(full), limit=limit)
     return [DueSweep(**row) for row in await pool.fetch(*bound)]
 
 

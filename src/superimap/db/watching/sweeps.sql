@@ -1,11 +1,11 @@
 -- Statements of sweeps.py. Those that write mails are fenced, as those of intake.sql are. All times are PostgreSQL's.
 
 -- name: find_due
--- The sweeps that this idler may begin now: of its own shards, and none that it runs already. Those that were
--- requested come first: thousands of mailboxes may be connected at once.
+-- The sweeps that this idler may begin now: of its own shards, none that it runs already, and none of partners that
+-- have their share. Those that were requested come first: thousands of mailboxes may be connected at once.
 SELECT s.id, s.user_id, s.partner_id, s.shard FROM shards h
 JOIN sweeps s ON s.shard = h.shard AND s.state IN ('waiting', 'running') AND s.due_at <= now()
-WHERE h.owner = :idler AND s.id <> ALL(:running::bigint[])
+WHERE h.owner = :idler AND s.id <> ALL(:running::bigint[]) AND s.partner_id <> ALL(:full::bigint[])
 ORDER BY s.cause = 'connected', s.due_at LIMIT :limit;
 
 -- name: look_at_sweep^
