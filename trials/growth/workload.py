@@ -125,6 +125,7 @@ ARGUMENTS: dict[str, object] = {
     "tries": [1], "turn": 1,
     "twin_uid": [None], "uid": [10**9], "uid_validity": 1, "uids": [1, 2], "unhealthy": 10, "up_to": 10**9,
     "user_id": _USER, "user_ids": [_USER], "users": 1, "users_channel": "x", "version": 1, "voucher": 1,
+    "full": [9],  # partners
     "sweep_id": 1, "running": [1], "state": "finished", "is_watched": True,
     "cleared_uid": [1], "failed_reason": ["x"], "failed_uid": [1], "give_up": 172_800.0, "longest_gap": 7_200.0,
     "up_to_uid": 1, "old_done_uid": None, "new_done_uid": 1, "looked_at": 1, "would_send": 0, "known": 0,
