@@ -98,7 +98,7 @@ async def test_a_new_connection_has_one_sweep_which_replaces_an_active_one_and_n
     await history.start()
     replaced = await change(login_username="ann", login_password="pw")
     assert replaced == [("requested", "cancelled"), ("connected", "waiting")]
-    assert (await sweeps_of(world))[0]["reason"] == "the mailbox was connected anew"
+    assert (await sweeps_of(world))[0]["reason"] == "the mailbox was connected again"
 
     await change(history_days=0)
     ended = await change(login_username="bob", login_password="pw")

@@ -10,7 +10,7 @@ from superimap.db import audit
 from superimap.db.models import Connection, Sweep, User
 from superimap.domain.sweeps import ACTIVE, SweepCause, SweepDirection, SweepState, is_new_connection
 
-REPLACED = "the mailbox was connected anew"
+REPLACED = "the mailbox was connected again"
 
 
 class UserBefore(NamedTuple):

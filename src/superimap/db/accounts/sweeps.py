@@ -88,7 +88,7 @@ async def create(db: AsyncSession, user: User, request: SweepRequest) -> Sweep:
 
 
 def _check(request: SweepRequest) -> None:
-    """Raise Invalid for what no sweep can be made of, whoever asks for it."""
+    """Raise Invalid for a date or folder out of bounds, also if the CLI or the dashboard sends it."""
     for name, moment in (("since", request.since), ("until", request.until)):
         if moment is not None and not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
             raise Invalid(name, f"must be in the years {EARLIEST_YEAR} to {LATEST_YEAR}")
